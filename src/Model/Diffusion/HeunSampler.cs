@@ -1,0 +1,305 @@
+// Algorithm 2 of Karras et al. 2022 as a pure stepper. A state asks for one evaluation of the denoiser; the answer makes
+// the next state. States are numbers only, so a picture can stop after any evaluation and go on elsewhere, and a batcher
+// can interleave many pictures. Nothing here knows of networks, devices or threads.
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+
+namespace Atelier.Model.Diffusion;
+
+/// <summary>How a picture is sampled. Names are the paper's.</summary>
+public sealed record SamplerSettings
+{
+    /// <summary>Most steps that a sampler takes.</summary>
+    public const int StepsMax = 1000;
+
+    /// <summary>Steps N >= 1. A picture costs 2 N - 1 evaluations; one step is Euler's.</summary>
+    public int Steps { get; init; } = 30;
+
+    /// <summary>Noise level of the last step before zero.</summary>
+    public double SigmaMin { get; init; } = 0.002;
+
+    /// <summary>Noise level of the first step.</summary>
+    public double SigmaMax { get; init; } = 80;
+
+    /// <summary>Exponent of the schedule: larger means finer steps at low noise.</summary>
+    public double Rho { get; init; } = 7;
+
+    /// <summary>Noise added over all steps together; 0 makes the sampler deterministic.</summary>
+    public double SChurn { get; init; }
+
+    /// <summary>Lowest noise level at which noise is added.</summary>
+    public double SMin { get; init; }
+
+    /// <summary>Highest noise level at which noise is added.</summary>
+    public double SMax { get; init; } = double.PositiveInfinity;
+
+    /// <summary>Standard deviation of added noise, a little above 1 to make up for what a denoiser takes too much of.</summary>
+    public double SNoise { get; init; } = 1;
+
+    /// <summary>Classifier-free guidance scale; 1 is none.</summary>
+    public double Guidance { get; init; } = 1;
+
+    /// <summary>
+    /// Guidance acts at noise levels in (<see cref="GuidanceLow"/>, <see cref="GuidanceHigh"/>] only (Kynkäänniemi et al. 2024,
+    /// arXiv 2404.07724). By default it acts at all.
+    /// </summary>
+    public double GuidanceLow { get; init; }
+
+    /// <summary>Upper end of the interval in which guidance acts.</summary>
+    public double GuidanceHigh { get; init; } = double.PositiveInfinity;
+
+    /// <summary>These settings, if a sampler can follow them.</summary>
+    /// <exception cref="ArgumentException">A number is out of range; the message says what would be right.</exception>
+    public SamplerSettings Checked()
+    {
+        Require(Steps is >= 1 and <= StepsMax, $"Steps must lie in 1..{StepsMax}, not be {Steps}.");
+        Require(SigmaMin > 0 && SigmaMax > SigmaMin && double.IsFinite(SigmaMax), "Noise levels must satisfy 0 < SigmaMin < SigmaMax.");
+        Require(Rho > 0 && double.IsFinite(Rho), "Rho must be positive.");
+        Require(SChurn >= 0 && double.IsFinite(SChurn), "Churn must not be negative.");
+        Require(SMin >= 0 && SMax >= SMin, "Churn levels must satisfy 0 <= SMin <= SMax.");
+        Require(SNoise >= 0 && double.IsFinite(SNoise), "SNoise must not be negative.");
+        Require(Guidance is >= 1 and <= 100, $"Guidance must lie in 1..100 (1 is none), not be {Guidance}.");
+        Require(GuidanceLow >= 0 && GuidanceHigh >= GuidanceLow, "The guidance interval must satisfy 0 <= low <= high.");
+        return this;
+
+        static void Require(bool holds, string rule)
+        {
+            if (!holds)
+            {
+                throw new ArgumentException(rule);
+            }
+        }
+    }
+}
+
+/// <summary>One evaluation that a sampler waits for: D(x; σ) at a guidance scale.</summary>
+/// <param name="X">Noisy latent, flat.</param>
+/// <param name="Sigma">Noise level.</param>
+/// <param name="Guidance">Guidance scale; 1 needs the prompt alone.</param>
+public sealed record Evaluation(double[] X, double Sigma, double Guidance);
+
+/// <summary>Where a picture stands between two evaluations.</summary>
+/// <param name="Step">Step in 0..N; N means done.</param>
+/// <param name="Latent">x at the start of the step; in the corrector x̂, the latent that the step went out from.</param>
+/// <param name="Derivative">The predictor's dx/dσ where the corrector comes next, otherwise none.</param>
+public sealed record SamplerState(int Step, double[] Latent, double[]? Derivative)
+{
+    private const uint Magic = 0x31535441; // "ATS1", little-endian
+
+    /// <summary>Whether the second-order correction of the step comes next.</summary>
+    public bool IsCorrector => Derivative is not null;
+
+    /// <summary>The state as bytes: magic, step, length, corrector flag, then float64 numbers, all little-endian.</summary>
+    public byte[] ToBytes()
+    {
+        var bytes = new byte[16 + (8 * (Latent.Length + (Derivative?.Length ?? 0)))];
+        BinaryPrimitives.WriteUInt32LittleEndian(bytes, Magic);
+        BinaryPrimitives.WriteInt32LittleEndian(bytes.AsSpan(4), Step);
+        BinaryPrimitives.WriteInt32LittleEndian(bytes.AsSpan(8), Latent.Length);
+        BinaryPrimitives.WriteInt32LittleEndian(bytes.AsSpan(12), IsCorrector ? 1 : 0);
+        MemoryMarshal.AsBytes(Latent.AsSpan()).CopyTo(bytes.AsSpan(16));
+        MemoryMarshal.AsBytes(Derivative.AsSpan()).CopyTo(bytes.AsSpan(16 + (8 * Latent.Length)));
+        return bytes;
+    }
+
+    /// <summary>Reads what <see cref="ToBytes"/> wrote.</summary>
+    /// <exception cref="FormatException">The bytes are no such state, or are cut short.</exception>
+    public static SamplerState FromBytes(ReadOnlySpan<byte> bytes)
+    {
+        if (bytes.Length < 16 || BinaryPrimitives.ReadUInt32LittleEndian(bytes) != Magic)
+        {
+            throw new FormatException("These bytes are no sampler state.");
+        }
+
+        int step = BinaryPrimitives.ReadInt32LittleEndian(bytes[4..]);
+        int length = BinaryPrimitives.ReadInt32LittleEndian(bytes[8..]);
+        int corrector = BinaryPrimitives.ReadInt32LittleEndian(bytes[12..]);
+        if (step is < 0 or > SamplerSettings.StepsMax || length <= 0 || corrector is not (0 or 1)
+            || bytes.Length != 16 + (8L * length * (1 + corrector)))
+        {
+            throw new FormatException($"A sampler state of step {step} with {length} numbers does not fit {bytes.Length} bytes.");
+        }
+
+        ReadOnlySpan<double> numbers = MemoryMarshal.Cast<byte, double>(bytes[16..]);
+        return new SamplerState(step, numbers[..length].ToArray(), corrector == 1 ? numbers[length..].ToArray() : null);
+    }
+}
+
+/// <summary>Churn noise of a step: fills with standard normal numbers that depend on the step alone.</summary>
+/// <param name="step">Step, from 0.</param>
+/// <param name="destination">Receives as many numbers as the latent has.</param>
+public delegate void ChurnNoise(int step, Span<double> destination);
+
+/// <summary>Heun's second-order sampler of the probability flow, with optional churn.</summary>
+public sealed class HeunSampler
+{
+    private readonly SamplerSettings _settings;
+    private readonly ChurnNoise? _churn;
+    private readonly Action<double[], double>? _project;
+
+    /// <summary>Makes a sampler.</summary>
+    /// <param name="settings">How to sample.</param>
+    /// <param name="churn">Source of churn noise; needed when <see cref="SamplerSettings.SChurn"/> is above 0.</param>
+    /// <param name="project">
+    /// Called after each step with the new latent and its noise level; it may change the latent in place, for example to
+    /// keep the known part of a picture. Must depend on its arguments alone.
+    /// </param>
+    /// <exception cref="ArgumentException">The settings cannot be followed.</exception>
+    public HeunSampler(SamplerSettings settings, ChurnNoise? churn = null, Action<double[], double>? project = null)
+    {
+        _settings = settings.Checked();
+        _churn = settings.SChurn == 0 || churn is not null
+            ? churn
+            : throw new ArgumentException("Churn needs a source of noise.", nameof(churn));
+        _project = project;
+        Sigmas = Schedule(settings);
+    }
+
+    /// <summary>Noise levels at the start of each step, and 0 at the end: N + 1 values (Eq. 5).</summary>
+    public IReadOnlyList<double> Sigmas { get; }
+
+    /// <summary>The first state, from standard normal noise.</summary>
+    public SamplerState Start(ReadOnlySpan<float> unitNoise)
+    {
+        var latent = new double[unitNoise.Length];
+        for (int i = 0; i < latent.Length; i++)
+        {
+            latent[i] = unitNoise[i] * Sigmas[0];
+        }
+
+        return new SamplerState(0, latent, null);
+    }
+
+    /// <summary>A state at the start of any step, from a latent that already carries that step's noise.</summary>
+    public SamplerState StartAt(int step, double[] latent)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(step);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(step, _settings.Steps);
+        return new SamplerState(step, latent, null);
+    }
+
+    /// <summary>Whether the picture is complete and <see cref="SamplerState.Latent"/> is the clean latent.</summary>
+    public bool IsDone(SamplerState state) => state.Step == _settings.Steps;
+
+    /// <summary>The evaluation that <paramref name="state"/> waits for.</summary>
+    /// <exception cref="InvalidOperationException">The picture is complete.</exception>
+    public Evaluation Next(SamplerState state)
+    {
+        ThrowIfDone(state);
+        (double[] x, double sigma) = state.IsCorrector ? Predicted(state) : Churned(state);
+        bool guided = sigma > _settings.GuidanceLow && sigma <= _settings.GuidanceHigh;
+        return new Evaluation(x, sigma, guided ? _settings.Guidance : 1);
+    }
+
+    /// <summary>The state after the evaluation that <paramref name="state"/> waited for.</summary>
+    /// <param name="state">The state whose <see cref="Next"/> was evaluated.</param>
+    /// <param name="denoised">D(x; σ), as many numbers as the latent has.</param>
+    /// <exception cref="ArgumentException">The answer has another length than the latent.</exception>
+    public SamplerState Advance(SamplerState state, ReadOnlySpan<double> denoised)
+    {
+        ThrowIfDone(state);
+        if (denoised.Length != state.Latent.Length)
+        {
+            throw new ArgumentException(
+                $"The answer has {denoised.Length} numbers, the latent {state.Latent.Length}.", nameof(denoised));
+        }
+
+        return state.IsCorrector ? Correct(state, denoised) : Predict(state, denoised);
+    }
+
+    // Euler's step: d = (x̂ - D(x̂; t̂)) / t̂, x' = x̂ + (t' - t̂) d. It is final where t' is 0.
+    private SamplerState Predict(SamplerState state, ReadOnlySpan<double> denoised)
+    {
+        (double[] xHat, double tHat) = Churned(state);
+        double tNext = Sigmas[state.Step + 1];
+        var derivative = new double[xHat.Length];
+        for (int i = 0; i < xHat.Length; i++)
+        {
+            derivative[i] = (xHat[i] - denoised[i]) / tHat;
+        }
+
+        var corrector = new SamplerState(state.Step, xHat, derivative);
+        return tNext == 0 ? Finish(state.Step, Predicted(corrector).X) : corrector;
+    }
+
+    // Heun's correction: d' = (x' - D(x'; t')) / t', x = x̂ + (t' - t̂) (d + d') / 2.
+    private SamplerState Correct(SamplerState state, ReadOnlySpan<double> denoised)
+    {
+        (double[] x, double tNext) = Predicted(state);
+        double step = tNext - Level(state.Step);
+        for (int i = 0; i < x.Length; i++)
+        {
+            double slope = (x[i] - denoised[i]) / tNext;
+            x[i] = state.Latent[i] + (step * ((0.5 * state.Derivative![i]) + (0.5 * slope)));
+        }
+
+        return Finish(state.Step, x);
+    }
+
+    private SamplerState Finish(int step, double[] latent)
+    {
+        _project?.Invoke(latent, Sigmas[step + 1]);
+        return new SamplerState(step + 1, latent, null);
+    }
+
+    // x̂ = x + √(t̂² - t²) S_noise ε and its noise level t̂.
+    private (double[] X, double Sigma) Churned(SamplerState state)
+    {
+        (double t, double tHat) = (Sigmas[state.Step], Level(state.Step));
+        var x = (double[])state.Latent.Clone();
+        if (tHat > t)
+        {
+            var noise = new double[x.Length];
+            _churn!(state.Step, noise);
+            double scale = Math.Sqrt((tHat * tHat) - (t * t)) * _settings.SNoise;
+            for (int i = 0; i < x.Length; i++)
+            {
+                x[i] += scale * noise[i];
+            }
+        }
+
+        return (x, tHat);
+    }
+
+    // Where the predictor's slope leads to, and the noise level there.
+    private (double[] X, double Sigma) Predicted(SamplerState state)
+    {
+        double tNext = Sigmas[state.Step + 1], step = tNext - Level(state.Step);
+        var x = new double[state.Latent.Length];
+        for (int i = 0; i < x.Length; i++)
+        {
+            x[i] = state.Latent[i] + (step * state.Derivative![i]);
+        }
+
+        return (x, tNext);
+    }
+
+    // t̂ = t + γ t with γ = min(S_churn / N, √2 - 1) inside [S_min, S_max].
+    private double Level(int step)
+    {
+        double t = Sigmas[step];
+        bool churned = t >= _settings.SMin && t <= _settings.SMax;
+        return t + (churned ? Math.Min(_settings.SChurn / _settings.Steps, Math.Sqrt(2) - 1) * t : 0);
+    }
+
+    private void ThrowIfDone(SamplerState state)
+    {
+        if (IsDone(state))
+        {
+            throw new InvalidOperationException("The picture is complete: nothing is left to evaluate.");
+        }
+    }
+
+    private static double[] Schedule(SamplerSettings settings)
+    {
+        double first = Math.Pow(settings.SigmaMax, 1 / settings.Rho), last = Math.Pow(settings.SigmaMin, 1 / settings.Rho);
+        var sigmas = new double[settings.Steps + 1];
+        for (int i = 0; i < settings.Steps; i++)
+        {
+            double way = settings.Steps == 1 ? 0 : i / (settings.Steps - 1.0);
+            sigmas[i] = Math.Pow(first + (way * (last - first)), settings.Rho);
+        }
+
+        return sigmas;
+    }
+}

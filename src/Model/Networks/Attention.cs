@@ -1,0 +1,108 @@
+// Attention of MicroDiT: queries and keys are normalised over all heads together, by a layer norm without weights,
+// before they are split into heads.
+using TorchSharp.Utils;
+using static TorchSharp.torch;
+using static TorchSharp.torch.nn;
+
+namespace Atelier.Model.Networks;
+
+/// <summary>Keys and values of one block's cross-attention, each [B, heads, L, head width]. Made once per caption.</summary>
+/// <param name="Key">Normalised keys.</param>
+/// <param name="Value">Values.</param>
+public sealed record KeyValue(Tensor Key, Tensor Value) : IDisposable
+{
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Key.Dispose();
+        Value.Dispose();
+    }
+}
+
+/// <summary>What both kinds of attention share.</summary>
+internal static class Heads
+{
+    /// <summary>x [B, T, heads * w] as [B, heads, T, w], normalised over its whole width first.</summary>
+    public static Tensor SplitNormalised(Tensor x, int heads, double eps) =>
+        Split(functional.layer_norm(x, [x.shape[2]], eps: eps), heads);
+
+    /// <summary>x [B, T, heads * w] as a view [B, heads, T, w].</summary>
+    public static Tensor Split(Tensor x, int heads) =>
+        x.view(x.shape[0], x.shape[1], heads, -1).transpose(1, 2);
+
+    /// <summary>softmax(q kᵀ / √w) v of [B, heads, T, w], joined again: [B, T, heads * w].</summary>
+    public static Tensor Attend(Tensor query, Tensor key, Tensor value)
+    {
+        Tensor mixed = functional.scaled_dot_product_attention(query, key, value); // [B, heads, T, w]
+        return mixed.transpose(1, 2).reshape(query.shape[0], query.shape[2], -1);  // [B, T, heads * w]
+    }
+}
+
+/// <summary>Self-attention over tokens [B, T, D]; queries, keys and values may be narrower than D.</summary>
+public sealed class SelfAttention : Module<Tensor, Tensor>
+{
+    [ComponentName(Name = "qkv")] private readonly Linear _qkv;
+    [ComponentName(Name = "proj")] private readonly Linear _projection;
+    private readonly int _width;
+    private readonly int _heads;
+    private readonly double _eps;
+
+    /// <summary>Reserves attention of <paramref name="heads"/> heads that are <paramref name="width"/> wide together.</summary>
+    public SelfAttention(int dim, int width, int heads, double eps, bool bias) : base(nameof(SelfAttention))
+    {
+        (_width, _heads, _eps) = (width, heads, eps);
+        _qkv = new Linear(dim, 3L * width, bias);
+        _projection = new Linear(width, dim, bias);
+        RegisterComponents();
+    }
+
+    /// <inheritdoc/>
+    public override Tensor forward(Tensor input)
+    {
+        using var scope = NewDisposeScope();
+        Tensor qkv = _qkv.call(input);                                                        // [B, T, 3 W]
+        Tensor query = Heads.SplitNormalised(qkv.narrow(2, 0, _width), _heads, _eps);         // [B, heads, T, w]
+        Tensor key = Heads.SplitNormalised(qkv.narrow(2, _width, _width), _heads, _eps);      // [B, heads, T, w]
+        Tensor value = Heads.Split(qkv.narrow(2, 2L * _width, _width), _heads);               // [B, heads, T, w]
+        return _projection.call(Heads.Attend(query, key, value)).MoveToOuterDisposeScope();   // [B, T, D]
+    }
+}
+
+/// <summary>Cross-attention of tokens [B, T, D] to a caption, whose keys and values are projected once.</summary>
+public sealed class CrossAttention : Module<Tensor, KeyValue, Tensor>
+{
+    [ComponentName(Name = "q_linear")] private readonly Linear _query;
+    [ComponentName(Name = "kv_linear")] private readonly Linear _keyValue;
+    [ComponentName(Name = "proj")] private readonly Linear _projection;
+    private readonly int _dim;
+    private readonly int _heads;
+    private readonly double _eps;
+
+    /// <summary>Reserves attention of <paramref name="heads"/> heads.</summary>
+    public CrossAttention(int dim, int heads, double eps, bool bias) : base(nameof(CrossAttention))
+    {
+        (_dim, _heads, _eps) = (dim, heads, eps);
+        _query = new Linear(dim, dim, bias);
+        _keyValue = new Linear(dim, 2L * dim, bias);
+        _projection = new Linear(dim, dim, bias);
+        RegisterComponents();
+    }
+
+    /// <summary>Keys and values of a caption [B, L, D].</summary>
+    public KeyValue Project(Tensor caption)
+    {
+        using var scope = NewDisposeScope();
+        Tensor both = _keyValue.call(caption);                                                     // [B, L, 2 D]
+        Tensor key = Heads.SplitNormalised(both.narrow(2, 0, _dim), _heads, _eps).contiguous();    // [B, heads, L, w]
+        Tensor value = Heads.Split(both.narrow(2, _dim, _dim), _heads).contiguous();               // [B, heads, L, w]
+        return new KeyValue(key.MoveToOuterDisposeScope(), value.MoveToOuterDisposeScope());
+    }
+
+    /// <inheritdoc/>
+    public override Tensor forward(Tensor input, KeyValue caption)
+    {
+        using var scope = NewDisposeScope();
+        Tensor query = Heads.SplitNormalised(_query.call(input), _heads, _eps);                       // [B, heads, T, w]
+        return _projection.call(Heads.Attend(query, caption.Key, caption.Value)).MoveToOuterDisposeScope(); // [B, T, D]
+    }
+}

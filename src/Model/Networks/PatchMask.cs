@@ -1,0 +1,82 @@
+// Which patches of a picture the backbone sees while it trains on a part of them.
+using static TorchSharp.torch;
+
+namespace Atelier.Model.Networks;
+
+/// <summary>A random subset of patches for each picture of a batch.</summary>
+/// <param name="Keep">Patches that are seen, in the order of their noise, [B, k] int64.</param>
+/// <param name="Restore">For each patch its place in that order, [B, T] int64; places from k on are masked.</param>
+/// <param name="Masked">1 where a patch is masked and 0 where it is seen, [B, T] float32.</param>
+public sealed record PatchMask(Tensor Keep, Tensor Restore, Tensor Masked) : IDisposable
+{
+    /// <summary>Patches seen of <paramref name="length"/>: the product in float64, truncated (9 of 100 at 0.9).</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The ratio lies outside [0, 1), or leaves no patch.</exception>
+    public static int KeptOf(int length, double ratio)
+    {
+        if (!(ratio >= 0 && ratio < 1))
+        {
+            throw new ArgumentOutOfRangeException(nameof(ratio), ratio, "A mask ratio lies in [0, 1).");
+        }
+
+        int kept = (int)(length * (1 - ratio));
+        return kept > 0 ? kept : throw new ArgumentOutOfRangeException(
+            nameof(ratio), ratio, $"This mask ratio leaves none of {length} patches.");
+    }
+
+    /// <summary>Keeps, of each row of uniform noise [B, T], the patches with the smallest numbers; equal ones in order.</summary>
+    public static PatchMask FromNoise(ReadOnlySpan<float> noise, int batch, double ratio)
+    {
+        int length = noise.Length / batch, kept = KeptOf(length, ratio);
+        var keep = new long[batch * kept];
+        var restore = new long[batch * length];
+        var masked = new float[batch * length];
+        var key = new float[length];
+        var order = new int[length];
+        for (int row = 0; row < batch; row++)
+        {
+            noise.Slice(row * length, length).CopyTo(key);
+            for (int i = 0; i < length; i++)
+            {
+                order[i] = i;
+            }
+
+            Array.Sort(order, (a, b) => key[a] != key[b] ? key[a].CompareTo(key[b]) : a.CompareTo(b));
+            for (int place = 0; place < length; place++)
+            {
+                int patch = order[place];
+                restore[(row * length) + patch] = place;
+                masked[(row * length) + patch] = place < kept ? 0 : 1;
+                if (place < kept)
+                {
+                    keep[(row * kept) + place] = patch;
+                }
+            }
+        }
+
+        return new PatchMask(
+            tensor(keep, [batch, kept]), tensor(restore, [batch, length]), tensor(masked, [batch, length]));
+    }
+
+    /// <summary>The seen tokens of [B, T, D]: [B, k, D].</summary>
+    public Tensor Select(Tensor tokens) => tokens.gather(1, Keep.unsqueeze(-1).expand(-1, -1, tokens.shape[2]));
+
+    /// <summary>Puts predictions [B, k, D] of seen tokens back in place, [B, T, D], with <paramref name="filler"/> [1, 1, D] elsewhere.</summary>
+    public Tensor Fill(Tensor seen, Tensor filler)
+    {
+        using var scope = NewDisposeScope();
+        long missing = Restore.shape[1] - seen.shape[1];
+        Tensor all = cat([seen, filler.to(seen.dtype).expand(seen.shape[0], missing, -1)], dim: 1);
+        return all.gather(1, Restore.unsqueeze(-1).expand(-1, -1, seen.shape[2])).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The same mask on another device.</summary>
+    public PatchMask To(Device device) => new(Keep.to(device), Restore.to(device), Masked.to(device));
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Keep.Dispose();
+        Restore.Dispose();
+        Masked.Dispose();
+    }
+}

@@ -1,0 +1,87 @@
+// atelier bench: how fast is it, as a share of what this machine can do?
+using System.CommandLine;
+using System.Globalization;
+using Atelier.Cli.Bench;
+using TorchSharp;
+
+namespace Atelier.Cli.Commands;
+
+internal static class BenchCommand
+{
+    public static Command Create()
+    {
+        var command = new Command("bench", "Measures speed, always as ratios within one run.") { Model() };
+        return command;
+    }
+
+    private static Command Model()
+    {
+        var preset = new Option<string>("--preset") { Description = "Tiny_2 or XL_2.", DefaultValueFactory = _ => "Tiny_2" };
+        var batch = new Option<int>("--batch") { Description = "Pictures in a pass.", DefaultValueFactory = _ => 8 };
+        var latent = new Option<int>("--latent") { Description = "Side of the latent; 32 is 256 tokens.", DefaultValueFactory = _ => 32 };
+        var rounds = new Option<int>("--rounds") { Description = "Repetitions; the best counts.", DefaultValueFactory = _ => 5 };
+        var threads = new Option<int?>("--threads") { Description = "Threads of libtorch." };
+        var experts = new Option<bool>("--experts") { Description = "Only the comparison of expert layers." };
+        var json = new Option<FileInfo?>("--json") { Description = "Also write the figures to this file." };
+        var command = new Command("model", "The bare network against this machine's matrix product.")
+        {
+            preset, batch, latent, rounds, threads, experts, json,
+        };
+        command.SetAction(parsed =>
+        {
+            if (parsed.GetValue(threads) is { } count)
+            {
+                torch.set_num_threads(count);
+            }
+
+            int repeat = Math.Max(1, parsed.GetValue(rounds));
+            var figures = new ModelFigures(
+                parsed.GetValue(experts) ? null : ModelBench.Network(
+                    parsed.GetValue(preset)!, parsed.GetValue(batch), parsed.GetValue(latent), repeat),
+                ModelBench.Experts(repeat));
+            Print(figures);
+            Output.Json(parsed.GetValue(json), figures);
+            return 0;
+        });
+        return command;
+    }
+
+    private static void Print(ModelFigures figures)
+    {
+        if (figures.Network is { } network)
+        {
+            Output.Line($"{network.Preset}, batch {network.Batch}, {network.Tokens} tokens, {network.Threads} threads");
+            Output.Table(
+                ["what", "GFLOP", "seconds", "GFLOP/s", "share of matmul"],
+                [
+                    .. network.Matmul.Select(m => Row($"matmul {m.Size}", m.Flops, m.Seconds, null)),
+                    Row("forward", network.Forward.Flops, network.Forward.Seconds, network.MatmulBest),
+                    Row("train step", network.TrainStep.Flops, network.TrainStep.Seconds, network.MatmulBest),
+                ]);
+        }
+
+        Output.Line("Expert layer: gather and scatter against the one-hot product, seconds");
+        Output.Table(
+            ["D", "F", "tokens", "batch", "gather", "one-hot", "ratio", "with gradients", "one-hot", "ratio"],
+            [
+                .. figures.Experts.Select(e => (IReadOnlyList<string>)
+                [
+                    Text(e.Width), Text(e.Hidden), Text(e.Tokens), Text(e.Batch), Seconds(e.Gather), Seconds(e.OneHot),
+                    Ratio(e.OneHot / e.Gather), Seconds(e.GatherTraining), Seconds(e.OneHotTraining), Ratio(e.OneHotTraining / e.GatherTraining),
+                ]),
+            ]);
+    }
+
+    private static string[] Row(string name, double flops, double seconds, double? best) =>
+    [
+        name, (flops / 1e9).ToString("f1", CultureInfo.InvariantCulture), Seconds(seconds),
+        (flops / seconds / 1e9).ToString("f0", CultureInfo.InvariantCulture),
+        best is null ? "" : (flops / seconds / best.Value).ToString("p1", CultureInfo.InvariantCulture),
+    ];
+
+    private static string Text(int value) => value.ToString(CultureInfo.InvariantCulture);
+
+    private static string Seconds(double value) => value.ToString("f4", CultureInfo.InvariantCulture);
+
+    private static string Ratio(double value) => value.ToString("f2", CultureInfo.InvariantCulture);
+}

@@ -1,0 +1,73 @@
+// atelier verify: do the numbers agree with the reference's?
+using System.CommandLine;
+using System.Globalization;
+using Atelier.Cli.Verify;
+
+namespace Atelier.Cli.Commands;
+
+internal static class VerifyCommand
+{
+    private static readonly int[] s_widths = [4, 44, 24, 8, 9, 9, 8];
+
+    public static Command Create()
+    {
+        var folder = new Argument<DirectoryInfo>("dir")
+        {
+            Description = "A tree of cases (topic folder / case folder / case.json), one topic of it, or one case.",
+        };
+        var json = new Option<FileInfo?>("--json") { Description = "Also write the results to this file." };
+        var command = new Command("verify", "Runs reference cases and prints each one's error.") { folder, json };
+        command.SetAction(parsed => Run(parsed.GetRequiredValue(folder), parsed.GetValue(json)));
+        return command;
+    }
+
+    private static int Run(DirectoryInfo folder, FileInfo? json)
+    {
+        if (!folder.Exists)
+        {
+            throw new UserErrorException($"There is no folder {folder}.");
+        }
+
+        // Cases may take minutes each, so every row is printed as soon as it is known.
+        Output.Line(Output.Columns(["", "case", "kind", "compared", "error", "allowed", "seconds"], s_widths));
+        var results = new List<CaseResult>();
+        foreach (CaseResult result in Verifier.Run(folder.FullName))
+        {
+            results.Add(result);
+            Output.Line(Output.Columns(
+                [
+                    result.Passed ? "ok" : "FAIL", result.Name, result.Kind, result.Compared.ToString(CultureInfo.InvariantCulture),
+                    Number(result.Error), Number(result.Tolerance), result.Seconds.ToString("f2", CultureInfo.InvariantCulture),
+                ],
+                s_widths));
+            if (result.Remark is { } remark)
+            {
+                Output.Line($"       {remark}");
+            }
+
+            foreach (string failure in result.Failures.Take(5))
+            {
+                Output.Line($"       {failure}");
+            }
+
+            if (result.Failures.Count > 5)
+            {
+                Output.Line($"       and {result.Failures.Count - 5} more");
+            }
+        }
+
+        int failed = results.Count(result => !result.Passed);
+        if (results.Count == 0)
+        {
+            Output.Line($"There is no case in {folder}.");
+            failed = 1;
+        }
+
+        Output.Json(json, results);
+        Output.Line($"{results.Count(result => result.Passed)} passed, {failed} failed");
+        return failed == 0 ? 0 : 1;
+    }
+
+    private static string Number(double? value) =>
+        value is null ? "exact" : value.Value.ToString("0.0e+00", CultureInfo.InvariantCulture);
+}

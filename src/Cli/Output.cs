@@ -1,0 +1,93 @@
+// What the commands print: tables and progress for people at a terminal, plain lines for pipes and logs, JSON for programs.
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Spectre.Console;
+
+namespace Atelier.Cli;
+
+/// <summary>A command cannot do what it was asked. The message is all that a user sees.</summary>
+/// <param name="message">What is wrong, and what would be right.</param>
+public sealed class UserErrorException(string message) : Exception(message);
+
+/// <summary>Printing, alike for all commands.</summary>
+internal static class Output
+{
+    private static readonly JsonSerializerOptions s_json = new()
+    {
+        WriteIndented = true,
+        PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+        NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
+    };
+
+    // Results go to standard output, progress and remarks to standard error, so that a pipe carries results alone.
+    private static readonly IAnsiConsole s_errors =
+        AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
+
+    /// <summary>Whether a person watches standard output.</summary>
+    public static bool IsTerminal => !Console.IsOutputRedirected;
+
+    /// <summary>Prints one line of a result.</summary>
+    public static void Line(string text = "") => Console.Out.WriteLine(text);
+
+    /// <summary>Prints a remark that is no result.</summary>
+    public static void Remark(string text) => Console.Error.WriteLine(text);
+
+    /// <summary>Prints a table: with a frame on a terminal, otherwise as aligned columns.</summary>
+    public static void Table(IReadOnlyList<string> headings, IReadOnlyList<IReadOnlyList<string>> rows)
+    {
+        if (IsTerminal)
+        {
+            var table = new Table { Border = TableBorder.Rounded };
+            table.AddColumns([.. headings.Select(Markup.Escape)]);
+            foreach (IReadOnlyList<string> row in rows)
+            {
+                table.AddRow([.. row.Select(Markup.Escape)]);
+            }
+
+            AnsiConsole.Write(table);
+            return;
+        }
+
+        int[] widths = [.. headings.Select((heading, i) => rows.Select(row => row[i].Length).Append(heading.Length).Max())];
+        foreach (IReadOnlyList<string> row in rows.Prepend(headings))
+        {
+            Line(Columns(row, widths));
+        }
+    }
+
+    /// <summary>Pads cells to widths and joins them.</summary>
+    public static string Columns(IReadOnlyList<string> cells, IReadOnlyList<int> widths) =>
+        string.Join("  ", cells.Select((cell, i) => cell.PadRight(i < widths.Count ? widths[i] : 0))).TrimEnd();
+
+    /// <summary>Writes what a command found to a file, aside first and then renamed.</summary>
+    public static void Json<T>(FileInfo? file, T value)
+    {
+        if (file is null)
+        {
+            return;
+        }
+
+        string aside = file.FullName + ".part";
+        File.WriteAllBytes(aside, JsonSerializer.SerializeToUtf8Bytes(value, s_json));
+        File.Move(aside, file.FullName, overwrite: true);
+    }
+
+    /// <summary>Runs work that reports its progress as a part in [0, 1]; a bar shows it where standard error is a terminal.</summary>
+    public static T WithProgress<T>(string label, Func<Action<double>, T> work)
+    {
+        if (Console.IsErrorRedirected)
+        {
+            return work(_ => { });
+        }
+
+        return s_errors.Progress()
+            .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn())
+            .Start(context =>
+            {
+                ProgressTask task = context.AddTask(Markup.Escape(label), maxValue: 1);
+                return work(part => task.Value = part);
+            });
+    }
+}

@@ -1,0 +1,117 @@
+// One case of the reference data: its case.json and the tensors stored beside it.
+using System.Runtime.InteropServices;
+using System.Text.Json;
+using Atelier.Model;
+using Atelier.Model.Weights;
+using static TorchSharp.torch;
+
+namespace Atelier.Cli.Verify;
+
+/// <summary>A folder with a case.json, and the inputs and expected outputs that belong to it.</summary>
+public sealed class CaseFolder : IDisposable
+{
+    private readonly JsonDocument _document;
+    private readonly SafeTensorsFile? _inputs;
+    private readonly SafeTensorsFile? _expected;
+
+    /// <summary>Opens a case.</summary>
+    /// <param name="path">The folder.</param>
+    /// <exception cref="RefusedFileException">A file of the case is missing or damaged.</exception>
+    public CaseFolder(string path)
+    {
+        Path = path;
+        string file = System.IO.Path.Combine(path, "case.json");
+        try
+        {
+            _document = JsonDocument.Parse(File.ReadAllBytes(file));
+        }
+        catch (JsonException error)
+        {
+            throw new RefusedFileException(file, $"line {error.LineNumber + 1}", "is not JSON.", error);
+        }
+
+        _inputs = OpenIfThere("inputs.safetensors");
+        _expected = OpenIfThere("expected.safetensors");
+    }
+
+    /// <summary>The folder.</summary>
+    public string Path { get; }
+
+    /// <summary>The content of case.json.</summary>
+    public JsonElement Json => _document.RootElement;
+
+    /// <summary>Goes before each parameter's name in the weight formula.</summary>
+    public string WeightPrefix => Text("weight_prefix") ?? "";
+
+    /// <summary>Names of the expected tensors.</summary>
+    public IEnumerable<string> ExpectedNames => _expected?.Tensors.Keys ?? [];
+
+    /// <summary>A member of case.json as text, if it is there.</summary>
+    public string? Text(string name) => Json.TryGetProperty(name, out JsonElement value) ? value.GetString() : null;
+
+    /// <summary>Whether an input of that name is stored or can be computed.</summary>
+    public bool HasInput(string name) =>
+        _inputs?.Tensors.ContainsKey(name) == true
+        || (Json.TryGetProperty("inputs", out JsonElement inputs) && inputs.TryGetProperty(name, out _));
+
+    /// <summary>
+    /// An input: as it is stored, and checked against its formula where it has one; where it is not stored, by its
+    /// formula. The caller owns it.
+    /// </summary>
+    public Tensor Input(string name, Comparison check)
+    {
+        Tensor? stored = _inputs?.Tensors.ContainsKey(name) == true ? ReadTensor(_inputs, name) : null;
+        Tensor? computed = null;
+        if (Json.TryGetProperty("inputs", out JsonElement inputs) && inputs.TryGetProperty(name, out JsonElement rule)
+            && rule.TryGetProperty("formula_name", out JsonElement formula))
+        {
+            long[] shape = [.. rule.GetProperty("shape").EnumerateArray().Select(n => n.GetInt64())];
+            computed = empty(shape);
+            FormulaWeights.Fill(
+                computed, formula.GetString()!, rule.GetProperty("center").GetDouble(), rule.GetProperty("scale").GetDouble());
+        }
+
+        if (stored is not null && computed is not null)
+        {
+            check.Equal($"input {name} by its formula", computed.data<float>().ToArray(), stored.data<float>().ToArray());
+            computed.Dispose();
+        }
+
+        return stored ?? computed ?? throw new RefusedFileException(Path, $"input {name}", "is neither stored nor computed.");
+    }
+
+    /// <summary>An expected tensor. The caller owns it.</summary>
+    public Tensor Expected(string name) => _expected?.Tensors.ContainsKey(name) == true
+        ? ReadTensor(_expected, name)
+        : throw new RefusedFileException(System.IO.Path.Combine(Path, "expected.safetensors"), name, "is not in the file.");
+
+    /// <summary>A tensor of a safetensors file. The caller owns it.</summary>
+    public static Tensor ReadTensor(IWeightSource source, string name)
+    {
+        TensorInfo info = source.Tensors[name];
+        Tensor tensor = empty(info.Shape, dtype: info.Type.ToTorch());
+        source.ReadInto(name, tensor.bytes);
+        return tensor;
+    }
+
+    /// <summary>A tensor as float64 numbers in row-major order.</summary>
+    public static double[] Numbers(Tensor tensor)
+    {
+        using Tensor flat = tensor.detach().cpu().to(ScalarType.Float64).contiguous();
+        return MemoryMarshal.Cast<byte, double>(flat.bytes).ToArray();
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _document.Dispose();
+        _inputs?.Dispose();
+        _expected?.Dispose();
+    }
+
+    private SafeTensorsFile? OpenIfThere(string name)
+    {
+        string file = System.IO.Path.Combine(Path, name);
+        return File.Exists(file) ? SafeTensorsFile.Open(file) : null;
+    }
+}

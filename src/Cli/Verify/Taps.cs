@@ -1,0 +1,81 @@
+// Records what submodules of a network give out, without the network knowing.
+using Atelier.Model.Networks;
+using static TorchSharp.torch;
+using static TorchSharp.torch.nn;
+
+namespace Atelier.Cli.Verify;
+
+/// <summary>Copies of the last outputs of the submodules of a network, by their names in its state dict.</summary>
+public sealed class Taps : IDisposable
+{
+    private readonly Dictionary<string, Tensor> _outputs = new(StringComparer.Ordinal);
+    private readonly List<IDisposable> _hooks = [];
+
+    /// <summary>Listens to the submodules that <paramref name="names"/> names; other outputs are not kept, as they are large.</summary>
+    public Taps(Module network, IEnumerable<string> names)
+    {
+        var wanted = names.ToHashSet(StringComparer.Ordinal);
+        foreach ((string name, Module module) in network.named_modules().Where(m => wanted.Contains(m.name)))
+        {
+            switch (module)
+            {
+                case Module<Tensor, Tensor> one:
+                    Hold(one.register_forward_hook((_, _, output) => Record(name, output)));
+                    break;
+                case Module<Tensor, Tensor, Tensor> two:
+                    Hold(two.register_forward_hook((_, _, _, output) => Record(name, output)));
+                    break;
+                case Module<Tensor, KeyValue, Tensor> attention:
+                    Hold(attention.register_forward_hook((_, _, _, output) => Record(name, output)));
+                    break;
+                case Module<Tensor, Tensor, KeyValue, Tensor> block:
+                    Hold(block.register_forward_hook((_, _, _, _, output) => Record(name, output)));
+                    break;
+                default:
+                    break;
+            }
+        }
+    }
+
+    /// <summary>The last output of a submodule.</summary>
+    /// <exception cref="KeyNotFoundException">No submodule of that name has run.</exception>
+    public Tensor this[string name] => _outputs.TryGetValue(name, out Tensor? output)
+        ? output
+        : throw new KeyNotFoundException($"No submodule {name} has given anything out.");
+
+    /// <summary>Whether a submodule of that name has run.</summary>
+    public bool Has(string name) => _outputs.ContainsKey(name);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (IDisposable hook in _hooks)
+        {
+            hook.Dispose();
+        }
+
+        foreach (Tensor output in _outputs.Values)
+        {
+            output.Dispose();
+        }
+    }
+
+    private Tensor Record(string name, Tensor output)
+    {
+        if (_outputs.Remove(name, out Tensor? before))
+        {
+            before.Dispose();
+        }
+
+        _outputs[name] = output.detach().clone().DetachFromDisposeScope();
+        return output;
+    }
+
+    private void Hold(object hook)
+    {
+        if (hook is IDisposable disposable)
+        {
+            _hooks.Add(disposable);
+        }
+    }
+}

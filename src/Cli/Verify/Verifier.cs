@@ -1,0 +1,118 @@
+// Finds the cases of a tree laid out as the reference data is, and runs them one after another.
+using System.Diagnostics;
+using System.Text.Json;
+using static TorchSharp.torch;
+
+namespace Atelier.Cli.Verify;
+
+/// <summary>What came of one case.</summary>
+/// <param name="Name">Path of the case below the tree's root.</param>
+/// <param name="Kind">What kind of case it is.</param>
+/// <param name="Compared">Tensors and values compared.</param>
+/// <param name="Error">The error nearest to its tolerance, if any was inexact.</param>
+/// <param name="Tolerance">The tolerance of that error.</param>
+/// <param name="Seconds">Time it took.</param>
+/// <param name="Failures">What failed; none if it passed.</param>
+/// <param name="Remark">Something worth telling that does not decide the case.</param>
+public sealed record CaseResult(
+    string Name, string Kind, int Compared, double? Error, double? Tolerance, double Seconds,
+    IReadOnlyList<string> Failures, string? Remark)
+{
+    /// <summary>Whether the case passed.</summary>
+    public bool Passed => Failures.Count == 0;
+}
+
+/// <summary>A case that can be run: its name, and what runs it.</summary>
+/// <param name="Name">Path below the tree's root.</param>
+/// <param name="Kind">What kind of case it is.</param>
+/// <param name="Run">Runs it and compares.</param>
+/// <param name="Open">Opens its folder, where it has one.</param>
+internal sealed record FoundCase(string Name, string Kind, Action<Comparison> Run, Func<CaseFolder>? Open = null);
+
+/// <summary>Runs the cases of a tree: topic folder / case folder / case.json, or any part of such a tree.</summary>
+public static class Verifier
+{
+    private static readonly CaseKind[] s_kinds =
+    [
+        .. DitCases.Kinds, .. TrainingCases.Kinds, .. SamplerCases.Kinds,
+    ];
+
+    /// <summary>Runs every case under <paramref name="root"/> and gives each one's result as soon as it is there.</summary>
+    /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
+    public static IEnumerable<CaseResult> Run(string root)
+    {
+        var folder = new DirectoryInfo(root);
+        if (!folder.Exists)
+        {
+            throw new DirectoryNotFoundException($"There is no folder {root}.");
+        }
+
+        return Find(folder, folder.Name).Select(RunOne);
+    }
+
+    private static CaseResult RunOne(FoundCase found)
+    {
+        long start = Stopwatch.GetTimestamp();
+        var check = new Comparison();
+        try
+        {
+            using var noGradients = no_grad();
+            using var scope = NewDisposeScope();
+            using CaseFolder? folder = found.Open?.Invoke();
+            check = new Comparison(folder);
+            found.Run(check);
+            check.Close();
+        }
+#pragma warning disable CA1031 // One case's error, whatever it is, must not keep the others from running.
+        catch (Exception error)
+#pragma warning restore CA1031
+        {
+            check.Fail(error.Message.Split('\n')[0]);
+        }
+
+        return new CaseResult(
+            found.Name, found.Kind, check.Compared, check.Worst?.Error, check.Worst?.Tolerance,
+            Stopwatch.GetElapsedTime(start).TotalSeconds, check.Failures, check.Remark);
+    }
+
+    private static IEnumerable<FoundCase> Find(DirectoryInfo folder, string name)
+    {
+        if (File.Exists(Path.Combine(folder.FullName, "case.json")))
+        {
+            yield return WithCaseFile(folder, name);
+            yield break;
+        }
+
+        foreach (DirectoryInfo child in folder.EnumerateDirectories().OrderBy(d => d.Name, StringComparer.Ordinal))
+        {
+            foreach (FoundCase found in Find(child, $"{name}/{child.Name}"))
+            {
+                yield return found;
+            }
+        }
+    }
+
+    private static FoundCase WithCaseFile(DirectoryInfo folder, string name)
+    {
+        CaseKind? kind = null;
+        string problem = "no kind of case that is known here";
+        try
+        {
+            using JsonDocument json = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(folder.FullName, "case.json")));
+            kind = s_kinds.FirstOrDefault(k => k.Fits(json.RootElement));
+        }
+        catch (JsonException error)
+        {
+            problem = $"case.json is not JSON: {error.Message}";
+        }
+
+        if (kind is null)
+        {
+            return new FoundCase(name, "unknown", check => check.Fail(problem));
+        }
+
+        // The folder is opened when the case runs, so that a damaged file fails this case alone.
+        CaseFolder? opened = null;
+        return new FoundCase(name, kind.Name, check => kind.Run(opened!, check), () => opened = new CaseFolder(folder.FullName));
+    }
+}

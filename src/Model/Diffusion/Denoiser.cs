@@ -1,0 +1,153 @@
+// Answers samplers' evaluations with the network: many pictures' requests share forward passes of one fixed width.
+using Atelier.Model.Networks;
+using static TorchSharp.torch;
+
+namespace Atelier.Model.Diffusion;
+
+/// <summary>One picture's evaluation with what it is conditioned on.</summary>
+/// <param name="Evaluation">What the sampler asks.</param>
+/// <param name="Prompt">Context of the prompt, one caption.</param>
+/// <param name="Negative">Context that guidance leads away from, one caption; used where guidance is not 1.</param>
+public sealed record DenoiserRequest(Evaluation Evaluation, CaptionContext Prompt, CaptionContext Negative);
+
+/// <summary>
+/// Evaluates D(x; σ) for several pictures at once, whatever their steps and guidance. A picture is one row of a forward
+/// pass, or two where it is guided. Every pass has the same number of rows, filled up where requests are fewer, so that
+/// the kernels that run, and with them a picture's bits, do not depend on its company.
+/// </summary>
+public sealed class Denoiser : IDisposable
+{
+    private readonly MicroDiT _network;
+    private readonly Edm _edm;
+    private readonly int _width;
+    private CaptionContext[] _joinedRows = [];
+    private CaptionContext? _joined;
+
+    /// <summary>Makes a denoiser over a network that stays the caller's.</summary>
+    /// <param name="network">F, on its device and in its precision.</param>
+    /// <param name="edm">Preconditioning.</param>
+    /// <param name="width">Rows of a forward pass; a constant of model, shape and device kind, never chosen by load.</param>
+    public Denoiser(MicroDiT network, Edm edm, int width)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(width, 1);
+        (_network, _edm, _width) = (network, edm, width);
+    }
+
+    /// <summary>Numbers in one latent.</summary>
+    public int LatentLength => _network.Config.InChannels * _network.Config.InputSize * _network.Config.InputSize;
+
+    /// <summary>D(x; σ) of each request, in order.</summary>
+    public double[][] Evaluate(IReadOnlyList<DenoiserRequest> requests)
+    {
+        var rows = new List<(Evaluation Evaluation, CaptionContext Caption)>(2 * requests.Count);
+        foreach (DenoiserRequest request in requests)
+        {
+            if (request.Evaluation.X.Length != LatentLength)
+            {
+                throw new ArgumentException(
+                    $"A latent has {request.Evaluation.X.Length} numbers; this network's have {LatentLength}.", nameof(requests));
+            }
+
+            rows.Add((request.Evaluation, request.Prompt));
+            if (request.Evaluation.Guidance != 1)
+            {
+                rows.Add((request.Evaluation, request.Negative));
+            }
+        }
+
+        float[] answers = Run(rows);
+        var results = new double[requests.Count][];
+        for (int i = 0, row = 0; i < requests.Count; i++)
+        {
+            double guidance = requests[i].Evaluation.Guidance;
+            results[i] = guidance == 1
+                ? Widen(answers.AsSpan(row * LatentLength, LatentLength))
+                : Guide(
+                    answers.AsSpan(row * LatentLength, LatentLength), answers.AsSpan((row + 1) * LatentLength, LatentLength), guidance);
+            row += guidance == 1 ? 1 : 2;
+        }
+
+        return results;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _joined?.Dispose();
+        _joined = null;
+        _joinedRows = [];
+    }
+
+    private float[] Run(List<(Evaluation Evaluation, CaptionContext Caption)> rows)
+    {
+        var answers = new float[rows.Count * LatentLength];
+        int size = _network.Config.InputSize;
+        for (int first = 0; first < rows.Count; first += _width)
+        {
+            using var noGradients = inference_mode();
+            using var scope = NewDisposeScope();
+            int used = Math.Min(_width, rows.Count - first);
+            var x = new float[_width * LatentLength];
+            var sigmas = new double[_width];
+            var captions = new CaptionContext[_width];
+            for (int slot = 0; slot < _width; slot++)
+            {
+                // Empty slots repeat the first row: any values would do, and these are finite.
+                (Evaluation evaluation, captions[slot]) = rows[first + (slot < used ? slot : 0)];
+                sigmas[slot] = (float)evaluation.Sigma;
+                for (int i = 0; i < LatentLength; i++)
+                {
+                    x[(slot * LatentLength) + i] = (float)evaluation.X[i];
+                }
+            }
+
+            Device device = _network.get_buffer("pos_embed")!.device;
+            Tensor latents = tensor(x, [_width, _network.Config.InChannels, size, size]).to(device);
+            Tensor denoised = _edm.Denoise(_network, latents, sigmas, Join(captions)).cpu();
+            denoised.data<float>().ToArray().AsSpan(0, used * LatentLength).CopyTo(answers.AsSpan(first * LatentLength));
+        }
+
+        return answers;
+    }
+
+    // The same rows come back evaluation after evaluation, so their join is kept.
+    private CaptionContext Join(CaptionContext[] captions)
+    {
+        if (captions.Length == 1)
+        {
+            return captions[0];
+        }
+
+        if (_joined is null || !captions.AsSpan().SequenceEqual(_joinedRows))
+        {
+            _joined?.Dispose();
+            _joined = CaptionContext.Join(captions).Detached();
+            _joinedRows = captions;
+        }
+
+        return _joined;
+    }
+
+    private static double[] Widen(ReadOnlySpan<float> row)
+    {
+        var wide = new double[row.Length];
+        for (int i = 0; i < row.Length; i++)
+        {
+            wide[i] = row[i];
+        }
+
+        return wide;
+    }
+
+    // Preconditioning is affine in F, so guiding D is guiding F.
+    private static double[] Guide(ReadOnlySpan<float> prompt, ReadOnlySpan<float> negative, double guidance)
+    {
+        var guided = new double[prompt.Length];
+        for (int i = 0; i < prompt.Length; i++)
+        {
+            guided[i] = Guidance.Combine(prompt[i], negative[i], guidance);
+        }
+
+        return guided;
+    }
+}

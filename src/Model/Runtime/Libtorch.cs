@@ -1,0 +1,94 @@
+// Brings libtorch into the process: from the package beside the program, or from the folder that ATELIER_LIBTORCH names.
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics.X86;
+
+namespace Atelier.Model.Runtime;
+
+/// <summary>libtorch could not be loaded. The message says what is missing and how to get it.</summary>
+public sealed class LibtorchException(string message, Exception? inner = null) : Exception(message, inner);
+
+/// <summary>Loading of libtorch, and what must be said to it before its first operation.</summary>
+public static class Libtorch
+{
+    /// <summary>Environment variable that names a folder with another libtorch, for example that of a PyTorch install.</summary>
+    public const string FolderVariable = "ATELIER_LIBTORCH";
+
+    // In the order in which each needs the ones before it. Not every build has all of them.
+    private static readonly string[] s_libraries = ["libc10.so", "libtorch_cpu.so", "libc10_cuda.so", "libtorch_cuda.so", "libtorch.so"];
+
+    /// <summary>Loads libtorch, or says in one sentence why that is not possible. May be called more than once.</summary>
+    /// <exception cref="LibtorchException">No libtorch fits.</exception>
+    public static void Load()
+    {
+        try
+        {
+            _ = TorchSharp.torch.CPU;
+            using TorchSharp.torch.Tensor probe = TorchSharp.torch.zeros(1);
+        }
+        catch (Exception error) when (error is TypeInitializationException or DllNotFoundException or NotSupportedException or EntryPointNotFoundException)
+        {
+            throw new LibtorchException(
+                "libtorch could not be loaded: this program needs Linux x64 with glibc 2.34 or newer and libtorch 2.10, which "
+                + $"comes with a build with -p:TorchBackend=cpu, or from the folder that {FolderVariable} names. "
+                + $"The loader says: {(error.InnerException ?? error).Message.Split('\n')[0]}",
+                error);
+        }
+    }
+
+    // Runs before anything in this assembly does, and so before libtorch reads its environment or TorchSharp looks for it.
+#pragma warning disable CA2255 // There is no later point that every host, test runners included, is sure to pass first.
+    [ModuleInitializer]
+#pragma warning restore CA2255
+    internal static void Prepare()
+    {
+        if (!OperatingSystem.IsLinux() || RuntimeInformation.ProcessArchitecture != Architecture.X64)
+        {
+            return; // Load() says what is supported.
+        }
+
+        if (HasUnusableAmx())
+        {
+            _ = SetNativeVariable("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16", overwrite: 0);
+        }
+
+        if (Environment.GetEnvironmentVariable(FolderVariable) is { Length: > 0 } folder)
+        {
+            Preload(folder);
+        }
+    }
+
+    // Libraries that are in the process already satisfy TorchSharp's own library, whatever folder they came from.
+    private static void Preload(string folder)
+    {
+        if (!File.Exists(Path.Combine(folder, "libtorch_cpu.so")))
+        {
+            throw new LibtorchException(
+                $"{FolderVariable} is {folder}, but there is no libtorch_cpu.so in it: name the lib folder of a libtorch 2.10 or of "
+                + "an installed torch package (torch/lib).");
+        }
+
+        foreach (string path in s_libraries.Select(name => Path.Combine(folder, name)).Where(File.Exists))
+        {
+            try
+            {
+                NativeLibrary.Load(path);
+            }
+            catch (DllNotFoundException error)
+            {
+                throw new LibtorchException(
+                    $"{path} could not be loaded, although {FolderVariable} names its folder: {error.Message.Split('\n')[0]}", error);
+            }
+        }
+    }
+
+    // Some virtual machines advertise AMX but hide its tile palettes; the kernels chosen for it then end the process.
+    private static bool HasUnusableAmx() => X86Base.IsSupported
+        && ((X86Base.CpuId(7, 0).Edx >> 22) & 1) == 1
+        && (X86Base.CpuId(0, 0).Eax < 0x1D || X86Base.CpuId(0x1D, 0).Eax == 0);
+
+    // Environment.SetEnvironmentVariable changes .NET's copy alone; native code reads libc's.
+    [DllImport("libc", EntryPoint = "setenv", CharSet = CharSet.Ansi, BestFitMapping = false, ThrowOnUnmappableChar = true)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static extern int SetNativeVariable(string name, string value, int overwrite);
+}

@@ -1,0 +1,74 @@
+// AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) on one flat buffer, by libtorch's fused kernel.
+using static TorchSharp.torch;
+
+namespace Atelier.Model.Training;
+
+/// <summary>Numbers of AdamW. Weight decay is decoupled and applies to every parameter, as in the reference.</summary>
+public sealed record AdamWSettings
+{
+    /// <summary>Decay of the first moment, β₁.</summary>
+    public double Beta1 { get; init; } = 0.9;
+
+    /// <summary>Decay of the second moment, β₂.</summary>
+    public double Beta2 { get; init; } = 0.999;
+
+    /// <summary>Added to the root of the second moment, ε.</summary>
+    public double Epsilon { get; init; } = 1e-8;
+
+    /// <summary>Decoupled weight decay.</summary>
+    public double WeightDecay { get; init; } = 0.1;
+}
+
+/// <summary>AdamW over a flat float32 tensor, with its moments.</summary>
+public sealed class AdamW : IDisposable
+{
+    // The binding has no fused optimizers; a compiled script reaches any operator of the library. It must end in a newline.
+    private const string Script = """
+        def update(p: List[Tensor], g: List[Tensor], m: List[Tensor], v: List[Tensor], t: List[Tensor], lr: float,
+                   beta1: float, beta2: float, decay: float, eps: float):
+            torch._fused_adamw_(p, g, m, v, [], t, lr=lr, beta1=beta1, beta2=beta2, weight_decay=decay, eps=eps,
+                                amsgrad=False, maximize=False)
+
+        """;
+
+    private readonly AdamWSettings _settings;
+    private readonly jit.CompilationUnit _script;
+
+    /// <summary>Starts with zero moments for parameters like <paramref name="parameters"/>, [P] float32.</summary>
+    public AdamW(AdamWSettings settings, Tensor parameters)
+    {
+        _settings = settings;
+        _script = jit.compile(Script);
+        FirstMoment = zeros_like(parameters, requires_grad: false).DetachFromDisposeScope();
+        SecondMoment = zeros_like(parameters, requires_grad: false).DetachFromDisposeScope();
+    }
+
+    /// <summary>First moment m, [P].</summary>
+    public Tensor FirstMoment { get; }
+
+    /// <summary>Second moment v, [P].</summary>
+    public Tensor SecondMoment { get; }
+
+    /// <summary>Updates made so far, for the correction of the moments' bias.</summary>
+    public long Updates { get; set; }
+
+    /// <summary>One update of <paramref name="parameters"/> [P] in place.</summary>
+    public void Update(Tensor parameters, Tensor gradient, double learningRate)
+    {
+        using var noGradients = no_grad();
+        using var scope = NewDisposeScope();
+        Updates++;
+        Tensor count = tensor((float)Updates, device: parameters.device);
+        _script.invoke(
+            "update", new[] { parameters }, new[] { gradient }, new[] { FirstMoment }, new[] { SecondMoment },
+            new[] { count }, learningRate, _settings.Beta1, _settings.Beta2, _settings.WeightDecay, _settings.Epsilon);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        FirstMoment.Dispose();
+        SecondMoment.Dispose();
+        _script.Dispose();
+    }
+}

@@ -1,0 +1,66 @@
+// All parameters of a network in one buffer, and all gradients in another: the optimizer, the average and the exchange
+// between workers each become a few operations on long vectors.
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+using static TorchSharp.torch.nn;
+
+namespace Atelier.Model.Training;
+
+/// <summary>
+/// Moves the parameters of a network into one flat tensor, in the order of their names. The network keeps working on
+/// slices of it, and backward passes add into slices of <see cref="Gradients"/>.
+/// </summary>
+public sealed class FlatParameters : IDisposable
+{
+    private readonly (string Name, Parameter Parameter, long Start)[] _slices;
+
+    /// <summary>Moves the parameters, in the precision they have.</summary>
+    /// <exception cref="ArgumentException">The network has no parameters, or they differ in precision.</exception>
+    public FlatParameters(Module network)
+    {
+        (string Name, Parameter Parameter)[] parameters =
+            [.. network.named_parameters().OrderBy(p => p.name, StringComparer.Ordinal).Select(p => (p.name, p.parameter))];
+        if (parameters.Length == 0 || parameters.Select(p => p.Parameter.dtype).Distinct().Count() > 1)
+        {
+            throw new ArgumentException("A network is flattened if it has parameters, all of one precision.", nameof(network));
+        }
+
+        long total = parameters.Sum(p => p.Parameter.numel());
+        using var noGradients = no_grad();
+        Values = empty([total], dtype: parameters[0].Parameter.dtype, device: parameters[0].Parameter.device).DetachFromDisposeScope();
+        Gradients = zeros_like(Values).DetachFromDisposeScope();
+        _slices = new (string, Parameter, long)[parameters.Length];
+        long start = 0;
+        for (int i = 0; i < parameters.Length; i++)
+        {
+            using var scope = NewDisposeScope();
+            (string name, Parameter parameter) = parameters[i];
+            Tensor slice = Slice(Values, parameter, start);
+            slice.copy_(parameter);
+            parameter.set_(slice);
+            parameter.grad = Slice(Gradients, parameter, start).DetachFromDisposeScope();
+            _slices[i] = (name, parameter, start);
+            start += parameter.numel();
+        }
+    }
+
+    /// <summary>All parameters, [P].</summary>
+    public Tensor Values { get; }
+
+    /// <summary>All gradients, [P]. Backward passes add to them.</summary>
+    public Tensor Gradients { get; }
+
+    /// <summary>Views of a flat tensor [P] by parameter name and in its shape. The caller disposes them.</summary>
+    public IEnumerable<(string Name, Tensor View)> Views(Tensor flat) =>
+        _slices.Select(slice => (slice.Name, Slice(flat, slice.Parameter, slice.Start)));
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Values.Dispose();
+        Gradients.Dispose();
+    }
+
+    private static Tensor Slice(Tensor flat, Parameter parameter, long start) =>
+        flat.narrow(0, start, parameter.numel()).view(parameter.shape);
+}

@@ -1,0 +1,61 @@
+// Learning rate over a stage, as Composer's schedulers compute it.
+namespace Atelier.Model.Training;
+
+/// <summary>Shape of a learning-rate schedule.</summary>
+public enum ScheduleShape
+{
+    /// <summary>Constant, after a linear warm-up if there is one.</summary>
+    Constant,
+
+    /// <summary>Half a cosine from the base rate to <see cref="LearningRate.FinalFraction"/> of it, after a linear warm-up.</summary>
+    Cosine,
+}
+
+/// <summary>Learning rate as a function of the batch number.</summary>
+public sealed record LearningRate
+{
+    /// <summary>Shape after the warm-up.</summary>
+    public ScheduleShape Shape { get; init; }
+
+    /// <summary>Base rate, which multipliers apply to.</summary>
+    public double Base { get; init; } = 1e-4;
+
+    /// <summary>Batches of linear warm-up from 0.</summary>
+    public long WarmupSteps { get; init; }
+
+    /// <summary>Batches in all: where the cosine ends.</summary>
+    public long TotalSteps { get; init; } = 1;
+
+    /// <summary>Multiplier at the cosine's end, α_f.</summary>
+    public double FinalFraction { get; init; }
+
+    /// <summary>
+    /// Composer moves its scheduler on before its clock, so that batch k runs with the multiplier of timestamp
+    /// max(k - 1, 0) and a warm-up's first two batches have rate 0. True follows that (the published weights were trained
+    /// so), false uses timestamp k.
+    /// </summary>
+    public bool LagsOneBatch { get; init; } = true;
+
+    /// <summary>Learning rate of batch <paramref name="step"/>, counted from 0.</summary>
+    public double At(long step) => Base * Multiplier(LagsOneBatch ? Math.Max(step - 1, 0) : step);
+
+    /// <summary>
+    /// Multiplier at timestamp <paramref name="t"/>: t / t_warmup while t &lt; t_warmup, then 1 or
+    /// α_f + (1 - α_f) (1 + cos(π min(1, (t - t_warmup) / (t_max - t_warmup)))) / 2.
+    /// </summary>
+    public double Multiplier(double t)
+    {
+        if (t < WarmupSteps)
+        {
+            return t / WarmupSteps;
+        }
+
+        if (Shape == ScheduleShape.Constant)
+        {
+            return 1;
+        }
+
+        double way = TotalSteps > WarmupSteps ? Math.Min(1, (t - WarmupSteps) / (TotalSteps - WarmupSteps)) : 1;
+        return FinalFraction + ((1 - FinalFraction) * 0.5 * (1 + Math.Cos(Math.PI * way)));
+    }
+}

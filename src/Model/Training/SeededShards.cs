@@ -1,0 +1,135 @@
+// Shards of a run: which samples they hold, and the random numbers that go with each sample.
+using Atelier.Model.Diffusion;
+using Atelier.Model.Networks;
+using static TorchSharp.torch;
+
+namespace Atelier.Model.Training;
+
+/// <summary>Captioned latents that a run trains on.</summary>
+public interface ITrainingData
+{
+    /// <summary>Samples.</summary>
+    int Count { get; }
+
+    /// <summary>Shape of a latent, (C, H, W).</summary>
+    (int Channels, int Height, int Width) LatentShape { get; }
+
+    /// <summary>Shape of a caption's features, (L, channels).</summary>
+    (int Length, int Channels) CaptionShape { get; }
+
+    /// <summary>Reads one sample.</summary>
+    /// <param name="sample">Number of the sample, from 0.</param>
+    /// <param name="latent">Receives C H W numbers, already multiplied by the autoencoder's scale.</param>
+    /// <param name="caption">Receives L times channels numbers.</param>
+    void Read(int sample, Span<float> latent, Span<float> caption);
+}
+
+/// <summary>
+/// The endless order of a run: epoch after epoch, each a permutation of the samples by (seed, epoch). Batch k is the
+/// slice [k G, (k + 1) G); a batch may straddle epochs.
+/// </summary>
+/// <param name="seed">Seed of the run.</param>
+/// <param name="count">Samples of an epoch.</param>
+public sealed class SampleOrder(ulong seed, int count)
+{
+    private readonly int _count = count > 0 ? count : throw new ArgumentOutOfRangeException(nameof(count), count, "A run needs samples.");
+    private (long Epoch, int[] Order) _current = (-1, []);
+
+    /// <summary>The sample at a position of the run.</summary>
+    public int this[long position]
+    {
+        get
+        {
+            ArgumentOutOfRangeException.ThrowIfNegative(position);
+            (long epoch, long place) = Math.DivRem(position, _count);
+            if (_current.Epoch != epoch)
+            {
+                _current = (epoch, SeededNoise.Permutation(seed, NoisePurpose.SampleOrder, epoch, _count));
+            }
+
+            return _current.Order[place];
+        }
+    }
+}
+
+/// <summary>
+/// Draws a shard's samples and random numbers. Each number is a function of the run's seed and the sample's position in
+/// the run, never of a worker, a shard or a microbatch.
+/// </summary>
+public sealed class SeededShards : IShardSource
+{
+    private readonly ITrainingData _data;
+    private readonly TrainingSettings _settings;
+    private readonly MicroDiTConfig _network;
+    private readonly SampleOrder _order;
+    private readonly ulong _seed;
+    private readonly double _captionDrop;
+
+    /// <summary>Prepares the shards of a run.</summary>
+    /// <param name="data">Samples.</param>
+    /// <param name="settings">Batch, noise levels and mask.</param>
+    /// <param name="network">The network that is trained; latents and captions must fit it.</param>
+    /// <param name="seed">Seed of the run; every number is an ordinary seed.</param>
+    /// <param name="captionDrop">Part of the captions that is replaced by zeros, so that guidance has a base.</param>
+    /// <exception cref="ArgumentException">The data does not fit the network.</exception>
+    public SeededShards(ITrainingData data, TrainingSettings settings, MicroDiTConfig network, ulong seed, double captionDrop)
+    {
+        (int channels, int height, int width) = data.LatentShape;
+        if (channels != network.InChannels || height != network.InputSize || width != network.InputSize)
+        {
+            throw new ArgumentException(
+                $"The data holds latents of {channels} x {height} x {width}, the network takes "
+                + $"{network.InChannels} x {network.InputSize} x {network.InputSize}.", nameof(data));
+        }
+
+        if (data.CaptionShape.Channels != network.CaptionChannels)
+        {
+            throw new ArgumentException(
+                $"The data holds captions of {data.CaptionShape.Channels} features, the network takes {network.CaptionChannels}.",
+                nameof(data));
+        }
+
+        if (!(captionDrop >= 0 && captionDrop < 1))
+        {
+            throw new ArgumentOutOfRangeException(nameof(captionDrop), captionDrop, "The part of captions dropped lies in [0, 1).");
+        }
+
+        (_data, _settings, _network, _seed, _captionDrop) = (data, settings, network, seed, captionDrop);
+        _order = new SampleOrder(seed, data.Count);
+    }
+
+    /// <inheritdoc/>
+    public ShardBatch Read(long step, int shard)
+    {
+        int batch = _settings.Microbatch;
+        (int channels, int height, int width) = _data.LatentShape;
+        (int length, int features) = _data.CaptionShape;
+        int latentLength = channels * height * width, captionLength = length * features;
+        var (latents, noise) = (new float[batch * latentLength], new float[batch * latentLength]);
+        var captions = new float[batch * captionLength];
+        var maskNoise = new float[batch * _network.Tokens];
+        var levels = new double[batch];
+        Span<float> draw = stackalloc float[1];
+        for (int i = 0; i < batch; i++)
+        {
+            long position = (step * _settings.GlobalBatch) + ((long)shard * batch) + i;
+            Span<float> caption = captions.AsSpan(i * captionLength, captionLength);
+            _data.Read(_order[position], latents.AsSpan(i * latentLength, latentLength), caption);
+            SeededNoise.Uniform(_seed, NoisePurpose.CaptionDrop, position, draw);
+            if (draw[0] < _captionDrop)
+            {
+                caption.Clear();
+            }
+
+            SeededNoise.Normal(_seed, NoisePurpose.NoiseLevel, position, draw);
+            levels[i] = _settings.Edm.NoiseLevel(draw[0]);
+            SeededNoise.Normal(_seed, NoisePurpose.TrainingNoise, position, noise.AsSpan(i * latentLength, latentLength));
+            SeededNoise.Uniform(_seed, NoisePurpose.PatchMask, position, maskNoise.AsSpan(i * _network.Tokens, _network.Tokens));
+        }
+
+        return new ShardBatch(
+            tensor(latents, [batch, channels, height, width]), tensor(captions, [batch, length, features]), levels,
+            tensor(noise, [batch, channels, height, width]),
+            _settings.MaskRatio == 0 ? null : PatchMask.FromNoise(maskNoise, batch, _settings.MaskRatio));
+    }
+}

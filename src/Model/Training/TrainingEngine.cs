@@ -1,0 +1,244 @@
+// The training step without a loop and without a world. A batch is V shards; any shard may be computed anywhere, their
+// sums meet along one tree (ReductionTree), and applying the total is the same everywhere.
+using Atelier.Model.Diffusion;
+using Atelier.Model.Networks;
+using static TorchSharp.torch;
+
+namespace Atelier.Model.Training;
+
+/// <summary>What a training step does, apart from the data.</summary>
+public sealed record TrainingSettings
+{
+    /// <summary>Noise levels and preconditioning.</summary>
+    public Edm Edm { get; init; } = new();
+
+    /// <summary>Part of the patches that the backbone does not see.</summary>
+    public double MaskRatio { get; init; }
+
+    /// <summary>Shards of a batch, V: a power of two. The batch is V microbatches, whoever computes them.</summary>
+    public int Shards { get; init; } = 1;
+
+    /// <summary>Samples of a shard.</summary>
+    public int Microbatch { get; init; } = 1;
+
+    /// <summary>Learning rate by batch.</summary>
+    public LearningRate LearningRate { get; init; } = new();
+
+    /// <summary>Optimizer.</summary>
+    public AdamWSettings Optimizer { get; init; } = new();
+
+    /// <summary>Gradients longer than this are scaled down to it.</summary>
+    public double ClipNorm { get; init; } = double.PositiveInfinity;
+
+    /// <summary>Smoothing s of the average of weights, W_ema ← s W_ema + (1 - s) W after each batch; none if not set.</summary>
+    public double? EmaSmoothing { get; init; }
+
+    /// <summary>
+    /// Batches after which the average starts as a copy of the weights: 0 starts from the initial weights; 1 is what
+    /// Composer does with an ema_start of 0.
+    /// </summary>
+    public long EmaStart { get; init; }
+
+    /// <summary>Samples of a batch, G.</summary>
+    public int GlobalBatch => Shards * Microbatch;
+}
+
+/// <summary>The samples of one shard with every random number that their loss needs.</summary>
+/// <param name="Latents">Clean latents [b, C, H, W], float32.</param>
+/// <param name="Captions">Caption features [b, L, channels]; zeros where the caption was dropped.</param>
+/// <param name="NoiseLevels">σ per sample, b.</param>
+/// <param name="UnitNoise">Standard normal noise [b, C, H, W].</param>
+/// <param name="Mask">Patches that the backbone sees, or all.</param>
+public sealed record ShardBatch(Tensor Latents, Tensor Captions, double[] NoiseLevels, Tensor UnitNoise, PatchMask? Mask) : IDisposable
+{
+    /// <summary>The same shard on a device.</summary>
+    public ShardBatch To(Device device) => device.type == Latents.device_type
+        ? this
+        : new ShardBatch(Latents.to(device), Captions.to(device), NoiseLevels, UnitNoise.to(device), Mask?.To(device));
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Latents.Dispose();
+        Captions.Dispose();
+        UnitNoise.Dispose();
+        Mask?.Dispose();
+    }
+}
+
+/// <summary>Where shards come from. The same step and shard always give the same numbers.</summary>
+public interface IShardSource
+{
+    /// <summary>Samples [step G + shard b, step G + (shard + 1) b) of the run's order. The caller disposes them.</summary>
+    ShardBatch Read(long step, int shard);
+}
+
+/// <summary>Sums over samples: of gradients, [P] float32, and of losses.</summary>
+/// <param name="Gradient">Sum of the gradients of the samples' losses.</param>
+/// <param name="Loss">Sum of the samples' losses.</param>
+/// <param name="Samples">Samples in the sums.</param>
+public sealed record GradientSum(Tensor Gradient, double Loss, long Samples) : IDisposable
+{
+    /// <summary>The sum of two, in the buffer of <paramref name="left"/>; both are consumed.</summary>
+    public static GradientSum Merge(GradientSum left, GradientSum right)
+    {
+        using var noGradients = no_grad();
+        left.Gradient.add_(right.Gradient);
+        right.Dispose();
+        return left with { Loss = left.Loss + right.Loss, Samples = left.Samples + right.Samples };
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => Gradient.Dispose();
+}
+
+/// <summary>What a step did.</summary>
+/// <param name="Loss">Mean loss of the batch, before the step.</param>
+/// <param name="GradientNorm">2-norm of the mean gradient, before clipping.</param>
+/// <param name="LearningRate">Learning rate of the step.</param>
+public readonly record struct StepOutcome(double Loss, double GradientNorm, double LearningRate);
+
+/// <summary>
+/// Computes shards and applies totals. Master weights, moments and averages are float32; the network itself may compute
+/// in bfloat16, and is then refreshed from the master weights after every step. Not for use by two threads at once.
+/// </summary>
+public sealed class TrainingEngine : IDisposable
+{
+    private readonly MicroDiT _network;
+    private readonly TrainingSettings _settings;
+    private readonly IShardSource _source;
+    private readonly FlatParameters _flat;
+    private readonly AdamW _optimizer;
+
+    /// <summary>Prepares a network, which stays the caller's, for training in the precision that it has.</summary>
+    /// <param name="network">Network with its initial weights; its parameters are moved into one buffer.</param>
+    /// <param name="settings">What a step does.</param>
+    /// <param name="source">Where shards come from.</param>
+    public TrainingEngine(MicroDiT network, TrainingSettings settings, IShardSource source)
+    {
+        (_network, _settings, _source) = (network, settings, source);
+        network.train();
+        _flat = new FlatParameters(network);
+        Weights = _flat.Values.dtype == ScalarType.Float32
+            ? _flat.Values
+            : _flat.Values.to(ScalarType.Float32).DetachFromDisposeScope();
+        Ema = settings.EmaSmoothing is null ? null : Weights.detach().clone().DetachFromDisposeScope();
+        _optimizer = new AdamW(settings.Optimizer, Weights);
+    }
+
+    /// <summary>Master weights, [P] float32.</summary>
+    public Tensor Weights { get; }
+
+    /// <summary>Average of the weights, [P] float32, if one is kept.</summary>
+    public Tensor? Ema { get; }
+
+    /// <summary>First and second moments, [P] each, and updates made.</summary>
+    public AdamW Optimizer => _optimizer;
+
+    /// <summary>Views of a flat tensor [P] by parameter name. The caller disposes them.</summary>
+    public IEnumerable<(string Name, Tensor View)> Named(Tensor flat) => _flat.Views(flat);
+
+    /// <summary>Gradient and loss sums of one shard. The caller disposes them, or merges them.</summary>
+    public GradientSum ComputeShard(long step, int shard)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(step);
+        ArgumentOutOfRangeException.ThrowIfNegative(shard);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(shard, _settings.Shards);
+        using var scope = NewDisposeScope();
+        using ShardBatch batch = _source.Read(step, shard).To(Weights.device);
+        using (no_grad())
+        {
+            _flat.Gradients.zero_();
+        }
+
+        ScalarType compute = _flat.Values.dtype;
+        using CaptionContext captions = _network.Caption(batch.Captions.to(compute));
+        (Tensor perSample, _) = _settings.Edm.Loss(
+            _network, batch.Latents, captions, batch.NoiseLevels, batch.UnitNoise, batch.Mask);
+        Tensor loss = perSample.sum();
+        loss.backward();
+        Tensor gradient = compute == ScalarType.Float32 ? _flat.Gradients.clone() : _flat.Gradients.to(ScalarType.Float32);
+        return new GradientSum(gradient.DetachFromDisposeScope(), loss.item<float>(), batch.Latents.shape[0]);
+    }
+
+    /// <summary>Gradient and loss sums of all shards, in this process.</summary>
+    public GradientSum ComputeBatch(long step)
+    {
+        var tree = new ReductionTree<GradientSum>(_settings.Shards, GradientSum.Merge);
+        for (int shard = 0; shard < _settings.Shards; shard++)
+        {
+            tree.Add(shard, ComputeShard(step, shard));
+        }
+
+        return tree.Total!;
+    }
+
+    /// <summary>Loss and gradient norm of a total, by which a step may be refused before it is applied.</summary>
+    public static (double Loss, double GradientNorm) Measure(GradientSum total)
+    {
+        using var noGradients = no_grad();
+        using Tensor norm = linalg.norm(total.Gradient);
+        return (total.Loss / total.Samples, norm.item<float>() / total.Samples);
+    }
+
+    /// <summary>Clips the mean gradient, updates weights and average, and consumes the total.</summary>
+    /// <exception cref="ArgumentException">The total does not hold a whole batch.</exception>
+    public StepOutcome Apply(long step, GradientSum total)
+    {
+        if (total.Samples != _settings.GlobalBatch)
+        {
+            throw new ArgumentException(
+                $"The total holds {total.Samples} samples, a batch {_settings.GlobalBatch}.", nameof(total));
+        }
+
+        using var noGradients = no_grad();
+        using var scope = NewDisposeScope();
+        (double loss, double norm) = Measure(total);
+
+        // clip_grad_norm_: g ← g min(1, c / (|g| + 1e-6)), here together with the division by the batch.
+        double clip = Math.Min(1, _settings.ClipNorm / (norm + 1e-6));
+        total.Gradient.mul_((float)(clip / total.Samples));
+        double rate = _settings.LearningRate.At(step);
+        _optimizer.Update(Weights, total.Gradient, rate);
+        total.Dispose();
+        UpdateEma(step);
+        Refresh();
+        return new StepOutcome(loss, norm, rate);
+    }
+
+    /// <summary>Gives the network the master weights, after they were changed from outside.</summary>
+    public void Refresh()
+    {
+        if (!ReferenceEquals(Weights, _flat.Values))
+        {
+            using var noGradients = no_grad();
+            _flat.Values.copy_(Weights);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _optimizer.Dispose();
+        Ema?.Dispose();
+        Weights.Dispose();
+        _flat.Dispose();
+    }
+
+    private void UpdateEma(long step)
+    {
+        if (Ema is null || step + 1 < _settings.EmaStart)
+        {
+            return;
+        }
+
+        if (step + 1 == _settings.EmaStart)
+        {
+            Ema.copy_(Weights);
+        }
+        else
+        {
+            Ema.lerp_(Weights, 1 - _settings.EmaSmoothing!.Value);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+// Where the readers get their bytes: a file, read at any place without moving a cursor, or memory, so that the same
+// readers can be attacked ten thousand times in a second.
+using Microsoft.Win32.SafeHandles;
+
+namespace Atelier.Model.Weights;
+
+/// <summary>Bytes with random access and the name under which they are refused.</summary>
+internal sealed class ByteSource : IDisposable
+{
+    private readonly SafeFileHandle? _handle;
+    private readonly ReadOnlyMemory<byte> _bytes;
+
+    private ByteSource(string path, SafeFileHandle handle)
+    {
+        Path = path;
+        _handle = handle;
+        Length = RandomAccess.GetLength(handle);
+    }
+
+    public ByteSource(string path, ReadOnlyMemory<byte> bytes)
+    {
+        Path = path;
+        _bytes = bytes;
+        Length = bytes.Length;
+    }
+
+    public string Path { get; }
+
+    public long Length { get; }
+
+    /// <summary>Opens a file and hands it to a reader, which owns it from then on unless it throws.</summary>
+    public static T Open<T>(string path, Func<ByteSource, T> reader)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        var handle = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.Read);
+        try
+        {
+            return reader(new ByteSource(path, handle));
+        }
+        catch
+        {
+            handle.Dispose();
+            throw;
+        }
+    }
+
+    public RefusedFileException Refuse(string place, string reason, Exception? inner = null) =>
+        new(Path, place, reason, inner);
+
+    /// <summary>Fills the destination, or refuses the file because it ends before.</summary>
+    public void Read(long offset, Span<byte> destination, string place)
+    {
+        if (offset < 0 || offset > Length - destination.Length)
+        {
+            throw Refuse(place, $"needs {destination.Length} bytes from byte {offset}, the file has {Length}");
+        }
+
+        if (_handle is null)
+        {
+            _bytes.Span.Slice((int)offset, destination.Length).CopyTo(destination);
+            return;
+        }
+
+        while (!destination.IsEmpty)
+        {
+            var got = RandomAccess.Read(_handle, destination, offset);
+            if (got == 0)
+            {
+                throw Refuse(place, $"the file ended at byte {offset} while it was read; it had {Length} bytes before");
+            }
+
+            destination = destination[got..];
+            offset += got;
+        }
+    }
+
+    /// <summary>Reads a piece into a new array. The caller has bounded the count.</summary>
+    public byte[] ReadArray(long offset, long count, string place)
+    {
+        if (count < 0 || count > Length)
+        {
+            throw Refuse(place, $"needs {count} bytes, the file has {Length}");
+        }
+
+        var bytes = new byte[count];
+        Read(offset, bytes, place);
+        return bytes;
+    }
+
+    public void Dispose() => _handle?.Dispose();
+}

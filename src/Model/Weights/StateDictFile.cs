@@ -1,0 +1,58 @@
+// Saves a network as safetensors, the counterpart of StrictLoader.
+using static TorchSharp.torch;
+
+namespace Atelier.Model.Weights;
+
+/// <summary>Writes state dicts.</summary>
+public static class StateDictFile
+{
+    private const long PieceElements = 4 << 20;
+
+    /// <summary>
+    /// Saves every parameter and persistent buffer of a module. No more than a piece of a tensor is copied at a time;
+    /// the file appears under its name only when it is complete.
+    /// </summary>
+    /// <param name="module">The network, on any device.</param>
+    /// <param name="path">The file to write or replace.</param>
+    /// <param name="floats">The type for all floating-point tensors; none keeps each one's own.</param>
+    /// <param name="metadata">Strings for the header.</param>
+    /// <exception cref="ArgumentException"><paramref name="floats"/> is no floating-point type.</exception>
+    public static void Save(
+        nn.Module module, string path, ElementType? floats = null, IReadOnlyDictionary<string, string>? metadata = null)
+    {
+        ArgumentNullException.ThrowIfNull(module);
+        if (floats is { } type && !type.IsFloat())
+        {
+            throw new ArgumentException(
+                $"Floats are saved as F64, F32, F16 or BF16, not as {type.Code()}.", nameof(floats));
+        }
+
+        var state = module.state_dict();
+        using var noGrad = no_grad();
+        var tensors = state.Select(pair => Describe(pair.Key, pair.Value, floats));
+        using var writer = new SafeTensorsWriter(path, tensors, metadata);
+        foreach (var info in writer.Order)
+        {
+            Append(writer, info, state[info.Name]);
+        }
+
+        writer.Commit();
+    }
+
+    private static TensorInfo Describe(string name, Tensor tensor, ElementType? floats)
+    {
+        var type = ElementTypes.FromTorch(tensor.dtype);
+        return new TensorInfo(name, type.IsFloat() ? floats ?? type : type, tensor.shape);
+    }
+
+    private static void Append(SafeTensorsWriter writer, TensorInfo info, Tensor tensor)
+    {
+        for (long first = 0; first < info.ElementCount; first += PieceElements)
+        {
+            using var scope = NewDisposeScope();
+            var count = Math.Min(PieceElements, info.ElementCount - first);
+            var piece = tensor.detach().flatten().narrow(0, first, count);      // [count]
+            writer.Append(info.Name, piece.to(info.Type.ToTorch()).cpu().bytes);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+// Fills a network from a weight file. Nothing is forgiven silently: what is missing, unexpected or of another shape is
+// listed, all of it, before the first number is written.
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Atelier.Model.Weights;
+
+/// <summary>Loads state dicts strictly.</summary>
+public static class StrictLoader
+{
+    // 16 MiB of float32: large enough for the disk, small enough to be forgotten.
+    private const long PieceElements = 4 << 20;
+
+    /// <summary>
+    /// Fills every parameter and persistent buffer of a module. Floating-point tensors are converted to the module's
+    /// type, piece by piece; equal types are read straight into the tensor's memory. Tensors may lie on any device.
+    /// </summary>
+    /// <param name="module">The network; its tensors are contiguous.</param>
+    /// <param name="source">The file.</param>
+    /// <param name="rename">Gives the module's name for a name in the file, or null to leave that tensor out.</param>
+    /// <param name="ignore">
+    /// Names in the module, or beginnings of names with a trailing '*', that are neither loaded nor missed.
+    /// </param>
+    /// <param name="checkFinite">Whether to refuse a NaN or an infinity, naming the first tensor that has one.</param>
+    /// <exception cref="RefusedFileException">The names, shapes or types differ, or a number is not finite.</exception>
+    public static void Load(
+        nn.Module module, IWeightSource source, Func<string, string?>? rename = null,
+        IReadOnlyCollection<string>? ignore = null, bool checkFinite = false)
+    {
+        ArgumentNullException.ThrowIfNull(module);
+        ArgumentNullException.ThrowIfNull(source);
+        using var noGrad = no_grad();
+        foreach (var (info, target) in Match(module, source, rename ?? (name => name), ignore ?? []))
+        {
+            Copy(source, info, target, checkFinite);
+        }
+    }
+
+    private static List<(TensorInfo Info, Tensor Target)> Match(
+        nn.Module module, IWeightSource source, Func<string, string?> rename, IReadOnlyCollection<string> ignore)
+    {
+        var wanted = module.state_dict().Where(pair => !Ignores(ignore, pair.Key))
+            .ToDictionary(pair => pair.Key, pair => pair.Value, StringComparer.Ordinal);
+        var found = new Dictionary<string, TensorInfo>(StringComparer.Ordinal);
+        var faults = new List<string>();
+        foreach (var info in source.Tensors.Values.OrderBy(info => info.Name, StringComparer.Ordinal))
+        {
+            if (rename(info.Name) is not { } name || Ignores(ignore, name))
+            {
+                continue;
+            }
+
+            if (!wanted.TryGetValue(name, out var target))
+            {
+                faults.Add($"unexpected {name} {info}");
+            }
+            else if (!found.TryAdd(name, info))
+            {
+                faults.Add($"{name} comes from both {found[name].Name} and {info.Name}");
+            }
+            else if (!Fits(info, target))
+            {
+                var type = ElementTypes.FromTorch(target.dtype).Code();
+                faults.Add($"{name} is {info} in the file, {TensorInfo.Describe(type, target.shape)} in the model");
+            }
+        }
+
+        faults.AddRange(wanted.Keys.Except(found.Keys).Order(StringComparer.Ordinal).Select(name => $"missing {name}"));
+        return faults.Count == 0
+            ? [.. found.Select(pair => (pair.Value, wanted[pair.Key]))]
+            : throw new RefusedFileException(source.Path, "state dict",
+                $"{faults.Count} tensors do not match the model: {string.Join("; ", faults)}");
+    }
+
+    private static bool Ignores(IReadOnlyCollection<string> ignore, string name) => ignore.Any(pattern =>
+        pattern.EndsWith('*') ? name.StartsWith(pattern[..^1], StringComparison.Ordinal) : name == pattern);
+
+    private static bool Fits(TensorInfo info, Tensor target)
+    {
+        var type = ElementTypes.FromTorch(target.dtype);
+        return target.shape.SequenceEqual(info.Shape) && (type == info.Type || (type.IsFloat() && info.Type.IsFloat()));
+    }
+
+    private static void Copy(IWeightSource source, TensorInfo info, Tensor target, bool checkFinite)
+    {
+        for (long first = 0; first < info.ElementCount; first += PieceElements)
+        {
+            using var scope = NewDisposeScope();
+            var count = Math.Min(PieceElements, info.ElementCount - first);
+            var piece = target.detach().view(-1).narrow(0, first, count);       // [count], the target's own memory
+            var isDirect = piece.device_type == DeviceType.CPU && piece.dtype == info.Type.ToTorch();
+            var staged = isDirect ? piece : empty(count, dtype: info.Type.ToTorch(), device: CPU);
+            source.Read(info.Name, first * info.Type.Size(), staged.bytes);
+            if (!isDirect)
+            {
+                piece.copy_(staged);
+            }
+
+            if (checkFinite && piece.is_floating_point() && !isfinite(piece).all().item<bool>())
+            {
+                throw new RefusedFileException(source.Path, $"tensor \"{info.Name}\"",
+                    $"holds a NaN or an infinity among its elements {first} to {first + count - 1}");
+            }
+        }
+    }
+}

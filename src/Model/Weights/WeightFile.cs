@@ -1,0 +1,62 @@
+// Opens any weight file, recognised by what is in it: names and extensions of downloads lie too often.
+namespace Atelier.Model.Weights;
+
+/// <summary>Opens weight files of every kind that is read here.</summary>
+public static class WeightFile
+{
+    private const string Known = "safetensors, a safetensors index, or a PyTorch checkpoint (zip or legacy)";
+
+    /// <summary>Opens a safetensors file, a sharded index or a PyTorch checkpoint.</summary>
+    /// <exception cref="RefusedFileException">The file is damaged, hostile or of another kind.</exception>
+    /// <exception cref="IOException">The file cannot be opened.</exception>
+    public static IWeightSource Open(string path) => ByteSource.Open(path, Open);
+
+    /// <summary>Opens a file that is no index, so that an index cannot name itself.</summary>
+    internal static IWeightSource OpenSingle(string path) =>
+        ByteSource.Open(path, source => OpenSingle(source) ?? throw source.Refuse("start", $"is none of {Known}"));
+
+    internal static IWeightSource Open(ByteSource source)
+    {
+        if (OpenSingle(source) is { } single)
+        {
+            return single;
+        }
+
+        if (!LooksLikeJson(source))
+        {
+            throw source.Refuse("start", $"is none of {Known}");
+        }
+
+        using (source)
+        {
+            return new ShardedWeights(source);
+        }
+    }
+
+    private static IWeightSource? OpenSingle(ByteSource source)
+    {
+        Span<byte> start = stackalloc byte[TorchCheckpoint.SignatureBytes];
+        start = start[..(int)Math.Min(start.Length, source.Length)];
+        source.Read(0, start, "start");
+        if (TorchCheckpoint.HasSignature(start))
+        {
+            return new TorchCheckpoint(source);
+        }
+
+        // JSON may have a brace at the same place, but never a zero before it, as all sound header lengths have.
+        // Lengths that are absurdly large are let through, to be refused with their reason.
+        const int LengthBytes = SafeTensorsHeader.LengthBytes;
+        var isSafeTensors = start.Length > LengthBytes && start[LengthBytes] == '{'
+            && start[LengthBytes - 1] is (0 or >= 0x7f);
+        return isSafeTensors ? new SafeTensorsFile(source) : null;
+    }
+
+    private static bool LooksLikeJson(ByteSource source)
+    {
+        Span<byte> start = stackalloc byte[64];
+        start = start[..(int)Math.Min(start.Length, source.Length)];
+        source.Read(0, start, "start");
+        var text = start.TrimStart(" \t\r\n"u8);
+        return !text.IsEmpty && text[0] == '{';
+    }
+}

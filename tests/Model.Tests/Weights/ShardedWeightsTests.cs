@@ -1,0 +1,79 @@
+// Goal: a sharded model reads like one file, and an index cannot lead out of its folder or promise what is not there.
+using Atelier.Model.Weights;
+using Xunit;
+
+namespace Atelier.Model.Tests.Weights;
+
+public sealed class ShardedWeightsTests : IDisposable
+{
+    private const string Sound =
+        """{"metadata":{"total_size":5},"weight_map":{"a":"1.safetensors","b":"2.safetensors"}}""";
+
+    private readonly TemporaryFolder _folder = new();
+
+    public ShardedWeightsTests()
+    {
+        WeightFiles.Write(_folder["1.safetensors"], ("a", ElementType.UInt8, [2], [1, 2]));
+        WeightFiles.Write(
+            _folder["2.safetensors"], ("b", ElementType.UInt8, [3], [3, 4, 5]), ("more", ElementType.UInt8, [1], [6]));
+    }
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void ShardedModel_ReadsLikeOneFile()
+    {
+        using var source = Open(Sound);
+        Assert.Equal(["a", "b"], source.Tensors.Keys.Order());
+        Assert.Equal([1, 2], source.ReadAll("a"));
+        Assert.Equal([3, 4, 5], source.ReadAll("b"));
+    }
+
+    [Fact]
+    public void Digest_CoversTheShards()
+    {
+        string first, second;
+        using (var source = Open(Sound))
+        {
+            first = WeightDigest.Of(source);
+            Assert.Equal(first, WeightDigest.Of(source));
+        }
+
+        WeightFiles.Write(_folder["1.safetensors"], ("a", ElementType.UInt8, [2], [1, 3]));
+        using (var source = Open(Sound))
+        {
+            second = WeightDigest.Of(source);
+        }
+
+        Assert.NotEqual(first, second);
+    }
+
+    [Theory]
+    [InlineData("""{"weight_map":{"a":"../1.safetensors"}}""", "no plain name")]
+    [InlineData("""{"weight_map":{"a":"/etc/passwd"}}""", "no plain name")]
+    [InlineData("""{"weight_map":{"a":".."}}""", "no plain name")]
+    [InlineData("""{"weight_map":{"a":"x\\1.safetensors"}}""", "no plain name")]
+    [InlineData("""{"weight_map":{"a":"1.safetensors\u0000"}}""", "no plain name")]
+    [InlineData("""{"weight_map":{"a":""}}""", "no plain name")]
+    [InlineData("""{"weight_map":{"a":"3.safetensors"}}""", "is missing")]
+    [InlineData("""{"weight_map":{"b":"1.safetensors"}}""", "does not hold it")]
+    [InlineData("""{"weight_map":{"a":"index.json"}}""", "is none of")]
+    [InlineData("""{"weight_map":{"a":1}}""", "is no string")]
+    [InlineData("""{"weight_map":{"a":"1.safetensors","a":"1.safetensors"}}""", "occurs twice")]
+    [InlineData("""{"weight_map":{},"weight_map":{}}""", "occurs twice")]
+    [InlineData("""{"weight_map":[]}""", "is no object")]
+    [InlineData("""{"metadata":{}}""", "has no \"weight_map\"")]
+    [InlineData("""{"metadata":[[[[[[[[[[[[]]]]]]]]]]]],"weight_map":{}}""", "no sound JSON")]
+    [InlineData("""{"weight_map":{}} {}""", "no sound JSON")]
+    public void BadIndex_IsRefusedWithTheReason(string index, string reason)
+    {
+        var refusal = Assert.Throws<RefusedFileException>(() => Open(index));
+        Assert.Contains(reason, refusal.Message, StringComparison.Ordinal);
+    }
+
+    private IWeightSource Open(string index)
+    {
+        File.WriteAllText(_folder["index.json"], index);
+        return WeightFile.Open(_folder["index.json"]);
+    }
+}

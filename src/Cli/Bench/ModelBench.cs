@@ -1,10 +1,9 @@
 // Speed of the bare network. Every figure is the best of several rounds, and stands beside the rate of a plain matrix
 // product measured in the same run with the same threads.
 using System.Diagnostics;
-using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
 using Atelier.Model.Training;
-using TorchSharp;
+using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace Atelier.Cli.Bench;
@@ -67,11 +66,13 @@ public static class ModelBench
 {
     private const int CaptionLength = 77;
 
+    private static readonly int[] s_sizes = [1024, 2048, 4096];
+
     /// <summary>Speed of a preset with random weights.</summary>
     public static NetworkFigures Network(string preset, int batch, int latent, int rounds)
     {
         MicroDiTConfig config = MicroDiTConfig.Preset(preset, inputSize: latent);
-        MatmulTiming[] matmul = [.. new[] { 1024, 2048, 4096 }.Select(size => Matmul(size, rounds))];
+        MatmulTiming[] matmul = [.. s_sizes.Select(size => Matmul(size, rounds))];
         using var network = new MicroDiT(config);
         MicroDiTInitializer.Initialize(network, seed: 1);
         var cost = new MicroDiTCost(config);
@@ -116,7 +117,7 @@ public static class ModelBench
         using var layer = new ExpertChoiceFeedForward(8, 2, width, hidden);
         using (no_grad())
         {
-            foreach (Modules.Parameter parameter in layer.parameters())
+            foreach (Parameter parameter in layer.parameters())
             {
                 parameter.normal_(0, 0.02);
             }
@@ -145,7 +146,7 @@ public static class ModelBench
     private static Tensor OneHotProduct(ExpertChoiceFeedForward layer, Tensor x)
     {
         using var scope = NewDisposeScope();
-        Dictionary<string, Modules.Parameter> weights = layer.named_parameters().ToDictionary(p => p.name, p => p.parameter);
+        Dictionary<string, Parameter> weights = layer.named_parameters().ToDictionary(p => p.name, p => p.parameter);
         ExpertChoice choice = layer.Choose(x);
         Tensor picks = nn.functional.one_hot(choice.Tokens, x.shape[1]).to(ScalarType.Float32);   // [B, E, k, T]
         Tensor taken = einsum("nekt,ntd->nekd", picks, x);                                         // [B, E, k, D]

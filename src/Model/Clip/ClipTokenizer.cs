@@ -1,0 +1,275 @@
+// The tokenizer of OpenCLIP (SimpleTokenizer of open_clip 2.24): prompts to the numbers that the text tower was trained
+// on. Equal to the reference id by id, but for the one text repair that TextCleaning leaves out.
+using System.Buffers.Binary;
+using System.Collections.Concurrent;
+using System.IO.Compression;
+using System.Text;
+
+namespace Atelier.Model.Clip;
+
+/// <summary>
+/// Byte-pair tokens of a prompt, between a start and an end mark. Thread-safe. The ids are those of the vocabulary
+/// file: 512 for the bytes, one for each merge in the order of its lines, the start mark, the end mark.
+/// </summary>
+public sealed class ClipTokenizer
+{
+    /// <summary>The tokens of a prompt, marks included, that the published text towers take.</summary>
+    public const int DefaultContextLength = 77;
+
+    /// <summary>The longest prompt, in UTF-16 units, far beyond what a context holds. Longer ones are refused.</summary>
+    public const int PromptLengthMax = 1_000_000;
+
+    /// <summary>
+    /// The merges that are read from a file, as in the reference: the published file lists 262,144 of them, and the
+    /// vocabulary of 49,408 entries is made of these, the 512 bytes and the two marks. Later lines are ignored.
+    /// </summary>
+    public const int MergesMax = 49_408 - TokenMerges.ByteSymbols - 2;
+
+    // The published file has 1.3 MiB, and 3 MiB when unpacked.
+    private const int FileBytesMax = 16 << 20;
+
+    // Words repeat, and most are short; a full cache starts anew.
+    private const int CachedWordsMax = 1 << 15;
+    private const int CachedWordLengthMax = 64;
+
+    private const string EndOfWord = "</w>";
+
+    private readonly ConcurrentDictionary<string, int[]> _cache = new();
+    private readonly TokenMerges _merges;
+    private readonly string[] _symbols;
+
+    private ClipTokenizer(TokenMerges merges, string[] symbols, int contextLength)
+    {
+        _merges = merges;
+        _symbols = symbols;
+        ContextLength = contextLength;
+    }
+
+    /// <summary>How many ids <see cref="Encode"/> returns.</summary>
+    public int ContextLength { get; }
+
+    /// <summary>Ids are smaller than this: 49,408 for the published vocabulary.</summary>
+    public int VocabularySize => _symbols.Length;
+
+    /// <summary>The id that begins every prompt.</summary>
+    public int StartId => _symbols.Length - 2;
+
+    /// <summary>The id that ends every prompt.</summary>
+    public int EndId => _symbols.Length - 1;
+
+    /// <summary>Reads a vocabulary file, as <see cref="Load(Stream, string, int)"/> does.</summary>
+    /// <param name="path">For example bpe_simple_vocab_16e6.txt.gz.</param>
+    /// <param name="contextLength">The tokens of a prompt, marks included: at least 2.</param>
+    /// <exception cref="RefusedFileException">The file is not a vocabulary.</exception>
+    public static ClipTokenizer Load(string path, int contextLength = DefaultContextLength)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        using FileStream file = File.OpenRead(path);
+        return Load(file, path, contextLength);
+    }
+
+    /// <summary>
+    /// Reads a vocabulary: gzip of UTF-8 lines, the first with "#version", every other with the two symbols of one
+    /// merge and one space between them, both of them bytes or results of earlier lines.
+    /// </summary>
+    /// <param name="stream">The file's bytes.</param>
+    /// <param name="name">The file's name for error messages.</param>
+    /// <param name="contextLength">The tokens of a prompt, marks included: at least 2.</param>
+    /// <exception cref="RefusedFileException">The file is not a vocabulary.</exception>
+    public static ClipTokenizer Load(Stream stream, string name, int contextLength = DefaultContextLength)
+    {
+        ArgumentNullException.ThrowIfNull(stream);
+        ArgumentOutOfRangeException.ThrowIfLessThan(contextLength, 2);
+        string[] lines = Unpack(stream, name).Split('\n');
+        if (!lines[0].Contains("#version", StringComparison.Ordinal))
+        {
+            throw new RefusedFileException(name, "line 1", "a vocabulary begins with a line that says #version");
+        }
+        int merges = Math.Min(lines.Length - 1 - (lines[^1].Length == 0 ? 1 : 0), MergesMax);
+        var symbols = new List<string>(Enumerable.Range(0, TokenMerges.ByteSymbols).Select(NameOfByteSymbol));
+        var places = symbols.Select((symbol, place) => (symbol, place)).ToDictionary(s => s.symbol, s => s.place);
+        var ranks = new Dictionary<(int First, int Second), int>(merges);
+        for (int rank = 0; rank < merges; rank++)
+        {
+            AddMerge(lines[rank + 1], rank, symbols, places, ranks, reason =>
+                new RefusedFileException(name, $"line {rank + 2}", reason));
+        }
+        symbols.Add(TokenWords.StartMark);
+        symbols.Add(TokenWords.EndMark);
+        return new ClipTokenizer(new TokenMerges(ranks), [.. symbols], contextLength);
+    }
+
+    /// <summary>
+    /// The ids of a prompt, [<see cref="ContextLength"/>]: as <see cref="Tokenize"/> gives them, then zeros.
+    /// </summary>
+    /// <inheritdoc cref="Tokenize" path="/param|/exception"/>
+    public int[] Encode(string prompt)
+    {
+        int[] ids = Tokenize(prompt);
+        Array.Resize(ref ids, ContextLength);
+        return ids;
+    }
+
+    /// <summary>
+    /// The ids of a prompt, from the start mark to the end mark. One that is too long is cut to
+    /// <see cref="ContextLength"/> ids, the last of which is the end mark.
+    /// </summary>
+    /// <param name="prompt">
+    /// At most <see cref="PromptLengthMax"/> UTF-16 units; cleaned as <see cref="TextCleaning.Clean"/> says.
+    /// </param>
+    /// <exception cref="ArgumentException">The prompt is too long.</exception>
+    public int[] Tokenize(string prompt)
+    {
+        ArgumentNullException.ThrowIfNull(prompt);
+        if (prompt.Length > PromptLengthMax)
+        {
+            throw new ArgumentException(
+                $"A prompt has at most {PromptLengthMax} UTF-16 units, this one has {prompt.Length}.", nameof(prompt));
+        }
+        string text = TextCleaning.Clean(prompt);
+        var ids = new List<int>(ContextLength) { StartId };
+        int at = 0;
+        // Words beyond the context change nothing, so they are not looked at.
+        while (ids.Count < ContextLength && TokenWords.TryNext(text, ref at, out ReadOnlySpan<char> word))
+        {
+            ids.AddRange(IdsOf(word));
+        }
+        ids.Add(EndId);
+        if (ids.Count > ContextLength)
+        {
+            ids.RemoveRange(ContextLength, ids.Count - ContextLength);
+            ids[^1] = EndId;
+        }
+        return [.. ids];
+    }
+
+    /// <summary>
+    /// The text that ids stand for: lower case, a space after each word, marks as they are written. Bytes that are no
+    /// UTF-8 become U+FFFD.
+    /// </summary>
+    /// <exception cref="ArgumentOutOfRangeException">An id is not in the vocabulary.</exception>
+    public string Decode(ReadOnlySpan<int> ids)
+    {
+        var bytes = new List<byte>();
+        foreach (int id in ids)
+        {
+            if (id < 0 || id >= VocabularySize)
+            {
+                throw new ArgumentOutOfRangeException(
+                    nameof(ids), id, $"Ids of this vocabulary lie between 0 and {VocabularySize - 1}.");
+            }
+            bytes.AddRange(_symbols[id].Select(ByteOfCharacter));
+        }
+        return Encoding.UTF8.GetString([.. bytes]).Replace(EndOfWord, " ", StringComparison.Ordinal);
+    }
+
+    private int[] IdsOf(ReadOnlySpan<char> word)
+    {
+        switch (word)
+        {
+            case TokenWords.StartMark:
+                return [StartId];
+            case TokenWords.EndMark:
+                return [EndId];
+        }
+        if (word.Length > CachedWordLengthMax)
+        {
+            return _merges.Apply(Encoding.UTF8.GetBytes(word.ToString()));
+        }
+        ConcurrentDictionary<string, int[]>.AlternateLookup<ReadOnlySpan<char>> cache =
+            _cache.GetAlternateLookup<ReadOnlySpan<char>>();
+        if (!cache.TryGetValue(word, out int[]? ids))
+        {
+            ids = _merges.Apply(Encoding.UTF8.GetBytes(word.ToString()));
+            if (_cache.Count >= CachedWordsMax)
+            {
+                _cache.Clear();
+            }
+            cache[word] = ids;
+        }
+        return ids;
+    }
+
+    // -----------------------------------------------------------------------------------------------------------------
+    // The file.
+
+    private static string Unpack(Stream stream, string name)
+    {
+        byte[] packed = ReadAll(stream, name, "packed");
+        try
+        {
+            using var gzip = new GZipStream(new MemoryStream(packed), CompressionMode.Decompress);
+            byte[] text = ReadAll(gzip, name, "unpacked");
+            // A file cut short unpacks without complaint; its last four bytes are then not the length they should be.
+            if (packed.Length < sizeof(uint)
+                || BinaryPrimitives.ReadUInt32LittleEndian(packed.AsSpan(^sizeof(uint)..)) != text.Length)
+            {
+                throw new RefusedFileException(name, $"byte {packed.Length}", "the end of the gzip file is missing");
+            }
+            return new UTF8Encoding(false, throwOnInvalidBytes: true).GetString(text);
+        }
+        catch (InvalidDataException error)
+        {
+            throw new RefusedFileException(name, "gzip", "a vocabulary is a gzip file, and this one is damaged", error);
+        }
+        catch (DecoderFallbackException error)
+        {
+            throw new RefusedFileException(name, $"unpacked byte {error.Index}", "a vocabulary is UTF-8", error);
+        }
+    }
+
+    private static byte[] ReadAll(Stream stream, string name, string what)
+    {
+        using var all = new MemoryStream();
+        var buffer = new byte[1 << 16];
+        for (int count; (count = stream.Read(buffer)) > 0;)
+        {
+            if (all.Length + count > FileBytesMax)
+            {
+                throw new RefusedFileException(name, $"{what} byte {FileBytesMax}", "a vocabulary ends before this");
+            }
+            all.Write(buffer, 0, count);
+        }
+        return all.ToArray();
+    }
+
+    private static void AddMerge(
+        string line,
+        int rank,
+        List<string> symbols,
+        Dictionary<string, int> places,
+        Dictionary<(int First, int Second), int> ranks,
+        Func<string, RefusedFileException> refuse)
+    {
+        string[] halves = line.Split(' ');
+        if (halves.Length != 2)
+        {
+            throw refuse("a merge is two symbols with one space between them");
+        }
+        if (!places.TryGetValue(halves[0], out int first) || !places.TryGetValue(halves[1], out int second))
+        {
+            throw refuse("both symbols of a merge are bytes or come from earlier lines");
+        }
+        string symbol = halves[0] + halves[1];
+        if (!places.TryAdd(symbol, symbols.Count))
+        {
+            throw refuse($"the symbol {symbol} exists already, so an id would mean nothing");
+        }
+        ranks.Add((first, second), rank);
+        symbols.Add(symbol);
+    }
+
+    // The file writes a byte as the character of the same number where that is printable, and the other bytes, in their
+    // order, as the characters from U+0100 on.
+    private static string NameOfByteSymbol(int symbol)
+    {
+        int place = symbol % 256;
+        int character = place < PrintableBytes ? TokenMerges.ByteOf(place) : 256 + place - PrintableBytes;
+        return (char)character + (symbol < 256 ? "" : EndOfWord);
+    }
+
+    private static byte ByteOfCharacter(char character) =>
+        character < 256 ? (byte)character : TokenMerges.ByteOf(character - 256 + PrintableBytes);
+
+    private const int PrintableBytes = 188;
+}

@@ -1,0 +1,254 @@
+// What OpenCLIP's tokenizer does to a prompt before it looks for words. The network was trained on texts cleaned like
+// this, so every step and its order count: the text repairs that ftfy 6.3.1 makes by default, HTML's references decoded
+// twice, white space collapsed, lower case.
+//
+// One repair is left out: text whose bytes were once decoded in the wrong encoding ("schÃ¶n") stays as it is. ftfy
+// recognises it by statistics over several hundred characters, and a half-right guess would damage good prompts.
+using System.Collections.Frozen;
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Text;
+
+namespace Atelier.Model.Clip;
+
+/// <summary>Prompts as the CLIP tokenizer sees them. Pure functions; the time is linear in the text.</summary>
+public static class TextCleaning
+{
+    private const char Escape = '\u001B';
+
+    // Characters that are replaced wherever they stand; an empty replacement removes.
+    private static readonly FrozenDictionary<char, string> Substitutes = CollectSubstitutes();
+
+    /// <summary>
+    /// The prompt as words are looked for in it: repaired, in Unicode's form C, references decoded, runs of white space
+    /// made one space, trimmed, in lower case.
+    /// </summary>
+    /// <param name="prompt">
+    /// Any text. Halves of surrogate pairs that stand alone become U+FFFD, as in the reference: a prompt cut in the
+    /// middle of an emoji still is a prompt.
+    /// </param>
+    public static string Clean(string prompt)
+    {
+        ArgumentNullException.ThrowIfNull(prompt);
+        string text = TextEntities.Unescape(TextEntities.Unescape(Repair(prompt)));
+        return TextCasing.ToLower(CollapseSpaces(text));
+    }
+
+    /// <summary>The text repairs alone.</summary>
+    internal static string Repair(string text)
+    {
+        if (text.AsSpan().IndexOfAnyExceptInRange(' ', '~') < 0 && !text.Contains('&', StringComparison.Ordinal))
+        {
+            return text;
+        }
+        text = ReplaceLoneSurrogates(text);
+        // From the first line with a '<' on, the text is taken for real HTML, and references are left to the next step.
+        int markup = text.IndexOf('<', StringComparison.Ordinal);
+        int lines = markup < 0 ? text.Length : text[..markup].LastIndexOf('\n') + 1;
+        string plain = text[..lines];
+        string html = text[lines..];
+
+        // ftfy repeats its repairs until nothing changes. Only the first round can meet an escape character, because it
+        // removes it; all later rounds come to one normal form in any order, so one pass over the text computes it.
+        if (text.Contains(Escape, StringComparison.Ordinal))
+        {
+            plain = RemoveTerminalEscapes(Substitute(Decode(plain, repeatedly: false), removing: false));
+            html = RemoveTerminalEscapes(Substitute(html, removing: false));
+        }
+        return TextNormalization.Compose(Decode(plain, repeatedly: true) + Substitute(html, removing: true));
+    }
+
+    private static string ReplaceLoneSurrogates(string text)
+    {
+        StringBuilder? repaired = null;
+        for (int at = 0; at < text.Length; at++)
+        {
+            if (char.IsSurrogatePair(text, at))
+            {
+                at++;
+            }
+            else if (char.IsSurrogate(text[at]))
+            {
+                repaired ??= new StringBuilder(text);
+                repaired[at] = '\uFFFD';
+            }
+        }
+        return repaired?.ToString() ?? text;
+    }
+
+    // -----------------------------------------------------------------------------------------------------------------
+    // References, decoded strictly: "&name;" where the name is known, nothing else.
+
+    private static string Decode(string text, bool repeatedly)
+    {
+        if (!text.Contains('&', StringComparison.Ordinal) && !repeatedly)
+        {
+            return text;
+        }
+        var output = new List<char>(text.Length);
+        int floor = 0; // what lies before it was decoded in this pass and is not looked at again
+        foreach (char c in text)
+        {
+            string pending = repeatedly && SubstituteFor(c) is { } substitute ? substitute : c.ToString();
+            while (true)
+            {
+                output.AddRange(pending);
+                if (pending != ";" || !TryTakeReference(output, floor, out pending))
+                {
+                    break;
+                }
+                if (!repeatedly)
+                {
+                    output.AddRange(pending);
+                    floor = output.Count;
+                    break;
+                }
+                // "&amp;lt;": what was decoded may be a piece of the next reference, and "&semi;" even its end.
+                pending = Settle(pending);
+            }
+        }
+        return new string(CollectionsMarshal.AsSpan(output));
+    }
+
+    // If the output ends in a reference, takes it off and tells its value.
+    private static bool TryTakeReference(List<char> output, int floor, out string value)
+    {
+        ReadOnlySpan<char> tail = CollectionsMarshal.AsSpan(output)[floor..^1];
+        tail = tail[Math.Max(0, tail.Length - TextEntities.StrictNameMax - "&#".Length)..];
+        int body = tail.LastIndexOf('&') + 1;
+        value = "";
+        if (body == 0 || tail.Length - body == 0 || tail.Length - body > MaxBody(tail[body])
+            || !TextEntities.TryDecode(tail[body..], out value))
+        {
+            return false;
+        }
+        int length = tail.Length - body + "&;".Length;
+        output.RemoveRange(output.Count - length, length);
+        return true;
+
+        static int MaxBody(char first) => TextEntities.StrictNameMax + (first == '#' ? 1 : 0);
+    }
+
+    private static string Settle(string value) =>
+        string.Concat(value.Select(c => SubstituteFor(c) ?? c.ToString()));
+
+    // The two characters whose canonical form is ASCII and may be a piece of a reference count at once, although
+    // normalisation itself comes last.
+    private static string? SubstituteFor(char c) => c switch
+    {
+        '\u037E' => ";",
+        '\u212A' => "K",
+        _ => Substitutes.GetValueOrDefault(c),
+    };
+
+    // -----------------------------------------------------------------------------------------------------------------
+    // Single characters.
+
+    private static string Substitute(string text, bool removing)
+    {
+        var output = new StringBuilder(text.Length);
+        foreach (char c in text)
+        {
+            if (Substitutes.TryGetValue(c, out string? substitute) && (removing || substitute.Length > 0))
+            {
+                output.Append(substitute);
+            }
+            else
+            {
+                output.Append(c);
+            }
+        }
+        return output.ToString();
+    }
+
+    // Removes ESC [ digits-and-semicolons letter, which colours text in a terminal.
+    private static string RemoveTerminalEscapes(string text)
+    {
+        var output = new StringBuilder(text.Length);
+        int done = 0;
+        for (int at = text.IndexOf(Escape, StringComparison.Ordinal); at >= 0; at = text.IndexOf(Escape, at + 1))
+        {
+            int end = at + 1;
+            if (end == text.Length || text[end] != '[')
+            {
+                continue;
+            }
+            for (end++; end < text.Length; end += Rune.GetRuneAt(text, end).Utf16SequenceLength)
+            {
+                if (text[end] != ';' && CharUnicodeInfo.GetUnicodeCategory(text, end)
+                    != UnicodeCategory.DecimalDigitNumber)
+                {
+                    break;
+                }
+            }
+            if (end < text.Length && char.IsAsciiLetter(text[end]))
+            {
+                output.Append(text, done, at - done);
+                done = end + 1;
+            }
+        }
+        return output.Append(text, done, text.Length - done).ToString();
+    }
+
+    private static string CollapseSpaces(string text)
+    {
+        var output = new StringBuilder(text.Length);
+        bool pending = false;
+        foreach (char c in text)
+        {
+            if (char.IsWhiteSpace(c))
+            {
+                pending = output.Length > 0;
+                continue;
+            }
+            if (pending)
+            {
+                output.Append(' ');
+                pending = false;
+            }
+            output.Append(c);
+        }
+        return output.ToString();
+    }
+
+    private static FrozenDictionary<char, string> CollectSubstitutes()
+    {
+        var all = new Dictionary<char, string>();
+        // Control characters that are no white space, deprecated Arabic ones, the byte order mark, annotations.
+        AddRange('\0', '\b', _ => "");
+        all.Add('\v', "");
+        AddRange('\u000E', '\u001F', _ => "");
+        all.Add('\u007F', "");
+        AddRange('\u206A', '\u206F', _ => "");
+        all.Add('\uFEFF', "");
+        AddRange('\uFFF9', '\uFFFC', _ => "");
+        // Every line break is a line feed.
+        all.Add('\r', "\n");
+        AddRange('\u2028', '\u2029', _ => "\n");
+        // Quotation marks are straight.
+        AddRange('\u2018', '\u201B', _ => "'");
+        AddRange('\u201C', '\u201F', _ => "\"");
+        all.Add('\u02BC', "'");
+        // Where Unicode has controls, Windows-1252 was meant; its quotation marks are straight, too.
+        AddRange('\u0080', '\u009F', c =>
+            all.GetValueOrDefault(TextEntities.Windows1252[c - 0x80], TextEntities.Windows1252[c - 0x80].ToString()));
+        string[] ligatures = TextTables.Words(TextTables.Ligatures);
+        for (int i = 0; i < ligatures.Length; i += 2)
+        {
+            all.Add(ligatures[i][0], ligatures[i + 1]);
+        }
+        // Full-width Latin, half-width Katakana and Hangul, and their signs.
+        all.Add('\u3000', " ");
+        AddRange('\uFF01', '\uFF5E', c => ((char)(c - '\uFF01' + '!')).ToString());
+        AddRange('\uFF5F', '\uFFEE', c => c == '\uFFE3' ? " \u0304" : TextTables.Widths[c - '\uFF5F'].ToString());
+        return all.ToFrozenDictionary();
+
+        void AddRange(char first, char last, Func<char, string> substitute)
+        {
+            for (char c = first; c <= last; c++)
+            {
+                all.Add(c, substitute(c));
+            }
+        }
+    }
+}

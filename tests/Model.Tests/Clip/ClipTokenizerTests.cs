@@ -1,0 +1,256 @@
+using System.IO.Compression;
+using System.Text;
+using System.Text.Json;
+using Atelier.Model.Clip;
+using CsCheck;
+using Xunit;
+
+namespace Atelier.Model.Tests.Clip;
+
+// The tokenizer against the ids of the Python projects, against byte-pair encoding written down by its definition, and
+// against damaged vocabularies and hostile prompts.
+public sealed class ClipTokenizerTests
+{
+    private static readonly Gen<string> Prompts = Gen.OneOf(
+        Gen.String[0, 60],
+        Gen.Int[0, 0x10FFFF].Where(c => c is < 0xD800 or > 0xDFFF).Select(char.ConvertFromUtf32).Array[0, 40]
+            .Select(string.Concat),
+        TextCleaningTests.Pieces(
+            "&", "#", "x3", "amp", "lt", ";", "<", "\u001B[", "1", "m", "e", "\u0301", "Σ", "'s", " ", "\n"));
+
+    private static ClipTokenizer Tokenizer => TokenizerVectors.Tokenizer;
+
+    [Fact]
+    public void Tokenize_GivesTheReferencesIds_ForItsPrompts()
+    {
+        JsonElement[] rows = [.. TokenizerVectors.Read("case.json").GetProperty("rows").EnumerateArray()];
+        Assert.Equal(60, rows.Length);
+        foreach (JsonElement row in rows.Where(r => r.GetProperty("same_without_mojibake_repair").GetBoolean()))
+        {
+            AssertIds(row, "ids_without_padding");
+        }
+    }
+
+    [Fact]
+    public void Tokenize_GivesTheReferencesIds_ForPiecesOfEveryKind()
+    {
+        JsonElement[] rows = [.. TokenizerVectors.Read("prompts.json").EnumerateArray()];
+        Assert.Equal(112, rows.Length);
+        foreach (JsonElement row in rows)
+        {
+            AssertIds(row, "ids");
+        }
+    }
+
+    [Fact]
+    public void Tokenize_LeavesWronglyDecodedTextAlone()
+    {
+        // The stated difference: the reference would read "schön" here.
+        Assert.NotEqual(Tokenizer.Tokenize("schön"), Tokenizer.Tokenize("schÃ¶n"));
+        Assert.Equal("schã¶n", TextCleaning.Clean("schÃ¶n"));
+    }
+
+    [Fact]
+    public void Encode_PadsWithZeros()
+    {
+        int[] ids = Tokenizer.Encode("a photograph of an astronaut riding a horse");
+        Assert.Equal([49406, 320, 8853, 539, 550, 18376, 6765, 320, 4558, 49407], ids[..10]);
+        Assert.Equal(new int[67], ids[10..]);
+        Assert.Equal((49408, 49406, 49407, 77), (
+            Tokenizer.VocabularySize, Tokenizer.StartId, Tokenizer.EndId, Tokenizer.ContextLength));
+    }
+
+    [Theory]
+    [InlineData(74)]
+    [InlineData(75)]
+    [InlineData(76)]
+    [InlineData(200)]
+    public void Tokenize_CutsAtTheContext_AndKeepsTheEndMark(int words)
+    {
+        int[] ids = Tokenizer.Tokenize(string.Join(' ', Enumerable.Repeat("cat", words)));
+        Assert.Equal(Math.Min(words + 2, 77), ids.Length);
+        Assert.Equal(Tokenizer.EndId, ids[^1]);
+        Assert.All(ids[1..^1], id => Assert.Equal(2368, id));
+    }
+
+    [Fact]
+    public void Encode_HasIdsOfTheVocabularyBetweenTheMarks_ForAnyText() => Prompts.Sample(prompt =>
+    {
+        int[] ids = Tokenizer.Tokenize(prompt);
+        int[] padded = Tokenizer.Encode(prompt);
+        return ids[0] == Tokenizer.StartId && ids[^1] == Tokenizer.EndId && ids.Length <= 77 && padded.Length == 77
+            && ids.All(id => id >= 0 && id < Tokenizer.VocabularySize) && padded.AsSpan(0, ids.Length).SequenceEqual(ids);
+    });
+
+    [Fact]
+    public void Decode_GivesTheCleanedTextBack() => Prompts.Sample(prompt =>
+    {
+        int[] ids = Tokenizer.Tokenize(prompt);
+        string words = string.Concat(Tokenizer.Decode(ids.AsSpan(1..^1)).Where(c => c != ' '));
+        string cleaned = string.Concat(TextCleaning.Clean(prompt).Where(c => !char.IsWhiteSpace(c) && c != '\u0345'));
+        // A long text is cut, at worst within a character.
+        return ids.Length == 77 ? cleaned.StartsWith(words.TrimEnd('\uFFFD'), StringComparison.Ordinal) : words == cleaned;
+    });
+
+    [Fact]
+    public void Decode_RefusesIdsBeyondTheVocabulary()
+    {
+        Assert.Throws<ArgumentOutOfRangeException>(() => Tokenizer.Decode([49408]));
+        Assert.Throws<ArgumentOutOfRangeException>(() => Tokenizer.Decode([-1]));
+        Assert.Equal("<start_of_text>cat <end_of_text>", Tokenizer.Decode([49406, 2368, 49407]));
+    }
+
+    [Fact]
+    public void Tokenize_ReadsOneWordOfAMillionLetters()
+    {
+        string word = string.Concat(Enumerable.Repeat("abcdefghij", ClipTokenizer.PromptLengthMax / 10));
+        int[] ids = Tokenizer.Tokenize(word);
+        Assert.Equal(Tokenizer.Tokenize(word[..10_000])[..^1], ids[..^1]);
+    }
+
+    [Fact]
+    public void Tokenize_RefusesAPromptBeyondTheLimit()
+    {
+        ArgumentException error = Assert.Throws<ArgumentException>(
+            () => Tokenizer.Tokenize(new string('a', ClipTokenizer.PromptLengthMax + 1)));
+        Assert.Contains("at most 1000000", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Tokenize_IsTheSame_FromManyThreads_WhenTheCacheOverflows()
+    {
+        string[] prompts = [.. Enumerable.Range(0, 10_000).Select(i => $"w{i}a w{i}b w{i}c w{i}d")];
+        int[][] together = new int[prompts.Length][];
+        Parallel.For(0, prompts.Length, i => together[i] = Tokenizer.Tokenize(prompts[i]));
+        ClipTokenizer fresh = ClipTokenizer.Load(TokenizerVectors.VocabularyPath());
+        for (int i = 0; i < prompts.Length; i += 97)
+        {
+            Assert.Equal(fresh.Tokenize(prompts[i]), together[i]);
+        }
+    }
+
+    [Fact]
+    public void Load_TakesASmallVocabulary()
+    {
+        ClipTokenizer tokenizer = LoadLines(contextLength: 5, "#version: own", "c a", "ca t</w>", "o n");
+        Assert.Equal((517, 515, 516), (tokenizer.VocabularySize, tokenizer.StartId, tokenizer.EndId));
+        Assert.Equal([515, 513, 516, 0, 0], tokenizer.Encode("Cat"));
+        Assert.Equal([515, 512, 256 + 'r' - '!', 513, 516], tokenizer.Encode("car cat on cat"));
+        Assert.Equal([515, 514, 513, 516], tokenizer.Tokenize("oncat")); // "on" does not end the word
+        Assert.Equal("oncat ", tokenizer.Decode([514, 513]));
+    }
+
+    [Fact]
+    public void Tokenize_MergesAsTheDefinitionSays_WhateverTheMerges() =>
+        Gen.Select(Gen.Int[0, 1 << 30], Gen.Char["abc"].Array[1, 40]).Sample((seed, letters) =>
+        {
+            List<string> merges = RandomMerges(seed);
+            ClipTokenizer tokenizer = LoadLines(contextLength: 77, ["#version", .. merges]);
+            int[] ids = tokenizer.Tokenize(new string(letters))[1..^1];
+            return tokenizer.Decode(ids) == new string(letters) + " "
+                && ids.Select(id => tokenizer.Decode([id]).Replace(" ", "</w>", StringComparison.Ordinal))
+                    .SequenceEqual(MergeByDefinition(letters, merges));
+        });
+
+    public static TheoryData<string, string> DamagedVocabularies() => new()
+    {
+        { "c a\n", "line 1: a vocabulary begins with a line that says #version" },
+        { "#version\nc a\nc a t\n", "line 3: a merge is two symbols" },
+        { "#version\nca t\n", "line 2: both symbols of a merge are bytes or come from earlier lines" },
+        { "#version\na b\nb c\na bc\nab c\n", "line 5: the symbol abc exists already" },
+        { "#version\n\na b\n", "line 2: a merge is two symbols" },
+    };
+
+    [Theory]
+    [MemberData(nameof(DamagedVocabularies))]
+    public void Load_RefusesADamagedVocabulary_AndNamesTheLine(string text, string message)
+    {
+        byte[] bytes = Encoding.UTF8.GetBytes(text);
+        var error = Assert.Throws<RefusedFileException>(() => ClipTokenizer.Load(Pack(bytes), "v.gz"));
+        Assert.StartsWith($"v.gz: {message}", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Load_RefusesWhatIsNoGzipOfText()
+    {
+        byte[] good = Pack(Encoding.UTF8.GetBytes("#version\na b\n")).ToArray();
+        byte[] flipped = [.. good];
+        flipped[^6] ^= 1; // in the checksum
+        byte[][] files = [[], [1, 2, 3, 4, 5], good[..^1], good[..^8], flipped, Pack([(byte)'#', 0xFF]).ToArray()];
+        foreach (byte[] file in files)
+        {
+            Assert.Throws<RefusedFileException>(() => ClipTokenizer.Load(new MemoryStream(file), "v.gz"));
+        }
+    }
+
+    [Fact]
+    public void Load_RefusesAFileThatUnpacksWithoutEnd()
+    {
+        var error = Assert.Throws<RefusedFileException>(() => ClipTokenizer.Load(Pack(new byte[17 << 20]), "v.gz"));
+        Assert.Equal("unpacked byte 16777216", error.Place);
+    }
+
+    private static void AssertIds(JsonElement row, string name)
+    {
+        string text = row.GetProperty("text").GetString()!;
+        int[] expected = row.GetProperty(name).Deserialize<int[]>()!;
+        Assert.True(
+            expected.AsSpan().SequenceEqual(Tokenizer.Tokenize(text)),
+            $"{JsonSerializer.Serialize(text)}\nwant {string.Join(' ', expected)}\n"
+            + $"have {string.Join(' ', Tokenizer.Tokenize(text))}");
+    }
+
+    // Merges of symbols over "abc" in an order that training would not give: later ones may outrun earlier ones.
+    private static List<string> RandomMerges(int seed)
+    {
+        var random = new Random(seed);
+        var symbols = new List<string> { "a", "b", "c", "a</w>", "b</w>", "c</w>" };
+        var merges = new List<string>();
+        for (int i = 0; i < 30; i++)
+        {
+            string first = symbols[random.Next(symbols.Count)], second = symbols[random.Next(symbols.Count)];
+            if (!first.EndsWith('>') && !symbols.Contains(first + second))
+            {
+                symbols.Add(first + second);
+                merges.Add($"{first} {second}");
+            }
+        }
+        return merges;
+    }
+
+    private static List<string> MergeByDefinition(char[] letters, List<string> merges)
+    {
+        List<string> word = [.. letters.Select(c => c.ToString())];
+        word[^1] += "</w>";
+        while (true)
+        {
+            int[] ranks = [.. word.Zip(word.Skip(1), (a, b) => merges.IndexOf($"{a} {b}")).Where(rank => rank >= 0)];
+            if (ranks.Length == 0)
+            {
+                return word;
+            }
+            for (int i = 0; i + 1 < word.Count; i++)
+            {
+                if ($"{word[i]} {word[i + 1]}" == merges[ranks.Min()])
+                {
+                    word[i] += word[i + 1];
+                    word.RemoveAt(i + 1);
+                }
+            }
+        }
+    }
+
+    private static ClipTokenizer LoadLines(int contextLength, params string[] lines) =>
+        ClipTokenizer.Load(Pack(Encoding.UTF8.GetBytes(string.Join('\n', lines) + "\n")), "own.gz", contextLength);
+
+    private static MemoryStream Pack(byte[] bytes)
+    {
+        var packed = new MemoryStream();
+        using (var gzip = new GZipStream(packed, CompressionLevel.Fastest, leaveOpen: true))
+        {
+            gzip.Write(bytes);
+        }
+        packed.Position = 0;
+        return packed;
+    }
+}

@@ -8,6 +8,8 @@ using Atelier.Model.Runtime;
 var root = new RootCommand("Atelier: pictures from text, and the training of the model that makes them.")
 {
     VerifyCommand.Create(),
+    GenerateCommand.Create(),
+    ModelsCommand.Create(),
     BenchCommand.Create(),
 };
 try

@@ -1,0 +1,204 @@
+// A model on disk: model.json says which networks it consists of and how they fit together; the weights are safetensors
+// files beside it.
+using System.Security.Cryptography;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Atelier.Model.Autoencoder;
+using Atelier.Model.Clip;
+using Atelier.Model.Diffusion;
+using Atelier.Model.Networks;
+
+namespace Atelier.Model.Pipeline;
+
+/// <summary>A file of a model folder.</summary>
+/// <param name="Name">Name of the file, without a path.</param>
+/// <param name="Sha256">SHA-256 of its bytes, hexadecimal.</param>
+public sealed record ModelFile(string Name, string Sha256);
+
+/// <summary>What a model folder's model.json says.</summary>
+public sealed record ModelFolder
+{
+    /// <summary>Name of the manifest.</summary>
+    public const string FileName = "model.json";
+
+    /// <summary>Name by which a manifest may refer to the CLIP model of the published weights instead of spelling it out.</summary>
+    public const string PublishedClip = "ViT-H-14-378-quickgelu";
+
+    private static readonly JsonSerializerOptions s_readable =
+        new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <summary>The folder.</summary>
+    public required string Path { get; init; }
+
+    /// <summary>Name of the model.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>Licence of the weights.</summary>
+    public required string Licence { get; init; }
+
+    /// <summary>Where the weights come from.</summary>
+    public required string Source { get; init; }
+
+    /// <summary>Identity of the model: SHA-256 of the manifest, which holds the digests of all files.</summary>
+    public required string Digest { get; init; }
+
+    /// <summary>Weights of the denoising network.</summary>
+    public required ModelFile Denoiser { get; init; }
+
+    /// <summary>The denoising network.</summary>
+    public required MicroDiTConfig DenoiserConfig { get; init; }
+
+    /// <summary>Its preconditioning.</summary>
+    public required Edm Edm { get; init; }
+
+    /// <summary>Weights of the autoencoder.</summary>
+    public required ModelFile Autoencoder { get; init; }
+
+    /// <summary>The autoencoder.</summary>
+    public required AutoencoderConfig AutoencoderConfig { get; init; }
+
+    /// <summary>Weights of the text encoder; the file may hold the image encoder too.</summary>
+    public required ModelFile TextEncoder { get; init; }
+
+    /// <summary>The CLIP model that the text encoder belongs to.</summary>
+    public required ClipConfig ClipConfig { get; init; }
+
+    /// <summary>Byte-pair merges of the tokenizer.</summary>
+    public required ModelFile Vocabulary { get; init; }
+
+    /// <summary>Steps, where a request does not say.</summary>
+    public required int Steps { get; init; }
+
+    /// <summary>Guidance, where a request does not say.</summary>
+    public required double Guidance { get; init; }
+
+    /// <summary>Side of this model's pictures, in pixels.</summary>
+    public int Resolution => DenoiserConfig.InputSize * AutoencoderConfig.Factor;
+
+    /// <summary>All files of the model, the manifest apart.</summary>
+    public IEnumerable<ModelFile> Files => [Denoiser, Autoencoder, TextEncoder, Vocabulary];
+
+    /// <summary>Path of a file of the model.</summary>
+    public string PathOf(ModelFile file) => System.IO.Path.Combine(Path, file.Name);
+
+    /// <summary>Reads a manifest and checks that it is complete, that its networks fit each other and that its files are there.</summary>
+    /// <exception cref="RefusedFileException">Something is missing, unknown or does not fit.</exception>
+    public static ModelFolder Open(string path)
+    {
+        string manifest = System.IO.Path.Combine(path, FileName);
+        if (!File.Exists(manifest))
+        {
+            throw new RefusedFileException(
+                manifest, "file", Directory.Exists(path) ? "is not there, so the folder is no model." : "is not there: the folder does not exist.");
+        }
+
+        byte[] bytes = File.ReadAllBytes(manifest);
+        ModelFolder folder = ConfigFields.ReadFile(manifest, (root, file) => Parse(root, file, path, bytes));
+        foreach (ModelFile file in folder.Files)
+        {
+            if (!File.Exists(folder.PathOf(file)))
+            {
+                throw new RefusedFileException(manifest, file.Name, "is named here, but the file is not in the folder.");
+            }
+        }
+
+        return folder;
+    }
+
+    /// <summary>Compares every file with its digest; gives the names of those that differ.</summary>
+    public IEnumerable<string> DifferingFiles() => Files
+        .Where(file => Weights.WeightDigest.OfFile(PathOf(file)) != file.Sha256)
+        .Select(file => file.Name);
+
+    /// <summary>Writes a manifest, aside first and then renamed, so that a folder is a model only when it is complete.</summary>
+    /// <param name="path">The folder, which holds the files already.</param>
+    /// <param name="manifest">Content, as <see cref="Open"/> reads it.</param>
+    public static void WriteManifest(string path, JsonObject manifest)
+    {
+        string file = System.IO.Path.Combine(path, FileName), aside = file + ".part";
+        File.WriteAllText(aside, manifest.ToJsonString(s_readable) + "\n");
+        File.Move(aside, file, overwrite: true);
+    }
+
+    private static ModelFolder Parse(JsonElement root, string file, string path, byte[] bytes)
+    {
+        var fields = new ConfigFields(root, file, "");
+        if (fields.Integer("format") is not 1 and var format)
+        {
+            throw new RefusedFileException(file, "format", $"is {format}; only 1 is known here.");
+        }
+
+        ConfigFields denoiser = fields.Section("denoiser"), defaults = fields.Section("defaults");
+        var folder = new ModelFolder
+        {
+            Path = path,
+            Name = fields.Text("name"),
+            Licence = fields.Text("licence"),
+            Source = fields.Text("source"),
+            Digest = Convert.ToHexStringLower(SHA256.HashData(bytes)),
+            Denoiser = FileOf(denoiser),
+            DenoiserConfig = ReadDenoiser(denoiser, file),
+            Edm = new Edm
+            {
+                SigmaData = denoiser.Number("sigma_data", 0.9),
+                PMean = denoiser.Number("p_mean", -0.6),
+                PStd = denoiser.Number("p_std", 1.2),
+            },
+            Autoencoder = FileOf(fields.Section("autoencoder")),
+            AutoencoderConfig = AutoencoderConfig.Parse(fields.Section("autoencoder").Raw("config"), file),
+            TextEncoder = FileOf(fields.Section("text_encoder")),
+            ClipConfig = ReadClip(fields.Section("text_encoder").Raw("config"), file),
+            Vocabulary = FileOf(fields.Section("vocabulary")),
+            Steps = defaults.Integer("steps"),
+            Guidance = defaults.Number("guidance"),
+        };
+        CheckFit(folder, file);
+        return folder;
+    }
+
+    private static ModelFile FileOf(ConfigFields part)
+    {
+        string name = part.Text("file");
+        if (name.Length == 0 || name != System.IO.Path.GetFileName(name) || name is "." or "..")
+        {
+            throw part.Refusal($"names the file \"{name}\"; a model's files lie in its own folder.");
+        }
+
+        return new ModelFile(name, part.Text("sha256"));
+    }
+
+    private static MicroDiTConfig ReadDenoiser(ConfigFields denoiser, string file)
+    {
+        try
+        {
+            return MicroDiTConfig.FromJson(denoiser.Raw("config"));
+        }
+        catch (ArgumentException error)
+        {
+            throw new RefusedFileException(file, "denoiser.config", error.Message, error);
+        }
+    }
+
+    private static ClipConfig ReadClip(JsonElement config, string file) =>
+        config.ValueKind == JsonValueKind.String && config.ValueEquals(PublishedClip)
+            ? ClipConfig.VitH14
+            : ClipConfig.Parse(config, file);
+
+    private static void CheckFit(ModelFolder folder, string file)
+    {
+        if (folder.DenoiserConfig.InChannels != folder.AutoencoderConfig.LatentChannels)
+        {
+            throw new RefusedFileException(
+                file, "denoiser.config.in_channels",
+                $"is {folder.DenoiserConfig.InChannels}, but the autoencoder's latents have {folder.AutoencoderConfig.LatentChannels}.");
+        }
+
+        if (folder.DenoiserConfig.CaptionChannels != folder.ClipConfig.Text.Width)
+        {
+            throw new RefusedFileException(
+                file, "denoiser.config.caption_channels",
+                $"is {folder.DenoiserConfig.CaptionChannels}, but the text encoder is {folder.ClipConfig.Text.Width} wide.");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+// From prompts to pictures on one device: encode, denoise, decode. The three parts stand alone, so that a cluster may run
+// them on different machines; Generate is the ten lines that put them together.
+using System.Runtime.InteropServices;
+using Atelier.Model.Autoencoder;
+using Atelier.Model.Clip;
+using Atelier.Model.Diffusion;
+using Atelier.Model.Imaging;
+using Atelier.Model.Networks;
+using Atelier.Model.Weights;
+using static TorchSharp.torch;
+
+namespace Atelier.Model.Pipeline;
+
+/// <summary>The networks of a model in memory. Not for use by two threads at once.</summary>
+public sealed class TextToImage : IDisposable
+{
+    /// <summary>Rows of a forward pass on CPUs: one guided picture. Wider passes are hardly faster there.</summary>
+    public const int CpuWidth = 2;
+
+    // Larger latents are decoded in tiles: attention over all positions would grow with the square of their number.
+    private const int TileSide = 128;
+    private const int TileOverlap = 32;
+
+    private readonly ClipTokenizer _tokenizer;
+    private readonly ClipTextTower _text;
+    private readonly MicroDiT _network;
+    private readonly AutoencoderKL _autoencoder;
+    private readonly Denoiser _denoiser;
+    private readonly Device _device;
+
+    /// <summary>Puts a pipeline together; it owns the networks.</summary>
+    /// <param name="tokenizer">Words to ids.</param>
+    /// <param name="text">Ids to caption features.</param>
+    /// <param name="network">The denoising network.</param>
+    /// <param name="edm">Its preconditioning.</param>
+    /// <param name="autoencoder">Latents to pictures.</param>
+    /// <param name="width">Rows of a forward pass; see <see cref="Denoiser"/>.</param>
+    public TextToImage(
+        ClipTokenizer tokenizer, ClipTextTower text, MicroDiT network, Edm edm, AutoencoderKL autoencoder, int width = CpuWidth)
+    {
+        (_tokenizer, _text, _network, _autoencoder) = (tokenizer, text, network, autoencoder);
+        _device = network.get_buffer("pos_embed")!.device;
+        _denoiser = new Denoiser(network, edm, width);
+    }
+
+    /// <summary>Loads a model folder's networks, tensor by tensor, in float32.</summary>
+    public static TextToImage Load(ModelFolder model, int width = CpuWidth)
+    {
+        var text = new ClipTextEncoder(model.ClipConfig);
+        LoadWeights(text, model.PathOf(model.TextEncoder), ClipTextEncoder.CanonicalName);
+        var network = new MicroDiT(model.DenoiserConfig);
+        LoadWeights(network, model.PathOf(model.Denoiser));
+        var autoencoder = new AutoencoderKL(model.AutoencoderConfig);
+        LoadWeights(autoencoder, model.PathOf(model.Autoencoder));
+        var tokenizer = ClipTokenizer.Load(model.PathOf(model.Vocabulary), model.ClipConfig.Text.ContextLength);
+        return new TextToImage(tokenizer, text, network, model.Edm, autoencoder, width);
+    }
+
+    /// <summary>Numbers in one latent.</summary>
+    public int LatentLength => _denoiser.LatentLength;
+
+    /// <summary>Caption features of a text, [1, L, D]; the empty text's are zeros, as in training. The caller disposes them.</summary>
+    public Tensor Encode(string text)
+    {
+        using var noGradients = inference_mode();
+        using var scope = NewDisposeScope();
+        int length = _text.Config.Text.ContextLength;
+        return (text.Length == 0
+            ? zeros(1, length, _text.Config.Text.Width)
+            : _text.Encode(tensor(_tokenizer.Encode(text).Select(id => (long)id).ToArray(), [1, length]).to(_device)))
+            .MoveToOuterDisposeScope();
+    }
+
+    /// <summary>What the denoising network needs of caption features [1, L, D]. The caller disposes it.</summary>
+    public CaptionContext Condition(Tensor features)
+    {
+        using var noGradients = inference_mode();
+        return _network.Caption(features.to(_device));
+    }
+
+    /// <summary>The clean latents of several pictures, sampled together.</summary>
+    /// <param name="pictures">For each picture its sampler, start state, and what it is conditioned on.</param>
+    /// <param name="progress">Told the number of evaluations made so far.</param>
+    /// <param name="cancellation">Checked before each evaluation.</param>
+    public double[][] Sample(
+        IReadOnlyList<(HeunSampler Sampler, SamplerState Start, CaptionContext Prompt, CaptionContext Negative)> pictures,
+        Action<int>? progress = null, CancellationToken cancellation = default)
+    {
+        SamplerState[] states = [.. pictures.Select(picture => picture.Start)];
+        int evaluations = 0;
+        while (true)
+        {
+            int[] open = [.. Enumerable.Range(0, states.Length).Where(i => !pictures[i].Sampler.IsDone(states[i]))];
+            if (open.Length == 0)
+            {
+                return [.. states.Select(state => state.Latent)];
+            }
+
+            cancellation.ThrowIfCancellationRequested();
+            double[][] answers = _denoiser.Evaluate(
+                [.. open.Select(i => new DenoiserRequest(pictures[i].Sampler.Next(states[i]), pictures[i].Prompt, pictures[i].Negative))]);
+            for (int k = 0; k < open.Length; k++)
+            {
+                states[open[k]] = pictures[open[k]].Sampler.Advance(states[open[k]], answers[k]);
+            }
+
+            progress?.Invoke(evaluations += open.Length);
+        }
+    }
+
+    /// <summary>The picture of a clean latent.</summary>
+    public RgbImage Decode(ReadOnlySpan<double> latent)
+    {
+        using var noGradients = inference_mode();
+        using var scope = NewDisposeScope();
+        int size = _network.Config.InputSize;
+        var scaled = new float[latent.Length];
+        for (int i = 0; i < scaled.Length; i++)
+        {
+            scaled[i] = (float)latent[i];
+        }
+
+        Tensor z = (tensor(scaled, [1, _network.Config.InChannels, size, size]).to(_device) / _autoencoder.Config.ScalingFactor)
+            + _autoencoder.Config.ShiftFactor;                                                         // [1, C, h, w]
+        Tensor decoded = size <= TileSide ? _autoencoder.Decode(z) : _autoencoder.DecodeTiled(z, TileSide, TileOverlap);
+        return ToImage(decoded);
+    }
+
+    /// <summary>Pictures of several requests, sampled together; each has the bytes that it has alone.</summary>
+    /// <param name="requests">Pictures, checked.</param>
+    /// <param name="progress">Told the part of the work that is done.</param>
+    /// <param name="cancellation">Checked between evaluations.</param>
+    public IReadOnlyList<RgbImage> Generate(
+        IReadOnlyList<GenerationRequest> requests, Action<double>? progress = null, CancellationToken cancellation = default)
+    {
+        var contexts = new Dictionary<string, CaptionContext>(StringComparer.Ordinal);
+        try
+        {
+            foreach (string text in requests.SelectMany(request => new[] { request.Prompt, request.Negative }).Distinct())
+            {
+                using Tensor features = Encode(text);
+                contexts[text] = Condition(features);
+            }
+
+            int total = requests.Sum(request => (2 * request.Sampler.Steps) - 1);
+            double[][] latents = Sample(
+                [.. requests.Select(r => Prepare(r, contexts[r.Prompt], contexts[r.Negative]))],
+                done => progress?.Invoke((double)done / total), cancellation);
+            return [.. latents.Select(latent => Decode(latent))];
+        }
+        finally
+        {
+            foreach (CaptionContext context in contexts.Values)
+            {
+                context.Dispose();
+            }
+        }
+    }
+
+    /// <summary>Turns a decoded picture [1, 3, H, W] in [-1, 1] into bytes: clamped, scaled to 0..255 and rounded.</summary>
+    public static RgbImage ToImage(Tensor decoded)
+    {
+        using var scope = NewDisposeScope();
+        Tensor bytes = ((decoded / 2) + 0.5).clamp(0, 1).mul(255).round().to(ScalarType.Byte)
+            .squeeze(0).permute(1, 2, 0).contiguous().cpu();                                           // [H, W, 3]
+        return new RgbImage((int)bytes.shape[1], (int)bytes.shape[0], bytes.bytes.ToArray());
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _denoiser.Dispose();
+        _text.Dispose();
+        _network.Dispose();
+        _autoencoder.Dispose();
+    }
+
+    private (HeunSampler, SamplerState, CaptionContext, CaptionContext) Prepare(
+        GenerationRequest request, CaptionContext prompt, CaptionContext negative)
+    {
+        var sampler = new HeunSampler(request.Sampler, (step, noise) =>
+        {
+            var draws = new float[noise.Length];
+            SeededNoise.Normal(request.Seed, NoisePurpose.Churn, step, draws);
+            for (int i = 0; i < draws.Length; i++)
+            {
+                noise[i] = draws[i];
+            }
+        });
+        return (sampler, sampler.Start(DrawStart(request)), prompt, negative);
+    }
+
+    private float[] DrawStart(GenerationRequest request)
+    {
+        var noise = new float[LatentLength];
+        if (request.Noise == StartNoise.Seeded)
+        {
+            SeededNoise.Normal(request.Seed, NoisePurpose.StartLatent, 0, noise);
+            return noise;
+        }
+
+        // The reference takes seed 0 for none, and its generator then keeps the seed that torch starts with.
+        using var generator = new Generator(request.Seed == 0 ? 67280421310721 : request.Seed, CPU);
+        int size = _network.Config.InputSize;
+        using Tensor drawn = randn([1, _network.Config.InChannels, size, size], generator: generator);
+        MemoryMarshal.Cast<byte, float>(drawn.bytes).CopyTo(noise);
+        return noise;
+    }
+
+    private static void LoadWeights(nn.Module module, string path, Func<string, string?>? rename = null)
+    {
+        using IWeightSource source = WeightFile.Open(path);
+        StrictLoader.Load(module, source, rename);
+        module.eval();
+    }
+}

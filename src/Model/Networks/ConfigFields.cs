@@ -108,6 +108,19 @@ internal readonly struct ConfigFields
         }
     }
 
+    /// <summary>Refuses the file if another member than these says anything but null or false.</summary>
+    public void AllowOnly(params ReadOnlySpan<string> names)
+    {
+        foreach (JsonProperty member in _element.EnumerateObject())
+        {
+            if (!names.Contains(member.Name) && member.Value.ValueKind is not (JsonValueKind.Null or JsonValueKind.False))
+            {
+                throw new RefusedFileException(
+                    _file, Place(member.Name), $"is not known here; known are {string.Join(", ", names)}.");
+            }
+        }
+    }
+
     /// <summary>A refusal of the whole object.</summary>
     public RefusedFileException Refusal(string reason) => new(_file, _place, reason);
 

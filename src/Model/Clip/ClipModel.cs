@@ -1,0 +1,68 @@
+// Both towers of CLIP and the measure between them (Radford et al., arXiv 2103.00020).
+using TorchSharp.Modules;
+using TorchSharp.Utils;
+using static TorchSharp.torch;
+using static TorchSharp.torch.nn;
+
+namespace Atelier.Model.Clip;
+
+/// <summary>A text tower, an image tower and the scale of their similarities. I pictures, T texts, E = EmbedDim.</summary>
+public sealed class ClipModel : ClipTextTower
+{
+    [ComponentName(Name = "visual")] private readonly ClipImageEncoder _visual;
+    [ComponentName(Name = "logit_scale")] private readonly Parameter _logitScale;
+
+    /// <summary>Reserves the model; its weights are unset until they are loaded.</summary>
+    /// <exception cref="ArgumentException">The configuration makes no network; the message says why.</exception>
+    public ClipModel(ClipConfig config) : base(config, nameof(ClipModel))
+    {
+        _visual = new ClipImageEncoder(config);
+        _logitScale = new Parameter(empty([]));
+        RegisterComponents();
+    }
+
+    /// <summary>The image tower.</summary>
+    public ClipImageEncoder Visual => _visual;
+
+    /// <summary>The features of texts: <see cref="ClipTextTower.Encode"/>, then pooled.</summary>
+    /// <param name="ids">[T, 77] int64.</param>
+    /// <returns>[T, E], not normalised.</returns>
+    public Tensor EncodeText(Tensor ids)
+    {
+        using Tensor hidden = Encode(ids);
+        return Pool(hidden, ids);
+    }
+
+    /// <summary>The features of pictures.</summary>
+    /// <param name="image">[I, 3, S, S], resized and normalised.</param>
+    /// <returns>[I, E], not normalised.</returns>
+    public Tensor EncodeImage(Tensor image) => _visual.call(image);
+
+    /// <summary>exp(logit_scale) times the cosine of every picture with every text: what training compares.</summary>
+    /// <param name="imageFeatures">[I, E].</param>
+    /// <param name="textFeatures">[T, E].</param>
+    /// <returns>[I, T].</returns>
+    public Tensor Logits(Tensor imageFeatures, Tensor textFeatures)
+    {
+        using var scope = NewDisposeScope();
+        return Cosine(imageFeatures, textFeatures).mul(_logitScale.exp()).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>CLIP score: 100 times the cosine of every picture with every text; unrelated ones may be negative.</summary>
+    /// <param name="imageFeatures">[I, E].</param>
+    /// <param name="textFeatures">[T, E].</param>
+    /// <returns>[I, T].</returns>
+    public static Tensor Score(Tensor imageFeatures, Tensor textFeatures)
+    {
+        using Tensor cosine = Cosine(imageFeatures, textFeatures);
+        return cosine.mul(100);
+    }
+
+    private static Tensor Cosine(Tensor imageFeatures, Tensor textFeatures)
+    {
+        using Tensor image = functional.normalize(imageFeatures, p: 2, dim: 1);
+        using Tensor text = functional.normalize(textFeatures, p: 2, dim: 1);
+        using Tensor transposed = text.t();
+        return image.matmul(transposed);
+    }
+}

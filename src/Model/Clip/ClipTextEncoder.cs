@@ -1,0 +1,119 @@
+// CLIP's text tower. What the diffusion model is conditioned on is its last hidden states, all of them.
+using TorchSharp.Modules;
+using TorchSharp.Utils;
+using static TorchSharp.torch;
+using static TorchSharp.torch.nn;
+using LayerNorm = Atelier.Model.Networks.LayerNorm;
+
+namespace Atelier.Model.Clip;
+
+/// <summary>
+/// Token ids to features. In a state dict the text tower's names have no prefix and the image tower's start with
+/// "visual.", so a whole <see cref="ClipModel"/> is a text tower to which the other one is added, and a
+/// <see cref="ClipTextEncoder"/> is one alone. B texts, T = 77 positions, D features. Gradients follow the caller's
+/// mode: run inference inside inference_mode().
+/// </summary>
+public abstract class ClipTextTower : Module
+{
+    // Registration sees the fields of the most derived class, and those that it inherits unless they are private.
+    [ComponentName(Name = "token_embedding")] private protected readonly TokenEmbedding _tokens;
+    [ComponentName(Name = "positional_embedding")] private protected readonly Parameter _positions;
+    [ComponentName(Name = "transformer")] private protected readonly Transformer _transformer;
+    [ComponentName(Name = "ln_final")] private protected readonly LayerNorm _normFinal;
+    [ComponentName(Name = "text_projection")] private protected readonly Parameter _projection;
+
+    private protected ClipTextTower(ClipConfig config, string name) : base(name)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        if (config.Problem() is { } problem)
+        {
+            throw new ArgumentException(problem, nameof(config));
+        }
+
+        Config = config;
+        ClipTextConfig text = config.Text;
+        var shape = new TowerShape(
+            text.Width, text.Heads, text.Layers, (int)(text.Width * text.MlpRatio), config.QuickGelu, Causal: true);
+        _tokens = new TokenEmbedding(text.VocabSize, text.Width);
+        _positions = new Parameter(empty(text.ContextLength, text.Width));
+        _transformer = new Transformer(shape);
+        _normFinal = shape.Norm();
+        _projection = new Parameter(empty(text.Width, config.EmbedDim));
+    }
+
+    /// <summary>The shape of this network.</summary>
+    public ClipConfig Config { get; }
+
+    /// <summary>The last hidden state of every position, padding included.</summary>
+    /// <param name="ids">[B, T] int64, each below the size of the vocabulary.</param>
+    /// <returns>[B, T, D], after the final norm, not pooled and not projected.</returns>
+    /// <exception cref="ArgumentException">The ids have another shape or type.</exception>
+    public Tensor Encode(Tensor ids)
+    {
+        CheckIds(ids);
+        using var scope = NewDisposeScope();
+        Tensor x = _tokens.call(ids).add(_positions);  // [B, T, D]
+        return _normFinal.call(_transformer.call(x)).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>One vector per text, in the space that it shares with pictures; not normalised.</summary>
+    /// <param name="hidden">[B, T, D] as <see cref="Encode"/> gives it.</param>
+    /// <param name="ids">The same ids; the end of the text is the largest of them, where it first occurs.</param>
+    /// <returns>[B, EmbedDim].</returns>
+    /// <exception cref="ArgumentException">The ids have another shape or type.</exception>
+    public Tensor Pool(Tensor hidden, Tensor ids)
+    {
+        ArgumentNullException.ThrowIfNull(hidden);
+        CheckIds(ids);
+        using var scope = NewDisposeScope();
+        Tensor end = ids.argmax(1).view(-1, 1, 1).expand(-1, 1, hidden.shape[2]);       // [B, 1, D]
+        return hidden.gather(1, end).squeeze(1).matmul(_projection).MoveToOuterDisposeScope();
+    }
+
+    private void CheckIds(Tensor ids)
+    {
+        ArgumentNullException.ThrowIfNull(ids);
+        if (ids.dtype != ScalarType.Int64 || ids.shape is not [> 0, var length] || length != Config.Text.ContextLength)
+        {
+            throw new ArgumentException(
+                $"{ids.dtype} [{string.Join(", ", ids.shape)}] is not Int64 [B, {Config.Text.ContextLength}].", nameof(ids));
+        }
+    }
+}
+
+/// <summary>The text tower alone: what the diffusion model is conditioned by.</summary>
+public sealed class ClipTextEncoder : ClipTextTower
+{
+    /// <summary>Reserves the tower; its weights are unset until they are loaded.</summary>
+    /// <exception cref="ArgumentException">The configuration makes no network; the message says why.</exception>
+    public ClipTextEncoder(ClipConfig config) : base(config, nameof(ClipTextEncoder)) => RegisterComponents();
+
+    /// <summary>
+    /// The name of a full CLIP file's parameter in the text tower alone, or null if it belongs to the rest of the model
+    /// and may be passed over.
+    /// </summary>
+    public static string? CanonicalName(string name)
+    {
+        ArgumentNullException.ThrowIfNull(name);
+        return name == "logit_scale" || name.StartsWith("visual.", StringComparison.Ordinal) ? null : name;
+    }
+}
+
+/// <summary>Row ids[i] of the table, for each i. [B, T] to [B, T, D].</summary>
+internal sealed class TokenEmbedding : Module<Tensor, Tensor>
+{
+    [ComponentName(Name = "weight")] private readonly Parameter _weight;
+
+    public TokenEmbedding(long count, long width) : base(nameof(TokenEmbedding))
+    {
+        _weight = new Parameter(empty(count, width));
+        RegisterComponents();
+    }
+
+    public override Tensor forward(Tensor input)
+    {
+        using Tensor flat = input.flatten();
+        using Tensor rows = _weight.index_select(0, flat);             // [B * T, D]
+        return rows.view([.. input.shape, _weight.shape[1]]);          // [B, T, D]
+    }
+}

@@ -1,0 +1,115 @@
+// A case of the reference data: its configuration, its inputs, and what must come out. Weights come from the formula.
+// The vectors are those of the reference with the largest intermediate tensors left out.
+using System.Runtime.CompilerServices;
+using System.Text.Json;
+using Atelier.Cli.Verify;
+using Xunit;
+using static TorchSharp.torch;
+
+namespace Atelier.Model.Tests.Verify;
+
+internal sealed class FormulaCase
+{
+    private readonly JsonElement _case;
+    private readonly Dictionary<string, Tensor> _inputs;
+    private readonly Dictionary<string, Tensor> _expected;
+
+    public FormulaCase(string topic)
+    {
+        string folder = Path.Combine(Folder(), topic);
+        _case = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(folder, "case.json"))).RootElement;
+        _inputs = ReadTensors(Path.Combine(folder, "inputs.safetensors"));
+        _expected = ReadTensors(Path.Combine(folder, "expected.safetensors"));
+    }
+
+    public JsonElement Config => _case.GetProperty("config");
+
+    public JsonElement StateDict => _case.GetProperty("state_dict");
+
+    public string Prefix => _case.GetProperty("weight_prefix").GetString()!;
+
+    public double Gain => _case.TryGetProperty("weight_gain", out JsonElement gain) ? gain.GetDouble() : 1;
+
+    public IEnumerable<string> Taps => _expected.Keys.Where(name => name.StartsWith("tap/", StringComparison.Ordinal)).Select(name => name[4..]);
+
+    public static JsonElement FullSize(string file) =>
+        JsonDocument.Parse(File.ReadAllBytes(Path.Combine(Folder(), file))).RootElement;
+
+    public Tensor Input(string name)
+    {
+        if (_inputs.TryGetValue(name, out Tensor? literal))
+        {
+            return literal;
+        }
+
+        JsonElement entry = _case.GetProperty("inputs").GetProperty(name);
+        Tensor tensor = empty([.. entry.GetProperty("shape").EnumerateArray().Select(n => n.GetInt64())]);
+        FormulaWeights.Fill(
+            tensor, entry.GetProperty("formula_name").GetString()!, entry.GetProperty("center").GetDouble(), entry.GetProperty("scale").GetDouble());
+        return tensor;
+    }
+
+    public void AssertClose(string name, Tensor actual)
+    {
+        Tensor expected = _expected[name];
+        Assert.Equal(expected.shape, actual.shape);
+        double error = (actual - expected).abs().max().item<float>();
+        double allowed = _case.GetProperty("tolerance").GetProperty(name).GetProperty("max_abs").GetDouble();
+        Assert.True(error <= allowed, $"{name}: off by {error:g3}, allowed {allowed:g3}");
+    }
+
+    /// <summary>Records what the named submodules return; a submodule called several times gives its results in a row.</summary>
+    public static Dictionary<string, List<Tensor>> Record(nn.Module root, IEnumerable<string> names)
+    {
+        var modules = root.named_modules().ToDictionary(m => m.name, m => m.module);
+        var records = new Dictionary<string, List<Tensor>>();
+        foreach (string name in names)
+        {
+            List<Tensor> record = records[name] = [];
+            ((nn.Module<Tensor, Tensor>)modules[name]).register_forward_hook((_, _, output) =>
+            {
+                record.Add(output.detach().clone().DetachFromDisposeScope());
+                return output;
+            });
+        }
+
+        return records;
+    }
+
+    public static void AssertStateDict(JsonElement expected, nn.Module module)
+    {
+        IEnumerable<string> want = expected.EnumerateArray().Select(e =>
+            $"{e.GetProperty("name").GetString()} {e.GetProperty("dtype").GetString()} "
+            + $"[{string.Join(", ", e.GetProperty("shape").EnumerateArray().Select(n => n.GetInt64()))}]");
+        IEnumerable<string> have = module.state_dict().Select(e =>
+            $"{e.Key} {e.Value.dtype.ToString().ToLowerInvariant()} [{string.Join(", ", e.Value.shape)}]");
+        Assert.Equal(want.Order(StringComparer.Ordinal), have.Order(StringComparer.Ordinal));
+    }
+
+    public static byte[] Bits(Tensor tensor) => tensor.contiguous().bytes.ToArray();
+
+    private static string Folder([CallerFilePath] string here = "") =>
+        Path.Combine(Path.GetDirectoryName(here)!, "..", "Vectors");
+
+    private static Dictionary<string, Tensor> ReadTensors(string file)
+    {
+        var tensors = new Dictionary<string, Tensor>();
+        if (!File.Exists(file))
+        {
+            return tensors;
+        }
+
+        byte[] bytes = File.ReadAllBytes(file);
+        int data = 8 + checked((int)BitConverter.ToInt64(bytes));
+        foreach (JsonProperty entry in JsonDocument.Parse(bytes.AsMemory(8..data)).RootElement.EnumerateObject())
+        {
+            int[] offsets = [.. entry.Value.GetProperty("data_offsets").EnumerateArray().Select(n => n.GetInt32())];
+            ScalarType type = entry.Value.GetProperty("dtype").GetString() == "I64" ? ScalarType.Int64 : ScalarType.Float32;
+            Tensor tensor = empty([.. entry.Value.GetProperty("shape").EnumerateArray().Select(n => n.GetInt64())], type);
+            bytes.AsSpan(data + offsets[0], offsets[1] - offsets[0]).CopyTo(tensor.bytes);
+            tensors.Add(entry.Name, tensor);
+        }
+
+        return tensors;
+    }
+}

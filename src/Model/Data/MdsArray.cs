@@ -14,15 +14,24 @@ public sealed record MdsArray(string Type, long[] Shape, ReadOnlyMemory<byte> Da
     private static readonly FrozenDictionary<string, (byte Code, int Bytes)> Types =
         new Dictionary<string, (byte, int)>
         {
-            ["uint8"] = (8, 1), ["int8"] = (9, 1),
-            ["uint16"] = (16, 2), ["int16"] = (17, 2), ["float16"] = (18, 2),
-            ["uint32"] = (32, 4), ["int32"] = (33, 4), ["float32"] = (34, 4),
-            ["uint64"] = (64, 8), ["int64"] = (65, 8), ["float64"] = (66, 8),
+            ["uint8"] = (8, 1),
+            ["int8"] = (9, 1),
+            ["uint16"] = (16, 2),
+            ["int16"] = (17, 2),
+            ["float16"] = (18, 2),
+            ["uint32"] = (32, 4),
+            ["int32"] = (33, 4),
+            ["float32"] = (34, 4),
+            ["uint64"] = (64, 8),
+            ["int64"] = (65, 8),
+            ["float64"] = (66, 8),
         }.ToFrozenDictionary();
 
     internal static bool IsType(string type) => Types.ContainsKey(type);
 
-    /// <summary>Bytes of the elements; throws a <see cref="FormatException"/> where no memory could hold them.</summary>
+    /// <summary>
+    /// Bytes of the elements; throws a <see cref="FormatException"/> where no memory could hold them.
+    /// </summary>
     internal static int DataBytes(string type, ReadOnlySpan<long> shape)
     {
         Int128 bytes = Types[type].Bytes;
@@ -39,7 +48,8 @@ public sealed record MdsArray(string Type, long[] Shape, ReadOnlyMemory<byte> Da
         return (int)bytes;
     }
 
-    // A field is [type code][dimensions << 2 | type of extents][extents][elements]; what the encoding fixes is left out.
+    // A field is [type code][dimensions << 2 | type of extents][extents][elements]; what the encoding fixes is left
+    // out.
     internal static MdsArray Decode(ReadOnlyMemory<byte> field, string? type, long[]? shape)
     {
         type ??= TypeOf(Cut(ref field, 1)[0]);
@@ -55,7 +65,8 @@ public sealed record MdsArray(string Type, long[] Shape, ReadOnlyMemory<byte> Da
     {
         if (!IsType(array.Type) || (type ?? array.Type) != array.Type)
         {
-            throw new FormatException($"the array's type is {array.Type}; {type ?? "a type that can be stored"} is wanted");
+            throw new FormatException(
+                $"the array's type is {array.Type}; {type ?? "a type that can be stored"} is wanted");
         }
 
         if (shape is not null && !array.Shape.SequenceEqual(shape))

@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.IO.Compression;
-using ICSharpCode.SharpZipLib;
 using ICSharpCode.SharpZipLib.BZip2;
 using ZstdSharp;
 
@@ -19,26 +18,19 @@ internal static class MdsCompression
 
     public static bool CanRead(string compression) => Algorithm(compression) is "zstd" or "gz" or "bz2" or "br";
 
-    /// <summary>Decompresses exactly <paramref name="rawBytes"/> bytes, never more, and hands them on in pieces.</summary>
+    /// <summary>
+    /// Decompresses exactly <paramref name="rawBytes"/> bytes, never more, and hands them on in pieces.
+    /// </summary>
     /// <exception cref="RefusedFileException">The file is damaged, or holds more or fewer bytes.</exception>
     public static void Expand(
         string path, Stream input, string compression, long rawBytes, Action<ReadOnlySpan<byte>> sink)
     {
         var buffer = new byte[BufferBytes];
         long left = rawBytes;
-        try
+        using var raw = Guarded(() => Decompressor(input, Algorithm(compression)));
+        for (int read; left >= 0 && (read = Guarded(() => raw.Read(buffer))) > 0; left -= read)
         {
-            using var raw = Decompressor(input, Algorithm(compression));
-            for (int read; left >= 0 && (read = raw.Read(buffer)) > 0; left -= read)
-            {
-                sink(buffer.AsSpan(0, (int)Math.Min(read, left)));
-            }
-        }
-        catch (Exception e) when (e is ZstdException or SharpZipBaseException or EndOfStreamException
-            or InvalidDataException or InvalidOperationException or IndexOutOfRangeException)
-        {
-            // BrotliStream reports damage as an invalid operation, and the bzip2 reader may run over its tables.
-            throw new RefusedFileException(path, "contents", $"no intact {compression} file ({e.Message})", e);
+            sink(buffer.AsSpan(0, (int)Math.Min(read, left)));
         }
 
         if (left != 0)
@@ -46,23 +38,39 @@ internal static class MdsCompression
             throw new RefusedFileException(
                 path, "contents", $"{(left < 0 ? "more" : "fewer")} than the {rawBytes} raw bytes that the index says");
         }
+
+        // What a decoder throws at damage is up to it: Brotli an invalid operation, bzip2 even a null reference.
+        T Guarded<T>(Func<T> decode)
+        {
+            try
+            {
+                return decode();
+            }
+            catch (Exception e) when (e is not OutOfMemoryException)
+            {
+                throw new RefusedFileException(path, "contents", $"no intact {compression} file ({e.Message})", e);
+            }
+        }
     }
 
     /// <summary>A stream that compresses into <paramref name="output"/>, which stays open.</summary>
-    /// <exception cref="ArgumentException">The compression is not written here, or its level is out of range.</exception>
+    /// <exception cref="ArgumentException">
+    /// The compression is not written here, or its level is out of range.
+    /// </exception>
     public static Stream Compressor(Stream output, string compression)
     {
-        var parts = compression.Split(':');
+        var parts = compression.Split(':', 2);
         int? level = parts.Length == 1 ? null
-            : parts.Length == 2 && int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out int given)
-                ? given : -1;
+            : int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out int given) ? given
+            : -1;
         return (parts[0], level) switch
         {
             ("zstd", null or >= 1 and <= 22) => new CompressionStream(output, level ?? 3, leaveOpen: true),
             ("gz", null or >= 0 and <= 9) => new GZipStream(
                 output, new ZLibCompressionOptions { CompressionLevel = level ?? 6 }, leaveOpen: true),
             _ => throw new ArgumentException(
-                $"'{compression}' is not written; zstd, zstd:1 to zstd:22, gz and gz:0 to gz:9 are.", nameof(compression)),
+                $"'{compression}' is not written; zstd, zstd:1 to zstd:22, gz and gz:0 to gz:9 are.",
+                nameof(compression)),
         };
     }
 

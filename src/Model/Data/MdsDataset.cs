@@ -23,8 +23,8 @@ public sealed record MdsReadOptions
 }
 
 /// <summary>
-/// A data set in the MDS format, read at random places by any number of threads. A sample costs two or three small reads;
-/// memory holds 4 bytes a sample of the open shards, and nothing of the data.
+/// A data set in the MDS format, read at random places by any number of threads. A sample costs two or three small
+/// reads; memory holds 4 bytes a sample of the open shards, and nothing of the data.
 /// </summary>
 public sealed class MdsDataset : IDisposable
 {
@@ -33,7 +33,9 @@ public sealed class MdsDataset : IDisposable
     private readonly bool[] _verified;
     private readonly long[] _ends;
 
-    /// <summary>Opens the data set in <paramref name="directory"/>: checks the index, and that every shard file is there.</summary>
+    /// <summary>
+    /// Opens the data set in <paramref name="directory"/>: checks the index, and that every shard file is there.
+    /// </summary>
     /// <exception cref="RefusedFileException">The index or a shard is refused; the message names it.</exception>
     public MdsDataset(string directory, MdsReadOptions? options = null)
     {
@@ -127,7 +129,8 @@ public sealed class MdsDataset : IDisposable
         if (_options.VerifyHashes && hashes.FirstOrDefault(name => !MdsHashes.IsKnown(name)) is { } unknown)
         {
             throw new RefusedFileException(
-                path, "checksums", $"'{unknown}' is unknown; {MdsHashes.Known} are, and verification can be switched off");
+                path, "checksums",
+                $"'{unknown}' is unknown; {MdsHashes.Known} are known, and verification can be switched off");
         }
     }
 

@@ -12,10 +12,11 @@ namespace Atelier.Model.Data;
 
 /// <summary>
 /// A column's encoding, and the .NET type of its values: <c>str</c> string; <c>bytes</c> ReadOnlyMemory of byte;
-/// <c>int</c> long; <c>int8</c> to <c>uint64</c>, <c>float16</c> to <c>float64</c> the type of that name (Half for float16);
-/// <c>ndarray[:type[:extents]]</c> <see cref="MdsArray"/>; <c>jpeg</c>, <c>png</c> <see cref="RgbImage"/>; <c>json</c>
-/// JsonElement; <c>str_int</c> BigInteger; <c>str_float</c> double; <c>str_decimal</c> its digits as a string.
-/// <c>pkl</c> is refused because reading it would run code; <c>pil</c>, <c>jpeg_array</c> and lists are not read here.
+/// <c>int</c> long; <c>int8</c> to <c>uint64</c>, <c>float16</c> to <c>float64</c> the type of that name (Half for
+/// float16); <c>ndarray[:type[:extents]]</c> <see cref="MdsArray"/>; <c>jpeg</c>, <c>png</c> <see cref="RgbImage"/>;
+/// <c>json</c> JsonElement; <c>str_int</c> BigInteger; <c>str_float</c> double; <c>str_decimal</c> its digits as a
+/// string. <c>pkl</c> is refused because reading it would run code; <c>pil</c>, <c>jpeg_array</c> and lists are not
+/// read here.
 /// </summary>
 public sealed class MdsEncoding
 {
@@ -34,7 +35,7 @@ public sealed class MdsEncoding
         new("bytes", null, typeof(ReadOnlyMemory<byte>), field => field, null),
         new("jpeg", null, typeof(RgbImage), field => ImageCodec.Decode(field.Span), null),
         new("png", null, typeof(RgbImage), field => ImageCodec.Decode(field.Span), null),
-        new("json", null, typeof(JsonElement), field => ParseJson(field), value => Utf8.GetBytes(((JsonElement)value).GetRawText())),
+        Text("json", ParseJson, value => value.GetRawText()),
     }.ToFrozenDictionary(encoding => encoding.Name);
 
     private readonly Func<ReadOnlyMemory<byte>, object> _decode;
@@ -117,7 +118,8 @@ public sealed class MdsEncoding
                     return _encode(value);
             }
         }
-        catch (Exception e) when (e is RefusedFileException or FormatException or JsonException or ArgumentException)
+        catch (Exception e) when (e is RefusedFileException or FormatException or JsonException
+            or ArgumentException or InvalidOperationException)
         {
             throw new ArgumentException($"Column '{column}' ({Name}): {e.Message}", nameof(value), e);
         }
@@ -153,10 +155,10 @@ public sealed class MdsEncoding
         field => MemoryMarshal.Read<T>(field.Span),
         value => MemoryMarshal.AsBytes<T>([(T)value]).ToArray());
 
-    private static MdsEncoding Text<T>(string name, Func<string, T> parse, Func<T, string> print) where T : notnull => new(
-        name, null, typeof(T),
-        field => parse(Utf8.GetString(field.Span)),
-        value => Utf8.GetBytes(print((T)value)));
+    private static MdsEncoding Text<T>(string name, Func<string, T> parse, Func<T, string> print) where T : notnull =>
+        new(name, null, typeof(T),
+            field => parse(Utf8.GetString(field.Span)),
+            value => Utf8.GetBytes(print((T)value)));
 
     private static MdsEncoding Array(string name)
     {
@@ -180,10 +182,9 @@ public sealed class MdsEncoding
             ? value
             : throw new FormatException($"'{extent}' in '{name}' is no extent from 1 to {int.MaxValue}"))];
 
-    private static JsonElement ParseJson(ReadOnlyMemory<byte> field)
+    private static JsonElement ParseJson(string text)
     {
-        // Decoded first, because the parser alone would let broken UTF-8 inside strings pass.
-        using var document = JsonDocument.Parse(Utf8.GetString(field.Span));
+        using var document = JsonDocument.Parse(text);
         return document.RootElement.Clone();
     }
 

@@ -14,7 +14,8 @@ internal sealed class MdsHashes : IDisposable
     private readonly (string Name, IncrementalHash? Secure, NonCryptographicHashAlgorithm? Fast)[] _hashes;
 
     /// <summary>Begins the checksums of one file.</summary>
-    public MdsHashes(IEnumerable<string> names) => _hashes = [.. names.Select(name => (name, Secure(name), Fast(name)))];
+    public MdsHashes(IEnumerable<string> names) =>
+        _hashes = [.. names.Select(name => (name, Secure(name), Fast(name)))];
 
     public static bool IsKnown(string name) => Known.Split(", ").Contains(name);
 

@@ -1,6 +1,6 @@
-// The table of contents of a data set in the MDS format (Mosaic Data Shard, version 2, of mosaicml/streaming): index.json
-// in the data set's folder names the shard files and their columns. Everything it says is checked here, before a byte of
-// a shard is read.
+// The table of contents of a data set in the MDS format (Mosaic Data Shard, version 2, of mosaicml/streaming):
+// index.json in the data set's folder names the shard files and their columns. Everything it says is checked here,
+// before a byte of a shard is read.
 using System.Text.Json;
 using System.Text.Json.Serialization;
 
@@ -62,6 +62,9 @@ public sealed class MdsIndex
     /// <summary>The most shards of one data set.</summary>
     public const int ShardsMax = 1 << 20;
 
+    /// <summary>The most samples of one shard, whose offsets take 64 MiB of memory while it is open.</summary>
+    public const int ShardSamplesMax = 1 << 24;
+
     /// <summary>The most columns of one data set.</summary>
     public const int ColumnsMax = 256;
 
@@ -93,7 +96,9 @@ public sealed class MdsIndex
     /// <summary>The shards in the order of their samples.</summary>
     public IReadOnlyList<MdsShard> Shards { get; }
 
-    /// <summary>The columns, in the order of their bytes; every shard has the same. None where there is no shard.</summary>
+    /// <summary>
+    /// The columns, in the order of their bytes; every shard has the same. None where there is no shard.
+    /// </summary>
     public IReadOnlyList<MdsColumn> Columns { get; }
 
     /// <summary>Samples over all shards.</summary>
@@ -110,14 +115,16 @@ public sealed class MdsIndex
         if (!info.Exists || info.Length is < 1 or > FileBytesMax)
         {
             throw new RefusedFileException(
-                file, "file", info.Exists ? $"it has {info.Length} bytes; 1 to {FileBytesMax} are read" : "it is missing");
+                file, "file",
+                info.Exists ? $"it has {info.Length} bytes; 1 to {FileBytesMax} are read" : "it is missing");
         }
 
         try
         {
             using var stream = info.OpenRead();
             var contents = JsonSerializer.Deserialize(stream, MdsJson.Default.MdsContents)
-                ?? throw new RefusedFileException(file, "$", "it holds null; an object with version and shards is wanted");
+                ?? throw new RefusedFileException(
+                    file, "$", "it holds null; an object with version and shards is wanted");
             return contents.Version == Version
                 ? new MdsIndex(directory, contents.Shards)
                 : throw new RefusedFileException(
@@ -130,8 +137,8 @@ public sealed class MdsIndex
     }
 
     /// <summary>
-    /// Writes the index of a data set whose parts lie in the subfolders of <paramref name="directory"/>, such as one that
-    /// several processes wrote: the shards of all parts, in the ordinal order of the folders' names.
+    /// Writes the index of a data set whose parts lie in the subfolders of <paramref name="directory"/>, such as one
+    /// that several processes wrote: the shards of all parts, in the ordinal order of the folders' names.
     /// </summary>
     /// <exception cref="ArgumentException">No subfolder has an index.</exception>
     /// <exception cref="RefusedFileException">A part's index is refused, or the parts' columns differ.</exception>
@@ -173,7 +180,9 @@ public sealed class MdsIndex
         return index;
     }
 
-    /// <summary>The JSON that stands at the head of a shard file: the shard's entry without what is counted at its end.</summary>
+    /// <summary>
+    /// The JSON that stands at the head of a shard file: the shard's entry without what is counted at its end.
+    /// </summary>
     internal static byte[] Config(MdsShard shard)
     {
         var config = JsonSerializer.SerializeToNode(shard, MdsJson.Default.MdsShard)!.AsObject();
@@ -218,8 +227,10 @@ public sealed class MdsIndex
         var (names, encodings, sizes) = (shard.ColumnNames, shard.ColumnEncodings, shard.ColumnSizes);
         if (names.Count is < 1 or > ColumnsMax || encodings.Count != names.Count || sizes.Count != names.Count)
         {
-            throw Refused("shards[0]", $"{names.Count} column names, {encodings.Count} encodings and {sizes.Count} sizes; "
-                + $"equally many of each are wanted, 1 to {ColumnsMax}");
+            throw Refused(
+                "shards[0]",
+                $"{names.Count} column names, {encodings.Count} encodings and {sizes.Count} sizes; equally many of "
+                + $"each are wanted, 1 to {ColumnsMax}");
         }
 
         if (names.Any(string.IsNullOrEmpty) || names.Distinct().Count() != names.Count)
@@ -264,18 +275,19 @@ public sealed class MdsIndex
         }
 
         // A shard file begins with the count and one offset more than samples, each of 32 bits.
-        if (shard.Samples < 0 || shard.RawData.Bytes is < 0 or > uint.MaxValue
+        if (shard.Samples is < 0 or > ShardSamplesMax || shard.RawData.Bytes is < 0 or > uint.MaxValue
             || shard.RawData.Bytes < 4 * (shard.Samples + 2L))
         {
             throw Refused(place, $"{shard.Samples} samples in {shard.RawData.Bytes} bytes; a shard has at most "
-                + $"{uint.MaxValue} bytes and at least 4 per sample and 8 more");
+                + $"{ShardSamplesMax} samples and {uint.MaxValue} bytes, and at least 4 bytes per sample and 8 more");
         }
 
         if (shard.ZipData is null != shard.Compression is null
             || (shard.Compression is { } compression && !MdsCompression.CanRead(compression)))
         {
             throw Refused(place, $"compression '{shard.Compression ?? "null"}' "
-                + $"{(shard.ZipData is null ? "without" : "with")} zip_data; zstd, gz, bz2 and br are read, with zip_data");
+                + $"{(shard.ZipData is null ? "without" : "with")} zip_data; zstd, gz, bz2 and br are read, and go "
+                + "with zip_data");
         }
 
         CheckFile(shard.RawData, $"{place}.raw_data");
@@ -292,8 +304,10 @@ public sealed class MdsIndex
             && file.Basename.Split('/').All(part => part is not ("" or "." or ".."));
         if (!legal)
         {
-            throw Refused(place, $"basename '{file.Basename}' with {file.Bytes} bytes; a path inside the folder is wanted, "
-                + $"relative, with slashes, of up to {BasenameCharsMax} characters, and a positive length");
+            throw Refused(
+                place,
+                $"basename '{file.Basename}' with {file.Bytes} bytes; a path inside the folder is wanted, relative, "
+                + $"with slashes, of up to {BasenameCharsMax} characters, and a positive length");
         }
 
         if (file.Hashes.Values.Any(hash => hash is null))
@@ -306,7 +320,9 @@ public sealed class MdsIndex
 /// <summary>index.json as a whole.</summary>
 internal sealed record MdsContents(int Version, IReadOnlyList<MdsShard> Shards);
 
-/// <summary>How the records above lie in JSON; what lacks a member, or has null where none may be, is refused.</summary>
+/// <summary>
+/// How the records above lie in JSON; what lacks a member, or has null where none may be, is refused.
+/// </summary>
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower,
     RespectNullableAnnotations = true,

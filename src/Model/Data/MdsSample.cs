@@ -43,7 +43,8 @@ public sealed class MdsSample
         return encoding.ValueType == typeof(T)
             ? (T)Value(column)
             : throw new ArgumentException(
-                $"Column '{column}' ({encoding.Name}) holds {encoding.ValueType.Name}, not {typeof(T).Name}.", nameof(column));
+                $"Column '{column}' ({encoding.Name}) holds {encoding.ValueType.Name}, not {typeof(T).Name}.",
+                nameof(column));
     }
 
     private int Find(string column)
@@ -59,6 +60,7 @@ public sealed class MdsSample
         }
 
         throw new ArgumentException(
-            $"There is no column '{column}'; there are {string.Join(", ", _columns.Select(c => c.Name))}.", nameof(column));
+            $"There is no column '{column}'; there are {string.Join(", ", _columns.Select(c => c.Name))}.",
+            nameof(column));
     }
 }

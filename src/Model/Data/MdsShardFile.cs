@@ -1,13 +1,13 @@
-// One open shard: [uint32 count][uint32 offsets, count + 1][configuration][samples], all little-endian, offsets from the
-// file's start. A sample is [uint32 size of each column of no fixed size][the columns' bytes].
+// One open shard: [uint32 count][uint32 offsets, count + 1][configuration][samples], all little-endian, offsets from
+// the file's start. A sample is [uint32 size of each column of no fixed size][the columns' bytes].
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 
 namespace Atelier.Model.Data;
 
 /// <summary>
-/// A shard whose head is checked, ready for reads at any place by any thread. A compressed shard is expanded into a file
-/// without a name, whose space comes back when it is closed, however the process ends. Memory: 4 bytes a sample.
+/// A shard whose head is checked, ready for reads at any place by any thread. A compressed shard is expanded into a
+/// file without a name, whose space comes back when it is closed, however the process ends. Memory: 4 bytes a sample.
 /// </summary>
 internal sealed class MdsShardFile : IDisposable
 {
@@ -60,7 +60,9 @@ internal sealed class MdsShardFile : IDisposable
         }
     }
 
-    /// <summary>Reads the wanted columns of a sample, and of the file no more than these and the sample's sizes.</summary>
+    /// <summary>
+    /// Reads the wanted columns of a sample, and of the file no more than these and the sample's sizes.
+    /// </summary>
     /// <param name="sample">Number in this shard.</param>
     /// <param name="wanted">One flag per column.</param>
     /// <returns>The fields, none where not wanted.</returns>
@@ -107,8 +109,10 @@ internal sealed class MdsShardFile : IDisposable
         long sizeBytes = sizes.Length * sizeof(uint);
         if (end - begin < sizeBytes || end - begin > MdsIndex.SampleBytesMax)
         {
-            throw new RefusedFileException(Path, place, $"it has {end - begin} bytes; it needs {sizeBytes} for the sizes of "
-                + $"its columns, and at most {MdsIndex.SampleBytesMax} are read");
+            throw new RefusedFileException(
+                Path, place,
+                $"it has {end - begin} bytes; it needs {sizeBytes} for the sizes of its columns, and at most "
+                + $"{MdsIndex.SampleBytesMax} are read");
         }
 
         ReadExactly(begin, MemoryMarshal.AsBytes(sizes), place);
@@ -131,7 +135,8 @@ internal sealed class MdsShardFile : IDisposable
         ReadExactly(0, MemoryMarshal.AsBytes(count), "head");
         if (count[0] != shard.Samples)
         {
-            throw new RefusedFileException(Path, "byte 0", $"it has {count[0]} samples; the index says {shard.Samples}");
+            throw new RefusedFileException(
+                Path, "byte 0", $"it has {count[0]} samples; the index says {shard.Samples}");
         }
 
         var offsets = new uint[shard.Samples + 1];
@@ -161,7 +166,8 @@ internal sealed class MdsShardFile : IDisposable
             int read = RandomAccess.Read(_file, bytes, at);
             if (read == 0)
             {
-                throw new RefusedFileException(Path, place, $"the shard ends at byte {at}, {bytes.Length} bytes too early");
+                throw new RefusedFileException(
+                    Path, place, $"the shard ends at byte {at}, {bytes.Length} bytes too early");
             }
 
             bytes = bytes[read..];

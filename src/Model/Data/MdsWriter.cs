@@ -11,19 +11,25 @@ public sealed record MdsWriteOptions
     /// </summary>
     public long SizeLimit { get; init; } = 1 << 26;
 
-    /// <summary><c>zstd</c>, <c>zstd:1</c> to <c>zstd:22</c>, <c>gz</c>, <c>gz:0</c> to <c>gz:9</c>, or none, which is the default.</summary>
+    /// <summary>
+    /// <c>zstd</c>, <c>zstd:1</c> to <c>zstd:22</c>, <c>gz</c>, <c>gz:0</c> to <c>gz:9</c>, or none, which is the
+    /// default.
+    /// </summary>
     public string? Compression { get; init; }
 
-    /// <summary>Names of the checksums that the index lists, such as <c>sha1</c> or <c>xxh64</c>. The default is none.</summary>
+    /// <summary>
+    /// Names of the checksums that the index lists, such as <c>sha1</c> or <c>xxh64</c>. The default is none.
+    /// </summary>
     public IReadOnlyList<string> Hashes { get; init; } = [];
 }
 
 /// <summary>
-/// Writes a data set in the MDS format. Shards appear whole, one by one; <see cref="Complete"/> writes the index last, so
-/// that a folder without index.json is no data set yet. One thread at a time.
+/// Writes a data set in the MDS format. Shards appear whole, one by one; <see cref="Complete"/> writes the index last,
+/// so that a folder without index.json is no data set yet. One thread at a time.
 /// </summary>
 /// <remarks>
-/// Where the reference's writer begins with an empty shard because the first sample exceeds the limit, this one does not.
+/// Where the reference's writer begins with an empty shard because the first sample exceeds the limit, this one does
+/// not.
 /// </remarks>
 public sealed class MdsWriter
 {
@@ -77,14 +83,17 @@ public sealed class MdsWriter
     /// Adds a sample: for every column a value of its type (see <see cref="MdsEncoding"/>), or its stored bytes as
     /// byte[] or ReadOnlyMemory of byte; pictures always as encoded bytes.
     /// </summary>
-    /// <exception cref="ArgumentException">A column is missing or unknown, or a value does not fit its column.</exception>
+    /// <exception cref="ArgumentException">
+    /// A column is missing or unknown, or a value does not fit its column.
+    /// </exception>
     public void Write(IReadOnlyDictionary<string, object> sample)
     {
         ArgumentNullException.ThrowIfNull(sample);
         ThrowIfComplete();
         var bytes = Encode(sample);
         long added = bytes.Length + sizeof(uint);
-        if (_samples.Count > 0 && _shardBytes + added > _options.SizeLimit)
+        bool full = _shardBytes + added > _options.SizeLimit || _samples.Count == MdsIndex.ShardSamplesMax;
+        if (full && _samples.Count > 0)
         {
             Flush();
         }

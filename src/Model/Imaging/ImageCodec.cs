@@ -85,7 +85,8 @@ public static class ImageCodec
 
     private static SKCodec Open(ReadOnlySpan<byte> encoded, string file)
     {
-        var codec = SKCodec.Create(SKData.CreateCopy(encoded))
+        using var data = SKData.CreateCopy(encoded);  // The codec holds it too.
+        var codec = SKCodec.Create(data)
             ?? throw new RefusedFileException(file, "header", "this is no JPEG, PNG or WebP picture");
         var (format, width, height) = (codec.EncodedFormat, codec.Info.Width, codec.Info.Height);
         if (format is not (SKEncodedImageFormat.Jpeg or SKEncodedImageFormat.Png or SKEncodedImageFormat.Webp))

@@ -1,5 +1,5 @@
-// Pillow's antialiased resampling of 8-bit pictures, in its fixed-point arithmetic, so that what CLIP sees here is what it
-// saw in training: two passes (rows, then columns), 22-bit coefficients, rounding and clipping to 8 bits after each.
+// Pillow's antialiased resampling of 8-bit pictures, in its fixed-point arithmetic, so that what CLIP sees here is what
+// it saw in training: two passes (rows, then columns), 22-bit coefficients, rounding and clipping to 8 bits after each.
 namespace Atelier.Model.Imaging;
 
 /// <summary>Changes a picture's size.</summary>
@@ -15,20 +15,22 @@ public static class ImageResize
     /// is squashed or stretched to the target.
     /// </summary>
     /// <param name="rgb">Pixels, [height, width, 3].</param>
-    /// <param name="width">Columns of <paramref name="rgb"/>.</param>
-    /// <param name="height">Rows of <paramref name="rgb"/>.</param>
+    /// <param name="width">Columns of <paramref name="rgb"/>, 1 to <see cref="ImageCodec.SideMax"/>.</param>
+    /// <param name="height">Rows of <paramref name="rgb"/>, 1 to <see cref="ImageCodec.SideMax"/>.</param>
     /// <param name="targetWidth">Columns of the result, 1 to <see cref="ImageCodec.SideMax"/>.</param>
     /// <param name="targetHeight">Rows of the result, 1 to <see cref="ImageCodec.SideMax"/>.</param>
     /// <returns>Pixels, [targetHeight, targetWidth, 3].</returns>
     public static byte[] Bicubic(ReadOnlySpan<byte> rgb, int width, int height, int targetWidth, int targetHeight)
     {
         RgbImage.CheckSize(rgb, width, height);
-        CheckTarget(targetWidth);
-        CheckTarget(targetHeight);
+        CheckSide(width);
+        CheckSide(height);
+        CheckSide(targetWidth);
+        CheckSide(targetHeight);
         return ResizeColumns(ResizeRows(rgb, width, height, targetWidth), targetWidth, height, targetHeight);
     }
 
-    private static void CheckTarget(int side)
+    private static void CheckSide(int side)
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(side);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(side, ImageCodec.SideMax);

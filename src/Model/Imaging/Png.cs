@@ -1,6 +1,6 @@
-// PNG files (ISO/IEC 15948) by hand: 8-bit RGB with texts. A picture's bytes are a promise to its users, so they must not
-// depend on the processor or the runtime: the compressor is a managed one at a pinned version, because zlib-ng, which is
-// behind ZLibStream, promises no stable output.
+// PNG files (ISO/IEC 15948) by hand: 8-bit RGB with texts. A picture's bytes are a promise to its users, so they must
+// not depend on the processor or the runtime: the compressor is a managed one at a pinned version, because zlib-ng,
+// which is behind ZLibStream, promises no stable output.
 using System.Buffers.Binary;
 using System.IO.Compression;
 using System.IO.Hashing;
@@ -28,8 +28,8 @@ public static class Png
     private static ReadOnlySpan<byte> Signature => [0x89, (byte)'P', (byte)'N', (byte)'G', 0x0D, 0x0A, 0x1A, 0x0A];
 
     /// <summary>
-    /// Writes a picture. The bytes are a function of the arguments alone. Texts come before the pixels, so that they can
-    /// be read from the head of a file.
+    /// Writes a picture. The bytes are a function of the arguments alone. Texts come before the pixels, so that they
+    /// can be read from the head of a file.
     /// </summary>
     /// <param name="output">Receives the file; stays open.</param>
     /// <param name="rgb">Pixels, [height, width, 3].</param>
@@ -124,7 +124,8 @@ public static class Png
         if (!legal)
         {
             throw new ArgumentException(
-                $"'{keyword}' is no PNG keyword: 1 to {KeywordCharsMax} printable Latin-1 characters, single spaces inside.",
+                $"'{keyword}' is no PNG keyword: 1 to {KeywordCharsMax} printable Latin-1 characters, single spaces "
+                + "inside.",
                 nameof(keyword));
         }
 
@@ -192,7 +193,8 @@ public static class Png
         output.Write(number);
     }
 
-    // Filtered pixels of photographs have few repetitions, and compress better when none are sought; drawings have many.
+    // Filtered pixels of photographs have few repetitions, and compress better when none are sought; drawings have
+    // many.
     private static byte[] Compress(ReadOnlySpan<byte> rgb, int stride)
     {
         var rows = FilterRows(rgb, stride);
@@ -232,8 +234,8 @@ public static class Png
         return result;
     }
 
-    // Applies all five filters, and chooses by the specification's heuristic: the one whose output, read as signed bytes,
-    // has the smallest sum of magnitudes; of equals the first.
+    // Applies all five filters, and chooses by the specification's heuristic: the one whose output, read as signed
+    // bytes, has the smallest sum of magnitudes; of equals the first.
     private static int Filter(byte[] row, byte[] above, byte[][] filtered)
     {
         Span<long> sums = stackalloc long[Filters];

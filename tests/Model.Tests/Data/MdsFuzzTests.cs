@@ -29,12 +29,23 @@ public sealed class MdsFuzzTests
     [InlineData("compressed_br", "shard.00001.mds.br")]
     public void AnyDamage_IsRefusedOrSurvived(string set, string name)
     {
+        int refused = Damage(set, name, Enumerable.Range(0, Rounds));
+        Assert.InRange(refused, Rounds / 10, Rounds);
+    }
+
+    [Fact]
+    public void NullReferenceInsideTheBzip2Decoder_IsARefusal() =>
+        Assert.Equal(1, Damage("compressed_bz2", "shard.00001.mds.bz2", [1223]));
+
+    // How many of the seeds' damages are refused.
+    private static int Damage(string set, string name, IEnumerable<int> seeds)
+    {
         using var copy = MdsVectors.Copy(set);
         string file = copy.File(name);
         byte[] intact = File.ReadAllBytes(file);
         int shard = name == MdsIndex.FileName ? 0 : int.Parse(name[6..11], CultureInfo.InvariantCulture);
         int refused = 0;
-        for (int seed = 0; seed < Rounds; seed++)
+        foreach (int seed in seeds)
         {
             var random = new Random(seed);
             File.WriteAllBytes(file, Mutate(intact, name.EndsWith("json", StringComparison.Ordinal), random));
@@ -55,7 +66,7 @@ public sealed class MdsFuzzTests
             Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, AllocatedBytesMax);
         }
 
-        Assert.InRange(refused, Rounds / 10, Rounds);
+        return refused;
     }
 
     // Two samples, from the shard that is damaged on.
@@ -121,8 +132,8 @@ public sealed class MdsFuzzTests
         }
 
         int end = bytes.FindIndex(start, b => !char.IsAsciiDigit((char)b));
-        string[] others = ["-1", "0", "1", "7", "4294967295", "99999999999999999999", "1e3", "null", "\"2\"", "[]", "{}",
-            random.Next().ToString(CultureInfo.InvariantCulture)];
+        string[] others = ["-1", "0", "1", "7", "4294967295", "99999999999999999999", "1e3", "null", "\"2\"", "[]",
+            "{}", random.Next().ToString(CultureInfo.InvariantCulture)];
         bytes.RemoveRange(start, Math.Max(end - start, 1));
         bytes.InsertRange(start, Encoding.ASCII.GetBytes(others[random.Next(others.Length)]));
     }

@@ -14,7 +14,10 @@ namespace Atelier.Model.Tests.Imaging;
 public sealed class PngTests
 {
     private static readonly (string, string)[] Texts =
-        [("parameters", "a red fox\u2026 \U0001F98A\nSteps: 18"), ("parameters", ""), ("Title \u00fc", "null \0 inside")];
+    [
+        ("parameters", "a red fox\u2026 \U0001F98A\nSteps: 18"), ("parameters", ""),
+        ("Title \u00fc", "null \0 inside"),
+    ];
 
     [Fact]
     public void AnyPicture_IsReadBack_ByAnotherDecoder()
@@ -51,7 +54,8 @@ public sealed class PngTests
     public void Texts_StandBeforeThePixels()
     {
         string file = Encoding.Latin1.GetString(Write(Picture(5, 4, 1, 1), 5, 4, Texts));
-        Assert.True(file.LastIndexOf("iTXt", StringComparison.Ordinal) < file.IndexOf("IDAT", StringComparison.Ordinal));
+        int text = file.LastIndexOf("iTXt", StringComparison.Ordinal);
+        Assert.InRange(text, 0, file.IndexOf("IDAT", StringComparison.Ordinal));
     }
 
     [Fact]

@@ -131,7 +131,7 @@ internal static class ModelImport
         if (!source.Tensors.TryGetValue("x_embedder.proj.weight", out TensorInfo? patches)
             || !source.Tensors.TryGetValue("pos_embed", out TensorInfo? positions)
             || !source.Tensors.TryGetValue("y_embedder.y_proj.fc1.weight", out TensorInfo? captions)
-            || patches.Shape.Length != 4 || positions.Shape.Length != 3 || positions.Type != ElementType.F32 || captions.Shape.Length != 2)
+            || patches.Shape.Length != 4 || positions.Shape.Length != 3 || positions.Type != ElementType.Float32 || captions.Shape.Length != 2)
         {
             throw new RefusedFileException(source.Path, "state dict", "is not that of a MicroDiT: its embeddings are missing.");
         }

@@ -46,6 +46,7 @@ public sealed class Comparison
         using Tensor expected = _case!.Expected(name);
         if (actual.numel() != expected.numel())
         {
+            _open.Remove(name);
             Fail($"{name} has shape [{string.Join(", ", actual.shape)}], not [{string.Join(", ", expected.shape)}]");
             return;
         }

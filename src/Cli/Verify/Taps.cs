@@ -5,10 +5,10 @@ using static TorchSharp.torch.nn;
 
 namespace Atelier.Cli.Verify;
 
-/// <summary>Copies of the last outputs of the submodules of a network, by their names in its state dict.</summary>
+/// <summary>Copies of the outputs of submodules of a network, by their names in its state dict.</summary>
 public sealed class Taps : IDisposable
 {
-    private readonly Dictionary<string, Tensor> _outputs = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, List<Tensor>> _outputs = new(StringComparer.Ordinal);
     private readonly List<IDisposable> _hooks = [];
 
     /// <summary>Listens to the submodules that <paramref name="names"/> names; other outputs are not kept, as they are large.</summary>
@@ -39,9 +39,11 @@ public sealed class Taps : IDisposable
 
     /// <summary>The last output of a submodule.</summary>
     /// <exception cref="KeyNotFoundException">No submodule of that name has run.</exception>
-    public Tensor this[string name] => _outputs.TryGetValue(name, out Tensor? output)
-        ? output
-        : throw new KeyNotFoundException($"No submodule {name} has given anything out.");
+    public Tensor this[string name] => Outputs(name)[^1];
+
+    /// <summary>The outputs of a submodule that sees the pictures of a batch one after another, as one batch.</summary>
+    /// <exception cref="KeyNotFoundException">No submodule of that name has run.</exception>
+    public Tensor Joined(string name) => cat(Outputs(name), dim: 0);
 
     /// <summary>Whether a submodule of that name has run.</summary>
     public bool Has(string name) => _outputs.ContainsKey(name);
@@ -54,20 +56,24 @@ public sealed class Taps : IDisposable
             hook.Dispose();
         }
 
-        foreach (Tensor output in _outputs.Values)
+        foreach (Tensor output in _outputs.Values.SelectMany(outputs => outputs))
         {
             output.Dispose();
         }
     }
 
+    private List<Tensor> Outputs(string name) => _outputs.TryGetValue(name, out List<Tensor>? outputs)
+        ? outputs
+        : throw new KeyNotFoundException($"No submodule {name} has given anything out.");
+
     private Tensor Record(string name, Tensor output)
     {
-        if (_outputs.Remove(name, out Tensor? before))
+        if (!_outputs.TryGetValue(name, out List<Tensor>? outputs))
         {
-            before.Dispose();
+            _outputs[name] = outputs = [];
         }
 
-        _outputs[name] = output.detach().clone().DetachFromDisposeScope();
+        outputs.Add(output.detach().clone().DetachFromDisposeScope());
         return output;
     }
 

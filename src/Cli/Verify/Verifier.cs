@@ -34,7 +34,7 @@ public static class Verifier
 {
     private static readonly CaseKind[] s_kinds =
     [
-        .. DitCases.Kinds, .. TrainingCases.Kinds, .. SamplerCases.Kinds,
+        .. DitCases.Kinds, .. TrainingCases.Kinds, .. SamplerCases.Kinds, .. PictureCases.Kinds,
     ];
 
     /// <summary>Runs every case under <paramref name="root"/> and gives each one's result as soon as it is there.</summary>
@@ -47,7 +47,7 @@ public static class Verifier
             throw new DirectoryNotFoundException($"There is no folder {root}.");
         }
 
-        return Find(folder, folder.Name).Select(RunOne);
+        return Find(folder, folder.Name, isRoot: true).Select(RunOne);
     }
 
     private static CaseResult RunOne(FoundCase found)
@@ -75,21 +75,41 @@ public static class Verifier
             Stopwatch.GetElapsedTime(start).TotalSeconds, check.Failures, check.Remark);
     }
 
-    private static IEnumerable<FoundCase> Find(DirectoryInfo folder, string name)
+    // Names are paths below the root; the root itself counts only where it is a case or a topic's last folder.
+    private static IEnumerable<FoundCase> Find(DirectoryInfo folder, string name, bool isRoot)
     {
+        string expected = folder.FullName.TrimEnd(Path.DirectorySeparatorChar) + ".expected.json";
         if (File.Exists(Path.Combine(folder.FullName, "case.json")))
         {
-            yield return WithCaseFile(folder, name);
-            yield break;
+            return [WithCaseFile(folder, name)];
         }
 
-        foreach (DirectoryInfo child in folder.EnumerateDirectories().OrderBy(d => d.Name, StringComparer.Ordinal))
+        if (File.Exists(Path.Combine(folder.FullName, "table.json")))
         {
-            foreach (FoundCase found in Find(child, $"{name}/{child.Name}"))
-            {
-                yield return found;
-            }
+            return FileCases.Checkpoints(folder, name);
         }
+
+        if (File.Exists(expected))
+        {
+            return IsListOfDamaged(expected) ? FileCases.Damaged(expected, name) : [FileCases.DataSet(folder, expected, name)];
+        }
+
+        if (folder.Name == "keys_and_shapes")
+        {
+            return folder.EnumerateFiles("*.json").OrderBy(f => f.Name, StringComparer.Ordinal)
+                .Select(file => FileCases.Keys(file, $"{name}/{Path.GetFileNameWithoutExtension(file.Name)}"));
+        }
+
+        DirectoryInfo[] children = [.. folder.EnumerateDirectories().OrderBy(d => d.Name, StringComparer.Ordinal)];
+        return children.Length > 0
+            ? children.SelectMany(child => Find(child, isRoot ? child.Name : $"{name}/{child.Name}", isRoot: false))
+            : [new FoundCase(name, "unknown", check => check.Fail("the folder holds no case of a kind that is known here"))];
+    }
+
+    private static bool IsListOfDamaged(string expected)
+    {
+        using JsonDocument json = JsonDocument.Parse(File.ReadAllBytes(expected));
+        return json.RootElement.Has("rows");
     }
 
     private static FoundCase WithCaseFile(DirectoryInfo folder, string name)

@@ -54,6 +54,14 @@ internal readonly struct ConfigFields
     /// <summary>The object at <paramref name="name"/>, which must be there.</summary>
     public ConfigFields Section(string name) => new(Find(name) ?? throw Missing(name), _file, Place(name));
 
+    /// <summary>A member as it stands, which must be there.</summary>
+    public JsonElement Raw(string name) => Find(name) ?? throw Missing(name);
+
+    /// <summary>A text, which must be there.</summary>
+    public string Text(string name) => Raw(name) is { ValueKind: JsonValueKind.String } value
+        ? value.GetString()!
+        : throw new RefusedFileException(_file, Place(name), "is not a text.");
+
     /// <summary>A whole number.</summary>
     public int Integer(string name, int? fallback = null) =>
         Find(name) is { } value ? ToInteger(value, Place(name)) : fallback ?? throw Missing(name);

@@ -1,0 +1,269 @@
+// Cases of the autoencoder, CLIP, the tokenizer, the whole pipeline, and the networks that judge pictures.
+using System.Text.Json;
+using Atelier.Model;
+using Atelier.Model.Autoencoder;
+using Atelier.Model.Clip;
+using Atelier.Model.Diffusion;
+using Atelier.Model.Evaluation;
+using Atelier.Model.Imaging;
+using Atelier.Model.Networks;
+using Atelier.Model.Pipeline;
+using static TorchSharp.torch;
+
+namespace Atelier.Cli.Verify;
+
+/// <summary>Runs the cases of the topics <c>vae</c>, <c>clip</c>, <c>pipeline</c> and <c>fid</c>.</summary>
+internal static class PictureCases
+{
+    private const string VocabularyFile = "bpe_simple_vocab_16e6.txt.gz";
+
+    private static readonly string[] s_vocabularyFolders = ["", "clip", "reference/clip", "shared/reference/clip"];
+
+    /// <summary>The kinds of case, told by what their case.json holds.</summary>
+    public static readonly CaseKind[] Kinds =
+    [
+        new("autoencoder", json => json.Has("config", "block_out_channels"), Autoencoder),
+        new("CLIP", json => json.Has("config", "text_cfg"), Clip),
+        new("tokenizer", json => json.Has("rows") && json.GetProperty("rows")[0].Has("ids_without_padding"), Tokenizer),
+        new("CLIP preprocessing", json => json.Has("target") && json.Has("mean"), Preprocess),
+        new("pipeline", json => json.Has("clip_config") && json.Has("vae_config"), Pipeline),
+        new("Frechet distance", json => json.Has("rows") && json.GetProperty("rows")[0].Has("frechet_by_eigenvalues"), Distance),
+        new("FID Inception", json => json.Has("tolerance") && json.GetProperty("tolerance").EnumerateObject()
+            .Any(t => t.Name.EndsWith("/pool3_2048", StringComparison.Ordinal)), Inception),
+    ];
+
+    private static void Autoencoder(CaseFolder folder, Comparison check)
+    {
+        using var network = new AutoencoderKL(AutoencoderConfig.Parse(folder.Json.GetProperty("config"), folder.Path));
+        DitCases.CheckKeys(network, folder.Json.GetProperty("state_dict"), check);
+        if (folder.Json.TryGetProperty("old_attention_key_names", out JsonElement old))
+        {
+            foreach (JsonProperty pair in old.EnumerateObject())
+            {
+                string? name = AutoencoderKL.CanonicalName(pair.Value.GetString()!);
+                check.Holds(pair.Value.GetString()!, name == pair.Name, $"is read as {name}, not as {pair.Name}");
+            }
+        }
+
+        FormulaWeights.Fill(network, folder.WeightPrefix);
+        string[] names = [.. folder.Json.GetProperty("tolerance").EnumerateObject().Select(t => t.Name)];
+        using var taps = new Taps(network, names.Where(n => n.StartsWith("tap/", StringComparison.Ordinal)).Select(n => n[4..]));
+        using LatentDistribution latents = network.Encode(folder.Input("image", check));
+        Tensor decoded = network.Decode(folder.Input("latent_for_decode", check));
+        foreach (string name in names)
+        {
+            check.Tensor(name, name switch
+            {
+                "mean" => latents.Mean,
+                "logvar" => latents.LogVariance,
+                "std" => latents.StandardDeviation(),
+                "sample" => latents.Sample(folder.Input("eps", check)),
+                "decoded" => decoded,
+                "decoded_01" => ((decoded / 2) + 0.5).clamp(0, 1),
+                _ => taps.Joined(name["tap/".Length..]),
+            });
+        }
+    }
+
+    private static void Clip(CaseFolder folder, Comparison check)
+    {
+        using var network = new ClipModel(ClipConfig.Parse(folder.Json.GetProperty("config"), folder.Path));
+        DitCases.CheckKeys(network, folder.Json.GetProperty("state_dict"), check);
+        FormulaWeights.Fill(network, folder.WeightPrefix);
+        string[] names = [.. folder.Json.GetProperty("tolerance").EnumerateObject().Select(t => t.Name)];
+        using var taps = new Taps(network, names.Where(n => n.StartsWith("tap/", StringComparison.Ordinal)).Select(n => n[4..]));
+        Tensor ids = folder.Input("token_ids", check).to(ScalarType.Int64);
+        if (FindVocabulary(folder.Path) is { } vocabulary)
+        {
+            ClipTokenizer tokenizer = ClipTokenizer.Load(vocabulary, (int)ids.shape[1]);
+            long[] tokenized = [.. folder.Json.GetProperty("prompts").EnumerateArray()
+                .SelectMany(prompt => tokenizer.Encode(prompt.GetString()!)).Select(id => (long)id)];
+            check.Equal("token ids of the prompts", tokenized, ids.data<long>().ToArray());
+        }
+
+        Tensor hidden = network.Encode(ids), text = network.EncodeText(ids);
+        Tensor image = names.Any(n => n.Contains("image", StringComparison.Ordinal)) || folder.HasInput("image")
+            ? network.EncodeImage(folder.Input("image", check))
+            : text;
+        foreach (string name in names)
+        {
+            check.Tensor(name, name switch
+            {
+                "hidden" => hidden,
+                "text_features" => text,
+                "image_features" => image,
+                "text_features_normalized" => nn.functional.normalize(text, dim: -1),
+                "image_features_normalized" => nn.functional.normalize(image, dim: -1),
+                "logits_per_image" => network.Logits(image, text),
+                "clip_score_100_cosine" => ClipModel.Score(image, text),
+                _ => taps[name["tap/".Length..]],
+            });
+        }
+    }
+
+    private static void Tokenizer(CaseFolder folder, Comparison check)
+    {
+        ClipTokenizer tokenizer = ClipTokenizer.Load(RequireVocabulary(folder.Path));
+        int uncounted = 0, uncountedEqual = 0;
+        foreach (JsonElement row in folder.Json.GetProperty("rows").EnumerateArray())
+        {
+            string text = row.GetProperty("text").GetString()!;
+            int[] ids = [.. row.GetProperty("ids_without_padding").EnumerateArray().Select(id => id.GetInt32())];
+            int[] padded = [.. ids, .. new int[ClipTokenizer.DefaultContextLength - ids.Length]];
+            if (row.TryGetProperty("same_without_mojibake_repair", out JsonElement same) && !same.GetBoolean())
+            {
+                uncounted++;
+                uncountedEqual += tokenizer.Encode(text).AsSpan().SequenceEqual(padded) ? 1 : 0;
+                continue;
+            }
+
+            check.Equal($"\"{text}\"", tokenizer.Encode(text), padded);
+        }
+
+        check.Remark = uncounted == 0 ? null
+            : $"{uncounted} rows that only mojibake repair changes are not counted: {uncountedEqual} equal, {uncounted - uncountedEqual} differ";
+    }
+
+    private static void Preprocess(CaseFolder folder, Comparison check)
+    {
+        int target = folder.Json.GetProperty("target").GetInt32();
+        double limit = folder.Json.GetProperty("tolerance").GetProperty("tensor_chw").GetProperty("max_abs").GetDouble();
+        foreach (string key in folder.ExpectedNames.Where(n => n.EndsWith("/tensor_chw", StringComparison.Ordinal)).Select(n => n.Split('/')[0]))
+        {
+            Tensor stored = folder.Input($"{key}/image_hwc", check);
+            var image = new RgbImage((int)stored.shape[1], (int)stored.shape[0], stored.bytes.ToArray());
+            byte[] resized = ImageResize.Bicubic(image.Pixels, image.Width, image.Height, target, target);
+            OneLevel(check, "resized_hwc", resized, folder.Expected($"{key}/resized_hwc").bytes.ToArray(), equalShare: 0.98);
+            (double error, _) = Comparison.Distance(
+                [.. ClipPreprocess.Run(image, target).Select(v => (double)v)], CaseFolder.Numbers(folder.Expected($"{key}/tensor_chw")));
+            check.Within("tensor_chw", error, limit);
+        }
+    }
+
+    private static void Pipeline(CaseFolder folder, Comparison check)
+    {
+        JsonElement json = folder.Json, prefixes = json.GetProperty("weight_prefix");
+        ClipConfig clipConfig = ClipConfig.Parse(json.GetProperty("clip_config"), folder.Path);
+        var text = new ClipTextEncoder(clipConfig);
+        var network = new MicroDiT(MicroDiTConfig.FromJson(json.GetProperty("dit_config")));
+        var autoencoder = new AutoencoderKL(AutoencoderConfig.Parse(json.GetProperty("vae_config"), folder.Path));
+        FormulaWeights.Fill(text, prefixes.GetProperty("clip").GetString()!);
+        FormulaWeights.Fill(network, prefixes.GetProperty("dit").GetString()!);
+        FormulaWeights.Fill(autoencoder, prefixes.GetProperty("vae").GetString()!);
+        ClipTokenizer tokenizer = ClipTokenizer.Load(RequireVocabulary(folder.Path), clipConfig.Text.ContextLength);
+        using var pipeline = new TextToImage(tokenizer, text, network, new Edm(), autoencoder);
+
+        string[] prompts = [.. json.GetProperty("prompts").EnumerateArray().Select(p => p.GetString()!)];
+        long[] ids = [.. prompts.SelectMany(tokenizer.Encode).Select(id => (long)id)];
+        check.Equal("token_ids", ids, folder.Expected("token_ids").data<long>().ToArray());
+        Tensor[] features = [.. prompts.Select(pipeline.Encode)];
+        check.Tensor("text_embeddings", cat(features));
+        Tensor expectedNoise = folder.Expected("start_noise");
+        using var generator = new Generator((ulong)json.GetProperty("seed").GetInt64(), CPU);
+        check.Tensor("start_noise", randn(expectedNoise.shape, generator: generator));
+
+        var sampler = new HeunSampler(new SamplerSettings
+        {
+            Steps = json.GetProperty("num_inference_steps").GetInt32(),
+            Guidance = json.GetProperty("guidance_scale").GetDouble(),
+        });
+        CaptionContext empty = pipeline.Condition(pipeline.Encode(""));
+        float[] noise = expectedNoise.data<float>().ToArray();
+        double[][] latents = pipeline.Sample([.. features.Select((feature, i) => (
+            sampler, sampler.Start(noise.AsSpan(i * pipeline.LatentLength, pipeline.LatentLength)), pipeline.Condition(feature), empty))]);
+        check.Numbers("latents", [.. latents.SelectMany(l => l)], CaseFolder.Numbers(folder.Expected("latents")));
+
+        Tensor decoded = autoencoder.Decode(
+            tensor(latents.SelectMany(l => l).Select(v => (float)v).ToArray(), expectedNoise.shape) / autoencoder.Config.ScalingFactor);
+        check.Tensor("decoded", decoded);
+        check.Tensor("image", ((decoded / 2) + 0.5).clamp(0, 1));
+        OneLevel(
+            check, "image_uint8_hwc", [.. latents.SelectMany(l => pipeline.Decode(l).Pixels)],
+            folder.Expected("image_uint8_hwc").bytes.ToArray(), equalShare: 0);
+    }
+
+    private static void Distance(CaseFolder folder, Comparison check)
+    {
+        foreach (JsonElement row in folder.Json.GetProperty("rows").EnumerateArray())
+        {
+            string name = row.GetProperty("name").GetString()!;
+            using FeatureStatistics first = Statistics($"{name}/features1"), second = Statistics($"{name}/features2");
+            double expected = row.GetProperty("frechet_by_eigenvalues").GetDouble();
+            check.Within(
+                name, Math.Abs(Frechet.Distance(first, second) - expected), row.GetProperty("tolerance_abs").GetDouble());
+            check.Within(
+                $"{name} with itself", Math.Abs(Frechet.Distance(first, first)), row.GetProperty("tolerance_same_set_abs").GetDouble());
+        }
+
+        FeatureStatistics Statistics(string input)
+        {
+            Tensor features = folder.Input(input, check);
+            var statistics = new FeatureStatistics((int)features.shape[1]);
+            statistics.Add(features);
+            return statistics;
+        }
+    }
+
+    private static void Inception(CaseFolder folder, Comparison check)
+    {
+        // The convolutions before the two max pools, and the last block before the auxiliary head.
+        const string beforePool1 = "Conv2d_2b_3x3", beforePool2 = "Conv2d_4a_3x3", beforeAuxiliary = "Mixed_6e";
+        using var network = new FidInceptionV3();
+        double gain = folder.Json.TryGetProperty("weight_gain", out JsonElement value) ? value.GetDouble() : 1;
+        FormulaWeights.Fill(network, folder.WeightPrefix, gain);
+        using var taps = new Taps(network, [beforePool1, beforePool2, beforeAuxiliary]);
+        foreach (IGrouping<string, string> outputs in folder.Json.GetProperty("tolerance").EnumerateObject()
+            .Select(t => t.Name).GroupBy(n => n.Split('/')[0]))
+        {
+            Tensor features = network.call(folder.Input(outputs.Key, check));
+            foreach (string name in outputs)
+            {
+                check.Tensor(name, name.Split('/')[1] switch
+                {
+                    "pool3_2048" => features,
+                    "pool1_mean_per_channel_64" => Pooled(taps[beforePool1]),
+                    "pool2_mean_per_channel_192" => Pooled(taps[beforePool2]),
+                    "preaux_mean_per_channel_768" => taps[beforeAuxiliary].mean([2, 3]),
+                    var other => throw new RefusedFileException(folder.Path, "tolerance", $"names {other}, which is no output known here."),
+                });
+            }
+        }
+
+        static Tensor Pooled(Tensor x) => nn.functional.max_pool2d(x, kernel_size: 3, stride: 2).mean([2, 3]);
+    }
+
+    private static void OneLevel(Comparison check, string name, byte[] actual, byte[] expected, double equalShare)
+    {
+        if (actual.Length != expected.Length)
+        {
+            check.Holds(name, false, $"has {actual.Length} samples, not {expected.Length}");
+            return;
+        }
+
+        int worst = 0, equal = 0;
+        for (int i = 0; i < actual.Length; i++)
+        {
+            worst = Math.Max(worst, Math.Abs(actual[i] - expected[i]));
+            equal += actual[i] == expected[i] ? 1 : 0;
+        }
+
+        check.Within(name, worst, 1);
+        check.Holds(name, equal >= equalShare * actual.Length, $"only {equal} of {actual.Length} samples are equal");
+    }
+
+    private static string RequireVocabulary(string path) => FindVocabulary(path) ?? throw new RefusedFileException(
+        path, VocabularyFile, "is not found beside the case, in a clip folder above it, or in shared/reference/clip above the working folder.");
+
+    // Cases lie in their topic's folder, or in a tree of their own; the vocabulary is published once, with the CLIP cases.
+    private static string? FindVocabulary(string path) => Above(path).Concat(Above(Directory.GetCurrentDirectory()))
+        .SelectMany(folder => s_vocabularyFolders.Select(below => Path.Combine(folder, below, VocabularyFile)))
+        .FirstOrDefault(File.Exists);
+
+    private static IEnumerable<string> Above(string path)
+    {
+        for (DirectoryInfo? folder = new(path); folder is not null; folder = folder.Parent)
+        {
+            yield return folder.FullName;
+        }
+    }
+}

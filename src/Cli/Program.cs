@@ -9,6 +9,7 @@ var root = new RootCommand("Atelier: pictures from text, and the training of the
 {
     VerifyCommand.Create(),
     GenerateCommand.Create(),
+    TrainCommand.Create(),
     ModelsCommand.Create(),
     BenchCommand.Create(),
 };

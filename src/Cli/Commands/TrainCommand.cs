@@ -121,7 +121,7 @@ internal static class TrainCommand
         private double _seconds;
         private int _steps;
 
-        public void Tell(StepReport report, torch.utils.tensorboard.Modules.SummaryWriter events)
+        public void Tell(StepReport report, TorchSharp.Modules.SummaryWriter events)
         {
             _loss += report.Loss;
             _norm += report.GradientNorm;

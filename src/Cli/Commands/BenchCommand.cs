@@ -1,5 +1,6 @@
 // atelier bench: how fast is it, as a share of what this machine can do?
 using System.CommandLine;
+using System.Diagnostics;
 using System.Globalization;
 using Atelier.Cli.Bench;
 using TorchSharp;
@@ -10,7 +11,50 @@ internal static class BenchCommand
 {
     public static Command Create()
     {
-        var command = new Command("bench", "Measures speed, always as ratios within one run.") { Model() };
+        return new Command("bench", "Measures speed and memory, always as ratios within one run.") { Model(), Memory() };
+    }
+
+    private static Command Memory()
+    {
+        var preset = new Option<string>("--preset") { Description = "Tiny_2 or XL_2.", DefaultValueFactory = _ => "XL_2" };
+        var weights = new Option<FileInfo>("--weights")
+        {
+            Description = "A safetensors file of the preset; made by formula, in a process of its own, if it is not there.",
+            Required = true,
+        };
+        var json = new Option<FileInfo?>("--json") { Description = "Also write the figures to this file." };
+        var make = new Option<bool>("--make") { Description = "Only make the file.", Hidden = true };
+        var command = new Command("memory", "Peak memory of loading a network and evaluating it once.") { preset, weights, json, make };
+        command.SetAction(async (parsed, cancellation) =>
+        {
+            (string name, string path) = (parsed.GetValue(preset)!, parsed.GetRequiredValue(weights).FullName);
+            if (parsed.GetValue(make))
+            {
+                MemoryBench.WriteWeights(name, path);
+                return 0;
+            }
+
+            if (!File.Exists(path))
+            {
+                // The program may be its own host, or run by the dotnet host.
+                string host = Environment.ProcessPath!;
+                string[] program = Path.GetFileName(host) == "dotnet" ? [typeof(BenchCommand).Assembly.Location] : [];
+                using Process maker = Process.Start(
+                    host, [.. program, "bench", "memory", "--preset", name, "--weights", path, "--make"]);
+                await maker.WaitForExitAsync(cancellation);
+            }
+
+            MemoryFigures figures = MemoryBench.Measure(name, path);
+            Output.Table(
+                ["preset", "weights, bytes", "peak resident, bytes", "ratio", "load, s", "forward, s"],
+                [[
+                    name, figures.WeightBytes.ToString("n0", CultureInfo.InvariantCulture),
+                    figures.PeakBytes.ToString("n0", CultureInfo.InvariantCulture), Ratio(figures.Ratio),
+                    figures.LoadSeconds.ToString("f1", CultureInfo.InvariantCulture), figures.ForwardSeconds.ToString("f1", CultureInfo.InvariantCulture),
+                ]]);
+            Output.Json(parsed.GetValue(json), figures);
+            return 0;
+        });
         return command;
     }
 

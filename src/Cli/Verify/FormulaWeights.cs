@@ -1,5 +1,6 @@
-// Weights that are computed from a parameter's name instead of being stored: the reference data was made with them, so a
-// network filled here must reproduce the reference's outputs. The rules are those of the reference's README, section 1.
+// Weights that are computed from a parameter's name instead of being stored: the reference data was made with them, so
+// a network filled here must reproduce the reference's outputs. The rules are those of the reference's README,
+// section 1.
 using System.Text;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -99,10 +100,11 @@ public static class FormulaWeights
     public static void Fill(Tensor tensor, string prefixedName, double center, double scale)
     {
         ArgumentNullException.ThrowIfNull(tensor);
-        if (tensor.dtype != ScalarType.Float32 || tensor.device_type != TorchSharp.DeviceType.CPU || !tensor.is_contiguous())
+        bool onCpu = tensor.device_type == TorchSharp.DeviceType.CPU;
+        if (tensor.dtype != ScalarType.Float32 || !onCpu || !tensor.is_contiguous())
         {
             throw new ArgumentException(
-                $"{prefixedName} is {tensor.dtype} on {tensor.device}; the formula fills contiguous float32 on the CPU.",
+                $"{prefixedName} is {tensor.dtype} on {tensor.device}; only contiguous float32 on the CPU is filled.",
                 nameof(tensor));
         }
 

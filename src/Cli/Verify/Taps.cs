@@ -9,7 +9,6 @@ namespace Atelier.Cli.Verify;
 public sealed class Taps : IDisposable
 {
     private readonly Dictionary<string, List<Tensor>> _outputs = new(StringComparer.Ordinal);
-    private readonly List<IDisposable> _hooks = [];
 
     /// <summary>Listens to the submodules that <paramref name="names"/> names; other outputs are not kept, as they are large.</summary>
     public Taps(Module network, IEnumerable<string> names)
@@ -20,16 +19,16 @@ public sealed class Taps : IDisposable
             switch (module)
             {
                 case Module<Tensor, Tensor> one:
-                    Hold(one.register_forward_hook((_, _, output) => Record(name, output)));
+                    one.register_forward_hook((_, _, output) => Record(name, output));
                     break;
                 case Module<Tensor, Tensor, Tensor> two:
-                    Hold(two.register_forward_hook((_, _, _, output) => Record(name, output)));
+                    two.register_forward_hook((_, _, _, output) => Record(name, output));
                     break;
                 case Module<Tensor, KeyValue, Tensor> attention:
-                    Hold(attention.register_forward_hook((_, _, _, output) => Record(name, output)));
+                    attention.register_forward_hook((_, _, _, output) => Record(name, output));
                     break;
                 case Module<Tensor, Tensor, KeyValue, Tensor> block:
-                    Hold(block.register_forward_hook((_, _, _, _, output) => Record(name, output)));
+                    block.register_forward_hook((_, _, _, _, output) => Record(name, output));
                     break;
                 default:
                     break;
@@ -51,11 +50,6 @@ public sealed class Taps : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (IDisposable hook in _hooks)
-        {
-            hook.Dispose();
-        }
-
         foreach (Tensor output in _outputs.Values.SelectMany(outputs => outputs))
         {
             output.Dispose();
@@ -75,13 +69,5 @@ public sealed class Taps : IDisposable
 
         outputs.Add(output.detach().clone().DetachFromDisposeScope());
         return output;
-    }
-
-    private void Hold(object hook)
-    {
-        if (hook is IDisposable disposable)
-        {
-            _hooks.Add(disposable);
-        }
     }
 }

@@ -32,10 +32,10 @@ public sealed record AutoencoderConfig
     /// <summary>Groups of every group norm.</summary>
     public int NormNumGroups { get; init; } = 32;
 
-    /// <summary>Side of the pictures it was trained on, in pixels. Informative: any multiple of the factor works.</summary>
+    /// <summary>Side of the pictures it was trained on, in pixels. Any multiple of the factor works.</summary>
     public int SampleSize { get; init; } = 32;
 
-    /// <summary>A diffusion model's latent is (encoded - shift) * scaling; neither Encode nor Decode applies it.</summary>
+    /// <summary>A diffusion model's latent is (encoded - shift) * scaling. The caller applies it.</summary>
     public double ScalingFactor { get; init; } = 0.18215;
 
     /// <summary>See <see cref="ScalingFactor"/>.</summary>

@@ -132,8 +132,8 @@ public sealed class AutoencoderKL : Module
     }
 
     /// <summary>
-    /// The shape here of a parameter of a published file: attention matrices were 1x1 convolutions, [c, c, 1, 1], in the
-    /// oldest ones. Other shapes stay what they are.
+    /// The shape here of a parameter of a published file: attention matrices were 1x1 convolutions, [c, c, 1, 1], in
+    /// the oldest ones. Other shapes stay what they are.
     /// </summary>
     /// <param name="name">As <see cref="CanonicalName"/> gives it.</param>
     /// <param name="shape">As the file has it.</param>
@@ -178,10 +178,12 @@ public sealed class AutoencoderKL : Module
     private static void CheckShape(Tensor tensor, int channels, int multiple, string name)
     {
         ArgumentNullException.ThrowIfNull(tensor, name);
-        if (tensor.shape is not [> 0, var c, > 0 and var h, > 0 and var w] || c != channels || h % multiple != 0 || w % multiple != 0)
+        if (tensor.shape is not [> 0, var c, > 0 and var h, > 0 and var w]
+            || c != channels || h % multiple != 0 || w % multiple != 0)
         {
+            string shape = string.Join(", ", tensor.shape);
             throw new ArgumentException(
-                $"[{string.Join(", ", tensor.shape)}] is not [B, {channels}, H, W] with H and W multiples of {multiple}.", name);
+                $"[{shape}] is not [B, {channels}, H, W] with H and W multiples of {multiple}.", name);
         }
     }
 }

@@ -1,5 +1,5 @@
-// The parts of the autoencoder. Submodule names are those of published state dicts. A picture of 1024 x 1024 makes maps of
-// half a gigabyte here, so each map is released as soon as the next one is computed, not when the block ends.
+// The parts of the autoencoder. Submodule names are those of published state dicts. A picture of 1024 x 1024 makes maps
+// of half a gigabyte here, so each map is released as soon as the next one is computed, not when the block ends.
 //
 // Shapes: B pictures, C channels, H x W positions of the level at hand, N = H * W.
 using TorchSharp.Modules;
@@ -20,6 +20,10 @@ internal static class Common
     public static Conv2d Conv3(long inputs, long outputs) => new(inputs, outputs, (3, 3), padding: (1, 1));
 
     public static Conv2d Conv1(long inputs, long outputs) => new(inputs, outputs, (1, 1));
+
+    /// <summary>The residual blocks of one level; the first changes the width.</summary>
+    public static ModuleList<ResnetBlock> Resnets(long inputs, long outputs, int layers, long groups) =>
+        new([.. Enumerable.Range(0, layers).Select(i => new ResnetBlock(i == 0 ? inputs : outputs, outputs, groups))]);
 
     /// <summary>conv(silu(norm(x))).</summary>
     public static Tensor NormActConv(GroupNorm norm, Conv2d conv, Tensor x)
@@ -116,7 +120,7 @@ internal sealed class AttentionBlock : Module<Tensor, Tensor>
     }
 }
 
-/// <summary>Halves the side: a stride-2 convolution after one more column at the right and one more row below.</summary>
+/// <summary>Halves the side: a stride-2 convolution, with one more column right and one more row below.</summary>
 internal sealed class Downsampler : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "conv")] private readonly Conv2d _conv;
@@ -160,7 +164,7 @@ internal sealed class DownBlock : Module<Tensor, Tensor>
 
     public DownBlock(long inputs, long outputs, int layers, long groups, bool halve) : base(nameof(DownBlock))
     {
-        _resnets = new([.. Enumerable.Range(0, layers).Select(i => new ResnetBlock(i == 0 ? inputs : outputs, outputs, groups))]);
+        _resnets = Common.Resnets(inputs, outputs, layers, groups);
         _downsamplers = halve ? new(new Downsampler(outputs)) : null;
         RegisterComponents();
     }
@@ -176,7 +180,7 @@ internal sealed class UpBlock : Module<Tensor, Tensor>
 
     public UpBlock(long inputs, long outputs, int layers, long groups, bool grow) : base(nameof(UpBlock))
     {
-        _resnets = new([.. Enumerable.Range(0, layers).Select(i => new ResnetBlock(i == 0 ? inputs : outputs, outputs, groups))]);
+        _resnets = Common.Resnets(inputs, outputs, layers, groups);
         _upsamplers = grow ? new(new Upsampler(outputs)) : null;
         RegisterComponents();
     }

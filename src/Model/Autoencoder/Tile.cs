@@ -13,7 +13,7 @@ internal sealed record Tile(int Start, int Length, float[] Shares)
     public Tensor Weight(Tensor like) => tensor(Shares, dtype: like.dtype, device: like.device);
 
     /// <summary>
-    /// The fewest tiles that cover <paramref name="length"/> positions with at least <paramref name="overlap"/> positions
+    /// The fewest tiles that cover <paramref name="length"/> positions with at least <paramref name="overlap"/> of them
     /// in common between neighbours, spread evenly. One tile if everything fits.
     /// </summary>
     public static Tile[] Cover(long length, int tile, int overlap, int factor)
@@ -23,7 +23,8 @@ internal sealed record Tile(int Start, int Length, float[] Shares)
         int count = free == 0 ? 1 : (int)((free + (tile - overlap) - 1) / (tile - overlap)) + 1;
         int[] starts = [.. Enumerable.Range(0, count).Select(i => count == 1 ? 0 : (int)(i * free / (count - 1)))];
         double[] total = new double[length * factor];
-        double[][] ramps = [.. starts.Select((_, i) => Ramp(side * factor, overlap * factor, first: i == 0, last: i == count - 1))];
+        double[][] ramps = [.. Enumerable.Range(0, count).Select(i =>
+            Ramp(side * factor, overlap * factor, first: i == 0, last: i == count - 1))];
         for (int i = 0; i < count; i++)
         {
             for (int x = 0; x < ramps[i].Length; x++)

@@ -85,12 +85,12 @@ public sealed record ClipConfig
         { Text.ContextLength: < 2 or > 4096 } => $"context_length {Text.ContextLength} is not in 2..4096.",
         { Text.VocabSize: < 2 or > 1 << 20 } => $"vocab_size {Text.VocabSize} is not in 2..{1 << 20}.",
         { Vision.PatchSize: < 1 } => $"patch_size {Vision.PatchSize} is not positive.",
-        _ when Vision.ImageSize < Vision.PatchSize || Vision.ImageSize > 2048 || Vision.ImageSize % Vision.PatchSize != 0 =>
+        _ when Vision.ImageSize is < 1 or > 2048 || Vision.ImageSize % Vision.PatchSize != 0 =>
             $"image_size {Vision.ImageSize} must be a multiple of patch_size {Vision.PatchSize}, at most 2048.",
         _ when Vision.HeadWidth < 1 || Vision.Width % Vision.HeadWidth != 0 =>
             $"vision width {Vision.Width} must be a multiple of head_width {Vision.HeadWidth}.",
         _ => TowerProblem("text_cfg", Text.Width, Text.Heads, Text.Layers, Text.MlpRatio)
-            ?? TowerProblem("vision_cfg", Vision.Width, Vision.Width / Vision.HeadWidth, Vision.Layers, Vision.MlpRatio),
+            ?? TowerProblem("vision_cfg", Vision.Width, Vision.Heads, Vision.Layers, Vision.MlpRatio),
     };
 
     private static string? TowerProblem(string name, int width, int heads, int layers, double ratio)
@@ -142,6 +142,9 @@ public sealed record ClipVisionConfig
 
     /// <summary>Features of one attention head.</summary>
     public int HeadWidth { get; init; } = 64;
+
+    /// <summary>Attention heads.</summary>
+    public int Heads => Width / HeadWidth;
 
     /// <summary>Residual blocks.</summary>
     public int Layers { get; init; } = 12;

@@ -35,14 +35,15 @@ public sealed class ClipImageEncoder : Module<Tensor, Tensor>
 
         ClipVisionConfig vision = config.Vision;
         int hidden = (int)(vision.Width * vision.MlpRatio);
-        int grid = vision.ImageSize / vision.PatchSize;
+        int patch = vision.PatchSize;
+        int grid = vision.ImageSize / patch;
         var shape = new TowerShape(
-            vision.Width, vision.Width / vision.HeadWidth, vision.Layers, hidden, config.QuickGelu, Causal: false);
+            vision.Width, vision.Heads, vision.Layers, hidden, config.QuickGelu, Causal: false);
         _side = vision.ImageSize;
         _classEmbedding = new Parameter(empty(vision.Width));
         _positions = new Parameter(empty((grid * grid) + 1, vision.Width));
         _projection = new Parameter(empty(vision.Width, config.EmbedDim));
-        _patches = new Conv2d(3, vision.Width, (vision.PatchSize, vision.PatchSize), stride: vision.PatchSize, bias: false);
+        _patches = new Conv2d(3, vision.Width, (patch, patch), stride: patch, bias: false);
         _normPre = shape.Norm();
         _transformer = new Transformer(shape);
         _normPost = shape.Norm();

@@ -6,7 +6,7 @@ using static TorchSharp.torch.nn;
 
 namespace Atelier.Model.Clip;
 
-/// <summary>A text tower, an image tower and the scale of their similarities. I pictures, T texts, E = EmbedDim.</summary>
+/// <summary>A text tower, an image tower and the scale of their likeness. I pictures, T texts, E = EmbedDim.</summary>
 public sealed class ClipModel : ClipTextTower
 {
     [ComponentName(Name = "visual")] private readonly ClipImageEncoder _visual;
@@ -48,7 +48,7 @@ public sealed class ClipModel : ClipTextTower
         return Cosine(imageFeatures, textFeatures).mul(_logitScale.exp()).MoveToOuterDisposeScope();
     }
 
-    /// <summary>CLIP score: 100 times the cosine of every picture with every text; unrelated ones may be negative.</summary>
+    /// <summary>CLIP score: 100 times the cosine of every picture with every text; it may be negative.</summary>
     /// <param name="imageFeatures">[I, E].</param>
     /// <param name="textFeatures">[T, E].</param>
     /// <returns>[I, T].</returns>

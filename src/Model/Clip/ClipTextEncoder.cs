@@ -75,8 +75,9 @@ public abstract class ClipTextTower : Module
         ArgumentNullException.ThrowIfNull(ids);
         if (ids.dtype != ScalarType.Int64 || ids.shape is not [> 0, var length] || length != Config.Text.ContextLength)
         {
+            string shape = string.Join(", ", ids.shape);
             throw new ArgumentException(
-                $"{ids.dtype} [{string.Join(", ", ids.shape)}] is not Int64 [B, {Config.Text.ContextLength}].", nameof(ids));
+                $"{ids.dtype} [{shape}] is not Int64 [B, {Config.Text.ContextLength}].", nameof(ids));
         }
     }
 }

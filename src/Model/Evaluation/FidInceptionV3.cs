@@ -1,6 +1,7 @@
-// The network whose features the Frechet inception distance compares: Inception v3 (Szegedy et al., arXiv 1512.00567) as
-// its 2015 TensorFlow graph is, which differs from later ones: average pools do not count padding, the last block takes a
-// maximum where others average, and there are 1008 classes. Names are those of the published PyTorch port's file.
+// The network whose features the Frechet inception distance compares: Inception v3 (Szegedy et al., arXiv 1512.00567)
+// as its 2015 TensorFlow graph is, which differs from later ones: average pools do not count padding, the last block
+// takes a maximum where others average, and there are 1008 classes. Names are those of the published PyTorch port's
+// file.
 //
 // Shapes: B pictures, C channels, H x W positions.
 using Atelier.Model.Networks;
@@ -18,11 +19,11 @@ public sealed class FidInceptionV3 : Module<Tensor, Tensor>
 {
     private const int Side = 299;
 
-    [ComponentName(Name = "Conv2d_1a_3x3")] private readonly ConvUnit _conv1a = new(3, new Kernel("", 32, 3, 3, Stride: 2));
-    [ComponentName(Name = "Conv2d_2a_3x3")] private readonly ConvUnit _conv2a = new(32, new Kernel("", 32, 3, 3, Valid: true));
-    [ComponentName(Name = "Conv2d_2b_3x3")] private readonly ConvUnit _conv2b = new(32, new Kernel("", 64, 3, 3));
-    [ComponentName(Name = "Conv2d_3b_1x1")] private readonly ConvUnit _conv3b = new(64, new Kernel("", 80, 1, 1));
-    [ComponentName(Name = "Conv2d_4a_3x3")] private readonly ConvUnit _conv4a = new(80, new Kernel("", 192, 3, 3, Valid: true));
+    [ComponentName(Name = "Conv2d_1a_3x3")] private readonly ConvUnit _conv1a = new(3, 32, (3, 3), stride: 2);
+    [ComponentName(Name = "Conv2d_2a_3x3")] private readonly ConvUnit _conv2a = new(32, 32, (3, 3));
+    [ComponentName(Name = "Conv2d_2b_3x3")] private readonly ConvUnit _conv2b = new(32, 64, (3, 3), padding: (1, 1));
+    [ComponentName(Name = "Conv2d_3b_1x1")] private readonly ConvUnit _conv3b = new(64, 80, (1, 1));
+    [ComponentName(Name = "Conv2d_4a_3x3")] private readonly ConvUnit _conv4a = new(80, 192, (3, 3));
     [ComponentName(Name = "Mixed_5b")] private readonly InceptionBlock _mixed5b = InceptionBlock.A(192, poolWidth: 32);
     [ComponentName(Name = "Mixed_5c")] private readonly InceptionBlock _mixed5c = InceptionBlock.A(256, poolWidth: 64);
     [ComponentName(Name = "Mixed_5d")] private readonly InceptionBlock _mixed5d = InceptionBlock.A(288, poolWidth: 64);
@@ -60,19 +61,19 @@ public sealed class FidInceptionV3 : Module<Tensor, Tensor>
 
         using var scope = NewDisposeScope();
         Tensor sized = h == Side && w == Side ? input : functional.interpolate(
-            input, size: [Side, Side], mode: InterpolationMode.Bilinear, align_corners: false);  // [B, 3, 299, 299]
-        Tensor x = sized.mul(2).sub_(1);                                                          // from [0, 1] to [-1, 1]
-        x = Next(x, _conv1a);                                                                     // [B, 32, 149, 149]
-        x = Next(x, _conv2a);                                                                     // [B, 32, 147, 147]
-        x = Next(x, _conv2b);                                                                     // [B, 64, 147, 147]
-        x = Halve(x);                                                                             // [B, 64, 73, 73]
-        x = Next(x, _conv3b);                                                                     // [B, 80, 73, 73]
-        x = Next(x, _conv4a);                                                                     // [B, 192, 71, 71]
-        x = Halve(x);                                                                             // [B, 192, 35, 35]
-        x = Next(x, _mixed5b, _mixed5c, _mixed5d);                                                // [B, 288, 35, 35]
-        x = Next(x, _mixed6a, _mixed6b, _mixed6c, _mixed6d, _mixed6e);                            // [B, 768, 17, 17]
-        x = Next(x, _mixed7a, _mixed7b, _mixed7c);                                                // [B, 2048, 8, 8]
-        return x.mean([2, 3]).MoveToOuterDisposeScope();                                          // [B, 2048]
+            input, size: [Side, Side], mode: InterpolationMode.Bilinear, align_corners: false);
+        Tensor x = sized.mul(2).sub_(1);                                        // [B, 3, 299, 299] in [-1, 1]
+        x = Next(x, _conv1a);                                                   // [B, 32, 149, 149]
+        x = Next(x, _conv2a);                                                   // [B, 32, 147, 147]
+        x = Next(x, _conv2b);                                                   // [B, 64, 147, 147]
+        x = Halve(x);                                                           // [B, 64, 73, 73]
+        x = Next(x, _conv3b);                                                   // [B, 80, 73, 73]
+        x = Next(x, _conv4a);                                                   // [B, 192, 71, 71]
+        x = Halve(x);                                                           // [B, 192, 35, 35]
+        x = Next(x, _mixed5b, _mixed5c, _mixed5d);                              // [B, 288, 35, 35]
+        x = Next(x, _mixed6a, _mixed6b, _mixed6c, _mixed6d, _mixed6e);          // [B, 768, 17, 17]
+        x = Next(x, _mixed7a, _mixed7b, _mixed7c);                              // [B, 2048, 8, 8]
+        return x.mean([2, 3]).MoveToOuterDisposeScope();                        // [B, 2048]
     }
 
     private static Tensor Next(Tensor x, params ReadOnlySpan<Module<Tensor, Tensor>> modules)

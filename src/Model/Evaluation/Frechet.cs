@@ -1,4 +1,4 @@
-// The distance between two normal distributions that the Frechet inception distance is (Heusel et al., arXiv 1706.08500).
+// The distance between two normal distributions that FID measures (Heusel et al., arXiv 1706.08500).
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Evaluation;
@@ -38,10 +38,9 @@ public static class Frechet
         if (mean1.dim() != 1 || mean2.dim() != 1 || mean2.numel() != d
             || !covariance1.shape.SequenceEqual([d, d]) || !covariance2.shape.SequenceEqual([d, d]))
         {
-            throw new ArgumentException(
-                $"Means [{string.Join(", ", mean1.shape)}] and [{string.Join(", ", mean2.shape)}] must be [D], covariances "
-                + $"[{string.Join(", ", covariance1.shape)}] and [{string.Join(", ", covariance2.shape)}] [D, D].",
-                nameof(covariance2));
+            Tensor[] all = [mean1, covariance1, mean2, covariance2];
+            string shapes = string.Join(", ", all.Select(t => $"[{string.Join(", ", t.shape)}]"));
+            throw new ArgumentException($"{shapes} should be [D], [D, D], [D], [D, D].", nameof(covariance2));
         }
 
         using IDisposable noGradients = no_grad();
@@ -49,14 +48,13 @@ public static class Frechet
         Tensor c1 = covariance1.to(ScalarType.Float64, CPU);
         Tensor c2 = covariance2.to(ScalarType.Float64, CPU);
         Tensor difference = mean1.to(ScalarType.Float64, CPU).sub(mean2.to(ScalarType.Float64, CPU));
-        double squared = difference.dot(difference).item<double>() + c1.trace().item<double>() + c2.trace().item<double>()
-            - (2 * TraceOfRoot(c1, c2));
-        return Math.Max(squared, 0);
+        double traces = c1.trace().add(c2.trace()).item<double>();
+        return Math.Max(difference.dot(difference).item<double>() + traces - (2 * TraceOfRoot(c1, c2)), 0);
     }
 
-    // With C = F Fᵀ the eigenvalues of C1 C2 are the squared singular values of F1ᵀ F2, so the trace of the root is their
-    // plain sum. Nothing is squared and rooted again: rounding stays at 1e-16 of the largest value where the root of a
-    // rounded eigenvalue 0 would be 1e-8 of it, which matters as soon as a covariance is singular.
+    // With C = F Fᵀ the eigenvalues of C1 C2 are the squared singular values of F1ᵀ F2, so the trace of the root is
+    // their plain sum. Nothing is squared and rooted again: rounding stays at 1e-16 of the largest value where the root
+    // of a rounded eigenvalue 0 would be 1e-8 of it, which matters as soon as a covariance is singular.
     private static double TraceOfRoot(Tensor c1, Tensor c2)
     {
         Tensor? f1 = Factor(c1);

@@ -9,10 +9,11 @@ using Conv2d = Atelier.Model.Networks.Conv2d;
 
 namespace Atelier.Model.Evaluation;
 
-/// <summary>One convolution of a table. Padding keeps the size, but with a stride or where it is Valid there is none.</summary>
-internal sealed record Kernel(string Name, int Outputs, int Height, int Width, int Stride = 1, bool Valid = false)
+/// <summary>One convolution of a table. With stride 1 it is padded so that the size stays; else not at all.</summary>
+internal sealed record Kernel(string Name, int Outputs, int Height, int Width, int Stride = 1)
 {
-    public (long Height, long Width) Padding => Stride > 1 || Valid ? (0, 0) : (Height / 2, Width / 2);
+    public ConvUnit Unit(int inputs) =>
+        new(inputs, Outputs, (Height, Width), Stride, Stride > 1 ? (0, 0) : (Height / 2, Width / 2));
 }
 
 /// <summary>What a branch does before its first convolution: 3 x 3, and stride 1 but for the halving one.</summary>
@@ -33,10 +34,13 @@ internal sealed class ConvUnit : Module<Tensor, Tensor>
     [ComponentName(Name = "conv")] private readonly Conv2d _conv;
     [ComponentName(Name = "bn")] private readonly FrozenBatchNorm _norm;
 
-    public ConvUnit(int inputs, Kernel kernel) : base(nameof(ConvUnit))
+    public ConvUnit(
+        int inputs, int outputs, (int Height, int Width) kernel,
+        int stride = 1, (int Height, int Width) padding = default)
+        : base(nameof(ConvUnit))
     {
-        _conv = new Conv2d(inputs, kernel.Outputs, (kernel.Height, kernel.Width), kernel.Stride, kernel.Padding, bias: false);
-        _norm = new FrozenBatchNorm(kernel.Outputs);
+        _conv = new Conv2d(inputs, outputs, kernel, stride, padding, bias: false);
+        _norm = new FrozenBatchNorm(outputs);
         RegisterComponents();
     }
 
@@ -87,7 +91,7 @@ internal sealed class InceptionBlock : Module<Tensor, Tensor>
             for (int j = 0; j < steps.Length; j++)
             {
                 Kernel[] kernels = branches[i].Steps[j];
-                steps[j] = [.. kernels.Select(kernel => new ConvUnit(width, kernel))];
+                steps[j] = [.. kernels.Select(kernel => kernel.Unit(width))];
                 width = kernels.Sum(kernel => kernel.Outputs);
                 foreach ((Kernel kernel, ConvUnit unit) in kernels.Zip(steps[j]))
                 {

@@ -1,5 +1,5 @@
-// Reading a network's configuration file: values of the wrong kind are refused with file, place and what would be right.
-// Whether the values make a network is for the configuration record to say.
+// Reading a network's configuration file: values of the wrong kind are refused with file, place and what would be
+// right. Whether the values make a network is for the configuration record to say.
 using System.Text.Json;
 
 namespace Atelier.Model.Networks;
@@ -34,7 +34,8 @@ internal readonly struct ConfigFields
         using FileStream stream = File.OpenRead(path);
         if (stream.Length > LongestFile)
         {
-            throw new RefusedFileException(path, "length", $"{stream.Length} bytes; a configuration has at most {LongestFile}.");
+            throw new RefusedFileException(
+                path, "length", $"{stream.Length} bytes; a configuration has at most {LongestFile}.");
         }
 
         try
@@ -64,7 +65,7 @@ internal readonly struct ConfigFields
 
     /// <summary>A whole number.</summary>
     public int Integer(string name, int? fallback = null) =>
-        Find(name) is { } value ? ToInteger(value, Place(name)) : fallback ?? throw Missing(name);
+        Find(name) is { } value ? ToInteger(name, value) : fallback ?? throw Missing(name);
 
     /// <summary>A number.</summary>
     public double Number(string name, double? fallback = null) =>
@@ -72,7 +73,7 @@ internal readonly struct ConfigFields
         {
             null => fallback ?? throw Missing(name),
             { ValueKind: JsonValueKind.Number } value => value.GetDouble(),
-            { } value => throw new RefusedFileException(_file, Place(name), $"is {value.ValueKind}, not a number."),
+            { } value => throw Wrong(name, value, "a number"),
         };
 
     /// <summary>True or false.</summary>
@@ -82,23 +83,32 @@ internal readonly struct ConfigFields
             null => fallback,
             { ValueKind: JsonValueKind.True } => true,
             { ValueKind: JsonValueKind.False } => false,
-            { } value => throw new RefusedFileException(_file, Place(name), $"is {value.ValueKind}, not true or false."),
+            { } value => throw Wrong(name, value, "true or false"),
         };
 
     /// <summary>A list of whole numbers.</summary>
     public int[] Integers(string name, int[] fallback)
     {
-        string file = _file;
-        string place = Place(name);
-        return Find(name) switch
+        if (Find(name) is not { } list)
         {
-            null => fallback,
-            { ValueKind: JsonValueKind.Array } list => [.. list.EnumerateArray().Select((v, i) => ToInteger(v, file, $"{place}[{i}]"))],
-            { } value => throw new RefusedFileException(file, place, $"is {value.ValueKind}, not a list of whole numbers."),
-        };
+            return fallback;
+        }
+
+        if (list.ValueKind != JsonValueKind.Array)
+        {
+            throw Wrong(name, list, "a list of whole numbers");
+        }
+
+        int[] numbers = new int[list.GetArrayLength()];
+        for (int i = 0; i < numbers.Length; i++)
+        {
+            numbers[i] = ToInteger($"{name}[{i}]", list[i]);
+        }
+
+        return numbers;
     }
 
-    /// <summary>Refuses the file if a member is there and is not the text <paramref name="only"/>, or a list of it.</summary>
+    /// <summary>Refuses the file if a member is there and is not this text, or a list of nothing else.</summary>
     public void MustBe(string name, string only)
     {
         if (Find(name) is not { } value)
@@ -111,7 +121,8 @@ internal readonly struct ConfigFields
         {
             if (text.ValueKind != JsonValueKind.String || text.GetString() != only)
             {
-                throw new RefusedFileException(_file, Place(name), $"is {text.GetRawText()}; only \"{only}\" is known here.");
+                throw new RefusedFileException(
+                    _file, Place(name), $"is {text.GetRawText()}; only \"{only}\" is known here.");
             }
         }
     }
@@ -121,7 +132,8 @@ internal readonly struct ConfigFields
     {
         foreach (JsonProperty member in _element.EnumerateObject())
         {
-            if (!names.Contains(member.Name) && member.Value.ValueKind is not (JsonValueKind.Null or JsonValueKind.False))
+            bool says = member.Value.ValueKind is not (JsonValueKind.Null or JsonValueKind.False);
+            if (says && !names.Contains(member.Name))
             {
                 throw new RefusedFileException(
                     _file, Place(member.Name), $"is not known here; known are {string.Join(", ", names)}.");
@@ -139,10 +151,11 @@ internal readonly struct ConfigFields
 
     private RefusedFileException Missing(string name) => new(_file, Place(name), "is missing.");
 
-    private int ToInteger(JsonElement value, string place) => ToInteger(value, _file, place);
+    private RefusedFileException Wrong(string name, JsonElement value, string right) =>
+        new(_file, Place(name), $"is {value.ValueKind}, not {right}.");
 
-    private static int ToInteger(JsonElement value, string file, string place) =>
+    private int ToInteger(string name, JsonElement value) =>
         value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int number)
             ? number
-            : throw new RefusedFileException(file, place, $"is {value.ValueKind}, not a whole number of 32 bits.");
+            : throw Wrong(name, value, "a whole number of 32 bits");
 }

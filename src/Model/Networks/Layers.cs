@@ -1,6 +1,6 @@
-// The layers that every network here is made of. They differ from TorchSharp's own in one point: a new layer's memory is
-// reserved but not written. A network is filled exactly once, from a file, a formula or an initialiser, so that building
-// one of a billion parameters costs neither time nor resident memory.
+// The layers that every network here is made of. They differ from TorchSharp's own in one point: a new layer's memory
+// is reserved but not written. A network is filled exactly once, from a file, a formula or an initialiser, so that
+// building one of a billion parameters costs neither time nor resident memory.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;

@@ -173,7 +173,8 @@ public sealed class AutoencoderTests
     [Fact]
     public void OldAttentionNamesAndShapes_AreTakenForTodays()
     {
-        (string Old, string New)[] names = [("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")];
+        (string Old, string New)[] names =
+            [("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")];
         foreach ((string old, string today) in names)
         {
             Assert.Equal(
@@ -183,7 +184,8 @@ public sealed class AutoencoderTests
 
         using var network = new AutoencoderKL(s_tiny);
         Assert.All(network.state_dict().Keys, name => Assert.Equal(name, AutoencoderKL.CanonicalName(name)));
-        Assert.Equal([16, 16], AutoencoderKL.CanonicalShape("decoder.mid_block.attentions.0.to_q.weight", [16, 16, 1, 1]));
+        Assert.Equal(
+            [16, 16], AutoencoderKL.CanonicalShape("decoder.mid_block.attentions.0.to_q.weight", [16, 16, 1, 1]));
         Assert.Equal([8, 8, 1, 1], AutoencoderKL.CanonicalShape("quant_conv.weight", [8, 8, 1, 1]));
     }
 
@@ -221,7 +223,7 @@ public sealed class AutoencoderTests
             Assert.Throws<RefusedFileException>(() => AutoencoderConfig.Read(file));
             File.WriteAllText(file, new string(' ', 2_000_000));
             Assert.Throws<RefusedFileException>(() => AutoencoderConfig.Read(file));
-            File.WriteAllText(file, """{"latent_channels": 16, "shift_factor": null, "_class_name": "AutoencoderKL"}""");
+            File.WriteAllText(file, """{"latent_channels": 16, "shift_factor": null, "act_fn": "silu"}""");
             Assert.Equal(16, AutoencoderConfig.Read(file).LatentChannels);
         }
         finally

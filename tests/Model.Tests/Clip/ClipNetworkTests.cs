@@ -101,7 +101,8 @@ public sealed class ClipNetworkTests
         set_num_threads(threads);
         try
         {
-            byte[][] alone = [.. Enumerable.Range(0, 8).Select(i => FormulaCase.Bits(encoder.Encode(ids.narrow(0, i, 1))))];
+            byte[][] alone =
+                [.. Enumerable.Range(0, 8).Select(i => FormulaCase.Bits(encoder.Encode(ids.narrow(0, i, 1))))];
             foreach (int width in new[] { 2, 3, 4, 8 })
             {
                 for (int start = 0; start + width <= 8; start++)
@@ -155,7 +156,7 @@ public sealed class ClipNetworkTests
     [InlineData("""{"embed_dim": 8, "text_cfg": {}}""", "vision_cfg")]
     [InlineData("""{"text_cfg": {}, "vision_cfg": {}}""", "embed_dim")]
     [InlineData("""{"embed_dim": 8, "text_cfg": {"hf_model_name": "x"}, "vision_cfg": {}}""", "text_cfg.hf_model_name")]
-    [InlineData("""{"embed_dim": 8, "text_cfg": {}, "vision_cfg": {"timm_model_name": "x"}}""", "vision_cfg.timm_model_name")]
+    [InlineData("""{"embed_dim": 8, "text_cfg": {}, "vision_cfg": {"timm_model_name": "x"}}""", "timm_model_name")]
     [InlineData("""{"embed_dim": 8, "custom_text": true, "text_cfg": {}, "vision_cfg": {}}""", "custom_text")]
     [InlineData("""{"embed_dim": 8, "text_cfg": {"width": 10, "heads": 3}, "vision_cfg": {}}""", "heads")]
     [InlineData("""{"embed_dim": 8, "text_cfg": {}, "vision_cfg": {"layers": [3, 4, 6, 3]}}""", "vision_cfg.layers")]

@@ -30,7 +30,8 @@ internal sealed class FormulaCase
 
     public double Gain => _case.TryGetProperty("weight_gain", out JsonElement gain) ? gain.GetDouble() : 1;
 
-    public IEnumerable<string> Taps => _expected.Keys.Where(name => name.StartsWith("tap/", StringComparison.Ordinal)).Select(name => name[4..]);
+    public IEnumerable<string> Taps =>
+        from name in _expected.Keys where name.StartsWith("tap/", StringComparison.Ordinal) select name[4..];
 
     public static JsonElement FullSize(string file) =>
         JsonDocument.Parse(File.ReadAllBytes(Path.Combine(Folder(), file))).RootElement;
@@ -43,9 +44,12 @@ internal sealed class FormulaCase
         }
 
         JsonElement entry = _case.GetProperty("inputs").GetProperty(name);
-        Tensor tensor = empty([.. entry.GetProperty("shape").EnumerateArray().Select(n => n.GetInt64())]);
+        Tensor tensor = empty(Shape(entry));
         FormulaWeights.Fill(
-            tensor, entry.GetProperty("formula_name").GetString()!, entry.GetProperty("center").GetDouble(), entry.GetProperty("scale").GetDouble());
+            tensor,
+            entry.GetProperty("formula_name").GetString()!,
+            entry.GetProperty("center").GetDouble(),
+            entry.GetProperty("scale").GetDouble());
         return tensor;
     }
 
@@ -58,7 +62,7 @@ internal sealed class FormulaCase
         Assert.True(error <= allowed, $"{name}: off by {error:g3}, allowed {allowed:g3}");
     }
 
-    /// <summary>Records what the named submodules return; a submodule called several times gives its results in a row.</summary>
+    /// <summary>Records what the named submodules return, in the order of the calls.</summary>
     public static Dictionary<string, List<Tensor>> Record(nn.Module root, IEnumerable<string> names)
     {
         var modules = root.named_modules().ToDictionary(m => m.name, m => m.module);
@@ -80,13 +84,16 @@ internal sealed class FormulaCase
     {
         IEnumerable<string> want = expected.EnumerateArray().Select(e =>
             $"{e.GetProperty("name").GetString()} {e.GetProperty("dtype").GetString()} "
-            + $"[{string.Join(", ", e.GetProperty("shape").EnumerateArray().Select(n => n.GetInt64()))}]");
+            + $"[{string.Join(", ", Shape(e))}]");
         IEnumerable<string> have = module.state_dict().Select(e =>
             $"{e.Key} {e.Value.dtype.ToString().ToLowerInvariant()} [{string.Join(", ", e.Value.shape)}]");
         Assert.Equal(want.Order(StringComparer.Ordinal), have.Order(StringComparer.Ordinal));
     }
 
     public static byte[] Bits(Tensor tensor) => tensor.contiguous().bytes.ToArray();
+
+    private static long[] Shape(JsonElement entry) =>
+        [.. entry.GetProperty("shape").EnumerateArray().Select(n => n.GetInt64())];
 
     private static string Folder([CallerFilePath] string here = "") =>
         Path.Combine(Path.GetDirectoryName(here)!, "..", "Vectors");
@@ -104,8 +111,8 @@ internal sealed class FormulaCase
         foreach (JsonProperty entry in JsonDocument.Parse(bytes.AsMemory(8..data)).RootElement.EnumerateObject())
         {
             int[] offsets = [.. entry.Value.GetProperty("data_offsets").EnumerateArray().Select(n => n.GetInt32())];
-            ScalarType type = entry.Value.GetProperty("dtype").GetString() == "I64" ? ScalarType.Int64 : ScalarType.Float32;
-            Tensor tensor = empty([.. entry.Value.GetProperty("shape").EnumerateArray().Select(n => n.GetInt64())], type);
+            bool whole = entry.Value.GetProperty("dtype").GetString() == "I64";
+            Tensor tensor = empty(Shape(entry.Value), whole ? ScalarType.Int64 : ScalarType.Float32);
             bytes.AsSpan(data + offsets[0], offsets[1] - offsets[0]).CopyTo(tensor.bytes);
             tensors.Add(entry.Name, tensor);
         }

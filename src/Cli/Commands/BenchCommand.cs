@@ -16,17 +16,19 @@ internal static class BenchCommand
 
     private static Command Memory()
     {
-        var preset = new Option<string>("--preset") { Description = "Tiny_2 or XL_2.", DefaultValueFactory = _ => "XL_2" };
+        Option<string> preset = Choices.Word("--preset", "Which network.", "XL_2", "Tiny_2");
         var weights = new Option<FileInfo>("--weights")
         {
+            HelpName = "FILE",
             Description = "A safetensors file of the preset; made by formula, in a process of its own, if it is not there.",
             Required = true,
         };
-        var json = new Option<FileInfo?>("--json") { Description = "Also write the figures to this file." };
+        Option<FileInfo?> json = Choices.Json();
         var make = new Option<bool>("--make") { Description = "Only make the file.", Hidden = true };
         var command = new Command("memory", "Peak memory of loading a network and evaluating it once.") { preset, weights, json, make };
         command.SetAction(async (parsed, cancellation) =>
         {
+            OutputFile.CheckJson(parsed.GetValue(json));
             (string name, string path) = (parsed.GetValue(preset)!, parsed.GetRequiredValue(weights).FullName);
             if (parsed.GetValue(make))
             {
@@ -66,10 +68,13 @@ internal static class BenchCommand
         Option<int> rounds = Choices.Number("--rounds", 1, 1000, 5, "Repetitions, 1 to 1000; the best counts.");
         Option<int?> threads = Choices.NumberOrNone("--threads", 1, 1024, "Threads of libtorch, 1 to 1024; by default one for each core.");
         var experts = new Option<bool>("--experts") { Description = "Only the comparison of expert layers." };
+        Option<int> sizes = Choices.Number(
+            "--sizes", 1, ModelBench.ExpertSizes, ModelBench.ExpertSizes, "Sizes of expert layers, smallest first.");
+        sizes.Hidden = true; // For tests, which have seconds and not minutes.
         Option<FileInfo?> json = Choices.Json();
         var command = new Command("model", "The bare network against this machine's matrix product.")
         {
-            preset, batch, latent, rounds, threads, experts, json,
+            preset, batch, latent, rounds, threads, experts, sizes, json,
         };
         command.SetAction(parsed =>
         {
@@ -83,7 +88,7 @@ internal static class BenchCommand
             var figures = new ModelFigures(
                 parsed.GetValue(experts) ? null : ModelBench.Network(
                     parsed.GetValue(preset)!, parsed.GetValue(batch), parsed.GetValue(latent), repeat),
-                ModelBench.Experts(repeat));
+                ModelBench.Experts(repeat, parsed.GetValue(sizes)));
             Print(figures);
             Output.Json(parsed.GetValue(json), figures);
             return 0;

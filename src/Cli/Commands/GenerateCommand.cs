@@ -53,7 +53,7 @@ internal static class GenerateCommand
             }
 
             ModelFolder folder = ModelFolder.Open(weights.FullName);
-            double[]? levels = parsed.GetValue(interval);
+            (double low, double high) = parsed.GetValue(interval) is [var from, var to] ? (from, to) : (0, double.PositiveInfinity);
             var first = new GenerationRequest
             {
                 Prompt = parsed.GetRequiredValue(prompt),
@@ -66,8 +66,8 @@ internal static class GenerateCommand
                     Steps = parsed.GetValue(steps) ?? folder.Steps,
                     Guidance = parsed.GetValue(guidance) ?? folder.Guidance,
                     SChurn = parsed.GetValue(churn),
-                    GuidanceLow = levels?[0] ?? 0,
-                    GuidanceHigh = levels?[1] ?? double.PositiveInfinity,
+                    GuidanceLow = low,
+                    GuidanceHigh = high,
                 },
             }.Checked(folder.Resolution);
             GenerationRequest[] requests =

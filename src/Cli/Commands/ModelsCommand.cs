@@ -1,6 +1,7 @@
 // atelier models: published weights become model folders; model folders are listed and looked into.
 using System.CommandLine;
 using System.Globalization;
+using Atelier.Model;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Pipeline;
 using Atelier.Model.Weights;
@@ -68,22 +69,28 @@ internal static class ModelsCommand
                 throw new UserErrorException($"There is no folder {folder}.");
             }
 
-            var models = folder.EnumerateDirectories().OrderBy(d => d.Name, StringComparer.Ordinal)
-                .Where(d => File.Exists(Path.Combine(d.FullName, ModelFolder.FileName)))
-                .Select(d => ModelFolder.Open(d.FullName))
-                .Select(m => new
+            var models = new List<ListedModel>();
+            bool damaged = false;
+            foreach (DirectoryInfo directory in folder.EnumerateDirectories().OrderBy(d => d.Name, StringComparer.Ordinal)
+                .Where(d => File.Exists(Path.Combine(d.FullName, ModelFolder.FileName))))
+            {
+                try
                 {
-                    m.Name,
-                    Size = $"{m.Resolution}x{m.Resolution}",
-                    Bytes = m.Files.Sum(file => new FileInfo(m.PathOf(file)).Length),
-                    m.Licence,
-                    m.Digest,
-                }).ToArray();
+                    models.Add(ListedModel.Of(directory, ModelFolder.Open(directory.FullName)));
+                }
+                catch (RefusedFileException error)
+                {
+                    // One damaged model hides no others.
+                    Output.Remark($"atelier: {error.Message}");
+                    damaged = true;
+                }
+            }
+
             Output.Table(
-                ["name", "size", "MiB", "licence", "digest"],
-                [.. models.Select(m => (IReadOnlyList<string>)[m.Name, m.Size, Number(m.Bytes >> 20), m.Licence, m.Digest[..12]])]);
+                ["folder", "name", "size", "MiB", "licence", "digest"],
+                [.. models.Select(m => (IReadOnlyList<string>)[m.Folder, m.Name, m.Size, Number(m.Bytes >> 20), m.Licence, m.Digest[..12]])]);
             Output.Json(parsed.GetValue(json), models);
-            return 0;
+            return damaged ? 1 : 0;
         });
         return command;
     }
@@ -123,4 +130,11 @@ internal static class ModelsCommand
     }
 
     private static string Number(long value) => value.ToString("n0", CultureInfo.InvariantCulture);
+
+    private sealed record ListedModel(string Folder, string Name, string Size, long Bytes, string Licence, string Digest)
+    {
+        public static ListedModel Of(DirectoryInfo folder, ModelFolder model) => new(
+            folder.Name, model.Name, $"{model.Resolution}x{model.Resolution}",
+            model.Files.Sum(file => new FileInfo(model.PathOf(file)).Length), model.Licence, model.Digest);
+    }
 }

@@ -231,7 +231,7 @@ internal static class ModelImport
             using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(path));
             return MicroDiTConfig.FromJson(document.RootElement);
         }
-        catch (Exception error) when (error is JsonException or ArgumentException)
+        catch (Exception error) when (error is JsonException or ArgumentException or InvalidOperationException)
         {
             throw new RefusedFileException(path, "configuration", error.Message, error);
         }

@@ -18,11 +18,10 @@ public sealed class VerifyTests : IDisposable
     public async Task SoundTree_Passes()
     {
         string tree = CopyTree();
-        _folder.Copy(Vectors("../../Model.Tests/Vectors/checkpoint"), "tree/checkpoint");
+        int rows = CopyCheckpoints();
         _folder.Copy(Vectors("../../Model.Tests/Vectors/mds/one_sample"), "tree/mds/one_sample");
         File.Copy(Vectors("../../Model.Tests/Vectors/mds/one_sample.expected.json"), _folder["tree/mds/one_sample.expected.json"]);
         ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "verify", tree, "--json", "results.json");
-        int rows = _folder.Json("tree/checkpoint/table.json").GetProperty("rows").GetArrayLength();
         string[] lines = run.Succeeded().Lines;
         Assert.Equal($"{6 + rows + 1} passed, 0 failed", lines[^1]);
         Assert.Equal(6 + rows + 1, lines.Count(line => line.StartsWith("ok ", StringComparison.Ordinal)));
@@ -186,6 +185,17 @@ public sealed class VerifyTests : IDisposable
         Assert.Equal(6, results.Length);
         Assert.Equal(name, failed.Name);
         Assert.Contains(failed.Failures, failure => failure.Contains(sentence, StringComparison.Ordinal));
+    }
+
+    // The model's tests keep all of the checkpoints but those that are made more briefly by code.
+    private int CopyCheckpoints()
+    {
+        string folder = _folder.Copy(Vectors("../../Model.Tests/Vectors/checkpoint"), "tree/checkpoint");
+        JsonElement[] rows = [.. _folder.Json("tree/checkpoint/table.json").GetProperty("rows").EnumerateArray()
+            .Where(row => File.Exists(Path.Combine(folder, row.GetProperty("file").GetString()!)))];
+        File.WriteAllText(Path.Combine(folder, "table.json"), JsonSerializer.Serialize(new { rows }));
+        Assert.True(rows.Length > 50);
+        return rows.Length;
     }
 
     private string CopyTree() => _folder.Copy(Vectors(), "tree");

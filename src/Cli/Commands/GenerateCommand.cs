@@ -161,10 +161,8 @@ internal static class GenerateCommand
             return resolution;
         }
 
-        string[] sides = size.Split('x');
-        return sides.Length == 2 && sides[0] == sides[1]
-            && int.TryParse(sides[0], NumberStyles.None, CultureInfo.InvariantCulture, out int side)
-            ? side
+        return size == $"{resolution}x{resolution}"
+            ? resolution
             : throw new UserErrorException($"--size is \"{size}\"; this model draws {resolution}x{resolution}.");
     }
 }

@@ -7,7 +7,7 @@ namespace Atelier.Cli.Commands;
 
 internal static class VerifyCommand
 {
-    private static readonly int[] s_widths = [4, 44, 24, 8, 9, 9, 8];
+    private static readonly int[] s_widths = [4, 48, 24, 8, 9, 9, 8];
 
     public static Command Create()
     {

@@ -1,5 +1,6 @@
 // Attention of MicroDiT: queries and keys are normalised over all heads together, by a layer norm without weights,
 // before they are split into heads.
+using TorchSharp;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -33,8 +34,17 @@ internal static class Heads
     /// <summary>softmax(q kᵀ / √w) v of [B, heads, T, w], joined again: [B, T, heads * w].</summary>
     public static Tensor Attend(Tensor query, Tensor key, Tensor value)
     {
-        Tensor mixed = functional.scaled_dot_product_attention(query, key, value); // [B, heads, T, w]
-        return mixed.transpose(1, 2).reshape(query.shape[0], query.shape[2], -1);  // [B, T, heads * w]
+        // The library's fused attention is the better choice but for one case: its bfloat16 backward on CPUs takes five
+        // times as long as that of plain products (docs/log.md).
+        bool plain = is_grad_enabled() && query.dtype == ScalarType.BFloat16 && query.device_type == DeviceType.CPU;
+        Tensor mixed = plain ? Products(query, key, value) : functional.scaled_dot_product_attention(query, key, value);
+        return mixed.transpose(1, 2).reshape(query.shape[0], query.shape[2], -1);      // [B, T, heads * w]
+    }
+
+    private static Tensor Products(Tensor query, Tensor key, Tensor value)
+    {
+        Tensor scores = matmul(query, key.transpose(2, 3)) / Math.Sqrt(query.shape[3]); // [B, heads, T, L]
+        return matmul(functional.softmax(scores, dim: -1), value);                      // [B, heads, T, w]
     }
 }
 

@@ -184,7 +184,7 @@ public sealed record ModelFolder
         {
             return MicroDiTConfig.FromJson(denoiser.Raw("config"));
         }
-        catch (ArgumentException error)
+        catch (Exception error) when (error is ArgumentException or InvalidOperationException)
         {
             throw new RefusedFileException(file, "denoiser.config", error.Message, error);
         }

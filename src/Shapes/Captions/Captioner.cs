@@ -1,0 +1,147 @@
+// Describes scenes as people would type them: true in all they say, silent about much, worded in many ways.
+using System.Globalization;
+
+namespace Atelier.Shapes.Captions;
+
+/// <summary>What a caption mentions besides the things and their numbers.</summary>
+/// <param name="Colours">Colours of all things. Things of a kind that differ in colour are told apart by it in any case.</param>
+/// <param name="Sizes">Sizes of all things.</param>
+/// <param name="Background">The background.</param>
+/// <param name="Style">The style.</param>
+/// <param name="Relation">The relation, if the scene has one.</param>
+public readonly record struct Mentions(bool Colours, bool Sizes, bool Background, bool Style, bool Relation);
+
+/// <summary>Writes captions.</summary>
+public static class Captioner
+{
+    /// <summary>The longest caption, in characters.</summary>
+    public const int LengthMax = 200;
+
+    /// <summary>Caption number <paramref name="index"/> of a seed for a scene, with more or fewer details as chance has it.</summary>
+    public static Caption Write(Scene scene, ulong seed, long index)
+    {
+        var draw = new DrawStream(seed, Purpose.Caption, index);
+        bool isFlat = scene.Style == ArtStyle.Flat;
+        var mentions = new Mentions(
+            draw.Chance(0.85), draw.Chance(0.3), draw.Chance(0.45), draw.Chance(isFlat ? 0.2 : 0.6), draw.Chance(0.9));
+        return Write(scene, mentions, draw);
+    }
+
+    /// <summary>Caption number <paramref name="index"/> of a seed for a scene, with chosen details.</summary>
+    public static Caption Write(Scene scene, Mentions mentions, ulong seed, long index) =>
+        Write(scene, mentions, new DrawStream(seed, Purpose.Caption, index));
+
+    private static Caption Write(Scene scene, Mentions mentions, DrawStream draw)
+    {
+        ArgumentNullException.ThrowIfNull(scene);
+        bool isTerse = draw.Chance(0.08);
+        (string things, Expectation says) = scene.Stated is { } stated && mentions.Relation
+            ? Related(scene, stated, mentions, draw, isTerse)
+            : Listed(scene, mentions, draw, isTerse);
+        says = says with
+        {
+            Background = mentions.Background ? scene.Background : null,
+            Style = mentions.Style ? scene.Style : null,
+        };
+        return new Caption(Finish(Sentence(things, says, draw), draw), says);
+    }
+
+    private static string Sentence(string things, Expectation says, DrawStream draw)
+    {
+        bool stylesFirst = draw.Chance(0.5);
+        string text = says.Style is { } style && stylesFirst
+            ? $"{Choose(draw, Wording.StyleLeads(style))} {things}"
+            : draw.Chance(0.35) ? $"{Choose(draw, Wording.Leads)} {things}" : things;
+        if (says.Background is { } background)
+        {
+            string place = Choose(draw, Wording.Places(background));
+            text = draw.Chance(0.15) ? $"{place}, {text}" : $"{text} {place}";
+        }
+
+        return says.Style is { } end && !stylesFirst ? $"{text}, {Choose(draw, Wording.StyleEnds(end))}" : text;
+    }
+
+    private static string Finish(string text, DrawStream draw)
+    {
+        if (draw.Chance(0.35))
+        {
+            text = char.ToUpperInvariant(text[0]) + text[1..];
+        }
+
+        return draw.Chance(0.3) ? text + "." : text;
+    }
+
+    private static (string Text, Expectation Says) Related(
+        Scene scene, StatedRelation stated, Mentions mentions, DrawStream draw, bool isTerse)
+    {
+        (Thing subject, Thing other) = (scene.Things[stated.Subject], scene.Things[stated.Object]);
+        ExpectedThings[] said = [Say([subject], mentions), Say([other], mentions)];
+        string text = string.Format(
+            CultureInfo.InvariantCulture, Choose(draw, Wording.Patterns(stated.Relation)),
+            Name(said[0], draw, isTerse), Name(said[1], draw, isTerse));
+        return (text, new Expectation(said, new ExpectedRelation(stated.Relation, subject.Kind, other.Kind), null, null));
+    }
+
+    private static (string Text, Expectation Says) Listed(Scene scene, Mentions mentions, DrawStream draw, bool isTerse)
+    {
+        // A kind in two colours would need counting across them: colours are said then.
+        bool kindRepeats = scene.Things.GroupBy(thing => thing.Kind)
+            .Any(group => group.Select(thing => thing.Colour).Distinct().Count() > 1);
+        mentions = mentions with { Colours = mentions.Colours || kindRepeats };
+        List<ExpectedThings> said =
+            [.. scene.Things.GroupBy(thing => (thing.Kind, thing.Colour)).Select(group => Say([.. group], mentions))];
+        for (int i = said.Count - 1; i > 0; i--)
+        {
+            int other = draw.Below(i + 1);
+            (said[i], said[other]) = (said[other], said[i]);
+        }
+
+        string[] names = [.. said.Select(things => Name(things, draw, isTerse))];
+        string comma = draw.Chance(0.5) ? "," : "";
+        string text = names.Length == 1
+            ? names[0]
+            : $"{string.Join(", ", names[..^1])}{(names.Length > 2 ? comma : "")} and {names[^1]}";
+        return (text, new Expectation(said, null, null, null));
+    }
+
+    private static ExpectedThings Say(Thing[] things, Mentions mentions)
+    {
+        bool alike = Array.TrueForAll(things, thing => thing.Size == things[0].Size);
+        return new ExpectedThings(
+            things[0].Kind, things.Length, mentions.Colours ? things[0].Colour : null,
+            mentions.Sizes && alike ? things[0].Size : null);
+    }
+
+    // "a small red star", "two red stars", "2 stars", or "small red star" where it is terse.
+    private static string Name(ExpectedThings things, DrawStream draw, bool isTerse)
+    {
+        (string one, string many) = Choose(draw, Wording.Nouns(things.Kind));
+        string noun = things.Count == 1 ? one : many;
+        if (things.Colour is { } colour)
+        {
+            noun = $"{Choose(draw, Wording.Adjectives(colour))} {noun}";
+        }
+
+        if (things.Size is { } size)
+        {
+            noun = $"{Choose(draw, Wording.Adjectives(size))} {noun}";
+        }
+
+        return things.Count == 1 ? $"{(isTerse ? "" : draw.Chance(0.06) ? "one " : Article(noun))}{noun}" : $"{Number(things.Count, draw)} {noun}";
+    }
+
+    private static string Article(string noun) => noun[0] is 'a' or 'e' or 'i' or 'o' or 'u' ? "an " : "a ";
+
+    private static string Number(int count, DrawStream draw)
+    {
+        if (count == 2 && draw.Chance(0.1))
+        {
+            return draw.Pick("a pair of", "a couple of");
+        }
+
+        return draw.Chance(0.75) ? Wording.Numbers[count] : count.ToString(CultureInfo.InvariantCulture);
+    }
+
+    // The first wording half the time, any of them otherwise.
+    private static T Choose<T>(DrawStream draw, T[] wordings) => draw.Chance(0.5) ? wordings[0] : draw.Pick<T>(wordings);
+}

@@ -1,0 +1,108 @@
+// The strokes of the painterly style: they follow a current with a few whirls, and each has the colour of what it covers.
+// They are many and short, so they are put straight into the pixels.
+using SkiaSharp;
+
+namespace Atelier.Shapes.Drawing;
+
+/// <summary>RGBA pixels, 8 bits per channel, [side, side, 4].</summary>
+internal readonly ref struct Pixels(Span<byte> rgba, int side)
+{
+    public Span<byte> Rgba { get; } = rgba;
+
+    public int Side { get; } = side;
+
+    public Span<byte> At(int column, int row) => Rgba.Slice(4 * ((row * Side) + column), 4);
+}
+
+/// <summary>A current through the picture, and strokes along it.</summary>
+internal sealed class Brush
+{
+    private readonly (double X, double Y, double Turn, double Reach)[] _whirls = new (double, double, double, double)[4];
+    private readonly DrawStream _draw;
+    private readonly double _slope;
+
+    public Brush(uint detail)
+    {
+        _draw = new DrawStream(detail, Purpose.Strokes, 0);
+        _slope = _draw.Between(-0.6, 0.6);
+        for (int i = 0; i < _whirls.Length; i++)
+        {
+            double turn = _draw.Chance(0.5) ? 1 : -1;
+            _whirls[i] = (_draw.Next(), _draw.Next(), turn, _draw.Between(0.12, 0.24));
+        }
+    }
+
+    /// <summary>Covers an area with strokes about a step apart.</summary>
+    /// <param name="canvas">The picture.</param>
+    /// <param name="mask">Where its red channel is 255 strokes show, where it is 0 they do not.</param>
+    /// <param name="sketch">What the strokes take their colours from.</param>
+    /// <param name="area">The area, in parts of the side.</param>
+    /// <param name="step">Distance of strokes, and their width.</param>
+    /// <param name="contrast">How much lighter or darker than the picture strokes are; 1 is much.</param>
+    public void Cover(Pixels canvas, Pixels mask, Pixels sketch, SKRect area, double step, double contrast)
+    {
+        int columns = (int)Math.Ceiling(area.Width / step), rows = (int)Math.Ceiling(area.Height / step);
+        for (int i = 0; i < rows * columns; i++)
+        {
+            (int row, int column) = Math.DivRem(i, columns);
+            double x = area.Left + ((column + _draw.Next()) * step), y = area.Top + ((row + _draw.Next()) * step);
+            (double alongX, double alongY) = Current(x, y);
+            int sketchX = Math.Clamp((int)(x * sketch.Side), 0, sketch.Side - 1);
+            int sketchY = Math.Clamp((int)(y * sketch.Side), 0, sketch.Side - 1);
+            Span<byte> under = sketch.At(sketchX, sketchY);
+            SKColor colour = Palette.Shade(new SKColor(under[0], under[1], under[2]), contrast * _draw.Between(-0.18, 0.24));
+            double half = step * _draw.Between(0.7, 1.3);
+            Stroke(canvas, mask, (x, y), (alongX * half, alongY * half), 0.34 * step, colour);
+        }
+    }
+
+    // A line with round ends; each pixel is covered by the part of it that lies nearer than the radius.
+    private static void Stroke(
+        Pixels canvas, Pixels mask, (double X, double Y) centre, (double X, double Y) half, double radius, SKColor colour)
+    {
+        double scale = canvas.Side, reachX = Math.Abs(half.X) + radius, reachY = Math.Abs(half.Y) + radius;
+        int left = Math.Max(0, (int)((centre.X - reachX) * scale) - 1), top = Math.Max(0, (int)((centre.Y - reachY) * scale) - 1);
+        int right = Math.Min(canvas.Side - 1, (int)((centre.X + reachX) * scale) + 1);
+        int bottom = Math.Min(canvas.Side - 1, (int)((centre.Y + reachY) * scale) + 1);
+        double squared = (half.X * half.X) + (half.Y * half.Y);
+        for (int row = top; row <= bottom; row++)
+        {
+            for (int column = left; column <= right; column++)
+            {
+                double dx = ((column + 0.5) / scale) - centre.X, dy = ((row + 0.5) / scale) - centre.Y;
+                double along = Math.Clamp(((dx * half.X) + (dy * half.Y)) / squared, -1, 1);
+                (dx, dy) = (dx - (along * half.X), dy - (along * half.Y));
+                double cover = ((radius - Math.Sqrt((dx * dx) + (dy * dy))) * scale) + 0.5;
+                if (cover > 0)
+                {
+                    int weight = (int)(Math.Min(cover, 1) * mask.At(column, row)[0]);
+                    Blend(canvas.At(column, row), colour, weight);
+                }
+            }
+        }
+    }
+
+    private static void Blend(Span<byte> pixel, SKColor colour, int weight)
+    {
+        pixel[0] = (byte)(((pixel[0] * (255 - weight)) + (colour.Red * weight) + 127) / 255);
+        pixel[1] = (byte)(((pixel[1] * (255 - weight)) + (colour.Green * weight) + 127) / 255);
+        pixel[2] = (byte)(((pixel[2] * (255 - weight)) + (colour.Blue * weight) + 127) / 255);
+    }
+
+    // Direction of the current, of length 1: a slope, and around each whirl a turn that fades with the distance.
+    private (double X, double Y) Current(double x, double y)
+    {
+        (double right, double down) = (1, _slope * Math.Sin(3 * x));
+        foreach ((double centreX, double centreY, double turn, double reach) in _whirls)
+        {
+            (double fromX, double fromY) = (x - centreX, y - centreY);
+            double distance = Math.Sqrt((fromX * fromX) + (fromY * fromY)) + 1e-6;
+            double strength = 4 * turn * Math.Exp(-distance * distance / (2 * reach * reach));
+            right -= strength * fromY / distance;
+            down += strength * fromX / distance;
+        }
+
+        double length = Math.Sqrt((right * right) + (down * down)) + 1e-6;
+        return (right / length, down / length);
+    }
+}

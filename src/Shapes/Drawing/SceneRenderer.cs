@@ -1,0 +1,249 @@
+// Draws scenes. The same scene is the same picture at any side, and the same bytes whenever it is drawn.
+using Atelier.Model.Imaging;
+using SkiaSharp;
+
+namespace Atelier.Shapes.Drawing;
+
+/// <summary>Draws scenes into 8-bit RGB. Keeps its shapes and buffers, so it is for one thread at a time.</summary>
+public sealed class SceneRenderer : IDisposable
+{
+    /// <summary>The least side, in pixels; sides are multiples of it.</summary>
+    public const int SideMin = 32;
+
+    /// <summary>The greatest side, in pixels.</summary>
+    public const int SideMax = 1024;
+
+    // Cells a side of pixel art, and the side at which strokes read their colours whatever the picture's side is.
+    private const int Cells = 32;
+    private const int SketchSide = 64;
+
+    // Lengths in parts of the side. A line's outer half is narrower than half of the gap between things.
+    private const double ContourWidth = 0.05;
+    private const double RimWidth = 0.036;
+    private const double BackgroundStroke = 0.056;
+    private const double ThingStroke = 0.03;
+
+    private readonly Figure[] _figures = Figure.All();
+    private readonly SKPaint _paint = new() { IsAntialias = true, StrokeJoin = SKStrokeJoin.Round };
+    private readonly Dictionary<int, Sheet> _sheets = [];
+    private readonly Dictionary<int, Sheet> _masks = [];
+    private readonly Sheet _sketch = new(SketchSide);
+
+    /// <summary>Draws a scene.</summary>
+    /// <param name="scene">What to draw.</param>
+    /// <param name="side">Side in pixels: a multiple of 32, at most 1024.</param>
+    public RgbImage Render(Scene scene, int side)
+    {
+        var pixels = new byte[3 * side * side];
+        Render(scene, side, pixels);
+        return new RgbImage(side, side, pixels);
+    }
+
+    /// <summary>Draws a scene into <paramref name="rgb"/>, [side, side, 3].</summary>
+    public void Render(Scene scene, int side, Span<byte> rgb)
+    {
+        ArgumentNullException.ThrowIfNull(scene);
+        if (side is < SideMin or > SideMax || side % SideMin != 0)
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(side), side, $"Pictures have sides of {SideMin} to {SideMax} pixels, in multiples of {SideMin}.");
+        }
+
+        ArgumentOutOfRangeException.ThrowIfNotEqual(rgb.Length, 3 * side * side);
+        bool isPixelArt = scene.Style == ArtStyle.PixelArt;
+        Sheet sheet = SheetOf(_sheets, isPixelArt ? Cells : side);
+        _paint.IsAntialias = !isPixelArt;
+        if (scene.Style == ArtStyle.StarryNight)
+        {
+            Paint(sheet, scene);
+        }
+        else
+        {
+            Backdrop.Draw(sheet.Canvas, _paint, scene.Background, scene.Detail);
+            DrawThings(sheet.Canvas, scene);
+        }
+
+        if (isPixelArt)
+        {
+            Light(sheet, scene);
+        }
+
+        Copy(sheet.Pixels.Rgba, isPixelArt ? side / Cells : 1, side, rgb);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (IDisposable owned in _figures.Concat<IDisposable>(_sheets.Values).Concat(_masks.Values).Append(_sketch).Append(_paint))
+        {
+            owned.Dispose();
+        }
+    }
+
+    private static Sheet SheetOf(Dictionary<int, Sheet> sheets, int side)
+    {
+        if (!sheets.TryGetValue(side, out Sheet? sheet))
+        {
+            sheets.Add(side, sheet = new Sheet(side));
+        }
+
+        return sheet;
+    }
+
+    private void DrawThings(SKCanvas canvas, Scene scene)
+    {
+        foreach (Thing thing in scene.Things)
+        {
+            Thing drawn = scene.Style == ArtStyle.PixelArt ? Snap(thing) : thing;
+            Enter(canvas, drawn);
+            DrawThing(canvas, scene, drawn);
+            canvas.Restore();
+        }
+    }
+
+    // The nearest place where the thing's cells are symmetric: an odd number of them, around the middle of one.
+    private static Thing Snap(Thing thing)
+    {
+        double cells = (2 * Math.Floor(thing.Diameter * Cells / 2)) + 1;
+        return thing with
+        {
+            X = (Math.Floor(thing.X * Cells) + 0.5) / Cells,
+            Y = (Math.Floor(thing.Y * Cells) + 0.5) / Cells,
+            Diameter = cells / Cells,
+        };
+    }
+
+    private static void Enter(SKCanvas canvas, Thing thing)
+    {
+        canvas.Save();
+        canvas.Translate((float)thing.X, (float)thing.Y);
+        canvas.Scale((float)thing.Diameter);
+    }
+
+    private void DrawThing(SKCanvas canvas, Scene scene, Thing thing)
+    {
+        Figure figure = _figures[(int)thing.Kind];
+        bool isNight = scene.Background == Background.NightSky, isOutlined = scene.Style == ArtStyle.Outline;
+        if (isNight || isOutlined)
+        {
+            // Half of the line is outside, where it shows; the other half is covered by the thing.
+            bool isPale = isNight || thing.Colour == ThingColour.Black;
+            _paint.Style = SKPaintStyle.Stroke;
+            _paint.StrokeWidth = (float)((isOutlined ? ContourWidth : RimWidth) / thing.Diameter);
+            _paint.Color = isPale ? Palette.Cream : Palette.Ink;
+            canvas.DrawPath(figure.Silhouette, _paint);
+        }
+
+        _paint.Style = SKPaintStyle.Fill;
+        foreach ((SKPath path, Tint tint) in figure.Parts)
+        {
+            _paint.Color = Figure.Colour(tint, thing.Colour);
+            canvas.DrawPath(path, _paint);
+        }
+    }
+
+    // Strokes over the background, then each thing, with finer strokes that keep inside its outline.
+    private void Paint(Sheet sheet, Scene scene)
+    {
+        var brush = new Brush(scene.Detail);
+        Sheet mask = SheetOf(_masks, sheet.Side);
+        mask.Canvas.Clear(SKColors.White);
+        Backdrop.Draw(_sketch.Canvas, _paint, scene.Background, scene.Detail);
+        Backdrop.Draw(sheet.Canvas, _paint, scene.Background, scene.Detail);
+        brush.Cover(sheet.Pixels, mask.Pixels, _sketch.Pixels, new SKRect(0, 0, 1, 1), BackgroundStroke, 1);
+        DrawThings(_sketch.Canvas, scene);
+        foreach (Thing thing in scene.Things)
+        {
+            Enter(sheet.Canvas, thing);
+            DrawThing(sheet.Canvas, scene, thing);
+            sheet.Canvas.Restore();
+            DrawMask(mask.Canvas, thing);
+            var area = SKRect.Create(
+                (float)(thing.X - (thing.Diameter / 2)), (float)(thing.Y - (thing.Diameter / 2)),
+                (float)thing.Diameter, (float)thing.Diameter);
+            brush.Cover(sheet.Pixels, mask.Pixels, _sketch.Pixels, area, ThingStroke, 0.7);
+        }
+    }
+
+    // The thing's outline in white on black.
+    private void DrawMask(SKCanvas canvas, Thing thing)
+    {
+        canvas.Clear(SKColors.Black);
+        _paint.Style = SKPaintStyle.Fill;
+        _paint.Color = SKColors.White;
+        Enter(canvas, thing);
+        canvas.DrawPath(_figures[(int)thing.Kind].Silhouette, _paint);
+        canvas.Restore();
+    }
+
+    // Things in pixel art are lit from the top left: their cells at the upper and left edges are lighter, those at the lower
+    // and right edges darker.
+    private void Light(Sheet sheet, Scene scene)
+    {
+        Span<byte> owners = stackalloc byte[Cells * Cells];
+        Sheet mask = SheetOf(_masks, Cells);
+        for (int i = 0; i < scene.Things.Count; i++)
+        {
+            DrawMask(mask.Canvas, Snap(scene.Things[i]));
+            for (int cell = 0; cell < owners.Length; cell++)
+            {
+                owners[cell] = mask.Pixels.Rgba[4 * cell] > 0 ? (byte)(i + 1) : owners[cell];
+            }
+        }
+
+        for (int cell = 0; cell < owners.Length; cell++)
+        {
+            double light = owners[cell] == 0 ? 0 : LightOf(owners, cell);
+            Span<byte> pixel = sheet.Pixels.Rgba.Slice(4 * cell, 3);
+            SKColor colour = Palette.Shade(new SKColor(pixel[0], pixel[1], pixel[2]), light);
+            (pixel[0], pixel[1], pixel[2]) = (colour.Red, colour.Green, colour.Blue);
+        }
+    }
+
+    private static double LightOf(ReadOnlySpan<byte> owners, int cell)
+    {
+        (int row, int column) = Math.DivRem(cell, Cells);
+        byte own = owners[cell];
+        bool opensAbove = (row > 0 && owners[cell - Cells] != own) || (column > 0 && owners[cell - 1] != own);
+        bool opensBelow = (row < Cells - 1 && owners[cell + Cells] != own) || (column < Cells - 1 && owners[cell + 1] != own);
+        return opensAbove == opensBelow ? 0 : opensAbove ? 0.3 : -0.28;
+    }
+
+    private static void Copy(ReadOnlySpan<byte> rgba, int scale, int side, Span<byte> rgb)
+    {
+        int columns = side / scale;
+        for (int y = 0, to = 0; y < side; y++)
+        {
+            for (int x = 0; x < side; x++, to += 3)
+            {
+                rgba.Slice(4 * ((y / scale * columns) + (x / scale)), 3).CopyTo(rgb[to..]);
+            }
+        }
+    }
+
+    // Pixels with a canvas over them whose unit is the whole side.
+    private sealed class Sheet : IDisposable
+    {
+        private readonly SKBitmap _bitmap;
+
+        public Sheet(int side)
+        {
+            _bitmap = new SKBitmap(new SKImageInfo(side, side, SKColorType.Rgba8888, SKAlphaType.Opaque));
+            Canvas = new SKCanvas(_bitmap);
+            Canvas.Scale(side);
+            Side = side;
+        }
+
+        public int Side { get; }
+
+        public SKCanvas Canvas { get; }
+
+        public Pixels Pixels => new(_bitmap.GetPixelSpan(), Side);
+
+        public void Dispose()
+        {
+            Canvas.Dispose();
+            _bitmap.Dispose();
+        }
+    }
+}

@@ -1,0 +1,231 @@
+// Draws scenes: scene number i of a seed and a task is always the same, whoever asks and in whatever order.
+namespace Atelier.Shapes;
+
+/// <summary>What a scene is to exercise.</summary>
+public enum SceneTask
+{
+    /// <summary>One thing.</summary>
+    Single,
+
+    /// <summary>One thing in its colour.</summary>
+    Colour,
+
+    /// <summary>Two things of different kinds.</summary>
+    Two,
+
+    /// <summary>One to four things alike.</summary>
+    Counting,
+
+    /// <summary>Two things of different kinds, clearly in a relation.</summary>
+    Position,
+
+    /// <summary>Two things of different kinds and colours.</summary>
+    Attribution,
+
+    /// <summary>One thing before a background.</summary>
+    Background,
+
+    /// <summary>One thing in a style.</summary>
+    Style,
+
+    /// <summary>One to four things of any kinds and colours.</summary>
+    Free,
+}
+
+/// <summary>Draws scenes of one seed. For any number of threads.</summary>
+/// <param name="seed">Every number is an ordinary seed.</param>
+public sealed class SceneSampler(ulong seed)
+{
+    // Scenes that are drawn in vain until one fits. The rarest wish is met about once in some hundreds.
+    private const int TriesMax = 20_000;
+    private const int PlacesMax = 40;
+
+    private static readonly ThingKind[] s_kinds = Enum.GetValues<ThingKind>();
+    private static readonly ThingColour[] s_colours = Enum.GetValues<ThingColour>();
+    private static readonly ThingKind[] s_containers = [ThingKind.Circle, ThingKind.Square, ThingKind.Ring];
+
+    /// <summary>Training's scene number <paramref name="index"/>: a mixture of all tasks, without any held-out combination.</summary>
+    public Scene Draw(long index) => Draw(index, TaskOf(index), heldOut: false);
+
+    /// <summary>The task of training's scene number <paramref name="index"/>.</summary>
+    public SceneTask TaskOf(long index) => new DrawStream(seed, Purpose.Mixture, index).Weighted(0.25, 0.2, 0.2, 0.2, 0.15) switch
+    {
+        0 => SceneTask.Single,
+        1 => SceneTask.Two,
+        2 => SceneTask.Counting,
+        3 => SceneTask.Position,
+        _ => SceneTask.Free,
+    };
+
+    /// <summary>Scene number <paramref name="index"/> of a task.</summary>
+    /// <param name="index">0 or more.</param>
+    /// <param name="task">What the scene is to exercise.</param>
+    /// <param name="heldOut">
+    /// Whether the scene shows a held-out combination of the sort that belongs to the task, and none of another sort;
+    /// otherwise it shows no held-out combination at all.
+    /// </param>
+    public Scene Draw(long index, SceneTask task, bool heldOut)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(index);
+        var draw = new DrawStream(seed, Purpose.Scene + (2 * (int)task) + (heldOut ? 1 : 0), index);
+        Combinations wanted = heldOut ? SortOf(task) : Combinations.None;
+
+        // Number and relation are chosen before anything is rejected, so that the harder ones are no rarer.
+        int count = CountOf(draw, task, heldOut);
+        Relation? relation = task == SceneTask.Position ? (Relation)draw.Below(5) : null;
+        for (int i = 0; i < TriesMax; i++)
+        {
+            if (Try(draw, task, count, relation, wanted) is { } scene)
+            {
+                return scene;
+            }
+        }
+
+        throw new InvalidOperationException($"No scene for {task} with {wanted} held out in {TriesMax} tries.");
+    }
+
+    /// <summary>The sort of held-out combination by which a task is tested.</summary>
+    public static Combinations SortOf(SceneTask task) => task switch
+    {
+        SceneTask.Single or SceneTask.Background => Combinations.KindBackground,
+        SceneTask.Two => Combinations.KindPair,
+        SceneTask.Counting => Combinations.KindCount,
+        SceneTask.Position => Combinations.KindRelation,
+        SceneTask.Style => Combinations.KindStyle,
+        _ => Combinations.KindColour,
+    };
+
+    private static int CountOf(DrawStream draw, SceneTask task, bool heldOut) => task switch
+    {
+        SceneTask.Counting => heldOut ? 2 + draw.Below(Scene.ThingsMax - 1) : 1 + draw.Below(Scene.ThingsMax),
+        SceneTask.Two or SceneTask.Position or SceneTask.Attribution => 2,
+        SceneTask.Free => 1 + draw.Weighted(0.1, 0.25, 0.4, 0.25),
+        _ => 1,
+    };
+
+    private static Scene? Try(DrawStream draw, SceneTask task, int count, Relation? relation, Combinations wanted)
+    {
+        var background = (Background)draw.Weighted(0.22, 0.13, 0.13, 0.13, 0.13, 0.13, 0.13);
+        var style = (ArtStyle)draw.Weighted(0.4, 0.2, 0.2, 0.2);
+        List<Thing> things = relation == Relation.Inside ? Nested(draw) : Unplaced(draw, task, count);
+        if (HeldOut.InKinds(background, style, things) != (wanted & ~Combinations.KindRelation))
+        {
+            return null;
+        }
+
+        if (relation != Relation.Inside && !Place(draw, things, relation))
+        {
+            return null;
+        }
+
+        StatedRelation? stated = relation is null ? null : relation == Relation.Inside
+            ? new StatedRelation(Relation.Inside, 1, 0)
+            : new StatedRelation(relation.Value, 0, 1);
+        var scene = new Scene(background, style, things, stated, (uint)(draw.Next() * (1 << 24)));
+        return HeldOut.In(scene) == wanted ? scene : null;
+    }
+
+    // Kinds, colours and sizes; the places come later. What repeats is the last thing, or its kind in another colour.
+    private static List<Thing> Unplaced(DrawStream draw, SceneTask task, int count)
+    {
+        var things = new List<Thing> { Another(draw, count) };
+        while (things.Count < count)
+        {
+            Thing thing = task == SceneTask.Counting ? things[0] : task != SceneTask.Free ? Another(draw, count) : draw.Weighted(0.7, 0.15, 0.15) switch
+            {
+                0 => Another(draw, count),
+                1 => Another(draw, count) with { Kind = things[^1].Kind },
+                _ => things[^1],
+            };
+            if (IsDistinct(thing, things, task))
+            {
+                things.Add(thing);
+            }
+        }
+
+        return things;
+    }
+
+    private static Thing Another(DrawStream draw, int count) =>
+        new(draw.Pick(s_kinds), draw.Pick(s_colours), 0, 0, Diameter(draw, count));
+
+    // Words tell things apart by kind, or failing that by colour; equal ones are counted.
+    private static bool IsDistinct(Thing thing, List<Thing> others, SceneTask task) => others.TrueForAll(other =>
+        task is SceneTask.Counting or SceneTask.Free
+            ? other == thing || (other.Kind, other.Colour) != (thing.Kind, thing.Colour)
+            : other.Kind != thing.Kind && (task != SceneTask.Attribution || other.Colour != thing.Colour));
+
+    // The sizes are close to 9, 11, 13 and 15 cells of pixel art.
+    private static double Diameter(DrawStream draw, int count) => count switch
+    {
+        1 => draw.Weighted(0.25, 0.35, 0.4),
+        2 => draw.Weighted(0.35, 0.4, 0.25),
+        3 => draw.Weighted(0.5, 0.5),
+        _ => draw.Weighted(0.65, 0.35),
+    } switch
+    {
+        0 => draw.Between(0.265, 0.28),
+        1 => draw.Between(0.335, 0.355),
+        _ => count == 1 ? draw.Between(0.44, 0.54) : draw.Between(0.42, 0.437),
+    };
+
+    // A small thing in a container that is larger than any other thing, in colours that part well.
+    private static List<Thing> Nested(DrawStream draw)
+    {
+        double outer = draw.Between(0.65, 0.7), inner = draw.Between(0.265, 0.28);
+        double x = Coordinate(draw, outer), y = Coordinate(draw, outer);
+        var container = new Thing(draw.Pick(s_containers), draw.Pick(s_colours), x, y, outer);
+        while (true)
+        {
+            var content = new Thing(
+                draw.Pick(s_kinds), draw.Pick(s_colours),
+                x + draw.Between(-0.008, 0.008), y + draw.Between(-0.008, 0.008), inner);
+            if (content.Kind != container.Kind && Drawing.Palette.PartWell(content.Colour, container.Colour))
+            {
+                return [container, content];
+            }
+        }
+    }
+
+    private static bool Place(DrawStream draw, List<Thing> things, Relation? relation)
+    {
+        for (int i = 0; i < things.Count; i++)
+        {
+            int tries = 0;
+            do
+            {
+                if (++tries > PlacesMax)
+                {
+                    return false;
+                }
+
+                double diameter = things[i].Diameter;
+                things[i] = things[i] with { X = Coordinate(draw, diameter), Y = Coordinate(draw, diameter) };
+            }
+            while (!Fits(things, i, relation));
+        }
+
+        return true;
+    }
+
+    private static bool Fits(List<Thing> things, int last, Relation? relation)
+    {
+        Spot spot = Placement.Of(things[last]);
+        for (int i = 0; i < last; i++)
+        {
+            Spot other = Placement.Of(things[i]);
+            if (!Placement.AreApart(spot, other) || (relation is { } wanted && !Placement.IsClear(wanted, other, spot)))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    private static double Coordinate(DrawStream draw, double diameter)
+    {
+        double edge = (diameter / 2) + Placement.Edge;
+        return draw.Between(edge, 1 - edge);
+    }
+}

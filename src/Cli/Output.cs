@@ -61,25 +61,28 @@ internal static class Output
     public static string Columns(IReadOnlyList<string> cells, IReadOnlyList<int> widths) =>
         string.Join("  ", cells.Select((cell, i) => cell.PadRight(i < widths.Count ? widths[i] : 0))).TrimEnd();
 
-    /// <summary>Writes what a command found to a file, aside first and then renamed.</summary>
+    /// <summary>Writes what a command found to a file.</summary>
     public static void Json<T>(FileInfo? file, T value)
     {
-        if (file is null)
+        if (file is not null)
         {
-            return;
+            OutputFile.Write(file.FullName, JsonSerializer.SerializeToUtf8Bytes(value, s_json));
         }
-
-        string aside = file.FullName + ".part";
-        File.WriteAllBytes(aside, JsonSerializer.SerializeToUtf8Bytes(value, s_json));
-        File.Move(aside, file.FullName, overwrite: true);
     }
 
-    /// <summary>Runs work that reports its progress as a part in [0, 1]; a bar shows it where standard error is a terminal.</summary>
+    /// <summary>Runs work that reports its progress as a part in [0, 1]; a bar where standard error is a terminal, otherwise lines.</summary>
     public static T WithProgress<T>(string label, Func<Action<double>, T> work)
     {
         if (Console.IsErrorRedirected)
         {
-            return work(_ => { });
+            int quarter = -1;
+            return work(part =>
+            {
+                for (; quarter < (int)(4 * part); quarter++)
+                {
+                    Remark($"{label}: {25 * (quarter + 1)} %");
+                }
+            });
         }
 
         return s_errors.Progress()

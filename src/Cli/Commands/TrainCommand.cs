@@ -42,10 +42,21 @@ internal static class TrainCommand
         return command;
     }
 
-    private static string[] Stages(string path) => Directory.Exists(path)
-        ? [.. Directory.GetFiles(path, "*.yaml").Order(StringComparer.Ordinal)] is { Length: > 0 } stages
-            ? stages : throw new UserErrorException($"{path} holds no .yaml file.")
-        : File.Exists(path) ? [path] : throw new UserErrorException($"There is no file or folder {path}.");
+    private static string[] Stages(string path)
+    {
+        if (File.Exists(path))
+        {
+            return [path];
+        }
+
+        if (!Directory.Exists(path))
+        {
+            throw new UserErrorException($"There is no file or folder {path}.");
+        }
+
+        string[] stages = [.. Directory.GetFiles(path, "*.yaml").Order(StringComparer.Ordinal)];
+        return stages.Length > 0 ? stages : throw new UserErrorException($"{path} holds no .yaml file.");
+    }
 
     private static void Describe(StageConfig stage)
     {
@@ -82,7 +93,7 @@ internal static class TrainCommand
         }
 
         Output.Line($"{stage.Name}: {data.Count:n0} samples, batch {stage.Step.GlobalBatch}, from batch {run.Step} of {stage.Steps}");
-        using var events = torch.utils.tensorboard.SummaryWriter(Path.Combine(stage.Folder, "events"), createRunName: false);
+        TorchSharp.Modules.SummaryWriter events = torch.utils.tensorboard.SummaryWriter(Path.Combine(stage.Folder, "events"), createRunName: false);
         var meter = new Meter(stage);
         run.Run(report => meter.Tell(report, events), cancellation);
         Output.Line($"{stage.Name}: batch {run.Step} of {stage.Steps}, {run.Ledger.Count} skipped, weights {run.WeightsDigest()[..16]}");

@@ -7,15 +7,15 @@ namespace Atelier.Cli.Commands;
 
 internal static class VerifyCommand
 {
-    private static readonly int[] s_widths = [4, 44, 24, 8, 9, 9, 8];
+    private static readonly int[] s_widths = [4, 48, 24, 8, 9, 9, 8];
 
     public static Command Create()
     {
-        var folder = new Argument<DirectoryInfo>("dir")
+        var folder = new Argument<DirectoryInfo>("DIR")
         {
             Description = "A tree of cases (topic folder / case folder / case.json), one topic of it, or one case.",
         };
-        var json = new Option<FileInfo?>("--json") { Description = "Also write the results to this file." };
+        Option<FileInfo?> json = Choices.Json();
         var command = new Command("verify", "Runs reference cases and prints each one's error.") { folder, json };
         command.SetAction(parsed => Run(parsed.GetRequiredValue(folder), parsed.GetValue(json)));
         return command;
@@ -25,8 +25,12 @@ internal static class VerifyCommand
     {
         if (!folder.Exists)
         {
-            throw new UserErrorException($"There is no folder {folder}.");
+            throw new UserErrorException(File.Exists(folder.FullName)
+                ? $"{folder} is a file; name the folder of a case, or a folder of such folders."
+                : $"There is no folder {folder}.");
         }
+
+        OutputFile.CheckJson(json);
 
         // Cases may take minutes each, so every row is printed as soon as it is known.
         Output.Line(Output.Columns(["", "case", "kind", "compared", "error", "allowed", "seconds"], s_widths));

@@ -44,15 +44,23 @@ public sealed class TextToImage : IDisposable
     }
 
     /// <summary>Loads a model folder's networks, tensor by tensor, in float32.</summary>
+    /// <exception cref="RefusedFileException">A file is damaged, or does not fit the others.</exception>
     public static TextToImage Load(ModelFolder model, int width = CpuWidth)
     {
+        var tokenizer = ClipTokenizer.Load(model.PathOf(model.Vocabulary), model.ClipConfig.Text.ContextLength);
+        if (tokenizer.VocabularySize != model.ClipConfig.Text.VocabSize)
+        {
+            throw new RefusedFileException(
+                model.PathOf(model.Vocabulary), "merges",
+                $"give {tokenizer.VocabularySize} tokens, but the text encoder knows {model.ClipConfig.Text.VocabSize}.");
+        }
+
         var text = new ClipTextEncoder(model.ClipConfig);
         LoadWeights(text, model.PathOf(model.TextEncoder), ClipTextEncoder.CanonicalName);
         var network = new MicroDiT(model.DenoiserConfig);
         LoadWeights(network, model.PathOf(model.Denoiser));
         var autoencoder = new AutoencoderKL(model.AutoencoderConfig);
         LoadWeights(autoencoder, model.PathOf(model.Autoencoder));
-        var tokenizer = ClipTokenizer.Load(model.PathOf(model.Vocabulary), model.ClipConfig.Text.ContextLength);
         return new TextToImage(tokenizer, text, network, model.Edm, autoencoder, width);
     }
 

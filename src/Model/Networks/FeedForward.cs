@@ -86,7 +86,7 @@ public sealed class ExpertChoiceFeedForward : Module<Tensor, Tensor>
         (long batch, long tokens, long dim) = (input.shape[0], input.shape[1], input.shape[2]);
         ExpertChoice choice = Choose(input);
         Tensor rows = (choice.Tokens + (arange(batch, device: input.device) * tokens).view(-1, 1, 1))
-            .transpose(0, 1).reshape(_experts, -1);                                                // [E, B k]
+            .transpose(0, 1).reshape(_experts, -1).contiguous();                                   // [E, B k]
         Tensor taken = RowExchange.Gather(input.reshape(-1, dim), rows);                           // [E, B k, D]
         Tensor hidden = functional.gelu(bmm(taken, _w1));                                          // [E, B k, F]
         Tensor gates = choice.Gates.transpose(0, 1).reshape(_experts, -1, 1);                      // [E, B k, 1]

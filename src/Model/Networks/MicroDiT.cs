@@ -223,7 +223,9 @@ public sealed class MicroDiT : Module<Tensor, Tensor, CaptionContext, Tensor>
     public CaptionContext Caption(Tensor captions)
     {
         using var scope = NewDisposeScope();
-        Tensor y = _captionBlock.call(_caption.call(captions));                 // [B, L, D]
+
+        // Numbers from elsewhere may start at any address, and the bits of small products depend on it. A clone is aligned.
+        Tensor y = _captionBlock.call(_caption.call(captions.clone()));         // [B, L, D]
         Tensor pooled = _pooled.call(y.mean([1]));                              // [B, D]
         Tensor yMixer = _mixerCaption?.call(y) ?? y;                            // [B, L, D_mixer]
         var context = new CaptionContext(

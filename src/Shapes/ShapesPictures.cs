@@ -12,6 +12,7 @@ namespace Atelier.Shapes;
 public sealed class ShapesPictures(ulong seed, long count) : ICaptionedPictures
 {
     private readonly SceneSampler _sampler = new(seed);
+    private readonly SceneRenderer _renderer = new();
 
     /// <inheritdoc/>
     public long Count { get; } = count;
@@ -20,5 +21,5 @@ public sealed class ShapesPictures(ulong seed, long count) : ICaptionedPictures
     public string Caption(long index) => Captioner.Write(_sampler.Draw(index), seed, index).Text;
 
     /// <inheritdoc/>
-    public RgbImage Picture(long index, int side) => SceneRenderer.Render(_sampler.Draw(index), side);
+    public RgbImage Picture(long index, int side) => _renderer.Render(_sampler.Draw(index), side);
 }

@@ -9,7 +9,7 @@ namespace Atelier.Shapes;
 /// <summary>Scenes of one seed that hold no combination kept out of training, each with one caption.</summary>
 /// <param name="seed">Seed of scenes and captions.</param>
 /// <param name="count">Pictures.</param>
-public sealed class ShapesPictures(ulong seed, long count) : ICaptionedPictures
+public sealed class ShapesPictures(ulong seed, long count) : ICaptionedPictures, IDisposable
 {
     private readonly SceneSampler _sampler = new(seed);
     private readonly SceneRenderer _renderer = new();
@@ -22,4 +22,7 @@ public sealed class ShapesPictures(ulong seed, long count) : ICaptionedPictures
 
     /// <inheritdoc/>
     public RgbImage Picture(long index, int side) => _renderer.Render(_sampler.Draw(index), side);
+
+    /// <inheritdoc/>
+    public void Dispose() => _renderer.Dispose();
 }

@@ -83,7 +83,7 @@ public sealed class TextToImage : IDisposable
     public CaptionContext Condition(Tensor features)
     {
         using var noGradients = inference_mode();
-        return _network.Caption(features.to(_device));
+        return _network.Caption(features);
     }
 
     /// <summary>The clean latents of several pictures, sampled together.</summary>

@@ -66,7 +66,7 @@ public sealed class MicroDiTInitializerTests
     [InlineData("y_embedder.y_proj.fc1.weight", 0.02)]
     [InlineData("pooled_y_emb_process.fc2.weight", 0.02)]
     [InlineData("t_embedder.mlp.0.weight", 0.02)]
-    [InlineData("x_embedder.proj.weight", 0.0857492926)] // √(6 / (256 + 16)) / √3
+    [InlineData("x_embedder.proj.weight", 0.1178511302)] // √(6 / (128 + 16)) / √3
     public void Weights_AreAsWideAsTheReferences(string name, double std)
     {
         using MicroDiT network = Initialised(s_config, 5);

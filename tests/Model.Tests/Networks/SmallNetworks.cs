@@ -10,7 +10,7 @@ namespace Atelier.Model.Tests.Networks;
 
 internal static class SmallNetworks
 {
-    /// <summary>64 patches' worth of nothing: 16 tokens, 32 wide. About 60,000 parameters.</summary>
+    /// <summary>16 tokens, 32 wide, about 100,000 parameters.</summary>
     public static MicroDiTConfig Tiny { get; } = new()
     {
         InputSize = 8,
@@ -29,15 +29,15 @@ internal static class SmallNetworks
         ExpertCapacity = 2,
     };
 
-    /// <summary>Wide enough for the matrix kernels of real models: 64 tokens, heads of 64. About 8 million parameters.</summary>
+    /// <summary>Wide enough for the matrix kernels of real models: 64 tokens, heads of 64. About 2 million parameters.</summary>
     public static MicroDiTConfig Realistic { get; } = Tiny with
     {
         InputSize = 16,
-        Dim = 256,
+        Dim = 128,
         HeadDim = 64,
         MultipleOf = 64,
         CaptionChannels = 96,
-        PatchMixerDim = 128,
+        PatchMixerDim = 64,
         PatchMixerMlpRatio = 4,
         NumExperts = 8,
     };

@@ -7,7 +7,8 @@ namespace Atelier.Cli.Commands;
 
 internal static class VerifyCommand
 {
-    private static readonly int[] s_widths = [4, 48, 24, 8, 9, 9, 8];
+    // Lines of most cases fit 80 columns.
+    private static readonly int[] s_widths = [4, 32, -8, -7, -7, -7];
 
     public static Command Create()
     {
@@ -33,14 +34,14 @@ internal static class VerifyCommand
         OutputFile.CheckJson(json);
 
         // Cases may take minutes each, so every row is printed as soon as it is known.
-        Output.Line(Output.Columns(["", "case", "kind", "compared", "error", "allowed", "seconds"], s_widths));
+        Output.Line(Output.Columns(["", "case", "compared", "error", "allowed", "seconds"], s_widths));
         var results = new List<CaseResult>();
         foreach (CaseResult result in Verifier.Run(folder.FullName))
         {
             results.Add(result);
             Output.Line(Output.Columns(
                 [
-                    result.Passed ? "ok" : "FAIL", result.Name, result.Kind, result.Compared.ToString(CultureInfo.InvariantCulture),
+                    result.Passed ? "ok" : "FAIL", result.Name, result.Compared.ToString(CultureInfo.InvariantCulture),
                     Number(result.Error), Number(result.Tolerance), result.Seconds.ToString("f2", CultureInfo.InvariantCulture),
                 ],
                 s_widths));

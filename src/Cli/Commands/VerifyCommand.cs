@@ -42,7 +42,8 @@ internal static class VerifyCommand
             Output.Line(Output.Columns(
                 [
                     result.Passed ? "ok" : "FAIL", result.Name, result.Compared.ToString(CultureInfo.InvariantCulture),
-                    Number(result.Error), Number(result.Tolerance), result.Seconds.ToString("f2", CultureInfo.InvariantCulture),
+                    Number(result, result.Error), Number(result, result.Tolerance),
+                    result.Seconds.ToString("f2", CultureInfo.InvariantCulture),
                 ],
                 s_widths));
             if (result.Remark is { } remark)
@@ -73,6 +74,10 @@ internal static class VerifyCommand
         return failed == 0 ? 0 : 1;
     }
 
-    private static string Number(double? value) =>
-        value is null ? "exact" : value.Value.ToString("0.0e+00", CultureInfo.InvariantCulture);
+    private static string Number(CaseResult result, double? value) => (result.Compared, value) switch
+    {
+        (0, _) => "",
+        (_, null) => "exact",
+        _ => value.Value.ToString("0.0e+00", CultureInfo.InvariantCulture),
+    };
 }

@@ -16,8 +16,8 @@ public sealed class BenchTests : IDisposable
         ProgramRun run = await AtelierProgram.RunAsync(
             _folder.Path, "bench", "model", "--experts", "--sizes", "1", "--rounds", "1", "--json", "b.json");
         Assert.Equal(3, run.Succeeded().Lines.Length);
-        Assert.StartsWith("D    F    tokens", run.Lines[1]);
-        Assert.StartsWith("512  512  256", run.Lines[2]);
+        Assert.StartsWith("  D    F  tokens  batch", run.Lines[1]);
+        Assert.StartsWith("512  512     256      8", run.Lines[2]);
         using JsonDocument json = JsonDocument.Parse(await File.ReadAllBytesAsync(_folder["b.json"], TestContext.Current.CancellationToken));
         Assert.Equal(JsonValueKind.Null, json.RootElement.GetProperty("network").ValueKind);
         JsonElement figures = Assert.Single(json.RootElement.GetProperty("experts").EnumerateArray());

@@ -137,6 +137,18 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
     }
 
     [Fact]
+    public void Import_ThatIsInterrupted_LeavesNothing()
+    {
+        var file = (string name) => new FileInfo(Path.Combine(model.Published, name));
+        var files = new ModelImport.Files(
+            new DirectoryInfo(_folder["new"]), file("dit.safetensors"), file("dit.json"),
+            new DirectoryInfo(Path.Combine(model.Published, "vae")), file("open_clip.safetensors"),
+            file("open_clip_config.json"), file("vocabulary.txt.gz"), "name", "licence", "source", 3, 2);
+        Assert.Throws<OperationCanceledException>(() => ModelImport.Run(files, new CancellationToken(canceled: true)));
+        Assert.Empty(_folder.Content);
+    }
+
+    [Fact]
     public async Task List_ShowsModels_AndHidesNoneBehindADamagedOne()
     {
         _folder.Copy(model.Folder, "models/b");

@@ -25,7 +25,7 @@ public sealed class VerifyTests : IDisposable
         string[] lines = run.Succeeded().Lines;
         Assert.Equal($"{6 + rows + 1} passed, 0 failed", lines[^1]);
         Assert.Equal(6 + rows + 1, lines.Count(line => line.StartsWith("ok ", StringComparison.Ordinal)));
-        Assert.Matches("^ok +dit/e_moe +expert-choice layer +[0-9]+ +[0-9.e+-]+ +[0-9.e+-]+ +[0-9.]+$", Case(run, "dit/e_moe"));
+        Assert.Matches("^ok +dit/e_moe +[0-9]+ +[0-9.e+-]+ +[0-9.e+-]+ +[0-9.]+$", Case(run, "dit/e_moe"));
         JsonElement[] results = [.. _folder.Json("results.json").EnumerateArray()];
         Assert.Equal(6 + rows + 1, results.Length);
         Assert.All(results, result => Assert.True(result.GetProperty("passed").GetBoolean()));

@@ -44,7 +44,7 @@ internal static class ModelsCommand
             Output.Table(
                 ["part", "taken from", "network", "tensors", "parameters", "type", "left out"],
                 [.. parts.Select(part => (IReadOnlyList<string>)
-                    [part.Part, part.From, part.Network, Number(part.Tensors), Number(part.Parameters), part.Type, Number(part.LeftOut)])]);
+                    [part.Part, Path.GetFileName(part.From), part.Network, Number(part.Tensors), Number(part.Parameters), part.Type, Number(part.LeftOut)])]);
             Output.Json(parsed.GetValue(json), parts);
             return Task.FromResult(0);
         });

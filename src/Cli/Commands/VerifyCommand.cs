@@ -7,7 +7,8 @@ namespace Atelier.Cli.Commands;
 
 internal static class VerifyCommand
 {
-    private static readonly int[] s_widths = [4, 48, 24, 8, 9, 9, 8];
+    // Lines of most cases fit 80 columns.
+    private static readonly int[] s_widths = [4, 32, -8, -7, -7, -7];
 
     public static Command Create()
     {
@@ -33,15 +34,16 @@ internal static class VerifyCommand
         OutputFile.CheckJson(json);
 
         // Cases may take minutes each, so every row is printed as soon as it is known.
-        Output.Line(Output.Columns(["", "case", "kind", "compared", "error", "allowed", "seconds"], s_widths));
+        Output.Line(Output.Columns(["", "case", "compared", "error", "allowed", "seconds"], s_widths));
         var results = new List<CaseResult>();
         foreach (CaseResult result in Verifier.Run(folder.FullName))
         {
             results.Add(result);
             Output.Line(Output.Columns(
                 [
-                    result.Passed ? "ok" : "FAIL", result.Name, result.Kind, result.Compared.ToString(CultureInfo.InvariantCulture),
-                    Number(result.Error), Number(result.Tolerance), result.Seconds.ToString("f2", CultureInfo.InvariantCulture),
+                    result.Passed ? "ok" : "FAIL", result.Name, result.Compared.ToString(CultureInfo.InvariantCulture),
+                    Number(result, result.Error), Number(result, result.Tolerance),
+                    result.Seconds.ToString("f2", CultureInfo.InvariantCulture),
                 ],
                 s_widths));
             if (result.Remark is { } remark)
@@ -72,6 +74,10 @@ internal static class VerifyCommand
         return failed == 0 ? 0 : 1;
     }
 
-    private static string Number(double? value) =>
-        value is null ? "exact" : value.Value.ToString("0.0e+00", CultureInfo.InvariantCulture);
+    private static string Number(CaseResult result, double? value) => (result.Compared, value) switch
+    {
+        (0, _) => "",
+        (_, null) => "exact",
+        _ => value.Value.ToString("0.0e+00", CultureInfo.InvariantCulture),
+    };
 }

@@ -129,7 +129,7 @@ public sealed class Comparison
             Fail($"{name} was not compared");
         }
 
-        if (Compared == 0)
+        if (Compared == 0 && _failures.Count == 0)
         {
             Fail("nothing was compared");
         }

@@ -22,6 +22,7 @@ internal static class AtelierCommand
             VerifyCommand.Create(),
             GenerateCommand.Create(),
             TrainCommand.Create(),
+            DataCommand.Create(),
             ModelsCommand.Create(),
             BenchCommand.Create(),
         };

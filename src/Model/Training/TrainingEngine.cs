@@ -120,6 +120,11 @@ public sealed class TrainingEngine : IDisposable
         MicroDiT network, TrainingSettings settings, IShardSource source, ScalarType compute = ScalarType.Float32)
     {
         (_network, _settings, _source) = (network, settings, source);
+        if (network.parameters().Any(parameter => parameter.dtype != ScalarType.Float32))
+        {
+            throw new ArgumentException("The network must hold float32 weights; the precision of computing is a choice of its own.", nameof(network));
+        }
+
         network.train();
         if (compute == ScalarType.Float32)
         {

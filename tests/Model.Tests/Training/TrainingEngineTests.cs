@@ -157,12 +157,11 @@ public sealed class TrainingEngineTests
         using var scope = NewDisposeScope();
         var network = new MicroDiT(SmallNetworks.Tiny);
         MicroDiTInitializer.Initialize(network, 17);
-        network.to(compute);
         TrainingSettings settings = ToyRun.Settings with
         {
             Shards = 1, Microbatch = 16, ClipNorm = 1, MaskRatio = 0, LearningRate = new LearningRate { Base = 5e-3 },
         };
-        using var engine = new TrainingEngine(network, settings, ToyRun.Shards(settings));
+        using var engine = new TrainingEngine(network, settings, ToyRun.Shards(settings), compute);
         double[] losses = [.. Enumerable.Range(0, 48).Select(step => engine.Apply(step, engine.ComputeBatch(step)).Loss)];
         Assert.True(losses[^8..].Average() < 0.7 * losses[..8].Average(), $"{losses[..8].Average()} to {losses[^8..].Average()}");
         Assert.Equal(ScalarType.Float32, engine.Weights.dtype);

@@ -24,6 +24,8 @@ internal static class AtelierCommand
             new VersionOption(),
             VerifyCommand.Create(),
             GenerateCommand.Create(),
+            TrainCommand.Create(),
+            DataCommand.Create(),
             ModelsCommand.Create(),
             BenchCommand.Create(),
         };

@@ -1,4 +1,5 @@
-// Options whose values are checked while they are read, so that a refusal names the option and says what would be right.
+// Options of all commands. Values are checked while they are read, so that a refusal names the option and says what
+// would be right.
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
@@ -9,7 +10,8 @@ namespace Atelier.Cli;
 internal static class Choices
 {
     /// <summary>A number in [<paramref name="low"/>, <paramref name="high"/>] that has a default.</summary>
-    public static Option<T> Number<T>(string name, T low, T high, T fallback, string description, params string[] aliases)
+    public static Option<T> Number<T>(
+        string name, T low, T high, T fallback, string description, params string[] aliases)
         where T : struct, INumber<T> => new(name, aliases)
         {
             HelpName = "N",
@@ -46,9 +48,17 @@ internal static class Choices
         return option;
     }
 
+    /// <summary>A text.</summary>
+    public static Option<string> Text(string name, string description, string fallback) =>
+        new(name) { HelpName = "TEXT", Description = description, DefaultValueFactory = _ => fallback };
+
+    /// <summary>A path, which need not be there.</summary>
+    public static Option<T> Path<T>(string name, string description, bool required = false)
+        where T : FileSystemInfo =>
+        new(name) { HelpName = typeof(T) == typeof(FileInfo) ? "FILE" : "DIR", Description = description, Required = required };
+
     /// <summary>The file to which a command writes what it found, as JSON.</summary>
-    public static Option<FileInfo?> Json() =>
-        new("--json") { HelpName = "FILE", Description = "Also write what was found to this file, as JSON." };
+    public static Option<FileInfo> Json() => Path<FileInfo>("--json", "Also write what was found to this file, as JSON.");
 
     private static T? Parse<T>(ArgumentResult result, string name, T low, T high)
         where T : struct, INumber<T>
@@ -63,7 +73,8 @@ internal static class Choices
         }
 
         string typed = ((OptionResult)result.Parent!).IdentifierToken?.Value ?? name;
-        result.AddError($"{typed} is \"{text}\"; it must be a {(whole ? "whole number" : "number")} from {low} to {high}.");
+        string kind = whole ? "whole number" : "number";
+        result.AddError($"{typed} is \"{text}\"; it must be a {kind} from {low} to {high}.");
         return null;
     }
 }

@@ -68,7 +68,8 @@ internal static class ModelImport
         using var text = new ClipTextEncoder(clipConfig);
         return WriteFolder(files.Output, folder =>
         {
-            (ImportedPart Part, JsonObject Entry) denoiser = Take(folder, "denoiser", network, denoiserSource, null, cancellation);
+            (ImportedPart Part, JsonObject Entry) denoiser = Take(
+                folder, "denoiser", network, denoiserSource, null, cancellation);
             (ImportedPart Part, JsonObject Entry) vae = Take(
                 folder, "autoencoder", autoencoder, autoencoderSource, AutoencoderKL.CanonicalName, cancellation);
             (ImportedPart Part, JsonObject Entry) encoder = Take(
@@ -132,7 +133,8 @@ internal static class ModelImport
         string path = Path.TrimEndingDirectorySeparator(folder.FullName), aside = path + ".part";
         if (Path.Exists(aside))
         {
-            throw new UserErrorException($"{aside} is there from an import that was cut off, or is still running; remove it first.");
+            throw new UserErrorException(
+                $"{aside} is there from an import that was cut off, or is still running; remove it first.");
         }
 
         Directory.CreateDirectory(aside);
@@ -196,7 +198,8 @@ internal static class ModelImport
         if (!source.Tensors.TryGetValue("x_embedder.proj.weight", out TensorInfo? patches)
             || !source.Tensors.TryGetValue("pos_embed", out TensorInfo? positions)
             || !source.Tensors.TryGetValue("y_embedder.y_proj.fc1.weight", out TensorInfo? captions)
-            || patches.Shape.Length != 4 || positions.Shape.Length != 3 || !positions.Type.IsFloat() || captions.Shape.Length != 2)
+            || patches.Shape.Length != 4 || positions.Shape.Length != 3 || !positions.Type.IsFloat()
+            || captions.Shape.Length != 2)
         {
             throw new RefusedFileException(source.Path, "state dict", "is not that of a MicroDiT: its embeddings are missing.");
         }

@@ -35,7 +35,7 @@ internal static class Output
     /// <summary>Prints a remark that is no result.</summary>
     public static void Remark(string text) => Console.Error.WriteLine(text);
 
-    /// <summary>Prints a table: with a frame on a terminal, otherwise as aligned columns. Numbers stand to the right.</summary>
+    /// <summary>Prints a table: framed on a terminal, otherwise as aligned columns. Numbers stand to the right.</summary>
     public static void Table(IReadOnlyList<string> headings, IReadOnlyList<IReadOnlyList<string>> rows)
     {
         bool[] numeric = [.. headings.Select((_, i) => rows.All(row => IsNumber(row[i])))];
@@ -71,7 +71,8 @@ internal static class Output
         "  ", cells.Select((cell, i) => widths[i] < 0 ? cell.PadLeft(-widths[i]) : cell.PadRight(widths[i]))).TrimEnd();
 
     private static bool IsNumber(string cell) =>
-        cell.Length == 0 || double.TryParse(cell.Replace(" %", "", StringComparison.Ordinal), CultureInfo.InvariantCulture, out _);
+        cell.Length == 0
+        || double.TryParse(cell.Replace(" %", "", StringComparison.Ordinal), CultureInfo.InvariantCulture, out _);
 
     /// <summary>Writes what a command found to a file.</summary>
     public static void Json<T>(FileInfo? file, T value)
@@ -82,7 +83,9 @@ internal static class Output
         }
     }
 
-    /// <summary>Runs work that reports its progress as a part in [0, 1]; a bar where standard error is a terminal, otherwise lines.</summary>
+    /// <summary>
+    /// Runs work that reports its progress as a part in [0, 1]: a bar where standard error is a terminal, otherwise lines.
+    /// </summary>
     public static T WithProgress<T>(string label, Func<Action<double>, T> work)
     {
         if (Console.IsErrorRedirected)

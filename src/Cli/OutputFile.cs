@@ -1,4 +1,5 @@
-// Files that commands write: whether they can be written is known before the work, and they are there whole or not at all.
+// Files that commands write: whether they can be written is known before the work, and they are there whole or not
+// at all.
 namespace Atelier.Cli;
 
 internal static class OutputFile
@@ -28,7 +29,8 @@ internal static class OutputFile
         try
         {
             using var probe = new FileStream(
-                Aside(path), FileMode.Create, FileAccess.Write, FileShare.None, bufferSize: 1, FileOptions.DeleteOnClose);
+                Aside(path), FileMode.Create, FileAccess.Write, FileShare.None, bufferSize: 1,
+                FileOptions.DeleteOnClose);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {

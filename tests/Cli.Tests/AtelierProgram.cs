@@ -12,6 +12,9 @@ internal sealed record ProgramRun(int ExitCode, byte[] Bytes, string Error)
 
     public string[] Lines => Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
 
+    /// <summary>The one line that begins with this.</summary>
+    public string Line(string start) => Assert.Single(Lines, line => line.StartsWith(start, StringComparison.Ordinal));
+
     /// <summary>Asserts that the run succeeded.</summary>
     public ProgramRun Succeeded()
     {
@@ -24,7 +27,8 @@ internal sealed record ProgramRun(int ExitCode, byte[] Bytes, string Error)
     {
         Assert.Equal(1, ExitCode);
         Assert.Empty(Output);
-        Assert.All(Error.Split('\n', StringSplitOptions.RemoveEmptyEntries), line => Assert.StartsWith("atelier: ", line));
+        string[] sentences = Error.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.All(sentences, line => Assert.StartsWith("atelier: ", line));
         Assert.DoesNotContain("Exception", Error);
         Assert.All(parts, part => Assert.Contains(part, Error));
     }
@@ -79,7 +83,10 @@ internal sealed class TemporaryFolder : IDisposable
 
     /// <summary>Paths of all files and folders in it, relative to it.</summary>
     public string[] Content =>
-        [.. Directory.GetFileSystemEntries(Path, "*", SearchOption.AllDirectories).Select(p => p[(Path.Length + 1)..]).Order()];
+    [
+        .. Directory.GetFileSystemEntries(Path, "*", SearchOption.AllDirectories)
+            .Select(path => path[(Path.Length + 1)..]).Order(),
+    ];
 
     public string this[string name] => System.IO.Path.Combine(Path, name);
 

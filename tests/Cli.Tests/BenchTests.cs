@@ -18,10 +18,12 @@ public sealed class BenchTests : IDisposable
         Assert.Equal(3, run.Succeeded().Lines.Length);
         Assert.StartsWith("  D    F  tokens  batch", run.Lines[1]);
         Assert.StartsWith("512  512     256      8", run.Lines[2]);
-        using JsonDocument json = JsonDocument.Parse(await File.ReadAllBytesAsync(_folder["b.json"], TestContext.Current.CancellationToken));
-        Assert.Equal(JsonValueKind.Null, json.RootElement.GetProperty("network").ValueKind);
-        JsonElement figures = Assert.Single(json.RootElement.GetProperty("experts").EnumerateArray());
-        Assert.All(["gather", "oneHot", "gatherTraining", "oneHotTraining"], name => Assert.True(figures.GetProperty(name).GetDouble() > 0));
+        JsonElement json = _folder.Json("b.json");
+        Assert.Equal(JsonValueKind.Null, json.GetProperty("network").ValueKind);
+        JsonElement figures = Assert.Single(json.GetProperty("experts").EnumerateArray());
+        Assert.All(
+            ["gather", "oneHot", "gatherTraining", "oneHotTraining"],
+            name => Assert.True(figures.GetProperty(name).GetDouble() > 0));
     }
 
     [Theory]

@@ -1,4 +1,4 @@
-// atelier models: published files become a model folder, whole or not at all, and what is wrong with them is said at once.
+// atelier models: published files become a model folder, whole or not at all, and all that is wrong with them is said.
 using System.Text.Json;
 using Atelier.Model.Pipeline;
 using Atelier.Model.Weights;
@@ -23,10 +23,12 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
             ["autoencoder.safetensors", "denoiser.safetensors", "model.json", "text_encoder.safetensors", "vocabulary.txt.gz"],
             Directory.GetFiles(model.Folder).Select(file => Path.GetFileName(file)).Order());
         ModelFolder folder = ModelFolder.Open(model.Folder);
-        Assert.Equal(("tiny", "none", "a formula", 3, 2.0), (folder.Name, folder.Licence, folder.Source, folder.Steps, folder.Guidance));
+        Assert.Equal(("tiny", "none", "a formula"), (folder.Name, folder.Licence, folder.Source));
+        Assert.Equal((3, 2.0), (folder.Steps, folder.Guidance));
         Assert.Empty(folder.DifferingFiles());
-        Assert.DoesNotContain(TinyModel.Read(folder.PathOf(folder.TextEncoder)).Keys, name => name.StartsWith("visual.", StringComparison.Ordinal));
-        Assert.Contains("encoder.mid_block.attentions.0.to_q.weight", TinyModel.Read(folder.PathOf(folder.Autoencoder)).Keys);
+        Assert.DoesNotContain("visual.proj", TinyModel.Read(folder.PathOf(folder.TextEncoder)).Keys);
+        Assert.Contains(
+            "encoder.mid_block.attentions.0.to_q.weight", TinyModel.Read(folder.PathOf(folder.Autoencoder)).Keys);
     }
 
     [Fact]
@@ -37,7 +39,8 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
             Path.Combine(published, "composer.pt"), ["state", "model"],
             TinyModel.Read(Path.Combine(published, "dit.safetensors")).Values
                 .Select(tensor => (new TensorInfo("dit." + tensor.Info.Name, tensor.Info.Type, tensor.Info.Shape), tensor.Bytes)));
-        string[] command = [.. TinyModel.ImportArguments(published, "tiny").Select(arg => arg.Replace("dit.safetensors", "composer.pt", StringComparison.Ordinal))];
+        string[] command = TinyModel.ImportArguments(published, "tiny");
+        command[Array.IndexOf(command, "--denoiser") + 1] = Path.Combine(published, "composer.pt");
         (await AtelierProgram.RunAsync(_folder.Path, command)).Succeeded();
         Assert.Equal(ModelFolder.Open(model.Folder).Digest, ModelFolder.Open(_folder["tiny"]).Digest);
     }
@@ -81,17 +84,20 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
     public async Task Import_OfTheWrongFile_IsRefused()
     {
         await RefuseAsync(
-            published => File.Copy(Path.Combine(published, "open_clip.safetensors"), Path.Combine(published, "dit.safetensors"), overwrite: true),
+            published => File.Copy($"{published}/open_clip.safetensors", $"{published}/dit.safetensors", overwrite: true),
             "dit.safetensors: state dict: ", "missing x_embedder.proj.weight", "unexpected ");
-        await RefuseAsync(published => File.WriteAllText(Path.Combine(published, "dit.safetensors"), "<html>"), "dit.safetensors: start: is none of ");
-        await RefuseAsync(published => File.WriteAllBytes(Path.Combine(published, "vocabulary.txt.gz"), [1, 2, 3]), "vocabulary.txt.gz: ");
+        await RefuseTextAsync("dit.safetensors", "<html>", "dit.safetensors: start: is none of ");
+        await RefuseTextAsync("vocabulary.txt.gz", "words", "vocabulary.txt.gz: ");
         await RefuseAsync(
             published => TinyModel.WriteVocabulary(Path.Combine(published, "vocabulary.txt.gz"), "r e"),
             "vocabulary.txt.gz: merges: give 515 tokens, but the text encoder knows 518.");
-        await RefuseAsync(published => File.WriteAllText(Path.Combine(published, "open_clip_config.json"), "{"), "open_clip_config.json: line 1: not JSON");
-        await RefuseAsync(published => File.WriteAllText(Path.Combine(published, "dit.json"), """{"dim": "wide"}"""), "dit.json: configuration: \"dim\" cannot be \"wide\".");
-        await RefuseAsync(published => File.WriteAllText(Path.Combine(published, "dit.json"), "[]"), "dit.json: configuration: ");
-        await RefuseAsync(published => File.WriteAllText(Path.Combine(published, "vae/config.json"), """{"act_fn": "relu"}"""), "config.json: act_fn: ");
+        await RefuseTextAsync("open_clip_config.json", "{", "open_clip_config.json: line 1: not JSON");
+        await RefuseTextAsync("dit.json", """{"dim": "wide"}""", "dit.json: configuration: \"dim\" cannot be \"wide\".");
+        await RefuseTextAsync("dit.json", "[]", "dit.json: configuration: ");
+        await RefuseTextAsync("vae/config.json", """{"act_fn": "relu"}""", "config.json: act_fn: ");
+
+        Task RefuseTextAsync(string file, string text, string sentence) =>
+            RefuseAsync(published => File.WriteAllText(Path.Combine(published, file), text), sentence);
     }
 
     [Theory]
@@ -108,9 +114,10 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
     [Fact]
     public async Task Import_WithoutConfiguration_OfAnUnknownNetwork_AsksForIt()
     {
-        string[] command = [.. TinyModel.ImportArguments(model.Published, "new").Where(arg => !arg.EndsWith("dit.json", StringComparison.Ordinal) && arg != "--denoiser-config")];
-        (await AtelierProgram.RunAsync(_folder.Path, command))
-            .FailedSaying("dit.safetensors: state dict: is of no published preset; give its arguments with --denoiser-config.");
+        List<string> command = [.. TinyModel.ImportArguments(model.Published, "new")];
+        command.RemoveRange(command.IndexOf("--denoiser-config"), 2);
+        (await AtelierProgram.RunAsync(_folder.Path, command)).FailedSaying(
+            "dit.safetensors: state dict: is of no published preset; give its arguments with --denoiser-config.");
         Assert.Empty(_folder.Content);
     }
 
@@ -130,7 +137,8 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
     {
         Directory.CreateDirectory(_folder["new"]);
         Directory.CreateDirectory(_folder["new.part"]);
-        (await ImportAsync(model.Published)).FailedSaying("new.part is there from an import that was cut off, or is still running; remove it first.");
+        (await ImportAsync(model.Published)).FailedSaying(
+            "new.part is there from an import that was cut off, or is still running; remove it first.");
         Directory.Delete(_folder["new.part"]);
         (await ImportAsync(model.Published)).Succeeded();
         Assert.Equal(6, _folder.Content.Length);
@@ -175,7 +183,9 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         string copy = _folder.Copy(model.Folder, "copy");
         ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "models", "inspect", copy, "--json", "inspect.json");
         Assert.Contains($"digest {ModelFolder.Open(copy).Digest}", run.Succeeded().Lines);
-        Assert.All(_folder.Json("inspect.json").EnumerateArray(), file => Assert.Equal("matches", file.GetProperty("digest").GetString()));
+        Assert.All(
+            _folder.Json("inspect.json").EnumerateArray(),
+            file => Assert.Equal("matches", file.GetProperty("digest").GetString()));
 
         string damaged = Path.Combine(copy, "autoencoder.safetensors");
         byte[] bytes = await File.ReadAllBytesAsync(damaged, TestContext.Current.CancellationToken);
@@ -183,7 +193,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         await File.WriteAllBytesAsync(damaged, bytes, TestContext.Current.CancellationToken);
         run = await AtelierProgram.RunAsync(_folder.Path, "models", "inspect", copy);
         Assert.Equal(1, run.ExitCode);
-        Assert.Matches("autoencoder.safetensors +[0-9,]+ +[0-9,]+ +DIFFERS", Assert.Single(run.Lines, line => line.EndsWith("DIFFERS", StringComparison.Ordinal)));
+        Assert.Matches("^autoencoder.safetensors +[0-9,]+ +[0-9,]+ +DIFFERS$", run.Line("autoencoder"));
         Assert.Equal(3, run.Lines.Count(line => line.EndsWith("matches", StringComparison.Ordinal)));
     }
 
@@ -199,12 +209,14 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
 
         async Task DrawAsync(params string[] parts)
         {
-            (await AtelierProgram.RunAsync(_folder.Path, "generate", "a", "-o", "a.png", "--model", "copy")).FailedSaying(parts);
+            (await AtelierProgram.RunAsync(_folder.Path, "generate", "a", "-o", "a.png", "--model", "copy"))
+                .FailedSaying(parts);
             Assert.False(File.Exists(_folder["a.png"]));
         }
     }
 
-    private static void Change(string published, string file, Action<Dictionary<string, (TensorInfo Info, byte[] Bytes)>> change)
+    private static void Change(
+        string published, string file, Action<Dictionary<string, (TensorInfo Info, byte[] Bytes)>> change)
     {
         string path = Path.Combine(published, file);
         Dictionary<string, (TensorInfo Info, byte[] Bytes)> tensors = TinyModel.Read(path);

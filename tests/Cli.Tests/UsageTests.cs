@@ -16,14 +16,16 @@ public sealed class UsageTests
     [InlineData("generate -o a.png", "PROMPT is missing. See atelier generate --help.")]
     [InlineData("generate cat -o", "-o needs a value: FILE. See atelier generate --help.")]
     [InlineData("generate cat -o a.png -o b.png", "-o is given more than once.")]
-    [InlineData("generate red cat -o a.png", "\"cat\" is left over: atelier generate takes PROMPT alone; text with spaces stands in quotes.")]
+    [InlineData(
+        "generate red cat -o a.png",
+        "\"cat\" is left over: atelier generate takes PROMPT alone; text with spaces stands in quotes.")]
     [InlineData("bench model 3", "\"3\" is left over: atelier bench model takes options alone.")]
     [InlineData("models inspect --jsn x", "There is no option --jsn; atelier models inspect has --json and --help.")]
     [InlineData("bench model --rounds 0", "--rounds is \"0\"; it must be a whole number from 1 to 1000.")]
     [InlineData("bench model --preset XL", "--preset is \"XL\"; it must be Tiny_2 or XL_2.")]
     [InlineData("generate cat -o a.png --noise loud", "--noise is \"loud\"; it must be seeded or reference.")]
     [InlineData("generate cat -o a.png --steps 1e2", "--steps is \"1e2\"; it must be a whole number from 1 to 1000.")]
-    [InlineData("generate cat -o a.png --steps 99999999999", "--steps is \"99999999999\"; it must be a whole number from 1 to 1000.")]
+    [InlineData("generate cat -o a.png --steps 9999999999", "--steps is \"9999999999\"; it must be a whole number from 1 to 1000.")]
     [InlineData("generate cat -o a.png --churn -0.5", "--churn is \"-0.5\"; it must be a number from 0 to 1000.")]
     [InlineData("generate cat -o a.png --guidance 1,5", "--guidance is \"1,5\"; it must be a number from 1 to 100.")]
     [InlineData(
@@ -53,7 +55,9 @@ public sealed class UsageTests
     // The parser would take the misspelt option for the prompt, and draw it.
     [Fact]
     public void MisspeltOption_IsNoPrompt() =>
-        Assert.StartsWith("There is no option --stpes; ", Usage.Problems(AtelierCommand.Parse("generate", "--stpes", "3", "-o", "a.png"))[0]);
+        Assert.StartsWith(
+            "There is no option --stpes; ",
+            Usage.Problems(AtelierCommand.Parse("generate", "--stpes", "3", "-o", "a.png"))[0]);
 
     [Theory]
     [InlineData("@alice at the door")]

@@ -25,11 +25,12 @@ public sealed class VerifyTests : IDisposable
         string[] lines = run.Succeeded().Lines;
         Assert.Equal($"{6 + rows + 1} passed, 0 failed", lines[^1]);
         Assert.Equal(6 + rows + 1, lines.Count(line => line.StartsWith("ok ", StringComparison.Ordinal)));
-        Assert.Matches("^ok +dit/e_moe +[0-9]+ +[0-9.e+-]+ +[0-9.e+-]+ +[0-9.]+$", Case(run, "dit/e_moe"));
+        Assert.Matches("^ok +dit/e_moe +[0-9]+ +[0-9.e+-]+ +[0-9.e+-]+ +[0-9.]+$", run.Line("ok    dit/e_moe"));
         JsonElement[] results = [.. _folder.Json("results.json").EnumerateArray()];
         Assert.Equal(6 + rows + 1, results.Length);
         Assert.All(results, result => Assert.True(result.GetProperty("passed").GetBoolean()));
-        JsonElement network = Assert.Single(results, result => result.GetProperty("name").GetString() == "dit/b2_split_multipliers");
+        JsonElement network = Assert.Single(
+            results, result => result.GetProperty("name").GetString() == "dit/b2_split_multipliers");
         Assert.True(network.GetProperty("error").GetDouble() <= network.GetProperty("tolerance").GetDouble());
         Assert.True(network.GetProperty("compared").GetInt32() > 10);
     }
@@ -57,12 +58,14 @@ public sealed class VerifyTests : IDisposable
         ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "verify", tree, "--json", "results.json");
         Assert.Equal(1, run.ExitCode);
         Assert.Equal("5 passed, 1 failed", run.Lines[^1]);
-        Assert.StartsWith("FAIL  dit/e_moe ", Assert.Single(run.Lines, line => line.StartsWith("FAIL", StringComparison.Ordinal)));
-        Assert.Equal("       out is off by 1e+06, allowed are 8e-06", run.Lines[Array.FindIndex(run.Lines, line => line.StartsWith("FAIL", StringComparison.Ordinal)) + 1]);
+        string failed = run.Line("FAIL");
+        Assert.StartsWith("FAIL  dit/e_moe ", failed);
+        Assert.Equal("       out is off by 1e+06, allowed are 8e-06", run.Lines[Array.IndexOf(run.Lines, failed) + 1]);
         JsonElement result = Assert.Single(
             _folder.Json("results.json").EnumerateArray(),
             result => !result.GetProperty("passed").GetBoolean());
-        Assert.Equal("out is off by 1e+06, allowed are 8e-06", Assert.Single(result.GetProperty("failures").EnumerateArray()).GetString());
+        JsonElement failure = Assert.Single(result.GetProperty("failures").EnumerateArray());
+        Assert.Equal("out is off by 1e+06, allowed are 8e-06", failure.GetString());
     }
 
     [Fact]
@@ -144,7 +147,7 @@ public sealed class VerifyTests : IDisposable
         string tree = CopyTree();
         Directory.CreateDirectory(Path.Combine(tree, "checkpoint"));
         Directory.CreateDirectory(Path.Combine(tree, "mds/set"));
-        Directory.Delete(Path.Combine(tree, file.StartsWith("mds", StringComparison.Ordinal) ? "checkpoint" : "mds"), recursive: true);
+        Directory.Delete(Path.Combine(tree, file.StartsWith('m') ? "checkpoint" : "mds"), recursive: true);
         File.WriteAllText(Path.Combine(tree, file), text);
         CaseResult failed = Assert.Single(Verifier.Run(tree), result => !result.Passed);
         Assert.Equal(name, failed.Name);
@@ -174,8 +177,6 @@ public sealed class VerifyTests : IDisposable
 
     private static string Vectors(string name = "", [CallerFilePath] string here = "") =>
         Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "Vectors", name));
-
-    private static string Case(ProgramRun run, string name) => Assert.Single(run.Lines, line => line.Contains($" {name} ", StringComparison.Ordinal));
 
     // In this process: what a case says when it fails does not depend on how the program was started.
     private static void AssertOneFails(string tree, string name, string sentence)

@@ -93,7 +93,7 @@ public static class ModelBench
             new Timing(3 * flops, TrainStep(network, x, captions, rounds)));
     }
 
-    /// <summary>Expert layers of the sizes that occur in both presets, small ones first, the first <paramref name="sizes"/> of them.</summary>
+    /// <summary>Expert layers of the sizes that occur in both presets: the first <paramref name="sizes"/>, small ones first.</summary>
     public static IReadOnlyList<ExpertFigures> Experts(int rounds, int sizes = ExpertSizes) =>
     [
         .. new[] { (512, 512, 256, 8), (512, 2048, 256, 8), (768, 3072, 256, 4), (1024, 3840, 64, 8), (1024, 3840, 256, 2), (1024, 3840, 1024, 1) }

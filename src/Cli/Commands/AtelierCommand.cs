@@ -10,12 +10,15 @@ internal static class AtelierCommand
     // As a shell reports a command that Ctrl-C ended: 128 + SIGINT.
     private const int Interrupted = 130;
 
+    private const string NoMemory = "This machine has not enough memory for that.";
+
     // A prompt may begin with @, which would otherwise name a file of further arguments.
     private static readonly ParserConfiguration s_parsing = new() { ResponseFileTokenReplacer = null };
 
     public static Command Create()
     {
-        var command = new Command("atelier", "Atelier: pictures from text, and the training of the model that makes them.")
+        var command = new Command(
+            "atelier", "Atelier: pictures from text, and the training of the model that makes them.")
         {
             new HelpOption("--help", "-h", "-?"),
             new VersionOption(),
@@ -76,12 +79,11 @@ internal static class AtelierCommand
     // Errors that a user can do something about. All others are faults of this program, and show where they arose.
     private static string? Sentence(Exception error) => error switch
     {
-        UserErrorException or LibtorchException or ArgumentException or IOException or UnauthorizedAccessException => error.Message,
+        UserErrorException or LibtorchException or ArgumentException or IOException or UnauthorizedAccessException =>
+            error.Message,
         TypeInitializationException { InnerException: LibtorchException inner } => inner.Message,
         OutOfMemoryException => NoMemory,
         System.Runtime.InteropServices.ExternalException when error.Message.Contains("DefaultCPUAllocator") => NoMemory,
         _ => null,
     };
-
-    private const string NoMemory = "This machine has not enough memory for that.";
 }

@@ -17,15 +17,15 @@ internal static class BenchCommand
     private static Command Memory()
     {
         Option<string> preset = Choices.Word("--preset", "Which network.", "XL_2", "Tiny_2");
-        var weights = new Option<FileInfo>("--weights")
-        {
-            HelpName = "FILE",
-            Description = "A safetensors file of the preset; made by formula, in a process of its own, if it is not there.",
-            Required = true,
-        };
-        Option<FileInfo?> json = Choices.Json();
+        Option<FileInfo> weights = Choices.Path<FileInfo>(
+            "--weights", "A safetensors file of the preset; made by formula, in a process of its own, if it is not there.",
+            required: true);
+        Option<FileInfo> json = Choices.Json();
         var make = new Option<bool>("--make") { Description = "Only make the file.", Hidden = true };
-        var command = new Command("memory", "Peak memory of loading a network and evaluating it once.") { preset, weights, json, make };
+        var command = new Command("memory", "Peak memory of loading a network and evaluating it once.")
+        {
+            preset, weights, json, make,
+        };
         command.SetAction(async (parsed, cancellation) =>
         {
             OutputFile.CheckJson(parsed.GetValue(json));
@@ -64,14 +64,16 @@ internal static class BenchCommand
     {
         Option<string> preset = Choices.Word("--preset", "Which network.", "Tiny_2", "XL_2");
         Option<int> batch = Choices.Number("--batch", 1, 1024, 8, "Pictures in a pass, 1 to 1024.");
-        Option<int> latent = Choices.Number("--latent", 2, 512, 32, "Side of the latent, even, 2 to 512; 32 is 256 tokens.");
+        Option<int> latent = Choices.Number(
+            "--latent", 2, 512, 32, "Side of the latent, even, 2 to 512; 32 is 256 tokens.");
         Option<int> rounds = Choices.Number("--rounds", 1, 1000, 5, "Repetitions, 1 to 1000; the best counts.");
-        Option<int?> threads = Choices.NumberOrNone("--threads", 1, 1024, "Threads of libtorch, 1 to 1024; by default one for each core.");
+        Option<int?> threads = Choices.NumberOrNone(
+            "--threads", 1, 1024, "Threads of libtorch, 1 to 1024; by default one for each core.");
         var experts = new Option<bool>("--experts") { Description = "Only the comparison of expert layers." };
         Option<int> sizes = Choices.Number(
             "--sizes", 1, ModelBench.ExpertSizes, ModelBench.ExpertSizes, "Sizes of expert layers, smallest first.");
         sizes.Hidden = true; // For tests, which have seconds and not minutes.
-        Option<FileInfo?> json = Choices.Json();
+        Option<FileInfo> json = Choices.Json();
         var command = new Command("model", "The bare network against this machine's matrix product.")
         {
             preset, batch, latent, rounds, threads, experts, sizes, json,

@@ -21,17 +21,30 @@ internal static class GenerateCommand
     public static Command Create()
     {
         var prompt = new Argument<string>("PROMPT") { Description = "What the picture shows." };
-        var output = new Option<string>("--output", "-o") { HelpName = "FILE", Description = "PNG file; - is standard output. Several pictures get a number before the ending.", Required = true };
-        var model = new Option<DirectoryInfo>("--model") { HelpName = "DIR", Description = "Model folder.", DefaultValueFactory = _ => new DirectoryInfo("models/shapes") };
-        Option<ulong> seed = Choices.Number<ulong>("--seed", 0, ulong.MaxValue, 0, "Seed of the first picture; the following have the following seeds.");
-        Option<int?> steps = Choices.NumberOrNone("--steps", 1, SamplerSettings.StepsMax, $"Steps, 1 to {SamplerSettings.StepsMax}; by default the model's.");
-        Option<double?> guidance = Choices.NumberOrNone("--guidance", 1.0, 100, "Guidance, 1 (none) to 100; by default the model's.");
-        var size = new Option<string>("--size") { HelpName = "WxH", Description = "Width and height in pixels, such as 256x256; auto is the model's.", DefaultValueFactory = _ => "auto" };
+        var output = new Option<string>("--output", "-o")
+        {
+            HelpName = "FILE",
+            Description = "PNG file; - is standard output. Several pictures get a number before the ending.",
+            Required = true,
+        };
+        Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>("--model", "Model folder.");
+        model.DefaultValueFactory = _ => new DirectoryInfo("models/shapes");
+        Option<ulong> seed = Choices.Number<ulong>(
+            "--seed", 0, ulong.MaxValue, 0, "Seed of the first picture; the following have the following seeds.");
+        Option<int?> steps = Choices.NumberOrNone(
+            "--steps", 1, SamplerSettings.StepsMax, $"Steps, 1 to {SamplerSettings.StepsMax}; by default the model's.");
+        Option<double?> guidance = Choices.NumberOrNone(
+            "--guidance", 1.0, 100, "Guidance, 1 (none) to 100; by default the model's.");
+        Option<string> size = Choices.Text(
+            "--size", "Width and height in pixels, such as 256x256; auto is the model's.", "auto");
+        size.HelpName = "WxH";
         Option<int> count = Choices.Number("--count", 1, PicturesMax, 1, $"Pictures, 1 to {PicturesMax}.", "-n");
-        Option<double> churn = Choices.Number<double>("--churn", 0, ChurnMax, 0, $"Noise added while sampling, 0 (none) to {ChurnMax}.");
-        var negative = new Option<string>("--negative") { HelpName = "TEXT", Description = "What the picture shall not show.", DefaultValueFactory = _ => "" };
+        Option<double> churn = Choices.Number<double>(
+            "--churn", 0, ChurnMax, 0, $"Noise added while sampling, 0 (none) to {ChurnMax}.");
+        Option<string> negative = Choices.Text("--negative", "What the picture shall not show.", "");
         Option<double[]?> interval = GuidanceInterval();
-        Option<string> noise = Choices.Word("--noise", "Where the start noise comes from; reference draws as torch does.", "seeded", "reference");
+        Option<string> noise = Choices.Word(
+            "--noise", "Where the start noise comes from; reference draws as torch does.", "seeded", "reference");
         var command = new Command("generate", "Draws pictures.")
         {
             prompt, output, model, seed, steps, guidance, size, count, churn, negative, interval, noise,
@@ -49,11 +62,13 @@ internal static class GenerateCommand
             DirectoryInfo weights = parsed.GetRequiredValue(model);
             if (!weights.Exists)
             {
-                throw new UserErrorException($"--model is \"{weights}\", but there is no such folder; atelier models list shows what there is.");
+                throw new UserErrorException(
+                    $"--model is \"{weights}\", but there is no such folder; atelier models list shows what there is.");
             }
 
             ModelFolder folder = ModelFolder.Open(weights.FullName);
-            (double low, double high) = parsed.GetValue(interval) is [var from, var to] ? (from, to) : (0, double.PositiveInfinity);
+            (double low, double high) = parsed.GetValue(interval) is [var from, var to]
+                ? (from, to) : (0, double.PositiveInfinity);
             var first = new GenerationRequest
             {
                 Prompt = parsed.GetRequiredValue(prompt),
@@ -108,15 +123,18 @@ internal static class GenerateCommand
             return (count, Output.IsTerminal) switch
             {
                 (1, false) => [output],
-                (1, true) => throw new UserErrorException("-o - would write a PNG file to the terminal: name a file, or redirect standard output."),
-                _ => throw new UserErrorException("Only one picture fits standard output: leave out -n, or name a file."),
+                (1, true) => throw new UserErrorException(
+                    "-o - would write a PNG file to the terminal: name a file, or redirect standard output."),
+                _ => throw new UserErrorException(
+                    "Only one picture fits standard output: leave out -n, or name a file."),
             };
         }
 
         string ending = Path.GetExtension(output), stem = output[..^ending.Length];
         if (s_otherFormats.Contains(ending, StringComparer.OrdinalIgnoreCase))
         {
-            throw new UserErrorException($"-o is \"{output}\", but pictures are written as PNG: name it {Path.GetFileName(stem)}.png.");
+            throw new UserErrorException(
+                $"-o is \"{output}\", but pictures are written as PNG: name it {Path.GetFileName(stem)}.png.");
         }
 
         string[] paths = count == 1
@@ -142,13 +160,15 @@ internal static class GenerateCommand
             CustomParser = result =>
             {
                 string[] texts = [.. result.Tokens.Select(token => token.Value)];
-                double[] levels = [.. texts.Select(text => double.TryParse(text, CultureInfo.InvariantCulture, out double v) ? v : double.NaN)];
+                double[] levels = [.. texts.Select(text =>
+                    double.TryParse(text, CultureInfo.InvariantCulture, out double level) ? level : double.NaN)];
                 if (levels is [>= 0 and var low, <= double.MaxValue and var high] && low <= high)
                 {
                     return levels;
                 }
 
-                result.AddError($"{name} is \"{string.Join(' ', texts)}\"; it must be two numbers, LOW HIGH, with 0 <= LOW <= HIGH.");
+                result.AddError(
+                    $"{name} is \"{string.Join(' ', texts)}\"; it must be two numbers, LOW HIGH, with 0 <= LOW <= HIGH.");
                 return null;
             },
         };

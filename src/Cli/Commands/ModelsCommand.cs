@@ -16,35 +16,47 @@ internal static class ModelsCommand
     private static Command Import()
     {
         var output = new Argument<DirectoryInfo>("DIR") { Description = "The model folder to make." };
-        var denoiser = new Option<FileInfo>("--denoiser") { HelpName = "FILE", Description = "MicroDiT weights: .pt, .safetensors or an index of shards.", Required = true };
-        var denoiserConfig = new Option<FileInfo?>("--denoiser-config") { HelpName = "FILE", Description = "MicroDiT's arguments as JSON, where the weights are of no published preset." };
-        var autoencoder = new Option<DirectoryInfo>("--autoencoder") { HelpName = "DIR", Description = "A VAE folder: config.json and diffusion_pytorch_model.safetensors (or .bin).", Required = true };
-        var clip = new Option<FileInfo>("--clip") { HelpName = "FILE", Description = "OpenCLIP weights: open_clip_pytorch_model.bin or .safetensors.", Required = true };
-        var clipConfig = new Option<FileInfo?>("--clip-config") { HelpName = "FILE", Description = "open_clip_config.json; without it the model is taken for " + ModelFolder.PublishedClip + "." };
-        var vocabulary = new Option<FileInfo>("--vocabulary") { HelpName = "FILE", Description = "bpe_simple_vocab_16e6.txt.gz.", Required = true };
-        var name = new Option<string?>("--name") { HelpName = "TEXT", Description = "Name of the model; by default the folder's." };
-        var licence = new Option<string>("--licence") { HelpName = "TEXT", Description = "Licence of the weights.", DefaultValueFactory = _ => "not stated" };
-        var source = new Option<string>("--source") { HelpName = "TEXT", Description = "Where the weights come from.", DefaultValueFactory = _ => "not stated" };
-        Option<int> steps = Choices.Number("--steps", 1, SamplerSettings.StepsMax, 30, "Steps where generate is not told, 1 to 1000.");
+        Option<FileInfo> denoiser = Choices.Path<FileInfo>(
+            "--denoiser", "MicroDiT weights: .pt, .safetensors or an index of shards.", required: true);
+        Option<FileInfo> denoiserConfig = Choices.Path<FileInfo>(
+            "--denoiser-config", "MicroDiT's arguments as JSON, where the weights are of no published preset.");
+        Option<DirectoryInfo> autoencoder = Choices.Path<DirectoryInfo>(
+            "--autoencoder", "A VAE folder: config.json and diffusion_pytorch_model.safetensors (or .bin).", required: true);
+        Option<FileInfo> clip = Choices.Path<FileInfo>(
+            "--clip", "OpenCLIP weights: open_clip_pytorch_model.bin or .safetensors.", required: true);
+        Option<FileInfo> clipConfig = Choices.Path<FileInfo>(
+            "--clip-config", $"open_clip_config.json; without it the model is taken for {ModelFolder.PublishedClip}.");
+        Option<FileInfo> vocabulary = Choices.Path<FileInfo>("--vocabulary", "bpe_simple_vocab_16e6.txt.gz.", required: true);
+        Option<string> name = Choices.Text("--name", "Name of the model; by default the folder's.", "");
+        Option<string> licence = Choices.Text("--licence", "Licence of the weights.", "not stated");
+        Option<string> source = Choices.Text("--source", "Where the weights come from.", "not stated");
+        Option<int> steps = Choices.Number(
+            "--steps", 1, SamplerSettings.StepsMax, 30, "Steps where generate is not told, 1 to 1000.");
         Option<double> guidance = Choices.Number("--guidance", 1.0, 100, 5, "Guidance where generate is not told, 1 (none) to 100.");
-        Option<FileInfo?> json = Choices.Json();
-        var command = new Command("import", "Makes a model folder from published files; names, shapes and finiteness are checked.")
+        Option<FileInfo> json = Choices.Json();
+        var command = new Command(
+            "import", "Makes a model folder from published files; names, shapes and finiteness are checked.")
         {
-            output, denoiser, denoiserConfig, autoencoder, clip, clipConfig, vocabulary, name, licence, source, steps, guidance, json,
+            output, denoiser, denoiserConfig, autoencoder, clip, clipConfig, vocabulary,
+            name, licence, source, steps, guidance, json,
         };
         command.SetAction((parsed, cancellation) =>
         {
             OutputFile.CheckJson(parsed.GetValue(json));
             DirectoryInfo folder = parsed.GetRequiredValue(output);
-            ImportedPart[] parts = ModelImport.Run(new ModelImport.Files(
-                folder, parsed.GetRequiredValue(denoiser), parsed.GetValue(denoiserConfig), parsed.GetRequiredValue(autoencoder),
-                parsed.GetRequiredValue(clip), parsed.GetValue(clipConfig), parsed.GetRequiredValue(vocabulary),
-                parsed.GetValue(name) ?? folder.Name, parsed.GetValue(licence)!, parsed.GetValue(source)!,
-                parsed.GetValue(steps), parsed.GetValue(guidance)), cancellation);
+            var files = new ModelImport.Files(
+                folder, parsed.GetRequiredValue(denoiser), parsed.GetValue(denoiserConfig),
+                parsed.GetRequiredValue(autoencoder), parsed.GetRequiredValue(clip), parsed.GetValue(clipConfig),
+                parsed.GetRequiredValue(vocabulary), parsed.GetValue(name) is { Length: > 0 } given ? given : folder.Name,
+                parsed.GetValue(licence)!, parsed.GetValue(source)!, parsed.GetValue(steps), parsed.GetValue(guidance));
+            ImportedPart[] parts = ModelImport.Run(files, cancellation);
             Output.Table(
                 ["part", "taken from", "network", "tensors", "parameters", "type", "left out"],
                 [.. parts.Select(part => (IReadOnlyList<string>)
-                    [part.Part, Path.GetFileName(part.From), part.Network, Number(part.Tensors), Number(part.Parameters), part.Type, Number(part.LeftOut)])]);
+                [
+                    part.Part, Path.GetFileName(part.From), part.Network, Number(part.Tensors), Number(part.Parameters),
+                    part.Type, Number(part.LeftOut),
+                ])]);
             Output.Json(parsed.GetValue(json), parts);
             return Task.FromResult(0);
         });
@@ -58,7 +70,7 @@ internal static class ModelsCommand
             Description = "Where model folders lie.",
             DefaultValueFactory = _ => new DirectoryInfo("models"),
         };
-        Option<FileInfo?> json = Choices.Json();
+        Option<FileInfo> json = Choices.Json();
         var command = new Command("list", "Lists model folders.") { root, json };
         command.SetAction(parsed =>
         {
@@ -88,7 +100,8 @@ internal static class ModelsCommand
 
             Output.Table(
                 ["folder", "name", "size", "MiB", "licence", "digest"],
-                [.. models.Select(m => (IReadOnlyList<string>)[m.Folder, m.Name, m.Size, Number(m.Bytes >> 20), m.Licence, m.Digest[..12]])]);
+                [.. models.Select(m => (IReadOnlyList<string>)
+                    [m.Folder, m.Name, m.Size, Number(m.Bytes >> 20), m.Licence, m.Digest[..12]])]);
             Output.Json(parsed.GetValue(json), models);
             return damaged ? 1 : 0;
         });
@@ -98,8 +111,11 @@ internal static class ModelsCommand
     private static Command Inspect()
     {
         var folder = new Argument<DirectoryInfo>("DIR") { Description = "A model folder." };
-        Option<FileInfo?> json = Choices.Json();
-        var command = new Command("inspect", "Shows what a model folder holds, and compares every file with its digest.") { folder, json };
+        Option<FileInfo> json = Choices.Json();
+        var command = new Command("inspect", "Shows what a model folder holds, and compares every file with its digest.")
+        {
+            folder, json,
+        };
         command.SetAction(parsed =>
         {
             OutputFile.CheckJson(parsed.GetValue(json));
@@ -112,7 +128,8 @@ internal static class ModelsCommand
                 Parameters = file == model.Vocabulary ? 0 : CountParameters(model.PathOf(file)),
                 Digest = differing.Contains(file.Name) ? "DIFFERS" : "matches",
             }).ToArray();
-            Output.Line($"{model.Name}: pictures of {model.Resolution}x{model.Resolution}; licence {model.Licence}; source {model.Source}");
+            Output.Line(
+                $"{model.Name}: pictures of {model.Resolution}x{model.Resolution}; licence {model.Licence}; source {model.Source}");
             Output.Line($"digest {model.Digest}");
             Output.Table(
                 ["file", "bytes", "parameters", "digest"],

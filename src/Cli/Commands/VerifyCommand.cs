@@ -16,7 +16,7 @@ internal static class VerifyCommand
         {
             Description = "A tree of cases (topic folder / case folder / case.json), one topic of it, or one case.",
         };
-        Option<FileInfo?> json = Choices.Json();
+        Option<FileInfo> json = Choices.Json();
         var command = new Command("verify", "Runs reference cases and prints each one's error.") { folder, json };
         command.SetAction(parsed => Run(parsed.GetRequiredValue(folder), parsed.GetValue(json)));
         return command;

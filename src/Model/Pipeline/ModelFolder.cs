@@ -92,7 +92,8 @@ public sealed record ModelFolder
         if (!File.Exists(manifest))
         {
             throw new RefusedFileException(
-                path, FileName, Directory.Exists(path) ? "is not there, so the folder is no model." : "is not there: the folder does not exist.");
+                path, FileName,
+                Directory.Exists(path) ? "is not there, so the folder is no model." : "is not there: the folder does not exist.");
         }
 
         ModelFolder folder = ConfigFields.ReadFile(manifest, (root, file) => Parse(root, file, path));

@@ -43,11 +43,18 @@ public sealed record Encoders(AutoencoderKL Autoencoder, ClipTextEncoder Text, C
     private static Encoders Load(
         AutoencoderConfig autoencoderConfig, string autoencoderFile, ClipConfig clipConfig, string clipFile, string vocabulary)
     {
+        ClipTokenizer tokenizer = ClipTokenizer.Load(vocabulary, clipConfig.Text.ContextLength);
+        if (tokenizer.VocabularySize != clipConfig.Text.VocabSize)
+        {
+            throw new RefusedFileException(
+                vocabulary, "merges", $"give {tokenizer.VocabularySize} tokens, but the text encoder knows {clipConfig.Text.VocabSize}.");
+        }
+
         var autoencoder = new AutoencoderKL(autoencoderConfig);
         LoadWeights(autoencoder, autoencoderFile, AutoencoderKL.CanonicalName);
         var text = new ClipTextEncoder(clipConfig);
         LoadWeights(text, clipFile, ClipTextEncoder.CanonicalName);
-        return new Encoders(autoencoder, text, ClipTokenizer.Load(vocabulary, clipConfig.Text.ContextLength));
+        return new Encoders(autoencoder, text, tokenizer);
     }
 
     private static string Require(string folder, string name)

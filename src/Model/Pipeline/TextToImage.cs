@@ -46,14 +46,6 @@ public sealed class TextToImage : IDisposable
     /// <exception cref="RefusedFileException">A file is damaged, or does not fit the others.</exception>
     public static TextToImage Load(ModelFolder model, int width = CpuWidth)
     {
-        var tokenizer = ClipTokenizer.Load(model.PathOf(model.Vocabulary), model.ClipConfig.Text.ContextLength);
-        if (tokenizer.VocabularySize != model.ClipConfig.Text.VocabSize)
-        {
-            throw new RefusedFileException(
-                model.PathOf(model.Vocabulary), "merges",
-                $"give {tokenizer.VocabularySize} tokens, but the text encoder knows {model.ClipConfig.Text.VocabSize}.");
-        }
-
         Encoders encoders = Encoders.Load(model.Path);
         var network = new MicroDiT(model.DenoiserConfig);
         Encoders.LoadWeights(network, model.PathOf(model.Denoiser));

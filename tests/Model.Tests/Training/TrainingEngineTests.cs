@@ -5,7 +5,6 @@ using Atelier.Model.Networks;
 using Atelier.Model.Tests.Networks;
 using Atelier.Model.Tests.Verify;
 using Atelier.Model.Training;
-using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
 

@@ -53,7 +53,9 @@ public sealed record SamplerSettings
     public SamplerSettings Checked()
     {
         Require(Steps is >= 1 and <= StepsMax, $"Steps must lie in 1..{StepsMax}, not be {Steps}.");
-        Require(SigmaMin >= 1e-6 && SigmaMax > SigmaMin && SigmaMax <= 1e6, "Noise levels must satisfy 1e-6 <= SigmaMin < SigmaMax <= 1e6.");
+        Require(
+            SigmaMin >= 1e-6 && SigmaMax > SigmaMin && SigmaMax <= 1e6,
+            "Noise levels must satisfy 1e-6 <= SigmaMin < SigmaMax <= 1e6.");
         Require(Rho is >= 1 and <= 100, $"Rho must lie in 1..100, not be {Rho}.");
         Require(SChurn >= 0 && double.IsFinite(SChurn), "Churn must not be negative.");
         Require(SMin >= 0 && SMax >= SMin, "Churn levels must satisfy 0 <= SMin <= SMax.");
@@ -191,11 +193,11 @@ public sealed class HeunSampler
     public bool IsDone(SamplerState state)
     {
         // Snapshots come from outside. The last step has no corrector.
-        int end = state.IsCorrector ? _settings.Steps - 2 : _settings.Steps;
-        return state.Step >= 0 && state.Step <= end
-            ? state.Step == _settings.Steps
+        int steps = _settings.Steps;
+        return state.Step >= 0 && state.Step <= (state.IsCorrector ? steps - 2 : steps)
+            ? state.Step == steps
             : throw new ArgumentException(
-                $"A {(state.IsCorrector ? "corrector" : "state")} at step {state.Step} is none of a picture with {_settings.Steps} steps.",
+                $"A {(state.IsCorrector ? "corrector" : "state")} at step {state.Step} is none of a picture with {steps} steps.",
                 nameof(state));
     }
 

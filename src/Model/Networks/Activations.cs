@@ -6,9 +6,9 @@ using static TorchSharp.torch.nn;
 namespace Atelier.Model.Networks;
 
 /// <summary>
-/// On CPUs, libtorch's silu and tanh-GELU compute the last numbers of a tensor, and of each thread's share of it, by other
-/// instructions than the rest, and several per cent of these differ in their last bit. A picture's bits would then depend
-/// on its place in a batch and on the number of threads. tanh, sums and products do not differ, so the two are made of them.
+/// On CPUs, libtorch's silu and tanh-GELU compute the last numbers of a tensor, and of each thread's share of it, by
+/// other instructions than the rest, and several per cent of these differ in their last bit. A picture's bits would then
+/// depend on its place in a batch. tanh, sums and products do not differ, so the two are made of them.
 /// Training, in which every shard has its fixed shape and place, takes the library's single pass.
 /// </summary>
 internal static class Activations

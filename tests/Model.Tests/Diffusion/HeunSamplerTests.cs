@@ -70,11 +70,12 @@ public sealed class HeunSamplerTests
     [Fact]
     public void StoppedAfterAnyEvaluation_AndContinuedElsewhereFromBytes_EndsInTheSameBytes()
     {
-        byte[] straight = SamplerRuns.Finish(Make(), Make().Start(SmallNetworks.Normal(5, 6)), e => SamplerRuns.Gaussian(e)).ToBytes();
+        SamplerState start = Make().Start(SmallNetworks.Normal(5, 6));
+        byte[] straight = SamplerRuns.Finish(Make(), start, e => SamplerRuns.Gaussian(e)).ToBytes();
         for (int stop = 0; stop <= (2 * s_rich.Steps) - 1; stop++)
         {
             HeunSampler first = Make();
-            SamplerState state = first.Start(SmallNetworks.Normal(5, 6));
+            SamplerState state = start;
             for (int i = 0; i < stop; i++)
             {
                 state = first.Advance(state, SamplerRuns.Gaussian(first.Next(state)));
@@ -92,7 +93,8 @@ public sealed class HeunSamplerTests
         }
 
         // Everything that a step can depend on is on: churn, a guidance interval, a projection that mixes in known values.
-        static HeunSampler Make() => new(s_rich, SamplerRuns.Churn(11), (latent, sigma) => latent[0] = 0.25 + (sigma * 0.125));
+        static HeunSampler Make() =>
+            new(s_rich, SamplerRuns.Churn(11), (latent, sigma) => latent[0] = (0.5 * latent[0]) + (sigma * 0.125));
     }
 
     [Fact]
@@ -185,11 +187,13 @@ public sealed class HeunSamplerTests
             (good with { Rho = 0 }, "Rho"), (good with { Rho = double.NaN }, "Rho"),
             (good with { Rho = 0.005 }, "Rho"), (good with { Rho = 1e300 }, "Rho"),
             (good with { SChurn = -1 }, "Churn"), (good with { SChurn = double.PositiveInfinity }, "Churn"),
-            (good with { SMin = -1 }, "SMin"), (good with { SMin = 2, SMax = 1 }, "SMax"), (good with { SMax = double.NaN }, "SMax"),
+            (good with { SMin = -1 }, "SMin"), (good with { SMin = 2, SMax = 1 }, "SMax"),
+            (good with { SMax = double.NaN }, "SMax"),
             (good with { SNoise = -1 }, "SNoise"), (good with { SNoise = 1e300 }, "SNoise"),
             (good with { Guidance = 0.5 }, "Guidance must lie in 1..100 (1 is none), not be 0.5"),
             (good with { Guidance = 101 }, "Guidance"), (good with { Guidance = double.NaN }, "Guidance"),
-            (good with { GuidanceLow = -1 }, "guidance interval"), (good with { GuidanceLow = 3, GuidanceHigh = 2 }, "guidance interval"),
+            (good with { GuidanceLow = -1 }, "guidance interval"),
+            (good with { GuidanceLow = 3, GuidanceHigh = 2 }, "guidance interval"),
             (good with { GuidanceHigh = double.NaN }, "guidance interval"),
         ];
         Assert.All(rows, row => Assert.Contains(

@@ -5,7 +5,7 @@ namespace Atelier.Model.Tests.Diffusion;
 
 internal static class SamplerRuns
 {
-    /// <summary>The best denoiser of data N(mu, sd²); guidance of w moves mu to w mu, so that it matters where it acts.</summary>
+    /// <summary>The best denoiser of data N(mu, sd²); guidance of w moves mu to w mu, so that it shows where it acts.</summary>
     public static double[] Gaussian(Model.Diffusion.Evaluation evaluation, double mu = 0.3, double sd = 0.5)
     {
         double noise = evaluation.Sigma * evaluation.Sigma, data = sd * sd;
@@ -13,7 +13,8 @@ internal static class SamplerRuns
     }
 
     /// <summary>Runs a picture to its end.</summary>
-    public static SamplerState Finish(HeunSampler sampler, SamplerState state, Func<Model.Diffusion.Evaluation, double[]> denoise)
+    public static SamplerState Finish(
+        HeunSampler sampler, SamplerState state, Func<Model.Diffusion.Evaluation, double[]> denoise)
     {
         while (!sampler.IsDone(state))
         {

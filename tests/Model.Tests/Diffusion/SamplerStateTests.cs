@@ -30,11 +30,13 @@ public sealed class SamplerStateTests
         Gen<Func<byte[], byte[]>> damages = Gen.OneOf<Func<byte[], byte[]>>(
             Gen.Int[0, 300].Select(length => (Func<byte[], byte[]>)(b => b[..Math.Min(length, b.Length)])),
             Gen.Byte.Array[0, 40].Select(more => (Func<byte[], byte[]>)(b => [.. b, .. more])),
-            Gen.Select(Gen.Int[0, 3], Gen.OneOf(Gen.Int, Gen.Int[-2, 2000])).Select((field, value) => (Func<byte[], byte[]>)(b =>
+            from field in Gen.Int[0, 3]
+            from value in Gen.OneOf(Gen.Int, Gen.Int[-2, 2000])
+            select (Func<byte[], byte[]>)(b =>
             {
                 BinaryPrimitives.WriteInt32LittleEndian(b.AsSpan(4 * field), value);
                 return b;
-            })),
+            }),
             Gen.Byte.Array[0, 64].Select(other => (Func<byte[], byte[]>)(_ => other)));
         Gen.Select(s_states, damages.Array[1, 3]).Sample((state, chain) =>
         {

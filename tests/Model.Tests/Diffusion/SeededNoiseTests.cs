@@ -136,7 +136,8 @@ public sealed class SeededNoiseTests
     public void Permutation_HoldsEveryNumberOnce_AndEveryOrderIsAboutAsFrequent()
     {
         Gen.Select(Gen.ULong, Gen.Int[0, 200]).Sample((seed, count) =>
-            SeededNoise.Permutation(seed, NoisePurpose.SampleOrder, 0, count).Order().SequenceEqual(Enumerable.Range(0, count)));
+            SeededNoise.Permutation(seed, NoisePurpose.SampleOrder, 0, count).Order()
+                .SequenceEqual(Enumerable.Range(0, count)));
         const int Draws = 24_000;
         int[] counts =
         [

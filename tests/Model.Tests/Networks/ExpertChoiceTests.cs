@@ -91,7 +91,8 @@ public sealed class ExpertChoiceTests
         network.to(ScalarType.Float64);
         (string _, Parameter parameter)[] parameters = [.. network.named_parameters()];
         Tensor x = Double(SmallNetworks.Normal(1, [2, 4, 8, 8])), t = tensor([-0.7, 0.4]);
-        Tensor captions = Double(SmallNetworks.Normal(2, [2, 5, 24])), weight = Double(SmallNetworks.Normal(3, [2, 4, 8, 8]));
+        Tensor captions = Double(SmallNetworks.Normal(2, [2, 5, 24]));
+        Tensor weight = Double(SmallNetworks.Normal(3, [2, 4, 8, 8]));
         using PatchMask mask = PatchMask.FromNoise(SmallNetworks.Normal(4, 32), 2, 0.5);
         Loss().backward();
         ulong seed = 10;
@@ -108,7 +109,8 @@ public sealed class ExpertChoiceTests
             double below = Loss().item<double>();
             parameter.add_(direction, Step);
             double slope = (above - below) / (2 * Step);
-            Assert.True(Math.Abs(slope - gradient) < 1e-5 * (1 + Math.Abs(slope)), $"{name}: slope {slope}, gradient {gradient}");
+            Assert.True(
+                Math.Abs(slope - gradient) < 1e-5 * (1 + Math.Abs(slope)), $"{name}: slope {slope}, gradient {gradient}");
         }
 
         Tensor Loss()
@@ -121,7 +123,8 @@ public sealed class ExpertChoiceTests
         static Tensor Double(Tensor numbers) => numbers.to(ScalarType.Float64);
     }
 
-    // Gather and scatter as products with P[b, e, k, t] = 1 where expert e takes token t as its k-th (Zhou et al. 2022, section 3).
+    // Gather and scatter as products with P[b, e, k, t] = 1 where expert e takes token t as its k-th (section 3 of Zhou et
+    // al. 2022, arXiv 2202.09368).
     private static Tensor OneHot(ExpertChoiceFeedForward layer, Tensor x)
     {
         Dictionary<string, Parameter> weights = layer.named_parameters().ToDictionary(p => p.name, p => p.parameter);

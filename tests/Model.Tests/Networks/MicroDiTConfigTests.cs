@@ -50,7 +50,9 @@ public sealed class MicroDiTConfigTests
     [InlineData("""{"norm_eps": 1}""", "norm_eps must lie between")]
     [InlineData("""{"qkv_multipliers": []}""", "qkv_multipliers and ffn_multipliers")]
     [InlineData("""{"qkv_multipliers": [1, 1]}""", "qkv_multipliers and ffn_multipliers")]
-    [InlineData("""{"qkv_multipliers": [1, 1, 1], "ffn_multipliers": [1, 1, 1]}""", "depth 28 must be a multiple of the number of multipliers, 3")]
+    [InlineData(
+        """{"qkv_multipliers": [1, 1, 1], "ffn_multipliers": [1, 1, 1]}""",
+        "depth 28 must be a multiple of the number of multipliers, 3")]
     [InlineData("""{"qkv_multipliers": [0]}""", "multipliers must lie above 0")]
     [InlineData("""{"qkv_multipliers": [0.0001]}""", "qkv_multipliers")]
     [InlineData("""{"ffn_multipliers": [-1]}""", "multipliers must lie above 0")]
@@ -93,8 +95,11 @@ public sealed class MicroDiTConfigTests
     [Fact]
     public void Linspace_InAFileIsSpreadOverTheDepth_WhereverDepthStands()
     {
-        const string Text = """{"qkv_multipliers": ["linspace", 0.5, 1.0], "ffn_multipliers": ["linspace", 0.5, 4.0], "depth": 28}""";
-        MicroDiTConfig preset = MicroDiTConfig.Preset("XL_2"), read = MicroDiTConfig.FromJson(JsonDocument.Parse(Text).RootElement);
+        const string Text = """
+            {"qkv_multipliers": ["linspace", 0.5, 1.0], "ffn_multipliers": ["linspace", 0.5, 4.0], "depth": 28}
+            """;
+        MicroDiTConfig preset = MicroDiTConfig.Preset("XL_2");
+        MicroDiTConfig read = MicroDiTConfig.FromJson(JsonDocument.Parse(Text).RootElement);
         Assert.Equal(preset.QkvMultipliers, read.QkvMultipliers);
         Assert.Equal(preset.FfnMultipliers, read.FfnMultipliers);
     }

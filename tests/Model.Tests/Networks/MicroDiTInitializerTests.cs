@@ -32,9 +32,9 @@ public sealed class MicroDiTInitializerTests
         Dictionary<string, Parameter> rest = deep.named_parameters().ToDictionary(p => p.name, p => p.parameter);
         string[] common =
         [
-            "x_embedder.proj.weight", "t_embedder.mlp.2.weight", "y_emb_preprocess.attn.qkv.weight", "patch_mixer.0.attn.qkv.weight",
-            "blocks.0.cross_attn.kv_linear.weight", "blocks.1.mlp.gate.weight", "blocks.1.mlp.w1", "blocks.2.mlp.w1.weight",
-            "blocks.2.attn.proj.weight",
+            "x_embedder.proj.weight", "t_embedder.mlp.2.weight", "y_emb_preprocess.attn.qkv.weight",
+            "patch_mixer.0.attn.qkv.weight", "blocks.0.cross_attn.kv_linear.weight", "blocks.1.mlp.gate.weight",
+            "blocks.1.mlp.w1", "blocks.2.mlp.w1.weight", "blocks.2.attn.proj.weight",
         ];
         Dictionary<string, Parameter> first = shallow.named_parameters().ToDictionary(p => p.name, p => p.parameter);
         Assert.All(common, name => Assert.Equal(FormulaCase.Bits(first[name]), FormulaCase.Bits(rest[name])));

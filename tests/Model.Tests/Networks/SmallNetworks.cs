@@ -29,7 +29,7 @@ internal static class SmallNetworks
         ExpertCapacity = 2,
     };
 
-    /// <summary>Wide enough for the matrix kernels of real models: 64 tokens, heads of 64. About 2 million parameters.</summary>
+    /// <summary>Wide enough for the kernels of real models: 64 tokens, heads of 64, about 2 million parameters.</summary>
     public static MicroDiTConfig Realistic { get; } = Tiny with
     {
         InputSize = 16,
@@ -60,7 +60,8 @@ internal static class SmallNetworks
     }
 
     /// <summary>A standard normal tensor of a seed.</summary>
-    public static Tensor Normal(ulong seed, long[] shape) => tensor(Normal(seed, shape.Aggregate(1L, (a, b) => a * b)), shape);
+    public static Tensor Normal(ulong seed, long[] shape) =>
+        tensor(Normal(seed, shape.Aggregate(1L, (a, b) => a * b)), shape);
 
     /// <summary>The numbers of a float32 tensor.</summary>
     public static float[] Floats(Tensor tensor)

@@ -21,7 +21,10 @@ public sealed class TextToImageTests
     private static readonly GenerationRequest[] s_company =
     [
         s_request with { Prompt = "blue", Seed = 0, Sampler = new() { Steps = 4 } },
-        s_request with { Seed = 6, Negative = "red", Sampler = new() { Steps = 2, Guidance = 9, GuidanceLow = 0.1, GuidanceHigh = 9, SChurn = 10 } },
+        s_request with
+        {
+            Seed = 6, Negative = "red", Sampler = new() { Steps = 2, Guidance = 9, GuidanceHigh = 9, SChurn = 10 },
+        },
         s_request with { Prompt = "red", Seed = ulong.MaxValue, Sampler = new() { Steps = 1 } },
     ];
 
@@ -68,8 +71,10 @@ public sealed class TextToImageTests
         while (!sampler.IsDone(state))
         {
             SamplerState snapshot = SamplerState.FromBytes(state.ToBytes());
-            Assert.Equal(straight, Sample(second, (sampler, other, negative, prompt), (sampler, snapshot, prompt, negative))[1]);
-            state = sampler.Advance(state, denoiser.Evaluate([new DenoiserRequest(sampler.Next(state), prompt, negative)])[0]);
+            double[][] ends = Sample(second, (sampler, other, negative, prompt), (sampler, snapshot, prompt, negative));
+            Assert.Equal(straight, ends[1]);
+            var request = new DenoiserRequest(sampler.Next(state), prompt, negative);
+            state = sampler.Advance(state, denoiser.Evaluate([request])[0]);
         }
 
         static (CaptionContext Prompt, CaptionContext Negative) Captions(TextToImage pipeline)
@@ -138,14 +143,15 @@ public sealed class TextToImageTests
         (GenerationRequest Bad, string Word)[] rows =
         [
             (s_request with { Prompt = " \n" }, "The prompt is empty"),
-            (s_request with { Prompt = new string('x', 32_001) }, "The prompt has 32001 characters; it may have at most 32000"),
+            (s_request with { Prompt = new string('x', 32_001) }, "32001 characters; it may have at most 32000"),
             (s_request with { Negative = new string('x', 32_001) }, "The negative prompt has 32001 characters"),
             (s_request with { Prompt = "half a face \uD83D" }, "stands alone at position 12"),
             (s_request with { Prompt = "\uDE00\uD83D" }, "stands alone at position 0"),
             (s_request with { Size = 512 }, "pictures of 32x32, not of 512x512"),
             (s_request with { Sampler = new() { Steps = 0 } }, "Steps must lie in"),
         ];
-        Assert.All(rows, row => Assert.Contains(row.Word, Assert.Throws<ArgumentException>(() => row.Bad.Checked(32)).Message));
+        Assert.All(rows, row =>
+            Assert.Contains(row.Word, Assert.Throws<ArgumentException>(() => row.Bad.Checked(32)).Message));
         GenerationRequest good = s_request with { Prompt = "a \uD83D\uDE00" };
         Assert.Same(good, good.Checked(32));
     }

@@ -27,7 +27,8 @@ internal static class TinyPipeline
     };
 
     /// <summary>Two pixels of picture per latent position.</summary>
-    public static AutoencoderConfig Autoencoder { get; } = new() { BlockOutChannels = [8, 16], NormNumGroups = 4, ScalingFactor = 0.5 };
+    public static AutoencoderConfig Autoencoder { get; } =
+        new() { BlockOutChannels = [8, 16], NormNumGroups = 4, ScalingFactor = 0.5 };
 
     /// <summary>A new pipeline over new networks; two of them have the same weights.</summary>
     public static TextToImage Create(MicroDiTConfig config, int width)

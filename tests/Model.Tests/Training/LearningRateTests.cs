@@ -12,7 +12,10 @@ public sealed class LearningRateTests
         from warmup in Gen.Long[0, 100]
         from total in Gen.Long[1, 500]
         from final in Gen.Double[0, 1]
-        select new LearningRate { Shape = shape, Base = basis, WarmupSteps = warmup, TotalSteps = total, FinalFraction = final };
+        select new LearningRate
+        {
+            Shape = shape, Base = basis, WarmupSteps = warmup, TotalSteps = total, FinalFraction = final,
+        };
 
     [Fact]
     public void Rate_StaysBetweenZeroAndItsBase_RisingThenFalling() => s_rates.Sample(rate =>

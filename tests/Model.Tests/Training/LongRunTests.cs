@@ -58,7 +58,8 @@ public sealed class LongRunTests
                 20 => (live, Resident()),
                 _ => (live, resident),
             };
-            Assert.True(i < 5 || DisposeScopeManager.Statistics.ThreadTotalLiveCount == live, $"tensors were left behind by pass {i}");
+            long now = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+            Assert.True(i < 5 || now == live, $"pass {i} left {now - live} tensors behind");
         }
 
         Assert.InRange(Resident() - resident, long.MinValue, GrowthMax);

@@ -56,7 +56,8 @@ public sealed class ReductionTreeTests
             tree.Add(shard, $"{shard}");
         }
 
-        int[] covered = [.. tree.Partials.SelectMany(p => Enumerable.Range(p.Node.Index << p.Node.Level, 1 << p.Node.Level))];
+        int[] covered =
+            [.. tree.Partials.SelectMany(p => Enumerable.Range(p.Node.Index << p.Node.Level, 1 << p.Node.Level))];
         Assert.Equal(s.Order.Where(shard => s.Owner[shard] == 0).Order(), covered);
         HashSet<TreeNode> nodes = [.. tree.Partials.Select(p => p.Node)];
         Assert.All(nodes, node => Assert.DoesNotContain(node with { Index = node.Index ^ 1 }, nodes));

@@ -18,11 +18,13 @@ public sealed class SeededShardsTests
     {
         Gen.Select(Gen.ULong, Gen.Int[1, 60], Gen.Long[0, 1L << 40]).Sample((seed, count, epoch) =>
         {
-            var order = new SampleOrder(seed, count);
-            return Enumerable.Range(0, count).Select(i => order[(epoch * count) + i]).Order().SequenceEqual(Enumerable.Range(0, count));
+            return Epoch(new SampleOrder(seed, count), epoch, count).Order().SequenceEqual(Enumerable.Range(0, count));
         });
         var run = new SampleOrder(1, 20);
-        Assert.Equal(10, Enumerable.Range(0, 10).Select(e => string.Join(' ', Enumerable.Range(0, 20).Select(i => run[(20 * e) + i]))).Distinct().Count());
+        Assert.Equal(10, Enumerable.Range(0, 10).Select(epoch => string.Join(' ', Epoch(run, epoch, 20))).Distinct().Count());
+
+        static IEnumerable<int> Epoch(SampleOrder order, long epoch, int count) =>
+            Enumerable.Range(0, count).Select(i => order[(epoch * count) + i]);
     }
 
     [Fact]
@@ -92,17 +94,20 @@ public sealed class SeededShardsTests
         var settings = new TrainingSettings();
         (Func<object> Bad, string Word)[] rows =
         [
-            (() => new SeededShards(new ToyData(1, network with { InputSize = 16 }), settings, network, 1, 0), "latents of 4 x 16 x 16, the network takes 4 x 8 x 8"),
-            (() => new SeededShards(new ToyData(1, network with { InChannels = 3 }), settings, network, 1, 0), "latents of 3 x 8 x 8"),
-            (() => new SeededShards(new ToyData(1, network with { CaptionChannels = 7 }), settings, network, 1, 0), "captions of 7 features, the network takes 24"),
-            (() => new SeededShards(new ToyData(1, network), settings, network, 1, 1), "lies in [0, 1)"),
-            (() => new SeededShards(new ToyData(1, network), settings, network, 1, -0.1), "lies in [0, 1)"),
-            (() => new SeededShards(new ToyData(1, network), settings, network, 1, double.NaN), "lies in [0, 1)"),
-            (() => new SeededShards(new ToyData(0, network), settings, network, 1, 0), "A run needs samples"),
+            (() => Make(network with { InputSize = 16 }), "latents of 4 x 16 x 16, the network takes 4 x 8 x 8"),
+            (() => Make(network with { InChannels = 3 }), "latents of 3 x 8 x 8"),
+            (() => Make(network with { CaptionChannels = 7 }), "captions of 7 features, the network takes 24"),
+            (() => Make(network, captionDrop: 1), "lies in [0, 1)"),
+            (() => Make(network, captionDrop: -0.1), "lies in [0, 1)"),
+            (() => Make(network, captionDrop: double.NaN), "lies in [0, 1)"),
+            (() => Make(network, count: 0), "A run needs samples"),
             (() => new SampleOrder(1, -1), "A run needs samples"),
         ];
         Assert.All(rows, row => Assert.Contains(row.Word, Assert.ThrowsAny<ArgumentException>(row.Bad).Message));
         Assert.Throws<ArgumentOutOfRangeException>(() => new SampleOrder(1, 5)[-1]);
+
+        SeededShards Make(MicroDiTConfig data, int count = 1, double captionDrop = 0) =>
+            new(new ToyData(count, data), settings, network, 1, captionDrop);
     }
 
     // What each position of the run drew, one text a sample.
@@ -123,8 +128,8 @@ public sealed class SeededShardsTests
     [
         .. Enumerable.Range(0, batch.NoiseLevels.Length).Select(i => string.Join(' ', new[]
         {
-            Hex(batch.Latents[i]), Hex(batch.Captions[i]), Hex(batch.UnitNoise[i]), Hex(batch.Mask!.Keep[i]), Hex(batch.Mask.Masked[i]),
-            $"{batch.NoiseLevels[i]:r}",
+            Hex(batch.Latents[i]), Hex(batch.Captions[i]), Hex(batch.UnitNoise[i]), $"{batch.NoiseLevels[i]:r}",
+            Hex(batch.Mask!.Keep[i]), Hex(batch.Mask.Masked[i]),
         })),
     ];
 

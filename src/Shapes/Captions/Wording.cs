@@ -6,7 +6,8 @@ internal static class Wording
 {
     public static readonly string[] Leads =
     [
-        "a picture of", "an image of", "a drawing of", "an illustration of", "draw", "show me", "picture of", "image of",
+        "a picture of", "an image of", "a drawing of", "an illustration of", "draw", "show me", "picture of",
+        "image of",
         "a simple picture of", "i want", "please draw", "make", "generate", "can you draw",
     ];
 
@@ -48,12 +49,19 @@ internal static class Wording
     // Where things are: follows them after a space, or leads the sentence before a comma.
     public static string[] Places(Background background) => background switch
     {
-        Background.Plain => ["on a plain background", "on a simple background", "against a plain backdrop", "on a blank background"],
-        Background.Gradient => ["on a gradient background", "on a gradient", "against a smooth gradient", "over a soft gradient"],
-        Background.Stripes => ["on a striped background", "on stripes", "in front of stripes", "against a striped wall"],
+        Background.Plain =>
+            ["on a plain background", "on a simple background", "against a plain backdrop", "on a blank background"],
+        Background.Gradient =>
+            ["on a gradient background", "on a gradient", "against a smooth gradient", "over a soft gradient"],
+        Background.Stripes =>
+            ["on a striped background", "on stripes", "in front of stripes", "against a striped wall"],
         Background.Checkerboard =>
-            ["on a checkerboard", "on a checkered background", "on a checkerboard background", "on a chessboard pattern"],
-        Background.NightSky => ["at night", "in the night sky", "against the night sky", "under a night sky", "by night"],
+            [
+                "on a checkerboard", "on a checkered background", "on a checkerboard background",
+                "on a chessboard pattern",
+            ],
+        Background.NightSky =>
+            ["at night", "in the night sky", "against the night sky", "under a night sky", "by night"],
         Background.Meadow => ["in a meadow", "on a meadow", "in a grassy field", "on the grass", "in the countryside"],
         _ => ["at sea", "by the sea", "on the ocean", "over the ocean", "at the seaside", "in front of the sea"],
     };
@@ -62,7 +70,8 @@ internal static class Wording
     public static string[] StyleLeads(ArtStyle style) => style switch
     {
         ArtStyle.Flat => ["a flat illustration of", "a flat design of", "a flat drawing of"],
-        ArtStyle.Outline => ["a cartoon of", "an outlined drawing of", "a bold outline drawing of", "a cartoon drawing of"],
+        ArtStyle.Outline =>
+            ["a cartoon of", "an outlined drawing of", "a bold outline drawing of", "a cartoon drawing of"],
         ArtStyle.PixelArt => ["pixel art of", "a pixel art picture of", "a pixelated picture of", "pixel art:"],
         _ => ["a swirly painting of", "a starry night style painting of", "a van gogh painting of", "a painting of"],
     };
@@ -71,9 +80,14 @@ internal static class Wording
     public static string[] StyleEnds(ArtStyle style) => style switch
     {
         ArtStyle.Flat => ["flat style", "flat design", "in a flat style"],
-        ArtStyle.Outline => ["cartoon style", "with bold outlines", "outlined", "in cartoon style", "with thick outlines"],
+        ArtStyle.Outline =>
+            ["cartoon style", "with bold outlines", "outlined", "in cartoon style", "with thick outlines"],
         ArtStyle.PixelArt => ["pixel art", "pixel art style", "in pixel art style", "pixelated", "retro game style"],
-        _ => ["in the style of starry night", "painted with swirling strokes", "starry night style", "in the style of van gogh", "oil painting"],
+        _ =>
+        [
+            "in the style of starry night", "painted with swirling strokes", "starry night style",
+            "in the style of van gogh", "oil painting",
+        ],
     };
 
     // Relations: {0} is the subject, {1} the object.
@@ -99,6 +113,10 @@ internal static class Wording
             "{0} below {1}", "{0} under {1}", "{0} beneath {1}", "{1} above {0}", "{1} with {0} below it",
             "{1} at the top and {0} at the bottom",
         ],
-        _ => ["{0} inside {1}", "{0} in {1}", "{0} within {1}", "{1} with {0} inside", "{1} containing {0}", "{0} inside of {1}"],
+        _ =>
+        [
+            "{0} inside {1}", "{0} in {1}", "{0} within {1}", "{1} with {0} inside", "{1} containing {0}",
+            "{0} inside of {1}",
+        ],
     };
 }

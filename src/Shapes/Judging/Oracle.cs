@@ -1,4 +1,5 @@
 // The judge's eye: finds things, background and style in pictures.
+using System.Runtime.InteropServices;
 using Atelier.Model;
 using Atelier.Model.Imaging;
 using Atelier.Model.Weights;
@@ -137,11 +138,11 @@ public sealed class Oracle : IDisposable
         // A centre is a cell that is surer than its eight neighbours.
         Tensor sure = output.Centres.sigmoid();                                             // [B, K, G, G]
         Tensor peaks = sure.ge(functional.max_pool2d(sure, 3, 1, 1)).logical_and(sure.gt(Sure));
-        long[] found = peaks.nonzero().data<long>().ToArray();                              // [N, 4]: b, k, row, column
-        float[] confidences = Values(sure), boxes = Values(output.Boxes);
-        long[] colours = output.Colours.argmax(2).contiguous().data<long>().ToArray();      // [B, K, G, G]
-        long[] backgrounds = output.Backgrounds.argmax(1).data<long>().ToArray();
-        long[] styles = output.Styles.argmax(1).data<long>().ToArray();
+        long[] found = Values<long>(peaks.nonzero());                                       // [N, 4]: b, k, row, column
+        float[] confidences = Values<float>(sure), boxes = Values<float>(output.Boxes);
+        long[] colours = Values<long>(output.Colours.argmax(2));                            // [B, K, G, G]
+        long[] backgrounds = Values<long>(output.Backgrounds.argmax(1));
+        long[] styles = Values<long>(output.Styles.argmax(1));
         var things = new List<PerceivedThing>[backgrounds.Length];
         for (int i = 0; i < things.Length; i++)
         {
@@ -191,9 +192,15 @@ public sealed class Oracle : IDisposable
             && Math.Min(a.Diameter, b.Diameter) > 0.6 * Math.Max(a.Diameter, b.Diameter);
     }
 
-    private static float[] Values(Tensor tensor)
+    private static T[] Values<T>(Tensor tensor)
+        where T : unmanaged
     {
+        if (tensor.numel() == 0)
+        {
+            return [];
+        }
+
         using Tensor flat = tensor.contiguous();
-        return flat.data<float>().ToArray();
+        return MemoryMarshal.Cast<byte, T>(flat.bytes).ToArray();
     }
 }

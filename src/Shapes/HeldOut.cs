@@ -1,5 +1,5 @@
-// The combinations that training never meets, neither in a picture nor in a caption, so that evaluation can tell what was
-// understood from what was learned by heart.
+// The combinations that training never meets, neither in a picture nor in a caption, so that evaluation can tell what
+// was understood from what was learned by heart.
 using Atelier.Model.Diffusion;
 
 namespace Atelier.Shapes;
@@ -30,7 +30,9 @@ public enum Combinations
     KindRelation = 32,
 }
 
-/// <summary>Says which combinations are held out: about a tenth of each sort, chosen by hash once and for all.</summary>
+/// <summary>
+/// Says which combinations are held out: about a tenth of each sort, chosen by hash once and for all.
+/// </summary>
 public static class HeldOut
 {
     /// <summary>The part of each sort of combination that is held out, on average.</summary>
@@ -40,12 +42,13 @@ public static class HeldOut
     private const ulong Salt = 3_874_018;
 
     private static readonly int s_kinds = Enum.GetValues<ThingKind>().Length;
-    private static readonly bool[] s_colour = Table(Combinations.KindColour, s_kinds * Enum.GetValues<ThingColour>().Length);
-    private static readonly bool[] s_background = Table(Combinations.KindBackground, s_kinds * Enum.GetValues<Background>().Length);
-    private static readonly bool[] s_style = Table(Combinations.KindStyle, s_kinds * Enum.GetValues<ArtStyle>().Length);
-    private static readonly bool[] s_pair = Table(Combinations.KindPair, s_kinds * s_kinds);
-    private static readonly bool[] s_count = Table(Combinations.KindCount, s_kinds * Scene.ThingsMax);
-    private static readonly bool[] s_relation = Table(Combinations.KindRelation, s_kinds * s_kinds * 3);
+    private static readonly bool[] s_colour = Table(Combinations.KindColour, Enum.GetValues<ThingColour>().Length);
+    private static readonly bool[] s_background =
+        Table(Combinations.KindBackground, Enum.GetValues<Background>().Length);
+    private static readonly bool[] s_style = Table(Combinations.KindStyle, Enum.GetValues<ArtStyle>().Length);
+    private static readonly bool[] s_pair = Table(Combinations.KindPair, s_kinds);
+    private static readonly bool[] s_count = Table(Combinations.KindCount, Scene.ThingsMax);
+    private static readonly bool[] s_relation = Table(Combinations.KindRelation, s_kinds * 3);
 
     /// <summary>Whether the kind is held out in this colour.</summary>
     public static bool Contains(ThingKind kind, ThingColour colour) => s_colour[((int)colour * s_kinds) + (int)kind];
@@ -57,7 +60,9 @@ public static class HeldOut
     /// <summary>Whether the kind is held out in this style.</summary>
     public static bool Contains(ThingKind kind, ArtStyle style) => s_style[((int)style * s_kinds) + (int)kind];
 
-    /// <summary>Whether two kinds, in either order, are held out from being together. A kind is never so with itself.</summary>
+    /// <summary>
+    /// Whether two kinds, in either order, are held out from being together. A kind is never so with itself.
+    /// </summary>
     public static bool Contains(ThingKind a, ThingKind b) =>
         a != b && s_pair[((int)(a < b ? a : b) * s_kinds) + (int)(a < b ? b : a)];
 
@@ -65,14 +70,16 @@ public static class HeldOut
     public static bool Contains(ThingKind kind, int count) =>
         count is > 1 and <= Scene.ThingsMax && s_count[((count - 1) * s_kinds) + (int)kind];
 
-    /// <summary>Whether this relation of these kinds is held out, and with it the same fact said the other way round.</summary>
+    /// <summary>
+    /// Whether this relation of these kinds is held out, and with it the same fact said the other way round.
+    /// </summary>
     public static bool Contains(Relation relation, ThingKind subject, ThingKind reference) => relation switch
     {
         _ when subject == reference => false,
         Relation.RightOf => Contains(Relation.LeftOf, reference, subject),
         Relation.Below => Contains(Relation.Above, reference, subject),
         Relation.LeftOf => s_relation[((int)subject * s_kinds) + (int)reference],
-        Relation.Above => s_relation[(((s_kinds) + (int)subject) * s_kinds) + (int)reference],
+        Relation.Above => s_relation[((s_kinds + (int)subject) * s_kinds) + (int)reference],
         _ => s_relation[(((2 * s_kinds) + (int)subject) * s_kinds) + (int)reference],
     };
 
@@ -125,9 +132,10 @@ public static class HeldOut
 
     private static Combinations Flag(bool holds, Combinations flag) => holds ? flag : Combinations.None;
 
-    private static bool[] Table(Combinations sort, int count)
+    // One entry for each kind with each of so many others.
+    private static bool[] Table(Combinations sort, int others)
     {
-        var numbers = new float[count];
+        var numbers = new float[s_kinds * others];
         SeededNoise.Uniform(Salt, (NoisePurpose)Purpose.HeldOut, (long)sort, numbers);
         return [.. numbers.Select(number => number < Part)];
     }

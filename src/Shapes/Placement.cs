@@ -1,5 +1,5 @@
-// The geometry of relations. The sampler lays scenes out by it, the held-out combinations are counted by it, and the judge
-// judges by it.
+// The geometry of relations. The sampler lays scenes out by it, the held-out combinations are counted by it, and the
+// judge judges by it.
 namespace Atelier.Shapes;
 
 /// <summary>A place with an extent, drawn or perceived.</summary>
@@ -27,7 +27,9 @@ public static class Placement
     /// <summary>Where a thing is.</summary>
     public static Spot Of(Thing thing) => new(thing.X, thing.Y, thing.Diameter);
 
-    /// <summary>Whether a relation holds: along its axis the centres are further apart than across it, and than the margin.</summary>
+    /// <summary>
+    /// Whether a relation holds: along its axis the centres are further apart than across it, and than the margin.
+    /// </summary>
     public static bool Holds(Relation relation, Spot subject, Spot reference)
     {
         if (relation == Relation.Inside)

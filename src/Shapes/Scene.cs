@@ -2,7 +2,9 @@
 // picture's side; x runs right, y runs down.
 namespace Atelier.Shapes;
 
-/// <summary>What a thing is. The numbers are part of what a seed and an oracle's weights mean: they never change.</summary>
+/// <summary>
+/// What a thing is. The numbers are part of what a seed and an oracle's weights mean: they never change.
+/// </summary>
 public enum ThingKind
 {
     /// <summary>A disc.</summary>
@@ -89,7 +91,9 @@ public enum ThingSize
     Large,
 }
 
-/// <summary>What is behind the things. All but the night are light and muted, so that every colour stands out.</summary>
+/// <summary>
+/// What is behind the things. All but the night are light and muted, so that every colour stands out.
+/// </summary>
 public enum Background
 {
     /// <summary>One tone.</summary>
@@ -104,7 +108,9 @@ public enum Background
     /// <summary>Squares of two tones.</summary>
     Checkerboard,
 
-    /// <summary>A dark sky with points of light. Things have a pale rim there, so that dark ones stand out too.</summary>
+    /// <summary>
+    /// A dark sky with points of light. Things have a pale rim there, so that dark ones stand out too.
+    /// </summary>
     NightSky,
 
     /// <summary>Grass below a day's sky.</summary>

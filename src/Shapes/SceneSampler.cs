@@ -60,18 +60,24 @@ public sealed class SceneSampler(ulong seed)
     private static readonly ThingColour[] s_colours = Enum.GetValues<ThingColour>();
     private static readonly ThingKind[] s_containers = [ThingKind.Circle, ThingKind.Square, ThingKind.Ring];
 
-    /// <summary>Training's scene number <paramref name="index"/>: a mixture of all tasks, without any held-out combination.</summary>
+    /// <summary>
+    /// Training's scene number <paramref name="index"/>: a mixture of all tasks, without any held-out combination.
+    /// </summary>
     public Scene Draw(long index) => Draw(index, TaskOf(index), Split.Seen);
 
     /// <summary>The task of training's scene number <paramref name="index"/>.</summary>
-    public SceneTask TaskOf(long index) => new DrawStream(seed, Purpose.Mixture, index).Weighted(0.25, 0.2, 0.2, 0.2, 0.15) switch
+    public SceneTask TaskOf(long index)
     {
-        0 => SceneTask.Single,
-        1 => SceneTask.Two,
-        2 => SceneTask.Counting,
-        3 => SceneTask.Position,
-        _ => SceneTask.Free,
-    };
+        var draw = new DrawStream(seed, Purpose.Mixture, index);
+        return draw.Weighted(0.25, 0.2, 0.2, 0.2, 0.15) switch
+        {
+            0 => SceneTask.Single,
+            1 => SceneTask.Two,
+            2 => SceneTask.Counting,
+            3 => SceneTask.Position,
+            _ => SceneTask.Free,
+        };
+    }
 
     /// <summary>Scene number <paramref name="index"/> of a task.</summary>
     /// <param name="index">0 or more.</param>

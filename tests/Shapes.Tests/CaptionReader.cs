@@ -11,7 +11,8 @@ internal static class CaptionReader
 {
     private static readonly Dictionary<string, int> s_numbers = new(StringComparer.Ordinal)
     {
-        ["one"] = 1, ["two"] = 2, ["three"] = 3, ["four"] = 4, ["2"] = 2, ["3"] = 3, ["4"] = 4, ["pair of"] = 2, ["couple of"] = 2,
+        ["one"] = 1, ["two"] = 2, ["three"] = 3, ["four"] = 4, ["2"] = 2, ["3"] = 3, ["4"] = 4,
+        ["pair of"] = 2, ["couple of"] = 2,
     };
 
     public static Reading Read(string caption, Expectation says)
@@ -29,12 +30,14 @@ internal static class CaptionReader
         }
 
         var mentions = new List<ExpectedThings>();
-        string nouns = string.Join('|', Enum.GetValues<ThingKind>().SelectMany(Wording.Nouns).SelectMany(n => new[] { n.Many, n.One })
-            .OrderByDescending(noun => noun.Length));
-        string numbers = string.Join('|', s_numbers.Keys), colours = Words(Enum.GetValues<ThingColour>(), Wording.Adjectives);
+        string nouns = Words(
+            Enum.GetValues<ThingKind>(), kind => [.. Wording.Nouns(kind).SelectMany(noun => new[] { noun.Many, noun.One })]);
+        string numbers = string.Join('|', s_numbers.Keys);
+        string colours = Words(Enum.GetValues<ThingColour>(), Wording.Adjectives);
         string sizes = Words(Enum.GetValues<ThingSize>(), Wording.Adjectives);
         string bare = Regex.Replace(
-            text, $@"(?:(?:\b(?<number>{numbers}) )?(?:\b(?<size>{sizes}) )?(?:\b(?<colour>{colours}) )?\b(?<noun>{nouns})\b)",
+            text,
+            $@"(?:\b(?<number>{numbers}) )?(?:\b(?<size>{sizes}) )?(?:\b(?<colour>{colours}) )?\b(?<noun>{nouns})\b",
             match =>
             {
                 mentions.Add(Mention(match));
@@ -47,7 +50,8 @@ internal static class CaptionReader
     private static ExpectedThings Mention(Match match)
     {
         string noun = match.Groups["noun"].Value;
-        ThingKind kind = Enum.GetValues<ThingKind>().Single(k => Wording.Nouns(k).Any(n => n.One == noun || n.Many == noun));
+        ThingKind kind = Enum.GetValues<ThingKind>()
+            .Single(k => Wording.Nouns(k).Any(n => n.One == noun || n.Many == noun));
         int count = s_numbers.GetValueOrDefault(match.Groups["number"].Value, 1);
         bool agrees = Wording.Nouns(kind).Any(n => (count == 1 ? n.One : n.Many) == noun);
         return new ExpectedThings(
@@ -60,11 +64,14 @@ internal static class CaptionReader
     {
         (string Pattern, Relation Relation, bool IsOfFirst)[] rules =
         [
-            ("# on the left and .*# on the right", Relation.LeftOf, true), ("# at the top and .*# at the bottom", Relation.Above, true),
-            ("with .*# (on|to) its left", Relation.LeftOf, false), ("with .*# (on|to) its right", Relation.RightOf, false),
+            ("# on the left and .*# on the right", Relation.LeftOf, true),
+            ("# at the top and .*# at the bottom", Relation.Above, true),
+            ("with .*# (on|to) its left", Relation.LeftOf, false),
+            ("with .*# (on|to) its right", Relation.RightOf, false),
             ("with .*# above it", Relation.Above, false), ("with .*# below it", Relation.Below, false),
             ("with .*# inside", Relation.Inside, false), ("# containing ", Relation.Inside, false),
-            ("# (to the |on the )?left of ", Relation.LeftOf, true), ("# (to the |on the )?right of ", Relation.RightOf, true),
+            ("# (to the |on the )?left of ", Relation.LeftOf, true),
+            ("# (to the |on the )?right of ", Relation.RightOf, true),
             ("# (above|over) ", Relation.Above, true), ("# (below|under|beneath) ", Relation.Below, true),
             ("# (inside|in|within|inside of) ", Relation.Inside, true),
         ];
@@ -72,7 +79,9 @@ internal static class CaptionReader
         {
             if (Regex.IsMatch(text, pattern, RegexOptions.NonBacktracking))
             {
-                return isOfFirst ? new ExpectedRelation(relation, first, second) : new ExpectedRelation(relation, second, first);
+                return isOfFirst
+                    ? new ExpectedRelation(relation, first, second)
+                    : new ExpectedRelation(relation, second, first);
             }
         }
 
@@ -80,7 +89,8 @@ internal static class CaptionReader
     }
 
     private static T? Find<T>(string word, Func<T, string[]> words)
-        where T : struct, Enum => word.Length == 0 ? null : Enum.GetValues<T>().Single(value => words(value).Contains(word));
+        where T : struct, Enum =>
+        word.Length == 0 ? null : Enum.GetValues<T>().Single(value => words(value).Contains(word));
 
     private static string Words<T>(T[] values, Func<T, string[]> words) =>
         string.Join('|', values.SelectMany(words).OrderByDescending(word => word.Length));

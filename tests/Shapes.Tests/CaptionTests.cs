@@ -1,5 +1,5 @@
-// Goal: captions are true, and say exactly what they claim to say. Method: a reader of captions that knows the words but
-// nothing of how sentences were made reads thousands of them back.
+// Goal: captions are true, and say exactly what they claim to say. Method: a reader of captions that knows the words
+// but nothing of how sentences were made reads thousands of them back.
 using Atelier.Shapes.Captions;
 using Xunit;
 
@@ -15,12 +15,12 @@ public sealed class CaptionTests
         foreach ((Scene scene, Caption caption) in Captions(4000))
         {
             Reading read = CaptionReader.Read(caption.Text, caption.Says);
-            Assert.Equal(
-                caption.Says.Things.Select(Text).Order(StringComparer.Ordinal), read.Things.Select(Text).Order(StringComparer.Ordinal));
+            Assert.Equal(Texts(caption.Says.Things), Texts(read.Things));
             Assert.Equal(caption.Says.Relation is null, read.Relation is null);
             foreach (ExpectedThings things in read.Things)
             {
-                Thing[] same = [.. scene.Things.Where(t => t.Kind == things.Kind && (things.Colour ?? t.Colour) == t.Colour)];
+                Thing[] same =
+                    [.. scene.Things.Where(t => t.Kind == things.Kind && (things.Colour ?? t.Colour) == t.Colour)];
                 Assert.Equal(things.Count, same.Length);
                 Assert.All(same, thing => Assert.Equal(things.Size ?? thing.Size, thing.Size));
             }
@@ -30,12 +30,12 @@ public sealed class CaptionTests
             Assert.Equal(scene.Style, caption.Says.Style ?? scene.Style);
             if (read.Relation is { } relation)
             {
-                Thing subject = scene.Things.Single(t => t.Kind == relation.Subject), other = scene.Things.Single(t => t.Kind == relation.Object);
-                Assert.True(Placement.Holds(relation.Relation, Placement.Of(subject), Placement.Of(other)), caption.Text);
+                Thing subject = scene.Things.Single(thing => thing.Kind == relation.Subject);
+                Thing other = scene.Things.Single(thing => thing.Kind == relation.Object);
                 Assert.True(
-                    relation == caption.Says.Relation
-                    || (relation.Relation, relation.Object, relation.Subject) == (Placement.Converse(caption.Says.Relation!.Relation), caption.Says.Relation.Subject, caption.Says.Relation.Object),
-                    caption.Text);
+                    Placement.Holds(relation.Relation, Placement.Of(subject), Placement.Of(other)), caption.Text);
+                ExpectedRelation said = caption.Says.Relation!;
+                Assert.True(relation == said || relation == Converse(said), caption.Text);
             }
         }
     }
@@ -49,7 +49,8 @@ public sealed class CaptionTests
             Assert.InRange(caption.Text.Length, 4, Captioner.LengthMax);
             Assert.DoesNotContain("  ", caption.Text, StringComparison.Ordinal);
             Assert.DoesNotMatch(@"\b[Aa] [aeiou]|\b[Aa]n [^aeiou]", caption.Text);
-            words.UnionWith(caption.Text.ToLowerInvariant().Split([' ', ',', '.', ':'], StringSplitOptions.RemoveEmptyEntries));
+            words.UnionWith(caption.Text.ToLowerInvariant()
+                .Split([' ', ',', '.', ':'], StringSplitOptions.RemoveEmptyEntries));
         }
 
         Assert.InRange(words.Count, 130, 400);
@@ -72,7 +73,9 @@ public sealed class CaptionTests
             foreach (bool heldOut in new[] { false, true })
             {
                 EvaluationPrompt[] prompts = [.. EvaluationPrompts.Draw(1, task, heldOut, 100)];
-                Assert.Equal(prompts.Select(p => p.Caption.Text), EvaluationPrompts.Draw(1, task, heldOut, 100).Select(p => p.Caption.Text));
+                Assert.Equal(
+                    prompts.Select(p => p.Caption.Text),
+                    EvaluationPrompts.Draw(1, task, heldOut, 100).Select(p => p.Caption.Text));
                 Assert.All(prompts, prompt =>
                 {
                     Expectation says = prompt.Caption.Says;
@@ -81,7 +84,8 @@ public sealed class CaptionTests
                     Assert.Equal(task == SceneTask.Style, says.Style is not null);
                     Assert.True(task != SceneTask.Background || says.Background is not null);
                     Assert.True(task != SceneTask.Single || !heldOut || says.Background is not null);
-                    Assert.True(task is not (SceneTask.Colour or SceneTask.Attribution) || says.Things.All(t => t.Colour is not null));
+                    bool needsColours = task is SceneTask.Colour or SceneTask.Attribution;
+                    Assert.True(!needsColours || says.Things.All(things => things.Colour is not null));
                     Assert.True(task != SceneTask.Counting || says.Things.Count == 1);
                 });
             }
@@ -106,5 +110,10 @@ public sealed class CaptionTests
         });
     }
 
-    private static string Text(ExpectedThings things) => things.ToString();
+    private static IEnumerable<string> Texts(IEnumerable<ExpectedThings> things) =>
+        things.Select(group => group.ToString()).Order(StringComparer.Ordinal);
+
+    private static ExpectedRelation? Converse(ExpectedRelation said) => Placement.Converse(said.Relation) is { } converse
+        ? new ExpectedRelation(converse, said.Object, said.Subject)
+        : null;
 }

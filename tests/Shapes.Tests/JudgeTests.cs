@@ -15,7 +15,8 @@ public sealed class JudgeTests
         new ExpectedRelation(Relation.Above, ThingKind.Star, ThingKind.House), Background.NightSky, ArtStyle.Flat);
 
     private static readonly PerceivedThing s_star = new(ThingKind.Star, ThingColour.Red, new Spot(0.5, 0.2, 0.27), 1);
-    private static readonly PerceivedThing s_house = new(ThingKind.House, ThingColour.Blue, new Spot(0.55, 0.7, 0.35), 1);
+    private static readonly PerceivedThing s_house =
+        new(ThingKind.House, ThingColour.Blue, new Spot(0.55, 0.7, 0.35), 1);
 
     [Fact]
     public void Picture_ThatShowsWhatWasSaid_Passes()
@@ -30,15 +31,18 @@ public sealed class JudgeTests
     {
         Verdict right = Judge.Check(s_said, Seen(s_star, s_house));
         Assert.Equal(
-            right with { Colours = false }, Judge.Check(s_said, Seen(s_star, s_house with { Colour = ThingColour.Pink })));
+            right with { Colours = false },
+            Judge.Check(s_said, Seen(s_star, s_house with { Colour = ThingColour.Pink })));
 
         // The size was said of a red star, and there is none.
         Assert.Equal(right with { Colours = false, Sizes = false }, Judge.Check(
             s_said, Seen(s_star with { Colour = ThingColour.Blue }, s_house with { Colour = ThingColour.Red })));
         Assert.Equal(
-            right with { Sizes = false }, Judge.Check(s_said, Seen(s_star with { Spot = new Spot(0.5, 0.2, 0.45) }, s_house)));
+            right with { Sizes = false },
+            Judge.Check(s_said, Seen(s_star with { Spot = new Spot(0.5, 0.2, 0.45) }, s_house)));
         Assert.Equal(
-            right with { Position = false }, Judge.Check(s_said, Seen(s_star with { Spot = new Spot(0.5, 0.62, 0.27) }, s_house)));
+            right with { Position = false },
+            Judge.Check(s_said, Seen(s_star with { Spot = new Spot(0.5, 0.62, 0.27) }, s_house)));
         Assert.Equal(
             right with { Background = false, Style = false },
             Judge.Check(s_said, new Perception([s_star, s_house], Background.Plain, ArtStyle.PixelArt)));
@@ -48,7 +52,8 @@ public sealed class JudgeTests
     public void Things_AreCounted_AndNothingElseMayBeThere()
     {
         Assert.False(Judge.Check(s_said, Seen(s_star)).Things);
-        Assert.False(Judge.Check(s_said, Seen(s_star, s_house, s_house with { Spot = new Spot(0.2, 0.2, 0.3) })).Things);
+        PerceivedThing another = s_house with { Spot = new Spot(0.2, 0.2, 0.3) };
+        Assert.False(Judge.Check(s_said, Seen(s_star, s_house, another)).Things);
         Assert.False(Judge.Check(s_said, Seen(s_star, s_house, s_star with { Kind = ThingKind.Moon })).Things);
         Assert.False(Judge.Check(s_said, Seen()).All);
     }

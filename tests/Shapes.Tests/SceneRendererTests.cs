@@ -1,5 +1,5 @@
-// Goal: a scene is one picture, and everything in it can be told. Method: pictures that were looked at once and kept, and
-// properties of pixels.
+// Goal: a scene is one picture, and everything in it can be told. Method: pictures that were looked at once and kept,
+// and properties of pixels.
 using Atelier.Model.Imaging;
 using Atelier.Shapes.Drawing;
 using SkiaSharp;
@@ -15,7 +15,8 @@ public sealed class SceneRendererTests
     [Fact]
     public void Picture_IsTheSameBytes_FromAnyRenderer_InAnyOrder()
     {
-        Scene[] scenes = [.. Enumerable.Range(0, 40).Select(i => new SceneSampler(1).Draw(i, SceneTask.Free, Split.Any))];
+        var sampler = new SceneSampler(1);
+        Scene[] scenes = [.. Enumerable.Range(0, 40).Select(i => sampler.Draw(i, SceneTask.Free, Split.Any))];
         using SceneRenderer one = new(), other = new();
         byte[][] first = [.. scenes.Select(scene => one.Render(scene, Side).Pixels)];
         _ = scenes.Select(scene => other.Render(scene, 2 * Side)).Count();
@@ -55,9 +56,9 @@ public sealed class SceneRendererTests
             for (int place = 0; place < small.Pixels.Length; place++)
             {
                 (int row, int rest) = Math.DivRem(place, 3 * Side);
-                int from = (2 * row * 6 * Side) + (6 * (rest / 3)) + (rest % 3);
-                int mean = (large.Pixels[from] + large.Pixels[from + 3] + large.Pixels[from + (6 * Side)] + large.Pixels[from + (6 * Side) + 3]) / 4;
-                sum += Math.Abs(small.Pixels[place] - mean);
+                int from = (2 * row * 6 * Side) + (6 * (rest / 3)) + (rest % 3), below = from + (6 * Side);
+                byte[] fine = large.Pixels;
+                sum += Math.Abs(small.Pixels[place] - ((fine[from] + fine[from + 3] + fine[below] + fine[below + 3]) / 4));
             }
 
             Assert.InRange(sum / small.Pixels.Length, 0, scene.Style == ArtStyle.PixelArt ? 0 : 6);
@@ -74,8 +75,7 @@ public sealed class SceneRendererTests
             {
                 foreach (ArtStyle style in Enum.GetValues<ArtStyle>())
                 {
-                    var scene = new Scene(background, style, [new Thing(ThingKind.Square, colour, 0.5, 0.5, 0.45)], null, 7);
-                    RgbImage image = renderer.Render(scene, Side);
+                    RgbImage image = renderer.Render(Square(background, style, colour), Side);
                     double inside = Distance(image, 26, 38, colour), around = Distance(image, 0, 14, colour);
                     Assert.InRange(inside, 0, 75);
                     Assert.True(
@@ -92,8 +92,7 @@ public sealed class SceneRendererTests
         using var renderer = new SceneRenderer();
         foreach (ArtStyle style in Enum.GetValues<ArtStyle>())
         {
-            var scene = new Scene(Background.NightSky, style, [new Thing(ThingKind.Square, ThingColour.Black, 0.5, 0.5, 0.45)], null, 7);
-            RgbImage image = renderer.Render(scene, Side);
+            RgbImage image = renderer.Render(Square(Background.NightSky, style, ThingColour.Black), Side);
             Assert.InRange(Enumerable.Range(12, 10).Max(row => (int)image.Pixels[3 * ((row * Side) + 32)]), 130, 255);
         }
     }
@@ -118,7 +117,8 @@ public sealed class SceneRendererTests
         for (int i = 0; i < 48; i++)
         {
             (int style, int kind) = Math.DivRem(i, 12);
-            var thing = new Thing((ThingKind)kind, (ThingColour)((kind + (3 * style)) % 10), 0.5, 0.5, 0.27 + (0.09 * (kind % 3)));
+            var colour = (ThingColour)((kind + (3 * style)) % 10);
+            var thing = new Thing((ThingKind)kind, colour, 0.5, 0.5, 0.27 + (0.09 * (kind % 3)));
             RgbImage image = renderer.Render(
                 new Scene((Background)((kind + style) % 7), (ArtStyle)style, [thing], null, (uint)i), Side);
             for (int row = 0; row < Side; row++)
@@ -130,6 +130,9 @@ public sealed class SceneRendererTests
 
         return new RgbImage(Columns * Side, 48 / Columns * Side, pixels);
     }
+
+    private static Scene Square(Background background, ArtStyle style, ThingColour colour) =>
+        new(background, style, [new Thing(ThingKind.Square, colour, 0.5, 0.5, 0.45)], null, 7);
 
     // Of the mean colour of a square area from a thing's colour, summed over the channels.
     private static double Distance(RgbImage image, int from, int to, ThingColour colour)

@@ -4,7 +4,9 @@ using System.Globalization;
 namespace Atelier.Shapes.Captions;
 
 /// <summary>What a caption mentions besides the things and their numbers.</summary>
-/// <param name="Colours">Colours of all things. Things of a kind that differ in colour are told apart by it in any case.</param>
+/// <param name="Colours">
+/// Colours of all things. Things of a kind that differ in colour are told apart by it in any case.
+/// </param>
 /// <param name="Sizes">Sizes of all things.</param>
 /// <param name="Background">The background.</param>
 /// <param name="Style">The style.</param>
@@ -17,7 +19,9 @@ public static class Captioner
     /// <summary>The longest caption, in characters.</summary>
     public const int LengthMax = 200;
 
-    /// <summary>Caption number <paramref name="index"/> of a seed for a scene, with more or fewer details as chance has it.</summary>
+    /// <summary>
+    /// Caption number <paramref name="index"/> of a seed for a scene, with more or fewer details as chance has it.
+    /// </summary>
     public static Caption Write(Scene scene, ulong seed, long index)
     {
         var draw = new DrawStream(seed, Purpose.Caption, index);
@@ -79,7 +83,8 @@ public static class Captioner
         string text = string.Format(
             CultureInfo.InvariantCulture, Choose(draw, Wording.Patterns(stated.Relation)),
             Name(said[0], draw, isTerse), Name(said[1], draw, isTerse));
-        return (text, new Expectation(said, new ExpectedRelation(stated.Relation, subject.Kind, other.Kind), null, null));
+        var relation = new ExpectedRelation(stated.Relation, subject.Kind, other.Kind);
+        return (text, new Expectation(said, relation, null, null));
     }
 
     private static (string Text, Expectation Says) Listed(Scene scene, Mentions mentions, DrawStream draw, bool isTerse)
@@ -127,10 +132,12 @@ public static class Captioner
             noun = $"{Choose(draw, Wording.Adjectives(size))} {noun}";
         }
 
-        return things.Count == 1 ? $"{(isTerse ? "" : draw.Chance(0.06) ? "one " : Article(noun))}{noun}" : $"{Number(things.Count, draw)} {noun}";
+        return things.Count > 1 ? $"{Number(things.Count, draw)} {noun}"
+            : isTerse ? noun
+            : draw.Chance(0.06) ? $"one {noun}" : $"{Article(noun)} {noun}";
     }
 
-    private static string Article(string noun) => noun[0] is 'a' or 'e' or 'i' or 'o' or 'u' ? "an " : "a ";
+    private static string Article(string noun) => noun[0] is 'a' or 'e' or 'i' or 'o' or 'u' ? "an" : "a";
 
     private static string Number(int count, DrawStream draw)
     {
@@ -143,5 +150,6 @@ public static class Captioner
     }
 
     // The first wording half the time, any of them otherwise.
-    private static T Choose<T>(DrawStream draw, T[] wordings) => draw.Chance(0.5) ? wordings[0] : draw.Pick<T>(wordings);
+    private static T Choose<T>(DrawStream draw, T[] wordings) =>
+        draw.Chance(0.5) ? wordings[0] : draw.Pick<T>(wordings);
 }

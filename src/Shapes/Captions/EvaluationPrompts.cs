@@ -17,8 +17,8 @@ public static class EvaluationPrompts
     /// <summary>The tasks that are scored.</summary>
     public static IReadOnlyList<SceneTask> Tasks { get; } =
     [
-        SceneTask.Single, SceneTask.Colour, SceneTask.Two, SceneTask.Counting, SceneTask.Position, SceneTask.Attribution,
-        SceneTask.Background, SceneTask.Style,
+        SceneTask.Single, SceneTask.Colour, SceneTask.Two, SceneTask.Counting, SceneTask.Position,
+        SceneTask.Attribution, SceneTask.Background, SceneTask.Style,
     ];
 
     /// <summary>Prompts 0 to <paramref name="count"/> - 1 of a task.</summary>
@@ -38,7 +38,7 @@ public static class EvaluationPrompts
     // Only what a task is about is mentioned. Where colour is beside the point, half of the prompts have it.
     private static Mentions MentionsOf(SceneTask task, bool heldOut, bool isOdd) => task switch
     {
-        SceneTask.Single => new Mentions(Colours: false, Sizes: false, Background: heldOut || isOdd, Style: false, Relation: false),
+        SceneTask.Single => default(Mentions) with { Background = heldOut || isOdd },
         SceneTask.Two => default,
         SceneTask.Colour or SceneTask.Attribution => default(Mentions) with { Colours = true },
         SceneTask.Counting => default(Mentions) with { Colours = isOdd },

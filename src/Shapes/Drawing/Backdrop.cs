@@ -85,7 +85,9 @@ internal static class Backdrop
 
     private static void Night(SKCanvas canvas, SKPaint paint, DrawStream draw)
     {
-        Blend(canvas, paint, s_all, new SKPoint(0, 0), new SKPoint(0, 1), new SKColor(16, 20, 56), new SKColor(52, 54, 108));
+        Blend(
+            canvas, paint, s_all, new SKPoint(0, 0), new SKPoint(0, 1),
+            new SKColor(16, 20, 56), new SKColor(52, 54, 108));
         for (int i = 0; i < 34; i++)
         {
             paint.Color = Palette.Shade(Palette.Cream, -draw.Between(0, 0.4));
@@ -153,7 +155,8 @@ internal static class Backdrop
     }
 
     private static void Sky(SKCanvas canvas, SKPaint paint) => Blend(
-        canvas, paint, s_all, new SKPoint(0, 0), new SKPoint(0, 0.7f), new SKColor(152, 186, 214), new SKColor(190, 206, 212));
+        canvas, paint, s_all, new SKPoint(0, 0), new SKPoint(0, 0.7f),
+        new SKColor(152, 186, 214), new SKColor(190, 206, 212));
 
     private static void Fill(SKCanvas canvas, SKPaint paint, SKRect area, SKColor colour)
     {
@@ -161,7 +164,8 @@ internal static class Backdrop
         canvas.DrawRect(area, paint);
     }
 
-    private static void Blend(SKCanvas canvas, SKPaint paint, SKRect area, SKPoint from, SKPoint to, SKColor start, SKColor end)
+    private static void Blend(
+        SKCanvas canvas, SKPaint paint, SKRect area, SKPoint from, SKPoint to, SKColor start, SKColor end)
     {
         using SKShader shader = SKShader.CreateLinearGradient(from, to, [start, end], null, SKShaderTileMode.Clamp);
         paint.Shader = shader;

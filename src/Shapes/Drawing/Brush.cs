@@ -1,5 +1,5 @@
-// The strokes of the painterly style: they follow a current with a few whirls, and each has the colour of what it covers.
-// They are many and short, so they are put straight into the pixels.
+// The strokes of the painterly style: they follow a current with a few whirls, and each has the colour of what it
+// covers. They are many and short, so they are put straight into the pixels.
 using SkiaSharp;
 
 namespace Atelier.Shapes.Drawing;
@@ -17,7 +17,9 @@ internal readonly ref struct Pixels(Span<byte> rgba, int side)
 /// <summary>A current through the picture, and strokes along it.</summary>
 internal sealed class Brush
 {
-    private readonly (double X, double Y, double Turn, double Reach)[] _whirls = new (double, double, double, double)[4];
+    private const int Whirls = 4;
+
+    private readonly (double X, double Y, double Turn, double Reach)[] _whirls;
     private readonly DrawStream _draw;
     private readonly double _slope;
 
@@ -25,7 +27,8 @@ internal sealed class Brush
     {
         _draw = new DrawStream(detail, Purpose.Strokes, 0);
         _slope = _draw.Between(-0.6, 0.6);
-        for (int i = 0; i < _whirls.Length; i++)
+        _whirls = new (double, double, double, double)[Whirls];
+        for (int i = 0; i < Whirls; i++)
         {
             double turn = _draw.Chance(0.5) ? 1 : -1;
             _whirls[i] = (_draw.Next(), _draw.Next(), turn, _draw.Between(0.12, 0.24));
@@ -50,7 +53,8 @@ internal sealed class Brush
             int sketchX = Math.Clamp((int)(x * sketch.Side), 0, sketch.Side - 1);
             int sketchY = Math.Clamp((int)(y * sketch.Side), 0, sketch.Side - 1);
             Span<byte> under = sketch.At(sketchX, sketchY);
-            SKColor colour = Palette.Shade(new SKColor(under[0], under[1], under[2]), contrast * _draw.Between(-0.18, 0.24));
+            var colour = new SKColor(under[0], under[1], under[2]);
+            colour = Palette.Shade(colour, contrast * _draw.Between(-0.18, 0.24));
             double half = step * _draw.Between(0.7, 1.3);
             Stroke(canvas, mask, (x, y), (alongX * half, alongY * half), 0.34 * step, colour);
         }
@@ -58,10 +62,12 @@ internal sealed class Brush
 
     // A line with round ends; each pixel is covered by the part of it that lies nearer than the radius.
     private static void Stroke(
-        Pixels canvas, Pixels mask, (double X, double Y) centre, (double X, double Y) half, double radius, SKColor colour)
+        Pixels canvas, Pixels mask, (double X, double Y) centre, (double X, double Y) half, double radius,
+        SKColor colour)
     {
         double scale = canvas.Side, reachX = Math.Abs(half.X) + radius, reachY = Math.Abs(half.Y) + radius;
-        int left = Math.Max(0, (int)((centre.X - reachX) * scale) - 1), top = Math.Max(0, (int)((centre.Y - reachY) * scale) - 1);
+        int left = Math.Max(0, (int)((centre.X - reachX) * scale) - 1);
+        int top = Math.Max(0, (int)((centre.Y - reachY) * scale) - 1);
         int right = Math.Min(canvas.Side - 1, (int)((centre.X + reachX) * scale) + 1);
         int bottom = Math.Min(canvas.Side - 1, (int)((centre.Y + reachY) * scale) + 1);
         double squared = (half.X * half.X) + (half.Y * half.Y);

@@ -66,7 +66,8 @@ internal sealed class Figure(SKPath silhouette, params (SKPath Path, Tint Tint)[
         Tint.Deep => Palette.Shade(Palette.Of(colour), colour == ThingColour.Black ? 0.4 : -0.55),
         Tint.Window => new SKColor(255, 240, 170),
         Tint.Wood => new SKColor(84, 54, 34),
-        Tint.Pollen => colour is ThingColour.Yellow or ThingColour.Orange ? new SKColor(110, 66, 34) : new SKColor(252, 214, 60),
+        Tint.Pollen when colour is ThingColour.Yellow or ThingColour.Orange => new SKColor(110, 66, 34),
+        Tint.Pollen => new SKColor(252, 214, 60),
         Tint.White => new SKColor(250, 250, 250),
         _ => new SKColor(20, 20, 24),
     };
@@ -155,7 +156,8 @@ internal sealed class Figure(SKPath silhouette, params (SKPath Path, Tint Tint)[
     private static SKPath Oval(double x, double y, double radiusX, double radiusY)
     {
         var path = new SKPath();
-        path.AddOval(new SKRect((float)(x - radiusX), (float)(y - radiusY), (float)(x + radiusX), (float)(y + radiusY)));
+        path.AddOval(SKRect.Create(
+            (float)(x - radiusX), (float)(y - radiusY), (float)(2 * radiusX), (float)(2 * radiusY)));
         return path;
     }
 

@@ -1,4 +1,5 @@
-// The colours of the demo world. Things are vivid, black or white; backgrounds are muted and of middle lightness, or night.
+// The colours of the demo world. Things are vivid, black or white; backgrounds are muted and of middle lightness, or
+// night.
 using SkiaSharp;
 
 namespace Atelier.Shapes.Drawing;

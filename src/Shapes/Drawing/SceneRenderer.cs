@@ -46,7 +46,8 @@ public sealed class SceneRenderer : IDisposable
         if (side is < SideMin or > SideMax || side % SideMin != 0)
         {
             throw new ArgumentOutOfRangeException(
-                nameof(side), side, $"Pictures have sides of {SideMin} to {SideMax} pixels, in multiples of {SideMin}.");
+                nameof(side), side,
+                $"Pictures have sides of {SideMin} to {SideMax} pixels, in multiples of {SideMin}.");
         }
 
         ArgumentOutOfRangeException.ThrowIfNotEqual(rgb.Length, 3 * side * side);
@@ -74,7 +75,8 @@ public sealed class SceneRenderer : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (IDisposable owned in _figures.Concat<IDisposable>(_sheets.Values).Concat(_masks.Values).Append(_sketch).Append(_paint))
+        IDisposable[] all = [.. _figures, .. _sheets.Values, .. _masks.Values, _sketch, _paint];
+        foreach (IDisposable owned in all)
         {
             owned.Dispose();
         }
@@ -176,8 +178,9 @@ public sealed class SceneRenderer : IDisposable
         canvas.Restore();
     }
 
-    // Things in pixel art are lit from the top left: their cells at the upper and left edges are lighter, those at the lower
-    // and right edges darker. At night the cells around them are the rim; a thing's number is higher than its container's.
+    // Things in pixel art are lit from the top left: their cells at the upper and left edges are lighter, those at the
+    // lower and right edges darker. At night the cells around them are the rim; a thing's number is higher than its
+    // container's.
     private void Light(Sheet sheet, Scene scene)
     {
         Span<byte> owners = stackalloc byte[Cells * Cells];

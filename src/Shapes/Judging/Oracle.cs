@@ -1,4 +1,5 @@
 // The judge's eye: finds things, background and style in pictures.
+using System.Runtime.InteropServices;
 using Atelier.Model;
 using Atelier.Model.Imaging;
 using Atelier.Model.Weights;
@@ -16,7 +17,8 @@ public sealed class Oracle : IDisposable
     /// <summary>The most pictures that are looked at together; more are taken in turn.</summary>
     public const int BatchMax = 64;
 
-    // A thing is there if the network is surer than this. More things than this are not listed: no caption asks for them.
+    // A thing is there if the network is surer than this. More things than this are not listed: no caption asks for
+    // them.
     private const float Sure = 0.35f;
     private const int ThingsMax = 16;
 
@@ -81,7 +83,8 @@ public sealed class Oracle : IDisposable
             || pictures.shape[2] % OracleNetwork.Side != 0)
         {
             throw new ArgumentException(
-                $"Pictures are [B, 3, S, S] with S a multiple of {OracleNetwork.Side}, not [{string.Join(", ", pictures.shape)}].",
+                $"Pictures are [B, 3, S, S] with S a multiple of {OracleNetwork.Side}, "
+                + $"not [{string.Join(", ", pictures.shape)}].",
                 nameof(pictures));
         }
 
@@ -107,7 +110,8 @@ public sealed class Oracle : IDisposable
             if (images[i].Width != side || images[i].Height != side)
             {
                 throw new ArgumentException(
-                    $"Pictures are square and of one size; one has {images[i].Width} x {images[i].Height} pixels, the first {side} columns.",
+                    $"Pictures are square and of one size; one has {images[i].Width} x {images[i].Height} pixels, "
+                    + $"the first {side} columns.",
                     nameof(images));
             }
 
@@ -134,11 +138,11 @@ public sealed class Oracle : IDisposable
         // A centre is a cell that is surer than its eight neighbours.
         Tensor sure = output.Centres.sigmoid();                                             // [B, K, G, G]
         Tensor peaks = sure.ge(functional.max_pool2d(sure, 3, 1, 1)).logical_and(sure.gt(Sure));
-        long[] found = peaks.nonzero().data<long>().ToArray();                              // [N, 4] as b, k, row, column
-        float[] confidences = Values(sure), boxes = Values(output.Boxes);
-        long[] colours = output.Colours.argmax(2).contiguous().data<long>().ToArray();      // [B, K, G, G]
-        long[] backgrounds = output.Backgrounds.argmax(1).data<long>().ToArray();
-        long[] styles = output.Styles.argmax(1).data<long>().ToArray();
+        long[] found = Values<long>(peaks.nonzero());                                       // [N, 4]: b, k, row, column
+        float[] confidences = Values<float>(sure), boxes = Values<float>(output.Boxes);
+        long[] colours = Values<long>(output.Colours.argmax(2));                            // [B, K, G, G]
+        long[] backgrounds = Values<long>(output.Backgrounds.argmax(1));
+        long[] styles = Values<long>(output.Styles.argmax(1));
         var things = new List<PerceivedThing>[backgrounds.Length];
         for (int i = 0; i < things.Length; i++)
         {
@@ -155,10 +159,15 @@ public sealed class Oracle : IDisposable
                 (column + 0.5 + boxes[box]) / OracleNetwork.Grid, (row + 0.5 + boxes[box + cells]) / OracleNetwork.Grid,
                 boxes[box + (2 * cells)]);
             things[found[i]].Add(new PerceivedThing(
-                (ThingKind)found[i + 1], (ThingColour)colours[(layer * cells) + cell], spot, confidences[(layer * cells) + cell]));
+                (ThingKind)found[i + 1], (ThingColour)colours[(layer * cells) + cell], spot,
+                confidences[(layer * cells) + cell]));
         }
 
-        return [.. things.Select((list, i) => new Perception(Distinct(list), (Background)backgrounds[i], (ArtStyle)styles[i]))];
+        return
+        [
+            .. things.Select((list, i) =>
+                new Perception(Distinct(list), (Background)backgrounds[i], (ArtStyle)styles[i])),
+        ];
     }
 
     // One thing may look like two kinds, or lie between two cells: of those that fill the same place the surest stays.
@@ -183,9 +192,15 @@ public sealed class Oracle : IDisposable
             && Math.Min(a.Diameter, b.Diameter) > 0.6 * Math.Max(a.Diameter, b.Diameter);
     }
 
-    private static float[] Values(Tensor tensor)
+    private static T[] Values<T>(Tensor tensor)
+        where T : unmanaged
     {
+        if (tensor.numel() == 0)
+        {
+            return [];
+        }
+
         using Tensor flat = tensor.contiguous();
-        return flat.data<float>().ToArray();
+        return MemoryMarshal.Cast<byte, T>(flat.bytes).ToArray();
     }
 }

@@ -31,8 +31,9 @@ internal static class OracleLoss
                 Warm(heat.AsSpan(layer, Grid * Grid), column, row);
                 centres.Add(layer + (row * Grid) + column);
                 colours.Add((long)thing.Colour);
-                boxes.AddRange(
-                    [(float)((thing.X * Grid) - column - 0.5), (float)((thing.Y * Grid) - row - 0.5), (float)thing.Diameter]);
+                boxes.Add((float)((thing.X * Grid) - column - 0.5));
+                boxes.Add((float)((thing.Y * Grid) - row - 0.5));
+                boxes.Add((float)thing.Diameter);
             }
         }
 
@@ -44,8 +45,10 @@ internal static class OracleLoss
         return Focal(output.Centres, tensor(heat, output.Centres.shape), at.shape[0])
             + functional.cross_entropy(colourLogits.index_select(0, at), tensor(colours.ToArray()))
             + (distance * scale).sum(1).mean()
-            + (0.5 * functional.cross_entropy(output.Backgrounds, tensor(scenes.Select(s => (long)s.Background).ToArray())))
-            + (0.5 * functional.cross_entropy(output.Styles, tensor(scenes.Select(s => (long)s.Style).ToArray())));
+            + (0.5 * functional.cross_entropy(output.Backgrounds, Numbers(scene => (long)scene.Background)))
+            + (0.5 * functional.cross_entropy(output.Styles, Numbers(scene => (long)scene.Style)));
+
+        Tensor Numbers(Func<Scene, long> numberOf) => tensor(scenes.Select(numberOf).ToArray()); // [B]
     }
 
     // 1 at the centre's cell, and less around it: a near miss is half forgiven.

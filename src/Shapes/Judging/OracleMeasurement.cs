@@ -35,7 +35,8 @@ public static class OracleMeasurement
             }
 
             IReadOnlyList<Perception> perceptions = oracle.Look(images);
-            passed += prompts.Zip(perceptions).Count(pair => Judge.Check(pair.First.Caption.Says, pair.Second).Passes(task));
+            passed += prompts.Zip(perceptions)
+                .Count(pair => Judge.Check(pair.First.Caption.Says, pair.Second).Passes(task));
         }
 
         return (double)passed / count;

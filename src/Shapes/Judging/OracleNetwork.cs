@@ -1,5 +1,6 @@
-// The oracle's network: for each cell of a 16 x 16 grid and each kind, is the centre of such a thing here, and if so which
-// colour has it, how big is it, where in the cell is its centre; and for the whole picture its background and style.
+// The oracle's network: for each cell of a 16 x 16 grid and each kind, is the centre of such a thing here, and if so
+// which colour has it, how big is it, where in the cell is its centre; and for the whole picture its background and
+// style.
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
@@ -18,7 +19,9 @@ namespace Atelier.Shapes.Judging;
 /// </summary>
 /// <param name="Centres">Logits of a centre, [B, K, G, G].</param>
 /// <param name="Colours">Logits of the colour of a thing centred here, [B, K, C, G, G].</param>
-/// <param name="Boxes">Its place: x and y from the cell's middle in cells, and its diameter in sides, [B, K, 3, G, G].</param>
+/// <param name="Boxes">
+/// Its place: x and y from the cell's middle in cells, and its diameter in sides, [B, K, 3, G, G].
+/// </param>
 /// <param name="Backgrounds">Logits, [B, 7].</param>
 /// <param name="Styles">Logits, [B, 4].</param>
 internal sealed record OracleOutput(Tensor Centres, Tensor Colours, Tensor Boxes, Tensor Backgrounds, Tensor Styles);
@@ -135,7 +138,8 @@ internal sealed class OracleNetwork : Module<Tensor, OracleOutput>
                 long index = MemoryMarshal.Read<long>(SHA256.HashData(Encoding.UTF8.GetBytes(name)));
                 SeededNoise.Normal(seed, NoisePurpose.InitialWeights, index, values);
                 long inputs = parameter.numel() / parameter.shape[0];
-                double std = Math.Sqrt(2.0 / inputs) * (name.EndsWith("conv2.weight", StringComparison.Ordinal) ? 0.3 : 1);
+                double part = name.EndsWith("conv2.weight", StringComparison.Ordinal) ? 0.3 : 1;
+                double std = part * Math.Sqrt(2.0 / inputs);
                 for (int i = 0; i < values.Length; i++)
                 {
                     values[i] = (float)(values[i] * std);

@@ -46,11 +46,14 @@ public static class OracleTraining
     private const double Smoothing = 0.995;
 
     // What is trained on: every arrangement, and any combination, since the oracle must know what training never meets.
-    private static readonly SceneTask[] s_tasks = [SceneTask.Single, SceneTask.Two, SceneTask.Counting, SceneTask.Position, SceneTask.Free];
+    private static readonly SceneTask[] s_tasks =
+        [SceneTask.Single, SceneTask.Two, SceneTask.Counting, SceneTask.Position, SceneTask.Free];
 
     private static readonly Spoilage[] s_spoilages = Enum.GetValues<Spoilage>();
 
-    /// <summary>Trains, or goes on training, and writes the finished oracle to <see cref="FileName"/> in a folder.</summary>
+    /// <summary>
+    /// Trains, or goes on training, and writes the finished oracle to <see cref="FileName"/> in a folder.
+    /// </summary>
     /// <param name="settings">How; a checkpoint of other settings is refused.</param>
     /// <param name="work">Folder of the checkpoint; made if it does not exist.</param>
     /// <param name="folder">Folder of the finished oracle; made if it does not exist.</param>
@@ -74,7 +77,8 @@ public static class OracleTraining
         string checkpoint = Path.Combine(work, CheckpointName);
         var state = new (string, Tensor)[]
         {
-            ("weights", flat.Values), ("average", average), ("first", optimizer.FirstMoment), ("second", optimizer.SecondMoment),
+            ("weights", flat.Values), ("average", average),
+            ("first", optimizer.FirstMoment), ("second", optimizer.SecondMoment),
         };
         optimizer.Updates = File.Exists(checkpoint) ? Restore(checkpoint, settings, state) : 0;
         double loss = 0;
@@ -153,8 +157,9 @@ public static class OracleTraining
         {
             (int row, int place) = Math.DivRem(i, 3 * side);
             int from = (2 * row * line) + (2 * (place - (place % 3))) + (place % 3);
-            int sum = image.Pixels[from] + image.Pixels[from + 3] + image.Pixels[from + line] + image.Pixels[from + line + 3];
-            pixels[i] = (byte)((sum + 2) / 4);
+            int above = image.Pixels[from] + image.Pixels[from + 3];
+            int below = image.Pixels[from + line] + image.Pixels[from + line + 3];
+            pixels[i] = (byte)((above + below + 2) / 4);
         }
 
         return new RgbImage(side, side, pixels);
@@ -165,10 +170,12 @@ public static class OracleTraining
     {
         using var noGradients = no_grad();
         flat.Values.copy_(average);
-        Oracle.Save(network, path, new Dictionary<string, string>(StringComparer.Ordinal) { ["training"] = settings.ToString() });
+        var metadata = new Dictionary<string, string>(StringComparer.Ordinal) { ["training"] = settings.ToString() };
+        Oracle.Save(network, path, metadata);
     }
 
-    private static void Keep(string path, OracleTrainingSettings settings, int step, (string Name, Tensor Values)[] state)
+    private static void Keep(
+        string path, OracleTrainingSettings settings, int step, (string Name, Tensor Values)[] state)
     {
         var metadata = new Dictionary<string, string>(StringComparer.Ordinal)
         {
@@ -198,13 +205,15 @@ public static class OracleTraining
         {
             if (!file.Tensors.TryGetValue(name, out TensorInfo? info) || !info.Shape.SequenceEqual(values.shape))
             {
-                throw new RefusedFileException(path, $"tensor \"{name}\"", "is missing or of another network: remove the file");
+                throw new RefusedFileException(
+                    path, $"tensor \"{name}\"", "is missing or of another network: remove the file");
             }
 
             file.ReadInto(name, values.bytes);
         }
 
-        return int.TryParse(file.Metadata.GetValueOrDefault("step"), NumberStyles.None, CultureInfo.InvariantCulture, out int step)
+        string? written = file.Metadata.GetValueOrDefault("step");
+        return int.TryParse(written, NumberStyles.None, CultureInfo.InvariantCulture, out int step)
             ? step
             : throw new RefusedFileException(path, "metadata", "step is no number");
     }

@@ -21,7 +21,9 @@ public sealed record PerceivedThing(ThingKind Kind, ThingColour Colour, Spot Spo
 public sealed record Perception(IReadOnlyList<PerceivedThing> Things, Background Background, ArtStyle Style);
 
 /// <summary>Whether a picture shows what a caption said, by aspect. What was not said is true.</summary>
-/// <param name="Things">Exactly the things that were said are there: the kinds, in their numbers, and nothing else.</param>
+/// <param name="Things">
+/// Exactly the things that were said are there: the kinds, in their numbers, and nothing else.
+/// </param>
 /// <param name="Colours">The things have the colours that were said.</param>
 /// <param name="Sizes">The things have the sizes that were said.</param>
 /// <param name="Position">The relation that was stated holds.</param>
@@ -33,7 +35,9 @@ public readonly record struct Verdict(
     /// <summary>Whether all that was said is shown.</summary>
     public bool All => Things && Colours && Sizes && Position && Background && Style;
 
-    /// <summary>Whether the picture passes a task: the aspects that the task is about, whatever else the prompt says.</summary>
+    /// <summary>
+    /// Whether the picture passes a task: the aspects that the task is about, whatever else the prompt says.
+    /// </summary>
     public bool Passes(SceneTask task) => task switch
     {
         SceneTask.Single or SceneTask.Two or SceneTask.Counting => Things,
@@ -58,8 +62,8 @@ public static class Judge
                 said.Things.Where(things => things.Kind == kind).Sum(things => things.Count)
                 == seen.Things.Count(thing => thing.Kind == kind)),
             said.Things.All(things => things.Colour is null || Matching(things, seen).Count() == things.Count),
-            said.Things.All(things =>
-                things.Size is null || Matching(things, seen).Count(thing => thing.Size == things.Size) == things.Count),
+            said.Things.All(things => things.Size is null
+                || Matching(things, seen).Count(thing => thing.Size == things.Size) == things.Count),
             said.Relation is null || Holds(said.Relation, seen),
             said.Background is null || said.Background == seen.Background,
             said.Style is null || said.Style == seen.Style);

@@ -91,7 +91,8 @@ public static class Spoiling
         {
             (int place, int channel) = Math.DivRem(i, 3);
             (int y, int x) = Math.DivRem(place, width);
-            double mean = (from[i] / 2.0) + ((At(x - right, y - down, channel) + At(x + right, y + down, channel)) / 4.0);
+            int around = At(x - right, y - down, channel) + At(x + right, y + down, channel);
+            double mean = (from[i] / 2.0) + (around / 4.0);
             to[i] = (byte)Math.Round(from[i] + (part * (mean - from[i])));
         }
 

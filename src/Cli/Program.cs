@@ -11,6 +11,7 @@ var root = new RootCommand("Atelier: pictures from text, and the training of the
     GenerateCommand.Create(),
     ModelsCommand.Create(),
     BenchCommand.Create(),
+    DemoCommand.Create(),
 };
 try
 {

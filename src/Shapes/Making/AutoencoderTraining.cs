@@ -13,7 +13,7 @@ public sealed record AutoencoderTrainingConfig
     /// <summary>The network; its scaling and shift are found after the training.</summary>
     public AutoencoderConfig Network { get; init; } = new()
     {
-        BlockOutChannels = [32, 64, 80, 80],
+        BlockOutChannels = [32, 48, 80, 96],
         LatentChannels = 8,
         LayersPerBlock = 1,
         NormNumGroups = 8,
@@ -21,16 +21,16 @@ public sealed record AutoencoderTrainingConfig
     };
 
     /// <summary>Steps in all.</summary>
-    public long Steps { get; init; } = 6_000;
+    public long Steps { get; init; } = 4_500;
 
     /// <summary>Pictures of 64 pixels a side in a step.</summary>
-    public int SmallPictures { get; init; } = 4;
+    public int SmallPictures { get; init; } = 2;
 
     /// <summary>Pictures of 128 pixels a side in a step; each counts as much as four small ones.</summary>
-    public int LargePictures { get; init; } = 1;
+    public int LargePictures { get; init; } = 2;
 
     /// <summary>Learning rate at its highest.</summary>
-    public double LearningRate { get; init; } = 1.5e-3;
+    public double LearningRate { get; init; } = 1e-3;
 
     /// <summary>Steps until the learning rate is at its highest; then it falls along a cosine.</summary>
     public long WarmupSteps { get; init; } = 100;

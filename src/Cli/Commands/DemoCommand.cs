@@ -2,6 +2,7 @@
 using System.CommandLine;
 using System.Globalization;
 using Atelier.Model.Autoencoder;
+using Atelier.Model.Clip;
 using Atelier.Shapes.Making;
 using TorchSharp;
 
@@ -44,7 +45,9 @@ internal static class DemoCommand
                 ShowAutoencoder(parts);
                 break;
             default:
-                throw new UserErrorException("CLIP is not ready.");
+                parts.TrainClip(report: Report, cancellation: cancellation);
+                ShowClip(parts);
+                break;
         }
 
         return 0;
@@ -59,6 +62,20 @@ internal static class DemoCommand
             [
                 .. s_sides.SelectMany(side => AutoencoderMeasure.Score(network, side, ScoredPictures)).Select(score =>
                     (IReadOnlyList<string>)[$"{score.Side}", score.Style?.ToString() ?? "all", Number(score.Decibels, "f2"), $"{score.Pictures}"]),
+            ]);
+    }
+
+    private static void ShowClip(DemoParts parts)
+    {
+        using ClipModel network = parts.OpenClip();
+        ClipScore score = ClipMeasure.Score(network, ClipTokenizer.Load(parts.Vocabulary, network.Config.Text.ContextLength));
+        Output.Table(
+            ["what", "part right"],
+            [
+                [$"picture to text, of {score.Pairs}", Number(score.PictureToText, "f4")],
+                [$"text to picture, of {score.Pairs}", Number(score.TextToPicture, "f4")],
+                ["own caption or its twin's", Number(score.Twins, "f4")],
+                .. score.TwinsByDifference.Select(pair => (IReadOnlyList<string>)[$"twin differs by {pair.Key}", Number(pair.Value, "f4")]),
             ]);
     }
 

@@ -81,6 +81,17 @@ internal sealed class NetworkInTraining : IDisposable
         Step++;
     }
 
+    /// <summary>Keeps the elements of a parameter from growing beyond a bound.</summary>
+    public void Bound(string name, double most)
+    {
+        using var noGradients = no_grad();
+        using var scope = NewDisposeScope();
+        foreach (Tensor flat in new[] { _weights, _average, _flat.Values })
+        {
+            _flat.Views(flat).First(view => view.Name == name).View.clamp_max_(most);
+        }
+    }
+
     /// <summary>Copies the averaged weights into a network of the same shape.</summary>
     public void CopyAverageTo(nn.Module network)
     {

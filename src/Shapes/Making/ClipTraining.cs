@@ -15,13 +15,13 @@ public sealed record ClipTrainingConfig
     public int EmbedDim { get; init; } = 128;
 
     /// <summary>The text tower; the number of ids is the vocabulary's.</summary>
-    public ClipTextConfig Text { get; init; } = new() { ContextLength = 40, Width = 128, Heads = 4, Layers = 4 };
+    public ClipTextConfig Text { get; init; } = new() { ContextLength = 32, Width = 128, Heads = 4, Layers = 4 };
 
     /// <summary>The image tower.</summary>
     public ClipVisionConfig Vision { get; init; } = new() { ImageSize = 64, PatchSize = 8, Width = 128, HeadWidth = 32, Layers = 4 };
 
     /// <summary>Steps in all.</summary>
-    public long Steps { get; init; } = 2_000;
+    public long Steps { get; init; } = 1_500;
 
     /// <summary>Pictures and texts of a step, a multiple of 4.</summary>
     public int Batch { get; init; } = 256;

@@ -1,6 +1,7 @@
 // Makes a model folder from the files that the reference's authors, Stability AI and the OpenCLIP project publish.
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Atelier.Cli.Verify;
 using Atelier.Model;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
@@ -22,7 +23,7 @@ namespace Atelier.Cli;
 internal sealed record ImportedPart(
     string Part, string From, string Network, int Tensors, long Parameters, string Type, int LeftOut);
 
-/// <summary>Imports published weights. The folder is a model only when all of it is written.</summary>
+/// <summary>Imports published weights. The folder is there with all of the model in it, or not at all.</summary>
 internal static class ModelImport
 {
     /// <summary>What to import, and what to say of it.</summary>
@@ -32,72 +33,135 @@ internal static class ModelImport
 
     private const int VocabularyBytesMax = 64 << 20;
 
+    // A table in bfloat16 is off by up to 2^-8; tables of different scales differ by far more.
+    private const double PositionTolerance = 1.0 / 128;
+
     private static readonly string[] s_autoencoderFiles =
         ["diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.bin"];
 
     /// <summary>Reads, checks and writes all parts.</summary>
-    /// <exception cref="UserErrorException">A file is missing, or the folder holds a model already.</exception>
+    /// <exception cref="UserErrorException">A file is missing, or the folder is in use.</exception>
     /// <exception cref="RefusedFileException">A file is damaged, or is not what it was given as.</exception>
-    public static ImportedPart[] Run(Files files)
+    public static ImportedPart[] Run(Files files, CancellationToken cancellation)
     {
-        if (File.Exists(Path.Combine(files.Output.FullName, ModelFolder.FileName)))
-        {
-            throw new UserErrorException($"{files.Output} holds a model already; choose another folder, or remove that one.");
-        }
-
-        foreach (FileInfo file in new[] { files.Denoiser, files.Clip, files.Vocabulary }.Where(file => !file.Exists))
-        {
-            throw new UserErrorException($"There is no file {file}.");
-        }
-
         // Small things are checked before large files are read.
-        JsonNode? clipJson = files.ClipConfig is null ? ModelFolder.PublishedClip : JsonNode.Parse(File.ReadAllBytes(files.ClipConfig.FullName));
-        ClipConfig clipConfig = files.ClipConfig is null ? ClipConfig.VitH14 : ClipConfig.Read(files.ClipConfig.FullName);
-        string autoencoderFile = FindAutoencoder(files.Autoencoder);
+        CheckPaths(files);
+        JsonNode clipJson = ModelFolder.PublishedClip;
+        ClipConfig clipConfig = ClipConfig.VitH14;
+        if (files.ClipConfig is { } clipFile)
+        {
+            clipConfig = ClipConfig.Read(clipFile.FullName);
+            clipJson = JsonNode.Parse(File.ReadAllBytes(clipFile.FullName))!;
+        }
+
         string autoencoderJson = Path.Combine(files.Autoencoder.FullName, "config.json");
         AutoencoderConfig autoencoderConfig = AutoencoderConfig.Read(autoencoderJson);
-        if (files.Vocabulary.Length > VocabularyBytesMax)
-        {
-            throw new RefusedFileException(files.Vocabulary.FullName, "length", $"is above {VocabularyBytesMax} bytes.");
-        }
-
-        ClipTokenizer tokenizer = ClipTokenizer.Load(files.Vocabulary.FullName, clipConfig.Text.ContextLength);
-        if (tokenizer.VocabularySize != clipConfig.Text.VocabSize)
-        {
-            throw new RefusedFileException(
-                files.Vocabulary.FullName, "merges",
-                $"give {tokenizer.VocabularySize} tokens, but the text encoder knows {clipConfig.Text.VocabSize}.");
-        }
-
-        Directory.CreateDirectory(files.Output.FullName);
+        CheckVocabulary(files.Vocabulary, clipConfig);
         using IWeightSource denoiserSource = WeightFile.Open(files.Denoiser.FullName).FindModel("dit");
         MicroDiTConfig denoiserConfig = files.DenoiserConfig is null
             ? Recognise(denoiserSource)
             : ReadConfig(files.DenoiserConfig.FullName);
+        using IWeightSource autoencoderSource = WeightFile.Open(FindAutoencoder(files.Autoencoder));
+        using IWeightSource clipSource = WeightFile.Open(files.Clip.FullName);
         using var network = new MicroDiT(denoiserConfig);
         using var autoencoder = new AutoencoderKL(autoencoderConfig);
         using var text = new ClipTextEncoder(clipConfig);
-        using IWeightSource autoencoderSource = WeightFile.Open(autoencoderFile);
-        using IWeightSource clipSource = WeightFile.Open(files.Clip.FullName);
-        (ImportedPart Part, JsonObject Entry) denoiser = Take(files, "denoiser", network, denoiserSource, null);
-        (ImportedPart Part, JsonObject Entry) vae = Take(
-            files, "autoencoder", autoencoder, autoencoderSource, AutoencoderKL.CanonicalName);
-        (ImportedPart Part, JsonObject Entry) encoder = Take(
-            files, "text_encoder", text, clipSource, ClipTextEncoder.CanonicalName);
-        denoiser.Entry["config"] = ToJson(denoiserConfig);
-        vae.Entry["config"] = JsonNode.Parse(File.ReadAllBytes(autoencoderJson));
-        encoder.Entry["config"] = clipJson;
-        WriteManifest(files, denoiser.Entry, vae.Entry, encoder.Entry);
-        ModelFolder.Open(files.Output.FullName);
-        return [denoiser.Part, vae.Part, encoder.Part];
+        return WriteFolder(files.Output, folder =>
+        {
+            (ImportedPart Part, JsonObject Entry) denoiser = Take(folder, "denoiser", network, denoiserSource, null, cancellation);
+            (ImportedPart Part, JsonObject Entry) vae = Take(
+                folder, "autoencoder", autoencoder, autoencoderSource, AutoencoderKL.CanonicalName, cancellation);
+            (ImportedPart Part, JsonObject Entry) encoder = Take(
+                folder, "text_encoder", text, clipSource, ClipTextEncoder.CanonicalName, cancellation);
+            denoiser.Entry["config"] = ToJson(denoiserConfig);
+            vae.Entry["config"] = JsonNode.Parse(File.ReadAllBytes(autoencoderJson));
+            encoder.Entry["config"] = clipJson;
+            WriteManifest(folder, files, denoiser.Entry, vae.Entry, encoder.Entry);
+            ModelFolder.Open(folder);
+            return new[] { denoiser.Part, vae.Part, encoder.Part };
+        });
+    }
+
+    private static void CheckPaths(Files files)
+    {
+        if (files.Output.Exists && files.Output.EnumerateFileSystemInfos().Any())
+        {
+            bool isModel = File.Exists(Path.Combine(files.Output.FullName, ModelFolder.FileName));
+            throw new UserErrorException(
+                $"{files.Output} holds {(isModel ? "a model" : "files")} already; choose another folder, or remove that one.");
+        }
+
+        (string Option, FileInfo? File)[] given =
+        [
+            ("--denoiser", files.Denoiser), ("--denoiser-config", files.DenoiserConfig), ("--clip", files.Clip),
+            ("--clip-config", files.ClipConfig), ("--vocabulary", files.Vocabulary),
+        ];
+        foreach ((string option, FileInfo? file) in given)
+        {
+            if (file is { Exists: false })
+            {
+                throw new UserErrorException($"{option} is \"{file}\", but there is no such file.");
+            }
+        }
+
+        if (!files.Autoencoder.Exists)
+        {
+            throw new UserErrorException($"--autoencoder is \"{files.Autoencoder}\", but there is no such folder.");
+        }
+    }
+
+    private static void CheckVocabulary(FileInfo file, ClipConfig clip)
+    {
+        if (file.Length > VocabularyBytesMax)
+        {
+            throw new RefusedFileException(file.FullName, "length", $"is above {VocabularyBytesMax} bytes.");
+        }
+
+        ClipTokenizer tokenizer = ClipTokenizer.Load(file.FullName, clip.Text.ContextLength);
+        if (tokenizer.VocabularySize != clip.Text.VocabSize)
+        {
+            throw new RefusedFileException(
+                file.FullName, "merges",
+                $"give {tokenizer.VocabularySize} tokens, but the text encoder knows {clip.Text.VocabSize}.");
+        }
+    }
+
+    // Everything is written in a folder beside, which takes the model's name when it is complete.
+    private static T WriteFolder<T>(DirectoryInfo folder, Func<string, T> write)
+    {
+        string path = Path.TrimEndingDirectorySeparator(folder.FullName), aside = path + ".part";
+        if (Path.Exists(aside))
+        {
+            throw new UserErrorException($"{aside} is there from an import that was cut off, or is still running; remove it first.");
+        }
+
+        Directory.CreateDirectory(aside);
+        try
+        {
+            T result = write(aside);
+            if (Directory.Exists(path))
+            {
+                Directory.Delete(path); // Only an empty folder can be replaced.
+            }
+
+            Directory.Move(aside, path);
+            return result;
+        }
+        catch
+        {
+            Directory.Delete(aside, recursive: true);
+            throw;
+        }
     }
 
     private static (ImportedPart Part, JsonObject Entry) Take(
-        Files files, string part, torch.nn.Module module, IWeightSource source, Func<string, string?>? rename)
+        string folder, string part, torch.nn.Module module, IWeightSource source, Func<string, string?>? rename,
+        CancellationToken cancellation)
     {
+        cancellation.ThrowIfCancellationRequested();
         StrictLoader.Load(module, source, rename, checkFinite: true);
         ElementType type = source.Tensors.Values.First(tensor => tensor.Type.IsFloat()).Type;
-        string name = $"{part}.safetensors", path = Path.Combine(files.Output.FullName, name);
+        string name = $"{part}.safetensors", path = Path.Combine(folder, name);
         StateDictFile.Save(module, path, type);
         int kept = module.state_dict().Count;
         long parameters = module.parameters().Sum(parameter => parameter.numel());
@@ -106,12 +170,13 @@ internal static class ModelImport
             new JsonObject { ["file"] = name, ["sha256"] = WeightDigest.OfFile(path) });
     }
 
-    private static void WriteManifest(Files files, JsonObject denoiser, JsonObject autoencoder, JsonObject text)
+    private static void WriteManifest(
+        string folder, Files files, JsonObject denoiser, JsonObject autoencoder, JsonObject text)
     {
         const string vocabulary = "vocabulary.txt.gz";
-        string path = Path.Combine(files.Output.FullName, vocabulary);
-        File.Copy(files.Vocabulary.FullName, path, overwrite: true);
-        ModelFolder.WriteManifest(files.Output.FullName, new JsonObject
+        string path = Path.Combine(folder, vocabulary);
+        File.Copy(files.Vocabulary.FullName, path);
+        ModelFolder.WriteManifest(folder, new JsonObject
         {
             ["format"] = 1,
             ["name"] = files.Name,
@@ -131,7 +196,7 @@ internal static class ModelImport
         if (!source.Tensors.TryGetValue("x_embedder.proj.weight", out TensorInfo? patches)
             || !source.Tensors.TryGetValue("pos_embed", out TensorInfo? positions)
             || !source.Tensors.TryGetValue("y_embedder.y_proj.fc1.weight", out TensorInfo? captions)
-            || patches.Shape.Length != 4 || positions.Shape.Length != 3 || positions.Type != ElementType.Float32 || captions.Shape.Length != 2)
+            || patches.Shape.Length != 4 || positions.Shape.Length != 3 || !positions.Type.IsFloat() || captions.Shape.Length != 2)
         {
             throw new RefusedFileException(source.Path, "state dict", "is not that of a MicroDiT: its embeddings are missing.");
         }
@@ -144,12 +209,12 @@ internal static class ModelImport
                 source.Path, "state dict", "is of no published preset; give its arguments with --denoiser-config.");
         }
 
-        var stored = new float[positions.ElementCount];
-        source.ReadInto("pos_embed", System.Runtime.InteropServices.MemoryMarshal.AsBytes(stored.AsSpan()));
+        using torch.Tensor table = CaseFolder.ReadTensor(source, positions.Name);
+        double[] stored = CaseFolder.Numbers(table);
         foreach (double scale in new[] { 1.0, 2.0, 4.0 })
         {
-            float[] table = PositionTable.Build((int)patches.Shape[0], grid, scale, grid);
-            if (table.Zip(stored).All(pair => Math.Abs(pair.First - pair.Second) < 1e-3))
+            float[] expected = PositionTable.Build((int)patches.Shape[0], grid, scale, grid);
+            if (expected.Zip(stored).All(pair => Math.Abs(pair.First - pair.Second) < PositionTolerance))
             {
                 return MicroDiTConfig.Preset(preset, grid * 2, (int)patches.Shape[1], (int)captions.Shape[1], scale);
             }
@@ -166,7 +231,7 @@ internal static class ModelImport
             using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(path));
             return MicroDiTConfig.FromJson(document.RootElement);
         }
-        catch (Exception error) when (error is JsonException or ArgumentException)
+        catch (Exception error) when (error is JsonException or ArgumentException or InvalidOperationException)
         {
             throw new RefusedFileException(path, "configuration", error.Message, error);
         }

@@ -1,4 +1,5 @@
 // What the commands print: tables and progress for people at a terminal, plain lines for pipes and logs, JSON for programs.
+using System.Globalization;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
@@ -34,13 +35,17 @@ internal static class Output
     /// <summary>Prints a remark that is no result.</summary>
     public static void Remark(string text) => Console.Error.WriteLine(text);
 
-    /// <summary>Prints a table: with a frame on a terminal, otherwise as aligned columns.</summary>
+    /// <summary>Prints a table: with a frame on a terminal, otherwise as aligned columns. Numbers stand to the right.</summary>
     public static void Table(IReadOnlyList<string> headings, IReadOnlyList<IReadOnlyList<string>> rows)
     {
+        bool[] numeric = [.. headings.Select((_, i) => rows.All(row => IsNumber(row[i])))];
         if (IsTerminal)
         {
             var table = new Table { Border = TableBorder.Rounded };
-            table.AddColumns([.. headings.Select(Markup.Escape)]);
+            table.AddColumns([.. headings.Select((heading, i) => new TableColumn(Markup.Escape(heading))
+            {
+                Alignment = numeric[i] ? Justify.Right : Justify.Left,
+            })]);
             foreach (IReadOnlyList<string> row in rows)
             {
                 table.AddRow([.. row.Select(Markup.Escape)]);
@@ -50,36 +55,46 @@ internal static class Output
             return;
         }
 
-        int[] widths = [.. headings.Select((heading, i) => rows.Select(row => row[i].Length).Append(heading.Length).Max())];
+        int[] widths =
+        [
+            .. headings.Select((heading, i) =>
+                rows.Select(row => row[i].Length).Append(heading.Length).Max() * (numeric[i] ? -1 : 1)),
+        ];
         foreach (IReadOnlyList<string> row in rows.Prepend(headings))
         {
             Line(Columns(row, widths));
         }
     }
 
-    /// <summary>Pads cells to widths and joins them.</summary>
-    public static string Columns(IReadOnlyList<string> cells, IReadOnlyList<int> widths) =>
-        string.Join("  ", cells.Select((cell, i) => cell.PadRight(i < widths.Count ? widths[i] : 0))).TrimEnd();
+    /// <summary>Pads cells to widths and joins them; a negative width moves its cell to the right.</summary>
+    public static string Columns(IReadOnlyList<string> cells, IReadOnlyList<int> widths) => string.Join(
+        "  ", cells.Select((cell, i) => widths[i] < 0 ? cell.PadLeft(-widths[i]) : cell.PadRight(widths[i]))).TrimEnd();
 
-    /// <summary>Writes what a command found to a file, aside first and then renamed.</summary>
+    private static bool IsNumber(string cell) =>
+        cell.Length == 0 || double.TryParse(cell.Replace(" %", "", StringComparison.Ordinal), CultureInfo.InvariantCulture, out _);
+
+    /// <summary>Writes what a command found to a file.</summary>
     public static void Json<T>(FileInfo? file, T value)
     {
-        if (file is null)
+        if (file is not null)
         {
-            return;
+            OutputFile.Write(file.FullName, JsonSerializer.SerializeToUtf8Bytes(value, s_json));
         }
-
-        string aside = file.FullName + ".part";
-        File.WriteAllBytes(aside, JsonSerializer.SerializeToUtf8Bytes(value, s_json));
-        File.Move(aside, file.FullName, overwrite: true);
     }
 
-    /// <summary>Runs work that reports its progress as a part in [0, 1]; a bar shows it where standard error is a terminal.</summary>
+    /// <summary>Runs work that reports its progress as a part in [0, 1]; a bar where standard error is a terminal, otherwise lines.</summary>
     public static T WithProgress<T>(string label, Func<Action<double>, T> work)
     {
         if (Console.IsErrorRedirected)
         {
-            return work(_ => { });
+            int quarter = -1;
+            return work(part =>
+            {
+                for (; quarter < (int)(4 * part); quarter++)
+                {
+                    Remark($"{label}: {25 * (quarter + 1)} %");
+                }
+            });
         }
 
         return s_errors.Progress()

@@ -32,6 +32,22 @@ public enum SceneTask
     Free,
 }
 
+/// <summary>Which combinations a scene may show.</summary>
+public enum Split
+{
+    /// <summary>None that is held out: training's scenes, and the seen half of the evaluation's.</summary>
+    Seen,
+
+    /// <summary>
+    /// One at least that is held out of the sort that belongs to the task (<see cref="SceneSampler.SortOf"/>), and none
+    /// that is held out of another sort.
+    /// </summary>
+    HeldOut,
+
+    /// <summary>Any: for what must know the whole world, as the oracle must.</summary>
+    Any,
+}
+
 /// <summary>Draws scenes of one seed. For any number of threads.</summary>
 /// <param name="seed">Every number is an ordinary seed.</param>
 public sealed class SceneSampler(ulong seed)
@@ -45,7 +61,7 @@ public sealed class SceneSampler(ulong seed)
     private static readonly ThingKind[] s_containers = [ThingKind.Circle, ThingKind.Square, ThingKind.Ring];
 
     /// <summary>Training's scene number <paramref name="index"/>: a mixture of all tasks, without any held-out combination.</summary>
-    public Scene Draw(long index) => Draw(index, TaskOf(index), heldOut: false);
+    public Scene Draw(long index) => Draw(index, TaskOf(index), Split.Seen);
 
     /// <summary>The task of training's scene number <paramref name="index"/>.</summary>
     public SceneTask TaskOf(long index) => new DrawStream(seed, Purpose.Mixture, index).Weighted(0.25, 0.2, 0.2, 0.2, 0.15) switch
@@ -60,18 +76,20 @@ public sealed class SceneSampler(ulong seed)
     /// <summary>Scene number <paramref name="index"/> of a task.</summary>
     /// <param name="index">0 or more.</param>
     /// <param name="task">What the scene is to exercise.</param>
-    /// <param name="heldOut">
-    /// Whether the scene shows a held-out combination of the sort that belongs to the task, and none of another sort;
-    /// otherwise it shows no held-out combination at all.
-    /// </param>
-    public Scene Draw(long index, SceneTask task, bool heldOut)
+    /// <param name="split">Which combinations it may show.</param>
+    public Scene Draw(long index, SceneTask task, Split split)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(index);
-        var draw = new DrawStream(seed, Purpose.Scene + (2 * (int)task) + (heldOut ? 1 : 0), index);
-        Combinations wanted = heldOut ? SortOf(task) : Combinations.None;
+        var draw = new DrawStream(seed, Purpose.Scene + (3 * (int)task) + (int)split, index);
+        Combinations? wanted = split switch
+        {
+            Split.Seen => Combinations.None,
+            Split.HeldOut => SortOf(task),
+            _ => null,
+        };
 
         // Number and relation are chosen before anything is rejected, so that the harder ones are no rarer.
-        int count = CountOf(draw, task, heldOut);
+        int count = CountOf(draw, task, split);
         Relation? relation = task == SceneTask.Position ? (Relation)draw.Below(5) : null;
         for (int i = 0; i < TriesMax; i++)
         {
@@ -81,7 +99,7 @@ public sealed class SceneSampler(ulong seed)
             }
         }
 
-        throw new InvalidOperationException($"No scene for {task} with {wanted} held out in {TriesMax} tries.");
+        throw new InvalidOperationException($"No scene for {task} and {split} combinations in {TriesMax} tries.");
     }
 
     /// <summary>The sort of held-out combination by which a task is tested.</summary>
@@ -95,20 +113,22 @@ public sealed class SceneSampler(ulong seed)
         _ => Combinations.KindColour,
     };
 
-    private static int CountOf(DrawStream draw, SceneTask task, bool heldOut) => task switch
+    private static int CountOf(DrawStream draw, SceneTask task, Split split) => task switch
     {
-        SceneTask.Counting => heldOut ? 2 + draw.Below(Scene.ThingsMax - 1) : 1 + draw.Below(Scene.ThingsMax),
+        SceneTask.Counting => split == Split.HeldOut
+            ? 2 + draw.Below(Scene.ThingsMax - 1)
+            : 1 + draw.Below(Scene.ThingsMax),
         SceneTask.Two or SceneTask.Position or SceneTask.Attribution => 2,
         SceneTask.Free => 1 + draw.Weighted(0.1, 0.25, 0.4, 0.25),
         _ => 1,
     };
 
-    private static Scene? Try(DrawStream draw, SceneTask task, int count, Relation? relation, Combinations wanted)
+    private static Scene? Try(DrawStream draw, SceneTask task, int count, Relation? relation, Combinations? wanted)
     {
         var background = (Background)draw.Weighted(0.22, 0.13, 0.13, 0.13, 0.13, 0.13, 0.13);
         var style = (ArtStyle)draw.Weighted(0.4, 0.2, 0.2, 0.2);
         List<Thing> things = relation == Relation.Inside ? Nested(draw) : Unplaced(draw, task, count);
-        if (HeldOut.InKinds(background, style, things) != (wanted & ~Combinations.KindRelation))
+        if (wanted is { } sorts && HeldOut.InKinds(background, style, things) != (sorts & ~Combinations.KindRelation))
         {
             return null;
         }
@@ -122,7 +142,7 @@ public sealed class SceneSampler(ulong seed)
             ? new StatedRelation(Relation.Inside, 1, 0)
             : new StatedRelation(relation.Value, 0, 1);
         var scene = new Scene(background, style, things, stated, (uint)(draw.Next() * (1 << 24)));
-        return HeldOut.In(scene) == wanted ? scene : null;
+        return wanted is null || HeldOut.In(scene) == wanted ? scene : null;
     }
 
     // Kinds, colours and sizes; the places come later. What repeats is the last thing, or its kind in another colour.
@@ -131,11 +151,11 @@ public sealed class SceneSampler(ulong seed)
         var things = new List<Thing> { Another(draw, count) };
         while (things.Count < count)
         {
-            Thing thing = task == SceneTask.Counting ? things[0] : task != SceneTask.Free ? Another(draw, count) : draw.Weighted(0.7, 0.15, 0.15) switch
+            Thing thing = task switch
             {
-                0 => Another(draw, count),
-                1 => Another(draw, count) with { Kind = things[^1].Kind },
-                _ => things[^1],
+                SceneTask.Counting => things[0],
+                SceneTask.Free => More(draw, count, things[^1]),
+                _ => Another(draw, count),
             };
             if (IsDistinct(thing, things, task))
             {
@@ -145,6 +165,13 @@ public sealed class SceneSampler(ulong seed)
 
         return things;
     }
+
+    private static Thing More(DrawStream draw, int count, Thing last) => draw.Weighted(0.7, 0.15, 0.15) switch
+    {
+        0 => Another(draw, count),
+        1 => Another(draw, count) with { Kind = last.Kind },
+        _ => last,
+    };
 
     private static Thing Another(DrawStream draw, int count) =>
         new(draw.Pick(s_kinds), draw.Pick(s_colours), 0, 0, Diameter(draw, count));

@@ -64,6 +64,9 @@ public sealed record ModelFigures(NetworkFigures? Network, IReadOnlyList<ExpertF
 /// <summary>Measures.</summary>
 public static class ModelBench
 {
+    /// <summary>Sizes of expert layers that are measured.</summary>
+    public const int ExpertSizes = 6;
+
     private const int CaptionLength = 77;
 
     private static readonly int[] s_sizes = [1024, 2048, 4096];
@@ -90,11 +93,11 @@ public static class ModelBench
             new Timing(3 * flops, TrainStep(network, x, captions, rounds)));
     }
 
-    /// <summary>Expert layers of the sizes that occur in both presets.</summary>
-    public static IReadOnlyList<ExpertFigures> Experts(int rounds) =>
+    /// <summary>Expert layers of the sizes that occur in both presets, small ones first, the first <paramref name="sizes"/> of them.</summary>
+    public static IReadOnlyList<ExpertFigures> Experts(int rounds, int sizes = ExpertSizes) =>
     [
         .. new[] { (512, 512, 256, 8), (512, 2048, 256, 8), (768, 3072, 256, 4), (1024, 3840, 64, 8), (1024, 3840, 256, 2), (1024, 3840, 1024, 1) }
-            .Select(size => Expert(size.Item1, size.Item2, size.Item3, size.Item4, rounds)),
+            .Take(sizes).Select(size => Expert(size.Item1, size.Item2, size.Item3, size.Item4, rounds)),
     ];
 
     private static MatmulTiming Matmul(int size, int rounds)

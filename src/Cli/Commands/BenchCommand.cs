@@ -16,17 +16,19 @@ internal static class BenchCommand
 
     private static Command Memory()
     {
-        var preset = new Option<string>("--preset") { Description = "Tiny_2 or XL_2.", DefaultValueFactory = _ => "XL_2" };
+        Option<string> preset = Choices.Word("--preset", "Which network.", "XL_2", "Tiny_2");
         var weights = new Option<FileInfo>("--weights")
         {
+            HelpName = "FILE",
             Description = "A safetensors file of the preset; made by formula, in a process of its own, if it is not there.",
             Required = true,
         };
-        var json = new Option<FileInfo?>("--json") { Description = "Also write the figures to this file." };
+        Option<FileInfo?> json = Choices.Json();
         var make = new Option<bool>("--make") { Description = "Only make the file.", Hidden = true };
         var command = new Command("memory", "Peak memory of loading a network and evaluating it once.") { preset, weights, json, make };
         command.SetAction(async (parsed, cancellation) =>
         {
+            OutputFile.CheckJson(parsed.GetValue(json));
             (string name, string path) = (parsed.GetValue(preset)!, parsed.GetRequiredValue(weights).FullName);
             if (parsed.GetValue(make))
             {
@@ -60,29 +62,33 @@ internal static class BenchCommand
 
     private static Command Model()
     {
-        var preset = new Option<string>("--preset") { Description = "Tiny_2 or XL_2.", DefaultValueFactory = _ => "Tiny_2" };
-        var batch = new Option<int>("--batch") { Description = "Pictures in a pass.", DefaultValueFactory = _ => 8 };
-        var latent = new Option<int>("--latent") { Description = "Side of the latent; 32 is 256 tokens.", DefaultValueFactory = _ => 32 };
-        var rounds = new Option<int>("--rounds") { Description = "Repetitions; the best counts.", DefaultValueFactory = _ => 5 };
-        var threads = new Option<int?>("--threads") { Description = "Threads of libtorch." };
+        Option<string> preset = Choices.Word("--preset", "Which network.", "Tiny_2", "XL_2");
+        Option<int> batch = Choices.Number("--batch", 1, 1024, 8, "Pictures in a pass, 1 to 1024.");
+        Option<int> latent = Choices.Number("--latent", 2, 512, 32, "Side of the latent, even, 2 to 512; 32 is 256 tokens.");
+        Option<int> rounds = Choices.Number("--rounds", 1, 1000, 5, "Repetitions, 1 to 1000; the best counts.");
+        Option<int?> threads = Choices.NumberOrNone("--threads", 1, 1024, "Threads of libtorch, 1 to 1024; by default one for each core.");
         var experts = new Option<bool>("--experts") { Description = "Only the comparison of expert layers." };
-        var json = new Option<FileInfo?>("--json") { Description = "Also write the figures to this file." };
+        Option<int> sizes = Choices.Number(
+            "--sizes", 1, ModelBench.ExpertSizes, ModelBench.ExpertSizes, "Sizes of expert layers, smallest first.");
+        sizes.Hidden = true; // For tests, which have seconds and not minutes.
+        Option<FileInfo?> json = Choices.Json();
         var command = new Command("model", "The bare network against this machine's matrix product.")
         {
-            preset, batch, latent, rounds, threads, experts, json,
+            preset, batch, latent, rounds, threads, experts, sizes, json,
         };
         command.SetAction(parsed =>
         {
+            OutputFile.CheckJson(parsed.GetValue(json));
             if (parsed.GetValue(threads) is { } count)
             {
                 torch.set_num_threads(count);
             }
 
-            int repeat = Math.Max(1, parsed.GetValue(rounds));
+            int repeat = parsed.GetValue(rounds);
             var figures = new ModelFigures(
                 parsed.GetValue(experts) ? null : ModelBench.Network(
                     parsed.GetValue(preset)!, parsed.GetValue(batch), parsed.GetValue(latent), repeat),
-                ModelBench.Experts(repeat));
+                ModelBench.Experts(repeat, parsed.GetValue(sizes)));
             Print(figures);
             Output.Json(parsed.GetValue(json), figures);
             return 0;

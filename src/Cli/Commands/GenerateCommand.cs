@@ -11,66 +11,75 @@ internal static class GenerateCommand
 {
     private const int PicturesMax = 64;
 
+    // Above the number of steps times sqrt(2) - 1, more churn changes nothing.
+    private const int ChurnMax = SamplerSettings.StepsMax;
+
+    private const string StandardOutput = "-";
+
+    private static readonly string[] s_otherFormats = [".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"];
+
     public static Command Create()
     {
-        var prompt = new Argument<string>("prompt") { Description = "What the picture shows." };
-        var output = new Option<string>("--output", "-o") { Description = "PNG file; - is standard output. Several pictures get a number before the ending.", Required = true };
-        var model = new Option<DirectoryInfo>("--model") { Description = "Model folder.", DefaultValueFactory = _ => new DirectoryInfo("models/shapes") };
-        var seed = new Option<ulong>("--seed") { Description = "Seed of the first picture; the following have the following seeds.", DefaultValueFactory = _ => 0 };
-        var steps = new Option<int?>("--steps") { Description = $"Steps, 1 to {SamplerSettings.StepsMax}; by default the model's." };
-        var guidance = new Option<double?>("--guidance") { Description = "Guidance, 1 (none) to 100; by default the model's." };
-        var size = new Option<string>("--size") { Description = "WIDTHxHEIGHT, or auto.", DefaultValueFactory = _ => "auto" };
-        var count = new Option<int>("--count", "-n") { Description = $"Pictures, 1 to {PicturesMax}.", DefaultValueFactory = _ => 1 };
-        var churn = new Option<double>("--churn") { Description = "Noise added while sampling; 0 is none.", DefaultValueFactory = _ => 0 };
-        var negative = new Option<string>("--negative") { Description = "What the picture shall not show.", DefaultValueFactory = _ => "" };
-        var interval = new Option<double[]>("--guidance-interval") { Description = "LOW HIGH: noise levels between which guidance acts.", Arity = new ArgumentArity(2, 2), AllowMultipleArgumentsPerToken = true };
-        var noise = new Option<StartNoise>("--noise") { Description = "seeded, or reference to draw as torch does.", DefaultValueFactory = _ => StartNoise.Seeded };
+        var prompt = new Argument<string>("PROMPT") { Description = "What the picture shows." };
+        var output = new Option<string>("--output", "-o") { HelpName = "FILE", Description = "PNG file; - is standard output. Several pictures get a number before the ending.", Required = true };
+        var model = new Option<DirectoryInfo>("--model") { HelpName = "DIR", Description = "Model folder.", DefaultValueFactory = _ => new DirectoryInfo("models/shapes") };
+        Option<ulong> seed = Choices.Number<ulong>("--seed", 0, ulong.MaxValue, 0, "Seed of the first picture; the following have the following seeds.");
+        Option<int?> steps = Choices.NumberOrNone("--steps", 1, SamplerSettings.StepsMax, $"Steps, 1 to {SamplerSettings.StepsMax}; by default the model's.");
+        Option<double?> guidance = Choices.NumberOrNone("--guidance", 1.0, 100, "Guidance, 1 (none) to 100; by default the model's.");
+        var size = new Option<string>("--size") { HelpName = "WxH", Description = "Width and height in pixels, such as 256x256; auto is the model's.", DefaultValueFactory = _ => "auto" };
+        Option<int> count = Choices.Number("--count", 1, PicturesMax, 1, $"Pictures, 1 to {PicturesMax}.", "-n");
+        Option<double> churn = Choices.Number<double>("--churn", 0, ChurnMax, 0, $"Noise added while sampling, 0 (none) to {ChurnMax}.");
+        var negative = new Option<string>("--negative") { HelpName = "TEXT", Description = "What the picture shall not show.", DefaultValueFactory = _ => "" };
+        Option<double[]?> interval = GuidanceInterval();
+        Option<string> noise = Choices.Word("--noise", "Where the start noise comes from; reference draws as torch does.", "seeded", "reference");
         var command = new Command("generate", "Draws pictures.")
         {
             prompt, output, model, seed, steps, guidance, size, count, churn, negative, interval, noise,
         };
         command.SetAction((parsed, cancellation) =>
         {
-            ModelFolder folder = ModelFolder.Open(parsed.GetRequiredValue(model).FullName);
-            double[]? levels = parsed.GetValue(interval) is { Length: 2 } given ? given : null;
             int pictures = parsed.GetValue(count);
-            if (pictures is < 1 or > PicturesMax)
-            {
-                throw new UserErrorException($"-n must lie in 1..{PicturesMax}, not be {pictures}.");
-            }
-
-            if (pictures > 1 && parsed.GetValue(noise) == StartNoise.Reference)
+            string[] paths = OutputPaths(parsed.GetRequiredValue(output), pictures);
+            StartNoise start = parsed.GetValue(noise) == "reference" ? StartNoise.Reference : StartNoise.Seeded;
+            if (pictures > 1 && start == StartNoise.Reference)
             {
                 throw new UserErrorException("--noise reference draws one picture at a time: leave out -n.");
             }
 
+            DirectoryInfo weights = parsed.GetRequiredValue(model);
+            if (!weights.Exists)
+            {
+                throw new UserErrorException($"--model is \"{weights}\", but there is no such folder; atelier models list shows what there is.");
+            }
+
+            ModelFolder folder = ModelFolder.Open(weights.FullName);
+            (double low, double high) = parsed.GetValue(interval) is [var from, var to] ? (from, to) : (0, double.PositiveInfinity);
             var first = new GenerationRequest
             {
                 Prompt = parsed.GetRequiredValue(prompt),
                 Negative = parsed.GetValue(negative)!,
                 Seed = parsed.GetValue(seed),
-                Noise = parsed.GetValue(noise),
+                Noise = start,
                 Size = ParseSize(parsed.GetValue(size)!, folder.Resolution),
                 Sampler = new SamplerSettings
                 {
                     Steps = parsed.GetValue(steps) ?? folder.Steps,
                     Guidance = parsed.GetValue(guidance) ?? folder.Guidance,
                     SChurn = parsed.GetValue(churn),
-                    GuidanceLow = levels?[0] ?? 0,
-                    GuidanceHigh = levels?[1] ?? double.PositiveInfinity,
+                    GuidanceLow = low,
+                    GuidanceHigh = high,
                 },
             }.Checked(folder.Resolution);
             GenerationRequest[] requests =
                 [.. Enumerable.Range(0, pictures).Select(i => first with { Seed = unchecked(first.Seed + (ulong)i) })];
-            Run(folder, requests, parsed.GetRequiredValue(output), cancellation);
+            Run(folder, requests, paths, cancellation);
             return Task.FromResult(0);
         });
         return command;
     }
 
-    private static void Run(ModelFolder folder, GenerationRequest[] requests, string output, CancellationToken cancellation)
+    private static void Run(ModelFolder folder, GenerationRequest[] requests, string[] paths, CancellationToken cancellation)
     {
-        string[] paths = OutputPaths(output, requests.Length);
         IReadOnlyList<RgbImage> images = Output.WithProgress("drawing", progress =>
         {
             using TextToImage pipeline = TextToImage.Load(folder);
@@ -80,36 +89,69 @@ internal static class GenerateCommand
         {
             using var png = new MemoryStream();
             Png.Write(png, images[i].Pixels, images[i].Width, images[i].Height, [("parameters", requests[i].Parameters(folder))]);
-            if (paths[i] == "-")
+            if (paths[i] == StandardOutput)
             {
                 using Stream standard = Console.OpenStandardOutput();
                 standard.Write(png.ToArray());
                 continue;
             }
 
-            File.WriteAllBytes(paths[i] + ".part", png.ToArray());
-            File.Move(paths[i] + ".part", paths[i], overwrite: true);
+            OutputFile.Write(paths[i], png.ToArray());
             Output.Remark(paths[i]);
         }
     }
 
     private static string[] OutputPaths(string output, int count)
     {
-        if (output == "-")
+        if (output == StandardOutput)
         {
-            return count == 1 ? ["-"] : throw new UserErrorException("Only one picture fits standard output: leave out -n, or name a file.");
+            return (count, Output.IsTerminal) switch
+            {
+                (1, false) => [output],
+                (1, true) => throw new UserErrorException("-o - would write a PNG file to the terminal: name a file, or redirect standard output."),
+                _ => throw new UserErrorException("Only one picture fits standard output: leave out -n, or name a file."),
+            };
         }
 
-        string folder = Path.GetDirectoryName(Path.GetFullPath(output))!;
-        if (!Directory.Exists(folder))
+        string ending = Path.GetExtension(output), stem = output[..^ending.Length];
+        if (s_otherFormats.Contains(ending, StringComparer.OrdinalIgnoreCase))
         {
-            throw new UserErrorException($"There is no folder {folder} to write to.");
+            throw new UserErrorException($"-o is \"{output}\", but pictures are written as PNG: name it {Path.GetFileName(stem)}.png.");
         }
 
-        string stem = output[..^Path.GetExtension(output).Length], ending = Path.GetExtension(output);
-        return count == 1
+        string[] paths = count == 1
             ? [output]
             : [.. Enumerable.Range(1, count).Select(i => $"{stem}-{i.ToString(CultureInfo.InvariantCulture)}{ending}")];
+        foreach (string path in paths)
+        {
+            OutputFile.Check("-o", path);
+        }
+
+        return paths;
+    }
+
+    private static Option<double[]?> GuidanceInterval()
+    {
+        const string name = "--guidance-interval";
+        return new Option<double[]?>(name)
+        {
+            HelpName = "LOW HIGH",
+            Description = "Noise levels between which guidance acts; by default it acts at all.",
+            Arity = new ArgumentArity(1, 2),
+            AllowMultipleArgumentsPerToken = true,
+            CustomParser = result =>
+            {
+                string[] texts = [.. result.Tokens.Select(token => token.Value)];
+                double[] levels = [.. texts.Select(text => double.TryParse(text, CultureInfo.InvariantCulture, out double v) ? v : double.NaN)];
+                if (levels is [>= 0 and var low, <= double.MaxValue and var high] && low <= high)
+                {
+                    return levels;
+                }
+
+                result.AddError($"{name} is \"{string.Join(' ', texts)}\"; it must be two numbers, LOW HIGH, with 0 <= LOW <= HIGH.");
+                return null;
+            },
+        };
     }
 
     private static int ParseSize(string size, int resolution)
@@ -119,10 +161,8 @@ internal static class GenerateCommand
             return resolution;
         }
 
-        string[] sides = size.Split('x');
-        return sides.Length == 2 && sides[0] == sides[1]
-            && int.TryParse(sides[0], NumberStyles.None, CultureInfo.InvariantCulture, out int side)
-            ? side
-            : throw new UserErrorException($"--size is {size}; this model draws {resolution}x{resolution}.");
+        return size == $"{resolution}x{resolution}"
+            ? resolution
+            : throw new UserErrorException($"--size is \"{size}\"; this model draws {resolution}x{resolution}.");
     }
 }

@@ -1,6 +1,8 @@
 // atelier models: published weights become model folders; model folders are listed and looked into.
 using System.CommandLine;
 using System.Globalization;
+using Atelier.Model;
+using Atelier.Model.Diffusion;
 using Atelier.Model.Pipeline;
 using Atelier.Model.Weights;
 
@@ -13,85 +15,94 @@ internal static class ModelsCommand
 
     private static Command Import()
     {
-        var output = new Argument<DirectoryInfo>("dir") { Description = "The model folder to make." };
-        var denoiser = new Option<FileInfo>("--denoiser") { Description = "MicroDiT weights: .pt, .safetensors or an index of shards.", Required = true };
-        var denoiserConfig = new Option<FileInfo?>("--denoiser-config") { Description = "MicroDiT's arguments as JSON, where the weights are of no published preset." };
-        var autoencoder = new Option<DirectoryInfo>("--autoencoder") { Description = "A VAE folder: config.json and diffusion_pytorch_model.safetensors (or .bin).", Required = true };
-        var clip = new Option<FileInfo>("--clip") { Description = "OpenCLIP weights: open_clip_pytorch_model.bin or .safetensors.", Required = true };
-        var clipConfig = new Option<FileInfo?>("--clip-config") { Description = "open_clip_config.json; without it the model is taken for " + ModelFolder.PublishedClip + "." };
-        var vocabulary = new Option<FileInfo>("--vocabulary") { Description = "bpe_simple_vocab_16e6.txt.gz.", Required = true };
-        var name = new Option<string?>("--name") { Description = "Name of the model; by default the folder's." };
-        var licence = new Option<string>("--licence") { Description = "Licence of the weights.", DefaultValueFactory = _ => "not stated" };
-        var source = new Option<string>("--source") { Description = "Where the weights come from.", DefaultValueFactory = _ => "not stated" };
-        var steps = new Option<int>("--steps") { Description = "Default number of steps.", DefaultValueFactory = _ => 30 };
-        var guidance = new Option<double>("--guidance") { Description = "Default guidance.", DefaultValueFactory = _ => 5 };
-        var json = new Option<FileInfo?>("--json") { Description = "Also write the table to this file." };
+        var output = new Argument<DirectoryInfo>("DIR") { Description = "The model folder to make." };
+        var denoiser = new Option<FileInfo>("--denoiser") { HelpName = "FILE", Description = "MicroDiT weights: .pt, .safetensors or an index of shards.", Required = true };
+        var denoiserConfig = new Option<FileInfo?>("--denoiser-config") { HelpName = "FILE", Description = "MicroDiT's arguments as JSON, where the weights are of no published preset." };
+        var autoencoder = new Option<DirectoryInfo>("--autoencoder") { HelpName = "DIR", Description = "A VAE folder: config.json and diffusion_pytorch_model.safetensors (or .bin).", Required = true };
+        var clip = new Option<FileInfo>("--clip") { HelpName = "FILE", Description = "OpenCLIP weights: open_clip_pytorch_model.bin or .safetensors.", Required = true };
+        var clipConfig = new Option<FileInfo?>("--clip-config") { HelpName = "FILE", Description = "open_clip_config.json; without it the model is taken for " + ModelFolder.PublishedClip + "." };
+        var vocabulary = new Option<FileInfo>("--vocabulary") { HelpName = "FILE", Description = "bpe_simple_vocab_16e6.txt.gz.", Required = true };
+        var name = new Option<string?>("--name") { HelpName = "TEXT", Description = "Name of the model; by default the folder's." };
+        var licence = new Option<string>("--licence") { HelpName = "TEXT", Description = "Licence of the weights.", DefaultValueFactory = _ => "not stated" };
+        var source = new Option<string>("--source") { HelpName = "TEXT", Description = "Where the weights come from.", DefaultValueFactory = _ => "not stated" };
+        Option<int> steps = Choices.Number("--steps", 1, SamplerSettings.StepsMax, 30, "Steps where generate is not told, 1 to 1000.");
+        Option<double> guidance = Choices.Number("--guidance", 1.0, 100, 5, "Guidance where generate is not told, 1 (none) to 100.");
+        Option<FileInfo?> json = Choices.Json();
         var command = new Command("import", "Makes a model folder from published files; names, shapes and finiteness are checked.")
         {
             output, denoiser, denoiserConfig, autoencoder, clip, clipConfig, vocabulary, name, licence, source, steps, guidance, json,
         };
-        command.SetAction(parsed =>
+        command.SetAction((parsed, cancellation) =>
         {
+            OutputFile.CheckJson(parsed.GetValue(json));
             DirectoryInfo folder = parsed.GetRequiredValue(output);
             ImportedPart[] parts = ModelImport.Run(new ModelImport.Files(
                 folder, parsed.GetRequiredValue(denoiser), parsed.GetValue(denoiserConfig), parsed.GetRequiredValue(autoencoder),
                 parsed.GetRequiredValue(clip), parsed.GetValue(clipConfig), parsed.GetRequiredValue(vocabulary),
                 parsed.GetValue(name) ?? folder.Name, parsed.GetValue(licence)!, parsed.GetValue(source)!,
-                parsed.GetValue(steps), parsed.GetValue(guidance)));
+                parsed.GetValue(steps), parsed.GetValue(guidance)), cancellation);
             Output.Table(
                 ["part", "taken from", "network", "tensors", "parameters", "type", "left out"],
                 [.. parts.Select(part => (IReadOnlyList<string>)
-                    [part.Part, part.From, part.Network, Number(part.Tensors), Number(part.Parameters), part.Type, Number(part.LeftOut)])]);
+                    [part.Part, Path.GetFileName(part.From), part.Network, Number(part.Tensors), Number(part.Parameters), part.Type, Number(part.LeftOut)])]);
             Output.Json(parsed.GetValue(json), parts);
-            return 0;
+            return Task.FromResult(0);
         });
         return command;
     }
 
     private static Command List()
     {
-        var root = new Argument<DirectoryInfo>("dir")
+        var root = new Argument<DirectoryInfo>("DIR")
         {
             Description = "Where model folders lie.",
             DefaultValueFactory = _ => new DirectoryInfo("models"),
         };
-        var json = new Option<FileInfo?>("--json") { Description = "Also write the table to this file." };
+        Option<FileInfo?> json = Choices.Json();
         var command = new Command("list", "Lists model folders.") { root, json };
         command.SetAction(parsed =>
         {
+            OutputFile.CheckJson(parsed.GetValue(json));
             DirectoryInfo folder = parsed.GetRequiredValue(root);
             if (!folder.Exists)
             {
                 throw new UserErrorException($"There is no folder {folder}.");
             }
 
-            var models = folder.EnumerateDirectories().OrderBy(d => d.Name, StringComparer.Ordinal)
-                .Where(d => File.Exists(Path.Combine(d.FullName, ModelFolder.FileName)))
-                .Select(d => ModelFolder.Open(d.FullName))
-                .Select(m => new
+            var models = new List<ListedModel>();
+            bool damaged = false;
+            foreach (DirectoryInfo directory in folder.EnumerateDirectories().OrderBy(d => d.Name, StringComparer.Ordinal)
+                .Where(d => File.Exists(Path.Combine(d.FullName, ModelFolder.FileName))))
+            {
+                try
                 {
-                    m.Name,
-                    Size = $"{m.Resolution}x{m.Resolution}",
-                    Bytes = m.Files.Sum(file => new FileInfo(m.PathOf(file)).Length),
-                    m.Licence,
-                    m.Digest,
-                }).ToArray();
+                    models.Add(ListedModel.Of(directory, ModelFolder.Open(directory.FullName)));
+                }
+                catch (RefusedFileException error)
+                {
+                    // One damaged model hides no others.
+                    Output.Remark($"atelier: {error.Message}");
+                    damaged = true;
+                }
+            }
+
             Output.Table(
-                ["name", "size", "MiB", "licence", "digest"],
-                [.. models.Select(m => (IReadOnlyList<string>)[m.Name, m.Size, Number(m.Bytes >> 20), m.Licence, m.Digest[..12]])]);
+                ["folder", "name", "size", "MiB", "licence", "digest"],
+                [.. models.Select(m => (IReadOnlyList<string>)[m.Folder, m.Name, m.Size, Number(m.Bytes >> 20), m.Licence, m.Digest[..12]])]);
             Output.Json(parsed.GetValue(json), models);
-            return 0;
+            return damaged ? 1 : 0;
         });
         return command;
     }
 
     private static Command Inspect()
     {
-        var folder = new Argument<DirectoryInfo>("dir") { Description = "A model folder." };
-        var json = new Option<FileInfo?>("--json") { Description = "Also write the table to this file." };
+        var folder = new Argument<DirectoryInfo>("DIR") { Description = "A model folder." };
+        Option<FileInfo?> json = Choices.Json();
         var command = new Command("inspect", "Shows what a model folder holds, and compares every file with its digest.") { folder, json };
         command.SetAction(parsed =>
         {
+            OutputFile.CheckJson(parsed.GetValue(json));
             ModelFolder model = ModelFolder.Open(parsed.GetRequiredValue(folder).FullName);
             string[] differing = [.. model.DifferingFiles()];
             var files = model.Files.Select(file => new
@@ -119,4 +130,11 @@ internal static class ModelsCommand
     }
 
     private static string Number(long value) => value.ToString("n0", CultureInfo.InvariantCulture);
+
+    private sealed record ListedModel(string Folder, string Name, string Size, long Bytes, string Licence, string Digest)
+    {
+        public static ListedModel Of(DirectoryInfo folder, ModelFolder model) => new(
+            folder.Name, model.Name, $"{model.Resolution}x{model.Resolution}",
+            model.Files.Sum(file => new FileInfo(model.PathOf(file)).Length), model.Licence, model.Digest);
+    }
 }

@@ -7,15 +7,16 @@ namespace Atelier.Cli.Commands;
 
 internal static class VerifyCommand
 {
-    private static readonly int[] s_widths = [4, 44, 24, 8, 9, 9, 8];
+    // Lines of most cases fit 80 columns.
+    private static readonly int[] s_widths = [4, 32, -8, -7, -7, -7];
 
     public static Command Create()
     {
-        var folder = new Argument<DirectoryInfo>("dir")
+        var folder = new Argument<DirectoryInfo>("DIR")
         {
             Description = "A tree of cases (topic folder / case folder / case.json), one topic of it, or one case.",
         };
-        var json = new Option<FileInfo?>("--json") { Description = "Also write the results to this file." };
+        Option<FileInfo?> json = Choices.Json();
         var command = new Command("verify", "Runs reference cases and prints each one's error.") { folder, json };
         command.SetAction(parsed => Run(parsed.GetRequiredValue(folder), parsed.GetValue(json)));
         return command;
@@ -25,19 +26,24 @@ internal static class VerifyCommand
     {
         if (!folder.Exists)
         {
-            throw new UserErrorException($"There is no folder {folder}.");
+            throw new UserErrorException(File.Exists(folder.FullName)
+                ? $"{folder} is a file; name the folder of a case, or a folder of such folders."
+                : $"There is no folder {folder}.");
         }
 
+        OutputFile.CheckJson(json);
+
         // Cases may take minutes each, so every row is printed as soon as it is known.
-        Output.Line(Output.Columns(["", "case", "kind", "compared", "error", "allowed", "seconds"], s_widths));
+        Output.Line(Output.Columns(["", "case", "compared", "error", "allowed", "seconds"], s_widths));
         var results = new List<CaseResult>();
         foreach (CaseResult result in Verifier.Run(folder.FullName))
         {
             results.Add(result);
             Output.Line(Output.Columns(
                 [
-                    result.Passed ? "ok" : "FAIL", result.Name, result.Kind, result.Compared.ToString(CultureInfo.InvariantCulture),
-                    Number(result.Error), Number(result.Tolerance), result.Seconds.ToString("f2", CultureInfo.InvariantCulture),
+                    result.Passed ? "ok" : "FAIL", result.Name, result.Compared.ToString(CultureInfo.InvariantCulture),
+                    Number(result, result.Error), Number(result, result.Tolerance),
+                    result.Seconds.ToString("f2", CultureInfo.InvariantCulture),
                 ],
                 s_widths));
             if (result.Remark is { } remark)
@@ -68,6 +74,10 @@ internal static class VerifyCommand
         return failed == 0 ? 0 : 1;
     }
 
-    private static string Number(double? value) =>
-        value is null ? "exact" : value.Value.ToString("0.0e+00", CultureInfo.InvariantCulture);
+    private static string Number(CaseResult result, double? value) => (result.Compared, value) switch
+    {
+        (0, _) => "",
+        (_, null) => "exact",
+        _ => value.Value.ToString("0.0e+00", CultureInfo.InvariantCulture),
+    };
 }

@@ -65,10 +65,10 @@ public sealed class CaseFolder : IDisposable
         if (Json.TryGetProperty("inputs", out JsonElement inputs) && inputs.TryGetProperty(name, out JsonElement rule)
             && rule.TryGetProperty("formula_name", out JsonElement formula))
         {
-            long[] shape = [.. rule.GetProperty("shape").EnumerateArray().Select(n => n.GetInt64())];
+            long[] shape = [.. rule.Member("shape").EnumerateArray().Select(n => n.GetInt64())];
             computed = empty(shape);
             FormulaWeights.Fill(
-                computed, formula.GetString()!, rule.GetProperty("center").GetDouble(), rule.GetProperty("scale").GetDouble());
+                computed, formula.GetString()!, rule.Member("center").GetDouble(), rule.Member("scale").GetDouble());
         }
 
         if (stored is not null && computed is not null)

@@ -11,6 +11,12 @@ internal sealed record CaseKind(string Name, Func<JsonElement, bool> Fits, Actio
 
 internal static class JsonLookup
 {
+    /// <summary>A member that a case cannot do without.</summary>
+    /// <exception cref="KeyNotFoundException">It is not there.</exception>
+    public static JsonElement Member(this JsonElement json, string name) => json.TryGetProperty(name, out JsonElement value)
+        ? value
+        : throw new KeyNotFoundException($"its JSON lacks the member \"{name}\"");
+
     /// <summary>Whether a path of members exists.</summary>
     public static bool Has(this JsonElement json, params ReadOnlySpan<string> path)
     {

@@ -18,18 +18,18 @@ internal static class DitCases
         new("expert-choice layer", json => json.Has("config", "expert_capacity") && json.Has("tokens_per_expert"), Experts),
         new("layer norm", json => json.Has("tolerance") && Names(json).Any(n => n.EndsWith("/np_layernorm", StringComparison.Ordinal)), Norm),
         new("timestep embedding", json => json.Has("tolerance", "frequency_embedding"), Timestep),
-        new("position table", json => json.Has("cases") && json.GetProperty("cases")[0].Has("embed_dim"), Positions),
-        new("mask lengths", json => json.Has("rows") && json.GetProperty("rows")[0].Has("len_keep"), MaskLengths),
+        new("position table", json => json.Has("cases") && json.Member("cases")[0].Has("embed_dim"), Positions),
+        new("mask lengths", json => json.Has("rows") && json.Member("rows")[0].Has("len_keep"), MaskLengths),
     ];
 
     private static IEnumerable<string> Names(JsonElement json) =>
-        json.GetProperty("tolerance").EnumerateObject().Select(t => t.Name);
+        json.Member("tolerance").EnumerateObject().Select(t => t.Name);
 
     private static void Network(CaseFolder folder, Comparison check)
     {
-        MicroDiTConfig config = MicroDiTConfig.FromJson(folder.Json.GetProperty("config"));
+        MicroDiTConfig config = MicroDiTConfig.FromJson(folder.Json.Member("config"));
         using var network = new MicroDiT(config);
-        CheckKeys(network, folder.Json.GetProperty("state_dict"), check);
+        CheckKeys(network, folder.Json.Member("state_dict"), check);
         FormulaWeights.Fill(network, folder.WeightPrefix);
         using var taps = new Taps(network, TappedModules(config, Names(folder.Json)));
         Tensor x = folder.Input("x", check), t = folder.Input("t", check), y = folder.Input("y", check).squeeze(1);
@@ -102,34 +102,34 @@ internal static class DitCases
 
         Tensor Positions()
         {
-            MicroDiTConfig config = MicroDiTConfig.FromJson(folder.Json.GetProperty("config"));
+            MicroDiTConfig config = MicroDiTConfig.FromJson(folder.Json.Member("config"));
             return tensor(
                 PositionTable.Build(config.Dim, config.Grid, config.PosInterpScale, config.Grid),
                 [1, config.Tokens, config.Dim]);
         }
 
         Tensor LastOfMixer() =>
-            taps[$"patch_mixer.{folder.Json.GetProperty("config").GetProperty("patch_mixer_depth").GetInt32() - 1}"];
+            taps[$"patch_mixer.{folder.Json.Member("config").Member("patch_mixer_depth").GetInt32() - 1}"];
     }
 
     private static void Experts(CaseFolder folder, Comparison check)
     {
-        JsonElement config = folder.Json.GetProperty("config");
-        int multiple = config.GetProperty("multiple_of").GetInt32(), hidden = config.GetProperty("hidden_dim").GetInt32();
+        JsonElement config = folder.Json.Member("config");
+        int multiple = config.Member("multiple_of").GetInt32(), hidden = config.Member("hidden_dim").GetInt32();
         using var layer = new ExpertChoiceFeedForward(
-            config.GetProperty("num_experts").GetInt32(), config.GetProperty("expert_capacity").GetDouble(),
-            config.GetProperty("dim").GetInt32(), (hidden + multiple - 1) / multiple * multiple);
-        CheckKeys(layer, folder.Json.GetProperty("state_dict"), check);
+            config.Member("num_experts").GetInt32(), config.Member("expert_capacity").GetDouble(),
+            config.Member("dim").GetInt32(), (hidden + multiple - 1) / multiple * multiple);
+        CheckKeys(layer, folder.Json.Member("state_dict"), check);
         FormulaWeights.Fill(layer, folder.WeightPrefix);
         Tensor x = folder.Input("x", check);
         check.Equal(
-            "tokens_per_expert", [layer.TokensPerExpert(x.shape[1])], [folder.Json.GetProperty("tokens_per_expert").GetInt32()]);
+            "tokens_per_expert", [layer.TokensPerExpert(x.shape[1])], [folder.Json.Member("tokens_per_expert").GetInt32()]);
         ExpertChoice choice = layer.Choose(x);
         Tensor output = layer.call(x);
         check.Tensor("probs", choice.Probabilities);
         check.Tensor("gate_of_expert", choice.Gates);
         Tensor times = TimesChosen(choice.Tokens, x.shape[1]);
-        int[][] groups = folder.Json.GetProperty("tie_groups") is { ValueKind: JsonValueKind.Array } ties
+        int[][] groups = folder.Json.Member("tie_groups") is { ValueKind: JsonValueKind.Array } ties
             ? [.. ties.EnumerateArray().Select(g => g.EnumerateArray().Select(n => n.GetInt32()).ToArray())]
             : [];
         using Tensor expectedTokens = folder.Expected("tokens_of_expert");
@@ -188,8 +188,8 @@ internal static class DitCases
 
     private static void Timestep(CaseFolder folder, Comparison check)
     {
-        using var embedder = new TimestepEmbedder(folder.Json.GetProperty("hidden_size").GetInt32());
-        CheckKeys(embedder, folder.Json.GetProperty("state_dict"), check);
+        using var embedder = new TimestepEmbedder(folder.Json.Member("hidden_size").GetInt32());
+        CheckKeys(embedder, folder.Json.Member("state_dict"), check);
         FormulaWeights.Fill(embedder, folder.WeightPrefix);
         Tensor t = folder.Input("t", check);
         foreach (string name in Names(folder.Json))
@@ -203,22 +203,22 @@ internal static class DitCases
 
     private static void Positions(CaseFolder folder, Comparison check)
     {
-        foreach (JsonElement row in folder.Json.GetProperty("cases").EnumerateArray())
+        foreach (JsonElement row in folder.Json.Member("cases").EnumerateArray())
         {
             float[] table = PositionTable.Build(
-                row.GetProperty("embed_dim").GetInt32(), row.GetProperty("grid_size").GetInt32(),
-                row.GetProperty("pos_interp_scale").GetDouble(), row.GetProperty("base_size").GetInt32());
-            check.Tensor(row.GetProperty("key").GetString()!, tensor(table));
+                row.Member("embed_dim").GetInt32(), row.Member("grid_size").GetInt32(),
+                row.Member("pos_interp_scale").GetDouble(), row.Member("base_size").GetInt32());
+            check.Tensor(row.Member("key").GetString()!, tensor(table));
         }
     }
 
     private static void MaskLengths(CaseFolder folder, Comparison check)
     {
-        foreach (JsonElement row in folder.Json.GetProperty("rows").EnumerateArray())
+        foreach (JsonElement row in folder.Json.Member("rows").EnumerateArray())
         {
-            int length = row.GetProperty("length").GetInt32();
-            double ratio = row.GetProperty("mask_ratio").GetDouble();
-            check.Equal($"{length} at {ratio}", [PatchMask.KeptOf(length, ratio)], [row.GetProperty("len_keep").GetInt32()]);
+            int length = row.Member("length").GetInt32();
+            double ratio = row.Member("mask_ratio").GetDouble();
+            check.Equal($"{length} at {ratio}", [PatchMask.KeptOf(length, ratio)], [row.Member("len_keep").GetInt32()]);
         }
     }
 
@@ -233,7 +233,7 @@ internal static class DitCases
         string[] wanted =
         [
             .. expected.EnumerateArray().Select(entry =>
-                $"{entry.GetProperty("name").GetString()} [{string.Join(", ", entry.GetProperty("shape").EnumerateArray())}]"),
+                $"{entry.Member("name").GetString()} [{string.Join(", ", entry.Member("shape").EnumerateArray())}]"),
         ];
         string[] missing = [.. wanted.Except(actual).Where(n => isOptional?.Invoke(n) != true)];
         string[] extra = [.. actual.Except(wanted).Where(n => isOptional?.Invoke(n) != true)];

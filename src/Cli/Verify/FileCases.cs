@@ -21,10 +21,10 @@ internal static class FileCases
     public static IEnumerable<FoundCase> Checkpoints(DirectoryInfo folder, string name)
     {
         using JsonDocument table = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(folder.FullName, "table.json")));
-        foreach (JsonElement row in table.RootElement.GetProperty("rows").EnumerateArray())
+        foreach (JsonElement row in table.RootElement.Member("rows").EnumerateArray())
         {
             JsonElement kept = row.Clone();
-            string file = row.GetProperty("file").GetString()!;
+            string file = row.Member("file").GetString()!;
             yield return new FoundCase($"{name}/{file}", "checkpoint", check => Checkpoint(folder.FullName, kept, check));
         }
     }
@@ -37,9 +37,9 @@ internal static class FileCases
     public static IEnumerable<FoundCase> Damaged(string expected, string name)
     {
         using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(expected));
-        foreach (JsonElement row in document.RootElement.GetProperty("rows").EnumerateArray())
+        foreach (JsonElement row in document.RootElement.Member("rows").EnumerateArray())
         {
-            string directory = row.GetProperty("directory").GetString()!;
+            string directory = row.Member("directory").GetString()!;
             string folder = Path.Combine(Path.GetDirectoryName(expected)!, directory);
             yield return new FoundCase(
                 $"{name}/{Path.GetFileName(directory)}", "damaged MDS data set", check => Damaged(folder, check));
@@ -51,8 +51,8 @@ internal static class FileCases
 
     private static void Checkpoint(string folder, JsonElement row, Comparison check)
     {
-        string path = Path.Combine(folder, row.GetProperty("file").GetString()!);
-        string must = row.GetProperty("must").GetString()!;
+        string path = Path.Combine(folder, row.Member("file").GetString()!);
+        string must = row.Member("must").GetString()!;
         try
         {
             using IWeightSource source = WeightFile.Open(path);
@@ -73,7 +73,7 @@ internal static class FileCases
     private static void CompareTensors(
         string folder, JsonElement row, IWeightSource source, Dictionary<string, byte[]> values, Comparison check)
     {
-        using SafeTensorsFile expected = SafeTensorsFile.Open(Path.Combine(folder, row.GetProperty("expected").GetString()!));
+        using SafeTensorsFile expected = SafeTensorsFile.Open(Path.Combine(folder, row.Member("expected").GetString()!));
         check.Equal("names", [.. values.Keys.Order(StringComparer.Ordinal)], [.. expected.Tensors.Keys.Order(StringComparer.Ordinal)]);
         foreach ((string name, TensorInfo info) in expected.Tensors.Where(tensor => values.ContainsKey(tensor.Key)))
         {
@@ -109,12 +109,12 @@ internal static class FileCases
         try
         {
             using var data = new MdsDataset(folder);
-            check.Equal("samples", [data.Count], [expected.GetProperty("num_samples").GetInt64()]);
+            check.Equal("samples", [data.Count], [expected.Member("num_samples").GetInt64()]);
             if (expected.TryGetProperty("shards", out JsonElement shards))
             {
                 check.Equal(
                     "samples of the shards", [.. data.Index.Shards.Select(shard => (long)shard.Samples)],
-                    [.. shards.EnumerateArray().Select(shard => shard.GetProperty("samples").GetInt64())]);
+                    [.. shards.EnumerateArray().Select(shard => shard.Member("samples").GetInt64())]);
             }
 
             if (expected.TryGetProperty("samples", out JsonElement samples))
@@ -124,7 +124,7 @@ internal static class FileCases
 
             if (expected.TryGetProperty("captions", out JsonElement captions))
             {
-                CompareLatents(data, captions, expected.GetProperty("sha256_per_sample"), check);
+                CompareLatents(data, captions, expected.Member("sha256_per_sample"), check);
             }
         }
         catch (RefusedFileException error) when (IsOptional(folder))
@@ -138,9 +138,9 @@ internal static class FileCases
     private static bool IsOptional(string folder)
     {
         using JsonDocument index = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(folder, MdsIndex.FileName)));
-        return index.RootElement.GetProperty("shards").EnumerateArray().Any(shard =>
-            (shard.GetProperty("compression").GetString() ?? "").Split(':')[0] is "bz2" or "br" or "snappy"
-            || shard.GetProperty("column_encodings").EnumerateArray().Any(encoding =>
+        return index.RootElement.Member("shards").EnumerateArray().Any(shard =>
+            (shard.Member("compression").GetString() ?? "").Split(':')[0] is "bz2" or "br" or "snappy"
+            || shard.Member("column_encodings").EnumerateArray().Any(encoding =>
                 encoding.GetString() is { } name && (name.StartsWith("list", StringComparison.Ordinal) || name is "pil" or "jpeg_array" or "str_decimal")));
     }
 
@@ -193,14 +193,14 @@ internal static class FileCases
     }
 
     private static bool ArrayEquals(MdsArray array, JsonElement expected) =>
-        array.Type == expected.GetProperty("dtype").GetString()
-        && array.Shape.SequenceEqual(expected.GetProperty("shape").EnumerateArray().Select(n => n.GetInt64()))
-        && array.Data.Span.SequenceEqual(expected.GetProperty("base64").GetBytesFromBase64());
+        array.Type == expected.Member("dtype").GetString()
+        && array.Shape.SequenceEqual(expected.Member("shape").EnumerateArray().Select(n => n.GetInt64()))
+        && array.Data.Span.SequenceEqual(expected.Member("base64").GetBytesFromBase64());
 
     // PNG pixels are exact; decoders of JPEG may differ by a level or two, so that their means are compared.
     private static bool ImageEquals(RgbImage image, JsonElement expected, ReadOnlySpan<byte> encoded)
     {
-        int[] shape = [.. expected.GetProperty("image_rgb_shape_hwc").EnumerateArray().Select(n => n.GetInt32())];
+        int[] shape = [.. expected.Member("image_rgb_shape_hwc").EnumerateArray().Select(n => n.GetInt32())];
         if (image.Height != shape[0] || image.Width != shape[1])
         {
             return false;
@@ -208,10 +208,10 @@ internal static class FileCases
 
         if (encoded is [0x89, (byte)'P', ..])
         {
-            return Convert.ToHexStringLower(SHA256.HashData(image.Pixels)) == expected.GetProperty("rgb_sha256").GetString();
+            return Convert.ToHexStringLower(SHA256.HashData(image.Pixels)) == expected.Member("rgb_sha256").GetString();
         }
 
-        double[] means = [.. expected.GetProperty("mean_rgb").EnumerateArray().Select(n => n.GetDouble())];
+        double[] means = [.. expected.Member("mean_rgb").EnumerateArray().Select(n => n.GetDouble())];
         return Enumerable.Range(0, 3).All(channel => Math.Abs(
             image.Pixels.Where((_, i) => i % 3 == channel).Average(level => level) - means[channel]) <= 1);
     }
@@ -262,16 +262,16 @@ internal static class FileCases
         using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(path));
         JsonElement json = document.RootElement;
         using nn.Module network = json.Has("architecture") ? Denoiser(json, check)
-            : json.Has("config", "block_out_channels") ? new AutoencoderKL(AutoencoderConfig.Parse(json.GetProperty("config"), path))
-            : json.Has("config", "text_cfg") ? new ClipModel(ClipConfig.Parse(json.GetProperty("config"), path))
-            : json.Has("what") && json.GetProperty("what").GetString()!.Contains("Inception", StringComparison.Ordinal) ? new FidInceptionV3()
+            : json.Has("config", "block_out_channels") ? new AutoencoderKL(AutoencoderConfig.Parse(json.Member("config"), path))
+            : json.Has("config", "text_cfg") ? new ClipModel(ClipConfig.Parse(json.Member("config"), path))
+            : json.Has("what") && json.Member("what").GetString()!.Contains("Inception", StringComparison.Ordinal) ? new FidInceptionV3()
             : throw new RefusedFileException(path, "content", "is of no network that is known here.");
         if (network is FidInceptionV3)
         {
             check.Remark = "fc and num_batches_tracked may be there or not, as the file says";
         }
 
-        DitCases.CheckKeys(network, json.GetProperty("state_dict"), check, network is FidInceptionV3 ? OptionalInInception : null);
+        DitCases.CheckKeys(network, json.Member("state_dict"), check, network is FidInceptionV3 ? OptionalInInception : null);
         if (json.TryGetProperty("total_parameters", out JsonElement total))
         {
             check.Equal("total_parameters", [network.parameters().Sum(p => p.numel())], [total.GetInt64()]);
@@ -283,9 +283,9 @@ internal static class FileCases
 
     private static MicroDiT Denoiser(JsonElement json, Comparison check)
     {
-        JsonElement arguments = json.GetProperty("arguments");
+        JsonElement arguments = json.Member("arguments");
         var network = new MicroDiT(MicroDiTConfig.Preset(
-            json.GetProperty("architecture").GetString()!,
+            json.Member("architecture").GetString()!,
             (int)Number("input_size", 32), (int)Number("in_channels", 4), (int)Number("caption_channels", 1024), Number("pos_interp_scale", 1)));
         BlockShape[] shapes = [.. network.Config.MixerBlocks(), .. network.Config.BackboneBlocks()];
         if (json.TryGetProperty("blocks", out JsonElement blocks))
@@ -294,7 +294,7 @@ internal static class FileCases
                 "widths of the blocks",
                 [.. shapes.Select(s => $"{s.HasExperts} {s.AttentionWidth} {s.AttentionWidth / network.Config.HeadDim} {s.FeedForwardWidth}")],
                 [.. blocks.EnumerateArray().Select(b =>
-                    $"{b.GetProperty("moe").GetBoolean()} {b.GetProperty("attn_hidden")} {b.GetProperty("attn_heads")} {b.GetProperty("ffn_hidden")}")]);
+                    $"{b.Member("moe").GetBoolean()} {b.Member("attn_hidden")} {b.Member("attn_heads")} {b.Member("ffn_hidden")}")]);
         }
 
         return network;

@@ -24,18 +24,18 @@ internal static class PictureCases
     [
         new("autoencoder", json => json.Has("config", "block_out_channels"), Autoencoder),
         new("CLIP", json => json.Has("config", "text_cfg"), Clip),
-        new("tokenizer", json => json.Has("rows") && json.GetProperty("rows")[0].Has("ids_without_padding"), Tokenizer),
+        new("tokenizer", json => json.Has("rows") && json.Member("rows")[0].Has("ids_without_padding"), Tokenizer),
         new("CLIP preprocessing", json => json.Has("target") && json.Has("mean"), Preprocess),
         new("pipeline", json => json.Has("clip_config") && json.Has("vae_config"), Pipeline),
-        new("Frechet distance", json => json.Has("rows") && json.GetProperty("rows")[0].Has("frechet_by_eigenvalues"), Distance),
-        new("FID Inception", json => json.Has("tolerance") && json.GetProperty("tolerance").EnumerateObject()
+        new("Frechet distance", json => json.Has("rows") && json.Member("rows")[0].Has("frechet_by_eigenvalues"), Distance),
+        new("FID Inception", json => json.Has("tolerance") && json.Member("tolerance").EnumerateObject()
             .Any(t => t.Name.EndsWith("/pool3_2048", StringComparison.Ordinal)), Inception),
     ];
 
     private static void Autoencoder(CaseFolder folder, Comparison check)
     {
-        using var network = new AutoencoderKL(AutoencoderConfig.Parse(folder.Json.GetProperty("config"), folder.Path));
-        DitCases.CheckKeys(network, folder.Json.GetProperty("state_dict"), check);
+        using var network = new AutoencoderKL(AutoencoderConfig.Parse(folder.Json.Member("config"), folder.Path));
+        DitCases.CheckKeys(network, folder.Json.Member("state_dict"), check);
         if (folder.Json.TryGetProperty("old_attention_key_names", out JsonElement old))
         {
             foreach (JsonProperty pair in old.EnumerateObject())
@@ -46,7 +46,7 @@ internal static class PictureCases
         }
 
         FormulaWeights.Fill(network, folder.WeightPrefix);
-        string[] names = [.. folder.Json.GetProperty("tolerance").EnumerateObject().Select(t => t.Name)];
+        string[] names = [.. folder.Json.Member("tolerance").EnumerateObject().Select(t => t.Name)];
         using var taps = new Taps(network, names.Where(n => n.StartsWith("tap/", StringComparison.Ordinal)).Select(n => n[4..]));
         using LatentDistribution latents = network.Encode(folder.Input("image", check));
         Tensor decoded = network.Decode(folder.Input("latent_for_decode", check));
@@ -67,16 +67,16 @@ internal static class PictureCases
 
     private static void Clip(CaseFolder folder, Comparison check)
     {
-        using var network = new ClipModel(ClipConfig.Parse(folder.Json.GetProperty("config"), folder.Path));
-        DitCases.CheckKeys(network, folder.Json.GetProperty("state_dict"), check);
+        using var network = new ClipModel(ClipConfig.Parse(folder.Json.Member("config"), folder.Path));
+        DitCases.CheckKeys(network, folder.Json.Member("state_dict"), check);
         FormulaWeights.Fill(network, folder.WeightPrefix);
-        string[] names = [.. folder.Json.GetProperty("tolerance").EnumerateObject().Select(t => t.Name)];
+        string[] names = [.. folder.Json.Member("tolerance").EnumerateObject().Select(t => t.Name)];
         using var taps = new Taps(network, names.Where(n => n.StartsWith("tap/", StringComparison.Ordinal)).Select(n => n[4..]));
         Tensor ids = folder.Input("token_ids", check).to(ScalarType.Int64);
         if (FindVocabulary(folder.Path) is { } vocabulary)
         {
             ClipTokenizer tokenizer = ClipTokenizer.Load(vocabulary, (int)ids.shape[1]);
-            long[] tokenized = [.. folder.Json.GetProperty("prompts").EnumerateArray()
+            long[] tokenized = [.. folder.Json.Member("prompts").EnumerateArray()
                 .SelectMany(prompt => tokenizer.Encode(prompt.GetString()!)).Select(id => (long)id)];
             check.Equal("token ids of the prompts", tokenized, ids.data<long>().ToArray());
         }
@@ -105,10 +105,10 @@ internal static class PictureCases
     {
         ClipTokenizer tokenizer = ClipTokenizer.Load(RequireVocabulary(folder.Path));
         int uncounted = 0, uncountedEqual = 0;
-        foreach (JsonElement row in folder.Json.GetProperty("rows").EnumerateArray())
+        foreach (JsonElement row in folder.Json.Member("rows").EnumerateArray())
         {
-            string text = row.GetProperty("text").GetString()!;
-            int[] ids = [.. row.GetProperty("ids_without_padding").EnumerateArray().Select(id => id.GetInt32())];
+            string text = row.Member("text").GetString()!;
+            int[] ids = [.. row.Member("ids_without_padding").EnumerateArray().Select(id => id.GetInt32())];
             int[] padded = [.. ids, .. new int[ClipTokenizer.DefaultContextLength - ids.Length]];
             if (row.TryGetProperty("same_without_mojibake_repair", out JsonElement same) && !same.GetBoolean())
             {
@@ -126,8 +126,8 @@ internal static class PictureCases
 
     private static void Preprocess(CaseFolder folder, Comparison check)
     {
-        int target = folder.Json.GetProperty("target").GetInt32();
-        double limit = folder.Json.GetProperty("tolerance").GetProperty("tensor_chw").GetProperty("max_abs").GetDouble();
+        int target = folder.Json.Member("target").GetInt32();
+        double limit = folder.Json.Member("tolerance").Member("tensor_chw").Member("max_abs").GetDouble();
         foreach (string key in folder.ExpectedNames.Where(n => n.EndsWith("/tensor_chw", StringComparison.Ordinal)).Select(n => n.Split('/')[0]))
         {
             Tensor stored = folder.Input($"{key}/image_hwc", check);
@@ -142,30 +142,30 @@ internal static class PictureCases
 
     private static void Pipeline(CaseFolder folder, Comparison check)
     {
-        JsonElement json = folder.Json, prefixes = json.GetProperty("weight_prefix");
-        ClipConfig clipConfig = ClipConfig.Parse(json.GetProperty("clip_config"), folder.Path);
+        JsonElement json = folder.Json, prefixes = json.Member("weight_prefix");
+        ClipConfig clipConfig = ClipConfig.Parse(json.Member("clip_config"), folder.Path);
         var text = new ClipTextEncoder(clipConfig);
-        var network = new MicroDiT(MicroDiTConfig.FromJson(json.GetProperty("dit_config")));
-        var autoencoder = new AutoencoderKL(AutoencoderConfig.Parse(json.GetProperty("vae_config"), folder.Path));
-        FormulaWeights.Fill(text, prefixes.GetProperty("clip").GetString()!);
-        FormulaWeights.Fill(network, prefixes.GetProperty("dit").GetString()!);
-        FormulaWeights.Fill(autoencoder, prefixes.GetProperty("vae").GetString()!);
+        var network = new MicroDiT(MicroDiTConfig.FromJson(json.Member("dit_config")));
+        var autoencoder = new AutoencoderKL(AutoencoderConfig.Parse(json.Member("vae_config"), folder.Path));
+        FormulaWeights.Fill(text, prefixes.Member("clip").GetString()!);
+        FormulaWeights.Fill(network, prefixes.Member("dit").GetString()!);
+        FormulaWeights.Fill(autoencoder, prefixes.Member("vae").GetString()!);
         ClipTokenizer tokenizer = ClipTokenizer.Load(RequireVocabulary(folder.Path), clipConfig.Text.ContextLength);
         using var pipeline = new TextToImage(tokenizer, text, network, new Edm(), autoencoder);
 
-        string[] prompts = [.. json.GetProperty("prompts").EnumerateArray().Select(p => p.GetString()!)];
+        string[] prompts = [.. json.Member("prompts").EnumerateArray().Select(p => p.GetString()!)];
         long[] ids = [.. prompts.SelectMany(tokenizer.Encode).Select(id => (long)id)];
         check.Equal("token_ids", ids, folder.Expected("token_ids").data<long>().ToArray());
         Tensor[] features = [.. prompts.Select(pipeline.Encode)];
         check.Tensor("text_embeddings", cat(features));
         Tensor expectedNoise = folder.Expected("start_noise");
-        using var generator = new Generator((ulong)json.GetProperty("seed").GetInt64(), CPU);
+        using var generator = new Generator((ulong)json.Member("seed").GetInt64(), CPU);
         check.Tensor("start_noise", randn(expectedNoise.shape, generator: generator));
 
         var sampler = new HeunSampler(new SamplerSettings
         {
-            Steps = json.GetProperty("num_inference_steps").GetInt32(),
-            Guidance = json.GetProperty("guidance_scale").GetDouble(),
+            Steps = json.Member("num_inference_steps").GetInt32(),
+            Guidance = json.Member("guidance_scale").GetDouble(),
         });
         CaptionContext empty = pipeline.Condition(pipeline.Encode(""));
         float[] noise = expectedNoise.data<float>().ToArray();
@@ -184,15 +184,15 @@ internal static class PictureCases
 
     private static void Distance(CaseFolder folder, Comparison check)
     {
-        foreach (JsonElement row in folder.Json.GetProperty("rows").EnumerateArray())
+        foreach (JsonElement row in folder.Json.Member("rows").EnumerateArray())
         {
-            string name = row.GetProperty("name").GetString()!;
+            string name = row.Member("name").GetString()!;
             using FeatureStatistics first = Statistics($"{name}/features1"), second = Statistics($"{name}/features2");
-            double expected = row.GetProperty("frechet_by_eigenvalues").GetDouble();
+            double expected = row.Member("frechet_by_eigenvalues").GetDouble();
             check.Within(
-                name, Math.Abs(Frechet.Distance(first, second) - expected), row.GetProperty("tolerance_abs").GetDouble());
+                name, Math.Abs(Frechet.Distance(first, second) - expected), row.Member("tolerance_abs").GetDouble());
             check.Within(
-                $"{name} with itself", Math.Abs(Frechet.Distance(first, first)), row.GetProperty("tolerance_same_set_abs").GetDouble());
+                $"{name} with itself", Math.Abs(Frechet.Distance(first, first)), row.Member("tolerance_same_set_abs").GetDouble());
         }
 
         FeatureStatistics Statistics(string input)
@@ -212,7 +212,7 @@ internal static class PictureCases
         double gain = folder.Json.TryGetProperty("weight_gain", out JsonElement value) ? value.GetDouble() : 1;
         FormulaWeights.Fill(network, folder.WeightPrefix, gain);
         using var taps = new Taps(network, [beforePool1, beforePool2, beforeAuxiliary]);
-        foreach (IGrouping<string, string> outputs in folder.Json.GetProperty("tolerance").EnumerateObject()
+        foreach (IGrouping<string, string> outputs in folder.Json.Member("tolerance").EnumerateObject()
             .Select(t => t.Name).GroupBy(n => n.Split('/')[0]))
         {
             Tensor features = network.call(folder.Input(outputs.Key, check));

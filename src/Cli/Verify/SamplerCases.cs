@@ -15,7 +15,7 @@ internal static class SamplerCases
     [
         new("sampler with a network", json => json.Has("dit_config") && json.Has("steps"), WithNetwork),
         new("sampler in closed form", json => json.Has("mu") && json.Has("sd"), InClosedForm),
-        new("torch's random numbers", json => json.Has("rows") && json.GetProperty("rows")[0].Has("call"), Generator),
+        new("torch's random numbers", json => json.Has("rows") && json.Member("rows")[0].Has("call"), Generator),
     ];
 
     // What a sampler was asked and where it stood, to be compared with the reference's record.
@@ -32,9 +32,9 @@ internal static class SamplerCases
 
     private static void WithNetwork(CaseFolder folder, Comparison check)
     {
-        using var network = new MicroDiT(MicroDiTConfig.FromJson(folder.Json.GetProperty("dit_config")));
+        using var network = new MicroDiT(MicroDiTConfig.FromJson(folder.Json.Member("dit_config")));
         FormulaWeights.Fill(network, folder.WeightPrefix);
-        Edm edm = new() { SigmaData = folder.Json.GetProperty("edm").GetProperty("sigma_data").GetDouble() };
+        Edm edm = new() { SigmaData = folder.Json.Member("edm").Member("sigma_data").GetDouble() };
         Tensor x = folder.Input("x", check), y = folder.Input("y", check).squeeze(1);
         int batch = (int)x.shape[0];
         using var denoiser = new Denoiser(network, edm, 2 * batch);
@@ -42,7 +42,7 @@ internal static class SamplerCases
         CaptionContext empty = network.Caption(zeros_like(y.narrow(0, 0, 1)));
 
         // The reference guides only above 1.
-        double guidance = Math.Max(1, folder.Json.GetProperty("cfg").GetDouble());
+        double guidance = Math.Max(1, folder.Json.Member("cfg").GetDouble());
         HeunSampler sampler = MakeSampler(folder, check, guidance);
         (Trace trace, double[] final) = Sample(sampler, x, evaluation =>
         {
@@ -55,7 +55,7 @@ internal static class SamplerCases
 
     private static void InClosedForm(CaseFolder folder, Comparison check)
     {
-        double mu = folder.Json.GetProperty("mu").GetDouble(), sd = folder.Json.GetProperty("sd").GetDouble();
+        double mu = folder.Json.Member("mu").GetDouble(), sd = folder.Json.Member("sd").GetDouble();
         HeunSampler sampler = MakeSampler(folder, check, guidance: 1);
         Tensor x = folder.Input("x", check);
         (Trace trace, double[] final) = Sample(
@@ -72,10 +72,10 @@ internal static class SamplerCases
 
     private static HeunSampler MakeSampler(CaseFolder folder, Comparison check, double guidance)
     {
-        JsonElement edm = folder.Json.GetProperty("edm");
+        JsonElement edm = folder.Json.Member("edm");
         var settings = new SamplerSettings
         {
-            Steps = folder.Json.GetProperty("steps").GetInt32(),
+            Steps = folder.Json.Member("steps").GetInt32(),
             SigmaMin = Number("sigma_min"),
             SigmaMax = Number("sigma_max"),
             Rho = Number("rho"),
@@ -87,9 +87,9 @@ internal static class SamplerCases
         };
         return new HeunSampler(settings, settings.SChurn == 0 ? null : Noise);
 
-        double Number(string name) => edm.GetProperty(name) is { ValueKind: JsonValueKind.String }
+        double Number(string name) => edm.Member(name) is { ValueKind: JsonValueKind.String }
             ? double.PositiveInfinity
-            : edm.GetProperty(name).GetDouble();
+            : edm.Member(name).GetDouble();
 
         void Noise(int step, Span<double> destination)
         {
@@ -138,14 +138,14 @@ internal static class SamplerCases
 
     private static void Generator(CaseFolder folder, Comparison check)
     {
-        double limit = folder.Json.GetProperty("tolerance").GetProperty("max_abs").GetDouble();
-        foreach (JsonElement row in folder.Json.GetProperty("rows").EnumerateArray())
+        double limit = folder.Json.Member("tolerance").Member("max_abs").GetDouble();
+        foreach (JsonElement row in folder.Json.Member("rows").EnumerateArray())
         {
-            string key = row.GetProperty("key").GetString()!;
-            long[] shape = [.. row.GetProperty("shape").EnumerateArray().Select(n => n.GetInt64())];
-            ScalarType type = row.GetProperty("dtype").GetString() == "float64" ? ScalarType.Float64 : ScalarType.Float32;
-            using var generator = new torch.Generator((ulong)row.GetProperty("seed").GetInt64(), CPU);
-            Tensor drawn = row.GetProperty("call").GetString() == "randn"
+            string key = row.Member("key").GetString()!;
+            long[] shape = [.. row.Member("shape").EnumerateArray().Select(n => n.GetInt64())];
+            ScalarType type = row.Member("dtype").GetString() == "float64" ? ScalarType.Float64 : ScalarType.Float32;
+            using var generator = new torch.Generator((ulong)row.Member("seed").GetInt64(), CPU);
+            Tensor drawn = row.Member("call").GetString() == "randn"
                 ? randn(shape, dtype: type, generator: generator)
                 : rand(shape, dtype: type, generator: generator);
             (double error, _) = Comparison.Distance(CaseFolder.Numbers(drawn), CaseFolder.Numbers(folder.Expected(key)));

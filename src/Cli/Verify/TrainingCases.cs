@@ -13,8 +13,8 @@ internal static class TrainingCases
     /// <summary>The kinds of case, told by what their case.json holds.</summary>
     public static readonly CaseKind[] Kinds =
     [
-        new("preconditioning", json => json.Has("rows") && json.GetProperty("rows")[0].Has("c_skip"), Preconditioning),
-        new("learning rate", json => json.Has("cases") && json.GetProperty("cases")[0].Has("t_warmup_ba"), Schedule),
+        new("preconditioning", json => json.Has("rows") && json.Member("rows")[0].Has("c_skip"), Preconditioning),
+        new("learning rate", json => json.Has("cases") && json.Member("cases")[0].Has("t_warmup_ba"), Schedule),
         new("loss and gradients", json => json.Has("dit_config") && json.Has("random_inputs"), Loss),
         new("training steps", json => json.Has("dit_config") && json.Has("optimizer"), Steps),
     ];
@@ -22,10 +22,10 @@ internal static class TrainingCases
     private static void Preconditioning(CaseFolder folder, Comparison check)
     {
         var edm = new Edm();
-        double limit = folder.Json.GetProperty("tolerance").GetProperty("rel").GetDouble();
-        foreach (JsonElement row in folder.Json.GetProperty("rows").EnumerateArray())
+        double limit = folder.Json.Member("tolerance").Member("rel").GetDouble();
+        foreach (JsonElement row in folder.Json.Member("rows").EnumerateArray())
         {
-            double sigma = row.GetProperty("sigma").GetDouble();
+            double sigma = row.Member("sigma").GetDouble();
             Preconditioning at = edm.At(sigma);
             Relative(check, row, "loss_weight", edm.LossWeight(sigma), limit);
             Relative(check, row, "c_in", at.In, limit);
@@ -37,13 +37,13 @@ internal static class TrainingCases
 
     private static void Schedule(CaseFolder folder, Comparison check)
     {
-        double limit = folder.Json.GetProperty("tolerance").GetProperty("rel").GetDouble();
-        foreach (JsonElement schedule in folder.Json.GetProperty("cases").EnumerateArray())
+        double limit = folder.Json.Member("tolerance").Member("rel").GetDouble();
+        foreach (JsonElement schedule in folder.Json.Member("cases").EnumerateArray())
         {
-            LearningRate rate = ReadSchedule(schedule, schedule.GetProperty("lr").GetDouble()) with { LagsOneBatch = false };
-            foreach (JsonElement row in schedule.GetProperty("values").EnumerateArray())
+            LearningRate rate = ReadSchedule(schedule, schedule.Member("lr").GetDouble()) with { LagsOneBatch = false };
+            foreach (JsonElement row in schedule.Member("values").EnumerateArray())
             {
-                long batch = row.GetProperty("t_batches").GetInt64();
+                long batch = row.Member("t_batches").GetInt64();
                 Relative(check, row, "multiplier", rate.Multiplier(batch), limit);
                 Relative(check, row, "lr", rate.At(batch), limit);
             }
@@ -54,23 +54,23 @@ internal static class TrainingCases
     {
         Shape = ScheduleShape.Cosine,
         Base = baseRate,
-        WarmupSteps = json.GetProperty("t_warmup_ba").GetInt64(),
-        TotalSteps = json.GetProperty("t_max_ba").GetInt64(),
-        FinalFraction = json.GetProperty("alpha_f").GetDouble(),
+        WarmupSteps = json.Member("t_warmup_ba").GetInt64(),
+        TotalSteps = json.Member("t_max_ba").GetInt64(),
+        FinalFraction = json.Member("alpha_f").GetDouble(),
     };
 
     private static Edm ReadEdm(JsonElement json) => new()
     {
         SigmaData = json.TryGetProperty("sigma_data", out JsonElement sigma) ? sigma.GetDouble() : 0.9,
-        PMean = json.GetProperty("P_mean").GetDouble(),
-        PStd = json.GetProperty("P_std").GetDouble(),
+        PMean = json.Member("P_mean").GetDouble(),
+        PStd = json.Member("P_std").GetDouble(),
     };
 
     private static void Loss(CaseFolder folder, Comparison check)
     {
         using MicroDiT network = MakeNetwork(folder);
         Edm edm = ReadEdm(folder.Json);
-        double ratio = folder.Json.GetProperty("mask_ratio").GetDouble();
+        double ratio = folder.Json.Member("mask_ratio").GetDouble();
         using ShardBatch batch = ReadBatch(folder, check, "", ratio, edm);
         using IDisposable gradients = enable_grad();
         using CaptionContext captions = network.Caption(batch.Captions);
@@ -90,7 +90,7 @@ internal static class TrainingCases
 
     private static void Steps(CaseFolder folder, Comparison check)
     {
-        foreach (string variant in folder.Json.GetProperty("variants").EnumerateObject().Select(v => v.Name))
+        foreach (string variant in folder.Json.Member("variants").EnumerateObject().Select(v => v.Name))
         {
             // Two averages are expected of one training; the weights are compared once.
             Train(folder, check, variant, emaStart: 0, "ema");
@@ -102,28 +102,28 @@ internal static class TrainingCases
     {
         using IDisposable gradients = enable_grad();
         using MicroDiT network = MakeNetwork(folder);
-        JsonElement json = folder.Json, optimizer = json.GetProperty("optimizer"), betas = optimizer.GetProperty("betas");
+        JsonElement json = folder.Json, optimizer = json.Member("optimizer"), betas = optimizer.Member("betas");
         var settings = new TrainingSettings
         {
             Edm = ReadEdm(json),
-            MaskRatio = json.GetProperty("mask_ratio").GetDouble(),
-            Microbatch = json.GetProperty("batch").GetInt32(),
-            LearningRate = ReadSchedule(json.GetProperty("scheduler"), optimizer.GetProperty("lr").GetDouble())
+            MaskRatio = json.Member("mask_ratio").GetDouble(),
+            Microbatch = json.Member("batch").GetInt32(),
+            LearningRate = ReadSchedule(json.Member("scheduler"), optimizer.Member("lr").GetDouble())
                 with { LagsOneBatch = variant == "lag1" },
             Optimizer = new AdamWSettings
             {
                 Beta1 = betas[0].GetDouble(),
                 Beta2 = betas[1].GetDouble(),
-                Epsilon = optimizer.GetProperty("eps").GetDouble(),
-                WeightDecay = optimizer.GetProperty("weight_decay").GetDouble(),
+                Epsilon = optimizer.Member("eps").GetDouble(),
+                WeightDecay = optimizer.Member("weight_decay").GetDouble(),
             },
-            ClipNorm = json.GetProperty("clip_norm").GetDouble(),
-            EmaSmoothing = json.GetProperty("ema_smoothing").GetDouble(),
+            ClipNorm = json.Member("clip_norm").GetDouble(),
+            EmaSmoothing = json.Member("ema_smoothing").GetDouble(),
             EmaStart = emaStart,
         };
         using var engine = new TrainingEngine(network, settings, new StoredShards(folder, check, settings));
         using Tensor initial = engine.Weights.detach().clone();
-        int steps = json.GetProperty("series").GetProperty(variant).GetProperty("losses").GetArrayLength();
+        int steps = json.Member("series").Member(variant).Member("losses").GetArrayLength();
         var outcomes = new List<StepOutcome>();
         for (int step = 0; step < steps; step++)
         {
@@ -142,7 +142,7 @@ internal static class TrainingCases
 
     private static void Series(CaseFolder folder, Comparison check, string variant, string name, double[] actual) =>
         check.Numbers($"{variant}/{name}", actual,
-            [.. folder.Json.GetProperty("series").GetProperty(variant).GetProperty(name).EnumerateArray().Select(n => n.GetDouble())]);
+            [.. folder.Json.Member("series").Member(variant).Member(name).EnumerateArray().Select(n => n.GetDouble())]);
 
     private static void CompareNamed(CaseFolder folder, Comparison check, TrainingEngine engine, Tensor flat, string prefix)
     {
@@ -156,13 +156,13 @@ internal static class TrainingCases
     // is further off than its tolerance, the whole tensor's update decides instead.
     private static void CompareFinal(CaseFolder folder, Comparison check, TrainingEngine engine, Tensor initial, string variant)
     {
-        double limit = folder.Json.GetProperty("whole_update_check").GetProperty("rel_l2_limit").GetProperty(variant).GetDouble();
+        double limit = folder.Json.Member("whole_update_check").Member("rel_l2_limit").Member(variant).GetDouble();
         foreach (((string name, Tensor final), (_, Tensor start)) in engine.Named(engine.Weights).Zip(engine.Named(initial)))
         {
             string key = $"{variant}/final/{name}";
             double[] actual = CaseFolder.Numbers(final), before = CaseFolder.Numbers(start);
             double[] expected = CaseFolder.Numbers(folder.Expected(key));
-            double allowed = folder.Json.GetProperty("tolerance").GetProperty(key).GetProperty("max_abs").GetDouble();
+            double allowed = folder.Json.Member("tolerance").Member(key).Member("max_abs").GetDouble();
             (double error, _) = Comparison.Distance(actual, expected);
             if (error <= allowed)
             {
@@ -183,7 +183,7 @@ internal static class TrainingCases
 
     private static MicroDiT MakeNetwork(CaseFolder folder)
     {
-        var network = new MicroDiT(MicroDiTConfig.FromJson(folder.Json.GetProperty("dit_config")));
+        var network = new MicroDiT(MicroDiTConfig.FromJson(folder.Json.Member("dit_config")));
         FormulaWeights.Fill(network, folder.WeightPrefix);
         return network;
     }
@@ -209,7 +209,7 @@ internal static class TrainingCases
 
     private static void Relative(Comparison check, JsonElement row, string name, double actual, double limit)
     {
-        double expected = row.GetProperty(name).GetDouble();
+        double expected = row.Member(name).GetDouble();
         double error = expected == 0 ? Math.Abs(actual) : Math.Abs(actual - expected) / Math.Abs(expected);
         check.Within($"{name} at {row.EnumerateObject().First().Value.GetRawText()}", error, limit);
     }

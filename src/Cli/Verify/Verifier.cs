@@ -67,7 +67,7 @@ public static class Verifier
         catch (Exception error)
 #pragma warning restore CA1031
         {
-            check.Fail(error.Message.Split('\n')[0]);
+            check.Fail(Sentence(error));
         }
 
         return new CaseResult(
@@ -75,8 +75,21 @@ public static class Verifier
             Stopwatch.GetElapsedTime(start).TotalSeconds, check.Failures, check.Remark);
     }
 
-    // Names are paths below the root; the root itself counts only where it is a case or a topic's last folder.
+    // A file that lists cases and cannot be read is a failed case; the others are found nevertheless.
     private static IEnumerable<FoundCase> Find(DirectoryInfo folder, string name, bool isRoot)
+    {
+        try
+        {
+            return [.. Look(folder, name, isRoot)];
+        }
+        catch (Exception error) when (IsOfFile(error))
+        {
+            return [Unknown(name, Sentence(error))];
+        }
+    }
+
+    // Names are paths below the root; the root itself counts only where it is a case or a topic's last folder.
+    private static IEnumerable<FoundCase> Look(DirectoryInfo folder, string name, bool isRoot)
     {
         string expected = folder.FullName.TrimEnd(Path.DirectorySeparatorChar) + ".expected.json";
         if (File.Exists(Path.Combine(folder.FullName, "case.json")))
@@ -103,7 +116,7 @@ public static class Verifier
         DirectoryInfo[] children = [.. folder.EnumerateDirectories().OrderBy(d => d.Name, StringComparer.Ordinal)];
         return children.Length > 0
             ? children.SelectMany(child => Find(child, isRoot ? child.Name : $"{name}/{child.Name}", isRoot: false))
-            : [new FoundCase(name, "unknown", check => check.Fail("the folder holds no case of a kind that is known here"))];
+            : [Unknown(name, "the folder holds no case of a kind that is known here")];
     }
 
     private static bool IsListOfDamaged(string expected)
@@ -114,25 +127,33 @@ public static class Verifier
 
     private static FoundCase WithCaseFile(DirectoryInfo folder, string name)
     {
-        CaseKind? kind = null;
-        string problem = "no kind of case that is known here";
-        try
+        CaseKind? kind;
+        using (JsonDocument json = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(folder.FullName, "case.json"))))
         {
-            using JsonDocument json = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(folder.FullName, "case.json")));
             kind = s_kinds.FirstOrDefault(k => k.Fits(json.RootElement));
-        }
-        catch (JsonException error)
-        {
-            problem = $"case.json is not JSON: {error.Message}";
         }
 
         if (kind is null)
         {
-            return new FoundCase(name, "unknown", check => check.Fail(problem));
+            return Unknown(name, "case.json is of no kind of case that is known here");
         }
 
         // The folder is opened when the case runs, so that a damaged file fails this case alone.
         CaseFolder? opened = null;
         return new FoundCase(name, kind.Name, check => kind.Run(opened!, check), () => opened = new CaseFolder(folder.FullName));
     }
+
+    private static FoundCase Unknown(string name, string problem) => new(name, "unknown", check => check.Fail(problem));
+
+    private static bool IsOfFile(Exception error) =>
+        error is JsonException or InvalidOperationException or IndexOutOfRangeException or FormatException
+            or KeyNotFoundException or IOException or UnauthorizedAccessException;
+
+    private static string Sentence(Exception error) => error switch
+    {
+        JsonException json => $"its JSON is damaged at line {json.LineNumber + 1}",
+        _ when error.Source?.StartsWith("System.Text.Json", StringComparison.Ordinal) == true =>
+            $"its JSON holds a value of another kind than such a case needs: {error.Message}",
+        _ => error.Message.Split('\n')[0],
+    };
 }

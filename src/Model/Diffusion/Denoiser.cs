@@ -118,7 +118,7 @@ public sealed class Denoiser : IDisposable
             return captions[0];
         }
 
-        if (_joined is null || !captions.AsSpan().SequenceEqual(_joinedRows))
+        if (_joined is null || !captions.AsSpan().SequenceEqual(_joinedRows, ReferenceEqualityComparer.Instance))
         {
             _joined?.Dispose();
             _joined = CaptionContext.Join(captions).Detached();

@@ -53,11 +53,11 @@ public sealed record SamplerSettings
     public SamplerSettings Checked()
     {
         Require(Steps is >= 1 and <= StepsMax, $"Steps must lie in 1..{StepsMax}, not be {Steps}.");
-        Require(SigmaMin > 0 && SigmaMax > SigmaMin && double.IsFinite(SigmaMax), "Noise levels must satisfy 0 < SigmaMin < SigmaMax.");
-        Require(Rho > 0 && double.IsFinite(Rho), "Rho must be positive.");
+        Require(SigmaMin >= 1e-6 && SigmaMax > SigmaMin && SigmaMax <= 1e6, "Noise levels must satisfy 1e-6 <= SigmaMin < SigmaMax <= 1e6.");
+        Require(Rho is >= 1 and <= 100, $"Rho must lie in 1..100, not be {Rho}.");
         Require(SChurn >= 0 && double.IsFinite(SChurn), "Churn must not be negative.");
         Require(SMin >= 0 && SMax >= SMin, "Churn levels must satisfy 0 <= SMin <= SMax.");
-        Require(SNoise >= 0 && double.IsFinite(SNoise), "SNoise must not be negative.");
+        Require(SNoise is >= 0 and <= 2, $"SNoise must lie in 0..2, not be {SNoise}.");
         Require(Guidance is >= 1 and <= 100, $"Guidance must lie in 1..100 (1 is none), not be {Guidance}.");
         Require(GuidanceLow >= 0 && GuidanceHigh >= GuidanceLow, "The guidance interval must satisfy 0 <= low <= high.");
         return this;
@@ -121,6 +121,14 @@ public sealed record SamplerState(int Step, double[] Latent, double[]? Derivativ
         }
 
         ReadOnlySpan<double> numbers = MemoryMarshal.Cast<byte, double>(bytes[16..]);
+        foreach (double number in numbers)
+        {
+            if (!double.IsFinite(number))
+            {
+                throw new FormatException($"A sampler state of step {step} holds {number}, which is no number to go on from.");
+            }
+        }
+
         return new SamplerState(step, numbers[..length].ToArray(), corrector == 1 ? numbers[length..].ToArray() : null);
     }
 }
@@ -179,7 +187,17 @@ public sealed class HeunSampler
     }
 
     /// <summary>Whether the picture is complete and <see cref="SamplerState.Latent"/> is the clean latent.</summary>
-    public bool IsDone(SamplerState state) => state.Step == _settings.Steps;
+    /// <exception cref="ArgumentException">The state is none of a picture with these settings.</exception>
+    public bool IsDone(SamplerState state)
+    {
+        // Snapshots come from outside. The last step has no corrector.
+        int end = state.IsCorrector ? _settings.Steps - 2 : _settings.Steps;
+        return state.Step >= 0 && state.Step <= end
+            ? state.Step == _settings.Steps
+            : throw new ArgumentException(
+                $"A {(state.IsCorrector ? "corrector" : "state")} at step {state.Step} is none of a picture with {_settings.Steps} steps.",
+                nameof(state));
+    }
 
     /// <summary>The evaluation that <paramref name="state"/> waits for.</summary>
     /// <exception cref="InvalidOperationException">The picture is complete.</exception>

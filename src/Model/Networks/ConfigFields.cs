@@ -23,7 +23,7 @@ internal readonly struct ConfigFields
         _place = place;
         if (element.ValueKind != JsonValueKind.Object)
         {
-            throw new RefusedFileException(file, place, $"is {element.ValueKind} where a JSON object belongs.");
+            throw Refusal($"is {element.ValueKind} where a JSON object belongs.");
         }
     }
 
@@ -142,7 +142,7 @@ internal readonly struct ConfigFields
     }
 
     /// <summary>A refusal of the whole object.</summary>
-    public RefusedFileException Refusal(string reason) => new(_file, _place, reason);
+    public RefusedFileException Refusal(string reason) => new(_file, _place.Length == 0 ? "top level" : _place, reason);
 
     private JsonElement? Find(string name) =>
         _element.TryGetProperty(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? value : null;

@@ -97,7 +97,7 @@ public sealed class TanhGelu : Module<Tensor, Tensor>
     public TanhGelu() : base(nameof(TanhGelu)) => RegisterComponents();
 
     /// <inheritdoc/>
-    public override Tensor forward(Tensor input) => functional.gelu(input, TorchSharp.Modules.GELU.Approximate.tanh);
+    public override Tensor forward(Tensor input) => Activations.TanhGelu(input);
 }
 
 /// <summary>Two linear layers around a tanh-GELU and a layer norm: fc2(norm(gelu(fc1(x)))).</summary>
@@ -120,7 +120,7 @@ public sealed class EmbeddingMlp : Module<Tensor, Tensor>
     public override Tensor forward(Tensor input)
     {
         using var scope = NewDisposeScope();
-        Tensor hidden = functional.gelu(_fc1.call(input), TorchSharp.Modules.GELU.Approximate.tanh);
+        Tensor hidden = Activations.TanhGelu(_fc1.call(input));
         return _fc2.call(_norm.call(hidden)).MoveToOuterDisposeScope();
     }
 }

@@ -26,7 +26,7 @@ public sealed class FeedForward : Module<Tensor, Tensor>
     public override Tensor forward(Tensor input)
     {
         using var scope = NewDisposeScope();
-        Tensor gate = functional.silu(_w1.call(input));                     // [B, T, F]
+        Tensor gate = Activations.Silu(_w1.call(input));                    // [B, T, F]
         return _w3.call(gate * _w2.call(input)).MoveToOuterDisposeScope();  // [B, T, D]
     }
 }

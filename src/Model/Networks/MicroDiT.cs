@@ -219,11 +219,14 @@ public sealed class MicroDiT : Module<Tensor, Tensor, CaptionContext, Tensor>
     public MicroDiTConfig Config { get; }
 
     /// <summary>The part of an evaluation that depends on the caption alone. The caller disposes it.</summary>
-    /// <param name="captions">Caption features [B, L, caption channels]; all zeros stand for the empty caption.</param>
+    /// <param name="captions">Caption features [B, L, caption channels] on any device; all zeros stand for the empty caption.</param>
     public CaptionContext Caption(Tensor captions)
     {
         using var scope = NewDisposeScope();
-        Tensor y = _captionBlock.call(_caption.call(captions));                 // [B, L, D]
+
+        // Numbers from elsewhere may start at any address, and the bits of small products depend on it. A copy is aligned.
+        Tensor own = captions.to(get_buffer("pos_embed")!.device, copy: true);  // [B, L, channels]
+        Tensor y = _captionBlock.call(_caption.call(own));                      // [B, L, D]
         Tensor pooled = _pooled.call(y.mean([1]));                              // [B, D]
         Tensor yMixer = _mixerCaption?.call(y) ?? y;                            // [B, L, D_mixer]
         var context = new CaptionContext(

@@ -17,6 +17,9 @@ public sealed record BlockShape(int Width, int AttentionWidth, int FeedForwardWi
 /// </summary>
 public sealed record MicroDiTConfig
 {
+    private const int DepthMax = 1024;
+    private const int GridMax = 1024;
+
     /// <summary>Side of the latent, in latent pixels.</summary>
     public int InputSize { get; init; } = 32;
 
@@ -128,8 +131,16 @@ public sealed record MicroDiTConfig
     /// <exception cref="ArgumentException">A member is unknown, or a value is impossible.</exception>
     public static MicroDiTConfig FromJson(JsonElement json)
     {
+        if (json.ValueKind != JsonValueKind.Object)
+        {
+            throw new ArgumentException($"A MicroDiT is described by a JSON object, not by {json.ValueKind}.", nameof(json));
+        }
+
         var config = new MicroDiTConfig();
-        int depth = json.TryGetProperty("depth", out JsonElement d) ? d.GetInt32() : config.Depth;
+
+        // Multipliers may stand before the depth that they spread over. An impossible depth is refused where it stands.
+        int depth = json.TryGetProperty("depth", out JsonElement d) && d.ValueKind == JsonValueKind.Number
+            && d.TryGetInt32(out int given) && given is > 0 and <= DepthMax ? given : config.Depth;
         foreach (JsonProperty member in json.EnumerateObject())
         {
             JsonElement value = member.Value;
@@ -249,19 +260,21 @@ public sealed record MicroDiTConfig
     /// <exception cref="ArgumentException">It cannot; the message says which numbers clash.</exception>
     public MicroDiTConfig Checked()
     {
-        (string Name, int Value)[] sizes =
+        (string Name, int Value, int Max)[] sizes =
         [
-            ("input_size", InputSize), ("patch_size", PatchSize), ("in_channels", InChannels), ("dim", Dim),
-            ("depth", Depth), ("head_dim", HeadDim), ("multiple_of", MultipleOf), ("caption_channels", CaptionChannels),
-            ("num_experts", NumExperts), ("experts_every_n", ExpertsEveryN),
-            ("patch_mixer_depth", UsePatchMixer ? PatchMixerDepth : 1), ("patch_mixer_dim", UsePatchMixer ? PatchMixerDim : 1),
+            ("input_size", InputSize, 65536), ("patch_size", PatchSize, 65536), ("in_channels", InChannels, 65536),
+            ("dim", Dim, 65536), ("depth", Depth, DepthMax), ("head_dim", HeadDim, 65536), ("multiple_of", MultipleOf, 65536),
+            ("caption_channels", CaptionChannels, 65536), ("num_experts", NumExperts, 65536),
+            ("experts_every_n", ExpertsEveryN, 65536), ("patch_mixer_depth", UsePatchMixer ? PatchMixerDepth : 1, DepthMax),
+            ("patch_mixer_dim", UsePatchMixer ? PatchMixerDim : 1, 65536),
         ];
-        foreach ((string name, int value) in sizes)
+        foreach ((string name, int value, int max) in sizes)
         {
-            Require(value is > 0 and <= 65536, $"{name} must lie in 1..65536, not be {value}");
+            Require(value > 0 && value <= max, $"{name} must lie in 1..{max}, not be {value}");
         }
 
         Require(InputSize % PatchSize == 0, $"input_size {InputSize} must be a multiple of patch_size {PatchSize}");
+        Require(Grid <= GridMax, $"input_size {InputSize} may have at most {GridMax} patches along a side, not {Grid}");
         Require(Dim % HeadDim == 0, $"dim {Dim} must be a multiple of head_dim {HeadDim}");
         Require(Dim % 4 == 0, $"dim {Dim} must be a multiple of 4, for sine and cosine of row and column");
         Require(
@@ -275,6 +288,12 @@ public sealed record MicroDiTConfig
             $"depth {Depth} must be a multiple of the number of multipliers, {QkvMultipliers.Count}");
         Require(
             QkvMultipliers.Concat(FfnMultipliers).All(m => m is > 0 and <= 64), "multipliers must lie above 0 and at most be 64");
+        Require(
+            !UsePatchMixer || (PatchMixerQkvRatio is > 0 and <= 64 && PatchMixerMlpRatio is > 0 and <= 64),
+            "patch_mixer_qkv_ratio and patch_mixer_mlp_ratio must lie above 0 and at most be 64");
+        Require(
+            MixerBlocks().Concat(BackboneBlocks()).All(block => block.AttentionWidth > 0 && block.FeedForwardWidth > 0),
+            "qkv_multipliers, ffn_multipliers and the patch mixer's ratios must leave each block at least one feature");
         Require(ExpertCapacity > 0 && ExpertCapacity <= NumExperts, "expert_capacity must lie above 0 and at most be num_experts");
         Require(double.IsFinite(PosInterpScale) && PosInterpScale > 0, "pos_interp_scale must be positive");
         Require(NormEps > 0 && NormEps < 1, "norm_eps must lie between 0 and 1");

@@ -25,6 +25,8 @@ public sealed record ModelFolder
     /// <summary>Name by which a manifest may refer to the CLIP model of the published weights instead of spelling it out.</summary>
     public const string PublishedClip = "ViT-H-14-378-quickgelu";
 
+    private const int LineLengthMax = 1000;
+
     private static readonly JsonSerializerOptions s_readable =
         new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
@@ -90,11 +92,10 @@ public sealed record ModelFolder
         if (!File.Exists(manifest))
         {
             throw new RefusedFileException(
-                manifest, "file", Directory.Exists(path) ? "is not there, so the folder is no model." : "is not there: the folder does not exist.");
+                path, FileName, Directory.Exists(path) ? "is not there, so the folder is no model." : "is not there: the folder does not exist.");
         }
 
-        byte[] bytes = File.ReadAllBytes(manifest);
-        ModelFolder folder = ConfigFields.ReadFile(manifest, (root, file) => Parse(root, file, path, bytes));
+        ModelFolder folder = ConfigFields.ReadFile(manifest, (root, file) => Parse(root, file, path));
         foreach (ModelFile file in folder.Files)
         {
             if (!File.Exists(folder.PathOf(file)))
@@ -121,7 +122,7 @@ public sealed record ModelFolder
         File.Move(aside, file, overwrite: true);
     }
 
-    private static ModelFolder Parse(JsonElement root, string file, string path, byte[] bytes)
+    private static ModelFolder Parse(JsonElement root, string file, string path)
     {
         var fields = new ConfigFields(root, file, "");
         if (fields.Integer("format") is not 1 and var format)
@@ -133,10 +134,10 @@ public sealed record ModelFolder
         var folder = new ModelFolder
         {
             Path = path,
-            Name = fields.Text("name"),
-            Licence = fields.Text("licence"),
-            Source = fields.Text("source"),
-            Digest = Convert.ToHexStringLower(SHA256.HashData(bytes)),
+            Name = Line(fields, "name"),
+            Licence = Line(fields, "licence"),
+            Source = Line(fields, "source"),
+            Digest = Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(file))),
             Denoiser = FileOf(denoiser),
             DenoiserConfig = ReadDenoiser(denoiser, file),
             Edm = new Edm
@@ -168,13 +169,22 @@ public sealed record ModelFolder
         return new ModelFile(name, part.Text("sha256"));
     }
 
+    // These are printed, so they must not steer a terminal.
+    private static string Line(ConfigFields fields, string name)
+    {
+        string text = fields.Text(name);
+        return text.Length is > 0 and <= LineLengthMax && !text.Any(char.IsControl)
+            ? text
+            : throw fields.Refusal($"{name} must be one line of 1 to {LineLengthMax} characters.");
+    }
+
     private static MicroDiTConfig ReadDenoiser(ConfigFields denoiser, string file)
     {
         try
         {
             return MicroDiTConfig.FromJson(denoiser.Raw("config"));
         }
-        catch (ArgumentException error)
+        catch (Exception error) when (error is ArgumentException or InvalidOperationException)
         {
             throw new RefusedFileException(file, "denoiser.config", error.Message, error);
         }
@@ -187,6 +197,20 @@ public sealed record ModelFolder
 
     private static void CheckFit(ModelFolder folder, string file)
     {
+        try
+        {
+            new SamplerSettings { Steps = folder.Steps, Guidance = folder.Guidance }.Checked();
+        }
+        catch (ArgumentException error)
+        {
+            throw new RefusedFileException(file, "defaults", error.Message, error);
+        }
+
+        if (!(folder.Edm.SigmaData > 0 && double.IsFinite(folder.Edm.SigmaData)))
+        {
+            throw new RefusedFileException(file, "denoiser.sigma_data", $"is {folder.Edm.SigmaData}; it must be positive.");
+        }
+
         if (folder.DenoiserConfig.InChannels != folder.AutoencoderConfig.LatentChannels)
         {
             throw new RefusedFileException(

@@ -6,7 +6,6 @@ using Atelier.Model.Clip;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Imaging;
 using Atelier.Model.Networks;
-using Atelier.Model.Weights;
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Pipeline;
@@ -44,16 +43,21 @@ public sealed class TextToImage : IDisposable
     }
 
     /// <summary>Loads a model folder's networks, tensor by tensor, in float32.</summary>
+    /// <exception cref="RefusedFileException">A file is damaged, or does not fit the others.</exception>
     public static TextToImage Load(ModelFolder model, int width = CpuWidth)
     {
-        var text = new ClipTextEncoder(model.ClipConfig);
-        LoadWeights(text, model.PathOf(model.TextEncoder), ClipTextEncoder.CanonicalName);
-        var network = new MicroDiT(model.DenoiserConfig);
-        LoadWeights(network, model.PathOf(model.Denoiser));
-        var autoencoder = new AutoencoderKL(model.AutoencoderConfig);
-        LoadWeights(autoencoder, model.PathOf(model.Autoencoder));
         var tokenizer = ClipTokenizer.Load(model.PathOf(model.Vocabulary), model.ClipConfig.Text.ContextLength);
-        return new TextToImage(tokenizer, text, network, model.Edm, autoencoder, width);
+        if (tokenizer.VocabularySize != model.ClipConfig.Text.VocabSize)
+        {
+            throw new RefusedFileException(
+                model.PathOf(model.Vocabulary), "merges",
+                $"give {tokenizer.VocabularySize} tokens, but the text encoder knows {model.ClipConfig.Text.VocabSize}.");
+        }
+
+        Encoders encoders = Encoders.Load(model.Path);
+        var network = new MicroDiT(model.DenoiserConfig);
+        Encoders.LoadWeights(network, model.PathOf(model.Denoiser));
+        return new TextToImage(encoders.Tokenizer, encoders.Text, network, model.Edm, encoders.Autoencoder, width);
     }
 
     /// <summary>Numbers in one latent.</summary>
@@ -75,7 +79,7 @@ public sealed class TextToImage : IDisposable
     public CaptionContext Condition(Tensor features)
     {
         using var noGradients = inference_mode();
-        return _network.Caption(features.to(_device));
+        return _network.Caption(features);
     }
 
     /// <summary>The clean latents of several pictures, sampled together.</summary>
@@ -205,12 +209,5 @@ public sealed class TextToImage : IDisposable
         using Tensor drawn = randn([1, _network.Config.InChannels, size, size], generator: generator);
         MemoryMarshal.Cast<byte, float>(drawn.bytes).CopyTo(noise);
         return noise;
-    }
-
-    private static void LoadWeights(nn.Module module, string path, Func<string, string?>? rename = null)
-    {
-        using IWeightSource source = WeightFile.Open(path);
-        StrictLoader.Load(module, source, rename);
-        module.eval();
     }
 }

@@ -2,6 +2,7 @@
 // sums meet along one tree (ReductionTree), and applying the total is the same everywhere.
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Training;
@@ -110,18 +111,30 @@ public sealed class TrainingEngine : IDisposable
     private readonly FlatParameters _flat;
     private readonly AdamW _optimizer;
 
-    /// <summary>Prepares a network, which stays the caller's, for training in the precision that it has.</summary>
-    /// <param name="network">Network with its initial weights; its parameters are moved into one buffer.</param>
+    /// <summary>Prepares a network, which stays the caller's, for training.</summary>
+    /// <param name="network">Network with its initial weights, float32; its parameters are moved into one buffer.</param>
     /// <param name="settings">What a step does.</param>
     /// <param name="source">Where shards come from.</param>
-    public TrainingEngine(MicroDiT network, TrainingSettings settings, IShardSource source)
+    /// <param name="compute">Precision of the network's computation: float32 or bfloat16.</param>
+    public TrainingEngine(
+        MicroDiT network, TrainingSettings settings, IShardSource source, ScalarType compute = ScalarType.Float32)
     {
         (_network, _settings, _source) = (network, settings, source);
         network.train();
-        _flat = new FlatParameters(network);
-        Weights = _flat.Values.dtype == ScalarType.Float32
-            ? _flat.Values
-            : _flat.Values.to(ScalarType.Float32).DetachFromDisposeScope();
+        if (compute == ScalarType.Float32)
+        {
+            _flat = new FlatParameters(network);
+            Weights = _flat.Values;
+        }
+        else
+        {
+            // The master weights are taken before the network loses their precision.
+            using var exact = new FlatParameters(network);
+            Weights = exact.Values.clone().DetachFromDisposeScope();
+            network.to(compute);
+            _flat = new FlatParameters(network);
+        }
+
         Ema = settings.EmaSmoothing is null ? null : Weights.detach().clone().DetachFromDisposeScope();
         _optimizer = new AdamW(settings.Optimizer, Weights);
     }

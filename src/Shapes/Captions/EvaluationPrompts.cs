@@ -27,7 +27,7 @@ public static class EvaluationPrompts
         var sampler = new SceneSampler(seed + SeedOffset);
         return Enumerable.Range(0, count).Select(index =>
         {
-            Scene scene = sampler.Draw(index, task, heldOut);
+            Scene scene = sampler.Draw(index, task, heldOut ? Split.HeldOut : Split.Seen);
             Mentions mentions = MentionsOf(task, heldOut, isOdd: index % 2 == 1);
             long line = (((long)index * Tasks.Count) + (int)task) * 2;
             return new EvaluationPrompt(

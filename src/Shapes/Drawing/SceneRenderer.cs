@@ -124,7 +124,7 @@ public sealed class SceneRenderer : IDisposable
     {
         Figure figure = _figures[(int)thing.Kind];
         bool isNight = scene.Background == Background.NightSky, isOutlined = scene.Style == ArtStyle.Outline;
-        if (isNight || isOutlined)
+        if (isOutlined || (isNight && scene.Style != ArtStyle.PixelArt))
         {
             // Half of the line is outside, where it shows; the other half is covered by the thing.
             bool isPale = isNight || thing.Colour == ThingColour.Black;
@@ -177,7 +177,7 @@ public sealed class SceneRenderer : IDisposable
     }
 
     // Things in pixel art are lit from the top left: their cells at the upper and left edges are lighter, those at the lower
-    // and right edges darker.
+    // and right edges darker. At night the cells around them are the rim; a thing's number is higher than its container's.
     private void Light(Sheet sheet, Scene scene)
     {
         Span<byte> owners = stackalloc byte[Cells * Cells];
@@ -193,20 +193,31 @@ public sealed class SceneRenderer : IDisposable
 
         for (int cell = 0; cell < owners.Length; cell++)
         {
-            double light = owners[cell] == 0 ? 0 : LightOf(owners, cell);
             Span<byte> pixel = sheet.Pixels.Rgba.Slice(4 * cell, 3);
-            SKColor colour = Palette.Shade(new SKColor(pixel[0], pixel[1], pixel[2]), light);
+            var colour = new SKColor(pixel[0], pixel[1], pixel[2]);
+            (byte above, byte left, byte right, byte below) = Neighbours(owners, cell);
+            byte own = owners[cell], most = Math.Max(Math.Max(above, left), Math.Max(right, below));
+            bool isLit = above != own || left != own, isShaded = below != own || right != own;
+            if (own != 0 && isLit != isShaded)
+            {
+                colour = Palette.Shade(colour, isLit ? 0.3 : -0.28);
+            }
+            else if (scene.Background == Background.NightSky && most > own)
+            {
+                colour = Palette.Cream;
+            }
+
             (pixel[0], pixel[1], pixel[2]) = (colour.Red, colour.Green, colour.Blue);
         }
     }
 
-    private static double LightOf(ReadOnlySpan<byte> owners, int cell)
+    // Whose the cells around one are; beyond the picture's edge it is the cell's own.
+    private static (byte Above, byte Left, byte Right, byte Below) Neighbours(ReadOnlySpan<byte> owners, int cell)
     {
         (int row, int column) = Math.DivRem(cell, Cells);
-        byte own = owners[cell];
-        bool opensAbove = (row > 0 && owners[cell - Cells] != own) || (column > 0 && owners[cell - 1] != own);
-        bool opensBelow = (row < Cells - 1 && owners[cell + Cells] != own) || (column < Cells - 1 && owners[cell + 1] != own);
-        return opensAbove == opensBelow ? 0 : opensAbove ? 0.3 : -0.28;
+        return (
+            owners[row > 0 ? cell - Cells : cell], owners[column > 0 ? cell - 1 : cell],
+            owners[column < Cells - 1 ? cell + 1 : cell], owners[row < Cells - 1 ? cell + Cells : cell]);
     }
 
     private static void Copy(ReadOnlySpan<byte> rgba, int scale, int side, Span<byte> rgb)

@@ -1,0 +1,69 @@
+// Options whose values are checked while they are read, so that a refusal names the option and says what would be right.
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Globalization;
+using System.Numerics;
+
+namespace Atelier.Cli;
+
+internal static class Choices
+{
+    /// <summary>A number in [<paramref name="low"/>, <paramref name="high"/>] that has a default.</summary>
+    public static Option<T> Number<T>(string name, T low, T high, T fallback, string description, params string[] aliases)
+        where T : struct, INumber<T> => new(name, aliases)
+        {
+            HelpName = "N",
+            Description = description,
+            DefaultValueFactory = _ => fallback,
+            CustomParser = result => Parse(result, name, low, high) ?? fallback,
+        };
+
+    /// <summary>A number in [<paramref name="low"/>, <paramref name="high"/>], or none.</summary>
+    public static Option<T?> NumberOrNone<T>(string name, T low, T high, string description)
+        where T : struct, INumber<T> => new(name)
+        {
+            HelpName = "N",
+            Description = description,
+            CustomParser = result => Parse(result, name, low, high),
+        };
+
+    /// <summary>One of a few words; the first is the default.</summary>
+    public static Option<string> Word(string name, string description, params string[] words)
+    {
+        var option = new Option<string>(name)
+        {
+            HelpName = string.Join("|", words),
+            Description = description,
+            DefaultValueFactory = _ => words[0],
+        };
+        option.Validators.Add(result =>
+        {
+            if (result.GetValue(option) is { } word && !words.Contains(word))
+            {
+                result.AddError($"{name} is \"{word}\"; it must be {string.Join(" or ", words)}.");
+            }
+        });
+        return option;
+    }
+
+    /// <summary>The file to which a command writes what it found, as JSON.</summary>
+    public static Option<FileInfo?> Json() =>
+        new("--json") { HelpName = "FILE", Description = "Also write what was found to this file, as JSON." };
+
+    private static T? Parse<T>(ArgumentResult result, string name, T low, T high)
+        where T : struct, INumber<T>
+    {
+        string text = result.Tokens[0].Value;
+        // Only among whole numbers is a half one of them.
+        bool whole = T.IsInteger(T.One / (T.One + T.One));
+        NumberStyles style = whole ? NumberStyles.AllowLeadingSign : NumberStyles.Float;
+        if (T.TryParse(text, style, CultureInfo.InvariantCulture, out T value) && value >= low && value <= high)
+        {
+            return value;
+        }
+
+        string typed = ((OptionResult)result.Parent!).IdentifierToken?.Value ?? name;
+        result.AddError($"{typed} is \"{text}\"; it must be a {(whole ? "whole number" : "number")} from {low} to {high}.");
+        return null;
+    }
+}

@@ -1,0 +1,88 @@
+// The root of the command line: all verbs, and what happens around each of them.
+using System.CommandLine;
+using System.CommandLine.Help;
+using Atelier.Model.Runtime;
+
+namespace Atelier.Cli.Commands;
+
+internal static class AtelierCommand
+{
+    // As a shell reports a command that Ctrl-C ended: 128 + SIGINT.
+    private const int Interrupted = 130;
+
+    // A prompt may begin with @, which would otherwise name a file of further arguments.
+    private static readonly ParserConfiguration s_parsing = new() { ResponseFileTokenReplacer = null };
+
+    public static Command Create()
+    {
+        var command = new Command("atelier", "Atelier: pictures from text, and the training of the model that makes them.")
+        {
+            new HelpOption("--help", "-h", "-?"),
+            new VersionOption(),
+            VerifyCommand.Create(),
+            GenerateCommand.Create(),
+            TrainCommand.Create(),
+            DataCommand.Create(),
+            ModelsCommand.Create(),
+            BenchCommand.Create(),
+            DemoCommand.Create(),
+        };
+        command.SetAction(parsed => new HelpAction().Invoke(parsed));
+        return command;
+    }
+
+    /// <summary>Parses a command line as <see cref="RunAsync"/> does.</summary>
+    public static ParseResult Parse(params string[] args) => Create().Parse(args, s_parsing);
+
+    /// <summary>Runs a command line. Whatever goes wrong is one sentence on standard error.</summary>
+    /// <returns>0, 1 if something is wrong, 130 if interrupted.</returns>
+    public static async Task<int> RunAsync(string[] args)
+    {
+        try
+        {
+            ParseResult parsed = Parse(args);
+            if (Usage.Problems(parsed) is { Count: > 0 } problems)
+            {
+                return await FailAsync([.. problems]);
+            }
+
+            // Help and errors of usage need no libtorch; a command that runs does.
+            if (parsed.CommandResult.Command.Subcommands.Count == 0 && parsed.Action is not HelpAction)
+            {
+                Libtorch.Load();
+            }
+
+            return await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+        }
+        catch (OperationCanceledException)
+        {
+            return Interrupted;
+        }
+        catch (Exception error) when (Sentence(error) is { } sentence)
+        {
+            return await FailAsync(sentence);
+        }
+    }
+
+    private static async Task<int> FailAsync(params string[] sentences)
+    {
+        foreach (string sentence in sentences)
+        {
+            await Console.Error.WriteLineAsync($"atelier: {sentence}");
+        }
+
+        return 1;
+    }
+
+    // Errors that a user can do something about. All others are faults of this program, and show where they arose.
+    private static string? Sentence(Exception error) => error switch
+    {
+        UserErrorException or LibtorchException or ArgumentException or IOException or UnauthorizedAccessException => error.Message,
+        TypeInitializationException { InnerException: LibtorchException inner } => inner.Message,
+        OutOfMemoryException => NoMemory,
+        System.Runtime.InteropServices.ExternalException when error.Message.Contains("DefaultCPUAllocator") => NoMemory,
+        _ => null,
+    };
+
+    private const string NoMemory = "This machine has not enough memory for that.";
+}

@@ -1,0 +1,157 @@
+// atelier train: one stage, or all of a folder in order.
+using System.CommandLine;
+using System.Diagnostics;
+using System.Globalization;
+using Atelier.Model.Networks;
+using Atelier.Model.Training.Runs;
+using TorchSharp;
+
+namespace Atelier.Cli.Commands;
+
+internal static class TrainCommand
+{
+    public static Command Create()
+    {
+        var config = new Argument<string>("config") { Description = "A stage's YAML file, or a folder of stages that run in the order of their names." };
+        var overrides = new Argument<string[]>("key=value") { Description = "Changes to the configuration.", Arity = ArgumentArity.ZeroOrMore };
+        var dryRun = new Option<bool>("--dry-run") { Description = "Print the resolved configuration, sizes and an estimate, and stop." };
+        var threads = new Option<int?>("--threads") { Description = "Threads of libtorch." };
+        var command = new Command("train", "Trains. The same command again goes on where it stopped.") { config, overrides, dryRun, threads };
+        command.SetAction((parsed, cancellation) =>
+        {
+            if (parsed.GetValue(threads) is { } count)
+            {
+                torch.set_num_threads(count);
+            }
+
+            foreach (string path in Stages(parsed.GetRequiredValue(config)))
+            {
+                StageConfig stage = StageConfig.Read(path, parsed.GetValue(overrides) ?? []);
+                if (parsed.GetValue(dryRun))
+                {
+                    Describe(stage);
+                }
+                else if (!Run(stage, cancellation))
+                {
+                    return Task.FromResult(130);
+                }
+            }
+
+            return Task.FromResult(0);
+        });
+        return command;
+    }
+
+    private static string[] Stages(string path)
+    {
+        if (File.Exists(path))
+        {
+            return [path];
+        }
+
+        if (!Directory.Exists(path))
+        {
+            throw new UserErrorException($"There is no file or folder {path}.");
+        }
+
+        string[] stages = [.. Directory.GetFiles(path, "*.yaml").Order(StringComparer.Ordinal)];
+        return stages.Length > 0 ? stages : throw new UserErrorException($"{path} holds no .yaml file.");
+    }
+
+    private static void Describe(StageConfig stage)
+    {
+        foreach (string line in stage.Lines)
+        {
+            Output.Line(line);
+        }
+
+        using var network = new MicroDiT(stage.Network);
+        double parameters = network.parameters().Sum(p => p.numel());
+        double flops = 3 * SampleFlops(stage) * stage.Step.GlobalBatch, rate = MatmulRate(stage.Compute);
+        Output.Table(
+            ["stage", "parameters", "GFLOP a step", "master weights, moments, EMA", "matmul GFLOP/s", "hours at half of it"],
+            [[
+                stage.Name, (parameters / 1e6).ToString("f1", CultureInfo.InvariantCulture) + " M",
+                (flops / 1e9).ToString("n0", CultureInfo.InvariantCulture),
+                (parameters * 4 * (stage.Step.EmaSmoothing is null ? 4 : 5) / (1 << 20)).ToString("n0", CultureInfo.InvariantCulture) + " MiB",
+                (rate / 1e9).ToString("n0", CultureInfo.InvariantCulture),
+                (stage.Steps * flops / (0.5 * rate) / 3600).ToString("n1", CultureInfo.InvariantCulture),
+            ]]);
+    }
+
+    private static bool Run(StageConfig stage, CancellationToken cancellation)
+    {
+        MicroDiTConfig network = stage.Network;
+        using var data = new LatentData(
+            stage.DataFolders, stage.LatentColumn, (network.InChannels, network.InputSize, network.InputSize),
+            (stage.CaptionLength, network.CaptionChannels));
+        using var run = new TrainingRun(stage, data, text => Output.Remark($"{stage.Name}: {text}"));
+        if (run.IsComplete)
+        {
+            Output.Line($"{stage.Name}: complete, {run.Step} batches, weights {run.WeightsDigest()[..16]}");
+            return true;
+        }
+
+        Output.Line($"{stage.Name}: {data.Count:n0} samples, batch {stage.Step.GlobalBatch}, from batch {run.Step} of {stage.Steps}");
+        TorchSharp.Modules.SummaryWriter events = torch.utils.tensorboard.SummaryWriter(Path.Combine(stage.Folder, "events"), createRunName: false);
+        var meter = new Meter(stage);
+        run.Run(report => meter.Tell(report, events), cancellation);
+        Output.Line($"{stage.Name}: batch {run.Step} of {stage.Steps}, {run.Ledger.Count} skipped, weights {run.WeightsDigest()[..16]}");
+        return run.IsComplete;
+    }
+
+    private static double SampleFlops(StageConfig stage)
+    {
+        var cost = new MicroDiTCost(stage.Network);
+        return cost.Caption(stage.CaptionLength) + cost.Evaluation(stage.CaptionLength, stage.Step.MaskRatio);
+    }
+
+    private static double MatmulRate(torch.ScalarType type)
+    {
+        const int size = 2048;
+        using torch.Tensor a = torch.randn(size, size).to(type), b = torch.randn(size, size).to(type);
+        double best = double.PositiveInfinity;
+        for (int i = 0; i < 5; i++)
+        {
+            long start = Stopwatch.GetTimestamp();
+            using torch.Tensor product = a.mm(b);
+            best = Math.Min(best, Stopwatch.GetElapsedTime(start).TotalSeconds);
+        }
+
+        return 2.0 * size * size * size / best;
+    }
+
+    // A line every few seconds: means since the last one.
+    private sealed class Meter(StageConfig stage)
+    {
+        private const double Interval = 10;
+
+        private readonly double _peak = MatmulRate(stage.Compute);
+        private double _loss;
+        private double _norm;
+        private double _seconds;
+        private int _steps;
+
+        public void Tell(StepReport report, TorchSharp.Modules.SummaryWriter events)
+        {
+            _loss += report.Loss;
+            _norm += report.GradientNorm;
+            _seconds += report.Seconds;
+            _steps++;
+            int step = (int)Math.Min(int.MaxValue, report.Step);
+            events.add_scalar("loss", (float)report.Loss, step);
+            events.add_scalar("gradient norm", (float)report.GradientNorm, step);
+            events.add_scalar("learning rate", (float)report.LearningRate, step);
+            if (_seconds < Interval && report.Step + 1 < stage.Steps)
+            {
+                return;
+            }
+
+            double images = _steps * stage.Step.GlobalBatch / _seconds, left = (stage.Steps - report.Step - 1) * _seconds / _steps;
+            Output.Line(string.Create(
+                CultureInfo.InvariantCulture,
+                $"{stage.Name} {report.Step + 1}/{stage.Steps}  loss {_loss / _steps:f4}  |g| {_norm / _steps:f2}  lr {report.LearningRate:g3}  {images:f0} images/s  {3 * SampleFlops(stage) * images / _peak:p0} of peak  {(int)(left / 3600)}:{TimeSpan.FromSeconds(left):mm\\:ss} left"));
+            (_loss, _norm, _seconds, _steps) = (0, 0, 0, 0);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+// Files that commands write: whether they can be written is known before the work, and they are there whole or not at all.
+namespace Atelier.Cli;
+
+internal static class OutputFile
+{
+    /// <summary>Checks that a file can be written, and leaves nothing behind.</summary>
+    /// <param name="option">The option that names the file.</param>
+    /// <param name="path">The file.</param>
+    /// <exception cref="UserErrorException">It cannot be written.</exception>
+    public static void Check(string option, string path)
+    {
+        if (path.Length == 0 || Directory.Exists(path) || Path.EndsInDirectorySeparator(path))
+        {
+            throw new UserErrorException($"{option} is \"{path}\", which names no file.");
+        }
+
+        string folder = Path.GetDirectoryName(Path.GetFullPath(path))!;
+        if (!Directory.Exists(folder))
+        {
+            throw new UserErrorException($"{option} is \"{path}\", but there is no folder {folder}.");
+        }
+
+        if (IsDevice(path))
+        {
+            return;
+        }
+
+        try
+        {
+            using var probe = new FileStream(
+                Aside(path), FileMode.Create, FileAccess.Write, FileShare.None, bufferSize: 1, FileOptions.DeleteOnClose);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new UserErrorException($"{option} is \"{path}\", but nothing can be written there: {error.Message}");
+        }
+    }
+
+    /// <summary>Checks the file of <c>--json</c>, where it is given.</summary>
+    public static void CheckJson(FileInfo? file)
+    {
+        if (file is not null)
+        {
+            Check("--json", file.ToString());
+        }
+    }
+
+    /// <summary>Writes a file, aside first and then renamed.</summary>
+    public static void Write(string path, ReadOnlySpan<byte> bytes)
+    {
+        if (IsDevice(path))
+        {
+            using var device = new FileStream(path, FileMode.Open, FileAccess.Write);
+            device.Write(bytes);
+            return;
+        }
+
+        try
+        {
+            File.WriteAllBytes(Aside(path), bytes);
+            File.Move(Aside(path), path, overwrite: true);
+        }
+        catch
+        {
+            File.Delete(Aside(path));
+            throw;
+        }
+    }
+
+    private static string Aside(string path) => path + ".part";
+
+    // What is in these folders already is no file that another could take the place of: /dev/stdout, /dev/null.
+    private static bool IsDevice(string path) =>
+        Path.GetFullPath(path) is { } full && File.Exists(full)
+        && (full.StartsWith("/dev/", StringComparison.Ordinal) || full.StartsWith("/proc/", StringComparison.Ordinal));
+}

@@ -1,0 +1,85 @@
+// What is wrong with a command line, in sentences. The parser's own ones name .NET types and say little about what would
+// be right.
+using System.CommandLine;
+using System.CommandLine.Help;
+using System.CommandLine.Parsing;
+
+namespace Atelier.Cli;
+
+internal static class Usage
+{
+    /// <summary>One sentence for each thing that keeps a command line from being run.</summary>
+    public static IReadOnlyList<string> Problems(ParseResult parsed)
+    {
+        Command command = parsed.CommandResult.Command;
+        if (parsed.Action is HelpAction)
+        {
+            return [];
+        }
+
+        if (UnknownOption(parsed) is { } option)
+        {
+            return [$"There is no option {option}; {NameOf(parsed.CommandResult)} has {List(OptionNames(command), "and")}."];
+        }
+
+        if (parsed.Errors.Count > 0 && command.Subcommands.Count > 0)
+        {
+            string[] verbs = [.. command.Subcommands.Select(verb => verb.Name)];
+            return parsed.UnmatchedTokens.Count > 0
+                ? [$"There is no command \"{parsed.UnmatchedTokens[0]}\"; {NameOf(parsed.CommandResult)} has {List(verbs, "and")}."]
+                : [$"{NameOf(parsed.CommandResult)} needs a command: {List(verbs, "or")}."];
+        }
+
+        return parsed.Errors.Count > 0 && parsed.UnmatchedTokens.Count > 0
+            ? [LeftOver(parsed.CommandResult, parsed.UnmatchedTokens[0])]
+            : [.. parsed.Errors.Select(error => Sentence(error, NameOf(parsed.CommandResult)))];
+    }
+
+    // The parser takes a misspelt option for an argument wherever one is still open, so a picture of "--stpes" would be drawn.
+    private static string? UnknownOption(ParseResult parsed) =>
+        parsed.Tokens.Any(token => token.Type == TokenType.DoubleDash)
+            ? null
+            : parsed.CommandResult.Children.OfType<ArgumentResult>().SelectMany(argument => argument.Tokens)
+                .Select(token => token.Value).Concat(parsed.UnmatchedTokens).FirstOrDefault(LooksLikeOption);
+
+    private static string LeftOver(CommandResult result, string text)
+    {
+        string[] takes = [.. result.Command.Arguments.Select(Name)];
+        return takes.Length == 0
+            ? $"\"{text}\" is left over: {NameOf(result)} takes options alone."
+            : $"\"{text}\" is left over: {NameOf(result)} takes {List(takes, "and")} alone; text with spaces stands in quotes.";
+    }
+
+    private static string Sentence(ParseError error, string command) => error.SymbolResult switch
+    {
+        OptionResult { Implicit: false, IdentifierTokenCount: > 1 } option => $"{option.IdentifierToken!.Value} is given more than once.",
+        OptionResult { Implicit: false, Tokens.Count: 0 } option =>
+            $"{option.IdentifierToken!.Value} needs a value: {Name(option.Option)}. See {command} --help.",
+        OptionResult { Tokens.Count: 0 } option => $"{option.Option.Name} {Name(option.Option)} is missing. See {command} --help.",
+        ArgumentResult { Tokens.Count: 0 } argument => $"{Name(argument.Argument)} is missing. See {command} --help.",
+        OptionResult { Option.ValueType: { } type } option when typeof(FileSystemInfo).IsAssignableFrom(type) =>
+            $"{option.Option.Name} is \"{option.Tokens[0].Value}\", which is no path.",
+        ArgumentResult { Argument.ValueType: { } type } argument when typeof(FileSystemInfo).IsAssignableFrom(type) =>
+            $"{Name(argument.Argument)} is \"{argument.Tokens[0].Value}\", which is no path.",
+        _ => error.Message,
+    };
+
+    private static IEnumerable<string> OptionNames(Command command) =>
+        command.Options.Where(option => !option.Hidden).Select(option => option.Name).Append("--help").Distinct();
+
+    private static string Name(Option option) => option.HelpName ?? option.Name;
+
+    private static string Name(Argument argument) => argument.Name;
+
+    private static string NameOf(CommandResult result) =>
+        result.Parent is CommandResult parent ? $"{NameOf(parent)} {result.Command.Name}" : result.Command.Name;
+
+    private static string List(IEnumerable<string> names, string word)
+    {
+        string[] all = [.. names];
+        return all.Length < 2 ? string.Concat(all) : $"{string.Join(", ", all[..^1])} {word} {all[^1]}";
+    }
+
+    private static bool LooksLikeOption(string text) =>
+        text.StartsWith('-') && text.TrimStart('-') is [var first, ..] && char.IsAsciiLetter(first) && !text.Any(char.IsWhiteSpace);
+}

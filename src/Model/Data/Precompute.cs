@@ -1,0 +1,132 @@
+// Turns captioned pictures into what the denoising network is trained on: latents and caption features, float16, in the
+// reference's columns.
+using System.Globalization;
+using Atelier.Model.Autoencoder;
+using Atelier.Model.Clip;
+using Atelier.Model.Diffusion;
+using Atelier.Model.Imaging;
+using static TorchSharp.torch;
+
+namespace Atelier.Model.Data;
+
+/// <summary>Encodes pictures and captions. Latents are drawn from their distribution and multiplied by the scaling factor.</summary>
+public sealed class Precompute
+{
+    /// <summary>Samples of one part, which is written whole or not at all.</summary>
+    public const int PartSamples = 2048;
+
+    private const int CaptionBatch = 64;
+
+    private readonly ICaptionedPictures _pictures;
+    private readonly AutoencoderKL _autoencoder;
+    private readonly ClipTextTower _text;
+    private readonly ClipTokenizer _tokenizer;
+    private readonly int[] _sides;
+    private readonly ulong _seed;
+
+    /// <summary>Prepares; the networks stay the caller's.</summary>
+    /// <param name="pictures">Pictures with captions.</param>
+    /// <param name="autoencoder">Encodes pictures.</param>
+    /// <param name="text">Encodes captions.</param>
+    /// <param name="tokenizer">Its tokenizer.</param>
+    /// <param name="sides">Sides at which every picture is encoded; each makes a column latents_SIDE.</param>
+    /// <param name="seed">Seed of the draws from the latents' distributions.</param>
+    public Precompute(
+        ICaptionedPictures pictures, AutoencoderKL autoencoder, ClipTextTower text, ClipTokenizer tokenizer, int[] sides, ulong seed)
+    {
+        (_pictures, _autoencoder, _text, _tokenizer, _sides, _seed) = (pictures, autoencoder, text, tokenizer, sides, seed);
+        foreach (int side in sides.Where(side => side <= 0 || side % autoencoder.Config.Factor != 0))
+        {
+            throw new ArgumentException($"Side {side} is no multiple of the autoencoder's {autoencoder.Config.Factor}.", nameof(sides));
+        }
+    }
+
+    /// <summary>Writes all parts that are not there yet, then the index over them.</summary>
+    /// <param name="folder">Receives a folder a part, and the merged index.</param>
+    /// <param name="progress">Told the number of samples done.</param>
+    /// <param name="cancellation">Ends after the sample in flight; parts that are complete stay.</param>
+    public void Run(string folder, Action<long>? progress, CancellationToken cancellation)
+    {
+        Directory.CreateDirectory(folder);
+        long parts = (_pictures.Count + PartSamples - 1) / PartSamples;
+        for (long part = 0; part < parts; part++)
+        {
+            string path = Path.Combine(folder, part.ToString("d5", CultureInfo.InvariantCulture));
+            long first = part * PartSamples, end = Math.Min(_pictures.Count, first + PartSamples);
+            if (!File.Exists(Path.Combine(path, MdsIndex.FileName)))
+            {
+                if (Directory.Exists(path))
+                {
+                    Directory.Delete(path, recursive: true); // What an interrupted run left.
+                }
+
+                WritePart(path, first, end, progress, cancellation);
+            }
+
+            progress?.Invoke(end);
+        }
+
+        MdsIndex.Merge(folder);
+    }
+
+    private void WritePart(string path, long first, long end, Action<long>? progress, CancellationToken cancellation)
+    {
+        var columns = new Dictionary<string, string>(StringComparer.Ordinal) { ["caption"] = "str", ["caption_latents"] = "bytes" };
+        foreach (int side in _sides)
+        {
+            columns[Column(side)] = "bytes";
+        }
+
+        var writer = new MdsWriter(path, columns, new MdsWriteOptions { SizeLimit = 256 << 20 });
+        for (long start = first; start < end; start += CaptionBatch)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            using var noGradients = inference_mode();
+            using var scope = NewDisposeScope();
+            int count = (int)Math.Min(CaptionBatch, end - start);
+            string[] captions = [.. Enumerable.Range(0, count).Select(i => _pictures.Caption(start + i))];
+            byte[][] features = EncodeCaptions(captions);
+            for (int i = 0; i < count; i++)
+            {
+                var sample = new Dictionary<string, object>(StringComparer.Ordinal)
+                {
+                    ["caption"] = captions[i],
+                    ["caption_latents"] = (ReadOnlyMemory<byte>)features[i],
+                };
+                foreach (int side in _sides)
+                {
+                    sample[Column(side)] = (ReadOnlyMemory<byte>)EncodePicture(_pictures.Picture(start + i, side), start + i);
+                }
+
+                writer.Write(sample);
+                progress?.Invoke(start + i + 1);
+            }
+        }
+
+        writer.Complete();
+    }
+
+    private byte[][] EncodeCaptions(string[] captions)
+    {
+        int length = _text.Config.Text.ContextLength;
+        long[] ids = [.. captions.SelectMany(_tokenizer.Encode).Select(id => (long)id)];
+        Tensor hidden = _text.Encode(tensor(ids, [captions.Length, length])).to(ScalarType.Float16).contiguous(); // [B, L, D]
+        byte[] all = hidden.bytes.ToArray();
+        return [.. all.Chunk(all.Length / captions.Length)];
+    }
+
+    private byte[] EncodePicture(RgbImage image, long index)
+    {
+        using var scope = NewDisposeScope();
+        Tensor pixels = tensor(image.Pixels, [1, image.Height, image.Width, 3]).to(ScalarType.Float32)
+            .permute(0, 3, 1, 2).div(127.5).sub(1).contiguous();                                            // [1, 3, H, W]
+        using LatentDistribution latents = _autoencoder.Encode(pixels);
+        var noise = new float[latents.Mean.numel()];
+        SeededNoise.Normal(_seed, NoisePurpose.LatentSample, index, noise);
+        Tensor drawn = latents.Sample(tensor(noise, latents.Mean.shape));                                   // [1, C, h, w]
+        Tensor scaled = (drawn - _autoencoder.Config.ShiftFactor) * _autoencoder.Config.ScalingFactor;
+        return scaled.to(ScalarType.Float16).contiguous().bytes.ToArray();
+    }
+
+    private static string Column(int side) => $"latents_{side.ToString(CultureInfo.InvariantCulture)}";
+}

@@ -1,0 +1,68 @@
+// The two networks that turn captioned pictures into training data: a model's autoencoder and text encoder.
+using Atelier.Model.Autoencoder;
+using Atelier.Model.Clip;
+using Atelier.Model.Weights;
+using static TorchSharp.torch;
+
+namespace Atelier.Model.Pipeline;
+
+/// <summary>An autoencoder and a text encoder that belong together. Disposes both.</summary>
+/// <param name="Autoencoder">Pictures to latents and back.</param>
+/// <param name="Text">Captions to features.</param>
+/// <param name="Tokenizer">The text encoder's tokenizer.</param>
+public sealed record Encoders(AutoencoderKL Autoencoder, ClipTextEncoder Text, ClipTokenizer Tokenizer) : IDisposable
+{
+    /// <summary>
+    /// Loads the encoders of a model folder, or of a folder that holds them alone: autoencoder.json, clip.json, a
+    /// safetensors file beside each, and vocabulary.txt.gz.
+    /// </summary>
+    /// <exception cref="RefusedFileException">A file is missing or does not fit.</exception>
+    public static Encoders Load(string folder)
+    {
+        if (File.Exists(Path.Combine(folder, ModelFolder.FileName)))
+        {
+            ModelFolder model = ModelFolder.Open(folder);
+            return Load(
+                model.AutoencoderConfig, model.PathOf(model.Autoencoder), model.ClipConfig, model.PathOf(model.TextEncoder),
+                model.PathOf(model.Vocabulary));
+        }
+
+        string autoencoder = Require(folder, "autoencoder.json"), clip = Require(folder, "clip.json");
+        return Load(
+            AutoencoderConfig.Read(autoencoder), Require(folder, "autoencoder.safetensors"), ClipConfig.Read(clip),
+            Require(folder, "clip.safetensors"), Require(folder, "vocabulary.txt.gz"));
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Autoencoder.Dispose();
+        Text.Dispose();
+    }
+
+    private static Encoders Load(
+        AutoencoderConfig autoencoderConfig, string autoencoderFile, ClipConfig clipConfig, string clipFile, string vocabulary)
+    {
+        var autoencoder = new AutoencoderKL(autoencoderConfig);
+        LoadWeights(autoencoder, autoencoderFile, AutoencoderKL.CanonicalName);
+        var text = new ClipTextEncoder(clipConfig);
+        LoadWeights(text, clipFile, ClipTextEncoder.CanonicalName);
+        return new Encoders(autoencoder, text, ClipTokenizer.Load(vocabulary, clipConfig.Text.ContextLength));
+    }
+
+    private static string Require(string folder, string name)
+    {
+        string path = Path.Combine(folder, name);
+        return File.Exists(path)
+            ? path
+            : throw new RefusedFileException(path, "file", $"is not there, and {ModelFolder.FileName} neither: the folder holds no encoders.");
+    }
+
+    /// <summary>Loads a network strictly and readies it for use.</summary>
+    internal static void LoadWeights(nn.Module module, string path, Func<string, string?>? rename = null)
+    {
+        using IWeightSource source = WeightFile.Open(path);
+        StrictLoader.Load(module, source, rename);
+        module.eval();
+    }
+}

@@ -1,0 +1,105 @@
+// Precomputed latents and caption features as a run's samples.
+using System.Runtime.InteropServices;
+using Atelier.Model.Data;
+
+namespace Atelier.Model.Training.Runs;
+
+/// <summary>MDS data sets in the reference's columns, one after another: float16 latents and caption features.</summary>
+public sealed class LatentData : ITrainingData, IDisposable
+{
+    private const string CaptionColumn = "caption_latents";
+
+    private readonly MdsDataset[] _sets;
+    private readonly long[] _ends;
+    private readonly string _latentColumn;
+
+    /// <summary>Opens data sets and checks that their first samples have the expected sizes.</summary>
+    /// <exception cref="RefusedFileException">A set is missing, damaged, empty or of another resolution.</exception>
+    public LatentData(
+        IReadOnlyList<string> folders, string latentColumn, (int Channels, int Height, int Width) latent, (int Length, int Channels) caption)
+    {
+        (_latentColumn, LatentShape, CaptionShape) = (latentColumn, latent, caption);
+        _sets = new MdsDataset[folders.Count];
+        _ends = new long[folders.Count];
+        long end = 0;
+        for (int i = 0; i < folders.Count; i++)
+        {
+            _sets[i] = new MdsDataset(folders[i]);
+            _ends[i] = end += _sets[i].Count;
+            Check(_sets[i], folders[i]);
+        }
+
+        Count = end <= int.MaxValue ? (int)end : throw new RefusedFileException(folders[^1], "samples", $"make {end}, above {int.MaxValue}.");
+    }
+
+    /// <inheritdoc/>
+    public int Count { get; }
+
+    /// <inheritdoc/>
+    public (int Channels, int Height, int Width) LatentShape { get; }
+
+    /// <inheritdoc/>
+    public (int Length, int Channels) CaptionShape { get; }
+
+    /// <inheritdoc/>
+    public void Read(int sample, Span<float> latent, Span<float> caption)
+    {
+        int set = 0;
+        while (sample >= _ends[set])
+        {
+            set++;
+        }
+
+        MdsSample read = _sets[set].Read(sample - (set == 0 ? 0 : _ends[set - 1]), CaptionColumn, _latentColumn);
+        Widen(read.Bytes(_latentColumn).Span, latent);
+        Widen(read.Bytes(CaptionColumn).Span, caption);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (MdsDataset set in _sets)
+        {
+            set.Dispose();
+        }
+    }
+
+    private void Check(MdsDataset set, string folder)
+    {
+        if (set.Count == 0)
+        {
+            throw new RefusedFileException(folder, "samples", "there are none.");
+        }
+
+        foreach (string column in new[] { CaptionColumn, _latentColumn }.Where(name => set.Index.Columns.All(c => c.Name != name)))
+        {
+            throw new RefusedFileException(
+                folder, column, $"is no column of this set; it has {string.Join(", ", set.Index.Columns.Select(c => c.Name))}.");
+        }
+
+        MdsSample first = set.Read(0, CaptionColumn, _latentColumn);
+        int latent = 2 * LatentShape.Channels * LatentShape.Height * LatentShape.Width, caption = 2 * CaptionShape.Length * CaptionShape.Channels;
+        if (first.Bytes(_latentColumn).Length != latent)
+        {
+            throw new RefusedFileException(
+                folder, _latentColumn,
+                $"has {first.Bytes(_latentColumn).Length} bytes a sample; float16 latents of {LatentShape.Channels} x {LatentShape.Height} x {LatentShape.Width} have {latent}.");
+        }
+
+        if (first.Bytes(CaptionColumn).Length != caption)
+        {
+            throw new RefusedFileException(
+                folder, CaptionColumn,
+                $"has {first.Bytes(CaptionColumn).Length} bytes a sample; float16 captions of {CaptionShape.Length} x {CaptionShape.Channels} have {caption}.");
+        }
+    }
+
+    private static void Widen(ReadOnlySpan<byte> bytes, Span<float> destination)
+    {
+        ReadOnlySpan<Half> halves = MemoryMarshal.Cast<byte, Half>(bytes);
+        for (int i = 0; i < destination.Length; i++)
+        {
+            destination[i] = (float)halves[i];
+        }
+    }
+}

@@ -1,0 +1,217 @@
+// One training stage as its YAML file says it, in the reference's terms.
+using Atelier.Model.Diffusion;
+using Atelier.Model.Networks;
+using TorchSharp;
+
+namespace Atelier.Model.Training.Runs;
+
+/// <summary>Where a stage's initial weights come from.</summary>
+/// <param name="Path">A run's folder or a weight file; none starts from the initialiser.</param>
+/// <param name="Average">Whether the averaged weights are taken where there are some.</param>
+public sealed record StageStart(string? Path, bool Average);
+
+/// <summary>Pictures drawn while a stage runs, to see what it learns.</summary>
+/// <param name="Prompts">Fixed prompts.</param>
+/// <param name="Guidance">Guidance scale.</param>
+/// <param name="Steps">Sampling steps.</param>
+/// <param name="Seed">Seed of all pictures.</param>
+/// <param name="Interval">Steps between panels.</param>
+public sealed record StagePanel(IReadOnlyList<string> Prompts, double Guidance, int Steps, ulong Seed, long Interval);
+
+/// <summary>A resolved training stage.</summary>
+public sealed record StageConfig
+{
+    /// <summary>Name of the stage.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>Seed of all that is random.</summary>
+    public required ulong Seed { get; init; }
+
+    /// <summary>The network.</summary>
+    public required MicroDiTConfig Network { get; init; }
+
+    /// <summary>Precision of the network's computation; master weights are float32.</summary>
+    public required torch.ScalarType Compute { get; init; }
+
+    /// <summary>What a step does.</summary>
+    public required TrainingSettings Step { get; init; }
+
+    /// <summary>Part of the captions that is dropped.</summary>
+    public required double CaptionDrop { get; init; }
+
+    /// <summary>Data sets of latents, one after another.</summary>
+    public required IReadOnlyList<string> DataFolders { get; init; }
+
+    /// <summary>Column of the latents.</summary>
+    public required string LatentColumn { get; init; }
+
+    /// <summary>Tokens of a caption.</summary>
+    public required int CaptionLength { get; init; }
+
+    /// <summary>Steps of the stage.</summary>
+    public required long Steps { get; init; }
+
+    /// <summary>Steps between checkpoints.</summary>
+    public required long SaveInterval { get; init; }
+
+    /// <summary>Checkpoints kept.</summary>
+    public required int CheckpointsKept { get; init; }
+
+    /// <summary>Folder of checkpoints, metrics and results.</summary>
+    public required string Folder { get; init; }
+
+    /// <summary>Where weights come from.</summary>
+    public required StageStart Start { get; init; }
+
+    /// <summary>Pictures drawn on the way, if any.</summary>
+    public required StagePanel? Panel { get; init; }
+
+    /// <summary>When a step is refused.</summary>
+    public required StepPolicy Policy { get; init; }
+
+    /// <summary>Keys and values that the stage was resolved from.</summary>
+    public required IReadOnlyList<string> Lines { get; init; }
+
+    /// <summary>Reads a stage.</summary>
+    /// <param name="path">YAML file.</param>
+    /// <param name="overrides">key=value, applied over the file.</param>
+    /// <exception cref="RefusedFileException">A key is unknown, missing or has an impossible value.</exception>
+    public static StageConfig Read(string path, IEnumerable<string> overrides)
+    {
+        ConfigTree tree = ConfigTree.Read(path, overrides);
+        string name = tree.Text("exp_name");
+        MicroDiTConfig network = ReadNetwork(tree, path);
+        long steps = tree.Batches("trainer.max_duration");
+        int batch = (int)tree.Integer("dataset.train_batch_size", 1, 1 << 24);
+        int micro = (int)tree.Integer("trainer.device_train_microbatch_size", 1, batch);
+        if (batch % micro != 0 || !int.IsPow2(batch / micro))
+        {
+            throw tree.Wrong(
+                "trainer.device_train_microbatch_size", $"is {micro}; {batch} samples must be a power of two times as many");
+        }
+
+        var config = new StageConfig
+        {
+            Name = name,
+            Seed = (ulong)tree.Integer("seed", 0, long.MaxValue),
+            Network = network,
+            Compute = tree.OneOf("model.dtype", "bfloat16", "bfloat16", "float32") == "float32"
+                ? torch.ScalarType.Float32 : torch.ScalarType.BFloat16,
+            Step = ReadStep(tree, steps, batch / micro, micro),
+            CaptionDrop = tree.Number("dataset.cap_drop_prob", 0, 0.999, 0.1),
+            DataFolders = tree.Texts("dataset.train.datadir"),
+            LatentColumn = tree.Text("dataset.latents_column", $"latents_{tree.Integer("dataset.image_size", 1, 1 << 16)}"),
+            CaptionLength = (int)tree.Integer("dataset.caption_length", 1, 4096, 77),
+            Steps = steps,
+            SaveInterval = tree.Batches("trainer.save_interval"),
+            CheckpointsKept = (int)tree.Integer("trainer.save_num_checkpoints_to_keep", 1, 1000, 1),
+            Folder = tree.Text("trainer.save_folder", Path.Combine("runs", name)),
+            Start = new StageStart(
+                tree.Has("trainer.load_path") ? tree.Text("trainer.load_path") : null,
+                tree.OneOf("trainer.load_weights", "ema", "ema", "last") == "ema"),
+            Panel = ReadPanel(tree),
+            Policy = new StepPolicy
+            {
+                SpikeFactor = tree.Number("trainer.spike_factor", 1, 1e9, 20),
+                Patience = (int)tree.Integer("trainer.spike_patience", 1, 1000, 8),
+            },
+            Lines = [.. tree.Lines],
+        };
+        tree.RefuseUnknown();
+        return config.DataFolders.Count > 0 ? config : throw tree.Wrong("dataset.train.datadir", "names no folder of latents");
+    }
+
+    private static MicroDiTConfig ReadNetwork(ConfigTree tree, string path)
+    {
+        int size = (int)tree.Integer("model.latent_res", 1, 1024), channels = (int)tree.Integer("model.in_channels", 1, 1024, 4);
+        int caption = (int)tree.Integer("model.caption_channels", 1, 65536, 1024);
+        double scale = tree.Number("model.pos_interp_scale", 1e-3, 1e3, 1);
+        string architecture = tree.Text("model.dit_arch");
+        try
+        {
+            if (architecture != "custom")
+            {
+                return MicroDiTConfig.Preset(architecture, size, channels, caption, scale);
+            }
+
+            int depth = (int)tree.Integer("model.depth", 1, 1000);
+            double[] qkv = tree.Numbers("model.qkv_ratio") ?? [0.5, 1.0], mlp = tree.Numbers("model.mlp_ratio") ?? [0.5, 4.0];
+            return new MicroDiTConfig
+            {
+                InputSize = size,
+                InChannels = channels,
+                CaptionChannels = caption,
+                PosInterpScale = scale,
+                Dim = (int)tree.Integer("model.dim", 4, 65536),
+                Depth = depth,
+                HeadDim = (int)tree.Integer("model.head_dim", 1, 1024, 32),
+                MultipleOf = (int)tree.Integer("model.multiple_of", 1, 65536, 32),
+                PatchSize = (int)tree.Integer("model.patch_size", 1, 64, 2),
+                QkvMultipliers = MicroDiTConfig.Linspace(qkv[0], qkv[^1], depth),
+                FfnMultipliers = MicroDiTConfig.Linspace(mlp[0], mlp[^1], depth),
+                PatchMixerDepth = (int)tree.Integer("model.patch_mixer_depth", 1, 1000),
+                PatchMixerDim = (int)tree.Integer("model.patch_mixer_dim", 4, 65536),
+                PatchMixerMlpRatio = tree.Number("model.patch_mixer_mlp_ratio", 0.01, 64, 4),
+                UseBias = false,
+                NumExperts = (int)tree.Integer("model.num_experts", 1, 1024, 8),
+                ExpertCapacity = tree.Number("model.expert_capacity", 0.01, 1024, 2),
+                ExpertsEveryN = (int)tree.Integer("model.experts_every_n", 1, 1000, 2),
+            }.Checked();
+        }
+        catch (ArgumentException error)
+        {
+            throw new RefusedFileException(path, "model", error.Message, error);
+        }
+    }
+
+    private static TrainingSettings ReadStep(ConfigTree tree, long steps, int shards, int micro)
+    {
+        double[] betas = tree.Numbers("optimizer.betas") ?? [0.9, 0.999];
+        if (betas is not [> 0 and < 1, > 0 and < 1])
+        {
+            throw tree.Wrong("optimizer.betas", "must be two numbers between 0 and 1");
+        }
+
+        bool cosine = tree.OneOf("scheduler.name", "constant", "constant", "cosine") == "cosine";
+        return new TrainingSettings
+        {
+            Edm = new Edm
+            {
+                PMean = tree.Number("model.p_mean", -100, 100),
+                PStd = tree.Number("model.p_std", 1e-6, 100),
+                SigmaData = tree.Number("model.sigma_data", 1e-6, 1e6, 0.9),
+            },
+            MaskRatio = tree.Number("model.train_mask_ratio", 0, 0.99),
+            Shards = shards,
+            Microbatch = micro,
+            LearningRate = new LearningRate
+            {
+                Shape = cosine ? ScheduleShape.Cosine : ScheduleShape.Constant,
+                Base = tree.Number("optimizer.lr", 0, 1),
+                WarmupSteps = tree.Batches("scheduler.t_warmup", 0),
+                TotalSteps = Math.Max(1, steps),
+                FinalFraction = tree.Number("scheduler.alpha_f", 0, 1, 0),
+                LagsOneBatch = tree.OneOf("scheduler.lags_one_batch", "true", "true", "false") == "true",
+            },
+            Optimizer = new AdamWSettings
+            {
+                Beta1 = betas[0],
+                Beta2 = betas[1],
+                Epsilon = tree.Number("optimizer.eps", 0, 1, 1e-8),
+                WeightDecay = tree.Number("optimizer.weight_decay", 0, 10, 0),
+            },
+            ClipNorm = tree.Number("algorithms.gradient_clipping.clip_norm", 0, double.MaxValue, double.MaxValue),
+            EmaSmoothing = tree.Has("algorithms.ema.smoothing") ? tree.Number("algorithms.ema.smoothing", 0, 1) : null,
+            EmaStart = tree.Batches("algorithms.ema.ema_start", 0),
+        };
+    }
+
+    private static StagePanel? ReadPanel(ConfigTree tree)
+    {
+        string[] prompts = tree.Texts("panel.prompts");
+        var panel = new StagePanel(
+            prompts, tree.Number("panel.guidance_scale", 1, 100, 5), (int)tree.Integer("panel.sampling_steps", 1, 1000, 18),
+            (ulong)tree.Integer("panel.seed", 0, long.MaxValue, 18), tree.Batches("panel.interval", 1000));
+        return prompts.Length == 0 ? null : panel;
+    }
+}

@@ -1,0 +1,290 @@
+// The loop of one stage in one process. It drives the same engine as a cluster would: compute the shards, measure the
+// total, decide, apply.
+using System.Diagnostics;
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using Atelier.Model.Networks;
+using Atelier.Model.Weights;
+using static TorchSharp.torch;
+
+namespace Atelier.Model.Training.Runs;
+
+/// <summary>What a step of a run did.</summary>
+/// <param name="Step">Number of the batch, from 0.</param>
+/// <param name="Loss">Mean loss.</param>
+/// <param name="GradientNorm">2-norm of the mean gradient.</param>
+/// <param name="LearningRate">Learning rate.</param>
+/// <param name="Verdict">Whether it was applied.</param>
+/// <param name="Seconds">Time it took.</param>
+public readonly record struct StepReport(
+    long Step, double Loss, double GradientNorm, double LearningRate, StepVerdict Verdict, double Seconds);
+
+/// <summary>A stage that trains, stops and goes on. Not for use by two threads at once.</summary>
+public sealed class TrainingRun : IDisposable
+{
+    /// <summary>Name of the file with a line a step.</summary>
+    public const string MetricsFile = "metrics.jsonl";
+
+    /// <summary>Name of the file with the stage's result.</summary>
+    public const string ResultFile = "final.safetensors";
+
+    private readonly StageConfig _config;
+    private readonly MicroDiT _network;
+    private readonly TrainingEngine _engine;
+    private readonly CheckpointStore _store;
+    private readonly Action<string> _tell;
+    private readonly List<SkippedSlice> _ledger;
+    private PolicyMemory _memory;
+
+    /// <summary>Starts a stage, or takes it up where its last checkpoint left it.</summary>
+    /// <param name="config">The stage.</param>
+    /// <param name="data">Its samples; they stay the caller's.</param>
+    /// <param name="tell">Told what a person should know.</param>
+    public TrainingRun(StageConfig config, ITrainingData data, Action<string> tell)
+    {
+        (_config, _tell) = (config, tell);
+        _network = new MicroDiT(config.Network);
+        MicroDiTInitializer.Initialize(_network, config.Seed);
+        if (config.Start.Path is { } start)
+        {
+            LoadStart(_network, start, config.Start.Average);
+        }
+
+        var source = new SeededShards(data, config.Step, config.Network, config.Seed, config.CaptionDrop);
+        _engine = new TrainingEngine(_network, config.Step, source, config.Compute);
+        _store = new CheckpointStore(config.Folder, config.CheckpointsKept, Identity(config, data));
+        RunPosition position = _store.Load(_engine, tell) ?? new RunPosition(0, 0, default, []);
+        (Step, _memory, _ledger) = (position.Step, position.Memory, [.. position.Ledger]);
+    }
+
+    /// <summary>Batches behind the run.</summary>
+    public long Step { get; private set; }
+
+    /// <summary>Whether the stage is complete.</summary>
+    public bool IsComplete => Step >= _config.Steps;
+
+    /// <summary>Slices that were not trained on.</summary>
+    public IReadOnlyList<SkippedSlice> Ledger => _ledger;
+
+    /// <summary>The network, with the weights as they are now. For looking at, between steps.</summary>
+    public MicroDiT Network => _network;
+
+    /// <summary>The engine that holds weights and moments.</summary>
+    public TrainingEngine Engine => _engine;
+
+    /// <summary>Trains until the stage is complete or cancelled; either way a checkpoint is left, and when complete the result.</summary>
+    /// <param name="progress">Told of every step, after it; its time does not count as the step's.</param>
+    /// <param name="cancellation">Ends the run at the end of the step in flight.</param>
+    public void Run(Action<StepReport> progress, CancellationToken cancellation)
+    {
+        Directory.CreateDirectory(_config.Folder);
+        CutMetrics();
+        using var metrics = new StreamWriter(Path.Combine(_config.Folder, MetricsFile), append: true) { AutoFlush = true };
+        while (!IsComplete && !cancellation.IsCancellationRequested)
+        {
+            StepReport report = RunStep();
+            metrics.WriteLine(JsonSerializer.Serialize(report, MetricsFormat.Options));
+            if (Step % _config.SaveInterval == 0 || report.Verdict == StepVerdict.GoBack)
+            {
+                Save();
+            }
+
+            progress(report);
+        }
+
+        Save();
+        if (IsComplete)
+        {
+            SaveResult();
+        }
+    }
+
+    /// <summary>SHA-256 of the master weights: equal for runs that trained alike.</summary>
+    public string WeightsDigest()
+    {
+        using Tensor local = _engine.Weights.detach().cpu();
+        return Convert.ToHexStringLower(SHA256.HashData(local.bytes));
+    }
+
+    /// <summary>Puts the averaged weights into the network for as long as the result lives, if there are any.</summary>
+    public IDisposable WithAverage() => new AverageInPlace(_engine);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _engine.Dispose();
+        _network.Dispose();
+    }
+
+    private StepReport RunStep()
+    {
+        long start = Stopwatch.GetTimestamp(), step = Step;
+        GradientSum total = _engine.ComputeBatch(step);
+        (double loss, double norm) = TrainingEngine.Measure(total);
+        (StepVerdict verdict, _memory) = _config.Policy.Decide(loss, norm, _memory);
+        double rate = _config.Step.LearningRate.At(step);
+        switch (verdict)
+        {
+            case StepVerdict.Apply:
+                _engine.Apply(step, total);
+                break;
+            case StepVerdict.Skip:
+                total.Dispose();
+                _ledger.Add(new SkippedSlice(step, Invariant($"loss {loss:g4}, gradient norm {norm:g4}")));
+                _tell(Invariant($"step {step} is skipped: loss {loss:g4}, gradient norm {norm:g4}"));
+                break;
+            default:
+                total.Dispose();
+                GoBack(step);
+                break;
+        }
+
+        Step = step + 1;
+        return new StepReport(step, loss, norm, rate, verdict, Stopwatch.GetElapsedTime(start).TotalSeconds);
+    }
+
+    // The weights return to the last checkpoint; the slices since then are not trained on again, but stand in the ledger.
+    private void GoBack(long step)
+    {
+        RunPosition last = _store.Load(_engine, _tell)
+            ?? throw new InvalidOperationException(
+                $"The run diverged at step {step} before its first checkpoint; a lower learning rate or a longer warm-up would be right.");
+        _ledger.RemoveAll(slice => slice.Step >= last.Step);
+        for (long lost = last.Step; lost <= step; lost++)
+        {
+            _ledger.Add(new SkippedSlice(lost, $"the run went back to step {last.Step}"));
+        }
+
+        _memory = last.Memory;
+        _tell($"step {step}: the run went back to the weights of step {last.Step}, and skips the {step + 1 - last.Step} batches since");
+    }
+
+    private void Save() => _store.Save(_engine, new RunPosition(Step, _engine.Optimizer.Updates, _memory, _ledger));
+
+    // Averaged weights are the result where there are some; the last ones are kept beside them.
+    private void SaveResult()
+    {
+        string path = Path.Combine(_config.Folder, ResultFile);
+        var metadata = new Dictionary<string, string>(StringComparer.Ordinal) { ["stage"] = _config.Name, ["steps"] = Step.ToString(CultureInfo.InvariantCulture) };
+        foreach ((string file, Tensor flat) in new[] { (path, _engine.Ema ?? _engine.Weights), (LastOf(path), _engine.Weights) })
+        {
+            (string Name, Tensor View)[] views = [.. _engine.Named(flat)];
+            using var writer = new SafeTensorsWriter(
+                file, views.Select(v => new TensorInfo(v.Name, ElementType.Float32, v.View.shape)), metadata);
+            foreach (TensorInfo info in writer.Order)
+            {
+                using Tensor local = views.First(v => v.Name == info.Name).View.detach().cpu().contiguous();
+                writer.Append(info.Name, local.bytes);
+            }
+
+            writer.Commit();
+            foreach ((_, Tensor view) in views)
+            {
+                view.Dispose();
+            }
+        }
+    }
+
+    // Steps after the checkpoint are made again, and written again.
+    private void CutMetrics()
+    {
+        string path = Path.Combine(_config.Folder, MetricsFile);
+        if (!File.Exists(path))
+        {
+            return;
+        }
+
+        string[] kept = [.. File.ReadLines(path).Where(line => TryStep(line, out long step) && step < Step)];
+        File.WriteAllLines(path + ".part", kept);
+        File.Move(path + ".part", path, overwrite: true);
+    }
+
+    private static bool TryStep(string line, out long step)
+    {
+        step = 0;
+        try
+        {
+            step = JsonSerializer.Deserialize<StepReport>(line, MetricsFormat.Options).Step;
+            return true;
+        }
+        catch (JsonException)
+        {
+            return false; // The line a killed process was writing.
+        }
+    }
+
+    // Weights alone: the position table is this stage's own, and the optimizer starts anew.
+    private static void LoadStart(MicroDiT network, string path, bool average)
+    {
+        string file = path;
+        if (Directory.Exists(path))
+        {
+            file = Path.Combine(path, ResultFile);
+            file = average || !File.Exists(LastOf(file)) ? file : LastOf(file);
+        }
+
+        if (!File.Exists(file))
+        {
+            throw new RefusedFileException(file, "file", "is not there: the stage that this one starts from has not ended.");
+        }
+
+        using IWeightSource source = WeightFile.Open(file).FindModel("dit");
+        StrictLoader.Load(network, source, ignore: ["pos_embed", "mask_token"]);
+    }
+
+    private static string LastOf(string result) => Path.ChangeExtension(result, ".last.safetensors");
+
+    private static string Identity(StageConfig config, ITrainingData data)
+    {
+        using var stream = new MemoryStream();
+        using (var writer = new Utf8JsonWriter(stream))
+        {
+            config.Network.WriteJson(writer);
+        }
+
+        string text = $"{Encoding.UTF8.GetString(stream.ToArray())} {config.Seed} {config.Step.GlobalBatch} {config.Compute} {data.Count}";
+        return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
+    }
+
+    private static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
+
+    private sealed class AverageInPlace : IDisposable
+    {
+        private readonly TrainingEngine _engine;
+        private readonly Tensor? _kept;
+
+        public AverageInPlace(TrainingEngine engine)
+        {
+            _engine = engine;
+            if (engine.Ema is not null)
+            {
+                using var noGradients = no_grad();
+                _kept = engine.Weights.detach().clone().DetachFromDisposeScope();
+                engine.Weights.copy_(engine.Ema);
+                engine.Refresh();
+            }
+        }
+
+        public void Dispose()
+        {
+            if (_kept is not null)
+            {
+                using var noGradients = no_grad();
+                _engine.Weights.copy_(_kept);
+                _engine.Refresh();
+                _kept.Dispose();
+            }
+        }
+    }
+}
+
+internal static class MetricsFormat
+{
+    public static JsonSerializerOptions Options { get; } = new()
+    {
+        PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
+        NumberHandling = System.Text.Json.Serialization.JsonNumberHandling.AllowNamedFloatingPointLiterals,
+    };
+}

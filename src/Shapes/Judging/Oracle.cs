@@ -1,0 +1,191 @@
+// The judge's eye: finds things, background and style in pictures.
+using Atelier.Model;
+using Atelier.Model.Imaging;
+using Atelier.Model.Weights;
+using static TorchSharp.torch;
+using static TorchSharp.torch.nn;
+
+namespace Atelier.Shapes.Judging;
+
+/// <summary>A trained oracle. Its answers depend on the picture alone. For one thread at a time.</summary>
+public sealed class Oracle : IDisposable
+{
+    /// <summary>The file's own mark, under "format" in its metadata.</summary>
+    public const string Format = "atelier-oracle-1";
+
+    /// <summary>The most pictures that are looked at together; more are taken in turn.</summary>
+    public const int BatchMax = 64;
+
+    // A thing is there if the network is surer than this. More things than this are not listed: no caption asks for them.
+    private const float Sure = 0.35f;
+    private const int ThingsMax = 16;
+
+    private static readonly int s_kinds = Enum.GetValues<ThingKind>().Length;
+    private static readonly int s_colours = Enum.GetValues<ThingColour>().Length;
+
+    private readonly OracleNetwork _network;
+
+    internal Oracle(OracleNetwork network)
+    {
+        _network = network;
+        _network.eval();
+    }
+
+    /// <summary>Parameters of the network.</summary>
+    public long Parameters => _network.parameters().Sum(parameter => parameter.numel());
+
+    /// <summary>Loads an oracle from a safetensors file.</summary>
+    /// <exception cref="RefusedFileException">The file is damaged, or holds no oracle of this kind.</exception>
+    public static Oracle Load(string path)
+    {
+        using SafeTensorsFile file = SafeTensorsFile.Open(path);
+        if (file.Metadata.GetValueOrDefault("format") is var format && format != Format)
+        {
+            throw new RefusedFileException(
+                path, "metadata", $"format is \"{format}\"; an oracle's file says \"{Format}\"");
+        }
+
+        var network = new OracleNetwork();
+        StrictLoader.Load(network, file, checkFinite: true);
+        return new Oracle(network);
+    }
+
+    /// <summary>Saves a network in half precision, with words on how it came about.</summary>
+    internal static void Save(OracleNetwork network, string path, IReadOnlyDictionary<string, string> metadata) =>
+        StateDictFile.Save(
+            network, path, ElementType.Float16,
+            new Dictionary<string, string>(metadata, StringComparer.Ordinal) { ["format"] = Format });
+
+    /// <summary>Looks at one picture.</summary>
+    public Perception Look(RgbImage image) => Look([image])[0];
+
+    /// <summary>Looks at square pictures of one size, with sides that are multiples of 64 pixels.</summary>
+    public IReadOnlyList<Perception> Look(IReadOnlyList<RgbImage> images)
+    {
+        ArgumentNullException.ThrowIfNull(images);
+        var seen = new List<Perception>(images.Count);
+        foreach (RgbImage[] chunk in images.Chunk(BatchMax))
+        {
+            using var scope = NewDisposeScope();
+            seen.AddRange(Look(ToTensor(chunk)));
+        }
+
+        return seen;
+    }
+
+    /// <summary>Looks at pictures [B, 3, S, S] in [-1, 1], where S is a multiple of 64.</summary>
+    public IReadOnlyList<Perception> Look(Tensor pictures)
+    {
+        ArgumentNullException.ThrowIfNull(pictures);
+        if (pictures.dim() != 4 || pictures.shape[1] != 3 || pictures.shape[2] != pictures.shape[3]
+            || pictures.shape[2] % OracleNetwork.Side != 0)
+        {
+            throw new ArgumentException(
+                $"Pictures are [B, 3, S, S] with S a multiple of {OracleNetwork.Side}, not [{string.Join(", ", pictures.shape)}].",
+                nameof(pictures));
+        }
+
+        using var inference = inference_mode();
+        var seen = new List<Perception>((int)pictures.shape[0]);
+        for (long first = 0; first < pictures.shape[0]; first += BatchMax)
+        {
+            using var scope = NewDisposeScope();
+            Tensor batch = pictures.narrow(0, first, Math.Min(BatchMax, pictures.shape[0] - first));
+            seen.AddRange(Read(_network.call(Reduce(batch.to(ScalarType.Float32)))));
+        }
+
+        return seen;
+    }
+
+    /// <summary>The pictures as [B, 3, S, S] in [-1, 1].</summary>
+    internal static Tensor ToTensor(IReadOnlyList<RgbImage> images)
+    {
+        int side = images[0].Width;
+        var values = new byte[images.Count * 3 * side * side];
+        for (int i = 0; i < images.Count; i++)
+        {
+            if (images[i].Width != side || images[i].Height != side)
+            {
+                throw new ArgumentException(
+                    $"Pictures are square and of one size; one has {images[i].Width} x {images[i].Height} pixels, the first {side} columns.",
+                    nameof(images));
+            }
+
+            images[i].Pixels.CopyTo(values, i * 3 * side * side);
+        }
+
+        using Tensor bytes = tensor(values, [images.Count, side, side, 3]);
+        using Tensor floats = bytes.permute(0, 3, 1, 2).to(ScalarType.Float32);
+        return floats.div(127.5).sub(1).contiguous();
+    }
+
+    /// <summary>Means over squares of pixels, [B, 3, S, S] to [B, 3, 64, 64].</summary>
+    internal static Tensor Reduce(Tensor pictures)
+    {
+        long factor = pictures.shape[2] / OracleNetwork.Side;
+        return factor == 1 ? pictures.alias() : functional.avg_pool2d(pictures, factor, factor);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _network.Dispose();
+
+    private static List<Perception> Read(OracleOutput output)
+    {
+        // A centre is a cell that is surer than its eight neighbours.
+        Tensor sure = output.Centres.sigmoid();                                             // [B, K, G, G]
+        Tensor peaks = sure.ge(functional.max_pool2d(sure, 3, 1, 1)).logical_and(sure.gt(Sure));
+        long[] found = peaks.nonzero().data<long>().ToArray();                              // [N, 4] as b, k, row, column
+        float[] confidences = Values(sure), boxes = Values(output.Boxes);
+        long[] colours = output.Colours.argmax(2).contiguous().data<long>().ToArray();      // [B, K, G, G]
+        long[] backgrounds = output.Backgrounds.argmax(1).data<long>().ToArray();
+        long[] styles = output.Styles.argmax(1).data<long>().ToArray();
+        var things = new List<PerceivedThing>[backgrounds.Length];
+        for (int i = 0; i < things.Length; i++)
+        {
+            things[i] = [];
+        }
+
+        const int cells = OracleNetwork.Grid * OracleNetwork.Grid;
+        for (int i = 0; i < found.Length; i += 4)
+        {
+            (long row, long column) = (found[i + 2], found[i + 3]);
+            long layer = (found[i] * s_kinds) + found[i + 1], cell = (row * OracleNetwork.Grid) + column;
+            long box = (layer * 3 * cells) + cell;
+            var spot = new Spot(
+                (column + 0.5 + boxes[box]) / OracleNetwork.Grid, (row + 0.5 + boxes[box + cells]) / OracleNetwork.Grid,
+                boxes[box + (2 * cells)]);
+            things[found[i]].Add(new PerceivedThing(
+                (ThingKind)found[i + 1], (ThingColour)colours[(layer * cells) + cell], spot, confidences[(layer * cells) + cell]));
+        }
+
+        return [.. things.Select((list, i) => new Perception(Distinct(list), (Background)backgrounds[i], (ArtStyle)styles[i]))];
+    }
+
+    // One thing may look like two kinds, or lie between two cells: of those that fill the same place the surest stays.
+    private static List<PerceivedThing> Distinct(List<PerceivedThing> candidates)
+    {
+        var kept = new List<PerceivedThing>();
+        foreach (PerceivedThing candidate in candidates.OrderByDescending(thing => thing.Confidence))
+        {
+            if (kept.Count < ThingsMax && kept.TrueForAll(other => !FillSamePlace(other.Spot, candidate.Spot)))
+            {
+                kept.Add(candidate);
+            }
+        }
+
+        return kept;
+    }
+
+    private static bool FillSamePlace(Spot a, Spot b)
+    {
+        double reach = 0.45 * Math.Min(a.Diameter, b.Diameter);
+        return Math.Abs(a.X - b.X) < reach && Math.Abs(a.Y - b.Y) < reach
+            && Math.Min(a.Diameter, b.Diameter) > 0.6 * Math.Max(a.Diameter, b.Diameter);
+    }
+
+    private static float[] Values(Tensor tensor)
+    {
+        using Tensor flat = tensor.contiguous();
+        return flat.data<float>().ToArray();
+    }
+}

@@ -1,0 +1,158 @@
+// The oracle's network: for each cell of a 16 x 16 grid and each kind, is the centre of such a thing here, and if so which
+// colour has it, how big is it, where in the cell is its centre; and for the whole picture its background and style.
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using System.Text;
+using Atelier.Model.Diffusion;
+using TorchSharp.Modules;
+using TorchSharp.Utils;
+using static TorchSharp.torch;
+using static TorchSharp.torch.nn;
+using GroupNorm = Atelier.Model.Networks.GroupNorm;
+using Linear = Atelier.Model.Networks.Linear;
+
+namespace Atelier.Shapes.Judging;
+
+/// <summary>
+/// What the network says of B pictures, with K kinds, C colours and a grid of G x G cells.
+/// </summary>
+/// <param name="Centres">Logits of a centre, [B, K, G, G].</param>
+/// <param name="Colours">Logits of the colour of a thing centred here, [B, K, C, G, G].</param>
+/// <param name="Boxes">Its place: x and y from the cell's middle in cells, and its diameter in sides, [B, K, 3, G, G].</param>
+/// <param name="Backgrounds">Logits, [B, 7].</param>
+/// <param name="Styles">Logits, [B, 4].</param>
+internal sealed record OracleOutput(Tensor Centres, Tensor Colours, Tensor Boxes, Tensor Backgrounds, Tensor Styles);
+
+/// <summary>A residual block: norm, SiLU, convolution, twice. [B, C, H, W] to the same.</summary>
+internal sealed class OracleBlock : Module<Tensor, Tensor>
+{
+    [ComponentName(Name = "norm1")] private readonly GroupNorm _norm1;
+    [ComponentName(Name = "conv1")] private readonly Model.Networks.Conv2d _conv1;
+    [ComponentName(Name = "norm2")] private readonly GroupNorm _norm2;
+    [ComponentName(Name = "conv2")] private readonly Model.Networks.Conv2d _conv2;
+
+    public OracleBlock(int width) : base(nameof(OracleBlock))
+    {
+        _norm1 = new GroupNorm(8, width, 1e-5);
+        _conv1 = new Model.Networks.Conv2d(width, width, (3, 3), padding: (1, 1), bias: false);
+        _norm2 = new GroupNorm(8, width, 1e-5);
+        _conv2 = new Model.Networks.Conv2d(width, width, (3, 3), padding: (1, 1), bias: false);
+        RegisterComponents();
+    }
+
+    public override Tensor forward(Tensor input)
+    {
+        Tensor x = _conv1.call(functional.silu(_norm1.call(input)));
+        return input + _conv2.call(functional.silu(_norm2.call(x)));
+    }
+}
+
+/// <summary>The network. Its input is a picture of 64 x 64 pixels, [B, 3, 64, 64] in [-1, 1].</summary>
+internal sealed class OracleNetwork : Module<Tensor, OracleOutput>
+{
+    public const int Side = 64;
+    public const int Grid = 16;
+
+    private const int Outer = 32;
+    private const int Middle = 64;
+    private const int Inner = 96;
+    private const int Head = 128;
+
+    private static readonly int s_kinds = Enum.GetValues<ThingKind>().Length;
+    private static readonly int s_colours = Enum.GetValues<ThingColour>().Length;
+    private static readonly int s_backgrounds = Enum.GetValues<Background>().Length;
+    private static readonly int s_styles = Enum.GetValues<ArtStyle>().Length;
+
+    [ComponentName(Name = "stem")] private readonly Model.Networks.Conv2d _stem;
+    [ComponentName(Name = "outer")] private readonly ModuleList<OracleBlock> _outer;
+    [ComponentName(Name = "to_middle")] private readonly Model.Networks.Conv2d _toMiddle;
+    [ComponentName(Name = "middle")] private readonly ModuleList<OracleBlock> _middle;
+    [ComponentName(Name = "to_inner")] private readonly Model.Networks.Conv2d _toInner;
+    [ComponentName(Name = "inner")] private readonly ModuleList<OracleBlock> _inner;
+    [ComponentName(Name = "from_inner")] private readonly Model.Networks.Conv2d _fromInner;
+    [ComponentName(Name = "head_norm")] private readonly GroupNorm _headNorm;
+    [ComponentName(Name = "head")] private readonly Model.Networks.Conv2d _head;
+    [ComponentName(Name = "cells")] private readonly Model.Networks.Conv2d _cells;
+    [ComponentName(Name = "whole")] private readonly Linear _whole;
+
+    public OracleNetwork() : base(nameof(OracleNetwork))
+    {
+        _stem = new Model.Networks.Conv2d(3, Outer, (5, 5), stride: 2, padding: (2, 2));
+        _outer = new ModuleList<OracleBlock>(new OracleBlock(Outer));
+        _toMiddle = new Model.Networks.Conv2d(Outer, Middle, (3, 3), stride: 2, padding: (1, 1));
+        _middle = new ModuleList<OracleBlock>(new OracleBlock(Middle), new OracleBlock(Middle));
+        _toInner = new Model.Networks.Conv2d(Middle, Inner, (3, 3), stride: 2, padding: (1, 1));
+        _inner = new ModuleList<OracleBlock>(new OracleBlock(Inner), new OracleBlock(Inner));
+        _fromInner = new Model.Networks.Conv2d(Inner, Middle, (1, 1));
+        _headNorm = new GroupNorm(8, Middle, 1e-5);
+        _head = new Model.Networks.Conv2d(Middle, Head, (3, 3), padding: (1, 1));
+        _cells = new Model.Networks.Conv2d(Head, s_kinds * (1 + s_colours + 3), (1, 1));
+        _whole = new Linear(Outer + Middle + Inner, s_backgrounds + s_styles, bias: true);
+        RegisterComponents();
+    }
+
+    /// <inheritdoc/>
+    public override OracleOutput forward(Tensor pictures)
+    {
+        Tensor outer = Run(_outer, _stem.call(pictures));                       // [B, 32, 32, 32]
+        Tensor middle = Run(_middle, _toMiddle.call(outer));                    // [B, 64, 16, 16]
+        Tensor inner = Run(_inner, _toInner.call(middle));                      // [B, 96, 8, 8]
+        Tensor context = functional.interpolate(_fromInner.call(inner), scale_factor: [2, 2]);
+        Tensor head = functional.silu(_headNorm.call(middle + context));        // [B, 64, 16, 16]
+        Tensor cells = _cells.call(functional.silu(_head.call(head)));          // [B, K (1 + C + 3), 16, 16]
+        cells = cells.view(-1, s_kinds, 1 + s_colours + 3, Grid, Grid);
+        Tensor features = cat([Mean(outer), Mean(middle), Mean(inner)], 1);     // [B, 192]
+        Tensor whole = _whole.call(features);                                   // [B, 7 + 4]
+        return new OracleOutput(
+            cells.select(2, 0), cells.narrow(2, 1, s_colours), cells.narrow(2, 1 + s_colours, 3),
+            whole.narrow(1, 0, s_backgrounds), whole.narrow(1, s_backgrounds, s_styles));
+
+        static Tensor Mean(Tensor x) => functional.silu(x).mean([2, 3]);
+    }
+
+    /// <summary>Fills the network from a seed: He's distribution, norms and residual branches as is usual.</summary>
+    public void Initialize(ulong seed)
+    {
+        using var noGradients = no_grad();
+        foreach ((string name, Parameter parameter) in named_parameters())
+        {
+            using var scope = NewDisposeScope();
+            var values = new float[parameter.numel()];
+            if (name == "cells.bias")
+            {
+                // Hardly any cell is a centre: the logits start there.
+                for (int i = 0; i < values.Length; i += 1 + s_colours + 3)
+                {
+                    values[i] = -4;
+                }
+            }
+            else if (parameter.dim() == 1)
+            {
+                Array.Fill(values, name.EndsWith(".weight", StringComparison.Ordinal) ? 1f : 0f);
+            }
+            else
+            {
+                long index = MemoryMarshal.Read<long>(SHA256.HashData(Encoding.UTF8.GetBytes(name)));
+                SeededNoise.Normal(seed, NoisePurpose.InitialWeights, index, values);
+                long inputs = parameter.numel() / parameter.shape[0];
+                double std = Math.Sqrt(2.0 / inputs) * (name.EndsWith("conv2.weight", StringComparison.Ordinal) ? 0.3 : 1);
+                for (int i = 0; i < values.Length; i++)
+                {
+                    values[i] = (float)(values[i] * std);
+                }
+            }
+
+            parameter.copy_(tensor(values, parameter.shape));
+        }
+    }
+
+    private static Tensor Run(ModuleList<OracleBlock> blocks, Tensor x)
+    {
+        foreach (OracleBlock block in blocks)
+        {
+            x = block.call(x);
+        }
+
+        return x;
+    }
+}

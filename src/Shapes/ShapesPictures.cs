@@ -1,0 +1,28 @@
+// The demo world as a source of captioned pictures.
+using Atelier.Model.Data;
+using Atelier.Model.Imaging;
+using Atelier.Shapes.Captions;
+using Atelier.Shapes.Drawing;
+
+namespace Atelier.Shapes;
+
+/// <summary>Scenes of one seed that hold no combination kept out of training, each with one caption.</summary>
+/// <param name="seed">Seed of scenes and captions.</param>
+/// <param name="count">Pictures.</param>
+public sealed class ShapesPictures(ulong seed, long count) : ICaptionedPictures, IDisposable
+{
+    private readonly SceneSampler _sampler = new(seed);
+    private readonly SceneRenderer _renderer = new();
+
+    /// <inheritdoc/>
+    public long Count { get; } = count;
+
+    /// <inheritdoc/>
+    public string Caption(long index) => Captioner.Write(_sampler.Draw(index), seed, index).Text;
+
+    /// <inheritdoc/>
+    public RgbImage Picture(long index, int side) => _renderer.Render(_sampler.Draw(index), side);
+
+    /// <inheritdoc/>
+    public void Dispose() => _renderer.Dispose();
+}

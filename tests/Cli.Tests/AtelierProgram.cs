@@ -1,0 +1,110 @@
+// The real program as a process: what a user sees of it is what is tested.
+using System.Diagnostics;
+using System.Text;
+using System.Text.Json;
+
+namespace Atelier.Cli.Tests;
+
+/// <summary>What a run of the program gave.</summary>
+internal sealed record ProgramRun(int ExitCode, byte[] Bytes, string Error)
+{
+    public string Output => Encoding.UTF8.GetString(Bytes);
+
+    public string[] Lines => Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+
+    /// <summary>Asserts that the run succeeded.</summary>
+    public ProgramRun Succeeded()
+    {
+        Assert.True(ExitCode == 0, $"exit code {ExitCode}: {Error}{Output}");
+        return this;
+    }
+
+    /// <summary>Asserts that the run failed with sentences on standard error alone, and that they say this.</summary>
+    public void FailedSaying(params string[] parts)
+    {
+        Assert.Equal(1, ExitCode);
+        Assert.Empty(Output);
+        Assert.All(Error.Split('\n', StringSplitOptions.RemoveEmptyEntries), line => Assert.StartsWith("atelier: ", line));
+        Assert.DoesNotContain("Exception", Error);
+        Assert.All(parts, part => Assert.Contains(part, Error));
+    }
+}
+
+/// <summary>Starts the program that was built beside the tests.</summary>
+internal static class AtelierProgram
+{
+    // A safety net: no run here takes a tenth of it.
+    private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(5);
+
+    public static Process Start(string folder, params IEnumerable<string> args)
+    {
+        var start = new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "Atelier.Cli"), args)
+        {
+            WorkingDirectory = folder,
+            UseShellExecute = false,
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            StandardErrorEncoding = Encoding.UTF8,
+        };
+        start.Environment["OMP_NUM_THREADS"] = "1"; // Several run at once.
+        return Process.Start(start)!;
+    }
+
+    public static async Task<ProgramRun> RunAsync(string folder, params IEnumerable<string> args)
+    {
+        using Process process = Start(folder, args);
+        process.StandardInput.Close();
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+        limit.CancelAfter(s_limit);
+        try
+        {
+            using var output = new MemoryStream();
+            Task<string> error = process.StandardError.ReadToEndAsync(limit.Token);
+            await process.StandardOutput.BaseStream.CopyToAsync(output, limit.Token);
+            await process.WaitForExitAsync(limit.Token);
+            return new ProgramRun(process.ExitCode, output.ToArray(), await error);
+        }
+        finally
+        {
+            process.Kill();
+        }
+    }
+}
+
+/// <summary>A temporary folder that is deleted with its content.</summary>
+internal sealed class TemporaryFolder : IDisposable
+{
+    public string Path { get; } = Directory.CreateTempSubdirectory("atelier-cli-").FullName;
+
+    /// <summary>Paths of all files and folders in it, relative to it.</summary>
+    public string[] Content =>
+        [.. Directory.GetFileSystemEntries(Path, "*", SearchOption.AllDirectories).Select(p => p[(Path.Length + 1)..]).Order()];
+
+    public string this[string name] => System.IO.Path.Combine(Path, name);
+
+    /// <summary>A JSON file in it.</summary>
+    public JsonElement Json(string name) => JsonSerializer.Deserialize<JsonElement>(File.ReadAllBytes(this[name]));
+
+    /// <summary>Writes a small file, with the folders that lead to it.</summary>
+    public void Write(string name, string text)
+    {
+        Directory.CreateDirectory(System.IO.Path.GetDirectoryName(this[name])!);
+        File.WriteAllText(this[name], text);
+    }
+
+    /// <summary>Copies a folder into this one.</summary>
+    public string Copy(string from, string name)
+    {
+        foreach (string file in Directory.GetFiles(from, "*", SearchOption.AllDirectories))
+        {
+            string to = System.IO.Path.Combine(this[name], System.IO.Path.GetRelativePath(from, file));
+            Directory.CreateDirectory(System.IO.Path.GetDirectoryName(to)!);
+            File.Copy(file, to);
+        }
+
+        return this[name];
+    }
+
+    public void Dispose() => Directory.Delete(Path, recursive: true);
+}

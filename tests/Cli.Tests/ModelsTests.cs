@@ -1,0 +1,228 @@
+// atelier models: published files become a model folder, whole or not at all, and what is wrong with them is said at once.
+using System.Text.Json;
+using Atelier.Model.Pipeline;
+using Atelier.Model.Weights;
+
+namespace Atelier.Cli.Tests;
+
+/// <summary>Runs the program on files of toy size.</summary>
+public sealed class ModelsTests(TinyModel model) : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void Import_TellsWhatItTook_AndWritesAModel()
+    {
+        string[] lines = model.Import.Lines;
+        Assert.Equal(4, lines.Length);
+        Assert.Matches("^part +taken from +network +tensors +parameters +type +left out$", lines[0]);
+        Assert.Equal(["denoiser", "autoencoder", "text_encoder"], lines[1..].Select(line => line.Split(' ')[0]));
+        Assert.Equal(
+            ["autoencoder.safetensors", "denoiser.safetensors", "model.json", "text_encoder.safetensors", "vocabulary.txt.gz"],
+            Directory.GetFiles(model.Folder).Select(file => Path.GetFileName(file)).Order());
+        ModelFolder folder = ModelFolder.Open(model.Folder);
+        Assert.Equal(("tiny", "none", "a formula", 3, 2.0), (folder.Name, folder.Licence, folder.Source, folder.Steps, folder.Guidance));
+        Assert.Empty(folder.DifferingFiles());
+        Assert.DoesNotContain(TinyModel.Read(folder.PathOf(folder.TextEncoder)).Keys, name => name.StartsWith("visual.", StringComparison.Ordinal));
+        Assert.Contains("encoder.mid_block.attentions.0.to_q.weight", TinyModel.Read(folder.PathOf(folder.Autoencoder)).Keys);
+    }
+
+    [Fact]
+    public async Task Import_OfATrainersCheckpoint_IsTheSameModel()
+    {
+        string published = Copy();
+        TorchFile.Write(
+            Path.Combine(published, "composer.pt"), ["state", "model"],
+            TinyModel.Read(Path.Combine(published, "dit.safetensors")).Values
+                .Select(tensor => (new TensorInfo("dit." + tensor.Info.Name, tensor.Info.Type, tensor.Info.Shape), tensor.Bytes)));
+        string[] command = [.. TinyModel.ImportArguments(published, "tiny").Select(arg => arg.Replace("dit.safetensors", "composer.pt", StringComparison.Ordinal))];
+        (await AtelierProgram.RunAsync(_folder.Path, command)).Succeeded();
+        Assert.Equal(ModelFolder.Open(model.Folder).Digest, ModelFolder.Open(_folder["tiny"]).Digest);
+    }
+
+    [Fact]
+    public async Task Import_TellsTheSameAsJson_AndNamesTheModelAsAsked()
+    {
+        ProgramRun run = await ImportAsync(Copy(), "--name", "My model", "--json", "import.json");
+        run.Succeeded();
+        Assert.Equal("My model", ModelFolder.Open(_folder["new"]).Name);
+        JsonElement[] parts = [.. _folder.Json("import.json").EnumerateArray()];
+        Assert.Equal(["denoiser", "autoencoder", "text_encoder"], parts.Select(part => part.GetProperty("part").GetString()));
+        Assert.All(parts, part => Assert.True(part.GetProperty("parameters").GetInt64() > 1000));
+        Assert.True(parts[2].GetProperty("leftOut").GetInt32() > 0);
+    }
+
+    [Fact]
+    public async Task Import_OfNamesAndShapesThatDiffer_ListsAllOfThem()
+    {
+        await RefuseAsync(
+            published => Change(published, "dit.safetensors", tensors =>
+            {
+                tensors.Remove("blocks.0.attn.qkv.weight");
+                (TensorInfo info, byte[] bytes) = tensors["blocks.1.attn.proj.weight"];
+                tensors["blocks.1.attn.proj.weight"] = (new TensorInfo(info.Name, info.Type, [info.ElementCount]), bytes);
+                tensors["extra"] = (new TensorInfo("extra", ElementType.Float32, [1]), new byte[4]);
+            }),
+            "dit.safetensors: state dict: 3 tensors do not match the model", "missing blocks.0.attn.qkv.weight",
+            "blocks.1.attn.proj.weight is ", "unexpected extra");
+    }
+
+    [Theory]
+    [InlineData("dit.safetensors", "t_embedder.mlp.0.weight")]
+    [InlineData("vae/diffusion_pytorch_model.safetensors", "decoder.conv_in.weight")]
+    [InlineData("open_clip.safetensors", "ln_final.weight")]
+    public async Task Import_OfNumbersThatAreNone_IsRefused(string file, string tensor) => await RefuseAsync(
+        published => Change(published, file, tensors => BitConverter.GetBytes(float.NaN).CopyTo(tensors[tensor].Bytes, 4)),
+        file, tensor, "holds a NaN or an infinity");
+
+    [Fact]
+    public async Task Import_OfTheWrongFile_IsRefused()
+    {
+        await RefuseAsync(
+            published => File.Copy(Path.Combine(published, "open_clip.safetensors"), Path.Combine(published, "dit.safetensors"), overwrite: true),
+            "dit.safetensors: state dict: ", "missing x_embedder.proj.weight", "unexpected ");
+        await RefuseAsync(published => File.WriteAllText(Path.Combine(published, "dit.safetensors"), "<html>"), "dit.safetensors: start: is none of ");
+        await RefuseAsync(published => File.WriteAllBytes(Path.Combine(published, "vocabulary.txt.gz"), [1, 2, 3]), "vocabulary.txt.gz: ");
+        await RefuseAsync(
+            published => TinyModel.WriteVocabulary(Path.Combine(published, "vocabulary.txt.gz"), "r e"),
+            "vocabulary.txt.gz: merges: give 515 tokens, but the text encoder knows 518.");
+        await RefuseAsync(published => File.WriteAllText(Path.Combine(published, "open_clip_config.json"), "{"), "open_clip_config.json: line 1: not JSON");
+        await RefuseAsync(published => File.WriteAllText(Path.Combine(published, "dit.json"), """{"dim": "wide"}"""), "dit.json: configuration: \"dim\" cannot be \"wide\".");
+        await RefuseAsync(published => File.WriteAllText(Path.Combine(published, "dit.json"), "[]"), "dit.json: configuration: ");
+        await RefuseAsync(published => File.WriteAllText(Path.Combine(published, "vae/config.json"), """{"act_fn": "relu"}"""), "config.json: act_fn: ");
+    }
+
+    [Theory]
+    [InlineData("dit.safetensors", "--denoiser is \"", "dit.safetensors\", but there is no such file.")]
+    [InlineData("dit.json", "--denoiser-config is \"", "dit.json\", but there is no such file.")]
+    [InlineData("open_clip.safetensors", "--clip is \"", "but there is no such file.")]
+    [InlineData("open_clip_config.json", "--clip-config is \"", "but there is no such file.")]
+    [InlineData("vocabulary.txt.gz", "--vocabulary is \"", "but there is no such file.")]
+    [InlineData("vae/diffusion_pytorch_model.safetensors", "vae holds none of diffusion_pytorch_model.safetensors, ")]
+    [InlineData("vae/config.json", "config.json")]
+    public async Task Import_WithoutAFile_NamesIt(string file, params string[] parts) =>
+        await RefuseAsync(published => File.Delete(Path.Combine(published, file)), parts);
+
+    [Fact]
+    public async Task Import_WithoutConfiguration_OfAnUnknownNetwork_AsksForIt()
+    {
+        string[] command = [.. TinyModel.ImportArguments(model.Published, "new").Where(arg => !arg.EndsWith("dit.json", StringComparison.Ordinal) && arg != "--denoiser-config")];
+        (await AtelierProgram.RunAsync(_folder.Path, command))
+            .FailedSaying("dit.safetensors: state dict: is of no published preset; give its arguments with --denoiser-config.");
+        Assert.Empty(_folder.Content);
+    }
+
+    [Fact]
+    public async Task Import_OverwritesNothing()
+    {
+        _folder.Copy(model.Folder, "new");
+        string[] before = _folder.Content;
+        (await ImportAsync(model.Published)).FailedSaying("new holds a model already; choose another folder, or remove that one.");
+        File.Delete(_folder["new/model.json"]);
+        (await ImportAsync(model.Published)).FailedSaying("new holds files already");
+        Assert.Equal(before.Where(file => file != "new/model.json"), _folder.Content);
+    }
+
+    [Fact]
+    public async Task Import_IntoAnEmptyFolder_FillsIt_UnlessAnotherOneWasCutOff()
+    {
+        Directory.CreateDirectory(_folder["new"]);
+        Directory.CreateDirectory(_folder["new.part"]);
+        (await ImportAsync(model.Published)).FailedSaying("new.part is there from an import that was cut off, or is still running; remove it first.");
+        Directory.Delete(_folder["new.part"]);
+        (await ImportAsync(model.Published)).Succeeded();
+        Assert.Equal(6, _folder.Content.Length);
+    }
+
+    [Fact]
+    public void Import_ThatIsInterrupted_LeavesNothing()
+    {
+        var file = (string name) => new FileInfo(Path.Combine(model.Published, name));
+        var files = new ModelImport.Files(
+            new DirectoryInfo(_folder["new"]), file("dit.safetensors"), file("dit.json"),
+            new DirectoryInfo(Path.Combine(model.Published, "vae")), file("open_clip.safetensors"),
+            file("open_clip_config.json"), file("vocabulary.txt.gz"), "name", "licence", "source", 3, 2);
+        Assert.Throws<OperationCanceledException>(() => ModelImport.Run(files, new CancellationToken(canceled: true)));
+        Assert.Empty(_folder.Content);
+    }
+
+    [Fact]
+    public async Task List_ShowsModels_AndHidesNoneBehindADamagedOne()
+    {
+        _folder.Copy(model.Folder, "models/b");
+        Directory.CreateDirectory(_folder["models/no model"]);
+        ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "models", "list", "--json", "list.json");
+        Assert.Equal(2, run.Succeeded().Lines.Length);
+        Assert.Matches("^b +tiny +16x16 +0 +none +[0-9a-f]{12}$", run.Lines[1]);
+        JsonElement listed = Assert.Single(_folder.Json("list.json").EnumerateArray());
+        Assert.Equal(ModelFolder.Open(model.Folder).Digest, listed.GetProperty("digest").GetString());
+
+        _folder.Write("models/a/model.json", "{}");
+        run = await AtelierProgram.RunAsync(_folder.Path, "models", "list");
+        Assert.Equal((1, 2), (run.ExitCode, run.Lines.Length));
+        Assert.Contains("a/model.json: format: is missing.", run.Error);
+    }
+
+    [Fact]
+    public async Task List_OfAFolderThatIsNotThere_IsRefused() =>
+        (await AtelierProgram.RunAsync(_folder.Path, "models", "list")).FailedSaying("There is no folder models.");
+
+    [Fact]
+    public async Task Inspect_FindsOneByteThatChanged()
+    {
+        string copy = _folder.Copy(model.Folder, "copy");
+        ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "models", "inspect", copy, "--json", "inspect.json");
+        Assert.Contains($"digest {ModelFolder.Open(copy).Digest}", run.Succeeded().Lines);
+        Assert.All(_folder.Json("inspect.json").EnumerateArray(), file => Assert.Equal("matches", file.GetProperty("digest").GetString()));
+
+        string damaged = Path.Combine(copy, "autoencoder.safetensors");
+        byte[] bytes = await File.ReadAllBytesAsync(damaged, TestContext.Current.CancellationToken);
+        bytes[^1] ^= 1;
+        await File.WriteAllBytesAsync(damaged, bytes, TestContext.Current.CancellationToken);
+        run = await AtelierProgram.RunAsync(_folder.Path, "models", "inspect", copy);
+        Assert.Equal(1, run.ExitCode);
+        Assert.Matches("autoencoder.safetensors +[0-9,]+ +[0-9,]+ +DIFFERS", Assert.Single(run.Lines, line => line.EndsWith("DIFFERS", StringComparison.Ordinal)));
+        Assert.Equal(3, run.Lines.Count(line => line.EndsWith("matches", StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public async Task Generate_WithFilesThatDoNotFit_IsRefused()
+    {
+        string copy = _folder.Copy(model.Folder, "copy");
+        TinyModel.WriteVocabulary(Path.Combine(copy, "vocabulary.txt.gz"), "r e", "re d</w>", "t h", "th e</w>", "a b");
+        await DrawAsync("vocabulary.txt.gz: merges: give 519 tokens, but the text encoder knows 518.");
+        File.Copy(Path.Combine(model.Folder, "vocabulary.txt.gz"), Path.Combine(copy, "vocabulary.txt.gz"), overwrite: true);
+        File.Copy(Path.Combine(copy, "text_encoder.safetensors"), Path.Combine(copy, "denoiser.safetensors"), overwrite: true);
+        await DrawAsync("denoiser.safetensors: state dict: ", "missing x_embedder.proj.weight");
+
+        async Task DrawAsync(params string[] parts)
+        {
+            (await AtelierProgram.RunAsync(_folder.Path, "generate", "a", "-o", "a.png", "--model", "copy")).FailedSaying(parts);
+            Assert.False(File.Exists(_folder["a.png"]));
+        }
+    }
+
+    private static void Change(string published, string file, Action<Dictionary<string, (TensorInfo Info, byte[] Bytes)>> change)
+    {
+        string path = Path.Combine(published, file);
+        Dictionary<string, (TensorInfo Info, byte[] Bytes)> tensors = TinyModel.Read(path);
+        change(tensors);
+        TinyModel.Write(path, tensors.Values);
+    }
+
+    private string Copy() => _folder.Copy(model.Published, "published");
+
+    private Task<ProgramRun> ImportAsync(string published, params string[] options) =>
+        AtelierProgram.RunAsync(_folder.Path, [.. TinyModel.ImportArguments(published, "new"), .. options]);
+
+    private async Task RefuseAsync(Action<string> spoil, params string[] parts)
+    {
+        string published = Copy();
+        spoil(published);
+        (await ImportAsync(published)).FailedSaying(parts);
+        Directory.Delete(published, recursive: true);
+        Assert.Empty(_folder.Content);
+    }
+}

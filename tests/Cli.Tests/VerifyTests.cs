@@ -1,0 +1,202 @@
+// atelier verify: a sound tree passes, and whatever is spoilt in it fails its own case and no other.
+using System.Runtime.CompilerServices;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Atelier.Cli.Verify;
+using Atelier.Model.Weights;
+
+namespace Atelier.Cli.Tests;
+
+/// <summary>Spoils copies of a small part of the reference data.</summary>
+public sealed class VerifyTests : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public async Task SoundTree_Passes()
+    {
+        string tree = CopyTree();
+        int rows = CopyCheckpoints();
+        _folder.Copy(Vectors("../../Model.Tests/Vectors/mds/one_sample"), "tree/mds/one_sample");
+        File.Copy(Vectors("../../Model.Tests/Vectors/mds/one_sample.expected.json"), _folder["tree/mds/one_sample.expected.json"]);
+        ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "verify", tree, "--json", "results.json");
+        string[] lines = run.Succeeded().Lines;
+        Assert.Equal($"{6 + rows + 1} passed, 0 failed", lines[^1]);
+        Assert.Equal(6 + rows + 1, lines.Count(line => line.StartsWith("ok ", StringComparison.Ordinal)));
+        Assert.Matches("^ok +dit/e_moe +[0-9]+ +[0-9.e+-]+ +[0-9.e+-]+ +[0-9.]+$", Case(run, "dit/e_moe"));
+        JsonElement[] results = [.. _folder.Json("results.json").EnumerateArray()];
+        Assert.Equal(6 + rows + 1, results.Length);
+        Assert.All(results, result => Assert.True(result.GetProperty("passed").GetBoolean()));
+        JsonElement network = Assert.Single(results, result => result.GetProperty("name").GetString() == "dit/b2_split_multipliers");
+        Assert.True(network.GetProperty("error").GetDouble() <= network.GetProperty("tolerance").GetDouble());
+        Assert.True(network.GetProperty("compared").GetInt32() > 10);
+    }
+
+    [Theory]
+    [InlineData("tree/edm/lr_schedule", "lr_schedule")]
+    [InlineData("tree/edm", "lr_schedule", "preconditioning")]
+    [InlineData("tree/edm/", "lr_schedule", "preconditioning")]
+    public async Task OneCase_OrOneTopic_WorksAlone(string folder, params string[] names)
+    {
+        CopyTree();
+        ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "verify", folder);
+        Assert.Equal($"{names.Length} passed, 0 failed", run.Succeeded().Lines[^1]);
+        Assert.Equal(names, run.Lines[1..^1].Select(line => line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1]));
+    }
+
+    [Fact]
+    public async Task SpoiltTensor_FailsItsCaseAlone_AndIsNamed()
+    {
+        string tree = CopyTree();
+        string file = Path.Combine(tree, "dit/e_moe/expected.safetensors");
+        var tensors = TinyModel.Read(file);
+        BitConverter.GetBytes(1e6f).CopyTo(tensors["out"].Bytes, 0);
+        TinyModel.Write(file, tensors.Values);
+        ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "verify", tree, "--json", "results.json");
+        Assert.Equal(1, run.ExitCode);
+        Assert.Equal("5 passed, 1 failed", run.Lines[^1]);
+        Assert.StartsWith("FAIL  dit/e_moe ", Assert.Single(run.Lines, line => line.StartsWith("FAIL", StringComparison.Ordinal)));
+        Assert.Equal("       out is off by 1e+06, allowed are 8e-06", run.Lines[Array.FindIndex(run.Lines, line => line.StartsWith("FAIL", StringComparison.Ordinal)) + 1]);
+        JsonElement result = Assert.Single(
+            _folder.Json("results.json").EnumerateArray(),
+            result => !result.GetProperty("passed").GetBoolean());
+        Assert.Equal("out is off by 1e+06, allowed are 8e-06", Assert.Single(result.GetProperty("failures").EnumerateArray()).GetString());
+    }
+
+    [Fact]
+    public void SpoiltNaN_Fails()
+    {
+        string tree = CopyTree(), file = Path.Combine(tree, "dit/e_moe/expected.safetensors");
+        var tensors = TinyModel.Read(file);
+        BitConverter.GetBytes(float.NaN).CopyTo(tensors["out"].Bytes, 0);
+        TinyModel.Write(file, tensors.Values);
+        AssertOneFails(tree, "dit/e_moe", "out is off by NaN");
+    }
+
+    [Fact]
+    public void OtherShape_Fails()
+    {
+        string tree = CopyTree(), file = Path.Combine(tree, "dit/e_moe/expected.safetensors");
+        var tensors = TinyModel.Read(file);
+        tensors["out"] = (new TensorInfo("out", ElementType.Float32, [1]), new byte[4]);
+        TinyModel.Write(file, tensors.Values);
+        AssertOneFails(tree, "dit/e_moe", "out has shape [2, 16, 24], not [1]");
+    }
+
+    [Theory]
+    [InlineData("dit/e_moe", "tolerance.forgotten", """{"max_abs": 1}""", "forgotten was not compared")]
+    [InlineData("dit/e_moe", "tolerance.out", "null", "its JSON ")]
+    [InlineData("dit/e_moe", "tolerance.out.max_abs", "\"small\"", "its JSON holds a value of another kind")]
+    [InlineData("dit/e_moe", "tolerance", "3", "its JSON ")]
+    [InlineData("dit/e_moe", "config.dim", "\"wide\"", "its JSON holds a value of another kind")]
+    [InlineData("dit/e_moe", "weight_prefix", "\"other/\"", "is off by ")]
+    [InlineData("dit/e_moe", "inputs.x.formula_name", "\"another\"", "input x by its formula differs at 0")]
+    [InlineData("edm/preconditioning", "rows", "[]", "its JSON ")]
+    [InlineData("edm/preconditioning", "rows", "{}", "its JSON ")]
+    [InlineData("edm/preconditioning", "rows", "[{\"c_skip\": 1}]", "its JSON lacks the member \"sigma\"")]
+    [InlineData("edm/preconditioning", "tolerance", "{}", "its JSON lacks the member \"rel\"")]
+    [InlineData("edm/lr_schedule", "cases", "[{\"t_warmup_ba\": 1}]", "its JSON lacks the member ")]
+    [InlineData("sampler/analytic", "steps", "0", "Steps must lie in 1..1000, not be 0.")]
+    [InlineData("sampler/analytic", "edm", "{}", "its JSON lacks the member ")]
+    [InlineData("sampler/analytic", "mu", "{}", "its JSON holds a value of another kind")]
+    public void WrongMember_FailsItsCaseAlone(string name, string path, string value, string sentence)
+    {
+        string tree = CopyTree(), file = Path.Combine(tree, name, "case.json");
+        JsonNode root = JsonNode.Parse(File.ReadAllText(file))!;
+        string[] steps = path.Split('.');
+        steps[..^1].Aggregate(root, (node, step) => node[step]!)[steps[^1]] = JsonNode.Parse(value);
+        File.WriteAllText(file, root.ToJsonString());
+        AssertOneFails(tree, name, sentence);
+    }
+
+    [Theory]
+    [InlineData("dit/e_moe/case.json", "{\n\"config\": ", "its JSON is damaged at line 2")]
+    [InlineData("dit/e_moe/case.json", "", "its JSON is damaged at line 1")]
+    [InlineData("dit/e_moe/case.json", "[]", "case.json is of no kind of case that is known here")]
+    [InlineData("dit/e_moe/case.json", "{\"what\": \"something new\"}", "case.json is of no kind of case that is known here")]
+    [InlineData("dit/e_moe/expected.safetensors", "?", "expected.safetensors: ")]
+    [InlineData("dit/e_moe/inputs.safetensors", "?", "inputs.safetensors: ")]
+    [InlineData("dit/e_moe/expected.safetensors", null, "expected.safetensors: ")]
+    [InlineData("sampler/analytic/expected.safetensors", null, "expected.safetensors: ")]
+    [InlineData("dit/e_moe/case.json", null, "the folder holds no case of a kind that is known here")]
+    public void DamagedOrMissingFile_FailsItsCaseAlone(string file, string? text, string sentence)
+    {
+        string tree = CopyTree();
+        File.Delete(Path.Combine(tree, file));
+        if (text is not null)
+        {
+            File.WriteAllText(Path.Combine(tree, file), text);
+        }
+
+        AssertOneFails(tree, Path.GetDirectoryName(file)!, sentence);
+    }
+
+    [Theory]
+    [InlineData("checkpoint/table.json", "{", "checkpoint", "its JSON is damaged at line 1")]
+    [InlineData("checkpoint/table.json", "{}", "checkpoint", "its JSON lacks the member \"rows\"")]
+    [InlineData("checkpoint/table.json", """{"rows": [{"file": "x.pt", "must": "load"}]}""", "checkpoint/x.pt", "x.pt")]
+    [InlineData("mds/set.expected.json", "{", "mds/set", "its JSON is damaged at line 1")]
+    [InlineData("mds/set.expected.json", "{}", "mds/set", "")]
+    public void WrongList_FailsAlone(string file, string text, string name, string sentence)
+    {
+        string tree = CopyTree();
+        Directory.CreateDirectory(Path.Combine(tree, "checkpoint"));
+        Directory.CreateDirectory(Path.Combine(tree, "mds/set"));
+        Directory.Delete(Path.Combine(tree, file.StartsWith("mds", StringComparison.Ordinal) ? "checkpoint" : "mds"), recursive: true);
+        File.WriteAllText(Path.Combine(tree, file), text);
+        CaseResult failed = Assert.Single(Verifier.Run(tree), result => !result.Passed);
+        Assert.Equal(name, failed.Name);
+        Assert.Contains(sentence, failed.Failures[0]);
+    }
+
+    [Fact]
+    public async Task EmptyFolder_Fails()
+    {
+        ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "verify", ".");
+        Assert.Equal((1, "0 passed, 1 failed"), (run.ExitCode, run.Lines[^1]));
+        Assert.Contains("the folder holds no case of a kind that is known here", run.Output);
+    }
+
+    [Fact]
+    public async Task MissingFolder_OrAFile_IsRefused()
+    {
+        (await AtelierProgram.RunAsync(_folder.Path, "verify", "nowhere")).FailedSaying("There is no folder nowhere.");
+        _folder.Write("file", "");
+        (await AtelierProgram.RunAsync(_folder.Path, "verify", "file")).FailedSaying("file is a file; name the folder of a case");
+    }
+
+    [Fact]
+    public async Task JsonThatCannotBeWritten_IsRefusedBeforeTheWork() =>
+        (await AtelierProgram.RunAsync(_folder.Path, "verify", CopyTree(), "--json", "nowhere/r.json"))
+            .FailedSaying("--json is \"nowhere/r.json\", but there is no folder");
+
+    private static string Vectors(string name = "", [CallerFilePath] string here = "") =>
+        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "Vectors", name));
+
+    private static string Case(ProgramRun run, string name) => Assert.Single(run.Lines, line => line.Contains($" {name} ", StringComparison.Ordinal));
+
+    // In this process: what a case says when it fails does not depend on how the program was started.
+    private static void AssertOneFails(string tree, string name, string sentence)
+    {
+        CaseResult[] results = [.. Verifier.Run(tree)];
+        CaseResult failed = Assert.Single(results, result => !result.Passed);
+        Assert.Equal(6, results.Length);
+        Assert.Equal(name, failed.Name);
+        Assert.Contains(failed.Failures, failure => failure.Contains(sentence, StringComparison.Ordinal));
+    }
+
+    // The model's tests keep all of the checkpoints but those that are made more briefly by code.
+    private int CopyCheckpoints()
+    {
+        string folder = _folder.Copy(Vectors("../../Model.Tests/Vectors/checkpoint"), "tree/checkpoint");
+        JsonElement[] rows = [.. _folder.Json("tree/checkpoint/table.json").GetProperty("rows").EnumerateArray()
+            .Where(row => File.Exists(Path.Combine(folder, row.GetProperty("file").GetString()!)))];
+        File.WriteAllText(Path.Combine(folder, "table.json"), JsonSerializer.Serialize(new { rows }));
+        Assert.True(rows.Length > 50);
+        return rows.Length;
+    }
+
+    private string CopyTree() => _folder.Copy(Vectors(), "tree");
+}

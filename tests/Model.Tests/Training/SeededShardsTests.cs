@@ -1,0 +1,132 @@
+// Goal: what a run draws depends on its seed and a sample's position alone, and every epoch holds every sample once.
+using Atelier.Model.Networks;
+using Atelier.Model.Tests.Networks;
+using Atelier.Model.Tests.Verify;
+using Atelier.Model.Training;
+using CsCheck;
+using Xunit;
+using static TorchSharp.torch;
+
+namespace Atelier.Model.Tests.Training;
+
+public sealed class SeededShardsTests
+{
+    private const int Positions = 48;
+
+    [Fact]
+    public void EveryEpoch_HoldsEverySampleOnce_InAnOrderOfItsOwn()
+    {
+        Gen.Select(Gen.ULong, Gen.Int[1, 60], Gen.Long[0, 1L << 40]).Sample((seed, count, epoch) =>
+        {
+            var order = new SampleOrder(seed, count);
+            return Enumerable.Range(0, count).Select(i => order[(epoch * count) + i]).Order().SequenceEqual(Enumerable.Range(0, count));
+        });
+        var run = new SampleOrder(1, 20);
+        Assert.Equal(10, Enumerable.Range(0, 10).Select(e => string.Join(' ', Enumerable.Range(0, 20).Select(i => run[(20 * e) + i]))).Distinct().Count());
+    }
+
+    [Fact]
+    public void Positions_AskedInAnyOrder_GiveTheSameSamples() =>
+        Gen.Select(Gen.ULong, Gen.Int[1, 20], Gen.Long[0, 200].Array[1, 30]).Sample((seed, count, positions) =>
+        {
+            var asked = new SampleOrder(seed, count);
+            return positions.All(position => asked[position] == new SampleOrder(seed, count)[position]);
+        });
+
+    [Fact]
+    public void ShardsAndMicrobatches_DoNotChangeWhatASampleDraws()
+    {
+        using var scope = NewDisposeScope();
+        string[] one = Draws(shards: 8, microbatch: 1);
+        Assert.Equal(Positions, one.Distinct().Count());
+        Assert.Equal(one, Draws(shards: 4, microbatch: 2));
+        Assert.Equal(one, Draws(shards: 1, microbatch: 8));
+        Assert.Equal(one, Draws(shards: 2, microbatch: 12));
+        Assert.NotEqual(one, Draws(shards: 8, microbatch: 1, seed: 2));
+    }
+
+    [Fact]
+    public void ReadingAgain_AndOutOfOrder_GivesTheSameBits()
+    {
+        using var scope = NewDisposeScope();
+        SeededShards shards = ToyRun.Shards(ToyRun.Settings);
+        string[] forward = [.. Enumerable.Range(0, 24).SelectMany(i => Rows(shards.Read(i / 8, i % 8)))];
+        string[][] backward = [.. Enumerable.Range(0, 24).Select(i => Rows(shards.Read((23 - i) / 8, (23 - i) % 8)))];
+        Assert.Equal(forward, backward.Reverse().SelectMany(rows => rows));
+    }
+
+    [Fact]
+    public void Captions_AreDroppedAboutAsOftenAsAsked_WithTheLatentLeftAlone()
+    {
+        using var scope = NewDisposeScope();
+        var settings = new TrainingSettings { Microbatch = 400 };
+        var data = new ToyData(400, SmallNetworks.Tiny);
+        ShardBatch none = new SeededShards(data, settings, SmallNetworks.Tiny, 1, 0).Read(0, 0);
+        ShardBatch some = new SeededShards(data, settings, SmallNetworks.Tiny, 1, 0.25).Read(0, 0);
+        Assert.Equal(0, (none.Captions == 0).all(2).all(1).sum().item<long>());
+        Assert.InRange((some.Captions == 0).all(2).all(1).sum().item<long>(), 60, 140); // 100 +- 4.6 standard deviations
+        Assert.Equal(FormulaCase.Bits(none.Latents), FormulaCase.Bits(some.Latents));
+        Assert.Equal(FormulaCase.Bits(none.UnitNoise), FormulaCase.Bits(some.UnitNoise));
+        Assert.Null(none.Mask);
+    }
+
+    [Fact]
+    public void NoiseLevels_AreLogNormalAsTheSettingsSay()
+    {
+        using var scope = NewDisposeScope();
+        var settings = new TrainingSettings { Microbatch = 4000, Edm = new() { PMean = -0.6, PStd = 1.2 } };
+        double[] logs =
+        [
+            .. new SeededShards(new ToyData(13, SmallNetworks.Tiny), settings, SmallNetworks.Tiny, 1, 0)
+                .Read(0, 0).NoiseLevels.Select(level => Math.Log(level)),
+        ];
+        double mean = logs.Average(), std = Math.Sqrt(logs.Average(v => (v - mean) * (v - mean)));
+        Assert.InRange(mean, -0.6 - (5 * 1.2 / Math.Sqrt(4000)), -0.6 + (5 * 1.2 / Math.Sqrt(4000)));
+        Assert.InRange(std, 1.2 * (1 - (5 / Math.Sqrt(8000))), 1.2 * (1 + (5 / Math.Sqrt(8000))));
+    }
+
+    [Fact]
+    public void DataThatDoesNotFit_IsRefusedInASentence()
+    {
+        MicroDiTConfig network = SmallNetworks.Tiny;
+        var settings = new TrainingSettings();
+        (Func<object> Bad, string Word)[] rows =
+        [
+            (() => new SeededShards(new ToyData(1, network with { InputSize = 16 }), settings, network, 1, 0), "latents of 4 x 16 x 16, the network takes 4 x 8 x 8"),
+            (() => new SeededShards(new ToyData(1, network with { InChannels = 3 }), settings, network, 1, 0), "latents of 3 x 8 x 8"),
+            (() => new SeededShards(new ToyData(1, network with { CaptionChannels = 7 }), settings, network, 1, 0), "captions of 7 features, the network takes 24"),
+            (() => new SeededShards(new ToyData(1, network), settings, network, 1, 1), "lies in [0, 1)"),
+            (() => new SeededShards(new ToyData(1, network), settings, network, 1, -0.1), "lies in [0, 1)"),
+            (() => new SeededShards(new ToyData(1, network), settings, network, 1, double.NaN), "lies in [0, 1)"),
+            (() => new SeededShards(new ToyData(0, network), settings, network, 1, 0), "A run needs samples"),
+            (() => new SampleOrder(1, -1), "A run needs samples"),
+        ];
+        Assert.All(rows, row => Assert.Contains(row.Word, Assert.ThrowsAny<ArgumentException>(row.Bad).Message));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new SampleOrder(1, 5)[-1]);
+    }
+
+    // What each position of the run drew, one text a sample.
+    private static string[] Draws(int shards, int microbatch, ulong seed = 1)
+    {
+        TrainingSettings settings = ToyRun.Settings with { Shards = shards, Microbatch = microbatch };
+        SeededShards source = ToyRun.Shards(settings, seed);
+        return
+        [
+            .. from step in Enumerable.Range(0, Positions / settings.GlobalBatch)
+               from shard in Enumerable.Range(0, shards)
+               from row in Rows(source.Read(step, shard))
+               select row,
+        ];
+    }
+
+    private static string[] Rows(ShardBatch batch) =>
+    [
+        .. Enumerable.Range(0, batch.NoiseLevels.Length).Select(i => string.Join(' ', new[]
+        {
+            Hex(batch.Latents[i]), Hex(batch.Captions[i]), Hex(batch.UnitNoise[i]), Hex(batch.Mask!.Keep[i]), Hex(batch.Mask.Masked[i]),
+            $"{batch.NoiseLevels[i]:r}",
+        })),
+    ];
+
+    private static string Hex(Tensor row) => Convert.ToHexString(FormulaCase.Bits(row));
+}

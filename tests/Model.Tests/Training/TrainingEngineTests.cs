@@ -1,0 +1,240 @@
+// Goal: the weights that a run ends with do not depend on who computed what, in which order, or who came and went; and a
+// step does what it says. Method: simulated workers, each with a network and an engine of its own, that exchange bytes.
+using System.Runtime.InteropServices;
+using Atelier.Model.Networks;
+using Atelier.Model.Tests.Networks;
+using Atelier.Model.Tests.Verify;
+using Atelier.Model.Training;
+using TorchSharp;
+using Xunit;
+using static TorchSharp.torch;
+
+namespace Atelier.Model.Tests.Training;
+
+public sealed class TrainingEngineTests
+{
+    private const int Steps = 4;
+
+    private static readonly Lazy<string> s_oneProcess = new(() =>
+    {
+        (MicroDiT network, TrainingEngine engine) = ToyRun.Worker(ToyRun.Settings);
+        using (network)
+        using (engine)
+        {
+            for (int step = 0; step < Steps; step++)
+            {
+                engine.Apply(step, engine.ComputeBatch(step));
+            }
+
+            return State(engine);
+        }
+    });
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(3)]
+    [InlineData(5)]
+    public void AnyNumberOfWorkers_EndsInTheSameBits_HoweverShardsAndPartialsAreDealt(int workers)
+    {
+        var random = new Random(workers);
+        List<(MicroDiT Network, TrainingEngine Engine)> world = [.. Enumerable.Range(0, workers).Select(_ => ToyRun.Worker(ToyRun.Settings))];
+        for (int step = 0; step < Steps; step++)
+        {
+            Step(world, step, random);
+        }
+
+        Assert.All(world, worker => Assert.Equal(s_oneProcess.Value, State(worker.Engine)));
+        Dispose(world);
+    }
+
+    [Fact]
+    public void WorkersThatComeAndGo_ChangeNothing()
+    {
+        var random = new Random(99);
+        List<(MicroDiT Network, TrainingEngine Engine)> world = [ToyRun.Worker(ToyRun.Settings), ToyRun.Worker(ToyRun.Settings)];
+        int[] sizes = [2, 4, 1, 3];
+        for (int step = 0; step < Steps; step++)
+        {
+            while (world.Count < sizes[step])
+            {
+                world.Add(CopyOf(world[0].Engine));
+            }
+
+            Dispose(world[sizes[step]..]); // The first that go are the newest; the peer that newcomers copy changes too.
+            world = [.. world[..sizes[step]].AsEnumerable().Reverse()];
+            Step(world, step, random);
+        }
+
+        Assert.All(world, worker => Assert.Equal(s_oneProcess.Value, State(worker.Engine)));
+        Dispose(world);
+    }
+
+    [Fact]
+    public void AShard_GivesTheSameBitsEachTime_WhateverWasComputedBefore()
+    {
+        (MicroDiT network, TrainingEngine engine) = ToyRun.Worker(ToyRun.Settings);
+        using var owner = network;
+        using var second = engine;
+        string before = State(engine);
+        using GradientSum first = engine.ComputeShard(2, 3);
+        using GradientSum other = engine.ComputeShard(5, 7);
+        using GradientSum again = engine.ComputeShard(2, 3);
+        Assert.Equal(FormulaCase.Bits(first.Gradient), FormulaCase.Bits(again.Gradient));
+        Assert.Equal((first.Loss, first.Samples), (again.Loss, again.Samples));
+        Assert.NotEqual(FormulaCase.Bits(first.Gradient), FormulaCase.Bits(other.Gradient));
+        Assert.Equal(before, State(engine));
+        Assert.Throws<ArgumentOutOfRangeException>(() => engine.ComputeShard(-1, 0));
+        Assert.Throws<ArgumentOutOfRangeException>(() => engine.ComputeShard(0, -1));
+        Assert.Throws<ArgumentOutOfRangeException>(() => engine.ComputeShard(0, 8));
+    }
+
+    [Fact]
+    public void Apply_RefusesATotalThatIsNoWholeBatch_AndChangesNothing()
+    {
+        (MicroDiT network, TrainingEngine engine) = ToyRun.Worker(ToyRun.Settings);
+        using var owner = network;
+        using var second = engine;
+        string before = State(engine);
+        using GradientSum part = GradientSum.Merge(engine.ComputeShard(0, 0), engine.ComputeShard(0, 1));
+        var error = Assert.Throws<ArgumentException>(() => engine.Apply(0, part));
+        Assert.Contains("The total holds 4 samples, a batch 16", error.Message);
+        Assert.Equal(before, State(engine));
+    }
+
+    [Theory]
+    [InlineData(1e-3)]
+    [InlineData(0.1)]
+    [InlineData(double.PositiveInfinity)]
+    public void Clipping_ShortensTheMeanGradientToItsBound_AndKeepsItsDirection(double bound)
+    {
+        using var scope = NewDisposeScope();
+        (MicroDiT network, TrainingEngine engine) = ToyRun.Worker(ToyRun.Settings with { ClipNorm = bound });
+        using var owner = network;
+        using var second = engine;
+        GradientSum total = engine.ComputeBatch(0);
+        Tensor mean = total.Gradient.clone() / 16;
+        double norm = linalg.norm(mean).item<float>();
+        StepOutcome outcome = engine.Apply(0, total);
+
+        // After one update the first moment is a tenth of the gradient that arrived there.
+        Tensor arrived = engine.Optimizer.FirstMoment / 0.1;
+        double length = linalg.norm(arrived).item<float>();
+        Assert.Equal(norm, outcome.GradientNorm, norm * 1e-5);
+        Assert.Equal(Math.Min(norm, bound), length, length * 1e-4);
+        Assert.Equal(1, (mean * arrived).sum().item<float>() / (norm * length), 1e-4);
+        Assert.True(norm > 0.1, "the bounds are meant to act");
+    }
+
+    [Fact]
+    public void TheAverageOfWeights_FollowsItsRecursion_FromTheStepWhereItStarts()
+    {
+        foreach (long start in new long[] { 0, 2 })
+        {
+            using var scope = NewDisposeScope();
+            (MicroDiT network, TrainingEngine engine) = ToyRun.Worker(ToyRun.Settings with { EmaStart = start });
+            using var owner = network;
+            using var second = engine;
+            Tensor expected = engine.Weights.detach().clone();
+            for (int step = 0; step < Steps; step++)
+            {
+                engine.Apply(step, engine.ComputeBatch(step));
+                expected = step + 1 < start ? expected
+                    : step + 1 == start ? engine.Weights.detach().clone()
+                    : (expected * 0.9) + (engine.Weights.detach() * 0.1);
+            }
+
+            Assert.InRange((engine.Ema! - expected).abs().max().item<float>(), 0, 1e-6);
+            Assert.True((engine.Ema! - engine.Weights).abs().max().item<float>() > 1e-4);
+        }
+    }
+
+    [Theory]
+    [InlineData(ScalarType.Float32)]
+    [InlineData(ScalarType.BFloat16)]
+    public void AFewDozenSteps_ReduceTheLoss_AndMasterWeightsStayFloat32(ScalarType compute)
+    {
+        using var scope = NewDisposeScope();
+        var network = new MicroDiT(SmallNetworks.Tiny);
+        MicroDiTInitializer.Initialize(network, 17);
+        network.to(compute);
+        TrainingSettings settings = ToyRun.Settings with
+        {
+            Shards = 1, Microbatch = 16, ClipNorm = 1, MaskRatio = 0, LearningRate = new LearningRate { Base = 5e-3 },
+        };
+        using var engine = new TrainingEngine(network, settings, ToyRun.Shards(settings));
+        double[] losses = [.. Enumerable.Range(0, 48).Select(step => engine.Apply(step, engine.ComputeBatch(step)).Loss)];
+        Assert.True(losses[^8..].Average() < 0.7 * losses[..8].Average(), $"{losses[..8].Average()} to {losses[^8..].Average()}");
+        Assert.Equal(ScalarType.Float32, engine.Weights.dtype);
+        Assert.Equal(ScalarType.Float32, engine.Optimizer.SecondMoment.dtype);
+        bool[] same = [.. engine.Named(engine.Weights).Zip(network.named_parameters().OrderBy(p => p.name, StringComparer.Ordinal))
+            .Select(pair => pair.First.View.to(compute).Equals(pair.Second.parameter))];
+        Assert.DoesNotContain(false, same);
+        bool finer = engine.Weights.to(ScalarType.BFloat16).to(ScalarType.Float32).ne(engine.Weights).any().item<bool>();
+        Assert.True(finer, "bfloat16 would lose what the master weights hold");
+        network.Dispose();
+    }
+
+    // One step of a world: shards dealt at random, partial sums exchanged as bytes, in another order for every receiver.
+    private static void Step(List<(MicroDiT Network, TrainingEngine Engine)> world, long step, Random random)
+    {
+        List<(TreeNode Node, float[] Gradient, double Loss, long Samples)> messages = [];
+        int[] owner = [.. Enumerable.Range(0, ToyRun.Settings.Shards).Select(_ => random.Next(world.Count))];
+        for (int rank = 0; rank < world.Count; rank++)
+        {
+            var tree = new ReductionTree<GradientSum>(ToyRun.Settings.Shards, GradientSum.Merge);
+            int[] mine = [.. Enumerable.Range(0, owner.Length).Where(shard => owner[shard] == rank)];
+            random.Shuffle(mine);
+            foreach (int shard in mine)
+            {
+                tree.Add(shard, world[rank].Engine.ComputeShard(step, shard));
+            }
+
+            messages.AddRange(tree.Partials.Select(p => (p.Node, SmallNetworks.Floats(p.Value.Gradient), p.Value.Loss, p.Value.Samples)));
+            foreach ((_, GradientSum sum) in tree.Partials)
+            {
+                sum.Dispose();
+            }
+        }
+
+        foreach ((_, TrainingEngine engine) in world)
+        {
+            var tree = new ReductionTree<GradientSum>(ToyRun.Settings.Shards, GradientSum.Merge);
+            var received = CollectionsMarshal.AsSpan(messages);
+            random.Shuffle(received);
+            foreach ((TreeNode node, float[] gradient, double loss, long samples) in received)
+            {
+                tree.Add(node, new GradientSum(tensor(gradient), loss, samples));
+            }
+
+            engine.Apply(step, tree.Total!);
+        }
+    }
+
+    private static (MicroDiT Network, TrainingEngine Engine) CopyOf(TrainingEngine peer)
+    {
+        (MicroDiT network, TrainingEngine engine) = ToyRun.Worker(ToyRun.Settings);
+        using var noGradients = no_grad();
+        engine.Weights.copy_(peer.Weights);
+        engine.Ema!.copy_(peer.Ema!);
+        engine.Optimizer.FirstMoment.copy_(peer.Optimizer.FirstMoment);
+        engine.Optimizer.SecondMoment.copy_(peer.Optimizer.SecondMoment);
+        engine.Optimizer.Updates = peer.Optimizer.Updates;
+        engine.Refresh();
+        return (network, engine);
+    }
+
+    private static void Dispose(IEnumerable<(MicroDiT Network, TrainingEngine Engine)> workers)
+    {
+        foreach ((MicroDiT network, TrainingEngine engine) in workers)
+        {
+            engine.Dispose();
+            network.Dispose();
+        }
+    }
+
+    private static string State(TrainingEngine engine) => string.Join(' ', new[]
+    {
+        engine.Weights, engine.Ema!, engine.Optimizer.FirstMoment, engine.Optimizer.SecondMoment,
+    }.Select(tensor => Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(FormulaCase.Bits(tensor)))));
+}

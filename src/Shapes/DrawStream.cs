@@ -13,6 +13,8 @@ internal static class Purpose
     public const int Caption = 103;
     public const int Spoiling = 104;
     public const int Mixture = 105;
+    public const int Variation = 106;
+    public const int Details = 107;
 
     /// <summary>The first of the scenes' purposes; one for each task, seen and held out.</summary>
     public const int Scene = 120;

@@ -28,6 +28,7 @@ internal static class AtelierCommand
             DataCommand.Create(),
             ModelsCommand.Create(),
             BenchCommand.Create(),
+            DemoCommand.Create(),
         };
         command.SetAction(parsed => new HelpAction().Invoke(parsed));
         return command;

@@ -144,6 +144,22 @@ public sealed class ClipTokenizer
     }
 
     /// <summary>
+    /// The words of a prompt, cleaned as <see cref="TextCleaning.Clean"/> says: within them byte pairs merge, across them
+    /// never. What a vocabulary is learned from.
+    /// </summary>
+    public static IEnumerable<string> Words(string prompt)
+    {
+        string text = TextCleaning.Clean(prompt);
+        for (int at = 0; NextWord(text, ref at) is { } word;)
+        {
+            yield return word;
+        }
+    }
+
+    private static string? NextWord(string text, ref int at) =>
+        TokenWords.TryNext(text, ref at, out ReadOnlySpan<char> word) ? word.ToString() : null;
+
+    /// <summary>
     /// The text that ids stand for: lower case, a space after each word, marks as they are written. Bytes that are no
     /// UTF-8 become U+FFFD.
     /// </summary>

@@ -1,0 +1,170 @@
+// Training of the demo model's autoencoder on renderings of its world.
+using Atelier.Model.Autoencoder;
+using Atelier.Model.Diffusion;
+using Atelier.Model.Training;
+using Atelier.Shapes.Drawing;
+using static TorchSharp.torch;
+
+namespace Atelier.Shapes.Making;
+
+/// <summary>How the autoencoder is trained. The defaults are what ships.</summary>
+public sealed record AutoencoderTrainingConfig
+{
+    /// <summary>The network; its scaling and shift are found after the training.</summary>
+    public AutoencoderConfig Network { get; init; } = new()
+    {
+        BlockOutChannels = [32, 48, 80, 96],
+        LatentChannels = 8,
+        LayersPerBlock = 1,
+        NormNumGroups = 8,
+        SampleSize = 128,
+    };
+
+    /// <summary>Steps in all.</summary>
+    public long Steps { get; init; } = 4_500;
+
+    /// <summary>Pictures of 64 pixels a side in a step.</summary>
+    public int SmallPictures { get; init; } = 2;
+
+    /// <summary>Pictures of 128 pixels a side in a step; each counts as much as four small ones.</summary>
+    public int LargePictures { get; init; } = 2;
+
+    /// <summary>Learning rate at its highest.</summary>
+    public double LearningRate { get; init; } = 1e-3;
+
+    /// <summary>Steps until the learning rate is at its highest; then it falls along a cosine.</summary>
+    public long WarmupSteps { get; init; } = 100;
+
+    /// <summary>Weight of the differences between neighbouring pixels, which keep edges crisp, beside that of the pixels.</summary>
+    public double EdgeWeight { get; init; } = 1;
+
+    /// <summary>
+    /// Weight of the divergence of the latents' distribution from a normal one. The divergence is divided by the number of
+    /// the picture's values, not by the fewer ones of the latent.
+    /// </summary>
+    public double DivergenceWeight { get; init; } = 1e-5;
+
+    /// <summary>Gradients longer than this are cut.</summary>
+    public double ClipNorm { get; init; } = 1;
+
+    /// <summary>Smoothing of the averaged weights, which are the result.</summary>
+    public double AverageSmoothing { get; init; } = 0.998;
+
+    /// <summary>Whether the network computes in bfloat16 while it learns.</summary>
+    public bool BFloat16 { get; init; } = true;
+
+    /// <summary>Seed of weights, scenes and noise.</summary>
+    public ulong Seed { get; init; } = 21;
+}
+
+/// <summary>Trains an <see cref="AutoencoderKL"/>.</summary>
+internal sealed class AutoencoderTraining : IDisposable
+{
+    private const int SmallSide = 64, LargeSide = 128;
+
+    // Noise of the latents is small at the start, so that the decoder sees something from the first step on.
+    private const float InitialLogVariance = -5;
+
+    private readonly AutoencoderTrainingConfig _config;
+    private readonly AutoencoderKL _network;
+    private readonly NetworkInTraining _state;
+    private readonly SceneSampler _sampler;
+    private readonly SceneRenderer _renderer = new();
+    private readonly LearningRate _rate;
+    private readonly ScalarType _compute;
+
+    public AutoencoderTraining(AutoencoderTrainingConfig config)
+    {
+        _config = config;
+        _compute = config.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32;
+        _network = new AutoencoderKL(config.Network);
+        InitialWeights.Fill(_network, config.Seed, FillSpecial);
+        var optimizer = new AdamWSettings { Beta2 = 0.99, WeightDecay = 0.01 };
+        _state = new NetworkInTraining(_network, _compute, optimizer, config.AverageSmoothing, PartFiles.Recipe(config));
+        _sampler = new SceneSampler(config.Seed);
+        _rate = new LearningRate
+        {
+            Shape = ScheduleShape.Cosine,
+            Base = config.LearningRate,
+            WarmupSteps = config.WarmupSteps,
+            TotalSteps = config.Steps,
+            LagsOneBatch = false,
+        };
+    }
+
+    /// <summary>Makes the missing steps; see <see cref="TrainingLoop.Run"/>.</summary>
+    /// <returns>The averaged network in float32, without scaling. The caller disposes it.</returns>
+    public AutoencoderKL Run(string checkpoint, Action<PartProgress>? report, CancellationToken cancellation)
+    {
+        int samples = _config.SmallPictures + _config.LargePictures;
+        TrainingLoop.Run(_state, checkpoint, _config.Steps, samples, Prepare, Train, report, cancellation);
+        var result = new AutoencoderKL(_config.Network);
+        _state.CopyAverageTo(result);
+        return result;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _state.Dispose();
+        _network.Dispose();
+        _renderer.Dispose();
+    }
+
+    private bool FillSpecial(string name, Tensor parameter)
+    {
+        if (name != "quant_conv.bias")
+        {
+            return false;
+        }
+
+        parameter.zero_();
+        parameter.narrow(0, _config.Network.LatentChannels, _config.Network.LatentChannels).fill_(InitialLogVariance);
+        return true;
+    }
+
+    private Pictures[] Prepare(long step)
+    {
+        (int small, int large) = (_config.SmallPictures, _config.LargePictures);
+        long first = step * (small + large);
+        Scene[] scenes = [.. Enumerable.Range(0, small + large).Select(i => _sampler.Draw(first + i))];
+        return [Pictures.Render(_renderer, scenes[..small], SmallSide), Pictures.Render(_renderer, scenes[small..], LargeSide)];
+    }
+
+    // One picture at a time: its maps fit the processor's cache, those of a batch would not.
+    private double Train(long step, Pictures[] batch)
+    {
+        _state.ClearGradients();
+        long values = batch.Sum(pictures => (long)pictures.Rgb.Length);
+        (double total, int number) = (0, 0);
+        foreach (Pictures pictures in batch.Where(pictures => pictures.Count > 0))
+        {
+            using Tensor all = pictures.ToTensor();
+            for (int i = 0; i < pictures.Count; i++, number++)
+            {
+                using var scope = NewDisposeScope();
+                Tensor loss = Loss(all.narrow(0, i, 1), (step * (_config.SmallPictures + _config.LargePictures)) + number);
+                double share = (double)pictures.Rgb.Length / pictures.Count / values;
+                loss.mul(share).backward();
+                total += share * loss.item<float>();
+            }
+        }
+
+        _state.Update(_rate.At(step), _config.ClipNorm);
+        return total;
+    }
+
+    // |x - y| + w |∇x - ∇y| + v KL, each a mean over the picture's values.
+    private Tensor Loss(Tensor picture, long number)
+    {
+        LatentDistribution encoded = _network.Encode(picture.to(_compute));
+        Tensor mean = encoded.Mean.to(ScalarType.Float32), logVariance = encoded.LogVariance.to(ScalarType.Float32);
+        var noise = new float[mean.numel()];
+        SeededNoise.Normal(_config.Seed, NoisePurpose.LatentSample, number, noise);
+        Tensor latent = new LatentDistribution(mean, logVariance).Sample(tensor(noise, mean.shape));
+        Tensor error = _network.Decode(latent.to(_compute)).to(ScalarType.Float32) - picture;   // [1, 3, S, S]
+        Tensor across = error.diff(dim: 3).abs().mean(), down = error.diff(dim: 2).abs().mean();
+        Tensor divergence = (mean.square() + logVariance.exp() - 1 - logVariance).sum() * (0.5 / picture.numel());
+        return error.abs().mean() + ((across + down) * _config.EdgeWeight) + (divergence * _config.DivergenceWeight);
+    }
+}

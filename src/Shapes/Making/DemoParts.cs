@@ -1,0 +1,89 @@
+// The parts of the demo model that come before its diffusion model, each made from nothing by one call.
+using Atelier.Model.Autoencoder;
+using Atelier.Model.Clip;
+
+namespace Atelier.Shapes.Making;
+
+/// <summary>
+/// Makes the parts in a folder. What is complete there is left as it is; what was begun goes on from its checkpoint. One
+/// thread of libtorch is enough; the caller sets their number.
+/// </summary>
+/// <param name="folder">The folder; it is made if it is missing.</param>
+public sealed class DemoParts(string folder)
+{
+    /// <summary>Path of the vocabulary.</summary>
+    public string Vocabulary => In("vocabulary.txt.gz");
+
+    /// <summary>Path of the autoencoder's weights, in half precision.</summary>
+    public string AutoencoderWeights => In("autoencoder.safetensors");
+
+    /// <summary>Path of the autoencoder's configuration, as diffusers writes it.</summary>
+    public string AutoencoderConfiguration => In("autoencoder.json");
+
+    /// <summary>Path of both towers' weights, in half precision.</summary>
+    public string ClipWeights => In("clip.safetensors");
+
+    /// <summary>Path of the CLIP model's configuration, as OpenCLIP writes it.</summary>
+    public string ClipConfiguration => In("clip.json");
+
+    /// <summary>Makes the vocabulary.</summary>
+    public void MakeVocabulary(VocabularyConfig? config = null)
+    {
+        if (!File.Exists(Vocabulary))
+        {
+            Directory.CreateDirectory(folder);
+            VocabularyMaker.Make(config ?? new VocabularyConfig(), Vocabulary);
+        }
+    }
+
+    /// <summary>Trains the autoencoder.</summary>
+    /// <param name="config">How; by default as the shipped one was.</param>
+    /// <param name="report">Hears of the progress.</param>
+    /// <param name="cancellation">Ends the training at a step's end, with a checkpoint; the same call goes on.</param>
+    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    public void TrainAutoencoder(
+        AutoencoderTrainingConfig? config = null, Action<PartProgress>? report = null, CancellationToken cancellation = default)
+    {
+        if (File.Exists(AutoencoderConfiguration))
+        {
+            return;
+        }
+
+        Directory.CreateDirectory(folder);
+        string checkpoint = In("autoencoder.checkpoint");
+        using var training = new AutoencoderTraining(config ?? new AutoencoderTrainingConfig());
+        using AutoencoderKL network = training.Run(checkpoint, report, cancellation);
+        PartFiles.Write(network, AutoencoderMeasure.WithScale(network), AutoencoderWeights, AutoencoderConfiguration);
+        File.Delete(checkpoint);
+    }
+
+    /// <summary>Trains the CLIP model, on the vocabulary, which is made before if it is missing.</summary>
+    /// <param name="config">How; by default as the shipped one was.</param>
+    /// <param name="report">Hears of the progress.</param>
+    /// <param name="cancellation">Ends the training at a step's end, with a checkpoint; the same call goes on.</param>
+    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    public void TrainClip(
+        ClipTrainingConfig? config = null, Action<PartProgress>? report = null, CancellationToken cancellation = default)
+    {
+        if (File.Exists(ClipConfiguration))
+        {
+            return;
+        }
+
+        MakeVocabulary();
+        string checkpoint = In("clip.checkpoint");
+        using var training = new ClipTraining(config ?? new ClipTrainingConfig(), Vocabulary);
+        using ClipModel network = training.Run(checkpoint, report, cancellation);
+        PartFiles.Write(network, ClipWeights, ClipConfiguration);
+        File.Delete(checkpoint);
+    }
+
+    /// <summary>The finished CLIP model, in float32.</summary>
+    public ClipModel OpenClip() => PartFiles.Load(new ClipModel(ClipConfig.Read(ClipConfiguration)), ClipWeights);
+
+    /// <summary>The finished autoencoder, in float32.</summary>
+    public AutoencoderKL OpenAutoencoder() =>
+        PartFiles.Load(new AutoencoderKL(AutoencoderConfig.Read(AutoencoderConfiguration)), AutoencoderWeights);
+
+    private string In(string name) => Path.Combine(folder, name);
+}

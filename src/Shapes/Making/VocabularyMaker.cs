@@ -1,0 +1,132 @@
+// The demo model's byte-pair vocabulary (Sennrich et al., arXiv 1508.07909), learned from captions of its world and written
+// in the file format of CLIP's.
+using System.Buffers.Binary;
+using System.IO.Hashing;
+using System.Text;
+using Atelier.Model.Clip;
+using ICSharpCode.SharpZipLib.Zip.Compression;
+
+namespace Atelier.Shapes.Making;
+
+/// <summary>What a vocabulary is learned from.</summary>
+public sealed record VocabularyConfig
+{
+    /// <summary>Captions that are read.</summary>
+    public int Captions { get; init; } = 20_000;
+
+    /// <summary>The most merges that are learned; fewer where every word is one symbol before.</summary>
+    public int MergesMax { get; init; } = 1_000;
+
+    /// <summary>Seed of scenes and captions.</summary>
+    public ulong Seed { get; init; } = 11;
+}
+
+/// <summary>Learns merges. The same captions make the same bytes, on every machine.</summary>
+public static class VocabularyMaker
+{
+    private const string EndOfWord = "</w>";
+
+    /// <summary>Writes a vocabulary that <see cref="ClipTokenizer"/> reads.</summary>
+    /// <param name="config">What to learn from.</param>
+    /// <param name="path">The file, written aside first and then renamed.</param>
+    /// <returns>The number of merges.</returns>
+    public static int Make(VocabularyConfig config, string path)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        var sampler = new SceneSampler(config.Seed);
+        IEnumerable<string> captions = Enumerable.Range(0, config.Captions)
+            .Select(i => Captions.Captioner.Write(sampler.Draw(i), config.Seed, i).Text);
+        List<string> merges = Learn(captions, config.MergesMax);
+        string aside = path + ".part";
+        File.WriteAllBytes(aside, Pack(merges));
+        File.Move(aside, path, overwrite: true);
+        return merges.Count;
+    }
+
+    /// <summary>
+    /// The merges of a text, the commonest pair first; of equally common ones the first in the order of their characters.
+    /// A pair whose symbol exists already, made of other halves, is passed over: an id must mean one thing.
+    /// </summary>
+    /// <param name="captions">The text, in ASCII.</param>
+    /// <param name="most">The most merges.</param>
+    /// <returns>Lines of a vocabulary file: two symbols and a space between them.</returns>
+    /// <exception cref="ArgumentException">A word has characters beyond ASCII.</exception>
+    public static List<string> Learn(IEnumerable<string> captions, int most)
+    {
+        ArgumentNullException.ThrowIfNull(captions);
+        (List<string> Symbols, long Count)[] words =
+            [.. captions.SelectMany(ClipTokenizer.Words).CountBy(word => word).Select(pair => (Spell(pair.Key), (long)pair.Value))];
+        var merges = new List<string>();
+        var symbols = new HashSet<string>(StringComparer.Ordinal);
+        while (merges.Count < most && Best(words, symbols) is { } best)
+        {
+            symbols.Add(best.First + best.Second);
+            merges.Add($"{best.First} {best.Second}");
+            foreach ((List<string> word, _) in words)
+            {
+                Merge(word, best.First, best.Second);
+            }
+        }
+
+        return merges;
+    }
+
+    private static List<string> Spell(string word)
+    {
+        if (word.AsSpan().IndexOfAnyExceptInRange('!', '~') >= 0)
+        {
+            throw new ArgumentException($"The word \"{word}\" has characters beyond ASCII; captions of this world have none.", nameof(word));
+        }
+
+        List<string> symbols = [.. word.Select(character => character.ToString())];
+        symbols[^1] += EndOfWord;
+        return symbols;
+    }
+
+    private static (string First, string Second)? Best((List<string> Symbols, long Count)[] words, HashSet<string> symbols)
+    {
+        var counts = new Dictionary<(string First, string Second), long>();
+        foreach ((List<string> word, long count) in words)
+        {
+            for (int i = 1; i < word.Count; i++)
+            {
+                (string, string) pair = (word[i - 1], word[i]);
+                counts[pair] = counts.GetValueOrDefault(pair) + count;
+            }
+        }
+
+        return counts.Where(pair => !symbols.Contains(pair.Key.First + pair.Key.Second))
+            .OrderByDescending(pair => pair.Value)
+            .ThenBy(pair => pair.Key.First, StringComparer.Ordinal)
+            .ThenBy(pair => pair.Key.Second, StringComparer.Ordinal)
+            .Select(pair => ((string, string)?)pair.Key)
+            .FirstOrDefault();
+    }
+
+    private static void Merge(List<string> word, string first, string second)
+    {
+        for (int i = 0; i + 1 < word.Count; i++)
+        {
+            if (word[i] == first && word[i + 1] == second)
+            {
+                word[i] = first + second;
+                word.RemoveAt(i + 1);
+            }
+        }
+    }
+
+    // A gzip file (RFC 1952) without name and time, by the compressor at a pinned version: its bytes depend on nothing else.
+    private static byte[] Pack(List<string> merges)
+    {
+        byte[] text = Encoding.UTF8.GetBytes(string.Join('\n', merges.Prepend("#version: 0.2")) + "\n");
+        var deflater = new Deflater(Deflater.BEST_COMPRESSION, noZlibHeaderOrFooter: true);
+        deflater.SetInput(text);
+        deflater.Finish();
+        var packed = new byte[text.Length + 1024];
+        int length = deflater.Deflate(packed);
+        byte[] ends = new byte[8];
+        BinaryPrimitives.WriteUInt32LittleEndian(ends, Crc32.HashToUInt32(text));
+        BinaryPrimitives.WriteInt32LittleEndian(ends.AsSpan(4), text.Length);
+        return [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 2, 255, .. packed.AsSpan(0, length), .. ends];
+    }
+}

@@ -17,10 +17,17 @@ public static class Libtorch
     // In the order in which each needs the ones before it. Not every build has all of them.
     private static readonly string[] s_libraries = ["libc10.so", "libtorch_cpu.so", "libc10_cuda.so", "libtorch_cuda.so", "libtorch.so"];
 
+    private static LibtorchException? s_problem;
+
     /// <summary>Loads libtorch, or says in one sentence why that is not possible. May be called more than once.</summary>
     /// <exception cref="LibtorchException">No libtorch fits.</exception>
     public static void Load()
     {
+        if (s_problem is not null)
+        {
+            throw s_problem;
+        }
+
         try
         {
             _ = TorchSharp.torch.CPU;
@@ -54,7 +61,14 @@ public static class Libtorch
 
         if (Environment.GetEnvironmentVariable(FolderVariable) is { Length: > 0 } folder)
         {
-            Preload(folder);
+            try
+            {
+                Preload(folder);
+            }
+            catch (LibtorchException error)
+            {
+                s_problem = error; // Thrown from here it would end the program before anyone could print it.
+            }
         }
     }
 

@@ -10,7 +10,7 @@ internal static class TorchThreads
     [ModuleInitializer]
     internal static void UseOne()
     {
-        Runtime.Libtorch.Prepare();
+        Model.Runtime.Libtorch.Prepare();
         set_num_threads(1);
     }
 }

@@ -1,4 +1,5 @@
 // AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) on one flat buffer, by libtorch's fused kernel.
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Training;
@@ -59,9 +60,13 @@ public sealed class AdamW : IDisposable
         using var scope = NewDisposeScope();
         Updates++;
         Tensor count = tensor((float)Updates, device: parameters.device);
+
+        // A plain number becomes a native one that nothing keeps alive until the script has read it.
+        using Scalar rate = learningRate.ToScalar(), beta1 = _settings.Beta1.ToScalar(), beta2 = _settings.Beta2.ToScalar();
+        using Scalar decay = _settings.WeightDecay.ToScalar(), epsilon = _settings.Epsilon.ToScalar();
         _script.invoke(
             "update", new[] { parameters }, new[] { gradient }, new[] { FirstMoment }, new[] { SecondMoment },
-            new[] { count }, learningRate, _settings.Beta1, _settings.Beta2, _settings.WeightDecay, _settings.Epsilon);
+            new[] { count }, rate, beta1, beta2, decay, epsilon);
     }
 
     /// <inheritdoc/>

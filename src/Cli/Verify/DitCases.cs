@@ -218,7 +218,7 @@ internal static class DitCases
         {
             int length = row.Member("length").GetInt32();
             double ratio = row.Member("mask_ratio").GetDouble();
-            check.Equal($"{length} at {ratio}", [PatchMask.KeptOf(length, ratio)], [row.Member("len_keep").GetInt32()]);
+            check.Equal($"{length} at {ratio}", [PatchMask.Truncated(length, ratio)], [row.Member("len_keep").GetInt32()]);
         }
     }
 

@@ -30,7 +30,7 @@ public sealed record MicroDiTConfig
     public int InChannels { get; init; } = 4;
 
     /// <summary>Features per token in the backbone.</summary>
-    public int Dim { get; init; } = 1024;
+    public int Dim { get; init; } = 1152;
 
     /// <summary>Blocks of the backbone.</summary>
     public int Depth { get; init; } = 28;

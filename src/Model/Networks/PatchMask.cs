@@ -18,10 +18,13 @@ public sealed record PatchMask(Tensor Keep, Tensor Restore, Tensor Masked) : IDi
             throw new ArgumentOutOfRangeException(nameof(ratio), ratio, "A mask ratio lies in [0, 1).");
         }
 
-        int kept = (int)(length * (1 - ratio));
+        int kept = Truncated(length, ratio);
         return kept > 0 ? kept : throw new ArgumentOutOfRangeException(
             nameof(ratio), ratio, $"This mask ratio leaves none of {length} patches.");
     }
+
+    /// <summary>length (1 - ratio) in float64, truncated: the bare rule, which may keep none.</summary>
+    public static int Truncated(int length, double ratio) => (int)(length * (1 - ratio));
 
     /// <summary>Keeps, of each row of uniform noise [B, T], the patches with the smallest numbers; equal ones in order.</summary>
     public static PatchMask FromNoise(ReadOnlySpan<float> noise, int batch, double ratio)

@@ -153,6 +153,12 @@ public sealed class TextToImage : IDisposable
         }
     }
 
+    /// <summary>
+    /// torch's CPU generator as the reference seeds it: it takes seed 0 for none, and its generator then keeps the seed that
+    /// torch starts with.
+    /// </summary>
+    public static Generator ReferenceGenerator(ulong seed) => new(seed == 0 ? 67280421310721 : seed, CPU);
+
     /// <summary>Turns a decoded picture [1, 3, H, W] in [-1, 1] into bytes: clamped, scaled to 0..255 and rounded.</summary>
     public static RgbImage ToImage(Tensor decoded)
     {
@@ -195,8 +201,7 @@ public sealed class TextToImage : IDisposable
             return noise;
         }
 
-        // The reference takes seed 0 for none, and its generator then keeps the seed that torch starts with.
-        using var generator = new Generator(request.Seed == 0 ? 67280421310721 : request.Seed, CPU);
+        using Generator generator = ReferenceGenerator(request.Seed);
         int size = _network.Config.InputSize;
         using Tensor drawn = randn([1, _network.Config.InChannels, size, size], generator: generator);
         MemoryMarshal.Cast<byte, float>(drawn.bytes).CopyTo(noise);

@@ -116,7 +116,7 @@ public static class Verifier
         DirectoryInfo[] children = [.. folder.EnumerateDirectories().OrderBy(d => d.Name, StringComparer.Ordinal)];
         return children.Length > 0
             ? children.SelectMany(child => Find(child, isRoot ? child.Name : $"{name}/{child.Name}", isRoot: false))
-            : !isRoot && !folder.EnumerateFiles("*.json").Any() ? [] // Support data, such as a vocabulary: no case was meant.
+            : !isRoot && !folder.EnumerateFiles().Any(file => file.Extension is ".json" or ".safetensors") ? [] // Support data, such as a vocabulary: no case was meant.
             : [Unknown(name, "the folder holds no case of a kind that is known here")];
     }
 

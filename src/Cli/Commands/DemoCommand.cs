@@ -3,6 +3,8 @@ using System.CommandLine;
 using System.Globalization;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
+using Atelier.Shapes.Captions;
+using Atelier.Shapes.Judging;
 using Atelier.Shapes.Making;
 using TorchSharp;
 
@@ -17,8 +19,8 @@ internal static class DemoCommand
 
     private static Command Part()
     {
-        var name = new Argument<string>("name") { Description = "vocabulary, autoencoder or clip." };
-        name.AcceptOnlyFromAmong("vocabulary", "autoencoder", "clip");
+        var name = new Argument<string>("name") { Description = "vocabulary, autoencoder, clip or oracle." };
+        name.AcceptOnlyFromAmong("vocabulary", "autoencoder", "clip", "oracle");
         var output = new Option<DirectoryInfo>("--out") { Description = "The folder of the parts; begun ones go on from there.", Required = true };
         var threads = new Option<int>("--threads") { Description = "Threads of libtorch.", DefaultValueFactory = _ => 1 };
         var command = new Command("part", "Makes one part of the demo model, or goes on making it.") { name, output, threads };
@@ -44,6 +46,10 @@ internal static class DemoCommand
                 parts.TrainAutoencoder(report: Report, cancellation: cancellation);
                 ShowAutoencoder(parts);
                 break;
+            case "oracle":
+                parts.TrainOracle(report: Report, cancellation: cancellation);
+                ShowOracle(parts);
+                break;
             default:
                 parts.TrainClip(report: Report, cancellation: cancellation);
                 ShowClip(parts);
@@ -62,6 +68,20 @@ internal static class DemoCommand
             [
                 .. s_sides.SelectMany(side => AutoencoderMeasure.Score(network, side, ScoredPictures)).Select(score =>
                     (IReadOnlyList<string>)[$"{score.Side}", score.Style?.ToString() ?? "all", Number(score.Decibels, "f2"), $"{score.Pictures}"]),
+            ]);
+    }
+
+    private static void ShowOracle(DemoParts parts)
+    {
+        using Oracle oracle = Oracle.Load(parts.OracleWeights);
+        Output.Table(
+            ["task", .. s_sides.Select(side => $"{side} px")],
+            [
+                .. EvaluationPrompts.Tasks.Select(task => (IReadOnlyList<string>)
+                [
+                    $"{task}",
+                    .. s_sides.Select(side => Number(OracleMeasurement.Accuracy(oracle, task, 2 * ScoredPictures, side, seed: 1), "f4")),
+                ]),
             ]);
     }
 

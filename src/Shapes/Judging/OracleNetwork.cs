@@ -24,7 +24,15 @@ namespace Atelier.Shapes.Judging;
 /// </param>
 /// <param name="Backgrounds">Logits, [B, 7].</param>
 /// <param name="Styles">Logits, [B, 4].</param>
-internal sealed record OracleOutput(Tensor Centres, Tensor Colours, Tensor Boxes, Tensor Backgrounds, Tensor Styles);
+internal sealed record OracleOutput(Tensor Centres, Tensor Colours, Tensor Boxes, Tensor Backgrounds, Tensor Styles)
+{
+    /// <summary>The same numbers in float32, in which losses and verdicts are computed.</summary>
+    public OracleOutput ToFloat32()
+    {
+        const ScalarType type = ScalarType.Float32;
+        return new(Centres.to(type), Colours.to(type), Boxes.to(type), Backgrounds.to(type), Styles.to(type));
+    }
+}
 
 /// <summary>A residual block: norm, SiLU, convolution, twice. [B, C, H, W] to the same.</summary>
 internal sealed class OracleBlock : Module<Tensor, Tensor>

@@ -1,6 +1,7 @@
 // The parts of the demo model that come before its diffusion model, each made from nothing by one call.
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
+using Atelier.Shapes.Judging;
 
 namespace Atelier.Shapes.Making;
 
@@ -25,6 +26,9 @@ public sealed class DemoParts(string folder)
 
     /// <summary>Path of the CLIP model's configuration, as OpenCLIP writes it.</summary>
     public string ClipConfiguration => In("clip.json");
+
+    /// <summary>Path of the oracle's weights, in half precision.</summary>
+    public string OracleWeights => In("oracle.safetensors");
 
     /// <summary>Makes the vocabulary.</summary>
     public void MakeVocabulary(VocabularyConfig? config = null)
@@ -75,6 +79,28 @@ public sealed class DemoParts(string folder)
         using var training = new ClipTraining(config ?? new ClipTrainingConfig(), Vocabulary);
         using ClipModel network = training.Run(checkpoint, report, cancellation);
         PartFiles.Write(network, ClipWeights, ClipConfiguration);
+        File.Delete(checkpoint);
+    }
+
+    /// <summary>Trains the oracle.</summary>
+    /// <param name="config">How; by default as the shipped one was.</param>
+    /// <param name="report">Hears of the progress.</param>
+    /// <param name="cancellation">Ends the training at a step's end, with a checkpoint; the same call goes on.</param>
+    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    public void TrainOracle(
+        OracleTrainingConfig? config = null, Action<PartProgress>? report = null, CancellationToken cancellation = default)
+    {
+        if (File.Exists(OracleWeights))
+        {
+            return;
+        }
+
+        Directory.CreateDirectory(folder);
+        string checkpoint = In("oracle.checkpoint");
+        config ??= new OracleTrainingConfig();
+        using var training = new OracleTraining(config);
+        using OracleNetwork network = training.Run(checkpoint, report, cancellation);
+        Oracle.Save(network, OracleWeights, new Dictionary<string, string> { ["training"] = PartFiles.Recipe(config) });
         File.Delete(checkpoint);
     }
 

@@ -29,6 +29,9 @@ internal static class Output
     /// <summary>Whether a person watches standard output.</summary>
     public static bool IsTerminal => !Console.IsOutputRedirected;
 
+    /// <summary>Whether a person watches standard error, where progress goes.</summary>
+    public static bool IsErrorTerminal => !Console.IsErrorRedirected;
+
     /// <summary>Prints one line of a result.</summary>
     public static void Line(string text = "") => Console.Out.WriteLine(text);
 
@@ -88,7 +91,7 @@ internal static class Output
     /// </summary>
     public static T WithProgress<T>(string label, Func<Action<double>, T> work)
     {
-        if (Console.IsErrorRedirected)
+        if (!IsErrorTerminal)
         {
             int quarter = -1;
             return work(part =>
@@ -106,6 +109,31 @@ internal static class Output
             {
                 ProgressTask task = context.AddTask(Markup.Escape(label), maxValue: 1);
                 return work(part => task.Value = part);
+            });
+    }
+
+    /// <summary>
+    /// Runs work that reports its progress as a part in [0, 1] and a line of figures: a bar with the line beside it where
+    /// standard error is a terminal, otherwise a line each time.
+    /// </summary>
+    public static void WithMeter(string label, Action<Action<double, string>> work)
+    {
+        if (!IsErrorTerminal)
+        {
+            work((_, figures) => Remark($"{label} {figures}"));
+            return;
+        }
+
+        s_errors.Progress()
+            .Columns(new ProgressBarColumn(), new PercentageColumn(), new TaskDescriptionColumn { Alignment = Justify.Left })
+            .Start(context =>
+            {
+                ProgressTask task = context.AddTask(Markup.Escape(label), maxValue: 1);
+                work((part, figures) =>
+                {
+                    task.Value = part;
+                    task.Description = Markup.Escape($"{label} {figures}");
+                });
             });
     }
 }

@@ -12,7 +12,7 @@ namespace Atelier.Shapes;
 public sealed class ShapesPictures(ulong seed, long count) : ICaptionedPictures, IDisposable
 {
     private readonly SceneSampler _sampler = new(seed);
-    private readonly SceneRenderer _renderer = new();
+    private readonly ThreadLocal<SceneRenderer> _renderers = new(() => new SceneRenderer(), trackAllValues: true);
 
     /// <inheritdoc/>
     public long Count { get; } = count;
@@ -21,8 +21,16 @@ public sealed class ShapesPictures(ulong seed, long count) : ICaptionedPictures,
     public string Caption(long index) => Captioner.Write(_sampler.Draw(index), seed, index).Text;
 
     /// <inheritdoc/>
-    public RgbImage Picture(long index, int side) => _renderer.Render(_sampler.Draw(index), side);
+    public RgbImage Picture(long index, int side) => _renderers.Value!.Render(_sampler.Draw(index), side);
 
     /// <inheritdoc/>
-    public void Dispose() => _renderer.Dispose();
+    public void Dispose()
+    {
+        foreach (SceneRenderer renderer in _renderers.Values)
+        {
+            renderer.Dispose();
+        }
+
+        _renderers.Dispose();
+    }
 }

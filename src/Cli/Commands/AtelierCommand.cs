@@ -10,6 +10,9 @@ internal static class AtelierCommand
     // As a shell reports a command that Ctrl-C ended: 128 + SIGINT.
     private const int Interrupted = 130;
 
+    // A training ends with the step in flight and a checkpoint.
+    private static readonly TimeSpan s_timeToStop = TimeSpan.FromMinutes(2);
+
     private const string NoMemory = "This machine has not enough memory for that.";
 
     // A prompt may begin with @, which would otherwise name a file of further arguments.
@@ -27,6 +30,7 @@ internal static class AtelierCommand
             TrainCommand.Create(),
             DataCommand.Create(),
             ModelsCommand.Create(),
+            EvalCommand.Create(),
             BenchCommand.Create(),
             DemoCommand.Create(),
         };
@@ -55,7 +59,7 @@ internal static class AtelierCommand
                 Libtorch.Load();
             }
 
-            return await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+            return await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = s_timeToStop });
         }
         catch (OperationCanceledException)
         {

@@ -4,6 +4,7 @@ using System.Globalization;
 using Atelier.Model.Data;
 using Atelier.Model.Pipeline;
 using Atelier.Shapes;
+using TorchSharp;
 
 namespace Atelier.Cli.Commands;
 
@@ -19,27 +20,30 @@ internal static class DataCommand
         var model = new Option<DirectoryInfo>("--model") { Description = "A model folder, or one that holds its encoders.", Required = true };
         var sizes = new Option<int[]>("--size") { Description = "Sides at which pictures are encoded.", AllowMultipleArgumentsPerToken = true, Required = true };
         var seed = new Option<ulong>("--seed") { Description = "Seed of the draws from latents' distributions, and of the demo world.", DefaultValueFactory = _ => 18 };
-        var threads = new Option<int?>("--threads") { Description = "Threads of libtorch." };
+        Option<int?> workers = Choices.NumberOrNone(
+            "--workers", 1, 256, "Parts made at the same time, each by one thread; by default one a core.");
+        Option<string> compute = Choices.Word("--compute", "Precision of the networks.", "bfloat16", "float32");
         var command = new Command("precompute", "Encodes captioned pictures into latents and caption features.")
         {
-            output, pictures, shapes, model, sizes, seed, threads,
+            output, pictures, shapes, model, sizes, seed, workers, compute,
         };
         command.SetAction((parsed, cancellation) =>
         {
-            if (parsed.GetValue(threads) is { } count)
-            {
-                TorchSharp.torch.set_num_threads(count);
-            }
-
             ICaptionedPictures source = Open(parsed.GetValue(pictures), parsed.GetValue(shapes), parsed.GetValue(seed));
             using var owned = source as IDisposable;
             using Encoders encoders = Encoders.Load(parsed.GetRequiredValue(model).FullName);
+            if (parsed.GetValue(compute) == "bfloat16")
+            {
+                encoders.Autoencoder.to(torch.ScalarType.BFloat16);
+                encoders.Text.to(torch.ScalarType.BFloat16);
+            }
+
             var run = new Precompute(
                 source, encoders.Autoencoder, encoders.Text, encoders.Tokenizer, parsed.GetRequiredValue(sizes), parsed.GetValue(seed));
             DirectoryInfo folder = parsed.GetRequiredValue(output);
             Output.WithProgress("encoding", progress =>
             {
-                run.Run(folder.FullName, done => progress((double)done / source.Count), cancellation);
+                run.Run(folder.FullName, parsed.GetValue(workers) ?? Environment.ProcessorCount, done => progress((double)done / source.Count), cancellation);
                 return true;
             });
             Output.Line($"{source.Count} samples in {folder}");

@@ -12,10 +12,36 @@ namespace Atelier.Cli.Commands;
 
 internal static class DemoCommand
 {
+    private const int Interrupted = 130;
     private const int ScoredPictures = 500;
     private static readonly int[] s_sides = [64, 128];
 
-    public static Command Create() => new("demo", "Makes the demo model, of drawn scenes.") { Part() };
+    public static Command Create() => new("demo", "Makes the demo model, of drawn scenes.") { Make(), Part() };
+
+    private static Command Make()
+    {
+        Option<DirectoryInfo> work = Choices.Path<DirectoryInfo>("--work", "Receives all that is made on the way.");
+        work.DefaultValueFactory = _ => new DirectoryInfo("runs/shapes");
+        Option<DirectoryInfo> stages = Choices.Path<DirectoryInfo>("--stages", "The stages' configurations.");
+        stages.DefaultValueFactory = _ => new DirectoryInfo("configs/shapes");
+        Option<DirectoryInfo> output = Choices.Path<DirectoryInfo>("--out", "Receives the finished model, and the oracle beside it.");
+        output.DefaultValueFactory = _ => new DirectoryInfo("models");
+        Option<int> scenes = Choices.Number("--scenes", 1, 100_000_000, 200_000, "Scenes that the denoiser is trained on.");
+        Option<int> prompts = Choices.Number("--prompts", 16, 1_000_000, 1_600, "Prompts by which the finished model is scored.");
+        var command = new Command(
+            "make", "Makes the demo model from nothing. The same command again goes on where it stopped.")
+        {
+            work, stages, output, scenes, prompts,
+        };
+        command.SetAction((parsed, cancellation) =>
+        {
+            var making = new DemoMaking(
+                parsed.GetRequiredValue(work).ToString(), parsed.GetRequiredValue(stages).ToString(),
+                parsed.GetRequiredValue(output).FullName, parsed.GetValue(scenes), parsed.GetValue(prompts));
+            return Task.FromResult(making.Run(cancellation) ? 0 : Interrupted);
+        });
+        return command;
+    }
 
     private static Command Part()
     {
@@ -29,13 +55,13 @@ internal static class DemoCommand
             torch.set_num_threads(Math.Max(1, parsed.GetValue(threads)));
             var parts = new DemoParts(parsed.GetRequiredValue(output).FullName);
             return Task.Factory.StartNew(
-                () => Make(parts, parsed.GetRequiredValue(name), cancellation), cancellation, TaskCreationOptions.LongRunning,
+                () => MakePart(parts, parsed.GetRequiredValue(name), cancellation), cancellation, TaskCreationOptions.LongRunning,
                 TaskScheduler.Default);
         });
         return command;
     }
 
-    private static int Make(DemoParts parts, string name, CancellationToken cancellation)
+    private static int MakePart(DemoParts parts, string name, CancellationToken cancellation)
     {
         switch (name)
         {
@@ -99,7 +125,7 @@ internal static class DemoCommand
             ]);
     }
 
-    private static void Report(PartProgress progress) => Output.Remark(
+    public static void Report(PartProgress progress) => Output.Remark(
         $"step {progress.Step} of {progress.Steps}, loss {Number(progress.Loss, "f5")}, {Number(progress.SamplesPerSecond, "f1")} samples/s");
 
     private static string Number(double value, string format) => value.ToString(format, CultureInfo.InvariantCulture);

@@ -2,6 +2,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
+using Atelier.Model.Imaging;
 using Atelier.Model.Networks;
 using Atelier.Model.Training.Runs;
 using TorchSharp;
@@ -42,7 +43,8 @@ internal static class TrainCommand
         return command;
     }
 
-    private static string[] Stages(string path)
+    /// <summary>The stages of a file or folder, in order.</summary>
+    public static string[] Stages(string path)
     {
         if (File.Exists(path))
         {
@@ -79,7 +81,9 @@ internal static class TrainCommand
             ]]);
     }
 
-    private static bool Run(StageConfig stage, CancellationToken cancellation)
+    /// <summary>Trains a stage, or goes on training it.</summary>
+    /// <returns>Whether it is complete.</returns>
+    public static bool Run(StageConfig stage, CancellationToken cancellation)
     {
         MicroDiTConfig network = stage.Network;
         using var data = new LatentData(
@@ -93,11 +97,34 @@ internal static class TrainCommand
         }
 
         Output.Line($"{stage.Name}: {data.Count:n0} samples, batch {stage.Step.GlobalBatch}, from batch {run.Step} of {stage.Steps}");
-        TorchSharp.Modules.SummaryWriter events = torch.utils.tensorboard.SummaryWriter(Path.Combine(stage.Folder, "events"), createRunName: false);
-        var meter = new Meter(stage);
-        run.Run(report => meter.Tell(report, events), cancellation);
+        using TrainingPanel? panel = stage.Panel is null ? null : new TrainingPanel(stage.Panel, stage, run);
+        TorchSharp.Modules.SummaryWriter events = torch.utils.tensorboard.SummaryWriter(
+            Path.Combine(stage.Folder, "events"), createRunName: false);
+        Output.WithMeter(stage.Name, tell =>
+        {
+            var meter = new Meter(stage, tell, events);
+            run.Run(
+                report =>
+                {
+                    meter.Tell(report);
+                    if (panel is not null && (run.Step % stage.Panel!.Interval == 0 || run.IsComplete))
+                    {
+                        DrawPanel(panel, run.Step, events);
+                    }
+                },
+                cancellation);
+        });
+        TrainingReport.Write(stage, run.Ledger, run.WeightsDigest());
         Output.Line($"{stage.Name}: batch {run.Step} of {stage.Steps}, {run.Ledger.Count} skipped, weights {run.WeightsDigest()[..16]}");
+        Output.Line($"{stage.Name}: {Path.Combine(stage.Folder, TrainingReport.FileName)}");
         return run.IsComplete;
+    }
+
+    private static void DrawPanel(TrainingPanel panel, long step, TorchSharp.Modules.SummaryWriter events)
+    {
+        RgbImage sheet = panel.Draw().Sheet;
+        using torch.Tensor pixels = torch.tensor(sheet.Pixels, [sheet.Height, sheet.Width, 3]);
+        events.add_img("panel", pixels, (int)Math.Min(int.MaxValue, step), dataformats: "HWC");
     }
 
     private static double SampleFlops(StageConfig stage)
@@ -121,18 +148,17 @@ internal static class TrainCommand
         return 2.0 * size * size * size / best;
     }
 
-    // A line every few seconds: means since the last one.
-    private sealed class Meter(StageConfig stage)
+    // Means since the last time it spoke, every few seconds; every step goes to the event file.
+    private sealed class Meter(StageConfig stage, Action<double, string> tell, TorchSharp.Modules.SummaryWriter events)
     {
-        private const double Interval = 10;
-
+        private readonly double _interval = Output.IsErrorTerminal ? 1 : 10;
         private readonly double _peak = MatmulRate(stage.Compute);
         private double _loss;
         private double _norm;
         private double _seconds;
         private int _steps;
 
-        public void Tell(StepReport report, TorchSharp.Modules.SummaryWriter events)
+        public void Tell(StepReport report)
         {
             _loss += report.Loss;
             _norm += report.GradientNorm;
@@ -142,15 +168,18 @@ internal static class TrainCommand
             events.add_scalar("loss", (float)report.Loss, step);
             events.add_scalar("gradient norm", (float)report.GradientNorm, step);
             events.add_scalar("learning rate", (float)report.LearningRate, step);
-            if (_seconds < Interval && report.Step + 1 < stage.Steps)
+            long done = report.Step + 1;
+            if (_seconds < _interval && done < stage.Steps)
             {
                 return;
             }
 
-            double images = _steps * stage.Step.GlobalBatch / _seconds, left = (stage.Steps - report.Step - 1) * _seconds / _steps;
-            Output.Line(string.Create(
+            double images = _steps * stage.Step.GlobalBatch / _seconds, left = (stage.Steps - done) * _seconds / _steps;
+            double share = 3 * SampleFlops(stage) * images / _peak;
+            tell((double)done / stage.Steps, string.Create(
                 CultureInfo.InvariantCulture,
-                $"{stage.Name} {report.Step + 1}/{stage.Steps}  loss {_loss / _steps:f4}  |g| {_norm / _steps:f2}  lr {report.LearningRate:g3}  {images:f0} images/s  {3 * SampleFlops(stage) * images / _peak:p0} of peak  {(int)(left / 3600)}:{TimeSpan.FromSeconds(left):mm\\:ss} left"));
+                $"{done}/{stage.Steps}  loss {_loss / _steps:f4}  |g| {_norm / _steps:f2}  lr {report.LearningRate:g3}  "
+                + $"{images:f0} images/s  {share:p0} of peak  {(int)(left / 3600)}:{TimeSpan.FromSeconds(left):mm\\:ss} left"));
             (_loss, _norm, _seconds, _steps) = (0, 0, 0, 0);
         }
     }

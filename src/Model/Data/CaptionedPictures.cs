@@ -4,7 +4,9 @@ using Atelier.Model.Imaging;
 
 namespace Atelier.Model.Data;
 
-/// <summary>A source of captioned pictures. The same number always gives the same picture and caption.</summary>
+/// <summary>
+/// A source of captioned pictures, for any number of threads. The same number always gives the same picture and caption.
+/// </summary>
 public interface ICaptionedPictures
 {
     /// <summary>Pictures.</summary>
@@ -44,8 +46,11 @@ public sealed class MdsPictures : ICaptionedPictures, IDisposable
     /// <inheritdoc/>
     public string Caption(long index) => _data.Read(index, _caption).Get<string>(_caption);
 
+    /// <summary>A picture as it is.</summary>
+    public RgbImage Picture(long index) => _data.Read(index, _picture).Get<RgbImage>(_picture);
+
     /// <inheritdoc/>
-    public RgbImage Picture(long index, int side) => SquareCrop.Run(_data.Read(index, _picture).Get<RgbImage>(_picture), side);
+    public RgbImage Picture(long index, int side) => SquareCrop.Run(Picture(index), side);
 
     /// <inheritdoc/>
     public void Dispose() => _data.Dispose();

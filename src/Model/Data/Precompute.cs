@@ -1,6 +1,7 @@
 // Turns captioned pictures into what the denoising network is trained on: latents and caption features, float16, in the
-// reference's columns.
+// reference's columns. Parts are made side by side; each is a function of its numbers alone.
 using System.Globalization;
+using System.Runtime.ExceptionServices;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
 using Atelier.Model.Diffusion;
@@ -9,11 +10,14 @@ using static TorchSharp.torch;
 
 namespace Atelier.Model.Data;
 
-/// <summary>Encodes pictures and captions. Latents are drawn from their distribution and multiplied by the scaling factor.</summary>
+/// <summary>
+/// Encodes pictures and captions. Latents are drawn from their distribution and multiplied by the scaling factor. The
+/// networks compute in their own precision; the reference's are bfloat16 here.
+/// </summary>
 public sealed class Precompute
 {
     /// <summary>Samples of one part, which is written whole or not at all.</summary>
-    public const int PartSamples = 2048;
+    public const int PartSamples = 4096;
 
     private const int CaptionBatch = 64;
 
@@ -23,9 +27,10 @@ public sealed class Precompute
     private readonly ClipTokenizer _tokenizer;
     private readonly int[] _sides;
     private readonly ulong _seed;
+    private readonly ScalarType _compute;
 
     /// <summary>Prepares; the networks stay the caller's.</summary>
-    /// <param name="pictures">Pictures with captions.</param>
+    /// <param name="pictures">Pictures with captions, for any number of threads.</param>
     /// <param name="autoencoder">Encodes pictures.</param>
     /// <param name="text">Encodes captions.</param>
     /// <param name="tokenizer">Its tokenizer.</param>
@@ -35,6 +40,7 @@ public sealed class Precompute
         ICaptionedPictures pictures, AutoencoderKL autoencoder, ClipTextTower text, ClipTokenizer tokenizer, int[] sides, ulong seed)
     {
         (_pictures, _autoencoder, _text, _tokenizer, _sides, _seed) = (pictures, autoencoder, text, tokenizer, sides, seed);
+        _compute = autoencoder.parameters().First().dtype;
         foreach (int side in sides.Where(side => side <= 0 || side % autoencoder.Config.Factor != 0))
         {
             throw new ArgumentException($"Side {side} is no multiple of the autoencoder's {autoencoder.Config.Factor}.", nameof(sides));
@@ -43,67 +49,117 @@ public sealed class Precompute
 
     /// <summary>Writes all parts that are not there yet, then the index over them.</summary>
     /// <param name="folder">Receives a folder a part, and the merged index.</param>
-    /// <param name="progress">Told the number of samples done.</param>
-    /// <param name="cancellation">Ends after the sample in flight; parts that are complete stay.</param>
-    public void Run(string folder, Action<long>? progress, CancellationToken cancellation)
+    /// <param name="workers">Parts that are made at the same time, each by one thread.</param>
+    /// <param name="progress">Told the number of samples done; by one thread at a time.</param>
+    /// <param name="cancellation">Ends after the samples in flight; parts that are complete stay.</param>
+    public void Run(string folder, int workers, Action<long>? progress, CancellationToken cancellation)
     {
+        ArgumentOutOfRangeException.ThrowIfLessThan(workers, 1);
         Directory.CreateDirectory(folder);
-        long parts = (_pictures.Count + PartSamples - 1) / PartSamples;
-        for (long part = 0; part < parts; part++)
+        int parts = (int)((_pictures.Count + PartSamples - 1) / PartSamples);
+        int next = -1;
+        (long done, Exception? failure) = (0, null);
+        var gate = new Lock();
+        Thread[] threads = [.. Enumerable.Range(0, workers).Select(_ => new Thread(Work) { Name = "precompute" })];
+        Array.ForEach(threads, thread => thread.Start());
+        Array.ForEach(threads, thread => thread.Join());
+        if (failure is not null)
         {
-            string path = Path.Combine(folder, part.ToString("d5", CultureInfo.InvariantCulture));
-            long first = part * PartSamples, end = Math.Min(_pictures.Count, first + PartSamples);
-            if (!File.Exists(Path.Combine(path, MdsIndex.FileName)))
-            {
-                if (Directory.Exists(path))
-                {
-                    Directory.Delete(path, recursive: true); // What an interrupted run left.
-                }
-
-                WritePart(path, first, end, progress, cancellation);
-            }
-
-            progress?.Invoke(end);
+            ExceptionDispatchInfo.Throw(failure);
         }
 
         MdsIndex.Merge(folder);
+
+        void Work()
+        {
+            // One thread of libtorch each: threads of one picture wait for each other, pictures do not.
+            set_num_threads(1);
+            try
+            {
+                for (int part = Interlocked.Increment(ref next); part < parts; part = Interlocked.Increment(ref next))
+                {
+                    MakePart(folder, part, Tell, () => failure is not null, cancellation);
+                }
+            }
+            catch (Exception error)
+            {
+                lock (gate)
+                {
+                    failure ??= error;
+                }
+            }
+        }
+
+        void Tell(int samples)
+        {
+            lock (gate)
+            {
+                done += samples;
+                progress?.Invoke(done);
+            }
+        }
     }
 
-    private void WritePart(string path, long first, long end, Action<long>? progress, CancellationToken cancellation)
+    private void MakePart(
+        string folder, int part, Action<int> progress, Func<bool> isFailed, CancellationToken cancellation)
     {
-        var columns = new Dictionary<string, string>(StringComparer.Ordinal) { ["caption"] = "str", ["caption_latents"] = "bytes" };
+        string path = Path.Combine(folder, part.ToString("d5", CultureInfo.InvariantCulture));
+        long first = (long)part * PartSamples, end = Math.Min(_pictures.Count, first + PartSamples);
+        if (File.Exists(Path.Combine(path, MdsIndex.FileName)))
+        {
+            progress((int)(end - first));
+            return;
+        }
+
+        if (Directory.Exists(path))
+        {
+            Directory.Delete(path, recursive: true); // What an interrupted run left.
+        }
+
+        var columns = new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["caption"] = "str", ["caption_latents"] = "bytes",
+        };
         foreach (int side in _sides)
         {
             columns[Column(side)] = "bytes";
         }
 
         var writer = new MdsWriter(path, columns, new MdsWriteOptions { SizeLimit = 256 << 20 });
-        for (long start = first; start < end; start += CaptionBatch)
+        for (long start = first; start < end && !isFailed(); start += CaptionBatch)
         {
             cancellation.ThrowIfCancellationRequested();
-            using var noGradients = inference_mode();
-            using var scope = NewDisposeScope();
             int count = (int)Math.Min(CaptionBatch, end - start);
-            string[] captions = [.. Enumerable.Range(0, count).Select(i => _pictures.Caption(start + i))];
-            byte[][] features = EncodeCaptions(captions);
-            for (int i = 0; i < count; i++)
-            {
-                var sample = new Dictionary<string, object>(StringComparer.Ordinal)
-                {
-                    ["caption"] = captions[i],
-                    ["caption_latents"] = (ReadOnlyMemory<byte>)features[i],
-                };
-                foreach (int side in _sides)
-                {
-                    sample[Column(side)] = (ReadOnlyMemory<byte>)EncodePicture(_pictures.Picture(start + i, side), start + i);
-                }
-
-                writer.Write(sample);
-                progress?.Invoke(start + i + 1);
-            }
+            Write(writer, start, count);
+            progress(count);
         }
 
-        writer.Complete();
+        if (!isFailed())
+        {
+            writer.Complete();
+        }
+    }
+
+    private void Write(MdsWriter writer, long first, int count)
+    {
+        using var noGradients = inference_mode();
+        using var scope = NewDisposeScope();
+        string[] captions = [.. Enumerable.Range(0, count).Select(i => _pictures.Caption(first + i))];
+        byte[][] features = EncodeCaptions(captions);
+        for (int i = 0; i < count; i++)
+        {
+            var sample = new Dictionary<string, object>(StringComparer.Ordinal)
+            {
+                ["caption"] = captions[i],
+                ["caption_latents"] = (ReadOnlyMemory<byte>)features[i],
+            };
+            foreach (int side in _sides)
+            {
+                sample[Column(side)] = (ReadOnlyMemory<byte>)EncodePicture(_pictures.Picture(first + i, side), first + i);
+            }
+
+            writer.Write(sample);
+        }
     }
 
     private byte[][] EncodeCaptions(string[] captions)
@@ -120,7 +176,9 @@ public sealed class Precompute
         using var scope = NewDisposeScope();
         Tensor pixels = tensor(image.Pixels, [1, image.Height, image.Width, 3]).to(ScalarType.Float32)
             .permute(0, 3, 1, 2).div(127.5).sub(1).contiguous();                                            // [1, 3, H, W]
-        using LatentDistribution latents = _autoencoder.Encode(pixels);
+        using LatentDistribution encoded = _autoencoder.Encode(pixels.to(_compute));
+        using var latents = new LatentDistribution(
+            encoded.Mean.to(ScalarType.Float32), encoded.LogVariance.to(ScalarType.Float32));
         var noise = new float[latents.Mean.numel()];
         SeededNoise.Normal(_seed, NoisePurpose.LatentSample, index, noise);
         Tensor drawn = latents.Sample(tensor(noise, latents.Mean.shape));                                   // [1, C, h, w]

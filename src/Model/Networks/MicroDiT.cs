@@ -225,7 +225,8 @@ public sealed class MicroDiT : Module<Tensor, Tensor, CaptionContext, Tensor>
         using var scope = NewDisposeScope();
 
         // Numbers from elsewhere may start at any address, and the bits of small products depend on it. A copy is aligned.
-        Tensor own = captions.to(get_buffer("pos_embed")!.device, copy: true);  // [B, L, channels]
+        Tensor like = get_buffer("pos_embed")!;
+        Tensor own = captions.to(like.dtype, like.device, copy: true);          // [B, L, channels]
         Tensor y = _captionBlock.call(_caption.call(own));                      // [B, L, D]
         Tensor pooled = _pooled.call(y.mean([1]));                              // [B, D]
         Tensor yMixer = _mixerCaption?.call(y) ?? y;                            // [B, L, D_mixer]

@@ -66,7 +66,7 @@ public sealed record Encoders(AutoencoderKL Autoencoder, ClipTextEncoder Text, C
     }
 
     /// <summary>Loads a network strictly and readies it for use.</summary>
-    internal static void LoadWeights(nn.Module module, string path, Func<string, string?>? rename = null)
+    public static void LoadWeights(nn.Module module, string path, Func<string, string?>? rename = null)
     {
         using IWeightSource source = WeightFile.Open(path);
         StrictLoader.Load(module, source, rename);

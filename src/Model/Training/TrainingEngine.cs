@@ -170,7 +170,7 @@ public sealed class TrainingEngine : IDisposable
         }
 
         ScalarType compute = _flat.Values.dtype;
-        using CaptionContext captions = _network.Caption(batch.Captions.to(compute));
+        using CaptionContext captions = _network.Caption(batch.Captions);
         (Tensor perSample, _) = _settings.Edm.Loss(
             _network, batch.Latents, captions, batch.NoiseLevels, batch.UnitNoise, batch.Mask);
         Tensor loss = perSample.sum();

@@ -12,11 +12,13 @@ public sealed record StageStart(string? Path, bool Average);
 
 /// <summary>Pictures drawn while a stage runs, to see what it learns.</summary>
 /// <param name="Prompts">Fixed prompts.</param>
+/// <param name="Encoders">Folder of the encoders: a model's, or one that holds them alone.</param>
 /// <param name="Guidance">Guidance scale.</param>
 /// <param name="Steps">Sampling steps.</param>
 /// <param name="Seed">Seed of all pictures.</param>
 /// <param name="Interval">Steps between panels.</param>
-public sealed record StagePanel(IReadOnlyList<string> Prompts, double Guidance, int Steps, ulong Seed, long Interval);
+public sealed record StagePanel(
+    IReadOnlyList<string> Prompts, string Encoders, double Guidance, int Steps, ulong Seed, long Interval);
 
 /// <summary>A resolved training stage.</summary>
 public sealed record StageConfig
@@ -210,7 +212,7 @@ public sealed record StageConfig
     {
         string[] prompts = tree.Texts("panel.prompts");
         var panel = new StagePanel(
-            prompts, tree.Number("panel.guidance_scale", 1, 100, 5), (int)tree.Integer("panel.sampling_steps", 1, 1000, 18),
+            prompts, prompts.Length == 0 ? "" : tree.Text("panel.encoders"), tree.Number("panel.guidance_scale", 1, 100, 5), (int)tree.Integer("panel.sampling_steps", 1, 1000, 18),
             (ulong)tree.Integer("panel.seed", 0, long.MaxValue, 18), tree.Batches("panel.interval", 1000));
         return prompts.Length == 0 ? null : panel;
     }

@@ -1,0 +1,230 @@
+// atelier eval: how good a model's pictures are, on the demo world or on a data set.
+using System.CommandLine;
+using System.Globalization;
+using Atelier.Model.Clip;
+using Atelier.Model.Data;
+using Atelier.Model.Diffusion;
+using Atelier.Model.Evaluation;
+using Atelier.Model.Imaging;
+using Atelier.Model.Pipeline;
+using Atelier.Model.Weights;
+using Atelier.Shapes.Evaluating;
+using Atelier.Shapes.Judging;
+
+namespace Atelier.Cli.Commands;
+
+internal static class EvalCommand
+{
+    private const int SheetColumns = 8, SheetPictures = 32;
+
+    public static Command Create() => new("eval", "Measures how good pictures are.") { Shapes(), Fid(), Clip() };
+
+    private static Command Shapes()
+    {
+        Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>("--model", "Model folder, of the demo world.");
+        model.DefaultValueFactory = _ => new DirectoryInfo("models/shapes");
+        Option<FileInfo> oracle = Choices.Path<FileInfo>("--oracle", "The oracle's weights.");
+        oracle.DefaultValueFactory = _ => new FileInfo("models/oracle/oracle.safetensors");
+        Option<int> prompts = Choices.Number(
+            "--prompts", 16, 1_000_000, 1_600, "Prompts in all, over 8 tasks, half of them of held-out combinations.");
+        Option<int?> steps = Choices.NumberOrNone("--steps", 1, SamplerSettings.StepsMax, "Steps; by default the model's.");
+        Option<double?> guidance = Choices.NumberOrNone("--guidance", 1.0, 100, "Guidance; by default the model's.");
+        Option<ulong> seed = Choices.Number<ulong>("--seed", 0, ulong.MaxValue, 1, "Seed of prompts and pictures.");
+        Option<DirectoryInfo> pictures = Choices.Path<DirectoryInfo>(
+            "--pictures", "Also write a sheet of pictures of each task, with its prompts, to this folder.");
+        Option<FileInfo> json = Choices.Json();
+        var command = new Command("shapes", "Draws prompts of the demo world and lets the oracle judge the pictures.")
+        {
+            model, oracle, prompts, steps, guidance, seed, pictures, json,
+        };
+        command.SetAction((parsed, cancellation) =>
+        {
+            OutputFile.CheckJson(parsed.GetValue(json));
+            ModelFolder folder = ModelFolder.Open(parsed.GetRequiredValue(model).FullName);
+            var settings = new ShapesEvaluationSettings
+            {
+                Prompts = parsed.GetValue(prompts),
+                Seed = parsed.GetValue(seed),
+                Sampler = new SamplerSettings
+                {
+                    Steps = parsed.GetValue(steps) ?? folder.Steps,
+                    Guidance = parsed.GetValue(guidance) ?? folder.Guidance,
+                },
+            };
+            using Oracle judge = Oracle.Load(parsed.GetRequiredValue(oracle).FullName);
+            using var evaluation = new ShapesEvaluation(folder, judge);
+            var looked = new List<JudgedPicture>();
+            ShapesScores scores = Output.WithProgress(
+                "evaluating", progress => evaluation.Run(settings, looked.Add, progress, cancellation));
+            Show(scores);
+            if (parsed.GetValue(pictures) is { } sheets)
+            {
+                WriteSheets(sheets.FullName, looked);
+            }
+
+            Output.Json(parsed.GetValue(json), Report(scores, folder, settings));
+            return Task.FromResult(0);
+        });
+        return command;
+    }
+
+    private static Command Fid()
+    {
+        var pictures = new Argument<DirectoryInfo>("PICTURES") { Description = "A folder of pictures, or an MDS data set with a picture column." };
+        var reference = new Argument<DirectoryInfo>("REFERENCE") { Description = "Pictures to compare with." };
+        Option<FileInfo> inception = Choices.Path<FileInfo>(
+            "--inception", "The FID Inception network, pt_inception-2015-12-05-6726825d.pth.", required: true);
+        Option<FileInfo> json = Choices.Json();
+        var command = new Command("fid", "Fréchet inception distance between two sets of pictures.")
+        {
+            pictures, reference, inception, json,
+        };
+        command.SetAction((parsed, cancellation) =>
+        {
+            OutputFile.CheckJson(parsed.GetValue(json));
+            using var first = new PictureSet(parsed.GetRequiredValue(pictures));
+            using var second = new PictureSet(parsed.GetRequiredValue(reference));
+            double total = first.Count + second.Count;
+            double distance = Output.WithProgress("looking", progress => PictureScores.FrechetInception(
+                parsed.GetRequiredValue(inception).FullName, first.All(), second.All(), seen => progress(seen / total), cancellation));
+            Output.Line($"FID {Number(distance, "f3")} ({first.Count} and {second.Count} pictures)");
+            Output.Json(parsed.GetValue(json), new { Fid = distance, Pictures = first.Count, Reference = second.Count });
+            return Task.FromResult(0);
+        });
+        return command;
+    }
+
+    private static Command Clip()
+    {
+        var pictures = new Argument<DirectoryInfo>("PICTURES")
+        {
+            Description = "A folder of pictures with captions beside them, or an MDS data set with a text and a picture column.",
+        };
+        Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>(
+            "--model", "Model folder whose text encoder's file holds the image encoder too.", required: true);
+        Option<FileInfo> json = Choices.Json();
+        var command = new Command("clip", "CLIP score of pictures and their captions.") { pictures, model, json };
+        command.SetAction((parsed, cancellation) =>
+        {
+            OutputFile.CheckJson(parsed.GetValue(json));
+            ModelFolder folder = ModelFolder.Open(parsed.GetRequiredValue(model).FullName);
+            ClipTokenizer tokenizer = ClipTokenizer.Load(folder.PathOf(folder.Vocabulary), folder.ClipConfig.Text.ContextLength);
+            using var clip = new ClipModel(folder.ClipConfig);
+            using (IWeightSource source = WeightFile.Open(folder.PathOf(folder.TextEncoder)))
+            {
+                StrictLoader.Load(clip, source);
+            }
+
+            using var set = new PictureSet(parsed.GetRequiredValue(pictures));
+            ICaptionedPictures captioned = set.Captioned();
+            double score = Output.WithProgress("looking", progress => PictureScores.Clip(
+                clip, tokenizer, captioned, seen => progress((double)seen / captioned.Count), cancellation));
+            Output.Line($"CLIP score {Number(score, "f3")} ({captioned.Count} pictures)");
+            Output.Json(parsed.GetValue(json), new { ClipScore = score, Pictures = captioned.Count });
+            return Task.FromResult(0);
+        });
+        return command;
+    }
+
+    private static void Show(ShapesScores scores)
+    {
+        Output.Table(
+            ["task", "seen", "held out", "oracle", "oracle after autoencoder", "prompts of each"],
+            [
+                .. scores.Tasks.Select(task => (IReadOnlyList<string>)
+                [
+                    task.Name, Number(task.Seen, "f3"), Number(task.HeldOut, "f3"), Number(task.Oracle, "f3"),
+                    Number(task.OracleDecoded, "f3"), $"{task.Prompts}",
+                ]),
+                ["mean of the first six", Number(scores.MeanSeen, "f3"), Number(scores.MeanHeldOut, "f3"), "", "", ""],
+            ]);
+        Output.Table(
+            ["measure", "generated", "true pictures"],
+            [
+                ["Fréchet distance, CLIP features", Number(scores.Frechet, "f4"), Number(scores.FrechetTrue, "f4")],
+                ["CLIP score", Number(scores.ClipScore, "f2"), Number(scores.ClipScoreTrue, "f2")],
+                ["autoencoder's PSNR, dB", "", Number(scores.Decibels, "f2")],
+            ]);
+    }
+
+    // Every task is a member of its own, so that a program finds "single" or "mean" without searching.
+    private static Dictionary<string, object> Report(
+        ShapesScores scores, ModelFolder folder, ShapesEvaluationSettings settings)
+    {
+        var report = scores.Tasks.ToDictionary(
+            task => task.Name,
+            object (task) => new { task.Seen, task.HeldOut, task.Oracle, task.OracleDecoded, task.Prompts },
+            StringComparer.Ordinal);
+        report["mean"] = new { Seen = scores.MeanSeen, HeldOut = scores.MeanHeldOut };
+        report["frechet"] = new { Generated = scores.Frechet, True = scores.FrechetTrue };
+        report["clipScore"] = new { Generated = scores.ClipScore, True = scores.ClipScoreTrue };
+        report["psnr"] = scores.Decibels;
+        report["model"] = new { folder.Name, folder.Digest, folder.Resolution };
+        report["settings"] = new
+        {
+            settings.Sampler.Steps, settings.Sampler.Guidance, settings.Seed,
+            Prompts = scores.Tasks.Sum(task => 2 * task.Prompts),
+        };
+        return report;
+    }
+
+    private static void WriteSheets(string folder, List<JudgedPicture> pictures)
+    {
+        Directory.CreateDirectory(folder);
+        foreach (IGrouping<string, JudgedPicture> group in pictures.GroupBy(
+            p => $"{p.Prompt.Task}-{(p.Prompt.HeldOut ? "held-out" : "seen")}".ToLowerInvariant()))
+        {
+            JudgedPicture[] first = [.. group.Take(SheetPictures)];
+            RgbImage sheet = PictureSheet.Join([.. first.Select(p => p.Image)], SheetColumns);
+            using var png = new MemoryStream();
+            Png.Write(png, sheet.Pixels, sheet.Width, sheet.Height, []);
+            OutputFile.Write(Path.Combine(folder, group.Key + ".png"), png.ToArray());
+            File.WriteAllLines(
+                Path.Combine(folder, group.Key + ".txt"),
+                first.Select((p, i) => string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"row {i / SheetColumns + 1} column {i % SheetColumns + 1}  seed {p.Seed}  {(p.Passed ? "passed" : "FAILED")}  {p.Prompt.Caption.Text}")));
+        }
+    }
+
+    private static string Number(double value, string format) => value.ToString(format, CultureInfo.InvariantCulture);
+
+    // Pictures of a folder or of an MDS data set.
+    private sealed class PictureSet : IDisposable
+    {
+        private static readonly string[] s_endings = [".png", ".jpg", ".jpeg", ".webp"];
+
+        private readonly DirectoryInfo _folder;
+        private readonly MdsPictures? _data;
+        private readonly string[] _files = [];
+
+        public PictureSet(DirectoryInfo folder)
+        {
+            _folder = folder;
+            if (File.Exists(Path.Combine(folder.FullName, MdsIndex.FileName)))
+            {
+                _data = new MdsPictures(folder.FullName);
+                return;
+            }
+
+            _files = folder.Exists
+                ? [.. Directory.GetFiles(folder.FullName).Where(f => s_endings.Contains(Path.GetExtension(f).ToLowerInvariant())).Order(StringComparer.Ordinal)]
+                : throw new UserErrorException($"There is no folder {folder}.");
+            if (_files.Length < 2)
+            {
+                throw new UserErrorException(
+                    $"{folder} holds {_files.Length} pictures; at least 2 are needed, with names that end in {string.Join(", ", s_endings)}.");
+            }
+        }
+
+        public long Count => _data?.Count ?? _files.Length;
+
+        public IEnumerable<RgbImage> All() => _data is null
+            ? _files.Select(file => ImageCodec.Decode(File.ReadAllBytes(file), file))
+            : Enumerable.Range(0, (int)_data.Count).Select(i => _data.Picture(i));
+
+        public ICaptionedPictures Captioned() => _data is null ? new FolderPictures(_folder.FullName) : _data;
+
+        public void Dispose() => _data?.Dispose();
+    }
+}

@@ -1,0 +1,89 @@
+// Scores of sets of pictures, whatever drew them: Fréchet inception distance and CLIP score.
+using Atelier.Model.Clip;
+using Atelier.Model.Data;
+using Atelier.Model.Imaging;
+using Atelier.Model.Weights;
+using static TorchSharp.torch;
+
+namespace Atelier.Model.Evaluation;
+
+/// <summary>Computes the scores of published evaluations.</summary>
+public static class PictureScores
+{
+    private const int Batch = 16;
+
+    /// <summary>
+    /// The Fréchet inception distance (Heusel et al., arXiv 1706.08500) between two sets of pictures. It falls with the
+    /// number of pictures; 10,000 and more are usual.
+    /// </summary>
+    /// <param name="inception">The published weights, such as pt_inception-2015-12-05-6726825d.pth.</param>
+    /// <param name="first">Pictures.</param>
+    /// <param name="second">Pictures to compare with.</param>
+    /// <param name="progress">Told the number of pictures seen.</param>
+    /// <param name="cancellation">Checked between pictures.</param>
+    /// <exception cref="RefusedFileException">A file is refused.</exception>
+    public static double FrechetInception(
+        string inception, IEnumerable<RgbImage> first, IEnumerable<RgbImage> second, Action<int>? progress = null,
+        CancellationToken cancellation = default)
+    {
+        using var network = new FidInceptionV3();
+        using (IWeightSource source = WeightFile.Open(inception))
+        {
+            StrictLoader.Load(
+                network, source, rename: name => FidInceptionV3.IsOptional(name) ? null : name, checkFinite: true);
+        }
+
+        int seen = 0;
+        using FeatureStatistics left = Statistics(first), right = Statistics(second);
+        return Frechet.Distance(left, right);
+
+        FeatureStatistics Statistics(IEnumerable<RgbImage> pictures)
+        {
+            var statistics = new FeatureStatistics(2048);
+            using var noGradients = inference_mode();
+            foreach (RgbImage picture in pictures)
+            {
+                cancellation.ThrowIfCancellationRequested();
+                using var scope = NewDisposeScope();
+                Tensor pixels = tensor(picture.Pixels, [1, picture.Height, picture.Width, 3])
+                    .permute(0, 3, 1, 2).to(ScalarType.Float32).div(255).contiguous();                  // [1, 3, H, W]
+                statistics.Add(network.call(pixels));
+                progress?.Invoke(++seen);
+            }
+
+            return statistics;
+        }
+    }
+
+    /// <summary>CLIP score (Hessel et al., arXiv 2104.08718): mean of 100 max(cosine, 0) of each picture and its caption.</summary>
+    /// <param name="clip">Both towers.</param>
+    /// <param name="tokenizer">Its tokenizer.</param>
+    /// <param name="pictures">Pictures and captions.</param>
+    /// <param name="progress">Told the number of pictures seen.</param>
+    /// <param name="cancellation">Checked between batches.</param>
+    public static double Clip(
+        ClipModel clip, ClipTokenizer tokenizer, ICaptionedPictures pictures, Action<int>? progress = null,
+        CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(clip);
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        ArgumentNullException.ThrowIfNull(pictures);
+        int side = clip.Config.Vision.ImageSize;
+        double sum = 0;
+        for (long first = 0; first < pictures.Count; first += Batch)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            using var noGradients = inference_mode();
+            using var scope = NewDisposeScope();
+            long[] batch = [.. Enumerable.Range(0, (int)Math.Min(Batch, pictures.Count - first)).Select(i => first + i)];
+            float[] pixels = [.. batch.SelectMany(i => ClipPreprocess.Run(pictures.Picture(i, side), side))];
+            long[] ids = [.. batch.SelectMany(i => tokenizer.Encode(pictures.Caption(i))).Select(id => (long)id)];
+            Tensor image = clip.EncodeImage(tensor(pixels, [batch.Length, 3, side, side]));                 // [B, E]
+            Tensor text = clip.EncodeText(tensor(ids, [batch.Length, tokenizer.ContextLength]));            // [B, E]
+            sum += ClipModel.Score(image, text).diagonal().clamp_min(0).sum().item<float>();
+            progress?.Invoke((int)first + batch.Length);
+        }
+
+        return sum / pictures.Count;
+    }
+}

@@ -1,0 +1,59 @@
+// What a model has learned so far, for people to see: the same few prompts, drawn every so often.
+using System.Globalization;
+using Atelier.Model.Diffusion;
+using Atelier.Model.Imaging;
+using Atelier.Model.Pipeline;
+
+namespace Atelier.Model.Training.Runs;
+
+/// <summary>Draws a run's panel, with the averaged weights where there are some.</summary>
+public sealed class TrainingPanel : IDisposable
+{
+    /// <summary>Folder of the panels, in the run's.</summary>
+    public const string FolderName = "panel";
+
+    private const int Columns = 8;
+
+    private readonly StagePanel _panel;
+    private readonly TrainingRun _run;
+    private readonly string _folder;
+    private readonly Encoders _encoders;
+    private readonly TextToImage _pipeline;
+
+    /// <summary>Loads the encoders; the run stays the caller's.</summary>
+    /// <exception cref="RefusedFileException">An encoder is refused, or does not fit the network.</exception>
+    public TrainingPanel(StagePanel panel, StageConfig config, TrainingRun run)
+    {
+        (_panel, _run, _folder) = (panel, run, Path.Combine(config.Folder, FolderName));
+        _encoders = Encoders.Load(panel.Encoders);
+        _pipeline = new TextToImage(
+            _encoders.Tokenizer, _encoders.Text, run.Network, config.Step.Edm, _encoders.Autoencoder, 2 * panel.Prompts.Count);
+    }
+
+    /// <summary>Draws the panel of the run's weights as they are now.</summary>
+    /// <returns>The sheet, and the PNG file that it was written to.</returns>
+    public (RgbImage Sheet, string Path) Draw()
+    {
+        int size = _run.Network.Config.InputSize * _encoders.Autoencoder.Config.Factor;
+        var sampler = new SamplerSettings { Steps = _panel.Steps, Guidance = _panel.Guidance };
+        using IDisposable average = _run.WithAverage();
+        RgbImage sheet = PictureSheet.Join(
+            _pipeline.Generate(
+            [
+                .. _panel.Prompts.Select(prompt =>
+                    new GenerationRequest { Prompt = prompt, Seed = _panel.Seed, Sampler = sampler, Size = size }.Checked(size)),
+            ]), Columns);
+        Directory.CreateDirectory(_folder);
+        string path = Path.Combine(_folder, _run.Step.ToString("d8", CultureInfo.InvariantCulture) + ".png");
+        using (FileStream file = File.Create(path + ".part"))
+        {
+            Png.Write(file, sheet.Pixels, sheet.Width, sheet.Height, []);
+        }
+
+        File.Move(path + ".part", path, overwrite: true);
+        return (sheet, path);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _encoders.Dispose();
+}

@@ -1,0 +1,157 @@
+// The story of a stage in Markdown, with its curves as SVG and its panels.
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+
+namespace Atelier.Model.Training.Runs;
+
+/// <summary>Writes report.md into a run's folder, from the metrics and panels that lie there.</summary>
+public static class TrainingReport
+{
+    /// <summary>Name of the report.</summary>
+    public const string FileName = "report.md";
+
+    private const int Width = 800, Height = 280, Margin = 48, PointsMax = 400, PanelsMax = 12;
+
+    /// <summary>Writes the report of a stage as far as it is.</summary>
+    /// <param name="config">The stage.</param>
+    /// <param name="ledger">Slices that were not trained on.</param>
+    /// <param name="digest">Digest of the weights.</param>
+    public static void Write(StageConfig config, IReadOnlyList<SkippedSlice> ledger, string digest)
+    {
+        StepReport[] steps = Read(Path.Combine(config.Folder, TrainingRun.MetricsFile));
+        if (steps.Length == 0)
+        {
+            return;
+        }
+
+        WriteAside(Path.Combine(config.Folder, "loss.svg"), Curve("loss", steps, step => step.Loss, isLogarithmic: true));
+        WriteAside(Path.Combine(config.Folder, "learning_rate.svg"), Curve("learning rate", steps, step => step.LearningRate));
+        WriteAside(
+            Path.Combine(config.Folder, "gradient_norm.svg"), Curve("gradient norm", steps, step => step.GradientNorm, isLogarithmic: true));
+        double seconds = steps.Sum(step => step.Seconds), images = (double)steps.Length * config.Step.GlobalBatch;
+        double last = steps.Skip(steps.Length - Math.Min(steps.Length, 100)).Average(step => step.Loss);
+        var text = new StringBuilder();
+        Add($"# {config.Name}");
+        Add($"");
+        Add($"| what | value |");
+        Add($"|---|---|");
+        Add($"| batches | {steps.Length:n0} of {config.Steps:n0}, {config.Step.GlobalBatch} pictures each |");
+        Add($"| time in steps | {TimeSpan.FromSeconds(seconds):d\\.hh\\:mm\\:ss}, {images / seconds:f0} images/s |");
+        Add($"| loss, mean of the last 100 batches | {last:f4} |");
+        Add($"| batches skipped | {ledger.Count} |");
+        Add($"| weights | {digest} |");
+        foreach (string curve in new[] { "loss", "learning_rate", "gradient_norm" })
+        {
+            Add($"");
+            Add($"![{curve}]({curve}.svg)");
+        }
+
+        AddPanels();
+        Add($"");
+        Add($"## Skipped");
+        Add($"");
+        Add($"{(ledger.Count == 0 ? "Nothing was skipped." : "| batch | why |\n|---|---|")}");
+        foreach (SkippedSlice slice in ledger)
+        {
+            Add($"| {slice.Step} | {slice.Reason} |");
+        }
+
+        Add($"");
+        Add($"## Configuration");
+        Add($"");
+        Add($"```");
+        foreach (string line in config.Lines)
+        {
+            Add($"{line}");
+        }
+
+        Add($"```");
+        WriteAside(Path.Combine(config.Folder, FileName), text.ToString());
+
+        void Add(FormattableString line) => text.Append(line.ToString(CultureInfo.InvariantCulture)).Append('\n');
+
+        void AddPanels()
+        {
+            string folder = Path.Combine(config.Folder, TrainingPanel.FolderName);
+            string[] panels = Directory.Exists(folder) ? [.. Directory.GetFiles(folder, "*.png").Order(StringComparer.Ordinal)] : [];
+            if (panels.Length == 0 || config.Panel is null)
+            {
+                return;
+            }
+
+            Add($"");
+            Add($"## Panel");
+            Add($"");
+            Add($"The same prompts and seeds, by batch:");
+            Add($"");
+            foreach (string prompt in config.Panel.Prompts)
+            {
+                Add($"- {prompt}");
+            }
+
+            // Evenly over the run, the last one included.
+            int shown = Math.Min(panels.Length, PanelsMax);
+            for (int i = 1; i <= shown; i++)
+            {
+                string name = Path.GetFileName(panels[(i * panels.Length / shown) - 1]);
+                Add($"");
+                Add($"Batch {long.Parse(Path.GetFileNameWithoutExtension(name), CultureInfo.InvariantCulture):n0}:");
+                Add($"");
+                Add($"![{name}]({TrainingPanel.FolderName}/{name})");
+            }
+        }
+    }
+
+    /// <summary>Time that a stage's steps took, in seconds.</summary>
+    public static double Seconds(StageConfig config) =>
+        Read(Path.Combine(config.Folder, TrainingRun.MetricsFile)).Sum(step => step.Seconds);
+
+    private static StepReport[] Read(string path) => !File.Exists(path) ? [] :
+    [
+        .. File.ReadLines(path).Select(line => JsonSerializer.Deserialize<StepReport>(line, MetricsFormat.Options))
+            .Where(step => double.IsFinite(step.Loss) && double.IsFinite(step.GradientNorm)),
+    ];
+
+    // Means over equal parts of the run, as a line.
+    private static string Curve(string name, StepReport[] steps, Func<StepReport, double> value, bool isLogarithmic = false)
+    {
+        int points = Math.Min(PointsMax, steps.Length);
+        var curve = new (double X, double Y)[points];
+        for (int i = 0; i < points; i++)
+        {
+            int from = (int)((long)i * steps.Length / points), to = (int)((i + 1L) * steps.Length / points);
+            double mean = steps[from..to].Average(value);
+            curve[i] = (steps[to - 1].Step, isLogarithmic ? Math.Log10(Math.Max(mean, 1e-12)) : mean);
+        }
+
+        (double low, double high) = (curve.Min(p => p.Y), curve.Max(p => p.Y));
+        double range = Math.Max(high - low, 1e-12), end = Math.Max(curve[^1].X, 1);
+        IEnumerable<string> places = curve.Select(p => Invariant(
+            $"{Margin + (p.X / end * (Width - (2 * Margin))):f1},{Height - Margin - ((p.Y - low) / range * (Height - (2 * Margin))):f1}"));
+        var svg = new StringBuilder();
+        svg.Append(Invariant($"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {Width} {Height}\" font-family=\"sans-serif\" font-size=\"12\">\n"));
+        svg.Append(Invariant($"<rect width=\"{Width}\" height=\"{Height}\" fill=\"white\"/>\n"));
+        svg.Append(Invariant($"<text x=\"{Margin}\" y=\"24\" font-weight=\"bold\">{name}</text>\n"));
+        for (int tick = 0; tick <= 4; tick++)
+        {
+            double part = tick / 4.0, level = low + (part * range), y = Height - Margin - (part * (Height - (2 * Margin)));
+            double shown = isLogarithmic ? Math.Pow(10, level) : level;
+            svg.Append(Invariant($"<line x1=\"{Margin}\" x2=\"{Width - Margin}\" y1=\"{y:f1}\" y2=\"{y:f1}\" stroke=\"#ddd\"/>\n"));
+            svg.Append(Invariant($"<text x=\"{Margin - 6}\" y=\"{y + 4:f1}\" text-anchor=\"end\">{shown:g3}</text>\n"));
+            svg.Append(Invariant(
+                $"<text x=\"{Margin + (part * (Width - (2 * Margin))):f1}\" y=\"{Height - Margin + 18}\" text-anchor=\"middle\">{part * end:f0}</text>\n"));
+        }
+
+        svg.Append($"<polyline fill=\"none\" stroke=\"#1f6feb\" stroke-width=\"1.5\" points=\"{string.Join(' ', places)}\"/>\n</svg>\n");
+        return svg.ToString();
+    }
+
+    private static void WriteAside(string path, string text)
+    {
+        File.WriteAllText(path + ".part", text);
+        File.Move(path + ".part", path, overwrite: true);
+    }
+
+    private static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
+}

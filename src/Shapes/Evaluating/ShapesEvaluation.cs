@@ -1,0 +1,196 @@
+// Measures a model on the demo world: it draws prompts of every task, and the oracle looks at what came out.
+using Atelier.Model;
+using Atelier.Model.Autoencoder;
+using Atelier.Model.Clip;
+using Atelier.Model.Diffusion;
+using Atelier.Model.Evaluation;
+using Atelier.Model.Imaging;
+using Atelier.Model.Pipeline;
+using Atelier.Shapes.Captions;
+using Atelier.Shapes.Drawing;
+using Atelier.Shapes.Judging;
+using static TorchSharp.torch;
+using static TorchSharp.torch.nn;
+
+namespace Atelier.Shapes.Evaluating;
+
+/// <summary>How an evaluation is made.</summary>
+public sealed record ShapesEvaluationSettings
+{
+    /// <summary>Prompts in all; they are shared out evenly over tasks and over seen and held-out combinations.</summary>
+    public int Prompts { get; init; } = 1_600;
+
+    /// <summary>Sampling.</summary>
+    public required SamplerSettings Sampler { get; init; }
+
+    /// <summary>Seed of the prompts and of the pictures.</summary>
+    public ulong Seed { get; init; } = 1;
+
+    /// <summary>Prompts of each task and each kind of combination.</summary>
+    public int PromptsEach => Math.Max(1, (Prompts + (2 * EvaluationPrompts.Tasks.Count) - 1) / (2 * EvaluationPrompts.Tasks.Count));
+}
+
+/// <summary>A picture that was judged.</summary>
+/// <param name="Prompt">What was asked for.</param>
+/// <param name="Seed">Seed of the picture.</param>
+/// <param name="Image">What the model drew.</param>
+/// <param name="Passed">Whether it passed its task.</param>
+public sealed record JudgedPicture(EvaluationPrompt Prompt, ulong Seed, RgbImage Image, bool Passed);
+
+/// <summary>Evaluates a model. Not for use by two threads at once.</summary>
+public sealed class ShapesEvaluation : IDisposable
+{
+    // Pictures are drawn side by side: this is about their scores, not about their bytes.
+    private const int Chunk = 32;
+
+    private readonly TextToImage _pipeline;
+    private readonly Encoders _encoders;
+    private readonly ClipModel _clip;
+    private readonly Oracle _oracle;
+    private readonly ModelFolder _model;
+    private readonly SceneRenderer _renderer = new();
+
+    /// <summary>Loads a model; the oracle stays the caller's.</summary>
+    /// <exception cref="RefusedFileException">The model is damaged, or its text encoder's file holds no image encoder.</exception>
+    public ShapesEvaluation(ModelFolder model, Oracle oracle)
+    {
+        (_model, _oracle) = (model, oracle);
+        _pipeline = TextToImage.Load(model, width: 2 * Chunk);
+        _encoders = Encoders.Load(model.Path);
+        _clip = new ClipModel(model.ClipConfig);
+        Encoders.LoadWeights(_clip, model.PathOf(model.TextEncoder));
+    }
+
+    /// <summary>Draws and judges.</summary>
+    /// <param name="settings">How.</param>
+    /// <param name="look">Shown every picture.</param>
+    /// <param name="progress">Told the part that is done.</param>
+    /// <param name="cancellation">Ends the evaluation.</param>
+    public ShapesScores Run(
+        ShapesEvaluationSettings settings, Action<JudgedPicture>? look, Action<double>? progress, CancellationToken cancellation)
+    {
+        ArgumentNullException.ThrowIfNull(settings);
+        using var generated = new FeatureStatistics(_model.ClipConfig.EmbedDim);
+        using var truth = new FeatureStatistics(_model.ClipConfig.EmbedDim);
+        using var otherTruth = new FeatureStatistics(_model.ClipConfig.EmbedDim);
+        var likeness = new List<(double Generated, double True)>();
+        var decibels = new List<double>();
+        var tasks = new List<TaskScore>();
+        int each = settings.PromptsEach, total = 2 * EvaluationPrompts.Tasks.Count * each, done = 0;
+        foreach (SceneTask task in EvaluationPrompts.Tasks)
+        {
+            var passed = new Dictionary<bool, int> { [false] = 0, [true] = 0 };
+            (int plain, int decoded) = (0, 0);
+            foreach (bool heldOut in new[] { false, true })
+            {
+                EvaluationPrompt[] all = [.. EvaluationPrompts.Draw(settings.Seed, task, heldOut, each)];
+                EvaluationPrompt[] others = [.. EvaluationPrompts.Draw(settings.Seed + 1, task, heldOut, each)];
+                for (int first = 0; first < each; first += Chunk)
+                {
+                    EvaluationPrompt[] prompts = all[first..Math.Min(each, first + Chunk)];
+                    ulong seed = settings.Seed + (ulong)first;
+                    RgbImage[] drawn = Generate(prompts, seed, settings.Sampler, cancellation);
+                    RgbImage[] renderings = [.. prompts.Select(prompt => _renderer.Render(prompt.Scene, _model.Resolution))];
+                    RgbImage[] through = [.. renderings.Select(ThroughAutoencoder)];
+                    bool[] verdicts = [.. Judged(prompts, drawn)];
+                    passed[heldOut] += verdicts.Count(v => v);
+                    plain += Judged(prompts, renderings).Count(v => v);
+                    decoded += Judged(prompts, through).Count(v => v);
+                    decibels.AddRange(renderings.Zip(through, Decibels));
+                    likeness.AddRange(Compare(prompts, drawn, renderings, generated, truth));
+                    using (Tensor features = Features(
+                        [.. others[first..Math.Min(each, first + Chunk)].Select(p => _renderer.Render(p.Scene, _model.Resolution))]))
+                    {
+                        otherTruth.Add(features);
+                    }
+
+                    for (int i = 0; i < prompts.Length; i++)
+                    {
+                        look?.Invoke(new JudgedPicture(prompts[i], seed + (ulong)i, drawn[i], verdicts[i]));
+                    }
+
+                    progress?.Invoke((double)(done += prompts.Length) / total);
+                }
+            }
+
+            tasks.Add(new TaskScore(
+                task, (double)passed[false] / each, (double)passed[true] / each, plain / (2.0 * each), decoded / (2.0 * each), each));
+        }
+
+        return new ShapesScores(
+            tasks, Frechet.Distance(generated, truth), Frechet.Distance(otherTruth, truth),
+            likeness.Average(pair => pair.Generated), likeness.Average(pair => pair.True), decibels.Average());
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _pipeline.Dispose();
+        _encoders.Dispose();
+        _clip.Dispose();
+        _renderer.Dispose();
+    }
+
+    private RgbImage[] Generate(
+        EvaluationPrompt[] prompts, ulong seed, SamplerSettings sampler, CancellationToken cancellation) =>
+    [
+        .. _pipeline.Generate(
+            [
+                .. prompts.Select((prompt, i) => new GenerationRequest
+                {
+                    Prompt = prompt.Caption.Text, Seed = seed + (ulong)i, Sampler = sampler, Size = _model.Resolution,
+                }.Checked(_model.Resolution)),
+            ],
+            cancellation: cancellation),
+    ];
+
+    private IEnumerable<bool> Judged(EvaluationPrompt[] prompts, RgbImage[] images) => prompts.Zip(_oracle.Look(images))
+        .Select(pair => Judge.Check(pair.First.Caption.Says, pair.Second).Passes(pair.First.Task));
+
+    private RgbImage ThroughAutoencoder(RgbImage image)
+    {
+        using var noGradients = inference_mode();
+        using var scope = NewDisposeScope();
+        using LatentDistribution latents = _encoders.Autoencoder.Encode(Oracle.ToTensor([image]));
+        return TextToImage.ToImage(_encoders.Autoencoder.Decode(latents.Mean));
+    }
+
+    // Adds both sets of pictures to their statistics; gives the likeness of each to its prompt.
+    private (double Generated, double True)[] Compare(
+        EvaluationPrompt[] prompts, RgbImage[] drawn, RgbImage[] renderings, FeatureStatistics generated, FeatureStatistics truth)
+    {
+        using var noGradients = inference_mode();
+        using var scope = NewDisposeScope();
+        long[] ids = [.. prompts.SelectMany(prompt => _encoders.Tokenizer.Encode(prompt.Caption.Text)).Select(id => (long)id)];
+        Tensor text = _clip.EncodeText(tensor(ids, [prompts.Length, _encoders.Tokenizer.ContextLength]));     // [N, E]
+        Tensor ofDrawn = Features(drawn), ofTrue = Features(renderings);                                     // [N, E]
+        generated.Add(ofDrawn);
+        truth.Add(ofTrue);
+        float[] first = ClipModel.Score(ofDrawn, text).diagonal().contiguous().data<float>().ToArray();
+        float[] second = ClipModel.Score(ofTrue, text).diagonal().contiguous().data<float>().ToArray();
+        return [.. first.Zip(second, (a, b) => ((double)a, (double)b))];
+    }
+
+    // [N, E], of unit length.
+    private Tensor Features(RgbImage[] images)
+    {
+        using var noGradients = inference_mode();
+        using var scope = NewDisposeScope();
+        int side = _model.ClipConfig.Vision.ImageSize;
+        float[] pixels = [.. images.SelectMany(image => ClipPreprocess.Run(image, side))];
+        return functional.normalize(_clip.EncodeImage(tensor(pixels, [images.Length, 3, side, side])), p: 2, dim: 1)
+            .MoveToOuterDisposeScope();
+    }
+
+    private static double Decibels(RgbImage a, RgbImage b)
+    {
+        double squared = 0;
+        for (int i = 0; i < a.Pixels.Length; i++)
+        {
+            double error = a.Pixels[i] - b.Pixels[i];
+            squared += error * error;
+        }
+
+        return 10 * Math.Log10(255 * 255 / Math.Max(squared / a.Pixels.Length, 1e-3));
+    }
+}

@@ -13,7 +13,7 @@ public sealed record AutoencoderTrainingConfig
     /// <summary>The network; its scaling and shift are found after the training.</summary>
     public AutoencoderConfig Network { get; init; } = new()
     {
-        BlockOutChannels = [32, 48, 80, 96],
+        BlockOutChannels = [16, 32, 64, 96],
         LatentChannels = 8,
         LayersPerBlock = 1,
         NormNumGroups = 8,
@@ -21,10 +21,10 @@ public sealed record AutoencoderTrainingConfig
     };
 
     /// <summary>Steps in all.</summary>
-    public long Steps { get; init; } = 4_500;
+    public long Steps { get; init; } = 20_000;
 
     /// <summary>Pictures of 64 pixels a side in a step.</summary>
-    public int SmallPictures { get; init; } = 2;
+    public int SmallPictures { get; init; } = 1;
 
     /// <summary>Pictures of 128 pixels a side in a step; each counts as much as four small ones.</summary>
     public int LargePictures { get; init; } = 2;
@@ -48,7 +48,7 @@ public sealed record AutoencoderTrainingConfig
     public double ClipNorm { get; init; } = 1;
 
     /// <summary>Smoothing of the averaged weights, which are the result.</summary>
-    public double AverageSmoothing { get; init; } = 0.998;
+    public double AverageSmoothing { get; init; } = 0.999;
 
     /// <summary>Whether the network computes in bfloat16 while it learns.</summary>
     public bool BFloat16 { get; init; } = true;

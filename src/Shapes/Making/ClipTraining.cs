@@ -21,7 +21,7 @@ public sealed record ClipTrainingConfig
     public ClipVisionConfig Vision { get; init; } = new() { ImageSize = 64, PatchSize = 8, Width = 128, HeadWidth = 32, Layers = 4 };
 
     /// <summary>Steps in all.</summary>
-    public long Steps { get; init; } = 1_500;
+    public long Steps { get; init; } = 5_000;
 
     /// <summary>Pictures and texts of a step, a multiple of 4.</summary>
     public int Batch { get; init; } = 256;

@@ -42,7 +42,7 @@ internal static class SceneVariation
     {
         for (int i = 0; i < TriesMax; i++)
         {
-            var difference = (Difference)draw.Weighted(0.25, 0.2, 0.15, 0.2, 0.1, 0.05, 0.05);
+            var difference = (Difference)draw.Weighted(0.1, 0.2, 0.2, 0.2, 0.14, 0.08, 0.08);
             if (Vary(scene, difference, draw) is { } twin && IsWorldly(twin) && HeldOut.In(twin) == Combinations.None)
             {
                 return (twin, difference);

@@ -2,6 +2,7 @@
 using System.CommandLine;
 using System.CommandLine.Help;
 using Atelier.Model.Runtime;
+using Atelier.Model.Training.Runs;
 
 namespace Atelier.Cli.Commands;
 
@@ -84,7 +85,7 @@ internal static class AtelierCommand
     // Errors that a user can do something about. All others are faults of this program, and show where they arose.
     private static string? Sentence(Exception error) => error switch
     {
-        UserErrorException or LibtorchException or ArgumentException or IOException or UnauthorizedAccessException =>
+        UserErrorException or LibtorchException or TrainingDivergedException or ArgumentException or IOException or UnauthorizedAccessException =>
             error.Message,
         TypeInitializationException { InnerException: LibtorchException inner } => inner.Message,
         OutOfMemoryException => NoMemory,

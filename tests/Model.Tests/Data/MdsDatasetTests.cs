@@ -93,9 +93,9 @@ public sealed class MdsDatasetTests
         foreach (string file in new[] { "zip_data", "raw_data" })
         {
             using var copy = MdsVectors.Copy("compressed_gz");
-            var index = JsonNode.Parse(File.ReadAllText(copy.File("index.json")))!;
+            var index = JsonNode.Parse(File.ReadAllText(copy["index.json"]))!;
             index["shards"]![1]![file]!["hashes"]!["xxh64"] = new string('0', 16);
-            File.WriteAllText(copy.File("index.json"), index.ToJsonString());
+            File.WriteAllText(copy["index.json"], index.ToJsonString());
 
             AssertRefused("xxh64", copy.Path);
             ReadAll(copy.Path, Trusting);
@@ -108,8 +108,8 @@ public sealed class MdsDatasetTests
     public void UnknownChecksum_IsRefused_UnlessVerificationIsOff(string name)
     {
         using var copy = MdsVectors.Copy("merged");
-        File.WriteAllText(copy.File("index.json"),
-            File.ReadAllText(copy.File("index.json")).Replace("\"sha1\":", $"\"{name}\":", StringComparison.Ordinal));
+        File.WriteAllText(copy["index.json"],
+            File.ReadAllText(copy["index.json"]).Replace("\"sha1\":", $"\"{name}\":", StringComparison.Ordinal));
         AssertRefused(name, copy.Path);
         ReadAll(copy.Path, Trusting);
     }
@@ -126,8 +126,8 @@ public sealed class MdsDatasetTests
     public void PathThatIsNotPlainlyInside_IsRefused(string basename)
     {
         using var copy = MdsVectors.Copy("one_sample");
-        File.WriteAllText(copy.File("index.json"),
-            File.ReadAllText(copy.File("index.json")).Replace("shard.00000.mds", basename, StringComparison.Ordinal));
+        File.WriteAllText(copy["index.json"],
+            File.ReadAllText(copy["index.json"]).Replace("shard.00000.mds", basename, StringComparison.Ordinal));
         AssertRefused("basename", copy.Path);
     }
 
@@ -136,12 +136,12 @@ public sealed class MdsDatasetTests
     {
         using var outside = MdsVectors.Copy("merged");
         using var copy = MdsVectors.Copy("merged");
-        File.Delete(copy.File("1/shard.00000.mds"));
-        File.CreateSymbolicLink(copy.File("1/shard.00000.mds"), outside.File("1/shard.00000.mds"));
+        File.Delete(copy["1/shard.00000.mds"]);
+        File.CreateSymbolicLink(copy["1/shard.00000.mds"], outside["1/shard.00000.mds"]);
         AssertRefused("symbolic", copy.Path);
 
-        Directory.Delete(copy.File("1"), recursive: true);
-        Directory.CreateSymbolicLink(copy.File("1"), outside.File("1"));
+        Directory.Delete(copy["1"], recursive: true);
+        Directory.CreateSymbolicLink(copy["1"], outside["1"]);
         AssertRefused("symbolic", copy.Path);
     }
 
@@ -156,10 +156,10 @@ public sealed class MdsDatasetTests
         foreach (int change in new[] { -1, 1 })
         {
             using var copy = MdsVectors.Copy(set);
-            var index = JsonNode.Parse(File.ReadAllText(copy.File("index.json")))!;
+            var index = JsonNode.Parse(File.ReadAllText(copy["index.json"]))!;
             var raw = index["shards"]![0]!["raw_data"]!;
             raw["bytes"] = raw["bytes"]!.GetValue<int>() + change;
-            File.WriteAllText(copy.File("index.json"), index.ToJsonString());
+            File.WriteAllText(copy["index.json"], index.ToJsonString());
             var refusal = Assert.Throws<RefusedFileException>(() => ReadAll(copy.Path, Trusting));
             Assert.Contains(change < 0 ? "more" : "fewer", refusal.Reason, StringComparison.Ordinal);
         }
@@ -263,11 +263,11 @@ public sealed class MdsDatasetTests
     public void IndexThatContradictsItself_IsRefused(string from, string to)
     {
         using var copy = MdsVectors.Copy("one_sample");
-        string index = File.ReadAllText(copy.File("index.json"));
+        string index = File.ReadAllText(copy["index.json"]);
         Assert.Contains(from, index, StringComparison.Ordinal);
-        File.WriteAllText(copy.File("index.json"), index.Replace(from, to, StringComparison.Ordinal));
+        File.WriteAllText(copy["index.json"], index.Replace(from, to, StringComparison.Ordinal));
         var refusal = Assert.Throws<RefusedFileException>(() => ReadAll(copy.Path));
-        Assert.Equal(copy.File("index.json"), refusal.File);
+        Assert.Equal(copy["index.json"], refusal.File);
     }
 
     private static void AssertRefused(string reason, string directory)

@@ -41,7 +41,7 @@ public sealed class MdsFuzzTests
     private static int Damage(string set, string name, IEnumerable<int> seeds)
     {
         using var copy = MdsVectors.Copy(set);
-        string file = copy.File(name);
+        string file = copy[name];
         byte[] intact = File.ReadAllBytes(file);
         int shard = name == MdsIndex.FileName ? 0 : int.Parse(name[6..11], CultureInfo.InvariantCulture);
         int refused = 0;

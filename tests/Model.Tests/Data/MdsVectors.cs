@@ -18,7 +18,7 @@ internal static class MdsVectors
         var copy = new TemporaryFolder();
         foreach (string file in Directory.GetFiles(Folder(set), "*", SearchOption.AllDirectories))
         {
-            string target = copy.File(Path.GetRelativePath(Folder(set), file));
+            string target = copy[Path.GetRelativePath(Folder(set), file)];
             Directory.CreateDirectory(Path.GetDirectoryName(target)!);
             File.Copy(file, target);
         }
@@ -27,14 +27,4 @@ internal static class MdsVectors
     }
 
     private static string Here([CallerFilePath] string path = "") => path;
-}
-
-/// <summary>A new folder that goes when the test ends.</summary>
-internal sealed class TemporaryFolder : IDisposable
-{
-    public string Path { get; } = Directory.CreateTempSubdirectory("atelier-test-").FullName;
-
-    public string File(string name) => System.IO.Path.Combine(Path, name);
-
-    public void Dispose() => Directory.Delete(Path, recursive: true);
 }

@@ -38,7 +38,7 @@ public sealed class MdsWriterTests
         Rewrite(reference, copy.Path);
         Assert.Equal(
             File.ReadAllBytes(MdsVectors.Folder("latents/0/shard.00000.mds")),
-            File.ReadAllBytes(copy.File("shard.00000.mds")));
+            File.ReadAllBytes(copy["shard.00000.mds"]));
     }
 
     [Fact]
@@ -80,11 +80,11 @@ public sealed class MdsWriterTests
     public void MergedIndex_SaysWhatTheReferencesSays()
     {
         using var copy = MdsVectors.Copy("merged");
-        File.Delete(copy.File("index.json"));
+        File.Delete(copy["index.json"]);
         Assert.Equal(Count("merged"), MdsIndex.Merge(copy.Path).Samples);
         Assert.True(JsonNode.DeepEquals(
             JsonNode.Parse(File.ReadAllText(MdsVectors.Folder("merged/index.json"))),
-            JsonNode.Parse(File.ReadAllText(copy.File("index.json")))));
+            JsonNode.Parse(File.ReadAllText(copy["index.json"]))));
 
         // Merging again, over a merge, changes nothing.
         MdsIndex.Merge(copy.Path);
@@ -97,7 +97,7 @@ public sealed class MdsWriterTests
         using var copy = MdsVectors.Copy("merged");
         using var empty = new TemporaryFolder();
         Assert.Throws<ArgumentException>(() => MdsIndex.Merge(empty.Path));
-        var writer = new MdsWriter(copy.File("3"), Caption);
+        var writer = new MdsWriter(copy["3"], Caption);
         writer.Write(new Dictionary<string, object> { ["caption"] = "alone" });
         writer.Complete();
         var refusal = Assert.Throws<RefusedFileException>(() => MdsIndex.Merge(copy.Path));
@@ -114,7 +114,7 @@ public sealed class MdsWriterTests
         using var reference = new MdsDataset(MdsVectors.Folder("captioned_images_plain"));
         using var copy = new TemporaryFolder();
         Rewrite(reference, copy.Path, compression, ["xxh64", "sha256", "md5", "xxh3_64", "xxh128", "xxh32", "sha512"]);
-        Assert.Contains(copy.File($"shard.00000.mds.{extension}"), Directory.GetFiles(copy.Path));
+        Assert.Contains(copy[$"shard.00000.mds.{extension}"], Directory.GetFiles(copy.Path));
         using var written = new MdsDataset(copy.Path);
         Assert.Equal(reference.Count, written.Count);
         for (int i = 0; i < reference.Count; i++)

@@ -5,18 +5,6 @@ using Atelier.Model.Weights;
 
 namespace Atelier.Model.Tests.Weights;
 
-/// <summary>A temporary folder that is deleted with its content.</summary>
-internal sealed class TemporaryFolder : IDisposable
-{
-    private readonly string _path = Directory.CreateTempSubdirectory("atelier-weights-").FullName;
-
-    public string this[string file] => Path.Combine(_path, file);
-
-    public string[] Files => [.. Directory.GetFiles(_path).Select(file => Path.GetFileName(file)).Order()];
-
-    public void Dispose() => Directory.Delete(_path, recursive: true);
-}
-
 internal static class WeightFiles
 {
     public static string Vector(string file, [CallerFilePath] string here = "") =>

@@ -58,17 +58,25 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
 
     /// <summary>Loads the newest checkpoint that is whole and of this run; tells of those that were passed over.</summary>
     /// <returns>Where the run stands, or none if there is no checkpoint.</returns>
+    /// <exception cref="RefusedFileException">There are checkpoints, but none that this run can go on from.</exception>
     public RunPosition? Load(TrainingEngine engine, Action<string> tell)
     {
-        foreach (string path in Paths())
+        string[] paths = [.. Paths()];
+        for (int i = 0; i < paths.Length; i++)
         {
             try
             {
-                return LoadOne(path, engine);
+                return LoadOne(paths[i], engine);
+            }
+            catch (RefusedFileException error) when (i + 1 < paths.Length)
+            {
+                tell($"{error.Message} The checkpoint before it is taken.");
             }
             catch (RefusedFileException error)
             {
-                tell($"{error.Message} The checkpoint before it is taken.");
+                // To begin anew here would sooner or later remove what lies there.
+                throw new RefusedFileException(
+                    folder, "checkpoints", $"are none that this run can go on from; name another folder, or remove them. {error.Message}", error);
             }
         }
 

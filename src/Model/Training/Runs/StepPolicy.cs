@@ -18,7 +18,12 @@ public enum StepVerdict
 /// <param name="Applied">Steps applied so far.</param>
 /// <param name="LogNorm">Moving average of the logarithm of the gradient norm.</param>
 /// <param name="SkippedInARow">Steps skipped since the last that was applied.</param>
-public readonly record struct PolicyMemory(long Applied, double LogNorm, int SkippedInARow);
+/// <param name="Returns">Times that the run has gone back.</param>
+public readonly record struct PolicyMemory(long Applied, double LogNorm, int SkippedInARow, int Returns);
+
+/// <summary>A run cannot go on, because its loss or gradients keep growing.</summary>
+/// <param name="message">What happened, and what would be right.</param>
+public sealed class TrainingDivergedException(string message) : Exception(message);
 
 /// <summary>
 /// A pure function of the reduced loss and gradient norm and of what it decided before, so that every replica and every
@@ -36,6 +41,9 @@ public sealed record StepPolicy
     /// <summary>Skips in a row that the run bears.</summary>
     public int Patience { get; init; } = 8;
 
+    /// <summary>Times that a stage may go back; then it has diverged.</summary>
+    public int ReturnsMax { get; init; } = 3;
+
     /// <summary>Applied steps before spikes are looked for.</summary>
     public int Warmup { get; init; } = 50;
 
@@ -52,6 +60,6 @@ public sealed record StepPolicy
 
         double log = Math.Log(Math.Max(norm, 1e-30));
         double average = memory.Applied == 0 ? log : (Memory * memory.LogNorm) + ((1 - Memory) * log);
-        return (StepVerdict.Apply, new PolicyMemory(memory.Applied + 1, average, 0));
+        return (StepVerdict.Apply, new PolicyMemory(memory.Applied + 1, average, 0, memory.Returns));
     }
 }

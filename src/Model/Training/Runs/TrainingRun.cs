@@ -63,7 +63,7 @@ public sealed class TrainingRun : IDisposable
     public long Step { get; private set; }
 
     /// <summary>Whether the stage is complete.</summary>
-    public bool IsComplete => Step >= _config.Steps;
+    public bool IsComplete => Step >= _config.Steps && File.Exists(Path.Combine(_config.Folder, ResultFile));
 
     /// <summary>Slices that were not trained on.</summary>
     public IReadOnlyList<SkippedSlice> Ledger => _ledger;
@@ -82,7 +82,7 @@ public sealed class TrainingRun : IDisposable
         Directory.CreateDirectory(_config.Folder);
         CutMetrics();
         using var metrics = new StreamWriter(Path.Combine(_config.Folder, MetricsFile), append: true) { AutoFlush = true };
-        while (!IsComplete && !cancellation.IsCancellationRequested)
+        while (Step < _config.Steps && !cancellation.IsCancellationRequested)
         {
             StepReport report = RunStep();
             metrics.WriteLine(JsonSerializer.Serialize(report, MetricsFormat.Options));
@@ -95,7 +95,7 @@ public sealed class TrainingRun : IDisposable
         }
 
         Save();
-        if (IsComplete)
+        if (Step >= _config.Steps)
         {
             SaveResult();
         }
@@ -148,16 +148,23 @@ public sealed class TrainingRun : IDisposable
     // The weights return to the last checkpoint; the slices since then are not trained on again, but stand in the ledger.
     private void GoBack(long step)
     {
+        const string advice = "a lower learning rate or a longer warm-up would be right.";
+        if (_memory.Returns >= _config.Policy.ReturnsMax)
+        {
+            throw new TrainingDivergedException(
+                $"{_config.Name} has gone back {_memory.Returns} times and diverges again at step {step}: {advice}");
+        }
+
+        int returns = _memory.Returns + 1;
         RunPosition last = _store.Load(_engine, _tell)
-            ?? throw new InvalidOperationException(
-                $"The run diverged at step {step} before its first checkpoint; a lower learning rate or a longer warm-up would be right.");
+            ?? throw new TrainingDivergedException($"{_config.Name} diverged at step {step}, before its first checkpoint: {advice}");
         _ledger.RemoveAll(slice => slice.Step >= last.Step);
         for (long lost = last.Step; lost <= step; lost++)
         {
             _ledger.Add(new SkippedSlice(lost, $"the run went back to step {last.Step}"));
         }
 
-        _memory = last.Memory;
+        _memory = last.Memory with { Returns = returns };
         _tell($"step {step}: the run went back to the weights of step {last.Step}, and skips the {step + 1 - last.Step} batches since");
     }
 

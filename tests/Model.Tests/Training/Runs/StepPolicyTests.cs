@@ -1,0 +1,40 @@
+// Goal: the policy is a pure function that skips what is no number and what is far too large, and nothing else.
+using Atelier.Model.Training.Runs;
+using Xunit;
+
+namespace Atelier.Model.Tests.Training.Runs;
+
+public sealed class StepPolicyTests
+{
+    private static readonly StepPolicy s_policy = new() { SpikeFactor = 10, Patience = 2, Warmup = 5 };
+
+    [Fact]
+    public void OrdinarySteps_AreApplied() => Assert.All(Verdicts(1, 2, 1, 0.5, 3, 9, 1), v => Assert.Equal(StepVerdict.Apply, v));
+
+    [Fact]
+    public void Spike_IsSkipped_OnceThereIsAnAverage()
+    {
+        Assert.Equal(StepVerdict.Apply, Verdicts(1, 1, 100)[^1]);
+        Assert.Equal(StepVerdict.Skip, Verdicts(1, 1, 1, 1, 1, 100)[^1]);
+    }
+
+    [Fact]
+    public void WhatIsNoNumber_IsSkipped_EvenAtTheFirstStep() => Assert.Equal([StepVerdict.Skip], Verdicts(double.NaN));
+
+    [Fact]
+    public void SkipsInARow_BeyondPatience_GoBack()
+    {
+        Assert.Equal(StepVerdict.GoBack, Verdicts(1, double.NaN, double.NaN, double.NaN)[^1]);
+        Assert.Equal(StepVerdict.Skip, Verdicts(1, double.NaN, double.NaN, 1, double.NaN)[^1]);
+    }
+
+    private static StepVerdict[] Verdicts(params double[] norms)
+    {
+        var memory = default(PolicyMemory);
+        return [.. norms.Select(norm =>
+        {
+            (StepVerdict verdict, memory) = s_policy.Decide(1, norm, memory);
+            return verdict;
+        })];
+    }
+}

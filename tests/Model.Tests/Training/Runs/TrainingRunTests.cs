@@ -1,0 +1,155 @@
+// Goal: a run that is stopped, killed or damaged ends with the same weights as one left alone, and says what it did.
+// Method: toy stages of twenty steps; a kill is a copy of the folder as it was at that moment.
+using Atelier.Model.Networks;
+using Atelier.Model.Tests.Networks;
+using Atelier.Model.Training.Runs;
+using Atelier.Model.Weights;
+using TorchSharp;
+using Xunit;
+
+namespace Atelier.Model.Tests.Training.Runs;
+
+public sealed class TrainingRunTests
+{
+    [Theory]
+    [InlineData(torch.ScalarType.Float32)]
+    [InlineData(torch.ScalarType.BFloat16)]
+    public void Run_StoppedAnywhere_EndsWithTheSameWeights(torch.ScalarType compute)
+    {
+        using var folder = new TemporaryFolder();
+        string whole = ToyStage.Run(ToyStage.Config(folder["whole"], compute));
+        StageConfig config = ToyStage.Config(folder["parts"], compute);
+        string last = "";
+        foreach (int steps in new[] { 1, 2, 5, 7, int.MaxValue })
+        {
+            Assert.NotEqual(whole, last);
+            last = ToyStage.Run(config, steps);
+        }
+
+        Assert.Equal(whole, last);
+        Assert.Equal(Enumerable.Range(0, ToyStage.Steps).Select(i => (long)i), ToyStage.Recorded(config.Folder));
+        Assert.Equal(
+            File.ReadAllBytes(folder["whole/" + TrainingRun.ResultFile]), File.ReadAllBytes(folder["parts/" + TrainingRun.ResultFile]));
+    }
+
+    [Fact]
+    public void Run_KilledAtEveryStep_EndsWithTheSameWeights()
+    {
+        using var folder = new TemporaryFolder();
+        StageConfig config = ToyStage.Config(folder["whole"]);
+        using (var run = new TrainingRun(config, ToyStage.Data, _ => { }))
+        {
+            run.Run(report => Copy(config.Folder, folder[$"killed-{report.Step}"]), CancellationToken.None);
+        }
+
+        string whole = ToyStage.Run(config);
+        for (int step = 0; step < ToyStage.Steps; step++)
+        {
+            StageConfig killed = ToyStage.Config(folder[$"killed-{step}"]);
+            Assert.Equal(whole, ToyStage.Run(killed));
+            Assert.Equal(ToyStage.Steps, ToyStage.Recorded(killed.Folder).Length);
+        }
+    }
+
+    [Fact]
+    public void Checkpoint_CutShort_GivesWayToTheOneBefore_WithAWord()
+    {
+        using var folder = new TemporaryFolder();
+        string whole = ToyStage.Run(ToyStage.Config(folder["whole"]));
+        StageConfig config = ToyStage.Config(folder["cut"]);
+        ToyStage.Run(config, 14);
+        string newest = Directory.GetFiles(config.Folder, "step-*.safetensors").Order().Last();
+        using (var file = new FileStream(newest, FileMode.Open))
+        {
+            file.SetLength(file.Length / 2);
+        }
+
+        List<string> told = [];
+        Assert.Equal(whole, ToyStage.Run(config, told: told));
+        Assert.Contains(Path.GetFileName(newest), Assert.Single(told));
+    }
+
+    [Fact]
+    public void Checkpoints_OfAnotherRun_AreRefused_AndStay()
+    {
+        using var folder = new TemporaryFolder();
+        StageConfig config = ToyStage.Config(folder["run"]);
+        ToyStage.Run(config, 8);
+        string[] before = Directory.GetFiles(config.Folder);
+        RefusedFileException error = Assert.Throws<RefusedFileException>(() => ToyStage.Run(config with { Seed = 8 }));
+        Assert.Contains("another network, seed or data", error.Message);
+        Assert.Equal(before, Directory.GetFiles(config.Folder));
+    }
+
+    [Fact]
+    public void Samples_ThatAreNoNumbers_AreSkipped_AndStandInTheLedger()
+    {
+        using var folder = new TemporaryFolder();
+        StageConfig config = ToyStage.Config(folder["run"]);
+        var data = new ToyStage.SpoiledData(ToyStage.Data, sample => sample == 3 ? float.NaN : null);
+        StageConfig small = config with { Step = config.Step with { Shards = 1, Microbatch = 2 } };
+        string whole = ToyStage.Run(small with { Folder = folder["whole"] }, data: data);
+        ToyStage.Run(small, 9, data);
+        Assert.Equal(whole, ToyStage.Run(small, data: data));
+        using var run = new TrainingRun(small, data, _ => { });
+        Assert.InRange(run.Ledger.Count, 2, 4); // Every epoch of 13 samples holds it once; 40 samples are seen.
+        Assert.Contains("NaN", run.Ledger[0].Reason);
+        Assert.Contains($"| {run.Ledger[0].Step} |", File.ReadAllText(Path.Combine(small.Folder, TrainingReport.FileName)));
+    }
+
+    [Fact]
+    public void Run_ThatDiverges_GoesBack_AndEndsWithASentence()
+    {
+        using var folder = new TemporaryFolder();
+        StageConfig config = ToyStage.Config(folder["run"]) with { Policy = new StepPolicy { Patience = 1, ReturnsMax = 2 } };
+        ToyStage.Run(config, 6);
+        var data = new ToyStage.SpoiledData(ToyStage.Data, _ => float.NaN);
+        List<string> told = [];
+        var error = Assert.Throws<TrainingDivergedException>(() => ToyStage.Run(config, data: data, told: told));
+        Assert.Contains("lower learning rate", error.Message);
+        Assert.Equal(2, told.Count(text => text.Contains("went back", StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public void Stage_StartsFromTheLastOnesAverage_WithItsOwnPositions()
+    {
+        using var folder = new TemporaryFolder();
+        StageConfig first = ToyStage.Config(folder["first"]);
+        ToyStage.Run(first);
+        MicroDiTConfig network = SmallNetworks.Tiny with { InputSize = 16, PosInterpScale = 2 };
+        StageConfig second = ToyStage.Config(folder["second"]) with
+        {
+            Network = network, Start = new StageStart(first.Folder, Average: true),
+        };
+        using var run = new TrainingRun(second, new ToyData(13, network), _ => { });
+        using IWeightSource source = WeightFile.Open(Path.Combine(first.Folder, TrainingRun.ResultFile));
+        var parameter = run.Network.parameters().First();
+        string name = run.Network.named_parameters().First().name;
+        var stored = new byte[parameter.numel() * 4];
+        source.ReadInto(name, stored);
+        Assert.Equal(stored, parameter.detach().bytes.ToArray());
+        Assert.Equal(network.Tokens, run.Network.get_buffer("pos_embed")!.shape[1]);
+    }
+
+    [Fact]
+    public void Report_ShowsCurves()
+    {
+        using var folder = new TemporaryFolder();
+        StageConfig config = ToyStage.Config(folder["run"]);
+        ToyStage.Run(config);
+        string report = File.ReadAllText(Path.Combine(config.Folder, TrainingReport.FileName));
+        Assert.Contains("![loss](loss.svg)", report);
+        Assert.Contains("20 of 20", report);
+        Assert.StartsWith("<svg", File.ReadAllText(Path.Combine(config.Folder, "loss.svg")));
+        Assert.DoesNotContain("NaN", File.ReadAllText(Path.Combine(config.Folder, "loss.svg")));
+    }
+
+    private static void Copy(string from, string to)
+    {
+        Directory.CreateDirectory(to);
+        foreach (string file in Directory.GetFiles(from))
+        {
+            File.Copy(file, Path.Combine(to, Path.GetFileName(file)));
+        }
+    }
+}

@@ -24,7 +24,7 @@ internal static class TrainingLoop
     /// <param name="samples">Samples of a step.</param>
     /// <param name="prepare">Makes a step's data, without libtorch; runs on another thread.</param>
     /// <param name="train">Computes a step's gradients and updates the network; returns the loss.</param>
-    /// <param name="report">Hears of the progress now and then.</param>
+    /// <param name="report">Hears of the first step, and then of the progress now and then.</param>
     /// <param name="cancellation">Ends the training early.</param>
     /// <exception cref="OperationCanceledException">It was cancelled; the checkpoint holds all steps made.</exception>
     public static void Run<T>(
@@ -36,13 +36,15 @@ internal static class TrainingLoop
         var sinceCheckpoint = Stopwatch.StartNew();
         var sinceReport = Stopwatch.StartNew();
         (double loss, int count) = (0, 0);
+        bool isFirst = true;
         while (network.Step < steps && !cancellation.IsCancellationRequested)
         {
             loss += train(network.Step, ahead.Next());
             count++;
             bool isLast = network.Step == steps;
-            if (sinceReport.Elapsed >= s_reportEvery || isLast)
+            if (sinceReport.Elapsed >= s_reportEvery || isFirst || isLast)
             {
+                isFirst = false;
                 report?.Invoke(new PartProgress(network.Step, steps, loss / count, count * samples / sinceReport.Elapsed.TotalSeconds));
                 (loss, count) = (0, 0);
                 sinceReport.Restart();

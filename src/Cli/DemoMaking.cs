@@ -1,7 +1,5 @@
 // The whole making of the demo model: parts, latents, stages, scores. Each step leaves files, and is left out where they
 // are there already.
-using System.Globalization;
-using System.Text;
 using System.Text.Json;
 using Atelier.Cli.Commands;
 using Atelier.Model.Data;
@@ -27,39 +25,68 @@ internal sealed class DemoMaking(string work, string stages, string output, int 
     private const ulong SceneSeed = 18;
     private const int StagePrompts = 480;
     private static readonly int[] s_sides = [64, 128];
+    private static readonly JsonSerializerOptions s_readable = new() { WriteIndented = true };
 
     // Chosen by the guidance sweep that docs/log.md shows.
     private static readonly SamplerSettings s_sampler = new() { Steps = 16, Guidance = 3 };
 
     private readonly DemoParts _parts = new(Path.Combine(work, "parts"));
 
-    /// <summary>Makes what is missing.</summary>
+    private string Shapes => Path.Combine(output, "shapes");
+
+    private string OracleFile => Path.Combine(output, "oracle", "oracle.safetensors");
+
+    /// <summary>Makes what is missing. The model in the output folder is renewed after each stage.</summary>
     /// <returns>Whether all is made.</returns>
     public bool Run(CancellationToken cancellation)
     {
+        TakeFromModel();
         MakeParts(cancellation);
         Precompute(cancellation);
-        var scored = new List<(StageConfig Stage, StageScore Score)>();
-        foreach (string path in TrainCommand.Stages(stages))
+        List<StageOutcome> outcomes = ReadOutcomes();
+        StageConfig[] all = [.. TrainCommand.Stages(stages).Select(path => StageConfig.Read(path, []))];
+        foreach (StageConfig stage in all.Where(stage => outcomes.TrueForAll(outcome => outcome.Stage != stage.Name)))
         {
-            StageConfig stage = StageConfig.Read(path, []);
             if (!TrainCommand.Run(stage, cancellation))
             {
                 return false;
             }
 
-            scored.Add((stage, ScoreStage(stage, cancellation)));
+            outcomes.Add(Publish(stage, outcomes, cancellation));
         }
 
-        StageConfig last = scored[^1].Stage;
-        string shapes = Path.Combine(output, "shapes"), oracle = Path.Combine(output, "oracle");
-        ModelFolder model = Assemble(last, shapes);
-        Directory.CreateDirectory(oracle);
-        File.Copy(_parts.OracleWeights, Path.Combine(oracle, Path.GetFileName(_parts.OracleWeights)), overwrite: true);
+        ModelFolder model = ModelFolder.Open(Shapes);
         ShapesScores scores = Evaluate(model, prompts, cancellation);
-        File.WriteAllText(Path.Combine(shapes, "README.md"), Card(model, scores, scored));
-        Output.Line($"{shapes}: mean of six {scores.MeanSeen:f3} seen, {scores.MeanHeldOut:f3} held out");
+        File.WriteAllText(Path.Combine(Shapes, "README.md"), DemoCard.Write(model, scores, outcomes));
+        Output.Line($"{Shapes}: mean of six {scores.MeanSeen:f3} seen, {scores.MeanHeldOut:f3} held out");
         return true;
+    }
+
+    // What a stage has won lies in the output folder, so that a lost work folder costs no more than the stage in flight.
+    private void TakeFromModel()
+    {
+        List<StageOutcome> outcomes = ReadOutcomes();
+        if (outcomes.Count == 0 || !File.Exists(Path.Combine(Shapes, ModelFolder.FileName)))
+        {
+            return;
+        }
+
+        ModelFolder model = ModelFolder.Open(Shapes);
+        _parts.TakeFrom(model);
+        if (!File.Exists(_parts.OracleWeights) && File.Exists(OracleFile))
+        {
+            File.Copy(OracleFile, _parts.OracleWeights);
+        }
+
+        StageConfig last = TrainCommand.Stages(stages).Select(path => StageConfig.Read(path, []))
+            .Last(stage => stage.Name == outcomes[^1].Stage);
+        string result = Path.Combine(last.Folder, TrainingRun.ResultFile);
+        if (!File.Exists(result))
+        {
+            Directory.CreateDirectory(last.Folder);
+            File.Copy(model.PathOf(model.Denoiser), result);
+            Output.Remark($"{last.Name}: taken from {Shapes}");
+        }
     }
 
     private void MakeParts(CancellationToken cancellation)
@@ -101,31 +128,29 @@ internal sealed class DemoMaking(string work, string stages, string output, int 
         });
     }
 
-    private ModelFolder Assemble(StageConfig stage, string folder)
+    private StageOutcome Publish(StageConfig stage, List<StageOutcome> before, CancellationToken cancellation)
     {
         var card = new DemoModelCard(
             "Atelier Shapes", $"trained by this project: atelier demo make, stage {stage.Name}", s_sampler.Steps, s_sampler.Guidance);
-        return DemoModel.Assemble(
-            _parts, Path.Combine(stage.Folder, TrainingRun.ResultFile), stage.Network, stage.Step.Edm, card, folder);
-    }
-
-    // What each stage gained is part of the card, so each is scored once, when it ends.
-    private StageScore ScoreStage(StageConfig stage, CancellationToken cancellation)
-    {
-        string file = Path.Combine(stage.Folder, "scores.json");
-        if (File.Exists(file))
-        {
-            return JsonSerializer.Deserialize<StageScore>(File.ReadAllText(file))!;
-        }
-
-        ModelFolder model = Assemble(stage, Path.Combine(stage.Folder, "model"));
+        ModelFolder model = DemoModel.Assemble(
+            _parts, Path.Combine(stage.Folder, TrainingRun.ResultFile), stage.Network, stage.Step.Edm, card, Shapes);
+        Directory.CreateDirectory(Path.GetDirectoryName(OracleFile)!);
+        File.Copy(_parts.OracleWeights, OracleFile, overwrite: true);
         ShapesScores scores = Evaluate(model, StagePrompts, cancellation);
-        var score = new StageScore(
-            scores.MeanSeen, scores.MeanHeldOut, scores.Frechet, scores.Tasks.ToDictionary(t => t.Name, t => new double[] { t.Seen, t.HeldOut }));
-        OutputFile.Write(file, JsonSerializer.SerializeToUtf8Bytes(score));
+        double hours = TrainingReport.Seconds(stage) * Environment.ProcessorCount / 3600;
+        var outcome = new StageOutcome(
+            stage.Name, stage.Steps, stage.Step.GlobalBatch, hours, scores.MeanSeen, scores.MeanHeldOut, scores.Frechet);
+        List<StageOutcome> outcomes = [.. before, outcome];
+        File.WriteAllText(Path.Combine(Shapes, "README.md"), DemoCard.Write(model, scores, outcomes));
+        OutputFile.Write(OutcomesFile, JsonSerializer.SerializeToUtf8Bytes(outcomes, s_readable));
         Output.Line($"{stage.Name}: mean of six {scores.MeanSeen:f3} seen, {scores.MeanHeldOut:f3} held out");
-        return score;
+        return outcome;
     }
+
+    private string OutcomesFile => Path.Combine(Shapes, "stages.json");
+
+    private List<StageOutcome> ReadOutcomes() => File.Exists(OutcomesFile)
+        ? JsonSerializer.Deserialize<List<StageOutcome>>(File.ReadAllText(OutcomesFile))! : [];
 
     private ShapesScores Evaluate(ModelFolder model, int count, CancellationToken cancellation)
     {
@@ -134,47 +159,4 @@ internal sealed class DemoMaking(string work, string stages, string output, int 
         var settings = new ShapesEvaluationSettings { Prompts = count, Sampler = s_sampler };
         return Output.WithProgress("evaluating", progress => evaluation.Run(settings, null, progress, cancellation));
     }
-
-    private static string Card(ModelFolder model, ShapesScores scores, List<(StageConfig Stage, StageScore Score)> stages)
-    {
-        var text = new StringBuilder();
-        Add($"# {model.Name}");
-        Add($"");
-        Add($"Pictures of {model.Resolution} px of a small drawn world: 12 kinds of thing, 10 colours, 3 sizes, 7 backgrounds, 4 styles,");
-        Add($"up to 4 things, 5 relations. Licence {model.Licence}. {model.DenoiserConfig.Depth} blocks of width {model.DenoiserConfig.Dim}.");
-        Add($"");
-        Add($"## Scores");
-        Add($"");
-        Add($"`./atelier eval shapes --prompts {scores.Tasks.Sum(t => 2 * t.Prompts)}`, {model.Steps} steps, guidance {model.Guidance}. Held out are combinations");
-        Add($"that training never met. The oracle's own accuracy is that on true pictures, as drawn and after the autoencoder.");
-        Add($"");
-        Add($"| task | seen | held out | oracle | after autoencoder |");
-        Add($"|---|---|---|---|---|");
-        foreach (TaskScore task in scores.Tasks)
-        {
-            Add($"| {task.Name} | {task.Seen:f3} | {task.HeldOut:f3} | {task.Oracle:f3} | {task.OracleDecoded:f3} |");
-        }
-
-        Add($"| mean of the first six | **{scores.MeanSeen:f3}** | **{scores.MeanHeldOut:f3}** | | |");
-        Add($"");
-        Add($"Fréchet distance in this model's CLIP features {scores.Frechet:f4}; of two sets of true pictures {scores.FrechetTrue:f4}.");
-        Add($"CLIP score {scores.ClipScore:f2}; of true pictures {scores.ClipScoreTrue:f2}. Autoencoder's PSNR {scores.Decibels:f2} dB.");
-        Add($"");
-        Add($"## Stages");
-        Add($"");
-        Add($"| stage | batches | pictures a batch | core hours | mean seen | mean held out | Fréchet |");
-        Add($"|---|---|---|---|---|---|---|");
-        foreach ((StageConfig stage, StageScore score) in stages)
-        {
-            double hours = TrainingReport.Seconds(stage) * Environment.ProcessorCount / 3600;
-            Add($"| {stage.Name} | {stage.Steps} | {stage.Step.GlobalBatch} | {hours:f1} | {score.MeanSeen:f3} | {score.MeanHeldOut:f3} | {score.Frechet:f4} |");
-        }
-
-        return text.ToString();
-
-        void Add(FormattableString line) => text.Append(line.ToString(CultureInfo.InvariantCulture)).Append('\n');
-    }
-
-    private sealed record StageScore(
-        double MeanSeen, double MeanHeldOut, double Frechet, IReadOnlyDictionary<string, double[]> Tasks);
 }

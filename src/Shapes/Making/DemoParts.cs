@@ -1,6 +1,7 @@
 // The parts of the demo model that come before its diffusion model, each made from nothing by one call.
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
+using Atelier.Model.Pipeline;
 using Atelier.Shapes.Judging;
 
 namespace Atelier.Shapes.Making;
@@ -29,6 +30,29 @@ public sealed class DemoParts(string folder)
 
     /// <summary>Path of the oracle's weights, in half precision.</summary>
     public string OracleWeights => In("oracle.safetensors");
+
+    /// <summary>Takes the parts that are missing from a finished model.</summary>
+    public void TakeFrom(ModelFolder model)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        Directory.CreateDirectory(folder);
+        if (!File.Exists(Vocabulary))
+        {
+            File.Copy(model.PathOf(model.Vocabulary), Vocabulary);
+        }
+
+        if (!File.Exists(AutoencoderConfiguration))
+        {
+            File.Copy(model.PathOf(model.Autoencoder), AutoencoderWeights, overwrite: true);
+            PartFiles.WriteConfiguration(model.AutoencoderConfig, AutoencoderConfiguration);
+        }
+
+        if (!File.Exists(ClipConfiguration))
+        {
+            File.Copy(model.PathOf(model.TextEncoder), ClipWeights, overwrite: true);
+            PartFiles.WriteConfiguration(model.ClipConfig, ClipConfiguration);
+        }
+    }
 
     /// <summary>Makes the vocabulary.</summary>
     public void MakeVocabulary(VocabularyConfig? config = null)

@@ -20,6 +20,12 @@ internal static class PartFiles
     public static void Write(AutoencoderKL network, AutoencoderConfig config, string weights, string json)
     {
         StateDictFile.Save(network, weights, ElementType.Float16);
+        WriteConfiguration(config, json);
+    }
+
+    /// <summary>Writes an autoencoder's configuration.</summary>
+    public static void WriteConfiguration(AutoencoderConfig config, string json)
+    {
         WriteJson(json, new JsonObject
         {
             ["_class_name"] = "AutoencoderKL",
@@ -42,7 +48,12 @@ internal static class PartFiles
     public static void Write(ClipModel network, string weights, string json)
     {
         StateDictFile.Save(network, weights, ElementType.Float16);
-        ClipConfig config = network.Config;
+        WriteConfiguration(network.Config, json);
+    }
+
+    /// <summary>Writes a CLIP model's configuration.</summary>
+    public static void WriteConfiguration(ClipConfig config, string json)
+    {
         WriteJson(json, new JsonObject
         {
             ["embed_dim"] = config.EmbedDim,

@@ -1,0 +1,77 @@
+// The card of the demo model: what it is, what it cost, what it is worth.
+using System.Globalization;
+using System.Text;
+using Atelier.Model.Pipeline;
+using Atelier.Shapes.Evaluating;
+
+namespace Atelier.Cli;
+
+/// <summary>What came of a stage.</summary>
+/// <param name="Stage">Name of the stage.</param>
+/// <param name="Batches">Batches trained.</param>
+/// <param name="Pictures">Pictures of a batch.</param>
+/// <param name="CoreHours">Time of its steps times the machine's cores.</param>
+/// <param name="MeanSeen">Mean score of six tasks after it, combinations that training met.</param>
+/// <param name="MeanHeldOut">The same for combinations that training never met.</param>
+/// <param name="Frechet">Fréchet distance after it.</param>
+internal sealed record StageOutcome(
+    string Stage, long Batches, int Pictures, double CoreHours, double MeanSeen, double MeanHeldOut, double Frechet);
+
+/// <summary>Writes the card.</summary>
+internal static class DemoCard
+{
+    /// <summary>The card as Markdown.</summary>
+    public static string Write(ModelFolder model, ShapesScores scores, IReadOnlyList<StageOutcome> stages)
+    {
+        var text = new StringBuilder();
+        Add($"# {model.Name}");
+        Add($"");
+        Add($"Pictures of {model.Resolution} px of a small drawn world: 12 kinds of thing, 10 colours, 3 sizes, 7 backgrounds, 4 styles, 1 to 4");
+        Add($"things, 5 relations. Prompts are everyday English about these. Licence: {model.Licence}.");
+        Add($"");
+        Add($"| part | what |");
+        Add($"|---|---|");
+        Add($"| denoiser | MicroDiT, {model.DenoiserConfig.Depth} blocks of width {model.DenoiserConfig.Dim}, {model.DenoiserConfig.NumExperts} experts in alternate blocks, {model.DenoiserConfig.PatchMixerDepth} patch-mixer blocks |");
+        Add($"| autoencoder | {model.AutoencoderConfig.Factor}x, {model.AutoencoderConfig.LatentChannels} channels, trained on renderings |");
+        Add($"| text encoder | CLIP of width {model.ClipConfig.Text.Width}, {model.ClipConfig.Text.Layers} layers, own byte-pair vocabulary, trained on renderings and captions |");
+        Add($"");
+        Add($"`./atelier demo make` makes all of it from nothing, with seeds; the stages' recipes are in configs/shapes.");
+        Add($"");
+        Add($"## Scores");
+        Add($"");
+        Add($"`./atelier eval shapes --prompts {scores.Tasks.Sum(t => 2 * t.Prompts)}`, {model.Steps} steps, guidance {model.Guidance}. Held out are combinations that training never");
+        Add($"met. The last two columns are the oracle's own accuracy on true pictures, as drawn and after the autoencoder.");
+        Add($"");
+        Add($"| task | seen | held out | oracle | oracle after autoencoder |");
+        Add($"|---|---|---|---|---|");
+        foreach (TaskScore task in scores.Tasks)
+        {
+            Add($"| {task.Name} | {task.Seen:f3} | {task.HeldOut:f3} | {task.Oracle:f3} | {task.OracleDecoded:f3} |");
+        }
+
+        Add($"| mean of the first six | **{scores.MeanSeen:f3}** | **{scores.MeanHeldOut:f3}** | | |");
+        Add($"");
+        Add($"Fréchet distance in this model's CLIP features {scores.Frechet:f4}; between two sets of true pictures {scores.FrechetTrue:f4}.");
+        Add($"CLIP score {scores.ClipScore:f2}; of true pictures {scores.ClipScoreTrue:f2}. PSNR of the autoencoder {scores.Decibels:f2} dB.");
+        Add($"");
+        Add($"## Stages");
+        Add($"");
+        Add($"Each starts from the averaged weights of the one before, with a fresh optimizer. Scores by 480 prompts.");
+        Add($"");
+        Add($"| stage | batches | pictures a batch | core hours | mean seen | mean held out | Fréchet |");
+        Add($"|---|---|---|---|---|---|---|");
+        foreach (StageOutcome stage in stages)
+        {
+            Add($"| {stage.Stage} | {stage.Batches} | {stage.Pictures} | {stage.CoreHours:f1} | {stage.MeanSeen:f3} | {stage.MeanHeldOut:f3} | {stage.Frechet:f4} |");
+        }
+
+        Add($"");
+        Add($"## Limits");
+        Add($"");
+        Add($"It knows no other world: what a prompt says beyond these kinds, colours, places and styles is ignored or misread. More");
+        Add($"than four things, letters and faces are beyond it.");
+        return text.ToString();
+
+        void Add(FormattableString line) => text.Append(line.ToString(CultureInfo.InvariantCulture)).Append('\n');
+    }
+}

@@ -25,7 +25,7 @@ internal static class DemoCommand
         Option<DirectoryInfo> stages = Choices.Path<DirectoryInfo>("--stages", "The stages' configurations.");
         stages.DefaultValueFactory = _ => new DirectoryInfo("configs/shapes");
         Option<DirectoryInfo> output = Choices.Path<DirectoryInfo>("--out", "Receives the finished model, and the oracle beside it.");
-        output.DefaultValueFactory = _ => new DirectoryInfo("models");
+        output.DefaultValueFactory = _ => new DirectoryInfo(Home.At("models"));
         Option<int> scenes = Choices.Number("--scenes", 1, 100_000_000, 160_000, "Scenes that the denoiser is trained on.");
         Option<int> prompts = Choices.Number("--prompts", 16, 1_000_000, 1_600, "Prompts by which the finished model is scored.");
         var command = new Command(

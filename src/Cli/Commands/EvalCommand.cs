@@ -22,9 +22,9 @@ internal static class EvalCommand
     private static Command Shapes()
     {
         Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>("--model", "Model folder, of the demo world.");
-        model.DefaultValueFactory = _ => new DirectoryInfo("models/shapes");
+        model.DefaultValueFactory = _ => new DirectoryInfo(Home.At("models/shapes"));
         Option<FileInfo> oracle = Choices.Path<FileInfo>("--oracle", "The oracle's weights.");
-        oracle.DefaultValueFactory = _ => new FileInfo("models/oracle/oracle.safetensors");
+        oracle.DefaultValueFactory = _ => new FileInfo(Home.At("models/oracle/oracle.safetensors"));
         Option<int> prompts = Choices.Number(
             "--prompts", 16, 1_000_000, 1_600, "Prompts in all, over 8 tasks, half of them of held-out combinations.");
         Option<int?> steps = Choices.NumberOrNone("--steps", 1, SamplerSettings.StepsMax, "Steps; by default the model's.");

@@ -28,7 +28,7 @@ internal static class GenerateCommand
             Required = true,
         };
         Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>("--model", "Model folder.");
-        model.DefaultValueFactory = _ => new DirectoryInfo("models/shapes");
+        model.DefaultValueFactory = _ => new DirectoryInfo(Home.At("models/shapes"));
         Option<ulong> seed = Choices.Number<ulong>(
             "--seed", 0, ulong.MaxValue, 0, "Seed of the first picture; the following have the following seeds.");
         Option<int?> steps = Choices.NumberOrNone(

@@ -68,7 +68,7 @@ internal static class ModelsCommand
         var root = new Argument<DirectoryInfo>("DIR")
         {
             Description = "Where model folders lie.",
-            DefaultValueFactory = _ => new DirectoryInfo("models"),
+            DefaultValueFactory = _ => new DirectoryInfo(Home.At("models")),
         };
         Option<FileInfo> json = Choices.Json();
         var command = new Command("list", "Lists model folders.") { root, json };

@@ -205,10 +205,11 @@ internal static class DitCases
     {
         foreach (JsonElement row in folder.Json.Member("cases").EnumerateArray())
         {
+            int width = row.Member("embed_dim").GetInt32();
             float[] table = PositionTable.Build(
-                row.Member("embed_dim").GetInt32(), row.Member("grid_size").GetInt32(),
-                row.Member("pos_interp_scale").GetDouble(), row.Member("base_size").GetInt32());
-            check.Tensor(row.Member("key").GetString()!, tensor(table));
+                width, row.Member("grid_size").GetInt32(), row.Member("pos_interp_scale").GetDouble(),
+                row.Member("base_size").GetInt32());
+            check.Tensor(row.Member("key").GetString()!, tensor(table, [table.Length / width, width]));
         }
     }
 
@@ -222,23 +223,36 @@ internal static class DitCases
         }
     }
 
-    /// <summary>Compares a network's parameters and buffers with a list of names and shapes.</summary>
+    /// <summary>
+    /// Compares a network's parameters and buffers with a list: names and shapes, and types and kinds where it has them.
+    /// </summary>
     internal static void CheckKeys(Module network, JsonElement expected, Comparison check, Func<string, bool>? isOptional = null)
     {
-        string[] actual =
-        [
-            .. network.named_parameters().Select(p => $"{p.name} [{string.Join(", ", p.parameter.shape)}]"),
-            .. network.named_buffers().Select(b => $"{b.name} [{string.Join(", ", b.buffer.shape)}]"),
-        ];
+        var own = network.named_parameters().Select(p => (p.name, tensor: (Tensor)p.parameter, kind: "parameter"))
+            .Concat(network.named_buffers().Select(b => (b.name, tensor: b.buffer, kind: "buffer")))
+            .Select(t => (t.name, type: t.tensor.dtype.ToString().ToLowerInvariant(), t.tensor.shape, t.kind)).ToArray();
+        string[] actual = [.. own.Select(t => Describe(t.name, t.type, t.shape, t.kind))];
         string[] wanted =
         [
             .. expected.EnumerateArray().Select(entry =>
-                $"{entry.Member("name").GetString()} [{string.Join(", ", entry.Member("shape").EnumerateArray())}]"),
+            {
+                string name = entry.Member("name").GetString()!;
+                var here = own.FirstOrDefault(t => t.name == name);
+                return Describe(
+                    name, Text(entry, "dtype") ?? here.type,
+                    [.. entry.Member("shape").EnumerateArray().Select(n => n.GetInt64())], Text(entry, "kind") ?? here.kind);
+            }),
         ];
         string[] missing = [.. wanted.Except(actual).Where(n => isOptional?.Invoke(n) != true)];
         string[] extra = [.. actual.Except(wanted).Where(n => isOptional?.Invoke(n) != true)];
         check.Holds(
             "state dict", missing.Length + extra.Length == 0,
             $"missing {string.Join("; ", missing.Take(5))}, unexpected {string.Join("; ", extra.Take(5))}");
+
+        static string Describe(string name, string? type, long[] shape, string? kind) =>
+            $"{name} {type} [{string.Join(", ", shape)}] {kind}";
+
+        static string? Text(JsonElement entry, string member) =>
+            entry.TryGetProperty(member, out JsonElement value) ? value.GetString() : null;
     }
 }

@@ -33,16 +33,20 @@ internal static class FileCases
     public static FoundCase DataSet(DirectoryInfo folder, string expected, string name) =>
         new(name, "MDS data set", check => DataSet(folder.FullName, expected, check));
 
-    /// <summary>The data sets that a file of damaged ones lists.</summary>
-    public static IEnumerable<FoundCase> Damaged(string expected, string name)
+    /// <summary>The data sets that a file of damaged ones lists, or the one of them that lies in a folder.</summary>
+    public static IEnumerable<FoundCase> Damaged(string expected, string name, string? only = null)
     {
         using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(expected));
         foreach (JsonElement row in document.RootElement.Member("rows").EnumerateArray())
         {
             string directory = row.Member("directory").GetString()!;
-            string folder = Path.Combine(Path.GetDirectoryName(expected)!, directory);
-            yield return new FoundCase(
-                $"{name}/{Path.GetFileName(directory)}", "damaged MDS data set", check => Damaged(folder, check));
+            string folder = Path.GetFullPath(directory, Path.GetDirectoryName(expected)!);
+            if (only is null || folder == only)
+            {
+                yield return new FoundCase(
+                    only is null ? $"{name}/{Path.GetFileName(directory)}" : name, "damaged MDS data set",
+                    check => Damaged(folder, check));
+            }
         }
     }
 
@@ -104,6 +108,7 @@ internal static class FileCases
 
     private static void DataSet(string folder, string expectedFile, Comparison check)
     {
+        RequireFolder(folder);
         using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(expectedFile));
         JsonElement expected = document.RootElement;
         try
@@ -134,19 +139,27 @@ internal static class FileCases
         }
     }
 
-    // Lists and other rarities, and the compressions bz2 and br, may be refused instead of read.
+    private static void RequireFolder(string folder)
+    {
+        if (!Directory.Exists(folder))
+        {
+            throw new DirectoryNotFoundException($"There is no data set {folder}.");
+        }
+    }
+
+    // Of what may be refused instead of read, the compressions bz2 and br are read here, but lists are not.
     private static bool IsOptional(string folder)
     {
         using JsonDocument index = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(folder, MdsIndex.FileName)));
-        return index.RootElement.Member("shards").EnumerateArray().Any(shard =>
-            (shard.Member("compression").GetString() ?? "").Split(':')[0] is "bz2" or "br" or "snappy"
-            || shard.Member("column_encodings").EnumerateArray().Any(encoding =>
-                encoding.GetString() is { } name && (name.StartsWith("list", StringComparison.Ordinal) || name is "pil" or "jpeg_array" or "str_decimal")));
+        return index.RootElement.Member("shards").EnumerateArray()
+            .SelectMany(shard => shard.Member("column_encodings").EnumerateArray())
+            .Any(encoding => encoding.GetString()!.StartsWith("list[", StringComparison.Ordinal));
     }
 
     private static void CompareSamples(MdsDataset data, JsonElement samples, Comparison check)
     {
         long index = 0;
+        check.Equal("samples told", [(long)samples.GetArrayLength()], [data.Count]);
         foreach (JsonElement expected in samples.EnumerateArray())
         {
             MdsSample sample = data[index];
@@ -219,6 +232,8 @@ internal static class FileCases
     private static void CompareLatents(MdsDataset data, JsonElement captions, JsonElement digests, Comparison check)
     {
         long index = 0;
+        check.Equal("captions told", [(long)captions.GetArrayLength()], [data.Count]);
+        check.Equal("digests told", [(long)digests.GetArrayLength()], [data.Count]);
         foreach ((JsonElement caption, JsonElement digest) in captions.EnumerateArray().Zip(digests.EnumerateArray()))
         {
             MdsSample sample = data[index];
@@ -236,6 +251,7 @@ internal static class FileCases
 
     private static void Damaged(string folder, Comparison check)
     {
+        RequireFolder(folder);
         try
         {
             using var data = new MdsDataset(folder);

@@ -17,8 +17,6 @@ internal static class PictureCases
 {
     private const string VocabularyFile = "bpe_simple_vocab_16e6.txt.gz";
 
-    private static readonly string[] s_vocabularyFolders = ["", "clip", "reference/clip", "shared/reference/clip"];
-
     /// <summary>The kinds of case, told by what their case.json holds.</summary>
     public static readonly CaseKind[] Kinds =
     [
@@ -260,11 +258,11 @@ internal static class PictureCases
     }
 
     private static string RequireVocabulary(string path) => FindVocabulary(path) ?? throw new RefusedFileException(
-        path, VocabularyFile, "is not found beside the case, in a clip folder above it, or in shared/reference/clip above the working folder.");
+        path, VocabularyFile, "is not found beside the case, or in a clip folder above it.");
 
-    // Cases lie in their topic's folder, or in a tree of their own; the vocabulary is published once, with the CLIP cases.
-    private static string? FindVocabulary(string path) => Above(path).Concat(Above(Directory.GetCurrentDirectory()))
-        .SelectMany(folder => s_vocabularyFolders.Select(below => Path.Combine(folder, below, VocabularyFile)))
+    // The vocabulary is published once in a tree, with its CLIP cases.
+    private static string? FindVocabulary(string path) => Above(path)
+        .SelectMany(folder => new[] { Path.Combine(folder, VocabularyFile), Path.Combine(folder, "clip", VocabularyFile) })
         .FirstOrDefault(File.Exists);
 
     private static IEnumerable<string> Above(string path)

@@ -1,7 +1,6 @@
 // Makes a model folder from the files that the reference's authors, Stability AI and the OpenCLIP project publish.
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using Atelier.Cli.Verify;
 using Atelier.Model;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
@@ -18,7 +17,7 @@ namespace Atelier.Cli;
 /// <param name="Network">What it turned out to hold.</param>
 /// <param name="Tensors">Tensors taken.</param>
 /// <param name="Parameters">Numbers in them.</param>
-/// <param name="Type">Type they are stored in.</param>
+/// <param name="Type">Types of its floating-point tensors; each keeps its own.</param>
 /// <param name="LeftOut">Tensors of the file that the model has no use for.</param>
 internal sealed record ImportedPart(
     string Part, string From, string Network, int Tensors, long Parameters, string Type, int LeftOut);
@@ -30,8 +29,6 @@ internal static class ModelImport
     public sealed record Files(
         DirectoryInfo Output, FileInfo Denoiser, FileInfo? DenoiserConfig, DirectoryInfo Autoencoder, FileInfo Clip,
         FileInfo? ClipConfig, FileInfo Vocabulary, string Name, string Licence, string Source, int Steps, double Guidance);
-
-    private const int VocabularyBytesMax = 64 << 20;
 
     // A table in bfloat16 is off by up to 2^-8; tables of different scales differ by far more.
     private const double PositionTolerance = 1.0 / 128;
@@ -56,7 +53,7 @@ internal static class ModelImport
 
         string autoencoderJson = Path.Combine(files.Autoencoder.FullName, "config.json");
         AutoencoderConfig autoencoderConfig = AutoencoderConfig.Read(autoencoderJson);
-        CheckVocabulary(files.Vocabulary, clipConfig);
+        ClipTokenizer.Load(files.Vocabulary.FullName, clipConfig.Text);
         using IWeightSource denoiserSource = WeightFile.Open(files.Denoiser.FullName).FindModel("dit");
         MicroDiTConfig denoiserConfig = files.DenoiserConfig is null
             ? Recognise(denoiserSource)
@@ -69,11 +66,12 @@ internal static class ModelImport
         return WriteFolder(files.Output, folder =>
         {
             (ImportedPart Part, JsonObject Entry) denoiser = Take(
-                folder, "denoiser", network, denoiserSource, null, cancellation);
+                folder, "denoiser", network, denoiserSource, null, null, cancellation);
             (ImportedPart Part, JsonObject Entry) vae = Take(
-                folder, "autoencoder", autoencoder, autoencoderSource, AutoencoderKL.CanonicalName, cancellation);
+                folder, "autoencoder", autoencoder, autoencoderSource, AutoencoderKL.CanonicalName, AutoencoderKL.CanonicalShape,
+                cancellation);
             (ImportedPart Part, JsonObject Entry) encoder = Take(
-                folder, "text_encoder", text, clipSource, ClipTextEncoder.CanonicalName, cancellation);
+                folder, "text_encoder", text, clipSource, ClipTextEncoder.CanonicalName, null, cancellation);
             denoiser.Entry["config"] = ToJson(denoiserConfig);
             vae.Entry["config"] = JsonNode.Parse(File.ReadAllBytes(autoencoderJson));
             encoder.Entry["config"] = clipJson;
@@ -111,22 +109,6 @@ internal static class ModelImport
         }
     }
 
-    private static void CheckVocabulary(FileInfo file, ClipConfig clip)
-    {
-        if (file.Length > VocabularyBytesMax)
-        {
-            throw new RefusedFileException(file.FullName, "length", $"is above {VocabularyBytesMax} bytes.");
-        }
-
-        ClipTokenizer tokenizer = ClipTokenizer.Load(file.FullName, clip.Text.ContextLength);
-        if (tokenizer.VocabularySize != clip.Text.VocabSize)
-        {
-            throw new RefusedFileException(
-                file.FullName, "merges",
-                $"give {tokenizer.VocabularySize} tokens, but the text encoder knows {clip.Text.VocabSize}.");
-        }
-    }
-
     // Everything is written in a folder beside, which takes the model's name when it is complete.
     private static T WriteFolder<T>(DirectoryInfo folder, Func<string, T> write)
     {
@@ -158,17 +140,19 @@ internal static class ModelImport
 
     private static (ImportedPart Part, JsonObject Entry) Take(
         string folder, string part, torch.nn.Module module, IWeightSource source, Func<string, string?>? rename,
-        CancellationToken cancellation)
+        Func<string, long[], long[]>? reshape, CancellationToken cancellation)
     {
         cancellation.ThrowIfCancellationRequested();
-        StrictLoader.Load(module, source, rename, checkFinite: true);
-        ElementType type = source.Tensors.Values.First(tensor => tensor.Type.IsFloat()).Type;
+        StrictLoader.Load(module, source, rename, reshape, checkFinite: true);
+        var types = source.Tensors.Values.Where(tensor => rename is null || rename(tensor.Name) is not null)
+            .ToDictionary(tensor => rename?.Invoke(tensor.Name) ?? tensor.Name, tensor => tensor.Type);
         string name = $"{part}.safetensors", path = Path.Combine(folder, name);
-        StateDictFile.Save(module, path, type);
+        StateDictFile.Save(module, path, (tensor, _) => types[tensor]);
         int kept = module.state_dict().Count;
         long parameters = module.parameters().Sum(parameter => parameter.numel());
+        string floats = string.Join(", ", types.Values.Where(type => type.IsFloat()).Select(type => type.Code()).Distinct().Order());
         return (
-            new ImportedPart(part, source.Path, module.GetName(), kept, parameters, type.Code(), source.Tensors.Count - kept),
+            new ImportedPart(part, source.Path, module.GetName(), kept, parameters, floats, source.Tensors.Count - kept),
             new JsonObject { ["file"] = name, ["sha256"] = WeightDigest.OfFile(path) });
     }
 
@@ -212,8 +196,8 @@ internal static class ModelImport
                 source.Path, "state dict", "is of no published preset; give its arguments with --denoiser-config.");
         }
 
-        using torch.Tensor table = CaseFolder.ReadTensor(source, positions.Name);
-        double[] stored = CaseFolder.Numbers(table);
+        using torch.Tensor table = source.ReadTensor(positions.Name), numbers = table.to(torch.ScalarType.Float64);
+        double[] stored = numbers.data<double>().ToArray();
         foreach (double scale in new[] { 1.0, 2.0, 4.0 })
         {
             float[] expected = PositionTable.Build((int)patches.Shape[0], grid, scale, grid);

@@ -68,6 +68,19 @@ public sealed class ClipTokenizer
         return Load(file, path, contextLength);
     }
 
+    /// <summary>Reads the vocabulary of a text encoder.</summary>
+    /// <exception cref="RefusedFileException">The file is not a vocabulary, or not that encoder's.</exception>
+    public static ClipTokenizer Load(string path, ClipTextConfig encoder)
+    {
+        ArgumentNullException.ThrowIfNull(encoder);
+        ClipTokenizer tokenizer = Load(path, encoder.ContextLength);
+        return tokenizer.VocabularySize == encoder.VocabSize
+            ? tokenizer
+            : throw new RefusedFileException(
+                path, "merges",
+                $"give {tokenizer.VocabularySize} tokens, but the text encoder knows {encoder.VocabSize}.");
+    }
+
     /// <summary>
     /// Reads a vocabulary: gzip of UTF-8 lines, the first with "#version", every other with the two symbols of one
     /// merge and one space between them, both of them bytes or results of earlier lines.

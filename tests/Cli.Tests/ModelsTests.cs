@@ -237,7 +237,12 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         TinyModel.WriteVocabulary(Path.Combine(copy, "vocabulary.txt.gz"), "r e", "re d</w>", "t h", "th e</w>", "a b");
         await DrawAsync("vocabulary.txt.gz: merges: give 519 tokens, but the text encoder knows 518.");
         File.Copy(Path.Combine(model.Folder, "vocabulary.txt.gz"), Path.Combine(copy, "vocabulary.txt.gz"), overwrite: true);
-        File.Copy(Path.Combine(copy, "text_encoder.safetensors"), Path.Combine(copy, "denoiser.safetensors"), overwrite: true);
+        string weights = Path.Combine(copy, "denoiser.safetensors");
+        byte[] bytes = await File.ReadAllBytesAsync(weights, TestContext.Current.CancellationToken);
+        bytes[^4] ^= 1; // The lowest bit of a number: the network loads, but is another one.
+        await File.WriteAllBytesAsync(weights, bytes, TestContext.Current.CancellationToken);
+        await DrawAsync("denoiser.safetensors: digest: is not the one in model.json");
+        File.Copy(Path.Combine(copy, "text_encoder.safetensors"), weights, overwrite: true);
         await DrawAsync("denoiser.safetensors: state dict: ", "missing x_embedder.proj.weight");
 
         async Task DrawAsync(params string[] parts)

@@ -42,13 +42,28 @@ public sealed class TextToImage : IDisposable
         _denoiser = new Denoiser(network, edm, width);
     }
 
-    /// <summary>Loads a model folder's networks, tensor by tensor, in float32.</summary>
-    /// <exception cref="RefusedFileException">A file is damaged, or does not fit the others.</exception>
+    /// <summary>
+    /// Loads a model folder's networks, tensor by tensor, in float32, and compares its files with their digests, so that
+    /// <see cref="ModelFolder.Digest"/> is that of the weights in memory.
+    /// </summary>
+    /// <exception cref="RefusedFileException">A file is damaged, does not fit the others, or is not the manifest's.</exception>
     public static TextToImage Load(ModelFolder model, int width = CpuWidth)
     {
-        Encoders encoders = Encoders.Load(model.Path);
+        // Hashing on a core of its own takes no longer than making and filling the networks here, and what one of the two
+        // has read from the disk the other finds in memory.
+        Task<string[]> differing = Task.Run(() => model.DifferingFiles().ToArray());
+        Encoders encoders = Encoders.Load(model);
         var network = new MicroDiT(model.DenoiserConfig);
         Encoders.LoadWeights(network, model.PathOf(model.Denoiser));
+#pragma warning disable VSTHRD002 // Loading is synchronous by nature, and hashing waits for nobody.
+        if (differing.GetAwaiter().GetResult() is [var name, ..])
+#pragma warning restore VSTHRD002
+        {
+            throw new RefusedFileException(
+                System.IO.Path.Combine(model.Path, name), "digest",
+                $"is not the one in {ModelFolder.FileName}: the file was changed, or is another model's.");
+        }
+
         return new TextToImage(encoders.Tokenizer, encoders.Text, network, model.Edm, encoders.Autoencoder, width);
     }
 

@@ -110,7 +110,8 @@ public sealed class Denoiser : IDisposable
         return answers;
     }
 
-    // The same rows come back evaluation after evaluation, so their join is kept.
+    // While one pass holds all requests, every evaluation has the same captions, and the last join serves again. Where
+    // they take several passes, each pass joins its own anew.
     private CaptionContext Join(CaptionContext[] captions)
     {
         if (captions.Length == 1)

@@ -202,7 +202,7 @@ public sealed record StageConfig
                 Epsilon = tree.Number("optimizer.eps", 0, 1, 1e-8),
                 WeightDecay = tree.Number("optimizer.weight_decay", 0, 10, 0),
             },
-            ClipNorm = tree.Number("algorithms.gradient_clipping.clip_norm", 0, double.MaxValue, double.MaxValue),
+            ClipNorm = tree.Number("algorithms.gradient_clipping.clip_norm", 1e-9, double.MaxValue, double.MaxValue),
             EmaSmoothing = tree.Has("algorithms.ema.smoothing") ? tree.Number("algorithms.ema.smoothing", 0, 1) : null,
             EmaStart = tree.Batches("algorithms.ema.ema_start", 0),
         };

@@ -28,13 +28,17 @@ internal static class ModelImport
     /// <summary>What to import, and what to say of it.</summary>
     public sealed record Files(
         DirectoryInfo Output, FileInfo Denoiser, FileInfo? DenoiserConfig, DirectoryInfo Autoencoder, FileInfo Clip,
-        FileInfo? ClipConfig, FileInfo Vocabulary, string Name, string Licence, string Source, int Steps, double Guidance);
+        FileInfo? ClipConfig, FileInfo Vocabulary, string Name, string Licence, string Source, int Steps,
+        double Guidance);
 
     // A table in bfloat16 is off by up to 2^-8; tables of different scales differ by far more.
     private const double PositionTolerance = 1.0 / 128;
 
     private static readonly string[] s_autoencoderFiles =
-        ["diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.bin"];
+    [
+        "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors",
+        "diffusion_pytorch_model.bin",
+    ];
 
     /// <summary>Reads, checks and writes all parts.</summary>
     /// <exception cref="UserErrorException">A file is missing, or the folder is in use.</exception>
@@ -68,7 +72,8 @@ internal static class ModelImport
             (ImportedPart Part, JsonObject Entry) denoiser = Take(
                 folder, "denoiser", network, denoiserSource, null, null, cancellation);
             (ImportedPart Part, JsonObject Entry) vae = Take(
-                folder, "autoencoder", autoencoder, autoencoderSource, AutoencoderKL.CanonicalName, AutoencoderKL.CanonicalShape,
+                folder, "autoencoder", autoencoder, autoencoderSource, AutoencoderKL.CanonicalName,
+                AutoencoderKL.CanonicalShape,
                 cancellation);
             (ImportedPart Part, JsonObject Entry) encoder = Take(
                 folder, "text_encoder", text, clipSource, ClipTextEncoder.CanonicalName, null, cancellation);
@@ -87,7 +92,8 @@ internal static class ModelImport
         {
             bool isModel = File.Exists(Path.Combine(files.Output.FullName, ModelFolder.FileName));
             throw new UserErrorException(
-                $"{files.Output} holds {(isModel ? "a model" : "files")} already; choose another folder, or remove that one.");
+                $"{files.Output} holds {(isModel ? "a model" : "files")} already; choose another folder, or remove "
+                + "that one.");
         }
 
         (string Option, FileInfo? File)[] given =
@@ -150,9 +156,11 @@ internal static class ModelImport
         StateDictFile.Save(module, path, (tensor, _) => types[tensor]);
         int kept = module.state_dict().Count;
         long parameters = module.parameters().Sum(parameter => parameter.numel());
-        string floats = string.Join(", ", types.Values.Where(type => type.IsFloat()).Select(type => type.Code()).Distinct().Order());
+        IEnumerable<string> floats = types.Values.Where(type => type.IsFloat()).Select(type => type.Code());
         return (
-            new ImportedPart(part, source.Path, module.GetName(), kept, parameters, floats, source.Tensors.Count - kept),
+            new ImportedPart(
+                part, source.Path, module.GetName(), kept, parameters, string.Join(", ", floats.Distinct().Order()),
+                source.Tensors.Count - kept),
             new JsonObject { ["file"] = name, ["sha256"] = WeightDigest.OfFile(path) });
     }
 
@@ -185,12 +193,14 @@ internal static class ModelImport
             || patches.Shape.Length != 4 || positions.Shape.Length != 3 || !positions.Type.IsFloat()
             || captions.Shape.Length != 2)
         {
-            throw new RefusedFileException(source.Path, "state dict", "is not that of a MicroDiT: its embeddings are missing.");
+            throw new RefusedFileException(
+                source.Path, "state dict", "is not that of a MicroDiT: its embeddings are missing.");
         }
 
         string? preset = patches.Shape[0] switch { 1024 => "XL_2", 512 => "Tiny_2", _ => null };
         int grid = (int)Math.Sqrt(positions.Shape[1]);
-        if (preset is null || grid is < 1 or > 1024 || grid * grid != positions.Shape[1] || positions.Shape[2] != patches.Shape[0])
+        if (preset is null || grid is < 1 or > 1024 || grid * grid != positions.Shape[1]
+            || positions.Shape[2] != patches.Shape[0])
         {
             throw new RefusedFileException(
                 source.Path, "state dict", "is of no published preset; give its arguments with --denoiser-config.");
@@ -208,7 +218,8 @@ internal static class ModelImport
         }
 
         throw new RefusedFileException(
-            source.Path, "pos_embed", "is not a table of this size at scale 1, 2 or 4; give the arguments with --denoiser-config.");
+            source.Path, "pos_embed",
+            "is not a table of this size at scale 1, 2 or 4; give the arguments with --denoiser-config.");
     }
 
     private static MicroDiTConfig ReadConfig(string path)

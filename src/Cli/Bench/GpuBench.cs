@@ -11,7 +11,9 @@ using static TorchSharp.torch;
 
 namespace Atelier.Cli.Bench;
 
-/// <summary>Speed of the denoiser at one number of pictures, all of them guided, latents in and out of host memory.</summary>
+/// <summary>
+/// Speed of the denoiser at one number of pictures, all of them guided, latents in and out of host memory.
+/// </summary>
 /// <param name="Batch">Pictures sampled together; a pass has twice as many rows.</param>
 /// <param name="Evaluation">One evaluation of all of them.</param>
 /// <param name="Captions">Seconds for the captions of all of them, once a picture.</param>
@@ -28,7 +30,9 @@ public sealed record DenoiserSpeed(int Batch, Timing Evaluation, double Captions
 /// <param name="Kept">Patches that the backbone sees.</param>
 /// <param name="Batch">Samples.</param>
 /// <param name="Forward">Captions and one evaluation, without gradients.</param>
-/// <param name="TrainStep">Forward, backward, clipping and optimizer (3 x forward); none if the memory does not hold it.</param>
+/// <param name="TrainStep">
+/// Forward, backward, clipping and optimizer (3 x forward); none if the memory does not hold it.
+/// </param>
 public sealed record StageSpeed(string Stage, int Latent, int Kept, int Batch, Timing Forward, Timing? TrainStep);
 
 /// <summary>Widths of the network, by which another program can build one of the same shapes.</summary>
@@ -100,8 +104,8 @@ public sealed class GpuBench
         !NativeLibrary.TryLoad("libcuda.so.1", out _)
             ? "There is no NVIDIA GPU here, or its driver is not installed; --device cpu tests that the bench runs."
             : !cuda.is_available()
-                ? "The driver is there, but libtorch cannot use a GPU: build with ATELIER_BACKEND=cuda, or name a CUDA libtorch "
-                    + "in ATELIER_LIBTORCH."
+                ? "The driver is there, but libtorch cannot use a GPU: build with ATELIER_BACKEND=cuda, or name a CUDA "
+                    + "libtorch in ATELIER_LIBTORCH."
                 : null;
 
     /// <summary>Measures everything.</summary>
@@ -121,7 +125,8 @@ public sealed class GpuBench
         foreach (var group in s_stages.GroupBy(stage => _isGpu ? stage.Latent : stage.Latent / 4))
         {
             bool isLarge = stages.Count > 0;
-            using var network = new MicroDiT(MicroDiTConfig.Preset(_preset, group.Key, posInterpScale: isLarge ? 2 : 1));
+            using var network = new MicroDiT(
+                MicroDiTConfig.Preset(_preset, group.Key, posInterpScale: isLarge ? 2 : 1));
             FormulaWeights.Fill(network, "");
             widths ??= Widths(network);
             network.to(_device);
@@ -168,7 +173,8 @@ public sealed class GpuBench
         using var scope = NewDisposeScope();
         MicroDiTConfig config = network.Config;
         Tensor x = Random(batch, config.InChannels, config.InputSize, config.InputSize).to(ScalarType.BFloat16);
-        Tensor t = Random(batch).to(ScalarType.BFloat16), captions = Random(batch, CaptionLength, config.CaptionChannels);
+        Tensor t = Random(batch).to(ScalarType.BFloat16);
+        Tensor captions = Random(batch, CaptionLength, config.CaptionChannels);
         PatchMask? patches = mask == 0 ? null : Mask(config, mask, batch).To(_device);
         double seconds = Best(() =>
         {
@@ -209,7 +215,8 @@ public sealed class GpuBench
             long step = 0;
             return new Timing(flops, Best(() => engine.Apply(step, engine.ComputeBatch(step++))));
         }
-        catch (ExternalException error) when (error.Message.Contains("out of memory", StringComparison.OrdinalIgnoreCase))
+        catch (ExternalException error)
+            when (error.Message.Contains("out of memory", StringComparison.OrdinalIgnoreCase))
         {
             return null;
         }

@@ -21,7 +21,8 @@ internal static class BenchCommand
     {
         Option<string> preset = Choices.Word("--preset", "Which network.", "XL_2", "Tiny_2");
         Option<FileInfo> weights = Choices.Path<FileInfo>(
-            "--weights", "A safetensors file of the preset; made by formula, in a process of its own, if it is not there.",
+            "--weights",
+            "A safetensors file of the preset; made by formula, in a process of its own, if it is not there.",
             required: true);
         Option<FileInfo> json = Choices.Json();
         var make = new Option<bool>("--make") { Description = "Only make the file.", Hidden = true };
@@ -55,7 +56,8 @@ internal static class BenchCommand
                 [[
                     name, figures.WeightBytes.ToString("n0", CultureInfo.InvariantCulture),
                     figures.PeakBytes.ToString("n0", CultureInfo.InvariantCulture), Ratio(figures.Ratio),
-                    figures.LoadSeconds.ToString("f1", CultureInfo.InvariantCulture), figures.ForwardSeconds.ToString("f1", CultureInfo.InvariantCulture),
+                    figures.LoadSeconds.ToString("f1", CultureInfo.InvariantCulture),
+                    figures.ForwardSeconds.ToString("f1", CultureInfo.InvariantCulture),
                 ]]);
             Output.Json(parsed.GetValue(json), figures);
             return 0;
@@ -107,7 +109,8 @@ internal static class BenchCommand
         Option<string> device = Choices.Word(
             "--device", "Where; on cpu the loads are tiny, and only show that it runs.", "cuda", "cpu");
         Option<FileInfo> json = Choices.Json();
-        var command = new Command("gpu", "Denoiser, forward and training in bfloat16 against the matrix product, in minutes.")
+        var command = new Command(
+            "gpu", "Denoiser, forward and training in bfloat16 against the matrix product, in minutes.")
         {
             preset, device, json,
         };
@@ -190,7 +193,8 @@ internal static class BenchCommand
                 .. figures.Experts.Select(e => (IReadOnlyList<string>)
                 [
                     Text(e.Width), Text(e.Hidden), Text(e.Tokens), Text(e.Batch), Seconds(e.Gather), Seconds(e.OneHot),
-                    Ratio(e.OneHot / e.Gather), Seconds(e.GatherTraining), Seconds(e.OneHotTraining), Ratio(e.OneHotTraining / e.GatherTraining),
+                    Ratio(e.OneHot / e.Gather), Seconds(e.GatherTraining), Seconds(e.OneHotTraining),
+                    Ratio(e.OneHotTraining / e.GatherTraining),
                 ]),
             ]);
     }

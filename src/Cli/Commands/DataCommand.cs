@@ -80,7 +80,8 @@ internal static class DataCommand
         {
             OutputFile.CheckJson(parsed.GetValue(json));
             MdsIndex index = MdsIndex.Read(parsed.GetRequiredValue(folder).FullName);
-            var columns = index.Columns.Select(column => new { column.Name, Encoding = column.Encoding.Name }).ToArray();
+            var columns = index.Columns.Select(column => new { column.Name, Encoding = column.Encoding.Name })
+                .ToArray();
             Output.Line(string.Create(
                 CultureInfo.InvariantCulture, $"{index.Samples:n0} samples in {index.Shards.Count:n0} shards"));
             Output.Table(["column", "encoding"], [.. columns.Select(c => (IReadOnlyList<string>)[c.Name, c.Encoding])]);

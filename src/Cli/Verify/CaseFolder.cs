@@ -73,17 +73,20 @@ public sealed class CaseFolder : IDisposable
 
         if (stored is not null && computed is not null)
         {
-            check.Equal($"input {name} by its formula", computed.data<float>().ToArray(), stored.data<float>().ToArray());
+            check.Equal(
+                $"input {name} by its formula", computed.data<float>().ToArray(), stored.data<float>().ToArray());
             computed.Dispose();
         }
 
-        return stored ?? computed ?? throw new RefusedFileException(Path, $"input {name}", "is neither stored nor computed.");
+        return stored ?? computed
+            ?? throw new RefusedFileException(Path, $"input {name}", "is neither stored nor computed.");
     }
 
     /// <summary>An expected tensor. The caller owns it.</summary>
     public Tensor Expected(string name) => _expected?.Tensors.ContainsKey(name) == true
         ? _expected.ReadTensor(name)
-        : throw new RefusedFileException(System.IO.Path.Combine(Path, "expected.safetensors"), name, "is not in the file.");
+        : throw new RefusedFileException(
+            System.IO.Path.Combine(Path, "expected.safetensors"), name, "is not in the file.");
 
     /// <summary>A tensor as float64 numbers in row-major order.</summary>
     public static double[] Numbers(Tensor tensor)

@@ -15,7 +15,9 @@ public sealed class Comparison
     private readonly List<string> _failures = [];
     private double _worstShare = -1;
 
-    /// <summary>Starts the comparison of a case; without a folder, of one whose runner brings its own expectations.</summary>
+    /// <summary>
+    /// Starts the comparison of a case; without a folder, of one whose runner brings its own expectations.
+    /// </summary>
     public Comparison(CaseFolder? folder = null)
     {
         _case = folder;
@@ -23,7 +25,8 @@ public sealed class Comparison
         {
             _open.UnionWith(tolerance.EnumerateObject()
                 .Where(t => t.Value.ValueKind != JsonValueKind.Number)
-                .Where(t => t.Value.ValueKind != JsonValueKind.Object || !t.Value.TryGetProperty("information_only", out _))
+                .Where(t =>
+                    t.Value.ValueKind != JsonValueKind.Object || !t.Value.TryGetProperty("information_only", out _))
                 .Select(t => t.Name));
         }
     }

@@ -14,7 +14,9 @@ using static TorchSharp.torch;
 
 namespace Atelier.Cli.Verify;
 
-/// <summary>Runs the rows of <c>checkpoint/table.json</c>, the data sets of <c>mds</c> and the files of <c>keys_and_shapes</c>.</summary>
+/// <summary>
+/// Runs the rows of <c>checkpoint/table.json</c>, the data sets of <c>mds</c> and the files of <c>keys_and_shapes</c>.
+/// </summary>
 internal static class FileCases
 {
     /// <summary>The rows of a checkpoint table.</summary>
@@ -25,7 +27,8 @@ internal static class FileCases
         {
             JsonElement kept = row.Clone();
             string file = row.Member("file").GetString()!;
-            yield return new FoundCase($"{name}/{file}", "checkpoint", check => Checkpoint(folder.FullName, kept, check));
+            yield return new FoundCase(
+                $"{name}/{file}", "checkpoint", check => Checkpoint(folder.FullName, kept, check));
         }
     }
 
@@ -51,7 +54,8 @@ internal static class FileCases
     }
 
     /// <summary>A network's names and shapes.</summary>
-    public static FoundCase Keys(FileInfo file, string name) => new(name, "names and shapes", check => Keys(file.FullName, check));
+    public static FoundCase Keys(FileInfo file, string name) =>
+        new(name, "names and shapes", check => Keys(file.FullName, check));
 
     private static void Checkpoint(string folder, JsonElement row, Comparison check)
     {
@@ -60,7 +64,8 @@ internal static class FileCases
         try
         {
             using IWeightSource source = WeightFile.Open(path);
-            var values = source.Tensors.Keys.ToDictionary(name => name, name => Bytes(source, name), StringComparer.Ordinal);
+            var values = source.Tensors.Keys.ToDictionary(
+                name => name, name => Bytes(source, name), StringComparer.Ordinal);
             check.Holds("outcome", must != "refuse", "was loaded, but must be refused");
             if (must == "load")
             {
@@ -70,15 +75,18 @@ internal static class FileCases
         catch (RefusedFileException error)
         {
             check.Holds("outcome", must != "load", $"was refused, but must load: {error.Message}");
-            check.Holds("error", error.Message.Contains(Path.GetFileName(path)), $"does not name the file: {error.Message}");
+            check.Holds(
+                "error", error.Message.Contains(Path.GetFileName(path)), $"does not name the file: {error.Message}");
         }
     }
 
     private static void CompareTensors(
         string folder, JsonElement row, IWeightSource source, Dictionary<string, byte[]> values, Comparison check)
     {
-        using SafeTensorsFile expected = SafeTensorsFile.Open(Path.Combine(folder, row.Member("expected").GetString()!));
-        check.Equal("names", [.. values.Keys.Order(StringComparer.Ordinal)], [.. expected.Tensors.Keys.Order(StringComparer.Ordinal)]);
+        using SafeTensorsFile expected = SafeTensorsFile.Open(
+            Path.Combine(folder, row.Member("expected").GetString()!));
+        check.Equal("names", [.. values.Keys.Order(StringComparer.Ordinal)],
+            [.. expected.Tensors.Keys.Order(StringComparer.Ordinal)]);
         foreach ((string name, TensorInfo info) in expected.Tensors.Where(tensor => values.ContainsKey(tensor.Key)))
         {
             check.Equal($"shape and type of \"{name}\"", [source.Tensors[name].ToString()], [info.ToString()]);
@@ -92,7 +100,8 @@ internal static class FileCases
                 string actual = checkpoint.Scalars.TryGetValue(scalar.Name, out object? value)
                     ? Convert.ToString(value, CultureInfo.InvariantCulture)! : "missing";
                 bool equal = scalar.Value.ValueKind == JsonValueKind.Number
-                    ? double.TryParse(actual, CultureInfo.InvariantCulture, out double number) && number == scalar.Value.GetDouble()
+                    ? double.TryParse(actual, CultureInfo.InvariantCulture, out double number)
+                        && number == scalar.Value.GetDouble()
                     : actual == scalar.Value.GetString();
                 check.Holds(scalar.Name, equal, $"is {actual}, not {scalar.Value}");
             }
@@ -241,7 +250,8 @@ internal static class FileCases
             foreach (JsonProperty column in digest.EnumerateObject())
             {
                 check.Equal(
-                    $"sample {index}, {column.Name}", [Convert.ToHexStringLower(SHA256.HashData(sample.Bytes(column.Name).Span))],
+                    $"sample {index}, {column.Name}",
+                    [Convert.ToHexStringLower(SHA256.HashData(sample.Bytes(column.Name).Span))],
                     [column.Value.GetString()!]);
             }
 
@@ -278,23 +288,27 @@ internal static class FileCases
         using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(path));
         JsonElement json = document.RootElement;
         using nn.Module network = json.Has("architecture") ? Denoiser(json, check)
-            : json.Has("config", "block_out_channels") ? new AutoencoderKL(AutoencoderConfig.Parse(json.Member("config"), path))
+            : json.Has("config", "block_out_channels")
+                ? new AutoencoderKL(AutoencoderConfig.Parse(json.Member("config"), path))
             : json.Has("config", "text_cfg") ? new ClipModel(ClipConfig.Parse(json.Member("config"), path))
-            : json.Has("what") && json.Member("what").GetString()!.Contains("Inception", StringComparison.Ordinal) ? new FidInceptionV3()
+            : json.Has("what") && json.Member("what").GetString()!.Contains("Inception", StringComparison.Ordinal)
+                ? new FidInceptionV3()
             : throw new RefusedFileException(path, "content", "is of no network that is known here.");
         if (network is FidInceptionV3)
         {
             check.Remark = "fc and num_batches_tracked may be there or not, as the file says";
         }
 
-        DitCases.CheckKeys(network, json.Member("state_dict"), check, network is FidInceptionV3 ? OptionalInInception : null);
+        DitCases.CheckKeys(
+            network, json.Member("state_dict"), check, network is FidInceptionV3 ? OptionalInInception : null);
         if (json.TryGetProperty("total_parameters", out JsonElement total))
         {
             check.Equal("total_parameters", [network.parameters().Sum(p => p.numel())], [total.GetInt64()]);
         }
 
         static bool OptionalInInception(string entry) =>
-            entry.StartsWith("fc.", StringComparison.Ordinal) || entry.Contains(".num_batches_tracked", StringComparison.Ordinal);
+            entry.StartsWith("fc.", StringComparison.Ordinal)
+                || entry.Contains(".num_batches_tracked", StringComparison.Ordinal);
     }
 
     private static MicroDiT Denoiser(JsonElement json, Comparison check)
@@ -302,18 +316,28 @@ internal static class FileCases
         JsonElement arguments = json.Member("arguments");
         var network = new MicroDiT(MicroDiTConfig.Preset(
             json.Member("architecture").GetString()!,
-            (int)Number("input_size", 32), (int)Number("in_channels", 4), (int)Number("caption_channels", 1024), Number("pos_interp_scale", 1)));
+            (int)Number("input_size", 32), (int)Number("in_channels", 4), (int)Number("caption_channels", 1024),
+            Number("pos_interp_scale", 1)));
         BlockShape[] shapes = [.. network.Config.MixerBlocks(), .. network.Config.BackboneBlocks()];
         if (json.TryGetProperty("blocks", out JsonElement blocks))
         {
             check.Equal(
                 "widths of the blocks",
-                [.. shapes.Select(s => $"{s.HasExperts} {s.AttentionWidth} {s.AttentionWidth / network.Config.HeadDim} {s.FeedForwardWidth}")],
-                [.. blocks.EnumerateArray().Select(b =>
-                    $"{b.Member("moe").GetBoolean()} {b.Member("attn_hidden")} {b.Member("attn_heads")} {b.Member("ffn_hidden")}")]);
+                [
+                    .. shapes.Select(s => Describe(
+                        s.HasExperts, s.AttentionWidth, s.AttentionWidth / network.Config.HeadDim, s.FeedForwardWidth)),
+                ],
+                [
+                    .. blocks.EnumerateArray().Select(b => Describe(
+                        b.Member("moe").GetBoolean(), b.Member("attn_hidden").GetInt32(),
+                        b.Member("attn_heads").GetInt32(), b.Member("ffn_hidden").GetInt32())),
+                ]);
         }
 
         return network;
+
+        static string Describe(bool experts, int attention, int heads, int hidden) =>
+            $"{experts} {attention} {heads} {hidden}";
 
         double Number(string name, double otherwise) =>
             arguments.TryGetProperty(name, out JsonElement value) ? value.GetDouble() : otherwise;

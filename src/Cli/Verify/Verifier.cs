@@ -40,7 +40,9 @@ public static class Verifier
         .. DitCases.Kinds, .. TrainingCases.Kinds, .. SamplerCases.Kinds, .. PictureCases.Kinds,
     ];
 
-    /// <summary>Runs every case under <paramref name="root"/> and gives each one's result as soon as it is there.</summary>
+    /// <summary>
+    /// Runs every case under <paramref name="root"/> and gives each one's result as soon as it is there.
+    /// </summary>
     /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
     public static IEnumerable<CaseResult> Run(string root)
     {
@@ -107,7 +109,8 @@ public static class Verifier
         string expected = Expected(folder);
         if (File.Exists(expected))
         {
-            return IsListOfDamaged(expected) ? FileCases.Damaged(expected, name) : [FileCases.DataSet(folder, expected, name)];
+            return IsListOfDamaged(expected)
+                ? FileCases.Damaged(expected, name) : [FileCases.DataSet(folder, expected, name)];
         }
 
         if (isRoot && folder.Parent is { } parent && File.Exists(Expected(parent)) && IsListOfDamaged(Expected(parent)))
@@ -131,7 +134,8 @@ public static class Verifier
         ];
         if (children.Length > 0)
         {
-            return children.SelectMany(child => Find(child, isRoot ? child.Name : $"{name}/{child.Name}", isRoot: false));
+            return children.SelectMany(
+                child => Find(child, isRoot ? child.Name : $"{name}/{child.Name}", isRoot: false));
         }
 
         // Other files are support data, such as a vocabulary: no case was meant.
@@ -164,7 +168,8 @@ public static class Verifier
 
         // The folder is opened when the case runs, so that a damaged file fails this case alone.
         CaseFolder? opened = null;
-        return new FoundCase(name, kind.Name, check => kind.Run(opened!, check), () => opened = new CaseFolder(folder.FullName));
+        return new FoundCase(
+            name, kind.Name, check => kind.Run(opened!, check), () => opened = new CaseFolder(folder.FullName));
     }
 
     private static FoundCase Unknown(string name, string problem) => new(name, "unknown", check => check.Fail(problem));

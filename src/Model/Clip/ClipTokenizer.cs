@@ -16,7 +16,9 @@ public sealed class ClipTokenizer
     /// <summary>The tokens of a prompt, marks included, that the published text towers take.</summary>
     public const int DefaultContextLength = 77;
 
-    /// <summary>The longest prompt, in UTF-16 units, far beyond what a context holds. Longer ones are refused.</summary>
+    /// <summary>
+    /// The longest prompt, in UTF-16 units, far beyond what a context holds. Longer ones are refused.
+    /// </summary>
     public const int PromptLengthMax = 1_000_000;
 
     /// <summary>
@@ -157,8 +159,8 @@ public sealed class ClipTokenizer
     }
 
     /// <summary>
-    /// The words of a prompt, cleaned as <see cref="TextCleaning.Clean"/> says: within them byte pairs merge, across them
-    /// never. What a vocabulary is learned from.
+    /// The words of a prompt, cleaned as <see cref="TextCleaning.Clean"/> says: within them byte pairs merge, across
+    /// them never. What a vocabulary is learned from.
     /// </summary>
     public static IEnumerable<string> Words(string prompt)
     {

@@ -7,7 +7,9 @@ using static TorchSharp.torch.nn;
 
 namespace Atelier.Model.Networks;
 
-/// <summary>Keys and values of one block's cross-attention, each [B, heads, L, head width]. Made once per caption.</summary>
+/// <summary>
+/// Keys and values of one block's cross-attention, each [B, heads, L, head width]. Made once per caption.
+/// </summary>
 /// <param name="Key">Normalised keys.</param>
 /// <param name="Value">Values.</param>
 public sealed record KeyValue(Tensor Key, Tensor Value) : IDisposable
@@ -32,8 +34,8 @@ internal static class Heads
         x.view(x.shape[0], x.shape[1], heads, -1).transpose(1, 2);
 
     /// <summary>
-    /// softmax(q kᵀ / √w) v of [B, heads, T, w], joined again: [B, T, heads * w]. If causal, a position sees only itself
-    /// and those before it.
+    /// softmax(q kᵀ / √w) v of [B, heads, T, w], joined again: [B, T, heads * w]. If causal, a position sees only
+    /// itself and those before it.
     /// </summary>
     public static Tensor Attend(Tensor query, Tensor key, Tensor value, bool causal = false)
     {
@@ -68,7 +70,9 @@ public sealed class SelfAttention : Module<Tensor, Tensor>
     private readonly int _heads;
     private readonly double _eps;
 
-    /// <summary>Reserves attention of <paramref name="heads"/> heads that are <paramref name="width"/> wide together.</summary>
+    /// <summary>
+    /// Reserves attention of <paramref name="heads"/> heads that are <paramref name="width"/> wide together.
+    /// </summary>
     public SelfAttention(int dim, int width, int heads, double eps, bool bias) : base(nameof(SelfAttention))
     {
         (_width, _heads, _eps) = (width, heads, eps);
@@ -123,7 +127,7 @@ public sealed class CrossAttention : Module<Tensor, KeyValue, Tensor>
     public override Tensor forward(Tensor input, KeyValue caption)
     {
         using var scope = NewDisposeScope();
-        Tensor query = Heads.SplitNormalised(_query.call(input), _heads, _eps);                       // [B, heads, T, w]
+        Tensor query = Heads.SplitNormalised(_query.call(input), _heads, _eps); // [B, heads, T, w]
         return _projection.call(Heads.Attend(query, caption.Key, caption.Value)).MoveToOuterDisposeScope(); // [B, T, D]
     }
 }

@@ -44,7 +44,8 @@ public sealed record Encoders(AutoencoderKL Autoencoder, ClipTextEncoder Text, C
     }
 
     private static Encoders Load(
-        AutoencoderConfig autoencoderConfig, string autoencoderFile, ClipConfig clipConfig, string clipFile, string vocabulary)
+        AutoencoderConfig autoencoderConfig, string autoencoderFile, ClipConfig clipConfig, string clipFile,
+        string vocabulary)
     {
         ClipTokenizer tokenizer = ClipTokenizer.Load(vocabulary, clipConfig.Text);
         var autoencoder = new AutoencoderKL(autoencoderConfig);
@@ -59,12 +60,14 @@ public sealed record Encoders(AutoencoderKL Autoencoder, ClipTextEncoder Text, C
         string path = Path.Combine(folder, name);
         return File.Exists(path)
             ? path
-            : throw new RefusedFileException(path, "file", $"is not there, and {ModelFolder.FileName} neither: the folder holds no encoders.");
+            : throw new RefusedFileException(
+                path, "file", $"is not there, and {ModelFolder.FileName} neither: the folder holds no encoders.");
     }
 
     /// <summary>Loads a network strictly and readies it for use.</summary>
     public static void LoadWeights(
-        nn.Module module, string path, Func<string, string?>? rename = null, Func<string, long[], long[]>? reshape = null)
+        nn.Module module, string path, Func<string, string?>? rename = null,
+        Func<string, long[], long[]>? reshape = null)
     {
         using IWeightSource source = WeightFile.Open(path);
         StrictLoader.Load(module, source, rename, reshape);

@@ -31,7 +31,9 @@ public sealed record TrainingSettings
     /// <summary>Gradients longer than this are scaled down to it.</summary>
     public double ClipNorm { get; init; } = double.PositiveInfinity;
 
-    /// <summary>Smoothing s of the average of weights, W_ema ← s W_ema + (1 - s) W after each batch; none if not set.</summary>
+    /// <summary>
+    /// Smoothing s of the average of weights, W_ema ← s W_ema + (1 - s) W after each batch; none if not set.
+    /// </summary>
     public double? EmaSmoothing { get; init; }
 
     /// <summary>
@@ -48,7 +50,8 @@ public sealed record TrainingSettings
     public TrainingSettings Checked()
     {
         const int shardsMax = ReductionTree<object>.ShardsMax;
-        Require(Edm.SigmaData > 0 && double.IsFinite(Edm.SigmaData), $"SigmaData must be positive, not {Edm.SigmaData}.");
+        Require(
+            Edm.SigmaData > 0 && double.IsFinite(Edm.SigmaData), $"SigmaData must be positive, not {Edm.SigmaData}.");
         Require(
             double.IsFinite(Edm.PMean) && Edm.PStd >= 0 && double.IsFinite(Edm.PStd),
             $"Noise levels must have a finite PMean and a PStd of at least 0, not {Edm.PMean} and {Edm.PStd}.");
@@ -97,7 +100,8 @@ public sealed record TrainingSettings
 /// <param name="NoiseLevels">σ per sample, b.</param>
 /// <param name="UnitNoise">Standard normal noise [b, C, H, W].</param>
 /// <param name="Mask">Patches that the backbone sees, or all.</param>
-public sealed record ShardBatch(Tensor Latents, Tensor Captions, double[] NoiseLevels, Tensor UnitNoise, PatchMask? Mask) : IDisposable
+public sealed record ShardBatch(
+    Tensor Latents, Tensor Captions, double[] NoiseLevels, Tensor UnitNoise, PatchMask? Mask) : IDisposable
 {
     /// <summary>The same shard on a device.</summary>
     public ShardBatch To(Device device) => device.type == Latents.device_type
@@ -117,7 +121,9 @@ public sealed record ShardBatch(Tensor Latents, Tensor Captions, double[] NoiseL
 /// <summary>Where shards come from. The same step and shard always give the same numbers.</summary>
 public interface IShardSource
 {
-    /// <summary>Samples [step G + shard b, step G + (shard + 1) b) of the run's order. The caller disposes them.</summary>
+    /// <summary>
+    /// Samples [step G + shard b, step G + (shard + 1) b) of the run's order. The caller disposes them.
+    /// </summary>
     ShardBatch Read(long step, int shard);
 }
 
@@ -159,7 +165,9 @@ public sealed class TrainingEngine : IDisposable
     private readonly AdamW _optimizer;
 
     /// <summary>Prepares a network, which stays the caller's, for training.</summary>
-    /// <param name="network">Network with its initial weights, float32; its parameters are moved into one buffer.</param>
+    /// <param name="network">
+    /// Network with its initial weights, float32; its parameters are moved into one buffer.
+    /// </param>
     /// <param name="settings">What a step does.</param>
     /// <param name="source">Where shards come from.</param>
     /// <param name="compute">Precision of the network's computation: float32 or bfloat16.</param>
@@ -170,7 +178,9 @@ public sealed class TrainingEngine : IDisposable
         (_network, _settings, _source) = (network, settings.Checked(), source);
         if (network.parameters().Any(parameter => parameter.dtype != ScalarType.Float32))
         {
-            throw new ArgumentException("The network must hold float32 weights; the precision of computing is a choice of its own.", nameof(network));
+            throw new ArgumentException(
+                "The network must hold float32 weights; the precision of computing is a choice of its own.",
+                nameof(network));
         }
 
         network.train();
@@ -223,7 +233,8 @@ public sealed class TrainingEngine : IDisposable
             _network, batch.Latents, captions, batch.NoiseLevels, batch.UnitNoise, batch.Mask);
         Tensor loss = perSample.sum();
         loss.backward();
-        Tensor gradient = compute == ScalarType.Float32 ? _flat.Gradients.clone() : _flat.Gradients.to(ScalarType.Float32);
+        Tensor gradient = compute == ScalarType.Float32
+            ? _flat.Gradients.clone() : _flat.Gradients.to(ScalarType.Float32);
         return new GradientSum(gradient.DetachFromDisposeScope(), loss.item<float>(), batch.Latents.shape[0]);
     }
 

@@ -18,7 +18,8 @@ public static class StateDictFile
     /// <param name="metadata">Strings for the header.</param>
     /// <exception cref="ArgumentException"><paramref name="floats"/> is no floating-point type.</exception>
     public static void Save(
-        nn.Module module, string path, ElementType? floats = null, IReadOnlyDictionary<string, string>? metadata = null) =>
+        nn.Module module, string path,
+        ElementType? floats = null, IReadOnlyDictionary<string, string>? metadata = null) =>
         Save(module, path, (_, own) => floats ?? own, metadata);
 
     /// <summary>As the other one, with a type for each tensor.</summary>

@@ -28,7 +28,8 @@ public static class StrictLoader
     /// <exception cref="RefusedFileException">The names, shapes or types differ, or a number is not finite.</exception>
     public static void Load(
         nn.Module module, IWeightSource source, Func<string, string?>? rename = null,
-        Func<string, long[], long[]>? reshape = null, IReadOnlyCollection<string>? ignore = null, bool checkFinite = false)
+        Func<string, long[], long[]>? reshape = null, IReadOnlyCollection<string>? ignore = null,
+        bool checkFinite = false)
     {
         ArgumentNullException.ThrowIfNull(module);
         ArgumentNullException.ThrowIfNull(source);

@@ -55,10 +55,16 @@ internal static class Choices
     /// <summary>A path, which need not be there.</summary>
     public static Option<T> Path<T>(string name, string description, bool required = false)
         where T : FileSystemInfo =>
-        new(name) { HelpName = typeof(T) == typeof(FileInfo) ? "FILE" : "DIR", Description = description, Required = required };
+        new(name)
+        {
+            HelpName = typeof(T) == typeof(FileInfo) ? "FILE" : "DIR",
+            Description = description,
+            Required = required,
+        };
 
     /// <summary>The file to which a command writes what it found, as JSON.</summary>
-    public static Option<FileInfo> Json() => Path<FileInfo>("--json", "Also write what was found to this file, as JSON.");
+    public static Option<FileInfo> Json() =>
+        Path<FileInfo>("--json", "Also write what was found to this file, as JSON.");
 
     private static T? Parse<T>(ArgumentResult result, string name, T low, T high)
         where T : struct, INumber<T>

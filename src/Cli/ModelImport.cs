@@ -1,7 +1,6 @@
 // Makes a model folder from the files that the reference's authors, Stability AI and the OpenCLIP project publish.
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using Atelier.Cli.Verify;
 using Atelier.Model;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
@@ -18,7 +17,7 @@ namespace Atelier.Cli;
 /// <param name="Network">What it turned out to hold.</param>
 /// <param name="Tensors">Tensors taken.</param>
 /// <param name="Parameters">Numbers in them.</param>
-/// <param name="Type">Type they are stored in.</param>
+/// <param name="Type">Types of its floating-point tensors; each keeps its own.</param>
 /// <param name="LeftOut">Tensors of the file that the model has no use for.</param>
 internal sealed record ImportedPart(
     string Part, string From, string Network, int Tensors, long Parameters, string Type, int LeftOut);
@@ -29,15 +28,17 @@ internal static class ModelImport
     /// <summary>What to import, and what to say of it.</summary>
     public sealed record Files(
         DirectoryInfo Output, FileInfo Denoiser, FileInfo? DenoiserConfig, DirectoryInfo Autoencoder, FileInfo Clip,
-        FileInfo? ClipConfig, FileInfo Vocabulary, string Name, string Licence, string Source, int Steps, double Guidance);
-
-    private const int VocabularyBytesMax = 64 << 20;
+        FileInfo? ClipConfig, FileInfo Vocabulary, string Name, string Licence, string Source, int Steps,
+        double Guidance);
 
     // A table in bfloat16 is off by up to 2^-8; tables of different scales differ by far more.
     private const double PositionTolerance = 1.0 / 128;
 
     private static readonly string[] s_autoencoderFiles =
-        ["diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.bin"];
+    [
+        "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors",
+        "diffusion_pytorch_model.bin",
+    ];
 
     /// <summary>Reads, checks and writes all parts.</summary>
     /// <exception cref="UserErrorException">A file is missing, or the folder is in use.</exception>
@@ -56,7 +57,7 @@ internal static class ModelImport
 
         string autoencoderJson = Path.Combine(files.Autoencoder.FullName, "config.json");
         AutoencoderConfig autoencoderConfig = AutoencoderConfig.Read(autoencoderJson);
-        CheckVocabulary(files.Vocabulary, clipConfig);
+        ClipTokenizer.Load(files.Vocabulary.FullName, clipConfig.Text);
         using IWeightSource denoiserSource = WeightFile.Open(files.Denoiser.FullName).FindModel("dit");
         MicroDiTConfig denoiserConfig = files.DenoiserConfig is null
             ? Recognise(denoiserSource)
@@ -69,11 +70,13 @@ internal static class ModelImport
         return WriteFolder(files.Output, folder =>
         {
             (ImportedPart Part, JsonObject Entry) denoiser = Take(
-                folder, "denoiser", network, denoiserSource, null, cancellation);
+                folder, "denoiser", network, denoiserSource, null, null, cancellation);
             (ImportedPart Part, JsonObject Entry) vae = Take(
-                folder, "autoencoder", autoencoder, autoencoderSource, AutoencoderKL.CanonicalName, cancellation);
+                folder, "autoencoder", autoencoder, autoencoderSource, AutoencoderKL.CanonicalName,
+                AutoencoderKL.CanonicalShape,
+                cancellation);
             (ImportedPart Part, JsonObject Entry) encoder = Take(
-                folder, "text_encoder", text, clipSource, ClipTextEncoder.CanonicalName, cancellation);
+                folder, "text_encoder", text, clipSource, ClipTextEncoder.CanonicalName, null, cancellation);
             denoiser.Entry["config"] = ToJson(denoiserConfig);
             vae.Entry["config"] = JsonNode.Parse(File.ReadAllBytes(autoencoderJson));
             encoder.Entry["config"] = clipJson;
@@ -89,7 +92,8 @@ internal static class ModelImport
         {
             bool isModel = File.Exists(Path.Combine(files.Output.FullName, ModelFolder.FileName));
             throw new UserErrorException(
-                $"{files.Output} holds {(isModel ? "a model" : "files")} already; choose another folder, or remove that one.");
+                $"{files.Output} holds {(isModel ? "a model" : "files")} already; choose another folder, or remove "
+                + "that one.");
         }
 
         (string Option, FileInfo? File)[] given =
@@ -108,22 +112,6 @@ internal static class ModelImport
         if (!files.Autoencoder.Exists)
         {
             throw new UserErrorException($"--autoencoder is \"{files.Autoencoder}\", but there is no such folder.");
-        }
-    }
-
-    private static void CheckVocabulary(FileInfo file, ClipConfig clip)
-    {
-        if (file.Length > VocabularyBytesMax)
-        {
-            throw new RefusedFileException(file.FullName, "length", $"is above {VocabularyBytesMax} bytes.");
-        }
-
-        ClipTokenizer tokenizer = ClipTokenizer.Load(file.FullName, clip.Text.ContextLength);
-        if (tokenizer.VocabularySize != clip.Text.VocabSize)
-        {
-            throw new RefusedFileException(
-                file.FullName, "merges",
-                $"give {tokenizer.VocabularySize} tokens, but the text encoder knows {clip.Text.VocabSize}.");
         }
     }
 
@@ -158,17 +146,21 @@ internal static class ModelImport
 
     private static (ImportedPart Part, JsonObject Entry) Take(
         string folder, string part, torch.nn.Module module, IWeightSource source, Func<string, string?>? rename,
-        CancellationToken cancellation)
+        Func<string, long[], long[]>? reshape, CancellationToken cancellation)
     {
         cancellation.ThrowIfCancellationRequested();
-        StrictLoader.Load(module, source, rename, checkFinite: true);
-        ElementType type = source.Tensors.Values.First(tensor => tensor.Type.IsFloat()).Type;
+        StrictLoader.Load(module, source, rename, reshape, checkFinite: true);
+        var types = source.Tensors.Values.Where(tensor => rename is null || rename(tensor.Name) is not null)
+            .ToDictionary(tensor => rename?.Invoke(tensor.Name) ?? tensor.Name, tensor => tensor.Type);
         string name = $"{part}.safetensors", path = Path.Combine(folder, name);
-        StateDictFile.Save(module, path, type);
+        StateDictFile.Save(module, path, (tensor, _) => types[tensor]);
         int kept = module.state_dict().Count;
         long parameters = module.parameters().Sum(parameter => parameter.numel());
+        IEnumerable<string> floats = types.Values.Where(type => type.IsFloat()).Select(type => type.Code());
         return (
-            new ImportedPart(part, source.Path, module.GetName(), kept, parameters, type.Code(), source.Tensors.Count - kept),
+            new ImportedPart(
+                part, source.Path, module.GetName(), kept, parameters, string.Join(", ", floats.Distinct().Order()),
+                source.Tensors.Count - kept),
             new JsonObject { ["file"] = name, ["sha256"] = WeightDigest.OfFile(path) });
     }
 
@@ -201,19 +193,21 @@ internal static class ModelImport
             || patches.Shape.Length != 4 || positions.Shape.Length != 3 || !positions.Type.IsFloat()
             || captions.Shape.Length != 2)
         {
-            throw new RefusedFileException(source.Path, "state dict", "is not that of a MicroDiT: its embeddings are missing.");
+            throw new RefusedFileException(
+                source.Path, "state dict", "is not that of a MicroDiT: its embeddings are missing.");
         }
 
         string? preset = patches.Shape[0] switch { 1024 => "XL_2", 512 => "Tiny_2", _ => null };
         int grid = (int)Math.Sqrt(positions.Shape[1]);
-        if (preset is null || grid is < 1 or > 1024 || grid * grid != positions.Shape[1] || positions.Shape[2] != patches.Shape[0])
+        if (preset is null || grid is < 1 or > 1024 || grid * grid != positions.Shape[1]
+            || positions.Shape[2] != patches.Shape[0])
         {
             throw new RefusedFileException(
                 source.Path, "state dict", "is of no published preset; give its arguments with --denoiser-config.");
         }
 
-        using torch.Tensor table = CaseFolder.ReadTensor(source, positions.Name);
-        double[] stored = CaseFolder.Numbers(table);
+        using torch.Tensor table = source.ReadTensor(positions.Name), numbers = table.to(torch.ScalarType.Float64);
+        double[] stored = numbers.data<double>().ToArray();
         foreach (double scale in new[] { 1.0, 2.0, 4.0 })
         {
             float[] expected = PositionTable.Build((int)patches.Shape[0], grid, scale, grid);
@@ -224,7 +218,8 @@ internal static class ModelImport
         }
 
         throw new RefusedFileException(
-            source.Path, "pos_embed", "is not a table of this size at scale 1, 2 or 4; give the arguments with --denoiser-config.");
+            source.Path, "pos_embed",
+            "is not a table of this size at scale 1, 2 or 4; give the arguments with --denoiser-config.");
     }
 
     private static MicroDiTConfig ReadConfig(string path)

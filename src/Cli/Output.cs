@@ -1,4 +1,5 @@
-// What the commands print: tables and progress for people at a terminal, plain lines for pipes and logs, JSON for programs.
+// What the commands print: tables and progress for people at a terminal, plain lines for pipes and logs, JSON for
+// programs.
 using System.Globalization;
 using System.Text.Encodings.Web;
 using System.Text.Json;
@@ -38,7 +39,9 @@ internal static class Output
     /// <summary>Prints a remark that is no result.</summary>
     public static void Remark(string text) => Console.Error.WriteLine(text);
 
-    /// <summary>Prints a table: framed on a terminal, otherwise as aligned columns. Numbers stand to the right.</summary>
+    /// <summary>
+    /// Prints a table: framed on a terminal, otherwise as aligned columns. Numbers stand to the right.
+    /// </summary>
     public static void Table(IReadOnlyList<string> headings, IReadOnlyList<IReadOnlyList<string>> rows)
     {
         bool[] numeric = [.. headings.Select((_, i) => rows.All(row => IsNumber(row[i])))];
@@ -87,7 +90,8 @@ internal static class Output
     }
 
     /// <summary>
-    /// Runs work that reports its progress as a part in [0, 1]: a bar where standard error is a terminal, otherwise lines.
+    /// Runs work that reports its progress as a part in [0, 1]: a bar where standard error is a terminal, otherwise
+    /// lines.
     /// </summary>
     public static T WithProgress<T>(string label, Func<Action<double>, T> work)
     {
@@ -104,7 +108,8 @@ internal static class Output
         }
 
         return s_errors.Progress()
-            .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn())
+            .Columns(
+                new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn())
             .Start(context =>
             {
                 ProgressTask task = context.AddTask(Markup.Escape(label), maxValue: 1);
@@ -113,8 +118,8 @@ internal static class Output
     }
 
     /// <summary>
-    /// Runs work that reports its progress as a part in [0, 1] and a line of figures: a bar with the line beside it where
-    /// standard error is a terminal, otherwise a line each time.
+    /// Runs work that reports its progress as a part in [0, 1] and a line of figures: a bar with the line beside it
+    /// where standard error is a terminal, otherwise a line each time.
     /// </summary>
     public static void WithMeter(string label, Action<Action<double, string>> work)
     {
@@ -125,7 +130,8 @@ internal static class Output
         }
 
         s_errors.Progress()
-            .Columns(new ProgressBarColumn(), new PercentageColumn(), new TaskDescriptionColumn { Alignment = Justify.Left })
+            .Columns(
+                new ProgressBarColumn(), new PercentageColumn(), new TaskDescriptionColumn { Alignment = Justify.Left })
             .Start(context =>
             {
                 ProgressTask task = context.AddTask(Markup.Escape(label), maxValue: 1);

@@ -36,7 +36,8 @@ internal static class Usage
             : [.. parsed.Errors.Select(error => Sentence(error, name))];
     }
 
-    // The parser takes a misspelt option for an argument where one is still open: a picture of "--stpes" would be drawn.
+    // The parser takes a misspelt option for an argument where one is still open: a picture of "--stpes" would be
+    // drawn.
     private static string? UnknownOption(ParseResult parsed) =>
         parsed.Tokens.Any(token => token.Type == TokenType.DoubleDash)
             ? null

@@ -1,4 +1,5 @@
 // atelier bench: that it measures and tells; never how fast.
+using System.Runtime.InteropServices;
 using System.Text.Json;
 
 namespace Atelier.Cli.Tests;
@@ -24,6 +25,29 @@ public sealed class BenchTests : IDisposable
         Assert.All(
             ["gather", "oneHot", "gatherTraining", "oneHotTraining"],
             name => Assert.True(figures.GetProperty(name).GetDouble() > 0));
+    }
+
+    [Fact]
+    public async Task GpuBench_RunsOnACpu_WithTinyLoads()
+    {
+        ProgramRun run = await AtelierProgram.RunAsync(
+            _folder.Path, "bench", "gpu", "--device", "cpu", "--preset", "Tiny_2", "--json", "b.json");
+        Assert.StartsWith("Tiny_2 in bfloat16 on cpu", run.Succeeded().Lines[0]);
+        Assert.Equal(4, run.Lines.Count(line => line.StartsWith("train step, ", StringComparison.Ordinal)));
+        JsonElement json = _folder.Json("b.json");
+        Assert.Equal([4, 16, 16, 64], json.GetProperty("stages").EnumerateArray().Select(s => s.GetProperty("kept").GetInt32()));
+        Assert.All(json.GetProperty("stages").EnumerateArray(), stage => Assert.All(
+            ["forward", "trainStep"], name => Assert.True(stage.GetProperty(name).GetProperty("rate").GetDouble() > 0)));
+        Assert.All(
+            json.GetProperty("denoiser").EnumerateArray(),
+            speed => Assert.True(speed.GetProperty("picturesPerSecond").GetDouble() > 0));
+    }
+
+    [Fact]
+    public async Task GpuBench_WithoutAGpu_SaysSo()
+    {
+        Assert.SkipWhen(NativeLibrary.TryLoad("libcuda.so.1", out _), "There is a GPU's driver here.");
+        (await AtelierProgram.RunAsync(_folder.Path, "bench", "gpu")).FailedSaying("There is no NVIDIA GPU here");
     }
 
     [Theory]

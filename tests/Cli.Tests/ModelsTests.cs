@@ -1,4 +1,5 @@
 // atelier models: published files become a model folder, whole or not at all, and all that is wrong with them is said.
+using System.Runtime.InteropServices;
 using System.Text.Json;
 using Atelier.Model.Pipeline;
 using Atelier.Model.Weights;
@@ -43,6 +44,38 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         command[Array.IndexOf(command, "--denoiser") + 1] = Path.Combine(published, "composer.pt");
         (await AtelierProgram.RunAsync(_folder.Path, command)).Succeeded();
         Assert.Equal(ModelFolder.Open(model.Folder).Digest, ModelFolder.Open(_folder["tiny"]).Digest);
+    }
+
+    [Fact]
+    public async Task Import_KeepsEachTensorsType_AndTakesAttentionStoredAsConvolutions()
+    {
+        const string file = "vae/diffusion_pytorch_model.safetensors", query = "encoder.mid_block.attentions.0.query.weight";
+        string published = Copy();
+        Change(published, file, tensors =>
+        {
+            foreach ((TensorInfo info, byte[] bytes) in tensors.Values.ToArray())
+            {
+                bool isMatrix = info.Name.Contains(".attentions.", StringComparison.Ordinal) && info.Shape.Length == 2;
+                tensors[info.Name] = (
+                    new TensorInfo(info.Name, info.Type, isMatrix ? [.. info.Shape, 1, 1] : info.Shape), bytes);
+            }
+
+            (TensorInfo old, byte[] numbers) = tensors[query];
+            Assert.Equal(4, old.Shape.Length);
+            byte[] halves = [.. MemoryMarshal.Cast<byte, float>(numbers).ToArray().SelectMany(n => BitConverter.GetBytes((Half)n))];
+            tensors[query] = (new TensorInfo(query, ElementType.Float16, old.Shape), halves);
+        });
+        ProgramRun run = await ImportAsync(published);
+        Assert.Matches("^autoencoder .* F16, F32 +0$", run.Succeeded().Line("autoencoder"));
+        var tensors = TinyModel.Read(_folder["new/autoencoder.safetensors"]);
+        var expected = TinyModel.Read(Path.Combine(model.Folder, "autoencoder.safetensors"));
+        Assert.Equal(
+            ["encoder.mid_block.attentions.0.to_q.weight"],
+            tensors.Values.Where(tensor => tensor.Info.Type == ElementType.Float16).Select(tensor => tensor.Info.Name));
+        Assert.All(
+            expected.Values.Where(tensor => tensors[tensor.Info.Name].Info.Type == ElementType.Float32),
+            tensor => Assert.Equal(tensor.Bytes, tensors[tensor.Info.Name].Bytes));
+        Assert.All(expected.Values, tensor => Assert.Equal(tensor.Info.Shape, tensors[tensor.Info.Name].Info.Shape));
     }
 
     [Fact]
@@ -204,7 +237,12 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         TinyModel.WriteVocabulary(Path.Combine(copy, "vocabulary.txt.gz"), "r e", "re d</w>", "t h", "th e</w>", "a b");
         await DrawAsync("vocabulary.txt.gz: merges: give 519 tokens, but the text encoder knows 518.");
         File.Copy(Path.Combine(model.Folder, "vocabulary.txt.gz"), Path.Combine(copy, "vocabulary.txt.gz"), overwrite: true);
-        File.Copy(Path.Combine(copy, "text_encoder.safetensors"), Path.Combine(copy, "denoiser.safetensors"), overwrite: true);
+        string weights = Path.Combine(copy, "denoiser.safetensors");
+        byte[] bytes = await File.ReadAllBytesAsync(weights, TestContext.Current.CancellationToken);
+        bytes[^4] ^= 1; // The lowest bit of a number: the network loads, but is another one.
+        await File.WriteAllBytesAsync(weights, bytes, TestContext.Current.CancellationToken);
+        await DrawAsync("denoiser.safetensors: digest: is not the one in model.json");
+        File.Copy(Path.Combine(copy, "text_encoder.safetensors"), weights, overwrite: true);
         await DrawAsync("denoiser.safetensors: state dict: ", "missing x_embedder.proj.weight");
 
         async Task DrawAsync(params string[] parts)

@@ -19,8 +19,7 @@ public sealed class VerifyTests : IDisposable
     {
         string tree = CopyTree();
         int rows = CopyCheckpoints();
-        _folder.Copy(Vectors("../../Model.Tests/Vectors/mds/one_sample"), "tree/mds/one_sample");
-        File.Copy(Vectors("../../Model.Tests/Vectors/mds/one_sample.expected.json"), _folder["tree/mds/one_sample.expected.json"]);
+        CopyDataSets("tree/mds", "one_sample");
         ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "verify", tree, "--json", "results.json");
         string[] lines = run.Succeeded().Lines;
         Assert.Equal($"{6 + rows + 1} passed, 0 failed", lines[^1]);
@@ -86,6 +85,97 @@ public sealed class VerifyTests : IDisposable
         tensors["out"] = (new TensorInfo("out", ElementType.Float32, [1]), new byte[4]);
         TinyModel.Write(file, tensors.Values);
         AssertOneFails(tree, "dit/e_moe", "out has shape [2, 16, 24], not [1]");
+    }
+
+    [Theory]
+    [InlineData("float16", null, false)]
+    [InlineData("float32", "buffer", false)]
+    [InlineData("float32", "parameter", true)]
+    [InlineData("float32", null, true)]
+    public void TypeAndKindOfAKey_AreChecked_WhereTheyAreGiven(string type, string? kind, bool fits)
+    {
+        string tree = CopyTree(), file = Path.Combine(tree, "dit/e_moe/case.json");
+        JsonNode root = JsonNode.Parse(File.ReadAllText(file))!;
+        root["state_dict"]![0]!["dtype"] = type;
+        root["state_dict"]![0]!["kind"] = kind;
+        if (kind is null)
+        {
+            root["state_dict"]![0]!.AsObject().Remove("kind");
+        }
+
+        File.WriteAllText(file, root.ToJsonString());
+        Assert.Equal(fits ? [] : new[] { "dit/e_moe" }, Verifier.Run(tree).Where(r => !r.Passed).Select(r => r.Name));
+    }
+
+    [Theory]
+    [InlineData("grad/w", 0.001, 0.01, true)]
+    [InlineData("grad/w", 0.001, 0.00001, false)]
+    [InlineData("grad/w", 0.2, 0.00001, true)]
+    [InlineData("w", 0.001, 0.01, false)]
+    [InlineData("w", 0.2, 0.00001, true)]
+    public void RelativeNorm_CountsForGradientsAlone(string name, double maxAbs, double relative, bool passes)
+    {
+        _folder.Write("case.json", JsonSerializer.Serialize(new
+        {
+            tolerance = new Dictionary<string, object> { [name] = new { max_abs = maxAbs, rel_l2 = relative } },
+        }));
+        using var folder = new CaseFolder(_folder.Path);
+        var check = new Comparison(folder);
+        check.Numbers(name, [100.1, 0], [100, 0]);
+        Assert.Equal(passes, check.Failures.Count == 0);
+        bool byNorm = passes && maxAbs < 0.1;
+        Assert.Equal(byNorm ? 0.001 : 0.1, check.Worst!.Value.Error, 1e-9);
+        Assert.Equal(byNorm ? relative : maxAbs, check.Worst!.Value.Tolerance);
+    }
+
+    [Fact]
+    public void OneDamagedDataSet_WorksAlone()
+    {
+        string mds = CopyDataSets();
+        CaseResult[] all = [.. Verifier.Run(Path.Combine(mds, "damaged"))];
+        CaseResult one = Assert.Single(Verifier.Run(Path.Combine(mds, "damaged/truncated") + "/"));
+        Assert.True(one.Passed);
+        Assert.Equal(("truncated", "damaged MDS data set"), (one.Name, one.Kind));
+        Assert.True(all.Length > 5);
+        Assert.All(all, result => Assert.True(result.Passed));
+    }
+
+    [Fact]
+    public void MissingDataSet_Fails()
+    {
+        string mds = CopyDataSets();
+        Directory.Delete(Path.Combine(mds, "damaged/truncated"), recursive: true);
+        Directory.Delete(Path.Combine(mds, "one_sample"), recursive: true);
+        CaseResult[] failed = [.. Verifier.Run(mds).Where(result => !result.Passed)];
+        Assert.Equal(["damaged/truncated", "one_sample"], failed.Select(result => result.Name));
+        Assert.All(failed, result => Assert.Contains("There is no data set ", result.Failures[0]));
+    }
+
+    [Fact]
+    public void DataSetThatIsRefused_Fails_UnlessItHoldsLists()
+    {
+        string mds = CopyDataSets(), index = "one_sample/index.json";
+        Spoil("str_decimals");
+        Assert.Equal("one_sample", Assert.Single(Verifier.Run(mds), result => !result.Passed).Name);
+        Spoil("list[str]");
+        Assert.DoesNotContain(Verifier.Run(mds), result => !result.Passed);
+
+        void Spoil(string encoding)
+        {
+            JsonNode root = JsonNode.Parse(File.ReadAllText(Path.Combine(mds, index)))!;
+            root["shards"]![0]!["column_encodings"]![0] = encoding;
+            File.WriteAllText(Path.Combine(mds, index), root.ToJsonString());
+        }
+    }
+
+    [Fact]
+    public void OtherShapeOfAsManyNumbers_Fails()
+    {
+        string tree = CopyTree(), file = Path.Combine(tree, "dit/e_moe/expected.safetensors");
+        var tensors = TinyModel.Read(file);
+        tensors["out"] = (new TensorInfo("out", ElementType.Float32, [2, 24, 16]), tensors["out"].Bytes);
+        TinyModel.Write(file, tensors.Values);
+        AssertOneFails(tree, "dit/e_moe", "out has shape [2, 16, 24], not [2, 24, 16]");
     }
 
     [Theory]
@@ -197,6 +287,18 @@ public sealed class VerifyTests : IDisposable
         File.WriteAllText(Path.Combine(folder, "table.json"), JsonSerializer.Serialize(new { rows }));
         Assert.True(rows.Length > 50);
         return rows.Length;
+    }
+
+    // Small data sets of the model's tests.
+    private string CopyDataSets(string to = "mds", params ReadOnlySpan<string> names)
+    {
+        foreach (string name in names.Length > 0 ? names : ["damaged", "one_sample"])
+        {
+            _folder.Copy(Vectors($"../../Model.Tests/Vectors/mds/{name}"), $"{to}/{name}");
+            File.Copy(Vectors($"../../Model.Tests/Vectors/mds/{name}.expected.json"), _folder[$"{to}/{name}.expected.json"]);
+        }
+
+        return _folder[to];
     }
 
     private string CopyTree() => _folder.Copy(Vectors(), "tree");

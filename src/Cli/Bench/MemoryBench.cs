@@ -1,5 +1,5 @@
-// How much memory one evaluation needs beside its weights. Weights are written by one process and read by another, so that
-// the peak is that of loading and evaluating alone.
+// How much memory one evaluation needs beside its weights. Weights are written by one process and read by another, so
+// that the peak is that of loading and evaluating alone.
 using System.Diagnostics;
 using System.Globalization;
 using Atelier.Cli.Verify;
@@ -60,6 +60,7 @@ public static class MemoryBench
     public static long PeakResidentBytes()
     {
         string line = File.ReadLines("/proc/self/status").First(l => l.StartsWith("VmHWM:", StringComparison.Ordinal));
-        return long.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture) * 1024;
+        string kilobytes = line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1];
+        return long.Parse(kilobytes, CultureInfo.InvariantCulture) * 1024;
     }
 }

@@ -32,7 +32,8 @@ public sealed record MatmulTiming(int Size, double Flops, double Seconds);
 /// <param name="Forward">One evaluation, captions included.</param>
 /// <param name="TrainStep">Forward, backward, clipping and optimizer; operations are 3 x forward.</param>
 public sealed record NetworkFigures(
-    string Preset, int Batch, int Tokens, int Threads, IReadOnlyList<MatmulTiming> Matmul, Timing Forward, Timing TrainStep)
+    string Preset, int Batch, int Tokens, int Threads, IReadOnlyList<MatmulTiming> Matmul, Timing Forward,
+    Timing TrainStep)
 {
     /// <summary>Best rate of the plain products.</summary>
     public double MatmulBest => Matmul.Max(m => m.Flops / m.Seconds);
@@ -54,7 +55,8 @@ public sealed record NetworkFigures(
 /// <param name="GatherTraining">By gather and scatter, forward and backward.</param>
 /// <param name="OneHotTraining">By products with one-hot matrices, forward and backward.</param>
 public sealed record ExpertFigures(
-    int Width, int Hidden, int Tokens, int Batch, double Gather, double OneHot, double GatherTraining, double OneHotTraining);
+    int Width, int Hidden, int Tokens, int Batch, double Gather, double OneHot, double GatherTraining,
+    double OneHotTraining);
 
 /// <summary>All figures of <c>bench model</c>.</summary>
 /// <param name="Network">The network, unless only experts were asked for.</param>
@@ -93,16 +95,19 @@ public static class ModelBench
             new Timing(3 * flops, TrainStep(network, x, captions, rounds)));
     }
 
-    /// <summary>Expert layers of the sizes that occur in both presets: the first <paramref name="sizes"/>, small ones first.</summary>
+    /// <summary>
+    /// Expert layers of the sizes that occur in both presets: the first <paramref name="sizes"/>, small ones first.
+    /// </summary>
     public static IReadOnlyList<ExpertFigures> Experts(int rounds, int sizes = ExpertSizes) =>
     [
-        .. new[] { (512, 512, 256, 8), (512, 2048, 256, 8), (768, 3072, 256, 4), (1024, 3840, 64, 8), (1024, 3840, 256, 2), (1024, 3840, 1024, 1) }
+        .. new[] { (512, 512, 256, 8), (512, 2048, 256, 8), (768, 3072, 256, 4), (1024, 3840, 64, 8),
+            (1024, 3840, 256, 2), (1024, 3840, 1024, 1) }
             .Take(sizes).Select(size => Expert(size.Item1, size.Item2, size.Item3, size.Item4, rounds)),
     ];
 
     private static MatmulTiming Matmul(int size, int rounds)
     {
-        using Tensor a = randn(size, size), b = randn(size, size), c = empty(size, size);
+        using Tensor a = randn(size, size), b = randn(size, size);
         double seconds = Best(2 * rounds, () => { using Tensor product = a.mm(b); });
         return new MatmulTiming(size, 2.0 * size * size * size, seconds);
     }
@@ -129,7 +134,8 @@ public static class ModelBench
         using Tensor x = randn(batch, tokens, width).requires_grad_();
         Func<Tensor> gather = () => layer.call(x), oneHot = () => OneHotProduct(layer, x);
         (double gatherForward, double oneHotForward) = BestOfPair(rounds, () => Forward(gather), () => Forward(oneHot));
-        (double gatherTraining, double oneHotTraining) = BestOfPair(rounds, () => Training(gather), () => Training(oneHot));
+        (double gatherTraining, double oneHotTraining) = BestOfPair(
+            rounds, () => Training(gather), () => Training(oneHot));
         return new ExpertFigures(
             width, hidden, tokens, batch, gatherForward, oneHotForward, gatherTraining, oneHotTraining);
 
@@ -169,7 +175,8 @@ public static class ModelBench
         for (int round = -1; round < rounds; round++)
         {
             (double one, double two) = (Time(first), Time(second));
-            best = round < 0 ? best : (Math.Min(best.First, one), Math.Min(best.Second, two)); // The first turn warms up.
+            // The first turn warms up.
+            best = round < 0 ? best : (Math.Min(best.First, one), Math.Min(best.Second, two));
         }
 
         return best;
@@ -186,6 +193,7 @@ public static class ModelBench
     private sealed class SameShard(Tensor latents, Tensor captions) : IShardSource
     {
         public ShardBatch Read(long step, int shard) => new(
-            latents.clone(), captions.clone(), [.. Enumerable.Repeat(1.0, (int)latents.shape[0])], randn_like(latents), Mask: null);
+            latents.clone(), captions.clone(), [.. Enumerable.Repeat(1.0, (int)latents.shape[0])], randn_like(latents),
+            Mask: null);
     }
 }

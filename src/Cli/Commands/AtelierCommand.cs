@@ -60,7 +60,11 @@ internal static class AtelierCommand
                 Libtorch.Load();
             }
 
-            return await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = s_timeToStop });
+            return await parsed.InvokeAsync(new InvocationConfiguration
+            {
+                EnableDefaultExceptionHandler = false,
+                ProcessTerminationTimeout = s_timeToStop,
+            });
         }
         catch (OperationCanceledException)
         {
@@ -85,7 +89,8 @@ internal static class AtelierCommand
     // Errors that a user can do something about. All others are faults of this program, and show where they arose.
     private static string? Sentence(Exception error) => error switch
     {
-        UserErrorException or LibtorchException or TrainingDivergedException or ArgumentException or IOException or UnauthorizedAccessException =>
+        UserErrorException or LibtorchException or TrainingDivergedException or ArgumentException or IOException
+            or UnauthorizedAccessException =>
             error.Message,
         TypeInitializationException { InnerException: LibtorchException inner } => inner.Message,
         OutOfMemoryException => NoMemory,

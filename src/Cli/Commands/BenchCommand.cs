@@ -11,14 +11,18 @@ internal static class BenchCommand
 {
     public static Command Create()
     {
-        return new Command("bench", "Measures speed and memory, always as ratios within one run.") { Model(), Memory() };
+        return new Command("bench", "Measures speed and memory, always as ratios within one run.")
+        {
+            Model(), Memory(), Gpu(),
+        };
     }
 
     private static Command Memory()
     {
         Option<string> preset = Choices.Word("--preset", "Which network.", "XL_2", "Tiny_2");
         Option<FileInfo> weights = Choices.Path<FileInfo>(
-            "--weights", "A safetensors file of the preset; made by formula, in a process of its own, if it is not there.",
+            "--weights",
+            "A safetensors file of the preset; made by formula, in a process of its own, if it is not there.",
             required: true);
         Option<FileInfo> json = Choices.Json();
         var make = new Option<bool>("--make") { Description = "Only make the file.", Hidden = true };
@@ -52,7 +56,8 @@ internal static class BenchCommand
                 [[
                     name, figures.WeightBytes.ToString("n0", CultureInfo.InvariantCulture),
                     figures.PeakBytes.ToString("n0", CultureInfo.InvariantCulture), Ratio(figures.Ratio),
-                    figures.LoadSeconds.ToString("f1", CultureInfo.InvariantCulture), figures.ForwardSeconds.ToString("f1", CultureInfo.InvariantCulture),
+                    figures.LoadSeconds.ToString("f1", CultureInfo.InvariantCulture),
+                    figures.ForwardSeconds.ToString("f1", CultureInfo.InvariantCulture),
                 ]]);
             Output.Json(parsed.GetValue(json), figures);
             return 0;
@@ -98,6 +103,75 @@ internal static class BenchCommand
         return command;
     }
 
+    private static Command Gpu()
+    {
+        Option<string> preset = Choices.Word("--preset", "Which network.", "XL_2", "Tiny_2");
+        Option<string> device = Choices.Word(
+            "--device", "Where; on cpu the loads are tiny, and only show that it runs.", "cuda", "cpu");
+        Option<FileInfo> json = Choices.Json();
+        var command = new Command(
+            "gpu", "Denoiser, forward and training in bfloat16 against the matrix product, in minutes.")
+        {
+            preset, device, json,
+        };
+        command.SetAction(parsed =>
+        {
+            OutputFile.CheckJson(parsed.GetValue(json));
+            string where = parsed.GetValue(device)!;
+            if (where == "cuda" && GpuBench.WhyNoGpu() is { } reason)
+            {
+                throw new UserErrorException(reason);
+            }
+
+            GpuFigures figures = Output.WithProgress(
+                "measuring", progress => GpuBench.Measure(parsed.GetValue(preset)!, torch.device(where), progress));
+            Print(figures);
+            Output.Json(parsed.GetValue(json), figures);
+            return 0;
+        });
+        return command;
+    }
+
+    private static void Print(GpuFigures figures)
+    {
+        double best = figures.MatmulBest;
+        Output.Line($"{figures.Preset} in bfloat16 on {figures.Device}");
+        Output.Table(
+            ["what", "TFLOP", "ms", "TFLOP/s", "share of matmul"],
+            [
+                .. figures.Matmul.Select(m => Row($"matmul {m.Size}", new Timing(m.Flops, m.Seconds), null)),
+                .. figures.Stages.SelectMany(s => (IReadOnlyList<string>[])
+                [
+                    Row($"forward, {s.Stage}, batch {s.Batch}", s.Forward, best),
+                    s.TrainStep is { } step
+                        ? Row($"train step, {s.Stage}, batch {s.Batch}", step, best)
+                        : [$"train step, {s.Stage}, batch {s.Batch}", "", "out of memory", "", ""],
+                ]),
+            ]);
+        Output.Line(
+            $"Denoiser, guided, latent {figures.DenoiserLatent}, {GpuBench.Steps} steps: "
+            + $"{(2 * GpuBench.Steps) - 1} evaluations a picture");
+        Output.Table(
+            ["batch", "ms an evaluation", "evaluations/s", "pictures/s", "TFLOP/s", "share of matmul"],
+            [
+                .. figures.Denoiser.Select(d => (IReadOnlyList<string>)
+                [
+                    Text(d.Batch), Milliseconds(d.Evaluation.Seconds), Ratio(d.Batch / d.Evaluation.Seconds),
+                    Ratio(d.PicturesPerSecond), Tera(d.Evaluation.Rate), Share(d.Evaluation.Rate / best),
+                ]),
+            ]);
+
+        static string[] Row(string name, Timing timing, double? best) =>
+        [
+            name, (timing.Flops / 1e12).ToString("f3", CultureInfo.InvariantCulture), Milliseconds(timing.Seconds),
+            Tera(timing.Rate), best is null ? "" : Share(timing.Rate / best.Value),
+        ];
+
+        static string Milliseconds(double seconds) => (1e3 * seconds).ToString("f2", CultureInfo.InvariantCulture);
+        static string Tera(double rate) => (rate / 1e12).ToString("f2", CultureInfo.InvariantCulture);
+        static string Share(double share) => share.ToString("p1", CultureInfo.InvariantCulture);
+    }
+
     private static void Print(ModelFigures figures)
     {
         if (figures.Network is { } network)
@@ -119,7 +193,8 @@ internal static class BenchCommand
                 .. figures.Experts.Select(e => (IReadOnlyList<string>)
                 [
                     Text(e.Width), Text(e.Hidden), Text(e.Tokens), Text(e.Batch), Seconds(e.Gather), Seconds(e.OneHot),
-                    Ratio(e.OneHot / e.Gather), Seconds(e.GatherTraining), Seconds(e.OneHotTraining), Ratio(e.OneHotTraining / e.GatherTraining),
+                    Ratio(e.OneHot / e.Gather), Seconds(e.GatherTraining), Seconds(e.OneHotTraining),
+                    Ratio(e.OneHotTraining / e.GatherTraining),
                 ]),
             ]);
     }

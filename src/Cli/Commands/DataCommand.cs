@@ -10,16 +10,32 @@ namespace Atelier.Cli.Commands;
 
 internal static class DataCommand
 {
+    private const long ScenesMax = 1_000_000_000;
+
     public static Command Create() => new("data", "Prepares and looks into data sets.") { Precompute(), Inspect() };
 
     private static Command Precompute()
     {
-        var output = new Argument<DirectoryInfo>("dir") { Description = "Receives the latents; the same command again goes on where it stopped." };
-        var pictures = new Option<DirectoryInfo?>("--pictures") { Description = "An MDS data set with a text and a picture column, or a folder of pictures with captions beside them." };
-        var shapes = new Option<long>("--shapes") { Description = "Instead of --pictures: this many scenes of the demo world." };
-        var model = new Option<DirectoryInfo>("--model") { Description = "A model folder, or one that holds its encoders.", Required = true };
-        var sizes = new Option<int[]>("--size") { Description = "Sides at which pictures are encoded.", AllowMultipleArgumentsPerToken = true, Required = true };
-        var seed = new Option<ulong>("--seed") { Description = "Seed of the draws from latents' distributions, and of the demo world.", DefaultValueFactory = _ => 18 };
+        var output = new Argument<DirectoryInfo>("DIR")
+        {
+            Description = "Receives the latents; the same command again goes on where it stopped.",
+        };
+        Option<DirectoryInfo> pictures = Choices.Path<DirectoryInfo>(
+            "--pictures",
+            "An MDS data set with a text and a picture column, or a folder of pictures with captions beside them.");
+        Option<long?> shapes = Choices.NumberOrNone(
+            "--shapes", 1, ScenesMax, "Instead of --pictures: this many scenes of the demo world.");
+        Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>(
+            "--model", "A model folder, or one that holds its encoders.", required: true);
+        var sizes = new Option<int[]>("--size")
+        {
+            HelpName = "N",
+            Description = "Sides at which pictures are encoded.",
+            AllowMultipleArgumentsPerToken = true,
+            Required = true,
+        };
+        Option<ulong> seed = Choices.Number<ulong>(
+            "--seed", 0, ulong.MaxValue, 18, "Seed of the draws from latents' distributions, and of the demo world.");
         Option<int?> workers = Choices.NumberOrNone(
             "--workers", 1, 256, "Parts made at the same time, each by one thread; by default one a core.");
         Option<string> compute = Choices.Word("--compute", "Precision of the networks.", "bfloat16", "float32");
@@ -39,11 +55,14 @@ internal static class DataCommand
             }
 
             var run = new Precompute(
-                source, encoders.Autoencoder, encoders.Text, encoders.Tokenizer, parsed.GetRequiredValue(sizes), parsed.GetValue(seed));
+                source, encoders.Autoencoder, encoders.Text, encoders.Tokenizer, parsed.GetRequiredValue(sizes),
+                parsed.GetValue(seed));
             DirectoryInfo folder = parsed.GetRequiredValue(output);
             Output.WithProgress("encoding", progress =>
             {
-                run.Run(folder.FullName, parsed.GetValue(workers) ?? Environment.ProcessorCount, done => progress((double)done / source.Count), cancellation);
+                run.Run(
+                    folder.FullName, parsed.GetValue(workers) ?? Environment.ProcessorCount,
+                    done => progress((double)done / source.Count), cancellation);
                 return true;
             });
             Output.Line($"{source.Count} samples in {folder}");
@@ -54,14 +73,17 @@ internal static class DataCommand
 
     private static Command Inspect()
     {
-        var folder = new Argument<DirectoryInfo>("dir") { Description = "An MDS data set." };
-        var json = new Option<FileInfo?>("--json") { Description = "Also write the table to this file." };
+        var folder = new Argument<DirectoryInfo>("DIR") { Description = "An MDS data set." };
+        Option<FileInfo> json = Choices.Json();
         var command = new Command("inspect", "Shows what a data set holds.") { folder, json };
         command.SetAction(parsed =>
         {
+            OutputFile.CheckJson(parsed.GetValue(json));
             MdsIndex index = MdsIndex.Read(parsed.GetRequiredValue(folder).FullName);
-            var columns = index.Columns.Select(column => new { column.Name, Encoding = column.Encoding.Name }).ToArray();
-            Output.Line(string.Create(CultureInfo.InvariantCulture, $"{index.Samples:n0} samples in {index.Shards.Count:n0} shards"));
+            var columns = index.Columns.Select(column => new { column.Name, Encoding = column.Encoding.Name })
+                .ToArray();
+            Output.Line(string.Create(
+                CultureInfo.InvariantCulture, $"{index.Samples:n0} samples in {index.Shards.Count:n0} shards"));
             Output.Table(["column", "encoding"], [.. columns.Select(c => (IReadOnlyList<string>)[c.Name, c.Encoding])]);
             Output.Json(parsed.GetValue(json), new { index.Samples, Shards = index.Shards.Count, Columns = columns });
             return 0;
@@ -69,14 +91,14 @@ internal static class DataCommand
         return command;
     }
 
-    private static ICaptionedPictures Open(DirectoryInfo? pictures, long shapes, ulong seed)
+    private static ICaptionedPictures Open(DirectoryInfo? pictures, long? shapes, ulong seed)
     {
-        if (pictures is null == (shapes <= 0))
+        if (pictures is null == shapes is null)
         {
-            throw new UserErrorException("Give either --pictures DIR or --shapes N with N above 0.");
+            throw new UserErrorException("Give either --pictures DIR or --shapes N.");
         }
 
-        return pictures is null ? new ShapesPictures(seed, shapes)
+        return pictures is null ? new ShapesPictures(seed, shapes!.Value)
             : File.Exists(Path.Combine(pictures.FullName, MdsIndex.FileName)) ? new MdsPictures(pictures.FullName)
             : new FolderPictures(pictures.FullName);
     }

@@ -16,7 +16,8 @@ internal static class GenerateCommand
 
     private const string StandardOutput = "-";
 
-    private static readonly string[] s_otherFormats = [".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"];
+    private static readonly string[] s_otherFormats =
+        [".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"];
 
     public static Command Create()
     {
@@ -93,7 +94,8 @@ internal static class GenerateCommand
         return command;
     }
 
-    private static void Run(ModelFolder folder, GenerationRequest[] requests, string[] paths, CancellationToken cancellation)
+    private static void Run(
+        ModelFolder folder, GenerationRequest[] requests, string[] paths, CancellationToken cancellation)
     {
         IReadOnlyList<RgbImage> images = Output.WithProgress("drawing", progress =>
         {
@@ -103,7 +105,8 @@ internal static class GenerateCommand
         for (int i = 0; i < images.Count; i++)
         {
             using var png = new MemoryStream();
-            Png.Write(png, images[i].Pixels, images[i].Width, images[i].Height, [("parameters", requests[i].Parameters(folder))]);
+            Png.Write(png, images[i].Pixels, images[i].Width, images[i].Height,
+                [("parameters", requests[i].Parameters(folder))]);
             if (paths[i] == StandardOutput)
             {
                 using Stream standard = Console.OpenStandardOutput();
@@ -168,7 +171,8 @@ internal static class GenerateCommand
                 }
 
                 result.AddError(
-                    $"{name} is \"{string.Join(' ', texts)}\"; it must be two numbers, LOW HIGH, with 0 <= LOW <= HIGH.");
+                    $"{name} is \"{string.Join(' ', texts)}\"; it must be two numbers, LOW HIGH, with "
+                    + "0 <= LOW <= HIGH.");
                 return null;
             },
         };

@@ -21,18 +21,21 @@ internal static class ModelsCommand
         Option<FileInfo> denoiserConfig = Choices.Path<FileInfo>(
             "--denoiser-config", "MicroDiT's arguments as JSON, where the weights are of no published preset.");
         Option<DirectoryInfo> autoencoder = Choices.Path<DirectoryInfo>(
-            "--autoencoder", "A VAE folder: config.json and diffusion_pytorch_model.safetensors (or .bin).", required: true);
+            "--autoencoder", "A VAE folder: config.json and diffusion_pytorch_model.safetensors (or .bin).",
+            required: true);
         Option<FileInfo> clip = Choices.Path<FileInfo>(
             "--clip", "OpenCLIP weights: open_clip_pytorch_model.bin or .safetensors.", required: true);
         Option<FileInfo> clipConfig = Choices.Path<FileInfo>(
             "--clip-config", $"open_clip_config.json; without it the model is taken for {ModelFolder.PublishedClip}.");
-        Option<FileInfo> vocabulary = Choices.Path<FileInfo>("--vocabulary", "bpe_simple_vocab_16e6.txt.gz.", required: true);
+        Option<FileInfo> vocabulary = Choices.Path<FileInfo>(
+            "--vocabulary", "bpe_simple_vocab_16e6.txt.gz.", required: true);
         Option<string> name = Choices.Text("--name", "Name of the model; by default the folder's.", "");
         Option<string> licence = Choices.Text("--licence", "Licence of the weights.", "not stated");
         Option<string> source = Choices.Text("--source", "Where the weights come from.", "not stated");
         Option<int> steps = Choices.Number(
             "--steps", 1, SamplerSettings.StepsMax, 30, "Steps where generate is not told, 1 to 1000.");
-        Option<double> guidance = Choices.Number("--guidance", 1.0, 100, 5, "Guidance where generate is not told, 1 (none) to 100.");
+        Option<double> guidance = Choices.Number(
+            "--guidance", 1.0, 100, 5, "Guidance where generate is not told, 1 (none) to 100.");
         Option<FileInfo> json = Choices.Json();
         var command = new Command(
             "import", "Makes a model folder from published files; names, shapes and finiteness are checked.")
@@ -47,7 +50,8 @@ internal static class ModelsCommand
             var files = new ModelImport.Files(
                 folder, parsed.GetRequiredValue(denoiser), parsed.GetValue(denoiserConfig),
                 parsed.GetRequiredValue(autoencoder), parsed.GetRequiredValue(clip), parsed.GetValue(clipConfig),
-                parsed.GetRequiredValue(vocabulary), parsed.GetValue(name) is { Length: > 0 } given ? given : folder.Name,
+                parsed.GetRequiredValue(vocabulary), parsed.GetValue(name) is { Length: > 0 } given
+                    ? given : folder.Name,
                 parsed.GetValue(licence)!, parsed.GetValue(source)!, parsed.GetValue(steps), parsed.GetValue(guidance));
             ImportedPart[] parts = ModelImport.Run(files, cancellation);
             Output.Table(
@@ -83,7 +87,8 @@ internal static class ModelsCommand
 
             var models = new List<ListedModel>();
             bool damaged = false;
-            foreach (DirectoryInfo directory in folder.EnumerateDirectories().OrderBy(d => d.Name, StringComparer.Ordinal)
+            foreach (DirectoryInfo directory in folder.EnumerateDirectories()
+                .OrderBy(d => d.Name, StringComparer.Ordinal)
                 .Where(d => File.Exists(Path.Combine(d.FullName, ModelFolder.FileName))))
             {
                 try
@@ -112,7 +117,8 @@ internal static class ModelsCommand
     {
         var folder = new Argument<DirectoryInfo>("DIR") { Description = "A model folder." };
         Option<FileInfo> json = Choices.Json();
-        var command = new Command("inspect", "Shows what a model folder holds, and compares every file with its digest.")
+        var command = new Command(
+            "inspect", "Shows what a model folder holds, and compares every file with its digest.")
         {
             folder, json,
         };
@@ -129,11 +135,13 @@ internal static class ModelsCommand
                 Digest = differing.Contains(file.Name) ? "DIFFERS" : "matches",
             }).ToArray();
             Output.Line(
-                $"{model.Name}: pictures of {model.Resolution}x{model.Resolution}; licence {model.Licence}; source {model.Source}");
+                $"{model.Name}: pictures of {model.Resolution}x{model.Resolution}; licence {model.Licence}; "
+                + $"source {model.Source}");
             Output.Line($"digest {model.Digest}");
             Output.Table(
                 ["file", "bytes", "parameters", "digest"],
-                [.. files.Select(f => (IReadOnlyList<string>)[f.Name, Number(f.Bytes), Number(f.Parameters), f.Digest])]);
+                [.. files.Select(
+                    f => (IReadOnlyList<string>)[f.Name, Number(f.Bytes), Number(f.Parameters), f.Digest])]);
             Output.Json(parsed.GetValue(json), files);
             return differing.Length == 0 ? 0 : 1;
         });
@@ -148,7 +156,8 @@ internal static class ModelsCommand
 
     private static string Number(long value) => value.ToString("n0", CultureInfo.InvariantCulture);
 
-    private sealed record ListedModel(string Folder, string Name, string Size, long Bytes, string Licence, string Digest)
+    private sealed record ListedModel(
+        string Folder, string Name, string Size, long Bytes, string Licence, string Digest)
     {
         public static ListedModel Of(DirectoryInfo folder, ModelFolder model) => new(
             folder.Name, model.Name, $"{model.Resolution}x{model.Resolution}",

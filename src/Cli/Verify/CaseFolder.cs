@@ -60,7 +60,7 @@ public sealed class CaseFolder : IDisposable
     /// </summary>
     public Tensor Input(string name, Comparison check)
     {
-        Tensor? stored = _inputs?.Tensors.ContainsKey(name) == true ? ReadTensor(_inputs, name) : null;
+        Tensor? stored = _inputs?.Tensors.ContainsKey(name) == true ? _inputs.ReadTensor(name) : null;
         Tensor? computed = null;
         if (Json.TryGetProperty("inputs", out JsonElement inputs) && inputs.TryGetProperty(name, out JsonElement rule)
             && rule.TryGetProperty("formula_name", out JsonElement formula))
@@ -73,26 +73,20 @@ public sealed class CaseFolder : IDisposable
 
         if (stored is not null && computed is not null)
         {
-            check.Equal($"input {name} by its formula", computed.data<float>().ToArray(), stored.data<float>().ToArray());
+            check.Equal(
+                $"input {name} by its formula", computed.data<float>().ToArray(), stored.data<float>().ToArray());
             computed.Dispose();
         }
 
-        return stored ?? computed ?? throw new RefusedFileException(Path, $"input {name}", "is neither stored nor computed.");
+        return stored ?? computed
+            ?? throw new RefusedFileException(Path, $"input {name}", "is neither stored nor computed.");
     }
 
     /// <summary>An expected tensor. The caller owns it.</summary>
     public Tensor Expected(string name) => _expected?.Tensors.ContainsKey(name) == true
-        ? ReadTensor(_expected, name)
-        : throw new RefusedFileException(System.IO.Path.Combine(Path, "expected.safetensors"), name, "is not in the file.");
-
-    /// <summary>A tensor of a safetensors file. The caller owns it.</summary>
-    public static Tensor ReadTensor(IWeightSource source, string name)
-    {
-        TensorInfo info = source.Tensors[name];
-        Tensor tensor = empty(info.Shape, dtype: info.Type.ToTorch());
-        source.ReadInto(name, tensor.bytes);
-        return tensor;
-    }
+        ? _expected.ReadTensor(name)
+        : throw new RefusedFileException(
+            System.IO.Path.Combine(Path, "expected.safetensors"), name, "is not in the file.");
 
     /// <summary>A tensor as float64 numbers in row-major order.</summary>
     public static double[] Numbers(Tensor tensor)

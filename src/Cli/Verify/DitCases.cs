@@ -15,8 +15,10 @@ internal static class DitCases
     public static readonly CaseKind[] Kinds =
     [
         new("DiT", json => json.Has("config", "input_size") && json.Has("calls"), Network),
-        new("expert-choice layer", json => json.Has("config", "expert_capacity") && json.Has("tokens_per_expert"), Experts),
-        new("layer norm", json => json.Has("tolerance") && Names(json).Any(n => n.EndsWith("/np_layernorm", StringComparison.Ordinal)), Norm),
+        new("expert-choice layer", json =>
+            json.Has("config", "expert_capacity") && json.Has("tokens_per_expert"), Experts),
+        new("layer norm", json =>
+            json.Has("tolerance") && Names(json).Any(n => n.EndsWith("/np_layernorm", StringComparison.Ordinal)), Norm),
         new("timestep embedding", json => json.Has("tolerance", "frequency_embedding"), Timestep),
         new("position table", json => json.Has("cases") && json.Member("cases")[0].Has("embed_dim"), Positions),
         new("mask lengths", json => json.Has("rows") && json.Member("rows")[0].Has("len_keep"), MaskLengths),
@@ -43,7 +45,8 @@ internal static class DitCases
         {
             using var scope = NewDisposeScope();
             Tensor result = name.StartsWith("sample_cfg", StringComparison.Ordinal)
-                ? Guided(network, x, t, y, caption, double.Parse(name["sample_cfg".Length..], CultureInfo.InvariantCulture))
+                ? Guided(
+                    network, x, t, y, caption, double.Parse(name["sample_cfg".Length..], CultureInfo.InvariantCulture))
                 : network.call(x, name == "sample_t_len1" ? t[..1] : t, caption);
             check.Tensor(name, result);
             if (name == "sample")
@@ -78,7 +81,8 @@ internal static class DitCases
     private static IEnumerable<string> TappedModules(MicroDiTConfig config, IEnumerable<string> outputs) => outputs
         .Where(n => n.Contains("tap/", StringComparison.Ordinal))
         .Select(n => n[(n.IndexOf("tap/", StringComparison.Ordinal) + 4)..])
-        .Concat(["x_embedder", "t_embedder", "y_emb_preprocess", "pooled_y_emb_process", $"patch_mixer.{config.PatchMixerDepth - 1}"]);
+        .Concat(["x_embedder", "t_embedder", "y_emb_preprocess", "pooled_y_emb_process",
+            $"patch_mixer.{config.PatchMixerDepth - 1}"]);
 
     private static void CompareTaps(CaseFolder folder, Comparison check, Taps taps, string prefix, PatchMask? mask)
     {
@@ -95,7 +99,8 @@ internal static class DitCases
                 // Where mixer and backbone are equally wide the maps do not exist, and pass on what comes before them.
                 "patch_mixer_map_xin" when !taps.Has("patch_mixer_map_xin") => taps["x_embedder"] + Positions(),
                 "patch_mixer_map_y" when !taps.Has("patch_mixer_map_y") => taps["y_emb_preprocess"],
-                "patch_mixer_map_xout" when !taps.Has("patch_mixer_map_xout") => mask?.Select(LastOfMixer()) ?? LastOfMixer(),
+                "patch_mixer_map_xout" when !taps.Has("patch_mixer_map_xout") =>
+                    mask?.Select(LastOfMixer()) ?? LastOfMixer(),
                 var module => taps[module],
             });
         }
@@ -123,7 +128,8 @@ internal static class DitCases
         FormulaWeights.Fill(layer, folder.WeightPrefix);
         Tensor x = folder.Input("x", check);
         check.Equal(
-            "tokens_per_expert", [layer.TokensPerExpert(x.shape[1])], [folder.Json.Member("tokens_per_expert").GetInt32()]);
+            "tokens_per_expert", [layer.TokensPerExpert(x.shape[1])],
+            [folder.Json.Member("tokens_per_expert").GetInt32()]);
         ExpertChoice choice = layer.Choose(x);
         Tensor output = layer.call(x);
         check.Tensor("probs", choice.Probabilities);
@@ -141,8 +147,10 @@ internal static class DitCases
             return;
         }
 
-        // Tokens of a group are equal, and which of them an expert takes is open: rows outside the groups, and sums over them.
-        Tensor free = tensor(Enumerable.Range(0, (int)x.shape[1]).Except(groups.SelectMany(g => g)).Select(n => (long)n).ToArray());
+        // Tokens of a group are equal, and which of them an expert takes is open: rows outside the groups, and sums
+        // over them.
+        Tensor free = tensor(
+            Enumerable.Range(0, (int)x.shape[1]).Except(groups.SelectMany(g => g)).Select(n => (long)n).ToArray());
         check.Numbers("times_chosen", Rows(times, free), Rows(folder.Expected("times_chosen"), free));
         check.Numbers("out", Rows(output, free), Rows(folder.Expected("out"), free));
         check.Tensor("out_group_sum", GroupSums(output));
@@ -162,7 +170,11 @@ internal static class DitCases
         }
 
         long k = tokens.shape[^1];
-        return [.. tokens.reshape(-1).data<long>().ToArray().Select(Stand).Chunk((int)k).SelectMany(chosen => chosen.Order())];
+        return
+        [
+            .. tokens.reshape(-1).data<long>().ToArray().Select(Stand).Chunk((int)k)
+                .SelectMany(chosen => chosen.Order()),
+        ];
 
         long Stand(long token) => groups.FirstOrDefault(g => g.Contains((int)token)) is { } group ? group[0] : token;
     }
@@ -205,10 +217,11 @@ internal static class DitCases
     {
         foreach (JsonElement row in folder.Json.Member("cases").EnumerateArray())
         {
+            int width = row.Member("embed_dim").GetInt32();
             float[] table = PositionTable.Build(
-                row.Member("embed_dim").GetInt32(), row.Member("grid_size").GetInt32(),
-                row.Member("pos_interp_scale").GetDouble(), row.Member("base_size").GetInt32());
-            check.Tensor(row.Member("key").GetString()!, tensor(table));
+                width, row.Member("grid_size").GetInt32(), row.Member("pos_interp_scale").GetDouble(),
+                row.Member("base_size").GetInt32());
+            check.Tensor(row.Member("key").GetString()!, tensor(table, [table.Length / width, width]));
         }
     }
 
@@ -218,27 +231,45 @@ internal static class DitCases
         {
             int length = row.Member("length").GetInt32();
             double ratio = row.Member("mask_ratio").GetDouble();
-            check.Equal($"{length} at {ratio}", [PatchMask.Truncated(length, ratio)], [row.Member("len_keep").GetInt32()]);
+            check.Equal(
+                $"{length} at {ratio}", [PatchMask.Truncated(length, ratio)], [row.Member("len_keep").GetInt32()]);
         }
     }
 
-    /// <summary>Compares a network's parameters and buffers with a list of names and shapes.</summary>
-    internal static void CheckKeys(Module network, JsonElement expected, Comparison check, Func<string, bool>? isOptional = null)
+    /// <summary>
+    /// Compares a network's parameters and buffers with a list: names and shapes, and types and kinds where it has
+    /// them.
+    /// </summary>
+    internal static void CheckKeys(
+        Module network, JsonElement expected, Comparison check, Func<string, bool>? isOptional = null)
     {
-        string[] actual =
-        [
-            .. network.named_parameters().Select(p => $"{p.name} [{string.Join(", ", p.parameter.shape)}]"),
-            .. network.named_buffers().Select(b => $"{b.name} [{string.Join(", ", b.buffer.shape)}]"),
-        ];
+        var own = network.named_parameters().Select(p => (p.name, tensor: (Tensor)p.parameter, kind: "parameter"))
+            .Concat(network.named_buffers().Select(b => (b.name, tensor: b.buffer, kind: "buffer")))
+            .Select(t => (t.name, type: t.tensor.dtype.ToString().ToLowerInvariant(), t.tensor.shape, t.kind))
+            .ToArray();
+        string[] actual = [.. own.Select(t => Describe(t.name, t.type, t.shape, t.kind))];
         string[] wanted =
         [
             .. expected.EnumerateArray().Select(entry =>
-                $"{entry.Member("name").GetString()} [{string.Join(", ", entry.Member("shape").EnumerateArray())}]"),
+            {
+                string name = entry.Member("name").GetString()!;
+                var here = own.FirstOrDefault(t => t.name == name);
+                return Describe(
+                    name, Text(entry, "dtype") ?? here.type,
+                    [.. entry.Member("shape").EnumerateArray().Select(n => n.GetInt64())],
+                    Text(entry, "kind") ?? here.kind);
+            }),
         ];
         string[] missing = [.. wanted.Except(actual).Where(n => isOptional?.Invoke(n) != true)];
         string[] extra = [.. actual.Except(wanted).Where(n => isOptional?.Invoke(n) != true)];
         check.Holds(
             "state dict", missing.Length + extra.Length == 0,
             $"missing {string.Join("; ", missing.Take(5))}, unexpected {string.Join("; ", extra.Take(5))}");
+
+        static string Describe(string name, string? type, long[] shape, string? kind) =>
+            $"{name} {type} [{string.Join(", ", shape)}] {kind}";
+
+        static string? Text(JsonElement entry, string member) =>
+            entry.TryGetProperty(member, out JsonElement value) ? value.GetString() : null;
     }
 }

@@ -17,8 +17,6 @@ internal static class PictureCases
 {
     private const string VocabularyFile = "bpe_simple_vocab_16e6.txt.gz";
 
-    private static readonly string[] s_vocabularyFolders = ["", "clip", "reference/clip", "shared/reference/clip"];
-
     /// <summary>The kinds of case, told by what their case.json holds.</summary>
     public static readonly CaseKind[] Kinds =
     [
@@ -27,7 +25,8 @@ internal static class PictureCases
         new("tokenizer", json => json.Has("rows") && json.Member("rows")[0].Has("ids_without_padding"), Tokenizer),
         new("CLIP preprocessing", json => json.Has("target") && json.Has("mean"), Preprocess),
         new("pipeline", json => json.Has("clip_config") && json.Has("vae_config"), Pipeline),
-        new("Frechet distance", json => json.Has("rows") && json.Member("rows")[0].Has("frechet_by_eigenvalues"), Distance),
+        new("Frechet distance", json =>
+            json.Has("rows") && json.Member("rows")[0].Has("frechet_by_eigenvalues"), Distance),
         new("FID Inception", json => json.Has("tolerance") && json.Member("tolerance").EnumerateObject()
             .Any(t => t.Name.EndsWith("/pool3_2048", StringComparison.Ordinal)), Inception),
     ];
@@ -47,7 +46,8 @@ internal static class PictureCases
 
         FormulaWeights.Fill(network, folder.WeightPrefix);
         string[] names = [.. folder.Json.Member("tolerance").EnumerateObject().Select(t => t.Name)];
-        using var taps = new Taps(network, names.Where(n => n.StartsWith("tap/", StringComparison.Ordinal)).Select(n => n[4..]));
+        using var taps = new Taps(
+            network, names.Where(n => n.StartsWith("tap/", StringComparison.Ordinal)).Select(n => n[4..]));
         using LatentDistribution latents = network.Encode(folder.Input("image", check));
         Tensor decoded = network.Decode(folder.Input("latent_for_decode", check));
         foreach (string name in names)
@@ -75,7 +75,8 @@ internal static class PictureCases
         DitCases.CheckKeys(network, folder.Json.Member("state_dict"), check);
         FormulaWeights.Fill(network, folder.WeightPrefix);
         string[] names = [.. folder.Json.Member("tolerance").EnumerateObject().Select(t => t.Name)];
-        using var taps = new Taps(network, names.Where(n => n.StartsWith("tap/", StringComparison.Ordinal)).Select(n => n[4..]));
+        using var taps = new Taps(
+            network, names.Where(n => n.StartsWith("tap/", StringComparison.Ordinal)).Select(n => n[4..]));
         Tensor ids = folder.Input("token_ids", check).to(ScalarType.Int64);
         if (FindVocabulary(folder.Path) is { } vocabulary && folder.Json.Has("prompts"))
         {
@@ -90,7 +91,8 @@ internal static class PictureCases
         }
 
         Tensor hidden = network.Encode(ids), text = network.Pool(hidden, ids);
-        Tensor image = network is ClipModel pair && folder.HasInput("image") ? pair.EncodeImage(folder.Input("image", check)) : text;
+        Tensor image = network is ClipModel pair && folder.HasInput("image")
+            ? pair.EncodeImage(folder.Input("image", check)) : text;
         foreach (string name in names)
         {
             check.Tensor(name, name switch
@@ -127,21 +129,25 @@ internal static class PictureCases
         }
 
         check.Remark = uncounted == 0 ? null
-            : $"{uncounted} rows that only mojibake repair changes are not counted: {uncountedEqual} equal, {uncounted - uncountedEqual} differ";
+            : $"{uncounted} rows that only mojibake repair changes are not counted: {uncountedEqual} equal, "
+                + $"{uncounted - uncountedEqual} differ";
     }
 
     private static void Preprocess(CaseFolder folder, Comparison check)
     {
         int target = folder.Json.Member("target").GetInt32();
         double limit = folder.Json.Member("tolerance").Member("tensor_chw").Member("max_abs").GetDouble();
-        foreach (string key in folder.ExpectedNames.Where(n => n.EndsWith("/tensor_chw", StringComparison.Ordinal)).Select(n => n.Split('/')[0]))
+        foreach (string key in folder.ExpectedNames.Where(n => n.EndsWith("/tensor_chw", StringComparison.Ordinal))
+            .Select(n => n.Split('/')[0]))
         {
             Tensor stored = folder.Input($"{key}/image_hwc", check);
             var image = new RgbImage((int)stored.shape[1], (int)stored.shape[0], stored.bytes.ToArray());
             byte[] resized = ImageResize.Bicubic(image.Pixels, image.Width, image.Height, target, target);
-            OneLevel(check, "resized_hwc", resized, folder.Expected($"{key}/resized_hwc").bytes.ToArray(), equalShare: 0.98);
+            OneLevel(
+                check, "resized_hwc", resized, folder.Expected($"{key}/resized_hwc").bytes.ToArray(), equalShare: 0.98);
             (double error, _) = Comparison.Distance(
-                [.. ClipPreprocess.Run(image, target).Select(v => (double)v)], CaseFolder.Numbers(folder.Expected($"{key}/tensor_chw")));
+                [.. ClipPreprocess.Run(image, target).Select(v => (double)v)],
+                CaseFolder.Numbers(folder.Expected($"{key}/tensor_chw")));
             check.Within("tensor_chw", error, limit);
         }
     }
@@ -162,12 +168,15 @@ internal static class PictureCases
         string[] prompts = [.. json.Member("prompts").EnumerateArray().Select(p => p.GetString()!)];
         long[] ids = [.. prompts.SelectMany(tokenizer.Encode).Select(id => (long)id)];
         check.Equal("token_ids", ids, folder.Expected("token_ids").data<long>().ToArray());
-        // The tower itself: an empty prompt is a text of two tokens here, and only what guidance leads away from is zeros.
-        Tensor[] features = [.. ids.Chunk(clipConfig.Text.ContextLength).Select(row => text.Encode(tensor(row, [1, row.Length])))];
+        // The tower itself: an empty prompt is a text of two tokens here, and only what guidance leads away from is
+        // zeros.
+        Tensor[] features =
+            [.. ids.Chunk(clipConfig.Text.ContextLength).Select(row => text.Encode(tensor(row, [1, row.Length])))];
         check.Tensor("text_embeddings", cat(features));
         Tensor expectedNoise = folder.Expected("start_noise");
         JsonElement seed = json.Member("seed");
-        using Generator generator = TextToImage.ReferenceGenerator(seed.ValueKind == JsonValueKind.Number ? seed.GetUInt64() : 0);
+        using Generator generator = TextToImage.ReferenceGenerator(
+            seed.ValueKind == JsonValueKind.Number ? seed.GetUInt64() : 0);
         check.Tensor("start_noise", randn(expectedNoise.shape, generator: generator));
 
         var sampler = new HeunSampler(new SamplerSettings
@@ -178,11 +187,13 @@ internal static class PictureCases
         CaptionContext empty = pipeline.Condition(pipeline.Encode(""));
         float[] noise = expectedNoise.data<float>().ToArray();
         double[][] latents = pipeline.Sample([.. features.Select((feature, i) => (
-            sampler, sampler.Start(noise.AsSpan(i * pipeline.LatentLength, pipeline.LatentLength)), pipeline.Condition(feature), empty))]);
+            sampler, sampler.Start(noise.AsSpan(i * pipeline.LatentLength, pipeline.LatentLength)),
+            pipeline.Condition(feature), empty))]);
         check.Numbers("latents", [.. latents.SelectMany(l => l)], CaseFolder.Numbers(folder.Expected("latents")));
 
         Tensor decoded = autoencoder.Decode(
-            tensor(latents.SelectMany(l => l).Select(v => (float)v).ToArray(), expectedNoise.shape) / autoencoder.Config.ScalingFactor);
+            tensor(latents.SelectMany(l => l).Select(v => (float)v).ToArray(), expectedNoise.shape)
+            / autoencoder.Config.ScalingFactor);
         check.Tensor("decoded", decoded);
         check.Tensor("image", ((decoded / 2) + 0.5).clamp(0, 1));
         OneLevel(
@@ -200,7 +211,8 @@ internal static class PictureCases
             check.Within(
                 name, Math.Abs(Frechet.Distance(first, second) - expected), row.Member("tolerance_abs").GetDouble());
             check.Within(
-                $"{name} with itself", Math.Abs(Frechet.Distance(first, first)), row.Member("tolerance_same_set_abs").GetDouble());
+                $"{name} with itself", Math.Abs(Frechet.Distance(first, first)),
+                row.Member("tolerance_same_set_abs").GetDouble());
         }
 
         FeatureStatistics Statistics(string input)
@@ -232,7 +244,8 @@ internal static class PictureCases
                     "pool1_mean_per_channel_64" => Pooled(taps[beforePool1]),
                     "pool2_mean_per_channel_192" => Pooled(taps[beforePool2]),
                     "preaux_mean_per_channel_768" => taps[beforeAuxiliary].mean([2, 3]),
-                    var other => throw new RefusedFileException(folder.Path, "tolerance", $"names {other}, which is no output known here."),
+                    var other => throw new RefusedFileException(
+                        folder.Path, "tolerance", $"names {other}, which is no output known here."),
                 });
             }
         }
@@ -260,11 +273,12 @@ internal static class PictureCases
     }
 
     private static string RequireVocabulary(string path) => FindVocabulary(path) ?? throw new RefusedFileException(
-        path, VocabularyFile, "is not found beside the case, in a clip folder above it, or in shared/reference/clip above the working folder.");
+        path, VocabularyFile, "is not found beside the case, or in a clip folder above it.");
 
-    // Cases lie in their topic's folder, or in a tree of their own; the vocabulary is published once, with the CLIP cases.
-    private static string? FindVocabulary(string path) => Above(path).Concat(Above(Directory.GetCurrentDirectory()))
-        .SelectMany(folder => s_vocabularyFolders.Select(below => Path.Combine(folder, below, VocabularyFile)))
+    // The vocabulary is published once in a tree, with its CLIP cases.
+    private static string? FindVocabulary(string path) => Above(path)
+        .SelectMany(
+            folder => new[] { Path.Combine(folder, VocabularyFile), Path.Combine(folder, "clip", VocabularyFile) })
         .FirstOrDefault(File.Exists);
 
     private static IEnumerable<string> Above(string path)

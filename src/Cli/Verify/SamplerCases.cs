@@ -48,7 +48,8 @@ internal static class SamplerCases
         {
             int length = denoiser.LatentLength;
             return [.. denoiser.Evaluate([.. prompts.Select((prompt, i) => new DenoiserRequest(
-                evaluation with { X = evaluation.X[(i * length)..((i + 1) * length)] }, prompt, empty))]).SelectMany(d => d)];
+                evaluation with { X = evaluation.X[(i * length)..((i + 1) * length)] }, prompt, empty))])
+                .SelectMany(d => d)];
         });
         Compare(folder, check, sampler, trace, final);
     }
@@ -63,7 +64,8 @@ internal static class SamplerCases
         Compare(folder, check, sampler, trace, final);
         (trace, final) = Sample(sampler, x, e => [.. e.X.Select(v => Denoise(v, e.Sigma))]);
         check.Numbers("final_all_float64", final, CaseFolder.Numbers(folder.Expected("final_all_float64")));
-        check.Numbers("x_step_all_float64", [.. trace.Latents], CaseFolder.Numbers(folder.Expected("x_step_all_float64")));
+        check.Numbers(
+            "x_step_all_float64", [.. trace.Latents], CaseFolder.Numbers(folder.Expected("x_step_all_float64")));
 
         // The best denoiser of data N(mu, sd²).
         double Denoise(double value, double sigma) =>
@@ -98,7 +100,8 @@ internal static class SamplerCases
         }
     }
 
-    private static (Trace Trace, double[] Final) Sample(HeunSampler sampler, Tensor unitNoise, Func<Evaluation, double[]> denoise)
+    private static (Trace Trace, double[] Final) Sample(
+        HeunSampler sampler, Tensor unitNoise, Func<Evaluation, double[]> denoise)
     {
         var trace = new Trace();
         SamplerState state = sampler.Start(unitNoise.data<float>().ToArray());
@@ -148,7 +151,8 @@ internal static class SamplerCases
             Tensor drawn = row.Member("call").GetString() == "randn"
                 ? randn(shape, dtype: type, generator: generator)
                 : rand(shape, dtype: type, generator: generator);
-            (double error, _) = Comparison.Distance(CaseFolder.Numbers(drawn), CaseFolder.Numbers(folder.Expected(key)));
+            (double error, _) = Comparison.Distance(
+                CaseFolder.Numbers(drawn), CaseFolder.Numbers(folder.Expected(key)));
             check.Within(key, error, limit);
         }
     }

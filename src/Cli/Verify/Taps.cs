@@ -10,7 +10,9 @@ public sealed class Taps : IDisposable
 {
     private readonly Dictionary<string, List<Tensor>> _outputs = new(StringComparer.Ordinal);
 
-    /// <summary>Listens to the submodules that <paramref name="names"/> names; other outputs are not kept, as they are large.</summary>
+    /// <summary>
+    /// Listens to the submodules that <paramref name="names"/> names; other outputs are not kept, as they are large.
+    /// </summary>
     public Taps(Module network, IEnumerable<string> names)
     {
         var wanted = names.ToHashSet(StringComparer.Ordinal);

@@ -144,7 +144,8 @@ internal static class TrainingCases
         check.Numbers($"{variant}/{name}", actual,
             [.. folder.Json.Member("series").Member(variant).Member(name).EnumerateArray().Select(n => n.GetDouble())]);
 
-    private static void CompareNamed(CaseFolder folder, Comparison check, TrainingEngine engine, Tensor flat, string prefix)
+    private static void CompareNamed(
+        CaseFolder folder, Comparison check, TrainingEngine engine, Tensor flat, string prefix)
     {
         foreach ((string name, Tensor view) in engine.Named(flat))
         {
@@ -152,12 +153,14 @@ internal static class TrainingCases
         }
     }
 
-    // Single weights with a gradient near zero may go either way in AdamW's first steps, which act on the sign. Where one
-    // is further off than its tolerance, the whole tensor's update decides instead.
-    private static void CompareFinal(CaseFolder folder, Comparison check, TrainingEngine engine, Tensor initial, string variant)
+    // Single weights with a gradient near zero may go either way in AdamW's first steps, which act on the sign. Where
+    // one is further off than its tolerance, the whole tensor's update decides instead.
+    private static void CompareFinal(
+        CaseFolder folder, Comparison check, TrainingEngine engine, Tensor initial, string variant)
     {
         double limit = folder.Json.Member("whole_update_check").Member("rel_l2_limit").Member(variant).GetDouble();
-        foreach (((string name, Tensor final), (_, Tensor start)) in engine.Named(engine.Weights).Zip(engine.Named(initial)))
+        foreach (((string name, Tensor final), (_, Tensor start)) in engine.Named(engine.Weights)
+            .Zip(engine.Named(initial)))
         {
             string key = $"{variant}/final/{name}";
             double[] actual = CaseFolder.Numbers(final), before = CaseFolder.Numbers(start);
@@ -204,7 +207,8 @@ internal static class TrainingCases
             folder.Input(prefix + "mask_noise", check).Dispose();
         }
 
-        return new ShardBatch(folder.Input(prefix + "x", check), captions, levels, folder.Input(prefix + "n_unit", check), mask);
+        return new ShardBatch(
+            folder.Input(prefix + "x", check), captions, levels, folder.Input(prefix + "n_unit", check), mask);
     }
 
     private static void Relative(Comparison check, JsonElement row, string name, double actual, double limit)

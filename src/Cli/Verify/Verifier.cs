@@ -32,12 +32,17 @@ internal sealed record FoundCase(string Name, string Kind, Action<Comparison> Ru
 /// <summary>Runs the cases of a tree: topic folder / case folder / case.json, or any part of such a tree.</summary>
 public static class Verifier
 {
+    // What a data set's folder is followed by in the name of the file that tells what is in it.
+    private const string ExpectedSuffix = ".expected.json";
+
     private static readonly CaseKind[] s_kinds =
     [
         .. DitCases.Kinds, .. TrainingCases.Kinds, .. SamplerCases.Kinds, .. PictureCases.Kinds,
     ];
 
-    /// <summary>Runs every case under <paramref name="root"/> and gives each one's result as soon as it is there.</summary>
+    /// <summary>
+    /// Runs every case under <paramref name="root"/> and gives each one's result as soon as it is there.
+    /// </summary>
     /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
     public static IEnumerable<CaseResult> Run(string root)
     {
@@ -91,7 +96,6 @@ public static class Verifier
     // Names are paths below the root; the root itself counts only where it is a case or a topic's last folder.
     private static IEnumerable<FoundCase> Look(DirectoryInfo folder, string name, bool isRoot)
     {
-        string expected = folder.FullName.TrimEnd(Path.DirectorySeparatorChar) + ".expected.json";
         if (File.Exists(Path.Combine(folder.FullName, "case.json")))
         {
             return [WithCaseFile(folder, name)];
@@ -102,9 +106,16 @@ public static class Verifier
             return FileCases.Checkpoints(folder, name);
         }
 
+        string expected = Expected(folder);
         if (File.Exists(expected))
         {
-            return IsListOfDamaged(expected) ? FileCases.Damaged(expected, name) : [FileCases.DataSet(folder, expected, name)];
+            return IsListOfDamaged(expected)
+                ? FileCases.Damaged(expected, name) : [FileCases.DataSet(folder, expected, name)];
+        }
+
+        if (isRoot && folder.Parent is { } parent && File.Exists(Expected(parent)) && IsListOfDamaged(Expected(parent)))
+        {
+            return FileCases.Damaged(Expected(parent), name, Path.TrimEndingDirectorySeparator(folder.FullName));
         }
 
         if (folder.Name == "keys_and_shapes")
@@ -113,12 +124,28 @@ public static class Verifier
                 .Select(file => FileCases.Keys(file, $"{name}/{Path.GetFileNameWithoutExtension(file.Name)}"));
         }
 
-        DirectoryInfo[] children = [.. folder.EnumerateDirectories().OrderBy(d => d.Name, StringComparer.Ordinal)];
-        return children.Length > 0
-            ? children.SelectMany(child => Find(child, isRoot ? child.Name : $"{name}/{child.Name}", isRoot: false))
-            : !isRoot && !folder.EnumerateFiles().Any(file => file.Extension is ".json" or ".safetensors") ? [] // Support data, such as a vocabulary: no case was meant.
+        // Expectations whose data set is missing are cases too.
+        DirectoryInfo[] children =
+        [
+            .. folder.EnumerateDirectories()
+                .Concat(folder.EnumerateFiles("*" + ExpectedSuffix)
+                    .Select(file => new DirectoryInfo(file.FullName[..^ExpectedSuffix.Length])))
+                .DistinctBy(child => child.Name).OrderBy(child => child.Name, StringComparer.Ordinal),
+        ];
+        if (children.Length > 0)
+        {
+            return children.SelectMany(
+                child => Find(child, isRoot ? child.Name : $"{name}/{child.Name}", isRoot: false));
+        }
+
+        // Other files are support data, such as a vocabulary: no case was meant.
+        return !isRoot && !folder.EnumerateFiles().Any(file => file.Extension is ".json" or ".safetensors")
+            ? []
             : [Unknown(name, "the folder holds no case of a kind that is known here")];
     }
+
+    private static string Expected(DirectoryInfo folder) =>
+        Path.TrimEndingDirectorySeparator(folder.FullName) + ExpectedSuffix;
 
     private static bool IsListOfDamaged(string expected)
     {
@@ -141,7 +168,8 @@ public static class Verifier
 
         // The folder is opened when the case runs, so that a damaged file fails this case alone.
         CaseFolder? opened = null;
-        return new FoundCase(name, kind.Name, check => kind.Run(opened!, check), () => opened = new CaseFolder(folder.FullName));
+        return new FoundCase(
+            name, kind.Name, check => kind.Run(opened!, check), () => opened = new CaseFolder(folder.FullName));
     }
 
     private static FoundCase Unknown(string name, string problem) => new(name, "unknown", check => check.Fail(problem));

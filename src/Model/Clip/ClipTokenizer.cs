@@ -16,7 +16,9 @@ public sealed class ClipTokenizer
     /// <summary>The tokens of a prompt, marks included, that the published text towers take.</summary>
     public const int DefaultContextLength = 77;
 
-    /// <summary>The longest prompt, in UTF-16 units, far beyond what a context holds. Longer ones are refused.</summary>
+    /// <summary>
+    /// The longest prompt, in UTF-16 units, far beyond what a context holds. Longer ones are refused.
+    /// </summary>
     public const int PromptLengthMax = 1_000_000;
 
     /// <summary>
@@ -66,6 +68,19 @@ public sealed class ClipTokenizer
         ArgumentException.ThrowIfNullOrEmpty(path);
         using FileStream file = File.OpenRead(path);
         return Load(file, path, contextLength);
+    }
+
+    /// <summary>Reads the vocabulary of a text encoder.</summary>
+    /// <exception cref="RefusedFileException">The file is not a vocabulary, or not that encoder's.</exception>
+    public static ClipTokenizer Load(string path, ClipTextConfig encoder)
+    {
+        ArgumentNullException.ThrowIfNull(encoder);
+        ClipTokenizer tokenizer = Load(path, encoder.ContextLength);
+        return tokenizer.VocabularySize == encoder.VocabSize
+            ? tokenizer
+            : throw new RefusedFileException(
+                path, "merges",
+                $"give {tokenizer.VocabularySize} tokens, but the text encoder knows {encoder.VocabSize}.");
     }
 
     /// <summary>
@@ -144,8 +159,8 @@ public sealed class ClipTokenizer
     }
 
     /// <summary>
-    /// The words of a prompt, cleaned as <see cref="TextCleaning.Clean"/> says: within them byte pairs merge, across them
-    /// never. What a vocabulary is learned from.
+    /// The words of a prompt, cleaned as <see cref="TextCleaning.Clean"/> says: within them byte pairs merge, across
+    /// them never. What a vocabulary is learned from.
     /// </summary>
     public static IEnumerable<string> Words(string prompt)
     {

@@ -1,11 +1,11 @@
 // The pre-norm transformer that both towers of CLIP are (Radford et al., arXiv 2103.00020), with open_clip's names.
 //
 // Shapes: B samples, T positions, D features, H heads.
-using TorchSharp;
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
+using Heads = Atelier.Model.Networks.Heads;
 using LayerNorm = Atelier.Model.Networks.LayerNorm;
 using Linear = Atelier.Model.Networks.Linear;
 
@@ -101,27 +101,8 @@ internal sealed class SelfAttention : Module<Tensor, Tensor>
         (long b, long t, long d) = (input.shape[0], input.shape[1], input.shape[2]);
         Tensor qkv = functional.linear(input, _inWeight, _inBias)               // [B, T, 3 D]
             .view(b, t, 3, _heads, d / _heads).permute(2, 0, 3, 1, 4);          // [3, B, H, T, D / H]
-
-        // The library's fused attention is the better choice but for its bfloat16 backward pass on CPUs, which takes several
-        // times as long as that of plain products.
-        bool plain = is_grad_enabled() && input.dtype == ScalarType.BFloat16 && input.device_type == DeviceType.CPU;
-        Tensor y = plain
-            ? Products(qkv[0], qkv[1], qkv[2])                                  // [B, H, T, D / H]
-            : functional.scaled_dot_product_attention(
-                qkv[0], qkv[1], qkv[2], attn_mask: null, p: 0.0, is_casual: _causal);
-        return _out.call(y.transpose(1, 2).reshape(b, t, d)).MoveToOuterDisposeScope();
-    }
-
-    private Tensor Products(Tensor query, Tensor key, Tensor value)
-    {
-        Tensor scores = query.div(Math.Sqrt(query.shape[3])).matmul(key.transpose(2, 3));  // [B, H, T, T]
-        if (_causal)
-        {
-            long t = scores.shape[3];
-            scores = scores + full(t, t, float.NegativeInfinity, scores.dtype, scores.device).triu_(1);
-        }
-
-        return scores.softmax(-1).matmul(value);                                           // [B, H, T, D / H]
+        Tensor y = Heads.Attend(qkv[0], qkv[1], qkv[2], _causal);               // [B, T, D]
+        return _out.call(y).MoveToOuterDisposeScope();                          // [B, T, D]
     }
 }
 

@@ -5,7 +5,8 @@ using Atelier.Model.Imaging;
 namespace Atelier.Model.Data;
 
 /// <summary>
-/// A source of captioned pictures, for any number of threads. The same number always gives the same picture and caption.
+/// A source of captioned pictures, for any number of threads. The same number always gives the same picture and
+/// caption.
 /// </summary>
 public interface ICaptionedPictures
 {
@@ -37,7 +38,9 @@ public sealed class MdsPictures : ICaptionedPictures, IDisposable
         string Find(string? name, string what, Func<MdsColumn, bool> fits) =>
             _data.Index.Columns.FirstOrDefault(c => name is null ? fits(c) : c.Name == name)?.Name
             ?? throw new RefusedFileException(
-                folder, $"{what} column", $"is not there; the set has {string.Join(", ", _data.Index.Columns.Select(c => $"{c.Name} ({c.Encoding.Name})"))}.");
+                folder, $"{what} column",
+                $"is not there; the set has "
+                + $"{string.Join(", ", _data.Index.Columns.Select(c => $"{c.Name} ({c.Encoding.Name})"))}.");
     }
 
     /// <inheritdoc/>
@@ -70,16 +73,19 @@ public sealed class FolderPictures : ICaptionedPictures
     public FolderPictures(string folder)
     {
         _pictures = Directory.Exists(folder)
-            ? [.. Directory.GetFiles(folder).Where(f => s_endings.Contains(Path.GetExtension(f).ToLowerInvariant())).Order(StringComparer.Ordinal)]
+            ? [.. Directory.GetFiles(folder).Where(f => s_endings.Contains(Path.GetExtension(f).ToLowerInvariant()))
+                .Order(StringComparer.Ordinal)]
             : throw new RefusedFileException(folder, "folder", "is not there.");
         if (_pictures.Length == 0)
         {
-            throw new RefusedFileException(folder, "pictures", $"there are none; endings read are {string.Join(", ", s_endings)}.");
+            throw new RefusedFileException(
+                folder, "pictures", $"there are none; endings read are {string.Join(", ", s_endings)}.");
         }
 
         foreach (string missing in _pictures.Select(CaptionPath).Where(path => !File.Exists(path)))
         {
-            throw new RefusedFileException(missing, "file", "is not there: each picture's caption stands in a text file of its name.");
+            throw new RefusedFileException(
+                missing, "file", "is not there: each picture's caption stands in a text file of its name.");
         }
     }
 
@@ -108,11 +114,13 @@ public static class SquareCrop
     /// <summary>Crops, then resizes with antialiased bicubic filtering.</summary>
     public static RgbImage Run(RgbImage image, int side)
     {
-        int square = Math.Min(image.Width, image.Height), left = (image.Width - square) / 2, top = (image.Height - square) / 2;
+        int square = Math.Min(image.Width, image.Height), left = (image.Width - square) / 2,
+            top = (image.Height - square) / 2;
         var pixels = new byte[square * square * 3];
         for (int row = 0; row < square; row++)
         {
-            image.Pixels.AsSpan((((top + row) * image.Width) + left) * 3, square * 3).CopyTo(pixels.AsSpan(row * square * 3));
+            image.Pixels.AsSpan((((top + row) * image.Width) + left) * 3, square * 3).CopyTo(
+                pixels.AsSpan(row * square * 3));
         }
 
         return square == side

@@ -37,13 +37,16 @@ public sealed class Precompute
     /// <param name="sides">Sides at which every picture is encoded; each makes a column latents_SIDE.</param>
     /// <param name="seed">Seed of the draws from the latents' distributions.</param>
     public Precompute(
-        ICaptionedPictures pictures, AutoencoderKL autoencoder, ClipTextTower text, ClipTokenizer tokenizer, int[] sides, ulong seed)
+        ICaptionedPictures pictures, AutoencoderKL autoencoder, ClipTextTower text, ClipTokenizer tokenizer,
+        int[] sides, ulong seed)
     {
-        (_pictures, _autoencoder, _text, _tokenizer, _sides, _seed) = (pictures, autoencoder, text, tokenizer, sides, seed);
+        (_pictures, _autoencoder, _text, _tokenizer, _sides, _seed) =
+            (pictures, autoencoder, text, tokenizer, sides, seed);
         _compute = autoencoder.parameters().First().dtype;
         foreach (int side in sides.Where(side => side <= 0 || side % autoencoder.Config.Factor != 0))
         {
-            throw new ArgumentException($"Side {side} is no multiple of the autoencoder's {autoencoder.Config.Factor}.", nameof(sides));
+            throw new ArgumentException(
+                $"Side {side} is no multiple of the autoencoder's {autoencoder.Config.Factor}.", nameof(sides));
         }
     }
 
@@ -155,7 +158,8 @@ public sealed class Precompute
             };
             foreach (int side in _sides)
             {
-                sample[Column(side)] = (ReadOnlyMemory<byte>)EncodePicture(_pictures.Picture(first + i, side), first + i);
+                sample[Column(side)] = (ReadOnlyMemory<byte>)EncodePicture(
+                    _pictures.Picture(first + i, side), first + i);
             }
 
             writer.Write(sample);
@@ -166,7 +170,8 @@ public sealed class Precompute
     {
         int length = _text.Config.Text.ContextLength;
         long[] ids = [.. captions.SelectMany(_tokenizer.Encode).Select(id => (long)id)];
-        Tensor hidden = _text.Encode(tensor(ids, [captions.Length, length])).to(ScalarType.Float16).contiguous(); // [B, L, D]
+        // [B, L, D]
+        Tensor hidden = _text.Encode(tensor(ids, [captions.Length, length])).to(ScalarType.Float16).contiguous();
         byte[] all = hidden.bytes.ToArray();
         return [.. all.Chunk(all.Length / captions.Length)];
     }
@@ -175,13 +180,13 @@ public sealed class Precompute
     {
         using var scope = NewDisposeScope();
         Tensor pixels = tensor(image.Pixels, [1, image.Height, image.Width, 3]).to(ScalarType.Float32)
-            .permute(0, 3, 1, 2).div(127.5).sub(1).contiguous();                                            // [1, 3, H, W]
+            .permute(0, 3, 1, 2).div(127.5).sub(1).contiguous(); // [1, 3, H, W]
         using LatentDistribution encoded = _autoencoder.Encode(pixels.to(_compute));
         using var latents = new LatentDistribution(
             encoded.Mean.to(ScalarType.Float32), encoded.LogVariance.to(ScalarType.Float32));
         var noise = new float[latents.Mean.numel()];
         SeededNoise.Normal(_seed, NoisePurpose.LatentSample, index, noise);
-        Tensor drawn = latents.Sample(tensor(noise, latents.Mean.shape));                                   // [1, C, h, w]
+        Tensor drawn = latents.Sample(tensor(noise, latents.Mean.shape)); // [1, C, h, w]
         Tensor scaled = (drawn - _autoencoder.Config.ShiftFactor) * _autoencoder.Config.ScalingFactor;
         return scaled.to(ScalarType.Float16).contiguous().bytes.ToArray();
     }

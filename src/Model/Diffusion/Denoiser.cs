@@ -26,7 +26,9 @@ public sealed class Denoiser : IDisposable
     /// <summary>Makes a denoiser over a network that stays the caller's.</summary>
     /// <param name="network">F, on its device and in its precision.</param>
     /// <param name="edm">Preconditioning.</param>
-    /// <param name="width">Rows of a forward pass; a constant of model, shape and device kind, never chosen by load.</param>
+    /// <param name="width">
+    /// Rows of a forward pass; a constant of model, shape and device kind, never chosen by load.
+    /// </param>
     public Denoiser(MicroDiT network, Edm edm, int width)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(width, 1);
@@ -45,7 +47,8 @@ public sealed class Denoiser : IDisposable
             if (request.Evaluation.X.Length != LatentLength)
             {
                 throw new ArgumentException(
-                    $"A latent has {request.Evaluation.X.Length} numbers; this network's have {LatentLength}.", nameof(requests));
+                    $"A latent has {request.Evaluation.X.Length} numbers; this network's have {LatentLength}.",
+                    nameof(requests));
             }
 
             rows.Add((request.Evaluation, request.Prompt));
@@ -63,7 +66,8 @@ public sealed class Denoiser : IDisposable
             results[i] = guidance == 1
                 ? Widen(answers.AsSpan(row * LatentLength, LatentLength))
                 : Guide(
-                    answers.AsSpan(row * LatentLength, LatentLength), answers.AsSpan((row + 1) * LatentLength, LatentLength), guidance);
+                    answers.AsSpan(row * LatentLength, LatentLength),
+                    answers.AsSpan((row + 1) * LatentLength, LatentLength), guidance);
             row += guidance == 1 ? 1 : 2;
         }
 
@@ -104,13 +108,15 @@ public sealed class Denoiser : IDisposable
             Device device = _network.get_buffer("pos_embed")!.device;
             Tensor latents = tensor(x, [_width, _network.Config.InChannels, size, size]).to(device);
             Tensor denoised = _edm.Denoise(_network, latents, sigmas, Join(captions)).cpu();
-            denoised.data<float>().ToArray().AsSpan(0, used * LatentLength).CopyTo(answers.AsSpan(first * LatentLength));
+            denoised.data<float>().ToArray().AsSpan(0, used * LatentLength).CopyTo(
+                answers.AsSpan(first * LatentLength));
         }
 
         return answers;
     }
 
-    // The same rows come back evaluation after evaluation, so their join is kept.
+    // While one pass holds all requests, every evaluation has the same captions, and the last join serves again. Where
+    // they take several passes, each pass joins its own anew.
     private CaptionContext Join(CaptionContext[] captions)
     {
         if (captions.Length == 1)

@@ -1,5 +1,6 @@
-// "Elucidating the Design Space of Diffusion-Based Generative Models" (Karras et al. 2022, arXiv 2206.00364): how a network
-// F becomes a denoiser D, and how it is trained. Symbols as there: σ noise level, c_* preconditioning, λ loss weight.
+// "Elucidating the Design Space of Diffusion-Based Generative Models" (Karras et al. 2022, arXiv 2206.00364): how a
+// network F becomes a denoiser D, and how it is trained. Symbols as there: σ noise level, c_* preconditioning, λ loss
+// weight.
 using Atelier.Model.Networks;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -30,7 +31,8 @@ public sealed record Edm
     {
         double total = (sigma * sigma) + (SigmaData * SigmaData);
         return new Preconditioning(
-            SigmaData * SigmaData / total, sigma * SigmaData / Math.Sqrt(total), 1 / Math.Sqrt(total), Math.Log(sigma) / 4);
+            SigmaData * SigmaData / total, sigma * SigmaData / Math.Sqrt(total), 1 / Math.Sqrt(total),
+            Math.Log(sigma) / 4);
     }
 
     /// <summary>λ(σ) = (σ² + σ_data²) / (σ σ_data)²: every noise level weighs the same in F's loss.</summary>
@@ -47,7 +49,8 @@ public sealed record Edm
     /// <param name="caption">Context of B captions.</param>
     /// <param name="mask">Patches that the backbone sees, or all.</param>
     /// <returns>Denoised latents [B, C, H, W], float32; meaningless where a patch is masked.</returns>
-    public Tensor Denoise(MicroDiT network, Tensor x, ReadOnlySpan<double> sigmas, CaptionContext caption, PatchMask? mask = null)
+    public Tensor Denoise(
+        MicroDiT network, Tensor x, ReadOnlySpan<double> sigmas, CaptionContext caption, PatchMask? mask = null)
     {
         using var scope = NewDisposeScope();
         var columns = new float[4][];
@@ -73,8 +76,8 @@ public sealed record Edm
     }
 
     /// <summary>
-    /// λ(σ) |D(x + n; σ) - x|² of every sample (Eq. 2 and 8), averaged over its numbers; with a mask over the numbers of its
-    /// visible patches.
+    /// λ(σ) |D(x + n; σ) - x|² of every sample (Eq. 2 and 8), averaged over its numbers; with a mask over the numbers
+    /// of its visible patches.
     /// </summary>
     /// <param name="network">F, with gradients on.</param>
     /// <param name="x">Clean latents [B, C, H, W], float32.</param>
@@ -84,7 +87,8 @@ public sealed record Edm
     /// <param name="mask">Patches that the backbone sees, or all.</param>
     /// <returns>Loss per sample [B] and the denoised latents [B, C, H, W].</returns>
     public (Tensor Loss, Tensor Denoised) Loss(
-        MicroDiT network, Tensor x, CaptionContext caption, ReadOnlySpan<double> sigmas, Tensor unitNoise, PatchMask? mask)
+        MicroDiT network, Tensor x, CaptionContext caption, ReadOnlySpan<double> sigmas, Tensor unitNoise,
+        PatchMask? mask)
     {
         using var scope = NewDisposeScope();
         var (sigma, weight) = (new float[sigmas.Length], new float[sigmas.Length]);

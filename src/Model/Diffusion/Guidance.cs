@@ -4,8 +4,8 @@ using static TorchSharp.torch;
 namespace Atelier.Model.Diffusion;
 
 /// <summary>
-/// Leads a prediction towards its prompt: uncond + scale (cond - uncond), Eq. 6 of the paper in the form the reference uses,
-/// in which a scale of 1 is no guidance.
+/// Leads a prediction towards its prompt: uncond + scale (cond - uncond), Eq. 6 of the paper in the form the reference
+/// uses, in which a scale of 1 is no guidance.
 /// </summary>
 public static class Guidance
 {

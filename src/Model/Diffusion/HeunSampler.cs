@@ -1,6 +1,6 @@
-// Algorithm 2 of Karras et al. 2022 as a pure stepper. A state asks for one evaluation of the denoiser; the answer makes
-// the next state. States are numbers only, so a picture can stop after any evaluation and go on elsewhere, and a batcher
-// can interleave many pictures. Nothing here knows of networks, devices or threads.
+// Algorithm 2 of Karras et al. 2022 as a pure stepper. A state asks for one evaluation of the denoiser; the answer
+// makes the next state. States are numbers only, so a picture can stop after any evaluation and go on elsewhere, and a
+// batcher can interleave many pictures. Nothing here knows of networks, devices or threads.
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 
@@ -33,15 +33,17 @@ public sealed record SamplerSettings
     /// <summary>Highest noise level at which noise is added.</summary>
     public double SMax { get; init; } = double.PositiveInfinity;
 
-    /// <summary>Standard deviation of added noise, a little above 1 to make up for what a denoiser takes too much of.</summary>
+    /// <summary>
+    /// Standard deviation of added noise, a little above 1 to make up for what a denoiser takes too much of.
+    /// </summary>
     public double SNoise { get; init; } = 1;
 
     /// <summary>Classifier-free guidance scale; 1 is none.</summary>
     public double Guidance { get; init; } = 1;
 
     /// <summary>
-    /// Guidance acts at noise levels in (<see cref="GuidanceLow"/>, <see cref="GuidanceHigh"/>] only (Kynkäänniemi et al. 2024,
-    /// arXiv 2404.07724). By default it acts at all.
+    /// Guidance acts at noise levels in (<see cref="GuidanceLow"/>, <see cref="GuidanceHigh"/>] only (Kynkäänniemi et
+    /// al. 2024, arXiv 2404.07724). By default it acts at all.
     /// </summary>
     public double GuidanceLow { get; init; }
 
@@ -61,7 +63,8 @@ public sealed record SamplerSettings
         Require(SMin >= 0 && SMax >= SMin, "Churn levels must satisfy 0 <= SMin <= SMax.");
         Require(SNoise is >= 0 and <= 2, $"SNoise must lie in 0..2, not be {SNoise}.");
         Require(Guidance is >= 1 and <= 100, $"Guidance must lie in 1..100 (1 is none), not be {Guidance}.");
-        Require(GuidanceLow >= 0 && GuidanceHigh >= GuidanceLow, "The guidance interval must satisfy 0 <= low <= high.");
+        Require(
+            GuidanceLow >= 0 && GuidanceHigh >= GuidanceLow, "The guidance interval must satisfy 0 <= low <= high.");
         return this;
 
         static void Require(bool holds, string rule)
@@ -82,7 +85,9 @@ public sealed record Evaluation(double[] X, double Sigma, double Guidance);
 
 /// <summary>Where a picture stands between two evaluations.</summary>
 /// <param name="Step">Step in 0..N; N means done.</param>
-/// <param name="Latent">x at the start of the step; in the corrector x̂, the latent that the step went out from.</param>
+/// <param name="Latent">
+/// x at the start of the step; in the corrector x̂, the latent that the step went out from.
+/// </param>
 /// <param name="Derivative">The predictor's dx/dσ where the corrector comes next, otherwise none.</param>
 public sealed record SamplerState(int Step, double[] Latent, double[]? Derivative)
 {
@@ -91,7 +96,9 @@ public sealed record SamplerState(int Step, double[] Latent, double[]? Derivativ
     /// <summary>Whether the second-order correction of the step comes next.</summary>
     public bool IsCorrector => Derivative is not null;
 
-    /// <summary>The state as bytes: magic, step, length, corrector flag, then float64 numbers, all little-endian.</summary>
+    /// <summary>
+    /// The state as bytes: magic, step, length, corrector flag, then float64 numbers, all little-endian.
+    /// </summary>
     public byte[] ToBytes()
     {
         var bytes = new byte[16 + (8 * (Latent.Length + (Derivative?.Length ?? 0)))];
@@ -119,7 +126,8 @@ public sealed record SamplerState(int Step, double[] Latent, double[]? Derivativ
         if (step is < 0 or > SamplerSettings.StepsMax || length <= 0 || corrector is not (0 or 1)
             || bytes.Length != 16 + (8L * length * (1 + corrector)))
         {
-            throw new FormatException($"A sampler state of step {step} with {length} numbers does not fit {bytes.Length} bytes.");
+            throw new FormatException(
+                $"A sampler state of step {step} with {length} numbers does not fit {bytes.Length} bytes.");
         }
 
         ReadOnlySpan<double> numbers = MemoryMarshal.Cast<byte, double>(bytes[16..]);
@@ -127,7 +135,8 @@ public sealed record SamplerState(int Step, double[] Latent, double[]? Derivativ
         {
             if (!double.IsFinite(number))
             {
-                throw new FormatException($"A sampler state of step {step} holds {number}, which is no number to go on from.");
+                throw new FormatException(
+                    $"A sampler state of step {step} holds {number}, which is no number to go on from.");
             }
         }
 
@@ -151,8 +160,8 @@ public sealed class HeunSampler
     /// <param name="settings">How to sample.</param>
     /// <param name="churn">Source of churn noise; needed when <see cref="SamplerSettings.SChurn"/> is above 0.</param>
     /// <param name="project">
-    /// Called after each step with the new latent and its noise level; it may change the latent in place, for example to
-    /// keep the known part of a picture. Must depend on its arguments alone.
+    /// Called after each step with the new latent and its noise level; it may change the latent in place, for example
+    /// to keep the known part of a picture. Must depend on its arguments alone.
     /// </param>
     /// <exception cref="ArgumentException">The settings cannot be followed.</exception>
     public HeunSampler(SamplerSettings settings, ChurnNoise? churn = null, Action<double[], double>? project = null)
@@ -197,7 +206,8 @@ public sealed class HeunSampler
         return state.Step >= 0 && state.Step <= (state.IsCorrector ? steps - 2 : steps)
             ? state.Step == steps
             : throw new ArgumentException(
-                $"A {(state.IsCorrector ? "corrector" : "state")} at step {state.Step} is none of a picture with {steps} steps.",
+                $"A {(state.IsCorrector ? "corrector" : "state")} at step {state.Step} is none of a picture with "
+                + $"{steps} steps.",
                 nameof(state));
     }
 
@@ -312,7 +322,8 @@ public sealed class HeunSampler
 
     private static double[] Schedule(SamplerSettings settings)
     {
-        double first = Math.Pow(settings.SigmaMax, 1 / settings.Rho), last = Math.Pow(settings.SigmaMin, 1 / settings.Rho);
+        double first = Math.Pow(settings.SigmaMax, 1 / settings.Rho);
+        double last = Math.Pow(settings.SigmaMin, 1 / settings.Rho);
         var sigmas = new double[settings.Steps + 1];
         for (int i = 0; i < settings.Steps; i++)
         {

@@ -1,8 +1,10 @@
-// Every random number of the system. A number is a function of (seed, purpose, index, position) and of nothing else: not
-// of the device, the batch, the number of workers, the libtorch build or a restart.
+// Every random number of the system. A number is a function of (seed, purpose, index, position) and of nothing else:
+// not of the device, the batch, the number of workers, the libtorch build or a restart.
 namespace Atelier.Model.Diffusion;
 
-/// <summary>What a stream of random numbers is for. The values are part of what a seed means: they never change.</summary>
+/// <summary>
+/// What a stream of random numbers is for. The values are part of what a seed means: they never change.
+/// </summary>
 public enum NoisePurpose
 {
     /// <summary>The latent that a generation starts from; the index is 0.</summary>
@@ -20,7 +22,9 @@ public enum NoisePurpose
     /// <summary>Which patches of a training sample are masked; the index is the sample's position in the run.</summary>
     PatchMask = 5,
 
-    /// <summary>Whether a training sample's caption is dropped; the index is the sample's position in the run.</summary>
+    /// <summary>
+    /// Whether a training sample's caption is dropped; the index is the sample's position in the run.
+    /// </summary>
     CaptionDrop = 6,
 
     /// <summary>The order of samples; the index is the epoch.</summary>
@@ -33,7 +37,9 @@ public enum NoisePurpose
     LatentSample = 9,
 }
 
-/// <summary>Counter-based random numbers: Philox4x32-10 (Salmon et al. 2011) under a key hashed from seed, purpose and index.</summary>
+/// <summary>
+/// Counter-based random numbers: Philox4x32-10 (Salmon et al. 2011) under a key hashed from seed, purpose and index.
+/// </summary>
 public static class SeededNoise
 {
     /// <summary>Fills with numbers uniform in [0, 1), multiples of 2⁻²⁴.</summary>
@@ -49,7 +55,9 @@ public static class SeededNoise
         static float Unit(uint bits) => (bits >> 8) * (1f / (1 << 24));
     }
 
-    /// <summary>Fills with standard normal numbers, by Box and Muller's transform in float64, rounded to float32.</summary>
+    /// <summary>
+    /// Fills with standard normal numbers, by Box and Muller's transform in float64, rounded to float32.
+    /// </summary>
     public static void Normal(ulong seed, NoisePurpose purpose, long index, Span<float> destination)
     {
         ulong key = Key(seed, purpose, index);
@@ -89,7 +97,9 @@ public static class SeededNoise
         return order;
     }
 
-    /// <summary>A 64-bit key in which every bit depends on every bit of seed, purpose and index (SplitMix64's finaliser).</summary>
+    /// <summary>
+    /// A 64-bit key in which every bit depends on every bit of seed, purpose and index (SplitMix64's finaliser).
+    /// </summary>
     internal static ulong Key(ulong seed, NoisePurpose purpose, long index) =>
         Mix(Mix(Mix(seed + 0x9E3779B97F4A7C15) + (ulong)purpose) + (ulong)index);
 

@@ -7,9 +7,9 @@ namespace Atelier.Model.Networks;
 
 /// <summary>
 /// On CPUs, libtorch's silu and tanh-GELU compute the last numbers of a tensor, and of each thread's share of it, by
-/// other instructions than the rest, and several per cent of these differ in their last bit. A picture's bits would then
-/// depend on its place in a batch. tanh, sums and products do not differ, so the two are made of them.
-/// Training, in which every shard has its fixed shape and place, takes the library's single pass.
+/// other instructions than the rest, and several per cent of these differ in their last bit. A picture's bits would
+/// then depend on its place in a batch. tanh, sums and products do not differ, so the two are made of them. Training,
+/// in which every shard has its fixed shape and place, takes the library's single pass.
 /// </summary>
 internal static class Activations
 {
@@ -26,7 +26,9 @@ internal static class Activations
         return addcmul(half, half, half.tanh(), 1).MoveToOuterDisposeScope();
     }
 
-    /// <summary>gelu(x) ≈ x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))) (Hendrycks and Gimpel 2016, arXiv 1606.08415).</summary>
+    /// <summary>
+    /// gelu(x) ≈ x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))) (Hendrycks and Gimpel 2016, arXiv 1606.08415).
+    /// </summary>
     public static Tensor TanhGelu(Tensor x)
     {
         if (IsPlaceFixed(x))

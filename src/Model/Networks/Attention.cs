@@ -7,7 +7,9 @@ using static TorchSharp.torch.nn;
 
 namespace Atelier.Model.Networks;
 
-/// <summary>Keys and values of one block's cross-attention, each [B, heads, L, head width]. Made once per caption.</summary>
+/// <summary>
+/// Keys and values of one block's cross-attention, each [B, heads, L, head width]. Made once per caption.
+/// </summary>
 /// <param name="Key">Normalised keys.</param>
 /// <param name="Value">Values.</param>
 public sealed record KeyValue(Tensor Key, Tensor Value) : IDisposable
@@ -20,7 +22,7 @@ public sealed record KeyValue(Tensor Key, Tensor Value) : IDisposable
     }
 }
 
-/// <summary>What both kinds of attention share.</summary>
+/// <summary>What all kinds of attention share.</summary>
 internal static class Heads
 {
     /// <summary>x [B, T, heads * w] as [B, heads, T, w], normalised over its whole width first.</summary>
@@ -31,19 +33,30 @@ internal static class Heads
     public static Tensor Split(Tensor x, int heads) =>
         x.view(x.shape[0], x.shape[1], heads, -1).transpose(1, 2);
 
-    /// <summary>softmax(q kᵀ / √w) v of [B, heads, T, w], joined again: [B, T, heads * w].</summary>
-    public static Tensor Attend(Tensor query, Tensor key, Tensor value)
+    /// <summary>
+    /// softmax(q kᵀ / √w) v of [B, heads, T, w], joined again: [B, T, heads * w]. If causal, a position sees only
+    /// itself and those before it.
+    /// </summary>
+    public static Tensor Attend(Tensor query, Tensor key, Tensor value, bool causal = false)
     {
         // The library's fused attention is the better choice but for one case: its bfloat16 backward on CPUs takes five
         // times as long as that of plain products (docs/log.md).
         bool plain = is_grad_enabled() && query.dtype == ScalarType.BFloat16 && query.device_type == DeviceType.CPU;
-        Tensor mixed = plain ? Products(query, key, value) : functional.scaled_dot_product_attention(query, key, value);
+        Tensor mixed = plain                                                           // [B, heads, T, w]
+            ? Products(query, key, value, causal)
+            : functional.scaled_dot_product_attention(query, key, value, attn_mask: null, p: 0.0, is_casual: causal);
         return mixed.transpose(1, 2).reshape(query.shape[0], query.shape[2], -1);      // [B, T, heads * w]
     }
 
-    private static Tensor Products(Tensor query, Tensor key, Tensor value)
+    private static Tensor Products(Tensor query, Tensor key, Tensor value, bool causal)
     {
         Tensor scores = matmul(query, key.transpose(2, 3)) / Math.Sqrt(query.shape[3]); // [B, heads, T, L]
+        if (causal)
+        {
+            (long t, long l) = (scores.shape[2], scores.shape[3]);
+            scores = scores + full(t, l, float.NegativeInfinity, scores.dtype, scores.device).triu_(1);
+        }
+
         return matmul(functional.softmax(scores, dim: -1), value);                      // [B, heads, T, w]
     }
 }
@@ -57,7 +70,9 @@ public sealed class SelfAttention : Module<Tensor, Tensor>
     private readonly int _heads;
     private readonly double _eps;
 
-    /// <summary>Reserves attention of <paramref name="heads"/> heads that are <paramref name="width"/> wide together.</summary>
+    /// <summary>
+    /// Reserves attention of <paramref name="heads"/> heads that are <paramref name="width"/> wide together.
+    /// </summary>
     public SelfAttention(int dim, int width, int heads, double eps, bool bias) : base(nameof(SelfAttention))
     {
         (_width, _heads, _eps) = (width, heads, eps);
@@ -112,7 +127,7 @@ public sealed class CrossAttention : Module<Tensor, KeyValue, Tensor>
     public override Tensor forward(Tensor input, KeyValue caption)
     {
         using var scope = NewDisposeScope();
-        Tensor query = Heads.SplitNormalised(_query.call(input), _heads, _eps);                       // [B, heads, T, w]
+        Tensor query = Heads.SplitNormalised(_query.call(input), _heads, _eps); // [B, heads, T, w]
         return _projection.call(Heads.Attend(query, caption.Key, caption.Value)).MoveToOuterDisposeScope(); // [B, T, D]
     }
 }

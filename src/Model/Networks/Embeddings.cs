@@ -16,7 +16,9 @@ public static class PositionTable
     /// </summary>
     /// <param name="width">Features per position; a multiple of 4.</param>
     /// <param name="grid">Positions along one side.</param>
-    /// <param name="interpolation">Divisor of the coordinates, so that a finer grid spans the range of a coarser one.</param>
+    /// <param name="interpolation">
+    /// Divisor of the coordinates, so that a finer grid spans the range of a coarser one.
+    /// </param>
     /// <param name="baseSize">Grid whose coordinates are whole numbers.</param>
     public static float[] Build(int width, int grid, double interpolation, int baseSize)
     {
@@ -54,7 +56,9 @@ public static class PositionTable
     }
 }
 
-/// <summary>A noise level as features: sinusoids of c_noise = ln(σ)/4 (no factor of 1000), then a two-layer perceptron.</summary>
+/// <summary>
+/// A noise level as features: sinusoids of c_noise = ln(σ)/4 (no factor of 1000), then a two-layer perceptron.
+/// </summary>
 public sealed class TimestepEmbedder : Module<Tensor, Tensor>
 {
     /// <summary>Sinusoids per noise level.</summary>
@@ -66,11 +70,14 @@ public sealed class TimestepEmbedder : Module<Tensor, Tensor>
     public TimestepEmbedder(int width) : base(nameof(TimestepEmbedder))
     {
         _mlp = Sequential(
-            ("0", new Linear(Frequencies, width, bias: true)), ("1", new TanhGelu()), ("2", new Linear(width, width, bias: true)));
+            ("0", new Linear(Frequencies, width, bias: true)), ("1", new TanhGelu()),
+            ("2", new Linear(width, width, bias: true)));
         RegisterComponents();
     }
 
-    /// <summary>Cosines, then sines of <paramref name="t"/> [B] at falling frequencies: [B, width], an odd last feature is 0.</summary>
+    /// <summary>
+    /// Cosines, then sines of <paramref name="t"/> [B] at falling frequencies: [B, width], an odd last feature is 0.
+    /// </summary>
     public static Tensor Sinusoids(Tensor t, int width)
     {
         using var scope = NewDisposeScope();

@@ -38,12 +38,14 @@ public sealed class FeedForward : Module<Tensor, Tensor>
 public sealed record ExpertChoice(Tensor Probabilities, Tensor Gates, Tensor Tokens);
 
 /// <summary>
-/// Expert-choice mixture of experts (Zhou et al. 2022, arXiv 2202.09368): every expert takes the capacity * T / E tokens
-/// with the highest probability for it; a token may be taken by several experts, or by none and then contributes zero.
+/// Expert-choice mixture of experts (Zhou et al. 2022, arXiv 2202.09368): every expert takes the capacity * T / E
+/// tokens with the highest probability for it; a token may be taken by several experts, or by none and then contributes
+/// zero.
 /// </summary>
 /// <remarks>
 /// Chosen rows are gathered, pass through their expert, and are added back one expert after another. A token occurs at
-/// most once per expert, so no two additions of one pass meet, forward or backward: sums have one order on every device.
+/// most once per expert, so no two additions of one pass meet, forward or backward: sums have one order on every
+/// device.
 /// </remarks>
 public sealed class ExpertChoiceFeedForward : Module<Tensor, Tensor>
 {
@@ -54,7 +56,8 @@ public sealed class ExpertChoiceFeedForward : Module<Tensor, Tensor>
     private readonly double _capacity;
 
     /// <summary>Reserves E experts with <paramref name="hidden"/> hidden features each.</summary>
-    public ExpertChoiceFeedForward(int experts, double capacity, int dim, int hidden) : base(nameof(ExpertChoiceFeedForward))
+    public ExpertChoiceFeedForward(int experts, double capacity, int dim, int hidden)
+        : base(nameof(ExpertChoiceFeedForward))
     {
         (_experts, _capacity) = (experts, capacity);
         _w1 = new Parameter(empty(experts, dim, hidden));
@@ -106,7 +109,9 @@ internal static class RowExchange
     public static Tensor Gather(Tensor source, Tensor rows) =>
         is_grad_enabled() ? GatherFunction.apply(source, rows) : GatherRows(source, rows);
 
-    /// <summary>Sum of given [E, k, D] into the rows [E, k] of a tensor [count, D] of zeros, expert by expert.</summary>
+    /// <summary>
+    /// Sum of given [E, k, D] into the rows [E, k] of a tensor [count, D] of zeros, expert by expert.
+    /// </summary>
     public static Tensor ScatterSum(Tensor given, Tensor rows, long count) =>
         is_grad_enabled() ? ScatterFunction.apply(given, rows, count) : AddRows(given, rows, count);
 

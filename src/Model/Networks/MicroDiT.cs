@@ -1,5 +1,5 @@
-// MicroDiT, the denoising network of "Stretching Each Dollar" (arXiv 2407.15811) in reading order: a block, the head, the
-// network. Names of modules and parameters are those of the reference's state dict.
+// MicroDiT, the denoising network of "Stretching Each Dollar" (arXiv 2407.15811) in reading order: a block, the head,
+// the network. Names of modules and parameters are those of the reference's state dict.
 // Symbols: B pictures, T tokens, L caption tokens, D features, C latent channels, p patch side.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
@@ -9,8 +9,8 @@ using static TorchSharp.torch.nn;
 namespace Atelier.Model.Networks;
 
 /// <summary>
-/// Self-attention, cross-attention and feed-forward, each with a residual. Self-attention and feed-forward are modulated
-/// (shift, scale) and gated by the conditioning; cross-attention is neither.
+/// Self-attention, cross-attention and feed-forward, each with a residual. Self-attention and feed-forward are
+/// modulated (shift, scale) and gated by the conditioning; cross-attention is neither.
 /// </summary>
 public sealed class DiTBlock : Module<Tensor, Tensor, KeyValue, Tensor>
 {
@@ -22,12 +22,15 @@ public sealed class DiTBlock : Module<Tensor, Tensor, KeyValue, Tensor>
     [ComponentName(Name = "mlp")] private readonly Module<Tensor, Tensor> _feedForward;
     [ComponentName(Name = "adaLN_modulation")] private readonly Sequential _modulation;
 
-    /// <summary>Reserves a block; its conditioning is <see cref="MicroDiTConfig.Dim"/> wide, whatever its own width.</summary>
+    /// <summary>
+    /// Reserves a block; its conditioning is <see cref="MicroDiTConfig.Dim"/> wide, whatever its own width.
+    /// </summary>
     public DiTBlock(MicroDiTConfig config, BlockShape shape) : base(nameof(DiTBlock))
     {
         (int width, double eps) = (shape.Width, config.NormEps);
         _norm1 = new LayerNorm(width, eps);
-        _attention = new SelfAttention(width, shape.AttentionWidth, shape.AttentionWidth / config.HeadDim, eps, config.UseBias);
+        _attention = new SelfAttention(
+            width, shape.AttentionWidth, shape.AttentionWidth / config.HeadDim, eps, config.UseBias);
         _crossAttention = new CrossAttention(width, width / config.HeadDim, eps, config.UseBias);
         _norm2 = new LayerNorm(width, eps);
         _norm3 = new LayerNorm(width, eps);
@@ -120,7 +123,8 @@ public sealed class FinalLayer : Module<Tensor, Tensor, Tensor>
 /// <param name="Pooled">Added to the noise embedding, [B, D].</param>
 /// <param name="Mixer">Keys and values for the patch mixer's blocks.</param>
 /// <param name="Backbone">Keys and values for the backbone's blocks.</param>
-public sealed record CaptionContext(Tensor Pooled, IReadOnlyList<KeyValue> Mixer, IReadOnlyList<KeyValue> Backbone) : IDisposable
+public sealed record CaptionContext(
+    Tensor Pooled, IReadOnlyList<KeyValue> Mixer, IReadOnlyList<KeyValue> Backbone) : IDisposable
 {
     /// <summary>Captions in this context, B.</summary>
     public long Batch => Pooled.shape[0];
@@ -142,7 +146,9 @@ public sealed record CaptionContext(Tensor Pooled, IReadOnlyList<KeyValue> Mixer
         ];
     }
 
-    /// <summary>Takes the tensors out of the caller's dispose scope; the context then lives until it is disposed.</summary>
+    /// <summary>
+    /// Takes the tensors out of the caller's dispose scope; the context then lives until it is disposed.
+    /// </summary>
     public CaptionContext Detached()
     {
         Pooled.DetachFromDisposeScope();
@@ -219,12 +225,15 @@ public sealed class MicroDiT : Module<Tensor, Tensor, CaptionContext, Tensor>
     public MicroDiTConfig Config { get; }
 
     /// <summary>The part of an evaluation that depends on the caption alone. The caller disposes it.</summary>
-    /// <param name="captions">Caption features [B, L, caption channels] on any device; all zeros stand for the empty caption.</param>
+    /// <param name="captions">
+    /// Caption features [B, L, caption channels] on any device; all zeros stand for the empty caption.
+    /// </param>
     public CaptionContext Caption(Tensor captions)
     {
         using var scope = NewDisposeScope();
 
-        // Numbers from elsewhere may start at any address, and the bits of small products depend on it. A copy is aligned.
+        // Numbers from elsewhere may start at any address, and the bits of small products depend on it. A copy is
+        // aligned.
         Tensor like = get_buffer("pos_embed")!;
         Tensor own = captions.to(like.dtype, like.device, copy: true);          // [B, L, channels]
         Tensor y = _captionBlock.call(_caption.call(own));                      // [B, L, D]

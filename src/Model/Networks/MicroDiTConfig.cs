@@ -6,7 +6,9 @@ namespace Atelier.Model.Networks;
 
 /// <summary>Widths of one transformer block.</summary>
 /// <param name="Width">Features per token, D.</param>
-/// <param name="AttentionWidth">Features of queries, keys and values in self-attention: at most D, a multiple of 2 heads.</param>
+/// <param name="AttentionWidth">
+/// Features of queries, keys and values in self-attention: at most D, a multiple of 2 heads.
+/// </param>
 /// <param name="FeedForwardWidth">Hidden features of the feed-forward (of each expert, if there are experts).</param>
 /// <param name="HasExperts">Whether the feed-forward is an expert-choice mixture.</param>
 public sealed record BlockShape(int Width, int AttentionWidth, int FeedForwardWidth, bool HasExperts);
@@ -50,7 +52,9 @@ public sealed record MicroDiTConfig
     /// <summary>Epsilon of every layer norm.</summary>
     public double NormEps { get; init; } = 1e-6;
 
-    /// <summary>Self-attention width over D: one value a block, or fewer that are spread over equal runs of blocks.</summary>
+    /// <summary>
+    /// Self-attention width over D: one value a block, or fewer that are spread over equal runs of blocks.
+    /// </summary>
     public IReadOnlyList<double> QkvMultipliers { get; init; } = [1.0];
 
     /// <summary>Feed-forward width over D, laid out like <see cref="QkvMultipliers"/>.</summary>
@@ -104,7 +108,8 @@ public sealed record MicroDiTConfig
         {
             "MicroDiT_XL_2" or "XL_2" => true,
             "MicroDiT_Tiny_2" or "Tiny_2" => false,
-            _ => throw new ArgumentException($"There is no preset \"{name}\"; there are Tiny_2 and XL_2.", nameof(name)),
+            _ => throw new ArgumentException(
+                $"There is no preset \"{name}\"; there are Tiny_2 and XL_2.", nameof(name)),
         };
         int depth = large ? 28 : 16;
         return new MicroDiTConfig
@@ -126,14 +131,18 @@ public sealed record MicroDiTConfig
         }.Checked();
     }
 
-    /// <summary>Reads a configuration in the reference's spelling (<c>patch_mixer_dim</c>, ...); what is absent keeps its default.</summary>
+    /// <summary>
+    /// Reads a configuration in the reference's spelling (<c>patch_mixer_dim</c>, ...); what is absent keeps its
+    /// default.
+    /// </summary>
     /// <param name="json">An object. Multipliers are a list of numbers or <c>["linspace", first, last]</c>.</param>
     /// <exception cref="ArgumentException">A member is unknown, or a value is impossible.</exception>
     public static MicroDiTConfig FromJson(JsonElement json)
     {
         if (json.ValueKind != JsonValueKind.Object)
         {
-            throw new ArgumentException($"A MicroDiT is described by a JSON object, not by {json.ValueKind}.", nameof(json));
+            throw new ArgumentException(
+                $"A MicroDiT is described by a JSON object, not by {json.ValueKind}.", nameof(json));
         }
 
         var config = new MicroDiTConfig();
@@ -240,10 +249,14 @@ public sealed record MicroDiTConfig
         ];
     }
 
-    /// <summary>Hidden width of the SiLU-gated feed-forward: two thirds of what was asked, as it has three matrices.</summary>
+    /// <summary>
+    /// Hidden width of the SiLU-gated feed-forward: two thirds of what was asked, as it has three matrices.
+    /// </summary>
     internal int GatedWidth(int hidden) => RoundUp((int)(2 * hidden / 3.0), MultipleOf);
 
-    /// <summary><paramref name="count"/> evenly spaced values from <paramref name="first"/> to <paramref name="last"/>.</summary>
+    /// <summary>
+    /// <paramref name="count"/> evenly spaced values from <paramref name="first"/> to <paramref name="last"/>.
+    /// </summary>
     public static double[] Linspace(double first, double last, int count)
     {
         double step = (last - first) / Math.Max(1, count - 1);
@@ -263,9 +276,11 @@ public sealed record MicroDiTConfig
         (string Name, int Value, int Max)[] sizes =
         [
             ("input_size", InputSize, 65536), ("patch_size", PatchSize, 65536), ("in_channels", InChannels, 65536),
-            ("dim", Dim, 65536), ("depth", Depth, DepthMax), ("head_dim", HeadDim, 65536), ("multiple_of", MultipleOf, 65536),
+            ("dim", Dim, 65536), ("depth", Depth, DepthMax), ("head_dim", HeadDim, 65536),
+            ("multiple_of", MultipleOf, 65536),
             ("caption_channels", CaptionChannels, 65536), ("num_experts", NumExperts, 65536),
-            ("experts_every_n", ExpertsEveryN, 65536), ("patch_mixer_depth", UsePatchMixer ? PatchMixerDepth : 1, DepthMax),
+            ("experts_every_n", ExpertsEveryN, 65536),
+            ("patch_mixer_depth", UsePatchMixer ? PatchMixerDepth : 1, DepthMax),
             ("patch_mixer_dim", UsePatchMixer ? PatchMixerDim : 1, 65536),
         ];
         foreach ((string name, int value, int max) in sizes)
@@ -287,14 +302,17 @@ public sealed record MicroDiTConfig
             Depth % QkvMultipliers.Count == 0,
             $"depth {Depth} must be a multiple of the number of multipliers, {QkvMultipliers.Count}");
         Require(
-            QkvMultipliers.Concat(FfnMultipliers).All(m => m is > 0 and <= 64), "multipliers must lie above 0 and at most be 64");
+            QkvMultipliers.Concat(FfnMultipliers).All(m => m is > 0 and <= 64),
+            "multipliers must lie above 0 and at most be 64");
         Require(
             !UsePatchMixer || (PatchMixerQkvRatio is > 0 and <= 64 && PatchMixerMlpRatio is > 0 and <= 64),
             "patch_mixer_qkv_ratio and patch_mixer_mlp_ratio must lie above 0 and at most be 64");
         Require(
             MixerBlocks().Concat(BackboneBlocks()).All(block => block.AttentionWidth > 0 && block.FeedForwardWidth > 0),
             "qkv_multipliers, ffn_multipliers and the patch mixer's ratios must leave each block at least one feature");
-        Require(ExpertCapacity > 0 && ExpertCapacity <= NumExperts, "expert_capacity must lie above 0 and at most be num_experts");
+        Require(
+            ExpertCapacity > 0 && ExpertCapacity <= NumExperts,
+            "expert_capacity must lie above 0 and at most be num_experts");
         Require(double.IsFinite(PosInterpScale) && PosInterpScale > 0, "pos_interp_scale must be positive");
         Require(NormEps > 0 && NormEps < 1, "norm_eps must lie between 0 and 1");
         return this;

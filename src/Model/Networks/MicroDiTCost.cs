@@ -2,8 +2,8 @@
 namespace Atelier.Model.Networks;
 
 /// <summary>
-/// Operations of the matrix products that are really needed, two per multiplication and addition: of experts only the rows
-/// they chose, attention included, element-wise work not.
+/// Operations of the matrix products that are really needed, two per multiplication and addition: of experts only the
+/// rows they chose, attention included, element-wise work not.
 /// </summary>
 /// <param name="Config">The network.</param>
 public sealed record MicroDiTCost(MicroDiTConfig Config)
@@ -12,12 +12,14 @@ public sealed record MicroDiTCost(MicroDiTConfig Config)
     public double Caption(int length)
     {
         double dim = Config.Dim;
-        double projection = Linear(length, Config.CaptionChannels, dim) + Linear(length, dim, dim) + (2 * Linear(1, dim, dim));
+        double projection = Linear(length, Config.CaptionChannels, dim) + Linear(length, dim, dim)
+            + (2 * Linear(1, dim, dim));
         double block = Linear(length, dim, 3 * dim) + Linear(length, dim, dim) + Attention(length, length, dim)
             + (3 * Linear(length, dim, Config.GatedWidth(4 * Config.Dim)));
         bool maps = Config.UsePatchMixer && Config.PatchMixerDim != Config.Dim;
         return projection + block + (maps ? Linear(length, dim, Config.PatchMixerDim) : 0)
-            + Config.MixerBlocks().Concat(Config.BackboneBlocks()).Sum(shape => Linear(length, shape.Width, 2.0 * shape.Width));
+            + Config.MixerBlocks().Concat(Config.BackboneBlocks())
+                .Sum(shape => Linear(length, shape.Width, 2.0 * shape.Width));
     }
 
     /// <summary>Operations of one evaluation of one picture, its caption's part not included.</summary>
@@ -27,8 +29,8 @@ public sealed record MicroDiTCost(MicroDiTConfig Config)
     {
         double dim = Config.Dim;
         int all = Config.Tokens, seen = PatchMask.KeptOf(all, maskRatio);
-        double ends = Linear(all, Config.PatchValues, dim) + Linear(1, TimestepEmbedder.Frequencies, dim) + Linear(1, dim, dim)
-            + Linear(1, dim, 2 * dim) + Linear(seen, dim, Config.PatchValues);
+        double ends = Linear(all, Config.PatchValues, dim) + Linear(1, TimestepEmbedder.Frequencies, dim)
+            + Linear(1, dim, dim) + Linear(1, dim, 2 * dim) + Linear(seen, dim, Config.PatchValues);
         bool maps = Config.UsePatchMixer && Config.PatchMixerDim != Config.Dim;
         return ends + (maps ? Linear(all, dim, Config.PatchMixerDim) + Linear(seen, Config.PatchMixerDim, dim) : 0)
             + Config.MixerBlocks().Sum(shape => Block(shape, all, captionLength))
@@ -38,7 +40,8 @@ public sealed record MicroDiTCost(MicroDiTConfig Config)
     private double Block(BlockShape shape, int tokens, int captionLength)
     {
         double width = shape.Width, attention = shape.AttentionWidth;
-        double self = Linear(tokens, width, 3 * attention) + Attention(tokens, tokens, attention) + Linear(tokens, attention, width);
+        double self = Linear(tokens, width, 3 * attention) + Attention(tokens, tokens, attention)
+            + Linear(tokens, attention, width);
         double cross = (2 * Linear(tokens, width, width)) + Attention(tokens, captionLength, width);
         int taken = Config.NumExperts * (int)(Config.ExpertCapacity * tokens / Config.NumExperts);
         double feedForward = shape.HasExperts

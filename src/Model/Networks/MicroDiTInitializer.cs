@@ -29,11 +29,13 @@ public static class MicroDiTInitializer
     // The first rule that fits holds.
     private static void Fill(Span<float> values, string name, long[] shape, MicroDiTConfig config, ulong seed)
     {
-        bool inBlock = name.StartsWith("blocks.", StringComparison.Ordinal) || name.StartsWith("patch_mixer.", StringComparison.Ordinal);
+        bool inBlock = name.StartsWith("blocks.", StringComparison.Ordinal)
+            || name.StartsWith("patch_mixer.", StringComparison.Ordinal);
         bool isCaptionBlock = name.StartsWith("y_emb_preprocess.", StringComparison.Ordinal);
         if (name == "x_embedder.proj.bias")
         {
-            Uniform(values, name, 1 / Math.Sqrt(config.PatchValues), seed); // The reference leaves this one as convolutions start.
+            // The reference leaves this one as convolutions start.
+            Uniform(values, name, 1 / Math.Sqrt(config.PatchValues), seed);
         }
         else if (name.EndsWith(".bias", StringComparison.Ordinal) || name == "final_layer.linear.weight"
             || name.EndsWith("adaLN_modulation.1.weight", StringComparison.Ordinal)
@@ -51,7 +53,8 @@ public static class MicroDiTInitializer
                 && name[name.IndexOf(".mlp.w", StringComparison.Ordinal) + 6] is '2' or '3');
             Normal(values, name, closesBranch && inBlock ? BranchStd(name, config.Depth) : 0.02, seed);
         }
-        else if (name.StartsWith("t_embedder", StringComparison.Ordinal) || name.StartsWith("y_embedder", StringComparison.Ordinal)
+        else if (name.StartsWith("t_embedder", StringComparison.Ordinal)
+            || name.StartsWith("y_embedder", StringComparison.Ordinal)
             || name.StartsWith("pooled_y_emb_process", StringComparison.Ordinal))
         {
             Normal(values, name, 0.02, seed);

@@ -9,7 +9,9 @@ namespace Atelier.Model.Networks;
 /// <param name="Masked">1 where a patch is masked and 0 where it is seen, [B, T] float32.</param>
 public sealed record PatchMask(Tensor Keep, Tensor Restore, Tensor Masked) : IDisposable
 {
-    /// <summary>Patches seen of <paramref name="length"/>: the product in float64, truncated (9 of 100 at 0.9).</summary>
+    /// <summary>
+    /// Patches seen of <paramref name="length"/>: the product in float64, truncated (9 of 100 at 0.9).
+    /// </summary>
     /// <exception cref="ArgumentOutOfRangeException">The ratio lies outside [0, 1), or leaves no patch.</exception>
     public static int KeptOf(int length, double ratio)
     {
@@ -26,7 +28,9 @@ public sealed record PatchMask(Tensor Keep, Tensor Restore, Tensor Masked) : IDi
     /// <summary>length (1 - ratio) in float64, truncated: the bare rule, which may keep none.</summary>
     public static int Truncated(int length, double ratio) => (int)(length * (1 - ratio));
 
-    /// <summary>Keeps, of each row of uniform noise [B, T], the patches with the smallest numbers; equal ones in order.</summary>
+    /// <summary>
+    /// Keeps, of each row of uniform noise [B, T], the patches with the smallest numbers; equal ones in order.
+    /// </summary>
     public static PatchMask FromNoise(ReadOnlySpan<float> noise, int batch, double ratio)
     {
         int length = noise.Length / batch, kept = KeptOf(length, ratio);
@@ -63,7 +67,10 @@ public sealed record PatchMask(Tensor Keep, Tensor Restore, Tensor Masked) : IDi
     /// <summary>The seen tokens of [B, T, D]: [B, k, D].</summary>
     public Tensor Select(Tensor tokens) => tokens.gather(1, Keep.unsqueeze(-1).expand(-1, -1, tokens.shape[2]));
 
-    /// <summary>Puts predictions [B, k, D] of seen tokens back in place, [B, T, D], with <paramref name="filler"/> [1, 1, D] elsewhere.</summary>
+    /// <summary>
+    /// Puts predictions [B, k, D] of seen tokens back in place, [B, T, D], with <paramref name="filler"/> [1, 1, D]
+    /// elsewhere.
+    /// </summary>
     public Tensor Fill(Tensor seen, Tensor filler)
     {
         using var scope = NewDisposeScope();

@@ -21,10 +21,7 @@ public sealed record Encoders(AutoencoderKL Autoencoder, ClipTextEncoder Text, C
     {
         if (File.Exists(Path.Combine(folder, ModelFolder.FileName)))
         {
-            ModelFolder model = ModelFolder.Open(folder);
-            return Load(
-                model.AutoencoderConfig, model.PathOf(model.Autoencoder), model.ClipConfig, model.PathOf(model.TextEncoder),
-                model.PathOf(model.Vocabulary));
+            return Load(ModelFolder.Open(folder));
         }
 
         string autoencoder = Require(folder, "autoencoder.json"), clip = Require(folder, "clip.json");
@@ -32,6 +29,12 @@ public sealed record Encoders(AutoencoderKL Autoencoder, ClipTextEncoder Text, C
             AutoencoderConfig.Read(autoencoder), Require(folder, "autoencoder.safetensors"), ClipConfig.Read(clip),
             Require(folder, "clip.safetensors"), Require(folder, "vocabulary.txt.gz"));
     }
+
+    /// <summary>Loads the encoders of a model.</summary>
+    /// <exception cref="RefusedFileException">A file is missing or does not fit.</exception>
+    public static Encoders Load(ModelFolder model) => Load(
+        model.AutoencoderConfig, model.PathOf(model.Autoencoder), model.ClipConfig, model.PathOf(model.TextEncoder),
+        model.PathOf(model.Vocabulary));
 
     /// <inheritdoc/>
     public void Dispose()
@@ -41,17 +44,12 @@ public sealed record Encoders(AutoencoderKL Autoencoder, ClipTextEncoder Text, C
     }
 
     private static Encoders Load(
-        AutoencoderConfig autoencoderConfig, string autoencoderFile, ClipConfig clipConfig, string clipFile, string vocabulary)
+        AutoencoderConfig autoencoderConfig, string autoencoderFile, ClipConfig clipConfig, string clipFile,
+        string vocabulary)
     {
-        ClipTokenizer tokenizer = ClipTokenizer.Load(vocabulary, clipConfig.Text.ContextLength);
-        if (tokenizer.VocabularySize != clipConfig.Text.VocabSize)
-        {
-            throw new RefusedFileException(
-                vocabulary, "merges", $"give {tokenizer.VocabularySize} tokens, but the text encoder knows {clipConfig.Text.VocabSize}.");
-        }
-
+        ClipTokenizer tokenizer = ClipTokenizer.Load(vocabulary, clipConfig.Text);
         var autoencoder = new AutoencoderKL(autoencoderConfig);
-        LoadWeights(autoencoder, autoencoderFile, AutoencoderKL.CanonicalName);
+        LoadWeights(autoencoder, autoencoderFile, AutoencoderKL.CanonicalName, AutoencoderKL.CanonicalShape);
         var text = new ClipTextEncoder(clipConfig);
         LoadWeights(text, clipFile, ClipTextEncoder.CanonicalName);
         return new Encoders(autoencoder, text, tokenizer);
@@ -62,14 +60,17 @@ public sealed record Encoders(AutoencoderKL Autoencoder, ClipTextEncoder Text, C
         string path = Path.Combine(folder, name);
         return File.Exists(path)
             ? path
-            : throw new RefusedFileException(path, "file", $"is not there, and {ModelFolder.FileName} neither: the folder holds no encoders.");
+            : throw new RefusedFileException(
+                path, "file", $"is not there, and {ModelFolder.FileName} neither: the folder holds no encoders.");
     }
 
     /// <summary>Loads a network strictly and readies it for use.</summary>
-    public static void LoadWeights(nn.Module module, string path, Func<string, string?>? rename = null)
+    public static void LoadWeights(
+        nn.Module module, string path, Func<string, string?>? rename = null,
+        Func<string, long[], long[]>? reshape = null)
     {
         using IWeightSource source = WeightFile.Open(path);
-        StrictLoader.Load(module, source, rename);
+        StrictLoader.Load(module, source, rename, reshape);
         module.eval();
     }
 }

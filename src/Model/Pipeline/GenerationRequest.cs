@@ -22,7 +22,8 @@ public sealed record GenerationRequest
     /// <summary>Longest prompt, in UTF-16 units.</summary>
     public const int PromptLengthMax = 32_000;
 
-    private static readonly JsonWriterOptions s_compact = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonWriterOptions s_compact =
+        new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>What the picture shows.</summary>
     public required string Prompt { get; init; }
@@ -55,14 +56,17 @@ public sealed record GenerationRequest
 
         if (Size != resolution)
         {
-            throw new ArgumentException($"This model draws pictures of {resolution}x{resolution}, not of {Size}x{Size}.");
+            throw new ArgumentException(
+                $"This model draws pictures of {resolution}x{resolution}, not of {Size}x{Size}.");
         }
 
         Sampler.Checked();
         return this;
     }
 
-    /// <summary>All that is needed to make the picture again, as JSON: a function of this request and the model alone.</summary>
+    /// <summary>
+    /// All that is needed to make the picture again, as JSON: a function of this request and the model alone.
+    /// </summary>
     public string Parameters(ModelFolder model)
     {
         using var stream = new MemoryStream();
@@ -98,7 +102,8 @@ public sealed record GenerationRequest
     {
         if (text.Length > PromptLengthMax)
         {
-            throw new ArgumentException($"The {what} has {text.Length} characters; it may have at most {PromptLengthMax}.");
+            throw new ArgumentException(
+                $"The {what} has {text.Length} characters; it may have at most {PromptLengthMax}.");
         }
 
         for (int i = 0; i < text.Length; i++)
@@ -109,7 +114,8 @@ public sealed record GenerationRequest
             }
             else if (char.IsSurrogate(text[i]))
             {
-                throw new ArgumentException($"The {what} is not valid Unicode: half a character stands alone at position {i}.");
+                throw new ArgumentException(
+                    $"The {what} is not valid Unicode: half a character stands alone at position {i}.");
             }
         }
     }

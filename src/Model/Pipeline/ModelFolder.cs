@@ -22,7 +22,9 @@ public sealed record ModelFolder
     /// <summary>Name of the manifest.</summary>
     public const string FileName = "model.json";
 
-    /// <summary>Name by which a manifest may refer to the CLIP model of the published weights instead of spelling it out.</summary>
+    /// <summary>
+    /// Name by which a manifest may refer to the CLIP model of the published weights instead of spelling it out.
+    /// </summary>
     public const string PublishedClip = "ViT-H-14-378-quickgelu";
 
     private const int LineLengthMax = 1000;
@@ -84,7 +86,9 @@ public sealed record ModelFolder
     /// <summary>Path of a file of the model.</summary>
     public string PathOf(ModelFile file) => System.IO.Path.Combine(Path, file.Name);
 
-    /// <summary>Reads a manifest and checks that it is complete, that its networks fit each other and that its files are there.</summary>
+    /// <summary>
+    /// Reads a manifest and checks that it is complete, that its networks fit each other and that its files are there.
+    /// </summary>
     /// <exception cref="RefusedFileException">Something is missing, unknown or does not fit.</exception>
     public static ModelFolder Open(string path)
     {
@@ -93,7 +97,8 @@ public sealed record ModelFolder
         {
             throw new RefusedFileException(
                 path, FileName,
-                Directory.Exists(path) ? "is not there, so the folder is no model." : "is not there: the folder does not exist.");
+                Directory.Exists(path)
+                    ? "is not there, so the folder is no model." : "is not there: the folder does not exist.");
         }
 
         ModelFolder folder = ConfigFields.ReadFile(manifest, (root, file) => Parse(root, file, path));
@@ -101,7 +106,8 @@ public sealed record ModelFolder
         {
             if (!File.Exists(folder.PathOf(file)))
             {
-                throw new RefusedFileException(manifest, file.Name, "is named here, but the file is not in the folder.");
+                throw new RefusedFileException(
+                    manifest, file.Name, "is named here, but the file is not in the folder.");
             }
         }
 
@@ -113,7 +119,9 @@ public sealed record ModelFolder
         .Where(file => Weights.WeightDigest.OfFile(PathOf(file)) != file.Sha256)
         .Select(file => file.Name);
 
-    /// <summary>Writes a manifest, aside first and then renamed, so that a folder is a model only when it is complete.</summary>
+    /// <summary>
+    /// Writes a manifest, aside first and then renamed, so that a folder is a model only when it is complete.
+    /// </summary>
     /// <param name="path">The folder, which holds the files already.</param>
     /// <param name="manifest">Content, as <see cref="Open"/> reads it.</param>
     public static void WriteManifest(string path, JsonObject manifest)
@@ -209,21 +217,24 @@ public sealed record ModelFolder
 
         if (!(folder.Edm.SigmaData > 0 && double.IsFinite(folder.Edm.SigmaData)))
         {
-            throw new RefusedFileException(file, "denoiser.sigma_data", $"is {folder.Edm.SigmaData}; it must be positive.");
+            throw new RefusedFileException(
+                file, "denoiser.sigma_data", $"is {folder.Edm.SigmaData}; it must be positive.");
         }
 
         if (folder.DenoiserConfig.InChannels != folder.AutoencoderConfig.LatentChannels)
         {
             throw new RefusedFileException(
                 file, "denoiser.config.in_channels",
-                $"is {folder.DenoiserConfig.InChannels}, but the autoencoder's latents have {folder.AutoencoderConfig.LatentChannels}.");
+                $"is {folder.DenoiserConfig.InChannels}, but the autoencoder's latents have "
+                + $"{folder.AutoencoderConfig.LatentChannels}.");
         }
 
         if (folder.DenoiserConfig.CaptionChannels != folder.ClipConfig.Text.Width)
         {
             throw new RefusedFileException(
                 file, "denoiser.config.caption_channels",
-                $"is {folder.DenoiserConfig.CaptionChannels}, but the text encoder is {folder.ClipConfig.Text.Width} wide.");
+                $"is {folder.DenoiserConfig.CaptionChannels}, but the text encoder is "
+                + $"{folder.ClipConfig.Text.Width} wide.");
         }
     }
 }

@@ -1,5 +1,5 @@
-// From prompts to pictures on one device: encode, denoise, decode. The three parts stand alone, so that a cluster may run
-// them on different machines; Generate is the ten lines that put them together.
+// From prompts to pictures on one device: encode, denoise, decode. The three parts stand alone, so that a cluster may
+// run them on different machines; Generate is the ten lines that put them together.
 using System.Runtime.InteropServices;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
@@ -35,27 +35,48 @@ public sealed class TextToImage : IDisposable
     /// <param name="autoencoder">Latents to pictures.</param>
     /// <param name="width">Rows of a forward pass; see <see cref="Denoiser"/>.</param>
     public TextToImage(
-        ClipTokenizer tokenizer, ClipTextTower text, MicroDiT network, Edm edm, AutoencoderKL autoencoder, int width = CpuWidth)
+        ClipTokenizer tokenizer, ClipTextTower text, MicroDiT network, Edm edm, AutoencoderKL autoencoder,
+        int width = CpuWidth)
     {
         (_tokenizer, _text, _network, _autoencoder) = (tokenizer, text, network, autoencoder);
         _device = network.get_buffer("pos_embed")!.device;
         _denoiser = new Denoiser(network, edm, width);
     }
 
-    /// <summary>Loads a model folder's networks, tensor by tensor, in float32.</summary>
-    /// <exception cref="RefusedFileException">A file is damaged, or does not fit the others.</exception>
+    /// <summary>
+    /// Loads a model folder's networks, tensor by tensor, in float32, and compares its files with their digests, so
+    /// that
+    /// <see cref="ModelFolder.Digest"/> is that of the weights in memory.
+    /// </summary>
+    /// <exception cref="RefusedFileException">
+    /// A file is damaged, does not fit the others, or is not the manifest's.
+    /// </exception>
     public static TextToImage Load(ModelFolder model, int width = CpuWidth)
     {
-        Encoders encoders = Encoders.Load(model.Path);
+        // Hashing on a core of its own takes no longer than making and filling the networks here, and what one of the
+        // two has read from the disk the other finds in memory.
+        Task<string[]> differing = Task.Run(() => model.DifferingFiles().ToArray());
+        Encoders encoders = Encoders.Load(model);
         var network = new MicroDiT(model.DenoiserConfig);
         Encoders.LoadWeights(network, model.PathOf(model.Denoiser));
+#pragma warning disable VSTHRD002 // Loading is synchronous by nature, and hashing waits for nobody.
+        if (differing.GetAwaiter().GetResult() is [var name, ..])
+#pragma warning restore VSTHRD002
+        {
+            throw new RefusedFileException(
+                System.IO.Path.Combine(model.Path, name), "digest",
+                $"is not the one in {ModelFolder.FileName}: the file was changed, or is another model's.");
+        }
+
         return new TextToImage(encoders.Tokenizer, encoders.Text, network, model.Edm, encoders.Autoencoder, width);
     }
 
     /// <summary>Numbers in one latent.</summary>
     public int LatentLength => _denoiser.LatentLength;
 
-    /// <summary>Caption features of a text, [1, L, D]; the empty text's are zeros, as in training. The caller disposes them.</summary>
+    /// <summary>
+    /// Caption features of a text, [1, L, D]; the empty text's are zeros, as in training. The caller disposes them.
+    /// </summary>
     public Tensor Encode(string text)
     {
         using var noGradients = inference_mode();
@@ -79,7 +100,8 @@ public sealed class TextToImage : IDisposable
     /// <param name="progress">Told the number of evaluations made so far.</param>
     /// <param name="cancellation">Checked before each evaluation.</param>
     public double[][] Sample(
-        IReadOnlyList<(HeunSampler Sampler, SamplerState Start, CaptionContext Prompt, CaptionContext Negative)> pictures,
+        IReadOnlyList<(
+            HeunSampler Sampler, SamplerState Start, CaptionContext Prompt, CaptionContext Negative)> pictures,
         Action<int>? progress = null, CancellationToken cancellation = default)
     {
         SamplerState[] states = [.. pictures.Select(picture => picture.Start)];
@@ -94,7 +116,8 @@ public sealed class TextToImage : IDisposable
 
             cancellation.ThrowIfCancellationRequested();
             double[][] answers = _denoiser.Evaluate(
-                [.. open.Select(i => new DenoiserRequest(pictures[i].Sampler.Next(states[i]), pictures[i].Prompt, pictures[i].Negative))]);
+                [.. open.Select(i => new DenoiserRequest(
+                    pictures[i].Sampler.Next(states[i]), pictures[i].Prompt, pictures[i].Negative))]);
             for (int k = 0; k < open.Length; k++)
             {
                 states[open[k]] = pictures[open[k]].Sampler.Advance(states[open[k]], answers[k]);
@@ -116,7 +139,8 @@ public sealed class TextToImage : IDisposable
             scaled[i] = (float)latent[i];
         }
 
-        Tensor z = (tensor(scaled, [1, _network.Config.InChannels, size, size]).to(_device) / _autoencoder.Config.ScalingFactor)
+        Tensor own = tensor(scaled, [1, _network.Config.InChannels, size, size]).to(_device);
+        Tensor z = (own / _autoencoder.Config.ScalingFactor)
             + _autoencoder.Config.ShiftFactor;                                                         // [1, C, h, w]
         Tensor decoded = size <= TileSide ? _autoencoder.Decode(z) : _autoencoder.DecodeTiled(z, TileSide, TileOverlap);
         return ToImage(decoded);
@@ -127,12 +151,14 @@ public sealed class TextToImage : IDisposable
     /// <param name="progress">Told the part of the work that is done.</param>
     /// <param name="cancellation">Checked between evaluations.</param>
     public IReadOnlyList<RgbImage> Generate(
-        IReadOnlyList<GenerationRequest> requests, Action<double>? progress = null, CancellationToken cancellation = default)
+        IReadOnlyList<GenerationRequest> requests,
+        Action<double>? progress = null, CancellationToken cancellation = default)
     {
         var contexts = new Dictionary<string, CaptionContext>(StringComparer.Ordinal);
         try
         {
-            foreach (string text in requests.SelectMany(request => new[] { request.Prompt, request.Negative }).Distinct())
+            foreach (string text in requests.SelectMany(request => new[] { request.Prompt, request.Negative })
+                .Distinct())
             {
                 using Tensor features = Encode(text);
                 contexts[text] = Condition(features);
@@ -154,12 +180,14 @@ public sealed class TextToImage : IDisposable
     }
 
     /// <summary>
-    /// torch's CPU generator as the reference seeds it: it takes seed 0 for none, and its generator then keeps the seed that
-    /// torch starts with.
+    /// torch's CPU generator as the reference seeds it: it takes seed 0 for none, and its generator then keeps the seed
+    /// that torch starts with.
     /// </summary>
     public static Generator ReferenceGenerator(ulong seed) => new(seed == 0 ? 67280421310721 : seed, CPU);
 
-    /// <summary>Turns a decoded picture [1, 3, H, W] in [-1, 1] into bytes: clamped, scaled to 0..255 and rounded.</summary>
+    /// <summary>
+    /// Turns a decoded picture [1, 3, H, W] in [-1, 1] into bytes: clamped, scaled to 0..255 and rounded.
+    /// </summary>
     public static RgbImage ToImage(Tensor decoded)
     {
         using var scope = NewDisposeScope();

@@ -1,4 +1,5 @@
-// Brings libtorch into the process: from the package beside the program, or from the folder that ATELIER_LIBTORCH names.
+// Brings libtorch into the process: from the package beside the program, or from the folder that ATELIER_LIBTORCH
+// names.
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
@@ -11,15 +12,20 @@ public sealed class LibtorchException(string message, Exception? inner = null) :
 /// <summary>Loading of libtorch, and what must be said to it before its first operation.</summary>
 public static class Libtorch
 {
-    /// <summary>Environment variable that names a folder with another libtorch, for example that of a PyTorch install.</summary>
+    /// <summary>
+    /// Environment variable that names a folder with another libtorch, for example that of a PyTorch install.
+    /// </summary>
     public const string FolderVariable = "ATELIER_LIBTORCH";
 
     // In the order in which each needs the ones before it. Not every build has all of them.
-    private static readonly string[] s_libraries = ["libc10.so", "libtorch_cpu.so", "libc10_cuda.so", "libtorch_cuda.so", "libtorch.so"];
+    private static readonly string[] s_libraries =
+        ["libc10.so", "libtorch_cpu.so", "libc10_cuda.so", "libtorch_cuda.so", "libtorch.so"];
 
     private static LibtorchException? s_problem;
 
-    /// <summary>Loads libtorch, or says in one sentence why that is not possible. May be called more than once.</summary>
+    /// <summary>
+    /// Loads libtorch, or says in one sentence why that is not possible. May be called more than once.
+    /// </summary>
     /// <exception cref="LibtorchException">No libtorch fits.</exception>
     public static void Load()
     {
@@ -33,17 +39,20 @@ public static class Libtorch
             _ = TorchSharp.torch.CPU;
             using TorchSharp.torch.Tensor probe = TorchSharp.torch.zeros(1);
         }
-        catch (Exception error) when (error is TypeInitializationException or DllNotFoundException or NotSupportedException or EntryPointNotFoundException)
+        catch (Exception error) when (error
+            is TypeInitializationException or DllNotFoundException or NotSupportedException
+                or EntryPointNotFoundException)
         {
             throw new LibtorchException(
-                "libtorch could not be loaded: this program needs Linux x64 with glibc 2.34 or newer and libtorch 2.10, which "
-                + $"comes with a build with -p:TorchBackend=cpu, or from the folder that {FolderVariable} names. "
+                "libtorch could not be loaded: this program needs Linux x64 with glibc 2.34 or newer and libtorch "
+                + $"2.10, which comes with a build with -p:TorchBackend=cpu, or from the folder that {FolderVariable} names. "
                 + $"The loader says: {(error.InnerException ?? error).Message.Split('\n')[0]}",
                 error);
         }
     }
 
-    // Runs before anything in this assembly does, and so before libtorch reads its environment or TorchSharp looks for it.
+    // Runs before anything in this assembly does, and so before libtorch reads its environment or TorchSharp looks for
+    // it.
 #pragma warning disable CA2255 // There is no later point that every host, test runners included, is sure to pass first.
     [ModuleInitializer]
 #pragma warning restore CA2255
@@ -78,8 +87,8 @@ public static class Libtorch
         if (!File.Exists(Path.Combine(folder, "libtorch_cpu.so")))
         {
             throw new LibtorchException(
-                $"{FolderVariable} is {folder}, but there is no libtorch_cpu.so in it: name the lib folder of a libtorch 2.10 or of "
-                + "an installed torch package (torch/lib).");
+                $"{FolderVariable} is {folder}, but there is no libtorch_cpu.so in it: name the lib folder of a libtorch "
+                + "2.10 or of an installed torch package (torch/lib).");
         }
 
         foreach (string path in s_libraries.Select(name => Path.Combine(folder, name)).Where(File.Exists))
@@ -91,7 +100,8 @@ public static class Libtorch
             catch (DllNotFoundException error)
             {
                 throw new LibtorchException(
-                    $"{path} could not be loaded, although {FolderVariable} names its folder: {error.Message.Split('\n')[0]}", error);
+                    $"{path} could not be loaded, although {FolderVariable} names its folder: "
+                    + error.Message.Split('\n')[0], error);
             }
         }
     }
@@ -102,7 +112,8 @@ public static class Libtorch
         && (X86Base.CpuId(0, 0).Eax < 0x1D || X86Base.CpuId(0x1D, 0).Eax == 0);
 
     // Environment.SetEnvironmentVariable changes .NET's copy alone; native code reads libc's.
-    [DllImport("libc", EntryPoint = "setenv", CharSet = CharSet.Ansi, BestFitMapping = false, ThrowOnUnmappableChar = true)]
+    [DllImport(
+        "libc", EntryPoint = "setenv", CharSet = CharSet.Ansi, BestFitMapping = false, ThrowOnUnmappableChar = true)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     private static extern int SetNativeVariable(string name, string value, int overwrite);
 }

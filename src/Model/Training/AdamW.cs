@@ -23,7 +23,8 @@ public sealed record AdamWSettings
 /// <summary>AdamW over a flat float32 tensor, with its moments.</summary>
 public sealed class AdamW : IDisposable
 {
-    // The binding has no fused optimizers; a compiled script reaches any operator of the library. It must end in a newline.
+    // The binding has no fused optimizers; a compiled script reaches any operator of the library. It must end in a
+    // newline.
     private const string Script = """
         def update(p: List[Tensor], g: List[Tensor], m: List[Tensor], v: List[Tensor], t: List[Tensor], lr: float,
                    beta1: float, beta2: float, decay: float, eps: float):
@@ -62,7 +63,8 @@ public sealed class AdamW : IDisposable
         Tensor count = tensor((float)Updates, device: parameters.device);
 
         // A plain number becomes a native one that nothing keeps alive until the script has read it.
-        using Scalar rate = learningRate.ToScalar(), beta1 = _settings.Beta1.ToScalar(), beta2 = _settings.Beta2.ToScalar();
+        using Scalar rate = learningRate.ToScalar(), beta1 = _settings.Beta1.ToScalar(),
+            beta2 = _settings.Beta2.ToScalar();
         using Scalar decay = _settings.WeightDecay.ToScalar(), epsilon = _settings.Epsilon.ToScalar();
         _script.invoke(
             "update", new[] { parameters }, new[] { gradient }, new[] { FirstMoment }, new[] { SecondMoment },

@@ -19,15 +19,20 @@ public sealed class FlatParameters : IDisposable
     public FlatParameters(Module network)
     {
         (string Name, Parameter Parameter)[] parameters =
-            [.. network.named_parameters().OrderBy(p => p.name, StringComparer.Ordinal).Select(p => (p.name, p.parameter))];
+        [
+            .. network.named_parameters().OrderBy(p => p.name, StringComparer.Ordinal)
+                .Select(p => (p.name, p.parameter)),
+        ];
         if (parameters.Length == 0 || parameters.Select(p => p.Parameter.dtype).Distinct().Count() > 1)
         {
-            throw new ArgumentException("A network is flattened if it has parameters, all of one precision.", nameof(network));
+            throw new ArgumentException(
+                "A network is flattened if it has parameters, all of one precision.", nameof(network));
         }
 
         long total = parameters.Sum(p => p.Parameter.numel());
         using var noGradients = no_grad();
-        Values = empty([total], dtype: parameters[0].Parameter.dtype, device: parameters[0].Parameter.device).DetachFromDisposeScope();
+        Values = empty([total], dtype: parameters[0].Parameter.dtype, device: parameters[0].Parameter.device)
+            .DetachFromDisposeScope();
         Gradients = zeros_like(Values).DetachFromDisposeScope();
         _slices = new (string, Parameter, long)[parameters.Length];
         long start = 0;

@@ -7,7 +7,9 @@ public enum ScheduleShape
     /// <summary>Constant, after a linear warm-up if there is one.</summary>
     Constant,
 
-    /// <summary>Half a cosine from the base rate to <see cref="LearningRate.FinalFraction"/> of it, after a linear warm-up.</summary>
+    /// <summary>
+    /// Half a cosine from the base rate to <see cref="LearningRate.FinalFraction"/> of it, after a linear warm-up.
+    /// </summary>
     Cosine,
 }
 
@@ -31,8 +33,8 @@ public sealed record LearningRate
 
     /// <summary>
     /// Composer moves its scheduler on before its clock, so that batch k runs with the multiplier of timestamp
-    /// max(k - 1, 0) and a warm-up's first two batches have rate 0. True follows that (the published weights were trained
-    /// so), false uses timestamp k.
+    /// max(k - 1, 0) and a warm-up's first two batches have rate 0. True follows that (the published weights were
+    /// trained so), false uses timestamp k.
     /// </summary>
     public bool LagsOneBatch { get; init; } = true;
 

@@ -41,7 +41,9 @@ public sealed class ReductionTree<T>
     /// <summary>The sum of all shards, or none while some are missing.</summary>
     public T? Total => _held.GetValueOrDefault(new TreeNode(_top, 0));
 
-    /// <summary>What has been added up so far: the largest complete subtrees, in shard order. This is what a worker sends.</summary>
+    /// <summary>
+    /// What has been added up so far: the largest complete subtrees, in shard order. This is what a worker sends.
+    /// </summary>
     public IReadOnlyList<(TreeNode Node, T Value)> Partials =>
         [.. _held.OrderBy(held => (long)held.Key.Index << held.Key.Level).Select(held => (held.Key, held.Value))];
 
@@ -49,7 +51,9 @@ public sealed class ReductionTree<T>
     public void Add(int shard, T value) => Add(new TreeNode(0, shard), value);
 
     /// <summary>Adds a subtree that was summed elsewhere.</summary>
-    /// <exception cref="ArgumentException">The node is outside the tree, or a shard under it was added before.</exception>
+    /// <exception cref="ArgumentException">
+    /// The node is outside the tree, or a shard under it was added before.
+    /// </exception>
     public void Add(TreeNode node, T value)
     {
         if (node.Level < 0 || node.Level > _top || node.Index < 0 || node.Index >= 1 << (_top - node.Level))

@@ -32,7 +32,8 @@ public interface ITrainingData
 /// <param name="count">Samples of an epoch.</param>
 public sealed class SampleOrder(ulong seed, int count)
 {
-    private readonly int _count = count > 0 ? count : throw new ArgumentOutOfRangeException(nameof(count), count, "A run needs samples.");
+    private readonly int _count = count > 0
+        ? count : throw new ArgumentOutOfRangeException(nameof(count), count, "A run needs samples.");
     private (long Epoch, int[] Order) _current = (-1, []);
 
     /// <summary>The sample at a position of the run.</summary>
@@ -72,7 +73,8 @@ public sealed class SeededShards : IShardSource
     /// <param name="seed">Seed of the run; every number is an ordinary seed.</param>
     /// <param name="captionDrop">Part of the captions that is replaced by zeros, so that guidance has a base.</param>
     /// <exception cref="ArgumentException">The data does not fit the network.</exception>
-    public SeededShards(ITrainingData data, TrainingSettings settings, MicroDiTConfig network, ulong seed, double captionDrop)
+    public SeededShards(
+        ITrainingData data, TrainingSettings settings, MicroDiTConfig network, ulong seed, double captionDrop)
     {
         (int channels, int height, int width) = data.LatentShape;
         if (channels != network.InChannels || height != network.InputSize || width != network.InputSize)
@@ -85,13 +87,15 @@ public sealed class SeededShards : IShardSource
         if (data.CaptionShape.Channels != network.CaptionChannels)
         {
             throw new ArgumentException(
-                $"The data holds captions of {data.CaptionShape.Channels} features, the network takes {network.CaptionChannels}.",
+                $"The data holds captions of {data.CaptionShape.Channels} features, the network takes "
+                + $"{network.CaptionChannels}.",
                 nameof(data));
         }
 
         if (!(captionDrop >= 0 && captionDrop < 1))
         {
-            throw new ArgumentOutOfRangeException(nameof(captionDrop), captionDrop, "The part of captions dropped lies in [0, 1).");
+            throw new ArgumentOutOfRangeException(
+                nameof(captionDrop), captionDrop, "The part of captions dropped lies in [0, 1).");
         }
 
         (_data, _settings, _network, _seed, _captionDrop) = (data, settings, network, seed, captionDrop);
@@ -123,8 +127,10 @@ public sealed class SeededShards : IShardSource
 
             SeededNoise.Normal(_seed, NoisePurpose.NoiseLevel, position, draw);
             levels[i] = _settings.Edm.NoiseLevel(draw[0]);
-            SeededNoise.Normal(_seed, NoisePurpose.TrainingNoise, position, noise.AsSpan(i * latentLength, latentLength));
-            SeededNoise.Uniform(_seed, NoisePurpose.PatchMask, position, maskNoise.AsSpan(i * _network.Tokens, _network.Tokens));
+            SeededNoise.Normal(
+                _seed, NoisePurpose.TrainingNoise, position, noise.AsSpan(i * latentLength, latentLength));
+            SeededNoise.Uniform(
+                _seed, NoisePurpose.PatchMask, position, maskNoise.AsSpan(i * _network.Tokens, _network.Tokens));
         }
 
         return new ShardBatch(

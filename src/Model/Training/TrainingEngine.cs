@@ -31,7 +31,9 @@ public sealed record TrainingSettings
     /// <summary>Gradients longer than this are scaled down to it.</summary>
     public double ClipNorm { get; init; } = double.PositiveInfinity;
 
-    /// <summary>Smoothing s of the average of weights, W_ema ← s W_ema + (1 - s) W after each batch; none if not set.</summary>
+    /// <summary>
+    /// Smoothing s of the average of weights, W_ema ← s W_ema + (1 - s) W after each batch; none if not set.
+    /// </summary>
     public double? EmaSmoothing { get; init; }
 
     /// <summary>
@@ -42,6 +44,54 @@ public sealed record TrainingSettings
 
     /// <summary>Samples of a batch, G.</summary>
     public int GlobalBatch => Shards * Microbatch;
+
+    /// <summary>These settings, if an engine can follow them.</summary>
+    /// <exception cref="ArgumentException">A number is out of range; the message says what would be right.</exception>
+    public TrainingSettings Checked()
+    {
+        const int shardsMax = ReductionTree<object>.ShardsMax;
+        Require(
+            Edm.SigmaData > 0 && double.IsFinite(Edm.SigmaData), $"SigmaData must be positive, not {Edm.SigmaData}.");
+        Require(
+            double.IsFinite(Edm.PMean) && Edm.PStd >= 0 && double.IsFinite(Edm.PStd),
+            $"Noise levels must have a finite PMean and a PStd of at least 0, not {Edm.PMean} and {Edm.PStd}.");
+        Require(MaskRatio is >= 0 and < 1, $"MaskRatio must lie in 0..1 without 1, not be {MaskRatio}.");
+        Require(
+            Shards is >= 1 and <= shardsMax && int.IsPow2(Shards),
+            $"Shards must be a power of two in 1..{shardsMax}, not {Shards}.");
+        Require(Microbatch >= 1, $"Microbatch must be at least 1, not {Microbatch}.");
+        Require((long)Shards * Microbatch <= int.MaxValue, $"A batch has at most {int.MaxValue} samples.");
+        Require(
+            LearningRate.Base >= 0 && double.IsFinite(LearningRate.Base),
+            $"The learning rate must be at least 0, not {LearningRate.Base}.");
+        Require(
+            LearningRate.WarmupSteps >= 0 && LearningRate.TotalSteps >= 1,
+            "The learning rate's schedule must have WarmupSteps of at least 0 and TotalSteps of at least 1.");
+        Require(
+            LearningRate.FinalFraction >= 0 && double.IsFinite(LearningRate.FinalFraction),
+            $"FinalFraction must be at least 0, not {LearningRate.FinalFraction}.");
+        Require(
+            Optimizer.Beta1 is >= 0 and < 1 && Optimizer.Beta2 is >= 0 and < 1,
+            $"Betas must lie in 0..1 without 1, not be {Optimizer.Beta1} and {Optimizer.Beta2}.");
+        Require(
+            Optimizer.Epsilon >= 0 && double.IsFinite(Optimizer.Epsilon),
+            $"Epsilon must be at least 0, not {Optimizer.Epsilon}.");
+        Require(
+            Optimizer.WeightDecay >= 0 && double.IsFinite(Optimizer.WeightDecay),
+            $"WeightDecay must be at least 0, not {Optimizer.WeightDecay}.");
+        Require(ClipNorm > 0, $"ClipNorm must be positive, not {ClipNorm}; infinity clips nothing.");
+        Require(EmaSmoothing is null or >= 0 and <= 1, $"EmaSmoothing must lie in 0..1, not be {EmaSmoothing}.");
+        Require(EmaStart >= 0, $"EmaStart must be at least 0, not {EmaStart}.");
+        return this;
+
+        static void Require(bool holds, string rule)
+        {
+            if (!holds)
+            {
+                throw new ArgumentException(rule);
+            }
+        }
+    }
 }
 
 /// <summary>The samples of one shard with every random number that their loss needs.</summary>
@@ -50,7 +100,8 @@ public sealed record TrainingSettings
 /// <param name="NoiseLevels">σ per sample, b.</param>
 /// <param name="UnitNoise">Standard normal noise [b, C, H, W].</param>
 /// <param name="Mask">Patches that the backbone sees, or all.</param>
-public sealed record ShardBatch(Tensor Latents, Tensor Captions, double[] NoiseLevels, Tensor UnitNoise, PatchMask? Mask) : IDisposable
+public sealed record ShardBatch(
+    Tensor Latents, Tensor Captions, double[] NoiseLevels, Tensor UnitNoise, PatchMask? Mask) : IDisposable
 {
     /// <summary>The same shard on a device.</summary>
     public ShardBatch To(Device device) => device.type == Latents.device_type
@@ -70,7 +121,9 @@ public sealed record ShardBatch(Tensor Latents, Tensor Captions, double[] NoiseL
 /// <summary>Where shards come from. The same step and shard always give the same numbers.</summary>
 public interface IShardSource
 {
-    /// <summary>Samples [step G + shard b, step G + (shard + 1) b) of the run's order. The caller disposes them.</summary>
+    /// <summary>
+    /// Samples [step G + shard b, step G + (shard + 1) b) of the run's order. The caller disposes them.
+    /// </summary>
     ShardBatch Read(long step, int shard);
 }
 
@@ -112,17 +165,22 @@ public sealed class TrainingEngine : IDisposable
     private readonly AdamW _optimizer;
 
     /// <summary>Prepares a network, which stays the caller's, for training.</summary>
-    /// <param name="network">Network with its initial weights, float32; its parameters are moved into one buffer.</param>
+    /// <param name="network">
+    /// Network with its initial weights, float32; its parameters are moved into one buffer.
+    /// </param>
     /// <param name="settings">What a step does.</param>
     /// <param name="source">Where shards come from.</param>
     /// <param name="compute">Precision of the network's computation: float32 or bfloat16.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, or the network is not float32.</exception>
     public TrainingEngine(
         MicroDiT network, TrainingSettings settings, IShardSource source, ScalarType compute = ScalarType.Float32)
     {
-        (_network, _settings, _source) = (network, settings, source);
+        (_network, _settings, _source) = (network, settings.Checked(), source);
         if (network.parameters().Any(parameter => parameter.dtype != ScalarType.Float32))
         {
-            throw new ArgumentException("The network must hold float32 weights; the precision of computing is a choice of its own.", nameof(network));
+            throw new ArgumentException(
+                "The network must hold float32 weights; the precision of computing is a choice of its own.",
+                nameof(network));
         }
 
         network.train();
@@ -175,7 +233,8 @@ public sealed class TrainingEngine : IDisposable
             _network, batch.Latents, captions, batch.NoiseLevels, batch.UnitNoise, batch.Mask);
         Tensor loss = perSample.sum();
         loss.backward();
-        Tensor gradient = compute == ScalarType.Float32 ? _flat.Gradients.clone() : _flat.Gradients.to(ScalarType.Float32);
+        Tensor gradient = compute == ScalarType.Float32
+            ? _flat.Gradients.clone() : _flat.Gradients.to(ScalarType.Float32);
         return new GradientSum(gradient.DetachFromDisposeScope(), loss.item<float>(), batch.Latents.shape[0]);
     }
 

@@ -1,5 +1,7 @@
 // One face for every kind of weight file, and the two things that work on all of them: reading a whole tensor, and
 // looking at the part of a checkpoint that lies under a prefix.
+using static TorchSharp.torch;
+
 namespace Atelier.Model.Weights;
 
 /// <summary>
@@ -46,6 +48,17 @@ public static class WeightSources
         }
 
         source.Read(name, 0, destination);
+    }
+
+    /// <summary>Reads a whole tensor into a new one on the CPU, of its own type. The caller owns it.</summary>
+    /// <exception cref="ArgumentException">The name is unknown.</exception>
+    public static Tensor ReadTensor(this IWeightSource source, string name)
+    {
+        ArgumentNullException.ThrowIfNull(source);
+        var info = source.Require(name, start: 0, length: 0);
+        var tensor = empty(info.Shape, dtype: info.Type.ToTorch());
+        source.ReadInto(name, tensor.bytes);
+        return tensor;
     }
 
     /// <summary>

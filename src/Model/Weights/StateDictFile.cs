@@ -18,15 +18,22 @@ public static class StateDictFile
     /// <param name="metadata">Strings for the header.</param>
     /// <exception cref="ArgumentException"><paramref name="floats"/> is no floating-point type.</exception>
     public static void Save(
-        nn.Module module, string path, ElementType? floats = null, IReadOnlyDictionary<string, string>? metadata = null)
+        nn.Module module, string path,
+        ElementType? floats = null, IReadOnlyDictionary<string, string>? metadata = null) =>
+        Save(module, path, (_, own) => floats ?? own, metadata);
+
+    /// <summary>As the other one, with a type for each tensor.</summary>
+    /// <param name="module">The network, on any device.</param>
+    /// <param name="path">The file to write or replace.</param>
+    /// <param name="floats">The type to save a floating-point tensor in, by its name and the type it has.</param>
+    /// <param name="metadata">Strings for the header.</param>
+    /// <exception cref="ArgumentException"><paramref name="floats"/> gave no floating-point type.</exception>
+    public static void Save(
+        nn.Module module, string path, Func<string, ElementType, ElementType> floats,
+        IReadOnlyDictionary<string, string>? metadata = null)
     {
         ArgumentNullException.ThrowIfNull(module);
-        if (floats is { } type && !type.IsFloat())
-        {
-            throw new ArgumentException(
-                $"Floats are saved as F64, F32, F16 or BF16, not as {type.Code()}.", nameof(floats));
-        }
-
+        ArgumentNullException.ThrowIfNull(floats);
         var state = module.state_dict();
         using var noGrad = no_grad();
         var tensors = state.Select(pair => Describe(pair.Key, pair.Value, floats));
@@ -39,10 +46,19 @@ public static class StateDictFile
         writer.Commit();
     }
 
-    private static TensorInfo Describe(string name, Tensor tensor, ElementType? floats)
+    private static TensorInfo Describe(string name, Tensor tensor, Func<string, ElementType, ElementType> floats)
     {
         var type = ElementTypes.FromTorch(tensor.dtype);
-        return new TensorInfo(name, type.IsFloat() ? floats ?? type : type, tensor.shape);
+        if (!type.IsFloat())
+        {
+            return new TensorInfo(name, type, tensor.shape);
+        }
+
+        var saved = floats(name, type);
+        return saved.IsFloat()
+            ? new TensorInfo(name, saved, tensor.shape)
+            : throw new ArgumentException(
+                $"Floats are saved as F64, F32, F16 or BF16, not as {saved.Code()}.", nameof(floats));
     }
 
     private static void Append(SafeTensorsWriter writer, TensorInfo info, Tensor tensor)

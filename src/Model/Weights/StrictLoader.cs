@@ -18,6 +18,9 @@ public static class StrictLoader
     /// <param name="module">The network; its tensors are contiguous.</param>
     /// <param name="source">The file.</param>
     /// <param name="rename">Gives the module's name for a name in the file, or null to leave that tensor out.</param>
+    /// <param name="reshape">
+    /// Gives the module's shape for a module's name and the shape in the file; it has as many elements.
+    /// </param>
     /// <param name="ignore">
     /// Names in the module, or beginnings of names with a trailing '*', that are neither loaded nor missed.
     /// </param>
@@ -25,19 +28,22 @@ public static class StrictLoader
     /// <exception cref="RefusedFileException">The names, shapes or types differ, or a number is not finite.</exception>
     public static void Load(
         nn.Module module, IWeightSource source, Func<string, string?>? rename = null,
-        IReadOnlyCollection<string>? ignore = null, bool checkFinite = false)
+        Func<string, long[], long[]>? reshape = null, IReadOnlyCollection<string>? ignore = null,
+        bool checkFinite = false)
     {
         ArgumentNullException.ThrowIfNull(module);
         ArgumentNullException.ThrowIfNull(source);
         using var noGrad = no_grad();
-        foreach (var (info, target) in Match(module, source, rename ?? (name => name), ignore ?? []))
+        foreach (var (info, target) in Match(
+            module, source, rename ?? (name => name), reshape ?? ((_, shape) => shape), ignore ?? []))
         {
             Copy(source, info, target, checkFinite);
         }
     }
 
     private static List<(TensorInfo Info, Tensor Target)> Match(
-        nn.Module module, IWeightSource source, Func<string, string?> rename, IReadOnlyCollection<string> ignore)
+        nn.Module module, IWeightSource source, Func<string, string?> rename, Func<string, long[], long[]> reshape,
+        IReadOnlyCollection<string> ignore)
     {
         var wanted = module.state_dict().Where(pair => !Ignores(ignore, pair.Key))
             .ToDictionary(pair => pair.Key, pair => pair.Value, StringComparer.Ordinal);
@@ -58,7 +64,7 @@ public static class StrictLoader
             {
                 faults.Add($"{name} comes from both {found[name].Name} and {info.Name}");
             }
-            else if (!Fits(info, target))
+            else if (!Fits(info, reshape(name, info.Shape), target))
             {
                 var type = ElementTypes.FromTorch(target.dtype).Code();
                 faults.Add($"{name} is {info} in the file, {TensorInfo.Describe(type, target.shape)} in the model");
@@ -75,10 +81,10 @@ public static class StrictLoader
     private static bool Ignores(IReadOnlyCollection<string> ignore, string name) => ignore.Any(pattern =>
         pattern.EndsWith('*') ? name.StartsWith(pattern[..^1], StringComparison.Ordinal) : name == pattern);
 
-    private static bool Fits(TensorInfo info, Tensor target)
+    private static bool Fits(TensorInfo info, long[] shape, Tensor target)
     {
         var type = ElementTypes.FromTorch(target.dtype);
-        return target.shape.SequenceEqual(info.Shape) && (type == info.Type || (type.IsFloat() && info.Type.IsFloat()));
+        return target.shape.SequenceEqual(shape) && (type == info.Type || (type.IsFloat() && info.Type.IsFloat()));
     }
 
     private static void Copy(IWeightSource source, TensorInfo info, Tensor target, bool checkFinite)

@@ -187,6 +187,7 @@ public sealed class AutoencoderTests
         Assert.Equal(
             [16, 16], AutoencoderKL.CanonicalShape("decoder.mid_block.attentions.0.to_q.weight", [16, 16, 1, 1]));
         Assert.Equal([8, 8, 1, 1], AutoencoderKL.CanonicalShape("quant_conv.weight", [8, 8, 1, 1]));
+        Assert.Equal([16], AutoencoderKL.CanonicalShape("decoder.mid_block.attentions.0.to_q.bias", [16]));
     }
 
     [Theory]

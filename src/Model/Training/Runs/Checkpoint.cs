@@ -37,7 +37,8 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
             ["identity"] = identity,
             ["position"] = JsonSerializer.Serialize(position),
         };
-        string path = Path.Combine(folder, $"step-{position.Step.ToString("d9", CultureInfo.InvariantCulture)}.safetensors");
+        string path = Path.Combine(
+            folder, $"step-{position.Step.ToString("d9", CultureInfo.InvariantCulture)}.safetensors");
         using (var writer = new SafeTensorsWriter(
             path, tensors.Select(t => new TensorInfo(t.Key, ElementType.Float32, t.Value.shape)), metadata))
         {
@@ -56,7 +57,9 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
         }
     }
 
-    /// <summary>Loads the newest checkpoint that is whole and of this run; tells of those that were passed over.</summary>
+    /// <summary>
+    /// Loads the newest checkpoint that is whole and of this run; tells of those that were passed over.
+    /// </summary>
     /// <returns>Where the run stands, or none if there is no checkpoint.</returns>
     /// <exception cref="RefusedFileException">There are checkpoints, but none that this run can go on from.</exception>
     public RunPosition? Load(TrainingEngine engine, Action<string> tell)
@@ -76,7 +79,9 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
             {
                 // To begin anew here would sooner or later remove what lies there.
                 throw new RefusedFileException(
-                    folder, "checkpoints", $"are none that this run can go on from; name another folder, or remove them. {error.Message}", error);
+                    folder, "checkpoints",
+                    $"are none that this run can go on from; name another folder, or remove them. {error.Message}",
+                    error);
             }
         }
 
@@ -94,9 +99,11 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
         Dictionary<string, Tensor> tensors = TensorsOf(engine);
         foreach ((string name, Tensor tensor) in tensors)
         {
-            if (!file.Tensors.TryGetValue(name, out TensorInfo? info) || !info.Shape.SequenceEqual(tensor.shape) || info.Type != ElementType.Float32)
+            if (!file.Tensors.TryGetValue(name, out TensorInfo? info) || !info.Shape.SequenceEqual(tensor.shape)
+                || info.Type != ElementType.Float32)
             {
-                throw new RefusedFileException(path, name, $"is missing or is not F32 [{string.Join(", ", tensor.shape)}].");
+                throw new RefusedFileException(
+                    path, name, $"is missing or is not F32 [{string.Join(", ", tensor.shape)}].");
             }
         }
 

@@ -1,12 +1,14 @@
-// A YAML file as a flat list of dotted keys. Whoever reads a key makes it known, so that a misspelt key is found, and the
-// nearest known one can be named.
+// A YAML file as a flat list of dotted keys. Whoever reads a key makes it known, so that a misspelt key is found, and
+// the nearest known one can be named.
 using System.Globalization;
 using YamlDotNet.Core;
 using YamlDotNet.RepresentationModel;
 
 namespace Atelier.Model.Training.Runs;
 
-/// <summary>Keys and values of a configuration file, with overrides; every error names file, key and what would be right.</summary>
+/// <summary>
+/// Keys and values of a configuration file, with overrides; every error names file, key and what would be right.
+/// </summary>
 public sealed class ConfigTree
 {
     private const int FileBytesMax = 1 << 20;
@@ -18,7 +20,9 @@ public sealed class ConfigTree
     private ConfigTree(string file) => _file = file;
 
     /// <summary>Reads a file and applies overrides of the form key=value; a list is separated by commas.</summary>
-    /// <exception cref="RefusedFileException">The file is too long, or no YAML mapping of texts, lists and mappings.</exception>
+    /// <exception cref="RefusedFileException">
+    /// The file is too long, or no YAML mapping of texts, lists and mappings.
+    /// </exception>
     /// <exception cref="ArgumentException">An override is no key=value.</exception>
     public static ConfigTree Read(string path, IEnumerable<string> overrides)
     {
@@ -76,7 +80,8 @@ public sealed class ConfigTree
     public string OneOf(string key, string otherwise, params ReadOnlySpan<string> choices)
     {
         string value = Text(key, otherwise);
-        return choices.Contains(value) ? value : throw Wrong(key, $"is {value}; it may be {string.Join(", ", choices)}");
+        return choices.Contains(value)
+            ? value : throw Wrong(key, $"is {value}; it may be {string.Join(", ", choices)}");
     }
 
     /// <summary>Several texts.</summary>
@@ -90,7 +95,8 @@ public sealed class ConfigTree
             return otherwise ?? throw Missing(key);
         }
 
-        return long.TryParse(Text(key).Replace("_", "", StringComparison.Ordinal), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out long value)
+        return long.TryParse(Text(key).Replace("_", "", StringComparison.Ordinal), NumberStyles.AllowLeadingSign,
+            CultureInfo.InvariantCulture, out long value)
             && value >= min && value <= max
             ? value
             : throw Wrong(key, $"is {Text(key)}; a whole number from {min} to {max} belongs here");
@@ -119,14 +125,16 @@ public sealed class ConfigTree
             return otherwise ?? throw Missing(key);
         }
 
-        return double.TryParse(Text(key), NumberStyles.Float, CultureInfo.InvariantCulture, out double value) && value >= min && value <= max
+        return double.TryParse(Text(key), NumberStyles.Float, CultureInfo.InvariantCulture, out double value)
+            && value >= min && value <= max
             ? value
             : throw Wrong(key, $"is {Text(key)}; a number from {min} to {max} belongs here");
     }
 
     /// <summary>Several numbers.</summary>
     public double[]? Numbers(string key) => Find(key)?.Select(text =>
-        double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double value) && double.IsFinite(value)
+        double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double value)
+        && double.IsFinite(value)
             ? value
             : throw Wrong(key, $"holds {text}, which is no number")).ToArray();
 
@@ -171,7 +179,8 @@ public sealed class ConfigTree
                     _values[key] = [scalar.Value];
                     break;
                 default:
-                    throw new RefusedFileException(_file, $"line {value.Start.Line}", $"{key} must be a text, a list of texts or a mapping.");
+                    throw new RefusedFileException(
+                        _file, $"line {value.Start.Line}", $"{key} must be a text, a list of texts or a mapping.");
             }
         }
     }

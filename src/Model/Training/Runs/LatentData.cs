@@ -4,7 +4,9 @@ using Atelier.Model.Data;
 
 namespace Atelier.Model.Training.Runs;
 
-/// <summary>MDS data sets in the reference's columns, one after another: float16 latents and caption features.</summary>
+/// <summary>
+/// MDS data sets in the reference's columns, one after another: float16 latents and caption features.
+/// </summary>
 public sealed class LatentData : ITrainingData, IDisposable
 {
     private const string CaptionColumn = "caption_latents";
@@ -16,7 +18,8 @@ public sealed class LatentData : ITrainingData, IDisposable
     /// <summary>Opens data sets and checks that their first samples have the expected sizes.</summary>
     /// <exception cref="RefusedFileException">A set is missing, damaged, empty or of another resolution.</exception>
     public LatentData(
-        IReadOnlyList<string> folders, string latentColumn, (int Channels, int Height, int Width) latent, (int Length, int Channels) caption)
+        IReadOnlyList<string> folders, string latentColumn, (int Channels, int Height, int Width) latent,
+        (int Length, int Channels) caption)
     {
         (_latentColumn, LatentShape, CaptionShape) = (latentColumn, latent, caption);
         _sets = new MdsDataset[folders.Count];
@@ -29,7 +32,8 @@ public sealed class LatentData : ITrainingData, IDisposable
             Check(_sets[i], folders[i]);
         }
 
-        Count = end <= int.MaxValue ? (int)end : throw new RefusedFileException(folders[^1], "samples", $"make {end}, above {int.MaxValue}.");
+        Count = end <= int.MaxValue
+            ? (int)end : throw new RefusedFileException(folders[^1], "samples", $"make {end}, above {int.MaxValue}.");
     }
 
     /// <inheritdoc/>
@@ -71,26 +75,31 @@ public sealed class LatentData : ITrainingData, IDisposable
             throw new RefusedFileException(folder, "samples", "there are none.");
         }
 
-        foreach (string column in new[] { CaptionColumn, _latentColumn }.Where(name => set.Index.Columns.All(c => c.Name != name)))
+        foreach (string column in new[] { CaptionColumn, _latentColumn }
+            .Where(name => set.Index.Columns.All(c => c.Name != name)))
         {
             throw new RefusedFileException(
-                folder, column, $"is no column of this set; it has {string.Join(", ", set.Index.Columns.Select(c => c.Name))}.");
+                folder, column,
+                $"is no column of this set; it has {string.Join(", ", set.Index.Columns.Select(c => c.Name))}.");
         }
 
         MdsSample first = set.Read(0, CaptionColumn, _latentColumn);
-        int latent = 2 * LatentShape.Channels * LatentShape.Height * LatentShape.Width, caption = 2 * CaptionShape.Length * CaptionShape.Channels;
+        int latent = 2 * LatentShape.Channels * LatentShape.Height * LatentShape.Width,
+            caption = 2 * CaptionShape.Length * CaptionShape.Channels;
         if (first.Bytes(_latentColumn).Length != latent)
         {
             throw new RefusedFileException(
                 folder, _latentColumn,
-                $"has {first.Bytes(_latentColumn).Length} bytes a sample; float16 latents of {LatentShape.Channels} x {LatentShape.Height} x {LatentShape.Width} have {latent}.");
+                $"has {first.Bytes(_latentColumn).Length} bytes a sample; float16 latents of {LatentShape.Channels} x "
+                + $"{LatentShape.Height} x {LatentShape.Width} have {latent}.");
         }
 
         if (first.Bytes(CaptionColumn).Length != caption)
         {
             throw new RefusedFileException(
                 folder, CaptionColumn,
-                $"has {first.Bytes(CaptionColumn).Length} bytes a sample; float16 captions of {CaptionShape.Length} x {CaptionShape.Channels} have {caption}.");
+                $"has {first.Bytes(CaptionColumn).Length} bytes a sample; float16 captions of {CaptionShape.Length} x "
+                + $"{CaptionShape.Channels} have {caption}.");
         }
     }
 

@@ -89,7 +89,8 @@ public sealed record StageConfig
         if (batch % micro != 0 || !int.IsPow2(batch / micro))
         {
             throw tree.Wrong(
-                "trainer.device_train_microbatch_size", $"is {micro}; {batch} samples must be a power of two times as many");
+                "trainer.device_train_microbatch_size",
+                $"is {micro}; {batch} samples must be a power of two times as many");
         }
 
         var config = new StageConfig
@@ -102,7 +103,8 @@ public sealed record StageConfig
             Step = ReadStep(tree, steps, batch / micro, micro),
             CaptionDrop = tree.Number("dataset.cap_drop_prob", 0, 0.999, 0.1),
             DataFolders = tree.Texts("dataset.train.datadir"),
-            LatentColumn = tree.Text("dataset.latents_column", $"latents_{tree.Integer("dataset.image_size", 1, 1 << 16)}"),
+            LatentColumn = tree.Text(
+                "dataset.latents_column", $"latents_{tree.Integer("dataset.image_size", 1, 1 << 16)}"),
             CaptionLength = (int)tree.Integer("dataset.caption_length", 1, 4096, 77),
             Steps = steps,
             SaveInterval = tree.Batches("trainer.save_interval"),
@@ -120,12 +122,14 @@ public sealed record StageConfig
             Lines = [.. tree.Lines],
         };
         tree.RefuseUnknown();
-        return config.DataFolders.Count > 0 ? config : throw tree.Wrong("dataset.train.datadir", "names no folder of latents");
+        return config.DataFolders.Count > 0
+            ? config : throw tree.Wrong("dataset.train.datadir", "names no folder of latents");
     }
 
     private static MicroDiTConfig ReadNetwork(ConfigTree tree, string path)
     {
-        int size = (int)tree.Integer("model.latent_res", 1, 1024), channels = (int)tree.Integer("model.in_channels", 1, 1024, 4);
+        int size = (int)tree.Integer("model.latent_res", 1, 1024);
+        int channels = (int)tree.Integer("model.in_channels", 1, 1024, 4);
         int caption = (int)tree.Integer("model.caption_channels", 1, 65536, 1024);
         double scale = tree.Number("model.pos_interp_scale", 1e-3, 1e3, 1);
         string architecture = tree.Text("model.dit_arch");
@@ -137,7 +141,8 @@ public sealed record StageConfig
             }
 
             int depth = (int)tree.Integer("model.depth", 1, 1000);
-            double[] qkv = tree.Numbers("model.qkv_ratio") ?? [0.5, 1.0], mlp = tree.Numbers("model.mlp_ratio") ?? [0.5, 4.0];
+            double[] qkv = tree.Numbers("model.qkv_ratio") ?? [0.5, 1.0];
+            double[] mlp = tree.Numbers("model.mlp_ratio") ?? [0.5, 4.0];
             return new MicroDiTConfig
             {
                 InputSize = size,
@@ -202,7 +207,7 @@ public sealed record StageConfig
                 Epsilon = tree.Number("optimizer.eps", 0, 1, 1e-8),
                 WeightDecay = tree.Number("optimizer.weight_decay", 0, 10, 0),
             },
-            ClipNorm = tree.Number("algorithms.gradient_clipping.clip_norm", 0, double.MaxValue, double.MaxValue),
+            ClipNorm = tree.Number("algorithms.gradient_clipping.clip_norm", 1e-9, double.MaxValue, double.MaxValue),
             EmaSmoothing = tree.Has("algorithms.ema.smoothing") ? tree.Number("algorithms.ema.smoothing", 0, 1) : null,
             EmaStart = tree.Batches("algorithms.ema.ema_start", 0),
         };
@@ -212,7 +217,8 @@ public sealed record StageConfig
     {
         string[] prompts = tree.Texts("panel.prompts");
         var panel = new StagePanel(
-            prompts, prompts.Length == 0 ? "" : tree.Text("panel.encoders"), tree.Number("panel.guidance_scale", 1, 100, 5), (int)tree.Integer("panel.sampling_steps", 1, 1000, 18),
+            prompts, prompts.Length == 0 ? "" : tree.Text("panel.encoders"),
+            tree.Number("panel.guidance_scale", 1, 100, 5), (int)tree.Integer("panel.sampling_steps", 1, 1000, 18),
             (ulong)tree.Integer("panel.seed", 0, long.MaxValue, 18), tree.Batches("panel.interval", 1000));
         return prompts.Length == 0 ? null : panel;
     }

@@ -55,7 +55,8 @@ public sealed record StepPolicy
         if (!finite || spike)
         {
             int skipped = memory.SkippedInARow + 1;
-            return (skipped > Patience ? StepVerdict.GoBack : StepVerdict.Skip, memory with { SkippedInARow = skipped });
+            StepVerdict verdict = skipped > Patience ? StepVerdict.GoBack : StepVerdict.Skip;
+            return (verdict, memory with { SkippedInARow = skipped });
         }
 
         double log = Math.Log(Math.Max(norm, 1e-30));

@@ -74,14 +74,17 @@ public sealed class TrainingRun : IDisposable
     /// <summary>The engine that holds weights and moments.</summary>
     public TrainingEngine Engine => _engine;
 
-    /// <summary>Trains until the stage is complete or cancelled; either way a checkpoint is left, and when complete the result.</summary>
+    /// <summary>
+    /// Trains until the stage is complete or cancelled; either way a checkpoint is left, and when complete the result.
+    /// </summary>
     /// <param name="progress">Told of every step, after it; its time does not count as the step's.</param>
     /// <param name="cancellation">Ends the run at the end of the step in flight.</param>
     public void Run(Action<StepReport> progress, CancellationToken cancellation)
     {
         Directory.CreateDirectory(_config.Folder);
         CutMetrics();
-        using var metrics = new StreamWriter(Path.Combine(_config.Folder, MetricsFile), append: true) { AutoFlush = true };
+        using var metrics =
+            new StreamWriter(Path.Combine(_config.Folder, MetricsFile), append: true) { AutoFlush = true };
         while (Step < _config.Steps && !cancellation.IsCancellationRequested)
         {
             StepReport report = RunStep();
@@ -145,7 +148,8 @@ public sealed class TrainingRun : IDisposable
         return new StepReport(step, loss, norm, rate, verdict, Stopwatch.GetElapsedTime(start).TotalSeconds);
     }
 
-    // The weights return to the last checkpoint; the slices since then are not trained on again, but stand in the ledger.
+    // The weights return to the last checkpoint; the slices since then are not trained on again, but stand in the
+    // ledger.
     private void GoBack(long step)
     {
         const string advice = "a lower learning rate or a longer warm-up would be right.";
@@ -157,7 +161,8 @@ public sealed class TrainingRun : IDisposable
 
         int returns = _memory.Returns + 1;
         RunPosition last = _store.Load(_engine, _tell)
-            ?? throw new TrainingDivergedException($"{_config.Name} diverged at step {step}, before its first checkpoint: {advice}");
+            ?? throw new TrainingDivergedException(
+                $"{_config.Name} diverged at step {step}, before its first checkpoint: {advice}");
         _ledger.RemoveAll(slice => slice.Step >= last.Step);
         for (long lost = last.Step; lost <= step; lost++)
         {
@@ -165,7 +170,9 @@ public sealed class TrainingRun : IDisposable
         }
 
         _memory = last.Memory with { Returns = returns };
-        _tell($"step {step}: the run went back to the weights of step {last.Step}, and skips the {step + 1 - last.Step} batches since");
+        _tell(
+            $"step {step}: the run went back to the weights of step {last.Step}, and skips the "
+            + $"{step + 1 - last.Step} batches since");
     }
 
     private void Save() => _store.Save(_engine, new RunPosition(Step, _engine.Optimizer.Updates, _memory, _ledger));
@@ -174,8 +181,14 @@ public sealed class TrainingRun : IDisposable
     private void SaveResult()
     {
         string path = Path.Combine(_config.Folder, ResultFile);
-        var metadata = new Dictionary<string, string>(StringComparer.Ordinal) { ["stage"] = _config.Name, ["steps"] = Step.ToString(CultureInfo.InvariantCulture) };
-        foreach ((string file, Tensor flat) in new[] { (path, _engine.Ema ?? _engine.Weights), (LastOf(path), _engine.Weights) })
+        var metadata = new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["stage"] = _config.Name,
+            ["steps"] = Step.ToString(CultureInfo.InvariantCulture),
+        };
+        (string File, Tensor Flat)[] results =
+            [(path, _engine.Ema ?? _engine.Weights), (LastOf(path), _engine.Weights)];
+        foreach ((string file, Tensor flat) in results)
         {
             (string Name, Tensor View)[] views = [.. _engine.Named(flat)];
             using var writer = new SafeTensorsWriter(
@@ -234,7 +247,8 @@ public sealed class TrainingRun : IDisposable
 
         if (!File.Exists(file))
         {
-            throw new RefusedFileException(file, "file", "is not there: the stage that this one starts from has not ended.");
+            throw new RefusedFileException(
+                file, "file", "is not there: the stage that this one starts from has not ended.");
         }
 
         using IWeightSource source = WeightFile.Open(file).FindModel("dit");
@@ -251,7 +265,8 @@ public sealed class TrainingRun : IDisposable
             config.Network.WriteJson(writer);
         }
 
-        string text = $"{Encoding.UTF8.GetString(stream.ToArray())} {config.Seed} {config.Step.GlobalBatch} {config.Compute} {data.Count}";
+        string text = $"{Encoding.UTF8.GetString(stream.ToArray())} {config.Seed} {config.Step.GlobalBatch} "
+            + $"{config.Compute} {data.Count}";
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
     }
 

@@ -61,7 +61,8 @@ public sealed class MakingTests : IDisposable
         var config = new OracleTrainingConfig { Steps = 4, Batch = 4 };
         Assert.Throws<OperationCanceledException>(() => parts.TrainOracle(config, _ => stop.Cancel(), stop.Token));
         Model.RefusedFileException error =
-            Assert.Throws<Model.RefusedFileException>(() => parts.TrainOracle(config with { Seed = 99 }));
+            Assert.Throws<Model.RefusedFileException>(() => parts.TrainOracle(
+                config with { Seed = 99 }, cancellation: TestContext.Current.CancellationToken));
         Assert.Contains("another training", error.Message);
     }
 

@@ -273,10 +273,12 @@ internal static class PictureCases
     }
 
     private static string RequireVocabulary(string path) => FindVocabulary(path) ?? throw new RefusedFileException(
-        path, VocabularyFile, "is not found beside the case, or in a clip folder above it.");
+        path, VocabularyFile,
+        "is not found beside the case, in a clip folder above it, or in shared/reference/clip beside the repository.");
 
-    // The vocabulary is published once in a tree, with its CLIP cases.
+    // The vocabulary is published once in a tree, with its CLIP cases. A tree that lacks it is read with the reference's.
     private static string? FindVocabulary(string path) => Above(path)
+        .Append(Path.GetFullPath(Home.At("../shared/reference")))
         .SelectMany(
             folder => new[] { Path.Combine(folder, VocabularyFile), Path.Combine(folder, "clip", VocabularyFile) })
         .FirstOrDefault(File.Exists);

@@ -83,7 +83,8 @@ public sealed class SceneSampler(ulong seed)
     /// <param name="index">0 or more.</param>
     /// <param name="task">What the scene is to exercise.</param>
     /// <param name="split">Which combinations it may show.</param>
-    public Scene Draw(long index, SceneTask task, Split split)
+    /// <param name="relation">The relation of a scene for <see cref="SceneTask.Position"/>; any if not given.</param>
+    public Scene Draw(long index, SceneTask task, Split split, Relation? relation = null)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(index);
         var draw = new DrawStream(seed, Purpose.Scene + (3 * (int)task) + (int)split, index);
@@ -96,10 +97,11 @@ public sealed class SceneSampler(ulong seed)
 
         // Number and relation are chosen before anything is rejected, so that the harder ones are no rarer.
         int count = CountOf(draw, task, split);
-        Relation? relation = task == SceneTask.Position ? (Relation)draw.Below(5) : null;
+        Relation? stated = task == SceneTask.Position ? (Relation)draw.Below(5) : null;
+        stated = stated is null ? null : relation ?? stated;
         for (int i = 0; i < TriesMax; i++)
         {
-            if (Try(draw, task, count, relation, wanted) is { } scene)
+            if (Try(draw, task, count, stated, wanted) is { } scene)
             {
                 return scene;
             }

@@ -26,7 +26,7 @@ internal static class DemoCommand
         stages.DefaultValueFactory = _ => new DirectoryInfo("configs/shapes");
         Option<DirectoryInfo> output = Choices.Path<DirectoryInfo>("--out", "Receives the finished model, and the oracle beside it.");
         output.DefaultValueFactory = _ => new DirectoryInfo(Home.At("models"));
-        Option<int> scenes = Choices.Number("--scenes", 1, 100_000_000, 160_000, "Scenes that the denoiser is trained on.");
+        Option<int> scenes = Choices.Number("--scenes", 1, 100_000_000, 98_304, "Scenes that the denoiser is trained on.");
         Option<int> prompts = Choices.Number("--prompts", 16, 1_000_000, 1_600, "Prompts by which the finished model is scored.");
         var command = new Command(
             "make", "Makes the demo model from nothing. The same command again goes on where it stopped.")

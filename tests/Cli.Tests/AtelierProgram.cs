@@ -52,6 +52,7 @@ internal static class AtelierProgram
             StandardErrorEncoding = Encoding.UTF8,
         };
         start.Environment["OMP_NUM_THREADS"] = "1"; // Several run at once.
+        start.Environment.Remove(Home.Variable); // Tests have folders of their own.
         return Process.Start(start)!;
     }
 

@@ -8,7 +8,7 @@ namespace Atelier.Cli.Tests;
 public sealed class UsageTests
 {
     [Theory]
-    [InlineData("frobnicate", "There is no command \"frobnicate\"; atelier has verify, generate, train, data, models, bench and demo.")]
+    [InlineData("frobnicate", "There is no command \"frobnicate\"; atelier has verify, generate, train, data, models, eval, bench and demo.")]
     [InlineData("models", "atelier models needs a command: import, list or inspect.")]
     [InlineData("models lst", "There is no command \"lst\"; atelier models has import, list and inspect.")]
     [InlineData("verify", "DIR is missing. See atelier verify --help.")]

@@ -207,11 +207,10 @@ public sealed record LeaseRelease(
 /// <param name="Tenants">Tenants with work.</param>
 /// <param name="CostWaiting">Predicted operations of what waits.</param>
 /// <param name="CostPerSecond">Operations granted a second, lately; 0 while none is known.</param>
-/// <param name="OldestAt">When the oldest waiting work was accepted.</param>
 [GenerateSerializer, Immutable, Alias("atelier.QueueStatus")]
 public sealed record QueueStatus(
     [property: Id(0)] int Waiting, [property: Id(1)] int Leased, [property: Id(2)] int Tenants,
-    [property: Id(3)] double CostWaiting, [property: Id(4)] double CostPerSecond, [property: Id(5)] DateTimeOffset? OldestAt);
+    [property: Id(3)] double CostWaiting, [property: Id(4)] double CostPerSecond);
 
 /// <summary>The queue of one model; its key is the model's digest.</summary>
 [Alias("atelier.IWorkQueueGrain")]

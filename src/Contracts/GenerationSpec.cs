@@ -22,8 +22,8 @@ public sealed record GenerationSpec
     /// <summary>Longest side of a picture, in pixels.</summary>
     public const int SideMax = 4096;
 
-    /// <summary>Most bytes that a specification takes as JSON: a prompt of escapes, twice, and the rest.</summary>
-    public const int BytesMax = 512 * 1024;
+    /// <summary>Most bytes that a specification takes as JSON: a generation's stored state stays below 64 KiB.</summary>
+    public const int BytesMax = 56 * 1024;
 
     private static readonly JsonWriterOptions s_compact = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
@@ -88,6 +88,8 @@ public sealed record GenerationSpec
         { Width: < 1 or > SideMax } or { Height: < 1 or > SideMax } =>
             $"Width and height must lie in 1..{SideMax}, not be {Width}x{Height}.",
         { Format: not "png" } => $"The format is '{Format}'; only 'png' is known here.",
+        _ when ToCanonicalJson().Length is > BytesMax and var bytes =>
+            $"The request takes {bytes} bytes as JSON; with both prompts it may take at most {BytesMax}.",
         _ => null,
     };
 

@@ -289,7 +289,7 @@ public sealed record GenerationView
 /// <param name="Lease">The lease on which it comes: asking twice with one is asking once.</param>
 /// <param name="Kind">The work.</param>
 /// <param name="DeviceKind">The worker's device kind.</param>
-/// <param name="Alone">Whether it holds nothing else.</param>
+/// <param name="Alone">Whether it was leased to run alone, and the worker holds nothing else until it ends.</param>
 [GenerateSerializer, Immutable, Alias("atelier.ClaimRequest")]
 public sealed record ClaimRequest(
     [property: Id(0)] string Worker, [property: Id(1)] long Lease, [property: Id(2)] WorkKind Kind,
@@ -406,12 +406,16 @@ public interface IGenerationGrain : IGrainWithStringKey
     [Alias("Watch")]
     IAsyncEnumerable<GenerationEvent> WatchAsync(EventNumber after, CancellationToken cancellation = default);
 
+    /// <summary>Forgets it altogether, pictures and the memory of its deletion included: its retention time is over.</summary>
+    [Alias("Forget")]
+    Task ForgetAsync();
+
     /// <summary>
-    /// Puts its work into the queue if it is open and not there. False if it is not open: then the open set drops it, and a
-    /// submission that comes later is refused.
+    /// Puts its work into the queue if it is open and not there. False if it is not open: then the open set drops it.
     /// </summary>
+    /// <param name="late">Whether a submission had its time: if none has come, one that comes now is refused.</param>
     [Alias("EnsureQueued")]
-    Task<bool> EnsureQueuedAsync();
+    Task<bool> EnsureQueuedAsync(bool late);
 
     /// <summary>A worker claims its work; the attempt is stored before this answers.</summary>
     [Alias("Claim")]

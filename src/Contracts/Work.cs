@@ -80,6 +80,10 @@ public sealed record WorkItem
     /// <summary>From when on any device kind will do, at the price of starting again.</summary>
     [Id(8)]
     public DateTimeOffset? AnyKindFrom { get; init; }
+
+    /// <summary>The last lease on which it was claimed: leases to come have higher numbers, whichever queue gives them.</summary>
+    [Id(9)]
+    public long LastLease { get; init; }
 }
 
 /// <summary>What became of an offer.</summary>
@@ -155,7 +159,7 @@ public enum WorkVerdict
     /// <summary>Store a snapshot and give it back: others come first.</summary>
     Park,
 
-    /// <summary>Drop it: it was withdrawn, or is someone else's.</summary>
+    /// <summary>Stop: it was withdrawn, or is someone else's. The generation is told as when it is parked.</summary>
     Stop,
 }
 

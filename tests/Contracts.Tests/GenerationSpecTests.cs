@@ -90,7 +90,7 @@ public sealed class GenerationSpecTests
             s_spec with { Prompt = "half \ud800" }, s_spec with { Negative = null! }, s_spec with { Steps = 0 },
             s_spec with { Steps = GenerationSpec.StepsMax + 1 }, s_spec with { Guidance = 0.9 },
             s_spec with { Guidance = double.NaN }, s_spec with { Width = 0 }, s_spec with { Height = int.MaxValue },
-            s_spec with { Sampler = "ddim" }, s_spec with { Format = "gif" },
+            s_spec with { Prompt = new string('\u65e5', 30_000) }, s_spec with { Sampler = "ddim" }, s_spec with { Format = "gif" },
         ];
         Assert.Null(s_spec.Fault());
         Assert.All(wrong, spec => Assert.NotNull(spec.Fault()));

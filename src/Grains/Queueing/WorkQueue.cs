@@ -417,7 +417,7 @@ public sealed class WorkQueue
     {
         Unwait(entry);
         (entry.Granted, entry.Done) = (0, 0);
-        Hold(entry, worker, ++_lease, now);
+        Hold(entry, worker, _lease = Math.Max(_lease, entry.Item.LastLease) + 1, now);
         Grant(entry, 1, now);
         return new LeasedWork(entry.Lease, entry.Item);
     }

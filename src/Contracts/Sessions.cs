@@ -49,9 +49,11 @@ public interface ISessionGrain : IGrainWithStringKey
     [Alias("History")]
     Task<HistoryPage> HistoryAsync(int start, int count);
 
-    /// <summary>Deletes the session, its generations and their pictures.</summary>
+    /// <summary>
+    /// Deletes the session, its generations and their pictures, a page at a call; true once nothing is left.
+    /// </summary>
     [Alias("Delete")]
-    Task DeleteAsync();
+    Task<bool> DeleteAsync();
 }
 
 /// <summary>A page of a session's history; its key is the session's, a slash and the page's number.</summary>

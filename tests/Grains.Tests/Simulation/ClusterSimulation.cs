@@ -69,7 +69,7 @@ internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
 
             if (_faulty)
             {
-                Client(keys);
+                Client(keys[..Math.Min(keys.Length, 1 + (tick / 12))]);
                 Disturb();
             }
 

@@ -286,14 +286,15 @@ public sealed record GenerationView
 
 /// <summary>A worker wants to do a generation's work.</summary>
 /// <param name="Worker">The worker: silo and device.</param>
-/// <param name="Lease">The lease on which it comes: asking twice with one is asking once.</param>
+/// <param name="Lease">The lease on which it comes; leases that follow have higher numbers.</param>
 /// <param name="Kind">The work.</param>
 /// <param name="DeviceKind">The worker's device kind.</param>
 /// <param name="Alone">Whether it was leased to run alone, and the worker holds nothing else until it ends.</param>
+/// <param name="Attempt">A number that the worker never used before, in this process or another: asking twice is asking once.</param>
 [GenerateSerializer, Immutable, Alias("atelier.ClaimRequest")]
 public sealed record ClaimRequest(
     [property: Id(0)] string Worker, [property: Id(1)] long Lease, [property: Id(2)] WorkKind Kind,
-    [property: Id(3)] string DeviceKind, [property: Id(4)] bool Alone);
+    [property: Id(3)] string DeviceKind, [property: Id(4)] bool Alone, [property: Id(5)] long Attempt);
 
 /// <summary>What became of a claim.</summary>
 [GenerateSerializer, Alias("atelier.ClaimOutcome")]

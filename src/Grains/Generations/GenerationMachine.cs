@@ -52,7 +52,7 @@ public sealed class GenerationMachine(GenerationOptions options)
             return new(state, new ClaimAnswer { Outcome = ClaimOutcome.Nothing }, false);
         }
 
-        if (state.Claim is { } same && same.Lease == request.Lease && same.Worker == request.Worker)
+        if (state.Claim is { } same && same.Attempt == request.Attempt && same.Worker == request.Worker)
         {
             return new(state, Granted(state), false);
         }
@@ -104,7 +104,7 @@ public sealed class GenerationMachine(GenerationOptions options)
             Step = request.Kind == WorkKind.Denoise ? state.SnapshotStep : state.Step,
             Claim = new GenerationClaim
             {
-                Worker = request.Worker, Lease = request.Lease, DeviceKind = request.DeviceKind, Alone = request.Alone,
+                Worker = request.Worker, Attempt = request.Attempt, DeviceKind = request.DeviceKind, Alone = request.Alone,
                 FromStep = state.SnapshotStep, At = now,
             },
         };

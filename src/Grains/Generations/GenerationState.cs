@@ -25,9 +25,9 @@ public sealed record GenerationClaim
     [Id(0)]
     public required string Worker { get; init; }
 
-    /// <summary>On which lease.</summary>
+    /// <summary>The worker's number for it.</summary>
     [Id(1)]
-    public required long Lease { get; init; }
+    public required long Attempt { get; init; }
 
     /// <summary>The worker's device kind.</summary>
     [Id(2)]

@@ -25,6 +25,7 @@ internal sealed partial class WorkerLoop(
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Channel<bool> _woken =
         Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
+    private long _attempt = clock.GetUtcNow().UtcTicks;
     private ModelDigest? _model;
     private volatile bool _draining;
     private volatile WorkerStatus? _status;
@@ -72,6 +73,8 @@ internal sealed partial class WorkerLoop(
                 await FinishStepAsync(job);
                 await GiveBackAsync(job, tellQueue: true);
             }
+
+            _status = NewStatus();
         }
         catch (Exception error)
         {
@@ -196,7 +199,7 @@ internal sealed partial class WorkerLoop(
     {
         WorkItem item = lease.Item;
         var request = new ClaimRequest(
-            Key.ToString(), lease.Lease, item.Kind, _device.DeviceKind, item.Alone && _jobs.Count == 0);
+            Key.ToString(), lease.Lease, item.Kind, _device.DeviceKind, item.Alone && _jobs.Count == 0, ++_attempt);
         ClaimAnswer? answer = await PersistAsync(() => grains.Generation(item.Generation).ClaimAsync(request));
         switch (answer?.Outcome)
         {

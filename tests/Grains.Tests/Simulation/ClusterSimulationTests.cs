@@ -11,6 +11,7 @@ public sealed class ClusterSimulationTests
     // To replay a failure, put its seed here and run this test alone.
     [Theory]
     [InlineData(1)]
+    [InlineData(189)]
     public void OneSeed_LosesNothing(int seed) => new ClusterSimulation(seed, new SimulationCounts()).Run();
 
     [Fact]

@@ -24,3 +24,22 @@ public interface IOpenSetGrain : IGrainWithIntegerKey
     [Alias("Count")]
     Task<int> CountAsync();
 }
+
+/// <summary>
+/// Generations that ended in one hour, to be forgotten when their retention time is over; its key is the hour since 1970, the
+/// partition and a page, with slashes between.
+/// </summary>
+[Alias("atelier.IEndedListGrain")]
+public interface IEndedListGrain : IGrainWithStringKey
+{
+    /// <summary>Most ids on a page: keys of 129 characters stay below 64 KiB.</summary>
+    const int SizeMax = 480;
+
+    /// <summary>Adds a generation, if it is not there; false if the page is full.</summary>
+    [Alias("Add")]
+    Task<bool> AddAsync(GenerationKey generation);
+
+    /// <summary>Has its generations forget themselves, and empties the page; false if it was empty.</summary>
+    [Alias("Forget")]
+    Task<bool> ForgetAsync();
+}

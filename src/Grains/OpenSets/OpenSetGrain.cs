@@ -14,7 +14,13 @@ internal sealed class OpenSetGrain(
     // Questions on their way at a time.
     private const int Fan = 16;
 
+    // Hours that are forgotten after one reminder.
+    private const int HoursAtATime = 48;
+
     private OpenSet _set = null!;
+    private Task _forget = Task.CompletedTask;
+    private long _endedHour;
+    private int _endedPage;
     private Task _walk = Task.CompletedTask;
     private bool _reminded;
     private bool _removed;
@@ -33,6 +39,11 @@ internal sealed class OpenSetGrain(
     {
         if (!_reminded)
         {
+            if (state.State.ForgottenHour == 0)
+            {
+                state.State.ForgottenHour = HourOf(clock.GetUtcNow()) - 1;
+            }
+
             await this.RegisterOrUpdateReminder(Reminder, options.WalkPeriod, options.WalkPeriod);
             _reminded = true;
         }
@@ -46,11 +57,22 @@ internal sealed class OpenSetGrain(
         return true;
     }
 
-    // What has ended does no harm here for a while, so many removals share one write.
-    public Task RemoveAsync(GenerationKey generation)
+    // First into the list of what ended, so that it is forgotten one day. What has ended does no harm here for a while, so
+    // many removals share one write.
+    public async Task RemoveAsync(GenerationKey generation)
     {
+        long hour = HourOf(clock.GetUtcNow());
+        if (hour != _endedHour)
+        {
+            (_endedHour, _endedPage) = (hour, 0);
+        }
+
+        while (!await EndedList(hour, _endedPage).AddAsync(generation))
+        {
+            _endedPage++;
+        }
+
         _removed |= _set.Remove(generation);
-        return Task.CompletedTask;
     }
 
     // The walk is not waited for: generations that are being submitted wait for this grain.
@@ -66,7 +88,42 @@ internal sealed class OpenSetGrain(
 
     public Task<int> CountAsync() => Task.FromResult(_set.Count);
 
-    public Task ReceiveReminder(string reminderName, TickStatus status) => WalkAsync();
+    public async Task ReceiveReminder(string reminderName, TickStatus status)
+    {
+        await WalkAsync();
+        if (_forget.IsCompleted)
+        {
+            _forget = ForgetAsync();
+        }
+    }
+
+    // Hours whose last generation has had its retention time. A few at a time; the next reminder goes on.
+    private async Task ForgetAsync()
+    {
+        long last = HourOf(clock.GetUtcNow() - options.Generation.Retention) - 1;
+        for (int i = 0; i < HoursAtATime && state.State.ForgottenHour < last; i++)
+        {
+            long hour = state.State.ForgottenHour + 1;
+            try
+            {
+                for (int page = 0; await EndedList(hour, page).ForgetAsync(); page++)
+                {
+                }
+            }
+            catch (Exception error) when (GrainCalls.IsTransient(error))
+            {
+                return;
+            }
+
+            state.State.ForgottenHour = hour;
+            _removed = true;
+        }
+    }
+
+    private static long HourOf(DateTimeOffset time) => time.ToUnixTimeSeconds() / 3600;
+
+    private IEndedListGrain EndedList(long hour, int page) =>
+        grains.GetGrain<IEndedListGrain>($"{hour}/{this.GetPrimaryKeyLong()}/{page}");
 
     private async Task WalkAllAsync()
     {
@@ -82,7 +139,7 @@ internal sealed class OpenSetGrain(
         {
             if (!await grains.Generation(question.Generation).EnsureQueuedAsync(question.Late))
             {
-                _removed |= _set.Remove(question.Generation);
+                await RemoveAsync(question.Generation);
             }
         }
         catch (Exception error) when (GrainCalls.IsTransient(error))

@@ -110,7 +110,7 @@ public sealed class GenerationGrainTests
             }
         }
 
-        // Not the first silo: it holds the memory that stands for the store.
+        // Not the first silo, which the test's client is connected to.
         InProcessSiloHandle victim = cluster.Silos.Silos[^1];
         devices[victim.Name].Die();
         await cluster.Silos.KillSiloAsync(victim, TestContext.Current.CancellationToken);
@@ -199,6 +199,97 @@ public sealed class GenerationGrainTests
         Assert.Null(await session.ViewAsync());
         Assert.Null(await cluster.Generation("v").ViewAsync());
         Assert.Equal(SubmitOutcome.Gone, (await session.SubmitAsync(new GenerationId("n"), new Submission { Spec = TestCluster.Spec(1) })).Outcome);
+    }
+
+    [Fact]
+    public async Task PartedCluster_WithTwoActivations_IsFenced()
+    {
+        var device = new FakeDevice("d", 1) { Pace = TimeSpan.FromMilliseconds(20) };
+        await using TestCluster one = await TestCluster.StartAsync(1, name => device);
+        await using TestCluster other = await TestCluster.StartAsync(1, name => null, twin: one);
+        GenerationSpec spec = TestCluster.Spec(1, 60);
+        await one.SubmitAsync("g", new Submission { Spec = spec });
+        await foreach (GenerationEvent e in one.Generation("g").WatchAsync(EventNumber.Before, TestContext.Current.CancellationToken))
+        {
+            if (e.Step == 3)
+            {
+                break;
+            }
+        }
+
+        // Beyond the part another worker claims the same work: the older epoch can do nothing more, on either side.
+        long old = (await one.Generation("g").ViewAsync())!.Epoch;
+        ClaimAnswer? claim = null;
+        for (int attempt = 1; claim?.Outcome != ClaimOutcome.Granted; attempt++)
+        {
+            var request = new ClaimRequest("elsewhere/d", long.MaxValue - 100 + attempt, WorkKind.Denoise, "cpu", false, attempt);
+            claim = await GrainCalls.TryAsync(() => other.Generation("g").ClaimAsync(request));
+            await Task.Delay(100, TestContext.Current.CancellationToken);
+        }
+
+        Assert.True(claim.Epoch > old);
+        BlobName forged = BlobName.Of("latents", TestCluster.Tenant, new string('0', 64));
+        Assert.Equal(ReportOutcome.Refused, await other.Generation("g").CompleteAsync(old, forged));
+        Assert.Equal(ReportOutcome.Refused, await AskAsync(() => one.Generation("g").CompleteAsync(old, forged)));
+
+        // Whoever holds the new epoch finishes; the picture is the same.
+        await other.Generation("g").ReleaseAsync(new StepReport { Epoch = claim.Epoch, Step = claim.Step });
+        List<GenerationEvent> events = await one.WatchAsync("g");
+        Assert.Equal(FakeDevice.Undisturbed(spec), one.Blobs[events[^1].Picture!.Value]);
+
+        static async Task<ReportOutcome> AskAsync(Func<Task<ReportOutcome>> call)
+        {
+            while (true)
+            {
+                try
+                {
+                    return await call();
+                }
+                catch (Exception error) when (GrainCalls.IsTransient(error))
+                {
+                    await Task.Delay(50, TestContext.Current.CancellationToken);
+                }
+            }
+        }
+    }
+
+    [Fact]
+    public async Task EndedGenerations_AreForgotten_WhenTheirTimeIsOver()
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(1, name => new FakeDevice("d", 4));
+        int before = cluster.Store.States.Count;
+        for (int i = 0; i < 8; i++)
+        {
+            await cluster.SubmitAsync($"g{i}", new Submission { Spec = TestCluster.Spec(i) });
+        }
+
+        for (int i = 0; i < 8; i++)
+        {
+            await cluster.WatchAsync($"g{i}");
+        }
+
+        Assert.Equal(8, cluster.Blobs.Count);
+        TestContext.Current.TestOutputHelper?.WriteLine(
+            $"{cluster.Store.Writes / 8.0} writes and {cluster.Store.Bytes / 8.0} bytes a generation.");
+        cluster.Clock.Shift = TimeSpan.FromDays(8);
+        while (cluster.Blobs.Count > 0 || cluster.Store.States.Keys.Any(key => key.EndsWith("/generation", StringComparison.Ordinal)))
+        {
+            await Task.Delay(100, TestContext.Current.CancellationToken);
+        }
+
+        // What is left are the partitions, whose number is fixed.
+        Assert.True(cluster.Store.States.Count <= before + 4);
+        Assert.Equal(SubmitOutcome.Accepted, (await cluster.SubmitAsync("g1", new Submission { Spec = TestCluster.Spec(1) })).Outcome);
+    }
+
+    [Fact]
+    public async Task StoredState_OfTheLongestPrompts_StaysBelow64KiB()
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(1, name => new FakeDevice("d", 4));
+        GenerationSpec spec = TestCluster.Spec(1) with { Prompt = new string('"', 14_000), Negative = new string('\u65e5', 9_000) };
+        Assert.Null(spec.Fault());
+        await cluster.SubmitAsync("g", new Submission { Spec = spec, Previews = 3 });
+        Assert.Equal(GenerationPhase.Done, (await cluster.WatchAsync("g"))[^1].Phase);
     }
 
     [Fact]

@@ -5,10 +5,25 @@ using Atelier.Grains.Hosting;
 using Atelier.Grains.Ports;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Configuration;
+using Orleans.Storage;
 using Orleans.TestingHost;
 using Xunit;
 
 namespace Atelier.Grains.Tests.Cluster;
+
+/// <summary>The system's time, and a shift.</summary>
+internal sealed class ShiftedClock : TimeProvider
+{
+    private long _shift;
+
+    public TimeSpan Shift
+    {
+        get => new(Interlocked.Read(ref _shift));
+        set => Interlocked.Exchange(ref _shift, value.Ticks);
+    }
+
+    public override DateTimeOffset GetUtcNow() => System.GetUtcNow() + Shift;
+}
 
 internal sealed class TestCluster : IAsyncDisposable
 {
@@ -17,7 +32,11 @@ internal sealed class TestCluster : IAsyncDisposable
 
     private TestCluster(InProcessTestCluster cluster) => _cluster = cluster;
 
-    public FakeBlobStore Blobs { get; } = new();
+    public FakeBlobStore Blobs { get; private init; } = new();
+
+    public SharedStore Store { get; private init; } = new();
+
+    public ShiftedClock Clock { get; } = new();
 
     public ConcurrentDictionary<string, FakeDevice> Devices { get; } = new();
 
@@ -26,13 +45,15 @@ internal sealed class TestCluster : IAsyncDisposable
     public InProcessTestCluster Silos => _cluster;
 
     public static async Task<TestCluster> StartAsync(
-        short silos, Func<string, FakeDevice?> device, Action<GrainsOptions>? configure = null)
+        short silos, Func<string, FakeDevice?> device, Action<GrainsOptions>? configure = null, TestCluster? twin = null)
     {
         var builder = new InProcessTestClusterBuilder(silos);
         TestCluster cluster = null!;
         builder.ConfigureSilo((options, silo) =>
         {
-            silo.AddMemoryGrainStorageAsDefault();
+            silo.Services.AddSingleton<IGrainStorage>(
+                services => new SharedStorage(cluster.Store, services.GetRequiredService<IGrainStorageSerializer>()));
+            silo.Services.AddSingleton<TimeProvider>(cluster.Clock);
             silo.UseInMemoryReminderService();
             silo.Configure<ReminderOptions>(reminders => reminders.MinimumReminderPeriod = TimeSpan.FromSeconds(1));
             silo.Configure<SiloMessagingOptions>(messaging => messaging.ResponseTimeout = TimeSpan.FromSeconds(3));
@@ -55,7 +76,9 @@ internal sealed class TestCluster : IAsyncDisposable
             }
         });
         builder.ConfigureClient(client => client.Configure<ClientMessagingOptions>(m => m.ResponseTimeout = TimeSpan.FromSeconds(5)));
-        cluster = new TestCluster(builder.Build());
+        cluster = twin is null
+            ? new TestCluster(builder.Build())
+            : new TestCluster(builder.Build()) { Blobs = twin.Blobs, Store = twin.Store };
         await cluster._cluster.DeployAsync();
         TenantAnswer tenant = await cluster.Grains.Tenant(Tenant).PutAsync(new TenantSettings { RequestsPerMinute = 100_000 });
         Assert.NotNull(tenant.View);

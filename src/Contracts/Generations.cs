@@ -328,7 +328,7 @@ public sealed record ClaimAnswer
 
     /// <summary>Steps at whose end a preview is due, ascending.</summary>
     [Id(3)]
-    public IReadOnlyList<int> PreviewSteps { get; init; } = [];
+    public int[] PreviewSteps { get; init; } = [];
 
     /// <summary>Caption features, for denoising.</summary>
     [Id(4)]
@@ -369,7 +369,7 @@ public sealed record StepReport
 
     /// <summary>Previews since the last report, by step, stored; a report with any carries a snapshot too.</summary>
     [Id(3)]
-    public IReadOnlyDictionary<int, BlobName> Previews { get; init; } = new Dictionary<int, BlobName>();
+    public Dictionary<int, BlobName> Previews { get; init; } = new Dictionary<int, BlobName>();
 }
 
 /// <summary>What became of a report.</summary>

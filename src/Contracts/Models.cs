@@ -15,7 +15,7 @@ public sealed record ModelCard
 
     /// <summary>Other names by which requests may ask for it.</summary>
     [Id(2)]
-    public IReadOnlyList<string> Aliases { get; init; } = [];
+    public string[] Aliases { get; init; } = [];
 
     /// <summary>Whether requests that name no model get it.</summary>
     [Id(3)]
@@ -27,7 +27,7 @@ public sealed record ModelCard
 
     /// <summary>Widths and heights of pictures that it draws, the native one first.</summary>
     [Id(5)]
-    public required IReadOnlyList<PictureSize> Sizes { get; init; }
+    public required PictureSize[] Sizes { get; init; }
 
     /// <summary>Steps, where a request does not say.</summary>
     [Id(6)]
@@ -77,7 +77,7 @@ public interface IModelCatalogueGrain : IGrainWithIntegerKey
 
     /// <summary>All models, the default one first.</summary>
     [Alias("List")]
-    Task<IReadOnlyList<ModelCard>> ListAsync();
+    Task<ModelCard[]> ListAsync();
 
     /// <summary>The model of a name, an alias or a digest; without a name the default one.</summary>
     [Alias("Find")]

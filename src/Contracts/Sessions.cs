@@ -15,7 +15,7 @@ public sealed record SessionView(
 /// <param name="Next">Where the next part begins; none at the end.</param>
 [GenerateSerializer, Immutable, Alias("atelier.HistoryPage")]
 public sealed record HistoryPage(
-    [property: Id(0)] IReadOnlyList<GenerationView> Items, [property: Id(1)] int? Next);
+    [property: Id(0)] GenerationView[] Items, [property: Id(1)] int? Next);
 
 /// <summary>A session; its key is a <see cref="SessionKey"/>.</summary>
 [Alias("atelier.ISessionGrain")]
@@ -69,7 +69,7 @@ public interface ISessionPageGrain : IGrainWithStringKey
 
     /// <summary>The generations on the page.</summary>
     [Alias("Read")]
-    Task<IReadOnlyList<GenerationId>> ReadAsync();
+    Task<GenerationId[]> ReadAsync();
 
     /// <summary>Empties the page.</summary>
     [Alias("Delete")]

@@ -63,7 +63,7 @@ public sealed record TenantView
 
     /// <summary>Its keys.</summary>
     [Id(2)]
-    public required IReadOnlyList<TenantKey> Keys { get; init; }
+    public required TenantKey[] Keys { get; init; }
 
     /// <summary>Generations open now.</summary>
     [Id(3)]
@@ -170,5 +170,5 @@ public interface ITenantListGrain : IGrainWithIntegerKey
 
     /// <summary>The tenants in the part.</summary>
     [Alias("Read")]
-    Task<IReadOnlyList<TenantId>> ReadAsync();
+    Task<TenantId[]> ReadAsync();
 }

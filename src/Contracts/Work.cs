@@ -146,7 +146,7 @@ public sealed record WorkerTurn
 
     /// <summary>What it holds.</summary>
     [Id(4)]
-    public IReadOnlyList<HeldWork> Held { get; init; } = [];
+    public HeldWork[] Held { get; init; } = [];
 }
 
 /// <summary>What a worker shall do with work that it holds.</summary>
@@ -175,11 +175,11 @@ public sealed record TurnAnswer
 {
     /// <summary>One verdict for each piece of work held, in the turn's order.</summary>
     [Id(0)]
-    public required IReadOnlyList<WorkVerdict> Verdicts { get; init; }
+    public required WorkVerdict[] Verdicts { get; init; }
 
     /// <summary>New work.</summary>
     [Id(1)]
-    public required IReadOnlyList<LeasedWork> Leased { get; init; }
+    public required LeasedWork[] Leased { get; init; }
 
     /// <summary>How long the leases last unless the worker takes another turn.</summary>
     [Id(2)]

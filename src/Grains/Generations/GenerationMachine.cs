@@ -209,7 +209,7 @@ public sealed class GenerationMachine(GenerationOptions options)
     }
 
     /// <summary>Steps at whose end a preview is due: evenly spread, none at the last one, where the picture itself is.</summary>
-    public static IReadOnlyList<int> PreviewSteps(Submission submission) =>
+    public static int[] PreviewSteps(Submission submission) =>
     [
         .. Enumerable.Range(1, submission.Previews)
             .Select(i => i * submission.Spec.Steps / (submission.Previews + 1))
@@ -231,7 +231,7 @@ public sealed class GenerationMachine(GenerationOptions options)
         }
 
         int steps = Steps(state);
-        IReadOnlyList<int> previewSteps = PreviewSteps(state.Submission);
+        int[] previewSteps = PreviewSteps(state.Submission);
         for (var phase = GenerationPhase.QueuedEncode; phase <= state.Reached; phase++)
         {
             var number = new EventNumber((int)phase, 0);

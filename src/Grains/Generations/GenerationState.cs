@@ -142,7 +142,7 @@ public sealed record GenerationState
 
     /// <summary>Previews, by step.</summary>
     [Id(17)]
-    public IReadOnlyDictionary<int, BlobName> Previews { get; init; } = new Dictionary<int, BlobName>();
+    public Dictionary<int, BlobName> Previews { get; init; } = new Dictionary<int, BlobName>();
 
     /// <summary>The clean latent.</summary>
     [Id(18)]

@@ -51,7 +51,7 @@ internal sealed class ModelCatalogueGrain([PersistentState("catalogue")] IPersis
         return true;
     }
 
-    public Task<IReadOnlyList<ModelCard>> ListAsync() => Task.FromResult<IReadOnlyList<ModelCard>>(Sorted());
+    public Task<ModelCard[]> ListAsync() => Task.FromResult<ModelCard[]>(Sorted());
 
     public Task<ModelCard?> FindAsync(string? name) => Task.FromResult(
         name is null

@@ -127,10 +127,10 @@ public sealed class WorkQueue
     public TurnAnswer Turn(WorkerTurn turn, DateTimeOffset now)
     {
         Tick(now);
-        if (turn.Free < 0 || turn.Free + turn.Held.Count > WorkerTurn.SlotsMax)
+        if (turn.Free < 0 || turn.Free + turn.Held.Length > WorkerTurn.SlotsMax)
         {
             throw new ArgumentException(
-                $"A worker has 0 to {WorkerTurn.SlotsMax} slots, not {turn.Free} free and {turn.Held.Count} held.", nameof(turn));
+                $"A worker has 0 to {WorkerTurn.SlotsMax} slots, not {turn.Free} free and {turn.Held.Length} held.", nameof(turn));
         }
 
         QueueWorker worker = Hear(turn, now);
@@ -144,7 +144,7 @@ public sealed class WorkQueue
             verdicts[i] = Decide(worker, held[i], leased, now);
         }
 
-        return new TurnAnswer { Verdicts = verdicts, Leased = leased, LeaseTime = _options.LeaseTime };
+        return new TurnAnswer { Verdicts = verdicts, Leased = [.. leased], LeaseTime = _options.LeaseTime };
     }
 
     /// <summary>A worker gives work back. What it says of a lease that is no longer its own is not heard.</summary>

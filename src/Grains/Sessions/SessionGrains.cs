@@ -101,7 +101,7 @@ internal sealed class SessionGrain(
         var ids = new List<GenerationId>();
         for (int page = start / ISessionPageGrain.Size; page * ISessionPageGrain.Size < end; page++)
         {
-            IReadOnlyList<GenerationId> all = await Page(page).ReadAsync();
+            GenerationId[] all = await Page(page).ReadAsync();
             int first = page * ISessionPageGrain.Size;
             ids.AddRange(all.Where((_, i) => first + i >= start && first + i < end));
         }
@@ -141,7 +141,7 @@ internal sealed class SessionGrain(
         int last = state.State.Count / ISessionPageGrain.Size;
         for (int page = last; page >= Math.Max(0, last - 1); page--)
         {
-            IReadOnlyList<GenerationId> all = await Page(page).ReadAsync();
+            GenerationId[] all = await Page(page).ReadAsync();
             int counted = state.State.Count - (page * ISessionPageGrain.Size);
             if (all.Take(counted).Contains(id))
             {
@@ -201,7 +201,7 @@ internal sealed class SessionPageGrain([PersistentState("page")] IPersistentStat
         return state.State.Ids.Count;
     }
 
-    public Task<IReadOnlyList<GenerationId>> ReadAsync() => Task.FromResult<IReadOnlyList<GenerationId>>([.. state.State.Ids]);
+    public Task<GenerationId[]> ReadAsync() => Task.FromResult<GenerationId[]>([.. state.State.Ids]);
 
     public Task DeleteAsync() => state.ClearStateAsync();
 }

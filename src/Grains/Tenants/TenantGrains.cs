@@ -168,6 +168,6 @@ internal sealed class TenantListGrain([PersistentState("tenants")] IPersistentSt
         return true;
     }
 
-    public Task<IReadOnlyList<TenantId>> ReadAsync() => Task.FromResult<IReadOnlyList<TenantId>>(
+    public Task<TenantId[]> ReadAsync() => Task.FromResult<TenantId[]>(
         [.. state.State.Names.Order(StringComparer.Ordinal).Select(name => new TenantId(name))]);
 }

@@ -22,7 +22,15 @@ internal sealed class SharedStorage(SharedStore store, IGrainStorageSerializer s
     public Task ReadStateAsync<T>(string stateName, GrainId grainId, IGrainState<T> grainState)
     {
         bool found = store.States.TryGetValue($"{grainId}/{stateName}", out (BinaryData Bytes, int Tag) one);
-        grainState.State = found ? serializer.Deserialize<T>(one.Bytes) : Activator.CreateInstance<T>();
+        try
+        {
+            grainState.State = found ? serializer.Deserialize<T>(one.Bytes) : Activator.CreateInstance<T>();
+        }
+        catch (Exception error)
+        {
+            throw new InvalidOperationException($"{grainId}: {error.Message} in {one.Bytes}", error);
+        }
+
         (grainState.RecordExists, grainState.ETag) = (found, found ? $"{one.Tag}" : null);
         return Task.CompletedTask;
     }

@@ -42,7 +42,7 @@ internal sealed class SimulatedWorker(string name, int slots, WorkRoles roles = 
         };
         TurnAnswer answer = queue.Turn(turn, now);
         var parked = new List<HeldWork>();
-        for (int i = turn.Held.Count - 1; i >= 0; i--)
+        for (int i = turn.Held.Length - 1; i >= 0; i--)
         {
             if (answer.Verdicts[i] != WorkVerdict.Continue)
             {

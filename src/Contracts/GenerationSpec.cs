@@ -1,5 +1,5 @@
-// What one picture is made from, and nothing else. It fixes the picture's bytes on one kind of device; its own bytes are
-// canonical, so that two requests are the same request exactly when their digests are equal.
+// What one picture is made from, and nothing else. It fixes the picture's bytes on one kind of device; its own bytes
+// are canonical, so that two requests are the same request exactly when their digests are equal.
 using System.Security.Cryptography;
 using System.Text.Encodings.Web;
 using System.Text.Json;
@@ -22,7 +22,9 @@ public sealed record GenerationSpec
     /// <summary>Longest side of a picture, in pixels.</summary>
     public const int SideMax = 4096;
 
-    /// <summary>Most bytes that a specification takes as JSON: a generation's stored state stays below 64 KiB.</summary>
+    /// <summary>
+    /// Most bytes that a specification takes as JSON: a generation's stored state stays below 64 KiB.
+    /// </summary>
     public const int BytesMax = 56 * 1024;
 
     private static readonly JsonWriterOptions s_compact = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
@@ -131,8 +133,8 @@ public sealed record GenerationSpec
 
     /// <summary>Reads what <see cref="ToCanonicalJson"/> wrote.</summary>
     /// <exception cref="FormatException">
-    /// The bytes are no such specification: a member is missing, unknown, of another type or out of range, or the bytes are
-    /// not the canonical ones.
+    /// The bytes are no such specification: a member is missing, unknown, of another type or out of range, or the bytes
+    /// are not the canonical ones.
     /// </exception>
     public static GenerationSpec FromCanonicalJson(ReadOnlySpan<byte> json)
     {

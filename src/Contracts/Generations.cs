@@ -1,5 +1,5 @@
-// A generation: from an accepted request to a picture or a recorded failure. Its grain alone advances the phase, and owns
-// the fence: whoever claims its work gets a new epoch, and what carries an older one is refused.
+// A generation: from an accepted request to a picture or a recorded failure. Its grain alone advances the phase, and
+// owns the fence: whoever claims its work gets a new epoch, and what carries an older one is refused.
 namespace Atelier.Contracts;
 
 /// <summary>Where a generation stands. The order is that of time.</summary>
@@ -107,7 +107,9 @@ public readonly record struct EventNumber([property: Id(0)] int Phase, [property
     }
 }
 
-/// <summary>Something that happened to a generation. Contents depend on its specification and the number alone.</summary>
+/// <summary>
+/// Something that happened to a generation. Contents depend on its specification and the number alone.
+/// </summary>
 [GenerateSerializer, Immutable, Alias("atelier.GenerationEvent")]
 public sealed record GenerationEvent
 {
@@ -290,7 +292,9 @@ public sealed record GenerationView
 /// <param name="Kind">The work.</param>
 /// <param name="DeviceKind">The worker's device kind.</param>
 /// <param name="Alone">Whether it was leased to run alone, and the worker holds nothing else until it ends.</param>
-/// <param name="Attempt">A number that the worker never used before, in this process or another: asking twice is asking once.</param>
+/// <param name="Attempt">
+/// A number that the worker never used before, in this process or another: asking twice is asking once.
+/// </param>
 [GenerateSerializer, Immutable, Alias("atelier.ClaimRequest")]
 public sealed record ClaimRequest(
     [property: Id(0)] string Worker, [property: Id(1)] long Lease, [property: Id(2)] WorkKind Kind,
@@ -306,7 +310,9 @@ public enum ClaimOutcome
     /// <summary>There is no such work (any more): drop the lease.</summary>
     Nothing,
 
-    /// <summary>The work must run alone, or needs another device kind: give the lease back with the item of the answer.</summary>
+    /// <summary>
+    /// The work must run alone, or needs another device kind: give the lease back with the item of the answer.
+    /// </summary>
     NotYou,
 }
 
@@ -387,7 +393,9 @@ public enum ReportOutcome
 [Alias("atelier.IGenerationGrain")]
 public interface IGenerationGrain : IGrainWithStringKey
 {
-    /// <summary>Accepts a request, once: the same id with the same specification is answered with the same generation.</summary>
+    /// <summary>
+    /// Accepts a request, once: the same id with the same specification is answered with the same generation.
+    /// </summary>
     [Alias("Submit")]
     Task<SubmitAnswer> SubmitAsync(Submission submission);
 
@@ -407,7 +415,9 @@ public interface IGenerationGrain : IGrainWithStringKey
     [Alias("Watch")]
     IAsyncEnumerable<GenerationEvent> WatchAsync(EventNumber after, CancellationToken cancellation = default);
 
-    /// <summary>Forgets it altogether, pictures and the memory of its deletion included: its retention time is over.</summary>
+    /// <summary>
+    /// Forgets it altogether, pictures and the memory of its deletion included: its retention time is over.
+    /// </summary>
     [Alias("Forget")]
     Task ForgetAsync();
 

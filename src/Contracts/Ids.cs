@@ -4,7 +4,9 @@ using System.Diagnostics.CodeAnalysis;
 
 namespace Atelier.Contracts;
 
-/// <summary>What a name may look like: 1 to 64 letters, digits, '-' and '_' of ASCII, a letter or digit first.</summary>
+/// <summary>
+/// What a name may look like: 1 to 64 letters, digits, '-' and '_' of ASCII, a letter or digit first.
+/// </summary>
 public static class Names
 {
     /// <summary>Most characters in a name.</summary>

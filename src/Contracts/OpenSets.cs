@@ -1,4 +1,5 @@
-// What was accepted and has not ended, in partitions: the one list from which everything is found again after any death.
+// What was accepted and has not ended, in partitions: the one list from which everything is found again after any
+// death.
 namespace Atelier.Contracts;
 
 /// <summary>A partition of the open set; its key is its number.</summary>
@@ -26,8 +27,8 @@ public interface IOpenSetGrain : IGrainWithIntegerKey
 }
 
 /// <summary>
-/// Generations that ended in one hour, to be forgotten when their retention time is over; its key is the hour since 1970, the
-/// partition and a page, with slashes between.
+/// Generations that ended in one hour, to be forgotten when their retention time is over; its key is the hour since
+/// 1970, the partition and a page, with slashes between.
 /// </summary>
 [Alias("atelier.IEndedListGrain")]
 public interface IEndedListGrain : IGrainWithStringKey

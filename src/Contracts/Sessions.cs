@@ -1,5 +1,5 @@
-// A session: a tenant's conversation with a model. It remembers which generations it led to, in order, in pages of fixed
-// size; what each one was and became is the generation's own to tell.
+// A session: a tenant's conversation with a model. It remembers which generations it led to, in order, in pages of
+// fixed size; what each one was and became is the generation's own to tell.
 namespace Atelier.Contracts;
 
 /// <summary>A session as its tenant sees it.</summary>

@@ -1,5 +1,5 @@
-// The queue of a model, as workers and generations see it: what work is, and how it is leased. What the queue hands out is
-// a hint about who should claim; the generation itself decides (see IGenerationGrain.ClaimAsync).
+// The queue of a model, as workers and generations see it: what work is, and how it is leased. What the queue hands out
+// is a hint about who should claim; the generation itself decides (see IGenerationGrain.ClaimAsync).
 using Orleans.Concurrency;
 
 namespace Atelier.Contracts;
@@ -81,7 +81,9 @@ public sealed record WorkItem
     [Id(8)]
     public DateTimeOffset? AnyKindFrom { get; init; }
 
-    /// <summary>The last lease on which it was claimed: leases to come have higher numbers, whichever queue gives them.</summary>
+    /// <summary>
+    /// The last lease on which it was claimed: leases to come have higher numbers, whichever queue gives them.
+    /// </summary>
     [Id(9)]
     public long LastLease { get; init; }
 }
@@ -101,8 +103,12 @@ public enum OfferOutcome
 }
 
 /// <summary>Where work stands in its queue.</summary>
-/// <param name="Position">Pieces of the same tenant's work that come first; other tenants' are nobody's business.</param>
-/// <param name="Wait">Estimated time until it starts; none while the queue has not yet seen how fast the workers are.</param>
+/// <param name="Position">
+/// Pieces of the same tenant's work that come first; other tenants' are nobody's business.
+/// </param>
+/// <param name="Wait">
+/// Estimated time until it starts; none while the queue has not yet seen how fast the workers are.
+/// </param>
 [GenerateSerializer, Immutable, Alias("atelier.QueuePlace")]
 public readonly record struct QueuePlace([property: Id(0)] int Position, [property: Id(1)] TimeSpan? Wait);
 
@@ -114,7 +120,9 @@ public readonly record struct QueuePlace([property: Id(0)] int Position, [proper
 public sealed record OfferAnswer(
     [property: Id(0)] OfferOutcome Outcome, [property: Id(1)] QueuePlace? Place, [property: Id(2)] TimeSpan? RetryAfter);
 
-/// <summary>Work that a worker holds, with the whole item, so that a queue that has just started knows it too.</summary>
+/// <summary>
+/// Work that a worker holds, with the whole item, so that a queue that has just started knows it too.
+/// </summary>
 /// <param name="Lease">Number of the lease.</param>
 /// <param name="Item">The work as it was leased.</param>
 /// <param name="Done">Quanta finished under this lease.</param>

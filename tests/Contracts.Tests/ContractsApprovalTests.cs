@@ -1,6 +1,6 @@
-// Goal: nobody changes what travels between silos of two versions by accident. Method: all grain interfaces, their methods
-// and all serialized types are listed with their wire names and ids and compared with a checked-in text. What is removed
-// stays in the text, marked RETIRED, so that its name or id is never used again.
+// Goal: nobody changes what travels between silos of two versions by accident. Method: all grain interfaces, their
+// methods and all serialized types are listed with their wire names and ids and compared with a checked-in text. What
+// is removed stays in the text, marked RETIRED, so that its name or id is never used again.
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Text;

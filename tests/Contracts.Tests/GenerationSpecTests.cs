@@ -1,5 +1,5 @@
-// Goal: a specification has one form in bytes, and nothing else is read as one. Method: round trips, single changes, and
-// every way to write the same thing differently.
+// Goal: a specification has one form in bytes, and nothing else is read as one. Method: round trips, single changes,
+// and every way to write the same thing differently.
 using System.Text;
 using Xunit;
 

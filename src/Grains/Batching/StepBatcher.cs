@@ -1,6 +1,6 @@
-// Continuous batching: pictures share network evaluations, and join, leave and stop between any two of them. Whatever their
-// step and guidance, pictures with equal keys may share; which ones do is decided here and nowhere else. That a picture's
-// bytes do not depend on its company is the evaluator's promise (passes of one fixed width).
+// Continuous batching: pictures share network evaluations, and join, leave and stop between any two of them. Whatever
+// their step and guidance, pictures with equal keys may share; which ones do is decided here and nowhere else. That a
+// picture's bytes do not depend on its company is the evaluator's promise (passes of one fixed width).
 namespace Atelier.Grains.Batching;
 
 /// <summary>A picture being denoised, as a batcher sees it.</summary>
@@ -9,7 +9,9 @@ public interface IBatchedPicture
     /// <summary>Opaque: pictures with equal keys can share an evaluation.</summary>
     string BatchKey { get; }
 
-    /// <summary>Whether it stands between two steps, after the corrector: it can be stored, parked and left here.</summary>
+    /// <summary>
+    /// Whether it stands between two steps, after the corrector: it can be stored, parked and left here.
+    /// </summary>
     bool IsBetweenSteps { get; }
 
     /// <summary>Whether it needs no more evaluations.</summary>
@@ -54,7 +56,9 @@ public sealed class StepBatcher<T>(int slots)
         return true;
     }
 
-    /// <summary>Lets a picture go at its next step's end, or now if it stands there; it is then among those that left.</summary>
+    /// <summary>
+    /// Lets a picture go at its next step's end, or now if it stands there; it is then among those that left.
+    /// </summary>
     public void Leave(T picture)
     {
         if (_members.Contains(picture))
@@ -63,7 +67,9 @@ public sealed class StepBatcher<T>(int slots)
         }
     }
 
-    /// <summary>Lets a picture go at once: nobody wants what it holds. Its slot is free before the next evaluation.</summary>
+    /// <summary>
+    /// Lets a picture go at once: nobody wants what it holds. Its slot is free before the next evaluation.
+    /// </summary>
     public void Drop(T picture)
     {
         _members.Remove(picture);
@@ -85,8 +91,8 @@ public sealed class StepBatcher<T>(int slots)
     }
 
     /// <summary>
-    /// The pictures that share the next evaluation: all of one key, that key's turn which waited longest. Empty if there is
-    /// nothing to evaluate.
+    /// The pictures that share the next evaluation: all of one key, that key's turn which waited longest. Empty if
+    /// there is nothing to evaluate.
     /// </summary>
     public IReadOnlyList<T> Next()
     {

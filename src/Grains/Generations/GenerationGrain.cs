@@ -1,5 +1,5 @@
-// A generation as a grain: the pure machine, its stored state, and what follows from a change: work into the queue, an end
-// out of the open set, blobs that nobody needs any more released, a word to those who watch.
+// A generation as a grain: the pure machine, its stored state, and what follows from a change: work into the queue, an
+// end out of the open set, blobs that nobody needs any more released, a word to those who watch.
 using System.Runtime.CompilerServices;
 using Atelier.Contracts;
 using Atelier.Grains.Hosting;
@@ -188,8 +188,8 @@ internal sealed class GenerationGrain(
     public Task<ReportOutcome> FailAsync(long epoch, GenerationError error, string message) =>
         HearAsync(() => _machine.Fail(_state, epoch, error, message, clock.GetUtcNow()));
 
-    // Order of a submission: a place in the queue (a hint: what is not accepted is found to be nothing), the open set, the
-    // state, the answer.
+    // Order of a submission: a place in the queue (a hint: what is not accepted is found to be nothing), the open set,
+    // the state, the answer.
     private async Task<SubmitAnswer> AcceptAsync(Submission submission, double weight, ModelCard card)
     {
         GenerationState accepted = GenerationMachine.Accept(

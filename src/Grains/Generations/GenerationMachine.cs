@@ -1,6 +1,6 @@
-// The life of a generation as a pure protocol: a state, a command and the time give a new state and an answer. The grain
-// stores the new state before it gives the answer. Two rules carry everything: whoever claims the work gets a new epoch, and
-// what carries an older one is refused; and every command may come twice.
+// The life of a generation as a pure protocol: a state, a command and the time give a new state and an answer. The
+// grain stores the new state before it gives the answer. Two rules carry everything: whoever claims the work gets a new
+// epoch, and what carries an older one is refused; and every command may come twice.
 using Atelier.Contracts;
 
 namespace Atelier.Grains.Generations;
@@ -29,7 +29,9 @@ public sealed class GenerationMachine(GenerationOptions options)
         _ => state.Submission == submission ? SubmitOutcome.Exists : SubmitOutcome.Conflict,
     };
 
-    /// <summary>Asks for the work of an open generation; refuses later submissions where none has come in time.</summary>
+    /// <summary>
+    /// Asks for the work of an open generation; refuses later submissions where none has come in time.
+    /// </summary>
     public static Outcome<bool> Ensure(GenerationState state, bool late, DateTimeOffset now)
     {
         bool unknown = state.Submission is null && state.Closure == GenerationClosure.None;
@@ -57,7 +59,8 @@ public sealed class GenerationMachine(GenerationOptions options)
             return new(state, Granted(state), false);
         }
 
-        // A claim that comes late, or on a lease of a queue that another has replaced, must not look like one that died.
+        // A claim that comes late, or on a lease of a queue that another has replaced, must not look like one that
+        // died.
         if (request.Lease <= state.LastLease)
         {
             return new(state, NotYou(state, key), false);
@@ -66,7 +69,8 @@ public sealed class GenerationMachine(GenerationOptions options)
         state = state with { LastLease = request.Lease };
         if (state.Claim is { } claim)
         {
-            // Another process of the same worker has outlived the claim; of another worker's claim it is the silence that tells.
+            // Another process of the same worker has outlived the claim; of another worker's claim it is the silence
+            // that tells.
             if (claim.Worker != request.Worker && now < heardAt + options.ClaimQuiet)
             {
                 return new(state, NotYou(state, key), true);
@@ -208,7 +212,9 @@ public sealed class GenerationMachine(GenerationOptions options)
         };
     }
 
-    /// <summary>Steps at whose end a preview is due: evenly spread, none at the last one, where the picture itself is.</summary>
+    /// <summary>
+    /// Steps at whose end a preview is due: evenly spread, none at the last one, where the picture itself is.
+    /// </summary>
     public static int[] PreviewSteps(Submission submission) =>
     [
         .. Enumerable.Range(1, submission.Previews)

@@ -68,7 +68,9 @@ public readonly record struct GenerationCost(
     }
 }
 
-/// <summary>A generation as it is stored. Below 64 KiB: of unbounded length is the prompt alone, and that is bounded.</summary>
+/// <summary>
+/// A generation as it is stored. Below 64 KiB: of unbounded length is the prompt alone, and that is bounded.
+/// </summary>
 [GenerateSerializer, Immutable, Alias("atelier.state.Generation")]
 public sealed record GenerationState
 {

@@ -10,7 +10,8 @@ namespace Atelier.Grains.Hosting;
 public static class GrainsHosting
 {
     /// <summary>
-    /// Adds what the grains need. For each <see cref="Ports.IDeviceHost"/> that is registered the silo runs a worker; an
+    /// Adds what the grains need. For each <see cref="Ports.IDeviceHost"/> that is registered the silo runs a worker;
+    /// an
     /// <see cref="Ports.IBlobStore"/> must be registered in any case.
     /// </summary>
     /// <param name="silo">The silo.</param>

@@ -21,9 +21,9 @@ public sealed record ModelPlan(ModelDigest? Serve, bool Load, IReadOnlyList<Mode
 public static class ModelChoice
 {
     /// <summary>
-    /// A model with work that the worker holds is served before one that must be loaded, unless that one's work waits with
-    /// nobody to do it or is <paramref name="switchFactor"/> times as much for each worker that holds it. What is evicted is
-    /// what was used longest ago.
+    /// A model with work that the worker holds is served before one that must be loaded, unless that one's work waits
+    /// with nobody to do it or is <paramref name="switchFactor"/> times as much for each worker that holds it. What is
+    /// evicted is what was used longest ago.
     /// </summary>
     /// <param name="models">All models that the worker may hold.</param>
     /// <param name="memoryBytes">Memory for models.</param>

@@ -1,5 +1,6 @@
 // What was accepted and has not ended, as a pure protocol. The order of a submission is: id into the open set, then the
-// generation's state, then the answer; so the set contains all that was accepted, and walking it finds everything again.
+// generation's state, then the answer; so the set contains all that was accepted, and walking it finds everything
+// again.
 using Atelier.Contracts;
 
 namespace Atelier.Grains.OpenSets;
@@ -12,7 +13,9 @@ public sealed class OpenSetState
     [Id(0)]
     public Dictionary<string, DateTimeOffset> Added { get; set; } = [];
 
-    /// <summary>Up to which hour ended generations whose retention is over were forgotten, in hours since 1970.</summary>
+    /// <summary>
+    /// Up to which hour ended generations whose retention is over were forgotten, in hours since 1970.
+    /// </summary>
     [Id(1)]
     public long ForgottenHour { get; set; }
 }

@@ -57,8 +57,8 @@ internal sealed class OpenSetGrain(
         return true;
     }
 
-    // First into the list of what ended, so that it is forgotten one day. What has ended does no harm here for a while, so
-    // many removals share one write.
+    // First into the list of what ended, so that it is forgotten one day. What has ended does no harm here for a while,
+    // so many removals share one write.
     public async Task RemoveAsync(GenerationKey generation)
     {
         long hour = HourOf(clock.GetUtcNow());

@@ -9,8 +9,8 @@ namespace Atelier.Grains.Ports;
 public interface IBlobStore
 {
     /// <summary>
-    /// Stores bytes and notes who needs them. When this has answered, the bytes survive the death of any machine. What is
-    /// there already is not written again.
+    /// Stores bytes and notes who needs them. When this has answered, the bytes survive the death of any machine. What
+    /// is there already is not written again.
     /// </summary>
     /// <param name="name">Name that the bytes' digest is part of.</param>
     /// <param name="owner">Generation that needs them.</param>

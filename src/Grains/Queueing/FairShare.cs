@@ -1,7 +1,7 @@
-// Weighted fair sharing of one pool of workers between tenants: start-time fair queueing (Goyal, Vin and Cheng 1996) with
-// steps, not pictures, as its packets. A tenant's virtual time is what it was granted over its weight; the tenant with the
-// least is served next. One that comes from idleness starts at the virtual time of those who wait: it owes nothing for the
-// time before, and is owed nothing.
+// Weighted fair sharing of one pool of workers between tenants: start-time fair queueing (Goyal, Vin and Cheng 1996)
+// with steps, not pictures, as its packets. A tenant's virtual time is what it was granted over its weight; the tenant
+// with the least is served next. One that comes from idleness starts at the virtual time of those who wait: it owes
+// nothing for the time before, and is owed nothing.
 using Atelier.Contracts;
 
 namespace Atelier.Grains.Queueing;

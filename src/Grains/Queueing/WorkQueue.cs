@@ -64,7 +64,9 @@ public sealed class WorkQueue
 
     /// <summary>Makes an empty queue.</summary>
     /// <param name="options">How it behaves.</param>
-    /// <param name="lastLease">A number above all leases that an earlier queue gave, for example the time in ticks.</param>
+    /// <param name="lastLease">
+    /// A number above all leases that an earlier queue gave, for example the time in ticks.
+    /// </param>
     public WorkQueue(WorkQueueOptions options, long lastLease)
     {
         _options = options.Fault() is { } fault ? throw new ArgumentException(fault, nameof(options)) : options;
@@ -80,7 +82,9 @@ public sealed class WorkQueue
     /// <summary>Told of every grant: tenant and operations. For measurements.</summary>
     public Action<TenantId, double>? Granting { get; set; }
 
-    /// <summary>Puts work into the queue. The same work twice is once; a later phase takes an earlier one's place.</summary>
+    /// <summary>
+    /// Puts work into the queue. The same work twice is once; a later phase takes an earlier one's place.
+    /// </summary>
     public OfferAnswer Offer(WorkItem item, bool admitted, DateTimeOffset now)
     {
         Tick(now);
@@ -121,8 +125,8 @@ public sealed class WorkQueue
     }
 
     /// <summary>
-    /// A worker says what it holds, is told what to do with it, and takes more. Free slots are filled first; then each piece
-    /// of work that stands between two quanta goes on, unless its tenant has run ahead of one that waits.
+    /// A worker says what it holds, is told what to do with it, and takes more. Free slots are filled first; then each
+    /// piece of work that stands between two quanta goes on, unless its tenant has run ahead of one that waits.
     /// </summary>
     public TurnAnswer Turn(WorkerTurn turn, DateTimeOffset now)
     {
@@ -182,8 +186,8 @@ public sealed class WorkQueue
     }
 
     /// <summary>
-    /// Where a generation's work stands: how many of the tenant's own come first, and how long that will take at the pace
-    /// that the queue sees and the tenant's share of it. None if it does not wait.
+    /// Where a generation's work stands: how many of the tenant's own come first, and how long that will take at the
+    /// pace that the queue sees and the tenant's share of it. None if it does not wait.
     /// </summary>
     public QueuePlace? Where(GenerationKey generation, DateTimeOffset now)
     {
@@ -282,8 +286,9 @@ public sealed class WorkQueue
         _silences.Enqueue(worker, at > now ? at : now + _options.LeaseTime);
     }
 
-    // The work that a worker says it holds, if it may hold it. A queue that does not know it, because it has just started or
-    // let the lease run out, believes the worker: were it wrong, the generation would refuse what the worker brings.
+    // The work that a worker says it holds, if it may hold it. A queue that does not know it, because it has just
+    // started or let the lease run out, believes the worker: were it wrong, the generation would refuse what the worker
+    // brings.
     private WorkEntry? Renew(QueueWorker worker, HeldWork held, DateTimeOffset now)
     {
         bool known = _entries.TryGetValue(held.Item.Generation, out WorkEntry? entry);

@@ -1,5 +1,6 @@
-// The queue of a model as a grain: the pure queue, the clock, and a word to workers that sleep. It stores nothing; one that
-// starts has every partition of the open set ask its generations for their work, and believes workers what they hold.
+// The queue of a model as a grain: the pure queue, the clock, and a word to workers that sleep. It stores nothing; one
+// that starts has every partition of the open set ask its generations for their work, and believes workers what they
+// hold.
 using Atelier.Contracts;
 using Atelier.Grains.Hosting;
 using Orleans.Placement;

@@ -20,10 +20,12 @@ public sealed class WorkQueueOptions
     public TimeSpan LeaseTime { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
-    /// Gets or sets how far a tenant that is being served may run ahead of one that waits before it is parked, as a part of
-    /// the request's cost over the larger weight.
+    /// Gets or sets how far a tenant that is being served may run ahead of one that waits before it is parked, as a
+    /// part of the request's cost over the larger weight.
     /// </summary>
-    /// <remarks>At 0 tenants change places at every step; above a quarter the promise of fair shares does not hold.</remarks>
+    /// <remarks>
+    /// At 0 tenants change places at every step; above a quarter the promise of fair shares does not hold.
+    /// </remarks>
     /// <value>The default is an eighth.</value>
     public double Slack { get; set; } = 0.125;
 

@@ -1,5 +1,5 @@
-// Sessions as grains. A session knows how many generations it led to; their ids lie in pages of fixed size, and what each
-// one was and became is asked of the generations themselves.
+// Sessions as grains. A session knows how many generations it led to; their ids lie in pages of fixed size, and what
+// each one was and became is asked of the generations themselves.
 using Atelier.Contracts;
 
 namespace Atelier.Grains.Sessions;
@@ -63,7 +63,8 @@ internal sealed class SessionGrain(
         SubmitAnswer answer = await grains.Generation(new GenerationKey(Key.Tenant, id))
             .SubmitAsync(submission with { Session = Key.Id });
 
-        // What was accepted and is not yet remembered, because the answer was lost on the way, is so when it is asked again.
+        // What was accepted and is not yet remembered, because the answer was lost on the way, is so when it is asked
+        // again.
         if (answer.IsAccepted && !await RememberedAsync(id))
         {
             await OpenAsync();

@@ -1,5 +1,6 @@
-// A tenant's limits as a pure protocol: requests a minute, generations open, evaluations a day. One grain keeps them for
-// all gateways. Only the day's count is stored, in blocks taken ahead: a crash costs the tenant a hundredth of its day.
+// A tenant's limits as a pure protocol: requests a minute, generations open, evaluations a day. One grain keeps them
+// for all gateways. Only the day's count is stored, in blocks taken ahead: a crash costs the tenant a hundredth of its
+// day.
 using Atelier.Contracts;
 
 namespace Atelier.Grains.Tenants;

@@ -1,6 +1,6 @@
-// What a worker does all day: takes a turn at the queue, claims what it is given, does one round of work (a decoding, an
-// encoding, an evaluation that its pictures share), and reports. It runs on a task of its own, not on a grain's scheduler;
-// all it says carries the claim's epoch, so nothing that it does too late can do harm.
+// What a worker does all day: takes a turn at the queue, claims what it is given, does one round of work (a decoding,
+// an encoding, an evaluation that its pictures share), and reports. It runs on a task of its own, not on a grain's
+// scheduler; all it says carries the claim's epoch, so nothing that it does too late can do harm.
 using System.Threading.Channels;
 using Atelier.Contracts;
 using Atelier.Grains.Batching;
@@ -26,6 +26,7 @@ internal sealed partial class WorkerLoop(
     private readonly Channel<bool> _woken =
         Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
     private long _attempt = clock.GetUtcNow().UtcTicks;
+    private DateTimeOffset _queueAwayUntil;
     private ModelDigest? _model;
     private volatile bool _draining;
     private volatile WorkerStatus? _status;
@@ -100,9 +101,20 @@ internal sealed partial class WorkerLoop(
 
     private async Task RoundAsync()
     {
-        if (await ChooseModelAsync() is { } model)
+        // Between the evaluations of a step there is nothing to say, and while the queue is away work goes on without
+        // it.
+        bool speaks = _jobs.Count == 0 || _jobs.Exists(job => job.Picture is null or { IsBetweenSteps: true });
+        if (speaks && clock.GetUtcNow() >= _queueAwayUntil && await ChooseModelAsync() is { } model)
         {
-            await TurnAsync(model);
+            try
+            {
+                await TurnAsync(model);
+            }
+            catch (Exception error) when (_jobs.Count > 0 && GrainCalls.IsTransient(error))
+            {
+                LogUnanswered(Key, error);
+                _queueAwayUntil = clock.GetUtcNow() + (4 * options.RetryPause);
+            }
         }
 
         if (_jobs.Count == 0)
@@ -272,8 +284,8 @@ internal sealed partial class WorkerLoop(
         }
     }
 
-    // After a step: a preview where one is due, a snapshot where it is time, and a word to the generation. The device makes
-    // previews one after the other; the words go out together.
+    // After a step: a preview where one is due, a snapshot where it is time, and a word to the generation. The device
+    // makes previews one after the other; the words go out together.
     private async Task ReportAsync()
     {
         foreach (WorkerJob job in _jobs.Where(HasNews).ToArray())
@@ -417,7 +429,8 @@ internal sealed partial class WorkerLoop(
         await blobs.GetAsync(name, CancellationToken.None)
         ?? throw new DeviceException(GenerationError.BlobLost, $"The bytes {name} are gone from the store.");
 
-    // A call or a write is made again until its outcome is known, or until it has failed often enough for the round to fail.
+    // A call or a write is made again until its outcome is known, or until it has failed often enough for the round to
+    // fail.
     private async Task<T> PersistAsync<T>(Func<Task<T>> call)
     {
         for (int attempt = 1; ; attempt++)

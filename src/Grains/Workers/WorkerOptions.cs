@@ -4,7 +4,9 @@ namespace Atelier.Grains.Workers;
 /// <summary>How workers behave.</summary>
 public sealed class WorkerOptions
 {
-    /// <summary>Gets or sets how long a worker without work sleeps before it looks again; a queue wakes it sooner.</summary>
+    /// <summary>
+    /// Gets or sets how long a worker without work sleeps before it looks again; a queue wakes it sooner.
+    /// </summary>
     /// <value>The default is 0.5 seconds.</value>
     public TimeSpan IdlePeriod { get; set; } = TimeSpan.FromSeconds(0.5);
 
@@ -25,7 +27,9 @@ public sealed class WorkerOptions
     /// <value>The default is 10 seconds.</value>
     public TimeSpan DrainTimeout { get; set; } = TimeSpan.FromSeconds(10);
 
-    /// <summary>Gets or sets what becomes of a fault that the loop does not know: the process is the fault domain.</summary>
+    /// <summary>
+    /// Gets or sets what becomes of a fault that the loop does not know: the process is the fault domain.
+    /// </summary>
     /// <value>The default ends the process.</value>
     public Action<Exception> OnFault { get; set; } =
         error => Environment.FailFast("A worker met a fault that it does not know; its supervisor starts it again.", error);

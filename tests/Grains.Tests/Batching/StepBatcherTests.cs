@@ -1,5 +1,5 @@
-// Goal: pictures join, leave and stop between evaluations, share them by key, and nobody waits forever. Method: pictures
-// that only count, under random stories.
+// Goal: pictures join, leave and stop between evaluations, share them by key, and nobody waits forever. Method:
+// pictures that only count, under random stories.
 using Atelier.Grains.Batching;
 using Xunit;
 

@@ -1,5 +1,5 @@
-// Grain storage that outlives silos and that two clusters can share, with ETags as real stores have them. It counts writes
-// and bytes, and refuses states that are too large.
+// Grain storage that outlives silos and that two clusters can share, with ETags as real stores have them. It counts
+// writes and bytes, and refuses states that are too large.
 using System.Collections.Concurrent;
 using Orleans.Storage;
 using Xunit;

@@ -1,5 +1,5 @@
-// Goal: nobody changes what is stored by accident, and what is stored can be read back. Method: all serialized types of the
-// grains are listed with their ids and compared with a checked-in text; ATELIER_ACCEPT=1 rewrites it.
+// Goal: nobody changes what is stored by accident, and what is stored can be read back. Method: all serialized types of
+// the grains are listed with their ids and compared with a checked-in text; ATELIER_ACCEPT=1 rewrites it.
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using Atelier.Grains.Generations;

@@ -1,5 +1,5 @@
-// Goal: a worker serves what it holds, changes when that is worth it, and evicts what it used longest ago. Method: small
-// tables of what waits where.
+// Goal: a worker serves what it holds, changes when that is worth it, and evicts what it used longest ago. Method:
+// small tables of what waits where.
 using Atelier.Contracts;
 using Atelier.Grains.Models;
 using Xunit;

@@ -1,5 +1,5 @@
-// Goal: tenants get their shares, in every window, and a newcomer waits for no more than a step. Method: simulated workers
-// and time, saturated tenants, service measured where the queue grants it.
+// Goal: tenants get their shares, in every window, and a newcomer waits for no more than a step. Method: simulated
+// workers and time, saturated tenants, service measured where the queue grants it.
 using Atelier.Contracts;
 using Atelier.Grains.Queueing;
 using Xunit;

@@ -1,6 +1,6 @@
-// Goal: a queue of a large cluster keeps its pace: no operation grows faster than the logarithm of what it holds. Method:
-// simulated workers, tenants and generations; operations are counted and timed, and only the counting is asserted. Set
-// ATELIER_QUEUE_SCALE=1 for the full size: 1,000 workers, 10,000 tenants, 1,000,000 generations.
+// Goal: a queue of a large cluster keeps its pace: no operation grows faster than the logarithm of what it holds.
+// Method: simulated workers, tenants and generations; operations are counted and timed, and only the counting is
+// asserted. Set ATELIER_QUEUE_SCALE=1 for the full size: 1,000 workers, 10,000 tenants, 1,000,000 generations.
 using System.Diagnostics;
 using Atelier.Grains.Queueing;
 using Xunit;

@@ -1,5 +1,5 @@
-// Goal: leases, bounds, quarantine and places in the queue are what they are said to be. Method: small stories, and long
-// random ones whose invariants are checked by counting.
+// Goal: leases, bounds, quarantine and places in the queue are what they are said to be. Method: small stories, and
+// long random ones whose invariants are checked by counting.
 using Atelier.Contracts;
 using Atelier.Grains.Queueing;
 using Xunit;

@@ -1,7 +1,7 @@
-// A whole cluster of pure protocols in one thread: queue, generations with their store, open set, workers and a client, in
-// simulated time under a seed. Messages are lost, come late and twice; workers, queues and generations die between any two
-// of them; a generation or a queue may be active twice. Networks are chains of hashes, so a picture's bytes tell how it was
-// made: from which steps, in which order, on which kind of device.
+// A whole cluster of pure protocols in one thread: queue, generations with their store, open set, workers and a client,
+// in simulated time under a seed. Messages are lost, come late and twice; workers, queues and generations die between
+// any two of them; a generation or a queue may be active twice. Networks are chains of hashes, so a picture's bytes
+// tell how it was made: from which steps, in which order, on which kind of device.
 using System.Security.Cryptography;
 using System.Text;
 using Atelier.Contracts;

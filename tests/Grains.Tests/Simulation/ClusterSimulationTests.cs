@@ -1,5 +1,6 @@
-// Goal: nothing accepted is lost, nothing is done twice, and the bytes are those of an undisturbed run, whatever dies and
-// whatever message is lost, late or doubled. Method: thousands of seeds of the simulation; a failure names its seed.
+// Goal: nothing accepted is lost, nothing is done twice, and the bytes are those of an undisturbed run, whatever dies
+// and whatever message is lost, late or doubled. Method: thousands of seeds of the simulation; a failure names its
+// seed.
 using Xunit;
 
 namespace Atelier.Grains.Tests.Simulation;

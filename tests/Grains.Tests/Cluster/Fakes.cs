@@ -43,9 +43,11 @@ internal sealed class FakeBlobStore : IBlobStore
 }
 
 /// <summary>A device whose networks are hashes. One that is dead answers nothing, as a killed process does.</summary>
-internal sealed class FakeDevice(string name, int slots, string kind = "cpu", WorkRoles roles = WorkRoles.All) : IDeviceHost
+internal sealed class FakeDevice(
+    string name, int slots, string kind = "cpu", WorkRoles roles = WorkRoles.All, int models = 1) : IDeviceHost
 {
-    public static readonly ModelDigest Model = new(new string('a', 64));
+    public static readonly ModelDigest Model = ModelOf(0);
+    private readonly HashSet<ModelDigest> _loaded = [];
     private volatile bool _dead;
     private int _busy;
 
@@ -61,28 +63,40 @@ internal sealed class FakeDevice(string name, int slots, string kind = "cpu", Wo
 
     public DeviceDescription Description { get; } = new()
     {
-        Device = name, DeviceKind = kind, Roles = roles, Slots = slots, MemoryBytes = 1000,
-        Models =
-        [
-            new ModelCard
-            {
-                Digest = Model, Name = "fake", Aliases = ["other"], IsDefault = true, Sizes = [new PictureSize(64, 64)], Steps = 10,
-                Guidance = 1, EncodeCost = 1, EvaluationCost = 1, DecodeCost = 2, MemoryBytes = 100,
-            },
-        ],
+        Device = name, DeviceKind = kind, Roles = roles, Slots = slots, MemoryBytes = 150,
+        Models = [.. Enumerable.Range(0, models).Select(Card)],
+    };
+
+    /// <summary>Loads so far.</summary>
+    public int Loads { get; private set; }
+
+    /// <summary>Work that each kind of network did.</summary>
+    public Dictionary<WorkKind, int> Done { get; } = new() { [WorkKind.Encode] = 0, [WorkKind.Denoise] = 0, [WorkKind.Decode] = 0 };
+
+    public static ModelDigest ModelOf(int number) => new(new string((char)('a' + number), 64));
+
+    public static ModelCard Card(int number) => new()
+    {
+        Digest = ModelOf(number), Name = $"fake{number}", Aliases = ["other"], IsDefault = number == 0,
+        Sizes = [new PictureSize(64, 64)], Steps = 10, Guidance = 1, EncodeCost = 1, EvaluationCost = 1, DecodeCost = 2,
+        MemoryBytes = 100,
     };
 
     public void Die() => _dead = true;
 
-    public Task LoadAsync(ModelDigest model, CancellationToken cancellation) => WorkAsync(() => 0);
+    public Task LoadAsync(ModelDigest model, CancellationToken cancellation) => WorkAsync(() =>
+    {
+        Loads += _loaded.Add(model) ? 1 : 0;
+        return _loaded.Count == 1 ? 0 : throw new InvalidOperationException("There is memory for one model.");
+    });
 
-    public Task EvictAsync(ModelDigest model, CancellationToken cancellation) => WorkAsync(() => 0);
+    public Task EvictAsync(ModelDigest model, CancellationToken cancellation) => WorkAsync(() => _loaded.Remove(model));
 
     public Task<byte[]> EncodeAsync(GenerationSpec spec, CancellationToken cancellation) =>
-        WorkAsync(() => Bytes($"caption {spec.Prompt}"));
+        WorkAsync(() => Use(spec, WorkKind.Encode, Bytes($"caption {spec.Prompt}")));
 
     public Task<IDenoising> BeginAsync(GenerationSpec spec, byte[] caption, byte[]? snapshot, CancellationToken cancellation) =>
-        WorkAsync<IDenoising>(() => new FakeDenoising(spec, kind, snapshot));
+        WorkAsync<IDenoising>(() => Use(spec, WorkKind.Denoise, new FakeDenoising(spec, kind, snapshot)));
 
     public async Task EvaluateAsync(IReadOnlyList<IDenoising> batch, CancellationToken cancellation)
     {
@@ -99,7 +113,7 @@ internal sealed class FakeDevice(string name, int slots, string kind = "cpu", Wo
         WorkAsync(() => Bytes("preview " + Encoding.UTF8.GetString(picture.Snapshot())));
 
     public Task<byte[]> DecodeAsync(GenerationSpec spec, byte[] latent, CancellationToken cancellation) =>
-        WorkAsync(() => Bytes("picture " + Encoding.UTF8.GetString(latent)));
+        WorkAsync(() => Use(spec, WorkKind.Decode, Bytes("picture " + Encoding.UTF8.GetString(latent))));
 
     /// <summary>The picture of an undisturbed run.</summary>
     public static byte[] Undisturbed(GenerationSpec spec, string kind = "cpu")
@@ -114,6 +128,12 @@ internal sealed class FakeDevice(string name, int slots, string kind = "cpu", Wo
     }
 
     internal static byte[] Bytes(string text) => Encoding.UTF8.GetBytes(text);
+
+    private T Use<T>(GenerationSpec spec, WorkKind kind, T answer)
+    {
+        Done[kind]++;
+        return _loaded.Contains(spec.Model) ? answer : throw new InvalidOperationException($"{spec.Model} is not loaded.");
+    }
 
     private async Task<T> WorkAsync<T>(Func<T> work)
     {

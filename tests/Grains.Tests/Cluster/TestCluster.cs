@@ -82,13 +82,13 @@ internal sealed class TestCluster : IAsyncDisposable
         await cluster._cluster.DeployAsync();
         TenantAnswer tenant = await cluster.Grains.Tenant(Tenant).PutAsync(new TenantSettings { RequestsPerMinute = 100_000 });
         Assert.NotNull(tenant.View);
-        await cluster.Grains.Catalogue().RegisterAsync(new FakeDevice("card", 1).Description.Models[0]);
+        await cluster.Grains.Catalogue().RegisterAsync(FakeDevice.Card(0));
         return cluster;
     }
 
-    public static GenerationSpec Spec(int seed, int steps = 10) => new()
+    public static GenerationSpec Spec(int seed, int steps = 10, int model = 0) => new()
     {
-        Model = FakeDevice.Model, Prompt = $"picture {seed}", Seed = (ulong)seed, Steps = steps, Width = 64, Height = 64,
+        Model = FakeDevice.ModelOf(model), Prompt = $"picture {seed}", Seed = (ulong)seed, Steps = steps, Width = 64, Height = 64,
     };
 
     public IGenerationGrain Generation(string id) => Grains.Generation(new GenerationKey(Tenant, new GenerationId(id)));

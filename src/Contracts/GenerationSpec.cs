@@ -1,0 +1,213 @@
+// What one picture is made from, and nothing else. It fixes the picture's bytes on one kind of device; its own bytes
+// are canonical, so that two requests are the same request exactly when their digests are equal.
+using System.Security.Cryptography;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+
+namespace Atelier.Contracts;
+
+/// <summary>The specification of a generation, immutable and versioned.</summary>
+[GenerateSerializer, Immutable, Alias("atelier.GenerationSpec")]
+public sealed record GenerationSpec
+{
+    /// <summary>The version that is written.</summary>
+    public const int VersionNow = 1;
+
+    /// <summary>Longest prompt, in UTF-16 units.</summary>
+    public const int PromptLengthMax = 32_000;
+
+    /// <summary>Most steps.</summary>
+    public const int StepsMax = 1000;
+
+    /// <summary>Longest side of a picture, in pixels.</summary>
+    public const int SideMax = 4096;
+
+    /// <summary>
+    /// Most bytes that a specification takes as JSON: a generation's stored state stays below 64 KiB.
+    /// </summary>
+    public const int BytesMax = 56 * 1024;
+
+    private static readonly JsonWriterOptions s_compact = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <summary>What is asked for; "text-to-image" is all there is today.</summary>
+    [Id(0)]
+    public string Kind { get; init; } = "text-to-image";
+
+    /// <summary>The model.</summary>
+    [Id(1)]
+    public required ModelDigest Model { get; init; }
+
+    /// <summary>What the picture shows.</summary>
+    [Id(2)]
+    public required string Prompt { get; init; }
+
+    /// <summary>What guidance leads away from.</summary>
+    [Id(3)]
+    public string Negative { get; init; } = "";
+
+    /// <summary>Seed; 0 is an ordinary one.</summary>
+    [Id(4)]
+    public ulong Seed { get; init; }
+
+    /// <summary>Steps N; a picture costs 2 N - 1 evaluations of the network.</summary>
+    [Id(5)]
+    public required int Steps { get; init; }
+
+    /// <summary>The sampler; "heun" is all there is today.</summary>
+    [Id(6)]
+    public string Sampler { get; init; } = "heun";
+
+    /// <summary>Classifier-free guidance scale; 1 is none.</summary>
+    [Id(7)]
+    public double Guidance { get; init; } = 1;
+
+    /// <summary>Width, in pixels.</summary>
+    [Id(8)]
+    public required int Width { get; init; }
+
+    /// <summary>Height, in pixels.</summary>
+    [Id(9)]
+    public required int Height { get; init; }
+
+    /// <summary>File format; "png" is all there is today.</summary>
+    [Id(10)]
+    public string Format { get; init; } = "png";
+
+    /// <summary>Evaluations of the network that the picture takes.</summary>
+    public int Evaluations => (2 * Steps) - 1;
+
+    /// <summary>What is wrong with this specification, as a sentence; none if nothing is.</summary>
+    public string? Fault() => this switch
+    {
+        { Kind: not "text-to-image" } => $"The kind is '{Kind}'; only 'text-to-image' is known here.",
+        _ when !ModelDigest.TryParse(Model.Value, out _) => "The model must be given by its digest, 64 hexadecimal digits.",
+        _ when string.IsNullOrWhiteSpace(Prompt) => "The prompt is empty: say in words what the picture shows.",
+        _ when TextFault(Prompt, "prompt") is { } fault => fault,
+        _ when TextFault(Negative, "negative prompt") is { } fault => fault,
+        { Steps: < 1 or > StepsMax } => $"Steps must lie in 1..{StepsMax}, not be {Steps}.",
+        { Sampler: not "heun" } => $"The sampler is '{Sampler}'; only 'heun' is known here.",
+        { Guidance: not (>= 1 and <= 100) } => $"Guidance must lie in 1..100 (1 is none), not be {Guidance}.",
+        { Width: < 1 or > SideMax } or { Height: < 1 or > SideMax } =>
+            $"Width and height must lie in 1..{SideMax}, not be {Width}x{Height}.",
+        { Format: not "png" } => $"The format is '{Format}'; only 'png' is known here.",
+        _ when ToCanonicalJson().Length is > BytesMax and var bytes =>
+            $"The request takes {bytes} bytes as JSON; with both prompts it may take at most {BytesMax}.",
+        _ => null,
+    };
+
+    /// <summary>This specification, if nothing is wrong with it.</summary>
+    /// <exception cref="ArgumentException">Something is; the message says what would be right.</exception>
+    public GenerationSpec Checked() => Fault() is { } fault ? throw new ArgumentException(fault) : this;
+
+    /// <summary>The canonical bytes: compact JSON, members in one order, numbers in their shortest form.</summary>
+    public byte[] ToCanonicalJson()
+    {
+        using var stream = new MemoryStream();
+        using (var writer = new Utf8JsonWriter(stream, s_compact))
+        {
+            writer.WriteStartObject();
+            writer.WriteNumber("version", VersionNow);
+            writer.WriteString("kind", Kind);
+            writer.WriteString("model", Model.Value);
+            writer.WriteStartArray("adapters");
+            writer.WriteEndArray();
+            writer.WriteStartArray("inputs");
+            writer.WriteEndArray();
+            writer.WriteString("prompt", Prompt);
+            writer.WriteString("negative", Negative);
+            writer.WriteNumber("seed", Seed);
+            writer.WriteNumber("steps", Steps);
+            writer.WriteString("sampler", Sampler);
+            writer.WriteNumber("guidance", Guidance);
+            writer.WriteNumber("width", Width);
+            writer.WriteNumber("height", Height);
+            writer.WriteString("format", Format);
+            writer.WriteEndObject();
+        }
+
+        return stream.ToArray();
+    }
+
+    /// <summary>SHA-256 of the canonical bytes: two requests are the same exactly when these are equal.</summary>
+    public string Digest() => Convert.ToHexStringLower(SHA256.HashData(ToCanonicalJson()));
+
+    /// <summary>Reads what <see cref="ToCanonicalJson"/> wrote.</summary>
+    /// <exception cref="FormatException">
+    /// The bytes are no such specification: a member is missing, unknown, of another type or out of range, or the bytes
+    /// are not the canonical ones.
+    /// </exception>
+    public static GenerationSpec FromCanonicalJson(ReadOnlySpan<byte> json)
+    {
+        if (json.Length > BytesMax)
+        {
+            throw new FormatException($"A specification has at most {BytesMax} bytes, not {json.Length}.");
+        }
+
+        GenerationSpec spec;
+        try
+        {
+            using JsonDocument document = JsonDocument.Parse(json.ToArray());
+            JsonElement root = document.RootElement;
+            if (root.GetProperty("version").GetInt32() is not VersionNow and var version)
+            {
+                throw new FormatException($"The specification has version {version}; only {VersionNow} is known here.");
+            }
+
+            spec = new GenerationSpec
+            {
+                Kind = root.GetProperty("kind").GetString()!,
+                Model = new ModelDigest(root.GetProperty("model").GetString()!),
+                Prompt = root.GetProperty("prompt").GetString()!,
+                Negative = root.GetProperty("negative").GetString()!,
+                Seed = root.GetProperty("seed").GetUInt64(),
+                Steps = root.GetProperty("steps").GetInt32(),
+                Sampler = root.GetProperty("sampler").GetString()!,
+                Guidance = root.GetProperty("guidance").GetDouble(),
+                Width = root.GetProperty("width").GetInt32(),
+                Height = root.GetProperty("height").GetInt32(),
+                Format = root.GetProperty("format").GetString()!,
+            };
+        }
+        catch (Exception error) when (error is JsonException or InvalidOperationException or KeyNotFoundException)
+        {
+            throw new FormatException("These bytes are no specification of a generation.", error);
+        }
+
+        if (spec.Fault() is { } fault)
+        {
+            throw new FormatException(fault);
+        }
+
+        // One check covers unknown members, adapters and inputs, repeated members and all other ways to say the same.
+        return json.SequenceEqual(spec.ToCanonicalJson())
+            ? spec
+            : throw new FormatException("These bytes hold a specification, but not in its canonical form.");
+    }
+
+    private static string? TextFault(string? text, string what)
+    {
+        if (text is null)
+        {
+            return $"The {what} is missing; it may be empty only where it is a negative one.";
+        }
+
+        if (text.Length > PromptLengthMax)
+        {
+            return $"The {what} has {text.Length} characters; it may have at most {PromptLengthMax}.";
+        }
+
+        for (int i = 0; i < text.Length; i++)
+        {
+            if (char.IsHighSurrogate(text[i]) && i + 1 < text.Length && char.IsLowSurrogate(text[i + 1]))
+            {
+                i++;
+            }
+            else if (char.IsSurrogate(text[i]))
+            {
+                return $"The {what} is not valid Unicode: half a character stands alone at position {i}.";
+            }
+        }
+
+        return null;
+    }
+}

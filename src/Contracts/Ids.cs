@@ -1,0 +1,178 @@
+// The names of things. Each is a checked string in a type of its own, so that a session's id cannot be taken for a
+// generation's, and so that nothing from outside reaches a grain's key, a path or a header unread.
+using System.Diagnostics.CodeAnalysis;
+
+namespace Atelier.Contracts;
+
+/// <summary>
+/// What a name may look like: 1 to 64 letters, digits, '-' and '_' of ASCII, a letter or digit first.
+/// </summary>
+public static class Names
+{
+    /// <summary>Most characters in a name.</summary>
+    public const int LengthMax = 64;
+
+    /// <summary>What is right, for error messages.</summary>
+    public const string Rule = "1 to 64 letters, digits, '-' or '_', starting with a letter or digit";
+
+    /// <summary>Whether <paramref name="text"/> follows the rule.</summary>
+    public static bool AreValid([NotNullWhen(true)] string? text) =>
+        text is { Length: > 0 and <= LengthMax } && char.IsAsciiLetterOrDigit(text[0])
+        && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_');
+}
+
+/// <summary>A tenant: whose work, limits and pictures these are.</summary>
+/// <param name="Value">The name; see <see cref="Names"/>.</param>
+[GenerateSerializer, Immutable, Alias("atelier.TenantId")]
+public readonly record struct TenantId([property: Id(0)] string Value)
+{
+    /// <summary>Reads a name from outside.</summary>
+    public static bool TryParse(string? text, out TenantId id)
+    {
+        bool valid = Names.AreValid(text);
+        id = valid ? new TenantId(text!) : default;
+        return valid;
+    }
+
+    /// <inheritdoc/>
+    public override string ToString() => Value;
+}
+
+/// <summary>A session of a tenant; the client may choose it.</summary>
+/// <param name="Value">The name; see <see cref="Names"/>.</param>
+[GenerateSerializer, Immutable, Alias("atelier.SessionId")]
+public readonly record struct SessionId([property: Id(0)] string Value)
+{
+    /// <summary>Reads a name from outside.</summary>
+    public static bool TryParse(string? text, out SessionId id)
+    {
+        bool valid = Names.AreValid(text);
+        id = valid ? new SessionId(text!) : default;
+        return valid;
+    }
+
+    /// <inheritdoc/>
+    public override string ToString() => Value;
+}
+
+/// <summary>A generation of a tenant; the client may choose it, and every command on it is idempotent by it.</summary>
+/// <param name="Value">The name; see <see cref="Names"/>.</param>
+[GenerateSerializer, Immutable, Alias("atelier.GenerationId")]
+public readonly record struct GenerationId([property: Id(0)] string Value)
+{
+    /// <summary>Reads a name from outside.</summary>
+    public static bool TryParse(string? text, out GenerationId id)
+    {
+        bool valid = Names.AreValid(text);
+        id = valid ? new GenerationId(text!) : default;
+        return valid;
+    }
+
+    /// <inheritdoc/>
+    public override string ToString() => Value;
+}
+
+/// <summary>A generation with its tenant: the key of its grain.</summary>
+/// <param name="Tenant">Whose it is.</param>
+/// <param name="Id">Which one.</param>
+[GenerateSerializer, Immutable, Alias("atelier.GenerationKey")]
+public readonly record struct GenerationKey([property: Id(0)] TenantId Tenant, [property: Id(1)] GenerationId Id)
+{
+    /// <summary>Reads what <see cref="ToString"/> wrote.</summary>
+    public static bool TryParse(string? text, out GenerationKey key)
+    {
+        key = default;
+        if (text?.Split('/') is not [var tenantText, var idText] || !TenantId.TryParse(tenantText, out TenantId tenant)
+            || !GenerationId.TryParse(idText, out GenerationId id))
+        {
+            return false;
+        }
+
+        key = new GenerationKey(tenant, id);
+        return true;
+    }
+
+    /// <summary>Tenant and id with a slash between, which no name contains.</summary>
+    public override string ToString() => $"{Tenant}/{Id}";
+}
+
+/// <summary>A session with its tenant: the key of its grain.</summary>
+/// <param name="Tenant">Whose it is.</param>
+/// <param name="Id">Which one.</param>
+[GenerateSerializer, Immutable, Alias("atelier.SessionKey")]
+public readonly record struct SessionKey([property: Id(0)] TenantId Tenant, [property: Id(1)] SessionId Id)
+{
+    /// <summary>Reads what <see cref="ToString"/> wrote.</summary>
+    public static bool TryParse(string? text, out SessionKey key)
+    {
+        key = default;
+        if (text?.Split('/') is not [var tenantText, var idText] || !TenantId.TryParse(tenantText, out TenantId tenant)
+            || !SessionId.TryParse(idText, out SessionId id))
+        {
+            return false;
+        }
+
+        key = new SessionKey(tenant, id);
+        return true;
+    }
+
+    /// <summary>Tenant and id with a slash between, which no name contains.</summary>
+    public override string ToString() => $"{Tenant}/{Id}";
+}
+
+/// <summary>A model, known by the SHA-256 of its content.</summary>
+/// <param name="Value">64 lower-case hexadecimal digits.</param>
+[GenerateSerializer, Immutable, Alias("atelier.ModelDigest")]
+public readonly record struct ModelDigest([property: Id(0)] string Value)
+{
+    /// <summary>Reads a digest from outside.</summary>
+    public static bool TryParse(string? text, out ModelDigest digest)
+    {
+        bool valid = Digests.AreValid(text);
+        digest = valid ? new ModelDigest(text!) : default;
+        return valid;
+    }
+
+    /// <inheritdoc/>
+    public override string ToString() => Value;
+}
+
+/// <summary>Where bytes lie in the blob store: a kind, a tenant, and the SHA-256 of the bytes.</summary>
+/// <param name="Value">Kind, tenant and digest with slashes between.</param>
+[GenerateSerializer, Immutable, Alias("atelier.BlobName")]
+public readonly record struct BlobName([property: Id(0)] string Value)
+{
+    private static readonly string[] s_kinds = ["pictures", "snapshots", "captions", "latents", "previews"];
+
+    /// <summary>The name of a tenant's bytes. Equal bytes of two tenants have two names: tenants do not meet.</summary>
+    /// <param name="kind">What the bytes are, for example "pictures".</param>
+    /// <param name="tenant">Whose they are.</param>
+    /// <param name="sha256">Lower-case hexadecimal digest of the bytes.</param>
+    public static BlobName Of(string kind, TenantId tenant, string sha256) =>
+        TryParse($"{kind}/{tenant}/{sha256}", out BlobName name)
+            ? name
+            : throw new ArgumentException($"'{kind}/{tenant}/{sha256}' names no blob: a kind, a tenant and a SHA-256 do.");
+
+    /// <summary>Reads a name from outside.</summary>
+    public static bool TryParse(string? text, out BlobName name)
+    {
+        bool valid = text?.Split('/') is [var kind, var tenant, var sha256]
+            && Array.IndexOf(s_kinds, kind) >= 0 && Names.AreValid(tenant) && Digests.AreValid(sha256);
+        name = valid ? new BlobName(text!) : default;
+        return valid;
+    }
+
+    /// <summary>Digest of the bytes.</summary>
+    public string Sha256 => Value[(Value.LastIndexOf('/') + 1)..];
+
+    /// <inheritdoc/>
+    public override string ToString() => Value;
+}
+
+/// <summary>SHA-256 digests as text.</summary>
+public static class Digests
+{
+    /// <summary>Whether <paramref name="text"/> is 64 lower-case hexadecimal digits.</summary>
+    public static bool AreValid([NotNullWhen(true)] string? text) =>
+        text is { Length: 64 } && text.All(char.IsAsciiHexDigitLower);
+}

@@ -1,0 +1,85 @@
+// The models that a cluster offers: names for digests, and what a picture costs.
+namespace Atelier.Contracts;
+
+/// <summary>A model, as the workers that hold it describe it.</summary>
+[GenerateSerializer, Immutable, Alias("atelier.ModelCard")]
+public sealed record ModelCard
+{
+    /// <summary>Identity: digest of its content.</summary>
+    [Id(0)]
+    public required ModelDigest Digest { get; init; }
+
+    /// <summary>Its name.</summary>
+    [Id(1)]
+    public required string Name { get; init; }
+
+    /// <summary>Other names by which requests may ask for it.</summary>
+    [Id(2)]
+    public string[] Aliases { get; init; } = [];
+
+    /// <summary>Whether requests that name no model get it.</summary>
+    [Id(3)]
+    public bool IsDefault { get; init; }
+
+    /// <summary>Licence of the weights.</summary>
+    [Id(4)]
+    public string Licence { get; init; } = "";
+
+    /// <summary>Widths and heights of pictures that it draws, the native one first.</summary>
+    [Id(5)]
+    public required PictureSize[] Sizes { get; init; }
+
+    /// <summary>Steps, where a request does not say.</summary>
+    [Id(6)]
+    public required int Steps { get; init; }
+
+    /// <summary>Guidance, where a request does not say.</summary>
+    [Id(7)]
+    public required double Guidance { get; init; }
+
+    /// <summary>Operations of encoding one caption.</summary>
+    [Id(8)]
+    public required double EncodeCost { get; init; }
+
+    /// <summary>Operations of one evaluation of the network for one row at the native size.</summary>
+    [Id(9)]
+    public required double EvaluationCost { get; init; }
+
+    /// <summary>Operations of decoding one latent at the native size.</summary>
+    [Id(10)]
+    public required double DecodeCost { get; init; }
+
+    /// <summary>Memory that the model takes on a device, in bytes.</summary>
+    [Id(11)]
+    public long MemoryBytes { get; init; }
+}
+
+/// <summary>Width and height of a picture, in pixels.</summary>
+/// <param name="Width">Width.</param>
+/// <param name="Height">Height.</param>
+[GenerateSerializer, Immutable, Alias("atelier.PictureSize")]
+public readonly record struct PictureSize([property: Id(0)] int Width, [property: Id(1)] int Height)
+{
+    /// <inheritdoc/>
+    public override string ToString() => $"{Width}x{Height}";
+}
+
+/// <summary>The models of a cluster; its key is 0.</summary>
+[Alias("atelier.IModelCatalogueGrain")]
+public interface IModelCatalogueGrain : IGrainWithIntegerKey
+{
+    /// <summary>Most models in a catalogue.</summary>
+    const int SizeMax = 64;
+
+    /// <summary>A worker says what it can hold; false if the catalogue is full.</summary>
+    [Alias("Register")]
+    Task<bool> RegisterAsync(ModelCard card);
+
+    /// <summary>All models, the default one first.</summary>
+    [Alias("List")]
+    Task<ModelCard[]> ListAsync();
+
+    /// <summary>The model of a name, an alias or a digest; without a name the default one.</summary>
+    [Alias("Find")]
+    Task<ModelCard?> FindAsync(string? name);
+}

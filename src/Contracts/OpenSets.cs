@@ -1,0 +1,46 @@
+// What was accepted and has not ended, in partitions: the one list from which everything is found again after any
+// death.
+namespace Atelier.Contracts;
+
+/// <summary>A partition of the open set; its key is its number.</summary>
+[Alias("atelier.IOpenSetGrain")]
+public interface IOpenSetGrain : IGrainWithIntegerKey
+{
+    /// <summary>Most ids in a partition: keys of 129 characters stay below 64 KiB.</summary>
+    const int SizeMax = 480;
+
+    /// <summary>Adds a generation, before it is accepted; false if the partition is full.</summary>
+    [Alias("Add")]
+    Task<bool> AddAsync(GenerationKey generation);
+
+    /// <summary>Removes a generation that has ended.</summary>
+    [Alias("Remove")]
+    Task RemoveAsync(GenerationKey generation);
+
+    /// <summary>Asks every generation in it to see to its work; those that are not open are dropped.</summary>
+    [Alias("Walk")]
+    Task WalkAsync();
+
+    /// <summary>How many ids it holds.</summary>
+    [Alias("Count")]
+    Task<int> CountAsync();
+}
+
+/// <summary>
+/// Generations that ended in one hour, to be forgotten when their retention time is over; its key is the hour since
+/// 1970, the partition and a page, with slashes between.
+/// </summary>
+[Alias("atelier.IEndedListGrain")]
+public interface IEndedListGrain : IGrainWithStringKey
+{
+    /// <summary>Most ids on a page: keys of 129 characters stay below 64 KiB.</summary>
+    const int SizeMax = 480;
+
+    /// <summary>Adds a generation, if it is not there; false if the page is full.</summary>
+    [Alias("Add")]
+    Task<bool> AddAsync(GenerationKey generation);
+
+    /// <summary>Has its generations forget themselves, and empties the page; false if it was empty.</summary>
+    [Alias("Forget")]
+    Task<bool> ForgetAsync();
+}

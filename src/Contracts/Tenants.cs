@@ -1,0 +1,174 @@
+// Tenants, their keys and their limits. A key is shown once, when it is made; here only its SHA-256 is known, which is
+// enough because a key is 256 bits of chance and cannot be guessed from its hash.
+namespace Atelier.Contracts;
+
+/// <summary>What a tenant may do, and its share.</summary>
+[GenerateSerializer, Immutable, Alias("atelier.TenantSettings")]
+public sealed record TenantSettings
+{
+    /// <summary>Largest weight; weights below 1 are none.</summary>
+    public const double WeightMax = 1000;
+
+    /// <summary>Most generations that a tenant may have open.</summary>
+    public const int OpenMax = 10_000;
+
+    /// <summary>Share of the devices against other tenants', where both have work.</summary>
+    [Id(0)]
+    public double Weight { get; init; } = 1;
+
+    /// <summary>Requests a minute.</summary>
+    [Id(1)]
+    public int RequestsPerMinute { get; init; } = 600;
+
+    /// <summary>Generations open at a time.</summary>
+    [Id(2)]
+    public int OpenGenerations { get; init; } = 1000;
+
+    /// <summary>Evaluations of a network in a day (UTC).</summary>
+    [Id(3)]
+    public long EvaluationsPerDay { get; init; } = 10_000_000;
+
+    /// <summary>What is wrong with these settings, as a sentence; none if nothing is.</summary>
+    public string? Fault() => this switch
+    {
+        { Weight: not (>= 1 and <= WeightMax) } => $"The weight must lie in 1..{WeightMax}, not be {Weight}.",
+        { RequestsPerMinute: < 0 or > 1_000_000 } =>
+            $"Requests per minute must lie in 0..1000000, not be {RequestsPerMinute}.",
+        { OpenGenerations: < 0 or > OpenMax } =>
+            $"Open generations must lie in 0..{OpenMax}, not be {OpenGenerations}.",
+        { EvaluationsPerDay: < 0 } => "Evaluations per day must not be negative.",
+        _ => null,
+    };
+}
+
+/// <summary>A key as it may be shown again: not the key itself.</summary>
+/// <param name="Label">What its maker calls it.</param>
+/// <param name="Hash">SHA-256 of the key, lower-case hexadecimal.</param>
+/// <param name="CreatedAt">When it was made.</param>
+[GenerateSerializer, Immutable, Alias("atelier.TenantKey")]
+public sealed record TenantKey(
+    [property: Id(0)] string Label, [property: Id(1)] string Hash, [property: Id(2)] DateTimeOffset CreatedAt);
+
+/// <summary>A tenant as an administrator sees it.</summary>
+[GenerateSerializer, Immutable, Alias("atelier.TenantView")]
+public sealed record TenantView
+{
+    /// <summary>Which one.</summary>
+    [Id(0)]
+    public required TenantId Id { get; init; }
+
+    /// <summary>What it may do.</summary>
+    [Id(1)]
+    public required TenantSettings Settings { get; init; }
+
+    /// <summary>Its keys.</summary>
+    [Id(2)]
+    public required TenantKey[] Keys { get; init; }
+
+    /// <summary>Generations open now.</summary>
+    [Id(3)]
+    public int Open { get; init; }
+
+    /// <summary>Evaluations used today, at most a hundredth of the limit more than were.</summary>
+    [Id(4)]
+    public long EvaluationsToday { get; init; }
+}
+
+/// <summary>Whether a tenant may start a generation.</summary>
+[GenerateSerializer, Alias("atelier.AdmissionOutcome")]
+public enum AdmissionOutcome
+{
+    /// <summary>It may.</summary>
+    Admitted,
+
+    /// <summary>There is no such tenant.</summary>
+    UnknownTenant,
+
+    /// <summary>It makes more requests a minute than it may.</summary>
+    RateLimited,
+
+    /// <summary>It has as many open generations as it may.</summary>
+    TooManyOpen,
+
+    /// <summary>It has used the evaluations that it may use in a day.</summary>
+    DailyLimit,
+}
+
+/// <summary>Answer to the question whether a tenant may start a generation.</summary>
+/// <param name="Outcome">Whether it may.</param>
+/// <param name="Weight">The tenant's weight.</param>
+/// <param name="RetryAfter">When to come back, if it may not now.</param>
+/// <param name="Message">What is wrong and what would be right, if it may not.</param>
+[GenerateSerializer, Immutable, Alias("atelier.Admission")]
+public sealed record Admission(
+    [property: Id(0)] AdmissionOutcome Outcome, [property: Id(1)] double Weight = 1,
+    [property: Id(2)] TimeSpan? RetryAfter = null, [property: Id(3)] string? Message = null);
+
+/// <summary>What became of a change to a tenant.</summary>
+/// <param name="View">The tenant as it is then; none if the change was refused.</param>
+/// <param name="Message">What is wrong and what would be right, if it was.</param>
+[GenerateSerializer, Immutable, Alias("atelier.TenantAnswer")]
+public sealed record TenantAnswer([property: Id(0)] TenantView? View, [property: Id(1)] string? Message = null);
+
+/// <summary>A tenant; its key is its name.</summary>
+[Alias("atelier.ITenantGrain")]
+public interface ITenantGrain : IGrainWithStringKey
+{
+    /// <summary>Most keys of a tenant at a time.</summary>
+    const int KeysMax = 32;
+
+    /// <summary>Makes the tenant, or changes what it may do.</summary>
+    [Alias("Put")]
+    Task<TenantAnswer> PutAsync(TenantSettings settings);
+
+    /// <summary>What is known of it; none if there is no such tenant.</summary>
+    [Alias("View")]
+    Task<TenantView?> ViewAsync();
+
+    /// <summary>Lets a key in, given by its hash; the same twice is once.</summary>
+    [Alias("AddKey")]
+    Task<TenantAnswer> AddKeyAsync(string label, string hash);
+
+    /// <summary>Refuses a key from now on.</summary>
+    [Alias("RevokeKey")]
+    Task<TenantAnswer> RevokeKeyAsync(string hash);
+
+    /// <summary>Whether a key, given by its hash, is the tenant's.</summary>
+    [Alias("HasKey")]
+    Task<bool> HasKeyAsync(string hash);
+
+    /// <summary>Closes the tenant: its keys are refused, and nothing new is accepted.</summary>
+    [Alias("Close")]
+    Task CloseAsync();
+
+    /// <summary>Asks whether a generation may start, and counts it if it may; the same id twice is once.</summary>
+    [Alias("Admit")]
+    Task<Admission> AdmitAsync(GenerationId id, int evaluations);
+
+    /// <summary>A generation was found open after a restart: it counts, and this is the tenant's weight.</summary>
+    [Alias("Reopen")]
+    Task<double> ReopenAsync(GenerationId id);
+
+    /// <summary>A generation has ended, or did not start after all.</summary>
+    [Alias("Ended")]
+    Task EndedAsync(GenerationId id);
+}
+
+/// <summary>A part of the list of tenants; its key is 0 to <see cref="Partitions"/> - 1.</summary>
+[Alias("atelier.ITenantListGrain")]
+public interface ITenantListGrain : IGrainWithIntegerKey
+{
+    /// <summary>Parts of the list.</summary>
+    const int Partitions = 64;
+
+    /// <summary>Most tenants in a part: names of 64 characters stay below 64 KiB.</summary>
+    const int SizeMax = 800;
+
+    /// <summary>Adds a tenant; false if the part is full.</summary>
+    [Alias("Add")]
+    Task<bool> AddAsync(TenantId tenant);
+
+    /// <summary>The tenants in the part.</summary>
+    [Alias("Read")]
+    Task<TenantId[]> ReadAsync();
+}

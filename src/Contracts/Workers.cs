@@ -1,0 +1,73 @@
+// A worker: the one who owns a device. Its grain lives where the device is and speaks for it.
+using Orleans.Concurrency;
+
+namespace Atelier.Contracts;
+
+/// <summary>The key of a worker's grain: a silo's name and a device's.</summary>
+/// <param name="Silo">Name of the silo.</param>
+/// <param name="Device">Name of the device within it.</param>
+[GenerateSerializer, Immutable, Alias("atelier.WorkerKey")]
+public readonly record struct WorkerKey([property: Id(0)] string Silo, [property: Id(1)] string Device)
+{
+    /// <summary>Reads what <see cref="ToString"/> wrote.</summary>
+    public static bool TryParse(string? text, out WorkerKey key)
+    {
+        int slash = text?.LastIndexOf('/') ?? -1;
+        bool valid = slash > 0 && slash < text!.Length - 1;
+        key = valid ? new WorkerKey(text![..slash], text[(slash + 1)..]) : default;
+        return valid;
+    }
+
+    /// <summary>Silo and device with a slash between.</summary>
+    public override string ToString() => $"{Silo}/{Device}";
+}
+
+/// <summary>What a worker is doing.</summary>
+[GenerateSerializer, Immutable, Alias("atelier.WorkerStatus")]
+public sealed record WorkerStatus
+{
+    /// <summary>Which one.</summary>
+    [Id(0)]
+    public required WorkerKey Key { get; init; }
+
+    /// <summary>Its device kind.</summary>
+    [Id(1)]
+    public required string DeviceKind { get; init; }
+
+    /// <summary>What it may do.</summary>
+    [Id(2)]
+    public required WorkRoles Roles { get; init; }
+
+    /// <summary>Pictures that it can denoise together.</summary>
+    [Id(3)]
+    public required int Slots { get; init; }
+
+    /// <summary>Work that it holds.</summary>
+    [Id(4)]
+    public int Held { get; init; }
+
+    /// <summary>The model in memory, if any.</summary>
+    [Id(5)]
+    public ModelDigest? Model { get; init; }
+
+    /// <summary>Whether it takes no more work.</summary>
+    [Id(6)]
+    public bool Draining { get; init; }
+}
+
+/// <summary>A worker; its key is a <see cref="WorkerKey"/>.</summary>
+[Alias("atelier.IWorkerGrain")]
+public interface IWorkerGrain : IGrainWithStringKey
+{
+    /// <summary>What it is doing.</summary>
+    [Alias("Status")]
+    Task<WorkerStatus> StatusAsync();
+
+    /// <summary>There is work: a worker that sleeps shall look.</summary>
+    [Alias("Wake"), OneWay]
+    Task WakeAsync();
+
+    /// <summary>Takes no more work, hands its snapshots back, and answers once it holds nothing.</summary>
+    [Alias("Drain")]
+    Task DrainAsync();
+}

@@ -1,0 +1,341 @@
+// A generation as a grain: the pure machine, its stored state, and what follows from a change: work into the queue, an
+// end out of the open set, blobs that nobody needs any more released, a word to those who watch.
+using System.Runtime.CompilerServices;
+using Atelier.Contracts;
+using Atelier.Grains.Hosting;
+using Atelier.Grains.Ports;
+
+namespace Atelier.Grains.Generations;
+
+/// <summary>The durable story of one picture.</summary>
+internal sealed class GenerationGrain(
+    [PersistentState("generation")] IPersistentState<GenerationState> stored, GrainsOptions options, TimeProvider clock,
+    IGrainFactory grains, IBlobStore blobs) : Grain, IGenerationGrain
+{
+    private readonly GenerationMachine _machine = new(options.Generation);
+    private GenerationState _state = new();
+    private GenerationKey _key;
+    private DateTimeOffset _heardAt;
+    private TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    public override Task OnActivateAsync(CancellationToken cancellationToken)
+    {
+        if (!GenerationKey.TryParse(this.GetPrimaryKeyString(), out _key))
+        {
+            throw new ArgumentException(
+                $"'{this.GetPrimaryKeyString()}' names no generation: a tenant and a generation do, each {Names.Rule}.");
+        }
+
+        _state = stored.State;
+
+        // Whoever held the claim may have spoken to an earlier activation just now.
+        _heardAt = clock.GetUtcNow();
+        return Task.CompletedTask;
+    }
+
+    public async Task<SubmitAnswer> SubmitAsync(Submission submission)
+    {
+        if (GenerationMachine.Known(_state, submission) is { } known)
+        {
+            return known switch
+            {
+                SubmitOutcome.Exists => new SubmitAnswer(known, View: await ViewAsync()),
+                SubmitOutcome.Conflict => new SubmitAnswer(known, $"The id '{_key.Id}' was used for another request; choose a new one."),
+                _ => new SubmitAnswer(known, $"The id '{_key.Id}' was deleted or came too late; choose a new one."),
+            };
+        }
+
+        if (submission.Spec.Fault() is { } fault)
+        {
+            return new SubmitAnswer(SubmitOutcome.Invalid, fault);
+        }
+
+        if (submission.Previews is < 0 or > Submission.PreviewsMax)
+        {
+            return new SubmitAnswer(SubmitOutcome.Invalid, $"Previews must lie in 0..{Submission.PreviewsMax}, not be {submission.Previews}.");
+        }
+
+        ModelCard? card = await grains.Catalogue().FindAsync(submission.Spec.Model.Value);
+        if (card is null)
+        {
+            return new SubmitAnswer(SubmitOutcome.UnknownModel, $"There is no model {submission.Spec.Model} in this cluster.");
+        }
+
+        var size = new PictureSize(submission.Spec.Width, submission.Spec.Height);
+        if (!card.Sizes.Contains(size))
+        {
+            return new SubmitAnswer(
+                SubmitOutcome.Invalid, $"This model draws pictures of {string.Join(", ", card.Sizes)}, not of {size}.");
+        }
+
+        Admission admission = await grains.Tenant(_key.Tenant).AdmitAsync(_key.Id, submission.Spec.Evaluations);
+        return admission.Outcome == AdmissionOutcome.Admitted
+            ? await AcceptAsync(submission, admission.Weight, card)
+            : new SubmitAnswer(OutcomeOf(admission.Outcome), admission.Message, admission.RetryAfter);
+    }
+
+    public async Task<GenerationView?> ViewAsync()
+    {
+        if (_state.Submission is null)
+        {
+            return null;
+        }
+
+        bool waits = _state.IsOpen && (int)_state.Phase % 2 == 0;
+        QueuePlace? place = waits ? await GrainCalls.TryAsync(() => Queue().WhereAsync(_key)) : null;
+        return new GenerationView
+        {
+            Key = _key, Submission = _state.Submission, Phase = _state.Phase, Step = _state.Step, Place = place,
+            Picture = _state.Picture, Error = _state.Error, Message = _state.Message, AcceptedAt = _state.AcceptedAt,
+            EndedAt = _state.EndedAt, Epoch = _state.Epoch, Restarts = _state.Restarts, DeviceKind = _state.DeviceKind,
+        };
+    }
+
+    public async Task<GenerationView?> CancelAsync()
+    {
+        if (_state.IsOpen)
+        {
+            await ApplyAsync(GenerationMachine.Cancel(_state, clock.GetUtcNow()));
+            await GrainCalls.TryAsync(() => Queue().WithdrawAsync(_key));
+        }
+
+        return await ViewAsync();
+    }
+
+    public async Task DeleteAsync()
+    {
+        if (_state.Closure == GenerationClosure.None && _state.Submission is not null)
+        {
+            await CancelAsync();
+            GenerationState old = _state;
+            await ApplyAsync(new Outcome<bool>(GenerationMachine.Delete(clock.GetUtcNow()), true, true));
+            await ReleaseBlobsAsync([old.Picture, .. old.Previews.Values.Select(name => (BlobName?)name)]);
+        }
+    }
+
+    public async Task ForgetAsync()
+    {
+        await DeleteAsync();
+        await stored.ClearStateAsync();
+        DeactivateOnIdle();
+    }
+
+    public async IAsyncEnumerable<GenerationEvent> WatchAsync(
+        EventNumber after, [EnumeratorCancellation] CancellationToken cancellation = default)
+    {
+        while (_state.Submission is not null)
+        {
+            Task changed = _changed.Task;
+            foreach (GenerationEvent one in GenerationMachine.EventsAfter(_state, after).ToArray())
+            {
+                yield return one;
+                after = one.Number;
+                if (one.IsLast)
+                {
+                    yield break;
+                }
+            }
+
+            await changed.WaitAsync(cancellation);
+        }
+    }
+
+    public async Task<bool> EnsureQueuedAsync(bool late)
+    {
+        bool keep = await ApplyAsync(GenerationMachine.Ensure(_state, late, clock.GetUtcNow()));
+        if (_state.IsOpen)
+        {
+            await GrainCalls.TryAsync(() => grains.Tenant(_key.Tenant).ReopenAsync(_key.Id));
+            await OfferAsync();
+        }
+        else if (!keep)
+        {
+            await grains.Tenant(_key.Tenant).EndedAsync(_key.Id);
+        }
+
+        return keep;
+    }
+
+    public async Task<ClaimAnswer> ClaimAsync(ClaimRequest request)
+    {
+        Outcome<ClaimAnswer> Claim() => _machine.Claim(_state, _key, request, _heardAt, clock.GetUtcNow());
+        Outcome<ClaimAnswer> outcome = Claim();
+        if (outcome.Answer.Outcome != ClaimOutcome.Granted && !outcome.Store)
+        {
+            await LookAsync();
+            outcome = Claim();
+        }
+
+        BlobName? lost = _state.Snapshot;
+        ClaimAnswer answer = await ApplyAsync(outcome);
+        if (answer.Outcome == ClaimOutcome.Granted)
+        {
+            _heardAt = clock.GetUtcNow();
+            await ReleaseBlobsAsync(lost is not null && _state.Snapshot is null ? [lost] : []);
+        }
+
+        return answer;
+    }
+
+    public Task<ReportOutcome> ReportAsync(StepReport report) => HearAsync(() => GenerationMachine.Report(_state, report));
+
+    public Task<ReportOutcome> CompleteAsync(long epoch, BlobName output) =>
+        HearAsync(() => GenerationMachine.Complete(_state, epoch, output, clock.GetUtcNow()));
+
+    public Task<ReportOutcome> ReleaseAsync(StepReport last) =>
+        HearAsync(() => GenerationMachine.Release(_state, last, clock.GetUtcNow()));
+
+    public Task<ReportOutcome> FailAsync(long epoch, GenerationError error, string message) =>
+        HearAsync(() => _machine.Fail(_state, epoch, error, message, clock.GetUtcNow()));
+
+    // Order of a submission: a place in the queue (a hint: what is not accepted is found to be nothing), the open set,
+    // the state, the answer.
+    private async Task<SubmitAnswer> AcceptAsync(Submission submission, double weight, ModelCard card)
+    {
+        GenerationState accepted = GenerationMachine.Accept(
+            submission, weight, GenerationCost.Of(card, submission), clock.GetUtcNow());
+        try
+        {
+            OfferAnswer offer = await grains.WorkQueue(card.Digest).OfferAsync(_machine.Item(accepted, _key), admitted: false);
+            if (offer.Outcome != OfferOutcome.Queued)
+            {
+                await grains.Tenant(_key.Tenant).EndedAsync(_key.Id);
+                string whose = offer.Outcome == OfferOutcome.TenantFull ? "This tenant's part of the queue" : "The queue";
+                return new SubmitAnswer(SubmitOutcome.Busy, $"{whose} is full; come back later.", offer.RetryAfter);
+            }
+
+            if (!await OpenSet().AddAsync(_key))
+            {
+                await grains.WorkQueue(card.Digest).WithdrawAsync(_key);
+                await grains.Tenant(_key.Tenant).EndedAsync(_key.Id);
+                return new SubmitAnswer(
+                    SubmitOutcome.Busy, "There are as many open generations as there may be; come back later.", TimeSpan.FromSeconds(5));
+            }
+        }
+        catch (Exception error) when (GrainCalls.IsTransient(error))
+        {
+            await GrainCalls.TryAsync(() => grains.Tenant(_key.Tenant).EndedAsync(_key.Id));
+            throw;
+        }
+
+        await ApplyAsync(new Outcome<bool>(accepted, true, true));
+        return new SubmitAnswer(SubmitOutcome.Accepted, View: await ViewAsync());
+    }
+
+    private async Task<ReportOutcome> HearAsync(Func<Outcome<ReportOutcome>> command)
+    {
+        Outcome<ReportOutcome> outcome = command();
+        if (outcome.Answer == ReportOutcome.Refused)
+        {
+            await LookAsync();
+            outcome = command();
+        }
+
+        GenerationState before = _state;
+        ReportOutcome answer = await ApplyAsync(outcome);
+        if (answer == ReportOutcome.Taken)
+        {
+            _heardAt = clock.GetUtcNow();
+            await FollowAsync(before);
+        }
+
+        return answer;
+    }
+
+    // What follows from a change. If this grain dies before, a walk through the open set does it.
+    private async Task FollowAsync(GenerationState before)
+    {
+        if (before.Snapshot is { } old && old != _state.Snapshot)
+        {
+            await ReleaseBlobsAsync([old]);
+        }
+
+        if (_state.IsOpen && (int)_state.Phase % 2 == 0 && _state.Phase != before.Phase)
+        {
+            await OfferAsync();
+        }
+    }
+
+    // Before it refuses anybody, a grain looks whether it is still the one: while a cluster is parted there may be two.
+    private async Task LookAsync()
+    {
+        await stored.ReadStateAsync();
+        if (stored.State.Epoch != _state.Epoch || stored.State.Phase != _state.Phase)
+        {
+            _state = stored.State;
+            Tell();
+        }
+    }
+
+    private async Task<T> ApplyAsync<T>(Outcome<T> outcome)
+    {
+        if (outcome.Store)
+        {
+            stored.State = outcome.State;
+            try
+            {
+                await stored.WriteStateAsync();
+            }
+            catch (Exception)
+            {
+                // Another activation has written, or nobody knows: start again from what is stored.
+                DeactivateOnIdle();
+                throw;
+            }
+        }
+
+        bool ends = _state.IsOpen && !outcome.State.IsOpen;
+        bool tells = outcome.State != _state;
+        GenerationState before = _state;
+        _state = outcome.State;
+        if (tells)
+        {
+            Tell();
+        }
+
+        if (ends)
+        {
+            await EndAsync(before);
+        }
+
+        return outcome.Answer;
+    }
+
+    private async Task EndAsync(GenerationState before)
+    {
+        await GrainCalls.TryAsync(() => grains.Tenant(_key.Tenant).EndedAsync(_key.Id));
+        await GrainCalls.TryAsync(() => OpenSet().RemoveAsync(_key));
+        await ReleaseBlobsAsync([before.Caption, before.Snapshot, before.Latent]);
+    }
+
+    private async Task ReleaseBlobsAsync(IEnumerable<BlobName?> names)
+    {
+        foreach (BlobName name in names.OfType<BlobName>())
+        {
+            // Bytes that stay behind cost room, nothing else.
+            await GrainCalls.TryAsync(() => blobs.ReleaseAsync(name, _key.Id, CancellationToken.None));
+        }
+    }
+
+    private Task<OfferAnswer?> OfferAsync() => GrainCalls.TryAsync(() => Queue().OfferAsync(_machine.Item(_state, _key), admitted: true));
+
+    private void Tell()
+    {
+        TaskCompletionSource changed = _changed;
+        _changed = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        changed.SetResult();
+    }
+
+    private IWorkQueueGrain Queue() => grains.WorkQueue(_state.Submission!.Spec.Model);
+
+    private IOpenSetGrain OpenSet() =>
+        grains.GetGrain<IOpenSetGrain>(OpenSets.OpenSet.PartitionOf(_key, options.OpenSetPartitions));
+
+    private static SubmitOutcome OutcomeOf(AdmissionOutcome outcome) => outcome switch
+    {
+        AdmissionOutcome.RateLimited => SubmitOutcome.RateLimited,
+        AdmissionOutcome.TooManyOpen => SubmitOutcome.TooManyOpen,
+        AdmissionOutcome.DailyLimit => SubmitOutcome.DailyLimit,
+        _ => SubmitOutcome.UnknownTenant,
+    };
+}

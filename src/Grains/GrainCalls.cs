@@ -1,0 +1,65 @@
+// How grains are found and called: keys to references, and which failures of a call mean "unknown, ask again".
+using Atelier.Contracts;
+using Orleans.Storage;
+
+namespace Atelier.Grains;
+
+/// <summary>References by key.</summary>
+public static class GrainFactoryExtensions
+{
+    /// <summary>A generation.</summary>
+    public static IGenerationGrain Generation(this IGrainFactory grains, GenerationKey key) =>
+        grains.GetGrain<IGenerationGrain>(key.ToString());
+
+    /// <summary>A session.</summary>
+    public static ISessionGrain Session(this IGrainFactory grains, SessionKey key) =>
+        grains.GetGrain<ISessionGrain>(key.ToString());
+
+    /// <summary>A tenant.</summary>
+    public static ITenantGrain Tenant(this IGrainFactory grains, TenantId tenant) => grains.GetGrain<ITenantGrain>(tenant.Value);
+
+    /// <summary>The queue of a model.</summary>
+    public static IWorkQueueGrain WorkQueue(this IGrainFactory grains, ModelDigest model) =>
+        grains.GetGrain<IWorkQueueGrain>(model.Value);
+
+    /// <summary>The catalogue.</summary>
+    public static IModelCatalogueGrain Catalogue(this IGrainFactory grains) => grains.GetGrain<IModelCatalogueGrain>(0);
+
+    /// <summary>A worker.</summary>
+    public static IWorkerGrain Worker(this IGrainFactory grains, string worker) => grains.GetGrain<IWorkerGrain>(worker);
+}
+
+/// <summary>What a failed call means.</summary>
+internal static class GrainCalls
+{
+    /// <summary>Whether the outcome of a call is unknown and the call can be made again.</summary>
+    public static bool IsTransient(Exception error) =>
+        error is TimeoutException or OrleansException or InconsistentStateException or OperationCanceledException or IOException;
+
+    /// <summary>Makes a call whose failure somebody else makes good; none if it failed.</summary>
+    public static async Task<T?> TryAsync<T>(Func<Task<T>> call)
+    {
+        try
+        {
+            return await call();
+        }
+        catch (Exception error) when (IsTransient(error))
+        {
+            return default;
+        }
+    }
+
+    /// <summary>Makes a call whose failure somebody else makes good; false if it failed.</summary>
+    public static async Task<bool> TryAsync(Func<Task> call)
+    {
+        try
+        {
+            await call();
+            return true;
+        }
+        catch (Exception error) when (IsTransient(error))
+        {
+            return false;
+        }
+    }
+}

@@ -1,0 +1,40 @@
+// All that can be set about the grains, in one place.
+using Atelier.Grains.Generations;
+using Atelier.Grains.Queueing;
+
+namespace Atelier.Grains.Hosting;
+
+/// <summary>How the grains of a cluster behave. All silos of a cluster must have the same.</summary>
+public sealed class GrainsOptions
+{
+    /// <summary>Gets the queues' options.</summary>
+    public WorkQueueOptions Queue { get; } = new();
+
+    /// <summary>Gets the generations' options.</summary>
+    public GenerationOptions Generation { get; } = new();
+
+    /// <summary>Gets the workers' options.</summary>
+    public Workers.WorkerOptions Worker { get; } = new();
+
+    /// <summary>Gets or sets the number of partitions of the open set; each holds up to 480 open generations.</summary>
+    /// <remarks>Never change it while generations are open: they would be looked for in the wrong place.</remarks>
+    /// <value>The default is 64.</value>
+    public int OpenSetPartitions { get; set; } = 64;
+
+    /// <summary>Gets or sets how often each partition is walked in case all else failed.</summary>
+    /// <value>The default is one minute, the shortest time between reminders.</value>
+    public TimeSpan WalkPeriod { get; set; } = TimeSpan.FromMinutes(1);
+
+    /// <summary>These options, if they make sense.</summary>
+    /// <exception cref="ArgumentException">They do not; the message says what would be right.</exception>
+    public GrainsOptions Checked() => Fault() is { } fault ? throw new ArgumentException(fault) : this;
+
+    private string? Fault() => this switch
+    {
+        { OpenSetPartitions: < 1 or > 65536 } => $"{nameof(OpenSetPartitions)} must lie in 1..65536, not be {OpenSetPartitions}.",
+        _ when WalkPeriod < TimeSpan.FromSeconds(1) => $"{nameof(WalkPeriod)} must be at least 1 s, not {WalkPeriod}.",
+        _ when Generation.ClaimQuiet >= Queue.LeaseTime =>
+            $"{nameof(Generation.ClaimQuiet)} must be shorter than {nameof(Queue.LeaseTime)}, or dead workers hold up recovery.",
+        _ => Queue.Fault() ?? Generation.Fault() ?? Worker.Fault(),
+    };
+}

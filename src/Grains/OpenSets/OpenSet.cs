@@ -1,0 +1,79 @@
+// What was accepted and has not ended, as a pure protocol. The order of a submission is: id into the open set, then the
+// generation's state, then the answer; so the set contains all that was accepted, and walking it finds everything
+// again.
+using Atelier.Contracts;
+
+namespace Atelier.Grains.OpenSets;
+
+/// <summary>A partition as it is stored.</summary>
+[GenerateSerializer, Alias("atelier.state.OpenSet")]
+public sealed class OpenSetState
+{
+    /// <summary>Ids, and when they were added.</summary>
+    [Id(0)]
+    public Dictionary<string, DateTimeOffset> Added { get; set; } = [];
+
+    /// <summary>
+    /// Up to which hour ended generations whose retention is over were forgotten, in hours since 1970.
+    /// </summary>
+    [Id(1)]
+    public long ForgottenHour { get; set; }
+}
+
+/// <summary>What a walk asks of a generation.</summary>
+/// <param name="Generation">Which one.</param>
+/// <param name="Late">Whether its submission had its time.</param>
+public readonly record struct WalkQuestion(GenerationKey Generation, bool Late);
+
+/// <summary>A partition of the open set.</summary>
+/// <param name="state">Its stored state.</param>
+/// <param name="submitTimeout">How long a submission may take.</param>
+public sealed class OpenSet(OpenSetState state, TimeSpan submitTimeout)
+{
+    /// <summary>Which of a number of partitions an id belongs to: the same on every machine.</summary>
+    public static int PartitionOf(GenerationKey generation, int partitions)
+    {
+        // FNV-1a, 32 bits.
+        uint hash = 2166136261;
+        foreach (char c in generation.ToString())
+        {
+            hash = (hash ^ c) * 16777619;
+        }
+
+        return (int)(hash % (uint)partitions);
+    }
+
+    /// <summary>Ids in it.</summary>
+    public int Count => state.Added.Count;
+
+    /// <summary>Adds an id; false if it is full.</summary>
+    public bool Add(GenerationKey generation, DateTimeOffset now)
+    {
+        // One that is there gets its time anew: its submission has just begun again.
+        if (state.Added.Count >= IOpenSetGrain.SizeMax && !state.Added.ContainsKey(generation.ToString()))
+        {
+            return false;
+        }
+
+        state.Added[generation.ToString()] = now;
+        return true;
+    }
+
+    /// <summary>Removes an id; false if it was not there.</summary>
+    public bool Remove(GenerationKey generation) => state.Added.Remove(generation.ToString());
+
+    /// <summary>All ids, and what to ask them.</summary>
+    public IReadOnlyList<WalkQuestion> Walk(DateTimeOffset now)
+    {
+        var questions = new List<WalkQuestion>(state.Added.Count);
+        foreach ((string text, DateTimeOffset added) in state.Added)
+        {
+            if (GenerationKey.TryParse(text, out GenerationKey generation))
+            {
+                questions.Add(new WalkQuestion(generation, now - added > submitTimeout));
+            }
+        }
+
+        return questions;
+    }
+}

@@ -1,0 +1,200 @@
+// One tenant's waiting work of one class, in the order of acceptance: who is first, and how much stands before whom. A
+// treap: a search tree over the order that is a heap over pseudo-random priorities, and therefore shallow. Each node
+// knows how many pieces of work its subtree holds and what they cost, so every question takes O(log n).
+using Atelier.Contracts;
+
+namespace Atelier.Grains.Queueing;
+
+/// <summary>Where work stands in a tenant's order: by acceptance, then by arrival.</summary>
+/// <param name="AcceptedAt">When its generation was accepted.</param>
+/// <param name="Arrival">Number of its arrival in the queue, never given twice.</param>
+internal readonly record struct WorkOrder(DateTimeOffset AcceptedAt, long Arrival) : IComparable<WorkOrder>
+{
+    public int CompareTo(WorkOrder other)
+    {
+        int byTime = AcceptedAt.CompareTo(other.AcceptedAt);
+        return byTime != 0 ? byTime : Arrival.CompareTo(other.Arrival);
+    }
+}
+
+/// <summary>One piece of work in the queue, waiting in a lane or leased to a worker.</summary>
+internal sealed class WorkEntry(WorkItem item, long arrival)
+{
+    /// <summary>The work as it is now.</summary>
+    public WorkItem Item { get; set; } = item;
+
+    /// <summary>Its place among its tenant's.</summary>
+    public WorkOrder Order { get; } = new(item.AcceptedAt, arrival);
+
+    /// <summary>The most that it was ever said to cost: the whole request.</summary>
+    public double RequestCost { get; set; } = item.Cost;
+
+    /// <summary>Operations of one quantum.</summary>
+    public double QuantumCost => Item.Cost / Item.Quanta;
+
+    /// <summary>The tenant's share that it waits and is charged in.</summary>
+    public TenantShare? Share { get; set; }
+
+    /// <summary>Class of the lane in which it waits; -1 while it does not wait.</summary>
+    public int Class { get; set; } = -1;
+
+    /// <summary>Number of its lease; 0 while it is not leased.</summary>
+    public long Lease { get; set; }
+
+    /// <summary>Who holds it.</summary>
+    public QueueWorker? Worker { get; set; }
+
+    /// <summary>When the lease ends.</summary>
+    public DateTimeOffset ExpiresAt { get; set; }
+
+    /// <summary>Quanta granted, and charged, under the lease.</summary>
+    public int Granted { get; set; }
+
+    /// <summary>Quanta done under the lease.</summary>
+    public int Done { get; set; }
+
+    /// <summary>Whether its worker was told to give it back.</summary>
+    public bool Parking { get; set; }
+
+    // The node of the treap that this entry is while it waits.
+    internal WorkEntry? Left, Right;
+    internal int Count;
+    internal double Cost;
+
+    // SplitMix64 of the arrival number: a priority that is fixed, and unrelated to the order.
+    internal ulong Priority { get; } = Mix((ulong)arrival);
+
+    private static ulong Mix(ulong x)
+    {
+        x += 0x9e3779b97f4a7c15;
+        x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+        x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+        return x ^ (x >> 31);
+    }
+}
+
+/// <summary>Waiting work in order.</summary>
+internal sealed class WorkLane
+{
+    private WorkEntry? _root;
+
+    /// <summary>Pieces of work.</summary>
+    public int Count => _root?.Count ?? 0;
+
+    /// <summary>The first; none if the lane is empty.</summary>
+    public WorkEntry? First
+    {
+        get
+        {
+            WorkEntry? node = _root;
+            while (node?.Left is not null)
+            {
+                node = node.Left;
+            }
+
+            return node;
+        }
+    }
+
+    /// <summary>Puts work in its place.</summary>
+    public void Add(WorkEntry entry)
+    {
+        (entry.Left, entry.Right) = (null, null);
+        (WorkEntry? before, WorkEntry? after) = Split(_root, entry.Order);
+        _root = Merge(Merge(before, Measured(entry)), after);
+    }
+
+    /// <summary>Takes work out.</summary>
+    public void Remove(WorkEntry entry)
+    {
+        _root = Without(_root, entry);
+        (entry.Left, entry.Right) = (null, null);
+    }
+
+    /// <summary>How many pieces of work come before a place, and what they cost together.</summary>
+    public (int Count, double Cost) Before(WorkOrder order)
+    {
+        (int count, double cost) = (0, 0);
+        WorkEntry? node = _root;
+        while (node is not null)
+        {
+            if (node.Order.CompareTo(order) < 0)
+            {
+                count += 1 + (node.Left?.Count ?? 0);
+                cost += node.Item.Cost + (node.Left?.Cost ?? 0);
+                node = node.Right;
+            }
+            else
+            {
+                node = node.Left;
+            }
+        }
+
+        return (count, cost);
+    }
+
+    private static (WorkEntry? Before, WorkEntry? After) Split(WorkEntry? node, WorkOrder order)
+    {
+        if (node is null)
+        {
+            return (null, null);
+        }
+
+        if (node.Order.CompareTo(order) < 0)
+        {
+            (node.Right, WorkEntry? after) = Split(node.Right, order);
+            return (Measured(node), after);
+        }
+
+        (WorkEntry? before, node.Left) = Split(node.Left, order);
+        return (before, Measured(node));
+    }
+
+    private static WorkEntry? Merge(WorkEntry? before, WorkEntry? after)
+    {
+        if (before is null || after is null)
+        {
+            return before ?? after;
+        }
+
+        if (before.Priority > after.Priority)
+        {
+            before.Right = Merge(before.Right, after);
+            return Measured(before);
+        }
+
+        after.Left = Merge(before, after.Left);
+        return Measured(after);
+    }
+
+    private static WorkEntry? Without(WorkEntry? node, WorkEntry entry)
+    {
+        if (node is null)
+        {
+            throw new InvalidOperationException($"The work of {entry.Item.Generation} is not in this lane.");
+        }
+
+        if (ReferenceEquals(node, entry))
+        {
+            return Merge(node.Left, node.Right);
+        }
+
+        if (entry.Order.CompareTo(node.Order) < 0)
+        {
+            node.Left = Without(node.Left, entry);
+        }
+        else
+        {
+            node.Right = Without(node.Right, entry);
+        }
+
+        return Measured(node);
+    }
+
+    private static WorkEntry Measured(WorkEntry node)
+    {
+        node.Count = 1 + (node.Left?.Count ?? 0) + (node.Right?.Count ?? 0);
+        node.Cost = node.Item.Cost + (node.Left?.Cost ?? 0) + (node.Right?.Cost ?? 0);
+        return node;
+    }
+}

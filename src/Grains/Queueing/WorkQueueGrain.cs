@@ -1,0 +1,86 @@
+// The queue of a model as a grain: the pure queue, the clock, and a word to workers that sleep. It stores nothing; one
+// that starts has every partition of the open set ask its generations for their work, and believes workers what they
+// hold.
+using Atelier.Contracts;
+using Atelier.Grains.Hosting;
+using Orleans.Placement;
+
+namespace Atelier.Grains.Queueing;
+
+/// <summary>Orders the work of one model.</summary>
+[Immovable]
+internal sealed class WorkQueueGrain(GrainsOptions options, TimeProvider clock, IGrainFactory grains) : Grain, IWorkQueueGrain
+{
+    // One that comes and one that sleeps: more would find nothing.
+    private const int WakeMax = 2;
+
+    private WorkQueue _queue = null!;
+
+    public override Task OnActivateAsync(CancellationToken cancellationToken)
+    {
+        if (!ModelDigest.TryParse(this.GetPrimaryKeyString(), out _))
+        {
+            throw new ArgumentException($"'{this.GetPrimaryKeyString()}' is no model's digest, so it has no queue.");
+        }
+
+        _queue = new WorkQueue(options.Queue, clock.GetUtcNow().UtcTicks);
+        this.RegisterGrainTimer(TickAsync, options.Queue.LeaseTime / 4, options.Queue.LeaseTime / 4);
+        RecoverAsync().Ignore();
+        return Task.CompletedTask;
+    }
+
+    public Task<OfferAnswer> OfferAsync(WorkItem item, bool admitted)
+    {
+        OfferAnswer answer = _queue.Offer(item, admitted, clock.GetUtcNow());
+        Wake(item);
+        return Task.FromResult(answer);
+    }
+
+    public Task<TurnAnswer> TurnAsync(WorkerTurn turn) => Task.FromResult(_queue.Turn(turn, clock.GetUtcNow()));
+
+    public Task ReleaseAsync(LeaseRelease release)
+    {
+        _queue.Release(release, clock.GetUtcNow());
+        if (release.End == LeaseEnd.Returned)
+        {
+            Wake(release.Item);
+        }
+
+        return Task.CompletedTask;
+    }
+
+    public Task WithdrawAsync(GenerationKey generation)
+    {
+        _queue.Withdraw(generation, clock.GetUtcNow());
+        return Task.CompletedTask;
+    }
+
+    public Task<QueuePlace?> WhereAsync(GenerationKey generation) => Task.FromResult(_queue.Where(generation, clock.GetUtcNow()));
+
+    public Task<QueueStatus> StatusAsync() => Task.FromResult(_queue.Status(clock.GetUtcNow()));
+
+    public Task WakeAsync() => Task.CompletedTask;
+
+    private Task TickAsync(CancellationToken cancellation)
+    {
+        _queue.Tick(clock.GetUtcNow());
+        return Task.CompletedTask;
+    }
+
+    private async Task RecoverAsync()
+    {
+        for (int partition = 0; partition < options.OpenSetPartitions; partition++)
+        {
+            int number = partition;
+            await GrainCalls.TryAsync(() => grains.GetGrain<IOpenSetGrain>(number).WalkAsync());
+        }
+    }
+
+    private void Wake(WorkItem item)
+    {
+        foreach (string worker in _queue.SpareWorkers(item).Take(WakeMax))
+        {
+            grains.Worker(worker).WakeAsync().Ignore();
+        }
+    }
+}

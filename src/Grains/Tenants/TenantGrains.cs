@@ -1,0 +1,173 @@
+// Tenants as grains: the one place for all gateways where keys, limits and weight are decided; and the list of tenants.
+using Atelier.Contracts;
+
+namespace Atelier.Grains.Tenants;
+
+/// <summary>A tenant: its keys, its limits, its share.</summary>
+internal sealed class TenantGrain(
+    [PersistentState("tenant")] IPersistentState<TenantState> state, TimeProvider clock, IGrainFactory grains) : Grain, ITenantGrain
+{
+    private const int LabelLengthMax = 100;
+
+    private TenantLimits _limits = null!;
+
+    private TenantId Id => new(this.GetPrimaryKeyString());
+
+    public override Task OnActivateAsync(CancellationToken cancellationToken)
+    {
+        _limits = new TenantLimits(state.State);
+        return TenantId.TryParse(this.GetPrimaryKeyString(), out _)
+            ? Task.CompletedTask
+            : throw new ArgumentException($"'{this.GetPrimaryKeyString()}' names no tenant: a name has {Names.Rule}.");
+    }
+
+    public async Task<TenantAnswer> PutAsync(TenantSettings settings)
+    {
+        if (settings.Fault() is { } fault)
+        {
+            return new TenantAnswer(null, fault);
+        }
+
+        if (!await grains.GetGrain<ITenantListGrain>(PartitionOf(Id)).AddAsync(Id))
+        {
+            return new TenantAnswer(null, "There are as many tenants as there may be.");
+        }
+
+        (state.State.Settings, state.State.IsClosed) = (settings, false);
+        await StoreAsync();
+        return new TenantAnswer(Shown());
+    }
+
+    public Task<TenantView?> ViewAsync() => Task.FromResult(state.State.IsActive ? Shown() : null);
+
+    public async Task<TenantAnswer> AddKeyAsync(string label, string hash)
+    {
+        string? fault = this switch
+        {
+            _ when !state.State.IsActive => "There is no such tenant, or it was closed.",
+            _ when !Digests.AreValid(hash) => "A key is given by its SHA-256, 64 lower-case hexadecimal digits.",
+            _ when label.Length is 0 or > LabelLengthMax => $"A key's label has 1 to {LabelLengthMax} characters.",
+            _ when state.State.Keys.Count >= ITenantGrain.KeysMax => $"A tenant has at most {ITenantGrain.KeysMax} keys; revoke one first.",
+            _ => null,
+        };
+        if (fault is not null)
+        {
+            return new TenantAnswer(null, fault);
+        }
+
+        if (!state.State.Keys.Exists(key => key.Hash == hash))
+        {
+            state.State.Keys.Add(new TenantKey(label, hash, clock.GetUtcNow()));
+            await StoreAsync();
+        }
+
+        return new TenantAnswer(Shown());
+    }
+
+    public async Task<TenantAnswer> RevokeKeyAsync(string hash)
+    {
+        if (state.State.Keys.RemoveAll(key => key.Hash == hash) > 0)
+        {
+            await StoreAsync();
+        }
+
+        return new TenantAnswer(Shown());
+    }
+
+    public Task<bool> HasKeyAsync(string hash) =>
+        Task.FromResult(state.State.IsActive && state.State.Keys.Exists(key => key.Hash == hash));
+
+    public async Task CloseAsync()
+    {
+        state.State.IsClosed = true;
+        state.State.Keys.Clear();
+        await StoreAsync();
+    }
+
+    public async Task<Admission> AdmitAsync(GenerationId id, int evaluations)
+    {
+        Admission admission = _limits.Admit(id, evaluations, clock.GetUtcNow(), out bool store);
+        if (store)
+        {
+            await StoreAsync();
+        }
+
+        return admission;
+    }
+
+    public Task<double> ReopenAsync(GenerationId id)
+    {
+        _limits.Reopen(id);
+        return Task.FromResult(state.State.Settings?.Weight ?? 1);
+    }
+
+    public Task EndedAsync(GenerationId id)
+    {
+        _limits.Ended(id);
+        return Task.CompletedTask;
+    }
+
+    private static int PartitionOf(TenantId tenant) =>
+        OpenSets.OpenSet.PartitionOf(new GenerationKey(tenant, default), ITenantListGrain.Partitions);
+
+    private TenantView Shown() => new()
+    {
+        Id = Id, Settings = state.State.Settings ?? new TenantSettings(), Keys = [.. state.State.Keys], Open = _limits.Open,
+        EvaluationsToday = _limits.UsedToday(clock.GetUtcNow()),
+    };
+
+    private async Task StoreAsync()
+    {
+        try
+        {
+            await state.WriteStateAsync();
+        }
+        catch (Exception)
+        {
+            DeactivateOnIdle();
+            throw;
+        }
+    }
+}
+
+/// <summary>Names of tenants as they are stored.</summary>
+[GenerateSerializer, Alias("atelier.state.TenantList")]
+internal sealed class TenantListState
+{
+    /// <summary>The names.</summary>
+    [Id(0)]
+    public HashSet<string> Names { get; set; } = [];
+}
+
+/// <summary>A part of the list of tenants.</summary>
+internal sealed class TenantListGrain([PersistentState("tenants")] IPersistentState<TenantListState> state) : Grain, ITenantListGrain
+{
+    public async Task<bool> AddAsync(TenantId tenant)
+    {
+        if (state.State.Names.Contains(tenant.Value))
+        {
+            return true;
+        }
+
+        if (state.State.Names.Count >= ITenantListGrain.SizeMax)
+        {
+            return false;
+        }
+
+        state.State.Names.Add(tenant.Value);
+        try
+        {
+            await state.WriteStateAsync();
+        }
+        catch (Exception)
+        {
+            DeactivateOnIdle();
+            throw;
+        }
+
+        return true;
+    }
+
+    public Task<TenantId[]> ReadAsync() => Task.FromResult<TenantId[]>(
+        [.. state.State.Names.Order(StringComparer.Ordinal).Select(name => new TenantId(name))]);
+}

@@ -1,0 +1,30 @@
+// A worker's grain lives on the silo that its key names and nowhere else: when that silo is gone, calls fail instead of
+// finding a grain without a device.
+using Atelier.Contracts;
+using Orleans.Placement;
+using Orleans.Runtime.Placement;
+
+namespace Atelier.Grains.Workers;
+
+/// <summary>Places a grain on the silo that its key names.</summary>
+[AttributeUsage(AttributeTargets.Class)]
+internal sealed class OwnSiloAttribute() : PlacementFilterAttribute(new OwnSiloFilterStrategy());
+
+/// <summary>The strategy, which has no settings.</summary>
+internal sealed class OwnSiloFilterStrategy : PlacementFilterStrategy
+{
+    public OwnSiloFilterStrategy()
+        : base(0)
+    {
+    }
+}
+
+/// <summary>Keeps exactly the silo that a grain's key names.</summary>
+internal sealed class OwnSiloFilterDirector(IClusterMembershipService membership) : IPlacementFilterDirector
+{
+    public IEnumerable<SiloAddress> Filter(PlacementFilterStrategy filterStrategy, PlacementTarget target, IEnumerable<SiloAddress> silos)
+    {
+        string? name = WorkerKey.TryParse(target.GrainIdentity.Key.ToString(), out WorkerKey key) ? key.Silo : null;
+        return silos.Where(silo => membership.CurrentSnapshot.Members.TryGetValue(silo, out ClusterMember? member) && member.Name == name);
+    }
+}

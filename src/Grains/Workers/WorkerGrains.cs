@@ -1,0 +1,77 @@
+// Workers within a silo: a loop for each device, started and drained with the silo, and the grain that speaks for it.
+using Atelier.Contracts;
+using Atelier.Grains.Hosting;
+using Atelier.Grains.Ports;
+using Microsoft.Extensions.Logging;
+using Orleans.Concurrency;
+using Orleans.Placement;
+
+namespace Atelier.Grains.Workers;
+
+/// <summary>Runs the loops of this silo's devices.</summary>
+internal sealed class WorkerService : ILifecycleParticipant<ISiloLifecycle>
+{
+    private readonly Dictionary<string, WorkerLoop> _loops;
+    private readonly IGrainFactory _grains;
+    private readonly List<Task> _running = [];
+
+    public WorkerService(
+        IEnumerable<IDeviceHost> devices, IBlobStore blobs, IGrainFactory grains, GrainsOptions options, TimeProvider clock,
+        ILocalSiloDetails silo, ILoggerFactory loggers)
+    {
+        _grains = grains;
+        _loops = devices
+            .Select(device => new WorkerLoop(
+                new WorkerKey(silo.Name, device.Description.Device), device, blobs, grains, options.Worker, clock,
+                loggers.CreateLogger<WorkerLoop>()))
+            .ToDictionary(loop => loop.Key.ToString(), StringComparer.Ordinal);
+    }
+
+    /// <summary>The loop of a worker of this silo; none if there is no such worker.</summary>
+    public WorkerLoop? Find(string key) => _loops.GetValueOrDefault(key);
+
+    // It starts after everything else and stops before: its calls need the whole silo.
+    public void Participate(ISiloLifecycle observer) => observer.Subscribe(
+        nameof(WorkerService), ServiceLifecycleStage.Last, StartAsync, StopAsync);
+
+    private Task StartAsync(CancellationToken cancellation)
+    {
+        foreach ((string key, WorkerLoop loop) in _loops)
+        {
+            _running.Add(Task.Run(loop.RunAsync, CancellationToken.None));
+            _grains.Worker(key).WakeAsync().Ignore();
+        }
+
+        return Task.CompletedTask;
+    }
+
+    private async Task StopAsync(CancellationToken cancellation)
+    {
+        await Task.WhenAll(_loops.Values.Select(loop => loop.DrainAsync())).WaitAsync(cancellation);
+        await Task.WhenAll(_running).WaitAsync(cancellation);
+    }
+}
+
+/// <summary>Speaks for a worker of the silo on which it lives.</summary>
+[OwnSilo, Immovable, KeepAlive, Reentrant]
+internal sealed class WorkerGrain(WorkerService workers) : Grain, IWorkerGrain
+{
+    private WorkerLoop _loop = null!;
+
+    public override Task OnActivateAsync(CancellationToken cancellationToken)
+    {
+        _loop = workers.Find(this.GetPrimaryKeyString())
+            ?? throw new ArgumentException($"There is no worker '{this.GetPrimaryKeyString()}' on this silo.");
+        return Task.CompletedTask;
+    }
+
+    public Task<WorkerStatus> StatusAsync() => Task.FromResult(_loop.Status);
+
+    public Task WakeAsync()
+    {
+        _loop.Wake();
+        return Task.CompletedTask;
+    }
+
+    public Task DrainAsync() => _loop.DrainAsync();
+}

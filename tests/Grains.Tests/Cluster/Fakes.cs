@@ -1,0 +1,198 @@
+// Ports without devices: networks that are chains of hashes, and a store in memory that counts who needs what.
+using System.Collections.Concurrent;
+using System.Security.Cryptography;
+using System.Text;
+using Atelier.Contracts;
+using Atelier.Grains.Ports;
+
+namespace Atelier.Grains.Tests.Cluster;
+
+/// <summary>Blobs of a whole cluster.</summary>
+internal sealed class FakeBlobStore : IBlobStore
+{
+    private readonly ConcurrentDictionary<BlobName, byte[]> _blobs = new();
+    private readonly ConcurrentDictionary<BlobName, ConcurrentDictionary<GenerationId, bool>> _owners = new();
+
+    public int Count => _blobs.Count;
+
+    public byte[] this[BlobName name] => _blobs[name];
+
+    public Task PutAsync(BlobName name, GenerationId owner, byte[] bytes, CancellationToken cancellation)
+    {
+        _owners.GetOrAdd(name, _ => new()).TryAdd(owner, true);
+        _blobs[name] = bytes;
+        return Task.CompletedTask;
+    }
+
+    public Task<byte[]?> GetAsync(BlobName name, CancellationToken cancellation) =>
+        Task.FromResult(_blobs.TryGetValue(name, out byte[]? bytes) ? bytes : null);
+
+    public Task ReleaseAsync(BlobName name, GenerationId owner, CancellationToken cancellation)
+    {
+        if (_owners.TryGetValue(name, out ConcurrentDictionary<GenerationId, bool>? owners))
+        {
+            owners.TryRemove(owner, out _);
+            if (owners.IsEmpty)
+            {
+                _blobs.TryRemove(name, out _);
+            }
+        }
+
+        return Task.CompletedTask;
+    }
+}
+
+/// <summary>A device whose networks are hashes. One that is dead answers nothing, as a killed process does.</summary>
+internal sealed class FakeDevice(
+    string name, int slots, string kind = "cpu", WorkRoles roles = WorkRoles.All, int models = 1) : IDeviceHost
+{
+    public static readonly ModelDigest Model = ModelOf(0);
+    private readonly HashSet<ModelDigest> _loaded = [];
+    private volatile bool _dead;
+    private int _busy;
+
+    /// <summary>Time of an evaluation.</summary>
+    public TimeSpan Pace { get; set; } = TimeSpan.FromMilliseconds(2);
+
+    /// <summary>Called before each evaluation with what takes part; it may throw, or kill.</summary>
+    public Func<IReadOnlyList<FakeDenoising>, Task>? Evaluating { get; set; }
+
+    public int Evaluations { get; private set; }
+
+    public int Largest { get; private set; }
+
+    public DeviceDescription Description { get; } = new()
+    {
+        Device = name, DeviceKind = kind, Roles = roles, Slots = slots, MemoryBytes = 150,
+        Models = [.. Enumerable.Range(0, models).Select(Card)],
+    };
+
+    /// <summary>Loads so far.</summary>
+    public int Loads { get; private set; }
+
+    /// <summary>Work that each kind of network did.</summary>
+    public Dictionary<WorkKind, int> Done { get; } = new() { [WorkKind.Encode] = 0, [WorkKind.Denoise] = 0, [WorkKind.Decode] = 0 };
+
+    public static ModelDigest ModelOf(int number) => new(new string((char)('a' + number), 64));
+
+    public static ModelCard Card(int number) => new()
+    {
+        Digest = ModelOf(number), Name = $"fake{number}", Aliases = ["other"], IsDefault = number == 0,
+        Sizes = [new PictureSize(64, 64)], Steps = 10, Guidance = 1, EncodeCost = 1, EvaluationCost = 1, DecodeCost = 2,
+        MemoryBytes = 100,
+    };
+
+    public void Die() => _dead = true;
+
+    public Task LoadAsync(ModelDigest model, CancellationToken cancellation) => WorkAsync(() =>
+    {
+        Loads += _loaded.Add(model) ? 1 : 0;
+        return _loaded.Count == 1 ? 0 : throw new InvalidOperationException("There is memory for one model.");
+    });
+
+    public Task EvictAsync(ModelDigest model, CancellationToken cancellation) => WorkAsync(() => _loaded.Remove(model));
+
+    public Task<byte[]> EncodeAsync(GenerationSpec spec, CancellationToken cancellation) =>
+        WorkAsync(() => Use(spec, WorkKind.Encode, Bytes($"caption {spec.Prompt}")));
+
+    public Task<IDenoising> BeginAsync(GenerationSpec spec, byte[] caption, byte[]? snapshot, CancellationToken cancellation) =>
+        WorkAsync<IDenoising>(() => Use(spec, WorkKind.Denoise, new FakeDenoising(spec, kind, snapshot)));
+
+    public async Task EvaluateAsync(IReadOnlyList<IDenoising> batch, CancellationToken cancellation)
+    {
+        FakeDenoising[] pictures = [.. batch.Cast<FakeDenoising>()];
+        await WorkAsync(() => 0);
+        await Task.Delay(Pace, cancellation);
+        await (Evaluating?.Invoke(pictures) ?? Task.CompletedTask);
+        await WorkAsync(() => 0);
+        (Evaluations, Largest) = (Evaluations + 1, Math.Max(Largest, batch.Count));
+        Array.ForEach(pictures, picture => picture.Evaluate());
+    }
+
+    public Task<byte[]> PreviewAsync(GenerationSpec spec, IDenoising picture, CancellationToken cancellation) =>
+        WorkAsync(() => Bytes("preview " + Encoding.UTF8.GetString(picture.Snapshot())));
+
+    public Task<byte[]> DecodeAsync(GenerationSpec spec, byte[] latent, CancellationToken cancellation) =>
+        WorkAsync(() => Use(spec, WorkKind.Decode, Bytes("picture " + Encoding.UTF8.GetString(latent))));
+
+    /// <summary>The picture of an undisturbed run.</summary>
+    public static byte[] Undisturbed(GenerationSpec spec, string kind = "cpu")
+    {
+        var picture = new FakeDenoising(spec, kind, null);
+        while (!picture.IsDone)
+        {
+            picture.Evaluate();
+        }
+
+        return Bytes("picture " + Encoding.UTF8.GetString(picture.Latent()));
+    }
+
+    internal static byte[] Bytes(string text) => Encoding.UTF8.GetBytes(text);
+
+    private T Use<T>(GenerationSpec spec, WorkKind kind, T answer)
+    {
+        Done[kind]++;
+        return _loaded.Contains(spec.Model) ? answer : throw new InvalidOperationException($"{spec.Model} is not loaded.");
+    }
+
+    private async Task<T> WorkAsync<T>(Func<T> work)
+    {
+        if (_dead)
+        {
+            await Task.Delay(Timeout.Infinite);
+        }
+
+        if (Interlocked.Exchange(ref _busy, 1) != 0)
+        {
+            throw new InvalidOperationException("A device does one thing at a time.");
+        }
+
+        try
+        {
+            return work();
+        }
+        finally
+        {
+            _busy = 0;
+        }
+    }
+}
+
+/// <summary>A picture whose state is a hash, with two evaluations a step and one in the last.</summary>
+internal sealed class FakeDenoising : IDenoising
+{
+    private string _hash;
+    private bool _predicted;
+
+    public FakeDenoising(GenerationSpec spec, string kind, byte[]? snapshot)
+    {
+        Spec = spec;
+        string[] parts = snapshot is null ? ["0", $"{kind} {spec.Digest()}"] : Encoding.UTF8.GetString(snapshot).Split('|');
+        (Step, _hash) = (int.Parse(parts[0], System.Globalization.CultureInfo.InvariantCulture), parts[1]);
+    }
+
+    public GenerationSpec Spec { get; }
+
+    public string BatchKey => $"{Spec.Model} {Spec.Width}x{Spec.Height}";
+
+    public int Step { get; private set; }
+
+    public bool IsBetweenSteps => !_predicted;
+
+    public bool IsDone => Step == Spec.Steps;
+
+    public byte[] Snapshot() => FakeDevice.Bytes($"{Step}|{_hash}");
+
+    public byte[] Latent() => Snapshot();
+
+    public void Dispose()
+    {
+    }
+
+    public void Evaluate()
+    {
+        _hash = Convert.ToHexStringLower(SHA256.HashData(FakeDevice.Bytes($"{_hash} {Step} {_predicted}")));
+        _predicted = !_predicted && Step < Spec.Steps - 1;
+        Step += _predicted ? 0 : 1;
+    }
+}

@@ -1,0 +1,139 @@
+// An in-process cluster with fake devices, one a silo, and one blob store; a tenant that may do much.
+using System.Collections.Concurrent;
+using Atelier.Contracts;
+using Atelier.Grains.Hosting;
+using Atelier.Grains.Ports;
+using Microsoft.Extensions.DependencyInjection;
+using Orleans.Configuration;
+using Orleans.Storage;
+using Orleans.TestingHost;
+using Xunit;
+
+namespace Atelier.Grains.Tests.Cluster;
+
+/// <summary>The system's time, and a shift.</summary>
+internal sealed class ShiftedClock : TimeProvider
+{
+    private long _shift;
+
+    public TimeSpan Shift
+    {
+        get => new(Interlocked.Read(ref _shift));
+        set => Interlocked.Exchange(ref _shift, value.Ticks);
+    }
+
+    public override DateTimeOffset GetUtcNow() => System.GetUtcNow() + Shift;
+}
+
+internal sealed class TestCluster : IAsyncDisposable
+{
+    public static readonly TenantId Tenant = new("tenant");
+    private readonly InProcessTestCluster _cluster;
+
+    private TestCluster(InProcessTestCluster cluster) => _cluster = cluster;
+
+    public FakeBlobStore Blobs { get; private init; } = new();
+
+    public SharedStore Store { get; private init; } = new();
+
+    public ShiftedClock Clock { get; } = new();
+
+    public ConcurrentDictionary<string, FakeDevice> Devices { get; } = new();
+
+    public IGrainFactory Grains => _cluster.Client;
+
+    public InProcessTestCluster Silos => _cluster;
+
+    public static async Task<TestCluster> StartAsync(
+        short silos, Func<string, FakeDevice?> device, Action<GrainsOptions>? configure = null, TestCluster? twin = null)
+    {
+        var builder = new InProcessTestClusterBuilder(silos);
+        TestCluster cluster = null!;
+        builder.ConfigureSilo((options, silo) =>
+        {
+            silo.Services.AddSingleton<IGrainStorage>(
+                services => new SharedStorage(cluster.Store, services.GetRequiredService<IGrainStorageSerializer>()));
+            silo.Services.AddSingleton<TimeProvider>(cluster.Clock);
+            silo.UseInMemoryReminderService();
+            silo.Configure<ReminderOptions>(reminders => reminders.MinimumReminderPeriod = TimeSpan.FromSeconds(1));
+            silo.Configure<SiloMessagingOptions>(messaging => messaging.ResponseTimeout = TimeSpan.FromSeconds(3));
+            silo.AddAtelierGrains(grains =>
+            {
+                grains.OpenSetPartitions = 4;
+                grains.WalkPeriod = TimeSpan.FromSeconds(2);
+                grains.Queue.LeaseTime = TimeSpan.FromSeconds(1);
+                grains.Generation.ClaimQuiet = TimeSpan.FromSeconds(0.5);
+                grains.Worker.IdlePeriod = TimeSpan.FromMilliseconds(100);
+                grains.Worker.SnapshotPeriod = TimeSpan.FromMilliseconds(50);
+                grains.Worker.OnFault = error => Assert.Fail(error.ToString());
+                configure?.Invoke(grains);
+            });
+            silo.Services.AddSingleton<IBlobStore>(_ => cluster.Blobs);
+            if (device(options.SiloName) is { } own)
+            {
+                silo.Services.AddSingleton<IDeviceHost>(own);
+                silo.Services.AddSingleton(_ => cluster.Devices[options.SiloName] = own);
+            }
+        });
+        builder.ConfigureClient(client => client.Configure<ClientMessagingOptions>(m => m.ResponseTimeout = TimeSpan.FromSeconds(5)));
+        cluster = twin is null
+            ? new TestCluster(builder.Build())
+            : new TestCluster(builder.Build()) { Blobs = twin.Blobs, Store = twin.Store };
+        await cluster._cluster.DeployAsync();
+        TenantAnswer tenant = await cluster.Grains.Tenant(Tenant).PutAsync(new TenantSettings { RequestsPerMinute = 100_000 });
+        Assert.NotNull(tenant.View);
+        await cluster.Grains.Catalogue().RegisterAsync(FakeDevice.Card(0));
+        return cluster;
+    }
+
+    public static GenerationSpec Spec(int seed, int steps = 10, int model = 0) => new()
+    {
+        Model = FakeDevice.ModelOf(model), Prompt = $"picture {seed}", Seed = (ulong)seed, Steps = steps, Width = 64, Height = 64,
+    };
+
+    public IGenerationGrain Generation(string id) => Grains.Generation(new GenerationKey(Tenant, new GenerationId(id)));
+
+    /// <summary>Watches a generation to its end, resubscribing from the last event where a stream breaks.</summary>
+    public async Task<List<GenerationEvent>> WatchAsync(string id)
+    {
+        var events = new List<GenerationEvent>();
+        CancellationToken cancellation = TestContext.Current.CancellationToken;
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        patience.CancelAfter(TimeSpan.FromSeconds(40));
+        while (events.Count == 0 || !events[^1].IsLast)
+        {
+            try
+            {
+                EventNumber after = events.Count == 0 ? EventNumber.Before : events[^1].Number;
+                await foreach (GenerationEvent one in Generation(id).WatchAsync(after).WithCancellation(patience.Token))
+                {
+                    events.Add(one);
+                }
+            }
+            catch (Exception error) when (!patience.IsCancellationRequested && GrainCalls.IsTransient(error))
+            {
+                await Task.Delay(50, cancellation);
+            }
+        }
+
+        return events;
+    }
+
+    /// <summary>Submits until there is an answer.</summary>
+    public async Task<SubmitAnswer> SubmitAsync(string id, Submission submission)
+    {
+        while (true)
+        {
+            try
+            {
+                return await Generation(id).SubmitAsync(submission);
+            }
+            catch (Exception error) when (GrainCalls.IsTransient(error))
+            {
+                await Task.Delay(50, TestContext.Current.CancellationToken);
+            }
+        }
+    }
+
+    public async ValueTask DisposeAsync() => await _cluster.DisposeAsync();
+}

@@ -14,14 +14,14 @@ public sealed record AutoencoderTrainingConfig
     public AutoencoderConfig Network { get; init; } = new()
     {
         BlockOutChannels = [16, 32, 64, 96],
-        LatentChannels = 8,
+        LatentChannels = 16,
         LayersPerBlock = 1,
         NormNumGroups = 8,
         SampleSize = 128,
     };
 
     /// <summary>Steps in all.</summary>
-    public long Steps { get; init; } = 20_000;
+    public long Steps { get; init; } = 40_000;
 
     /// <summary>Pictures of 64 pixels a side in a step.</summary>
     public int SmallPictures { get; init; } = 1;

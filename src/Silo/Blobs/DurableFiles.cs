@@ -11,7 +11,9 @@ internal static class DurableFiles
 
     private const int NotThere = 2; // ENOENT
 
-    /// <summary>Writes a new file and flushes its bytes to disk. Its name is durable once its folder is flushed.</summary>
+    /// <summary>
+    /// Writes a new file and flushes its bytes to disk. Its name is durable once its folder is flushed.
+    /// </summary>
     public static void Write(string path, byte[] bytes)
     {
         using var file = new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0);
@@ -50,7 +52,8 @@ internal static class DurableFiles
     private static IOException Failure(string what, string path)
     {
         string message = $"The folder {path} cannot be {what}: {Marshal.GetLastPInvokeErrorMessage()}.";
-        return Marshal.GetLastPInvokeError() == NotThere ? new DirectoryNotFoundException(message) : new IOException(message);
+        return Marshal.GetLastPInvokeError() == NotThere
+            ? new DirectoryNotFoundException(message) : new IOException(message);
     }
 
     [DllImport("libc", EntryPoint = "open", SetLastError = true)]

@@ -2,9 +2,10 @@
 //
 //     pictures/TENANT/ab/abcd...ef/GENERATION
 //
-// The files are names of one and the same content (hard links), so the file system counts who needs it: each owner puts
-// and releases a name of its own, no two of them ever touch the same one, and several processes may share the folder
-// without a lock. A file is written aside, flushed to disk, and then renamed; its folders are flushed before the answer.
+// The files are names of one and the same content (hard links), so the file system counts who needs it: each owner
+// puts and releases a name of its own, no two of them ever touch the same one, and several processes may share the
+// folder without a lock. A file is written aside, flushed to disk, and then renamed; its folders are flushed before the
+// answer.
 using System.Security.Cryptography;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
@@ -189,7 +190,8 @@ public sealed class FolderBlobStore : IBlobStore
             stream.ReadExactly(bytes);
             return IsOf(name, bytes) ? bytes : null;
         }
-        catch (Exception error) when (error is FileNotFoundException or DirectoryNotFoundException or EndOfStreamException)
+        catch (Exception error)
+            when (error is FileNotFoundException or DirectoryNotFoundException or EndOfStreamException)
         {
             return null;
         }

@@ -1,6 +1,7 @@
 // Caption features as bytes, on their way from the node that encodes to the node that denoises: a magic word, rows,
-// length and width, then float32 numbers, all little-endian. The first row is the prompt's. A second one, where guidance
-// leads away from a text, is that text's; without it guidance leads away from the empty caption, which is zeros.
+// length and width, then float32 numbers, all little-endian. The first row is the prompt's. A second one, where
+// guidance leads away from a text, is that text's; without it guidance leads away from the empty caption, which is
+// zeros.
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 
@@ -44,7 +45,8 @@ internal static class CaptionBytes
             || BinaryPrimitives.ReadInt32LittleEndian(bytes[12..]) != width
             || bytes.Length - Header != (long)rows * length * width * sizeof(float))
         {
-            throw new FormatException($"These caption features are not the {length} x {width} numbers of this model's.");
+            throw new FormatException(
+                $"These caption features are not the {length} x {width} numbers of this model's.");
         }
 
         ReadOnlySpan<float> numbers = MemoryMarshal.Cast<byte, float>(bytes[Header..]);

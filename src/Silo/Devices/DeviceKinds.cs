@@ -11,8 +11,8 @@ namespace Atelier.Silo.Devices;
 internal static class DeviceKinds
 {
     /// <summary>
-    /// This machine's processor: its model (libraries choose kernels by it), libtorch, threads within an operation, rows
-    /// of a forward pass.
+    /// This machine's processor: its model (libraries choose kernels by it), libtorch, threads within an operation,
+    /// rows of a forward pass.
     /// </summary>
     public static string Cpu(int threads, int width)
     {
@@ -24,7 +24,7 @@ internal static class DeviceKinds
         return $"cpu-{processor}-torchsharp-{torch}{(isOther ? "x" : "")}-f32-t{threads}-w{width}".ToLowerInvariant();
     }
 
-    private static string InstructionSet() => Environment.GetEnvironmentVariable("ATEN_CPU_CAPABILITY") is { Length: > 0 } asked
-        ? asked
+    private static string InstructionSet() =>
+        Environment.GetEnvironmentVariable("ATEN_CPU_CAPABILITY") is { Length: > 0 } asked ? asked
         : Avx512F.IsSupported ? "avx512" : Avx2.IsSupported ? "avx2" : "sse";
 }

@@ -34,7 +34,8 @@ public sealed record DeviceModel
 
     /// <summary>A model with networks from elsewhere.</summary>
     public static DeviceModel Of(
-        ModelFolder model, long memoryBytes, Func<int, TextToImage> load, bool isDefault = false, params string[] aliases)
+        ModelFolder model, long memoryBytes, Func<int, TextToImage> load, bool isDefault = false,
+        params string[] aliases)
     {
         int tokens = model.ClipConfig.Text.ContextLength;
         var cost = new MicroDiTCost(model.DenoiserConfig);

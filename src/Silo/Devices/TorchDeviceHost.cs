@@ -1,5 +1,5 @@
-// The networks behind the grains' port to a device. All work on tensors happens on one thread; bytes and numbers come in
-// and go out. A picture's bytes are those that the command line draws for the same request: same parts, same order.
+// The networks behind the grains' port to a device. All work on tensors happens on one thread; bytes and numbers come
+// in and go out. A picture's bytes are those that the command line draws for the same request: same parts, same order.
 using System.Collections.Concurrent;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
@@ -95,7 +95,8 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
             (int length, int width) = networks.CaptionShape;
             bool leadsAway = request.Sampler.Guidance != 1 && request.Negative.Length > 0;
             return CaptionBytes.Write(
-                length, width, Features(networks, request.Prompt), leadsAway ? Features(networks, request.Negative) : null);
+                length, width, Features(networks, request.Prompt),
+                leadsAway ? Features(networks, request.Negative) : null);
         }, cancellation);
 
     /// <inheritdoc/>
@@ -162,7 +163,8 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
         RunAsync("Decoding a preview", _options.WorkTimeout, () =>
         {
             double[] estimate = Own(picture).Estimate
-                ?? throw new InvalidOperationException("A picture that was not evaluated here has no estimate to show.");
+                ?? throw new InvalidOperationException(
+                    "A picture that was not evaluated here has no estimate to show.");
 
             // What is no picture yet does not say of what it is one.
             return Encode(Open(spec).Networks.Decode(estimate), []);
@@ -197,9 +199,8 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
 
     private static float[] Features(TextToImage networks, string text)
     {
-        using Tensor features = networks.Encode(text);
-        using Tensor own = features.to(ScalarType.Float32).cpu().contiguous();
-        return own.data<float>().ToArray();
+        using var scope = NewDisposeScope();
+        return networks.Encode(text).to(ScalarType.Float32).cpu().contiguous().data<float>().ToArray();
     }
 
     private static CaptionContext Condition(TextToImage networks, float[] features)

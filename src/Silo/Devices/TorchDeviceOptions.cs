@@ -47,7 +47,8 @@ public sealed class TorchDeviceOptions
         _ when !Names.AreValid(Name) => $"{nameof(Name)} must be {Names.Rule}, not '{Name}'.",
         _ when Roles == WorkRoles.None || (Roles & ~WorkRoles.All) != WorkRoles.None =>
             $"{nameof(Roles)} must be one or more of Encode, Denoise and Decode, not {Roles}.",
-        { Slots: < 1 or > WorkerTurn.SlotsMax } => $"{nameof(Slots)} must lie in 1..{WorkerTurn.SlotsMax}, not be {Slots}.",
+        { Slots: < 1 or > WorkerTurn.SlotsMax } =>
+            $"{nameof(Slots)} must lie in 1..{WorkerTurn.SlotsMax}, not be {Slots}.",
         { Threads: < 1 or > 1024 } => $"{nameof(Threads)} must lie in 1..1024, not be {Threads}.",
         { MemoryBytes: < 1 } => $"{nameof(MemoryBytes)} must be positive.",
         _ when WorkTimeout <= TimeSpan.Zero => $"{nameof(WorkTimeout)} must be positive.",

@@ -20,31 +20,6 @@ internal static class TinyModels
     /// <summary>Another one, whose pictures are 16x16.</summary>
     public static DeviceModel Second { get; } = Create("second", SmallNetworks.Tiny);
 
-    /// <summary>A model of that name over a network of that shape.</summary>
-    public static DeviceModel Create(string name, MicroDiTConfig config, Func<int, TextToImage>? load = null)
-    {
-        var file = new ModelFile("none", "");
-        var folder = new ModelFolder
-        {
-            Path = "nowhere",
-            Name = name,
-            Licence = "MIT",
-            Source = "formula",
-            Digest = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(name))),
-            Denoiser = file,
-            DenoiserConfig = config,
-            Edm = new Edm(),
-            Autoencoder = file,
-            AutoencoderConfig = TinyPipeline.Autoencoder,
-            TextEncoder = file,
-            ClipConfig = TinyPipeline.Clip(config.CaptionChannels),
-            Vocabulary = file,
-            Steps = 3,
-            Guidance = 5,
-        };
-        return DeviceModel.Of(folder, memoryBytes: 1 << 20, load ?? (width => TinyPipeline.Create(config, width)));
-    }
-
     /// <summary>A picture of a model.</summary>
     public static GenerationSpec Spec(DeviceModel model) => new()
     {
@@ -75,5 +50,29 @@ internal static class TinyModels
         Png.Write(
             png, image.Pixels, image.Width, image.Height, [("parameters", request.Parameters(model.Folder))]);
         return png.ToArray();
+    }
+
+    private static DeviceModel Create(string name, MicroDiTConfig config)
+    {
+        var file = new ModelFile("none", "");
+        var folder = new ModelFolder
+        {
+            Path = "nowhere",
+            Name = name,
+            Licence = "MIT",
+            Source = "formula",
+            Digest = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(name))),
+            Denoiser = file,
+            DenoiserConfig = config,
+            Edm = new Edm(),
+            Autoencoder = file,
+            AutoencoderConfig = TinyPipeline.Autoencoder,
+            TextEncoder = file,
+            ClipConfig = TinyPipeline.Clip(config.CaptionChannels),
+            Vocabulary = file,
+            Steps = 3,
+            Guidance = 5,
+        };
+        return DeviceModel.Of(folder, memoryBytes: 1 << 20, width => TinyPipeline.Create(config, width));
     }
 }

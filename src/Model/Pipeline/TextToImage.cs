@@ -95,6 +95,26 @@ public sealed class TextToImage : IDisposable
         return _network.Caption(features);
     }
 
+    /// <summary>Width of caption features, and how many a caption has.</summary>
+    public (int Length, int Width) CaptionShape => (_text.Config.Text.ContextLength, _text.Config.Text.Width);
+
+    /// <summary>The sampler of a request.</summary>
+    public static HeunSampler Sampler(GenerationRequest request) => new(request.Sampler, (step, noise) =>
+    {
+        var draws = new float[noise.Length];
+        SeededNoise.Normal(request.Seed, NoisePurpose.Churn, step, draws);
+        for (int i = 0; i < draws.Length; i++)
+        {
+            noise[i] = draws[i];
+        }
+    });
+
+    /// <summary>The state that a request's picture starts from.</summary>
+    public SamplerState Start(GenerationRequest request, HeunSampler sampler) => sampler.Start(DrawStart(request));
+
+    /// <summary>One evaluation of each of several pictures, whatever their steps: see <see cref="Denoiser"/>.</summary>
+    public double[][] Evaluate(IReadOnlyList<DenoiserRequest> requests) => _denoiser.Evaluate(requests);
+
     /// <summary>The clean latents of several pictures, sampled together.</summary>
     /// <param name="pictures">For each picture its sampler, start state, and what it is conditioned on.</param>
     /// <param name="progress">Told the number of evaluations made so far.</param>
@@ -208,16 +228,8 @@ public sealed class TextToImage : IDisposable
     private (HeunSampler, SamplerState, CaptionContext, CaptionContext) Prepare(
         GenerationRequest request, CaptionContext prompt, CaptionContext negative)
     {
-        var sampler = new HeunSampler(request.Sampler, (step, noise) =>
-        {
-            var draws = new float[noise.Length];
-            SeededNoise.Normal(request.Seed, NoisePurpose.Churn, step, draws);
-            for (int i = 0; i < draws.Length; i++)
-            {
-                noise[i] = draws[i];
-            }
-        });
-        return (sampler, sampler.Start(DrawStart(request)), prompt, negative);
+        HeunSampler sampler = Sampler(request);
+        return (sampler, Start(request, sampler), prompt, negative);
     }
 
     private float[] DrawStart(GenerationRequest request)

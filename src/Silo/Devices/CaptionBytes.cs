@@ -1,0 +1,64 @@
+// Caption features as bytes, on their way from the node that encodes to the node that denoises: a magic word, rows,
+// length and width, then float32 numbers, all little-endian. The first row is the prompt's. A second one, where
+// guidance leads away from a text, is that text's; without it guidance leads away from the empty caption, which is
+// zeros.
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+
+namespace Atelier.Silo.Devices;
+
+/// <summary>Writes and reads caption features.</summary>
+internal static class CaptionBytes
+{
+    private const uint Magic = 0x31435441; // "ATC1", little-endian
+    private const int Header = 16;
+
+    /// <summary>Features of a prompt, and of a negative one where there is one, as bytes.</summary>
+    public static byte[] Write(int length, int width, float[] prompt, float[]? negative)
+    {
+        float[][] rows = negative is null ? [prompt] : [prompt, negative];
+        int rowBytes = checked(sizeof(float) * length * width);
+        var bytes = new byte[Header + (rows.Length * rowBytes)];
+        BinaryPrimitives.WriteUInt32LittleEndian(bytes, Magic);
+        BinaryPrimitives.WriteInt32LittleEndian(bytes.AsSpan(4), rows.Length);
+        BinaryPrimitives.WriteInt32LittleEndian(bytes.AsSpan(8), length);
+        BinaryPrimitives.WriteInt32LittleEndian(bytes.AsSpan(12), width);
+        for (int row = 0; row < rows.Length; row++)
+        {
+            MemoryMarshal.AsBytes(rows[row].AsSpan(0, length * width)).CopyTo(bytes.AsSpan(Header + (row * rowBytes)));
+        }
+
+        return bytes;
+    }
+
+    /// <summary>Reads what <see cref="Write"/> wrote for a model whose captions have this length and width.</summary>
+    /// <exception cref="FormatException">The bytes are no such features.</exception>
+    public static (float[] Prompt, float[]? Negative) Read(ReadOnlySpan<byte> bytes, int length, int width)
+    {
+        if (bytes.Length < Header || BinaryPrimitives.ReadUInt32LittleEndian(bytes) != Magic)
+        {
+            throw new FormatException("These bytes are no caption features.");
+        }
+
+        int rows = BinaryPrimitives.ReadInt32LittleEndian(bytes[4..]);
+        if (rows is not (1 or 2) || BinaryPrimitives.ReadInt32LittleEndian(bytes[8..]) != length
+            || BinaryPrimitives.ReadInt32LittleEndian(bytes[12..]) != width
+            || bytes.Length - Header != (long)rows * length * width * sizeof(float))
+        {
+            throw new FormatException(
+                $"These caption features are not the {length} x {width} numbers of this model's.");
+        }
+
+        ReadOnlySpan<float> numbers = MemoryMarshal.Cast<byte, float>(bytes[Header..]);
+        foreach (float number in numbers)
+        {
+            if (!float.IsFinite(number))
+            {
+                throw new FormatException($"These caption features hold {number}.");
+            }
+        }
+
+        int row = length * width;
+        return (numbers[..row].ToArray(), rows == 2 ? numbers[row..].ToArray() : null);
+    }
+}

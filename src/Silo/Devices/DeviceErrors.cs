@@ -1,0 +1,41 @@
+// What an exception out of libtorch means: the request did not fit, a kernel refused, or the device is lost.
+using System.Runtime.InteropServices;
+using Atelier.Contracts;
+using Atelier.Grains.Ports;
+
+namespace Atelier.Silo.Devices;
+
+/// <summary>A device answers nothing any more, and will not until the process is a new one.</summary>
+/// <param name="message">Why, in a sentence.</param>
+/// <param name="inner">What was thrown.</param>
+public sealed class DeviceLostException(string message, Exception? inner = null) : Exception(message, inner);
+
+/// <summary>Tells libtorch's errors apart. They differ in their texts alone.</summary>
+internal static class DeviceErrors
+{
+    private static readonly string[] s_memory =
+        ["out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "std::bad_alloc"];
+
+    // After these the CUDA context is unusable: every later call gives the same error.
+    private static readonly string[] s_sticky = ["CUDA error", "CUDA driver error", "CUBLAS_STATUS", "CUDNN_STATUS"];
+
+    /// <summary>What a caller gets to see.</summary>
+    public static Exception Of(Exception error) => error switch
+    {
+        OutOfMemoryException => NoMemory(error),
+        ExternalException when Says(error, s_memory) => NoMemory(error),
+        ExternalException when Says(error, s_sticky) =>
+            new DeviceLostException($"The device is lost: {FirstLine(error)}", error),
+        ExternalException => new DeviceException(
+            GenerationError.KernelFailed, $"The device could not compute this: {FirstLine(error)}", error),
+        _ => error,
+    };
+
+    private static DeviceException NoMemory(Exception error) => new(
+        GenerationError.OutOfMemory, "The device has not enough memory for this.", error);
+
+    private static bool Says(Exception error, string[] words) =>
+        Array.Exists(words, word => error.Message.Contains(word, StringComparison.OrdinalIgnoreCase));
+
+    private static string FirstLine(Exception error) => error.Message.Split('\n')[0];
+}

@@ -1,0 +1,94 @@
+// A model that a device can load: its folder, the card by which the cluster knows it, and how its networks come to be.
+using Atelier.Contracts;
+using Atelier.Model.Autoencoder;
+using Atelier.Model.Clip;
+using Atelier.Model.Networks;
+using Atelier.Model.Pipeline;
+
+namespace Atelier.Silo.Devices;
+
+/// <summary>A model that a device can load.</summary>
+public sealed record DeviceModel
+{
+    /// <summary>What the model consists of.</summary>
+    public required ModelFolder Folder { get; init; }
+
+    /// <summary>The card by which the cluster knows it.</summary>
+    public required ModelCard Card { get; init; }
+
+    /// <summary>Makes its networks, with passes of so many rows; the device disposes them.</summary>
+    public required Func<int, TextToImage> Load { get; init; }
+
+    /// <summary>A model from its folder. Its weights are read when it is loaded.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="isDefault">Whether requests that name no model get it.</param>
+    /// <param name="aliases">Other names of it.</param>
+    /// <exception cref="Model.RefusedFileException">The folder is no complete model.</exception>
+    public static DeviceModel Open(string folder, bool isDefault = false, params string[] aliases)
+    {
+        ModelFolder model = ModelFolder.Open(folder);
+        return Of(
+            model, model.Files.Select(model.PathOf).Distinct().Sum(path => new FileInfo(path).Length),
+            width => TextToImage.Load(model, width), isDefault, aliases);
+    }
+
+    /// <summary>A model with networks from elsewhere.</summary>
+    public static DeviceModel Of(
+        ModelFolder model, long memoryBytes, Func<int, TextToImage> load, bool isDefault = false,
+        params string[] aliases)
+    {
+        int tokens = model.ClipConfig.Text.ContextLength;
+        var cost = new MicroDiTCost(model.DenoiserConfig);
+        return new DeviceModel
+        {
+            Folder = model,
+            Load = load,
+            Card = new ModelCard
+            {
+                Digest = new ModelDigest(model.Digest),
+                Name = model.Name,
+                Aliases = aliases,
+                IsDefault = isDefault,
+                Licence = model.Licence,
+                Sizes = [new PictureSize(model.Resolution, model.Resolution)],
+                Steps = model.Steps,
+                Guidance = model.Guidance,
+                EncodeCost = TextCost(model.ClipConfig.Text),
+                EvaluationCost = cost.Evaluation(tokens) + (cost.Caption(tokens) / ((2 * model.Steps) - 1)),
+                DecodeCost = DecodeCost(model.AutoencoderConfig, model.DenoiserConfig.InputSize),
+                MemoryBytes = memoryBytes,
+            },
+        };
+    }
+
+    // A layer has four products of its width for attention and eight for its feed-forward part.
+    private static double TextCost(ClipTextConfig text)
+    {
+        double length = text.ContextLength, width = text.Width;
+        return text.Layers * ((24 * length * width * width) + (4 * length * length * width));
+    }
+
+    // Convolutions of 3x3 of the decoder's residual blocks and enlargements, and attention at its narrowest place.
+    private static double DecodeCost(AutoencoderConfig autoencoder, int side)
+    {
+        int[] widths = [.. autoencoder.BlockOutChannels.Reverse()];
+        double pixels = (double)side * side, width = widths[0];
+        double cost = Convolution(pixels, autoencoder.LatentChannels, width) + (4 * Convolution(pixels, width, width))
+            + (8 * pixels * width * width) + (4 * pixels * pixels * width);
+        for (int level = 0; level < widths.Length; level++)
+        {
+            cost += Convolution(pixels, width, widths[level]);
+            width = widths[level];
+            cost += ((2 * autoencoder.LayersPerBlock) + 1) * Convolution(pixels, width, width);
+            if (level + 1 < widths.Length)
+            {
+                pixels *= 4;
+                cost += Convolution(pixels, width, width);
+            }
+        }
+
+        return cost + Convolution(pixels, width, autoencoder.OutChannels);
+    }
+
+    private static double Convolution(double pixels, double inputs, double outputs) => 18 * pixels * inputs * outputs;
+}

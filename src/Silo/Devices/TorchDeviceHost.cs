@@ -1,0 +1,352 @@
+// The networks behind the grains' port to a device. All work on tensors happens on one thread; bytes and numbers come
+// in and go out. A picture's bytes are those that the command line draws for the same request: same parts, same order.
+using System.Collections.Concurrent;
+using Atelier.Contracts;
+using Atelier.Grains.Ports;
+using Atelier.Model.Diffusion;
+using Atelier.Model.Imaging;
+using Atelier.Model.Networks;
+using Atelier.Model.Pipeline;
+using Atelier.Model.Runtime;
+using static TorchSharp.torch;
+
+namespace Atelier.Silo.Devices;
+
+/// <summary>A device whose networks run in libtorch.</summary>
+public sealed class TorchDeviceHost : IDeviceHost, IDisposable
+{
+    // A constant of the device kind, never chosen by load: see Denoiser.
+    private const int Width = TextToImage.CpuWidth;
+
+    private readonly TorchDeviceOptions _options;
+    private readonly Dictionary<ModelDigest, DeviceModel> _models;
+    private readonly DeviceThread _thread;
+
+    // Tensors of pictures that were disposed elsewhere: the device's thread frees them before its next work.
+    private readonly ConcurrentQueue<CaptionContext> _discarded = new();
+
+    // Touched by the device's thread alone.
+    private readonly Dictionary<ModelDigest, TextToImage> _loaded = [];
+
+    /// <summary>Brings up the device; no model is loaded yet.</summary>
+    /// <param name="models">Models that it can load.</param>
+    /// <param name="options">How it is used.</param>
+    /// <param name="clock">Measures how long work takes.</param>
+    /// <exception cref="ArgumentException">The options make no sense; the message says why.</exception>
+    /// <exception cref="LibtorchException">No libtorch fits this machine.</exception>
+    public TorchDeviceHost(IReadOnlyList<DeviceModel> models, TorchDeviceOptions options, TimeProvider clock)
+    {
+        _options = options.Fault() is { } fault ? throw new ArgumentException(fault, nameof(options)) : options;
+        _models = models.ToDictionary(model => model.Card.Digest);
+        Libtorch.Load();
+        Description = new DeviceDescription
+        {
+            Device = options.Name,
+            DeviceKind = DeviceKinds.Cpu(options.Threads, Width),
+            Roles = options.Roles,
+            Slots = options.Slots,
+            MemoryBytes = options.MemoryBytes,
+            Models = [.. models.Select(model => model.Card)],
+        };
+        _thread = new DeviceThread(
+            $"device {options.Name}", () => set_num_threads(options.Threads), Unload, clock, options.OnFault);
+    }
+
+    /// <inheritdoc/>
+    public DeviceDescription Description { get; }
+
+    /// <inheritdoc/>
+    public Task LoadAsync(ModelDigest model, CancellationToken cancellation) =>
+        RunAsync($"Loading the model {model}", _options.LoadTimeout, () =>
+        {
+            if (!_loaded.ContainsKey(model))
+            {
+                DeviceModel known = Known(model);
+                try
+                {
+                    _loaded.Add(model, known.Load(Width));
+                }
+                catch (Model.RefusedFileException error)
+                {
+                    throw new DeviceException(GenerationError.InvalidRequest, error.Message, error);
+                }
+            }
+
+            return true;
+        }, cancellation);
+
+    /// <inheritdoc/>
+    public Task EvictAsync(ModelDigest model, CancellationToken cancellation) =>
+        RunAsync($"Evicting the model {model}", _options.WorkTimeout, () =>
+        {
+            if (_loaded.Remove(model, out TextToImage? networks))
+            {
+                networks.Dispose();
+            }
+
+            return true;
+        }, cancellation);
+
+    /// <inheritdoc/>
+    public Task<byte[]> EncodeAsync(GenerationSpec spec, CancellationToken cancellation) =>
+        RunAsync("Encoding a caption", _options.WorkTimeout, () =>
+        {
+            (TextToImage networks, GenerationRequest request) = Open(spec);
+            (int length, int width) = networks.CaptionShape;
+            bool leadsAway = request.Sampler.Guidance != 1 && request.Negative.Length > 0;
+            return CaptionBytes.Write(
+                length, width, Features(networks, request.Prompt),
+                leadsAway ? Features(networks, request.Negative) : null);
+        }, cancellation);
+
+    /// <inheritdoc/>
+    public Task<IDenoising> BeginAsync(
+        GenerationSpec spec, byte[] caption, byte[]? snapshot, CancellationToken cancellation) =>
+        RunAsync<IDenoising>("Beginning a picture", _options.WorkTimeout, () =>
+        {
+            (TextToImage networks, GenerationRequest request) = Open(spec);
+            HeunSampler sampler = TextToImage.Sampler(request);
+            SamplerState state = snapshot is null
+                ? networks.Start(request, sampler)
+                : Refusing(() => ReadState(snapshot, networks, sampler));
+            (int length, int width) = networks.CaptionShape;
+            (float[] prompt, float[]? negative) = Refusing(() => CaptionBytes.Read(caption, length, width));
+            CaptionContext context = Condition(networks, prompt);
+            try
+            {
+                CaptionContext away = request.Sampler.Guidance == 1
+                    ? context
+                    : Condition(networks, negative ?? new float[length * width]);
+                return new Denoising(this, spec.Model, sampler, state, context, away);
+            }
+            catch
+            {
+                context.Dispose();
+                throw;
+            }
+        }, cancellation);
+
+    /// <inheritdoc/>
+    public Task EvaluateAsync(IReadOnlyList<IDenoising> batch, CancellationToken cancellation) =>
+        RunAsync($"An evaluation of {batch.Count} pictures", _options.WorkTimeout, () =>
+        {
+            Denoising[] pictures = [.. batch.Select(Own)];
+            if (pictures.Length == 0)
+            {
+                return true;
+            }
+
+            if (Array.Exists(pictures, picture => picture.BatchKey != pictures[0].BatchKey))
+            {
+                throw new ArgumentException("Pictures of different models cannot share an evaluation.", nameof(batch));
+            }
+
+            double[][] answers = Loaded(pictures[0].Model).Evaluate(
+                [.. pictures.Select(p => new DenoiserRequest(p.Sampler.Next(p.State), p.Prompt, p.Negative))]);
+            if (Array.Exists(answers, answer => !Array.TrueForAll(answer, double.IsFinite)))
+            {
+                throw new DeviceException(
+                    GenerationError.KernelFailed, "The network's answer holds something that is no number.");
+            }
+
+            // Nothing below fails, so either all pictures advance or none does.
+            for (int i = 0; i < pictures.Length; i++)
+            {
+                pictures[i].Advance(answers[i]);
+            }
+
+            return true;
+        }, cancellation);
+
+    /// <inheritdoc/>
+    public Task<byte[]> PreviewAsync(GenerationSpec spec, IDenoising picture, CancellationToken cancellation) =>
+        RunAsync("Decoding a preview", _options.WorkTimeout, () =>
+        {
+            double[] estimate = Own(picture).Estimate
+                ?? throw new InvalidOperationException(
+                    "A picture that was not evaluated here has no estimate to show.");
+
+            // What is no picture yet does not say of what it is one.
+            return Encode(Open(spec).Networks.Decode(estimate), []);
+        }, cancellation);
+
+    /// <inheritdoc/>
+    public Task<byte[]> DecodeAsync(GenerationSpec spec, byte[] latent, CancellationToken cancellation) =>
+        RunAsync("Decoding a picture", _options.WorkTimeout, () =>
+        {
+            (TextToImage networks, GenerationRequest request) = Open(spec);
+            HeunSampler sampler = TextToImage.Sampler(request);
+            SamplerState state = Refusing(() => ReadState(latent, networks, sampler));
+            if (!sampler.IsDone(state))
+            {
+                throw new DeviceException(
+                    GenerationError.InvalidRequest, $"The latent is one of step {state.Step}, not the last one.");
+            }
+
+            return Encode(
+                networks.Decode(state.Latent), [("parameters", request.Parameters(Known(spec.Model).Folder))]);
+        }, cancellation);
+
+    /// <summary>Finishes the work under way, frees the models and ends the thread.</summary>
+    public void Dispose() => _thread.Dispose();
+
+    private static byte[] Encode(RgbImage image, (string Keyword, string Text)[] texts)
+    {
+        using var file = new MemoryStream();
+        Png.Write(file, image.Pixels, image.Width, image.Height, texts);
+        return file.ToArray();
+    }
+
+    private static float[] Features(TextToImage networks, string text)
+    {
+        using var scope = NewDisposeScope();
+        return networks.Encode(text).to(ScalarType.Float32).cpu().contiguous().data<float>().ToArray();
+    }
+
+    private static CaptionContext Condition(TextToImage networks, float[] features)
+    {
+        using var scope = NewDisposeScope();
+        (int length, int width) = networks.CaptionShape;
+        return networks.Condition(tensor(features, [1, length, width])).Detached();
+    }
+
+    private static SamplerState ReadState(byte[] bytes, TextToImage networks, HeunSampler sampler)
+    {
+        SamplerState state = SamplerState.FromBytes(bytes);
+        _ = sampler.IsDone(state);
+        return state.Latent.Length == networks.LatentLength
+            ? state
+            : throw new FormatException(
+                $"The state holds {state.Latent.Length} numbers; this model's latents have {networks.LatentLength}.");
+    }
+
+    // What comes from outside and does not fit is the request's fault, not the device's.
+    private static T Refusing<T>(Func<T> read)
+    {
+        try
+        {
+            return read();
+        }
+        catch (Exception error) when (error is FormatException or ArgumentException)
+        {
+            // Users read this: they have no parameters.
+            string message = error.Message.Split(" (Parameter ")[0];
+            throw new DeviceException(GenerationError.InvalidRequest, message, error);
+        }
+    }
+
+    private Task<T> RunAsync<T>(string what, TimeSpan limit, Func<T> work, CancellationToken cancellation) =>
+        _thread.RunAsync(what, limit, () =>
+        {
+            FreeDiscarded();
+            return work();
+        }, cancellation);
+
+    private (TextToImage Networks, GenerationRequest Request) Open(GenerationSpec spec)
+    {
+        TextToImage networks = Loaded(spec.Model);
+        if (spec.Fault() is { } fault)
+        {
+            throw new DeviceException(GenerationError.InvalidRequest, fault);
+        }
+
+        if (spec.Width != spec.Height)
+        {
+            throw new DeviceException(
+                GenerationError.InvalidRequest, $"This model draws squares, not {spec.Width}x{spec.Height}.");
+        }
+
+        var request = new GenerationRequest
+        {
+            Prompt = spec.Prompt,
+            Negative = spec.Negative,
+            Seed = spec.Seed,
+            Size = spec.Width,
+            Sampler = new SamplerSettings { Steps = spec.Steps, Guidance = spec.Guidance },
+        };
+        return (networks, Refusing(() => request.Checked(Known(spec.Model).Folder.Resolution)));
+    }
+
+    private DeviceModel Known(ModelDigest model) => _models.GetValueOrDefault(model)
+        ?? throw new InvalidOperationException($"This device knows no model {model}.");
+
+    private TextToImage Loaded(ModelDigest model) => _loaded.GetValueOrDefault(model)
+        ?? throw new InvalidOperationException($"The model {model} is not loaded on this device.");
+
+    private Denoising Own(IDenoising picture) => picture is Denoising own && ReferenceEquals(own.Host, this)
+        ? own
+        : throw new ArgumentException("The picture was not begun on this device.", nameof(picture));
+
+    private void FreeDiscarded()
+    {
+        while (_discarded.TryDequeue(out CaptionContext? context))
+        {
+            context.Dispose();
+        }
+    }
+
+    private void Unload()
+    {
+        FreeDiscarded();
+        foreach (TextToImage networks in _loaded.Values)
+        {
+            networks.Dispose();
+        }
+
+        _loaded.Clear();
+    }
+
+    private sealed class Denoising(
+        TorchDeviceHost host, ModelDigest model, HeunSampler sampler, SamplerState state, CaptionContext prompt,
+        CaptionContext negative) : IDenoising
+    {
+        private int _disposed;
+
+        public TorchDeviceHost Host => host;
+
+        public ModelDigest Model => model;
+
+        public HeunSampler Sampler => sampler;
+
+        public SamplerState State { get; private set; } = state;
+
+        public CaptionContext Prompt => prompt;
+
+        public CaptionContext Negative => negative;
+
+        public double[]? Estimate { get; private set; }
+
+        // A model draws pictures of one size, so its digest says all about the shape of an evaluation.
+        public string BatchKey => model.Value;
+
+        public bool IsBetweenSteps => !State.IsCorrector;
+
+        public bool IsDone => sampler.IsDone(State);
+
+        public int Step => State.Step;
+
+        public void Advance(double[] estimate)
+        {
+            State = sampler.Advance(State, estimate);
+            Estimate = estimate;
+        }
+
+        public byte[] Snapshot() => State.ToBytes();
+
+        public byte[] Latent() => IsDone
+            ? State.ToBytes()
+            : throw new InvalidOperationException($"The picture stands at step {Step} and has no clean latent yet.");
+
+        public void Dispose()
+        {
+            if (Interlocked.Exchange(ref _disposed, 1) == 0)
+            {
+                host._discarded.Enqueue(prompt);
+                if (!ReferenceEquals(negative, prompt))
+                {
+                    host._discarded.Enqueue(negative);
+                }
+            }
+        }
+    }
+}

@@ -122,9 +122,11 @@ public sealed class FolderBlobStore : IBlobStore
                 return;
             }
             catch (Exception error)
-                when (attempt < TriesMax && error is (DirectoryNotFoundException or FileNotFoundException))
+                when (attempt < TriesMax && (error is DirectoryNotFoundException or FileNotFoundException
+                    || (error is IOException && !Path.Exists(file))))
             {
-                // The last owner left, and took the folder along, between its making and its filling.
+                // The last owner left, and took the folder along, while it was made or before it was filled. What the
+                // disk refuses for another reason, it refuses again.
             }
         }
     }

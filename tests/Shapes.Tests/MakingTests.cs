@@ -25,7 +25,7 @@ public sealed class MakingTests : IDisposable
                 BlockOutChannels = [8, 8, 8, 8], LatentChannels = 4, NormNumGroups = 4, SampleSize = 128,
             },
             Steps = 6,
-            LargePictures = 1,
+            LargeEvery = 2,
         };
         AssertContinues(
             (parts, report, stop) => parts.TrainAutoencoder(config, report, stop), parts => parts.AutoencoderWeights);

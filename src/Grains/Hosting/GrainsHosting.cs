@@ -24,6 +24,7 @@ public static class GrainsHosting
         silo.Services.TryAddSingleton(TimeProvider.System);
         silo.Services.AddSingleton<WorkerService>();
         silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>>(services => services.GetRequiredService<WorkerService>());
+        silo.Services.AddPlacementFilter<ControlSiloFilterStrategy, ControlSiloFilterDirector>(ServiceLifetime.Transient);
         silo.Services.AddPlacementFilter<OwnSiloFilterStrategy, OwnSiloFilterDirector>(ServiceLifetime.Transient);
         return silo;
     }

@@ -1,5 +1,6 @@
 // The models of the cluster, as the workers that can hold them describe them.
 using Atelier.Contracts;
+using Atelier.Grains.Hosting;
 
 namespace Atelier.Grains.Models;
 
@@ -13,6 +14,7 @@ internal sealed class ModelCatalogueState
 }
 
 /// <summary>Names for digests, and what a picture costs.</summary>
+[ControlSilo]
 internal sealed class ModelCatalogueGrain([PersistentState("catalogue")] IPersistentState<ModelCatalogueState> state)
     : Grain, IModelCatalogueGrain
 {

@@ -1,5 +1,6 @@
 // What ended in one hour, so that it can be forgotten when its retention time is over without looking for it.
 using Atelier.Contracts;
+using Atelier.Grains.Hosting;
 
 namespace Atelier.Grains.OpenSets;
 
@@ -13,6 +14,7 @@ internal sealed class EndedListState
 }
 
 /// <summary>A page of what ended in one hour.</summary>
+[ControlSilo]
 internal sealed class EndedListGrain(
     [PersistentState("ended")] IPersistentState<EndedListState> state, IGrainFactory grains) : Grain, IEndedListGrain
 {

@@ -8,7 +8,7 @@ using Orleans.Placement;
 namespace Atelier.Grains.Queueing;
 
 /// <summary>Orders the work of one model.</summary>
-[Immovable]
+[ControlSilo, Immovable]
 internal sealed class WorkQueueGrain(GrainsOptions options, TimeProvider clock, IGrainFactory grains) : Grain, IWorkQueueGrain
 {
     // One that comes and one that sleeps: more would find nothing.

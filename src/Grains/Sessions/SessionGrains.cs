@@ -1,6 +1,7 @@
 // Sessions as grains. A session knows how many generations it led to; their ids lie in pages of fixed size, and what
 // each one was and became is asked of the generations themselves.
 using Atelier.Contracts;
+using Atelier.Grains.Hosting;
 
 namespace Atelier.Grains.Sessions;
 
@@ -22,6 +23,7 @@ internal sealed class SessionState
 }
 
 /// <summary>A tenant's conversation with a model.</summary>
+[ControlSilo]
 internal sealed class SessionGrain(
     [PersistentState("session")] IPersistentState<SessionState> state, TimeProvider clock, IGrainFactory grains) : Grain, ISessionGrain
 {
@@ -181,6 +183,7 @@ internal sealed class SessionPageState
 }
 
 /// <summary>A page of a session's history.</summary>
+[ControlSilo]
 internal sealed class SessionPageGrain([PersistentState("page")] IPersistentState<SessionPageState> state) : Grain, ISessionPageGrain
 {
     public async Task<int> AppendAsync(GenerationId id)

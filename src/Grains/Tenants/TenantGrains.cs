@@ -1,9 +1,11 @@
 // Tenants as grains: the one place for all gateways where keys, limits and weight are decided; and the list of tenants.
 using Atelier.Contracts;
+using Atelier.Grains.Hosting;
 
 namespace Atelier.Grains.Tenants;
 
 /// <summary>A tenant: its keys, its limits, its share.</summary>
+[ControlSilo]
 internal sealed class TenantGrain(
     [PersistentState("tenant")] IPersistentState<TenantState> state, TimeProvider clock, IGrainFactory grains) : Grain, ITenantGrain
 {
@@ -140,6 +142,7 @@ internal sealed class TenantListState
 }
 
 /// <summary>A part of the list of tenants.</summary>
+[ControlSilo]
 internal sealed class TenantListGrain([PersistentState("tenants")] IPersistentState<TenantListState> state) : Grain, ITenantListGrain
 {
     public async Task<bool> AddAsync(TenantId tenant)

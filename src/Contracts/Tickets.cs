@@ -1,0 +1,105 @@
+// What one part of the cluster tells another in the open, signed with the secret that all parts share: who is calling, in
+// a header from gateway to silo; and which picture a link shows, in a URL that anybody may hold.
+using System.Buffers.Text;
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+
+namespace Atelier.Contracts;
+
+/// <summary>Who calls, as the gateway found out.</summary>
+/// <param name="Tenant">The tenant; none for an administrator.</param>
+/// <param name="IsAdmin">Whether the caller may administer tenants.</param>
+public readonly record struct Caller(TenantId? Tenant, bool IsAdmin);
+
+/// <summary>Signs and reads tickets and links. For any number of threads.</summary>
+public sealed class Tickets
+{
+    /// <summary>The header that carries a ticket.</summary>
+    public const string Header = "X-Atelier-Ticket";
+
+    /// <summary>Fewest bytes of a secret.</summary>
+    public const int SecretBytesMin = 32;
+
+    private const string NoTenant = "-";
+
+    private readonly byte[] _secret;
+    private readonly TimeProvider _clock;
+
+    /// <summary>Takes the secret that all gateways and silos of a cluster share.</summary>
+    /// <exception cref="ArgumentException">It is too short.</exception>
+    public Tickets(byte[] secret, TimeProvider clock)
+    {
+        ArgumentNullException.ThrowIfNull(secret);
+        if (secret.Length < SecretBytesMin)
+        {
+            throw new ArgumentException($"The cluster's secret has {secret.Length} bytes; it must have at least {SecretBytesMin}.", nameof(secret));
+        }
+
+        (_secret, _clock) = (secret, clock);
+    }
+
+    /// <summary>Gets how long a ticket is good: long enough for clocks that differ, short enough to be worth nothing later.</summary>
+    public static TimeSpan TicketLife { get; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>Gets how long a link is good.</summary>
+    public static TimeSpan LinkLife { get; } = TimeSpan.FromMinutes(60);
+
+    /// <summary>A ticket for one call.</summary>
+    /// <param name="caller">Who calls.</param>
+    /// <param name="method">The call's method: a ticket for one call is good for no other.</param>
+    /// <param name="path">The call's path with its query.</param>
+    public string Sign(Caller caller, string method, string path)
+    {
+        string body = $"{caller.Tenant?.Value ?? NoTenant}.{(caller.IsAdmin ? 1 : 0)}.{_clock.GetUtcNow().ToUnixTimeMilliseconds()}";
+        return $"{body}.{Mac("ticket", body, method, path)}";
+    }
+
+    /// <summary>Reads a ticket; false if it is forged, of another call, or too old.</summary>
+    public bool TryRead(string? ticket, string method, string path, out Caller caller)
+    {
+        caller = default;
+        if (ticket?.Split('.') is not [var tenantText, var adminText, var timeText, var mac]
+            || !IsMac(mac, "ticket", $"{tenantText}.{adminText}.{timeText}", method, path)
+            || !long.TryParse(timeText, NumberStyles.None, CultureInfo.InvariantCulture, out long time)
+            || (_clock.GetUtcNow() - DateTimeOffset.FromUnixTimeMilliseconds(time)).Duration() > TicketLife)
+        {
+            return false;
+        }
+
+        TenantId? tenant = tenantText == NoTenant ? null : TenantId.TryParse(tenantText, out TenantId id) ? id : null;
+        caller = new Caller(tenant, adminText == "1");
+        return true;
+    }
+
+    /// <summary>The token of a link to a generation's picture.</summary>
+    /// <param name="generation">The generation.</param>
+    /// <param name="format">Format in which the picture is sent: png, jpeg or webp with a quality after a '-'.</param>
+    public string Link(GenerationKey generation, string format)
+    {
+        string body = $"{generation.Tenant}.{generation.Id}.{format}.{(_clock.GetUtcNow() + LinkLife).ToUnixTimeSeconds()}";
+        return $"{body}.{Mac("link", body)}";
+    }
+
+    /// <summary>Reads a link's token; false if it is forged or has expired.</summary>
+    public bool TryReadLink(string? token, out GenerationKey generation, out string format)
+    {
+        (generation, format) = (default, "");
+        if (token?.Split('.') is not [var tenant, var id, var formatText, var timeText, var mac]
+            || !IsMac(mac, "link", $"{tenant}.{id}.{formatText}.{timeText}")
+            || !long.TryParse(timeText, NumberStyles.None, CultureInfo.InvariantCulture, out long time)
+            || _clock.GetUtcNow().ToUnixTimeSeconds() > time)
+        {
+            return false;
+        }
+
+        format = formatText;
+        return GenerationKey.TryParse($"{tenant}/{id}", out generation);
+    }
+
+    private bool IsMac(string mac, params ReadOnlySpan<string> parts) => CryptographicOperations.FixedTimeEquals(
+        Encoding.UTF8.GetBytes(mac), Encoding.UTF8.GetBytes(Mac(parts)));
+
+    private string Mac(params ReadOnlySpan<string> parts) =>
+        Base64Url.EncodeToString(HMACSHA256.HashData(_secret, Encoding.UTF8.GetBytes(string.Join('\n', parts))));
+}

@@ -1,0 +1,54 @@
+// What a tenant asked for lately, so that a request that is sent again joins the one that is under way.
+using Atelier.Contracts;
+using Atelier.Grains.Hosting;
+
+namespace Atelier.Grains.Sessions;
+
+/// <summary>Requests as they are stored, oldest first.</summary>
+[GenerateSerializer, Alias("atelier.state.RecentRequests")]
+internal sealed class RecentRequestsState
+{
+    /// <summary>The requests.</summary>
+    [Id(0)]
+    public List<RecentRequest> Requests { get; set; } = [];
+}
+
+/// <summary>A tenant's latest requests.</summary>
+[ControlSilo]
+internal sealed class RecentRequestsGrain([PersistentState("requests")] IPersistentState<RecentRequestsState> state)
+    : Grain, IRecentRequestsGrain
+{
+    public async Task<RecentRequest> BeginAsync(string digest, GenerationId first, ulong seed, bool again)
+    {
+        if (!Digests.AreValid(digest) || !Names.AreValid(first.Value))
+        {
+            throw new ArgumentException("A request is remembered by a SHA-256 and a name.", nameof(digest));
+        }
+
+        List<RecentRequest> requests = state.State.Requests;
+        if (again && requests.FindLast(request => request.Digest == digest) is { } known)
+        {
+            return known;
+        }
+
+        var request = new RecentRequest(digest, first, seed);
+        requests.RemoveAll(one => one.Digest == digest);
+        if (requests.Count >= IRecentRequestsGrain.SizeMax)
+        {
+            requests.RemoveAt(0);
+        }
+
+        requests.Add(request);
+        try
+        {
+            await state.WriteStateAsync();
+        }
+        catch (Exception)
+        {
+            DeactivateOnIdle();
+            throw;
+        }
+
+        return request;
+    }
+}

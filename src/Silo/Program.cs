@@ -1,0 +1,4 @@
+// A silo's process: see Hosting/SiloHost.cs.
+using Atelier.Silo.Hosting;
+
+return await SiloHost.RunAsync(args);

@@ -21,7 +21,7 @@ public sealed record AutoencoderTrainingConfig
     };
 
     /// <summary>Steps in all.</summary>
-    public long Steps { get; init; } = 60_000;
+    public long Steps { get; init; } = 32_000;
 
     /// <summary>
     /// Each step sees one picture: every so many steps one of 128 pixels a side, otherwise one of 64, which costs a quarter

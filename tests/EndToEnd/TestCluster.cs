@@ -105,6 +105,9 @@ internal sealed class TestCluster : IAsyncDisposable
         return Client(key["key"]!.GetValue<string>());
     }
 
+    /// <summary>A client with the administrator's key.</summary>
+    public HttpClient Admin() => Client(AdminKey);
+
     /// <summary>A client with a key.</summary>
     public HttpClient Client(string key)
     {

@@ -5,6 +5,7 @@ using Atelier.Grains.Hosting;
 using Atelier.Grains.Ports;
 using Atelier.Model.Runtime;
 using Atelier.ServiceDefaults;
+using Atelier.Silo.Api;
 using Atelier.Silo.Blobs;
 using Atelier.Silo.Devices;
 using Orleans.Configuration;
@@ -62,6 +63,7 @@ public static partial class SiloHost
         }
 
         app.MapServiceDefaults();
+        app.MapAtelierApi();
         await app.RunAsync();
         return 0;
     }
@@ -71,7 +73,7 @@ public static partial class SiloHost
         builder.AddServiceDefaults();
         builder.WebHost.ConfigureKestrel(kestrel =>
         {
-            kestrel.Limits.MaxRequestBodySize = 1 << 20;
+            kestrel.Limits.MaxRequestBodySize = RequestBody.BytesMax;
             kestrel.Limits.MinRequestBodyDataRate = new(bytesPerSecond: 240, gracePeriod: TimeSpan.FromSeconds(5));
             kestrel.Listen(IPAddress.Parse(settings.Address), settings.HttpPort);
         });
@@ -80,6 +82,7 @@ public static partial class SiloHost
         builder.Services.AddSingleton(TimeProvider.System);
         builder.Services.AddSingleton(services => new Tickets(settings.SecretBytes(), services.GetRequiredService<TimeProvider>()));
         AddBlobs(builder.Services, settings);
+        builder.Services.AddAtelierApi();
         if (settings.Roles.HasFlag(SiloRoles.Inference))
         {
             AddDevice(builder.Services, settings);

@@ -30,7 +30,7 @@ public static class GrainFactoryExtensions
 }
 
 /// <summary>What a failed call means.</summary>
-internal static class GrainCalls
+public static class GrainCalls
 {
     /// <summary>Whether the outcome of a call is unknown and the call can be made again.</summary>
     public static bool IsTransient(Exception error) =>

@@ -116,6 +116,11 @@ internal sealed class SessionGrain(
 
     public async Task<bool> DeleteAsync()
     {
+        if (state.State is { CreatedAt: null, IsDeleted: false })
+        {
+            return true;
+        }
+
         if (!state.State.IsDeleted)
         {
             state.State.IsDeleted = true;

@@ -5,6 +5,7 @@ using Atelier.Grains.Hosting;
 using Atelier.Grains.Ports;
 using Atelier.Model.Runtime;
 using Atelier.ServiceDefaults;
+using Atelier.Silo.Api;
 using Atelier.Silo.Blobs;
 using Atelier.Silo.Devices;
 using Orleans.Configuration;
@@ -65,6 +66,7 @@ public static partial class SiloHost
         }
 
         app.MapServiceDefaults();
+        app.MapAtelierApi();
         await app.RunAsync();
         return 0;
     }
@@ -75,7 +77,7 @@ public static partial class SiloHost
         builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft", LogLevel.Warning);
         builder.WebHost.ConfigureKestrel(kestrel =>
         {
-            kestrel.Limits.MaxRequestBodySize = 1 << 20;
+            kestrel.Limits.MaxRequestBodySize = RequestBody.BytesMax;
             kestrel.Limits.MinRequestBodyDataRate = new(bytesPerSecond: 240, gracePeriod: TimeSpan.FromSeconds(5));
             kestrel.Listen(IPAddress.Parse(settings.Address), settings.HttpPort);
         });
@@ -84,6 +86,7 @@ public static partial class SiloHost
         builder.Services.AddSingleton(TimeProvider.System);
         builder.Services.AddSingleton(services => new Tickets(settings.SecretBytes(), services.GetRequiredService<TimeProvider>()));
         AddBlobs(builder.Services, settings);
+        builder.Services.AddAtelierApi();
         if (settings.Roles.HasFlag(SiloRoles.Inference))
         {
             AddDevice(builder.Services, settings);

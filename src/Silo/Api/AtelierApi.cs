@@ -1,0 +1,77 @@
+// The silo's HTTP API: what it needs, and its routes.
+using Microsoft.OpenApi;
+using Scalar.AspNetCore;
+
+namespace Atelier.Silo.Api;
+
+/// <summary>Registration with a host.</summary>
+internal static class AtelierApi
+{
+    private const string Document = "v1";
+    private const string KeyScheme = "key";
+
+    /// <summary>
+    /// Adds what the API needs. Grains, a blob store, <see cref="Contracts.Tickets"/> and a clock must be there.
+    /// </summary>
+    public static IServiceCollection AddAtelierApi(this IServiceCollection services)
+    {
+        services.ConfigureHttpJsonOptions(json => ApiJson.Configured(json.SerializerOptions));
+        services.AddSingleton<ApiInstruments>();
+        services.AddSingleton<GrainCaller>();
+        services.AddSingleton<GenerationWatch>();
+        services.AddSingleton<ServerSentEvents>();
+        services.AddSingleton<PictureReader>();
+        services.AddSingleton<Models>();
+        services.AddSingleton<Submissions>();
+        services.AddSingleton<ImagesRuns>();
+        services.AddSingleton<ImagesEndpoint>();
+        services.AddSingleton<ModelEndpoints>();
+        services.AddSingleton<SessionEndpoints>();
+        services.AddSingleton<GenerationEndpoints>();
+        services.AddSingleton<PictureEndpoints>();
+        services.AddSingleton<AdminEndpoints>();
+        services.AddOpenApi(Document, options => options.AddDocumentTransformer((document, _, _) =>
+        {
+            Describe(document);
+            return Task.CompletedTask;
+        }));
+        return services;
+    }
+
+    /// <summary>Maps the API, its OpenAPI document at /openapi/v1.json and a page to read it at /docs.</summary>
+    public static WebApplication MapAtelierApi(this WebApplication app)
+    {
+        app.UseMiddleware<ApiMiddleware>();
+        app.UseMiddleware<TicketMiddleware>();
+        RouteGroupBuilder routes = app.MapGroup("/v1");
+        ImagesEndpoint.Map(routes);
+        ModelEndpoints.Map(routes);
+        SessionEndpoints.Map(routes);
+        GenerationEndpoints.Map(routes);
+        PictureEndpoints.Map(routes);
+        AdminEndpoints.Map(routes);
+        app.MapOpenApi();
+        app.MapScalarApiReference("/docs", options => options.WithTitle("Atelier").WithOpenApiRoutePattern("/openapi/{documentName}.json"));
+        return app;
+    }
+
+    private static void Describe(OpenApiDocument document)
+    {
+        document.Info = new OpenApiInfo
+        {
+            Title = "Atelier",
+            Version = Document,
+            Description = "Text goes in, pictures come out. Errors have OpenAI's shape on all routes; every answer has an x-request-id.",
+        };
+        document.Servers = [];
+        document.Components ??= new OpenApiComponents();
+        document.Components.SecuritySchemes = new Dictionary<string, IOpenApiSecurityScheme>(StringComparer.Ordinal)
+        {
+            [KeyScheme] = new OpenApiSecurityScheme
+            {
+                Type = SecuritySchemeType.Http, Scheme = "bearer", Description = "A tenant's key, or the administrator's.",
+            },
+        };
+        document.Security = [new OpenApiSecurityRequirement { [new OpenApiSecuritySchemeReference(KeyScheme, document)] = [] }];
+    }
+}

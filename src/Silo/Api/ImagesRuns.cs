@@ -1,0 +1,134 @@
+// A request for images as the cluster works on it: n generations that are submitted, followed and, if need be,
+// cancelled together. A request that a client sends again, because its answer was lost, joins what is under way.
+using System.Runtime.CompilerServices;
+using Atelier.Contracts;
+using Atelier.Grains;
+
+namespace Atelier.Silo.Api;
+
+/// <summary>A request under way.</summary>
+internal sealed class ImagesRun
+{
+    /// <summary>Gets whose it is.</summary>
+    public required TenantId Tenant { get; init; }
+
+    /// <summary>Gets what was asked for.</summary>
+    public required ImagesRequest Request { get; init; }
+
+    /// <summary>Gets the model.</summary>
+    public required ModelCard Model { get; init; }
+
+    /// <summary>Gets the SHA-256 of the request's body.</summary>
+    public required string Digest { get; init; }
+
+    /// <summary>Gets or sets what is drawn, image by image.</summary>
+    public GenerationSpec[] Specs { get; set; } = [];
+
+    /// <summary>Gets or sets the generations, image by image.</summary>
+    public GenerationKey[] Keys { get; set; } = [];
+
+    /// <summary>Gets or sets whether it joined an earlier request.</summary>
+    public bool Joined { get; set; }
+}
+
+/// <summary>Begins, follows and cancels requests for images.</summary>
+internal sealed class ImagesRuns(IGrainFactory grains, GrainCaller calls, GenerationWatch watch, ApiInstruments instruments)
+{
+    /// <summary>Submits the generations of a request.</summary>
+    /// <param name="run">The request.</param>
+    /// <param name="again">Whether the client has sent it before.</param>
+    /// <exception cref="ApiException">It was refused.</exception>
+    public async Task BeginAsync(ImagesRun run, bool again)
+    {
+        GenerationId first = NewIds.Generation();
+        ulong seed = run.Request.Drawing.Seed ?? NewIds.SeedOf(new GenerationKey(run.Tenant, first));
+        RecentRequest known = await RememberAsync(run, first, seed, again);
+        run.Joined = known.First != first;
+        if (await SubmitAsync(run, known))
+        {
+            if (run.Joined)
+            {
+                instruments.Joined();
+            }
+
+            return;
+        }
+
+        // What it would join was cancelled or deleted: the same again, under new ids.
+        await AnewAsync(run, known.Seed);
+    }
+
+    /// <summary>What happens to the images, in the order in which it does.</summary>
+    /// <exception cref="ApiException">The cluster has not answered for long.</exception>
+    public async IAsyncEnumerable<ImageEvent> ProgressAsync(ImagesRun run, [EnumeratorCancellation] CancellationToken cancellation)
+    {
+        bool anew;
+        do
+        {
+            anew = false;
+            await foreach (ImageEvent one in watch.MergeAsync(run.Keys, cancellation))
+            {
+                // The client's first connection broke, and what that cancels is not the second one's.
+                if (one.Event.Phase == GenerationPhase.Cancelled && run.Joined)
+                {
+                    anew = true;
+                    break;
+                }
+
+                yield return one;
+            }
+
+            if (anew)
+            {
+                await CancelAsync(run);
+                await AnewAsync(run, run.Specs[0].Seed);
+            }
+        }
+        while (anew);
+    }
+
+    /// <summary>Cancels those of the generations that have not ended.</summary>
+    public Task CancelAsync(ImagesRun run) =>
+        Task.WhenAll(run.Keys.Select(key => calls.CallAsync(() => grains.Generation(key).CancelAsync())));
+
+    private async Task AnewAsync(ImagesRun run, ulong seed)
+    {
+        RecentRequest known = await RememberAsync(run, NewIds.Generation(), seed, again: false);
+        run.Joined = false;
+        await SubmitAsync(run, known);
+    }
+
+    private Task<RecentRequest> RememberAsync(ImagesRun run, GenerationId first, ulong seed, bool again) => calls.CallAsync(
+        () => grains.GetGrain<IRecentRequestsGrain>(run.Tenant.Value).BeginAsync(run.Digest, first, seed, again));
+
+    // False if the request joined one whose generations are not to be had any more.
+    private async Task<bool> SubmitAsync(ImagesRun run, RecentRequest known)
+    {
+        GenerationSpec spec = run.Request.Drawing.ToSpec(run.Model, known.Seed, run.Request.Effort);
+        run.Specs = [.. Enumerable.Range(0, run.Request.Images).Select(i => spec with { Seed = unchecked(spec.Seed + (ulong)i) })];
+        GenerationKey[] keys =
+            [.. run.Specs.Select((_, i) => new GenerationKey(run.Tenant, NewIds.Image(known.First, i)))];
+        for (int i = 0; i < keys.Length; i++)
+        {
+            var submission = new Submission { Spec = run.Specs[i], Previews = run.Request.Partials };
+            IGenerationGrain generation = grains.Generation(keys[i]);
+            SubmitAnswer answer = await calls.CallAsync(() => generation.SubmitAsync(submission));
+            if (run.Joined
+                && (answer.Outcome is SubmitOutcome.Gone or SubmitOutcome.Conflict || answer.View?.Phase == GenerationPhase.Cancelled))
+            {
+                return false;
+            }
+
+            if (ApiError.Of(answer) is { } error)
+            {
+                // A part of a request is worth nothing.
+                run.Keys = keys[..i];
+                await CancelAsync(run);
+                throw new ApiException(error);
+            }
+        }
+
+        run.Keys = keys;
+        return true;
+    }
+}

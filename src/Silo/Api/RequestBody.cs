@@ -1,0 +1,248 @@
+// Bodies of requests: read to a bound, parsed strictly, and taken apart member by member with an error that says what
+// would be right.
+using System.Globalization;
+using System.Text.Json;
+using Atelier.Contracts;
+
+namespace Atelier.Silo.Api;
+
+/// <summary>Reads bodies.</summary>
+internal static class RequestBody
+{
+    /// <summary>Most bytes in a body.</summary>
+    public const int BytesMax = 1 << 20;
+
+    /// <summary>The bytes of a body.</summary>
+    /// <exception cref="ApiException">It is too large, or says that it is no JSON.</exception>
+    public static async Task<byte[]> ReadAsync(HttpRequest request, CancellationToken cancellation)
+    {
+        if (request.ContentLength > BytesMax)
+        {
+            throw new ApiException(ApiError.TooLarge);
+        }
+
+        if (request.ContentType is not null && !request.HasJsonContentType())
+        {
+            throw new ApiException(ApiError.NotJson);
+        }
+
+        using var bytes = new MemoryStream();
+        byte[] part = new byte[16 * 1024];
+        for (int read; (read = await request.Body.ReadAsync(part, cancellation)) > 0;)
+        {
+            await bytes.WriteAsync(part.AsMemory(0, read), cancellation);
+            if (bytes.Length > BytesMax)
+            {
+                throw new ApiException(ApiError.TooLarge);
+            }
+        }
+
+        return bytes.ToArray();
+    }
+
+    /// <summary>The members of a body whose shape is <typeparamref name="TShape"/>; none of an empty one.</summary>
+    /// <exception cref="ApiException">It is no JSON object with these members only.</exception>
+    public static async Task<JsonFields> FieldsAsync<TShape>(HttpRequest request)
+    {
+        byte[] bytes = await ReadAsync(request, request.HttpContext.RequestAborted);
+        return JsonFields.Parse(bytes.Length == 0 ? "{}"u8.ToArray() : bytes, ApiJson.MembersOf<TShape>());
+    }
+}
+
+/// <summary>
+/// Members of a JSON object. A member that is null counts as absent; each is read by the type and range that it should
+/// have.
+/// </summary>
+internal sealed class JsonFields
+{
+    private const int ShownMax = 64;
+
+    private static readonly JsonDocumentOptions s_strict = new() { AllowDuplicateProperties = false, MaxDepth = 8 };
+
+    private readonly JsonElement _object;
+
+    private JsonFields(JsonElement members) => _object = members;
+
+    /// <summary>Parses an object that may have the members of <paramref name="known"/> and no others.</summary>
+    /// <exception cref="ApiException">It is no such object.</exception>
+    public static JsonFields Parse(ReadOnlyMemory<byte> body, IReadOnlyCollection<string> known)
+    {
+        JsonElement root;
+        try
+        {
+            using JsonDocument document = JsonDocument.Parse(body, s_strict);
+            root = document.RootElement.Clone();
+        }
+        catch (JsonException error)
+        {
+            throw new ApiException(ApiError.Invalid(
+                null, "invalid_json",
+                $"The body is not proper JSON at line {error.LineNumber + 1}, byte {error.BytePositionInLine + 1}: it may be cut short, "
+                + "name a member twice, be nested too deeply, or not be UTF-8."));
+        }
+
+        if (root.ValueKind != JsonValueKind.Object)
+        {
+            throw new ApiException(ApiError.Invalid(null, "invalid_type", $"The body must be a JSON object, not {Shown(root)}."));
+        }
+
+        foreach (JsonProperty member in root.EnumerateObject())
+        {
+            string name = NameOf(member);
+            if (!known.Contains(name))
+            {
+                string nearest = known.MinBy(one => Distance(one, name))!;
+                throw new ApiException(ApiError.Invalid(name, "unknown_parameter", $"Unknown member '{name}'. Did you mean '{nearest}'?"));
+            }
+        }
+
+        return new JsonFields(root);
+    }
+
+    /// <summary>Text of bounded length.</summary>
+    public string? Text(string name, int lengthMax)
+    {
+        string right = $"text of at most {lengthMax} characters";
+        if (Find(name) is not { } value)
+        {
+            return null;
+        }
+
+        string text = value.ValueKind == JsonValueKind.String ? Unescaped(name, value) : throw WrongType(name, right, value);
+        return text.Length <= lengthMax
+            ? text
+            : throw new ApiException(ApiError.Invalid(name, "invalid_value", $"'{name}' has {text.Length} characters; it may have at most {lengthMax}."));
+    }
+
+    /// <summary>One of several words.</summary>
+    public string? Choice(string name, params string[] choices)
+    {
+        string right = $"one of {string.Join(", ", choices)}";
+        return Find(name) switch
+        {
+            null => null,
+            { ValueKind: not JsonValueKind.String } value => throw WrongType(name, right, value),
+            { } value => Array.Find(choices, choice => choice == Unescaped(name, value)) ?? throw WrongValue(name, right, value),
+        };
+    }
+
+    /// <summary>A whole number in a range.</summary>
+    public long? Whole(string name, long min, long max)
+    {
+        string right = $"a whole number in {min}..{max}";
+        return Find(name) switch
+        {
+            null => null,
+            { ValueKind: not JsonValueKind.Number } value => throw WrongType(name, right, value),
+            { } value => value.TryGetInt64(out long number) && number >= min && number <= max ? number : throw WrongValue(name, right, value),
+        };
+    }
+
+    /// <summary>A number in a range.</summary>
+    public double? Number(string name, double min, double max)
+    {
+        string right = $"a number in {min.ToString(CultureInfo.InvariantCulture)}..{max.ToString(CultureInfo.InvariantCulture)}";
+        return Find(name) switch
+        {
+            null => null,
+            { ValueKind: not JsonValueKind.Number } value => throw WrongType(name, right, value),
+            { } value => value.TryGetDouble(out double number) && number >= min && number <= max ? number : throw WrongValue(name, right, value),
+        };
+    }
+
+    /// <summary>True or false.</summary>
+    public bool? Flag(string name) => Find(name) switch
+    {
+        null => null,
+        { ValueKind: JsonValueKind.True } => true,
+        { ValueKind: JsonValueKind.False } => false,
+        { } value => throw WrongType(name, "true or false", value),
+    };
+
+    /// <summary>A seed: a number, or the same as text for clients whose numbers are too short for it.</summary>
+    public ulong? Seed(string name)
+    {
+        string right = $"a whole number in 0..{ulong.MaxValue}, or the same as text";
+        return Find(name) switch
+        {
+            null => null,
+            { ValueKind: JsonValueKind.Number } value => value.TryGetUInt64(out ulong seed) ? seed : throw WrongValue(name, right, value),
+            { ValueKind: JsonValueKind.String } value =>
+                ulong.TryParse(Unescaped(name, value), NumberStyles.None, CultureInfo.InvariantCulture, out ulong seed)
+                    ? seed : throw WrongValue(name, right, value),
+            { } value => throw WrongType(name, right, value),
+        };
+    }
+
+    /// <summary>A name that follows the rule of <see cref="Names"/>.</summary>
+    public string? Name(string name) => Find(name) switch
+    {
+        null => null,
+        { ValueKind: not JsonValueKind.String } value => throw WrongType(name, Names.Rule, value),
+        { } value => Names.AreValid(Unescaped(name, value)) ? value.GetString() : throw WrongValue(name, Names.Rule, value),
+    };
+
+    private JsonElement? Find(string name) =>
+        _object.TryGetProperty(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? value : null;
+
+    // JSON can name half a character (a lone surrogate), which is no text.
+    private static string Unescaped(string name, JsonElement value)
+    {
+        try
+        {
+            return value.GetString()!;
+        }
+        catch (InvalidOperationException)
+        {
+            throw new ApiException(ApiError.Invalid(name, "invalid_value", $"'{name}' is not valid Unicode: half a character stands alone in it."));
+        }
+    }
+
+    private static string NameOf(JsonProperty member)
+    {
+        try
+        {
+            return member.Name.Length <= ShownMax ? member.Name : member.Name[..ShownMax];
+        }
+        catch (InvalidOperationException)
+        {
+            return "?";
+        }
+    }
+
+    private static ApiException WrongType(string name, string right, JsonElement value) =>
+        new(ApiError.Invalid(name, "invalid_type", $"'{name}' must be {right}, not {Shown(value)}."));
+
+    private static ApiException WrongValue(string name, string right, JsonElement value) =>
+        new(ApiError.Invalid(name, "invalid_value", $"'{name}' must be {right}, not {Shown(value)}."));
+
+    private static string Shown(JsonElement value)
+    {
+        string text = value.ValueKind switch
+        {
+            JsonValueKind.Object => "an object",
+            JsonValueKind.Array => "a list",
+            _ => value.GetRawText(),
+        };
+        return text.Length <= ShownMax ? text : text[..ShownMax] + "...";
+    }
+
+    // Letters to put in, take out or change: the usual distance between a word and one that was meant.
+    private static int Distance(string one, string other)
+    {
+        int[] row = [.. Enumerable.Range(0, other.Length + 1)];
+        for (int i = 0; i < one.Length; i++)
+        {
+            int corner = row[0];
+            row[0] = i + 1;
+            for (int j = 0; j < other.Length; j++)
+            {
+                int changed = corner + (one[i] == other[j] ? 0 : 1);
+                corner = row[j + 1];
+                row[j + 1] = Math.Min(changed, Math.Min(row[j], row[j + 1]) + 1);
+            }
+        }
+
+        return row[^1];
+    }
+}

@@ -1,0 +1,117 @@
+// Native sessions: begin, look, history, submit in it, vary, delete.
+using System.Globalization;
+using Atelier.Contracts;
+using Atelier.Grains;
+
+namespace Atelier.Silo.Api;
+
+/// <summary>Routes of sessions.</summary>
+internal sealed class SessionEndpoints(IGrainFactory grains, GrainCaller calls, Submissions submissions)
+{
+    private const int CountMax = 100;
+    private const int CountStandard = 20;
+
+    public static void Map(IEndpointRouteBuilder routes)
+    {
+        RouteGroupBuilder group = routes.MapGroup("/sessions").WithTags("Sessions").For(Audience.Tenants);
+        group.MapPost("", (HttpContext context, SessionEndpoints endpoints) => endpoints.OpenAsync(context))
+            .WithSummary("Begins a session; one whose id exists goes on.")
+            .Accepts<SessionBody>(isOptional: true, "application/json")
+            .Produces<SessionShape>(201).Produces<ErrorBody>(400).Produces<ErrorBody>(410);
+        group.MapGet("{id}", (HttpContext context, string id, SessionEndpoints endpoints) => endpoints.GetAsync(context, id))
+            .WithSummary("A session.")
+            .Produces<SessionShape>().Produces<ErrorBody>(404);
+        group.MapDelete("{id}", (HttpContext context, string id, SessionEndpoints endpoints) => endpoints.DeleteAsync(context, id))
+            .WithSummary("Deletes a session with its generations and their pictures.")
+            .Produces(204).Produces<ErrorBody>(404);
+        group.MapGet("{id}/generations",
+                (HttpContext context, string id, string? start, string? count, SessionEndpoints endpoints) =>
+                    endpoints.HistoryAsync(context, id, start, count))
+            .WithSummary("A session's history, oldest first: from an index on, 1 to 100 at a time.")
+            .Produces<HistoryShape>().Produces<ErrorBody>(400).Produces<ErrorBody>(404);
+        group.MapPost("{id}/generations", (HttpContext context, string id, SessionEndpoints endpoints) => endpoints.SubmitAsync(context, id))
+            .WithSummary("Submits a generation in a session.")
+            .Accepts<GenerationBody>("application/json")
+            .Produces<GenerationShape>(202).Produces<ErrorBody>(400).Produces<ErrorBody>(404).Produces<ErrorBody>(409)
+            .Produces<ErrorBody>(410).Produces<ErrorBody>(429).Produces<ErrorBody>(503);
+        group.MapPost("{id}/generations/{generation}/variations",
+                (HttpContext context, string id, string generation, SessionEndpoints endpoints) => endpoints.VaryAsync(context, id, generation))
+            .WithSummary("Submits a variation: the same prompt and settings under the next seed, or a given one.")
+            .Accepts<VariationBody>(isOptional: true, "application/json")
+            .Produces<GenerationShape>(202).Produces<ErrorBody>(400).Produces<ErrorBody>(404).Produces<ErrorBody>(409)
+            .Produces<ErrorBody>(410).Produces<ErrorBody>(429).Produces<ErrorBody>(503);
+    }
+
+    private async Task<IResult> OpenAsync(HttpContext context)
+    {
+        JsonFields fields = await RequestBody.FieldsAsync<SessionBody>(context.Request);
+        SessionId id = fields.Name("id") is { } chosen ? new SessionId(chosen) : NewIds.Session();
+        ISessionGrain session = grains.Session(new SessionKey(context.Tenant(), id));
+        await calls.CallAsync(() => session.OpenAsync());
+        return await calls.CallAsync(() => session.ViewAsync()) is { } view
+            ? TypedResults.Created($"/v1/sessions/{id}", SessionShape.Of(view))
+            : new ApiError(410, ApiError.InvalidRequest, "gone", $"The session '{id}' was deleted; begin one under another id.") { Param = "id" };
+    }
+
+    private async Task<IResult> GetAsync(HttpContext context, string id) =>
+        TypedResults.Ok(SessionShape.Of(await FindAsync(context, id)));
+
+    private async Task<IResult> DeleteAsync(HttpContext context, string idText)
+    {
+        if (!SessionId.TryParse(idText, out SessionId id))
+        {
+            return ApiError.NotFound("session");
+        }
+
+        // A deletion that was cut short has to be gone on with, although the session is not to be seen any more.
+        ISessionGrain session = grains.Session(new SessionKey(context.Tenant(), id));
+        bool known = await calls.CallAsync(() => session.ViewAsync()) is not null;
+        while (!await calls.CallAsync(() => session.DeleteAsync()))
+        {
+            known = true;
+        }
+
+        return known ? TypedResults.NoContent() : ApiError.NotFound("session");
+    }
+
+    private async Task<IResult> HistoryAsync(HttpContext context, string id, string? startText, string? countText)
+    {
+        int start = Whole("start", startText, 0, 0, ISessionGrain.GenerationsMax);
+        int count = Whole("count", countText, CountStandard, 1, CountMax);
+        ISessionGrain session = grains.Session((await FindAsync(context, id)).Key);
+        HistoryPage page = await calls.CallAsync(() => session.HistoryAsync(start, count));
+        return TypedResults.Ok(new HistoryShape([.. page.Items.Select(GenerationShape.Of)], page.Next));
+    }
+
+    private async Task<IResult> SubmitAsync(HttpContext context, string id) =>
+        await submissions.SubmitAsync(context, (await FindAsync(context, id)).Key.Id);
+
+    private async Task<IResult> VaryAsync(HttpContext context, string idText, string ofText)
+    {
+        JsonFields fields = await RequestBody.FieldsAsync<VariationBody>(context.Request);
+        GenerationId id = fields.Name("id") is { } chosen ? new GenerationId(chosen) : NewIds.Generation();
+        ulong? seed = fields.Seed("seed");
+        SessionKey session = (await FindAsync(context, idText)).Key;
+        GenerationView? earlier = GenerationId.TryParse(ofText, out GenerationId of)
+            ? await calls.CallAsync(() => grains.Generation(new GenerationKey(session.Tenant, of)).ViewAsync())
+            : null;
+        return earlier?.Submission.Session == session.Id
+            ? Submissions.Answer(await calls.CallAsync(() => grains.Session(session).VaryAsync(id, of, seed)))
+            : ApiError.NotFound("generation in this session");
+    }
+
+    private async Task<SessionView> FindAsync(HttpContext context, string idText)
+    {
+        SessionView? view = SessionId.TryParse(idText, out SessionId id)
+            ? await calls.CallAsync(() => grains.Session(new SessionKey(context.Tenant(), id)).ViewAsync())
+            : null;
+        return view ?? throw new ApiException(ApiError.NotFound("session"));
+    }
+
+    private static int Whole(string name, string? text, int standard, int min, int max) => text switch
+    {
+        null => standard,
+        _ when int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int value) && value >= min && value <= max => value,
+        _ => throw new ApiException(ApiError.Invalid(name, "invalid_value", $"'{name}' must be a whole number in {min}..{max}.")),
+    };
+}

@@ -5,6 +5,7 @@ using Atelier.Cli.Commands;
 using Atelier.Model.Data;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Pipeline;
+using Atelier.Model.Runtime;
 using Atelier.Model.Training.Runs;
 using Atelier.Shapes;
 using Atelier.Shapes.Evaluating;
@@ -118,8 +119,8 @@ internal sealed class DemoMaking(string work, string stages, string output, int 
 
         using var pictures = new ShapesPictures(SceneSeed, scenes);
         using Encoders encoders = Encoders.Load(Path.Combine(work, "parts"));
-        encoders.Autoencoder.to(torch.ScalarType.BFloat16);
-        encoders.Text.to(torch.ScalarType.BFloat16);
+        encoders.Autoencoder.to(Libtorch.FastPrecision);
+        encoders.Text.to(Libtorch.FastPrecision);
         var precompute = new Precompute(pictures, encoders.Autoencoder, encoders.Text, encoders.Tokenizer, s_sides, SceneSeed);
         Output.WithProgress("encoding", progress =>
         {

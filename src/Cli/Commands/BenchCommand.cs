@@ -3,6 +3,7 @@ using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
 using Atelier.Cli.Bench;
+using Atelier.Silo.Devices;
 using TorchSharp;
 
 namespace Atelier.Cli.Commands;
@@ -13,7 +14,7 @@ internal static class BenchCommand
     {
         return new Command("bench", "Measures speed and memory, always as ratios within one run.")
         {
-            Model(), Memory(), Gpu(),
+            Model(), Memory(), Gpu(), Batching(),
         };
     }
 
@@ -126,6 +127,47 @@ internal static class BenchCommand
             GpuFigures figures = Output.WithProgress(
                 "measuring", progress => GpuBench.Measure(parsed.GetValue(preset)!, torch.device(where), progress));
             Print(figures);
+            Output.Json(parsed.GetValue(json), figures);
+            return 0;
+        });
+        return command;
+    }
+
+    private static Command Batching()
+    {
+        Option<DirectoryInfo> folder = Choices.Path<DirectoryInfo>("--model", "The model's folder.");
+        folder.DefaultValueFactory = _ => new DirectoryInfo(Home.At("models/shapes"));
+        Option<int> requests = Choices.Number("--requests", 4, 100_000, 40, "Requests in each run.");
+        Option<int> runs = Choices.Number("--runs", 1, 1000, 5, "Runs, whose medians are shown.");
+        Option<int> slots = Choices.Number("--slots", 1, 1024, 8, "Pictures that share an evaluation, at most.");
+        Option<int> rows = Choices.Number("--rows", 1, 1024, TorchDeviceOptions.RowsStandard, "Rows of a forward pass.");
+        Option<int> threads = Choices.Number("--threads", 1, 1024, 1, "Threads of libtorch.");
+        Option<FileInfo> json = Choices.Json();
+        var command = new Command(
+            "batching", "Continuous batching against batches of whole requests and against one at a time.")
+        {
+            folder, requests, runs, slots, rows, threads, json,
+        };
+        command.SetAction(async (parsed, cancellation) =>
+        {
+            OutputFile.CheckJson(parsed.GetValue(json));
+            var options = new TorchDeviceOptions
+            {
+                Slots = parsed.GetValue(slots), Threads = parsed.GetValue(threads), Rows = parsed.GetValue(rows),
+            };
+            using var bench = new BatchingBench(
+                DeviceModel.Open(parsed.GetRequiredValue(folder).FullName, isDefault: true), options, parsed.GetValue(requests));
+            IReadOnlyList<BatchingFigures> figures = await bench.RunAsync(
+                parsed.GetValue(runs), part => Output.Remark($"{part:p0}"));
+            Output.Table(
+                ["load", "way", "median, s", "p95, s", "pictures/s"],
+                [
+                    .. figures.Select(one => (IReadOnlyList<string>)
+                    [
+                        one.Load == 0 ? "all at once" : one.Load.ToString("p0", CultureInfo.InvariantCulture), one.Way,
+                        Ratio(one.P50), Ratio(one.P95), Seconds(one.Throughput),
+                    ]),
+                ]);
             Output.Json(parsed.GetValue(json), figures);
             return 0;
         });

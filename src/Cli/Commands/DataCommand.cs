@@ -3,6 +3,7 @@ using System.CommandLine;
 using System.Globalization;
 using Atelier.Model.Data;
 using Atelier.Model.Pipeline;
+using Atelier.Model.Runtime;
 using Atelier.Shapes;
 using TorchSharp;
 
@@ -50,8 +51,8 @@ internal static class DataCommand
             using Encoders encoders = Encoders.Load(parsed.GetRequiredValue(model).FullName);
             if (parsed.GetValue(compute) == "bfloat16")
             {
-                encoders.Autoencoder.to(torch.ScalarType.BFloat16);
-                encoders.Text.to(torch.ScalarType.BFloat16);
+                encoders.Autoencoder.to(Libtorch.FastPrecision);
+                encoders.Text.to(Libtorch.FastPrecision);
             }
 
             var run = new Precompute(

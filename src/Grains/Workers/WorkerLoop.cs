@@ -22,6 +22,7 @@ internal sealed partial class WorkerLoop(
     private readonly List<WorkerJob> _jobs = [];
     private readonly StepBatcher<IDenoising> _batcher = new(device.Description.Slots);
     private readonly Dictionary<ModelDigest, DateTimeOffset> _loaded = [];
+    private readonly Dictionary<ModelDigest, DateTimeOffset> _refused = [];
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Channel<bool> _woken =
         Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
@@ -144,14 +145,16 @@ internal sealed partial class WorkerLoop(
             return _jobs[0].Model;
         }
 
-        if (_device.Models.Count == 1)
+        DateTimeOffset now = clock.GetUtcNow();
+        ModelCard[] usable = [.. _device.Models.Where(card => now >= _refused.GetValueOrDefault(card.Digest))];
+        if (usable.Length <= 1)
         {
-            _model = _device.Models[0].Digest;
+            _model = usable.Length == 1 ? usable[0].Digest : null;
         }
         else
         {
             var demands = new List<ModelDemand>();
-            foreach (ModelCard card in _device.Models)
+            foreach (ModelCard card in usable)
             {
                 QueueStatus status = await grains.WorkQueue(card.Digest).StatusAsync();
                 DateTimeOffset? loadedAt = _loaded.TryGetValue(card.Digest, out DateTimeOffset at) ? at : null;
@@ -170,8 +173,18 @@ internal sealed partial class WorkerLoop(
 
         if (_model is { } model)
         {
-            await device.LoadAsync(model, CancellationToken.None);
-            _loaded[model] = clock.GetUtcNow();
+            try
+            {
+                await device.LoadAsync(model, CancellationToken.None);
+                _loaded[model] = clock.GetUtcNow();
+            }
+            catch (DeviceException error)
+            {
+                // Its work is for others, or for later: a damaged model does not stop the sound ones.
+                LogRefusedModel(Key, model, error);
+                _refused[model] = clock.GetUtcNow() + options.RefusedModelPause;
+                _model = null;
+            }
         }
 
         return _model;
@@ -471,6 +484,9 @@ internal sealed partial class WorkerLoop(
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Worker {Worker} has no answer and will ask again")]
     private partial void LogUnanswered(WorkerKey worker, Exception error);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Worker {Worker} cannot load the model {Model} and leaves its work alone for a while")]
+    private partial void LogRefusedModel(WorkerKey worker, ModelDigest model, Exception error);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Worker {Worker} could not do the work of {Generation}")]
     private partial void LogFailed(WorkerKey worker, GenerationKey generation, Exception error);

@@ -27,6 +27,10 @@ public sealed class WorkerOptions
     /// <value>The default is 10 seconds.</value>
     public TimeSpan DrainTimeout { get; set; } = TimeSpan.FromSeconds(10);
 
+    /// <summary>Gets or sets how long a worker leaves a model alone that it could not load.</summary>
+    /// <value>The default is 1 minute.</value>
+    public TimeSpan RefusedModelPause { get; set; } = TimeSpan.FromMinutes(1);
+
     /// <summary>
     /// Gets or sets what becomes of a fault that the loop does not know: the process is the fault domain.
     /// </summary>

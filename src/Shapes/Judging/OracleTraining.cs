@@ -1,5 +1,6 @@
 // Trains the oracle on rendered scenes, spoiled in every way that it shall see through.
 using Atelier.Model.Imaging;
+using Atelier.Model.Runtime;
 using Atelier.Model.Training;
 using Atelier.Shapes.Drawing;
 using Atelier.Shapes.Making;
@@ -29,7 +30,7 @@ public sealed record OracleTrainingConfig
     public double AverageSmoothing { get; init; } = 0.998;
 
     /// <summary>Whether the network computes in bfloat16 while it learns.</summary>
-    public bool BFloat16 { get; init; } = true;
+    public bool BFloat16 { get; init; } = Libtorch.FastPrecision == ScalarType.BFloat16;
 
     /// <summary>Seed of the weights, the scenes and their damage.</summary>
     public ulong Seed { get; init; } = 11;

@@ -1,6 +1,7 @@
 // Training of the demo model's autoencoder on renderings of its world.
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Diffusion;
+using Atelier.Model.Runtime;
 using Atelier.Model.Training;
 using Atelier.Shapes.Drawing;
 using static TorchSharp.torch;
@@ -21,7 +22,7 @@ public sealed record AutoencoderTrainingConfig
     };
 
     /// <summary>Steps in all.</summary>
-    public long Steps { get; init; } = 60_000;
+    public long Steps { get; init; } = 32_000;
 
     /// <summary>
     /// Each step sees one picture: every so many steps one of 128 pixels a side, otherwise one of 64, which costs a quarter
@@ -51,7 +52,7 @@ public sealed record AutoencoderTrainingConfig
     public double AverageSmoothing { get; init; } = 0.999;
 
     /// <summary>Whether the network computes in bfloat16 while it learns.</summary>
-    public bool BFloat16 { get; init; }
+    public bool BFloat16 { get; init; } = Libtorch.FastPrecision == ScalarType.BFloat16;
 
     /// <summary>Seed of weights, scenes and noise.</summary>
     public ulong Seed { get; init; } = 21;

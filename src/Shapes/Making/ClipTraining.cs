@@ -1,6 +1,7 @@
 // Contrastive training of the demo model's CLIP (Radford et al., arXiv 2103.00020) on renderings and captions.
 using Atelier.Model.Clip;
 using Atelier.Model.Imaging;
+using Atelier.Model.Runtime;
 using Atelier.Model.Training;
 using Atelier.Shapes.Drawing;
 using static TorchSharp.torch;
@@ -39,7 +40,7 @@ public sealed record ClipTrainingConfig
     public double AverageSmoothing { get; init; } = 0.995;
 
     /// <summary>Whether the network computes in bfloat16 while it learns.</summary>
-    public bool BFloat16 { get; init; } = true;
+    public bool BFloat16 { get; init; } = Libtorch.FastPrecision == ScalarType.BFloat16;
 
     /// <summary>Seed of weights, scenes and captions.</summary>
     public ulong Seed { get; init; } = 31;

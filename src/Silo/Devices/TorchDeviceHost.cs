@@ -15,9 +15,6 @@ namespace Atelier.Silo.Devices;
 /// <summary>A device whose networks run in libtorch.</summary>
 public sealed class TorchDeviceHost : IDeviceHost, IDisposable
 {
-    // A constant of the device kind, never chosen by load: see Denoiser.
-    private const int Width = TextToImage.CpuWidth;
-
     private readonly TorchDeviceOptions _options;
     private readonly Dictionary<ModelDigest, DeviceModel> _models;
     private readonly DeviceThread _thread;
@@ -42,7 +39,7 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
         Description = new DeviceDescription
         {
             Device = options.Name,
-            DeviceKind = DeviceKinds.Cpu(options.Threads, Width),
+            DeviceKind = DeviceKinds.Cpu(options.Threads, options.Rows),
             Roles = options.Roles,
             Slots = options.Slots,
             MemoryBytes = options.MemoryBytes,
@@ -64,7 +61,7 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
                 DeviceModel known = Known(model);
                 try
                 {
-                    _loaded.Add(model, known.Load(Width));
+                    _loaded.Add(model, known.Load(_options.Rows));
                 }
                 catch (Model.RefusedFileException error)
                 {

@@ -1,11 +1,15 @@
 // What can be set about a device, and what values make sense.
 using Atelier.Contracts;
+using Atelier.Model.Pipeline;
 
 namespace Atelier.Silo.Devices;
 
 /// <summary>How a device is used.</summary>
 public sealed class TorchDeviceOptions
 {
+    /// <summary>Rows of a pass, where nothing else is said: those of one guided picture.</summary>
+    public const int RowsStandard = TextToImage.CpuWidth;
+
     /// <summary>Gets or sets the device's name within its silo.</summary>
     /// <value>The default is "cpu".</value>
     public string Name { get; set; } = "cpu";
@@ -17,6 +21,14 @@ public sealed class TorchDeviceOptions
     /// <summary>Gets or sets how many pictures it denoises at a time.</summary>
     /// <value>The default is 8.</value>
     public int Slots { get; set; } = 8;
+
+    /// <summary>Gets or sets the rows of a forward pass: a guided picture takes two, another one.</summary>
+    /// <remarks>
+    /// Part of the device kind. Passes are filled up where pictures are fewer: more rows serve many pictures better, and a
+    /// single one worse.
+    /// </remarks>
+    /// <value>The default is <see cref="RowsStandard"/>.</value>
+    public int Rows { get; set; } = RowsStandard;
 
     /// <summary>Gets or sets libtorch's threads within an operation.</summary>
     /// <remarks>Part of the device kind: how a sum is shared out may change its last bits.</remarks>
@@ -49,6 +61,7 @@ public sealed class TorchDeviceOptions
             $"{nameof(Roles)} must be one or more of Encode, Denoise and Decode, not {Roles}.",
         { Slots: < 1 or > WorkerTurn.SlotsMax } =>
             $"{nameof(Slots)} must lie in 1..{WorkerTurn.SlotsMax}, not be {Slots}.",
+        { Rows: < 1 or > 1024 } => $"{nameof(Rows)} must lie in 1..1024, not be {Rows}.",
         { Threads: < 1 or > 1024 } => $"{nameof(Threads)} must lie in 1..1024, not be {Threads}.",
         { MemoryBytes: < 1 } => $"{nameof(MemoryBytes)} must be positive.",
         _ when WorkTimeout <= TimeSpan.Zero => $"{nameof(WorkTimeout)} must be positive.",

@@ -24,8 +24,10 @@ public static partial class SiloHost
     private static readonly TimeSpan s_callTimeout = TimeSpan.FromSeconds(4);
 
     /// <summary>Runs a silo until it is told to stop.</summary>
+    /// <param name="args">Settings on the command line.</param>
+    /// <param name="configure">Changes the services once all are there.</param>
     /// <returns>The process's exit code.</returns>
-    public static async Task<int> RunAsync(string[] args)
+    public static async Task<int> RunAsync(string[] args, Action<IServiceCollection>? configure = null)
     {
         WebApplicationBuilder builder = WebApplication.CreateBuilder(new WebApplicationOptions
         {
@@ -56,6 +58,7 @@ public static partial class SiloHost
         }
 
         Configure(builder, settings, storeOptions);
+        configure?.Invoke(builder.Services);
         await using WebApplication app = builder.Build();
         foreach (string warning in warnings)
         {
@@ -71,6 +74,7 @@ public static partial class SiloHost
     private static void Configure(WebApplicationBuilder builder, SiloSettings settings, ConfigurationOptions store)
     {
         builder.AddServiceDefaults();
+        builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft", LogLevel.Warning);
         builder.WebHost.ConfigureKestrel(kestrel =>
         {
             kestrel.Limits.MaxRequestBodySize = RequestBody.BytesMax;
@@ -112,6 +116,7 @@ public static partial class SiloHost
         silo.Configure<ClusterOptions>(options => (options.ClusterId, options.ServiceId) = (settings.ClusterId, settings.ClusterId));
         silo.ConfigureEndpoints(IPAddress.Parse(settings.Address), settings.Port, settings.ProxyPort, listenOnAnyHostAddress: false);
         silo.UseRedisClustering(options => options.ConfigurationOptions = store);
+        silo.Services.AddSingleton<OrleansGrainStorageSerializer>();
         silo.AddRedisGrainStorageAsDefault((Microsoft.Extensions.Options.OptionsBuilder<Orleans.Persistence.RedisStorageOptions> options) =>
             options.Configure<OrleansGrainStorageSerializer>((redis, serializer) =>
             {

@@ -132,6 +132,7 @@ public sealed record SiloSettings
                 Name = reader.Text("Device:Name", standard.Device.Name),
                 Roles = reader.Flags("Device:Work", standard.Device.Roles),
                 Slots = reader.Number("Device:Slots", standard.Device.Slots, 1, WorkerTurn.SlotsMax),
+                Rows = reader.Number("Device:Rows", standard.Device.Rows, 1, 1024),
                 Threads = reader.Number("Device:Threads", standard.Device.Threads, 1, 1024),
                 MemoryBytes = (long)reader.Number("Device:MemoryMegabytes", (int)(standard.Device.MemoryBytes >> 20), 1, int.MaxValue) << 20,
                 WorkTimeout = reader.Time("Device:WorkTimeout", standard.Device.WorkTimeout),

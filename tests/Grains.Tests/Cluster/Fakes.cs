@@ -84,8 +84,16 @@ internal sealed class FakeDevice(
 
     public void Die() => _dead = true;
 
+    /// <summary>A model whose files are damaged.</summary>
+    public ModelDigest? Damaged { get; set; }
+
     public Task LoadAsync(ModelDigest model, CancellationToken cancellation) => WorkAsync(() =>
     {
+        if (model == Damaged)
+        {
+            throw new DeviceException(GenerationError.InvalidRequest, "The model's files are damaged.");
+        }
+
         Loads += _loaded.Add(model) ? 1 : 0;
         return _loaded.Count == 1 ? 0 : throw new InvalidOperationException("There is memory for one model.");
     });

@@ -55,6 +55,21 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
+    public async Task AModelThatCannotBeLoaded_DoesNotHoldUpAnother_AndComesBackWhenItCan()
+    {
+        var device = new FakeDevice("d", 4, models: 2) { Damaged = FakeDevice.ModelOf(0) };
+        await using TestCluster cluster = await TestCluster.StartAsync(
+            1, name => device, grains => grains.Worker.RefusedModelPause = TimeSpan.FromMilliseconds(200));
+        await cluster.Grains.Catalogue().RegisterAsync(FakeDevice.Card(1));
+        await cluster.SubmitAsync("damaged", new Submission { Spec = TestCluster.Spec(1) });
+        await cluster.SubmitAsync("sound", new Submission { Spec = TestCluster.Spec(2, model: 1) });
+        Assert.Equal(GenerationPhase.Done, (await cluster.WatchAsync("sound"))[^1].Phase);
+        Assert.Equal(GenerationPhase.QueuedEncode, (await cluster.Generation("damaged").ViewAsync())!.Phase);
+        device.Damaged = null;
+        Assert.Equal(GenerationPhase.Done, (await cluster.WatchAsync("damaged"))[^1].Phase);
+    }
+
+    [Fact]
     public async Task CancelledInMidGeneration_FreesItsSlot()
     {
         var device = new FakeDevice("d", 1) { Pace = TimeSpan.FromMilliseconds(20) };

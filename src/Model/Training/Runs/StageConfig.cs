@@ -1,6 +1,7 @@
 // One training stage as its YAML file says it, in the reference's terms.
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
+using Atelier.Model.Runtime;
 using TorchSharp;
 
 namespace Atelier.Model.Training.Runs;
@@ -98,8 +99,12 @@ public sealed record StageConfig
             Name = name,
             Seed = (ulong)tree.Integer("seed", 0, long.MaxValue),
             Network = network,
-            Compute = tree.OneOf("model.dtype", "bfloat16", "bfloat16", "float32") == "float32"
-                ? torch.ScalarType.Float32 : torch.ScalarType.BFloat16,
+            Compute = tree.OneOf("model.dtype", "bfloat16", "bfloat16", "float32", "auto") switch
+            {
+                "float32" => torch.ScalarType.Float32,
+                "bfloat16" => torch.ScalarType.BFloat16,
+                _ => Libtorch.FastPrecision,
+            },
             Step = ReadStep(tree, steps, batch / micro, micro),
             CaptionDrop = tree.Number("dataset.cap_drop_prob", 0, 0.999, 0.1),
             DataFolders = tree.Texts("dataset.train.datadir"),

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# The attacks of tests/EndToEnd in full size: 200 generations and 20 kills, a poisonous request among 50 good ones.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export ATELIER_ATTACK_GENERATIONS=${ATELIER_ATTACK_GENERATIONS:-200} ATELIER_ATTACK_KILLS=${ATELIER_ATTACK_KILLS:-20} \
+  ATELIER_ATTACK_GOOD=${ATELIER_ATTACK_GOOD:-50}
+./atelier build
+time dotnet artifacts/cpu/bin/EndToEnd/release/Atelier.EndToEnd.dll --filter-class '*NothingIsLostTests' --output Detailed

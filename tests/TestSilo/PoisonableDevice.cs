@@ -1,0 +1,53 @@
+// A device that takes its time, and that one prompt kills.
+using System.Diagnostics;
+using Atelier.Contracts;
+using Atelier.Grains.Batching;
+using Atelier.Grains.Ports;
+
+namespace Atelier.TestSilo;
+
+/// <summary>A device that dies of one prompt.</summary>
+internal sealed class PoisonableDevice(IDeviceHost device, TimeSpan delay, TimeProvider clock) : IDeviceHost
+{
+    private readonly HashSet<IDenoising> _poisonous = new(ReferenceEqualityComparer.Instance);
+
+    public DeviceDescription Description => device.Description;
+
+    public Task LoadAsync(ModelDigest model, CancellationToken cancellation) => device.LoadAsync(model, cancellation);
+
+    public Task EvictAsync(ModelDigest model, CancellationToken cancellation) => device.EvictAsync(model, cancellation);
+
+    public Task<byte[]> EncodeAsync(GenerationSpec spec, CancellationToken cancellation) => device.EncodeAsync(spec, cancellation);
+
+    public async Task<IDenoising> BeginAsync(GenerationSpec spec, byte[] caption, byte[]? snapshot, CancellationToken cancellation)
+    {
+        IDenoising picture = await device.BeginAsync(spec, caption, snapshot, cancellation);
+        if (spec.Prompt.Contains("poison", StringComparison.Ordinal))
+        {
+            _poisonous.Add(picture);
+        }
+
+        return picture;
+    }
+
+    public async Task EvaluateAsync(IReadOnlyList<IDenoising> batch, CancellationToken cancellation)
+    {
+        if (batch.Any(_poisonous.Contains))
+        {
+            Process.GetCurrentProcess().Kill();
+        }
+
+        if (delay > TimeSpan.Zero)
+        {
+            await Task.Delay(delay, clock, cancellation);
+        }
+
+        await ((IBatchEvaluator<IDenoising>)device).EvaluateAsync(batch, cancellation);
+    }
+
+    public Task<byte[]> PreviewAsync(GenerationSpec spec, IDenoising picture, CancellationToken cancellation) =>
+        device.PreviewAsync(spec, picture, cancellation);
+
+    public Task<byte[]> DecodeAsync(GenerationSpec spec, byte[] latent, CancellationToken cancellation) =>
+        device.DecodeAsync(spec, latent, cancellation);
+}

@@ -2,6 +2,7 @@
 // would be right.
 using System.Globalization;
 using System.Text.Json;
+using System.Text.Unicode;
 using Atelier.Contracts;
 
 namespace Atelier.Silo.Api;
@@ -67,18 +68,28 @@ internal sealed class JsonFields
     /// <exception cref="ApiException">It is no such object.</exception>
     public static JsonFields Parse(ReadOnlyMemory<byte> body, IReadOnlyCollection<string> known)
     {
+        if (!Utf8.IsValid(body.Span))
+        {
+            throw new ApiException(ApiError.Invalid(null, "invalid_json", "The body is not valid UTF-8."));
+        }
+
         JsonElement root;
         try
         {
             using JsonDocument document = JsonDocument.Parse(body, s_strict);
             root = document.RootElement.Clone();
         }
+        catch (InvalidOperationException)
+        {
+            throw new ApiException(ApiError.Invalid(
+                null, "invalid_json", "A member's name in the body is not valid Unicode: half a character stands alone in it."));
+        }
         catch (JsonException error)
         {
             throw new ApiException(ApiError.Invalid(
                 null, "invalid_json",
                 $"The body is not proper JSON at line {error.LineNumber + 1}, byte {error.BytePositionInLine + 1}: it may be cut short, "
-                + "name a member twice, be nested too deeply, or not be UTF-8."));
+                + "name a member twice, or be nested too deeply."));
         }
 
         if (root.ValueKind != JsonValueKind.Object)
@@ -88,9 +99,9 @@ internal sealed class JsonFields
 
         foreach (JsonProperty member in root.EnumerateObject())
         {
-            string name = NameOf(member);
-            if (!known.Contains(name))
+            if (!known.Contains(member.Name))
             {
+                string name = member.Name.Length <= ShownMax ? member.Name : member.Name[..ShownMax];
                 string nearest = known.MinBy(one => Distance(one, name))!;
                 throw new ApiException(ApiError.Invalid(name, "unknown_parameter", $"Unknown member '{name}'. Did you mean '{nearest}'?"));
             }
@@ -195,18 +206,6 @@ internal sealed class JsonFields
         catch (InvalidOperationException)
         {
             throw new ApiException(ApiError.Invalid(name, "invalid_value", $"'{name}' is not valid Unicode: half a character stands alone in it."));
-        }
-    }
-
-    private static string NameOf(JsonProperty member)
-    {
-        try
-        {
-            return member.Name.Length <= ShownMax ? member.Name : member.Name[..ShownMax];
-        }
-        catch (InvalidOperationException)
-        {
-            return "?";
         }
     }
 

@@ -82,19 +82,21 @@ internal sealed class JsonFields
         catch (InvalidOperationException)
         {
             throw new ApiException(ApiError.Invalid(
-                null, "invalid_json", "A member's name in the body is not valid Unicode: half a character stands alone in it."));
+                null, "invalid_json",
+                "A member's name in the body is not valid Unicode: half a character stands alone in it."));
         }
         catch (JsonException error)
         {
             throw new ApiException(ApiError.Invalid(
                 null, "invalid_json",
-                $"The body is not proper JSON at line {error.LineNumber + 1}, byte {error.BytePositionInLine + 1}: it may be cut short, "
-                + "name a member twice, or be nested too deeply."));
+                $"The body is not proper JSON at line {error.LineNumber + 1}, byte {error.BytePositionInLine + 1}: it "
+                + "may be cut short, name a member twice, or be nested too deeply."));
         }
 
         if (root.ValueKind != JsonValueKind.Object)
         {
-            throw new ApiException(ApiError.Invalid(null, "invalid_type", $"The body must be a JSON object, not {Shown(root)}."));
+            throw new ApiException(
+                ApiError.Invalid(null, "invalid_type", $"The body must be a JSON object, not {Shown(root)}."));
         }
 
         foreach (JsonProperty member in root.EnumerateObject())
@@ -103,7 +105,8 @@ internal sealed class JsonFields
             {
                 string name = member.Name.Length <= ShownMax ? member.Name : member.Name[..ShownMax];
                 string nearest = known.MinBy(one => Distance(one, name))!;
-                throw new ApiException(ApiError.Invalid(name, "unknown_parameter", $"Unknown member '{name}'. Did you mean '{nearest}'?"));
+                throw new ApiException(
+                    ApiError.Invalid(name, "unknown_parameter", $"Unknown member '{name}'. Did you mean '{nearest}'?"));
             }
         }
 
@@ -119,10 +122,14 @@ internal sealed class JsonFields
             return null;
         }
 
-        string text = value.ValueKind == JsonValueKind.String ? Unescaped(name, value) : throw WrongType(name, right, value);
+        string text = value.ValueKind == JsonValueKind.String
+            ? Unescaped(name, value)
+            : throw WrongType(name, right, value);
         return text.Length <= lengthMax
             ? text
-            : throw new ApiException(ApiError.Invalid(name, "invalid_value", $"'{name}' has {text.Length} characters; it may have at most {lengthMax}."));
+            : throw new ApiException(
+                ApiError.Invalid(
+                    name, "invalid_value", $"'{name}' has {text.Length} characters; it may have at most {lengthMax}."));
     }
 
     /// <summary>One of several words.</summary>
@@ -133,7 +140,8 @@ internal sealed class JsonFields
         {
             null => null,
             { ValueKind: not JsonValueKind.String } value => throw WrongType(name, right, value),
-            { } value => Array.Find(choices, choice => choice == Unescaped(name, value)) ?? throw WrongValue(name, right, value),
+            { } value =>
+                Array.Find(choices, choice => choice == Unescaped(name, value)) ?? throw WrongValue(name, right, value),
         };
     }
 
@@ -145,19 +153,26 @@ internal sealed class JsonFields
         {
             null => null,
             { ValueKind: not JsonValueKind.Number } value => throw WrongType(name, right, value),
-            { } value => value.TryGetInt64(out long number) && number >= min && number <= max ? number : throw WrongValue(name, right, value),
+            { } value =>
+                value.TryGetInt64(out long number) && number >= min && number <= max
+                    ? number
+                    : throw WrongValue(name, right, value),
         };
     }
 
     /// <summary>A number in a range.</summary>
     public double? Number(string name, double min, double max)
     {
-        string right = $"a number in {min.ToString(CultureInfo.InvariantCulture)}..{max.ToString(CultureInfo.InvariantCulture)}";
+        string right =
+            $"a number in {min.ToString(CultureInfo.InvariantCulture)}..{max.ToString(CultureInfo.InvariantCulture)}";
         return Find(name) switch
         {
             null => null,
             { ValueKind: not JsonValueKind.Number } value => throw WrongType(name, right, value),
-            { } value => value.TryGetDouble(out double number) && number >= min && number <= max ? number : throw WrongValue(name, right, value),
+            { } value =>
+                value.TryGetDouble(out double number) && number >= min && number <= max
+                    ? number
+                    : throw WrongValue(name, right, value),
         };
     }
 
@@ -177,7 +192,8 @@ internal sealed class JsonFields
         return Find(name) switch
         {
             null => null,
-            { ValueKind: JsonValueKind.Number } value => value.TryGetUInt64(out ulong seed) ? seed : throw WrongValue(name, right, value),
+            { ValueKind: JsonValueKind.Number } value =>
+                value.TryGetUInt64(out ulong seed) ? seed : throw WrongValue(name, right, value),
             { ValueKind: JsonValueKind.String } value =>
                 ulong.TryParse(Unescaped(name, value), NumberStyles.None, CultureInfo.InvariantCulture, out ulong seed)
                     ? seed : throw WrongValue(name, right, value),
@@ -190,7 +206,8 @@ internal sealed class JsonFields
     {
         null => null,
         { ValueKind: not JsonValueKind.String } value => throw WrongType(name, Names.Rule, value),
-        { } value => Names.AreValid(Unescaped(name, value)) ? value.GetString() : throw WrongValue(name, Names.Rule, value),
+        { } value =>
+            Names.AreValid(Unescaped(name, value)) ? value.GetString() : throw WrongValue(name, Names.Rule, value),
     };
 
     private JsonElement? Find(string name) =>
@@ -205,7 +222,9 @@ internal sealed class JsonFields
         }
         catch (InvalidOperationException)
         {
-            throw new ApiException(ApiError.Invalid(name, "invalid_value", $"'{name}' is not valid Unicode: half a character stands alone in it."));
+            throw new ApiException(
+                ApiError.Invalid(
+                    name, "invalid_value", $"'{name}' is not valid Unicode: half a character stands alone in it."));
         }
     }
 

@@ -65,7 +65,8 @@ public sealed class ApiCluster : IAsyncLifetime
             });
             silo.Services.AddSingleton<IBlobStore>(Blobs());
             silo.Services.AddSingleton<IDeviceHost>(services => Device = new HeldDevice(new TorchDeviceHost(
-                [Default, TinyModels.Second], new TorchDeviceOptions { Slots = 4 }, services.GetRequiredService<TimeProvider>())));
+                [Default, TinyModels.Second], new TorchDeviceOptions { Slots = 4 },
+                services.GetRequiredService<TimeProvider>())));
         });
         _cluster = builder.Build();
         await _cluster.DeployAsync();
@@ -103,28 +104,33 @@ public sealed class ApiCluster : IAsyncLifetime
         return app;
     }
 
-    internal IBlobStore Blobs() => new FolderBlobStore(new FolderBlobStoreOptions { Folder = _folder }, TimeProvider.System);
+    internal IBlobStore Blobs() =>
+        new FolderBlobStore(new FolderBlobStoreOptions { Folder = _folder }, TimeProvider.System);
 
     /// <summary>A client of a tenant that is there.</summary>
     internal async Task<HttpClient> ClientAsync(string tenant, TenantSettings? settings = null)
     {
-        TenantAnswer answer = await Grains.GetGrain<ITenantGrain>(tenant).PutAsync(settings ?? new TenantSettings { RequestsPerMinute = 100_000 });
+        TenantAnswer answer = await Grains.GetGrain<ITenantGrain>(tenant).PutAsync(
+            settings ?? new TenantSettings { RequestsPerMinute = 100_000 });
         Assert.NotNull(answer.View);
         return As(new Caller(new TenantId(tenant), IsAdmin: false));
     }
 
     internal HttpClient Admin() => As(new Caller(null, IsAdmin: true));
 
-    internal HttpClient As(Caller? caller) => new(new SigningHandler(caller)) { BaseAddress = Address, Timeout = TimeSpan.FromMinutes(2) };
+    internal HttpClient As(Caller? caller) =>
+        new(new SigningHandler(caller)) { BaseAddress = Address, Timeout = TimeSpan.FromMinutes(2) };
 
     /// <summary>Signs calls as the gateway does.</summary>
     private sealed class SigningHandler(Caller? caller) : DelegatingHandler(new SocketsHttpHandler())
     {
-        protected override Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
+        protected override Task<HttpResponseMessage> SendAsync(
+            HttpRequestMessage request, CancellationToken cancellationToken)
         {
             if (caller is { } one)
             {
-                request.Headers.Add(Tickets.Header, Tickets.Sign(one, request.Method.Method, request.RequestUri!.PathAndQuery));
+                request.Headers.Add(
+                    Tickets.Header, Tickets.Sign(one, request.Method.Method, request.RequestUri!.PathAndQuery));
             }
 
             return base.SendAsync(request, cancellationToken);
@@ -163,9 +169,11 @@ internal sealed class HeldDevice(TorchDeviceHost device) : IDeviceHost, IDisposa
 
     public Task EvictAsync(ModelDigest model, CancellationToken cancellation) => device.EvictAsync(model, cancellation);
 
-    public Task<byte[]> EncodeAsync(GenerationSpec spec, CancellationToken cancellation) => device.EncodeAsync(spec, cancellation);
+    public Task<byte[]> EncodeAsync(GenerationSpec spec, CancellationToken cancellation) =>
+        device.EncodeAsync(spec, cancellation);
 
-    public Task<IDenoising> BeginAsync(GenerationSpec spec, byte[] caption, byte[]? snapshot, CancellationToken cancellation) =>
+    public Task<IDenoising> BeginAsync(
+        GenerationSpec spec, byte[] caption, byte[]? snapshot, CancellationToken cancellation) =>
         device.BeginAsync(spec, caption, snapshot, cancellation);
 
     public Task<byte[]> PreviewAsync(GenerationSpec spec, IDenoising picture, CancellationToken cancellation) =>
@@ -202,7 +210,8 @@ internal static class ApiCalls
     public static HttpContent Json(string json) => new StringContent(json, Encoding.UTF8, "application/json");
 
     public static Task<HttpResponseMessage> SendAsync(
-        this HttpClient client, HttpMethod method, string path, string? json = null, params (string Name, string Value)[] headers)
+        this HttpClient client, HttpMethod method, string path, string? json = null,
+        params (string Name, string Value)[] headers)
     {
         var request = new HttpRequestMessage(method, path) { Content = json is null ? null : Json(json) };
         foreach ((string name, string value) in headers)
@@ -214,7 +223,8 @@ internal static class ApiCalls
     }
 
     /// <summary>The JSON of an answer that has the status.</summary>
-    public static async Task<JsonElement> JsonAsync(this Task<HttpResponseMessage> answer, HttpStatusCode status = HttpStatusCode.OK)
+    public static async Task<JsonElement> JsonAsync(
+        this Task<HttpResponseMessage> answer, HttpStatusCode status = HttpStatusCode.OK)
     {
         using HttpResponseMessage response = await answer;
         string body = await response.Content.ReadAsStringAsync(ApiCluster.Cancellation);
@@ -228,10 +238,12 @@ internal static class ApiCalls
         this Task<HttpResponseMessage> answer, HttpStatusCode status)
     {
         Assert.NotEmpty(Assert.Single((await answer).Headers.GetValues("x-request-id")));
-        JsonElement error = Assert.Single((await answer.JsonAsync(status)).EnumerateObject(), member => member.Name == "error").Value;
+        JsonElement error =
+            Assert.Single((await answer.JsonAsync(status)).EnumerateObject(), member => member.Name == "error").Value;
         Assert.Equal(["message", "type", "param", "code"], error.EnumerateObject().Select(member => member.Name));
         Assert.NotEmpty(error.GetProperty("type").GetString()!);
-        return (error.GetProperty("code").GetString()!, error.GetProperty("param").GetString(), error.GetProperty("message").GetString()!);
+        return (error.GetProperty("code").GetString()!, error.GetProperty("param").GetString(),
+            error.GetProperty("message").GetString()!);
     }
 
     public static string Text(this JsonElement element, string member) => element.GetProperty(member).GetString()!;

@@ -24,7 +24,8 @@ public sealed class ImagesRequestTests
             { With("seeds", "1"), "seeds", "unknown_parameter" },
             { With("user", $"\"{new string('a', 1025)}\""), "user", "invalid_value" },
         };
-        string[] words = ["model", "size", "quality", "response_format", "output_format", "background", "moderation", "style", "user",
+        string[] words = [
+            "model", "size", "quality", "response_format", "output_format", "background", "moderation", "style", "user",
             "negative_prompt", "on_disconnect"];
         foreach (string name in words)
         {
@@ -36,7 +37,8 @@ public sealed class ImagesRequestTests
             rows.Add(With(name, "\"\\udc00\""), name, "invalid_value");
         }
 
-        foreach (string name in new[] { "quality", "response_format", "output_format", "background", "moderation", "style", "on_disconnect" })
+        foreach (string name in new[] { "quality", "response_format", "output_format", "background", "moderation",
+            "style", "on_disconnect" })
         {
             rows.Add(With(name, "\"\""), name, "invalid_value");
             rows.Add(With(name, "\"other\""), name, "invalid_value");
@@ -125,7 +127,8 @@ public sealed class ImagesRequestTests
     [Fact]
     public void EveryMemberThatIsNull_CountsAsAbsent()
     {
-        IEnumerable<string> nulls = ApiJson.MembersOf<ImagesBody>().Where(name => name != "prompt").Select(name => $"\"{name}\":null");
+        IEnumerable<string> nulls = ApiJson.MembersOf<ImagesBody>().Where(name => name != "prompt").Select(
+            name => $"\"{name}\":null");
         Assert.Equal(Parse("""{"prompt":"a"}"""), Parse($$"""{"prompt":"a",{{string.Join(',', nulls)}}}"""));
     }
 
@@ -141,9 +144,11 @@ public sealed class ImagesRequestTests
         {
             Drawing = new DrawingRequest
             {
-                Prompt = "a", Model = "m", Negative = "b", Seed = ulong.MaxValue, Steps = 9, Guidance = 2.5, Size = "32x32",
+                Prompt = "a", Model = "m", Negative = "b", Seed = ulong.MaxValue, Steps = 9, Guidance = 2.5,
+                Size = "32x32",
             },
-            Images = 10, Quality = "high", AsLinks = false, Format = new PictureFormat("webp", 7), Stream = true, Partials = 3,
+            Images = 10, Quality = "high", AsLinks = false, Format = new PictureFormat("webp", 7), Stream = true,
+            Partials = 3,
             CancelOnDisconnect = false,
         };
         Assert.Equal(expected, request);
@@ -174,7 +179,8 @@ public sealed class ImagesRequestTests
     [Fact]
     public void RandomBodies_AreReadOrRefusedAndNothingElse()
     {
-        byte[] good = Encoding.UTF8.GetBytes("""{"prompt":"a\u00e9\ud83d\ude00","n":2,"size":"32x32","seed":"7","guidance":1e1,"stream":false,"user":null}""");
+        byte[] good = Encoding.UTF8.GetBytes(
+            """{"prompt":"a\u00e9\ud83d\ude00","n":2,"size":"32x32","seed":"7","guidance":1e1,"stream":false,"user":null}""");
         var random = new Random(20260729);
         for (int i = 0; i < 20_000; i++)
         {

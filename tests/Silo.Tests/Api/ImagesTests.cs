@@ -18,8 +18,10 @@ public sealed class ImagesTests(ApiCluster cluster)
     public async Task Generate_WithoutAnythingButAPrompt_GivesLinksToTheDefaultModelsPicture()
     {
         using HttpClient client = await cluster.ClientAsync("images-plain");
-        JsonElement answer = await client.SendAsync(HttpMethod.Post, ApiCalls.Images, """{"prompt":"a red square","seed":7}""").JsonAsync();
-        Assert.Equal(("32x32", "medium", "opaque", "png"), (answer.Text("size"), answer.Text("quality"), answer.Text("background"), answer.Text("output_format")));
+        JsonElement answer = await client.SendAsync(
+            HttpMethod.Post, ApiCalls.Images, """{"prompt":"a red square","seed":7}""").JsonAsync();
+        Assert.Equal(("32x32", "medium", "opaque", "png"), (
+            answer.Text("size"), answer.Text("quality"), answer.Text("background"), answer.Text("output_format")));
         JsonElement image = Assert.Single(answer.GetProperty("data").EnumerateArray());
         Assert.False(image.TryGetProperty("b64_json", out _));
         var link = new Uri(image.Text("url"));
@@ -29,9 +31,12 @@ public sealed class ImagesTests(ApiCluster cluster)
         using HttpClient anybody = cluster.As(null);
         using HttpResponseMessage file = await anybody.GetAsync(link, ApiCluster.Cancellation);
         Assert.Equal("image/png", file.Content.Headers.ContentType?.MediaType);
-        Assert.Equal(Expected("a red square", seed: 7), await file.Content.ReadAsByteArrayAsync(ApiCluster.Cancellation));
+        Assert.Equal(
+            Expected("a red square", seed: 7), await file.Content.ReadAsByteArrayAsync(ApiCluster.Cancellation));
         JsonElement usage = answer.GetProperty("usage");
-        Assert.Equal((3, 5, 8), (usage.GetProperty("input_tokens").GetInt32(), usage.GetProperty("output_tokens").GetInt32(), usage.GetProperty("total_tokens").GetInt32()));
+        Assert.Equal((3, 5, 8),
+            (usage.GetProperty("input_tokens").GetInt32(), usage.GetProperty("output_tokens").GetInt32(),
+                usage.GetProperty("total_tokens").GetInt32()));
     }
 
     [Fact]
@@ -45,8 +50,10 @@ public sealed class ImagesTests(ApiCluster cluster)
         Assert.Equal([ulong.MaxValue, 0UL, 1UL], data.Select(image => image.GetProperty("seed").GetUInt64()));
         foreach (JsonElement image in data)
         {
-            GenerationSpec spec = Spec("blue", image.GetProperty("seed").GetUInt64()) with { Steps = 2, Guidance = 1, Negative = "red" };
-            Assert.Equal(TinyModels.Expected(ApiCluster.Default, spec), image.GetProperty("b64_json").GetBytesFromBase64());
+            GenerationSpec spec = Spec(
+                "blue", image.GetProperty("seed").GetUInt64()) with { Steps = 2, Guidance = 1, Negative = "red" };
+            Assert.Equal(
+                TinyModels.Expected(ApiCluster.Default, spec), image.GetProperty("b64_json").GetBytesFromBase64());
         }
     }
 
@@ -56,7 +63,8 @@ public sealed class ImagesTests(ApiCluster cluster)
     public async Task Generate_InAnotherFormat_GivesThatFormat(string format, int compression)
     {
         using HttpClient client = await cluster.ClientAsync("images-format");
-        string json = $$"""{"prompt":"green","seed":1,"output_format":"{{format}}","output_compression":{{compression}},"response_format":"RF"}""";
+        string json =
+            $$"""{"prompt":"green","seed":1,"output_format":"{{format}}","output_compression":{{compression}},"response_format":"RF"}""";
         JsonElement answer = await client.SendAsync(
             HttpMethod.Post, ApiCalls.Images, json.Replace("RF", "b64_json", StringComparison.Ordinal)).JsonAsync();
         byte[] file = answer.GetProperty("data")[0].GetProperty("b64_json").GetBytesFromBase64();
@@ -64,9 +72,11 @@ public sealed class ImagesTests(ApiCluster cluster)
         RgbImage picture = ImageCodec.Decode(Expected("green", 1));
         Assert.Equal(format == "jpeg" ? ImageCodec.EncodeJpeg(picture, 100) : ImageCodec.EncodeWebp(picture, 1), file);
 
-        JsonElement linked = await client.SendAsync(HttpMethod.Post, ApiCalls.Images, json.Replace("RF", "url", StringComparison.Ordinal)).JsonAsync();
+        JsonElement linked = await client.SendAsync(
+            HttpMethod.Post, ApiCalls.Images, json.Replace("RF", "url", StringComparison.Ordinal)).JsonAsync();
         using HttpClient anybody = cluster.As(null);
-        using HttpResponseMessage response = await anybody.GetAsync(linked.GetProperty("data")[0].Text("url"), ApiCluster.Cancellation);
+        using HttpResponseMessage response = await anybody.GetAsync(
+            linked.GetProperty("data")[0].Text("url"), ApiCluster.Cancellation);
         Assert.Equal($"image/{format}", response.Content.Headers.ContentType?.MediaType);
         Assert.Equal(file, await response.Content.ReadAsByteArrayAsync(ApiCluster.Cancellation));
     }
@@ -89,18 +99,24 @@ public sealed class ImagesTests(ApiCluster cluster)
     {
         using HttpClient client = await cluster.ClientAsync("images-stream");
         List<SentEvent> events = await client.SendAsync(
-            HttpMethod.Post, ApiCalls.Images, """{"prompt":"red","seed":3,"steps":8,"stream":true,"partial_images":3}""").EventsAsync();
+            HttpMethod.Post, ApiCalls.Images,
+            """{"prompt":"red","seed":3,"steps":8,"stream":true,"partial_images":3}""").EventsAsync();
         Assert.Equal(
-            ["image_generation.partial_image", "image_generation.partial_image", "image_generation.partial_image", "image_generation.completed"],
+            ["image_generation.partial_image", "image_generation.partial_image", "image_generation.partial_image",
+                "image_generation.completed"],
             events.Select(one => one.Name));
         Assert.All(events, one => Assert.Equal(one.Name, one.Data.Text("type")));
-        Assert.Equal([0, 1, 2], events.SkipLast(1).Select(one => one.Data.GetProperty("partial_image_index").GetInt32()));
+        Assert.Equal([0, 1, 2], events.SkipLast(1).Select(
+            one => one.Data.GetProperty("partial_image_index").GetInt32()));
         string[] both = ["type", "b64_json", "created_at", "size", "quality", "background", "output_format"];
-        Assert.All(events, one => Assert.Superset(both.ToHashSet(), one.Data.EnumerateObject().Select(member => member.Name).ToHashSet()));
+        Assert.All(events, one =>
+            Assert.Superset(both.ToHashSet(), one.Data.EnumerateObject().Select(member => member.Name).ToHashSet()));
         Assert.All(events, one => Assert.False(one.Data.TryGetProperty("image_index", out _)));
         Assert.Equal(
-            TinyModels.Expected(ApiCluster.Default, Spec("red", 3) with { Steps = 8 }), events[^1].Data.GetProperty("b64_json").GetBytesFromBase64());
-        Assert.All(events.SkipLast(1), one => Assert.Equal((32, 32), ImageCodec.ReadSize(one.Data.GetProperty("b64_json").GetBytesFromBase64())));
+            TinyModels.Expected(ApiCluster.Default, Spec("red", 3) with { Steps = 8 }),
+            events[^1].Data.GetProperty("b64_json").GetBytesFromBase64());
+        Assert.All(events.SkipLast(1), one =>
+            Assert.Equal((32, 32), ImageCodec.ReadSize(one.Data.GetProperty("b64_json").GetBytesFromBase64())));
         Assert.Equal(4, events.Select(one => one.Data.Text("b64_json")).Distinct().Count());
         Assert.Equal(15, events[^1].Data.GetProperty("usage").GetProperty("output_tokens").GetInt32());
     }
@@ -110,7 +126,8 @@ public sealed class ImagesTests(ApiCluster cluster)
     {
         using HttpClient client = await cluster.ClientAsync("images-streams");
         List<SentEvent> events = await client.SendAsync(
-            HttpMethod.Post, ApiCalls.Images, """{"prompt":"red","seed":3,"n":2,"stream":true,"partial_images":1}""").EventsAsync();
+            HttpMethod.Post, ApiCalls.Images, """{"prompt":"red","seed":3,"n":2,"stream":true,"partial_images":1}""")
+                .EventsAsync();
         Assert.Equal(4, events.Count);
         foreach (int image in new[] { 0, 1 })
         {
@@ -127,7 +144,8 @@ public sealed class ImagesTests(ApiCluster cluster)
         foreach (string partials in new[] { "0", "null" })
         {
             SentEvent only = Assert.Single(await client.SendAsync(
-                HttpMethod.Post, ApiCalls.Images, $$"""{"prompt":"red","stream":true,"partial_images":{{partials}}}""").EventsAsync());
+                HttpMethod.Post, ApiCalls.Images, $$"""{"prompt":"red","stream":true,"partial_images":{{partials}}}""")
+                    .EventsAsync());
             Assert.Equal("image_generation.completed", only.Name);
         }
     }
@@ -137,14 +155,17 @@ public sealed class ImagesTests(ApiCluster cluster)
     {
         using HttpClient client = await cluster.ClientAsync("images-refused");
         (string Code, string? Param, string Message) size = await client.SendAsync(
-            HttpMethod.Post, ApiCalls.Images, """{"prompt":"a","size":"1024x1024"}""").ErrorAsync(HttpStatusCode.BadRequest);
+            HttpMethod.Post, ApiCalls.Images, """{"prompt":"a","size":"1024x1024"}""").ErrorAsync(
+                HttpStatusCode.BadRequest);
         Assert.Equal(("invalid_value", "size"), (size.Code, size.Param));
         Assert.Contains("auto or one of 32x32", size.Message, StringComparison.Ordinal);
         (string Code, string? Param, string _) model = await client.SendAsync(
-            HttpMethod.Post, ApiCalls.Images, """{"prompt":"a","model":"gpt-image-7"}""").ErrorAsync(HttpStatusCode.NotFound);
+            HttpMethod.Post, ApiCalls.Images, """{"prompt":"a","model":"gpt-image-7"}""").ErrorAsync(
+                HttpStatusCode.NotFound);
         Assert.Equal(("model_not_found", "model"), (model.Code, model.Param));
         (string Code, string? Param, string _) unknown = await client.SendAsync(
-            HttpMethod.Post, ApiCalls.Images, """{"prompt":"a","promt":"b","stream":true}""").ErrorAsync(HttpStatusCode.BadRequest);
+            HttpMethod.Post, ApiCalls.Images, """{"prompt":"a","promt":"b","stream":true}""").ErrorAsync(
+                HttpStatusCode.BadRequest);
         Assert.Equal(("unknown_parameter", "promt"), (unknown.Code, unknown.Param));
     }
 
@@ -154,19 +175,23 @@ public sealed class ImagesTests(ApiCluster cluster)
         using HttpClient few = await cluster.ClientAsync("images-few", new TenantSettings { RequestsPerMinute = 1 });
         await few.SendAsync(HttpMethod.Post, ApiCalls.Images, """{"prompt":"a"}""").JsonAsync();
         using HttpResponseMessage limited = await few.SendAsync(HttpMethod.Post, ApiCalls.Images, """{"prompt":"b"}""");
-        Assert.Equal("rate_limit_exceeded", (await Task.FromResult(limited).ErrorAsync(HttpStatusCode.TooManyRequests)).Code);
+        Assert.Equal(
+            "rate_limit_exceeded", (await Task.FromResult(limited).ErrorAsync(HttpStatusCode.TooManyRequests)).Code);
         Assert.InRange(limited.Headers.RetryAfter!.Delta!.Value, TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(60));
 
         using HttpClient poor = await cluster.ClientAsync("images-poor", new TenantSettings { EvaluationsPerDay = 4 });
         using HttpResponseMessage spent = await poor.SendAsync(HttpMethod.Post, ApiCalls.Images, """{"prompt":"a"}""");
-        Assert.Equal("daily_limit_reached", (await Task.FromResult(spent).ErrorAsync(HttpStatusCode.TooManyRequests)).Code);
+        Assert.Equal(
+            "daily_limit_reached", (await Task.FromResult(spent).ErrorAsync(HttpStatusCode.TooManyRequests)).Code);
         Assert.Equal("false", Assert.Single(spent.Headers.GetValues("x-should-retry")));
 
         // Of a request that is refused in part, nothing is left open.
-        using HttpClient narrow = await cluster.ClientAsync("images-narrow", new TenantSettings { OpenGenerations = 1 });
+        using HttpClient narrow = await cluster.ClientAsync(
+            "images-narrow", new TenantSettings { OpenGenerations = 1 });
         Assert.Equal(
             "too_many_open_generations",
-            (await narrow.SendAsync(HttpMethod.Post, ApiCalls.Images, """{"prompt":"a","n":2}""").ErrorAsync(HttpStatusCode.TooManyRequests)).Code);
+            (await narrow.SendAsync(HttpMethod.Post, ApiCalls.Images, """{"prompt":"a","n":2}""").ErrorAsync(
+                HttpStatusCode.TooManyRequests)).Code);
         Assert.Equal(0, (await cluster.Grains.Tenant(new TenantId("images-narrow")).ViewAsync())!.Open);
     }
 
@@ -179,7 +204,8 @@ public sealed class ImagesTests(ApiCluster cluster)
         foreach (bool stream in new[] { false, true })
         {
             using HttpClient client = await cluster.ClientAsync(tenant);
-            string json = $$"""{"prompt":"{{(stream ? "s" : "n")}}","stream":{{(stream ? "true" : "false")}},"on_disconnect":"{{(keep ? "keep" : "cancel")}}","seed":1}""";
+            string json =
+                $$"""{"prompt":"{{(stream ? "s" : "n")}}","stream":{{(stream ? "true" : "false")}},"on_disconnect":"{{(keep ? "keep" : "cancel")}}","seed":1}""";
             GenerationId first;
             using (cluster.Device.HoldAfter(0))
             {
@@ -216,7 +242,8 @@ public sealed class ImagesTests(ApiCluster cluster)
             GenerationId id = await RememberedAsync(Tenant, Json);
             await UntilAsync(Tenant, new GenerationId($"{id}-1"), view => view is not null);
             second = client.SendAsync(HttpMethod.Post, ApiCalls.Images, Json, again);
-            other = client.SendAsync(HttpMethod.Post, ApiCalls.Images, Json.Replace("again", "other", StringComparison.Ordinal), again);
+            other = client.SendAsync(
+                HttpMethod.Post, ApiCalls.Images, Json.Replace("again", "other", StringComparison.Ordinal), again);
         }
 
         string[] ids = Ids(await first.JsonAsync());
@@ -290,7 +317,8 @@ public sealed class ImagesTests(ApiCluster cluster)
     public async Task SiloThatStops_SendsItsClientsAwayAndTheWorkGoesOn()
     {
         const string Tenant = "images-stop";
-        const string Plain = """{"prompt":"stop","seed":1}""", Streamed = """{"prompt":"stop","seed":2,"stream":true}""";
+        const string Plain = """{"prompt":"stop","seed":1}""";
+        const string Streamed = """{"prompt":"stop","seed":2,"stream":true}""";
         using HttpClient client = await cluster.ClientAsync(Tenant);
         WebApplication other = await ApiCluster.ServeAsync(cluster.Grains, cluster.Blobs());
         string address = other.Urls.Single();
@@ -309,7 +337,8 @@ public sealed class ImagesTests(ApiCluster cluster)
         }
 
         HttpResponseMessage answer = await plain;
-        Assert.Equal("server_stopping", (await Task.FromResult(answer).ErrorAsync(HttpStatusCode.ServiceUnavailable)).Code);
+        Assert.Equal(
+            "server_stopping", (await Task.FromResult(answer).ErrorAsync(HttpStatusCode.ServiceUnavailable)).Code);
         Assert.Equal(TimeSpan.FromSeconds(1), answer.Headers.RetryAfter!.Delta);
         SentEvent error = Assert.Single(await streamed.EventsAsync());
         Assert.Equal(("error", "server_stopping"), (error.Name, error.Data.GetProperty("error").Text("code")));
@@ -317,7 +346,8 @@ public sealed class ImagesTests(ApiCluster cluster)
         Assert.DoesNotContain("error", seen.Select(one => one.Name));
         foreach (string json in new[] { Plain, Streamed })
         {
-            GenerationView end = await UntilAsync(Tenant, await RememberedAsync(Tenant, json), view => view!.EndedAt is not null);
+            GenerationView end = await UntilAsync(
+                Tenant, await RememberedAsync(Tenant, json), view => view!.EndedAt is not null);
             Assert.Equal(GenerationPhase.Done, end.Phase);
         }
     }
@@ -330,18 +360,22 @@ public sealed class ImagesTests(ApiCluster cluster)
     {
         using HttpClient client = await cluster.ClientAsync("images-origin");
         JsonElement answer = await client.SendAsync(
-            HttpMethod.Post, ApiCalls.Images, """{"prompt":"a"}""", ("X-Forwarded-Proto", scheme), ("X-Forwarded-Host", host)).JsonAsync();
-        Assert.StartsWith(origin ?? cluster.Address.ToString(), answer.GetProperty("data")[0].Text("url"), StringComparison.Ordinal);
+            HttpMethod.Post, ApiCalls.Images, """{"prompt":"a"}""", ("X-Forwarded-Proto", scheme),
+            ("X-Forwarded-Host", host)).JsonAsync();
+        Assert.StartsWith(
+            origin ?? cluster.Address.ToString(), answer.GetProperty("data")[0].Text("url"), StringComparison.Ordinal);
     }
 
     private static GenerationSpec Spec(string prompt, ulong seed) =>
         TinyModels.Spec(ApiCluster.Default) with { Prompt = prompt, Negative = "", Seed = seed };
 
-    private static byte[] Expected(string prompt, ulong seed) => TinyModels.Expected(ApiCluster.Default, Spec(prompt, seed));
+    private static byte[] Expected(string prompt, ulong seed) =>
+        TinyModels.Expected(ApiCluster.Default, Spec(prompt, seed));
 
     private static GenerationKey Key(string tenant, string id) => new(new TenantId(tenant), new GenerationId(id));
 
-    private static string[] Ids(JsonElement answer) => [.. answer.GetProperty("data").EnumerateArray().Select(image => image.Text("id"))];
+    private static string[] Ids(JsonElement answer) =>
+        [.. answer.GetProperty("data").EnumerateArray().Select(image => image.Text("id"))];
 
     private static string[] Pictures(JsonElement answer) =>
         [.. answer.GetProperty("data").EnumerateArray().Select(image => image.Text("b64_json"))];
@@ -349,11 +383,13 @@ public sealed class ImagesTests(ApiCluster cluster)
     // The id under which a request is remembered, once it is.
     private async Task<GenerationId> RememberedAsync(string tenant, string json)
     {
-        string digest = Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(json)));
+        string digest = Convert.ToHexStringLower(
+            System.Security.Cryptography.SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(json)));
         var none = new GenerationId("none");
         while (true)
         {
-            RecentRequest known = await cluster.Grains.GetGrain<IRecentRequestsGrain>(tenant).BeginAsync(digest, none, 0, again: true);
+            RecentRequest known = await cluster.Grains.GetGrain<IRecentRequestsGrain>(tenant).BeginAsync(
+                digest, none, 0, again: true);
             if (known.First != none)
             {
                 return known.First;

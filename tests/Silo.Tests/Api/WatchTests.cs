@@ -25,7 +25,8 @@ public sealed class WatchTests
     };
 
     private static readonly ApiInstruments s_instruments =
-        new(new ServiceCollection().AddMetrics().BuildServiceProvider().GetRequiredService<System.Diagnostics.Metrics.IMeterFactory>());
+        new(new ServiceCollection().AddMetrics().BuildServiceProvider()
+            .GetRequiredService<System.Diagnostics.Metrics.IMeterFactory>());
 
     public static TheoryData<string> Breaks() => [.. s_breaks.Keys];
 
@@ -33,7 +34,9 @@ public sealed class WatchTests
     [MemberData(nameof(Breaks))]
     public async Task StreamThatBreaksAfterEveryEvent_IsToldWholeAndOnce(string what)
     {
-        GenerationEvent[] all = [.. Enumerable.Range(0, 7).Select(i => new GenerationEvent { Number = new EventNumber(i, 0), Phase = (GenerationPhase)i })];
+        GenerationEvent[] all = [
+            .. Enumerable.Range(0, 7)
+            .Select(i => new GenerationEvent { Number = new EventNumber(i, 0), Phase = (GenerationPhase)i })];
         var clock = new TurnedClock(turnsByItself: true);
         var watch = new GenerationWatch(Grains(after => BrokenAsync(all, after, s_breaks[what])), clock, s_instruments);
         List<GenerationEvent> seen = [];
@@ -48,7 +51,9 @@ public sealed class WatchTests
     [Fact]
     public async Task StreamThatIsAwayForLong_EndsWithUnavailable()
     {
-        var watch = new GenerationWatch(Grains(after => BrokenAsync([], after, () => new TimeoutException())), new TurnedClock(turnsByItself: true), s_instruments);
+        var watch = new GenerationWatch(
+            Grains(after => BrokenAsync([], after, () => new TimeoutException())), new TurnedClock(turnsByItself: true),
+            s_instruments);
         ApiException error = await Assert.ThrowsAsync<ApiException>(async () =>
         {
             await foreach (ImageEvent one in watch.MergeAsync([s_key, s_key], ApiCluster.Cancellation))
@@ -67,11 +72,15 @@ public sealed class WatchTests
         int made = 0;
         Assert.Equal(GrainCaller.CallsMax, await calls.CallAsync(() =>
             ++made < GrainCaller.CallsMax ? throw new TimeoutException() : Task.FromResult(made)));
-        ApiException error = await Assert.ThrowsAsync<ApiException>(() => calls.CallAsync(() => Task.FromException(new SiloUnavailableException())));
+        ApiException error =
+            await Assert.ThrowsAsync<ApiException>(() =>
+                calls.CallAsync(() => Task.FromException(new SiloUnavailableException())));
         Assert.Equal((503, "unavailable"), (error.Error.Status, error.Error.Code));
-        await Assert.ThrowsAsync<InvalidOperationException>(() => calls.CallAsync(() => Task.FromException(new InvalidOperationException())));
+        await Assert.ThrowsAsync<InvalidOperationException>(() =>
+            calls.CallAsync(() => Task.FromException(new InvalidOperationException())));
         lifetime.StopApplication();
-        error = await Assert.ThrowsAsync<ApiException>(() => calls.CallAsync(() => Task.FromException(new TimeoutException())));
+        error = await Assert.ThrowsAsync<ApiException>(() =>
+            calls.CallAsync(() => Task.FromException(new TimeoutException())));
         Assert.Equal("server_stopping", error.Error.Code);
     }
 
@@ -107,11 +116,13 @@ public sealed class WatchTests
     {
         var lifetime = Lifetime();
         var body = new Written();
-        Task<StreamEnd> writing = Sse(TimeProvider.System, lifetime).WriteAsync(Context(body), EndlessAsync, farewell ? ApiError.Stopping : null);
+        Task<StreamEnd> writing = Sse(TimeProvider.System, lifetime).WriteAsync(
+            Context(body), EndlessAsync, farewell ? ApiError.Stopping : null);
         await body.UntilAsync(text => text.Length > 0);
         lifetime.StopApplication();
         Assert.Equal(StreamEnd.Stopping, await writing);
-        Assert.Equal(farewell, body.Text.Contains("event: error\ndata: {\"error\":{\"message\":", StringComparison.Ordinal));
+        Assert.Equal(
+            farewell, body.Text.Contains("event: error\ndata: {\"error\":{\"message\":", StringComparison.Ordinal));
         Assert.EndsWith("\n\n", body.Text, StringComparison.Ordinal);
     }
 
@@ -119,10 +130,14 @@ public sealed class WatchTests
     public async Task FailureInAStream_IsItsLastEvent()
     {
         var body = new Written();
-        Assert.Equal(StreamEnd.Finished, await Sse(TimeProvider.System, Lifetime()).WriteAsync(Context(body), _ => FailingAsync(new ApiException(ApiError.Unavailable))));
+        Assert.Equal(
+            StreamEnd.Finished, await Sse(TimeProvider.System, Lifetime()).WriteAsync(
+                Context(body), _ => FailingAsync(new ApiException(ApiError.Unavailable))));
         Assert.Contains("\"code\":\"unavailable\"", body.Text, StringComparison.Ordinal);
         body = new Written();
-        Assert.Equal(StreamEnd.Finished, await Sse(TimeProvider.System, Lifetime()).WriteAsync(Context(body), _ => FailingAsync(new InvalidOperationException("secret"))));
+        Assert.Equal(
+            StreamEnd.Finished, await Sse(TimeProvider.System, Lifetime()).WriteAsync(
+                Context(body), _ => FailingAsync(new InvalidOperationException("secret"))));
         Assert.Contains("\"code\":\"internal_error\"", body.Text, StringComparison.Ordinal);
         Assert.DoesNotContain("secret", body.Text, StringComparison.Ordinal);
     }
@@ -147,7 +162,8 @@ public sealed class WatchTests
 
     private static DefaultHttpContext Context(Stream body) => new() { Response = { Body = body } };
 
-    private static async IAsyncEnumerable<ServerSentEvent> EndlessAsync([EnumeratorCancellation] CancellationToken cancellation)
+    private static async IAsyncEnumerable<ServerSentEvent> EndlessAsync([
+        EnumeratorCancellation] CancellationToken cancellation)
     {
         yield return new ServerSentEvent("a", null, new { X = 1 });
         await Task.Delay(Timeout.Infinite, cancellation);
@@ -160,7 +176,8 @@ public sealed class WatchTests
     }
 
     // One event, and then the stream breaks; before the first one it breaks too.
-    private static async IAsyncEnumerable<GenerationEvent> BrokenAsync(GenerationEvent[] all, EventNumber after, Func<Exception> broken)
+    private static async IAsyncEnumerable<GenerationEvent> BrokenAsync(
+        GenerationEvent[] all, EventNumber after, Func<Exception> broken)
     {
         await Task.Yield();
         foreach (GenerationEvent one in all.Where(one => one.Number > after).Take(1))

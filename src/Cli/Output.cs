@@ -142,4 +142,39 @@ internal static class Output
                 });
             });
     }
+
+    /// <summary>
+    /// The same for work that waits for others: where standard error is no terminal, a line for each word that is new
+    /// and for each quarter.
+    /// </summary>
+    public static async Task WithMeterAsync(string label, Func<Action<double, string>, Task> work)
+    {
+        if (!IsErrorTerminal)
+        {
+            (int Quarter, string Word) last = (0, "");
+            await work((part, figures) =>
+            {
+                (int, string) now = ((int)(4 * part), figures.Split(' ')[0]);
+                if (now != last)
+                {
+                    last = now;
+                    Remark($"{label}: {figures}");
+                }
+            });
+            return;
+        }
+
+        await s_errors.Progress()
+            .Columns(
+                new ProgressBarColumn(), new PercentageColumn(), new TaskDescriptionColumn { Alignment = Justify.Left })
+            .StartAsync(async context =>
+            {
+                ProgressTask task = context.AddTask(Markup.Escape(label), maxValue: 1);
+                await work((part, figures) =>
+                {
+                    task.Value = part;
+                    task.Description = Markup.Escape($"{label}: {figures}");
+                });
+            });
+    }
 }

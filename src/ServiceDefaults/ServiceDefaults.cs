@@ -19,11 +19,12 @@ public static class ServiceDefaultsExtensions
 
     /// <summary>
     /// Adds telemetry and health checks. Traces and metrics go out by OTLP where OTEL_EXPORTER_OTLP_ENDPOINT is set; metrics
-    /// can be scraped in any case.
+    /// can be scraped in any case. A process that was started by a supervisor ends with it.
     /// </summary>
     public static IHostApplicationBuilder AddServiceDefaults(this IHostApplicationBuilder builder)
     {
         ArgumentNullException.ThrowIfNull(builder);
+        Supervision.AddTo(builder);
         builder.Services.AddHealthChecks().AddCheck("self", () => HealthCheckResult.Healthy(), [LiveTag]);
         OpenTelemetryBuilder telemetry = builder.Services.AddOpenTelemetry()
             .WithMetrics(metrics => metrics.AddMeter("Microsoft.Orleans", "Atelier.*").AddAspNetCoreInstrumentation().AddRuntimeInstrumentation())

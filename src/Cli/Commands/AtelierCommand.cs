@@ -1,6 +1,8 @@
 // The root of the command line: all verbs, and what happens around each of them.
 using System.CommandLine;
 using System.CommandLine.Help;
+using System.CommandLine.Parsing;
+using Atelier.Cli.Cluster;
 using Atelier.Model.Runtime;
 using Atelier.Model.Training.Runs;
 
@@ -14,6 +16,9 @@ internal static class AtelierCommand
     // A training ends with the step in flight and a checkpoint.
     private static readonly TimeSpan s_timeToStop = TimeSpan.FromMinutes(2);
 
+    // Verbs that need no libtorch, or load it themselves if they do.
+    private static readonly string[] s_light = ["up", "status", "tenants", "generate"];
+
     private const string NoMemory = "This machine has not enough memory for that.";
 
     // A prompt may begin with @, which would otherwise name a file of further arguments.
@@ -26,6 +31,9 @@ internal static class AtelierCommand
         {
             new HelpOption("--help", "-h", "-?"),
             new VersionOption(),
+            UpCommand.Create(),
+            StatusCommand.Create(),
+            TenantsCommand.Create(),
             VerifyCommand.Create(),
             GenerateCommand.Create(),
             TrainCommand.Create(),
@@ -54,8 +62,9 @@ internal static class AtelierCommand
                 return await FailAsync([.. problems]);
             }
 
-            // Help and errors of usage need no libtorch; a command that runs does.
-            if (parsed.CommandResult.Command.Subcommands.Count == 0 && parsed.Action is not HelpAction)
+            // Help and errors of usage need no libtorch, and neither do verbs of the cluster; a command that runs does.
+            if (parsed.CommandResult.Command.Subcommands.Count == 0 && parsed.Action is not HelpAction
+                && !s_light.Contains(VerbOf(parsed.CommandResult)))
             {
                 Libtorch.Load();
             }
@@ -76,6 +85,9 @@ internal static class AtelierCommand
         }
     }
 
+    private static string VerbOf(CommandResult result) =>
+        result.Parent is CommandResult { Parent: not null } parent ? VerbOf(parent) : result.Command.Name;
+
     private static async Task<int> FailAsync(params string[] sentences)
     {
         foreach (string sentence in sentences)
@@ -90,8 +102,9 @@ internal static class AtelierCommand
     private static string? Sentence(Exception error) => error switch
     {
         UserErrorException or LibtorchException or TrainingDivergedException or ArgumentException or IOException
-            or UnauthorizedAccessException =>
+            or UnauthorizedAccessException or ApiRefusalException or TimeoutException =>
             error.Message,
+        HttpRequestException => $"The cluster cannot be reached: {error.Message}",
         TypeInitializationException { InnerException: LibtorchException inner } => inner.Message,
         OutOfMemoryException => NoMemory,
         System.Runtime.InteropServices.ExternalException when error.Message.Contains("DefaultCPUAllocator") => NoMemory,

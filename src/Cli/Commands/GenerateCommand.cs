@@ -1,9 +1,11 @@
 // atelier generate: words in, pictures out.
 using System.CommandLine;
 using System.Globalization;
+using Atelier.Cli.Cluster;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Imaging;
 using Atelier.Model.Pipeline;
+using Atelier.Model.Runtime;
 
 namespace Atelier.Cli.Commands;
 
@@ -15,6 +17,9 @@ internal static class GenerateCommand
     private const int ChurnMax = SamplerSettings.StepsMax;
 
     private const string StandardOutput = "-";
+
+    private const string UrlVariable = "ATELIER_CLUSTER";
+    private const string KeyVariable = "ATELIER_KEY";
 
     private static readonly string[] s_otherFormats =
         [".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"];
@@ -28,7 +33,8 @@ internal static class GenerateCommand
             Description = "PNG file; - is standard output. Several pictures get a number before the ending.",
             Required = true,
         };
-        Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>("--model", "Model folder.");
+        Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>(
+            "--model", "Model folder; with --cluster, the name of a model there.");
         model.DefaultValueFactory = _ => new DirectoryInfo(Home.At("models/shapes"));
         Option<ulong> seed = Choices.Number<ulong>(
             "--seed", 0, ulong.MaxValue, 0, "Seed of the first picture; the following have the following seeds.");
@@ -46,14 +52,42 @@ internal static class GenerateCommand
         Option<double[]?> interval = GuidanceInterval();
         Option<string> noise = Choices.Word(
             "--noise", "Where the start noise comes from; reference draws as torch does.", "seeded", "reference");
+        var cluster = new Option<string>("--cluster")
+        {
+            HelpName = "URL",
+            Description = $"A cluster that draws instead of this machine; by default what {UrlVariable} says.",
+        };
+        var key = new Option<string>("--key")
+        {
+            HelpName = "KEY", Description = $"A key of that cluster; by default what {KeyVariable} says.",
+        };
         var command = new Command("generate", "Draws pictures.")
         {
-            prompt, output, model, seed, steps, guidance, size, count, churn, negative, interval, noise,
+            prompt, output, model, seed, steps, guidance, size, count, churn, negative, interval, noise, cluster, key,
         };
-        command.SetAction((parsed, cancellation) =>
+        command.SetAction(async (parsed, cancellation) =>
         {
             int pictures = parsed.GetValue(count);
             string[] paths = OutputPaths(parsed.GetRequiredValue(output), pictures);
+            if ((parsed.GetValue(cluster) ?? Environment.GetEnvironmentVariable(UrlVariable)) is { Length: > 0 } url)
+            {
+                RefuseLocalOptions(parsed, churn, interval, noise);
+                var request = new ClusterRequest
+                {
+                    Prompt = parsed.GetRequiredValue(prompt),
+                    Negative = parsed.GetValue(negative)!,
+                    Model = parsed.GetResult(model) is { Implicit: false } ? parsed.GetRequiredValue(model).ToString() : null,
+                    Seed = parsed.GetValue(seed),
+                    Steps = parsed.GetValue(steps),
+                    Guidance = parsed.GetValue(guidance),
+                    Size = parsed.GetValue(size)!,
+                };
+                using ClusterClient client = Connect(url, parsed.GetValue(key));
+                await RunAsync(client, request, paths, cancellation);
+                return 0;
+            }
+
+            Libtorch.Load();
             StartNoise start = parsed.GetValue(noise) == "reference" ? StartNoise.Reference : StartNoise.Seeded;
             if (pictures > 1 && start == StartNoise.Reference)
             {
@@ -89,10 +123,36 @@ internal static class GenerateCommand
             GenerationRequest[] requests =
                 [.. Enumerable.Range(0, pictures).Select(i => first with { Seed = unchecked(first.Seed + (ulong)i) })];
             Run(folder, requests, paths, cancellation);
-            return Task.FromResult(0);
+            return 0;
         });
         return command;
     }
+
+    private static ClusterClient Connect(string url, string? key)
+    {
+        Uri where = ClusterClient.ParseUrl("--cluster", url);
+        return (key ?? Environment.GetEnvironmentVariable(KeyVariable)) is { Length: > 0 } given
+            ? new ClusterClient(where, ClusterClient.CheckKey("--key", given), TimeProvider.System)
+            : throw new UserErrorException($"--key KEY is missing: a key of the cluster, here or in {KeyVariable}.");
+    }
+
+    private static void RefuseLocalOptions(ParseResult parsed, params ReadOnlySpan<Option> options)
+    {
+        foreach (Option option in options)
+        {
+            if (parsed.GetResult(option) is { Implicit: false })
+            {
+                throw new UserErrorException(
+                    $"{option.Name} is for pictures that are drawn here; a cluster has no such setting. Leave out {option.Name}, or "
+                    + $"--cluster and {UrlVariable}.");
+            }
+        }
+    }
+
+    private static Task RunAsync(
+        ClusterClient client, ClusterRequest request, string[] paths, CancellationToken cancellation) =>
+        Output.WithMeterAsync("drawing", async report => await new ClusterDrawing(client, TimeProvider.System, report).RunAsync(
+            request, paths.Length, (i, png) => Write(paths[i], png), cancellation));
 
     private static void Run(
         ModelFolder folder, GenerationRequest[] requests, string[] paths, CancellationToken cancellation)
@@ -107,16 +167,21 @@ internal static class GenerateCommand
             using var png = new MemoryStream();
             Png.Write(png, images[i].Pixels, images[i].Width, images[i].Height,
                 [("parameters", requests[i].Parameters(folder))]);
-            if (paths[i] == StandardOutput)
-            {
-                using Stream standard = Console.OpenStandardOutput();
-                standard.Write(png.ToArray());
-                continue;
-            }
-
-            OutputFile.Write(paths[i], png.ToArray());
-            Output.Remark(paths[i]);
+            Write(paths[i], png.ToArray());
         }
+    }
+
+    private static void Write(string path, byte[] png)
+    {
+        if (path == StandardOutput)
+        {
+            using Stream standard = Console.OpenStandardOutput();
+            standard.Write(png);
+            return;
+        }
+
+        OutputFile.Write(path, png);
+        Output.Remark(path);
     }
 
     private static string[] OutputPaths(string output, int count)

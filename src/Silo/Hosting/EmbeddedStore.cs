@@ -10,14 +10,20 @@ internal sealed class EmbeddedStore : IDisposable
 {
     private const string PasswordFile = "password";
 
+    private const string LockFile = "lock";
+
+    private readonly FileStream _lock;
     private readonly GarnetServer _server;
 
     /// <summary>Starts the server on what its folder holds.</summary>
-    /// <exception cref="IOException">The folder cannot be used.</exception>
+    /// <exception cref="IOException">The folder cannot be used, or another process uses it.</exception>
     public EmbeddedStore(SiloSettings settings)
     {
         string folder = Path.GetFullPath(settings.StoreFolder);
         Directory.CreateDirectory(folder);
+
+        // Two servers on one folder would write over each other. The lock goes with the process, however it ends.
+        _lock = new FileStream(Path.Combine(folder, LockFile), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
         Password = ReadOrMakePassword(Path.Combine(folder, PasswordFile));
         _server = new GarnetServer(
         [
@@ -35,7 +41,11 @@ internal sealed class EmbeddedStore : IDisposable
     public string Password { get; }
 
     /// <inheritdoc/>
-    public void Dispose() => _server.Dispose();
+    public void Dispose()
+    {
+        _server.Dispose();
+        _lock.Dispose();
+    }
 
     private static string ReadOrMakePassword(string path)
     {

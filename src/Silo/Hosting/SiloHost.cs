@@ -96,8 +96,9 @@ public static partial class SiloHost
     }
 
     private static void AddBlobs(IServiceCollection services, SiloSettings settings) =>
-        services.AddSingleton<IBlobStore>(provider => new FolderBlobStore(
-            new FolderBlobStoreOptions { Folder = settings.BlobFolder }, provider.GetRequiredService<TimeProvider>()));
+        services.AddSingleton<IBlobStore>(provider => settings.Azure is { } connection
+            ? new AzureBlobStore(new AzureBlobStoreOptions { Connection = connection, Container = settings.AzureContainer })
+            : new FolderBlobStore(new FolderBlobStoreOptions { Folder = settings.BlobFolder }, provider.GetRequiredService<TimeProvider>()));
 
     private static void AddDevice(IServiceCollection services, SiloSettings settings) => services.AddSingleton<IDeviceHost>(provider =>
     {

@@ -1,0 +1,333 @@
+// The cluster's HTTP API, as the command line uses it. What the API refuses is told in its own words.
+using System.Globalization;
+using System.Net;
+using System.Net.Http.Headers;
+using System.Net.Http.Json;
+using System.Runtime.CompilerServices;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Atelier.Contracts;
+
+namespace Atelier.Cli.Cluster;
+
+/// <summary>The API refused a call.</summary>
+/// <param name="status">Its status.</param>
+/// <param name="message">What it said.</param>
+internal sealed class ApiRefusalException(HttpStatusCode status, string message) : Exception(message)
+{
+    /// <summary>The status.</summary>
+    public HttpStatusCode Status { get; } = status;
+
+    /// <summary>Whether the same call may succeed a little later, because the cluster is busy with itself.</summary>
+    public bool IsPassing => Status is HttpStatusCode.BadGateway or HttpStatusCode.ServiceUnavailable
+        or HttpStatusCode.GatewayTimeout or HttpStatusCode.InternalServerError or HttpStatusCode.RequestTimeout;
+}
+
+/// <summary>An event of a generation.</summary>
+internal sealed record ClusterEvent
+{
+    /// <summary>Its number.</summary>
+    public required EventNumber Number { get; init; }
+
+    /// <summary>The phase entered, or in which a step was done.</summary>
+    public required string Phase { get; init; }
+
+    /// <summary>Steps done.</summary>
+    public int Step { get; init; }
+
+    /// <summary>Steps in all.</summary>
+    public int Steps { get; init; }
+
+    /// <summary>Why it failed, if it did.</summary>
+    public string? Failure { get; init; }
+
+    /// <summary>Whether nothing comes after it.</summary>
+    public bool IsLast => Phase is "done" or "failed" or "cancelled";
+}
+
+/// <summary>A client of a cluster.</summary>
+internal sealed class ClusterClient : IDisposable
+{
+    private const int AnswerBytesMax = 256 << 20;
+
+    private readonly HttpClient _http;
+    private readonly TimeProvider _clock;
+
+    /// <summary>Makes a client; nothing is called yet.</summary>
+    /// <param name="url">Where the cluster's gateway is.</param>
+    /// <param name="key">A tenant's key, or the administrator's.</param>
+    /// <param name="clock">Tells the time.</param>
+    public ClusterClient(Uri url, string key, TimeProvider clock)
+    {
+        _clock = clock;
+        Url = url;
+        _http = new HttpClient(new SocketsHttpHandler { ConnectTimeout = Patience.Connection, AllowAutoRedirect = false })
+        {
+            BaseAddress = url, Timeout = Timeout.InfiniteTimeSpan, MaxResponseContentBufferSize = AnswerBytesMax,
+        };
+        _http.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", key);
+        _http.DefaultRequestHeaders.UserAgent.ParseAdd("atelier");
+    }
+
+    /// <summary>Where the cluster is.</summary>
+    public Uri Url { get; }
+
+    /// <summary>How long this client waits for what.</summary>
+    public ClientPatience Patience { get; init; } = new();
+
+    /// <summary>Reads a URL from the command line.</summary>
+    public static Uri ParseUrl(string name, string text) =>
+        Uri.TryCreate(text, UriKind.Absolute, out Uri? url) && url.Scheme is "http" or "https"
+            ? url
+            : throw new UserErrorException($"{name} is \"{text}\"; it must be a URL such as http://127.0.0.1:8080.");
+
+    /// <summary>Checks that a key from the command line can stand in a header.</summary>
+    public static string CheckKey(string name, string key) =>
+        key.Length > 0 && key.All(c => char.IsAscii(c) && !char.IsControl(c) && c != ' ')
+            ? key
+            : throw new UserErrorException($"{name} is no key: a key consists of letters, digits, '-' and '_'.");
+
+    /// <summary>Calls a route and reads its answer, if it has one.</summary>
+    /// <exception cref="ApiRefusalException">The API refused.</exception>
+    /// <exception cref="HttpRequestException">There is no cluster there, or the connection broke.</exception>
+    /// <exception cref="TimeoutException">No answer came.</exception>
+    public async Task<JsonNode?> CallAsync(HttpMethod method, string path, JsonObject? body, CancellationToken cancellation)
+    {
+        byte[] bytes = await BytesAsync(method, path, body, cancellation);
+        try
+        {
+            return bytes.Length == 0 ? null : JsonNode.Parse(bytes);
+        }
+        catch (JsonException)
+        {
+            throw new UserErrorException($"{Url} answers {path} with something that is no JSON: is it a cluster's gateway?");
+        }
+    }
+
+    /// <summary>The same for answers that are files.</summary>
+    public async Task<byte[]> BytesAsync(HttpMethod method, string path, JsonObject? body, CancellationToken cancellation)
+    {
+        using var patience = new CancellationTokenSource(Patience.Answer, _clock);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(patience.Token, cancellation);
+        using var request = new HttpRequestMessage(method, path);
+        request.Content = body is null ? null : JsonContent.Create(body);
+        try
+        {
+            using HttpResponseMessage answer = await _http.SendAsync(request, either.Token);
+            byte[] bytes = await answer.Content.ReadAsByteArrayAsync(either.Token);
+            return answer.IsSuccessStatusCode ? bytes : throw Refusal(answer, bytes);
+        }
+        catch (OperationCanceledException error) when (!cancellation.IsCancellationRequested)
+        {
+            throw new TimeoutException($"{Url} did not answer within {Patience.Answer.TotalSeconds:0.#} s.", error);
+        }
+    }
+
+    /// <summary>
+    /// Repeats a call until it is answered: one that may be sent twice, because it says the same both times. Where nobody
+    /// listens at the first try, there is no cluster.
+    /// </summary>
+    public async Task<T> PatientlyAsync<T>(Func<Task<T>> call, CancellationToken cancellation, bool mayBeDown = false)
+    {
+        long start = _clock.GetTimestamp();
+        for (int tries = 1; ; tries++)
+        {
+            try
+            {
+                return await call();
+            }
+            catch (HttpRequestException error)
+                when (error.HttpRequestError is HttpRequestError.ConnectionError or HttpRequestError.NameResolutionError
+                    && tries == 1 && !mayBeDown)
+            {
+                throw new UserErrorException($"Nobody answers at {Url}: {error.Message}");
+            }
+            catch (Exception error) when (IsPassing(error))
+            {
+                if (_clock.GetElapsedTime(start) > Patience.Outage)
+                {
+                    throw new UserErrorException($"{Url} has given no proper answer for {Patience.Outage.TotalSeconds:0.#} s: {error.Message}");
+                }
+            }
+
+            await PauseAsync(tries, cancellation);
+        }
+    }
+
+    /// <summary>
+    /// The events of a generation to the last one, each once, through whatever breaks on the way: a new connection says
+    /// which event was the last that arrived.
+    /// </summary>
+    public async IAsyncEnumerable<ClusterEvent> WatchAsync(
+        string id, [EnumeratorCancellation] CancellationToken cancellation)
+    {
+        EventNumber last = EventNumber.Before;
+        long broken = 0;
+        for (int tries = 1; ; tries++)
+        {
+            await using IAsyncEnumerator<ClusterEvent?> events = StreamAsync(id, last, cancellation).GetAsyncEnumerator(cancellation);
+            while (await NextAsync(events, broken))
+            {
+                broken = 0;
+                if (events.Current is not { } one || one.Number <= last)
+                {
+                    continue;
+                }
+
+                (tries, last) = (0, one.Number);
+                yield return one;
+                if (one.IsLast)
+                {
+                    yield break;
+                }
+            }
+
+            broken = broken == 0 ? _clock.GetTimestamp() : broken;
+            await PauseAsync(tries, cancellation);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _http.Dispose();
+
+    // Whether there is another event on this connection; false if the connection is over and a new one may bring more.
+    private async Task<bool> NextAsync(IAsyncEnumerator<ClusterEvent?> events, long broken)
+    {
+        try
+        {
+            return await events.MoveNextAsync();
+        }
+        catch (Exception error) when (IsPassing(error))
+        {
+            return broken == 0 || _clock.GetElapsedTime(broken) <= Patience.Outage
+                ? false
+                : throw new UserErrorException(
+                    $"{Url} has been away for {Patience.Outage.TotalSeconds:0.#} s: {error.Message}. The generation goes on there, if it can.");
+        }
+    }
+
+    // What one connection brings: nothing but the news that it stands, and then events.
+    private async IAsyncEnumerable<ClusterEvent?> StreamAsync(
+        string id, EventNumber last, [EnumeratorCancellation] CancellationToken cancellation)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Get, $"/v1/generations/{id}/events");
+        request.Headers.Accept.ParseAdd("text/event-stream");
+        if (last > EventNumber.Before)
+        {
+            request.Headers.TryAddWithoutValidation("Last-Event-ID", last.ToString());
+        }
+
+        using HttpResponseMessage answer = await BeginAsync(request, cancellation);
+        using var reader = new EventStreamReader(await answer.Content.ReadAsStreamAsync(cancellation), Patience.Silence, _clock);
+        yield return null;
+        while (await reader.ReadAsync(cancellation) is { } one)
+        {
+            if (one.Name == "error")
+            {
+                throw Refusal(HttpStatusCode.ServiceUnavailable, one.Data);
+            }
+
+            if (EventNumber.TryParse(one.Id, out EventNumber number) && ParseEvent(number, one.Data) is { } parsed)
+            {
+                yield return parsed;
+            }
+        }
+    }
+
+    private async Task<HttpResponseMessage> BeginAsync(HttpRequestMessage request, CancellationToken cancellation)
+    {
+        using var patience = new CancellationTokenSource(Patience.Answer, _clock);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(patience.Token, cancellation);
+        HttpResponseMessage? answer = null;
+        try
+        {
+            answer = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, either.Token);
+            if (!answer.IsSuccessStatusCode)
+            {
+                throw Refusal(answer, await answer.Content.ReadAsByteArrayAsync(either.Token));
+            }
+
+            HttpResponseMessage begun = answer;
+            answer = null;
+            return begun;
+        }
+        catch (OperationCanceledException error) when (!cancellation.IsCancellationRequested)
+        {
+            throw new TimeoutException($"{Url} did not answer within {Patience.Answer.TotalSeconds:0.#} s.", error);
+        }
+        finally
+        {
+            answer?.Dispose();
+        }
+    }
+
+    private static ClusterEvent? ParseEvent(EventNumber number, string data)
+    {
+        try
+        {
+            return JsonNode.Parse(data) is JsonObject one && one["phase"]?.GetValue<string>() is { } phase
+                ? new ClusterEvent
+                {
+                    Number = number,
+                    Phase = phase,
+                    Step = one["step"]?.GetValue<int>() ?? 0,
+                    Steps = one["steps"]?.GetValue<int>() ?? 0,
+                    Failure = one["error"]?["message"]?.GetValue<string>(),
+                }
+                : null;
+        }
+        catch (Exception error) when (error is JsonException or InvalidOperationException or FormatException)
+        {
+            return null; // An event of a kind that is not known here.
+        }
+    }
+
+    private static bool IsPassing(Exception error) => error is HttpRequestException or TimeoutException or IOException
+        || error is ApiRefusalException { IsPassing: true };
+
+    private Task PauseAsync(int tries, CancellationToken cancellation) => Task.Delay(
+        TimeSpan.FromTicks(Math.Min(Patience.PauseMax.Ticks, Patience.PauseMin.Ticks << Math.Clamp(tries - 1, 0, 10))), _clock, cancellation);
+
+    private ApiRefusalException Refusal(HttpResponseMessage answer, byte[] body) =>
+        Refusal(answer.StatusCode, System.Text.Encoding.UTF8.GetString(body));
+
+    private ApiRefusalException Refusal(HttpStatusCode status, string body)
+    {
+        try
+        {
+            if (JsonNode.Parse(body)?["error"]?["message"]?.GetValue<string>() is { Length: > 0 } message)
+            {
+                return new ApiRefusalException(status, message);
+            }
+        }
+        catch (Exception error) when (error is JsonException or InvalidOperationException)
+        {
+            // Not the API's: something between answered.
+        }
+
+        return new ApiRefusalException(
+            status, $"{Url} answers {((int)status).ToString(CultureInfo.InvariantCulture)} and says no more: is it a cluster's gateway?");
+    }
+}
+
+/// <summary>How long a client waits for what.</summary>
+internal sealed record ClientPatience
+{
+    /// <summary>For a connection.</summary>
+    public TimeSpan Connection { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>For an answer.</summary>
+    public TimeSpan Answer { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>For a sign of life on a stream, where the cluster gives one every 15 seconds.</summary>
+    public TimeSpan Silence { get; init; } = TimeSpan.FromSeconds(40);
+
+    /// <summary>For a cluster that is away to come back.</summary>
+    public TimeSpan Outage { get; init; } = TimeSpan.FromMinutes(2);
+
+    /// <summary>The first pause between tries.</summary>
+    public TimeSpan PauseMin { get; init; } = TimeSpan.FromSeconds(0.1);
+
+    /// <summary>The longest pause between tries.</summary>
+    public TimeSpan PauseMax { get; init; } = TimeSpan.FromSeconds(2);
+}

@@ -1,0 +1,231 @@
+// Pictures drawn by a cluster: each is submitted under an id that is made here, so that it can be sent again, followed by
+// its events, and fetched. Whoever goes away cancels what is open.
+using System.Globalization;
+using System.Text.Json.Nodes;
+
+namespace Atelier.Cli.Cluster;
+
+/// <summary>What a cluster is asked for.</summary>
+internal sealed record ClusterRequest
+{
+    /// <summary>What the pictures show.</summary>
+    public required string Prompt { get; init; }
+
+    /// <summary>What they shall not show.</summary>
+    public string Negative { get; init; } = "";
+
+    /// <summary>The model's name there; none is the default one.</summary>
+    public string? Model { get; init; }
+
+    /// <summary>Seed of the first picture.</summary>
+    public ulong Seed { get; init; }
+
+    /// <summary>Steps; none are the model's own.</summary>
+    public int? Steps { get; init; }
+
+    /// <summary>Guidance; none is the model's own.</summary>
+    public double? Guidance { get; init; }
+
+    /// <summary>Width and height, or auto.</summary>
+    public string Size { get; init; } = "auto";
+
+    /// <summary>The request as the API takes it.</summary>
+    /// <param name="id">Id of its generation.</param>
+    /// <param name="index">Which picture it is, from 0.</param>
+    public JsonObject ToJson(string id, int index)
+    {
+        var body = new JsonObject
+        {
+            ["id"] = id, ["prompt"] = Prompt, ["negative_prompt"] = Negative, ["seed"] = unchecked(Seed + (ulong)index), ["size"] = Size,
+        };
+        if (Model is not null)
+        {
+            body["model"] = Model;
+        }
+
+        if (Steps is { } steps)
+        {
+            body["steps"] = steps;
+        }
+
+        if (Guidance is { } guidance)
+        {
+            body["guidance"] = guidance;
+        }
+
+        return body;
+    }
+}
+
+/// <summary>Draws pictures.</summary>
+/// <param name="client">The cluster.</param>
+/// <param name="clock">Tells the time.</param>
+/// <param name="report">Told the part that is done, in [0, 1], and what is going on.</param>
+internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, Action<double, string> report)
+{
+    private const string Route = "/v1/generations";
+
+    private static readonly TimeSpan s_placePoll = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan s_cancelPatience = TimeSpan.FromSeconds(5);
+
+    private readonly Lock _gate = new();
+    private readonly HashSet<string> _open = new(StringComparer.Ordinal);
+    private double[] _parts = [];
+
+    /// <summary>Draws pictures at a time; each is handed over once it is there.</summary>
+    /// <exception cref="UserErrorException">A generation failed; the others are cancelled.</exception>
+    public async Task RunAsync(ClusterRequest request, int count, Action<int, byte[]> take, CancellationToken cancellation)
+    {
+        _parts = new double[count];
+        using var failing = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        Task[] pictures = [.. Enumerable.Range(0, count).Select(i => OneAsync(i))];
+        try
+        {
+            await Task.WhenAll(pictures);
+        }
+        catch
+        {
+            await CancelOpenAsync();
+            cancellation.ThrowIfCancellationRequested();
+
+            // The first to fail took the others along; theirs is only that they were cancelled.
+            await (pictures.FirstOrDefault(picture => picture.IsFaulted) ?? Task.WhenAll(pictures));
+            throw;
+        }
+
+        async Task OneAsync(int index)
+        {
+            try
+            {
+                take(index, await DrawAsync(request, index, failing.Token));
+            }
+            catch
+            {
+                await failing.CancelAsync();
+                throw;
+            }
+        }
+    }
+
+    private async Task<byte[]> DrawAsync(ClusterRequest request, int index, CancellationToken cancellation)
+    {
+        string id = Guid.NewGuid().ToString("n", CultureInfo.InvariantCulture);
+        Note(id, isOpen: true);
+        JsonObject body = request.ToJson(id, index);
+        await client.PatientlyAsync(() => client.CallAsync(HttpMethod.Post, Route, body, cancellation), cancellation);
+        using var waiting = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        Task places = FollowPlaceAsync(id, index, waiting.Token);
+        try
+        {
+            await foreach (ClusterEvent one in client.WatchAsync(id, cancellation))
+            {
+                if (one.Phase is not ("queued_encode" or "encoding" or "queued_denoise"))
+                {
+                    await waiting.CancelAsync();
+                    Report(index, one);
+                }
+
+                if (one.IsLast)
+                {
+                    Note(id, isOpen: false);
+                    Check(one);
+                }
+            }
+        }
+        finally
+        {
+            await waiting.CancelAsync();
+            await places;
+        }
+
+        return await client.PatientlyAsync(
+            () => client.BytesAsync(HttpMethod.Get, $"{Route}/{id}/picture", null, cancellation), cancellation, mayBeDown: true);
+    }
+
+    private static void Check(ClusterEvent last)
+    {
+        if (last.Phase != "done")
+        {
+            throw new UserErrorException(last.Phase == "cancelled"
+                ? "The generation was cancelled."
+                : $"The generation failed: {last.Failure ?? "the cluster does not say why."}");
+        }
+    }
+
+    // Events tell of phases and steps; how many come first, only the queue knows.
+    private async Task FollowPlaceAsync(string id, int index, CancellationToken cancellation)
+    {
+        try
+        {
+            while (true)
+            {
+                JsonNode? view = await client.CallAsync(HttpMethod.Get, $"{Route}/{id}", null, cancellation);
+                if (view?["position"] is JsonValue position)
+                {
+                    string wait = view["wait_seconds"] is JsonValue seconds ? $", about {seconds.GetValue<double>():0} s" : "";
+                    Report(index, _parts[index], $"waiting, {position} before it{wait}");
+                }
+
+                await Task.Delay(s_placePoll, clock, cancellation);
+            }
+        }
+        catch (Exception error) when (error is OperationCanceledException or ApiRefusalException or HttpRequestException or TimeoutException
+            or UserErrorException or InvalidOperationException)
+        {
+            // It is only for show: whoever follows the events finds out what is wrong.
+        }
+    }
+
+    private void Report(int index, ClusterEvent one)
+    {
+        double part = one.Phase switch
+        {
+            "done" => 1,
+            "queued_decode" or "decoding" => 0.97,
+            _ when one.Steps > 0 => 0.97 * one.Step / one.Steps,
+            _ => 0,
+        };
+        Report(index, part, one.Phase == "denoising" ? $"step {one.Step} of {one.Steps}" : one.Phase.Replace("queued_decode", "decoding"));
+    }
+
+    private void Report(int index, double part, string text)
+    {
+        lock (_gate)
+        {
+            _parts[index] = part;
+            report(_parts.Average(), _parts.Length == 1 ? text : $"{_parts.Count(one => one >= 1)} of {_parts.Length} done");
+        }
+    }
+
+    private void Note(string id, bool isOpen)
+    {
+        lock (_gate)
+        {
+            _ = isOpen ? _open.Add(id) : _open.Remove(id);
+        }
+    }
+
+    // Also what was perhaps never accepted.
+    private async Task CancelOpenAsync()
+    {
+        string[] open;
+        lock (_gate)
+        {
+            open = [.. _open];
+        }
+
+        using var patience = new CancellationTokenSource(s_cancelPatience, clock);
+        await Task.WhenAll(open.Select(async id =>
+        {
+            try
+            {
+                await client.CallAsync(HttpMethod.Post, $"{Route}/{id}/cancel", null, patience.Token);
+            }
+            catch (Exception error) when (error is OperationCanceledException or ApiRefusalException or HttpRequestException
+                or TimeoutException or UserErrorException)
+            {
+                // It was not there, or the cluster is not.
+            }
+        }));
+    }
+}

@@ -1,0 +1,151 @@
+// Which processes a cluster on this machine has, and what each is told. What it is told goes through its environment:
+// command lines are open to everybody on the machine.
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+
+namespace Atelier.Cli.Cluster;
+
+/// <summary>What the processes of a cluster are told.</summary>
+internal sealed record ClusterPlan
+{
+    /// <summary>Most silos that one machine is asked to run.</summary>
+    public const int SilosMax = 16;
+
+    /// <summary>The gateway's port where none is named.</summary>
+    public const int StandardPort = 8080;
+
+    private const int FirstHttpPort = 8081;
+    private const int FirstSiloPort = 11111;
+    private const int FirstProxyPort = 30000;
+    private const int FirstStorePort = 16379;
+
+    private const string PasswordFile = "password"; // Where the store in a silo's process looks for it.
+
+    /// <summary>The data folder.</summary>
+    public required ClusterFolder Folder { get; init; }
+
+    /// <summary>Secrets and ports.</summary>
+    public required ClusterFile File { get; init; }
+
+    /// <summary>Model folders, the default one first.</summary>
+    public required IReadOnlyList<string> Models { get; init; }
+
+    /// <summary>Threads of each silo's device.</summary>
+    public required int Threads { get; init; }
+
+    /// <summary>Pictures that each silo draws together; none is the silo's own choice.</summary>
+    public int? Slots { get; init; }
+
+    private string StoreConnection => $"127.0.0.1:{File.StorePort},password={ReadOrMakePassword()}";
+
+    /// <summary>Gives ports to all processes: those of earlier runs where they are free.</summary>
+    /// <param name="file">The file of earlier runs.</param>
+    /// <param name="port">The gateway's port, if it must be this one.</param>
+    /// <param name="silos">Number of silos.</param>
+    /// <exception cref="UserErrorException">The named port is not free.</exception>
+    public static ClusterFile WithPorts(ClusterFile file, int? port, int silos)
+    {
+        var ports = new FreePorts();
+        if (port is { } named && !ports.TryTake(named))
+        {
+            throw new UserErrorException($"--port is {named}, but another program listens there; name a free one, or leave it out.");
+        }
+
+        return file with
+        {
+            Port = port ?? ports.Take(file.Port, StandardPort),
+            StorePort = ports.Take(file.StorePort, FirstStorePort),
+            Silos =
+            [
+                .. Enumerable.Range(0, silos).Select(i => i < file.Silos.Length ? file.Silos[i] : new SiloPorts(0, 0, 0))
+                    .Select(earlier => new SiloPorts(
+                        ports.Take(earlier.Port, FirstSiloPort), ports.Take(earlier.ProxyPort, FirstProxyPort),
+                        ports.Take(earlier.HttpPort, FirstHttpPort))),
+            ],
+        };
+    }
+
+    /// <summary>The silos. The first one holds the store.</summary>
+    public IReadOnlyList<ChildProgram> Silos() => [.. File.Silos.Select(Silo)];
+
+    /// <summary>The gateway.</summary>
+    public ChildProgram Gateway() => Program("gateway", "Gateway", new Dictionary<string, string?>
+    {
+        ["Gateway__Address"] = "127.0.0.1",
+        ["Gateway__Port"] = $"{File.Port}",
+        ["Gateway__AdminKey"] = File.AdminKey,
+        ["Store__Redis"] = StoreConnection,
+    });
+
+    private ChildProgram Silo(SiloPorts ports, int index)
+    {
+        var settings = new Dictionary<string, string?>
+        {
+            ["Silo__Name"] = $"silo-{index + 1}",
+            ["Silo__Address"] = "127.0.0.1",
+            ["Silo__Port"] = $"{ports.Port}",
+            ["Silo__ProxyPort"] = $"{ports.ProxyPort}",
+            ["Silo__HttpPort"] = $"{ports.HttpPort}",
+            ["Blobs__Folder"] = Folder.Blobs,
+            ["Device__Threads"] = $"{Threads}",
+            ["Store__Redis"] = index == 0 ? null : StoreConnection,
+            ["Store__Folder"] = index == 0 ? Folder.Store : null,
+            ["Store__Port"] = index == 0 ? $"{File.StorePort}" : null,
+        };
+        if (Slots is { } slots)
+        {
+            settings["Device__Slots"] = $"{slots}";
+        }
+
+        for (int i = 0; i < Models.Count; i++)
+        {
+            settings[$"Models__Folders__{i}"] = Path.GetFullPath(Models[i]);
+        }
+
+        return Program($"silo-{index + 1}", "Silo", settings);
+    }
+
+    private ChildProgram Program(string name, string project, Dictionary<string, string?> settings)
+    {
+        settings["Cluster__Secret"] = File.Secret;
+        settings["Supervisor__Stdin"] = "true";
+        settings["ASPNETCORE_URLS"] = settings["ASPNETCORE_HTTP_PORTS"] = null; // Images set them; the ports are those above.
+        return new ChildProgram(name, DotnetHost(), [FindProgram(project)], settings);
+    }
+
+    // The store's silo would make one; made here, others can be told before it runs.
+    private string ReadOrMakePassword()
+    {
+        string path = Path.Combine(Folder.Store, PasswordFile), aside = path + ".part";
+        if (!System.IO.File.Exists(path))
+        {
+            Directory.CreateDirectory(Folder.Store);
+            System.IO.File.Delete(aside);
+            var options = new FileStreamOptions
+            {
+                Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
+            };
+            using (var writer = new StreamWriter(aside, options))
+            {
+                writer.Write(RandomNumberGenerator.GetHexString(64, lowercase: true));
+            }
+
+            System.IO.File.Move(aside, path);
+        }
+
+        return System.IO.File.ReadAllText(path);
+    }
+
+    // Programs that were built together lie side by side: bin/Cli/release, bin/Silo/release, bin/Gateway/release.
+    private static string FindProgram(string project)
+    {
+        string here = Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory), file = $"Atelier.{project}.dll";
+        string path = Path.GetFullPath(Path.Combine(here, "..", "..", project, Path.GetFileName(here), file));
+        return System.IO.File.Exists(path)
+            ? path
+            : throw new UserErrorException($"{path} is not there: start this through the atelier script, which builds it.");
+    }
+
+    // The dotnet that runs this program: it need not be on the path.
+    private static string DotnetHost() => Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "..", "..", "..", "dotnet"));
+}

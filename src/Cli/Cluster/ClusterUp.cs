@@ -1,0 +1,167 @@
+// A cluster on this machine while it runs: its processes are started in order, kept alive, and stopped in order.
+using System.Net;
+using System.Text.Json.Nodes;
+using Atelier.Contracts;
+
+namespace Atelier.Cli.Cluster;
+
+/// <summary>Runs a cluster until it is told to stop.</summary>
+internal sealed class ClusterUp(ClusterPlan plan, Supervision supervision, TimeProvider clock, Action<string> say)
+{
+    /// <summary>The tenant that works on this machine.</summary>
+    public const string Tenant = "local";
+
+    private const int WrongConfiguration = 2; // The exit code of a process that would not start as it is configured.
+    private const int DeathsMax = 5;
+
+    private static readonly TimeSpan s_startPatience = TimeSpan.FromMinutes(10);
+    private static readonly TimeSpan s_poll = TimeSpan.FromMilliseconds(200);
+
+    private readonly List<SupervisedChild> _children = [];
+
+    /// <summary>Starts the cluster, tells when it serves, and stops it once that is asked for.</summary>
+    /// <param name="ready">Called with a key of the tenant once the cluster serves.</param>
+    /// <param name="stop">Asks for the end.</param>
+    /// <exception cref="UserErrorException">It does not come up.</exception>
+    public async Task RunAsync(Action<ClusterFile> ready, CancellationToken stop)
+    {
+        Directory.CreateDirectory(plan.Folder.Logs);
+        try
+        {
+            await StartAsync(ready, stop);
+            await Task.Delay(Timeout.InfiniteTimeSpan, clock, stop);
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            // That is how it ends.
+        }
+        finally
+        {
+            await StopAsync();
+            foreach (SupervisedChild child in _children)
+            {
+                await child.DisposeAsync();
+            }
+        }
+    }
+
+    /// <summary>Ends all processes at once, for whoever will not wait.</summary>
+    public void Kill()
+    {
+        foreach (SupervisedChild child in _children.ToArray())
+        {
+            child.Kill();
+        }
+    }
+
+    private async Task StartAsync(Action<ClusterFile> ready, CancellationToken stop)
+    {
+        IReadOnlyList<ChildProgram> silos = plan.Silos();
+        using var http = new HttpClient { Timeout = TimeSpan.FromSeconds(5) };
+
+        // The first silo holds the store, and the others will not start without one.
+        Start(silos[0]);
+        await WaitAsync(http, plan.File.Silos[0].HttpPort, "/health/live", stop);
+        foreach (ChildProgram silo in silos.Skip(1))
+        {
+            Start(silo);
+        }
+
+        Start(plan.Gateway());
+        await WaitAsync(http, plan.File.Port, "/health/ready", stop);
+        ready(await WithKeyAsync(stop));
+    }
+
+    private void Start(ChildProgram program)
+    {
+        say($"starting {program.Name}");
+        _children.Add(new SupervisedChild(program, supervision, plan.Folder.Logs, clock, say));
+    }
+
+    private async Task WaitAsync(HttpClient http, int port, string path, CancellationToken stop)
+    {
+        long start = clock.GetTimestamp();
+        while (!await IsUpAsync(http, new Uri($"http://127.0.0.1:{port}{path}"), stop))
+        {
+            foreach (SupervisedChild child in _children)
+            {
+                if (child.LastDeath is { } death && (death.ExitCode == WrongConfiguration || death.Count >= DeathsMax))
+                {
+                    throw new UserErrorException($"{child.Name} does not start; what it said is above, and in {plan.Folder.Logs}.");
+                }
+            }
+
+            if (clock.GetElapsedTime(start) > s_startPatience)
+            {
+                throw new UserErrorException(
+                    $"The cluster was not ready within {s_startPatience.TotalMinutes:0} minutes; what it said is in {plan.Folder.Logs}.");
+            }
+
+            await Task.Delay(s_poll, clock, stop);
+        }
+    }
+
+    private static async Task<bool> IsUpAsync(HttpClient http, Uri url, CancellationToken stop)
+    {
+        try
+        {
+            using HttpResponseMessage answer = await http.GetAsync(url, stop);
+            return answer.IsSuccessStatusCode;
+        }
+        catch (Exception error) when (error is HttpRequestException || (error is OperationCanceledException && !stop.IsCancellationRequested))
+        {
+            return false;
+        }
+    }
+
+    // The tenant's key is made once and shown each time: it lies beside the administrator's, and opens less.
+    private async Task<ClusterFile> WithKeyAsync(CancellationToken stop)
+    {
+        using var admin = new ClusterClient(new Uri(plan.File.Url!), plan.File.AdminKey, clock);
+        string path = $"/v1/admin/tenants/{Tenant}";
+        JsonNode tenant = await admin.PatientlyAsync(async () => await FindAsync(admin, path, stop)
+            ?? (await admin.CallAsync(HttpMethod.Put, path, [], stop))!, stop, mayBeDown: true);
+        if (plan.File.Key is { } key
+            && tenant["keys"]!.AsArray().Any(one => one!["hash"]!.GetValue<string>() == ApiKey.HashOf(key)))
+        {
+            return plan.File;
+        }
+
+        JsonNode made = (await admin.PatientlyAsync(
+            () => admin.CallAsync(HttpMethod.Post, $"{path}/keys", new JsonObject { ["label"] = "up" }, stop), stop, mayBeDown: true))!;
+        ClusterFile file = plan.File with { Key = made["key"]!.GetValue<string>() };
+        file.Write(plan.Folder.Path);
+        return file;
+    }
+
+    private static async Task<JsonNode?> FindAsync(ClusterClient admin, string path, CancellationToken stop)
+    {
+        try
+        {
+            return await admin.CallAsync(HttpMethod.Get, path, null, stop);
+        }
+        catch (ApiRefusalException refusal) when (refusal.Status == HttpStatusCode.NotFound)
+        {
+            return null;
+        }
+    }
+
+    // Nothing new comes in first; then silos give their work back, and the one with the store goes last.
+    private async Task StopAsync()
+    {
+        SupervisedChild[] gateways = [.. _children.Where(child => child.Name == "gateway")];
+        SupervisedChild[] silos = [.. _children.Except(gateways)];
+        await StopAsync(gateways, "");
+        await StopAsync([.. silos.Skip(1)], ", which put their work back");
+        await StopAsync([.. silos.Take(1)], ", which puts its work back");
+    }
+
+    private async Task StopAsync(SupervisedChild[] children, string what)
+    {
+        if (children.Length > 0)
+        {
+            say($"stopping {string.Join(", ", children.Select(child => child.Name))}{what}: at most {supervision.Grace.TotalSeconds:0.#} s");
+            await Task.WhenAll(children.Select(child => child.StopAsync()));
+        }
+    }
+}

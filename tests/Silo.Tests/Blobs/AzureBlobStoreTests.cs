@@ -1,0 +1,150 @@
+// Goal: the same over Azure Blob Storage, and no release ever deletes what a put has promised at that moment. Method:
+// Azurite, which speaks its protocol; a client that stops before a chosen request, so that the other side can act there.
+using System.Globalization;
+using Atelier.Contracts;
+using Atelier.Grains.Ports;
+using Atelier.Silo.Blobs;
+using Azure;
+using Azure.Core;
+using Azure.Core.Pipeline;
+using Azure.Storage.Blobs;
+using Azure.Storage.Blobs.Models;
+using Xunit;
+
+namespace Atelier.Silo.Tests.Blobs;
+
+public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests, IClassFixture<AzuriteServer>
+{
+    private static readonly GenerationId s_one = new("one"), s_two = new("two");
+    private static int s_containers;
+
+    private readonly string _container = $"test-{Interlocked.Increment(ref s_containers).ToString(CultureInfo.InvariantCulture)}";
+
+    protected override int Rounds => 10;
+
+    private BlobContainerClient Container => new(azurite.Connection, _container);
+
+    [Fact]
+    public async Task APut_DuringARelease_KeepsTheContent()
+    {
+        BlobName name = NameOf(Bytes);
+        var pause = new PausePolicy(RequestMethod.Delete, "/content");
+        await Open().PutAsync(name, s_one, Bytes, Cancellation);
+
+        // The release has found no owner, and is about to delete the content.
+        Task release = Open(pause).ReleaseAsync(name, s_one, Cancellation);
+        await pause.Reached.WaitAsync(Cancellation);
+        await Open().PutAsync(name, s_two, Bytes, Cancellation);
+        pause.GoOn();
+        await release;
+        Assert.Equal(Bytes, await Open().GetAsync(name, Cancellation));
+        await Open().ReleaseAsync(name, s_two, Cancellation);
+        Assert.Empty(await ContentAsync());
+    }
+
+    [Fact]
+    public async Task ARelease_DuringAPut_IsUndoneByThePut()
+    {
+        BlobName name = NameOf(Bytes);
+        var pause = new PausePolicy(RequestMethod.Put, "comp=metadata");
+        await Open().PutAsync(name, s_one, Bytes, Cancellation);
+
+        // The put has found sound content, and is about to touch it. Its marker is taken away behind its back.
+        Task put = Open(pause).PutAsync(name, s_two, Bytes, Cancellation);
+        await pause.Reached.WaitAsync(Cancellation);
+        await Container.DeleteBlobAsync($"{name}/owners/two", cancellationToken: Cancellation);
+        await Open().ReleaseAsync(name, s_one, Cancellation);
+        Assert.Empty(await ContentAsync());
+        pause.GoOn();
+        await put;
+        Assert.Equal(Bytes, await Open().GetAsync(name, Cancellation));
+    }
+
+    [Fact]
+    public async Task ARelease_ThatDiedHalfWay_IsFinishedByTheNext()
+    {
+        BlobName name = NameOf(Bytes);
+        await Open().PutAsync(name, s_one, Bytes, Cancellation);
+        await Container.DeleteBlobAsync($"{name}/owners/one", cancellationToken: Cancellation);
+        await Open().ReleaseAsync(name, s_one, Cancellation);
+        Assert.Empty(await ContentAsync());
+    }
+
+    [Fact]
+    public async Task APut_ThatDiedHalfWay_LeavesNoBlob()
+    {
+        BlobName name = NameOf(Bytes);
+        IBlobStore store = Open();
+        await Container.UploadBlobAsync($"{name}/owners/one", BinaryData.Empty, Cancellation);
+        Assert.Null(await store.GetAsync(name, Cancellation));
+        await store.ReleaseAsync(name, s_one, Cancellation);
+        Assert.Empty(await ContentAsync());
+    }
+
+    [Fact]
+    public void OptionsThatMakeNoSense_AreRefused()
+    {
+        Assert.Contains("Container must", Refusal(new AzureBlobStoreOptions { Connection = "x", Container = "No_Container" }));
+        Assert.Contains("Connection must", Refusal(new AzureBlobStoreOptions { Connection = " ", Container = "atelier" }));
+
+        static string Refusal(AzureBlobStoreOptions options) => Assert.Throws<ArgumentException>(() => new AzureBlobStore(options)).Message;
+    }
+
+    [Fact]
+    public async Task AServiceThatIsAway_IsAnError_AfterABoundedTime()
+    {
+        string nowhere = azurite.Connection.Replace($":{azurite.Port}/", ":1/", StringComparison.Ordinal);
+        var options = new AzureBlobStoreOptions { Connection = nowhere, Container = _container, RetriesMax = 1 };
+        await Assert.ThrowsAnyAsync<Exception>(() => Task.Run(() => new AzureBlobStore(options), Cancellation));
+    }
+
+    protected override IBlobStore Open() => Open(null);
+
+    protected override async Task<string[]> ContentAsync()
+    {
+        Open();
+        return [.. await Container.GetBlobsAsync(cancellationToken: Cancellation).Select(blob => blob.Name).ToArrayAsync(Cancellation)];
+    }
+
+    protected override async Task DamageAsync(byte[] bytes)
+    {
+        string name = Assert.Single(await ContentAsync(), one => one.EndsWith("/content", StringComparison.Ordinal));
+        await Container.GetBlobClient(name).UploadAsync(BinaryData.FromBytes(bytes), overwrite: true, Cancellation);
+    }
+
+    private AzureBlobStore Open(PausePolicy? pause)
+    {
+        var client = new BlobClientOptions();
+        if (pause is not null)
+        {
+            client.AddPolicy(pause, HttpPipelinePosition.PerCall);
+        }
+
+        return new AzureBlobStore(
+            new AzureBlobStoreOptions { Connection = azurite.Connection, Container = _container, BlobBytesMax = BytesMax }, client);
+    }
+
+    /// <summary>Stops before the first request of a kind until it is told to go on.</summary>
+    private sealed class PausePolicy(RequestMethod method, string part) : HttpPipelinePolicy
+    {
+        private readonly TaskCompletionSource _reached = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private readonly TaskCompletionSource _goOn = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public Task Reached => _reached.Task;
+
+        public void GoOn() => _goOn.TrySetResult();
+
+        public override void Process(HttpMessage message, ReadOnlyMemory<HttpPipelinePolicy> pipeline) => ProcessNext(message, pipeline);
+
+        public override async ValueTask ProcessAsync(HttpMessage message, ReadOnlyMemory<HttpPipelinePolicy> pipeline)
+        {
+            if (message.Request.Method == method && message.Request.Uri.ToUri().PathAndQuery.Contains(part, StringComparison.Ordinal)
+                && _reached.TrySetResult())
+            {
+                await _goOn.Task;
+            }
+
+            await ProcessNextAsync(message, pipeline);
+        }
+    }
+}

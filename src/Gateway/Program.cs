@@ -1,8 +1,4 @@
-// The gateway: who calls, what they may, and where it goes. It holds nothing: any number may run.
-using Atelier.ServiceDefaults;
+// A gateway's process: see Hosting/GatewayHost.cs.
+using Atelier.Gateway.Hosting;
 
-var builder = WebApplication.CreateBuilder(args);
-builder.AddServiceDefaults();
-WebApplication app = builder.Build();
-app.MapServiceDefaults();
-await app.RunAsync();
+return await GatewayHost.RunAsync(args);

@@ -38,12 +38,14 @@ internal sealed record KeyBody
 /// <param name="Open">Generations open now.</param>
 /// <param name="EvaluationsToday">Evaluations used today.</param>
 internal sealed record TenantShape(
-    string Id, double Weight, int RequestsPerMinute, int OpenGenerations, long EvaluationsPerDay, KeyShape[] Keys, int Open,
+    string Id, double Weight, int RequestsPerMinute, int OpenGenerations, long EvaluationsPerDay, KeyShape[] Keys,
+    int Open,
     long EvaluationsToday)
 {
     public static TenantShape Of(TenantView view) => new(
         view.Id.Value, view.Settings.Weight, view.Settings.RequestsPerMinute, view.Settings.OpenGenerations,
-        view.Settings.EvaluationsPerDay, [.. view.Keys.Select(key => new KeyShape(key.Label, key.Hash, key.CreatedAt))], view.Open,
+        view.Settings.EvaluationsPerDay,
+        [.. view.Keys.Select(key => new KeyShape(key.Label, key.Hash, key.CreatedAt))], view.Open,
         view.EvaluationsToday);
 }
 
@@ -83,7 +85,8 @@ internal sealed record SiloShape(string Name, string Address);
 /// <param name="Held">Work that it holds.</param>
 /// <param name="Model">Digest of the model in memory, if any.</param>
 /// <param name="Draining">Whether it takes no more work.</param>
-internal sealed record WorkerShape(string Name, string DeviceKind, string[] Roles, int Slots, int Held, string? Model, bool Draining);
+internal sealed record WorkerShape(
+    string Name, string DeviceKind, string[] Roles, int Slots, int Held, string? Model, bool Draining);
 
 /// <summary>A model's queue.</summary>
 /// <param name="Model">The model's digest.</param>
@@ -107,12 +110,15 @@ internal sealed class AdminEndpoints(IGrainFactory grains, GrainCaller calls, Mo
         RouteGroupBuilder group = routes.MapGroup("/admin").WithTags("Administration").For(Audience.Administrators);
         group.MapGet("status", (AdminEndpoints endpoints) => endpoints.StatusAsync())
             .WithSummary("Silos, workers and queues.").Produces<StatusShape>();
-        group.MapGet("tenants", (string? after, string? count, AdminEndpoints endpoints) => endpoints.ListAsync(after, count))
+        group.MapGet(
+            "tenants", (string? after, string? count, AdminEndpoints endpoints) => endpoints.ListAsync(after, count))
             .WithSummary("Tenants by name: those after a name, 1 to 100 at a time.")
             .Produces<TenantsShape>().Produces<ErrorBody>(400);
         group.MapGet("tenants/{tenant}", (string tenant, AdminEndpoints endpoints) => endpoints.GetAsync(tenant))
             .WithSummary("A tenant.").Produces<TenantShape>().Produces<ErrorBody>(404);
-        group.MapPut("tenants/{tenant}", (HttpContext context, string tenant, AdminEndpoints endpoints) => endpoints.PutAsync(context, tenant))
+        group.MapPut(
+            "tenants/{tenant}", (HttpContext context, string tenant, AdminEndpoints endpoints) =>
+                endpoints.PutAsync(context, tenant))
             .WithSummary("Makes a tenant, or changes what it may do.")
             .Accepts<TenantBody>(isOptional: true, "application/json").Produces<TenantShape>().Produces<ErrorBody>(400);
         group.MapDelete("tenants/{tenant}", (string tenant, AdminEndpoints endpoints) => endpoints.CloseAsync(tenant))
@@ -121,7 +127,8 @@ internal sealed class AdminEndpoints(IGrainFactory grains, GrainCaller calls, Mo
         group.MapPost("tenants/{tenant}/keys", (HttpContext context, string tenant, AdminEndpoints endpoints) =>
                 endpoints.AddKeyAsync(context, tenant))
             .WithSummary("Makes a key. It is shown this once.")
-            .Accepts<KeyBody>("application/json").Produces<NewKeyShape>(201).Produces<ErrorBody>(400).Produces<ErrorBody>(404);
+            .Accepts<KeyBody>("application/json").Produces<NewKeyShape>(201).Produces<ErrorBody>(400)
+            .Produces<ErrorBody>(404);
         group.MapDelete("tenants/{tenant}/keys/{hash}", (string tenant, string hash, AdminEndpoints endpoints) =>
                 endpoints.RevokeKeyAsync(tenant, hash))
             .WithSummary("Revokes a key: it is refused from the next request on.")
@@ -142,14 +149,16 @@ internal sealed class AdminEndpoints(IGrainFactory grains, GrainCaller calls, Mo
     {
         QueueStatus status = await calls.CallAsync(() => grains.WorkQueue(card.Digest).StatusAsync());
         return new QueueShape(
-            card.Digest.Value, card.Name, status.Waiting, status.Leased, status.Tenants, status.CostWaiting, status.CostPerSecond);
+            card.Digest.Value, card.Name, status.Waiting, status.Leased, status.Tenants, status.CostWaiting,
+            status.CostPerSecond);
     }
 
     private async Task<IResult> ListAsync(string? after, string? countText)
     {
         int count = CountMax;
         if (countText is not null
-            && !(int.TryParse(countText, NumberStyles.None, CultureInfo.InvariantCulture, out count) && count is >= 1 and <= CountMax))
+            && !(int.TryParse(countText, NumberStyles.None, CultureInfo.InvariantCulture, out count)
+                && count is >= 1 and <= CountMax))
         {
             return ApiError.Invalid("count", "invalid_value", $"'count' must be a whole number in 1..{CountMax}.");
         }
@@ -162,7 +171,8 @@ internal sealed class AdminEndpoints(IGrainFactory grains, GrainCaller calls, Mo
                 .OrderBy(one => one.Value, StringComparer.Ordinal),
         ];
         TenantId[] shown = rest.Length > count ? rest[..count] : rest;
-        TenantView?[] views = await Task.WhenAll(shown.Select(one => calls.CallAsync(() => grains.Tenant(one).ViewAsync())));
+        TenantView?[] views = await Task.WhenAll(
+            shown.Select(one => calls.CallAsync(() => grains.Tenant(one).ViewAsync())));
         return TypedResults.Ok(new TenantsShape(
             [.. views.OfType<TenantView>().Select(TenantShape.Of)], rest.Length > count ? shown[^1].Value : null));
     }
@@ -202,7 +212,8 @@ internal sealed class AdminEndpoints(IGrainFactory grains, GrainCaller calls, Mo
         JsonFields fields = await RequestBody.FieldsAsync<KeyBody>(context.Request);
         if (fields.Text("label", LabelLengthMax) is not { Length: > 0 } label)
         {
-            return ApiError.Invalid("label", "missing_required_parameter", $"'label' must be text of 1 to {LabelLengthMax} characters.");
+            return ApiError.Invalid(
+                "label", "missing_required_parameter", $"'label' must be text of 1 to {LabelLengthMax} characters.");
         }
 
         TenantId tenant = (await FindAsync(name)).Id;
@@ -234,10 +245,13 @@ internal sealed class AdminEndpoints(IGrainFactory grains, GrainCaller calls, Mo
         return view ?? throw new ApiException(ApiError.NotFound("tenant"));
     }
 
-    private static ApiError Refused(TenantAnswer answer) => ApiError.Invalid(null, "invalid_value", answer.Message ?? "This was refused.");
+    private static ApiError Refused(TenantAnswer answer) =>
+        ApiError.Invalid(null, "invalid_value", answer.Message ?? "This was refused.");
 
     private static WorkerShape WorkerOf(WorkerStatus worker) => new(
         worker.Key.ToString(), worker.DeviceKind,
-        [.. Enum.GetValues<WorkRoles>().Where(role => role is not (WorkRoles.None or WorkRoles.All) && worker.Roles.HasFlag(role)).Select(ApiJson.NameOf)],
+        [.. Enum.GetValues<WorkRoles>().Where(
+            role => role is not (WorkRoles.None or WorkRoles.All) && worker.Roles.HasFlag(role)).Select(
+                ApiJson.NameOf)],
         worker.Slots, worker.Held, worker.Model?.Value, worker.Draining);
 }

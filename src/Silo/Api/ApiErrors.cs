@@ -33,28 +33,35 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
     /// <summary>Gets when to come back.</summary>
     public TimeSpan? RetryAfter { get; init; }
 
-    /// <summary>Gets whether official clients shall try again by themselves, where their own rule would be wrong.</summary>
+    /// <summary>
+    /// Gets whether official clients shall try again by themselves, where their own rule would be wrong.
+    /// </summary>
     public bool? ShouldRetry { get; init; }
 
     /// <summary>Gets the body.</summary>
     public ErrorBody Body => new(new ErrorShape(Message, Type, Param, Code));
 
     public static ApiError NoTicket { get; } = new(
-        401, InvalidRequest, "invalid_ticket", "This silo answers calls that a gateway has signed: send yours to the gateway, with a key.");
+        401, InvalidRequest, "invalid_ticket",
+        "This silo answers calls that a gateway has signed: send yours to the gateway, with a key.");
 
-    public static ApiError NotAdmin { get; } = new(403, InvalidRequest, "not_admin", "This takes the administrator's key.");
+    public static ApiError NotAdmin { get; } = new(
+        403, InvalidRequest, "not_admin", "This takes the administrator's key.");
 
     public static ApiError NoTenant { get; } = new(
         403, InvalidRequest, "no_tenant", "The administrator has no generations: use a tenant's key.");
 
     public static ApiError TooLarge { get; } = new(
-        413, InvalidRequest, "body_too_large", $"The body has more than {RequestBody.BytesMax} bytes, the most that are read.");
+        413, InvalidRequest, "body_too_large",
+        $"The body has more than {RequestBody.BytesMax} bytes, the most that are read.");
 
     public static ApiError NotJson { get; } = new(
-        415, InvalidRequest, "unsupported_media_type", "The body must be JSON: send it with Content-Type: application/json.");
+        415, InvalidRequest, "unsupported_media_type",
+        "The body must be JSON: send it with Content-Type: application/json.");
 
     public static ApiError Unavailable { get; } = new(
-        503, Server, "unavailable", "The cluster did not answer in time; what became of the request is not known. Send it again.")
+        503, Server, "unavailable",
+        "The cluster did not answer in time; what became of the request is not known. Send it again.")
     { RetryAfter = TimeSpan.FromSeconds(2) };
 
     public static ApiError Stopping { get; } = new(
@@ -62,16 +69,19 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
     { RetryAfter = TimeSpan.FromSeconds(1) };
 
     public static ApiError Internal { get; } = new(
-        500, Server, "internal_error", "Something went wrong here that should not; the request's id is in the header x-request-id.")
+        500, Server, "internal_error",
+        "Something went wrong here that should not; the request's id is in the header x-request-id.")
     { ShouldRetry = false };
 
-    public static ApiError Invalid(string? param, string code, string message) => new(400, InvalidRequest, code, message) { Param = param };
+    public static ApiError Invalid(string? param, string code, string message) =>
+        new(400, InvalidRequest, code, message) { Param = param };
 
     public static ApiError NotFound(string what, string? param = null) =>
         new(404, InvalidRequest, "not_found", $"There is no such {what}.") { Param = param };
 
     public static ApiError UnknownModel(string? name) =>
-        new(404, InvalidRequest, "model_not_found", $"There is no model '{name}'; GET /v1/models lists what there is.") { Param = "model" };
+        new(404, InvalidRequest, "model_not_found", $"There is no model '{name}'; GET /v1/models lists what there is.")
+            { Param = "model" };
 
     /// <summary>What a client is told about a submission; none if it was accepted.</summary>
     public static ApiError? Of(SubmitAnswer answer)
@@ -80,17 +90,22 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
         return answer.Outcome switch
         {
             SubmitOutcome.Accepted or SubmitOutcome.Exists => null,
-            SubmitOutcome.Conflict => new(409, InvalidRequest, "id_conflict", message) { Param = "id", ShouldRetry = false },
+            SubmitOutcome.Conflict =>
+                new(409, InvalidRequest, "id_conflict", message) { Param = "id", ShouldRetry = false },
             SubmitOutcome.Gone => new(410, InvalidRequest, "gone", message) { Param = "id" },
             SubmitOutcome.Invalid => Invalid(null, "invalid_value", message),
             SubmitOutcome.UnknownModel => new(404, InvalidRequest, "model_not_found", message) { Param = "model" },
-            SubmitOutcome.Busy => new(503, Server, "server_busy", message) { RetryAfter = answer.RetryAfter ?? TimeSpan.FromSeconds(5) },
+            SubmitOutcome.Busy =>
+                new(503, Server, "server_busy", message) { RetryAfter = answer.RetryAfter ?? TimeSpan.FromSeconds(5) },
             SubmitOutcome.RateLimited =>
-                new(429, RateLimit, "rate_limit_exceeded", message) { RetryAfter = answer.RetryAfter ?? TimeSpan.FromSeconds(5) },
+                new(429, RateLimit, "rate_limit_exceeded", message)
+                    { RetryAfter = answer.RetryAfter ?? TimeSpan.FromSeconds(5) },
             SubmitOutcome.TooManyOpen =>
-                new(429, RateLimit, "too_many_open_generations", message) { RetryAfter = answer.RetryAfter ?? TimeSpan.FromSeconds(5) },
+                new(429, RateLimit, "too_many_open_generations", message)
+                    { RetryAfter = answer.RetryAfter ?? TimeSpan.FromSeconds(5) },
             SubmitOutcome.DailyLimit =>
-                new(429, "insufficient_quota", "daily_limit_reached", message) { RetryAfter = answer.RetryAfter, ShouldRetry = false },
+                new(429, "insufficient_quota", "daily_limit_reached", message)
+                    { RetryAfter = answer.RetryAfter, ShouldRetry = false },
             SubmitOutcome.UnknownTenant => new(401, InvalidRequest, "invalid_api_key", message),
             _ => Internal,
         };
@@ -100,9 +115,12 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
     public static ApiError Of(GenerationEvent end) => end switch
     {
         { Phase: GenerationPhase.Cancelled } =>
-            new(400, "image_generation_user_error", "cancelled", "The generation was cancelled before its picture was there."),
-        { Error: GenerationError.InvalidRequest } => Invalid(null, "invalid_request", end.Message ?? "The model refuses the request."),
-        _ => new(500, Server, ApiJson.NameOf(end.Error), end.Message ?? "The generation failed.") { ShouldRetry = false },
+            new(400, "image_generation_user_error", "cancelled",
+                "The generation was cancelled before its picture was there."),
+        { Error: GenerationError.InvalidRequest } =>
+            Invalid(null, "invalid_request", end.Message ?? "The model refuses the request."),
+        _ => new(500, Server, ApiJson.NameOf(end.Error), end.Message ?? "The generation failed.")
+            { ShouldRetry = false },
     };
 
     /// <summary>What a client is told where the server itself has refused to read on.</summary>
@@ -116,10 +134,13 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
     /// <summary>What a client is told where only a status is known.</summary>
     public static ApiError Of(int status, HttpRequest request) => status switch
     {
-        404 => new(404, InvalidRequest, "unknown_url", $"There is nothing at {request.Method} {Shortened(request.Path)}."),
-        405 => new(405, InvalidRequest, "method_not_allowed", $"{Shortened(request.Path)} does not know the method {request.Method}."),
+        404 => new(404, InvalidRequest, "unknown_url",
+            $"There is nothing at {request.Method} {Shortened(request.Path)}."),
+        405 => new(405, InvalidRequest, "method_not_allowed",
+            $"{Shortened(request.Path)} does not know the method {request.Method}."),
         415 => NotJson,
-        _ => new(status, status < 500 ? InvalidRequest : Server, "error", $"The request was answered with status {status}."),
+        < 500 => new(status, InvalidRequest, "error", $"The request was answered with status {status}."),
+        _ => new(status, Server, "error", $"The request was answered with status {status}."),
     };
 
     /// <inheritdoc/>
@@ -142,7 +163,8 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
         return response.WriteAsJsonAsync(Body, ApiJson.Options, httpContext.RequestAborted);
     }
 
-    private static string Shortened(PathString path) => path.Value is { Length: > 100 } long100 ? long100[..100] + "..." : path.Value ?? "";
+    private static string Shortened(PathString path) =>
+        path.Value is { Length: > 100 } long100 ? long100[..100] + "..." : path.Value ?? "";
 }
 
 /// <summary>Ends a request with an error.</summary>

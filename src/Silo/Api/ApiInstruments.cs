@@ -17,7 +17,8 @@ internal sealed class ApiInstruments
         _streams = meter.CreateUpDownCounter<int>("atelier.api.streams", "{stream}", "Event streams that are open.");
         _errors = meter.CreateCounter<long>("atelier.api.errors", "{answer}", "Answers that are errors, by code.");
         _joined = meter.CreateCounter<long>("atelier.api.joined", "{request}", "Requests that joined an earlier one.");
-        _resubscribed = meter.CreateCounter<long>("atelier.api.resubscribed", "{subscription}", "Subscriptions to events that broke.");
+        _resubscribed = meter.CreateCounter<long>(
+            "atelier.api.resubscribed", "{subscription}", "Subscriptions to events that broke.");
     }
 
     public void StreamOpened() => _streams.Add(1);

@@ -24,14 +24,18 @@ internal static class ApiJson
         return options;
     }
 
-    /// <summary>The names of a shape's members: what a body of that shape may contain is what its description says.</summary>
+    /// <summary>
+    /// The names of a shape's members: what a body of that shape may contain is what its description says.
+    /// </summary>
     public static IReadOnlyCollection<string> MembersOf<TShape>() => Members<TShape>.Names;
 
     /// <summary>A value of an enumeration as a word.</summary>
-    public static string NameOf<T>(T value) where T : struct, Enum => JsonNamingPolicy.SnakeCaseLower.ConvertName(value.ToString());
+    public static string NameOf<T>(T value) where T : struct, Enum =>
+        JsonNamingPolicy.SnakeCaseLower.ConvertName(value.ToString());
 
     private static class Members<TShape>
     {
-        public static readonly string[] Names = [.. Options.GetTypeInfo(typeof(TShape)).Properties.Select(member => member.Name)];
+        public static readonly string[] Names =
+            [.. Options.GetTypeInfo(typeof(TShape)).Properties.Select(member => member.Name)];
     }
 }

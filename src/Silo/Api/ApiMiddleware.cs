@@ -17,7 +17,10 @@ internal sealed partial class ApiMiddleware(RequestDelegate next, ILogger<ApiMid
         {
             await next(context);
             HttpResponse response = context.Response;
-            if (!response.HasStarted && response.StatusCode >= 400 && response.ContentType is null && response.ContentLength is null)
+            if (!response.HasStarted
+                && response.StatusCode >= 400
+                && response.ContentType is null
+                && response.ContentLength is null)
             {
                 await ApiError.Of(response.StatusCode, context.Request).ExecuteAsync(context);
             }

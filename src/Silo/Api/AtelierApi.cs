@@ -51,7 +51,11 @@ internal static class AtelierApi
         PictureEndpoints.Map(routes);
         AdminEndpoints.Map(routes);
         app.MapOpenApi();
-        app.MapScalarApiReference("/docs", options => options.WithTitle("Atelier").WithOpenApiRoutePattern("/openapi/{documentName}.json"));
+
+        // The page asks nobody but this server.
+        app.MapScalarApiReference("/docs", options => options
+            .WithTitle("Atelier").WithOpenApiRoutePattern("/openapi/{documentName}.json")
+            .DisableDefaultFonts().DisableTelemetry().DisableAgent());
         return app;
     }
 
@@ -61,7 +65,8 @@ internal static class AtelierApi
         {
             Title = "Atelier",
             Version = Document,
-            Description = "Text goes in, pictures come out. Errors have OpenAI's shape on all routes; every answer has an x-request-id.",
+            Description = "Text goes in, pictures come out. Errors have OpenAI's shape on all routes; every answer "
+                + "has an x-request-id.",
         };
         document.Servers = [];
         document.Components ??= new OpenApiComponents();
@@ -69,9 +74,11 @@ internal static class AtelierApi
         {
             [KeyScheme] = new OpenApiSecurityScheme
             {
-                Type = SecuritySchemeType.Http, Scheme = "bearer", Description = "A tenant's key, or the administrator's.",
+                Type = SecuritySchemeType.Http, Scheme = "bearer",
+                Description = "A tenant's key, or the administrator's.",
             },
         };
-        document.Security = [new OpenApiSecurityRequirement { [new OpenApiSecuritySchemeReference(KeyScheme, document)] = [] }];
+        document.Security =
+            [new OpenApiSecurityRequirement { [new OpenApiSecuritySchemeReference(KeyScheme, document)] = [] }];
     }
 }

@@ -63,7 +63,8 @@ internal sealed record DrawingRequest
     /// <param name="card">The model.</param>
     /// <param name="seed">The seed, where the request gives none.</param>
     /// <param name="effort">Factor on the model's steps, where the request gives none.</param>
-    /// <exception cref="ApiException">The model does not draw that size, or both prompts together are too long.</exception>
+    /// <exception cref="ApiException">The model does not draw that size, or both prompts together are too
+    /// long.</exception>
     public GenerationSpec ToSpec(ModelCard card, ulong seed, double effort = 1)
     {
         PictureSize size = Size is null or NativeSize
@@ -73,7 +74,8 @@ internal sealed record DrawingRequest
         {
             throw new ApiException(ApiError.Invalid(
                 "size", "invalid_value",
-                $"'{Size}' is no size that the model '{card.Name}' draws: 'size' must be auto or one of {string.Join(", ", card.Sizes)}."));
+                $"'{Size}' is no size that the model '{card.Name}' draws: 'size' must be auto or one of "
+                + $"{string.Join(", ", card.Sizes)}."));
         }
 
         var spec = new GenerationSpec
@@ -82,11 +84,15 @@ internal sealed record DrawingRequest
             Prompt = Prompt,
             Negative = Negative,
             Seed = Seed ?? seed,
-            Steps = Steps ?? (int)Math.Clamp(Math.Round(card.Steps * effort, MidpointRounding.AwayFromZero), 1, GenerationSpec.StepsMax),
+            Steps = Steps
+                ?? (int)Math.Clamp(
+                    Math.Round(card.Steps * effort, MidpointRounding.AwayFromZero), 1, GenerationSpec.StepsMax),
             Guidance = Guidance ?? card.Guidance,
             Width = size.Width,
             Height = size.Height,
         };
-        return spec.Fault() is { } fault ? throw new ApiException(ApiError.Invalid("prompt", "invalid_value", fault)) : spec;
+        return spec.Fault() is { } fault
+            ? throw new ApiException(ApiError.Invalid("prompt", "invalid_value", fault))
+            : spec;
     }
 }

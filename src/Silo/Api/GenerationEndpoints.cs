@@ -47,20 +47,27 @@ internal sealed class GenerationEndpoints(
             .Accepts<GenerationBody>("application/json")
             .Produces<GenerationShape>(202).Produces<ErrorBody>(400).Produces<ErrorBody>(409).Produces<ErrorBody>(410)
             .Produces<ErrorBody>(429).Produces<ErrorBody>(503);
-        group.MapGet("{id}", (HttpContext context, string id, GenerationEndpoints endpoints) => endpoints.GetAsync(context, id))
+        group.MapGet(
+            "{id}", (HttpContext context, string id, GenerationEndpoints endpoints) => endpoints.GetAsync(context, id))
             .WithSummary("A generation as it stands.")
             .Produces<GenerationShape>().Produces<ErrorBody>(404);
-        group.MapGet("{id}/events", (HttpContext context, string id, string? on_disconnect, GenerationEndpoints endpoints) =>
+        group.MapGet(
+            "{id}/events", (HttpContext context, string id, string? on_disconnect, GenerationEndpoints endpoints) =>
                 endpoints.FollowAsync(context, id, on_disconnect))
             .WithSummary("The events of a generation, by server-sent events, to the last one.")
             .WithDescription(
-                "An event's name is its phase and its id is the event's number; with the header Last-Event-ID the events after that one are "
-                + "sent, and 204 if none are to come. With on_disconnect=cancel the generation is cancelled when this client goes.")
+                "An event's name is its phase and its id is the event's number; with the header Last-Event-ID the "
+                + "events after that one are sent, and 204 if none are to come. With on_disconnect=cancel the "
+                + "generation is cancelled when this client goes.")
             .Produces<EventShape>(200, "text/event-stream").Produces(204).Produces<ErrorBody>(404);
-        group.MapPost("{id}/cancel", (HttpContext context, string id, GenerationEndpoints endpoints) => endpoints.CancelAsync(context, id))
+        group.MapPost(
+            "{id}/cancel", (HttpContext context, string id, GenerationEndpoints endpoints) =>
+                endpoints.CancelAsync(context, id))
             .WithSummary("Cancels a generation, if it has not ended; answers what it is then.")
             .Produces<GenerationShape>().Produces<ErrorBody>(404);
-        group.MapDelete("{id}", (HttpContext context, string id, GenerationEndpoints endpoints) => endpoints.DeleteAsync(context, id))
+        group.MapDelete(
+            "{id}", (HttpContext context, string id, GenerationEndpoints endpoints) =>
+                endpoints.DeleteAsync(context, id))
             .WithSummary("Deletes a generation and its pictures; an open one is cancelled.")
             .Produces(204).Produces<ErrorBody>(404);
     }
@@ -70,7 +77,9 @@ internal sealed class GenerationEndpoints(
     private async Task<IResult> GetAsync(HttpContext context, string id) => Shown(await ViewAsync(context, id));
 
     private async Task<IResult> CancelAsync(HttpContext context, string idText) => Shown(
-        GenerationId.TryParse(idText, out GenerationId id) ? await calls.CallAsync(() => Generation(context, id).CancelAsync()) : null);
+        GenerationId.TryParse(idText, out GenerationId id)
+            ? await calls.CallAsync(() => Generation(context, id).CancelAsync())
+            : null);
 
     private async Task<IResult> DeleteAsync(HttpContext context, string id)
     {
@@ -89,7 +98,8 @@ internal sealed class GenerationEndpoints(
         EventNumber after = EventNumber.Before;
         if (!string.IsNullOrEmpty(last) && !EventNumber.TryParse(last, out after))
         {
-            return ApiError.Invalid(LastEventId, "invalid_value", "'Last-Event-ID' must be the id of an event, such as 3.7.");
+            return ApiError.Invalid(
+                LastEventId, "invalid_value", "'Last-Event-ID' must be the id of an event, such as 3.7.");
         }
 
         if (onDisconnect is not (null or "cancel" or "keep"))
@@ -122,14 +132,18 @@ internal sealed class GenerationEndpoints(
     {
         await foreach (GenerationEvent one in watch.WatchAsync(key, after, cancellation))
         {
-            yield return new ServerSentEvent(ApiJson.NameOf(one.Phase), one.Number.ToString(), EventShape.Of(key.Id, one));
+            yield return new ServerSentEvent(
+                ApiJson.NameOf(one.Phase), one.Number.ToString(), EventShape.Of(key.Id, one));
         }
     }
 
     private async Task<GenerationView?> ViewAsync(HttpContext context, string idText) =>
-        GenerationId.TryParse(idText, out GenerationId id) ? await calls.CallAsync(() => Generation(context, id).ViewAsync()) : null;
+        GenerationId.TryParse(idText, out GenerationId id)
+            ? await calls.CallAsync(() => Generation(context, id).ViewAsync())
+            : null;
 
-    private IGenerationGrain Generation(HttpContext context, GenerationId id) => grains.Generation(new GenerationKey(context.Tenant(), id));
+    private IGenerationGrain Generation(HttpContext context, GenerationId id) =>
+        grains.Generation(new GenerationKey(context.Tenant(), id));
 
     private static IResult Shown(GenerationView? view) =>
         view is null ? ApiError.NotFound("generation") : TypedResults.Ok(GenerationShape.Of(view));

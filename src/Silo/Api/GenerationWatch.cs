@@ -16,7 +16,8 @@ internal readonly record struct ImageEvent(int Image, GenerationEvent Event);
 /// <summary>Watches generations.</summary>
 internal sealed class GenerationWatch(IGrainFactory grains, TimeProvider clock, ApiInstruments instruments)
 {
-    // Breaks without an event between them; pauses grow to a second, so this is about a minute of a cluster that is away.
+    // Breaks without an event between them; pauses grow to a second, so this is about a minute of a cluster that is
+    // away.
     private const int BreaksMax = 60;
     private const int EventsAhead = 16;
 
@@ -32,7 +33,8 @@ internal sealed class GenerationWatch(IGrainFactory grains, TimeProvider clock, 
     {
         for (int breaks = 0; ; breaks++)
         {
-            IAsyncEnumerator<GenerationEvent> events = grains.Generation(key).WatchAsync(after, cancellation).GetAsyncEnumerator(cancellation);
+            IAsyncEnumerator<GenerationEvent> events = grains.Generation(
+                key).WatchAsync(after, cancellation).GetAsyncEnumerator(cancellation);
             try
             {
                 while (await NextAsync(events, cancellation) is { } more)
@@ -95,13 +97,15 @@ internal sealed class GenerationWatch(IGrainFactory grains, TimeProvider clock, 
         }
     }
 
-    private async Task ForwardAllAsync(IReadOnlyList<GenerationKey> keys, ChannelWriter<ImageEvent> writer, CancellationToken cancellation)
+    private async Task ForwardAllAsync(
+        IReadOnlyList<GenerationKey> keys, ChannelWriter<ImageEvent> writer, CancellationToken cancellation)
     {
         await Task.WhenAll(keys.Select((key, image) => ForwardAsync(key, image, writer, cancellation)));
         writer.TryComplete();
     }
 
-    private async Task ForwardAsync(GenerationKey key, int image, ChannelWriter<ImageEvent> writer, CancellationToken cancellation)
+    private async Task ForwardAsync(
+        GenerationKey key, int image, ChannelWriter<ImageEvent> writer, CancellationToken cancellation)
     {
         try
         {

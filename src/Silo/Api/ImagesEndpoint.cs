@@ -15,7 +15,8 @@ namespace Atelier.Silo.Api;
 /// <param name="Data">The images.</param>
 /// <param name="Usage">What they took.</param>
 internal sealed record ImagesShape(
-    long Created, string Background, string OutputFormat, string Size, string Quality, ImageShape[] Data, UsageShape Usage);
+    long Created, string Background, string OutputFormat, string Size, string Quality, ImageShape[] Data,
+    UsageShape Usage);
 
 /// <summary>An image.</summary>
 internal sealed record ImageShape
@@ -43,7 +44,8 @@ internal sealed record ImageShape
 /// <param name="InputTokens">Words.</param>
 /// <param name="OutputTokens">Evaluations.</param>
 /// <param name="InputTokensDetails">Input by kind.</param>
-internal sealed record UsageShape(long TotalTokens, long InputTokens, long OutputTokens, UsageDetailsShape InputTokensDetails)
+internal sealed record UsageShape(
+    long TotalTokens, long InputTokens, long OutputTokens, UsageDetailsShape InputTokensDetails)
 {
     public static UsageShape Of(GenerationSpec spec, int images)
     {
@@ -106,15 +108,18 @@ internal sealed class ImagesEndpoint(
     private const string Completed = "image_generation.completed";
 
     public static void Map(IEndpointRouteBuilder routes) => routes
-        .MapPost("/images/generations", (HttpContext context, ImagesEndpoint endpoint) => endpoint.GenerateAsync(context))
+        .MapPost("/images/generations", (HttpContext context, ImagesEndpoint endpoint) =>
+            endpoint.GenerateAsync(context))
         .WithTags("Images").For(Audience.Tenants)
         .WithSummary("Draws images, as OpenAI's clients ask for them.")
         .WithDescription(
-            "With stream: true the answer is server-sent events, image_generation.partial_image and image_generation.completed; with n above "
-            + "1 each carries image_index. A disconnect cancels unless on_disconnect is keep. A request that is sent again with "
+            "With stream: true the answer is server-sent events, image_generation.partial_image and "
+            + "image_generation.completed; with n above 1 each carries image_index. A disconnect cancels unless "
+            + "on_disconnect is keep. A request that is sent again with "
             + "X-Stainless-Retry-Count above 0 and an equal body joins the first one.")
         .Accepts<ImagesBody>("application/json")
-        .Produces<ImagesShape>().Produces<ErrorBody>(400).Produces<ErrorBody>(404).Produces<ErrorBody>(429).Produces<ErrorBody>(503);
+        .Produces<ImagesShape>().Produces<ErrorBody>(400).Produces<ErrorBody>(404).Produces<ErrorBody>(429)
+        .Produces<ErrorBody>(503);
 
     private async Task<IResult> GenerateAsync(HttpContext context)
     {
@@ -134,7 +139,8 @@ internal sealed class ImagesEndpoint(
 
     private async Task<IResult> AnswerAsync(HttpContext context, ImagesRun run)
     {
-        using var ending = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, lifetime.ApplicationStopping);
+        using var ending = CancellationTokenSource.CreateLinkedTokenSource(
+            context.RequestAborted, lifetime.ApplicationStopping);
         try
         {
             var files = new BlobName?[run.Request.Images];
@@ -149,7 +155,9 @@ internal sealed class ImagesEndpoint(
                 files[one.Image] = one.Event.Picture;
             }
 
-            return files.Contains(null) ? Deleted : TypedResults.Ok(await ShapeAsync(context.Request, run, files, ending.Token));
+            return files.Contains(null)
+                ? Deleted
+                : TypedResults.Ok(await ShapeAsync(context.Request, run, files, ending.Token));
         }
         catch (OperationCanceledException) when (lifetime.ApplicationStopping.IsCancellationRequested)
         {
@@ -164,7 +172,8 @@ internal sealed class ImagesEndpoint(
 
     private async Task<IResult> StreamAsync(HttpContext context, ImagesRun run)
     {
-        StreamEnd end = await sse.WriteAsync(context, cancellation => EventsAsync(run, cancellation), ApiError.Stopping);
+        StreamEnd end = await sse.WriteAsync(
+            context, cancellation => EventsAsync(run, cancellation), ApiError.Stopping);
         if (end == StreamEnd.Disconnected)
         {
             await LeaveAsync(run);
@@ -173,9 +182,11 @@ internal sealed class ImagesEndpoint(
         return TypedResults.Empty;
     }
 
-    private Task LeaveAsync(ImagesRun run) => run.Request.CancelOnDisconnect ? runs.CancelAsync(run) : Task.CompletedTask;
+    private Task LeaveAsync(ImagesRun run) =>
+        run.Request.CancelOnDisconnect ? runs.CancelAsync(run) : Task.CompletedTask;
 
-    private async IAsyncEnumerable<ServerSentEvent> EventsAsync(ImagesRun run, [EnumeratorCancellation] CancellationToken cancellation)
+    private async IAsyncEnumerable<ServerSentEvent> EventsAsync(
+        ImagesRun run, [EnumeratorCancellation] CancellationToken cancellation)
     {
         int completed = 0;
         await foreach (ImageEvent one in runs.ProgressAsync(run, cancellation))
@@ -191,12 +202,14 @@ internal sealed class ImagesEndpoint(
             {
                 completed++;
                 ImageEventShape shape = await EventShapeAsync(run, one.Image, Completed, picture, cancellation);
-                yield return new ServerSentEvent(Completed, null, shape with { Usage = UsageShape.Of(run.Specs[one.Image], 1) });
+                yield return new ServerSentEvent(
+                    Completed, null, shape with { Usage = UsageShape.Of(run.Specs[one.Image], 1) });
             }
             else if (happened.Preview is { } preview)
             {
                 ImageEventShape shape = await EventShapeAsync(run, one.Image, Partial, preview, cancellation);
-                yield return new ServerSentEvent(Partial, null, shape with { PartialImageIndex = happened.PreviewIndex });
+                yield return new ServerSentEvent(
+                    Partial, null, shape with { PartialImageIndex = happened.PreviewIndex });
             }
         }
 
@@ -210,7 +223,7 @@ internal sealed class ImagesEndpoint(
         ImagesRun run, int image, string type, BlobName file, CancellationToken cancellation) => new()
     {
         Type = type,
-        Base64 = await pictures.ReadAsync(file, run.Request.Format, cancellation) ?? throw new ApiException(Lost),
+        Base64 = await ReadAsync(file, run.Request.Format, cancellation),
         CreatedAt = clock.GetUtcNow().ToUnixTimeSeconds(),
         Size = SizeOf(run),
         Quality = run.Request.Quality,
@@ -218,7 +231,8 @@ internal sealed class ImagesEndpoint(
         ImageIndex = run.Request.Images > 1 ? image : null,
     };
 
-    private async Task<ImagesShape> ShapeAsync(HttpRequest request, ImagesRun run, BlobName?[] files, CancellationToken cancellation)
+    private async Task<ImagesShape> ShapeAsync(
+        HttpRequest request, ImagesRun run, BlobName?[] files, CancellationToken cancellation)
     {
         var data = new ImageShape[files.Length];
         for (int i = 0; i < data.Length; i++)
@@ -227,13 +241,16 @@ internal sealed class ImagesEndpoint(
             var shape = new ImageShape { Id = run.Keys[i].Id.Value, Seed = run.Specs[i].Seed };
             data[i] = run.Request.AsLinks
                 ? shape with { Url = OriginOf(request) + Paths.Link(tickets.Link(run.Keys[i], format.ToString())) }
-                : shape with { Base64 = await pictures.ReadAsync(files[i]!.Value, format, cancellation) ?? throw new ApiException(Lost) };
+                : shape with { Base64 = await ReadAsync(files[i]!.Value, format, cancellation) };
         }
 
         return new ImagesShape(
-            clock.GetUtcNow().ToUnixTimeSeconds(), "opaque", run.Request.Format.Name, SizeOf(run), run.Request.Quality, data,
-            UsageShape.Of(run.Specs[0], data.Length));
+            clock.GetUtcNow().ToUnixTimeSeconds(), "opaque", run.Request.Format.Name, SizeOf(run),
+            run.Request.Quality, data, UsageShape.Of(run.Specs[0], data.Length));
     }
+
+    private async Task<byte[]> ReadAsync(BlobName file, PictureFormat format, CancellationToken cancellation) =>
+        await pictures.ReadAsync(file, format, cancellation) ?? throw new ApiException(Lost);
 
     private static ApiError Deleted { get; } = ApiError.Of(
         new GenerationEvent { Number = EventNumber.Before, Phase = GenerationPhase.Cancelled });
@@ -244,7 +261,8 @@ internal sealed class ImagesEndpoint(
     private static string SizeOf(ImagesRun run) => new PictureSize(run.Specs[0].Width, run.Specs[0].Height).ToString();
 
     private static bool IsAgain(HttpRequest request) =>
-        int.TryParse(request.Headers[RetryCount], System.Globalization.NumberStyles.None, null, out int count) && count > 0;
+        int.TryParse(request.Headers[RetryCount], System.Globalization.NumberStyles.None, null, out int count)
+            && count > 0;
 
     // Links lead where the client came in: the gateway says where that was.
     private static string OriginOf(HttpRequest request)

@@ -19,7 +19,9 @@ internal sealed record ImagesBody
     /// <summary>auto for the model's own size, or one of the sizes that GET /v1/models lists.</summary>
     public string? Size { get; init; }
 
-    /// <summary>low, medium (or standard) and high (or hd) take half, once and twice the model's steps; auto is medium.</summary>
+    /// <summary>
+    /// low, medium (or standard) and high (or hd) take half, once and twice the model's steps; auto is medium.
+    /// </summary>
     public string? Quality { get; init; }
 
     /// <summary>
@@ -115,7 +117,8 @@ internal sealed record ImagesRequest
         if (background == "transparent")
         {
             throw new ApiException(ApiError.Invalid(
-                "background", "unsupported_value", "These models draw no transparency: 'background' must be opaque or auto."));
+                "background", "unsupported_value",
+                "These models draw no transparency: 'background' must be opaque or auto."));
         }
 
         // Read to be checked: there is nothing here that they could change.
@@ -147,7 +150,8 @@ internal sealed record ImagesRequest
         int quality = (int)(fields.Whole("output_compression", 0, 100) ?? 100);
         return name == "png" && quality < 100
             ? throw new ApiException(ApiError.Invalid(
-                "output_compression", "invalid_value", "PNG files lose nothing: 'output_compression' below 100 takes output_format jpeg or webp."))
+                "output_compression", "invalid_value",
+                "PNG files lose nothing: 'output_compression' below 100 takes output_format jpeg or webp."))
             : new PictureFormat(name, quality);
     }
 

@@ -32,7 +32,8 @@ internal sealed class ImagesRun
 }
 
 /// <summary>Begins, follows and cancels requests for images.</summary>
-internal sealed class ImagesRuns(IGrainFactory grains, GrainCaller calls, GenerationWatch watch, ApiInstruments instruments)
+internal sealed class ImagesRuns(
+    IGrainFactory grains, GrainCaller calls, GenerationWatch watch, ApiInstruments instruments)
 {
     /// <summary>Submits the generations of a request.</summary>
     /// <param name="run">The request.</param>
@@ -60,7 +61,8 @@ internal sealed class ImagesRuns(IGrainFactory grains, GrainCaller calls, Genera
 
     /// <summary>What happens to the images, in the order in which it does.</summary>
     /// <exception cref="ApiException">The cluster has not answered for long.</exception>
-    public async IAsyncEnumerable<ImageEvent> ProgressAsync(ImagesRun run, [EnumeratorCancellation] CancellationToken cancellation)
+    public async IAsyncEnumerable<ImageEvent> ProgressAsync(
+        ImagesRun run, [EnumeratorCancellation] CancellationToken cancellation)
     {
         bool anew;
         do
@@ -98,14 +100,20 @@ internal sealed class ImagesRuns(IGrainFactory grains, GrainCaller calls, Genera
         await SubmitAsync(run, known);
     }
 
-    private Task<RecentRequest> RememberAsync(ImagesRun run, GenerationId first, ulong seed, bool again) => calls.CallAsync(
+    private Task<RecentRequest> RememberAsync(ImagesRun run, GenerationId first, ulong seed, bool again) =>
+        calls.CallAsync(
         () => grains.GetGrain<IRecentRequestsGrain>(run.Tenant.Value).BeginAsync(run.Digest, first, seed, again));
 
     // False if the request joined one whose generations are not to be had any more.
     private async Task<bool> SubmitAsync(ImagesRun run, RecentRequest known)
     {
         GenerationSpec spec = run.Request.Drawing.ToSpec(run.Model, known.Seed, run.Request.Effort);
-        run.Specs = [.. Enumerable.Range(0, run.Request.Images).Select(i => spec with { Seed = unchecked(spec.Seed + (ulong)i) })];
+        run.Specs = new GenerationSpec[run.Request.Images];
+        for (int i = 0; i < run.Specs.Length; i++)
+        {
+            run.Specs[i] = spec with { Seed = unchecked(spec.Seed + (ulong)i) };
+        }
+
         GenerationKey[] keys =
             [.. run.Specs.Select((_, i) => new GenerationKey(run.Tenant, NewIds.Image(known.First, i)))];
         for (int i = 0; i < keys.Length; i++)
@@ -114,7 +122,8 @@ internal sealed class ImagesRuns(IGrainFactory grains, GrainCaller calls, Genera
             IGenerationGrain generation = grains.Generation(keys[i]);
             SubmitAnswer answer = await calls.CallAsync(() => generation.SubmitAsync(submission));
             if (run.Joined
-                && (answer.Outcome is SubmitOutcome.Gone or SubmitOutcome.Conflict || answer.View?.Phase == GenerationPhase.Cancelled))
+                && (answer.Outcome is SubmitOutcome.Gone or SubmitOutcome.Conflict
+                    || answer.View?.Phase == GenerationPhase.Cancelled))
             {
                 return false;
             }

@@ -19,14 +19,16 @@ internal static class NewIds
     public static string Request() => $"req_{Chance()}";
 
     /// <summary>The id of the image of an index, where <paramref name="first"/> is the first one's.</summary>
-    public static GenerationId Image(GenerationId first, int index) => index == 0 ? first : new GenerationId($"{first}-{index}");
+    public static GenerationId Image(GenerationId first, int index) =>
+        index == 0 ? first : new GenerationId($"{first}-{index}");
 
     /// <summary>
     /// The seed of a generation whose request gives none: it follows from the id, so that a request that is sent again
     /// under the same id is the same request.
     /// </summary>
     public static ulong SeedOf(GenerationKey key) =>
-        BinaryPrimitives.ReadUInt64LittleEndian(SHA256.HashData(Encoding.UTF8.GetBytes(key.ToString()))) >> (64 - SeedBits);
+        BinaryPrimitives.ReadUInt64LittleEndian(
+            SHA256.HashData(Encoding.UTF8.GetBytes(key.ToString()))) >> (64 - SeedBits);
 
     private static string Chance() => RandomNumberGenerator.GetHexString(32, lowercase: true);
 }

@@ -21,7 +21,8 @@ internal sealed class PictureReader(IBlobStore blobs, GrainCaller calls)
 
 /// <summary>Routes of files.</summary>
 internal sealed class PictureEndpoints(
-    IGrainFactory grains, GrainCaller calls, GenerationWatch watch, PictureReader pictures, Tickets tickets, TimeProvider clock)
+    IGrainFactory grains, GrainCaller calls, GenerationWatch watch, PictureReader pictures, Tickets tickets,
+    TimeProvider clock)
 {
     private const string Forever = "private, max-age=31536000, immutable";
 
@@ -35,7 +36,9 @@ internal sealed class PictureEndpoints(
             .For(Audience.Tenants)
             .WithSummary("The picture of a generation that is done, as a PNG file.")
             .Produces(200, contentType: "image/png").Produces<ErrorBody>(404);
-        group.MapGet("/generations/{id}/previews/{index}", (HttpContext context, string id, string index, PictureEndpoints endpoints) =>
+        group.MapGet(
+            "/generations/{id}/previews/{index}", (
+                HttpContext context, string id, string index, PictureEndpoints endpoints) =>
                 endpoints.PreviewAsync(context, id, index))
             .For(Audience.Tenants)
             .WithSummary("A preview of a generation, as a PNG file; the first has index 0.")
@@ -91,7 +94,8 @@ internal sealed class PictureEndpoints(
         if (!tickets.TryReadLink(token, out GenerationKey key, out string formatText)
             || !PictureFormat.TryParse(formatText, out PictureFormat format))
         {
-            return new ApiError(404, ApiError.InvalidRequest, "link_expired", "This link has expired, or never was one.");
+            return new ApiError(
+                404, ApiError.InvalidRequest, "link_expired", "This link has expired, or never was one.");
         }
 
         GenerationView? view = await calls.CallAsync(() => grains.Generation(key).ViewAsync());
@@ -132,6 +136,7 @@ internal sealed class PictureEndpoints(
 
         context.Response.Headers.CacheControl = caching;
         context.Response.Headers.XContentTypeOptions = "nosniff";
-        return TypedResults.Bytes(bytes, format.MediaType, entityTag: new EntityTagHeaderValue($"\"{name.Sha256}-{format}\""));
+        return TypedResults.Bytes(
+            bytes, format.MediaType, entityTag: new EntityTagHeaderValue($"\"{name.Sha256}-{format}\""));
     }
 }

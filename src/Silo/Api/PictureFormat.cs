@@ -25,7 +25,8 @@ internal readonly record struct PictureFormat(string Name, int Quality)
         }
 
         bool valid = text.Split('-') is [("jpeg" or "webp") and var name, var qualityText]
-            && int.TryParse(qualityText, NumberStyles.None, CultureInfo.InvariantCulture, out int quality) && quality is >= 0 and <= 100
+            && int.TryParse(qualityText, NumberStyles.None, CultureInfo.InvariantCulture, out int quality)
+                && quality is >= 0 and <= 100
             && (format = new PictureFormat(name, quality)) != default;
         return valid;
     }

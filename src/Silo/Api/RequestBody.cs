@@ -2,6 +2,7 @@
 // would be right.
 using System.Globalization;
 using System.Text.Json;
+using System.Text.Unicode;
 using Atelier.Contracts;
 
 namespace Atelier.Silo.Api;
@@ -67,32 +68,45 @@ internal sealed class JsonFields
     /// <exception cref="ApiException">It is no such object.</exception>
     public static JsonFields Parse(ReadOnlyMemory<byte> body, IReadOnlyCollection<string> known)
     {
+        if (!Utf8.IsValid(body.Span))
+        {
+            throw new ApiException(ApiError.Invalid(null, "invalid_json", "The body is not valid UTF-8."));
+        }
+
         JsonElement root;
         try
         {
             using JsonDocument document = JsonDocument.Parse(body, s_strict);
             root = document.RootElement.Clone();
         }
+        catch (InvalidOperationException)
+        {
+            throw new ApiException(ApiError.Invalid(
+                null, "invalid_json",
+                "A member's name in the body is not valid Unicode: half a character stands alone in it."));
+        }
         catch (JsonException error)
         {
             throw new ApiException(ApiError.Invalid(
                 null, "invalid_json",
-                $"The body is not proper JSON at line {error.LineNumber + 1}, byte {error.BytePositionInLine + 1}: it may be cut short, "
-                + "name a member twice, be nested too deeply, or not be UTF-8."));
+                $"The body is not proper JSON at line {error.LineNumber + 1}, byte {error.BytePositionInLine + 1}: it "
+                + "may be cut short, name a member twice, or be nested too deeply."));
         }
 
         if (root.ValueKind != JsonValueKind.Object)
         {
-            throw new ApiException(ApiError.Invalid(null, "invalid_type", $"The body must be a JSON object, not {Shown(root)}."));
+            throw new ApiException(
+                ApiError.Invalid(null, "invalid_type", $"The body must be a JSON object, not {Shown(root)}."));
         }
 
         foreach (JsonProperty member in root.EnumerateObject())
         {
-            string name = NameOf(member);
-            if (!known.Contains(name))
+            if (!known.Contains(member.Name))
             {
+                string name = member.Name.Length <= ShownMax ? member.Name : member.Name[..ShownMax];
                 string nearest = known.MinBy(one => Distance(one, name))!;
-                throw new ApiException(ApiError.Invalid(name, "unknown_parameter", $"Unknown member '{name}'. Did you mean '{nearest}'?"));
+                throw new ApiException(
+                    ApiError.Invalid(name, "unknown_parameter", $"Unknown member '{name}'. Did you mean '{nearest}'?"));
             }
         }
 
@@ -108,10 +122,14 @@ internal sealed class JsonFields
             return null;
         }
 
-        string text = value.ValueKind == JsonValueKind.String ? Unescaped(name, value) : throw WrongType(name, right, value);
+        string text = value.ValueKind == JsonValueKind.String
+            ? Unescaped(name, value)
+            : throw WrongType(name, right, value);
         return text.Length <= lengthMax
             ? text
-            : throw new ApiException(ApiError.Invalid(name, "invalid_value", $"'{name}' has {text.Length} characters; it may have at most {lengthMax}."));
+            : throw new ApiException(
+                ApiError.Invalid(
+                    name, "invalid_value", $"'{name}' has {text.Length} characters; it may have at most {lengthMax}."));
     }
 
     /// <summary>One of several words.</summary>
@@ -122,7 +140,8 @@ internal sealed class JsonFields
         {
             null => null,
             { ValueKind: not JsonValueKind.String } value => throw WrongType(name, right, value),
-            { } value => Array.Find(choices, choice => choice == Unescaped(name, value)) ?? throw WrongValue(name, right, value),
+            { } value =>
+                Array.Find(choices, choice => choice == Unescaped(name, value)) ?? throw WrongValue(name, right, value),
         };
     }
 
@@ -134,19 +153,26 @@ internal sealed class JsonFields
         {
             null => null,
             { ValueKind: not JsonValueKind.Number } value => throw WrongType(name, right, value),
-            { } value => value.TryGetInt64(out long number) && number >= min && number <= max ? number : throw WrongValue(name, right, value),
+            { } value =>
+                value.TryGetInt64(out long number) && number >= min && number <= max
+                    ? number
+                    : throw WrongValue(name, right, value),
         };
     }
 
     /// <summary>A number in a range.</summary>
     public double? Number(string name, double min, double max)
     {
-        string right = $"a number in {min.ToString(CultureInfo.InvariantCulture)}..{max.ToString(CultureInfo.InvariantCulture)}";
+        string right =
+            $"a number in {min.ToString(CultureInfo.InvariantCulture)}..{max.ToString(CultureInfo.InvariantCulture)}";
         return Find(name) switch
         {
             null => null,
             { ValueKind: not JsonValueKind.Number } value => throw WrongType(name, right, value),
-            { } value => value.TryGetDouble(out double number) && number >= min && number <= max ? number : throw WrongValue(name, right, value),
+            { } value =>
+                value.TryGetDouble(out double number) && number >= min && number <= max
+                    ? number
+                    : throw WrongValue(name, right, value),
         };
     }
 
@@ -166,7 +192,8 @@ internal sealed class JsonFields
         return Find(name) switch
         {
             null => null,
-            { ValueKind: JsonValueKind.Number } value => value.TryGetUInt64(out ulong seed) ? seed : throw WrongValue(name, right, value),
+            { ValueKind: JsonValueKind.Number } value =>
+                value.TryGetUInt64(out ulong seed) ? seed : throw WrongValue(name, right, value),
             { ValueKind: JsonValueKind.String } value =>
                 ulong.TryParse(Unescaped(name, value), NumberStyles.None, CultureInfo.InvariantCulture, out ulong seed)
                     ? seed : throw WrongValue(name, right, value),
@@ -179,7 +206,8 @@ internal sealed class JsonFields
     {
         null => null,
         { ValueKind: not JsonValueKind.String } value => throw WrongType(name, Names.Rule, value),
-        { } value => Names.AreValid(Unescaped(name, value)) ? value.GetString() : throw WrongValue(name, Names.Rule, value),
+        { } value =>
+            Names.AreValid(Unescaped(name, value)) ? value.GetString() : throw WrongValue(name, Names.Rule, value),
     };
 
     private JsonElement? Find(string name) =>
@@ -194,19 +222,9 @@ internal sealed class JsonFields
         }
         catch (InvalidOperationException)
         {
-            throw new ApiException(ApiError.Invalid(name, "invalid_value", $"'{name}' is not valid Unicode: half a character stands alone in it."));
-        }
-    }
-
-    private static string NameOf(JsonProperty member)
-    {
-        try
-        {
-            return member.Name.Length <= ShownMax ? member.Name : member.Name[..ShownMax];
-        }
-        catch (InvalidOperationException)
-        {
-            return "?";
+            throw new ApiException(
+                ApiError.Invalid(
+                    name, "invalid_value", $"'{name}' is not valid Unicode: half a character stands alone in it."));
         }
     }
 

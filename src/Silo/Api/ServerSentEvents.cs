@@ -42,7 +42,8 @@ internal sealed partial class ServerSentEvents(
     /// <param name="events">Makes the events.</param>
     /// <param name="farewell">Sent when the server stops; none if the client comes back by itself.</param>
     public async Task<StreamEnd> WriteAsync(
-        HttpContext context, Func<CancellationToken, IAsyncEnumerable<ServerSentEvent>> events, ApiError? farewell = null)
+        HttpContext context, Func<CancellationToken, IAsyncEnumerable<ServerSentEvent>> events,
+        ApiError? farewell = null)
     {
         CancellationToken gone = context.RequestAborted, stopping = lifetime.ApplicationStopping;
         using var ending = CancellationTokenSource.CreateLinkedTokenSource(gone, stopping);
@@ -71,7 +72,8 @@ internal sealed partial class ServerSentEvents(
 
             if (farewell is not null && !gone.IsCancellationRequested)
             {
-                await WriteEventAsync(response, new ServerSentEvent(ErrorEvent, null, farewell.Body), CancellationToken.None);
+                await WriteEventAsync(
+                    response, new ServerSentEvent(ErrorEvent, null, farewell.Body), CancellationToken.None);
             }
 
             return StreamEnd.Stopping;
@@ -85,7 +87,8 @@ internal sealed partial class ServerSentEvents(
     // Writes until the events end, with a comment wherever there was none for long; gives the error that ended them
     // early, if one did.
     private async Task<ApiError?> PumpAsync(
-        HttpResponse response, Func<CancellationToken, IAsyncEnumerable<ServerSentEvent>> events, CancellationToken ending)
+        HttpResponse response, Func<CancellationToken, IAsyncEnumerable<ServerSentEvent>> events,
+        CancellationToken ending)
     {
         using var leaving = CancellationTokenSource.CreateLinkedTokenSource(ending);
         await using IAsyncEnumerator<ServerSentEvent> each = events(leaving.Token).GetAsyncEnumerator(leaving.Token);
@@ -129,7 +132,8 @@ internal sealed partial class ServerSentEvents(
         }
     }
 
-    private static async Task WriteEventAsync(HttpResponse response, ServerSentEvent? one, CancellationToken cancellation)
+    private static async Task WriteEventAsync(
+        HttpResponse response, ServerSentEvent? one, CancellationToken cancellation)
     {
         IBufferWriter<byte> body = response.BodyWriter;
         if (one is not { } sent)

@@ -18,10 +18,12 @@ internal sealed class SessionEndpoints(IGrainFactory grains, GrainCaller calls, 
             .WithSummary("Begins a session; one whose id exists goes on.")
             .Accepts<SessionBody>(isOptional: true, "application/json")
             .Produces<SessionShape>(201).Produces<ErrorBody>(400).Produces<ErrorBody>(410);
-        group.MapGet("{id}", (HttpContext context, string id, SessionEndpoints endpoints) => endpoints.GetAsync(context, id))
+        group.MapGet(
+            "{id}", (HttpContext context, string id, SessionEndpoints endpoints) => endpoints.GetAsync(context, id))
             .WithSummary("A session.")
             .Produces<SessionShape>().Produces<ErrorBody>(404);
-        group.MapDelete("{id}", (HttpContext context, string id, SessionEndpoints endpoints) => endpoints.DeleteAsync(context, id))
+        group.MapDelete(
+            "{id}", (HttpContext context, string id, SessionEndpoints endpoints) => endpoints.DeleteAsync(context, id))
             .WithSummary("Deletes a session with its generations and their pictures.")
             .Produces(204).Produces<ErrorBody>(404);
         group.MapGet("{id}/generations",
@@ -29,13 +31,16 @@ internal sealed class SessionEndpoints(IGrainFactory grains, GrainCaller calls, 
                     endpoints.HistoryAsync(context, id, start, count))
             .WithSummary("A session's history, oldest first: from an index on, 1 to 100 at a time.")
             .Produces<HistoryShape>().Produces<ErrorBody>(400).Produces<ErrorBody>(404);
-        group.MapPost("{id}/generations", (HttpContext context, string id, SessionEndpoints endpoints) => endpoints.SubmitAsync(context, id))
+        group.MapPost(
+            "{id}/generations", (HttpContext context, string id, SessionEndpoints endpoints) =>
+                endpoints.SubmitAsync(context, id))
             .WithSummary("Submits a generation in a session.")
             .Accepts<GenerationBody>("application/json")
             .Produces<GenerationShape>(202).Produces<ErrorBody>(400).Produces<ErrorBody>(404).Produces<ErrorBody>(409)
             .Produces<ErrorBody>(410).Produces<ErrorBody>(429).Produces<ErrorBody>(503);
         group.MapPost("{id}/generations/{generation}/variations",
-                (HttpContext context, string id, string generation, SessionEndpoints endpoints) => endpoints.VaryAsync(context, id, generation))
+                (HttpContext context, string id, string generation, SessionEndpoints endpoints) =>
+                    endpoints.VaryAsync(context, id, generation))
             .WithSummary("Submits a variation: the same prompt and settings under the next seed, or a given one.")
             .Accepts<VariationBody>(isOptional: true, "application/json")
             .Produces<GenerationShape>(202).Produces<ErrorBody>(400).Produces<ErrorBody>(404).Produces<ErrorBody>(409)
@@ -50,7 +55,9 @@ internal sealed class SessionEndpoints(IGrainFactory grains, GrainCaller calls, 
         await calls.CallAsync(() => session.OpenAsync());
         return await calls.CallAsync(() => session.ViewAsync()) is { } view
             ? TypedResults.Created($"/v1/sessions/{id}", SessionShape.Of(view))
-            : new ApiError(410, ApiError.InvalidRequest, "gone", $"The session '{id}' was deleted; begin one under another id.") { Param = "id" };
+            : new ApiError(
+                410, ApiError.InvalidRequest, "gone", $"The session '{id}' was deleted; begin one under another id.")
+                    { Param = "id" };
     }
 
     private async Task<IResult> GetAsync(HttpContext context, string id) =>
@@ -111,7 +118,10 @@ internal sealed class SessionEndpoints(IGrainFactory grains, GrainCaller calls, 
     private static int Whole(string name, string? text, int standard, int min, int max) => text switch
     {
         null => standard,
-        _ when int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int value) && value >= min && value <= max => value,
-        _ => throw new ApiException(ApiError.Invalid(name, "invalid_value", $"'{name}' must be a whole number in {min}..{max}.")),
+        _ when int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int value)
+            && value >= min
+            && value <= max => value,
+        _ => throw new ApiException(
+            ApiError.Invalid(name, "invalid_value", $"'{name}' must be a whole number in {min}..{max}.")),
     };
 }

@@ -1,5 +1,5 @@
-// The shapes of native requests and answers. Their members and what is said of them here are the OpenAPI document's, and
-// a request may have these members and no others.
+// The shapes of native requests and answers. Their members and what is said of them here are the OpenAPI document's,
+// and a request may have these members and no others.
 using System.Globalization;
 using Atelier.Contracts;
 
@@ -8,7 +8,9 @@ namespace Atelier.Silo.Api;
 /// <summary>A request to generate.</summary>
 internal sealed record GenerationBody
 {
-    /// <summary>Id of the generation, for requests that are sent again: the same id and request is the same generation.</summary>
+    /// <summary>
+    /// Id of the generation, for requests that are sent again: the same id and request is the same generation.
+    /// </summary>
     public string? Id { get; init; }
 
     /// <summary>What the picture shows.</summary>
@@ -73,7 +75,9 @@ internal sealed record HistoryShape(GenerationShape[] Items, int? Next);
 internal sealed record FailureShape(string Code, string Message)
 {
     public static FailureShape? Of(GenerationError error, string? message) =>
-        error == GenerationError.None ? null : new FailureShape(ApiJson.NameOf(error), message ?? "The generation failed.");
+        error == GenerationError.None
+            ? null
+            : new FailureShape(ApiJson.NameOf(error), message ?? "The generation failed.");
 }
 
 /// <summary>A generation.</summary>
@@ -86,7 +90,8 @@ internal sealed record GenerationShape
     public required string? Session { get; init; }
 
     /// <summary>
-    /// Where it stands: queued_encode, encoding, queued_denoise, denoising, queued_decode, decoding, done, failed or cancelled.
+    /// Where it stands: queued_encode, encoding, queued_denoise, denoising, queued_decode, decoding, done, failed or
+    /// cancelled.
     /// </summary>
     public required string Phase { get; init; }
 

@@ -28,7 +28,8 @@ internal sealed class TicketMiddleware(RequestDelegate next, Tickets tickets)
     {
         HttpRequest request = context.Request;
         var audience = context.GetEndpoint()?.Metadata.GetMetadata<AudienceMetadata>();
-        if (!request.Path.StartsWithSegments("/v1", StringComparison.OrdinalIgnoreCase) || audience?.Audience == Audience.Holders)
+        if (!request.Path.StartsWithSegments("/v1", StringComparison.OrdinalIgnoreCase)
+            || audience?.Audience == Audience.Holders)
         {
             return next(context);
         }
@@ -64,6 +65,7 @@ internal static class CallerExtensions
         context.Features.Get<CallerFeature>()?.Caller.Tenant ?? throw new ApiException(ApiError.NoTenant);
 
     /// <summary>Says who may use these endpoints.</summary>
-    public static TBuilder For<TBuilder>(this TBuilder builder, Audience audience) where TBuilder : IEndpointConventionBuilder =>
+    public static TBuilder For<TBuilder>(this TBuilder builder, Audience audience)
+        where TBuilder : IEndpointConventionBuilder =>
         builder.WithMetadata(new AudienceMetadata(audience));
 }

@@ -31,7 +31,7 @@ internal sealed class EmbeddedStore : IDisposable
             "--auth", "Password", "--password", Password,
             "--device-type", "RandomAccess", "--checkpointdir", folder, "--recover", "true",
             "--aof", "true", "--aof-commit-freq", "0", "--aof-commit-wait", "true",
-            "--aof-size-limit", $"{settings.StoreLogMegabytesMax}m", "--aof-memory", "32m", "--aof-page-size", "8m", "--page", "4m", "--memory", "512m", "--index", "16m",
+            "--aof-size-limit", $"{settings.StoreLogMegabytesMax}m", "--aof-memory", "32m", "--aof-segment-size", "16m", "--aof-page-size", "8m", "--page", "4m", "--memory", "512m", "--index", "16m",
             "--lua", "true", "--lua-transaction-mode", "true", "--logger-level", "Warning", "-q", "--fail-on-recovery-error", "true",
         ]);
         _server.Start();

@@ -1,6 +1,7 @@
 // All that a silo is told from outside, read once at start. Whatever is wrong is said in one go, with the name of the
 // setting and what would be right.
 using Atelier.Contracts;
+using Atelier.ServiceDefaults;
 using Atelier.Silo.Devices;
 using StackExchange.Redis;
 

@@ -1,0 +1,80 @@
+// What the gateway itself answers when something is wrong, in OpenAI's error shape.
+using System.Globalization;
+using System.Text.Json;
+
+namespace Atelier.Gateway.Answers;
+
+/// <summary>An error with its status and what it says about coming back.</summary>
+/// <param name="Status">Status of HTTP.</param>
+/// <param name="Type">The kind of error.</param>
+/// <param name="Code">The error's name, for programs.</param>
+/// <param name="Message">The fault in a sentence, and what would be right.</param>
+internal sealed record GatewayError(int Status, string Type, string Code, string Message)
+{
+    private const string InvalidRequest = "invalid_request_error";
+    private const string Server = "server_error";
+
+    /// <summary>Gets when to come back.</summary>
+    public TimeSpan? RetryAfter { get; init; }
+
+    // One answer for every key that is not let in: what is wrong with it is nobody's business.
+    public static GatewayError NoKey { get; } = new(
+        401, InvalidRequest, "invalid_api_key", "This takes a key that is known here: send it as Authorization: Bearer KEY.");
+
+    public static GatewayError NoCluster { get; } = new(
+        503, Server, "cluster_unavailable", "The cluster is starting or cannot be reached; nothing was done. Send the request again.")
+    { RetryAfter = TimeSpan.FromSeconds(1) };
+
+    public static GatewayError SiloLost { get; } = new(
+        502, Server, "silo_lost",
+        "The silo that had the request went away before it answered; whether it was done is not known. Look, or send it again with the same id.")
+    { RetryAfter = TimeSpan.FromSeconds(1) };
+
+    public static GatewayError TooLate { get; } = new(
+        504, Server, "silo_too_late", "The silo that had the request did not answer in time; whether it was done is not known.")
+    { RetryAfter = TimeSpan.FromSeconds(1) };
+
+    public static GatewayError Internal { get; } = new(
+        500, Server, "internal_error", "Something went wrong in the gateway that should not; the request's id is in the header x-request-id.");
+
+    public static GatewayError UnknownUrl { get; } = new(
+        404, InvalidRequest, "unknown_url", "There is nothing at this address; /docs shows what there is.");
+
+    public static GatewayError TooMany(TimeSpan wait) => new(
+        429, "rate_limit_error", "rate_limit_exceeded", "These are too many requests at once; come back a little later.")
+    { RetryAfter = wait };
+
+    /// <summary>What a client is told where the server itself has refused to read on.</summary>
+    public static GatewayError Of(BadHttpRequestException error) => error.StatusCode switch
+    {
+        413 => new(413, InvalidRequest, "body_too_large", $"The body has more than {Routing.RequestBody.BytesMax} bytes, the most that are read."),
+        408 => new(408, InvalidRequest, "body_too_slow", "The body did not come in time."),
+        _ => new(400, InvalidRequest, "bad_request", "The request is cut short or is not proper HTTP."),
+    };
+
+    /// <summary>Sends the error as the answer.</summary>
+    public async Task WriteAsync(HttpContext context)
+    {
+        HttpResponse response = context.Response;
+        response.StatusCode = Status;
+        response.ContentType = "application/json";
+        response.Headers.CacheControl = "no-store";
+        if (Status == StatusCodes.Status401Unauthorized)
+        {
+            response.Headers.WWWAuthenticate = "Bearer";
+        }
+
+        if (RetryAfter is { } wait)
+        {
+            response.Headers.RetryAfter = Math.Max(1, Math.Ceiling(wait.TotalSeconds)).ToString(CultureInfo.InvariantCulture);
+        }
+
+        byte[] body = JsonSerializer.SerializeToUtf8Bytes(
+            new { error = new { message = Message, type = Type, param = (string?)null, code = Code } });
+        response.ContentLength = body.Length;
+        if (!HttpMethods.IsHead(context.Request.Method))
+        {
+            await response.Body.WriteAsync(body, context.RequestAborted);
+        }
+    }
+}

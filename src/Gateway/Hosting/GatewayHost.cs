@@ -1,0 +1,105 @@
+// Puts a gateway together: the page, the proxy with its checks, and the connection to the cluster.
+using System.Net;
+using Atelier.Contracts;
+using Atelier.Gateway.Answers;
+using Atelier.Gateway.Keys;
+using Atelier.Gateway.Limits;
+using Atelier.Gateway.Page;
+using Atelier.Gateway.Routing;
+using Atelier.ServiceDefaults;
+using Yarp.ReverseProxy.Configuration;
+using Yarp.ReverseProxy.Forwarder;
+using Yarp.ReverseProxy.Health;
+
+namespace Atelier.Gateway.Hosting;
+
+/// <summary>The gateway's process.</summary>
+public static class GatewayHost
+{
+    private const int WrongConfiguration = 2;
+
+    /// <summary>Runs a gateway until it is told to stop.</summary>
+    /// <returns>The process's exit code.</returns>
+    public static async Task<int> RunAsync(string[] args)
+    {
+        WebApplicationBuilder builder = WebApplication.CreateBuilder(new WebApplicationOptions
+        {
+            Args = args, ContentRootPath = AppContext.BaseDirectory,
+        });
+        GatewaySettings settings;
+        try
+        {
+            settings = GatewaySettings.Read(builder.Configuration);
+        }
+        catch (ArgumentException error)
+        {
+            await Console.Error.WriteLineAsync($"atelier: {error.Message}");
+            return WrongConfiguration;
+        }
+
+        Configure(builder, settings);
+        builder.Services.AddSingleton<OrleansClusterView>();
+        builder.Services.AddSingleton<IClusterView>(services => services.GetRequiredService<OrleansClusterView>());
+        builder.Services.AddHostedService(services => services.GetRequiredService<OrleansClusterView>());
+        await using WebApplication app = builder.Build();
+        Map(app);
+        await app.RunAsync();
+        return 0;
+    }
+
+    /// <summary>Adds all parts but the <see cref="IClusterView"/>.</summary>
+    internal static void Configure(WebApplicationBuilder builder, GatewaySettings settings)
+    {
+        builder.AddServiceDefaults();
+        builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft", LogLevel.Warning).AddFilter("Yarp", LogLevel.Warning);
+        builder.WebHost.ConfigureKestrel(kestrel =>
+        {
+            kestrel.AddServerHeader = false;
+            kestrel.Limits.MaxRequestBodySize = RequestBody.BytesMax;
+            kestrel.Limits.MinRequestBodyDataRate = new(bytesPerSecond: 240, gracePeriod: TimeSpan.FromSeconds(5));
+            kestrel.Limits.RequestHeadersTimeout = TimeSpan.FromSeconds(10);
+            kestrel.Limits.MaxConcurrentConnections = settings.ConnectionsMax;
+            kestrel.Listen(IPAddress.Parse(settings.Address), settings.Port);
+        });
+        IServiceCollection services = builder.Services;
+        services.Configure<HostOptions>(host => host.ShutdownTimeout = settings.ShutdownTimeout);
+        services.AddSingleton(settings);
+        services.AddSingleton(TimeProvider.System);
+        services.AddSingleton(provider => new Tickets(settings.SecretBytes(), provider.GetRequiredService<TimeProvider>()));
+        services.AddSingleton<KeyCheck>();
+        services.AddSingleton<TenantRates>();
+        services.AddSingleton<Routes>();
+        services.AddSingleton<RouteUpdater>();
+        services.AddHostedService(provider => provider.GetRequiredService<RouteUpdater>());
+        services.AddHealthChecks().AddCheck<SilosHealthCheck>("silos");
+        services.AddSingleton<IForwarderHttpClientFactory, SiloClientFactory>();
+        services.AddSingleton<IPassiveHealthCheckPolicy, FirstFailurePolicy>();
+        services.AddSingleton<InMemoryConfigProvider>(provider =>
+            new InMemoryConfigProvider(Routes.All, provider.GetRequiredService<Routes>().Clusters([])));
+        services.AddSingleton<IProxyConfigProvider>(provider => provider.GetRequiredService<InMemoryConfigProvider>());
+        services.AddReverseProxy().AddTransforms<TicketTransform>();
+    }
+
+    /// <summary>Maps the page, the proxy, health and metrics.</summary>
+    internal static void Map(WebApplication app)
+    {
+        app.UseMiddleware<AnswersMiddleware>();
+        app.MapServiceDefaults();
+        app.MapPage();
+        KeyCheck keys = app.Services.GetRequiredService<KeyCheck>();
+        TenantRates rates = app.Services.GetRequiredService<TenantRates>();
+        app.MapReverseProxy(proxy =>
+        {
+            proxy.Use((context, next) => PlainPaths.CheckAsync(context, next));
+            proxy.Use((context, next) => keys.CheckAsync(context, next));
+            proxy.Use((context, next) => rates.CheckAsync(context, next));
+            proxy.Use((context, next) => RequestBody.ReadAsync(context, next));
+            proxy.Use((context, next) => Delivery.AnswerFailuresAsync(context, next));
+            proxy.Use((context, next) => Delivery.EndStreamsAsync(context, next));
+            proxy.Use((context, next) => Delivery.TryEachAsync(context, next));
+            proxy.UseLoadBalancing();
+            proxy.UsePassiveHealthChecks();
+        });
+        app.MapFallback("{**path}", context => GatewayError.UnknownUrl.WriteAsync(context));
+    }
+}

@@ -1,0 +1,148 @@
+// All that a gateway is told from outside, read once at start. Whatever is wrong is said in one go, with the name of the
+// setting and what would be right.
+using System.Net;
+using Atelier.Contracts;
+using Atelier.ServiceDefaults;
+using StackExchange.Redis;
+
+namespace Atelier.Gateway.Hosting;
+
+/// <summary>A gateway's settings.</summary>
+public sealed record GatewaySettings
+{
+    /// <summary>Fewest characters of the administrator's key.</summary>
+    public const int AdminKeyLengthMin = 32;
+
+    /// <summary>Gets the IP address at which clients reach it ("Gateway:Address").</summary>
+    /// <value>The default is the loopback address.</value>
+    public string Address { get; init; } = "127.0.0.1";
+
+    /// <summary>Gets the port at which clients reach it ("Gateway:Port").</summary>
+    /// <value>The default is 8080.</value>
+    public int Port { get; init; } = 8080;
+
+    /// <summary>Gets the administrator's key ("Gateway:AdminKey"); without one nobody administers through this gateway.</summary>
+    public string? AdminKey { get; init; }
+
+    /// <summary>
+    /// Gets the requests of one tenant that this gateway lets through in a second ("Gateway:RequestsPerSecond"). It keeps one
+    /// tenant from filling the gateway; what a tenant may do in all is the tenant's own setting.
+    /// </summary>
+    /// <value>The default is 100.</value>
+    public int RequestsPerSecond { get; init; } = 100;
+
+    /// <summary>Gets the requests that a tenant may make at once after a pause ("Gateway:RequestsBurst").</summary>
+    /// <value>The default is 200.</value>
+    public int RequestsBurst { get; init; } = 200;
+
+    /// <summary>Gets the connections that are open at a time ("Gateway:ConnectionsMax"); more are closed at once.</summary>
+    /// <value>The default is 10,000.</value>
+    public int ConnectionsMax { get; init; } = 10_000;
+
+    /// <summary>Gets how long a request for OpenAI's pictures may take without a byte ("Gateway:PictureTimeout").</summary>
+    /// <value>The default is 30 minutes: the clients' own patience ends sooner.</value>
+    public TimeSpan PictureTimeout { get; init; } = TimeSpan.FromMinutes(30);
+
+    /// <summary>Gets how long requests have to end when the gateway is told to stop ("Gateway:ShutdownTimeout").</summary>
+    /// <value>The default is 25 seconds; a supervisor must grant a little more.</value>
+    public TimeSpan ShutdownTimeout { get; init; } = TimeSpan.FromSeconds(25);
+
+    /// <summary>Gets the cluster's name ("Cluster:Id").</summary>
+    /// <value>The default is "atelier".</value>
+    public string ClusterId { get; init; } = "atelier";
+
+    /// <summary>
+    /// Gets the secret that all silos and gateways share, 32 bytes or more in base64 ("Cluster:Secret").
+    /// </summary>
+    public string Secret { get; init; } = "";
+
+    /// <summary>Gets the store in which the cluster writes who belongs to it, as StackExchange.Redis writes it ("Store:Redis").</summary>
+    public string Redis { get; init; } = "";
+
+    /// <summary>Reads settings.</summary>
+    /// <exception cref="ArgumentException">Some are wrong; the message names each and says what would be right.</exception>
+    public static GatewaySettings Read(IConfiguration configuration)
+    {
+        ArgumentNullException.ThrowIfNull(configuration);
+        var faults = new List<string>();
+        var reader = new SettingsReader(configuration, faults);
+        var standard = new GatewaySettings();
+        var settings = new GatewaySettings
+        {
+            Address = reader.Text("Gateway:Address", standard.Address),
+            Port = reader.Number("Gateway:Port", standard.Port, 1, 65535),
+            AdminKey = reader.Optional("Gateway:AdminKey"),
+            RequestsPerSecond = reader.Number("Gateway:RequestsPerSecond", standard.RequestsPerSecond, 1, 1_000_000),
+            RequestsBurst = reader.Number("Gateway:RequestsBurst", standard.RequestsBurst, 1, 1_000_000),
+            ConnectionsMax = reader.Number("Gateway:ConnectionsMax", standard.ConnectionsMax, 1, 1_000_000),
+            PictureTimeout = reader.Time("Gateway:PictureTimeout", standard.PictureTimeout),
+            ShutdownTimeout = reader.Time("Gateway:ShutdownTimeout", standard.ShutdownTimeout),
+            ClusterId = reader.Text("Cluster:Id", standard.ClusterId),
+            Secret = reader.Text("Cluster:Secret", ""),
+            Redis = reader.Text("Store:Redis", ""),
+        };
+        faults.AddRange(settings.Faults());
+        return faults.Count == 0
+            ? settings
+            : throw new ArgumentException("This gateway cannot start as it is configured:\n  " + string.Join("\n  ", faults));
+    }
+
+    /// <summary>The cluster's secret.</summary>
+    public byte[] SecretBytes() => Convert.FromBase64String(Secret);
+
+    /// <summary>How the store is reached.</summary>
+    public ConfigurationOptions StoreOptions()
+    {
+        var options = ConfigurationOptions.Parse(Redis);
+        options.AbortOnConnectFail = false;
+        options.ConnectTimeout = 5000;
+        options.AsyncTimeout = 5000;
+        return options;
+    }
+
+    private IEnumerable<string> Faults()
+    {
+        if (!IPAddress.TryParse(Address, out _))
+        {
+            yield return $"Gateway:Address must be an IP address, not '{Address}'.";
+        }
+
+        // A secret is not repeated: what is wrong with it ends in logs.
+        if (AdminKey is { Length: < AdminKeyLengthMin } or { Length: > Keys.KeyCheck.LengthMax } || AdminKey?.Any(char.IsWhiteSpace) == true)
+        {
+            yield return $"Gateway:AdminKey must have {AdminKeyLengthMin} to {Keys.KeyCheck.LengthMax} characters and no white space.";
+        }
+
+        if (!IsSecret(Secret))
+        {
+            yield return $"Cluster:Secret must be {Tickets.SecretBytesMin} bytes or more in base64, the same for all silos and gateways.";
+        }
+
+        if (Redis.Length == 0)
+        {
+            yield return "Store:Redis must say where the cluster's store is, for example 127.0.0.1:6379.";
+        }
+        else if (!IsStore(Redis))
+        {
+            yield return "Store:Redis must be written as StackExchange.Redis does, for example 127.0.0.1:6379,password=...";
+        }
+    }
+
+    private static bool IsSecret(string text)
+    {
+        Span<byte> secret = stackalloc byte[1024];
+        return Convert.TryFromBase64String(text, secret, out int bytes) && bytes >= Tickets.SecretBytesMin;
+    }
+
+    private static bool IsStore(string text)
+    {
+        try
+        {
+            return ConfigurationOptions.Parse(text).EndPoints.Count > 0;
+        }
+        catch (Exception error) when (error is ArgumentException or FormatException)
+        {
+            return false;
+        }
+    }
+}

@@ -1,0 +1,90 @@
+// Brings a request to a silo: to another one if the first could not be reached, but never twice to any that may have it.
+using Atelier.Gateway.Answers;
+using Yarp.ReverseProxy.Forwarder;
+using Yarp.ReverseProxy.Model;
+
+namespace Atelier.Gateway.Routing;
+
+/// <summary>Parts of the proxy's pipeline, around the choice of a silo.</summary>
+internal static class Delivery
+{
+    private const int SilosMax = 3;
+
+    /// <summary>Puts what the forwarder ran into in the error shape.</summary>
+    public static async Task AnswerFailuresAsync(HttpContext context, RequestDelegate next)
+    {
+        await next(context);
+        if (!context.Response.HasStarted && ErrorOf(context.GetForwarderErrorFeature(), context) is { } error)
+        {
+            context.Response.Clear();
+            await error.WriteAsync(context);
+        }
+    }
+
+    /// <summary>Ends streams when the gateway stops: their clients come back, to another gateway.</summary>
+    public static async Task EndStreamsAsync(HttpContext context, RequestDelegate next)
+    {
+        if (!Routes.Is(context, Routes.Resumable))
+        {
+            await next(context);
+            return;
+        }
+
+        CancellationToken stopping = context.RequestServices.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping;
+        CancellationToken gone = context.RequestAborted;
+        using var ending = CancellationTokenSource.CreateLinkedTokenSource(gone, stopping);
+        context.RequestAborted = ending.Token;
+        try
+        {
+            await next(context);
+        }
+        finally
+        {
+            context.RequestAborted = gone;
+        }
+    }
+
+    /// <summary>Tries up to three silos, as long as none has got anything of the request.</summary>
+    public static async Task TryEachAsync(HttpContext context, RequestDelegate next)
+    {
+        IReverseProxyFeature proxy = context.GetReverseProxyFeature();
+        IReadOnlyList<DestinationState> left = proxy.AvailableDestinations;
+        for (int tried = 1; ; tried++)
+        {
+            await next(context);
+            if (tried == SilosMax || context.Response.HasStarted || context.RequestAborted.IsCancellationRequested
+                || !SiloClientFactory.NeverReached(context.GetForwarderErrorFeature()?.Exception))
+            {
+                return;
+            }
+
+            left = [.. left.Where(silo => silo != proxy.ProxiedDestination)];
+            if (left.Count == 0)
+            {
+                return;
+            }
+
+            context.Features.Set<IForwarderErrorFeature>(null);
+            context.Response.Clear();
+            (proxy.AvailableDestinations, proxy.ProxiedDestination) = (left, null);
+            if (context.Request.Body.CanSeek)
+            {
+                context.Request.Body.Position = 0;
+            }
+        }
+    }
+
+    private static GatewayError? ErrorOf(IForwarderErrorFeature? failure, HttpContext context) => failure?.Error switch
+    {
+        null or ForwarderError.None => null,
+        _ when context.RequestAborted.IsCancellationRequested => null,
+        ForwarderError.NoAvailableDestinations => GatewayError.NoCluster,
+        _ when SiloClientFactory.NeverReached(failure.Exception) => GatewayError.NoCluster,
+
+        // The gateway itself has ended the stream.
+        ForwarderError.RequestCanceled => GatewayError.NoCluster,
+        ForwarderError.RequestTimedOut or ForwarderError.RequestBodyCanceled => GatewayError.TooLate,
+        ForwarderError.RequestCreation => GatewayError.Internal,
+        _ => GatewayError.SiloLost,
+    };
+}

@@ -1,0 +1,20 @@
+// All that the gateway asks the cluster itself.
+using Atelier.Contracts;
+
+namespace Atelier.Gateway.Routing;
+
+/// <summary>The cluster, as far as a gateway needs it.</summary>
+internal interface IClusterView
+{
+    /// <summary>Whether a key, given by its hash, is the tenant's now.</summary>
+    /// <exception cref="ClusterUnavailableException">The cluster does not answer.</exception>
+    Task<bool> HasKeyAsync(TenantId tenant, string hash, CancellationToken cancellation);
+
+    /// <summary>Silos that serve the HTTP API.</summary>
+    /// <exception cref="ClusterUnavailableException">The cluster does not answer.</exception>
+    Task<SiloEndpoint[]> SilosAsync(CancellationToken cancellation);
+}
+
+/// <summary>The cluster does not answer.</summary>
+/// <param name="inner">What happened instead.</param>
+internal sealed class ClusterUnavailableException(Exception? inner = null) : Exception("The cluster does not answer.", inner);

@@ -1,0 +1,132 @@
+// The gateway's own connection to the cluster. It is made in the background and again for as long as it takes: the
+// gateway is there before the cluster is, and after it.
+using Atelier.Contracts;
+using Atelier.Gateway.Hosting;
+using Orleans.Configuration;
+
+namespace Atelier.Gateway.Routing;
+
+/// <summary>An Orleans client that is connected whenever there is a cluster.</summary>
+internal sealed partial class OrleansClusterView(
+    GatewaySettings settings, TimeProvider clock, ILoggerFactory loggers, ILogger<OrleansClusterView> logger)
+    : BackgroundService, IClusterView
+{
+    private static readonly TimeSpan s_callTimeout = TimeSpan.FromSeconds(4);
+    private static readonly TimeSpan s_connectPause = TimeSpan.FromSeconds(1);
+
+    // A silo that dies takes its tenants with it for a call's timeout; its neighbours have them soon after.
+    private static readonly TimeSpan s_askPause = TimeSpan.FromMilliseconds(200);
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(8);
+
+    private volatile IClusterClient? _client;
+
+    public async Task<bool> HasKeyAsync(TenantId tenant, string hash, CancellationToken cancellation)
+    {
+        long start = clock.GetTimestamp();
+        while (true)
+        {
+            try
+            {
+                return await Client().GetGrain<ITenantGrain>(tenant.Value).HasKeyAsync(hash).WaitAsync(cancellation);
+            }
+            catch (Exception error) when (error is not ClusterUnavailableException && !cancellation.IsCancellationRequested)
+            {
+                if (clock.GetElapsedTime(start) > s_patience)
+                {
+                    throw new ClusterUnavailableException(error);
+                }
+            }
+
+            await Task.Delay(s_askPause, clock, cancellation);
+        }
+    }
+
+    public async Task<SiloEndpoint[]> SilosAsync(CancellationToken cancellation)
+    {
+        try
+        {
+            return await Client().GetGrain<IClusterGrain>(0).SilosAsync().WaitAsync(cancellation);
+        }
+        catch (Exception error) when (error is not ClusterUnavailableException && !cancellation.IsCancellationRequested)
+        {
+            throw new ClusterUnavailableException(error);
+        }
+    }
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        try
+        {
+            while (true)
+            {
+                try
+                {
+                    await ConnectAsync(stoppingToken);
+                }
+                catch (Exception error) when (!stoppingToken.IsCancellationRequested)
+                {
+                    LogNotConnected(error.Message);
+                }
+
+                await Task.Delay(s_connectPause, clock, stoppingToken);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // The gateway stops.
+        }
+    }
+
+    private async Task ConnectAsync(CancellationToken stopping)
+    {
+        var services = new ServiceCollection();
+        services.AddSingleton(loggers);
+        services.AddLogging();
+        services.AddOrleansClient(Configure);
+        await using ServiceProvider provider = services.BuildServiceProvider();
+        IHostedService[] parts = [.. provider.GetServices<IHostedService>()];
+        foreach (IHostedService part in parts)
+        {
+            await part.StartAsync(stopping);
+        }
+
+        LogConnected();
+        _client = provider.GetRequiredService<IClusterClient>();
+        try
+        {
+            await Task.Delay(Timeout.InfiniteTimeSpan, clock, stopping);
+        }
+        finally
+        {
+            _client = null;
+            foreach (IHostedService part in parts)
+            {
+                await part.StopAsync(CancellationToken.None);
+            }
+        }
+    }
+
+    private void Configure(IClientBuilder client)
+    {
+        client.Configure<ClusterOptions>(options => (options.ClusterId, options.ServiceId) = (settings.ClusterId, settings.ClusterId));
+        client.Configure<ClientMessagingOptions>(options => options.ResponseTimeout = s_callTimeout);
+
+        // Silos that come up are known within seconds, also after all others have gone.
+        client.Configure<GatewayOptions>(options => options.GatewayListRefreshPeriod = TimeSpan.FromSeconds(2));
+        client.UseRedisClustering(options => options.ConfigurationOptions = settings.StoreOptions());
+        client.UseConnectionRetryFilter(async (error, cancellation) =>
+        {
+            LogNotConnected(error.Message);
+            await Task.Delay(s_connectPause, clock, cancellation);
+            return true;
+        });
+    }
+
+    private IClusterClient Client() => _client ?? throw new ClusterUnavailableException();
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Connected to the cluster.")]
+    private partial void LogConnected();
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "There is no cluster to connect to yet: {Reason}")]
+    private partial void LogNotConnected(string reason);
+}

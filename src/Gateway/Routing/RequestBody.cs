@@ -1,0 +1,39 @@
+// A body is read to its end before a silo hears of the request: what is too large, cut short or slow ends here, and what
+// could not be delivered can be sent to another silo.
+using Microsoft.AspNetCore.Http.Features;
+
+namespace Atelier.Gateway.Routing;
+
+/// <summary>Reads bodies.</summary>
+internal static class RequestBody
+{
+    /// <summary>Most bytes of a body.</summary>
+    public const int BytesMax = 1 << 20;
+
+    /// <summary>Takes the body into memory and goes on.</summary>
+    public static async Task ReadAsync(HttpContext context, RequestDelegate next)
+    {
+        HttpRequest request = context.Request;
+        if (context.Features.Get<IHttpRequestBodyDetectionFeature>() is { CanHaveBody: false })
+        {
+            await next(context);
+            return;
+        }
+
+        using var body = new MemoryStream();
+        await request.Body.CopyToAsync(body, context.RequestAborted);
+        body.Position = 0;
+        Stream wire = request.Body;
+        (request.Body, request.ContentLength) = (body, body.Length);
+        request.Headers.TransferEncoding = default;
+        request.Headers.Expect = default;
+        try
+        {
+            await next(context);
+        }
+        finally
+        {
+            request.Body = wire;
+        }
+    }
+}

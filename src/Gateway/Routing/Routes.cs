@@ -1,0 +1,79 @@
+// What is forwarded, and how: a fixed set of routes over the silos that are there.
+using Atelier.Contracts;
+using Atelier.Gateway.Hosting;
+using Yarp.ReverseProxy.Configuration;
+using Yarp.ReverseProxy.Forwarder;
+using Yarp.ReverseProxy.Health;
+using Yarp.ReverseProxy.LoadBalancing;
+
+namespace Atelier.Gateway.Routing;
+
+/// <summary>Routes and clusters of the proxy.</summary>
+internal sealed class Routes(GatewaySettings settings)
+{
+    /// <summary>Key of a route's metadata: its requests need no key.</summary>
+    public const string Open = "open";
+
+    /// <summary>Key of a route's metadata: its answers are streams to which clients come back by themselves.</summary>
+    public const string Resumable = "resumable";
+
+    private const string Silos = "silos";
+    private const string Drawing = "drawing";
+
+    // Streams say something at least every 15 seconds.
+    private static readonly TimeSpan s_silenceMax = TimeSpan.FromSeconds(60);
+    private static readonly TimeSpan s_reactivation = TimeSpan.FromSeconds(2);
+
+    /// <summary>Gets the routes. What is not marked as open takes a key.</summary>
+    public static IReadOnlyList<RouteConfig> All { get; } =
+    [
+        Route("openapi", "/openapi/{**rest}", Silos, [HttpMethods.Get, HttpMethods.Head], Open),
+        Route("docs", "/docs/{**rest}", Silos, [HttpMethods.Get, HttpMethods.Head], Open),
+        Route("links", "/v1/pictures/{token}", Silos, [HttpMethods.Get, HttpMethods.Head], Open),
+        Route("events", "/v1/generations/{id}/events", Silos, null, Resumable),
+        Route("images", "/v1/images/{**rest}", Drawing, null, null),
+        Route("api", "/v1/{**rest}", Silos, null, null),
+    ];
+
+    /// <summary>The clusters over these silos. Both are the same silos; a picture's answer may be long in coming.</summary>
+    public IReadOnlyList<ClusterConfig> Clusters(IEnumerable<SiloEndpoint> silos)
+    {
+        var destinations = silos.ToDictionary(
+            silo => silo.Name, silo => new DestinationConfig { Address = silo.Address }, StringComparer.Ordinal);
+        return [Cluster(Silos, s_silenceMax, destinations), Cluster(Drawing, settings.PictureTimeout, destinations)];
+    }
+
+    /// <summary>Whether a request's route is marked so.</summary>
+    public static bool Is(HttpContext context, string mark) =>
+        context.GetReverseProxyFeature().Route.Config.Metadata?.ContainsKey(mark) == true;
+
+    private static RouteConfig Route(string name, string path, string cluster, string[]? methods, string? mark) => new()
+    {
+        RouteId = name,
+        ClusterId = cluster,
+        Match = new RouteMatch { Path = path, Methods = methods },
+        Metadata = mark is null ? null : new Dictionary<string, string>(StringComparer.Ordinal) { [mark] = "true" },
+    };
+
+    private static ClusterConfig Cluster(string name, TimeSpan silenceMax, Dictionary<string, DestinationConfig> destinations) => new()
+    {
+        ClusterId = name,
+        LoadBalancingPolicy = LoadBalancingPolicies.PowerOfTwoChoices,
+        Destinations = destinations,
+        HealthCheck = new HealthCheckConfig
+        {
+            AvailableDestinationsPolicy = HealthCheckConstants.AvailableDestinations.HealthyOrPanic,
+            Passive = new PassiveHealthCheckConfig
+            {
+                Enabled = true, Policy = FirstFailurePolicy.PolicyName, ReactivationPeriod = s_reactivation,
+            },
+        },
+        HttpRequest = new ForwarderRequestConfig
+        {
+            Version = System.Net.HttpVersion.Version11,
+            VersionPolicy = HttpVersionPolicy.RequestVersionExact,
+            ActivityTimeout = silenceMax,
+            AllowResponseBuffering = false,
+        },
+    };
+}

@@ -1,5 +1,6 @@
 // The real program as a process: what a user sees of it is what is tested.
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json;
 
@@ -40,7 +41,10 @@ internal static class AtelierProgram
     // A safety net: no run here takes a tenth of it.
     private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(5);
 
-    public static Process Start(string folder, params IEnumerable<string> args)
+    public static Process Start(string folder, params IEnumerable<string> args) =>
+        Start(folder, new Dictionary<string, string>(), args);
+
+    public static Process Start(string folder, IReadOnlyDictionary<string, string> environment, params IEnumerable<string> args)
     {
         var start = new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "Atelier.Cli"), args)
         {
@@ -52,13 +56,26 @@ internal static class AtelierProgram
             StandardErrorEncoding = Encoding.UTF8,
         };
         start.Environment["OMP_NUM_THREADS"] = "1"; // Several run at once.
-        start.Environment.Remove(Home.Variable); // Tests have folders of their own.
+        foreach (string name in (string[])[Home.Variable, "ATELIER_CLUSTER", "ATELIER_KEY"])
+        {
+            start.Environment.Remove(name); // Tests have folders and clusters of their own.
+        }
+
+        foreach ((string name, string value) in environment)
+        {
+            start.Environment[name] = value;
+        }
+
         return Process.Start(start)!;
     }
 
-    public static async Task<ProgramRun> RunAsync(string folder, params IEnumerable<string> args)
+    public static Task<ProgramRun> RunAsync(string folder, params IEnumerable<string> args) =>
+        RunAsync(folder, new Dictionary<string, string>(), args);
+
+    public static async Task<ProgramRun> RunAsync(
+        string folder, IReadOnlyDictionary<string, string> environment, params IEnumerable<string> args)
     {
-        using Process process = Start(folder, args);
+        using Process process = Start(folder, environment, args);
         process.StandardInput.Close();
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
         limit.CancelAfter(s_limit);
@@ -75,6 +92,20 @@ internal static class AtelierProgram
             process.Kill();
         }
     }
+}
+
+/// <summary>Signals, which .NET has no words for.</summary>
+internal static class Signals
+{
+    public const int Interrupt = 2;
+    public const int Kill = 9;
+    public const int Terminate = 15;
+
+    public static void Send(int process, int signal) => Assert.Equal(0, SendSignal(process, signal));
+
+    [DllImport("libc", EntryPoint = "kill")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static extern int SendSignal(int process, int signal);
 }
 
 /// <summary>A temporary folder that is deleted with its content.</summary>

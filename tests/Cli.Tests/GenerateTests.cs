@@ -2,7 +2,6 @@
 // is refused before anything is written.
 using System.Diagnostics;
 using System.Globalization;
-using System.Runtime.InteropServices;
 using System.Text.Json;
 using Atelier.Model.Imaging;
 using Atelier.Model.Pipeline;
@@ -12,8 +11,6 @@ namespace Atelier.Cli.Tests;
 /// <summary>Runs the program with a model of toy size.</summary>
 public sealed class GenerateTests(TinyModel model) : IDisposable
 {
-    private const int Terminate = 15;
-
     private readonly TemporaryFolder _folder = new();
 
     public void Dispose() => _folder.Dispose();
@@ -201,7 +198,7 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
         using Process process = AtelierProgram.Start(_folder.Path, Command("a.png", "--steps", "1000", "-n", "8"));
         string? line = await process.StandardError.ReadLineAsync(TestContext.Current.CancellationToken);
         Assert.Equal("drawing: 0 %", line);
-        Assert.Equal(0, Kill(process.Id, Terminate));
+        Signals.Send(process.Id, Signals.Terminate);
         await process.WaitForExitAsync(TestContext.Current.CancellationToken);
         Assert.Equal(130, process.ExitCode);
         Assert.Empty(_folder.Content);
@@ -223,8 +220,4 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
     }
 
     private Task<byte[]> ReadAsync(string file) => File.ReadAllBytesAsync(_folder[file], TestContext.Current.CancellationToken);
-
-    [DllImport("libc", EntryPoint = "kill")]
-    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
-    private static extern int Kill(int process, int signal);
 }

@@ -8,7 +8,7 @@ namespace Atelier.Cli.Tests;
 public sealed class UsageTests
 {
     [Theory]
-    [InlineData("frobnicate", "There is no command \"frobnicate\"; atelier has verify, generate, train, data, models, eval, bench and demo.")]
+    [InlineData("frobnicate", "There is no command \"frobnicate\"; atelier has up, status, tenants, verify, generate, train, data, models, eval, bench and demo.")]
     [InlineData("models", "atelier models needs a command: import, list or inspect.")]
     [InlineData("models lst", "There is no command \"lst\"; atelier models has import, list and inspect.")]
     [InlineData("verify", "DIR is missing. See atelier verify --help.")]
@@ -19,6 +19,15 @@ public sealed class UsageTests
     [InlineData(
         "generate red cat -o a.png",
         "\"cat\" is left over: atelier generate takes PROMPT alone; text with spaces stands in quotes.")]
+    [InlineData("up --port 0", "--port is \"0\"; it must be a whole number from 1 to 65535.")]
+    [InlineData("up --silos 17", "--silos is \"17\"; it must be a whole number from 1 to 16.")]
+    [InlineData("up --threads x", "--threads is \"x\"; it must be a whole number from 1 to 1024.")]
+    [InlineData("up now", "\"now\" is left over: atelier up takes options alone.")]
+    [InlineData("tenants", "atelier tenants needs a command: list, put, close or keys.")]
+    [InlineData("tenants keys", "atelier tenants keys needs a command: list, add or revoke.")]
+    [InlineData("tenants put", "TENANT is missing. See atelier tenants put --help.")]
+    [InlineData("tenants put a --weight 0", "--weight is \"0\"; it must be a number from 1 to 1000.")]
+    [InlineData("tenants keys revoke a", "KEY is missing. See atelier tenants keys revoke --help.")]
     [InlineData("bench model 3", "\"3\" is left over: atelier bench model takes options alone.")]
     [InlineData("models inspect --jsn x", "There is no option --jsn; atelier models inspect has --json and --help.")]
     [InlineData("bench model --rounds 0", "--rounds is \"0\"; it must be a whole number from 1 to 1000.")]

@@ -4,11 +4,9 @@ using System.Globalization;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
 using Atelier.Silo.Blobs;
-using Azure;
 using Azure.Core;
 using Azure.Core.Pipeline;
 using Azure.Storage.Blobs;
-using Azure.Storage.Blobs.Models;
 using Xunit;
 
 namespace Atelier.Silo.Tests.Blobs;
@@ -33,7 +31,7 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
 
         // The release has found no owner, and is about to delete the content.
         Task release = Open(pause).ReleaseAsync(name, s_one, Cancellation);
-        await pause.Reached.WaitAsync(Cancellation);
+        await pause.ReachedAsync();
         await Open().PutAsync(name, s_two, Bytes, Cancellation);
         pause.GoOn();
         await release;
@@ -51,7 +49,7 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
 
         // The put has found sound content, and is about to touch it. Its marker is taken away behind its back.
         Task put = Open(pause).PutAsync(name, s_two, Bytes, Cancellation);
-        await pause.Reached.WaitAsync(Cancellation);
+        await pause.ReachedAsync();
         await Container.DeleteBlobAsync($"{name}/owners/two", cancellationToken: Cancellation);
         await Open().ReleaseAsync(name, s_one, Cancellation);
         Assert.Empty(await ContentAsync());
@@ -127,21 +125,22 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
     /// <summary>Stops before the first request of a kind until it is told to go on.</summary>
     private sealed class PausePolicy(RequestMethod method, string part) : HttpPipelinePolicy
     {
-        private readonly TaskCompletionSource _reached = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        private readonly TaskCompletionSource _goOn = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private readonly SemaphoreSlim _reached = new(0), _goOn = new(0);
+        private int _requests;
 
-        public Task Reached => _reached.Task;
+        public Task ReachedAsync() => _reached.WaitAsync(Cancellation);
 
-        public void GoOn() => _goOn.TrySetResult();
+        public void GoOn() => _goOn.Release();
 
         public override void Process(HttpMessage message, ReadOnlyMemory<HttpPipelinePolicy> pipeline) => ProcessNext(message, pipeline);
 
         public override async ValueTask ProcessAsync(HttpMessage message, ReadOnlyMemory<HttpPipelinePolicy> pipeline)
         {
             if (message.Request.Method == method && message.Request.Uri.ToUri().PathAndQuery.Contains(part, StringComparison.Ordinal)
-                && _reached.TrySetResult())
+                && Interlocked.Increment(ref _requests) == 1)
             {
-                await _goOn.Task;
+                _reached.Release();
+                await _goOn.WaitAsync(Cancellation);
             }
 
             await ProcessNextAsync(message, pipeline);

@@ -38,6 +38,7 @@ public sealed class AzuriteServer : IAsyncLifetime
             program, "--blobHost", "127.0.0.1", "--blobPort", $"{Port}", "-l", _folder, "--silent", "--disableTelemetry", "--skipApiVersionCheck",
         ])
         {
+            UseShellExecute = false,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
         };

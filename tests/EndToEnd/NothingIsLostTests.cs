@@ -6,6 +6,7 @@ using Xunit;
 
 namespace Atelier.EndToEnd;
 
+[Collection("clusters")] // One after the other, or they disturb each other.
 public sealed class NothingIsLostTests
 {
     private const int Steps = 12;

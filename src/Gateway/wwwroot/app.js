@@ -21,7 +21,6 @@ async function call(method, path, body, headers) {
     method, cache: 'no-store',
     headers: { authorization: `Bearer ${key}`, ...(body ? { 'content-type': 'application/json' } : {}), ...headers },
     body: body ? JSON.stringify(body) : undefined,
-    signal: headers?.signal,
   });
   if (!answer.ok) {
     const said = await answer.json().catch(() => null);

@@ -16,7 +16,7 @@ public sealed class AdminCommandsTests : IDisposable
         {
           "silos": [{"name": "silo-1", "address": "http://127.0.0.1:8081"}],
           "workers": [{"name": "silo-1/cpu", "device_kind": "AVX-512/2", "roles": ["encode", "denoise"], "slots": 8, "held": 3,
-            "model": "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff", "draining": false}],
+            "model": "aabbccddeeff00112233445566778899aabbccddeeff00112233445566778899", "draining": false}],
           "queues": []
         }
         """;
@@ -41,7 +41,7 @@ public sealed class AdminCommandsTests : IDisposable
             [
                 $"The cluster at {cluster.Url}", "silos: name  address", "silo-1       http://127.0.0.1:8081",
                 "workers: name  device kind  roles            slots  held  model         draining",
-                "silo-1/cpu     AVX-512/2    encode, denoise      8     3  001122334455  no", "No queues.",
+                "silo-1/cpu     AVX-512/2    encode, denoise      8     3  aabbccddeeff  no", "No queues.",
             ],
             run.Succeeded().Lines);
         Assert.Equal(8, _folder.Json("s.json").GetProperty("workers")[0].GetProperty("slots").GetInt32());
@@ -119,7 +119,7 @@ public sealed class AdminCommandsTests : IDisposable
         StubCluster cluster = await StubCluster.StartAsync(app =>
         {
             app.MapGet("/v1/admin/status", () => Results.Text(Status, "application/json"));
-            app.Map("/v1/admin/tenants/{**rest}", AnswerAsync);
+            app.Map("/v1/admin/tenants/{**rest}", (Delegate)AnswerAsync);
         });
         (ClusterFile.New() with { Port = new Uri(cluster.Url).Port }).Write(Directory.CreateDirectory(_folder["data"]).FullName);
         return cluster;

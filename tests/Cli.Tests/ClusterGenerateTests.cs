@@ -69,7 +69,7 @@ public sealed class ClusterGenerateTests : IDisposable
     public async Task AStreamThatBreaks_GoesOnAfterTheLastEvent()
     {
         await using StubCluster cluster = await StubCluster.StartAsync();
-        cluster.Streams.Enqueue((4, "abort"));
+        cluster.Streams.Enqueue((4, "id: 3.9\ndata: {\"phase\":\"denoi"));
         cluster.Streams.Enqueue((0, "abort"));
         cluster.Streams.Enqueue((3, ""));
         (await RunAsync(cluster, "-o", "a.png")).Succeeded();
@@ -158,7 +158,7 @@ public sealed class ClusterGenerateTests : IDisposable
     public async Task AClusterThatStaysAway_IsGivenUp()
     {
         StubCluster cluster = await StubCluster.StartAsync();
-        cluster.Streams.Enqueue((4, "abort"));
+        cluster.Streams.Enqueue((4, "silence"));
         using var client = new ClusterClient(new Uri(cluster.Url), Key, TimeProvider.System) { Patience = s_fast };
         var error = await Assert.ThrowsAsync<UserErrorException>(async () =>
         {

@@ -1,6 +1,5 @@
 // Goal: a child is kept alive as long as its supervisor wants it, and no longer. Method: children of a line of shell that
 // die, that will not end, or that wait for the end of their input.
-using System.Diagnostics;
 using System.Threading.Channels;
 using Atelier.Cli.Cluster;
 

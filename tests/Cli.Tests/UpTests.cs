@@ -3,7 +3,6 @@
 using System.Diagnostics;
 using System.Text;
 using System.Text.RegularExpressions;
-using Atelier.Cli.Cluster;
 using Atelier.Model.Imaging;
 
 namespace Atelier.Cli.Tests;
@@ -23,9 +22,9 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
         byte[] local = await DrawAsync("--model", model.Folder);
         string key;
         int[] children;
-        using (Process up = Start())
+        using (Running up = Start())
         {
-            string welcome = await WelcomeAsync(up);
+            string welcome = await WelcomeAsync(up.Process);
             (string url, key) = (Find(welcome, UrlPattern()), Find(welcome, KeyPattern()));
             Assert.Contains($"{url}/#key={key}", welcome);
 
@@ -40,23 +39,23 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
             Assert.Contains("local", (await RunAsync("tenants", "list", "--data", "data")).Succeeded().Output);
             Assert.NotEmpty(Directory.GetFiles(_folder["data/blobs"], "*", SearchOption.AllDirectories));
 
-            children = Children(up.Id);
+            children = Children(up.Process.Id);
             Assert.Equal(2, children.Length);
-            Signals.Send(up.Id, Signals.Kill);
-            await up.WaitForExitAsync(Cancellation);
+            Signals.Send(up.Process.Id, Signals.Kill);
+            await up.Process.WaitForExitAsync(Cancellation);
         }
 
-        using (Process up = Start())
+        using (Running up = Start())
         {
-            string welcome = await WelcomeAsync(up);
+            string welcome = await WelcomeAsync(up.Process);
             Assert.All(children, child => Assert.False(IsAlive(child), "a child outlived its supervisor"));
             Assert.Equal(key, Find(welcome, KeyPattern()));
             Assert.Equal(local, await DrawAsync("--cluster", Find(welcome, UrlPattern()), "--key", key));
-            children = Children(up.Id);
-            Signals.Send(up.Id, Signals.Interrupt);
-            string rest = await up.StandardError.ReadToEndAsync(Cancellation);
-            await up.WaitForExitAsync(Cancellation);
-            Assert.Equal(0, up.ExitCode);
+            children = Children(up.Process.Id);
+            Signals.Send(up.Process.Id, Signals.Interrupt);
+            string rest = await up.Process.StandardError.ReadToEndAsync(Cancellation);
+            await up.Process.WaitForExitAsync(Cancellation);
+            Assert.Equal(0, up.Process.ExitCode);
             Assert.Matches("(?s)stopping gateway.*stopping silo-1.*stopped\n$", rest);
             Assert.DoesNotContain("killed", rest);
             Assert.All(children, child => Assert.False(IsAlive(child)));
@@ -66,31 +65,24 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
     [Fact]
     public async Task ADeadProcess_IsReplaced_AndTwoSilosShareOneStore()
     {
-        using Process up = Start("--silos", "2");
-        try
+        using Running up = Start("--silos", "2");
+        string welcome = await WelcomeAsync(up.Process);
+        string status = (await RunAsync("status", "--data", "data")).Succeeded().Output;
+        Assert.Contains("silo-2/cpu", status);
+        int[] children = Children(up.Process.Id);
+        Assert.Equal(3, children.Length);
+        foreach (int child in children)
         {
-            string welcome = await WelcomeAsync(up);
-            string status = (await RunAsync("status", "--data", "data")).Succeeded().Output;
-            Assert.Contains("silo-2/cpu", status);
-            int[] children = Children(up.Id);
-            Assert.Equal(3, children.Length);
-            foreach (int child in children)
-            {
-                Signals.Send(child, Signals.Kill);
-            }
+            Signals.Send(child, Signals.Kill);
+        }
 
-            byte[] again = await DrawPatientlyAsync(Find(welcome, UrlPattern()), Find(welcome, KeyPattern()));
-            Assert.Equal(await DrawAsync("--model", model.Folder), again);
-            Assert.Empty(Children(up.Id).Intersect(children));
-            Signals.Send(up.Id, Signals.Terminate);
-            await up.StandardError.ReadToEndAsync(Cancellation);
-            await up.WaitForExitAsync(Cancellation);
-            Assert.Equal(0, up.ExitCode);
-        }
-        finally
-        {
-            up.Kill();
-        }
+        byte[] again = await DrawPatientlyAsync(Find(welcome, UrlPattern()), Find(welcome, KeyPattern()));
+        Assert.Equal(await DrawAsync("--model", model.Folder), again);
+        Assert.Empty(Children(up.Process.Id).Intersect(children));
+        Signals.Send(up.Process.Id, Signals.Terminate);
+        await up.Process.StandardError.ReadToEndAsync(Cancellation);
+        await up.Process.WaitForExitAsync(Cancellation);
+        Assert.Equal(0, up.Process.ExitCode);
     }
 
     [Fact]
@@ -111,8 +103,8 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
             .FailedSaying($"--port is {port}, but another program listens there");
     }
 
-    private Process Start(params string[] options) =>
-        AtelierProgram.Start(_folder.Path, ["up", "--data", "data", "--model", model.Folder, "--threads", "1", .. options]);
+    private Running Start(params string[] options) =>
+        new(AtelierProgram.Start(_folder.Path, ["up", "--data", "data", "--model", model.Folder, "--threads", "1", .. options]));
 
     private Task<ProgramRun> RunAsync(params string[] args) => AtelierProgram.RunAsync(_folder.Path, args);
 
@@ -132,7 +124,7 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
         }
     }
 
-    private async Task<string> WelcomeAsync(Process up)
+    private static async Task<string> WelcomeAsync(Process up)
     {
         var text = new StringBuilder();
         while (await up.StandardOutput.ReadLineAsync(Cancellation) is { } line)
@@ -158,18 +150,44 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
         Assert.True(shell.ExitCode == 0, error);
     }
 
-    private static int[] Children(int process) =>
+    private static int[] Children(int parent) =>
     [
-        .. File.ReadAllText($"/proc/{process}/task/{process}/children").Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(int.Parse),
+        .. Directory.GetDirectories("/proc").Select(folder => Path.GetFileName(folder)).Where(name => name.All(char.IsAsciiDigit))
+            .Select(int.Parse).Where(process => Read(process) is { State: not "Z" } one && one.Parent == parent),
     ];
 
-    private static bool IsAlive(int process) => Directory.Exists($"/proc/{process}");
+    private static bool IsAlive(int process) => Read(process) is { State: not "Z" };
+
+    // State and parent of a process: the fields that follow its name, which stands in brackets.
+    private static (string State, int Parent)? Read(int process)
+    {
+        try
+        {
+            string text = File.ReadAllText($"/proc/{process}/stat");
+            string[] fields = text[(text.LastIndexOf(')') + 2)..].Split(' ');
+            return (fields[0], int.Parse(fields[1], System.Globalization.CultureInfo.InvariantCulture));
+        }
+        catch (IOException)
+        {
+            return null;
+        }
+    }
 
     private static string Find(string text, Regex pattern) => pattern.Match(text).Value;
 
-    [GeneratedRegex("http://127.0.0.1:[0-9]+")]
+    [GeneratedRegex("http://127.0.0.1:[0-9]{1,5}", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
     private static partial Regex UrlPattern();
 
-    [GeneratedRegex("atl_local_[A-Za-z0-9_-]{43}")]
+    [GeneratedRegex("atl_local_[A-Za-z0-9_-]{43}", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
     private static partial Regex KeyPattern();
+
+    // A test that fails leaves nothing running: the children end with their supervisor.
+    private sealed record Running(Process Process) : IDisposable
+    {
+        public void Dispose()
+        {
+            Process.Kill();
+            Process.Dispose();
+        }
+    }
 }

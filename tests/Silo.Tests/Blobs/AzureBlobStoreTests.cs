@@ -26,7 +26,7 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
     public async Task APut_DuringARelease_KeepsTheContent()
     {
         BlobName name = NameOf(Bytes);
-        var pause = new PausePolicy(RequestMethod.Delete, "/content");
+        using var pause = new PausePolicy(RequestMethod.Delete, "/content");
         await Open().PutAsync(name, s_one, Bytes, Cancellation);
 
         // The release has found no owner, and is about to delete the content.
@@ -44,7 +44,7 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
     public async Task ARelease_DuringAPut_IsUndoneByThePut()
     {
         BlobName name = NameOf(Bytes);
-        var pause = new PausePolicy(RequestMethod.Put, "comp=metadata");
+        using var pause = new PausePolicy(RequestMethod.Put, "comp=metadata");
         await Open().PutAsync(name, s_one, Bytes, Cancellation);
 
         // The put has found sound content, and is about to touch it. Its marker is taken away behind its back.
@@ -123,12 +123,18 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
     }
 
     /// <summary>Stops before the first request of a kind until it is told to go on.</summary>
-    private sealed class PausePolicy(RequestMethod method, string part) : HttpPipelinePolicy
+    private sealed class PausePolicy(RequestMethod method, string part) : HttpPipelinePolicy, IDisposable
     {
         private readonly SemaphoreSlim _reached = new(0), _goOn = new(0);
         private int _requests;
 
         public Task ReachedAsync() => _reached.WaitAsync(Cancellation);
+
+        public void Dispose()
+        {
+            _reached.Dispose();
+            _goOn.Dispose();
+        }
 
         public void GoOn() => _goOn.Release();
 

@@ -28,7 +28,7 @@ public sealed class NothingIsLostTests
         Task load = Task.WhenAll(ids.Select((id, i) => Pictures.SubmitAsync(client, id, PromptOf(i), (ulong)i, Steps)));
         for (int kill = 0; kill < Kills; kill++)
         {
-            await Task.Delay(TimeSpan.FromSeconds(KillSeconds));
+            await Task.Delay(TimeSpan.FromSeconds(KillSeconds), TestContext.Current.CancellationToken);
             ProcessUnderTest victim = cluster.Silos[random.Next(cluster.Silos.Count)];
             if (victim.IsRunning)
             {

@@ -26,7 +26,7 @@ internal static class UpCommand
             Arity = ArgumentArity.OneOrMore,
         };
         Option<int?> threads = Choices.NumberOrNone(
-            "--threads", 1, 1024, "Threads of each silo's device; by default the processors, shared among the silos.");
+            "--threads", 1, 1024, "Threads of each silo's device; by default all processors but one, shared among the silos.");
         Option<int?> slots = Choices.NumberOrNone(
             "--slots", 1, WorkerTurn.SlotsMax, "Pictures that each silo draws together; by default the silo's own choice.");
         Option<int> silos = Choices.Number("--silos", 1, ClusterPlan.SilosMax, 1, "Silos.");
@@ -53,7 +53,7 @@ internal static class UpCommand
                 Folder = folder,
                 File = file,
                 Models = folders,
-                Threads = parsed.GetValue(threads) ?? Math.Max(1, Environment.ProcessorCount / count),
+                Threads = parsed.GetValue(threads) ?? Math.Max(1, (Environment.ProcessorCount - 1) / count),
                 Slots = parsed.GetValue(slots),
             };
             var cluster = new ClusterUp(plan, new Supervision { IsVerbose = parsed.GetValue(verbose) }, TimeProvider.System, Say);

@@ -4,5 +4,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export ATELIER_ATTACK_GENERATIONS=${ATELIER_ATTACK_GENERATIONS:-200} ATELIER_ATTACK_KILLS=${ATELIER_ATTACK_KILLS:-20} \
   ATELIER_ATTACK_GOOD=${ATELIER_ATTACK_GOOD:-50}
-./atelier build
+dotnet build tests/EndToEnd -c Release -v quiet --tl:off
 time dotnet artifacts/cpu/bin/EndToEnd/release/Atelier.EndToEnd.dll --filter-class '*NothingIsLostTests' --output Detailed

@@ -147,7 +147,7 @@ public sealed class ClusterGenerateTests : IDisposable
             // What it waits for comes first.
         }
 
-        Signals.Send(process.Id, Signals.Interrupt);
+        Signals.Send(process.Id, Signals.Terminate);
         await process.WaitForExitAsync(Cancellation);
         Assert.Equal(130, process.ExitCode);
         Assert.Equal([cluster.Submitted.Single()["id"]!.GetValue<string>()], cluster.Cancelled);

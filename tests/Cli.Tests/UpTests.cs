@@ -52,7 +52,7 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
             Assert.Equal(key, Find(welcome, KeyPattern()));
             Assert.Equal(local, await DrawAsync("--cluster", Find(welcome, UrlPattern()), "--key", key));
             children = Children(up.Process.Id);
-            Signals.Send(up.Process.Id, Signals.Interrupt);
+            Signals.Send(up.Process.Id, Signals.Terminate);
             string rest = await up.Process.StandardError.ReadToEndAsync(Cancellation);
             await up.Process.WaitForExitAsync(Cancellation);
             Assert.Equal(0, up.Process.ExitCode);

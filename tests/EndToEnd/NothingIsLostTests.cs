@@ -6,6 +6,7 @@ using Xunit;
 
 namespace Atelier.EndToEnd;
 
+[Collection("clusters")] // One after the other, or they disturb each other.
 public sealed class NothingIsLostTests
 {
     private const int Steps = 12;
@@ -27,7 +28,7 @@ public sealed class NothingIsLostTests
         Task load = Task.WhenAll(ids.Select((id, i) => Pictures.SubmitAsync(client, id, PromptOf(i), (ulong)i, Steps)));
         for (int kill = 0; kill < Kills; kill++)
         {
-            await Task.Delay(TimeSpan.FromSeconds(KillSeconds));
+            await Task.Delay(TimeSpan.FromSeconds(KillSeconds), TestContext.Current.CancellationToken);
             ProcessUnderTest victim = cluster.Silos[random.Next(cluster.Silos.Count)];
             if (victim.IsRunning)
             {

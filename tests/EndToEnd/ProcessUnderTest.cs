@@ -31,7 +31,7 @@ internal sealed class ProcessUnderTest(string file, IReadOnlyList<string> argume
     /// <summary>Starts it.</summary>
     public void Start()
     {
-        var start = new ProcessStartInfo(file) { RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true };
+        var start = new ProcessStartInfo(file) { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true };
         foreach (string argument in arguments)
         {
             start.ArgumentList.Add(argument);

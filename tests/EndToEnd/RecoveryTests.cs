@@ -8,6 +8,7 @@ using Xunit;
 
 namespace Atelier.EndToEnd;
 
+[Collection("clusters")] // One after the other, or they disturb each other.
 public sealed class RecoveryTests
 {
     [Theory]

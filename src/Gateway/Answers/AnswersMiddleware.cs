@@ -30,14 +30,13 @@ internal sealed partial class AnswersMiddleware(RequestDelegate next, ILogger<An
         {
             await next(context);
         }
-        catch (Exception error) when (context.RequestAborted.IsCancellationRequested
-            && error is OperationCanceledException or IOException or BadHttpRequestException)
-        {
-            // Nobody is left to be told.
-        }
         catch (BadHttpRequestException error)
         {
             await AnswerAsync(context, GatewayError.Of(error));
+        }
+        catch (Exception error) when (context.RequestAborted.IsCancellationRequested && error is OperationCanceledException or IOException)
+        {
+            // Nobody is left to be told.
         }
         catch (Exception error)
         {

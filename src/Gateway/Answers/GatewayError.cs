@@ -74,7 +74,8 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
         response.ContentLength = body.Length;
         if (!HttpMethods.IsHead(context.Request.Method))
         {
-            await response.Body.WriteAsync(body, context.RequestAborted);
+            // A client that has closed its own side may still listen.
+            await response.Body.WriteAsync(body, CancellationToken.None);
         }
     }
 }

@@ -77,7 +77,7 @@ public static class GatewayHost
         services.AddSingleton<InMemoryConfigProvider>(provider =>
             new InMemoryConfigProvider(Routes.All, provider.GetRequiredService<Routes>().Clusters([])));
         services.AddSingleton<IProxyConfigProvider>(provider => provider.GetRequiredService<InMemoryConfigProvider>());
-        services.AddReverseProxy().AddTransforms<TicketTransform>();
+        services.AddReverseProxy().AddTransforms<SiloTransforms>();
     }
 
     /// <summary>Maps the page, the proxy, health and metrics.</summary>

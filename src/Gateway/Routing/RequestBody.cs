@@ -21,7 +21,7 @@ internal static class RequestBody
         }
 
         using var body = new MemoryStream();
-        await request.Body.CopyToAsync(body, context.RequestAborted);
+        await request.Body.CopyToAsync(body, CancellationToken.None);
         body.Position = 0;
         Stream wire = request.Body;
         (request.Body, request.ContentLength) = (body, body.Length);

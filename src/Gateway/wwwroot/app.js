@@ -1,0 +1,284 @@
+// The page: a prompt, its picture as it comes to be, and what was drawn in this session. It speaks the same API as any other
+// client; a stream that breaks is taken up again after the last event that was heard.
+'use strict';
+
+const $ = id => document.getElementById(id);
+const EXAMPLES = ['a red star above a blue house at night', 'three green rings', 'a yellow fish on the ocean, pixel art',
+  'a small white moon inside a big purple circle', 'a swirly painting of an orange tree', 'two pink hearts on a striped background'];
+const PAGE = 24, PAUSE = 1000, SEED_MAX = 2 ** 48;
+const ENDS = ['done', 'failed', 'cancelled'];
+const PHASES = { encoding: 'Reading the words', queued_denoise: 'Waiting for a painter', queued_decode: 'Almost there', decoding: 'Almost there' };
+
+let key = null, session = null, current = null, watching = null, next = 0;
+const files = new Map(); // Paths of pictures to URLs of what was fetched.
+
+class Refused extends Error {
+  constructor(status, message) { super(message); this.status = status; }
+}
+
+async function call(method, path, body, headers) {
+  const answer = await fetch(path, {
+    method, cache: 'no-store',
+    headers: { authorization: `Bearer ${key}`, ...(body ? { 'content-type': 'application/json' } : {}), ...headers },
+    body: body ? JSON.stringify(body) : undefined,
+  });
+  if (!answer.ok) {
+    const said = await answer.json().catch(() => null);
+    throw new Refused(answer.status, said?.error?.message ?? `The server answered ${answer.status}.`);
+  }
+  return answer;
+}
+
+const ask = async (method, path, body) => {
+  const answer = await call(method, path, body);
+  return answer.status === 204 ? null : answer.json().catch(() => null);
+};
+
+// Pictures need the key, which an img element cannot send.
+async function file(path) {
+  if (!files.has(path)) files.set(path, URL.createObjectURL(await (await call('GET', path)).blob()));
+  return files.get(path);
+}
+
+function remember(name, value) {
+  try { value === null ? localStorage.removeItem(name) : localStorage.setItem(name, value); } catch { /* A private window forgets. */ }
+}
+
+function recall(name) {
+  try { return localStorage.getItem(name); } catch { return null; }
+}
+
+const pause = time => new Promise(done => setTimeout(done, time));
+const fresh = prefix => prefix + Array.from(crypto.getRandomValues(new Uint8Array(10)), b => b.toString(16).padStart(2, '0')).join('');
+const dice = () => { const n = crypto.getRandomValues(new Uint32Array(2)); return (n[0] * 65536 + (n[1] & 65535)) % SEED_MAX; };
+
+// ---- The door ---------------------------------------------------------------------------------------------------------
+
+async function open() {
+  const given = new URLSearchParams(location.hash.slice(1)).get('key');
+  if (given) {
+    remember('atelier.key', given);
+    history.replaceState(null, '', location.pathname);
+  }
+  key = recall('atelier.key') ?? given;
+  if (!key) return shut('');
+  try {
+    const models = (await ask('GET', '/v1/models')).data;
+    await enter(models[0]);
+  } catch (error) {
+    shut(error.message);
+    if (!(error instanceof Refused) || error.status >= 500) { await pause(3 * PAUSE); if (!$('door').hidden && !$('key').value) open(); }
+  }
+}
+
+function shut(message) {
+  $('studio').hidden = true; $('forget').hidden = true; $('door').hidden = false;
+  $('key-error').textContent = message;
+  $('key').focus();
+}
+
+async function enter(model) {
+  $('door').hidden = true; $('studio').hidden = false; $('forget').hidden = false;
+  $('model').textContent = model ? (model.name ?? model.id) : 'No model is there yet';
+  $('steps').placeholder = model?.steps ?? ''; $('guidance').placeholder = model?.guidance ?? '';
+  $('size').textContent = model?.sizes ? `Pictures of ${model.sizes.join(', ')} pixels.` : '';
+  session = recall('atelier.session');
+  if (session) session = (await ask('GET', `/v1/sessions/${session}`).catch(e => { if (e.status === 404 || e.status === 410) return null; throw e; }))?.id;
+  if (!session) {
+    session = fresh('s');
+    await ask('POST', '/v1/sessions', { id: session });
+    remember('atelier.session', session);
+  }
+  await showHistory();
+  $('prompt').focus();
+}
+
+// ---- Drawing ----------------------------------------------------------------------------------------------------------
+
+function wish() {
+  const number = id => $(id).value === '' ? undefined : Number($(id).value);
+  return {
+    id: fresh('g'), prompt: $('prompt').value.trim(), negative_prompt: $('negative').value.trim() || undefined, steps: number('steps'),
+    guidance: number('guidance'), seed: number('seed') ?? dice(), previews: Number($('previews').value),
+  };
+}
+
+async function submit(path, body) {
+  busy(true);
+  say('', '');
+  try {
+    // The id is ours, so an answer that was lost is asked for again without drawing twice.
+    for (let tries = 0; ; tries++) {
+      try {
+        const generation = await ask('POST', path, body);
+        await follow(generation);
+        return;
+      } catch (error) {
+        if (tries >= 4 || (error instanceof Refused && error.status < 500)) throw error;
+        await pause(PAUSE);
+      }
+    }
+  } catch (error) {
+    say('', error.message);
+    if (error.status === 401) shut(error.message);
+  } finally {
+    busy(false);
+  }
+}
+
+async function follow(generation) {
+  current = generation;
+  $('cancel').hidden = false;
+  $('picture-tools').hidden = true;
+  let last = null;
+  while (!ENDS.includes(current.phase)) {
+    const ended = await watch(generation.id, last, (id, event) => { last = id; progress(event); });
+    if (!ended) await pause(PAUSE);
+    current = await ask('GET', `/v1/generations/${generation.id}`).catch(e => { if (e instanceof Refused && e.status < 500) throw e; return current; });
+    if (!ENDS.includes(current.phase)) progress(current);
+  }
+  await show(current);
+  await showHistory();
+}
+
+// Reads server-sent events by hand: an EventSource cannot send a key. True if the last event has come.
+async function watch(id, last, take) {
+  watching = new AbortController();
+  try {
+    const answer = await fetch(`/v1/generations/${id}/events`, {
+      headers: { authorization: `Bearer ${key}`, ...(last ? { 'last-event-id': last } : {}) }, signal: watching.signal, cache: 'no-store',
+    });
+    if (!answer.ok || answer.status === 204) return answer.status === 204;
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let text = '';
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return false;
+      text += value;
+      const blocks = text.split(/\r?\n\r?\n/);
+      text = blocks.pop();
+      for (const block of blocks) {
+        const lines = block.split(/\r?\n/);
+        const field = name => lines.find(line => line.startsWith(name + ':'))?.slice(name.length + 1).trim();
+        const data = field('data');
+        if (!data) continue;
+        const event = JSON.parse(data);
+        if (event.phase) take(field('id'), event);
+        if (ENDS.includes(event.phase)) return true;
+      }
+    }
+  } catch {
+    return false; // The caller takes it up again.
+  } finally {
+    watching = null;
+  }
+}
+
+function progress(event) {
+  const steps = event.steps || 1;
+  $('progress').hidden = false;
+  if (event.phase === 'denoising') $('progress').value = event.step / steps;
+  else $('progress').removeAttribute('value');
+  const wait = event.wait_seconds != null ? `, about ${Math.max(1, Math.round(event.wait_seconds))} s` : '';
+  $('status').textContent = event.phase === 'denoising' ? `Step ${event.step} of ${steps}`
+    : event.phase === 'queued_encode' ? (event.position > 0 ? `${event.position} of yours before it${wait}` : `Waiting for a painter${wait}`)
+      : PHASES[event.phase] ?? '';
+  if (event.preview) file(event.preview).then(url => { if (current && !ENDS.includes(current.phase)) hang(url, true); }, () => { });
+}
+
+function hang(url, unfinished) {
+  $('picture').src = url; $('picture').hidden = false; $('empty').hidden = true;
+  $('picture').classList.toggle('unfinished', unfinished);
+}
+
+async function show(generation) {
+  current = generation;
+  $('progress').hidden = true; $('cancel').hidden = true;
+  $('picture-tools').hidden = generation.phase !== 'done';
+  if (generation.phase !== 'done') {
+    say(generation.phase === 'cancelled' ? 'Cancelled.' : '', generation.error?.message ?? '');
+    return;
+  }
+  const url = await file(generation.picture);
+  hang(url, false);
+  $('picture').alt = generation.prompt;
+  $('download').href = url;
+  $('download').download = `${generation.prompt.replace(/[^A-Za-z0-9]+/g, '-').slice(0, 60)}-${generation.seed_text ?? generation.seed}.png`;
+  $('facts').textContent = `seed ${generation.seed_text ?? generation.seed}, ${generation.steps} steps, guidance ${generation.guidance}`;
+  say(generation.prompt, '');
+}
+
+function say(status, error) {
+  $('status').textContent = status;
+  $('error').textContent = error;
+}
+
+function busy(is) {
+  $('draw').disabled = is; $('vary').disabled = is;
+  if (!is) { $('progress').hidden = true; $('cancel').hidden = true; }
+}
+
+// ---- History ----------------------------------------------------------------------------------------------------------
+
+// The newest first; the API counts from the oldest.
+async function showHistory() {
+  const { generations } = await ask('GET', `/v1/sessions/${session}`);
+  next = generations;
+  $('history').replaceChildren();
+  await showOlder();
+}
+
+async function showOlder() {
+  const end = next, start = Math.max(0, end - PAGE);
+  next = start;
+  $('older').hidden = start === 0;
+  if (end === start) return;
+  const { items } = await ask('GET', `/v1/sessions/${session}/generations?start=${start}&count=${end - start}`);
+  for (const item of items.reverse()) $('history').append(card(item));
+}
+
+function card(generation) {
+  const entry = document.createElement('li'), button = document.createElement('button'), caption = document.createElement('span');
+  button.className = 'card'; button.type = 'button'; button.title = generation.prompt;
+  caption.className = 'caption'; caption.textContent = generation.prompt;
+  const blank = document.createElement('span');
+  blank.className = 'blank'; blank.textContent = generation.phase === 'done' ? '' : generation.phase.replace('_', ' ');
+  button.append(blank, caption);
+  if (generation.picture) {
+    file(generation.picture).then(url => {
+      const image = document.createElement('img');
+      image.src = url; image.alt = '';
+      blank.replaceWith(image);
+    }, () => { blank.textContent = 'gone'; });
+  }
+  button.onclick = async () => {
+    $('prompt').value = generation.prompt; $('negative').value = generation.negative_prompt ?? '';
+    $('steps').value = generation.steps; $('guidance').value = generation.guidance; $('seed').value = generation.seed_text ?? generation.seed;
+    await show(await ask('GET', `/v1/generations/${generation.id}`)).catch(error => say('', error.message));
+    scrollTo({ top: 0, behavior: 'smooth' });
+  };
+  const remove = document.createElement('button');
+  remove.className = 'delete'; remove.type = 'button'; remove.textContent = '×'; remove.setAttribute('aria-label', `Delete ${generation.prompt}`);
+  remove.onclick = () => ask('DELETE', `/v1/generations/${generation.id}`).then(() => entry.remove(), error => say('', error.message));
+  entry.append(button, remove);
+  return entry;
+}
+
+// ---- Hands ------------------------------------------------------------------------------------------------------------
+
+$('key-form').onsubmit = event => { event.preventDefault(); remember('atelier.key', $('key').value.trim()); $('key').value = ''; open(); };
+$('forget').onclick = () => { remember('atelier.key', null); remember('atelier.session', null); key = null; location.reload(); };
+$('draw-form').onsubmit = event => { event.preventDefault(); submit(`/v1/sessions/${session}/generations`, wish()); };
+$('vary').onclick = () => submit(`/v1/sessions/${session}/generations/${current.id}/variations`, { id: fresh('g') });
+$('cancel').onclick = () => ask('POST', `/v1/generations/${current.id}/cancel`).catch(error => say('', error.message));
+$('dice').onclick = () => { $('seed').value = dice(); };
+$('older').onclick = () => showOlder().catch(error => say('', error.message));
+$('renew').onclick = () => { remember('atelier.session', null); location.reload(); };
+$('prompt').onkeydown = event => { if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) $('draw-form').requestSubmit(); };
+for (const text of EXAMPLES) {
+  const chip = document.createElement('button');
+  chip.type = 'button'; chip.textContent = text;
+  chip.onclick = () => { $('prompt').value = text; $('prompt').focus(); };
+  $('chips').append(chip);
+}
+open();

@@ -66,8 +66,8 @@ public static class Libtorch
         // glibc would give the pages of every large tensor back to the system and take them again for the next one: a third
         // of the time of a training of small networks went there.
         const int trimThreshold = -1, mmapThreshold = -3;
-        _ = SetAllocator(trimThreshold, int.MaxValue);
-        _ = SetAllocator(mmapThreshold, 1 << 30);
+        _ = SetAllocator(trimThreshold, 256 << 20);
+        _ = SetAllocator(mmapThreshold, 64 << 20);
         if (HasUnusableAmx())
         {
             _ = SetNativeVariable("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16", overwrite: 0);

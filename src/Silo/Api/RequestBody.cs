@@ -4,6 +4,7 @@ using System.Globalization;
 using System.Text.Json;
 using System.Text.Unicode;
 using Atelier.Contracts;
+using Microsoft.AspNetCore.Http.Features;
 
 namespace Atelier.Silo.Api;
 
@@ -13,11 +14,16 @@ internal static class RequestBody
     /// <summary>Most bytes in a body.</summary>
     public const int BytesMax = 1 << 20;
 
+    // A client that is still sending does not hear an answer. So a body that is a little too large is read to its end,
+    // and forgotten; of one that is far too large the connection is cut.
+    private const int ForgottenBytesMax = 8 << 20;
+
     /// <summary>The bytes of a body.</summary>
     /// <exception cref="ApiException">It is too large, or says that it is no JSON.</exception>
     public static async Task<byte[]> ReadAsync(HttpRequest request, CancellationToken cancellation)
     {
-        if (request.ContentLength > BytesMax)
+        bool waits = request.Headers.Expect.Count > 0;
+        if (request.ContentLength > (waits ? BytesMax : ForgottenBytesMax))
         {
             throw new ApiException(ApiError.TooLarge);
         }
@@ -27,18 +33,24 @@ internal static class RequestBody
             throw new ApiException(ApiError.NotJson);
         }
 
+        if (request.HttpContext.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } limit)
+        {
+            limit.MaxRequestBodySize = ForgottenBytesMax;
+        }
+
+        long sent = 0;
         using var bytes = new MemoryStream();
         byte[] part = new byte[16 * 1024];
         for (int read; (read = await request.Body.ReadAsync(part, cancellation)) > 0;)
         {
-            await bytes.WriteAsync(part.AsMemory(0, read), cancellation);
-            if (bytes.Length > BytesMax)
+            sent += read;
+            if (sent <= BytesMax)
             {
-                throw new ApiException(ApiError.TooLarge);
+                await bytes.WriteAsync(part.AsMemory(0, read), cancellation);
             }
         }
 
-        return bytes.ToArray();
+        return sent <= BytesMax ? bytes.ToArray() : throw new ApiException(ApiError.TooLarge);
     }
 
     /// <summary>The members of a body whose shape is <typeparamref name="TShape"/>; none of an empty one.</summary>

@@ -1,0 +1,73 @@
+// What is said to silos beyond the request itself: who calls, in a ticket that is good for exactly the request that goes
+// out, and where the client thinks that it is talking to.
+using Atelier.Contracts;
+using Atelier.Gateway.Keys;
+using Yarp.ReverseProxy.Forwarder;
+using Yarp.ReverseProxy.Transforms;
+using Yarp.ReverseProxy.Transforms.Builder;
+
+namespace Atelier.Gateway.Routing;
+
+/// <summary>Changes requests on their way to silos, and answers on their way back.</summary>
+internal sealed class SiloTransforms(Tickets tickets) : ITransformProvider
+{
+    private const string ForwardedProto = "X-Forwarded-Proto";
+    private const string Https = "https";
+    private const string EventStream = "text/event-stream";
+
+    public void ValidateRoute(TransformRouteValidationContext context)
+    {
+    }
+
+    public void ValidateCluster(TransformClusterValidationContext context)
+    {
+    }
+
+    public void Apply(TransformBuilderContext context)
+    {
+        context.UseDefaultForwarders = false;
+        context.AddXForwarded();
+
+        // Cookies are no business of a silo's.
+        context.AddRequestHeaderRemove("Cookie");
+        context.AddRequestTransform(transform =>
+        {
+            KeepProto(transform);
+            AddTicket(transform);
+            return ValueTask.CompletedTask;
+        });
+        context.AddResponseTransform(transform => FlushStreamAsync(transform));
+    }
+
+    // Whoever ends TLS before this gateway says so; links in answers follow it.
+    private static void KeepProto(RequestTransformContext transform)
+    {
+        if (string.Equals(transform.HttpContext.Request.Headers[ForwardedProto], Https, StringComparison.OrdinalIgnoreCase))
+        {
+            transform.ProxyRequest.Headers.Remove(ForwardedProto);
+            transform.ProxyRequest.Headers.TryAddWithoutValidation(ForwardedProto, Https);
+        }
+    }
+
+    // What is signed is the target as it will stand on the wire.
+    private void AddTicket(RequestTransformContext transform)
+    {
+        HttpRequestMessage request = transform.ProxyRequest;
+        request.RequestUri = RequestUtilities.MakeDestinationAddress(
+            transform.DestinationPrefix, transform.Path, transform.Query.QueryString);
+        if (transform.HttpContext.Features.Get<CallerFeature>() is { } caller)
+        {
+            request.Headers.TryAddWithoutValidation(
+                Tickets.Header, tickets.Sign(caller.Caller, request.Method.Method, request.RequestUri.PathAndQuery));
+        }
+    }
+
+    // A stream's headers do not wait for its first event.
+    private static async ValueTask FlushStreamAsync(ResponseTransformContext transform)
+    {
+        if (transform.ProxyResponse?.Content.Headers.ContentType?.MediaType == EventStream)
+        {
+            await transform.HttpContext.Response.Body.FlushAsync(transform.HttpContext.RequestAborted);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+// Goal: the page, health and settings are there and say what they should. Method: a gateway without any silo.
+using System.Net;
+using System.Net.Http.Headers;
+using Atelier.Gateway.Hosting;
+using Microsoft.Extensions.Configuration;
+using Xunit;
+
+namespace Atelier.Gateway.Tests;
+
+public sealed class PageTests
+{
+    [Theory]
+    [InlineData("/", "text/html")]
+    [InlineData("/app.js", "text/javascript")]
+    [InlineData("/style.css", "text/css")]
+    public async Task ThePage_LoadsNothingFromElsewhere(string path, string type)
+    {
+        await using TestGateway gateway = await TestGateway.StartAsync();
+        using HttpClient client = gateway.Client(null);
+        using HttpResponseMessage answer = await client.GetAsync(path);
+        string text = await answer.Content.ReadAsStringAsync();
+        Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
+        Assert.Equal(type, answer.Content.Headers.ContentType!.MediaType);
+        Assert.StartsWith("default-src 'none';", Assert.Single(answer.Headers.GetValues("Content-Security-Policy")), StringComparison.Ordinal);
+        Assert.Equal("nosniff", Assert.Single(answer.Headers.GetValues("X-Content-Type-Options")));
+        Assert.Equal("no-referrer", Assert.Single(answer.Headers.GetValues("Referrer-Policy")));
+        Assert.NotEmpty(answer.Headers.GetValues("x-request-id"));
+        Assert.DoesNotContain("https://", text, StringComparison.OrdinalIgnoreCase);
+        Assert.DoesNotContain("innerHTML", text, StringComparison.Ordinal);
+
+        using var again = new HttpRequestMessage(HttpMethod.Get, path);
+        again.Headers.IfNoneMatch.Add(new EntityTagHeaderValue(answer.Headers.ETag!.Tag));
+        Assert.Equal(HttpStatusCode.NotModified, (await client.SendAsync(again)).StatusCode);
+        using var head = new HttpRequestMessage(HttpMethod.Head, path);
+        Assert.Equal(HttpStatusCode.OK, (await client.SendAsync(head)).StatusCode);
+    }
+
+    [Fact]
+    public async Task AGateway_IsReadyOnceASiloIsKnown()
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync();
+        using HttpClient client = gateway.Client(null);
+        Assert.Equal(HttpStatusCode.OK, (await client.GetAsync("/health/live")).StatusCode);
+        Assert.Equal(HttpStatusCode.ServiceUnavailable, (await client.GetAsync("/health/ready")).StatusCode);
+        await gateway.RouteToAsync(silo.Endpoint);
+        Assert.Equal(HttpStatusCode.OK, (await client.GetAsync("/health/ready")).StatusCode);
+        Assert.Equal(HttpStatusCode.OK, (await client.GetAsync("/metrics")).StatusCode);
+        Assert.Equal(0, silo.Count);
+    }
+
+    [Fact]
+    public void Settings_NameAllFaultsAndRepeatNoSecret()
+    {
+        IConfiguration wrong = Configuration(
+            ("Gateway:Port", "70000"), ("Gateway:Address", "localhost"), ("Gateway:AdminKey", "short-secret"), ("Gateway:RequestsPerSecond", "0"),
+            ("Gateway:ShutdownTimeout", "soon"), ("Cluster:Secret", "c2VjcmV0"), ("Store:Redis", ""));
+        string message = Assert.Throws<ArgumentException>(() => GatewaySettings.Read(wrong)).Message;
+        Assert.All(
+            ["Gateway:Port", "Gateway:Address", "Gateway:AdminKey", "Gateway:RequestsPerSecond", "Gateway:ShutdownTimeout", "Cluster:Secret", "Store:Redis"],
+            name => Assert.Contains(name, message, StringComparison.Ordinal));
+        Assert.DoesNotContain("short-secret", message, StringComparison.Ordinal);
+        Assert.DoesNotContain("c2VjcmV0", message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Settings_AreReadWithTheirDefaults()
+    {
+        string secret = Convert.ToBase64String(new byte[32]);
+        GatewaySettings settings = GatewaySettings.Read(Configuration(("Cluster:Secret", secret), ("Store:Redis", "127.0.0.1:6379,password=x")));
+        Assert.Equal(new GatewaySettings { Secret = secret, Redis = "127.0.0.1:6379,password=x" }, settings);
+        Assert.Equal("x", settings.StoreOptions().Password);
+    }
+
+    private static IConfiguration Configuration(params (string Key, string Value)[] values) =>
+        new ConfigurationBuilder().AddInMemoryCollection(values.ToDictionary(pair => pair.Key, pair => (string?)pair.Value)).Build();
+}

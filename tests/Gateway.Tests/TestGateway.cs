@@ -1,0 +1,145 @@
+// A gateway on a loopback port, in front of silos of the test's choice.
+using System.Net;
+using System.Net.Http.Headers;
+using System.Net.Http.Json;
+using System.Net.Sockets;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Atelier.Contracts;
+using Atelier.Gateway.Hosting;
+using Atelier.Gateway.Routing;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+using Xunit;
+using Yarp.ReverseProxy;
+
+namespace Atelier.Gateway.Tests;
+
+/// <summary>A gateway under test.</summary>
+internal sealed class TestGateway : IAsyncDisposable
+{
+    public const string AdminKey = "an-admin-key-of-the-tests-0123456789";
+
+    private static readonly byte[] s_secret = [.. Enumerable.Range(0, 32).Select(i => (byte)i)];
+
+    private readonly WebApplication _app;
+
+    private TestGateway(WebApplication app, FakeCluster cluster, ManualClock clock) => (_app, Cluster, Clock) = (app, cluster, clock);
+
+    public FakeCluster Cluster { get; }
+
+    public ManualClock Clock { get; }
+
+    public Uri Url => new(_app.Urls.Single());
+
+    public Tickets Tickets => _app.Services.GetRequiredService<Tickets>();
+
+    public static async Task<TestGateway> StartAsync(params SiloEndpoint[] silos) => await StartAsync(new GatewaySettings(), silos);
+
+    public static async Task<TestGateway> StartAsync(GatewaySettings settings, params SiloEndpoint[] silos)
+    {
+        WebApplicationBuilder builder = WebApplication.CreateBuilder();
+        builder.Logging.ClearProviders();
+        var (cluster, clock) = (new FakeCluster(), new ManualClock());
+        GatewayHost.Configure(builder, settings with { Port = 0, Secret = Convert.ToBase64String(s_secret), AdminKey = AdminKey });
+        builder.Services.AddSingleton<IClusterView>(cluster);
+        builder.Services.AddSingleton<TimeProvider>(clock);
+        var gateway = new TestGateway(builder.Build(), cluster, clock);
+        GatewayHost.Map(gateway._app);
+        await gateway._app.StartAsync();
+        await gateway.RouteToAsync(silos);
+        return gateway;
+    }
+
+    /// <summary>Makes these the cluster's silos and waits until the proxy has them.</summary>
+    public async Task RouteToAsync(params SiloEndpoint[] silos)
+    {
+        Cluster.Silos = silos;
+        await RefreshAsync();
+        IProxyStateLookup proxy = _app.Services.GetRequiredService<IProxyStateLookup>();
+        string[] wanted = [.. silos.Select(silo => silo.Name).Order()];
+        while (!proxy.GetClusters().All(cluster => cluster.Destinations.Keys.Order().SequenceEqual(wanted)))
+        {
+            await Task.Yield();
+        }
+    }
+
+    public Task<bool> RefreshAsync() => _app.Services.GetRequiredService<RouteUpdater>().RefreshAsync(TestContext.Current.CancellationToken);
+
+    public Task StopAsync() => _app.StopAsync();
+
+    /// <summary>A client with a key; none sends none.</summary>
+    public HttpClient Client(string? key)
+    {
+        var client = new HttpClient { BaseAddress = Url };
+        client.DefaultRequestHeaders.Authorization = key is null ? null : new AuthenticationHeaderValue("Bearer", key);
+        return client;
+    }
+
+    /// <summary>A client of a tenant, with a new key.</summary>
+    public HttpClient Tenant(string tenant = "alice") => Client(Cluster.NewKey(tenant));
+
+    /// <summary>Who calls, according to what a silo got.</summary>
+    public Caller CallerOf(Received received)
+    {
+        Assert.True(Tickets.TryRead(received.Headers[Tickets.Header], received.Method, received.Target, out Caller caller));
+        return caller;
+    }
+
+    /// <summary>Sends bytes as they are and reads the answer to its end.</summary>
+    public async Task<string> RawAsync(string request, bool halfClose = false)
+    {
+        using var client = new TcpClient();
+        await client.ConnectAsync(Url.Host, Url.Port);
+        NetworkStream stream = client.GetStream();
+        await stream.WriteAsync(Encoding.Latin1.GetBytes(request));
+        if (halfClose)
+        {
+            client.Client.Shutdown(SocketShutdown.Send);
+        }
+
+        // A connection may be cut after the answer, where the request was not read to its end.
+        using var answer = new MemoryStream();
+        try
+        {
+            await stream.CopyToAsync(answer);
+        }
+        catch (IOException)
+        {
+            // What came before is the answer.
+        }
+
+        return Encoding.UTF8.GetString(answer.ToArray());
+    }
+
+    public ValueTask DisposeAsync() => _app.DisposeAsync();
+}
+
+/// <summary>What answers must look like.</summary>
+internal static class Answers
+{
+    public static async Task<Received> ReceivedAsync(this HttpResponseMessage answer)
+    {
+        Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
+        Received received = (await answer.Content.ReadFromJsonAsync<Received>(JsonSerializerOptions.Default))!;
+        return received with { Headers = new Dictionary<string, string>(received.Headers, StringComparer.OrdinalIgnoreCase) };
+    }
+
+    /// <summary>The error's code, after its shape was looked at.</summary>
+    public static async Task<string> ErrorAsync(this HttpResponseMessage answer, int status)
+    {
+        Assert.Equal(status, (int)answer.StatusCode);
+        Assert.StartsWith("req_", Assert.Single(answer.Headers.GetValues("x-request-id")), StringComparison.Ordinal);
+        return ErrorCode(await answer.Content.ReadAsStringAsync());
+    }
+
+    public static string ErrorCode(string body)
+    {
+        JsonObject error = JsonNode.Parse(body)!["error"]!.AsObject();
+        Assert.Equal(["message", "type", "param", "code"], error.Select(member => member.Key));
+        Assert.NotEmpty(error["message"]!.GetValue<string>());
+        return error["code"]!.GetValue<string>();
+    }
+}

@@ -1,0 +1,76 @@
+// Goal: what a silo is told about a caller comes from the gateway alone and is good for one call. Method: forged headers
+// in all spellings, and tickets shown for other calls and later.
+using Atelier.Contracts;
+using Xunit;
+
+namespace Atelier.Gateway.Tests;
+
+public sealed class TicketTests
+{
+    [Fact]
+    public async Task InternalHeadersOfClients_NeverReachASilo()
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        using HttpClient client = gateway.Tenant("alice");
+        string forged = gateway.Tickets.Sign(new Caller(new TenantId("bob"), IsAdmin: true), "GET", "/v1/models");
+        client.DefaultRequestHeaders.Add("x-atelier-ticket", [forged, forged]);
+        client.DefaultRequestHeaders.Add("X-ATELIER-TENANT", "bob");
+        client.DefaultRequestHeaders.Add("X-Atelier-", "bob");
+        client.DefaultRequestHeaders.Add("x-request-id", "mine");
+        client.DefaultRequestHeaders.Add("Cookie", "a=b");
+        using HttpResponseMessage answer = await client.GetAsync("/v1/models");
+        Received received = await answer.ReceivedAsync();
+        Assert.Equal(new Caller(new TenantId("alice"), IsAdmin: false), gateway.CallerOf(received));
+        Assert.Equal(
+            [Tickets.Header],
+            received.Headers.Keys.Where(name => name.StartsWith("x-atelier", StringComparison.OrdinalIgnoreCase)));
+        Assert.DoesNotContain("Cookie", received.Headers.Keys);
+        Assert.Equal(Assert.Single(answer.Headers.GetValues("x-request-id")), received.Headers["x-request-id"]);
+        Assert.NotEqual("mine", received.Headers["x-request-id"]);
+    }
+
+    [Fact]
+    public async Task AConnectionHeader_CannotTakeTheTicketAway()
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        string answer = await gateway.RawAsync(
+            $"GET /v1/models HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {gateway.Cluster.NewKey("alice")}\r\n"
+            + "Connection: close, X-Atelier-Ticket\r\nX-Atelier-Ticket: forged\r\n\r\n");
+        Assert.StartsWith("HTTP/1.1 200 ", answer, StringComparison.Ordinal);
+        Assert.Contains("\"X-Atelier-Ticket\":\"alice.0.", answer, StringComparison.Ordinal);
+        Assert.DoesNotContain("forged", answer, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task ATicket_IsGoodForExactlyItsCallAndNotForLong()
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        Received received = await (await gateway.Tenant().GetAsync("/v1/generations/g1?a=%41&b= c'\"")).ReceivedAsync();
+        string ticket = received.Headers[Tickets.Header];
+        Assert.True(gateway.Tickets.TryRead(ticket, "GET", received.Target, out _));
+        Assert.False(gateway.Tickets.TryRead(ticket, "DELETE", received.Target, out _));
+        Assert.False(gateway.Tickets.TryRead(ticket, "GET", received.Target + "&c=1", out _));
+        Assert.False(gateway.Tickets.TryRead(ticket, "GET", "/v1/generations/g2", out _));
+        Assert.False(gateway.Tickets.TryRead(ticket, "GET", "/v1/generations/g1", out _));
+        Assert.False(gateway.Tickets.TryRead(ticket.Replace("alice", "bobby", StringComparison.Ordinal), "GET", received.Target, out _));
+        gateway.Clock.Advance(Tickets.TicketLife + TimeSpan.FromSeconds(1));
+        Assert.False(gateway.Tickets.TryRead(ticket, "GET", received.Target, out _));
+    }
+
+    [Fact]
+    public async Task TheSilo_LearnsWhereTheClientThinksItIs()
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        using HttpClient client = gateway.Tenant();
+        client.DefaultRequestHeaders.Host = "pictures.example";
+        Received plain = await (await client.GetAsync("/v1/models")).ReceivedAsync();
+        Assert.Equal(("pictures.example", "http"), (plain.Headers["X-Forwarded-Host"], plain.Headers["X-Forwarded-Proto"]));
+        client.DefaultRequestHeaders.Add("X-Forwarded-Proto", "https");
+        Received secure = await (await client.GetAsync("/v1/models")).ReceivedAsync();
+        Assert.Equal("https", secure.Headers["X-Forwarded-Proto"]);
+    }
+}

@@ -18,9 +18,11 @@ public sealed class ScriptTests : IDisposable
             _folder.Write(file, "");
         }
 
-        _folder.Write("bin/dotnet", "#!/bin/sh\necho \"$1\" >> \"$(dirname \"$0\")/../calls\"\n");
-        using Process made = Process.Start("chmod", ["+x", _folder["bin/dotnet"]]);
-        made.WaitForExit();
+        foreach (string program in (string[])["dotnet", "npm", "dpkg", "apt-get"])
+        {
+            _folder.Write($"bin/{program}", $"#!/bin/sh\necho {program} \"$*\" >> \"$(dirname \"$0\")/../calls\"\n");
+            File.SetUnixFileMode(_folder[$"bin/{program}"], UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        }
     }
 
     public void Dispose() => _folder.Dispose();
@@ -50,6 +52,30 @@ public sealed class ScriptTests : IDisposable
         Assert.False(File.Exists(_folder["calls"]));
     }
 
+    [Fact]
+    public async Task Up_BuildsTheGatewayToo()
+    {
+        Assert.Equal(["src/Cli", "src/Gateway"], await BuiltAsync("up"));
+        Assert.Empty(await BuiltAsync("up"));
+        _folder.Write("src/A.cs", "changed");
+        Assert.Equal(["src/Cli"], await BuiltAsync("status"));
+        Assert.Equal(["src/Gateway"], await BuiltAsync("up", "--port", "80"));
+    }
+
+    [Fact]
+    public async Task Test_InstallsAzurite_OnceAndInOneVersion()
+    {
+        string azurite = $"npm install --prefix {_folder["artifacts/azurite"]} --no-save --no-audit --no-fund --loglevel=error azurite@3.35.0";
+        Assert.Contains(azurite, await CallsAsync("test"));
+        _folder.Write("artifacts/azurite/node_modules/azurite/package.json", "{\n  \"version\": \"3.34.0\"\n}");
+        Assert.Contains(azurite, await CallsAsync("test"));
+        _folder.Write("artifacts/azurite/node_modules/azurite/package.json", "{\n  \"version\": \"3.35.0\"\n}");
+        string[] calls = await CallsAsync("test", "--install", "--filter-class", "X");
+        Assert.DoesNotContain(azurite, calls);
+        Assert.Contains("dpkg -s redis-server", calls);
+        Assert.Contains("dotnet test -c Release --no-build -p:TorchBackend=cpu --max-parallel-test-modules 1 --filter-class X", calls);
+    }
+
     private static string FindScript([CallerFilePath] string here = "") =>
         Path.Combine(Path.GetDirectoryName(here)!, "..", "..", "atelier");
 
@@ -59,12 +85,25 @@ public sealed class ScriptTests : IDisposable
         (int code, string error) = await RunAsync("cpu");
         Assert.Equal((0, ""), (code, error));
         string calls = await File.ReadAllTextAsync(_folder["calls"], TestContext.Current.CancellationToken);
-        return calls.Contains("build\n", StringComparison.Ordinal);
+        return calls.Contains("dotnet build ", StringComparison.Ordinal);
     }
 
-    private async Task<(int Code, string Error)> RunAsync(string backend)
+    private async Task<string[]> BuiltAsync(params string[] args) =>
+    [
+        .. (await CallsAsync(args)).Select(call => call.Split(' ')).Where(words => words is ["dotnet", "build", ..]).Select(words => words[2]),
+    ];
+
+    private async Task<string[]> CallsAsync(params string[] args)
     {
-        var start = new ProcessStartInfo("bash", [_folder["atelier"], "verify"])
+        File.Delete(_folder["calls"]);
+        (int code, string error) = await RunAsync("cpu", args);
+        Assert.Equal((0, ""), (code, error));
+        return await File.ReadAllLinesAsync(_folder["calls"], TestContext.Current.CancellationToken);
+    }
+
+    private async Task<(int Code, string Error)> RunAsync(string backend, params string[] args)
+    {
+        var start = new ProcessStartInfo("bash", [_folder["atelier"], .. args.Length == 0 ? ["verify"] : args])
         {
             UseShellExecute = false,
             RedirectStandardError = true,

@@ -5,6 +5,7 @@ using System.Runtime.InteropServices;
 using Atelier.Cli.Verify;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
+using Atelier.Model.Runtime;
 using Atelier.Model.Training;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -89,8 +90,12 @@ public sealed class GpuBench
     private readonly Action<double> _progress;
     private int _done;
 
+    // On a processor that does not multiply in bfloat16 the tiny loads of `--device cpu` would take minutes.
+    private readonly ScalarType _precision;
+
     private GpuBench(string preset, Device device, Action<double> progress)
     {
+        _precision = device.type == DeviceType.CPU ? Libtorch.FastPrecision : ScalarType.BFloat16;
         (_preset, _device, _progress) = (preset, device, progress);
         _isGpu = device.type == DeviceType.CUDA;
     }
@@ -130,7 +135,7 @@ public sealed class GpuBench
             FormulaWeights.Fill(network, "");
             widths ??= Widths(network);
             network.to(_device);
-            network.to(ScalarType.BFloat16);
+            network.to(_precision);
             Timing[] forward = [.. group.Select(stage => Forward(network, stage.Mask, _isGpu ? stage.Batch : 1))];
             if (isLarge)
             {
@@ -162,7 +167,7 @@ public sealed class GpuBench
     private MatmulTiming Matmul(int size)
     {
         using var scope = NewDisposeScope();
-        Tensor a = Random(size, size).to(ScalarType.BFloat16), b = Random(size, size).to(ScalarType.BFloat16);
+        Tensor a = Random(size, size).to(_precision), b = Random(size, size).to(_precision);
         double seconds = Best(() => { using Tensor product = a.mm(b); });
         return new MatmulTiming(size, 2.0 * size * size * size, seconds);
     }
@@ -172,8 +177,8 @@ public sealed class GpuBench
         using var noGradients = inference_mode();
         using var scope = NewDisposeScope();
         MicroDiTConfig config = network.Config;
-        Tensor x = Random(batch, config.InChannels, config.InputSize, config.InputSize).to(ScalarType.BFloat16);
-        Tensor t = Random(batch).to(ScalarType.BFloat16);
+        Tensor x = Random(batch, config.InChannels, config.InputSize, config.InputSize).to(_precision);
+        Tensor t = Random(batch).to(_precision);
         Tensor captions = Random(batch, CaptionLength, config.CaptionChannels);
         PatchMask? patches = mask == 0 ? null : Mask(config, mask, batch).To(_device);
         double seconds = Best(() =>
@@ -211,7 +216,7 @@ public sealed class GpuBench
         try
         {
             var source = new SameShard(network.Config, this, mask, batch);
-            using var engine = new TrainingEngine(network, settings, source, ScalarType.BFloat16);
+            using var engine = new TrainingEngine(network, settings, source, _precision);
             long step = 0;
             return new Timing(flops, Best(() => engine.Apply(step, engine.ComputeBatch(step++))));
         }

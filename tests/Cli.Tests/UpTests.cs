@@ -67,7 +67,15 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
     {
         using Running up = Start("--silos", "2");
         string welcome = await WelcomeAsync(up.Process);
+
+        // `up` welcomes when a picture can be drawn; the second device may join a moment later.
         string status = (await RunAsync("status", "--data", "data")).Succeeded().Output;
+        for (int tries = 0; tries < 30 && !status.Contains("silo-2/cpu", StringComparison.Ordinal); tries++)
+        {
+            await Task.Delay(500, Cancellation);
+            status = (await RunAsync("status", "--data", "data")).Succeeded().Output;
+        }
+
         Assert.Contains("silo-2/cpu", status);
         int[] children = Children(up.Process.Id);
         Assert.Equal(3, children.Length);

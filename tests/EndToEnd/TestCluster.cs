@@ -88,6 +88,9 @@ internal sealed class TestCluster : IAsyncDisposable
         await PatientlyAsync("the gateway", () => IsReadyAsync(http, _ports[1]));
     }
 
+    /// <summary>Bytes that the embedded store's files take.</summary>
+    public long StoreBytes() => new DirectoryInfo(StoreFolder).EnumerateFiles("*", SearchOption.AllDirectories).Sum(file => file.Length);
+
     /// <summary>A client of a new tenant.</summary>
     public async Task<HttpClient> TenantAsync(string name = "tenant")
     {

@@ -3,6 +3,7 @@ using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
 using Atelier.Cli.Bench;
+using Atelier.Cli.Cluster;
 using Atelier.Silo.Devices;
 using TorchSharp;
 
@@ -14,7 +15,7 @@ internal static class BenchCommand
     {
         return new Command("bench", "Measures speed and memory, always as ratios within one run.")
         {
-            Model(), Memory(), Gpu(), Batching(),
+            Model(), Memory(), Gpu(), Batching(), Overhead(),
         };
     }
 
@@ -135,30 +136,22 @@ internal static class BenchCommand
 
     private static Command Batching()
     {
-        Option<DirectoryInfo> folder = Choices.Path<DirectoryInfo>("--model", "The model's folder.");
-        folder.DefaultValueFactory = _ => new DirectoryInfo(Home.At("models/shapes"));
         Option<int> requests = Choices.Number("--requests", 4, 100_000, 40, "Requests in each run.");
         Option<int> runs = Choices.Number("--runs", 1, 1000, 5, "Runs, whose medians are shown.");
-        Option<int> slots = Choices.Number("--slots", 1, 1024, 8, "Pictures that share an evaluation, at most.");
-        Option<int> rows = Choices.Number("--rows", 1, 1024, TorchDeviceOptions.RowsStandard, "Rows of a forward pass.");
-        Option<int> threads = Choices.Number("--threads", 1, 1024, 1, "Threads of libtorch.");
+        var device = new DeviceChoices();
         Option<FileInfo> json = Choices.Json();
         var command = new Command(
             "batching", "Continuous batching against batches of whole requests and against one at a time.")
         {
-            folder, requests, runs, slots, rows, threads, json,
+            requests, runs, json,
         };
+        device.AddTo(command);
         command.SetAction(async (parsed, cancellation) =>
         {
             OutputFile.CheckJson(parsed.GetValue(json));
-            var options = new TorchDeviceOptions
-            {
-                Slots = parsed.GetValue(slots), Threads = parsed.GetValue(threads), Rows = parsed.GetValue(rows),
-            };
-            using var bench = new BatchingBench(
-                DeviceModel.Open(parsed.GetRequiredValue(folder).FullName, isDefault: true), options, parsed.GetValue(requests));
+            using var bench = new BatchingBench(device.Model(parsed), device.Options(parsed), parsed.GetValue(requests));
             IReadOnlyList<BatchingFigures> figures = await bench.RunAsync(
-                parsed.GetValue(runs), part => Output.Remark($"{part:p0}"));
+                parsed.GetValue(runs), part => Output.Remark($"{part:p0}"), cancellation);
             Output.Table(
                 ["load", "way", "median, s", "p95, s", "pictures/s"],
                 [
@@ -172,6 +165,68 @@ internal static class BenchCommand
             return 0;
         });
         return command;
+    }
+
+    private static Command Overhead()
+    {
+        var cluster = new Option<string>("--cluster") { HelpName = "URL", Description = "A cluster of one device.", Required = true };
+        var key = new Option<string>("--key") { HelpName = "KEY", Description = "A key of that cluster.", Required = true };
+        Option<int> pictures = Choices.Number("--pictures", 1, 10_000, 40, "Pictures in each turn.");
+        Option<int> turns = Choices.Number("--turns", 1, 1000, 5, "Turns that are counted.");
+        var device = new DeviceChoices();
+        Option<FileInfo> json = Choices.Json();
+        var command = new Command(
+            "overhead", "A cluster's throughput against that of a device without gateway and grains, in turns.")
+        {
+            cluster, key, pictures, turns, json,
+        };
+        device.AddTo(command);
+        command.SetAction(async (parsed, cancellation) =>
+        {
+            OutputFile.CheckJson(parsed.GetValue(json));
+            using var client = new ClusterClient(
+                ClusterClient.ParseUrl("--cluster", parsed.GetRequiredValue(cluster)),
+                ClusterClient.CheckKey("--key", parsed.GetRequiredValue(key)), TimeProvider.System);
+            using var bench = new OverheadBench(device.Model(parsed), device.Options(parsed), client, parsed.GetValue(pictures));
+            OverheadFigures figures = await bench.RunAsync(parsed.GetValue(turns), Output.Remark, cancellation);
+            Output.Table(
+                ["turn", "device alone, pictures/s", "cluster, pictures/s", "ratio"],
+                [
+                    .. figures.Turns.Select((turn, i) => (IReadOnlyList<string>)
+                    [
+                        Text(i + 1), Seconds(turn.Bare), Seconds(turn.Cluster), turn.Ratio.ToString("p1", CultureInfo.InvariantCulture),
+                    ]),
+                    ["median", "", "", figures.Ratio.ToString("p1", CultureInfo.InvariantCulture)],
+                ]);
+            Output.Json(parsed.GetValue(json), figures);
+            return 0;
+        });
+        return command;
+    }
+
+    // How a device of the bench is used.
+    private sealed class DeviceChoices
+    {
+        private readonly Option<DirectoryInfo> _folder = Choices.Path<DirectoryInfo>("--model", "The model's folder.");
+        private readonly Option<int> _slots = Choices.Number("--slots", 1, 1024, 8, "Pictures that share an evaluation, at most.");
+        private readonly Option<int> _rows = Choices.Number("--rows", 1, 1024, TorchDeviceOptions.RowsStandard, "Rows of a forward pass.");
+        private readonly Option<int> _threads = Choices.Number("--threads", 1, 1024, 1, "Threads of libtorch.");
+
+        public void AddTo(Command command)
+        {
+            _folder.DefaultValueFactory = _ => new DirectoryInfo(Home.At("models/shapes"));
+            foreach (Option option in new Option[] { _folder, _slots, _rows, _threads })
+            {
+                command.Add(option);
+            }
+        }
+
+        public DeviceModel Model(ParseResult parsed) => DeviceModel.Open(parsed.GetRequiredValue(_folder).FullName, isDefault: true);
+
+        public TorchDeviceOptions Options(ParseResult parsed) => new()
+        {
+            Slots = parsed.GetValue(_slots), Threads = parsed.GetValue(_threads), Rows = parsed.GetValue(_rows),
+        };
     }
 
     private static void Print(GpuFigures figures)

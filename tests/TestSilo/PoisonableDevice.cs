@@ -1,4 +1,5 @@
 // A device that takes its time, and that one prompt kills.
+using System.Collections.Concurrent;
 using System.Diagnostics;
 using Atelier.Contracts;
 using Atelier.Grains.Batching;
@@ -9,7 +10,7 @@ namespace Atelier.TestSilo;
 /// <summary>A device that dies of one prompt.</summary>
 internal sealed class PoisonableDevice(IDeviceHost device, TimeSpan delay, TimeProvider clock) : IDeviceHost
 {
-    private readonly HashSet<IDenoising> _poisonous = new(ReferenceEqualityComparer.Instance);
+    private readonly ConcurrentDictionary<IDenoising, bool> _poisonous = new(ReferenceEqualityComparer.Instance);
 
     public DeviceDescription Description => device.Description;
 
@@ -24,7 +25,7 @@ internal sealed class PoisonableDevice(IDeviceHost device, TimeSpan delay, TimeP
         IDenoising picture = await device.BeginAsync(spec, caption, snapshot, cancellation);
         if (spec.Prompt.Contains("poison", StringComparison.Ordinal))
         {
-            _poisonous.Add(picture);
+            _poisonous[picture] = true;
         }
 
         return picture;
@@ -32,7 +33,7 @@ internal sealed class PoisonableDevice(IDeviceHost device, TimeSpan delay, TimeP
 
     public async Task EvaluateAsync(IReadOnlyList<IDenoising> batch, CancellationToken cancellation)
     {
-        if (batch.Any(_poisonous.Contains))
+        if (batch.Any(_poisonous.ContainsKey))
         {
             Process.GetCurrentProcess().Kill();
         }

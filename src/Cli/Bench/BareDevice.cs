@@ -37,7 +37,7 @@ internal sealed class BareDevice(DeviceModel model, TorchDeviceOptions options) 
     public async Task<BarePicture[]> ServeAsync(
         IReadOnlyList<BareRequest> requests, int width, bool joining, CancellationToken cancellation)
     {
-        var batcher = new StepBatcher<IDenoising>(width);
+        var batcher = new StepBatcher<IDenoising>(width, options.Rows);
         var places = new Dictionary<IDenoising, int>(ReferenceEqualityComparer.Instance);
         var pictures = new BarePicture[requests.Count];
         (double now, int next, int done) = (0, 0, 0);
@@ -50,7 +50,7 @@ internal sealed class BareDevice(DeviceModel model, TorchDeviceOptions options) 
                 byte[] caption = await _device.EncodeAsync(requests[next].Spec, cancellation);
                 IDenoising picture = await _device.BeginAsync(requests[next].Spec, caption, null, cancellation);
                 now += Stopwatch.GetElapsedTime(begin).TotalSeconds;
-                batcher.TryJoin(picture);
+                batcher.TryJoin(picture, "");
                 places.Add(picture, next++);
             }
 
@@ -61,7 +61,15 @@ internal sealed class BareDevice(DeviceModel model, TorchDeviceOptions options) 
             }
 
             long start = Stopwatch.GetTimestamp();
-            await batcher.EvaluateOnceAsync(_device, cancellation);
+            if (joining)
+            {
+                await batcher.EvaluateOnceAsync(_device, cancellation);
+            }
+            else
+            {
+                await _device.EvaluateAsync([.. places.Keys], cancellation);
+            }
+
             now += Stopwatch.GetElapsedTime(start).TotalSeconds;
             foreach (IDenoising picture in batcher.Departures())
             {

@@ -51,8 +51,9 @@ public sealed record NetworkWidths(
     int Dim, int HeadDim, int PatchValues, int CaptionChannels, int CaptionLength, int CaptionHidden, int Experts,
     double Capacity, IReadOnlyList<BlockShape> Mixer, IReadOnlyList<BlockShape> Backbone);
 
-/// <summary>All figures of <c>bench gpu</c>, in bfloat16.</summary>
+/// <summary>All figures of <c>bench gpu</c>.</summary>
 /// <param name="Device">Kind of device.</param>
+/// <param name="Precision">What the network computes in: bfloat16 on a GPU.</param>
 /// <param name="Preset">Which network.</param>
 /// <param name="Matmul">Plain products.</param>
 /// <param name="DenoiserLatent">Side of the denoiser's latents.</param>
@@ -60,7 +61,7 @@ public sealed record NetworkWidths(
 /// <param name="Stages">The four stages.</param>
 /// <param name="Widths">Widths of the network.</param>
 public sealed record GpuFigures(
-    string Device, string Preset, IReadOnlyList<MatmulTiming> Matmul, int DenoiserLatent,
+    string Device, string Precision, string Preset, IReadOnlyList<MatmulTiming> Matmul, int DenoiserLatent,
     IReadOnlyList<DenoiserSpeed> Denoiser, IReadOnlyList<StageSpeed> Stages, NetworkWidths Widths)
 {
     /// <summary>Best rate of the plain products.</summary>
@@ -152,7 +153,8 @@ public sealed class GpuBench
         }
 
         return new GpuFigures(
-            _device.type.ToString().ToLowerInvariant(), _preset, matmul, stages[^1].Latent, denoiser, stages, widths!);
+            _device.type.ToString().ToLowerInvariant(), _precision.ToString().ToLowerInvariant(), _preset, matmul, stages[^1].Latent,
+            denoiser, stages, widths!);
     }
 
     private static NetworkWidths Widths(MicroDiT network)

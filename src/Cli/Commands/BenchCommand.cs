@@ -232,7 +232,7 @@ internal static class BenchCommand
     private static void Print(GpuFigures figures)
     {
         double best = figures.MatmulBest;
-        Output.Line($"{figures.Preset} in bfloat16 on {figures.Device}");
+        Output.Line($"{figures.Preset} in {figures.Precision} on {figures.Device}");
         Output.Table(
             ["what", "TFLOP", "ms", "TFLOP/s", "share of matmul"],
             [

@@ -1,6 +1,9 @@
 // Continuous batching: pictures share network evaluations, and join, leave and stop between any two of them. Whatever
-// their step and guidance, pictures with equal keys may share; which ones do is decided here and nowhere else. That a
-// picture's bytes do not depend on its company is the evaluator's promise (passes of one fixed width).
+// their step and guidance, pictures with equal keys may share; which ones do is decided here and nowhere else. An
+// evaluation is one pass of the network, as full as it can be: owners take turns at leading one, each with its oldest
+// picture, and what room is left goes to others. Pictures that wait lose nothing by it: where passes are full, doing all
+// at once would end none of them sooner. That a picture's bytes do not depend on its company is the evaluator's promise
+// (passes of one fixed width).
 namespace Atelier.Grains.Batching;
 
 /// <summary>A picture being denoised, as a batcher sees it.</summary>
@@ -8,6 +11,9 @@ public interface IBatchedPicture
 {
     /// <summary>Opaque: pictures with equal keys can share an evaluation.</summary>
     string BatchKey { get; }
+
+    /// <summary>Rows of a pass that its next evaluation takes: two where it is guided.</summary>
+    int Rows { get; }
 
     /// <summary>
     /// Whether it stands between two steps, after the corrector: it can be stored, parked and left here.
@@ -30,11 +36,13 @@ public interface IBatchEvaluator<in T>
 /// <summary>Who shares the next evaluation. Not for use by two threads at once.</summary>
 /// <typeparam name="T">The pictures.</typeparam>
 /// <param name="slots">Most pictures at a time.</param>
-public sealed class StepBatcher<T>(int slots)
+/// <param name="rows">Rows of a pass.</param>
+public sealed class StepBatcher<T>(int slots, int rows)
     where T : class, IBatchedPicture
 {
-    private readonly List<T> _members = [];
-    private readonly Dictionary<string, long> _servedAt = new(StringComparer.Ordinal);
+    // Oldest first.
+    private readonly List<(T Picture, string Owner)> _members = [];
+    private readonly Dictionary<(string Owner, string Key), long> _ledAt = [];
     private readonly HashSet<T> _leaving = new(ReferenceEqualityComparer.Instance);
     private long _evaluations;
 
@@ -45,14 +53,16 @@ public sealed class StepBatcher<T>(int slots)
     public int Free => slots - _members.Count;
 
     /// <summary>Takes a picture in; false if it is full.</summary>
-    public bool TryJoin(T picture)
+    /// <param name="picture">The picture.</param>
+    /// <param name="owner">Whose it is: owners take turns.</param>
+    public bool TryJoin(T picture, string owner)
     {
-        if (Free <= 0 || _members.Contains(picture))
+        if (Free <= 0 || Has(picture))
         {
             return false;
         }
 
-        _members.Add(picture);
+        _members.Add((picture, owner));
         return true;
     }
 
@@ -61,7 +71,7 @@ public sealed class StepBatcher<T>(int slots)
     /// </summary>
     public void Leave(T picture)
     {
-        if (_members.Contains(picture))
+        if (Has(picture))
         {
             _leaving.Add(picture);
         }
@@ -72,7 +82,7 @@ public sealed class StepBatcher<T>(int slots)
     /// </summary>
     public void Drop(T picture)
     {
-        _members.Remove(picture);
+        _members.RemoveAll(member => ReferenceEquals(member.Picture, picture));
         _leaving.Remove(picture);
     }
 
@@ -81,7 +91,7 @@ public sealed class StepBatcher<T>(int slots)
     /// </summary>
     public IReadOnlyList<T> Departures()
     {
-        T[] departing = [.. _members.Where(picture => picture.IsDone || (_leaving.Contains(picture) && picture.IsBetweenSteps))];
+        T[] departing = [.. _members.Select(member => member.Picture).Where(picture => picture.IsDone || (_leaving.Contains(picture) && picture.IsBetweenSteps))];
         foreach (T picture in departing)
         {
             Drop(picture);
@@ -91,32 +101,37 @@ public sealed class StepBatcher<T>(int slots)
     }
 
     /// <summary>
-    /// The pictures that share the next evaluation: all of one key, that key's turn which waited longest. Empty if
-    /// there is nothing to evaluate.
+    /// The pictures that share the next evaluation, all of one key: the oldest one of the owner and key that have waited
+    /// longest for a lead, then others as far as they fit, first of those who have waited longest. Empty if there is
+    /// nothing to evaluate.
     /// </summary>
     public IReadOnlyList<T> Next()
     {
-        string? key = null;
-        foreach (T picture in _members)
+        (T Picture, string Owner)[] open = [.. _members.Where(member => !member.Picture.IsDone).OrderBy(member => LedAt(member))];
+        foreach ((string, string) gone in _ledAt.Keys.Except(_members.Select(member => (member.Owner, member.Picture.BatchKey))).ToArray())
         {
-            if (!picture.IsDone && (key is null || ServedAt(picture.BatchKey) < ServedAt(key)))
-            {
-                key = picture.BatchKey;
-            }
+            _ledAt.Remove(gone);
         }
 
-        if (key is null)
+        if (open.Length == 0)
         {
             return [];
         }
 
-        _servedAt[key] = ++_evaluations;
-        foreach (string gone in _servedAt.Keys.Where(k => _members.TrueForAll(picture => picture.BatchKey != k)).ToArray())
+        (T lead, string owner) = open[0];
+        _ledAt[(owner, lead.BatchKey)] = ++_evaluations;
+        var batch = new List<T> { lead };
+        int taken = lead.Rows;
+        foreach ((T picture, _) in open.Skip(1))
         {
-            _servedAt.Remove(gone);
+            if (picture.BatchKey == lead.BatchKey && taken + picture.Rows <= rows)
+            {
+                batch.Add(picture);
+                taken += picture.Rows;
+            }
         }
 
-        return [.. _members.Where(picture => picture.BatchKey == key && !picture.IsDone)];
+        return batch;
     }
 
     /// <summary>Evaluates once, if there is anything to evaluate; gives who took part.</summary>
@@ -131,5 +146,8 @@ public sealed class StepBatcher<T>(int slots)
         return batch;
     }
 
-    private long ServedAt(string key) => _servedAt.GetValueOrDefault(key);
+    private bool Has(T picture) => _members.Exists(member => ReferenceEquals(member.Picture, picture));
+
+    // A stable sort by it keeps the oldest first among equals.
+    private long LedAt((T Picture, string Owner) member) => _ledAt.GetValueOrDefault((member.Owner, member.Picture.BatchKey));
 }

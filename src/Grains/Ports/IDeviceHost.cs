@@ -17,8 +17,11 @@ public sealed record DeviceDescription
     /// <summary>What it may do.</summary>
     public required WorkRoles Roles { get; init; }
 
-    /// <summary>Pictures that it denoises together at most.</summary>
+    /// <summary>Pictures in its hands at most.</summary>
     public required int Slots { get; init; }
+
+    /// <summary>Rows of a forward pass: a guided picture takes two of them, another one.</summary>
+    public required int Rows { get; init; }
 
     /// <summary>Memory for models, in bytes.</summary>
     public required long MemoryBytes { get; init; }
@@ -40,7 +43,7 @@ public interface IDenoising : IBatchedPicture, IDisposable
     byte[] Latent();
 }
 
-/// <summary>A device. Only a worker's loop calls it, one call at a time.</summary>
+/// <summary>A device. Only a worker's loop and its errands call it; calls that overlap are done one after the other.</summary>
 public interface IDeviceHost : IBatchEvaluator<IDenoising>
 {
     /// <summary>What it is.</summary>

@@ -1,6 +1,8 @@
-// What a worker does all day: takes a turn at the queue, claims what it is given, does one round of work (a decoding,
-// an encoding, an evaluation that its pictures share), and reports. It runs on a task of its own, not on a grain's
-// scheduler; all it says carries the claim's epoch, so nothing that it does too late can do harm.
+// What a worker does all day: one evaluation after another that its pictures share, and between them what follows from
+// it. Whatever waits for others (claims, reports, blobs, the turn at the queue) is an errand or runs beside an evaluation,
+// so that the device does not wait. A job has one errand at a time, and the loop leaves it alone meanwhile but for
+// evaluating its picture. It runs on a task of its own, not on a grain's scheduler; all it says carries the claim's epoch,
+// so nothing that it does too late can do harm.
 using System.Threading.Channels;
 using Atelier.Contracts;
 using Atelier.Grains.Batching;
@@ -20,7 +22,7 @@ internal sealed partial class WorkerLoop(
 
     private readonly DeviceDescription _device = device.Description;
     private readonly List<WorkerJob> _jobs = [];
-    private readonly StepBatcher<IDenoising> _batcher = new(device.Description.Slots);
+    private readonly StepBatcher<IDenoising> _batcher = new(device.Description.Slots, device.Description.Rows);
     private readonly Dictionary<ModelDigest, DateTimeOffset> _loaded = [];
     private readonly Dictionary<ModelDigest, DateTimeOffset> _refused = [];
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -28,6 +30,7 @@ internal sealed partial class WorkerLoop(
         Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
     private long _attempt = clock.GetUtcNow().UtcTicks;
     private DateTimeOffset _queueAwayUntil;
+    private bool _hasNews = true;
     private ModelDigest? _model;
     private volatile bool _draining;
     private volatile WorkerStatus? _status;
@@ -72,7 +75,6 @@ internal sealed partial class WorkerLoop(
 
             foreach (WorkerJob job in _jobs.ToArray())
             {
-                await FinishStepAsync(job);
                 await GiveBackAsync(job, tellQueue: true);
             }
 
@@ -102,38 +104,119 @@ internal sealed partial class WorkerLoop(
 
     private async Task RoundAsync()
     {
-        // Between the evaluations of a step there is nothing to say, and while the queue is away work goes on without
-        // it.
-        bool speaks = _jobs.Count == 0 || _jobs.Exists(job => job.Picture is null or { IsBetweenSteps: true });
-        if (speaks && clock.GetUtcNow() >= _queueAwayUntil && await ChooseModelAsync() is { } model)
+        Settle();
+        Task<TurnAnswer?> turn = Task.FromResult<TurnAnswer?>(null);
+        WorkerJob[] asked = [.. _jobs];
+        if ((_hasNews || _jobs.Count == 0) && clock.GetUtcNow() >= _queueAwayUntil && await ChooseModelAsync() is { } model)
         {
-            try
+            turn = TurnAsync(model, asked);
+        }
+
+        IReadOnlyList<IDenoising> batch = await EvaluateAsync();
+        TurnAnswer? answer = await turn;
+        _hasNews = batch.Any(picture => picture.IsBetweenSteps) || _jobs.Exists(job => job.Item.Kind != WorkKind.Denoise);
+        Settle();
+        await FollowAsync(asked, answer);
+        await ReportAsync();
+        foreach (WorkerJob job in _jobs)
+        {
+            if (job.Errand is null && clock.GetUtcNow() >= job.RetryAt && NextErrand(job) is { } errand)
             {
-                await TurnAsync(model);
-            }
-            catch (Exception error) when (_jobs.Count > 0 && GrainCalls.IsTransient(error))
-            {
-                LogUnanswered(Key, error);
-                _queueAwayUntil = clock.GetUtcNow() + (4 * options.RetryPause);
+                job.Errand = RunAsync(job, errand);
             }
         }
 
-        if (_jobs.Count == 0)
+        if (batch.Count == 0 && answer?.Leased is not { Length: > 0 })
         {
             await SleepAsync(options.IdlePeriod);
-            return;
+            _hasNews = true;
         }
+    }
 
-        foreach (WorkerJob job in _jobs.Where(job => job.Output is null && job.Item.Kind != WorkKind.Denoise).Take(1).ToArray())
+    // What a job needs next besides the evaluations of its picture.
+    private Func<Task>? NextErrand(WorkerJob job) => job switch
+    {
+        { IsClaimed: false } => () => ClaimAsync(job),
+        { Item.Kind: WorkKind.Encode } => () => SingleAsync(job, "captions", () => device.EncodeAsync(job.Claim.Spec!, CancellationToken.None)),
+        { Item.Kind: WorkKind.Decode } => () => SingleAsync(job, "pictures", () => DecodeAsync(job)),
+        { Latent: { } latent } => () => SingleAsync(job, "latents", () => Task.FromResult(latent)),
+        _ => null,
+    };
+
+    // A device's fault is the job's end; what had no answer is asked again later.
+    private async Task RunAsync(WorkerJob job, Func<Task> errand)
+    {
+        try
         {
-            await DoAsync(job, () => SingleAsync(job));
+            await errand();
         }
-
-        await EvaluateAsync();
-        await ReportAsync();
-        foreach (WorkerJob job in _jobs.Where(job => job.Output is not null).ToArray())
+        catch (DeviceException error)
         {
-            await CompleteAsync(job);
+            await FailAsync(job, error);
+        }
+        finally
+        {
+            Wake();
+        }
+    }
+
+    // Takes in what errands have brought.
+    private void Settle()
+    {
+        foreach (WorkerJob job in _jobs.ToArray())
+        {
+            if (job.Errand is not { IsCompleted: true } errand)
+            {
+                continue;
+            }
+
+            job.Errand = null;
+            if (!errand.IsCompletedSuccessfully)
+            {
+                Exception error = errand.Exception?.InnerException ?? new TaskCanceledException(errand);
+                if (!GrainCalls.IsTransient(error))
+                {
+                    throw new InvalidOperationException($"The errand of {job.Key} failed.", error);
+                }
+
+                LogUnanswered(Key, error);
+                job.RetryAt = clock.GetUtcNow() + options.RetryPause;
+            }
+
+            if (job.IsOver)
+            {
+                Forget(job);
+            }
+            else if (job is { Picture: { } picture, IsJoined: false, Latent: null })
+            {
+                Join(job, picture);
+            }
+        }
+    }
+
+    private void Join(WorkerJob job, IDenoising picture)
+    {
+        if (picture.IsDone)
+        {
+            job.Latent = picture.Latent();
+        }
+        else if (_batcher.TryJoin(picture, job.Key.Tenant.Value))
+        {
+            job.IsJoined = true;
+        }
+        else
+        {
+            throw new InvalidOperationException($"{job.Key} was leased beyond the {_device.Slots} slots of {Key}.");
+        }
+    }
+
+    private void Forget(WorkerJob job)
+    {
+        _jobs.Remove(job);
+        if (job.Picture is { } picture)
+        {
+            _batcher.Drop(picture);
+            picture.Dispose();
         }
     }
 
@@ -190,12 +273,13 @@ internal sealed partial class WorkerLoop(
         return _model;
     }
 
-    private async Task TurnAsync(ModelDigest model)
+    // None where the queue does not answer: work goes on without it.
+    private async Task<TurnAnswer?> TurnAsync(ModelDigest model, WorkerJob[] asked)
     {
-        WorkerJob[] asked = [.. _jobs];
         bool alone = asked.Any(job => job.Item.Alone);
         int singles = asked.Count(job => job.Item.Kind != WorkKind.Denoise);
-        int free = alone ? 0 : Math.Max(0, Math.Min(_batcher.Free, _device.Slots) + (singles < SingleMax ? 0 : -singles));
+        int pictures = asked.Count(job => job.Item.Kind == WorkKind.Denoise && job.Latent is null);
+        int free = alone ? 0 : Math.Max(0, _device.Slots - pictures + (singles < SingleMax ? 0 : -singles));
         var turn = new WorkerTurn
         {
             Worker = Key.ToString(),
@@ -204,80 +288,92 @@ internal sealed partial class WorkerLoop(
             Free = free,
             Held = [.. asked.Select(job => new HeldWork(job.Lease, job.Item, job.Done))],
         };
-        TurnAnswer answer = await grains.WorkQueue(model).TurnAsync(turn);
-        for (int i = 0; i < asked.Length; i++)
+        try
         {
-            if (answer.Verdicts[i] != WorkVerdict.Continue && asked[i].Output is null)
+            return await grains.WorkQueue(model).TurnAsync(turn);
+        }
+        catch (Exception error) when (_jobs.Count > 0 && GrainCalls.IsTransient(error))
+        {
+            LogUnanswered(Key, error);
+            _queueAwayUntil = clock.GetUtcNow() + (4 * options.RetryPause);
+            return null;
+        }
+    }
+
+    // Does what the queue has said.
+    private async Task FollowAsync(WorkerJob[] asked, TurnAnswer? answer)
+    {
+        for (int i = 0; answer is not null && i < asked.Length; i++)
+        {
+            // What is as good as done is finished here.
+            if (answer.Verdicts[i] != WorkVerdict.Continue && asked[i] is { Output: null, Latent: null })
             {
-                await FinishStepAsync(asked[i]);
                 await GiveBackAsync(asked[i], answer.Verdicts[i] == WorkVerdict.Park);
             }
         }
 
-        foreach (LeasedWork lease in answer.Leased)
+        foreach (LeasedWork lease in answer?.Leased ?? [])
         {
-            await ClaimAsync(lease, model);
+            _jobs.Add(new WorkerJob(lease, _model!.Value) { IsAloneHere = _jobs.Count == 0 });
         }
     }
 
-    private async Task ClaimAsync(LeasedWork lease, ModelDigest model)
+    private async Task ClaimAsync(WorkerJob job)
     {
-        WorkItem item = lease.Item;
         var request = new ClaimRequest(
-            Key.ToString(), lease.Lease, item.Kind, _device.DeviceKind, item.Alone && _jobs.Count == 0, ++_attempt);
-        ClaimAnswer? answer = await PersistAsync(() => grains.Generation(item.Generation).ClaimAsync(request));
+            Key.ToString(), job.Lease, job.Item.Kind, _device.DeviceKind, job.Item.Alone && job.IsAloneHere, Interlocked.Increment(ref _attempt));
+        ClaimAnswer? answer = await PersistAsync(() => grains.Generation(job.Key).ClaimAsync(request));
         switch (answer?.Outcome)
         {
             case ClaimOutcome.Granted:
-                var job = new WorkerJob(lease, model, answer);
-                _jobs.Add(job);
-                if (item.Kind == WorkKind.Denoise)
+                job.Claim = answer;
+                if (job.Item.Kind == WorkKind.Denoise)
                 {
-                    await DoAsync(job, () => BeginAsync(job));
+                    byte[] caption = await ReadAsync(job.Claim.Caption!.Value);
+                    byte[]? snapshot = job.Claim.Snapshot is { } name ? await ReadAsync(name) : null;
+                    job.Picture = await device.BeginAsync(job.Claim.Spec!, caption, snapshot, CancellationToken.None);
                 }
 
                 break;
             case ClaimOutcome.NotYou:
-                await ReleaseLeaseAsync(model, new LeaseRelease(lease.Lease, answer.Item!, LeaseEnd.Returned));
+                job.IsOver = true;
+                await ReleaseLeaseAsync(job.Model, new LeaseRelease(job.Lease, answer.Item!, LeaseEnd.Returned));
                 break;
-            case ClaimOutcome.Nothing:
-                await ReleaseLeaseAsync(model, new LeaseRelease(lease.Lease, item, LeaseEnd.Finished));
+            default:
+                job.IsOver = true;
+                await ReleaseLeaseAsync(job.Model, new LeaseRelease(job.Lease, job.Item, LeaseEnd.Finished));
                 break;
         }
     }
 
-    private async Task BeginAsync(WorkerJob job)
+    private async Task<byte[]> DecodeAsync(WorkerJob job)
     {
-        byte[] caption = await ReadAsync(job.Claim.Caption!.Value);
-        byte[]? snapshot = job.Claim.Snapshot is { } name ? await ReadAsync(name) : null;
-        job.Picture = await device.BeginAsync(job.Claim.Spec!, caption, snapshot, CancellationToken.None);
-        if (!_batcher.TryJoin(job.Picture))
-        {
-            throw new InvalidOperationException($"{job.Key} was leased beyond the {_device.Slots} slots of {Key}.");
-        }
+        byte[] latent = await ReadAsync(job.Claim.Latent!.Value);
+        return await device.DecodeAsync(job.Claim.Spec!, latent, CancellationToken.None);
     }
 
-    private async Task SingleAsync(WorkerJob job)
+    // A phase's end: its outcome is stored, and its generation told.
+    private async Task SingleAsync(WorkerJob job, string kind, Func<Task<byte[]>> work)
     {
-        GenerationSpec spec = job.Claim.Spec!;
-        if (job.Item.Kind == WorkKind.Encode)
+        if (job.Output is null)
         {
-            await StoreOutputAsync(job, "captions", await device.EncodeAsync(spec, CancellationToken.None));
+            byte[] bytes = await work();
+            job.Output = await PersistAsync(() => PutAsync(kind, job, bytes));
         }
-        else
-        {
-            byte[] latent = await ReadAsync(job.Claim.Latent!.Value);
-            await StoreOutputAsync(job, "pictures", await device.DecodeAsync(spec, latent, CancellationToken.None));
-        }
+
+        BlobName output = job.Output.Value;
+        await PersistAsync(() => grains.Generation(job.Key).CompleteAsync(job.Claim.Epoch, output));
+        job.IsOver = true;
+        await ReleaseLeaseAsync(job.Model, new LeaseRelease(job.Lease, job.Item, LeaseEnd.Finished));
     }
 
     // One evaluation. Where it fails for several pictures, each is tried alone, so that one does not fail the others.
-    private async Task EvaluateAsync()
+    private async Task<IReadOnlyList<IDenoising>> EvaluateAsync()
     {
         IReadOnlyList<IDenoising> batch = _batcher.Next();
         if (batch.Count == 0)
         {
-            return;
+            return batch;
         }
 
         try
@@ -288,152 +384,169 @@ internal sealed partial class WorkerLoop(
         {
             foreach (IDenoising picture in batch)
             {
-                await DoAsync(JobOf(picture), () => device.EvaluateAsync([picture], CancellationToken.None));
+                await EvaluateAloneAsync(JobOf(picture));
             }
         }
         catch (DeviceException error)
         {
-            await FailAsync(JobOf(batch[0]), error);
+            await EndAsync(JobOf(batch[0]), error);
+        }
+
+        return batch;
+    }
+
+    private async Task EvaluateAloneAsync(WorkerJob job)
+    {
+        try
+        {
+            await device.EvaluateAsync([job.Picture!], CancellationToken.None);
+        }
+        catch (DeviceException error)
+        {
+            await EndAsync(job, error);
         }
     }
 
-    // After a step: a preview where one is due, a snapshot where it is time, and a word to the generation. The device
-    // makes previews one after the other; the words go out together.
+    // The device has failed a job that the loop has in its hands.
+    private async Task EndAsync(WorkerJob job, DeviceException error)
+    {
+        await QuietAsync(job);
+        if (!job.IsOver)
+        {
+            await FailAsync(job, error);
+            Forget(job);
+        }
+    }
+
+    // After a step: a preview where one is due, a snapshot where it is time, and a word to the generation. Each step is told
+    // of, so a step waits for the word of the one before it.
     private async Task ReportAsync()
     {
         foreach (WorkerJob job in _jobs.Where(HasNews).ToArray())
         {
-            await DoAsync(job, () => PreviewAsync(job));
-        }
+            await QuietAsync(job);
+            try
+            {
+                await PreviewAsync(job);
+            }
+            catch (DeviceException error)
+            {
+                await EndAsync(job, error);
+            }
 
-        WorkerJob[] stepped = [.. _jobs.Where(HasNews)];
-        ReportOutcome[] outcomes = await Task.WhenAll(stepped.Select(TellAsync));
-        for (int i = 0; i < stepped.Length; i++)
-        {
-            if (outcomes[i] == ReportOutcome.Refused)
+            if (job.IsOver)
             {
-                await DropAsync(stepped[i], LeaseEnd.Finished, tellQueue: false);
+                continue;
             }
-            else if (stepped[i].Picture!.IsDone)
+
+            StepNews news = NewsOf(job, snapshot: false);
+            if (job.Picture!.IsDone)
             {
-                await StoreOutputAsync(stepped[i], "latents", stepped[i].Picture!.Latent());
+                job.Latent = job.Picture.Latent();
+                _batcher.Drop(job.Picture);
             }
+
+            job.Errand = RunAsync(job, () => TellAsync(job, news));
         }
     }
 
-    private static bool HasNews(WorkerJob job) =>
-        job.Picture is { IsBetweenSteps: true } picture && (picture.Step > job.ToldStep || (picture.IsDone && job.Output is null));
+    private static bool HasNews(WorkerJob job) => job.Picture is { IsBetweenSteps: true } picture && picture.Step > job.ToldStep;
 
     private async Task PreviewAsync(WorkerJob job)
     {
         IDenoising picture = job.Picture!;
-        if (job.Claim.PreviewSteps.Contains(picture.Step) && picture.Step > job.ToldStep && !job.Previews.ContainsKey(picture.Step))
+        if (!job.IsOver && job.Claim.PreviewSteps.Contains(picture.Step) && !job.Previews.ContainsKey(picture.Step))
         {
-            byte[] preview = await device.PreviewAsync(job.Claim.Spec!, picture, CancellationToken.None);
-            job.Previews[picture.Step] = await PersistAsync(() => PutAsync("previews", job, preview));
+            job.Previews[picture.Step] = await device.PreviewAsync(job.Claim.Spec!, picture, CancellationToken.None);
         }
     }
 
-    // Touches its own job alone: several are under way at a time.
-    private async Task<ReportOutcome> TellAsync(WorkerJob job)
+    // What there is to say of a picture as it stands now; it moves on before all of it is said.
+    private StepNews NewsOf(WorkerJob job, bool snapshot)
     {
         bool isTime = job.StoredAt is not { } at || clock.GetUtcNow() - at >= options.SnapshotPeriod || job.Item.Alone;
-        StepReport report = await StepReportAsync(job, isTime || job.Previews.Count > 0);
-        ReportOutcome outcome = await PersistAsync(() => grains.Generation(job.Key).ReportAsync(report));
-        job.Previews.Clear();
-        job.ToldStep = report.Step;
-        return outcome;
+        bool isStored = job.Picture is not null && job.Step > job.StoredStep && (snapshot || isTime || job.Previews.Count > 0);
+        return new StepNews(job.Step, isStored ? job.Picture!.Snapshot() : null, new Dictionary<int, byte[]>(job.Previews));
     }
 
-    private async Task<StepReport> StepReportAsync(WorkerJob job, bool snapshot)
+    private async Task TellAsync(WorkerJob job, StepNews news)
     {
-        BlobName? stored = null;
-        if (snapshot && job.Step > job.StoredStep)
+        StepReport report = await StoreAsync(job, news);
+        ReportOutcome outcome = await PersistAsync(() => grains.Generation(job.Key).ReportAsync(report));
+        foreach (int step in news.Previews.Keys)
         {
-            byte[] bytes = job.Picture!.Snapshot();
-            stored = await PersistAsync(() => PutAsync("snapshots", job, bytes));
-            (job.StoredStep, job.StoredAt) = (job.Step, clock.GetUtcNow());
+            job.Previews.Remove(step);
         }
 
-        return new StepReport
-        {
-            Epoch = job.Claim.Epoch, Step = job.Step, Snapshot = stored, Previews = new Dictionary<int, BlobName>(job.Previews),
-        };
+        job.ToldStep = news.Step;
+        job.IsOver = outcome == ReportOutcome.Refused;
     }
 
-    private async Task CompleteAsync(WorkerJob job)
+    private async Task<StepReport> StoreAsync(WorkerJob job, StepNews news)
     {
-        BlobName output = job.Output!.Value;
-        await PersistAsync(() => grains.Generation(job.Key).CompleteAsync(job.Claim.Epoch, output));
-        await DropAsync(job, LeaseEnd.Finished, tellQueue: true);
+        var previews = new Dictionary<int, BlobName>();
+        foreach ((int step, byte[] bytes) in news.Previews)
+        {
+            previews[step] = await PersistAsync(() => PutAsync("previews", job, bytes));
+        }
+
+        BlobName? stored = null;
+        if (news.Snapshot is not null)
+        {
+            stored = await PersistAsync(() => PutAsync("snapshots", job, news.Snapshot));
+            (job.StoredStep, job.StoredAt) = (news.Step, clock.GetUtcNow());
+        }
+
+        return new StepReport { Epoch = job.Claim.Epoch, Step = news.Step, Snapshot = stored, Previews = previews };
+    }
+
+    // Waits for a job's errand; what it brings is taken in.
+    private async Task QuietAsync(WorkerJob job)
+    {
+        while (job.Errand is { } errand)
+        {
+            await errand.ContinueWith(_ => { }, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
+            Settle();
+        }
     }
 
     // A step is finished before its picture leaves: only there can it be stored.
-    private async Task FinishStepAsync(WorkerJob job)
-    {
-        while (_jobs.Contains(job) && job.Picture is { IsBetweenSteps: false } picture)
-        {
-            await DoAsync(job, () => device.EvaluateAsync([picture], CancellationToken.None));
-        }
-    }
-
     private async Task GiveBackAsync(WorkerJob job, bool tellQueue)
     {
-        if (_jobs.Contains(job))
+        await QuietAsync(job);
+        while (_jobs.Contains(job) && job.Picture is { IsBetweenSteps: false })
         {
-            await DoAsync(job, async () =>
-            {
-                StepReport last = await StepReportAsync(job, snapshot: job.Picture is not null);
-                await PersistAsync(() => grains.Generation(job.Key).ReleaseAsync(last));
-            });
-            await DropAsync(job, LeaseEnd.Returned, tellQueue);
+            await EvaluateAloneAsync(job);
         }
+
+        if (!_jobs.Contains(job))
+        {
+            return;
+        }
+
+        if (job.IsClaimed)
+        {
+            StepReport last = await StoreAsync(job, NewsOf(job, snapshot: true));
+            await PersistAsync(() => grains.Generation(job.Key).ReleaseAsync(last));
+        }
+
+        if (tellQueue)
+        {
+            await ReleaseLeaseAsync(job.Model, new LeaseRelease(job.Lease, job.Rest(), LeaseEnd.Returned));
+        }
+
+        Forget(job);
     }
 
     private async Task FailAsync(WorkerJob job, DeviceException error)
     {
         LogFailed(Key, job.Key, error);
         await PersistAsync(() => grains.Generation(job.Key).FailAsync(job.Claim.Epoch, error.Error, error.Message));
-        await DropAsync(job, LeaseEnd.Finished, tellQueue: false);
-    }
-
-    private async Task DropAsync(WorkerJob job, LeaseEnd end, bool tellQueue)
-    {
-        if (!_jobs.Remove(job))
-        {
-            return;
-        }
-
-        if (job.Picture is { } picture)
-        {
-            _batcher.Drop(picture);
-            picture.Dispose();
-        }
-
-        // Where the generation has put its next work into the queue already, this is not heard there.
-        if (tellQueue)
-        {
-            await ReleaseLeaseAsync(job.Model, new LeaseRelease(job.Lease, end == LeaseEnd.Returned ? job.Rest() : job.Item, end));
-        }
-    }
-
-    private async Task DoAsync(WorkerJob job, Func<Task> work)
-    {
-        try
-        {
-            await work();
-        }
-        catch (DeviceException error)
-        {
-            await FailAsync(job, error);
-        }
+        job.IsOver = true;
     }
 
     private Task<bool> ReleaseLeaseAsync(ModelDigest model, LeaseRelease release) =>
         GrainCalls.TryAsync(() => grains.WorkQueue(model).ReleaseAsync(release));
-
-    private async Task StoreOutputAsync(WorkerJob job, string kind, byte[] bytes) =>
-        job.Output = await PersistAsync(() => PutAsync(kind, job, bytes));
 
     private Task<BlobName> PutAsync(string kind, WorkerJob job, byte[] bytes) =>
         blobs.PutAsync(kind, job.Key, bytes, CancellationToken.None);
@@ -481,6 +594,9 @@ internal sealed partial class WorkerLoop(
         Key = Key, DeviceKind = _device.DeviceKind, Roles = _device.Roles, Slots = _device.Slots, Held = _jobs.Count,
         Model = _model, Draining = _draining,
     };
+
+    // A step's state and previews, as bytes that nobody changes.
+    private sealed record StepNews(int Step, byte[]? Snapshot, IReadOnlyDictionary<int, byte[]> Previews);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Worker {Worker} has no answer and will ask again")]
     private partial void LogUnanswered(WorkerKey worker, Exception error);

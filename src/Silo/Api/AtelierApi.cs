@@ -30,11 +30,22 @@ internal static class AtelierApi
         services.AddSingleton<GenerationEndpoints>();
         services.AddSingleton<PictureEndpoints>();
         services.AddSingleton<AdminEndpoints>();
-        services.AddOpenApi(Document, options => options.AddDocumentTransformer((document, _, _) =>
-        {
-            Describe(document);
-            return Task.CompletedTask;
-        }));
+        services.AddOpenApi(Document, options => options
+            .AddDocumentTransformer((document, _, _) =>
+            {
+                Describe(document);
+                return Task.CompletedTask;
+            })
+            .AddOperationTransformer((operation, context, _) =>
+            {
+                // Over the document's, an empty list says that no key is asked for.
+                if (context.Description.ActionDescriptor.EndpointMetadata.Contains(new AudienceMetadata(Audience.Holders)))
+                {
+                    operation.Security = [];
+                }
+
+                return Task.CompletedTask;
+            }));
         return services;
     }
 

@@ -42,6 +42,7 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
             DeviceKind = DeviceKinds.Cpu(options.Threads, options.Rows),
             Roles = options.Roles,
             Slots = options.Slots,
+            Rows = options.Rows,
             MemoryBytes = options.MemoryBytes,
             Models = [.. models.Select(model => model.Card)],
         };
@@ -315,6 +316,8 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
 
         // A model draws pictures of one size, so its digest says all about the shape of an evaluation.
         public string BatchKey => model.Value;
+
+        public int Rows => ReferenceEquals(prompt, negative) ? 1 : 2;
 
         public bool IsBetweenSteps => !State.IsCorrector;
 

@@ -186,7 +186,10 @@ internal static class BenchCommand
             OutputFile.CheckJson(parsed.GetValue(json));
             using var client = new ClusterClient(
                 ClusterClient.ParseUrl("--cluster", parsed.GetRequiredValue(cluster)),
-                ClusterClient.CheckKey("--key", parsed.GetRequiredValue(key)), TimeProvider.System);
+                ClusterClient.CheckKey("--key", parsed.GetRequiredValue(key)), TimeProvider.System)
+            {
+                Patience = new ClientPatience { Answer = TimeSpan.FromHours(1) },
+            };
             using var bench = new OverheadBench(device.Model(parsed), device.Options(parsed), client, parsed.GetValue(pictures));
             OverheadFigures figures = await bench.RunAsync(parsed.GetValue(turns), Output.Remark, cancellation);
             Output.Table(

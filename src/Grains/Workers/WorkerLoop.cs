@@ -105,15 +105,32 @@ internal sealed partial class WorkerLoop(
     private async Task RoundAsync()
     {
         Settle();
-        Task<TurnAnswer?> turn = Task.FromResult<TurnAnswer?>(null);
         WorkerJob[] asked = [.. _jobs];
-        if ((_hasNews || _jobs.Count == 0) && clock.GetUtcNow() >= _queueAwayUntil && await ChooseModelAsync() is { } model)
+        IReadOnlyList<IDenoising> batch = _batcher.Next();
+        Task evaluation = batch.Count == 0 ? Task.CompletedTask : device.EvaluateAsync(batch, CancellationToken.None);
+        TurnAnswer? answer = null;
+        if ((_hasNews || asked.Length == 0) && clock.GetUtcNow() >= _queueAwayUntil && await ChooseModelAsync() is { } model)
         {
-            turn = TurnAsync(model, asked);
+            answer = await TurnAsync(model, asked);
         }
 
-        IReadOnlyList<IDenoising> batch = await EvaluateAsync();
-        TurnAnswer? answer = await turn;
+        try
+        {
+            await evaluation;
+        }
+        catch (DeviceException error) when (batch.Count == 1)
+        {
+            await EndAsync(JobOf(batch[0]), error);
+        }
+        catch (DeviceException)
+        {
+            // Each is tried alone, so that one does not fail the others.
+            foreach (IDenoising picture in batch)
+            {
+                await EvaluateAloneAsync(JobOf(picture));
+            }
+        }
+
         _hasNews = batch.Any(picture => picture.IsBetweenSteps) || _jobs.Exists(job => job.Item.Kind != WorkKind.Denoise);
         Settle();
         await FollowAsync(asked, answer);
@@ -122,7 +139,7 @@ internal sealed partial class WorkerLoop(
         {
             if (job.Errand is null && clock.GetUtcNow() >= job.RetryAt && NextErrand(job) is { } errand)
             {
-                job.Errand = RunAsync(job, errand);
+                Send(job, errand);
             }
         }
 
@@ -142,6 +159,8 @@ internal sealed partial class WorkerLoop(
         { Latent: { } latent } => () => SingleAsync(job, "latents", () => Task.FromResult(latent)),
         _ => null,
     };
+
+    private void Send(WorkerJob job, Func<Task> errand) => job.Errand = Task.Run(() => RunAsync(job, errand));
 
     // A device's fault is the job's end; what had no answer is asked again later.
     private async Task RunAsync(WorkerJob job, Func<Task> errand)
@@ -367,34 +386,6 @@ internal sealed partial class WorkerLoop(
         await ReleaseLeaseAsync(job.Model, new LeaseRelease(job.Lease, job.Item, LeaseEnd.Finished));
     }
 
-    // One evaluation. Where it fails for several pictures, each is tried alone, so that one does not fail the others.
-    private async Task<IReadOnlyList<IDenoising>> EvaluateAsync()
-    {
-        IReadOnlyList<IDenoising> batch = _batcher.Next();
-        if (batch.Count == 0)
-        {
-            return batch;
-        }
-
-        try
-        {
-            await device.EvaluateAsync(batch, CancellationToken.None);
-        }
-        catch (DeviceException) when (batch.Count > 1)
-        {
-            foreach (IDenoising picture in batch)
-            {
-                await EvaluateAloneAsync(JobOf(picture));
-            }
-        }
-        catch (DeviceException error)
-        {
-            await EndAsync(JobOf(batch[0]), error);
-        }
-
-        return batch;
-    }
-
     private async Task EvaluateAloneAsync(WorkerJob job)
     {
         try
@@ -446,7 +437,7 @@ internal sealed partial class WorkerLoop(
                 _batcher.Drop(job.Picture);
             }
 
-            job.Errand = RunAsync(job, () => TellAsync(job, news));
+            Send(job, () => TellAsync(job, news));
         }
     }
 

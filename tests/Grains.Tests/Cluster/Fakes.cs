@@ -12,13 +12,26 @@ internal sealed class FakeBlobStore : IBlobStore
 {
     private readonly ConcurrentDictionary<BlobName, byte[]> _blobs = new();
     private readonly ConcurrentDictionary<BlobName, ConcurrentDictionary<GenerationId, bool>> _owners = new();
+    private int _refusals;
 
     public int Count => _blobs.Count;
+
+    /// <summary>Writes that are still refused, as a full disk refuses them.</summary>
+    public int Refusals
+    {
+        get => _refusals;
+        set => _refusals = value;
+    }
 
     public byte[] this[BlobName name] => _blobs[name];
 
     public Task PutAsync(BlobName name, GenerationId owner, byte[] bytes, CancellationToken cancellation)
     {
+        if (Interlocked.Decrement(ref _refusals) >= 0)
+        {
+            throw new IOException("There is no space left on the device.");
+        }
+
         _owners.GetOrAdd(name, _ => new()).TryAdd(owner, true);
         _blobs[name] = bytes;
         return Task.CompletedTask;

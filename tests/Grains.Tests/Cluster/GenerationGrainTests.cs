@@ -239,6 +239,27 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
+    public async Task AStoreThatTakesNothingForAWhile_HoldsWorkUp_AndLosesNone()
+    {
+        var device = new FakeDevice("d", 2);
+        await using TestCluster cluster = await TestCluster.StartAsync(1, name => device, grains =>
+        {
+            grains.Worker.TriesMax = 2;
+            grains.Worker.RetryPause = TimeSpan.FromMilliseconds(20);
+        });
+        cluster.Blobs.Refusals = 30;
+        GenerationSpec[] specs = [TestCluster.Spec(1), TestCluster.Spec(2)];
+        await Task.WhenAll(specs.Select((spec, i) => cluster.SubmitAsync($"g{i}", new Submission { Spec = spec })));
+        for (int i = 0; i < specs.Length; i++)
+        {
+            GenerationEvent end = (await cluster.WatchAsync($"g{i}"))[^1];
+            Assert.Equal(FakeDevice.Undisturbed(specs[i]), cluster.Blobs[end.Picture!.Value]);
+        }
+
+        Assert.True(cluster.Blobs.Refusals < 0, "The store refused less than it was to.");
+    }
+
+    [Fact]
     public async Task Session_RemembersVariesAndForgets()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => new FakeDevice("d", 4));

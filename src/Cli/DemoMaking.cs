@@ -29,7 +29,7 @@ internal sealed class DemoMaking(string work, string stages, string output, int 
     private static readonly JsonSerializerOptions s_readable = new() { WriteIndented = true };
 
     // Chosen by the guidance sweep that docs/log.md shows.
-    private static readonly SamplerSettings s_sampler = new() { Steps = 16, Guidance = 3 };
+    private static readonly SamplerSettings s_sampler = new() { Steps = 16, Guidance = 6 };
 
     private readonly DemoParts _parts = new(Path.Combine(work, "parts"));
 

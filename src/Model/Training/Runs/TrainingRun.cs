@@ -83,6 +83,14 @@ public sealed class TrainingRun : IDisposable
     {
         Directory.CreateDirectory(_config.Folder);
         CutMetrics();
+        if (Step < _config.Steps)
+        {
+            // Of an end that is none any more; the checkpoint has all that is in it.
+            string result = Path.Combine(_config.Folder, ResultFile);
+            File.Delete(result);
+            File.Delete(LastOf(result));
+        }
+
         using var metrics =
             new StreamWriter(Path.Combine(_config.Folder, MetricsFile), append: true) { AutoFlush = true };
         while (Step < _config.Steps && !cancellation.IsCancellationRequested)

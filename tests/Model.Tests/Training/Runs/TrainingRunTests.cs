@@ -52,6 +52,26 @@ public sealed class TrainingRunTests
     }
 
     [Fact]
+    public void Run_MadeLonger_HasNoResult_UntilItEndsAnew()
+    {
+        using var folder = new TemporaryFolder();
+        StageConfig config = ToyStage.Config(folder["longer"]);
+        ToyStage.Run(config);
+        string result = folder["longer/" + TrainingRun.ResultFile];
+        byte[] first = File.ReadAllBytes(result);
+        ToyStage.Run(config with { Steps = ToyStage.Steps + 9 }, 3);
+        Assert.False(File.Exists(result));
+        StageConfig shortened = config with { Steps = ToyStage.Steps + 3 };
+        using (var run = new TrainingRun(shortened, ToyStage.Data, _ => { }))
+        {
+            Assert.False(run.IsComplete);
+        }
+
+        ToyStage.Run(shortened);
+        Assert.NotEqual(first, File.ReadAllBytes(result));
+    }
+
+    [Fact]
     public void Checkpoint_CutShort_GivesWayToTheOneBefore_WithAWord()
     {
         using var folder = new TemporaryFolder();

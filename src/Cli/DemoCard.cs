@@ -58,7 +58,7 @@ internal static class DemoCard
         Add($"");
         Add($"Each starts from the averaged weights of the one before, with a fresh optimizer. Scores by 480 prompts.");
         Add($"");
-        Add($"| stage | batches | pictures a batch | core hours | mean seen | mean held out | Fréchet |");
+        Add($"| stage | batches | pictures a batch | core hours, at most | mean seen | mean held out | Fréchet |");
         Add($"|---|---|---|---|---|---|---|");
         foreach (StageOutcome stage in stages)
         {

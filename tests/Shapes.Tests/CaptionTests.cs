@@ -59,9 +59,7 @@ public sealed class CaptionTests
     [Fact]
     public void WhatACaptionDoesNotSay_IsMostlyTheOrdinary()
     {
-        var sampler = new SceneSampler(1);
-        (Scene Scene, Expectation Says)[] all =
-            [.. Enumerable.Range(0, 4000).Select(i => sampler.Draw(i)).Select((scene, i) => (scene, Captioner.Write(scene, 1, i).Says))];
+        (Scene Scene, Expectation Says)[] all = [.. Captions(4000).Select(one => (one.Scene, one.Caption.Says))];
         Scene[] noStyle = [.. all.Where(one => one.Says.Style is null).Select(one => one.Scene)];
         Scene[] noPlace = [.. all.Where(one => one.Says.Background is null).Select(one => one.Scene)];
         Assert.InRange(noStyle.Count(scene => scene.Style == ArtStyle.Flat), (int)(0.8 * noStyle.Length), noStyle.Length - 1);

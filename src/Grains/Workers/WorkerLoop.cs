@@ -1,8 +1,8 @@
 // What a worker does all day: one evaluation after another that its pictures share, and between them what follows from
 // it. Whatever waits for others (claims, reports, blobs, the turn at the queue) is an errand or runs beside an evaluation,
-// so that the device does not wait. A job has one errand at a time, and the loop leaves it alone meanwhile but for
-// evaluating its picture. It runs on a task of its own, not on a grain's scheduler; all it says carries the claim's epoch,
-// so nothing that it does too late can do harm.
+// so that the device seldom waits: only where a step ends before the word of the picture's last one was taken. A job has
+// one errand at a time, and the loop leaves it alone meanwhile but for evaluating its picture. It runs on a task of its
+// own, not on a grain's scheduler; all it says carries the claim's epoch, so nothing that it does too late can do harm.
 using System.Threading.Channels;
 using Atelier.Contracts;
 using Atelier.Grains.Batching;
@@ -64,7 +64,7 @@ internal sealed partial class WorkerLoop(
                 {
                     await RoundAsync();
                 }
-                catch (Exception error) when (IsPassing(error))
+                catch (Exception error) when (GrainCalls.IsTransient(error))
                 {
                     LogUnanswered(Key, error);
                     await SleepAsync(options.RetryPause);
@@ -79,7 +79,7 @@ internal sealed partial class WorkerLoop(
                 {
                     await GiveBackAsync(job, tellQueue: true);
                 }
-                catch (Exception error) when (IsPassing(error))
+                catch (Exception error) when (GrainCalls.IsTransient(error))
                 {
                     // Its lease ends by itself, and the work goes on from the last snapshot.
                     LogUnanswered(Key, error);
@@ -205,7 +205,7 @@ internal sealed partial class WorkerLoop(
             if (!errand.IsCompletedSuccessfully)
             {
                 Exception error = errand.Exception?.InnerException ?? new TaskCanceledException(errand);
-                if (!IsPassing(error))
+                if (!GrainCalls.IsTransient(error))
                 {
                     throw new InvalidOperationException($"The errand of {job.Key} failed.", error);
                 }
@@ -462,9 +462,6 @@ internal sealed partial class WorkerLoop(
 
     private static bool HasNews(WorkerJob job) => job.Picture is { IsBetweenSteps: true } picture && picture.Step > job.SentStep;
 
-    // What may be otherwise when it is tried again: no answer from a grain, or a store that takes nothing for now.
-    private static bool IsPassing(Exception error) => GrainCalls.IsTransient(error) || error is IOException;
-
     private async Task PreviewAsync(WorkerJob job)
     {
         IDenoising picture = job.Picture!;
@@ -578,7 +575,7 @@ internal sealed partial class WorkerLoop(
             {
                 return await call();
             }
-            catch (Exception error) when (attempt < options.TriesMax && IsPassing(error))
+            catch (Exception error) when (attempt < options.TriesMax && GrainCalls.IsTransient(error))
             {
                 LogUnanswered(Key, error);
                 await Task.Delay(options.RetryPause, clock);

@@ -59,11 +59,13 @@ public sealed class TrainingRun : IDisposable
         (Step, _memory, _ledger) = (position.Step, position.Memory, [.. position.Ledger]);
     }
 
+    private string Result => Path.Combine(_config.Folder, ResultFile);
+
     /// <summary>Batches behind the run.</summary>
     public long Step { get; private set; }
 
     /// <summary>Whether the stage is complete.</summary>
-    public bool IsComplete => Step >= _config.Steps && File.Exists(Path.Combine(_config.Folder, ResultFile));
+    public bool IsComplete => Step >= _config.Steps && File.Exists(Result);
 
     /// <summary>Slices that were not trained on.</summary>
     public IReadOnlyList<SkippedSlice> Ledger => _ledger;
@@ -85,10 +87,9 @@ public sealed class TrainingRun : IDisposable
         CutMetrics();
         if (Step < _config.Steps)
         {
-            // Of an end that is none any more; the checkpoint has all that is in it.
-            string result = Path.Combine(_config.Folder, ResultFile);
-            File.Delete(result);
-            File.Delete(LastOf(result));
+            // Of an end that is none any more.
+            File.Delete(Result);
+            File.Delete(LastOf(Result));
         }
 
         using var metrics =
@@ -188,14 +189,13 @@ public sealed class TrainingRun : IDisposable
     // Averaged weights are the result where there are some; the last ones are kept beside them.
     private void SaveResult()
     {
-        string path = Path.Combine(_config.Folder, ResultFile);
         var metadata = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["stage"] = _config.Name,
             ["steps"] = Step.ToString(CultureInfo.InvariantCulture),
         };
         (string File, Tensor Flat)[] results =
-            [(path, _engine.Ema ?? _engine.Weights), (LastOf(path), _engine.Weights)];
+            [(Result, _engine.Ema ?? _engine.Weights), (LastOf(Result), _engine.Weights)];
         foreach ((string file, Tensor flat) in results)
         {
             (string Name, Tensor View)[] views = [.. _engine.Named(flat)];

@@ -133,8 +133,11 @@ public sealed record HeldWork([property: Id(0)] long Lease, [property: Id(1)] Wo
 [GenerateSerializer, Immutable, Alias("atelier.WorkerTurn")]
 public sealed record WorkerTurn
 {
-    /// <summary>Most work that one worker holds.</summary>
-    public const int SlotsMax = 1024;
+    /// <summary>Most pictures that one worker draws together.</summary>
+    public const int SlotsMax = 256;
+
+    /// <summary>Most work that one worker holds: also what is on its way in or out.</summary>
+    public const int HeldMax = 4 * SlotsMax;
 
     /// <summary>The worker: silo and device.</summary>
     [Id(0)]

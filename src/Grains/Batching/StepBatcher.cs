@@ -105,9 +105,13 @@ public sealed class StepBatcher<T>(int slots, int rows)
     /// longest for a lead, then others as far as they fit, first of those who have waited longest. Empty if there is
     /// nothing to evaluate.
     /// </summary>
-    public IReadOnlyList<T> Next()
+    /// <param name="canGoOn">Whether a picture can take part; without it, all can.</param>
+    public IReadOnlyList<T> Next(Func<T, bool>? canGoOn = null)
     {
-        (T Picture, string Owner)[] open = [.. _members.Where(member => !member.Picture.IsDone).OrderBy(member => LedAt(member))];
+        (T Picture, string Owner)[] open =
+        [
+            .. _members.Where(member => !member.Picture.IsDone && canGoOn?.Invoke(member.Picture) != false).OrderBy(LedAt),
+        ];
         foreach ((string, string) gone in _ledAt.Keys.Except(_members.Select(member => (member.Owner, member.Picture.BatchKey))).ToArray())
         {
             _ledAt.Remove(gone);

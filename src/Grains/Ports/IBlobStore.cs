@@ -5,7 +5,9 @@ using Atelier.Contracts;
 
 namespace Atelier.Grains.Ports;
 
-/// <summary>A store of bytes by content.</summary>
+/// <summary>
+/// A store of bytes by content. What it refuses or does not answer is an <see cref="IOException"/>: it can be asked again.
+/// </summary>
 public interface IBlobStore
 {
     /// <summary>

@@ -131,10 +131,10 @@ public sealed class WorkQueue
     public TurnAnswer Turn(WorkerTurn turn, DateTimeOffset now)
     {
         Tick(now);
-        if (turn.Free < 0 || turn.Free + turn.Held.Length > WorkerTurn.SlotsMax)
+        if (turn.Free < 0 || turn.Free + turn.Held.Length > WorkerTurn.HeldMax)
         {
             throw new ArgumentException(
-                $"A worker has 0 to {WorkerTurn.SlotsMax} slots, not {turn.Free} free and {turn.Held.Length} held.", nameof(turn));
+                $"A worker holds 0 to {WorkerTurn.HeldMax} pieces of work, not {turn.Held.Length} and {turn.Free} more.", nameof(turn));
         }
 
         QueueWorker worker = Hear(turn, now);
@@ -145,7 +145,7 @@ public sealed class WorkQueue
         var verdicts = new WorkVerdict[held.Length];
         for (int i = 0; i < held.Length; i++)
         {
-            verdicts[i] = Decide(worker, held[i], leased, now);
+            verdicts[i] = Decide(worker, held[i], leased, held.Length + leased.Count < WorkerTurn.HeldMax, now);
         }
 
         return new TurnAnswer { Verdicts = verdicts, Leased = [.. leased], LeaseTime = _options.LeaseTime };
@@ -372,7 +372,8 @@ public sealed class WorkQueue
         worker.Spare = spare;
     }
 
-    private WorkVerdict Decide(QueueWorker worker, WorkEntry? entry, List<LeasedWork> leased, DateTimeOffset now)
+    private WorkVerdict Decide(
+        QueueWorker worker, WorkEntry? entry, List<LeasedWork> leased, bool hasRoom, DateTimeOffset now)
     {
         if (entry is null)
         {
@@ -396,7 +397,7 @@ public sealed class WorkQueue
             return WorkVerdict.Park;
         }
 
-        WorkEntry? other = worker.HeldAlone > 0 ? null : Next(worker, alone: false);
+        WorkEntry? other = worker.HeldAlone > 0 || !hasRoom ? null : Next(worker, alone: false);
         if (other is not null && !HasSpare(other.Item) && IsOverserved(entry, other))
         {
             entry.Parking = true;

@@ -4,10 +4,14 @@ using Atelier.Grains.Ports;
 
 namespace Atelier.Grains.Workers;
 
-/// <summary>Work that was leased. Its errand and the worker's loop are the only ones that touch it, never both at a time.</summary>
+/// <summary>
+/// Work that was leased. Its errand and the worker's loop are the only ones that touch it: while it has an errand, the
+/// loop does no more than to evaluate its picture.
+/// </summary>
 internal sealed class WorkerJob(LeasedWork lease, ModelDigest model)
 {
     private ClaimAnswer? _claim;
+    private volatile bool _isShowing;
 
     /// <summary>Number of the lease.</summary>
     public long Lease { get; } = lease.Lease;
@@ -28,25 +32,40 @@ internal sealed class WorkerJob(LeasedWork lease, ModelDigest model)
         get => _claim ?? throw new InvalidOperationException($"{Key} was not claimed.");
         set
         {
-            _claim = value;
             StoredStep = ToldStep = SentStep = value.Step;
+            _claim = value;
         }
     }
 
-    /// <summary>What is said and stored for it while the device works for others; none if there is nothing to wait for.</summary>
+    /// <summary>What is said and stored for it while the device works on; none if there is nothing under way.</summary>
     public Task? Errand { get; set; }
+
+    /// <summary>When the next errand may begin, after one that had no answer.</summary>
+    public DateTimeOffset RetryAt { get; set; }
 
     /// <summary>Whether the worker held nothing else when it was leased.</summary>
     public bool IsAloneHere { get; init; }
 
-    /// <summary>Whether its picture is among those that share evaluations.</summary>
+    /// <summary>Whether its picture is among those that share evaluations, or was.</summary>
     public bool IsJoined { get; set; }
+
+    /// <summary>Whether it goes back at its step's end.</summary>
+    public bool IsLeaving { get; set; }
+
+    /// <summary>Whether the queue is told when it has gone back.</summary>
+    public bool TellsQueue { get; set; }
+
+    /// <summary>Whether its generation said that it is not this worker's for now.</summary>
+    public bool IsForOthers { get; set; }
+
+    /// <summary>Why the device could not do it.</summary>
+    public DeviceException? Fault { get; set; }
 
     /// <summary>Whether nothing is left to do for it here.</summary>
     public bool IsOver { get; set; }
 
-    /// <summary>When an errand that had no answer is run again.</summary>
-    public DateTimeOffset RetryAt { get; set; }
+    /// <summary>How its lease ends; none if the queue knows, or if it ends by itself.</summary>
+    public LeaseRelease? Release { get; private set; }
 
     /// <summary>The finished latent, once nothing is left to evaluate.</summary>
     public byte[]? Latent { get; set; }
@@ -56,6 +75,13 @@ internal sealed class WorkerJob(LeasedWork lease, ModelDigest model)
 
     /// <summary>The picture on the device, while it is denoised.</summary>
     public IDenoising? Picture { get; set; }
+
+    /// <summary>Whether a preview of it is being made: it must stay as it is.</summary>
+    public bool IsShowing
+    {
+        get => _isShowing;
+        set => _isShowing = value;
+    }
 
     /// <summary>Steps of the newest stored state.</summary>
     public int StoredStep { get; set; }
@@ -78,13 +104,27 @@ internal sealed class WorkerJob(LeasedWork lease, ModelDigest model)
     /// <summary>Steps done.</summary>
     public int Step => Picture?.Step ?? _claim?.Step ?? 0;
 
-    /// <summary>Quanta done under the lease.</summary>
-    public int Done => Item.Kind == WorkKind.Denoise ? _claim is null ? 0 : Math.Min(Item.Quanta, Step - _claim.Step) : Output is null ? 0 : 1;
+    /// <summary>Whether its picture stands at the end of a step that nobody was told of.</summary>
+    public bool HasNews => Picture is { IsBetweenSteps: true } && Step > SentStep;
+
+    /// <summary>Whether its picture can take part in the next evaluation.</summary>
+    public bool CanGoOn => !IsOver && !IsShowing && !HasNews && Fault is null && !(IsLeaving && Picture!.IsBetweenSteps);
+
+    /// <summary>
+    /// Quanta done, by what is left: what was leased may know less of the generation's snapshot than its claim.
+    /// </summary>
+    public int Done => Item.Kind == WorkKind.Denoise ? Math.Clamp(Item.Quanta - Left, 0, Item.Quanta) : Output is null ? 0 : 1;
+
+    private int Left => _claim?.Spec is { } spec ? spec.Steps - Step : Item.Quanta;
 
     /// <summary>The work as it stands in the queue when it goes back.</summary>
     public WorkItem Rest()
     {
-        int left = Math.Max(1, Item.Quanta - Done);
+        int left = Item.Kind == WorkKind.Denoise ? Math.Max(1, Left) : Item.Quanta;
         return Item with { Quanta = left, Cost = Item.Cost / Item.Quanta * left, LastLease = Lease };
     }
+
+    /// <summary>Nothing is left to do for it here.</summary>
+    /// <param name="release">How its lease ends; none if the queue knows.</param>
+    public void End(LeaseRelease? release) => (Release, IsOver) = (release, true);
 }

@@ -1,8 +1,9 @@
-// What a worker does all day: one evaluation after another that its pictures share, and between them what follows from
-// it. Whatever waits for others (claims, reports, blobs, the turn at the queue) is an errand or runs beside an evaluation,
-// so that the device seldom waits: only where a step ends before the word of the picture's last one was taken. A job has
-// one errand at a time, and the loop leaves it alone meanwhile but for evaluating its picture. It runs on a task of its
-// own, not on a grain's scheduler; all it says carries the claim's epoch, so nothing that it does too late can do harm.
+// What a worker does all day. The loop itself never waits for anybody: it looks at what has come back, starts what can be
+// started, and sleeps until something else comes back. At any time there is at most one evaluation, which pictures share,
+// one turn at the queue, and one errand for each job: a claim, a report, the end of a phase. A job whose picture takes
+// part in the evaluation gets no errand; a picture that has ended a step rests until its errand can tell of it, and the
+// others go on. The loop runs on a task of its own, not on a grain's scheduler; all it says carries the claim's epoch, so
+// nothing that it does too late can do harm.
 using System.Threading.Channels;
 using Atelier.Contracts;
 using Atelier.Grains.Batching;
@@ -22,18 +23,27 @@ internal sealed partial class WorkerLoop(
 
     private readonly DeviceDescription _device = device.Description;
     private readonly List<WorkerJob> _jobs = [];
+    private readonly List<(ModelDigest Model, LeaseRelease Release)> _releases = [];
     private readonly StepBatcher<IDenoising> _batcher = new(device.Description.Slots, device.Description.Rows);
+    private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly Channel<bool> _signals =
+        Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
+
+    // Touched by the turn alone, of which there is one at a time.
     private readonly Dictionary<ModelDigest, DateTimeOffset> _loaded = [];
     private readonly Dictionary<ModelDigest, DateTimeOffset> _refused = [];
-    private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly Channel<bool> _woken =
-        Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
+
+    private Task? _evaluation;
+    private WorkerJob[] _batch = [];
+    private Task? _turn;
+    private TurnNews? _turnNews;
+    private DateTimeOffset _turnFrom;
+    private DateTimeOffset _turnBy;
     private long _attempt = clock.GetUtcNow().UtcTicks;
-    private DateTimeOffset _queueAwayUntil;
-    private bool _hasNews = true;
-    private ModelDigest? _model;
+    private volatile bool _turnIsDue = true;
     private volatile bool _draining;
     private volatile WorkerStatus? _status;
+    private ModelDigest? _model;
 
     /// <summary>Which worker it is.</summary>
     public WorkerKey Key { get; } = key;
@@ -41,14 +51,18 @@ internal sealed partial class WorkerLoop(
     /// <summary>What it is doing.</summary>
     public WorkerStatus Status => _status ?? NewStatus();
 
-    /// <summary>Ends a sleep.</summary>
-    public void Wake() => _woken.Writer.TryWrite(true);
+    /// <summary>Has it look for work now.</summary>
+    public void Wake()
+    {
+        _turnIsDue = true;
+        Signal();
+    }
 
     /// <summary>Takes no more work, hands back what it holds, and ends the loop.</summary>
     public Task DrainAsync()
     {
         _draining = true;
-        Wake();
+        Signal();
         return _ended.Task.WaitAsync(options.DrainTimeout, clock);
     }
 
@@ -58,35 +72,27 @@ internal sealed partial class WorkerLoop(
         try
         {
             await RegisterAsync();
-            while (!_draining)
+            DateTimeOffset? drainBy = null;
+            while (true)
             {
-                try
+                Settle();
+                if (_draining)
                 {
-                    await RoundAsync();
-                }
-                catch (Exception error) when (GrainCalls.IsTransient(error))
-                {
-                    LogUnanswered(Key, error);
-                    await SleepAsync(options.RetryPause);
+                    // What is not handed back by then goes on elsewhere when its lease ends, from its last snapshot.
+                    drainBy ??= clock.GetUtcNow() + options.DrainTimeout;
+                    _jobs.ForEach(job => Leave(job, tellQueue: true));
                 }
 
+                Start();
                 _status = NewStatus();
-            }
-
-            foreach (WorkerJob job in _jobs.ToArray())
-            {
-                try
+                bool isEmpty = _jobs.Count == 0 && _releases.Count == 0 && _turn is null;
+                if (_draining && (isEmpty || clock.GetUtcNow() >= drainBy))
                 {
-                    await GiveBackAsync(job, tellQueue: true);
+                    break;
                 }
-                catch (Exception error) when (GrainCalls.IsTransient(error))
-                {
-                    // Its lease ends by itself, and the work goes on from the last snapshot.
-                    LogUnanswered(Key, error);
-                }
-            }
 
-            _status = NewStatus();
+                await SleepAsync(options.IdlePeriod);
+            }
         }
         catch (Exception error)
         {
@@ -110,141 +116,119 @@ internal sealed partial class WorkerLoop(
         }
     }
 
-    private async Task RoundAsync()
-    {
-        Settle();
-        WorkerJob[] asked = [.. _jobs];
-        IReadOnlyList<IDenoising> batch = _batcher.Next();
-        Task evaluation = batch.Count == 0 ? Task.CompletedTask : device.EvaluateAsync(batch, CancellationToken.None);
-        TurnAnswer? answer = null;
-        if ((_hasNews || asked.Length == 0) && clock.GetUtcNow() >= _queueAwayUntil && await ChooseModelAsync() is { } model)
-        {
-            answer = await TurnAsync(model, asked);
-        }
-
-        try
-        {
-            await evaluation;
-        }
-        catch (DeviceException error) when (batch.Count == 1)
-        {
-            await EndAsync(JobOf(batch[0]), error);
-        }
-        catch (DeviceException)
-        {
-            // Each is tried alone, so that one does not fail the others. Meanwhile the word may come that one is not wanted.
-            foreach (WorkerJob job in batch.Select(JobOf).ToArray())
-            {
-                if (_jobs.Contains(job))
-                {
-                    await EvaluateAloneAsync(job);
-                }
-            }
-        }
-
-        _hasNews = batch.Any(picture => picture.IsBetweenSteps) || _jobs.Exists(job => job.Item.Kind != WorkKind.Denoise);
-        Settle();
-        await FollowAsync(asked, answer);
-        await ReportAsync();
-        foreach (WorkerJob job in _jobs)
-        {
-            if (job.Errand is null && clock.GetUtcNow() >= job.RetryAt && NextErrand(job) is { } errand)
-            {
-                Send(job, errand);
-            }
-        }
-
-        if (batch.Count == 0 && answer?.Leased is not { Length: > 0 })
-        {
-            await SleepAsync(options.IdlePeriod);
-            _hasNews = true;
-        }
-    }
-
-    // What a job needs next besides the evaluations of its picture.
-    private Func<Task>? NextErrand(WorkerJob job) => job switch
-    {
-        { IsClaimed: false } => () => ClaimAsync(job),
-        { Item.Kind: WorkKind.Denoise, Picture: null } => () => BeginAsync(job),
-        { Item.Kind: WorkKind.Encode } => () => SingleAsync(job, "captions", () => device.EncodeAsync(job.Claim.Spec!, CancellationToken.None)),
-        { Item.Kind: WorkKind.Decode } => () => SingleAsync(job, "pictures", () => DecodeAsync(job)),
-        { Latent: { } latent } => () => SingleAsync(job, "latents", () => Task.FromResult(latent)),
-        _ => null,
-    };
-
-    private void Send(WorkerJob job, Func<Task> errand) => job.Errand = Task.Run(() => RunAsync(job, errand));
-
-    // A device's fault is the job's end; what had no answer is asked again later.
-    private async Task RunAsync(WorkerJob job, Func<Task> errand)
-    {
-        try
-        {
-            await errand();
-        }
-        catch (DeviceException error)
-        {
-            await FailAsync(job, error);
-        }
-        finally
-        {
-            Wake();
-        }
-    }
-
-    // Takes in what errands have brought.
+    // Takes in what has come back.
     private void Settle()
     {
+        if (_evaluation is { IsCompleted: true })
+        {
+            if (Check(_evaluation, "An evaluation") is { } error)
+            {
+                LogUnanswered(Key, error);
+            }
+
+            _turnIsDue |= Array.Exists(_batch, job => job.Picture!.IsBetweenSteps);
+            (_evaluation, _batch) = (null, []);
+        }
+
+        if (_turn is { IsCompleted: true })
+        {
+            Check(_turn, "A turn");
+            _turn = null;
+            Follow();
+        }
+
         foreach (WorkerJob job in _jobs.ToArray())
         {
-            if (job.Errand is not { IsCompleted: true } errand)
+            if (job.Errand is { IsCompleted: true } errand)
             {
-                continue;
+                job.Errand = null;
+                TakeIn(job, errand);
             }
 
-            job.Errand = null;
-            if (!errand.IsCompletedSuccessfully)
-            {
-                Exception error = errand.Exception?.InnerException ?? new TaskCanceledException(errand);
-                if (!GrainCalls.IsTransient(error))
-                {
-                    throw new InvalidOperationException($"The errand of {job.Key} failed.", error);
-                }
-
-                LogUnanswered(Key, error);
-                job.SentStep = job.ToldStep;
-                job.RetryAt = clock.GetUtcNow() + options.RetryPause;
-            }
-
-            if (job.IsOver)
+            if (job.IsOver && job.Errand is null && !_batch.Contains(job))
             {
                 Forget(job);
             }
-            else if (job is { Picture: { } picture, IsJoined: false, Latent: null })
+            else if (job is { Errand: null, Picture: { } picture, Latent: null } && !_batch.Contains(job))
             {
-                Join(job, picture);
+                Place(job, picture);
             }
         }
     }
 
-    private void Join(WorkerJob job, IDenoising picture)
+    // A picture is among those that share evaluations until it is done. Where a slot is still held by one that is about to
+    // leave, it joins when that is gone.
+    private void Place(WorkerJob job, IDenoising picture)
     {
         if (picture.IsDone)
         {
-            job.Latent = picture.Latent();
+            _batcher.Drop(picture);
+            (job.Latent, job.IsLeaving) = (picture.Latent(), false);
         }
-        else if (_batcher.TryJoin(picture, job.Key.Tenant.Value))
+        else if (!job.IsJoined)
         {
-            job.IsJoined = true;
+            job.IsJoined = _batcher.TryJoin(picture, job.Key.Tenant.Value);
         }
-        else
+    }
+
+    // What had no answer is asked again later; in a drain there is no later.
+    private void TakeIn(WorkerJob job, Task errand)
+    {
+        if (Check(errand, $"The errand of {job.Key}") is { } error)
         {
-            throw new InvalidOperationException($"{job.Key} was leased beyond the {_device.Slots} slots of {Key}.");
+            LogUnanswered(Key, error);
+            (job.SentStep, job.RetryAt, job.IsOver) = (job.ToldStep, clock.GetUtcNow() + options.RetryPause, job.IsOver || _draining);
+        }
+    }
+
+    // What a task had no answer to; none if it ended well. Whatever else it met is a fault of the loop.
+    private static Exception? Check(Task task, string what)
+    {
+        Exception? error = task.IsCompletedSuccessfully ? null : task.Exception?.InnerException ?? new TaskCanceledException(task);
+        return error is null || GrainCalls.IsTransient(error) ? error : throw new InvalidOperationException($"{what} failed.", error);
+    }
+
+    private void Follow()
+    {
+        if (_turnNews is not { } news)
+        {
+            return;
+        }
+
+        _turnNews = null;
+        for (int i = 0; i < news.Asked.Length; i++)
+        {
+            if (news.Answer.Verdicts[i] != WorkVerdict.Continue)
+            {
+                Leave(news.Asked[i], news.Answer.Verdicts[i] == WorkVerdict.Park);
+            }
+        }
+
+        foreach (LeasedWork lease in news.Answer.Leased)
+        {
+            _jobs.Add(new WorkerJob(lease, news.Model) { IsAloneHere = _jobs.Count == 0 });
+        }
+    }
+
+    // What is as good as done is finished here.
+    private static void Leave(WorkerJob job, bool tellQueue)
+    {
+        if (job is { IsLeaving: false, Output: null, Latent: null })
+        {
+            (job.IsLeaving, job.TellsQueue) = (true, tellQueue);
         }
     }
 
     private void Forget(WorkerJob job)
     {
         _jobs.Remove(job);
+        if (job.Release is { } release)
+        {
+            _releases.Add((job.Model, release));
+        }
+
+        // Work that is somebody else's for now is not asked for again at once.
+        _turnIsDue |= !job.IsForOthers;
         if (job.Picture is { } picture)
         {
             _batcher.Drop(picture);
@@ -252,14 +236,144 @@ internal sealed partial class WorkerLoop(
         }
     }
 
+    // Starts what can be started. Words of a step come before the next evaluation, which changes what they tell of.
+    private void Start()
+    {
+        DateTimeOffset now = clock.GetUtcNow();
+        foreach (WorkerJob job in _jobs)
+        {
+            if (job is { Errand: null, IsOver: false } && now >= job.RetryAt && !_batch.Contains(job) && NextErrand(job) is { } errand)
+            {
+                job.Errand = Watched(Task.Run(() => RunAsync(job, errand)));
+            }
+        }
+
+        if (_evaluation is null)
+        {
+            _batch = [.. _batcher.Next(picture => JobOf(picture).CanGoOn).Select(JobOf)];
+            _evaluation = _batch.Length == 0 ? null : Watched(Task.Run(() => EvaluateAsync(_batch)));
+        }
+
+        bool isDue = _turnIsDue || now >= _turnBy;
+        if (_turn is null && now >= _turnFrom && (_draining ? _releases.Count > 0 : isDue))
+        {
+            WorkerJob[] asked = [.. _jobs];
+            (ModelDigest, LeaseRelease)[] releases = [.. _releases];
+            _releases.Clear();
+            (_turnIsDue, _turnBy) = (false, now + options.IdlePeriod);
+            _turn = Watched(Task.Run(() => TurnAsync(asked, releases)));
+        }
+    }
+
+    // What a job needs next besides the evaluations of its picture. What an errand tells of a picture is taken here.
+    private Func<Task>? NextErrand(WorkerJob job)
+    {
+        switch (job)
+        {
+            case { IsClaimed: false, IsLeaving: false }:
+                return () => ClaimAsync(job);
+            case { Fault: { } fault }:
+                return () => FailAsync(job, fault);
+            case { IsLeaving: true }:
+                // A step is finished before its picture leaves: only there can it be stored.
+                StepNews? last = job.Picture is { IsBetweenSteps: false } ? null : NewsOf(job);
+                return last is null ? null : () => GiveBackAsync(job, last);
+            case { HasNews: true }:
+                StepNews news = NewsOf(job);
+                job.SentStep = news.Step;
+                return () => TellAsync(job, news);
+            case { Latent: { } latent }:
+                return () => SingleAsync(job, "latents", () => Task.FromResult(latent));
+            case { Item.Kind: WorkKind.Denoise, Picture: null }:
+                return () => BeginAsync(job);
+            case { Item.Kind: WorkKind.Encode }:
+                return () => SingleAsync(job, "captions", () => device.EncodeAsync(job.Claim.Spec!, CancellationToken.None));
+            case { Item.Kind: WorkKind.Decode }:
+                return () => SingleAsync(job, "pictures", () => DecodeAsync(job));
+            default:
+                return null;
+        }
+    }
+
+    // A device's fault is the job's end, which is its next errand.
+    private static async Task RunAsync(WorkerJob job, Func<Task> errand)
+    {
+        try
+        {
+            await errand();
+        }
+        catch (DeviceException error)
+        {
+            job.Fault = error;
+        }
+    }
+
+    private async Task EvaluateAsync(WorkerJob[] batch)
+    {
+        try
+        {
+            await device.EvaluateAsync([.. batch.Select(job => job.Picture!)], CancellationToken.None);
+        }
+        catch (DeviceException error) when (batch.Length == 1)
+        {
+            batch[0].Fault = error;
+        }
+        catch (DeviceException)
+        {
+            // Each is tried alone, so that one does not fail the others.
+            foreach (WorkerJob job in batch)
+            {
+                await EvaluateAsync([job]);
+            }
+        }
+    }
+
+    // Leases are given back before the queue is asked: it never hears of one again that it has back.
+    private async Task TurnAsync(WorkerJob[] asked, (ModelDigest Model, LeaseRelease Release)[] releases)
+    {
+        foreach ((ModelDigest old, LeaseRelease release) in releases)
+        {
+            // One that is lost ends by itself.
+            await GrainCalls.TryAsync(() => grains.WorkQueue(old).ReleaseAsync(release));
+        }
+
+        try
+        {
+            if (!_draining && (asked.Length > 0 ? asked[0].Model : await ChooseModelAsync()) is { } model)
+            {
+                _turnNews = new TurnNews(asked, model, await grains.WorkQueue(model).TurnAsync(TurnOf(asked)));
+            }
+        }
+        catch (Exception error) when (GrainCalls.IsTransient(error))
+        {
+            // Work goes on without the queue.
+            LogUnanswered(Key, error);
+            _turnFrom = clock.GetUtcNow() + options.RetryPause;
+        }
+    }
+
+    private WorkerTurn TurnOf(WorkerJob[] asked)
+    {
+        int singles = asked.Count(job => job.Item.Kind != WorkKind.Denoise);
+        int ended = asked.Count(job => job.Latent is not null);
+        int pictures = asked.Length - singles - ended;
+
+        // Pictures that have ended and wait to be stored leave their slots to others, but not without end.
+        int beside = (singles < SingleMax ? 0 : singles) + Math.Max(0, ended - _device.Slots);
+        bool alone = asked.Any(job => job.Item.Alone);
+        return new WorkerTurn
+        {
+            Worker = Key.ToString(),
+            DeviceKind = _device.DeviceKind,
+            Roles = _device.Roles,
+            Free = alone ? 0 : Math.Clamp(_device.Slots - pictures - beside, 0, Math.Max(0, WorkerTurn.HeldMax - asked.Length)),
+            Held = [.. asked.Select(job => new HeldWork(job.Lease, job.Item, job.Done))],
+        };
+    }
+
     // While it holds work of a model it stays with it.
     private async Task<ModelDigest?> ChooseModelAsync()
     {
-        if (_jobs.Count > 0)
-        {
-            return _jobs[0].Model;
-        }
-
         DateTimeOffset now = clock.GetUtcNow();
         ModelCard[] usable = [.. _device.Models.Where(card => now >= _refused.GetValueOrDefault(card.Digest))];
         if (usable.Length <= 1)
@@ -305,51 +419,6 @@ internal sealed partial class WorkerLoop(
         return _model;
     }
 
-    // None where the queue does not answer: work goes on without it.
-    private async Task<TurnAnswer?> TurnAsync(ModelDigest model, WorkerJob[] asked)
-    {
-        bool alone = asked.Any(job => job.Item.Alone);
-        int singles = asked.Count(job => job.Item.Kind != WorkKind.Denoise);
-        int pictures = asked.Count(job => job.Item.Kind == WorkKind.Denoise && job.Latent is null);
-        int free = alone ? 0 : Math.Max(0, _device.Slots - pictures + (singles < SingleMax ? 0 : -singles));
-        var turn = new WorkerTurn
-        {
-            Worker = Key.ToString(),
-            DeviceKind = _device.DeviceKind,
-            Roles = _device.Roles,
-            Free = free,
-            Held = [.. asked.Select(job => new HeldWork(job.Lease, job.Item, job.Done))],
-        };
-        try
-        {
-            return await grains.WorkQueue(model).TurnAsync(turn);
-        }
-        catch (Exception error) when (_jobs.Count > 0 && GrainCalls.IsTransient(error))
-        {
-            LogUnanswered(Key, error);
-            _queueAwayUntil = clock.GetUtcNow() + (4 * options.RetryPause);
-            return null;
-        }
-    }
-
-    // Does what the queue has said.
-    private async Task FollowAsync(WorkerJob[] asked, TurnAnswer? answer)
-    {
-        for (int i = 0; answer is not null && i < asked.Length; i++)
-        {
-            // What is as good as done is finished here.
-            if (answer.Verdicts[i] != WorkVerdict.Continue && asked[i] is { Output: null, Latent: null })
-            {
-                await GiveBackAsync(asked[i], answer.Verdicts[i] == WorkVerdict.Park);
-            }
-        }
-
-        foreach (LeasedWork lease in answer?.Leased ?? [])
-        {
-            _jobs.Add(new WorkerJob(lease, _model!.Value) { IsAloneHere = _jobs.Count == 0 });
-        }
-    }
-
     private async Task ClaimAsync(WorkerJob job)
     {
         var request = new ClaimRequest(
@@ -366,12 +435,11 @@ internal sealed partial class WorkerLoop(
 
                 break;
             case ClaimOutcome.NotYou:
-                job.IsOver = true;
-                await ReleaseLeaseAsync(job.Model, new LeaseRelease(job.Lease, answer.Item!, LeaseEnd.Returned));
+                job.IsForOthers = true;
+                job.End(new LeaseRelease(job.Lease, answer.Item!, LeaseEnd.Returned));
                 break;
             default:
-                job.IsOver = true;
-                await ReleaseLeaseAsync(job.Model, new LeaseRelease(job.Lease, job.Item, LeaseEnd.Finished));
+                job.End(new LeaseRelease(job.Lease, job.Item, LeaseEnd.Finished));
                 break;
         }
     }
@@ -400,163 +468,74 @@ internal sealed partial class WorkerLoop(
 
         BlobName output = job.Output.Value;
         await PersistAsync(() => grains.Generation(job.Key).CompleteAsync(job.Claim.Epoch, output));
-        job.IsOver = true;
-        await ReleaseLeaseAsync(job.Model, new LeaseRelease(job.Lease, job.Item, LeaseEnd.Finished));
+        job.End(new LeaseRelease(job.Lease, job.Item, LeaseEnd.Finished));
     }
 
-    private async Task EvaluateAloneAsync(WorkerJob job)
+    // What there is to say of a picture as it stands now; it moves on before all of it is said.
+    private StepNews NewsOf(WorkerJob job)
     {
-        try
-        {
-            await device.EvaluateAsync([job.Picture!], CancellationToken.None);
-        }
-        catch (DeviceException error)
-        {
-            await EndAsync(job, error);
-        }
-    }
-
-    // The device has failed a job that the loop has in its hands.
-    private async Task EndAsync(WorkerJob job, DeviceException error)
-    {
-        await QuietAsync(job);
-        if (!job.IsOver)
-        {
-            await FailAsync(job, error);
-            Forget(job);
-        }
+        bool isTime = job.StoredAt is not { } at || clock.GetUtcNow() - at >= options.SnapshotPeriod || job.Item.Alone;
+        job.IsShowing = job.HasNews && job.Claim.PreviewSteps.Contains(job.Step) && !job.Previews.ContainsKey(job.Step);
+        bool stores = job.Picture is not null && job.Step > job.StoredStep
+            && (job.IsLeaving || isTime || job.IsShowing || job.Previews.Count > 0);
+        return new StepNews(job.Step, stores ? job.Picture!.Snapshot() : null, job.IsShowing);
     }
 
     // After a step: a preview where one is due, a snapshot where it is time, and a word to the generation. Each step is told
     // of, so a step waits for the word of the one before it.
-    private async Task ReportAsync()
-    {
-        foreach (WorkerJob job in _jobs.Where(HasNews).ToArray())
-        {
-            await QuietAsync(job);
-            try
-            {
-                await PreviewAsync(job);
-            }
-            catch (DeviceException error)
-            {
-                await EndAsync(job, error);
-            }
-
-            if (job.IsOver)
-            {
-                continue;
-            }
-
-            StepNews news = NewsOf(job, snapshot: false);
-            if (job.Picture!.IsDone)
-            {
-                job.Latent = job.Picture.Latent();
-                _batcher.Drop(job.Picture);
-            }
-
-            job.SentStep = news.Step;
-            Send(job, () => TellAsync(job, news));
-        }
-    }
-
-    private static bool HasNews(WorkerJob job) => job.Picture is { IsBetweenSteps: true } picture && picture.Step > job.SentStep;
-
-    private async Task PreviewAsync(WorkerJob job)
-    {
-        IDenoising picture = job.Picture!;
-        if (!job.IsOver && job.Claim.PreviewSteps.Contains(picture.Step) && !job.Previews.ContainsKey(picture.Step))
-        {
-            job.Previews[picture.Step] = await device.PreviewAsync(job.Claim.Spec!, picture, CancellationToken.None);
-        }
-    }
-
-    // What there is to say of a picture as it stands now; it moves on before all of it is said.
-    private StepNews NewsOf(WorkerJob job, bool snapshot)
-    {
-        bool isTime = job.StoredAt is not { } at || clock.GetUtcNow() - at >= options.SnapshotPeriod || job.Item.Alone;
-        bool isStored = job.Picture is not null && job.Step > job.StoredStep && (snapshot || isTime || job.Previews.Count > 0);
-        return new StepNews(job.Step, isStored ? job.Picture!.Snapshot() : null, new Dictionary<int, byte[]>(job.Previews));
-    }
-
     private async Task TellAsync(WorkerJob job, StepNews news)
     {
         StepReport report = await StoreAsync(job, news);
-        ReportOutcome outcome = await PersistAsync(() => grains.Generation(job.Key).ReportAsync(report));
-        foreach (int step in news.Previews.Keys)
+        if (await PersistAsync(() => grains.Generation(job.Key).ReportAsync(report)) == ReportOutcome.Refused)
         {
-            job.Previews.Remove(step);
+            job.End(null);
+            return;
         }
 
         job.ToldStep = news.Step;
-        job.IsOver = outcome == ReportOutcome.Refused;
+        job.Previews.Clear();
+        if (news.Snapshot is not null)
+        {
+            (job.StoredStep, job.StoredAt) = (news.Step, clock.GetUtcNow());
+        }
     }
 
     private async Task<StepReport> StoreAsync(WorkerJob job, StepNews news)
     {
+        if (news.Shows)
+        {
+            job.Previews[news.Step] = await device.PreviewAsync(job.Claim.Spec!, job.Picture!, CancellationToken.None);
+            job.IsShowing = false;
+            Signal();
+        }
+
         var previews = new Dictionary<int, BlobName>();
-        foreach ((int step, byte[] bytes) in news.Previews)
+        foreach ((int step, byte[] bytes) in job.Previews)
         {
             previews[step] = await PersistAsync(() => PutAsync("previews", job, bytes));
         }
 
-        BlobName? stored = null;
-        if (news.Snapshot is not null)
-        {
-            stored = await PersistAsync(() => PutAsync("snapshots", job, news.Snapshot));
-            (job.StoredStep, job.StoredAt) = (news.Step, clock.GetUtcNow());
-        }
-
+        BlobName? stored = news.Snapshot is { } snapshot ? await PersistAsync(() => PutAsync("snapshots", job, snapshot)) : null;
         return new StepReport { Epoch = job.Claim.Epoch, Step = news.Step, Snapshot = stored, Previews = previews };
     }
 
-    // Waits for a job's errand; what it brings is taken in.
-    private async Task QuietAsync(WorkerJob job)
+    private async Task GiveBackAsync(WorkerJob job, StepNews last)
     {
-        while (job.Errand is { } errand)
-        {
-            await errand.ContinueWith(_ => { }, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
-            Settle();
-        }
-    }
-
-    // A step is finished before its picture leaves: only there can it be stored.
-    private async Task GiveBackAsync(WorkerJob job, bool tellQueue)
-    {
-        await QuietAsync(job);
-        while (_jobs.Contains(job) && job.Picture is { IsBetweenSteps: false })
-        {
-            await EvaluateAloneAsync(job);
-        }
-
-        if (!_jobs.Contains(job))
-        {
-            return;
-        }
-
         if (job.IsClaimed)
         {
-            StepReport last = await StoreAsync(job, NewsOf(job, snapshot: true));
-            await PersistAsync(() => grains.Generation(job.Key).ReleaseAsync(last));
+            StepReport report = await StoreAsync(job, last);
+            await PersistAsync(() => grains.Generation(job.Key).ReleaseAsync(report));
         }
 
-        if (tellQueue)
-        {
-            await ReleaseLeaseAsync(job.Model, new LeaseRelease(job.Lease, job.Rest(), LeaseEnd.Returned));
-        }
-
-        Forget(job);
+        job.End(job.TellsQueue ? new LeaseRelease(job.Lease, job.Rest(), LeaseEnd.Returned) : null);
     }
 
     private async Task FailAsync(WorkerJob job, DeviceException error)
     {
         LogFailed(Key, job.Key, error);
         await PersistAsync(() => grains.Generation(job.Key).FailAsync(job.Claim.Epoch, error.Error, error.Message));
-        job.IsOver = true;
+        job.End(new LeaseRelease(job.Lease, job.Item with { LastLease = job.Lease }, LeaseEnd.Returned));
     }
-
-    private Task<bool> ReleaseLeaseAsync(ModelDigest model, LeaseRelease release) =>
-        GrainCalls.TryAsync(() => grains.WorkQueue(model).ReleaseAsync(release));
 
     private Task<BlobName> PutAsync(string kind, WorkerJob job, byte[] bytes) =>
         blobs.PutAsync(kind, job.Key, bytes, CancellationToken.None);
@@ -565,7 +544,7 @@ internal sealed partial class WorkerLoop(
         await blobs.GetAsync(name, CancellationToken.None)
         ?? throw new DeviceException(GenerationError.BlobLost, $"The bytes {name} are gone from the store.");
 
-    // A call or a write is made again until its outcome is known, or until it has failed often enough for the round to
+    // A call or a write is made again until its outcome is known, or until it has failed often enough for the errand to
     // fail.
     private async Task<T> PersistAsync<T>(Func<Task<T>> call)
     {
@@ -583,21 +562,32 @@ internal sealed partial class WorkerLoop(
         }
     }
 
+    // The loop is woken when it is over, not before.
+    private T Watched<T>(T task)
+        where T : Task
+    {
+        _ = task.ContinueWith(
+            _ => Signal(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+        return task;
+    }
+
+    private void Signal() => _signals.Writer.TryWrite(true);
+
     private async Task SleepAsync(TimeSpan time)
     {
         using var enough = new CancellationTokenSource(time, clock);
         try
         {
-            await _woken.Reader.ReadAsync(enough.Token);
+            await _signals.Reader.ReadAsync(enough.Token);
         }
         catch (OperationCanceledException)
         {
-            // Nobody woke it.
+            // Nothing has come back.
         }
     }
 
     private WorkerJob JobOf(IDenoising picture) => _jobs.Find(job => ReferenceEquals(job.Picture, picture))
-        ?? throw new InvalidOperationException($"{Key} evaluated a picture that it does not hold.");
+        ?? throw new InvalidOperationException($"{Key} evaluates a picture that it does not hold.");
 
     private WorkerStatus NewStatus() => new()
     {
@@ -605,8 +595,11 @@ internal sealed partial class WorkerLoop(
         Model = _model, Draining = _draining,
     };
 
-    // A step's state and previews, as bytes that nobody changes.
-    private sealed record StepNews(int Step, byte[]? Snapshot, IReadOnlyDictionary<int, byte[]> Previews);
+    // A step's state, as bytes that nobody changes, and whether its preview is yet to be made.
+    private sealed record StepNews(int Step, byte[]? Snapshot, bool Shows);
+
+    // What a model's queue said to a turn, in the order of what was asked.
+    private sealed record TurnNews(WorkerJob[] Asked, ModelDigest Model, TurnAnswer Answer);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Worker {Worker} has no answer and will ask again")]
     private partial void LogUnanswered(WorkerKey worker, Exception error);

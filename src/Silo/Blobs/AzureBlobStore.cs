@@ -104,7 +104,7 @@ public sealed class AzureBlobStore : IBlobStore
 
     /// <inheritdoc/>
     /// <exception cref="ArgumentException">The bytes are too many, or are not the name's.</exception>
-    /// <exception cref="RequestFailedException">The service refuses.</exception>
+    /// <exception cref="IOException">The service refuses, or does not answer.</exception>
     public async Task PutAsync(BlobName name, GenerationId owner, byte[] bytes, CancellationToken cancellation)
     {
         (BlobClient content, BlobClient marker) = (ContentOf(name), MarkerOf(name, owner));
@@ -118,41 +118,67 @@ public sealed class AzureBlobStore : IBlobStore
             throw new ArgumentException($"The bytes are not those of {name}.", nameof(bytes));
         }
 
-        await marker.UploadAsync(BinaryData.Empty, overwrite: true, cancellation);
-        for (int attempt = 1; !await TryPlaceAsync(name, content, bytes, cancellation); attempt++)
+        await AskAsync(name, async () =>
         {
-            if (attempt == TriesMax)
+            await marker.UploadAsync(BinaryData.Empty, overwrite: true, cancellation);
+            for (int attempt = 1; !await TryPlaceAsync(name, content, bytes, cancellation); attempt++)
             {
-                throw new IOException($"{name} was deleted {TriesMax} times while it was put.");
+                if (attempt == TriesMax)
+                {
+                    throw new IOException($"{name} was deleted {TriesMax} times while it was put.");
+                }
             }
-        }
+
+            return true;
+        });
     }
 
     /// <inheritdoc/>
     /// <remarks>Damaged bytes count as gone.</remarks>
+    /// <exception cref="IOException">The service refuses, or does not answer.</exception>
     public async Task<byte[]?> GetAsync(BlobName name, CancellationToken cancellation)
     {
-        (byte[]? bytes, _) = await ReadAsync(ContentOf(name), cancellation);
+        (byte[]? bytes, _) = await AskAsync(name, () => ReadAsync(ContentOf(name), cancellation));
         return bytes is not null && IsOf(name, bytes) ? bytes : null;
     }
 
     /// <inheritdoc/>
+    /// <exception cref="IOException">The service refuses, or does not answer.</exception>
     public async Task ReleaseAsync(BlobName name, GenerationId owner, CancellationToken cancellation)
     {
         (BlobClient content, BlobClient marker) = (ContentOf(name), MarkerOf(name, owner));
-        await marker.DeleteIfExistsAsync(DeleteSnapshotsOption.IncludeSnapshots, cancellationToken: cancellation);
+        await AskAsync(name, async () =>
+        {
+            await marker.DeleteIfExistsAsync(DeleteSnapshotsOption.IncludeSnapshots, cancellationToken: cancellation);
+            try
+            {
+                ETag seen = (await content.GetPropertiesAsync(cancellationToken: cancellation)).Value.ETag;
+                if (!await HasOwnerAsync(name, cancellation))
+                {
+                    await content.DeleteAsync(
+                        DeleteSnapshotsOption.IncludeSnapshots, new BlobRequestConditions { IfMatch = seen }, cancellation);
+                }
+            }
+            catch (RequestFailedException error) when (error.Status is NotFound or PreconditionFailed)
+            {
+                // Deleted by another, or wanted by another.
+            }
+
+            return true;
+        });
+    }
+
+    // What the service refuses or does not answer, in the words of all stores. The client's own retries are over by then;
+    // of several it gives all failures.
+    private static async Task<T> AskAsync<T>(BlobName name, Func<Task<T>> call)
+    {
         try
         {
-            ETag seen = (await content.GetPropertiesAsync(cancellationToken: cancellation)).Value.ETag;
-            if (!await HasOwnerAsync(name, cancellation))
-            {
-                await content.DeleteAsync(
-                    DeleteSnapshotsOption.IncludeSnapshots, new BlobRequestConditions { IfMatch = seen }, cancellation);
-            }
+            return await call();
         }
-        catch (RequestFailedException error) when (error.Status is NotFound or PreconditionFailed)
+        catch (Exception error) when (error is RequestFailedException or AggregateException)
         {
-            // Deleted by another, or wanted by another.
+            throw new IOException($"Azure Blob Storage has no good answer for {name}: {error.Message}", error);
         }
     }
 

@@ -83,22 +83,39 @@ public sealed class FolderBlobStore : IBlobStore
             throw new ArgumentException($"The bytes are not those of {name}.", nameof(bytes));
         }
 
-        return Task.Run(() => Put(name, folder, file, bytes), cancellation);
+        return AskAsync(name, () => Put(name, folder, file, bytes), cancellation);
     }
 
     /// <inheritdoc/>
     /// <remarks>Damaged bytes count as gone; another owner's sound ones serve as well.</remarks>
-    public Task<byte[]?> GetAsync(BlobName name, CancellationToken cancellation)
+    /// <exception cref="IOException">The disk refuses.</exception>
+    public async Task<byte[]?> GetAsync(BlobName name, CancellationToken cancellation)
     {
         string folder = FolderOf(name);
-        return Task.Run(() => Get(name, folder)?.Bytes, cancellation);
+        byte[]? bytes = null;
+        await AskAsync(name, () => bytes = Get(name, folder)?.Bytes, cancellation);
+        return bytes;
     }
 
     /// <inheritdoc/>
+    /// <exception cref="IOException">The disk refuses.</exception>
     public Task ReleaseAsync(BlobName name, GenerationId owner, CancellationToken cancellation)
     {
         string folder = FolderOf(name), file = FileOf(folder, owner);
-        return Task.Run(() => Release(folder, file), cancellation);
+        return AskAsync(name, () => Release(folder, file), cancellation);
+    }
+
+    // What the disk refuses, in the words of all stores.
+    private static async Task AskAsync(BlobName name, Action work, CancellationToken cancellation)
+    {
+        try
+        {
+            await Task.Run(work, cancellation);
+        }
+        catch (UnauthorizedAccessException error)
+        {
+            throw new IOException($"The folder of {name} cannot be used: {error.Message}", error);
+        }
     }
 
     private void Put(BlobName name, string folder, string file, byte[] bytes)

@@ -96,6 +96,17 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
         await Assert.ThrowsAnyAsync<Exception>(() => Task.Run(() => new AzureBlobStore(options), Cancellation));
     }
 
+    [Fact]
+    public async Task WhatTheServiceRefuses_CanBeAskedAgain()
+    {
+        BlobName name = NameOf(Bytes);
+        IBlobStore store = Open();
+        await Container.DeleteAsync(cancellationToken: Cancellation);
+        await Assert.ThrowsAsync<IOException>(() => store.PutAsync(name, s_one, Bytes, Cancellation));
+        await Open().PutAsync(name, s_one, Bytes, Cancellation);
+        Assert.Equal(Bytes, await store.GetAsync(name, Cancellation));
+    }
+
     protected override IBlobStore Open() => Open(null);
 
     protected override async Task<string[]> ContentAsync()

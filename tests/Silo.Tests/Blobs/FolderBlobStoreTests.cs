@@ -14,6 +14,21 @@ public sealed class FolderBlobStoreTests : BlobStoreTests, IDisposable
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     [Fact]
+    public async Task WhatTheDiskRefuses_CanBeAskedAgain()
+    {
+        IBlobStore store = Open();
+        BlobName name = NameOf(Bytes);
+        string digest = name.Sha256, inTheWay = Path.Combine(_folder, "pictures", "tenant", digest[..2], digest, "one");
+        Directory.CreateDirectory(inTheWay);
+        var owner = new GenerationId("one");
+        await Assert.ThrowsAsync<IOException>(() => store.PutAsync(name, owner, Bytes, Cancellation));
+        await Assert.ThrowsAsync<IOException>(() => store.ReleaseAsync(name, owner, Cancellation));
+        Directory.Delete(inTheWay);
+        await store.PutAsync(name, owner, Bytes, Cancellation);
+        Assert.Equal(Bytes, await store.GetAsync(name, Cancellation));
+    }
+
+    [Fact]
     public async Task LeftoversOfDeadWriters_AreNoBlobs_AndAreClearedAwayOnceTheyAreOld()
     {
         IBlobStore store = Open();

@@ -1,0 +1,161 @@
+// Goal: whatever happens around a worker's loop, its pictures come out whole and it goes on. Method: loops among pure
+// protocols, with faults under seeds; and, one by one, the situations that are told apart in the code.
+using System.Collections.Concurrent;
+using Atelier.Contracts;
+using Atelier.Grains.Ports;
+using Xunit;
+
+namespace Atelier.Grains.Tests.Workers;
+
+public sealed class WorkerLoopTests
+{
+    [Fact]
+    public async Task UnderFaults_EveryPictureIsDone_WithAllItsStepsAndPreviews()
+    {
+        int parks = 0, notYous = 0;
+        await Parallel.ForAsync(0, 120, new ParallelOptions { MaxDegreeOfParallelism = 12 }, async (seed, cancellation) =>
+        {
+            var random = new Random(seed);
+            var world = new WorkerWorld(seed) { Loss = 0.08, Delay = random.Next(6) };
+            for (int i = 0; i < 10; i++)
+            {
+                world.Add($"t{i % 3}", i, 4 + random.Next(8), previews: i % 4);
+            }
+
+            // Now and then the queue does not answer for longer than a lease lasts, or the store takes nothing.
+            DateTimeOffset quietUntil = default;
+            world.Calling = (method, _) => method == nameof(IWorkQueueGrain.TurnAsync) && TimeProvider.System.GetUtcNow() < quietUntil
+                ? throw new TimeoutException("The queue is away.")
+                : Task.CompletedTask;
+            var workers = new List<LivingWorker> { world.Start(1 + random.Next(3)), world.Start(1 + random.Next(3)) };
+            for (int i = 0; i < 12; i++)
+            {
+                await Task.Delay(random.Next(30), cancellation);
+                switch (random.Next(5))
+                {
+                    case 0:
+                        quietUntil = TimeProvider.System.GetUtcNow() + TimeSpan.FromMilliseconds(150);
+                        break;
+                    case 1:
+                        world.Blobs.Refusals = random.Next(20);
+                        break;
+                    case 2:
+                        await workers[i % 2].Loop.DrainAsync();
+                        Assert.Equal(0, workers[i % 2].Loop.Status.Held);
+                        workers[i % 2] = world.Start(1 + random.Next(3));
+                        break;
+                    case 3:
+                        workers[i % 2].Die();
+                        workers[i % 2] = world.Start(1 + random.Next(3));
+                        break;
+                    default:
+                        break;
+                }
+            }
+
+            world.Loss = 0;
+            world.Blobs.Refusals = 0;
+            await world.EndAsync(60);
+            world.AssertAllDone();
+            Assert.All(workers, worker => Assert.True(worker.Device.Largest <= worker.Device.Description.Slots));
+            await Task.WhenAll(workers.Select(worker => worker.Loop.DrainAsync()));
+            world.Check();
+            Interlocked.Add(ref parks, world.Parks);
+            Interlocked.Add(ref notYous, world.NotYous);
+        });
+        Assert.True(parks > 100 && notYous > 100, $"There were {parks} parks and {notYous} refused claims.");
+    }
+
+    [Fact]
+    public async Task AReportWithoutAnAnswer_HoldsUpItsOwnPictureAlone()
+    {
+        var world = new WorkerWorld(1);
+        GenerationKey held = world.Add("a", 1, 6), free = world.Add("a", 2, 30);
+        var answer = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        world.Calling = (method, of) => method == nameof(IGenerationGrain.ReportAsync) && of == held ? answer.Task : Task.CompletedTask;
+        LivingWorker worker = world.Start(2);
+        await UntilAsync(world, () => !world.State(free).IsOpen);
+        Assert.Equal(GenerationPhase.Denoising, world.State(held).Phase);
+        answer.SetResult();
+        await world.EndAsync(20);
+        world.AssertAllDone();
+        await worker.Loop.DrainAsync();
+    }
+
+    [Fact]
+    public async Task AQueueThatDoesNotAnswer_HoldsNobodyUp()
+    {
+        var world = new WorkerWorld(1);
+        GenerationKey key = world.Add("a", 1, 30);
+        var answer = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        world.Calling = (method, _) => method == nameof(IWorkQueueGrain.TurnAsync) && world.State(key).Phase == GenerationPhase.Denoising
+            ? answer.Task
+            : Task.CompletedTask;
+        LivingWorker worker = world.Start(1);
+        await UntilAsync(world, () => world.State(key).Phase > GenerationPhase.Denoising);
+        answer.SetResult();
+        await world.EndAsync(20);
+        world.AssertAllDone();
+        await worker.Loop.DrainAsync();
+    }
+
+    [Fact]
+    public async Task PicturesThatCannotBeStored_DoNotPileUp()
+    {
+        const int slots = 2;
+        var world = new WorkerWorld(1);
+        for (int i = 0; i < 30; i++)
+        {
+            world.Add("a", i, 2);
+        }
+
+        // Latents are not taken: pictures end, and wait to be stored.
+        var full = new ConcurrentDictionary<GenerationKey, bool>();
+        bool isFull = true;
+        world.Calling = (method, of) =>
+        {
+            if (method == nameof(IGenerationGrain.CompleteAsync) && isFull && world.State(of!.Value).Phase == GenerationPhase.Denoising)
+            {
+                full[of.Value] = true;
+                throw new TimeoutException("No.");
+            }
+
+            return Task.CompletedTask;
+        };
+        LivingWorker worker = world.Start(slots);
+        await UntilAsync(world, () => full.Count >= 2 * slots);
+        await Task.Delay(300, TestContext.Current.CancellationToken);
+        Assert.InRange(worker.HeldMost, 2 * slots, (3 * slots) + 2);
+        isFull = false;
+        await world.EndAsync(20);
+        world.AssertAllDone();
+        await worker.Loop.DrainAsync();
+    }
+
+    [Fact]
+    public async Task ADeviceThatRefuses_EndsAfterItsSecondTry_WhileOthersGoOn()
+    {
+        var world = new WorkerWorld(1);
+        GenerationKey bad = world.Add("a", 1, 6, previews: 1);
+        GenerationKey[] good = [.. Enumerable.Range(2, 4).Select(i => world.Add("a", i, 6))];
+        LivingWorker worker = world.Start(3);
+        worker.Device.Evaluating = batch => batch.Any(picture => picture.Spec.Seed == 1 && picture.Step == 4)
+            ? throw new DeviceException(GenerationError.KernelFailed, "The kernel did not like that.")
+            : Task.CompletedTask;
+        await world.EndAsync(20);
+        Assert.Equal(GenerationError.KernelFailed, world.State(bad).Error);
+        Assert.All(good, key => Assert.Equal(GenerationPhase.Done, world.State(key).Phase));
+        await worker.Loop.DrainAsync();
+    }
+
+    private static async Task UntilAsync(WorkerWorld world, Func<bool> condition)
+    {
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+        patience.CancelAfter(TimeSpan.FromSeconds(20));
+        while (!condition())
+        {
+            world.Check();
+            await Task.Delay(5, patience.Token);
+        }
+    }
+}

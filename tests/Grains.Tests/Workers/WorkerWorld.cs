@@ -1,0 +1,286 @@
+// What a worker's loop has around it, without a cluster: a queue and generations as pure protocols in memory, a device of
+// hashes, a store. Under a seed calls come late, fail before or after their effect, or fail for a while; workers drain or
+// die and others take their places. Time is real and short, so a seed gives faults, not one course of events.
+using System.Collections.Concurrent;
+using System.Reflection;
+using Atelier.Contracts;
+using Atelier.Grains.Generations;
+using Atelier.Grains.Queueing;
+using Atelier.Grains.Tests.Cluster;
+using Atelier.Grains.Workers;
+using Microsoft.Extensions.Logging.Abstractions;
+using Xunit;
+
+namespace Atelier.Grains.Tests.Workers;
+
+/// <summary>Stands for any grain: what is called, with what.</summary>
+public class GrainProxy : DispatchProxy
+{
+    public Func<MethodInfo, object?[], object?> Answer { get; set; } = null!;
+
+    public static T Make<T>(Func<MethodInfo, object?[], object?> answer)
+        where T : class
+    {
+        T proxy = Create<T, GrainProxy>();
+        ((GrainProxy)(object)proxy).Answer = answer;
+        return proxy;
+    }
+
+    protected override object? Invoke(MethodInfo? targetMethod, object?[]? args) => Answer(targetMethod!, args!);
+}
+
+/// <summary>A worker, its device, and a switch that cuts it off as a killed process is.</summary>
+internal sealed class LivingWorker(WorkerLoop loop, FakeDevice device)
+{
+    private volatile bool _dead;
+
+    public WorkerLoop Loop => loop;
+
+    public FakeDevice Device => device;
+
+    public bool IsDead => _dead;
+
+    public int HeldMost { get; set; }
+
+    public void Die()
+    {
+        _dead = true;
+        device.Die();
+    }
+}
+
+internal sealed class WorkerWorld(int seed)
+{
+    private readonly Lock _lock = new();
+    private readonly Random _random = new(seed);
+    private readonly WorkQueue _queue = new(new WorkQueueOptions { LeaseTime = TimeSpan.FromMilliseconds(100) }, 0);
+    private readonly GenerationMachine _machine = new(new GenerationOptions { ClaimQuiet = TimeSpan.FromMilliseconds(60) });
+    private readonly Dictionary<GenerationKey, (GenerationState State, DateTimeOffset HeardAt)> _generations = [];
+    private readonly ConcurrentQueue<Exception> _faults = new();
+    private int _workers;
+
+    public FakeBlobStore Blobs { get; } = new();
+
+    /// <summary>Probability that a call fails, half of the times after it had its effect.</summary>
+    public double Loss { get; set; }
+
+    /// <summary>Longest delay of a call, in milliseconds.</summary>
+    public int Delay { get; set; }
+
+    /// <summary>Called before a call takes effect: which method, of whom. It may throw, or hold it up.</summary>
+    public Func<string, GenerationKey?, Task>? Calling { get; set; }
+
+    /// <summary>Answers that another worker would have to be asked for.</summary>
+    public int NotYous { get; private set; }
+
+    public int Parks { get; private set; }
+
+    public GenerationKey Add(string tenant, int number, int steps, int previews = 0)
+    {
+        var key = new GenerationKey(new TenantId(tenant), new GenerationId($"g{number}"));
+        var submission = new Submission { Spec = TestCluster.Spec(number, steps), Previews = previews };
+        lock (_lock)
+        {
+            DateTimeOffset now = TimeProvider.System.GetUtcNow();
+            GenerationState state = GenerationMachine.Accept(submission, 1, GenerationCost.Of(FakeDevice.Card(0), submission), now);
+            _generations[key] = (state, now);
+            _queue.Offer(_machine.Item(state, key), admitted: true, now);
+        }
+
+        return key;
+    }
+
+    public LivingWorker Start(int slots, string? name = null, Action<WorkerOptions>? configure = null)
+    {
+        name ??= $"w{Interlocked.Increment(ref _workers)}";
+        var device = new FakeDevice("d", slots) { Pace = TimeSpan.Zero };
+        var options = new WorkerOptions
+        {
+            IdlePeriod = TimeSpan.FromMilliseconds(20), RetryPause = TimeSpan.FromMilliseconds(5), TriesMax = 2,
+            SnapshotPeriod = TimeSpan.FromMilliseconds(5), DrainTimeout = TimeSpan.FromSeconds(20), OnFault = _faults.Enqueue,
+        };
+        configure?.Invoke(options);
+        LivingWorker worker = null!;
+        IGrainFactory grains = GrainProxy.Make<IGrainFactory>((method, args) => Grain(worker, method.GetGenericArguments()[0], args[0]!));
+        var loop = new WorkerLoop(
+            new WorkerKey(name, "d"), device, Blobs, grains, options, TimeProvider.System, NullLogger<WorkerLoop>.Instance);
+        worker = new LivingWorker(loop, device);
+        _ = Task.Run(loop.RunAsync);
+        return worker;
+    }
+
+    /// <summary>Waits until all generations have ended; walks through them meanwhile, as open sets do.</summary>
+    public async Task EndAsync(double seconds)
+    {
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+        patience.CancelAfter(TimeSpan.FromSeconds(seconds));
+        while (States().Any(state => state.IsOpen))
+        {
+            Check();
+            if (patience.IsCancellationRequested)
+            {
+                Assert.Fail($"Seed {seed}: open are {string.Join("; ", States().Where(s => s.IsOpen).Select(s => $"{s.Phase} step {s.Step} of {s.Submission!.Spec.Steps}, epoch {s.Epoch}"))}.");
+            }
+
+            await Task.Delay(30, CancellationToken.None);
+            lock (_lock)
+            {
+                foreach ((GenerationKey key, (GenerationState state, _)) in _generations.Where(one => one.Value.State.IsOpen))
+                {
+                    _queue.Offer(_machine.Item(state, key), admitted: true, TimeProvider.System.GetUtcNow());
+                }
+            }
+        }
+
+        Check();
+    }
+
+    /// <summary>No loop has met what it does not know.</summary>
+    public void Check()
+    {
+        if (_faults.TryDequeue(out Exception? fault))
+        {
+            Assert.Fail($"Seed {seed}: {fault}");
+        }
+    }
+
+    public GenerationState State(GenerationKey key)
+    {
+        lock (_lock)
+        {
+            return _generations[key].State;
+        }
+    }
+
+    /// <summary>That every generation has its picture, every step was told, and every preview with its own.</summary>
+    public void AssertAllDone()
+    {
+        foreach (GenerationState state in States())
+        {
+            GenerationSpec spec = state.Submission!.Spec;
+            Assert.Equal(GenerationPhase.Done, state.Phase);
+            Assert.Equal(FakeDevice.Undisturbed(spec), Blobs[state.Picture!.Value]);
+            GenerationEvent[] events = [.. GenerationMachine.EventsAfter(state, EventNumber.Before)];
+            Assert.Equal(7 + spec.Steps, events.Length);
+            int[] due = GenerationMachine.PreviewSteps(state.Submission);
+            Assert.Equal(due, events.Where(one => one.Preview is not null).Select(one => one.Step));
+        }
+    }
+
+    private GenerationState[] States()
+    {
+        lock (_lock)
+        {
+            return [.. _generations.Values.Select(one => one.State)];
+        }
+    }
+
+    private object Grain(LivingWorker worker, Type type, object key)
+    {
+        if (type == typeof(IModelCatalogueGrain))
+        {
+            return GrainProxy.Make<IModelCatalogueGrain>((method, args) => CallAsync(worker, method, null, () => true));
+        }
+
+        if (type == typeof(IWorkQueueGrain))
+        {
+            return GrainProxy.Make<IWorkQueueGrain>((method, args) => method.Name switch
+            {
+                nameof(IWorkQueueGrain.TurnAsync) => CallAsync(worker, method, null, () => Turn(worker, (WorkerTurn)args[0]!)),
+                nameof(IWorkQueueGrain.ReleaseAsync) => CallAsync(worker, method, null, () =>
+                {
+                    _queue.Release((LeaseRelease)args[0]!, TimeProvider.System.GetUtcNow());
+                    return true;
+                }),
+                nameof(IWorkQueueGrain.StatusAsync) => CallAsync(worker, method, null, () => _queue.Status(TimeProvider.System.GetUtcNow())),
+                _ => throw new NotSupportedException(method.Name),
+            });
+        }
+
+        Assert.True(GenerationKey.TryParse((string)key, out GenerationKey generation));
+        return GrainProxy.Make<IGenerationGrain>((method, args) => method.Name switch
+        {
+            nameof(IGenerationGrain.ClaimAsync) => CallAsync(worker, method, generation, () => Claim(generation, (ClaimRequest)args[0]!)),
+            nameof(IGenerationGrain.ReportAsync) => CallAsync(worker, method, generation, () =>
+                Hear(generation, (state, _) => GenerationMachine.Report(state, (StepReport)args[0]!))),
+            nameof(IGenerationGrain.CompleteAsync) => CallAsync(worker, method, generation, () =>
+                Hear(generation, (state, now) => GenerationMachine.Complete(state, (long)args[0]!, (BlobName)args[1]!, now))),
+            nameof(IGenerationGrain.ReleaseAsync) => CallAsync(worker, method, generation, () =>
+                Hear(generation, (state, now) => GenerationMachine.Release(state, (StepReport)args[0]!, now))),
+            nameof(IGenerationGrain.FailAsync) => CallAsync(worker, method, generation, () =>
+                Hear(generation, (state, now) => _machine.Fail(state, (long)args[0]!, (GenerationError)args[1]!, (string)args[2]!, now))),
+            _ => throw new NotSupportedException(method.Name),
+        });
+    }
+
+    private TurnAnswer Turn(LivingWorker worker, WorkerTurn turn)
+    {
+        worker.HeldMost = Math.Max(worker.HeldMost, turn.Held.Length);
+        TurnAnswer answer = _queue.Turn(turn, TimeProvider.System.GetUtcNow());
+        Parks += answer.Verdicts.Count(verdict => verdict == WorkVerdict.Park);
+        return answer;
+    }
+
+    private ClaimAnswer Claim(GenerationKey key, ClaimRequest request)
+    {
+        DateTimeOffset now = TimeProvider.System.GetUtcNow();
+        (GenerationState state, DateTimeOffset heardAt) = _generations[key];
+        Outcome<ClaimAnswer> outcome = _machine.Claim(state, key, request, heardAt, now);
+        bool granted = outcome.Answer.Outcome == ClaimOutcome.Granted;
+        NotYous += outcome.Answer.Outcome == ClaimOutcome.NotYou ? 1 : 0;
+        _generations[key] = (outcome.State, granted ? now : heardAt);
+        return outcome.Answer;
+    }
+
+    private ReportOutcome Hear(GenerationKey key, Func<GenerationState, DateTimeOffset, Outcome<ReportOutcome>> command)
+    {
+        DateTimeOffset now = TimeProvider.System.GetUtcNow();
+        (GenerationState before, DateTimeOffset heardAt) = _generations[key];
+        Outcome<ReportOutcome> outcome = command(before, now);
+        _generations[key] = (outcome.State, outcome.Answer == ReportOutcome.Taken ? now : heardAt);
+        if (outcome.State.IsOpen && (int)outcome.State.Phase % 2 == 0 && outcome.State.Phase != before.Phase)
+        {
+            _queue.Offer(_machine.Item(outcome.State, key), admitted: true, now);
+        }
+
+        return outcome.Answer;
+    }
+
+    // Methods of grains give a Task or a Task of something; a Task of something is both.
+    private async Task<T> CallAsync<T>(LivingWorker worker, MethodInfo method, GenerationKey? of, Func<T> effect)
+    {
+        await Task.Yield();
+        (double fate, int delay) = Draw();
+        if (worker.IsDead)
+        {
+            await Task.Delay(Timeout.Infinite);
+        }
+
+        await (Calling?.Invoke(method.Name, of) ?? Task.CompletedTask);
+        if (delay > 0)
+        {
+            await Task.Delay(delay);
+        }
+
+        if (fate < Loss / 2)
+        {
+            throw new TimeoutException("The call did not arrive.");
+        }
+
+        T answer;
+        lock (_lock)
+        {
+            answer = effect();
+        }
+
+        return fate < Loss ? throw new TimeoutException("The answer did not arrive.") : answer;
+    }
+
+    private (double Fate, int Delay) Draw()
+    {
+        lock (_lock)
+        {
+            return (_random.NextDouble(), _random.Next(Delay + 1));
+        }
+    }
+}

@@ -8,7 +8,7 @@ namespace Atelier.Grains.Workers;
 /// Work that was leased. Its errand and the worker's loop are the only ones that touch it: while it has an errand, the
 /// loop does no more than to evaluate its picture.
 /// </summary>
-internal sealed class WorkerJob(LeasedWork lease, ModelDigest model)
+internal sealed class WorkerJob(LeasedWork lease, ModelDigest model, long attempt)
 {
     private ClaimAnswer? _claim;
     private volatile bool _isShowing;
@@ -21,6 +21,12 @@ internal sealed class WorkerJob(LeasedWork lease, ModelDigest model)
 
     /// <summary>The model.</summary>
     public ModelDigest Model { get; } = model;
+
+    /// <summary>Number of its claim, however often that is sent.</summary>
+    public long Attempt { get; } = attempt;
+
+    /// <summary>Whether its claim was sent and not answered.</summary>
+    public bool IsAsking { get; set; }
 
     /// <summary>Whether the generation has granted it.</summary>
     public bool IsClaimed => _claim is not null;

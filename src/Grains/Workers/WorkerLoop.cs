@@ -37,6 +37,7 @@ internal sealed partial class WorkerLoop(
     private WorkerJob[] _batch = [];
     private Task? _turn;
     private TurnNews? _turnNews;
+    private DateTimeOffset _evaluateFrom;
     private DateTimeOffset _turnFrom;
     private DateTimeOffset _turnBy;
     private long _attempt = clock.GetUtcNow().UtcTicks;
@@ -63,7 +64,9 @@ internal sealed partial class WorkerLoop(
     {
         _draining = true;
         Signal();
-        return _ended.Task.WaitAsync(options.DrainTimeout, clock);
+
+        // The loop ends by itself when that time is over; it may be asleep then.
+        return _ended.Task.WaitAsync(options.DrainTimeout + (2 * options.IdlePeriod), clock);
     }
 
     /// <summary>The loop; it ends when the worker has drained.</summary>
@@ -91,7 +94,8 @@ internal sealed partial class WorkerLoop(
                     break;
                 }
 
-                await SleepAsync(options.IdlePeriod);
+                TimeSpan left = drainBy is { } by ? by - clock.GetUtcNow() : options.IdlePeriod;
+                await SleepAsync(TimeSpan.FromTicks(Math.Clamp(left.Ticks, 0, options.IdlePeriod.Ticks)));
             }
         }
         catch (Exception error)
@@ -124,15 +128,26 @@ internal sealed partial class WorkerLoop(
             if (Check(_evaluation, "An evaluation") is { } error)
             {
                 LogUnanswered(Key, error);
+                _evaluateFrom = clock.GetUtcNow() + options.RetryPause;
             }
 
-            _turnIsDue |= Array.Exists(_batch, job => job.Picture!.IsBetweenSteps);
+            if (Array.Exists(_batch, job => job.Picture!.IsBetweenSteps))
+            {
+                _turnIsDue = true;
+            }
+
             (_evaluation, _batch) = (null, []);
         }
 
         if (_turn is { IsCompleted: true })
         {
-            Check(_turn, "A turn");
+            if (Check(_turn, "A turn") is { } error)
+            {
+                // Work goes on without the queue.
+                LogUnanswered(Key, error);
+                _turnFrom = clock.GetUtcNow() + options.RetryPause;
+            }
+
             _turn = null;
             Follow();
         }
@@ -171,13 +186,13 @@ internal sealed partial class WorkerLoop(
         }
     }
 
-    // What had no answer is asked again later; in a drain there is no later.
+    // What had no answer is asked again later.
     private void TakeIn(WorkerJob job, Task errand)
     {
         if (Check(errand, $"The errand of {job.Key}") is { } error)
         {
             LogUnanswered(Key, error);
-            (job.SentStep, job.RetryAt, job.IsOver) = (job.ToldStep, clock.GetUtcNow() + options.RetryPause, job.IsOver || _draining);
+            (job.SentStep, job.RetryAt) = (job.ToldStep, clock.GetUtcNow() + options.RetryPause);
         }
     }
 
@@ -198,15 +213,16 @@ internal sealed partial class WorkerLoop(
         _turnNews = null;
         for (int i = 0; i < news.Asked.Length; i++)
         {
-            if (news.Answer.Verdicts[i] != WorkVerdict.Continue)
+            (WorkerJob job, WorkVerdict verdict) = (news.Asked[i], news.Answer.Verdicts[i]);
+            if (verdict != WorkVerdict.Continue)
             {
-                Leave(news.Asked[i], news.Answer.Verdicts[i] == WorkVerdict.Park);
+                Leave(job, verdict == WorkVerdict.Park);
             }
         }
 
         foreach (LeasedWork lease in news.Answer.Leased)
         {
-            _jobs.Add(new WorkerJob(lease, news.Model) { IsAloneHere = _jobs.Count == 0 });
+            _jobs.Add(new WorkerJob(lease, news.Model, ++_attempt) { IsAloneHere = _jobs.Count == 0 });
         }
     }
 
@@ -227,8 +243,9 @@ internal sealed partial class WorkerLoop(
             _releases.Add((job.Model, release));
         }
 
-        // Work that is somebody else's for now is not asked for again at once.
-        _turnIsDue |= !job.IsForOthers;
+        // Work that is somebody else's for now is left to others: this worker would be given it again at once.
+        _turnIsDue = true;
+        _turnFrom = job.IsForOthers ? clock.GetUtcNow() + options.RetryPause : _turnFrom;
         if (job.Picture is { } picture)
         {
             _batcher.Drop(picture);
@@ -248,20 +265,27 @@ internal sealed partial class WorkerLoop(
             }
         }
 
-        if (_evaluation is null)
+        if (_evaluation is null && now >= _evaluateFrom)
         {
-            _batch = [.. _batcher.Next(picture => JobOf(picture).CanGoOn).Select(JobOf)];
+            // Those that leave come first: others wait for their places.
+            IReadOnlyList<IDenoising> pictures = _batcher.Next(picture => JobOf(picture) is { IsLeaving: true, CanGoOn: true });
+            pictures = pictures.Count > 0 ? pictures : _batcher.Next(picture => JobOf(picture).CanGoOn);
+            _batch = [.. pictures.Select(JobOf)];
             _evaluation = _batch.Length == 0 ? null : Watched(Task.Run(() => EvaluateAsync(_batch)));
         }
 
-        bool isDue = _turnIsDue || now >= _turnBy;
-        if (_turn is null && now >= _turnFrom && (_draining ? _releases.Count > 0 : isDue))
+        bool asks = !_draining && now >= _turnFrom && (_turnIsDue || now >= _turnBy);
+        if (_turn is null && (asks || _releases.Count > 0))
         {
-            WorkerJob[] asked = [.. _jobs];
+            WorkerJob[] jobs = [.. _jobs];
             (ModelDigest, LeaseRelease)[] releases = [.. _releases];
             _releases.Clear();
-            (_turnIsDue, _turnBy) = (false, now + options.IdlePeriod);
-            _turn = Watched(Task.Run(() => TurnAsync(asked, releases)));
+            if (asks)
+            {
+                (_turnIsDue, _turnBy) = (false, now + options.IdlePeriod);
+            }
+
+            _turn = Watched(Task.Run(() => TurnAsync(asks ? jobs : null, releases)));
         }
     }
 
@@ -270,7 +294,7 @@ internal sealed partial class WorkerLoop(
     {
         switch (job)
         {
-            case { IsClaimed: false, IsLeaving: false }:
+            case { IsClaimed: false, IsLeaving: false } or { IsClaimed: false, IsAsking: true }:
                 return () => ClaimAsync(job);
             case { Fault: { } fault }:
                 return () => FailAsync(job, fault);
@@ -328,47 +352,37 @@ internal sealed partial class WorkerLoop(
         }
     }
 
-    // Leases are given back before the queue is asked: it never hears of one again that it has back.
-    private async Task TurnAsync(WorkerJob[] asked, (ModelDigest Model, LeaseRelease Release)[] releases)
+    // Leases are given back before the queue is asked: it never hears of one again that it has back, nor of what it has
+    // told this worker to stop. One whose way back is lost ends by itself.
+    private async Task TurnAsync(WorkerJob[]? jobs, (ModelDigest Model, LeaseRelease Release)[] releases)
     {
-        foreach ((ModelDigest old, LeaseRelease release) in releases)
+        await Task.WhenAll(releases.Select(one => GrainCalls.TryAsync(() => grains.WorkQueue(one.Model).ReleaseAsync(one.Release))));
+        if (jobs is not null && (jobs.Length > 0 ? jobs[0].Model : await ChooseModelAsync()) is { } model)
         {
-            // One that is lost ends by itself.
-            await GrainCalls.TryAsync(() => grains.WorkQueue(old).ReleaseAsync(release));
-        }
-
-        try
-        {
-            if (!_draining && (asked.Length > 0 ? asked[0].Model : await ChooseModelAsync()) is { } model)
+            WorkerJob[] asked = [.. jobs.Where(job => job is not { IsLeaving: true, TellsQueue: false })];
+            var turn = new WorkerTurn
             {
-                _turnNews = new TurnNews(asked, model, await grains.WorkQueue(model).TurnAsync(TurnOf(asked)));
-            }
-        }
-        catch (Exception error) when (GrainCalls.IsTransient(error))
-        {
-            // Work goes on without the queue.
-            LogUnanswered(Key, error);
-            _turnFrom = clock.GetUtcNow() + options.RetryPause;
+                Worker = Key.ToString(),
+                DeviceKind = _device.DeviceKind,
+                Roles = _device.Roles,
+                Free = FreeBeside(jobs),
+                Held = [.. asked.Select(job => new HeldWork(job.Lease, job.Item, job.Done))],
+            };
+            _turnNews = new TurnNews(asked, model, await grains.WorkQueue(model).TurnAsync(turn));
         }
     }
 
-    private WorkerTurn TurnOf(WorkerJob[] asked)
+    private int FreeBeside(WorkerJob[] jobs)
     {
-        int singles = asked.Count(job => job.Item.Kind != WorkKind.Denoise);
-        int ended = asked.Count(job => job.Latent is not null);
-        int pictures = asked.Length - singles - ended;
+        int singles = jobs.Count(job => job.Item.Kind != WorkKind.Denoise);
+        int ended = jobs.Count(job => job.Latent is not null);
+        int pictures = jobs.Length - singles - ended;
 
         // Pictures that have ended and wait to be stored leave their slots to others, but not without end.
         int beside = (singles < SingleMax ? 0 : singles) + Math.Max(0, ended - _device.Slots);
-        bool alone = asked.Any(job => job.Item.Alone);
-        return new WorkerTurn
-        {
-            Worker = Key.ToString(),
-            DeviceKind = _device.DeviceKind,
-            Roles = _device.Roles,
-            Free = alone ? 0 : Math.Clamp(_device.Slots - pictures - beside, 0, Math.Max(0, WorkerTurn.HeldMax - asked.Length)),
-            Held = [.. asked.Select(job => new HeldWork(job.Lease, job.Item, job.Done))],
-        };
+        return jobs.Any(job => job.Item.Alone)
+            ? 0
+            : Math.Clamp(_device.Slots - pictures - beside, 0, Math.Max(0, WorkerTurn.HeldMax - jobs.Length));
     }
 
     // While it holds work of a model it stays with it.
@@ -419,11 +433,14 @@ internal sealed partial class WorkerLoop(
         return _model;
     }
 
+    // Asked again it is the same claim, which may have been granted without anybody hearing of it.
     private async Task ClaimAsync(WorkerJob job)
     {
         var request = new ClaimRequest(
-            Key.ToString(), job.Lease, job.Item.Kind, _device.DeviceKind, job.Item.Alone && job.IsAloneHere, Interlocked.Increment(ref _attempt));
+            Key.ToString(), job.Lease, job.Item.Kind, _device.DeviceKind, job.Item.Alone && job.IsAloneHere, job.Attempt);
+        job.IsAsking = true;
         ClaimAnswer? answer = await PersistAsync(() => grains.Generation(job.Key).ClaimAsync(request));
+        job.IsAsking = false;
         switch (answer?.Outcome)
         {
             case ClaimOutcome.Granted:
@@ -534,7 +551,7 @@ internal sealed partial class WorkerLoop(
     {
         LogFailed(Key, job.Key, error);
         await PersistAsync(() => grains.Generation(job.Key).FailAsync(job.Claim.Epoch, error.Error, error.Message));
-        job.End(new LeaseRelease(job.Lease, job.Item with { LastLease = job.Lease }, LeaseEnd.Returned));
+        job.End(null); // It is tried again when its lease has run out: elsewhere, or later.
     }
 
     private Task<BlobName> PutAsync(string kind, WorkerJob job, byte[] bytes) =>

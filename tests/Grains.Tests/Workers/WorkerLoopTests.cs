@@ -100,6 +100,39 @@ public sealed class WorkerLoopTests
     }
 
     [Fact]
+    public async Task AClaimWhoseAnswersAreLost_IsNoDeath()
+    {
+        var world = new WorkerWorld(1);
+        GenerationKey key = world.Add("a", 1, 4);
+        int claims = 0;
+        world.Answering = method => method == nameof(IGenerationGrain.ClaimAsync) && Interlocked.Increment(ref claims) <= 5
+            ? throw new TimeoutException("The answer did not arrive.")
+            : Task.CompletedTask;
+        LivingWorker worker = world.Start(1);
+        await world.EndAsync(20);
+        world.AssertAllDone();
+        Assert.Equal(3, world.State(key).Epoch);
+        await worker.Loop.DrainAsync();
+    }
+
+    [Fact]
+    public async Task ADrainWithoutAnswersForAWhile_LosesNoStep()
+    {
+        var world = new WorkerWorld(1);
+        GenerationKey key = world.Add("a", 1, 1000);
+        LivingWorker worker = world.Start(1, configure: options => options.SnapshotPeriod = TimeSpan.FromHours(1));
+        await UntilAsync(world, () => world.State(key).Step >= 5);
+        int refused = 0;
+        world.Calling = (method, _) => method == nameof(IGenerationGrain.ReportAsync) || method == nameof(IGenerationGrain.ReleaseAsync)
+            ? Interlocked.Increment(ref refused) <= 9 ? throw new TimeoutException("No.") : Task.CompletedTask
+            : Task.CompletedTask;
+        await worker.Loop.DrainAsync();
+        Assert.Equal(0, worker.Loop.Status.Held);
+        Assert.True(world.State(key).SnapshotStep >= 5, $"The state of step {world.State(key).SnapshotStep} was stored.");
+        Assert.Null(world.State(key).Claim);
+    }
+
+    [Fact]
     public async Task PicturesThatCannotBeStored_DoNotPileUp()
     {
         const int slots = 2;

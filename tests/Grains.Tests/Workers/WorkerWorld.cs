@@ -70,6 +70,9 @@ internal sealed class WorkerWorld(int seed)
     /// <summary>Called before a call takes effect: which method, of whom. It may throw, or hold it up.</summary>
     public Func<string, GenerationKey?, Task>? Calling { get; set; }
 
+    /// <summary>Called after a call took effect and before its answer: which method. It may throw, or hold it up.</summary>
+    public Func<string, Task>? Answering { get; set; }
+
     /// <summary>Answers that another worker would have to be asked for.</summary>
     public int NotYous { get; private set; }
 
@@ -273,6 +276,7 @@ internal sealed class WorkerWorld(int seed)
             answer = effect();
         }
 
+        await (Answering?.Invoke(method.Name) ?? Task.CompletedTask);
         return fate < Loss ? throw new TimeoutException("The answer did not arrive.") : answer;
     }
 

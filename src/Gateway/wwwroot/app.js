@@ -1,4 +1,4 @@
-// The page: a prompt, its picture as it comes to be, and what was drawn in this session. It speaks the same API as any other
+// The page: a prompt, its picture as it comes to be, and what its session has drawn so far. It speaks the same API as any other
 // client; a stream that breaks is taken up again after the last event that was heard.
 'use strict';
 

@@ -68,7 +68,7 @@ internal sealed class WorkerJob(LeasedWork lease, ModelDigest model, long attemp
     public DeviceException? Fault { get; set; }
 
     /// <summary>Whether nothing is left to do for it here.</summary>
-    public bool IsOver { get; set; }
+    public bool IsOver { get; private set; }
 
     /// <summary>How its lease ends; none if the queue knows, or if it ends by itself.</summary>
     public LeaseRelease? Release { get; private set; }
@@ -114,7 +114,8 @@ internal sealed class WorkerJob(LeasedWork lease, ModelDigest model, long attemp
     public bool HasNews => Picture is { IsBetweenSteps: true } && Step > SentStep;
 
     /// <summary>Whether its picture can take part in the next evaluation.</summary>
-    public bool CanGoOn => !IsOver && !IsShowing && !HasNews && Fault is null && !(IsLeaving && Picture!.IsBetweenSteps);
+    public bool CanGoOn =>
+        Picture is { } picture && IsJoined && !IsOver && !IsShowing && !HasNews && Fault is null && !(IsLeaving && picture.IsBetweenSteps);
 
     /// <summary>
     /// Quanta done, by what is left: what was leased may know less of the generation's snapshot than its claim.

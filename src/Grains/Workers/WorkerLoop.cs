@@ -265,13 +265,10 @@ internal sealed partial class WorkerLoop(
             }
         }
 
-        if (_evaluation is null && now >= _evaluateFrom)
+        if (_evaluation is null && now >= _evaluateFrom && NextBatch() is { Length: > 0 } batch)
         {
-            // Those that leave come first: others wait for their places.
-            IReadOnlyList<IDenoising> pictures = _batcher.Next(picture => JobOf(picture) is { IsLeaving: true, CanGoOn: true });
-            pictures = pictures.Count > 0 ? pictures : _batcher.Next(picture => JobOf(picture).CanGoOn);
-            _batch = [.. pictures.Select(JobOf)];
-            _evaluation = _batch.Length == 0 ? null : Watched(Task.Run(() => EvaluateAsync(_batch)));
+            _batch = batch;
+            _evaluation = Watched(Task.Run(() => EvaluateAsync(batch)));
         }
 
         bool asks = !_draining && now >= _turnFrom && (_turnIsDue || now >= _turnBy);
@@ -289,6 +286,16 @@ internal sealed partial class WorkerLoop(
         }
     }
 
+    // Pictures that leave come first: others wait for their places.
+    private WorkerJob[] NextBatch()
+    {
+        var ready = _jobs.Where(job => job.CanGoOn).ToDictionary(job => job.Picture!);
+        bool leave = ready.Values.Any(job => job.IsLeaving);
+        IReadOnlyList<IDenoising> batch = _batcher.Next(
+            picture => ready.TryGetValue(picture, out WorkerJob? job) && (job.IsLeaving || !leave));
+        return [.. batch.Select(picture => ready[picture])];
+    }
+
     // What a job needs next besides the evaluations of its picture. What an errand tells of a picture is taken here.
     private Func<Task>? NextErrand(WorkerJob job)
     {
@@ -298,10 +305,12 @@ internal sealed partial class WorkerLoop(
                 return () => ClaimAsync(job);
             case { Fault: { } fault }:
                 return () => FailAsync(job, fault);
-            case { IsLeaving: true }:
+            case { IsLeaving: true, Picture.IsBetweenSteps: false }:
                 // A step is finished before its picture leaves: only there can it be stored.
-                StepNews? last = job.Picture is { IsBetweenSteps: false } ? null : NewsOf(job);
-                return last is null ? null : () => GiveBackAsync(job, last);
+                return null;
+            case { IsLeaving: true }:
+                StepNews last = NewsOf(job);
+                return () => GiveBackAsync(job, last);
             case { HasNews: true }:
                 StepNews news = NewsOf(job);
                 job.SentStep = news.Step;
@@ -602,9 +611,6 @@ internal sealed partial class WorkerLoop(
             // Nothing has come back.
         }
     }
-
-    private WorkerJob JobOf(IDenoising picture) => _jobs.Find(job => ReferenceEquals(job.Picture, picture))
-        ?? throw new InvalidOperationException($"{Key} evaluates a picture that it does not hold.");
 
     private WorkerStatus NewStatus() => new()
     {

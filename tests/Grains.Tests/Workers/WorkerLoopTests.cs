@@ -71,8 +71,7 @@ public sealed class WorkerLoopTests
     {
         var world = new WorkerWorld(1);
         GenerationKey held = world.Add("a", 1, 6), free = world.Add("a", 2, 30);
-        var answer = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        world.Calling = (method, of) => method == nameof(IGenerationGrain.ReportAsync) && of == held ? answer.Task : Task.CompletedTask;
+        TaskCompletionSource answer = world.Hold((method, of) => method == nameof(IGenerationGrain.ReportAsync) && of == held);
         LivingWorker worker = world.Start(2);
         await UntilAsync(world, () => !world.State(free).IsOpen);
         Assert.Equal(GenerationPhase.Denoising, world.State(held).Phase);
@@ -87,10 +86,8 @@ public sealed class WorkerLoopTests
     {
         var world = new WorkerWorld(1);
         GenerationKey key = world.Add("a", 1, 30);
-        var answer = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        world.Calling = (method, _) => method == nameof(IWorkQueueGrain.TurnAsync) && world.State(key).Phase == GenerationPhase.Denoising
-            ? answer.Task
-            : Task.CompletedTask;
+        TaskCompletionSource answer = world.Hold(
+            (method, _) => method == nameof(IWorkQueueGrain.TurnAsync) && world.State(key).Phase == GenerationPhase.Denoising);
         LivingWorker worker = world.Start(1);
         await UntilAsync(world, () => world.State(key).Phase > GenerationPhase.Denoising);
         answer.SetResult();
@@ -123,9 +120,10 @@ public sealed class WorkerLoopTests
         LivingWorker worker = world.Start(1, configure: options => options.SnapshotPeriod = TimeSpan.FromHours(1));
         await UntilAsync(world, () => world.State(key).Step >= 5);
         int refused = 0;
-        world.Calling = (method, _) => method == nameof(IGenerationGrain.ReportAsync) || method == nameof(IGenerationGrain.ReleaseAsync)
-            ? Interlocked.Increment(ref refused) <= 9 ? throw new TimeoutException("No.") : Task.CompletedTask
-            : Task.CompletedTask;
+        world.Calling = (method, _) => method is nameof(IGenerationGrain.ReportAsync) or nameof(IGenerationGrain.ReleaseAsync)
+            && Interlocked.Increment(ref refused) <= 9
+                ? throw new TimeoutException("No.")
+                : Task.CompletedTask;
         await worker.Loop.DrainAsync();
         Assert.Equal(0, worker.Loop.Status.Held);
         Assert.True(world.State(key).SnapshotStep >= 5, $"The state of step {world.State(key).SnapshotStep} was stored.");

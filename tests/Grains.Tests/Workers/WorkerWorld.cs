@@ -73,6 +73,14 @@ internal sealed class WorkerWorld(int seed)
     /// <summary>Called after a call took effect and before its answer: which method. It may throw, or hold it up.</summary>
     public Func<string, Task>? Answering { get; set; }
 
+    /// <summary>Holds calls up until what it gives is set.</summary>
+    public TaskCompletionSource Hold(Func<string, GenerationKey?, bool> which)
+    {
+        var answer = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        Calling = (method, of) => which(method, of) ? answer.Task : Task.CompletedTask;
+        return answer;
+    }
+
     /// <summary>Answers that another worker would have to be asked for.</summary>
     public int NotYous { get; private set; }
 

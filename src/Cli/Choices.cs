@@ -4,6 +4,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Numerics;
+using Atelier.Model.Diffusion;
 
 namespace Atelier.Cli;
 
@@ -65,6 +66,42 @@ internal static class Choices
     /// <summary>The file to which a command writes what it found, as JSON.</summary>
     public static Option<FileInfo> Json() =>
         Path<FileInfo>("--json", "Also write what was found to this file, as JSON.");
+
+    /// <summary>The sampler's churn; none by default.</summary>
+    public static Option<double> Churn()
+    {
+        // Above the number of steps times sqrt(2) - 1, more churn changes nothing.
+        const int max = SamplerSettings.StepsMax;
+        return Number<double>("--churn", 0, max, 0, $"Noise added while sampling, 0 (none) to {max}.");
+    }
+
+    /// <summary>The noise levels, lowest and highest, between which guidance acts.</summary>
+    public static Option<double[]?> GuidanceInterval()
+    {
+        const string name = "--guidance-interval";
+        return new Option<double[]?>(name)
+        {
+            HelpName = "LOW HIGH",
+            Description = "Noise levels between which guidance acts; by default it acts at all.",
+            Arity = new ArgumentArity(1, 2),
+            AllowMultipleArgumentsPerToken = true,
+            CustomParser = result =>
+            {
+                string[] texts = [.. result.Tokens.Select(token => token.Value)];
+                double[] levels = [.. texts.Select(text =>
+                    double.TryParse(text, CultureInfo.InvariantCulture, out double level) ? level : double.NaN)];
+                if (levels is [>= 0 and var low, <= double.MaxValue and var high] && low <= high)
+                {
+                    return levels;
+                }
+
+                result.AddError(
+                    $"{name} is \"{string.Join(' ', texts)}\"; it must be two numbers, LOW HIGH, with "
+                    + "0 <= LOW <= HIGH.");
+                return null;
+            },
+        };
+    }
 
     private static T? Parse<T>(ArgumentResult result, string name, T low, T high)
         where T : struct, INumber<T>

@@ -1,6 +1,8 @@
 // The card of the demo model: what it is, what it cost, what it is worth.
 using System.Globalization;
 using System.Text;
+using Atelier.Model.Diffusion;
+using Atelier.Model.Imaging;
 using Atelier.Model.Pipeline;
 using Atelier.Shapes.Evaluating;
 
@@ -17,11 +19,47 @@ namespace Atelier.Cli;
 internal sealed record StageOutcome(
     string Stage, long Batches, int Pictures, double CoreHours, double MeanSeen, double MeanHeldOut, double Frechet);
 
-/// <summary>Writes the card.</summary>
+/// <summary>Writes the card, and the samples that it shows.</summary>
 internal static class DemoCard
 {
-    /// <summary>The card as Markdown.</summary>
-    public static string Write(ModelFolder model, ShapesScores scores, IReadOnlyList<StageOutcome> stages)
+    /// <summary>Name of the card.</summary>
+    public const string FileName = "README.md";
+
+    private const string SamplesFile = "samples.png";
+    private const ulong SamplesSeed = 1;
+    private const int SampleColumns = 8;
+
+    // Every task twice, in the order in which they are scored. Chosen before there was a model to draw them.
+    private static readonly string[] s_samples =
+    [
+        "a star", "a house on the ocean", "a red circle", "a purple fish", "a tree and a ring", "a heart and a moon",
+        "two white squares", "three blue flowers", "a red star above a blue house", "a green cross to the left of a pink circle",
+        "a yellow fish and a black heart", "an orange triangle and a blue ring", "a green tree in a meadow",
+        "a yellow moon at night", "a pink flower, pixel art", "a cartoon of a purple house",
+    ];
+
+    /// <summary>Draws the samples with the model's own settings, and writes them and the card into its folder.</summary>
+    public static void Write(ModelFolder model, ShapesScores scores, IReadOnlyList<StageOutcome> stages, CancellationToken cancellation)
+    {
+        using TextToImage pipeline = TextToImage.Load(model, width: 2 * s_samples.Length);
+        var sampler = new SamplerSettings { Steps = model.Steps, Guidance = model.Guidance };
+        RgbImage sheet = PictureSheet.Join(
+            pipeline.Generate(
+                [
+                    .. s_samples.Select(prompt => new GenerationRequest
+                    {
+                        Prompt = prompt, Seed = SamplesSeed, Sampler = sampler, Size = model.Resolution,
+                    }.Checked(model.Resolution)),
+                ],
+                cancellation: cancellation),
+            SampleColumns);
+        using var png = new MemoryStream();
+        Png.Write(png, sheet.Pixels, sheet.Width, sheet.Height, []);
+        OutputFile.Write(Path.Combine(model.Path, SamplesFile), png.ToArray());
+        OutputFile.Write(Path.Combine(model.Path, FileName), Encoding.UTF8.GetBytes(Text(model, scores, stages)));
+    }
+
+    private static string Text(ModelFolder model, ShapesScores scores, IReadOnlyList<StageOutcome> stages)
     {
         var text = new StringBuilder();
         Add($"# {model.Name}");
@@ -36,6 +74,12 @@ internal static class DemoCard
         Add($"| text encoder | CLIP of width {model.ClipConfig.Text.Width}, {model.ClipConfig.Text.Layers} layers, own byte-pair vocabulary, trained on renderings and captions |");
         Add($"");
         Add($"`./atelier demo make` makes all of it from nothing, with seeds; the stages' recipes are in configs/shapes.");
+        Add($"");
+        Add($"## Samples");
+        Add($"");
+        Add($"![Sixteen pictures of this model]({SamplesFile})");
+        Add($"");
+        Add($"All with seed {SamplesSeed} and the settings below, none picked: {string.Join("; ", s_samples)}.");
         Add($"");
         Add($"## Scores");
         Add($"");

@@ -58,7 +58,7 @@ internal sealed class DemoMaking(string work, string stages, string output, int 
 
         ModelFolder model = ModelFolder.Open(Shapes);
         ShapesScores scores = Evaluate(model, prompts, cancellation);
-        File.WriteAllText(Path.Combine(Shapes, "README.md"), DemoCard.Write(model, scores, outcomes));
+        DemoCard.Write(model, scores, outcomes, cancellation);
         Output.Line($"{Shapes}: mean of six {scores.MeanSeen:f3} seen, {scores.MeanHeldOut:f3} held out");
         return true;
     }
@@ -142,7 +142,7 @@ internal sealed class DemoMaking(string work, string stages, string output, int 
         var outcome = new StageOutcome(
             stage.Name, stage.Steps, stage.Step.GlobalBatch, hours, scores.MeanSeen, scores.MeanHeldOut, scores.Frechet);
         List<StageOutcome> outcomes = [.. before, outcome];
-        File.WriteAllText(Path.Combine(Shapes, "README.md"), DemoCard.Write(model, scores, outcomes));
+        DemoCard.Write(model, scores, outcomes, cancellation);
         OutputFile.Write(OutcomesFile, JsonSerializer.SerializeToUtf8Bytes(outcomes, s_readable));
         Output.Line($"{stage.Name}: mean of six {scores.MeanSeen:f3} seen, {scores.MeanHeldOut:f3} held out");
         return outcome;

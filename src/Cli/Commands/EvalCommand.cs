@@ -29,18 +29,21 @@ internal static class EvalCommand
             "--prompts", 16, 1_000_000, 1_600, "Prompts in all, over 8 tasks, half of them of held-out combinations.");
         Option<int?> steps = Choices.NumberOrNone("--steps", 1, SamplerSettings.StepsMax, "Steps; by default the model's.");
         Option<double?> guidance = Choices.NumberOrNone("--guidance", 1.0, 100, "Guidance; by default the model's.");
+        Option<double> churn = Choices.Churn();
+        Option<double[]?> interval = Choices.GuidanceInterval();
         Option<ulong> seed = Choices.Number<ulong>("--seed", 0, ulong.MaxValue, 1, "Seed of prompts and pictures.");
         Option<DirectoryInfo> pictures = Choices.Path<DirectoryInfo>(
             "--pictures", "Also write a sheet of pictures of each task, with its prompts, to this folder.");
         Option<FileInfo> json = Choices.Json();
         var command = new Command("shapes", "Draws prompts of the demo world and lets the oracle judge the pictures.")
         {
-            model, oracle, prompts, steps, guidance, seed, pictures, json,
+            model, oracle, prompts, steps, guidance, churn, interval, seed, pictures, json,
         };
         command.SetAction((parsed, cancellation) =>
         {
             OutputFile.CheckJson(parsed.GetValue(json));
             ModelFolder folder = ModelFolder.Open(parsed.GetRequiredValue(model).FullName);
+            (double low, double high) = parsed.GetValue(interval) is [var from, var to] ? (from, to) : (0, double.PositiveInfinity);
             var settings = new ShapesEvaluationSettings
             {
                 Prompts = parsed.GetValue(prompts),
@@ -49,6 +52,9 @@ internal static class EvalCommand
                 {
                     Steps = parsed.GetValue(steps) ?? folder.Steps,
                     Guidance = parsed.GetValue(guidance) ?? folder.Guidance,
+                    SChurn = parsed.GetValue(churn),
+                    GuidanceLow = low,
+                    GuidanceHigh = high,
                 },
             };
             using Oracle judge = Oracle.Load(parsed.GetRequiredValue(oracle).FullName);
@@ -162,7 +168,8 @@ internal static class EvalCommand
         report["model"] = new { folder.Name, folder.Digest, folder.Resolution };
         report["settings"] = new
         {
-            settings.Sampler.Steps, settings.Sampler.Guidance, settings.Seed,
+            settings.Sampler.Steps, settings.Sampler.Guidance, settings.Sampler.SChurn, settings.Sampler.GuidanceLow,
+            GuidanceHigh = double.IsFinite(settings.Sampler.GuidanceHigh) ? settings.Sampler.GuidanceHigh : (double?)null, settings.Seed,
             Prompts = scores.Tasks.Sum(task => 2 * task.Prompts),
         };
         return report;

@@ -13,9 +13,6 @@ internal static class GenerateCommand
 {
     private const int PicturesMax = 64;
 
-    // Above the number of steps times sqrt(2) - 1, more churn changes nothing.
-    private const int ChurnMax = SamplerSettings.StepsMax;
-
     private const string StandardOutput = "-";
 
     private const string UrlVariable = "ATELIER_CLUSTER";
@@ -46,10 +43,9 @@ internal static class GenerateCommand
             "--size", "Width and height in pixels, such as 256x256; auto is the model's.", "auto");
         size.HelpName = "WxH";
         Option<int> count = Choices.Number("--count", 1, PicturesMax, 1, $"Pictures, 1 to {PicturesMax}.", "-n");
-        Option<double> churn = Choices.Number<double>(
-            "--churn", 0, ChurnMax, 0, $"Noise added while sampling, 0 (none) to {ChurnMax}.");
+        Option<double> churn = Choices.Churn();
         Option<string> negative = Choices.Text("--negative", "What the picture shall not show.", "");
-        Option<double[]?> interval = GuidanceInterval();
+        Option<double[]?> interval = Choices.GuidanceInterval();
         Option<string> noise = Choices.Word(
             "--noise", "Where the start noise comes from; reference draws as torch does.", "seeded", "reference");
         var cluster = new Option<string>("--cluster")
@@ -214,33 +210,6 @@ internal static class GenerateCommand
         }
 
         return paths;
-    }
-
-    private static Option<double[]?> GuidanceInterval()
-    {
-        const string name = "--guidance-interval";
-        return new Option<double[]?>(name)
-        {
-            HelpName = "LOW HIGH",
-            Description = "Noise levels between which guidance acts; by default it acts at all.",
-            Arity = new ArgumentArity(1, 2),
-            AllowMultipleArgumentsPerToken = true,
-            CustomParser = result =>
-            {
-                string[] texts = [.. result.Tokens.Select(token => token.Value)];
-                double[] levels = [.. texts.Select(text =>
-                    double.TryParse(text, CultureInfo.InvariantCulture, out double level) ? level : double.NaN)];
-                if (levels is [>= 0 and var low, <= double.MaxValue and var high] && low <= high)
-                {
-                    return levels;
-                }
-
-                result.AddError(
-                    $"{name} is \"{string.Join(' ', texts)}\"; it must be two numbers, LOW HIGH, with "
-                    + "0 <= LOW <= HIGH.");
-                return null;
-            },
-        };
     }
 
     private static int ParseSize(string size, int resolution)

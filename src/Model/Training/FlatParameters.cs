@@ -15,8 +15,15 @@ public sealed class FlatParameters : IDisposable
     private readonly (string Name, Parameter Parameter, long Start)[] _slices;
 
     /// <summary>Moves the parameters, in the precision they have.</summary>
-    /// <exception cref="ArgumentException">The network has no parameters, or they differ in precision.</exception>
-    public FlatParameters(Module network)
+    /// <param name="network">A network.</param>
+    /// <param name="shared">
+    /// Values of another network of the same shape, which this one is to compute with from now on; it gets gradients of its
+    /// own. Without them its own weights are moved.
+    /// </param>
+    /// <exception cref="ArgumentException">
+    /// The network has no parameters, they differ in precision, or the shared values are of another network.
+    /// </exception>
+    public FlatParameters(Module network, Tensor? shared = null)
     {
         (string Name, Parameter Parameter)[] parameters =
         [
@@ -30,9 +37,17 @@ public sealed class FlatParameters : IDisposable
         }
 
         long total = parameters.Sum(p => p.Parameter.numel());
+        ScalarType type = parameters[0].Parameter.dtype;
+        if (shared is not null && (shared.numel() != total || shared.dtype != type))
+        {
+            throw new ArgumentException(
+                $"The network has {total} parameters of {type}, the shared values are {shared.numel()} of {shared.dtype}.",
+                nameof(shared));
+        }
+
         using var noGradients = no_grad();
-        Values = empty([total], dtype: parameters[0].Parameter.dtype, device: parameters[0].Parameter.device)
-            .DetachFromDisposeScope();
+        Values = shared?.alias().DetachFromDisposeScope()
+            ?? empty([total], dtype: type, device: parameters[0].Parameter.device).DetachFromDisposeScope();
         Gradients = zeros_like(Values).DetachFromDisposeScope();
         _slices = new (string, Parameter, long)[parameters.Length];
         long start = 0;
@@ -41,7 +56,11 @@ public sealed class FlatParameters : IDisposable
             using var scope = NewDisposeScope();
             (string name, Parameter parameter) = parameters[i];
             Tensor slice = Slice(Values, parameter, start);
-            slice.copy_(parameter);
+            if (shared is null)
+            {
+                slice.copy_(parameter);
+            }
+
             parameter.set_(slice);
             parameter.grad = Slice(Gradients, parameter, start).DetachFromDisposeScope();
             _slices[i] = (name, parameter, start);

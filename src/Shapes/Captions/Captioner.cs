@@ -22,15 +22,15 @@ public static class Captioner
     /// <summary>
     /// Caption number <paramref name="index"/> of a seed for a scene, with more or fewer details as chance has it. What goes
     /// without saying is seldom said: who asks for "a red star" means a flat one on a plain ground, and who means another
-    /// style or background mostly says so.
+    /// style or background nearly always says so.
     /// </summary>
     public static Caption Write(Scene scene, ulong seed, long index)
     {
         var draw = new DrawStream(seed, Purpose.Caption, index);
         var mentions = new Mentions(
             Colours: draw.Chance(0.85), Sizes: draw.Chance(0.3),
-            Background: draw.Chance(scene.Background == Background.Plain ? 0.2 : 0.9),
-            Style: draw.Chance(scene.Style == ArtStyle.Flat ? 0.2 : 0.9), Relation: draw.Chance(0.9));
+            Background: draw.Chance(scene.Background == Background.Plain ? 0.2 : 0.95),
+            Style: draw.Chance(scene.Style == ArtStyle.Flat ? 0.2 : 0.95), Relation: draw.Chance(0.9));
         return Write(scene, mentions, draw);
     }
 

@@ -73,6 +73,35 @@ public sealed class TrainingEngineTests
         Dispose(world);
     }
 
+    [Theory]
+    [InlineData(2)]
+    [InlineData(3)]
+    [InlineData(100)]
+    public void LanesOfOneProcess_EndInTheSameBits(int lanes)
+    {
+        (MicroDiT network, TrainingEngine engine) = ToyRun.Worker(ToyRun.Settings, lanes);
+        using (network)
+        using (engine)
+        {
+            int threads = get_num_threads();
+            for (int step = 0; step < Steps; step++)
+            {
+                engine.Apply(step, engine.ComputeBatch(step));
+            }
+
+            Assert.Equal(s_oneProcess.Value, State(engine));
+            Assert.Equal(threads, get_num_threads());
+        }
+    }
+
+    [Fact]
+    public void LaneWithoutItsSamples_SaysWhatIsWrong()
+    {
+        using var network = new MicroDiT(SmallNetworks.Tiny);
+        using var engine = new TrainingEngine(network, ToyRun.Settings, new Broken(), lanes: 2);
+        Assert.Equal("shard 5", Assert.Throws<InvalidDataException>(() => engine.ComputeBatch(0)).Message);
+    }
+
     [Fact]
     public void WorkersThatComeAndGo_ChangeNothing()
     {
@@ -262,4 +291,11 @@ public sealed class TrainingEngineTests
     {
         engine.Weights, engine.Ema!, engine.Optimizer.FirstMoment, engine.Optimizer.SecondMoment,
     }.Select(tensor => Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(FormulaCase.Bits(tensor)))));
+
+    private sealed class Broken : IShardSource
+    {
+        private readonly SeededShards _whole = ToyRun.Shards(ToyRun.Settings);
+
+        public ShardBatch Read(long step, int shard) => shard == 5 ? throw new InvalidDataException("shard 5") : _whole.Read(step, shard);
+    }
 }

@@ -53,7 +53,7 @@ public sealed class TrainingRun : IDisposable
         }
 
         var source = new SeededShards(data, config.Step, config.Network, config.Seed, config.CaptionDrop);
-        _engine = new TrainingEngine(_network, config.Step, source, config.Compute);
+        _engine = new TrainingEngine(_network, config.Step, source, config.Compute, lanes: get_num_threads());
         _store = new CheckpointStore(config.Folder, config.CheckpointsKept, Identity(config, data));
         RunPosition position = _store.Load(_engine, tell) ?? new RunPosition(0, 0, default, []);
         (Step, _memory, _ledger) = (position.Step, position.Memory, [.. position.Ledger]);

@@ -1,6 +1,7 @@
 // The card of the demo model: what it is, what it cost, what it is worth.
 using System.Globalization;
 using System.Text;
+using System.Text.Json.Serialization;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Imaging;
 using Atelier.Model.Pipeline;
@@ -16,8 +17,16 @@ namespace Atelier.Cli;
 /// <param name="MeanSeen">Mean score of six tasks after it, combinations that training met.</param>
 /// <param name="MeanHeldOut">The same for combinations that training never met.</param>
 /// <param name="Frechet">Fréchet distance after it.</param>
+/// <param name="Ships">Whether its weights are the model's: they are as long as no later stage draws better.</param>
+/// <param name="Remark">What was done otherwise than the recipe says, if anything was.</param>
 internal sealed record StageOutcome(
-    string Stage, long Batches, int Pictures, double CoreHours, double MeanSeen, double MeanHeldOut, double Frechet);
+    string Stage, long Batches, int Pictures, double CoreHours, double MeanSeen, double MeanHeldOut, double Frechet, bool Ships,
+    string? Remark = null)
+{
+    /// <summary>The one figure by which stages are compared.</summary>
+    [JsonIgnore]
+    public double Mean => (MeanSeen + MeanHeldOut) / 2;
+}
 
 /// <summary>Writes the card, and the samples that it shows.</summary>
 internal static class DemoCard
@@ -100,13 +109,20 @@ internal static class DemoCard
         Add($"");
         Add($"## Stages");
         Add($"");
-        Add($"Each starts from the averaged weights of the one before, with a fresh optimizer. Scores by 480 prompts.");
+        Add($"Each starts from the averaged weights of the one before, with a fresh optimizer. Scores by 480 prompts. The weights are");
+        Add($"those of {stages.Last(stage => stage.Ships).Stage}, after which no stage scored better.");
         Add($"");
         Add($"| stage | batches | pictures a batch | core hours, at most | mean seen | mean held out | Fréchet |");
         Add($"|---|---|---|---|---|---|---|");
         foreach (StageOutcome stage in stages)
         {
             Add($"| {stage.Stage} | {stage.Batches} | {stage.Pictures} | {stage.CoreHours:f1} | {stage.MeanSeen:f3} | {stage.MeanHeldOut:f3} | {stage.Frechet:f4} |");
+        }
+
+        foreach (StageOutcome stage in stages.Where(stage => stage.Remark is not null))
+        {
+            Add($"");
+            Add($"{stage.Stage}: {stage.Remark}");
         }
 
         Add($"");

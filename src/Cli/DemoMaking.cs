@@ -29,7 +29,7 @@ internal sealed class DemoMaking(string work, string stages, string output, int 
     private static readonly JsonSerializerOptions s_readable = new() { WriteIndented = true };
 
     // Chosen by the guidance sweep that docs/log.md shows.
-    private static readonly SamplerSettings s_sampler = new() { Steps = 16, Guidance = 6 };
+    private static readonly SamplerSettings s_sampler = new() { Steps = 16, Guidance = 4 };
 
     private readonly DemoParts _parts = new(Path.Combine(work, "parts"));
 
@@ -37,15 +37,15 @@ internal sealed class DemoMaking(string work, string stages, string output, int 
 
     private string OracleFile => Path.Combine(output, "oracle", "oracle.safetensors");
 
-    /// <summary>Makes what is missing. The model in the output folder is renewed after each stage.</summary>
+    /// <summary>Makes what is missing. The model in the output folder is renewed after each stage that draws no worse.</summary>
     /// <returns>Whether all is made.</returns>
     public bool Run(CancellationToken cancellation)
     {
-        TakeFromModel();
+        StageConfig[] all = [.. TrainCommand.Stages(stages).Select(path => StageConfig.Read(path, []))];
+        List<StageOutcome> outcomes = ReadOutcomes();
+        TakeFromModel(all, outcomes);
         MakeParts(cancellation);
         Precompute(cancellation);
-        List<StageOutcome> outcomes = ReadOutcomes();
-        StageConfig[] all = [.. TrainCommand.Stages(stages).Select(path => StageConfig.Read(path, []))];
         foreach (StageConfig stage in all.Where(stage => outcomes.TrueForAll(outcome => outcome.Stage != stage.Name)))
         {
             if (!TrainCommand.Run(stage, cancellation))
@@ -53,7 +53,7 @@ internal sealed class DemoMaking(string work, string stages, string output, int 
                 return false;
             }
 
-            outcomes.Add(Publish(stage, outcomes, cancellation));
+            outcomes = Publish(stage, outcomes, cancellation);
         }
 
         ModelFolder model = ModelFolder.Open(Shapes);
@@ -63,11 +63,11 @@ internal sealed class DemoMaking(string work, string stages, string output, int 
         return true;
     }
 
-    // What a stage has won lies in the output folder, so that a lost work folder costs no more than the stage in flight.
-    private void TakeFromModel()
+    // The weights that ship lie in the output folder, so that a lost work folder costs no more than the stages since.
+    private void TakeFromModel(StageConfig[] all, List<StageOutcome> outcomes)
     {
-        List<StageOutcome> outcomes = ReadOutcomes();
-        if (outcomes.Count == 0 || !File.Exists(Path.Combine(Shapes, ModelFolder.FileName)))
+        int shipped = outcomes.FindLastIndex(outcome => outcome.Ships);
+        if (shipped < 0 || !File.Exists(Path.Combine(Shapes, ModelFolder.FileName)))
         {
             return;
         }
@@ -79,15 +79,24 @@ internal sealed class DemoMaking(string work, string stages, string output, int 
             File.Copy(OracleFile, _parts.OracleWeights);
         }
 
-        StageConfig last = TrainCommand.Stages(stages).Select(path => StageConfig.Read(path, []))
-            .Last(stage => stage.Name == outcomes[^1].Stage);
-        string result = Path.Combine(last.Folder, TrainingRun.ResultFile);
+        string result = ResultOf(outcomes[shipped]);
         if (!File.Exists(result))
         {
-            Directory.CreateDirectory(last.Folder);
+            Directory.CreateDirectory(Path.GetDirectoryName(result)!);
             File.Copy(model.PathOf(model.Denoiser), result);
-            Output.Remark($"{last.Name}: taken from {Shapes}");
+            Output.Remark($"{outcomes[shipped].Stage}: taken from {Shapes}");
         }
+
+        if (outcomes.Count < all.Length && !File.Exists(ResultOf(outcomes[^1])))
+        {
+            Output.Remark($"the stages after {outcomes[shipped].Stage} are trained again: their weights were not kept");
+            outcomes.RemoveRange(shipped + 1, outcomes.Count - shipped - 1);
+        }
+
+        string ResultOf(StageOutcome outcome) => Path.Combine(
+            Array.Find(all, stage => stage.Name == outcome.Stage)?.Folder
+                ?? throw new UserErrorException($"{OutcomesFile} names the stage {outcome.Stage}, which {stages} does not hold."),
+            TrainingRun.ResultFile);
     }
 
     private void MakeParts(CancellationToken cancellation)
@@ -129,23 +138,30 @@ internal sealed class DemoMaking(string work, string stages, string output, int 
         });
     }
 
-    private StageOutcome Publish(StageConfig stage, List<StageOutcome> before, CancellationToken cancellation)
+    private List<StageOutcome> Publish(StageConfig stage, List<StageOutcome> before, CancellationToken cancellation)
     {
         var card = new DemoModelCard(
             "Atelier Shapes", $"trained by this project: atelier demo make, stage {stage.Name}", s_sampler.Steps, s_sampler.Guidance);
-        ModelFolder model = DemoModel.Assemble(
-            _parts, Path.Combine(stage.Folder, TrainingRun.ResultFile), stage.Network, stage.Step.Edm, card, Shapes);
-        Directory.CreateDirectory(Path.GetDirectoryName(OracleFile)!);
-        File.Copy(_parts.OracleWeights, OracleFile, overwrite: true);
-        ShapesScores scores = Evaluate(model, StagePrompts, cancellation);
+        string weights = Path.Combine(stage.Folder, TrainingRun.ResultFile);
+        ModelFolder candidate = DemoModel.Assemble(_parts, weights, stage.Network, stage.Step.Edm, card, Path.Combine(work, "candidate"));
+        ShapesScores scores = Evaluate(candidate, StagePrompts, cancellation);
         double hours = TrainingReport.Seconds(stage) * Environment.ProcessorCount / 3600;
         var outcome = new StageOutcome(
-            stage.Name, stage.Steps, stage.Step.GlobalBatch, hours, scores.MeanSeen, scores.MeanHeldOut, scores.Frechet);
-        List<StageOutcome> outcomes = [.. before, outcome];
-        DemoCard.Write(model, scores, outcomes, cancellation);
+            stage.Name, stage.Steps, stage.Step.GlobalBatch, hours, scores.MeanSeen, scores.MeanHeldOut, scores.Frechet, Ships: true);
+        bool ships = before.TrueForAll(other => !other.Ships || other.Mean <= outcome.Mean);
+        List<StageOutcome> outcomes =
+            [.. before.Select(other => other with { Ships = other.Ships && !ships }), outcome with { Ships = ships }];
+        if (ships)
+        {
+            ModelFolder model = DemoModel.Assemble(_parts, weights, stage.Network, stage.Step.Edm, card, Shapes);
+            Directory.CreateDirectory(Path.GetDirectoryName(OracleFile)!);
+            File.Copy(_parts.OracleWeights, OracleFile, overwrite: true);
+            DemoCard.Write(model, scores, outcomes, cancellation);
+        }
+
         OutputFile.Write(OutcomesFile, JsonSerializer.SerializeToUtf8Bytes(outcomes, s_readable));
         Output.Line($"{stage.Name}: mean of six {scores.MeanSeen:f3} seen, {scores.MeanHeldOut:f3} held out");
-        return outcome;
+        return outcomes;
     }
 
     private string OutcomesFile => Path.Combine(Shapes, "stages.json");

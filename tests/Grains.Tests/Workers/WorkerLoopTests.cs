@@ -63,7 +63,9 @@ public sealed class WorkerLoopTests
             Interlocked.Add(ref parks, world.Parks);
             Interlocked.Add(ref notYous, world.NotYous);
         });
-        Assert.True(parks > 100 && notYous > 100, $"There were {parks} parks and {notYous} refused claims.");
+
+        // How often follows the machine's load; never would mean that nothing was tried.
+        Assert.True(parks > 20 && notYous > 20, $"There were {parks} parks and {notYous} refused claims.");
     }
 
     [Fact]

@@ -77,20 +77,33 @@ public sealed class TrainingEngineTests
     [InlineData(2)]
     [InlineData(3)]
     [InlineData(100)]
-    public void LanesOfOneProcess_EndInTheSameBits(int lanes)
+    public void LanesOfOneProcess_EndInTheSameBitsAsOne_WithAsManyThreadsAsEachHas(int lanes)
     {
-        (MicroDiT network, TrainingEngine engine) = ToyRun.Worker(ToyRun.Settings, lanes);
-        using (network)
-        using (engine)
+        int before = get_num_threads();
+        try
         {
-            int threads = get_num_threads();
-            for (int step = 0; step < Steps; step++)
-            {
-                engine.Apply(step, engine.ComputeBatch(step));
-            }
+            Assert.Equal(Run(1, 1), Run(lanes, Math.Min(lanes, ToyRun.Settings.Shards)));
+        }
+        finally
+        {
+            set_num_threads(before);
+        }
 
-            Assert.Equal(s_oneProcess.Value, State(engine));
-            Assert.Equal(threads, get_num_threads());
+        static string Run(int lanes, int threads)
+        {
+            set_num_threads(threads);
+            (MicroDiT network, TrainingEngine engine) = ToyRun.Worker(ToyRun.Settings, lanes);
+            using (network)
+            using (engine)
+            {
+                for (int step = 0; step < Steps; step++)
+                {
+                    engine.Apply(step, engine.ComputeBatch(step));
+                    Assert.Equal(threads, get_num_threads());
+                }
+
+                return State(engine);
+            }
         }
     }
 

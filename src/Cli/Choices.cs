@@ -75,11 +75,11 @@ internal static class Choices
         return Number<double>("--churn", 0, max, 0, $"Noise added while sampling, 0 (none) to {max}.");
     }
 
-    /// <summary>The noise levels, lowest and highest, between which guidance acts.</summary>
-    public static Option<double[]?> GuidanceInterval()
+    /// <summary>The noise levels, lowest and highest, between which guidance acts; none is everywhere.</summary>
+    public static Option<(double Low, double High)?> GuidanceInterval()
     {
         const string name = "--guidance-interval";
-        return new Option<double[]?>(name)
+        return new Option<(double Low, double High)?>(name)
         {
             HelpName = "LOW HIGH",
             Description = "Noise levels between which guidance acts; by default it acts at all.",
@@ -92,7 +92,7 @@ internal static class Choices
                     double.TryParse(text, CultureInfo.InvariantCulture, out double level) ? level : double.NaN)];
                 if (levels is [>= 0 and var low, <= double.MaxValue and var high] && low <= high)
                 {
-                    return levels;
+                    return (low, high);
                 }
 
                 result.AddError(

@@ -38,7 +38,7 @@ internal static class DemoCard
     private const ulong SamplesSeed = 1;
     private const int SampleColumns = 8;
 
-    // Every task twice, in the order in which they are scored. Chosen before there was a model to draw them.
+    // Every task twice, in the order in which they are scored.
     private static readonly string[] s_samples =
     [
         "a star", "a house on the ocean", "a red circle", "a purple fish", "a tree and a ring", "a heart and a moon",
@@ -52,16 +52,7 @@ internal static class DemoCard
     {
         using TextToImage pipeline = TextToImage.Load(model, width: 2 * s_samples.Length);
         var sampler = new SamplerSettings { Steps = model.Steps, Guidance = model.Guidance };
-        RgbImage sheet = PictureSheet.Join(
-            pipeline.Generate(
-                [
-                    .. s_samples.Select(prompt => new GenerationRequest
-                    {
-                        Prompt = prompt, Seed = SamplesSeed, Sampler = sampler, Size = model.Resolution,
-                    }.Checked(model.Resolution)),
-                ],
-                cancellation: cancellation),
-            SampleColumns);
+        RgbImage sheet = pipeline.DrawSheet(s_samples, SamplesSeed, sampler, model.Resolution, SampleColumns, cancellation);
         using var png = new MemoryStream();
         Png.Write(png, sheet.Pixels, sheet.Width, sheet.Height, []);
         OutputFile.Write(Path.Combine(model.Path, SamplesFile), png.ToArray());

@@ -30,7 +30,7 @@ internal static class EvalCommand
         Option<int?> steps = Choices.NumberOrNone("--steps", 1, SamplerSettings.StepsMax, "Steps; by default the model's.");
         Option<double?> guidance = Choices.NumberOrNone("--guidance", 1.0, 100, "Guidance; by default the model's.");
         Option<double> churn = Choices.Churn();
-        Option<double[]?> interval = Choices.GuidanceInterval();
+        Option<(double Low, double High)?> interval = Choices.GuidanceInterval();
         Option<ulong> seed = Choices.Number<ulong>("--seed", 0, ulong.MaxValue, 1, "Seed of prompts and pictures.");
         Option<DirectoryInfo> pictures = Choices.Path<DirectoryInfo>(
             "--pictures", "Also write a sheet of pictures of each task, with its prompts, to this folder.");
@@ -43,7 +43,7 @@ internal static class EvalCommand
         {
             OutputFile.CheckJson(parsed.GetValue(json));
             ModelFolder folder = ModelFolder.Open(parsed.GetRequiredValue(model).FullName);
-            (double low, double high) = parsed.GetValue(interval) is [var from, var to] ? (from, to) : (0, double.PositiveInfinity);
+            (double low, double high) = parsed.GetValue(interval) ?? (0, double.PositiveInfinity);
             var settings = new ShapesEvaluationSettings
             {
                 Prompts = parsed.GetValue(prompts),

@@ -45,7 +45,7 @@ internal static class GenerateCommand
         Option<int> count = Choices.Number("--count", 1, PicturesMax, 1, $"Pictures, 1 to {PicturesMax}.", "-n");
         Option<double> churn = Choices.Churn();
         Option<string> negative = Choices.Text("--negative", "What the picture shall not show.", "");
-        Option<double[]?> interval = Choices.GuidanceInterval();
+        Option<(double Low, double High)?> interval = Choices.GuidanceInterval();
         Option<string> noise = Choices.Word(
             "--noise", "Where the start noise comes from; reference draws as torch does.", "seeded", "reference");
         var cluster = new Option<string>("--cluster")
@@ -98,8 +98,7 @@ internal static class GenerateCommand
             }
 
             ModelFolder folder = ModelFolder.Open(weights.FullName);
-            (double low, double high) = parsed.GetValue(interval) is [var from, var to]
-                ? (from, to) : (0, double.PositiveInfinity);
+            (double low, double high) = parsed.GetValue(interval) ?? (0, double.PositiveInfinity);
             var first = new GenerationRequest
             {
                 Prompt = parsed.GetRequiredValue(prompt),

@@ -199,6 +199,25 @@ public sealed class TextToImage : IDisposable
         }
     }
 
+    /// <summary>Draws each prompt once, all from one seed, and joins the pictures to a sheet.</summary>
+    /// <param name="prompts">At least one.</param>
+    /// <param name="seed">Seed of every picture.</param>
+    /// <param name="sampler">How they are drawn.</param>
+    /// <param name="size">Side of a picture in pixels.</param>
+    /// <param name="columns">Pictures of a row.</param>
+    /// <param name="cancellation">Checked between evaluations.</param>
+    /// <exception cref="ArgumentException">There is no prompt, or a number is out of range.</exception>
+    public RgbImage DrawSheet(
+        IReadOnlyList<string> prompts, ulong seed, SamplerSettings sampler, int size, int columns,
+        CancellationToken cancellation = default) => PictureSheet.Join(
+        Generate(
+            [
+                .. prompts.Select(prompt =>
+                    new GenerationRequest { Prompt = prompt, Seed = seed, Sampler = sampler, Size = size }.Checked(size)),
+            ],
+            cancellation: cancellation),
+        columns);
+
     /// <summary>
     /// torch's CPU generator as the reference seeds it: it takes seed 0 for none, and its generator then keeps the seed
     /// that torch starts with.

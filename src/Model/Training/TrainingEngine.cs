@@ -166,6 +166,7 @@ public sealed class TrainingEngine : IDisposable
 
     // Each computes a shard at a time, on the same weights, with gradients of its own. The first is the caller's network.
     private readonly (MicroDiT Network, FlatParameters Flat)[] _lanes;
+    private readonly Lock _reading = new();
 
     /// <summary>Prepares a network, which stays the caller's, for training.</summary>
     /// <param name="network">
@@ -358,7 +359,7 @@ public sealed class TrainingEngine : IDisposable
 
     private ShardBatch Read(long step, int shard)
     {
-        lock (_source)
+        lock (_reading)
         {
             return _source.Read(step, shard);
         }

@@ -37,12 +37,7 @@ public sealed class TrainingPanel : IDisposable
         int size = _run.Network.Config.InputSize * _encoders.Autoencoder.Config.Factor;
         var sampler = new SamplerSettings { Steps = _panel.Steps, Guidance = _panel.Guidance };
         using IDisposable average = _run.WithAverage();
-        RgbImage sheet = PictureSheet.Join(
-            _pipeline.Generate(
-            [
-                .. _panel.Prompts.Select(prompt =>
-                    new GenerationRequest { Prompt = prompt, Seed = _panel.Seed, Sampler = sampler, Size = size }.Checked(size)),
-            ]), Columns);
+        RgbImage sheet = _pipeline.DrawSheet(_panel.Prompts, _panel.Seed, sampler, size, Columns);
         Directory.CreateDirectory(_folder);
         string path = Path.Combine(_folder, _run.Step.ToString("d8", CultureInfo.InvariantCulture) + ".png");
         using (FileStream file = File.Create(path + ".part"))

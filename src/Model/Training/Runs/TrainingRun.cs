@@ -30,6 +30,9 @@ public sealed class TrainingRun : IDisposable
     /// <summary>Name of the file with the stage's result.</summary>
     public const string ResultFile = "final.safetensors";
 
+    // Each lane beyond the first has gradients of its own; a network for which they are large fills all threads by itself.
+    private const long LaneBytes = 256L << 20;
+
     private readonly StageConfig _config;
     private readonly MicroDiT _network;
     private readonly TrainingEngine _engine;
@@ -53,7 +56,7 @@ public sealed class TrainingRun : IDisposable
         }
 
         var source = new SeededShards(data, config.Step, config.Network, config.Seed, config.CaptionDrop);
-        _engine = new TrainingEngine(_network, config.Step, source, config.Compute, lanes: get_num_threads());
+        _engine = new TrainingEngine(_network, config.Step, source, config.Compute, Lanes(_network));
         _store = new CheckpointStore(config.Folder, config.CheckpointsKept, Identity(config, data));
         RunPosition position = _store.Load(_engine, tell) ?? new RunPosition(0, 0, default, []);
         (Step, _memory, _ledger) = (position.Step, position.Memory, [.. position.Ledger]);
@@ -262,6 +265,9 @@ public sealed class TrainingRun : IDisposable
         using IWeightSource source = WeightFile.Open(file).FindModel("dit");
         StrictLoader.Load(network, source, ignore: ["pos_embed", "mask_token"]);
     }
+
+    private static int Lanes(MicroDiT network) =>
+        (int)Math.Clamp(LaneBytes / (sizeof(float) * network.parameters().Sum(p => p.numel())), 1, get_num_threads());
 
     private static string LastOf(string result) => Path.ChangeExtension(result, ".last.safetensors");
 

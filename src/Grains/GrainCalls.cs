@@ -36,6 +36,13 @@ public static class GrainCalls
     public static bool IsTransient(Exception error) =>
         error is TimeoutException or OrleansException or InconsistentStateException or OperationCanceledException or IOException;
 
+    /// <summary>
+    /// Whether a watch broke off, as it does when its grain moves or its silo dies: it goes on after its last event when it is
+    /// asked for anew.
+    /// </summary>
+    public static bool IsBrokenWatch(Exception error) =>
+        error is EnumerationAbortedException or NotSupportedException || IsTransient(error);
+
     /// <summary>Makes a call whose failure somebody else makes good; none if it failed.</summary>
     public static async Task<T?> TryAsync<T>(Func<Task<T>> call)
     {

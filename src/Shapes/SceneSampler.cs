@@ -69,7 +69,7 @@ public sealed class SceneSampler(ulong seed)
     public SceneTask TaskOf(long index)
     {
         var draw = new DrawStream(seed, Purpose.Mixture, index);
-        return draw.Weighted(0.25, 0.2, 0.2, 0.2, 0.15) switch
+        return draw.Weighted(0.2, 0.15, 0.2, 0.3, 0.15) switch
         {
             0 => SceneTask.Single,
             1 => SceneTask.Two,

@@ -28,7 +28,7 @@ public static class Captioner
     {
         var draw = new DrawStream(seed, Purpose.Caption, index);
         var mentions = new Mentions(
-            Colours: draw.Chance(0.6), Sizes: draw.Chance(0.3),
+            Colours: draw.Chance(0.45), Sizes: draw.Chance(0.3),
             Background: draw.Chance(scene.Background == Background.Plain ? 0.2 : 0.95),
             Style: draw.Chance(scene.Style == ArtStyle.Flat ? 0.2 : 0.95), Relation: draw.Chance(0.9));
         return Write(scene, mentions, draw);

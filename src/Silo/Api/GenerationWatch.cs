@@ -132,7 +132,7 @@ internal sealed class GenerationWatch(IGrainFactory grains, TimeProvider clock, 
         {
             return await events.MoveNextAsync();
         }
-        catch (Exception error) when (!cancellation.IsCancellationRequested && IsBreak(error))
+        catch (Exception error) when (!cancellation.IsCancellationRequested && GrainCalls.IsBrokenWatch(error))
         {
             return null;
         }
@@ -144,12 +144,9 @@ internal sealed class GenerationWatch(IGrainFactory grains, TimeProvider clock, 
         {
             await events.DisposeAsync();
         }
-        catch (Exception error) when (IsBreak(error))
+        catch (Exception error) when (GrainCalls.IsBrokenWatch(error))
         {
             // The other side cleans up what is idle.
         }
     }
-
-    private static bool IsBreak(Exception error) =>
-        error is EnumerationAbortedException or NotSupportedException || GrainCalls.IsTransient(error);
 }

@@ -110,7 +110,7 @@ internal sealed class TestCluster : IAsyncDisposable
                     events.Add(one);
                 }
             }
-            catch (Exception error) when (!patience.IsCancellationRequested && GrainCalls.IsTransient(error))
+            catch (Exception error) when (!patience.IsCancellationRequested && GrainCalls.IsBrokenWatch(error))
             {
                 await Task.Delay(50, cancellation);
             }

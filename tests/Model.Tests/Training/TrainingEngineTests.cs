@@ -10,6 +10,8 @@ using static TorchSharp.torch;
 
 namespace Atelier.Model.Tests.Training;
 
+// Runs alone: MKL's number of threads is the whole process's, bits depend on it, and tests of lanes change it.
+[Collection(nameof(LongRunTests))]
 public sealed class TrainingEngineTests
 {
     private const int Steps = 4;

@@ -22,7 +22,7 @@ public sealed class SceneSamplerTests
         Assert.True(forward.Distinct().Count() == forward.Length);
     }
 
-    // What a seed means never changes: models, scores and documents refer to it.
+    // Models, scores and documents refer to what a seed means: it changes with a stated change of the mixture only.
     [Fact]
     public void FirstScenes_StayWhatTheyAre()
     {

@@ -1,4 +1,5 @@
-// Contrastive training of the demo model's CLIP (Radford et al., arXiv 2103.00020) on renderings and captions.
+// Contrastive training of the demo model's CLIP (Radford et al., arXiv 2103.00020) on renderings and captions, with a loss
+// beside it that keeps words and their places in the states which the denoiser reads.
 using Atelier.Model.Clip;
 using Atelier.Model.Imaging;
 using Atelier.Model.Runtime;
@@ -9,7 +10,7 @@ using static TorchSharp.torch.nn;
 
 namespace Atelier.Shapes.Making;
 
-/// <summary>How the CLIP model is trained. The defaults are what ships.</summary>
+/// <summary>How the CLIP model is trained. The defaults make one from nothing; the shipped one's story is in docs/log.md.</summary>
 public sealed record ClipTrainingConfig
 {
     /// <summary>Width of the common space of pictures and texts.</summary>

@@ -100,7 +100,11 @@ internal static class DataCommand
         }
 
         return pictures is null ? new ShapesPictures(seed, shapes!.Value)
-            : File.Exists(Path.Combine(pictures.FullName, MdsIndex.FileName)) ? new MdsPictures(pictures.FullName)
+            : File.Exists(Path.Combine(pictures.FullName, MdsIndex.FileName)) || IsUnfinished(pictures)
+                ? new MdsPictures(pictures.FullName)
             : new FolderPictures(pictures.FullName);
+
+        // Shards without an index: the reader of data sets says what is wrong with them.
+        static bool IsUnfinished(DirectoryInfo folder) => folder.Exists && folder.EnumerateFiles("shard.*").Any();
     }
 }

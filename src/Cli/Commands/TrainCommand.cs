@@ -25,9 +25,11 @@ internal static class TrainCommand
                 torch.set_num_threads(count);
             }
 
-            foreach (string path in Stages(parsed.GetRequiredValue(config)))
+            // All are read before the first one runs, so that a mistake in the last is found now.
+            StageConfig[] stages =
+                [.. Stages(parsed.GetRequiredValue(config)).Select(path => StageConfig.Read(path, parsed.GetValue(overrides) ?? []))];
+            foreach (StageConfig stage in stages)
             {
-                StageConfig stage = StageConfig.Read(path, parsed.GetValue(overrides) ?? []);
                 if (parsed.GetValue(dryRun))
                 {
                     Describe(stage);
@@ -92,6 +94,11 @@ internal static class TrainCommand
         using var run = new TrainingRun(stage, data, text => Output.Remark($"{stage.Name}: {text}"));
         if (run.IsComplete)
         {
+            if (!File.Exists(Path.Combine(stage.Folder, TrainingReport.FileName)))
+            {
+                TrainingReport.Write(stage, run.Ledger, run.WeightsDigest());
+            }
+
             Output.Line($"{stage.Name}: complete, {run.Step} batches, weights {run.WeightsDigest()[..16]}");
             return true;
         }
@@ -107,7 +114,7 @@ internal static class TrainCommand
                 report =>
                 {
                     meter.Tell(report);
-                    if (panel is not null && (run.Step % stage.Panel!.Interval == 0 || run.IsComplete))
+                    if (panel is not null && (run.Step % stage.Panel!.Interval == 0 || run.Step == stage.Steps))
                     {
                         DrawPanel(panel, run.Step, events);
                     }

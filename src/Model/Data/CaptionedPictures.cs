@@ -1,5 +1,7 @@
 // Pictures with captions, wherever they come from.
 using System.Collections.ObjectModel;
+using System.Security.Cryptography;
+using System.Text;
 using Atelier.Model.Imaging;
 
 namespace Atelier.Model.Data;
@@ -13,6 +15,9 @@ public interface ICaptionedPictures
     /// <summary>Pictures.</summary>
     long Count { get; }
 
+    /// <summary>What tells this source from others: sources of one identity give the same pictures.</summary>
+    string Identity { get; }
+
     /// <summary>Caption of a picture.</summary>
     string Caption(long index);
 
@@ -24,6 +29,7 @@ public interface ICaptionedPictures
 public sealed class MdsPictures : ICaptionedPictures, IDisposable
 {
     private readonly MdsDataset _data;
+    private readonly string _folder;
     private readonly string _caption;
     private readonly string _picture;
 
@@ -31,6 +37,7 @@ public sealed class MdsPictures : ICaptionedPictures, IDisposable
     /// <exception cref="RefusedFileException">The set has no such columns.</exception>
     public MdsPictures(string folder, string? captionColumn = null, string? pictureColumn = null)
     {
+        _folder = folder;
         _data = new MdsDataset(folder);
         _caption = Find(captionColumn, "caption", column => column.Encoding.Name == "str");
         _picture = Find(pictureColumn, "picture", column => column.Encoding.Name is "jpeg" or "png");
@@ -45,6 +52,16 @@ public sealed class MdsPictures : ICaptionedPictures, IDisposable
 
     /// <inheritdoc/>
     public long Count => _data.Count;
+
+    /// <inheritdoc/>
+    public string Identity
+    {
+        get
+        {
+            string hash = Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(Path.Combine(_folder, MdsIndex.FileName))));
+            return $"data set of index {hash[..16]}, {_caption} and {_picture}";
+        }
+    }
 
     /// <inheritdoc/>
     public string Caption(long index) => _data.Read(index, _caption).Get<string>(_caption);
@@ -91,6 +108,16 @@ public sealed class FolderPictures : ICaptionedPictures
 
     /// <inheritdoc/>
     public long Count => _pictures.Length;
+
+    /// <inheritdoc/>
+    public string Identity
+    {
+        get
+        {
+            string list = string.Join('\n', _pictures.Select(path => $"{Path.GetFileName(path)} {new FileInfo(path).Length}"));
+            return $"folder of pictures {Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(list)))[..16]}";
+        }
+    }
 
     /// <inheritdoc/>
     public string Caption(long index)

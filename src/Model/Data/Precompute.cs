@@ -1,7 +1,10 @@
 // Turns captioned pictures into what the denoising network is trained on: latents and caption features, float16, in the
-// reference's columns. Parts are made side by side; each is a function of its numbers alone.
+// reference's columns. Parts are made side by side; each is a function of its numbers alone. A note beside them says what they
+// are of, so that no other run goes on with them.
 using System.Globalization;
 using System.Runtime.ExceptionServices;
+using System.Security.Cryptography;
+using System.Text.Json;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
 using Atelier.Model.Diffusion;
@@ -19,6 +22,10 @@ public sealed class Precompute
     /// <summary>Samples of one part, which is written whole or not at all.</summary>
     public const int PartSamples = 4096;
 
+    /// <summary>Name of the note of what a folder's latents are of.</summary>
+    public const string RecipeFile = "recipe.json";
+
+    private static readonly JsonSerializerOptions s_readable = new() { WriteIndented = true };
     private const int CaptionBatch = 64;
 
     private readonly ICaptionedPictures _pictures;
@@ -55,10 +62,18 @@ public sealed class Precompute
     /// <param name="workers">Parts that are made at the same time, each by one thread.</param>
     /// <param name="progress">Told the number of samples done; by one thread at a time.</param>
     /// <param name="cancellation">Ends after the samples in flight; parts that are complete stay.</param>
+    /// <exception cref="RefusedFileException">The folder holds latents of something else, or of what nobody noted.</exception>
     public void Run(string folder, int workers, Action<long>? progress, CancellationToken cancellation)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(workers, 1);
         Directory.CreateDirectory(folder);
+        CheckRecipe(folder);
+        if (File.Exists(Path.Combine(folder, MdsIndex.FileName)))
+        {
+            progress?.Invoke(_pictures.Count);
+            return;
+        }
+
         int parts = (int)((_pictures.Count + PartSamples - 1) / PartSamples);
         int next = -1;
         (long done, Exception? failure) = (0, null);
@@ -101,6 +116,63 @@ public sealed class Precompute
                 progress?.Invoke(done);
             }
         }
+    }
+
+    // What was begun with another source, seed, precision, size or model is not gone on with.
+    private void CheckRecipe(string folder)
+    {
+        var recipe = new SortedDictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["pictures"] = _pictures.Count.ToString(CultureInfo.InvariantCulture),
+            ["source"] = _pictures.Identity,
+            ["seed"] = _seed.ToString(CultureInfo.InvariantCulture),
+            ["sizes"] = string.Join(", ", _sides),
+            ["precision"] = $"{_compute}",
+            ["autoencoder"] = Digest(_autoencoder),
+            ["text encoder"] = Digest(_text),
+        };
+        string path = Path.Combine(folder, RecipeFile);
+        if (!File.Exists(path))
+        {
+            if (Directory.EnumerateFileSystemEntries(folder).Any())
+            {
+                throw new RefusedFileException(
+                    folder, RecipeFile, "is not there, but other files are; latents need a folder of their own.");
+            }
+
+            File.WriteAllText(path + ".part", JsonSerializer.Serialize(recipe, s_readable) + "\n");
+            File.Move(path + ".part", path, overwrite: true);
+            return;
+        }
+
+        SortedDictionary<string, string> begun;
+        try
+        {
+            begun = JsonSerializer.Deserialize<SortedDictionary<string, string>>(File.ReadAllText(path)) ?? [];
+        }
+        catch (JsonException error)
+        {
+            throw new RefusedFileException(path, "line 1", "is no JSON object of texts.", error);
+        }
+
+        foreach ((string what, string now) in recipe.Where(pair => begun.GetValueOrDefault(pair.Key) != pair.Value))
+        {
+            throw new RefusedFileException(
+                path, what,
+                $"is {now} now; these latents were begun with {begun.GetValueOrDefault(what, "none")}. Name another folder, or remove this one.");
+        }
+    }
+
+    private static string Digest(TorchSharp.torch.nn.Module network)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach ((_, TorchSharp.Modules.Parameter parameter) in network.named_parameters().OrderBy(pair => pair.name, StringComparer.Ordinal))
+        {
+            using Tensor local = parameter.detach().cpu().contiguous();
+            hash.AppendData(local.bytes);
+        }
+
+        return Convert.ToHexStringLower(hash.GetHashAndReset())[..16];
     }
 
     private void MakePart(

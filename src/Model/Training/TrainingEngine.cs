@@ -367,12 +367,13 @@ public sealed class TrainingEngine : IDisposable
 
     private void UpdateEma(long step)
     {
-        if (Ema is null || step + 1 < _settings.EmaStart)
+        if (Ema is null)
         {
             return;
         }
 
-        if (step + 1 == _settings.EmaStart)
+        // Until then it is the weights, so that it starts from the last ones even where the batch before it was skipped.
+        if (step < _settings.EmaStart)
         {
             Ema.copy_(Weights);
         }

@@ -24,6 +24,7 @@ public sealed class PrecomputeTests
         Assert.Throws<OperationCanceledException>(() => Run(folder["cut"], 1, Stop, stop));
         DateTime whole = File.GetLastWriteTimeUtc(folder["cut/00000/index.json"]);
         Run(folder["cut"], workers: 2);
+        Run(folder["cut"], workers: 1); // And what is complete stays.
         Assert.Equal(whole, File.GetLastWriteTimeUtc(folder["cut/00000/index.json"])); // What was complete is not made again.
         string[] files = Files(folder["one"]);
         Assert.Equal(files, Files(folder["two"]));
@@ -42,6 +43,48 @@ public sealed class PrecomputeTests
                 stop.Cancel();
             }
         }
+    }
+
+    // Parts of two sources, models or seeds in one set would be trained on without a word.
+    [Fact]
+    public void Folder_OfOtherLatents_IsRefused_AndStaysAsItIs()
+    {
+        using var folder = new TemporaryFolder();
+        Run(folder["begun"], 1, pictures: new Patterns(70));
+        string[] before = Files(folder["begun"]);
+        Refused("pictures", () => Run(folder["begun"], 1, pictures: new Patterns(71)));
+        Refused("source", () => Run(folder["begun"], 1, pictures: new Patterns(70, "others")));
+        Refused("seed", () => Run(folder["begun"], 1, pictures: new Patterns(70), seed: 6));
+        Refused("sizes", () => Run(folder["begun"], 1, pictures: new Patterns(70), sides: [Side, 2 * Side]));
+        Refused("autoencoder", () => Run(folder["begun"], 1, pictures: new Patterns(70), weights: "others/"));
+        Assert.Equal(before, Files(folder["begun"]));
+        Directory.CreateDirectory(folder["foreign"]);
+        File.WriteAllText(folder["foreign/letter.txt"], "somebody's");
+        Refused("recipe.json", () => Run(folder["foreign"], 1, pictures: new Patterns(70)));
+        Assert.Equal(["letter.txt"], Files(folder["foreign"]));
+
+        static void Refused(string what, Action run) => Assert.Contains(what, Assert.Throws<RefusedFileException>(run).Message);
+    }
+
+    [Fact]
+    public void Sample_ShorterThanTheFirst_IsRefusedWhereItIsRead()
+    {
+        using var folder = new TemporaryFolder();
+        var columns = new Dictionary<string, string> { ["caption_latents"] = "bytes", ["latents_16"] = "bytes" };
+        var writer = new MdsWriter(folder["data"], columns, new MdsWriteOptions());
+        foreach (int numbers in new[] { 64, 63 })
+        {
+            writer.Write(new Dictionary<string, object>
+            {
+                ["caption_latents"] = (ReadOnlyMemory<byte>)new byte[2 * 10], ["latents_16"] = (ReadOnlyMemory<byte>)new byte[2 * numbers],
+            });
+        }
+
+        writer.Complete();
+        using var data = new LatentData([folder["data"]], "latents_16", (1, 8, 8), (2, 5));
+        data.Read(0, new float[64], new float[10]);
+        Assert.Contains(
+            "latents_16 of sample 1", Assert.Throws<RefusedFileException>(() => data.Read(1, new float[64], new float[10])).Message);
     }
 
     [Fact]
@@ -69,22 +112,26 @@ public sealed class PrecomputeTests
     }
 
     private static void Run(
-        string folder, int workers, Action<long>? progress = null, CancellationTokenSource? stop = null)
+        string folder, int workers, Action<long>? progress = null, CancellationTokenSource? stop = null,
+        Patterns? pictures = null, ulong seed = 5, int[]? sides = null, string weights = "vae/")
     {
         using var text = new ClipTextEncoder(TinyPipeline.Clip(24));
         FormulaWeights.Fill(text, "clip/");
         using var autoencoder = new AutoencoderKL(TinyPipeline.Autoencoder);
-        FormulaWeights.Fill(autoencoder, "vae/");
+        FormulaWeights.Fill(autoencoder, weights);
         ClipTokenizer tokenizer = ClipTokenizer.Load(new MemoryStream(TinyPipeline.Vocabulary), "tiny vocabulary");
-        new Precompute(new Patterns(), autoencoder, text, tokenizer, [Side], seed: 5).Run(folder, workers, progress, stop?.Token ?? TestContext.Current.CancellationToken);
+        new Precompute(pictures ?? new Patterns(Count), autoencoder, text, tokenizer, sides ?? [Side], seed).Run(
+            folder, workers, progress, stop?.Token ?? TestContext.Current.CancellationToken);
     }
 
     private static string[] Files(string folder) =>
         [.. Directory.GetFiles(folder, "*", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(folder, f)).Order(StringComparer.Ordinal)];
 
-    private sealed class Patterns : ICaptionedPictures
+    private sealed class Patterns(long count, string identity = "patterns") : ICaptionedPictures
     {
-        public long Count => PrecomputeTests.Count;
+        public long Count => count;
+
+        public string Identity => identity;
 
         public string Caption(long index) => index % 2 == 0 ? $"red {index}" : "blue";
 

@@ -209,14 +209,27 @@ public sealed class TrainingEngineTests
             for (int step = 0; step < Steps; step++)
             {
                 engine.Apply(step, engine.ComputeBatch(step));
-                expected = step + 1 < start ? expected
-                    : step + 1 == start ? engine.Weights.detach().clone()
+                expected = step + 1 <= start ? engine.Weights.detach().clone()
                     : (expected * 0.9) + (engine.Weights.detach() * 0.1);
             }
 
             Assert.InRange((engine.Ema! - expected).abs().max().item<float>(), 0, 1e-6);
             Assert.True((engine.Ema! - engine.Weights).abs().max().item<float>() > 1e-4);
         }
+    }
+
+    [Fact]
+    public void TheAverageOfWeights_HoldsNothingOfTheInitialOnes_WhereTheBatchBeforeItsStartWasSkipped()
+    {
+        (MicroDiT network, TrainingEngine engine) = ToyRun.Worker(ToyRun.Settings with { EmaStart = 2 });
+        using var owner = network;
+        using var second = engine;
+        using var scope = NewDisposeScope();
+        engine.Apply(0, engine.ComputeBatch(0));
+        Tensor first = engine.Weights.detach().clone();
+        engine.Apply(2, engine.ComputeBatch(2));
+        Tensor expected = (first * 0.9) + (engine.Weights.detach() * 0.1);
+        Assert.InRange((engine.Ema! - expected).abs().max().item<float>(), 0, 1e-6);
     }
 
     [Theory]

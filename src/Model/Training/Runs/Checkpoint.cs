@@ -19,18 +19,37 @@ public sealed record SkippedSlice(long Step, string Reason);
 /// <param name="Ledger">Slices that were skipped.</param>
 public sealed record RunPosition(long Step, long Updates, PolicyMemory Memory, IReadOnlyList<SkippedSlice> Ledger);
 
-/// <summary>Writes and reads checkpoints of a run: one safetensors file each, written aside and renamed.</summary>
+/// <summary>
+/// Writes and reads checkpoints of a run: one safetensors file each, written aside and renamed. Those of the run's plan are
+/// "step-N"; what is left where a run was stopped is "stop-N", and goes when the next of the plan is there, so that where a run
+/// can go back to does not depend on its stops.
+/// </summary>
 /// <param name="folder">The run's folder.</param>
-/// <param name="kept">Checkpoints kept.</param>
+/// <param name="kept">Checkpoints of the plan kept.</param>
 /// <param name="identity">Network, seed and data of the run; a checkpoint of another run is not taken.</param>
 public sealed partial class CheckpointStore(string folder, int kept, string identity)
 {
+    private const string Planned = "step-", Stopped = "stop-", Partial = ".partial", SetAside = ".set-aside";
     private const string Weights = "weights", Ema = "ema", First = "moment1", Second = "moment2";
 
-    /// <summary>Writes a checkpoint and removes those above the number kept.</summary>
-    public void Save(TrainingEngine engine, RunPosition position)
+    /// <summary>Whether there are checkpoints, of whatever run.</summary>
+    public bool HasAny => Paths().Any();
+
+    /// <summary>The step of the newest checkpoint of the plan; 0 if there is none.</summary>
+    public long LastPlanned => Paths().Where(IsPlanned).Select(StepOf).DefaultIfEmpty(0).Max();
+
+    /// <summary>Writes a checkpoint and removes those that it makes needless.</summary>
+    /// <param name="engine">What is saved.</param>
+    /// <param name="position">Where the run stands.</param>
+    /// <param name="isPlanned">Whether the run would save here however often it was stopped.</param>
+    public void Save(TrainingEngine engine, RunPosition position, bool isPlanned)
     {
         Directory.CreateDirectory(folder);
+        foreach (string left in Directory.GetFiles(folder, "*" + Partial))
+        {
+            File.Delete(left); // By a process that was killed while it wrote.
+        }
+
         Dictionary<string, Tensor> tensors = TensorsOf(engine);
         var metadata = new Dictionary<string, string>(StringComparer.Ordinal)
         {
@@ -38,7 +57,8 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
             ["position"] = JsonSerializer.Serialize(position),
         };
         string path = Path.Combine(
-            folder, $"step-{position.Step.ToString("d9", CultureInfo.InvariantCulture)}.safetensors");
+            folder,
+            $"{(isPlanned ? Planned : Stopped)}{position.Step.ToString("d9", CultureInfo.InvariantCulture)}.safetensors");
         using (var writer = new SafeTensorsWriter(
             path, tensors.Select(t => new TensorInfo(t.Key, ElementType.Float32, t.Value.shape)), metadata))
         {
@@ -51,25 +71,35 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
             writer.Commit();
         }
 
-        foreach (string old in Paths().Skip(kept))
+        string[] planned = [.. Paths().Where(IsPlanned)];
+        foreach (string old in planned.Skip(kept).Concat(Paths().Where(other => !IsPlanned(other) && other != path)))
         {
             File.Delete(old);
         }
     }
 
     /// <summary>
-    /// Loads the newest checkpoint that is whole and of this run; tells of those that were passed over.
+    /// Loads the newest checkpoint that is whole and of this run; tells of those that were passed over, and sets them aside.
     /// </summary>
+    /// <param name="engine">Receives weights, moments and average.</param>
+    /// <param name="tell">Told of what was passed over.</param>
+    /// <param name="plannedOnly">Whether those that a stop left are none of them.</param>
     /// <returns>Where the run stands, or none if there is no checkpoint.</returns>
     /// <exception cref="RefusedFileException">There are checkpoints, but none that this run can go on from.</exception>
-    public RunPosition? Load(TrainingEngine engine, Action<string> tell)
+    public RunPosition? Load(TrainingEngine engine, Action<string> tell, bool plannedOnly = false)
     {
-        string[] paths = [.. Paths()];
+        string[] paths = [.. Paths().Where(path => !plannedOnly || IsPlanned(path))];
         for (int i = 0; i < paths.Length; i++)
         {
             try
             {
-                return LoadOne(paths[i], engine);
+                RunPosition position = LoadOne(paths[i], engine);
+                foreach (string passed in paths[..i])
+                {
+                    File.Move(passed, passed + SetAside, overwrite: true); // It would count among those kept.
+                }
+
+                return position;
             }
             catch (RefusedFileException error) when (i + 1 < paths.Length)
             {
@@ -133,7 +163,12 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
 
     private IEnumerable<string> Paths() => !Directory.Exists(folder) ? [] : Directory.GetFiles(folder)
         .Where(path => CheckpointName().IsMatch(Path.GetFileName(path)))
-        .OrderDescending(StringComparer.Ordinal);
+        .OrderByDescending(StepOf).ThenByDescending(IsPlanned);
+
+    private static bool IsPlanned(string path) => Path.GetFileName(path).StartsWith(Planned, StringComparison.Ordinal);
+
+    private static long StepOf(string path) =>
+        long.Parse(Path.GetFileNameWithoutExtension(path.AsSpan())[Planned.Length..], CultureInfo.InvariantCulture);
 
     private static Dictionary<string, Tensor> TensorsOf(TrainingEngine engine)
     {
@@ -151,6 +186,6 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
         return tensors;
     }
 
-    [GeneratedRegex(@"^step-\d{9}\.safetensors$", RegexOptions.CultureInvariant, matchTimeoutMilliseconds: 1000)]
+    [GeneratedRegex(@"^(step|stop)-\d{9}\.safetensors$", RegexOptions.CultureInvariant, matchTimeoutMilliseconds: 1000)]
     private static partial Regex CheckpointName();
 }

@@ -12,8 +12,10 @@ namespace Atelier.Model.Training.Runs;
 public sealed class ConfigTree
 {
     private const int FileBytesMax = 1 << 20;
+    private const int TyposMax = 3;
 
     private readonly SortedDictionary<string, string[]> _values = new(StringComparer.Ordinal);
+    private readonly SortedDictionary<string, string> _defaults = new(StringComparer.Ordinal);
     private readonly SortedSet<string> _known = new(StringComparer.Ordinal);
     private readonly string _file;
 
@@ -62,8 +64,10 @@ public sealed class ConfigTree
         return tree;
     }
 
-    /// <summary>Every key with its value, overrides applied, as key: value lines.</summary>
-    public IEnumerable<string> Lines => _values.Select(pair => $"{pair.Key}: {string.Join(", ", pair.Value)}");
+    /// <summary>Every key with its value, overrides applied, as key: value lines; also those read so far that have a default.</summary>
+    public IEnumerable<string> Lines => _values.Select(pair => $"{pair.Key}: {string.Join(", ", pair.Value)}")
+        .Concat(_defaults.Select(pair => $"{pair.Key}: {pair.Value} (default)"))
+        .Order(StringComparer.Ordinal);
 
     /// <summary>Whether a key has a value.</summary>
     public bool Has(string key) => Find(key) is not null;
@@ -72,7 +76,7 @@ public sealed class ConfigTree
     public string Text(string key, string? otherwise = null) => Find(key) switch
     {
         [var value] => value,
-        null => otherwise ?? throw Missing(key),
+        null => Default(key, otherwise) ?? throw Missing(key),
         _ => throw Wrong(key, "is a list; one value belongs here"),
     };
 
@@ -92,7 +96,7 @@ public sealed class ConfigTree
     {
         if (Find(key) is null)
         {
-            return otherwise ?? throw Missing(key);
+            return Default(key, otherwise) ?? throw Missing(key);
         }
 
         return long.TryParse(Text(key).Replace("_", "", StringComparison.Ordinal), NumberStyles.AllowLeadingSign,
@@ -103,18 +107,19 @@ public sealed class ConfigTree
     }
 
     /// <summary>A duration in batches, written 2500ba.</summary>
-    public long Batches(string key, long? otherwise = null)
+    public long Batches(string key, long? otherwise = null, long min = 0)
     {
         if (Find(key) is null)
         {
-            return otherwise ?? throw Missing(key);
+            return Default(key, otherwise, "ba") ?? throw Missing(key);
         }
 
         string text = Text(key);
         return text.EndsWith("ba", StringComparison.Ordinal)
             && long.TryParse(text[..^2], NumberStyles.None, CultureInfo.InvariantCulture, out long value)
+            && value >= min
             ? value
-            : throw Wrong(key, $"is {text}; a number of batches belongs here, such as 2500ba");
+            : throw Wrong(key, $"is {text}; a number of batches from {min} on belongs here, such as 2500ba");
     }
 
     /// <summary>A number in [min, max].</summary>
@@ -122,7 +127,7 @@ public sealed class ConfigTree
     {
         if (Find(key) is null)
         {
-            return otherwise ?? throw Missing(key);
+            return Default(key, otherwise) ?? throw Missing(key);
         }
 
         return double.TryParse(Text(key), NumberStyles.Float, CultureInfo.InvariantCulture, out double value)
@@ -149,10 +154,34 @@ public sealed class ConfigTree
         }
     }
 
+    /// <summary>A range of numbers, first and last.</summary>
+    public (double First, double Last) Range(string key, double first, double last) => Numbers(key) switch
+    {
+        null => Default(key, (first, last)),
+        [var one, var other] => (one, other),
+        var numbers => throw Wrong(key, $"holds {numbers.Length} numbers; two belong here, for the first block and the last"),
+    };
+
     /// <summary>A refusal of a key's value.</summary>
     public RefusedFileException Wrong(string key, string reason) => new(_file, key, reason + ".");
 
-    private RefusedFileException Missing(string key) => new(_file, key, "is missing.");
+    // What is missing may be there under a misspelt name, which nobody has asked for.
+    private RefusedFileException Missing(string key)
+    {
+        string? near = _values.Keys.Where(other => !_known.Contains(other) && Distance(other, key) <= TyposMax)
+            .MinBy(other => Distance(other, key));
+        return new RefusedFileException(_file, key, near is null ? "is missing." : $"is missing; there is {near}: is it meant?");
+    }
+
+    private T Default<T>(string key, T value, string unit = "")
+    {
+        if (value is not null)
+        {
+            _defaults[key] = string.Create(CultureInfo.InvariantCulture, $"{value}{unit}");
+        }
+
+        return value;
+    }
 
     private string[]? Find(string key)
     {
@@ -164,7 +193,9 @@ public sealed class ConfigTree
     {
         foreach ((YamlNode name, YamlNode value) in mapping)
         {
-            string key = prefix + ((YamlScalarNode)name).Value;
+            string key = name is YamlScalarNode plain
+                ? prefix + plain.Value
+                : throw new RefusedFileException(_file, $"line {name.Start.Line}", "a key must be a text.");
             switch (value)
             {
                 case YamlMappingNode inner:

@@ -13,15 +13,16 @@ public sealed class LatentData : ITrainingData, IDisposable
 
     private readonly MdsDataset[] _sets;
     private readonly long[] _ends;
+    private readonly IReadOnlyList<string> _folders;
     private readonly string _latentColumn;
 
-    /// <summary>Opens data sets and checks that their first samples have the expected sizes.</summary>
+    /// <summary>Opens data sets and checks that their first samples have the expected sizes; the others are checked as they are read.</summary>
     /// <exception cref="RefusedFileException">A set is missing, damaged, empty or of another resolution.</exception>
     public LatentData(
         IReadOnlyList<string> folders, string latentColumn, (int Channels, int Height, int Width) latent,
         (int Length, int Channels) caption)
     {
-        (_latentColumn, LatentShape, CaptionShape) = (latentColumn, latent, caption);
+        (_folders, _latentColumn, LatentShape, CaptionShape) = (folders, latentColumn, latent, caption);
         _sets = new MdsDataset[folders.Count];
         _ends = new long[folders.Count];
         long end = 0;
@@ -46,6 +47,7 @@ public sealed class LatentData : ITrainingData, IDisposable
     public (int Length, int Channels) CaptionShape { get; }
 
     /// <inheritdoc/>
+    /// <exception cref="RefusedFileException">The sample has another size than the first.</exception>
     public void Read(int sample, Span<float> latent, Span<float> caption)
     {
         int set = 0;
@@ -54,9 +56,26 @@ public sealed class LatentData : ITrainingData, IDisposable
             set++;
         }
 
-        MdsSample read = _sets[set].Read(sample - (set == 0 ? 0 : _ends[set - 1]), CaptionColumn, _latentColumn);
-        Widen(read.Bytes(_latentColumn).Span, latent);
-        Widen(read.Bytes(CaptionColumn).Span, caption);
+        long number = sample - (set == 0 ? 0 : _ends[set - 1]);
+        MdsSample read = _sets[set].Read(number, CaptionColumn, _latentColumn);
+        Widen(_latentColumn, latent);
+        Widen(CaptionColumn, caption);
+
+        void Widen(string column, Span<float> destination)
+        {
+            ReadOnlySpan<Half> halves = MemoryMarshal.Cast<byte, Half>(read.Bytes(column).Span);
+            if (halves.Length != destination.Length)
+            {
+                throw new RefusedFileException(
+                    _folders[set], $"{column} of sample {number}",
+                    $"has {halves.Length} numbers, where the first sample has {destination.Length}.");
+            }
+
+            for (int i = 0; i < destination.Length; i++)
+            {
+                destination[i] = (float)halves[i];
+            }
+        }
     }
 
     /// <inheritdoc/>
@@ -100,15 +119,6 @@ public sealed class LatentData : ITrainingData, IDisposable
                 folder, CaptionColumn,
                 $"has {first.Bytes(CaptionColumn).Length} bytes a sample; float16 captions of {CaptionShape.Length} x "
                 + $"{CaptionShape.Channels} have {caption}.");
-        }
-    }
-
-    private static void Widen(ReadOnlySpan<byte> bytes, Span<float> destination)
-    {
-        ReadOnlySpan<Half> halves = MemoryMarshal.Cast<byte, Half>(bytes);
-        for (int i = 0; i < destination.Length; i++)
-        {
-            destination[i] = (float)halves[i];
         }
     }
 }

@@ -112,7 +112,7 @@ public sealed record StageConfig
                 "dataset.latents_column", $"latents_{tree.Integer("dataset.image_size", 1, 1 << 16)}"),
             CaptionLength = (int)tree.Integer("dataset.caption_length", 1, 4096, 77),
             Steps = steps,
-            SaveInterval = tree.Batches("trainer.save_interval"),
+            SaveInterval = tree.Batches("trainer.save_interval", min: 1),
             CheckpointsKept = (int)tree.Integer("trainer.save_num_checkpoints_to_keep", 1, 1000, 1),
             Folder = tree.Text("trainer.save_folder", Path.Combine("runs", name)),
             Start = new StageStart(
@@ -146,8 +146,8 @@ public sealed record StageConfig
             }
 
             int depth = (int)tree.Integer("model.depth", 1, 1000);
-            double[] qkv = tree.Numbers("model.qkv_ratio") ?? [0.5, 1.0];
-            double[] mlp = tree.Numbers("model.mlp_ratio") ?? [0.5, 4.0];
+            (double First, double Last) qkv = tree.Range("model.qkv_ratio", 0.5, 1.0);
+            (double First, double Last) mlp = tree.Range("model.mlp_ratio", 0.5, 4.0);
             return new MicroDiTConfig
             {
                 InputSize = size,
@@ -159,8 +159,8 @@ public sealed record StageConfig
                 HeadDim = (int)tree.Integer("model.head_dim", 1, 1024, 32),
                 MultipleOf = (int)tree.Integer("model.multiple_of", 1, 65536, 32),
                 PatchSize = (int)tree.Integer("model.patch_size", 1, 64, 2),
-                QkvMultipliers = MicroDiTConfig.Linspace(qkv[0], qkv[^1], depth),
-                FfnMultipliers = MicroDiTConfig.Linspace(mlp[0], mlp[^1], depth),
+                QkvMultipliers = MicroDiTConfig.Linspace(qkv.First, qkv.Last, depth),
+                FfnMultipliers = MicroDiTConfig.Linspace(mlp.First, mlp.Last, depth),
                 PatchMixerDepth = (int)tree.Integer("model.patch_mixer_depth", 1, 1000),
                 PatchMixerDim = (int)tree.Integer("model.patch_mixer_dim", 4, 65536),
                 PatchMixerMlpRatio = tree.Number("model.patch_mixer_mlp_ratio", 0.01, 64, 4),
@@ -224,7 +224,7 @@ public sealed record StageConfig
         var panel = new StagePanel(
             prompts, prompts.Length == 0 ? "" : tree.Text("panel.encoders"),
             tree.Number("panel.guidance_scale", 1, 100, 5), (int)tree.Integer("panel.sampling_steps", 1, 1000, 18),
-            (ulong)tree.Integer("panel.seed", 0, long.MaxValue, 18), tree.Batches("panel.interval", 1000));
+            (ulong)tree.Integer("panel.seed", 0, long.MaxValue, 18), tree.Batches("panel.interval", 1000, min: 1));
         return prompts.Length == 0 ? null : panel;
     }
 }

@@ -1,4 +1,4 @@
-// What to do about a loss that is no number, or a gradient that suddenly is far too large.
+// What to do about a loss or gradient that is no number, or suddenly far too large.
 namespace Atelier.Model.Training.Runs;
 
 /// <summary>What becomes of a step.</summary>
@@ -19,7 +19,8 @@ public enum StepVerdict
 /// <param name="LogNorm">Moving average of the logarithm of the gradient norm.</param>
 /// <param name="SkippedInARow">Steps skipped since the last that was applied.</param>
 /// <param name="Returns">Times that the run has gone back.</param>
-public readonly record struct PolicyMemory(long Applied, double LogNorm, int SkippedInARow, int Returns);
+/// <param name="LogLoss">Moving average of the logarithm of the loss.</param>
+public readonly record struct PolicyMemory(long Applied, double LogNorm, int SkippedInARow, int Returns, double LogLoss);
 
 /// <summary>A run cannot go on, because its loss or gradients keep growing.</summary>
 /// <param name="message">What happened, and what would be right.</param>
@@ -27,7 +28,7 @@ public sealed class TrainingDivergedException(string message) : Exception(messag
 
 /// <summary>
 /// A pure function of the reduced loss and gradient norm and of what it decided before, so that every replica and every
-/// resumed run decides alike. A loss or norm that is no finite number is skipped; so is a norm above
+/// resumed run decides alike. A loss or norm that is no finite number is skipped; so is a loss or norm above
 /// <see cref="SpikeFactor"/> times its moving average, once <see cref="Warmup"/> steps have made one. After
 /// <see cref="Patience"/> skips in a row the run goes back.
 /// </summary>
@@ -35,7 +36,7 @@ public sealed record StepPolicy
 {
     private const double Memory = 0.98;
 
-    /// <summary>Norm over its moving average from which a step is a spike.</summary>
+    /// <summary>Loss or norm over its moving average from which a step is a spike.</summary>
     public double SpikeFactor { get; init; } = 20;
 
     /// <summary>Skips in a row that the run bears.</summary>
@@ -51,7 +52,8 @@ public sealed record StepPolicy
     public (StepVerdict Verdict, PolicyMemory Memory) Decide(double loss, double norm, PolicyMemory memory)
     {
         bool finite = double.IsFinite(loss) && double.IsFinite(norm);
-        bool spike = finite && memory.Applied >= Warmup && norm > SpikeFactor * Math.Exp(memory.LogNorm);
+        bool spike = finite && memory.Applied >= Warmup
+            && (norm > SpikeFactor * Math.Exp(memory.LogNorm) || loss > SpikeFactor * Math.Exp(memory.LogLoss));
         if (!finite || spike)
         {
             int skipped = memory.SkippedInARow + 1;
@@ -59,8 +61,14 @@ public sealed record StepPolicy
             return (verdict, memory with { SkippedInARow = skipped });
         }
 
-        double log = Math.Log(Math.Max(norm, 1e-30));
-        double average = memory.Applied == 0 ? log : (Memory * memory.LogNorm) + ((1 - Memory) * log);
-        return (StepVerdict.Apply, new PolicyMemory(memory.Applied + 1, average, 0, memory.Returns));
+        return (
+            StepVerdict.Apply,
+            new PolicyMemory(memory.Applied + 1, Averaged(memory.LogNorm, norm), 0, memory.Returns, Averaged(memory.LogLoss, loss)));
+
+        double Averaged(double average, double value)
+        {
+            double log = Math.Log(Math.Max(value, 1e-30));
+            return memory.Applied == 0 ? log : (Memory * average) + ((1 - Memory) * log);
+        }
     }
 }

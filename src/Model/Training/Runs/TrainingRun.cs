@@ -40,6 +40,7 @@ public sealed class TrainingRun : IDisposable
     private readonly Action<string> _tell;
     private readonly List<SkippedSlice> _ledger;
     private PolicyMemory _memory;
+    private long _lastPlanned;
 
     /// <summary>Starts a stage, or takes it up where its last checkpoint left it.</summary>
     /// <param name="config">The stage.</param>
@@ -50,16 +51,17 @@ public sealed class TrainingRun : IDisposable
         (_config, _tell) = (config, tell);
         _network = new MicroDiT(config.Network);
         MicroDiTInitializer.Initialize(_network, config.Seed);
-        if (config.Start.Path is { } start)
+        _store = new CheckpointStore(config.Folder, config.CheckpointsKept, Identity(config, data));
+        if (config.Start.Path is { } start && !_store.HasAny)
         {
             LoadStart(_network, start, config.Start.Average);
         }
 
         var source = new SeededShards(data, config.Step, config.Network, config.Seed, config.CaptionDrop);
         _engine = new TrainingEngine(_network, config.Step, source, config.Compute, Lanes(_network));
-        _store = new CheckpointStore(config.Folder, config.CheckpointsKept, Identity(config, data));
         RunPosition position = _store.Load(_engine, tell) ?? new RunPosition(0, 0, default, []);
         (Step, _memory, _ledger) = (position.Step, position.Memory, [.. position.Ledger]);
+        _lastPlanned = _store.LastPlanned;
     }
 
     private string Result => Path.Combine(_config.Folder, ResultFile);
@@ -101,15 +103,19 @@ public sealed class TrainingRun : IDisposable
         {
             StepReport report = RunStep();
             metrics.WriteLine(JsonSerializer.Serialize(report, MetricsFormat.Options));
-            if (Step % _config.SaveInterval == 0 || report.Verdict == StepVerdict.GoBack)
+            if (IsPlannedHere(report.Verdict))
             {
-                Save();
+                Save(isPlanned: true);
             }
 
             progress(report);
         }
 
-        Save();
+        if (Step != _lastPlanned)
+        {
+            Save(isPlanned: false);
+        }
+
         if (Step >= _config.Steps)
         {
             SaveResult();
@@ -172,7 +178,7 @@ public sealed class TrainingRun : IDisposable
         }
 
         int returns = _memory.Returns + 1;
-        RunPosition last = _store.Load(_engine, _tell)
+        RunPosition last = _store.Load(_engine, _tell, plannedOnly: true)
             ?? throw new TrainingDivergedException(
                 $"{_config.Name} diverged at step {step}, before its first checkpoint: {advice}");
         _ledger.RemoveAll(slice => slice.Step >= last.Step);
@@ -187,7 +193,15 @@ public sealed class TrainingRun : IDisposable
             + $"{step + 1 - last.Step} batches since");
     }
 
-    private void Save() => _store.Save(_engine, new RunPosition(Step, _engine.Optimizer.Updates, _memory, _ledger));
+    // At every interval's end, but not among steps that are skipped: what they lead back to must lie before them.
+    private bool IsPlannedHere(StepVerdict verdict) => verdict == StepVerdict.GoBack
+        || (verdict == StepVerdict.Apply && Step / _config.SaveInterval > _lastPlanned / _config.SaveInterval);
+
+    private void Save(bool isPlanned)
+    {
+        _store.Save(_engine, new RunPosition(Step, _engine.Optimizer.Updates, _memory, _ledger), isPlanned);
+        _lastPlanned = isPlanned ? Step : _lastPlanned;
+    }
 
     // Averaged weights are the result where there are some; the last ones are kept beside them.
     private void SaveResult()
@@ -197,8 +211,9 @@ public sealed class TrainingRun : IDisposable
             ["stage"] = _config.Name,
             ["steps"] = Step.ToString(CultureInfo.InvariantCulture),
         };
+        // The one by which the stage counts as complete comes last.
         (string File, Tensor Flat)[] results =
-            [(Result, _engine.Ema ?? _engine.Weights), (LastOf(Result), _engine.Weights)];
+            [(LastOf(Result), _engine.Weights), (Result, _engine.Ema ?? _engine.Weights)];
         foreach ((string file, Tensor flat) in results)
         {
             (string Name, Tensor View)[] views = [.. _engine.Named(flat)];
@@ -280,7 +295,7 @@ public sealed class TrainingRun : IDisposable
         }
 
         string text = $"{Encoding.UTF8.GetString(stream.ToArray())} {config.Seed} {config.Step.GlobalBatch} "
-            + $"{config.Compute} {data.Count}";
+            + $"{config.Compute} {data.Count} {config.Name} {config.LatentColumn} {config.Step.MaskRatio:r}";
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
     }
 

@@ -19,7 +19,22 @@ public sealed class StepPolicyTests
     }
 
     [Fact]
-    public void WhatIsNoNumber_IsSkipped_EvenAtTheFirstStep() => Assert.Equal([StepVerdict.Skip], Verdicts(double.NaN));
+    public void SpikeOfTheLossAlone_IsSkipped_OnceThereIsAnAverage()
+    {
+        PolicyMemory memory = Enumerable.Range(0, 5).Aggregate(default(PolicyMemory), (m, _) => s_policy.Decide(2, 1, m).Memory);
+        Assert.Equal(StepVerdict.Apply, s_policy.Decide(19, 1, memory).Verdict);
+        (StepVerdict verdict, PolicyMemory after) = s_policy.Decide(21, 1, memory);
+        Assert.Equal(StepVerdict.Skip, verdict);
+        Assert.Equal(memory with { SkippedInARow = 1 }, after); // What is skipped is no part of an average.
+    }
+
+    [Theory]
+    [InlineData(double.NaN, 1)]
+    [InlineData(double.PositiveInfinity, 1)]
+    [InlineData(1, double.NaN)]
+    [InlineData(1, double.PositiveInfinity)]
+    public void WhatIsNoNumber_IsSkipped_EvenAtTheFirstStep(double loss, double norm) =>
+        Assert.Equal(StepVerdict.Skip, s_policy.Decide(loss, norm, default).Verdict);
 
     [Fact]
     public void SkipsInARow_BeyondPatience_GoBack()

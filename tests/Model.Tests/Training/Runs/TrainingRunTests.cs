@@ -78,7 +78,7 @@ public sealed class TrainingRunTests
         string whole = ToyStage.Run(ToyStage.Config(folder["whole"]));
         StageConfig config = ToyStage.Config(folder["cut"]);
         ToyStage.Run(config, 14);
-        string newest = Directory.GetFiles(config.Folder, "step-*.safetensors").Order().Last();
+        string newest = Assert.Single(Directory.GetFiles(config.Folder, "stop-*.safetensors"));
         using (var file = new FileStream(newest, FileMode.Open))
         {
             file.SetLength(file.Length / 2);
@@ -87,6 +87,7 @@ public sealed class TrainingRunTests
         List<string> told = [];
         Assert.Equal(whole, ToyStage.Run(config, told: told));
         Assert.Contains(Path.GetFileName(newest), Assert.Single(told));
+        Assert.True(File.Exists(newest + ".set-aside"));
     }
 
     [Fact]
@@ -128,6 +129,85 @@ public sealed class TrainingRunTests
         var error = Assert.Throws<TrainingDivergedException>(() => ToyStage.Run(config, data: data, told: told));
         Assert.Contains("lower learning rate", error.Message);
         Assert.Equal(2, told.Count(text => text.Contains("went back", StringComparison.Ordinal)));
+    }
+
+    // Where a run goes back to must not depend on where it was stopped or killed before.
+    [Fact]
+    public void RunThatGoesBack_StoppedOrKilledAtEveryStep_EndsWithTheSameWeightsAndLedger()
+    {
+        using var folder = new TemporaryFolder();
+        var data = new ToyStage.SpoiledData(ToyStage.Data, sample => sample is 2 or 3 or 7 or 11 ? float.NaN : null);
+        StageConfig whole = Config("whole");
+        ToyStage.Run(whole, data: data);
+        string expected = Result(whole);
+        Assert.Contains("went back", expected);
+        StageConfig stopped = Config("stopped");
+        for (int step = 0; step < ToyStage.Steps; step++)
+        {
+            ToyStage.Run(stopped, 1, data);
+        }
+
+        Assert.Equal(expected, Result(stopped));
+        using (var run = new TrainingRun(Config("followed"), data, _ => { }))
+        {
+            run.Run(report => Copy(folder["followed"], folder[$"killed-{report.Step}"]), CancellationToken.None);
+        }
+
+        for (int step = 0; step < ToyStage.Steps; step++)
+        {
+            ToyStage.Run(Config($"killed-{step}"), data: data);
+            Assert.Equal(expected, Result(Config($"killed-{step}")));
+        }
+
+        StageConfig Config(string name)
+        {
+            StageConfig config = ToyStage.Config(folder[name]);
+            return config with
+            {
+                Step = config.Step with { Shards = 1, Microbatch = 2 },
+                SaveInterval = 4,
+                Policy = new StepPolicy { Patience = 1, ReturnsMax = 20 },
+            };
+        }
+
+        string Result(StageConfig config)
+        {
+            using var run = new TrainingRun(config, data, _ => { });
+            Assert.True(run.IsComplete);
+            return string.Join('\n', run.Ledger.Select(slice => $"{slice}").Prepend(run.WeightsDigest()));
+        }
+    }
+
+    [Fact]
+    public void Checkpoints_AreThoseOfThePlan_AndOneWhereTheRunStopped()
+    {
+        using var folder = new TemporaryFolder();
+        StageConfig config = ToyStage.Config(folder["run"]);
+        Assert.Equal(["stop-000000005"], After(5));
+        Assert.Equal(["step-000000006", "stop-000000008"], After(3));
+        File.WriteAllText(folder["run/step-000000012.safetensors.0.partial"], "of a process that was killed");
+        Assert.Equal(["step-000000006", "step-000000012", "stop-000000014"], After(6));
+        Assert.Equal(["step-000000012", "step-000000018", "stop-000000020"], After(6));
+
+        string[] After(int steps)
+        {
+            ToyStage.Run(config, steps);
+            Assert.Empty(Directory.GetFiles(config.Folder, "*.partial"));
+            return [.. Directory.GetFiles(config.Folder, "st?p-*").Select(Path.GetFileNameWithoutExtension).Order(StringComparer.Ordinal)!];
+        }
+    }
+
+    [Fact]
+    public void Stage_ThatHasBegun_DoesNotNeedTheOneBefore()
+    {
+        using var folder = new TemporaryFolder();
+        StageConfig first = ToyStage.Config(folder["first"]);
+        ToyStage.Run(first);
+        StageConfig second = ToyStage.Config(folder["second"]) with { Name = "second", Start = new StageStart(first.Folder, Average: true) };
+        ToyStage.Run(second, 3);
+        Directory.Delete(first.Folder, recursive: true);
+        ToyStage.Run(second);
+        Assert.Throws<RefusedFileException>(() => ToyStage.Run(second with { Folder = folder["third"] }));
     }
 
     [Fact]

@@ -15,38 +15,66 @@ using TorchSharp;
 
 namespace Atelier.Cli;
 
-/// <summary>Makes the demo model.</summary>
-/// <param name="work">Folder of what is made on the way. The stages' configurations name their folders themselves.</param>
-/// <param name="stages">Folder of the stages' configurations.</param>
-/// <param name="output">Folder that receives the models shapes and oracle.</param>
-/// <param name="scenes">Scenes that the denoiser is trained on.</param>
-/// <param name="prompts">Prompts by which the finished model is scored.</param>
-internal sealed class DemoMaking(string work, string stages, string output, int scenes, int prompts)
+/// <summary>Makes the demo model. What is made on the way goes where the stages' configurations look for it.</summary>
+internal sealed class DemoMaking
 {
-    private const ulong SceneSeed = 18;
-    private const int StagePrompts = 480;
+    private const ulong SceneSeed = 18, StageSeed = 2, FinalSeed = 1;
+    private const int StagePromptsMax = 480;
     private static readonly int[] s_sides = [64, 128];
     private static readonly JsonSerializerOptions s_readable = new() { WriteIndented = true };
 
     // Chosen by the guidance sweep that docs/log.md shows.
     private static readonly SamplerSettings s_sampler = new() { Steps = 16, Guidance = 4 };
 
-    private readonly DemoParts _parts = new(Path.Combine(work, "parts"));
+    private readonly StageConfig[] _stages;
+    private readonly string _output;
+    private readonly int _scenes;
+    private readonly int _prompts;
+    private readonly string _partsFolder;
+    private readonly DemoParts _parts;
 
-    private string Shapes => Path.Combine(output, "shapes");
+    /// <summary>Prepares a making.</summary>
+    /// <param name="stages">Folder of the stages' configurations.</param>
+    /// <param name="output">Folder that receives the models shapes and oracle, or holds them: then they are gone on from.</param>
+    /// <param name="scenes">Scenes that the denoiser is trained on.</param>
+    /// <param name="prompts">Prompts by which the finished model is scored.</param>
+    /// <exception cref="UserErrorException">The stages do not agree on where the parts and the latents are.</exception>
+    public DemoMaking(string stages, string output, int scenes, int prompts)
+    {
+        _stages = [.. TrainCommand.Stages(stages).Select(path => StageConfig.Read(path, []))];
+        (_output, _scenes, _prompts) = (output, scenes, prompts);
+        string[] parts = [.. _stages.Select(stage => stage.Panel?.Encoders ?? "").Distinct()];
+        if (parts is not [{ Length: > 0 }] || _stages.SelectMany(stage => stage.DataFolders).Distinct().Count() != 1)
+        {
+            throw new UserErrorException(
+                $"The stages in {stages} must all name one folder in panel.encoders, which receives the parts, and one in "
+                + "dataset.train.datadir, which receives the latents.");
+        }
 
-    private string OracleFile => Path.Combine(output, "oracle", "oracle.safetensors");
+        _partsFolder = parts[0];
+        _parts = new DemoParts(_partsFolder);
+    }
+
+    private string Shapes => Path.Combine(_output, "shapes");
+
+    private string OracleFile => Path.Combine(_output, "oracle", "oracle.safetensors");
+
+    private string Latents => _stages[0].DataFolders[0];
 
     /// <summary>Makes what is missing. The model in the output folder is renewed after each stage that draws no worse.</summary>
     /// <returns>Whether all is made.</returns>
     public bool Run(CancellationToken cancellation)
     {
-        StageConfig[] all = [.. TrainCommand.Stages(stages).Select(path => StageConfig.Read(path, []))];
         List<StageOutcome> outcomes = ReadOutcomes();
-        TakeFromModel(all, outcomes);
+        TakeFromModel(outcomes);
         MakeParts(cancellation);
-        Precompute(cancellation);
-        foreach (StageConfig stage in all.Where(stage => outcomes.TrueForAll(outcome => outcome.Stage != stage.Name)))
+        StageConfig[] missing = [.. _stages.Where(stage => outcomes.TrueForAll(outcome => outcome.Stage != stage.Name))];
+        if (missing.Length > 0)
+        {
+            Precompute(cancellation);
+        }
+
+        foreach (StageConfig stage in missing)
         {
             if (!TrainCommand.Run(stage, cancellation))
             {
@@ -57,14 +85,14 @@ internal sealed class DemoMaking(string work, string stages, string output, int 
         }
 
         ModelFolder model = ModelFolder.Open(Shapes);
-        ShapesScores scores = Evaluate(model, prompts, cancellation);
+        ShapesScores scores = Evaluate(model, _prompts, FinalSeed, cancellation);
         DemoCard.Write(model, scores, outcomes, cancellation);
         Output.Line($"{Shapes}: mean of six {scores.MeanSeen:f3} seen, {scores.MeanHeldOut:f3} held out");
         return true;
     }
 
     // The weights that ship lie in the output folder, so that a lost work folder costs no more than the stages since.
-    private void TakeFromModel(StageConfig[] all, List<StageOutcome> outcomes)
+    private void TakeFromModel(List<StageOutcome> outcomes)
     {
         int shipped = outcomes.FindLastIndex(outcome => outcome.Ships);
         if (shipped < 0 || !File.Exists(Path.Combine(Shapes, ModelFolder.FileName)))
@@ -87,15 +115,15 @@ internal sealed class DemoMaking(string work, string stages, string output, int 
             Output.Remark($"{outcomes[shipped].Stage}: taken from {Shapes}");
         }
 
-        if (outcomes.Count < all.Length && !File.Exists(ResultOf(outcomes[^1])))
+        if (outcomes.Count < _stages.Length && !File.Exists(ResultOf(outcomes[^1])))
         {
             Output.Remark($"the stages after {outcomes[shipped].Stage} are trained again: their weights were not kept");
             outcomes.RemoveRange(shipped + 1, outcomes.Count - shipped - 1);
         }
 
         string ResultOf(StageOutcome outcome) => Path.Combine(
-            Array.Find(all, stage => stage.Name == outcome.Stage)?.Folder
-                ?? throw new UserErrorException($"{OutcomesFile} names the stage {outcome.Stage}, which {stages} does not hold."),
+            Array.Find(_stages, stage => stage.Name == outcome.Stage)?.Folder
+                ?? throw new UserErrorException($"{OutcomesFile} names the stage {outcome.Stage}, which the configurations do not hold."),
             TrainingRun.ResultFile);
     }
 
@@ -120,20 +148,14 @@ internal sealed class DemoMaking(string work, string stages, string output, int 
 
     private void Precompute(CancellationToken cancellation)
     {
-        string folder = Path.Combine(work, "latents");
-        if (File.Exists(Path.Combine(folder, MdsIndex.FileName)))
-        {
-            return;
-        }
-
-        using var pictures = new ShapesPictures(SceneSeed, scenes);
-        using Encoders encoders = Encoders.Load(Path.Combine(work, "parts"));
+        using var pictures = new ShapesPictures(SceneSeed, _scenes);
+        using Encoders encoders = Encoders.Load(_partsFolder);
         encoders.Autoencoder.to(Libtorch.FastPrecision);
         encoders.Text.to(Libtorch.FastPrecision);
         var precompute = new Precompute(pictures, encoders.Autoencoder, encoders.Text, encoders.Tokenizer, s_sides, SceneSeed);
         Output.WithProgress("encoding", progress =>
         {
-            precompute.Run(folder, Environment.ProcessorCount, done => progress((double)done / scenes), cancellation);
+            precompute.Run(Latents, Environment.ProcessorCount, done => progress((double)done / _scenes), cancellation);
             return true;
         });
     }
@@ -143,8 +165,8 @@ internal sealed class DemoMaking(string work, string stages, string output, int 
         var card = new DemoModelCard(
             "Atelier Shapes", $"trained by this project: atelier demo make, stage {stage.Name}", s_sampler.Steps, s_sampler.Guidance);
         string weights = Path.Combine(stage.Folder, TrainingRun.ResultFile);
-        ModelFolder candidate = DemoModel.Assemble(_parts, weights, stage.Network, stage.Step.Edm, card, Path.Combine(work, "candidate"));
-        ShapesScores scores = Evaluate(candidate, StagePrompts, cancellation);
+        ModelFolder candidate = DemoModel.Assemble(_parts, weights, stage.Network, stage.Step.Edm, card, Path.Combine(stage.Folder, "model"));
+        ShapesScores scores = Evaluate(candidate, Math.Min(_prompts, StagePromptsMax), StageSeed, cancellation);
         double hours = TrainingReport.Seconds(stage) * Environment.ProcessorCount / 3600;
         var outcome = new StageOutcome(
             stage.Name, stage.Steps, stage.Step.GlobalBatch, hours, scores.MeanSeen, scores.MeanHeldOut, scores.Frechet, Ships: true);
@@ -169,11 +191,12 @@ internal sealed class DemoMaking(string work, string stages, string output, int 
     private List<StageOutcome> ReadOutcomes() => File.Exists(OutcomesFile)
         ? JsonSerializer.Deserialize<List<StageOutcome>>(File.ReadAllText(OutcomesFile))! : [];
 
-    private ShapesScores Evaluate(ModelFolder model, int count, CancellationToken cancellation)
+    // Stages are chosen among by other prompts than those by which the model is scored.
+    private ShapesScores Evaluate(ModelFolder model, int count, ulong seed, CancellationToken cancellation)
     {
         using Oracle oracle = Oracle.Load(_parts.OracleWeights);
         using var evaluation = new ShapesEvaluation(model, oracle);
-        var settings = new ShapesEvaluationSettings { Prompts = count, Sampler = s_sampler };
+        var settings = new ShapesEvaluationSettings { Prompts = count, Seed = seed, Sampler = s_sampler };
         return Output.WithProgress("evaluating", progress => evaluation.Run(settings, null, progress, cancellation));
     }
 }

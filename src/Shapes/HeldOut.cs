@@ -53,12 +53,16 @@ public static class HeldOut
     /// <summary>Whether the kind is held out in this colour.</summary>
     public static bool Contains(ThingKind kind, ThingColour colour) => s_colour[((int)colour * s_kinds) + (int)kind];
 
-    /// <summary>Whether the kind is held out before this background.</summary>
+    /// <summary>
+    /// Whether the kind is held out before this background. None is on a plain ground: that goes without saying, and a
+    /// prompt of the kind alone would ask for what is held out.
+    /// </summary>
     public static bool Contains(ThingKind kind, Background background) =>
-        s_background[((int)background * s_kinds) + (int)kind];
+        background != Background.Plain && s_background[((int)background * s_kinds) + (int)kind];
 
-    /// <summary>Whether the kind is held out in this style.</summary>
-    public static bool Contains(ThingKind kind, ArtStyle style) => s_style[((int)style * s_kinds) + (int)kind];
+    /// <summary>Whether the kind is held out in this style. None is where it is flat, which goes without saying.</summary>
+    public static bool Contains(ThingKind kind, ArtStyle style) =>
+        style != ArtStyle.Flat && s_style[((int)style * s_kinds) + (int)kind];
 
     /// <summary>
     /// Whether two kinds, in either order, are held out from being together. A kind is never so with itself.

@@ -133,9 +133,9 @@ public sealed class SceneSampler(ulong seed)
 
     private static Scene? Try(DrawStream draw, SceneTask task, int count, Relation? relation, Combinations? wanted)
     {
-        // What goes without saying is what is asked for most: a fifth of the scenes are flat on a plain ground.
-        var background = (Background)draw.Weighted(0.4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1);
-        var style = (ArtStyle)draw.Weighted(0.55, 0.15, 0.15, 0.15);
+        // What goes without saying is what is asked for most: a third of the scenes are flat on a plain ground.
+        var background = (Background)draw.Weighted(0.52, 0.08, 0.08, 0.08, 0.08, 0.08, 0.08);
+        var style = (ArtStyle)draw.Weighted(0.64, 0.12, 0.12, 0.12);
         List<Thing> things = relation == Relation.Inside ? Nested(draw) : Unplaced(draw, task, count);
         if (wanted is { } sorts && HeldOut.InKinds(background, style, things) != (sorts & ~Combinations.KindRelation))
         {

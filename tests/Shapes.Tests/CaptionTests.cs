@@ -91,6 +91,8 @@ public sealed class CaptionTests
                 Assert.All(prompts, prompt =>
                 {
                     Expectation says = prompt.Caption.Says;
+                    Assert.True(says.Background is not null || prompt.Scene.Background == Background.Plain);
+                    Assert.True(says.Style is not null || prompt.Scene.Style == ArtStyle.Flat);
                     Assert.Equal(heldOut ? SceneSampler.SortOf(task) : Combinations.None, HeldOut.In(prompt.Scene));
                     Assert.Equal(task == SceneTask.Position, says.Relation is not null);
                     Assert.Equal(task == SceneTask.Style, says.Style is not null);

@@ -2,6 +2,7 @@
 // one left alone. Method: networks of toy size, a handful of steps.
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
+using Atelier.Model.Weights;
 using Atelier.Shapes.Judging;
 using Atelier.Shapes.Making;
 using TorchSharp;
@@ -27,11 +28,24 @@ public sealed class MakingTests : IDisposable
             Steps = 6,
             LargeEvery = 2,
         };
+        var decoder = new DecoderTrainingConfig { Steps = 5, LargeEvery = 2 };
         AssertContinues(
-            (parts, report, stop) => parts.TrainAutoencoder(config, report, stop), parts => parts.AutoencoderWeights);
+            (parts, report, stop) => parts.TrainAutoencoder(config, decoder, report, stop), parts => parts.AutoencoderWeights);
         var finished = new DemoParts(Path.Combine(_folder, "whole"));
         using AutoencoderKL network = finished.OpenAutoencoder();
         Assert.InRange(network.Config.ScalingFactor, 1e-3, 1e3);
+
+        // Latents that were encoded before the decoder went on are still its own.
+        using SafeTensorsFile joint = SafeTensorsFile.Open(Path.Combine(_folder, "whole", "autoencoder.joint.safetensors"));
+        using SafeTensorsFile last = SafeTensorsFile.Open(finished.AutoencoderWeights);
+        foreach (string name in joint.Tensors.Keys)
+        {
+            byte[] before = new byte[joint.Tensors[name].ByteLength], after = new byte[before.Length];
+            joint.ReadInto(name, before);
+            last.ReadInto(name, after);
+            Assert.True(name.StartsWith("decoder.", StringComparison.Ordinal) || before.SequenceEqual(after), name);
+            Assert.True(name != "decoder.conv_out.weight" || !before.SequenceEqual(after), name);
+        }
     }
 
     [Fact]

@@ -20,24 +20,22 @@ internal static class DemoCommand
 
     private static Command Make()
     {
-        Option<DirectoryInfo> work = Choices.Path<DirectoryInfo>("--work", "Receives all that is made on the way.");
-        work.DefaultValueFactory = _ => new DirectoryInfo("runs/shapes");
-        Option<DirectoryInfo> stages = Choices.Path<DirectoryInfo>("--stages", "The stages' configurations.");
+        Option<DirectoryInfo> stages = Choices.Path<DirectoryInfo>(
+            "--stages", "The stages' configurations; they name the folders of what is made on the way.");
         stages.DefaultValueFactory = _ => new DirectoryInfo("configs/shapes");
-        Option<DirectoryInfo> output = Choices.Path<DirectoryInfo>("--out", "Receives the finished model, and the oracle beside it.");
+        Option<DirectoryInfo> output = Choices.Path<DirectoryInfo>("--out", "Receives the finished model, and the oracle beside it. What is there already is gone on from.");
         output.DefaultValueFactory = _ => new DirectoryInfo(Home.At("models"));
         Option<int> scenes = Choices.Number("--scenes", 1, 100_000_000, 98_304, "Scenes that the denoiser is trained on.");
         Option<int> prompts = Choices.Number("--prompts", 16, 1_000_000, 1_600, "Prompts by which the finished model is scored.");
         var command = new Command(
             "make", "Makes the demo model from nothing. The same command again goes on where it stopped.")
         {
-            work, stages, output, scenes, prompts,
+            stages, output, scenes, prompts,
         };
         command.SetAction((parsed, cancellation) =>
         {
             var making = new DemoMaking(
-                parsed.GetRequiredValue(work).ToString(), parsed.GetRequiredValue(stages).ToString(),
-                parsed.GetRequiredValue(output).FullName, parsed.GetValue(scenes), parsed.GetValue(prompts));
+                parsed.GetRequiredValue(stages).ToString(), parsed.GetRequiredValue(output).FullName, parsed.GetValue(scenes), parsed.GetValue(prompts));
             return Task.FromResult(making.Run(cancellation) ? 0 : Interrupted);
         });
         return command;

@@ -5,7 +5,9 @@ namespace Atelier.Shapes.Captions;
 /// <param name="Task">What it tests.</param>
 /// <param name="HeldOut">Whether it asks for a combination that training never met.</param>
 /// <param name="Caption">The prompt, and what a picture must show.</param>
-/// <param name="Scene">A scene that the prompt describes.</param>
+/// <param name="Scene">
+/// A scene that the prompt describes: flat, and on a plain ground, where the prompt says nothing else.
+/// </param>
 public sealed record EvaluationPrompt(SceneTask Task, bool HeldOut, Caption Caption, Scene Scene);
 
 /// <summary>Draws prompts for each task, in any number.</summary>
@@ -27,8 +29,13 @@ public static class EvaluationPrompts
         var sampler = new SceneSampler(seed + SeedOffset);
         return Enumerable.Range(0, count).Select(index =>
         {
-            Scene scene = sampler.Draw(index, task, heldOut ? Split.HeldOut : Split.Seen);
             Mentions mentions = MentionsOf(task, heldOut, isOdd: index % 2 == 1);
+            Scene drawn = sampler.Draw(index, task, heldOut ? Split.HeldOut : Split.Seen);
+            Scene scene = drawn with
+            {
+                Background = mentions.Background ? drawn.Background : Background.Plain,
+                Style = mentions.Style ? drawn.Style : ArtStyle.Flat,
+            };
             long line = (((long)index * Tasks.Count) + (int)task) * 2;
             return new EvaluationPrompt(
                 task, heldOut, Captioner.Write(scene, mentions, seed + SeedOffset, line + (heldOut ? 1 : 0)), scene);

@@ -88,7 +88,7 @@ public sealed class ShapesEvaluation : IDisposable
                 for (int first = 0; first < each; first += Chunk)
                 {
                     EvaluationPrompt[] prompts = all[first..Math.Min(each, first + Chunk)];
-                    ulong seed = settings.Seed + (ulong)first;
+                    ulong seed = settings.Seed + (ulong)done;
                     RgbImage[] drawn = Generate(prompts, seed, settings.Sampler, cancellation);
                     RgbImage[] renderings = [.. prompts.Select(prompt => _renderer.Render(prompt.Scene, _model.Resolution))];
                     RgbImage[] through = [.. renderings.Select(ThroughAutoencoder)];

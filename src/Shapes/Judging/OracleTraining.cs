@@ -8,7 +8,7 @@ using static TorchSharp.torch;
 
 namespace Atelier.Shapes.Judging;
 
-/// <summary>How an oracle is trained. The defaults are what ships.</summary>
+/// <summary>How an oracle is trained. The defaults make one from nothing; the shipped one's story is in docs/log.md.</summary>
 public sealed record OracleTrainingConfig
 {
     /// <summary>Steps in all.</summary>

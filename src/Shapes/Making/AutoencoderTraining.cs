@@ -8,7 +8,7 @@ using static TorchSharp.torch;
 
 namespace Atelier.Shapes.Making;
 
-/// <summary>How the autoencoder is trained. The defaults are what ships.</summary>
+/// <summary>How the autoencoder is trained. The defaults make one from nothing; the shipped one's story is in docs/log.md.</summary>
 public sealed record AutoencoderTrainingConfig
 {
     /// <summary>The network; its scaling and shift are found after the training.</summary>
@@ -61,7 +61,8 @@ public sealed record AutoencoderTrainingConfig
 /// <summary>Trains an <see cref="AutoencoderKL"/>.</summary>
 internal sealed class AutoencoderTraining : IDisposable
 {
-    private const int SmallSide = 64, LargeSide = 128;
+    /// <summary>Sides of the pictures, in pixels.</summary>
+    public const int SmallSide = 64, LargeSide = 128;
 
     // Noise of the latents is small at the start, so that the decoder sees something from the first step on.
     private const float InitialLogVariance = -5;
@@ -111,6 +112,13 @@ internal sealed class AutoencoderTraining : IDisposable
         _renderer.Dispose();
     }
 
+    /// <summary>|e| + w |∇e|, each a mean over the picture's values, of an error e [1, 3, S, S].</summary>
+    public static Tensor Difference(Tensor error, double edgeWeight)
+    {
+        Tensor across = error.diff(dim: 3).abs().mean(), down = error.diff(dim: 2).abs().mean();
+        return error.abs().mean() + ((across + down) * edgeWeight);
+    }
+
     private bool FillSpecial(string name, Tensor parameter)
     {
         if (name != "quant_conv.bias")
@@ -136,7 +144,7 @@ internal sealed class AutoencoderTraining : IDisposable
         return loss.item<float>();
     }
 
-    // |x - y| + w |∇x - ∇y| + v KL, each a mean over the picture's values.
+    // |x - y| + w |∇x - ∇y| + v KL, all of them by the number of the picture's values.
     private Tensor Loss(Tensor picture, long number)
     {
         LatentDistribution encoded = _network.Encode(picture.to(_compute));
@@ -145,8 +153,7 @@ internal sealed class AutoencoderTraining : IDisposable
         SeededNoise.Normal(_config.Seed, NoisePurpose.LatentSample, number, noise);
         Tensor latent = new LatentDistribution(mean, logVariance).Sample(tensor(noise, mean.shape));
         Tensor error = _network.Decode(latent.to(_compute)).to(ScalarType.Float32) - picture;   // [1, 3, S, S]
-        Tensor across = error.diff(dim: 3).abs().mean(), down = error.diff(dim: 2).abs().mean();
         Tensor divergence = (mean.square() + logVariance.exp() - 1 - logVariance).sum() * (0.5 / picture.numel());
-        return error.abs().mean() + ((across + down) * _config.EdgeWeight) + (divergence * _config.DivergenceWeight);
+        return Difference(error, _config.EdgeWeight) + (divergence * _config.DivergenceWeight);
     }
 }

@@ -64,29 +64,41 @@ public sealed class DemoParts(string folder)
         }
     }
 
-    /// <summary>Trains the autoencoder.</summary>
-    /// <param name="config">How; by default as the shipped one was.</param>
+    /// <summary>Trains the autoencoder: both halves together, and then the decoder alone on latents with noise.</summary>
+    /// <param name="config">How both are trained; if not given, the defaults of <see cref="AutoencoderTrainingConfig"/>.</param>
+    /// <param name="decoder">How the decoder goes on; if not given, the defaults of <see cref="DecoderTrainingConfig"/>.</param>
     /// <param name="report">Hears of the progress.</param>
     /// <param name="cancellation">Ends the training at a step's end, with a checkpoint; the same call goes on.</param>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
     public void TrainAutoencoder(
-        AutoencoderTrainingConfig? config = null, Action<PartProgress>? report = null, CancellationToken cancellation = default)
+        AutoencoderTrainingConfig? config = null, DecoderTrainingConfig? decoder = null, Action<PartProgress>? report = null,
+        CancellationToken cancellation = default)
     {
         if (File.Exists(AutoencoderConfiguration))
         {
             return;
         }
 
+        (string weights, string json) = (In("autoencoder.joint.safetensors"), In("autoencoder.joint.json"));
+        (string checkpoint, string decoderCheckpoint) = (In("autoencoder.checkpoint"), In("decoder.checkpoint"));
         Directory.CreateDirectory(folder);
-        string checkpoint = In("autoencoder.checkpoint");
-        using var training = new AutoencoderTraining(config ?? new AutoencoderTrainingConfig());
-        using AutoencoderKL network = training.Run(checkpoint, report, cancellation);
-        PartFiles.Write(network, AutoencoderMeasure.WithScale(network), AutoencoderWeights, AutoencoderConfiguration);
-        File.Delete(checkpoint);
+        if (!File.Exists(json))
+        {
+            using var training = new AutoencoderTraining(config ?? new AutoencoderTrainingConfig());
+            using AutoencoderKL network = training.Run(checkpoint, report, cancellation);
+            PartFiles.Write(network, AutoencoderMeasure.WithScale(network), weights, json);
+            File.Delete(checkpoint);
+        }
+
+        using var further = new DecoderTraining(
+            decoder ?? new DecoderTrainingConfig(), () => PartFiles.Load(new AutoencoderKL(AutoencoderConfig.Read(json)), weights));
+        AutoencoderKL finished = further.Run(decoderCheckpoint, report, cancellation);
+        PartFiles.Write(finished, finished.Config, AutoencoderWeights, AutoencoderConfiguration);
+        File.Delete(decoderCheckpoint);
     }
 
     /// <summary>Trains the CLIP model, on the vocabulary, which is made before if it is missing.</summary>
-    /// <param name="config">How; by default as the shipped one was.</param>
+    /// <param name="config">How; if not given, the defaults of <see cref="ClipTrainingConfig"/>.</param>
     /// <param name="report">Hears of the progress.</param>
     /// <param name="cancellation">Ends the training at a step's end, with a checkpoint; the same call goes on.</param>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
@@ -107,7 +119,7 @@ public sealed class DemoParts(string folder)
     }
 
     /// <summary>Trains the oracle.</summary>
-    /// <param name="config">How; by default as the shipped one was.</param>
+    /// <param name="config">How; if not given, the defaults of <see cref="OracleTrainingConfig"/>.</param>
     /// <param name="report">Hears of the progress.</param>
     /// <param name="cancellation">Ends the training at a step's end, with a checkpoint; the same call goes on.</param>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>

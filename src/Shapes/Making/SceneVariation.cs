@@ -67,7 +67,7 @@ internal static class SceneVariation
                 bool holds = scene.Stated is { Relation: Relation.Inside } stated && stated.Object == first;
                 return kind == a.Kind || holds ? null : Replace(scene, a, thing => thing with { Kind = kind });
             case Difference.ColoursSwapped:
-                return a.Colour == b.Colour ? null : Swap(scene, first, second, (to, from) => to with { Colour = from.Colour });
+                return a.Colour == b.Colour || a.Kind == b.Kind ? null : Swap(scene, first, second, (to, from) => to with { Colour = from.Colour });
             case Difference.PlacesSwapped:
                 bool isDirection = scene.Stated is { Relation: not Relation.Inside };
                 return a.Kind == b.Kind || !isDirection

@@ -130,6 +130,7 @@ internal sealed class DemoMaking
     private void MakeParts(CancellationToken cancellation)
     {
         // These networks are small: one thread each is faster than two that wait for each other.
+        int threads = torch.get_num_threads();
         torch.set_num_threads(1);
         _parts.MakeVocabulary();
         Action[] makers =
@@ -143,7 +144,7 @@ internal sealed class DemoMaking
             make();
         }
 
-        torch.set_num_threads(Environment.ProcessorCount);
+        torch.set_num_threads(threads);
     }
 
     private void Precompute(CancellationToken cancellation)
@@ -195,8 +196,8 @@ internal sealed class DemoMaking
     private ShapesScores Evaluate(ModelFolder model, int count, ulong seed, CancellationToken cancellation)
     {
         using Oracle oracle = Oracle.Load(_parts.OracleWeights);
-        using var evaluation = new ShapesEvaluation(model, oracle);
         var settings = new ShapesEvaluationSettings { Prompts = count, Seed = seed, Sampler = s_sampler };
-        return Output.WithProgress("evaluating", progress => evaluation.Run(settings, null, progress, cancellation));
+        using var evaluation = new ShapesEvaluation(model, oracle, settings);
+        return Output.WithProgress("evaluating", progress => evaluation.Run(null, progress, cancellation));
     }
 }

@@ -58,10 +58,10 @@ internal static class EvalCommand
                 },
             };
             using Oracle judge = Oracle.Load(parsed.GetRequiredValue(oracle).FullName);
-            using var evaluation = new ShapesEvaluation(folder, judge);
+            using var evaluation = new ShapesEvaluation(folder, judge, settings);
             var looked = new List<JudgedPicture>();
             ShapesScores scores = Output.WithProgress(
-                "evaluating", progress => evaluation.Run(settings, looked.Add, progress, cancellation));
+                "evaluating", progress => evaluation.Run(looked.Add, progress, cancellation));
             Show(scores);
             if (parsed.GetValue(pictures) is { } sheets)
             {

@@ -140,19 +140,25 @@ internal static class TrainCommand
         return cost.Caption(stage.CaptionLength) + cost.Evaluation(stage.CaptionLength, stage.Step.MaskRatio);
     }
 
+    // Larger products come nearer to the peak, but a precision that a processor lacks takes minutes for them.
     private static double MatmulRate(torch.ScalarType type)
     {
-        const int size = 2048;
-        using torch.Tensor a = torch.randn(size, size).to(type), b = torch.randn(size, size).to(type);
-        double best = double.PositiveInfinity;
-        for (int i = 0; i < 5; i++)
+        (double rate, double seconds) = (0, 0);
+        for (int size = 256; size <= 2048 && seconds < 0.1; size *= 2)
         {
-            long start = Stopwatch.GetTimestamp();
-            using torch.Tensor product = a.mm(b);
-            best = Math.Min(best, Stopwatch.GetElapsedTime(start).TotalSeconds);
+            using torch.Tensor a = torch.randn(size, size).to(type), b = torch.randn(size, size).to(type);
+            seconds = double.PositiveInfinity;
+            for (int i = 0; i < 4; i++)
+            {
+                long start = Stopwatch.GetTimestamp();
+                using torch.Tensor product = a.mm(b);
+                seconds = Math.Min(seconds, Stopwatch.GetElapsedTime(start).TotalSeconds);
+            }
+
+            rate = Math.Max(rate, 2.0 * size * size * size / seconds);
         }
 
-        return 2.0 * size * size * size / best;
+        return rate;
     }
 
     // Means since the last time it spoke, every few seconds; every step goes to the event file.

@@ -40,9 +40,11 @@ public sealed record JudgedPicture(EvaluationPrompt Prompt, ulong Seed, RgbImage
 /// <summary>Evaluates a model. Not for use by two threads at once.</summary>
 public sealed class ShapesEvaluation : IDisposable
 {
-    // Pictures are drawn side by side: this is about their scores, not about their bytes.
-    private const int Chunk = 32;
+    // Most pictures that are drawn side by side: this is about their scores, not about their bytes.
+    private const int ChunkMax = 32;
 
+    private readonly ShapesEvaluationSettings _settings;
+    private readonly int _chunk;
     private readonly TextToImage _pipeline;
     private readonly Encoders _encoders;
     private readonly ClipModel _clip;
@@ -52,44 +54,42 @@ public sealed class ShapesEvaluation : IDisposable
 
     /// <summary>Loads a model; the oracle stays the caller's.</summary>
     /// <exception cref="RefusedFileException">The model is damaged, or its text encoder's file holds no image encoder.</exception>
-    public ShapesEvaluation(ModelFolder model, Oracle oracle)
+    public ShapesEvaluation(ModelFolder model, Oracle oracle, ShapesEvaluationSettings settings)
     {
-        (_model, _oracle) = (model, oracle);
-        _pipeline = TextToImage.Load(model, width: 2 * Chunk);
+        ArgumentNullException.ThrowIfNull(settings);
+        (_model, _oracle, _settings, _chunk) = (model, oracle, settings, Math.Min(ChunkMax, settings.PromptsEach));
+        _pipeline = TextToImage.Load(model, width: 2 * _chunk);
         _encoders = Encoders.Load(model.Path);
         _clip = new ClipModel(model.ClipConfig);
         Encoders.LoadWeights(_clip, model.PathOf(model.TextEncoder));
     }
 
     /// <summary>Draws and judges.</summary>
-    /// <param name="settings">How.</param>
     /// <param name="look">Shown every picture.</param>
     /// <param name="progress">Told the part that is done.</param>
     /// <param name="cancellation">Ends the evaluation.</param>
-    public ShapesScores Run(
-        ShapesEvaluationSettings settings, Action<JudgedPicture>? look, Action<double>? progress, CancellationToken cancellation)
+    public ShapesScores Run(Action<JudgedPicture>? look, Action<double>? progress, CancellationToken cancellation)
     {
-        ArgumentNullException.ThrowIfNull(settings);
         using var generated = new FeatureStatistics(_model.ClipConfig.EmbedDim);
         using var truth = new FeatureStatistics(_model.ClipConfig.EmbedDim);
         using var otherTruth = new FeatureStatistics(_model.ClipConfig.EmbedDim);
         var likeness = new List<(double Generated, double True)>();
         var decibels = new List<double>();
         var tasks = new List<TaskScore>();
-        int each = settings.PromptsEach, total = 2 * EvaluationPrompts.Tasks.Count * each, done = 0;
+        int each = _settings.PromptsEach, total = 2 * EvaluationPrompts.Tasks.Count * each, done = 0;
         foreach (SceneTask task in EvaluationPrompts.Tasks)
         {
             var passed = new Dictionary<bool, int> { [false] = 0, [true] = 0 };
             (int plain, int decoded) = (0, 0);
             foreach (bool heldOut in new[] { false, true })
             {
-                EvaluationPrompt[] all = [.. EvaluationPrompts.Draw(settings.Seed, task, heldOut, each)];
-                EvaluationPrompt[] others = [.. EvaluationPrompts.Draw(settings.Seed + 1, task, heldOut, each)];
-                for (int first = 0; first < each; first += Chunk)
+                EvaluationPrompt[] all = [.. EvaluationPrompts.Draw(_settings.Seed, task, heldOut, each)];
+                EvaluationPrompt[] others = [.. EvaluationPrompts.Draw(_settings.Seed + 1, task, heldOut, each)];
+                for (int first = 0; first < each; first += _chunk)
                 {
-                    EvaluationPrompt[] prompts = all[first..Math.Min(each, first + Chunk)];
-                    ulong seed = settings.Seed + (ulong)done;
-                    RgbImage[] drawn = Generate(prompts, seed, settings.Sampler, cancellation);
+                    EvaluationPrompt[] prompts = all[first..Math.Min(each, first + _chunk)];
+                    ulong seed = _settings.Seed + (ulong)done;
+                    RgbImage[] drawn = Generate(prompts, seed, cancellation);
                     RgbImage[] renderings = [.. prompts.Select(prompt => _renderer.Render(prompt.Scene, _model.Resolution))];
                     RgbImage[] through = [.. renderings.Select(ThroughAutoencoder)];
                     bool[] verdicts = [.. Judged(prompts, drawn)];
@@ -99,7 +99,7 @@ public sealed class ShapesEvaluation : IDisposable
                     decibels.AddRange(renderings.Zip(through, Decibels));
                     likeness.AddRange(Compare(prompts, drawn, renderings, generated, truth));
                     using (Tensor features = Features(
-                        [.. others[first..Math.Min(each, first + Chunk)].Select(p => _renderer.Render(p.Scene, _model.Resolution))]))
+                        [.. others[first..Math.Min(each, first + _chunk)].Select(p => _renderer.Render(p.Scene, _model.Resolution))]))
                     {
                         otherTruth.Add(features);
                     }
@@ -131,14 +131,13 @@ public sealed class ShapesEvaluation : IDisposable
         _renderer.Dispose();
     }
 
-    private RgbImage[] Generate(
-        EvaluationPrompt[] prompts, ulong seed, SamplerSettings sampler, CancellationToken cancellation) =>
+    private RgbImage[] Generate(EvaluationPrompt[] prompts, ulong seed, CancellationToken cancellation) =>
     [
         .. _pipeline.Generate(
             [
                 .. prompts.Select((prompt, i) => new GenerationRequest
                 {
-                    Prompt = prompt.Caption.Text, Seed = seed + (ulong)i, Sampler = sampler, Size = _model.Resolution,
+                    Prompt = prompt.Caption.Text, Seed = seed + (ulong)i, Sampler = _settings.Sampler, Size = _model.Resolution,
                 }.Checked(_model.Resolution)),
             ],
             cancellation: cancellation),

@@ -14,7 +14,7 @@ namespace Atelier.Shapes.Making;
 public sealed record DecoderTrainingConfig
 {
     /// <summary>Steps in all, of one picture each.</summary>
-    public long Steps { get; init; } = 60_000;
+    public long Steps { get; init; } = 45_000;
 
     /// <summary>Every so many steps one sees a picture of 128 pixels a side, otherwise one of 64.</summary>
     public int LargeEvery { get; init; } = 8;

@@ -186,6 +186,6 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
         return tensors;
     }
 
-    [GeneratedRegex(@"^(step|stop)-\d{9}\.safetensors$", RegexOptions.CultureInvariant, matchTimeoutMilliseconds: 1000)]
+    [GeneratedRegex(@"^(?:step|stop)-\d{9}\.safetensors$", RegexOptions.CultureInvariant, matchTimeoutMilliseconds: 1000)]
     private static partial Regex CheckpointName();
 }

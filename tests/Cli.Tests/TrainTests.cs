@@ -85,6 +85,8 @@ public sealed class TrainTests
             ("optimizer.lrr=1", "did you mean optimizer.lr?"),
             ("optimizer.lr=fast", "a number from 0 to 1 belongs here"),
             ("trainer.max_duration=12ep", "a number of batches belongs here"),
+            ("trainer.save_interval=0ba", "at least 1ba"),
+            ("model.qkv_ratio=1", "two belong here"),
             ("model.train_mask_ratio=1.5", "model.train_mask_ratio"),
             ("trainer.device_train_microbatch_size=3", "a power of two times"),
             ("model.head_dim=7", "model"),
@@ -100,6 +102,10 @@ public sealed class TrainTests
             (await AtelierProgram.RunAsync(folder.Path, "train", "stage.yaml", change)).FailedSaying(says);
         }
 
+        // A mistake in the last stage is found before the first one trains, and a misspelt name is told from a missing one.
+        folder.Write("stages/1.yaml", Stage);
+        folder.Write("stages/2.yaml", Stage.Replace("  depth: 2", "  dpeth: 2", StringComparison.Ordinal));
+        (await AtelierProgram.RunAsync(folder.Path, "train", "stages")).FailedSaying("2.yaml", "model.depth", "there is model.dpeth");
         Assert.False(Directory.Exists(folder["run"]));
         (await AtelierProgram.RunAsync(folder.Path, "train", "nowhere")).FailedSaying("There is no file or folder nowhere.");
     }

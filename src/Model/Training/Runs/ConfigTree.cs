@@ -119,7 +119,7 @@ public sealed class ConfigTree
             && long.TryParse(text[..^2], NumberStyles.None, CultureInfo.InvariantCulture, out long value)
             && value >= min
             ? value
-            : throw Wrong(key, $"is {text}; a number of batches from {min} on belongs here, such as 2500ba");
+            : throw Wrong(key, $"is {text}; a number of batches belongs here, at least {min}ba, such as 2500ba");
     }
 
     /// <summary>A number in [min, max].</summary>

@@ -133,17 +133,9 @@ internal sealed class DemoMaking
         int threads = torch.get_num_threads();
         torch.set_num_threads(1);
         _parts.MakeVocabulary();
-        Action[] makers =
-        [
-            () => _parts.TrainAutoencoder(report: DemoCommand.Report, cancellation: cancellation),
-            () => _parts.TrainClip(report: DemoCommand.Report, cancellation: cancellation),
-            () => _parts.TrainOracle(report: DemoCommand.Report, cancellation: cancellation),
-        ];
-        foreach (Action make in makers)
-        {
-            make();
-        }
-
+        _parts.TrainAutoencoder(report: DemoCommand.Report, cancellation: cancellation);
+        _parts.TrainClip(report: DemoCommand.Report, cancellation: cancellation);
+        _parts.TrainOracle(report: DemoCommand.Report, cancellation: cancellation);
         torch.set_num_threads(threads);
     }
 

@@ -35,7 +35,7 @@ public enum Combinations
 /// </summary>
 public static class HeldOut
 {
-    /// <summary>The part of each sort of combination that is held out, on average.</summary>
+    /// <summary>The part of each sort of combination that is held out, on average; of what goes without saying, none is.</summary>
     public const double Part = 0.1;
 
     // Chosen so that no kind, colour, background or style loses more than its share; the tests say what that means.

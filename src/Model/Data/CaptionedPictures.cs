@@ -3,6 +3,7 @@ using System.Collections.ObjectModel;
 using System.Security.Cryptography;
 using System.Text;
 using Atelier.Model.Imaging;
+using Atelier.Model.Weights;
 
 namespace Atelier.Model.Data;
 
@@ -29,7 +30,6 @@ public interface ICaptionedPictures
 public sealed class MdsPictures : ICaptionedPictures, IDisposable
 {
     private readonly MdsDataset _data;
-    private readonly string _folder;
     private readonly string _caption;
     private readonly string _picture;
 
@@ -37,7 +37,6 @@ public sealed class MdsPictures : ICaptionedPictures, IDisposable
     /// <exception cref="RefusedFileException">The set has no such columns.</exception>
     public MdsPictures(string folder, string? captionColumn = null, string? pictureColumn = null)
     {
-        _folder = folder;
         _data = new MdsDataset(folder);
         _caption = Find(captionColumn, "caption", column => column.Encoding.Name == "str");
         _picture = Find(pictureColumn, "picture", column => column.Encoding.Name is "jpeg" or "png");
@@ -58,8 +57,8 @@ public sealed class MdsPictures : ICaptionedPictures, IDisposable
     {
         get
         {
-            string hash = Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(Path.Combine(_folder, MdsIndex.FileName))));
-            return $"data set of index {hash[..16]}, {_caption} and {_picture}";
+            string digest = WeightDigest.OfFile(Path.Combine(_data.Index.Directory, MdsIndex.FileName));
+            return $"data set of index {digest[..16]}, {_caption} and {_picture}";
         }
     }
 

@@ -38,6 +38,17 @@ public sealed record LearningRate
     /// </summary>
     public bool LagsOneBatch { get; init; } = true;
 
+    /// <summary>A warm-up and half a cosine that follow the batches without a lag, as the demo model's parts are trained.</summary>
+    public static LearningRate Cosine(double highest, long warmupSteps, long totalSteps, double finalFraction = 0) => new()
+    {
+        Shape = ScheduleShape.Cosine,
+        Base = highest,
+        WarmupSteps = warmupSteps,
+        TotalSteps = totalSteps,
+        FinalFraction = finalFraction,
+        LagsOneBatch = false,
+    };
+
     /// <summary>Learning rate of batch <paramref name="step"/>, counted from 0.</summary>
     public double At(long step) => Base * Multiplier(LagsOneBatch ? Math.Max(step - 1, 0) : step);
 

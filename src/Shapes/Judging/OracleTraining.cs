@@ -67,15 +67,7 @@ internal sealed class OracleTraining : IDisposable
         _state = new NetworkInTraining(
             _network, _compute, new AdamWSettings { WeightDecay = 0.01 }, config.AverageSmoothing, PartFiles.Recipe(config));
         _sampler = new SceneSampler(config.Seed);
-        _rate = new LearningRate
-        {
-            Shape = ScheduleShape.Cosine,
-            Base = config.LearningRate,
-            WarmupSteps = config.WarmupSteps,
-            TotalSteps = config.Steps,
-            FinalFraction = 0.01,
-            LagsOneBatch = false,
-        };
+        _rate = LearningRate.Cosine(config.LearningRate, config.WarmupSteps, config.Steps, finalFraction: 0.01);
     }
 
     /// <summary>Makes the missing steps; see <see cref="TrainingLoop.Run"/>.</summary>

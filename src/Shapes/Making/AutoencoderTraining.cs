@@ -61,8 +61,7 @@ public sealed record AutoencoderTrainingConfig
 /// <summary>Trains an <see cref="AutoencoderKL"/>.</summary>
 internal sealed class AutoencoderTraining : IDisposable
 {
-    /// <summary>Sides of the pictures, in pixels.</summary>
-    public const int SmallSide = 64, LargeSide = 128;
+    private const int SmallSide = 64, LargeSide = 128;
 
     // Noise of the latents is small at the start, so that the decoder sees something from the first step on.
     private const float InitialLogVariance = -5;
@@ -84,14 +83,7 @@ internal sealed class AutoencoderTraining : IDisposable
         var optimizer = new AdamWSettings { Beta2 = 0.99, WeightDecay = 0.01 };
         _state = new NetworkInTraining(_network, _compute, optimizer, config.AverageSmoothing, PartFiles.Recipe(config));
         _sampler = new SceneSampler(config.Seed);
-        _rate = new LearningRate
-        {
-            Shape = ScheduleShape.Cosine,
-            Base = config.LearningRate,
-            WarmupSteps = config.WarmupSteps,
-            TotalSteps = config.Steps,
-            LagsOneBatch = false,
-        };
+        _rate = LearningRate.Cosine(config.LearningRate, config.WarmupSteps, config.Steps);
     }
 
     /// <summary>Makes the missing steps; see <see cref="TrainingLoop.Run"/>.</summary>
@@ -119,6 +111,10 @@ internal sealed class AutoencoderTraining : IDisposable
         return error.abs().mean() + ((across + down) * edgeWeight);
     }
 
+    /// <summary>A step's picture: one of every so many is large.</summary>
+    public static Pictures Render(SceneRenderer renderer, SceneSampler sampler, long step, int largeEvery) =>
+        Pictures.Render(renderer, [sampler.Draw(step)], step % largeEvery == largeEvery - 1 ? LargeSide : SmallSide);
+
     private bool FillSpecial(string name, Tensor parameter)
     {
         if (name != "quant_conv.bias")
@@ -131,8 +127,7 @@ internal sealed class AutoencoderTraining : IDisposable
         return true;
     }
 
-    private Pictures Prepare(long step) =>
-        Pictures.Render(_renderer, [_sampler.Draw(step)], step % _config.LargeEvery == _config.LargeEvery - 1 ? LargeSide : SmallSide);
+    private Pictures Prepare(long step) => Render(_renderer, _sampler, step, _config.LargeEvery);
 
     private double Train(long step, Pictures picture)
     {

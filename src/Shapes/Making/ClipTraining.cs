@@ -79,14 +79,7 @@ internal sealed class ClipTraining : IDisposable
         var optimizer = new AdamWSettings { Beta2 = 0.98, Epsilon = 1e-6, WeightDecay = 0.05 };
         _state = new NetworkInTraining(_network, _compute, optimizer, config.AverageSmoothing, PartFiles.Recipe(config));
         _scenes = new CaptionedScenes(config.Seed);
-        _rate = new LearningRate
-        {
-            Shape = ScheduleShape.Cosine,
-            Base = config.LearningRate,
-            WarmupSteps = config.WarmupSteps,
-            TotalSteps = config.Steps,
-            LagsOneBatch = false,
-        };
+        _rate = LearningRate.Cosine(config.LearningRate, config.WarmupSteps, config.Steps);
     }
 
     /// <summary>Makes the missing steps; see <see cref="TrainingLoop.Run"/>.</summary>

@@ -71,14 +71,7 @@ internal sealed class DecoderTraining : IDisposable
         var optimizer = new AdamWSettings { Beta2 = 0.99, WeightDecay = 0.01 };
         _state = new NetworkInTraining(DecoderOf(_network), _compute, optimizer, config.AverageSmoothing, PartFiles.Recipe(config));
         _sampler = new SceneSampler(config.Seed);
-        _rate = new LearningRate
-        {
-            Shape = ScheduleShape.Cosine,
-            Base = config.LearningRate,
-            WarmupSteps = config.WarmupSteps,
-            TotalSteps = config.Steps,
-            LagsOneBatch = false,
-        };
+        _rate = LearningRate.Cosine(config.LearningRate, config.WarmupSteps, config.Steps);
     }
 
     /// <summary>Makes the missing steps; see <see cref="TrainingLoop.Run"/>.</summary>
@@ -101,9 +94,7 @@ internal sealed class DecoderTraining : IDisposable
 
     private static nn.Module DecoderOf(AutoencoderKL network) => network.named_children().Single(child => child.name == "decoder").module;
 
-    private Pictures Prepare(long step) => Pictures.Render(
-        _renderer, [_sampler.Draw(step)],
-        step % _config.LargeEvery == _config.LargeEvery - 1 ? AutoencoderTraining.LargeSide : AutoencoderTraining.SmallSide);
+    private Pictures Prepare(long step) => AutoencoderTraining.Render(_renderer, _sampler, step, _config.LargeEvery);
 
     private double Train(long step, Pictures picture)
     {

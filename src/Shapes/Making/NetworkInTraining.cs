@@ -1,4 +1,4 @@
-// What both small trainings share: float32 master weights behind a network that may compute in bfloat16, their average, the
+// What the small trainings share: float32 master weights behind a network that may compute in bfloat16, their average, the
 // optimizer, and all of it in one checkpoint.
 using Atelier.Model;
 using Atelier.Model.Training;

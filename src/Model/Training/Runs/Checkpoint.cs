@@ -26,7 +26,7 @@ public sealed record RunPosition(long Step, long Updates, PolicyMemory Memory, I
 /// </summary>
 /// <param name="folder">The run's folder.</param>
 /// <param name="kept">Checkpoints of the plan kept.</param>
-/// <param name="identity">Network, seed and data of the run; a checkpoint of another run is not taken.</param>
+/// <param name="identity">Network, seed, batch, stage and data of the run; a checkpoint of another run is not taken.</param>
 public sealed partial class CheckpointStore(string folder, int kept, string identity)
 {
     private const string Planned = "step-", Stopped = "stop-", Partial = ".partial", SetAside = ".set-aside";

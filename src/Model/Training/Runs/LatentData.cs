@@ -13,7 +13,6 @@ public sealed class LatentData : ITrainingData, IDisposable
 
     private readonly MdsDataset[] _sets;
     private readonly long[] _ends;
-    private readonly IReadOnlyList<string> _folders;
     private readonly string _latentColumn;
 
     /// <summary>Opens data sets and checks that their first samples have the expected sizes; the others are checked as they are read.</summary>
@@ -22,7 +21,7 @@ public sealed class LatentData : ITrainingData, IDisposable
         IReadOnlyList<string> folders, string latentColumn, (int Channels, int Height, int Width) latent,
         (int Length, int Channels) caption)
     {
-        (_folders, _latentColumn, LatentShape, CaptionShape) = (folders, latentColumn, latent, caption);
+        (_latentColumn, LatentShape, CaptionShape) = (latentColumn, latent, caption);
         _sets = new MdsDataset[folders.Count];
         _ends = new long[folders.Count];
         long end = 0;
@@ -67,7 +66,7 @@ public sealed class LatentData : ITrainingData, IDisposable
             if (halves.Length != destination.Length)
             {
                 throw new RefusedFileException(
-                    _folders[set], $"{column} of sample {number}",
+                    _sets[set].Index.Directory, $"{column} of sample {number}",
                     $"has {halves.Length} numbers, where the first sample has {destination.Length}.");
             }
 

@@ -74,15 +74,15 @@ internal static class DemoCard
         Add($"| text encoder | CLIP of width {model.ClipConfig.Text.Width}, {model.ClipConfig.Text.Layers} layers, own byte-pair vocabulary, trained on renderings and captions |");
         Add($"");
         Add($"`./atelier demo make --out DIR` makes all of it from nothing in an empty DIR, with seeds; what DIR holds already is gone");
-        Add($"on from. The stages' recipes are in configs/shapes; what these weights were trained by instead, and what the parts cost,");
-        Add($"is below and in docs/log.md.");
+        Add($"on from. The stages' recipes are in configs/shapes; what these weights were trained by instead is below, and what the");
+        Add($"parts cost in docs/log.md.");
         Add($"");
         Add($"## Data");
         Add($"");
         Add($"Scenes and captions are drawn by this project, from seeds: one thing, two, one to four alike, two in a relation, or up to");
-        Add($"four of any sort; half of them on a plain ground, two thirds flat. A tenth of all combinations is held out of training: kinds in");
+        Add($"four of any sort; most on a plain ground and flat, and nearly half in their kinds' usual colours. A tenth of all combinations is held out of training: kinds in");
         Add($"colours, before backgrounds, in styles, in pairs, in numbers and in relations. Captions leave out much, as people do: what");
-        Add($"goes without saying, plain and flat, mostly, and colours half of the time.");
+        Add($"goes without saying (a plain ground, the flat style, a kind's usual colour: a tree is green) mostly.");
         Add($"");
         Add($"## Samples");
         Add($"");
@@ -93,16 +93,16 @@ internal static class DemoCard
         Add($"## Scores");
         Add($"");
         Add($"`./atelier eval shapes --prompts {scores.Tasks.Sum(t => 2 * t.Prompts)}`, {model.Steps} steps, guidance {model.Guidance}. Held out are combinations that training never");
-        Add($"met. The last two columns are the oracle's own accuracy on true pictures, as drawn and after the autoencoder.");
+        Add($"met. The last three columns are the oracle's own accuracy on true pictures: as drawn, with noise or a blur, after the autoencoder.");
         Add($"");
-        Add($"| task | seen | held out | oracle | oracle after autoencoder |");
-        Add($"|---|---|---|---|---|");
+        Add($"| task | seen | held out | oracle | with noise or blur | after the autoencoder |");
+        Add($"|---|---|---|---|---|---|");
         foreach (TaskScore task in scores.Tasks)
         {
-            Add($"| {task.Name} | {task.Seen:f3} | {task.HeldOut:f3} | {task.Oracle:f3} | {task.OracleDecoded:f3} |");
+            Add($"| {task.Name} | {task.Seen:f3} | {task.HeldOut:f3} | {task.Oracle:f3} | {task.OracleSpoiled:f3} | {task.OracleDecoded:f3} |");
         }
 
-        Add($"| mean of the first six | **{scores.MeanSeen:f3}** | **{scores.MeanHeldOut:f3}** | | |");
+        Add($"| mean of the first six | **{scores.MeanSeen:f3}** | **{scores.MeanHeldOut:f3}** | | | |");
         Add($"");
         Add($"Fréchet distance in this model's CLIP features {scores.Frechet:f4}; between two sets of true pictures {scores.FrechetTrue:f4}.");
         Add($"CLIP score {scores.ClipScore:f2}; of true pictures {scores.ClipScoreTrue:f2}. PSNR of the autoencoder {scores.Decibels:f2} dB.");

@@ -50,19 +50,20 @@ public static class HeldOut
     private static readonly bool[] s_count = Table(Combinations.KindCount, Scene.ThingsMax);
     private static readonly bool[] s_relation = Table(Combinations.KindRelation, s_kinds * 3);
 
-    /// <summary>Whether the kind is held out in this colour.</summary>
-    public static bool Contains(ThingKind kind, ThingColour colour) => s_colour[((int)colour * s_kinds) + (int)kind];
-
     /// <summary>
-    /// Whether the kind is held out before this background. None is on a plain ground: that goes without saying, and a
-    /// prompt of the kind alone would ask for what is held out.
+    /// Whether the kind is held out in this colour. What goes without saying (<see cref="Usual"/>) never is: a prompt of the
+    /// kind alone would ask for what is held out.
     /// </summary>
-    public static bool Contains(ThingKind kind, Background background) =>
-        background != Background.Plain && s_background[((int)background * s_kinds) + (int)kind];
+    public static bool Contains(ThingKind kind, ThingColour colour) =>
+        colour != Usual.Colour(kind) && s_colour[((int)colour * s_kinds) + (int)kind];
 
-    /// <summary>Whether the kind is held out in this style. None is where it is flat, which goes without saying.</summary>
+    /// <summary>Whether the kind is held out before this background. None is on a plain ground.</summary>
+    public static bool Contains(ThingKind kind, Background background) =>
+        background != Usual.Background && s_background[((int)background * s_kinds) + (int)kind];
+
+    /// <summary>Whether the kind is held out in this style. None is where it is flat.</summary>
     public static bool Contains(ThingKind kind, ArtStyle style) =>
-        style != ArtStyle.Flat && s_style[((int)style * s_kinds) + (int)kind];
+        style != Usual.Style && s_style[((int)style * s_kinds) + (int)kind];
 
     /// <summary>
     /// Whether two kinds, in either order, are held out from being together. A kind is never so with itself.

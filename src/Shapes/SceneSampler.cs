@@ -69,7 +69,7 @@ public sealed class SceneSampler(ulong seed)
     public SceneTask TaskOf(long index)
     {
         var draw = new DrawStream(seed, Purpose.Mixture, index);
-        return draw.Weighted(0.2, 0.15, 0.2, 0.3, 0.15) switch
+        return draw.Weighted(0.12, 0.18, 0.2, 0.38, 0.12) switch
         {
             0 => SceneTask.Single,
             1 => SceneTask.Two,
@@ -133,10 +133,12 @@ public sealed class SceneSampler(ulong seed)
 
     private static Scene? Try(DrawStream draw, SceneTask task, int count, Relation? relation, Combinations? wanted)
     {
-        // What goes without saying is what is asked for most: a third of the scenes are flat on a plain ground.
-        var background = (Background)draw.Weighted(0.52, 0.08, 0.08, 0.08, 0.08, 0.08, 0.08);
-        var style = (ArtStyle)draw.Weighted(0.64, 0.12, 0.12, 0.12);
-        List<Thing> things = relation == Relation.Inside ? Nested(draw) : Unplaced(draw, task, count);
+        // What goes without saying is what is asked for most.
+        var background = (Background)draw.Weighted(0.58, 0.07, 0.07, 0.07, 0.07, 0.07, 0.07);
+        var style = (ArtStyle)draw.Weighted(0.67, 0.11, 0.11, 0.11);
+        bool isUsual = draw.Chance(task is SceneTask.Colour or SceneTask.Attribution ? 0 : 0.45);
+        List<Thing> things =
+            relation == Relation.Inside ? Nested(draw, isUsual) : Unplaced(draw, task, count, isUsual);
         if (wanted is { } sorts && HeldOut.InKinds(background, style, things) != (sorts & ~Combinations.KindRelation))
         {
             return null;
@@ -155,16 +157,16 @@ public sealed class SceneSampler(ulong seed)
     }
 
     // Kinds, colours and sizes; the places come later. What repeats is the last thing, or its kind in another colour.
-    private static List<Thing> Unplaced(DrawStream draw, SceneTask task, int count)
+    private static List<Thing> Unplaced(DrawStream draw, SceneTask task, int count, bool isUsual)
     {
-        var things = new List<Thing> { Another(draw, count) };
+        var things = new List<Thing> { Another(draw, count, isUsual) };
         while (things.Count < count)
         {
             Thing thing = task switch
             {
                 SceneTask.Counting => things[0],
-                SceneTask.Free => More(draw, count, things[^1]),
-                _ => Another(draw, count),
+                SceneTask.Free => More(draw, count, things[^1], isUsual),
+                _ => Another(draw, count, isUsual),
             };
             if (IsDistinct(thing, things, task))
             {
@@ -175,15 +177,25 @@ public sealed class SceneSampler(ulong seed)
         return things;
     }
 
-    private static Thing More(DrawStream draw, int count, Thing last) => draw.Weighted(0.7, 0.15, 0.15) switch
-    {
-        0 => Another(draw, count),
-        1 => Another(draw, count) with { Kind = last.Kind },
-        _ => last,
-    };
+    private static Thing More(DrawStream draw, int count, Thing last, bool isUsual) =>
+        draw.Weighted(0.7, 0.15, 0.15) switch
+        {
+            0 => Another(draw, count, isUsual),
+            1 => Another(draw, count, isUsual: false) with { Kind = last.Kind },
+            _ => last,
+        };
 
-    private static Thing Another(DrawStream draw, int count) =>
-        new(draw.Pick(s_kinds), draw.Pick(s_colours), 0, 0, Diameter(draw, count));
+    private static Thing Another(DrawStream draw, int count, bool isUsual)
+    {
+        ThingKind kind = draw.Pick(s_kinds);
+        return new(kind, Colour(draw, kind, isUsual), 0, 0, Diameter(draw, count));
+    }
+
+    private static ThingColour Colour(DrawStream draw, ThingKind kind, bool isUsual)
+    {
+        ThingColour colour = draw.Pick(s_colours);
+        return isUsual ? Usual.Colour(kind) : colour;
+    }
 
     // Words tell things apart by kind, or failing that by colour; equal ones are counted.
     private static bool IsDistinct(Thing thing, List<Thing> others, SceneTask task) => others.TrueForAll(other =>
@@ -206,15 +218,17 @@ public sealed class SceneSampler(ulong seed)
     };
 
     // A small thing in a container that is larger than any other thing, in colours that part well.
-    private static List<Thing> Nested(DrawStream draw)
+    private static List<Thing> Nested(DrawStream draw, bool isUsual)
     {
         double outer = draw.Between(0.65, 0.7), inner = draw.Between(0.265, 0.28);
         double x = Coordinate(draw, outer), y = Coordinate(draw, outer);
-        var container = new Thing(draw.Pick(s_containers), draw.Pick(s_colours), x, y, outer);
+        ThingKind holder = draw.Pick(s_containers);
+        var container = new Thing(holder, Colour(draw, holder, isUsual), x, y, outer);
         while (true)
         {
+            ThingKind kind = draw.Pick(s_kinds);
             var content = new Thing(
-                draw.Pick(s_kinds), draw.Pick(s_colours),
+                kind, Colour(draw, kind, isUsual),
                 x + draw.Between(-0.008, 0.008), y + draw.Between(-0.008, 0.008), inner);
             if (content.Kind != container.Kind && Drawing.Palette.PartWell(content.Colour, container.Colour))
             {

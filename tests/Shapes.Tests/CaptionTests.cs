@@ -46,7 +46,7 @@ public sealed class CaptionTests
         var words = new HashSet<string>(StringComparer.Ordinal);
         foreach ((_, Caption caption) in Captions(4000))
         {
-            Assert.InRange(caption.Text.Length, 4, Captioner.LengthMax);
+            Assert.InRange(caption.Text.Length, "box".Length, Captioner.LengthMax);
             Assert.DoesNotContain("  ", caption.Text, StringComparison.Ordinal);
             Assert.DoesNotMatch(@"\b[Aa] [aeiou]|\b[Aa]n [^aeiou]", caption.Text);
             words.UnionWith(caption.Text.ToLowerInvariant()
@@ -64,6 +64,10 @@ public sealed class CaptionTests
         Scene[] noPlace = [.. all.Where(one => one.Says.Background is null).Select(one => one.Scene)];
         Assert.InRange(noStyle.Count(scene => scene.Style == ArtStyle.Flat), (int)(0.8 * noStyle.Length), noStyle.Length - 1);
         Assert.InRange(noPlace.Count(scene => scene.Background == Background.Plain), (int)(0.6 * noPlace.Length), noPlace.Length - 1);
+        Scene[] noColour = [.. all.Where(one => one.Says.Things.All(t => t.Colour is null)).Select(one => one.Scene)];
+        Assert.InRange(
+            noColour.Count(scene => Usual.AreColours(scene.Things)), (int)(0.8 * noColour.Length), noColour.Length - 1);
+        Assert.Contains(all, one => one.Says.Things.Any(t => t.Colour == Usual.Colour(t.Kind)));
         Assert.Contains(all, one => one.Says.Style == ArtStyle.Flat);
         Assert.Contains(all, one => one.Says.Background == Background.Plain);
     }
@@ -93,6 +97,9 @@ public sealed class CaptionTests
                     Expectation says = prompt.Caption.Says;
                     Assert.True(says.Background is not null || prompt.Scene.Background == Background.Plain);
                     Assert.True(says.Style is not null || prompt.Scene.Style == ArtStyle.Flat);
+                    Assert.True(
+                        says.Things.All(things => things.Colour is not null) || Usual.AreColours(prompt.Scene.Things)
+                        || says.Relation?.Relation == Relation.Inside);
                     Assert.Equal(heldOut ? SceneSampler.SortOf(task) : Combinations.None, HeldOut.In(prompt.Scene));
                     Assert.Equal(task == SceneTask.Position, says.Relation is not null);
                     Assert.Equal(task == SceneTask.Style, says.Style is not null);

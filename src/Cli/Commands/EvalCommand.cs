@@ -135,14 +135,14 @@ internal static class EvalCommand
     private static void Show(ShapesScores scores)
     {
         Output.Table(
-            ["task", "seen", "held out", "oracle", "oracle after autoencoder", "prompts of each"],
+            ["task", "seen", "held out", "oracle", "with noise or blur", "after autoencoder", "prompts of each"],
             [
                 .. scores.Tasks.Select(task => (IReadOnlyList<string>)
                 [
                     task.Name, Number(task.Seen, "f3"), Number(task.HeldOut, "f3"), Number(task.Oracle, "f3"),
-                    Number(task.OracleDecoded, "f3"), $"{task.Prompts}",
+                    Number(task.OracleSpoiled, "f3"), Number(task.OracleDecoded, "f3"), $"{task.Prompts}",
                 ]),
-                ["mean of the first six", Number(scores.MeanSeen, "f3"), Number(scores.MeanHeldOut, "f3"), "", "", ""],
+                ["mean of the first six", Number(scores.MeanSeen, "f3"), Number(scores.MeanHeldOut, "f3"), "", "", "", ""],
             ]);
         Output.Table(
             ["measure", "generated", "true pictures"],
@@ -159,7 +159,7 @@ internal static class EvalCommand
     {
         var report = scores.Tasks.ToDictionary(
             task => task.Name,
-            object (task) => new { task.Seen, task.HeldOut, task.Oracle, task.OracleDecoded, task.Prompts },
+            object (task) => new { task.Seen, task.HeldOut, task.Oracle, task.OracleSpoiled, task.OracleDecoded, task.Prompts },
             StringComparer.Ordinal);
         report["mean"] = new { Seen = scores.MeanSeen, HeldOut = scores.MeanHeldOut };
         report["frechet"] = new { Generated = scores.Frechet, True = scores.FrechetTrue };

@@ -21,16 +21,16 @@ public static class Captioner
 
     /// <summary>
     /// Caption number <paramref name="index"/> of a seed for a scene, with more or fewer details as chance has it. What goes
-    /// without saying is seldom said: who asks for "a red star" means a flat one on a plain ground, and who means another
-    /// style or background nearly always says so.
+    /// without saying (<see cref="Usual"/>) is seldom said, and what is out of the ordinary nearly always.
     /// </summary>
     public static Caption Write(Scene scene, ulong seed, long index)
     {
+        ArgumentNullException.ThrowIfNull(scene);
         var draw = new DrawStream(seed, Purpose.Caption, index);
         var mentions = new Mentions(
-            Colours: draw.Chance(0.45), Sizes: draw.Chance(0.3),
-            Background: draw.Chance(scene.Background == Background.Plain ? 0.2 : 0.95),
-            Style: draw.Chance(scene.Style == ArtStyle.Flat ? 0.2 : 0.95), Relation: draw.Chance(0.9));
+            Colours: draw.Chance(Usual.AreColours(scene.Things) ? 0.3 : 0.95), Sizes: draw.Chance(0.3),
+            Background: draw.Chance(scene.Background == Usual.Background ? 0.2 : 0.95),
+            Style: draw.Chance(scene.Style == Usual.Style ? 0.2 : 0.95), Relation: draw.Chance(0.9));
         return Write(scene, mentions, draw);
     }
 

@@ -6,7 +6,7 @@ namespace Atelier.Shapes.Captions;
 /// <param name="HeldOut">Whether it asks for a combination that training never met.</param>
 /// <param name="Caption">The prompt, and what a picture must show.</param>
 /// <param name="Scene">
-/// A scene that the prompt describes: flat, and on a plain ground, where the prompt says nothing else.
+/// A scene that the prompt describes, with what goes without saying (<see cref="Usual"/>) where the prompt is silent.
 /// </param>
 public sealed record EvaluationPrompt(SceneTask Task, bool HeldOut, Caption Caption, Scene Scene);
 
@@ -33,8 +33,9 @@ public static class EvaluationPrompts
             Scene drawn = sampler.Draw(index, task, heldOut ? Split.HeldOut : Split.Seen);
             Scene scene = drawn with
             {
-                Background = mentions.Background ? drawn.Background : Background.Plain,
-                Style = mentions.Style ? drawn.Style : ArtStyle.Flat,
+                Background = mentions.Background ? drawn.Background : Usual.Background,
+                Style = mentions.Style ? drawn.Style : Usual.Style,
+                Things = mentions.Colours ? drawn.Things : Usual.InColours(drawn.Things, drawn.Stated),
             };
             long line = (((long)index * Tasks.Count) + (int)task) * 2;
             return new EvaluationPrompt(

@@ -80,7 +80,7 @@ public sealed class ShapesEvaluation : IDisposable
         foreach (SceneTask task in EvaluationPrompts.Tasks)
         {
             var passed = new Dictionary<bool, int> { [false] = 0, [true] = 0 };
-            (int plain, int decoded) = (0, 0);
+            (int plain, int spoiled, int decoded) = (0, 0, 0);
             foreach (bool heldOut in new[] { false, true })
             {
                 EvaluationPrompt[] all = [.. EvaluationPrompts.Draw(_settings.Seed, task, heldOut, each)];
@@ -95,6 +95,7 @@ public sealed class ShapesEvaluation : IDisposable
                     bool[] verdicts = [.. Judged(prompts, drawn)];
                     passed[heldOut] += verdicts.Count(v => v);
                     plain += Judged(prompts, renderings).Count(v => v);
+                    spoiled += Judged(prompts, [.. renderings.Select(Spoiled)]).Count(v => v);
                     decoded += Judged(prompts, through).Count(v => v);
                     decibels.AddRange(renderings.Zip(through, Decibels));
                     likeness.AddRange(Compare(prompts, drawn, renderings, generated, truth));
@@ -114,7 +115,8 @@ public sealed class ShapesEvaluation : IDisposable
             }
 
             tasks.Add(new TaskScore(
-                task, (double)passed[false] / each, (double)passed[true] / each, plain / (2.0 * each), decoded / (2.0 * each), each));
+                task, (double)passed[false] / each, (double)passed[true] / each, plain / (2.0 * each), spoiled / (2.0 * each),
+                decoded / (2.0 * each), each));
         }
 
         return new ShapesScores(
@@ -145,6 +147,10 @@ public sealed class ShapesEvaluation : IDisposable
 
     private IEnumerable<bool> Judged(EvaluationPrompt[] prompts, RgbImage[] images) => prompts.Zip(_oracle.Look(images))
         .Select(pair => Judge.Check(pair.First.Caption.Says, pair.Second).Passes(pair.First.Task));
+
+    // By turns noise and blur.
+    private RgbImage Spoiled(RgbImage image, int index) =>
+        Spoiling.Spoil(image, index % 2 == 0 ? Spoilage.Noise : Spoilage.Blur, _settings.Seed, index);
 
     private RgbImage ThroughAutoencoder(RgbImage image)
     {

@@ -6,10 +6,11 @@ namespace Atelier.Shapes.Evaluating;
 /// <param name="Seen">The model's pictures of combinations that training met.</param>
 /// <param name="HeldOut">Its pictures of combinations that training never met.</param>
 /// <param name="Oracle">True renderings of the same scenes: what the oracle itself is worth.</param>
+/// <param name="OracleSpoiled">The same renderings with noise or a blur.</param>
 /// <param name="OracleDecoded">The same renderings after the autoencoder: what is lost by latents alone.</param>
 /// <param name="Prompts">Prompts of each of the two kinds.</param>
 public sealed record TaskScore(
-    SceneTask Task, double Seen, double HeldOut, double Oracle, double OracleDecoded, int Prompts)
+    SceneTask Task, double Seen, double HeldOut, double Oracle, double OracleSpoiled, double OracleDecoded, int Prompts)
 {
     /// <summary>Name of the task in reports: the first letter is small.</summary>
     public string Name => char.ToLowerInvariant($"{Task}"[0]) + $"{Task}"[1..];

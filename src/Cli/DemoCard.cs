@@ -80,7 +80,7 @@ internal static class DemoCard
         Add($"## Data");
         Add($"");
         Add($"Scenes and captions are drawn by this project, from seeds: one thing, two, one to four alike, two in a relation, or up to");
-        Add($"four of any sort; most on a plain ground and flat, and nearly half in their kinds' usual colours. A tenth of all combinations is held out of training: kinds in");
+        Add($"four of any sort; most on a plain ground, two thirds flat, about half in their kinds' usual colours. A tenth of all combinations is held out of training: kinds in");
         Add($"colours, before backgrounds, in styles, in pairs, in numbers and in relations. Captions leave out much, as people do: what");
         Add($"goes without saying (a plain ground, the flat style, a kind's usual colour: a tree is green) mostly.");
         Add($"");

@@ -53,7 +53,7 @@ public sealed class SceneSamplerTests
         }
     }
 
-    // A prompt of a kind alone asks for a flat one on a plain ground: it would be about what is held out, and count as seen.
+    // A prompt of a kind alone asks for a flat one in its usual colour on a plain ground: it would be about what is held out, and count as seen.
     [Fact]
     public void WhatGoesWithoutSaying_IsHeldOutOfNoKind() => Assert.All(Enum.GetValues<ThingKind>(), kind =>
     {

@@ -95,7 +95,8 @@ public sealed class ShapesEvaluation : IDisposable
                     bool[] verdicts = [.. Judged(prompts, drawn)];
                     passed[heldOut] += verdicts.Count(v => v);
                     plain += Judged(prompts, renderings).Count(v => v);
-                    spoiled += Judged(prompts, [.. renderings.Select(Spoiled)]).Count(v => v);
+                    RgbImage[] damaged = [.. renderings.Select((image, i) => Spoiled(image, first + i, seed))];
+                    spoiled += Judged(prompts, damaged).Count(v => v);
                     decoded += Judged(prompts, through).Count(v => v);
                     decibels.AddRange(renderings.Zip(through, Decibels));
                     likeness.AddRange(Compare(prompts, drawn, renderings, generated, truth));
@@ -148,9 +149,9 @@ public sealed class ShapesEvaluation : IDisposable
     private IEnumerable<bool> Judged(EvaluationPrompt[] prompts, RgbImage[] images) => prompts.Zip(_oracle.Look(images))
         .Select(pair => Judge.Check(pair.First.Caption.Says, pair.Second).Passes(pair.First.Task));
 
-    // By turns noise and blur.
-    private RgbImage Spoiled(RgbImage image, int index) =>
-        Spoiling.Spoil(image, index % 2 == 0 ? Spoilage.Noise : Spoilage.Blur, _settings.Seed, index);
+    // Two prompts noise, two a blur: with single turns each would meet only prompts with colours, or only those without.
+    private static RgbImage Spoiled(RgbImage image, int number, ulong seed) =>
+        Spoiling.Spoil(image, number / 2 % 2 == 0 ? Spoilage.Noise : Spoilage.Blur, seed, number);
 
     private RgbImage ThroughAutoencoder(RgbImage image)
     {

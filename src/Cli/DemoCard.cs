@@ -80,9 +80,10 @@ internal static class DemoCard
         Add($"## Data");
         Add($"");
         Add($"Scenes and captions are drawn by this project, from seeds: one thing, two, one to four alike, two in a relation, or up to");
-        Add($"four of any sort; most on a plain ground, two thirds flat, about half in their kinds' usual colours. A tenth of all combinations is held out of training: kinds in");
-        Add($"colours, before backgrounds, in styles, in pairs, in numbers and in relations. Captions leave out much, as people do: what");
-        Add($"goes without saying (a plain ground, the flat style, a kind's usual colour: a tree is green) mostly.");
+        Add($"four of any sort; most on a plain ground, two thirds flat, about half in their kinds' usual colours. A tenth of all");
+        Add($"combinations is held out of training: kinds in colours, before backgrounds, in styles, in pairs, in numbers and in");
+        Add($"relations. Captions leave out much, as people do: what goes without saying (a plain ground, the flat style, a kind's usual");
+        Add($"colour: a tree is green) mostly.");
         Add($"");
         Add($"## Samples");
         Add($"");
@@ -95,7 +96,7 @@ internal static class DemoCard
         Add($"`./atelier eval shapes --prompts {scores.Tasks.Sum(t => 2 * t.Prompts)}`, {model.Steps} steps, guidance {model.Guidance}. Held out are combinations that training never");
         Add($"met. The last three columns are the oracle's own accuracy on true pictures: as drawn, with noise or a blur, after the autoencoder.");
         Add($"");
-        Add($"| task | seen | held out | oracle | with noise or blur | after the autoencoder |");
+        Add($"| task | seen | held out | oracle | oracle, noise or blur | oracle, autoencoder |");
         Add($"|---|---|---|---|---|---|");
         foreach (TaskScore task in scores.Tasks)
         {

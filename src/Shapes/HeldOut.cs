@@ -57,11 +57,11 @@ public static class HeldOut
     public static bool Contains(ThingKind kind, ThingColour colour) =>
         colour != Usual.Colour(kind) && s_colour[((int)colour * s_kinds) + (int)kind];
 
-    /// <summary>Whether the kind is held out before this background. None is on a plain ground.</summary>
+    /// <summary>Whether the kind is held out before this background; never before the usual one.</summary>
     public static bool Contains(ThingKind kind, Background background) =>
         background != Usual.Background && s_background[((int)background * s_kinds) + (int)kind];
 
-    /// <summary>Whether the kind is held out in this style. None is where it is flat.</summary>
+    /// <summary>Whether the kind is held out in this style; never in the usual one.</summary>
     public static bool Contains(ThingKind kind, ArtStyle style) =>
         style != Usual.Style && s_style[((int)style * s_kinds) + (int)kind];
 

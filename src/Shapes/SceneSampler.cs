@@ -136,9 +136,11 @@ public sealed class SceneSampler(ulong seed)
         // What goes without saying is what is asked for most.
         var background = (Background)draw.Weighted(0.58, 0.07, 0.07, 0.07, 0.07, 0.07, 0.07);
         var style = (ArtStyle)draw.Weighted(0.67, 0.11, 0.11, 0.11);
-        bool isUsual = draw.Chance(task is SceneTask.Colour or SceneTask.Attribution ? 0 : 0.45);
+
+        // Two tasks are about colours, and ask for all of them alike.
+        bool inUsualColours = draw.Chance(task is SceneTask.Colour or SceneTask.Attribution ? 0 : 0.45);
         List<Thing> things =
-            relation == Relation.Inside ? Nested(draw, isUsual) : Unplaced(draw, task, count, isUsual);
+            relation == Relation.Inside ? Nested(draw, inUsualColours) : Unplaced(draw, task, count, inUsualColours);
         if (wanted is { } sorts && HeldOut.InKinds(background, style, things) != (sorts & ~Combinations.KindRelation))
         {
             return null;
@@ -157,16 +159,16 @@ public sealed class SceneSampler(ulong seed)
     }
 
     // Kinds, colours and sizes; the places come later. What repeats is the last thing, or its kind in another colour.
-    private static List<Thing> Unplaced(DrawStream draw, SceneTask task, int count, bool isUsual)
+    private static List<Thing> Unplaced(DrawStream draw, SceneTask task, int count, bool inUsualColours)
     {
-        var things = new List<Thing> { Another(draw, count, isUsual) };
+        var things = new List<Thing> { Another(draw, count, inUsualColours) };
         while (things.Count < count)
         {
             Thing thing = task switch
             {
                 SceneTask.Counting => things[0],
-                SceneTask.Free => More(draw, count, things[^1], isUsual),
-                _ => Another(draw, count, isUsual),
+                SceneTask.Free => More(draw, count, things[^1], inUsualColours),
+                _ => Another(draw, count, inUsualColours),
             };
             if (IsDistinct(thing, things, task))
             {
@@ -177,24 +179,25 @@ public sealed class SceneSampler(ulong seed)
         return things;
     }
 
-    private static Thing More(DrawStream draw, int count, Thing last, bool isUsual) =>
+    private static Thing More(DrawStream draw, int count, Thing last, bool inUsualColours) =>
         draw.Weighted(0.7, 0.15, 0.15) switch
         {
-            0 => Another(draw, count, isUsual),
-            1 => Another(draw, count, isUsual: false) with { Kind = last.Kind },
+            0 => Another(draw, count, inUsualColours),
+            1 => Another(draw, count, inUsualColours: false) with { Kind = last.Kind },
             _ => last,
         };
 
-    private static Thing Another(DrawStream draw, int count, bool isUsual)
+    private static Thing Another(DrawStream draw, int count, bool inUsualColours)
     {
         ThingKind kind = draw.Pick(s_kinds);
-        return new(kind, Colour(draw, kind, isUsual), 0, 0, Diameter(draw, count));
+        return new(kind, Colour(draw, kind, inUsualColours), 0, 0, Diameter(draw, count));
     }
 
-    private static ThingColour Colour(DrawStream draw, ThingKind kind, bool isUsual)
+    // One is drawn in any case: what is drawn after it stays the same.
+    private static ThingColour Colour(DrawStream draw, ThingKind kind, bool inUsualColours)
     {
         ThingColour colour = draw.Pick(s_colours);
-        return isUsual ? Usual.Colour(kind) : colour;
+        return inUsualColours ? Usual.Colour(kind) : colour;
     }
 
     // Words tell things apart by kind, or failing that by colour; equal ones are counted.
@@ -218,17 +221,17 @@ public sealed class SceneSampler(ulong seed)
     };
 
     // A small thing in a container that is larger than any other thing, in colours that part well.
-    private static List<Thing> Nested(DrawStream draw, bool isUsual)
+    private static List<Thing> Nested(DrawStream draw, bool inUsualColours)
     {
         double outer = draw.Between(0.65, 0.7), inner = draw.Between(0.265, 0.28);
         double x = Coordinate(draw, outer), y = Coordinate(draw, outer);
         ThingKind holder = draw.Pick(s_containers);
-        var container = new Thing(holder, Colour(draw, holder, isUsual), x, y, outer);
+        var container = new Thing(holder, Colour(draw, holder, inUsualColours), x, y, outer);
         while (true)
         {
             ThingKind kind = draw.Pick(s_kinds);
             var content = new Thing(
-                kind, Colour(draw, kind, isUsual),
+                kind, Colour(draw, kind, inUsualColours),
                 x + draw.Between(-0.008, 0.008), y + draw.Between(-0.008, 0.008), inner);
             if (content.Kind != container.Kind && Drawing.Palette.PartWell(content.Colour, container.Colour))
             {

@@ -66,9 +66,9 @@ public sealed class CaptionTests
         Assert.InRange(noPlace.Count(scene => scene.Background == Background.Plain), (int)(0.8 * noPlace.Length), noPlace.Length - 1);
         Scene[] noColour = [.. all.Where(one => one.Says.Things.All(t => t.Colour is null)).Select(one => one.Scene)];
         Assert.InRange(
-            noColour.Count(scene => Usual.AreColours(scene.Things)), (int)(0.8 * noColour.Length), noColour.Length - 1);
+            noColour.Count(scene => Usual.HasColours(scene.Things)), (int)(0.8 * noColour.Length), noColour.Length - 1);
         Assert.Contains(
-            all, one => Usual.AreColours(one.Scene.Things) && one.Says.Things.All(t => t.Colour is not null));
+            all, one => Usual.HasColours(one.Scene.Things) && one.Says.Things.All(t => t.Colour is not null));
         Assert.Contains(all, one => one.Says.Style == ArtStyle.Flat);
         Assert.Contains(all, one => one.Says.Background == Background.Plain);
     }
@@ -99,7 +99,7 @@ public sealed class CaptionTests
                     Assert.True(says.Background is not null || prompt.Scene.Background == Background.Plain);
                     Assert.True(says.Style is not null || prompt.Scene.Style == ArtStyle.Flat);
                     Assert.True(
-                        says.Things.All(things => things.Colour is not null) || Usual.AreColours(prompt.Scene.Things)
+                        says.Things.All(things => things.Colour is not null) || Usual.HasColours(prompt.Scene.Things)
                         || says.Relation?.Relation == Relation.Inside);
                     Assert.Equal(heldOut ? SceneSampler.SortOf(task) : Combinations.None, HeldOut.In(prompt.Scene));
                     Assert.Equal(task == SceneTask.Position, says.Relation is not null);

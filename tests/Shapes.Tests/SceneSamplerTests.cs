@@ -53,7 +53,8 @@ public sealed class SceneSamplerTests
         }
     }
 
-    // A prompt of a kind alone asks for a flat one in its usual colour on a plain ground: it would be about what is held out, and count as seen.
+    // A prompt of a kind alone asks for a flat one in its usual colour on a plain ground: it would be about what is held out,
+    // and count as seen.
     [Fact]
     public void WhatGoesWithoutSaying_IsHeldOutOfNoKind() => Assert.All(Enum.GetValues<ThingKind>(), kind =>
     {
@@ -63,7 +64,7 @@ public sealed class SceneSamplerTests
         Assert.Contains(
             Enumerable.Range(0, 2_000).Select(i => new SceneSampler(9).Draw(i)),
             scene => scene is { Background: Background.Plain, Style: ArtStyle.Flat }
-                && Usual.AreColours(scene.Things) && scene.Things.Any(thing => thing.Kind == kind));
+                && Usual.HasColours(scene.Things) && scene.Things.Any(thing => thing.Kind == kind));
     });
 
     [Fact]

@@ -135,7 +135,7 @@ internal static class EvalCommand
     private static void Show(ShapesScores scores)
     {
         Output.Table(
-            ["task", "seen", "held out", "oracle", "with noise or blur", "after autoencoder", "prompts of each"],
+            ["task", "seen", "held out", "oracle", "oracle, noise or blur", "oracle, autoencoder", "prompts of each"],
             [
                 .. scores.Tasks.Select(task => (IReadOnlyList<string>)
                 [

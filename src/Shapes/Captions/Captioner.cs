@@ -28,7 +28,7 @@ public static class Captioner
         ArgumentNullException.ThrowIfNull(scene);
         var draw = new DrawStream(seed, Purpose.Caption, index);
         var mentions = new Mentions(
-            Colours: draw.Chance(Usual.AreColours(scene.Things) ? 0.3 : 0.95), Sizes: draw.Chance(0.3),
+            Colours: draw.Chance(Usual.HasColours(scene.Things) ? 0.3 : 0.95), Sizes: draw.Chance(0.3),
             Background: draw.Chance(scene.Background == Usual.Background ? 0.2 : 0.95),
             Style: draw.Chance(scene.Style == Usual.Style ? 0.2 : 0.95), Relation: draw.Chance(0.9));
         return Write(scene, mentions, draw);

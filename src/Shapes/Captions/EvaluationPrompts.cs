@@ -6,7 +6,8 @@ namespace Atelier.Shapes.Captions;
 /// <param name="HeldOut">Whether it asks for a combination that training never met.</param>
 /// <param name="Caption">The prompt, and what a picture must show.</param>
 /// <param name="Scene">
-/// A scene that the prompt describes, with what goes without saying (<see cref="Usual"/>) where the prompt is silent.
+/// A scene that the prompt describes, with what goes without saying (<see cref="Usual"/>) where the prompt is silent; only
+/// things whose usual colours would not show one inside the other keep the colours that they were drawn with.
 /// </param>
 public sealed record EvaluationPrompt(SceneTask Task, bool HeldOut, Caption Caption, Scene Scene);
 
@@ -35,7 +36,7 @@ public static class EvaluationPrompts
             {
                 Background = mentions.Background ? drawn.Background : Usual.Background,
                 Style = mentions.Style ? drawn.Style : Usual.Style,
-                Things = mentions.Colours ? drawn.Things : Usual.InColours(drawn.Things, drawn.Stated),
+                Things = mentions.Colours ? drawn.Things : Usual.WithColours(drawn.Things, drawn.Stated),
             };
             long line = (((long)index * Tasks.Count) + (int)task) * 2;
             return new EvaluationPrompt(

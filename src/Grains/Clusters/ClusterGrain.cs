@@ -6,6 +6,7 @@ using Orleans.Runtime.MembershipService.SiloMetadata;
 namespace Atelier.Grains.Clusters;
 
 /// <summary>Reads the membership. Every silo answers for itself: nobody waits for a silo that has just died.</summary>
+[GrainType("cluster")]
 [StatelessWorker]
 internal sealed class ClusterGrain(IClusterMembershipService membership, ISiloMetadataCache metadata, IGrainFactory grains)
     : Grain, IClusterGrain

@@ -8,6 +8,7 @@ using Atelier.Grains.Ports;
 namespace Atelier.Grains.Generations;
 
 /// <summary>The durable story of one picture.</summary>
+[GrainType("generation")]
 [ControlSilo]
 internal sealed class GenerationGrain(
     [PersistentState("generation")] IPersistentState<GenerationState> stored, GrainsOptions options, TimeProvider clock,

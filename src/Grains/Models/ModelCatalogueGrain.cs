@@ -14,6 +14,7 @@ internal sealed class ModelCatalogueState
 }
 
 /// <summary>Names for digests, and what a picture costs.</summary>
+[GrainType("modelcatalogue")]
 [ControlSilo]
 internal sealed class ModelCatalogueGrain([PersistentState("catalogue")] IPersistentState<ModelCatalogueState> state)
     : Grain, IModelCatalogueGrain

@@ -14,6 +14,7 @@ internal sealed class EndedListState
 }
 
 /// <summary>A page of what ended in one hour.</summary>
+[GrainType("endedlist")]
 [ControlSilo]
 internal sealed class EndedListGrain(
     [PersistentState("ended")] IPersistentState<EndedListState> state, IGrainFactory grains) : Grain, IEndedListGrain

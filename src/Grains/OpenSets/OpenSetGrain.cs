@@ -5,6 +5,7 @@ using Atelier.Grains.Hosting;
 namespace Atelier.Grains.OpenSets;
 
 /// <summary>Remembers what was accepted and has not ended.</summary>
+[GrainType("openset")]
 [ControlSilo]
 internal sealed class OpenSetGrain(
     [PersistentState("openset")] IPersistentState<OpenSetState> state, GrainsOptions options, TimeProvider clock, IGrainFactory grains)

@@ -8,6 +8,7 @@ using Orleans.Placement;
 namespace Atelier.Grains.Queueing;
 
 /// <summary>Orders the work of one model.</summary>
+[GrainType("workqueue")]
 [ControlSilo, Immovable]
 internal sealed class WorkQueueGrain(GrainsOptions options, TimeProvider clock, IGrainFactory grains) : Grain, IWorkQueueGrain
 {

@@ -14,6 +14,7 @@ internal sealed class RecentRequestsState
 }
 
 /// <summary>A tenant's latest requests.</summary>
+[GrainType("recentrequests")]
 [ControlSilo]
 internal sealed class RecentRequestsGrain([PersistentState("requests")] IPersistentState<RecentRequestsState> state)
     : Grain, IRecentRequestsGrain

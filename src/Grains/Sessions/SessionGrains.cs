@@ -23,6 +23,7 @@ internal sealed class SessionState
 }
 
 /// <summary>A tenant's conversation with a model.</summary>
+[GrainType("session")]
 [ControlSilo]
 internal sealed class SessionGrain(
     [PersistentState("session")] IPersistentState<SessionState> state, TimeProvider clock, IGrainFactory grains) : Grain, ISessionGrain
@@ -188,6 +189,7 @@ internal sealed class SessionPageState
 }
 
 /// <summary>A page of a session's history.</summary>
+[GrainType("sessionpage")]
 [ControlSilo]
 internal sealed class SessionPageGrain([PersistentState("page")] IPersistentState<SessionPageState> state) : Grain, ISessionPageGrain
 {

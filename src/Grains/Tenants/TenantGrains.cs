@@ -5,6 +5,7 @@ using Atelier.Grains.Hosting;
 namespace Atelier.Grains.Tenants;
 
 /// <summary>A tenant: its keys, its limits, its share.</summary>
+[GrainType("tenant")]
 [ControlSilo]
 internal sealed class TenantGrain(
     [PersistentState("tenant")] IPersistentState<TenantState> state, TimeProvider clock, IGrainFactory grains) : Grain, ITenantGrain
@@ -142,6 +143,7 @@ internal sealed class TenantListState
 }
 
 /// <summary>A part of the list of tenants.</summary>
+[GrainType("tenantlist")]
 [ControlSilo]
 internal sealed class TenantListGrain([PersistentState("tenants")] IPersistentState<TenantListState> state) : Grain, ITenantListGrain
 {

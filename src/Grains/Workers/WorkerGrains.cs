@@ -53,6 +53,7 @@ internal sealed class WorkerService : ILifecycleParticipant<ISiloLifecycle>
 }
 
 /// <summary>Speaks for a worker of the silo on which it lives.</summary>
+[GrainType("worker")]
 [OwnSilo, Immovable, KeepAlive, Reentrant]
 internal sealed class WorkerGrain(WorkerService workers) : Grain, IWorkerGrain
 {

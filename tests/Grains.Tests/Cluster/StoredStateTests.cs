@@ -2,6 +2,7 @@
 // the grains are listed with their ids and compared with a checked-in text; ATELIER_ACCEPT=1 rewrites it.
 using System.Reflection;
 using System.Runtime.CompilerServices;
+using Atelier.Contracts;
 using Atelier.Grains.Generations;
 using Xunit;
 
@@ -15,6 +16,9 @@ public sealed class StoredStateTests
             type.GetCustomAttribute<GenerateSerializerAttribute>() is not null
             && type.Namespace!.StartsWith("Atelier.Grains", StringComparison.Ordinal)),
     ];
+
+    private static readonly Type[] s_grains =
+        [.. typeof(GenerationState).Assembly.GetTypes().Where(type => type.IsSubclassOf(typeof(Grain)))];
 
     [Fact]
     public void StoredStates_AreThoseThatWereApproved()
@@ -36,7 +40,42 @@ public sealed class StoredStateTests
         Assert.All(s_types.SelectMany(Stored), property => Assert.NotNull(property.GetCustomAttribute<IdAttribute>()));
     }
 
-    private static IEnumerable<string> Lines() =>
+    // A grain that is renamed would look for its state under another key: what is stored would be lost.
+    [Fact]
+    public async Task GrainTypes_AreThoseUnderWhichStatesAreStored()
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(1, _ => null);
+        IGrainFactory grains = cluster.Grains;
+        IAddressable[] all =
+        [
+            grains.GetGrain<IGenerationGrain>("k"), grains.GetGrain<ISessionGrain>("k"), grains.GetGrain<ISessionPageGrain>("k"),
+            grains.GetGrain<ITenantGrain>("k"), grains.GetGrain<ITenantListGrain>(1), grains.GetGrain<IOpenSetGrain>(1),
+            grains.GetGrain<IEndedListGrain>("k"), grains.GetGrain<IModelCatalogueGrain>(1), grains.GetGrain<IRecentRequestsGrain>("k"),
+            grains.GetGrain<IWorkQueueGrain>("k"), grains.GetGrain<IWorkerGrain>("k"), grains.GetGrain<IClusterGrain>(1),
+        ];
+        Assert.Equal(
+            [
+                "generation/k", "session/k", "sessionpage/k", "tenant/k", "tenantlist/1", "openset/1", "endedlist/k",
+                "modelcatalogue/1", "recentrequests/k", "workqueue/k", "worker/k", "cluster/1",
+            ],
+            all.Select(grain => grain.GetGrainId().ToString()));
+        Assert.Equal(all.Length, s_grains.Length);
+        Assert.All(s_grains, type => Assert.NotNull(type.GetCustomAttribute<GrainTypeAttribute>()));
+    }
+
+    private static IEnumerable<string> Lines() => Members().Concat(States());
+
+    // Under which names grains store their states.
+    private static IEnumerable<string> States() =>
+        from type in s_grains
+        from parameter in type.GetConstructors().Single().GetParameters()
+        where parameter.GetCustomAttribute<PersistentStateAttribute>() is not null
+        let name = parameter.GetCustomAttribute<PersistentStateAttribute>()!.StateName
+        let state = parameter.ParameterType.GetGenericArguments().Single()
+        let grain = type.GetCustomAttribute<GrainTypeAttribute>()!.GetGrainType(null!, type)
+        select $"{grain}/{name} {state.GetCustomAttribute<AliasAttribute>()!.Alias}";
+
+    private static IEnumerable<string> Members() =>
         from type in s_types
         from property in Stored(type)
         let alias = type.GetCustomAttribute<AliasAttribute>()!.Alias

@@ -1,6 +1,6 @@
 // Goal: what a released version has stored or sent can be read by every later one. Method: a checked-in file for each
 // released format holds every stored state and every message as the production serializer wrote it then; each is decoded
-// and compared member by member, by the members' ids. A format's file never changes once it is released.
+// and compared member by member. A format's file never changes once it is released.
 using System.Collections;
 using System.Reflection;
 using System.Runtime.CompilerServices;
@@ -113,7 +113,7 @@ public sealed class FormatTests
 
     private static object? ReadAs<T>(byte[] bytes) => s_serializer.Deserialize<T>(BinaryData.FromBytes(bytes));
 
-    // What stands in a value, by the ids of its members.
+    // What stands in a value, by the ids and names of its members.
     private static JsonNode? Members(object? value) => value switch
     {
         null => null,
@@ -215,7 +215,8 @@ public sealed class FormatTests
         .Where(property => property.GetCustomAttribute<IdAttribute>() is not null)
         .OrderBy(property => property.GetCustomAttribute<IdAttribute>()!.Id);
 
-    private static string Id(PropertyInfo property) => $"{property.GetCustomAttribute<IdAttribute>()!.Id}";
+    // With the name, so that two members that change places are noticed. A member that is renamed keeps its old name here.
+    private static string Id(PropertyInfo property) => $"{property.GetCustomAttribute<IdAttribute>()!.Id} {property.Name}";
 
     private static string Alias(Type type) => type.GetCustomAttribute<AliasAttribute>()!.Alias;
 

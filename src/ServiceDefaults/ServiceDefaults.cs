@@ -2,7 +2,6 @@
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Diagnostics.HealthChecks;
 using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Hosting;
 using OpenTelemetry;
 using OpenTelemetry.Metrics;
@@ -19,13 +18,18 @@ public static class ServiceDefaultsExtensions
 
     /// <summary>
     /// Adds telemetry and health checks. Traces and metrics go out by OTLP where OTEL_EXPORTER_OTLP_ENDPOINT is set; metrics
-    /// can be scraped in any case. A process that was started by a supervisor ends with it.
+    /// can be scraped in any case. The process's <see cref="TimeProvider"/> never jumps. A process that was started by a
+    /// supervisor ends with it.
     /// </summary>
     public static IHostApplicationBuilder AddServiceDefaults(this IHostApplicationBuilder builder)
     {
         ArgumentNullException.ThrowIfNull(builder);
         Supervision.AddTo(builder);
-        builder.Services.AddHealthChecks().AddCheck("self", () => HealthCheckResult.Healthy(), [LiveTag]);
+        builder.Services.AddSingleton(new SteadyClock(TimeProvider.System));
+        builder.Services.AddSingleton<TimeProvider>(services => services.GetRequiredService<SteadyClock>());
+        builder.Services.AddSingleton<ClockWatch>();
+        builder.Services.AddHostedService(services => services.GetRequiredService<ClockWatch>());
+        builder.Services.AddHealthChecks().AddCheck<ClockWatch>("clock", tags: [LiveTag]);
         OpenTelemetryBuilder telemetry = builder.Services.AddOpenTelemetry()
             .WithMetrics(metrics => metrics.AddMeter("Microsoft.Orleans", "Atelier.*").AddAspNetCoreInstrumentation().AddRuntimeInstrumentation())
             .WithTracing(traces => traces

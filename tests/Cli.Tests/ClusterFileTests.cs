@@ -15,7 +15,7 @@ public sealed class ClusterFileTests(TinyModel model) : IDisposable
     public void WhatWasWritten_IsRead_AndIsItsUsersAlone()
     {
         Assert.Null(ClusterFile.Read(_folder.Path));
-        ClusterFile file = ClusterFile.New() with { Key = "key", Port = 8080, StorePort = 1, Silos = [new SiloPorts(2, 3, 4)] };
+        ClusterFile file = ClusterFile.New() with { Key = "key", Port = 8080, Silos = [new SiloPorts(2, 3, 4)] };
         file.Write(_folder.Path);
         file.Write(_folder.Path);
         ClusterFile read = ClusterFile.Read(_folder.Path)!;
@@ -101,7 +101,7 @@ public sealed class ClusterFileTests(TinyModel model) : IDisposable
     {
         ClusterFile first = ClusterPlan.WithPorts(ClusterFile.New(), port: null, silos: 3);
         int[] ports = PortsOf(first);
-        Assert.Equal(11, ports.Distinct().Count());
+        Assert.Equal(10, ports.Distinct().Count());
         Assert.Equal(ports, PortsOf(ClusterPlan.WithPorts(first, port: null, silos: 3)));
         Assert.Equal(ports[..5], PortsOf(ClusterPlan.WithPorts(first, port: null, silos: 1)));
         using var other = new System.Net.Sockets.TcpListener(System.Net.IPAddress.Loopback, first.Silos[1].HttpPort);
@@ -109,12 +109,12 @@ public sealed class ClusterFileTests(TinyModel model) : IDisposable
         ClusterFile second = ClusterPlan.WithPorts(first, port: null, silos: 3);
         Assert.NotEqual(first.Silos[1].HttpPort, second.Silos[1].HttpPort);
         Assert.Equal(first.Silos[0], second.Silos[0]);
-        Assert.Equal(11, PortsOf(second).Distinct().Count());
+        Assert.Equal(10, PortsOf(second).Distinct().Count());
         Assert.Contains(
             "another program listens there",
             Assert.Throws<UserErrorException>(() => ClusterPlan.WithPorts(first, first.Silos[1].HttpPort, 1)).Message);
     }
 
     private static int[] PortsOf(ClusterFile file) =>
-        [file.Port, file.StorePort, .. file.Silos.SelectMany(silo => new[] { silo.Port, silo.ProxyPort, silo.HttpPort })];
+        [file.Port, .. file.Silos.SelectMany(silo => new[] { silo.Port, silo.ProxyPort, silo.HttpPort })];
 }

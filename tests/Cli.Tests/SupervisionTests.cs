@@ -1,5 +1,7 @@
 // Goal: a child is kept alive as long as its supervisor wants it, and no longer. Method: children of a line of shell that
 // die, that will not end, or that wait for the end of their input.
+using System.Net;
+using System.Net.Sockets;
 using System.Threading.Channels;
 using Atelier.Cli.Cluster;
 
@@ -62,6 +64,54 @@ public sealed class SupervisionTests : IDisposable
         var program = new ChildProgram("child", _folder["nothing"], [], new Dictionary<string, string?>());
         await using var child = new SupervisedChild(program, new Supervision(), _folder.Path, TimeProvider.System, Say);
         Assert.StartsWith("child ended with code 127 ", await _said.Reader.ReadAsync(Cancellation));
+    }
+
+    // Whether it answers nothing, or says itself that it no longer works.
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task AChildThatHangs_IsKilled_AndStartedAgain(bool says)
+    {
+        using var listener = new HttpListener();
+        string live = $"http://127.0.0.1:{FreePort()}/";
+        listener.Prefixes.Add(live);
+        listener.Start();
+        using var sick = new CancellationTokenSource();
+        Task answering = AnswerAsync(listener, says, sick.Token);
+        var program = new ChildProgram("child", "bash", ["-c", "exec sleep 1000"], new Dictionary<string, string?>()) { Live = new Uri(live) };
+        var supervision = new Supervision
+        {
+            ProbePeriod = Seconds(0.05), ProbeTimeout = Seconds(0.2), PauseMin = Seconds(0.1),
+            HungAfter = says ? TimeSpan.FromHours(1) : Seconds(1), SickAnswers = says ? 2 : int.MaxValue,
+        };
+        await using var child = new SupervisedChild(program, supervision, _folder.Path, TimeProvider.System, Say);
+        int first = await ProcessAsync(child);
+        await Task.Delay(Seconds(1.5), Cancellation);
+        Assert.Equal(first, child.ProcessId);
+        await sick.CancelAsync();
+        Assert.Equal(
+            says ? "child says that it no longer works, and is killed"
+                : "child has not said for 1 s that it is alive, and is killed",
+            await _said.Reader.ReadAsync(Cancellation));
+        Assert.StartsWith("child ended with code 137 ", await _said.Reader.ReadAsync(Cancellation));
+        Assert.NotEqual(first, await ProcessAsync(child));
+        await child.StopAsync();
+        listener.Stop();
+        await answering;
+    }
+
+    [Fact]
+    public async Task AChildThatNeverSaysThatItIsAlive_IsStillStarting()
+    {
+        var program = new ChildProgram("child", "bash", ["-c", "exec sleep 1000"], new Dictionary<string, string?>())
+        {
+            Live = new Uri($"http://127.0.0.1:{FreePort()}/"),
+        };
+        await using var child = new SupervisedChild(
+            program, new Supervision { ProbePeriod = Seconds(0.02), HungAfter = Seconds(0.1) }, _folder.Path, TimeProvider.System, Say);
+        int first = await ProcessAsync(child);
+        await Task.Delay(Seconds(1), Cancellation);
+        Assert.Equal(first, child.ProcessId);
     }
 
     [Fact]
@@ -180,5 +230,32 @@ public sealed class SupervisionTests : IDisposable
         await using var file = new FileStream(_folder["child.log"], FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
         using var reader = new StreamReader(file);
         return await reader.ReadToEndAsync(Cancellation);
+    }
+
+    private static int FreePort()
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        return ((IPEndPoint)listener.LocalEndpoint).Port;
+    }
+
+    private static async Task AnswerAsync(HttpListener listener, bool says, CancellationToken sick)
+    {
+        try
+        {
+            while (true)
+            {
+                HttpListenerContext context = await listener.GetContextAsync();
+                if (!sick.IsCancellationRequested || says)
+                {
+                    context.Response.StatusCode = sick.IsCancellationRequested ? 503 : 200;
+                    context.Response.Close();
+                }
+            }
+        }
+        catch (Exception error) when (error is HttpListenerException or ObjectDisposedException)
+        {
+            // The test is over.
+        }
     }
 }

@@ -22,7 +22,7 @@ internal sealed class TestCluster : IAsyncDisposable
 
     /// <summary>Plans a cluster; nothing runs yet.</summary>
     /// <param name="silos">Number of silos.</param>
-    /// <param name="embedded">Whether the first silo holds the store, instead of a Redis of its own.</param>
+    /// <param name="embedded">Whether the silos share a database on this machine, instead of a Redis.</param>
     /// <param name="evaluationMilliseconds">What an evaluation takes besides computing.</param>
     public TestCluster(int silos, bool embedded, double evaluationMilliseconds = 0)
     {
@@ -33,10 +33,23 @@ internal sealed class TestCluster : IAsyncDisposable
             ["--port", $"{_ports[0]}", "--bind", "127.0.0.1", "--dir", _folder, "--appendonly", "yes", "--appendfsync", "always", "--save", ""],
             new Dictionary<string, string>());
         Silos = [.. Enumerable.Range(0, silos).Select(i => Silo(i, evaluationMilliseconds))];
-        Gateway = new ProcessUnderTest("dotnet", [Program("Gateway", "Atelier.Gateway.dll")], new Dictionary<string, string>
+        var gateway = new Dictionary<string, string>
         {
-            ["Cluster__Secret"] = _secret, ["Store__Redis"] = RedisText, ["Gateway__Port"] = $"{_ports[1]}", ["Gateway__AdminKey"] = AdminKey,
-        });
+            ["Cluster__Secret"] = _secret, ["Gateway__Port"] = $"{_ports[1]}", ["Gateway__AdminKey"] = AdminKey,
+        };
+        if (embedded)
+        {
+            for (int i = 0; i < silos; i++)
+            {
+                gateway[$"Cluster__Silos__{i}"] = $"127.0.0.1:{_ports[4 + (3 * i)]}";
+            }
+        }
+        else
+        {
+            gateway["Store__Redis"] = RedisText;
+        }
+
+        Gateway = new ProcessUnderTest("dotnet", [Program("Gateway", "Atelier.Gateway.dll")], gateway);
     }
 
     /// <summary>The store.</summary>
@@ -53,9 +66,7 @@ internal sealed class TestCluster : IAsyncDisposable
 
     private string StoreFolder => Path.Combine(_folder, "store");
 
-    private string RedisText => _embedded
-        ? $"127.0.0.1:{_ports[0]},password={ReadPassword()}"
-        : $"127.0.0.1:{_ports[0]}";
+    private string RedisText => $"127.0.0.1:{_ports[0]}";
 
     /// <summary>Starts all processes and waits until they serve.</summary>
     public async Task StartAsync()
@@ -158,29 +169,10 @@ internal sealed class TestCluster : IAsyncDisposable
             ["Blobs__Folder"] = Path.Combine(_folder, "blobs"), ["Device__Threads"] = "1", ["Device__Slots"] = "4",
             ["Test__EvaluationMilliseconds"] = evaluationMilliseconds.ToString(System.Globalization.CultureInfo.InvariantCulture),
         };
-        if (_embedded && i == 0)
-        {
-            (settings["Store__Folder"], settings["Store__Port"]) = (StoreFolder, $"{_ports[0]}");
-        }
-        else
-        {
-            settings["Store__Redis"] = RedisText;
-        }
+        (string setting, string value) = _embedded ? ("Store__Folder", StoreFolder) : ("Store__Redis", RedisText);
+        settings[setting] = value;
 
         return new ProcessUnderTest("dotnet", [Program("TestSilo", "Atelier.TestSilo.dll")], settings);
-    }
-
-    // The password that the first silo would make by itself, made before it so that all can be told.
-    private string ReadPassword()
-    {
-        Directory.CreateDirectory(StoreFolder);
-        string file = Path.Combine(StoreFolder, "password");
-        if (!File.Exists(file))
-        {
-            File.WriteAllText(file, RandomNumberGenerator.GetHexString(64));
-        }
-
-        return File.ReadAllText(file);
     }
 
     private static string Program(string project, string file)

@@ -69,7 +69,54 @@ public sealed class PageTests
         string secret = Convert.ToBase64String(new byte[32]);
         GatewaySettings settings = GatewaySettings.Read(Configuration(("Cluster:Secret", secret), ("Store:Redis", "127.0.0.1:6379,password=x")));
         Assert.Equal(new GatewaySettings { Secret = secret, Redis = "127.0.0.1:6379,password=x" }, settings);
-        Assert.Equal("x", settings.StoreOptions().Password);
+        Assert.Equal("x", settings.StoreOptions()!.Password);
+    }
+
+    [Fact]
+    public void Silos_AreNamedWhereThereIsNoRedis_AndOnlyThere()
+    {
+        (string, string) secret = ("Cluster:Secret", Convert.ToBase64String(new byte[32]));
+        GatewaySettings settings = GatewaySettings.Read(Configuration(secret, ("Cluster:Silos:0", "127.0.0.1:30000")));
+        Assert.Null(settings.StoreOptions());
+        Assert.Equal(30000, Assert.Single(settings.SiloEndpoints()).Port);
+        foreach ((string, string)[] wrong in new (string, string)[][]
+        {
+            [], [("Store:Redis", "127.0.0.1:1"), ("Cluster:Silos:0", "127.0.0.1:30000")], [("Cluster:Silos:0", "localhost:1")],
+            [("Cluster:Silos:0", "127.0.0.1")],
+        })
+        {
+            string message = Assert.Throws<ArgumentException>(
+                () => GatewaySettings.Read(Configuration([secret, .. wrong]))).Message;
+            Assert.Contains("Cluster:Silos", message, StringComparison.Ordinal);
+        }
+    }
+
+    // A silo that says that it is not ready, that answers nothing, and that is ready again.
+    [Fact]
+    public async Task AGateway_IsAsReadyAsItsSilos()
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        using HttpClient client = gateway.Client(null);
+        await BecomesAsync(client, HttpStatusCode.OK);
+        silo.Ready = context =>
+        {
+            context.Response.StatusCode = 503;
+            return Task.CompletedTask;
+        };
+        await BecomesAsync(client, HttpStatusCode.ServiceUnavailable);
+        silo.Ready = null;
+        await BecomesAsync(client, HttpStatusCode.OK);
+        silo.Ready = context => Task.Delay(Timeout.InfiniteTimeSpan, context.RequestAborted);
+        await BecomesAsync(client, HttpStatusCode.ServiceUnavailable);
+    }
+
+    private static async Task BecomesAsync(HttpClient client, HttpStatusCode status)
+    {
+        while ((await client.GetAsync("/health/ready", TestContext.Current.CancellationToken)).StatusCode != status)
+        {
+            await Task.Delay(50, TestContext.Current.CancellationToken);
+        }
     }
 
     private static IConfiguration Configuration(params (string Key, string Value)[] values) =>

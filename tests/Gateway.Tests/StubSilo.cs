@@ -30,6 +30,9 @@ internal sealed class StubSilo : IAsyncDisposable
     /// <summary>What it does with a request; the standard answers with <see cref="Received"/>.</summary>
     public Func<HttpContext, Task>? Handler { get; set; }
 
+    /// <summary>What it answers to the gateway's question whether it is ready; the standard is yes.</summary>
+    public Func<HttpContext, Task>? Ready { get; set; }
+
     public SiloEndpoint Endpoint => new(Name, _app.Urls.Single());
 
     public static async Task<StubSilo> StartAsync(string name = "one")
@@ -53,6 +56,12 @@ internal sealed class StubSilo : IAsyncDisposable
 
     private async Task AnswerAsync(HttpContext context)
     {
+        if (context.Request.Path == "/health/ready")
+        {
+            await (Ready?.Invoke(context) ?? Task.CompletedTask);
+            return;
+        }
+
         Interlocked.Increment(ref _count);
         if (Handler is { } handler)
         {
@@ -85,6 +94,9 @@ internal sealed class BareSilo : IDisposable
     }
 
     public int Count => Volatile.Read(ref _count);
+
+    /// <summary>What it answers to the gateway's question whether it is ready; the standard is yes.</summary>
+    public Func<HttpContext, Task>? Ready { get; set; }
 
     public SiloEndpoint Endpoint => new("bare", $"http://{_listener.LocalEndpoint}");
 

@@ -46,6 +46,7 @@ internal sealed class TestGateway : IAsyncDisposable
         GatewayHost.Configure(builder, settings with { Port = 0, Secret = Convert.ToBase64String(s_secret), AdminKey = AdminKey });
         builder.Services.AddSingleton<IClusterView>(cluster);
         builder.Services.AddSingleton<TimeProvider>(clock);
+        builder.Services.AddSingleton(new Tickets(s_secret, clock));
         var gateway = new TestGateway(builder.Build(), cluster, clock);
         GatewayHost.Map(gateway._app);
         await gateway._app.StartAsync();

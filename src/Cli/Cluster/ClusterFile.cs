@@ -41,9 +41,6 @@ internal sealed record ClusterFile
     /// <summary>The gateway's port; 0 until it has one.</summary>
     public int Port { get; init; }
 
-    /// <summary>The store's port; 0 until it has one.</summary>
-    public int StorePort { get; init; }
-
     /// <summary>The silos' ports.</summary>
     public SiloPorts[] Silos { get; init; } = [];
 
@@ -115,7 +112,7 @@ internal sealed record ClusterFile
     private string? Fault()
     {
         Span<byte> bytes = stackalloc byte[SecretBytes];
-        IEnumerable<int> ports = [Port, StorePort, .. (Silos ?? []).SelectMany(silo => new[] { silo.Port, silo.ProxyPort, silo.HttpPort })];
+        IEnumerable<int> ports = [Port, .. (Silos ?? []).SelectMany(silo => new[] { silo.Port, silo.ProxyPort, silo.HttpPort })];
         return !Convert.TryFromBase64String(Secret ?? "", bytes, out int count) || count != SecretBytes ? "its secret is none"
             : AdminKey is not { Length: >= SecretBytes } ? "its adminKey is none"
             : Silos is null ? "its silos are none"

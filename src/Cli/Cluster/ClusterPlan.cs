@@ -1,7 +1,6 @@
 // Which processes a cluster on this machine has, and what each is told. What it is told goes through its environment:
 // command lines are open to everybody on the machine.
 using System.Runtime.InteropServices;
-using System.Security.Cryptography;
 
 namespace Atelier.Cli.Cluster;
 
@@ -17,10 +16,6 @@ internal sealed record ClusterPlan
     private const int FirstHttpPort = 8081;
     private const int FirstSiloPort = 11111;
     private const int FirstProxyPort = 30000;
-    private const int FirstStorePort = 16379;
-
-    private const string PasswordFile = "password"; // Where the store in a silo's process looks for it.
-
     /// <summary>The data folder.</summary>
     public required ClusterFolder Folder { get; init; }
 
@@ -35,8 +30,6 @@ internal sealed record ClusterPlan
 
     /// <summary>Pictures that each silo draws together; none is the silo's own choice.</summary>
     public int? Slots { get; init; }
-
-    private string StoreConnection => $"127.0.0.1:{File.StorePort},password={ReadOrMakePassword()}";
 
     /// <summary>Gives ports to all processes: those of earlier runs where they are free.</summary>
     /// <param name="file">The file of earlier runs.</param>
@@ -54,7 +47,6 @@ internal sealed record ClusterPlan
         return file with
         {
             Port = port ?? ports.Take(file.Port, StandardPort),
-            StorePort = ports.Take(file.StorePort, FirstStorePort),
             Silos =
             [
                 .. Enumerable.Range(0, silos).Select(i => i < file.Silos.Length ? file.Silos[i] : new SiloPorts(0, 0, 0))
@@ -65,17 +57,26 @@ internal sealed record ClusterPlan
         };
     }
 
-    /// <summary>The silos. The first one holds the store.</summary>
+    /// <summary>The silos. They share the store's folder.</summary>
     public IReadOnlyList<ChildProgram> Silos() => [.. File.Silos.Select(Silo)];
 
     /// <summary>The gateway.</summary>
-    public ChildProgram Gateway() => Program("gateway", "Gateway", new Dictionary<string, string?>
+    public ChildProgram Gateway()
     {
-        ["Gateway__Address"] = "127.0.0.1",
-        ["Gateway__Port"] = $"{File.Port}",
-        ["Gateway__AdminKey"] = File.AdminKey,
-        ["Store__Redis"] = StoreConnection,
-    });
+        var settings = new Dictionary<string, string?>
+        {
+            ["Gateway__Address"] = "127.0.0.1",
+            ["Gateway__Port"] = $"{File.Port}",
+            ["Gateway__AdminKey"] = File.AdminKey,
+            ["Store__Redis"] = null,
+        };
+        for (int i = 0; i < File.Silos.Length; i++)
+        {
+            settings[$"Cluster__Silos__{i}"] = $"127.0.0.1:{File.Silos[i].ProxyPort}";
+        }
+
+        return Program("gateway", "Gateway", File.Port, settings);
+    }
 
     private ChildProgram Silo(SiloPorts ports, int index)
     {
@@ -88,9 +89,8 @@ internal sealed record ClusterPlan
             ["Silo__HttpPort"] = $"{ports.HttpPort}",
             ["Blobs__Folder"] = Folder.Blobs,
             ["Device__Threads"] = $"{Threads}",
-            ["Store__Redis"] = index == 0 ? null : StoreConnection,
-            ["Store__Folder"] = index == 0 ? Folder.Store : null,
-            ["Store__Port"] = index == 0 ? $"{File.StorePort}" : null,
+            ["Store__Redis"] = null,
+            ["Store__Folder"] = Folder.Store,
         };
         if (Slots is { } slots)
         {
@@ -102,38 +102,18 @@ internal sealed record ClusterPlan
             settings[$"Models__Folders__{i}"] = Path.GetFullPath(Models[i]);
         }
 
-        return Program($"silo-{index + 1}", "Silo", settings);
+        return Program($"silo-{index + 1}", "Silo", ports.HttpPort, settings);
     }
 
-    private ChildProgram Program(string name, string project, Dictionary<string, string?> settings)
+    private ChildProgram Program(string name, string project, int httpPort, Dictionary<string, string?> settings)
     {
         settings["Cluster__Secret"] = File.Secret;
         settings["Supervisor__Stdin"] = "true";
         settings["ASPNETCORE_URLS"] = settings["ASPNETCORE_HTTP_PORTS"] = null; // Images set them; the ports are those above.
-        return new ChildProgram(name, DotnetHost(), [FindProgram(project)], settings);
-    }
-
-    // The store's silo would make one; made here, others can be told before it runs.
-    private string ReadOrMakePassword()
-    {
-        string path = Path.Combine(Folder.Store, PasswordFile), aside = path + ".part";
-        if (!System.IO.File.Exists(path))
+        return new ChildProgram(name, DotnetHost(), [FindProgram(project)], settings)
         {
-            Directory.CreateDirectory(Folder.Store);
-            System.IO.File.Delete(aside);
-            var options = new FileStreamOptions
-            {
-                Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
-            };
-            using (var writer = new StreamWriter(aside, options))
-            {
-                writer.Write(RandomNumberGenerator.GetHexString(64, lowercase: true));
-            }
-
-            System.IO.File.Move(aside, path);
-        }
-
-        return System.IO.File.ReadAllText(path);
+            Live = new Uri($"http://127.0.0.1:{httpPort}/health/live"),
+        };
     }
 
     // Programs that were built together lie side by side: bin/Cli/release, bin/Silo/release, bin/Gateway/release.

@@ -59,7 +59,7 @@ internal sealed class ClusterUp(ClusterPlan plan, Supervision supervision, TimeP
         IReadOnlyList<ChildProgram> silos = plan.Silos();
         using var http = new HttpClient { Timeout = TimeSpan.FromSeconds(5) };
 
-        // The first silo holds the store, and the others will not start without one.
+        // The first silo makes the store, or upgrades it; the others find it ready.
         Start(silos[0]);
         await WaitAsync(http, plan.File.Silos[0].HttpPort, "/health/live", stop);
         foreach (ChildProgram silo in silos.Skip(1))
@@ -146,7 +146,7 @@ internal sealed class ClusterUp(ClusterPlan plan, Supervision supervision, TimeP
         }
     }
 
-    // Nothing new comes in first; then silos give their work back, and the one with the store goes last.
+    // Nothing new comes in first; then silos give their work back.
     private async Task StopAsync()
     {
         SupervisedChild[] gateways = [.. _children.Where(child => child.Name == "gateway")];

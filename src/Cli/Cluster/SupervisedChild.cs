@@ -13,7 +13,11 @@ namespace Atelier.Cli.Cluster;
 /// <param name="Arguments">Its arguments. Secrets are none: anybody on the machine can read them.</param>
 /// <param name="Environment">Variables to set; those without a value are taken away.</param>
 internal sealed record ChildProgram(
-    string Name, string File, IReadOnlyList<string> Arguments, IReadOnlyDictionary<string, string?> Environment);
+    string Name, string File, IReadOnlyList<string> Arguments, IReadOnlyDictionary<string, string?> Environment)
+{
+    /// <summary>Where it says that it is alive; null if it does not say.</summary>
+    public Uri? Live { get; init; }
+}
 
 /// <summary>How children are kept alive.</summary>
 internal sealed record Supervision
@@ -29,6 +33,20 @@ internal sealed record Supervision
 
     /// <summary>How long a child may take to end once it is told to.</summary>
     public TimeSpan Grace { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>How often a child is asked whether it is alive.</summary>
+    public TimeSpan ProbePeriod { get; init; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>How long its answer may take.</summary>
+    public TimeSpan ProbeTimeout { get; init; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>
+    /// A child that was alive and has not said so for this long is hung: it is killed, and started again as after any death.
+    /// </summary>
+    public TimeSpan HungAfter { get; init; } = TimeSpan.FromSeconds(8);
+
+    /// <summary>Answers in a row by which a child says itself that it must be started again.</summary>
+    public int SickAnswers { get; init; } = 3;
 
     /// <summary>Lines of standard error that are shown of a child that died.</summary>
     public int LinesShown { get; init; } = 10;
@@ -51,6 +69,8 @@ internal sealed class SupervisedChild : IAsyncDisposable
 
     // What a dead process left in its pipes is read within this time; a grandchild may hold them open for ever.
     private static readonly TimeSpan s_lastWords = TimeSpan.FromSeconds(1);
+
+    private static readonly HttpClient s_http = new();
 
     private readonly Lock _gate = new();
     private readonly CancellationTokenSource _stopping = new();
@@ -165,7 +185,14 @@ internal sealed class SupervisedChild : IAsyncDisposable
 
         var last = new Queue<string>();
         Task words = Task.WhenAll(PumpAsync(process.StandardOutput, null), PumpAsync(process.StandardError, last));
-        await process.WaitForExitAsync();
+        using (var exited = new CancellationTokenSource())
+        {
+            Task watch = WatchAsync(process, exited.Token);
+            await process.WaitForExitAsync();
+            await exited.CancelAsync();
+            await watch;
+        }
+
         try
         {
             await words.WaitAsync(s_lastWords, _clock);
@@ -184,6 +211,57 @@ internal sealed class SupervisedChild : IAsyncDisposable
             {
                 return (code, [.. last]);
             }
+        }
+    }
+
+    // A process may hang without dying: stopped, out of threads, or waiting for a disk for ever.
+    private async Task WatchAsync(Process process, CancellationToken exited)
+    {
+        long? alive = null;
+        int sick = 0;
+        try
+        {
+            while (_program.Live is { } live)
+            {
+                await Task.Delay(_supervision.ProbePeriod, _clock, exited);
+                bool? answer = await AskAsync(live, exited);
+                alive = answer == true ? _clock.GetTimestamp() : alive;
+                sick = answer == false && alive is not null ? sick + 1 : 0;
+                bool isHung = alive is { } last && _clock.GetElapsedTime(last) >= _supervision.HungAfter;
+                if ((isHung || sick >= _supervision.SickAnswers) && !_stopping.IsCancellationRequested)
+                {
+                    _say(isHung
+                        ? $"{Name} has not said for {_supervision.HungAfter.TotalSeconds:0.#} s that it is alive, and is killed"
+                        : $"{Name} says that it no longer works, and is killed");
+                    process.Kill(entireProcessTree: true);
+                    return;
+                }
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // It has ended by itself.
+        }
+        catch (InvalidOperationException)
+        {
+            // It ended before it could be killed.
+        }
+    }
+
+    // Whether it says that it is alive; null if it does not answer.
+    private async Task<bool?> AskAsync(Uri live, CancellationToken exited)
+    {
+        using var late = new CancellationTokenSource(_supervision.ProbeTimeout, _clock);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(late.Token, exited);
+        try
+        {
+            using HttpResponseMessage answer = await s_http.GetAsync(live, either.Token);
+            return answer.IsSuccessStatusCode;
+        }
+        catch (Exception error) when (error is HttpRequestException or OperationCanceledException)
+        {
+            exited.ThrowIfCancellationRequested();
+            return null;
         }
     }
 

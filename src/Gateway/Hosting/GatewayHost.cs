@@ -51,7 +51,8 @@ public static class GatewayHost
     internal static void Configure(WebApplicationBuilder builder, GatewaySettings settings)
     {
         builder.AddServiceDefaults();
-        builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft", LogLevel.Warning).AddFilter("Yarp", LogLevel.Warning);
+        builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft", LogLevel.Warning).AddFilter("Yarp", LogLevel.Warning)
+            .AddFilter("Polly", LogLevel.Warning);
         builder.WebHost.ConfigureKestrel(kestrel =>
         {
             kestrel.AddServerHeader = false;
@@ -64,8 +65,7 @@ public static class GatewayHost
         IServiceCollection services = builder.Services;
         services.Configure<HostOptions>(host => host.ShutdownTimeout = settings.ShutdownTimeout);
         services.AddSingleton(settings);
-        services.AddSingleton(TimeProvider.System);
-        services.AddSingleton(provider => new Tickets(settings.SecretBytes(), provider.GetRequiredService<TimeProvider>()));
+        services.AddSingleton(_ => new Tickets(settings.SecretBytes(), TimeProvider.System));
         services.AddSingleton<KeyCheck>();
         services.AddSingleton<TenantRates>();
         services.AddSingleton<Routes>();

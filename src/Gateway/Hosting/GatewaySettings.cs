@@ -56,8 +56,16 @@ public sealed record GatewaySettings
     /// </summary>
     public string Secret { get; init; } = "";
 
-    /// <summary>Gets the store in which the cluster writes who belongs to it, as StackExchange.Redis writes it ("Store:Redis").</summary>
-    public string Redis { get; init; } = "";
+    /// <summary>
+    /// Gets the store in which the cluster writes who belongs to it, as StackExchange.Redis writes it ("Store:Redis"); null where
+    /// <see cref="Silos"/> says it.
+    /// </summary>
+    public string? Redis { get; init; }
+
+    /// <summary>
+    /// Gets where the silos of a cluster without a Redis listen for gateways, as addresses with ports ("Cluster:Silos:0" ...).
+    /// </summary>
+    public IReadOnlyList<string> Silos { get; init; } = [];
 
     /// <summary>Reads settings.</summary>
     /// <exception cref="ArgumentException">Some are wrong; the message names each and says what would be right.</exception>
@@ -79,7 +87,8 @@ public sealed record GatewaySettings
             ShutdownTimeout = reader.Time("Gateway:ShutdownTimeout", standard.ShutdownTimeout),
             ClusterId = reader.Text("Cluster:Id", standard.ClusterId),
             Secret = reader.Text("Cluster:Secret", ""),
-            Redis = reader.Text("Store:Redis", ""),
+            Redis = reader.Optional("Store:Redis"),
+            Silos = reader.List("Cluster:Silos", standard.Silos),
         };
         faults.AddRange(settings.Faults());
         return faults.Count == 0
@@ -90,9 +99,17 @@ public sealed record GatewaySettings
     /// <summary>The cluster's secret.</summary>
     public byte[] SecretBytes() => Convert.FromBase64String(Secret);
 
-    /// <summary>How the store is reached.</summary>
-    public ConfigurationOptions StoreOptions()
+    /// <summary>Where silos listen for gateways, where no store says it.</summary>
+    public IPEndPoint[] SiloEndpoints() => [.. Silos.Select(IPEndPoint.Parse)];
+
+    /// <summary>How the store is reached; null if there is none.</summary>
+    public ConfigurationOptions? StoreOptions()
     {
+        if (Redis is null)
+        {
+            return null;
+        }
+
         var options = ConfigurationOptions.Parse(Redis);
         options.AbortOnConnectFail = false;
         options.ConnectTimeout = 5000;
@@ -118,13 +135,20 @@ public sealed record GatewaySettings
             yield return $"Cluster:Secret must be {Tickets.SecretBytesMin} bytes or more in base64, the same for all silos and gateways.";
         }
 
-        if (Redis.Length == 0)
+        if ((Redis is null) == (Silos.Count == 0))
         {
-            yield return "Store:Redis must say where the cluster's store is, for example 127.0.0.1:6379.";
+            yield return "Store:Redis must say where the cluster's store is, for example 127.0.0.1:6379; or Cluster:Silos:0 and so on "
+                + "where its silos listen for gateways, for example 127.0.0.1:30000; one of the two.";
         }
-        else if (!IsStore(Redis))
+
+        if (Redis is not null && !IsStore(Redis))
         {
             yield return "Store:Redis must be written as StackExchange.Redis does, for example 127.0.0.1:6379,password=...";
+        }
+
+        foreach (string silo in Silos.Where(silo => !IPEndPoint.TryParse(silo, out IPEndPoint? address) || address.Port == 0))
+        {
+            yield return $"Cluster:Silos must be IP addresses with ports, for example 127.0.0.1:30000, not '{silo}'.";
         }
     }
 

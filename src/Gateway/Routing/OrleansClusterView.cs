@@ -113,7 +113,15 @@ internal sealed partial class OrleansClusterView(
 
         // Silos that come up are known within seconds, also after all others have gone.
         client.Configure<GatewayOptions>(options => options.GatewayListRefreshPeriod = TimeSpan.FromSeconds(2));
-        client.UseRedisClustering(options => options.ConfigurationOptions = settings.StoreOptions());
+        if (settings.StoreOptions() is { } store)
+        {
+            client.UseRedisClustering(options => options.ConfigurationOptions = store);
+        }
+        else
+        {
+            client.UseStaticClustering(settings.SiloEndpoints());
+        }
+
         client.UseConnectionRetryFilter(async (error, cancellation) =>
         {
             LogNotConnected(error.Message);

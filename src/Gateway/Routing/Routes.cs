@@ -17,12 +17,18 @@ internal sealed class Routes(GatewaySettings settings)
     /// <summary>Key of a route's metadata: its answers are streams to which clients come back by themselves.</summary>
     public const string Resumable = "resumable";
 
-    private const string Silos = "silos";
+    /// <summary>The proxy's cluster of all silos.</summary>
+    public const string Silos = "silos";
+
     private const string Drawing = "drawing";
 
     // Streams say something at least every 15 seconds.
     private static readonly TimeSpan s_silenceMax = TimeSpan.FromSeconds(60);
     private static readonly TimeSpan s_reactivation = TimeSpan.FromSeconds(2);
+
+    // A silo that hangs is noticed within 2.5 seconds.
+    private static readonly TimeSpan s_probePeriod = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan s_probeTimeout = TimeSpan.FromSeconds(1.5);
 
     /// <summary>Gets the routes. What is not marked as open takes a key.</summary>
     public static IReadOnlyList<RouteConfig> All { get; } =
@@ -60,12 +66,21 @@ internal sealed class Routes(GatewaySettings settings)
         ClusterId = name,
         LoadBalancingPolicy = LoadBalancingPolicies.PowerOfTwoChoices,
         Destinations = destinations,
+        Metadata = new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            [ConsecutiveFailuresHealthPolicyOptions.ThresholdMetadataName] = "1",
+        },
         HealthCheck = new HealthCheckConfig
         {
             AvailableDestinationsPolicy = HealthCheckConstants.AvailableDestinations.HealthyOrPanic,
             Passive = new PassiveHealthCheckConfig
             {
                 Enabled = true, Policy = FirstFailurePolicy.PolicyName, ReactivationPeriod = s_reactivation,
+            },
+            Active = new ActiveHealthCheckConfig
+            {
+                Enabled = true, Policy = HealthCheckConstants.ActivePolicy.ConsecutiveFailures, Path = "/health/ready",
+                Interval = s_probePeriod, Timeout = s_probeTimeout,
             },
         },
         HttpRequest = new ForwarderRequestConfig

@@ -64,6 +64,11 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
         "The cluster did not answer in time; what became of the request is not known. Send it again.")
     { RetryAfter = TimeSpan.FromSeconds(2) };
 
+    public static ApiError StoreFull { get; } = new(
+        503, Server, "store_full",
+        "The disk of this cluster has no room; nothing was changed. Send the request again when there is some.")
+    { RetryAfter = TimeSpan.FromSeconds(30) };
+
     public static ApiError Stopping { get; } = new(
         503, Server, "server_stopping", "This server is about to stop; the work goes on. Send the request again.")
     { RetryAfter = TimeSpan.FromSeconds(1) };

@@ -1,6 +1,7 @@
 // Calls to grains whose outcome may stay unknown. Every command of the grains is idempotent by its id and begins by
 // asking what became of it, so that to send it again is to ask.
 using Atelier.Grains;
+using Atelier.Grains.Ports;
 
 namespace Atelier.Silo.Api;
 
@@ -21,6 +22,11 @@ internal sealed class GrainCaller(TimeProvider clock, IHostApplicationLifetime l
             try
             {
                 return await call();
+            }
+            catch (StoreFullException error)
+            {
+                // Room does not come within a second.
+                throw new ApiException(ApiError.StoreFull, error);
             }
             catch (Exception error) when (GrainCalls.IsTransient(error))
             {

@@ -43,6 +43,10 @@ public sealed class FolderBlobStore : IBlobStore
     // Attempts against others who release the same blob at the same time.
     private const int TriesMax = 100;
 
+    // Error numbers that a race between owners leads to: EEXIST and ENOTEMPTY.
+    private const int Exists = 17;
+    private const int NotEmpty = 39;
+
     private readonly FolderBlobStoreOptions _options;
     private readonly string _root;
     private readonly string _aside;
@@ -138,15 +142,16 @@ public sealed class FolderBlobStore : IBlobStore
 
                 return;
             }
-            catch (Exception error)
-                when (attempt < TriesMax && (error is DirectoryNotFoundException or FileNotFoundException
-                    || (error is IOException && !Path.Exists(file))))
+            catch (IOException error) when (attempt < TriesMax && IsRace(error))
             {
                 // The last owner left, and took the folder along, while it was made or before it was filled. What the
-                // disk refuses for another reason, it refuses again.
+                // disk refuses for another reason, it refuses again: a full disk is asked once.
             }
         }
     }
+
+    private static bool IsRace(IOException error) =>
+        error is DirectoryNotFoundException or FileNotFoundException || error.HResult is Exists or NotEmpty;
 
     // A link where there is something sound to link to, and the bytes themselves where there is not.
     private void Place(BlobName name, string folder, string file, byte[] bytes)

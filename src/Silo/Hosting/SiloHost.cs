@@ -8,6 +8,7 @@ using Atelier.ServiceDefaults;
 using Atelier.Silo.Api;
 using Atelier.Silo.Blobs;
 using Atelier.Silo.Devices;
+using Atelier.Silo.Store;
 using Orleans.Configuration;
 using Orleans.Runtime.MembershipService.SiloMetadata;
 using Orleans.Storage;
@@ -44,23 +45,19 @@ public static partial class SiloHost
             return WrongConfiguration;
         }
 
-        using EmbeddedStore? store = settings.Redis is null ? new EmbeddedStore(settings) : null;
-        ConfigurationOptions storeOptions = settings.StoreOptions(store?.Password ?? "");
-        IReadOnlyList<string> warnings = [];
-        try
+        using IClusterStore? store = await OpenStoreAsync(settings);
+        if (store is null)
         {
-            warnings = store is null ? await StoreChecks.RunAsync(storeOptions) : [];
-        }
-        catch (Exception error) when (error is InvalidOperationException or RedisConnectionException)
-        {
-            await Console.Error.WriteLineAsync($"atelier: {error.Message}");
             return WrongConfiguration;
         }
 
-        Configure(builder, settings, storeOptions);
+        int generation = await store.NextGenerationAsync(
+            $"{settings.Address}:{settings.Port}", SiloAddress.AllocateNewGeneration());
+        Configure(builder, settings, store);
+        builder.Services.AddSingleton<ILocalSiloDetails>(new SiloDetails(settings, generation));
         configure?.Invoke(builder.Services);
         await using WebApplication app = builder.Build();
-        foreach (string warning in warnings)
+        foreach (string warning in store.Warnings)
         {
             LogStoreWarning(app.Logger, warning);
         }
@@ -71,10 +68,30 @@ public static partial class SiloHost
         return 0;
     }
 
-    private static void Configure(WebApplicationBuilder builder, SiloSettings settings, ConfigurationOptions store)
+    private static async Task<IClusterStore?> OpenStoreAsync(SiloSettings settings)
+    {
+        try
+        {
+            if (settings.StoreOptions() is { } redis)
+            {
+                return await RedisClusterStore.OpenAsync(redis, settings.ClusterId);
+            }
+
+            var store = new SqliteStore(settings.LocalStore());
+            await GarnetImport.RunAsync(store, settings.StoreFolder, settings.ClusterId);
+            return store;
+        }
+        catch (Exception error) when (error is InvalidOperationException or RedisConnectionException or ArgumentException)
+        {
+            await Console.Error.WriteLineAsync($"atelier: {error.Message}");
+            return null;
+        }
+    }
+
+    private static void Configure(WebApplicationBuilder builder, SiloSettings settings, IClusterStore store)
     {
         builder.AddServiceDefaults();
-        builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft", LogLevel.Warning);
+        builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft", LogLevel.Warning).AddFilter("Polly", LogLevel.Warning);
         builder.WebHost.ConfigureKestrel(kestrel =>
         {
             kestrel.Limits.MaxRequestBodySize = RequestBody.BytesMax;
@@ -83,8 +100,14 @@ public static partial class SiloHost
         });
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = settings.ShutdownTimeout);
         builder.Services.AddSingleton(settings);
-        builder.Services.AddSingleton(TimeProvider.System);
-        builder.Services.AddSingleton(services => new Tickets(settings.SecretBytes(), services.GetRequiredService<TimeProvider>()));
+        builder.Services.AddSingleton(store);
+        builder.Services.AddSingleton<StoreWatch>();
+        builder.Services.AddHostedService(services => services.GetRequiredService<StoreWatch>());
+        builder.Services.AddHealthChecks()
+            .AddCheck<MemberCheck>("member")
+            .AddCheck<StoreWatch>("store")
+            .AddCheck<StoreLiveCheck>("store-live", tags: [ServiceDefaultsExtensions.LiveTag]);
+        builder.Services.AddSingleton(_ => new Tickets(settings.SecretBytes(), TimeProvider.System));
         AddBlobs(builder.Services, settings);
         builder.Services.AddAtelierApi();
         if (settings.Roles.HasFlag(SiloRoles.Inference))
@@ -111,21 +134,13 @@ public static partial class SiloHost
         return new TorchDeviceHost(models, settings.Device, provider.GetRequiredService<TimeProvider>());
     });
 
-    private static void ConfigureSilo(ISiloBuilder silo, SiloSettings settings, ConfigurationOptions store)
+    private static void ConfigureSilo(ISiloBuilder silo, SiloSettings settings, IClusterStore store)
     {
         silo.Configure<SiloOptions>(options => options.SiloName = settings.Name);
         silo.Configure<ClusterOptions>(options => (options.ClusterId, options.ServiceId) = (settings.ClusterId, settings.ClusterId));
         silo.ConfigureEndpoints(IPAddress.Parse(settings.Address), settings.Port, settings.ProxyPort, listenOnAnyHostAddress: false);
-        silo.UseRedisClustering(options => options.ConfigurationOptions = store);
         silo.Services.AddSingleton<OrleansGrainStorageSerializer>();
-        silo.AddRedisGrainStorageAsDefault((Microsoft.Extensions.Options.OptionsBuilder<Orleans.Persistence.RedisStorageOptions> options) =>
-            options.Configure<OrleansGrainStorageSerializer>((redis, serializer) =>
-            {
-                redis.ConfigurationOptions = store;
-                redis.GrainStorageSerializer = serializer;
-                redis.DeleteStateOnClear = true;
-            }));
-        silo.UseRedisReminderService(options => options.ConfigurationOptions = store);
+        store.AddTo(silo);
         silo.Configure<SiloMessagingOptions>(options => options.ResponseTimeout = s_callTimeout);
 
         // A dead silo is known after about three seconds; see docs/guarantees.md.

@@ -3,6 +3,7 @@
 using Atelier.Contracts;
 using Atelier.ServiceDefaults;
 using Atelier.Silo.Devices;
+using Atelier.Silo.Store;
 using StackExchange.Redis;
 
 namespace Atelier.Silo.Hosting;
@@ -60,20 +61,23 @@ public sealed record SiloSettings
     /// </summary>
     public string Secret { get; init; } = "";
 
-    /// <summary>Gets the Redis to use, as StackExchange.Redis writes it ("Store:Redis"); none runs one in this process.</summary>
+    /// <summary>Gets the Redis to use, as StackExchange.Redis writes it ("Store:Redis"); null keeps a database in a folder.</summary>
     public string? Redis { get; init; }
 
-    /// <summary>Gets the folder of the store in this process ("Store:Folder").</summary>
+    /// <summary>Gets the folder of the database, where no Redis is named ("Store:Folder"). All silos of the machine share it.</summary>
     /// <value>The default is "atelier-data/store".</value>
     public string StoreFolder { get; init; } = "atelier-data/store";
 
-    /// <summary>Gets the loopback port of the store in this process ("Store:Port").</summary>
-    /// <value>The default is 16379.</value>
-    public int StorePort { get; init; } = 16379;
+    /// <summary>Gets the memory for the pages of the store on this machine ("Store:MemoryMegabytes").</summary>
+    /// <value>The default is 128. It bounds memory, not what is stored.</value>
+    public int StoreMegabytes { get; init; } = 128;
 
-    /// <summary>Gets the size at which that store's log is compacted ("Store:LogMegabytesMax").</summary>
-    /// <value>The default is 64.</value>
-    public int StoreLogMegabytesMax { get; init; } = 64;
+    /// <summary>
+    /// Gets the free space of the store's disk below which new work is refused ("Store:ReserveMegabytes"); work that was
+    /// accepted may use it.
+    /// </summary>
+    /// <value>The default is 256, or a sixteenth of a disk that is smaller than 4 GiB.</value>
+    public int StoreReserveMegabytes { get; init; } = 256;
 
     /// <summary>Gets the folder of pictures and other blobs ("Blobs:Folder"), where no Azure account is given.</summary>
     /// <value>The default is "atelier-data/blobs".</value>
@@ -121,8 +125,8 @@ public sealed record SiloSettings
             Secret = reader.Text("Cluster:Secret", ""),
             Redis = reader.Optional("Store:Redis"),
             StoreFolder = reader.Text("Store:Folder", standard.StoreFolder),
-            StorePort = reader.Number("Store:Port", standard.StorePort, 1, 65535),
-            StoreLogMegabytesMax = reader.Number("Store:LogMegabytesMax", standard.StoreLogMegabytesMax, 1, 65536),
+            StoreMegabytes = reader.Number("Store:MemoryMegabytes", standard.StoreMegabytes, 1, 1 << 20),
+            StoreReserveMegabytes = reader.Number("Store:ReserveMegabytes", standard.StoreReserveMegabytes, 0, 1 << 20),
             BlobFolder = reader.Text("Blobs:Folder", standard.BlobFolder),
             Azure = reader.Optional("Blobs:Azure"),
             AzureContainer = reader.Text("Blobs:Container", standard.AzureContainer),
@@ -149,18 +153,27 @@ public sealed record SiloSettings
     /// <summary>The cluster's secret.</summary>
     public byte[] SecretBytes() => Convert.FromBase64String(Secret);
 
-    /// <summary>How the store is reached.</summary>
-    /// <param name="password">Password of the store in this process.</param>
-    public ConfigurationOptions StoreOptions(string password)
+    /// <summary>How the Redis is reached; null if the store is a database on this machine.</summary>
+    public ConfigurationOptions? StoreOptions()
     {
-        ConfigurationOptions options = Redis is null
-            ? new ConfigurationOptions { EndPoints = { { "127.0.0.1", StorePort } }, Password = password }
-            : ConfigurationOptions.Parse(Redis);
+        if (Redis is null)
+        {
+            return null;
+        }
+
+        var options = ConfigurationOptions.Parse(Redis);
         options.AbortOnConnectFail = false;
         options.ConnectTimeout = 5000;
         options.AsyncTimeout = 5000;
         return options;
     }
+
+    /// <summary>The database on this machine.</summary>
+    internal SqliteStoreOptions LocalStore() => new()
+    {
+        Folder = StoreFolder, ClusterId = ClusterId, MemoryBytes = (long)StoreMegabytes << 20,
+        ReserveBytes = (long)StoreReserveMegabytes << 20,
+    };
 
     private IEnumerable<string> Faults()
     {

@@ -1,7 +1,7 @@
 // What a store must promise before a cluster is built on it: what is written survives, and nothing is evicted.
 using StackExchange.Redis;
 
-namespace Atelier.Silo.Hosting;
+namespace Atelier.Silo.Store;
 
 /// <summary>Asks a Redis server how durable it is.</summary>
 internal static class StoreChecks

@@ -1,0 +1,13 @@
+// A silo is ready once the cluster counts it as a member, and until it leaves.
+using Microsoft.Extensions.Diagnostics.HealthChecks;
+
+namespace Atelier.Silo.Hosting;
+
+/// <summary>Whether the silo is an active member of its cluster.</summary>
+internal sealed class MemberCheck(ISiloStatusOracle silos, IHostApplicationLifetime lifetime) : IHealthCheck
+{
+    public Task<HealthCheckResult> CheckHealthAsync(HealthCheckContext context, CancellationToken cancellationToken = default) =>
+        Task.FromResult(silos.CurrentStatus == SiloStatus.Active && !lifetime.ApplicationStopping.IsCancellationRequested
+            ? HealthCheckResult.Healthy()
+            : HealthCheckResult.Unhealthy($"The silo is no active member of its cluster; it is {silos.CurrentStatus}."));
+}

@@ -1,0 +1,26 @@
+// Who this silo is in its cluster. The generation tells a silo from an earlier one at the same endpoint. Orleans takes it
+// from the clock, so a silo whose clock was set back would be held for one that died; here the store gives it out.
+using System.Net;
+
+namespace Atelier.Silo.Hosting;
+
+/// <summary>The silo's name and addresses.</summary>
+internal sealed class SiloDetails(SiloSettings settings, int generation) : ILocalSiloDetails
+{
+    /// <inheritdoc/>
+    public string Name => settings.Name;
+
+    /// <inheritdoc/>
+    public string ClusterId => settings.ClusterId;
+
+    /// <inheritdoc/>
+    public string DnsHostName { get; } = Dns.GetHostName();
+
+    /// <inheritdoc/>
+    public SiloAddress SiloAddress { get; } =
+        SiloAddress.New(IPAddress.Parse(settings.Address), settings.Port, generation);
+
+    /// <inheritdoc/>
+    public SiloAddress GatewayAddress { get; } =
+        SiloAddress.New(IPAddress.Parse(settings.Address), settings.ProxyPort, 0);
+}

@@ -1,0 +1,101 @@
+// Asks the store each second whether it still writes, so that health tells what a request would meet, without waiting.
+using Atelier.Grains.Ports;
+using Atelier.Silo.Store;
+using Microsoft.Extensions.Diagnostics.HealthChecks;
+
+namespace Atelier.Silo.Hosting;
+
+/// <summary>Whether the store writes.</summary>
+internal sealed partial class StoreWatch(IClusterStore store, TimeProvider clock, ILogger<StoreWatch> logger)
+    : BackgroundService, IHealthCheck
+{
+    private static readonly TimeSpan s_period = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(1.5);
+
+    private volatile string? _fault;
+    private volatile bool _isFull;
+    private long _beatAt = clock.GetTimestamp();
+
+    /// <summary>Gets for how long the store has not written although there was room.</summary>
+    public TimeSpan Silence => _fault is null || _isFull ? TimeSpan.Zero : clock.GetElapsedTime(Interlocked.Read(ref _beatAt));
+
+    /// <inheritdoc/>
+    public Task<HealthCheckResult> CheckHealthAsync(HealthCheckContext context, CancellationToken cancellationToken = default) =>
+        Task.FromResult(_fault is not { } fault ? HealthCheckResult.Healthy()
+            : _isFull ? HealthCheckResult.Degraded(fault)
+            : HealthCheckResult.Unhealthy(fault));
+
+    /// <inheritdoc/>
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        using var timer = new PeriodicTimer(s_period, clock);
+        Task beat = Task.CompletedTask;
+        try
+        {
+            do
+            {
+                // A store that hangs is asked once, not once a second.
+                beat = beat.IsCompleted ? store.BeatAsync() : beat;
+                await AwaitAsync(beat, stoppingToken);
+            }
+            while (await timer.WaitForNextTickAsync(stoppingToken));
+        }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        {
+            // The silo stops.
+        }
+    }
+
+    private async Task AwaitAsync(Task beat, CancellationToken stopping)
+    {
+        string? fault = null;
+        bool isFull = false;
+        try
+        {
+            await beat.WaitAsync(s_patience, clock, stopping);
+            Interlocked.Exchange(ref _beatAt, clock.GetTimestamp());
+        }
+        catch (StoreFullException error)
+        {
+            (fault, isFull) = (error.Message, true);
+        }
+        catch (TimeoutException)
+        {
+            fault = $"The store has not written a heartbeat within {s_patience.TotalSeconds:0.#} s.";
+        }
+        catch (Exception error) when (error is not OperationCanceledException || !stopping.IsCancellationRequested)
+        {
+            fault = $"The store does not write: {error.Message}";
+        }
+
+        bool changed = (fault is null) != (_fault is null);
+        (_isFull, _fault) = (isFull, fault);
+        if (changed && fault is not null)
+        {
+            LogFault(fault);
+        }
+        else if (changed)
+        {
+            LogWrites();
+        }
+    }
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "{Fault}")]
+    private partial void LogFault(string fault);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "The store writes again.")]
+    private partial void LogWrites();
+}
+
+/// <summary>
+/// Whether a new process may mend the store: one that this process holds and that has not written for a while.
+/// </summary>
+internal sealed class StoreLiveCheck(IClusterStore store, StoreWatch watch) : IHealthCheck
+{
+    private static readonly TimeSpan s_silenceMax = TimeSpan.FromSeconds(6);
+
+    public Task<HealthCheckResult> CheckHealthAsync(HealthCheckContext context, CancellationToken cancellationToken = default) =>
+        Task.FromResult(store.IsInProcess && watch.Silence > s_silenceMax
+            ? HealthCheckResult.Unhealthy($"The store has not written for {watch.Silence.TotalSeconds:0} s.")
+            : HealthCheckResult.Healthy());
+}

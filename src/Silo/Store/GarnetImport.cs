@@ -1,0 +1,121 @@
+// Upgrades a store of format 0. That release kept states in Garnet, whose log and checkpoints lie in the same folder. The
+// states are read once, into the database, in one transaction; then the old files are put aside, in case they are needed.
+// Members and reminders are not taken over: silos join anew, and partitions of the open set register their reminders when
+// they start.
+using System.Net;
+using System.Net.Sockets;
+using System.Security.Cryptography;
+using Garnet;
+using StackExchange.Redis;
+
+namespace Atelier.Silo.Store;
+
+/// <summary>Reads what format 0 stored.</summary>
+internal static class GarnetImport
+{
+    /// <summary>The folder, beside the database, into which the old files are put.</summary>
+    public const string AsideFolder = "format0";
+
+    private const string UpgradeLockFile = "upgrade.lock";
+    private const string Imported = "imported";
+    private const int TriesMax = 1200; // Two minutes.
+
+    // What that release left in the folder; its password is replaced by one that lives as long as the import.
+    private static readonly string[] s_files = ["AOF", "Store", "cpr-checkpoints", "password"];
+
+    /// <summary>Takes a format 0 store over, if the folder holds one that was not taken over yet.</summary>
+    /// <returns>The number of states that were taken over.</returns>
+    /// <exception cref="IOException">Another process is at it and does not end.</exception>
+    public static async Task<int> RunAsync(SqliteStore store, string folder, string cluster)
+    {
+        using FileStream alone = await BeAloneAsync(folder);
+        if (!Directory.Exists(Path.Combine(folder, "AOF")))
+        {
+            return 0;
+        }
+
+        int count = 0;
+        if (await store.ReadAsync(session => session.Value("SELECT value FROM meta WHERE name = $0", Imported)) is null)
+        {
+            List<(string Grain, string Name, string? Tenant, string ETag, byte[] Data)> states = await ReadAsync(folder, cluster);
+            count = await store.WriteAsync(session =>
+            {
+                foreach ((string grain, string name, string? tenant, string etag, byte[] data) in states)
+                {
+                    session.Execute(
+                        "INSERT INTO state (grain, name, tenant, etag, data) VALUES ($0, $1, $2, $3, $4)",
+                        grain, name, tenant, etag, data);
+                }
+
+                session.Execute("INSERT INTO meta VALUES ($0, $1)", Imported, $"{states.Count}");
+                return states.Count;
+            });
+        }
+
+        string aside = Path.Combine(folder, AsideFolder);
+        Directory.CreateDirectory(aside);
+        foreach (string name in s_files.Where(name => Path.Exists(Path.Combine(folder, name))))
+        {
+            Directory.Move(Path.Combine(folder, name), Path.Combine(aside, name));
+        }
+
+        return count;
+    }
+
+    private static async Task<List<(string Grain, string Name, string? Tenant, string ETag, byte[] Data)>> ReadAsync(
+        string folder, string cluster)
+    {
+        (int port, string password) = (FreePort(), RandomNumberGenerator.GetHexString(64, lowercase: true));
+        using var server = new GarnetServer(
+        [
+            "--bind", "127.0.0.1", "--port", $"{port}", "--auth", "Password", "--password", password,
+            "--device-type", "RandomAccess", "--checkpointdir", folder, "--recover", "true", "--aof", "true",
+            "--aof-memory", "32m", "--aof-segment-size", "16m", "--aof-page-size", "8m", "--page", "4m",
+            "--memory", "1g", "--index", "16m", "--lua", "true", "--lua-transaction-mode", "true",
+            "--logger-level", "Warning", "-q", "--fail-on-recovery-error", "true",
+        ]);
+        server.Start();
+        await using ConnectionMultiplexer connection = await ConnectionMultiplexer.ConnectAsync(
+            new ConfigurationOptions { EndPoints = { { "127.0.0.1", port } }, Password = password });
+        IDatabase database = connection.GetDatabase();
+        string prefix = $"{cluster}/state/";
+        var states = new List<(string, string, string?, string, byte[])>();
+        await foreach (RedisKey key in connection.GetServers()[0].KeysAsync(pattern: prefix + "*"))
+        {
+            var fields = (await database.HashGetAllAsync(key)).ToDictionary(
+                field => (string)field.Name!, field => field.Value, StringComparer.Ordinal);
+            string path = ((string)key!)[prefix.Length..];
+            int slash = path.LastIndexOf('/');
+            string grain = path[..slash];
+            states.Add((
+                grain, path[(slash + 1)..], StateOwners.TenantOf(GrainId.Parse(grain, null)),
+                (string)fields["etag"]!, (byte[])fields["data"]!));
+        }
+
+        return states;
+    }
+
+    // The first silo of the machine takes the store over; the others wait for it.
+    private static async Task<FileStream> BeAloneAsync(string folder)
+    {
+        for (int tried = 1; ; tried++)
+        {
+            try
+            {
+                return new FileStream(
+                    Path.Combine(folder, UpgradeLockFile), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+            }
+            catch (IOException) when (tried < TriesMax)
+            {
+                await Task.Delay(100);
+            }
+        }
+    }
+
+    private static int FreePort()
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        return ((IPEndPoint)listener.LocalEndpoint).Port;
+    }
+}

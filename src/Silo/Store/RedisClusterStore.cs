@@ -1,0 +1,63 @@
+// A Redis, or a server of its protocol, as the store of a cluster.
+using Orleans.Persistence;
+using Orleans.Storage;
+using StackExchange.Redis;
+
+namespace Atelier.Silo.Store;
+
+/// <summary>The store behind the Orleans Redis providers.</summary>
+internal sealed class RedisClusterStore : IClusterStore
+{
+    private const string NextGeneration = """
+        local last = tonumber(redis.call('HGET', KEYS[1], ARGV[1])) or 0
+        local next = math.max(last + 1, tonumber(ARGV[2]))
+        redis.call('HSET', KEYS[1], ARGV[1], string.format('%d', next))
+        return next
+        """;
+
+    private readonly ConfigurationOptions _options;
+    private readonly ConnectionMultiplexer _connection;
+    private readonly string _cluster;
+
+    private RedisClusterStore(ConfigurationOptions options, ConnectionMultiplexer connection, string cluster, IReadOnlyList<string> warnings) =>
+        (_options, _connection, _cluster, Warnings) = (options, connection, cluster, warnings);
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> Warnings { get; }
+
+    /// <inheritdoc/>
+    public bool IsInProcess => false;
+
+    /// <summary>Connects, and checks that the server keeps what it accepts.</summary>
+    /// <exception cref="InvalidOperationException">It would lose what it accepted; the message says how to change that.</exception>
+    /// <exception cref="RedisConnectionException">It does not answer.</exception>
+    public static async Task<RedisClusterStore> OpenAsync(ConfigurationOptions options, string cluster)
+    {
+        IReadOnlyList<string> warnings = await StoreChecks.RunAsync(options);
+        return new RedisClusterStore(options, await ConnectionMultiplexer.ConnectAsync(options), cluster, warnings);
+    }
+
+    /// <inheritdoc/>
+    public void AddTo(ISiloBuilder silo)
+    {
+        silo.UseRedisClustering(redis => redis.ConfigurationOptions = _options);
+        silo.AddRedisGrainStorageAsDefault((Microsoft.Extensions.Options.OptionsBuilder<RedisStorageOptions> redis) =>
+            redis.Configure<OrleansGrainStorageSerializer>((storage, serializer) =>
+            {
+                storage.ConfigurationOptions = _options;
+                storage.GrainStorageSerializer = serializer;
+                storage.DeleteStateOnClear = true;
+            }));
+        silo.UseRedisReminderService(redis => redis.ConfigurationOptions = _options);
+    }
+
+    /// <inheritdoc/>
+    public Task BeatAsync() => _connection.GetDatabase().StringSetAsync($"{_cluster}/heartbeat", "1");
+
+    /// <inheritdoc/>
+    public async Task<int> NextGenerationAsync(string endpoint, int fromClock) => (int)await _connection.GetDatabase()
+        .ScriptEvaluateAsync(NextGeneration, [$"{_cluster}/starts"], [endpoint, fromClock]);
+
+    /// <inheritdoc/>
+    public void Dispose() => _connection.Dispose();
+}

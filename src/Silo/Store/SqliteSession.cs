@@ -1,0 +1,91 @@
+// One connection to the store's database, with its statements prepared once.
+using Microsoft.Data.Sqlite;
+
+namespace Atelier.Silo.Store;
+
+/// <summary>A connection to the database. For one thread at a time.</summary>
+internal sealed class SqliteSession : IDisposable
+{
+    private readonly SqliteConnection _connection;
+    private readonly Dictionary<string, SqliteCommand> _commands = new(StringComparer.Ordinal);
+
+    /// <summary>Opens the database.</summary>
+    /// <param name="path">The database's file; it is created if it is absent.</param>
+    /// <param name="cacheBytes">Memory for pages of the file, in bytes.</param>
+    /// <param name="busyTimeout">How long to wait for another process that writes.</param>
+    public SqliteSession(string path, long cacheBytes, TimeSpan busyTimeout)
+    {
+        _connection = new SqliteConnection(new SqliteConnectionStringBuilder
+        {
+            DataSource = path, Pooling = false, DefaultTimeout = 1, Mode = SqliteOpenMode.ReadWriteCreate,
+        }.ToString());
+        try
+        {
+            _connection.Open();
+            Execute($"PRAGMA busy_timeout = {(int)busyTimeout.TotalMilliseconds}");
+            Execute("PRAGMA synchronous = FULL");
+            Execute($"PRAGMA cache_size = -{Math.Max(1, cacheBytes >> 10)}");
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Runs a statement. Its parameters are named $0, $1, ...</summary>
+    /// <returns>Rows that it changed.</returns>
+    public int Execute(string sql, params ReadOnlySpan<object?> values) => Bound(sql, values).ExecuteNonQuery();
+
+    /// <summary>Runs a statement for its first value; null if it gives no row.</summary>
+    public object? Value(string sql, params ReadOnlySpan<object?> values) =>
+        Bound(sql, values).ExecuteScalar() is { } value and not DBNull ? value : null;
+
+    /// <summary>Runs a statement for its rows.</summary>
+    public List<T> Rows<T>(string sql, Func<SqliteDataReader, T> row, params ReadOnlySpan<object?> values)
+    {
+        var rows = new List<T>();
+        using SqliteDataReader reader = Bound(sql, values).ExecuteReader();
+        while (reader.Read())
+        {
+            rows.Add(row(reader));
+        }
+
+        return rows;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (SqliteCommand command in _commands.Values)
+        {
+            command.Dispose();
+        }
+
+        _connection.Dispose();
+    }
+
+    private SqliteCommand Bound(string sql, ReadOnlySpan<object?> values)
+    {
+        if (!_commands.TryGetValue(sql, out SqliteCommand? command))
+        {
+            command = _connection.CreateCommand();
+            command.CommandText = sql;
+            for (int i = 0; i < values.Length; i++)
+            {
+                command.Parameters.AddWithValue($"${i}", null);
+            }
+
+            _commands.Add(sql, command);
+        }
+
+        for (int i = 0; i < values.Length; i++)
+        {
+            SqliteParameter parameter = command.Parameters[i];
+            parameter.ResetSqliteType();
+            parameter.Value = values[i] ?? DBNull.Value;
+        }
+
+        return command;
+    }
+}

@@ -1,0 +1,271 @@
+// Goal: what the store has confirmed stays, whatever there is of it; what it cannot write it refuses at once and changes
+// nothing. Method: states of grains, more than the store's memory holds, on disks that are full, by two silos at a time.
+using Atelier.Grains.Ports;
+using Atelier.Silo.Store;
+using Orleans.Storage;
+using Xunit;
+
+namespace Atelier.Silo.Tests.Store;
+
+public sealed class SqliteStoreTests
+{
+    private static readonly byte[] s_large = [.. Enumerable.Range(0, 56_000).Select(i => (byte)(i * 31))];
+
+    [Fact]
+    public async Task MoreThanTheMemoryHolds_IsKept_AndIsThereAfterAnotherStart()
+    {
+        // 45 MB through 1 MiB of memory.
+        using var folder = new StoreFolder();
+        const int Count = 800;
+        using (SqliteStore store = folder.Open(memoryBytes: 1 << 20))
+        {
+            await StoreFolder.WriteAsync(store, "precious/keep", [1, 2, 3]);
+            await Parallel.ForAsync(0, Count, async (i, _) => await StoreFolder.WriteAsync(store, $"big/{i}", Large(i)));
+            Assert.Equal([1, 2, 3], (await StoreFolder.ReadAsync(store, "precious/keep"))!);
+        }
+
+        using SqliteStore again = folder.Open(memoryBytes: 1 << 20);
+        Assert.Equal([1, 2, 3], (await StoreFolder.ReadAsync(again, "precious/keep"))!);
+        for (int i = 0; i < Count; i++)
+        {
+            Assert.Equal(Large(i), await StoreFolder.ReadAsync(again, $"big/{i}"));
+        }
+    }
+
+    [Fact]
+    public async Task AFullDisk_RefusesWrites_KeepsReading_AndWritesAgainWhenThereIsRoom()
+    {
+        using var folder = new StoreFolder(diskMegabytes: 12);
+        using SqliteStore store = folder.Open();
+        GrainState<Note> kept = await StoreFolder.WriteAsync(store, "tenant/kept", [7]);
+        string filler = Path.Combine(folder.Path, "filler");
+        Fill(filler);
+        await Assert.ThrowsAsync<StoreFullException>(() => FillAsync(store));
+        Assert.True(store.IsFull);
+        kept.State!.Text = s_large;
+        await Assert.ThrowsAsync<StoreFullException>(
+            () => StoreFolder.Storage(store).WriteStateAsync("note", StoreFolder.Grain("tenant/kept"), kept));
+        Assert.Equal([7], (await StoreFolder.ReadAsync(store, "tenant/kept"))!);
+        await Assert.ThrowsAsync<StoreFullException>(store.BeatAsync);
+
+        File.Delete(filler);
+        await store.BeatAsync();
+        Assert.False(store.IsFull);
+        await StoreFolder.Storage(store).WriteStateAsync("note", StoreFolder.Grain("tenant/kept"), kept);
+        Assert.Equal(s_large, await StoreFolder.ReadAsync(store, "tenant/kept"));
+    }
+
+    [Fact]
+    public async Task WhatIsDeleted_GivesItsRoomBackToTheDisk()
+    {
+        using var folder = new StoreFolder();
+        using SqliteStore store = folder.Open();
+        for (int i = 0; i < 600; i++)
+        {
+            await StoreFolder.WriteAsync(store, $"big/{i}", Large(i));
+        }
+
+        long before = await PagesAsync(store);
+        for (int i = 0; i < 600; i++)
+        {
+            var state = new GrainState<Note>();
+            await StoreFolder.Storage(store).ReadStateAsync("note", StoreFolder.Grain($"big/{i}"), state);
+            await StoreFolder.Storage(store).ClearStateAsync("note", StoreFolder.Grain($"big/{i}"), state);
+        }
+
+        // It comes back a little at a time, whenever nobody writes.
+        while (await PagesAsync(store) > before / 10)
+        {
+            await Task.Delay(100, TestContext.Current.CancellationToken);
+        }
+    }
+
+    [Fact]
+    public async Task TwoSilos_ShareOneStore_AndTheLaterWriterIsRefused()
+    {
+        using var folder = new StoreFolder();
+        using SqliteStore one = folder.Open(), other = folder.Open();
+        GrainState<Note> first = await StoreFolder.WriteAsync(one, "tenant/a", [1]);
+        var second = new GrainState<Note>();
+        await StoreFolder.Storage(other).ReadStateAsync("note", StoreFolder.Grain("tenant/a"), second);
+        Assert.Equal([1], second.State!.Text);
+        second.State!.Text = [2];
+        await StoreFolder.Storage(other).WriteStateAsync("note", StoreFolder.Grain("tenant/a"), second);
+        first.State!.Text = [3];
+        await Assert.ThrowsAsync<InconsistentStateException>(
+            () => StoreFolder.Storage(one).WriteStateAsync("note", StoreFolder.Grain("tenant/a"), first));
+        Assert.Equal([2], (await StoreFolder.ReadAsync(one, "tenant/a"))!);
+
+        await Parallel.ForAsync(0, 400, async (i, _) =>
+            await StoreFolder.WriteAsync(i % 2 == 0 ? one : other, $"tenant/{i}", [(byte)i]));
+        for (int i = 0; i < 400; i++)
+        {
+            Assert.Equal([(byte)i], (await StoreFolder.ReadAsync(i % 2 == 0 ? other : one, $"tenant/{i}"))!);
+        }
+    }
+
+    [Fact]
+    public async Task AnETagFromBeforeADeletion_IsWorthNothing()
+    {
+        using var folder = new StoreFolder();
+        using SqliteStore store = folder.Open();
+        IGrainStorage storage = StoreFolder.Storage(store);
+        GrainId grain = StoreFolder.Grain("tenant/a");
+        GrainState<Note> stale = await StoreFolder.WriteAsync(store, "tenant/a", [1]);
+        var current = new GrainState<Note>();
+        await storage.ReadStateAsync("note", grain, current);
+        await storage.ClearStateAsync("note", grain, current);
+        await Assert.ThrowsAsync<InconsistentStateException>(() => storage.WriteStateAsync("note", grain, stale));
+        await StoreFolder.WriteAsync(store, "tenant/a", [2]);
+        await Assert.ThrowsAsync<InconsistentStateException>(() => storage.WriteStateAsync("note", grain, stale));
+        await Assert.ThrowsAsync<InconsistentStateException>(() => storage.ClearStateAsync("note", grain, stale));
+        Assert.Equal([2], (await StoreFolder.ReadAsync(store, "tenant/a"))!);
+    }
+
+    [Fact]
+    public async Task WhatATenantKeeps_IsCounted_WhateverItDoes()
+    {
+        using var folder = new StoreFolder();
+        using SqliteStore store = folder.Open();
+        var random = new Random(1);
+        for (int i = 0; i < 300; i++)
+        {
+            string key = $"{(i % 3 == 0 ? "a" : "b")}/{random.Next(20)}";
+            var state = new GrainState<Note>();
+            await StoreFolder.Storage(store).ReadStateAsync("note", StoreFolder.Grain(key), state);
+            if (random.Next(3) == 0)
+            {
+                await StoreFolder.Storage(store).ClearStateAsync("note", StoreFolder.Grain(key), state);
+            }
+            else
+            {
+                state.State!.Text = new byte[random.Next(1000)];
+                await StoreFolder.Storage(store).WriteStateAsync("note", StoreFolder.Grain(key), state);
+            }
+        }
+
+        foreach (string tenant in new[] { "a", "b", "nobody" })
+        {
+            long counted = await store.ReadAsync(session => (long)session.Value(
+                "SELECT coalesce(sum(length(data) + length(grain)), 0) FROM state WHERE tenant = $0", tenant)!);
+            Assert.Equal(counted, await store.BytesOfAsync(tenant));
+        }
+
+        Assert.True(await store.BytesOfAsync("a") > 0);
+    }
+
+    [Fact]
+    public async Task WorkThatFails_CostsItselfAlone()
+    {
+        using var folder = new StoreFolder();
+        using SqliteStore store = folder.Open();
+        Task<int>[] good = [.. Enumerable.Range(0, 50).Select(i => store.WriteAsync(session => session.Execute(
+            "INSERT INTO meta VALUES ($0, 'x')", $"good {i}")))];
+        Task<int> bad = store.WriteAsync<int>(session =>
+        {
+            session.Execute("INSERT INTO meta VALUES ('bad', 'x')");
+            throw new InvalidDataException("no");
+        });
+        Task<int> constrained = store.WriteAsync(session => session.Execute("INSERT INTO meta VALUES ('cluster', 'x')"));
+        await Task.WhenAll(good);
+        await Assert.ThrowsAsync<InvalidDataException>(async () => await bad.WaitAsync(TestContext.Current.CancellationToken));
+        await Assert.ThrowsAnyAsync<Exception>(async () => await constrained.WaitAsync(TestContext.Current.CancellationToken));
+        Assert.Equal(51L, await store.ReadAsync(session => session.Value("SELECT count(*) FROM meta")));
+    }
+
+    [Fact]
+    public async Task MoreWritesThanMayWait_AreRefused()
+    {
+        using var folder = new StoreFolder();
+        using var store = new SqliteStore(new SqliteStoreOptions { Folder = folder.Path, PendingMax = 4 });
+        using var gate = new ManualResetEventSlim();
+        Task<int> held = store.WriteAsync(session =>
+        {
+            gate.Wait();
+            return 1;
+        });
+        var refused = 0;
+        var waiting = new List<Task>();
+        for (int i = 0; i < 20; i++)
+        {
+            try
+            {
+                waiting.Add(store.WriteAsync(session => session.Execute("UPDATE membership SET version = version")));
+            }
+            catch (StoreUnavailableException)
+            {
+                refused++;
+            }
+        }
+
+        Assert.InRange(refused, 12, 17);
+        gate.Set();
+        await held;
+        await Task.WhenAll(waiting);
+    }
+
+    [Fact]
+    public async Task AGeneration_IsHigherAtEachStart_WhateverTheClockSays()
+    {
+        using var folder = new StoreFolder();
+        using SqliteStore store = folder.Open();
+        Assert.Equal(1000, await store.NextGenerationAsync("127.0.0.1:1", 1000));
+        Assert.Equal(1001, await store.NextGenerationAsync("127.0.0.1:1", 500));
+        Assert.Equal(1002, await store.NextGenerationAsync("127.0.0.1:1", 1001));
+        Assert.Equal(500, await store.NextGenerationAsync("127.0.0.1:2", 500));
+        Assert.Equal(2000, await store.NextGenerationAsync("127.0.0.1:1", 2000));
+    }
+
+    [Fact]
+    public void AFolderOfAnotherCluster_IsRefused()
+    {
+        using var folder = new StoreFolder();
+        folder.Open().Dispose();
+        var error = Assert.Throws<ArgumentException>(() => folder.Open(cluster: "other"));
+        Assert.Contains("belongs to the cluster 'atelier', not to 'other'", error.Message);
+    }
+
+    [Fact]
+    public void TheDatabase_IsItsUsersAlone()
+    {
+        using var folder = new StoreFolder();
+        using SqliteStore store = folder.Open();
+        Assert.All(
+            Directory.GetFiles(folder.Path, "state.db*"),
+            file => Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(file)));
+    }
+
+    private static Task<long> PagesAsync(SqliteStore store) =>
+        store.ReadAsync(session => (long)session.Value("PRAGMA page_count")!);
+
+    private static byte[] Large(int i) => [.. BitConverter.GetBytes(i), .. s_large];
+
+    // Until not a byte goes in any more.
+    private static void Fill(string path)
+    {
+        using var file = new FileStream(path, FileMode.Create, FileAccess.Write, FileShare.None, bufferSize: 0);
+        foreach (int size in new[] { 1 << 16, 512, 1 })
+        {
+            try
+            {
+                while (true)
+                {
+                    file.Write(new byte[size]);
+                }
+            }
+            catch (IOException)
+            {
+                // Smaller pieces may still go in.
+            }
+        }
+    }
+
+    // A first write may find room in pages that the database has already.
+    private static async Task FillAsync(SqliteStore store)
+    {
+        for (int i = 0; i < 1000; i++)
+        {
+            await StoreFolder.WriteAsync(store, $"tenant/filler-{i}", s_large);
+        }
+    }
+}

@@ -12,11 +12,30 @@ namespace Atelier.Contracts;
 /// <param name="IsAdmin">Whether the caller may administer tenants.</param>
 public readonly record struct Caller(TenantId? Tenant, bool IsAdmin);
 
+/// <summary>What a ticket is worth.</summary>
+public enum TicketState
+{
+    /// <summary>It is forged, or of another call.</summary>
+    Forged,
+
+    /// <summary>It was signed for this call, but too long ago, or by a clock that is ahead.</summary>
+    Stale,
+
+    /// <summary>It is good.</summary>
+    Good,
+}
+
 /// <summary>Signs and reads tickets and links. For any number of threads.</summary>
 public sealed class Tickets
 {
     /// <summary>The header that carries a ticket.</summary>
     public const string Header = "X-Atelier-Ticket";
+
+    /// <summary>
+    /// The header in which a silo that refuses a stale ticket says what time it has, in milliseconds since 1970: the gateway signs
+    /// again by that clock.
+    /// </summary>
+    public const string ClockHeader = "X-Atelier-Clock";
 
     /// <summary>Fewest bytes of a secret.</summary>
     public const int SecretBytesMin = 32;
@@ -45,32 +64,44 @@ public sealed class Tickets
     /// <summary>Gets how long a link is good.</summary>
     public static TimeSpan LinkLife { get; } = TimeSpan.FromMinutes(60);
 
+    /// <summary>Gets the time, in milliseconds since 1970.</summary>
+    public long Now => _clock.GetUtcNow().ToUnixTimeMilliseconds();
+
     /// <summary>A ticket for one call.</summary>
     /// <param name="caller">Who calls.</param>
     /// <param name="method">The call's method: a ticket for one call is good for no other.</param>
     /// <param name="path">The call's path with its query.</param>
-    public string Sign(Caller caller, string method, string path)
+    /// <param name="ahead">By how many milliseconds the reader's clock is ahead of this one.</param>
+    public string Sign(Caller caller, string method, string path, long ahead = 0)
     {
-        string body = $"{caller.Tenant?.Value ?? NoTenant}.{(caller.IsAdmin ? 1 : 0)}.{_clock.GetUtcNow().ToUnixTimeMilliseconds()}";
+        string body = $"{caller.Tenant?.Value ?? NoTenant}.{(caller.IsAdmin ? 1 : 0)}.{Now + ahead}";
         return $"{body}.{Mac("ticket", body, method, path)}";
     }
 
-    /// <summary>Reads a ticket; false if it is forged, of another call, or too old.</summary>
-    public bool TryRead(string? ticket, string method, string path, out Caller caller)
+    /// <summary>Reads a ticket; the caller is valid if it is good.</summary>
+    public TicketState Read(string? ticket, string method, string path, out Caller caller)
     {
         caller = default;
         if (ticket?.Split('.') is not [var tenantText, var adminText, var timeText, var mac]
             || !IsMac(mac, "ticket", $"{tenantText}.{adminText}.{timeText}", method, path)
-            || !long.TryParse(timeText, NumberStyles.None, CultureInfo.InvariantCulture, out long time)
-            || (_clock.GetUtcNow() - DateTimeOffset.FromUnixTimeMilliseconds(time)).Duration() > TicketLife)
+            || !long.TryParse(timeText, NumberStyles.None, CultureInfo.InvariantCulture, out long time))
         {
-            return false;
+            return TicketState.Forged;
+        }
+
+        if (Math.Abs(Now - time) > TicketLife.TotalMilliseconds)
+        {
+            return TicketState.Stale;
         }
 
         TenantId? tenant = tenantText == NoTenant ? null : TenantId.TryParse(tenantText, out TenantId id) ? id : null;
         caller = new Caller(tenant, adminText == "1");
-        return true;
+        return TicketState.Good;
     }
+
+    /// <summary>Reads a ticket; false if it is forged, of another call, or stale.</summary>
+    public bool TryRead(string? ticket, string method, string path, out Caller caller) =>
+        Read(ticket, method, path, out caller) == TicketState.Good;
 
     /// <summary>The token of a link to a generation's picture.</summary>
     /// <param name="generation">The generation.</param>

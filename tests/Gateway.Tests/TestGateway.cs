@@ -22,7 +22,7 @@ internal sealed class TestGateway : IAsyncDisposable
 {
     public const string AdminKey = "an-admin-key-of-the-tests-0123456789";
 
-    private static readonly byte[] s_secret = [.. Enumerable.Range(0, 32).Select(i => (byte)i)];
+    public static readonly byte[] Secret = [.. Enumerable.Range(0, 32).Select(i => (byte)i)];
 
     private readonly WebApplication _app;
 
@@ -43,10 +43,10 @@ internal sealed class TestGateway : IAsyncDisposable
         WebApplicationBuilder builder = WebApplication.CreateBuilder();
         builder.Logging.ClearProviders();
         var (cluster, clock) = (new FakeCluster(), new ManualClock());
-        GatewayHost.Configure(builder, settings with { Port = 0, Secret = Convert.ToBase64String(s_secret), AdminKey = AdminKey });
+        GatewayHost.Configure(builder, settings with { Port = 0, Secret = Convert.ToBase64String(Secret), AdminKey = AdminKey });
         builder.Services.AddSingleton<IClusterView>(cluster);
         builder.Services.AddSingleton<TimeProvider>(clock);
-        builder.Services.AddSingleton(new Tickets(s_secret, clock));
+        builder.Services.AddSingleton(new Tickets(Secret, clock));
         var gateway = new TestGateway(builder.Build(), cluster, clock);
         GatewayHost.Map(gateway._app);
         await gateway._app.StartAsync();

@@ -1,6 +1,7 @@
 // Goal: what a silo is told about a caller comes from the gateway alone and is good for one call. Method: forged headers
 // in all spellings, and tickets shown for other calls and later.
 using Atelier.Contracts;
+using Microsoft.AspNetCore.Http;
 using Xunit;
 
 namespace Atelier.Gateway.Tests;
@@ -58,6 +59,59 @@ public sealed class TicketTests
         Assert.False(gateway.Tickets.TryRead(ticket.Replace("alice", "bobby", StringComparison.Ordinal), "GET", received.Target, out _));
         gateway.Clock.Advance(Tickets.TicketLife + TimeSpan.FromSeconds(1));
         Assert.False(gateway.Tickets.TryRead(ticket, "GET", received.Target, out _));
+    }
+
+    // A silo that reads tickets by a clock of its own, as silos do.
+    [Theory]
+    [InlineData(0, 1)]
+    [InlineData(15 * 60, 2)]
+    [InlineData(-8 * 24 * 3600, 2)]
+    public async Task ASiloWhoseClockDiffers_IsSignedForByItsClock(int seconds, int sends)
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        var clock = new ManualClock();
+        clock.Advance(gateway.Clock.GetUtcNow() - clock.GetUtcNow() + TimeSpan.FromSeconds(seconds));
+        var theirs = new Tickets(TestGateway.Secret, clock);
+        var bodies = new List<string>();
+        silo.Handler = async context =>
+        {
+            using var reader = new StreamReader(context.Request.Body);
+            bodies.Add(await reader.ReadToEndAsync());
+            TicketState state = theirs.Read(context.Request.Headers[Tickets.Header], context.Request.Method, context.Request.Path, out _);
+            context.Response.StatusCode = state == TicketState.Good ? 202 : 401;
+            if (state == TicketState.Stale)
+            {
+                context.Response.Headers[Tickets.ClockHeader] = $"{theirs.Now}";
+            }
+
+            await context.Response.WriteAsync($"{state}");
+        };
+        using HttpClient client = gateway.Tenant();
+        using HttpResponseMessage first = await client.PostAsync("/v1/generations", new StringContent("body"));
+        Assert.Equal("Good", await first.Content.ReadAsStringAsync());
+        Assert.Equal(202, (int)first.StatusCode);
+        Assert.False(first.Headers.Contains(Tickets.ClockHeader));
+        Assert.Equal(Enumerable.Repeat("body", sends), bodies);
+
+        // From then on the difference is known.
+        Assert.Equal(202, (int)(await client.PostAsync("/v1/generations", new StringContent("body"))).StatusCode);
+        Assert.Equal(sends + 1, silo.Count);
+    }
+
+    [Fact]
+    public async Task ASiloThatFindsEveryTicketStale_IsAskedTwice_AndItsRefusalIsPassedOn()
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        silo.Handler = context =>
+        {
+            context.Response.StatusCode = 401;
+            context.Response.Headers[Tickets.ClockHeader] = "1";
+            return Task.CompletedTask;
+        };
+        Assert.Equal(401, (int)(await gateway.Tenant().GetAsync("/v1/models")).StatusCode);
+        Assert.Equal(2, silo.Count);
     }
 
     [Fact]

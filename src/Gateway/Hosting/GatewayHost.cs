@@ -69,6 +69,7 @@ public static class GatewayHost
         services.AddSingleton<KeyCheck>();
         services.AddSingleton<TenantRates>();
         services.AddSingleton<Routes>();
+        services.AddSingleton<SiloClocks>();
         services.AddSingleton<RouteUpdater>();
         services.AddHostedService(provider => provider.GetRequiredService<RouteUpdater>());
         services.AddHealthChecks().AddCheck<SilosHealthCheck>("silos");

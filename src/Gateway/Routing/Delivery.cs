@@ -44,14 +44,22 @@ internal static class Delivery
         }
     }
 
-    /// <summary>Tries up to three silos, as long as none has got anything of the request.</summary>
+    /// <summary>Tries up to three silos, as long as none has begun the request; the same one again, where only the clocks differ.</summary>
     public static async Task TryEachAsync(HttpContext context, RequestDelegate next)
     {
         IReverseProxyFeature proxy = context.GetReverseProxyFeature();
         IReadOnlyList<DestinationState> left = proxy.AvailableDestinations;
-        for (int tried = 1; ; tried++)
+        for (int tried = 1, stale = 0; ; tried++)
         {
             await next(context);
+            if (context.Features.Get<StaleTicketFeature>() is not null && !context.Response.HasStarted && stale++ == 0)
+            {
+                // The silo has done nothing but look at the ticket, which is signed by its own clock now.
+                context.Features.Set<StaleTicketFeature>(null);
+                Again(context, proxy, proxy.ProxiedDestination is { } same ? [same] : left);
+                continue;
+            }
+
             if (tried == SilosMax || context.Response.HasStarted || context.RequestAborted.IsCancellationRequested
                 || !SiloClientFactory.NeverReached(context.GetForwarderErrorFeature()?.Exception))
             {
@@ -64,13 +72,18 @@ internal static class Delivery
                 return;
             }
 
-            context.Features.Set<IForwarderErrorFeature>(null);
-            context.Response.Clear();
-            (proxy.AvailableDestinations, proxy.ProxiedDestination) = (left, null);
-            if (context.Request.Body.CanSeek)
-            {
-                context.Request.Body.Position = 0;
-            }
+            Again(context, proxy, left);
+        }
+    }
+
+    private static void Again(HttpContext context, IReverseProxyFeature proxy, IReadOnlyList<DestinationState> silos)
+    {
+        context.Features.Set<IForwarderErrorFeature>(null);
+        context.Response.Clear();
+        (proxy.AvailableDestinations, proxy.ProxiedDestination) = (silos, null);
+        if (context.Request.Body.CanSeek)
+        {
+            context.Request.Body.Position = 0;
         }
     }
 

@@ -9,7 +9,7 @@ using Yarp.ReverseProxy.Transforms.Builder;
 namespace Atelier.Gateway.Routing;
 
 /// <summary>Changes requests on their way to silos, and answers on their way back.</summary>
-internal sealed class SiloTransforms(Tickets tickets) : ITransformProvider
+internal sealed class SiloTransforms(Tickets tickets, SiloClocks clocks) : ITransformProvider
 {
     private const string ForwardedProto = "X-Forwarded-Proto";
     private const string Https = "https";
@@ -36,7 +36,11 @@ internal sealed class SiloTransforms(Tickets tickets) : ITransformProvider
             AddTicket(transform);
             return ValueTask.CompletedTask;
         });
-        context.AddResponseTransform(transform => FlushStreamAsync(transform));
+        context.AddResponseTransform(transform =>
+        {
+            clocks.Learn(transform);
+            return FlushStreamAsync(transform);
+        });
     }
 
     // Whoever ends TLS before this gateway says so; links in answers follow it.
@@ -58,7 +62,10 @@ internal sealed class SiloTransforms(Tickets tickets) : ITransformProvider
         if (transform.HttpContext.Features.Get<CallerFeature>() is { } caller)
         {
             request.Headers.TryAddWithoutValidation(
-                Tickets.Header, tickets.Sign(caller.Caller, request.Method.Method, request.RequestUri.PathAndQuery));
+                Tickets.Header,
+                tickets.Sign(
+                    caller.Caller, request.Method.Method, request.RequestUri.PathAndQuery,
+                    clocks.Ahead(transform.HttpContext.GetReverseProxyFeature().ProxiedDestination?.DestinationId)));
         }
     }
 

@@ -1,5 +1,6 @@
 // The one place where callers are told apart: a call under /v1 carries a ticket that the gateway has signed for exactly
 // this call, or it goes no further. Links to pictures carry their own signature.
+using System.Globalization;
 using Atelier.Contracts;
 using Microsoft.AspNetCore.Http.Features;
 
@@ -36,7 +37,14 @@ internal sealed class TicketMiddleware(RequestDelegate next, Tickets tickets)
 
         // The target as it came over the wire: what the gateway has signed.
         string target = context.Features.GetRequiredFeature<IHttpRequestFeature>().RawTarget;
-        if (!tickets.TryRead(request.Headers[Tickets.Header], request.Method, target, out Caller caller))
+        TicketState state = tickets.Read(request.Headers[Tickets.Header], request.Method, target, out Caller caller);
+        if (state == TicketState.Stale)
+        {
+            // The gateway's clock differs from this one: it learns by how much, and signs again.
+            context.Response.Headers[Tickets.ClockHeader] = tickets.Now.ToString(CultureInfo.InvariantCulture);
+        }
+
+        if (state != TicketState.Good)
         {
             return ApiError.NoTicket.ExecuteAsync(context);
         }

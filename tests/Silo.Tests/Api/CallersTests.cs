@@ -46,6 +46,13 @@ public sealed class CallersTests(ApiCluster cluster)
                     verb, path, null, (Tickets.Header, ticket)).ErrorAsync(HttpStatusCode.Unauthorized)).Code);
         }
 
+        // A stale ticket's refusal tells the time, so that a gateway whose clock differs signs again; a forged one's does not.
+        foreach ((string ticket, bool tells) in new[] { (late.Sign(s_tenant, method, path), true), (foreign.Sign(s_tenant, method, path), false) })
+        {
+            using HttpResponseMessage answer = await client.SendAsync(verb, path, null, (Tickets.Header, ticket));
+            Assert.Equal(tells, answer.Headers.Contains(Tickets.ClockHeader));
+        }
+
         // Two tickets are none, and headers that look like inner ones say nothing.
         await client.SendAsync(
             verb, path, null, (Tickets.Header, good), (Tickets.Header, good)).ErrorAsync(HttpStatusCode.Unauthorized);

@@ -1,0 +1,556 @@
+#!/usr/bin/env python3
+"""Attacks on the ground a cluster stands on, in full size, under `./atelier up`.
+
+    bench/ground.py disk            a full disk of 64 MB (needs root, for a tmpfs)
+    bench/ground.py hang            a silo that is stopped with SIGSTOP
+    bench/ground.py clock [SILOS]   the wall clock set by minutes, hours and days, while it runs and between runs
+    bench/ground.py store [MB]      states of 55 KB through the API at 5 MB/s, then kill -9 (4,000 MB by default)
+    bench/ground.py soak [FOLDER]   45 minutes without kills, 30 with one every 2 minutes; run again, it goes on
+    bench/ground.py curves FOLDER   what a soak has measured: slopes with their standard errors
+
+Each prints what it found and ends with status 1 if a promise was broken. Python's standard library; `clock` needs a C compiler.
+"""
+import csv, glob, http.client, json, os, random, shutil, signal, socket, struct, subprocess, sys, tempfile, threading, time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BROKEN = []
+
+
+def say(*words):
+    print(f"{time.monotonic() - START:7.1f}", *words, flush=True)
+
+
+def check(promise, kept):
+    say("kept:" if kept else "BROKEN:", promise)
+    if not kept:
+        BROKEN.append(promise)
+
+
+class Cluster:
+    """A cluster under `atelier up`, and a client of it."""
+
+    def __init__(self, folder, silos=1, environment=None, port=0, options=()):
+        self.folder, self.silos, self.options = folder, silos, list(options)
+        self.environment = {**os.environ, "ATELIER_HOME": ROOT, **(environment or {})}
+        self.port = port or free_port()
+        self.up = None
+
+    def start(self):
+        program = os.path.join(ROOT, "artifacts", "cpu", "bin", "Cli", "release", "Atelier.Cli.dll")
+        log = open(self.folder + ".log", "ab")
+        started = time.monotonic()
+        self.up = subprocess.Popen(
+            ["dotnet", program, "up", "--data", self.folder, "--port", str(self.port), "--silos", str(self.silos), *self.options],
+            stdout=subprocess.PIPE, stderr=log, env=self.environment, start_new_session=True)
+        for line in self.up.stdout:
+            log.write(line)
+            if b"Ctrl-C" in line:
+                break
+        else:
+            raise SystemExit(f"the cluster did not come up; see {self.folder}.log")
+        threading.Thread(target=lambda: [log.write(line) for line in self.up.stdout], daemon=True).start()
+        file = json.load(open(os.path.join(self.folder, "cluster.json")))
+        self.key, self.admin, self.ports = file["key"], file["adminKey"], file["silos"]
+        return time.monotonic() - started
+
+    def stop(self):
+        if self.up and self.up.poll() is None:
+            self.up.send_signal(signal.SIGTERM)
+            self.up.wait(60)
+
+    def kill(self):
+        for process in self.children("") + [self.up.pid]:
+            try:
+                os.kill(process, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.up.wait(60)
+
+    def children(self, name):
+        """Process ids of the cluster's children whose program has this name, oldest first."""
+        found = []
+        for process in subprocess.run(["pgrep", "-P", str(self.up.pid)], capture_output=True, text=True).stdout.split():
+            try:
+                if f"Atelier.{name}" in open(f"/proc/{process}/cmdline").read():
+                    found.append(int(process))
+            except OSError:
+                pass
+        return sorted(found)
+
+    def call(self, method, path, body=None, key=None, timeout=60, port=None):
+        """Status and body; a status of 0 where nobody answered."""
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=timeout)
+        headers = {"Authorization": "Bearer " + (key or self.key)}
+        if body is not None:
+            body, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except (OSError, http.client.HTTPException):
+            return 0, b""
+        finally:
+            connection.close()
+
+    def tenant(self, name, **settings):
+        """A key of a new tenant."""
+        status, _ = self.call("PUT", f"/v1/admin/tenants/{name}", settings, self.admin)
+        assert status == 200, status
+        return json.loads(self.call("POST", f"/v1/admin/tenants/{name}/keys", {"label": "attack"}, self.admin)[1])["key"]
+
+    def view(self, generation, key=None):
+        status, body = self.call("GET", f"/v1/generations/{generation}", key=key)
+        return (json.loads(body) if status == 200 else {"phase": None}), status
+
+    def draw(self, generation, steps=2, patience=60, key=None, seen=None):
+        """Draws a picture, asking again while the cluster does not answer; seconds until it was there, or None."""
+        start = time.monotonic()
+        accepted = False
+        while time.monotonic() - start < patience:
+            if not accepted:
+                status, body = self.call(
+                    "POST", "/v1/generations", {"id": generation, "prompt": "a red star", "steps": steps}, key)
+                accepted = status == 202
+            else:
+                view, status = self.view(generation, key)
+                if view["phase"] == "done":
+                    return time.monotonic() - start
+                body = b""
+            if seen is not None:
+                seen[status] = seen.get(status, 0) + 1
+                if status in (400, 401, 404, 410, 500):
+                    say(f"   {status} {body[:160]}")
+            time.sleep(0.1)
+        return None
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def status_of(process, name):
+    try:
+        for line in open(f"/proc/{process}/status"):
+            if line.startswith(name + ":"):
+                return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
+
+
+def disk():
+    folder = tempfile.mkdtemp()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder], check=True)
+    cluster = Cluster(os.path.join(folder, "data"))
+    try:
+        cluster.start()
+        key = cluster.tenant("full")
+        done = [f"done-{i}" for i in range(20)]
+        for generation in done:
+            assert cluster.draw(generation, steps=1, key=key) is not None
+        still = [f"open-{i}" for i in range(6)]
+        for generation in still:
+            assert cluster.call("POST", "/v1/generations", {"id": generation, "prompt": "x", "steps": 300}, key)[0] == 202
+        filler = open(os.path.join(folder, "filler"), "wb", buffering=0)
+        for size in (65536, 512, 1):
+            try:
+                while True:
+                    filler.write(b"\0" * size)
+            except OSError:
+                pass
+        writes = [
+            ("POST", "/v1/sessions", {"id": "s"}, key), ("POST", "/v1/generations", {"id": "n", "prompt": "x", "steps": 1}, key),
+            ("POST", "/v1/images/generations", {"prompt": "x"}, key), ("POST", "/v1/generations/open-5/cancel", {}, key),
+            ("DELETE", "/v1/generations/done-19", None, key), ("PUT", "/v1/admin/tenants/other", {}, cluster.admin)]
+        slowest = 0
+        for method, path, body, who in writes * 2:
+            start = time.monotonic()
+            status, text = cluster.call(method, path, body, who)
+            slowest = max(slowest, time.monotonic() - start)
+            check(f"{method} {path} is refused: {status} {json.loads(text)['error']['code'] if text else ''}", status == 503)
+        check(f"every write is refused within 2 s: {slowest:.2f} s", slowest <= 2)
+        check("reads go on", all(cluster.call("GET", f"/v1/generations/{g}/picture", key=key)[0] == 200 for g in done))
+        filler.close()
+        os.remove(os.path.join(folder, "filler"))
+        room = time.monotonic()
+        while cluster.call("POST", "/v1/generations", {"id": "after", "prompt": "x", "steps": 1}, key)[0] != 202:
+            time.sleep(0.1)
+        check(f"writes again within 10 s: {time.monotonic() - room:.1f} s", time.monotonic() - room <= 10)
+        check("pictures are kept", all(cluster.call("GET", f"/v1/generations/{g}/picture", key=key)[0] == 200 for g in done))
+        check("what was refused is not there", cluster.view("n", key)[1] == 404)
+        for generation in still:
+            while cluster.view(generation, key)[0]["phase"] != "done":
+                time.sleep(0.5)
+        check("what was open is done", True)
+    finally:
+        cluster.stop()
+        subprocess.run(["umount", folder])
+
+
+def hang():
+    cluster = Cluster(tempfile.mkdtemp() + "/data")
+    cluster.start()
+    try:
+        opened = [f"g{i}" for i in range(5)]
+        for generation in opened:
+            cluster.call("POST", "/v1/generations", {"id": generation, "prompt": "x", "steps": 200})
+        [silo] = cluster.children("Silo")
+        os.kill(silo, signal.SIGSTOP)
+        start, unready, replaced, serving = time.monotonic(), None, None, None
+        while serving is None and time.monotonic() - start < 90:
+            ready = cluster.call("GET", "/health/ready", timeout=5)[0]
+            unready = unready or (time.monotonic() - start if ready != 200 else None)
+            if replaced is None and cluster.children("Silo") not in ([silo], []):
+                replaced = time.monotonic() - start
+            if replaced and ready == 200:
+                serving = time.monotonic() - start
+            time.sleep(0.05)
+        check(f"not ready within 3 s: {unready:.1f} s", unready <= 3)
+        check(f"replaced within 20 s: {replaced:.1f} s, serving after {serving:.1f} s", replaced <= 20)
+        for generation in opened:
+            while cluster.view(generation)[0]["phase"] not in ("done", "failed"):
+                time.sleep(0.5)
+        check("nothing is lost", all(cluster.view(g)[0]["phase"] == "done" for g in opened))
+    finally:
+        cluster.stop()
+
+
+SHIM = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+/* Adds the seconds in a shared file to the wall clock; the monotonic clocks are left alone. */
+static volatile int64_t zero, *ahead = &zero;
+static int (*next_gettime)(clockid_t, struct timespec *);
+__attribute__((constructor)) static void start(void) {
+    next_gettime = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    const char *path = getenv("WALL_CLOCK");
+    int file = path ? open(path, O_RDONLY) : -1;
+    if (file >= 0) {
+        void *page = mmap(0, sizeof(int64_t), PROT_READ, MAP_SHARED, file, 0);
+        if (page != MAP_FAILED) ahead = page;
+        close(file);
+    }
+}
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    if (!next_gettime) start();
+    int result = next_gettime(clock, time);
+    if (result == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) time->tv_sec += *ahead;
+    return result;
+}
+int gettimeofday(struct timeval *restrict time, void *restrict zone) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    time->tv_sec = now.tv_sec;
+    time->tv_usec = now.tv_nsec / 1000;
+    return 0;
+}
+time_t time(time_t *result) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (result) *result = now.tv_sec;
+    return now.tv_sec;
+}
+"""
+
+
+def clock(silos=1):
+    folder = tempfile.mkdtemp()
+    with open(folder + "/shim.c", "w") as file:
+        file.write(SHIM)
+    subprocess.run(["cc", "-shared", "-fPIC", folder + "/shim.c", "-o", folder + "/shim.so", "-ldl"], check=True)
+    wall = folder + "/wall"
+
+    def put(seconds):
+        with open(wall, "r+b" if os.path.exists(wall) else "w+b") as file:
+            file.write(struct.pack("<q", seconds))
+            file.truncate(4096)
+
+    put(0)
+    cluster = Cluster(folder + "/data", silos, {"LD_PRELOAD": folder + "/shim.so", "WALL_CLOCK": wall})
+    cluster.start()
+    seen, count = {}, 0
+    kept = [f"kept-{i}" for i in range(10)]
+    for generation in kept:
+        assert cluster.draw(generation) is not None
+    hour, worst = 3600, 0
+
+    def serve(what):
+        nonlocal count, worst
+        count += 1
+        took = cluster.draw(f"g{count}", seen=seen)
+        worst = max(worst, took or 999)
+        check(f"{what}: serving within 30 s: {took and round(took, 1)} s", took is not None and took <= 30)
+
+    def all_there():
+        there = sum(cluster.view(g)[1] == 200 and cluster.call("GET", f"/v1/generations/{g}/picture")[0] == 200 for g in kept)
+        check(f"nothing is deleted early: {there} of {len(kept)}", there == len(kept))
+
+    steps = [15 * 60, -15 * 60, 2 * hour, -2 * hour, 8 * 24 * hour, -8 * 24 * hour]
+    try:
+        for step in steps:
+            cluster.call("POST", "/v1/generations", {"id": f"long{step}", "prompt": "x", "steps": 100})
+            for seconds in (step, 0):
+                put(seconds)
+                serve(f"set to {seconds:+d} s while it runs")
+                end = time.monotonic() + (75 if seconds else 15)
+                while time.monotonic() < end:
+                    serve("   and then")
+                    time.sleep(5)
+                all_there()
+            start = time.monotonic()
+            while cluster.view(f"long{step}")[0]["phase"] != "done" and time.monotonic() - start < 60:
+                time.sleep(0.5)
+            check("what was open when it was set is done", cluster.view(f"long{step}")[0]["phase"] == "done")
+        for step in steps:
+            for seconds in (step, 0):
+                cluster.kill()
+                put(seconds)
+                took = cluster.start()
+                check(f"killed, set to {seconds:+d} s and started: up after {took:.1f} s", took <= 30)
+                serve("   and serves")
+                all_there()
+        check(f"no 500: answers were {seen}", 500 not in seen)
+        say(f"slowest picture after a step: {worst:.1f} s")
+    finally:
+        cluster.stop()
+
+
+def store(megabytes=4000):
+    """20 tenants submit requests of 55 KB and cancel them at once."""
+    cluster = Cluster(tempfile.mkdtemp(dir=os.environ.get("TMPDIR", "/var/tmp")) + "/data", environment={"Store__MemoryMegabytes": "512"})
+    cluster.start()
+    tenants = [cluster.tenant(f"tenant-{i:02}", requests_per_minute=1_000_000) for i in range(20)]
+    keep = cluster.tenant("precious")
+    assert cluster.draw("keepme", key=keep) is not None
+    assert cluster.call("POST", "/v1/sessions", {"id": "mysession"}, keep)[0] == 201
+    size, each = 55_000, 5e6 / 55_000
+    total, made, codes, lock = megabytes * 1_000_000 // size, [0], {}, threading.Lock()
+    [silo] = cluster.children("Silo")
+    peak = [0]
+    start = time.monotonic()
+
+    def work():
+        connection = http.client.HTTPConnection("127.0.0.1", cluster.port, timeout=60)
+        while True:
+            with lock:
+                number = made[0]
+                made[0] += 1
+            if number >= total:
+                return
+            time.sleep(max(0, start + number / each - time.monotonic()))
+            key = tenants[number % len(tenants)]
+            headers = {"Authorization": "Bearer " + key, "Content-Type": "application/json"}
+            body = {"id": f"g{number}", "prompt": f"{number:08}" + "p" * 31_900, "negative_prompt": "n" * 22_500, "steps": 1000}
+            for method, path, content in (
+                    ("POST", "/v1/generations", json.dumps(body)), ("POST", f"/v1/generations/g{number}/cancel", "{}")):
+                for _ in range(100):
+                    connection.request(method, path, content, headers)
+                    answer = connection.getresponse()
+                    answer.read()
+                    codes[answer.status] = codes.get(answer.status, 0) + 1
+                    if answer.status in (200, 202):
+                        break
+                    time.sleep(0.2)
+            if number % 2000 == 0:
+                peak[0] = max(peak[0], status_of(silo, "VmHWM"))
+                say(f"{number} of {total}: {codes}, silo {status_of(silo, 'VmRSS') >> 10} MiB, peak {peak[0] >> 10} MiB")
+
+    threads = [threading.Thread(target=work) for _ in range(12)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    seconds = time.monotonic() - start
+    peak[0] = max(peak[0], status_of(silo, "VmHWM"))
+    data = sum(os.path.getsize(file) for file in glob.glob(cluster.folder + "/store/*"))
+    say(f"{total} requests in {seconds:.0f} s, {total * size / seconds / 1e6:.1f} MB/s; the store has {data >> 20} MiB; {codes}")
+    check(f"resident memory at most 2 GB: {peak[0] >> 10} MiB", peak[0] <= 2_000_000)
+    cluster.kill()
+    took = cluster.start()
+    check(f"killed and started within 30 s: {took:.1f} s", took <= 30)
+    check("key and picture from before are there", cluster.call("GET", "/v1/generations/keepme/picture", key=keep)[0] == 200)
+    check("session from before is there", cluster.call("GET", "/v1/sessions/mysession", key=keep)[0] == 200)
+    listed = json.loads(cluster.call("GET", "/v1/admin/tenants", key=cluster.admin)[1])["items"]
+    check(f"all tenants are there: {len(listed)}", len(listed) == 22)
+    missing, wrong = 0, 0
+    for number in range(total):
+        view, status = cluster.view(f"g{number}", tenants[number % len(tenants)])
+        missing += status != 200
+        wrong += status == 200 and (view["phase"] != "cancelled" or view["prompt"][:8] != f"{number:08}")
+        if number % 10000 == 0:
+            say(f"looked at {number}: {missing} missing, {wrong} wrong")
+    check(f"nothing is missing: {missing} of {total}, {wrong} wrong", missing == 0 and wrong == 0)
+    cluster.stop()
+    shutil.rmtree(os.path.dirname(cluster.folder))
+
+
+def collect(process):
+    """Has a .NET process collect its whole heap, over its diagnostics socket: an event session with the heap keyword."""
+    paths = glob.glob(os.path.join(tempfile.gettempdir(), f"dotnet-diagnostic-{process}-*-socket"))
+    if not paths:
+        return
+    name = "Microsoft-Windows-DotNETRuntime"
+    text = struct.pack("<I", len(name) + 1) + (name + "\0").encode("utf-16-le")
+    payload = struct.pack("<IIBI", 10, 1, 0, 1) + struct.pack("<QI", 0x800000, 4) + text + struct.pack("<I", 0)
+    try:
+        with socket.socket(socket.AF_UNIX) as diagnostics:
+            diagnostics.settimeout(5)
+            diagnostics.connect(paths[0])
+            diagnostics.sendall(b"DOTNET_IPC_V1\0" + struct.pack("<HBBH", 20 + len(payload), 2, 3, 0) + payload)
+            diagnostics.recv(4096)
+            end = time.monotonic() + 1.0
+            while time.monotonic() < end:
+                diagnostics.recv(1 << 16)
+    except OSError:
+        pass
+
+
+def metric(cluster, port, name):
+    total = 0
+    for line in cluster.call("GET", "/metrics", port=port, timeout=10)[1].decode().splitlines():
+        if line.startswith(name) and not line.startswith("#"):
+            total += float(line.rsplit(" ", 1)[-1])
+    return total
+
+
+def sample(cluster, writer, elapsed, phase, counts):
+    rows = []
+    names = [("gateway", cluster.children("Gateway"), [cluster.port])]
+    names.append(("silo", cluster.children("Silo"), [ports["httpPort"] for ports in cluster.ports]))
+    files = size = 0
+    for place, _, found in os.walk(cluster.folder):
+        if "/logs" not in place:
+            files += len(found)
+            size += sum(os.path.getsize(os.path.join(place, f)) for f in found if os.path.exists(os.path.join(place, f)))
+    for name, processes, ports in names:
+        for index, process in enumerate(processes):
+            collect(process)
+            heap = metric(cluster, ports[index], "dotnet_gc_last_collection_heap_size") if len(processes) == len(ports) else 0
+            try:
+                handles = len(os.listdir(f"/proc/{process}/fd"))
+            except OSError:
+                continue
+            rows.append([
+                round(elapsed), phase, f"{name}-{index + 1}", process, status_of(process, "VmRSS"), int(heap), handles,
+                status_of(process, "Threads"), files, size, counts["drawn"], counts["faults"]])
+    writer.writerows(rows)
+
+
+COLUMNS = ["seconds", "phase", "name", "process", "rss_kb", "heap", "handles", "threads", "files", "bytes", "drawn", "faults"]
+
+
+def soak(folder="soak"):
+    folder = os.path.abspath(folder)
+    os.makedirs(folder, exist_ok=True)
+    table = os.path.join(folder, "soak.csv")
+    calm, storm = float(os.environ.get("CALM_MINUTES", 45)) * 60, float(os.environ.get("STORM_MINUTES", 30)) * 60
+    before = 0.0
+    if os.path.exists(table):
+        with open(table) as file:
+            before = max((float(row["seconds"]) for row in csv.DictReader(file)), default=0.0)
+    cluster = Cluster(os.path.join(folder, "data"), silos=2, options=["--threads", "1"])
+    cluster.start()
+    counts, stop, lock, lost = {"drawn": 0, "faults": 0}, threading.Event(), threading.Lock(), []
+    start = time.monotonic()
+
+    def load(seed):
+        """A session of a few pictures, each watched, looked at and deleted; then another."""
+        dice, run = random.Random(seed), f"{int(before)}-{seed}"
+        number = 0
+        while not stop.is_set():
+            session = f"s{run}-{number}"
+            made = []
+            for picture in range(dice.randint(1, 4)):
+                generation = f"g{run}-{number}-{picture}"
+                while not stop.is_set():
+                    status, _ = cluster.call(
+                        "POST", f"/v1/sessions/{session}/generations",
+                        {"id": generation, "prompt": "a red star", "steps": dice.choice([1, 2, 4]), "seed": dice.randrange(1 << 30)})
+                    if status == 202:
+                        made.append(generation)
+                        break
+                    counts["faults"] += status == 500
+                    time.sleep(0.3)
+                if dice.random() < 0.2:
+                    cluster.call("POST", f"/v1/generations/{generation}/cancel", {})
+            for generation in made:
+                if dice.random() < 0.5:
+                    cluster.call("GET", f"/v1/generations/{generation}/events", timeout=20)
+                patience = time.monotonic() + 120
+                view, status = cluster.view(generation)
+                while view["phase"] not in ("done", "failed", "cancelled") and time.monotonic() < patience:
+                    time.sleep(0.1)
+                    view, status = cluster.view(generation)
+                with lock:
+                    if view["phase"] in ("done", "cancelled"):
+                        counts["drawn"] += 1
+                    else:
+                        lost.append((generation, view["phase"], status))
+            while not stop.is_set() and cluster.call("DELETE", f"/v1/sessions/{session}")[0] not in (200, 204, 404):
+                time.sleep(0.3)
+            number += 1
+            time.sleep(dice.random() * 0.5)
+
+    threads = [threading.Thread(target=load, args=(seed,), daemon=True) for seed in range(6)]
+    [thread.start() for thread in threads]
+    with open(table, "a", newline="") as file:
+        writer = csv.writer(file)
+        if file.tell() == 0:
+            writer.writerow(COLUMNS)
+        next_kill = 0.0
+        while (elapsed := before + time.monotonic() - start) < calm + storm:
+            phase = "calm" if elapsed < calm else "storm"
+            sample(cluster, writer, elapsed, phase, counts)
+            file.flush()
+            if phase == "storm" and elapsed >= next_kill:
+                victims = cluster.children("Silo") + cluster.children("Gateway")
+                if next_kill and victims:
+                    os.kill(random.choice(victims), signal.SIGKILL)
+                next_kill = elapsed + 120
+            time.sleep(max(0, 30 - (before + time.monotonic() - start - elapsed)))
+    stop.set()
+    [thread.join(150) for thread in threads]
+    check(f"nothing is lost: {counts['drawn']} ended as they should, {lost[:5]}", not lost)
+    check(f"no 500: {counts['faults']}", counts["faults"] == 0)
+    cluster.stop()
+    curves(folder)
+
+
+def curves(folder="soak"):
+    with open(os.path.join(folder, "soak.csv")) as file:
+        rows = [{k: v if k in ("name", "phase") else float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    for phase, window in (("calm", 25 * 60), ("storm", 30 * 60)):
+        inside = [row for row in rows if row["phase"] == phase]
+        if not inside:
+            continue
+        end = max(row["seconds"] for row in inside)
+        inside = [row for row in inside if row["seconds"] >= end - window]
+        for name in sorted({row["name"] for row in inside}):
+            for column, unit, scale in (("heap", "MB", 1e6), ("rss_kb", "MB", 1e3), ("handles", "", 1), ("files", "", 1), ("bytes", "MB", 1e6)):
+                if phase == "storm" and column in ("heap", "rss_kb", "handles"):
+                    continue
+                points = [(row["seconds"] / 60, row[column] / scale) for row in inside if row["name"] == name and row[column] > 0]
+                if len(points) < 5:
+                    continue
+                n = len(points)
+                mx, my = sum(x for x, _ in points) / n, sum(y for _, y in points) / n
+                sxx = sum((x - mx) ** 2 for x, _ in points)
+                slope = sum((x - mx) * (y - my) for x, y in points) / sxx
+                noise = (sum((y - my - slope * (x - mx)) ** 2 for x, y in points) / (n - 2) / sxx) ** 0.5
+                say(f"{phase:6}{name:10}{column:8} mean {my:10.2f} {unit:2}  slope {slope:+.4f} +- {noise:.4f} a minute, {n} samples")
+
+
+if __name__ == "__main__":
+    START = time.monotonic()
+    attacks = {"disk": disk, "hang": hang, "clock": clock, "store": store, "soak": soak, "curves": curves}
+    if len(sys.argv) < 2 or sys.argv[1] not in attacks:
+        raise SystemExit(__doc__)
+    attacks[sys.argv[1]](*[int(a) if a.isdigit() else a for a in sys.argv[2:]])
+    raise SystemExit(1 if BROKEN else 0)

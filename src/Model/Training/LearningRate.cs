@@ -54,7 +54,8 @@ public sealed record LearningRate
 
     /// <summary>
     /// Multiplier at timestamp <paramref name="t"/>: t / t_warmup while t &lt; t_warmup, then 1 or
-    /// α_f + (1 - α_f) (1 + cos(π min(1, (t - t_warmup) / (t_max - t_warmup)))) / 2.
+    /// α_f + (1 - α_f) (1 + cos(π min(1, (t - t_warmup) / (t_max - t_warmup)))) / 2. A warm-up that takes the whole run,
+    /// or would take longer, leaves no way for the cosine to fall along: the multiplier stays 1 after it.
     /// </summary>
     public double Multiplier(double t)
     {
@@ -68,7 +69,7 @@ public sealed record LearningRate
             return 1;
         }
 
-        double way = TotalSteps > WarmupSteps ? Math.Min(1, (t - WarmupSteps) / (TotalSteps - WarmupSteps)) : 1;
+        double way = TotalSteps > WarmupSteps ? Math.Min(1, (t - WarmupSteps) / (TotalSteps - WarmupSteps)) : 0;
         return FinalFraction + ((1 - FinalFraction) * 0.5 * (1 + Math.Cos(Math.PI * way)));
     }
 }

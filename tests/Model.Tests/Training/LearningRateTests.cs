@@ -32,11 +32,19 @@ public sealed class LearningRateTests
     {
         Assert.Equal(0, rate.Multiplier(0));
         Assert.Equal(0.5, rate.Multiplier(rate.WarmupSteps / 2.0), 1e-12);
-        if (rate.Shape == ScheduleShape.Constant || rate.TotalSteps > rate.WarmupSteps)
-        {
-            Assert.Equal(1, rate.Multiplier(rate.WarmupSteps), 1e-12);
-        }
+        Assert.Equal(1, rate.Multiplier(rate.WarmupSteps), 1e-12);
     });
+
+    [Theory]
+    [InlineData(50, 50)]
+    [InlineData(50, 40)]
+    public void Cosine_WhoseWarmupTakesTheWholeRun_StaysAtTheBaseAfterIt(long warmup, long total)
+    {
+        LearningRate rate = LearningRate.Cosine(2e-3, warmup, total, finalFraction: 0.33);
+        Assert.Equal(49 / 50.0, rate.Multiplier(49), 1e-12);
+        Assert.All([50.0, 50.5, 51, 5_000], t => Assert.Equal(1, rate.Multiplier(t)));
+        Assert.Equal(2e-3, rate.At(50));
+    }
 
     [Fact]
     public void Cosine_IsHalfWayInTheMiddle_AndStaysAtItsEnd() =>

@@ -49,6 +49,11 @@ internal static class Choices
         return option;
     }
 
+    /// <summary>The precision of networks' computation, a word of <see cref="Model.Runtime.Precision"/>.</summary>
+    public static Option<string> Precision(string name, string description) => Word(
+        name, $"{description} auto is bfloat16 where the processor has instructions for it, else float32.",
+        Model.Runtime.Precision.Auto, Model.Runtime.Precision.Float32, Model.Runtime.Precision.BFloat16);
+
     /// <summary>A text.</summary>
     public static Option<string> Text(string name, string description, string fallback) =>
         new(name) { HelpName = "TEXT", Description = description, DefaultValueFactory = _ => fallback };

@@ -30,6 +30,8 @@ internal sealed class DemoMaking
     private readonly string _output;
     private readonly int _scenes;
     private readonly int _prompts;
+    private readonly int _workers;
+    private readonly torch.ScalarType _compute;
     private readonly string _partsFolder;
     private readonly DemoParts _parts;
 
@@ -38,11 +40,17 @@ internal sealed class DemoMaking
     /// <param name="output">Folder that receives the models shapes and oracle, or holds them: then they are gone on from.</param>
     /// <param name="scenes">Scenes that the denoiser is trained on.</param>
     /// <param name="prompts">Prompts by which the finished model is scored.</param>
+    /// <param name="precision">
+    /// Precision of what is trained and encoded; none leaves the stages theirs, and is auto for the rest.
+    /// </param>
+    /// <param name="workers">Parts of the latents that are made at the same time.</param>
     /// <exception cref="UserErrorException">The stages do not agree on where the parts and the latents are.</exception>
-    public DemoMaking(string stages, string output, int scenes, int prompts)
+    public DemoMaking(string stages, string output, int scenes, int prompts, string? precision, int workers)
     {
-        _stages = [.. TrainCommand.Stages(stages).Select(path => StageConfig.Read(path, []))];
-        (_output, _scenes, _prompts) = (output, scenes, prompts);
+        string[] changes = precision is null ? [] : [$"model.dtype={precision}"];
+        _stages = [.. TrainCommand.Stages(stages).Select(path => StageConfig.Read(path, changes))];
+        (_output, _scenes, _prompts, _workers) = (output, scenes, prompts, workers);
+        _compute = Precision.Parse(precision ?? Precision.Auto);
         string[] parts = [.. _stages.Select(stage => stage.Panel?.Encoders ?? "").Distinct()];
         if (parts is not [{ Length: > 0 }] || _stages.SelectMany(stage => stage.DataFolders).Distinct().Count() != 1)
         {
@@ -133,9 +141,11 @@ internal sealed class DemoMaking
         int threads = torch.get_num_threads();
         torch.set_num_threads(1);
         _parts.MakeVocabulary();
-        _parts.TrainAutoencoder(report: DemoCommand.Report, cancellation: cancellation);
-        _parts.TrainClip(report: DemoCommand.Report, cancellation: cancellation);
-        _parts.TrainOracle(report: DemoCommand.Report, cancellation: cancellation);
+        foreach (string name in new[] { "autoencoder", "clip", "oracle" })
+        {
+            DemoCommand.Train(_parts, name, _compute, cancellation);
+        }
+
         torch.set_num_threads(threads);
     }
 
@@ -143,12 +153,12 @@ internal sealed class DemoMaking
     {
         using var pictures = new ShapesPictures(SceneSeed, _scenes);
         using Encoders encoders = Encoders.Load(_partsFolder);
-        encoders.Autoencoder.to(Libtorch.FastPrecision);
-        encoders.Text.to(Libtorch.FastPrecision);
+        encoders.Autoencoder.to(_compute);
+        encoders.Text.to(_compute);
         var precompute = new Precompute(pictures, encoders.Autoencoder, encoders.Text, encoders.Tokenizer, s_sides, SceneSeed);
         Output.WithProgress("encoding", progress =>
         {
-            precompute.Run(Latents, Environment.ProcessorCount, done => progress((double)done / _scenes), cancellation);
+            precompute.Run(Latents, _workers, done => progress((double)done / _scenes), cancellation);
             return true;
         });
     }

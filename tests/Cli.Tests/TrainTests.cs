@@ -10,7 +10,7 @@ public sealed class TrainTests
 {
     private const int Samples = 16;
 
-    private const string Stage =
+    internal const string Stage =
         """
         exp_name: toy
         seed: 3
@@ -149,7 +149,7 @@ public sealed class TrainTests
     private static string Weights(ProgramRun run) =>
         run.Succeeded().Lines.Single(line => line.Contains(", weights ", StringComparison.Ordinal)).Split("weights ")[1];
 
-    private static void WriteData(string folder)
+    internal static void WriteData(string folder)
     {
         var columns = new Dictionary<string, string> { ["caption_latents"] = "bytes", ["latents_64"] = "bytes" };
         var writer = new MdsWriter(folder, columns, new MdsWriteOptions());

@@ -39,7 +39,7 @@ internal static class DataCommand
             "--seed", 0, ulong.MaxValue, 18, "Seed of the draws from latents' distributions, and of the demo world.");
         Option<int?> workers = Choices.NumberOrNone(
             "--workers", 1, 256, "Parts made at the same time, each by one thread; by default one a core.");
-        Option<string> compute = Choices.Word("--compute", "Precision of the networks.", "bfloat16", "float32");
+        Option<string> compute = Choices.Precision("--compute", "Precision of the networks.");
         var command = new Command("precompute", "Encodes captioned pictures into latents and caption features.")
         {
             output, pictures, shapes, model, sizes, seed, workers, compute,
@@ -49,12 +49,9 @@ internal static class DataCommand
             ICaptionedPictures source = Open(parsed.GetValue(pictures), parsed.GetValue(shapes), parsed.GetValue(seed));
             using var owned = source as IDisposable;
             using Encoders encoders = Encoders.Load(parsed.GetRequiredValue(model).FullName);
-            if (parsed.GetValue(compute) == "bfloat16")
-            {
-                encoders.Autoencoder.to(Libtorch.FastPrecision);
-                encoders.Text.to(Libtorch.FastPrecision);
-            }
-
+            torch.ScalarType precision = Precision.Parse(parsed.GetRequiredValue(compute));
+            encoders.Autoencoder.to(precision);
+            encoders.Text.to(precision);
             var run = new Precompute(
                 source, encoders.Autoencoder, encoders.Text, encoders.Tokenizer, parsed.GetRequiredValue(sizes),
                 parsed.GetValue(seed));

@@ -3,6 +3,7 @@ using System.CommandLine;
 using System.Globalization;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
+using Atelier.Model.Runtime;
 using Atelier.Shapes.Captions;
 using Atelier.Shapes.Judging;
 using Atelier.Shapes.Making;
@@ -27,15 +28,30 @@ internal static class DemoCommand
         output.DefaultValueFactory = _ => new DirectoryInfo(Home.At("models"));
         Option<int> scenes = Choices.Number("--scenes", 1, 100_000_000, 98_304, "Scenes that the denoiser is trained on.");
         Option<int> prompts = Choices.Number("--prompts", 16, 1_000_000, 1_600, "Prompts by which the finished model is scored.");
+        Option<string?> precision = new("--precision")
+        {
+            HelpName = $"{Precision.Auto}|{Precision.Float32}|{Precision.BFloat16}",
+            Description = "Precision of what is trained and encoded; by default the stages' own, else auto.",
+        };
+        precision.AcceptOnlyFromAmong(Precision.Auto, Precision.Float32, Precision.BFloat16);
+        Option<int?> threads = Choices.NumberOrNone(
+            "--threads", 1, 1024, "Threads of libtorch, and of encoding latents; by default one a core.");
         var command = new Command(
             "make", "Makes the demo model from nothing. The same command again goes on where it stopped.")
         {
-            stages, output, scenes, prompts,
+            stages, output, scenes, prompts, precision, threads,
         };
         command.SetAction((parsed, cancellation) =>
         {
+            if (parsed.GetValue(threads) is { } count)
+            {
+                torch.set_num_threads(count);
+            }
+
             var making = new DemoMaking(
-                parsed.GetRequiredValue(stages).ToString(), parsed.GetRequiredValue(output).FullName, parsed.GetValue(scenes), parsed.GetValue(prompts));
+                parsed.GetRequiredValue(stages).ToString(), parsed.GetRequiredValue(output).FullName,
+                parsed.GetValue(scenes), parsed.GetValue(prompts), parsed.GetValue(precision),
+                parsed.GetValue(threads) ?? Environment.ProcessorCount);
             return Task.FromResult(making.Run(cancellation) ? 0 : Interrupted);
         });
         return command;
@@ -47,19 +63,24 @@ internal static class DemoCommand
         name.AcceptOnlyFromAmong("vocabulary", "autoencoder", "clip", "oracle");
         var output = new Option<DirectoryInfo>("--out") { Description = "The folder of the parts; begun ones go on from there.", Required = true };
         var threads = new Option<int>("--threads") { Description = "Threads of libtorch.", DefaultValueFactory = _ => 1 };
-        var command = new Command("part", "Makes one part of the demo model, or goes on making it.") { name, output, threads };
+        Option<string> precision = Choices.Precision("--precision", "Precision of the training.");
+        var command = new Command("part", "Makes one part of the demo model, or goes on making it.")
+        {
+            name, output, threads, precision,
+        };
         command.SetAction((parsed, cancellation) =>
         {
             torch.set_num_threads(Math.Max(1, parsed.GetValue(threads)));
             var parts = new DemoParts(parsed.GetRequiredValue(output).FullName);
+            torch.ScalarType compute = Precision.Parse(parsed.GetRequiredValue(precision));
             return Task.Factory.StartNew(
-                () => MakePart(parts, parsed.GetRequiredValue(name), cancellation), cancellation, TaskCreationOptions.LongRunning,
-                TaskScheduler.Default);
+                () => MakePart(parts, parsed.GetRequiredValue(name), compute, cancellation), cancellation,
+                TaskCreationOptions.LongRunning, TaskScheduler.Default);
         });
         return command;
     }
 
-    private static int MakePart(DemoParts parts, string name, CancellationToken cancellation)
+    private static int MakePart(DemoParts parts, string name, torch.ScalarType compute, CancellationToken cancellation)
     {
         switch (name)
         {
@@ -67,20 +88,41 @@ internal static class DemoCommand
                 parts.MakeVocabulary();
                 break;
             case "autoencoder":
-                parts.TrainAutoencoder(report: Report, cancellation: cancellation);
+                Train(parts, name, compute, cancellation);
                 ShowAutoencoder(parts);
                 break;
             case "oracle":
-                parts.TrainOracle(report: Report, cancellation: cancellation);
+                Train(parts, name, compute, cancellation);
                 ShowOracle(parts);
                 break;
             default:
-                parts.TrainClip(report: Report, cancellation: cancellation);
+                Train(parts, name, compute, cancellation);
                 ShowClip(parts);
                 break;
         }
 
         return 0;
+    }
+
+    /// <summary>Trains the autoencoder, clip or oracle in a precision, or goes on training it.</summary>
+    public static void Train(DemoParts parts, string name, torch.ScalarType compute, CancellationToken cancellation)
+    {
+        bool isBFloat16 = compute == torch.ScalarType.BFloat16;
+        Output.Remark($"{name}: in {Precision.Name(compute)}");
+        switch (name)
+        {
+            case "autoencoder":
+                parts.TrainAutoencoder(
+                    new AutoencoderTrainingConfig { BFloat16 = isBFloat16 },
+                    new DecoderTrainingConfig { BFloat16 = isBFloat16 }, Report, cancellation);
+                break;
+            case "oracle":
+                parts.TrainOracle(new OracleTrainingConfig { BFloat16 = isBFloat16 }, Report, cancellation);
+                break;
+            default:
+                parts.TrainClip(new ClipTrainingConfig { BFloat16 = isBFloat16 }, Report, cancellation);
+                break;
+        }
     }
 
     private static void ShowAutoencoder(DemoParts parts)
@@ -123,7 +165,7 @@ internal static class DemoCommand
             ]);
     }
 
-    public static void Report(PartProgress progress) => Output.Remark(
+    private static void Report(PartProgress progress) => Output.Remark(
         $"step {progress.Step} of {progress.Steps}, loss {Number(progress.Loss, "f5")}, {Number(progress.SamplesPerSecond, "f1")} samples/s");
 
     private static string Number(double value, string format) => value.ToString(format, CultureInfo.InvariantCulture);

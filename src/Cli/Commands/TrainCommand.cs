@@ -4,6 +4,7 @@ using System.Diagnostics;
 using System.Globalization;
 using Atelier.Model.Imaging;
 using Atelier.Model.Networks;
+using Atelier.Model.Runtime;
 using Atelier.Model.Training.Runs;
 using TorchSharp;
 
@@ -73,9 +74,13 @@ internal static class TrainCommand
         double parameters = network.parameters().Sum(p => p.numel());
         double flops = 3 * SampleFlops(stage) * stage.Step.GlobalBatch, rate = MatmulRate(stage.Compute);
         Output.Table(
-            ["stage", "parameters", "GFLOP a step", "master weights, moments, EMA", "matmul GFLOP/s", "hours at half of it"],
+            [
+                "stage", "precision", "parameters", "GFLOP a step", "master weights, moments, EMA", "matmul GFLOP/s",
+                "hours at half of it",
+            ],
             [[
-                stage.Name, (parameters / 1e6).ToString("f1", CultureInfo.InvariantCulture) + " M",
+                stage.Name, Precision.Name(stage.Compute),
+                (parameters / 1e6).ToString("f1", CultureInfo.InvariantCulture) + " M",
                 (flops / 1e9).ToString("n0", CultureInfo.InvariantCulture),
                 (parameters * 4 * (stage.Step.EmaSmoothing is null ? 4 : 5) / (1 << 20)).ToString("n0", CultureInfo.InvariantCulture) + " MiB",
                 (rate / 1e9).ToString("n0", CultureInfo.InvariantCulture),
@@ -103,7 +108,9 @@ internal static class TrainCommand
             return true;
         }
 
-        Output.Line($"{stage.Name}: {data.Count:n0} samples, batch {stage.Step.GlobalBatch}, from batch {run.Step} of {stage.Steps}");
+        Output.Line(
+            $"{stage.Name}: {data.Count:n0} samples, batch {stage.Step.GlobalBatch}, {Precision.Name(stage.Compute)}, "
+            + $"from batch {run.Step} of {stage.Steps}");
         using TrainingPanel? panel = stage.Panel is null ? null : new TrainingPanel(stage.Panel, stage, run);
         TorchSharp.Modules.SummaryWriter events = torch.utils.tensorboard.SummaryWriter(
             Path.Combine(stage.Folder, "events"), createRunName: false);

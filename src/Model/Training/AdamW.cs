@@ -37,8 +37,18 @@ public sealed class AdamW : IDisposable
     private readonly jit.CompilationUnit _script;
 
     /// <summary>Starts with zero moments for parameters like <paramref name="parameters"/>, [P] float32.</summary>
+    /// <exception cref="ArgumentException">
+    /// The parameters are not float32: small updates would be lost in them, and digits of the weights are lost already.
+    /// </exception>
     public AdamW(AdamWSettings settings, Tensor parameters)
     {
+        if (parameters.dtype != ScalarType.Float32)
+        {
+            throw new ArgumentException(
+                $"Master weights are float32, not {parameters.dtype}; the precision of computing is another matter.",
+                nameof(parameters));
+        }
+
         _settings = settings;
         _script = jit.compile(Script);
         FirstMoment = zeros_like(parameters, requires_grad: false).DetachFromDisposeScope();

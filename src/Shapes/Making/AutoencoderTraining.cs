@@ -51,7 +51,10 @@ public sealed record AutoencoderTrainingConfig
     /// <summary>Smoothing of the averaged weights, which are the result.</summary>
     public double AverageSmoothing { get; init; } = 0.999;
 
-    /// <summary>Whether the network computes in bfloat16 while it learns.</summary>
+    /// <summary>
+    /// Whether the network computes in bfloat16 while it learns, and not in float32; by default what this processor is
+    /// faster in. A training goes on in the precision that it began in, or not at all.
+    /// </summary>
     public bool BFloat16 { get; init; } = Libtorch.FastPrecision == ScalarType.BFloat16;
 
     /// <summary>Seed of weights, scenes and noise.</summary>

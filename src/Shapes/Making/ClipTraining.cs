@@ -43,7 +43,10 @@ public sealed record ClipTrainingConfig
     /// <summary>Weight of the loss by which the text tower's states keep tokens and their places.</summary>
     public double RecallWeight { get; init; } = 0.1;
 
-    /// <summary>Whether the network computes in bfloat16 while it learns.</summary>
+    /// <summary>
+    /// Whether the network computes in bfloat16 while it learns, and not in float32; by default what this processor is
+    /// faster in. A training goes on in the precision that it began in, or not at all.
+    /// </summary>
     public bool BFloat16 { get; init; } = Libtorch.FastPrecision == ScalarType.BFloat16;
 
     /// <summary>Seed of weights, scenes and captions.</summary>

@@ -40,7 +40,10 @@ public sealed record DecoderTrainingConfig
     /// <summary>Smoothing of the averaged weights, which are the result.</summary>
     public double AverageSmoothing { get; init; } = 0.999;
 
-    /// <summary>Whether the decoder computes in bfloat16 while it learns.</summary>
+    /// <summary>
+    /// Whether the decoder computes in bfloat16 while it learns, and not in float32; by default what this processor is
+    /// faster in. A training goes on in the precision that it began in, or not at all.
+    /// </summary>
     public bool BFloat16 { get; init; } = Libtorch.FastPrecision == ScalarType.BFloat16;
 
     /// <summary>Seed of scenes and noise.</summary>
@@ -50,6 +53,8 @@ public sealed record DecoderTrainingConfig
 /// <summary>Trains the decoder of an <see cref="AutoencoderKL"/>, and nothing else of it.</summary>
 internal sealed class DecoderTraining : IDisposable
 {
+    private const string DecoderName = "decoder";
+
     private readonly DecoderTrainingConfig _config;
     private readonly AutoencoderKL _encoder;
     private readonly AutoencoderKL _network;
@@ -67,9 +72,15 @@ internal sealed class DecoderTraining : IDisposable
         _config = config;
         _compute = config.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32;
         (_encoder, _network) = (open(), open());
-        _network.to(_compute);
         var optimizer = new AdamWSettings { Beta2 = 0.99, WeightDecay = 0.01 };
         _state = new NetworkInTraining(DecoderOf(_network), _compute, optimizer, config.AverageSmoothing, PartFiles.Recipe(config));
+
+        // What a latent passes before the decoder, which itself is in that precision now, before its master weights.
+        foreach ((string name, nn.Module part) in _network.named_children().Where(child => child.name != DecoderName))
+        {
+            part.to(_compute);
+        }
+
         _sampler = new SceneSampler(config.Seed);
         _rate = LearningRate.Cosine(config.LearningRate, config.WarmupSteps, config.Steps);
     }
@@ -92,7 +103,8 @@ internal sealed class DecoderTraining : IDisposable
         _renderer.Dispose();
     }
 
-    private static nn.Module DecoderOf(AutoencoderKL network) => network.named_children().Single(child => child.name == "decoder").module;
+    private static nn.Module DecoderOf(AutoencoderKL network) =>
+        network.named_children().Single(child => child.name == DecoderName).module;
 
     private Pictures Prepare(long step) => AutoencoderTraining.Render(_renderer, _sampler, step, _config.LargeEvery);
 

@@ -1,7 +1,9 @@
 // The parts of the demo model that come before its diffusion model, each made from nothing by one call.
+using Atelier.Model;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
 using Atelier.Model.Pipeline;
+using Atelier.Model.Weights;
 using Atelier.Shapes.Judging;
 
 namespace Atelier.Shapes.Making;
@@ -70,6 +72,7 @@ public sealed class DemoParts(string folder)
     /// <param name="report">Hears of the progress.</param>
     /// <param name="cancellation">Ends the training at a step's end, with a checkpoint; the same call goes on.</param>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    /// <exception cref="RefusedFileException">What was begun there began with other settings, or precision.</exception>
     public void TrainAutoencoder(
         AutoencoderTrainingConfig? config = null, DecoderTrainingConfig? decoder = null, Action<PartProgress>? report = null,
         CancellationToken cancellation = default)
@@ -82,11 +85,22 @@ public sealed class DemoParts(string folder)
         (string weights, string json) = (In("autoencoder.joint.safetensors"), In("autoencoder.joint.json"));
         (string checkpoint, string decoderCheckpoint) = (In("autoencoder.checkpoint"), In("decoder.checkpoint"));
         Directory.CreateDirectory(folder);
-        if (!File.Exists(json))
+        config ??= new AutoencoderTrainingConfig();
+        var recipe = new Dictionary<string, string>(StringComparer.Ordinal)
         {
-            using var training = new AutoencoderTraining(config ?? new AutoencoderTrainingConfig());
+            [PartFiles.RecipeKey] = PartFiles.Recipe(config),
+        };
+        if (File.Exists(json))
+        {
+            using SafeTensorsFile joint = SafeTensorsFile.Open(weights);
+            PartFiles.CheckRecipe(
+                weights, joint.Metadata.GetValueOrDefault(PartFiles.RecipeKey), recipe[PartFiles.RecipeKey]);
+        }
+        else
+        {
+            using var training = new AutoencoderTraining(config);
             using AutoencoderKL network = training.Run(checkpoint, report, cancellation);
-            PartFiles.Write(network, AutoencoderMeasure.WithScale(network), weights, json);
+            PartFiles.Write(network, AutoencoderMeasure.WithScale(network), weights, json, recipe);
             File.Delete(checkpoint);
         }
 
@@ -102,6 +116,7 @@ public sealed class DemoParts(string folder)
     /// <param name="report">Hears of the progress.</param>
     /// <param name="cancellation">Ends the training at a step's end, with a checkpoint; the same call goes on.</param>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    /// <exception cref="RefusedFileException">What was begun there began with other settings, or precision.</exception>
     public void TrainClip(
         ClipTrainingConfig? config = null, Action<PartProgress>? report = null, CancellationToken cancellation = default)
     {
@@ -123,6 +138,7 @@ public sealed class DemoParts(string folder)
     /// <param name="report">Hears of the progress.</param>
     /// <param name="cancellation">Ends the training at a step's end, with a checkpoint; the same call goes on.</param>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    /// <exception cref="RefusedFileException">What was begun there began with other settings, or precision.</exception>
     public void TrainOracle(
         OracleTrainingConfig? config = null, Action<PartProgress>? report = null, CancellationToken cancellation = default)
     {

@@ -11,7 +11,7 @@ namespace Atelier.Shapes.Making;
 /// <summary>A network with all that its training carries from step to step. For one thread.</summary>
 internal sealed class NetworkInTraining : IDisposable
 {
-    private const string StepKey = "step", UpdatesKey = "updates", RecipeKey = "recipe";
+    private const string StepKey = "step", UpdatesKey = "updates";
 
     private readonly FlatParameters _flat;
     private readonly AdamW _optimizer;
@@ -25,7 +25,8 @@ internal sealed class NetworkInTraining : IDisposable
     /// <param name="compute">Precision to compute in.</param>
     /// <param name="optimizer">Numbers of the optimizer.</param>
     /// <param name="smoothing">Smoothing s of the average: W ← s W + (1 - s) w after each step.</param>
-    /// <param name="recipe">Identity of the training, which a checkpoint must share.</param>
+    /// <param name="recipe">Identity of the training, which a checkpoint must share: its settings as JSON.</param>
+    /// <exception cref="ArgumentException">The network is not in float32.</exception>
     public NetworkInTraining(nn.Module network, ScalarType compute, AdamWSettings optimizer, double smoothing, string recipe)
     {
         (_smoothing, _recipe) = (smoothing, recipe);
@@ -111,7 +112,7 @@ internal sealed class NetworkInTraining : IDisposable
         {
             [StepKey] = $"{Step}",
             [UpdatesKey] = $"{_optimizer.Updates}",
-            [RecipeKey] = _recipe,
+            [PartFiles.RecipeKey] = _recipe,
         };
         (string Name, Tensor Value)[] state = [.. State];
         using var writer = new SafeTensorsWriter(
@@ -134,12 +135,11 @@ internal sealed class NetworkInTraining : IDisposable
         }
 
         using SafeTensorsFile file = SafeTensorsFile.Open(path);
-        if (file.Metadata.GetValueOrDefault(RecipeKey) != _recipe
-            || !long.TryParse(file.Metadata.GetValueOrDefault(StepKey), out long step)
+        PartFiles.CheckRecipe(path, file.Metadata.GetValueOrDefault(PartFiles.RecipeKey), _recipe);
+        if (!long.TryParse(file.Metadata.GetValueOrDefault(StepKey), out long step)
             || !long.TryParse(file.Metadata.GetValueOrDefault(UpdatesKey), out long updates))
         {
-            throw new RefusedFileException(
-                path, "recipe", "is that of another training; take another folder, or remove this checkpoint to begin anew.");
+            throw new RefusedFileException(path, StepKey, "or the number of updates is missing.");
         }
 
         foreach ((string name, Tensor value) in State)

@@ -2,6 +2,7 @@
 using System.Globalization;
 using System.Text.Json;
 using System.Text.RegularExpressions;
+using Atelier.Model.Runtime;
 using Atelier.Model.Weights;
 using static TorchSharp.torch;
 
@@ -26,9 +27,16 @@ public sealed record RunPosition(long Step, long Updates, PolicyMemory Memory, I
 /// </summary>
 /// <param name="folder">The run's folder.</param>
 /// <param name="kept">Checkpoints of the plan kept.</param>
-/// <param name="identity">Network, seed, batch, stage and data of the run; a checkpoint of another run is not taken.</param>
-public sealed partial class CheckpointStore(string folder, int kept, string identity)
+/// <param name="identity">
+/// Network, seed, batch, precision, stage and data of the run; a checkpoint of another run is not taken.
+/// </param>
+/// <param name="compute">
+/// Precision of the run, float32 or bfloat16. The identity holds it too; here it is for a refusal to name it.
+/// </param>
+public sealed partial class CheckpointStore(string folder, int kept, string identity, ScalarType compute)
 {
+    private const string IdentityKey = "identity", PositionKey = "position", PrecisionKey = "precision";
+
     private const string Planned = "step-", Stopped = "stop-", Partial = ".partial", SetAside = ".set-aside";
     private const string Weights = "weights", Ema = "ema", First = "moment1", Second = "moment2";
 
@@ -53,8 +61,9 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
         Dictionary<string, Tensor> tensors = TensorsOf(engine);
         var metadata = new Dictionary<string, string>(StringComparer.Ordinal)
         {
-            ["identity"] = identity,
-            ["position"] = JsonSerializer.Serialize(position),
+            [IdentityKey] = identity,
+            [PrecisionKey] = Precision.Name(compute),
+            [PositionKey] = JsonSerializer.Serialize(position),
         };
         string path = Path.Combine(
             folder,
@@ -121,9 +130,18 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
     private RunPosition LoadOne(string path, TrainingEngine engine)
     {
         using SafeTensorsFile file = SafeTensorsFile.Open(path);
-        if (file.Metadata.GetValueOrDefault("identity") != identity)
+        string own = Precision.Name(compute), stored = file.Metadata.GetValueOrDefault(PrecisionKey, own);
+        if (stored != own)
         {
-            throw new RefusedFileException(path, "identity", "is of a run with another network, seed or data.");
+            throw new RefusedFileException(
+                path, PrecisionKey,
+                $"is of a run that computes in {stored}, and this one would go on in {own}; with model.dtype={stored} "
+                + "it goes on as it began.");
+        }
+
+        if (file.Metadata.GetValueOrDefault(IdentityKey) != identity)
+        {
+            throw new RefusedFileException(path, IdentityKey, "is of a run with another network, seed or data.");
         }
 
         Dictionary<string, Tensor> tensors = TensorsOf(engine);
@@ -140,12 +158,12 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
         RunPosition position;
         try
         {
-            position = JsonSerializer.Deserialize<RunPosition>(file.Metadata["position"])
-                ?? throw new RefusedFileException(path, "position", "is empty.");
+            position = JsonSerializer.Deserialize<RunPosition>(file.Metadata[PositionKey])
+                ?? throw new RefusedFileException(path, PositionKey, "is empty.");
         }
         catch (Exception error) when (error is JsonException or KeyNotFoundException)
         {
-            throw new RefusedFileException(path, "position", "cannot be read.", error);
+            throw new RefusedFileException(path, PositionKey, "cannot be read.", error);
         }
 
         using IDisposable noGradients = no_grad();

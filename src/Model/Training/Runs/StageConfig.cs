@@ -99,12 +99,8 @@ public sealed record StageConfig
             Name = name,
             Seed = (ulong)tree.Integer("seed", 0, long.MaxValue),
             Network = network,
-            Compute = tree.OneOf("model.dtype", "bfloat16", "bfloat16", "float32", "auto") switch
-            {
-                "float32" => torch.ScalarType.Float32,
-                "bfloat16" => torch.ScalarType.BFloat16,
-                _ => Libtorch.FastPrecision,
-            },
+            Compute = Precision.Parse(tree.OneOf(
+                "model.dtype", Precision.BFloat16, Precision.BFloat16, Precision.Float32, Precision.Auto)),
             Step = ReadStep(tree, steps, batch / micro, micro),
             CaptionDrop = tree.Number("dataset.cap_drop_prob", 0, 0.999, 0.1),
             DataFolders = tree.Texts("dataset.train.datadir"),

@@ -2,6 +2,7 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using Atelier.Model.Runtime;
 
 namespace Atelier.Model.Training.Runs;
 
@@ -37,6 +38,7 @@ public static class TrainingReport
         Add($"| what | value |");
         Add($"|---|---|");
         Add($"| batches | {steps.Length:n0} of {config.Steps:n0}, {config.Step.GlobalBatch} pictures each |");
+        Add($"| precision | {Precision.Name(config.Compute)} |");
         Add($"| time in steps | {TimeSpan.FromSeconds(seconds):d\\.hh\\:mm\\:ss}, {images / seconds:f0} images/s |");
         Add($"| loss, mean of the last 100 batches | {last:f4} |");
         Add($"| batches skipped | {ledger.Count} |");

@@ -51,7 +51,7 @@ public sealed class TrainingRun : IDisposable
         (_config, _tell) = (config, tell);
         _network = new MicroDiT(config.Network);
         MicroDiTInitializer.Initialize(_network, config.Seed);
-        _store = new CheckpointStore(config.Folder, config.CheckpointsKept, Identity(config, data));
+        _store = new CheckpointStore(config.Folder, config.CheckpointsKept, Identity(config, data), config.Compute);
         if (config.Start.Path is { } start && !_store.HasAny)
         {
             LoadStart(_network, start, config.Start.Average);

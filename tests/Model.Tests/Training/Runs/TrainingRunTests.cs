@@ -9,13 +9,21 @@ using Xunit;
 
 namespace Atelier.Model.Tests.Training.Runs;
 
-public sealed class TrainingRunTests
+public sealed class TrainingRunTests : IDisposable
 {
+    private readonly int _threadsBefore = torch.get_num_threads();
+
+    public void Dispose() => torch.set_num_threads(_threadsBefore);
+
+    // With two threads the shards of a batch are computed two at a time.
     [Theory]
-    [InlineData(torch.ScalarType.Float32)]
-    [InlineData(torch.ScalarType.BFloat16)]
-    public void Run_StoppedAnywhere_EndsWithTheSameWeights(torch.ScalarType compute)
+    [InlineData(torch.ScalarType.Float32, 1)]
+    [InlineData(torch.ScalarType.Float32, 2)]
+    [InlineData(torch.ScalarType.BFloat16, 1)]
+    [InlineData(torch.ScalarType.BFloat16, 2)]
+    public void Run_StoppedAnywhere_EndsWithTheSameWeights(torch.ScalarType compute, int threads)
     {
+        torch.set_num_threads(threads);
         using var folder = new TemporaryFolder();
         string whole = ToyStage.Run(ToyStage.Config(folder["whole"], compute));
         StageConfig config = ToyStage.Config(folder["parts"], compute);
@@ -27,6 +35,14 @@ public sealed class TrainingRunTests
         }
 
         Assert.Equal(whole, last);
+        Assert.Contains(
+            compute == torch.ScalarType.Float32 ? "| precision | float32 |" : "| precision | bfloat16 |",
+            File.ReadAllText(folder["parts/" + TrainingReport.FileName]));
+        using (var run = new TrainingRun(config, ToyStage.Data, _ => { }))
+        {
+            Assert.All(run.Network.parameters(), parameter => Assert.Equal(compute, parameter.dtype));
+        }
+
         Assert.Equal(Enumerable.Range(0, ToyStage.Steps).Select(i => (long)i), ToyStage.Recorded(config.Folder));
         Assert.Equal(
             File.ReadAllBytes(folder["whole/" + TrainingRun.ResultFile]), File.ReadAllBytes(folder["parts/" + TrainingRun.ResultFile]));
@@ -100,6 +116,24 @@ public sealed class TrainingRunTests
         RefusedFileException error = Assert.Throws<RefusedFileException>(() => ToyStage.Run(config with { Seed = 8 }));
         Assert.Contains("another network, seed or data", error.Message);
         Assert.Equal(before, Directory.GetFiles(config.Folder));
+    }
+
+    [Theory]
+    [InlineData(torch.ScalarType.BFloat16, torch.ScalarType.Float32, "bfloat16")]
+    [InlineData(torch.ScalarType.Float32, torch.ScalarType.BFloat16, "float32")]
+    public void Run_StoppedInOnePrecision_IsNotContinuedInAnother(
+        torch.ScalarType first, torch.ScalarType second, string name)
+    {
+        using var folder = new TemporaryFolder();
+        StageConfig config = ToyStage.Config(folder["run"], first);
+        ToyStage.Run(config, 3);
+        string[] before = Directory.GetFiles(config.Folder);
+        RefusedFileException error = Assert.Throws<RefusedFileException>(
+            () => ToyStage.Run(config with { Compute = second }));
+        Assert.Contains($"a run that computes in {name}", error.Message);
+        Assert.Contains($"with model.dtype={name} it goes on", error.Message);
+        Assert.Equal(before, Directory.GetFiles(config.Folder));
+        Assert.Equal(ToyStage.Run(ToyStage.Config(folder["whole"], first)), ToyStage.Run(config));
     }
 
     [Fact]

@@ -1,0 +1,30 @@
+// Goal: words and precisions are one for the other, and nothing else is taken.
+using Atelier.Model.Runtime;
+using Xunit;
+using static TorchSharp.torch;
+
+namespace Atelier.Model.Tests.Runtime;
+
+public sealed class PrecisionTests
+{
+    [Theory]
+    [InlineData("float32", ScalarType.Float32)]
+    [InlineData("bfloat16", ScalarType.BFloat16)]
+    public void Word_IsThePrecisionWhateverTheProcessorHas(string word, ScalarType type)
+    {
+        Assert.Equal(type, Precision.Parse(word));
+        Assert.Equal(word, Precision.Name(type));
+    }
+
+    [Fact]
+    public void Auto_IsWhatThisProcessorIsFastestIn() =>
+        Assert.Equal(Libtorch.FastPrecision, Precision.Parse("auto"));
+
+    [Fact]
+    public void OtherWordsAndTypes_AreRefused()
+    {
+        var error = Assert.Throws<ArgumentException>(() => Precision.Parse("half"));
+        Assert.Contains("float32 or bfloat16, not half", error.Message);
+        Assert.Throws<ArgumentException>(() => Precision.Name(ScalarType.Float16));
+    }
+}

@@ -286,8 +286,8 @@ public sealed class MdsIndex
             || (shard.Compression is { } compression && !MdsCompression.CanRead(compression)))
         {
             throw Refused(place, $"compression '{shard.Compression ?? "null"}' "
-                + $"{(shard.ZipData is null ? "without" : "with")} zip_data; zstd, gz, bz2 and br are read, and go "
-                + "with zip_data");
+                + $"{(shard.ZipData is null ? "without" : "with")} zip_data; zstd, gz, bz2, br and snappy are read, "
+                + "and go with zip_data");
         }
 
         CheckFile(shard.RawData, $"{place}.raw_data");

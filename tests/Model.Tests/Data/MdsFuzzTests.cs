@@ -27,9 +27,11 @@ public sealed class MdsFuzzTests
     [InlineData("compressed_gz", "shard.00001.mds.gz")]
     [InlineData("compressed_bz2", "shard.00001.mds.bz2")]
     [InlineData("compressed_br", "shard.00001.mds.br")]
-    public void AnyDamage_IsRefusedOrSurvived(string set, string name)
+    [InlineData("captioned_images_plain", "index.json", true)]
+    [InlineData("captioned_images_plain", "shard.00001.mds.snappy", true)]
+    public void AnyDamage_IsRefusedOrSurvived(string set, string name, bool isSnappy = false)
     {
-        int refused = Damage(set, name, Enumerable.Range(0, Rounds));
+        int refused = Damage(set, name, Enumerable.Range(0, Rounds), isSnappy);
         Assert.InRange(refused, Rounds / 10, Rounds);
     }
 
@@ -38,9 +40,9 @@ public sealed class MdsFuzzTests
         Assert.Equal(1, Damage("compressed_bz2", "shard.00001.mds.bz2", [1223]));
 
     // How many of the seeds' damages are refused.
-    private static int Damage(string set, string name, IEnumerable<int> seeds)
+    private static int Damage(string set, string name, IEnumerable<int> seeds, bool isSnappy = false)
     {
-        using var copy = MdsVectors.Copy(set);
+        using var copy = isSnappy ? MdsVectors.Snappy(set) : MdsVectors.Copy(set);
         string file = copy[name];
         byte[] intact = File.ReadAllBytes(file);
         int shard = name == MdsIndex.FileName ? 0 : int.Parse(name[6..11], CultureInfo.InvariantCulture);

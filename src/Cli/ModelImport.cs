@@ -42,7 +42,9 @@ internal static class ModelImport
 
     /// <summary>Reads, checks and writes all parts.</summary>
     /// <exception cref="UserErrorException">A file is missing, or the folder is in use.</exception>
-    /// <exception cref="RefusedFileException">A file is damaged, or is not what it was given as.</exception>
+    /// <exception cref="RefusedFileException">
+    /// A file is damaged, is not what it was given as, or gives no numbers in use.
+    /// </exception>
     public static ImportedPart[] Run(Files files, CancellationToken cancellation)
     {
         // Small things are checked before large files are read.
@@ -57,7 +59,7 @@ internal static class ModelImport
 
         string autoencoderJson = Path.Combine(files.Autoencoder.FullName, "config.json");
         AutoencoderConfig autoencoderConfig = AutoencoderConfig.Read(autoencoderJson);
-        ClipTokenizer.Load(files.Vocabulary.FullName, clipConfig.Text);
+        ClipTokenizer tokenizer = ClipTokenizer.Load(files.Vocabulary.FullName, clipConfig.Text);
         using IWeightSource denoiserSource = WeightFile.Open(files.Denoiser.FullName).FindModel("dit");
         MicroDiTConfig denoiserConfig = files.DenoiserConfig is null
             ? Recognise(denoiserSource)
@@ -81,9 +83,31 @@ internal static class ModelImport
             vae.Entry["config"] = JsonNode.Parse(File.ReadAllBytes(autoencoderJson));
             encoder.Entry["config"] = clipJson;
             WriteManifest(folder, files, denoiser.Entry, vae.Entry, encoder.Entry);
-            ModelFolder.Open(folder);
+            Probe(ModelFolder.Open(folder));
             return new[] { denoiser.Part, vae.Part, encoder.Part };
         });
+
+        // Every number is finite by now; what the networks make of them must be so as well.
+        void Probe(ModelFolder model)
+        {
+            network.eval();
+            autoencoder.eval();
+            text.eval();
+            IReadOnlyList<NonFiniteException> faults =
+                ModelProbe.Run(tokenizer, text, network, model.Edm, autoencoder, cancellation);
+            if (faults is [var first, ..])
+            {
+                string file = first.Part switch
+                {
+                    ModelParts.TextEncoder => clipSource.Path,
+                    ModelParts.Denoiser => denoiserSource.Path,
+                    _ => autoencoderSource.Path,
+                };
+                throw new RefusedFileException(
+                    file, first.Part,
+                    $"gives {Finite.Name(first.Value)} in use: its weights are finite, but too large to compute with.");
+            }
+        }
     }
 
     private static void CheckPaths(Files files)

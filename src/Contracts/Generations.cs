@@ -55,6 +55,9 @@ public enum GenerationError
 
     /// <summary>Bytes that it needs are gone from the blob store.</summary>
     BlobLost,
+
+    /// <summary>A part of the model gave NaN or an infinity, twice: its weights or a device are at fault.</summary>
+    NonFinite,
 }
 
 /// <summary>The number of an event: work that is done again gives the same numbers.</summary>

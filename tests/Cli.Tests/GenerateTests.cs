@@ -24,6 +24,22 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
         Assert.Equal(["a.png", "b.png", "c.png"], _folder.Content);
     }
 
+    [Theory]
+    [InlineData("text_encoder", "transformer.", float.NaN, "text encoder")]
+    [InlineData("denoiser", "blocks.0.", float.NaN, "denoiser")]
+    [InlineData("autoencoder", "decoder.conv_in", float.NaN, "decoder")]
+    [InlineData("autoencoder", "decoder.", 1e30f, "decoder")]
+    public async Task APartThatGivesNoNumbers_IsNamed_AndNoPictureIsWritten(string file, string tensors, float value, string part)
+    {
+        TinyModel.Fill(_folder.Copy(model.Folder, "spoiled"), file, tensors, value);
+        ProgramRun run = await AtelierProgram.RunAsync(
+            _folder.Path, "generate", "a red fox", "-o", "a.png", "-n", "2", "--model", "spoiled");
+        Assert.Equal((1, ""), (run.ExitCode, run.Output));
+        Assert.Contains($"atelier: The {part} of the model tiny gave ", run.Error);
+        Assert.DoesNotContain("Exception", run.Error);
+        Assert.DoesNotContain(_folder.Content, name => name.EndsWith(".png", StringComparison.Ordinal));
+    }
+
     [Fact]
     public async Task SeveralPictures_AreThoseOfTheFollowingSeeds()
     {

@@ -113,6 +113,17 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         published => Change(published, file, tensors => BitConverter.GetBytes(float.NaN).CopyTo(tensors[tensor].Bytes, 4)),
         file, tensor, "holds a NaN or an infinity");
 
+    [Theory]
+    [InlineData("dit.safetensors", "blocks.0.", "dit.safetensors: denoiser: gives ")]
+    [InlineData("vae/diffusion_pytorch_model.safetensors", "decoder.", "diffusion_pytorch_model.safetensors: decoder: gives ")]
+    [InlineData(
+        "vae/diffusion_pytorch_model.safetensors", "encoder.", "diffusion_pytorch_model.safetensors: autoencoder's encoder: gives ")]
+    [InlineData("open_clip.safetensors", "transformer.", "open_clip.safetensors: text encoder: gives ")]
+    public async Task Import_OfFiniteWeightsThatOverflowInUse_IsRefused(string file, string tensors, string sentence) =>
+        await RefuseAsync(
+            published => TinyModel.FillFile(Path.Combine(published, file), tensors, 1e30f),
+            sentence, "in use: its weights are finite, but too large to compute with.");
+
     [Fact]
     public async Task Import_OfTheWrongFile_IsRefused()
     {
@@ -211,6 +222,28 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         (await AtelierProgram.RunAsync(_folder.Path, "models", "list")).FailedSaying("There is no folder models.");
 
     [Fact]
+    public async Task Inspect_TriesEveryPart_AndNamesThoseThatGiveNoNumbers()
+    {
+        string copy = _folder.Copy(model.Folder, "copy");
+        ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "models", "inspect", copy);
+        Assert.Equal("Every part gives finite numbers in use.", run.Succeeded().Lines[^1]);
+        TinyModel.Fill(copy, "autoencoder", "decoder.", 1e30f);
+        TinyModel.Fill(copy, "denoiser", "blocks.0.", float.NaN);
+        run = await AtelierProgram.RunAsync(_folder.Path, "models", "inspect", copy, "--json", "inspect.json");
+        Assert.Equal(1, run.ExitCode);
+        Assert.Equal(4, run.Lines.Count(line => line.EndsWith("matches", StringComparison.Ordinal)));
+        Assert.Matches("^The denoiser of the model tiny gave .*\\.$", run.Lines[^2]);
+        Assert.Matches("^The decoder of the model tiny gave .*\\.$", run.Lines[^1]);
+        string[] inUse =
+        [
+            .. _folder.Json("inspect.json").EnumerateArray()
+                .OrderBy(file => file.GetProperty("name").GetString(), StringComparer.Ordinal)
+                .Select(file => file.GetProperty("inUse").GetString()!.Split(" gives ")[0]),
+        ];
+        Assert.Equal(["the decoder", "the denoiser", "finite", "not tried"], inUse);
+    }
+
+    [Fact]
     public async Task Inspect_FindsOneByteThatChanged()
     {
         string copy = _folder.Copy(model.Folder, "copy");
@@ -228,6 +261,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         Assert.Equal(1, run.ExitCode);
         Assert.Matches("^autoencoder.safetensors +[0-9,]+ +[0-9,]+ +DIFFERS$", run.Line("autoencoder"));
         Assert.Equal(3, run.Lines.Count(line => line.EndsWith("matches", StringComparison.Ordinal)));
+        Assert.Equal("Its parts were not tried, since a file is not the model's.", run.Lines[^1]);
     }
 
     [Fact]

@@ -126,6 +126,35 @@ public sealed class TinyModel : IAsyncLifetime
         });
     }
 
+    /// <summary>
+    /// Fills tensors of a model folder's part with a value, and makes the manifest say that the file is its own.
+    /// </summary>
+    /// <param name="folder">The model folder.</param>
+    /// <param name="part">The part's name in the manifest.</param>
+    /// <param name="name">Beginning of the tensors' names; only those of two dimensions or more are filled.</param>
+    /// <param name="value">The value.</param>
+    internal static void Fill(string folder, string part, string name, float value)
+    {
+        string path = Path.Combine(folder, $"{part}.safetensors"), manifest = Path.Combine(folder, "model.json");
+        FillFile(path, name, value);
+        var json = System.Text.Json.Nodes.JsonNode.Parse(File.ReadAllText(manifest))!;
+        json[part]!["sha256"] = WeightDigest.OfFile(path);
+        File.WriteAllText(manifest, json.ToJsonString());
+    }
+
+    /// <summary>Fills the tensors of a float32 file that have two dimensions or more and begin with a name.</summary>
+    internal static void FillFile(string path, string name, float value)
+    {
+        var tensors = Read(path);
+        foreach ((TensorInfo info, byte[] bytes) in tensors.Values.Where(tensor =>
+            tensor.Info.Name.StartsWith(name, StringComparison.Ordinal) && tensor.Info.Shape.Length > 1))
+        {
+            System.Runtime.InteropServices.MemoryMarshal.Cast<byte, float>(bytes.AsSpan()).Fill(value);
+        }
+
+        Write(path, tensors.Values);
+    }
+
     /// <summary>Writes a safetensors file.</summary>
     internal static void Write(string path, IEnumerable<(TensorInfo Info, byte[] Bytes)> tensors)
     {

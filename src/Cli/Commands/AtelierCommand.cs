@@ -3,6 +3,7 @@ using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Parsing;
 using Atelier.Cli.Cluster;
+using Atelier.Model;
 using Atelier.Model.Runtime;
 using Atelier.Model.Training.Runs;
 
@@ -101,8 +102,8 @@ internal static class AtelierCommand
     // Errors that a user can do something about. All others are faults of this program, and show where they arose.
     private static string? Sentence(Exception error) => error switch
     {
-        UserErrorException or LibtorchException or TrainingDivergedException or ArgumentException or IOException
-            or UnauthorizedAccessException or ApiRefusalException or TimeoutException =>
+        UserErrorException or LibtorchException or TrainingDivergedException or NonFiniteException
+            or ArgumentException or IOException or UnauthorizedAccessException or ApiRefusalException or TimeoutException =>
             error.Message,
         HttpRequestException => $"The cluster cannot be reached: {error.Message}",
         TypeInitializationException { InnerException: LibtorchException inner } => inner.Message,

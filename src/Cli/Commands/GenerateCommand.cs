@@ -2,6 +2,7 @@
 using System.CommandLine;
 using System.Globalization;
 using Atelier.Cli.Cluster;
+using Atelier.Model;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Imaging;
 using Atelier.Model.Pipeline;
@@ -155,7 +156,15 @@ internal static class GenerateCommand
         IReadOnlyList<RgbImage> images = Output.WithProgress("drawing", progress =>
         {
             using TextToImage pipeline = TextToImage.Load(folder);
-            return pipeline.Generate(requests, progress, cancellation);
+            try
+            {
+                return pipeline.Generate(requests, progress, cancellation);
+            }
+            catch (NonFiniteException error)
+            {
+                throw new UserErrorException(
+                    $"{error.Of(folder.Name)} No picture is written; atelier models inspect {folder.Path} tries every part.");
+            }
         });
         for (int i = 0; i < images.Count; i++)
         {

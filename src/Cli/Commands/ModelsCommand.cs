@@ -38,7 +38,7 @@ internal static class ModelsCommand
             "--guidance", 1.0, 100, 5, "Guidance where generate is not told, 1 (none) to 100.");
         Option<FileInfo> json = Choices.Json();
         var command = new Command(
-            "import", "Makes a model folder from published files; names, shapes and finiteness are checked.")
+            "import", "Makes a model folder from published files; names, shapes and numbers are checked, and every part is tried once.")
         {
             output, denoiser, denoiserConfig, autoencoder, clip, clipConfig, vocabulary,
             name, licence, source, steps, guidance, json,
@@ -118,21 +118,25 @@ internal static class ModelsCommand
         var folder = new Argument<DirectoryInfo>("DIR") { Description = "A model folder." };
         Option<FileInfo> json = Choices.Json();
         var command = new Command(
-            "inspect", "Shows what a model folder holds, and compares every file with its digest.")
+            "inspect", "Shows what a model folder holds, compares every file with its digest, and tries every part once.")
         {
             folder, json,
         };
-        command.SetAction(parsed =>
+        command.SetAction((parsed, cancellation) =>
         {
             OutputFile.CheckJson(parsed.GetValue(json));
             ModelFolder model = ModelFolder.Open(parsed.GetRequiredValue(folder).FullName);
             string[] differing = [.. model.DifferingFiles()];
+
+            // What is not the model's need not even load.
+            IReadOnlyList<NonFiniteException>? faults = differing.Length == 0 ? ModelProbe.Run(model, cancellation) : null;
             var files = model.Files.Select(file => new
             {
                 file.Name,
                 Bytes = new FileInfo(model.PathOf(file)).Length,
                 Parameters = file == model.Vocabulary ? 0 : CountParameters(model.PathOf(file)),
                 Digest = differing.Contains(file.Name) ? "DIFFERS" : "matches",
+                InUse = InUse(model, file, faults),
             }).ToArray();
             Output.Line(
                 $"{model.Name}: pictures of {model.Resolution}x{model.Resolution}; licence {model.Licence}; "
@@ -142,11 +146,30 @@ internal static class ModelsCommand
                 ["file", "bytes", "parameters", "digest"],
                 [.. files.Select(
                     f => (IReadOnlyList<string>)[f.Name, Number(f.Bytes), Number(f.Parameters), f.Digest])]);
+            string[] sentences = faults is null
+                ? ["Its parts were not tried, since a file is not the model's."]
+                : [.. faults.Select(fault => fault.Of(model.Name)).DefaultIfEmpty("Every part gives finite numbers in use.")];
+            Array.ForEach(sentences, Output.Line);
             Output.Json(parsed.GetValue(json), files);
-            return differing.Length == 0 ? 0 : 1;
+            return Task.FromResult(faults is { Count: 0 } ? 0 : 1);
         });
         return command;
     }
+
+    // A file is as good as the parts whose weights it holds.
+    private static string InUse(ModelFolder model, ModelFile file, IReadOnlyList<NonFiniteException>? faults) =>
+        faults is null || file == model.Vocabulary ? "not tried"
+        : faults.FirstOrDefault(fault => FileOf(model, fault.Part) == file) is { } found
+            ? $"the {found.Part} gives {Finite.Name(found.Value)}"
+        : file == model.Denoiser && faults.Any(fault => fault.Part == ModelParts.TextEncoder) ? "not tried"
+        : "finite";
+
+    private static ModelFile FileOf(ModelFolder model, string part) => part switch
+    {
+        ModelParts.TextEncoder => model.TextEncoder,
+        ModelParts.Denoiser => model.Denoiser,
+        _ => model.Autoencoder,
+    };
 
     private static long CountParameters(string path)
     {

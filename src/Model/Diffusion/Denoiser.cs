@@ -39,6 +39,7 @@ public sealed class Denoiser : IDisposable
     public int LatentLength => _network.Config.InChannels * _network.Config.InputSize * _network.Config.InputSize;
 
     /// <summary>D(x; σ) of each request, in order.</summary>
+    /// <exception cref="NonFiniteException">An answer holds NaN or an infinity; nothing is answered then.</exception>
     public double[][] Evaluate(IReadOnlyList<DenoiserRequest> requests)
     {
         var rows = new List<(Evaluation Evaluation, CaptionContext Caption)>(2 * requests.Count);
@@ -68,6 +69,7 @@ public sealed class Denoiser : IDisposable
                 : Guide(
                     answers.AsSpan(row * LatentLength, LatentLength),
                     answers.AsSpan((row + 1) * LatentLength, LatentLength), guidance);
+            Finite.Check(ModelParts.Denoiser, results[i].AsSpan());
             row += guidance == 1 ? 1 : 2;
         }
 

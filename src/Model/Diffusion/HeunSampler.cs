@@ -113,6 +113,7 @@ public sealed record SamplerState(int Step, double[] Latent, double[]? Derivativ
 
     /// <summary>Reads what <see cref="ToBytes"/> wrote.</summary>
     /// <exception cref="FormatException">The bytes are no such state, or are cut short.</exception>
+    /// <exception cref="NonFiniteException">The state holds NaN or an infinity: nothing goes on from there.</exception>
     public static SamplerState FromBytes(ReadOnlySpan<byte> bytes)
     {
         if (bytes.Length < 16 || BinaryPrimitives.ReadUInt32LittleEndian(bytes) != Magic)
@@ -131,15 +132,7 @@ public sealed record SamplerState(int Step, double[] Latent, double[]? Derivativ
         }
 
         ReadOnlySpan<double> numbers = MemoryMarshal.Cast<byte, double>(bytes[16..]);
-        foreach (double number in numbers)
-        {
-            if (!double.IsFinite(number))
-            {
-                throw new FormatException(
-                    $"A sampler state of step {step} holds {number}, which is no number to go on from.");
-            }
-        }
-
+        Finite.Check($"stored state of step {step}", numbers);
         return new SamplerState(step, numbers[..length].ToArray(), corrector == 1 ? numbers[length..].ToArray() : null);
     }
 }

@@ -22,6 +22,7 @@ public static class PictureScores
     /// <param name="progress">Told the number of pictures seen.</param>
     /// <param name="cancellation">Checked between pictures.</param>
     /// <exception cref="RefusedFileException">A file is refused.</exception>
+    /// <exception cref="NonFiniteException">The network gives NaN or an infinity.</exception>
     public static double FrechetInception(
         string inception, IEnumerable<RgbImage> first, IEnumerable<RgbImage> second, Action<int>? progress = null,
         CancellationToken cancellation = default)
@@ -47,7 +48,7 @@ public static class PictureScores
                 using var scope = NewDisposeScope();
                 Tensor pixels = tensor(picture.Pixels, [1, picture.Height, picture.Width, 3])
                     .permute(0, 3, 1, 2).to(ScalarType.Float32).div(255).contiguous();                  // [1, 3, H, W]
-                statistics.Add(network.call(pixels));
+                statistics.Add(Finite.Check("Inception network", network.call(pixels)));
                 progress?.Invoke(++seen);
             }
 
@@ -61,6 +62,7 @@ public static class PictureScores
     /// <param name="pictures">Pictures and captions.</param>
     /// <param name="progress">Told the number of pictures seen.</param>
     /// <param name="cancellation">Checked between batches.</param>
+    /// <exception cref="NonFiniteException">A tower gives NaN or an infinity.</exception>
     public static double Clip(
         ClipModel clip, ClipTokenizer tokenizer, ICaptionedPictures pictures, Action<int>? progress = null,
         CancellationToken cancellation = default)
@@ -78,8 +80,10 @@ public static class PictureScores
             long[] batch = [.. Enumerable.Range(0, (int)Math.Min(Batch, pictures.Count - first)).Select(i => first + i)];
             float[] pixels = [.. batch.SelectMany(i => ClipPreprocess.Run(pictures.Picture(i, side), side))];
             long[] ids = [.. batch.SelectMany(i => tokenizer.Encode(pictures.Caption(i))).Select(id => (long)id)];
-            Tensor image = clip.EncodeImage(tensor(pixels, [batch.Length, 3, side, side]));                 // [B, E]
-            Tensor text = clip.EncodeText(tensor(ids, [batch.Length, tokenizer.ContextLength]));            // [B, E]
+            Tensor image = Finite.Check(
+                "image encoder", clip.EncodeImage(tensor(pixels, [batch.Length, 3, side, side])));          // [B, E]
+            Tensor text = Finite.Check(
+                ModelParts.TextEncoder, clip.EncodeText(tensor(ids, [batch.Length, tokenizer.ContextLength]))); // [B, E]
             sum += ClipModel.Score(image, text).diagonal().clamp_min(0).sum().item<float>();
             progress?.Invoke((int)first + batch.Length);
         }

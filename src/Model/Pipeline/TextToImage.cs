@@ -77,15 +77,16 @@ public sealed class TextToImage : IDisposable
     /// <summary>
     /// Caption features of a text, [1, L, D]; the empty text's are zeros, as in training. The caller disposes them.
     /// </summary>
+    /// <exception cref="NonFiniteException">The text encoder gives NaN or an infinity.</exception>
     public Tensor Encode(string text)
     {
         using var noGradients = inference_mode();
         using var scope = NewDisposeScope();
         int length = _text.Config.Text.ContextLength;
-        return (text.Length == 0
+        Tensor features = text.Length == 0
             ? zeros(1, length, _text.Config.Text.Width)
-            : _text.Encode(tensor(_tokenizer.Encode(text).Select(id => (long)id).ToArray(), [1, length]).to(_device)))
-            .MoveToOuterDisposeScope();
+            : _text.Encode(tensor(_tokenizer.Encode(text).Select(id => (long)id).ToArray(), [1, length]).to(_device));
+        return Finite.Check(ModelParts.TextEncoder, features).MoveToOuterDisposeScope();
     }
 
     /// <summary>What the denoising network needs of caption features [1, L, D]. The caller disposes it.</summary>
@@ -119,6 +120,7 @@ public sealed class TextToImage : IDisposable
     /// <param name="pictures">For each picture its sampler, start state, and what it is conditioned on.</param>
     /// <param name="progress">Told the number of evaluations made so far.</param>
     /// <param name="cancellation">Checked before each evaluation.</param>
+    /// <exception cref="NonFiniteException">The denoiser gives NaN or an infinity.</exception>
     public double[][] Sample(
         IReadOnlyList<(
             HeunSampler Sampler, SamplerState Start, CaptionContext Prompt, CaptionContext Negative)> pictures,
@@ -148,6 +150,9 @@ public sealed class TextToImage : IDisposable
     }
 
     /// <summary>The picture of a clean latent.</summary>
+    /// <exception cref="NonFiniteException">
+    /// The latent holds what is no finite float32, or the decoder gives NaN or an infinity.
+    /// </exception>
     public RgbImage Decode(ReadOnlySpan<double> latent)
     {
         using var noGradients = inference_mode();
@@ -159,6 +164,7 @@ public sealed class TextToImage : IDisposable
             scaled[i] = (float)latent[i];
         }
 
+        Finite.Check(ModelParts.Denoiser, scaled);
         Tensor own = tensor(scaled, [1, _network.Config.InChannels, size, size]).to(_device);
         Tensor z = (own / _autoencoder.Config.ScalingFactor)
             + _autoencoder.Config.ShiftFactor;                                                         // [1, C, h, w]
@@ -170,6 +176,7 @@ public sealed class TextToImage : IDisposable
     /// <param name="requests">Pictures, checked.</param>
     /// <param name="progress">Told the part of the work that is done.</param>
     /// <param name="cancellation">Checked between evaluations.</param>
+    /// <exception cref="NonFiniteException">A part gives NaN or an infinity; there is no picture then.</exception>
     public IReadOnlyList<RgbImage> Generate(
         IReadOnlyList<GenerationRequest> requests,
         Action<double>? progress = null, CancellationToken cancellation = default)
@@ -227,9 +234,11 @@ public sealed class TextToImage : IDisposable
     /// <summary>
     /// Turns a decoded picture [1, 3, H, W] in [-1, 1] into bytes: clamped, scaled to 0..255 and rounded.
     /// </summary>
+    /// <exception cref="NonFiniteException">The picture holds NaN, which has no color, or an infinity.</exception>
     public static RgbImage ToImage(Tensor decoded)
     {
         using var scope = NewDisposeScope();
+        Finite.Check(ModelParts.Decoder, decoded);
         Tensor bytes = ((decoded / 2) + 0.5).clamp(0, 1).mul(255).round().to(ScalarType.Byte)
             .squeeze(0).permute(1, 2, 0).contiguous().cpu();                                           // [H, W, 3]
         return new RgbImage((int)bytes.shape[1], (int)bytes.shape[0], bytes.bytes.ToArray());

@@ -168,7 +168,9 @@ public sealed class ShapesEvaluation : IDisposable
         using var noGradients = inference_mode();
         using var scope = NewDisposeScope();
         long[] ids = [.. prompts.SelectMany(prompt => _encoders.Tokenizer.Encode(prompt.Caption.Text)).Select(id => (long)id)];
-        Tensor text = _clip.EncodeText(tensor(ids, [prompts.Length, _encoders.Tokenizer.ContextLength]));     // [N, E]
+        Tensor text = Finite.Check(
+            ModelParts.TextEncoder,
+            _clip.EncodeText(tensor(ids, [prompts.Length, _encoders.Tokenizer.ContextLength])));             // [N, E]
         Tensor ofDrawn = Features(drawn), ofTrue = Features(renderings);                                     // [N, E]
         generated.Add(ofDrawn);
         truth.Add(ofTrue);
@@ -184,8 +186,9 @@ public sealed class ShapesEvaluation : IDisposable
         using var scope = NewDisposeScope();
         int side = _model.ClipConfig.Vision.ImageSize;
         float[] pixels = [.. images.SelectMany(image => ClipPreprocess.Run(image, side))];
-        return functional.normalize(_clip.EncodeImage(tensor(pixels, [images.Length, 3, side, side])), p: 2, dim: 1)
-            .MoveToOuterDisposeScope();
+        Tensor features = Finite.Check(
+            "image encoder", _clip.EncodeImage(tensor(pixels, [images.Length, 3, side, side])));             // [N, E]
+        return functional.normalize(features, p: 2, dim: 1).MoveToOuterDisposeScope();
     }
 
     private static double Decibels(RgbImage a, RgbImage b)

@@ -33,6 +33,7 @@ internal static class CaptionBytes
 
     /// <summary>Reads what <see cref="Write"/> wrote for a model whose captions have this length and width.</summary>
     /// <exception cref="FormatException">The bytes are no such features.</exception>
+    /// <exception cref="Model.NonFiniteException">A feature is NaN or infinite.</exception>
     public static (float[] Prompt, float[]? Negative) Read(ReadOnlySpan<byte> bytes, int length, int width)
     {
         if (bytes.Length < Header || BinaryPrimitives.ReadUInt32LittleEndian(bytes) != Magic)
@@ -50,14 +51,7 @@ internal static class CaptionBytes
         }
 
         ReadOnlySpan<float> numbers = MemoryMarshal.Cast<byte, float>(bytes[Header..]);
-        foreach (float number in numbers)
-        {
-            if (!float.IsFinite(number))
-            {
-                throw new FormatException($"These caption features hold {number}.");
-            }
-        }
-
+        Model.Finite.Check("stored caption", numbers);
         int row = length * width;
         return (numbers[..row].ToArray(), rows == 2 ? numbers[row..].ToArray() : null);
     }

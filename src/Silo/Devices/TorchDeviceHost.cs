@@ -87,7 +87,7 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
 
     /// <inheritdoc/>
     public Task<byte[]> EncodeAsync(GenerationSpec spec, CancellationToken cancellation) =>
-        RunAsync("Encoding a caption", _options.WorkTimeout, () =>
+        RunAsync("Encoding a caption", _options.WorkTimeout, () => Numbers(spec.Model, () =>
         {
             (TextToImage networks, GenerationRequest request) = Open(spec);
             (int length, int width) = networks.CaptionShape;
@@ -95,12 +95,12 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
             return CaptionBytes.Write(
                 length, width, Features(networks, request.Prompt),
                 leadsAway ? Features(networks, request.Negative) : null);
-        }, cancellation);
+        }), cancellation);
 
     /// <inheritdoc/>
     public Task<IDenoising> BeginAsync(
         GenerationSpec spec, byte[] caption, byte[]? snapshot, CancellationToken cancellation) =>
-        RunAsync<IDenoising>("Beginning a picture", _options.WorkTimeout, () =>
+        RunAsync("Beginning a picture", _options.WorkTimeout, () => Numbers<IDenoising>(spec.Model, () =>
         {
             (TextToImage networks, GenerationRequest request) = Open(spec);
             HeunSampler sampler = TextToImage.Sampler(request);
@@ -122,7 +122,7 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
                 context.Dispose();
                 throw;
             }
-        }, cancellation);
+        }), cancellation);
 
     /// <inheritdoc/>
     public Task EvaluateAsync(IReadOnlyList<IDenoising> batch, CancellationToken cancellation) =>
@@ -139,13 +139,8 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
                 throw new ArgumentException("Pictures of different models cannot share an evaluation.", nameof(batch));
             }
 
-            double[][] answers = Loaded(pictures[0].Model).Evaluate(
-                [.. pictures.Select(p => new DenoiserRequest(p.Sampler.Next(p.State), p.Prompt, p.Negative))]);
-            if (Array.Exists(answers, answer => !Array.TrueForAll(answer, double.IsFinite)))
-            {
-                throw new DeviceException(
-                    GenerationError.KernelFailed, "The network's answer holds something that is no number.");
-            }
+            double[][] answers = Numbers(pictures[0].Model, () => Loaded(pictures[0].Model).Evaluate(
+                [.. pictures.Select(p => new DenoiserRequest(p.Sampler.Next(p.State), p.Prompt, p.Negative))]));
 
             // Nothing below fails, so either all pictures advance or none does.
             for (int i = 0; i < pictures.Length; i++)
@@ -158,7 +153,7 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
 
     /// <inheritdoc/>
     public Task<byte[]> PreviewAsync(GenerationSpec spec, IDenoising picture, CancellationToken cancellation) =>
-        RunAsync("Decoding a preview", _options.WorkTimeout, () =>
+        RunAsync("Decoding a preview", _options.WorkTimeout, () => Numbers(spec.Model, () =>
         {
             double[] estimate = Own(picture).Estimate
                 ?? throw new InvalidOperationException(
@@ -166,11 +161,11 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
 
             // What is no picture yet does not say of what it is one.
             return Encode(Open(spec).Networks.Decode(estimate), []);
-        }, cancellation);
+        }), cancellation);
 
     /// <inheritdoc/>
     public Task<byte[]> DecodeAsync(GenerationSpec spec, byte[] latent, CancellationToken cancellation) =>
-        RunAsync("Decoding a picture", _options.WorkTimeout, () =>
+        RunAsync("Decoding a picture", _options.WorkTimeout, () => Numbers(spec.Model, () =>
         {
             (TextToImage networks, GenerationRequest request) = Open(spec);
             HeunSampler sampler = TextToImage.Sampler(request);
@@ -183,7 +178,7 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
 
             return Encode(
                 networks.Decode(state.Latent), [("parameters", request.Parameters(Known(spec.Model).Folder))]);
-        }, cancellation);
+        }), cancellation);
 
     /// <summary>Finishes the work under way, frees the models and ends the thread.</summary>
     public void Dispose() => _thread.Dispose();
@@ -230,6 +225,19 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
             // Users read this: they have no parameters.
             string message = error.Message.Split(" (Parameter ")[0];
             throw new DeviceException(GenerationError.InvalidRequest, message, error);
+        }
+    }
+
+    // Numbers that are none are the model's fault or the device's, whoever asked, and whichever part gave them.
+    private T Numbers<T>(ModelDigest model, Func<T> work)
+    {
+        try
+        {
+            return work();
+        }
+        catch (Model.NonFiniteException error)
+        {
+            throw new DeviceException(GenerationError.NonFinite, error.Of(Known(model).Folder.Name), error);
         }
     }
 

@@ -9,6 +9,8 @@ using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
 using Atelier.Model.Pipeline;
 using Atelier.Model.Tests.Networks;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
 
 namespace Atelier.Model.Tests.Pipeline;
 
@@ -31,7 +33,14 @@ internal static class TinyPipeline
         new() { BlockOutChannels = [8, 16], NormNumGroups = 4, ScalingFactor = 0.5 };
 
     /// <summary>A new pipeline over new networks; two of them have the same weights.</summary>
-    public static TextToImage Create(MicroDiTConfig config, int width)
+    public static TextToImage Create(MicroDiTConfig config, int width) => Create(config, width, null, 0);
+
+    /// <summary>The networks of a pipeline, of which one may have a spoiled part.</summary>
+    /// <param name="config">The denoiser.</param>
+    /// <param name="part">The part, as <see cref="ModelParts"/> names it, or none.</param>
+    /// <param name="value">What all numbers of its spoiled tensors are.</param>
+    public static (ClipTextEncoder Text, MicroDiT Network, AutoencoderKL Autoencoder) Networks(
+        MicroDiTConfig config, string? part, float value)
     {
         var text = new ClipTextEncoder(Clip(config.CaptionChannels));
         FormulaWeights.Fill(text, "clip/");
@@ -39,8 +48,38 @@ internal static class TinyPipeline
         var autoencoder = new AutoencoderKL(Autoencoder);
         FormulaWeights.Fill(autoencoder, "vae/");
         autoencoder.eval();
-        ClipTokenizer tokenizer = ClipTokenizer.Load(new MemoryStream(Vocabulary), "tiny vocabulary");
-        return new TextToImage(tokenizer, text, SmallNetworks.Filled(config), new Edm(), autoencoder, width);
+        MicroDiT network = SmallNetworks.Filled(config);
+        using var noGradients = no_grad();
+        (nn.Module Network, string Tensors)? spoiled = part switch
+        {
+            ModelParts.TextEncoder => (text, ".c_fc.weight"),
+            ModelParts.Denoiser => (network, "adaLN_modulation.1.weight"),
+            ModelParts.Decoder => (autoencoder, "decoder."),
+            ModelParts.PictureEncoder => (autoencoder, "encoder."),
+            _ => null,
+        };
+        foreach ((string name, Parameter parameter) in spoiled?.Network.named_parameters() ?? [])
+        {
+            // Of the autoencoder all convolutions of one half, of the others the matrices of every block.
+            string tensors = spoiled!.Value.Tensors;
+            if (name.EndsWith(tensors, StringComparison.Ordinal)
+                || (name.StartsWith(tensors, StringComparison.Ordinal) && parameter.dim() == 4))
+            {
+                parameter.fill_(value);
+            }
+        }
+
+        return (text, network, autoencoder);
+    }
+
+    /// <summary>A tokenizer of that vocabulary.</summary>
+    public static ClipTokenizer Tokenizer() => ClipTokenizer.Load(new MemoryStream(Vocabulary), "tiny vocabulary");
+
+    /// <summary>A new pipeline of which one part is spoiled; see <see cref="Networks"/>.</summary>
+    public static TextToImage Create(MicroDiTConfig config, int width, string? part, float value)
+    {
+        (ClipTextEncoder text, MicroDiT network, AutoencoderKL autoencoder) = Networks(config, part, value);
+        return new TextToImage(Tokenizer(), text, network, new Edm(), autoencoder, width);
     }
 
     private static byte[] Gzip(string text)

@@ -33,6 +33,12 @@ public sealed class ApiCluster : IAsyncLifetime
         Card = TinyModels.First.Card with { IsDefault = true, Aliases = ["gpt-image-1", "dall-e-3"] },
     };
 
+    /// <summary>Models that the device can load.</summary>
+    internal DeviceModel[] Models { get; init; } = [Default, TinyModels.Second];
+
+    /// <summary>Further settings of the grains.</summary>
+    internal Action<GrainsOptions> Configure { get; init; } = _ => { };
+
     private readonly string _folder = Directory.CreateTempSubdirectory("api").FullName;
     private InProcessTestCluster _cluster = null!;
     private WebApplication _app = null!;
@@ -62,10 +68,11 @@ public sealed class ApiCluster : IAsyncLifetime
             {
                 grains.Worker.SnapshotPeriod = TimeSpan.Zero;
                 grains.Worker.OnFault = error => Assert.Fail(error.ToString());
+                Configure(grains);
             });
             silo.Services.AddSingleton<IBlobStore>(Blobs());
             silo.Services.AddSingleton<IDeviceHost>(services => Device = new HeldDevice(new TorchDeviceHost(
-                [Default, TinyModels.Second], new TorchDeviceOptions { Slots = 4 },
+                Models, new TorchDeviceOptions { Slots = 4 },
                 services.GetRequiredService<TimeProvider>())));
         });
         _cluster = builder.Build();

@@ -2,6 +2,7 @@
 using System.Security.Cryptography;
 using System.Text;
 using Atelier.Contracts;
+using Atelier.Model;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Imaging;
 using Atelier.Model.Networks;
@@ -52,7 +53,12 @@ internal static class TinyModels
         return png.ToArray();
     }
 
-    private static DeviceModel Create(string name, MicroDiTConfig config)
+    /// <summary>The first model with a part that gives no numbers: all weights of some of its tensors are NaN.</summary>
+    /// <param name="part">The part, as <see cref="ModelParts"/> names it; the model bears its name.</param>
+    public static DeviceModel Spoiled(string part) =>
+        Create($"spoiled {part}", SmallNetworks.Tiny with { InputSize = 16 }, part);
+
+    private static DeviceModel Create(string name, MicroDiTConfig config, string? spoiled = null)
     {
         var file = new ModelFile("none", "");
         var folder = new ModelFolder
@@ -73,6 +79,6 @@ internal static class TinyModels
             Steps = 3,
             Guidance = 5,
         };
-        return DeviceModel.Of(folder, memoryBytes: 1 << 20, width => TinyPipeline.Create(config, width));
+        return DeviceModel.Of(folder, memoryBytes: 1 << 20, width => TinyPipeline.Create(config, width, spoiled, float.NaN));
     }
 }

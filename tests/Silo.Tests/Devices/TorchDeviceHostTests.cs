@@ -3,6 +3,7 @@
 using System.Runtime.InteropServices;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
+using Atelier.Model;
 using Atelier.Model.Imaging;
 using Atelier.Silo.Devices;
 using TorchSharp;
@@ -175,6 +176,77 @@ public sealed class TorchDeviceHostTests
             DeviceException error = await Assert.ThrowsAsync<DeviceException>(call);
             Assert.Equal(GenerationError.InvalidRequest, error.Error);
             Assert.EndsWith(".", error.Message, StringComparison.Ordinal);
+        }
+    }
+
+    [Theory]
+    [InlineData(ModelParts.TextEncoder)]
+    [InlineData(ModelParts.Denoiser)]
+    [InlineData(ModelParts.Decoder)]
+    public async Task APartThatGivesNoNumbers_IsTheModelsFault_AndIsNamed(string part)
+    {
+        DeviceModel model = TinyModels.Spoiled(part);
+        GenerationSpec spec = TinyModels.Spec(model);
+        using TorchDeviceHost sound = await HostAsync(TinyModels.First), device = await HostAsync(model);
+        byte[] caption = await sound.EncodeAsync(s_spec, Cancellation);
+        using IDenoising drawn = await sound.BeginAsync(s_spec, caption, null, Cancellation);
+        while (!drawn.IsDone)
+        {
+            await sound.EvaluateAsync([drawn], Cancellation);
+        }
+
+        using IDenoising picture = await device.BeginAsync(spec, caption, null, Cancellation);
+        switch (part)
+        {
+            case ModelParts.TextEncoder:
+                await FailsAsync(() => device.EncodeAsync(spec, Cancellation));
+                await FailsAsync(() => device.EncodeAsync(spec with { Negative = "" }, Cancellation));
+                break;
+            case ModelParts.Denoiser:
+                await FailsAsync(() => device.EvaluateAsync([picture], Cancellation));
+                Assert.Equal((0, true), (picture.Step, picture.IsBetweenSteps)); // It stands where it stood.
+                break;
+            default:
+                await device.EvaluateAsync([picture], Cancellation);
+                await FailsAsync(() => device.PreviewAsync(spec, picture, Cancellation));
+                await FailsAsync(() => device.DecodeAsync(spec, drawn.Latent(), Cancellation));
+                break;
+        }
+
+        async Task FailsAsync(Func<Task> call)
+        {
+            DeviceException error = await Assert.ThrowsAsync<DeviceException>(call);
+            Assert.Equal(GenerationError.NonFinite, error.Error);
+            Assert.Equal(
+                $"The {part} of the model spoiled {part} gave NaN, where only finite numbers are of use.", error.Message);
+        }
+    }
+
+    // No client has made these bytes, so no client is at fault.
+    [Fact]
+    public async Task StoredNumbersThatAreNone_AreNotTheClientsFault()
+    {
+        using TorchDeviceHost device = await HostAsync(TinyModels.First);
+        byte[] caption = await device.EncodeAsync(s_spec, Cancellation);
+        using IDenoising picture = await device.BeginAsync(s_spec, caption, null, Cancellation);
+        byte[] start = picture.Snapshot();
+        while (!picture.IsDone)
+        {
+            await device.EvaluateAsync([picture], Cancellation);
+        }
+
+        await FailsAsync("stored caption", () => device.BeginAsync(s_spec, Spoiled(caption), null, Cancellation));
+        await FailsAsync("stored state", () => device.BeginAsync(s_spec, caption, Spoiled(start), Cancellation));
+        await FailsAsync("stored state", () => device.DecodeAsync(s_spec, Spoiled(picture.Latent()), Cancellation));
+
+        // The last number, float32 or float64, with an exponent of ones.
+        static byte[] Spoiled(byte[] bytes) => [.. bytes[..^2], 0xF0, 0x7F];
+
+        static async Task FailsAsync(string what, Func<Task> call)
+        {
+            DeviceException error = await Assert.ThrowsAsync<DeviceException>(call);
+            Assert.Equal(GenerationError.NonFinite, error.Error);
+            Assert.StartsWith($"The {what}", error.Message, StringComparison.Ordinal);
         }
     }
 

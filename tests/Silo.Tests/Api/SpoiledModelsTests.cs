@@ -1,0 +1,53 @@
+// Goal: a model of which a part gives no numbers is the server's fault: a 500 that names the part, no picture, and other
+// models draw on. Method: requests over HTTP against a cluster of its own, whose device has spoiled models too.
+using System.Net;
+using System.Text.Json;
+using Atelier.Contracts;
+using Atelier.Model;
+using Atelier.Silo.Tests.Devices;
+using Xunit;
+
+namespace Atelier.Silo.Tests.Api;
+
+public sealed class SpoiledModelsTests
+{
+    private static readonly string[] s_parts = [ModelParts.TextEncoder, ModelParts.Denoiser, ModelParts.Decoder];
+
+    [Fact]
+    public async Task APartThatGivesNoNumbers_IsA500WithItsName_AndNoPicture()
+    {
+        await using var cluster = new ApiCluster
+        {
+            Models = [ApiCluster.Default, .. s_parts.Select(TinyModels.Spoiled)],
+            Configure = grains => grains.Generation.FailuresMax = 1, // The second try is as the first, a lease later.
+        };
+        await cluster.InitializeAsync();
+        using HttpClient client = await cluster.ClientAsync("spoiled");
+        foreach (string part in s_parts)
+        {
+            string sentence = $"The {part} of the model spoiled {part} gave NaN, where only finite numbers are of use.";
+            Assert.True(await cluster.Grains.GetGrain<IModelCatalogueGrain>(0).RegisterAsync(TinyModels.Spoiled(part).Card));
+            (string code, string? param, string message) = await client.SendAsync(
+                HttpMethod.Post, ApiCalls.Images, $$"""{"prompt":"red","model":"spoiled {{part}}","steps":2}""")
+                .ErrorAsync(HttpStatusCode.InternalServerError);
+            Assert.Equal(("non_finite", null, sentence), (code, param, message));
+
+            await client.SendAsync(
+                HttpMethod.Post, "/v1/generations",
+                $$"""{"id":"{{part.Replace(' ', '-')}}","prompt":"red","model":"spoiled {{part}}","steps":2,"previews":1}""")
+                .JsonAsync(HttpStatusCode.Accepted);
+            string path = $"/v1/generations/{part.Replace(' ', '-')}";
+            List<SentEvent> events = await client.SendAsync(HttpMethod.Get, path + "/events").EventsAsync();
+            Assert.Equal("failed", events[^1].Name);
+            Assert.All(events, one => Assert.NotEqual(JsonValueKind.String, one.Data.GetProperty("preview").ValueKind));
+            JsonElement failed = await client.SendAsync(HttpMethod.Get, path).JsonAsync();
+            Assert.Equal(JsonValueKind.Null, failed.GetProperty("picture").ValueKind);
+            JsonElement error = failed.GetProperty("error");
+            Assert.Equal(("non_finite", sentence), (error.Text("code"), error.Text("message")));
+        }
+
+        JsonElement drawn = await client.SendAsync(
+            HttpMethod.Post, ApiCalls.Images, """{"prompt":"red","steps":2}""").JsonAsync();
+        Assert.Single(drawn.GetProperty("data").EnumerateArray());
+    }
+}

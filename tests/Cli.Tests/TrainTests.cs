@@ -75,6 +75,54 @@ public sealed class TrainTests
     }
 
     [Fact]
+    public async Task Samples_ThatAreNoNumbers_AreNamed_AndLeftOutAlone()
+    {
+        using var folder = new TemporaryFolder();
+        WriteData(folder["data"], sample => sample is 3 ? Half.NaN : null, sample => sample is 9 ? Half.PositiveInfinity : null);
+        folder.Write("stage.yaml", Stage);
+        ProgramRun run = (await AtelierProgram.RunAsync(folder.Path, "train", "stage.yaml", "trainer.max_duration=40ba")).Succeeded();
+        Assert.Contains("toy: data: sample 3: latents_64 holds NaN; the sample is left out of every batch", run.Error);
+        Assert.Contains("toy: data: sample 9: caption_latents holds infinity; the sample is left out of every batch", run.Error);
+        Assert.Contains("batch 40 of 40, 40 applied, 0 skipped, 0 undone, 20 samples left out, weights ", run.Output);
+        Assert.DoesNotContain("loss NaN", run.Error);
+        string report = await File.ReadAllTextAsync(folder["run/report.md"], TestContext.Current.CancellationToken);
+        Assert.Contains("| batches applied | 40 of 40, 4 pictures each |", report);
+        Assert.Contains("| data: sample 3 | latents_64 | NaN | 10 | ", report); // 160 samples are ten epochs.
+        Assert.Contains("| data: sample 9 | caption_latents | infinity | 10 | ", report);
+    }
+
+    // Half of the samples are none, and now and then all of a batch: the mean of the others is what is told.
+    [Fact]
+    public async Task LineOfProgress_IsTheMeanOfWhatWasApplied()
+    {
+        using var folder = new TemporaryFolder();
+        WriteData(folder["data"], sample => sample % 2 == 0 ? Half.NaN : null);
+        folder.Write("stage.yaml", Stage);
+        ProgramRun run = (await AtelierProgram.RunAsync(folder.Path, "train", "stage.yaml")).Succeeded();
+        string[] lines = [.. run.Error.Split('\n').Where(line => line.Contains("images/s", StringComparison.Ordinal))];
+        Assert.NotEmpty(lines);
+        Assert.All(lines, line => Assert.Matches(@"  loss \d+\.\d+  \|g\| \d+\.\d+  (\d+ of \d+ not applied  )?lr ", line));
+        Assert.Contains(lines, line => line.Contains(" not applied", StringComparison.Ordinal));
+        Assert.Contains("none of its 4 samples can be trained on", run.Error);
+    }
+
+    [Fact]
+    public async Task StageWithoutASampleThatIsNumbers_IsNoSuccess_AndItsReportSaysWhy()
+    {
+        using var folder = new TemporaryFolder();
+        WriteData(folder["data"], _ => Half.NaN);
+        folder.Write("stages/1.yaml", Stage);
+        folder.Write("stages/2.yaml", Stage.Replace("exp_name: toy", "exp_name: next", StringComparison.Ordinal));
+        ProgramRun run = await AtelierProgram.RunAsync(folder.Path, "train", "stages");
+        Assert.Equal(1, run.ExitCode);
+        Assert.Contains("atelier: toy: the last 9 batches, to step 8, hold no sample that can be trained on. data: sample ", run.Error);
+        Assert.DoesNotContain("learning rate", run.Error);
+        Assert.DoesNotContain("next", run.Output);
+        Assert.Contains("| batches skipped | 9 |", await File.ReadAllTextAsync(folder["run/report.md"], TestContext.Current.CancellationToken));
+        Assert.False(File.Exists(folder["run/final.safetensors"]));
+    }
+
+    [Fact]
     public async Task WrongConfigurations_AreRefused_AndNothingIsWritten()
     {
         using var folder = new TemporaryFolder();
@@ -149,7 +197,8 @@ public sealed class TrainTests
     private static string Weights(ProgramRun run) =>
         run.Succeeded().Lines.Single(line => line.Contains(", weights ", StringComparison.Ordinal)).Split("weights ")[1];
 
-    internal static void WriteData(string folder)
+    internal static void WriteData(
+        string folder, Func<int, Half?>? latent = null, Func<int, Half?>? caption = null)
     {
         var columns = new Dictionary<string, string> { ["caption_latents"] = "bytes", ["latents_64"] = "bytes" };
         var writer = new MdsWriter(folder, columns, new MdsWriteOptions());
@@ -157,15 +206,15 @@ public sealed class TrainTests
         {
             writer.Write(new Dictionary<string, object>
             {
-                ["caption_latents"] = (ReadOnlyMemory<byte>)Halves(4 * 8, i),
-                ["latents_64"] = (ReadOnlyMemory<byte>)Halves(4 * 8 * 8, i + 100),
+                ["caption_latents"] = (ReadOnlyMemory<byte>)Halves(4 * 8, i, caption?.Invoke(i)),
+                ["latents_64"] = (ReadOnlyMemory<byte>)Halves(4 * 8 * 8, i + 100, latent?.Invoke(i)),
             });
         }
 
         writer.Complete();
     }
 
-    private static byte[] Halves(int count, int seed)
+    private static byte[] Halves(int count, int seed, Half? last)
     {
         var numbers = new Half[count];
         for (int i = 0; i < count; i++)
@@ -173,6 +222,7 @@ public sealed class TrainTests
             numbers[i] = (Half)Math.Sin((seed * 37) + i);
         }
 
+        numbers[^1] = last ?? numbers[^1];
         return MemoryMarshal.AsBytes(numbers.AsSpan()).ToArray();
     }
 

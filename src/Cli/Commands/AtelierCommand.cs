@@ -102,7 +102,7 @@ internal static class AtelierCommand
     // Errors that a user can do something about. All others are faults of this program, and show where they arose.
     private static string? Sentence(Exception error) => error switch
     {
-        UserErrorException or LibtorchException or TrainingDivergedException or NonFiniteException
+        UserErrorException or LibtorchException or TrainingFailedException or NonFiniteException
             or ArgumentException or IOException or UnauthorizedAccessException or ApiRefusalException or TimeoutException =>
             error.Message,
         HttpRequestException => $"The cluster cannot be reached: {error.Message}",

@@ -2,6 +2,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
+using Atelier.Model;
 using Atelier.Model.Imaging;
 using Atelier.Model.Networks;
 using Atelier.Model.Runtime;
@@ -101,7 +102,7 @@ internal static class TrainCommand
         {
             if (!File.Exists(Path.Combine(stage.Folder, TrainingReport.FileName)))
             {
-                TrainingReport.Write(stage, run.Ledger, run.WeightsDigest());
+                TrainingReport.Write(stage, run);
             }
 
             Output.Line($"{stage.Name}: complete, {run.Step} batches, weights {run.WeightsDigest()[..16]}");
@@ -114,29 +115,50 @@ internal static class TrainCommand
         using TrainingPanel? panel = stage.Panel is null ? null : new TrainingPanel(stage.Panel, stage, run);
         TorchSharp.Modules.SummaryWriter events = torch.utils.tensorboard.SummaryWriter(
             Path.Combine(stage.Folder, "events"), createRunName: false);
-        Output.WithMeter(stage.Name, tell =>
+        try
         {
-            var meter = new Meter(stage, tell, events);
-            run.Run(
-                report =>
-                {
-                    meter.Tell(report);
-                    if (panel is not null && (run.Step % stage.Panel!.Interval == 0 || run.Step == stage.Steps))
+            Output.WithMeter(stage.Name, tell =>
+            {
+                var meter = new Meter(stage, tell, events);
+                run.Run(
+                    report =>
                     {
-                        DrawPanel(panel, run.Step, events);
-                    }
-                },
-                cancellation);
-        });
-        TrainingReport.Write(stage, run.Ledger, run.WeightsDigest());
-        Output.Line($"{stage.Name}: batch {run.Step} of {stage.Steps}, {run.Ledger.Count} skipped, weights {run.WeightsDigest()[..16]}");
+                        meter.Tell(report);
+                        if (panel is not null && (run.Step % stage.Panel!.Interval == 0 || run.Step == stage.Steps))
+                        {
+                            DrawPanel(panel, stage.Name, run.Step, events);
+                        }
+                    },
+                    cancellation);
+            });
+        }
+        catch (TrainingFailedException)
+        {
+            TrainingReport.Write(stage, run); // It says why.
+            throw;
+        }
+
+        TrainingReport.Write(stage, run);
+        string missing = $"{run.Skipped} skipped, {run.Undone} undone, {run.LeftOut.Times} samples left out";
+        Output.Line($"{stage.Name}: batch {run.Step} of {stage.Steps}, {run.Applied} applied, {missing}, weights {run.WeightsDigest()[..16]}");
         Output.Line($"{stage.Name}: {Path.Combine(stage.Folder, TrainingReport.FileName)}");
         return run.IsComplete;
     }
 
-    private static void DrawPanel(TrainingPanel panel, long step, TorchSharp.Modules.SummaryWriter events)
+    // A panel is for looking at: that there is none ends no training.
+    private static void DrawPanel(TrainingPanel panel, string stage, long step, TorchSharp.Modules.SummaryWriter events)
     {
-        RgbImage sheet = panel.Draw().Sheet;
+        RgbImage sheet;
+        try
+        {
+            sheet = panel.Draw().Sheet;
+        }
+        catch (NonFiniteException error)
+        {
+            Output.Remark($"{stage}: no panel after {step} batches. {error.Message}");
+            return;
+        }
+
         using torch.Tensor pixels = torch.tensor(sheet.Pixels, [sheet.Height, sheet.Width, 3]);
         events.add_img("panel", pixels, (int)Math.Min(int.MaxValue, step), dataformats: "HWC");
     }
@@ -168,7 +190,8 @@ internal static class TrainCommand
         return rate;
     }
 
-    // Means since the last time it spoke, every few seconds; every step goes to the event file.
+    // Means over the batches applied since the last time it spoke, every few seconds; what is a number goes to the event
+    // file. One batch that was skipped says nothing of the others.
     private sealed class Meter(StageConfig stage, Action<double, string> tell, TorchSharp.Modules.SummaryWriter events)
     {
         private readonly double _interval = Output.IsErrorTerminal ? 1 : 10;
@@ -177,30 +200,54 @@ internal static class TrainCommand
         private double _norm;
         private double _seconds;
         private int _steps;
+        private int _applied;
+        private long _images;
 
         public void Tell(StepReport report)
         {
-            _loss += report.Loss;
-            _norm += report.GradientNorm;
+            if (report.Verdict == StepVerdict.Apply)
+            {
+                _loss += report.Loss;
+                _norm += report.GradientNorm;
+                _applied++;
+            }
+
             _seconds += report.Seconds;
             _steps++;
+            _images += stage.Step.GlobalBatch - report.LeftOut;
             int step = (int)Math.Min(int.MaxValue, report.Step);
-            events.add_scalar("loss", (float)report.Loss, step);
-            events.add_scalar("gradient norm", (float)report.GradientNorm, step);
-            events.add_scalar("learning rate", (float)report.LearningRate, step);
+            Write("loss", report.Loss);
+            Write("gradient norm", report.GradientNorm);
+            Write("learning rate", report.LearningRate);
             long done = report.Step + 1;
             if (_seconds < _interval && done < stage.Steps)
             {
                 return;
             }
 
-            double images = _steps * stage.Step.GlobalBatch / _seconds, left = (stage.Steps - done) * _seconds / _steps;
+            double images = _images / _seconds, left = (stage.Steps - done) * _seconds / _steps;
             double share = 3 * SampleFlops(stage) * images / _peak;
             tell((double)done / stage.Steps, string.Create(
                 CultureInfo.InvariantCulture,
-                $"{done}/{stage.Steps}  loss {_loss / _steps:f4}  |g| {_norm / _steps:f2}  lr {report.LearningRate:g3}  "
+                $"{done}/{stage.Steps}  {Means()}  lr {report.LearningRate:g3}  "
                 + $"{images:f0} images/s  {share:p0} of peak  {(int)(left / 3600)}:{TimeSpan.FromSeconds(left):mm\\:ss} left"));
-            (_loss, _norm, _seconds, _steps) = (0, 0, 0, 0);
+            (_loss, _norm, _seconds, _steps, _applied, _images) = (0, 0, 0, 0, 0, 0);
+
+            void Write(string name, double value)
+            {
+                if (double.IsFinite(value))
+                {
+                    events.add_scalar(name, (float)value, step);
+                }
+            }
+        }
+
+        private string Means()
+        {
+            string means = _applied == 0
+                ? "nothing applied"
+                : string.Create(CultureInfo.InvariantCulture, $"loss {_loss / _applied:f4}  |g| {_norm / _applied:f2}");
+            return _applied == _steps ? means : $"{means}  {_steps - _applied} of {_steps} not applied";
         }
     }
 }

@@ -1,4 +1,5 @@
 // Shards of a run: which samples they hold, and the random numbers that go with each sample.
+using System.Globalization;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
 using static TorchSharp.torch;
@@ -17,7 +18,14 @@ public interface ITrainingData
     /// <summary>Shape of a caption's features, (L, channels).</summary>
     (int Length, int Channels) CaptionShape { get; }
 
-    /// <summary>Reads one sample.</summary>
+    /// <summary>Names of what a sample consists of, as faults are told: its latents and its caption's features.</summary>
+    (string Latents, string Captions) Columns => ("latents", "caption_latents");
+
+    /// <summary>Where a sample lies, as faults are told; the default is its number alone.</summary>
+    /// <param name="sample">Number of the sample, from 0.</param>
+    string Place(int sample) => $"sample {sample.ToString(CultureInfo.InvariantCulture)}";
+
+    /// <summary>Reads one sample. Its numbers are as they are stored: who computes with them checks them.</summary>
     /// <param name="sample">Number of the sample, from 0.</param>
     /// <param name="latent">Receives C H W numbers, already multiplied by the autoencoder's scale.</param>
     /// <param name="caption">Receives L times channels numbers.</param>
@@ -55,7 +63,8 @@ public sealed class SampleOrder(ulong seed, int count)
 
 /// <summary>
 /// Draws a shard's samples and random numbers. Each number is a function of the run's seed and the sample's position in
-/// the run, never of a worker, a shard or a microbatch.
+/// the run, never of a worker, a shard or a microbatch. A sample that holds NaN or an infinity is left out wherever the
+/// order has it, whether or not its caption is dropped there; the others keep their numbers.
 /// </summary>
 public sealed class SeededShards : IShardSource
 {
@@ -113,12 +122,23 @@ public sealed class SeededShards : IShardSource
         var captions = new float[batch * captionLength];
         var maskNoise = new float[batch * _network.Tokens];
         var levels = new double[batch];
+        var samples = new List<int>(batch);
+        var leftOut = new List<BadSample>();
         Span<float> draw = stackalloc float[1];
-        for (int i = 0; i < batch; i++)
+        for (int place = 0; place < batch; place++)
         {
-            long position = (step * _settings.GlobalBatch) + ((long)shard * batch) + i;
-            Span<float> caption = captions.AsSpan(i * captionLength, captionLength);
-            _data.Read(_order[position], latents.AsSpan(i * latentLength, latentLength), caption);
+            long position = (step * _settings.GlobalBatch) + ((long)shard * batch) + place;
+            int i = samples.Count, sample = _order[position];
+            Span<float> latent = latents.AsSpan(i * latentLength, latentLength),
+                caption = captions.AsSpan(i * captionLength, captionLength);
+            _data.Read(sample, latent, caption);
+            if (Fault(sample, latent, caption) is { } fault)
+            {
+                leftOut.Add(fault);
+                continue; // The next sample takes its row.
+            }
+
+            samples.Add(sample);
             SeededNoise.Uniform(_seed, NoisePurpose.CaptionDrop, position, draw);
             if (draw[0] < _captionDrop)
             {
@@ -133,9 +153,21 @@ public sealed class SeededShards : IShardSource
                 _seed, NoisePurpose.PatchMask, position, maskNoise.AsSpan(i * _network.Tokens, _network.Tokens));
         }
 
+        int rows = samples.Count;
         return new ShardBatch(
-            tensor(latents, [batch, channels, height, width]), tensor(captions, [batch, length, features]), levels,
-            tensor(noise, [batch, channels, height, width]),
-            _settings.MaskRatio == 0 ? null : PatchMask.FromNoise(maskNoise, batch, _settings.MaskRatio));
+            tensor(Used(latents), [rows, channels, height, width]), tensor(Used(captions), [rows, length, features]),
+            Used(levels), tensor(Used(noise), [rows, channels, height, width]),
+            _settings.MaskRatio == 0 || rows == 0 ? null : PatchMask.FromNoise(Used(maskNoise), rows, _settings.MaskRatio))
+        {
+            Samples = samples, LeftOut = leftOut,
+        };
+
+        T[] Used<T>(T[] values) => rows == batch ? values : values[..(values.Length / batch * rows)];
     }
+
+    private BadSample? Fault(int sample, ReadOnlySpan<float> latent, ReadOnlySpan<float> caption) =>
+        Finite.IndexOfFault(latent) is >= 0 and var inLatent ? new BadSample(sample, _data.Columns.Latents, latent[inLatent])
+        : Finite.IndexOfFault(caption) is >= 0 and var inCaption
+            ? new BadSample(sample, _data.Columns.Captions, caption[inCaption])
+        : null;
 }

@@ -95,7 +95,16 @@ public sealed record TrainingSettings
     }
 }
 
-/// <summary>The samples of one shard with every random number that their loss needs.</summary>
+/// <summary>A sample that cannot be trained on.</summary>
+/// <param name="Sample">Its number in the data.</param>
+/// <param name="Column">What of it is at fault.</param>
+/// <param name="Value">The first value there that is not finite.</param>
+public sealed record BadSample(int Sample, string Column, float Value);
+
+/// <summary>
+/// The samples of one shard with every random number that their loss needs. There are b of them, as many as the shard
+/// has that can be trained on; it may be none.
+/// </summary>
 /// <param name="Latents">Clean latents [b, C, H, W], float32.</param>
 /// <param name="Captions">Caption features [b, L, channels]; zeros where the caption was dropped.</param>
 /// <param name="NoiseLevels">σ per sample, b.</param>
@@ -104,10 +113,19 @@ public sealed record TrainingSettings
 public sealed record ShardBatch(
     Tensor Latents, Tensor Captions, double[] NoiseLevels, Tensor UnitNoise, PatchMask? Mask) : IDisposable
 {
+    /// <summary>Numbers of the b samples in the data, if they are known.</summary>
+    public IReadOnlyList<int> Samples { get; init; } = [];
+
+    /// <summary>Samples of the shard that are not among them.</summary>
+    public IReadOnlyList<BadSample> LeftOut { get; init; } = [];
+
     /// <summary>The same shard on a device.</summary>
     public ShardBatch To(Device device) => device.type == Latents.device_type
         ? this
-        : new ShardBatch(Latents.to(device), Captions.to(device), NoiseLevels, UnitNoise.to(device), Mask?.To(device));
+        : new ShardBatch(Latents.to(device), Captions.to(device), NoiseLevels, UnitNoise.to(device), Mask?.To(device))
+        {
+            Samples = Samples, LeftOut = LeftOut,
+        };
 
     /// <inheritdoc/>
     public void Dispose()
@@ -123,7 +141,8 @@ public sealed record ShardBatch(
 public interface IShardSource
 {
     /// <summary>
-    /// Samples [step G + shard b, step G + (shard + 1) b) of the run's order. The caller disposes them.
+    /// Samples [step G + shard B, step G + (shard + 1) B) of the run's order, B to a shard, without those that cannot be
+    /// trained on. The caller disposes them.
     /// </summary>
     ShardBatch Read(long step, int shard);
 }
@@ -134,17 +153,46 @@ public interface IShardSource
 /// <param name="Samples">Samples in the sums.</param>
 public sealed record GradientSum(Tensor Gradient, double Loss, long Samples) : IDisposable
 {
+    /// <summary>Samples that are in no sum, in the run's order.</summary>
+    public IReadOnlyList<BadSample> LeftOut { get; init; } = [];
+
+    /// <summary>The sample with the largest loss, NaN being the largest; none if the samples' numbers are not known.</summary>
+    public SampleLoss? Largest { get; init; }
+
+    /// <summary>Samples whose own loss is not finite.</summary>
+    public long NotFinite { get; init; }
+
     /// <summary>The sum of two, in the buffer of <paramref name="left"/>; both are consumed.</summary>
     public static GradientSum Merge(GradientSum left, GradientSum right)
     {
         using var noGradients = no_grad();
         left.Gradient.add_(right.Gradient);
         right.Dispose();
-        return left with { Loss = left.Loss + right.Loss, Samples = left.Samples + right.Samples };
+        return left with
+        {
+            Loss = left.Loss + right.Loss,
+            Samples = left.Samples + right.Samples,
+            LeftOut = right.LeftOut.Count == 0 ? left.LeftOut : [.. left.LeftOut, .. right.LeftOut],
+            Largest = SampleLoss.Larger(left.Largest, right.Largest),
+            NotFinite = left.NotFinite + right.NotFinite,
+        };
     }
 
     /// <inheritdoc/>
     public void Dispose() => Gradient.Dispose();
+}
+
+/// <summary>The loss of one sample.</summary>
+/// <param name="Sample">Its number in the data.</param>
+/// <param name="Loss">Its weighted loss.</param>
+public sealed record SampleLoss(int Sample, float Loss)
+{
+    /// <summary>The one with the larger loss, NaN being the largest; the first of equals.</summary>
+    public static SampleLoss? Larger(SampleLoss? first, SampleLoss? second) =>
+        second is null ? first
+        : first is null ? second
+        : float.IsNaN(first.Loss) || first.Loss >= second.Loss ? first
+        : second;
 }
 
 /// <summary>What a step did.</summary>
@@ -273,7 +321,10 @@ public sealed class TrainingEngine : IDisposable
         }
     }
 
-    /// <summary>Loss and gradient norm of a total, by which a step may be refused before it is applied.</summary>
+    /// <summary>
+    /// Loss and gradient norm of a total, means over the samples in it, by which a step may be refused before it is
+    /// applied; NaN where it holds none.
+    /// </summary>
     public static (double Loss, double GradientNorm) Measure(GradientSum total)
     {
         using var noGradients = no_grad();
@@ -281,14 +332,18 @@ public sealed class TrainingEngine : IDisposable
         return (total.Loss / total.Samples, norm.item<float>() / total.Samples);
     }
 
-    /// <summary>Clips the mean gradient, updates weights and average, and consumes the total.</summary>
-    /// <exception cref="ArgumentException">The total does not hold a whole batch.</exception>
+    /// <summary>
+    /// Clips the mean gradient of the samples that are in the total, updates weights and average, and consumes the total.
+    /// </summary>
+    /// <exception cref="ArgumentException">The total does not account for a whole batch, or holds no sample.</exception>
     public StepOutcome Apply(long step, GradientSum total)
     {
-        if (total.Samples != _settings.GlobalBatch)
+        if (total.Samples + total.LeftOut.Count != _settings.GlobalBatch || total.Samples == 0)
         {
             throw new ArgumentException(
-                $"The total holds {total.Samples} samples, a batch {_settings.GlobalBatch}.", nameof(total));
+                $"The total holds {total.Samples} samples and leaves out {total.LeftOut.Count}; a batch has "
+                + $"{_settings.GlobalBatch}.",
+                nameof(total));
         }
 
         using var noGradients = no_grad();
@@ -347,14 +402,28 @@ public sealed class TrainingEngine : IDisposable
             lane.Flat.Gradients.zero_();
         }
 
+        if (batch.Latents.shape[0] == 0)
+        {
+            return new GradientSum(Gradient(lane.Flat), 0, 0) { LeftOut = batch.LeftOut };
+        }
+
         using CaptionContext captions = lane.Network.Caption(batch.Captions);
         (Tensor perSample, _) = _settings.Edm.Loss(
             lane.Network, batch.Latents, captions, batch.NoiseLevels, batch.UnitNoise, batch.Mask);
         Tensor loss = perSample.sum();
         loss.backward();
-        Tensor gradient = lane.Flat.Values.dtype == ScalarType.Float32
-            ? lane.Flat.Gradients.clone() : lane.Flat.Gradients.to(ScalarType.Float32);
-        return new GradientSum(gradient.DetachFromDisposeScope(), loss.item<float>(), batch.Latents.shape[0]);
+        float[] losses = perSample.detach().to(ScalarType.Float32).cpu().data<float>().ToArray();
+        return new GradientSum(Gradient(lane.Flat), loss.item<float>(), batch.Latents.shape[0])
+        {
+            LeftOut = batch.LeftOut,
+            Largest = batch.Samples.Zip(losses, (sample, own) => new SampleLoss(sample, own))
+                .Aggregate((SampleLoss?)null, SampleLoss.Larger),
+            NotFinite = losses.Count(own => !float.IsFinite(own)),
+        };
+
+        static Tensor Gradient(FlatParameters flat) =>
+            (flat.Values.dtype == ScalarType.Float32 ? flat.Gradients.clone() : flat.Gradients.to(ScalarType.Float32))
+            .DetachFromDisposeScope();
     }
 
     private ShardBatch Read(long step, int shard)

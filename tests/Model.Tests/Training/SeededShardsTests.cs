@@ -73,6 +73,36 @@ public sealed class SeededShardsTests
     }
 
     [Fact]
+    public void SampleThatIsNoNumbers_IsLeftOut_AndTheOthersKeepTheirs()
+    {
+        using var scope = NewDisposeScope();
+        TrainingSettings settings = ToyRun.Settings with { Shards = 4, Microbatch = 13 };
+        var sound = new ToyData(13, SmallNetworks.Tiny);
+        foreach (float value in new[] { float.NaN, float.PositiveInfinity, float.NegativeInfinity })
+        {
+            foreach (bool isCaption in new[] { false, true })
+            {
+                // Whether a caption is dropped must not decide whether its sample counts.
+                var data = new Runs.ToyStage.SpoiledData(sound, sample => sample == 5 ? value : null, isCaption);
+                var (clean, spoiled) = (Source(sound), Source(data));
+                for (int shard = 0; shard < settings.Shards; shard++)
+                {
+                    (ShardBatch all, ShardBatch rest) = (clean.Read(0, shard), spoiled.Read(0, shard));
+                    int place = all.Samples.ToList().IndexOf(5);
+                    BadSample bad = Assert.Single(rest.LeftOut); // A shard is an epoch, so it holds every sample once.
+                    Assert.Equal((5, isCaption ? "caption_latents" : "latents"), (bad.Sample, bad.Column));
+                    Assert.False(float.IsFinite(bad.Value));
+                    Assert.Empty(all.LeftOut);
+                    Assert.Equal(Rows(all).Where((_, i) => i != place), Rows(rest));
+                    Assert.Equal(all.Samples.Where(sample => sample != 5), rest.Samples);
+                }
+            }
+        }
+
+        SeededShards Source(ITrainingData data) => new(data, settings, SmallNetworks.Tiny, 1, captionDrop: 0.5);
+    }
+
+    [Fact]
     public void NoiseLevels_AreLogNormalAsTheSettingsSay()
     {
         using var scope = NewDisposeScope();

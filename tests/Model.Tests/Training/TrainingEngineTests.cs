@@ -168,8 +168,69 @@ public sealed class TrainingEngineTests
         string before = State(engine);
         using GradientSum part = GradientSum.Merge(engine.ComputeShard(0, 0), engine.ComputeShard(0, 1));
         var error = Assert.Throws<ArgumentException>(() => engine.Apply(0, part));
-        Assert.Contains("The total holds 4 samples, a batch 16", error.Message);
+        Assert.Contains("The total holds 4 samples and leaves out 0; a batch has 16", error.Message);
         Assert.Equal(before, State(engine));
+    }
+
+    // With one sample to a shard, a batch without some is the sum of the other shards, divided by their number.
+    [Fact]
+    public void BatchWithoutSomeSamples_IsTheMeanOfTheOthers_ForAnyShardsAndLanes()
+    {
+        using var scope = NewDisposeScope();
+        int[] bad = [2, 7];
+        TrainingSettings single = ToyRun.Settings with { Shards = 16, Microbatch = 1 };
+        (MicroDiT network, TrainingEngine engine) = Spoiled(single, bad, 1);
+        var shards = new SeededShards(new ToyData(13, SmallNetworks.Tiny), single, SmallNetworks.Tiny, 1, captionDrop: 0.1);
+        int[] sound = [.. Enumerable.Range(0, 16).Where(shard => !bad.Contains(shards.Read(0, shard).Samples[0]))];
+        Assert.InRange(sound.Length, 12, 14); // A batch of 16 of 13 samples holds some twice.
+        GradientSum total = engine.ComputeBatch(0);
+        Assert.Equal((sound.Length, 16 - sound.Length), (total.Samples, total.LeftOut.Count));
+        GradientSum[] parts = [.. sound.Select(shard => engine.ComputeShard(0, shard))];
+        double loss = parts.Sum(part => part.Loss) / sound.Length;
+        Tensor gradient = stack(parts.Select(part => part.Gradient.to(ScalarType.Float64))).sum([0]) / sound.Length; // [P]
+        (double measured, double norm) = TrainingEngine.Measure(total);
+        Assert.Equal(loss, measured, 1e-6);
+        Assert.Equal(linalg.norm(gradient).to(ScalarType.Float64).item<double>(), norm, 1e-5);
+        string[] leftOut = [.. total.LeftOut.Select(sample => $"{sample.Sample}")];
+        StepOutcome outcome = engine.Apply(0, total);
+        Assert.Equal(measured, outcome.Loss);
+        Dispose([(network, engine)]);
+
+        foreach ((int shardCount, int lanes) in new[] { (16, 4), (8, 1), (2, 2), (1, 1) })
+        {
+            TrainingSettings settings = ToyRun.Settings with { Shards = shardCount, Microbatch = 16 / shardCount };
+            (network, engine) = Spoiled(settings, bad, lanes);
+            GradientSum again = engine.ComputeBatch(0);
+            Assert.Equal(leftOut, again.LeftOut.Select(sample => $"{sample.Sample}"));
+            (double otherLoss, double otherNorm) = TrainingEngine.Measure(again);
+            Assert.Equal(measured, otherLoss, 1e-5);
+            Assert.Equal(norm, otherNorm, 1e-5);
+            again.Dispose();
+            Dispose([(network, engine)]);
+        }
+    }
+
+    [Fact]
+    public void BatchWithoutAnySample_HasNoLoss_AndIsNotApplied()
+    {
+        (MicroDiT network, TrainingEngine engine) = Spoiled(ToyRun.Settings, [.. Enumerable.Range(0, 13)], 2);
+        string before = State(engine);
+        using GradientSum total = engine.ComputeBatch(0);
+        Assert.Equal((0, 16), (total.Samples, total.LeftOut.Count));
+        Assert.True(double.IsNaN(TrainingEngine.Measure(total).Loss));
+        Assert.Throws<ArgumentException>(() => engine.Apply(0, total));
+        Assert.Equal(before, State(engine));
+        Dispose([(network, engine)]);
+    }
+
+    private static (MicroDiT Network, TrainingEngine Engine) Spoiled(TrainingSettings settings, int[] bad, int lanes)
+    {
+        var network = new MicroDiT(SmallNetworks.Tiny);
+        MicroDiTInitializer.Initialize(network, 17);
+        var data = new Runs.ToyStage.SpoiledData(
+            new ToyData(13, SmallNetworks.Tiny), sample => bad.Contains(sample) ? float.NaN : null);
+        var source = new SeededShards(data, settings, SmallNetworks.Tiny, 1, captionDrop: 0.1);
+        return (network, new TrainingEngine(network, settings, source, lanes: lanes));
     }
 
     [Theory]

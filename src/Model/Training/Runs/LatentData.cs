@@ -1,4 +1,5 @@
 // Precomputed latents and caption features as a run's samples.
+using System.Globalization;
 using System.Runtime.InteropServices;
 using Atelier.Model.Data;
 
@@ -46,16 +47,20 @@ public sealed class LatentData : ITrainingData, IDisposable
     public (int Length, int Channels) CaptionShape { get; }
 
     /// <inheritdoc/>
+    public (string Latents, string Captions) Columns => (_latentColumn, CaptionColumn);
+
+    /// <inheritdoc/>
+    public string Place(int sample)
+    {
+        (int set, long number) = Find(sample);
+        return $"{_sets[set].Index.Directory}: sample {number.ToString(CultureInfo.InvariantCulture)}";
+    }
+
+    /// <inheritdoc/>
     /// <exception cref="RefusedFileException">The sample has another size than the first.</exception>
     public void Read(int sample, Span<float> latent, Span<float> caption)
     {
-        int set = 0;
-        while (sample >= _ends[set])
-        {
-            set++;
-        }
-
-        long number = sample - (set == 0 ? 0 : _ends[set - 1]);
+        (int set, long number) = Find(sample);
         MdsSample read = _sets[set].Read(number, CaptionColumn, _latentColumn);
         Widen(_latentColumn, latent);
         Widen(CaptionColumn, caption);
@@ -84,6 +89,17 @@ public sealed class LatentData : ITrainingData, IDisposable
         {
             set.Dispose();
         }
+    }
+
+    private (int Set, long Number) Find(int sample)
+    {
+        int set = 0;
+        while (sample >= _ends[set])
+        {
+            set++;
+        }
+
+        return (set, sample - (set == 0 ? 0 : _ends[set - 1]));
     }
 
     private void Check(MdsDataset set, string folder)

@@ -22,10 +22,6 @@ public enum StepVerdict
 /// <param name="LogLoss">Moving average of the logarithm of the loss.</param>
 public readonly record struct PolicyMemory(long Applied, double LogNorm, int SkippedInARow, int Returns, double LogLoss);
 
-/// <summary>A run cannot go on, because its loss or gradients keep growing.</summary>
-/// <param name="message">What happened, and what would be right.</param>
-public sealed class TrainingDivergedException(string message) : Exception(message);
-
 /// <summary>
 /// A pure function of the reduced loss and gradient norm and of what it decided before, so that every replica and every
 /// resumed run decides alike. A loss or norm that is no finite number is skipped; so is a loss or norm above

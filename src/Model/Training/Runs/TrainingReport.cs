@@ -16,9 +16,8 @@ public static class TrainingReport
 
     /// <summary>Writes the report of a stage as far as it is.</summary>
     /// <param name="config">The stage.</param>
-    /// <param name="ledger">Slices that were not trained on.</param>
-    /// <param name="digest">Digest of the weights.</param>
-    public static void Write(StageConfig config, IReadOnlyList<SkippedSlice> ledger, string digest)
+    /// <param name="run">Its run, where it stands now.</param>
+    public static void Write(StageConfig config, TrainingRun run)
     {
         StepReport[] steps = Read(Path.Combine(config.Folder, TrainingRun.MetricsFile));
         if (steps.Length == 0)
@@ -26,40 +25,52 @@ public static class TrainingReport
             return;
         }
 
-        WriteAside(Path.Combine(config.Folder, "loss.svg"), Curve("loss", steps, step => step.Loss, isLogarithmic: true));
-        WriteAside(Path.Combine(config.Folder, "learning_rate.svg"), Curve("learning rate", steps, step => step.LearningRate));
-        WriteAside(
-            Path.Combine(config.Folder, "gradient_norm.svg"), Curve("gradient norm", steps, step => step.GradientNorm, isLogarithmic: true));
-        double seconds = steps.Sum(step => step.Seconds), images = (double)steps.Length * config.Step.GlobalBatch;
-        double last = steps.Skip(steps.Length - Math.Min(steps.Length, 100)).Average(step => step.Loss);
+        // Batches that are no numbers are no part of a curve; where all are, there is none.
+        StepReport[] finite = [.. steps.Where(step => double.IsFinite(step.Loss) && double.IsFinite(step.GradientNorm))];
+        (string Name, Func<StepReport, double> Value, bool IsLogarithmic)[] curves = finite.Length == 0 ? [] :
+        [
+            ("loss", step => step.Loss, true), ("learning rate", step => step.LearningRate, false),
+            ("gradient norm", step => step.GradientNorm, true),
+        ];
+        foreach ((string name, Func<StepReport, double> value, bool isLogarithmic) in curves)
+        {
+            WriteAside(Path.Combine(config.Folder, FileOf(name)), Curve(name, finite, value, isLogarithmic));
+        }
+
+        double seconds = steps.Sum(step => step.Seconds);
+        double images = ((double)steps.Length * config.Step.GlobalBatch) - steps.Sum(step => (double)step.LeftOut);
+        HashSet<long> missing = [.. run.Ledger.Select(slice => slice.Step)];
+        double[] last = [.. finite.Where(step => !missing.Contains(step.Step)).TakeLast(100).Select(step => step.Loss)];
         var text = new StringBuilder();
         Add($"# {config.Name}");
         Add($"");
         Add($"| what | value |");
         Add($"|---|---|");
-        Add($"| batches | {steps.Length:n0} of {config.Steps:n0}, {config.Step.GlobalBatch} pictures each |");
+        Add($"| batches applied | {run.Applied:n0} of {config.Steps:n0}, {config.Step.GlobalBatch} pictures each |");
+        Add($"| batches skipped | {run.Skipped:n0} |");
+        Add($"| batches undone, when the run went back | {run.Undone:n0} |");
+        Add($"| samples left out of batches | {run.LeftOut.Times:n0} |");
         Add($"| precision | {Precision.Name(config.Compute)} |");
         Add($"| time in steps | {TimeSpan.FromSeconds(seconds):d\\.hh\\:mm\\:ss}, {images / seconds:f0} images/s |");
-        Add($"| loss, mean of the last 100 batches | {last:f4} |");
-        Add($"| batches skipped | {ledger.Count} |");
-        Add($"| weights | {digest} |");
-        foreach (string curve in new[] { "loss", "learning_rate", "gradient_norm" })
+        Add($"| loss, mean of the last 100 batches applied | {(last.Length == 0 ? "none" : Invariant($"{last.Average():f4}"))} |");
+        Add($"| weights | {run.WeightsDigest()} |");
+        foreach ((string name, _, _) in curves)
         {
             Add($"");
-            Add($"![{curve}]({curve}.svg)");
+            Add($"![{Path.GetFileNameWithoutExtension(FileOf(name))}]({FileOf(name)})");
         }
 
         AddPanels();
         Add($"");
         Add($"## Skipped");
         Add($"");
-        Add($"{(ledger.Count == 0 ? "Nothing was skipped." : "| batch | why |\n|---|---|")}");
-        foreach (SkippedSlice slice in ledger)
+        Add($"{(run.Ledger.Count == 0 ? "Nothing was skipped." : "| batch | why |\n|---|---|")}");
+        foreach (SkippedSlice slice in run.Ledger)
         {
             Add($"| {slice.Step} | {slice.Reason} |");
         }
 
-        Add($"");
+        AddLeftOut();
         Add($"## Configuration");
         Add($"");
         Add($"```");
@@ -72,6 +83,34 @@ public static class TrainingReport
         WriteAside(Path.Combine(config.Folder, FileName), text.ToString());
 
         void Add(FormattableString line) => text.Append(line.ToString(CultureInfo.InvariantCulture)).Append('\n');
+
+        void AddLeftOut()
+        {
+            long listed = run.LeftOut.Samples.Sum(sample => sample.Times);
+            if (listed > 0)
+            {
+                Add($"");
+                Add($"## Left out");
+                Add($"");
+                Add($"Samples that cannot be trained on; the others of their batches were. Batches are counted as far as the run is.");
+                Add($"");
+                Add($"| sample | column | holds | batches without it | first |");
+                Add($"|---|---|---|---|---|");
+            }
+
+            foreach (LeftOutSample sample in run.LeftOut.Samples)
+            {
+                Add($"| {sample.Place} | {sample.Column} | {sample.Value} | {sample.Times} | {sample.Step} |");
+            }
+
+            if (run.LeftOut.Times > listed)
+            {
+                Add($"");
+                Add($"Others, which are not listed, were left out {run.LeftOut.Times - listed:n0} times.");
+            }
+
+            Add($"");
+        }
 
         void AddPanels()
         {
@@ -110,10 +149,9 @@ public static class TrainingReport
         Read(Path.Combine(config.Folder, TrainingRun.MetricsFile)).Sum(step => step.Seconds);
 
     private static StepReport[] Read(string path) => !File.Exists(path) ? [] :
-    [
-        .. File.ReadLines(path).Select(line => JsonSerializer.Deserialize<StepReport>(line, MetricsFormat.Options))
-            .Where(step => double.IsFinite(step.Loss) && double.IsFinite(step.GradientNorm)),
-    ];
+        [.. File.ReadLines(path).Select(line => JsonSerializer.Deserialize<StepReport>(line, MetricsFormat.Options))];
+
+    private static string FileOf(string curve) => curve.Replace(' ', '_') + ".svg";
 
     // Means over equal parts of the run, as a line.
     private static string Curve(string name, StepReport[] steps, Func<StepReport, double> value, bool isLogarithmic = false)

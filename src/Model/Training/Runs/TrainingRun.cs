@@ -13,13 +13,14 @@ namespace Atelier.Model.Training.Runs;
 
 /// <summary>What a step of a run did.</summary>
 /// <param name="Step">Number of the batch, from 0.</param>
-/// <param name="Loss">Mean loss.</param>
-/// <param name="GradientNorm">2-norm of the mean gradient.</param>
+/// <param name="Loss">Mean loss of its samples; NaN where it has none.</param>
+/// <param name="GradientNorm">2-norm of the mean gradient; NaN where the batch has no samples.</param>
 /// <param name="LearningRate">Learning rate.</param>
 /// <param name="Verdict">Whether it was applied.</param>
 /// <param name="Seconds">Time it took.</param>
+/// <param name="LeftOut">Samples of the batch that could not be trained on.</param>
 public readonly record struct StepReport(
-    long Step, double Loss, double GradientNorm, double LearningRate, StepVerdict Verdict, double Seconds);
+    long Step, double Loss, double GradientNorm, double LearningRate, StepVerdict Verdict, double Seconds, int LeftOut = 0);
 
 /// <summary>A stage that trains, stops and goes on. Not for use by two threads at once.</summary>
 public sealed class TrainingRun : IDisposable
@@ -30,10 +31,20 @@ public sealed class TrainingRun : IDisposable
     /// <summary>Name of the file with the stage's result.</summary>
     public const string ResultFile = "final.safetensors";
 
+    /// <summary>
+    /// Part of a stage's batches that must be in the weights at its end, and of its samples that must not be left out;
+    /// below it the stage has failed and has no result.
+    /// </summary>
+    public const double PartAppliedMin = 0.5;
+
+    // Samples left out that a person is told of as the run meets them; the report lists more.
+    private const int ToldMax = 20;
+
     // Each lane beyond the first has gradients of its own; a network for which they are large fills all threads by itself.
     private const long LaneBytes = 256L << 20;
 
     private readonly StageConfig _config;
+    private readonly ITrainingData _data;
     private readonly MicroDiT _network;
     private readonly TrainingEngine _engine;
     private readonly CheckpointStore _store;
@@ -48,7 +59,7 @@ public sealed class TrainingRun : IDisposable
     /// <param name="tell">Told what a person should know.</param>
     public TrainingRun(StageConfig config, ITrainingData data, Action<string> tell)
     {
-        (_config, _tell) = (config, tell);
+        (_config, _data, _tell) = (config, data, tell);
         _network = new MicroDiT(config.Network);
         MicroDiTInitializer.Initialize(_network, config.Seed);
         _store = new CheckpointStore(config.Folder, config.CheckpointsKept, Identity(config, data), config.Compute);
@@ -61,6 +72,7 @@ public sealed class TrainingRun : IDisposable
         _engine = new TrainingEngine(_network, config.Step, source, config.Compute, Lanes(_network));
         RunPosition position = _store.Load(_engine, tell) ?? new RunPosition(0, 0, default, []);
         (Step, _memory, _ledger) = (position.Step, position.Memory, [.. position.Ledger]);
+        LeftOut = position.LeftOut ?? LeftOutSamples.None;
         _lastPlanned = _store.LastPlanned;
     }
 
@@ -75,6 +87,18 @@ public sealed class TrainingRun : IDisposable
     /// <summary>Slices that were not trained on.</summary>
     public IReadOnlyList<SkippedSlice> Ledger => _ledger;
 
+    /// <summary>Samples that were left out of batches, as far as the run is.</summary>
+    public LeftOutSamples LeftOut { get; private set; }
+
+    /// <summary>Batches that are in the weights.</summary>
+    public long Applied => Step - _ledger.Count;
+
+    /// <summary>Batches that were applied until the run went back to weights from before them.</summary>
+    public int Undone => _ledger.Count(slice => slice.Because == SkippedBecause.Undone);
+
+    /// <summary>Batches that were never applied.</summary>
+    public int Skipped => _ledger.Count - Undone;
+
     /// <summary>The network, with the weights as they are now. For looking at, between steps.</summary>
     public MicroDiT Network => _network;
 
@@ -86,6 +110,11 @@ public sealed class TrainingRun : IDisposable
     /// </summary>
     /// <param name="progress">Told of every step, after it; its time does not count as the step's.</param>
     /// <param name="cancellation">Ends the run at the end of the step in flight.</param>
+    /// <exception cref="TrainingDivergedException">Loss or gradients keep growing.</exception>
+    /// <exception cref="TrainingFailedException">
+    /// Batches without a sample that can be trained on follow each other, or less than <see cref="PartAppliedMin"/> of
+    /// the stage was trained on: it has no result, and ends so again where it is run again.
+    /// </exception>
     public void Run(Action<StepReport> progress, CancellationToken cancellation)
     {
         Directory.CreateDirectory(_config.Folder);
@@ -118,6 +147,7 @@ public sealed class TrainingRun : IDisposable
 
         if (Step >= _config.Steps)
         {
+            RefuseNothing();
             SaveResult();
         }
     }
@@ -143,8 +173,12 @@ public sealed class TrainingRun : IDisposable
     {
         long start = Stopwatch.GetTimestamp(), step = Step;
         GradientSum total = _engine.ComputeBatch(step);
+        Note(step, total.LeftOut);
         (double loss, double norm) = TrainingEngine.Measure(total);
-        (StepVerdict verdict, _memory) = _config.Policy.Decide(loss, norm, _memory);
+
+        // A batch without samples says nothing of the weights.
+        (StepVerdict verdict, _memory) = total.Samples == 0
+            ? (StepVerdict.Skip, _memory) : _config.Policy.Decide(loss, norm, _memory);
         double rate = _config.Step.LearningRate.At(step);
         switch (verdict)
         {
@@ -153,24 +187,117 @@ public sealed class TrainingRun : IDisposable
                 break;
             case StepVerdict.Skip:
                 total.Dispose();
-                _ledger.Add(new SkippedSlice(step, Invariant($"loss {loss:g4}, gradient norm {norm:g4}")));
-                _tell(Invariant($"step {step} is skipped: loss {loss:g4}, gradient norm {norm:g4}"));
+                SkippedSlice slice = SliceOf(step, total, loss, norm);
+                _ledger.Add(slice);
+                _tell(Invariant($"step {step} is skipped: {slice.Reason}"));
+                RefuseEmptyRow(step);
                 break;
             default:
                 total.Dispose();
-                GoBack(step);
+                GoBack(SliceOf(step, total, loss, norm));
                 break;
         }
 
         Step = step + 1;
-        return new StepReport(step, loss, norm, rate, verdict, Stopwatch.GetElapsedTime(start).TotalSeconds);
+        double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
+        return new StepReport(step, loss, norm, rate, verdict, seconds, total.LeftOut.Count);
+    }
+
+    private void Note(long step, IReadOnlyList<BadSample> samples)
+    {
+        int known = LeftOut.Samples.Count;
+        (LeftOut, IReadOnlyList<LeftOutSample> added) = LeftOut.With(step, samples, _data.Place);
+        foreach (LeftOutSample sample in added.Take(Math.Max(0, ToldMax - known)))
+        {
+            _tell($"{sample.Place}: {sample.Column} holds {sample.Value}; the sample is left out of every batch");
+        }
+
+        if (known <= ToldMax && LeftOut.Samples.Count > ToldMax)
+        {
+            _tell($"more than {ToldMax} samples are left out; the others stand in the report");
+        }
+    }
+
+    // What one sample alone brings about, the data is to blame for, and not the training.
+    private SkippedSlice SliceOf(long step, GradientSum total, double loss, double norm)
+    {
+        if (total.Samples == 0)
+        {
+            return new SkippedSlice(
+                step, $"none of its {total.LeftOut.Count} samples can be trained on", SkippedBecause.NoSample);
+        }
+
+        string reason = Invariant($"loss {loss:g4}, gradient norm {norm:g4}");
+        bool isFew = total.NotFinite > 0 ? 2 * total.NotFinite < total.Samples : double.IsFinite(loss) && total.Samples > 2;
+        bool isOne = isFew && total.Largest is { } largest
+            && (!float.IsFinite(largest.Loss) || largest.Loss > total.Loss / 2);
+        return isOne
+            ? new SkippedSlice(
+                step, $"{reason}; {_data.Place(total.Largest!.Sample)} alone has a loss of {Finite.Name(total.Largest.Loss)}",
+                SkippedBecause.OneSample)
+            : new SkippedSlice(step, reason);
+    }
+
+    // As many batches in a row as the policy bears of other bad ones.
+    private void RefuseEmptyRow(long step)
+    {
+        int row = 0;
+        while (row < _ledger.Count && _ledger[^(row + 1)] is { Because: SkippedBecause.NoSample } slice && slice.Step == step - row)
+        {
+            row++;
+        }
+
+        if (row > _config.Policy.Patience)
+        {
+            throw new TrainingFailedException(
+                $"{_config.Name}: the last {row} batches, to step {step}, hold no sample that can be trained on. {BadData}");
+        }
+    }
+
+    private void RefuseNothing()
+    {
+        string bad = LeftOut.Times == 0 ? "" : $" {BadData}";
+        if (Applied < PartAppliedMin * Step)
+        {
+            throw new TrainingFailedException(
+                $"{_config.Name}: only {Applied} of {Step} batches are in the weights, {Skipped} were skipped and {Undone} undone; "
+                + $"a stage needs half of them, and has no result without. {TrainingReport.FileName} says why each is missing.{bad} "
+                + Again);
+        }
+
+        if (LeftOut.Times > (1 - PartAppliedMin) * Step * _config.Step.GlobalBatch)
+        {
+            throw new TrainingFailedException(
+                $"{_config.Name}: {LeftOut.Times} of {Step * _config.Step.GlobalBatch} samples were left out; a stage needs half "
+                + $"of them, and has no result without.{bad} {Again}");
+        }
+    }
+
+    private const string Again = "Then train it in another folder, since this one is at its end.";
+
+    private string BadData => LeftOut.Samples is [var first, ..]
+        ? $"{first.Place}: {first.Column} holds {first.Value}, as the first of them; make these latents anew."
+        : "";
+
+    // Where single samples are to blame, or no update was ever made, the learning rate is not.
+    private string Advice(SkippedSlice now)
+    {
+        SkippedSlice[] row =
+        [
+            .. _ledger.Where(slice => slice.Because != SkippedBecause.NoSample).TakeLast(_memory.SkippedInARow - 1), now,
+        ];
+        return row.Count(slice => slice.Because == SkippedBecause.OneSample) > row.Length / 2
+            ? $"single samples are to blame, the last one thus: {now.Reason}. Look at them in the data."
+            : _memory.Applied == 0
+                ? "no update was made so far, so the weights that it starts from, or model.dtype, give no finite loss."
+                : "a lower learning rate or a longer warm-up would be right.";
     }
 
     // The weights return to the last checkpoint; the slices since then are not trained on again, but stand in the
     // ledger.
-    private void GoBack(long step)
+    private void GoBack(SkippedSlice now)
     {
-        const string advice = "a lower learning rate or a longer warm-up would be right.";
+        (long step, string advice) = (now.Step, Advice(now));
         if (_memory.Returns >= _config.Policy.ReturnsMax)
         {
             throw new TrainingDivergedException(
@@ -181,10 +308,13 @@ public sealed class TrainingRun : IDisposable
         RunPosition last = _store.Load(_engine, _tell, plannedOnly: true)
             ?? throw new TrainingDivergedException(
                 $"{_config.Name} diverged at step {step}, before its first checkpoint: {advice}");
+        string went = $"the run went back to step {last.Step}";
+        var skipped = _ledger.Where(slice => slice.Step >= last.Step).ToDictionary(slice => slice.Step);
+        skipped.Add(step, now with { Reason = $"{now.Reason}; {went}" });
         _ledger.RemoveAll(slice => slice.Step >= last.Step);
         for (long lost = last.Step; lost <= step; lost++)
         {
-            _ledger.Add(new SkippedSlice(lost, $"the run went back to step {last.Step}"));
+            _ledger.Add(skipped.GetValueOrDefault(lost) ?? new SkippedSlice(lost, went, SkippedBecause.Undone));
         }
 
         _memory = last.Memory with { Returns = returns };
@@ -199,7 +329,8 @@ public sealed class TrainingRun : IDisposable
 
     private void Save(bool isPlanned)
     {
-        _store.Save(_engine, new RunPosition(Step, _engine.Optimizer.Updates, _memory, _ledger), isPlanned);
+        LeftOutSamples? leftOut = LeftOut.Times == 0 ? null : LeftOut;
+        _store.Save(_engine, new RunPosition(Step, _engine.Optimizer.Updates, _memory, _ledger, leftOut), isPlanned);
         _lastPlanned = isPlanned ? Step : _lastPlanned;
     }
 
@@ -278,7 +409,7 @@ public sealed class TrainingRun : IDisposable
         }
 
         using IWeightSource source = WeightFile.Open(file).FindModel("dit");
-        StrictLoader.Load(network, source, ignore: ["pos_embed", "mask_token"]);
+        StrictLoader.Load(network, source, ignore: ["pos_embed", "mask_token"], checkFinite: true);
     }
 
     private static int Lanes(MicroDiT network) =>

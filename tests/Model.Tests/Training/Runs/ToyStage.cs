@@ -55,7 +55,7 @@ internal static class ToyStage
                 }
             },
             stop.Token);
-        TrainingReport.Write(config, run.Ledger, run.WeightsDigest());
+        TrainingReport.Write(config, run);
         return run.WeightsDigest();
     }
 
@@ -68,8 +68,8 @@ internal static class ToyStage
             long.Parse(line.Split("\"step\":")[1].Split(',')[0], CultureInfo.InvariantCulture)),
     ];
 
-    /// <summary>The toy's samples, of which some are spoiled.</summary>
-    public sealed class SpoiledData(ITrainingData data, Func<int, float?> spoil) : ITrainingData
+    /// <summary>The toy's samples, of which some are spoiled: their latents, or one number of their captions.</summary>
+    public sealed class SpoiledData(ITrainingData data, Func<int, float?> spoil, bool isCaption = false) : ITrainingData
     {
         public int Count => data.Count;
 
@@ -82,7 +82,7 @@ internal static class ToyStage
             data.Read(sample, latent, caption);
             if (spoil(sample) is { } value)
             {
-                latent.Fill(value);
+                (isCaption ? caption[^1..] : latent).Fill(value);
             }
         }
     }

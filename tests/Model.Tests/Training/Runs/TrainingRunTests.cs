@@ -136,33 +136,187 @@ public sealed class TrainingRunTests : IDisposable
         Assert.Equal(ToyStage.Run(ToyStage.Config(folder["whole"], first)), ToyStage.Run(config));
     }
 
-    [Fact]
-    public void Samples_ThatAreNoNumbers_AreSkipped_AndStandInTheLedger()
+    [Theory]
+    [InlineData(float.NaN, false, "latents", "NaN")]
+    [InlineData(float.PositiveInfinity, false, "latents", "infinity")]
+    [InlineData(float.NegativeInfinity, true, "caption_latents", "-infinity")]
+    public void Sample_ThatIsNoNumbers_IsNamed_AndCostsItselfAlone(float value, bool isCaption, string column, string name)
     {
         using var folder = new TemporaryFolder();
         StageConfig config = ToyStage.Config(folder["run"]);
-        var data = new ToyStage.SpoiledData(ToyStage.Data, sample => sample == 3 ? float.NaN : null);
-        StageConfig small = config with { Step = config.Step with { Shards = 1, Microbatch = 2 } };
-        string whole = ToyStage.Run(small with { Folder = folder["whole"] }, data: data);
-        ToyStage.Run(small, 9, data);
-        Assert.Equal(whole, ToyStage.Run(small, data: data));
-        using var run = new TrainingRun(small, data, _ => { });
-        Assert.InRange(run.Ledger.Count, 2, 4); // Every epoch of 13 samples holds it once; 40 samples are seen.
-        Assert.Contains("NaN", run.Ledger[0].Reason);
-        Assert.Contains($"| {run.Ledger[0].Step} |", File.ReadAllText(Path.Combine(small.Folder, TrainingReport.FileName)));
+        var data = new ToyStage.SpoiledData(ToyStage.Data, sample => sample is 3 or 8 ? value : null, isCaption);
+        List<string> told = [];
+        string whole = ToyStage.Run(config with { Folder = folder["whole"] }, data: data, told: told);
+        Assert.Equal(
+            [$"sample 3: {column} holds {name}", $"sample 8: {column} holds {name}"],
+            told.Select(text => text.Split(';')[0]).Order());
+        for (int stop = 1; stop <= 3; stop++)
+        {
+            ToyStage.Run(config, 5, data);
+        }
+
+        Assert.Equal(whole, ToyStage.Run(config, data: data));
+        using var run = new TrainingRun(config, data, _ => { });
+        using var once = new TrainingRun(config with { Folder = folder["whole"] }, data, _ => { });
+        Assert.Equal((20, 0, 0), (run.Applied, run.Skipped, run.Undone));
+        Assert.Empty(run.Ledger);
+        Assert.Equal(2, run.LeftOut.Samples.Count);
+        Assert.All(run.LeftOut.Samples, sample => Assert.Equal((column, name), (sample.Column, sample.Value)));
+        Assert.InRange(run.LeftOut.Times, 48, 50); // 320 samples are 24.6 epochs of 13, and each holds both.
+        Assert.Equal(run.LeftOut.Times, run.LeftOut.Samples.Sum(sample => sample.Times));
+        Assert.Equal(once.LeftOut.Samples, run.LeftOut.Samples);
+        string report = File.ReadAllText(Path.Combine(config.Folder, TrainingReport.FileName));
+        Assert.Contains("| batches applied | 20 of 20, 16 pictures each |", report);
+        Assert.Contains($"| samples left out of batches | {run.LeftOut.Times} |", report);
+        Assert.Contains($"| sample 3 | {column} | {name} | ", report);
+        Assert.DoesNotContain("NaN", File.ReadAllText(Path.Combine(config.Folder, "loss.svg")));
     }
 
+    // So that what is left out changes nothing of what is not: the checkpoint of sound data has no word of it.
+    [Fact]
+    public void Checkpoint_OfSoundData_SaysNothingOfSamplesLeftOut()
+    {
+        using var folder = new TemporaryFolder();
+        StageConfig config = ToyStage.Config(folder["run"]);
+        ToyStage.Run(config, 6);
+        using SafeTensorsFile file = SafeTensorsFile.Open(folder["run/step-000000006.safetensors"]);
+        Assert.Matches("""^{"Step":6,"Updates":6,"Memory":{[^}]*},"Ledger":\[\]}$""", file.Metadata["position"]);
+    }
+
+    [Fact]
+    public void Run_WithoutASampleThatIsNumbers_EndsSoon_AndNamesTheData_NotTheLearningRate()
+    {
+        using var folder = new TemporaryFolder();
+        StageConfig config = ToyStage.Config(folder["run"]);
+        var data = new ToyStage.SpoiledData(ToyStage.Data, _ => float.NaN);
+        for (int time = 0; time < 2; time++)
+        {
+            var error = Assert.Throws<TrainingFailedException>(() => ToyStage.Run(config, data: data));
+            Assert.Contains("the last 9 batches, to step 8, hold no sample that can be trained on.", error.Message);
+            Assert.Contains(": latents holds NaN", error.Message);
+            Assert.DoesNotContain("learning rate", error.Message);
+        }
+
+        Assert.False(File.Exists(folder["run/" + TrainingRun.ResultFile]));
+    }
+
+    [Theory]
+    [InlineData(2, "only ", " of 20 batches are in the weights")] // Batches of one sample: most have none that is sound.
+    [InlineData(16, "of 320 samples were left out", "a stage needs half of them")]
+    public void Run_ThatLeftMostOut_IsNoSuccess_HowOftenItIsStarted(int batch, params string[] says)
+    {
+        using var folder = new TemporaryFolder();
+        StageConfig config = ToyStage.Config(folder["run"]);
+        config = config with
+        {
+            Step = config.Step with { Shards = 1, Microbatch = batch }, Policy = new StepPolicy { Patience = 1000 },
+        };
+        var data = new ToyStage.SpoiledData(ToyStage.Data, sample => sample < 11 ? float.NaN : null);
+        for (int time = 0; time < 2; time++)
+        {
+            var error = Assert.Throws<TrainingFailedException>(() => ToyStage.Run(config, data: data));
+            Assert.All(says, part => Assert.Contains(part, error.Message));
+            Assert.Contains("latents holds NaN", error.Message);
+            Assert.False(File.Exists(folder["run/" + TrainingRun.ResultFile]));
+        }
+
+        using var run = new TrainingRun(config, data, _ => { });
+        Assert.False(run.IsComplete);
+        TrainingReport.Write(config, run);
+        Assert.Contains(
+            $"| batches applied | {run.Applied} of 20, {batch} pictures each |",
+            File.ReadAllText(Path.Combine(config.Folder, TrainingReport.FileName)));
+        Assert.Equal(batch == 2, run.Applied < 10);
+    }
+
+    [Fact]
+    public void Report_OfARunWithoutANumber_IsWrittenAllTheSame()
+    {
+        using var folder = new TemporaryFolder();
+        StageConfig config = ToyStage.Config(folder["run"]);
+        ToyStage.Run(config, 3, new ToyStage.SpoiledData(ToyStage.Data, _ => float.NaN));
+        string report = File.ReadAllText(Path.Combine(config.Folder, TrainingReport.FileName));
+        Assert.Contains("| batches applied | 0 of 20, ", report);
+        Assert.Contains("| batches skipped | 3 |", report);
+        Assert.Contains("| loss, mean of the last 100 batches applied | none |", report);
+        Assert.DoesNotContain(".svg", report);
+    }
+
+    // Finite numbers whose square is none: every sample's loss overflows.
     [Fact]
     public void Run_ThatDiverges_GoesBack_AndEndsWithASentence()
     {
         using var folder = new TemporaryFolder();
         StageConfig config = ToyStage.Config(folder["run"]) with { Policy = new StepPolicy { Patience = 1, ReturnsMax = 2 } };
         ToyStage.Run(config, 6);
-        var data = new ToyStage.SpoiledData(ToyStage.Data, _ => float.NaN);
+        var data = new ToyStage.SpoiledData(ToyStage.Data, _ => 1e30f);
         List<string> told = [];
         var error = Assert.Throws<TrainingDivergedException>(() => ToyStage.Run(config, data: data, told: told));
         Assert.Contains("lower learning rate", error.Message);
         Assert.Equal(2, told.Count(text => text.Contains("went back", StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public void Run_ThatNeverMadeAnUpdate_DoesNotBlameTheLearningRate()
+    {
+        using var folder = new TemporaryFolder();
+        var data = new ToyStage.SpoiledData(ToyStage.Data, _ => 1e30f);
+        var error = Assert.Throws<TrainingDivergedException>(() => ToyStage.Run(ToyStage.Config(folder["run"]), data: data));
+        Assert.Contains("no update was made so far", error.Message);
+        Assert.DoesNotContain("learning rate", error.Message);
+    }
+
+    [Fact]
+    public void Run_ThatOneSampleSpoils_NamesIt_AndDoesNotBlameTheLearningRate()
+    {
+        using var folder = new TemporaryFolder();
+        StageConfig config = ToyStage.Config(folder["run"]) with { Policy = new StepPolicy { Patience = 1 } };
+        var data = new ToyStage.SpoiledData(ToyStage.Data, sample => sample == 4 ? 1e30f : null);
+        List<string> told = [];
+        var error = Assert.Throws<TrainingDivergedException>(() => ToyStage.Run(config, data: data, told: told));
+        Assert.Contains("sample 4 alone has a loss of ", error.Message);
+        Assert.DoesNotContain("learning rate", error.Message);
+        Assert.NotEmpty(told);
+        Assert.All(told, text => Assert.Contains("sample 4 alone has a loss of ", text));
+    }
+
+    [Fact]
+    public void Stage_WhoseStartHoldsNaN_IsRefused()
+    {
+        using var folder = new TemporaryFolder();
+        StageConfig first = ToyStage.Config(folder["first"]);
+        ToyStage.Run(first);
+        string result = folder["first/" + TrainingRun.ResultFile];
+        byte[] bytes = File.ReadAllBytes(result);
+        BitConverter.GetBytes(float.NaN).CopyTo(bytes, bytes.Length - 4);
+        File.WriteAllBytes(result, bytes);
+        StageConfig second = ToyStage.Config(folder["second"]) with { Start = new StageStart(first.Folder, Average: true) };
+        Assert.Contains(
+            "holds a NaN or an infinity",
+            Assert.Throws<RefusedFileException>(() => new TrainingRun(second, ToyStage.Data, _ => { })).Message);
+    }
+
+    [Fact]
+    public void Report_OfARunThatWentBack_CountsNoBatchThatWasUndone()
+    {
+        using var folder = new TemporaryFolder();
+        StageConfig config = ToyStage.Config(folder["run"]);
+        config = config with
+        {
+            Step = config.Step with { Shards = 1, Microbatch = 2 }, SaveInterval = 4,
+            Policy = new StepPolicy { Patience = 1, ReturnsMax = 20 },
+        };
+        var data = new ToyStage.SpoiledData(ToyStage.Data, sample => sample is 2 or 3 ? 1e30f : null);
+        ToyStage.Run(config, data: data);
+        using var run = new TrainingRun(config, data, _ => { });
+        Assert.True(run.Undone > 0, "the run did not go back over a batch that was applied");
+        Assert.Equal(20, run.Applied + run.Skipped + run.Undone);
+        Assert.Equal(run.Ledger.Select(slice => slice.Step).Distinct().Order(), run.Ledger.Select(slice => slice.Step));
+        string report = File.ReadAllText(Path.Combine(config.Folder, TrainingReport.FileName));
+        Assert.Contains($"| batches applied | {run.Applied} of 20, ", report);
+        Assert.Contains($"| batches skipped | {run.Skipped} |", report);
+        Assert.Contains($"| batches undone, when the run went back | {run.Undone} |", report);
+        Assert.Equal(run.Engine.Optimizer.Updates, run.Applied);
     }
 
     // Where a run goes back to must not depend on where it was stopped or killed before.
@@ -170,7 +324,7 @@ public sealed class TrainingRunTests : IDisposable
     public void RunThatGoesBack_StoppedOrKilledAtEveryStep_EndsWithTheSameWeightsAndLedger()
     {
         using var folder = new TemporaryFolder();
-        var data = new ToyStage.SpoiledData(ToyStage.Data, sample => sample is 2 or 3 or 7 or 11 ? float.NaN : null);
+        var data = new ToyStage.SpoiledData(ToyStage.Data, sample => sample is 2 or 3 ? 1e30f : null);
         StageConfig whole = Config("whole");
         ToyStage.Run(whole, data: data);
         string expected = Result(whole);

@@ -156,11 +156,9 @@ internal sealed class DemoMaking
         encoders.Autoencoder.to(_compute);
         encoders.Text.to(_compute);
         var precompute = new Precompute(pictures, encoders.Autoencoder, encoders.Text, encoders.Tokenizer, s_sides, SceneSeed);
-        Output.WithProgress("encoding", progress =>
-        {
-            precompute.Run(Latents, _workers, done => progress((double)done / _scenes), cancellation);
-            return true;
-        });
+        IReadOnlyList<SkippedPicture> skipped = Output.WithProgress("encoding", progress => precompute.Run(
+            Latents, _workers, done => progress((double)done / _scenes), cancellation));
+        DataCommand.TellSkipped(skipped, Latents);
     }
 
     private List<StageOutcome> Publish(StageConfig stage, List<StageOutcome> before, CancellationToken cancellation)

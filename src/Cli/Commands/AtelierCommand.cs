@@ -4,6 +4,7 @@ using System.CommandLine.Help;
 using System.CommandLine.Parsing;
 using Atelier.Cli.Cluster;
 using Atelier.Model;
+using Atelier.Model.Data;
 using Atelier.Model.Runtime;
 using Atelier.Model.Training.Runs;
 
@@ -102,7 +103,7 @@ internal static class AtelierCommand
     // Errors that a user can do something about. All others are faults of this program, and show where they arose.
     private static string? Sentence(Exception error) => error switch
     {
-        UserErrorException or LibtorchException or TrainingFailedException or NonFiniteException
+        UserErrorException or LibtorchException or TrainingFailedException or PrecomputeFailedException or NonFiniteException
             or ArgumentException or IOException or UnauthorizedAccessException or ApiRefusalException or TimeoutException =>
             error.Message,
         HttpRequestException => $"The cluster cannot be reached: {error.Message}",

@@ -56,17 +56,29 @@ internal static class DataCommand
                 source, encoders.Autoencoder, encoders.Text, encoders.Tokenizer, parsed.GetRequiredValue(sizes),
                 parsed.GetValue(seed));
             DirectoryInfo folder = parsed.GetRequiredValue(output);
-            Output.WithProgress("encoding", progress =>
-            {
-                run.Run(
-                    folder.FullName, parsed.GetValue(workers) ?? Environment.ProcessorCount,
-                    done => progress((double)done / source.Count), cancellation);
-                return true;
-            });
-            Output.Line($"{source.Count} samples in {folder}");
+            IReadOnlyList<SkippedPicture> skipped = Output.WithProgress("encoding", progress => run.Run(
+                folder.FullName, parsed.GetValue(workers) ?? Environment.ProcessorCount,
+                done => progress((double)done / source.Count), cancellation));
+            TellSkipped(skipped, folder.FullName);
+            Output.Line($"{source.Count - skipped.Count} samples in {folder}");
             return Task.FromResult(0);
         });
         return command;
+    }
+
+    /// <summary>Names the first pictures that were skipped, and where the others stand.</summary>
+    public static void TellSkipped(IReadOnlyList<SkippedPicture> skipped, string folder)
+    {
+        const int named = 20;
+        foreach (SkippedPicture picture in skipped.Take(named))
+        {
+            Output.Remark($"picture {picture.Picture} is skipped: its {picture.Column} would hold {picture.Value}");
+        }
+
+        if (skipped.Count > 0)
+        {
+            Output.Remark($"{skipped.Count} pictures are skipped; {Path.Combine(folder, Model.Data.Precompute.SkippedFile)} lists them");
+        }
     }
 
     private static Command Inspect()

@@ -3,6 +3,7 @@
 // are of, so that no other run goes on with them.
 using System.Globalization;
 using System.Runtime.ExceptionServices;
+using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text.Json;
 using Atelier.Model.Autoencoder;
@@ -12,6 +13,16 @@ using Atelier.Model.Imaging;
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Data;
+
+/// <summary>A picture that is not among the latents, since a network gave no numbers for it.</summary>
+/// <param name="Picture">Its number in the source.</param>
+/// <param name="Column">The column that would hold NaN or an infinity.</param>
+/// <param name="Value">The first such value.</param>
+public sealed record SkippedPicture(long Picture, string Column, string Value);
+
+/// <summary>So many pictures gave no numbers that the networks are at fault. The message names the first ones.</summary>
+/// <param name="message">What happened, and what would be right.</param>
+public sealed class PrecomputeFailedException(string message) : Exception(message);
 
 /// <summary>
 /// Encodes pictures and captions. Latents are drawn from their distribution and multiplied by the scaling factor. The
@@ -24,6 +35,12 @@ public sealed class Precompute
 
     /// <summary>Name of the note of what a folder's latents are of.</summary>
     public const string RecipeFile = "recipe.json";
+
+    /// <summary>Name of the list of pictures that were skipped, beside the index; it is there only if some were.</summary>
+    public const string SkippedFile = "skipped.json";
+
+    // Pictures that the error of a run names.
+    private const int NamedMax = 5;
 
     private static readonly JsonSerializerOptions s_readable = new() { WriteIndented = true };
     private const int CaptionBatch = 64;
@@ -57,13 +74,25 @@ public sealed class Precompute
         }
     }
 
-    /// <summary>Writes all parts that are not there yet, then the index over them.</summary>
+    /// <summary>
+    /// Pictures of so many that may be skipped: one in a hundred; in sets of less than a thousand ten, but no more than
+    /// one in ten.
+    /// </summary>
+    public static long SkippedMax(long pictures) => Math.Max(pictures / 100, Math.Min(10, pictures / 10));
+
+    /// <summary>
+    /// Writes all parts that are not there yet, then the index over them. A picture whose caption features or latents
+    /// would hold NaN or an infinity, also after rounding to float16, is skipped; the others are what they are without
+    /// it.
+    /// </summary>
     /// <param name="folder">Receives a folder a part, and the merged index.</param>
     /// <param name="workers">Parts that are made at the same time, each by one thread.</param>
     /// <param name="progress">Told the number of samples done; by one thread at a time.</param>
     /// <param name="cancellation">Ends after the samples in flight; parts that are complete stay.</param>
+    /// <returns>The pictures that were skipped, in order.</returns>
     /// <exception cref="RefusedFileException">The folder holds latents of something else, or of what nobody noted.</exception>
-    public void Run(string folder, int workers, Action<long>? progress, CancellationToken cancellation)
+    /// <exception cref="PrecomputeFailedException">More than <see cref="SkippedMax"/> of the pictures would be skipped.</exception>
+    public IReadOnlyList<SkippedPicture> Run(string folder, int workers, Action<long>? progress, CancellationToken cancellation)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(workers, 1);
         Directory.CreateDirectory(folder);
@@ -71,12 +100,13 @@ public sealed class Precompute
         if (File.Exists(Path.Combine(folder, MdsIndex.FileName)))
         {
             progress?.Invoke(_pictures.Count);
-            return;
+            return ReadSkipped(folder);
         }
 
         int parts = (int)((_pictures.Count + PartSamples - 1) / PartSamples);
         int next = -1;
         (long done, Exception? failure) = (0, null);
+        var skipped = new List<SkippedPicture>();
         var gate = new Lock();
         Thread[] threads = [.. Enumerable.Range(0, workers).Select(_ => new Thread(Work) { Name = "precompute" })];
         Array.ForEach(threads, thread => thread.Start());
@@ -86,7 +116,10 @@ public sealed class Precompute
             ExceptionDispatchInfo.Throw(failure);
         }
 
+        SkippedPicture[] all = [.. skipped.OrderBy(picture => picture.Picture)];
+        WriteSkipped(folder, all);
         MdsIndex.Merge(folder);
+        return all;
 
         void Work()
         {
@@ -96,7 +129,7 @@ public sealed class Precompute
             {
                 for (int part = Interlocked.Increment(ref next); part < parts; part = Interlocked.Increment(ref next))
                 {
-                    MakePart(folder, part, Tell, () => failure is not null, cancellation);
+                    MakePart(folder, part, Tell, Skip, () => failure is not null, cancellation);
                 }
             }
             catch (Exception error)
@@ -115,6 +148,52 @@ public sealed class Precompute
                 done += samples;
                 progress?.Invoke(done);
             }
+        }
+
+        void Skip(IReadOnlyList<SkippedPicture> pictures)
+        {
+            lock (gate)
+            {
+                skipped.AddRange(pictures);
+                if (skipped.Count > SkippedMax(_pictures.Count))
+                {
+                    throw new PrecomputeFailedException(TooMany(skipped));
+                }
+            }
+        }
+    }
+
+    private string TooMany(List<SkippedPicture> skipped)
+    {
+        IEnumerable<string> first = skipped.OrderBy(picture => picture.Picture).Take(NamedMax)
+            .Select(picture => $"{picture.Column} of picture {picture.Picture} holds {picture.Value}");
+        return string.Create(
+            CultureInfo.InvariantCulture,
+            $"The networks gave no numbers for {skipped.Count} of {_pictures.Count} pictures, more than the "
+            + $"{SkippedMax(_pictures.Count)} that may be skipped: {string.Join("; ", first)}. Their weights are damaged, or "
+            + $"{_compute} is too narrow for them; nothing can be trained on these latents.");
+    }
+
+    private static SkippedPicture[] ReadSkipped(string folder)
+    {
+        string path = Path.Combine(folder, SkippedFile);
+        try
+        {
+            return File.Exists(path) ? JsonSerializer.Deserialize<SkippedPicture[]>(File.ReadAllText(path)) ?? [] : [];
+        }
+        catch (JsonException error)
+        {
+            throw new RefusedFileException(path, "line 1", "is no list of skipped pictures.", error);
+        }
+    }
+
+    private static void WriteSkipped(string folder, IReadOnlyList<SkippedPicture> skipped)
+    {
+        if (skipped.Count > 0)
+        {
+            string path = Path.Combine(folder, SkippedFile);
+            File.WriteAllText(path + ".part", JsonSerializer.Serialize(skipped, s_readable) + "\n");
+            File.Move(path + ".part", path, overwrite: true);
         }
     }
 
@@ -176,13 +255,15 @@ public sealed class Precompute
     }
 
     private void MakePart(
-        string folder, int part, Action<int> progress, Func<bool> isFailed, CancellationToken cancellation)
+        string folder, int part, Action<int> progress, Action<IReadOnlyList<SkippedPicture>> skip, Func<bool> isFailed,
+        CancellationToken cancellation)
     {
         string path = Path.Combine(folder, part.ToString("d5", CultureInfo.InvariantCulture));
         long first = (long)part * PartSamples, end = Math.Min(_pictures.Count, first + PartSamples);
         if (File.Exists(Path.Combine(path, MdsIndex.FileName)))
         {
             progress((int)(end - first));
+            skip(ReadSkipped(path));
             return;
         }
 
@@ -201,21 +282,25 @@ public sealed class Precompute
         }
 
         var writer = new MdsWriter(path, columns, new MdsWriteOptions { SizeLimit = 256 << 20 });
+        var skipped = new List<SkippedPicture>();
         for (long start = first; start < end && !isFailed(); start += CaptionBatch)
         {
             cancellation.ThrowIfCancellationRequested();
             int count = (int)Math.Min(CaptionBatch, end - start);
-            Write(writer, start, count);
+            int known = skipped.Count;
+            Write(writer, start, count, skipped);
+            skip(skipped[known..]);
             progress(count);
         }
 
         if (!isFailed())
         {
+            WriteSkipped(path, skipped); // Before the index, by which the part counts as complete.
             writer.Complete();
         }
     }
 
-    private void Write(MdsWriter writer, long first, int count)
+    private void Write(MdsWriter writer, long first, int count, List<SkippedPicture> skipped)
     {
         using var noGradients = inference_mode();
         using var scope = NewDisposeScope();
@@ -228,14 +313,30 @@ public sealed class Precompute
                 ["caption"] = captions[i],
                 ["caption_latents"] = (ReadOnlyMemory<byte>)features[i],
             };
-            foreach (int side in _sides)
+            SkippedPicture? fault = Fault(first + i, "caption_latents", features[i]);
+            foreach (int side in _sides.TakeWhile(_ => fault is null))
             {
-                sample[Column(side)] = (ReadOnlyMemory<byte>)EncodePicture(
-                    _pictures.Picture(first + i, side), first + i);
+                byte[] latents = EncodePicture(_pictures.Picture(first + i, side), first + i);
+                fault = Fault(first + i, Column(side), latents);
+                sample[Column(side)] = (ReadOnlyMemory<byte>)latents;
             }
 
-            writer.Write(sample);
+            if (fault is null)
+            {
+                writer.Write(sample);
+            }
+            else
+            {
+                skipped.Add(fault);
+            }
         }
+    }
+
+    private static SkippedPicture? Fault(long picture, string column, byte[] halves)
+    {
+        ReadOnlySpan<Half> numbers = MemoryMarshal.Cast<byte, Half>(halves);
+        return Finite.IndexOfFault(numbers) is >= 0 and var at
+            ? new SkippedPicture(picture, column, Finite.Name((double)numbers[at])) : null;
     }
 
     private byte[][] EncodeCaptions(string[] captions)

@@ -66,6 +66,56 @@ public sealed class PrecomputeTests
         static void Refused(string what, Action run) => Assert.Contains(what, Assert.Throws<RefusedFileException>(run).Message);
     }
 
+    // "q" is a token of few captions; its embedding is NaN.
+    [Fact]
+    public void Picture_WhoseCaptionGivesNoNumbers_IsSkippedAndListed_AndTheOthersAreAsWithoutIt()
+    {
+        using var folder = new TemporaryFolder();
+        long[] bad = [7, Precompute.PartSamples + 3];
+        var pictures = new Patterns(Count, bad: bad);
+        Run(folder["clean"], 2, pictures: pictures);
+        IReadOnlyList<SkippedPicture> skipped = Run(folder["data"], 2, pictures: pictures, spoilsQ: true);
+        Assert.Equal(bad.Select(picture => new SkippedPicture(picture, "caption_latents", "NaN")), skipped);
+        Assert.Equal(skipped, Run(folder["data"], 1, pictures: pictures, spoilsQ: true)); // And when all is there.
+        Assert.Contains("\"Picture\": 7", File.ReadAllText(folder["data/" + Precompute.SkippedFile]));
+        using var clean = new MdsDataset(folder["clean"]);
+        using var data = new MdsDataset(folder["data"]);
+        Assert.Equal((Count, Count - 2), (clean.Count, data.Count));
+        long[] kept = [.. Enumerable.Range(0, Count).Select(i => (long)i).Except(bad)];
+        foreach (int i in new[] { 0, 6, 7, 8, kept.Length - 90, kept.Length - 1 })
+        {
+            MdsSample expected = clean[kept[i]], sample = data[i];
+            Assert.Equal(expected.Get<string>("caption"), sample.Get<string>("caption"));
+            Assert.Equal(expected.Bytes("caption_latents").ToArray(), sample.Bytes("caption_latents").ToArray());
+            Assert.Equal(expected.Bytes("latents_16").ToArray(), sample.Bytes("latents_16").ToArray());
+        }
+    }
+
+    [Fact]
+    public void Latents_ThatNoFloat16Holds_FailTheRun_WithASentence_AndNoIndex()
+    {
+        using var folder = new TemporaryFolder();
+        for (int time = 0; time < 2; time++)
+        {
+            var error = Assert.Throws<PrecomputeFailedException>(
+                () => Run(folder["data"], 1, pictures: new Patterns(30), scaling: 1e9));
+            Assert.Contains("more than the 3 that may be skipped: latents_16 of picture 0 holds ", error.Message);
+        }
+
+        Assert.False(File.Exists(folder["data/index.json"]));
+    }
+
+    [Theory]
+    [InlineData(1, 0)]
+    [InlineData(9, 0)]
+    [InlineData(24, 2)]
+    [InlineData(100, 10)]
+    [InlineData(999, 10)]
+    [InlineData(1_000, 10)]
+    [InlineData(1_000_000, 10_000)]
+    public void SkippedPictures_AreBorneUpToAPart(long pictures, long max) =>
+        Assert.Equal(max, Precompute.SkippedMax(pictures));
+
     [Fact]
     public void Sample_ShorterThanTheFirst_IsRefusedWhereItIsRead()
     {
@@ -111,29 +161,37 @@ public sealed class PrecomputeTests
             says, Assert.Throws<RefusedFileException>(() => new LatentData([folder["data"]], column, shape, caption)).Message);
     }
 
-    private static void Run(
+    private static IReadOnlyList<SkippedPicture> Run(
         string folder, int workers, Action<long>? progress = null, CancellationTokenSource? stop = null,
-        Patterns? pictures = null, ulong seed = 5, int[]? sides = null, string weights = "vae/")
+        Patterns? pictures = null, ulong seed = 5, int[]? sides = null, string weights = "vae/", bool spoilsQ = false,
+        double scaling = 0.5)
     {
         using var text = new ClipTextEncoder(TinyPipeline.Clip(24));
         FormulaWeights.Fill(text, "clip/");
-        using var autoencoder = new AutoencoderKL(TinyPipeline.Autoencoder);
+        using var autoencoder = new AutoencoderKL(TinyPipeline.Autoencoder with { ScalingFactor = scaling });
         FormulaWeights.Fill(autoencoder, weights);
         ClipTokenizer tokenizer = ClipTokenizer.Load(new MemoryStream(TinyPipeline.Vocabulary), "tiny vocabulary");
-        new Precompute(pictures ?? new Patterns(Count), autoencoder, text, tokenizer, sides ?? [Side], seed).Run(
+        if (spoilsQ)
+        {
+            using var noGradients = TorchSharp.torch.no_grad();
+            text.named_parameters().Single(pair => pair.name == "token_embedding.weight").parameter[tokenizer.Encode("q")[1]]
+                .fill_(float.NaN);
+        }
+
+        return new Precompute(pictures ?? new Patterns(Count), autoencoder, text, tokenizer, sides ?? [Side], seed).Run(
             folder, workers, progress, stop?.Token ?? TestContext.Current.CancellationToken);
     }
 
     private static string[] Files(string folder) =>
         [.. Directory.GetFiles(folder, "*", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(folder, f)).Order(StringComparer.Ordinal)];
 
-    private sealed class Patterns(long count, string identity = "patterns") : ICaptionedPictures
+    private sealed class Patterns(long count, string identity = "patterns", long[]? bad = null) : ICaptionedPictures
     {
         public long Count => count;
 
         public string Identity => identity;
 
-        public string Caption(long index) => index % 2 == 0 ? $"red {index}" : "blue";
+        public string Caption(long index) => bad?.Contains(index) == true ? "q" : index % 2 == 0 ? $"red {index}" : "blue";
 
         public RgbImage Picture(long index, int side)
         {

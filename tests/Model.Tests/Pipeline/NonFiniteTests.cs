@@ -37,7 +37,6 @@ public sealed class NonFiniteTests
         Assert.Equal(part, error.Part);
         Assert.StartsWith($"The {part} gave ", error.Message, StringComparison.Ordinal);
         Assert.InRange(DisposeScopeManager.Statistics.ThreadTotalLiveCount - before, 0, 64); // What the denoiser has joined.
-        pipeline.Dispose();
     }
 
     [Fact]

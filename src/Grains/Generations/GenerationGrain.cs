@@ -4,15 +4,16 @@ using System.Runtime.CompilerServices;
 using Atelier.Contracts;
 using Atelier.Grains.Hosting;
 using Atelier.Grains.Ports;
+using Microsoft.Extensions.Logging;
 
 namespace Atelier.Grains.Generations;
 
 /// <summary>The durable story of one picture.</summary>
 [GrainType("generation")]
 [ControlSilo]
-internal sealed class GenerationGrain(
+internal sealed partial class GenerationGrain(
     [PersistentState("generation")] IPersistentState<GenerationState> stored, GrainsOptions options, TimeProvider clock,
-    IGrainFactory grains, IBlobStore blobs) : Grain, IGenerationGrain
+    IGrainFactory grains, IBlobStore blobs, ILogger<GenerationGrain> logger) : Grain, IGenerationGrain
 {
     private readonly GenerationMachine _machine = new(options.Generation);
     private GenerationState _state = new();
@@ -95,9 +96,8 @@ internal sealed class GenerationGrain(
 
     public async Task<GenerationView?> CancelAsync()
     {
-        if (_state.IsOpen)
+        if (await ApplyAsync(await DecideAsync(() => GenerationMachine.Cancel(_state, clock.GetUtcNow()))))
         {
-            await ApplyAsync(GenerationMachine.Cancel(_state, clock.GetUtcNow()));
             await GrainCalls.TryAsync(() => Queue().WithdrawAsync(_key));
         }
 
@@ -144,7 +144,7 @@ internal sealed class GenerationGrain(
 
     public async Task<bool> EnsureQueuedAsync(bool late)
     {
-        bool keep = await ApplyAsync(GenerationMachine.Ensure(_state, late, clock.GetUtcNow()));
+        bool keep = await ApplyAsync(await DecideAsync(() => GenerationMachine.Ensure(_state, late, clock.GetUtcNow())));
         if (_state.IsOpen)
         {
             await GrainCalls.TryAsync(() => grains.Tenant(_key.Tenant).ReopenAsync(_key.Id));
@@ -160,20 +160,19 @@ internal sealed class GenerationGrain(
 
     public async Task<ClaimAnswer> ClaimAsync(ClaimRequest request)
     {
-        Outcome<ClaimAnswer> Claim() => _machine.Claim(_state, _key, request, _heardAt, clock.GetUtcNow());
-        Outcome<ClaimAnswer> outcome = Claim();
-        if (outcome.Answer.Outcome != ClaimOutcome.Granted && !outcome.Store)
+        Outcome<ClaimAnswer> outcome = await DecideAsync(
+            () => _machine.Claim(_state, _key, request, _heardAt, clock.GetUtcNow()));
+        GenerationState before = _state;
+        ClaimAnswer answer = await ApplyAsync(outcome);
+        if (before.Claim is { } claim && _state.Claim != claim)
         {
-            await LookAsync();
-            outcome = Claim();
+            LogLostClaim(_key, claim.Worker, before.Epoch, before.SnapshotStep);
         }
 
-        BlobName? lost = _state.Snapshot;
-        ClaimAnswer answer = await ApplyAsync(outcome);
         if (answer.Outcome == ClaimOutcome.Granted)
         {
             _heardAt = clock.GetUtcNow();
-            await ReleaseBlobsAsync(lost is not null && _state.Snapshot is null ? [lost] : []);
+            await ReleaseBlobsAsync(before.Snapshot is { } lost && _state.Snapshot is null ? [lost] : []);
         }
 
         return answer;
@@ -226,13 +225,7 @@ internal sealed class GenerationGrain(
 
     private async Task<ReportOutcome> HearAsync(Func<Outcome<ReportOutcome>> command)
     {
-        Outcome<ReportOutcome> outcome = command();
-        if (outcome.Answer == ReportOutcome.Refused)
-        {
-            await LookAsync();
-            outcome = command();
-        }
-
+        Outcome<ReportOutcome> outcome = await DecideAsync(command);
         GenerationState before = _state;
         ReportOutcome answer = await ApplyAsync(outcome);
         if (answer == ReportOutcome.Taken)
@@ -259,14 +252,25 @@ internal sealed class GenerationGrain(
     }
 
     // Before it refuses anybody, a grain looks whether it is still the one: while a cluster is parted there may be two.
-    private async Task LookAsync()
+    private async Task<Outcome<T>> DecideAsync<T>(Func<Outcome<T>> command)
     {
-        await stored.ReadStateAsync();
-        if (stored.State.Epoch != _state.Epoch || stored.State.Phase != _state.Phase)
+        Outcome<T> outcome = command();
+        if (!outcome.IsRefusal)
         {
-            _state = stored.State;
+            return outcome;
+        }
+
+        var held = new TaggedState(_state, stored.Etag);
+        await stored.ReadStateAsync();
+        TaggedState now = held.After(new TaggedState(stored.State, stored.Etag));
+        if (!ReferenceEquals(now.State, _state))
+        {
+            LogReplaced(_key, _state.Epoch, now.State.Epoch);
+            _state = now.State;
             Tell();
         }
+
+        return command();
     }
 
     private async Task<T> ApplyAsync<T>(Outcome<T> outcome)
@@ -340,4 +344,14 @@ internal sealed class GenerationGrain(
         AdmissionOutcome.DailyLimit => SubmitOutcome.DailyLimit,
         _ => SubmitOutcome.UnknownTenant,
     };
+
+    [LoggerMessage(
+        Level = LogLevel.Warning,
+        Message = "Generation {Generation} was written by another activation: epoch {Epoch} here, {StoredEpoch} there")]
+    private partial void LogReplaced(GenerationKey generation, long epoch, long storedEpoch);
+
+    [LoggerMessage(
+        Level = LogLevel.Warning,
+        Message = "Generation {Generation} lost worker {Worker}, which held it with epoch {Epoch} at step {Step}")]
+    private partial void LogLostClaim(GenerationKey generation, string worker, long epoch, int step);
 }

@@ -9,7 +9,15 @@ namespace Atelier.Grains.Generations;
 /// <param name="State">The new state.</param>
 /// <param name="Answer">The answer.</param>
 /// <param name="Store">Whether the state must be stored before the answer is given.</param>
-public readonly record struct Outcome<T>(GenerationState State, T Answer, bool Store);
+public readonly record struct Outcome<T>(GenerationState State, T Answer, bool Store)
+{
+    /// <summary>
+    /// Whether the answer sends its caller away. Before an activation gives it, it reads its state again: it may be the
+    /// older of two. What must be stored first is fenced by the store.
+    /// </summary>
+    public bool IsRefusal =>
+        !Store && Answer is ReportOutcome.Refused or ClaimAnswer { Outcome: not ClaimOutcome.Granted } or false;
+}
 
 /// <summary>What becomes of a generation.</summary>
 /// <param name="options">How generations behave.</param>

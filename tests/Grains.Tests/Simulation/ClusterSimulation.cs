@@ -30,7 +30,7 @@ internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
 
     private readonly Random _random = new(seed);
     private readonly GenerationMachine _machine = new(s_options);
-    private readonly Dictionary<GenerationKey, (GenerationState State, int Tag)> _store = [];
+    private readonly Dictionary<GenerationKey, TaggedState> _store = [];
     private readonly Dictionary<GenerationKey, Activation?[]> _active = [];
     private readonly Dictionary<BlobName, string> _blobs = [];
     private readonly OpenSetState _openState = new();
@@ -45,6 +45,7 @@ internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
     private DateTimeOffset _now = new(2030, 1, 1, 0, 0, 0, TimeSpan.Zero);
     private bool _faulty = true;
     private int _processes;
+    private int _writes;
     private long _attempts;
 
     private OpenSet Open => new(_openState, s_options.SubmitTimeout);
@@ -169,7 +170,7 @@ internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
     private bool Submit(GenerationKey key)
     {
         var submission = new Submission { Spec = Spec(key), Previews = 2 };
-        GenerationState state = Activate(key).State;
+        GenerationState state = Activate(key).Held.State;
         if (GenerationMachine.Known(state, submission) is { } known)
         {
             return known == SubmitOutcome.Exists;
@@ -230,7 +231,7 @@ internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
                 {
                     Open.Remove(question.Generation);
                 }
-                else if (Activate(question.Generation).State is { IsOpen: true } state)
+                else if (Activate(question.Generation).Held.State is { IsOpen: true } state)
                 {
                     Offer(_machine.Item(state, question.Generation), true);
                 }
@@ -394,7 +395,7 @@ internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
         StepReport report = Report(job, stepped);
         if (Ask(() => Command(key, s => GenerationMachine.Release(s, report, _now))) == ReportOutcome.Taken && verdict == WorkVerdict.Park)
         {
-            Give(job.Lease, _machine.Item(Activate(key).State, key), LeaseEnd.Returned);
+            Give(job.Lease, _machine.Item(Activate(key).Held.State, key), LeaseEnd.Returned);
         }
     }
 
@@ -459,12 +460,11 @@ internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
     private T Command<T>(GenerationKey key, Func<GenerationState, Activation, Outcome<T>> command)
     {
         Activation activation = Activate(key);
-        Outcome<T> outcome = command(activation.State, activation);
-        if (outcome.Answer is ReportOutcome.Refused or ClaimAnswer { Outcome: not ClaimOutcome.Granted })
+        Outcome<T> outcome = command(activation.Held.State, activation);
+        if (outcome.IsRefusal)
         {
-            // Before it refuses anybody, a grain looks whether it is still the one.
-            (activation.State, activation.Tag) = _store.GetValueOrDefault(key, (new GenerationState(), 0));
-            outcome = command(activation.State, activation);
+            activation.Held = activation.Held.After(Read(key));
+            outcome = command(activation.Held.State, activation);
         }
 
         if (outcome.Answer is ReportOutcome.Taken or ClaimAnswer { Outcome: ClaimOutcome.Granted })
@@ -472,30 +472,42 @@ internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
             activation.HeardAt = _now;
         }
 
+        string? tag = activation.Held.Tag;
         if (outcome.Store)
         {
             DieWith(key);
-            (GenerationState State, int Tag) stored = _store.GetValueOrDefault(key, (new GenerationState(), 0));
-            if (stored.Tag != activation.Tag)
+            TaggedState stored = Read(key);
+            if (stored.Tag != tag)
             {
                 counts.Conflicts++;
                 _active.Remove(key);
                 throw new LostException();
             }
 
-            Assert.True(
-                stored.State.Phase < GenerationPhase.Done, $"{key} ended as {stored.State.Phase} and was changed afterwards");
-            Assert.True(outcome.State.Epoch >= stored.State.Epoch);
-            _store[key] = (outcome.State, stored.Tag + 1);
+            AssertFollows(key, stored.State, outcome.State);
+            tag = $"{++_writes}";
+            _store[key] = new TaggedState(outcome.State, tag);
             _story.Add(
                 $"{_now:mm:ss.ff} {key} {outcome.State.Phase} epoch {outcome.State.Epoch} step {outcome.State.SnapshotStep} "
                 + $"barren {outcome.State.BarrenClaims} alone {outcome.State.DeathsAlone} {outcome.State.Claim?.Worker} {outcome.State.Claim?.DeviceKind} {outcome.State.LastLease}");
-            activation.Tag = stored.Tag + 1;
             DieWith(key);
         }
 
-        activation.State = outcome.State;
+        activation.Held = new TaggedState(outcome.State, tag);
         return outcome.Answer;
+    }
+
+    // What is stored only ever goes on: nothing accepted is taken back, nothing ended goes on, and a snapshot goes back
+    // only where the picture starts again.
+    private void AssertFollows(GenerationKey key, GenerationState old, GenerationState next)
+    {
+        Assert.True(old.Phase < GenerationPhase.Done, $"{key} ended as {old.Phase} and was changed afterwards");
+        Assert.True(
+            old.Submission is null || next.Submission is not null, Story(key, $"{key} was accepted and is overwritten"));
+        Assert.True(next.Epoch >= old.Epoch, Story(key, $"{key} went from epoch {old.Epoch} to {next.Epoch}"));
+        Assert.True(
+            next.SnapshotStep >= old.SnapshotStep || next.Restarts == old.Restarts + 1,
+            Story(key, $"{key} went from snapshot {old.SnapshotStep} to {next.SnapshotStep}"));
     }
 
     private void DieWith(GenerationKey key)
@@ -517,8 +529,7 @@ internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
         int which = _faulty && _random.Next(20) == 0 ? 1 : 0;
         if (both[which] is null)
         {
-            (GenerationState state, int tag) = _store.GetValueOrDefault(key, (new GenerationState(), 0));
-            both[which] = new Activation { State = state, Tag = tag, HeardAt = _now };
+            both[which] = new Activation { Held = Read(key), HeardAt = _now };
         }
 
         return both[which]!;
@@ -601,7 +612,9 @@ internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
 
     private static Worker NewWorker(string name, string kind) => new() { Name = name, Kind = kind };
 
-    private GenerationState? Stored(GenerationKey key) => _store.TryGetValue(key, out (GenerationState State, int) s) ? s.State : null;
+    private GenerationState? Stored(GenerationKey key) => _store.TryGetValue(key, out TaggedState one) ? one.State : null;
+
+    private TaggedState Read(GenerationKey key) => _store.GetValueOrDefault(key, new TaggedState(new GenerationState(), null));
 
     private BlobName Put(string kind, GenerationKey key, string content)
     {
@@ -632,9 +645,7 @@ internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
 
     private sealed class Activation
     {
-        public required GenerationState State { get; set; }
-
-        public required int Tag { get; set; }
+        public required TaggedState Held { get; set; }
 
         public DateTimeOffset HeardAt { get; set; }
     }

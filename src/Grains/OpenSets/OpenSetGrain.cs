@@ -1,14 +1,16 @@
 // A partition of the open set as a grain, with the reminder that finds everything again when all else has failed.
 using Atelier.Contracts;
 using Atelier.Grains.Hosting;
+using Microsoft.Extensions.Logging;
 
 namespace Atelier.Grains.OpenSets;
 
 /// <summary>Remembers what was accepted and has not ended.</summary>
 [GrainType("openset")]
 [ControlSilo]
-internal sealed class OpenSetGrain(
-    [PersistentState("openset")] IPersistentState<OpenSetState> state, GrainsOptions options, TimeProvider clock, IGrainFactory grains)
+internal sealed partial class OpenSetGrain(
+    [PersistentState("openset")] IPersistentState<OpenSetState> state, GrainsOptions options, TimeProvider clock,
+    IGrainFactory grains, ILogger<OpenSetGrain> logger)
     : Grain, IOpenSetGrain, IRemindable
 {
     private const string Reminder = "walk";
@@ -24,6 +26,7 @@ internal sealed class OpenSetGrain(
     private long _endedHour;
     private int _endedPage;
     private Task _walk = Task.CompletedTask;
+    private bool _walkIsDue;
     private bool _reminded;
     private bool _removed;
 
@@ -77,9 +80,11 @@ internal sealed class OpenSetGrain(
         _removed |= _set.Remove(generation);
     }
 
-    // The walk is not waited for: generations that are being submitted wait for this grain.
+    // The walk is not waited for: generations that are being submitted wait for this grain. One that is asked for while
+    // another is under way comes after it: the other has spoken to a queue that may be dead.
     public Task WalkAsync()
     {
+        _walkIsDue = true;
         if (_walk.IsCompleted)
         {
             _walk = WalkAllAsync();
@@ -129,9 +134,13 @@ internal sealed class OpenSetGrain(
 
     private async Task WalkAllAsync()
     {
-        foreach (WalkQuestion[] part in _set.Walk(clock.GetUtcNow()).Chunk(Fan))
+        while (_walkIsDue)
         {
-            await Task.WhenAll(part.Select(AskAsync));
+            _walkIsDue = false;
+            foreach (WalkQuestion[] part in _set.Walk(clock.GetUtcNow()).Chunk(Fan))
+            {
+                await Task.WhenAll(part.Select(AskAsync));
+            }
         }
     }
 
@@ -144,9 +153,11 @@ internal sealed class OpenSetGrain(
                 await RemoveAsync(question.Generation);
             }
         }
-        catch (Exception error) when (GrainCalls.IsTransient(error))
+        catch (Exception error)
         {
-            // The next walk asks again.
+            // The next walk asks again. Whatever one generation meets, the others are asked.
+            LogLevel level = GrainCalls.IsTransient(error) ? LogLevel.Information : LogLevel.Error;
+            LogUnasked(level, question.Generation, error);
         }
     }
 
@@ -166,4 +177,7 @@ internal sealed class OpenSetGrain(
             throw;
         }
     }
+
+    [LoggerMessage(Message = "Generation {Generation} did not see to its work; the next walk asks it again")]
+    private partial void LogUnasked(LogLevel level, GenerationKey generation, Exception error);
 }

@@ -3,6 +3,7 @@
 // hold.
 using Atelier.Contracts;
 using Atelier.Grains.Hosting;
+using Microsoft.Extensions.Logging;
 using Orleans.Placement;
 
 namespace Atelier.Grains.Queueing;
@@ -10,8 +11,14 @@ namespace Atelier.Grains.Queueing;
 /// <summary>Orders the work of one model.</summary>
 [GrainType("workqueue")]
 [ControlSilo, Immovable]
-internal sealed class WorkQueueGrain(GrainsOptions options, TimeProvider clock, IGrainFactory grains) : Grain, IWorkQueueGrain
+internal sealed partial class WorkQueueGrain(
+    GrainsOptions options, TimeProvider clock, IGrainFactory grains, ILogger<WorkQueueGrain> logger) : Grain, IWorkQueueGrain
 {
+    // Partitions that are asked at a time, and how often each is asked before its own reminder has to do.
+    private const int Fan = 64;
+    private const int TriesMax = 8;
+    private static readonly TimeSpan s_pauseMin = TimeSpan.FromSeconds(0.25), s_pauseMax = TimeSpan.FromSeconds(8);
+
     // One that comes and one that sleeps: more would find nothing.
     private const int WakeMax = 2;
 
@@ -70,10 +77,38 @@ internal sealed class WorkQueueGrain(GrainsOptions options, TimeProvider clock, 
 
     private async Task RecoverAsync()
     {
-        for (int partition = 0; partition < options.OpenSetPartitions; partition++)
+        int[] left = [.. Enumerable.Range(0, options.OpenSetPartitions)];
+        TimeSpan pause = s_pauseMin;
+        for (int attempt = 1; ; attempt++)
         {
-            int number = partition;
-            await GrainCalls.TryAsync(() => grains.GetGrain<IOpenSetGrain>(number).WalkAsync());
+            var failed = new List<int>();
+            foreach (int[] part in left.Chunk(Fan))
+            {
+                bool[] asked = await Task.WhenAll(part.Select(AskForWalkAsync));
+                failed.AddRange(part.Where((_, i) => !asked[i]));
+            }
+
+            if (failed.Count == 0 || attempt == TriesMax)
+            {
+                return;
+            }
+
+            await Task.Delay(pause, clock);
+            (left, pause) = ([.. failed], pause < s_pauseMax ? 2 * pause : pause);
+        }
+    }
+
+    private async Task<bool> AskForWalkAsync(int partition)
+    {
+        try
+        {
+            await grains.GetGrain<IOpenSetGrain>(partition).WalkAsync();
+            return true;
+        }
+        catch (Exception error)
+        {
+            LogUnwalked(this.GetPrimaryKeyString(), partition, error);
+            return false;
         }
     }
 
@@ -84,4 +119,8 @@ internal sealed class WorkQueueGrain(GrainsOptions options, TimeProvider clock, 
             grains.Worker(worker).WakeAsync().Ignore();
         }
     }
+
+    [LoggerMessage(
+        Level = LogLevel.Warning, Message = "The queue of model {Model} has no answer of the open set's partition {Partition}")]
+    private partial void LogUnwalked(string model, int partition, Exception error);
 }

@@ -5,6 +5,7 @@ using Atelier.Grains.Hosting;
 using Atelier.Grains.Ports;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Configuration;
+using Orleans.Core.Internal;
 using Orleans.Storage;
 using Orleans.TestingHost;
 using Xunit;
@@ -25,6 +26,16 @@ internal sealed class ShiftedClock : TimeProvider
     public override DateTimeOffset GetUtcNow() => System.GetUtcNow() + Shift;
 }
 
+/// <summary>Lets a test fail calls to grains, or hold them up.</summary>
+internal sealed class CallFilter(TestCluster cluster) : IIncomingGrainCallFilter
+{
+    public async Task Invoke(IIncomingGrainCallContext context)
+    {
+        await (cluster.Calling?.Invoke(context.InterfaceMethod?.Name ?? "", context.TargetId.Key.ToString() ?? "") ?? Task.CompletedTask);
+        await context.Invoke();
+    }
+}
+
 internal sealed class TestCluster : IAsyncDisposable
 {
     public static readonly TenantId Tenant = new("tenant");
@@ -37,6 +48,9 @@ internal sealed class TestCluster : IAsyncDisposable
     public SharedStore Store { get; private init; } = new();
 
     public ShiftedClock Clock { get; } = new();
+
+    /// <summary>Called before a grain is: with the method's name and the grain's key. It may throw, or wait.</summary>
+    public Func<string, string, Task>? Calling { get; set; }
 
     public ConcurrentDictionary<string, FakeDevice> Devices { get; } = new();
 
@@ -69,6 +83,7 @@ internal sealed class TestCluster : IAsyncDisposable
                 configure?.Invoke(grains);
             });
             silo.Services.AddSingleton<IBlobStore>(_ => cluster.Blobs);
+            silo.AddIncomingGrainCallFilter(new CallFilter(cluster));
             if (device(options.SiloName) is { } own)
             {
                 silo.Services.AddSingleton<IDeviceHost>(own);
@@ -132,6 +147,21 @@ internal sealed class TestCluster : IAsyncDisposable
             {
                 await Task.Delay(50, TestContext.Current.CancellationToken);
             }
+        }
+    }
+
+    /// <summary>Ends a grain's activation, as its silo's death would.</summary>
+    public static async Task DeactivateAsync(IAddressable grain) =>
+        await grain.Cast<IGrainManagementExtension>().DeactivateOnIdle();
+
+    /// <summary>Waits until something holds.</summary>
+    public static async Task UntilAsync(Func<Task<bool>> condition, double seconds = 20)
+    {
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+        patience.CancelAfter(TimeSpan.FromSeconds(seconds));
+        while (!await condition())
+        {
+            await Task.Delay(50, patience.Token);
         }
     }
 

@@ -379,6 +379,10 @@ public sealed record StepReport
     /// <summary>Previews since the last report, by step, stored; a report with any carries a snapshot too.</summary>
     [Id(3)]
     public Dictionary<int, BlobName> Previews { get; init; } = new Dictionary<int, BlobName>();
+
+    /// <summary>Bytes that the worker stored before and that no report told of: that report had no answer.</summary>
+    [Id(4)]
+    public BlobName[] Untold { get; init; } = [];
 }
 
 /// <summary>What became of a report.</summary>

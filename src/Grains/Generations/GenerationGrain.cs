@@ -106,18 +106,18 @@ internal sealed partial class GenerationGrain(
 
     public async Task DeleteAsync()
     {
-        if (_state.Closure == GenerationClosure.None && _state.Submission is not null)
-        {
-            await CancelAsync();
-            GenerationState old = _state;
-            await ApplyAsync(new Outcome<bool>(GenerationMachine.Delete(clock.GetUtcNow()), true, true));
-            await ReleaseBlobsAsync([old.Picture, .. old.Previews.Values.Select(name => (BlobName?)name)]);
-        }
+        await CloseAsync();
+        await ReleaseOrRememberAsync();
     }
 
     public async Task ForgetAsync()
     {
-        await DeleteAsync();
+        await CloseAsync();
+        if (!await ReleaseAsync(_state.ToRelease))
+        {
+            throw new IOException($"The blob store does not release all blobs of {_key}; they are asked for again.");
+        }
+
         await stored.ClearStateAsync();
         DeactivateOnIdle();
     }
@@ -153,6 +153,7 @@ internal sealed partial class GenerationGrain(
         else if (!keep)
         {
             await grains.Tenant(_key.Tenant).EndedAsync(_key.Id);
+            keep = !await ReleaseAsync(_state.ToRelease);
         }
 
         return keep;
@@ -172,13 +173,21 @@ internal sealed partial class GenerationGrain(
         if (answer.Outcome == ClaimOutcome.Granted)
         {
             _heardAt = clock.GetUtcNow();
-            await ReleaseBlobsAsync(before.Snapshot is { } lost && _state.Snapshot is null ? [lost] : []);
         }
 
+        // Before the new claim's worker hears of it, nobody is about to store anything that counts.
+        bool isNew = _state.Epoch != before.Epoch;
+        await ReleaseAsync(isNew || !_state.IsClaimed ? [.. _state.ToRelease, .. _state.Late] : []);
         return answer;
     }
 
-    public Task<ReportOutcome> ReportAsync(StepReport report) => HearAsync(() => GenerationMachine.Report(_state, report));
+    public async Task<ReportOutcome> ReportAsync(StepReport report)
+    {
+        // A store that takes bytes and releases none would fill the state with their names.
+        return _state.ToRelease.Length < GenerationMachine.ToReleaseMax || await ReleaseAsync(_state.ToRelease)
+            ? await HearAsync(() => GenerationMachine.Report(_state, report))
+            : throw new IOException($"The blob store releases nothing; {_key} waits for it.");
+    }
 
     public Task<ReportOutcome> CompleteAsync(long epoch, BlobName output) =>
         HearAsync(() => GenerationMachine.Complete(_state, epoch, output, clock.GetUtcNow()));
@@ -219,6 +228,8 @@ internal sealed partial class GenerationGrain(
             throw;
         }
 
+        // Of an earlier life of this id, whose bytes this one may store again: released at its first claim.
+        accepted = accepted with { Late = [.. _state.ToRelease, .. _state.Late] };
         await ApplyAsync(new Outcome<bool>(accepted, true, true));
         return new SubmitAnswer(SubmitOutcome.Accepted, View: await ViewAsync());
     }
@@ -231,24 +242,17 @@ internal sealed partial class GenerationGrain(
         if (answer == ReportOutcome.Taken)
         {
             _heardAt = clock.GetUtcNow();
-            await FollowAsync(before);
         }
 
-        return answer;
-    }
+        await ReleaseOrRememberAsync();
 
-    // What follows from a change. If this grain dies before, a walk through the open set does it.
-    private async Task FollowAsync(GenerationState before)
-    {
-        if (before.Snapshot is { } old && old != _state.Snapshot)
-        {
-            await ReleaseBlobsAsync([old]);
-        }
-
-        if (_state.IsOpen && (int)_state.Phase % 2 == 0 && _state.Phase != before.Phase)
+        // If this grain dies before, a walk through the open set does it.
+        if (answer == ReportOutcome.Taken && _state.IsOpen && (int)_state.Phase % 2 == 0 && _state.Phase != before.Phase)
         {
             await OfferAsync();
         }
+
+        return answer;
     }
 
     // Before it refuses anybody, a grain looks whether it is still the one: while a cluster is parted there may be two.
@@ -277,22 +281,11 @@ internal sealed partial class GenerationGrain(
     {
         if (outcome.Store)
         {
-            stored.State = outcome.State;
-            try
-            {
-                await stored.WriteStateAsync();
-            }
-            catch (Exception)
-            {
-                // Another activation has written, or nobody knows: start again from what is stored.
-                DeactivateOnIdle();
-                throw;
-            }
+            await StoreAsync(outcome.State);
         }
 
         bool ends = _state.IsOpen && !outcome.State.IsOpen;
         bool tells = outcome.State != _state;
-        GenerationState before = _state;
         _state = outcome.State;
         if (tells)
         {
@@ -301,26 +294,78 @@ internal sealed partial class GenerationGrain(
 
         if (ends)
         {
-            await EndAsync(before);
+            await GrainCalls.TryAsync(() => grains.Tenant(_key.Tenant).EndedAsync(_key.Id));
+            if (await ReleaseAsync(_state.ToRelease))
+            {
+                await GrainCalls.TryAsync(() => OpenSet().RemoveAsync(_key));
+            }
         }
 
         return outcome.Answer;
     }
 
-    private async Task EndAsync(GenerationState before)
+    private async Task StoreAsync(GenerationState state)
     {
-        await GrainCalls.TryAsync(() => grains.Tenant(_key.Tenant).EndedAsync(_key.Id));
-        await GrainCalls.TryAsync(() => OpenSet().RemoveAsync(_key));
-        await ReleaseBlobsAsync([before.Caption, before.Snapshot, before.Latent]);
+        stored.State = state;
+        try
+        {
+            await stored.WriteStateAsync();
+        }
+        catch (Exception)
+        {
+            // Another activation has written, or nobody knows: start again from what is stored.
+            DeactivateOnIdle();
+            throw;
+        }
     }
 
-    private async Task ReleaseBlobsAsync(IEnumerable<BlobName?> names)
+    private async Task CloseAsync()
     {
-        foreach (BlobName name in names.OfType<BlobName>())
+        if (_state.Closure == GenerationClosure.None && _state.Submission is not null)
         {
-            // Bytes that stay behind cost room, nothing else.
-            await GrainCalls.TryAsync(() => blobs.ReleaseAsync(name, _key.Id, CancellationToken.None));
+            await CancelAsync();
+            await ApplyAsync(GenerationMachine.Delete(_state, clock.GetUtcNow()));
         }
+    }
+
+    // Releases blobs that a written state has given up; false if some are left. They stay in the state's lists.
+    private async Task<bool> ReleaseAsync(BlobName[] names)
+    {
+        var done = new List<BlobName>();
+        foreach (BlobName name in names)
+        {
+            // A store that does not answer is not asked for the rest.
+            if (!await GrainCalls.TryAsync(() => blobs.ReleaseAsync(name, _key.Id, CancellationToken.None)))
+            {
+                LogUnreleased(_key, names.Length - done.Count);
+                break;
+            }
+
+            done.Add(name);
+        }
+
+        if (done.Count > 0)
+        {
+            _state = _state with { ToRelease = [.. _state.ToRelease.Except(done)], Late = [.. _state.Late.Except(done)] };
+        }
+
+        return done.Count == names.Length;
+    }
+
+    // What the blob store does not release now is tried again: at the next claim or end, or in a walk through the open set.
+    private async Task ReleaseOrRememberAsync()
+    {
+        if (await ReleaseAsync(_state.ToRelease) || _state.IsOpen)
+        {
+            return;
+        }
+
+        if (_state.ToRelease.Except(stored.State.ToRelease).Any())
+        {
+            await StoreAsync(_state);
+        }
+
+        await GrainCalls.TryAsync(() => OpenSet().AddAsync(_key));
     }
 
     private Task<OfferAnswer?> OfferAsync() => GrainCalls.TryAsync(() => Queue().OfferAsync(_machine.Item(_state, _key), admitted: true));
@@ -336,6 +381,10 @@ internal sealed partial class GenerationGrain(
 
     private IOpenSetGrain OpenSet() =>
         grains.GetGrain<IOpenSetGrain>(OpenSets.OpenSet.PartitionOf(_key, options.OpenSetPartitions));
+
+    [LoggerMessage(
+        Level = LogLevel.Warning, Message = "The blob store has not released {Count} blobs of {Generation}; they are remembered")]
+    private partial void LogUnreleased(GenerationKey generation, int count);
 
     private static SubmitOutcome OutcomeOf(AdmissionOutcome outcome) => outcome switch
     {

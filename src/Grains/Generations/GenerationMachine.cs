@@ -1,6 +1,7 @@
 // The life of a generation as a pure protocol: a state, a command and the time give a new state and an answer. The
 // grain stores the new state before it gives the answer. Two rules carry everything: whoever claims the work gets a new
-// epoch, and what carries an older one is refused; and every command may come twice.
+// epoch, and what carries an older one is refused; and every command may come twice. Blobs follow the state: whatever a
+// command told of or took out of the state, and the new state does not need, stays named in it until it is released.
 using Atelier.Contracts;
 
 namespace Atelier.Grains.Generations;
@@ -23,6 +24,11 @@ public readonly record struct Outcome<T>(GenerationState State, T Answer, bool S
 /// <param name="options">How generations behave.</param>
 public sealed class GenerationMachine(GenerationOptions options)
 {
+    /// <summary>
+    /// Most blobs that wait for their release while a claim goes on: a state stays below 64 KiB.
+    /// </summary>
+    public const int ToReleaseMax = 16;
+
     /// <summary>Accepts a submission that its tenant may make and that the queue has room for.</summary>
     public static GenerationState Accept(Submission submission, double weight, GenerationCost cost, DateTimeOffset now) => new()
     {
@@ -55,6 +61,10 @@ public sealed class GenerationMachine(GenerationOptions options)
     /// <param name="heardAt">When the last claim's worker was last heard of.</param>
     /// <param name="now">The time.</param>
     public Outcome<ClaimAnswer> Claim(
+        GenerationState state, GenerationKey key, ClaimRequest request, DateTimeOffset heardAt, DateTimeOffset now) =>
+        Settled(state, Decide(state, key, request, heardAt, now), []);
+
+    private Outcome<ClaimAnswer> Decide(
         GenerationState state, GenerationKey key, ClaimRequest request, DateTimeOffset heardAt, DateTimeOffset now)
     {
         if (!state.IsOpen || KindOf(state.Phase) != request.Kind)
@@ -128,11 +138,11 @@ public sealed class GenerationMachine(GenerationOptions options)
     {
         if (!Holds(state, report.Epoch) || state.Phase != GenerationPhase.Denoising)
         {
-            return new(state, ReportOutcome.Refused, false);
+            return Refused(state, Told(report));
         }
 
         (GenerationState next, bool store) = Progress(state, report);
-        return new(next, ReportOutcome.Taken, store);
+        return Settled(state, new Outcome<ReportOutcome>(next, ReportOutcome.Taken, store), Told(report));
     }
 
     /// <summary>A worker has finished the phase.</summary>
@@ -142,7 +152,7 @@ public sealed class GenerationMachine(GenerationOptions options)
         {
             // The answer to an earlier one may have been lost.
             bool again = epoch == state.Epoch && (output == state.Caption || output == state.Latent || output == state.Picture);
-            return new(state, again ? ReportOutcome.Taken : ReportOutcome.Refused, false);
+            return again ? new(state, ReportOutcome.Taken, false) : Refused(state, [output]);
         }
 
         GenerationState next = Fresh(state) with { Claim = null, WaitingSince = now };
@@ -152,9 +162,9 @@ public sealed class GenerationMachine(GenerationOptions options)
             WorkKind.Denoise => Enter(
                 next with { Latent = output, Step = Steps(state), DeviceKind = state.Claim!.DeviceKind },
                 GenerationPhase.QueuedDecode),
-            _ => next with { Picture = output, Phase = GenerationPhase.Done, EndedAt = now },
+            _ => Ended(next with { Picture = output }, GenerationPhase.Done, now),
         };
-        return new(next, ReportOutcome.Taken, true);
+        return Settled(state, new Outcome<ReportOutcome>(next, ReportOutcome.Taken, true), [output]);
     }
 
     /// <summary>A worker gives the work back in good order.</summary>
@@ -163,11 +173,11 @@ public sealed class GenerationMachine(GenerationOptions options)
         if (!Holds(state, last.Epoch))
         {
             bool again = last.Epoch == state.Epoch && state.Claim is null && state.IsOpen;
-            return new(state, again ? ReportOutcome.Taken : ReportOutcome.Refused, false);
+            return Refused(state, Told(last)) with { Answer = again ? ReportOutcome.Taken : ReportOutcome.Refused };
         }
 
         GenerationState next = state.Phase == GenerationPhase.Denoising ? Progress(state, last).State : state;
-        return new(Waiting(next, now), ReportOutcome.Taken, true);
+        return Settled(state, new Outcome<ReportOutcome>(Waiting(next, now), ReportOutcome.Taken, true), Told(last));
     }
 
     /// <summary>A worker could not do the work.</summary>
@@ -180,19 +190,27 @@ public sealed class GenerationMachine(GenerationOptions options)
         }
 
         GenerationState next = Waiting(state, now) with { Failures = state.Failures + 1 };
-        return error == GenerationError.InvalidRequest || next.Failures >= options.FailuresMax
-            ? new(Failed(next, error, message, now), ReportOutcome.Taken, true)
-            : new(next, ReportOutcome.Taken, true);
+        next = error == GenerationError.InvalidRequest || next.Failures >= options.FailuresMax
+            ? Failed(next, error, message, now)
+            : next;
+        return Settled(state, new Outcome<ReportOutcome>(next, ReportOutcome.Taken, true), []);
     }
 
     /// <summary>Cancels an open generation; what has ended stays as it is.</summary>
     public static Outcome<bool> Cancel(GenerationState state, DateTimeOffset now) => state.IsOpen
-        ? new(state with { Phase = GenerationPhase.Cancelled, Claim = null, EndedAt = now }, true, true)
+        ? Settled(state, new Outcome<bool>(Ended(state, GenerationPhase.Cancelled, now), true, true), [])
         : new(state, false, false);
 
-    /// <summary>Deletes a generation; only that there was one is remembered.</summary>
-    public static GenerationState Delete(DateTimeOffset now) =>
-        new() { Closure = GenerationClosure.Deleted, EndedAt = now };
+    /// <summary>
+    /// Deletes a generation; only that there was one is remembered, and its blobs until they are released.
+    /// </summary>
+    public static Outcome<bool> Delete(GenerationState state, DateTimeOffset now) =>
+        Settled(
+            state,
+            new Outcome<bool>(
+                new GenerationState { Closure = GenerationClosure.Deleted, EndedAt = now, ToRelease = [.. state.ToRelease, .. state.Late] },
+                true, true),
+            []);
 
     /// <summary>The work that an open generation waits for, as it stands in the queue.</summary>
     public WorkItem Item(GenerationState state, GenerationKey key)
@@ -339,7 +357,52 @@ public sealed class GenerationMachine(GenerationOptions options)
     };
 
     private static GenerationState Failed(GenerationState state, GenerationError error, string message, DateTimeOffset now) =>
-        state with { Phase = GenerationPhase.Failed, Claim = null, Error = error, Message = message, EndedAt = now };
+        Ended(state, GenerationPhase.Failed, now) with { Error = error, Message = message };
+
+    private static GenerationState Ended(GenerationState state, GenerationPhase phase, DateTimeOffset now) =>
+        state with { Phase = phase, Claim = null, EndedAt = now, Caption = null, Snapshot = null, Latent = null };
+
+    private static IEnumerable<BlobName> Told(StepReport report) =>
+        report.Previews.Values.Concat(new[] { report.Snapshot }.OfType<BlobName>()).Concat(report.Untold);
+
+    // What comes too late has left bytes in the store. Equal work gives equal bytes, so they may be those that the state
+    // needs, or those that the claim under way is about to store.
+    private static Outcome<ReportOutcome> Refused(GenerationState state, IEnumerable<BlobName> told)
+    {
+        BlobName[] news = [.. told.Except(state.Needed()).Except(state.ToRelease).Except(state.Late)];
+        GenerationState next = state switch
+        {
+            _ when news.Length == 0 => state,
+            { IsClaimed: true } => state with { Late = [.. state.Late.Concat(news).TakeLast(ToReleaseMax)] },
+            _ => state with { ToRelease = [.. state.ToRelease, .. news] },
+        };
+        return new(next, ReportOutcome.Refused, next != state && state.IsOpen);
+    }
+
+    // While a claim goes on, only what it has left behind itself is released: it has gone on from there. At a new claim and
+    // without one, no worker is about to store anything that counts.
+    private static Outcome<T> Settled<T>(GenerationState before, Outcome<T> outcome, IEnumerable<BlobName> told)
+    {
+        GenerationState next = outcome.State;
+        HashSet<BlobName> left = [.. next.ToRelease, .. before.Needed(), .. told], late = [.. next.Late];
+        if (!next.IsClaimed)
+        {
+            left.UnionWith(late);
+        }
+        else if (next.Epoch != before.Epoch)
+        {
+            late.UnionWith(left);
+            left.Clear();
+        }
+
+        BlobName[] needed = [.. next.Needed()];
+        left.ExceptWith(needed);
+        late.ExceptWith(needed);
+        late.ExceptWith(left);
+        return left.SetEquals(next.ToRelease) && late.SetEquals(next.Late)
+            ? outcome
+            : outcome with { State = next with { ToRelease = [.. left], Late = [.. late] } };
+    }
 
     private static GenerationState Enter(GenerationState state, GenerationPhase phase) =>
         state with { Phase = phase, Reached = phase > state.Reached ? phase : state.Reached };

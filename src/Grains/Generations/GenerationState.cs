@@ -178,8 +178,25 @@ public sealed record GenerationState
     [Id(25)]
     public long LastLease { get; init; }
 
+    /// <summary>Blobs that nobody needs any more and that the blob store may still hold.</summary>
+    [Id(26)]
+    public BlobName[] ToRelease { get; init; } = [];
+
+    /// <summary>
+    /// Blobs of earlier claims that the claim under way may store again, byte for byte: they wait for its end.
+    /// </summary>
+    [Id(27)]
+    public BlobName[] Late { get; init; } = [];
+
     /// <summary>Whether it was accepted and has not ended.</summary>
     public bool IsOpen => Submission is not null && Phase < GenerationPhase.Done;
+
+    /// <summary>Whether a worker may be at work for it: its blobs are then not this grain's alone.</summary>
+    public bool IsClaimed => IsOpen && Claim is not null;
+
+    /// <summary>The blobs that it needs as it stands.</summary>
+    public IEnumerable<BlobName> Needed() =>
+        new[] { Caption, Snapshot, Latent, Picture }.OfType<BlobName>().Concat(Previews.Values);
 
     /// <summary>Whether it must run alone.</summary>
     public bool IsQuarantined(GenerationOptions options) => BarrenClaims >= options.QuarantineAfter;

@@ -30,11 +30,15 @@ public interface IBlobStore
 /// <summary>What goes for all stores.</summary>
 public static class BlobStoreExtensions
 {
+    /// <summary>The name under which a tenant's bytes are stored.</summary>
+    public static BlobName NameOf(string kind, TenantId tenant, byte[] bytes) =>
+        BlobName.Of(kind, tenant, Convert.ToHexStringLower(SHA256.HashData(bytes)));
+
     /// <summary>Stores a generation's bytes under the name that their digest gives.</summary>
     public static async Task<BlobName> PutAsync(
         this IBlobStore store, string kind, GenerationKey owner, byte[] bytes, CancellationToken cancellation)
     {
-        BlobName name = BlobName.Of(kind, owner.Tenant, Convert.ToHexStringLower(SHA256.HashData(bytes)));
+        BlobName name = NameOf(kind, owner.Tenant, bytes);
         await store.PutAsync(name, owner.Id, bytes, cancellation);
         return name;
     }

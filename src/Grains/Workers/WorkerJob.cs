@@ -104,6 +104,9 @@ internal sealed class WorkerJob(LeasedWork lease, ModelDigest model, long attemp
     /// <summary>Previews by step that the generation was not told of.</summary>
     public Dictionary<int, byte[]> Previews { get; } = [];
 
+    /// <summary>Bytes that were stored for it, perhaps, and that its generation was not told of.</summary>
+    public HashSet<BlobName> Untold { get; } = [];
+
     /// <summary>The stored outcome of the phase.</summary>
     public BlobName? Output { get; set; }
 

@@ -489,12 +489,13 @@ internal sealed partial class WorkerLoop(
         if (job.Output is null)
         {
             byte[] bytes = await work();
-            job.Output = await PersistAsync(() => PutAsync(kind, job, bytes));
+            job.Output = await PutAsync(kind, job, bytes);
         }
 
+        // Where it is refused, the generation releases the bytes, unless it has the same from another worker.
         BlobName output = job.Output.Value;
-        await PersistAsync(() => grains.Generation(job.Key).CompleteAsync(job.Claim.Epoch, output));
-        job.End(new LeaseRelease(job.Lease, job.Item, LeaseEnd.Finished));
+        ReportOutcome outcome = await PersistAsync(() => grains.Generation(job.Key).CompleteAsync(job.Claim.Epoch, output));
+        job.End(outcome == ReportOutcome.Taken ? new LeaseRelease(job.Lease, job.Item, LeaseEnd.Finished) : null);
     }
 
     // What there is to say of a picture as it stands now; it moves on before all of it is said.
@@ -511,8 +512,7 @@ internal sealed partial class WorkerLoop(
     // of, so a step waits for the word of the one before it.
     private async Task TellAsync(WorkerJob job, StepNews news)
     {
-        StepReport report = await StoreAsync(job, news);
-        if (await PersistAsync(() => grains.Generation(job.Key).ReportAsync(report)) == ReportOutcome.Refused)
+        if (await ReportAsync(job, await StoreAsync(job, news)) == ReportOutcome.Refused)
         {
             job.End(null);
             return;
@@ -538,11 +538,21 @@ internal sealed partial class WorkerLoop(
         var previews = new Dictionary<int, BlobName>();
         foreach ((int step, byte[] bytes) in job.Previews)
         {
-            previews[step] = await PersistAsync(() => PutAsync("previews", job, bytes));
+            previews[step] = await PutAsync("previews", job, bytes);
         }
 
-        BlobName? stored = news.Snapshot is { } snapshot ? await PersistAsync(() => PutAsync("snapshots", job, snapshot)) : null;
-        return new StepReport { Epoch = job.Claim.Epoch, Step = news.Step, Snapshot = stored, Previews = previews };
+        BlobName? stored = news.Snapshot is { } snapshot ? await PutAsync("snapshots", job, snapshot) : null;
+        return new StepReport
+        {
+            Epoch = job.Claim.Epoch, Step = news.Step, Snapshot = stored, Previews = previews, Untold = [.. job.Untold],
+        };
+    }
+
+    private async Task<ReportOutcome> ReportAsync(WorkerJob job, StepReport report)
+    {
+        ReportOutcome outcome = await PersistAsync(() => grains.Generation(job.Key).ReportAsync(report));
+        job.Untold.Clear();
+        return outcome;
     }
 
     private async Task GiveBackAsync(WorkerJob job, StepNews last)
@@ -559,12 +569,28 @@ internal sealed partial class WorkerLoop(
     private async Task FailAsync(WorkerJob job, DeviceException error)
     {
         LogFailed(Key, job.Key, error);
+        if (job.Untold.Count > 0)
+        {
+            await ReportAsync(
+                job, new StepReport { Epoch = job.Claim.Epoch, Step = job.ToldStep, Untold = [.. job.Untold] });
+        }
+
         await PersistAsync(() => grains.Generation(job.Key).FailAsync(job.Claim.Epoch, error.Error, error.Message));
         job.End(null); // It is tried again when its lease has run out: elsewhere, or later.
     }
 
-    private Task<BlobName> PutAsync(string kind, WorkerJob job, byte[] bytes) =>
-        blobs.PutAsync(kind, job.Key, bytes, CancellationToken.None);
+    // A write without an answer may have been made.
+    private async Task<BlobName> PutAsync(string kind, WorkerJob job, byte[] bytes)
+    {
+        BlobName name = BlobStoreExtensions.NameOf(kind, job.Key.Tenant, bytes);
+        job.Untold.Add(name);
+        await PersistAsync(async () =>
+        {
+            await blobs.PutAsync(name, job.Key.Id, bytes, CancellationToken.None);
+            return true;
+        });
+        return name;
+    }
 
     private async Task<byte[]> ReadAsync(BlobName name) =>
         await blobs.GetAsync(name, CancellationToken.None)

@@ -23,7 +23,12 @@ internal sealed class FakeBlobStore : IBlobStore
         set => _refusals = value;
     }
 
+    /// <summary>Whether releases are refused, as by a store that is away.</summary>
+    public volatile bool IsAway;
+
     public byte[] this[BlobName name] => _blobs[name];
+
+    public bool Has(BlobName name) => _blobs.ContainsKey(name);
 
     public Task PutAsync(BlobName name, GenerationId owner, byte[] bytes, CancellationToken cancellation)
     {
@@ -42,6 +47,11 @@ internal sealed class FakeBlobStore : IBlobStore
 
     public Task ReleaseAsync(BlobName name, GenerationId owner, CancellationToken cancellation)
     {
+        if (IsAway)
+        {
+            throw new IOException("The blob store is away.");
+        }
+
         if (_owners.TryGetValue(name, out ConcurrentDictionary<GenerationId, bool>? owners))
         {
             owners.TryRemove(owner, out _);
@@ -68,6 +78,9 @@ internal sealed class FakeDevice(
 
     /// <summary>Called before each evaluation with what takes part; it may throw, or kill.</summary>
     public Func<IReadOnlyList<FakeDenoising>, Task>? Evaluating { get; set; }
+
+    /// <summary>Called before each decoding.</summary>
+    public Func<Task>? Decoding { get; set; }
 
     public int Evaluations { get; private set; }
 
@@ -132,8 +145,11 @@ internal sealed class FakeDevice(
     public Task<byte[]> PreviewAsync(GenerationSpec spec, IDenoising picture, CancellationToken cancellation) =>
         WorkAsync(() => Bytes("preview " + Encoding.UTF8.GetString(picture.Snapshot())));
 
-    public Task<byte[]> DecodeAsync(GenerationSpec spec, byte[] latent, CancellationToken cancellation) =>
-        WorkAsync(() => Use(spec, WorkKind.Decode, Bytes("picture " + Encoding.UTF8.GetString(latent))));
+    public async Task<byte[]> DecodeAsync(GenerationSpec spec, byte[] latent, CancellationToken cancellation)
+    {
+        await (Decoding?.Invoke() ?? Task.CompletedTask);
+        return await WorkAsync(() => Use(spec, WorkKind.Decode, Bytes("picture " + Encoding.UTF8.GetString(latent))));
+    }
 
     /// <summary>The picture of an undisturbed run.</summary>
     public static byte[] Undisturbed(GenerationSpec spec, string kind = "cpu")

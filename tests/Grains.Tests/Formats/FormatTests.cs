@@ -57,6 +57,7 @@ public sealed class FormatTests
                     ?? throw new InvalidOperationException($"{Path.GetFileName(file)} has {alias}, and nothing reads it today.");
                 object? decoded = Read(type, Convert.FromBase64String((string)entry["bytes"]!));
                 AssertHolds(entry["members"], Members(decoded), $"{alias} ({entry["sample"]})");
+                AssertStandard(type, (JsonObject)entry["members"]!, decoded!);
                 entries++;
             }
 
@@ -100,6 +101,17 @@ public sealed class FormatTests
             default:
                 Assert.True(JsonNode.DeepEquals(expected, actual), $"{where} is {actual}, and was {expected}.");
                 break;
+        }
+    }
+
+    // A member that the format does not have is as in a new value, not null and not 0.
+    private static void AssertStandard(Type type, JsonObject known, object decoded)
+    {
+        foreach (PropertyInfo property in Stored(type).Where(property => !known.ContainsKey(Id(property))))
+        {
+            JsonNode? standard = Members(property.GetValue(Empty(type))), now = Members(property.GetValue(decoded));
+            Assert.True(
+                JsonNode.DeepEquals(standard, now), $"{Alias(type)}#{Id(property)} is {now} where it is missing, not {standard}.");
         }
     }
 

@@ -15,7 +15,7 @@ namespace Atelier.Grains.Tests.Simulation;
 /// <summary>Counts of what happened, to see that the faults are really there.</summary>
 internal sealed class SimulationCounts
 {
-    public int Done, Failed, Cancelled, Deaths, Losses, Conflicts, Repeats, Restarts, QueueDeaths;
+    public int Done, Failed, Cancelled, Deaths, Losses, Conflicts, Repeats, Restarts, QueueDeaths, Releases;
 }
 
 internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
@@ -104,6 +104,7 @@ internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
         {
             GenerationState state = Stored(key)!;
             counts.Restarts += state.Restarts;
+            Assert.All(state.Needed(), name => Assert.True(_blobs.ContainsKey(name), Story(key, $"{key} has lost {name}")));
             switch (state.Phase)
             {
                 case GenerationPhase.Done:
@@ -292,7 +293,7 @@ internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
                 worker.Jobs.Add(new Job
                 {
                     Lease = lease.Lease, Item = lease.Item, Answer = answer, Step = answer.Step, Alone = request.Alone,
-                    Latent = answer.Snapshot is { } snapshot ? _blobs[snapshot] : $"{key}/{worker.Kind}/noise",
+                    Latent = answer.Snapshot is { } snapshot ? Read(key, answer.Epoch, snapshot) : $"{key}/{worker.Kind}/noise",
                 });
                 break;
             case ClaimOutcome.NotYou:
@@ -315,7 +316,7 @@ internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
                     job.Output = Put("captions", key, $"{key}/caption");
                     break;
                 case WorkKind.Decode:
-                    job.Output = Put("pictures", key, Hash(_blobs[job.Answer.Latent!.Value] + "/picture"));
+                    job.Output = Put("pictures", key, Hash(Read(key, job.Answer.Epoch, job.Answer.Latent!.Value) + "/picture"));
                     break;
                 default:
                     Step(worker, job);
@@ -493,7 +494,13 @@ internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
             DieWith(key);
         }
 
+        bool isNew = outcome.State.Epoch != activation.Held.State.Epoch;
         activation.Held = new TaggedState(outcome.State, tag);
+        if (outcome.Store || outcome.Answer is ReportOutcome)
+        {
+            Release(activation, isNew);
+        }
+
         return outcome.Answer;
     }
 
@@ -508,6 +515,31 @@ internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
         Assert.True(
             next.SnapshotStep >= old.SnapshotStep || next.Restarts == old.Restarts + 1,
             Story(key, $"{key} went from snapshot {old.SnapshotStep} to {next.SnapshotStep}"));
+    }
+
+    // As the generation's grain does; now and then the store does not answer.
+    private void Release(Activation activation, bool isNew)
+    {
+        GenerationState state = activation.Held.State;
+        BlobName[] due = isNew || !state.IsClaimed ? [.. state.ToRelease, .. state.Late] : state.ToRelease;
+        BlobName[] done = [.. due.TakeWhile(_ => !_faulty || _random.Next(10) > 0)];
+        counts.Releases += done.Count(name => _blobs.Remove(name));
+        activation.Held = activation.Held with
+        {
+            State = state with { ToRelease = [.. state.ToRelease.Except(done)], Late = [.. state.Late.Except(done)] },
+        };
+    }
+
+    // What a claim needs is there for as long as it is the last one.
+    private string Read(GenerationKey key, long epoch, BlobName name)
+    {
+        if (_blobs.TryGetValue(name, out string? content))
+        {
+            return content;
+        }
+
+        Assert.False(Stored(key) is { IsClaimed: true } state && state.Epoch == epoch, $"{key} needs {name}, which was released");
+        throw new LostException();
     }
 
     private void DieWith(GenerationKey key)

@@ -423,10 +423,13 @@ public interface IGenerationGrain : IGrainWithStringKey
     IAsyncEnumerable<GenerationEvent> WatchAsync(EventNumber after, CancellationToken cancellation = default);
 
     /// <summary>
-    /// Forgets it altogether, pictures and the memory of its deletion included: its retention time is over.
+    /// Forgets it altogether, pictures and the memory of its deletion included: its retention time is over. One that is
+    /// open, or was accepted after that hour, stays: its id was used again.
     /// </summary>
-    [Alias("Forget")]
-    Task ForgetAsync();
+    /// <param name="hour">The hour of the retention clock in which its ending was listed.</param>
+    /// <exception cref="IOException">The blob store does not release all blobs; it is to be asked again.</exception>
+    [Alias("ForgetEnded")]
+    Task ForgetAsync(long hour);
 
     /// <summary>
     /// Puts its work into the queue if it is open and not there. False if it is not open: then the open set drops it.

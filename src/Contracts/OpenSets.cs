@@ -9,9 +9,15 @@ public interface IOpenSetGrain : IGrainWithIntegerKey
     /// <summary>Most ids in a partition: keys of 129 characters stay below 64 KiB.</summary>
     const int SizeMax = 480;
 
-    /// <summary>Adds a generation, before it is accepted; false if the partition is full.</summary>
+    /// <summary>Adds a generation whose blobs are not all released; false if the partition is full.</summary>
     [Alias("Add")]
     Task<bool> AddAsync(GenerationKey generation);
+
+    /// <summary>
+    /// Adds a generation, before it is accepted; gives the hour of the retention clock, or none if the partition is full.
+    /// </summary>
+    [Alias("Enter")]
+    Task<long?> EnterAsync(GenerationKey generation);
 
     /// <summary>Removes a generation that has ended.</summary>
     [Alias("Remove")]
@@ -27,8 +33,8 @@ public interface IOpenSetGrain : IGrainWithIntegerKey
 }
 
 /// <summary>
-/// Generations that ended in one hour, to be forgotten when their retention time is over; its key is the hour since
-/// 1970, the partition and a page, with slashes between.
+/// Generations that ended in one hour, to be forgotten when their retention time is over; its key is the hour of the
+/// partition's retention clock, the partition and a page, with slashes between.
 /// </summary>
 [Alias("atelier.IEndedListGrain")]
 public interface IEndedListGrain : IGrainWithStringKey
@@ -40,7 +46,11 @@ public interface IEndedListGrain : IGrainWithStringKey
     [Alias("Add")]
     Task<bool> AddAsync(GenerationKey generation);
 
-    /// <summary>Has its generations forget themselves, and empties the page; false if it was empty.</summary>
-    [Alias("Forget")]
-    Task<bool> ForgetAsync();
+    /// <summary>How many there are on the page.</summary>
+    [Alias("Count")]
+    Task<int> CountAsync();
+
+    /// <summary>Has its generations forget themselves; true once none is left on the page.</summary>
+    [Alias("Sweep")]
+    Task<bool> SweepAsync();
 }

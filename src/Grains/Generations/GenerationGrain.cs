@@ -110,8 +110,13 @@ internal sealed partial class GenerationGrain(
         await ReleaseOrRememberAsync();
     }
 
-    public async Task ForgetAsync()
+    public async Task ForgetAsync(long hour)
     {
+        if (_state.IsOpen || _state.AcceptedHour > hour)
+        {
+            return;
+        }
+
         await CloseAsync();
         if (!await ReleaseAsync(_state.ToRelease))
         {
@@ -214,7 +219,11 @@ internal sealed partial class GenerationGrain(
                 return new SubmitAnswer(SubmitOutcome.Busy, $"{whose} is full; come back later.", offer.RetryAfter);
             }
 
-            if (!await OpenSet().AddAsync(_key))
+            if (await OpenSet().EnterAsync(_key) is { } hour)
+            {
+                accepted = accepted with { AcceptedHour = hour };
+            }
+            else
             {
                 await grains.WorkQueue(card.Digest).WithdrawAsync(_key);
                 await grains.Tenant(_key.Tenant).EndedAsync(_key.Id);

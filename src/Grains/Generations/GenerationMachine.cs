@@ -208,7 +208,11 @@ public sealed class GenerationMachine(GenerationOptions options)
         Settled(
             state,
             new Outcome<bool>(
-                new GenerationState { Closure = GenerationClosure.Deleted, EndedAt = now, ToRelease = [.. state.ToRelease, .. state.Late] },
+                new GenerationState
+                {
+                    Closure = GenerationClosure.Deleted, EndedAt = now, ToRelease = [.. state.ToRelease, .. state.Late],
+                    AcceptedHour = state.AcceptedHour,
+                },
                 true, true),
             []);
 

@@ -39,9 +39,14 @@ public sealed class GenerationOptions
     /// <value>The default is 30 seconds.</value>
     public TimeSpan SubmitTimeout { get; set; } = TimeSpan.FromSeconds(30);
 
-    /// <summary>Gets or sets how long an ended generation is kept.</summary>
+    /// <summary>Gets or sets how long an ended generation is kept, in time in which the cluster runs.</summary>
     /// <value>The default is 7 days.</value>
     public TimeSpan Retention { get; set; } = TimeSpan.FromDays(7);
+
+    /// <summary>Gets or sets the most time that counts for retention from one look at the clock to the next.</summary>
+    /// <remarks>What a machine slept in between does not count beyond it.</remarks>
+    /// <value>The default is 2 minutes; looks are a second apart.</value>
+    public TimeSpan RetentionStep { get; set; } = TimeSpan.FromMinutes(2);
 
     /// <summary>What is wrong with these options, as a sentence; none if nothing is.</summary>
     public string? Fault() => this switch
@@ -53,6 +58,8 @@ public sealed class GenerationOptions
         _ when DeviceKindPatience < TimeSpan.Zero => $"{nameof(DeviceKindPatience)} must not be negative.",
         _ when SubmitTimeout < TimeSpan.FromSeconds(1) => $"{nameof(SubmitTimeout)} must be at least 1 s, not {SubmitTimeout}.",
         _ when Retention < TimeSpan.FromMinutes(1) => $"{nameof(Retention)} must be at least 1 min, not {Retention}.",
+        _ when RetentionStep < TimeSpan.FromSeconds(1) =>
+            $"{nameof(RetentionStep)} must be at least 1 s, not {RetentionStep}.",
         _ => null,
     };
 }

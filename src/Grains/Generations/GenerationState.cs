@@ -188,6 +188,10 @@ public sealed record GenerationState
     [Id(27)]
     public BlobName[] Late { get; init; } = [];
 
+    /// <summary>The hour of its partition's retention clock in which it was accepted.</summary>
+    [Id(28)]
+    public long AcceptedHour { get; init; }
+
     /// <summary>Whether it was accepted and has not ended.</summary>
     public bool IsOpen => Submission is not null && Phase < GenerationPhase.Done;
 

@@ -1,6 +1,8 @@
 // What ended in one hour, so that it can be forgotten when its retention time is over without looking for it.
+using System.Globalization;
 using Atelier.Contracts;
 using Atelier.Grains.Hosting;
+using Microsoft.Extensions.Logging;
 
 namespace Atelier.Grains.OpenSets;
 
@@ -16,11 +18,14 @@ internal sealed class EndedListState
 /// <summary>A page of what ended in one hour.</summary>
 [GrainType("endedlist")]
 [ControlSilo]
-internal sealed class EndedListGrain(
-    [PersistentState("ended")] IPersistentState<EndedListState> state, IGrainFactory grains) : Grain, IEndedListGrain
+internal sealed partial class EndedListGrain(
+    [PersistentState("ended")] IPersistentState<EndedListState> state, IGrainFactory grains, ILogger<EndedListGrain> logger)
+    : Grain, IEndedListGrain
 {
     // Generations that are forgotten at a time.
     private const int Fan = 16;
+
+    private long Hour => long.Parse(this.GetPrimaryKeyString().Split('/')[0], CultureInfo.InvariantCulture);
 
     public async Task<bool> AddAsync(GenerationKey generation)
     {
@@ -48,21 +53,55 @@ internal sealed class EndedListGrain(
         return true;
     }
 
-    public async Task<bool> ForgetAsync()
+    public Task<int> CountAsync() => Task.FromResult(state.State.Generations.Count);
+
+    public async Task<bool> SweepAsync()
     {
-        if (state.State.Generations.Count == 0)
+        int count = state.State.Generations.Count;
+        foreach (string[] part in state.State.Generations.ToArray().Chunk(Fan))
         {
-            DeactivateOnIdle();
-            return false;
+            string?[] done = await Task.WhenAll(part.Select(ForgetAsync));
+            state.State.Generations.ExceptWith(done.OfType<string>());
         }
 
-        foreach (string[] part in state.State.Generations.Chunk(Fan))
+        int left = state.State.Generations.Count;
+        string list = this.GetPrimaryKeyString();
+        if (count > 0)
         {
-            await Task.WhenAll(part.Select(key => grains.GetGrain<IGenerationGrain>(key).ForgetAsync()));
+            LogSwept(list, count - left, left);
+            try
+            {
+                await (left == 0 ? state.ClearStateAsync() : state.WriteStateAsync());
+            }
+            catch (Exception)
+            {
+                DeactivateOnIdle();
+                throw;
+            }
         }
 
-        await state.ClearStateAsync();
         DeactivateOnIdle();
-        return true;
+        return left == 0;
     }
+
+    // One that fails holds up no other; it stays on the page.
+    private async Task<string?> ForgetAsync(string key)
+    {
+        try
+        {
+            await grains.GetGrain<IGenerationGrain>(key).ForgetAsync(Hour);
+            return key;
+        }
+        catch (Exception error)
+        {
+            LogKept(key, error);
+            return null;
+        }
+    }
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Retention has forgotten {Count} of {List}; {Left} are left")]
+    private partial void LogSwept(string list, int count, int left);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Retention could not forget {Key} and will ask again")]
+    private partial void LogKept(string key, Exception error);
 }

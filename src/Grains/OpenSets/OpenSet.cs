@@ -14,10 +14,20 @@ public sealed class OpenSetState
     public Dictionary<string, DateTimeOffset> Added { get; set; } = [];
 
     /// <summary>
-    /// Up to which hour ended generations whose retention is over were forgotten, in hours since 1970.
+    /// Up to which hour of the retention clock ended generations whose retention is over were forgotten.
     /// </summary>
     [Id(1)]
     public long ForgottenHour { get; set; }
+
+    /// <summary>The partition's retention clock, in seconds since 1970 where it began; 0 before it has.</summary>
+    [Id(2)]
+    public long RetentionSeconds { get; set; }
+
+    /// <summary>
+    /// Pages of forgotten hours that had no answer or could not be emptied: the hour, a slash, and the page.
+    /// </summary>
+    [Id(3)]
+    public HashSet<string> Unfinished { get; set; } = [];
 }
 
 /// <summary>What a walk asks of a generation.</summary>

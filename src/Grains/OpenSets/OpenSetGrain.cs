@@ -1,4 +1,6 @@
-// A partition of the open set as a grain, with the reminder that finds everything again when all else has failed.
+// A partition of the open set as a grain, with the reminder that finds everything again when all else has failed, and
+// that forgets what ended long ago.
+using System.Globalization;
 using Atelier.Contracts;
 using Atelier.Grains.Hosting;
 using Microsoft.Extensions.Logging;
@@ -18,11 +20,20 @@ internal sealed partial class OpenSetGrain(
     // Questions on their way at a time.
     private const int Fan = 16;
 
-    // Hours that are forgotten after one reminder.
+    // Hours that are forgotten in one round.
     private const int HoursAtATime = 48;
 
+    // The clock is stored at least this often.
+    private const long ClockSecondsMax = 300;
+
+    // Pages that wait to be swept again; with more than these, retention waits for them.
+    private const int UnfinishedMax = 64;
+
     private OpenSet _set = null!;
+    private RetentionClock _retention = null!;
+    private long _storedSeconds;
     private Task _forget = Task.CompletedTask;
+    private long _forgetAt;
     private long _endedHour;
     private int _endedPage;
     private Task _walk = Task.CompletedTask;
@@ -33,40 +44,40 @@ internal sealed partial class OpenSetGrain(
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
         _set = new OpenSet(state.State, options.Generation.SubmitTimeout);
-        this.RegisterGrainTimer(StoreRemovalsAsync, TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(1));
+        _storedSeconds = state.State.RetentionSeconds;
+        _retention = new RetentionClock(state.State, options.Generation, clock);
+        _forgetAt = clock.GetTimestamp();
+        this.RegisterGrainTimer(TickAsync, TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(1));
         return Task.CompletedTask;
     }
 
     public override Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken) =>
-        StoreRemovalsAsync(cancellationToken);
+        TickAsync(cancellationToken);
 
-    public async Task<bool> AddAsync(GenerationKey generation)
+    public async Task<bool> AddAsync(GenerationKey generation) => await EnterAsync(generation) is not null;
+
+    public async Task<long?> EnterAsync(GenerationKey generation)
     {
         if (!_reminded)
         {
-            if (state.State.ForgottenHour == 0)
-            {
-                state.State.ForgottenHour = HourOf(clock.GetUtcNow()) - 1;
-            }
-
             await this.RegisterOrUpdateReminder(Reminder, options.WalkPeriod, options.WalkPeriod);
             _reminded = true;
         }
 
         if (!_set.Add(generation, clock.GetUtcNow()))
         {
-            return false;
+            return null;
         }
 
         await StoreAsync();
-        return true;
+        return _retention.Hour;
     }
 
     // First into the list of what ended, so that it is forgotten one day. What has ended does no harm here for a while,
     // so many removals share one write.
     public async Task RemoveAsync(GenerationKey generation)
     {
-        long hour = HourOf(clock.GetUtcNow());
+        long hour = _retention.Hour;
         if (hour != _endedHour)
         {
             (_endedHour, _endedPage) = (hour, 0);
@@ -77,7 +88,7 @@ internal sealed partial class OpenSetGrain(
             _endedPage++;
         }
 
-        _removed |= _set.Remove(generation);
+        _removed |= _set.Remove(generation) || !state.RecordExists;
     }
 
     // The walk is not waited for: generations that are being submitted wait for this grain. One that is asked for while
@@ -95,39 +106,58 @@ internal sealed partial class OpenSetGrain(
 
     public Task<int> CountAsync() => Task.FromResult(_set.Count);
 
-    public async Task ReceiveReminder(string reminderName, TickStatus status)
-    {
-        await WalkAsync();
-        if (_forget.IsCompleted)
-        {
-            _forget = ForgetAsync();
-        }
-    }
+    public Task ReceiveReminder(string reminderName, TickStatus status) => WalkAsync();
 
-    // Hours whose last generation has had its retention time. A few at a time; the next reminder goes on.
+    // Hours whose last generation has had its retention time. A few at a time; the next round goes on.
     private async Task ForgetAsync()
     {
-        long last = HourOf(clock.GetUtcNow() - options.Generation.Retention) - 1;
-        for (int i = 0; i < HoursAtATime && state.State.ForgottenHour < last; i++)
+        foreach (string page in state.State.Unfinished.ToArray())
         {
-            long hour = state.State.ForgottenHour + 1;
-            try
+            if (await SweepAsync(page))
             {
-                for (int page = 0; await EndedList(hour, page).ForgetAsync(); page++)
-                {
-                }
+                _removed |= state.State.Unfinished.Remove(page);
             }
-            catch (Exception error) when (GrainCalls.IsTransient(error))
+        }
+
+        for (int i = 0; i < HoursAtATime && state.State.ForgottenHour < _retention.DueHour; i++)
+        {
+            if (state.State.Unfinished.Count > UnfinishedMax
+                || !await GrainCalls.TryAsync(() => ForgetAsync(state.State.ForgottenHour + 1)))
             {
                 return;
             }
-
-            state.State.ForgottenHour = hour;
-            _removed = true;
         }
     }
 
-    private static long HourOf(DateTimeOffset time) => time.ToUnixTimeSeconds() / 3600;
+    // From the last page to the first: those that are left after any death are the first ones, and are found by counting.
+    private async Task ForgetAsync(long hour)
+    {
+        int pages = 0;
+        while (await EndedList(hour, pages).CountAsync() > 0)
+        {
+            pages++;
+        }
+
+        while (--pages >= 0)
+        {
+            string page = $"{hour}/{pages}";
+            if (!await SweepAsync(page) && state.State.Unfinished.Add(page))
+            {
+                await StoreAsync();
+            }
+        }
+
+        state.State.ForgottenHour = hour;
+        _removed = true;
+    }
+
+    private Task<bool> SweepAsync(string page)
+    {
+        string[] parts = page.Split('/');
+        return GrainCalls.TryAsync(
+            () => EndedList(long.Parse(parts[0], CultureInfo.InvariantCulture), int.Parse(parts[1], CultureInfo.InvariantCulture))
+                .SweepAsync());
+    }
 
     private IEndedListGrain EndedList(long hour, int page) =>
         grains.GetGrain<IEndedListGrain>($"{hour}/{this.GetPrimaryKeyLong()}/{page}");
@@ -161,13 +191,28 @@ internal sealed partial class OpenSetGrain(
         }
     }
 
-    private Task StoreRemovalsAsync(CancellationToken cancellation) => _removed ? StoreAsync() : Task.CompletedTask;
+    private Task TickAsync(CancellationToken cancellation)
+    {
+        _retention.Advance();
+
+        // The reminder keeps this grain alive; rounds do not wait for the wall clock, as reminders do.
+        if (_forget.IsCompleted && clock.GetElapsedTime(_forgetAt) >= options.WalkPeriod)
+        {
+            _forgetAt = clock.GetTimestamp();
+            _forget = ForgetAsync();
+        }
+
+        return _removed || (state.RecordExists && state.State.RetentionSeconds - _storedSeconds >= ClockSecondsMax)
+            ? StoreAsync()
+            : Task.CompletedTask;
+    }
 
     private async Task StoreAsync()
     {
         try
         {
             _removed = false;
+            _storedSeconds = state.State.RetentionSeconds;
             await state.WriteStateAsync();
         }
         catch (Exception)

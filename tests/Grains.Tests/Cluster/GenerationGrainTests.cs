@@ -348,43 +348,6 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
-    public async Task EndedGenerations_AreForgotten_WhenTheirTimeIsOver()
-    {
-        await using TestCluster cluster = await TestCluster.StartAsync(1, name => new FakeDevice("d", 4));
-        int before = cluster.Store.States.Count;
-        for (int i = 0; i < 8; i++)
-        {
-            await cluster.SubmitAsync($"g{i}", new Submission { Spec = TestCluster.Spec(i) });
-        }
-
-        for (int i = 0; i < 8; i++)
-        {
-            await cluster.WatchAsync($"g{i}");
-        }
-
-        // Snapshots on the way are gone soon after the pictures are there, not before.
-        using var patience = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
-        patience.CancelAfter(TimeSpan.FromSeconds(60));
-        while (cluster.Blobs.Count != 8)
-        {
-            await Task.Delay(100, patience.Token);
-        }
-
-        TestContext.Current.TestOutputHelper?.WriteLine(
-            $"{cluster.Store.Writes / 8.0} writes and {cluster.Store.Bytes / 8.0} bytes a generation.");
-        cluster.Clock.Shift = TimeSpan.FromDays(8);
-
-        // What is left are the partitions, whose number is fixed; the lists of what ended go last.
-        while (cluster.Blobs.Count > 0 || cluster.Store.States.Count > before + 4
-            || cluster.Store.States.Keys.Any(key => key.EndsWith("/generation", StringComparison.Ordinal)))
-        {
-            await Task.Delay(100, patience.Token);
-        }
-
-        Assert.Equal(SubmitOutcome.Accepted, (await cluster.SubmitAsync("g1", new Submission { Spec = TestCluster.Spec(1) })).Outcome);
-    }
-
-    [Fact]
     public async Task StoredState_OfTheLongestPrompts_StaysBelow64KiB()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => new FakeDevice("d", 4));

@@ -13,6 +13,17 @@ internal sealed class SharedStore
     public int Writes;
 
     public long Bytes;
+
+    /// <summary>Whether a state cannot be written or cleared, by its key.</summary>
+    public Func<string, bool>? Failing { get; set; }
+
+    public void Check(string key)
+    {
+        if (Failing?.Invoke(key) == true)
+        {
+            throw new IOException($"{key}: the store is away.");
+        }
+    }
 }
 
 internal sealed class SharedStorage(SharedStore store, IGrainStorageSerializer serializer) : IGrainStorage
@@ -42,6 +53,7 @@ internal sealed class SharedStorage(SharedStore store, IGrainStorageSerializer s
         Interlocked.Increment(ref store.Writes);
         Interlocked.Add(ref store.Bytes, bytes.ToMemory().Length);
         string key = $"{grainId}/{stateName}";
+        store.Check(key);
         lock (store)
         {
             bool found = store.States.TryGetValue(key, out (BinaryData Bytes, int Tag) one);
@@ -60,6 +72,7 @@ internal sealed class SharedStorage(SharedStore store, IGrainStorageSerializer s
 
     public Task ClearStateAsync<T>(string stateName, GrainId grainId, IGrainState<T> grainState)
     {
+        store.Check($"{grainId}/{stateName}");
         store.States.TryRemove($"{grainId}/{stateName}", out _);
         (grainState.State, grainState.RecordExists, grainState.ETag) = (Activator.CreateInstance<T>(), false, null);
         return Task.CompletedTask;

@@ -12,10 +12,11 @@ using Xunit;
 
 namespace Atelier.Grains.Tests.Cluster;
 
-/// <summary>The system's time, and a shift.</summary>
+/// <summary>The system's time and a shift; and, apart from it, the time that has passed and some more.</summary>
 internal sealed class ShiftedClock : TimeProvider
 {
     private long _shift;
+    private long _passed;
 
     public TimeSpan Shift
     {
@@ -24,6 +25,11 @@ internal sealed class ShiftedClock : TimeProvider
     }
 
     public override DateTimeOffset GetUtcNow() => System.GetUtcNow() + Shift;
+
+    public override long GetTimestamp() => System.GetTimestamp() + Interlocked.Read(ref _passed);
+
+    /// <summary>Time passes for whoever measures it; the wall clock does not show it.</summary>
+    public void Pass(TimeSpan time) => Interlocked.Add(ref _passed, (long)(time.TotalSeconds * TimestampFrequency));
 }
 
 /// <summary>Lets a test fail calls to grains, or hold them up.</summary>
@@ -77,6 +83,7 @@ internal sealed class TestCluster : IAsyncDisposable
                 grains.WalkPeriod = TimeSpan.FromSeconds(2);
                 grains.Queue.LeaseTime = TimeSpan.FromSeconds(1);
                 grains.Generation.ClaimQuiet = TimeSpan.FromSeconds(0.5);
+                grains.Generation.RetentionStep = TimeSpan.FromDays(1000);
                 grains.Worker.IdlePeriod = TimeSpan.FromMilliseconds(100);
                 grains.Worker.SnapshotPeriod = TimeSpan.FromMilliseconds(50);
                 grains.Worker.OnFault = error => Assert.Fail(error.ToString());

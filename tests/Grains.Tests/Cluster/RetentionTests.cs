@@ -1,0 +1,150 @@
+// Goal: what ended is forgotten when its retention time is over, all of it, and nothing before. Method: the clock that
+// retention measures with is moved by hand, apart from the wall clock; a generation that is due later than the others shows
+// that a round has passed.
+using Atelier.Contracts;
+using Atelier.Grains.Hosting;
+using Xunit;
+
+namespace Atelier.Grains.Tests.Cluster;
+
+public sealed class RetentionTests
+{
+    [Fact]
+    public async Task EndedGenerations_AreForgotten_WhenTheirTimeIsOver()
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(1, name => new FakeDevice("d", 4));
+        int before = cluster.Store.States.Count;
+        for (int i = 0; i < 8; i++)
+        {
+            await cluster.SubmitAsync($"g{i}", new Submission { Spec = TestCluster.Spec(i) });
+        }
+
+        for (int i = 0; i < 8; i++)
+        {
+            await cluster.WatchAsync($"g{i}");
+        }
+
+        // Snapshots on the way are gone soon after the pictures are there, not before.
+        await TestCluster.UntilAsync(() => Task.FromResult(cluster.Blobs.Count == 8));
+        TestContext.Current.TestOutputHelper?.WriteLine(
+            $"{cluster.Store.Writes / 8.0} writes and {cluster.Store.Bytes / 8.0} bytes a generation.");
+        cluster.Clock.Pass(TimeSpan.FromDays(8));
+
+        // What is left are the partitions, whose number is fixed; the lists of what ended go last.
+        await TestCluster.UntilAsync(() => Task.FromResult(
+            cluster.Blobs.Count == 0 && cluster.Store.States.Count <= before + 4 && !Stored(cluster, "generation").Any()));
+        Assert.Equal(
+            SubmitOutcome.Accepted, (await cluster.SubmitAsync("g1", new Submission { Spec = TestCluster.Spec(1) })).Outcome);
+    }
+
+    [Theory]
+    [InlineData(8)]
+    [InlineData(-8)]
+    public async Task AWallClockThatJumps_ForgetsNothing_AndRetentionGoesOn(int days)
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(1, name => null, OnePartition);
+        await EndAsync(cluster, "first");
+        await HourAsync(cluster);
+        await EndAsync(cluster, "second");
+        await HourAsync(cluster);
+        await EndAsync(cluster, "third");
+        cluster.Clock.Shift = TimeSpan.FromDays(days);
+
+        // With the first, a round has begun after the jump; with the second, that round has ended. After a jump back no
+        // new grain starts until the wall clock has caught up, so it does.
+        cluster.Clock.Pass(TimeSpan.FromDays(7) - TimeSpan.FromHours(2));
+        await HourAsync(cluster);
+        cluster.Clock.Shift = TimeSpan.FromDays(Math.Max(0, days));
+        await ForgottenAsync(cluster, "first");
+        await HourAsync(cluster);
+        await ForgottenAsync(cluster, "second");
+        Assert.NotNull(await cluster.Generation("third").ViewAsync());
+        await EndAsync(cluster, "fourth");
+        await HourAsync(cluster);
+        await ForgottenAsync(cluster, "third");
+        Assert.NotNull(await cluster.Generation("fourth").ViewAsync());
+    }
+
+    [Fact]
+    public async Task APageThatHadNoAnswer_IsSweptByTheNextRound()
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(1, name => null, OnePartition);
+        for (int i = 0; i < IEndedListGrain.SizeMax; i++)
+        {
+            await Set(cluster).RemoveAsync(Key($"filler{i}"));
+        }
+
+        await EndAsync(cluster, "g");
+        int failures = 0;
+        string[] pages = [.. Stored(cluster, "endedlist").Order(StringComparer.Ordinal)];
+        Assert.Equal(2, pages.Length);
+        cluster.Store.Failing = key => pages.Contains(key) && Interlocked.Increment(ref failures) <= 2;
+        cluster.Clock.Pass(TimeSpan.FromDays(8));
+        await TestCluster.UntilAsync(() => Task.FromResult(!Stored(cluster, "endedlist").Any() && !Stored(cluster, "generation").Any()));
+        Assert.True(failures > 2);
+    }
+
+    [Fact]
+    public async Task AGenerationThatCannotBeForgotten_HoldsUpNoOther_AndIsForgottenLater()
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(1, name => null, OnePartition);
+        await EndAsync(cluster, "good");
+        await EndAsync(cluster, "bad");
+        await HourAsync(cluster);
+        await EndAsync(cluster, "later");
+        cluster.Store.Failing = key => key == "generation/tenant/bad/generation";
+        cluster.Clock.Pass(TimeSpan.FromDays(8));
+        await TestCluster.UntilAsync(() => Task.FromResult(
+            Stored(cluster, "generation").SequenceEqual(["generation/tenant/bad/generation"])));
+        cluster.Store.Failing = null;
+        await TestCluster.UntilAsync(() => Task.FromResult(!Stored(cluster, "generation").Any() && !Stored(cluster, "endedlist").Any()));
+    }
+
+    [Fact]
+    public async Task AnIdThatIsUsedAgain_IsNotForgottenWithItsEarlierEnding()
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(1, name => null, OnePartition);
+        await EndAsync(cluster, "g");
+        await HourAsync(cluster);
+
+        // As by a walk of an hour later, where the removal was lost.
+        await Set(cluster).RemoveAsync(Key("g"));
+        await HourAsync(cluster);
+        await EndAsync(cluster, "mark");
+        cluster.Clock.Pass(TimeSpan.FromDays(7) - TimeSpan.FromHours(1));
+        await TestCluster.UntilAsync(async () =>
+            (await cluster.SubmitAsync("g", new Submission { Spec = TestCluster.Spec(2) })).Outcome == SubmitOutcome.Accepted);
+        await HourAsync(cluster);
+        await HourAsync(cluster);
+        await ForgottenAsync(cluster, "mark");
+        Assert.Equal(GenerationPhase.QueuedEncode, (await cluster.Generation("g").ViewAsync())?.Phase);
+    }
+
+    private static void OnePartition(GrainsOptions grains) => grains.OpenSetPartitions = 1;
+
+    private static GenerationKey Key(string id) => new(TestCluster.Tenant, new GenerationId(id));
+
+    private static IOpenSetGrain Set(TestCluster cluster) => cluster.Grains.GetGrain<IOpenSetGrain>(0);
+
+    private static IEnumerable<string> Stored(TestCluster cluster, string type) =>
+        cluster.Store.States.Keys.Where(key =>
+            key.StartsWith($"{type}/", StringComparison.Ordinal) && !key.Contains("/clock/", StringComparison.Ordinal));
+
+    private static async Task EndAsync(TestCluster cluster, string id)
+    {
+        Assert.Equal(
+            SubmitOutcome.Accepted, (await cluster.SubmitAsync(id, new Submission { Spec = TestCluster.Spec(1) })).Outcome);
+        Assert.Equal(GenerationPhase.Cancelled, (await cluster.Generation(id).CancelAsync())?.Phase);
+    }
+
+    private static Task ForgottenAsync(TestCluster cluster, string id) =>
+        TestCluster.UntilAsync(async () => await cluster.Generation(id).ViewAsync() is null);
+
+    // An hour of the partition's clock passes, and it has seen it.
+    private static async Task HourAsync(TestCluster cluster)
+    {
+        long? before = await Set(cluster).EnterAsync(Key("clock"));
+        cluster.Clock.Pass(TimeSpan.FromHours(1));
+        await TestCluster.UntilAsync(async () => await Set(cluster).EnterAsync(Key("clock")) > before);
+    }
+}

@@ -14,7 +14,7 @@ public sealed class StoredStateTests
     [
         .. typeof(GenerationState).Assembly.GetTypes().Where(type =>
             type.GetCustomAttribute<GenerateSerializerAttribute>() is not null
-            && type.Namespace!.StartsWith("Atelier.Grains", StringComparison.Ordinal)),
+            && type.Namespace!.StartsWith("Atelier.Grains", StringComparison.Ordinal) && !type.IsAssignableTo(typeof(Exception))),
     ];
 
     private static readonly Type[] s_grains =
@@ -36,7 +36,7 @@ public sealed class StoredStateTests
     public void StoredStates_NameThemselvesAndNumberTheirMembers()
     {
         Assert.NotEmpty(s_types);
-        Assert.All(s_types, type => Assert.NotNull(type.GetCustomAttribute<AliasAttribute>()));
+        Assert.All(s_types, type => Assert.NotNull(type.GetCustomAttribute<AliasAttribute>(inherit: false)));
         Assert.All(s_types.SelectMany(Stored), property => Assert.NotNull(property.GetCustomAttribute<IdAttribute>()));
     }
 
@@ -73,12 +73,12 @@ public sealed class StoredStateTests
         let name = parameter.GetCustomAttribute<PersistentStateAttribute>()!.StateName
         let state = parameter.ParameterType.GetGenericArguments().Single()
         let grain = type.GetCustomAttribute<GrainTypeAttribute>()!.GetGrainType(null!, type)
-        select $"{grain}/{name} {state.GetCustomAttribute<AliasAttribute>()!.Alias}";
+        select $"{grain}/{name} {state.GetCustomAttribute<AliasAttribute>(inherit: false)!.Alias}";
 
     private static IEnumerable<string> Members() =>
         from type in s_types
         from property in Stored(type)
-        let alias = type.GetCustomAttribute<AliasAttribute>()!.Alias
+        let alias = type.GetCustomAttribute<AliasAttribute>(inherit: false)!.Alias
         select $"{alias}#{property.GetCustomAttribute<IdAttribute>()!.Id} {property.Name} {property.PropertyType.Name}";
 
     private static IEnumerable<PropertyInfo> Stored(Type type) =>

@@ -65,7 +65,7 @@ public sealed class TwoActivationsTests
         await using TestCluster other = await TestCluster.StartAsync(1, _ => null, twin: one);
         await one.SubmitAsync("g", s_submission);
         await one.Generation("g").CancelAsync();
-        await other.Generation("g").ForgetAsync();
+        await other.Generation("g").ForgetAsync(long.MaxValue);
         Assert.Equal(SubmitOutcome.Accepted, (await other.SubmitAsync("g", s_submission)).Outcome);
 
         Assert.True(await one.Generation("g").EnsureQueuedAsync(late: false));

@@ -18,6 +18,8 @@ internal sealed class PoisonableDevice(IDeviceHost device, TimeSpan delay, TimeP
 
     public Task EvictAsync(ModelDigest model, CancellationToken cancellation) => device.EvictAsync(model, cancellation);
 
+    public Task ProbeAsync(CancellationToken cancellation) => device.ProbeAsync(cancellation);
+
     public Task<byte[]> EncodeAsync(GenerationSpec spec, CancellationToken cancellation) => device.EncodeAsync(spec, cancellation);
 
     public async Task<IDenoising> BeginAsync(GenerationSpec spec, byte[] caption, byte[]? snapshot, CancellationToken cancellation)

@@ -11,10 +11,14 @@ namespace Atelier.Grains.Generations;
 /// <summary>The durable story of one picture.</summary>
 [GrainType("generation")]
 [ControlSilo]
+[CollectionAgeLimit(Minutes = 2)]
 internal sealed partial class GenerationGrain(
     [PersistentState("generation")] IPersistentState<GenerationState> stored, GrainsOptions options, TimeProvider clock,
     IGrainFactory grains, IBlobStore blobs, ILogger<GenerationGrain> logger) : Grain, IGenerationGrain
 {
+    // Characters of prompts with which a generation that has ended stays in memory for a while.
+    private const int PromptKeptMax = 8192;
+
     private readonly GenerationMachine _machine = new(options.Generation);
     private GenerationState _state = new();
     private GenerationKey _key;
@@ -293,6 +297,7 @@ internal sealed partial class GenerationGrain(
             await StoreAsync(outcome.State);
         }
 
+        GenerationState before = _state;
         bool ends = _state.IsOpen && !outcome.State.IsOpen;
         bool tells = outcome.State != _state;
         _state = outcome.State;
@@ -307,6 +312,12 @@ internal sealed partial class GenerationGrain(
             if (await ReleaseAsync(_state.ToRelease))
             {
                 await GrainCalls.TryAsync(() => OpenSet().RemoveAsync(_key));
+            }
+
+            // Prompts of this length, by the thousand, are what fills a silo's memory.
+            if (before.Submission is { } submission && submission.Spec.Prompt.Length + submission.Spec.Negative.Length > PromptKeptMax)
+            {
+                DeactivateOnIdle();
             }
         }
 

@@ -56,6 +56,17 @@ public sealed class OpenSet(OpenSetState state, TimeSpan submitTimeout)
     /// <summary>Ids in it.</summary>
     public int Count => state.Added.Count;
 
+    /// <summary>
+    /// Gives every submission its time anew. Stored times are those of another process's clock, which may have been set since.
+    /// </summary>
+    public void Restart(DateTimeOffset now)
+    {
+        foreach (string generation in state.Added.Keys.ToArray())
+        {
+            state.Added[generation] = now;
+        }
+    }
+
     /// <summary>Adds an id; false if it is full.</summary>
     public bool Add(GenerationKey generation, DateTimeOffset now)
     {

@@ -44,6 +44,7 @@ internal sealed partial class OpenSetGrain(
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
         _set = new OpenSet(state.State, options.Generation.SubmitTimeout);
+        _set.Restart(clock.GetUtcNow());
         _storedSeconds = state.State.RetentionSeconds;
         _retention = new RetentionClock(state.State, options.Generation, clock);
         _forgetAt = clock.GetTimestamp();
@@ -58,12 +59,7 @@ internal sealed partial class OpenSetGrain(
 
     public async Task<long?> EnterAsync(GenerationKey generation)
     {
-        if (!_reminded)
-        {
-            await this.RegisterOrUpdateReminder(Reminder, options.WalkPeriod, options.WalkPeriod);
-            _reminded = true;
-        }
-
+        await RemindAsync();
         if (!_set.Add(generation, clock.GetUtcNow()))
         {
             return null;
@@ -162,8 +158,23 @@ internal sealed partial class OpenSetGrain(
     private IEndedListGrain EndedList(long hour, int page) =>
         grains.GetGrain<IEndedListGrain>($"{hour}/{this.GetPrimaryKeyLong()}/{page}");
 
+    // Once an activation: a reminder that was registered by a clock that was ahead would not fire until that time comes.
+    private async Task RemindAsync()
+    {
+        if (!_reminded)
+        {
+            await this.RegisterOrUpdateReminder(Reminder, options.WalkPeriod, options.WalkPeriod);
+            _reminded = true;
+        }
+    }
+
     private async Task WalkAllAsync()
     {
+        if (state.RecordExists)
+        {
+            await GrainCalls.TryAsync(RemindAsync);
+        }
+
         while (_walkIsDue)
         {
             _walkIsDue = false;

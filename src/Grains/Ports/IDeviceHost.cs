@@ -55,6 +55,10 @@ public interface IDeviceHost : IBatchEvaluator<IDenoising>
     /// <summary>Evicts a model; for one that is not there it does nothing.</summary>
     Task EvictAsync(ModelDigest model, CancellationToken cancellation);
 
+    /// <summary>Does a small piece of work whose answer is known.</summary>
+    /// <exception cref="Exception">The device does not work: it threw, or its answer is wrong.</exception>
+    Task ProbeAsync(CancellationToken cancellation);
+
     /// <summary>Caption features of both prompts.</summary>
     Task<byte[]> EncodeAsync(GenerationSpec spec, CancellationToken cancellation);
 

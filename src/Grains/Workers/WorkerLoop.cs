@@ -569,6 +569,7 @@ internal sealed partial class WorkerLoop(
     private async Task FailAsync(WorkerJob job, DeviceException error)
     {
         LogFailed(Key, job.Key, error);
+        await ProbeAsync(error);
         if (job.Untold.Count > 0)
         {
             await ReportAsync(
@@ -577,6 +578,23 @@ internal sealed partial class WorkerLoop(
 
         await PersistAsync(() => grains.Generation(job.Key).FailAsync(job.Claim.Epoch, error.Error, error.Message));
         job.End(null); // It is tried again when its lease has run out: elsewhere, or later.
+    }
+
+    // Before a request is blamed, the device shows that it works. One that does not ends the process with all that it holds:
+    // that goes on elsewhere, from its last snapshots, and nothing is recorded against it.
+    private async Task ProbeAsync(DeviceException error)
+    {
+        if (error.Error is GenerationError.KernelFailed or GenerationError.OutOfMemory or GenerationError.NonFinite)
+        {
+            try
+            {
+                await device.ProbeAsync(CancellationToken.None);
+            }
+            catch (Exception broken)
+            {
+                throw new InvalidOperationException($"The device of {Key} does not work any more: {broken.Message}", error);
+            }
+        }
     }
 
     // A write without an answer may have been made.

@@ -15,6 +15,8 @@ namespace Atelier.Silo.Devices;
 /// <summary>A device whose networks run in libtorch.</summary>
 public sealed class TorchDeviceHost : IDeviceHost, IDisposable
 {
+    private const int ProbeWidth = 64;
+
     private readonly TorchDeviceOptions _options;
     private readonly Dictionary<ModelDigest, DeviceModel> _models;
     private readonly DeviceThread _thread;
@@ -83,6 +85,18 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
             }
 
             return true;
+        }, cancellation);
+
+    /// <inheritdoc/>
+    public Task ProbeAsync(CancellationToken cancellation) =>
+        RunAsync("A probe", _options.WorkTimeout, () =>
+        {
+            // Every number of the product of two matrices of ones is their width.
+            using var scope = NewDisposeScope();
+            float sum = ones(ProbeWidth, ProbeWidth).mm(ones(ProbeWidth, ProbeWidth)).sum().item<float>();
+            return sum == ProbeWidth * ProbeWidth * ProbeWidth
+                ? true
+                : throw new DeviceLostException($"The device computes {sum} where {ProbeWidth * ProbeWidth * ProbeWidth} is right.");
         }, cancellation);
 
     /// <inheritdoc/>

@@ -24,6 +24,9 @@ public static partial class SiloHost
     // What goes for every call between grains: an answer comes soon, or its outcome is unknown and is asked about.
     private static readonly TimeSpan s_callTimeout = TimeSpan.FromSeconds(4);
 
+    // A grain that nobody calls leaves the silo's memory; its state is read again when it is called.
+    private static readonly TimeSpan s_idleMax = TimeSpan.FromMinutes(5);
+
     /// <summary>Runs a silo until it is told to stop.</summary>
     /// <param name="args">Settings on the command line.</param>
     /// <param name="configure">Changes the services once all are there.</param>
@@ -141,6 +144,7 @@ public static partial class SiloHost
         silo.ConfigureEndpoints(IPAddress.Parse(settings.Address), settings.Port, settings.ProxyPort, listenOnAnyHostAddress: false);
         silo.Services.AddSingleton<OrleansGrainStorageSerializer>();
         store.AddTo(silo);
+        silo.Configure<GrainCollectionOptions>(options => options.CollectionAge = s_idleMax);
         silo.Configure<SiloMessagingOptions>(options => options.ResponseTimeout = s_callTimeout);
 
         // A dead silo is known after about three seconds; see docs/guarantees.md.

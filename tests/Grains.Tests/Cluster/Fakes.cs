@@ -79,6 +79,9 @@ internal sealed class FakeDevice(
     /// <summary>Called before each evaluation with what takes part; it may throw, or kill.</summary>
     public Func<IReadOnlyList<FakeDenoising>, Task>? Evaluating { get; set; }
 
+    /// <summary>Called when the device is to show that it works; it may throw.</summary>
+    public Action? Probing { get; set; }
+
     /// <summary>Called before each decoding.</summary>
     public Func<Task>? Decoding { get; set; }
 
@@ -124,6 +127,12 @@ internal sealed class FakeDevice(
     });
 
     public Task EvictAsync(ModelDigest model, CancellationToken cancellation) => WorkAsync(() => _loaded.Remove(model));
+
+    public Task ProbeAsync(CancellationToken cancellation) => WorkAsync(() =>
+    {
+        Probing?.Invoke();
+        return 0;
+    });
 
     public Task<byte[]> EncodeAsync(GenerationSpec spec, CancellationToken cancellation) =>
         WorkAsync(() => Use(spec, WorkKind.Encode, Bytes($"caption {spec.Prompt}")));

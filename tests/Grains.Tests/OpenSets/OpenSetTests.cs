@@ -36,6 +36,20 @@ public sealed class OpenSetTests
         Assert.DoesNotContain(set.Walk(s_now.AddSeconds(31)), question => question.Late);
     }
 
+    // Stored by a process whose clock was ahead, or behind: neither makes a submission late, nor keeps it for ever.
+    [Theory]
+    [InlineData(-8 * 24)]
+    [InlineData(8 * 24)]
+    public void AfterARestart_EverySubmissionHasItsTimeAnew(int hours)
+    {
+        var state = new OpenSetState();
+        new OpenSet(state, TimeSpan.FromSeconds(30)).Add(Key(1), s_now.AddHours(hours));
+        var set = new OpenSet(state, TimeSpan.FromSeconds(30));
+        set.Restart(s_now);
+        Assert.False(Assert.Single(set.Walk(s_now.AddSeconds(29))).Late);
+        Assert.True(Assert.Single(set.Walk(s_now.AddSeconds(31))).Late);
+    }
+
     [Fact]
     public void Partitions_AreSpreadEvenly_AndNeverChange()
     {

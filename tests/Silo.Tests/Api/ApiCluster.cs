@@ -176,6 +176,8 @@ internal sealed class HeldDevice(TorchDeviceHost device) : IDeviceHost, IDisposa
 
     public Task EvictAsync(ModelDigest model, CancellationToken cancellation) => device.EvictAsync(model, cancellation);
 
+    public Task ProbeAsync(CancellationToken cancellation) => device.ProbeAsync(cancellation);
+
     public Task<byte[]> EncodeAsync(GenerationSpec spec, CancellationToken cancellation) =>
         device.EncodeAsync(spec, cancellation);
 

@@ -121,7 +121,7 @@ public static class Finite
         }
     }
 
-    /// <summary>Refuses a part's output, of any shape, floating type and device, that is not finite throughout.</summary>
+    /// <summary>Refuses a part's output, of any shape, floating type and device, that is not all finite.</summary>
     /// <returns>The output itself.</returns>
     /// <exception cref="NonFiniteException">A number of it is not finite.</exception>
     public static Tensor Check(string part, Tensor output)

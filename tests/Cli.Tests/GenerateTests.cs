@@ -29,7 +29,8 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
     [InlineData("denoiser", "blocks.0.", float.NaN, "denoiser")]
     [InlineData("autoencoder", "decoder.conv_in", float.NaN, "decoder")]
     [InlineData("autoencoder", "decoder.", 1e30f, "decoder")]
-    public async Task APartThatGivesNoNumbers_IsNamed_AndNoPictureIsWritten(string file, string tensors, float value, string part)
+    public async Task APartThatGivesNoNumbers_IsNamed_AndNoPictureIsWritten(
+        string file, string tensors, float value, string part)
     {
         TinyModel.Fill(_folder.Copy(model.Folder, "spoiled"), file, tensors, value);
         ProgramRun run = await AtelierProgram.RunAsync(

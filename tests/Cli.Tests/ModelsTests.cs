@@ -115,9 +115,8 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
 
     [Theory]
     [InlineData("dit.safetensors", "blocks.0.", "dit.safetensors: denoiser: gives ")]
-    [InlineData("vae/diffusion_pytorch_model.safetensors", "decoder.", "diffusion_pytorch_model.safetensors: decoder: gives ")]
-    [InlineData(
-        "vae/diffusion_pytorch_model.safetensors", "encoder.", "diffusion_pytorch_model.safetensors: autoencoder's encoder: gives ")]
+    [InlineData("vae/diffusion_pytorch_model.safetensors", "decoder.", "_model.safetensors: decoder: gives ")]
+    [InlineData("vae/diffusion_pytorch_model.safetensors", "encoder.", "_model.safetensors: autoencoder's encoder: gives ")]
     [InlineData("open_clip.safetensors", "transformer.", "open_clip.safetensors: text encoder: gives ")]
     public async Task Import_OfFiniteWeightsThatOverflowInUse_IsRefused(string file, string tensors, string sentence) =>
         await RefuseAsync(

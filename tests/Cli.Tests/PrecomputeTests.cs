@@ -13,7 +13,8 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
     [Theory]
     [InlineData("text_encoder", "transformer.", "caption_latents of picture 0 holds ")]
     [InlineData("autoencoder", "encoder.", "latents_16 of picture 0 holds ")]
-    public async Task NetworkThatGivesNoNumbers_IsRefused_WithTheColumnAndThePicture(string file, string tensors, string says)
+    public async Task NetworkThatGivesNoNumbers_IsRefused_WithTheColumnAndThePicture(
+        string file, string tensors, string says)
     {
         for (int i = 0; i < 12; i++)
         {
@@ -28,13 +29,14 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
         TinyModel.Fill(_folder.Copy(model.Folder, "spoiled"), file, tensors, 1e30f);
         ProgramRun run = await RunAsync("latents", "spoiled");
         Assert.Equal((1, ""), (run.ExitCode, run.Output));
-        Assert.Contains("atelier: The networks gave no numbers for 12 of 12 pictures, more than the 1 that may be skipped: ", run.Error);
+        Assert.Contains(
+            "atelier: The networks gave no numbers for 12 of 12 pictures, more than the 1 that may be skipped: ", run.Error);
         Assert.Contains(says, run.Error);
         Assert.DoesNotContain("Exception", run.Error);
         Assert.False(File.Exists(_folder["latents/index.json"]));
     }
 
     private Task<ProgramRun> RunAsync(string output, string folder) => AtelierProgram.RunAsync(
-        _folder.Path, "data", "precompute", output, "--pictures", "pictures", "--model", folder, "--size", "16", "--workers", "1",
-        "--compute", "float32");
+        _folder.Path, "data", "precompute", output, "--pictures", "pictures", "--model", folder, "--size", "16",
+        "--workers", "1", "--compute", "float32");
 }

@@ -26,7 +26,8 @@ public sealed class FiniteTests
     [Fact]
     public void FiniteNumbers_HoweverLarge_AreNone()
     {
-        float[] floats = [float.MaxValue, float.MinValue, float.Epsilon, 0, -0f, .. Enumerable.Repeat(float.MaxValue, 64)];
+        float[] floats =
+            [float.MaxValue, float.MinValue, float.Epsilon, 0, -0f, .. Enumerable.Repeat(float.MaxValue, 64)];
         Assert.Equal(-1, Finite.IndexOfFault(floats));
         Half[] halves = [Half.MaxValue, Half.MinValue, Half.Epsilon, .. Enumerable.Repeat(Half.MaxValue, 64)];
         Assert.Equal(-1, Finite.IndexOfFault(halves));
@@ -43,6 +44,7 @@ public sealed class FiniteTests
         Assert.Equal(("decoder", double.NegativeInfinity), (error.Part, error.Value));
         Assert.Equal("The decoder gave -infinity, where only finite numbers are of use.", error.Message);
         Assert.Equal(
-            "The decoder of the model shapes gave -infinity, where only finite numbers are of use.", error.Of("shapes"));
+            "The decoder of the model shapes gave -infinity, where only finite numbers are of use.",
+            error.Of("shapes"));
     }
 }

@@ -103,8 +103,9 @@ internal static class AtelierCommand
     // Errors that a user can do something about. All others are faults of this program, and show where they arose.
     private static string? Sentence(Exception error) => error switch
     {
-        UserErrorException or LibtorchException or TrainingFailedException or PrecomputeFailedException or NonFiniteException
-            or ArgumentException or IOException or UnauthorizedAccessException or ApiRefusalException or TimeoutException =>
+        UserErrorException or LibtorchException or TrainingFailedException or PrecomputeFailedException
+            or NonFiniteException or ArgumentException or IOException or UnauthorizedAccessException
+            or ApiRefusalException or TimeoutException =>
             error.Message,
         HttpRequestException => $"The cluster cannot be reached: {error.Message}",
         TypeInitializationException { InnerException: LibtorchException inner } => inner.Message,

@@ -77,7 +77,8 @@ internal static class DataCommand
 
         if (skipped.Count > 0)
         {
-            Output.Remark($"{skipped.Count} pictures are skipped; {Path.Combine(folder, Model.Data.Precompute.SkippedFile)} lists them");
+            string list = Path.Combine(folder, Model.Data.Precompute.SkippedFile);
+            Output.Remark($"{skipped.Count} pictures are skipped; {list} lists them");
         }
     }
 

@@ -163,7 +163,8 @@ internal static class GenerateCommand
             catch (NonFiniteException error)
             {
                 throw new UserErrorException(
-                    $"{error.Of(folder.Name)} No picture is written; atelier models inspect {folder.Path} tries every part.");
+                    $"{error.Of(folder.Name)} No picture is written; atelier models inspect {folder.Path} tries every "
+                    + "part.");
             }
         });
         for (int i = 0; i < images.Count; i++)

@@ -38,7 +38,9 @@ internal static class ModelsCommand
             "--guidance", 1.0, 100, 5, "Guidance where generate is not told, 1 (none) to 100.");
         Option<FileInfo> json = Choices.Json();
         var command = new Command(
-            "import", "Makes a model folder from published files; names, shapes and numbers are checked, and every part is tried once.")
+            "import",
+            "Makes a model folder from published files; names, shapes and numbers are checked, and every part is tried "
+            + "once.")
         {
             output, denoiser, denoiserConfig, autoencoder, clip, clipConfig, vocabulary,
             name, licence, source, steps, guidance, json,
@@ -118,7 +120,8 @@ internal static class ModelsCommand
         var folder = new Argument<DirectoryInfo>("DIR") { Description = "A model folder." };
         Option<FileInfo> json = Choices.Json();
         var command = new Command(
-            "inspect", "Shows what a model folder holds, compares every file with its digest, and tries every part once.")
+            "inspect",
+            "Shows what a model folder holds, compares every file with its digest, and tries every part once.")
         {
             folder, json,
         };
@@ -129,7 +132,8 @@ internal static class ModelsCommand
             string[] differing = [.. model.DifferingFiles()];
 
             // What is not the model's need not even load.
-            IReadOnlyList<NonFiniteException>? faults = differing.Length == 0 ? ModelProbe.Run(model, cancellation) : null;
+            IReadOnlyList<NonFiniteException>? faults =
+                differing.Length == 0 ? ModelProbe.Run(model, cancellation) : null;
             var files = model.Files.Select(file => new
             {
                 file.Name,
@@ -148,7 +152,8 @@ internal static class ModelsCommand
                     f => (IReadOnlyList<string>)[f.Name, Number(f.Bytes), Number(f.Parameters), f.Digest])]);
             string[] sentences = faults is null
                 ? ["Its parts were not tried, since a file is not the model's."]
-                : [.. faults.Select(fault => fault.Of(model.Name)).DefaultIfEmpty("Every part gives finite numbers in use.")];
+                : faults.Count == 0 ? ["Every part gives finite numbers in use."]
+                : [.. faults.Select(fault => fault.Of(model.Name))];
             Array.ForEach(sentences, Output.Line);
             Output.Json(parsed.GetValue(json), files);
             return Task.FromResult(faults is { Count: 0 } ? 0 : 1);

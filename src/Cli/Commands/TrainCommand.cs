@@ -139,8 +139,9 @@ internal static class TrainCommand
         }
 
         TrainingReport.Write(stage, run);
-        string missing = $"{run.Skipped} skipped, {run.Undone} undone, {run.LeftOut.Times} samples left out";
-        Output.Line($"{stage.Name}: batch {run.Step} of {stage.Steps}, {run.Applied} applied, {missing}, weights {run.WeightsDigest()[..16]}");
+        Output.Line(
+            $"{stage.Name}: batch {run.Step} of {stage.Steps}, {run.Applied} applied, {run.Skipped} skipped, "
+            + $"{run.Undone} undone, {run.LeftOut.Times} samples left out, weights {run.WeightsDigest()[..16]}");
         Output.Line($"{stage.Name}: {Path.Combine(stage.Folder, TrainingReport.FileName)}");
         return run.IsComplete;
     }
@@ -190,8 +191,8 @@ internal static class TrainCommand
         return rate;
     }
 
-    // Means over the batches applied since the last time it spoke, every few seconds; what is a number goes to the event
-    // file. One batch that was skipped says nothing of the others.
+    // Means over the batches applied since the last time it spoke, every few seconds; what is a number goes to the
+    // event file. One batch that was skipped says nothing of the others.
     private sealed class Meter(StageConfig stage, Action<double, string> tell, TorchSharp.Modules.SummaryWriter events)
     {
         private readonly double _interval = Output.IsErrorTerminal ? 1 : 10;

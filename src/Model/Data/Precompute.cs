@@ -20,7 +20,9 @@ namespace Atelier.Model.Data;
 /// <param name="Value">The first such value.</param>
 public sealed record SkippedPicture(long Picture, string Column, string Value);
 
-/// <summary>So many pictures gave no numbers that the networks are at fault. The message names the first ones.</summary>
+/// <summary>
+/// So many pictures gave no numbers that the networks are at fault. The message names the first ones.
+/// </summary>
 /// <param name="message">What happened, and what would be right.</param>
 public sealed class PrecomputeFailedException(string message) : Exception(message);
 
@@ -36,7 +38,7 @@ public sealed class Precompute
     /// <summary>Name of the note of what a folder's latents are of.</summary>
     public const string RecipeFile = "recipe.json";
 
-    /// <summary>Name of the list of pictures that were skipped, beside the index; it is there only if some were.</summary>
+    /// <summary>Name of the list of skipped pictures, beside the index; it is there only if some were.</summary>
     public const string SkippedFile = "skipped.json";
 
     // Pictures that the error of a run names.
@@ -91,8 +93,11 @@ public sealed class Precompute
     /// <param name="cancellation">Ends after the samples in flight; parts that are complete stay.</param>
     /// <returns>The pictures that were skipped, in order.</returns>
     /// <exception cref="RefusedFileException">The folder holds latents of something else, or of what nobody noted.</exception>
-    /// <exception cref="PrecomputeFailedException">More than <see cref="SkippedMax"/> of the pictures would be skipped.</exception>
-    public IReadOnlyList<SkippedPicture> Run(string folder, int workers, Action<long>? progress, CancellationToken cancellation)
+    /// <exception cref="PrecomputeFailedException">
+    /// More than <see cref="SkippedMax"/> of the pictures would be skipped.
+    /// </exception>
+    public IReadOnlyList<SkippedPicture> Run(
+        string folder, int workers, Action<long>? progress, CancellationToken cancellation)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(workers, 1);
         Directory.CreateDirectory(folder);
@@ -170,8 +175,8 @@ public sealed class Precompute
         return string.Create(
             CultureInfo.InvariantCulture,
             $"The networks gave no numbers for {skipped.Count} of {_pictures.Count} pictures, more than the "
-            + $"{SkippedMax(_pictures.Count)} that may be skipped: {string.Join("; ", first)}. Their weights are damaged, or "
-            + $"{_compute} is too narrow for them; nothing can be trained on these latents.");
+            + $"{SkippedMax(_pictures.Count)} that may be skipped: {string.Join("; ", first)}. Their weights are "
+            + $"damaged, or {_compute} is too narrow for them; nothing can be trained on these latents.");
     }
 
     private static SkippedPicture[] ReadSkipped(string folder)

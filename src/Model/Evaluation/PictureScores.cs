@@ -83,7 +83,8 @@ public static class PictureScores
             Tensor image = Finite.Check(
                 "image encoder", clip.EncodeImage(tensor(pixels, [batch.Length, 3, side, side])));          // [B, E]
             Tensor text = Finite.Check(
-                ModelParts.TextEncoder, clip.EncodeText(tensor(ids, [batch.Length, tokenizer.ContextLength]))); // [B, E]
+                ModelParts.TextEncoder,
+                clip.EncodeText(tensor(ids, [batch.Length, tokenizer.ContextLength])));                     // [B, E]
             sum += ClipModel.Score(image, text).diagonal().clamp_min(0).sum().item<float>();
             progress?.Invoke((int)first + batch.Length);
         }

@@ -27,7 +27,9 @@ public static class ModelProbe
     /// <param name="edm">Its preconditioning.</param>
     /// <param name="autoencoder">Latents to pictures and back.</param>
     /// <param name="cancellation">Checked between parts.</param>
-    /// <returns>What each part that failed gave, in this order; a part that lives on another's output is not tried.</returns>
+    /// <returns>
+    /// What each part that failed gave, in this order; one that lives on a failed part's output is not tried.
+    /// </returns>
     public static IReadOnlyList<NonFiniteException> Run(
         ClipTokenizer tokenizer, ClipTextTower text, MicroDiT network, Edm edm, AutoencoderKL autoencoder,
         CancellationToken cancellation = default)
@@ -87,8 +89,8 @@ public static class ModelProbe
     {
         AutoencoderConfig config = autoencoder.Config;
         Tensor latent = Normal([1, config.LatentChannels, LatentSide, LatentSide]) * edm.SigmaData;    // [1, C, h, w]
-        Tensor picture = Finite.Check(
-            ModelParts.Decoder, autoencoder.Decode((latent / config.ScalingFactor) + config.ShiftFactor)); // [1, 3, H, W]
+        Tensor scaled = (latent / config.ScalingFactor) + config.ShiftFactor;
+        Tensor picture = Finite.Check(ModelParts.Decoder, autoencoder.Decode(scaled));                 // [1, 3, H, W]
         if (config.OutChannels != config.InChannels)
         {
             return; // What it decodes is not what it encodes.

@@ -18,7 +18,7 @@ public interface ITrainingData
     /// <summary>Shape of a caption's features, (L, channels).</summary>
     (int Length, int Channels) CaptionShape { get; }
 
-    /// <summary>Names of what a sample consists of, as faults are told: its latents and its caption's features.</summary>
+    /// <summary>Names of a sample's latents and of its caption's features, as faults are told.</summary>
     (string Latents, string Captions) Columns => ("latents", "caption_latents");
 
     /// <summary>Where a sample lies, as faults are told; the default is its number alone.</summary>
@@ -157,7 +157,8 @@ public sealed class SeededShards : IShardSource
         return new ShardBatch(
             tensor(Used(latents), [rows, channels, height, width]), tensor(Used(captions), [rows, length, features]),
             Used(levels), tensor(Used(noise), [rows, channels, height, width]),
-            _settings.MaskRatio == 0 || rows == 0 ? null : PatchMask.FromNoise(Used(maskNoise), rows, _settings.MaskRatio))
+            _settings.MaskRatio == 0 || rows == 0
+                ? null : PatchMask.FromNoise(Used(maskNoise), rows, _settings.MaskRatio))
         {
             Samples = samples, LeftOut = leftOut,
         };
@@ -166,7 +167,8 @@ public sealed class SeededShards : IShardSource
     }
 
     private BadSample? Fault(int sample, ReadOnlySpan<float> latent, ReadOnlySpan<float> caption) =>
-        Finite.IndexOfFault(latent) is >= 0 and var inLatent ? new BadSample(sample, _data.Columns.Latents, latent[inLatent])
+        Finite.IndexOfFault(latent) is >= 0 and var inLatent
+            ? new BadSample(sample, _data.Columns.Latents, latent[inLatent])
         : Finite.IndexOfFault(caption) is >= 0 and var inCaption
             ? new BadSample(sample, _data.Columns.Captions, caption[inCaption])
         : null;

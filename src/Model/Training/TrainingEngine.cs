@@ -141,8 +141,8 @@ public sealed record ShardBatch(
 public interface IShardSource
 {
     /// <summary>
-    /// Samples [step G + shard B, step G + (shard + 1) B) of the run's order, B to a shard, without those that cannot be
-    /// trained on. The caller disposes them.
+    /// Samples [step G + shard B, step G + (shard + 1) B) of the run's order, B to a shard, without those that cannot
+    /// be trained on. The caller disposes them.
     /// </summary>
     ShardBatch Read(long step, int shard);
 }
@@ -156,7 +156,7 @@ public sealed record GradientSum(Tensor Gradient, double Loss, long Samples) : I
     /// <summary>Samples that are in no sum, in the run's order.</summary>
     public IReadOnlyList<BadSample> LeftOut { get; init; } = [];
 
-    /// <summary>The sample with the largest loss, NaN being the largest; none if the samples' numbers are not known.</summary>
+    /// <summary>The sample with the largest loss, NaN being the largest; none if samples are not known.</summary>
     public SampleLoss? Largest { get; init; }
 
     /// <summary>Samples whose own loss is not finite.</summary>
@@ -333,9 +333,9 @@ public sealed class TrainingEngine : IDisposable
     }
 
     /// <summary>
-    /// Clips the mean gradient of the samples that are in the total, updates weights and average, and consumes the total.
+    /// Clips the mean gradient of the samples in the total, updates weights and average, and consumes the total.
     /// </summary>
-    /// <exception cref="ArgumentException">The total does not account for a whole batch, or holds no sample.</exception>
+    /// <exception cref="ArgumentException">The total is not of a whole batch, or holds no sample.</exception>
     public StepOutcome Apply(long step, GradientSum total)
     {
         if (total.Samples + total.LeftOut.Count != _settings.GlobalBatch || total.Samples == 0)

@@ -136,7 +136,7 @@ public sealed class Oracle : IDisposable
     private static List<Perception> Read(OracleOutput output)
     {
         // A centre is a cell that is surer than its eight neighbours.
-        Tensor sure = Finite.Check("oracle", output.Centres).sigmoid();                                             // [B, K, G, G]
+        Tensor sure = Finite.Check("oracle", output.Centres).sigmoid();                     // [B, K, G, G]
         Tensor peaks = sure.ge(functional.max_pool2d(sure, 3, 1, 1)).logical_and(sure.gt(Sure));
         long[] found = Values<long>(peaks.nonzero());                                       // [N, 4]: b, k, row, column
         float[] confidences = Values<float>(sure), boxes = Values<float>(output.Boxes);

@@ -174,8 +174,8 @@ public sealed class PrecomputeTests
         if (spoilsQ)
         {
             using var noGradients = TorchSharp.torch.no_grad();
-            text.named_parameters().Single(pair => pair.name == "token_embedding.weight").parameter[tokenizer.Encode("q")[1]]
-                .fill_(float.NaN);
+            text.named_parameters().Single(pair => pair.name == "token_embedding.weight")
+                .parameter[tokenizer.Encode("q")[1]].fill_(float.NaN);
         }
 
         return new Precompute(pictures ?? new Patterns(Count), autoencoder, text, tokenizer, sides ?? [Side], seed).Run(
@@ -191,7 +191,8 @@ public sealed class PrecomputeTests
 
         public string Identity => identity;
 
-        public string Caption(long index) => bad?.Contains(index) == true ? "q" : index % 2 == 0 ? $"red {index}" : "blue";
+        public string Caption(long index) =>
+            bad?.Contains(index) == true ? "q" : index % 2 == 0 ? $"red {index}" : "blue";
 
         public RgbImage Picture(long index, int side)
         {

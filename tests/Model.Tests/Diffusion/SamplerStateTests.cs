@@ -71,8 +71,10 @@ public sealed class SamplerStateTests
     {
         foreach (double broken in new[] { double.NaN, double.PositiveInfinity })
         {
-            Assert.Throws<NonFiniteException>(() => SamplerState.FromBytes(new SamplerState(0, [1, broken], null).ToBytes()));
-            Assert.Throws<NonFiniteException>(() => SamplerState.FromBytes(new SamplerState(0, [1, 2], [broken, 2]).ToBytes()));
+            foreach (SamplerState state in new SamplerState[] { new(0, [1, broken], null), new(0, [1, 2], [broken, 2]) })
+            {
+                Assert.Throws<NonFiniteException>(() => SamplerState.FromBytes(state.ToBytes()));
+            }
         }
     }
 }

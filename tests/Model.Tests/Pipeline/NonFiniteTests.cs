@@ -1,5 +1,5 @@
-// Goal: no part hands on what is no number, and the part that gave it is named. Method: small pipelines of which one part
-// is spoiled, by NaN or by weights that are finite and overflow.
+// Goal: no part hands on what is no number, and the part that gave it is named. Method: small pipelines of which one
+// part is spoiled, by NaN or by weights that are finite and overflow.
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
 using Atelier.Model.Diffusion;
@@ -36,7 +36,8 @@ public sealed class NonFiniteTests
             () => pipeline.Generate([s_request], cancellation: TestContext.Current.CancellationToken));
         Assert.Equal(part, error.Part);
         Assert.StartsWith($"The {part} gave ", error.Message, StringComparison.Ordinal);
-        Assert.InRange(DisposeScopeManager.Statistics.ThreadTotalLiveCount - before, 0, 64); // What the denoiser has joined.
+        // The denoiser keeps the captions that it joined last.
+        Assert.InRange(DisposeScopeManager.Statistics.ThreadTotalLiveCount - before, 0, 64);
     }
 
     [Fact]
@@ -76,8 +77,9 @@ public sealed class NonFiniteTests
     [Fact]
     public void Probe_FindsConvolutionsAtTheLargestFloat16_InADecoderOfManyLevels()
     {
-        var config = new AutoencoderConfig { BlockOutChannels = [8, 8, 16, 16], NormNumGroups = 4, ScalingFactor = 0.5 };
-        (ClipTextEncoder text, MicroDiT network, AutoencoderKL small) = TinyPipeline.Networks(SmallNetworks.Tiny, null, 0);
+        AutoencoderConfig config = TinyPipeline.Autoencoder with { BlockOutChannels = [8, 8, 16, 16] };
+        (ClipTextEncoder text, MicroDiT network, AutoencoderKL small) =
+            TinyPipeline.Networks(SmallNetworks.Tiny, null, 0);
         using var autoencoder = new AutoencoderKL(config);
         Atelier.Cli.Verify.FormulaWeights.Fill(autoencoder, "vae/");
         using (text)

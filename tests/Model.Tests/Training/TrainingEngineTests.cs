@@ -180,14 +180,15 @@ public sealed class TrainingEngineTests
         int[] bad = [2, 7];
         TrainingSettings single = ToyRun.Settings with { Shards = 16, Microbatch = 1 };
         (MicroDiT network, TrainingEngine engine) = Spoiled(single, bad, 1);
-        var shards = new SeededShards(new ToyData(13, SmallNetworks.Tiny), single, SmallNetworks.Tiny, 1, captionDrop: 0.1);
+        SeededShards shards = ToyRun.Shards(single);
         int[] sound = [.. Enumerable.Range(0, 16).Where(shard => !bad.Contains(shards.Read(0, shard).Samples[0]))];
         Assert.InRange(sound.Length, 12, 14); // A batch of 16 of 13 samples holds some twice.
         GradientSum total = engine.ComputeBatch(0);
         Assert.Equal((sound.Length, 16 - sound.Length), (total.Samples, total.LeftOut.Count));
         GradientSum[] parts = [.. sound.Select(shard => engine.ComputeShard(0, shard))];
         double loss = parts.Sum(part => part.Loss) / sound.Length;
-        Tensor gradient = stack(parts.Select(part => part.Gradient.to(ScalarType.Float64))).sum([0]) / sound.Length; // [P]
+        Tensor gradient =
+            stack(parts.Select(part => part.Gradient.to(ScalarType.Float64))).sum([0]) / sound.Length; // [P]
         (double measured, double norm) = TrainingEngine.Measure(total);
         Assert.Equal(loss, measured, 1e-6);
         Assert.Equal(linalg.norm(gradient).to(ScalarType.Float64).item<double>(), norm, 1e-5);

@@ -1,5 +1,5 @@
-// Goal: a model of which a part gives no numbers is the server's fault: a 500 that names the part, no picture, and other
-// models draw on. Method: requests over HTTP against a cluster of its own, whose device has spoiled models too.
+// Goal: a model of which a part gives no numbers is the server's fault: a 500 that names the part, no picture, and
+// other models draw on. Method: requests over HTTP against a cluster of its own, whose device has spoiled models too.
 using System.Net;
 using System.Text.Json;
 using Atelier.Contracts;
@@ -26,17 +26,18 @@ public sealed class SpoiledModelsTests
         foreach (string part in s_parts)
         {
             string sentence = $"The {part} of the model spoiled {part} gave NaN, where only finite numbers are of use.";
-            Assert.True(await cluster.Grains.GetGrain<IModelCatalogueGrain>(0).RegisterAsync(TinyModels.Spoiled(part).Card));
+            IModelCatalogueGrain catalogue = cluster.Grains.GetGrain<IModelCatalogueGrain>(0);
+            Assert.True(await catalogue.RegisterAsync(TinyModels.Spoiled(part).Card));
             (string code, string? param, string message) = await client.SendAsync(
                 HttpMethod.Post, ApiCalls.Images, $$"""{"prompt":"red","model":"spoiled {{part}}","steps":2}""")
                 .ErrorAsync(HttpStatusCode.InternalServerError);
             Assert.Equal(("non_finite", null, sentence), (code, param, message));
 
+            string id = part.Replace(' ', '-'), path = $"/v1/generations/{id}";
             await client.SendAsync(
                 HttpMethod.Post, "/v1/generations",
-                $$"""{"id":"{{part.Replace(' ', '-')}}","prompt":"red","model":"spoiled {{part}}","steps":2,"previews":1}""")
+                $$"""{"id":"{{id}}","prompt":"red","model":"spoiled {{part}}","steps":2,"previews":1}""")
                 .JsonAsync(HttpStatusCode.Accepted);
-            string path = $"/v1/generations/{part.Replace(' ', '-')}";
             List<SentEvent> events = await client.SendAsync(HttpMethod.Get, path + "/events").EventsAsync();
             Assert.Equal("failed", events[^1].Name);
             Assert.All(events, one => Assert.NotEqual(JsonValueKind.String, one.Data.GetProperty("preview").ValueKind));

@@ -53,7 +53,7 @@ internal static class TinyModels
         return png.ToArray();
     }
 
-    /// <summary>The first model with a part that gives no numbers: all weights of some of its tensors are NaN.</summary>
+    /// <summary>The first model with a part that gives no numbers: some of its tensors are NaN.</summary>
     /// <param name="part">The part, as <see cref="ModelParts"/> names it; the model bears its name.</param>
     public static DeviceModel Spoiled(string part) =>
         Create($"spoiled {part}", SmallNetworks.Tiny with { InputSize = 16 }, part);
@@ -79,6 +79,7 @@ internal static class TinyModels
             Steps = 3,
             Guidance = 5,
         };
-        return DeviceModel.Of(folder, memoryBytes: 1 << 20, width => TinyPipeline.Create(config, width, spoiled, float.NaN));
+        return DeviceModel.Of(
+            folder, memoryBytes: 1 << 20, width => TinyPipeline.Create(config, width, spoiled, float.NaN));
     }
 }

@@ -218,7 +218,8 @@ public sealed class TorchDeviceHostTests
             DeviceException error = await Assert.ThrowsAsync<DeviceException>(call);
             Assert.Equal(GenerationError.NonFinite, error.Error);
             Assert.Equal(
-                $"The {part} of the model spoiled {part} gave NaN, where only finite numbers are of use.", error.Message);
+                $"The {part} of the model spoiled {part} gave NaN, where only finite numbers are of use.",
+                error.Message);
         }
     }
 

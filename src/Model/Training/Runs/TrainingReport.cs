@@ -26,7 +26,8 @@ public static class TrainingReport
         }
 
         // Batches that are no numbers are no part of a curve; where all are, there is none.
-        StepReport[] finite = [.. steps.Where(step => double.IsFinite(step.Loss) && double.IsFinite(step.GradientNorm))];
+        StepReport[] finite =
+            [.. steps.Where(step => double.IsFinite(step.Loss) && double.IsFinite(step.GradientNorm))];
         (string Name, Func<StepReport, double> Value, bool IsLogarithmic)[] curves = finite.Length == 0 ? [] :
         [
             ("loss", step => step.Loss, true), ("learning rate", step => step.LearningRate, false),
@@ -41,6 +42,7 @@ public static class TrainingReport
         double images = ((double)steps.Length * config.Step.GlobalBatch) - steps.Sum(step => (double)step.LeftOut);
         HashSet<long> missing = [.. run.Ledger.Select(slice => slice.Step)];
         double[] last = [.. finite.Where(step => !missing.Contains(step.Step)).TakeLast(100).Select(step => step.Loss)];
+        string mean = last.Length == 0 ? "none" : Invariant($"{last.Average():f4}");
         var text = new StringBuilder();
         Add($"# {config.Name}");
         Add($"");
@@ -52,7 +54,7 @@ public static class TrainingReport
         Add($"| samples left out of batches | {run.LeftOut.Times:n0} |");
         Add($"| precision | {Precision.Name(config.Compute)} |");
         Add($"| time in steps | {TimeSpan.FromSeconds(seconds):d\\.hh\\:mm\\:ss}, {images / seconds:f0} images/s |");
-        Add($"| loss, mean of the last 100 batches applied | {(last.Length == 0 ? "none" : Invariant($"{last.Average():f4}"))} |");
+        Add($"| loss, mean of the last 100 batches applied | {mean} |");
         Add($"| weights | {run.WeightsDigest()} |");
         foreach ((string name, _, _) in curves)
         {
@@ -92,7 +94,7 @@ public static class TrainingReport
                 Add($"");
                 Add($"## Left out");
                 Add($"");
-                Add($"Samples that cannot be trained on; the others of their batches were. Batches are counted as far as the run is.");
+                Add($"Samples that cannot be trained on; the others of their batches were.");
                 Add($"");
                 Add($"| sample | column | holds | batches without it | first |");
                 Add($"|---|---|---|---|---|");

@@ -20,7 +20,8 @@ namespace Atelier.Model.Training.Runs;
 /// <param name="Seconds">Time it took.</param>
 /// <param name="LeftOut">Samples of the batch that could not be trained on.</param>
 public readonly record struct StepReport(
-    long Step, double Loss, double GradientNorm, double LearningRate, StepVerdict Verdict, double Seconds, int LeftOut = 0);
+    long Step, double Loss, double GradientNorm, double LearningRate, StepVerdict Verdict, double Seconds,
+    int LeftOut = 0);
 
 /// <summary>A stage that trains, stops and goes on. Not for use by two threads at once.</summary>
 public sealed class TrainingRun : IDisposable
@@ -228,12 +229,14 @@ public sealed class TrainingRun : IDisposable
         }
 
         string reason = Invariant($"loss {loss:g4}, gradient norm {norm:g4}");
-        bool isFew = total.NotFinite > 0 ? 2 * total.NotFinite < total.Samples : double.IsFinite(loss) && total.Samples > 2;
+        bool isFew = total.NotFinite > 0
+            ? 2 * total.NotFinite < total.Samples : double.IsFinite(loss) && total.Samples > 2;
         bool isOne = isFew && total.Largest is { } largest
             && (!float.IsFinite(largest.Loss) || largest.Loss > total.Loss / 2);
         return isOne
             ? new SkippedSlice(
-                step, $"{reason}; {_data.Place(total.Largest!.Sample)} alone has a loss of {Finite.Name(total.Largest.Loss)}",
+                step,
+                $"{reason}; {_data.Place(total.Largest!.Sample)} alone has a loss of {Finite.Name(total.Largest.Loss)}",
                 SkippedBecause.OneSample)
             : new SkippedSlice(step, reason);
     }
@@ -242,7 +245,8 @@ public sealed class TrainingRun : IDisposable
     private void RefuseEmptyRow(long step)
     {
         int row = 0;
-        while (row < _ledger.Count && _ledger[^(row + 1)] is { Because: SkippedBecause.NoSample } slice && slice.Step == step - row)
+        while (row < _ledger.Count && _ledger[^(row + 1)] is { Because: SkippedBecause.NoSample } slice
+            && slice.Step == step - row)
         {
             row++;
         }
@@ -250,7 +254,8 @@ public sealed class TrainingRun : IDisposable
         if (row > _config.Policy.Patience)
         {
             throw new TrainingFailedException(
-                $"{_config.Name}: the last {row} batches, to step {step}, hold no sample that can be trained on. {BadData}");
+                $"{_config.Name}: the last {row} batches, to step {step}, hold no sample that can be trained on. "
+                + BadData);
         }
     }
 
@@ -260,16 +265,16 @@ public sealed class TrainingRun : IDisposable
         if (Applied < PartAppliedMin * Step)
         {
             throw new TrainingFailedException(
-                $"{_config.Name}: only {Applied} of {Step} batches are in the weights, {Skipped} were skipped and {Undone} undone; "
-                + $"a stage needs half of them, and has no result without. {TrainingReport.FileName} says why each is missing.{bad} "
-                + Again);
+                $"{_config.Name}: only {Applied} of {Step} batches are in the weights, {Skipped} were skipped and "
+                + $"{Undone} undone; a stage needs half of them, and has no result without. {TrainingReport.FileName} "
+                + $"says why each is missing.{bad} {Again}");
         }
 
         if (LeftOut.Times > (1 - PartAppliedMin) * Step * _config.Step.GlobalBatch)
         {
             throw new TrainingFailedException(
-                $"{_config.Name}: {LeftOut.Times} of {Step * _config.Step.GlobalBatch} samples were left out; a stage needs half "
-                + $"of them, and has no result without.{bad} {Again}");
+                $"{_config.Name}: {LeftOut.Times} of {Step * _config.Step.GlobalBatch} samples were left out; a stage "
+                + $"needs half of them, and has no result without.{bad} {Again}");
         }
     }
 
@@ -284,7 +289,8 @@ public sealed class TrainingRun : IDisposable
     {
         SkippedSlice[] row =
         [
-            .. _ledger.Where(slice => slice.Because != SkippedBecause.NoSample).TakeLast(_memory.SkippedInARow - 1), now,
+            .. _ledger.Where(slice => slice.Because != SkippedBecause.NoSample).TakeLast(_memory.SkippedInARow - 1),
+            now,
         ];
         return row.Count(slice => slice.Because == SkippedBecause.OneSample) > row.Length / 2
             ? $"single samples are to blame, the last one thus: {now.Reason}. Look at them in the data."

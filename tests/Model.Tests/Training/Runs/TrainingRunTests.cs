@@ -140,7 +140,8 @@ public sealed class TrainingRunTests : IDisposable
     [InlineData(float.NaN, false, "latents", "NaN")]
     [InlineData(float.PositiveInfinity, false, "latents", "infinity")]
     [InlineData(float.NegativeInfinity, true, "caption_latents", "-infinity")]
-    public void Sample_ThatIsNoNumbers_IsNamed_AndCostsItselfAlone(float value, bool isCaption, string column, string name)
+    public void Sample_ThatIsNoNumbers_IsNamed_AndCostsItselfAlone(
+        float value, bool isCaption, string column, string name)
     {
         using var folder = new TemporaryFolder();
         StageConfig config = ToyStage.Config(folder["run"]);
@@ -201,7 +202,7 @@ public sealed class TrainingRunTests : IDisposable
     }
 
     [Theory]
-    [InlineData(2, "only ", " of 20 batches are in the weights")] // Batches of one sample: most have none that is sound.
+    [InlineData(2, "only ", " of 20 batches are in the weights")] // Most batches of two have none that is sound.
     [InlineData(16, "of 320 samples were left out", "a stage needs half of them")]
     public void Run_ThatLeftMostOut_IsNoSuccess_HowOftenItIsStarted(int batch, params string[] says)
     {
@@ -261,7 +262,8 @@ public sealed class TrainingRunTests : IDisposable
     {
         using var folder = new TemporaryFolder();
         var data = new ToyStage.SpoiledData(ToyStage.Data, _ => 1e30f);
-        var error = Assert.Throws<TrainingDivergedException>(() => ToyStage.Run(ToyStage.Config(folder["run"]), data: data));
+        var error = Assert.Throws<TrainingDivergedException>(
+            () => ToyStage.Run(ToyStage.Config(folder["run"]), data: data));
         Assert.Contains("no update was made so far", error.Message);
         Assert.DoesNotContain("learning rate", error.Message);
     }
@@ -290,7 +292,8 @@ public sealed class TrainingRunTests : IDisposable
         byte[] bytes = File.ReadAllBytes(result);
         BitConverter.GetBytes(float.NaN).CopyTo(bytes, bytes.Length - 4);
         File.WriteAllBytes(result, bytes);
-        StageConfig second = ToyStage.Config(folder["second"]) with { Start = new StageStart(first.Folder, Average: true) };
+        StageConfig second =
+            ToyStage.Config(folder["second"]) with { Start = new StageStart(first.Folder, Average: true) };
         Assert.Contains(
             "holds a NaN or an infinity",
             Assert.Throws<RefusedFileException>(() => new TrainingRun(second, ToyStage.Data, _ => { })).Message);

@@ -86,6 +86,13 @@ public sealed record WorkItem
     /// </summary>
     [Id(9)]
     public long LastLease { get; init; }
+
+    /// <summary>
+    /// The worker whose claim on it has not ended; none if it waits for one. A queue that has just started keeps it for
+    /// that worker until it has said what it holds.
+    /// </summary>
+    [Id(10)]
+    public string? ClaimedBy { get; init; }
 }
 
 /// <summary>What became of an offer.</summary>

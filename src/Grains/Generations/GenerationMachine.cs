@@ -239,6 +239,7 @@ public sealed class GenerationMachine(GenerationOptions options)
             DeviceKind = bound ? state.DeviceKind : null,
             LastLease = state.LastLease,
             AnyKindFrom = bound ? state.WaitingSince + options.DeviceKindPatience : null,
+            ClaimedBy = state.Claim?.Worker,
         };
     }
 

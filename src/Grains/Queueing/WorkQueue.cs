@@ -49,6 +49,7 @@ public sealed class WorkQueue
     private readonly Dictionary<TenantId, int> _sizes = [];
     private readonly Dictionary<string, QueueWorker> _workers = new(StringComparer.Ordinal);
     private readonly Dictionary<WorkerProfile, int> _spare = [];
+    private readonly Dictionary<string, List<WorkEntry>> _kept = new(StringComparer.Ordinal);
     private readonly Dictionary<GenerationKey, WorkKind> _ended = [];
     private readonly Queue<(GenerationKey Generation, DateTimeOffset At)> _endings = new();
     private readonly PriorityQueue<WorkEntry, DateTimeOffset> _expiries = new();
@@ -61,6 +62,7 @@ public sealed class WorkQueue
     private double _granted;
     private DateTimeOffset _grantedAt;
     private DateTimeOffset? _grantedSince;
+    private DateTimeOffset? _keepsUntil;
 
     /// <summary>Makes an empty queue.</summary>
     /// <param name="options">How it behaves.</param>
@@ -105,7 +107,7 @@ public sealed class WorkQueue
 
             if (item.Kind == known.Item.Kind)
             {
-                Wait(known, item);
+                KeepOrWait(known, item, now);
                 return new OfferAnswer(OfferOutcome.Queued, Where(item.Generation, now), null);
             }
 
@@ -120,7 +122,7 @@ public sealed class WorkQueue
             return new OfferAnswer(OfferOutcome.TenantFull, null, RetryAfter(item));
         }
 
-        Wait(Enter(item), item);
+        KeepOrWait(Enter(item), item, now);
         return new OfferAnswer(OfferOutcome.Queued, Where(item.Generation, now), null);
     }
 
@@ -139,6 +141,7 @@ public sealed class WorkQueue
 
         QueueWorker worker = Hear(turn, now);
         WorkEntry?[] held = [.. turn.Held.Select(work => Renew(worker, work, now))];
+        LetGo(worker.Name);
         Empty(worker);
         List<LeasedWork> leased = Fill(worker, turn.Free, now);
         Spared(worker, worker.Emptying || worker.HeldAlone > 0 ? 0 : turn.Free - leased.Count);
@@ -221,6 +224,12 @@ public sealed class WorkQueue
     /// <summary>Lets time pass: leases that have run out go back to their places, which are at the head.</summary>
     public void Tick(DateTimeOffset now)
     {
+        _keepsUntil ??= now + _options.LeaseTime;
+        if (_kept.Count > 0 && now >= _keepsUntil)
+        {
+            _kept.Keys.ToList().ForEach(LetGo);
+        }
+
         while (_expiries.TryPeek(out WorkEntry? entry, out DateTimeOffset at) && at <= now)
         {
             _expiries.Dequeue();
@@ -484,6 +493,39 @@ public sealed class WorkQueue
         if (item is { DeviceKind: not null, AnyKindFrom: { } at })
         {
             _anyKind.Enqueue(entry, at);
+        }
+    }
+
+    // A queue that has just started does not know who holds what. For one lease time it keeps work that a worker has
+    // claimed for that worker, until it has spoken: then it holds the work, or somebody else may have it.
+    private void KeepOrWait(WorkEntry entry, WorkItem item, DateTimeOffset now)
+    {
+        if (item.ClaimedBy is { } claimant && now < _keepsUntil && !_workers.ContainsKey(claimant))
+        {
+            Unwait(entry);
+            entry.Item = item;
+            if (!_kept.TryGetValue(claimant, out List<WorkEntry>? kept))
+            {
+                _kept.Add(claimant, kept = []);
+            }
+
+            kept.Add(entry);
+        }
+        else
+        {
+            Wait(entry, item);
+        }
+    }
+
+    private void LetGo(string claimant)
+    {
+        _kept.Remove(claimant, out List<WorkEntry>? kept);
+        foreach (WorkEntry entry in kept ?? [])
+        {
+            if (entry is { Class: < 0, Lease: 0 } && Has(entry))
+            {
+                Wait(entry, entry.Item);
+            }
         }
     }
 

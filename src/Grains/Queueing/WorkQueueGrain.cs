@@ -12,7 +12,8 @@ namespace Atelier.Grains.Queueing;
 [GrainType("workqueue")]
 [ControlSilo, Immovable]
 internal sealed partial class WorkQueueGrain(
-    GrainsOptions options, TimeProvider clock, IGrainFactory grains, ILogger<WorkQueueGrain> logger) : Grain, IWorkQueueGrain
+    GrainsOptions options, TimeProvider clock, IGrainFactory grains, IClusterMembershipService membership,
+    ILogger<WorkQueueGrain> logger) : Grain, IWorkQueueGrain
 {
     // Partitions that are asked at a time, and how often each is asked before its own reminder has to do.
     private const int Fan = 64;
@@ -39,7 +40,8 @@ internal sealed partial class WorkQueueGrain(
 
     public Task<OfferAnswer> OfferAsync(WorkItem item, bool admitted)
     {
-        OfferAnswer answer = _queue.Offer(item, admitted, clock.GetUtcNow());
+        WorkItem offered = item.ClaimedBy is { } claimant && !IsUp(claimant) ? item with { ClaimedBy = null } : item;
+        OfferAnswer answer = _queue.Offer(offered, admitted, clock.GetUtcNow());
         Wake(item);
         return Task.FromResult(answer);
     }
@@ -74,6 +76,11 @@ internal sealed partial class WorkQueueGrain(
         _queue.Tick(clock.GetUtcNow());
         return Task.CompletedTask;
     }
+
+    // Whether the silo of a worker's name is in the cluster: nothing is kept for one that is known to be gone.
+    private bool IsUp(string worker) => WorkerKey.TryParse(worker, out WorkerKey key)
+        && membership.CurrentSnapshot.Members.Values.Any(
+            silo => silo.Status == SiloStatus.Active && silo.Name == key.Silo);
 
     private async Task RecoverAsync()
     {
@@ -121,6 +128,7 @@ internal sealed partial class WorkQueueGrain(
     }
 
     [LoggerMessage(
-        Level = LogLevel.Warning, Message = "The queue of model {Model} has no answer of the open set's partition {Partition}")]
+        Level = LogLevel.Warning,
+        Message = "The queue of model {Model} has no answer of the open set's partition {Partition}")]
     private partial void LogUnwalked(string model, int partition, Exception error);
 }

@@ -17,7 +17,7 @@ public sealed class RecoveryTests
         IWorkQueueGrain queue = cluster.Grains.WorkQueue(FakeDevice.Model);
         var held = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         var letGo = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        cluster.Calling = (method, key) =>
+        cluster.Calling = (method, key, _) =>
             method == nameof(IGenerationGrain.EnsureQueuedAsync) && key.EndsWith("/g30", StringComparison.Ordinal)
             && held.TrySetResult()
                 ? letGo.Task
@@ -37,7 +37,7 @@ public sealed class RecoveryTests
         await using TestCluster cluster = await StartAsync(partitions: 4);
         IWorkQueueGrain queue = cluster.Grains.WorkQueue(FakeDevice.Model);
         var tries = new ConcurrentDictionary<string, int>(StringComparer.Ordinal);
-        cluster.Calling = (method, key) =>
+        cluster.Calling = (method, key, _) =>
             method == nameof(IOpenSetGrain.WalkAsync) && tries.AddOrUpdate(key, 1, (_, n) => n + 1) <= int.Parse(key)
                 ? throw (key == "2" ? new TimeoutException("No.") : new InvalidOperationException("No."))
                 : Task.CompletedTask;
@@ -51,7 +51,7 @@ public sealed class RecoveryTests
     {
         await using TestCluster cluster = await StartAsync(partitions: 1);
         IWorkQueueGrain queue = cluster.Grains.WorkQueue(FakeDevice.Model);
-        cluster.Calling = (method, key) =>
+        cluster.Calling = (method, key, _) =>
             method == nameof(IGenerationGrain.EnsureQueuedAsync) && key.EndsWith("/g3", StringComparison.Ordinal)
                 ? throw new InvalidOperationException("This is no transient fault.")
                 : Task.CompletedTask;
@@ -62,6 +62,65 @@ public sealed class RecoveryTests
         cluster.Calling = null;
         await TestCluster.DeactivateAsync(queue);
         await TestCluster.UntilAsync(async () => (await queue.StatusAsync()).Waiting == Generations);
+    }
+
+    [Fact]
+    public async Task QueueThatStartsAnewDuringALongStep_LeavesItToItsWorker()
+    {
+        // One worker stands within its third step and is not heard. The other is idle, and asks each new queue at once.
+        var letGo = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        await using TestCluster cluster = await TestCluster.StartAsync(
+            2,
+            _ => new FakeDevice("d", 2) { Evaluating = batch => batch[0].Step == 2 ? letGo.Task : Task.CompletedTask },
+            grains => grains.Queue.LeaseTime = TimeSpan.FromSeconds(20));
+        IWorkQueueGrain queue = cluster.Grains.WorkQueue(FakeDevice.Model);
+        await cluster.SubmitAsync("g", new Submission { Spec = TestCluster.Spec(1, 4) });
+        await TestCluster.UntilAsync(async () => (await cluster.Generation("g").ViewAsync())!.Step == 2);
+        string holder = (await HolderAsync(cluster)).ToString();
+        int asked = 0;
+        cluster.Calling = (_, _, argument) => argument is WorkerTurn turn && Interlocked.Increment(ref asked) > 0
+            && turn.Worker == holder
+                ? throw new TimeoutException("No.")
+                : Task.CompletedTask;
+        await TestCluster.DeactivateAsync(queue);
+        await TestCluster.UntilAsync(async () => await queue.StatusAsync() is { Waiting: 1 } or { Leased: 1 });
+
+        // The other worker asks again and again, until long after the claim may be taken over.
+        Volatile.Write(ref asked, 0);
+        await TestCluster.UntilAsync(() => Task.FromResult(Volatile.Read(ref asked) > 40));
+        cluster.Calling = null;
+        await TestCluster.UntilAsync(async () => (await queue.StatusAsync()).Leased == 1);
+        letGo.SetResult();
+
+        await cluster.WatchAsync("g");
+        Assert.Equal(3, (await cluster.Generation("g").ViewAsync())!.Epoch);
+    }
+
+    [Fact]
+    public async Task QueueThatStartsAnew_KeepsNothingForAWorkerOutsideTheMembership()
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(
+            1, _ => new FakeDevice("d", 2), grains => grains.Queue.LeaseTime = TimeSpan.FromHours(1));
+        cluster.Calling = (_, _, argument) => argument is WorkerTurn
+            ? throw new TimeoutException("No.")
+            : Task.CompletedTask;
+        await cluster.SubmitAsync("g", new Submission { Spec = TestCluster.Spec(1, 4) });
+        ClaimAnswer claim = await cluster.Generation("g").ClaimAsync(
+            new ClaimRequest("gone/d", 1, WorkKind.Encode, "cpu", Alone: false, 1));
+        Assert.Equal(ClaimOutcome.Granted, claim.Outcome);
+        await TestCluster.DeactivateAsync(cluster.Grains.WorkQueue(FakeDevice.Model));
+        await TestCluster.UntilAsync(async () =>
+            await cluster.Grains.WorkQueue(FakeDevice.Model).StatusAsync() is { Waiting: 1 });
+        cluster.Calling = null;
+
+        Assert.Equal(GenerationPhase.Done, (await cluster.WatchAsync("g"))[^1].Phase);
+    }
+
+    private static async Task<WorkerKey> HolderAsync(TestCluster cluster)
+    {
+        WorkerStatus[] all = await Task.WhenAll(
+            cluster.Silos.Silos.Select(silo => cluster.Grains.Worker($"{silo.Name}/d").StatusAsync()));
+        return all.Single(worker => worker.Held > 0).Key;
     }
 
     private static async Task<TestCluster> StartAsync(int partitions)

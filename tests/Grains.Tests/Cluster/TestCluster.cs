@@ -4,6 +4,8 @@ using Atelier.Contracts;
 using Atelier.Grains.Hosting;
 using Atelier.Grains.Ports;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 using Orleans.Configuration;
 using Orleans.Core.Internal;
 using Orleans.Storage;
@@ -37,8 +39,30 @@ internal sealed class CallFilter(TestCluster cluster) : IIncomingGrainCallFilter
 {
     public async Task Invoke(IIncomingGrainCallContext context)
     {
-        await (cluster.Calling?.Invoke(context.InterfaceMethod?.Name ?? "", context.TargetId.Key.ToString() ?? "") ?? Task.CompletedTask);
+        object? argument = context.Request.GetArgumentCount() > 0 ? context.Request.GetArgument(0) : null;
+        string key = context.TargetId.Key.ToString() ?? "";
+        await (cluster.Calling?.Invoke(context.InterfaceMethod?.Name ?? "", key, argument) ?? Task.CompletedTask);
         await context.Invoke();
+    }
+}
+
+/// <summary>Keeps what this project's code logs.</summary>
+internal sealed class LogKeeper(ConcurrentQueue<string> logs) : ILoggerProvider, ILogger
+{
+    public ILogger CreateLogger(string categoryName) =>
+        categoryName.StartsWith("Atelier.", StringComparison.Ordinal) ? this : NullLogger.Instance;
+
+    public IDisposable? BeginScope<TState>(TState state)
+        where TState : notnull => null;
+
+    public bool IsEnabled(LogLevel logLevel) => true;
+
+    public void Log<TState>(
+        LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+        logs.Enqueue($"{logLevel}: {formatter(state, exception)}");
+
+    public void Dispose()
+    {
     }
 }
 
@@ -55,8 +79,13 @@ internal sealed class TestCluster : IAsyncDisposable
 
     public ShiftedClock Clock { get; } = new();
 
-    /// <summary>Called before a grain is: with the method's name and the grain's key. It may throw, or wait.</summary>
-    public Func<string, string, Task>? Calling { get; set; }
+    /// <summary>What this project's code has logged.</summary>
+    public ConcurrentQueue<string> Logs { get; } = new();
+
+    /// <summary>
+    /// Called before a grain is, with the method's name, the grain's key and the first argument. It may throw, or wait.
+    /// </summary>
+    public Func<string, string, object?, Task>? Calling { get; set; }
 
     public ConcurrentDictionary<string, FakeDevice> Devices { get; } = new();
 
@@ -91,6 +120,7 @@ internal sealed class TestCluster : IAsyncDisposable
             });
             silo.Services.AddSingleton<IBlobStore>(_ => cluster.Blobs);
             silo.AddIncomingGrainCallFilter(new CallFilter(cluster));
+            silo.Services.AddSingleton<ILoggerProvider>(new LogKeeper(cluster.Logs));
             if (device(options.SiloName) is { } own)
             {
                 silo.Services.AddSingleton<IDeviceHost>(own);

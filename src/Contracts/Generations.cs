@@ -57,7 +57,10 @@ public enum GenerationError
     BlobLost,
 
     /// <summary>A part of the model gave NaN or an infinity, twice: its weights or a device are at fault.</summary>
-    NonFinite,
+    NonFinite = 6,
+
+    /// <summary>No worker holds its model any more, and another model has taken the name.</summary>
+    ModelRetired = 7,
 }
 
 /// <summary>The number of an event: work that is done again gives the same numbers.</summary>

@@ -52,6 +52,26 @@ public sealed record ModelCard
     /// <summary>Memory that the model takes on a device, in bytes.</summary>
     [Id(11)]
     public long MemoryBytes { get; init; }
+
+    /// <summary>
+    /// The model that has its name now, where no live worker holds this one: it is retired, and no new request may ask
+    /// for it. Said by the catalogue.
+    /// </summary>
+    [Id(12)]
+    public ModelDigest? ReplacedBy { get; init; }
+
+    /// <summary>How long no worker has confirmed it. Said by the catalogue.</summary>
+    [Id(13)]
+    public TimeSpan Unconfirmed { get; init; }
+
+    /// <summary>What is wrong with a worker's card, as a sentence; none if nothing is.</summary>
+    public string? Fault() => this switch
+    {
+        { Sizes.Length: 0 } => $"The model '{Name}' has no size of pictures.",
+        { EncodeCost: not > 0 } or { EvaluationCost: not > 0 } or { DecodeCost: not > 0 } =>
+            $"The costs of model '{Name}' must be positive.",
+        _ => null,
+    };
 }
 
 /// <summary>Width and height of a picture, in pixels.</summary>
@@ -71,15 +91,19 @@ public interface IModelCatalogueGrain : IGrainWithIntegerKey
     /// <summary>Most models in a catalogue.</summary>
     const int SizeMax = 64;
 
-    /// <summary>A worker says what it can hold; false if the catalogue is full.</summary>
+    /// <summary>A worker says what it can hold, again and again; false if the catalogue is full.</summary>
+    /// <exception cref="ArgumentException">Something is wrong with the card.</exception>
     [Alias("Register")]
     Task<bool> RegisterAsync(ModelCard card);
 
-    /// <summary>All models, the default one first.</summary>
+    /// <summary>All models that are not retired, the default one first.</summary>
     [Alias("List")]
     Task<ModelCard[]> ListAsync();
 
-    /// <summary>The model of a name, an alias or a digest; without a name the default one.</summary>
+    /// <summary>
+    /// The model of a digest, a name or an alias; without a name the default one. Of several of a name it is the newest
+    /// that a live worker holds.
+    /// </summary>
     [Alias("Find")]
     Task<ModelCard?> FindAsync(string? name);
 }

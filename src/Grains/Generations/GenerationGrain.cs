@@ -68,6 +68,11 @@ internal sealed partial class GenerationGrain(
             return new SubmitAnswer(SubmitOutcome.UnknownModel, $"There is no model {submission.Spec.Model} in this cluster.");
         }
 
+        if (card.ReplacedBy is { } newer)
+        {
+            return new SubmitAnswer(SubmitOutcome.UnknownModel, $"{Retired(card, newer)} Ask for that one.");
+        }
+
         var size = new PictureSize(submission.Spec.Width, submission.Spec.Height);
         if (!card.Sizes.Contains(size))
         {
@@ -154,6 +159,12 @@ internal sealed partial class GenerationGrain(
     public async Task<bool> EnsureQueuedAsync(bool late)
     {
         bool keep = await ApplyAsync(await DecideAsync(() => GenerationMachine.Ensure(_state, late, clock.GetUtcNow())));
+        if (_state.IsOpen && await RetirementAsync() is { } why)
+        {
+            LogRetired(_key, _state.Submission!.Spec.Model);
+            keep = await ApplyAsync(GenerationMachine.Retire(_state, why, clock.GetUtcNow()));
+        }
+
         if (_state.IsOpen)
         {
             await GrainCalls.TryAsync(() => grains.Tenant(_key.Tenant).ReopenAsync(_key.Id));
@@ -206,6 +217,35 @@ internal sealed partial class GenerationGrain(
 
     public Task<ReportOutcome> FailAsync(long epoch, GenerationError error, string message) =>
         HearAsync(() => _machine.Fail(_state, epoch, error, message, clock.GetUtcNow()));
+
+    // Why nobody will ever do the work, as a sentence; none if somebody may. The catalogue is asked only about work
+    // that nobody has done for that long.
+    private async Task<string?> RetirementAsync()
+    {
+        TimeSpan patience = options.Models.RetiredPatience;
+        if (clock.GetUtcNow() - (_state.Claim is null ? _state.WaitingSince : _heardAt) < patience)
+        {
+            return null;
+        }
+
+        try
+        {
+            ModelDigest model = _state.Submission!.Spec.Model;
+            return await grains.Catalogue().FindAsync(model.Value) switch
+            {
+                { ReplacedBy: { } newer } card when card.Unconfirmed >= patience => Retired(card, newer),
+                null => $"The model {model} is retired: no worker holds it, and it has left the catalogue.",
+                _ => null,
+            };
+        }
+        catch (Exception error) when (GrainCalls.IsTransient(error))
+        {
+            return null;
+        }
+    }
+
+    private static string Retired(ModelCard card, ModelDigest newer) =>
+        $"The model {card.Digest} is retired: no worker holds it, and its name '{card.Name}' means {newer} now.";
 
     // Order of a submission: a place in the queue (a hint: what is not accepted is found to be nothing), the open set,
     // the state, the answer.
@@ -418,6 +458,9 @@ internal sealed partial class GenerationGrain(
         Level = LogLevel.Warning,
         Message = "Generation {Generation} was written by another activation: epoch {Epoch} here, {StoredEpoch} there")]
     private partial void LogReplaced(GenerationKey generation, long epoch, long storedEpoch);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Generation {Generation} ends: its model {Model} is retired")]
+    private partial void LogRetired(GenerationKey generation, ModelDigest model);
 
     [LoggerMessage(
         Level = LogLevel.Warning,

@@ -202,6 +202,13 @@ public sealed class GenerationMachine(GenerationOptions options)
         : new(state, false, false);
 
     /// <summary>
+    /// Ends an open generation whose model no worker holds any more and whose name another model has.
+    /// </summary>
+    public static Outcome<bool> Retire(GenerationState state, string message, DateTimeOffset now) => state.IsOpen
+        ? Settled(state, new Outcome<bool>(Failed(state, GenerationError.ModelRetired, message, now), false, true), [])
+        : new(state, false, false);
+
+    /// <summary>
     /// Deletes a generation; only that there was one is remembered, and its blobs until they are released.
     /// </summary>
     public static Outcome<bool> Delete(GenerationState state, DateTimeOffset now) =>

@@ -1,5 +1,6 @@
 // All that can be set about the grains, in one place.
 using Atelier.Grains.Generations;
+using Atelier.Grains.Models;
 using Atelier.Grains.Queueing;
 
 namespace Atelier.Grains.Hosting;
@@ -12,6 +13,9 @@ public sealed class GrainsOptions
 
     /// <summary>Gets the generations' options.</summary>
     public GenerationOptions Generation { get; } = new();
+
+    /// <summary>Gets the catalogue's options.</summary>
+    public ModelOptions Models { get; } = new();
 
     /// <summary>Gets the workers' options.</summary>
     public Workers.WorkerOptions Worker { get; } = new();
@@ -35,6 +39,9 @@ public sealed class GrainsOptions
         _ when WalkPeriod < TimeSpan.FromSeconds(1) => $"{nameof(WalkPeriod)} must be at least 1 s, not {WalkPeriod}.",
         _ when Generation.ClaimQuiet >= Queue.LeaseTime =>
             $"{nameof(Generation.ClaimQuiet)} must be shorter than {nameof(Queue.LeaseTime)}, or dead workers hold up recovery.",
-        _ => Queue.Fault() ?? Generation.Fault() ?? Worker.Fault(),
+        _ when Models.ConfirmedFor < 2 * Worker.ConfirmPeriod =>
+            $"{nameof(Models.ConfirmedFor)} must be at least twice {nameof(Worker.ConfirmPeriod)}, or a lost call "
+            + "retires a model.",
+        _ => Queue.Fault() ?? Generation.Fault() ?? Models.Fault() ?? Worker.Fault(),
     };
 }

@@ -1,46 +1,83 @@
 // The models of the cluster, as the workers that can hold them describe them.
 using Atelier.Contracts;
 using Atelier.Grains.Hosting;
+using Microsoft.Extensions.Logging;
 
 namespace Atelier.Grains.Models;
-
-/// <summary>Cards as they are stored.</summary>
-[GenerateSerializer, Alias("atelier.state.ModelCatalogue")]
-internal sealed class ModelCatalogueState
-{
-    /// <summary>The cards.</summary>
-    [Id(0)]
-    public List<ModelCard> Cards { get; set; } = [];
-}
 
 /// <summary>Names for digests, and what a picture costs.</summary>
 [GrainType("modelcatalogue")]
 [ControlSilo]
-internal sealed class ModelCatalogueGrain([PersistentState("catalogue")] IPersistentState<ModelCatalogueState> state)
-    : Grain, IModelCatalogueGrain
+internal sealed partial class ModelCatalogueGrain(
+    [PersistentState("catalogue")] IPersistentState<ModelCatalogueState> state, GrainsOptions options,
+    TimeProvider clock, IGrainFactory grains, ILogger<ModelCatalogueGrain> logger) : Grain, IModelCatalogueGrain
 {
+    private readonly long _startedAt = clock.GetTimestamp();
+    private readonly Dictionary<ModelDigest, TimeSpan> _idleSince = [];
+    private ModelCatalogue _catalogue = null!;
+
+    private TimeSpan Now => clock.GetElapsedTime(_startedAt);
+
+    public override Task OnActivateAsync(CancellationToken cancellationToken)
+    {
+        _catalogue = new ModelCatalogue(state.State, options.Models);
+        return Task.CompletedTask;
+    }
+
     public async Task<bool> RegisterAsync(ModelCard card)
     {
-        List<ModelCard> cards = state.State.Cards;
-        int place = cards.FindIndex(known => known.Digest == card.Digest);
-        if (place < 0 && cards.Count >= IModelCatalogueGrain.SizeMax)
+        if (card.Fault() is { } fault)
         {
-            return false;
+            throw new ArgumentException(fault, nameof(card));
         }
 
-        if (place < 0)
+        Registration registration = _catalogue.Register(card, Now);
+        if (registration == Registration.Full && await FindLeaverAsync() is { } leaver)
         {
-            cards.Add(card);
-        }
-        else if (IsSame(cards[place], card))
-        {
-            return true;
-        }
-        else
-        {
-            cards[place] = card;
+            LogDropped(leaver, card.Name, card.Digest);
+            _catalogue.Drop(leaver);
+            registration = _catalogue.Register(card, Now);
         }
 
+        if (registration == Registration.Changed)
+        {
+            await StoreAsync();
+        }
+
+        return registration != Registration.Full;
+    }
+
+    public Task<ModelCard[]> ListAsync() => Task.FromResult(_catalogue.List(Now));
+
+    public Task<ModelCard?> FindAsync(string? name) => Task.FromResult(_catalogue.Find(name, Now));
+
+    // Whose place a new model may take: a retired one's, or that of one that nobody holds and nobody waits for. A queue
+    // that has just started has not heard of its work yet, so it must be empty at two attempts, some time apart.
+    private async Task<ModelDigest?> FindLeaverAsync()
+    {
+        if (_catalogue.Retired(Now).Select(model => (ModelDigest?)model).FirstOrDefault() is { } retired)
+        {
+            return retired;
+        }
+
+        foreach (ModelDigest model in _catalogue.Unconfirmed(Now).ToArray())
+        {
+            QueueStatus? status = await GrainCalls.TryAsync(() => grains.WorkQueue(model).StatusAsync());
+            if (status is not { Waiting: 0, Leased: 0 })
+            {
+                _idleSince.Remove(model);
+            }
+            else if (!_idleSince.TryAdd(model, Now) && Now - _idleSince[model] >= options.Worker.ConfirmPeriod / 2)
+            {
+                return _idleSince.Remove(model) ? model : null;
+            }
+        }
+
+        return null;
+    }
+
+    private async Task StoreAsync()
+    {
         try
         {
             await state.WriteStateAsync();
@@ -50,23 +87,9 @@ internal sealed class ModelCatalogueGrain([PersistentState("catalogue")] IPersis
             DeactivateOnIdle();
             throw;
         }
-
-        return true;
     }
 
-    public Task<ModelCard[]> ListAsync() => Task.FromResult<ModelCard[]>(Sorted());
-
-    public Task<ModelCard?> FindAsync(string? name) => Task.FromResult(
-        name is null
-            ? Sorted().FirstOrDefault()
-            : Sorted().FirstOrDefault(card => card.Digest.Value == name)
-                ?? Sorted().FirstOrDefault(card => card.Name == name || card.Aliases.Contains(name, StringComparer.Ordinal)));
-
-    // Lists are compared by content, which records do not do.
-    private static bool IsSame(ModelCard one, ModelCard other) =>
-        one with { Aliases = [], Sizes = [] } == other with { Aliases = one.Aliases, Sizes = one.Sizes } with { Aliases = [], Sizes = [] }
-        && one.Aliases.SequenceEqual(other.Aliases) && one.Sizes.SequenceEqual(other.Sizes);
-
-    private ModelCard[] Sorted() =>
-        [.. state.State.Cards.OrderByDescending(card => card.IsDefault).ThenBy(card => card.Name, StringComparer.Ordinal)];
+    [LoggerMessage(
+        Level = LogLevel.Warning, Message = "The catalogue is full: model {Dropped} leaves it for {Name}, {Model}")]
+    private partial void LogDropped(ModelDigest dropped, string name, ModelDigest model);
 }

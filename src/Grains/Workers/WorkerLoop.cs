@@ -35,6 +35,9 @@ internal sealed partial class WorkerLoop(
 
     private Task? _evaluation;
     private WorkerJob[] _batch = [];
+    private Task? _registration;
+    private long _registeredAt;
+    private TimeSpan _registersAfter;
     private Task? _turn;
     private TurnNews? _turnNews;
     private DateTimeOffset _evaluateFrom;
@@ -74,7 +77,6 @@ internal sealed partial class WorkerLoop(
     {
         try
         {
-            await RegisterAsync();
             DateTimeOffset? drainBy = null;
             while (true)
             {
@@ -108,16 +110,32 @@ internal sealed partial class WorkerLoop(
         }
     }
 
+    // Confirms what it can hold. A model that no catalogue knows gets no work; it holds up neither the others nor the
+    // loop.
     private async Task RegisterAsync()
     {
+        _registersAfter = options.ConfirmPeriod;
         foreach (ModelCard card in _device.Models)
         {
-            // A model that no catalogue knows gets no work; one attempt after another until it does.
-            while (!_draining && !await GrainCalls.TryAsync(() => grains.Catalogue().RegisterAsync(card)))
+            try
             {
-                await SleepAsync(options.RetryPause);
+                if (!await grains.Catalogue().RegisterAsync(card))
+                {
+                    LogCatalogueFull(Key, card.Name, card.Digest, IModelCatalogueGrain.SizeMax);
+                }
+            }
+            catch (Exception error) when (GrainCalls.IsTransient(error))
+            {
+                LogUnanswered(Key, error);
+                _registersAfter = options.RetryPause;
+            }
+            catch (Exception error)
+            {
+                LogUnregistered(Key, card.Name, card.Digest, error);
             }
         }
+
+        _registeredAt = clock.GetTimestamp();
     }
 
     // Takes in what has come back.
@@ -150,6 +168,12 @@ internal sealed partial class WorkerLoop(
 
             _turn = null;
             Follow();
+        }
+
+        if (_registration is { IsCompleted: true })
+        {
+            _ = Check(_registration, "A registration");
+            _registration = null;
         }
 
         foreach (WorkerJob job in _jobs.ToArray())
@@ -269,6 +293,11 @@ internal sealed partial class WorkerLoop(
         {
             _batch = batch;
             _evaluation = Watched(Task.Run(() => EvaluateAsync(batch)));
+        }
+
+        if (_registration is null && !_draining && clock.GetElapsedTime(_registeredAt) >= _registersAfter)
+        {
+            _registration = Watched(Task.Run(RegisterAsync));
         }
 
         bool asks = !_draining && now >= _turnFrom && (_turnIsDue || now >= _turnBy);
@@ -408,9 +437,11 @@ internal sealed partial class WorkerLoop(
             var demands = new List<ModelDemand>();
             foreach (ModelCard card in usable)
             {
-                QueueStatus status = await grains.WorkQueue(card.Digest).StatusAsync();
+                // A queue that does not answer holds up its own model alone.
+                QueueStatus? status = await GrainCalls.TryAsync(() => grains.WorkQueue(card.Digest).StatusAsync());
                 DateTimeOffset? loadedAt = _loaded.TryGetValue(card.Digest, out DateTimeOffset at) ? at : null;
-                demands.Add(new ModelDemand(card.Digest, card.MemoryBytes, status.CostWaiting, status.Leased, loadedAt));
+                demands.Add(new ModelDemand(
+                    card.Digest, card.MemoryBytes, status?.CostWaiting ?? 0, status?.Leased ?? 0, loadedAt));
             }
 
             ModelPlan plan = ModelChoice.Decide(demands, _device.MemoryBytes);
@@ -670,6 +701,14 @@ internal sealed partial class WorkerLoop(
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Worker {Worker} has no answer and will ask again")]
     private partial void LogUnanswered(WorkerKey worker, Exception error);
+
+    [LoggerMessage(
+        Level = LogLevel.Error,
+        Message = "Worker {Worker} cannot register the model {Name}, {Model}: the catalogue is full with {SizeMax} models in use")]
+    private partial void LogCatalogueFull(WorkerKey worker, string name, ModelDigest model, int sizeMax);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Worker {Worker} cannot register the model {Name}, {Model}")]
+    private partial void LogUnregistered(WorkerKey worker, string name, ModelDigest model, Exception error);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "Worker {Worker} cannot load the model {Model} and leaves its work alone for a while")]
     private partial void LogRefusedModel(WorkerKey worker, ModelDigest model, Exception error);

@@ -31,6 +31,10 @@ public sealed class WorkerOptions
     /// <value>The default is 1 minute.</value>
     public TimeSpan RefusedModelPause { get; set; } = TimeSpan.FromMinutes(1);
 
+    /// <summary>Gets or sets how often a worker confirms to the catalogue which models it can hold.</summary>
+    /// <value>The default is 30 seconds.</value>
+    public TimeSpan ConfirmPeriod { get; set; } = TimeSpan.FromSeconds(30);
+
     /// <summary>
     /// Gets or sets what becomes of a fault that the loop does not know: the process is the fault domain.
     /// </summary>
@@ -45,6 +49,7 @@ public sealed class WorkerOptions
         _ when SnapshotPeriod < TimeSpan.Zero => $"{nameof(SnapshotPeriod)} must not be negative.",
         _ when RetryPause <= TimeSpan.Zero => $"{nameof(RetryPause)} must be positive.",
         { TriesMax: < 1 } => $"{nameof(TriesMax)} must be at least 1, not {TriesMax}.",
+        _ when ConfirmPeriod <= TimeSpan.Zero => $"{nameof(ConfirmPeriod)} must be positive.",
         _ when DrainTimeout <= TimeSpan.Zero => $"{nameof(DrainTimeout)} must be positive.",
         _ => null,
     };

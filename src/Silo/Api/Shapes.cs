@@ -70,7 +70,7 @@ internal sealed record SessionShape(string Id, DateTimeOffset CreatedAt, int Gen
 internal sealed record HistoryShape(GenerationShape[] Items, int? Next);
 
 /// <summary>Why a generation failed.</summary>
-/// <param name="Code">One of worker_lost, out_of_memory, kernel_failed, invalid_request, blob_lost and non_finite.</param>
+/// <param name="Code">One of worker_lost, out_of_memory, kernel_failed, invalid_request, blob_lost, non_finite and model_retired.</param>
 /// <param name="Message">The same in a sentence.</param>
 internal sealed record FailureShape(string Code, string Message)
 {

@@ -67,7 +67,8 @@ internal sealed class FakeBlobStore : IBlobStore
 
 /// <summary>A device whose networks are hashes. One that is dead answers nothing, as a killed process does.</summary>
 internal sealed class FakeDevice(
-    string name, int slots, string kind = "cpu", WorkRoles roles = WorkRoles.All, int models = 1) : IDeviceHost
+    string name, int slots, string kind = "cpu", WorkRoles roles = WorkRoles.All, int models = 1,
+    ModelCard[]? cards = null) : IDeviceHost
 {
     public static readonly ModelDigest Model = ModelOf(0);
     private readonly HashSet<ModelDigest> _loaded = [];
@@ -92,7 +93,7 @@ internal sealed class FakeDevice(
     public DeviceDescription Description { get; } = new()
     {
         Device = name, DeviceKind = kind, Roles = roles, Slots = slots, Rows = slots, MemoryBytes = 150,
-        Models = [.. Enumerable.Range(0, models).Select(Card)],
+        Models = cards ?? [.. Enumerable.Range(0, models).Select(Card)],
     };
 
     /// <summary>Loads so far.</summary>

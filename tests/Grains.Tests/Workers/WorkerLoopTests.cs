@@ -98,6 +98,27 @@ public sealed class WorkerLoopTests
         await worker.Loop.DrainAsync();
     }
 
+    [Theory]
+    [InlineData("waits")]
+    [InlineData("refuses")]
+    [InlineData("throws")]
+    public async Task ACatalogueThatTakesNoModel_HoldsNobodyUp(string how)
+    {
+        var world = new WorkerWorld(1);
+        world.Add("a", 1, 6);
+        var never = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        int registrations = 0;
+        world.Calling = (method, _) => method != nameof(IModelCatalogueGrain.RegisterAsync) ? Task.CompletedTask
+            : Interlocked.Increment(ref registrations) > 0 && how == "waits" ? never.Task
+            : how == "refuses" ? throw new TimeoutException("No.")
+            : throw new ArgumentException("This is no card.");
+        LivingWorker worker = world.Start(1, configure: options => options.ConfirmPeriod = TimeSpan.FromMilliseconds(5));
+        await world.EndAsync(20);
+        world.AssertAllDone();
+        await UntilAsync(world, () => registrations >= (how == "waits" ? 1 : 3));
+        await worker.Loop.DrainAsync();
+    }
+
     [Fact]
     public async Task AClaimWhoseAnswersAreLost_IsNoDeath()
     {

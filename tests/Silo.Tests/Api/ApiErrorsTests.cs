@@ -1,0 +1,24 @@
+// Goal: how a generation ended without a picture is told apart by status and code. Method: the mapping itself.
+using Atelier.Contracts;
+using Atelier.Silo.Api;
+using Xunit;
+
+namespace Atelier.Silo.Tests.Api;
+
+public sealed class ApiErrorsTests
+{
+    [Theory]
+    [InlineData(GenerationError.WorkerLost, 500, "worker_lost")]
+    [InlineData(GenerationError.InvalidRequest, 400, "invalid_request")]
+    [InlineData(GenerationError.ModelRetired, 500, "model_retired")]
+    public void FailedGeneration_IsToldByStatusAndCode(GenerationError error, int status, string code)
+    {
+        var end = new GenerationEvent
+        {
+            Number = new EventNumber((int)GenerationPhase.Done, 0), Phase = GenerationPhase.Failed, Error = error, Message = "Why.",
+        };
+        ApiError told = ApiError.Of(end);
+        Assert.Equal((status, code, "Why."), (told.Status, told.Code, told.Message));
+        Assert.NotEqual(true, told.ShouldRetry);
+    }
+}

@@ -219,6 +219,9 @@ public enum SubmitOutcome
 
     /// <summary>There is no such tenant, or it was closed.</summary>
     UnknownTenant,
+
+    /// <summary>The tenant has as many sessions as it may.</summary>
+    TooManySessions,
 }
 
 /// <summary>Answer to a submission.</summary>
@@ -290,6 +293,10 @@ public sealed record GenerationView
     /// <summary>The device kind that denoised it, as far as it is.</summary>
     [Id(12)]
     public string? DeviceKind { get; init; }
+
+    /// <summary>Its place in its session's history; none without a session, or before places were stored.</summary>
+    [Id(13)]
+    public int? SessionIndex { get; init; }
 }
 
 /// <summary>A worker wants to do a generation's work.</summary>
@@ -420,6 +427,10 @@ public interface IGenerationGrain : IGrainWithStringKey
     /// <summary>Deletes it and its pictures, cancelling it first if it is open.</summary>
     [Alias("Delete")]
     Task DeleteAsync();
+
+    /// <summary>The same, if it was submitted in that session.</summary>
+    [Alias("DeleteIn")]
+    Task DeleteInAsync(SessionId session);
 
     /// <summary>Its events after <paramref name="after"/>, as they happen, to the last one.</summary>
     [Alias("Watch")]

@@ -23,6 +23,10 @@ public interface IOpenSetGrain : IGrainWithIntegerKey
     [Alias("Remove")]
     Task RemoveAsync(GenerationKey generation);
 
+    /// <summary>Lists a session, so that it is forgotten one day.</summary>
+    [Alias("File")]
+    Task FileAsync(SessionKey session);
+
     /// <summary>Asks every generation in it to see to its work; those that are not open are dropped.</summary>
     [Alias("Walk")]
     Task WalkAsync();
@@ -33,7 +37,7 @@ public interface IOpenSetGrain : IGrainWithIntegerKey
 }
 
 /// <summary>
-/// Generations that ended in one hour, to be forgotten when their retention time is over; its key is the hour of the
+/// Generations that ended in one hour, to be forgotten when their retention time is over, and sessions; its key is the hour of the
 /// partition's retention clock, the partition and a page, with slashes between.
 /// </summary>
 [Alias("atelier.IEndedListGrain")]
@@ -46,11 +50,16 @@ public interface IEndedListGrain : IGrainWithStringKey
     [Alias("Add")]
     Task<bool> AddAsync(GenerationKey generation);
 
+    /// <summary>Adds a session, if it is not there; false if the page is full.</summary>
+    [Alias("AddSession")]
+    Task<bool> AddSessionAsync(SessionKey session);
+
     /// <summary>How many there are on the page.</summary>
     [Alias("Count")]
     Task<int> CountAsync();
 
-    /// <summary>Has its generations forget themselves; true once none is left on the page.</summary>
+    /// <summary>Has its generations and sessions forget themselves; true once none is left on the page.</summary>
+    /// <param name="now">The hour of the partition's retention clock.</param>
     [Alias("Sweep")]
-    Task<bool> SweepAsync();
+    Task<bool> SweepAsync(long now);
 }

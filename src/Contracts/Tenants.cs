@@ -12,6 +12,9 @@ public sealed record TenantSettings
     /// <summary>Most generations that a tenant may have open.</summary>
     public const int OpenMax = 10_000;
 
+    /// <summary>Most sessions that a tenant may have.</summary>
+    public const int SessionsMax = 10_000;
+
     /// <summary>Share of the devices against other tenants', where both have work.</summary>
     [Id(0)]
     public double Weight { get; init; } = 1;
@@ -28,6 +31,10 @@ public sealed record TenantSettings
     [Id(3)]
     public long EvaluationsPerDay { get; init; } = 10_000_000;
 
+    /// <summary>Sessions at a time; one that is deleted or forgotten does not count.</summary>
+    [Id(4)]
+    public int Sessions { get; init; } = 1000;
+
     /// <summary>What is wrong with these settings, as a sentence; none if nothing is.</summary>
     public string? Fault() => this switch
     {
@@ -36,6 +43,7 @@ public sealed record TenantSettings
             $"Requests per minute must lie in 0..1000000, not be {RequestsPerMinute}.",
         { OpenGenerations: < 0 or > OpenMax } =>
             $"Open generations must lie in 0..{OpenMax}, not be {OpenGenerations}.",
+        { Sessions: < 0 or > SessionsMax } => $"Sessions must lie in 0..{SessionsMax}, not be {Sessions}.",
         { EvaluationsPerDay: < 0 } => "Evaluations per day must not be negative.",
         _ => null,
     };
@@ -92,6 +100,9 @@ public enum AdmissionOutcome
 
     /// <summary>It has used the evaluations that it may use in a day.</summary>
     DailyLimit,
+
+    /// <summary>It has as many sessions as it may.</summary>
+    TooManySessions,
 }
 
 /// <summary>Answer to the question whether a tenant may start a generation.</summary>
@@ -144,6 +155,18 @@ public interface ITenantGrain : IGrainWithStringKey
     /// <summary>Asks whether a generation may start, and counts it if it may; the same id twice is once.</summary>
     [Alias("Admit")]
     Task<Admission> AdmitAsync(GenerationId id, int evaluations);
+
+    /// <summary>
+    /// Asks whether a session may begin, and counts and lists it if it may; the same id twice is once.
+    /// </summary>
+    /// <param name="id">Which one.</param>
+    /// <param name="begun">Whether it has begun before sessions were counted: then it counts, whatever the limits.</param>
+    [Alias("AdmitSession")]
+    Task<Admission> AdmitSessionAsync(SessionId id, bool begun);
+
+    /// <summary>A session was deleted or forgotten and does not count any more.</summary>
+    [Alias("EndSession")]
+    Task EndSessionAsync(SessionId id);
 
     /// <summary>A generation was found open after a restart: it counts, and this is the tenant's weight.</summary>
     [Alias("Reopen")]

@@ -41,8 +41,12 @@ internal static class TenantsCommand
         Option<int?> open = Choices.NumberOrNone("--open-generations", 0, TenantSettings.OpenMax, "Generations open at a time.");
         Option<long?> evaluations = Choices.NumberOrNone(
             "--evaluations-per-day", 0, long.MaxValue, "Evaluations of the network in a day (UTC); a picture takes about two a step.");
+        Option<int?> sessions = Choices.NumberOrNone("--sessions", 0, TenantSettings.SessionsMax, "Sessions at a time.");
         return Verb(
-            new Command("put", "Makes a tenant, or changes what is named of it.") { tenant, weight, requests, open, evaluations },
+            new Command("put", "Makes a tenant, or changes what is named of it.")
+            {
+                tenant, weight, requests, open, evaluations, sessions,
+            },
             async (parsed, client, cancellation) =>
             {
                 var body = new JsonObject();
@@ -50,6 +54,7 @@ internal static class TenantsCommand
                 Set("requests_per_minute", parsed.GetValue(requests));
                 Set("open_generations", parsed.GetValue(open));
                 Set("evaluations_per_day", parsed.GetValue(evaluations));
+                Set("sessions", parsed.GetValue(sessions));
                 Show([Row(await CallAsync(client, HttpMethod.Put, PathOf(parsed, tenant), body, cancellation))]);
 
                 void Set<T>(string member, T? value) where T : struct

@@ -100,6 +100,7 @@ internal sealed partial class GenerationGrain(
             Key = _key, Submission = _state.Submission, Phase = _state.Phase, Step = _state.Step, Place = place,
             Picture = _state.Picture, Error = _state.Error, Message = _state.Message, AcceptedAt = _state.AcceptedAt,
             EndedAt = _state.EndedAt, Epoch = _state.Epoch, Restarts = _state.Restarts, DeviceKind = _state.DeviceKind,
+            SessionIndex = _state.SessionIndex,
         };
     }
 
@@ -118,6 +119,9 @@ internal sealed partial class GenerationGrain(
         await CloseAsync();
         await ReleaseOrRememberAsync();
     }
+
+    public Task DeleteInAsync(SessionId session) =>
+        _state.Submission?.Session == session ? DeleteAsync() : Task.CompletedTask;
 
     public async Task ForgetAsync(long hour)
     {
@@ -248,7 +252,7 @@ internal sealed partial class GenerationGrain(
         $"The model {card.Digest} is retired: no worker holds it, and its name '{card.Name}' means {newer} now.";
 
     // Order of a submission: a place in the queue (a hint: what is not accepted is found to be nothing), the open set,
-    // the state, the answer.
+    // the session's history, the state, the answer.
     private async Task<SubmitAnswer> AcceptAsync(Submission submission, double weight, ModelCard card)
     {
         GenerationState accepted = GenerationMachine.Accept(
@@ -273,6 +277,20 @@ internal sealed partial class GenerationGrain(
                 await grains.Tenant(_key.Tenant).EndedAsync(_key.Id);
                 return new SubmitAnswer(
                     SubmitOutcome.Busy, "There are as many open generations as there may be; come back later.", TimeSpan.FromSeconds(5));
+            }
+
+            if (submission.Session is { } session)
+            {
+                accepted = accepted with
+                {
+                    SessionIndex = await grains.Session(new SessionKey(_key.Tenant, session)).ListAsync(_key.Id),
+                };
+                if (accepted.SessionIndex is null)
+                {
+                    await grains.WorkQueue(card.Digest).WithdrawAsync(_key);
+                    await grains.Tenant(_key.Tenant).EndedAsync(_key.Id);
+                    return new SubmitAnswer(SubmitOutcome.Gone, $"The session '{session}' was deleted; begin a new one.");
+                }
             }
         }
         catch (Exception error) when (GrainCalls.IsTransient(error))

@@ -192,6 +192,10 @@ public sealed record GenerationState
     [Id(28)]
     public long AcceptedHour { get; init; }
 
+    /// <summary>Its place in its session's history.</summary>
+    [Id(29)]
+    public int? SessionIndex { get; init; }
+
     /// <summary>Whether it was accepted and has not ended.</summary>
     public bool IsOpen => Submission is not null && Phase < GenerationPhase.Done;
 

@@ -29,6 +29,16 @@ public sealed class GrainsOptions
     /// <value>The default is one minute, the shortest time between reminders.</value>
     public TimeSpan WalkPeriod { get; set; } = TimeSpan.FromMinutes(1);
 
+    /// <summary>
+    /// Gets or sets how long a session is kept after its last use, in time in which the cluster runs: its begin, or a
+    /// generation that was accepted in it.
+    /// </summary>
+    /// <remarks>
+    /// Each is looked at once in the time that an ended generation is kept, so it goes up to two of those later.
+    /// </remarks>
+    /// <value>The default is 30 days.</value>
+    public TimeSpan SessionRetention { get; set; } = TimeSpan.FromDays(30);
+
     /// <summary>These options, if they make sense.</summary>
     /// <exception cref="ArgumentException">They do not; the message says what would be right.</exception>
     public GrainsOptions Checked() => Fault() is { } fault ? throw new ArgumentException(fault) : this;
@@ -37,6 +47,8 @@ public sealed class GrainsOptions
     {
         { OpenSetPartitions: < 1 or > 65536 } => $"{nameof(OpenSetPartitions)} must lie in 1..65536, not be {OpenSetPartitions}.",
         _ when WalkPeriod < TimeSpan.FromSeconds(1) => $"{nameof(WalkPeriod)} must be at least 1 s, not {WalkPeriod}.",
+        _ when SessionRetention < TimeSpan.FromHours(1) =>
+            $"{nameof(SessionRetention)} must be at least 1 h, not {SessionRetention}.",
         _ when Generation.ClaimQuiet >= Queue.LeaseTime =>
             $"{nameof(Generation.ClaimQuiet)} must be shorter than {nameof(Queue.LeaseTime)}, or dead workers hold up recovery.",
         _ when Models.ConfirmedFor < 2 * Worker.ConfirmPeriod =>

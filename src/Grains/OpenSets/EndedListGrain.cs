@@ -10,7 +10,7 @@ namespace Atelier.Grains.OpenSets;
 [GenerateSerializer, Alias("atelier.state.EndedList")]
 internal sealed class EndedListState
 {
-    /// <summary>Keys of generations.</summary>
+    /// <summary>Keys of generations; those of sessions with a mark before them that no name has.</summary>
     [Id(0)]
     public HashSet<string> Generations { get; set; } = [];
 }
@@ -22,14 +22,20 @@ internal sealed partial class EndedListGrain(
     [PersistentState("ended")] IPersistentState<EndedListState> state, IGrainFactory grains, ILogger<EndedListGrain> logger)
     : Grain, IEndedListGrain
 {
-    // Generations that are forgotten at a time.
+    // What is forgotten at a time.
     private const int Fan = 16;
+
+    private const char SessionMark = '~';
 
     private long Hour => long.Parse(this.GetPrimaryKeyString().Split('/')[0], CultureInfo.InvariantCulture);
 
-    public async Task<bool> AddAsync(GenerationKey generation)
+    public Task<bool> AddAsync(GenerationKey generation) => AddAsync(generation.ToString());
+
+    public Task<bool> AddSessionAsync(SessionKey session) => AddAsync($"{SessionMark}{session}");
+
+    private async Task<bool> AddAsync(string key)
     {
-        if (state.State.Generations.Contains(generation.ToString()))
+        if (state.State.Generations.Contains(key))
         {
             return true;
         }
@@ -39,7 +45,7 @@ internal sealed partial class EndedListGrain(
             return false;
         }
 
-        state.State.Generations.Add(generation.ToString());
+        state.State.Generations.Add(key);
         try
         {
             await state.WriteStateAsync();
@@ -55,12 +61,12 @@ internal sealed partial class EndedListGrain(
 
     public Task<int> CountAsync() => Task.FromResult(state.State.Generations.Count);
 
-    public async Task<bool> SweepAsync()
+    public async Task<bool> SweepAsync(long now)
     {
         int count = state.State.Generations.Count;
         foreach (string[] part in state.State.Generations.ToArray().Chunk(Fan))
         {
-            string?[] done = await Task.WhenAll(part.Select(ForgetAsync));
+            string?[] done = await Task.WhenAll(part.Select(key => ForgetAsync(key, now)));
             state.State.Generations.ExceptWith(done.OfType<string>());
         }
 
@@ -85,10 +91,15 @@ internal sealed partial class EndedListGrain(
     }
 
     // One that fails holds up no other; it stays on the page.
-    private async Task<string?> ForgetAsync(string key)
+    private async Task<string?> ForgetAsync(string key, long now)
     {
         try
         {
+            if (key[0] == SessionMark)
+            {
+                return await grains.GetGrain<ISessionGrain>(key[1..]).ForgetAsync(now) ? key : null;
+            }
+
             await grains.GetGrain<IGenerationGrain>(key).ForgetAsync(Hour);
             return key;
         }

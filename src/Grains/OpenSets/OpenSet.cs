@@ -41,11 +41,17 @@ public readonly record struct WalkQuestion(GenerationKey Generation, bool Late);
 public sealed class OpenSet(OpenSetState state, TimeSpan submitTimeout)
 {
     /// <summary>Which of a number of partitions an id belongs to: the same on every machine.</summary>
-    public static int PartitionOf(GenerationKey generation, int partitions)
+    public static int PartitionOf(GenerationKey generation, int partitions) => PartitionOf(generation.ToString(), partitions);
+
+    /// <summary>The same of a session.</summary>
+    public static int PartitionOf(SessionKey session, int partitions) => PartitionOf(session.ToString(), partitions);
+
+    /// <summary>The same of any text.</summary>
+    public static int PartitionOf(string text, int partitions)
     {
         // FNV-1a, 32 bits.
         uint hash = 2166136261;
-        foreach (char c in generation.ToString())
+        foreach (char c in text)
         {
             hash = (hash ^ c) * 16777619;
         }

@@ -73,18 +73,19 @@ internal sealed partial class OpenSetGrain(
     // so many removals share one write.
     public async Task RemoveAsync(GenerationKey generation)
     {
-        long hour = _retention.Hour;
-        if (hour != _endedHour)
-        {
-            (_endedHour, _endedPage) = (hour, 0);
-        }
-
-        while (!await EndedList(hour, _endedPage).AddAsync(generation))
-        {
-            _endedPage++;
-        }
-
+        await ListAsync(page => page.AddAsync(generation));
         _removed |= _set.Remove(generation) || !state.RecordExists;
+    }
+
+    public async Task FileAsync(SessionKey session)
+    {
+        await RemindAsync();
+        if (!state.RecordExists)
+        {
+            await StoreAsync();
+        }
+
+        await ListAsync(page => page.AddSessionAsync(session));
     }
 
     // The walk is not waited for: generations that are being submitted wait for this grain. One that is asked for while
@@ -152,7 +153,21 @@ internal sealed partial class OpenSetGrain(
         string[] parts = page.Split('/');
         return GrainCalls.TryAsync(
             () => EndedList(long.Parse(parts[0], CultureInfo.InvariantCulture), int.Parse(parts[1], CultureInfo.InvariantCulture))
-                .SweepAsync());
+                .SweepAsync(_retention.Hour));
+    }
+
+    private async Task ListAsync(Func<IEndedListGrain, Task<bool>> add)
+    {
+        long hour = _retention.Hour;
+        if (hour != _endedHour)
+        {
+            (_endedHour, _endedPage) = (hour, 0);
+        }
+
+        while (!await add(EndedList(hour, _endedPage)))
+        {
+            _endedPage++;
+        }
     }
 
     private IEndedListGrain EndedList(long hour, int page) =>

@@ -1,5 +1,6 @@
 // Sessions as grains. A session knows how many generations it led to; their ids lie in pages of fixed size, and what
-// each one was and became is asked of the generations themselves.
+// each one was and became is asked of the generations themselves. A generation is on a page before it is accepted, and its
+// own state says at which place: whatever else a page holds, because an answer was lost on the way, does not count.
 using Atelier.Contracts;
 using Atelier.Grains.Hosting;
 
@@ -20,63 +21,72 @@ internal sealed class SessionState
     /// <summary>Whether it was deleted.</summary>
     [Id(2)]
     public bool IsDeleted { get; set; }
+
+    /// <summary>Whether its tenant counts it and retention will find it.</summary>
+    [Id(3)]
+    public bool IsListed { get; set; }
+
+    /// <summary>Whether it was used, or deleted, since retention last looked at it.</summary>
+    [Id(4)]
+    public bool IsUsed { get; set; }
+
+    /// <summary>The hour of its partition's retention clock at which it was last found used.</summary>
+    [Id(5)]
+    public long UsedHour { get; set; }
 }
 
 /// <summary>A tenant's conversation with a model.</summary>
 [GrainType("session")]
 [ControlSilo]
 internal sealed class SessionGrain(
-    [PersistentState("session")] IPersistentState<SessionState> state, TimeProvider clock, IGrainFactory grains) : Grain, ISessionGrain
+    [PersistentState("session")] IPersistentState<SessionState> state, GrainsOptions options, TimeProvider clock,
+    IGrainFactory grains) : Grain, ISessionGrain
 {
     private const int HistoryMax = 100;
+
+    // Pages that are emptied in one call.
+    private const int PagesAtATime = 16;
     private const string DeletedMessage = "This session was deleted; begin a new one under another id.";
 
     private SessionKey Key => SessionKey.TryParse(this.GetPrimaryKeyString(), out SessionKey key)
         ? key
         : throw new ArgumentException($"'{this.GetPrimaryKeyString()}' names no session: a tenant and a session do, each {Names.Rule}.");
 
-    public async Task<SessionView> OpenAsync()
-    {
-        if (state.State is { CreatedAt: null, IsDeleted: false })
-        {
-            _ = Key;
-            state.State.CreatedAt = clock.GetUtcNow();
-            await StoreAsync();
-        }
-
-        return Shown();
-    }
+    public async Task<SessionAnswer> BeginAsync() =>
+        await RefusalAsync() is { } refusal ? new SessionAnswer(null, refusal) : new SessionAnswer(Shown());
 
     public Task<SessionView?> ViewAsync() =>
         Task.FromResult(state.State is { CreatedAt: not null, IsDeleted: false } ? Shown() : null);
 
     public async Task<SubmitAnswer> SubmitAsync(GenerationId id, Submission submission)
     {
-        if (state.State.IsDeleted)
-        {
-            return new SubmitAnswer(SubmitOutcome.Gone, DeletedMessage);
-        }
-
-        if (state.State.Count >= ISessionGrain.GenerationsMax)
+        IGenerationGrain generation = grains.Generation(new GenerationKey(Key.Tenant, id));
+        if (state.State.Count >= ISessionGrain.GenerationsMax && await generation.ViewAsync() is null)
         {
             return new SubmitAnswer(
                 SubmitOutcome.Invalid, $"A session holds at most {ISessionGrain.GenerationsMax} generations; begin a new one.");
         }
 
-        SubmitAnswer answer = await grains.Generation(new GenerationKey(Key.Tenant, id))
-            .SubmitAsync(submission with { Session = Key.Id });
+        return await RefusalAsync() ?? await generation.SubmitAsync(submission with { Session = Key.Id });
+    }
 
-        // What was accepted and is not yet remembered, because the answer was lost on the way, is so when it is asked
-        // again.
-        if (answer.IsAccepted && !await RememberedAsync(id))
+    // Called by the generation while its submission, which this grain has passed on, is under way.
+    public async Task<int?> ListAsync(GenerationId id)
+    {
+        int page = state.State.Count / ISessionPageGrain.Size, place;
+        while ((place = await Page(page).PutAsync(id)) < 0)
         {
-            await OpenAsync();
-            int last = state.State.Count / ISessionPageGrain.Size;
-            state.State.Count = (last * ISessionPageGrain.Size) + await Page(last).AppendAsync(id);
+            page++;
+        }
+
+        int index = (page * ISessionPageGrain.Size) + place;
+        if (index >= state.State.Count && !state.State.IsDeleted)
+        {
+            state.State.Count = index + 1;
             await StoreAsync();
         }
 
-        return answer;
+        return state.State.IsDeleted ? null : index;
     }
 
     public async Task<SubmitAnswer> VaryAsync(GenerationId id, GenerationId of, ulong? seed)
@@ -102,17 +112,31 @@ internal sealed class SessionGrain(
         }
 
         int end = state.State.IsDeleted ? 0 : Math.Min(state.State.Count, start + count);
-        var ids = new List<GenerationId>();
+        var shown = new List<GenerationView>();
         for (int page = start / ISessionPageGrain.Size; page * ISessionPageGrain.Size < end; page++)
         {
-            GenerationId[] all = await Page(page).ReadAsync();
             int first = page * ISessionPageGrain.Size;
-            ids.AddRange(all.Where((_, i) => first + i >= start && first + i < end));
+            (GenerationId Id, int Index)[] part =
+            [
+                .. (await Page(page).ReadAsync()).Select((id, i) => (id, first + i))
+                    .Where(one => one.id.Value is { Length: > 0 } && one.Item2 >= start && one.Item2 < end),
+            ];
+            GenerationView?[] views = await Task.WhenAll(
+                part.Select(one => grains.Generation(new GenerationKey(Key.Tenant, one.Id)).ViewAsync()));
+            shown.AddRange(part.Zip(views)
+                .Where(one => one.Second?.Submission.Session == Key.Id
+                    && (one.Second.SessionIndex ?? one.First.Index) == one.First.Index)
+                .Select(one => one.Second!));
+
+            // Near the end there may be some that are about to be accepted.
+            GenerationId[] gone = [.. part.Zip(views).Where(one => one.Second is null).Select(one => one.First.Id)];
+            if (gone.Length > 0 && page + 1 < state.State.Count / ISessionPageGrain.Size)
+            {
+                await GrainCalls.TryAsync(() => Page(page).DropAsync(gone));
+            }
         }
 
-        GenerationView?[] views = await Task.WhenAll(
-            ids.Select(id => grains.Generation(new GenerationKey(Key.Tenant, id)).ViewAsync()));
-        return new HistoryPage([.. views.OfType<GenerationView>()], end < state.State.Count ? end : null);
+        return new HistoryPage([.. shown], end < state.State.Count ? end : null);
     }
 
     public async Task<bool> DeleteAsync()
@@ -124,41 +148,110 @@ internal sealed class SessionGrain(
 
         if (!state.State.IsDeleted)
         {
-            state.State.IsDeleted = true;
+            if (!state.State.IsListed)
+            {
+                await FileAsync();
+            }
+
+            (state.State.IsDeleted, state.State.IsListed, state.State.IsUsed) = (true, true, true);
             await StoreAsync();
         }
 
+        await grains.Tenant(Key.Tenant).EndSessionAsync(Key.Id);
         if (state.State.Count == 0)
         {
             return true;
         }
 
         int last = (state.State.Count - 1) / ISessionPageGrain.Size;
-        foreach (GenerationId[] part in (await Page(last).ReadAsync()).Chunk(16))
+        foreach (GenerationId[] part in (await Page(last).ReadAsync()).Where(id => id.Value is { Length: > 0 }).Chunk(16))
         {
-            await Task.WhenAll(part.Select(id => grains.Generation(new GenerationKey(Key.Tenant, id)).DeleteAsync()));
+            await Task.WhenAll(
+                part.Select(id => grains.Generation(new GenerationKey(Key.Tenant, id)).DeleteInAsync(Key.Id)));
         }
 
-        await Page(last).DeleteAsync();
-        state.State.Count = last * ISessionPageGrain.Size;
-        await StoreAsync();
+        await DropPageAsync(last);
         return state.State.Count == 0;
     }
 
-    private async Task<bool> RememberedAsync(GenerationId id)
+    public async Task<bool> ForgetAsync(long hour)
     {
-        int last = state.State.Count / ISessionPageGrain.Size;
-        for (int page = last; page >= Math.Max(0, last - 1); page--)
+        SessionState session = state.State;
+        if (session.IsUsed)
         {
-            GenerationId[] all = await Page(page).ReadAsync();
-            int counted = state.State.Count - (page * ISessionPageGrain.Size);
-            if (all.Take(counted).Contains(id))
+            await FileAsync();
+            (session.IsUsed, session.UsedHour) = (false, hour);
+            await StoreAsync();
+            return true;
+        }
+
+        TimeSpan kept = session.IsDeleted ? options.Generation.Retention : options.SessionRetention;
+        if (session.IsListed && hour - session.UsedHour < kept.TotalHours)
+        {
+            await FileAsync();
+            return true;
+        }
+
+        // A deletion that was cut short is gone on with; generations of a session that nobody uses have their own time.
+        for (int i = 0; i < PagesAtATime && session.Count > 0; i++)
+        {
+            await (session.IsDeleted ? DeleteAsync() : DropPageAsync((session.Count - 1) / ISessionPageGrain.Size));
+        }
+
+        if (session.Count > 0)
+        {
+            return false;
+        }
+
+        await grains.Tenant(Key.Tenant).EndSessionAsync(Key.Id);
+        await state.ClearStateAsync();
+        DeactivateOnIdle();
+        return true;
+    }
+
+    // Why it may not be used; none if it may, and then it has begun. One of format 0 is counted when it is used.
+    private async Task<SubmitAnswer?> RefusalAsync()
+    {
+        if (state.State.IsDeleted)
+        {
+            return new SubmitAnswer(SubmitOutcome.Gone, DeletedMessage);
+        }
+
+        if (state.State is { IsListed: true, IsUsed: true })
+        {
+            return null;
+        }
+
+        if (!state.State.IsListed)
+        {
+            bool begun = state.State.CreatedAt is not null;
+            Admission admission = await grains.Tenant(Key.Tenant).AdmitSessionAsync(Key.Id, begun);
+            if (admission.Outcome != AdmissionOutcome.Admitted)
             {
-                return true;
+                SubmitOutcome outcome = admission.Outcome switch
+                {
+                    AdmissionOutcome.RateLimited => SubmitOutcome.RateLimited,
+                    AdmissionOutcome.TooManySessions => SubmitOutcome.TooManySessions,
+                    _ => SubmitOutcome.UnknownTenant,
+                };
+                return new SubmitAnswer(outcome, admission.Message, admission.RetryAfter);
             }
         }
 
-        return false;
+        state.State.CreatedAt ??= clock.GetUtcNow();
+        (state.State.IsListed, state.State.IsUsed) = (true, true);
+        await StoreAsync();
+        return null;
+    }
+
+    private Task FileAsync() => grains
+        .GetGrain<IOpenSetGrain>(OpenSets.OpenSet.PartitionOf(Key, options.OpenSetPartitions)).FileAsync(Key);
+
+    private async Task DropPageAsync(int page)
+    {
+        await Page(page).DeleteAsync();
+        state.State.Count = page * ISessionPageGrain.Size;
+        await StoreAsync();
     }
 
     private SessionView Shown() => new(Key, state.State.CreatedAt ?? default, state.State.Count);
@@ -193,26 +286,48 @@ internal sealed class SessionPageState
 [ControlSilo]
 internal sealed class SessionPageGrain([PersistentState("page")] IPersistentState<SessionPageState> state) : Grain, ISessionPageGrain
 {
-    public async Task<int> AppendAsync(GenerationId id)
+    public async Task<int> PutAsync(GenerationId id)
     {
-        if (!state.State.Ids.Contains(id) && state.State.Ids.Count < ISessionPageGrain.Size)
+        int place = state.State.Ids.IndexOf(id);
+        if (place < 0 && state.State.Ids.Count < ISessionPageGrain.Size)
         {
+            place = state.State.Ids.Count;
             state.State.Ids.Add(id);
-            try
-            {
-                await state.WriteStateAsync();
-            }
-            catch (Exception)
-            {
-                DeactivateOnIdle();
-                throw;
-            }
+            await StoreAsync();
         }
 
-        return state.State.Ids.Count;
+        return place;
+    }
+
+    public async Task DropAsync(GenerationId[] ids)
+    {
+        state.State.Ids = [.. state.State.Ids.Select(id => ids.Contains(id) ? default : id)];
+        if (state.State.Ids.TrueForAll(id => id == default))
+        {
+            await DeleteAsync();
+        }
+        else
+        {
+            await StoreAsync();
+        }
     }
 
     public Task<GenerationId[]> ReadAsync() => Task.FromResult<GenerationId[]>([.. state.State.Ids]);
 
-    public Task DeleteAsync() => state.ClearStateAsync();
+    public Task DeleteAsync() => StoreAsync(state.ClearStateAsync);
+
+    private Task StoreAsync() => StoreAsync(state.WriteStateAsync);
+
+    private async Task StoreAsync(Func<Task> write)
+    {
+        try
+        {
+            await write();
+        }
+        catch (Exception)
+        {
+            DeactivateOnIdle();
+            throw;
+        }
+    }
 }

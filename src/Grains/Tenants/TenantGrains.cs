@@ -1,17 +1,21 @@
 // Tenants as grains: the one place for all gateways where keys, limits and weight are decided; and the list of tenants.
 using Atelier.Contracts;
 using Atelier.Grains.Hosting;
+using Microsoft.Extensions.Logging;
 
 namespace Atelier.Grains.Tenants;
 
 /// <summary>A tenant: its keys, its limits, its share.</summary>
 [GrainType("tenant")]
 [ControlSilo]
-internal sealed class TenantGrain(
-    [PersistentState("tenant")] IPersistentState<TenantState> state, TimeProvider clock, IGrainFactory grains) : Grain, ITenantGrain
+internal sealed partial class TenantGrain(
+    [PersistentState("tenant")] IPersistentState<TenantState> state, GrainsOptions options, TimeProvider clock,
+    IGrainFactory grains, ILogger<TenantGrain> logger) : Grain, ITenantGrain
 {
     private const int LabelLengthMax = 100;
 
+    // Sessions in each part of the list; none where that is not known.
+    private readonly int?[] _sessions = new int?[ISessionListGrain.Parts];
     private TenantLimits _limits = null!;
 
     private TenantId Id => new(this.GetPrimaryKeyString());
@@ -98,6 +102,42 @@ internal sealed class TenantGrain(
         return admission;
     }
 
+    // The list is the truth, and the sum of its parts is the count. What is refused costs the store nothing; what is
+    // counted is found by retention, since it was filed before.
+    public async Task<Admission> AdmitSessionAsync(SessionId id, bool begun)
+    {
+        Admission admission = begun ? new(AdmissionOutcome.Admitted) : _limits.AdmitRequest(clock.GetUtcNow());
+        if (admission.Outcome != AdmissionOutcome.Admitted)
+        {
+            return admission;
+        }
+
+        int part = PartOf(id), max = ISessionListGrain.SizeMax;
+        if (!begun)
+        {
+            await Task.WhenAll(Enumerable.Range(0, _sessions.Length).Select(CountAsync));
+            max = state.State.Settings!.Sessions - (_sessions.Sum()!.Value - _sessions[part]!.Value);
+            if (_sessions[part] >= Math.Min(max, ISessionListGrain.SizeMax)
+                && !(await Sessions(part).ReadAsync()).Contains(id))
+            {
+                return TooMany();
+            }
+        }
+
+        await grains.GetGrain<IOpenSetGrain>(OpenSets.OpenSet.PartitionOf(new SessionKey(Id, id), options.OpenSetPartitions))
+            .FileAsync(new SessionKey(Id, id));
+        _sessions[part] = null;
+        _sessions[part] = await Sessions(part).AddAsync(id, max);
+        return _sessions[part] is null ? TooMany() : admission;
+    }
+
+    public async Task EndSessionAsync(SessionId id)
+    {
+        int part = PartOf(id);
+        _sessions[part] = null;
+        _sessions[part] = await Sessions(part).RemoveAsync(id);
+    }
+
     public Task<double> ReopenAsync(GenerationId id)
     {
         _limits.Reopen(id);
@@ -109,6 +149,20 @@ internal sealed class TenantGrain(
         _limits.Ended(id);
         return Task.CompletedTask;
     }
+
+    private async Task CountAsync(int part) => _sessions[part] ??= (await Sessions(part).ReadAsync()).Length;
+
+    private Admission TooMany()
+    {
+        LogTooManySessions(Id, state.State.Settings!.Sessions);
+        return new Admission(
+            AdmissionOutcome.TooManySessions, state.State.Settings!.Weight,
+            Message: $"This tenant may have {state.State.Settings!.Sessions} sessions; delete one first.");
+    }
+
+    private static int PartOf(SessionId session) => OpenSets.OpenSet.PartitionOf(session.Value, ISessionListGrain.Parts);
+
+    private ISessionListGrain Sessions(int part) => grains.GetGrain<ISessionListGrain>($"{Id}/{part}");
 
     private static int PartitionOf(TenantId tenant) =>
         OpenSets.OpenSet.PartitionOf(new GenerationKey(tenant, default), ITenantListGrain.Partitions);
@@ -131,6 +185,9 @@ internal sealed class TenantGrain(
             throw;
         }
     }
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Tenant {Tenant} has the {Sessions} sessions that it may have; one more was refused")]
+    private partial void LogTooManySessions(TenantId tenant, int sessions);
 }
 
 /// <summary>Names of tenants as they are stored.</summary>

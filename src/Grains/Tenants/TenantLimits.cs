@@ -51,6 +51,18 @@ public sealed class TenantLimits(TenantState state)
     /// <summary>Evaluations used today; after a restart, those taken ahead count as used.</summary>
     public long UsedToday(DateTimeOffset now) => _usedDay == DayOf(now) ? _used : 0;
 
+    /// <summary>Asks whether one more request may be made, and counts it if it may.</summary>
+    public Admission AdmitRequest(DateTimeOffset now)
+    {
+        if (Refusal(now) is { } refusal)
+        {
+            return refusal;
+        }
+
+        _tokens--;
+        return new Admission(AdmissionOutcome.Admitted, state.Settings!.Weight);
+    }
+
     /// <summary>Asks whether a generation may start, and counts it if it may. The same id twice is once.</summary>
     /// <param name="id">Which one.</param>
     /// <param name="evaluations">What it takes.</param>
@@ -59,28 +71,17 @@ public sealed class TenantLimits(TenantState state)
     public Admission Admit(GenerationId id, int evaluations, DateTimeOffset now, out bool store)
     {
         store = false;
-        if (!state.IsActive)
+        if (state.IsActive && _open.Contains(id))
         {
-            return new Admission(AdmissionOutcome.UnknownTenant, Message: "There is no such tenant, or it was closed.");
+            return new Admission(AdmissionOutcome.Admitted, state.Settings!.Weight);
+        }
+
+        if (Refusal(now) is { } refusal)
+        {
+            return refusal;
         }
 
         TenantSettings settings = state.Settings!;
-        if (_open.Contains(id))
-        {
-            return new Admission(AdmissionOutcome.Admitted, settings.Weight);
-        }
-
-        Refill(settings, now);
-        if (_tokens < 1)
-        {
-            TimeSpan wait = settings.RequestsPerMinute == 0
-                ? TimeSpan.FromMinutes(1)
-                : TimeSpan.FromMinutes((1 - _tokens) / settings.RequestsPerMinute);
-            return new Admission(
-                AdmissionOutcome.RateLimited, settings.Weight, wait,
-                $"This tenant may make {settings.RequestsPerMinute} requests a minute.");
-        }
-
         if (_open.Count >= settings.OpenGenerations)
         {
             return new Admission(
@@ -113,6 +114,29 @@ public sealed class TenantLimits(TenantState state)
 
     /// <summary>A generation has ended.</summary>
     public void Ended(GenerationId id) => _open.Remove(id);
+
+    // Why a request may not be made, whatever it asks for; none if it may.
+    private Admission? Refusal(DateTimeOffset now)
+    {
+        if (!state.IsActive)
+        {
+            return new Admission(AdmissionOutcome.UnknownTenant, Message: "There is no such tenant, or it was closed.");
+        }
+
+        TenantSettings settings = state.Settings!;
+        Refill(settings, now);
+        if (_tokens >= 1)
+        {
+            return null;
+        }
+
+        TimeSpan wait = settings.RequestsPerMinute == 0
+            ? TimeSpan.FromMinutes(1)
+            : TimeSpan.FromMinutes((1 - _tokens) / settings.RequestsPerMinute);
+        return new Admission(
+            AdmissionOutcome.RateLimited, settings.Weight, wait,
+            $"This tenant may make {settings.RequestsPerMinute} requests a minute.");
+    }
 
     private bool Use(int evaluations, TenantSettings settings)
     {

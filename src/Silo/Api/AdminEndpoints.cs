@@ -19,6 +19,9 @@ internal sealed record TenantBody
 
     /// <summary>Evaluations of a network in a day (UTC).</summary>
     public long? EvaluationsPerDay { get; init; }
+
+    /// <summary>Sessions at a time.</summary>
+    public int? Sessions { get; init; }
 }
 
 /// <summary>A request for a key.</summary>
@@ -34,17 +37,17 @@ internal sealed record KeyBody
 /// <param name="RequestsPerMinute">Requests a minute.</param>
 /// <param name="OpenGenerations">Generations that it may have open.</param>
 /// <param name="EvaluationsPerDay">Evaluations of a network that it may use in a day.</param>
+/// <param name="Sessions">Sessions that it may have.</param>
 /// <param name="Keys">Its keys, without what is secret of them.</param>
 /// <param name="Open">Generations open now.</param>
 /// <param name="EvaluationsToday">Evaluations used today.</param>
 internal sealed record TenantShape(
-    string Id, double Weight, int RequestsPerMinute, int OpenGenerations, long EvaluationsPerDay, KeyShape[] Keys,
-    int Open,
-    long EvaluationsToday)
+    string Id, double Weight, int RequestsPerMinute, int OpenGenerations, long EvaluationsPerDay, int Sessions,
+    KeyShape[] Keys, int Open, long EvaluationsToday)
 {
     public static TenantShape Of(TenantView view) => new(
         view.Id.Value, view.Settings.Weight, view.Settings.RequestsPerMinute, view.Settings.OpenGenerations,
-        view.Settings.EvaluationsPerDay,
+        view.Settings.EvaluationsPerDay, view.Settings.Sessions,
         [.. view.Keys.Select(key => new KeyShape(key.Label, key.Hash, key.CreatedAt))], view.Open,
         view.EvaluationsToday);
 }
@@ -195,6 +198,7 @@ internal sealed class AdminEndpoints(IGrainFactory grains, GrainCaller calls, Mo
             RequestsPerMinute = (int)(fields.Whole("requests_per_minute", 0, 1_000_000) ?? old.RequestsPerMinute),
             OpenGenerations = (int)(fields.Whole("open_generations", 0, TenantSettings.OpenMax) ?? old.OpenGenerations),
             EvaluationsPerDay = fields.Whole("evaluations_per_day", 0, long.MaxValue) ?? old.EvaluationsPerDay,
+            Sessions = (int)(fields.Whole("sessions", 0, TenantSettings.SessionsMax) ?? old.Sessions),
         };
         TenantAnswer answer = await calls.CallAsync(() => grains.Tenant(tenant).PutAsync(settings));
         return answer.View is { } view ? TypedResults.Ok(TenantShape.Of(view)) : Refused(answer);

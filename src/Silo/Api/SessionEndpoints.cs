@@ -17,7 +17,7 @@ internal sealed class SessionEndpoints(IGrainFactory grains, GrainCaller calls, 
         group.MapPost("", (HttpContext context, SessionEndpoints endpoints) => endpoints.OpenAsync(context))
             .WithSummary("Begins a session; one whose id exists goes on.")
             .Accepts<SessionBody>(isOptional: true, "application/json")
-            .Produces<SessionShape>(201).Produces<ErrorBody>(400).Produces<ErrorBody>(410);
+            .Produces<SessionShape>(201).Produces<ErrorBody>(400).Produces<ErrorBody>(410).Produces<ErrorBody>(429);
         group.MapGet(
             "{id}", (HttpContext context, string id, SessionEndpoints endpoints) => endpoints.GetAsync(context, id))
             .WithSummary("A session.")
@@ -52,12 +52,10 @@ internal sealed class SessionEndpoints(IGrainFactory grains, GrainCaller calls, 
         JsonFields fields = await RequestBody.FieldsAsync<SessionBody>(context.Request);
         SessionId id = fields.Name("id") is { } chosen ? new SessionId(chosen) : NewIds.Session();
         ISessionGrain session = grains.Session(new SessionKey(context.Tenant(), id));
-        await calls.CallAsync(() => session.OpenAsync());
-        return await calls.CallAsync(() => session.ViewAsync()) is { } view
+        SessionAnswer answer = await calls.CallAsync(() => session.BeginAsync());
+        return answer.View is { } view
             ? TypedResults.Created($"/v1/sessions/{id}", SessionShape.Of(view))
-            : new ApiError(
-                410, ApiError.InvalidRequest, "gone", $"The session '{id}' was deleted; begin one under another id.")
-                    { Param = "id" };
+            : ApiError.Of(answer.Refusal!)!;
     }
 
     private async Task<IResult> GetAsync(HttpContext context, string id) =>

@@ -192,10 +192,12 @@ public sealed class WorkerLoopTests
         var world = new WorkerWorld(1);
         GenerationKey bad = world.Add("a", 1, 6, previews: 1);
         GenerationKey[] good = [.. Enumerable.Range(2, 4).Select(i => world.Add("a", i, 6))];
+        TaskCompletionSource claims = world.Hold((method, _) => method == nameof(IGenerationGrain.ClaimAsync));
         LivingWorker worker = world.Start(3);
         worker.Device.Evaluating = batch => batch.Any(picture => picture.Spec.Seed == 1 && picture.Step == 4)
             ? throw new DeviceException(GenerationError.KernelFailed, "The kernel did not like that.")
             : Task.CompletedTask;
+        claims.SetResult();
         await world.EndAsync(20);
         Assert.Equal(GenerationError.KernelFailed, world.State(bad).Error);
         Assert.All(good, key => Assert.Equal(GenerationPhase.Done, world.State(key).Phase));

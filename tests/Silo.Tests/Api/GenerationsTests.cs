@@ -14,6 +14,19 @@ namespace Atelier.Silo.Tests.Api;
 public sealed class GenerationsTests(ApiCluster cluster)
 {
     [Fact]
+    public async Task Sessions_BeyondTheTenantsLimit_AreRefused_UntilOneIsDeleted()
+    {
+        using HttpClient client = await cluster.ClientAsync("sessions-few", new TenantSettings { Sessions = 1 });
+        Assert.Equal(HttpStatusCode.Created, (await client.SendAsync(HttpMethod.Post, "/v1/sessions", """{"id":"a"}""")).StatusCode);
+        using HttpResponseMessage refused = await client.SendAsync(HttpMethod.Post, "/v1/sessions", """{"id":"b"}""");
+        Assert.Equal(
+            "too_many_sessions", (await Task.FromResult(refused).ErrorAsync(HttpStatusCode.TooManyRequests)).Code);
+        Assert.Equal("false", Assert.Single(refused.Headers.GetValues("x-should-retry")));
+        Assert.Equal(HttpStatusCode.NoContent, (await client.SendAsync(HttpMethod.Delete, "/v1/sessions/a")).StatusCode);
+        Assert.Equal(HttpStatusCode.Created, (await client.SendAsync(HttpMethod.Post, "/v1/sessions", """{"id":"b"}""")).StatusCode);
+    }
+
+    [Fact]
     public async Task Generation_IsSubmittedFollowedAndShown()
     {
         using HttpClient client = await cluster.ClientAsync("gen-story");

@@ -14,7 +14,8 @@ public interface IOpenSetGrain : IGrainWithIntegerKey
     Task<bool> AddAsync(GenerationKey generation);
 
     /// <summary>
-    /// Adds a generation, before it is accepted; gives the hour of the retention clock, or none if the partition is full.
+    /// Adds a generation, before it is accepted; gives the hour of the retention clock, or none if the partition is
+    /// full.
     /// </summary>
     [Alias("Enter")]
     Task<long?> EnterAsync(GenerationKey generation);
@@ -37,8 +38,8 @@ public interface IOpenSetGrain : IGrainWithIntegerKey
 }
 
 /// <summary>
-/// Generations that ended in one hour, to be forgotten when their retention time is over, and sessions; its key is the hour of the
-/// partition's retention clock, the partition and a page, with slashes between.
+/// Generations that ended in one hour, to be forgotten when their retention time is over, and sessions; its key is the
+/// hour of the partition's retention clock, the partition and a page, with slashes between.
 /// </summary>
 [Alias("atelier.IEndedListGrain")]
 public interface IEndedListGrain : IGrainWithStringKey

@@ -160,7 +160,7 @@ public interface ITenantGrain : IGrainWithStringKey
     /// Asks whether a session may begin, and counts and lists it if it may; the same id twice is once.
     /// </summary>
     /// <param name="id">Which one.</param>
-    /// <param name="begun">Whether it has begun before sessions were counted: then it counts, whatever the limits.</param>
+    /// <param name="begun">Whether it had begun before sessions were counted: then no limit refuses it.</param>
     [Alias("AdmitSession")]
     Task<Admission> AdmitSessionAsync(SessionId id, bool begun);
 

@@ -41,7 +41,8 @@ internal static class TenantsCommand
         Option<int?> open = Choices.NumberOrNone("--open-generations", 0, TenantSettings.OpenMax, "Generations open at a time.");
         Option<long?> evaluations = Choices.NumberOrNone(
             "--evaluations-per-day", 0, long.MaxValue, "Evaluations of the network in a day (UTC); a picture takes about two a step.");
-        Option<int?> sessions = Choices.NumberOrNone("--sessions", 0, TenantSettings.SessionsMax, "Sessions at a time.");
+        Option<int?> sessions = Choices.NumberOrNone(
+            "--sessions", 0, TenantSettings.SessionsMax, "Sessions at a time.");
         return Verb(
             new Command("put", "Makes a tenant, or changes what is named of it.")
             {

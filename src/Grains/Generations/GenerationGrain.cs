@@ -289,7 +289,8 @@ internal sealed partial class GenerationGrain(
                 {
                     await grains.WorkQueue(card.Digest).WithdrawAsync(_key);
                     await grains.Tenant(_key.Tenant).EndedAsync(_key.Id);
-                    return new SubmitAnswer(SubmitOutcome.Gone, $"The session '{session}' was deleted; begin a new one.");
+                    return new SubmitAnswer(
+                        SubmitOutcome.Gone, $"The session '{session}' was deleted; begin a new one.");
                 }
             }
         }
@@ -318,7 +319,8 @@ internal sealed partial class GenerationGrain(
         await ReleaseOrRememberAsync();
 
         // If this grain dies before, a walk through the open set does it.
-        if (answer == ReportOutcome.Taken && _state.IsOpen && (int)_state.Phase % 2 == 0 && _state.Phase != before.Phase)
+        bool waits = _state.IsOpen && (int)_state.Phase % 2 == 0 && _state.Phase != before.Phase;
+        if (answer == ReportOutcome.Taken && waits)
         {
             await OfferAsync();
         }
@@ -424,13 +426,17 @@ internal sealed partial class GenerationGrain(
 
         if (done.Count > 0)
         {
-            _state = _state with { ToRelease = [.. _state.ToRelease.Except(done)], Late = [.. _state.Late.Except(done)] };
+            _state = _state with
+            {
+                ToRelease = [.. _state.ToRelease.Except(done)], Late = [.. _state.Late.Except(done)],
+            };
         }
 
         return done.Count == names.Length;
     }
 
-    // What the blob store does not release now is tried again: at the next claim or end, or in a walk through the open set.
+    // What the blob store does not release now is tried again: at the next claim or end, or in a walk through the open
+    // set.
     private async Task ReleaseOrRememberAsync()
     {
         if (await ReleaseAsync(_state.ToRelease) || _state.IsOpen)
@@ -461,7 +467,8 @@ internal sealed partial class GenerationGrain(
         grains.GetGrain<IOpenSetGrain>(OpenSets.OpenSet.PartitionOf(_key, options.OpenSetPartitions));
 
     [LoggerMessage(
-        Level = LogLevel.Warning, Message = "The blob store has not released {Count} blobs of {Generation}; they are remembered")]
+        Level = LogLevel.Warning,
+        Message = "The blob store has not released {Count} blobs of {Generation}; they are remembered")]
     private partial void LogUnreleased(GenerationKey generation, int count);
 
     private static SubmitOutcome OutcomeOf(AdmissionOutcome outcome) => outcome switch

@@ -377,8 +377,8 @@ public sealed class GenerationMachine(GenerationOptions options)
     private static IEnumerable<BlobName> Told(StepReport report) =>
         report.Previews.Values.Concat(new[] { report.Snapshot }.OfType<BlobName>()).Concat(report.Untold);
 
-    // What comes too late has left bytes in the store. Equal work gives equal bytes, so they may be those that the state
-    // needs, or those that the claim under way is about to store.
+    // What comes too late has left bytes in the store. Equal work gives equal bytes, so they may be those that the
+    // state needs, or those that the claim under way is about to store.
     private static Outcome<ReportOutcome> Refused(GenerationState state, IEnumerable<BlobName> told)
     {
         BlobName[] news = [.. told.Except(state.Needed()).Except(state.ToRelease).Except(state.Late)];
@@ -391,8 +391,8 @@ public sealed class GenerationMachine(GenerationOptions options)
         return new(next, ReportOutcome.Refused, next != state && state.IsOpen);
     }
 
-    // While a claim goes on, only what it has left behind itself is released: it has gone on from there. At a new claim and
-    // without one, no worker is about to store anything that counts.
+    // While a claim goes on, only what it has left behind itself is released: it has gone on from there. At a new claim
+    // and without one, no worker is about to store anything that counts.
     private static Outcome<T> Settled<T>(GenerationState before, Outcome<T> outcome, IEnumerable<BlobName> told)
     {
         GenerationState next = outcome.State;

@@ -19,8 +19,8 @@ internal sealed class EndedListState
 [GrainType("endedlist")]
 [ControlSilo]
 internal sealed partial class EndedListGrain(
-    [PersistentState("ended")] IPersistentState<EndedListState> state, IGrainFactory grains, ILogger<EndedListGrain> logger)
-    : Grain, IEndedListGrain
+    [PersistentState("ended")] IPersistentState<EndedListState> state, IGrainFactory grains,
+    ILogger<EndedListGrain> logger) : Grain, IEndedListGrain
 {
     // What is forgotten at a time.
     private const int Fan = 16;
@@ -110,7 +110,8 @@ internal sealed partial class EndedListGrain(
         }
     }
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "Retention has forgotten {Count} of {List}; {Left} are left")]
+    [LoggerMessage(
+        Level = LogLevel.Information, Message = "Retention has forgotten {Count} of {List}, {Left} are left")]
     private partial void LogSwept(string list, int count, int left);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Retention could not forget {Key} and will ask again")]

@@ -41,10 +41,12 @@ public readonly record struct WalkQuestion(GenerationKey Generation, bool Late);
 public sealed class OpenSet(OpenSetState state, TimeSpan submitTimeout)
 {
     /// <summary>Which of a number of partitions an id belongs to: the same on every machine.</summary>
-    public static int PartitionOf(GenerationKey generation, int partitions) => PartitionOf(generation.ToString(), partitions);
+    public static int PartitionOf(GenerationKey generation, int partitions) =>
+        PartitionOf(generation.ToString(), partitions);
 
     /// <summary>The same of a session.</summary>
-    public static int PartitionOf(SessionKey session, int partitions) => PartitionOf(session.ToString(), partitions);
+    public static int PartitionOf(SessionKey session, int partitions) =>
+        PartitionOf(session.ToString(), partitions);
 
     /// <summary>The same of any text.</summary>
     public static int PartitionOf(string text, int partitions)

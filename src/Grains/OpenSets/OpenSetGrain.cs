@@ -126,7 +126,8 @@ internal sealed partial class OpenSetGrain(
         }
     }
 
-    // From the last page to the first: those that are left after any death are the first ones, and are found by counting.
+    // From the last page to the first: those that are left after any death are the first ones, and are found by
+    // counting.
     private async Task ForgetAsync(long hour)
     {
         int pages = 0;
@@ -150,10 +151,8 @@ internal sealed partial class OpenSetGrain(
 
     private Task<bool> SweepAsync(string page)
     {
-        string[] parts = page.Split('/');
-        return GrainCalls.TryAsync(
-            () => EndedList(long.Parse(parts[0], CultureInfo.InvariantCulture), int.Parse(parts[1], CultureInfo.InvariantCulture))
-                .SweepAsync(_retention.Hour));
+        int[] numbers = [.. page.Split('/').Select(part => int.Parse(part, CultureInfo.InvariantCulture))];
+        return GrainCalls.TryAsync(() => EndedList(numbers[0], numbers[1]).SweepAsync(_retention.Hour));
     }
 
     private async Task ListAsync(Func<IEndedListGrain, Task<bool>> add)

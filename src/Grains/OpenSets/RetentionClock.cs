@@ -1,6 +1,6 @@
 // The clock of a partition's retention as a pure rule. It counts time in which the cluster ran, in small steps of the
-// monotonic clock, and is stored with the partition: a wall clock that jumps and a machine that was off for a week forget
-// nothing early. Whatever is lost of it at a crash keeps things longer.
+// monotonic clock, and is stored with the partition: a wall clock that jumps and a machine that was off for a week
+// forget nothing early. Whatever is lost of it at a crash keeps things longer.
 using Atelier.Grains.Generations;
 
 namespace Atelier.Grains.OpenSets;

@@ -1,6 +1,6 @@
 // Sessions as grains. A session knows how many generations it led to; their ids lie in pages of fixed size, and what
-// each one was and became is asked of the generations themselves. A generation is on a page before it is accepted, and its
-// own state says at which place: whatever else a page holds, because an answer was lost on the way, does not count.
+// each one was and became is asked of the generations themselves. A generation is on a page before it is accepted, and
+// its own state says at which place: whatever else a page holds, because an answer was lost on the way, does not count.
 using Atelier.Contracts;
 using Atelier.Grains.Hosting;
 
@@ -164,7 +164,8 @@ internal sealed class SessionGrain(
         }
 
         int last = (state.State.Count - 1) / ISessionPageGrain.Size;
-        foreach (GenerationId[] part in (await Page(last).ReadAsync()).Where(id => id.Value is { Length: > 0 }).Chunk(16))
+        GenerationId[] all = await Page(last).ReadAsync();
+        foreach (GenerationId[] part in all.Where(id => id.Value is { Length: > 0 }).Chunk(16))
         {
             await Task.WhenAll(
                 part.Select(id => grains.Generation(new GenerationKey(Key.Tenant, id)).DeleteInAsync(Key.Id)));

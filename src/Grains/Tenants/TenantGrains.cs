@@ -124,8 +124,8 @@ internal sealed partial class TenantGrain(
             }
         }
 
-        await grains.GetGrain<IOpenSetGrain>(OpenSets.OpenSet.PartitionOf(new SessionKey(Id, id), options.OpenSetPartitions))
-            .FileAsync(new SessionKey(Id, id));
+        var key = new SessionKey(Id, id);
+        await grains.GetGrain<IOpenSetGrain>(OpenSets.OpenSet.PartitionOf(key, options.OpenSetPartitions)).FileAsync(key);
         _sessions[part] = null;
         _sessions[part] = await Sessions(part).AddAsync(id, max);
         return _sessions[part] is null ? TooMany() : admission;
@@ -160,7 +160,8 @@ internal sealed partial class TenantGrain(
             Message: $"This tenant may have {state.State.Settings!.Sessions} sessions; delete one first.");
     }
 
-    private static int PartOf(SessionId session) => OpenSets.OpenSet.PartitionOf(session.Value, ISessionListGrain.Parts);
+    private static int PartOf(SessionId session) =>
+        OpenSets.OpenSet.PartitionOf(session.Value, ISessionListGrain.Parts);
 
     private ISessionListGrain Sessions(int part) => grains.GetGrain<ISessionListGrain>($"{Id}/{part}");
 
@@ -186,7 +187,9 @@ internal sealed partial class TenantGrain(
         }
     }
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "Tenant {Tenant} has the {Sessions} sessions that it may have; one more was refused")]
+    [LoggerMessage(
+        Level = LogLevel.Information,
+        Message = "Tenant {Tenant} has the {Sessions} sessions that it may have; one more was refused")]
     private partial void LogTooManySessions(TenantId tenant, int sessions);
 }
 

@@ -525,7 +525,8 @@ internal sealed partial class WorkerLoop(
 
         // Where it is refused, the generation releases the bytes, unless it has the same from another worker.
         BlobName output = job.Output.Value;
-        ReportOutcome outcome = await PersistAsync(() => grains.Generation(job.Key).CompleteAsync(job.Claim.Epoch, output));
+        ReportOutcome outcome = await PersistAsync(
+            () => grains.Generation(job.Key).CompleteAsync(job.Claim.Epoch, output));
         job.End(outcome == ReportOutcome.Taken ? new LeaseRelease(job.Lease, job.Item, LeaseEnd.Finished) : null);
     }
 

@@ -1,5 +1,6 @@
 // Goal: bytes that nobody needs any more leave the blob store, whoever dies or does not answer, and bytes that somebody
-// needs stay. Method: workers that are held up until their work comes too late, a store that is away, and claims by hand.
+// needs stay. Method: workers that are held up until their work comes too late, a store that is away, and claims by
+// hand.
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
 using Xunit;
@@ -79,6 +80,19 @@ public sealed class BlobReleaseTests
         cluster.Blobs.IsAway = false;
         await TestCluster.UntilAsync(() => Task.FromResult(cluster.Blobs.Count == 1));
         Assert.True(cluster.Blobs.Has(end.Picture!.Value));
+    }
+
+    [Fact]
+    public async Task CancelledWhileTheStoreIsAway_ItsCaption_IsReleasedByAWalk()
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(1, name => null);
+        await cluster.SubmitAsync("g", new Submission { Spec = TestCluster.Spec(1) });
+        await DenoisingAsync(cluster, "cpu");
+        cluster.Blobs.IsAway = true;
+        Assert.Equal(GenerationPhase.Cancelled, (await cluster.Generation("g").CancelAsync())?.Phase);
+        Assert.Equal(1, cluster.Blobs.Count);
+        cluster.Blobs.IsAway = false;
+        await TestCluster.UntilAsync(() => Task.FromResult(cluster.Blobs.Count == 0));
     }
 
     [Fact]

@@ -28,6 +28,8 @@ internal sealed class FakeBlobStore : IBlobStore
 
     public byte[] this[BlobName name] => _blobs[name];
 
+    public IEnumerable<BlobName> Names => _blobs.Keys;
+
     public bool Has(BlobName name) => _blobs.ContainsKey(name);
 
     public Task PutAsync(BlobName name, GenerationId owner, byte[] bytes, CancellationToken cancellation)

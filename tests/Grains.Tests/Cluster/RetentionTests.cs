@@ -1,6 +1,6 @@
 // Goal: what ended is forgotten when its retention time is over, all of it, and nothing before. Method: the clock that
-// retention measures with is moved by hand, apart from the wall clock; a generation that is due later than the others shows
-// that a round has passed.
+// retention measures with is moved by hand, apart from the wall clock; a generation that is due later than the others
+// shows that a round has passed.
 using Atelier.Contracts;
 using Atelier.Grains.Hosting;
 using Xunit;
@@ -32,9 +32,9 @@ public sealed class RetentionTests
 
         // What is left are the partitions, whose number is fixed; the lists of what ended go last.
         await TestCluster.UntilAsync(() => Task.FromResult(
-            cluster.Blobs.Count == 0 && cluster.Store.States.Count <= before + 4 && !Stored(cluster, "generation").Any()));
-        Assert.Equal(
-            SubmitOutcome.Accepted, (await cluster.SubmitAsync("g1", new Submission { Spec = TestCluster.Spec(1) })).Outcome);
+            cluster.Blobs.Count == 0 && cluster.Store.States.Count <= before + 4
+            && !Stored(cluster, "generation").Any()));
+        Assert.Equal(SubmitOutcome.Accepted, (await SubmitAsync(cluster, "g1", 1)).Outcome);
     }
 
     [Theory]
@@ -80,7 +80,7 @@ public sealed class RetentionTests
         Assert.Equal(2, pages.Length);
         cluster.Store.Failing = key => pages.Contains(key) && Interlocked.Increment(ref failures) <= 2;
         cluster.Clock.Pass(TimeSpan.FromDays(8));
-        await TestCluster.UntilAsync(() => Task.FromResult(!Stored(cluster, "endedlist").Any() && !Stored(cluster, "generation").Any()));
+        await NothingAsync(cluster);
         Assert.True(failures > 2);
     }
 
@@ -97,7 +97,7 @@ public sealed class RetentionTests
         await TestCluster.UntilAsync(() => Task.FromResult(
             Stored(cluster, "generation").SequenceEqual(["generation/tenant/bad/generation"])));
         cluster.Store.Failing = null;
-        await TestCluster.UntilAsync(() => Task.FromResult(!Stored(cluster, "generation").Any() && !Stored(cluster, "endedlist").Any()));
+        await NothingAsync(cluster);
     }
 
     [Fact]
@@ -113,7 +113,7 @@ public sealed class RetentionTests
         await EndAsync(cluster, "mark");
         cluster.Clock.Pass(TimeSpan.FromDays(7) - TimeSpan.FromHours(1));
         await TestCluster.UntilAsync(async () =>
-            (await cluster.SubmitAsync("g", new Submission { Spec = TestCluster.Spec(2) })).Outcome == SubmitOutcome.Accepted);
+            (await SubmitAsync(cluster, "g", 2)).Outcome == SubmitOutcome.Accepted);
         await HourAsync(cluster);
         await HourAsync(cluster);
         await ForgottenAsync(cluster, "mark");
@@ -132,10 +132,15 @@ public sealed class RetentionTests
 
     private static async Task EndAsync(TestCluster cluster, string id)
     {
-        Assert.Equal(
-            SubmitOutcome.Accepted, (await cluster.SubmitAsync(id, new Submission { Spec = TestCluster.Spec(1) })).Outcome);
+        Assert.Equal(SubmitOutcome.Accepted, (await SubmitAsync(cluster, id, 1)).Outcome);
         Assert.Equal(GenerationPhase.Cancelled, (await cluster.Generation(id).CancelAsync())?.Phase);
     }
+
+    private static Task NothingAsync(TestCluster cluster) => TestCluster.UntilAsync(() =>
+        Task.FromResult(!Stored(cluster, "generation").Any() && !Stored(cluster, "endedlist").Any()));
+
+    private static Task<SubmitAnswer> SubmitAsync(TestCluster cluster, string id, int seed) =>
+        cluster.SubmitAsync(id, new Submission { Spec = TestCluster.Spec(seed) });
 
     private static Task ForgottenAsync(TestCluster cluster, string id) =>
         TestCluster.UntilAsync(async () => await cluster.Generation(id).ViewAsync() is null);

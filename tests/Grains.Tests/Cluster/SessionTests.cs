@@ -1,6 +1,6 @@
-// Goal: a session's history has what was accepted in it, once; a tenant has as many sessions as it may; and sessions that
-// nobody uses are forgotten. Method: writes that fail at chosen places, stored states as another release left them, and the
-// clock of retention moved by hand.
+// Goal: a session's history has what was accepted in it, once; a tenant has as many sessions as it may; and sessions
+// that nobody uses are forgotten. Method: writes that fail at chosen places, stored states as another release left
+// them, and the clock of retention moved by hand.
 using System.Text;
 using Atelier.Contracts;
 using Xunit;
@@ -36,7 +36,8 @@ public sealed class SessionTests
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null);
         ISessionGrain session = Session(cluster, "s");
         await SubmitAsync(session, 0, (2 * ISessionPageGrain.Size) + 10);
-        SubmitAnswer again = await session.SubmitAsync(new GenerationId("g1"), new Submission { Spec = TestCluster.Spec(1) });
+        SubmitAnswer again = await session.SubmitAsync(
+            new GenerationId("g1"), new Submission { Spec = TestCluster.Spec(1) });
         Assert.Equal(SubmitOutcome.Exists, again.Outcome);
         Assert.Equal((2 * ISessionPageGrain.Size) + 10, (await session.ViewAsync())!.Generations);
         Assert.Single(await HistoryAsync(session), "g1");
@@ -91,9 +92,9 @@ public sealed class SessionTests
 
         int writes = cluster.Store.Writes;
         Assert.Equal(SubmitOutcome.TooManySessions, (await Session(cluster, "d").BeginAsync()).Refusal?.Outcome);
-        Assert.Equal(
-            SubmitOutcome.TooManySessions,
-            (await Session(cluster, "e").SubmitAsync(new GenerationId("g"), new Submission { Spec = TestCluster.Spec(1) })).Outcome);
+        SubmitAnswer refused = await Session(cluster, "e").SubmitAsync(
+            new GenerationId("g"), new Submission { Spec = TestCluster.Spec(1) });
+        Assert.Equal(SubmitOutcome.TooManySessions, refused.Outcome);
         Assert.Equal(writes, cluster.Store.Writes);
         Assert.Null(await Session(cluster, "d").ViewAsync());
         Assert.Equal(["a", "b", "c"], await ListedAsync(cluster));
@@ -118,7 +119,8 @@ public sealed class SessionTests
     {
         await using TestCluster cluster = await TestCluster.StartAsync(
             1, name => null, grains => grains.OpenSetPartitions = 1);
-        ISessionGrain used = Session(cluster, "used"), unused = Session(cluster, "unused"), deleted = Session(cluster, "deleted");
+        ISessionGrain used = Session(cluster, "used"), unused = Session(cluster, "unused");
+        ISessionGrain deleted = Session(cluster, "deleted");
         await SubmitAsync(unused, 1, 1);
         await cluster.Generation("g1").CancelAsync();
         await used.BeginAsync();
@@ -139,7 +141,7 @@ public sealed class SessionTests
         Assert.False(Has(cluster, "unused") || Has(cluster, "deleted"));
         Assert.Equal(["used"], await ListedAsync(cluster));
         Assert.NotNull(await used.ViewAsync());
-        Assert.DoesNotContain(cluster.Store.States.Keys, key => key.StartsWith("sessionpage/", StringComparison.Ordinal));
+        Assert.DoesNotContain(Stored(cluster), key => key.StartsWith("sessionpage/", StringComparison.Ordinal));
         Assert.NotNull((await deleted.BeginAsync()).View);
     }
 
@@ -154,7 +156,7 @@ public sealed class SessionTests
             Change(first, $"session/tenant/{id}/session", "\"IsListed\":true,\"IsUsed\":true", "\"IsListed\":false");
         }
 
-        foreach (string key in first.Store.States.Keys.Where(key => key.StartsWith("sessionlist/", StringComparison.Ordinal)))
+        foreach (string key in Stored(first).Where(key => key.StartsWith("sessionlist/", StringComparison.Ordinal)))
         {
             first.Store.States.TryRemove(key, out _);
         }
@@ -216,6 +218,8 @@ public sealed class SessionTests
     private static IEnumerable<long> Hours(TestCluster cluster) => cluster.Store.States.Keys
         .Where(key => key.StartsWith("endedlist/", StringComparison.Ordinal))
         .Select(key => long.Parse(key.Split('/')[1], System.Globalization.CultureInfo.InvariantCulture));
+
+    private static ICollection<string> Stored(TestCluster cluster) => cluster.Store.States.Keys;
 
     private static string Stored(TestCluster cluster, string key) => cluster.Store.States[key].Bytes.ToString();
 

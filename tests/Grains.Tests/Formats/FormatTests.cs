@@ -111,7 +111,8 @@ public sealed class FormatTests
         {
             JsonNode? standard = Members(property.GetValue(Empty(type))), now = Members(property.GetValue(decoded));
             Assert.True(
-                JsonNode.DeepEquals(standard, now), $"{Alias(type)}#{Id(property)} is {now} where it is missing, not {standard}.");
+                JsonNode.DeepEquals(standard, now),
+                $"{Alias(type)}#{Id(property)} is {now} where it is missing, not {standard}.");
         }
     }
 

@@ -104,7 +104,8 @@ internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
         {
             GenerationState state = Stored(key)!;
             counts.Restarts += state.Restarts;
-            Assert.All(state.Needed(), name => Assert.True(_blobs.ContainsKey(name), Story(key, $"{key} has lost {name}")));
+            Assert.All(
+                state.Needed(), name => Assert.True(_blobs.ContainsKey(name), Story(key, $"{key} has lost {name}")));
             switch (state.Phase)
             {
                 case GenerationPhase.Done:
@@ -293,7 +294,9 @@ internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
                 worker.Jobs.Add(new Job
                 {
                     Lease = lease.Lease, Item = lease.Item, Answer = answer, Step = answer.Step, Alone = request.Alone,
-                    Latent = answer.Snapshot is { } snapshot ? Read(key, answer.Epoch, snapshot) : $"{key}/{worker.Kind}/noise",
+                    Latent = answer.Snapshot is { } snapshot
+                        ? Read(key, answer.Epoch, snapshot)
+                        : $"{key}/{worker.Kind}/noise",
                 });
                 break;
             case ClaimOutcome.NotYou:
@@ -316,7 +319,8 @@ internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
                     job.Output = Put("captions", key, $"{key}/caption");
                     break;
                 case WorkKind.Decode:
-                    job.Output = Put("pictures", key, Hash(Read(key, job.Answer.Epoch, job.Answer.Latent!.Value) + "/picture"));
+                    string latent = Read(key, job.Answer.Epoch, job.Answer.Latent!.Value);
+                    job.Output = Put("pictures", key, Hash(latent + "/picture"));
                     break;
                 default:
                     Step(worker, job);
@@ -538,7 +542,8 @@ internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
             return content;
         }
 
-        Assert.False(Stored(key) is { IsClaimed: true } state && state.Epoch == epoch, $"{key} needs {name}, which was released");
+        Assert.False(
+            Stored(key) is { IsClaimed: true } state && state.Epoch == epoch, $"{key} needs {name}, which was released");
         throw new LostException();
     }
 

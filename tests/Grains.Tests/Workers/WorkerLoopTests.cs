@@ -69,6 +69,27 @@ public sealed class WorkerLoopTests
     }
 
     [Fact]
+    public async Task UnderLostCalls_EveryBlobThatAWorkerStored_IsNamedToItsGeneration()
+    {
+        await Parallel.ForAsync(0, 40, new ParallelOptions { MaxDegreeOfParallelism = 8 }, async (seed, _) =>
+        {
+            var world = new WorkerWorld(seed) { Loss = 0.3 };
+            for (int i = 0; i < 6; i++)
+            {
+                world.Add($"t{i % 2}", i, 8, previews: i % 4);
+            }
+
+            LivingWorker[] workers =
+                [.. Enumerable.Range(0, 2).Select(_ => world.Start(2, null, o => o.SnapshotPeriod = TimeSpan.Zero))];
+            await world.EndAsync(60);
+            world.Loss = 0;
+            await Task.WhenAll(workers.Select(worker => worker.Loop.DrainAsync()));
+            world.Check();
+            world.AssertAllNamed();
+        });
+    }
+
+    [Fact]
     public async Task AReportWithoutAnAnswer_HoldsUpItsOwnPictureAlone()
     {
         var world = new WorkerWorld(1);

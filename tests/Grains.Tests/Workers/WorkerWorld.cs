@@ -178,6 +178,12 @@ internal sealed class WorkerWorld(int seed)
         }
     }
 
+    /// <summary>
+    /// That every blob is named in a state, as needed or to be released: nothing is released in this world.
+    /// </summary>
+    public void AssertAllNamed() => Assert.Empty(
+        Blobs.Names.Except(States().SelectMany(state => state.Needed().Concat(state.ToRelease).Concat(state.Late))));
+
     private GenerationState[] States()
     {
         lock (_lock)

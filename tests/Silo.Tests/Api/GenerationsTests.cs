@@ -17,13 +17,14 @@ public sealed class GenerationsTests(ApiCluster cluster)
     public async Task Sessions_BeyondTheTenantsLimit_AreRefused_UntilOneIsDeleted()
     {
         using HttpClient client = await cluster.ClientAsync("sessions-few", new TenantSettings { Sessions = 1 });
-        Assert.Equal(HttpStatusCode.Created, (await client.SendAsync(HttpMethod.Post, "/v1/sessions", """{"id":"a"}""")).StatusCode);
+        await client.SendAsync(HttpMethod.Post, "/v1/sessions", """{"id":"a"}""").JsonAsync(HttpStatusCode.Created);
         using HttpResponseMessage refused = await client.SendAsync(HttpMethod.Post, "/v1/sessions", """{"id":"b"}""");
         Assert.Equal(
             "too_many_sessions", (await Task.FromResult(refused).ErrorAsync(HttpStatusCode.TooManyRequests)).Code);
         Assert.Equal("false", Assert.Single(refused.Headers.GetValues("x-should-retry")));
-        Assert.Equal(HttpStatusCode.NoContent, (await client.SendAsync(HttpMethod.Delete, "/v1/sessions/a")).StatusCode);
-        Assert.Equal(HttpStatusCode.Created, (await client.SendAsync(HttpMethod.Post, "/v1/sessions", """{"id":"b"}""")).StatusCode);
+        using HttpResponseMessage deleted = await client.SendAsync(HttpMethod.Delete, "/v1/sessions/a");
+        Assert.Equal(HttpStatusCode.NoContent, deleted.StatusCode);
+        await client.SendAsync(HttpMethod.Post, "/v1/sessions", """{"id":"b"}""").JsonAsync(HttpStatusCode.Created);
     }
 
     [Fact]

@@ -222,6 +222,12 @@ public enum SubmitOutcome
 
     /// <summary>The tenant has as many sessions as it may.</summary>
     TooManySessions,
+
+    /// <summary>The tenant keeps as much as it may.</summary>
+    TooMuchStored,
+
+    /// <summary>The store has no room for anything new.</summary>
+    StoreFull,
 }
 
 /// <summary>Answer to a submission.</summary>

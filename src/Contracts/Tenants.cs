@@ -15,6 +15,9 @@ public sealed record TenantSettings
     /// <summary>Most sessions that a tenant may have.</summary>
     public const int SessionsMax = 10_000;
 
+    /// <summary>Most that a tenant may keep stored, in MiB.</summary>
+    public const int StoredMegabytesMax = 1 << 20;
+
     /// <summary>Share of the devices against other tenants', where both have work.</summary>
     [Id(0)]
     public double Weight { get; init; } = 1;
@@ -35,6 +38,13 @@ public sealed record TenantSettings
     [Id(4)]
     public int Sessions { get; init; } = 1000;
 
+    /// <summary>
+    /// MiB of stored states: requests that are open or that have ended and are kept, and sessions. Where it is reached, nothing
+    /// new is accepted until something is deleted or forgotten.
+    /// </summary>
+    [Id(5)]
+    public int StoredMegabytes { get; init; } = 1024;
+
     /// <summary>What is wrong with these settings, as a sentence; none if nothing is.</summary>
     public string? Fault() => this switch
     {
@@ -44,6 +54,8 @@ public sealed record TenantSettings
         { OpenGenerations: < 0 or > OpenMax } =>
             $"Open generations must lie in 0..{OpenMax}, not be {OpenGenerations}.",
         { Sessions: < 0 or > SessionsMax } => $"Sessions must lie in 0..{SessionsMax}, not be {Sessions}.",
+        { StoredMegabytes: < 0 or > StoredMegabytesMax } =>
+            $"Stored megabytes must lie in 0..{StoredMegabytesMax}, not be {StoredMegabytes}.",
         { EvaluationsPerDay: < 0 } => "Evaluations per day must not be negative.",
         _ => null,
     };
@@ -103,6 +115,12 @@ public enum AdmissionOutcome
 
     /// <summary>It has as many sessions as it may.</summary>
     TooManySessions,
+
+    /// <summary>It keeps as much as it may.</summary>
+    TooMuchStored,
+
+    /// <summary>The store has no room for anything new, whoever asks.</summary>
+    StoreFull,
 }
 
 /// <summary>Answer to the question whether a tenant may start a generation.</summary>

@@ -77,7 +77,9 @@ public sealed record WorkItem
     [Id(7)]
     public string? DeviceKind { get; init; }
 
-    /// <summary>From when on any device kind will do, at the price of starting again.</summary>
+    /// <summary>
+    /// From when on any device kind will do, at the price of starting again, by the clock of whoever set it.
+    /// </summary>
     [Id(8)]
     public DateTimeOffset? AnyKindFrom { get; init; }
 
@@ -93,6 +95,12 @@ public sealed record WorkItem
     /// </summary>
     [Id(10)]
     public string? ClaimedBy { get; init; }
+
+    /// <summary>
+    /// For how long it waits for its device kind, from when the queue hears of it: clocks of two silos may differ.
+    /// </summary>
+    [Id(11)]
+    public TimeSpan? AnyKindAfter { get; init; }
 }
 
 /// <summary>What became of an offer.</summary>

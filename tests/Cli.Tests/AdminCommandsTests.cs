@@ -62,8 +62,8 @@ public sealed class AdminCommandsTests : IDisposable
     [Theory]
     [InlineData("put alice", "PUT /v1/admin/tenants/alice {}", "alice")]
     [InlineData(
-        "put alice --weight 2.5 --requests-per-minute 0 --open-generations 5 --evaluations-per-day 9000000000 --sessions 7",
-        """PUT /v1/admin/tenants/alice {"weight":2.5,"requests_per_minute":0,"open_generations":5,"evaluations_per_day":9000000000,"sessions":7}""", "alice")]
+        "put alice --weight 2.5 --requests-per-minute 0 --open-generations 5 --evaluations-per-day 9000000000 --sessions 7 --stored-megabytes 8",
+        """PUT /v1/admin/tenants/alice {"weight":2.5,"requests_per_minute":0,"open_generations":5,"evaluations_per_day":9000000000,"sessions":7,"stored_megabytes":8}""", "alice")]
     [InlineData("close alice", "DELETE /v1/admin/tenants/alice ", "")]
     [InlineData("keys list alice", "GET /v1/admin/tenants/alice ", "laptop")]
     [InlineData("keys add alice --label laptop", """POST /v1/admin/tenants/alice/keys {"label":"laptop"}""", "atl_alice_new")]

@@ -43,10 +43,12 @@ internal static class TenantsCommand
             "--evaluations-per-day", 0, long.MaxValue, "Evaluations of the network in a day (UTC); a picture takes about two a step.");
         Option<int?> sessions = Choices.NumberOrNone(
             "--sessions", 0, TenantSettings.SessionsMax, "Sessions at a time.");
+        Option<int?> stored = Choices.NumberOrNone(
+            "--stored-megabytes", 0, TenantSettings.StoredMegabytesMax, "MiB of stored requests and sessions.");
         return Verb(
             new Command("put", "Makes a tenant, or changes what is named of it.")
             {
-                tenant, weight, requests, open, evaluations, sessions,
+                tenant, weight, requests, open, evaluations, sessions, stored,
             },
             async (parsed, client, cancellation) =>
             {
@@ -56,6 +58,7 @@ internal static class TenantsCommand
                 Set("open_generations", parsed.GetValue(open));
                 Set("evaluations_per_day", parsed.GetValue(evaluations));
                 Set("sessions", parsed.GetValue(sessions));
+                Set("stored_megabytes", parsed.GetValue(stored));
                 Show([Row(await CallAsync(client, HttpMethod.Put, PathOf(parsed, tenant), body, cancellation))]);
 
                 void Set<T>(string member, T? value) where T : struct

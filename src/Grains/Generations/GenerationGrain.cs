@@ -33,7 +33,7 @@ internal sealed partial class GenerationGrain(
                 $"'{this.GetPrimaryKeyString()}' names no generation: a tenant and a generation do, each {Names.Rule}.");
         }
 
-        _state = stored.State;
+        _state = Held(stored.State);
 
         // Whoever held the claim may have spoken to an earlier activation just now.
         _heardAt = clock.GetUtcNow();
@@ -328,6 +328,9 @@ internal sealed partial class GenerationGrain(
         return answer;
     }
 
+    // A state that another process may have written, by a clock that differs: what it waits for, it waits for from now on.
+    private GenerationState Held(GenerationState read) => read.IsOpen ? read with { WaitingSince = clock.GetUtcNow() } : read;
+
     // Before it refuses anybody, a grain looks whether it is still the one: while a cluster is parted there may be two.
     private async Task<Outcome<T>> DecideAsync<T>(Func<Outcome<T>> command)
     {
@@ -343,7 +346,7 @@ internal sealed partial class GenerationGrain(
         if (!ReferenceEquals(now.State, _state))
         {
             LogReplaced(_key, _state.Epoch, now.State.Epoch);
-            _state = now.State;
+            _state = Held(now.State);
             Tell();
         }
 
@@ -476,6 +479,8 @@ internal sealed partial class GenerationGrain(
         AdmissionOutcome.RateLimited => SubmitOutcome.RateLimited,
         AdmissionOutcome.TooManyOpen => SubmitOutcome.TooManyOpen,
         AdmissionOutcome.DailyLimit => SubmitOutcome.DailyLimit,
+        AdmissionOutcome.TooMuchStored => SubmitOutcome.TooMuchStored,
+        AdmissionOutcome.StoreFull => SubmitOutcome.StoreFull,
         _ => SubmitOutcome.UnknownTenant,
     };
 

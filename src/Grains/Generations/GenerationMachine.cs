@@ -246,6 +246,7 @@ public sealed class GenerationMachine(GenerationOptions options)
             DeviceKind = bound ? state.DeviceKind : null,
             LastLease = state.LastLease,
             AnyKindFrom = bound ? state.WaitingSince + options.DeviceKindPatience : null,
+            AnyKindAfter = bound ? options.DeviceKindPatience : null,
             ClaimedBy = state.Claim?.Worker,
         };
     }

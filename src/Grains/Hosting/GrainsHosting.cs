@@ -22,6 +22,7 @@ public static class GrainsHosting
         configure?.Invoke(options);
         silo.Services.AddSingleton(options.Checked());
         silo.Services.TryAddSingleton(TimeProvider.System);
+        silo.Services.TryAddSingleton<Ports.IStateMeter, Ports.UnmeteredStates>();
         silo.Services.AddSingleton<WorkerService>();
         silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>>(services => services.GetRequiredService<WorkerService>());
         silo.Services.AddPlacementFilter<ControlSiloFilterStrategy, ControlSiloFilterDirector>(ServiceLifetime.Transient);

@@ -41,6 +41,9 @@ internal sealed class WorkEntry(WorkItem item, long arrival)
     /// <summary>Number of its lease; 0 while it is not leased.</summary>
     public long Lease { get; set; }
 
+    /// <summary>From when on any device kind does or did, if it waits or waited for one.</summary>
+    public DateTimeOffset? AnyKindAt { get; set; }
+
     /// <summary>Who holds it.</summary>
     public QueueWorker? Worker { get; set; }
 

@@ -98,7 +98,9 @@ public sealed class WorkQueue
         }
 
         _ended.Remove(item.Generation);
-        if (_entries.TryGetValue(item.Generation, out WorkEntry? known))
+        _entries.TryGetValue(item.Generation, out WorkEntry? known);
+        item = Timed(item, known?.AnyKindAt, now);
+        if (known is not null)
         {
             if (item.Kind < known.Item.Kind || (item.Kind == known.Item.Kind && known.Lease != 0))
             {
@@ -162,7 +164,8 @@ public sealed class WorkQueue
         {
             if (release.End == LeaseEnd.Returned)
             {
-                Wait(Enter(release.Item), release.Item);
+                WorkItem item = Timed(release.Item, null, now);
+                Wait(Enter(item), item);
             }
         }
         else if (entry.Lease == release.Lease && entry.Item.Kind == release.Item.Kind)
@@ -173,7 +176,7 @@ public sealed class WorkQueue
             }
             else
             {
-                Wait(entry, release.Item);
+                Wait(entry, Timed(release.Item, null, now));
             }
         }
     }
@@ -492,9 +495,14 @@ public sealed class WorkQueue
         PoolOf(item).Add(entry);
         if (item is { DeviceKind: not null, AnyKindFrom: { } at })
         {
+            entry.AnyKindAt = at;
             _anyKind.Enqueue(entry, at);
         }
     }
+
+    // What is offered again goes on waiting; what comes back from a worker begins to.
+    private static WorkItem Timed(WorkItem item, DateTimeOffset? began, DateTimeOffset now) =>
+        item.AnyKindAfter is { } after ? item with { AnyKindFrom = began ?? now + after } : item;
 
     // A queue that has just started does not know who holds what. For one lease time it keeps work that a worker has
     // claimed for that worker, until it has spoken: then it holds the work, or somebody else may have it.

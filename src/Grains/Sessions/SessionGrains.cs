@@ -233,6 +233,8 @@ internal sealed class SessionGrain(
                 {
                     AdmissionOutcome.RateLimited => SubmitOutcome.RateLimited,
                     AdmissionOutcome.TooManySessions => SubmitOutcome.TooManySessions,
+                    AdmissionOutcome.TooMuchStored => SubmitOutcome.TooMuchStored,
+                    AdmissionOutcome.StoreFull => SubmitOutcome.StoreFull,
                     _ => SubmitOutcome.UnknownTenant,
                 };
                 return new SubmitAnswer(outcome, admission.Message, admission.RetryAfter);

@@ -1,6 +1,7 @@
 // Tenants as grains: the one place for all gateways where keys, limits and weight are decided; and the list of tenants.
 using Atelier.Contracts;
 using Atelier.Grains.Hosting;
+using Atelier.Grains.Ports;
 using Microsoft.Extensions.Logging;
 
 namespace Atelier.Grains.Tenants;
@@ -10,7 +11,7 @@ namespace Atelier.Grains.Tenants;
 [ControlSilo]
 internal sealed partial class TenantGrain(
     [PersistentState("tenant")] IPersistentState<TenantState> state, GrainsOptions options, TimeProvider clock,
-    IGrainFactory grains, ILogger<TenantGrain> logger) : Grain, ITenantGrain
+    IGrainFactory grains, IStateMeter meter, ILogger<TenantGrain> logger) : Grain, ITenantGrain
 {
     private const int LabelLengthMax = 100;
 
@@ -93,6 +94,11 @@ internal sealed partial class TenantGrain(
 
     public async Task<Admission> AdmitAsync(GenerationId id, int evaluations)
     {
+        if (!_limits.Has(id) && await NoRoomAsync() is { } refusal)
+        {
+            return refusal;
+        }
+
         Admission admission = _limits.Admit(id, evaluations, clock.GetUtcNow(), out bool store);
         if (store)
         {
@@ -106,7 +112,8 @@ internal sealed partial class TenantGrain(
     // counted is found by retention, since it was filed before.
     public async Task<Admission> AdmitSessionAsync(SessionId id, bool begun)
     {
-        Admission admission = begun ? new(AdmissionOutcome.Admitted) : _limits.AdmitRequest(clock.GetUtcNow());
+        Admission admission = begun ? new(AdmissionOutcome.Admitted)
+            : await NoRoomAsync() ?? _limits.AdmitRequest(clock.GetUtcNow());
         if (admission.Outcome != AdmissionOutcome.Admitted)
         {
             return admission;
@@ -152,6 +159,27 @@ internal sealed partial class TenantGrain(
 
     private async Task CountAsync(int part) => _sessions[part] ??= (await Sessions(part).ReadAsync()).Length;
 
+    // A bound that is reached refuses at the door, each tenant at its own first; what was accepted has room to end.
+    private async Task<Admission?> NoRoomAsync()
+    {
+        if (state.State.Settings is not { } settings)
+        {
+            return null;
+        }
+
+        if (await meter.BytesOfAsync(Id) is { } bytes && bytes >= (long)settings.StoredMegabytes << 20)
+        {
+            LogTooMuchStored(Id, bytes >> 20);
+            return new Admission(
+                AdmissionOutcome.TooMuchStored, settings.Weight,
+                Message: $"This tenant keeps {bytes >> 20} MiB of the {settings.StoredMegabytes} MiB that it may; delete generations or "
+                    + "sessions, or wait until those that ended are forgotten.");
+        }
+
+        return meter.HasRoom ? null : new Admission(
+            AdmissionOutcome.StoreFull, settings.Weight, TimeSpan.FromSeconds(30), "The store of this cluster has no room for anything new.");
+    }
+
     private Admission TooMany()
     {
         LogTooManySessions(Id, state.State.Settings!.Sessions);
@@ -186,6 +214,11 @@ internal sealed partial class TenantGrain(
             throw;
         }
     }
+
+    [LoggerMessage(
+        Level = LogLevel.Information,
+        Message = "Tenant {Tenant} keeps the {Megabytes} MiB that it may; one more request was refused")]
+    private partial void LogTooMuchStored(TenantId tenant, long megabytes);
 
     [LoggerMessage(
         Level = LogLevel.Information,

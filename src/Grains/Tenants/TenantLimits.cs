@@ -48,6 +48,9 @@ public sealed class TenantLimits(TenantState state)
     /// <summary>Generations open.</summary>
     public int Open => _open.Count;
 
+    /// <summary>Whether a generation counts as open already.</summary>
+    public bool Has(GenerationId id) => _open.Contains(id);
+
     /// <summary>Evaluations used today; after a restart, those taken ahead count as used.</summary>
     public long UsedToday(DateTimeOffset now) => _usedDay == DayOf(now) ? _used : 0;
 

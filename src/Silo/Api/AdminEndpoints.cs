@@ -22,6 +22,9 @@ internal sealed record TenantBody
 
     /// <summary>Sessions at a time.</summary>
     public int? Sessions { get; init; }
+
+    /// <summary>MiB of stored states: requests, open or ended and kept, and sessions.</summary>
+    public int? StoredMegabytes { get; init; }
 }
 
 /// <summary>A request for a key.</summary>
@@ -38,16 +41,17 @@ internal sealed record KeyBody
 /// <param name="OpenGenerations">Generations that it may have open.</param>
 /// <param name="EvaluationsPerDay">Evaluations of a network that it may use in a day.</param>
 /// <param name="Sessions">Sessions that it may have.</param>
+/// <param name="StoredMegabytes">MiB of states that it may keep stored.</param>
 /// <param name="Keys">Its keys, without what is secret of them.</param>
 /// <param name="Open">Generations open now.</param>
 /// <param name="EvaluationsToday">Evaluations used today.</param>
 internal sealed record TenantShape(
-    string Id, double Weight, int RequestsPerMinute, int OpenGenerations, long EvaluationsPerDay, int Sessions,
+    string Id, double Weight, int RequestsPerMinute, int OpenGenerations, long EvaluationsPerDay, int Sessions, int StoredMegabytes,
     KeyShape[] Keys, int Open, long EvaluationsToday)
 {
     public static TenantShape Of(TenantView view) => new(
         view.Id.Value, view.Settings.Weight, view.Settings.RequestsPerMinute, view.Settings.OpenGenerations,
-        view.Settings.EvaluationsPerDay, view.Settings.Sessions,
+        view.Settings.EvaluationsPerDay, view.Settings.Sessions, view.Settings.StoredMegabytes,
         [.. view.Keys.Select(key => new KeyShape(key.Label, key.Hash, key.CreatedAt))], view.Open,
         view.EvaluationsToday);
 }
@@ -199,6 +203,8 @@ internal sealed class AdminEndpoints(IGrainFactory grains, GrainCaller calls, Mo
             OpenGenerations = (int)(fields.Whole("open_generations", 0, TenantSettings.OpenMax) ?? old.OpenGenerations),
             EvaluationsPerDay = fields.Whole("evaluations_per_day", 0, long.MaxValue) ?? old.EvaluationsPerDay,
             Sessions = (int)(fields.Whole("sessions", 0, TenantSettings.SessionsMax) ?? old.Sessions),
+            StoredMegabytes =
+                (int)(fields.Whole("stored_megabytes", 0, TenantSettings.StoredMegabytesMax) ?? old.StoredMegabytes),
         };
         TenantAnswer answer = await calls.CallAsync(() => grains.Tenant(tenant).PutAsync(settings));
         return answer.View is { } view ? TypedResults.Ok(TenantShape.Of(view)) : Refused(answer);

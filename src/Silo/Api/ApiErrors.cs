@@ -108,6 +108,9 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
             SubmitOutcome.TooManyOpen =>
                 new(429, RateLimit, "too_many_open_generations", message)
                     { RetryAfter = answer.RetryAfter ?? TimeSpan.FromSeconds(5) },
+            SubmitOutcome.TooMuchStored =>
+                new(429, "insufficient_quota", "storage_limit_reached", message) { ShouldRetry = false },
+            SubmitOutcome.StoreFull => StoreFull,
             SubmitOutcome.TooManySessions => new(429, RateLimit, "too_many_sessions", message) { ShouldRetry = false },
             SubmitOutcome.DailyLimit =>
                 new(429, "insufficient_quota", "daily_limit_reached", message)

@@ -1,4 +1,7 @@
 // A Redis, or a server of its protocol, as the store of a cluster.
+using System.Globalization;
+using Atelier.Contracts;
+using Atelier.Grains.Ports;
 using Orleans.Persistence;
 using Orleans.Storage;
 using StackExchange.Redis;
@@ -6,7 +9,7 @@ using StackExchange.Redis;
 namespace Atelier.Silo.Store;
 
 /// <summary>The store behind the Orleans Redis providers.</summary>
-internal sealed class RedisClusterStore : IClusterStore
+internal sealed class RedisClusterStore : IClusterStore, IStateMeter
 {
     private const string NextGeneration = """
         local last = tonumber(redis.call('HGET', KEYS[1], ARGV[1])) or 0
@@ -27,6 +30,9 @@ internal sealed class RedisClusterStore : IClusterStore
 
     /// <inheritdoc/>
     public bool IsInProcess => false;
+
+    /// <inheritdoc/>
+    public bool HasRoom { get; private set; } = true;
 
     /// <summary>Connects, and checks that the server keeps what it accepts.</summary>
     /// <exception cref="InvalidOperationException">It would lose what it accepted; the message says how to change that.</exception>
@@ -49,10 +55,28 @@ internal sealed class RedisClusterStore : IClusterStore
                 storage.DeleteStateOnClear = true;
             }));
         silo.UseRedisReminderService(redis => redis.ConfigurationOptions = _options);
+        silo.Services.AddSingleton<IStateMeter>(this);
     }
 
     /// <inheritdoc/>
-    public Task BeatAsync() => _connection.GetDatabase().StringSetAsync($"{_cluster}/heartbeat", "1");
+    public async Task BeatAsync()
+    {
+        IDatabase database = _connection.GetDatabase();
+        await database.StringSetAsync($"{_cluster}/heartbeat", "1");
+        HasRoom = IsRoomy((string?)await database.ExecuteAsync("INFO", "memory") ?? "");
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<long?> BytesOfAsync(TenantId tenant) => new((long?)null);
+
+    /// <summary>Whether a server's INFO says that less than nine tenths of the memory that it may use are used.</summary>
+    internal static bool IsRoomy(string info)
+    {
+        long Number(string name) => info.Split('\n').FirstOrDefault(line => line.StartsWith(name, StringComparison.Ordinal)) is { } line
+            && long.TryParse(line.AsSpan(name.Length).Trim(), CultureInfo.InvariantCulture, out long value) ? value : 0;
+        (long used, long most) = (Number("used_memory:"), Number("maxmemory:"));
+        return most == 0 || used < most - (most / 10);
+    }
 
     /// <inheritdoc/>
     public async Task<int> NextGenerationAsync(string endpoint, int fromClock) => (int)await _connection.GetDatabase()

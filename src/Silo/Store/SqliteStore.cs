@@ -7,6 +7,7 @@
 // Why not a server: a database in a file has no port to protect, no process to supervise and no log to replay at start.
 // docs/decisions/0006-embedded-store.md has the measurements.
 using System.Collections.Concurrent;
+using Atelier.Contracts;
 using Atelier.Grains.Ports;
 using Microsoft.Data.Sqlite;
 using Orleans.Storage;
@@ -14,7 +15,7 @@ using Orleans.Storage;
 namespace Atelier.Silo.Store;
 
 /// <summary>The database, its writer thread and its readers.</summary>
-internal sealed class SqliteStore : IClusterStore
+internal sealed class SqliteStore : IClusterStore, IStateMeter
 {
     /// <summary>The database's file in the store's folder.</summary>
     public const string FileName = "state.db";
@@ -128,6 +129,7 @@ internal sealed class SqliteStore : IClusterStore
         silo.Services.AddSingleton<IReminderTable>(new SqliteReminderTable(this));
         silo.Services.AddSingleton<IGrainStorage>(services =>
             new SqliteGrainStorage(this, services.GetRequiredService<OrleansGrainStorageSerializer>()));
+        silo.Services.AddSingleton<IStateMeter>(this);
     }
 
     /// <summary>Runs work that writes, in a transaction. It is on disk when the task ends.</summary>
@@ -188,9 +190,19 @@ internal sealed class SqliteStore : IClusterStore
         }
     }
 
-    /// <summary>Bytes of the states that a tenant keeps, with their keys.</summary>
-    public Task<long> BytesOfAsync(string tenant) => ReadAsync(session =>
-        session.Value("SELECT bytes FROM usage WHERE tenant = $0", tenant) is long bytes ? bytes : 0);
+    /// <inheritdoc/>
+    public bool HasRoom
+    {
+        get
+        {
+            var disk = new DriveInfo(_options.Folder);
+            return disk.AvailableFreeSpace > Math.Min(_options.ReserveBytes, disk.TotalSize / 16);
+        }
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<long?> BytesOfAsync(TenantId tenant) => await ReadAsync(session =>
+        session.Value("SELECT bytes FROM usage WHERE tenant = $0", tenant.Value) is long bytes ? bytes : 0);
 
     /// <inheritdoc/>
     public Task BeatAsync() => WriteAsync(session => session.Execute(

@@ -66,6 +66,16 @@ internal sealed class LogKeeper(ConcurrentQueue<string> logs) : ILoggerProvider,
     }
 }
 
+/// <summary>A store's room, as the test says.</summary>
+internal sealed class FakeMeter : IStateMeter
+{
+    public bool HasRoom { get; set; } = true;
+
+    public long? Bytes { get; set; }
+
+    public ValueTask<long?> BytesOfAsync(TenantId tenant) => new(Bytes);
+}
+
 internal sealed class TestCluster : IAsyncDisposable
 {
     public static readonly TenantId Tenant = new("tenant");
@@ -74,6 +84,8 @@ internal sealed class TestCluster : IAsyncDisposable
     private TestCluster(InProcessTestCluster cluster) => _cluster = cluster;
 
     public FakeBlobStore Blobs { get; private init; } = new();
+
+    public FakeMeter Meter { get; } = new();
 
     public SharedStore Store { get; private init; } = new();
 
@@ -103,6 +115,7 @@ internal sealed class TestCluster : IAsyncDisposable
             silo.Services.AddSingleton<IGrainStorage>(
                 services => new SharedStorage(cluster.Store, services.GetRequiredService<IGrainStorageSerializer>()));
             silo.Services.AddSingleton<TimeProvider>(cluster.Clock);
+            silo.Services.AddSingleton<IStateMeter>(cluster.Meter);
             silo.UseInMemoryReminderService();
             silo.Configure<ReminderOptions>(reminders => reminders.MinimumReminderPeriod = TimeSpan.FromSeconds(1));
             silo.Configure<SiloMessagingOptions>(messaging => messaging.ResponseTimeout = TimeSpan.FromSeconds(3));

@@ -163,6 +163,31 @@ public sealed class WorkQueueTests
         Assert.Single(Turn(queue, "w1", 1, s_now.AddSeconds(60)).Leased);
     }
 
+    // The generation's clock may be hours from the queue's: the queue measures the time by its own.
+    [Theory]
+    [InlineData(-8 * 24)]
+    [InlineData(2)]
+    public void SnapshotOfAnotherDeviceKind_WaitsForItsTime_ByTheQueuesClock(int hours)
+    {
+        var queue = new WorkQueue(new WorkQueueOptions(), 0);
+        WorkItem item = Work.Denoise("a", 0, 5) with
+        {
+            DeviceKind = "gpu", AnyKindFrom = s_now.AddHours(hours), AnyKindAfter = TimeSpan.FromSeconds(60),
+        };
+        queue.Offer(item, s_now);
+        Assert.Empty(Turn(queue, "w1", 1, s_now.AddSeconds(30)).Leased);
+
+        // Offered again, as a walk does, it goes on waiting.
+        queue.Offer(item, s_now.AddSeconds(31));
+        Assert.Empty(Turn(queue, "w1", 1, s_now.AddSeconds(59)).Leased);
+        LeasedWork lease = Assert.Single(Turn(queue, "w1", 1, s_now.AddSeconds(60)).Leased);
+
+        // Given back, it begins to wait.
+        queue.Release(new LeaseRelease(lease.Lease, item, LeaseEnd.Returned), s_now.AddSeconds(61));
+        Assert.Empty(Turn(queue, "w1", 1, s_now.AddSeconds(120)).Leased);
+        Assert.Single(Turn(queue, "w1", 1, s_now.AddSeconds(121)).Leased);
+    }
+
     [Fact]
     public void Roles_AreKept()
     {

@@ -33,7 +33,7 @@ public sealed class AdminTests(ApiCluster cluster)
         Assert.Equal(changed.GetRawText(), (await admin.SendAsync(HttpMethod.Get, Url).JsonAsync()).GetRawText());
         foreach ((string name, string value) in new[] { ("weight", "0.5"), ("weight", "1001"),
             ("requests_per_minute", "-1"), ("open_generations", "10001"), ("evaluations_per_day", "-1"),
-            ("sessions", "10001"),
+            ("sessions", "10001"), ("stored_megabytes", "-1"),
             ("evaluations_per_day", "1e3"), ("wight", "1") })
         {
             (_, string? param, _) = await admin.SendAsync(

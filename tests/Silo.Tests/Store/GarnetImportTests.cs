@@ -40,7 +40,7 @@ public sealed class GarnetImportTests
                 "SELECT data FROM state WHERE grain LIKE 'openset/%'", row => row.GetFieldValue<byte[]>(0)));
             string[] listed = [.. sets.SelectMany(set => StoreFolder.Decode<OpenSetState>(set).Added.Keys)];
             Assert.All(Enumerable.Range(0, 3), i => Assert.Contains($"studio/open-{i}", listed));
-            Assert.True(await store.BytesOfAsync("studio") > 0);
+            Assert.True(await store.BytesOfAsync(new TenantId("studio")) > 0);
             Assert.True(Directory.Exists(Path.Combine(folder.Path, GarnetImport.AsideFolder, "AOF")));
             Assert.False(Directory.Exists(Path.Combine(folder.Path, "AOF")));
         }

@@ -1,5 +1,6 @@
 // Goal: what the store has confirmed stays, whatever there is of it; what it cannot write it refuses at once and changes
 // nothing. Method: states of grains, more than the store's memory holds, on disks that are full, by two silos at a time.
+using Atelier.Contracts;
 using Atelier.Grains.Ports;
 using Atelier.Silo.Store;
 using Orleans.Storage;
@@ -54,6 +55,31 @@ public sealed class SqliteStoreTests
         await StoreFolder.Storage(store).WriteStateAsync("note", StoreFolder.Grain("tenant/kept"), kept);
         Assert.Equal(s_large, await StoreFolder.ReadAsync(store, "tenant/kept"));
     }
+
+    // A disk of 12 MB keeps a sixteenth back.
+    [Fact]
+    public void LittleRoom_IsKeptForWhatWasAccepted()
+    {
+        using var folder = new StoreFolder(diskMegabytes: 12);
+        using SqliteStore store = folder.Open();
+        Assert.True(store.HasRoom);
+        using (var file = new FileStream(Path.Combine(folder.Path, "filler"), FileMode.Create))
+        {
+            file.Write(new byte[new DriveInfo(folder.Path).AvailableFreeSpace - (12 << 20) / 20]);
+        }
+
+        Assert.False(store.HasRoom);
+        File.Delete(Path.Combine(folder.Path, "filler"));
+        Assert.True(store.HasRoom);
+    }
+
+    [Theory]
+    [InlineData("used_memory:95\r\nmaxmemory:100\r\n", false)]
+    [InlineData("used_memory:89\r\nmaxmemory:100\r\n", true)]
+    [InlineData("used_memory:95\r\nmaxmemory:0\r\n", true)]
+    [InlineData("", true)]
+    public void ARedis_HasRoom_UntilNineTenthsAreUsed(string info, bool expected) =>
+        Assert.Equal(expected, RedisClusterStore.IsRoomy(info));
 
     [Fact]
     public async Task WhatIsDeleted_GivesItsRoomBackToTheDisk()
@@ -148,10 +174,10 @@ public sealed class SqliteStoreTests
         {
             long counted = await store.ReadAsync(session => (long)session.Value(
                 "SELECT coalesce(sum(length(data) + length(grain)), 0) FROM state WHERE tenant = $0", tenant)!);
-            Assert.Equal(counted, await store.BytesOfAsync(tenant));
+            Assert.Equal(counted, await store.BytesOfAsync(new TenantId(tenant)));
         }
 
-        Assert.True(await store.BytesOfAsync("a") > 0);
+        Assert.True(await store.BytesOfAsync(new TenantId("a")) > 0);
     }
 
     [Fact]

@@ -1,0 +1,44 @@
+// Goal: a store that is full, or a tenant that keeps as much as it may, refuses at the door; what was accepted before ends.
+// Method: a store's meter that says what the test wants.
+using Atelier.Contracts;
+using Xunit;
+
+namespace Atelier.Grains.Tests.Cluster;
+
+public sealed class StoreRoomTests
+{
+    private static readonly Submission s_submission = new() { Spec = TestCluster.Spec(1) };
+
+    [Fact]
+    public async Task ATenantThatKeepsWhatItMay_IsRefused_AndWhatItHasOpenEnds()
+    {
+        var device = new FakeDevice("d", 4) { Pace = TimeSpan.FromMilliseconds(50) };
+        await using TestCluster cluster = await TestCluster.StartAsync(1, _ => device);
+        await cluster.Grains.Tenant(TestCluster.Tenant).PutAsync(new TenantSettings { StoredMegabytes = 5 });
+        Assert.Equal(SubmitOutcome.Accepted, (await cluster.SubmitAsync("open", s_submission)).Outcome);
+        cluster.Meter.Bytes = 5 << 20;
+        SubmitAnswer refused = await cluster.SubmitAsync("more", s_submission);
+        Assert.Equal(SubmitOutcome.TooMuchStored, refused.Outcome);
+        Assert.Contains("5 MiB of the 5 MiB", refused.Message);
+        SessionAnswer session = await cluster.Grains.Session(new SessionKey(TestCluster.Tenant, new SessionId("s"))).BeginAsync();
+        Assert.Equal(SubmitOutcome.TooMuchStored, session.Refusal!.Outcome);
+
+        // The same request again is the one that was accepted, and its picture is drawn.
+        Assert.Equal(SubmitOutcome.Exists, (await cluster.SubmitAsync("open", s_submission)).Outcome);
+        Assert.Equal(GenerationPhase.Done, (await cluster.WatchAsync("open"))[^1].Phase);
+        cluster.Meter.Bytes = (5 << 20) - 1;
+        Assert.Equal(SubmitOutcome.Accepted, (await cluster.SubmitAsync("more", s_submission)).Outcome);
+    }
+
+    [Fact]
+    public async Task AStoreWithoutRoom_RefusesWhatIsNew()
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(1, _ => null);
+        cluster.Meter.HasRoom = false;
+        Assert.Equal(SubmitOutcome.StoreFull, (await cluster.SubmitAsync("g", s_submission)).Outcome);
+        SessionAnswer session = await cluster.Grains.Session(new SessionKey(TestCluster.Tenant, new SessionId("s"))).BeginAsync();
+        Assert.Equal(SubmitOutcome.StoreFull, session.Refusal!.Outcome);
+        cluster.Meter.HasRoom = true;
+        Assert.Equal(SubmitOutcome.Accepted, (await cluster.SubmitAsync("g", s_submission)).Outcome);
+    }
+}

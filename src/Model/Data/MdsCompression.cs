@@ -6,8 +6,8 @@ using ZstdSharp;
 namespace Atelier.Model.Data;
 
 /// <summary>
-/// The compressions of whole shards: zstd, gz, bz2, br and snappy are read; zstd and gz are written. Memory: at most the
-/// 128 MiB window that zstd's decoder allows; a snappy shard, which is one block, is held as a whole, stored and raw.
+/// The compressions of whole shards: zstd, gz, bz2, br and snappy are read; zstd and gz are written. Memory: at most
+/// the 128 MiB window that zstd's decoder allows; a snappy shard, being one block, is held as a whole, stored and raw.
 /// </summary>
 internal static class MdsCompression
 {
@@ -20,7 +20,8 @@ internal static class MdsCompression
     /// <summary>The algorithm, which is also the file's extension, in "algorithm" or "algorithm:level".</summary>
     public static string Algorithm(string compression) => compression.Split(':')[0];
 
-    public static bool CanRead(string compression) => Algorithm(compression) is "zstd" or "gz" or "bz2" or "br" or Snappy;
+    public static bool CanRead(string compression) =>
+        Algorithm(compression) is "zstd" or "gz" or "bz2" or "br" or Snappy;
 
     /// <summary>
     /// Decompresses exactly <paramref name="rawBytes"/> bytes, never more, and hands them on in pieces.
@@ -64,14 +65,14 @@ internal static class MdsCompression
     }
 
     // One raw block, without frames: its length in 7 bits a byte, then pieces of text and copies of what came before.
-    // Nothing is reserved for the contents before the length is known to be the index's, and one that the file can hold.
+    // Nothing is reserved for the contents before the length is known to be the index's, and what the file can hold.
     private static void ExpandSnappy(string path, Stream input, long rawBytes, Action<ReadOnlySpan<byte>> sink)
     {
         if (input.Length > SnappyBytesMax || rawBytes > SnappyBytesMax)
         {
             throw new RefusedFileException(
                 path, "contents",
-                $"{input.Length} bytes for {rawBytes} raw ones; of snappy, at most {SnappyBytesMax} of either are read");
+                $"{input.Length} bytes for {rawBytes} raw ones; in snappy, {SnappyBytesMax} of either are the most");
         }
 
         var stored = new byte[input.Length];

@@ -1,9 +1,6 @@
 // What OpenCLIP's tokenizer does to a prompt before it looks for words. The network was trained on texts cleaned like
 // this, so every step and its order count: the text repairs that ftfy 6.3.1 makes by default, HTML's references decoded
 // twice, white space collapsed, lower case.
-//
-// One repair is left out: text whose bytes were once decoded in the wrong encoding ("schÃ¶n") stays as it is. ftfy
-// recognises it by statistics over several hundred characters, and a half-right guess would damage good prompts.
 using System.Collections.Frozen;
 using System.Globalization;
 using System.Runtime.InteropServices;
@@ -15,6 +12,9 @@ namespace Atelier.Model.Clip;
 public static class TextCleaning
 {
     private const char Escape = '\u001B';
+
+    // A repair may bring forth what the one before it mends. People's texts need two rounds; this bounds the others.
+    private const int RoundsMax = 8;
 
     // Characters that are replaced wherever they stand; an empty replacement removes.
     private static readonly FrozenDictionary<char, string> Substitutes = CollectSubstitutes();
@@ -42,17 +42,34 @@ public static class TextCleaning
             return text;
         }
         text = ReplaceLoneSurrogates(text);
+        for (int round = 0; round < RoundsMax; round++)
+        {
+            string before = text;
+            text = RepairOnce(text);
+            if (text == before)
+            {
+                break;
+            }
+        }
+        return text;
+    }
+
+    private static string RepairOnce(string text)
+    {
         // From the first line with a '<' on, the text is taken for real HTML, and references are left to the next step.
         int markup = text.IndexOf('<', StringComparison.Ordinal);
         int lines = markup < 0 ? text.Length : text[..markup].LastIndexOf('\n') + 1;
-        string plain = text[..lines];
-        string html = text[lines..];
+
+        // Wrong decodings are undone after references were decoded, and before quotation marks become straight.
+        string plain = Mojibake.Repair(Decode(text[..lines], repeatedly: false));
+        string html = Mojibake.Repair(text[lines..]);
 
         // ftfy repeats its repairs until nothing changes. Only the first round can meet an escape character, because it
-        // removes it; all later rounds come to one normal form in any order, so one pass over the text computes it.
+        // removes it; the others but that of wrong decodings come to one normal form in any order, so one pass over the
+        // text computes it.
         if (text.Contains(Escape, StringComparison.Ordinal))
         {
-            plain = RemoveTerminalEscapes(Substitute(Decode(plain, repeatedly: false), removing: false));
+            plain = RemoveTerminalEscapes(Substitute(plain, removing: false));
             html = RemoveTerminalEscapes(Substitute(html, removing: false));
         }
         return TextNormalization.Compose(Decode(plain, repeatedly: true) + Substitute(html, removing: true));

@@ -58,10 +58,11 @@ public sealed partial class ClockWatch(SteadyClock clock, IHostApplicationLifeti
         }
 
         LogStep(clock.WallStep.TotalSeconds);
+        CancellationToken stopped = lifetime.ApplicationStopped;
         new Thread(() =>
         {
             lifetime.StopApplication();
-            if (!lifetime.ApplicationStopped.WaitHandle.WaitOne(s_grace))
+            if (!stopped.WaitHandle.WaitOne(s_grace))
             {
                 Process.GetCurrentProcess().Kill();
             }

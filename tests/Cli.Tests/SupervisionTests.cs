@@ -101,6 +101,19 @@ public sealed class SupervisionTests : IDisposable
     }
 
     [Fact]
+    public async Task AChildWhoseStartHangs_IsKilled_AndStartedAgain()
+    {
+        var program = new ChildProgram("child", "bash", ["-c", "exec sleep 1000"], new Dictionary<string, string?>())
+        {
+            Live = new Uri($"http://127.0.0.1:{FreePort()}/"),
+        };
+        var supervision = new Supervision { ProbePeriod = Seconds(0.02), PauseMin = Seconds(0.1), StartMax = Seconds(0.5) };
+        await using var child = new SupervisedChild(program, supervision, _folder.Path, TimeProvider.System, Say);
+        Assert.Equal("child has not said for 0.5 s that it is alive, and is killed", await _said.Reader.ReadAsync(Cancellation));
+        Assert.StartsWith("child ended with code 137 ", await _said.Reader.ReadAsync(Cancellation));
+    }
+
+    [Fact]
     public async Task AChildThatNeverSaysThatItIsAlive_IsStillStarting()
     {
         var program = new ChildProgram("child", "bash", ["-c", "exec sleep 1000"], new Dictionary<string, string?>())

@@ -108,9 +108,10 @@ public sealed class TicketTests
         {
             context.Response.StatusCode = 401;
             context.Response.Headers[Tickets.ClockHeader] = "1";
-            return Task.CompletedTask;
+            return context.Response.WriteAsync("refused");
         };
-        Assert.Equal(401, (int)(await gateway.Tenant().GetAsync("/v1/models")).StatusCode);
+        using HttpResponseMessage answer = await gateway.Tenant().GetAsync("/v1/models");
+        Assert.Equal((401, "refused"), ((int)answer.StatusCode, await answer.Content.ReadAsStringAsync()));
         Assert.Equal(2, silo.Count);
     }
 

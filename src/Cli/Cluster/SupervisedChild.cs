@@ -45,6 +45,9 @@ internal sealed record Supervision
     /// </summary>
     public TimeSpan HungAfter { get; init; } = TimeSpan.FromSeconds(8);
 
+    /// <summary>A child that has not said once that it is alive for this long is killed: its start hangs.</summary>
+    public TimeSpan StartMax { get; init; } = TimeSpan.FromMinutes(5);
+
     /// <summary>Answers in a row by which a child says itself that it must be started again.</summary>
     public int SickAnswers { get; init; } = 3;
 
@@ -66,6 +69,9 @@ internal sealed class SupervisedChild : IAsyncDisposable
 {
     private const int SigTerm = 15;
     private const int CannotStart = 127;
+
+    // Questions in a row without an answer: one may be lost to a busy machine.
+    private const int SilentMin = 3;
 
     // What a dead process left in its pipes is read within this time; a grandchild may hold them open for ever.
     private static readonly TimeSpan s_lastWords = TimeSpan.FromSeconds(1);
@@ -217,21 +223,29 @@ internal sealed class SupervisedChild : IAsyncDisposable
     // A process may hang without dying: stopped, out of threads, or waiting for a disk for ever.
     private async Task WatchAsync(Process process, CancellationToken exited)
     {
-        long? alive = null;
-        int sick = 0;
+        long alive = _clock.GetTimestamp();
+        (bool hasStarted, int sick, int silent) = (false, 0, 0);
         try
         {
             while (_program.Live is { } live)
             {
+                long asked = _clock.GetTimestamp();
                 await Task.Delay(_supervision.ProbePeriod, _clock, exited);
                 bool? answer = await AskAsync(live, exited);
-                alive = answer == true ? _clock.GetTimestamp() : alive;
-                sick = answer == false && alive is not null ? sick + 1 : 0;
-                bool isHung = alive is { } last && _clock.GetElapsedTime(last) >= _supervision.HungAfter;
+                if (answer == true || _clock.GetElapsedTime(asked) > 3 * (_supervision.ProbePeriod + _supervision.ProbeTimeout))
+                {
+                    // It lives; or this process itself stood still, and can say nothing of its children.
+                    (alive, silent, hasStarted) = (_clock.GetTimestamp(), 0, hasStarted || answer == true);
+                }
+
+                silent = answer is null ? silent + 1 : 0;
+                sick = answer == false && hasStarted ? sick + 1 : 0;
+                TimeSpan patience = hasStarted ? _supervision.HungAfter : _supervision.StartMax;
+                bool isHung = silent >= SilentMin && _clock.GetElapsedTime(alive) >= patience;
                 if ((isHung || sick >= _supervision.SickAnswers) && !_stopping.IsCancellationRequested)
                 {
                     _say(isHung
-                        ? $"{Name} has not said for {_supervision.HungAfter.TotalSeconds:0.#} s that it is alive, and is killed"
+                        ? $"{Name} has not said for {patience.TotalSeconds:0.#} s that it is alive, and is killed"
                         : $"{Name} says that it no longer works, and is killed");
                     process.Kill(entireProcessTree: true);
                     return;

@@ -49,13 +49,13 @@ internal static class Delivery
     {
         IReverseProxyFeature proxy = context.GetReverseProxyFeature();
         IReadOnlyList<DestinationState> left = proxy.AvailableDestinations;
-        for (int tried = 1, stale = 0; ; tried++)
+        for (int tried = 1; ; tried++)
         {
             await next(context);
-            if (context.Features.Get<StaleTicketFeature>() is not null && !context.Response.HasStarted && stale++ == 0)
+            if (context.Features.Get<StaleTicketFeature>() is { IsSentAgain: false } stale && !context.Response.HasStarted)
             {
                 // The silo has done nothing but look at the ticket, which is signed by its own clock now.
-                context.Features.Set<StaleTicketFeature>(null);
+                stale.IsSentAgain = true;
                 Again(context, proxy, proxy.ProxiedDestination is { } same ? [same] : left);
                 continue;
             }

@@ -7,8 +7,12 @@ using Yarp.ReverseProxy.Transforms;
 
 namespace Atelier.Gateway.Routing;
 
-/// <summary>Marks a request whose ticket a silo found stale: it may be sent once more.</summary>
-internal sealed record StaleTicketFeature;
+/// <summary>Marks a request whose ticket a silo found stale.</summary>
+internal sealed class StaleTicketFeature
+{
+    /// <summary>Whether it was sent once more.</summary>
+    public bool IsSentAgain { get; set; }
+}
 
 /// <summary>What silos have said of their clocks.</summary>
 internal sealed class SiloClocks(Tickets tickets)
@@ -28,7 +32,7 @@ internal sealed class SiloClocks(Tickets tickets)
 
         transform.HttpContext.Response.Headers.Remove(Tickets.ClockHeader);
         string? silo = transform.HttpContext.GetReverseProxyFeature().ProxiedDestination?.DestinationId;
-        if (silo is not null && long.TryParse(values.First(), NumberStyles.None, CultureInfo.InvariantCulture, out long time))
+        if (silo is not null && transform.HttpContext.Features.Get<StaleTicketFeature>() is null && long.TryParse(values.First(), NumberStyles.None, CultureInfo.InvariantCulture, out long time))
         {
             _ahead[silo] = time - tickets.Now;
             transform.HttpContext.Features.Set(new StaleTicketFeature());

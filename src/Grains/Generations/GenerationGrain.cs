@@ -404,7 +404,9 @@ internal sealed partial class GenerationGrain(
 
     private async Task CloseAsync()
     {
-        if (_state.Closure == GenerationClosure.None && _state.Submission is not null)
+        bool IsThere() => _state.Closure == GenerationClosure.None && _state.Submission is not null;
+        Outcome<bool> there = await DecideAsync(() => new Outcome<bool>(_state, IsThere(), false));
+        if (there.Answer)
         {
             await CancelAsync();
             await ApplyAsync(GenerationMachine.Delete(_state, clock.GetUtcNow()));

@@ -18,6 +18,9 @@ internal sealed partial class WorkerLoop(
     WorkerKey key, IDeviceHost device, IBlobStore blobs, IGrainFactory grains, WorkerOptions options, TimeProvider clock,
     ILogger<WorkerLoop> logger)
 {
+    // Retry pauses between two tries of what a blob store has refused.
+    private const int StorePauses = 10;
+
     // Captions and decodings that wait in a worker's hands, besides the pictures being denoised.
     private const int SingleMax = 2;
 
@@ -216,7 +219,10 @@ internal sealed partial class WorkerLoop(
         if (Check(errand, $"The errand of {job.Key}") is { } error)
         {
             LogUnanswered(Key, error);
-            (job.SentStep, job.RetryAt) = (job.ToldStep, clock.GetUtcNow() + options.RetryPause);
+
+            // What a full disk refuses, it refuses again: it is left alone for a while.
+            TimeSpan pause = error is IOException ? StorePauses * options.RetryPause : options.RetryPause;
+            (job.SentStep, job.RetryAt) = (job.ToldStep, clock.GetUtcNow() + pause);
         }
     }
 
@@ -656,7 +662,7 @@ internal sealed partial class WorkerLoop(
             {
                 return await call();
             }
-            catch (Exception error) when (attempt < options.TriesMax && GrainCalls.IsTransient(error))
+            catch (Exception error) when (attempt < options.TriesMax && GrainCalls.IsTransient(error) && error is not IOException)
             {
                 LogUnanswered(Key, error);
                 await Task.Delay(options.RetryPause, clock);

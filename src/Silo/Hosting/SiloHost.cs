@@ -54,8 +54,7 @@ public static partial class SiloHost
             return WrongConfiguration;
         }
 
-        int generation = await store.NextGenerationAsync(
-            $"{settings.Address}:{settings.Port}", SiloAddress.AllocateNewGeneration());
+        int generation = await NextGenerationAsync(store, settings);
         Configure(builder, settings, store);
         builder.Services.AddSingleton<ILocalSiloDetails>(new SiloDetails(settings, generation));
         configure?.Invoke(builder.Services);
@@ -80,14 +79,44 @@ public static partial class SiloHost
                 return await RedisClusterStore.OpenAsync(redis, settings.ClusterId);
             }
 
+            // Silos that start together open, or upgrade, one after the other.
+            using FileStream alone = await GarnetImport.BeAloneAsync(settings.StoreFolder);
             var store = new SqliteStore(settings.LocalStore());
-            await GarnetImport.RunAsync(store, settings.StoreFolder, settings.ClusterId);
+            int states = await GarnetImport.RunAsync(store, settings.StoreFolder, settings.ClusterId);
+            if (states > 0)
+            {
+                await Console.Error.WriteLineAsync($"atelier: took over {states} states of format 0");
+            }
+
             return store;
         }
-        catch (Exception error) when (error is InvalidOperationException or RedisConnectionException or ArgumentException)
+        catch (Exception error)
+            when (error is InvalidOperationException or RedisConnectionException or ArgumentException or IOException)
         {
             await Console.Error.WriteLineAsync($"atelier: {error.Message}");
             return null;
+        }
+    }
+
+    // A store that is full, or down for the moment, is waited for: a silo that ended instead would start again and again.
+    private static async Task<int> NextGenerationAsync(IClusterStore store, SiloSettings settings)
+    {
+        for (bool said = false; ; said = true)
+        {
+            try
+            {
+                return await store.NextGenerationAsync(
+                    $"{settings.Address}:{settings.Port}", SiloAddress.AllocateNewGeneration());
+            }
+            catch (StoreUnavailableException error)
+            {
+                if (!said)
+                {
+                    await Console.Error.WriteLineAsync($"atelier: the silo waits for its store: {error.Message}");
+                }
+
+                await Task.Delay(TimeSpan.FromSeconds(1));
+            }
         }
     }
 

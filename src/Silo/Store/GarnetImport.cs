@@ -21,14 +21,13 @@ internal static class GarnetImport
     private const int TriesMax = 1200; // Two minutes.
 
     // What that release left in the folder; its password is replaced by one that lives as long as the import.
-    private static readonly string[] s_files = ["AOF", "Store", "cpr-checkpoints", "password"];
+    private static readonly string[] s_files = ["Store", "cpr-checkpoints", "password", "AOF"];
 
     /// <summary>Takes a format 0 store over, if the folder holds one that was not taken over yet.</summary>
     /// <returns>The number of states that were taken over.</returns>
-    /// <exception cref="IOException">Another process is at it and does not end.</exception>
+    /// <exception cref="ArgumentException">What the folder holds is another cluster's.</exception>
     public static async Task<int> RunAsync(SqliteStore store, string folder, string cluster)
     {
-        using FileStream alone = await BeAloneAsync(folder);
         if (!Directory.Exists(Path.Combine(folder, "AOF")))
         {
             return 0;
@@ -56,6 +55,7 @@ internal static class GarnetImport
         Directory.CreateDirectory(aside);
         foreach (string name in s_files.Where(name => Path.Exists(Path.Combine(folder, name))))
         {
+            // The log goes last: it is what tells that there is something to take over.
             Directory.Move(Path.Combine(folder, name), Path.Combine(aside, name));
         }
 
@@ -92,12 +92,19 @@ internal static class GarnetImport
                 (string)fields["etag"]!, (byte[])fields["data"]!));
         }
 
+        if (states.Count == 0 && await connection.GetServers()[0].DatabaseSizeAsync() > 0)
+        {
+            throw new ArgumentException($"The store in {folder} holds nothing of the cluster '{cluster}' (Cluster:Id).");
+        }
+
         return states;
     }
 
-    // The first silo of the machine takes the store over; the others wait for it.
-    private static async Task<FileStream> BeAloneAsync(string folder)
+    /// <summary>Waits until no other silo of the machine opens the store; the lock ends with what is returned.</summary>
+    /// <exception cref="IOException">Another process is at it and does not end.</exception>
+    public static async Task<FileStream> BeAloneAsync(string folder)
     {
+        Directory.CreateDirectory(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         for (int tried = 1; ; tried++)
         {
             try

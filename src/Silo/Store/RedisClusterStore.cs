@@ -63,7 +63,14 @@ internal sealed class RedisClusterStore : IClusterStore, IStateMeter
     {
         IDatabase database = _connection.GetDatabase();
         await database.StringSetAsync($"{_cluster}/heartbeat", "1");
-        HasRoom = IsRoomy((string?)await database.ExecuteAsync("INFO", "memory") ?? "");
+        try
+        {
+            HasRoom = IsRoomy((string?)await database.ExecuteAsync("INFO", "memory") ?? "");
+        }
+        catch (RedisServerException)
+        {
+            // A server that does not tell its memory is taken to have some; it refuses writes itself.
+        }
     }
 
     /// <inheritdoc/>

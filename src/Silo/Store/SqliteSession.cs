@@ -1,11 +1,15 @@
 // One connection to the store's database, with its statements prepared once.
 using Microsoft.Data.Sqlite;
+using SQLitePCL;
 
 namespace Atelier.Silo.Store;
 
 /// <summary>A connection to the database. For one thread at a time.</summary>
 internal sealed class SqliteSession : IDisposable
 {
+    // Never set: another process's lock is no event that could be waited for.
+    private static readonly ManualResetEventSlim s_never = new();
+
     private readonly SqliteConnection _connection;
     private readonly Dictionary<string, SqliteCommand> _commands = new(StringComparer.Ordinal);
 
@@ -36,6 +40,25 @@ internal sealed class SqliteSession : IDisposable
     /// <summary>Runs a statement. Its parameters are named $0, $1, ...</summary>
     /// <returns>Rows that it changed.</returns>
     public int Execute(string sql, params ReadOnlySpan<object?> values) => Bound(sql, values).ExecuteNonQuery();
+
+    /// <summary>Lets a millisecond pass, in which another process may take the write lock.</summary>
+    public static void Pause() => s_never.Wait(1);
+
+    /// <summary>Begins a transaction that writes.</summary>
+    /// <param name="patience">How long to wait for another process's.</param>
+    /// <exception cref="SqliteException">Another process holds the write lock for longer, or the database does not work.</exception>
+    public void Begin(TimeSpan patience)
+    {
+        // SQLite's own waiting pauses for up to 100 ms, in which a busy process takes the lock again and again.
+        long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
+        int code;
+        while ((code = raw.sqlite3_exec(_connection.Handle, "BEGIN IMMEDIATE")) == raw.SQLITE_BUSY && Environment.TickCount64 < end)
+        {
+            Pause();
+        }
+
+        SqliteException.ThrowExceptionForRC(code, _connection.Handle);
+    }
 
     /// <summary>Runs a statement for its first value; null if it gives no row.</summary>
     public object? Value(string sql, params ReadOnlySpan<object?> values) =>

@@ -21,9 +21,10 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     public const string FileName = "state.db";
 
     private const int Version = 1;
-    private const int BatchMax = 512;
+    private const int BatchMax = 128;
     private const int Readers = 4;
     private const int VacuumPages = 2048;
+    private const int TidyMilliseconds = 1000;
 
     // SQLite's primary result codes.
     private const int Busy = 5;
@@ -59,6 +60,9 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         END;
         """;
 
+    // Silos that start together make or upgrade the database one after the other.
+    private static readonly TimeSpan s_openPatience = TimeSpan.FromSeconds(30);
+
     private readonly SqliteStoreOptions _options;
     private readonly string _path;
     private readonly FileStream _shared;
@@ -68,6 +72,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     private readonly Thread _writer;
     private SqliteSession _session;
     private volatile bool _isFull;
+    private long _freeBytes;
 
     /// <summary>Opens the store, and makes it if its folder holds none.</summary>
     /// <exception cref="ArgumentException">The options make no sense, or the folder is another cluster's.</exception>
@@ -196,7 +201,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         get
         {
             var disk = new DriveInfo(_options.Folder);
-            return disk.AvailableFreeSpace > Math.Min(_options.ReserveBytes, disk.TotalSize / 16);
+            return disk.AvailableFreeSpace + Interlocked.Read(ref _freeBytes) > Math.Min(_options.ReserveBytes, disk.TotalSize / 16);
         }
     }
 
@@ -233,7 +238,9 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     }
 
     private SqliteSession OpenSession(bool writer) =>
-        new(_path, writer ? _options.MemoryBytes / 2 : _options.MemoryBytes / 2 / Readers, _options.BusyTimeout);
+        new(
+            _path, writer ? _options.MemoryBytes / 2 : _options.MemoryBytes / 2 / Readers,
+            writer ? TimeSpan.Zero : _options.BusyTimeout);
 
     private void Prepare()
     {
@@ -241,7 +248,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         _session.Execute("PRAGMA auto_vacuum = INCREMENTAL");
         _session.Execute("PRAGMA journal_mode = WAL");
         _session.Execute("PRAGMA journal_size_limit = 16777216");
-        _session.Execute("BEGIN IMMEDIATE");
+        _session.Begin(s_openPatience);
         long version = (long)_session.Value("PRAGMA user_version")!;
         if (version == 0)
         {
@@ -268,22 +275,32 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     private void WriteAll()
     {
         var batch = new List<Pending>();
+        long tidied = Environment.TickCount64;
         while (!_pending.IsCompleted)
         {
-            if (!_pending.TryTake(out Pending? first, TimeSpan.FromSeconds(1)))
+            if (_pending.TryTake(out Pending? first, TidyMilliseconds))
             {
-                Idle();
-                continue;
+                batch.Add(first);
+                while (batch.Count < BatchMax && _pending.TryTake(out Pending? next))
+                {
+                    batch.Add(next);
+                }
+
+                WriteBatch(batch);
+                batch.Clear();
             }
 
-            batch.Add(first);
-            while (batch.Count < BatchMax && _pending.TryTake(out Pending? next))
+            if (Environment.TickCount64 - tidied >= TidyMilliseconds)
             {
-                batch.Add(next);
+                Tidy();
+                tidied = Environment.TickCount64;
             }
 
-            WriteBatch(batch);
-            batch.Clear();
+            // Another silo that waits for its transaction asks every millisecond.
+            if (_pending.Count > 0)
+            {
+                SqliteSession.Pause();
+            }
         }
     }
 
@@ -291,7 +308,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     {
         try
         {
-            _session.Execute("BEGIN IMMEDIATE");
+            _session.Begin(_options.BusyTimeout);
             batch.ForEach(pending => pending.Run(_session));
             _session.Execute("COMMIT");
             _isFull = false;
@@ -355,19 +372,24 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         }
     }
 
-    // Gives the room of what was deleted back to the disk, a little at a time, when nobody waits.
-    private void Idle()
+    // Gives the room of what was deleted back to the disk, a little each second.
+    private void Tidy()
     {
         try
         {
-            if ((long)_session.Value("PRAGMA freelist_count")! > VacuumPages)
+            long free = (long)_session.Value("PRAGMA freelist_count")!;
+            Interlocked.Exchange(ref _freeBytes, free * (long)_session.Value("PRAGMA page_size")!);
+            if (free > VacuumPages)
             {
+                _session.Begin(TimeSpan.FromMilliseconds(50));
                 _session.Execute($"PRAGMA incremental_vacuum({VacuumPages})");
+                _session.Execute("COMMIT");
             }
         }
         catch (SqliteException)
         {
-            // The next idle second tries again.
+            // The next second tries again.
+            RollBack(keep: true);
         }
     }
 

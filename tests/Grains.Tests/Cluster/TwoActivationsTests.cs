@@ -71,6 +71,17 @@ public sealed class TwoActivationsTests
         Assert.True(await one.Generation("g").EnsureQueuedAsync(late: false));
     }
 
+    [Fact]
+    public async Task OlderActivation_ThatKnowsNothing_DeletesWhatWasAcceptedMeanwhile()
+    {
+        await using TestCluster one = await TestCluster.StartAsync(1, _ => null);
+        await using TestCluster other = await TestCluster.StartAsync(1, _ => null, twin: one);
+        Assert.Null(await one.Generation("g").ViewAsync());
+        await other.SubmitAsync("g", s_submission);
+        await one.Generation("g").DeleteAsync();
+        Assert.Equal(SubmitOutcome.Gone, (await one.SubmitAsync("g", s_submission)).Outcome);
+    }
+
     private static ClaimRequest Request(WorkKind kind, int attempt) =>
         new("elsewhere/d", long.MaxValue - 1000 + attempt, kind, "cpu", Alone: false, attempt);
 

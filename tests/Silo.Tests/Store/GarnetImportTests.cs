@@ -51,6 +51,21 @@ public sealed class GarnetImportTests
     }
 
     [Fact]
+    public async Task AStoreOfAnotherCluster_IsLeftAsItIs()
+    {
+        using var folder = new StoreFolder();
+        await using (var file = new GZipStream(File.OpenRead(Vector()), CompressionMode.Decompress))
+        {
+            await TarFile.ExtractToDirectoryAsync(
+                file, folder.Path, overwriteFiles: false, TestContext.Current.CancellationToken);
+        }
+
+        using SqliteStore store = folder.Open(cluster: "other");
+        await Assert.ThrowsAsync<ArgumentException>(() => GarnetImport.RunAsync(store, folder.Path, "other"));
+        Assert.True(Directory.Exists(Path.Combine(folder.Path, "AOF")));
+    }
+
+    [Fact]
     public async Task AStoreThatWasTakenOver_AndNotPutAside_IsNotTakenOverAgain()
     {
         using var folder = new StoreFolder();

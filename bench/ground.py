@@ -415,7 +415,7 @@ def collect(process):
 def metric(cluster, port, name):
     total = 0
     for line in cluster.call("GET", "/metrics", port=port, timeout=10)[1].decode().splitlines():
-        if line.startswith(name) and not line.startswith("#"):
+        if name in line.split("{")[0] and not line.startswith("#"):
             total += float(line.rsplit(" ", 1)[-1])
     return total
 
@@ -432,7 +432,7 @@ def sample(cluster, writer, elapsed, phase, counts):
     for name, processes, ports in names:
         for index, process in enumerate(processes):
             collect(process)
-            heap = metric(cluster, ports[index], "dotnet_gc_last_collection_heap_size") if len(processes) == len(ports) else 0
+            heap = metric(cluster, ports[index], "gc_last_collection_heap_size") if len(processes) == len(ports) else 0
             try:
                 handles = len(os.listdir(f"/proc/{process}/fd"))
             except OSError:

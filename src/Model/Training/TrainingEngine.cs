@@ -287,7 +287,7 @@ public sealed class TrainingEngine : IDisposable
     public GradientSum ComputeBatch(long step)
     {
         var tree = new ReductionTree<GradientSum>(_settings.Shards, GradientSum.Merge);
-        int next = -1, threads = get_num_threads();
+        int next = -1, working = _lanes.Length, threads = get_num_threads();
         try
         {
             Parallel.ForEach(_lanes, new ParallelOptions { MaxDegreeOfParallelism = _lanes.Length }, Work);
@@ -295,6 +295,10 @@ public sealed class TrainingEngine : IDisposable
         catch (AggregateException error)
         {
             ExceptionDispatchInfo.Throw(error.InnerExceptions[0]);
+        }
+        finally
+        {
+            set_num_threads(threads);
         }
 
         return tree.Total!;
@@ -316,7 +320,11 @@ public sealed class TrainingEngine : IDisposable
             }
             finally
             {
-                set_num_threads(threads);
+                // The matrix library has one number for the whole process: it must not change while another lane computes.
+                if (Interlocked.Decrement(ref working) == 0)
+                {
+                    set_num_threads(threads);
+                }
             }
         }
     }

@@ -39,8 +39,8 @@ public sealed record TenantSettings
     public int Sessions { get; init; } = 1000;
 
     /// <summary>
-    /// MiB of stored states: requests that are open or that have ended and are kept, and sessions. Where it is reached, nothing
-    /// new is accepted until something is deleted or forgotten.
+    /// MiB of stored states: requests that are open or that have ended and are kept, and sessions. At the limit,
+    /// nothing new is accepted until something is deleted or forgotten.
     /// </summary>
     [Id(5)]
     public int StoredMegabytes { get; init; } = 1024;

@@ -32,8 +32,8 @@ public sealed class Tickets
     public const string Header = "X-Atelier-Ticket";
 
     /// <summary>
-    /// The header in which a silo that refuses a stale ticket says what time it has, in milliseconds since 1970: the gateway signs
-    /// again by that clock.
+    /// The header in which a silo that refuses a stale ticket says what time it has, in milliseconds since 1970: the
+    /// gateway signs again by that clock.
     /// </summary>
     public const string ClockHeader = "X-Atelier-Clock";
 

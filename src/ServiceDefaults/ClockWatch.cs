@@ -58,11 +58,10 @@ public sealed partial class ClockWatch(SteadyClock clock, IHostApplicationLifeti
         }
 
         LogStep(clock.WallStep.TotalSeconds);
-        CancellationToken stopped = lifetime.ApplicationStopped;
         new Thread(() =>
         {
             lifetime.StopApplication();
-            if (!stopped.WaitHandle.WaitOne(s_grace))
+            if (!lifetime.ApplicationStopped.WaitHandle.WaitOne(s_grace))
             {
                 Process.GetCurrentProcess().Kill();
             }

@@ -11,7 +11,7 @@ namespace Atelier.EndToEnd;
 [Collection("clusters")] // One after the other, or they disturb each other.
 public sealed class LongLifeTests
 {
-    // What the store may take: two checkpoints of 64 MiB, the log between them, and its segments.
+    // What the store may take: its states, pages that are free, and a write-ahead log of 16 MiB.
     private const long StoreBytesMax = 256L << 20;
 
     // Submitted at a time, so that the queue is never the measure.

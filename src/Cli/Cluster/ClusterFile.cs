@@ -112,7 +112,8 @@ internal sealed record ClusterFile
     private string? Fault()
     {
         Span<byte> bytes = stackalloc byte[SecretBytes];
-        IEnumerable<int> ports = [Port, .. (Silos ?? []).SelectMany(silo => new[] { silo.Port, silo.ProxyPort, silo.HttpPort })];
+        IEnumerable<int> ports =
+            [Port, .. (Silos ?? []).SelectMany(silo => new[] { silo.Port, silo.ProxyPort, silo.HttpPort })];
         return !Convert.TryFromBase64String(Secret ?? "", bytes, out int count) || count != SecretBytes ? "its secret is none"
             : AdminKey is not { Length: >= SecretBytes } ? "its adminKey is none"
             : Silos is null ? "its silos are none"

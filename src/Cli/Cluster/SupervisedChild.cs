@@ -41,7 +41,8 @@ internal sealed record Supervision
     public TimeSpan ProbeTimeout { get; init; } = TimeSpan.FromSeconds(2);
 
     /// <summary>
-    /// A child that was alive and has not said so for this long is hung: it is killed, and started again as after any death.
+    /// A child that was alive and has not said so for this long is hung: it is killed, and restarted as after any
+    /// death.
     /// </summary>
     public TimeSpan HungAfter { get; init; } = TimeSpan.FromSeconds(8);
 
@@ -232,7 +233,8 @@ internal sealed class SupervisedChild : IAsyncDisposable
                 long asked = _clock.GetTimestamp();
                 await Task.Delay(_supervision.ProbePeriod, _clock, exited);
                 bool? answer = await AskAsync(live, exited);
-                if (answer == true || _clock.GetElapsedTime(asked) > 3 * (_supervision.ProbePeriod + _supervision.ProbeTimeout))
+                TimeSpan stall = 3 * (_supervision.ProbePeriod + _supervision.ProbeTimeout);
+                if (answer == true || _clock.GetElapsedTime(asked) > stall)
                 {
                     // It lives; or this process itself stood still, and can say nothing of its children.
                     (alive, silent, hasStarted) = (_clock.GetTimestamp(), 0, hasStarted || answer == true);

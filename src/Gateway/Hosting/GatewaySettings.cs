@@ -57,8 +57,8 @@ public sealed record GatewaySettings
     public string Secret { get; init; } = "";
 
     /// <summary>
-    /// Gets the store in which the cluster writes who belongs to it, as StackExchange.Redis writes it ("Store:Redis"); null where
-    /// <see cref="Silos"/> says it.
+    /// Gets the store that holds the cluster's membership, as StackExchange.Redis writes it ("Store:Redis"); null where
+    /// <see cref="Silos"/> names the silos.
     /// </summary>
     public string? Redis { get; init; }
 
@@ -137,8 +137,8 @@ public sealed record GatewaySettings
 
         if ((Redis is null) == (Silos.Count == 0))
         {
-            yield return "Store:Redis must say where the cluster's store is, for example 127.0.0.1:6379; or Cluster:Silos:0 and so on "
-                + "where its silos listen for gateways, for example 127.0.0.1:30000; one of the two.";
+            yield return "Store:Redis must say where the cluster's store is, for example 127.0.0.1:6379; or "
+                + "Cluster:Silos:0 and so on where its silos listen for gateways, for example 127.0.0.1:30000; one of the two.";
         }
 
         if (Redis is not null && !IsStore(Redis))

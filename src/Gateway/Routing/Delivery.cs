@@ -44,7 +44,9 @@ internal static class Delivery
         }
     }
 
-    /// <summary>Tries up to three silos, as long as none has begun the request; the same one again, where only the clocks differ.</summary>
+    /// <summary>
+    /// Tries up to three silos, as long as none has begun the request; the same one again where only the clocks differ.
+    /// </summary>
     public static async Task TryEachAsync(HttpContext context, RequestDelegate next)
     {
         IReverseProxyFeature proxy = context.GetReverseProxyFeature();

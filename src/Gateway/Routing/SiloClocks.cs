@@ -25,14 +25,16 @@ internal sealed class SiloClocks(Tickets tickets)
     /// <summary>Learns from a silo that has refused a ticket as stale.</summary>
     public void Learn(ResponseTransformContext transform)
     {
-        if (transform.ProxyResponse is not { } response || !response.Headers.TryGetValues(Tickets.ClockHeader, out IEnumerable<string>? values))
+        if (transform.ProxyResponse is not { } response
+            || !response.Headers.TryGetValues(Tickets.ClockHeader, out IEnumerable<string>? values))
         {
             return;
         }
 
         transform.HttpContext.Response.Headers.Remove(Tickets.ClockHeader);
         string? silo = transform.HttpContext.GetReverseProxyFeature().ProxiedDestination?.DestinationId;
-        if (silo is not null && transform.HttpContext.Features.Get<StaleTicketFeature>() is null && long.TryParse(values.First(), NumberStyles.None, CultureInfo.InvariantCulture, out long time))
+        if (silo is not null && transform.HttpContext.Features.Get<StaleTicketFeature>() is null
+            && long.TryParse(values.First(), NumberStyles.None, CultureInfo.InvariantCulture, out long time))
         {
             _ahead[silo] = time - tickets.Now;
             transform.HttpContext.Features.Set(new StaleTicketFeature());

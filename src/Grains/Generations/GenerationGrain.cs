@@ -378,7 +378,7 @@ internal sealed partial class GenerationGrain(
             }
 
             // Prompts of this length, by the thousand, are what fills a silo's memory.
-            if (before.Submission is { } submission && submission.Spec.Prompt.Length + submission.Spec.Negative.Length > PromptKeptMax)
+            if (before.Submission?.Spec is { } spec && spec.Prompt.Length + spec.Negative.Length > PromptKeptMax)
             {
                 DeactivateOnIdle();
             }

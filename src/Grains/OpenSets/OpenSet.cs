@@ -65,7 +65,7 @@ public sealed class OpenSet(OpenSetState state, TimeSpan submitTimeout)
     public int Count => state.Added.Count;
 
     /// <summary>
-    /// Gives every submission its time anew. Stored times are those of another process's clock, which may have been set since.
+    /// Restarts the timeout of every submission. Stored times come from another process's clock, which may differ.
     /// </summary>
     public void Restart(DateTimeOffset now)
     {

@@ -123,7 +123,8 @@ public static partial class SiloHost
     private static void Configure(WebApplicationBuilder builder, SiloSettings settings, IClusterStore store)
     {
         builder.AddServiceDefaults();
-        builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft", LogLevel.Warning).AddFilter("Polly", LogLevel.Warning);
+        builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft", LogLevel.Warning)
+            .AddFilter("Polly", LogLevel.Warning);
         builder.WebHost.ConfigureKestrel(kestrel =>
         {
             kestrel.Limits.MaxRequestBodySize = RequestBody.BytesMax;

@@ -1,6 +1,6 @@
 // Upgrades a store of format 0. That release kept states in Garnet, whose log and checkpoints lie in the same folder. The
 // states are read once, into the database, in one transaction; then the old files are put aside, in case they are needed.
-// Members and reminders are not taken over: silos join anew, and partitions of the open set register their reminders when
+// Members and reminders are not taken over: silos join again, and partitions of the open set register their reminders when
 // they start.
 using System.Net;
 using System.Net.Sockets;

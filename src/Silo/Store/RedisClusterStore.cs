@@ -22,7 +22,8 @@ internal sealed class RedisClusterStore : IClusterStore, IStateMeter
     private readonly ConnectionMultiplexer _connection;
     private readonly string _cluster;
 
-    private RedisClusterStore(ConfigurationOptions options, ConnectionMultiplexer connection, string cluster, IReadOnlyList<string> warnings) =>
+    private RedisClusterStore(
+        ConfigurationOptions options, ConnectionMultiplexer connection, string cluster, IReadOnlyList<string> warnings) =>
         (_options, _connection, _cluster, Warnings) = (options, connection, cluster, warnings);
 
     /// <inheritdoc/>

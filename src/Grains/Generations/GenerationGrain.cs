@@ -14,7 +14,8 @@ namespace Atelier.Grains.Generations;
 [CollectionAgeLimit(Minutes = 2)]
 internal sealed partial class GenerationGrain(
     [PersistentState("generation")] IPersistentState<GenerationState> stored, GrainsOptions options, TimeProvider clock,
-    IGrainFactory grains, IBlobStore blobs, ILogger<GenerationGrain> logger) : Grain, IGenerationGrain
+    IGrainFactory grains, IBlobStore blobs, ILogger<GenerationGrain> logger)
+    : Grain, IGenerationGrain, IIncomingGrainCallFilter
 {
     // Characters of prompts with which a generation that has ended stays in memory for a while.
     private const int PromptKeptMax = 8192;
@@ -38,6 +39,16 @@ internal sealed partial class GenerationGrain(
         // Whoever held the claim may have spoken to an earlier activation just now.
         _heardAt = clock.GetUtcNow();
         return Task.CompletedTask;
+    }
+
+    // Long prompts, by the thousand, are what fills a silo's memory: one that has ended goes after each call.
+    public async Task Invoke(IIncomingGrainCallContext context)
+    {
+        await context.Invoke();
+        if (!_state.IsOpen && _state.Submission?.Spec is { } spec && spec.Prompt.Length + spec.Negative.Length > PromptKeptMax)
+        {
+            DeactivateOnIdle();
+        }
     }
 
     public async Task<SubmitAnswer> SubmitAsync(Submission submission)
@@ -360,7 +371,6 @@ internal sealed partial class GenerationGrain(
             await StoreAsync(outcome.State);
         }
 
-        GenerationState before = _state;
         bool ends = _state.IsOpen && !outcome.State.IsOpen;
         bool tells = outcome.State != _state;
         _state = outcome.State;
@@ -375,12 +385,6 @@ internal sealed partial class GenerationGrain(
             if (await ReleaseAsync(_state.ToRelease))
             {
                 await GrainCalls.TryAsync(() => OpenSet().RemoveAsync(_key));
-            }
-
-            // Prompts of this length, by the thousand, are what fills a silo's memory.
-            if (before.Submission?.Spec is { } spec && spec.Prompt.Length + spec.Negative.Length > PromptKeptMax)
-            {
-                DeactivateOnIdle();
             }
         }
 

@@ -34,6 +34,24 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
+    public async Task AnEndedOneWithALongPrompt_LeavesMemory_WhoeverAsksForItLater()
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(1, name => null);
+        var management = cluster.Grains.GetGrain<IManagementGrain>(0);
+        async Task<int> CountAsync() => (await management.GetSimpleGrainStatistics())
+            .Where(one => one.GrainType.Contains("GenerationGrain", StringComparison.Ordinal)).Sum(one => one.ActivationCount);
+        GenerationSpec spec = TestCluster.Spec(1) with { Prompt = new string('p', 9000) };
+        await cluster.SubmitAsync("long", new Submission { Spec = spec });
+        Assert.Equal(1, await CountAsync());
+        await cluster.Generation("long").CancelAsync();
+        await TestCluster.UntilAsync(async () => await CountAsync() == 0);
+
+        // A worker that comes too late.
+        await cluster.Generation("long").ClaimAsync(new ClaimRequest("late", 1, WorkKind.Encode, "cpu", Alone: false, 1));
+        await TestCluster.UntilAsync(async () => await CountAsync() == 0);
+    }
+
+    [Fact]
     public async Task WrongSubmissions_AreAnsweredWithASentence()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null);

@@ -155,6 +155,8 @@ internal sealed partial class OpenSetGrain(
         return GrainCalls.TryAsync(() => EndedList(numbers[0], numbers[1]).SweepAsync(_retention.Hour));
     }
 
+    // Pages are counted from the first when an hour is forgotten, so each is full before the next one is begun, whatever fails
+    // and however many are listed at a time.
     private async Task ListAsync(Func<IEndedListGrain, Task<bool>> add)
     {
         long hour = _retention.Hour;
@@ -163,9 +165,15 @@ internal sealed partial class OpenSetGrain(
             (_endedHour, _endedPage) = (hour, 0);
         }
 
-        while (!await add(EndedList(hour, _endedPage)))
+        int page = _endedPage;
+        while (!await add(EndedList(hour, page)))
         {
-            _endedPage++;
+            page++;
+        }
+
+        if (hour == _endedHour)
+        {
+            _endedPage = Math.Max(_endedPage, page);
         }
     }
 

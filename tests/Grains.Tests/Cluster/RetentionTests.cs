@@ -85,6 +85,34 @@ public sealed class RetentionTests
     }
 
     [Fact]
+    public async Task ManyThatAreListedAtATime_LeaveNoGapBetweenPages_WhenOneFails()
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(1, name => null, OnePartition);
+        await EndAsync(cluster, "a");
+        await EndAsync(cluster, "b");
+        await HourAsync(cluster);
+        await Set(cluster).RemoveAsync(Key("first"));
+        string full = Stored(cluster, "endedlist").Max(StringComparer.Ordinal)!, next = full.Replace("/0/0/", "/0/1/", StringComparison.Ordinal);
+        for (int i = 0; await Page(cluster, full).AddAsync(Key($"filler{i}")); i++)
+        {
+        }
+
+        // A walk lists both again, at a time: both find the page full before either goes on, and the next page fails once.
+        int held = 0, failures = 0;
+        cluster.Calling = (method, key, _) =>
+            method == "AddAsync" && full.Contains($"/{key}/", StringComparison.Ordinal) && Interlocked.Increment(ref held) == 1
+                ? Task.Delay(500) : Task.CompletedTask;
+        cluster.Store.Failing = key => key == next && Interlocked.Increment(ref failures) == 1;
+        int before = await Set(cluster).CountAsync();
+        await Set(cluster).AddAsync(Key("a"));
+        await Set(cluster).AddAsync(Key("b"));
+        await Set(cluster).WalkAsync();
+        await TestCluster.UntilAsync(async () => failures > 0 && await Set(cluster).CountAsync() == before);
+        cluster.Clock.Pass(TimeSpan.FromDays(8));
+        await NothingAsync(cluster);
+    }
+
+    [Fact]
     public async Task AGenerationThatCannotBeForgotten_HoldsUpNoOther_AndIsForgottenLater()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null, OnePartition);
@@ -125,6 +153,9 @@ public sealed class RetentionTests
     private static GenerationKey Key(string id) => new(TestCluster.Tenant, new GenerationId(id));
 
     private static IOpenSetGrain Set(TestCluster cluster) => cluster.Grains.GetGrain<IOpenSetGrain>(0);
+
+    private static IEndedListGrain Page(TestCluster cluster, string stored) =>
+        cluster.Grains.GetGrain<IEndedListGrain>(string.Join('/', stored.Split('/')[1..^1]));
 
     private static IEnumerable<string> Stored(TestCluster cluster, string type) =>
         cluster.Store.States.Keys.Where(key =>

@@ -73,6 +73,11 @@ internal sealed class SessionGrain(
     // Called by the generation while its submission, which this grain has passed on, is under way.
     public async Task<int?> ListAsync(GenerationId id)
     {
+        if (state.State.IsDeleted)
+        {
+            return null;
+        }
+
         int page = state.State.Count / ISessionPageGrain.Size, place;
         while ((place = await Page(page).PutAsync(id)) < 0)
         {
@@ -86,7 +91,18 @@ internal sealed class SessionGrain(
             await StoreAsync();
         }
 
-        return state.State.IsDeleted ? null : index;
+        if (!state.State.IsDeleted)
+        {
+            return index;
+        }
+
+        // Deleted meanwhile: nobody will look for a page beyond its count.
+        if (index >= state.State.Count)
+        {
+            await Page(page).DropAsync([id]);
+        }
+
+        return null;
     }
 
     public async Task<SubmitAnswer> VaryAsync(GenerationId id, GenerationId of, ulong? seed)

@@ -80,6 +80,31 @@ public sealed class SessionTests
     }
 
     [Fact]
+    public async Task ASubmissionThatADeletionOvertakes_LeavesNoPage()
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(1, name => null);
+        ISessionGrain session = Session(cluster, "s");
+        await SubmitAsync(session, 1, 1);
+        for (int i = 1; i < ISessionPageGrain.Size; i++)
+        {
+            await cluster.Grains.GetGrain<ISessionPageGrain>("tenant/s/0").PutAsync(new GenerationId($"filler{i}"));
+        }
+
+        // It is on its way to the second page, of which the session does not know.
+        var arrived = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        var letGo = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        cluster.Calling = (_, key, _) =>
+            key == "tenant/s/1" && (arrived.TrySetResult() || arrived.Task.IsCompleted) ? letGo.Task : Task.CompletedTask;
+        Task<int?> late = session.ListAsync(new GenerationId("late"));
+        await arrived.Task;
+        await DeleteAsync(session);
+        letGo.SetResult();
+        Assert.Null(await late);
+        Assert.Null(await session.ListAsync(new GenerationId("later")));
+        Assert.DoesNotContain(Stored(cluster), key => key.StartsWith("sessionpage/", StringComparison.Ordinal));
+    }
+
+    [Fact]
     public async Task Sessions_AreCountedOnce_RefusedBeyondTheLimit_AndFreedByDeletion()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null);

@@ -386,7 +386,7 @@ public sealed class GenerationMachine(GenerationOptions options)
         GenerationState next = state switch
         {
             _ when news.Length == 0 => state,
-            { IsClaimed: true } => state with { Late = [.. state.Late.Concat(news).TakeLast(ToReleaseMax)] },
+            { IsClaimed: true } => state with { Late = [.. state.Late, .. news] },
             _ => state with { ToRelease = [.. state.ToRelease, .. news] },
         };
         return new(next, ReportOutcome.Refused, next != state && state.IsOpen);

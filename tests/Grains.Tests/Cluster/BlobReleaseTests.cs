@@ -2,6 +2,7 @@
 // needs stay. Method: workers that are held up until their work comes too late, a store that is away, and claims by
 // hand.
 using Atelier.Contracts;
+using Atelier.Grains.Generations;
 using Atelier.Grains.Ports;
 using Xunit;
 
@@ -159,6 +160,23 @@ public sealed class BlobReleaseTests
             await generation.ReleaseAsync(new StepReport { Epoch = now.Epoch, Step = 8, Snapshot = same }));
         Assert.True(cluster.Blobs.Has(same));
         Assert.False(cluster.Blobs.Has(other));
+    }
+
+    [Fact]
+    public async Task ManyLateBlobs_AreAllReleasedAfterTheClaim()
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(1, name => null);
+        await cluster.SubmitAsync("g", new Submission { Spec = TestCluster.Spec(1, 20) });
+        ClaimAnswer old = await DenoisingAsync(cluster, "cpu");
+        await cluster.Generation("g").ReleaseAsync(new StepReport { Epoch = old.Epoch, Step = 0 });
+        await ClaimAsync(cluster, WorkKind.Denoise, "cpu");
+        BlobName[] untold = await Task.WhenAll(
+            Enumerable.Range(0, 3 * GenerationMachine.ToReleaseMax).Select(i => PutAsync(cluster, "snapshots", $"{i}")));
+        Assert.Equal(
+            ReportOutcome.Refused,
+            await cluster.Generation("g").ReportAsync(new StepReport { Epoch = old.Epoch, Step = 8, Untold = untold }));
+        await cluster.Generation("g").DeleteAsync();
+        Assert.Equal(0, cluster.Blobs.Count);
     }
 
     [Fact]

@@ -25,6 +25,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     private const int Readers = 4;
     private const int VacuumPages = 2048;
     private const int TidyMilliseconds = 1000;
+    private const int CheckpointMilliseconds = 100;
 
     // SQLite's primary result codes.
     private const int Busy = 5;
@@ -372,7 +373,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         }
     }
 
-    // Gives the room of what was deleted back to the disk, a little each second.
+    // Gives the room of what was deleted back to the disk, a little each second, and that of a log that has grown.
     private void Tidy()
     {
         try
@@ -384,6 +385,14 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
                 _session.Begin(TimeSpan.FromMilliseconds(50));
                 _session.Execute($"PRAGMA incremental_vacuum({VacuumPages})");
                 _session.Execute("COMMIT");
+            }
+
+            // Readers that overlap keep the log from beginning anew. Here writers wait for them, and new readers need no log.
+            if (new FileInfo(_path + "-wal") is { Exists: true } log && log.Length > _options.LogBytesMax)
+            {
+                _session.Execute($"PRAGMA busy_timeout = {CheckpointMilliseconds}");
+                _session.Execute("PRAGMA wal_checkpoint(TRUNCATE)");
+                _session.Execute("PRAGMA busy_timeout = 0");
             }
         }
         catch (SqliteException)

@@ -32,12 +32,17 @@ public sealed class SqliteStoreOptions
     /// <value>The default is 256 MiB.</value>
     public long ReserveBytes { get; set; } = 256L << 20;
 
+    /// <summary>Gets or sets the size of the write-ahead log, in bytes, from which writers wait for readers to empty it.</summary>
+    /// <value>The default is 64 MiB.</value>
+    public long LogBytesMax { get; set; } = 64L << 20;
+
     /// <summary>What is wrong with these options, as a sentence; null if nothing is.</summary>
     public string? Fault() => this switch
     {
         _ when string.IsNullOrWhiteSpace(Folder) => $"{nameof(Folder)} must name a folder.",
         { MemoryBytes: < 1 << 20 } => $"{nameof(MemoryBytes)} must be at least 1 MiB, not {MemoryBytes}.",
         { PendingMax: < 1 } => $"{nameof(PendingMax)} must be at least 1, not {PendingMax}.",
+        { LogBytesMax: < 0 } => $"{nameof(LogBytesMax)} must not be negative.",
         { ReserveBytes: < 0 } => $"{nameof(ReserveBytes)} must not be negative.",
         _ when BusyTimeout <= TimeSpan.Zero => $"{nameof(BusyTimeout)} must be positive.",
         _ => null,

@@ -111,6 +111,50 @@ public sealed class SqliteStoreTests
     }
 
     [Fact]
+    public async Task ReadersThatOverlap_DoNotLetTheLogGrowForEver()
+    {
+        using var folder = new StoreFolder();
+        using var store = new SqliteStore(new SqliteStoreOptions { Folder = folder.Path, LogBytesMax = 4 << 20 });
+        await StoreFolder.WriteAsync(store, "tenant/a", Large(0));
+        await StoreFolder.WriteAsync(store, "tenant/b", Large(1));
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+        Task<int>[] readers = [.. Enumerable.Range(0, 3).Select(async i =>
+        {
+            await Task.Delay(10 * i);
+            int reads = 0;
+            for (; !stop.IsCancellationRequested; reads++)
+            {
+                await store.ReadAsync(session => session.Rows("SELECT name FROM state LIMIT 2", row =>
+                {
+                    Thread.Sleep(15);
+                    return row.GetString(0);
+                }));
+            }
+
+            return reads;
+        })];
+        var log = new FileInfo(Path.Combine(folder.Path, SqliteStore.FileName + "-wal"));
+        long peak = 0;
+        for (int i = 0; i < 64; i++)
+        {
+            byte[] text = new byte[1 << 20];
+            await StoreFolder.WriteAsync(store, $"tenant/{i}", text);
+            log.Refresh();
+            peak = Math.Max(peak, log.Length);
+        }
+
+        while (log.Length > 4 << 20)
+        {
+            await Task.Delay(100, TestContext.Current.CancellationToken);
+            log.Refresh();
+        }
+
+        await stop.CancelAsync();
+        TestContext.Current.TestOutputHelper?.WriteLine($"The log had {peak >> 20} MiB at most; {(await Task.WhenAll(readers)).Sum()} reads.");
+        Assert.True(peak > 4 << 20);
+    }
+
+    [Fact]
     public async Task TwoSilos_ShareOneStore_AndTheLaterWriterIsRefused()
     {
         using var folder = new StoreFolder();

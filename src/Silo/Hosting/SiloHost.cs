@@ -194,7 +194,7 @@ public static partial class SiloHost
             [IClusterGrain.DevicesMetadata] = settings.Roles.HasFlag(SiloRoles.Inference) ? settings.Device.Name : "",
             [ControlSiloAttribute.Metadata] = settings.Roles.HasFlag(SiloRoles.Control) ? "true" : "false",
         });
-        silo.AddAtelierGrains();
+        silo.AddAtelierGrains(settings.Apply);
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Warning}")]

@@ -1,6 +1,8 @@
 // All that a silo is told from outside, read once at start. Whatever is wrong is said in one go, with the name of the
 // setting and what would be right.
 using Atelier.Contracts;
+using Atelier.Grains.Generations;
+using Atelier.Grains.Hosting;
 using Atelier.ServiceDefaults;
 using Atelier.Silo.Devices;
 using Atelier.Silo.Store;
@@ -97,6 +99,17 @@ public sealed record SiloSettings
     /// <value>The defaults are "gpt-image-1" and "dall-e-3".</value>
     public IReadOnlyList<string> ModelAliases { get; init; } = ["gpt-image-1", "dall-e-3"];
 
+    /// <summary>
+    /// Gets how long an ended generation and its picture are kept, in time in which the cluster runs
+    /// ("Retention:Generations").
+    /// </summary>
+    /// <value>The default is 7 days. All silos of a cluster have the same.</value>
+    public TimeSpan GenerationRetention { get; init; } = new GenerationOptions().Retention;
+
+    /// <summary>Gets how long an unused session is kept, in time in which the cluster runs ("Retention:Sessions").</summary>
+    /// <value>The default is 30 days. All silos of a cluster have the same.</value>
+    public TimeSpan SessionRetention { get; init; } = new GrainsOptions().SessionRetention;
+
     /// <summary>Gets how its device is used ("Device:Threads", "Device:Slots", "Device:Work", ...).</summary>
     public TorchDeviceOptions Device { get; init; } = new();
 
@@ -132,6 +145,8 @@ public sealed record SiloSettings
             AzureContainer = reader.Text("Blobs:Container", standard.AzureContainer),
             ModelFolders = reader.List("Models:Folders", standard.ModelFolders),
             ModelAliases = reader.List("Models:Aliases", standard.ModelAliases),
+            GenerationRetention = reader.Time("Retention:Generations", standard.GenerationRetention),
+            SessionRetention = reader.Time("Retention:Sessions", standard.SessionRetention),
             Device = new TorchDeviceOptions
             {
                 Name = reader.Text("Device:Name", standard.Device.Name),
@@ -175,6 +190,10 @@ public sealed record SiloSettings
         ReserveBytes = (long)StoreReserveMegabytes << 20,
     };
 
+    /// <summary>Gives the grains what is set about them.</summary>
+    internal void Apply(GrainsOptions grains) =>
+        (grains.Generation.Retention, grains.SessionRetention) = (GenerationRetention, SessionRetention);
+
     private IEnumerable<string> Faults()
     {
         if (!Names.AreValid(Name))
@@ -201,6 +220,16 @@ public sealed record SiloSettings
         if (Roles.HasFlag(SiloRoles.Inference) && ModelFolders.Count == 0)
         {
             yield return "Models:Folders must name a model's folder, since this silo has the inference role.";
+        }
+
+        if (GenerationRetention < TimeSpan.FromMinutes(1))
+        {
+            yield return $"Retention:Generations must be at least 00:01:00, not {GenerationRetention}.";
+        }
+
+        if (SessionRetention < TimeSpan.FromHours(1))
+        {
+            yield return $"Retention:Sessions must be at least 01:00:00, not {SessionRetention}.";
         }
 
         if (Device.Fault() is { } fault)

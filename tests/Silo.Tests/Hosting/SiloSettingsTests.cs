@@ -1,0 +1,41 @@
+// Goal: a silo does what its settings say, and a wrong one is named with what would be right. Method: settings as an
+// operator writes them.
+using Atelier.Grains.Hosting;
+using Atelier.Silo.Hosting;
+using Microsoft.Extensions.Configuration;
+using Xunit;
+
+namespace Atelier.Silo.Tests.Hosting;
+
+public sealed class SiloSettingsTests
+{
+    [Fact]
+    public void Retention_ReachesTheGrains()
+    {
+        var grains = new GrainsOptions();
+        Read(("Retention:Generations", "00:06:00"), ("Retention:Sessions", "1.12:00:00")).Apply(grains);
+        Assert.Equal((TimeSpan.FromMinutes(6), TimeSpan.FromHours(36)), (grains.Generation.Retention, grains.SessionRetention));
+        grains.Checked();
+        Read().Apply(grains);
+        Assert.Equal((TimeSpan.FromDays(7), TimeSpan.FromDays(30)), (grains.Generation.Retention, grains.SessionRetention));
+    }
+
+    [Theory]
+    [InlineData("Retention:Generations", "00:00:59", "at least 00:01:00")]
+    [InlineData("Retention:Sessions", "00:59:00", "at least 01:00:00")]
+    [InlineData("Retention:Sessions", "soon", "a positive time")]
+    [InlineData("Silo:HttpPort", "70000", "1..65535")]
+    public void AWrongSetting_IsNamed_WithWhatWouldBeRight(string key, string value, string right)
+    {
+        string message = Assert.Throws<ArgumentException>(() => Read((key, value))).Message;
+        Assert.Contains(key, message, StringComparison.Ordinal);
+        Assert.Contains(right, message, StringComparison.Ordinal);
+    }
+
+    private static SiloSettings Read(params (string Key, string Value)[] settings) => SiloSettings.Read(
+        new ConfigurationBuilder().AddInMemoryCollection(
+        [
+            new("Cluster:Secret", Convert.ToBase64String(new byte[32])), new("Models:Folders:0", "model"),
+            .. settings.Select(one => KeyValuePair.Create<string, string?>(one.Key, one.Value)),
+        ]).Build());
+}

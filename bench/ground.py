@@ -220,7 +220,7 @@ def replaced_while(what, strike, heal=lambda: None, environment=None):
             if replaced is None and cluster.children("Silo") not in ([silo], []):
                 replaced = time.monotonic() - start
                 heal()
-            if replaced and ready == 200:
+            if replaced and unready and ready == 200:
                 serving = time.monotonic() - start
             time.sleep(0.05)
         heal()

@@ -1,4 +1,4 @@
-// Asks the store each second whether it still writes, so that health tells what a request would meet, without waiting.
+// Asks the store twice a second whether it still writes, so that health tells what a request would meet, without waiting.
 using Atelier.Grains.Ports;
 using Atelier.Silo.Store;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
@@ -9,8 +9,8 @@ namespace Atelier.Silo.Hosting;
 internal sealed partial class StoreWatch(IClusterStore store, TimeProvider clock, ILogger<StoreWatch> logger)
     : BackgroundService, IHealthCheck
 {
-    private static readonly TimeSpan s_period = TimeSpan.FromSeconds(1);
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(1.5);
+    private static readonly TimeSpan s_period = TimeSpan.FromSeconds(0.5);
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(1.2);
 
     private volatile string? _fault;
     private volatile bool _isFull;
@@ -34,7 +34,7 @@ internal sealed partial class StoreWatch(IClusterStore store, TimeProvider clock
         {
             do
             {
-                // A store that hangs is asked once, not once a second.
+                // A store that hangs is asked once, not again and again.
                 beat = beat.IsCompleted ? store.BeatAsync() : beat;
                 await AwaitAsync(beat, stoppingToken);
             }

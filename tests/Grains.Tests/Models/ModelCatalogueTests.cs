@@ -54,6 +54,14 @@ public sealed class ModelCatalogueTests
     }
 
     [Fact]
+    public void ModelsThatNobodyConfirms_RetireNeitherOfEachOther()
+    {
+        ModelCatalogue catalogue = Catalogue(s_old, s_new);
+        Assert.Equal(2, catalogue.List(s_silent).Length);
+        Assert.Empty(catalogue.Retired(s_silent));
+    }
+
+    [Fact]
     public void OlderModelOfAName_HasItAgain_WhenTheNewerIsGone()
     {
         ModelCatalogue catalogue = Catalogue(s_old, s_new);

@@ -464,18 +464,23 @@ def collect(process):
     paths = glob.glob(os.path.join(tempfile.gettempdir(), f"dotnet-diagnostic-{process}-*-socket"))
     if not paths:
         return
+
+    def send(diagnostics, command, payload):
+        diagnostics.settimeout(10)
+        diagnostics.connect(paths[0])
+        diagnostics.sendall(b"DOTNET_IPC_V1\0" + struct.pack("<HBBH", 20 + len(payload), 2, command, 0) + payload)
+
     name = "Microsoft-Windows-DotNETRuntime"
     text = struct.pack("<I", len(name) + 1) + (name + "\0").encode("utf-16-le")
-    payload = struct.pack("<IIBI", 10, 1, 0, 1) + struct.pack("<QI", 0x800000, 4) + text + struct.pack("<I", 0)
     try:
-        with socket.socket(socket.AF_UNIX) as diagnostics:
-            diagnostics.settimeout(5)
-            diagnostics.connect(paths[0])
-            diagnostics.sendall(b"DOTNET_IPC_V1\0" + struct.pack("<HBBH", 20 + len(payload), 2, 3, 0) + payload)
-            diagnostics.recv(4096)
-            end = time.monotonic() + 1.0
-            while time.monotonic() < end:
-                diagnostics.recv(1 << 16)
+        with socket.socket(socket.AF_UNIX) as events, socket.socket(socket.AF_UNIX) as end:
+            send(events, 3, struct.pack("<IIBI", 10, 1, 0, 1) + struct.pack("<QI", 0x800000, 4) + text + struct.pack("<I", 0))
+            answer = b""
+            while len(answer) < 28 and (more := events.recv(28 - len(answer))):
+                answer += more
+            threading.Timer(1.0, lambda: send(end, 1, answer[20:28])).start()
+            while events.recv(1 << 16):
+                pass
     except OSError:
         pass
 

@@ -173,6 +173,12 @@ def disk():
             check(f"{method} {path} is refused: {status} {json.loads(text)['error']['code'] if text else ''}", status == 503)
         check(f"every write is refused within 2 s: {slowest:.2f} s", slowest <= 2)
         check("reads go on", all(cluster.call("GET", f"/v1/generations/{g}/picture", key=key)[0] == 200 for g in done))
+        [silo] = cluster.children("Silo")
+        os.kill(silo, signal.SIGKILL)
+        killed = time.monotonic()
+        while cluster.call("GET", "/v1/generations/done-0/picture", key=key)[0] != 200 and time.monotonic() - killed < 60:
+            time.sleep(0.1)
+        check(f"a silo that is killed meanwhile serves reads again: {time.monotonic() - killed:.1f} s", time.monotonic() - killed < 30)
         filler.close()
         os.remove(os.path.join(folder, "filler"))
         room = time.monotonic()

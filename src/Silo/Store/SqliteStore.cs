@@ -23,9 +23,14 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     private const int Version = 1;
     private const int BatchMax = 128;
     private const int Readers = 4;
+    private const int FreePagesMax = 256;
     private const int VacuumPages = 2048;
     private const int TidyMilliseconds = 1000;
     private const int CheckpointMilliseconds = 100;
+
+    // Room for a silo that starts on a full disk, or nothing could be read there until somebody made room.
+    private const string ReserveName = "reserve";
+    private const int ReserveMax = 8 << 20;
 
     // SQLite's primary result codes.
     private const int Busy = 5;
@@ -66,6 +71,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
 
     private readonly SqliteStoreOptions _options;
     private readonly string _path;
+    private readonly string _reserve;
     private readonly FileStream _shared;
     private readonly BlockingCollection<Pending> _pending;
     private readonly ConcurrentBag<SqliteSession> _idle = [];
@@ -73,7 +79,6 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     private readonly Thread _writer;
     private SqliteSession _session;
     private volatile bool _isFull;
-    private long _freeBytes;
 
     /// <summary>Opens the store, and makes it if its folder holds none.</summary>
     /// <exception cref="ArgumentException">The options make no sense, or the folder is another cluster's.</exception>
@@ -84,9 +89,15 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         string folder = Path.GetFullPath(options.Folder);
         Directory.CreateDirectory(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         _path = Path.Combine(folder, FileName);
+        _reserve = Path.Combine(folder, ReserveName);
         _shared = StoreLock.Share(folder);
         try
         {
+            if (Disk.AvailableFreeSpace < ReserveBytes)
+            {
+                File.Delete(_reserve);
+            }
+
             // States hold prompts: the database is its user's alone, and the files beside it have its permissions.
             if (!File.Exists(_path))
             {
@@ -197,14 +208,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     }
 
     /// <inheritdoc/>
-    public bool HasRoom
-    {
-        get
-        {
-            var disk = new DriveInfo(_options.Folder);
-            return disk.AvailableFreeSpace + Interlocked.Read(ref _freeBytes) > Math.Min(_options.ReserveBytes, disk.TotalSize / 16);
-        }
-    }
+    public bool HasRoom => Room > 0;
 
     /// <inheritdoc/>
     public async ValueTask<long?> BytesOfAsync(TenantId tenant) => await ReadAsync(session =>
@@ -221,6 +225,13 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
             ON CONFLICT (silo) DO UPDATE SET generation = max(generation + 1, $1) RETURNING generation
         """,
         endpoint, (long)fromClock)!);
+
+    private DriveInfo Disk => new(_options.Folder);
+
+    private long ReserveBytes => Math.Min(ReserveMax, Disk.TotalSize / 16);
+
+    // Bytes that new work may take.
+    private long Room => Disk.AvailableFreeSpace - Math.Min(_options.ReserveBytes, Disk.TotalSize / 16);
 
     /// <inheritdoc/>
     public void Dispose()
@@ -294,6 +305,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
             if (Environment.TickCount64 - tidied >= TidyMilliseconds)
             {
                 Tidy();
+                Reserve();
                 tidied = Environment.TickCount64;
             }
 
@@ -379,8 +391,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         try
         {
             long free = (long)_session.Value("PRAGMA freelist_count")!;
-            Interlocked.Exchange(ref _freeBytes, free * (long)_session.Value("PRAGMA page_size")!);
-            if (free > VacuumPages)
+            if (free > FreePagesMax)
             {
                 _session.Begin(TimeSpan.FromMilliseconds(50));
                 _session.Execute($"PRAGMA incremental_vacuum({VacuumPages})");
@@ -399,6 +410,27 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         {
             // The next second tries again.
             RollBack(keep: true);
+        }
+    }
+
+    private void Reserve()
+    {
+        if (File.Exists(_reserve) || Room < ReserveBytes)
+        {
+            return;
+        }
+
+        try
+        {
+            using var file = new FileStream(_reserve, new FileStreamOptions
+            {
+                Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
+            });
+            file.Write(new byte[ReserveBytes]);
+        }
+        catch (IOException)
+        {
+            // Another silo makes it, or the room is gone again: what there is of it is given up at the next start.
         }
     }
 

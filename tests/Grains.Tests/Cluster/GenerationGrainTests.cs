@@ -34,6 +34,17 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
+    public async Task AnEndedOneWithALongPrompt_IsWatchedFromItsBegin_ThoughItLeavesMemory()
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(1, name => new FakeDevice("d", 4));
+        GenerationSpec spec = TestCluster.Spec(1, 300) with { Prompt = new string('p', 9000) };
+        await cluster.SubmitAsync("long", new Submission { Spec = spec });
+        List<GenerationEvent> live = await cluster.WatchAsync("long"), again = await cluster.WatchAsync("long");
+        Assert.Equal(7 + spec.Steps, live.Count);
+        Assert.Equal(live.Select(one => one.Number), again.Select(one => one.Number));
+    }
+
+    [Fact]
     public async Task AnEndedOneWithALongPrompt_LeavesMemory_WhoeverAsksForItLater()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null);

@@ -108,10 +108,14 @@ public sealed class HealthTests
 
     private static async Task BecomesAsync(StoreWatch check, HealthStatus status)
     {
-        while ((await check.CheckHealthAsync(s_context, Cancellation)).Status != status)
+        HealthStatus now = default;
+        for (int i = 0; i < 1500 && (i == 0 || now != status); i++)
         {
             await Task.Delay(20, Cancellation);
+            now = (await check.CheckHealthAsync(s_context, Cancellation)).Status;
         }
+
+        Assert.Equal(status, now);
     }
 
     private sealed class FakeStore : IClusterStore

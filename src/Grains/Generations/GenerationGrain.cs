@@ -19,11 +19,13 @@ internal sealed partial class GenerationGrain(
 {
     // Characters of prompts with which a generation that has ended stays in memory for a while.
     private const int PromptKeptMax = 8192;
+    private static readonly TimeSpan s_longPromptKept = TimeSpan.FromSeconds(1);
 
     private readonly GenerationMachine _machine = new(options.Generation);
     private GenerationState _state = new();
     private GenerationKey _key;
     private DateTimeOffset _heardAt;
+    private IGrainTimer? _leaving;
     private TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
@@ -41,13 +43,20 @@ internal sealed partial class GenerationGrain(
         return Task.CompletedTask;
     }
 
-    // Long prompts, by the thousand, are what fills a silo's memory: one that has ended goes after each call.
+    // Long prompts, by the thousand, are what fills a silo's memory: one that has ended goes soon after each call. Not at
+    // once, or calls that wait would be sent from one activation to the next, which Orleans does twice and no more.
     public async Task Invoke(IIncomingGrainCallContext context)
     {
-        await context.Invoke();
-        if (!_state.IsOpen && _state.Submission?.Spec is { } spec && spec.Prompt.Length + spec.Negative.Length > PromptKeptMax)
+        try
         {
-            DeactivateOnIdle();
+            await context.Invoke();
+        }
+        finally
+        {
+            if (!_state.IsOpen && _state.Submission?.Spec is { } spec && spec.Prompt.Length + spec.Negative.Length > PromptKeptMax)
+            {
+                _leaving ??= this.RegisterGrainTimer(LeaveAsync, s_longPromptKept, Timeout.InfiniteTimeSpan);
+            }
         }
     }
 
@@ -462,6 +471,12 @@ internal sealed partial class GenerationGrain(
     }
 
     private Task<OfferAnswer?> OfferAsync() => GrainCalls.TryAsync(() => Queue().OfferAsync(_machine.Item(_state, _key), admitted: true));
+
+    private Task LeaveAsync(CancellationToken cancellation)
+    {
+        DeactivateOnIdle();
+        return Task.CompletedTask;
+    }
 
     private void Tell()
     {

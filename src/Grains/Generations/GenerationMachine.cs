@@ -25,7 +25,7 @@ public readonly record struct Outcome<T>(GenerationState State, T Answer, bool S
 public sealed class GenerationMachine(GenerationOptions options)
 {
     /// <summary>
-    /// Most blobs that wait for their release while a claim goes on: a state stays below 64 KiB.
+    /// Blobs that wait for their release while a claim goes on, beyond which its reports wait for the blob store.
     /// </summary>
     public const int ToReleaseMax = 16;
 
@@ -378,7 +378,7 @@ public sealed class GenerationMachine(GenerationOptions options)
     private static IEnumerable<BlobName> Told(StepReport report) =>
         report.Previews.Values.Concat(new[] { report.Snapshot }.OfType<BlobName>()).Concat(report.Untold);
 
-    // What comes too late has left bytes in the store. Equal work gives equal bytes, so they may be those that the
+    // What comes too late has left bytes in the store: those of one report, since it is its worker's last of this work. Equal work gives equal bytes, so they may be those that the
     // state needs, or those that the claim under way is about to store.
     private static Outcome<ReportOutcome> Refused(GenerationState state, IEnumerable<BlobName> told)
     {

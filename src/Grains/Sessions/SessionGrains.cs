@@ -73,6 +73,11 @@ internal sealed class SessionGrain(
     // Called by the generation while its submission, which this grain has passed on, is under way.
     public async Task<int?> ListAsync(GenerationId id)
     {
+        if (state.State.IsDeleted)
+        {
+            return null;
+        }
+
         int page = state.State.Count / ISessionPageGrain.Size, place;
         while ((place = await Page(page).PutAsync(id)) < 0)
         {
@@ -91,7 +96,7 @@ internal sealed class SessionGrain(
             return index;
         }
 
-        // Nobody will look for a page beyond a deleted session's count.
+        // Deleted meanwhile: nobody will look for a page beyond its count.
         if (index >= state.State.Count)
         {
             await Page(page).DropAsync([id]);

@@ -26,7 +26,7 @@ internal sealed class SqliteSession : IDisposable
         try
         {
             _connection.Open();
-            Execute($"PRAGMA busy_timeout = {(int)busyTimeout.TotalMilliseconds}");
+            raw.sqlite3_busy_timeout(_connection.Handle, (int)busyTimeout.TotalMilliseconds);
             Execute("PRAGMA synchronous = FULL");
             Execute($"PRAGMA cache_size = -{Math.Max(1, cacheBytes >> 10)}");
         }
@@ -58,6 +58,25 @@ internal sealed class SqliteSession : IDisposable
         }
 
         SqliteException.ThrowExceptionForRC(code, _connection.Handle);
+    }
+
+    /// <summary>
+    /// Copies the write-ahead log into the database and empties it, unless a reader needs it for longer than the patience;
+    /// writers wait meanwhile.
+    /// </summary>
+    /// <param name="patience">How long to wait for readers.</param>
+    public void EmptyLog(TimeSpan patience)
+    {
+        // Not by a pragma: that is applied when it is prepared, and prepared once.
+        raw.sqlite3_busy_timeout(_connection.Handle, (int)patience.TotalMilliseconds);
+        try
+        {
+            Execute("PRAGMA wal_checkpoint(TRUNCATE)");
+        }
+        finally
+        {
+            raw.sqlite3_busy_timeout(_connection.Handle, 0);
+        }
     }
 
     /// <summary>Runs a statement for its first value; null if it gives no row.</summary>

@@ -7,6 +7,7 @@
 // Why not a server: a database in a file has no port to protect, no process to supervise and no log to replay at start.
 // docs/decisions/0006-embedded-store.md has the measurements.
 using System.Collections.Concurrent;
+using System.Security.Cryptography;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
 using Microsoft.Data.Sqlite;
@@ -26,7 +27,6 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     private const int FreePagesMax = 256;
     private const int VacuumPages = 2048;
     private const int TidyMilliseconds = 1000;
-    private const int CheckpointMilliseconds = 100;
 
     // Room for a silo that starts on a full disk, or nothing could be read there until somebody made room.
     private const string ReserveName = "reserve";
@@ -68,6 +68,8 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
 
     // Silos that start together make or upgrade the database one after the other.
     private static readonly TimeSpan s_openPatience = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan s_logPatience = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan s_vacuumPatience = TimeSpan.FromMilliseconds(50);
 
     private readonly SqliteStoreOptions _options;
     private readonly string _path;
@@ -305,7 +307,6 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
             if (Environment.TickCount64 - tidied >= TidyMilliseconds)
             {
                 Tidy();
-                Reserve();
                 tidied = Environment.TickCount64;
             }
 
@@ -385,53 +386,55 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         }
     }
 
-    // Gives the room of what was deleted back to the disk, a little each second, and that of a log that has grown.
+    // Once a second: what has grown is made smaller, a little at a time, and what a start needs is set aside.
     private void Tidy()
     {
         try
         {
-            long free = (long)_session.Value("PRAGMA freelist_count")!;
-            if (free > FreePagesMax)
+            // Readers that overlap keep the log from beginning anew. Here writers wait for them, and new readers need no log.
+            if (new FileInfo(_path + "-wal") is { Exists: true } log && log.Length > _options.LogBytesMax)
             {
-                _session.Begin(TimeSpan.FromMilliseconds(50));
+                _session.EmptyLog(s_logPatience);
+            }
+
+            if ((long)_session.Value("PRAGMA freelist_count")! > FreePagesMax)
+            {
+                _session.Begin(s_vacuumPatience);
                 _session.Execute($"PRAGMA incremental_vacuum({VacuumPages})");
                 _session.Execute("COMMIT");
             }
 
-            // Readers that overlap keep the log from beginning anew. Here writers wait for them, and new readers need no log.
-            if (new FileInfo(_path + "-wal") is { Exists: true } log && log.Length > _options.LogBytesMax)
-            {
-                _session.Execute($"PRAGMA busy_timeout = {CheckpointMilliseconds}");
-                _session.Execute("PRAGMA wal_checkpoint(TRUNCATE)");
-                _session.Execute("PRAGMA busy_timeout = 0");
-            }
+            Reserve();
         }
         catch (SqliteException)
         {
             // The next second tries again.
             RollBack(keep: true);
         }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            // The disk does not answer, or is full again. Writes say so; the next second tries again.
+        }
     }
 
     private void Reserve()
     {
-        if (File.Exists(_reserve) || Room < ReserveBytes)
+        long size = ReserveBytes;
+        if (Room < size || (new FileInfo(_reserve) is { Exists: true } there && there.Length == size))
         {
             return;
         }
 
-        try
+        // Bytes that no file system makes smaller.
+        byte[] bytes = new byte[size];
+        RandomNumberGenerator.Fill(bytes);
+        using var file = new FileStream(_reserve, new FileStreamOptions
         {
-            using var file = new FileStream(_reserve, new FileStreamOptions
-            {
-                Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
-            });
-            file.Write(new byte[ReserveBytes]);
-        }
-        catch (IOException)
-        {
-            // Another silo makes it, or the room is gone again: what there is of it is given up at the next start.
-        }
+            Mode = FileMode.Create, Access = FileAccess.Write,
+            UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
+        });
+        file.Write(bytes);
+        file.Flush(flushToDisk: true);
     }
 
     private StoreUnavailableException Translated(SqliteException error) => error.SqliteErrorCode == Full

@@ -21,8 +21,8 @@ public sealed class SqliteStoreOptions
     public int PendingMax { get; set; } = 10_000;
 
     /// <summary>Gets or sets how long a write waits for another silo's transaction.</summary>
-    /// <value>The default is 1.5 seconds.</value>
-    public TimeSpan BusyTimeout { get; set; } = TimeSpan.FromSeconds(1.5);
+    /// <value>The default is 1 second: less than a heartbeat may take before the store counts as one that hangs.</value>
+    public TimeSpan BusyTimeout { get; set; } = TimeSpan.FromSeconds(1);
 
     /// <summary>
     /// Gets or sets the free space of the disk, in bytes, below which new work is refused; writes for work that was
@@ -32,7 +32,9 @@ public sealed class SqliteStoreOptions
     /// <value>The default is 256 MiB.</value>
     public long ReserveBytes { get; set; } = 256L << 20;
 
-    /// <summary>Gets or sets the size of the write-ahead log, in bytes, from which writers wait for readers to empty it.</summary>
+    /// <summary>
+    /// Gets or sets the size of the write-ahead log, in bytes, beyond which the writer waits for readers, to empty it.
+    /// </summary>
     /// <value>The default is 64 MiB.</value>
     public long LogBytesMax { get; set; } = 64L << 20;
 

@@ -45,6 +45,21 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
+    public async Task AnEndedOneWithALongPrompt_AnswersManyAtATime()
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(1, name => null);
+        GenerationSpec spec = TestCluster.Spec(1) with { Prompt = new string('p', 9000) };
+        await cluster.SubmitAsync("long", new Submission { Spec = spec });
+        await cluster.Generation("long").CancelAsync();
+        for (int round = 0; round < 20; round++)
+        {
+            GenerationView?[] views = await Task.WhenAll(Enumerable.Range(0, 50).Select(_ => cluster.Generation("long").ViewAsync()));
+            Assert.All(views, view => Assert.Equal(GenerationPhase.Cancelled, view?.Phase));
+            await Task.Delay(100, TestContext.Current.CancellationToken);
+        }
+    }
+
+    [Fact]
     public async Task AnEndedOneWithALongPrompt_LeavesMemory_WhoeverAsksForItLater()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null);

@@ -95,7 +95,8 @@ public sealed class RetentionTests
         await EndAsync(cluster, "b");
         await HourAsync(cluster);
         await Set(cluster).RemoveAsync(Key("first"));
-        string full = Stored(cluster, "endedlist").Max(StringComparer.Ordinal)!, next = full.Replace("/0/0/", "/0/1/", StringComparison.Ordinal);
+        string full = Stored(cluster, "endedlist").Max(StringComparer.Ordinal)!;
+        string next = full.Replace("/0/0/", "/0/1/", StringComparison.Ordinal);
         for (int i = 0; await Page(cluster, full).AddAsync(Key($"filler{i}")); i++)
         {
         }

@@ -54,7 +54,7 @@ public sealed class ModelCatalogueTests
     }
 
     [Fact]
-    public void ModelsThatNobodyConfirms_RetireNeitherOfEachOther()
+    public void ModelsThatNobodyConfirms_DoNotRetireEachOther()
     {
         ModelCatalogue catalogue = Catalogue(s_old, s_new);
         Assert.Equal(2, catalogue.List(s_silent).Length);

@@ -13,6 +13,7 @@ internal sealed partial class OrleansClusterView(
 {
     private static readonly TimeSpan s_callTimeout = TimeSpan.FromSeconds(4);
     private static readonly TimeSpan s_connectPause = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan s_refreshPeriod = TimeSpan.FromSeconds(2);
 
     // A silo that dies takes its tenants with it for a call's timeout; its neighbours have them soon after.
     private static readonly TimeSpan s_askPause = TimeSpan.FromMilliseconds(200);
@@ -112,7 +113,9 @@ internal sealed partial class OrleansClusterView(
         client.Configure<ClientMessagingOptions>(options => options.ResponseTimeout = s_callTimeout);
 
         // Silos that come up are known within seconds, also after all others have gone.
-        client.Configure<GatewayOptions>(options => options.GatewayListRefreshPeriod = TimeSpan.FromSeconds(2));
+        // So are their grains: what a silo that is about to leave says of them may be that there are none.
+        client.Configure<GatewayOptions>(options => options.GatewayListRefreshPeriod = s_refreshPeriod);
+        client.Configure<TypeManagementOptions>(options => options.TypeMapRefreshInterval = s_refreshPeriod);
         if (settings.StoreOptions() is { } store)
         {
             client.UseRedisClustering(options => options.ConfigurationOptions = store);

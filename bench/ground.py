@@ -4,7 +4,8 @@
     bench/ground.py disk            a full disk of 64 MB (needs root, for a tmpfs)
     bench/ground.py hang            a silo that is stopped with SIGSTOP
     bench/ground.py broken          a disk whose flush fails, or hangs, and a device whose memory fails
-    bench/ground.py clock [SILOS]   the wall clock set by minutes, hours and days, while it runs and between runs
+    bench/ground.py clock [SILOS [while|between]]
+                                    the wall clock set by minutes, hours and days, while it runs and between runs
     bench/ground.py store [MB]      states of 55 KB through the API at 5 MB/s, then kill -9 (4,000 MB by default)
     bench/ground.py soak [FOLDER]   45 minutes without kills, 30 with one every 2 minutes; run again, it goes on
     bench/ground.py curves FOLDER   what a soak has measured: slopes with their standard errors
@@ -337,7 +338,7 @@ class Shim:
             file.write(struct.pack("<q", value))
 
 
-def clock(silos=1):
+def clock(silos=1, when="both"):
     shim = Shim()
     cluster = Cluster(tempfile.mkdtemp() + "/data", silos, shim.environment)
     cluster.start()
@@ -360,7 +361,7 @@ def clock(silos=1):
 
     steps = [15 * 60, -15 * 60, 2 * hour, -2 * hour, 8 * 24 * hour, -8 * 24 * hour]
     try:
-        for step in steps:
+        for step in steps if when != "between" else []:
             cluster.call("POST", "/v1/generations", {"id": f"long{step}", "prompt": "x", "steps": 100})
             for seconds in (step, 0):
                 shim.put(0, seconds)
@@ -374,7 +375,7 @@ def clock(silos=1):
             while cluster.view(f"long{step}")[0]["phase"] != "done" and time.monotonic() - start < 60:
                 time.sleep(0.5)
             check("what was open when it was set is done", cluster.view(f"long{step}")[0]["phase"] == "done")
-        for step in steps:
+        for step in steps if when != "while" else []:
             for seconds in (step, 0):
                 cluster.kill()
                 shim.put(0, seconds)

@@ -174,6 +174,7 @@ public static partial class SiloHost
         silo.ConfigureEndpoints(IPAddress.Parse(settings.Address), settings.Port, settings.ProxyPort, listenOnAnyHostAddress: false);
         silo.Services.AddSingleton<OrleansGrainStorageSerializer>();
         store.AddTo(silo);
+        PresentMembershipTable.AddTo(silo.Services);
         silo.Configure<GrainCollectionOptions>(options => options.CollectionAge = s_idleMax);
         silo.Configure<SiloMessagingOptions>(options => options.ResponseTimeout = s_callTimeout);
 

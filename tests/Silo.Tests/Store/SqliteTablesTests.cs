@@ -2,12 +2,15 @@
 // by one: versions and ETags decide between writers, ranges of hashes are half open and wrap around.
 using System.Net;
 using Atelier.Silo.Store;
+using Microsoft.Extensions.DependencyInjection;
 using Xunit;
 
 namespace Atelier.Silo.Tests.Store;
 
 public sealed class SqliteTablesTests : IDisposable
 {
+    private static CancellationToken Token => TestContext.Current.CancellationToken;
+
     private readonly StoreFolder _folder = new();
     private readonly SqliteStore _store;
     private readonly SqliteMembershipTable _members;
@@ -54,6 +57,27 @@ public sealed class SqliteTablesTests : IDisposable
         Assert.Equal((SiloStatus.Active, "silo", 30000), (stored.Status, stored.SiloName, stored.ProxyPort));
         Assert.Equal(Silo(2), Assert.Single(stored.SuspectTimes!).Item1);
         Assert.Empty((await _members.ReadRow(Silo(3))).Members);
+    }
+
+    [Theory]
+    [InlineData(11, false)]
+    [InlineData(8 * 24 * 3600, false)]
+    [InlineData(5, true)]
+    [InlineData(-8 * 24 * 3600, true)]
+    public async Task ASignOfLife_FromTheFuture_IsOld(int secondsAhead, bool isKept)
+    {
+        var services = new ServiceCollection();
+        services.AddSingleton<IMembershipTable>(_members);
+        services.AddSingleton(TimeProvider.System);
+        PresentMembershipTable.AddTo(services);
+        await using ServiceProvider provider = services.BuildServiceProvider();
+        var table = provider.GetRequiredService<IMembershipTable>();
+        MembershipEntry entry = Entry(1);
+        entry.IAmAliveTime = TimeProvider.System.GetUtcNow().UtcDateTime.AddSeconds(secondsAhead);
+        Assert.True(await table.InsertRowAsync(entry, (await table.ReadAllAsync(Token)).Version.Next(), Token));
+        DateTime expected = isKept ? entry.IAmAliveTime : DateTime.UnixEpoch;
+        Assert.Equal(expected, (await table.ReadAllAsync(Token)).Members[0].Item1.IAmAliveTime);
+        Assert.Equal(expected, (await table.ReadRowAsync(Silo(1), Token)).Members[0].Item1.IAmAliveTime);
     }
 
     [Fact]

@@ -53,7 +53,9 @@ internal sealed class PresentMembershipTable(IMembershipTable table, TimeProvide
         DateTime latest = clock.GetUtcNow().UtcDateTime + s_aheadMax;
         foreach ((MembershipEntry entry, _) in read.Members)
         {
+            // Its start is a sign of life too.
             entry.IAmAliveTime = entry.IAmAliveTime > latest ? DateTime.UnixEpoch : entry.IAmAliveTime;
+            entry.StartTime = entry.StartTime > latest ? DateTime.UnixEpoch : entry.StartTime;
         }
 
         return read;

@@ -73,11 +73,11 @@ public sealed class SqliteTablesTests : IDisposable
         await using ServiceProvider provider = services.BuildServiceProvider();
         var table = provider.GetRequiredService<IMembershipTable>();
         MembershipEntry entry = Entry(1);
-        entry.IAmAliveTime = TimeProvider.System.GetUtcNow().UtcDateTime.AddSeconds(secondsAhead);
+        entry.StartTime = entry.IAmAliveTime = TimeProvider.System.GetUtcNow().UtcDateTime.AddSeconds(secondsAhead);
         Assert.True(await table.InsertRowAsync(entry, (await table.ReadAllAsync(Token)).Version.Next(), Token));
         DateTime expected = isKept ? entry.IAmAliveTime : DateTime.UnixEpoch;
-        Assert.Equal(expected, (await table.ReadAllAsync(Token)).Members[0].Item1.IAmAliveTime);
-        Assert.Equal(expected, (await table.ReadRowAsync(Silo(1), Token)).Members[0].Item1.IAmAliveTime);
+        MembershipEntry all = (await table.ReadAllAsync(Token)).Members[0].Item1, one = (await table.ReadRowAsync(Silo(1), Token)).Members[0].Item1;
+        Assert.All([all.StartTime, all.IAmAliveTime, one.StartTime, one.IAmAliveTime], time => Assert.Equal(expected, time));
     }
 
     [Fact]

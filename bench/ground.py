@@ -10,9 +10,11 @@
     bench/ground.py soak [FOLDER]   45 minutes without kills, 30 with one every 2 minutes; run again, it goes on
     bench/ground.py curves FOLDER   what a soak has measured: slopes with their standard errors
 
-Each prints what it found and ends with status 1 if a promise was broken. Python's standard library; `broken` and `clock` need a C compiler.
+Each prints what it found and ends with status 1 if a promise was broken. Python's standard library; `broken` and
+`clock` need a C compiler.
 """
-import contextlib, csv, glob, http.client, json, os, random, shutil, signal, socket, sqlite3, struct, subprocess, sys, tempfile, threading, time
+import contextlib, csv, glob, http.client, json, os, random, shutil, signal, socket, sqlite3, struct, subprocess, sys
+import tempfile, threading, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BROKEN = []
@@ -439,6 +441,7 @@ def store(megabytes=4000):
     data = sum(os.path.getsize(file) for file in glob.glob(cluster.folder + "/store/*"))
     say(f"{total} requests in {seconds:.0f} s, {total * size / seconds / 1e6:.1f} MB/s; the store has {data >> 20} MiB; {codes}")
     check(f"resident memory at most 2 GB: {peak[0] >> 10} MiB", peak[0] <= 2_000_000)
+
     def reminders():
         with contextlib.closing(sqlite3.connect(f"file:{cluster.folder}/store/state.db?mode=ro", uri=True)) as database:
             return set(database.execute("SELECT grain, name FROM reminders"))

@@ -138,7 +138,8 @@ public sealed record GatewaySettings
         if ((Redis is null) == (Silos.Count == 0))
         {
             yield return "Store:Redis must say where the cluster's store is, for example 127.0.0.1:6379; or "
-                + "Cluster:Silos:0 and so on where its silos listen for gateways, for example 127.0.0.1:30000; one of the two.";
+                + "Cluster:Silos:0 and so on where its silos listen for gateways, for example 127.0.0.1:30000; "
+                + "one of the two.";
         }
 
         if (Redis is not null && !IsStore(Redis))

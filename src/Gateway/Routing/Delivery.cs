@@ -54,7 +54,8 @@ internal static class Delivery
         for (int tried = 1; ; tried++)
         {
             await next(context);
-            if (context.Features.Get<StaleTicketFeature>() is { IsSentAgain: false } stale && !context.Response.HasStarted)
+            if (context.Features.Get<StaleTicketFeature>() is { IsSentAgain: false } stale
+                && !context.Response.HasStarted)
             {
                 // The silo has done nothing but look at the ticket, which is signed by its own clock now.
                 stale.IsSentAgain = true;

@@ -113,7 +113,7 @@ internal sealed partial class OrleansClusterView(
         client.Configure<ClientMessagingOptions>(options => options.ResponseTimeout = s_callTimeout);
 
         // Silos that come up are known within seconds, also after all others have gone.
-        // So are their grains: what a silo that is about to leave says of them may be that there are none.
+        // So are their grains: a silo that is shutting down may report none.
         client.Configure<GatewayOptions>(options => options.GatewayListRefreshPeriod = s_refreshPeriod);
         client.Configure<TypeManagementOptions>(options => options.TypeMapRefreshInterval = s_refreshPeriod);
         if (settings.StoreOptions() is { } store)

@@ -43,8 +43,8 @@ internal sealed partial class GenerationGrain(
         return Task.CompletedTask;
     }
 
-    // Long prompts, by the thousand, are what fills a silo's memory: one that has ended goes soon after each call. Not at
-    // once, or calls that wait would be sent from one activation to the next, which Orleans does twice and no more.
+    // Thousands of long prompts fill a silo's memory, so an ended generation with one deactivates soon after it is called.
+    // Not at once: Orleans would forward the pending calls to the next activation, and rejects a call forwarded twice.
     public async Task Invoke(IIncomingGrainCallContext context)
     {
         try
@@ -53,7 +53,8 @@ internal sealed partial class GenerationGrain(
         }
         finally
         {
-            if (!_state.IsOpen && _state.Submission?.Spec is { } spec && spec.Prompt.Length + spec.Negative.Length > PromptKeptMax)
+            if (!_state.IsOpen && _state.Submission?.Spec is { } spec
+                && spec.Prompt.Length + spec.Negative.Length > PromptKeptMax)
             {
                 _leaving ??= this.RegisterGrainTimer(LeaveAsync, s_longPromptKept, Timeout.InfiniteTimeSpan);
             }

@@ -25,7 +25,7 @@ public readonly record struct Outcome<T>(GenerationState State, T Answer, bool S
 public sealed class GenerationMachine(GenerationOptions options)
 {
     /// <summary>
-    /// Blobs that wait for their release while a claim goes on, beyond which its reports wait for the blob store.
+    /// Most blobs pending release during a claim; at this many, its reports wait until the blob store releases some.
     /// </summary>
     public const int ToReleaseMax = 16;
 
@@ -378,8 +378,8 @@ public sealed class GenerationMachine(GenerationOptions options)
     private static IEnumerable<BlobName> Told(StepReport report) =>
         report.Previews.Values.Concat(new[] { report.Snapshot }.OfType<BlobName>()).Concat(report.Untold);
 
-    // What comes too late has left bytes in the store: those of one report, since it is its worker's last of this work. Equal work gives equal bytes, so they may be those that the
-    // state needs, or those that the claim under way is about to store.
+    // A stale report has left bytes in the store. A worker stops at its first refusal, so they are those of one report.
+    // Equal work gives equal bytes, so they may be those that the state needs, or that the current claim will store.
     private static Outcome<ReportOutcome> Refused(GenerationState state, IEnumerable<BlobName> told)
     {
         BlobName[] news = [.. told.Except(state.Needed()).Except(state.ToRelease).Except(state.Late)];

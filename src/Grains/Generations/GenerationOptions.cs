@@ -39,6 +39,9 @@ public sealed class GenerationOptions
     /// <value>The default is 30 seconds.</value>
     public TimeSpan SubmitTimeout { get; set; } = TimeSpan.FromSeconds(30);
 
+    /// <summary>Gets the shortest <see cref="Retention"/>: one minute.</summary>
+    public static TimeSpan RetentionMin { get; } = TimeSpan.FromMinutes(1);
+
     /// <summary>Gets or sets how long an ended generation is kept, in time in which the cluster runs.</summary>
     /// <value>The default is 7 days.</value>
     public TimeSpan Retention { get; set; } = TimeSpan.FromDays(7);
@@ -57,7 +60,7 @@ public sealed class GenerationOptions
         _ when ClaimQuiet < TimeSpan.Zero => $"{nameof(ClaimQuiet)} must not be negative.",
         _ when DeviceKindPatience < TimeSpan.Zero => $"{nameof(DeviceKindPatience)} must not be negative.",
         _ when SubmitTimeout < TimeSpan.FromSeconds(1) => $"{nameof(SubmitTimeout)} must be at least 1 s, not {SubmitTimeout}.",
-        _ when Retention < TimeSpan.FromMinutes(1) => $"{nameof(Retention)} must be at least 1 min, not {Retention}.",
+        _ when Retention < RetentionMin => $"{nameof(Retention)} must be at least 1 min, not {Retention}.",
         _ when RetentionStep < TimeSpan.FromSeconds(1) =>
             $"{nameof(RetentionStep)} must be at least 1 s, not {RetentionStep}.",
         _ => null,

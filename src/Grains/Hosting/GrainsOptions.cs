@@ -29,6 +29,9 @@ public sealed class GrainsOptions
     /// <value>The default is one minute, the shortest time between reminders.</value>
     public TimeSpan WalkPeriod { get; set; } = TimeSpan.FromMinutes(1);
 
+    /// <summary>Gets the shortest <see cref="SessionRetention"/>: one hour.</summary>
+    public static TimeSpan SessionRetentionMin { get; } = TimeSpan.FromHours(1);
+
     /// <summary>
     /// Gets or sets how long a session is kept after its last use, in time in which the cluster runs: its begin, or a
     /// generation that was accepted in it.
@@ -47,7 +50,7 @@ public sealed class GrainsOptions
     {
         { OpenSetPartitions: < 1 or > 65536 } => $"{nameof(OpenSetPartitions)} must lie in 1..65536, not be {OpenSetPartitions}.",
         _ when WalkPeriod < TimeSpan.FromSeconds(1) => $"{nameof(WalkPeriod)} must be at least 1 s, not {WalkPeriod}.",
-        _ when SessionRetention < TimeSpan.FromHours(1) =>
+        _ when SessionRetention < SessionRetentionMin =>
             $"{nameof(SessionRetention)} must be at least 1 h, not {SessionRetention}.",
         _ when Generation.ClaimQuiet >= Queue.LeaseTime =>
             $"{nameof(Generation.ClaimQuiet)} must be shorter than {nameof(Queue.LeaseTime)}, or dead workers hold up recovery.",

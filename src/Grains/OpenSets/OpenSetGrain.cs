@@ -155,8 +155,8 @@ internal sealed partial class OpenSetGrain(
         return GrainCalls.TryAsync(() => EndedList(numbers[0], numbers[1]).SweepAsync(_retention.Hour));
     }
 
-    // Pages are counted from the first when an hour is forgotten, so each is full before the next one is begun, whatever fails
-    // and however many are listed at a time.
+    // Retention counts pages from the first, so a page is begun only when the one before it is full, also while calls
+    // run concurrently and some fail.
     private async Task ListAsync(Func<IEndedListGrain, Task<bool>> add)
     {
         long hour = _retention.Hour;

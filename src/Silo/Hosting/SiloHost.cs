@@ -98,7 +98,7 @@ public static partial class SiloHost
         }
     }
 
-    // A store that is full, or down for the moment, is waited for: a silo that ended instead would start again and again.
+    // The silo waits for a store that is full or briefly down; if it ended instead, it would restart in a loop.
     private static async Task<int> NextGenerationAsync(IClusterStore store, SiloSettings settings)
     {
         for (bool said = false; ; said = true)
@@ -174,7 +174,7 @@ public static partial class SiloHost
         silo.ConfigureEndpoints(IPAddress.Parse(settings.Address), settings.Port, settings.ProxyPort, listenOnAnyHostAddress: false);
         silo.Services.AddSingleton<OrleansGrainStorageSerializer>();
         store.AddTo(silo);
-        PresentMembershipTable.AddTo(silo.Services);
+        SkewTolerantMembershipTable.AddTo(silo.Services);
         silo.Configure<GrainCollectionOptions>(options => options.CollectionAge = s_idleMax);
         silo.Configure<SiloMessagingOptions>(options => options.ResponseTimeout = s_callTimeout);
 

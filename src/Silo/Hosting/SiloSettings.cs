@@ -106,7 +106,9 @@ public sealed record SiloSettings
     /// <value>The default is 7 days. All silos of a cluster have the same.</value>
     public TimeSpan GenerationRetention { get; init; } = new GenerationOptions().Retention;
 
-    /// <summary>Gets how long an unused session is kept, in time in which the cluster runs ("Retention:Sessions").</summary>
+    /// <summary>
+    /// Gets how long an unused session is kept, in time in which the cluster runs ("Retention:Sessions").
+    /// </summary>
     /// <value>The default is 30 days. All silos of a cluster have the same.</value>
     public TimeSpan SessionRetention { get; init; } = new GrainsOptions().SessionRetention;
 
@@ -190,7 +192,7 @@ public sealed record SiloSettings
         ReserveBytes = (long)StoreReserveMegabytes << 20,
     };
 
-    /// <summary>Gives the grains what is set about them.</summary>
+    /// <summary>Copies the settings that concern grains.</summary>
     internal void Apply(GrainsOptions grains) =>
         (grains.Generation.Retention, grains.SessionRetention) = (GenerationRetention, SessionRetention);
 
@@ -222,14 +224,14 @@ public sealed record SiloSettings
             yield return "Models:Folders must name a model's folder, since this silo has the inference role.";
         }
 
-        if (GenerationRetention < TimeSpan.FromMinutes(1))
+        if (GenerationRetention < GenerationOptions.RetentionMin)
         {
-            yield return $"Retention:Generations must be at least 00:01:00, not {GenerationRetention}.";
+            yield return $"Retention:Generations must be at least {GenerationOptions.RetentionMin}, not {GenerationRetention}.";
         }
 
-        if (SessionRetention < TimeSpan.FromHours(1))
+        if (SessionRetention < GrainsOptions.SessionRetentionMin)
         {
-            yield return $"Retention:Sessions must be at least 01:00:00, not {SessionRetention}.";
+            yield return $"Retention:Sessions must be at least {GrainsOptions.SessionRetentionMin}, not {SessionRetention}.";
         }
 
         if (Device.Fault() is { } fault)

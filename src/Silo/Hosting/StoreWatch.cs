@@ -1,4 +1,4 @@
-// Asks the store twice a second whether it still writes, so that health tells what a request would meet, without waiting.
+// Writes a heartbeat to the store twice a second, so that health tells what a request would meet, without waiting.
 using Atelier.Grains.Ports;
 using Atelier.Silo.Store;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
@@ -34,7 +34,7 @@ internal sealed partial class StoreWatch(IClusterStore store, TimeProvider clock
         {
             do
             {
-                // A store that hangs is asked once, not again and again.
+                // A store that hangs gets one heartbeat, not one each time.
                 beat = beat.IsCompleted ? store.BeatAsync() : beat;
                 await AwaitAsync(beat, stoppingToken);
             }

@@ -7,7 +7,7 @@ namespace Atelier.Silo.Store;
 /// <summary>A connection to the database. For one thread at a time.</summary>
 internal sealed class SqliteSession : IDisposable
 {
-    // Never set: another process's lock is no event that could be waited for.
+    // Never set: a lock of another process can only be polled.
     private static readonly ManualResetEventSlim s_never = new();
 
     private readonly SqliteConnection _connection;
@@ -46,13 +46,16 @@ internal sealed class SqliteSession : IDisposable
 
     /// <summary>Begins a transaction that writes.</summary>
     /// <param name="patience">How long to wait for another process's.</param>
-    /// <exception cref="SqliteException">Another process holds the write lock for longer, or the database does not work.</exception>
+    /// <exception cref="SqliteException">
+    /// Another process holds the write lock for longer, or the database does not work.
+    /// </exception>
     public void Begin(TimeSpan patience)
     {
         // SQLite's own waiting pauses for up to 100 ms, in which a busy process takes the lock again and again.
         long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
         int code;
-        while ((code = raw.sqlite3_exec(_connection.Handle, "BEGIN IMMEDIATE")) == raw.SQLITE_BUSY && Environment.TickCount64 < end)
+        while ((code = raw.sqlite3_exec(_connection.Handle, "BEGIN IMMEDIATE")) == raw.SQLITE_BUSY
+            && Environment.TickCount64 < end)
         {
             Pause();
         }
@@ -61,13 +64,13 @@ internal sealed class SqliteSession : IDisposable
     }
 
     /// <summary>
-    /// Copies the write-ahead log into the database and empties it, unless a reader needs it for longer than the patience;
-    /// writers wait meanwhile.
+    /// Copies the write-ahead log into the database and truncates it, unless a reader uses it for longer than the
+    /// patience. Writers wait meanwhile.
     /// </summary>
     /// <param name="patience">How long to wait for readers.</param>
     public void EmptyLog(TimeSpan patience)
     {
-        // Not by a pragma: that is applied when it is prepared, and prepared once.
+        // Not by a pragma: SQLite applies it when the statement is prepared, and statements are prepared once.
         raw.sqlite3_busy_timeout(_connection.Handle, (int)patience.TotalMilliseconds);
         try
         {

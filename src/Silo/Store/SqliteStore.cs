@@ -28,9 +28,9 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     private const int VacuumPages = 2048;
     private const int TidyMilliseconds = 1000;
 
-    // Room for a silo that starts on a full disk, or nothing could be read there until somebody made room.
-    private const string ReserveName = "reserve";
-    private const int ReserveMax = 8 << 20;
+    // A file that a silo deletes to start on a full disk; without it nothing could be read until somebody freed space.
+    private const string StartRoomName = "reserve";
+    private const int StartRoomMax = 8 << 20;
 
     // SQLite's primary result codes.
     private const int Busy = 5;
@@ -73,7 +73,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
 
     private readonly SqliteStoreOptions _options;
     private readonly string _path;
-    private readonly string _reserve;
+    private readonly string _startRoom;
     private readonly FileStream _shared;
     private readonly BlockingCollection<Pending> _pending;
     private readonly ConcurrentBag<SqliteSession> _idle = [];
@@ -91,13 +91,13 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         string folder = Path.GetFullPath(options.Folder);
         Directory.CreateDirectory(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         _path = Path.Combine(folder, FileName);
-        _reserve = Path.Combine(folder, ReserveName);
+        _startRoom = Path.Combine(folder, StartRoomName);
         _shared = StoreLock.Share(folder);
         try
         {
-            if (Disk.AvailableFreeSpace < ReserveBytes)
+            if (Disk.AvailableFreeSpace < StartRoomBytes)
             {
-                File.Delete(_reserve);
+                File.Delete(_startRoom);
             }
 
             // States hold prompts: the database is its user's alone, and the files beside it have its permissions.
@@ -230,10 +230,11 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
 
     private DriveInfo Disk => new(_options.Folder);
 
-    private long ReserveBytes => Math.Min(ReserveMax, Disk.TotalSize / 16);
+    private long StartRoomBytes => Math.Min(StartRoomMax, Disk.TotalSize / 16);
 
     // Bytes that new work may take.
-    private long Room => Disk.AvailableFreeSpace - Math.Min(_options.ReserveBytes, Disk.TotalSize / 16);
+    private long Room =>
+        Disk.AvailableFreeSpace - Math.Min(_options.ReserveBytes, Disk.TotalSize / 16);
 
     /// <inheritdoc/>
     public void Dispose()
@@ -310,7 +311,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
                 tidied = Environment.TickCount64;
             }
 
-            // Another silo that waits for its transaction asks every millisecond.
+            // Another silo that waits for the write lock polls every millisecond.
             if (_pending.Count > 0)
             {
                 SqliteSession.Pause();
@@ -386,12 +387,13 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         }
     }
 
-    // Once a second: what has grown is made smaller, a little at a time, and what a start needs is set aside.
+    // Once a second: shrinks the log and the database, a little at a time, and keeps room for a start.
     private void Tidy()
     {
         try
         {
-            // Readers that overlap keep the log from beginning anew. Here writers wait for them, and new readers need no log.
+            // Overlapping readers keep SQLite from resetting the log. Here the writer waits for them, while new readers
+            // find everything in the database.
             if (new FileInfo(_path + "-wal") is { Exists: true } log && log.Length > _options.LogBytesMax)
             {
                 _session.EmptyLog(s_logPatience);
@@ -404,7 +406,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
                 _session.Execute("COMMIT");
             }
 
-            Reserve();
+            KeepStartRoom();
         }
         catch (SqliteException)
         {
@@ -417,18 +419,18 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         }
     }
 
-    private void Reserve()
+    private void KeepStartRoom()
     {
-        long size = ReserveBytes;
-        if (Room < size || (new FileInfo(_reserve) is { Exists: true } there && there.Length == size))
+        long size = StartRoomBytes;
+        if (Room < size || (new FileInfo(_startRoom) is { Exists: true } there && there.Length == size))
         {
             return;
         }
 
-        // Bytes that no file system makes smaller.
+        // Random bytes, which no file system compresses.
         byte[] bytes = new byte[size];
         RandomNumberGenerator.Fill(bytes);
-        using var file = new FileStream(_reserve, new FileStreamOptions
+        using var file = new FileStream(_startRoom, new FileStreamOptions
         {
             Mode = FileMode.Create, Access = FileAccess.Write,
             UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,

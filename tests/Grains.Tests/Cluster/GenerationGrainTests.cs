@@ -53,7 +53,8 @@ public sealed class GenerationGrainTests
         await cluster.Generation("long").CancelAsync();
         for (int round = 0; round < 20; round++)
         {
-            GenerationView?[] views = await Task.WhenAll(Enumerable.Range(0, 50).Select(_ => cluster.Generation("long").ViewAsync()));
+            GenerationView?[] views = await Task.WhenAll(
+                Enumerable.Range(0, 50).Select(_ => cluster.Generation("long").ViewAsync()));
             Assert.All(views, view => Assert.Equal(GenerationPhase.Cancelled, view?.Phase));
             await Task.Delay(100, TestContext.Current.CancellationToken);
         }

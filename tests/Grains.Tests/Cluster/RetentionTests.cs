@@ -101,7 +101,7 @@ public sealed class RetentionTests
         {
         }
 
-        // A walk lists both again, at a time: both find the page full before either goes on, and the next page fails once.
+        // A walk lists both again concurrently: both find the page full, and the first write to the next page fails.
         int held = 0, failures = 0;
         cluster.Calling = (_, key, _) =>
             full == $"endedlist/{key}/ended" && Interlocked.Increment(ref held) == 1 ? Task.Delay(500) : Task.CompletedTask;

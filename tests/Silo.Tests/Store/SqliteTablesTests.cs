@@ -69,15 +69,17 @@ public sealed class SqliteTablesTests : IDisposable
         var services = new ServiceCollection();
         services.AddSingleton<IMembershipTable>(_members);
         services.AddSingleton(TimeProvider.System);
-        PresentMembershipTable.AddTo(services);
+        SkewTolerantMembershipTable.AddTo(services);
         await using ServiceProvider provider = services.BuildServiceProvider();
         var table = provider.GetRequiredService<IMembershipTable>();
         MembershipEntry entry = Entry(1);
         entry.StartTime = entry.IAmAliveTime = TimeProvider.System.GetUtcNow().UtcDateTime.AddSeconds(secondsAhead);
         Assert.True(await table.InsertRowAsync(entry, (await table.ReadAllAsync(Token)).Version.Next(), Token));
         DateTime expected = isKept ? entry.IAmAliveTime : DateTime.UnixEpoch;
-        MembershipEntry all = (await table.ReadAllAsync(Token)).Members[0].Item1, one = (await table.ReadRowAsync(Silo(1), Token)).Members[0].Item1;
-        Assert.All([all.StartTime, all.IAmAliveTime, one.StartTime, one.IAmAliveTime], time => Assert.Equal(expected, time));
+        MembershipEntry all = (await table.ReadAllAsync(Token)).Members[0].Item1;
+        MembershipEntry one = (await table.ReadRowAsync(Silo(1), Token)).Members[0].Item1;
+        Assert.All(
+            [all.StartTime, all.IAmAliveTime, one.StartTime, one.IAmAliveTime], time => Assert.Equal(expected, time));
     }
 
     [Fact]

@@ -27,12 +27,14 @@ public sealed class BenchTests : IDisposable
             name => Assert.True(figures.GetProperty(name).GetDouble() > 0));
     }
 
+    // Without instructions for bfloat16, also where they are only held down, its products would take minutes.
     [Fact]
     public async Task GpuBench_RunsOnACpu_WithTinyLoads()
     {
+        var environment = new Dictionary<string, string> { ["ONEDNN_MAX_CPU_ISA"] = "AVX2" };
         ProgramRun run = await AtelierProgram.RunAsync(
-            _folder.Path, "bench", "gpu", "--device", "cpu", "--preset", "Tiny_2", "--json", "b.json");
-        Assert.Matches("^Tiny_2 in (bfloat16|float32) on cpu", run.Succeeded().Lines[0]);
+            _folder.Path, environment, "bench", "gpu", "--device", "cpu", "--preset", "Tiny_2", "--json", "b.json");
+        Assert.StartsWith("Tiny_2 in float32 on cpu", run.Succeeded().Lines[0]);
         Assert.Equal(4, run.Lines.Count(line => line.StartsWith("train step, ", StringComparison.Ordinal)));
         JsonElement json = _folder.Json("b.json");
         Assert.Equal([4, 16, 16, 64], json.GetProperty("stages").EnumerateArray().Select(s => s.GetProperty("kept").GetInt32()));

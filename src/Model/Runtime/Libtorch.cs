@@ -113,11 +113,20 @@ public static class Libtorch
 
     /// <summary>
     /// Gets the precision in which this processor trains and encodes fastest: bfloat16 where it multiplies in it
-    /// (AVX512_BF16), float32 elsewhere.
+    /// (AVX512_BF16) and ONEDNN_MAX_CPU_ISA leaves it that, float32 elsewhere.
     /// </summary>
     public static TorchSharp.torch.ScalarType FastPrecision { get; } =
         X86Base.IsSupported && Avx512F.IsSupported && (X86Base.CpuId(7, 1).Eax >> 5 & 1) == 1
+        && HasBFloat16(Environment.GetEnvironmentVariable("ONEDNN_MAX_CPU_ISA"))
             ? TorchSharp.torch.ScalarType.BFloat16 : TorchSharp.torch.ScalarType.Float32;
+
+    /// <summary>
+    /// Whether oneDNN still multiplies in bfloat16 when it is held down to a set of instructions. Products of bfloat16 that it
+    /// emulates take many times as long as those of float32.
+    /// </summary>
+    /// <param name="isa">A value of ONEDNN_MAX_CPU_ISA; null where it is not set.</param>
+    internal static bool HasBFloat16(string? isa) => isa?.ToUpperInvariant() is not (
+        "SSE41" or "AVX" or "AVX2" or "AVX2_VNNI" or "AVX2_VNNI_2" or "AVX512_CORE" or "AVX512_CORE_VNNI");
 
     // Some virtual machines advertise AMX but hide its tile palettes; the kernels chosen for it then end the process.
     private static bool HasUnusableAmx() => X86Base.IsSupported

@@ -20,6 +20,17 @@ public sealed class PrecisionTests
     public void Auto_IsWhatThisProcessorIsFastestIn() =>
         Assert.Equal(Libtorch.FastPrecision, Precision.Parse("auto"));
 
+    [Theory]
+    [InlineData(null, true)]
+    [InlineData("ALL", true)]
+    [InlineData("AVX512_CORE_BF16", true)]
+    [InlineData("AVX512_CORE_AMX", true)]
+    [InlineData("AVX512_CORE", false)]
+    [InlineData("avx2", false)]
+    [InlineData("SSE41", false)]
+    public void AProcessorHeldDown_HasBFloat16_OnlyWhereItsInstructionsAreLeft(string? isa, bool has) =>
+        Assert.Equal(has, Libtorch.HasBFloat16(isa));
+
     [Fact]
     public void OtherWordsAndTypes_AreRefused()
     {

@@ -1,0 +1,226 @@
+#!/usr/bin/env python3
+"""Mutation testing: puts one small fault at a time into the sources and sees whether a test notices it.
+
+    bench/mutants.py [--seed N] [--each N] [--rooms NAME ...] [--folder DIR]
+    bench/mutants.py --list ...     shows what would be tried, and builds nothing
+    bench/mutants.py --report ...   shows what has been found so far
+
+Mutants are drawn by the seed, the same number from each room. Each is compiled into a clone of HEAD and runs against
+the room's tests until one fails or a time-out ends them. A mutant that does not compile, or that compiles to the same
+bytes, is replaced by the next one drawn. Results are lines of DIR/SEED.jsonl: run again, the script resumes. Survivors
+are printed as changes of a line; docs/testing.md says what was made of them.
+"""
+import argparse, hashlib, json, os, random, re, signal, subprocess, sys, time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+# Room: its folder, the project that is built, the test project, the namespaces of the tests that cover it (none: all).
+ROOMS = {
+    "Grains": ("src/Grains", "Grains", "Grains.Tests", []),
+    "Gateway": ("src/Gateway", "Gateway", "Gateway.Tests", []),
+    "Api": ("src/Silo/Api", "Silo", "Silo.Tests", ["Atelier.Silo.Tests.Api*", "Atelier.Silo.Tests.Cluster*"]),
+    "Diffusion": ("src/Model/Diffusion", "Model", "Model.Tests",
+                  ["Atelier.Model.Tests.Diffusion*", "Atelier.Model.Tests.Pipeline*"]),
+    "Training": ("src/Model/Training", "Model", "Model.Tests", ["Atelier.Model.Tests.Training*"]),
+    "Store": ("src/Silo/Store", "Silo", "Silo.Tests", ["Atelier.Silo.Tests.Store*"]),
+    "Hosting": ("src/Silo/Hosting", "Silo", "Silo.Tests", ["Atelier.Silo.Tests.Hosting*", "Atelier.Silo.Tests.Store*"]),
+}
+STANDARD = ["Grains", "Gateway", "Api", "Diffusion", "Training"]
+
+# What no test is asked to notice: guards that the compiler's nullable analysis makes redundant, what is only logged, and
+# lengths of time (tests do not assert them).
+LEFT_OUT = re.compile(r"ThrowIfNull\(|ObjectDisposedException|ConfigureAwait|\b[Ll]og(ger)?\.|\bLog[A-Z]\w*\("
+                      r"|SuppressMessage|nameof\(|TimeSpan\.From\w+\(\d")
+
+SWAPS = [
+    (r" < ", " <= "), (r" <= ", " < "), (r" > ", " >= "), (r" >= ", " > "), (r" == ", " != "), (r" != ", " == "),
+    (r" is null\b", " is not null"), (r" is not null\b", " is null"), (r" && ", " || "), (r" \|\| ", " && "),
+    (r" \+ ", " - "), (r" - ", " + "), (r" \* ", " / "), (r" / ", " * "), (r" \+= ", " -= "), (r" -= ", " += "),
+    (r"\+\+", "--"), (r"--", "++"), (r"\btrue\b", "false"), (r"\bfalse\b", "true"),
+    (r"\bMath\.Min\b", "Math.Max"), (r"\bMath\.Max\b", "Math.Min"), (r"(?<=[(&|=>] )!(?=[\w(])|(?<=\()!(?=[\w(])", ""),
+    (r"\.Any\(", ".All("), (r"\.All\(", ".Any("),
+]
+NUMBER = re.compile(r"(?<![\w.\"'])(\d+)(?![\w.\"'])")
+STATEMENT = re.compile(r"^\s+(await )?[\w_][\w_.\[\]?!]*(\(.*\)| [-+*/|&?]?\??= [^{]*|\+\+|--);\s*$"
+                       r"|^\s+(continue|return|break);\s*$")
+NO_STATEMENT = re.compile(
+    r"^\s+(return|throw|using|yield|var|const|public|private|internal|protected|goto|case|base)\b.*[ (]")
+
+
+def masked(text):
+    """The text with comments and the insides of strings replaced by spaces of the same length."""
+    pattern = re.compile(r'//[^\n]*|/\*.*?\*/|\$*"""+.*?"""+|[$@]*"(?:\\.|""|[^"\\\n])*"|\'(?:\\.|[^\'\\])\'', re.S)
+    return pattern.sub(lambda found: re.sub(r"[^\n]", "\0", found.group()), text)
+
+
+def mutants_of(path, text):
+    """Every mutant of a file: line number, what it changes, and the line instead."""
+    lines, shown = text.split("\n"), masked(text).split("\n")
+    attribute = re.compile(r"^\s*\[")
+    for number, (line, code) in enumerate(zip(lines, shown)):
+        if not code.strip("\0 ") or attribute.match(code) or LEFT_OUT.search(line) or " const " in code:
+            continue
+        if re.match(r"^\s*(using|namespace|///|#|case |global )", code):
+            continue
+        for pattern, instead in SWAPS:
+            for found in re.finditer(pattern, code):
+                yield number, f"{pattern} -> {instead}", line[:found.start()] + instead + line[found.end():]
+        for found in NUMBER.finditer(code):
+            yield number, "constant + 1", line[:found.start()] + str(int(found[1]) + 1) + line[found.end():]
+        negated = re.match(r"^(\s*(?:else )?(?:if|while) \()(.*)\)$", line)
+        if negated and line.count("(") == line.count(")"):
+            yield number, "condition negated", f"{negated[1]}!({negated[2]}))"
+        whole = code.replace("\0", "_")
+        if STATEMENT.match(whole) and not NO_STATEMENT.match(code) and line.count("(") == line.count(")"):
+            before = shown[number - 1].strip("\0 ") if number else ""
+            if before.endswith((";", "{", "}", ")", ":")) or not before:
+                yield number, "statement left out", re.match(r"\s*", line)[0] + ";"
+
+
+def drawn(room, seed):
+    """All mutants of a room in the order of the seed, at most one a line."""
+    folder, found = os.path.join(ROOT, ROOMS[room][0]), []
+    for base, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name not in ("bin", "obj"))
+        for name in sorted(names):
+            if name.endswith(".cs"):
+                path = os.path.relpath(os.path.join(base, name), ROOT)
+                text = open(os.path.join(ROOT, path), encoding="utf-8").read()
+                found += [(path, *mutant) for mutant in mutants_of(path, text)]
+    random.Random(f"{seed}/{room}").shuffle(found)
+    seen = set()
+    for path, number, kind, line in found:
+        if (path, number) not in seen:
+            seen.add((path, number))
+            yield path, number, kind, line
+
+
+class Checkout:
+    """A clone of HEAD that is built once, and then one project at a time."""
+
+    def __init__(self, folder):
+        self.path = os.path.join(folder, "checkout")
+        self.environment = {**os.environ, "DOTNET_CLI_TELEMETRY_OPTOUT": "1", "DOTNET_NOLOGO": "1",
+                            "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1"}
+        head = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True).strip()
+        if not os.path.exists(self.path):
+            subprocess.check_call(["git", "clone", "--quiet", ROOT, self.path])
+        subprocess.check_call(["git", "fetch", "--quiet", "origin"], cwd=self.path)
+        subprocess.check_call(["git", "checkout", "--quiet", "--force", "--detach", head], cwd=self.path)
+
+    def build(self, project, alone=False):
+        options = ["--no-restore", "--no-dependencies"] if alone else []
+        return subprocess.run(
+            ["dotnet", "build", project, "-c", "Release", "-p:TorchBackend=cpu", "-p:TreatWarningsAsErrors=false",
+             "-p:RunAnalyzers=false", "-v", "quiet", "--tl:off", *options],
+            cwd=self.path, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def assembly(self, project):
+        name = os.path.join(self.path, "artifacts", "cpu", "bin", project, "release", f"Atelier.{project}.dll")
+        return hashlib.sha256(open(name, "rb").read()).hexdigest()
+
+    def test(self, project, namespaces, seconds):
+        """'' if every test passes, else why not."""
+        program = os.path.join(self.path, "artifacts", "cpu", "bin", project, "release", f"Atelier.{project}.dll")
+        filters = ["--filter-namespace", *namespaces] if namespaces else []
+        run = subprocess.Popen(
+            ["dotnet", program, "--stop-on-fail", "on", "--no-progress", "--no-ansi", *filters],
+            cwd=self.path, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            errors="replace", start_new_session=True)
+        try:
+            output, _ = run.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.communicate()
+            return f"time-out after {seconds:.0f} s"
+        if run.returncode == 0:
+            return ""
+        failed = re.findall(r"^failed (\S+)", output, re.M)
+        return failed[0] if failed else f"exit code {run.returncode}: {output.strip()[-200:]}"
+
+
+def results(name):
+    return [json.loads(line) for line in open(name, encoding="utf-8")] if os.path.exists(name) else []
+
+
+def report(found, each):
+    noticed = [one for one in found if one["noticed"]]
+    for room in ROOMS:
+        here = [one for one in found if one["room"] == room]
+        if here:
+            print(f"{room:10} {sum(bool(one['noticed']) for one in here):3} of {len(here):3} noticed, {each} wanted, "
+                  f"{sum(one['seconds'] for one in here) / 60:.0f} min")
+    for one in found:
+        if not one["noticed"]:
+            print(f"\nsurvived: {one['path']}:{one['line']} ({one['kind']})")
+            print(f"- {one['before'].strip()}\n+ {one['after'].strip()}")
+    share = f" ({len(noticed) / len(found):.0%})" if found else ""
+    print(f"\n{len(noticed)} of {len(found)} noticed{share}, {sum(one['seconds'] for one in found) / 60:.0f} min")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--each", type=int, default=30, help="mutants a room")
+    parser.add_argument("--rooms", nargs="*", default=STANDARD, choices=list(ROOMS))
+    parser.add_argument("--folder", default=os.path.join(ROOT, "artifacts", "mutants"))
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--report", action="store_true")
+    options = parser.parse_args()
+    name = os.path.join(options.folder, f"{options.seed}.jsonl")
+    if options.report:
+        return report(results(name), options.each)
+    if options.list:
+        for room in options.rooms:
+            for path, number, kind, line in list(drawn(room, options.seed))[:options.each]:
+                before = open(os.path.join(ROOT, path), encoding="utf-8").read().split("\n")[number]
+                print(f"{path}:{number + 1} ({kind})\n- {before.strip()}\n+ {line.strip()}")
+        return None
+    os.makedirs(options.folder, exist_ok=True)
+    reference = os.path.join(os.path.dirname(ROOT), "shared", "reference")
+    if os.path.isdir(reference):
+        os.environ.setdefault("ATELIER_REFERENCE", reference)
+    checkout = Checkout(options.folder)
+    for room in options.rooms:
+        folder, project, tests, namespaces = ROOMS[room]
+        done = [one for one in results(name) if one["room"] == room]
+        if len(done) >= options.each:
+            continue
+        built = checkout.build(f"tests/{tests}")
+        if built.returncode or (built := checkout.build(f"src/{project}", alone=True)).returncode:
+            sys.exit(f"{room} does not build:\n{built.stdout}")
+        sound = checkout.assembly(project)
+        started = time.monotonic()
+        if broken := checkout.test(tests, namespaces, 1800):
+            sys.exit(f"{room}: a test fails without any mutant: {broken}")
+        calm = time.monotonic() - started
+        print(f"{room}: {calm:.0f} s without a mutant", flush=True)
+        tried = {(one["path"], one["line"], one["after"]) for one in done}
+        for path, number, kind, line in drawn(room, options.seed):
+            if len(done) >= options.each:
+                break
+            if (path, number + 1, line) in tried:
+                continue
+            started = time.monotonic()
+            target = os.path.join(checkout.path, path)
+            original = open(target, encoding="utf-8").read()
+            lines = original.split("\n")
+            before, lines[number] = lines[number], line
+            try:
+                open(target, "w", encoding="utf-8").write("\n".join(lines))
+                if checkout.build(f"src/{project}", alone=True).returncode or checkout.assembly(project) == sound:
+                    continue
+                noticed = checkout.test(tests, namespaces, 3 * calm + 60)
+            finally:
+                open(target, "w", encoding="utf-8").write(original)
+            done.append({"room": room, "path": path, "line": number + 1, "kind": kind, "before": before, "after": line,
+                         "noticed": noticed, "seconds": time.monotonic() - started})
+            with open(name, "a", encoding="utf-8") as file:
+                file.write(json.dumps(done[-1]) + "\n")
+            print(f"{room} {len(done):3} {done[-1]['seconds']:4.0f} s {path}:{number + 1} {kind}: "
+                  f"{noticed or 'SURVIVED'}", flush=True)
+    report(results(name), options.each)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
 // What one picture is made from, and nothing else. It fixes the picture's bytes on one kind of device; its own bytes
 // are canonical, so that two requests are the same request exactly when their digests are equal.
 using System.Security.Cryptography;
+using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 
@@ -13,7 +14,7 @@ public sealed record GenerationSpec
     /// <summary>The version that is written.</summary>
     public const int VersionNow = 1;
 
-    /// <summary>Longest prompt, in UTF-16 units.</summary>
+    /// <summary>Longest prompt, in characters: Unicode code points, as <see cref="CharactersOf"/> counts them.</summary>
     public const int PromptLengthMax = 32_000;
 
     /// <summary>Most steps.</summary>
@@ -23,9 +24,13 @@ public sealed record GenerationSpec
     public const int SideMax = 4096;
 
     /// <summary>
-    /// Most bytes that a specification takes as JSON: a generation's stored state stays below 64 KiB.
+    /// Most bytes that both prompts take together as UTF-8, which is how they are stored: a generation's stored state stays
+    /// below 64 KiB.
     /// </summary>
-    public const int BytesMax = 56 * 1024;
+    public const int PromptsBytesMax = 56 * 1024;
+
+    // A byte of a prompt takes at most six in JSON, as \u0001 does; the other members take less than 1 KiB.
+    private const int JsonBytesMax = (6 * PromptsBytesMax) + 1024;
 
     private static readonly JsonWriterOptions s_compact = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
@@ -90,10 +95,20 @@ public sealed record GenerationSpec
         { Width: < 1 or > SideMax } or { Height: < 1 or > SideMax } =>
             $"Width and height must lie in 1..{SideMax}, not be {Width}x{Height}.",
         { Format: not "png" } => $"The format is '{Format}'; only 'png' is known here.",
-        _ when ToCanonicalJson().Length is > BytesMax and var bytes =>
-            $"The request takes {bytes} bytes as JSON; with both prompts it may take at most {BytesMax}.",
+        _ when Encoding.UTF8.GetByteCount(Prompt) + Encoding.UTF8.GetByteCount(Negative) is > PromptsBytesMax and var bytes =>
+            $"Both prompts together take {bytes} bytes as UTF-8; they may take at most {PromptsBytesMax}. A Latin letter takes "
+            + "1 byte, a letter of most other scripts 2 or 3, an emoji 4.",
         _ => null,
     };
+
+    /// <summary>
+    /// Length of a text as people count it: Unicode code points, so that an emoji of one code point counts as one.
+    /// </summary>
+    public static int CharactersOf(string text)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        return text.EnumerateRunes().Count();
+    }
 
     /// <summary>This specification, if nothing is wrong with it.</summary>
     /// <exception cref="ArgumentException">Something is; the message says what would be right.</exception>
@@ -138,9 +153,9 @@ public sealed record GenerationSpec
     /// </exception>
     public static GenerationSpec FromCanonicalJson(ReadOnlySpan<byte> json)
     {
-        if (json.Length > BytesMax)
+        if (json.Length > JsonBytesMax)
         {
-            throw new FormatException($"A specification has at most {BytesMax} bytes, not {json.Length}.");
+            throw new FormatException($"A specification has at most {JsonBytesMax} bytes, not {json.Length}.");
         }
 
         GenerationSpec spec;
@@ -191,9 +206,10 @@ public sealed record GenerationSpec
             return $"The {what} is missing; it may be empty only where it is a negative one.";
         }
 
-        if (text.Length > PromptLengthMax)
+        if (CharactersOf(text) is > PromptLengthMax and var characters)
         {
-            return $"The {what} has {text.Length} characters; it may have at most {PromptLengthMax}.";
+            return $"The {what} has {characters} characters, counted as Unicode code points; it may have at most "
+                + $"{PromptLengthMax}.";
         }
 
         for (int i = 0; i < text.Length; i++)

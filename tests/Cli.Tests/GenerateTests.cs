@@ -149,7 +149,7 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
     [Theory]
     [InlineData("", "The prompt is empty")]
     [InlineData(" \t\n ", "The prompt is empty")]
-    [InlineData(40_000, "The prompt has 40000 characters; it may have at most 32000.")]
+    [InlineData(40_000, "The prompt has 40000 characters, counted as Unicode code points; it may have at most 32000.")]
     public async Task WrongPrompt_IsRefused(object prompt, string sentence)
     {
         string text = prompt as string ?? new string('x', (int)prompt);

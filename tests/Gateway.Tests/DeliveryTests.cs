@@ -110,6 +110,48 @@ public sealed class DeliveryTests
         Assert.Equal("nosniff", Assert.Single(answer.Headers.GetValues("X-Content-Type-Options")));
     }
 
+    [Theory]
+    [InlineData(400, "bad_request")]
+    [InlineData(404, "unknown_url")]
+    [InlineData(414, "url_too_long")]
+    [InlineData(418, "error")]
+    [InlineData(431, "headers_too_large")]
+    [InlineData(500, "error")]
+    public async Task ARefusalWithoutABody_GetsOne(int status, string code)
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        silo.Handler = context =>
+        {
+            context.Response.StatusCode = status;
+            return Task.CompletedTask;
+        };
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        Assert.Equal(code, await (await gateway.Tenant().GetAsync("/v1/models")).ErrorAsync(status));
+    }
+
+    [Fact]
+    public async Task Head_ArrivesAsHead_AndItsHeadersAreTheAnswer()
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        silo.Handler = context =>
+        {
+            bool isSigned = new Tickets(TestGateway.Secret, TimeProvider.System).Read(
+                context.Request.Headers[Tickets.Header], "HEAD", context.Request.Path, out _) != TicketState.Forged;
+            context.Response.StatusCode = context.Request.Method == "HEAD" && isSigned ? 200 : 500;
+            (context.Response.ContentType, context.Response.ContentLength) = ("image/png", 12345);
+            return Task.CompletedTask;
+        };
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        using HttpClient client = gateway.Tenant();
+        foreach (string path in new[] { "/v1/models", "/v1/pictures/token" })
+        {
+            using HttpResponseMessage answer = await client.SendAsync(new HttpRequestMessage(HttpMethod.Head, path));
+            Assert.Equal(path.Contains("models", StringComparison.Ordinal) ? HttpStatusCode.OK : HttpStatusCode.InternalServerError, answer.StatusCode);
+            Assert.Equal((12345L, "image/png"), (answer.Content.Headers.ContentLength, answer.Content.Headers.ContentType?.MediaType));
+            Assert.Empty(await answer.Content.ReadAsByteArrayAsync());
+        }
+    }
+
     [Fact]
     public async Task RoutesThatChange_DisturbNoRequestThatRuns()
     {

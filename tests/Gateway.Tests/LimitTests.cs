@@ -52,6 +52,24 @@ public sealed class LimitTests
         Assert.Equal(HttpStatusCode.OK, (await gateway.Tenant().GetAsync("/v1/models")).StatusCode);
     }
 
+    [Theory]
+    [InlineData("fffffffffffffffff\r\n{}\r\n0\r\n\r\n")]
+    [InlineData("ffffffffffffffff\r\n{}\r\n0\r\n\r\n")]
+    [InlineData("-2\r\n{}\r\n0\r\n\r\n")]
+    [InlineData("2;a\r\n{}x\r\n0\r\n\r\n")]
+    [InlineData("2\r\n{}\r\n0\r\nno trailer\r\n\r\n")]
+    public async Task ChunksThatAreNone_AreTheClientsFault(string chunks)
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        string answer = await gateway.RawAsync(
+            $"POST /v1/sessions HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {gateway.Cluster.NewKey("alice")}\r\n"
+            + $"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+        Assert.StartsWith("HTTP/1.1 400 ", answer, StringComparison.Ordinal);
+        Assert.Contains("\"code\":\"bad_request\"", answer, StringComparison.Ordinal);
+        Assert.Equal(0, silo.Count);
+    }
+
     [Fact]
     public async Task ATenantsBucket_IsItsOwnAndFillsWithTime()
     {

@@ -1,5 +1,6 @@
 // Goal: no spelling of a path leads anywhere but where it says. Method: targets on the wire as no client library sends
 // them.
+using System.Text.Json;
 using Atelier.Gateway.Routing;
 using Xunit;
 
@@ -23,6 +24,16 @@ public sealed class PathTests
     [InlineData("/v2/models", 404)]
     [InlineData("/index.html", 404)]
     [InlineData("/docs/..%2fv1/models", 404)]
+    [InlineData("/v1/models/%2e%2e%2fadmin%2ftenants", 404)]
+    [InlineData("/v1/models/a%2f..%2fb", 404)]
+    [InlineData("/v1/models/a%20b/../c%20d", 404)]
+    [InlineData("/v1/models/x/../../admin/a%20b", 404)]
+    [InlineData("/v1/admin/../models/a%20b", 404)]
+    [InlineData("/v1/models//a%20b", 404)]
+    [InlineData("/v1/models/a%20b%2f%2fc", 404)]
+    [InlineData("/v1/models/a%0d%0ab", 404)]
+    [InlineData("/v1/models/%7f", 404)]
+    [InlineData("/docs/a%20b", 404)]
     [InlineData("/docs/%2e%2e/v1/models", 401)]
     [InlineData("/docs/../v1/models", 401)]
     [InlineData("/V1/models", 401)]
@@ -59,5 +70,28 @@ public sealed class PathTests
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
         Assert.Equal(target, (await (await gateway.Tenant().GetAsync(target)).ReceivedAsync()).Target);
         Assert.True(PlainPaths.IsPlain(target));
+    }
+
+    // Whatever the client's spelling is, the silo gets one, which names the same model after every decoding.
+    [Theory]
+    [InlineData("/v1/models/Atelier%20Shapes", "/v1/models/Atelier%20Shapes")]
+    [InlineData("/V1/Models/a%2fb", "/v1/models/a%2Fb")]
+    [InlineData("/v1/models/a%252Fb", "/v1/models/a%252Fb")]
+    [InlineData("/v1/models/%252e%252e/%252e%252e/admin", "/v1/models/%252e%252e%2F%252e%252e%2Fadmin")]
+    [InlineData("/v1/models/100%25%5b%c3%b6%5d(v2)?x=%20", "/v1/models/100%25%5B%C3%B6%5D%28v2%29")]
+    [InlineData("/v1/models/stabilityai/sdxl", "/v1/models/stabilityai/sdxl")]
+    [InlineData("/v1/models/%61%62", "/v1/models/ab")]
+    [InlineData("/v1/models/%ff%2", "/v1/models/%25ff%252")]
+    public async Task NamesOfModels_ArriveInOneSpelling(string target, string arrived)
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        string answer = await gateway.RawAsync(
+            $"GET {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n"
+            + $"Authorization: Bearer {gateway.Cluster.NewKey("alice")}\r\n\r\n");
+        Received received = JsonSerializer.Deserialize<Received>(
+            answer[answer.IndexOf('{', StringComparison.Ordinal)..(answer.LastIndexOf('}') + 1)])!;
+        Assert.Equal(arrived, received.Target);
+        Assert.Equal("alice", gateway.CallerOf(received).Tenant?.Value);
     }
 }

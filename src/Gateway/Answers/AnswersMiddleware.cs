@@ -29,10 +29,15 @@ internal sealed partial class AnswersMiddleware(RequestDelegate next, ILogger<An
         try
         {
             await next(context);
+            if (context.Response is { HasStarted: false, StatusCode: >= 400, ContentType: null })
+            {
+                // A silo's server has refused the request by itself.
+                await AnswerAsync(context, GatewayError.Of(context.Response.StatusCode));
+            }
         }
         catch (BadHttpRequestException error)
         {
-            await AnswerAsync(context, GatewayError.Of(error));
+            await AnswerAsync(context, GatewayError.Of(error.StatusCode));
         }
         catch (Exception error) when (context.RequestAborted.IsCancellationRequested && error is OperationCanceledException or IOException)
         {

@@ -44,12 +44,18 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
         429, "rate_limit_error", "rate_limit_exceeded", "These are too many requests at once; come back a little later.")
     { RetryAfter = wait };
 
-    /// <summary>What a client is told where the server itself has refused to read on.</summary>
-    public static GatewayError Of(BadHttpRequestException error) => error.StatusCode switch
+    /// <summary>What a client is told where a server has refused the request with nothing but a status.</summary>
+    public static GatewayError Of(int status) => status switch
     {
+        404 => UnknownUrl,
+        405 => new(405, InvalidRequest, "method_not_allowed", "This address does not know the request's method."),
         413 => new(413, InvalidRequest, "body_too_large", $"The body has more than {Routing.RequestBody.BytesMax} bytes, the most that are read."),
         408 => new(408, InvalidRequest, "body_too_slow", "The body did not come in time."),
-        _ => new(400, InvalidRequest, "bad_request", "The request is cut short or is not proper HTTP."),
+        414 => new(414, InvalidRequest, "url_too_long", "The request's target is too long."),
+        431 => new(431, InvalidRequest, "headers_too_large", "The request has too many headers, or they are too long."),
+        400 => new(400, InvalidRequest, "bad_request", "The request is cut short or is not proper HTTP."),
+        < 500 => new(status, InvalidRequest, "error", $"The request was answered with status {status}."),
+        _ => new(status, Server, "error", $"The request was answered with status {status}."),
     };
 
     /// <summary>Sends the error as the answer.</summary>
@@ -74,7 +80,6 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
         response.ContentLength = body.Length;
         if (!HttpMethods.IsHead(context.Request.Method))
         {
-            // A client that has closed its own side may still listen.
             await response.Body.WriteAsync(body, CancellationToken.None);
         }
     }

@@ -21,7 +21,16 @@ internal static class RequestBody
         }
 
         using var body = new MemoryStream();
-        await request.Body.CopyToAsync(body, CancellationToken.None);
+        try
+        {
+            await request.Body.CopyToAsync(body, CancellationToken.None);
+        }
+        catch (IOException error) when (error is not BadHttpRequestException)
+        {
+            // The server reports some malformed chunks, and a connection that breaks, as a failed read.
+            throw new BadHttpRequestException(error.Message, error);
+        }
+
         body.Position = 0;
         Stream wire = request.Body;
         (request.Body, request.ContentLength) = (body, body.Length);

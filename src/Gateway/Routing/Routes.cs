@@ -17,6 +17,9 @@ internal sealed class Routes(GatewaySettings settings)
     /// <summary>Key of a route's metadata: its answers are streams to which clients come back by themselves.</summary>
     public const string Resumable = "resumable";
 
+    /// <summary>Key of a route's metadata: its paths end with a name that is free text.</summary>
+    public const string FreeText = "freetext";
+
     /// <summary>The proxy's cluster of all silos.</summary>
     public const string Silos = "silos";
 
@@ -38,6 +41,7 @@ internal sealed class Routes(GatewaySettings settings)
         Route("links", "/v1/pictures/{token}", Silos, [HttpMethods.Get, HttpMethods.Head], Open),
         Route("events", "/v1/generations/{id}/events", Silos, null, Resumable),
         Route("images", "/v1/images/{**rest}", Drawing, null, null),
+        Route("models", "/v1/models/{**name}", Silos, null, FreeText),
         Route("api", "/v1/{**rest}", Silos, null, null),
     ];
 

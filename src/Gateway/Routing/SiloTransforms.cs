@@ -57,8 +57,12 @@ internal sealed class SiloTransforms(Tickets tickets, SiloClocks clocks) : ITran
     private void AddTicket(RequestTransformContext transform)
     {
         HttpRequestMessage request = transform.ProxyRequest;
-        request.RequestUri = RequestUtilities.MakeDestinationAddress(
-            transform.DestinationPrefix, transform.Path, transform.Query.QueryString);
+        request.RequestUri = transform.HttpContext.Features.Get<EscapedPathFeature>() is { } escaped
+            ? new Uri(
+                transform.DestinationPrefix.TrimEnd('/') + escaped.Path,
+                new UriCreationOptions { DangerousDisablePathAndQueryCanonicalization = true })
+            : RequestUtilities.MakeDestinationAddress(
+                transform.DestinationPrefix, transform.Path, transform.Query.QueryString);
         if (transform.HttpContext.Features.Get<CallerFeature>() is { } caller)
         {
             request.Headers.TryAddWithoutValidation(

@@ -19,7 +19,7 @@ public enum StartNoise
 /// <summary>One picture.</summary>
 public sealed record GenerationRequest
 {
-    /// <summary>Longest prompt, in UTF-16 units.</summary>
+    /// <summary>Longest prompt, in characters: Unicode code points.</summary>
     public const int PromptLengthMax = 32_000;
 
     private static readonly JsonWriterOptions s_compact =
@@ -100,10 +100,11 @@ public sealed record GenerationRequest
 
     private static void CheckText(string text, string what)
     {
-        if (text.Length > PromptLengthMax)
+        if (text.EnumerateRunes().Count() is > PromptLengthMax and var characters)
         {
             throw new ArgumentException(
-                $"The {what} has {text.Length} characters; it may have at most {PromptLengthMax}.");
+                $"The {what} has {characters} characters, counted as Unicode code points; it may have at most "
+                + $"{PromptLengthMax}.");
         }
 
         for (int i = 0; i < text.Length; i++)

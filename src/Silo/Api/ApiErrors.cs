@@ -38,6 +38,9 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
     /// </summary>
     public bool? ShouldRetry { get; init; }
 
+    /// <summary>Gets the content codings that a request may have, where its own is refused.</summary>
+    public string? AcceptEncoding { get; init; }
+
     /// <summary>Gets the body.</summary>
     public ErrorBody Body => new(new ErrorShape(Message, Type, Param, Code));
 
@@ -54,6 +57,10 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
     public static ApiError TooLarge { get; } = new(
         413, InvalidRequest, "body_too_large",
         $"The body has more than {RequestBody.BytesMax} bytes, the most that are read.");
+
+    public static ApiError TooLargeDecoded { get; } = new(
+        413, InvalidRequest, "body_too_large",
+        $"The decoded body has more than {RequestBody.BytesMax} bytes, the most that are read.");
 
     public static ApiError NotJson { get; } = new(
         415, InvalidRequest, "unsupported_media_type",
@@ -81,11 +88,17 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
     public static ApiError Invalid(string? param, string code, string message) =>
         new(400, InvalidRequest, code, message) { Param = param };
 
+    public static ApiError NotDecoded(string encoding) =>
+        new(415, InvalidRequest, "unsupported_content_encoding",
+            $"The body has the Content-Encoding '{Shortened(encoding)}'; {RequestBody.Encodings} and no encoding are "
+            + "taken.")
+            { Param = "Content-Encoding", AcceptEncoding = RequestBody.Encodings };
+
     public static ApiError NotFound(string what, string? param = null) =>
         new(404, InvalidRequest, "not_found", $"There is no such {what}.") { Param = param };
 
     public static ApiError UnknownModel(string? name) =>
-        new(404, InvalidRequest, "model_not_found", $"There is no model '{name}'; GET /v1/models lists what there is.")
+        new(404, InvalidRequest, "model_not_found", $"There is no model '{Shortened(name)}'; GET /v1/models lists what there is.")
             { Param = "model" };
 
     /// <summary>What a client is told about a submission; none if it was accepted.</summary>
@@ -144,9 +157,9 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
     public static ApiError Of(int status, HttpRequest request) => status switch
     {
         404 => new(404, InvalidRequest, "unknown_url",
-            $"There is nothing at {request.Method} {Shortened(request.Path)}."),
+            $"There is nothing at {request.Method} {Shortened(request.Path.Value)}."),
         405 => new(405, InvalidRequest, "method_not_allowed",
-            $"{Shortened(request.Path)} does not know the method {request.Method}."),
+            $"{Shortened(request.Path.Value)} does not know the method {request.Method}."),
         415 => NotJson,
         < 500 => new(status, InvalidRequest, "error", $"The request was answered with status {status}."),
         _ => new(status, Server, "error", $"The request was answered with status {status}."),
@@ -168,12 +181,18 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
             response.Headers["x-should-retry"] = retry ? "true" : "false";
         }
 
+        if (AcceptEncoding is not null)
+        {
+            response.Headers.AcceptEncoding = AcceptEncoding;
+        }
+
         httpContext.RequestServices.GetRequiredService<ApiInstruments>().Refused(Code);
         return response.WriteAsJsonAsync(Body, ApiJson.Options, httpContext.RequestAborted);
     }
 
-    private static string Shortened(PathString path) =>
-        path.Value is { Length: > 100 } long100 ? long100[..100] + "..." : path.Value ?? "";
+    private static string Shortened(string? text) => text is { Length: > 100 }
+        ? text[..(char.IsHighSurrogate(text[99]) ? 99 : 100)] + "..."
+        : text ?? "";
 }
 
 /// <summary>Ends a request with an error.</summary>

@@ -52,6 +52,8 @@ internal static class AtelierApi
     /// <summary>Maps the API, its OpenAPI document at /openapi/v1.json and a page to read it at /docs.</summary>
     public static WebApplication MapAtelierApi(this WebApplication app)
     {
+        app.UseMiddleware<HeadMiddleware>();
+        app.UseRouting();
         app.UseMiddleware<ApiMiddleware>();
         app.UseMiddleware<TicketMiddleware>();
         RouteGroupBuilder routes = app.MapGroup("/v1");
@@ -61,7 +63,7 @@ internal static class AtelierApi
         GenerationEndpoints.Map(routes);
         PictureEndpoints.Map(routes);
         AdminEndpoints.Map(routes);
-        app.MapOpenApi();
+        app.MapOpenApi($"/openapi/{Document}.json");
 
         // The page asks nobody but this server.
         app.MapScalarApiReference("/docs", options => options

@@ -1,6 +1,7 @@
 // The models, by the names that requests use.
 using Atelier.Contracts;
 using Atelier.Grains;
+using Microsoft.AspNetCore.Http.Features;
 
 namespace Atelier.Silo.Api;
 
@@ -26,13 +27,15 @@ internal sealed class Models(IGrainFactory grains, GrainCaller calls)
 /// <summary>GET /v1/models and GET /v1/models/{id}.</summary>
 internal sealed class ModelEndpoints(Models models)
 {
+    private const string Route = "/v1/models/";
+
     public static void Map(IEndpointRouteBuilder routes)
     {
         RouteGroupBuilder group = routes.MapGroup("/models").WithTags("Models").For(Audience.Everybody);
         group.MapGet("", (ModelEndpoints endpoints) => endpoints.ListAsync())
             .WithSummary("Lists the models, the default one first.")
             .Produces<ModelsShape>();
-        group.MapGet("{id}", (string id, ModelEndpoints endpoints) => endpoints.GetAsync(id))
+        group.MapGet("{**id}", (HttpContext context, string id, ModelEndpoints endpoints) => endpoints.GetAsync(context))
             .WithSummary("Describes a model, by its name, an alias or its digest.")
             .Produces<ModelShape>().Produces<ErrorBody>(404);
     }
@@ -40,5 +43,14 @@ internal sealed class ModelEndpoints(Models models)
     private async Task<IResult> ListAsync() =>
         TypedResults.Ok(new ModelsShape("list", [.. (await models.ListAsync()).Select(ModelShape.Of)]));
 
-    private async Task<IResult> GetAsync(string id) => TypedResults.Ok(ModelShape.Of(await models.FindAsync(id)));
+    private async Task<IResult> GetAsync(HttpContext context) =>
+        TypedResults.Ok(ModelShape.Of(await models.FindAsync(IdOf(context))));
+
+    // Names of models are free text. In a decoded path %2F and %252F look alike, so the id is read from the target as it
+    // came; what is in front of it is never shorter there.
+    private static string IdOf(HttpContext context)
+    {
+        string target = context.Features.GetRequiredFeature<IHttpRequestFeature>().RawTarget;
+        return Uri.UnescapeDataString(target.Split('?')[0][Route.Length..]);
+    }
 }

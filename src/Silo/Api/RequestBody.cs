@@ -1,6 +1,7 @@
 // Bodies of requests: read to a bound, parsed strictly, and taken apart member by member with an error that says what
 // would be right.
 using System.Globalization;
+using System.IO.Compression;
 using System.Text.Json;
 using System.Text.Unicode;
 using Atelier.Contracts;
@@ -14,12 +15,18 @@ internal static class RequestBody
     /// <summary>Most bytes in a body.</summary>
     public const int BytesMax = 1 << 20;
 
+    /// <summary>Content codings that are decoded, as an Accept-Encoding header lists them.</summary>
+    public const string Encodings = "gzip, br, deflate";
+
     // A client that is still sending does not hear an answer. So a body that is a little too large is read to its end,
     // and forgotten; of one that is far too large the connection is cut.
     private const int ForgottenBytesMax = 8 << 20;
 
-    /// <summary>The bytes of a body.</summary>
-    /// <exception cref="ApiException">It is too large, or says that it is no JSON.</exception>
+    /// <summary>The bytes of a body, decoded where it is compressed.</summary>
+    /// <exception cref="ApiException">
+    /// It is too large, compressed or decoded; or it is not JSON by its Content-Type, or has a Content-Encoding that is
+    /// not decoded here, or is not what that header says.
+    /// </exception>
     public static async Task<byte[]> ReadAsync(HttpRequest request, CancellationToken cancellation)
     {
         bool waits = request.Headers.Expect.Count > 0;
@@ -33,6 +40,7 @@ internal static class RequestBody
             throw new ApiException(ApiError.NotJson);
         }
 
+        Func<Stream, Stream>? decoder = DecoderOf(request);
         if (request.HttpContext.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } limit)
         {
             limit.MaxRequestBodySize = ForgottenBytesMax;
@@ -41,16 +49,29 @@ internal static class RequestBody
         long sent = 0;
         using var bytes = new MemoryStream();
         byte[] part = new byte[16 * 1024];
-        for (int read; (read = await request.Body.ReadAsync(part, cancellation)) > 0;)
+        try
         {
-            sent += read;
-            if (sent <= BytesMax)
+            for (int read; (read = await request.Body.ReadAsync(part, cancellation)) > 0;)
             {
-                await bytes.WriteAsync(part.AsMemory(0, read), cancellation);
+                sent += read;
+                if (sent <= BytesMax)
+                {
+                    await bytes.WriteAsync(part.AsMemory(0, read), cancellation);
+                }
             }
         }
+        catch (IOException error) when (error is not BadHttpRequestException)
+        {
+            // The server reports some malformed chunks as a failed read.
+            throw new BadHttpRequestException(error.Message, error);
+        }
 
-        return sent <= BytesMax ? bytes.ToArray() : throw new ApiException(ApiError.TooLarge);
+        if (sent > BytesMax)
+        {
+            throw new ApiException(ApiError.TooLarge);
+        }
+
+        return decoder is null ? bytes.ToArray() : Decoded(bytes, decoder, request.Headers.ContentEncoding.ToString());
     }
 
     /// <summary>The members of a body whose shape is <typeparamref name="TShape"/>; none of an empty one.</summary>
@@ -59,6 +80,49 @@ internal static class RequestBody
     {
         byte[] bytes = await ReadAsync(request, request.HttpContext.RequestAborted);
         return JsonFields.Parse(bytes.Length == 0 ? "{}"u8.ToArray() : bytes, ApiJson.MembersOf<TShape>());
+    }
+
+    private static Func<Stream, Stream>? DecoderOf(HttpRequest request)
+    {
+        string encoding = request.Headers.ContentEncoding.ToString().Trim();
+        return encoding.ToLowerInvariant() switch
+        {
+            "" or "identity" => null,
+            "gzip" or "x-gzip" => packed => new GZipStream(packed, CompressionMode.Decompress),
+            "br" => packed => new BrotliStream(packed, CompressionMode.Decompress),
+            "deflate" => packed => new ZLibStream(packed, CompressionMode.Decompress),
+            _ => throw new ApiException(ApiError.NotDecoded(encoding)),
+        };
+    }
+
+    private static byte[] Decoded(MemoryStream packed, Func<Stream, Stream> decoder, string encoding)
+    {
+        packed.Position = 0;
+        using Stream plain = decoder(packed);
+        using var bytes = new MemoryStream();
+        byte[] part = new byte[16 * 1024];
+        try
+        {
+            for (int read; (read = plain.Read(part)) > 0;)
+            {
+                if (bytes.Length + read > BytesMax)
+                {
+                    throw new ApiException(ApiError.TooLargeDecoded);
+                }
+
+                bytes.Write(part, 0, read);
+            }
+        }
+        catch (Exception error) when (error is InvalidDataException or InvalidOperationException or IOException)
+        {
+            throw new ApiException(
+                ApiError.Invalid(
+                    null, "bad_request",
+                    $"The header Content-Encoding says '{encoding}', but the body is not valid {encoding} data."),
+                error);
+        }
+
+        return bytes.ToArray();
     }
 }
 
@@ -70,7 +134,10 @@ internal sealed class JsonFields
 {
     private const int ShownMax = 64;
 
-    private static readonly JsonDocumentOptions s_strict = new() { AllowDuplicateProperties = false, MaxDepth = 8 };
+    private const int DepthMax = 8;
+
+    private static readonly JsonDocumentOptions s_strict =
+        new() { AllowDuplicateProperties = false, MaxDepth = DepthMax };
 
     private readonly JsonElement _object;
 
@@ -97,12 +164,16 @@ internal sealed class JsonFields
                 null, "invalid_json",
                 "A member's name in the body is not valid Unicode: half a character stands alone in it."));
         }
+        catch (JsonException) when (RepeatedMember(body.Span) is { } repeated)
+        {
+            throw new ApiException(repeated);
+        }
         catch (JsonException error)
         {
             throw new ApiException(ApiError.Invalid(
                 null, "invalid_json",
                 $"The body is not proper JSON at line {error.LineNumber + 1}, byte {error.BytePositionInLine + 1}: it "
-                + "may be cut short, name a member twice, or be nested too deeply."));
+                + $"may be cut short, or be nested more than {DepthMax} deep."));
         }
 
         if (root.ValueKind != JsonValueKind.Object)
@@ -115,7 +186,7 @@ internal sealed class JsonFields
         {
             if (!known.Contains(member.Name))
             {
-                string name = member.Name.Length <= ShownMax ? member.Name : member.Name[..ShownMax];
+                string name = Cut(member.Name);
                 string nearest = known.MinBy(one => Distance(one, name))!;
                 throw new ApiException(
                     ApiError.Invalid(name, "unknown_parameter", $"Unknown member '{name}'. Did you mean '{nearest}'?"));
@@ -125,7 +196,7 @@ internal sealed class JsonFields
         return new JsonFields(root);
     }
 
-    /// <summary>Text of bounded length.</summary>
+    /// <summary>Text of bounded length, in characters (Unicode code points).</summary>
     public string? Text(string name, int lengthMax)
     {
         string right = $"text of at most {lengthMax} characters";
@@ -137,11 +208,13 @@ internal sealed class JsonFields
         string text = value.ValueKind == JsonValueKind.String
             ? Unescaped(name, value)
             : throw WrongType(name, right, value);
-        return text.Length <= lengthMax
+        return GenerationSpec.CharactersOf(text) is var length && length <= lengthMax
             ? text
             : throw new ApiException(
                 ApiError.Invalid(
-                    name, "invalid_value", $"'{name}' has {text.Length} characters; it may have at most {lengthMax}."));
+                    name, "invalid_value",
+                    $"'{name}' has {length} characters, counted as Unicode code points; it may have at most "
+                    + $"{lengthMax}."));
     }
 
     /// <summary>One of several words.</summary>
@@ -254,7 +327,61 @@ internal sealed class JsonFields
             JsonValueKind.Array => "a list",
             _ => value.GetRawText(),
         };
-        return text.Length <= ShownMax ? text : text[..ShownMax] + "...";
+        string shown = Cut(text);
+        return shown.Length == text.Length ? text : shown + "...";
+    }
+
+    // At most so much of a text as a message repeats, and never half a character.
+    private static string Cut(string text) => text.Length <= ShownMax
+        ? text
+        : text[..(char.IsHighSurrogate(text[ShownMax - 1]) ? ShownMax - 1 : ShownMax)];
+
+    // The parser knows that a member is repeated, but not where. Null if none is.
+    private static ApiError? RepeatedMember(ReadOnlySpan<byte> body)
+    {
+        var reader = new Utf8JsonReader(body, new JsonReaderOptions { MaxDepth = DepthMax });
+        var names = new Stack<(string Path, HashSet<string>? Names)>();
+        string name = "";
+        try
+        {
+            while (reader.Read())
+            {
+                switch (reader.TokenType)
+                {
+                    case JsonTokenType.StartObject or JsonTokenType.StartArray:
+                        string path = names.TryPeek(out (string Path, HashSet<string>? Names) outer)
+                            ? outer.Path + (outer.Names is null ? "[]" : Cut(name))
+                            : "";
+                        bool isObject = reader.TokenType == JsonTokenType.StartObject;
+                        names.Push((isObject && path.Length > 0 ? path + "." : path, isObject ? [] : null));
+                        break;
+                    case JsonTokenType.EndObject or JsonTokenType.EndArray:
+                        names.Pop();
+                        break;
+                    case JsonTokenType.PropertyName:
+                        name = reader.GetString()!;
+                        if (!names.Peek().Names!.Add(name))
+                        {
+                            string member = names.Peek().Path + Cut(name);
+                            ReadOnlySpan<byte> before = body[..(int)reader.TokenStartIndex];
+                            return ApiError.Invalid(
+                                member, "invalid_json",
+                                $"The body names the member '{member}' twice; the second time at line "
+                                + $"{before.Count((byte)'\n') + 1}, byte {before.Length - before.LastIndexOf((byte)'\n')}.");
+                        }
+
+                        break;
+                    default:
+                        break;
+                }
+            }
+        }
+        catch (Exception error) when (error is JsonException or InvalidOperationException)
+        {
+            // Something else is wrong, and comes first.
+        }
+
+        return null;
     }
 
     // Letters to put in, take out or change: the usual distance between a word and one that was meant.

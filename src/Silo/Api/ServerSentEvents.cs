@@ -51,6 +51,11 @@ internal sealed partial class ServerSentEvents(
         response.ContentType = "text/event-stream";
         response.Headers.CacheControl = "no-cache, no-store";
         response.Headers["X-Accel-Buffering"] = "no";
+        if (context.IsHead())
+        {
+            return StreamEnd.Finished;
+        }
+
         instruments.StreamOpened();
         try
         {

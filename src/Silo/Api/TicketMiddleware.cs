@@ -37,7 +37,8 @@ internal sealed class TicketMiddleware(RequestDelegate next, Tickets tickets)
 
         // The target as it came over the wire: what the gateway has signed.
         string target = context.Features.GetRequiredFeature<IHttpRequestFeature>().RawTarget;
-        TicketState state = tickets.Read(request.Headers[Tickets.Header], request.Method, target, out Caller caller);
+        TicketState state = tickets.Read(
+            request.Headers[Tickets.Header], context.MethodAsSent(), target, out Caller caller);
         if (state == TicketState.Stale)
         {
             // The gateway's clock differs from this one: it learns by how much, and signs again.

@@ -128,6 +128,11 @@ public static partial class SiloHost
         builder.WebHost.ConfigureKestrel(kestrel =>
         {
             kestrel.Limits.MaxRequestBodySize = RequestBody.BytesMax;
+
+            // A gateway adds headers and may escape a target: what it takes from a client, a silo takes from it.
+            kestrel.Limits.MaxRequestHeaderCount *= 2;
+            kestrel.Limits.MaxRequestHeadersTotalSize *= 2;
+            kestrel.Limits.MaxRequestLineSize *= 4;
             kestrel.Limits.MinRequestBodyDataRate = new(bytesPerSecond: 240, gracePeriod: TimeSpan.FromSeconds(5));
             kestrel.Listen(IPAddress.Parse(settings.Address), settings.HttpPort);
         });

@@ -143,7 +143,7 @@ public sealed class TextToImageTests
         (GenerationRequest Bad, string Word)[] rows =
         [
             (s_request with { Prompt = " \n" }, "The prompt is empty"),
-            (s_request with { Prompt = new string('x', 32_001) }, "32001 characters; it may have at most 32000"),
+            (s_request with { Prompt = new string('x', 32_001) }, "32001 characters, counted as Unicode code points; it may have at most 32000"),
             (s_request with { Negative = new string('x', 32_001) }, "The negative prompt has 32001 characters"),
             (s_request with { Prompt = "half a face \uD83D" }, "stands alone at position 12"),
             (s_request with { Prompt = "\uDE00\uD83D" }, "stands alone at position 0"),

@@ -119,6 +119,9 @@ public readonly record struct EventNumber([property: Id(0)] int Phase, [property
 [GenerateSerializer, Immutable, Alias("atelier.GenerationEvent")]
 public sealed record GenerationEvent
 {
+    /// <summary>The message of a generation that was cancelled because its last watcher left.</summary>
+    public const string Abandoned = "It was cancelled because every client that waited for it had gone.";
+
     /// <summary>Its number.</summary>
     [Id(0)]
     public required EventNumber Number { get; init; }
@@ -157,6 +160,9 @@ public sealed record GenerationEvent
 
     /// <summary>Whether nothing comes after it.</summary>
     public bool IsLast => Phase >= GenerationPhase.Done;
+
+    /// <summary>Whether it was cancelled because nobody waited for it, not because somebody asked for that.</summary>
+    public bool IsAbandoned => Phase == GenerationPhase.Cancelled && Message == Abandoned;
 }
 
 /// <summary>A request to generate.</summary>
@@ -450,6 +456,13 @@ public interface IGenerationGrain : IGrainWithStringKey
     /// <exception cref="IOException">The blob store does not release all blobs; it is to be asked again.</exception>
     [Alias("ForgetEnded")]
     Task ForgetAsync(long hour);
+    /// <summary>
+    /// Cancels it, if it has not ended and nobody watches it: for a client that has stopped watching and leaves it to
+    /// others who wait for the same picture. Gives what it is then.
+    /// </summary>
+    [Alias("CancelUnwatched")]
+    Task<GenerationView?> CancelUnwatchedAsync();
+
 
     /// <summary>
     /// Puts its work into the queue if it is open and not there. False if it is not open: then the open set drops it.

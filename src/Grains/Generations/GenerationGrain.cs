@@ -26,6 +26,7 @@ internal sealed partial class GenerationGrain(
     private GenerationKey _key;
     private DateTimeOffset _heardAt;
     private IGrainTimer? _leaving;
+    private int _watchers;
     private TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
@@ -125,15 +126,10 @@ internal sealed partial class GenerationGrain(
         };
     }
 
-    public async Task<GenerationView?> CancelAsync()
-    {
-        if (await ApplyAsync(await DecideAsync(() => GenerationMachine.Cancel(_state, clock.GetUtcNow()))))
-        {
-            await GrainCalls.TryAsync(() => Queue().WithdrawAsync(_key));
-        }
+    public Task<GenerationView?> CancelAsync() => CancelAsync(message: null);
 
-        return await ViewAsync();
-    }
+    public Task<GenerationView?> CancelUnwatchedAsync() =>
+        _watchers > 0 ? ViewAsync() : CancelAsync(GenerationEvent.Abandoned);
 
     public async Task DeleteAsync()
     {
@@ -164,20 +160,28 @@ internal sealed partial class GenerationGrain(
     public async IAsyncEnumerable<GenerationEvent> WatchAsync(
         EventNumber after, [EnumeratorCancellation] CancellationToken cancellation = default)
     {
-        while (_state.Submission is not null)
+        _watchers++;
+        try
         {
-            Task changed = _changed.Task;
-            foreach (GenerationEvent one in GenerationMachine.EventsAfter(_state, after).ToArray())
+            while (_state.Submission is not null)
             {
-                yield return one;
-                after = one.Number;
-                if (one.IsLast)
+                Task changed = _changed.Task;
+                foreach (GenerationEvent one in GenerationMachine.EventsAfter(_state, after).ToArray())
                 {
-                    yield break;
+                    yield return one;
+                    after = one.Number;
+                    if (one.IsLast)
+                    {
+                        yield break;
+                    }
                 }
-            }
 
-            await changed.WaitAsync(cancellation);
+                await changed.WaitAsync(cancellation);
+            }
+        }
+        finally
+        {
+            _watchers--;
         }
     }
 
@@ -246,6 +250,16 @@ internal sealed partial class GenerationGrain(
     // Why nobody will ever do the work, as a sentence; none if somebody may. The catalogue is asked only about work
     // that nobody has done for that long.
     private async Task<string?> RetirementAsync()
+    private async Task<GenerationView?> CancelAsync(string? message)
+    {
+        if (await ApplyAsync(await DecideAsync(() => GenerationMachine.Cancel(_state, clock.GetUtcNow(), message))))
+        {
+            await GrainCalls.TryAsync(() => Queue().WithdrawAsync(_key));
+        }
+
+        return await ViewAsync();
+    }
+
     {
         TimeSpan patience = options.Models.RetiredPatience;
         if (clock.GetUtcNow() - (_state.Claim is null ? _state.WaitingSince : _heardAt) < patience)

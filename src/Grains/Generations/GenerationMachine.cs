@@ -197,8 +197,13 @@ public sealed class GenerationMachine(GenerationOptions options)
     }
 
     /// <summary>Cancels an open generation; what has ended stays as it is.</summary>
-    public static Outcome<bool> Cancel(GenerationState state, DateTimeOffset now) => state.IsOpen
-        ? Settled(state, new Outcome<bool>(Ended(state, GenerationPhase.Cancelled, now), true, true), [])
+    /// <param name="state">State.</param>
+    /// <param name="now">The time.</param>
+    /// <param name="message">Why, where nobody asked for it.</param>
+    public static Outcome<bool> Cancel(GenerationState state, DateTimeOffset now, string? message = null) => state.IsOpen
+        ? Settled(
+            state,
+            new Outcome<bool>(Ended(state, GenerationPhase.Cancelled, now) with { Message = message }, true, true), [])
         : new(state, false, false);
 
     /// <summary>

@@ -58,7 +58,7 @@ internal sealed class GenerationEndpoints(
             .WithDescription(
                 "An event's name is its phase and its id is the event's number; with the header Last-Event-ID the "
                 + "events after that one are sent, and 204 if none are to come. With on_disconnect=cancel the "
-                + "generation is cancelled when this client goes.")
+                + "generation is cancelled when this client disconnects and no other one follows it.")
             .Produces<EventShape>(200, "text/event-stream").Produces(204).Produces<ErrorBody>(404);
         group.MapPost(
             "{id}/cancel", (HttpContext context, string id, GenerationEndpoints endpoints) =>
@@ -121,7 +121,7 @@ internal sealed class GenerationEndpoints(
         StreamEnd end = await sse.WriteAsync(context, cancellation => EventsAsync(view.Key, after, cancellation));
         if (end == StreamEnd.Disconnected && onDisconnect == "cancel")
         {
-            await calls.CallAsync(() => grains.Generation(view.Key).CancelAsync());
+            await calls.CallAsync(() => grains.Generation(view.Key).CancelUnwatchedAsync());
         }
 
         return TypedResults.Empty;

@@ -114,9 +114,9 @@ internal sealed class ImagesEndpoint(
         .WithSummary("Draws images, as OpenAI's clients ask for them.")
         .WithDescription(
             "With stream: true the answer is server-sent events, image_generation.partial_image and "
-            + "image_generation.completed; with n above 1 each carries image_index. A disconnect cancels unless "
-            + "on_disconnect is keep. A request that is sent again with "
-            + "X-Stainless-Retry-Count above 0 and an equal body joins the first one.")
+            + "image_generation.completed; with n above 1 each carries image_index. A request that is sent again with "
+            + "X-Stainless-Retry-Count above 0 and an equal body joins the first one. When the last client that waits "
+            + "disconnects, the images are cancelled unless on_disconnect is keep.")
         .Accepts<ImagesBody>("application/json")
         .Produces<ImagesShape>().Produces<ErrorBody>(400).Produces<ErrorBody>(404).Produces<ErrorBody>(429)
         .Produces<ErrorBody>(503);
@@ -183,7 +183,7 @@ internal sealed class ImagesEndpoint(
     }
 
     private Task LeaveAsync(ImagesRun run) =>
-        run.Request.CancelOnDisconnect ? runs.CancelAsync(run) : Task.CompletedTask;
+        run.Request.CancelOnDisconnect ? runs.LeaveAsync(run) : Task.CompletedTask;
 
     private async IAsyncEnumerable<ServerSentEvent> EventsAsync(
         ImagesRun run, [EnumeratorCancellation] CancellationToken cancellation)

@@ -70,8 +70,9 @@ internal sealed class ImagesRuns(
             anew = false;
             await foreach (ImageEvent one in watch.MergeAsync(run.Keys, cancellation))
             {
-                // The client's first connection broke, and what that cancels is not the second one's.
-                if (one.Event.Phase == GenerationPhase.Cancelled && run.Joined)
+                // What a request was cancelled for before this one joined it, or while neither watched it yet, is
+                // nothing that this client asked for.
+                if (one.Event.IsAbandoned || (one.Event.Phase == GenerationPhase.Cancelled && run.Joined))
                 {
                     anew = true;
                     break;
@@ -88,6 +89,12 @@ internal sealed class ImagesRuns(
         }
         while (anew);
     }
+
+    /// <summary>
+    /// Cancels those of the generations that have not ended and that nobody else waits for, on this silo or another.
+    /// </summary>
+    public Task LeaveAsync(ImagesRun run) =>
+        Task.WhenAll(run.Keys.Select(key => calls.CallAsync(() => grains.Generation(key).CancelUnwatchedAsync())));
 
     /// <summary>Cancels those of the generations that have not ended.</summary>
     public Task CancelAsync(ImagesRun run) =>

@@ -4,8 +4,10 @@
 using System.Net;
 using System.Text.Json;
 using Atelier.Contracts;
+using Atelier.Grains;
 using Atelier.Model.Imaging;
 using Atelier.Silo.Tests.Devices;
+using Microsoft.AspNetCore.Builder;
 using Xunit;
 
 namespace Atelier.Silo.Tests.Api;
@@ -179,9 +181,28 @@ public sealed class GenerationsTests(ApiCluster cluster)
         {
             await client.SendAsync(HttpMethod.Post, "/v1/generations", """{"id":"one","prompt":"red"}""").JsonAsync(
                 HttpStatusCode.Accepted);
-            (await client.SendAsync(HttpMethod.Get, "/v1/generations/one/events?on_disconnect=cancel")).Dispose();
-            List<SentEvent> events = await client.SendAsync(HttpMethod.Get, "/v1/generations/one/events").EventsAsync();
-            Assert.Equal("cancelled", events[^1].Name);
+            const string Events = "/v1/generations/one/events?on_disconnect=cancel";
+            using HttpResponseMessage reader = await client.SendAsync(HttpMethod.Get, Events);
+            await using IAsyncEnumerator<SentEvent> seen = reader.ReadEventsAsync().GetAsyncEnumerator(
+                ApiCluster.Cancellation);
+            Assert.True(await seen.MoveNextAsync());
+
+            // A client that comes back before its broken connection is noticed is another reader.
+            WatchedGrains broken = WatchedGrains.Over(cluster.Grains);
+            await using (WebApplication other = await ApiCluster.ServeAsync(broken.Factory, cluster.Blobs()))
+            {
+                (await client.SendAsync(HttpMethod.Get, other.Urls.Single() + Events)).Dispose();
+                await broken.LeftAsync(1);
+            }
+
+            var key = new GenerationKey(new TenantId("gen-leave"), new GenerationId("one"));
+            Assert.Null((await cluster.Grains.Generation(key).ViewAsync())!.EndedAt);
+            reader.Dispose();
+            while (await client.SendAsync(HttpMethod.Get, "/v1/generations/one").JsonAsync() is var view
+                && view.Text("phase") != "cancelled")
+            {
+                await Task.Delay(10, ApiCluster.Cancellation);
+            }
         }
 
         await client.SendAsync(

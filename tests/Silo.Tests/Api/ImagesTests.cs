@@ -262,23 +262,59 @@ public sealed class ImagesTests(ApiCluster cluster)
         Assert.Equal(Pictures(anew), Pictures(last));
     }
 
-    [Fact]
-    public async Task JoinedRequest_WhoseFirstConnectionBreaks_IsDrawnAllTheSame()
+    // Of two clients that wait for the same images at different silos either may go; when both have gone, the images are
+    // cancelled.
+    [Theory]
+    [InlineData(false, false)]
+    [InlineData(false, true)]
+    [InlineData(true, false)]
+    [InlineData(true, true)]
+    public async Task OfTwoClientsThatWait_EitherMayGo_AndTheLastOneCancels(bool stream, bool retryGoes)
     {
-        const string Tenant = "images-broken";
-        const string Json = """{"prompt":"broken","stream":true}""";
-        using HttpClient client = await cluster.ClientAsync(Tenant);
-        HttpResponseMessage second;
-        using (cluster.Device.HoldAfter(0))
+        string tenant = $"images-two-{(stream ? "s" : "n")}{(retryGoes ? "r" : "f")}";
+        using HttpClient client = await cluster.ClientAsync(tenant);
+        foreach (bool bothGo in new[] { false, true })
         {
-            HttpResponseMessage first = await client.SendAsync(HttpMethod.Post, ApiCalls.Images, Json);
-            GenerationId id = await RememberedAsync(Tenant, Json);
-            second = await client.SendAsync(HttpMethod.Post, ApiCalls.Images, Json, ("X-Stainless-Retry-Count", "1"));
-            first.Dispose();
-            await UntilAsync(Tenant, id, view => view!.Phase == GenerationPhase.Cancelled);
-        }
+            string json =
+                $$"""{"prompt":"{{(bothGo ? "both" : "one")}}","n":2,"seed":1,"stream":{{(stream ? "true" : "false")}}}""";
+            WatchedGrains first = WatchedGrains.Over(cluster.Grains), second = WatchedGrains.Over(cluster.Grains);
+            await using WebApplication firstSilo = await ApiCluster.ServeAsync(first.Factory, cluster.Blobs());
+            await using WebApplication secondSilo = await ApiCluster.ServeAsync(second.Factory, cluster.Blobs());
+            using var firstLeaves = CancellationTokenSource.CreateLinkedTokenSource(ApiCluster.Cancellation);
+            using var secondLeaves = CancellationTokenSource.CreateLinkedTokenSource(ApiCluster.Cancellation);
+            Task<string> firstWaits, secondWaits;
+            string[] ids;
+            using (cluster.Device.HoldAfter(0))
+            {
+                firstWaits = AnswerAsync(client, firstSilo, json, "0", firstLeaves.Token);
+                await first.WatchingAsync(2);
+                GenerationId id = await RememberedAsync(tenant, json);
+                ids = [id.Value, $"{id}-1"];
+                secondWaits = AnswerAsync(client, secondSilo, json, "1", secondLeaves.Token);
+                await second.WatchingAsync(2);
+                await (retryGoes ? secondLeaves : firstLeaves).CancelAsync();
+                await Assert.ThrowsAnyAsync<OperationCanceledException>(() => retryGoes ? secondWaits : firstWaits);
+                await (retryGoes ? second : first).LeftAsync(2);
+                if (bothGo)
+                {
+                    await (retryGoes ? firstLeaves : secondLeaves).CancelAsync();
+                    await (retryGoes ? first : second).LeftAsync(2);
+                }
+            }
 
-        Assert.Equal("image_generation.completed", Assert.Single(await Task.FromResult(second).EventsAsync()).Name);
+            if (!bothGo)
+            {
+                Assert.Contains(
+                    stream ? "image_generation.completed" : ids[1], await (retryGoes ? firstWaits : secondWaits),
+                    StringComparison.Ordinal);
+            }
+
+            foreach (string id in ids)
+            {
+                GenerationView end = await UntilAsync(tenant, new GenerationId(id), view => view!.EndedAt is not null);
+                Assert.Equal(bothGo ? GenerationPhase.Cancelled : GenerationPhase.Done, end.Phase);
+            }
+        }
     }
 
     [Fact]
@@ -379,6 +415,19 @@ public sealed class ImagesTests(ApiCluster cluster)
 
     private static string[] Pictures(JsonElement answer) =>
         [.. answer.GetProperty("data").EnumerateArray().Select(image => image.Text("b64_json"))];
+
+    private static async Task<string> AnswerAsync(
+        HttpClient client, WebApplication silo, string json, string retries, CancellationToken cancellation)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Post, silo.Urls.Single() + ApiCalls.Images)
+        {
+            Content = ApiCalls.Json(json),
+        };
+        request.Headers.Add("X-Stainless-Retry-Count", retries);
+        using HttpResponseMessage answer = await client.SendAsync(
+            request, HttpCompletionOption.ResponseHeadersRead, cancellation);
+        return await answer.Content.ReadAsStringAsync(cancellation);
+    }
 
     // The id under which a request is remembered, once it is.
     private async Task<GenerationId> RememberedAsync(string tenant, string json)

@@ -165,6 +165,22 @@ public sealed record GenerationEvent
     public bool IsAbandoned => Phase == GenerationPhase.Cancelled && Message == Abandoned;
 }
 
+/// <summary>How much of a prompt the model's text encoder takes, in tokens without the marks at the prompt's ends.</summary>
+/// <param name="Given">Tokens of the whole prompt.</param>
+/// <param name="Used">Those of them that the text encoder takes, the first ones.</param>
+/// <param name="CutAt">
+/// The beginning of what is cut off, at most 40 UTF-16 units, in lower case as the tokenizer reads it; null if nothing is.
+/// </param>
+[GenerateSerializer, Immutable, Alias("atelier.PromptTokens")]
+public sealed record PromptTokens(
+    [property: Id(0)] int Given, [property: Id(1)] int Used, [property: Id(2)] string? CutAt);
+
+/// <summary>The same for both prompts.</summary>
+/// <param name="Prompt">The prompt.</param>
+/// <param name="Negative">The negative prompt; null where none was encoded.</param>
+[GenerateSerializer, Immutable, Alias("atelier.EncodedPrompts")]
+public sealed record EncodedPrompts([property: Id(0)] PromptTokens Prompt, [property: Id(1)] PromptTokens? Negative);
+
 /// <summary>A request to generate.</summary>
 [GenerateSerializer, Immutable, Alias("atelier.Submission")]
 public sealed record Submission
@@ -309,6 +325,10 @@ public sealed record GenerationView
     /// <summary>Its place in its session's history; none without a session, or before places were stored.</summary>
     [Id(13)]
     public int? SessionIndex { get; init; }
+
+    /// <summary>How much of its prompts was encoded; null before that, or where the worker does not say.</summary>
+    [Id(14)]
+    public EncodedPrompts? Encoded { get; init; }
 }
 
 /// <summary>A worker wants to do a generation's work.</summary>
@@ -436,6 +456,13 @@ public interface IGenerationGrain : IGrainWithStringKey
     [Alias("Cancel")]
     Task<GenerationView?> CancelAsync();
 
+    /// <summary>
+    /// Cancels it, if it has not ended and nobody watches it: for a client that has stopped watching and leaves it to
+    /// others who wait for the same picture. Gives what it is then.
+    /// </summary>
+    [Alias("CancelUnwatched")]
+    Task<GenerationView?> CancelUnwatchedAsync();
+
     /// <summary>Deletes it and its pictures, cancelling it first if it is open.</summary>
     [Alias("Delete")]
     Task DeleteAsync();
@@ -456,13 +483,6 @@ public interface IGenerationGrain : IGrainWithStringKey
     /// <exception cref="IOException">The blob store does not release all blobs; it is to be asked again.</exception>
     [Alias("ForgetEnded")]
     Task ForgetAsync(long hour);
-    /// <summary>
-    /// Cancels it, if it has not ended and nobody watches it: for a client that has stopped watching and leaves it to
-    /// others who wait for the same picture. Gives what it is then.
-    /// </summary>
-    [Alias("CancelUnwatched")]
-    Task<GenerationView?> CancelUnwatchedAsync();
-
 
     /// <summary>
     /// Puts its work into the queue if it is open and not there. False if it is not open: then the open set drops it.
@@ -484,6 +504,13 @@ public interface IGenerationGrain : IGrainWithStringKey
     /// <param name="output">Caption features, clean latent or picture.</param>
     [Alias("Complete")]
     Task<ReportOutcome> CompleteAsync(long epoch, BlobName output);
+
+    /// <summary>The same for the prompts' encoding, by a worker that says how much of them fitted.</summary>
+    /// <param name="epoch">The claim's epoch.</param>
+    /// <param name="caption">Caption features.</param>
+    /// <param name="encoded">How much of the prompts they are of.</param>
+    [Alias("CompleteEncoding")]
+    Task<ReportOutcome> CompleteEncodingAsync(long epoch, BlobName caption, EncodedPrompts encoded);
 
     /// <summary>A worker gives work back in good order: parked, or drained.</summary>
     /// <param name="last">Where it stands, with a snapshot if steps were done.</param>

@@ -64,6 +64,13 @@ public sealed record ModelCard
     [Id(13)]
     public TimeSpan Unconfirmed { get; init; }
 
+    /// <summary>
+    /// Tokens of a prompt that its text encoder takes, without the marks at the prompt's ends; 0 where the worker does not
+    /// say.
+    /// </summary>
+    [Id(14)]
+    public int PromptTokensMax { get; init; }
+
     /// <summary>What is wrong with a worker's card, as a sentence; none if nothing is.</summary>
     public string? Fault() => this switch
     {

@@ -114,6 +114,19 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
         }
     }
 
+    // The text encoder of this model takes 14 tokens.
+    [Fact]
+    public async Task PromptThatIsCut_IsToldOnStandardError()
+    {
+        string[] options = ["-o", "-", "--model", model.Folder, "--negative", "zz ZZ zz zz zz zz zz zz"];
+        ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, ["generate", "abcdefghijklmn Whale", .. options]);
+        run.Succeeded();
+        Assert.Contains("warning: The prompt is cut: it has 19 tokens, and the text encoder takes 14. Nothing from \"whale\" on", run.Error);
+        Assert.Contains("warning: The negative prompt is cut: it has 16 tokens", run.Error);
+        run = await AtelierProgram.RunAsync(_folder.Path, ["generate", "abcdefghijklmn", .. options, "--guidance", "1"]);
+        Assert.DoesNotContain("warning", run.Succeeded().Error);
+    }
+
     public static TheoryData<string[], string> WrongOptions => new()
     {
         { ["--size", "100x100"], "--size is \"100x100\"; this model draws 16x16." },

@@ -24,7 +24,11 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
             Png.Write(png, pixels, 16, 16, []);
         }
 
-        (await RunAsync("sound", model.Folder)).Succeeded();
+        _folder.Write("pictures/03.txt", "abcdefghijklmn whale");
+        ProgramRun sound = await RunAsync("sound", model.Folder);
+        sound.Succeeded();
+        Assert.Contains("warning: The caption of picture 3 is cut: it has 19 tokens, and the text encoder takes 14.", sound.Error);
+        Assert.Contains("1 captions are longer than the text encoder takes, and were cut", sound.Error);
         Assert.False(File.Exists(_folder["sound/skipped.json"]));
         TinyModel.Fill(_folder.Copy(model.Folder, "spoiled"), file, tensors, 1e30f);
         ProgramRun run = await RunAsync("latents", "spoiled");

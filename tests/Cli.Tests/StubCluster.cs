@@ -26,7 +26,8 @@ internal sealed class StubCluster : IAsyncDisposable
         _app = builder.Build();
         _app.Use(AnswerAsync);
         _app.MapPost("/v1/generations", SubmitAsync);
-        _app.MapGet("/v1/generations/{id}", (string id) => Results.Json(new { id, phase = "queued_encode", position = 3, wait_seconds = 7.5 }));
+        _app.MapGet("/v1/generations/{id}", (string id) => Results.Json(
+            new { id, phase = "queued_encode", position = 3, wait_seconds = 7.5, prompt_tokens = Tokens, negative_prompt_tokens = (object?)null }));
         _app.MapGet("/v1/generations/{id}/events", EventsAsync);
         _app.MapGet("/v1/generations/{id}/picture", () => Results.Bytes(Picture, "image/png"));
         _app.MapPost("/v1/generations/{id}/cancel", (string id) => Cancelled.Add(id));
@@ -55,6 +56,9 @@ internal sealed class StubCluster : IAsyncDisposable
 
     /// <summary>How each stream ends in turn; once there are no more, streams are whole.</summary>
     public ConcurrentQueue<(int Events, string Ending)> Streams { get; } = new();
+
+    /// <summary>What is said of the prompt's tokens.</summary>
+    public JsonNode? Tokens { get; set; }
 
     /// <summary>Bodies of submissions.</summary>
     public ConcurrentQueue<JsonObject> Submitted { get; } = new();

@@ -2,6 +2,7 @@
 // its events, and fetched. Whoever goes away cancels what is open.
 using System.Globalization;
 using System.Text.Json.Nodes;
+using Atelier.Model.Clip;
 
 namespace Atelier.Cli.Cluster;
 
@@ -73,15 +74,19 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
     private double[] _parts = [];
 
     /// <summary>Draws pictures at a time; each is handed over once it is there.</summary>
+    /// <returns>What the cluster left out of the prompts, as sentences.</returns>
     /// <exception cref="UserErrorException">A generation failed; the others are cancelled.</exception>
-    public async Task RunAsync(ClusterRequest request, int count, Action<int, byte[]> take, CancellationToken cancellation)
+    public async Task<IReadOnlyList<string>> RunAsync(
+        ClusterRequest request, int count, Action<int, byte[]> take, CancellationToken cancellation)
     {
+        IReadOnlyList<string> warnings = [];
         _parts = new double[count];
         using var failing = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         Task[] pictures = [.. Enumerable.Range(0, count).Select(i => OneAsync(i))];
         try
         {
             await Task.WhenAll(pictures);
+            return warnings;
         }
         catch
         {
@@ -97,7 +102,12 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
         {
             try
             {
-                take(index, await DrawAsync(request, index, failing.Token));
+                string id = Guid.NewGuid().ToString("n", CultureInfo.InvariantCulture);
+                take(index, await DrawAsync(request, id, index, failing.Token));
+                if (index == 0)
+                {
+                    warnings = await WarningsAsync(id, failing.Token);
+                }
             }
             catch
             {
@@ -107,9 +117,8 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
         }
     }
 
-    private async Task<byte[]> DrawAsync(ClusterRequest request, int index, CancellationToken cancellation)
+    private async Task<byte[]> DrawAsync(ClusterRequest request, string id, int index, CancellationToken cancellation)
     {
-        string id = Guid.NewGuid().ToString("n", CultureInfo.InvariantCulture);
         Note(id, isOpen: true);
         JsonObject body = request.ToJson(id, index);
         await client.PatientlyAsync(() => client.CallAsync(HttpMethod.Post, Route, body, cancellation), cancellation);
@@ -141,6 +150,31 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
         return await client.PatientlyAsync(
             () => client.BytesAsync(HttpMethod.Get, $"{Route}/{id}/picture", null, cancellation), cancellation, mayBeDown: true);
     }
+
+    // A prompt that is too long for the text encoder is drawn without its end. The picture is there by now: whatever keeps
+    // the cluster from telling that is no failure.
+    private async Task<IReadOnlyList<string>> WarningsAsync(string id, CancellationToken cancellation)
+    {
+        try
+        {
+            JsonNode? view = await client.CallAsync(HttpMethod.Get, $"{Route}/{id}", null, cancellation);
+            return
+            [
+                .. new[] { Warning(view?["prompt_tokens"], "prompt"), Warning(view?["negative_prompt_tokens"], "negative prompt") }
+                    .OfType<string>(),
+            ];
+        }
+        catch (Exception error) when (error is ApiRefusalException or HttpRequestException or TimeoutException
+            or UserErrorException or InvalidOperationException or FormatException)
+        {
+            return [];
+        }
+    }
+
+    private static string? Warning(JsonNode? tokens, string what) => tokens is null
+        ? null
+        : new TokenCount(
+            tokens["given"]!.GetValue<int>(), tokens["used"]!.GetValue<int>(), tokens["cut_at"]?.GetValue<string>()).Warning(what);
 
     private static void Check(ClusterEvent last)
     {

@@ -60,6 +60,7 @@ internal static class DataCommand
                 folder.FullName, parsed.GetValue(workers) ?? Environment.ProcessorCount,
                 done => progress((double)done / source.Count), cancellation));
             TellSkipped(skipped, folder.FullName);
+            TellCut(run.Cut);
             Output.Line($"{source.Count - skipped.Count} samples in {folder}");
             return Task.FromResult(0);
         });
@@ -79,6 +80,19 @@ internal static class DataCommand
         {
             string list = Path.Combine(folder, Model.Data.Precompute.SkippedFile);
             Output.Remark($"{skipped.Count} pictures are skipped; {list} lists them");
+        }
+    }
+
+    private static void TellCut(CutCaptions cut)
+    {
+        foreach (CutCaption caption in cut.First)
+        {
+            Output.Remark($"warning: {caption.Tokens.Warning($"caption of picture {caption.Picture}")}");
+        }
+
+        if (cut.Count > 0)
+        {
+            Output.Remark($"{cut.Count} captions are longer than the text encoder takes, and were cut");
         }
     }
 

@@ -145,17 +145,36 @@ internal static class GenerateCommand
         }
     }
 
-    private static Task RunAsync(
-        ClusterClient client, ClusterRequest request, string[] paths, CancellationToken cancellation) =>
-        Output.WithMeterAsync("drawing", async report => await new ClusterDrawing(client, TimeProvider.System, report).RunAsync(
+    private static async Task RunAsync(
+        ClusterClient client, ClusterRequest request, string[] paths, CancellationToken cancellation)
+    {
+        IReadOnlyList<string> warnings = [];
+        await Output.WithMeterAsync("drawing", async report => warnings = await new ClusterDrawing(client, TimeProvider.System, report).RunAsync(
             request, paths.Length, (i, png) => Write(paths[i], png), cancellation));
+        Warn(warnings);
+    }
+
+    private static void Warn(IEnumerable<string?> warnings)
+    {
+        foreach (string warning in warnings.OfType<string>())
+        {
+            Output.Remark($"warning: {warning}");
+        }
+    }
 
     private static void Run(
         ModelFolder folder, GenerationRequest[] requests, string[] paths, CancellationToken cancellation)
     {
+        string?[] warnings = [];
         IReadOnlyList<RgbImage> images = Output.WithProgress("drawing", progress =>
         {
             using TextToImage pipeline = TextToImage.Load(folder);
+            bool leadsAway = requests[0].Sampler.Guidance != 1;
+            warnings =
+            [
+                pipeline.Count(requests[0].Prompt).Warning("prompt"),
+                leadsAway ? pipeline.Count(requests[0].Negative).Warning("negative prompt") : null,
+            ];
             try
             {
                 return pipeline.Generate(requests, progress, cancellation);
@@ -167,6 +186,7 @@ internal static class GenerateCommand
                     + "part.");
             }
         });
+        Warn(warnings);
         for (int i = 0; i < images.Count; i++)
         {
             using var png = new MemoryStream();

@@ -122,7 +122,7 @@ internal sealed partial class GenerationGrain(
             Key = _key, Submission = _state.Submission, Phase = _state.Phase, Step = _state.Step, Place = place,
             Picture = _state.Picture, Error = _state.Error, Message = _state.Message, AcceptedAt = _state.AcceptedAt,
             EndedAt = _state.EndedAt, Epoch = _state.Epoch, Restarts = _state.Restarts, DeviceKind = _state.DeviceKind,
-            SessionIndex = _state.SessionIndex,
+            SessionIndex = _state.SessionIndex, Encoded = _state.Encoded,
         };
     }
 
@@ -241,15 +241,15 @@ internal sealed partial class GenerationGrain(
     public Task<ReportOutcome> CompleteAsync(long epoch, BlobName output) =>
         HearAsync(() => GenerationMachine.Complete(_state, epoch, output, clock.GetUtcNow()));
 
+    public Task<ReportOutcome> CompleteEncodingAsync(long epoch, BlobName caption, EncodedPrompts encoded) =>
+        HearAsync(() => GenerationMachine.Complete(_state, epoch, caption, clock.GetUtcNow(), encoded));
+
     public Task<ReportOutcome> ReleaseAsync(StepReport last) =>
         HearAsync(() => GenerationMachine.Release(_state, last, clock.GetUtcNow()));
 
     public Task<ReportOutcome> FailAsync(long epoch, GenerationError error, string message) =>
         HearAsync(() => _machine.Fail(_state, epoch, error, message, clock.GetUtcNow()));
 
-    // Why nobody will ever do the work, as a sentence; none if somebody may. The catalogue is asked only about work
-    // that nobody has done for that long.
-    private async Task<string?> RetirementAsync()
     private async Task<GenerationView?> CancelAsync(string? message)
     {
         if (await ApplyAsync(await DecideAsync(() => GenerationMachine.Cancel(_state, clock.GetUtcNow(), message))))
@@ -260,6 +260,9 @@ internal sealed partial class GenerationGrain(
         return await ViewAsync();
     }
 
+    // Why nobody will ever do the work, as a sentence; none if somebody may. The catalogue is asked only about work
+    // that nobody has done for that long.
+    private async Task<string?> RetirementAsync()
     {
         TimeSpan patience = options.Models.RetiredPatience;
         if (clock.GetUtcNow() - (_state.Claim is null ? _state.WaitingSince : _heardAt) < patience)

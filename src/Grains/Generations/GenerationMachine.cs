@@ -146,7 +146,13 @@ public sealed class GenerationMachine(GenerationOptions options)
     }
 
     /// <summary>A worker has finished the phase.</summary>
-    public static Outcome<ReportOutcome> Complete(GenerationState state, long epoch, BlobName output, DateTimeOffset now)
+    /// <param name="state">State.</param>
+    /// <param name="epoch">The claim's epoch.</param>
+    /// <param name="output">What the phase gave.</param>
+    /// <param name="now">The time.</param>
+    /// <param name="encoded">How much of the prompts was encoded, where the worker says so.</param>
+    public static Outcome<ReportOutcome> Complete(
+        GenerationState state, long epoch, BlobName output, DateTimeOffset now, EncodedPrompts? encoded = null)
     {
         if (!Holds(state, epoch))
         {
@@ -158,7 +164,7 @@ public sealed class GenerationMachine(GenerationOptions options)
         GenerationState next = Fresh(state) with { Claim = null, WaitingSince = now };
         next = KindOf(state.Phase) switch
         {
-            WorkKind.Encode => Enter(next with { Caption = output }, GenerationPhase.QueuedDenoise),
+            WorkKind.Encode => Enter(next with { Caption = output, Encoded = encoded }, GenerationPhase.QueuedDenoise),
             WorkKind.Denoise => Enter(
                 next with { Latent = output, Step = Steps(state), DeviceKind = state.Claim!.DeviceKind },
                 GenerationPhase.QueuedDecode),

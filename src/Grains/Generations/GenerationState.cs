@@ -196,6 +196,10 @@ public sealed record GenerationState
     [Id(29)]
     public int? SessionIndex { get; init; }
 
+    /// <summary>How much of its prompts was encoded, where the worker said so.</summary>
+    [Id(30)]
+    public EncodedPrompts? Encoded { get; init; }
+
     /// <summary>Whether it was accepted and has not ended.</summary>
     public bool IsOpen => Submission is not null && Phase < GenerationPhase.Done;
 

@@ -62,6 +62,10 @@ public interface IDeviceHost : IBatchEvaluator<IDenoising>
     /// <summary>Caption features of both prompts.</summary>
     Task<byte[]> EncodeAsync(GenerationSpec spec, CancellationToken cancellation);
 
+    /// <summary>How much of both prompts <see cref="EncodeAsync"/> takes; null if the device does not know.</summary>
+    Task<EncodedPrompts?> CountAsync(GenerationSpec spec, CancellationToken cancellation) =>
+        Task.FromResult<EncodedPrompts?>(null);
+
     /// <summary>Begins a picture from its noise, or goes on from a snapshot.</summary>
     Task<IDenoising> BeginAsync(GenerationSpec spec, byte[] caption, byte[]? snapshot, CancellationToken cancellation);
 

@@ -107,6 +107,9 @@ internal sealed class WorkerJob(LeasedWork lease, ModelDigest model, long attemp
     /// <summary>Bytes that were stored for it, perhaps, and that its generation was not told of.</summary>
     public HashSet<BlobName> Untold { get; } = [];
 
+    /// <summary>How much of the prompts was encoded, once they are and if the device knows.</summary>
+    public EncodedPrompts? Encoded { get; set; }
+
     /// <summary>The stored outcome of the phase.</summary>
     public BlobName? Output { get; set; }
 

@@ -355,7 +355,7 @@ internal sealed partial class WorkerLoop(
             case { Item.Kind: WorkKind.Denoise, Picture: null }:
                 return () => BeginAsync(job);
             case { Item.Kind: WorkKind.Encode }:
-                return () => SingleAsync(job, "captions", () => device.EncodeAsync(job.Claim.Spec!, CancellationToken.None));
+                return () => SingleAsync(job, "captions", () => EncodeAsync(job));
             case { Item.Kind: WorkKind.Decode }:
                 return () => SingleAsync(job, "pictures", () => DecodeAsync(job));
             default:
@@ -514,6 +514,13 @@ internal sealed partial class WorkerLoop(
         job.Picture = await device.BeginAsync(job.Claim.Spec!, caption, snapshot, CancellationToken.None);
     }
 
+    private async Task<byte[]> EncodeAsync(WorkerJob job)
+    {
+        byte[] caption = await device.EncodeAsync(job.Claim.Spec!, CancellationToken.None);
+        job.Encoded = await device.CountAsync(job.Claim.Spec!, CancellationToken.None);
+        return caption;
+    }
+
     private async Task<byte[]> DecodeAsync(WorkerJob job)
     {
         byte[] latent = await ReadAsync(job.Claim.Latent!.Value);
@@ -531,8 +538,10 @@ internal sealed partial class WorkerLoop(
 
         // Where it is refused, the generation releases the bytes, unless it has the same from another worker.
         BlobName output = job.Output.Value;
-        ReportOutcome outcome = await PersistAsync(
-            () => grains.Generation(job.Key).CompleteAsync(job.Claim.Epoch, output));
+        IGenerationGrain generation = grains.Generation(job.Key);
+        ReportOutcome outcome = await PersistAsync(() => job.Encoded is { } encoded
+            ? generation.CompleteEncodingAsync(job.Claim.Epoch, output, encoded)
+            : generation.CompleteAsync(job.Claim.Epoch, output));
         job.End(outcome == ReportOutcome.Taken ? new LeaseRelease(job.Lease, job.Item, LeaseEnd.Finished) : null);
     }
 

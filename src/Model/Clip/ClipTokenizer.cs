@@ -135,13 +135,7 @@ public sealed class ClipTokenizer
     /// <exception cref="ArgumentException">The prompt is too long.</exception>
     public int[] Tokenize(string prompt)
     {
-        ArgumentNullException.ThrowIfNull(prompt);
-        if (prompt.Length > PromptLengthMax)
-        {
-            throw new ArgumentException(
-                $"A prompt has at most {PromptLengthMax} UTF-16 units, this one has {prompt.Length}.", nameof(prompt));
-        }
-        string text = TextCleaning.Clean(prompt);
+        string text = Cleaned(prompt);
         var ids = new List<int>(ContextLength) { StartId };
         int at = 0;
         // Words beyond the context change nothing, so they are not looked at.
@@ -156,6 +150,24 @@ public sealed class ClipTokenizer
             ids[^1] = EndId;
         }
         return [.. ids];
+    }
+
+    /// <summary>How much of a prompt fits the context.</summary>
+    /// <inheritdoc cref="Tokenize" path="/param|/exception"/>
+    public TokenCount Count(string prompt)
+    {
+        string text = Cleaned(prompt);
+        int room = ContextLength - 2, given = 0, cutAt = text.Length;
+        for (int at = 0; TokenWords.TryNext(text, ref at, out ReadOnlySpan<char> word);)
+        {
+            bool fitted = given <= room;
+            given += IdsOf(word).Length;
+            if (fitted && given > room)
+            {
+                cutAt = at - word.Length;
+            }
+        }
+        return new TokenCount(given, Math.Min(given, room), given > room ? Excerpt(text[cutAt..]) : null);
     }
 
     /// <summary>
@@ -193,6 +205,20 @@ public sealed class ClipTokenizer
         }
         return Encoding.UTF8.GetString([.. bytes]).Replace(EndOfWord, " ", StringComparison.Ordinal);
     }
+
+    private static string Cleaned(string prompt)
+    {
+        ArgumentNullException.ThrowIfNull(prompt);
+        return prompt.Length <= PromptLengthMax
+            ? TextCleaning.Clean(prompt)
+            : throw new ArgumentException(
+                $"A prompt has at most {PromptLengthMax} UTF-16 units, this one has {prompt.Length}.", nameof(prompt));
+    }
+
+    // Never half a character.
+    private static string Excerpt(string text) => text.Length <= TokenCount.CutAtLengthMax
+        ? text
+        : text[..(TokenCount.CutAtLengthMax - (char.IsHighSurrogate(text[TokenCount.CutAtLengthMax - 1]) ? 1 : 0))];
 
     private int[] IdsOf(ReadOnlySpan<char> word)
     {

@@ -20,6 +20,24 @@ namespace Atelier.Model.Data;
 /// <param name="Value">The first such value.</param>
 public sealed record SkippedPicture(long Picture, string Column, string Value);
 
+/// <summary>A caption of which the text encoder does not take all.</summary>
+/// <param name="Picture">Its picture's number in the source.</param>
+/// <param name="Tokens">How much of it the text encoder takes.</param>
+public sealed record CutCaption(long Picture, TokenCount Tokens);
+
+/// <summary>Captions of which the text encoder does not take all.</summary>
+/// <param name="Count">How many there are.</param>
+/// <param name="First">The first of them, at most <see cref="FirstMax"/>.</param>
+public sealed record CutCaptions(long Count, CutCaption[] First)
+{
+    /// <summary>Most captions that are named.</summary>
+    public const int FirstMax = 5;
+
+    /// <summary>These and others.</summary>
+    public CutCaptions With(CutCaptions others) => new(
+        Count + others.Count, [.. First.Concat(others.First).OrderBy(caption => caption.Picture).Take(FirstMax)]);
+}
+
 /// <summary>
 /// So many pictures gave no numbers that the networks are at fault. The message names the first ones.
 /// </summary>
@@ -40,6 +58,9 @@ public sealed class Precompute
 
     /// <summary>Name of the list of skipped pictures, beside the index; it is there only if some were.</summary>
     public const string SkippedFile = "skipped.json";
+
+    /// <summary>Name of the count of captions that were cut, beside the index; it is there only if some were.</summary>
+    public const string CutFile = "cut.json";
 
     // Pictures that the error of a run names.
     private const int NamedMax = 5;
@@ -76,6 +97,9 @@ public sealed class Precompute
         }
     }
 
+    /// <summary>Captions that were cut for the text encoder, once <see cref="Run"/> is through.</summary>
+    public CutCaptions Cut { get; private set; } = new(0, []);
+
     /// <summary>
     /// Pictures of so many that may be skipped: one in a hundred; in sets of less than a thousand ten, but no more than
     /// one in ten.
@@ -105,6 +129,7 @@ public sealed class Precompute
         if (File.Exists(Path.Combine(folder, MdsIndex.FileName)))
         {
             progress?.Invoke(_pictures.Count);
+            Cut = ReadCut(folder);
             return ReadSkipped(folder);
         }
 
@@ -123,6 +148,9 @@ public sealed class Precompute
 
         SkippedPicture[] all = [.. skipped.OrderBy(picture => picture.Picture)];
         WriteSkipped(folder, all);
+        Cut = Enumerable.Range(0, parts).Select(part => ReadCut(PartOf(folder, part)))
+            .Aggregate(new CutCaptions(0, []), (sum, part) => sum.With(part));
+        WriteCut(folder, Cut);
         MdsIndex.Merge(folder);
         return all;
 
@@ -179,28 +207,50 @@ public sealed class Precompute
             + $"damaged, or {_compute} is too narrow for them; nothing can be trained on these latents.");
     }
 
-    private static SkippedPicture[] ReadSkipped(string folder)
-    {
-        string path = Path.Combine(folder, SkippedFile);
-        try
-        {
-            return File.Exists(path) ? JsonSerializer.Deserialize<SkippedPicture[]>(File.ReadAllText(path)) ?? [] : [];
-        }
-        catch (JsonException error)
-        {
-            throw new RefusedFileException(path, "line 1", "is no list of skipped pictures.", error);
-        }
-    }
+    private static SkippedPicture[] ReadSkipped(string folder) =>
+        ReadNote<SkippedPicture[]>(folder, SkippedFile, "is no list of skipped pictures.") ?? [];
 
     private static void WriteSkipped(string folder, IReadOnlyList<SkippedPicture> skipped)
     {
         if (skipped.Count > 0)
         {
-            string path = Path.Combine(folder, SkippedFile);
-            File.WriteAllText(path + ".part", JsonSerializer.Serialize(skipped, s_readable) + "\n");
-            File.Move(path + ".part", path, overwrite: true);
+            WriteNote(folder, SkippedFile, skipped);
         }
     }
+
+    private static CutCaptions ReadCut(string folder) =>
+        ReadNote<CutCaptions>(folder, CutFile, "is not a count of cut captions.") ?? new CutCaptions(0, []);
+
+    private static void WriteCut(string folder, CutCaptions cut)
+    {
+        if (cut.Count > 0)
+        {
+            WriteNote(folder, CutFile, cut);
+        }
+    }
+
+    private static T? ReadNote<T>(string folder, string name, string otherwise) where T : class
+    {
+        string path = Path.Combine(folder, name);
+        try
+        {
+            return File.Exists(path) ? JsonSerializer.Deserialize<T>(File.ReadAllText(path)) : null;
+        }
+        catch (JsonException error)
+        {
+            throw new RefusedFileException(path, "line 1", otherwise, error);
+        }
+    }
+
+    private static void WriteNote<T>(string folder, string name, T note)
+    {
+        string path = Path.Combine(folder, name);
+        File.WriteAllText(path + ".part", JsonSerializer.Serialize(note, s_readable) + "\n");
+        File.Move(path + ".part", path, overwrite: true);
+    }
+
+    private static string PartOf(string folder, int part) =>
+        Path.Combine(folder, part.ToString("d5", CultureInfo.InvariantCulture));
 
     // What was begun with another source, seed, precision, size or model is not gone on with.
     private void CheckRecipe(string folder)
@@ -263,7 +313,7 @@ public sealed class Precompute
         string folder, int part, Action<int> progress, Action<IReadOnlyList<SkippedPicture>> skip, Func<bool> isFailed,
         CancellationToken cancellation)
     {
-        string path = Path.Combine(folder, part.ToString("d5", CultureInfo.InvariantCulture));
+        string path = PartOf(folder, part);
         long first = (long)part * PartSamples, end = Math.Min(_pictures.Count, first + PartSamples);
         if (File.Exists(Path.Combine(path, MdsIndex.FileName)))
         {
@@ -288,12 +338,13 @@ public sealed class Precompute
 
         var writer = new MdsWriter(path, columns, new MdsWriteOptions { SizeLimit = 256 << 20 });
         var skipped = new List<SkippedPicture>();
+        var cut = new CutCaptions(0, []);
         for (long start = first; start < end && !isFailed(); start += CaptionBatch)
         {
             cancellation.ThrowIfCancellationRequested();
             int count = (int)Math.Min(CaptionBatch, end - start);
             int known = skipped.Count;
-            Write(writer, start, count, skipped);
+            cut = cut.With(Write(writer, start, count, skipped));
             skip(skipped[known..]);
             progress(count);
         }
@@ -301,11 +352,12 @@ public sealed class Precompute
         if (!isFailed())
         {
             WriteSkipped(path, skipped); // Before the index, by which the part counts as complete.
+            WriteCut(path, cut);
             writer.Complete();
         }
     }
 
-    private void Write(MdsWriter writer, long first, int count, List<SkippedPicture> skipped)
+    private CutCaptions Write(MdsWriter writer, long first, int count, List<SkippedPicture> skipped)
     {
         using var noGradients = inference_mode();
         using var scope = NewDisposeScope();
@@ -335,6 +387,13 @@ public sealed class Precompute
                 skipped.Add(fault);
             }
         }
+
+        CutCaption[] cut =
+        [
+            .. captions.Select((caption, i) => new CutCaption(first + i, _tokenizer.Count(caption)))
+                .Where(caption => caption.Tokens.CutAt is not null),
+        ];
+        return new CutCaptions(cut.Length, [.. cut.Take(CutCaptions.FirstMax)]);
     }
 
     private static SkippedPicture? Fault(long picture, string column, byte[] halves)

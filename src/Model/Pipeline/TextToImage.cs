@@ -89,6 +89,9 @@ public sealed class TextToImage : IDisposable
         return Finite.Check(ModelParts.TextEncoder, features).MoveToOuterDisposeScope();
     }
 
+    /// <summary>How much of a text <see cref="Encode"/> takes.</summary>
+    public TokenCount Count(string text) => _tokenizer.Count(text);
+
     /// <summary>What the denoising network needs of caption features [1, L, D]. The caller disposes it.</summary>
     public CaptionContext Condition(Tensor features)
     {

@@ -14,9 +14,11 @@ namespace Atelier.Silo.Api;
 /// <param name="Quality">low, medium or high.</param>
 /// <param name="Data">The images.</param>
 /// <param name="Usage">What they took.</param>
+/// <param name="PromptTokens">How much of the prompt the text encoder takes.</param>
+/// <param name="NegativePromptTokens">The same of the negative prompt; null where there is none, or guidance is 1.</param>
 internal sealed record ImagesShape(
     long Created, string Background, string OutputFormat, string Size, string Quality, ImageShape[] Data,
-    UsageShape Usage);
+    UsageShape Usage, TokensShape? PromptTokens, TokensShape? NegativePromptTokens);
 
 /// <summary>An image.</summary>
 internal sealed record ImageShape
@@ -37,26 +39,26 @@ internal sealed record ImageShape
 }
 
 /// <summary>
-/// What images took. Input is counted in words of both prompts, output in evaluations of the network, which are what a
-/// tenant's daily limit counts.
+/// What images took. Input is counted in tokens of both prompts that the text encoder took, for each image; output in
+/// evaluations of the network, which are what a tenant's daily limit counts.
 /// </summary>
 /// <param name="TotalTokens">Input and output.</param>
-/// <param name="InputTokens">Words.</param>
+/// <param name="InputTokens">Tokens of the prompts.</param>
 /// <param name="OutputTokens">Evaluations.</param>
 /// <param name="InputTokensDetails">Input by kind.</param>
 internal sealed record UsageShape(
     long TotalTokens, long InputTokens, long OutputTokens, UsageDetailsShape InputTokensDetails)
 {
-    public static UsageShape Of(GenerationSpec spec, int images)
+    public static UsageShape Of(GenerationSpec spec, EncodedPrompts? encoded, int images)
     {
-        static long Words(string text) => text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries).Length;
-        long input = images * (Words(spec.Prompt) + Words(spec.Negative)), output = (long)images * spec.Evaluations;
+        long input = (long)images * ((encoded?.Prompt.Used ?? 0) + (encoded?.Negative?.Used ?? 0));
+        long output = (long)images * spec.Evaluations;
         return new UsageShape(input + output, input, output, new UsageDetailsShape(input, 0));
     }
 }
 
 /// <summary>Input by kind.</summary>
-/// <param name="TextTokens">Words.</param>
+/// <param name="TextTokens">Tokens of the prompts.</param>
 /// <param name="ImageTokens">Always 0.</param>
 internal sealed record UsageDetailsShape(long TextTokens, long ImageTokens);
 
@@ -96,6 +98,14 @@ internal sealed record ImageEventShape
     /// <summary>What the image took, once it is there.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public UsageShape? Usage { get; init; }
+
+    /// <summary>How much of the prompt the text encoder takes, once the image is there.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public TokensShape? PromptTokens { get; init; }
+
+    /// <summary>The same of the negative prompt, where there is one.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public TokensShape? NegativePromptTokens { get; init; }
 }
 
 /// <summary>Answers requests for images.</summary>
@@ -202,8 +212,13 @@ internal sealed class ImagesEndpoint(
             {
                 completed++;
                 ImageEventShape shape = await EventShapeAsync(run, one.Image, Completed, picture, cancellation);
-                yield return new ServerSentEvent(
-                    Completed, null, shape with { Usage = UsageShape.Of(run.Specs[one.Image], 1) });
+                EncodedPrompts? encoded = await runs.EncodedAsync(run, one.Image);
+                yield return new ServerSentEvent(Completed, null, shape with
+                {
+                    Usage = UsageShape.Of(run.Specs[one.Image], encoded, 1),
+                    PromptTokens = TokensShape.Of(encoded?.Prompt),
+                    NegativePromptTokens = TokensShape.Of(encoded?.Negative),
+                });
             }
             else if (happened.Preview is { } preview)
             {
@@ -244,9 +259,11 @@ internal sealed class ImagesEndpoint(
                 : shape with { Base64 = await ReadAsync(files[i]!.Value, format, cancellation) };
         }
 
+        EncodedPrompts? encoded = await runs.EncodedAsync(run, image: 0);
         return new ImagesShape(
             clock.GetUtcNow().ToUnixTimeSeconds(), "opaque", run.Request.Format.Name, SizeOf(run),
-            run.Request.Quality, data, UsageShape.Of(run.Specs[0], data.Length));
+            run.Request.Quality, data, UsageShape.Of(run.Specs[0], encoded, data.Length),
+            TokensShape.Of(encoded?.Prompt), TokensShape.Of(encoded?.Negative));
     }
 
     private async Task<byte[]> ReadAsync(BlobName file, PictureFormat format, CancellationToken cancellation) =>

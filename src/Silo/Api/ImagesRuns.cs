@@ -90,6 +90,10 @@ internal sealed class ImagesRuns(
         while (anew);
     }
 
+    /// <summary>How much of the prompts was encoded for an image that is done; null if that is not known.</summary>
+    public async Task<EncodedPrompts?> EncodedAsync(ImagesRun run, int image) =>
+        (await calls.CallAsync(() => grains.Generation(run.Keys[image]).ViewAsync()))?.Encoded;
+
     /// <summary>
     /// Cancels those of the generations that have not ended and that nobody else waits for, on this silo or another.
     /// </summary>

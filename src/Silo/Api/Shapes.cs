@@ -80,6 +80,16 @@ internal sealed record FailureShape(string Code, string Message)
             : new FailureShape(ApiJson.NameOf(error), message ?? "The generation failed.");
 }
 
+/// <summary>How much of a prompt the text encoder takes, in its tokens.</summary>
+/// <param name="Given">Tokens of the whole prompt.</param>
+/// <param name="Used">Those of them that the text encoder takes, the first ones; the others have no effect.</param>
+/// <param name="CutAt">Where it is cut, as the beginning of what is left out, in lower case; null if it is not.</param>
+internal sealed record TokensShape(int Given, int Used, string? CutAt)
+{
+    public static TokensShape? Of(PromptTokens? tokens) =>
+        tokens is null ? null : new TokensShape(tokens.Given, tokens.Used, tokens.CutAt);
+}
+
 /// <summary>A generation.</summary>
 internal sealed record GenerationShape
 {
@@ -112,6 +122,12 @@ internal sealed record GenerationShape
 
     /// <summary>What guidance leads away from.</summary>
     public required string NegativePrompt { get; init; }
+
+    /// <summary>How much of the prompt the text encoder takes; null until it was encoded.</summary>
+    public required TokensShape? PromptTokens { get; init; }
+
+    /// <summary>The same of the negative prompt; null also where there is none, or guidance is 1.</summary>
+    public required TokensShape? NegativePromptTokens { get; init; }
 
     /// <summary>The model's digest.</summary>
     public required string Model { get; init; }
@@ -163,6 +179,8 @@ internal sealed record GenerationShape
             WaitSeconds = view.Place?.Wait is { } wait ? Math.Round(wait.TotalSeconds, 1) : null,
             Prompt = spec.Prompt,
             NegativePrompt = spec.Negative,
+            PromptTokens = TokensShape.Of(view.Encoded?.Prompt),
+            NegativePromptTokens = TokensShape.Of(view.Encoded?.Negative),
             Model = spec.Model.Value,
             Seed = spec.Seed,
             SeedText = spec.Seed.ToString(CultureInfo.InvariantCulture),
@@ -232,6 +250,9 @@ internal sealed record ModelShape
     /// <summary>Guidance, where a request does not say.</summary>
     public required double Guidance { get; init; }
 
+    /// <summary>Tokens of a prompt that its text encoder takes; what follows them has no effect.</summary>
+    public required int? PromptTokensMax { get; init; }
+
     public static ModelShape Of(ModelCard card) => new()
     {
         Id = card.Name,
@@ -242,6 +263,7 @@ internal sealed record ModelShape
         Sizes = [.. card.Sizes.Select(size => size.ToString())],
         Steps = card.Steps,
         Guidance = card.Guidance,
+        PromptTokensMax = card.PromptTokensMax > 0 ? card.PromptTokensMax : null,
     };
 }
 

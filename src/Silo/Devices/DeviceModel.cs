@@ -57,6 +57,7 @@ public sealed record DeviceModel
                 EvaluationCost = cost.Evaluation(tokens) + (cost.Caption(tokens) / ((2 * model.Steps) - 1)),
                 DecodeCost = DecodeCost(model.AutoencoderConfig, model.DenoiserConfig.InputSize),
                 MemoryBytes = memoryBytes,
+                PromptTokensMax = tokens - 2,
             },
         };
     }

@@ -3,6 +3,7 @@
 using System.Collections.Concurrent;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
+using Atelier.Model.Clip;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Imaging;
 using Atelier.Model.Networks;
@@ -105,11 +106,19 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
         {
             (TextToImage networks, GenerationRequest request) = Open(spec);
             (int length, int width) = networks.CaptionShape;
-            bool leadsAway = request.Sampler.Guidance != 1 && request.Negative.Length > 0;
             return CaptionBytes.Write(
                 length, width, Features(networks, request.Prompt),
-                leadsAway ? Features(networks, request.Negative) : null);
+                LeadsAway(request) ? Features(networks, request.Negative) : null);
         }), cancellation);
+
+    /// <inheritdoc/>
+    public Task<EncodedPrompts?> CountAsync(GenerationSpec spec, CancellationToken cancellation) =>
+        RunAsync<EncodedPrompts?>("Counting tokens", _options.WorkTimeout, () =>
+        {
+            (TextToImage networks, GenerationRequest request) = Open(spec);
+            return new EncodedPrompts(
+                Count(networks, request.Prompt), LeadsAway(request) ? Count(networks, request.Negative) : null);
+        }, cancellation);
 
     /// <inheritdoc/>
     public Task<IDenoising> BeginAsync(
@@ -202,6 +211,15 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
         using var file = new MemoryStream();
         Png.Write(file, image.Pixels, image.Width, image.Height, texts);
         return file.ToArray();
+    }
+
+    private static bool LeadsAway(GenerationRequest request) =>
+        request.Sampler.Guidance != 1 && request.Negative.Length > 0;
+
+    private static PromptTokens Count(TextToImage networks, string text)
+    {
+        TokenCount count = networks.Count(text);
+        return new PromptTokens(count.Given, count.Used, count.CutAt);
     }
 
     private static float[] Features(TextToImage networks, string text)

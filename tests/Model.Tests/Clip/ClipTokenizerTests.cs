@@ -69,6 +69,37 @@ public sealed class ClipTokenizerTests
         Assert.All(ids[1..^1], id => Assert.Equal(2368, id));
     }
 
+    [Theory]
+    [InlineData("", 0, 0, null)]
+    [InlineData("CAT cat", 2, 2, null)]
+    [InlineData("74 A Cat", 76, 75, "cat")]
+    [InlineData("75", 75, 75, null)]
+    [InlineData("75 Über &amp; 🎨🎨", 80, 75, "über & 🎨🎨")]
+    [InlineData("200", 200, 75, "cat cat cat cat cat cat cat cat cat cat ")]
+    public void Count_SaysHowMuchFitsAndWhereThePromptIsCut(string prompt, int given, int used, string? cutAt)
+    {
+        // A number stands for so many times "cat".
+        string[] words = prompt.Split(' ', 2);
+        string text = int.TryParse(words[0], out int cats)
+            ? string.Join(' ', Enumerable.Repeat("cat", cats).Concat(words[1..])) : prompt;
+        TokenCount count = Tokenizer.Count(text);
+        Assert.Equal((used, cutAt), (count.Used, count.CutAt));
+        Assert.True(count.Given == given || (cats == 75 && count.Given > 75), $"{count.Given}");
+        Assert.Equal(cutAt is null, count.Warning("prompt") is null);
+    }
+
+    // A long word may have to go although some of its tokens fit: it is named as where the cut is.
+    [Fact]
+    public void Count_AgreesWithWhatIsEncoded_ForAnyText() => Prompts.Sample(prompt =>
+    {
+        TokenCount count = Tokenizer.Count(prompt);
+        int[] ids = Tokenizer.Tokenize(prompt);
+        string cleaned = TextCleaning.Clean(prompt);
+        return ids.Length == count.Used + 2 && count.Given >= count.Used && count.Given > 75 == (count.CutAt is not null)
+            && (count.CutAt is null || (cleaned.Contains(count.CutAt, StringComparison.Ordinal)
+                && count.CutAt.Length is > 0 and <= TokenCount.CutAtLengthMax && !char.IsHighSurrogate(count.CutAt[^1])));
+    });
+
     [Fact]
     public void Encode_HasIdsOfTheVocabularyBetweenTheMarks_ForAnyText() => Prompts.Sample(prompt =>
     {

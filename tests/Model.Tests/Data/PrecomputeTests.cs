@@ -92,6 +92,25 @@ public sealed class PrecomputeTests
     }
 
     [Fact]
+    public void Captions_ThatAreCut_AreCountedAndTheFirstNamed_AlsoWhenTheRunIsRepeated()
+    {
+        using var folder = new TemporaryFolder();
+        long[] cut = [3, 5, 8, 9, 64, 65, Precompute.PartSamples + 1];
+        var pictures = new Patterns(Count, bad: cut, badCaption: $"{new string('z', 80)} red");
+        for (int time = 0; time < 2; time++)
+        {
+            CutCaptions counted = new(0, []);
+            Run(folder["data"], 2, pictures: pictures, cut: captions => counted = captions);
+            Assert.Equal(cut.Length, counted.Count);
+            Assert.Equal([3L, 5, 8, 9, 64], counted.First.Select(caption => caption.Picture));
+            Assert.All(counted.First, caption => Assert.Equal(new TokenCount(81, 75, new string('z', 40)), caption.Tokens));
+        }
+
+        Run(folder["none"], 2, pictures: new Patterns(10), cut: captions => Assert.Equal(0, captions.Count));
+        Assert.False(File.Exists(folder["none/" + Precompute.CutFile]));
+    }
+
+    [Fact]
     public void Latents_ThatNoFloat16Holds_FailTheRun_WithASentence_AndNoIndex()
     {
         using var folder = new TemporaryFolder();
@@ -164,7 +183,7 @@ public sealed class PrecomputeTests
     private static IReadOnlyList<SkippedPicture> Run(
         string folder, int workers, Action<long>? progress = null, CancellationTokenSource? stop = null,
         Patterns? pictures = null, ulong seed = 5, int[]? sides = null, string weights = "vae/", bool spoilsQ = false,
-        double scaling = 0.5)
+        double scaling = 0.5, Action<CutCaptions>? cut = null)
     {
         using var text = new ClipTextEncoder(TinyPipeline.Clip(24));
         FormulaWeights.Fill(text, "clip/");
@@ -178,21 +197,26 @@ public sealed class PrecomputeTests
                 .parameter[tokenizer.Encode("q")[1]].fill_(float.NaN);
         }
 
-        return new Precompute(pictures ?? new Patterns(Count), autoencoder, text, tokenizer, sides ?? [Side], seed).Run(
+        var precompute = new Precompute(
+            pictures ?? new Patterns(Count), autoencoder, text, tokenizer, sides ?? [Side], seed);
+        IReadOnlyList<SkippedPicture> skipped = precompute.Run(
             folder, workers, progress, stop?.Token ?? TestContext.Current.CancellationToken);
+        cut?.Invoke(precompute.Cut);
+        return skipped;
     }
 
     private static string[] Files(string folder) =>
         [.. Directory.GetFiles(folder, "*", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(folder, f)).Order(StringComparer.Ordinal)];
 
-    private sealed class Patterns(long count, string identity = "patterns", long[]? bad = null) : ICaptionedPictures
+    private sealed class Patterns(long count, string identity = "patterns", long[]? bad = null, string badCaption = "q")
+        : ICaptionedPictures
     {
         public long Count => count;
 
         public string Identity => identity;
 
         public string Caption(long index) =>
-            bad?.Contains(index) == true ? "q" : index % 2 == 0 ? $"red {index}" : "blue";
+            bad?.Contains(index) == true ? badCaption : index % 2 == 0 ? $"red {index}" : "blue";
 
         public RgbImage Picture(long index, int side)
         {

@@ -181,6 +181,9 @@ internal sealed class HeldDevice(TorchDeviceHost device) : IDeviceHost, IDisposa
     public Task<byte[]> EncodeAsync(GenerationSpec spec, CancellationToken cancellation) =>
         device.EncodeAsync(spec, cancellation);
 
+    public Task<EncodedPrompts?> CountAsync(GenerationSpec spec, CancellationToken cancellation) =>
+        device.CountAsync(spec, cancellation);
+
     public Task<IDenoising> BeginAsync(
         GenerationSpec spec, byte[] caption, byte[]? snapshot, CancellationToken cancellation) =>
         device.BeginAsync(spec, caption, snapshot, cancellation);

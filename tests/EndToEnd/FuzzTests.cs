@@ -1,0 +1,171 @@
+// Goal: no bytes of a client are a fault of the cluster: every request is answered within seconds, with no status of 500 or
+// above, in the one shape of errors. Method: requests drawn from a seed, proper ones with members, headers, paths and bodies
+// changed, and raw HTTP, sent on sockets to a gateway and a silo in processes of their own. In full size by bench/attacks.sh:
+// 10,000 requests.
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Globalization;
+using System.Net.Http.Json;
+using System.Net.Sockets;
+using System.Text;
+using System.Text.Json.Nodes;
+using Xunit;
+
+namespace Atelier.EndToEnd;
+
+[Collection("clusters")] // One after the other, or they disturb each other.
+public sealed class FuzzTests
+{
+    // As many tenants, since the gateway lets 100 requests a second of each through.
+    private const int Tenants = 24;
+    private const int AtATime = 16;
+
+    // A request that turns out to be incomplete is ended by its client after this time.
+    private static readonly TimeSpan s_grace = TimeSpan.FromSeconds(1);
+
+    private static TimeSpan AnswerMax => TimeSpan.FromSeconds(Setting("ATELIER_ATTACK_SECONDS", 30));
+
+    private static int Requests => Setting("ATELIER_ATTACK_FUZZ", 400);
+
+    private static int Seed => Setting("ATELIER_ATTACK_SEED", 17);
+
+    [Fact]
+    public async Task NoBytesOfAClient_AreAFaultOfTheCluster()
+    {
+        await using var cluster = new TestCluster(silos: 1, embedded: true);
+        await cluster.StartAsync();
+        string[] keys = await Task.WhenAll(Enumerable.Range(0, Tenants).Select(i => KeyAsync(cluster, $"fuzz{i}")));
+        var faults = new ConcurrentQueue<string>();
+        var statuses = new ConcurrentDictionary<int, int>();
+        TimeSpan slowest = TimeSpan.Zero;
+        await Parallel.ForEachAsync(
+            Enumerable.Range(0, Requests), new ParallelOptions { MaxDegreeOfParallelism = AtATime },
+            async (number, cancellation) =>
+            {
+                FuzzedRequest request = new RequestFuzzer((Seed * 1_000_003) + number).Next(keys[number % Tenants]);
+                (string answer, TimeSpan time) = await SendAsync(cluster.Url, request, cancellation);
+                string? fault = Fault(request, answer, time, out int status);
+                statuses.AddOrUpdate(status, 1, (_, count) => count + 1);
+                lock (faults)
+                {
+                    slowest = time > slowest ? time : slowest;
+                }
+
+                if (fault is not null)
+                {
+                    faults.Enqueue($"Request {number} ({request.What}): {fault}\n{Shown(request.Bytes)}\n{Shown(answer)}");
+                }
+            });
+        TestContext.Current.TestOutputHelper?.WriteLine(
+            string.Create(CultureInfo.InvariantCulture, $"{Requests} requests of seed {Seed}, the slowest {slowest.TotalSeconds:f2} s; by status: ")
+            + string.Join(", ", statuses.OrderBy(pair => pair.Key).Select(pair => $"{pair.Key}: {pair.Value}")));
+        Assert.True(faults.IsEmpty, $"{faults.Count} faults, seed {Seed}.\n{string.Join("\n\n", faults.Take(20))}\n{cluster.Logs()}");
+
+        // And nobody has died of it, or logged a fault.
+        using HttpClient client = cluster.Client(keys[0]);
+        using HttpResponseMessage models = await client.GetAsync("/v1/models", TestContext.Current.CancellationToken);
+        Assert.True(models.IsSuccessStatusCode);
+        Assert.True(cluster.Gateway.IsRunning && cluster.Silos[0].IsRunning);
+        Assert.DoesNotContain("request id is", cluster.Gateway.Output + cluster.Silos[0].Output, StringComparison.Ordinal);
+    }
+
+    private static string? Fault(FuzzedRequest request, string answer, TimeSpan time, out int status)
+    {
+        status = 0;
+        if (time > AnswerMax)
+        {
+            return $"it took {time.TotalSeconds:f1} s";
+        }
+
+        if (answer.Length == 0)
+        {
+            return request.MayBeCut ? null : "there is no answer";
+        }
+
+        if (!answer.StartsWith("HTTP/1.1 ", StringComparison.Ordinal)
+            || !int.TryParse(answer.AsSpan(9, 3), NumberStyles.None, CultureInfo.InvariantCulture, out status))
+        {
+            // To the preface of HTTP/2, the answer is a frame.
+            return request.IsParsed ? "the answer is not HTTP" : null;
+        }
+
+        if (answer.Contains("\nHTTP/1.1 50", StringComparison.Ordinal) && !answer.Contains("\nHTTP/1.1 505", StringComparison.Ordinal))
+        {
+            return "a later answer on the connection has a status of 500 or above";
+        }
+
+        string head = answer.Split("\r\n\r\n", 2)[0], body = answer.Contains("\r\n\r\n", StringComparison.Ordinal) ? answer.Split("\r\n\r\n", 2)[1] : "";
+        return status switch
+        {
+            505 when !request.IsParsed => null, // The one status from 500 on that says what the client did wrong.
+            >= 500 => $"the status is {status}",
+            >= 400 when request.IsParsed && !head.Contains("x-request-id: ", StringComparison.OrdinalIgnoreCase) => "there is no request id",
+            >= 400 when request.IsParsed && !request.IsHead && !IsError(body) => "the error has another shape",
+            _ => null,
+        };
+    }
+
+    private static bool IsError(string body)
+    {
+        int start = body.IndexOf('{', StringComparison.Ordinal), end = body.LastIndexOf('}');
+        try
+        {
+            return start >= 0 && JsonNode.Parse(body[start..(end + 1)])?["error"]?["code"] is JsonValue;
+        }
+        catch (System.Text.Json.JsonException)
+        {
+            return false;
+        }
+    }
+
+    // The answer to the end of the connection, which nearly every request asks to close; and how long it took, from the last
+    // thing that the client did.
+    private static async Task<(string Answer, TimeSpan Time)> SendAsync(
+        Uri url, FuzzedRequest request, CancellationToken cancellation)
+    {
+        using var client = new TcpClient();
+        await client.ConnectAsync(url.Host, url.Port, cancellation);
+        NetworkStream stream = client.GetStream();
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        patience.CancelAfter(AnswerMax + s_grace + TimeSpan.FromSeconds(1));
+        using var answer = new MemoryStream();
+        long start = Stopwatch.GetTimestamp();
+        try
+        {
+            await stream.WriteAsync(request.Bytes, patience.Token);
+            Task reading = stream.CopyToAsync(answer, patience.Token);
+            if (request.MayBeCut && await Task.WhenAny(reading, Task.Delay(s_grace, cancellation)) != reading)
+            {
+                client.Client.Shutdown(SocketShutdown.Send);
+                start = Stopwatch.GetTimestamp();
+            }
+
+            await reading;
+        }
+        catch (Exception error) when (error is IOException or SocketException or OperationCanceledException && !cancellation.IsCancellationRequested)
+        {
+            // What came before is the answer.
+        }
+
+        return (Encoding.UTF8.GetString(answer.ToArray()), Stopwatch.GetElapsedTime(start));
+    }
+
+    private static async Task<string> KeyAsync(TestCluster cluster, string tenant)
+    {
+        using HttpClient client = await cluster.TenantAsync(tenant), admin = cluster.Admin();
+
+        // A few small pictures: what draws for long is no part of this.
+        using HttpResponseMessage limited = await admin.PutAsJsonAsync(
+            $"/v1/admin/tenants/{tenant}", new { evaluations_per_day = 50 }, TestContext.Current.CancellationToken);
+        limited.EnsureSuccessStatusCode();
+        return client.DefaultRequestHeaders.Authorization!.Parameter!;
+    }
+
+    private static string Shown(byte[] bytes) => Shown(Encoding.Latin1.GetString(bytes));
+
+    private static string Shown(string text) =>
+        (text.Length <= 1500 ? text : text[..1000] + $" ... ({text.Length} in all) ... " + text[^300..]).ReplaceLineEndings("\\n\n");
+
+    private static int Setting(string name, int standard) =>
+        int.TryParse(Environment.GetEnvironmentVariable(name), out int value) ? value : standard;
+}

@@ -47,7 +47,7 @@ public sealed class ClusterGenerateTests : IDisposable
     public async Task APromptThatTheClusterCuts_IsToldOnStandardError()
     {
         await using StubCluster cluster = await StubCluster.StartAsync();
-        cluster.Tokens = JsonNode.Parse("""{"given":90,"used":75,"cut_at":"a \\"whale\\""}""");
+        cluster.Tokens = JsonNode.Parse("""{"given":90,"used":75,"cut_at":"a \"whale\""}""");
         ProgramRun run = await RunAsync(cluster, "-o", "a.png", "-n", "2");
         run.Succeeded();
         string warning = "warning: The prompt is cut: it has 90 tokens, and the text encoder takes 75. Nothing from \"a \"whale\"\" on has an effect.";

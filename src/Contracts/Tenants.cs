@@ -213,3 +213,20 @@ public interface ITenantListGrain : IGrainWithIntegerKey
     [Alias("Read")]
     Task<TenantId[]> ReadAsync();
 }
+
+/// <summary>The list of tenants.</summary>
+public static class TenantList
+{
+    /// <summary>The part of the list that a tenant is in: the key of its <see cref="ITenantListGrain"/>.</summary>
+    public static int PartOf(TenantId tenant)
+    {
+        // FNV-1a, 32 bits. The list is stored by it: it never changes.
+        uint hash = 2166136261;
+        foreach (char c in $"{tenant}/")
+        {
+            hash = (hash ^ c) * 16777619;
+        }
+
+        return (int)(hash % ITenantListGrain.Partitions);
+    }
+}

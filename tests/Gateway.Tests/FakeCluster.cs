@@ -1,4 +1,4 @@
-// A cluster that answers a gateway's two questions from memory.
+// A cluster that answers a gateway's questions from memory.
 using System.Collections.Concurrent;
 using Atelier.Contracts;
 using Atelier.Gateway.Routing;
@@ -9,6 +9,8 @@ namespace Atelier.Gateway.Tests;
 internal sealed class FakeCluster : IClusterView
 {
     private readonly ConcurrentDictionary<string, TenantId> _keys = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<TenantId, byte> _tenants = new();
+    private int _calls;
 
     /// <summary>Whether the cluster does not answer.</summary>
     public volatile bool IsAway;
@@ -16,18 +18,54 @@ internal sealed class FakeCluster : IClusterView
     /// <summary>What it says of its silos.</summary>
     public volatile SiloEndpoint[] Silos = [];
 
+    /// <summary>Calls that were about tenants and keys.</summary>
+    public int Calls => Volatile.Read(ref _calls);
+
+    /// <summary>Tenants whose grains were called.</summary>
+    public ConcurrentDictionary<TenantId, int> Called { get; } = new();
+
     public string NewKey(string tenant)
     {
         string key = ApiKey.New(new TenantId(tenant));
+        _tenants[new TenantId(tenant)] = 0;
         _keys[ApiKey.HashOf(key)] = new TenantId(tenant);
         return key;
     }
 
     public void Revoke(string key) => _keys.TryRemove(ApiKey.HashOf(key), out _);
 
-    public Task<bool> HasKeyAsync(TenantId tenant, string hash, CancellationToken cancellation) =>
-        IsAway ? throw new ClusterUnavailableException() : Task.FromResult(_keys.TryGetValue(hash, out TenantId owner) && owner == tenant);
+    public Task<bool> HasKeyAsync(TenantId tenant, string hash, CancellationToken cancellation)
+    {
+        Call(tenant);
+        return Task.FromResult(_keys.TryGetValue(hash, out TenantId owner) && owner == tenant);
+    }
+
+    public Task<string[]> KeysAsync(TenantId tenant, CancellationToken cancellation)
+    {
+        Call(tenant);
+        return Task.FromResult<string[]>([.. _keys.Where(pair => pair.Value == tenant).Select(pair => pair.Key)]);
+    }
+
+    public Task<TenantId[]> TenantsAsync(int part, CancellationToken cancellation)
+    {
+        Call(null);
+        return Task.FromResult<TenantId[]>([.. _tenants.Keys.Where(tenant => TenantList.PartOf(tenant) == part)]);
+    }
 
     public Task<SiloEndpoint[]> SilosAsync(CancellationToken cancellation) =>
         IsAway ? throw new ClusterUnavailableException() : Task.FromResult(Silos);
+
+    private void Call(TenantId? tenant)
+    {
+        if (IsAway)
+        {
+            throw new ClusterUnavailableException();
+        }
+
+        Interlocked.Increment(ref _calls);
+        if (tenant is { } called)
+        {
+            Called.AddOrUpdate(called, 1, (_, calls) => calls + 1);
+        }
+    }
 }

@@ -12,6 +12,7 @@ namespace Atelier.Gateway.Answers;
 internal sealed record GatewayError(int Status, string Type, string Code, string Message)
 {
     private const string InvalidRequest = "invalid_request_error";
+    private const string RateLimit = "rate_limit_error";
     private const string Server = "server_error";
 
     /// <summary>Gets when to come back.</summary>
@@ -20,6 +21,13 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
     // One answer for every key that is not let in: what is wrong with it is nobody's business.
     public static GatewayError NoKey { get; } = new(
         401, InvalidRequest, "invalid_api_key", "This takes a key that is known here: send it as Authorization: Bearer KEY.");
+
+    // The same for keys of tenants that exist and of others.
+    public static GatewayError TooManyUnknownKeys { get; } = new(
+        429, RateLimit, "too_many_unknown_keys",
+        "Too many unknown keys are being tried, so this one was not looked up. A key that was made just now works within "
+        + "seconds: send the request again.")
+    { RetryAfter = TimeSpan.FromSeconds(1) };
 
     public static GatewayError NoCluster { get; } = new(
         503, Server, "cluster_unavailable", "The cluster is starting or cannot be reached; nothing was done. Send the request again.")
@@ -41,8 +49,13 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
         404, InvalidRequest, "unknown_url", "There is nothing at this address; /docs shows what there is.");
 
     public static GatewayError TooMany(TimeSpan wait) => new(
-        429, "rate_limit_error", "rate_limit_exceeded", "These are too many requests at once; come back a little later.")
+        429, RateLimit, "rate_limit_exceeded", "These are too many requests at once; come back a little later.")
     { RetryAfter = wait };
+
+    public static GatewayError TooManyOpen(int max) => new(
+        429, RateLimit, "too_many_open_requests",
+        $"This tenant has {max} requests in progress at this gateway, the most that it may: end a stream, or wait for an answer.")
+    { RetryAfter = TimeSpan.FromSeconds(1) };
 
     /// <summary>What a client is told where a server has refused the request with nothing but a status.</summary>
     public static GatewayError Of(int status) => status switch

@@ -59,15 +59,20 @@ public static class GatewayHost
             kestrel.Limits.MaxRequestBodySize = RequestBody.BytesMax;
             kestrel.Limits.MinRequestBodyDataRate = new(bytesPerSecond: 240, gracePeriod: TimeSpan.FromSeconds(5));
             kestrel.Limits.RequestHeadersTimeout = TimeSpan.FromSeconds(10);
-            kestrel.Limits.MaxConcurrentConnections = settings.ConnectionsMax;
-            kestrel.Listen(IPAddress.Parse(settings.Address), settings.Port);
+            kestrel.Limits.KeepAliveTimeout = settings.IdleTimeout;
+            Connections connections = kestrel.ApplicationServices.GetRequiredService<Connections>();
+            kestrel.Listen(IPAddress.Parse(settings.Address), settings.Port, listen =>
+                listen.Use(next => connection => connections.ServeAsync(connection, next)));
         });
         IServiceCollection services = builder.Services;
         services.Configure<HostOptions>(host => host.ShutdownTimeout = settings.ShutdownTimeout);
         services.AddSingleton(settings);
         services.AddSingleton(_ => new Tickets(settings.SecretBytes(), TimeProvider.System));
+        services.AddSingleton<KnownKeys>();
         services.AddSingleton<KeyCheck>();
         services.AddSingleton<TenantRates>();
+        services.AddSingleton<OpenRequests>();
+        services.AddSingleton<Connections>();
         services.AddSingleton<Routes>();
         services.AddSingleton<SiloClocks>();
         services.AddSingleton<RouteUpdater>();
@@ -84,16 +89,20 @@ public static class GatewayHost
     /// <summary>Maps the page, the proxy, health and metrics.</summary>
     internal static void Map(WebApplication app)
     {
+        Connections connections = app.Services.GetRequiredService<Connections>();
+        app.Use(connections.MarkAsync);
         app.UseMiddleware<AnswersMiddleware>();
         app.MapServiceDefaults();
         app.MapPage();
         KeyCheck keys = app.Services.GetRequiredService<KeyCheck>();
         TenantRates rates = app.Services.GetRequiredService<TenantRates>();
+        OpenRequests open = app.Services.GetRequiredService<OpenRequests>();
         app.MapReverseProxy(proxy =>
         {
             proxy.Use((context, next) => PlainPaths.CheckAsync(context, next));
             proxy.Use((context, next) => keys.CheckAsync(context, next));
             proxy.Use((context, next) => rates.CheckAsync(context, next));
+            proxy.Use((context, next) => open.CheckAsync(context, next));
             proxy.Use((context, next) => RequestBody.ReadAsync(context, next));
             proxy.Use((context, next) => Delivery.AnswerFailuresAsync(context, next));
             proxy.Use((context, next) => Delivery.EndStreamsAsync(context, next));

@@ -35,9 +35,38 @@ public sealed record GatewaySettings
     /// <value>The default is 200.</value>
     public int RequestsBurst { get; init; } = 200;
 
-    /// <summary>Gets the connections that are open at a time ("Gateway:ConnectionsMax"); more are closed at once.</summary>
+    /// <summary>
+    /// Gets the keys in a second that may turn out to be unknown ("Gateway:UnknownKeysPerSecond"), after a pause those of
+    /// 5 seconds at once. Beyond that, keys that this gateway has not met are refused without a lookup.
+    /// </summary>
+    /// <value>The default is 20.</value>
+    public int UnknownKeysPerSecond { get; init; } = 20;
+
+    /// <summary>
+    /// Gets the connections that are open at a time ("Gateway:ConnectionsMax"). One more closes the connection that has
+    /// been idle for the longest time, or is closed at once where none is idle.
+    /// </summary>
     /// <value>The default is 10,000.</value>
     public int ConnectionsMax { get; init; } = 10_000;
+
+    /// <summary>
+    /// Gets the connections of one address that are open at a time ("Gateway:ConnectionsPerAddress"); of IPv6, a network
+    /// of 64 bits is one address. Requests that need no key are bounded by address too, as a tenant's are. 0 bounds
+    /// nothing by address: for gateways behind a load balancer, whose address all clients then have.
+    /// </summary>
+    /// <value>The default is 1,000, or 0 where the gateway listens on a loopback address.</value>
+    public int? ConnectionsPerAddress { get; init; }
+
+    /// <summary>Gets how long a connection may be idle ("Gateway:IdleTimeout"). A load balancer's idle timeout must be shorter.</summary>
+    /// <value>The default is 75 seconds.</value>
+    public TimeSpan IdleTimeout { get; init; } = TimeSpan.FromSeconds(75);
+
+    /// <summary>
+    /// Gets the requests of one tenant that are in progress at a time ("Gateway:OpenRequestsPerTenant"): streams, and
+    /// requests that wait for their answers.
+    /// </summary>
+    /// <value>The default is 1,000.</value>
+    public int OpenRequestsPerTenant { get; init; } = 1000;
 
     /// <summary>Gets how long a request for OpenAI's pictures may take without a byte ("Gateway:PictureTimeout").</summary>
     /// <value>The default is 30 minutes: the clients' own patience ends sooner.</value>
@@ -82,7 +111,12 @@ public sealed record GatewaySettings
             AdminKey = reader.Optional("Gateway:AdminKey"),
             RequestsPerSecond = reader.Number("Gateway:RequestsPerSecond", standard.RequestsPerSecond, 1, 1_000_000),
             RequestsBurst = reader.Number("Gateway:RequestsBurst", standard.RequestsBurst, 1, 1_000_000),
+            UnknownKeysPerSecond = reader.Number("Gateway:UnknownKeysPerSecond", standard.UnknownKeysPerSecond, 1, 1_000_000),
             ConnectionsMax = reader.Number("Gateway:ConnectionsMax", standard.ConnectionsMax, 1, 1_000_000),
+            ConnectionsPerAddress = reader.Optional("Gateway:ConnectionsPerAddress") is null
+                ? null : reader.Number("Gateway:ConnectionsPerAddress", 0, 0, 1_000_000),
+            IdleTimeout = reader.Time("Gateway:IdleTimeout", standard.IdleTimeout),
+            OpenRequestsPerTenant = reader.Number("Gateway:OpenRequestsPerTenant", standard.OpenRequestsPerTenant, 1, 1_000_000),
             PictureTimeout = reader.Time("Gateway:PictureTimeout", standard.PictureTimeout),
             ShutdownTimeout = reader.Time("Gateway:ShutdownTimeout", standard.ShutdownTimeout),
             ClusterId = reader.Text("Cluster:Id", standard.ClusterId),
@@ -95,6 +129,9 @@ public sealed record GatewaySettings
             ? settings
             : throw new ArgumentException("This gateway cannot start as it is configured:\n  " + string.Join("\n  ", faults));
     }
+
+    /// <summary>Gets what <see cref="ConnectionsPerAddress"/> comes to.</summary>
+    public int AddressBound => ConnectionsPerAddress ?? (IPAddress.IsLoopback(IPAddress.Parse(Address)) ? 0 : 1000);
 
     /// <summary>The cluster's secret.</summary>
     public byte[] SecretBytes() => Convert.FromBase64String(Secret);

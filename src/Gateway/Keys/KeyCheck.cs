@@ -1,5 +1,5 @@
 // Who calls. A key names its tenant, and the tenant is asked on every request: a key that was revoked a moment ago is
-// refused now.
+// refused now. A key that this gateway has not met yet is looked up first.
 using System.Net.Http.Headers;
 using System.Security.Cryptography;
 using System.Text;
@@ -19,10 +19,11 @@ internal sealed class KeyCheck
     private const string Scheme = "Bearer";
 
     private readonly IClusterView _cluster;
+    private readonly KnownKeys _known;
     private readonly byte[]? _adminDigest;
 
-    public KeyCheck(IClusterView cluster, GatewaySettings settings) =>
-        (_cluster, _adminDigest) = (cluster, settings.AdminKey is { } key ? DigestOf(key) : null);
+    public KeyCheck(IClusterView cluster, KnownKeys known, GatewaySettings settings) =>
+        (_cluster, _known, _adminDigest) = (cluster, known, settings.AdminKey is { } key ? DigestOf(key) : null);
 
     /// <summary>Lets requests with a good key through, with their caller, and those on routes that need none.</summary>
     public async Task CheckAsync(HttpContext context, RequestDelegate next)
@@ -35,42 +36,66 @@ internal sealed class KeyCheck
             return;
         }
 
-        Caller? caller;
+        GatewayError? refusal;
         try
         {
-            caller = await CallerAsync(key, context.RequestAborted);
+            refusal = await CallerAsync(key, context);
         }
         catch (ClusterUnavailableException)
         {
-            await GatewayError.NoCluster.WriteAsync(context);
-            return;
+            refusal = GatewayError.NoCluster;
         }
 
-        if (caller is not { } known)
-        {
-            await GatewayError.NoKey.WriteAsync(context);
-            return;
-        }
-
-        context.Features.Set(new CallerFeature(known));
-        await next(context);
+        await (refusal is null ? next(context) : refusal.WriteAsync(context));
     }
 
-    private async Task<Caller?> CallerAsync(string? key, CancellationToken cancellation)
+    // Null where the key is good; the caller is known then.
+    private async Task<GatewayError?> CallerAsync(string? key, HttpContext context)
     {
         if (key is null)
         {
-            return null;
+            return GatewayError.NoKey;
         }
 
         if (_adminDigest is not null && CryptographicOperations.FixedTimeEquals(DigestOf(key), _adminDigest))
         {
-            return new Caller(null, IsAdmin: true);
+            context.Features.Set(new CallerFeature(new Caller(null, IsAdmin: true)));
+            return null;
         }
 
-        return ApiKey.TryParse(key, out TenantId tenant) && await _cluster.HasKeyAsync(tenant, ApiKey.HashOf(key), cancellation)
-            ? new Caller(tenant, IsAdmin: false)
-            : null;
+        if (!ApiKey.TryParse(key, out TenantId tenant))
+        {
+            return GatewayError.NoKey;
+        }
+
+        GatewayError? refusal = await RefusalAsync(tenant, ApiKey.HashOf(key), context.RequestAborted);
+        if (refusal is null)
+        {
+            context.Features.Set(new CallerFeature(new Caller(tenant, IsAdmin: false)));
+        }
+
+        return refusal;
+    }
+
+    private async Task<GatewayError?> RefusalAsync(TenantId tenant, string hash, CancellationToken cancellation)
+    {
+        if (!_known.Has(tenant, hash))
+        {
+            return await _known.FindAsync(tenant, hash, cancellation) switch
+            {
+                KeyLookup.Found => null,
+                KeyLookup.Refused => GatewayError.TooManyUnknownKeys,
+                _ => GatewayError.NoKey,
+            };
+        }
+
+        if (await _cluster.HasKeyAsync(tenant, hash, cancellation))
+        {
+            return null;
+        }
+
+        _known.Forget(tenant, hash);
+        return GatewayError.NoKey;
     }
 
     // One header of one key: two of them are nobody's.

@@ -1,25 +1,30 @@
-// Keeps one tenant from filling this gateway. It is a rough guard in the memory of one process; what a tenant may do in
-// all is counted by the tenant's grain.
+// Keeps one tenant, or one address that shows no key, from filling this gateway. It is a rough guard in the memory of one
+// process; what a tenant may do in all is counted by the tenant's grain.
 using System.Globalization;
-using Atelier.Contracts;
 using Atelier.Gateway.Answers;
 using Atelier.Gateway.Hosting;
 using Atelier.Gateway.Keys;
 
 namespace Atelier.Gateway.Limits;
 
-/// <summary>A bucket of tokens a tenant.</summary>
+/// <summary>A bucket of tokens a tenant, and one an address for requests on open routes.</summary>
 internal sealed class TenantRates(GatewaySettings settings, TimeProvider clock)
 {
-    private const int TenantsMax = 10_000;
+    private const int BucketsMax = 10_000;
+
+    // Those that find no room for a bucket of their own share one.
+    private const string Others = "others";
+
+    private static readonly TimeSpan s_sweepPause = TimeSpan.FromSeconds(1);
 
     private readonly Lock _lock = new();
     private readonly Dictionary<string, Bucket> _buckets = new(StringComparer.Ordinal);
+    private long _sweptAt = clock.GetTimestamp();
 
-    /// <summary>Lets a request through if its tenant has a token left; open routes have no tenant to count for.</summary>
+    /// <summary>Lets a request through if its tenant or address has a token left.</summary>
     public Task CheckAsync(HttpContext context, RequestDelegate next)
     {
-        if (context.Features.Get<CallerFeature>() is not { } caller || TryTake(caller.Caller, out TimeSpan wait))
+        if (NameOf(context) is not { } name || TryTake(name, out TimeSpan wait))
         {
             return next(context);
         }
@@ -31,22 +36,28 @@ internal sealed class TenantRates(GatewaySettings settings, TimeProvider clock)
         return GatewayError.TooMany(wait).WriteAsync(context);
     }
 
-    private bool TryTake(Caller caller, out TimeSpan wait)
+    // Where all clients have the address of a load balancer, it says nothing.
+    private string? NameOf(HttpContext context) =>
+        context.Features.Get<CallerFeature>() is { } caller ? caller.Caller.Tenant?.Value ?? ""
+        : settings.AddressBound > 0 ? $"address {ClientAddress.Of(context.Connection.RemoteIpAddress)}"
+        : null;
+
+    private bool TryTake(string name, out TimeSpan wait)
     {
-        string name = caller.Tenant?.Value ?? "";
         long now = clock.GetTimestamp();
         lock (_lock)
         {
+            if (_buckets.Count >= BucketsMax && !_buckets.ContainsKey(name))
+            {
+                ForgetTheFull(now);
+                name = _buckets.Count < BucketsMax ? name : Others;
+            }
+
             double tokens = Tokens(_buckets.GetValueOrDefault(name, new Bucket(settings.RequestsBurst, now)), now);
             wait = TimeSpan.FromSeconds(Math.Max(0, 1 - tokens) / settings.RequestsPerSecond);
             if (tokens < 1)
             {
                 return false;
-            }
-
-            if (_buckets.Count >= TenantsMax)
-            {
-                ForgetTheFull(now);
             }
 
             _buckets[name] = new Bucket(tokens - 1, now);
@@ -57,6 +68,12 @@ internal sealed class TenantRates(GatewaySettings settings, TimeProvider clock)
     // A full bucket says no more than none.
     private void ForgetTheFull(long now)
     {
+        if (clock.GetElapsedTime(_sweptAt, now) < s_sweepPause)
+        {
+            return;
+        }
+
+        _sweptAt = now;
         foreach ((string name, Bucket bucket) in _buckets)
         {
             if (Tokens(bucket, now) >= settings.RequestsBurst)

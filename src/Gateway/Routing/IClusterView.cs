@@ -10,6 +10,14 @@ internal interface IClusterView
     /// <exception cref="ClusterUnavailableException">The cluster does not answer.</exception>
     Task<bool> HasKeyAsync(TenantId tenant, string hash, CancellationToken cancellation);
 
+    /// <summary>The hashes of a tenant's keys; empty where it is closed. Asked only of tenants that exist.</summary>
+    /// <exception cref="ClusterUnavailableException">The cluster does not answer.</exception>
+    Task<string[]> KeysAsync(TenantId tenant, CancellationToken cancellation);
+
+    /// <summary>The tenants in a part of the list, closed ones among them.</summary>
+    /// <exception cref="ClusterUnavailableException">The cluster does not answer.</exception>
+    Task<TenantId[]> TenantsAsync(int part, CancellationToken cancellation);
+
     /// <summary>Silos that serve the HTTP API.</summary>
     /// <exception cref="ClusterUnavailableException">The cluster does not answer.</exception>
     Task<SiloEndpoint[]> SilosAsync(CancellationToken cancellation);

@@ -21,14 +21,26 @@ internal sealed partial class OrleansClusterView(
 
     private volatile IClusterClient? _client;
 
-    public async Task<bool> HasKeyAsync(TenantId tenant, string hash, CancellationToken cancellation)
+    public Task<bool> HasKeyAsync(TenantId tenant, string hash, CancellationToken cancellation) =>
+        AskAsync(client => client.GetGrain<ITenantGrain>(tenant.Value).HasKeyAsync(hash), cancellation);
+
+    public async Task<string[]> KeysAsync(TenantId tenant, CancellationToken cancellation)
+    {
+        TenantView? view = await AskAsync(client => client.GetGrain<ITenantGrain>(tenant.Value).ViewAsync(), cancellation);
+        return view is null ? [] : [.. view.Keys.Select(key => key.Hash)];
+    }
+
+    public Task<TenantId[]> TenantsAsync(int part, CancellationToken cancellation) =>
+        AskAsync(client => client.GetGrain<ITenantListGrain>(part).ReadAsync(), cancellation);
+
+    private async Task<T> AskAsync<T>(Func<IClusterClient, Task<T>> ask, CancellationToken cancellation)
     {
         long start = clock.GetTimestamp();
         while (true)
         {
             try
             {
-                return await Client().GetGrain<ITenantGrain>(tenant.Value).HasKeyAsync(hash).WaitAsync(cancellation);
+                return await ask(Client()).WaitAsync(cancellation);
             }
             catch (Exception error) when (error is not ClusterUnavailableException && !cancellation.IsCancellationRequested)
             {

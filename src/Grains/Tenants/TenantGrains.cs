@@ -36,7 +36,7 @@ internal sealed partial class TenantGrain(
             return new TenantAnswer(null, fault);
         }
 
-        if (!await grains.GetGrain<ITenantListGrain>(PartitionOf(Id)).AddAsync(Id))
+        if (!await grains.GetGrain<ITenantListGrain>(TenantList.PartOf(Id)).AddAsync(Id))
         {
             return new TenantAnswer(null, "There are as many tenants as there may be.");
         }
@@ -193,9 +193,6 @@ internal sealed partial class TenantGrain(
         OpenSets.OpenSet.PartitionOf(session.Value, ISessionListGrain.Parts);
 
     private ISessionListGrain Sessions(int part) => grains.GetGrain<ISessionListGrain>($"{Id}/{part}");
-
-    private static int PartitionOf(TenantId tenant) =>
-        OpenSets.OpenSet.PartitionOf(new GenerationKey(tenant, default), ITenantListGrain.Partitions);
 
     private TenantView Shown() => new()
     {

@@ -1,0 +1,198 @@
+// Keys that this gateway has seen the cluster accept. A key that is not among them may be new or invented; anybody can send
+// invented ones, so looking them up is bounded: no lookup reaches a grain that does not exist yet, and beyond a rate
+// the request is refused while the names and hashes here are refreshed in the background.
+using System.Collections.Concurrent;
+using System.Collections.Frozen;
+using Atelier.Contracts;
+using Atelier.Gateway.Hosting;
+using Atelier.Gateway.Routing;
+
+namespace Atelier.Gateway.Keys;
+
+/// <summary>What a lookup of a key found.</summary>
+internal enum KeyLookup
+{
+    /// <summary>The key is its tenant's.</summary>
+    Found,
+
+    /// <summary>It is nobody's.</summary>
+    Unknown,
+
+    /// <summary>Too many unknown keys came; nobody was asked.</summary>
+    Refused,
+}
+
+/// <summary>
+/// The cluster's tenants and the hashes of their keys, as far as this gateway has met them. Its size is bounded by the
+/// tenants that exist.
+/// </summary>
+internal sealed partial class KnownKeys(
+    IClusterView cluster, GatewaySettings settings, TimeProvider clock, ILogger<KnownKeys> logger)
+{
+    private const int BurstSeconds = 5;
+    private const int LookupsMax = 256;
+
+    private static readonly TimeSpan s_refreshPause = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan s_logPause = TimeSpan.FromSeconds(10);
+
+    private readonly Lock _lock = new();
+    private readonly ConcurrentDictionary<TenantId, Entry> _tenants = new();
+    private readonly Entry[] _parts = [.. Enumerable.Range(0, ITenantListGrain.Partitions).Select(_ => new Entry())];
+
+    // Both guarded by the lock. A token pays for one key that turned out to be unknown.
+    private double _tokens = BurstSeconds * settings.UnknownKeysPerSecond;
+    private long _tokensAt = clock.GetTimestamp();
+    private int _lookups;
+    private long _refused;
+    private long _loggedAt;
+
+    /// <summary>Whether the key was the tenant's when the cluster was last asked.</summary>
+    public bool Has(TenantId tenant, string hash) =>
+        _tenants.TryGetValue(tenant, out Entry? entry) && entry.Hashes.Contains(hash);
+
+    /// <summary>Forgets a key that the cluster does not accept anymore.</summary>
+    public void Forget(TenantId tenant, string hash)
+    {
+        if (_tenants.TryGetValue(tenant, out Entry? entry))
+        {
+            entry.Hashes = entry.Hashes.Where(known => known != hash).ToFrozenSet(StringComparer.Ordinal);
+        }
+    }
+
+    /// <summary>Asks the cluster for a key that is not known here, unless too many of them turned out to be unknown.</summary>
+    /// <exception cref="ClusterUnavailableException">The cluster does not answer.</exception>
+    public async Task<KeyLookup> FindAsync(TenantId tenant, string hash, CancellationToken cancellation)
+    {
+        if (!TryBegin())
+        {
+            _ = RefreshInBackgroundAsync(tenant);
+            return KeyLookup.Refused;
+        }
+
+        bool isCharged = false;
+        try
+        {
+            bool found = await LookUpAsync(tenant, cancellation) && Has(tenant, hash);
+            isCharged = !found;
+            return found ? KeyLookup.Found : KeyLookup.Unknown;
+        }
+        finally
+        {
+            End(isCharged);
+        }
+    }
+
+    private async Task<bool> LookUpAsync(TenantId tenant, CancellationToken cancellation)
+    {
+        if (!_tenants.ContainsKey(tenant))
+        {
+            await RefreshNamesAsync(TenantList.PartOf(tenant), cancellation);
+        }
+
+        if (!_tenants.TryGetValue(tenant, out Entry? entry))
+        {
+            return false;
+        }
+
+        await RefreshKeysAsync(tenant, entry, cancellation);
+        return true;
+    }
+
+    private async Task RefreshNamesAsync(int part, CancellationToken cancellation)
+    {
+        foreach (TenantId tenant in await cluster.TenantsAsync(part, cancellation))
+        {
+            _tenants.TryAdd(tenant, new Entry());
+        }
+    }
+
+    private async Task RefreshKeysAsync(TenantId tenant, Entry entry, CancellationToken cancellation) =>
+        entry.Hashes = (await cluster.KeysAsync(tenant, cancellation)).ToFrozenSet(StringComparer.Ordinal);
+
+    // While lookups are refused, a tenant or key that was made meanwhile is still found: each part of the list of
+    // tenants, and each tenant that a key names, is read at most once a second.
+    private async Task RefreshInBackgroundAsync(TenantId tenant)
+    {
+        try
+        {
+            int part = TenantList.PartOf(tenant);
+            if (!_tenants.ContainsKey(tenant) && _parts[part].TryBeginRefresh(clock, s_refreshPause))
+            {
+                await RefreshNamesAsync(part, CancellationToken.None);
+            }
+
+            if (_tenants.TryGetValue(tenant, out Entry? entry) && entry.TryBeginRefresh(clock, s_refreshPause))
+            {
+                await RefreshKeysAsync(tenant, entry, CancellationToken.None);
+            }
+        }
+        catch (ClusterUnavailableException)
+        {
+            // The next refused request tries again.
+        }
+    }
+
+    private bool TryBegin()
+    {
+        long now = clock.GetTimestamp(), refused;
+        lock (_lock)
+        {
+            Refill(now);
+            if (_tokens >= 1 && _lookups < LookupsMax)
+            {
+                _lookups++;
+                return true;
+            }
+
+            _refused++;
+            if (_loggedAt != 0 && clock.GetElapsedTime(_loggedAt, now) < s_logPause)
+            {
+                return false;
+            }
+
+            (refused, _refused, _loggedAt) = (_refused, 0, now);
+        }
+
+        LogRefused(refused);
+        return false;
+    }
+
+    private void End(bool isCharged)
+    {
+        lock (_lock)
+        {
+            _lookups--;
+            if (isCharged)
+            {
+                Refill(clock.GetTimestamp());
+                _tokens = Math.Max(0, _tokens - 1);
+            }
+        }
+    }
+
+    private void Refill(long now)
+    {
+        double gained = clock.GetElapsedTime(_tokensAt, now).TotalSeconds * settings.UnknownKeysPerSecond;
+        (_tokens, _tokensAt) = (Math.Min(BurstSeconds * settings.UnknownKeysPerSecond, _tokens + gained), now);
+    }
+
+    [LoggerMessage(
+        Level = LogLevel.Warning,
+        Message = "Unknown keys come faster than they are looked up; {Count} requests were refused since this was last logged")]
+    private partial void LogRefused(long count);
+
+    // A tenant's hashes, or one part of the list of tenants.
+    private sealed class Entry
+    {
+        private long _refreshedAt;
+
+        public volatile FrozenSet<string> Hashes = FrozenSet<string>.Empty;
+
+        public bool TryBeginRefresh(TimeProvider clock, TimeSpan pause)
+        {
+            long last = Interlocked.Read(ref _refreshedAt), now = clock.GetTimestamp();
+            return (last == 0 || clock.GetElapsedTime(last, now) >= pause)
+                && Interlocked.CompareExchange(ref _refreshedAt, now, last) == last;
+        }
+    }
+}

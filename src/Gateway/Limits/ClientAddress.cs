@@ -1,0 +1,34 @@
+// Whom a connection counts for. A home or a machine has a whole network of IPv6 addresses, so those of one /64 are one.
+using System.Net;
+using System.Net.Sockets;
+
+namespace Atelier.Gateway.Limits;
+
+/// <summary>Addresses of clients, as limits count them.</summary>
+internal static class ClientAddress
+{
+    private const int PrefixBytes = 8;
+
+    /// <summary>The address that counts: IPv4 as it is, of IPv6 the network of 64 bits.</summary>
+    public static IPAddress Of(IPAddress? address)
+    {
+        if (address is null)
+        {
+            return IPAddress.None;
+        }
+
+        if (address.IsIPv4MappedToIPv6)
+        {
+            return address.MapToIPv4();
+        }
+
+        if (address.AddressFamily != AddressFamily.InterNetworkV6 || IPAddress.IsLoopback(address))
+        {
+            return address;
+        }
+
+        byte[] bytes = address.GetAddressBytes();
+        bytes.AsSpan(PrefixBytes).Clear();
+        return new IPAddress(bytes);
+    }
+}

@@ -1,0 +1,203 @@
+// The gateway's connections. A connection without a request in progress costs a client nothing, so it gives way to a new
+// one when connections are scarce: whoever opens many and sends nothing shuts nobody out.
+using System.Net;
+using Atelier.Gateway.Hosting;
+using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Connections.Features;
+
+namespace Atelier.Gateway.Limits;
+
+/// <summary>Counts connections, in all and by address, and closes idle ones to make room.</summary>
+internal sealed class Connections(GatewaySettings settings, TimeProvider clock)
+{
+    // A connection that is asked to close and has sent half a request does not; it is cut.
+    private static readonly TimeSpan s_closeTime = TimeSpan.FromSeconds(1);
+
+    private readonly Lock _lock = new();
+    private readonly Dictionary<IPAddress, Address> _addresses = [];
+
+    // In the order in which they became idle. All fields are guarded by the lock.
+    private readonly LinkedList<Connection> _idle = [];
+    private int _count;
+    private int _closing;
+
+    /// <summary>Serves a connection, or closes it at once where there is no room.</summary>
+    public async Task ServeAsync(ConnectionContext context, ConnectionDelegate next)
+    {
+        var connection = new Connection(context, ClientAddress.Of((context.RemoteEndPoint as IPEndPoint)?.Address));
+        if (!TryAdd(connection, out Connection? evicted, out bool isCut))
+        {
+            context.Abort(new ConnectionAbortedException("There are as many connections as there may be."));
+            return;
+        }
+
+        if (evicted is not null)
+        {
+            _ = CloseAsync(evicted, isCut);
+        }
+
+        context.Features.Set(connection);
+        try
+        {
+            await next(context);
+        }
+        finally
+        {
+            Remove(connection);
+        }
+    }
+
+    /// <summary>Marks a request's connection as busy until the request ends.</summary>
+    public async Task MarkAsync(HttpContext context, RequestDelegate next)
+    {
+        if (context.Features.Get<Connection>() is not { } connection)
+        {
+            await next(context);
+            return;
+        }
+
+        lock (_lock)
+        {
+            connection.IsBusy = true;
+            SetIdle(connection, isIdle: false);
+        }
+
+        try
+        {
+            await next(context);
+        }
+        finally
+        {
+            lock (_lock)
+            {
+                connection.IsBusy = false;
+                SetIdle(connection, isIdle: true);
+            }
+        }
+    }
+
+    private bool TryAdd(Connection connection, out Connection? evicted, out bool isCut)
+    {
+        (evicted, isCut) = (null, false);
+        lock (_lock)
+        {
+            Address own = _addresses.GetValueOrDefault(connection.Address) ?? new Address();
+            bool isAddressFull = settings.AddressBound is > 0 and var bound && own.Count >= bound;
+            if (isAddressFull || _count >= settings.ConnectionsMax)
+            {
+                // An address that has more than its share makes room for its own.
+                bool hasItsShare = own.Count > settings.ConnectionsMax / Math.Max(1, _addresses.Count);
+                evicted = own.Idle.First?.Value is { } first && (isAddressFull || hasItsShare) ? first
+                    : isAddressFull ? null : _idle.First?.Value;
+                if (evicted is null)
+                {
+                    return false;
+                }
+
+                isCut = _closing > settings.ConnectionsMax / 4;
+                SetIdle(evicted, isIdle: false);
+                Uncount(evicted);
+                evicted.IsEvicted = true;
+                _closing++;
+            }
+
+            _addresses[connection.Address] = own;
+            own.Count++;
+            _count++;
+            SetIdle(connection, isIdle: true);
+            return true;
+        }
+    }
+
+    private void Remove(Connection connection)
+    {
+        lock (_lock)
+        {
+            connection.IsGone = true;
+            if (connection.IsEvicted)
+            {
+                _closing--;
+                return;
+            }
+
+            SetIdle(connection, isIdle: false);
+            Uncount(connection);
+        }
+    }
+
+    private void Uncount(Connection connection)
+    {
+        _count--;
+        if (--_addresses[connection.Address].Count == 0)
+        {
+            _addresses.Remove(connection.Address);
+        }
+    }
+
+    private void SetIdle(Connection connection, bool isIdle)
+    {
+        if (connection.IsEvicted || connection.IsGone || isIdle == connection.All.List is not null)
+        {
+            return;
+        }
+
+        LinkedList<Connection> own = _addresses[connection.Address].Idle;
+        if (isIdle)
+        {
+            _idle.AddLast(connection.All);
+            own.AddLast(connection.Own);
+        }
+        else
+        {
+            _idle.Remove(connection.All);
+            own.Remove(connection.Own);
+        }
+    }
+
+    // A request that arrives at the same moment is still answered.
+    private async Task CloseAsync(Connection connection, bool isCut)
+    {
+        if (!isCut)
+        {
+            connection.Context.Features.Get<IConnectionLifetimeNotificationFeature>()?.RequestClose();
+            await Task.Delay(s_closeTime, clock);
+            lock (_lock)
+            {
+                isCut = !connection.IsGone && !connection.IsBusy;
+            }
+        }
+
+        if (isCut)
+        {
+            connection.Context.Abort(new ConnectionAbortedException("It was idle, and others needed room."));
+        }
+    }
+
+    private sealed class Address
+    {
+        public int Count;
+
+        public LinkedList<Connection> Idle { get; } = [];
+    }
+
+    private sealed class Connection
+    {
+        public bool IsBusy;
+        public bool IsEvicted;
+        public bool IsGone;
+
+        public Connection(ConnectionContext context, IPAddress address)
+        {
+            (Context, Address) = (context, address);
+            (All, Own) = (new LinkedListNode<Connection>(this), new LinkedListNode<Connection>(this));
+        }
+
+        public ConnectionContext Context { get; }
+
+        public IPAddress Address { get; }
+
+        public LinkedListNode<Connection> All { get; }
+
+        public LinkedListNode<Connection> Own { get; }
+    }
+}

@@ -1,0 +1,15 @@
+// Goal: a tenant is looked for in the part of the list that holds it. Method: parts of names as they have been stored.
+using Xunit;
+
+namespace Atelier.Contracts.Tests;
+
+public sealed class TenantListTests
+{
+    [Theory]
+    [InlineData("local", 37)]
+    [InlineData("alice", 24)]
+    [InlineData("studio", 4)]
+    [InlineData("a.b_c-9", 13)]
+    [InlineData("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", 30)]
+    public void ATenantsPart_NeverChanges(string tenant, int part) => Assert.Equal(part, TenantList.PartOf(new TenantId(tenant)));
+}

@@ -1,0 +1,134 @@
+// Goal: whoever sends invented keys costs the cluster next to nothing and shuts nobody out. Method: more unknown keys than
+// are looked up, with a clock that stands still, and a cluster that counts its calls.
+using System.Collections.Concurrent;
+using System.Net;
+using Atelier.Contracts;
+using Atelier.Gateway.Hosting;
+using Atelier.Gateway.Keys;
+using Microsoft.Extensions.Logging;
+using Xunit;
+
+namespace Atelier.Gateway.Tests;
+
+public sealed class UnknownKeyTests
+{
+    private static readonly GatewaySettings s_two = new() { UnknownKeysPerSecond = 2 };
+
+    [Fact]
+    public async Task AKeyOfAnUnknownTenant_CallsNoTenant()
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        gateway.Cluster.NewKey("alice");
+        for (int i = 0; i < 50; i++)
+        {
+            using HttpClient client = gateway.Client(ApiKey.New(new TenantId($"invented-{i}")));
+            Assert.Equal("invalid_api_key", await (await client.GetAsync("/v1/models")).ErrorAsync(401));
+        }
+
+        Assert.Empty(gateway.Cluster.Called);
+        Assert.Equal(0, silo.Count);
+    }
+
+    [Fact]
+    public async Task BeyondTheRate_UnknownKeysAreRefusedAlike_AndGoodOnesServed()
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(s_two, silo.Endpoint);
+        using HttpClient alice = gateway.Tenant("alice");
+        Assert.Equal(HttpStatusCode.OK, (await alice.GetAsync("/v1/models")).StatusCode);
+        await DrainAsync(gateway, tenant: "invented");
+        int before = gateway.Cluster.Calls;
+        var messages = new HashSet<string>(StringComparer.Ordinal);
+        for (int i = 0; i < 100; i++)
+        {
+            using HttpClient client = gateway.Client(ApiKey.New(new TenantId(i % 2 == 0 ? "alice" : "invented")));
+            using HttpResponseMessage refused = await client.GetAsync("/v1/models");
+            messages.Add(await refused.Content.ReadAsStringAsync());
+            Assert.Equal("too_many_unknown_keys", await refused.ErrorAsync(429));
+            Assert.Equal("1", Assert.Single(refused.Headers.GetValues("Retry-After")));
+        }
+
+        Assert.Single(messages);
+        Assert.InRange(gateway.Cluster.Calls - before, 0, 2);
+        Assert.Equal(HttpStatusCode.OK, (await alice.GetAsync("/v1/models")).StatusCode);
+
+        // With time, keys are looked up again.
+        gateway.Clock.Advance(TimeSpan.FromSeconds(1));
+        Assert.Equal("invalid_api_key", await (await Wrong(gateway, "invented").GetAsync("/v1/models")).ErrorAsync(401));
+    }
+
+    // The clock stands still: no key is looked up for the asking, and yet the newcomer is found.
+    [Theory]
+    [InlineData("alice")]
+    [InlineData("newcomer")]
+    public async Task AKeyThatIsMadeMeanwhile_IsFound(string tenant)
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(s_two, silo.Endpoint);
+        gateway.Cluster.NewKey("alice");
+        await DrainAsync(gateway, tenant: "invented");
+        using HttpClient client = gateway.Tenant(tenant);
+        HttpResponseMessage answer;
+        while ((answer = await client.GetAsync("/v1/models", TestContext.Current.CancellationToken)).StatusCode == HttpStatusCode.TooManyRequests)
+        {
+            await Task.Yield();
+        }
+
+        Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
+    }
+
+    [Fact]
+    public async Task GoodKeys_PayNothing()
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(s_two, silo.Endpoint);
+        for (int i = 0; i < 50; i++)
+        {
+            using HttpClient client = gateway.Tenant($"tenant-{i}");
+            Assert.Equal(HttpStatusCode.OK, (await client.GetAsync("/v1/models")).StatusCode);
+        }
+    }
+
+    [Fact]
+    public async Task AFlood_CostsOneLogLineInTenSeconds_WithTheCount()
+    {
+        var (clock, log) = (new ManualClock(), new Lines());
+        var known = new KnownKeys(new FakeCluster(), s_two, clock, log);
+        CancellationToken cancellation = TestContext.Current.CancellationToken;
+        for (int i = 0; i < 1000; i++)
+        {
+            await known.FindAsync(new TenantId($"t{i % 3}"), "hash", cancellation);
+        }
+
+        Assert.Equal("1", Assert.Single(log).Split(" requests", 2)[0].Split(' ')[^1]);
+        clock.Advance(TimeSpan.FromSeconds(10));
+        for (int i = 0; i < 1000; i++)
+        {
+            await known.FindAsync(new TenantId($"t{i % 3}"), "hash", cancellation);
+        }
+
+        Assert.Equal(2, log.Count);
+        Assert.Contains(" 990 requests", log.Last(), StringComparison.Ordinal);
+    }
+
+    private static async Task DrainAsync(TestGateway gateway, string tenant)
+    {
+        while ((await Wrong(gateway, tenant).GetAsync("/v1/models")).StatusCode != HttpStatusCode.TooManyRequests)
+        {
+        }
+    }
+
+    private static HttpClient Wrong(TestGateway gateway, string tenant) => gateway.Client(ApiKey.New(new TenantId(tenant)));
+
+    private sealed class Lines : ConcurrentQueue<string>, ILogger<KnownKeys>
+    {
+        public IDisposable? BeginScope<TState>(TState state) where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => true;
+
+        public void Log<TState>(
+            LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+            Enqueue(formatter(state, exception));
+    }
+}

@@ -61,6 +61,9 @@ public sealed class Tickets
     /// <summary>Gets how long a ticket is good: long enough for clocks that differ, short enough to be worth nothing later.</summary>
     public static TimeSpan TicketLife { get; } = TimeSpan.FromSeconds(30);
 
+    /// <summary>Gets by how much a ticket may come from the future.</summary>
+    public static TimeSpan TicketSkew { get; } = TimeSpan.FromSeconds(5);
+
     /// <summary>Gets how long a link is good.</summary>
     public static TimeSpan LinkLife { get; } = TimeSpan.FromMinutes(60);
 
@@ -71,37 +74,49 @@ public sealed class Tickets
     /// <param name="caller">Who calls.</param>
     /// <param name="method">The call's method: a ticket for one call is good for no other.</param>
     /// <param name="path">The call's path with its query.</param>
+    /// <param name="body">The call's body as it is sent; empty where it has none.</param>
     /// <param name="ahead">By how many milliseconds the reader's clock is ahead of this one.</param>
-    public string Sign(Caller caller, string method, string path, long ahead = 0)
+    public string Sign(Caller caller, string method, string path, ReadOnlySpan<byte> body, long ahead = 0)
     {
-        string body = $"{caller.Tenant?.Value ?? NoTenant}.{(caller.IsAdmin ? 1 : 0)}.{Now + ahead}";
-        return $"{body}.{Mac("ticket", body, method, path)}";
+        string text = $"{caller.Tenant?.Value ?? NoTenant}.{(caller.IsAdmin ? 1 : 0)}.{Now + ahead}.{DigestOf(body)}";
+        return $"{text}.{Mac("ticket", text, method, path)}";
     }
 
-    /// <summary>Reads a ticket; the caller is valid if it is good.</summary>
-    public TicketState Read(string? ticket, string method, string path, out Caller caller)
+    /// <summary>
+    /// Reads a ticket. If it is good, the caller is valid, and the call's body must have the digest: its reader checks that
+    /// before it uses the body.
+    /// </summary>
+    public TicketState Read(string? ticket, string method, string path, out Caller caller, out string bodyDigest)
     {
-        caller = default;
-        if (ticket?.Split('.') is not [var tenantText, var adminText, var timeText, var mac]
-            || !IsMac(mac, "ticket", $"{tenantText}.{adminText}.{timeText}", method, path)
+        (caller, bodyDigest) = (default, "");
+        if (ticket?.Split('.') is not [var tenantText, var adminText, var timeText, var digest, var mac]
+            || !IsMac(mac, "ticket", $"{tenantText}.{adminText}.{timeText}.{digest}", method, path)
             || !long.TryParse(timeText, NumberStyles.None, CultureInfo.InvariantCulture, out long time))
         {
             return TicketState.Forged;
         }
 
-        if (Math.Abs(Now - time) > TicketLife.TotalMilliseconds)
+        double age = Now - time;
+        if (age > TicketLife.TotalMilliseconds || age < -TicketSkew.TotalMilliseconds)
         {
             return TicketState.Stale;
         }
 
         TenantId? tenant = tenantText == NoTenant ? null : TenantId.TryParse(tenantText, out TenantId id) ? id : null;
-        caller = new Caller(tenant, adminText == "1");
+        (caller, bodyDigest) = (new Caller(tenant, adminText == "1"), digest);
         return TicketState.Good;
     }
 
-    /// <summary>Reads a ticket; false if it is forged, of another call, or stale.</summary>
+    /// <summary>Reads the ticket of a call without a body; false if it is forged, of another call, or stale.</summary>
     public bool TryRead(string? ticket, string method, string path, out Caller caller) =>
-        Read(ticket, method, path, out caller) == TicketState.Good;
+        TryRead(ticket, method, path, [], out caller);
+
+    /// <summary>Reads the ticket of a call; false if it is forged, of another call, or stale.</summary>
+    public bool TryRead(string? ticket, string method, string path, ReadOnlySpan<byte> body, out Caller caller) =>
+        Read(ticket, method, path, out caller, out string digest) == TicketState.Good && digest == DigestOf(body);
+
+    /// <summary>SHA-256 of a body, in base64url: what a ticket is bound to.</summary>
+    public static string DigestOf(ReadOnlySpan<byte> body) => Base64Url.EncodeToString(SHA256.HashData(body));
 
     /// <summary>The token of a link to a generation's picture.</summary>
     /// <param name="generation">The generation.</param>

@@ -59,7 +59,7 @@ public sealed class ConnectionTests
         using HttpClient client = gateway.Tenant();
         HttpResponseMessage[] streams = await Task.WhenAll(Enumerable.Range(0, 3).Select(
             _ => client.GetAsync("/v1/generations/g/events", HttpCompletionOption.ResponseHeadersRead)));
-        Assert.Equal("", await gateway.RawAsync("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"));
+        Assert.Equal("", await TryAsync(gateway));
         go.Release(3);
         foreach (HttpResponseMessage stream in streams)
         {
@@ -67,8 +67,7 @@ public sealed class ConnectionTests
         }
 
         // What is kept open now is idle.
-        Assert.StartsWith(
-            "HTTP/1.1 200 ", await gateway.RawAsync("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"), StringComparison.Ordinal);
+        Assert.StartsWith("HTTP/1.1 200 ", await TryAsync(gateway), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -134,6 +133,18 @@ public sealed class ConnectionTests
         Assert.Equal(7, new GatewaySettings { ConnectionsPerAddress = 7 }.AddressBound);
         Assert.Equal(1000, new GatewaySettings { Address = "0.0.0.0" }.AddressBound);
         Assert.Equal(0, new GatewaySettings { Address = "0.0.0.0", ConnectionsPerAddress = 0 }.AddressBound);
+    }
+
+    private static async Task<string> TryAsync(TestGateway gateway)
+    {
+        try
+        {
+            return await gateway.RawAsync("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+        }
+        catch (Exception error) when (error is SocketException or IOException)
+        {
+            return "";
+        }
     }
 
     private static async Task<TcpClient> ConnectAsync(TestGateway gateway, string sent, bool isAnswered)

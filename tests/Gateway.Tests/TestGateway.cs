@@ -36,6 +36,8 @@ internal sealed class TestGateway : IAsyncDisposable
 
     public Tickets Tickets => _app.Services.GetRequiredService<Tickets>();
 
+    public IProxyStateLookup Proxy => _app.Services.GetRequiredService<IProxyStateLookup>();
+
     public static async Task<TestGateway> StartAsync(params SiloEndpoint[] silos) => await StartAsync(new GatewaySettings(), silos);
 
     public static async Task<TestGateway> StartAsync(GatewaySettings settings, params SiloEndpoint[] silos)
@@ -59,9 +61,8 @@ internal sealed class TestGateway : IAsyncDisposable
     {
         Cluster.Silos = silos;
         await RefreshAsync();
-        IProxyStateLookup proxy = _app.Services.GetRequiredService<IProxyStateLookup>();
         string[] wanted = [.. silos.Select(silo => silo.Name).Order()];
-        while (!proxy.GetClusters().All(cluster => cluster.Destinations.Keys.Order().SequenceEqual(wanted)))
+        while (!Proxy.GetClusters().All(cluster => cluster.Destinations.Keys.Order().SequenceEqual(wanted)))
         {
             await Task.Yield();
         }
@@ -85,17 +86,21 @@ internal sealed class TestGateway : IAsyncDisposable
     /// <summary>Who calls, according to what a silo got.</summary>
     public Caller CallerOf(Received received)
     {
-        Assert.True(Tickets.TryRead(received.Headers[Tickets.Header], received.Method, received.Target, out Caller caller));
+        Assert.True(Tickets.TryRead(
+            received.Headers[Tickets.Header], received.Method, received.Target, Encoding.UTF8.GetBytes(received.Body), out Caller caller));
         return caller;
     }
 
     /// <summary>Sends bytes as they are and reads the answer to its end.</summary>
-    public async Task<string> RawAsync(string request, bool halfClose = false)
+    public Task<string> RawAsync(string request, bool halfClose = false) => RawAsync(Encoding.Latin1.GetBytes(request), halfClose);
+
+    /// <summary>Sends bytes as they are and reads the answer to its end.</summary>
+    public async Task<string> RawAsync(byte[] request, bool halfClose = false)
     {
         using var client = new TcpClient();
         await client.ConnectAsync(Url.Host, Url.Port);
         NetworkStream stream = client.GetStream();
-        await stream.WriteAsync(Encoding.Latin1.GetBytes(request));
+        await stream.WriteAsync(request);
         if (halfClose)
         {
             client.Client.Shutdown(SocketShutdown.Send);

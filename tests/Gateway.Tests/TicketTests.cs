@@ -1,5 +1,6 @@
 // Goal: what a silo is told about a caller comes from the gateway alone and is good for one call. Method: forged headers
 // in all spellings, and tickets shown for other calls and later.
+using System.Text;
 using Atelier.Contracts;
 using Microsoft.AspNetCore.Http;
 using Xunit;
@@ -14,7 +15,7 @@ public sealed class TicketTests
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
         using HttpClient client = gateway.Tenant("alice");
-        string forged = gateway.Tickets.Sign(new Caller(new TenantId("bob"), IsAdmin: true), "GET", "/v1/models");
+        string forged = gateway.Tickets.Sign(new Caller(new TenantId("bob"), IsAdmin: true), "GET", "/v1/models", []);
         client.DefaultRequestHeaders.Add("x-atelier-ticket", [forged, forged]);
         client.DefaultRequestHeaders.Add("X-ATELIER-TENANT", "bob");
         client.DefaultRequestHeaders.Add("X-Atelier-", "bob");
@@ -61,9 +62,30 @@ public sealed class TicketTests
         Assert.False(gateway.Tickets.TryRead(ticket, "GET", received.Target, out _));
     }
 
+    [Theory]
+    [InlineData("one", false)]
+    [InlineData("one", true)]
+    [InlineData("", false)]
+    public async Task ATicket_IsGoodForItsBodyOnly(string body, bool chunked)
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/generations") { Content = new StringContent(body) };
+        request.Headers.TransferEncodingChunked = chunked;
+        Received received = await (await gateway.Tenant().SendAsync(request)).ReceivedAsync();
+        string ticket = received.Headers[Tickets.Header];
+        Assert.True(gateway.Tickets.TryRead(ticket, "POST", received.Target, Encoding.UTF8.GetBytes(body), out _));
+        Assert.False(gateway.Tickets.TryRead(ticket, "POST", received.Target, "two"u8, out _));
+        Assert.Equal(body.Length == 0, gateway.Tickets.TryRead(ticket, "POST", received.Target, out _));
+    }
+
     // A silo that reads tickets by a clock of its own, as silos do.
     [Theory]
     [InlineData(0, 1)]
+    [InlineData(-4, 1)]
+    [InlineData(-6, 2)]
+    [InlineData(29, 1)]
+    [InlineData(31, 2)]
     [InlineData(15 * 60, 2)]
     [InlineData(-8 * 24 * 3600, 2)]
     public async Task ASiloWhoseClockDiffers_IsSignedForByItsClock(int seconds, int sends)
@@ -78,8 +100,9 @@ public sealed class TicketTests
         {
             using var reader = new StreamReader(context.Request.Body);
             bodies.Add(await reader.ReadToEndAsync());
-            TicketState state = theirs.Read(context.Request.Headers[Tickets.Header], context.Request.Method, context.Request.Path, out _);
-            context.Response.StatusCode = state == TicketState.Good ? 202 : 401;
+            TicketState state = theirs.Read(context.Request.Headers[Tickets.Header], context.Request.Method, context.Request.Path, out _, out string digest);
+            bool isGood = state == TicketState.Good && digest == Tickets.DigestOf(Encoding.UTF8.GetBytes(bodies[^1]));
+            context.Response.StatusCode = isGood ? 202 : 401;
             if (state == TicketState.Stale)
             {
                 context.Response.Headers[Tickets.ClockHeader] = $"{theirs.Now}";
@@ -124,8 +147,49 @@ public sealed class TicketTests
         client.DefaultRequestHeaders.Host = "pictures.example";
         Received plain = await (await client.GetAsync("/v1/models")).ReceivedAsync();
         Assert.Equal(("pictures.example", "http"), (plain.Headers["X-Forwarded-Host"], plain.Headers["X-Forwarded-Proto"]));
-        client.DefaultRequestHeaders.Add("X-Forwarded-Proto", "https");
-        Received secure = await (await client.GetAsync("/v1/models")).ReceivedAsync();
-        Assert.Equal("https", secure.Headers["X-Forwarded-Proto"]);
+        foreach ((string sent, string said) in new[]
+        {
+            ("https", "https"), ("HTTPS", "https"), ("https,http", "https"), ("https, https", "https"), ("http,https", "http"),
+            ("ftp", "http"), ("https://x", "http"), ("", "http"),
+        })
+        {
+            client.DefaultRequestHeaders.Remove("X-Forwarded-Proto");
+            client.DefaultRequestHeaders.TryAddWithoutValidation("X-Forwarded-Proto", sent);
+            Received received = await (await client.GetAsync("/v1/models")).ReceivedAsync();
+            Assert.Equal(said, received.Headers["X-Forwarded-Proto"]);
+        }
+
+        // Other headers of this kind do not count.
+        client.DefaultRequestHeaders.Add("X-Forwarded-Host", "elsewhere.example");
+        client.DefaultRequestHeaders.Add("X-Forwarded-Prefix", "/elsewhere");
+        Received forwarded = await (await client.GetAsync("/v1/models")).ReceivedAsync();
+        Assert.Equal("pictures.example", forwarded.Headers["X-Forwarded-Host"]);
+        Assert.DoesNotContain("elsewhere", forwarded.Headers.GetValueOrDefault("X-Forwarded-Prefix", ""), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("Host: [::1]:99999", 400)]
+    [InlineData("Host: localhost:99999", 400)]
+    [InlineData("Host: localhost:0", 400)]
+    [InlineData("Host: [::1]:8080", 200)]
+    [InlineData("Host: pictures.example", 200)]
+    public async Task AHost_IsOneOrTheRequestIsRefused(string host, int status)
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        string answer = await gateway.RawAsync(
+            $"GET /v1/models HTTP/1.1\r\n{host}\r\nConnection: close\r\nAuthorization: Bearer {gateway.Cluster.NewKey("alice")}\r\n\r\n");
+        Assert.StartsWith($"HTTP/1.1 {status} ", answer, StringComparison.Ordinal);
+        Assert.Contains(status == 400 ? "\"bad_request\"" : $"\"X-Forwarded-Host\":\"{host[6..]}\"", answer, StringComparison.Ordinal);
+    }
+
+    // A silo would have nothing but its own address to make links of.
+    [Fact]
+    public async Task WithoutAHost_TheGatewaysOwnAddressCounts()
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        string answer = await gateway.RawAsync($"GET /v1/models HTTP/1.0\r\nAuthorization: Bearer {gateway.Cluster.NewKey("alice")}\r\n\r\n");
+        Assert.Contains($"\"X-Forwarded-Host\":\"{gateway.Url.Authority}\"", answer, StringComparison.Ordinal);
     }
 }

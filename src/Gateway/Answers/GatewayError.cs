@@ -48,6 +48,12 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
     public static GatewayError UnknownUrl { get; } = new(
         404, InvalidRequest, "unknown_url", "There is nothing at this address; /docs shows what there is.");
 
+    public static GatewayError WrongHost { get; } = new(
+        400, InvalidRequest, "bad_request", "The header Host must be a host name or an IP address, with a port in 1..65535 or none.");
+
+    public static GatewayError NotForwarded { get; } = new(
+        400, InvalidRequest, "bad_request", "A header of the request holds characters that cannot be passed on.");
+
     public static GatewayError TooMany(TimeSpan wait) => new(
         429, RateLimit, "rate_limit_exceeded", "These are too many requests at once; come back a little later.")
     { RetryAfter = wait };

@@ -100,6 +100,7 @@ public static class GatewayHost
         app.MapReverseProxy(proxy =>
         {
             proxy.Use((context, next) => PlainPaths.CheckAsync(context, next));
+            proxy.Use((context, next) => ClientOrigin.CheckAsync(context, next));
             proxy.Use((context, next) => keys.CheckAsync(context, next));
             proxy.Use((context, next) => rates.CheckAsync(context, next));
             proxy.Use((context, next) => open.CheckAsync(context, next));

@@ -101,6 +101,7 @@ internal static class Delivery
         ForwarderError.RequestCanceled => GatewayError.NoCluster,
         ForwarderError.RequestTimedOut or ForwarderError.RequestBodyCanceled => GatewayError.TooLate,
         ForwarderError.RequestCreation => GatewayError.Internal,
+        ForwarderError.Request when !SiloClientFactory.IsConnectionFault(failure.Exception) => GatewayError.NotForwarded,
         _ => GatewayError.SiloLost,
     };
 }

@@ -16,15 +16,19 @@ internal sealed class FirstFailurePolicy(IDestinationHealthUpdater health) : IPa
 
     public void RequestProxied(HttpContext context, ClusterState cluster, DestinationState destination)
     {
-        if (IsTheSilos(context.Features.Get<IForwarderErrorFeature>()?.Error))
+        if (IsTheSilos(context.Features.Get<IForwarderErrorFeature>()))
         {
             TimeSpan period = cluster.Model.Config.HealthCheck?.Passive?.ReactivationPeriod ?? TimeSpan.FromSeconds(2);
             health.SetPassive(cluster, destination, DestinationHealth.Unhealthy, period);
         }
     }
 
-    // A client that goes away or sends half a body says nothing about the silo.
-    private static bool IsTheSilos(ForwarderError? error) => error
-        is ForwarderError.Request or ForwarderError.RequestTimedOut
-        or ForwarderError.RequestBodyDestination or ForwarderError.ResponseBodyDestination;
+    // A client that goes away, sends half a body or bytes that cannot be passed on, or asks for what takes too long, says
+    // nothing about the silo. One that hangs is noticed by the gateway's own probes.
+    private static bool IsTheSilos(IForwarderErrorFeature? failure) => failure?.Error switch
+    {
+        ForwarderError.Request => SiloClientFactory.IsConnectionFault(failure.Exception),
+        ForwarderError.RequestBodyDestination or ForwarderError.ResponseBodyDestination => true,
+        _ => false,
+    };
 }

@@ -10,6 +10,10 @@ internal static class RequestBody
     /// <summary>Most bytes of a body.</summary>
     public const int BytesMax = 1 << 20;
 
+    /// <summary>The bytes of a body that was read; none where the request has none.</summary>
+    public static ReadOnlySpan<byte> BytesOf(HttpRequest request) =>
+        request.Body is MemoryStream body ? body.GetBuffer().AsSpan(0, (int)body.Length) : [];
+
     /// <summary>Takes the body into memory and goes on.</summary>
     public static async Task ReadAsync(HttpContext context, RequestDelegate next)
     {

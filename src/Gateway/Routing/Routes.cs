@@ -1,4 +1,5 @@
 // What is forwarded, and how: a fixed set of routes over the silos that are there.
+using System.Text;
 using Atelier.Contracts;
 using Atelier.Gateway.Hosting;
 using Yarp.ReverseProxy.Configuration;
@@ -87,6 +88,9 @@ internal sealed class Routes(GatewaySettings settings)
                 Interval = s_probePeriod, Timeout = s_probeTimeout,
             },
         },
+
+        // As the gateway's own server reads them: bytes that are not UTF-8 do not get this far.
+        HttpClient = new HttpClientConfig { RequestHeaderEncoding = Encoding.UTF8.WebName },
         HttpRequest = new ForwarderRequestConfig
         {
             Version = System.Net.HttpVersion.Version11,

@@ -22,6 +22,17 @@ internal sealed class SiloClientFactory : ForwarderHttpClientFactory
         return error is not null;
     }
 
+    /// <summary>Whether a request failed at the connection: not for what it says.</summary>
+    public static bool IsConnectionFault(Exception? error)
+    {
+        while (error is not (null or IOException or SocketException))
+        {
+            error = error.InnerException;
+        }
+
+        return error is not null;
+    }
+
     protected override void ConfigureHandler(ForwarderHttpClientContext context, SocketsHttpHandler handler)
     {
         base.ConfigureHandler(context, handler);

@@ -11,8 +11,6 @@ namespace Atelier.Gateway.Routing;
 /// <summary>Changes requests on their way to silos, and answers on their way back.</summary>
 internal sealed class SiloTransforms(Tickets tickets, SiloClocks clocks) : ITransformProvider
 {
-    private const string ForwardedProto = "X-Forwarded-Proto";
-    private const string Https = "https";
     private const string EventStream = "text/event-stream";
 
     public void ValidateRoute(TransformRouteValidationContext context)
@@ -28,8 +26,9 @@ internal sealed class SiloTransforms(Tickets tickets, SiloClocks clocks) : ITran
         context.UseDefaultForwarders = false;
         context.AddXForwarded();
 
-        // Cookies are no business of a silo's.
+        // Cookies are no business of a silo's, and its server's name none of a client's.
         context.AddRequestHeaderRemove("Cookie");
+        context.AddResponseHeaderRemove("Server", ResponseCondition.Always);
         context.AddRequestTransform(transform =>
         {
             KeepProto(transform);
@@ -46,10 +45,10 @@ internal sealed class SiloTransforms(Tickets tickets, SiloClocks clocks) : ITran
     // Whoever ends TLS before this gateway says so; links in answers follow it.
     private static void KeepProto(RequestTransformContext transform)
     {
-        if (string.Equals(transform.HttpContext.Request.Headers[ForwardedProto], Https, StringComparison.OrdinalIgnoreCase))
+        if (ClientOrigin.IsHttps(transform.HttpContext.Request))
         {
-            transform.ProxyRequest.Headers.Remove(ForwardedProto);
-            transform.ProxyRequest.Headers.TryAddWithoutValidation(ForwardedProto, Https);
+            transform.ProxyRequest.Headers.Remove(ClientOrigin.ForwardedProto);
+            transform.ProxyRequest.Headers.TryAddWithoutValidation(ClientOrigin.ForwardedProto, Uri.UriSchemeHttps);
         }
     }
 
@@ -69,6 +68,7 @@ internal sealed class SiloTransforms(Tickets tickets, SiloClocks clocks) : ITran
                 Tickets.Header,
                 tickets.Sign(
                     caller.Caller, request.Method.Method, request.RequestUri.PathAndQuery,
+                    RequestBody.BytesOf(transform.HttpContext.Request),
                     clocks.Ahead(transform.HttpContext.GetReverseProxyFeature().ProxiedDestination?.DestinationId)));
         }
     }

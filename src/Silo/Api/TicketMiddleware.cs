@@ -38,7 +38,7 @@ internal sealed class TicketMiddleware(RequestDelegate next, Tickets tickets)
         // The target as it came over the wire: what the gateway has signed.
         string target = context.Features.GetRequiredFeature<IHttpRequestFeature>().RawTarget;
         TicketState state = tickets.Read(
-            request.Headers[Tickets.Header], context.MethodAsSent(), target, out Caller caller);
+            request.Headers[Tickets.Header], context.MethodAsSent(), target, out Caller caller, out string bodyDigest);
         if (state == TicketState.Stale)
         {
             // The gateway's clock differs from this one: it learns by how much, and signs again.
@@ -51,6 +51,7 @@ internal sealed class TicketMiddleware(RequestDelegate next, Tickets tickets)
         }
 
         context.Features.Set(new CallerFeature(caller));
+        request.Body = new SignedBody(request.Body, bodyDigest);
         return audience?.Audience switch
         {
             Audience.Administrators when !caller.IsAdmin => ApiError.NotAdmin.ExecuteAsync(context),

@@ -127,6 +127,7 @@ public static partial class SiloHost
             .AddFilter("Polly", LogLevel.Warning);
         builder.WebHost.ConfigureKestrel(kestrel =>
         {
+            kestrel.AddServerHeader = false;
             kestrel.Limits.MaxRequestBodySize = RequestBody.BytesMax;
 
             // A gateway adds headers and may escape a target: what it takes from a client, a silo takes from it.

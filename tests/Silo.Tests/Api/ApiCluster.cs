@@ -131,16 +131,17 @@ public sealed class ApiCluster : IAsyncLifetime
     /// <summary>Signs calls as the gateway does.</summary>
     private sealed class SigningHandler(Caller? caller) : DelegatingHandler(new SocketsHttpHandler())
     {
-        protected override Task<HttpResponseMessage> SendAsync(
+        protected override async Task<HttpResponseMessage> SendAsync(
             HttpRequestMessage request, CancellationToken cancellationToken)
         {
             if (caller is { } one)
             {
+                byte[] body = request.Content is null ? [] : await request.Content.ReadAsByteArrayAsync(cancellationToken);
                 request.Headers.Add(
-                    Tickets.Header, Tickets.Sign(one, request.Method.Method, request.RequestUri!.PathAndQuery));
+                    Tickets.Header, Tickets.Sign(one, request.Method.Method, request.RequestUri!.PathAndQuery, body));
             }
 
-            return base.SendAsync(request, cancellationToken);
+            return await base.SendAsync(request, cancellationToken);
         }
     }
 }

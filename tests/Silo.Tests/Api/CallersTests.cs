@@ -25,16 +25,16 @@ public sealed class CallersTests(ApiCluster cluster)
     {
         using HttpClient client = cluster.As(null);
         var verb = new HttpMethod(method);
-        string good = ApiCluster.Tickets.Sign(s_tenant, method, path);
+        string good = ApiCluster.Tickets.Sign(s_tenant, method, path, []);
         var late = new Tickets(ApiCluster.Secret, new Shifted(-TimeSpan.FromSeconds(31)));
-        var early = new Tickets(ApiCluster.Secret, new Shifted(TimeSpan.FromSeconds(31)));
+        var early = new Tickets(ApiCluster.Secret, new Shifted(TimeSpan.FromSeconds(6)));
         var foreign = new Tickets(new byte[32], TimeProvider.System);
         string[] wrong =
         [
             "", "nonsense", good + "x", good[1..], good.Replace("callers", "another", StringComparison.Ordinal),
             good.Replace(".0.", ".1.", StringComparison.Ordinal),
-            ApiCluster.Tickets.Sign(s_tenant, "PUT", path), ApiCluster.Tickets.Sign(s_tenant, method, path + "?a=b"),
-            late.Sign(s_tenant, method, path), early.Sign(s_tenant, method, path), foreign.Sign(s_tenant, method, path),
+            ApiCluster.Tickets.Sign(s_tenant, "PUT", path, []), ApiCluster.Tickets.Sign(s_tenant, method, path + "?a=b", []),
+            late.Sign(s_tenant, method, path, []), early.Sign(s_tenant, method, path, []), foreign.Sign(s_tenant, method, path, []),
         ];
         Assert.Equal(
             "invalid_ticket", (await client.SendAsync(verb, path).ErrorAsync(HttpStatusCode.Unauthorized)).Code);
@@ -47,7 +47,7 @@ public sealed class CallersTests(ApiCluster cluster)
         }
 
         // A stale ticket's refusal tells the time, so that a gateway whose clock differs signs again; a forged one's does not.
-        foreach ((string ticket, bool tells) in new[] { (late.Sign(s_tenant, method, path), true), (foreign.Sign(s_tenant, method, path), false) })
+        foreach ((string ticket, bool tells) in new[] { (late.Sign(s_tenant, method, path, []), true), (foreign.Sign(s_tenant, method, path, []), false) })
         {
             using HttpResponseMessage answer = await client.SendAsync(verb, path, null, (Tickets.Header, ticket));
             Assert.Equal(tells, answer.Headers.Contains(Tickets.ClockHeader));
@@ -58,6 +58,31 @@ public sealed class CallersTests(ApiCluster cluster)
             verb, path, null, (Tickets.Header, good), (Tickets.Header, good)).ErrorAsync(HttpStatusCode.Unauthorized);
         await client.SendAsync(verb, path, null, ("X-Atelier-Tenant", "callers"), ("X-Atelier-Admin", "1")).ErrorAsync(
             HttpStatusCode.Unauthorized);
+    }
+
+    [Theory]
+    [InlineData("", "{}")]
+    [InlineData("""{"prompt":"one","steps":1}""", """{"prompt":"two","steps":1}""")]
+    [InlineData("""{"prompt":"one","steps":1}""", "")]
+    [InlineData("""{"prompt":"one","steps":1}""", """{"prompt":"one","steps":1} """)]
+    public async Task ATicket_TakesNoOtherBody(string signed, string sent)
+    {
+        await cluster.ClientAsync("callers");
+        using HttpClient client = cluster.As(null);
+        foreach (string path in new[] { "/v1/generations", "/v1/sessions", ApiCalls.Images })
+        {
+            foreach (bool chunked in new[] { false, true })
+            {
+                string ticket = ApiCluster.Tickets.Sign(s_tenant, "POST", path, Encoding.UTF8.GetBytes(signed));
+                using var request = new HttpRequestMessage(HttpMethod.Post, path)
+                {
+                    Content = new StringContent(sent, Encoding.UTF8, "application/json"),
+                };
+                request.Headers.Add(Tickets.Header, ticket);
+                request.Headers.TransferEncodingChunked = chunked;
+                Assert.Equal("invalid_ticket", (await client.SendAsync(request, ApiCluster.Cancellation).ErrorAsync(HttpStatusCode.Unauthorized)).Code);
+            }
+        }
     }
 
     [Fact]
@@ -170,7 +195,7 @@ public sealed class CallersTests(ApiCluster cluster)
     [Fact]
     public async Task BodyThatIsCutShort_IsAnsweredWhereSomebodyListens()
     {
-        string ticket = ApiCluster.Tickets.Sign(s_tenant, "POST", ApiCalls.Images);
+        string ticket = ApiCluster.Tickets.Sign(s_tenant, "POST", ApiCalls.Images, []);
         using var socket = new TcpClient();
         await socket.ConnectAsync(IPAddress.Loopback, cluster.Address.Port, ApiCluster.Cancellation);
         NetworkStream stream = socket.GetStream();

@@ -1,0 +1,31 @@
+// Where a client thinks that it is talking to: links in answers lead there. The scheme comes from X-Forwarded-Proto, which
+// whoever ends TLS sets; the host and port come from Host. No other forwarding header counts.
+using System.Net;
+using Atelier.Gateway.Answers;
+
+namespace Atelier.Gateway.Routing;
+
+/// <summary>Checks and reads the origin that a request names.</summary>
+internal static class ClientOrigin
+{
+    /// <summary>The header that names the scheme.</summary>
+    public const string ForwardedProto = "X-Forwarded-Proto";
+
+    /// <summary>Lets requests through whose Host is one; a request of HTTP/1.0 may come without.</summary>
+    public static Task CheckAsync(HttpContext context, RequestDelegate next)
+    {
+        if (!context.Request.Host.HasValue && context.Connection is { LocalIpAddress: { } address, LocalPort: var port })
+        {
+            context.Request.Host = new HostString(new IPEndPoint(address, port).ToString());
+        }
+
+        return Uri.TryCreate($"{Uri.UriSchemeHttp}://{context.Request.Host.Value}", UriKind.Absolute, out Uri? origin)
+            && origin is { PathAndQuery: "/", UserInfo: "", Port: > 0 }
+            ? next(context)
+            : GatewayError.WrongHost.WriteAsync(context);
+    }
+
+    /// <summary>Whether the client speaks HTTPS. Of a chain of proxies the first value is the client's.</summary>
+    public static bool IsHttps(HttpRequest request) => string.Equals(
+        request.Headers[ForwardedProto].ToString().Split(',')[0].Trim(), Uri.UriSchemeHttps, StringComparison.OrdinalIgnoreCase);
+}

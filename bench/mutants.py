@@ -6,7 +6,7 @@
     bench/mutants.py --report ...   shows what has been found so far
 
 Mutants are drawn by the seed, the same number from each room. Each is compiled into a clone of HEAD and runs against
-the room's tests until one fails or a time-out ends them. A mutant that does not compile, or that compiles to the same
+the room's own tests, then against the whole test project, until one fails or a time-out ends them. A mutant that does not compile, or that compiles to the same
 bytes, is replaced by the next one drawn. Results are lines of DIR/SEED.jsonl: run again, the script resumes. Survivors
 are printed as changes of a line; docs/testing.md says what was made of them.
 """
@@ -14,7 +14,7 @@ import argparse, hashlib, json, os, random, re, signal, subprocess, sys, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-# Room: its folder, the project that is built, the test project, the namespaces of the tests that cover it (none: all).
+# Room: its folder, the project that is built, the test project, the namespaces whose tests run first (none: all do).
 ROOMS = {
     "Grains": ("src/Grains", "Grains", "Grains.Tests", []),
     "Gateway": ("src/Gateway", "Gateway", "Gateway.Tests", []),
@@ -190,11 +190,14 @@ def main():
         if built.returncode or (built := checkout.build(f"src/{project}", alone=True)).returncode:
             sys.exit(f"{room} does not build:\n{built.stdout}")
         sound = checkout.assembly(project)
-        started = time.monotonic()
-        if broken := checkout.test(tests, namespaces, 1800):
-            sys.exit(f"{room}: a test fails without any mutant: {broken}")
-        calm = time.monotonic() - started
-        print(f"{room}: {calm:.0f} s without a mutant", flush=True)
+        passes = [namespaces, []] if namespaces else [[]]
+        calm = []
+        for which in passes:
+            started = time.monotonic()
+            if broken := checkout.test(tests, which, 1800):
+                sys.exit(f"{room}: a test fails without any mutant: {broken}")
+            calm.append(time.monotonic() - started)
+        print(f"{room}: {' and '.join(f'{seconds:.0f} s' for seconds in calm)} without a mutant", flush=True)
         tried = {(one["path"], one["line"], one["after"]) for one in done}
         for path, number, kind, line in drawn(room, options.seed):
             if len(done) >= options.each:
@@ -210,7 +213,8 @@ def main():
                 open(target, "w", encoding="utf-8").write("\n".join(lines))
                 if checkout.build(f"src/{project}", alone=True).returncode or checkout.assembly(project) == sound:
                     continue
-                noticed = checkout.test(tests, namespaces, 3 * calm + 60)
+                noticed = next(filter(None, (
+                    checkout.test(tests, which, 3 * seconds + 60) for which, seconds in zip(passes, calm))), "")
             finally:
                 open(target, "w", encoding="utf-8").write(original)
             done.append({"room": room, "path": path, "line": number + 1, "kind": kind, "before": before, "after": line,

@@ -175,6 +175,41 @@ public sealed class HeunSamplerTests
     }
 
     [Fact]
+    public void Churn_ActsInsideItsInterval_BothEndsIncluded()
+    {
+        double[] sigmas = [.. new HeunSampler(new SamplerSettings { Steps = 12 }).Sigmas];
+        var settings = new SamplerSettings { Steps = 12, SChurn = 3, SMin = sigmas[8], SMax = sigmas[3] };
+        List<double> asked = [];
+        var sampler = new HeunSampler(settings, SamplerRuns.Churn(1));
+        SamplerState state = sampler.Start([1f]);
+        for (bool corrects = false; !sampler.IsDone(state); corrects = state.IsCorrector)
+        {
+            Model.Diffusion.Evaluation evaluation = sampler.Next(state);
+            if (!corrects)
+            {
+                asked.Add(evaluation.Sigma);
+            }
+
+            state = sampler.Advance(state, SamplerRuns.Gaussian(evaluation));
+        }
+
+        // γ = S_churn / N.
+        Assert.Equal(sigmas[..12].Select((sigma, i) => i is >= 3 and <= 8 ? sigma * 1.25 : sigma), asked, (a, b) =>
+            Math.Abs(a - b) < 1e-12 * a);
+    }
+
+    [Fact]
+    public void Settings_AtTheirBounds_AreTaken()
+    {
+        var bounds = new SamplerSettings { SigmaMin = 1e-6, SigmaMax = 1e6, Rho = 1, SMin = 0, SMax = 0, SNoise = 0, Guidance = 1 };
+        Assert.Same(bounds, bounds.Checked());
+        SamplerSettings others = bounds with { Rho = 100, SNoise = 2, Guidance = 100, GuidanceLow = 3, GuidanceHigh = 3 };
+        Assert.Same(others, others.Checked());
+        Assert.Throws<ArgumentException>(() => (bounds with { SigmaMin = 9.9e-7 }).Checked());
+        Assert.Throws<ArgumentException>(() => (bounds with { SigmaMax = 1.01e6 }).Checked());
+    }
+
+    [Fact]
     public void Settings_ThatNoSamplerCanFollow_AreRefusedInASentence()
     {
         var good = new SamplerSettings();

@@ -24,6 +24,36 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
         Assert.Equal(["a.png", "b.png", "c.png"], _folder.Content);
     }
 
+    // A shell passes bytes as they were typed; the runtime would put U+FFFD in their place.
+    [Theory]
+    [InlineData("generate \"$(printf 'caf\\351 by night')\" -o a.png --model nowhere", 2, 3, "E9")]
+    [InlineData("generate fox --negative \"$(printf '\\303')\" -o a.png --cluster http://x --key k", 4, 0, "C3")]
+    [InlineData("train stage.yaml \"$(printf 'panel.prompts=\\222')\"", 3, 14, "92")]
+    public async Task ArgumentThatIsNotUtf8_IsRefused_ByItsByte(string command, int argument, int place, string value)
+    {
+        string program = Path.Combine(AppContext.BaseDirectory, "Atelier.Cli");
+        using Process shell = Process.Start(new ProcessStartInfo("/bin/sh", ["-c", $"exec '{program}' {command}"])
+        {
+            WorkingDirectory = _folder.Path, UseShellExecute = false, RedirectStandardError = true,
+        })!;
+        string error = await shell.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
+        await shell.WaitForExitAsync(TestContext.Current.CancellationToken);
+        Assert.Equal(1, shell.ExitCode);
+        Assert.StartsWith($"atelier: Argument {argument}, \"", error);
+        Assert.EndsWith(
+            $"\", is not UTF-8: byte {place} is {value}. Type it in a terminal that is set to UTF-8.\n", error);
+        Assert.Empty(_folder.Content);
+    }
+
+    [Fact]
+    public async Task AReplacementCharacterThatWasTyped_IsDrawn()
+    {
+        ProgramRun run = await AtelierProgram.RunAsync(
+            _folder.Path, "generate", "a \uFFFD", "-o", "-", "--model", model.Folder, "--steps", "1");
+        using JsonDocument parameters = JsonDocument.Parse(Parameters(run.Succeeded().Bytes));
+        Assert.Equal("a \uFFFD", parameters.RootElement.GetProperty("prompt").GetString());
+    }
+
     [Theory]
     [InlineData("text_encoder", "transformer.", float.NaN, "text encoder")]
     [InlineData("denoiser", "blocks.0.", float.NaN, "denoiser")]

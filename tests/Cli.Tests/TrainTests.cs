@@ -160,8 +160,9 @@ public sealed class TrainTests
 
         // A mistake in the last stage is found before the first one trains, and a misspelt name is told from a missing one.
         folder.Write("stages/1.yaml", Stage);
-        folder.Write("stages/2.yaml", Stage.Replace("  depth: 2", "  dpeth: 2", StringComparison.Ordinal));
-        (await AtelierProgram.RunAsync(folder.Path, "train", "stages")).FailedSaying("2.yaml", "model.depth", "there is model.dpeth");
+        folder.Write("stages/2.YML", Stage.Replace("  depth: 2", "  dpeth: 2", StringComparison.Ordinal));
+        (await AtelierProgram.RunAsync(folder.Path, "train", "stages")).FailedSaying(
+            "2.YML", "model.depth", "there is model.dpeth");
         Assert.False(Directory.Exists(folder["run"]));
         (await AtelierProgram.RunAsync(folder.Path, "train", "nowhere")).FailedSaying("There is no file or folder nowhere.");
     }

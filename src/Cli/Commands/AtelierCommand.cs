@@ -58,6 +58,11 @@ internal static class AtelierCommand
     {
         try
         {
+            if (CommandLineText.Fault(args) is { } fault)
+            {
+                return await FailAsync(fault);
+            }
+
             ParseResult parsed = Parse(args);
             if (Usage.Problems(parsed) is { Count: > 0 } problems)
             {

@@ -60,8 +60,13 @@ internal static class TrainCommand
             throw new UserErrorException($"There is no file or folder {path}.");
         }
 
-        string[] stages = [.. Directory.GetFiles(path, "*.yaml").Order(StringComparer.Ordinal)];
-        return stages.Length > 0 ? stages : throw new UserErrorException($"{path} holds no .yaml file.");
+        string[] stages =
+        [
+            .. Directory.GetFiles(path)
+                .Where(file => Path.GetExtension(file).ToLowerInvariant() is ".yaml" or ".yml")
+                .Order(StringComparer.Ordinal),
+        ];
+        return stages.Length > 0 ? stages : throw new UserErrorException($"{path} holds no .yaml or .yml file.");
     }
 
     private static void Describe(StageConfig stage)

@@ -29,15 +29,10 @@ public sealed class ConfigTree
     public static ConfigTree Read(string path, IEnumerable<string> overrides)
     {
         var tree = new ConfigTree(path);
-        if (new FileInfo(path).Length > FileBytesMax)
-        {
-            throw new RefusedFileException(path, "length", $"a configuration has at most {FileBytesMax} bytes.");
-        }
-
         try
         {
             var yaml = new YamlStream();
-            using var reader = new StreamReader(path);
+            using var reader = new StringReader(TextFile.Read(path, FileBytesMax));
             yaml.Load(reader);
             if (yaml.Documents is not [{ RootNode: YamlMappingNode root }])
             {
@@ -196,6 +191,13 @@ public sealed class ConfigTree
             string key = name is YamlScalarNode plain
                 ? prefix + plain.Value
                 : throw new RefusedFileException(_file, $"line {name.Start.Line}", "a key must be a text.");
+            if (_values.ContainsKey(key))
+            {
+                throw new RefusedFileException(
+                    _file, $"line {name.Start.Line}",
+                    $"{key} stands there before: as a dotted key and as a nested one.");
+            }
+
             switch (value)
             {
                 case YamlMappingNode inner:

@@ -72,6 +72,23 @@ internal static class Choices
     public static Option<FileInfo> Json() =>
         Path<FileInfo>("--json", "Also write what was found to this file, as JSON.");
 
+    /// <summary>The column of an MDS data set that holds captions.</summary>
+    public static Option<string?> CaptionColumn() => new("--caption-column")
+    {
+        HelpName = "NAME",
+        Description = "The data set's column of captions (str or json); by default caption or text, or the only one.",
+    };
+
+    /// <summary>A column of an MDS data set that holds pictures.</summary>
+    /// <param name="name">The option's name.</param>
+    /// <param name="set">The set that it belongs to, as in "the data set's".</param>
+    public static Option<string?> PictureColumn(string name = "--picture-column", string set = "The data set's") =>
+        new(name)
+        {
+            HelpName = "NAME",
+            Description = $"{set} column of pictures (jpeg or png); by default image, jpg or such, or the only one.",
+        };
+
     /// <summary>The sampler's churn; none by default.</summary>
     public static Option<double> Churn()
     {

@@ -18,7 +18,11 @@ public sealed class ShapesPictures(ulong seed, long count) : ICaptionedPictures,
     public long Count { get; } = count;
 
     /// <inheritdoc/>
-    public string Identity => $"scenes of the demo world, seed {seed}, from \"{Caption(0)}\" to \"{Caption(Count - 1)}\"";
+    public IReadOnlyDictionary<string, string> Identify(CancellationToken cancellation) =>
+        new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["source"] = $"scenes of the demo world, seed {seed}, from \"{Caption(0)}\" to \"{Caption(Count - 1)}\"",
+        };
 
     /// <inheritdoc/>
     public string Caption(long index) => Captioner.Write(_sampler.Draw(index), seed, index).Text;

@@ -1,6 +1,7 @@
 // atelier data: captioned pictures become training data.
 using System.CommandLine;
 using System.Globalization;
+using Atelier.Model;
 using Atelier.Model.Data;
 using Atelier.Model.Pipeline;
 using Atelier.Model.Runtime;
@@ -19,13 +20,14 @@ internal static class DataCommand
     {
         var output = new Argument<DirectoryInfo>("DIR")
         {
-            Description = "Receives the latents; the same command again goes on where it stopped.",
+            Description = "Receives the latents; the same command again resumes where it stopped.",
         };
         Option<DirectoryInfo> pictures = Choices.Path<DirectoryInfo>(
             "--pictures",
             "An MDS data set with a text and a picture column, or a folder of pictures with captions beside them.");
         Option<long?> shapes = Choices.NumberOrNone(
             "--shapes", 1, ScenesMax, "Instead of --pictures: this many scenes of the demo world.");
+        Option<string?> captionColumn = Choices.CaptionColumn(), pictureColumn = Choices.PictureColumn();
         Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>(
             "--model", "A model folder, or one that holds its encoders.", required: true);
         var sizes = new Option<int[]>("--size")
@@ -40,14 +42,24 @@ internal static class DataCommand
         Option<int?> workers = Choices.NumberOrNone(
             "--workers", 1, 256, "Parts made at the same time, each by one thread; by default one a core.");
         Option<string> compute = Choices.Precision("--compute", "Precision of the networks.");
+        Option<FileInfo> json = Choices.Json();
         var command = new Command("precompute", "Encodes captioned pictures into latents and caption features.")
         {
-            output, pictures, shapes, model, sizes, seed, workers, compute,
+            output, pictures, captionColumn, pictureColumn, shapes, model, sizes, seed, workers, compute, json,
         };
         command.SetAction((parsed, cancellation) =>
         {
-            ICaptionedPictures source = Open(parsed.GetValue(pictures), parsed.GetValue(shapes), parsed.GetValue(seed));
+            OutputFile.CheckJson(parsed.GetValue(json));
+            var columns = new PictureColumns(parsed.GetValue(captionColumn), parsed.GetValue(pictureColumn));
+            ICaptionedPictures source = Open(
+                parsed.GetValue(pictures), columns, parsed.GetValue(shapes), parsed.GetValue(seed));
             using var owned = source as IDisposable;
+            var stored = source as StoredPictures;
+            if (stored is not null)
+            {
+                TellTaken(stored, parsed.GetValue(pictures)!);
+            }
+
             using Encoders encoders = Encoders.Load(parsed.GetRequiredValue(model).FullName);
             torch.ScalarType precision = Precision.Parse(parsed.GetRequiredValue(compute));
             encoders.Autoencoder.to(precision);
@@ -61,11 +73,25 @@ internal static class DataCommand
                 done => progress((double)done / source.Count), cancellation));
             TellSkipped(skipped, folder.FullName);
             TellCut(run.Cut);
-            Output.Line($"{source.Count - skipped.Count} samples in {folder}");
+            string told = stored is null ? "" : $": {Said(stored)}";
+            Output.Line($"{source.Count - skipped.Count} samples in {folder}{told}");
+            Output.Json(parsed.GetValue(json), new
+            {
+                Samples = source.Count - skipped.Count, stored?.Taken, stored?.PassedOver, Skipped = skipped,
+            });
             return Task.FromResult(0);
         });
         return command;
     }
+
+    /// <summary>Says where captions and pictures are taken from, and what of the folder is passed over.</summary>
+    public static void TellTaken(StoredPictures pictures, DirectoryInfo folder)
+    {
+        Output.Remark($"{folder}: {Said(pictures)}");
+    }
+
+    private static string Said(StoredPictures pictures) =>
+        pictures.PassedOver.Count == 0 ? pictures.Taken : $"{pictures.Taken}; passed over {pictures.PassedOver}";
 
     /// <summary>Names the first pictures that were skipped, and where the others stand.</summary>
     public static void TellSkipped(IReadOnlyList<SkippedPicture> skipped, string folder)
@@ -107,28 +133,52 @@ internal static class DataCommand
             MdsIndex index = MdsIndex.Read(parsed.GetRequiredValue(folder).FullName);
             var columns = index.Columns.Select(column => new { column.Name, Encoding = column.Encoding.Name })
                 .ToArray();
+            var choice = new PictureColumns();
+            (string? Name, string Said) captions = Chosen(() => choice.CaptionOf(index)),
+                pictures = Chosen(() => choice.PictureOf(index));
             Output.Line(string.Create(
                 CultureInfo.InvariantCulture, $"{index.Samples:n0} samples in {index.Shards.Count:n0} shards"));
             Output.Table(["column", "encoding"], [.. columns.Select(c => (IReadOnlyList<string>)[c.Name, c.Encoding])]);
-            Output.Json(parsed.GetValue(json), new { index.Samples, Shards = index.Shards.Count, Columns = columns });
+            Output.Line($"caption column: {captions.Said}");
+            Output.Line($"picture column: {pictures.Said}");
+            Output.Json(parsed.GetValue(json), new
+            {
+                index.Samples, Shards = index.Shards.Count, Columns = columns, CaptionColumn = captions.Name,
+                PictureColumn = pictures.Name,
+            });
             return 0;
         });
         return command;
+
+        // What the commands that read pictures take, or why they would ask.
+        static (string? Name, string Said) Chosen(Func<MdsColumn> choose)
+        {
+            try
+            {
+                string name = choose().Name;
+                return (name, name);
+            }
+            catch (RefusedFileException refusal)
+            {
+                return (null, refusal.Reason);
+            }
+        }
     }
 
-    private static ICaptionedPictures Open(DirectoryInfo? pictures, long? shapes, ulong seed)
+    private static ICaptionedPictures Open(DirectoryInfo? pictures, PictureColumns columns, long? shapes, ulong seed)
     {
         if (pictures is null == shapes is null)
         {
             throw new UserErrorException("Give either --pictures DIR or --shapes N.");
         }
 
-        return pictures is null ? new ShapesPictures(seed, shapes!.Value)
-            : File.Exists(Path.Combine(pictures.FullName, MdsIndex.FileName)) || IsUnfinished(pictures)
-                ? new MdsPictures(pictures.FullName)
-            : new FolderPictures(pictures.FullName);
+        if (pictures is not null)
+        {
+            return StoredPictures.Open(pictures.FullName, columns);
+        }
 
-        // Shards without an index: the reader of data sets says what is wrong with them.
-        static bool IsUnfinished(DirectoryInfo folder) => folder.Exists && folder.EnumerateFiles("shard.*").Any();
+        return (columns.Caption ?? columns.Picture) is { } column
+            ? throw new UserErrorException($"The demo world has no columns, and {column} names none: leave it out.")
+            : new ShapesPictures(seed, shapes!.Value);
     }
 }

@@ -80,24 +80,48 @@ internal static class EvalCommand
         var reference = new Argument<DirectoryInfo>("REFERENCE") { Description = "Pictures to compare with." };
         Option<FileInfo> inception = Choices.Path<FileInfo>(
             "--inception", "The FID Inception network, pt_inception-2015-12-05-6726825d.pth.", required: true);
+        Option<string?> pictureColumn = Choices.PictureColumn(set: "PICTURES'"),
+            referenceColumn = Choices.PictureColumn("--reference-column", "REFERENCE's");
         Option<FileInfo> json = Choices.Json();
         var command = new Command("fid", "Fréchet inception distance between two sets of pictures.")
         {
-            pictures, reference, inception, json,
+            pictures, reference, inception, pictureColumn, referenceColumn, json,
         };
         command.SetAction((parsed, cancellation) =>
         {
             OutputFile.CheckJson(parsed.GetValue(json));
-            using var first = new PictureSet(parsed.GetRequiredValue(pictures));
-            using var second = new PictureSet(parsed.GetRequiredValue(reference));
+            using StoredPictures first = Open(parsed.GetRequiredValue(pictures), parsed.GetValue(pictureColumn));
+            using StoredPictures second = Open(parsed.GetRequiredValue(reference), parsed.GetValue(referenceColumn));
             double total = first.Count + second.Count;
             double distance = Output.WithProgress("looking", progress => PictureScores.FrechetInception(
-                parsed.GetRequiredValue(inception).FullName, first.All(), second.All(), seen => progress(seen / total), cancellation));
+                parsed.GetRequiredValue(inception).FullName, All(first), All(second), seen => progress(seen / total),
+                cancellation));
             Output.Line($"FID {Number(distance, "f3")} ({first.Count} and {second.Count} pictures)");
-            Output.Json(parsed.GetValue(json), new { Fid = distance, Pictures = first.Count, Reference = second.Count });
+            Output.Json(parsed.GetValue(json), new
+            {
+                Fid = distance, Pictures = first.Count, Reference = second.Count, Taken = first.Taken,
+                ReferenceTaken = second.Taken, first.PassedOver, ReferencePassedOver = second.PassedOver,
+            });
             return Task.FromResult(0);
         });
         return command;
+
+        static StoredPictures Open(DirectoryInfo folder, string? column)
+        {
+            StoredPictures set = StoredPictures.Open(
+                folder.FullName, new PictureColumns(Picture: column), withCaptions: false);
+            DataCommand.TellTaken(set, folder);
+            return set.Count >= 2
+                ? set : throw new UserErrorException($"{folder} holds {set.Count} picture; at least 2 are needed.");
+        }
+
+        static IEnumerable<RgbImage> All(StoredPictures set)
+        {
+            for (long i = 0; i < set.Count; i++)
+            {
+                yield return set.Picture(i);
+            }
+        }
     }
 
     private static Command Clip()
@@ -108,11 +132,19 @@ internal static class EvalCommand
         };
         Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>(
             "--model", "Model folder whose text encoder's file holds the image encoder too.", required: true);
+        Option<string?> captionColumn = Choices.CaptionColumn(), pictureColumn = Choices.PictureColumn();
         Option<FileInfo> json = Choices.Json();
-        var command = new Command("clip", "CLIP score of pictures and their captions.") { pictures, model, json };
+        var command = new Command("clip", "CLIP score of pictures and their captions.")
+        {
+            pictures, model, captionColumn, pictureColumn, json,
+        };
         command.SetAction((parsed, cancellation) =>
         {
             OutputFile.CheckJson(parsed.GetValue(json));
+            using StoredPictures set = StoredPictures.Open(
+                parsed.GetRequiredValue(pictures).FullName,
+                new PictureColumns(parsed.GetValue(captionColumn), parsed.GetValue(pictureColumn)));
+            DataCommand.TellTaken(set, parsed.GetRequiredValue(pictures));
             ModelFolder folder = ModelFolder.Open(parsed.GetRequiredValue(model).FullName);
             ClipTokenizer tokenizer = ClipTokenizer.Load(folder.PathOf(folder.Vocabulary), folder.ClipConfig.Text.ContextLength);
             using var clip = new ClipModel(folder.ClipConfig);
@@ -121,12 +153,11 @@ internal static class EvalCommand
                 StrictLoader.Load(clip, source);
             }
 
-            using var set = new PictureSet(parsed.GetRequiredValue(pictures));
-            ICaptionedPictures captioned = set.Captioned();
             double score = Output.WithProgress("looking", progress => PictureScores.Clip(
-                clip, tokenizer, captioned, seen => progress((double)seen / captioned.Count), cancellation));
-            Output.Line($"CLIP score {Number(score, "f3")} ({captioned.Count} pictures)");
-            Output.Json(parsed.GetValue(json), new { ClipScore = score, Pictures = captioned.Count });
+                clip, tokenizer, set, seen => progress((double)seen / set.Count), cancellation));
+            Output.Line($"CLIP score {Number(score, "f3")} ({set.Count} pictures)");
+            Output.Json(
+                parsed.GetValue(json), new { ClipScore = score, Pictures = set.Count, set.Taken, set.PassedOver });
             return Task.FromResult(0);
         });
         return command;
@@ -195,43 +226,4 @@ internal static class EvalCommand
     }
 
     private static string Number(double value, string format) => value.ToString(format, CultureInfo.InvariantCulture);
-
-    // Pictures of a folder or of an MDS data set.
-    private sealed class PictureSet : IDisposable
-    {
-        private static readonly string[] s_endings = [".png", ".jpg", ".jpeg", ".webp"];
-
-        private readonly DirectoryInfo _folder;
-        private readonly MdsPictures? _data;
-        private readonly string[] _files = [];
-
-        public PictureSet(DirectoryInfo folder)
-        {
-            _folder = folder;
-            if (File.Exists(Path.Combine(folder.FullName, MdsIndex.FileName)))
-            {
-                _data = new MdsPictures(folder.FullName);
-                return;
-            }
-
-            _files = folder.Exists
-                ? [.. Directory.GetFiles(folder.FullName).Where(f => s_endings.Contains(Path.GetExtension(f).ToLowerInvariant())).Order(StringComparer.Ordinal)]
-                : throw new UserErrorException($"There is no folder {folder}.");
-            if (_files.Length < 2)
-            {
-                throw new UserErrorException(
-                    $"{folder} holds {_files.Length} pictures; at least 2 are needed, with names that end in {string.Join(", ", s_endings)}.");
-            }
-        }
-
-        public long Count => _data?.Count ?? _files.Length;
-
-        public IEnumerable<RgbImage> All() => _data is null
-            ? _files.Select(file => ImageCodec.Decode(File.ReadAllBytes(file), file))
-            : Enumerable.Range(0, (int)_data.Count).Select(i => _data.Picture(i));
-
-        public ICaptionedPictures Captioned() => _data is null ? new FolderPictures(_folder.FullName) : _data;
-
-        public void Dispose() => _data?.Dispose();
-    }
 }

@@ -3,6 +3,7 @@
 using System.Buffers.Binary;
 using System.Collections.Concurrent;
 using System.IO.Compression;
+using System.Security.Cryptography;
 using System.Text;
 
 namespace Atelier.Model.Clip;
@@ -52,6 +53,10 @@ public sealed class ClipTokenizer
 
     /// <summary>Ids are smaller than this: 49,408 for the published vocabulary.</summary>
     public int VocabularySize => _symbols.Length;
+
+    /// <summary>SHA-256 of all tokens in their order: equal for tokenizers that split every prompt alike.</summary>
+    public string Digest =>
+        Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', _symbols))));
 
     /// <summary>The id that begins every prompt.</summary>
     public int StartId => _symbols.Length - 2;

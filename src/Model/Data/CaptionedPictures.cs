@@ -1,9 +1,7 @@
 // Pictures with captions, wherever they come from.
-using System.Collections.ObjectModel;
 using System.Security.Cryptography;
 using System.Text;
 using Atelier.Model.Imaging;
-using Atelier.Model.Weights;
 
 namespace Atelier.Model.Data;
 
@@ -16,8 +14,11 @@ public interface ICaptionedPictures
     /// <summary>Pictures.</summary>
     long Count { get; }
 
-    /// <summary>What tells this source from others: sources of one identity give the same pictures.</summary>
-    string Identity { get; }
+    /// <summary>
+    /// What tells this source from others, by name: sources that agree in all of it give the same pictures and
+    /// captions. It covers the bytes, so it may take a pass over the whole source.
+    /// </summary>
+    IReadOnlyDictionary<string, string> Identify(CancellationToken cancellation);
 
     /// <summary>Caption of a picture.</summary>
     string Caption(long index);
@@ -26,112 +27,118 @@ public interface ICaptionedPictures
     RgbImage Picture(long index, int side);
 }
 
-/// <summary>An MDS data set with a text column and a jpeg or png column.</summary>
-public sealed class MdsPictures : ICaptionedPictures, IDisposable
+/// <summary>Pictures in files: an MDS data set, or a folder of pictures.</summary>
+public abstract class StoredPictures : ICaptionedPictures, IDisposable
 {
-    private readonly MdsDataset _data;
-    private readonly string _caption;
-    private readonly string _picture;
-
-    /// <summary>Opens a data set; columns are found by their encodings if they are not named.</summary>
-    /// <exception cref="RefusedFileException">The set has no such columns.</exception>
-    public MdsPictures(string folder, string? captionColumn = null, string? pictureColumn = null)
-    {
-        _data = new MdsDataset(folder);
-        _caption = Find(captionColumn, "caption", column => column.Encoding.Name == "str");
-        _picture = Find(pictureColumn, "picture", column => column.Encoding.Name is "jpeg" or "png");
-
-        string Find(string? name, string what, Func<MdsColumn, bool> fits) =>
-            _data.Index.Columns.FirstOrDefault(c => name is null ? fits(c) : c.Name == name)?.Name
-            ?? throw new RefusedFileException(
-                folder, $"{what} column",
-                $"is not there; the set has "
-                + $"{string.Join(", ", _data.Index.Columns.Select(c => $"{c.Name} ({c.Encoding.Name})"))}.");
-    }
-
     /// <inheritdoc/>
-    public long Count => _data.Count;
+    public abstract long Count { get; }
 
-    /// <inheritdoc/>
-    public string Identity
+    /// <summary>Where captions and pictures are taken from, in words.</summary>
+    public abstract string Taken { get; }
+
+    /// <summary>What of the folder is not read, although it is there.</summary>
+    public virtual PassedOver PassedOver => PassedOver.Nothing;
+
+    /// <summary>Opens an MDS data set, or a folder of pictures with a caption beside each.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="columns">The columns of a data set; null chooses them.</param>
+    /// <param name="withCaptions">Whether captions are needed; a set of pictures alone is refused then.</param>
+    /// <exception cref="RefusedFileException">
+    /// There are no pictures or no captions, it is not clear in which column they are, or a column is named where there
+    /// are none.
+    /// </exception>
+    public static StoredPictures Open(string folder, PictureColumns? columns = null, bool withCaptions = true)
     {
-        get
+        if (IsDataSet(folder))
         {
-            string digest = WeightDigest.OfFile(Path.Combine(_data.Index.Directory, MdsIndex.FileName));
-            return $"data set of index {digest[..16]}, {_caption} and {_picture}";
+            return new MdsPictures(folder, columns, withCaptions);
         }
+
+        return columns is null or { Caption: null, Picture: null }
+            ? new FolderPictures(folder, withCaptions)
+            : throw new RefusedFileException(
+                folder, "columns",
+                $"are those of MDS data sets, and this is none: {columns.Caption ?? columns.Picture} names nothing.");
     }
 
     /// <inheritdoc/>
-    public string Caption(long index) => _data.Read(index, _caption).Get<string>(_caption);
+    public abstract IReadOnlyDictionary<string, string> Identify(CancellationToken cancellation);
+
+    /// <inheritdoc/>
+    public abstract string Caption(long index);
 
     /// <summary>A picture as it is.</summary>
-    public RgbImage Picture(long index) => _data.Read(index, _picture).Get<RgbImage>(_picture);
+    public abstract RgbImage Picture(long index);
 
     /// <inheritdoc/>
     public RgbImage Picture(long index, int side) => SquareCrop.Run(Picture(index), side);
 
     /// <inheritdoc/>
-    public void Dispose() => _data.Dispose();
+    public void Dispose()
+    {
+        Dispose(disposing: true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Closes files.</summary>
+    protected virtual void Dispose(bool disposing)
+    {
+    }
+
+    // Shards without an index are a data set too: its reader says what is wrong with it.
+    private static bool IsDataSet(string folder) => File.Exists(Path.Combine(folder, MdsIndex.FileName))
+        || (Directory.Exists(folder) && Directory.EnumerateFiles(folder, "shard.*").Any());
 }
 
-/// <summary>A folder of pictures, each with its caption in a text file of the same name.</summary>
-public sealed class FolderPictures : ICaptionedPictures
+/// <summary>Files and folders that are not read, although they are in a folder of pictures.</summary>
+/// <param name="Count">How many.</param>
+/// <param name="First">Names of the first ones; those of folders end in a slash.</param>
+public sealed record PassedOver(int Count, IReadOnlyList<string> First)
 {
-    private const int CaptionBytesMax = 1 << 20;
+    private const int NamedMax = 5;
 
-    private static readonly ReadOnlyCollection<string> s_endings = new([".png", ".jpg", ".jpeg", ".webp"]);
+    /// <summary>Everything was read.</summary>
+    public static PassedOver Nothing { get; } = new(0, []);
 
-    private readonly string[] _pictures;
+    internal static PassedOver Of(IReadOnlyList<string> names) => new(names.Count, [.. names.Take(NamedMax)]);
 
-    /// <summary>Lists a folder.</summary>
-    /// <exception cref="RefusedFileException">There is no picture, or one has no caption.</exception>
-    public FolderPictures(string folder)
+    /// <summary>The count and the first names.</summary>
+    public override string ToString() =>
+        $"{Count} ({string.Join(", ", First)}{(Count > First.Count ? ", ..." : "")})";
+}
+
+/// <summary>Digests that tell data from other data.</summary>
+internal static class DataDigest
+{
+    private const int BytesShown = 16;
+
+    /// <summary>Digest of texts and of the digests beside them, each of which ends where the next one begins.</summary>
+    public static string Of(IEnumerable<(string Name, byte[] Content)> parts)
     {
-        _pictures = Directory.Exists(folder)
-            ? [.. Directory.GetFiles(folder).Where(f => s_endings.Contains(Path.GetExtension(f).ToLowerInvariant()))
-                .Order(StringComparer.Ordinal)]
-            : throw new RefusedFileException(folder, "folder", "is not there.");
-        if (_pictures.Length == 0)
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach ((string name, byte[] content) in parts)
         {
-            throw new RefusedFileException(
-                folder, "pictures", $"there are none; endings read are {string.Join(", ", s_endings)}.");
+            byte[] text = Encoding.UTF8.GetBytes(name);
+            hash.AppendData(BitConverter.GetBytes(text.Length));
+            hash.AppendData(text);
+            hash.AppendData(BitConverter.GetBytes(content.Length));
+            hash.AppendData(content);
         }
 
-        foreach (string missing in _pictures.Select(CaptionPath).Where(path => !File.Exists(path)))
-        {
-            throw new RefusedFileException(
-                missing, "file", "is not there: each picture's caption stands in a text file of its name.");
-        }
+        return Convert.ToHexStringLower(hash.GetHashAndReset().AsSpan(0, BytesShown));
     }
 
-    /// <inheritdoc/>
-    public long Count => _pictures.Length;
-
-    /// <inheritdoc/>
-    public string Identity
+    /// <summary>Digests of files, read side by side.</summary>
+    public static byte[][] OfFiles(IReadOnlyList<string> paths, CancellationToken cancellation)
     {
-        get
+        var digests = new byte[paths.Count][];
+        Parallel.For(0, digests.Length, new ParallelOptions { CancellationToken = cancellation }, i =>
         {
-            string list = string.Join('\n', _pictures.Select(path => $"{Path.GetFileName(path)} {new FileInfo(path).Length}"));
-            return $"folder of pictures {Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(list)))[..16]}";
-        }
+            using FileStream file = File.OpenRead(paths[i]);
+            digests[i] = SHA256.HashData(file);
+        });
+        return digests;
     }
-
-    /// <inheritdoc/>
-    public string Caption(long index)
-    {
-        string path = CaptionPath(_pictures[index]);
-        return new FileInfo(path).Length <= CaptionBytesMax
-            ? File.ReadAllText(path).Trim()
-            : throw new RefusedFileException(path, "length", $"a caption has at most {CaptionBytesMax} bytes.");
-    }
-
-    /// <inheritdoc/>
-    public RgbImage Picture(long index, int side) =>
-        SquareCrop.Run(ImageCodec.Decode(File.ReadAllBytes(_pictures[index]), _pictures[index]), side);
-
-    private static string CaptionPath(string picture) => Path.ChangeExtension(picture, ".txt");
 }
 
 /// <summary>The largest centred square of a picture, resized.</summary>

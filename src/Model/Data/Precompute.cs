@@ -62,6 +62,8 @@ public sealed class Precompute
     /// <summary>Name of the count of captions that were cut, beside the index; it is there only if some were.</summary>
     public const string CutFile = "cut.json";
 
+    private const string OtherFolder = "Name another folder, or remove this one.";
+
     // Pictures that the error of a run names.
     private const int NamedMax = 5;
 
@@ -124,8 +126,9 @@ public sealed class Precompute
         string folder, int workers, Action<long>? progress, CancellationToken cancellation)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(workers, 1);
+        IReadOnlyDictionary<string, string> source = _pictures.Identify(cancellation);
         Directory.CreateDirectory(folder);
-        CheckRecipe(folder);
+        CheckRecipe(folder, source);
         if (File.Exists(Path.Combine(folder, MdsIndex.FileName)))
         {
             progress?.Invoke(_pictures.Count);
@@ -252,18 +255,21 @@ public sealed class Precompute
     private static string PartOf(string folder, int part) =>
         Path.Combine(folder, part.ToString("d5", CultureInfo.InvariantCulture));
 
-    // What was begun with another source, seed, precision, size or model is not gone on with.
-    private void CheckRecipe(string folder)
+    // What was begun with another source, seed, precision, size or model is not continued.
+    private void CheckRecipe(string folder, IReadOnlyDictionary<string, string> source)
     {
-        var recipe = new SortedDictionary<string, string>(StringComparer.Ordinal)
+        var recipe = new SortedDictionary<string, string>(source.ToDictionary(), StringComparer.Ordinal)
         {
             ["pictures"] = _pictures.Count.ToString(CultureInfo.InvariantCulture),
-            ["source"] = _pictures.Identity,
             ["seed"] = _seed.ToString(CultureInfo.InvariantCulture),
             ["sizes"] = string.Join(", ", _sides),
             ["precision"] = $"{_compute}",
             ["autoencoder"] = Digest(_autoencoder),
             ["text encoder"] = Digest(_text),
+            ["vocabulary"] = _tokenizer.Digest[..16],
+            ["scaling"] = string.Create(
+                CultureInfo.InvariantCulture,
+                $"{_autoencoder.Config.ScalingFactor:r}, shift {_autoencoder.Config.ShiftFactor:r}"),
         };
         string path = Path.Combine(folder, RecipeFile);
         if (!File.Exists(path))
@@ -291,9 +297,21 @@ public sealed class Precompute
 
         foreach ((string what, string now) in recipe.Where(pair => begun.GetValueOrDefault(pair.Key) != pair.Value))
         {
-            throw new RefusedFileException(
-                path, what,
-                $"is {now} now; these latents were begun with {begun.GetValueOrDefault(what, "none")}. Name another folder, or remove this one.");
+            // Earlier releases noted less. Of networks that was enough to tell them apart in practice; of captions and
+            // pictures it was not.
+            if (begun.TryGetValue(what, out string? then))
+            {
+                throw new RefusedFileException(
+                    path, what, $"is {now} now; these latents were begun with {then}. {OtherFolder}");
+            }
+
+            if (source.ContainsKey(what))
+            {
+                throw new RefusedFileException(
+                    path, what,
+                    "is not noted there: an earlier release began these latents, and nobody knows whether they are of "
+                    + $"the pictures and captions as they are now. {OtherFolder}");
+            }
         }
     }
 

@@ -33,6 +33,28 @@ public static class ImageCodec
     public static RgbImage Decode(ReadOnlySpan<byte> encoded, string file = "image")
     {
         using var codec = Open(encoded, file);
+        return Decode(codec, file);
+    }
+
+    /// <summary>
+    /// Decodes a picture as <see cref="Decode(ReadOnlySpan{byte}, string)"/> does and turns it as its EXIF orientation
+    /// says, so that it is what viewers show.
+    /// </summary>
+    /// <param name="encoded">A whole JPEG, PNG or WebP file.</param>
+    /// <param name="file">What an error calls the source.</param>
+    /// <exception cref="RefusedFileException">It is another format, damaged, or larger than the limits.</exception>
+    public static RgbImage DecodeUpright(ReadOnlySpan<byte> encoded, string file = "image")
+    {
+        using var codec = Open(encoded, file);
+
+        // Skia's numbers are EXIF's.
+        int orientation = codec.EncodedFormat == SKEncodedImageFormat.Png
+            ? Orientation.OfPng(encoded) : (int)codec.EncodedOrigin;
+        return Orientation.Apply(Decode(codec, file), orientation);
+    }
+
+    private static RgbImage Decode(SKCodec codec, string file)
+    {
         var (width, height) = (codec.Info.Width, codec.Info.Height);
         var rgba = new byte[4L * width * height];
         unsafe

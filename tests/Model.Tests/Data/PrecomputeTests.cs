@@ -54,6 +54,7 @@ public sealed class PrecomputeTests
         string[] before = Files(folder["begun"]);
         Refused("pictures", () => Run(folder["begun"], 1, pictures: new Patterns(71)));
         Refused("source", () => Run(folder["begun"], 1, pictures: new Patterns(70, "others")));
+        Refused("captions", () => Run(folder["begun"], 1, pictures: new Patterns(70, captions: "others")));
         Refused("seed", () => Run(folder["begun"], 1, pictures: new Patterns(70), seed: 6));
         Refused("sizes", () => Run(folder["begun"], 1, pictures: new Patterns(70), sides: [Side, 2 * Side]));
         Refused("autoencoder", () => Run(folder["begun"], 1, pictures: new Patterns(70), weights: "others/"));
@@ -64,6 +65,44 @@ public sealed class PrecomputeTests
         Assert.Equal(["letter.txt"], Files(folder["foreign"]));
 
         static void Refused(string what, Action run) => Assert.Contains(what, Assert.Throws<RefusedFileException>(run).Message);
+    }
+
+    // What is made already is of the old captions; more of new ones would make a set of both.
+    [Fact]
+    public void Captions_EditedAfterARunWasCut_AreRefused()
+    {
+        using var folder = new TemporaryFolder();
+        using var stop = new CancellationTokenSource();
+        Assert.Throws<OperationCanceledException>(
+            () => Run(folder["cut"], 1, _ => stop.Cancel(), stop, pictures: new Patterns(70)));
+        string[] before = Files(folder["cut"]);
+        var refusal = Assert.Throws<RefusedFileException>(
+            () => Run(folder["cut"], 1, pictures: new Patterns(70, captions: "others")));
+        Assert.Equal(("captions", Path.Combine(folder["cut"], Precompute.RecipeFile)), (refusal.Place, refusal.File));
+        Assert.Equal(
+            "is others now; these latents were begun with these. Name another folder, or remove this one.",
+            refusal.Reason);
+        Assert.Equal(before, Files(folder["cut"]));
+    }
+
+    [Fact]
+    public void Recipe_OfAnEarlierRelease_WithoutCaptions_IsRefused_AndOneWithoutAVocabularyIsNot()
+    {
+        using var folder = new TemporaryFolder();
+        Run(folder["begun"], 1, pictures: new Patterns(70));
+        string recipe = Path.Combine(folder["begun"], Precompute.RecipeFile);
+        string[] lines = File.ReadAllLines(recipe);
+        Assert.Contains(lines, line => line.Contains("\"vocabulary\"", StringComparison.Ordinal));
+        File.WriteAllLines(recipe, Without("\"scaling\"", "\"vocabulary\": "));
+        Run(folder["begun"], 1, pictures: new Patterns(70));
+        File.WriteAllLines(recipe, Without("\"captions\""));
+        var refusal = Assert.Throws<RefusedFileException>(() => Run(folder["begun"], 1, pictures: new Patterns(70)));
+        Assert.Equal("captions", refusal.Place);
+        Assert.StartsWith("is not noted there: an earlier release began these latents", refusal.Reason);
+
+        // What is last of an object has no comma behind it.
+        string[] Without(params string[] keys) => string.Join('\n', lines.Where(line => !keys.Any(line.Contains)))
+            .Replace(",\n}", "\n}", StringComparison.Ordinal).Split('\n');
     }
 
     // "q" is a token of few captions; its embedding is NaN.
@@ -208,12 +247,14 @@ public sealed class PrecomputeTests
     private static string[] Files(string folder) =>
         [.. Directory.GetFiles(folder, "*", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(folder, f)).Order(StringComparer.Ordinal)];
 
-    private sealed class Patterns(long count, string identity = "patterns", long[]? bad = null, string badCaption = "q")
+    private sealed class Patterns(
+        long count, string identity = "patterns", long[]? bad = null, string captions = "these", string badCaption = "q")
         : ICaptionedPictures
     {
         public long Count => count;
 
-        public string Identity => identity;
+        public IReadOnlyDictionary<string, string> Identify(CancellationToken cancellation) =>
+            new Dictionary<string, string> { ["source"] = identity, ["captions"] = captions };
 
         public string Caption(long index) =>
             bad?.Contains(index) == true ? badCaption : index % 2 == 0 ? $"red {index}" : "blue";

@@ -69,6 +69,55 @@ public sealed class ImageTests
         Assert.Throws<ArgumentException>(() => new RgbImage(2, 2, new byte[3]));
     }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(3)]
+    [InlineData(4)]
+    [InlineData(5)]
+    [InlineData(6)]
+    [InlineData(7)]
+    [InlineData(8)]
+    public void Orientation_OfExif_IsApplied(int orientation)
+    {
+        foreach (bool isLittle in new[] { true, false })
+        {
+            (byte[] png, RgbImage upright) = OrientedPictures.Png(orientation, isLittle);
+            AssertEqual(upright, ImageCodec.DecodeUpright(png), tolerance: 0);
+            Assert.Equal(5, ImageCodec.Decode(png).Width); // As it is stored.
+        }
+
+        // Each corner has a colour of its own, and the lossy formats keep slow passages.
+        byte[] slopes =
+            [.. Enumerable.Range(0, 64 * 48).SelectMany(i => (byte[])[(byte)(i % 64 * 4), (byte)(i / 64 * 5), 128])];
+        var image = new RgbImage(64, 48, slopes);
+        RgbImage expected = OrientedPictures.Upright(image, orientation);
+        AssertEqual(expected, ImageCodec.DecodeUpright(OrientedPictures.Jpeg(image, orientation)), tolerance: 24);
+        AssertEqual(expected, ImageCodec.DecodeUpright(OrientedPictures.Webp(image, orientation)), tolerance: 24);
+    }
+
+    // What says nothing, or nonsense, leaves the picture as it is.
+    [Fact]
+    public void Orientation_ThatCannotBeRead_IsUpright()
+    {
+        (byte[] png, _) = OrientedPictures.Png(orientation: 6);
+        RgbImage stored = ImageCodec.Decode(png);
+        int exif = png.AsSpan().IndexOf("eXIf"u8) + 4, crc = exif + 38;
+        Gen.Select(Gen.Int[0, 37], Gen.Byte).Sample(
+            (at, value) =>
+            {
+                byte[] damaged = [.. png];
+                damaged[exif + at] = value;
+                BinaryPrimitives.WriteUInt32BigEndian(
+                    damaged.AsSpan(crc), System.IO.Hashing.Crc32.HashToUInt32(damaged.AsSpan(exif - 4, 42)));
+                RgbImage read = ImageCodec.DecodeUpright(damaged);
+                Assert.Equal(stored.Pixels.Order(), read.Pixels.Order());
+            },
+            iter: 500, threads: 1);
+        (byte[] none, _) = OrientedPictures.Png(orientation: 9);
+        Assert.Equal(ImageCodec.Decode(none).Pixels, ImageCodec.DecodeUpright(none).Pixels);
+    }
+
     [Fact]
     public void LossyFormats_ComeBackAlmostEqual()
     {
@@ -146,4 +195,10 @@ public sealed class ImageTests
     }
 
     private static string Here([CallerFilePath] string path = "") => path;
+
+    private static void AssertEqual(RgbImage expected, RgbImage actual, int tolerance)
+    {
+        Assert.Equal((expected.Width, expected.Height), (actual.Width, actual.Height));
+        Assert.InRange(expected.Pixels.Zip(actual.Pixels, (e, a) => Math.Abs(e - a)).Max(), 0, tolerance);
+    }
 }

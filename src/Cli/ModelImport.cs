@@ -64,8 +64,8 @@ internal static class ModelImport
         MicroDiTConfig denoiserConfig = files.DenoiserConfig is null
             ? Recognise(denoiserSource)
             : ReadConfig(files.DenoiserConfig.FullName);
-        using IWeightSource autoencoderSource = WeightFile.Open(FindAutoencoder(files.Autoencoder));
-        using IWeightSource clipSource = WeightFile.Open(files.Clip.FullName);
+        using IWeightSource autoencoderSource = WeightFile.Open(FindAutoencoder(files.Autoencoder)).FindModel("vae");
+        using IWeightSource clipSource = WeightFile.Open(files.Clip.FullName).FindModel("clip");
         using var network = new MicroDiT(denoiserConfig);
         using var autoencoder = new AutoencoderKL(autoencoderConfig);
         using var text = new ClipTextEncoder(clipConfig);

@@ -47,6 +47,49 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
     }
 
     [Fact]
+    public async Task Import_TakesOffThePrefixesOfWrappers_AndUnpacksEveryPart()
+    {
+        string published = Copy();
+        Change(published, "dit.safetensors", tensors => Rename(tensors, "_orig_mod.module."));
+        Change(published, "vae/diffusion_pytorch_model.safetensors", tensors => Rename(tensors, "module."));
+        TorchFile.Write(
+            Path.Combine(published, "clip.pt"), ["state_dict"],
+            TinyModel.Read(Path.Combine(published, "open_clip.safetensors")).Values.Select(tensor => (
+                new TensorInfo("module." + tensor.Info.Name, tensor.Info.Type, tensor.Info.Shape), tensor.Bytes)));
+        string[] command = TinyModel.ImportArguments(published, "tiny");
+        command[Array.IndexOf(command, "--clip") + 1] = Path.Combine(published, "clip.pt");
+        (await AtelierProgram.RunAsync(_folder.Path, command)).Succeeded();
+        Assert.Equal(ModelFolder.Open(model.Folder).Digest, ModelFolder.Open(_folder["tiny"]).Digest);
+
+        static void Rename(Dictionary<string, (TensorInfo Info, byte[] Bytes)> tensors, string prefix)
+        {
+            foreach ((TensorInfo info, byte[] bytes) in tensors.Values.ToArray())
+            {
+                tensors.Remove(info.Name);
+                tensors[prefix + info.Name] = (new TensorInfo(prefix + info.Name, info.Type, info.Shape), bytes);
+            }
+        }
+    }
+
+    [Fact]
+    public async Task Import_OfNamesThatAllDiffer_SaysSoInALine()
+    {
+        string published = Copy();
+        Change(published, "dit.safetensors", tensors =>
+        {
+            foreach ((TensorInfo info, byte[] bytes) in tensors.Values.ToArray())
+            {
+                tensors.Remove(info.Name);
+                tensors["other." + info.Name] = (new TensorInfo("other." + info.Name, info.Type, info.Shape), bytes);
+            }
+        });
+        ProgramRun run = await ImportAsync(published);
+        run.FailedSaying(
+            "tensors do not match the model: unexpected other.", " more unexpected; missing ", " more missing");
+        Assert.InRange(run.Error.Length, 100, 1500);
+    }
+
+    [Fact]
     public async Task Import_KeepsEachTensorsType_AndTakesAttentionStoredAsConvolutions()
     {
         const string file = "vae/diffusion_pytorch_model.safetensors", query = "encoder.mid_block.attentions.0.query.weight";
@@ -128,7 +171,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
     {
         await RefuseAsync(
             published => File.Copy($"{published}/open_clip.safetensors", $"{published}/dit.safetensors", overwrite: true),
-            "dit.safetensors: state dict: ", "missing x_embedder.proj.weight", "unexpected ");
+            "dit.safetensors: state dict: ", "; missing blocks.0.", "unexpected ");
         await RefuseTextAsync("dit.safetensors", "<html>", "dit.safetensors: start: is none of ");
         await RefuseTextAsync("vocabulary.txt.gz", "words", "vocabulary.txt.gz: ");
         await RefuseAsync(
@@ -276,7 +319,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         await File.WriteAllBytesAsync(weights, bytes, TestContext.Current.CancellationToken);
         await DrawAsync("denoiser.safetensors: digest: is not the one in model.json");
         File.Copy(Path.Combine(copy, "text_encoder.safetensors"), weights, overwrite: true);
-        await DrawAsync("denoiser.safetensors: state dict: ", "missing x_embedder.proj.weight");
+        await DrawAsync("denoiser.safetensors: state dict: ", "; missing blocks.0.");
 
         async Task DrawAsync(params string[] parts)
         {

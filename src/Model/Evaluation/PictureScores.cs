@@ -28,7 +28,7 @@ public static class PictureScores
         CancellationToken cancellation = default)
     {
         using var network = new FidInceptionV3();
-        using (IWeightSource source = WeightFile.Open(inception))
+        using (IWeightSource source = WeightFile.Open(inception).FindModel("inception"))
         {
             StrictLoader.Load(
                 network, source, rename: name => FidInceptionV3.IsOptional(name) ? null : name, checkFinite: true);

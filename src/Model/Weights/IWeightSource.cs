@@ -29,7 +29,13 @@ public interface IWeightSource : IDisposable
 public static class WeightSources
 {
     // Where trainers put the model's own tensors in a checkpoint, the deepest nest first.
-    private static readonly string[] s_nests = ["state.model.", "state_dict.", "model.", ""];
+    private static readonly string[] s_nests = ["state.model.", "state_dict.", "model."];
+
+    // What torch's distributed and compiled modules put before every name.
+    private static readonly string[] s_wrappers = ["module.", "_orig_mod."];
+
+    // Each of the prefixes above at most once or twice; more is a file made to be walked for long.
+    private const int PrefixesMax = 8;
 
     /// <summary>Reads a whole tensor.</summary>
     /// <param name="source">The file.</param>
@@ -73,7 +79,9 @@ public static class WeightSources
 
     /// <summary>
     /// Finds a model's state dict in a training checkpoint: the tensors under "state.model", "state_dict", "model" or
-    /// at the top, and there under the component's own prefix if any has it. Owns <paramref name="source"/>.
+    /// at the top, and there under the component's own prefix if any has it. The prefixes "module." of distributed and
+    /// "_orig_mod." of compiled modules are taken off at every level, in any order, where all names have them. Owns
+    /// <paramref name="source"/>.
     /// </summary>
     /// <param name="source">The file.</param>
     /// <param name="component">The part of the model that is wanted, such as "dit", "vae" or "text_encoder".</param>
@@ -81,10 +89,39 @@ public static class WeightSources
     {
         ArgumentNullException.ThrowIfNull(source);
         ArgumentException.ThrowIfNullOrEmpty(component);
-        bool Holds(string prefix) => source.Tensors.Keys.Any(name => name.StartsWith(prefix, StringComparison.Ordinal));
-        var nest = s_nests.First(nest => nest.Length == 0 || Holds(nest));
-        var inner = $"{nest}{component}.";
-        return source.Under(Holds(inner) ? inner : nest);
+        string prefix = "";
+        bool isNested = false, isComponent = false;
+        for (int i = 0; i < PrefixesMax; i++)
+        {
+            string[] names =
+            [
+                .. source.Tensors.Keys.Where(name => name.StartsWith(prefix, StringComparison.Ordinal))
+                    .Select(name => name[prefix.Length..]),
+            ];
+            bool Holds(string next) => names.Any(name => name.StartsWith(next, StringComparison.Ordinal));
+            bool AllHave(string next) =>
+                names.Length > 0 && names.All(name => name.StartsWith(next, StringComparison.Ordinal));
+            if (s_wrappers.FirstOrDefault(AllHave) is { } wrapper)
+            {
+                prefix += wrapper;
+            }
+            else if (!isComponent && !isNested && s_nests.FirstOrDefault(Holds) is { } nest)
+            {
+                prefix += nest;
+                isNested = true;
+            }
+            else if (!isComponent && Holds($"{component}."))
+            {
+                prefix += $"{component}.";
+                isComponent = true;
+            }
+            else
+            {
+                break;
+            }
+        }
+
+        return source.Under(prefix);
     }
 
     /// <summary>Checks the arguments of <see cref="IWeightSource.Read"/>.</summary>

@@ -1,5 +1,5 @@
 // Fills a network from a weight file. Nothing is forgiven silently: what is missing, unexpected or of another shape is
-// listed, all of it, before the first number is written.
+// counted and the first of each listed, before the first number is written.
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -10,6 +10,10 @@ public static class StrictLoader
 {
     // 16 MiB of float32: large enough for the disk, small enough to be forgotten.
     private const long PieceElements = 4 << 20;
+
+    // Faults of each sort that a refusal lists, and characters of a name in it; more of either help nobody.
+    private const int ListedMax = 4;
+    private const int NameCharsMax = 120;
 
     /// <summary>
     /// Fills every parameter and persistent buffer of a module. Floating-point tensors are converted to the module's
@@ -48,7 +52,7 @@ public static class StrictLoader
         var wanted = module.state_dict().Where(pair => !Ignores(ignore, pair.Key))
             .ToDictionary(pair => pair.Key, pair => pair.Value, StringComparer.Ordinal);
         var found = new Dictionary<string, TensorInfo>(StringComparer.Ordinal);
-        var faults = new List<string>();
+        List<string> unexpected = [], twice = [], differing = [];
         foreach (var info in source.Tensors.Values.OrderBy(info => info.Name, StringComparer.Ordinal))
         {
             if (rename(info.Name) is not { } name || Ignores(ignore, name))
@@ -58,25 +62,38 @@ public static class StrictLoader
 
             if (!wanted.TryGetValue(name, out var target))
             {
-                faults.Add($"unexpected {name} {info}");
+                unexpected.Add($"unexpected {Short(name)} {info}");
             }
             else if (!found.TryAdd(name, info))
             {
-                faults.Add($"{name} comes from both {found[name].Name} and {info.Name}");
+                twice.Add($"{Short(name)} comes from both {Short(found[name].Name)} and {Short(info.Name)}");
             }
             else if (!Fits(info, reshape(name, info.Shape), target))
             {
                 var type = ElementTypes.FromTorch(target.dtype).Code();
-                faults.Add($"{name} is {info} in the file, {TensorInfo.Describe(type, target.shape)} in the model");
+                differing.Add(
+                    $"{Short(name)} is {info} in the file, {TensorInfo.Describe(type, target.shape)} in the model");
             }
         }
 
-        faults.AddRange(wanted.Keys.Except(found.Keys).Order(StringComparer.Ordinal).Select(name => $"missing {name}"));
-        return faults.Count == 0
+        List<string> missing =
+            [.. wanted.Keys.Except(found.Keys).Order(StringComparer.Ordinal).Select(name => $"missing {Short(name)}")];
+        int faults = unexpected.Count + twice.Count + differing.Count + missing.Count;
+        return faults == 0
             ? [.. found.Select(pair => (pair.Value, wanted[pair.Key]))]
             : throw new RefusedFileException(source.Path, "state dict",
-                $"{faults.Count} tensors do not match the model: {string.Join("; ", faults)}");
+                $"{faults} tensors do not match the model: "
+                + string.Join("; ",
+                [
+                    .. First(unexpected, "unexpected"), .. First(twice, "from two"),
+                    .. First(differing, "of another shape"), .. First(missing, "missing"),
+                ]));
     }
+
+    private static IEnumerable<string> First(List<string> faults, string sort) => faults.Count <= ListedMax
+        ? faults : faults.Take(ListedMax).Append($"{faults.Count - ListedMax} more {sort}");
+
+    private static string Short(string name) => name.Length <= NameCharsMax ? name : name[..NameCharsMax] + "...";
 
     private static bool Ignores(IReadOnlyCollection<string> ignore, string name) => ignore.Any(pattern =>
         pattern.EndsWith('*') ? name.StartsWith(pattern[..^1], StringComparison.Ordinal) : name == pattern);

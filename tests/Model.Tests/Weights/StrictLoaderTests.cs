@@ -79,6 +79,21 @@ public sealed class StrictLoaderTests : IDisposable
     }
 
     [Fact]
+    public void ManyMismatches_AreCounted_AndTheFirstOfEachSortListed()
+    {
+        string name = new('x', 500);
+        WeightFiles.Write(
+            _folder["a"],
+            [.. Enumerable.Range(0, 200).Select(i => ($"{i:d3}{name}", ElementType.Int8, (long[])[1], new byte[1]))]);
+        using var source = WeightFile.Open(_folder["a"]);
+        using var module = Filled(new Linear(3, 2, bias: true), seed: 1);
+        string reason = Assert.Throws<RefusedFileException>(() => StrictLoader.Load(module, source)).Reason;
+        Assert.StartsWith("202 tensors do not match the model: unexpected 000xxx", reason);
+        Assert.EndsWith("... I8 [1]; 196 more unexpected; missing bias; missing weight", reason);
+        Assert.InRange(reason.Length, 100, 1000);
+    }
+
+    [Fact]
     public void IntegersInTheFile_DoNotBecomeFloats()
     {
         WeightFiles.Write(_folder["a"], ("weight", ElementType.Int32, [1, 1], new byte[4]));

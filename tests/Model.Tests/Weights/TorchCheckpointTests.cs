@@ -40,6 +40,34 @@ public sealed class TorchCheckpointTests
         Assert.Equal([name], part.Tensors.Keys);
     }
 
+    [Theory]
+    [InlineData("module.")]
+    [InlineData("_orig_mod.")]
+    [InlineData("module._orig_mod.")]
+    [InlineData("_orig_mod.module.")]
+    [InlineData("state_dict.module.")]
+    [InlineData("module.dit.")]
+    [InlineData("state.model.module.dit._orig_mod.")]
+    [InlineData("model._orig_mod.module.")]
+    public void PrefixesOfWrappers_AreTakenOff_WhereAllNamesHaveThem(string prefix)
+    {
+        using var folder = new TemporaryFolder();
+        WeightFiles.Write(folder["a"], Bytes($"{prefix}blocks.0.weight", 1), Bytes($"{prefix}module.weight", 2));
+        using (var model = WeightFile.Open(folder["a"]).FindModel("dit"))
+        {
+            Assert.Equal(["blocks.0.weight", "module.weight"], model.Tensors.Keys.Order(StringComparer.Ordinal));
+            Assert.Equal([2], model.ReadAll("module.weight"));
+        }
+
+        // A name without the prefix tells that it is none.
+        WeightFiles.Write(folder["b"], Bytes("module.weight", 1), Bytes("bias", 2));
+        using var mixed = WeightFile.Open(folder["b"]).FindModel("dit");
+        Assert.Equal(["bias", "module.weight"], mixed.Tensors.Keys.Order(StringComparer.Ordinal));
+
+        static (string, ElementType, long[], byte[]) Bytes(string name, byte value) =>
+            (name, ElementType.UInt8, [1], [value]);
+    }
+
     [Fact]
     public void BareStateDict_IsItsOwnModel()
     {

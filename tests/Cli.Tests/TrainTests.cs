@@ -68,7 +68,14 @@ public sealed class TrainTests
         Assert.Equal(whole, Weights(last));
         Assert.DoesNotContain("from batch 0 ", last.Output);
         Assert.True(File.Exists(folder["run/report.md"]));
-        Assert.NotEmpty(Directory.GetFiles(folder["run/events"]));
+
+        // Every step once, as TensorBoard shows it, although some were made twice.
+        TensorBoard shown = TensorBoard.Read(folder["run/events"]);
+        Assert.Equal(4, shown.Files);
+        foreach (string curve in new[] { "loss", "gradient norm", "learning rate" })
+        {
+            Assert.Equal(Enumerable.Range(0, 400).Select(i => (long)i), shown.Steps(curve));
+        }
 
         // What is complete is not done again.
         Assert.Contains("complete", (await AtelierProgram.RunAsync(folder.Path, "train", "stage.yaml")).Succeeded().Output);
@@ -207,7 +214,7 @@ public sealed class TrainTests
         run.Succeeded().Lines.Single(line => line.Contains(", weights ", StringComparison.Ordinal)).Split("weights ")[1];
 
     internal static void WriteData(
-        string folder, Func<int, Half?>? latent = null, Func<int, Half?>? caption = null)
+        string folder, Func<int, Half?>? latent = null, Func<int, Half?>? caption = null, int captionNumbers = 4 * 8)
     {
         var columns = new Dictionary<string, string> { ["caption_latents"] = "bytes", ["latents_64"] = "bytes" };
         var writer = new MdsWriter(folder, columns, new MdsWriteOptions());
@@ -215,7 +222,7 @@ public sealed class TrainTests
         {
             writer.Write(new Dictionary<string, object>
             {
-                ["caption_latents"] = (ReadOnlyMemory<byte>)Halves(4 * 8, i, caption?.Invoke(i)),
+                ["caption_latents"] = (ReadOnlyMemory<byte>)Halves(captionNumbers, i, caption?.Invoke(i)),
                 ["latents_64"] = (ReadOnlyMemory<byte>)Halves(4 * 8 * 8, i + 100, latent?.Invoke(i)),
             });
         }

@@ -3,7 +3,6 @@ using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
 using Atelier.Model;
-using Atelier.Model.Imaging;
 using Atelier.Model.Networks;
 using Atelier.Model.Runtime;
 using Atelier.Model.Training.Runs;
@@ -118,8 +117,14 @@ internal static class TrainCommand
             $"{stage.Name}: {data.Count:n0} samples, batch {stage.Step.GlobalBatch}, {Precision.Name(stage.Compute)}, "
             + $"from batch {run.Step} of {stage.Steps}");
         using TrainingPanel? panel = stage.Panel is null ? null : new TrainingPanel(stage.Panel, stage, run);
-        TorchSharp.Modules.SummaryWriter events = torch.utils.tensorboard.SummaryWriter(
-            Path.Combine(stage.Folder, "events"), createRunName: false);
+        using var events = new TrainingEvents(
+            Path.Combine(stage.Folder, TrainingEvents.FolderName), run.Step, TimeProvider.System);
+        if (panel is not null && File.Exists(panel.PathOf(run.Step)))
+        {
+            // Of the step that was last before this one, and forgotten with what came after it.
+            events.AddPicture("panel", File.ReadAllBytes(panel.PathOf(run.Step)), run.Step);
+        }
+
         try
         {
             Output.WithMeter(stage.Name, tell =>
@@ -152,12 +157,12 @@ internal static class TrainCommand
     }
 
     // A panel is for looking at: that there is none ends no training.
-    private static void DrawPanel(TrainingPanel panel, string stage, long step, TorchSharp.Modules.SummaryWriter events)
+    private static void DrawPanel(TrainingPanel panel, string stage, long step, TrainingEvents events)
     {
-        RgbImage sheet;
+        string sheet;
         try
         {
-            sheet = panel.Draw().Sheet;
+            sheet = panel.Draw().Path;
         }
         catch (NonFiniteException error)
         {
@@ -165,8 +170,7 @@ internal static class TrainCommand
             return;
         }
 
-        using torch.Tensor pixels = torch.tensor(sheet.Pixels, [sheet.Height, sheet.Width, 3]);
-        events.add_img("panel", pixels, (int)Math.Min(int.MaxValue, step), dataformats: "HWC");
+        events.AddPicture("panel", File.ReadAllBytes(sheet), step);
     }
 
     private static double SampleFlops(StageConfig stage)
@@ -198,7 +202,7 @@ internal static class TrainCommand
 
     // Means over the batches applied since the last time it spoke, every few seconds; what is a number goes to the
     // event file. One batch that was skipped says nothing of the others.
-    private sealed class Meter(StageConfig stage, Action<double, string> tell, TorchSharp.Modules.SummaryWriter events)
+    private sealed class Meter(StageConfig stage, Action<double, string> tell, TrainingEvents events)
     {
         private readonly double _interval = Output.IsErrorTerminal ? 1 : 10;
         private readonly double _peak = MatmulRate(stage.Compute);
@@ -221,10 +225,9 @@ internal static class TrainCommand
             _seconds += report.Seconds;
             _steps++;
             _images += stage.Step.GlobalBatch - report.LeftOut;
-            int step = (int)Math.Min(int.MaxValue, report.Step);
-            Write("loss", report.Loss);
-            Write("gradient norm", report.GradientNorm);
-            Write("learning rate", report.LearningRate);
+            events.Add("loss", report.Loss, report.Step);
+            events.Add("gradient norm", report.GradientNorm, report.Step);
+            events.Add("learning rate", report.LearningRate, report.Step);
             long done = report.Step + 1;
             if (_seconds < _interval && done < stage.Steps)
             {
@@ -238,14 +241,6 @@ internal static class TrainCommand
                 $"{done}/{stage.Steps}  {Means()}  lr {report.LearningRate:g3}  "
                 + $"{images:f0} images/s  {share:p0} of peak  {(int)(left / 3600)}:{TimeSpan.FromSeconds(left):mm\\:ss} left"));
             (_loss, _norm, _seconds, _steps, _applied, _images) = (0, 0, 0, 0, 0, 0);
-
-            void Write(string name, double value)
-            {
-                if (double.IsFinite(value))
-                {
-                    events.add_scalar(name, (float)value, step);
-                }
-            }
         }
 
         private string Means()

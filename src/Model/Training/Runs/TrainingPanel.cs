@@ -30,6 +30,10 @@ public sealed class TrainingPanel : IDisposable
             _encoders.Tokenizer, _encoders.Text, run.Network, config.Step.Edm, _encoders.Autoencoder, 2 * panel.Prompts.Count);
     }
 
+    /// <summary>The PNG file of the panel after so many steps, whether or not it is there.</summary>
+    public string PathOf(long step) =>
+        Path.Combine(_folder, step.ToString("d8", CultureInfo.InvariantCulture) + ".png");
+
     /// <summary>Draws the panel of the run's weights as they are now.</summary>
     /// <returns>The sheet, and the PNG file that it was written to.</returns>
     public (RgbImage Sheet, string Path) Draw()
@@ -39,7 +43,7 @@ public sealed class TrainingPanel : IDisposable
         using IDisposable average = _run.WithAverage();
         RgbImage sheet = _pipeline.DrawSheet(_panel.Prompts, _panel.Seed, sampler, size, Columns);
         Directory.CreateDirectory(_folder);
-        string path = Path.Combine(_folder, _run.Step.ToString("d8", CultureInfo.InvariantCulture) + ".png");
+        string path = PathOf(_run.Step);
         using (FileStream file = File.Create(path + ".part"))
         {
             Png.Write(file, sheet.Pixels, sheet.Width, sheet.Height, []);

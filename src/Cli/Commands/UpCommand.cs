@@ -10,6 +10,9 @@ namespace Atelier.Cli.Commands;
 
 internal static class UpCommand
 {
+    /// <summary>What the first picture shows: one that the default model draws as asked.</summary>
+    internal const string Prompt = "a yellow star and a red heart";
+
     private static readonly TimeSpan s_patienceForStore = TimeSpan.FromMinutes(1);
 
     public static Command Create()
@@ -80,7 +83,7 @@ internal static class UpCommand
 
           curl -sS {{file.Url}}/v1/images/generations -H 'content-type: application/json' \
             -H 'authorization: Bearer {{file.Key}}' \
-            -d '{"prompt": "a yellow star on a blue background", "response_format": "b64_json"}' \
+            -d '{"prompt": "{{Prompt}}", "response_format": "b64_json"}' \
             | grep -o '"b64_json":"[^"]*' | cut -d '"' -f 4 | base64 -d > star.png
 
         Ctrl-C stops it; what was accepted goes on with the next atelier up.

@@ -291,19 +291,19 @@ internal sealed partial class WorkerLoop(
         {
             if (job is { Errand: null, IsOver: false } && now >= job.RetryAt && !_batch.Contains(job) && NextErrand(job) is { } errand)
             {
-                job.Errand = Watched(Task.Run(() => RunAsync(job, errand)));
+                job.Errand = Watched(ApartAsync(() => RunAsync(job, errand)));
             }
         }
 
         if (_evaluation is null && now >= _evaluateFrom && NextBatch() is { Length: > 0 } batch)
         {
             _batch = batch;
-            _evaluation = Watched(Task.Run(() => EvaluateAsync(batch)));
+            _evaluation = Watched(ApartAsync(() => EvaluateAsync(batch)));
         }
 
         if (_registration is null && !_draining && clock.GetElapsedTime(_registeredAt) >= _registersAfter)
         {
-            _registration = Watched(Task.Run(RegisterAsync));
+            _registration = Watched(ApartAsync(RegisterAsync));
         }
 
         bool asks = !_draining && now >= _turnFrom && (_turnIsDue || now >= _turnBy);
@@ -317,7 +317,7 @@ internal sealed partial class WorkerLoop(
                 (_turnIsDue, _turnBy) = (false, now + options.IdlePeriod);
             }
 
-            _turn = Watched(Task.Run(() => TurnAsync(asks ? jobs : null, releases)));
+            _turn = Watched(ApartAsync(() => TurnAsync(asks ? jobs : null, releases)));
         }
     }
 
@@ -677,6 +677,13 @@ internal sealed partial class WorkerLoop(
                 await Task.Delay(options.RetryPause, clock);
             }
         }
+    }
+
+    // Runs on the thread pool, or where the loop was started in a synchronization context, there.
+    private static async Task ApartAsync(Func<Task> work)
+    {
+        await Task.Yield();
+        await work();
     }
 
     // The loop is woken when it is over, not before.

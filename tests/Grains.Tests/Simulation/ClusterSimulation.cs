@@ -1,13 +1,8 @@
-// A whole cluster of pure protocols in one thread: queue, generations with their store, open set, workers and a client,
-// in simulated time under a seed. Messages are lost, come late and twice; workers, queues and generations die between
-// any two of them; a generation or a queue may be active twice. Networks are chains of hashes, so a picture's bytes
-// tell how it was made: from which steps, in which order, on which kind of device.
-using System.Security.Cryptography;
-using System.Text;
+// A whole cluster under a seed: production's grains and worker loops, clients, and what can go wrong. After a while
+// nothing goes wrong any more, and then everything that was accepted has to end soon; at last its retention time passes.
 using Atelier.Contracts;
-using Atelier.Grains.Generations;
-using Atelier.Grains.OpenSets;
-using Atelier.Grains.Queueing;
+using Atelier.Grains.Ports;
+using Atelier.Grains.Tests.Cluster;
 using Xunit;
 
 namespace Atelier.Grains.Tests.Simulation;
@@ -15,707 +10,501 @@ namespace Atelier.Grains.Tests.Simulation;
 /// <summary>Counts of what happened, to see that the faults are really there.</summary>
 internal sealed class SimulationCounts
 {
-    public int Done, Failed, Cancelled, Deaths, Losses, Conflicts, Repeats, Restarts, QueueDeaths, Releases;
+    public int Done, Failed, Cancelled, Deleted, Kills, Drains, Freezes, Parted, Conflicts, Restarts, Forgotten, Left, Calls;
+
+    public void Add(SimulationCounts other)
+    {
+        foreach (System.Reflection.FieldInfo field in typeof(SimulationCounts).GetFields())
+        {
+            field.SetValue(this, (int)field.GetValue(this)! + (int)field.GetValue(other)!);
+        }
+    }
+
+    public override string ToString() => string.Join(
+        ", ", typeof(SimulationCounts).GetFields().Select(field => $"{field.Name} {field.GetValue(this)}"));
 }
 
-internal sealed class ClusterSimulation(int seed, SimulationCounts counts)
+internal sealed class ClusterSimulation
 {
-    private static readonly TimeSpan s_tick = TimeSpan.FromMilliseconds(250);
-    private static readonly GenerationOptions s_options = new()
+    // After the last fault: a walk by reminder, a submission's time and another walk, leases, and the work itself.
+    private static readonly TimeSpan s_endMax = TimeSpan.FromSeconds(85);
+    private static readonly TimeSpan s_quietMax = TimeSpan.FromSeconds(160);
+    private static readonly TimeSpan s_faultsLast = TimeSpan.FromSeconds(30);
+    private static readonly ModelDigest s_model = FakeDevice.ModelOf(0);
+
+    private readonly SimulatedCluster _cluster;
+    private readonly Promises _promises;
+    private readonly Random _random;
+    private readonly SimulationCounts _counts = new();
+    private readonly Dictionary<SessionKey, List<GenerationKey>> _sessions = [];
+    private readonly HashSet<SessionKey> _deletedSessions = [];
+    private readonly List<Task> _clients = [];
+    private readonly List<Task> _watchers = [];
+    private readonly Fault[] _faults;
+    private readonly bool _hasGpu;
+    private bool _isFaulty = true;
+
+    /// <summary>What can go wrong; a seed draws some.</summary>
+    private enum Fault
     {
-        ClaimQuiet = TimeSpan.FromSeconds(0.6), SubmitTimeout = TimeSpan.FromSeconds(5), DeviceKindPatience = TimeSpan.FromSeconds(8),
-    };
-
-    private static readonly WorkQueueOptions s_queueOptions = new() { LeaseTime = TimeSpan.FromSeconds(1) };
-
-    private readonly Random _random = new(seed);
-    private readonly GenerationMachine _machine = new(s_options);
-    private readonly Dictionary<GenerationKey, TaggedState> _store = [];
-    private readonly Dictionary<GenerationKey, Activation?[]> _active = [];
-    private readonly Dictionary<BlobName, string> _blobs = [];
-    private readonly OpenSetState _openState = new();
-    private readonly List<Action> _late = [];
-    private readonly List<Worker> _workers = [];
-    private readonly HashSet<GenerationKey> _accepted = [];
-    private readonly HashSet<GenerationKey> _poison = [];
-    private readonly Dictionary<GenerationKey, int> _lostAlone = [];
-    private readonly List<string> _story = [];
-    private WorkQueue _queue = new(s_queueOptions, 0);
-    private WorkQueue? _otherQueue;
-    private DateTimeOffset _now = new(2030, 1, 1, 0, 0, 0, TimeSpan.Zero);
-    private bool _faulty = true;
-    private int _processes;
-    private int _writes;
-    private long _attempts;
-
-    private OpenSet Open => new(_openState, s_options.SubmitTimeout);
-
-    public void Run()
-    {
-        for (int i = 0; i < 4; i++)
-        {
-            _workers.Add(NewWorker($"w{i}", i % 2 == 0 || seed % 3 > 0 ? "cpu" : "gpu"));
-        }
-
-        GenerationKey[] keys = [.. Enumerable.Range(0, 12).Select(i => new GenerationKey(new TenantId($"t{i % 3}"), new GenerationId($"g{i}")))];
-        _ = seed % 4 == 0 && _poison.Add(keys[5]);
-        for (int tick = 0; tick < 4000; tick++)
-        {
-            _now += s_tick;
-            _faulty = tick < 150;
-            if (tick == 150)
-            {
-                // One device kind is gone for good.
-                _workers.Where(worker => worker.Kind != "cpu").ToList().ForEach(Die);
-            }
-
-            if (_faulty)
-            {
-                Client(keys[..Math.Min(keys.Length, 1 + (tick / 12))]);
-                Disturb();
-            }
-
-            if (tick % 40 == 39)
-            {
-                Walk();
-            }
-
-            foreach (Worker worker in _workers.OrderBy(_ => _random.Next()).ToArray())
-            {
-                Guarded(() => Tick(worker), worker);
-            }
-
-            if (!_faulty && _accepted.All(key => Stored(key) is { IsOpen: false }) && _openState.Added.Count == 0)
-            {
-                Check();
-                return;
-            }
-        }
-
-        GenerationKey[] open = [.. _accepted.Where(key => Stored(key) is not { IsOpen: false })];
-        throw new InvalidOperationException(
-            string.Join("\n", open.Select(key => Story(key, $"{key} never ended")))
-            + $"\nopen: {string.Join(", ", _openState.Added.Keys)}; {_queue.Status(_now)}");
+        Kill, Drain, Freeze, CutOff, Deactivate, LostCalls, SlowCalls, States, Blobs, KillAtAnswer,
     }
 
-    private void Check()
+    private ClusterSimulation(int seed)
     {
-        foreach (GenerationKey key in _accepted)
+        _cluster = new SimulatedCluster(seed, options =>
         {
-            GenerationState state = Stored(key)!;
-            counts.Restarts += state.Restarts;
-            Assert.All(
-                state.Needed(), name => Assert.True(_blobs.ContainsKey(name), Story(key, $"{key} has lost {name}")));
-            switch (state.Phase)
-            {
-                case GenerationPhase.Done:
-                    counts.Done++;
-                    Assert.DoesNotContain(key, _poison);
-                    Assert.True(
-                        Undisturbed(key, state.DeviceKind!) == _blobs[state.Picture!.Value],
-                        Story(key, $"{key} has other bytes than an undisturbed run on {state.DeviceKind}"));
-                    Tell(key, state);
-                    break;
-                case GenerationPhase.Failed:
-                    counts.Failed++;
-                    Assert.Equal(GenerationError.WorkerLost, state.Error);
-                    Assert.True(_lostAlone.GetValueOrDefault(key) >= 3, Story(key, $"{key} was given up after {_lostAlone.GetValueOrDefault(key)} deaths alone"));
-                    break;
-                default:
-                    counts.Cancelled++;
-                    Assert.Equal(GenerationPhase.Cancelled, state.Phase);
-                    break;
-            }
-        }
+            options.Generation.Retention = TimeSpan.FromHours(3);
+            options.SessionRetention = TimeSpan.FromHours(1);
+        });
+        _promises = _cluster.Promises;
+        _random = _cluster.Random;
+        _hasGpu = seed % 3 == 0;
+        Fault[] all = Enum.GetValues<Fault>();
+        _random.Shuffle(all);
+        _faults = all[..(2 + _random.Next(all.Length - 2))];
     }
 
-    private string Story(GenerationKey key, string fault) =>
-        string.Join("\n", _story.Where(line => line.Contains(key + " ", StringComparison.Ordinal) || line.EndsWith(key.ToString(), StringComparison.Ordinal)).Append(fault));
-
-    // Whoever resubscribes from any event hears exactly the rest.
-    private static void Tell(GenerationKey key, GenerationState state)
+    /// <summary>Runs a seed; what is not as promised is thrown.</summary>
+    public static SimulationCounts Run(int seed)
     {
-        GenerationEvent[] all = [.. GenerationMachine.EventsAfter(state, EventNumber.Before)];
-        Assert.Equal(7 + state.Submission!.Spec.Steps, all.Length);
-        Assert.Equal(all.Select(e => e.Number), all.Select(e => e.Number).Distinct().Order());
-        for (int i = 0; i < all.Length; i++)
-        {
-            Assert.Equal(all[(i + 1)..], GenerationMachine.EventsAfter(state, all[i].Number));
-        }
-
-        Assert.Equal(state.Submission.Previews, all.Count(e => e.Preview is not null));
-        Assert.True(key.Id.Value.Length > 0);
-    }
-
-    // The client submits, repeats what it has no answer to, and cancels a few.
-    private void Client(GenerationKey[] keys)
-    {
-        GenerationKey key = keys[_random.Next(keys.Length)];
+        var simulation = new ClusterSimulation(seed);
         try
         {
-            if (_random.Next(60) == 0 && _accepted.Contains(key))
-            {
-                Send(() => Command(key, state => GenerationMachine.Cancel(state, _now)));
-                After(key);
-                Send(() => { _queue.Withdraw(key, _now); return 0; });
-            }
-            else if (!_accepted.Contains(key) && Send(() => Submit(key)))
-            {
-                _accepted.Add(key);
-            }
+            simulation.Run();
+            return simulation._counts;
         }
-        catch (LostException)
+        catch (Exception error)
         {
+            throw new InvalidOperationException(
+                $"seed={seed} faults={string.Join(',', simulation._faults)} at {simulation._cluster.Time.Now.TotalSeconds:0.000} s "
+                + $"(ATELIER_SEEDS={seed} replays it): {error.Message}", error);
         }
     }
 
-    private bool Submit(GenerationKey key)
+    private void Run()
     {
-        var submission = new Submission { Spec = Spec(key), Previews = 2 };
-        GenerationState state = Activate(key).Held.State;
-        if (GenerationMachine.Known(state, submission) is { } known)
+        for (int i = 0; i < 3; i++)
         {
-            return known == SubmitOutcome.Exists;
+            Boot($"silo{i}");
         }
 
-        Offer(_machine.Item(GenerationMachine.Accept(submission, 1, new GenerationCost(1, 2, 3), _now), key), false);
-        Perish();
-        if (!Open.Add(key, _now))
+        _cluster.Run(SetUpAsync, TimeSpan.FromSeconds(30));
+        for (int i = 0; i < 10; i++)
         {
-            return false;
+            int number = i;
+            _clients.Add(_cluster.ClientAsync(() => ClientAsync(number)));
         }
 
-        Perish();
-        Command(key, s => GenerationMachine.Known(s, submission) is null
-            ? new Outcome<bool>(GenerationMachine.Accept(submission, 1, new GenerationCost(1, 2, 3), _now), true, true)
-            : new Outcome<bool>(s, true, false));
-        return Stored(key)!.Submission is not null;
+        TimeSpan end = _cluster.Time.Now + s_faultsLast;
+        _ = HarmAsync(end);
+        Await(() => _cluster.Time.Now >= end, s_faultsLast + TimeSpan.FromSeconds(1), () => "time does not pass");
+        Calm();
+        Await(
+            () => _clients.TrueForAll(one => one.IsCompleted) && _promises.AllEnded, s_endMax + (_hasGpu ? TimeSpan.FromMinutes(1) : default),
+            () => $"After the last fault something does not end.\n{_promises.Open}");
+        Rethrow(_clients);
+        Await(() => _watchers.TrueForAll(one => one.IsCompleted), TimeSpan.FromSeconds(10), () => $"{_watchers.Count(one => !one.IsCompleted)} streams do not end.\n{_cluster.Story(null)}");
+        Rethrow(_watchers);
+        _promises.CheckEnds();
+        _cluster.Until(IsQuietAsync, s_quietMax);
+        _promises.CheckEnds();
+        _promises.CheckBlobs();
+        _cluster.Run(CheckSessionsAsync, TimeSpan.FromSeconds(10));
+        Forget();
+        Count();
     }
 
-    private void Disturb()
+    private void Count()
     {
-        for (int i = _random.Next(3); i > 0 && _late.Count > 0; i--)
+        (_counts.Done, _counts.Failed, _counts.Restarts) = (_promises.Done / 2, _promises.Failed / 2, _promises.Restarts / 2);
+        (_counts.Cancelled, _counts.Deleted) = (_promises.Cancelled.Count, _promises.Deleting.Count);
+        (_counts.Conflicts, _counts.Forgotten, _counts.Left) = (_cluster.Store.Conflicts, _promises.Forgotten, _promises.Left);
+        _counts.Calls = _cluster.Calls;
+    }
+
+    private void Boot(string name)
+    {
+        bool isGpu = _isFaulty && _hasGpu && name == "silo2";
+        var device = new SimulatedDevice(isGpu ? "gpu" : "cpu") { Evaluating = Evaluating };
+        _cluster.Boot(name, device, TimeSpan.FromSeconds(_random.Next(-4000, 4000)));
+    }
+
+    private void Evaluating(SimulatedSilo silo, IReadOnlyList<FakeDenoising> pictures)
+    {
+        if (pictures.Any(one => one.Spec.Prompt.Contains("broken", StringComparison.Ordinal)))
         {
-            int which = _random.Next(_late.Count);
-            Action action = _late[which];
-            _late.RemoveAt(which);
-            counts.Repeats++;
-            Try(action);
+            throw new DeviceException(GenerationError.KernelFailed, "The kernel failed.");
         }
 
-        if (_random.Next(40) == 0)
+        if (pictures.Any(one => one.Spec.Prompt.Contains("poison", StringComparison.Ordinal) && one.Step == 2))
         {
-            // A queue dies, or for a while there are two.
-            counts.QueueDeaths++;
-            _otherQueue = _random.Next(2) == 0 ? _queue : null;
-            _queue = new WorkQueue(s_queueOptions, _now.UtcTicks);
-            Walk();
-        }
-
-        if (_random.Next(25) == 0)
-        {
-            Die(_workers[_random.Next(_workers.Count)]);
-        }
-
-        foreach (GenerationKey key in _active.Keys.Where(_ => _random.Next(60) == 0).ToArray())
-        {
-            _active.Remove(key);
+            Kill(silo);
         }
     }
 
-    private void Walk()
+    private async Task SetUpAsync()
     {
-        foreach (WalkQuestion question in Open.Walk(_now))
+        for (int i = 0; i < 3; i++)
         {
-            try
+            int tenant = i;
+            await AgainAsync(() => _cluster.Grains.Tenant(Tenant(tenant)).PutAsync(
+                new TenantSettings { Weight = 1 + tenant, RequestsPerMinute = 100_000 }));
+        }
+
+        while (await AgainAsync(() => _cluster.Grains.Catalogue().FindAsync(s_model.Value)) is null)
+        {
+            await _cluster.DelayAsync(TimeSpan.FromMilliseconds(100));
+        }
+    }
+
+    // What goes wrong, until it does not any more.
+    private async Task HarmAsync(TimeSpan end)
+    {
+        await _cluster.ClientAsync(async () =>
+        {
+            while (true)
             {
-                if (!Send(() => Command(question.Generation, s => GenerationMachine.Ensure(s, question.Late, _now))))
+                await _cluster.DelayAsync(TimeSpan.FromSeconds(0.2 + (2 * _random.NextDouble())));
+                if (_cluster.Time.Now >= end)
                 {
-                    Open.Remove(question.Generation);
+                    return;
                 }
-                else if (Activate(question.Generation).Held.State is { IsOpen: true } state)
-                {
-                    Offer(_machine.Item(state, question.Generation), true);
-                }
+
+                Harm(_faults[_random.Next(_faults.Length)]);
             }
-            catch (LostException)
-            {
-            }
+        });
+    }
+
+    private void Harm(Fault fault)
+    {
+        SimulatedSilo? silo = _cluster.Any();
+        switch (fault)
+        {
+            case Fault.Kill when silo is not null:
+                Kill(silo);
+                break;
+            case Fault.Drain when silo is not null:
+                _counts.Drains++;
+                _ = DrainAsync(silo);
+                break;
+            case Fault.Freeze when silo is not null:
+                _counts.Freezes++;
+                TimeSpan time = TimeSpan.FromSeconds(8 * _random.NextDouble());
+                _promises.Disturbed(silo);
+                _cluster.Freeze(silo, time);
+                BootAfter(silo, time > TimeSpan.FromSeconds(3) ? TimeSpan.FromSeconds(9) : null);
+                break;
+            case Fault.CutOff when silo is not null && silo.View == _cluster.View:
+                _counts.Parted++;
+                _promises.Disturbed(silo);
+                _cluster.CutOff(silo);
+                _cluster.Time.After(TimeSpan.FromSeconds(4 + (8 * _random.NextDouble())), () => Kill(silo));
+                break;
+            case Fault.Deactivate:
+                SimulatedActivation[] all = [.. _cluster.Activations.Where(_ => _random.Next(3) == 0)];
+                Array.ForEach(all, one => one.Deactivate());
+                break;
+            case Fault.LostCalls:
+                _promises.Disturbed(null);
+                _cluster.Network = new Weather { Refused = 0.15 * _random.NextDouble(), Unanswered = 0.15 * _random.NextDouble() };
+                break;
+            case Fault.SlowCalls:
+                _promises.Disturbed(null);
+                _cluster.Network = new Weather { Slow = _random.NextDouble() * 0.3, SlowMax = TimeSpan.FromSeconds(6) };
+                break;
+            case Fault.States:
+                _cluster.Store.StateWeather = Storm();
+                break;
+            case Fault.Blobs:
+                _cluster.Store.BlobWeather = Storm();
+                break;
+        }
+
+        // Weather passes.
+        if (_random.Next(3) == 0)
+        {
+            (_cluster.Network, _cluster.Store.StateWeather, _cluster.Store.BlobWeather) = (new Weather(), new Weather(), new Weather());
         }
     }
 
-    // One turn, one quantum of all that it holds.
-    private void Tick(Worker worker)
+    private Weather Storm() => new()
     {
-        var turn = new WorkerTurn
+        Refused = _random.NextDouble() * 0.3, Unanswered = _random.NextDouble() * 0.2, Slow = _random.NextDouble() * 0.3,
+    };
+
+    private void Kill(SimulatedSilo silo)
+    {
+        if (silo.IsAlive)
         {
-            Worker = worker.Name, DeviceKind = worker.Kind, Roles = WorkRoles.All, Free = worker.Free,
-            Held = [.. worker.Jobs.Select(job => new HeldWork(job.Lease, job.Item, job.Done))],
+            _counts.Kills++;
+            _promises.Disturbed(silo);
+            _cluster.Kill(silo);
+            BootAfter(silo, TimeSpan.FromSeconds(0.3 + (4 * _random.NextDouble())));
+        }
+    }
+
+    private void BootAfter(SimulatedSilo silo, TimeSpan? time)
+    {
+        if (time is { } after)
+        {
+            _cluster.Time.After(after, () =>
+            {
+                if (!_cluster.Silos.Exists(one => one.Name == silo.Name && one.IsAlive))
+                {
+                    Boot(silo.Name);
+                }
+            });
+        }
+    }
+
+    private Task DrainAsync(SimulatedSilo silo) => _cluster.ClientAsync(async () =>
+    {
+        await _cluster.LeaveAsync(silo);
+        BootAfter(silo, TimeSpan.FromSeconds(_random.NextDouble()));
+    });
+
+    // Nothing goes wrong from now on; a device kind may be gone for good.
+    private void Calm()
+    {
+        _cluster.Note($"all silos are well from now on");
+        _isFaulty = false;
+        (_cluster.Network, _cluster.Store.StateWeather, _cluster.Store.BlobWeather) = (new Weather(), new Weather(), new Weather());
+        foreach (SimulatedSilo silo in _cluster.Silos.Where(silo => silo.IsAlive && (silo.View != _cluster.View || silo.Device!.Kind == "gpu")).ToArray())
+        {
+            Kill(silo);
+        }
+    }
+
+    private async Task ClientAsync(int number)
+    {
+        await _cluster.DelayAsync(20 * _random.NextDouble() * TimeSpan.FromSeconds(1));
+        TenantId tenant = Tenant(number % 3);
+        string what = number switch
+        {
+            3 when _random.Next(3) == 0 => "poison",
+            4 when _random.Next(3) == 0 => "broken",
+            _ => "picture",
         };
-        Job[] asked = [.. worker.Jobs];
-        if (Try(() => Send(() => Queue().Turn(turn, _now))) is { } answer)
+        var submission = new Submission
         {
-            for (int i = 0; i < asked.Length; i++)
+            Spec = new GenerationSpec
             {
-                if (answer.Verdicts[i] != WorkVerdict.Continue)
-                {
-                    worker.Jobs.Remove(asked[i]);
-                    Park(asked[i], answer.Verdicts[i]);
-                }
-            }
-
-            foreach (LeasedWork lease in answer.Leased)
-            {
-                Claim(worker, lease);
-            }
-        }
-
-        foreach (Job job in worker.Jobs.ToArray())
+                Model = s_model, Prompt = $"{what} {number}", Seed = (ulong)number, Steps = 3 + _random.Next(8), Width = 64, Height = 64,
+            },
+            Previews = _random.Next(3),
+        };
+        SessionId? session = number % 3 == 0 ? new SessionId($"session{_random.Next(2)}") : null;
+        submission = submission with { Session = session };
+        if (await SubmitAsync(new GenerationKey(tenant, new GenerationId($"g{number}")), submission) is { } key)
         {
-            Perish();
-            Work(worker, job);
+            await FollowAsync(key, submission);
         }
     }
 
-    private void Claim(Worker worker, LeasedWork lease)
+    // Submits until there is an answer; one that came too late is submitted under another id.
+    private async Task<GenerationKey?> SubmitAsync(GenerationKey key, Submission submission)
     {
-        var request = new ClaimRequest(worker.Name, lease.Lease, lease.Item.Kind, worker.Kind, lease.Item.Alone && worker.Jobs.Count == 0, ++_attempts);
-        GenerationKey key = lease.Item.Generation;
-        ClaimAnswer? answer = null;
-        for (int attempt = 0; attempt < 10 && answer is null; attempt++)
+        _ = submission.Spec.Prompt.Contains("poison", StringComparison.Ordinal) && _promises.Poison.Add(key);
+        _ = submission.Spec.Prompt.Contains("broken", StringComparison.Ordinal) && _promises.Broken.Add(key);
+        while (true)
         {
-            answer = Try(() => Send(() => Command(key, (s, a) => _machine.Claim(s, key, request, a.HeardAt, _now))));
+            SubmitAnswer answer = await AgainAsync(() => submission.Session is { } session
+                ? _cluster.Grains.Session(new SessionKey(key.Tenant, session)).SubmitAsync(key.Id, submission)
+                : _cluster.Grains.Generation(key).SubmitAsync(submission));
+            _cluster.Note($"{key} is submitted: {answer.Outcome}");
+            switch (answer.Outcome)
+            {
+                case SubmitOutcome.Accepted or SubmitOutcome.Exists:
+                    _promises.Accepted.Add(key, submission);
+                    if (submission.Session is { } of)
+                    {
+                        var session = new SessionKey(key.Tenant, of);
+                        _sessions.TryAdd(session, []);
+                        _sessions[session].Add(key);
+                    }
+
+                    return key;
+                case SubmitOutcome.Gone when submission.Session is { } deleted
+                    && _deletedSessions.Contains(new SessionKey(key.Tenant, deleted)):
+                    return null;
+                case SubmitOutcome.Gone:
+                    return await SubmitAsync(key with { Id = new GenerationId($"{key.Id}x") }, submission);
+                case SubmitOutcome.Busy or SubmitOutcome.TooManyOpen or SubmitOutcome.UnknownModel:
+                    await _cluster.DelayAsync(TimeSpan.FromSeconds(1));
+                    break;
+                default:
+                    throw new InvalidOperationException($"{key} is {answer.Outcome}: {answer.Message}");
+            }
+        }
+    }
+
+    private async Task FollowAsync(GenerationKey key, Submission submission)
+    {
+        if (_isFaulty && _faults.Contains(Fault.KillAtAnswer) && _random.Next(3) == 0)
+        {
+            foreach (SimulatedSilo silo in _cluster.Silos.Where(one => one.IsUsable && _random.Next(2) == 0).ToArray())
+            {
+                Kill(silo);
+            }
         }
 
-        _story.Add($"{_now:mm:ss.ff} {worker.Name} {worker.Kind} claims on {lease.Lease}: {answer?.Outcome} of {key}");
-        switch (answer?.Outcome)
+        if (_random.Next(2) == 0)
         {
-            case ClaimOutcome.Granted:
-                worker.Jobs.Add(new Job
+            _watchers.Add(_cluster.ClientAsync(() => WatchAsync(key)));
+        }
+
+        await _cluster.DelayAsync(6 * _random.NextDouble() * TimeSpan.FromSeconds(1));
+        switch (_random.Next(8))
+        {
+            case 0:
+                GenerationView? view = await AgainAsync(() => _cluster.Grains.Generation(key).CancelAsync());
+                _cluster.Note($"{key} is cancelled: {view?.Phase}");
+                _ = view?.Phase == GenerationPhase.Cancelled && _promises.Cancelled.Add(key);
+                break;
+            case 1:
+                _promises.Deleting.Add(key);
+                await AgainAsync(async () =>
                 {
-                    Lease = lease.Lease, Item = lease.Item, Answer = answer, Step = answer.Step, Alone = request.Alone,
-                    Latent = answer.Snapshot is { } snapshot
-                        ? Read(key, answer.Epoch, snapshot)
-                        : $"{key}/{worker.Kind}/noise",
+                    await _cluster.Grains.Generation(key).DeleteAsync();
+                    return true;
                 });
+                _cluster.Note($"{key} is deleted");
+                _promises.Deleted.Add(key);
                 break;
-            case ClaimOutcome.NotYou:
-                Give(lease.Lease, answer.Item!, LeaseEnd.Returned);
+            case 2:
+                SubmitAnswer again = await AgainAsync(() => _cluster.Grains.Generation(key).SubmitAsync(submission));
+                Assert.True(again.IsAccepted || _promises.Deleting.Contains(key), $"{key} is {again.Outcome}\n{_cluster.Story(key.ToString())}");
                 break;
-            case ClaimOutcome.Nothing:
-                Give(lease.Lease, lease.Item, LeaseEnd.Finished);
+            case 3:
+                Submission other = submission with { Previews = submission.Previews ^ 1 };
+                SubmitAnswer conflict = await AgainAsync(() => _cluster.Grains.Generation(key).SubmitAsync(other));
+                Assert.True(
+                    conflict.Outcome == SubmitOutcome.Conflict || _promises.Deleting.Contains(key),
+                    $"{key} is {conflict.Outcome}\n{_cluster.Story(key.ToString())}");
+                break;
+            case 4 when submission.Session is { } session && _random.Next(3) == 0:
+                var of = new SessionKey(key.Tenant, session);
+                _deletedSessions.Add(of);
+                _promises.Deleting.UnionWith(_sessions[of]);
+                _cluster.Note($"{of} is being deleted");
+                while (!await AgainAsync(() => _cluster.Grains.Session(of).DeleteAsync()))
+                {
+                }
+
                 break;
         }
     }
 
-    private void Work(Worker worker, Job job)
+    private async Task WatchAsync(GenerationKey key)
     {
-        GenerationKey key = job.Item.Generation;
-        if (job.Output is null)
-        {
-            switch (job.Item.Kind)
-            {
-                case WorkKind.Encode:
-                    job.Output = Put("captions", key, $"{key}/caption");
-                    break;
-                case WorkKind.Decode:
-                    string latent = Read(key, job.Answer.Epoch, job.Answer.Latent!.Value);
-                    job.Output = Put("pictures", key, Hash(latent + "/picture"));
-                    break;
-                default:
-                    Step(worker, job);
-                    break;
-            }
-        }
-
-        if (job.Previews.Count > 0)
-        {
-            // Told again until it is known to be heard: previews come before the end.
-            Tell(worker, job, snapshot: true);
-        }
-
-        if (job.Output is { } output && job.Previews.Count == 0 && worker.Jobs.Contains(job))
-        {
-            ReportOutcome? outcome = Ask(() => Command(key, s => GenerationMachine.Complete(s, job.Answer.Epoch, output, _now)));
-            if (outcome is not null)
-            {
-                worker.Jobs.Remove(job);
-                Give(job.Lease, job.Item, LeaseEnd.Finished);
-                After(key);
-            }
-        }
-    }
-
-    private void Step(Worker worker, Job job)
-    {
-        GenerationKey key = job.Item.Generation;
-        if (_poison.Contains(key) && job.Step == 3)
-        {
-            Die(worker);
-            throw new LostException();
-        }
-
-        if (job.Step == Spec(key).Steps)
-        {
-            // The snapshot was that of the last step.
-            job.Output = Put("latents", key, job.Latent);
-            return;
-        }
-
-        job.Latent = Hash($"{job.Latent}/{worker.Kind}/{job.Step}");
-        (job.Step, job.Done) = (job.Step + 1, job.Done + 1);
-        if (job.Answer.PreviewSteps.Contains(job.Step))
-        {
-            job.Previews[job.Step] = Put("previews", key, Hash(job.Latent + "/preview"));
-        }
-
-        if (job.Step == Spec(key).Steps)
-        {
-            job.Output = Put("latents", key, job.Latent);
-        }
-
-        Tell(worker, job, job.Output is not null || job.Previews.Count > 0 || _random.Next(2) == 0);
-    }
-
-    private void Tell(Worker worker, Job job, bool snapshot)
-    {
-        GenerationKey key = job.Item.Generation;
-        StepReport report = Report(job, snapshot);
-        ReportOutcome? outcome = Ask(() => Command(key, s => GenerationMachine.Report(s, report)));
-        if (outcome == ReportOutcome.Refused)
-        {
-            worker.Jobs.Remove(job);
-        }
-        else if (outcome == ReportOutcome.Taken && snapshot)
-        {
-            job.Previews.Clear();
-        }
-    }
-
-    // Whether it is parked or stopped, the generation hears that this was no death.
-    private void Park(Job job, WorkVerdict verdict)
-    {
-        GenerationKey key = job.Item.Generation;
-        bool stepped = job.Item.Kind == WorkKind.Denoise && job.Step > 0;
-        StepReport report = Report(job, stepped);
-        if (Ask(() => Command(key, s => GenerationMachine.Release(s, report, _now))) == ReportOutcome.Taken && verdict == WorkVerdict.Park)
-        {
-            Give(job.Lease, _machine.Item(Activate(key).Held.State, key), LeaseEnd.Returned);
-        }
-    }
-
-    private StepReport Report(Job job, bool snapshot) => new()
-    {
-        Epoch = job.Answer.Epoch, Step = job.Step, Previews = new Dictionary<int, BlobName>(job.Previews),
-        Snapshot = snapshot ? Put("snapshots", job.Item.Generation, job.Latent) : null,
-    };
-
-    private void Give(long lease, WorkItem item, LeaseEnd end) =>
-        Try(() => Send(() => { Queue().Release(new LeaseRelease(lease, item, end), _now); return 0; }));
-
-    private void Offer(WorkItem item, bool admitted) => Try(() => Send(() => Queue().Offer(item, admitted, _now)));
-
-    // What the generation's grain does after a phase has changed.
-    private void After(GenerationKey key)
-    {
-        if (Stored(key) is { } state)
-        {
-            if (state.IsOpen)
-            {
-                Offer(_machine.Item(state, key), true);
-            }
-            else
-            {
-                Open.Remove(key);
-            }
-        }
-    }
-
-    private void Die(Worker worker)
-    {
-        counts.Deaths++;
-        _story.Add($"{_now:mm:ss.ff} {worker.Name} dies with {string.Join(", ", worker.Jobs.Select(job => $"{job.Item.Generation}{(job.Alone ? " alone" : "")}"))}");
-        foreach (Job job in worker.Jobs.Where(job => job.Alone && worker.Jobs.Count == 1))
-        {
-            _lostAlone[job.Item.Generation] = _lostAlone.GetValueOrDefault(job.Item.Generation) + 1;
-        }
-
-        int place = _workers.IndexOf(worker);
-        _workers[place] = NewWorker(_random.Next(2) == 0 ? worker.Name : $"{worker.Name}-{++_processes}", _faulty ? worker.Kind : "cpu");
-    }
-
-    private void Guarded(Action action, Worker worker)
-    {
-        try
-        {
-            action();
-        }
-        catch (LostException)
-        {
-            // A fault that nobody handles ends the process.
-            if (_workers.Contains(worker))
-            {
-                Die(worker);
-            }
-        }
-    }
-
-    private T Command<T>(GenerationKey key, Func<GenerationState, Outcome<T>> command) => Command(key, (s, _) => command(s));
-
-    private T Command<T>(GenerationKey key, Func<GenerationState, Activation, Outcome<T>> command)
-    {
-        Activation activation = Activate(key);
-        Outcome<T> outcome = command(activation.Held.State, activation);
-        if (outcome.IsRefusal)
-        {
-            activation.Held = activation.Held.After(Read(key));
-            outcome = command(activation.Held.State, activation);
-        }
-
-        if (outcome.Answer is ReportOutcome.Taken or ClaimAnswer { Outcome: ClaimOutcome.Granted })
-        {
-            activation.HeardAt = _now;
-        }
-
-        string? tag = activation.Held.Tag;
-        if (outcome.Store)
-        {
-            DieWith(key);
-            TaggedState stored = Read(key);
-            if (stored.Tag != tag)
-            {
-                counts.Conflicts++;
-                _active.Remove(key);
-                throw new LostException();
-            }
-
-            AssertFollows(key, stored.State, outcome.State);
-            tag = $"{++_writes}";
-            _store[key] = new TaggedState(outcome.State, tag);
-            _story.Add(
-                $"{_now:mm:ss.ff} {key} {outcome.State.Phase} epoch {outcome.State.Epoch} step {outcome.State.SnapshotStep} "
-                + $"barren {outcome.State.BarrenClaims} alone {outcome.State.DeathsAlone} {outcome.State.Claim?.Worker} {outcome.State.Claim?.DeviceKind} {outcome.State.LastLease}");
-            DieWith(key);
-        }
-
-        bool isNew = outcome.State.Epoch != activation.Held.State.Epoch;
-        activation.Held = new TaggedState(outcome.State, tag);
-        if (outcome.Store || outcome.Answer is ReportOutcome)
-        {
-            Release(activation, isNew);
-        }
-
-        return outcome.Answer;
-    }
-
-    // What is stored only ever goes on: nothing accepted is taken back, nothing ended goes on, and a snapshot goes back
-    // only where the picture starts again.
-    private void AssertFollows(GenerationKey key, GenerationState old, GenerationState next)
-    {
-        Assert.True(old.Phase < GenerationPhase.Done, $"{key} ended as {old.Phase} and was changed afterwards");
-        Assert.True(
-            old.Submission is null || next.Submission is not null, Story(key, $"{key} was accepted and is overwritten"));
-        Assert.True(next.Epoch >= old.Epoch, Story(key, $"{key} went from epoch {old.Epoch} to {next.Epoch}"));
-        Assert.True(
-            next.SnapshotStep >= old.SnapshotStep || next.Restarts == old.Restarts + 1,
-            Story(key, $"{key} went from snapshot {old.SnapshotStep} to {next.SnapshotStep}"));
-    }
-
-    // As the generation's grain does; now and then the store does not answer.
-    private void Release(Activation activation, bool isNew)
-    {
-        GenerationState state = activation.Held.State;
-        BlobName[] due = isNew || !state.IsClaimed ? [.. state.ToRelease, .. state.Late] : state.ToRelease;
-        BlobName[] done = [.. due.TakeWhile(_ => !_faulty || _random.Next(10) > 0)];
-        counts.Releases += done.Count(name => _blobs.Remove(name));
-        activation.Held = activation.Held with
-        {
-            State = state with { ToRelease = [.. state.ToRelease.Except(done)], Late = [.. state.Late.Except(done)] },
-        };
-    }
-
-    // What a claim needs is there for as long as it is the last one.
-    private string Read(GenerationKey key, long epoch, BlobName name)
-    {
-        if (_blobs.TryGetValue(name, out string? content))
-        {
-            return content;
-        }
-
-        Assert.False(
-            Stored(key) is { IsClaimed: true } state && state.Epoch == epoch, $"{key} needs {name}, which was released");
-        throw new LostException();
-    }
-
-    private void DieWith(GenerationKey key)
-    {
-        if (_faulty && _random.Next(80) == 0)
-        {
-            _active.Remove(key);
-            throw new LostException();
-        }
-    }
-
-    private Activation Activate(GenerationKey key)
-    {
-        if (!_active.TryGetValue(key, out Activation?[]? both))
-        {
-            _active.Add(key, both = new Activation?[2]);
-        }
-
-        int which = _faulty && _random.Next(20) == 0 ? 1 : 0;
-        if (both[which] is null)
-        {
-            both[which] = new Activation { Held = Read(key), HeardAt = _now };
-        }
-
-        return both[which]!;
-    }
-
-    private WorkQueue Queue() => _faulty && _otherQueue is not null && _random.Next(3) == 0 ? _otherQueue : _queue;
-
-    // A message: it may be lost, its answer may be lost, and it may come again later.
-    private T Send<T>(Func<T> message)
-    {
-        int fate = _faulty ? _random.Next(100) : 100;
-        if (fate < 3)
-        {
-            counts.Losses++;
-            throw new LostException();
-        }
-
-        T answer = message();
-        if (fate < 6)
-        {
-            counts.Losses++;
-            throw new LostException();
-        }
-
-        if (fate < 14)
-        {
-            _late.Add(() => message());
-        }
-
-        return answer;
-    }
-
-    private ReportOutcome? Ask(Func<ReportOutcome> command)
-    {
-        for (int attempt = 0; attempt < 3; attempt++)
+        var heard = new List<GenerationEvent>();
+        EventNumber after = EventNumber.Before;
+        while (heard.Count == 0 || !heard[^1].IsLast)
         {
             try
             {
-                return Send(command);
+                await foreach (GenerationEvent one in _cluster.Grains.Generation(key).WatchAsync(after))
+                {
+                    heard.Add(one);
+                    after = one.Number;
+                }
+
+                if (_promises.Deleting.Contains(key))
+                {
+                    return;
+                }
             }
-            catch (LostException)
+            catch (Exception error) when (GrainCalls.IsBrokenWatch(error))
             {
             }
+
+            await _cluster.DelayAsync(TimeSpan.FromMilliseconds(200));
         }
 
-        return null;
+        _promises.CheckEvents(key, heard);
     }
 
-    private static void Try(Action action)
+    // Nothing is open, nothing waits, and every tenant knows it.
+    private async Task<bool> IsQuietAsync()
     {
-        try
+        for (int i = 0; i < _cluster.Options.OpenSetPartitions; i++)
         {
-            action();
+            int partition = i;
+            if (await AgainAsync(() => _cluster.Grains.GetGrain<IOpenSetGrain>(partition).CountAsync()) > 0)
+            {
+                return false;
+            }
         }
-        catch (LostException)
+
+        return await AgainAsync(() => _cluster.Grains.WorkQueue(s_model).StatusAsync()) is { Waiting: 0, Leased: 0 };
+    }
+
+    // A session's history has each of its accepted generations once.
+    private async Task CheckSessionsAsync()
+    {
+        foreach ((SessionKey session, List<GenerationKey> accepted) in _sessions)
         {
+            HistoryPage page = await AgainAsync(() => _cluster.Grains.Session(session).HistoryAsync(0, 100));
+            GenerationKey[] shown = [.. page.Items.Select(one => one.Key)];
+            GenerationKey[] expected = [.. accepted.Where(key => !_promises.Deleting.Contains(key))];
+            Assert.True(
+                _deletedSessions.Contains(session) ? shown.Length == 0 : shown.Order(Comparer<GenerationKey>.Create(Compare)).SequenceEqual(expected.Order(Comparer<GenerationKey>.Create(Compare))),
+                $"{session} shows {string.Join(' ', shown)}, not {string.Join(' ', expected)}\n{_cluster.Story(null)}");
         }
+
+        static int Compare(GenerationKey one, GenerationKey other) =>
+            string.CompareOrdinal(one.ToString(), other.ToString());
     }
 
-    private static T? Try<T>(Func<T> action)
+    // Retention passes, in steps that a partition's clock counts; then nothing is left of it all. No worker is needed.
+    private void Forget()
     {
-        try
+        SimulatedSilo[] workers = [.. _cluster.Silos.Where(silo => silo.IsAlive)];
+        _cluster.Boot("silo9", null);
+        Array.ForEach(workers, _cluster.Kill);
+        TimeSpan step = TimeSpan.FromSeconds(100);
+        TimeSpan last = _cluster.Time.Now + _cluster.Options.Generation.Retention + TimeSpan.FromHours(9);
+        string[] Kept() =>
+        [
+            .. _cluster.Store.States.Keys.Where(key => key.Split('/')[0] is "generation" or "endedlist" or "session" or "sessionpage" or "sessionlist"),
+        ];
+        while (Kept().Length > 0 && _cluster.Time.Now < last)
         {
-            return action();
+            _cluster.Time.Stall(step);
+            _cluster.Time.Run(() => false, TimeSpan.FromSeconds(1));
         }
-        catch (LostException)
+
+        _cluster.Check();
+        Assert.True(Kept().Length == 0, $"Retention has left {string.Join(' ', Kept())}\n{_cluster.Story(null)}");
+        _promises.CheckBlobs();
+    }
+
+    private void Await(Func<bool> condition, TimeSpan limit, Func<string> fault)
+    {
+        bool isTrue = _cluster.Time.Run(() => condition() || _cluster.Fault is not null || _clients.Exists(one => one.IsFaulted), limit);
+        _cluster.Check();
+        Rethrow(_clients);
+        Assert.True(isTrue, fault());
+    }
+
+    private static void Rethrow(List<Task> tasks) => tasks.Find(one => one.IsFaulted)?.GetAwaiter().GetResult();
+
+    // A call whose outcome is unknown is made again, as every client of this API does.
+    private async Task<T> AgainAsync<T>(Func<Task<T>> call)
+    {
+        while (true)
         {
-            return default;
+            try
+            {
+                return await call();
+            }
+            catch (Exception error) when (GrainCalls.IsTransient(error))
+            {
+                await _cluster.DelayAsync(TimeSpan.FromSeconds(0.1 + _random.NextDouble()));
+            }
         }
     }
 
-    // Death between two messages.
-    private void Perish()
-    {
-        if (_faulty && _random.Next(150) == 0)
-        {
-            throw new LostException();
-        }
-    }
-
-    private static Worker NewWorker(string name, string kind) => new() { Name = name, Kind = kind };
-
-    private GenerationState? Stored(GenerationKey key) => _store.TryGetValue(key, out TaggedState one) ? one.State : null;
-
-    private TaggedState Read(GenerationKey key) => _store.GetValueOrDefault(key, new TaggedState(new GenerationState(), null));
-
-    private BlobName Put(string kind, GenerationKey key, string content)
-    {
-        BlobName name = BlobName.Of(kind, key.Tenant, Hash(content));
-        _blobs[name] = content;
-        return name;
-    }
-
-    private static GenerationSpec Spec(GenerationKey key) => new()
-    {
-        Model = new ModelDigest(new string('a', 64)), Prompt = key.ToString(), Steps = 3 + (key.Id.Value[^1] % 5), Width = 8, Height = 8,
-    };
-
-    private static string Undisturbed(GenerationKey key, string kind)
-    {
-        string latent = $"{key}/{kind}/noise";
-        for (int step = 0; step < Spec(key).Steps; step++)
-        {
-            latent = Hash($"{latent}/{kind}/{step}");
-        }
-
-        return Hash(latent + "/picture");
-    }
-
-    private static string Hash(string text) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
-
-    private sealed class LostException : Exception;
-
-    private sealed class Activation
-    {
-        public required TaggedState Held { get; set; }
-
-        public DateTimeOffset HeardAt { get; set; }
-    }
-
-    private sealed class Worker
-    {
-        public required string Name { get; init; }
-
-        public required string Kind { get; init; }
-
-        public List<Job> Jobs { get; } = [];
-
-        public int Free => Jobs.Exists(job => job.Alone) ? 0 : Math.Max(0, 3 - Jobs.Count);
-    }
-
-    private sealed class Job
-    {
-        public required long Lease { get; init; }
-
-        public required WorkItem Item { get; init; }
-
-        public required ClaimAnswer Answer { get; init; }
-
-        public required bool Alone { get; init; }
-
-        public required string Latent { get; set; }
-
-        public int Step { get; set; }
-
-        public int Done { get; set; }
-
-        public BlobName? Output { get; set; }
-
-        public Dictionary<int, BlobName> Previews { get; } = [];
-    }
+    private static TenantId Tenant(int number) => new($"t{number}");
 }

@@ -1,0 +1,200 @@
+// What is promised of a cluster, each in one place. Some are watched at every write of a state, the others are looked at
+// when all is quiet again. A message names the generation, and what happened to it.
+using Atelier.Contracts;
+using Atelier.Grains.Generations;
+using Atelier.Grains.Tests.Cluster;
+using Xunit;
+
+namespace Atelier.Grains.Tests.Simulation;
+
+internal sealed class Promises
+{
+    private readonly SimulatedCluster _cluster;
+    private readonly Dictionary<GenerationKey, TimeSpan> _endedAt = [];
+    private readonly Dictionary<GenerationKey, int> _lostAlone = [];
+
+    public Promises(SimulatedCluster cluster)
+    {
+        _cluster = cluster;
+        cluster.Store.Writing = Writing;
+    }
+
+    /// <summary>The stored state of each generation.</summary>
+    public Dictionary<GenerationKey, GenerationState> Stored { get; } = [];
+
+    /// <summary>What clients were told is accepted.</summary>
+    public Dictionary<GenerationKey, Submission> Accepted { get; } = [];
+
+    /// <summary>What clients have deleted, or asked to delete.</summary>
+    public HashSet<GenerationKey> Deleting { get; } = [];
+
+    /// <summary>What clients were told is deleted.</summary>
+    public HashSet<GenerationKey> Deleted { get; } = [];
+
+    /// <summary>What clients were told is cancelled.</summary>
+    public HashSet<GenerationKey> Cancelled { get; } = [];
+
+    /// <summary>Those that kill every worker.</summary>
+    public HashSet<GenerationKey> Poison { get; } = [];
+
+    /// <summary>Those that no device can do.</summary>
+    public HashSet<GenerationKey> Broken { get; } = [];
+
+    public int Done, Failed, Restarts, Forgotten, Left;
+
+    /// <summary>Whatever a process holds alone is taken from it, or may be.</summary>
+    public void Disturbed(SimulatedSilo? silo)
+    {
+        foreach ((GenerationKey key, GenerationState state) in Stored)
+        {
+            if (state.Claim is { Alone: true } claim && (silo is null || claim.Worker == silo.WorkerName))
+            {
+                _lostAlone[key] = _lostAlone.GetValueOrDefault(key) + 1;
+            }
+        }
+    }
+
+    /// <summary>Whether all that was accepted has ended.</summary>
+    public bool AllEnded => Accepted.Keys.All(key => !Stored.TryGetValue(key, out GenerationState? state) || !state.IsOpen);
+
+    /// <summary>What has not ended, as lines.</summary>
+    public string Open => string.Join('\n', Accepted.Keys.Where(key => Stored.GetValueOrDefault(key) is { IsOpen: true })
+        .Select(key => $"{key} is open: {Stored[key].Phase}, epoch {Stored[key].Epoch}\n{_cluster.Story(key.ToString())}"));
+
+    /// <summary>Nothing accepted is lost; what ended is what it had to be, in the bytes of an undisturbed run.</summary>
+    public void CheckEnds()
+    {
+        foreach ((GenerationKey key, Submission submission) in Accepted)
+        {
+            string story = _cluster.Story(key.ToString());
+            if (!Stored.TryGetValue(key, out GenerationState? state) || state.Closure != GenerationClosure.None)
+            {
+                Assert.True(Deleting.Contains(key), $"{key} was accepted and is lost\n{story}");
+                continue;
+            }
+
+            Assert.False(Deleted.Contains(key), $"{key} was deleted and is there\n{story}");
+            Assert.True(!state.IsOpen, $"{key} has not ended\n{story}");
+            Assert.True(state.Submission == submission, $"{key} is another submission\n{story}");
+            Assert.True(
+                !Cancelled.Contains(key) || state.Phase == GenerationPhase.Cancelled, $"{key} was cancelled and is {state.Phase}\n{story}");
+            Restarts += state.Restarts;
+            switch (state.Phase)
+            {
+                case GenerationPhase.Done:
+                    Done++;
+                    Assert.False(Poison.Contains(key) || Broken.Contains(key), $"{key} is done\n{story}");
+                    byte[] picture = _cluster.Store.Blobs.GetValueOrDefault(state.Picture!.Value) ?? [];
+                    Assert.True(
+                        FakeDevice.Undisturbed(submission.Spec, state.DeviceKind!).AsSpan().SequenceEqual(picture),
+                        $"{key} has other bytes than an undisturbed run on {state.DeviceKind}\n{story}");
+                    Assert.True(
+                        state.Previews.Count == GenerationMachine.PreviewSteps(submission).Length, $"{key} lacks a preview\n{story}");
+                    break;
+                case GenerationPhase.Failed:
+                    Failed++;
+                    GenerationError expected = Broken.Contains(key) ? GenerationError.KernelFailed : GenerationError.WorkerLost;
+                    bool isLost = state.Error == GenerationError.WorkerLost && _lostAlone.GetValueOrDefault(key) >= 3;
+                    Assert.True(
+                        isLost || (state.Error == expected && Broken.Contains(key)),
+                        $"{key} failed as {state.Error} ({state.Message}) after {_lostAlone.GetValueOrDefault(key)} losses alone\n{story}");
+                    break;
+                default:
+                    Assert.True(state.Phase == GenerationPhase.Cancelled, $"{key} is {state.Phase}\n{story}");
+                    break;
+            }
+        }
+    }
+
+    /// <summary>
+    /// No blob that is needed is gone, and none that is not is left, except what a killed process may have told nobody of.
+    /// </summary>
+    public void CheckBlobs()
+    {
+        HashSet<BlobName> named = [];
+        foreach ((GenerationKey key, GenerationState state) in Stored)
+        {
+            foreach (BlobName name in state.Needed())
+            {
+                named.Add(name);
+                Assert.True(_cluster.Store.Blobs.ContainsKey(name), $"{key} needs {name}, which is gone\n{_cluster.Story(key.ToString())}");
+            }
+        }
+
+        foreach (BlobName name in _cluster.Store.Blobs.Keys.Where(name => !named.Contains(name)))
+        {
+            Left++;
+            Assert.True(
+                _cluster.Store.Writers[name].Exists(silo => silo.WasKilled),
+                $"{name} is left, and nobody who stored it was killed\n{_cluster.Story(null)}");
+        }
+    }
+
+    /// <summary>What one client heard of a generation has no gap, and nothing twice.</summary>
+    public void CheckEvents(GenerationKey key, IReadOnlyList<GenerationEvent> heard)
+    {
+        if (!Stored.TryGetValue(key, out GenerationState? state) || state.Submission is null)
+        {
+            return;
+        }
+
+        string story = $"\n{string.Join(' ', heard.Select(one => one.Number))}\n{_cluster.Story(key.ToString())}";
+        Assert.True(heard.Select(one => one.Number).SequenceEqual(heard.Select(one => one.Number).Distinct().Order()), $"{key} told twice{story}");
+        GenerationEvent[] all = [.. GenerationMachine.EventsAfter(state, EventNumber.Before)];
+        Assert.True(heard[^1].IsLast, $"{key} has no end{story}");
+        if (state.Restarts == 0)
+        {
+            Assert.True(heard.SequenceEqual(all), $"{key} told something else than {string.Join(' ', all.Select(one => one.Number))}{story}");
+        }
+        else
+        {
+            Assert.True(
+                heard.Select(one => one.Number).SequenceEqual(all.Select(one => one.Number)), $"{key} told with a gap{story}");
+        }
+    }
+
+    // What is stored only ever goes on.
+    private void Writing(string text, byte[]? before, byte[]? after)
+    {
+        if (text.Split('/') is not ["generation", var tenant, var id, "generation"])
+        {
+            return;
+        }
+
+        var key = new GenerationKey(new TenantId(tenant), new GenerationId(id));
+        GenerationState old = Stored.GetValueOrDefault(key) ?? new GenerationState();
+        if (after is null)
+        {
+            _cluster.Note($"{key} is forgotten");
+            Forgotten++;
+            Stored.Remove(key);
+            return;
+        }
+
+        GenerationState next = Wire.Read<GenerationState>(after);
+        Stored[key] = next;
+        _cluster.Note(
+            $"{key} {next.Phase} {next.Closure} epoch {next.Epoch} step {next.SnapshotStep} of {next.Submission?.Spec.Steps} barren {next.BarrenClaims} alone {next.DeathsAlone} {next.Claim?.Worker}{(next.Claim?.Alone == true ? " alone" : "")} lease {next.LastLease}");
+        string Story(string fault) => $"{key} {fault}\n{_cluster.Story(key.ToString())}";
+        if (next.Closure == GenerationClosure.Deleted && old.Closure == GenerationClosure.None)
+        {
+            TimeSpan age = _cluster.Time.Now - _endedAt.GetValueOrDefault(key);
+            Assert.True(
+                Deleting.Contains(key) || (!old.IsOpen && age >= _cluster.Options.Generation.Retention),
+                Story($"is forgotten after {age}"));
+            return;
+        }
+
+        Assert.True(old.Closure == GenerationClosure.None || next.Closure == old.Closure, Story("is gone and comes back"));
+        Assert.True(old.Submission is null || next.Submission is not null, Story("was accepted and is overwritten"));
+        Assert.True(old.Submission is null || old.IsOpen || next.Phase == old.Phase, Story($"has ended as {old.Phase} and goes on"));
+        Assert.True(next.Epoch >= old.Epoch, Story($"goes from epoch {old.Epoch} to {next.Epoch}"));
+        Assert.True(
+            !next.IsOpen || next.SnapshotStep >= old.SnapshotStep || next.Restarts == old.Restarts + 1,
+            Story($"goes from snapshot {old.SnapshotStep} to {next.SnapshotStep}"));
+        if (!next.IsOpen && (old.IsOpen || old.Submission is null))
+        {
+            _endedAt.TryAdd(key, _cluster.Time.Now);
+        }
+    }
+}

@@ -1,0 +1,496 @@
+// Processes, the network between them, the directory of grains, membership and reminders: what Orleans does around grains,
+// in simulated time. The grains, the worker's loop and their states are production's own.
+using System.Collections.Immutable;
+using System.Reflection;
+using Atelier.Contracts;
+using Atelier.Grains.Hosting;
+using Atelier.Grains.Tests.Cluster;
+using Orleans.Timers;
+
+namespace Atelier.Grains.Tests.Simulation;
+
+internal sealed class SimulatedCluster
+{
+    public static readonly DateTimeOffset Start = new(2030, 1, 1, 0, 0, 0, TimeSpan.Zero);
+
+    /// <summary>As silos that ship have it.</summary>
+    public static readonly TimeSpan CallTimeout = TimeSpan.FromSeconds(4);
+
+    /// <summary>How long it takes at most until the others know that a silo is dead.</summary>
+    public static readonly TimeSpan DetectionMax = TimeSpan.FromSeconds(3.5);
+
+    private static readonly TimeSpan s_reminderPeriodMin = TimeSpan.FromMinutes(1);
+
+    private static readonly GrainMethod s_receiveReminder = GrainMethod.Of(
+        typeof(IRemindable).GetMethod(nameof(IRemindable.ReceiveReminder), [typeof(string), typeof(TickStatus)])!);
+
+    private readonly Dictionary<GrainId, TimeSpan> _reminders = [];
+    private readonly SimulatedContext _clients;
+    private readonly SimulatedClock _clientClock;
+    private int _generations;
+
+    public SimulatedCluster(int seed, Action<GrainsOptions>? configure = null)
+    {
+        Random = new Random(seed);
+        Time = new EventLoop();
+        Store = new SimulatedStore(Time, Random);
+        _clients = new SimulatedContext(Time, null, null);
+        _clientClock = new SimulatedClock(Time, action => action(), Start);
+        Options.OpenSetPartitions = 2;
+        Options.Worker.OnFault = error => Fault ??= error;
+        configure?.Invoke(Options);
+        Options.Checked();
+        Promises = new Promises(this);
+    }
+
+    public EventLoop Time { get; }
+
+    public Random Random { get; }
+
+    public SimulatedStore Store { get; }
+
+    public Promises Promises { get; }
+
+    public GrainsOptions Options { get; } = new();
+
+    public FakeMeter Meter { get; } = new();
+
+    /// <summary>Those that were never cut off.</summary>
+    public ClusterView View { get; } = new();
+
+    public List<SimulatedSilo> Silos { get; } = [];
+
+    public Weather Network { get; set; } = new();
+
+    /// <summary>What a worker's loop did not know what to do with.</summary>
+    public Exception? Fault { get; private set; }
+
+    /// <summary>Called before a call is sent: the grain's key and the method; false loses it.</summary>
+    public Func<string, string, bool>? Sending { get; set; }
+
+    /// <summary>What happened, for messages of failed tests.</summary>
+    public List<(TimeSpan At, FormattableString What)> History { get; } = [];
+
+    public int Calls { get; private set; }
+
+    public void Note(FormattableString what) => History.Add((Time.Now, what));
+
+    /// <summary>Starts a process.</summary>
+    public SimulatedSilo Boot(string name, SimulatedDevice? device, TimeSpan clockError = default)
+    {
+        var silo = new SimulatedSilo(this, name, ++_generations, clockError, device);
+        Silos.Add(silo);
+        Note($"{name} starts, its clock is off by {clockError}");
+        return silo;
+    }
+
+    /// <summary>Ends a process at once; the others learn of it later.</summary>
+    public void Kill(SimulatedSilo silo)
+    {
+        if (silo.IsAlive)
+        {
+            Note($"{silo.Name} is killed");
+            silo.Die();
+            Time.After(Detection(), () => Declare(silo));
+        }
+    }
+
+    /// <summary>Stops a process in good order.</summary>
+    public async Task LeaveAsync(SimulatedSilo silo)
+    {
+        Note($"{silo.Name} leaves");
+        await silo.LeaveAsync();
+        Note($"{silo.Name} has left");
+        Declare(silo);
+    }
+
+    /// <summary>
+    /// Cuts a process off from the others, which count it as dead soon. It goes on alone with what is on it.
+    /// </summary>
+    public void CutOff(SimulatedSilo silo)
+    {
+        Note($"{silo.Name} is cut off");
+        ClusterView all = silo.View;
+        silo.View = new ClusterView { Directory = new(all.Directory) };
+        Time.After(Detection(), () =>
+        {
+            Declare(silo);
+            foreach ((GrainId id, SimulatedActivation one) in silo.View.Directory.Where(one => one.Value.Silo != silo).ToArray())
+            {
+                silo.View.Directory.Remove(id);
+            }
+        });
+    }
+
+    /// <summary>A process hangs for a while; where that is long, the others count it as dead, and it ends soon after.</summary>
+    public void Freeze(SimulatedSilo silo, TimeSpan time)
+    {
+        Note($"{silo.Name} hangs for {time}");
+        silo.Freeze();
+        bool isLong = time > TimeSpan.FromSeconds(3);
+        if (isLong)
+        {
+            Time.After(TimeSpan.FromSeconds(3), () =>
+            {
+                // When it comes back it reaches nobody, until it knows.
+                silo.View = new ClusterView
+                {
+                    Directory = silo.View.Directory.Where(one => one.Value.Silo == silo).ToDictionary(),
+                };
+                Declare(silo);
+            });
+        }
+
+        Time.After(time, () =>
+        {
+            silo.Thaw();
+            if (isLong)
+            {
+                Time.After(TimeSpan.FromSeconds(Random.NextDouble()), () => Kill(silo));
+            }
+        });
+    }
+
+    /// <summary>A silo that takes calls.</summary>
+    public SimulatedSilo? Any()
+    {
+        SimulatedSilo[] usable = [.. Silos.Where(silo => silo.IsUsable)];
+        return usable.Length == 0 ? null : usable[Random.Next(usable.Length)];
+    }
+
+    /// <summary>Grains as a client reaches them just now, through one of the silos.</summary>
+    public IGrainFactory Grains =>
+        Any()?.Grains ?? throw new Orleans.Runtime.SiloUnavailableException("No silo answers.");
+
+    public IEnumerable<SimulatedActivation> Activations => Silos.Where(silo => silo.IsAlive).SelectMany(silo => silo.Activations);
+
+    /// <summary>A client's wait.</summary>
+    public Task DelayAsync(TimeSpan time) => Task.Delay(time, _clientClock);
+
+    /// <summary>Starts what a client does; gives its end.</summary>
+    public Task ClientAsync(Func<Task> script)
+    {
+        var done = new TaskCompletionSource();
+        _clients.Post(async () =>
+        {
+            try
+            {
+                await script();
+                done.SetResult();
+            }
+            catch (Exception error)
+            {
+                done.SetException(error);
+            }
+        });
+        return done.Task;
+    }
+
+    /// <summary>Runs what a client does to its end.</summary>
+    public void Run(Func<Task> script, TimeSpan limit)
+    {
+        Task done = ClientAsync(script);
+        bool ended = Time.Run(() => done.IsCompleted || Fault is not null, limit);
+        Check();
+        if (!ended)
+        {
+            throw new TimeoutException($"A client has not ended after {limit}.\n{Story(null)}");
+        }
+
+        done.GetAwaiter().GetResult();
+    }
+
+    /// <summary>Runs what a client does again and again until it is true.</summary>
+    public void Until(Func<Task<bool>> condition, TimeSpan limit) => Run(
+        async () =>
+        {
+            while (!await condition())
+            {
+                await DelayAsync(TimeSpan.FromMilliseconds(50));
+            }
+        },
+        limit);
+
+    public void Check()
+    {
+        if (Fault is { } fault)
+        {
+            throw new InvalidOperationException($"A worker's loop ended: {fault.Message}\n{Story(null)}", fault);
+        }
+    }
+
+    /// <summary>What is known of something, or of all, as lines.</summary>
+    public string Story(string? about) => string.Join('\n', History
+        .Select(one => $"{one.At.TotalSeconds,8:0.000} {one.What.ToString()}")
+        .Where(line => about is null || line.Contains($"{about} ", StringComparison.Ordinal)
+            || line.EndsWith(about, StringComparison.Ordinal) || line.Contains("silo", StringComparison.Ordinal))
+        .TakeLast(150));
+
+    /// <summary>A reference to a grain as a process has it.</summary>
+    public object Reference(SimulatedSilo origin, Type type, object key)
+    {
+        GrainId id = GrainClass.Of(type).Id(key is int number ? (long)number : key);
+        return ReferenceOf(type, (method, arguments) => method.ReturnType == typeof(IAsyncEnumerable<GenerationEvent>)
+            ? new SimulatedWatch(this, origin, id, (EventNumber)arguments[0]!)
+            : CallAsync(origin, id, GrainMethod.Of(method), arguments));
+    }
+
+    /// <summary>An answer travels back to whoever asked.</summary>
+    public void Answer(Request request, SimulatedActivation from, Action<Answer> give)
+    {
+        if (!request.Fate.IsUnanswered)
+        {
+            Time.After(request.Fate.Back, () =>
+            {
+                if (from.Silo.View == request.Origin.View || from.Silo == request.Origin)
+                {
+                    give(request.Answer);
+                }
+            });
+        }
+    }
+
+    /// <summary>A call that met an activation that is gone looks for the next one.</summary>
+    public void Forward(Request request)
+    {
+        if (++request.Forwards > 2)
+        {
+            request.Answer.Fail(new OrleansException($"{request.Grain} has moved too often."));
+        }
+        else
+        {
+            Deliver(request);
+        }
+    }
+
+    /// <summary>An activation is gone.</summary>
+    public static void Forget(SimulatedActivation activation)
+    {
+        activation.Silo.Activations.Remove(activation);
+        if (activation.Silo.View.Directory.GetValueOrDefault(activation.GrainId) == activation)
+        {
+            activation.Silo.View.Directory.Remove(activation.GrainId);
+        }
+    }
+
+    /// <summary>Where a grain is active, or becomes active; null if no silo takes it.</summary>
+    public SimulatedActivation? Locate(SimulatedSilo origin, GrainId id)
+    {
+        ClusterView view = origin.View;
+        if (view.Directory.TryGetValue(id, out SimulatedActivation? known))
+        {
+            return known;
+        }
+
+        GrainClass type = GrainClass.Named(id.Type);
+        SimulatedSilo[] hosts =
+        [
+            .. Silos.Where(silo => silo.IsAlive && !silo.IsLeaving && silo.View == view
+                && (type.Interface != typeof(IWorkerGrain) || id.Key.ToString() == silo.WorkerName)),
+        ];
+        if (hosts.Length == 0)
+        {
+            return null;
+        }
+
+        SimulatedSilo host = hosts[Random.Next(hosts.Length)];
+        var activation = new SimulatedActivation(this, host, id, type);
+        host.Activations.Add(activation);
+        view.Directory.Add(id, activation);
+        return activation;
+    }
+
+    public IClusterMembershipService MembershipOf(SimulatedSilo silo) => new Membership(this, silo);
+
+    public IReminderRegistry Reminders(SimulatedSilo silo) => Workers.GrainProxy.Make<IReminderRegistry>((method, arguments) =>
+    {
+        if (method.Name != nameof(IReminderRegistry.RegisterOrUpdateReminder))
+        {
+            throw new NotSupportedException(method.Name);
+        }
+
+        return RemindAsync(silo, (GrainId)arguments[0]!, (TimeSpan)arguments[3]!);
+    });
+
+    private static object ReferenceOf(Type type, Func<MethodInfo, object?[], object?> answer)
+    {
+        object proxy = DispatchProxy.Create(type, typeof(Workers.GrainProxy));
+        ((Workers.GrainProxy)proxy).Answer = answer;
+        return proxy;
+    }
+
+    private TimeSpan Detection() => TimeSpan.FromSeconds(1.5 + (2 * Random.NextDouble()));
+
+    private Task CallAsync(SimulatedSilo origin, GrainId id, GrainMethod method, object?[] arguments)
+    {
+        Calls++;
+        Fate fate = Fate.Draw(Random, Network);
+        var request = new Request(origin, id, method, Wire.Write(arguments), Time.Now + CallTimeout) { Fate = fate };
+        if (!method.IsOneWay)
+        {
+            Time.After(CallTimeout, () =>
+            {
+                if (!request.Answer.IsOver)
+                {
+                    request.Answer.Fail(new TimeoutException($"{id}.{method.Name} has no answer."));
+                }
+            });
+        }
+
+        if (!fate.IsRefused && Sending?.Invoke(id.ToString(), method.Name) != false)
+        {
+            Time.After(fate.There, () => Deliver(request));
+        }
+
+        return method.IsOneWay ? Task.CompletedTask : request.Answer.Task;
+    }
+
+    private void Deliver(Request request)
+    {
+        if (Locate(request.Origin, request.Grain) is not { } activation)
+        {
+            request.Answer.Fail(new SiloUnavailableException($"No silo takes {request.Grain}."));
+            return;
+        }
+
+        SimulatedSilo silo = activation.Silo;
+        silo.Inbound.Add(request);
+        if (silo.View == request.Origin.View)
+        {
+            silo.Run(() => activation.Receive(request));
+        }
+    }
+
+    // The others know that a silo is dead, or think so.
+    private void Declare(SimulatedSilo silo)
+    {
+        foreach (ClusterView view in Silos.Where(one => one.IsAlive && one != silo).Select(one => one.View).Append(View).Distinct())
+        {
+            foreach (SimulatedActivation one in view.Directory.Values.Where(one => one.Silo == silo).ToArray())
+            {
+                view.Directory.Remove(one.GrainId);
+            }
+        }
+
+        foreach (Request request in silo.Inbound.Where(one => !one.Answer.IsOver && one.Origin != silo).ToArray())
+        {
+            request.Answer.Fail(new SiloUnavailableException($"{silo.Name} is dead."));
+        }
+
+        silo.Inbound.Clear();
+        foreach (SimulatedActivation activation in silo.Activations.ToArray())
+        {
+            activation.Leaving.ForEach(leave => leave());
+        }
+    }
+
+    private async Task<IGrainReminder> RemindAsync(SimulatedSilo silo, GrainId grain, TimeSpan period)
+    {
+        await Store.WriteReminderAsync(silo, $"/reminders/{grain}");
+        period = period < s_reminderPeriodMin ? s_reminderPeriodMin : period;
+        bool isNew = !_reminders.ContainsKey(grain);
+        _reminders[grain] = Time.Now + period;
+        if (isNew)
+        {
+            Time.After(period, () => Remind(grain, period));
+        }
+
+        return Workers.GrainProxy.Make<IGrainReminder>((_, _) => "walk");
+    }
+
+    // A reminder fires once in its period, not before it was registered for, on each side of a parted cluster.
+    private void Remind(GrainId grain, TimeSpan period)
+    {
+        if (_reminders[grain] > Time.Now)
+        {
+            Time.After(_reminders[grain] - Time.Now, () => Remind(grain, period));
+            return;
+        }
+
+        _reminders[grain] = Time.Now + period;
+        Time.After(period, () => Remind(grain, period));
+        foreach (SimulatedSilo silo in Silos.Where(silo => silo.IsUsable).DistinctBy(silo => silo.View).ToArray())
+        {
+            var status = new TickStatus(default, period, default);
+            CallAsync(silo, grain, s_receiveReminder, ["walk", status]).Ignore();
+        }
+    }
+
+    private sealed class Membership(SimulatedCluster cluster, SimulatedSilo silo) : IClusterMembershipService
+    {
+        public ClusterMembershipSnapshot CurrentSnapshot => new(
+            cluster.Silos.Where(one => one.IsAlive && one.View == silo.View).ToImmutableDictionary(
+                one => one.Address, one => new ClusterMember(one.Address, SiloStatus.Active, one.Name)),
+            new MembershipVersion(1));
+
+        public IAsyncEnumerable<ClusterMembershipSnapshot> MembershipUpdates => throw new NotSupportedException();
+
+        public ValueTask Refresh(MembershipVersion minimumVersion = default, CancellationToken cancellationToken = default) => default;
+
+        public Task<bool> TryKill(SiloAddress siloAddress) => throw new NotSupportedException();
+    }
+}
+
+/// <summary>A stream of events as a client reads it: each move is a call that interleaves.</summary>
+internal sealed class SimulatedWatch(SimulatedCluster cluster, SimulatedSilo origin, GrainId id, EventNumber after)
+    : IAsyncEnumerable<GenerationEvent>, IAsyncEnumerator<GenerationEvent>
+{
+    private SimulatedActivation? _activation;
+    private IAsyncEnumerator<GenerationEvent>? _events;
+    private TaskCompletionSource<bool>? _move;
+
+    public GenerationEvent Current { get; private set; } = null!;
+
+    public IAsyncEnumerator<GenerationEvent> GetAsyncEnumerator(CancellationToken cancellationToken = default) => this;
+
+    public ValueTask DisposeAsync() => default;
+
+    public ValueTask<bool> MoveNextAsync()
+    {
+        var move = new TaskCompletionSource<bool>();
+        _move = move;
+        Fate fate = Fate.Draw(cluster.Random, cluster.Network);
+        cluster.Time.After(fate.There, () =>
+        {
+            if (fate.IsRefused || fate.IsUnanswered)
+            {
+                cluster.Time.After(SimulatedCluster.CallTimeout, () => Break(new TimeoutException("A stream has no answer.")));
+                return;
+            }
+
+            if (_activation is null)
+            {
+                _activation = cluster.Locate(origin, id);
+                _activation?.Leaving.Add(() => Break(new EnumerationAbortedException("The grain has moved.")));
+            }
+
+            if (_activation is not { IsGone: false } activation || activation.Silo.View != origin.View)
+            {
+                Break(new SiloUnavailableException($"{id} is not there."));
+                return;
+            }
+
+            activation.Silo.Run(() => activation.Interleave(async () =>
+            {
+                try
+                {
+                    _events ??= ((IGenerationGrain)activation.Instance).WatchAsync(after).GetAsyncEnumerator();
+                    bool more = await _events.MoveNextAsync();
+                    byte[] bytes = Wire.Write(more ? _events.Current : null);
+                    cluster.Time.After(fate.Back, () =>
+                    {
+                        Current = Wire.Read<GenerationEvent?>(bytes)!;
+                        move.TrySetResult(more);
+                    });
+                }
+                catch (Exception error)
+                {
+                    Break(error);
+                }
+            }));
+        });
+        return new ValueTask<bool>(move.Task);
+    }
+
+    private void Break(Exception error) => _move?.TrySetException(error);
+}

@@ -1,0 +1,100 @@
+// What crosses a process's border does so as bytes, written by production's serializer: nothing is shared by accident, and
+// what no silo could send, none sends here.
+using System.Collections.Concurrent;
+using System.Reflection;
+using Microsoft.Extensions.DependencyInjection;
+using Orleans.Concurrency;
+using Orleans.Serialization;
+
+namespace Atelier.Grains.Tests.Simulation;
+
+/// <summary>Values as bytes.</summary>
+internal static class Wire
+{
+    private static readonly Serializer s_serializer =
+        new ServiceCollection().AddSerializer().BuildServiceProvider().GetRequiredService<Serializer>();
+
+    public static byte[] Write<T>(T value) => s_serializer.SerializeToArray(value);
+
+    public static T Read<T>(byte[] bytes) => s_serializer.Deserialize<T>(bytes)!;
+}
+
+/// <summary>A grain call as its caller waits for it.</summary>
+internal abstract class Answer
+{
+    public abstract Task Task { get; }
+
+    public bool IsOver => Task.IsCompleted;
+
+    public abstract void Give(byte[] result);
+
+    public abstract void Fail(Exception error);
+}
+
+/// <summary>What is known of a method of a grain interface.</summary>
+internal abstract class GrainMethod
+{
+    private static readonly ConcurrentDictionary<MethodInfo, GrainMethod> s_known = new();
+    private readonly MethodInfo _method;
+
+    protected GrainMethod(MethodInfo method)
+    {
+        _method = method;
+        IsOneWay = method.IsDefined(typeof(OneWayAttribute));
+        Interleaves = method.IsDefined(typeof(AlwaysInterleaveAttribute));
+        IsReadOnly = method.IsDefined(typeof(ReadOnlyAttribute));
+    }
+
+    public string Name => _method.Name;
+
+    /// <summary>Whether nobody waits for its end.</summary>
+    public bool IsOneWay { get; }
+
+    /// <summary>Whether it begins while another call is under way.</summary>
+    public bool Interleaves { get; }
+
+    /// <summary>Whether it begins while other calls of its kind are under way.</summary>
+    public bool IsReadOnly { get; }
+
+    public static GrainMethod Of(MethodInfo method) => s_known.GetOrAdd(method, static one =>
+    {
+        Type result = one.ReturnType.IsGenericType ? one.ReturnType.GetGenericArguments()[0] : typeof(object);
+        return (GrainMethod)Activator.CreateInstance(typeof(Typed<>).MakeGenericType(result), one)!;
+    });
+
+    public Task InvokeAsync(object grain, object?[] arguments)
+    {
+        try
+        {
+            return (Task)_method.Invoke(grain, BindingFlags.DoNotWrapExceptions, null, arguments, null)!;
+        }
+        catch (Exception error)
+        {
+            return Task.FromException(error);
+        }
+    }
+
+    public abstract Answer NewAnswer();
+
+    public abstract byte[] ResultOf(Task done);
+
+    private sealed class Typed<T>(MethodInfo method) : GrainMethod(method)
+    {
+        private readonly bool _isVoid = method.ReturnType == typeof(Task);
+
+        public override Answer NewAnswer() => new TypedAnswer(_isVoid);
+
+        public override byte[] ResultOf(Task done) => _isVoid ? [] : Wire.Write(((Task<T>)done).Result);
+
+        private sealed class TypedAnswer(bool isVoid) : Answer
+        {
+            private readonly TaskCompletionSource<T> _task = new();
+
+            public override Task Task => _task.Task;
+
+            public override void Give(byte[] result) => _task.TrySetResult(isVoid ? default! : Wire.Read<T>(result));
+
+            public override void Fail(Exception error) => _task.TrySetException(error);
+        }
+    }
+}

@@ -136,7 +136,7 @@ public sealed class DeliveryTests
         silo.Handler = context =>
         {
             bool isSigned = new Tickets(TestGateway.Secret, TimeProvider.System).Read(
-                context.Request.Headers[Tickets.Header], "HEAD", context.Request.Path, out _) != TicketState.Forged;
+                context.Request.Headers[Tickets.Header], "HEAD", context.Request.Path, out _, out _) != TicketState.Forged;
             context.Response.StatusCode = context.Request.Method == "HEAD" && isSigned ? 200 : 500;
             (context.Response.ContentType, context.Response.ContentLength) = ("image/png", 12345);
             return Task.CompletedTask;

@@ -52,7 +52,7 @@ public sealed class EdmTests
             Preconditioning c = edm.At(sigmas[i]);
             Tensor own = x.narrow(0, i, 1);
             Tensor f = network.Predict(
-                own * c.In, tensor([(float)c.Noise]), network.Caption(captions.narrow(0, i, 1)));
+                own * c.In, tensor([(float)c.Noise]), network.Caption(captions.narrow(0, i, 1)), mask: null);
             float[] expected = SmallNetworks.Floats((own * c.Skip) + (f * c.Out));
             Assert.All(
                 expected.Zip(together.Skip(i * expected.Length)),

@@ -170,7 +170,7 @@ public sealed class HttpTests(ApiCluster cluster)
     {
         using HttpClient client = await cluster.ClientAsync("http-chunks");
         string ticket = ApiCluster.Tickets.Sign(
-            new Caller(new TenantId("http-chunks"), IsAdmin: false), "POST", "/v1/sessions");
+            new Caller(new TenantId("http-chunks"), IsAdmin: false), "POST", "/v1/sessions", "{}"u8);
         using var socket = new TcpClient();
         await socket.ConnectAsync(IPAddress.Loopback, cluster.Address.Port, ApiCluster.Cancellation);
         await socket.GetStream().WriteAsync(

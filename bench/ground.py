@@ -55,6 +55,7 @@ class Cluster:
         threading.Thread(target=lambda: [log.write(line) for line in self.up.stdout], daemon=True).start()
         file = json.load(open(os.path.join(self.folder, "cluster.json")))
         self.key, self.admin, self.ports = file["key"], file["adminKey"], file["silos"]
+        self.metrics_port = file["metricsPort"]
         return time.monotonic() - started
 
     def stop(self):
@@ -505,8 +506,8 @@ def metric(cluster, port, name):
 
 def sample(cluster, writer, elapsed, phase, counts):
     rows = []
-    names = [("gateway", cluster.children("Gateway"), [cluster.port])]
-    names.append(("silo", cluster.children("Silo"), [ports["httpPort"] for ports in cluster.ports]))
+    names = [("gateway", cluster.children("Gateway"), [cluster.metrics_port])]
+    names.append(("silo", cluster.children("Silo"), [ports["metricsPort"] for ports in cluster.ports]))
     files = size = 0
     for place, _, found in os.walk(cluster.folder):
         if "/logs" not in place:

@@ -6,7 +6,6 @@ using Microsoft.Extensions.Hosting;
 using OpenTelemetry;
 using OpenTelemetry.Metrics;
 using OpenTelemetry.Trace;
-using Prometheus;
 
 namespace Atelier.ServiceDefaults;
 
@@ -43,15 +42,18 @@ public static class ServiceDefaultsExtensions
         return builder;
     }
 
+    internal static HealthCheckOptions Live => new() { Predicate = check => check.Tags.Contains(LiveTag) };
+
     /// <summary>
-    /// Maps /health/live (restart me if this fails), /health/ready (send me work) and /metrics (Prometheus).
+    /// Maps /health/live (restart me if this fails) and /health/ready (send me work); where the process has a
+    /// <see cref="MetricsListener"/>, the same and /metrics (Prometheus) there.
     /// </summary>
     public static WebApplication MapServiceDefaults(this WebApplication app)
     {
         ArgumentNullException.ThrowIfNull(app);
-        app.MapHealthChecks("/health/live", new HealthCheckOptions { Predicate = check => check.Tags.Contains(LiveTag) });
+        MetricsListener.Map(app);
+        app.MapHealthChecks("/health/live", Live);
         app.MapHealthChecks("/health/ready");
-        app.MapMetrics("/metrics");
         return app;
     }
 }

@@ -101,20 +101,20 @@ public sealed class ClusterFileTests(TinyModel model) : IDisposable
     {
         ClusterFile first = ClusterPlan.WithPorts(ClusterFile.New(), port: null, silos: 3);
         int[] ports = PortsOf(first);
-        Assert.Equal(10, ports.Distinct().Count());
+        Assert.Equal(14, ports.Distinct().Count());
         Assert.Equal(ports, PortsOf(ClusterPlan.WithPorts(first, port: null, silos: 3)));
-        Assert.Equal(ports[..4], PortsOf(ClusterPlan.WithPorts(first, port: null, silos: 1)));
+        Assert.Equal(ports[..6], PortsOf(ClusterPlan.WithPorts(first, port: null, silos: 1)));
         using var other = new System.Net.Sockets.TcpListener(System.Net.IPAddress.Loopback, first.Silos[1].HttpPort);
         other.Start();
         ClusterFile second = ClusterPlan.WithPorts(first, port: null, silos: 3);
         Assert.NotEqual(first.Silos[1].HttpPort, second.Silos[1].HttpPort);
         Assert.Equal(first.Silos[0], second.Silos[0]);
-        Assert.Equal(10, PortsOf(second).Distinct().Count());
+        Assert.Equal(14, PortsOf(second).Distinct().Count());
         Assert.Contains(
             "another program listens there",
             Assert.Throws<UserErrorException>(() => ClusterPlan.WithPorts(first, first.Silos[1].HttpPort, 1)).Message);
     }
 
     private static int[] PortsOf(ClusterFile file) =>
-        [file.Port, .. file.Silos.SelectMany(silo => new[] { silo.Port, silo.ProxyPort, silo.HttpPort })];
+        [file.Port, file.MetricsPort, .. file.Silos.SelectMany(silo => new[] { silo.Port, silo.ProxyPort, silo.HttpPort, silo.MetricsPort })];
 }

@@ -44,4 +44,77 @@ public sealed class PageTests
         await Assertions.Expect(page.Locator("#history img")).ToHaveCountAsync(1);
         Assert.Empty(faults);
     }
+
+    [Fact]
+    public async Task ALinkWithAnotherKey_AsksBeforeItReplacesOne()
+    {
+        await using var cluster = new TestCluster(silos: 1, embedded: true, evaluationMilliseconds: 10);
+        await cluster.StartAsync();
+        using HttpClient alice = await cluster.TenantAsync("alice"), mallory = await cluster.TenantAsync("mallory");
+        string own = alice.DefaultRequestHeaders.Authorization!.Parameter!, other = mallory.DefaultRequestHeaders.Authorization!.Parameter!;
+        using IPlaywright playwright = await Playwright.CreateAsync();
+        await using IBrowser browser = await playwright.Chromium.LaunchAsync(new() { ExecutablePath = Browser, Headless = true });
+        IPage page = await browser.NewPageAsync();
+        async Task FollowAsync(string key)
+        {
+            await page.GotoAsync("about:blank");
+            await page.GotoAsync($"{cluster.Url}#key={key}");
+        }
+
+        async Task KeepsAsync(string key, bool asks)
+        {
+            Assert.Equal(key, await page.EvaluateAsync<string>("localStorage.getItem('atelier.key')"));
+            Assert.DoesNotContain("key=", page.Url, StringComparison.Ordinal);
+            await Assertions.Expect(page.Locator("#other-key")).ToBeVisibleAsync(new() { Visible = asks });
+            await Assertions.Expect(page.Locator("#studio")).ToBeVisibleAsync(new() { Visible = !asks });
+        }
+
+        // The first key, and the same again: no question.
+        await FollowAsync(own);
+        await Assertions.Expect(page.Locator("#studio")).ToBeVisibleAsync();
+        await FollowAsync(own);
+        await Assertions.Expect(page.Locator("#studio")).ToBeVisibleAsync();
+        await KeepsAsync(own, asks: false);
+
+        // Another one: the old one stays, whether the person says so, closes the question, or leaves without an answer.
+        foreach (string answer in new[] { "button", "Escape", "leave" })
+        {
+            await FollowAsync(other);
+            await Assertions.Expect(page.Locator("#other-tenant")).ToHaveTextAsync("mallory");
+            await Assertions.Expect(page.Locator("#own-tenant")).ToHaveTextAsync("alice");
+            await KeepsAsync(own, asks: true);
+            await (answer switch
+            {
+                "button" => page.ClickAsync("#keep"),
+                "Escape" => page.Keyboard.PressAsync("Escape"),
+                _ => page.GotoAsync(cluster.Url.ToString()),
+            });
+            await Assertions.Expect(page.Locator("#studio")).ToBeVisibleAsync();
+            await KeepsAsync(own, asks: false);
+        }
+
+        // In a page that is open, too.
+        await page.EvaluateAsync($"location.hash = 'key={other}'");
+        await Assertions.Expect(page.Locator("#other-key")).ToBeVisibleAsync();
+        await KeepsAsync(own, asks: true);
+        await page.ClickAsync("#replace");
+        await Assertions.Expect(page.Locator("#studio")).ToBeVisibleAsync();
+        await KeepsAsync(other, asks: false);
+    }
+
+    [Fact]
+    public async Task TheDocumentation_IsShown_UnderRulesOfItsOwn()
+    {
+        await using var cluster = new TestCluster(silos: 1, embedded: true, evaluationMilliseconds: 10);
+        await cluster.StartAsync();
+        using IPlaywright playwright = await Playwright.CreateAsync();
+        await using IBrowser browser = await playwright.Chromium.LaunchAsync(new() { ExecutablePath = Browser, Headless = true });
+        IPage page = await browser.NewPageAsync();
+        var refused = new List<string>();
+        page.Console += (_, message) => refused.Add(message.Text);
+        IResponse answer = (await page.GotoAsync($"{cluster.Url}docs/"))!;
+        Assert.Contains("frame-ancestors 'none'", await answer.HeaderValueAsync("content-security-policy"), StringComparison.Ordinal);
+        await Assertions.Expect(page.GetByText("/v1/images/generations").First).ToBeVisibleAsync(new() { Timeout = 30_000 });
+        Assert.DoesNotContain(refused, text => text.Contains("Content Security Policy", StringComparison.OrdinalIgnoreCase));
+    }
 }

@@ -2,6 +2,7 @@
 using System.Net;
 using System.Net.Http.Headers;
 using Atelier.Gateway.Hosting;
+using Atelier.ServiceDefaults;
 using Microsoft.Extensions.Configuration;
 using Xunit;
 
@@ -35,6 +36,32 @@ public sealed class PageTests
         Assert.Equal(HttpStatusCode.OK, (await client.SendAsync(head)).StatusCode);
     }
 
+    // A silo's page may have rules of its own.
+    [Fact]
+    public async Task EveryAnswer_HasContentRules_AndMayBeFramedByNobody()
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        using HttpClient client = gateway.Tenant();
+        foreach (string path in new[]
+        {
+            "/", "/docs/", "/openapi/v1.json", "/v1/models", "/v1/pictures/x", "/nothing", "/v1/a%2fb", "/health/live",
+        })
+        {
+            using HttpResponseMessage answer = await client.GetAsync(path);
+            string rules = Assert.Single(answer.Headers.GetValues("Content-Security-Policy"));
+            Assert.Contains("default-src 'none'", rules, StringComparison.Ordinal);
+            Assert.Contains("frame-ancestors 'none'", rules, StringComparison.Ordinal);
+        }
+
+        silo.Handler = context =>
+        {
+            context.Response.Headers.ContentSecurityPolicy = "its own";
+            return Task.CompletedTask;
+        };
+        Assert.Equal("its own", Assert.Single((await client.GetAsync("/docs/")).Headers.GetValues("Content-Security-Policy")));
+    }
+
     [Fact]
     public async Task AGateway_IsReadyOnceASiloIsKnown()
     {
@@ -45,8 +72,35 @@ public sealed class PageTests
         Assert.Equal(HttpStatusCode.ServiceUnavailable, (await client.GetAsync("/health/ready")).StatusCode);
         await gateway.RouteToAsync(silo.Endpoint);
         Assert.Equal(HttpStatusCode.OK, (await client.GetAsync("/health/ready")).StatusCode);
-        Assert.Equal(HttpStatusCode.OK, (await client.GetAsync("/metrics")).StatusCode);
         Assert.Equal(0, silo.Count);
+    }
+
+    [Fact]
+    public async Task Metrics_AreOnAPortOfTheirOwn_OutOfClientsReach()
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        int port = new Uri(BareSilo.Nobody().Address).Port;
+        await using TestGateway gateway = await TestGateway.StartAsync(
+            new GatewaySettings { Metrics = new MetricsListener(Port: port), ConnectionsMax = 1 }, silo.Endpoint);
+        using HttpClient client = gateway.Tenant(), inner = new() { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
+        Assert.Equal("unknown_url", await (await client.GetAsync("/metrics")).ErrorAsync(404));
+        client.DefaultRequestHeaders.Host = $"127.0.0.1:{port}";
+        Assert.Equal("unknown_url", await (await client.GetAsync("/metrics")).ErrorAsync(404));
+        Assert.Contains("dotnet_", await inner.GetStringAsync("/metrics"), StringComparison.Ordinal);
+
+        // Nothing else is there, and health says no more than a word. Clients do not use up its connections.
+        foreach (string path in new[] { "/v1/models", "/", "/docs" })
+        {
+            Assert.NotEqual(HttpStatusCode.OK, (await inner.GetAsync(path)).StatusCode);
+        }
+
+        var silent = new TaskCompletionSource();
+        silo.Handler = _ => silent.Task;
+        Task<HttpResponseMessage> busy = client.GetAsync("/v1/models");
+        Assert.Equal("Healthy", await inner.GetStringAsync("/health/live"));
+        Assert.Equal("Healthy", await inner.GetStringAsync("/health/ready"));
+        silent.SetResult();
+        await busy;
     }
 
     [Fact]
@@ -54,10 +108,10 @@ public sealed class PageTests
     {
         IConfiguration wrong = Configuration(
             ("Gateway:Port", "70000"), ("Gateway:Address", "localhost"), ("Gateway:AdminKey", "short-secret"), ("Gateway:RequestsPerSecond", "0"),
-            ("Gateway:ShutdownTimeout", "soon"), ("Cluster:Secret", "c2VjcmV0"), ("Store:Redis", ""));
+            ("Gateway:ShutdownTimeout", "soon"), ("Metrics:Address", "here"), ("Metrics:Port", "-1"), ("Cluster:Secret", "c2VjcmV0"), ("Store:Redis", ""));
         string message = Assert.Throws<ArgumentException>(() => GatewaySettings.Read(wrong)).Message;
         Assert.All(
-            ["Gateway:Port", "Gateway:Address", "Gateway:AdminKey", "Gateway:RequestsPerSecond", "Gateway:ShutdownTimeout", "Cluster:Secret", "Store:Redis"],
+            ["Gateway:Port", "Gateway:Address", "Gateway:AdminKey", "Gateway:RequestsPerSecond", "Gateway:ShutdownTimeout", "Metrics:Address", "Metrics:Port", "Cluster:Secret", "Store:Redis"],
             name => Assert.Contains(name, message, StringComparison.Ordinal));
         Assert.DoesNotContain("short-secret", message, StringComparison.Ordinal);
         Assert.DoesNotContain("c2VjcmV0", message, StringComparison.Ordinal);

@@ -32,7 +32,7 @@ internal sealed class TestGateway : IAsyncDisposable
 
     public ManualClock Clock { get; }
 
-    public Uri Url => new(_app.Urls.Single());
+    public Uri Url => new(_app.Urls.First());
 
     public Tickets Tickets => _app.Services.GetRequiredService<Tickets>();
 

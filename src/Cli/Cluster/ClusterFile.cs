@@ -9,7 +9,8 @@ namespace Atelier.Cli.Cluster;
 /// <param name="Port">Where silos talk.</param>
 /// <param name="ProxyPort">Where gateways talk to the cluster.</param>
 /// <param name="HttpPort">Where its HTTP API listens.</param>
-internal sealed record SiloPorts(int Port, int ProxyPort, int HttpPort);
+/// <param name="MetricsPort">Where its metrics and health are read; 0 until it has one.</param>
+internal sealed record SiloPorts(int Port, int ProxyPort, int HttpPort, int MetricsPort = 0);
 
 /// <summary>Secrets and ports of a cluster on this machine.</summary>
 internal sealed record ClusterFile
@@ -40,6 +41,9 @@ internal sealed record ClusterFile
 
     /// <summary>The gateway's port; 0 until it has one.</summary>
     public int Port { get; init; }
+
+    /// <summary>Where the gateway's metrics and health are read; 0 until it has a port for them.</summary>
+    public int MetricsPort { get; init; }
 
     /// <summary>The silos' ports.</summary>
     public SiloPorts[] Silos { get; init; } = [];
@@ -113,7 +117,7 @@ internal sealed record ClusterFile
     {
         Span<byte> bytes = stackalloc byte[SecretBytes];
         IEnumerable<int> ports =
-            [Port, .. (Silos ?? []).SelectMany(silo => new[] { silo.Port, silo.ProxyPort, silo.HttpPort })];
+            [Port, MetricsPort, .. (Silos ?? []).SelectMany(silo => new[] { silo.Port, silo.ProxyPort, silo.HttpPort, silo.MetricsPort })];
         return !Convert.TryFromBase64String(Secret ?? "", bytes, out int count) || count != SecretBytes ? "its secret is none"
             : AdminKey is not { Length: >= SecretBytes } ? "its adminKey is none"
             : Silos is null ? "its silos are none"

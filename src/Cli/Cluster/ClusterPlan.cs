@@ -16,6 +16,8 @@ internal sealed record ClusterPlan
     private const int FirstHttpPort = 8081;
     private const int FirstSiloPort = 11111;
     private const int FirstProxyPort = 30000;
+    private const int FirstMetricsPort = 9464;
+
     /// <summary>The data folder.</summary>
     public required ClusterFolder Folder { get; init; }
 
@@ -47,12 +49,13 @@ internal sealed record ClusterPlan
         return file with
         {
             Port = port ?? ports.Take(file.Port, StandardPort),
+            MetricsPort = ports.Take(file.MetricsPort, FirstMetricsPort),
             Silos =
             [
                 .. Enumerable.Range(0, silos).Select(i => i < file.Silos.Length ? file.Silos[i] : new SiloPorts(0, 0, 0))
                     .Select(earlier => new SiloPorts(
                         ports.Take(earlier.Port, FirstSiloPort), ports.Take(earlier.ProxyPort, FirstProxyPort),
-                        ports.Take(earlier.HttpPort, FirstHttpPort))),
+                        ports.Take(earlier.HttpPort, FirstHttpPort), ports.Take(earlier.MetricsPort, FirstMetricsPort))),
             ],
         };
     }
@@ -75,7 +78,7 @@ internal sealed record ClusterPlan
             settings[$"Cluster__Silos__{i}"] = $"127.0.0.1:{File.Silos[i].ProxyPort}";
         }
 
-        return Program("gateway", "Gateway", File.Port, settings);
+        return Program("gateway", "Gateway", File.MetricsPort, settings);
     }
 
     private ChildProgram Silo(SiloPorts ports, int index)
@@ -102,17 +105,19 @@ internal sealed record ClusterPlan
             settings[$"Models__Folders__{i}"] = Path.GetFullPath(Models[i]);
         }
 
-        return Program($"silo-{index + 1}", "Silo", ports.HttpPort, settings);
+        return Program($"silo-{index + 1}", "Silo", ports.MetricsPort, settings);
     }
 
-    private ChildProgram Program(string name, string project, int httpPort, Dictionary<string, string?> settings)
+    private ChildProgram Program(string name, string project, int metricsPort, Dictionary<string, string?> settings)
     {
+        settings["Metrics__Address"] = "127.0.0.1";
+        settings["Metrics__Port"] = $"{metricsPort}";
         settings["Cluster__Secret"] = File.Secret;
         settings["Supervisor__Stdin"] = "true";
         settings["ASPNETCORE_URLS"] = settings["ASPNETCORE_HTTP_PORTS"] = null; // Images set them; the ports are those above.
         return new ChildProgram(name, DotnetHost(), [FindProgram(project)], settings)
         {
-            Live = new Uri($"http://127.0.0.1:{httpPort}/health/live"),
+            Live = new Uri($"http://127.0.0.1:{metricsPort}/health/live"),
         };
     }
 

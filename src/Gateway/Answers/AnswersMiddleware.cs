@@ -10,6 +10,9 @@ internal sealed partial class AnswersMiddleware(RequestDelegate next, ILogger<An
     /// <summary>The header with a request's id, to silos and in answers.</summary>
     public const string RequestId = "x-request-id";
 
+    // For all that is not a page of its own with its own rules: it loads nothing, and nobody frames it.
+    private const string ContentRules = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
     private const string InternalPrefix = "X-Atelier-";
 
     public async Task InvokeAsync(HttpContext context)
@@ -23,6 +26,11 @@ internal sealed partial class AnswersMiddleware(RequestDelegate next, ILogger<An
             IHeaderDictionary headers = started.Response.Headers;
             headers[RequestId] = started.TraceIdentifier;
             headers.XContentTypeOptions = "nosniff";
+            if (headers.ContentSecurityPolicy.Count == 0)
+            {
+                headers.ContentSecurityPolicy = ContentRules;
+            }
+
             headers["Referrer-Policy"] = "no-referrer";
             return Task.CompletedTask;
         }, context);

@@ -63,6 +63,7 @@ public static class GatewayHost
             Connections connections = kestrel.ApplicationServices.GetRequiredService<Connections>();
             kestrel.Listen(IPAddress.Parse(settings.Address), settings.Port, listen =>
                 listen.Use(next => connection => connections.ServeAsync(connection, next)));
+            settings.Metrics.AddTo(kestrel);
         });
         IServiceCollection services = builder.Services;
         services.Configure<HostOptions>(host => host.ShutdownTimeout = settings.ShutdownTimeout);
@@ -86,7 +87,7 @@ public static class GatewayHost
         services.AddReverseProxy().AddTransforms<SiloTransforms>();
     }
 
-    /// <summary>Maps the page, the proxy, health and metrics.</summary>
+    /// <summary>Maps the page, the proxy, and health with metrics.</summary>
     internal static void Map(WebApplication app)
     {
         Connections connections = app.Services.GetRequiredService<Connections>();

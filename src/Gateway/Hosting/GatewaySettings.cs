@@ -21,6 +21,10 @@ public sealed record GatewaySettings
     /// <value>The default is 8080.</value>
     public int Port { get; init; } = 8080;
 
+    /// <summary>Gets where metrics are scraped ("Metrics:Address", "Metrics:Port").</summary>
+    /// <value>The default is nowhere.</value>
+    public MetricsListener Metrics { get; init; } = new();
+
     /// <summary>Gets the administrator's key ("Gateway:AdminKey"); without one nobody administers through this gateway.</summary>
     public string? AdminKey { get; init; }
 
@@ -108,6 +112,7 @@ public sealed record GatewaySettings
         {
             Address = reader.Text("Gateway:Address", standard.Address),
             Port = reader.Number("Gateway:Port", standard.Port, 1, 65535),
+            Metrics = MetricsListener.Read(reader),
             AdminKey = reader.Optional("Gateway:AdminKey"),
             RequestsPerSecond = reader.Number("Gateway:RequestsPerSecond", standard.RequestsPerSecond, 1, 1_000_000),
             RequestsBurst = reader.Number("Gateway:RequestsBurst", standard.RequestsBurst, 1, 1_000_000),
@@ -159,6 +164,11 @@ public sealed record GatewaySettings
         if (!IPAddress.TryParse(Address, out _))
         {
             yield return $"Gateway:Address must be an IP address, not '{Address}'.";
+        }
+
+        if (Metrics.Fault(Port) is { } fault)
+        {
+            yield return fault;
         }
 
         // A secret is not repeated: what is wrong with it ends in logs.

@@ -55,13 +55,16 @@ const dice = () => { const n = crypto.getRandomValues(new Uint32Array(2)); retur
 
 // ---- The door ---------------------------------------------------------------------------------------------------------
 
+const linked = () => new URLSearchParams(location.hash.slice(1)).get('key');
+const owner = text => /^atl_(.+)_[A-Za-z0-9_-]{43}$/.exec(text)?.[1] ?? 'somebody else';
+
 async function open() {
-  const given = new URLSearchParams(location.hash.slice(1)).get('key');
-  if (given) {
-    remember('atelier.key', given);
-    history.replaceState(null, '', location.pathname);
-  }
-  key = recall('atelier.key') ?? given;
+  let given = linked();
+  const kept = recall('atelier.key');
+  if (given) history.replaceState(null, '', location.pathname);
+  if (given && kept && given !== kept && await works(kept) && !await replaces(kept, given)) given = null;
+  if (given) remember('atelier.key', given);
+  key = given ?? kept;
   if (!key) return shut('');
   try {
     const models = (await ask('GET', '/v1/models')).data;
@@ -70,6 +73,22 @@ async function open() {
     shut(error.message);
     if (!(error instanceof Refused) || error.status >= 500) { await pause(3 * PAUSE); if (!$('door').hidden && !$('key').value) open(); }
   }
+}
+
+// A key that is refused is worth no question.
+async function works(kept) {
+  key = kept;
+  return ask('GET', '/v1/models').then(() => true, error => error.status !== 401);
+}
+
+// Anybody can make a link with a key of theirs: what is drawn with it is theirs. So the person decides.
+function replaces(kept, given) {
+  const dialog = $('other-key');
+  $('own-tenant').textContent = owner(kept);
+  $('other-tenant').textContent = owner(given);
+  dialog.returnValue = '';
+  dialog.showModal();
+  return new Promise(done => { dialog.onclose = () => done(dialog.returnValue === 'replace'); });
 }
 
 function shut(message) {
@@ -267,6 +286,9 @@ function card(generation) {
 
 // ---- Hands ------------------------------------------------------------------------------------------------------------
 
+$('keep').onclick = () => $('other-key').close();
+$('replace').onclick = () => $('other-key').close('replace');
+addEventListener('hashchange', () => { if (linked()) location.reload(); });
 $('key-form').onsubmit = event => { event.preventDefault(); remember('atelier.key', $('key').value.trim()); $('key').value = ''; open(); };
 $('forget').onclick = () => { remember('atelier.key', null); remember('atelier.session', null); key = null; location.reload(); };
 $('draw-form').onsubmit = event => { event.preventDefault(); submit(`/v1/sessions/${session}/generations`, wish()); };

@@ -136,6 +136,7 @@ public static partial class SiloHost
             kestrel.Limits.MaxRequestLineSize *= 4;
             kestrel.Limits.MinRequestBodyDataRate = new(bytesPerSecond: 240, gracePeriod: TimeSpan.FromSeconds(5));
             kestrel.Listen(IPAddress.Parse(settings.Address), settings.HttpPort);
+            settings.Metrics.AddTo(kestrel);
         });
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = settings.ShutdownTimeout);
         builder.Services.AddSingleton(settings);

@@ -54,6 +54,10 @@ public sealed record SiloSettings
     /// <value>The default is 8081.</value>
     public int HttpPort { get; init; } = 8081;
 
+    /// <summary>Gets where metrics are scraped ("Metrics:Address", "Metrics:Port").</summary>
+    /// <value>The default is nowhere.</value>
+    public MetricsListener Metrics { get; init; } = new();
+
     /// <summary>Gets the cluster's name, which separates its keys in the store from other clusters' ("Cluster:Id").</summary>
     /// <value>The default is "atelier".</value>
     public string ClusterId { get; init; } = "atelier";
@@ -135,6 +139,7 @@ public sealed record SiloSettings
             Port = reader.Number("Silo:Port", standard.Port, 1, 65535),
             ProxyPort = reader.Number("Silo:ProxyPort", standard.ProxyPort, 1, 65535),
             HttpPort = reader.Number("Silo:HttpPort", standard.HttpPort, 1, 65535),
+            Metrics = MetricsListener.Read(reader),
             ShutdownTimeout = reader.Time("Silo:ShutdownTimeout", standard.ShutdownTimeout),
             ClusterId = reader.Text("Cluster:Id", standard.ClusterId),
             Secret = reader.Text("Cluster:Secret", ""),
@@ -211,6 +216,11 @@ public sealed record SiloSettings
         if (!System.Net.IPAddress.TryParse(Address, out _))
         {
             yield return $"Silo:Address must be an IP address, not '{Address}'.";
+        }
+
+        if (Metrics.Fault(Port, ProxyPort, HttpPort) is { } wrong)
+        {
+            yield return wrong;
         }
 
         Span<byte> secret = stackalloc byte[1024];

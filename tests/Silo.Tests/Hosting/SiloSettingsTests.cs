@@ -25,6 +25,8 @@ public sealed class SiloSettingsTests
     [InlineData("Retention:Sessions", "00:59:00", "at least 01:00:00")]
     [InlineData("Retention:Sessions", "soon", "a positive time")]
     [InlineData("Silo:HttpPort", "70000", "1..65535")]
+    [InlineData("Metrics:Port", "8081", "a port of its own")]
+    [InlineData("Metrics:Address", "localhost", "an IP address")]
     public void AWrongSetting_IsNamed_WithWhatWouldBeRight(string key, string value, string right)
     {
         string message = Assert.Throws<ArgumentException>(() => Read((key, value))).Message;

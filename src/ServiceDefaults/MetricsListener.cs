@@ -1,0 +1,60 @@
+// Metrics tell what a process does and how busy it is: they are for whoever runs it, so they have a port of their own,
+// which clients do not reach. Health is there too, out of reach of whatever clients do to the other port.
+using System.Net;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Prometheus;
+
+namespace Atelier.ServiceDefaults;
+
+/// <summary>Where a process's metrics are scraped.</summary>
+/// <param name="Address">The IP address ("Metrics:Address").</param>
+/// <param name="Port">The port ("Metrics:Port"); 0 has none.</param>
+public sealed record MetricsListener(string Address = "127.0.0.1", int Port = 0)
+{
+    /// <summary>Reads the settings.</summary>
+    public static MetricsListener Read(SettingsReader reader)
+    {
+        ArgumentNullException.ThrowIfNull(reader);
+        var standard = new MetricsListener();
+        return new MetricsListener(
+            reader.Text("Metrics:Address", standard.Address), reader.Number("Metrics:Port", standard.Port, 0, 65535));
+    }
+
+    /// <summary>What is wrong with the settings, as a sentence; null if nothing is.</summary>
+    /// <param name="others">Ports of the process that are taken.</param>
+    public string? Fault(params ReadOnlySpan<int> others) =>
+        !IPAddress.TryParse(Address, out _) ? $"Metrics:Address must be an IP address, not '{Address}'."
+        : Port != 0 && others.Contains(Port) ? $"Metrics:Port must be a port of its own, not {Port}, or 0 for none."
+        : null;
+
+    /// <summary>Makes the server listen there.</summary>
+    public void AddTo(KestrelServerOptions kestrel)
+    {
+        ArgumentNullException.ThrowIfNull(kestrel);
+        if (Port != 0)
+        {
+            kestrel.Listen(IPAddress.Parse(Address), Port, listen => listen.Use(next => connection =>
+            {
+                connection.Features.Set(this);
+                return next(connection);
+            }));
+        }
+    }
+
+    /// <summary>Answers what arrives there: /metrics, /health/live, /health/ready and nothing else.</summary>
+    internal static void Map(WebApplication app) => app.MapWhen(
+        context => context.Features.Get<MetricsListener>() is not null,
+        inner =>
+        {
+            inner.UseHealthChecks("/health/live", ServiceDefaultsExtensions.Live);
+            inner.UseHealthChecks("/health/ready");
+            inner.UseMetricServer("/metrics");
+            inner.Run(context =>
+            {
+                context.Response.StatusCode = StatusCodes.Status404NotFound;
+                return Task.CompletedTask;
+            });
+        });
+}

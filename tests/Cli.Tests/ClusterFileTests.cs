@@ -116,5 +116,8 @@ public sealed class ClusterFileTests(TinyModel model) : IDisposable
     }
 
     private static int[] PortsOf(ClusterFile file) =>
-        [file.Port, file.MetricsPort, .. file.Silos.SelectMany(silo => new[] { silo.Port, silo.ProxyPort, silo.HttpPort, silo.MetricsPort })];
+    [
+        file.Port, file.MetricsPort,
+        .. file.Silos.SelectMany(silo => new[] { silo.Port, silo.ProxyPort, silo.HttpPort, silo.MetricsPort }),
+    ];
 }

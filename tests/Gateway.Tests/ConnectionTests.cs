@@ -56,6 +56,13 @@ public sealed class ConnectionTests
         };
         await using TestGateway gateway = await TestGateway.StartAsync(
             new GatewaySettings { ConnectionsMax = max, ConnectionsPerAddress = perAddress }, silo.Endpoint);
+
+        // Connections that are gone make no room.
+        for (int i = 0; i < 10; i++)
+        {
+            Assert.StartsWith("HTTP/1.1 200 ", await TryAsync(gateway), StringComparison.Ordinal);
+        }
+
         using HttpClient client = gateway.Tenant();
         HttpResponseMessage[] streams = await Task.WhenAll(Enumerable.Range(0, 3).Select(
             _ => client.GetAsync("/v1/generations/g/events", HttpCompletionOption.ResponseHeadersRead)));

@@ -74,7 +74,8 @@ public sealed class HeaderTests
 
     private static async Task<string> SendAsync(TestGateway gateway, byte[] header)
     {
-        string before = $"GET /v1/models HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAuthorization: Bearer {gateway.Cluster.NewKey("alice")}\r\n";
+        string before = "GET /v1/models HTTP/1.1\r\nHost: h\r\nConnection: close\r\n"
+            + $"Authorization: Bearer {gateway.Cluster.NewKey("alice")}\r\n";
         return await gateway.RawAsync([.. Encoding.Latin1.GetBytes(before), .. header, .. "\r\n\r\n"u8]);
     }
 }

@@ -108,10 +108,14 @@ public sealed class PageTests
     {
         IConfiguration wrong = Configuration(
             ("Gateway:Port", "70000"), ("Gateway:Address", "localhost"), ("Gateway:AdminKey", "short-secret"), ("Gateway:RequestsPerSecond", "0"),
-            ("Gateway:ShutdownTimeout", "soon"), ("Metrics:Address", "here"), ("Metrics:Port", "-1"), ("Cluster:Secret", "c2VjcmV0"), ("Store:Redis", ""));
+            ("Gateway:ShutdownTimeout", "soon"), ("Metrics:Address", "here"), ("Metrics:Port", "-1"),
+            ("Cluster:Secret", "c2VjcmV0"), ("Store:Redis", ""));
         string message = Assert.Throws<ArgumentException>(() => GatewaySettings.Read(wrong)).Message;
         Assert.All(
-            ["Gateway:Port", "Gateway:Address", "Gateway:AdminKey", "Gateway:RequestsPerSecond", "Gateway:ShutdownTimeout", "Metrics:Address", "Metrics:Port", "Cluster:Secret", "Store:Redis"],
+            [
+                "Gateway:Port", "Gateway:Address", "Gateway:AdminKey", "Gateway:RequestsPerSecond", "Gateway:ShutdownTimeout",
+                "Metrics:Address", "Metrics:Port", "Cluster:Secret", "Store:Redis",
+            ],
             name => Assert.Contains(name, message, StringComparison.Ordinal));
         Assert.DoesNotContain("short-secret", message, StringComparison.Ordinal);
         Assert.DoesNotContain("c2VjcmV0", message, StringComparison.Ordinal);

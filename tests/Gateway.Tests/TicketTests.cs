@@ -100,7 +100,8 @@ public sealed class TicketTests
         {
             using var reader = new StreamReader(context.Request.Body);
             bodies.Add(await reader.ReadToEndAsync());
-            TicketState state = theirs.Read(context.Request.Headers[Tickets.Header], context.Request.Method, context.Request.Path, out _, out string digest);
+            TicketState state = theirs.Read(
+                context.Request.Headers[Tickets.Header], context.Request.Method, context.Request.Path, out _, out string digest);
             bool isGood = state == TicketState.Good && digest == Tickets.DigestOf(Encoding.UTF8.GetBytes(bodies[^1]));
             context.Response.StatusCode = isGood ? 202 : 401;
             if (state == TicketState.Stale)

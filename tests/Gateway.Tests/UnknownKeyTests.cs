@@ -70,7 +70,8 @@ public sealed class UnknownKeyTests
         await DrainAsync(gateway, tenant: "invented");
         using HttpClient client = gateway.Tenant(tenant);
         HttpResponseMessage answer;
-        while ((answer = await client.GetAsync("/v1/models", TestContext.Current.CancellationToken)).StatusCode == HttpStatusCode.TooManyRequests)
+        CancellationToken cancellation = TestContext.Current.CancellationToken;
+        while ((answer = await client.GetAsync("/v1/models", cancellation)).StatusCode == HttpStatusCode.TooManyRequests)
         {
             await Task.Yield();
         }

@@ -117,7 +117,10 @@ internal sealed record ClusterFile
     {
         Span<byte> bytes = stackalloc byte[SecretBytes];
         IEnumerable<int> ports =
-            [Port, MetricsPort, .. (Silos ?? []).SelectMany(silo => new[] { silo.Port, silo.ProxyPort, silo.HttpPort, silo.MetricsPort })];
+        [
+            Port, MetricsPort,
+            .. (Silos ?? []).SelectMany(silo => new[] { silo.Port, silo.ProxyPort, silo.HttpPort, silo.MetricsPort }),
+        ];
         return !Convert.TryFromBase64String(Secret ?? "", bytes, out int count) || count != SecretBytes ? "its secret is none"
             : AdminKey is not { Length: >= SecretBytes } ? "its adminKey is none"
             : Silos is null ? "its silos are none"

@@ -55,7 +55,8 @@ internal sealed record ClusterPlan
                 .. Enumerable.Range(0, silos).Select(i => i < file.Silos.Length ? file.Silos[i] : new SiloPorts(0, 0, 0))
                     .Select(earlier => new SiloPorts(
                         ports.Take(earlier.Port, FirstSiloPort), ports.Take(earlier.ProxyPort, FirstProxyPort),
-                        ports.Take(earlier.HttpPort, FirstHttpPort), ports.Take(earlier.MetricsPort, FirstMetricsPort))),
+                        ports.Take(earlier.HttpPort, FirstHttpPort),
+                        ports.Take(earlier.MetricsPort, FirstMetricsPort))),
             ],
         };
     }

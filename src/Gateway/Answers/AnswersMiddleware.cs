@@ -15,9 +15,12 @@ internal sealed partial class AnswersMiddleware(RequestDelegate next, ILogger<An
 
     private const string InternalPrefix = "X-Atelier-";
 
+    /// <summary>A new id of a request.</summary>
+    public static string NewId() => $"req_{RandomNumberGenerator.GetHexString(32, lowercase: true)}";
+
     public async Task InvokeAsync(HttpContext context)
     {
-        context.TraceIdentifier = $"req_{RandomNumberGenerator.GetHexString(32, lowercase: true)}";
+        context.TraceIdentifier = NewId();
         context.Request.Headers[RequestId] = context.TraceIdentifier;
         RemoveInternalHeaders(context.Request.Headers);
         context.Response.OnStarting(static state =>

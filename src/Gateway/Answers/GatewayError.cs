@@ -49,7 +49,11 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
         404, InvalidRequest, "unknown_url", "There is nothing at this address; /docs shows what there is.");
 
     public static GatewayError WrongHost { get; } = new(
-        400, InvalidRequest, "bad_request", "The header Host must be a host name or an IP address, with a port in 1..65535 or none.");
+        400, InvalidRequest, "bad_request",
+        "The header Host must be a host name or an IP address, with a port in 1..65535 or none.");
+
+    public static GatewayError HeadersTooSlow { get; } = new(
+        408, InvalidRequest, "headers_too_slow", "The request's headers did not come in time.");
 
     public static GatewayError NotForwarded { get; } = new(
         400, InvalidRequest, "bad_request", "A header of the request holds characters that cannot be passed on.");
@@ -60,7 +64,8 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
 
     public static GatewayError TooManyOpen(int max) => new(
         429, RateLimit, "too_many_open_requests",
-        $"This tenant has {max} requests in progress at this gateway, the most that it may: end a stream, or wait for an answer.")
+        $"This tenant has {max} requests in progress at this gateway, the most that it may: end a stream, or wait for an "
+        + "answer.")
     { RetryAfter = TimeSpan.FromSeconds(1) };
 
     /// <summary>What a client is told where a server has refused the request with nothing but a status.</summary>
@@ -76,6 +81,10 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
         < 500 => new(status, InvalidRequest, "error", $"The request was answered with status {status}."),
         _ => new(status, Server, "error", $"The request was answered with status {status}."),
     };
+
+    /// <summary>The error in OpenAI's shape.</summary>
+    public byte[] Body() => JsonSerializer.SerializeToUtf8Bytes(
+        new { error = new { message = Message, type = Type, param = (string?)null, code = Code } });
 
     /// <summary>Sends the error as the answer.</summary>
     public async Task WriteAsync(HttpContext context)
@@ -94,8 +103,7 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
             response.Headers.RetryAfter = Math.Max(1, Math.Ceiling(wait.TotalSeconds)).ToString(CultureInfo.InvariantCulture);
         }
 
-        byte[] body = JsonSerializer.SerializeToUtf8Bytes(
-            new { error = new { message = Message, type = Type, param = (string?)null, code = Code } });
+        byte[] body = Body();
         response.ContentLength = body.Length;
         if (!HttpMethods.IsHead(context.Request.Method))
         {

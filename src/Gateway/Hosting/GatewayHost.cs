@@ -62,7 +62,10 @@ public static class GatewayHost
             kestrel.Limits.KeepAliveTimeout = settings.IdleTimeout;
             Connections connections = kestrel.ApplicationServices.GetRequiredService<Connections>();
             kestrel.Listen(IPAddress.Parse(settings.Address), settings.Port, listen =>
-                listen.Use(next => connection => connections.ServeAsync(connection, next)));
+            {
+                listen.Use(next => connection => connections.ServeAsync(connection, next));
+                listen.Use(next => connection => Refusals.ServeAsync(connection, next));
+            });
             settings.Metrics.AddTo(kestrel);
         });
         IServiceCollection services = builder.Services;
@@ -90,6 +93,8 @@ public static class GatewayHost
     /// <summary>Maps the page, the proxy, and health with metrics.</summary>
     internal static void Map(WebApplication app)
     {
+        IDisposable refusals = Refusals.Watch(app.Services);
+        app.Lifetime.ApplicationStopped.Register(refusals.Dispose);
         Connections connections = app.Services.GetRequiredService<Connections>();
         app.Use(connections.MarkAsync);
         app.UseMiddleware<AnswersMiddleware>();

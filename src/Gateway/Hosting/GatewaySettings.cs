@@ -61,7 +61,9 @@ public sealed record GatewaySettings
     /// <value>The default is 1,000, or 0 where the gateway listens on a loopback address.</value>
     public int? ConnectionsPerAddress { get; init; }
 
-    /// <summary>Gets how long a connection may be idle ("Gateway:IdleTimeout"). A load balancer's idle timeout must be shorter.</summary>
+    /// <summary>
+    /// Gets how long a connection may be idle ("Gateway:IdleTimeout"). A load balancer's idle timeout must be shorter.
+    /// </summary>
     /// <value>The default is 75 seconds.</value>
     public TimeSpan IdleTimeout { get; init; } = TimeSpan.FromSeconds(75);
 
@@ -116,12 +118,14 @@ public sealed record GatewaySettings
             AdminKey = reader.Optional("Gateway:AdminKey"),
             RequestsPerSecond = reader.Number("Gateway:RequestsPerSecond", standard.RequestsPerSecond, 1, 1_000_000),
             RequestsBurst = reader.Number("Gateway:RequestsBurst", standard.RequestsBurst, 1, 1_000_000),
-            UnknownKeysPerSecond = reader.Number("Gateway:UnknownKeysPerSecond", standard.UnknownKeysPerSecond, 1, 1_000_000),
+            UnknownKeysPerSecond = reader.Number(
+                "Gateway:UnknownKeysPerSecond", standard.UnknownKeysPerSecond, 1, 1_000_000),
             ConnectionsMax = reader.Number("Gateway:ConnectionsMax", standard.ConnectionsMax, 1, 1_000_000),
             ConnectionsPerAddress = reader.Optional("Gateway:ConnectionsPerAddress") is null
                 ? null : reader.Number("Gateway:ConnectionsPerAddress", 0, 0, 1_000_000),
             IdleTimeout = reader.Time("Gateway:IdleTimeout", standard.IdleTimeout),
-            OpenRequestsPerTenant = reader.Number("Gateway:OpenRequestsPerTenant", standard.OpenRequestsPerTenant, 1, 1_000_000),
+            OpenRequestsPerTenant = reader.Number(
+                "Gateway:OpenRequestsPerTenant", standard.OpenRequestsPerTenant, 1, 1_000_000),
             PictureTimeout = reader.Time("Gateway:PictureTimeout", standard.PictureTimeout),
             ShutdownTimeout = reader.Time("Gateway:ShutdownTimeout", standard.ShutdownTimeout),
             ClusterId = reader.Text("Cluster:Id", standard.ClusterId),

@@ -1,5 +1,5 @@
-// Keys that this gateway has seen the cluster accept. A key that is not among them may be new or invented; anybody can send
-// invented ones, so looking them up is bounded: no lookup reaches a grain that does not exist yet, and beyond a rate
+// Keys that this gateway has seen the cluster accept. A key that is not among them may be new or invented; anybody can
+// send invented ones, so looking them up is bounded: no lookup reaches a grain that does not exist yet, and beyond a rate
 // the request is refused while the names and hashes here are refreshed in the background.
 using System.Collections.Concurrent;
 using System.Collections.Frozen;
@@ -59,7 +59,9 @@ internal sealed partial class KnownKeys(
         }
     }
 
-    /// <summary>Asks the cluster for a key that is not known here, unless too many of them turned out to be unknown.</summary>
+    /// <summary>
+    /// Asks the cluster for a key that is not known here, unless too many of them turned out to be unknown.
+    /// </summary>
     /// <exception cref="ClusterUnavailableException">The cluster does not answer.</exception>
     public async Task<KeyLookup> FindAsync(TenantId tenant, string hash, CancellationToken cancellation)
     {
@@ -178,7 +180,7 @@ internal sealed partial class KnownKeys(
 
     [LoggerMessage(
         Level = LogLevel.Warning,
-        Message = "Unknown keys come faster than they are looked up; {Count} requests were refused since this was last logged")]
+        Message = "Unknown keys come faster than they are looked up; {Count} requests refused since this was last logged")]
     private partial void LogRefused(long count);
 
     // A tenant's hashes, or one part of the list of tenants.

@@ -1,5 +1,5 @@
-// The gateway's connections. A connection without a request in progress costs a client nothing, so it gives way to a new
-// one when connections are scarce: whoever opens many and sends nothing shuts nobody out.
+// The gateway's connections. A connection without a request in progress costs a client nothing, so it gives way to a
+// new one when connections are scarce: whoever opens many and sends nothing shuts nobody out.
 using System.Net;
 using Atelier.Gateway.Hosting;
 using Microsoft.AspNetCore.Connections;
@@ -113,15 +113,17 @@ internal sealed class Connections(GatewaySettings settings, TimeProvider clock)
     {
         lock (_lock)
         {
-            connection.IsGone = true;
             if (connection.IsEvicted)
             {
                 _closing--;
-                return;
+            }
+            else
+            {
+                SetIdle(connection, isIdle: false);
+                Uncount(connection);
             }
 
-            SetIdle(connection, isIdle: false);
-            Uncount(connection);
+            connection.IsGone = true;
         }
     }
 

@@ -1,5 +1,5 @@
-// Keeps one tenant, or one address that shows no key, from filling this gateway. It is a rough guard in the memory of one
-// process; what a tenant may do in all is counted by the tenant's grain.
+// Keeps one tenant, or one address that shows no key, from filling this gateway. It is a rough guard in the memory of
+// one process; what a tenant may do in all is counted by the tenant's grain.
 using System.Globalization;
 using Atelier.Gateway.Answers;
 using Atelier.Gateway.Hosting;

@@ -1,5 +1,5 @@
-// Where a client thinks that it is talking to: links in answers lead there. The scheme comes from X-Forwarded-Proto, which
-// whoever ends TLS sets; the host and port come from Host. No other forwarding header counts.
+// Where a client thinks that it is talking to: links in answers lead there. The scheme comes from X-Forwarded-Proto,
+// which whoever ends TLS sets; the host and port come from Host. No other forwarding header counts.
 using System.Net;
 using Atelier.Gateway.Answers;
 
@@ -27,5 +27,6 @@ internal static class ClientOrigin
 
     /// <summary>Whether the client speaks HTTPS. Of a chain of proxies the first value is the client's.</summary>
     public static bool IsHttps(HttpRequest request) => string.Equals(
-        request.Headers[ForwardedProto].ToString().Split(',')[0].Trim(), Uri.UriSchemeHttps, StringComparison.OrdinalIgnoreCase);
+        request.Headers[ForwardedProto].ToString().Split(',')[0].Trim(), Uri.UriSchemeHttps,
+        StringComparison.OrdinalIgnoreCase);
 }

@@ -57,7 +57,8 @@ internal static class AtelierApi
         app.UseMiddleware<ApiMiddleware>();
         app.UseMiddleware<TicketMiddleware>();
         app.UseWhen(
-            context => context.Request.Path.StartsWithSegments("/docs", StringComparison.OrdinalIgnoreCase), docs => docs.Use(AddDocsRulesAsync));
+            context => context.Request.Path.StartsWithSegments("/docs", StringComparison.OrdinalIgnoreCase),
+            docs => docs.Use(AddDocsRulesAsync));
         RouteGroupBuilder routes = app.MapGroup("/v1");
         ImagesEndpoint.Map(routes);
         ModelEndpoints.Map(routes);

@@ -1,0 +1,66 @@
+// Goal: what the server refuses before the gateway hears of it has the error shape and an id too. Method: requests that are
+// not HTTP, or too long, as bytes on the wire.
+using System.Text.RegularExpressions;
+using Xunit;
+
+namespace Atelier.Gateway.Tests;
+
+public sealed partial class RefusalTests
+{
+    public static TheoryData<string, int, string> Refused { get; } = new()
+    {
+        { "nonsense\r\n\r\n", 400, "bad_request" },
+        { "GET / HTTP/1.1\r\n\r\n", 400, "bad_request" },
+        { "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", 400, "bad_request" },
+        { "GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n", 400, "bad_request" },
+        { "GET / HTTP/1.1\r\nHost: h\r\nno colon\r\n\r\n", 400, "bad_request" },
+        { "GET / HTTP/1.1\r\nHost: h\r\nX: \xe9\r\n\r\n", 400, "bad_request" },
+        { "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n", 400, "bad_request" },
+        { $"GET /{new string('a', 9000)} HTTP/1.1\r\nHost: h\r\n\r\n", 414, "url_too_long" },
+        { $"GET / HTTP/1.1\r\nHost: h\r\nX: {new string('a', 40_000)}\r\n\r\n", 431, "headers_too_large" },
+        { $"GET / HTTP/1.1\r\nHost: h\r\n{string.Concat(Enumerable.Repeat("X: a\r\n", 120))}\r\n", 431, "headers_too_large" },
+        { "GET / HTTP/9.9\r\nHost: h\r\n\r\n", 505, "error" },
+    };
+
+    [Theory]
+    [MemberData(nameof(Refused))]
+    public async Task TheServersRefusals_HaveTheShape(string request, int status, string code)
+    {
+        await using TestGateway gateway = await TestGateway.StartAsync();
+        string answer = await gateway.RawAsync(request);
+        AssertIs(answer, status, code);
+    }
+
+    // After a good request on the same connection, too, and only once.
+    [Fact]
+    public async Task ARefusal_ComesAfterTheAnswersBeforeIt()
+    {
+        await using TestGateway gateway = await TestGateway.StartAsync();
+        string answers = await gateway.RawAsync("GET /health/live HTTP/1.1\r\nHost: h\r\n\r\nnonsense\r\n\r\n");
+        Assert.StartsWith("HTTP/1.1 200 ", answers, StringComparison.Ordinal);
+        int second = answers.IndexOf("HTTP/1.1 400 ", StringComparison.Ordinal);
+        Assert.Equal(second, answers.LastIndexOf("HTTP/1.1 ", StringComparison.Ordinal));
+        AssertIs(answers[second..], 400, "bad_request");
+    }
+
+    [Fact]
+    public async Task ARefusedHead_HasNoBody()
+    {
+        await using TestGateway gateway = await TestGateway.StartAsync();
+        string answer = await gateway.RawAsync("HEAD / HTTP/1.1\r\nHost: h\r\nno colon\r\n\r\n");
+        Assert.StartsWith("HTTP/1.1 400 ", answer, StringComparison.Ordinal);
+        Assert.EndsWith("\r\n\r\n", answer, StringComparison.Ordinal);
+    }
+
+    private static void AssertIs(string answer, int status, string code)
+    {
+        Assert.StartsWith($"HTTP/1.1 {status} ", answer, StringComparison.Ordinal);
+        Assert.Matches(Id(), answer);
+        string body = answer[(answer.IndexOf("\r\n\r\n", StringComparison.Ordinal) + 4)..];
+        Assert.Contains($"Content-Length: {body.Length}\r\n", answer, StringComparison.Ordinal);
+        Assert.Equal(code, Answers.ErrorCode(body));
+    }
+
+    [GeneratedRegex("\r\nx-request-id: req_[0-9a-f]{32}\r\n", RegexOptions.None, 1000)]
+    private static partial Regex Id();
+}

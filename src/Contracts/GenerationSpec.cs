@@ -14,7 +14,7 @@ public sealed record GenerationSpec
     /// <summary>The version that is written.</summary>
     public const int VersionNow = 1;
 
-    /// <summary>Longest prompt, in characters: Unicode code points, as <see cref="CharactersOf"/> counts them.</summary>
+    /// <summary>Longest prompt, in characters as <see cref="CharactersOf"/> counts them.</summary>
     public const int PromptLengthMax = 32_000;
 
     /// <summary>Most steps.</summary>
@@ -24,8 +24,8 @@ public sealed record GenerationSpec
     public const int SideMax = 4096;
 
     /// <summary>
-    /// Most bytes that both prompts take together as UTF-8, which is how they are stored: a generation's stored state stays
-    /// below 64 KiB.
+    /// Most bytes that both prompts take together as UTF-8, which is how they are stored: a generation's stored state
+    /// stays below 64 KiB.
     /// </summary>
     public const int PromptsBytesMax = 56 * 1024;
 
@@ -95,9 +95,10 @@ public sealed record GenerationSpec
         { Width: < 1 or > SideMax } or { Height: < 1 or > SideMax } =>
             $"Width and height must lie in 1..{SideMax}, not be {Width}x{Height}.",
         { Format: not "png" } => $"The format is '{Format}'; only 'png' is known here.",
-        _ when Encoding.UTF8.GetByteCount(Prompt) + Encoding.UTF8.GetByteCount(Negative) is > PromptsBytesMax and var bytes =>
-            $"Both prompts together take {bytes} bytes as UTF-8; they may take at most {PromptsBytesMax}. A Latin letter takes "
-            + "1 byte, a letter of most other scripts 2 or 3, an emoji 4.",
+        _ when Encoding.UTF8.GetByteCount(Prompt) + Encoding.UTF8.GetByteCount(Negative) is var bytes
+            && bytes > PromptsBytesMax =>
+            $"Both prompts together take {bytes} bytes as UTF-8; they may take at most {PromptsBytesMax}. A Latin letter "
+            + "takes 1 byte, a letter of most other scripts 2 or 3, an emoji 4.",
         _ => null,
     };
 

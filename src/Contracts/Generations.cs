@@ -165,11 +165,14 @@ public sealed record GenerationEvent
     public bool IsAbandoned => Phase == GenerationPhase.Cancelled && Message == Abandoned;
 }
 
-/// <summary>How much of a prompt the model's text encoder takes, in tokens without the marks at the prompt's ends.</summary>
+/// <summary>
+/// How much of a prompt the model's text encoder takes, in tokens without the start and end marks.
+/// </summary>
 /// <param name="Given">Tokens of the whole prompt.</param>
 /// <param name="Used">Those of them that the text encoder takes, the first ones.</param>
 /// <param name="CutAt">
-/// The beginning of what is cut off, at most 40 UTF-16 units, in lower case as the tokenizer reads it; null if nothing is.
+/// The beginning of what is cut off, at most 40 UTF-16 units, in lower case as the tokenizer reads it; null if nothing
+/// is.
 /// </param>
 [GenerateSerializer, Immutable, Alias("atelier.PromptTokens")]
 public sealed record PromptTokens(

@@ -65,8 +65,7 @@ public sealed record ModelCard
     public TimeSpan Unconfirmed { get; init; }
 
     /// <summary>
-    /// Tokens of a prompt that its text encoder takes, without the marks at the prompt's ends; 0 where the worker does not
-    /// say.
+    /// Tokens of a prompt that its text encoder takes, without the start and end marks; 0 where the worker does not say.
     /// </summary>
     [Id(14)]
     public int PromptTokensMax { get; init; }

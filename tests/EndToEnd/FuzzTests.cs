@@ -1,7 +1,7 @@
-// Goal: no bytes of a client are a fault of the cluster: every request is answered within seconds, with no status of 500 or
-// above, in the one shape of errors. Method: requests drawn from a seed, proper ones with members, headers, paths and bodies
-// changed, and raw HTTP, sent on sockets to a gateway and a silo in processes of their own. In full size by bench/attacks.sh:
-// 10,000 requests.
+// Goal: no bytes of a client are a fault of the cluster: every request is answered within seconds, with no status of 500
+// or above, in the one shape of errors. Method: requests drawn from a seed, proper ones with members, headers, paths and
+// bodies changed, and raw HTTP, sent on sockets to a gateway and a silo in processes of their own. In full size by
+// bench/attacks.sh: 10,000 requests.
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Globalization;
@@ -53,20 +53,25 @@ public sealed class FuzzTests
 
                 if (fault is not null)
                 {
-                    faults.Enqueue($"Request {number} ({request.What}): {fault}\n{Shown(request.Bytes)}\n{Shown(answer)}");
+                    faults.Enqueue(
+                        $"Request {number} ({request.What}): {fault}\n{Shown(request.Bytes)}\n{Shown(answer)}");
                 }
             });
-        TestContext.Current.TestOutputHelper?.WriteLine(
-            string.Create(CultureInfo.InvariantCulture, $"{Requests} requests of seed {Seed}, the slowest {slowest.TotalSeconds:f2} s; by status: ")
-            + string.Join(", ", statuses.OrderBy(pair => pair.Key).Select(pair => $"{pair.Key}: {pair.Value}")));
-        Assert.True(faults.IsEmpty, $"{faults.Count} faults, seed {Seed}.\n{string.Join("\n\n", faults.Take(20))}\n{cluster.Logs()}");
+        string counts = string.Join(", ", statuses.OrderBy(pair => pair.Key).Select(pair => $"{pair.Key}: {pair.Value}"));
+        TestContext.Current.TestOutputHelper?.WriteLine(string.Create(
+            CultureInfo.InvariantCulture,
+            $"{Requests} requests of seed {Seed}, the slowest {slowest.TotalSeconds:f2} s; by status: {counts}"));
+        Assert.True(
+            faults.IsEmpty,
+            $"{faults.Count} faults, seed {Seed}.\n{string.Join("\n\n", faults.Take(20))}\n{cluster.Logs()}");
 
         // And nobody has died of it, or logged a fault.
         using HttpClient client = cluster.Client(keys[0]);
         using HttpResponseMessage models = await client.GetAsync("/v1/models", TestContext.Current.CancellationToken);
         Assert.True(models.IsSuccessStatusCode);
         Assert.True(cluster.Gateway.IsRunning && cluster.Silos[0].IsRunning);
-        Assert.DoesNotContain("request id is", cluster.Gateway.Output + cluster.Silos[0].Output, StringComparison.Ordinal);
+        Assert.DoesNotContain("request id is", cluster.Gateway.Output, StringComparison.Ordinal);
+        Assert.DoesNotContain("request id is", cluster.Silos[0].Output, StringComparison.Ordinal);
     }
 
     private static string? Fault(FuzzedRequest request, string answer, TimeSpan time, out int status)
@@ -95,18 +100,19 @@ public sealed class FuzzTests
             return request.IsParsed ? "the answer is not HTTP" : null;
         }
 
-        if (answer.Contains("\nHTTP/1.1 50", StringComparison.Ordinal) && !answer.Contains("\nHTTP/1.1 505", StringComparison.Ordinal))
+        if (answer.Replace("HTTP/1.1 505", "", StringComparison.Ordinal).Contains("\nHTTP/1.1 5", StringComparison.Ordinal))
         {
             return "a later answer on the connection has a status of 500 or above";
         }
 
-        string head = answer.Split("\r\n\r\n", 2)[0], body = answer.Contains("\r\n\r\n", StringComparison.Ordinal) ? answer.Split("\r\n\r\n", 2)[1] : "";
+        string[] parts = answer.Split("\r\n\r\n", 2);
+        bool hasId = parts[0].Contains("x-request-id: ", StringComparison.OrdinalIgnoreCase);
         return status switch
         {
             505 when !request.IsParsed => null, // The one status from 500 on that says what the client did wrong.
             >= 500 => $"the status is {status}",
-            >= 400 when request.IsParsed && !head.Contains("x-request-id: ", StringComparison.OrdinalIgnoreCase) => "there is no request id",
-            >= 400 when request.IsParsed && !request.IsHead && !IsError(body) => "the error has another shape",
+            >= 400 when request.IsParsed && !hasId => "there is no request id",
+            >= 400 when request.IsParsed && !request.IsHead && !IsError(parts[^1]) => "the error has another shape",
             _ => null,
         };
     }
@@ -124,8 +130,8 @@ public sealed class FuzzTests
         }
     }
 
-    // The answer to the end of the connection, which nearly every request asks to close; and how long it took, from the last
-    // thing that the client did.
+    // The answer to the end of the connection, which nearly every request asks to close; and how long it took, from the
+    // last thing that the client did.
     private static async Task<(string Answer, TimeSpan Time)> SendAsync(
         Uri url, FuzzedRequest request, CancellationToken cancellation)
     {
@@ -148,7 +154,9 @@ public sealed class FuzzTests
 
             await reading;
         }
-        catch (Exception error) when (error is IOException or SocketException or OperationCanceledException && !cancellation.IsCancellationRequested)
+        catch (Exception error)
+            when (error is IOException or SocketException or OperationCanceledException
+                && !cancellation.IsCancellationRequested)
         {
             // What came before is the answer.
         }
@@ -166,10 +174,12 @@ public sealed class FuzzTests
         limited.EnsureSuccessStatusCode();
         foreach ((string path, object body) in new (string, object)[]
         {
-            ("/v1/sessions", new { id = "s" }), ("/v1/sessions/s/generations", new { id = "g", prompt = "red", steps = 1 }),
+            ("/v1/sessions", new { id = "s" }),
+            ("/v1/sessions/s/generations", new { id = "g", prompt = "red", steps = 1 }),
         })
         {
-            using HttpResponseMessage made = await client.PostAsJsonAsync(path, body, TestContext.Current.CancellationToken);
+            using HttpResponseMessage made = await client.PostAsJsonAsync(
+                path, body, TestContext.Current.CancellationToken);
             made.EnsureSuccessStatusCode();
         }
 
@@ -178,8 +188,11 @@ public sealed class FuzzTests
 
     private static string Shown(byte[] bytes) => Shown(Encoding.Latin1.GetString(bytes));
 
-    private static string Shown(string text) =>
-        (text.Length <= 1500 ? text : text[..1000] + $" ... ({text.Length} in all) ... " + text[^300..]).ReplaceLineEndings("\\n\n");
+    private static string Shown(string text)
+    {
+        string shown = text.Length <= 1500 ? text : text[..1000] + $" ... ({text.Length} in all) ... " + text[^300..];
+        return shown.ReplaceLineEndings("\\n\n");
+    }
 
     private static int Setting(string name, int standard) =>
         int.TryParse(Environment.GetEnvironmentVariable(name), out int value) ? value : standard;

@@ -26,9 +26,11 @@ internal sealed class RequestFuzzer(int seed)
     private static readonly (string Path, string[] Members)[] s_routes =
     [
         ("/v1/images/generations",
-            ["prompt", "model", "n", "size", "quality", "response_format", "output_format", "output_compression", "background",
-                "moderation", "stream", "partial_images", "style", "user", "seed", "steps", "guidance", "negative_prompt",
-                "on_disconnect"]),
+            [
+                "prompt", "model", "n", "size", "quality", "response_format", "output_format", "output_compression",
+                "background", "moderation", "stream", "partial_images", "style", "user", "seed", "steps", "guidance",
+                "negative_prompt", "on_disconnect",
+            ]),
         ("/v1/generations",
             ["id", "prompt", "negative_prompt", "model", "seed", "steps", "guidance", "size", "previews"]),
         ("/v1/sessions", ["id"]),
@@ -41,41 +43,46 @@ internal sealed class RequestFuzzer(int seed)
 
     private static readonly string[] s_values =
     [
-        "null", "true", "false", "0", "-1", "1", "2", "10", "11", "1000", "1001", "1.5", "1e3", "-0", "1e400", "0.1e-400",
-        "18446744073709551615", "18446744073709551616", "99999999999999999999999999", "\"\"", "\" \"", "\"a\"", "\"s\"", "\"g\"",
-        "\"auto\"", "\"32x32\"", "\"gpt-image-1\"", "\"first\"", "\"b64_json\"", "\"url\"", "\"webp\"", "\"png\"", "\"high\"",
-        "\"keep\"", "\"cancel\"", "\"transparent\"", "\"7\"", "\"-7\"", "\"\\u0000\"", "\"\\ud800\"", "\"\\udc00x\"",
-        "\"\\ud83c\\udfa8\"", "\"a/b\"", "\"..\"", "\"<script>\"", "\"é日🎨\u200d\u0301\u202e\"", "{}", "[]", "[[[[[[[[[]]]]]]]]]",
-        "{\"a\":{\"a\":1,\"a\":2}}", "[1,2,{\"b\":null}]", "nul", "01", "+1", "NaN", "Infinity", "'a'", "\"\t\"", "\"\\x\"",
+        "null", "true", "false", "0", "-1", "1", "2", "10", "11", "1000", "1001", "1.5", "1e3", "-0", "1e400",
+        "0.1e-400", "18446744073709551615", "18446744073709551616", "99999999999999999999999999", "\"\"", "\" \"",
+        "\"a\"", "\"s\"", "\"g\"", "\"auto\"", "\"32x32\"", "\"gpt-image-1\"", "\"first\"", "\"b64_json\"",
+        "\"url\"", "\"webp\"", "\"png\"", "\"high\"", "\"keep\"", "\"cancel\"", "\"transparent\"", "\"7\"",
+        "\"-7\"", "\"\\u0000\"", "\"\\ud800\"", "\"\\udc00x\"", "\"\\ud83c\\udfa8\"", "\"a/b\"", "\"..\"",
+        "\"<script>\"", "\"é日🎨\u200d\u0301\u202e\"", "{}", "[]", "[[[[[[[[[]]]]]]]]]",
+        "{\"a\":{\"a\":1,\"a\":2}}", "[1,2,{\"b\":null}]", "nul", "01", "+1", "NaN", "Infinity", "'a'", "\"\t\"",
+        "\"\\x\"",
     ];
 
     private static readonly string[] s_headers =
     [
         "Accept", "Accept-Encoding", "Accept-Language", "Expect", "Range", "If-Range", "If-Match", "If-None-Match",
-        "If-Modified-Since", "Last-Event-ID", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix",
-        "Forwarded", "Cookie", "Upgrade", "TE", "Trailer", "Via", "Warning", "Origin", "Referer", "User-Agent", "Date", "Priority",
-        "Content-Type", "Content-Encoding", "Content-Language", "Content-Range", "Content-MD5", "X-Stainless-Retry-Count",
-        "X-Request-Id", "X-Atelier-Ticket", "X-Atelier-Clock", "X-HTTP-Method-Override", "Authorization", "Proxy-Authorization",
-        "Idempotency-Key", "traceparent", "tracestate", "baggage", "Request-Id", "Correlation-Context", "Sec-WebSocket-Key",
+        "If-Modified-Since", "Last-Event-ID", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto",
+        "X-Forwarded-Prefix", "Forwarded", "Cookie", "Upgrade", "TE", "Trailer", "Via", "Warning", "Origin",
+        "Referer", "User-Agent", "Date", "Priority", "Content-Type", "Content-Encoding", "Content-Language",
+        "Content-Range", "Content-MD5", "X-Stainless-Retry-Count", "X-Request-Id", "X-Atelier-Ticket",
+        "X-Atelier-Clock", "X-HTTP-Method-Override", "Authorization", "Proxy-Authorization", "Idempotency-Key",
+        "traceparent", "tracestate", "baggage", "Request-Id", "Correlation-Context", "Sec-WebSocket-Key",
     ];
 
     private static readonly string[] s_texts =
     [
-        "", "*", "*/*", "gzip", "identity;q=0", "br;q=1.000,*;q=0", "100-continue", "200-maybe", "bytes=0-0", "bytes=5-1",
-        "bytes=-9999999999999999999", "bytes=0-,0-,0-", "\"a\"", "W/\"a\"", "\"", "Thu, 01 Jan 1970 00:00:00 GMT", "yesterday",
-        "0.0", "6.0", "3.1000", "-1.-1", "https", "http, https", "for=1.2.3.4;proto=https", "::1", "a b", "a,b,,c", ";;;=",
-        "websocket", "trailers", "chunked", "close", "application/json; charset=utf-16", "application/json;charset=\"", "text/plain",
-        "multipart/form-data; boundary=x", "deflate", "zstd", "x-gzip", "1", "-1", "99999999999999999999", "DELETE", "Basic YTpi",
-        "Bearer ", "Bearer a b", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "00-zz-zz-zz", "%0d%0a", "../..", "é",
-        "日本🎨", "\u00ff\u00fe", "[::1]:99999", "\"<>&'",
+        "", "*", "*/*", "gzip", "identity;q=0", "br;q=1.000,*;q=0", "100-continue", "200-maybe", "bytes=0-0",
+        "bytes=5-1", "bytes=-9999999999999999999", "bytes=0-,0-,0-", "\"a\"", "W/\"a\"", "\"",
+        "Thu, 01 Jan 1970 00:00:00 GMT", "yesterday", "0.0", "6.0", "3.1000", "-1.-1", "https", "http, https",
+        "for=1.2.3.4;proto=https", "::1", "a b", "a,b,,c", ";;;=", "websocket", "trailers", "chunked", "close",
+        "application/json; charset=utf-16", "application/json;charset=\"", "text/plain",
+        "multipart/form-data; boundary=x", "deflate", "zstd", "x-gzip", "1", "-1", "99999999999999999999",
+        "DELETE", "Basic YTpi", "Bearer ", "Bearer a b", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "00-zz-zz-zz", "%0d%0a", "../..", "é", "日本🎨", "\u00ff\u00fe", "[::1]:99999", "\"<>&'",
     ];
 
     private static readonly string[] s_segments =
     [
-        "", "v1", "V1", "models", "generations", "sessions", "images", "pictures", "admin", "tenants", "status", "keys", "docs",
-        "openapi", "v1.json", "v2.json", "health", "ready", "live", "first", "Atelier%20Shapes", "g", "s", "picture", "previews",
-        "0", "events", "cancel", "variations", ".", "..", "%2e", "%2e%2e", "%252e%252e", "a%2fb", "a%5cb", "a\\b", "%", "%2", "%zz",
-        "%00", "%ff", "%c3%a9", "%f0%9f%8e%a8", "a;b", "a+b", "~", "*", "{id}", "app.js", "index.html", "@", ":", "a=b", "scalar.js",
+        "", "v1", "V1", "models", "generations", "sessions", "images", "pictures", "admin", "tenants", "status",
+        "keys", "docs", "openapi", "v1.json", "v2.json", "health", "ready", "live", "first", "Atelier%20Shapes",
+        "g", "s", "picture", "previews", "0", "events", "cancel", "variations", ".", "..", "%2e", "%2e%2e",
+        "%252e%252e", "a%2fb", "a%5cb", "a\\b", "%", "%2", "%zz", "%00", "%ff", "%c3%a9", "%f0%9f%8e%a8", "a;b",
+        "a+b", "~", "*", "{id}", "app.js", "index.html", "@", ":", "a=b", "scalar.js",
     ];
 
     private static readonly byte[][] s_bombs =
@@ -117,13 +124,15 @@ internal sealed class RequestFuzzer(int seed)
         (string path, byte[] body) = Body();
         bool isLarge = body.Length > LargeBytes;
         string method = Chance(20) ? Of("PUT", "PATCH", "DELETE", "GET", "QUERY") : "POST";
-        return new FuzzedRequest("a body", Request(method, path, key, body, "Content-Type: application/json\r\n"), true, isLarge);
+        return new FuzzedRequest(
+            "a body", Request(method, path, key, body, "Content-Type: application/json\r\n"), true, isLarge);
     }
 
     private FuzzedRequest Encoded(string key)
     {
         (string path, byte[] body) = Body();
-        string encoding = Of("gzip", "br", "deflate"), said = Chance(4) ? Of("zstd", "gzip, br", "x-gzip", "GZIP", "identity", "", ";") : encoding;
+        string encoding = Of("gzip", "br", "deflate");
+        string said = Chance(4) ? Of("zstd", "gzip, br", "x-gzip", "GZIP", "identity", "", ";") : encoding;
         byte[] packed = _random.Next(8) switch
         {
             0 => s_bombs[_random.Next(s_bombs.Length)],
@@ -142,18 +151,19 @@ internal sealed class RequestFuzzer(int seed)
         var headers = new StringBuilder();
         for (int count = Chance(30) ? _random.Next(60, 140) : _random.Next(1, 6); count > 0; count--)
         {
-            string text = Chance(5) ? Letters(_random.Next(Chance(5) ? 12_000 : 200)) : s_texts[_random.Next(s_texts.Length)];
-            headers.Append(CultureInfo.InvariantCulture, $"{(Chance(8) ? "X-" + Letters(8) : s_headers[_random.Next(s_headers.Length)])}: {text}\r\n");
+            string name = Chance(8) ? "X-" + Letters(8) : Of(s_headers);
+            string text = Chance(5) ? Letters(_random.Next(Chance(5) ? 12_000 : 200)) : Of(s_texts);
+            headers.Append(CultureInfo.InvariantCulture, $"{name}: {text}\r\n");
         }
 
         (string path, byte[] body) = Body();
-        bool hasBody = Chance(2);
-        return new FuzzedRequest(
-            "headers",
-            Request(
-                hasBody ? "POST" : Of("GET", "HEAD"), hasBody ? path : Of("/v1/models", "/", "/docs", "/v1/generations/g/events", "/v1/sessions/s/generations"),
-                key, hasBody ? body : [], headers.ToString()),
-            false, true);
+        byte[] request = Chance(2)
+            ? Request("POST", path, key, body, headers.ToString())
+            : Request(
+                Of("GET", "HEAD"),
+                Of("/v1/models", "/", "/docs", "/v1/generations/g/events", "/v1/sessions/s/generations"), key, [],
+                headers.ToString());
+        return new FuzzedRequest("headers", request, false, true);
     }
 
     private FuzzedRequest Path(string key)
@@ -161,17 +171,19 @@ internal sealed class RequestFuzzer(int seed)
         var path = new StringBuilder();
         for (int count = _random.Next(1, 7); count > 0; count--)
         {
-            path.Append('/').Append(s_segments[_random.Next(s_segments.Length)]);
+            path.Append('/').Append(Of(s_segments));
         }
 
         if (Chance(3))
         {
-            path.Clear().Append("/v1/models/").Append(s_segments[_random.Next(s_segments.Length)]).Append(s_segments[_random.Next(s_segments.Length)]);
+            path.Clear().Append("/v1/models/").Append(Of(s_segments)).Append(Of(s_segments));
         }
 
         if (Chance(2))
         {
-            path.Append('?').Append(Of("count=1", "count=%", "start=-1", "after=", "on_disconnect=cancel", "a[]=1&a=2", "&&&", "%ff=%00", "=", Letters(300), "é"));
+            path.Append('?').Append(Of(
+                "count=1", "count=%", "start=-1", "after=", "on_disconnect=cancel", "a[]=1&a=2", "&&&", "%ff=%00", "=",
+                Letters(300), "é"));
         }
 
         string method = Of("GET", "GET", "HEAD", "DELETE", "POST", "PUT", "OPTIONS", "TRACE", "PATCH", "get", "FOO");
@@ -180,25 +192,39 @@ internal sealed class RequestFuzzer(int seed)
 
     private FuzzedRequest Raw(string key)
     {
-        string body = "{\"prompt\":\"a\",\"steps\":1}", head = $"POST /v1/images/generations HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\n"
-            + "Content-Type: application/json\r\nConnection: close\r\n";
+        const string End = "\r\n\r\n", Chunked = $"Transfer-Encoding: chunked{End}", Sized = "Content-Length: 25\r\n";
+        const string Body = "{\"prompt\":\"a\",\"steps\":12}", Chunk = $"19\r\n{Body}\r\n0\r\n";
+        string head = "POST /v1/images/generations HTTP/1.1\r\nHost: h\r\n"
+            + $"Authorization: Bearer {key}\r\nContent-Type: application/json\r\n", closing = head + "Connection: close\r\n";
         string size = Of(
-            "19", "18", "1a", "0", "00000019", "fffffffffffffffff", "ffffffffffffffff", "7fffffffffffffff", "80000000", "-1", "+19", "0x19", " 19",
-            "19 ", "19;a=b", "19;\r\n", "g", "", "19\r\n19", Letters(40));
+            "19", "18", "1a", "0", "00000019", "fffffffffffffffff", "ffffffffffffffff", "7fffffffffffffff", "80000000",
+            "-1", "+19", "0x19", " 19", "19 ", "19;a=b", "19;\r\n", "g", "", "19\r\n19", Letters(40));
+        string length = Of(
+            "25", "24", "26", "-1", "+25", "025", "25, 25", "25, 26", "1e2", "99999999999999999999", "2147483648", "");
+        string coding = Of("chunked, chunked", "gzip, chunked", "identity", "Chunked", "chunked;q=1", "x");
+        string trailer = Of("a: b", "no colon", ": x", "Content-Length: 5", Letters(9000));
+        string header = Of(
+            "folded: a\r\n b", "no colon", "a b: c", "é: x", "a: \u0000", "a: \u0007", ": x", "x:" + Letters(40_000));
+        string method = Of("GET", "", " GET", "G\0T", "GET\t", Letters(3000));
+        string target = Of(
+            "/", "*", "", "//", "http://h/v1/models", "h:80", "/\u0001", "/é", "/" + Letters(9000));
+        string version = Of("HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "HTTP/0.9", "http/1.1", "");
+        string host = Of(
+            "Host: h", "", "Host: a b", "Host: a\r\nHost: b", "Host: [::1]:99999", "host : h", "Host:\th");
         string raw = _random.Next(12) switch
         {
-            0 => $"{head}Transfer-Encoding: chunked\r\n\r\n{size}\r\n{body}\r\n0\r\n\r\n",
-            1 => $"{head}Transfer-Encoding: {Of("chunked, chunked", "gzip, chunked", "identity", "Chunked", "chunked;q=1", "x")}\r\n\r\n19\r\n{body}\r\n0\r\n\r\n",
-            2 => $"{head}Content-Length: {Of("25", "24", "26", "-1", "+25", "025", "25, 25", "25, 26", "1e2", "99999999999999999999", "2147483648", "")}\r\n\r\n{body}",
-            3 => $"{head}Content-Length: 25\r\nTransfer-Encoding: chunked\r\n\r\n19\r\n{body}\r\n0\r\n\r\n",
-            4 => $"{head}Content-Length: 25\r\nContent-Length: {Of("25", "5")}\r\n\r\n{body}",
-            5 => $"{head}Transfer-Encoding: chunked\r\n\r\n19\r\n{body}\r\n0\r\n{Of("a: b", "no colon", ": x", "Content-Length: 5", Letters(9000))}\r\n\r\n",
-            6 => $"{Of("GET", "", " GET", "G\0T", "GET\t", Letters(3000))} {Of("/", "*", "", "//", "http://h/v1/models", "h:80", "/\u0001", "/é", "/" + Letters(9000))} {Of("HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "HTTP/0.9", "http/1.1", "")}\r\n{Of("Host: h", "", "Host: a b", "Host: a\r\nHost: b", "Host: [::1]:99999", "host : h", "Host:\th")}\r\nConnection: close\r\n\r\n",
+            0 => $"{closing}Transfer-Encoding: chunked{End}{size}\r\n{Body}\r\n0{End}",
+            1 => $"{closing}Transfer-Encoding: {coding}{End}{Chunk}\r\n",
+            2 => $"{closing}Content-Length: {length}{End}{Body}",
+            3 => $"{closing}{Sized}{Chunked}{Chunk}\r\n",
+            4 => $"{closing}{Sized}Content-Length: {Of("25", "5")}{End}{Body}",
+            5 => $"{closing}{Chunked}{Chunk}{trailer}{End}",
+            6 => $"{method} {target} {version}\r\n{host}\r\nConnection: close{End}",
             7 => "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + Letters(40),
-            8 => $"{head.Replace("\r\n", Of("\n", "\r", "\r\n \r\n"), StringComparison.Ordinal)}Content-Length: 25{Of("\n\n", "\r\n\r\n")}{body}",
-            9 => $"{head}Content-Length: 25\r\n{Of("folded: a\r\n b", "no colon", "a b: c", "é: x", "a: \u0000", "a: \u0007", ": x", "x:" + Letters(40_000))}\r\n\r\n{body}",
-            10 => $"{head.Replace("Connection: close\r\n", "", StringComparison.Ordinal)}Content-Length: 25\r\n\r\n{body}{head}Content-Length: 25\r\n\r\n{body}",
-            _ => $"{head}Expect: {Of("100-continue", "x")}\r\nContent-Length: 25\r\n\r\n{body}",
+            8 => closing.Replace("\r\n", Of("\n", "\r", "\r\n \r\n"), StringComparison.Ordinal) + Sized + "\r\n" + Body,
+            9 => $"{closing}{Sized}{header}{End}{Body}",
+            10 => $"{head}{Sized}\r\n{Body}{closing}{Sized}\r\n{Body}",
+            _ => $"{closing}Expect: {Of("100-continue", "x")}\r\n{Sized}\r\n{Body}",
         };
         byte[] bytes = Encoding.Latin1.GetBytes(raw);
         return new FuzzedRequest("raw HTTP", Chance(3) ? Changed(bytes) : bytes, false, true);
@@ -210,20 +236,21 @@ internal sealed class RequestFuzzer(int seed)
         var parts = new List<string>();
         if (members.Contains("prompt") && !Chance(5))
         {
-            parts.Add(Chance(15)
-                ? $"\"prompt\":{JsonSerializer.Serialize(string.Concat(Enumerable.Repeat(Of("a", "🎨", "\u00a0", "日", "a b"), _random.Next(1, 33_000))))}"
-                : "\"prompt\":\"a red square\"");
+            string prompt = Chance(15)
+                ? string.Concat(Enumerable.Repeat(Of("a", "🎨", "\u00a0", "日", "a b"), _random.Next(1, 33_000)))
+                : "a red square";
+            parts.Add($"\"prompt\":{JsonSerializer.Serialize(prompt)}");
         }
 
         for (int count = _random.Next(4); count > 0; count--)
         {
-            string name = Chance(10) ? Of("promt", "", "é", "__proto__", "prompt ", "Prompt") : members[_random.Next(members.Length)];
-            parts.Add($"\"{name}\":{s_values[_random.Next(s_values.Length)]}");
+            string name = Chance(10) ? Of("promt", "", "é", "__proto__", "prompt ", "Prompt") : Of(members);
+            parts.Add($"\"{name}\":{Of(s_values)}");
         }
 
         string json = _random.Next(25) switch
         {
-            0 => s_values[_random.Next(s_values.Length)],
+            0 => Of(s_values),
             1 => new string(Of("[", "{\"a\":", "\"", "0")[0], _random.Next(1, 100_000)),
             2 => $"{{{string.Join(",", parts)}}}{Of(" ", "x", "{}", "\0", "//")}",
             3 => $"\ufeff{{{string.Join(",", parts)}}}",
@@ -267,12 +294,13 @@ internal sealed class RequestFuzzer(int seed)
     private static byte[] Request(string method, string path, string key, byte[] body, string headers) =>
     [
         .. Encoding.UTF8.GetBytes(
-            $"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n{headers}"
-            + (body.Length > 0 ? $"Content-Length: {body.Length}\r\n\r\n" : "\r\n")),
+            $"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n"
+            + headers + (body.Length > 0 ? $"Content-Length: {body.Length}\r\n\r\n" : "\r\n")),
         .. body,
     ];
 
-    private string Letters(int count) => new([.. Enumerable.Range(0, count).Select(_ => (char)('a' + _random.Next(26)))]);
+    private string Letters(int count) =>
+        new([.. Enumerable.Range(0, count).Select(_ => (char)('a' + _random.Next(26)))]);
 
     private bool Chance(int oneIn) => _random.Next(oneIn) == 0;
 

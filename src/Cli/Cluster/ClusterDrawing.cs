@@ -151,18 +151,19 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
             () => client.BytesAsync(HttpMethod.Get, $"{Route}/{id}/picture", null, cancellation), cancellation, mayBeDown: true);
     }
 
-    // A prompt that is too long for the text encoder is drawn without its end. The picture is there by now: whatever keeps
-    // the cluster from telling that is no failure.
+    // A prompt that is too long for the text encoder is drawn without its end. The picture has arrived by now, so a call
+    // that fails here is ignored.
     private async Task<IReadOnlyList<string>> WarningsAsync(string id, CancellationToken cancellation)
     {
         try
         {
             JsonNode? view = await client.CallAsync(HttpMethod.Get, $"{Route}/{id}", null, cancellation);
-            return
+            string?[] warnings =
             [
-                .. new[] { Warning(view?["prompt_tokens"], "prompt"), Warning(view?["negative_prompt_tokens"], "negative prompt") }
-                    .OfType<string>(),
+                Warning(view?["prompt_tokens"], "prompt"),
+                Warning(view?["negative_prompt_tokens"], "negative prompt"),
             ];
+            return [.. warnings.OfType<string>()];
         }
         catch (Exception error) when (error is ApiRefusalException or HttpRequestException or TimeoutException
             or UserErrorException or InvalidOperationException or FormatException)
@@ -174,7 +175,8 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
     private static string? Warning(JsonNode? tokens, string what) => tokens is null
         ? null
         : new TokenCount(
-            tokens["given"]!.GetValue<int>(), tokens["used"]!.GetValue<int>(), tokens["cut_at"]?.GetValue<string>()).Warning(what);
+            tokens["given"]!.GetValue<int>(), tokens["used"]!.GetValue<int>(), tokens["cut_at"]?.GetValue<string>())
+            .Warning(what);
 
     private static void Check(ClusterEvent last)
     {

@@ -149,8 +149,11 @@ internal static class GenerateCommand
         ClusterClient client, ClusterRequest request, string[] paths, CancellationToken cancellation)
     {
         IReadOnlyList<string> warnings = [];
-        await Output.WithMeterAsync("drawing", async report => warnings = await new ClusterDrawing(client, TimeProvider.System, report).RunAsync(
-            request, paths.Length, (i, png) => Write(paths[i], png), cancellation));
+        await Output.WithMeterAsync("drawing", async report =>
+        {
+            var drawing = new ClusterDrawing(client, TimeProvider.System, report);
+            warnings = await drawing.RunAsync(request, paths.Length, (i, png) => Write(paths[i], png), cancellation);
+        });
         Warn(warnings);
     }
 

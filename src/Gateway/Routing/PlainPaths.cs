@@ -1,13 +1,13 @@
-// Paths that mean one thing only. Ids of this API need no escaping, so a path that holds anything else, or that leads up
-// or to an empty name, is refused before a silo sees it. Names of models are free text: they alone may be escaped, and go
-// on in the one spelling that is the same after every decoding.
+// Paths that mean one thing only. Ids of this API need no escaping, so a path that holds anything else, or that leads
+// up or to an empty name, is refused before a silo sees it. Names of models are free text: they alone may be escaped,
+// and are forwarded in one canonical escaping.
 using System.Buffers;
 using Atelier.Gateway.Answers;
 using Microsoft.AspNetCore.Http.Features;
 
 namespace Atelier.Gateway.Routing;
 
-/// <summary>A path in the one spelling in which a silo gets it.</summary>
+/// <summary>A path in the one escaping in which it is forwarded.</summary>
 /// <param name="Path">The path, escaped.</param>
 internal sealed record EscapedPathFeature(string Path);
 
@@ -43,7 +43,7 @@ internal static class PlainPaths
         path is not null && path.AsSpan().IndexOfAnyExcept(s_plain) < 0 && HasNames(path);
 
     /// <summary>
-    /// The path of a model with its name escaped in one way only; null if it is not one, or its name is none.
+    /// The path of a model with its name in the canonical escaping; null if it is not one, or the name is not valid.
     /// </summary>
     public static string? Escaped(string path)
     {

@@ -206,11 +206,12 @@ public sealed class GenerationMachine(GenerationOptions options)
     /// <param name="state">State.</param>
     /// <param name="now">The time.</param>
     /// <param name="message">Why, where nobody asked for it.</param>
-    public static Outcome<bool> Cancel(GenerationState state, DateTimeOffset now, string? message = null) => state.IsOpen
-        ? Settled(
-            state,
-            new Outcome<bool>(Ended(state, GenerationPhase.Cancelled, now) with { Message = message }, true, true), [])
-        : new(state, false, false);
+    public static Outcome<bool> Cancel(GenerationState state, DateTimeOffset now, string? message = null) =>
+        state.IsOpen
+            ? Settled(
+                state,
+                new Outcome<bool>(Ended(state, GenerationPhase.Cancelled, now) with { Message = message }, true, true), [])
+            : new(state, false, false);
 
     /// <summary>
     /// Ends an open generation whose model no worker holds any more and whose name another model has.

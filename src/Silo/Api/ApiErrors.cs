@@ -98,7 +98,8 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
         new(404, InvalidRequest, "not_found", $"There is no such {what}.") { Param = param };
 
     public static ApiError UnknownModel(string? name) =>
-        new(404, InvalidRequest, "model_not_found", $"There is no model '{Shortened(name)}'; GET /v1/models lists what there is.")
+        new(404, InvalidRequest, "model_not_found",
+            $"There is no model '{Shortened(name)}'; GET /v1/models lists what there is.")
             { Param = "model" };
 
     /// <summary>What a client is told about a submission; none if it was accepted.</summary>

@@ -3,7 +3,9 @@ using Microsoft.AspNetCore.Http.Features;
 
 namespace Atelier.Silo.Api;
 
-/// <summary>Runs a HEAD request as GET and sends the headers alone, with the length of the body that is left out.</summary>
+/// <summary>
+/// Runs a HEAD request as GET and sends the headers alone, with the length of the body that is left out.
+/// </summary>
 internal sealed class HeadMiddleware(RequestDelegate next)
 {
     public async Task InvokeAsync(HttpContext context)

@@ -15,7 +15,9 @@ namespace Atelier.Silo.Api;
 /// <param name="Data">The images.</param>
 /// <param name="Usage">What they took.</param>
 /// <param name="PromptTokens">How much of the prompt the text encoder takes.</param>
-/// <param name="NegativePromptTokens">The same of the negative prompt; null where there is none, or guidance is 1.</param>
+/// <param name="NegativePromptTokens">
+/// The same of the negative prompt; null where there is none, or guidance is 1.
+/// </param>
 internal sealed record ImagesShape(
     long Created, string Background, string OutputFormat, string Size, string Quality, ImageShape[] Data,
     UsageShape Usage, TokensShape? PromptTokens, TokensShape? NegativePromptTokens);

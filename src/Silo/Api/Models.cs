@@ -35,7 +35,8 @@ internal sealed class ModelEndpoints(Models models)
         group.MapGet("", (ModelEndpoints endpoints) => endpoints.ListAsync())
             .WithSummary("Lists the models, the default one first.")
             .Produces<ModelsShape>();
-        group.MapGet("{**id}", (HttpContext context, string id, ModelEndpoints endpoints) => endpoints.GetAsync(context))
+        group.MapGet(
+            "{**id}", (HttpContext context, string id, ModelEndpoints endpoints) => endpoints.GetAsync(context))
             .WithSummary("Describes a model, by its name, an alias or its digest.")
             .Produces<ModelShape>().Produces<ErrorBody>(404);
     }
@@ -46,8 +47,8 @@ internal sealed class ModelEndpoints(Models models)
     private async Task<IResult> GetAsync(HttpContext context) =>
         TypedResults.Ok(ModelShape.Of(await models.FindAsync(IdOf(context))));
 
-    // Names of models are free text. In a decoded path %2F and %252F look alike, so the id is read from the target as it
-    // came; what is in front of it is never shorter there.
+    // Names of models are free text. In a decoded path %2F and %252F look alike, so the id is read from the target as
+    // it came; what is in front of it is never shorter there.
     private static string IdOf(HttpContext context)
     {
         string target = context.Features.GetRequiredFeature<IHttpRequestFeature>().RawTarget;

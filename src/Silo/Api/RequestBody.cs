@@ -364,10 +364,11 @@ internal sealed class JsonFields
                         {
                             string member = names.Peek().Path + Cut(name);
                             ReadOnlySpan<byte> before = body[..(int)reader.TokenStartIndex];
+                            int line = before.Count((byte)'\n') + 1;
+                            int place = before.Length - before.LastIndexOf((byte)'\n');
                             return ApiError.Invalid(
                                 member, "invalid_json",
-                                $"The body names the member '{member}' twice; the second time at line "
-                                + $"{before.Count((byte)'\n') + 1}, byte {before.Length - before.LastIndexOf((byte)'\n')}.");
+                                $"The body names the member '{member}' twice; the second time at line {line}, byte {place}.");
                         }
 
                         break;

@@ -1,5 +1,5 @@
-// Goal: the API speaks HTTP as clients do: HEAD, compressed bodies, any name of a model, and a refusal that names what is
-// wrong and where, in one shape. Method: requests over HTTP and raw bytes against a cluster in one process.
+// Goal: the API speaks HTTP as clients do: HEAD, compressed bodies, any name of a model, and a refusal that names what
+// is wrong and where, in one shape. Method: requests over HTTP and raw bytes against a cluster in one process.
 using System.IO.Compression;
 using System.Net;
 using System.Net.Http.Headers;

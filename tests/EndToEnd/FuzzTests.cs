@@ -1,6 +1,6 @@
-// Goal: no bytes of a client are a fault of the cluster: every request is answered within seconds, with no status of 500
-// or above, in the one shape of errors. Method: requests drawn from a seed, proper ones with members, headers, paths and
-// bodies changed, and raw HTTP, sent on sockets to a gateway and a silo in processes of their own. In full size by
+// Goal: no bytes of a client are a fault of the cluster: every request is answered within seconds, with no status from 500
+// on, in the one shape of errors. Method: requests drawn from a seed, proper ones with members, headers, paths and bodies
+// changed, and raw HTTP, sent on sockets to a gateway and a silo in processes of their own. In full size by
 // bench/attacks.sh: 10,000 requests.
 using System.Collections.Concurrent;
 using System.Diagnostics;
@@ -22,6 +22,9 @@ public sealed class FuzzTests
 
     // A request that turns out to be incomplete is ended by its client after this time.
     private static readonly TimeSpan s_grace = TimeSpan.FromSeconds(1);
+
+    // A picture takes the time that it takes to draw, beside others on a machine that may be busy.
+    private static readonly TimeSpan s_pictureMax = TimeSpan.FromSeconds(60);
 
     private static TimeSpan AnswerMax => TimeSpan.FromSeconds(Setting("ATELIER_ATTACK_SECONDS", 30));
 
@@ -46,9 +49,12 @@ public sealed class FuzzTests
                 (string answer, TimeSpan time) = await SendAsync(cluster.Url, request, cancellation);
                 string? fault = Fault(request, answer, time, out int status);
                 statuses.AddOrUpdate(status, 1, (_, count) => count + 1);
-                lock (faults)
+                if (!IsPicture(request, status))
                 {
-                    slowest = time > slowest ? time : slowest;
+                    lock (faults)
+                    {
+                        slowest = time > slowest ? time : slowest;
+                    }
                 }
 
                 if (fault is not null)
@@ -57,7 +63,7 @@ public sealed class FuzzTests
                         $"Request {number} ({request.What}): {fault}\n{Shown(request.Bytes)}\n{Shown(answer)}");
                 }
             });
-        string counts = string.Join(", ", statuses.OrderBy(pair => pair.Key).Select(pair => $"{pair.Key}: {pair.Value}"));
+        string counts = string.Join(", ", statuses.OrderBy(one => one.Key).Select(one => $"{one.Key}: {one.Value}"));
         TestContext.Current.TestOutputHelper?.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
             $"{Requests} requests of seed {Seed}, the slowest {slowest.TotalSeconds:f2} s; by status: {counts}"));
@@ -76,14 +82,16 @@ public sealed class FuzzTests
 
     private static string? Fault(FuzzedRequest request, string answer, TimeSpan time, out int status)
     {
-        status = 0;
         while (answer.StartsWith("HTTP/1.1 100 ", StringComparison.Ordinal))
         {
             // Only that the body may come.
             answer = answer[(answer.IndexOf("\r\n\r\n", StringComparison.Ordinal) + 4)..];
         }
 
-        if (time > AnswerMax)
+        bool hasStatus = int.TryParse(
+            answer.StartsWith("HTTP/1.1 ", StringComparison.Ordinal) ? answer[9..Math.Min(12, answer.Length)] : "",
+            NumberStyles.None, CultureInfo.InvariantCulture, out status);
+        if (time > (IsPicture(request, status) ? s_pictureMax : AnswerMax))
         {
             return $"it took {time.TotalSeconds:f1} s";
         }
@@ -93,14 +101,14 @@ public sealed class FuzzTests
             return request.MayBeCut ? null : "there is no answer";
         }
 
-        if (!answer.StartsWith("HTTP/1.1 ", StringComparison.Ordinal)
-            || !int.TryParse(answer.AsSpan(9, 3), NumberStyles.None, CultureInfo.InvariantCulture, out status))
+        if (!hasStatus)
         {
             // To the preface of HTTP/2, the answer is a frame.
             return request.IsParsed ? "the answer is not HTTP" : null;
         }
 
-        if (answer.Replace("HTTP/1.1 505", "", StringComparison.Ordinal).Contains("\nHTTP/1.1 5", StringComparison.Ordinal))
+        string others = answer.Replace("HTTP/1.1 505", "", StringComparison.Ordinal);
+        if (others.Contains("\nHTTP/1.1 5", StringComparison.Ordinal))
         {
             return "a later answer on the connection has a status of 500 or above";
         }
@@ -116,6 +124,9 @@ public sealed class FuzzTests
             _ => null,
         };
     }
+
+    private static bool IsPicture(FuzzedRequest request, int status) =>
+        status == 200 && request.Bytes.AsSpan().IndexOf("/v1/images/generations"u8) >= 0;
 
     private static bool IsError(string body)
     {
@@ -139,7 +150,7 @@ public sealed class FuzzTests
         await client.ConnectAsync(url.Host, url.Port, cancellation);
         NetworkStream stream = client.GetStream();
         using var patience = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        patience.CancelAfter(AnswerMax + s_grace + TimeSpan.FromSeconds(1));
+        patience.CancelAfter(s_pictureMax + s_grace);
         using var answer = new MemoryStream();
         long start = Stopwatch.GetTimestamp();
         try

@@ -1,5 +1,5 @@
-// The queue of a model, as workers and generations see it: what work is, and how it is leased. What the queue hands out
-// is a hint about who should claim; the generation itself decides (see IGenerationGrain.ClaimAsync).
+// The queue, as workers and generations see it: what work is, and how it is leased. What the queue hands out is a hint
+// about who should claim; the generation itself decides (see IGenerationGrain.ClaimAsync).
 using Orleans.Concurrency;
 
 namespace Atelier.Contracts;
@@ -101,6 +101,10 @@ public sealed record WorkItem
     /// </summary>
     [Id(11)]
     public TimeSpan? AnyKindAfter { get; init; }
+
+    /// <summary>The model that it needs.</summary>
+    [Id(12)]
+    public ModelDigest Model { get; init; }
 }
 
 /// <summary>What became of an offer.</summary>
@@ -144,6 +148,29 @@ public sealed record OfferAnswer(
 [GenerateSerializer, Immutable, Alias("atelier.HeldWork")]
 public sealed record HeldWork([property: Id(0)] long Lease, [property: Id(1)] WorkItem Item, [property: Id(2)] int Done);
 
+/// <summary>Where a model that a worker may hold is, or could be.</summary>
+[GenerateSerializer, Alias("atelier.ModelPlace")]
+public enum ModelPlace
+{
+    /// <summary>In memory.</summary>
+    Loaded,
+
+    /// <summary>On its way into memory.</summary>
+    Loading,
+
+    /// <summary>Not in memory, where there is room for it.</summary>
+    Beside,
+
+    /// <summary>Not in memory; another model would have to leave.</summary>
+    Instead,
+}
+
+/// <summary>A model that a worker may hold.</summary>
+/// <param name="Model">Which one.</param>
+/// <param name="Place">Where it is.</param>
+[GenerateSerializer, Immutable, Alias("atelier.WorkerModel")]
+public readonly record struct WorkerModel([property: Id(0)] ModelDigest Model, [property: Id(1)] ModelPlace Place);
+
 /// <summary>What a worker says between two quanta.</summary>
 [GenerateSerializer, Immutable, Alias("atelier.WorkerTurn")]
 public sealed record WorkerTurn
@@ -173,6 +200,16 @@ public sealed record WorkerTurn
     /// <summary>What it holds.</summary>
     [Id(4)]
     public HeldWork[] Held { get; init; } = [];
+
+    /// <summary>Models that it may hold. It is given work of those that are loaded.</summary>
+    [Id(5)]
+    public WorkerModel[] Models { get; init; } = [];
+
+    /// <summary>
+    /// Time since its last load has ended, over the time that the load took; none if it has loaded nothing.
+    /// </summary>
+    [Id(6)]
+    public double? LoadAge { get; init; }
 }
 
 /// <summary>What a worker shall do with work that it holds.</summary>
@@ -210,6 +247,10 @@ public sealed record TurnAnswer
     /// <summary>How long the leases last unless the worker takes another turn.</summary>
     [Id(2)]
     public required TimeSpan LeaseTime { get; init; }
+
+    /// <summary>The model to load: its work comes next. None to stay with those that are loaded.</summary>
+    [Id(3)]
+    public ModelDigest? Load { get; init; }
 }
 
 /// <summary>How a lease ended.</summary>
@@ -242,10 +283,13 @@ public sealed record QueueStatus(
     [property: Id(0)] int Waiting, [property: Id(1)] int Leased, [property: Id(2)] int Tenants,
     [property: Id(3)] double CostWaiting, [property: Id(4)] double CostPerSecond);
 
-/// <summary>The queue of one model; its key is the model's digest.</summary>
+/// <summary>The queue of a cluster, for all models; its key is <see cref="Key"/>.</summary>
 [Alias("atelier.IWorkQueueGrain")]
 public interface IWorkQueueGrain : IGrainWithStringKey
 {
+    /// <summary>The key. Silos of earlier versions have a queue for each model, under its digest.</summary>
+    const string Key = "all";
+
     /// <summary>Puts work into the queue; the same work twice is once.</summary>
     /// <param name="item">The work.</param>
     /// <param name="admitted">Whether its generation was accepted already: then the bounds do not apply.</param>
@@ -271,6 +315,10 @@ public interface IWorkQueueGrain : IGrainWithStringKey
     /// <summary>How full the queue is.</summary>
     [Alias("Status"), AlwaysInterleave]
     Task<QueueStatus> StatusAsync();
+
+    /// <summary>How full the queue is with work of one model.</summary>
+    [Alias("StatusOf"), AlwaysInterleave]
+    Task<QueueStatus> StatusOfAsync(ModelDigest model);
 
     /// <summary>Asks for the queue to be there: one that starts asks all open generations for their work.</summary>
     [Alias("Wake")]

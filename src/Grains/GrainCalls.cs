@@ -18,9 +18,9 @@ public static class GrainFactoryExtensions
     /// <summary>A tenant.</summary>
     public static ITenantGrain Tenant(this IGrainFactory grains, TenantId tenant) => grains.GetGrain<ITenantGrain>(tenant.Value);
 
-    /// <summary>The queue of a model.</summary>
-    public static IWorkQueueGrain WorkQueue(this IGrainFactory grains, ModelDigest model) =>
-        grains.GetGrain<IWorkQueueGrain>(model.Value);
+    /// <summary>The queue.</summary>
+    public static IWorkQueueGrain WorkQueue(this IGrainFactory grains) =>
+        grains.GetGrain<IWorkQueueGrain>(IWorkQueueGrain.Key);
 
     /// <summary>The catalogue.</summary>
     public static IModelCatalogueGrain Catalogue(this IGrainFactory grains) => grains.GetGrain<IModelCatalogueGrain>(0);

@@ -297,7 +297,7 @@ internal sealed partial class GenerationGrain(
             submission, weight, GenerationCost.Of(card, submission), clock.GetUtcNow());
         try
         {
-            OfferAnswer offer = await grains.WorkQueue(card.Digest).OfferAsync(_machine.Item(accepted, _key), admitted: false);
+            OfferAnswer offer = await grains.WorkQueue().OfferAsync(_machine.Item(accepted, _key), admitted: false);
             if (offer.Outcome != OfferOutcome.Queued)
             {
                 await grains.Tenant(_key.Tenant).EndedAsync(_key.Id);
@@ -311,7 +311,7 @@ internal sealed partial class GenerationGrain(
             }
             else
             {
-                await grains.WorkQueue(card.Digest).WithdrawAsync(_key);
+                await grains.WorkQueue().WithdrawAsync(_key);
                 await grains.Tenant(_key.Tenant).EndedAsync(_key.Id);
                 return new SubmitAnswer(
                     SubmitOutcome.Busy, "There are as many open generations as there may be; come back later.", TimeSpan.FromSeconds(5));
@@ -325,7 +325,7 @@ internal sealed partial class GenerationGrain(
                 };
                 if (accepted.SessionIndex is null)
                 {
-                    await grains.WorkQueue(card.Digest).WithdrawAsync(_key);
+                    await grains.WorkQueue().WithdrawAsync(_key);
                     await grains.Tenant(_key.Tenant).EndedAsync(_key.Id);
                     return new SubmitAnswer(
                         SubmitOutcome.Gone, $"The session '{session}' was deleted; begin a new one.");
@@ -503,7 +503,7 @@ internal sealed partial class GenerationGrain(
         changed.SetResult();
     }
 
-    private IWorkQueueGrain Queue() => grains.WorkQueue(_state.Submission!.Spec.Model);
+    private IWorkQueueGrain Queue() => grains.WorkQueue();
 
     private IOpenSetGrain OpenSet() =>
         grains.GetGrain<IOpenSetGrain>(OpenSets.OpenSet.PartitionOf(_key, options.OpenSetPartitions));

@@ -260,6 +260,7 @@ public sealed class GenerationMachine(GenerationOptions options)
             AnyKindFrom = bound ? state.WaitingSince + options.DeviceKindPatience : null,
             AnyKindAfter = bound ? options.DeviceKindPatience : null,
             ClaimedBy = state.Claim?.Worker,
+            Model = state.Submission!.Spec.Model,
         };
     }
 

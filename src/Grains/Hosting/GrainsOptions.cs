@@ -8,7 +8,7 @@ namespace Atelier.Grains.Hosting;
 /// <summary>How the grains of a cluster behave. All silos of a cluster must have the same.</summary>
 public sealed class GrainsOptions
 {
-    /// <summary>Gets the queues' options.</summary>
+    /// <summary>Gets the queue's options.</summary>
     public WorkQueueOptions Queue { get; } = new();
 
     /// <summary>Gets the generations' options.</summary>

@@ -62,7 +62,7 @@ internal sealed partial class ModelCatalogueGrain(
 
         foreach (ModelDigest model in _catalogue.Unconfirmed(Now).ToArray())
         {
-            QueueStatus? status = await GrainCalls.TryAsync(() => grains.WorkQueue(model).StatusAsync());
+            QueueStatus? status = await GrainCalls.TryAsync(() => grains.WorkQueue().StatusOfAsync(model));
             if (status is not { Waiting: 0, Leased: 0 })
             {
                 _idleSince.Remove(model);

@@ -1,56 +1,78 @@
-// Weighted fair sharing of one pool of workers between tenants: start-time fair queueing (Goyal, Vin and Cheng 1996)
+// Weighted fair sharing of workers of one kind between tenants: start-time fair queueing (Goyal, Vin and Cheng 1996)
 // with steps, not pictures, as its packets. A tenant's virtual time is what it was granted over its weight; the tenant
-// with the least is served next. One that comes from idleness starts at the virtual time of those who wait: it owes
-// nothing for the time before, and is owed nothing.
+// with the least is served next, whatever model it asks for. One that comes from idleness starts at the virtual time of
+// those who wait: it owes nothing for the time before, and is owed nothing.
 using Atelier.Contracts;
 
 namespace Atelier.Grains.Queueing;
 
-/// <summary>A class of work: what a worker must be to do it.</summary>
+/// <summary>A class of work: what a worker must be, and hold, to do it.</summary>
+/// <param name="Model">The model.</param>
 /// <param name="Kind">The kind of work.</param>
 /// <param name="DeviceKind">The device kind that it needs; none if any will do.</param>
 /// <param name="Alone">Whether its worker may hold nothing else.</param>
-internal readonly record struct WorkClass(WorkKind Kind, string? DeviceKind, bool Alone);
+internal readonly record struct WorkClass(ModelDigest Model, WorkKind Kind, string? DeviceKind, bool Alone)
+{
+    /// <summary>The worker's role that it needs.</summary>
+    public WorkRoles Role => (WorkRoles)(1 << (int)Kind);
 
-/// <summary>The tenants of one pool, and their waiting work.</summary>
+    /// <summary>The class of a piece of work.</summary>
+    public static WorkClass Of(WorkItem item) => new(item.Model, item.Kind, item.DeviceKind, item.Alone);
+}
+
+/// <summary>The accounts of tenants with workers of one kind, and whose work these may do next.</summary>
 internal sealed class FairShare
 {
     private readonly Dictionary<TenantId, TenantShare> _shares = [];
-    private readonly Dictionary<WorkClass, int> _classes = [];
-    private readonly List<TenantHeap> _heaps = [];
-    private readonly TenantHeap _waiting = new(0);
+    private readonly Dictionary<int, TenantHeap> _heaps = [];
+    private readonly Dictionary<(ModelDigest Model, bool Alone), List<int>> _classes = [];
+    private readonly TenantHeap _waiting = new(TenantHeap.All);
     private readonly PriorityQueue<TenantShare, double> _idle = new();
     private double _virtual;
     private long _comers;
 
-    /// <summary>Tenants known: those with work, and those that are still ahead of the others.</summary>
-    public int Count => _shares.Count;
-
-    /// <summary>Predicted operations of all that waits.</summary>
+    /// <summary>Predicted operations of all that waits for these workers.</summary>
     public double CostWaiting { get; private set; }
 
-    /// <summary>Weights of all tenants that wait.</summary>
+    /// <summary>Weights of all tenants that wait for them.</summary>
     public double WeightWaiting { get; private set; }
 
-    /// <summary>A tenant's account.</summary>
-    public TenantShare Share(TenantId tenant)
+    /// <summary>Adds a class of work that these workers may do.</summary>
+    public void Admit(int number, WorkClass workClass)
     {
-        if (!_shares.TryGetValue(tenant, out TenantShare? share))
+        _heaps.Add(number, new TenantHeap(number));
+        (ModelDigest Model, bool Alone) key = (workClass.Model, workClass.Alone);
+        if (!_classes.TryGetValue(key, out List<int>? numbers))
         {
-            _shares.Add(tenant, share = new TenantShare(tenant));
+            _classes.Add(key, numbers = []);
         }
 
+        numbers.Add(number);
+    }
+
+    /// <summary>Whether these workers may do work of a class.</summary>
+    public bool Serves(int number) => _heaps.ContainsKey(number);
+
+    /// <summary>A tenant's account.</summary>
+    public TenantShare Share(TenantWork work)
+    {
+        if (!_shares.TryGetValue(work.Tenant, out TenantShare? share))
+        {
+            _shares.Add(work.Tenant, share = new TenantShare(work));
+        }
+
+        // The tenant may have left the queue and come back.
+        share.Work = work;
         return share;
     }
 
-    /// <summary>Lets work wait.</summary>
-    public void Add(WorkEntry entry)
+    /// <summary>Takes in work of a tenant that has just begun to wait, or all that waits in one of its lanes.</summary>
+    public void Add(TenantWork work, int number, int count, double cost)
     {
-        TenantShare share = entry.Share = Share(entry.Item.Generation.Tenant);
-        if (share.Waiting++ == 0)
+        TenantShare share = Share(work);
+        if (share.Waiting == 0)
         {
-            share.Weight = entry.Item.Weight;
-            WeightWaiting += share.Weight;
+            WeightWaiting += work.Weight;
             if (share.Virtual <= Virtual())
             {
                 share.Virtual = _virtual;
@@ -60,30 +82,28 @@ internal sealed class FairShare
             share.Since = ++_comers;
         }
 
-        CostWaiting += entry.Item.Cost;
-        entry.Class = ClassOf(entry.Item);
-        share.Lane(entry.Class).Add(entry);
+        share.Waiting += count;
+        CostWaiting += cost;
+        _heaps[number].Set(share, true);
         _waiting.Set(share, true);
         Reorder(share);
     }
 
-    /// <summary>Takes work out of its lane.</summary>
-    public void Remove(WorkEntry entry)
+    /// <summary>Takes out work that has left its lane.</summary>
+    public void Remove(TenantWork work, int number, double cost)
     {
-        TenantShare share = entry.Share!;
-        share.Lane(entry.Class).Remove(entry);
-        CostWaiting -= entry.Item.Cost;
-        if (share.Lane(entry.Class).Count == 0)
+        TenantShare share = Share(work);
+        CostWaiting -= cost;
+        if (work.Lane(number) is null)
         {
-            _heaps[entry.Class].Set(share, false);
+            _heaps[number].Set(share, false);
         }
 
-        entry.Class = -1;
         if (--share.Waiting == 0)
         {
             Virtual();
             _waiting.Set(share, false);
-            WeightWaiting = _waiting.Count == 0 ? 0 : WeightWaiting - share.Weight;
+            WeightWaiting = _waiting.Count == 0 ? 0 : WeightWaiting - work.Weight;
             CostWaiting = _waiting.Count == 0 ? 0 : CostWaiting;
         }
     }
@@ -100,7 +120,7 @@ internal sealed class FairShare
             _virtual = start;
         }
 
-        share.Virtual = start + (cost / share.Weight);
+        share.Virtual = start + (cost / share.Work.Weight);
         share.IsNew = false;
         if (share.Waiting > 0)
         {
@@ -109,16 +129,13 @@ internal sealed class FairShare
         }
     }
 
-    /// <summary>The work to be done next by a worker, of those classes that it may do; none if none waits.</summary>
-    public WorkEntry? Next(WorkRoles roles, string deviceKind, bool alone)
+    /// <summary>The work of a model to be done next; none if none waits.</summary>
+    public WorkEntry? Next(ModelDigest model, bool alone)
     {
         WorkEntry? best = null;
-        foreach ((WorkClass workClass, int number) in _classes)
+        foreach (int number in _classes.GetValueOrDefault((model, alone)) ?? [])
         {
-            bool fits = workClass.Alone == alone && roles.HasFlag(RoleOf(workClass.Kind))
-                && (workClass.DeviceKind is null || workClass.DeviceKind == deviceKind);
-            if (fits && _heaps[number].First is { } share && share.Lane(number).First is { } first
-                && (best is null || IsBefore(first, best)))
+            if (_heaps[number].First?.Work.Lane(number)!.First is { } first && (best is null || IsBefore(first, best)))
             {
                 best = first;
             }
@@ -128,14 +145,19 @@ internal sealed class FairShare
     }
 
     /// <summary>Whether one piece of waiting work is to be done before another.</summary>
-    public static bool IsBefore(WorkEntry one, WorkEntry other) =>
-        ReferenceEquals(one.Share, other.Share)
+    public bool IsBefore(WorkEntry one, WorkEntry other) =>
+        ReferenceEquals(one.Work, other.Work)
             ? one.Order.CompareTo(other.Order) < 0
-            : one.Share!.IsBefore(other.Share!);
+            : Share(one.Work).IsBefore(Share(other.Work));
 
     /// <summary>Forgets tenants that have no work and are not ahead of the others.</summary>
-    public void Leave(TenantShare share)
+    public void Leave(TenantWork work)
     {
+        if (!_shares.TryGetValue(work.Tenant, out TenantShare? share))
+        {
+            return;
+        }
+
         if (!share.IsLeaving && share.Waiting + share.Running == 0)
         {
             share.IsLeaving = true;
@@ -153,38 +175,22 @@ internal sealed class FairShare
             }
             else if (idle.Waiting + idle.Running == 0)
             {
-                _shares.Remove(idle.Tenant);
+                _shares.Remove(idle.Work.Tenant);
             }
         }
     }
-
-    /// <summary>The worker's role that a kind of work needs.</summary>
-    public static WorkRoles RoleOf(WorkKind kind) => (WorkRoles)(1 << (int)kind);
 
     // The least virtual time among those who wait; it never runs back.
     private double Virtual() => _virtual = Math.Max(_virtual, _waiting.First?.Virtual ?? 0);
 
     private void Reorder(TenantShare share)
     {
-        for (int number = 0; number < share.Lanes.Count; number++)
+        foreach (int number in share.Work.Classes)
         {
-            if (share.Lanes[number].Count > 0)
+            if (_heaps.TryGetValue(number, out TenantHeap? heap) && share.Place(number) >= 0)
             {
-                _heaps[number].Set(share, true);
+                heap.Set(share, true);
             }
         }
-    }
-
-    private int ClassOf(WorkItem item)
-    {
-        var workClass = new WorkClass(item.Kind, item.DeviceKind, item.Alone);
-        if (!_classes.TryGetValue(workClass, out int number))
-        {
-            number = _heaps.Count;
-            _classes.Add(workClass, number);
-            _heaps.Add(new TenantHeap(number + 1));
-        }
-
-        return number;
     }
 }

@@ -1,19 +1,61 @@
-// What a tenant has had of a pool of workers, and what it has waiting there; and a heap of tenants, least served first.
+// What a tenant has waiting; what it has had of the workers of one kind; and a heap of tenants, least served first.
 using Atelier.Contracts;
 
 namespace Atelier.Grains.Queueing;
 
-/// <summary>A tenant's account in a pool.</summary>
-internal sealed class TenantShare(TenantId tenant)
+/// <summary>A tenant in the queue: its weight, and its waiting work by class.</summary>
+internal sealed class TenantWork(TenantId tenant)
 {
-    private readonly List<WorkLane> _lanes = [];
-    private readonly List<int> _places = [];
+    private readonly Dictionary<int, WorkLane> _lanes = [];
 
     /// <summary>Whose it is.</summary>
     public TenantId Tenant { get; } = tenant;
 
-    /// <summary>Its weight.</summary>
+    /// <summary>Its share against other tenants'.</summary>
     public double Weight { get; set; } = 1;
+
+    /// <summary>Pieces of its work in the queue, waiting or leased.</summary>
+    public int Count { get; set; }
+
+    /// <summary>Numbers of the classes of which work waits.</summary>
+    public IReadOnlyCollection<int> Classes => _lanes.Keys;
+
+    /// <summary>Its waiting work, in lanes of one class each.</summary>
+    public IEnumerable<WorkLane> Lanes => _lanes.Values;
+
+    /// <summary>Its waiting work of a class; none if none waits.</summary>
+    public WorkLane? Lane(int number) => _lanes.GetValueOrDefault(number);
+
+    /// <summary>Puts work into its lane.</summary>
+    public void Add(WorkEntry entry)
+    {
+        if (!_lanes.TryGetValue(entry.Class, out WorkLane? lane))
+        {
+            _lanes.Add(entry.Class, lane = new WorkLane());
+        }
+
+        lane.Add(entry);
+    }
+
+    /// <summary>Takes work out of its lane.</summary>
+    public void Remove(WorkEntry entry)
+    {
+        WorkLane lane = _lanes[entry.Class];
+        lane.Remove(entry);
+        if (lane.Count == 0)
+        {
+            _lanes.Remove(entry.Class);
+        }
+    }
+}
+
+/// <summary>A tenant's account with workers of one kind.</summary>
+internal sealed class TenantShare(TenantWork work)
+{
+    private readonly Dictionary<int, int> _places = [];
+
+    /// <summary>The tenant.</summary>
+    public TenantWork Work { get; set; } = work;
 
     /// <summary>Operations granted, over the weight: virtual time.</summary>
     public double Virtual { get; set; }
@@ -24,41 +66,29 @@ internal sealed class TenantShare(TenantId tenant)
     /// <summary>Whether it has come from idleness and was granted nothing since.</summary>
     public bool IsNew { get; set; }
 
-    /// <summary>Pieces of its work that wait.</summary>
+    /// <summary>Pieces of its work that wait for these workers.</summary>
     public int Waiting { get; set; }
 
-    /// <summary>Pieces of its work that are leased.</summary>
+    /// <summary>Pieces of its work that are leased to them.</summary>
     public int Running { get; set; }
 
     /// <summary>Whether it stands among those that are forgotten once the others have caught up.</summary>
     public bool IsLeaving { get; set; }
 
-    /// <summary>Its waiting work of a class.</summary>
-    public WorkLane Lane(int workClass)
-    {
-        while (_lanes.Count <= workClass)
-        {
-            _lanes.Add(new WorkLane());
-        }
-
-        return _lanes[workClass];
-    }
-
-    /// <summary>Its lanes, by class.</summary>
-    public IReadOnlyList<WorkLane> Lanes => _lanes;
-
     /// <summary>Its place in a heap; -1 if it is not there.</summary>
-    public int Place(int heap) => heap < _places.Count ? _places[heap] : -1;
+    public int Place(int heap) => _places.GetValueOrDefault(heap, -1);
 
     /// <summary>Notes its place in a heap.</summary>
     public void SetPlace(int heap, int place)
     {
-        while (_places.Count <= heap)
+        if (place < 0)
         {
-            _places.Add(-1);
+            _places.Remove(heap);
         }
-
-        _places[heap] = place;
+        else
+        {
+            _places[heap] = place;
+        }
     }
 
     /// <summary>Whether it is to be served before another.</summary>
@@ -70,6 +100,9 @@ internal sealed class TenantShare(TenantId tenant)
 /// <param name="number">Number of this heap among those that a tenant may be in.</param>
 internal sealed class TenantHeap(int number)
 {
+    /// <summary>The number of the heap of all tenants that wait; others have the number of their class.</summary>
+    public const int All = -1;
+
     private readonly List<TenantShare> _shares = [];
 
     /// <summary>Tenants in it.</summary>

@@ -18,21 +18,24 @@ internal readonly record struct WorkOrder(DateTimeOffset AcceptedAt, long Arriva
 }
 
 /// <summary>One piece of work in the queue, waiting in a lane or leased to a worker.</summary>
-internal sealed class WorkEntry(WorkItem item, long arrival)
+internal sealed class WorkEntry(WorkItem item, TenantWork work, long arrival)
 {
+    /// <summary>Whose it is.</summary>
+    public TenantWork Work { get; } = work;
+
     /// <summary>The work as it is now.</summary>
     public WorkItem Item { get; set; } = item;
 
     /// <summary>Its place among its tenant's.</summary>
     public WorkOrder Order { get; } = new(item.AcceptedAt, arrival);
 
-    /// <summary>The most that it was ever said to cost: the whole request.</summary>
+    /// <summary>The most that it was ever said to cost, with the phases before it: the whole request.</summary>
     public double RequestCost { get; set; } = item.Cost;
 
     /// <summary>Operations of one quantum.</summary>
     public double QuantumCost => Item.Cost / Item.Quanta;
 
-    /// <summary>The tenant's share that it waits and is charged in.</summary>
+    /// <summary>The account that is charged for it while it is leased.</summary>
     public TenantShare? Share { get; set; }
 
     /// <summary>Class of the lane in which it waits; -1 while it does not wait.</summary>
@@ -46,6 +49,9 @@ internal sealed class WorkEntry(WorkItem item, long arrival)
 
     /// <summary>Who holds it.</summary>
     public QueueWorker? Worker { get; set; }
+
+    /// <summary>The pool of the worker that holds it, as it was at the lease.</summary>
+    public WorkerPool? Pool { get; set; }
 
     /// <summary>When the lease ends.</summary>
     public DateTimeOffset ExpiresAt { get; set; }
@@ -83,6 +89,9 @@ internal sealed class WorkLane
 
     /// <summary>Pieces of work.</summary>
     public int Count => _root?.Count ?? 0;
+
+    /// <summary>What they cost together.</summary>
+    public double Cost => _root?.Cost ?? 0;
 
     /// <summary>The first; none if the lane is empty.</summary>
     public WorkEntry? First

@@ -1,67 +1,35 @@
-// The queue of one model as a pure protocol: messages and the time in, answers out. Its state is only in memory, for it
+// The queue of a cluster as a pure protocol: messages and the time in, answers out. Its state is only in memory, for it
 // only orders work; what must not be lost is the generations' own, and an empty queue is filled again by asking them.
+// It holds the work of all models, so that a tenant has one share whatever it asks for, and decides when a worker
+// changes to another model.
 using Atelier.Contracts;
 
 namespace Atelier.Grains.Queueing;
 
-/// <summary>A worker as its queue sees it.</summary>
-internal sealed class QueueWorker(string name)
-{
-    /// <summary>Its name.</summary>
-    public string Name { get; } = name;
-
-    /// <summary>What it may do.</summary>
-    public WorkRoles Roles { get; set; }
-
-    /// <summary>Its device kind.</summary>
-    public string DeviceKind { get; set; } = "";
-
-    /// <summary>Slots that it had left after its last turn.</summary>
-    public int Spare { get; set; }
-
-    /// <summary>When it was last heard of.</summary>
-    public DateTimeOffset SeenAt { get; set; }
-
-    /// <summary>Work leased to it.</summary>
-    public int Held { get; set; }
-
-    /// <summary>Work leased to it that must be alone.</summary>
-    public int HeldAlone { get; set; }
-
-    /// <summary>Whether it hands back what it holds, to take work that must run alone.</summary>
-    public bool Emptying { get; set; }
-}
-
-/// <summary>What decides which work a worker may do. A cluster has few of these.</summary>
-internal readonly record struct WorkerProfile(WorkRoles Roles, string DeviceKind);
-
 /// <summary>Who does what next.</summary>
 public sealed class WorkQueue
 {
-    // Throughput is averaged over about this time.
-    private static readonly TimeSpan s_rateWindow = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan s_retryMin = TimeSpan.FromSeconds(1), s_retryMax = TimeSpan.FromMinutes(1);
 
     private readonly WorkQueueOptions _options;
-    private readonly FairShare[] _pools;
-    private readonly FairShare[] _poolOf = new FairShare[3];
+    private readonly Dictionary<WorkClass, int> _classes = [];
+    private readonly Dictionary<WorkerKind, WorkerPool> _pools = [];
     private readonly Dictionary<GenerationKey, WorkEntry> _entries = [];
-    private readonly Dictionary<TenantId, int> _sizes = [];
+    private readonly Dictionary<TenantId, TenantWork> _tenants = [];
     private readonly Dictionary<string, QueueWorker> _workers = new(StringComparer.Ordinal);
-    private readonly Dictionary<WorkerProfile, int> _spare = [];
     private readonly Dictionary<string, List<WorkEntry>> _kept = new(StringComparer.Ordinal);
     private readonly Dictionary<GenerationKey, WorkKind> _ended = [];
     private readonly Queue<(GenerationKey Generation, DateTimeOffset At)> _endings = new();
     private readonly PriorityQueue<WorkEntry, DateTimeOffset> _expiries = new();
     private readonly PriorityQueue<WorkEntry, DateTimeOffset> _anyKind = new();
     private readonly PriorityQueue<QueueWorker, DateTimeOffset> _silences = new();
+    private readonly Dictionary<ModelDigest, Pace> _paces = [];
     private long _lease;
     private long _arrival;
+    private int _waiting;
     private int _leased;
     private int _emptying;
-    private double _granted;
-    private DateTimeOffset _grantedAt;
-    private DateTimeOffset? _grantedSince;
+    private double _costWaiting;
     private DateTimeOffset? _keepsUntil;
 
     /// <summary>Makes an empty queue.</summary>
@@ -73,12 +41,6 @@ public sealed class WorkQueue
     {
         _options = options.Fault() is { } fault ? throw new ArgumentException(fault, nameof(options)) : options;
         _lease = lastLease;
-        _pools = [.. options.Pools.Select(_ => new FairShare())];
-        for (int kind = 0; kind < _poolOf.Length; kind++)
-        {
-            int pool = options.Pools.ToList().FindIndex(roles => roles.HasFlag(FairShare.RoleOf((WorkKind)kind)));
-            _poolOf[kind] = _pools[pool];
-        }
     }
 
     /// <summary>Told of every grant: tenant and operations. For measurements.</summary>
@@ -117,14 +79,16 @@ public sealed class WorkQueue
         }
         else if (!admitted && _entries.Count >= _options.SizeMax)
         {
-            return new OfferAnswer(OfferOutcome.QueueFull, null, RetryAfter(item));
+            return new OfferAnswer(OfferOutcome.QueueFull, null, RetryAfter(item, now));
         }
-        else if (!admitted && _sizes.GetValueOrDefault(item.Generation.Tenant) >= _options.TenantSizeMax)
+        else if (!admitted && _tenants.GetValueOrDefault(item.Generation.Tenant)?.Count >= _options.TenantSizeMax)
         {
-            return new OfferAnswer(OfferOutcome.TenantFull, null, RetryAfter(item));
+            return new OfferAnswer(OfferOutcome.TenantFull, null, RetryAfter(item, now));
         }
 
-        KeepOrWait(Enter(item), item, now);
+        WorkEntry entry = Enter(item);
+        entry.RequestCost += known?.RequestCost ?? 0;
+        KeepOrWait(entry, item, now);
         return new OfferAnswer(OfferOutcome.Queued, Where(item.Generation, now), null);
     }
 
@@ -146,14 +110,19 @@ public sealed class WorkQueue
         LetGo(worker.Name);
         Empty(worker);
         List<LeasedWork> leased = Fill(worker, turn.Free, now);
-        Spared(worker, worker.Emptying || worker.HeldAlone > 0 ? 0 : turn.Free - leased.Count);
+        ModelDigest? load = Change(worker, [.. held.OfType<WorkEntry>(), .. leased.Select(Entry)], turn.LoadAge);
+        Spared(worker, worker.Emptying || worker.HeldAlone > 0 ? 0 : turn.Free - leased.Count, load ?? worker.Loading);
         var verdicts = new WorkVerdict[held.Length];
         for (int i = 0; i < held.Length; i++)
         {
-            verdicts[i] = Decide(worker, held[i], leased, held.Length + leased.Count < WorkerTurn.HeldMax, now);
+            bool hasRoom = held.Length + leased.Count < WorkerTurn.HeldMax;
+            verdicts[i] = Decide(worker, held[i], leased, hasRoom, load is not null, now);
         }
 
-        return new TurnAnswer { Verdicts = verdicts, Leased = [.. leased], LeaseTime = _options.LeaseTime };
+        return new TurnAnswer
+        {
+            Verdicts = verdicts, Leased = [.. leased], LeaseTime = _options.LeaseTime, Load = load,
+        };
     }
 
     /// <summary>A worker gives work back. What it says of a lease that is no longer its own is not heard.</summary>
@@ -202,27 +171,64 @@ public sealed class WorkQueue
             return null;
         }
 
-        FairShare pool = PoolOf(entry.Item);
         (int count, double cost) = (0, 0);
-        foreach (WorkLane lane in entry.Share!.Lanes)
+        foreach (WorkLane lane in entry.Work.Lanes)
         {
             (int ahead, double costAhead) = lane.Before(entry.Order);
             (count, cost) = (count + ahead, cost + costAhead);
         }
 
-        double rate = Rate(now);
-        double wanted = Math.Min(pool.CostWaiting, cost * pool.WeightWaiting / entry.Share.Weight);
+        (double rate, double all, double weights) = Competition(entry.Item, now);
+        double wanted = Math.Min(all, cost * weights / entry.Work.Weight);
         TimeSpan? wait = rate > 0 ? TimeSpan.FromSeconds(Math.Min(wanted / rate, 1e9)) : null;
         return new QueuePlace(count, HasSpare(entry.Item) && count == 0 ? TimeSpan.Zero : wait);
     }
 
     /// <summary>How full the queue is.</summary>
     public QueueStatus Status(DateTimeOffset now) => new(
-        _entries.Count - _leased, _leased, _sizes.Count, _pools.Sum(pool => pool.CostWaiting), Rate(now));
+        _entries.Count - _leased, _leased, _tenants.Count, _costWaiting, _paces.Values.Sum(pace => pace.At(now)));
 
-    /// <summary>Workers that have slots left for work of an item's class.</summary>
-    public IEnumerable<string> SpareWorkers(WorkItem item) =>
-        _workers.Values.Where(worker => worker.Spare > 0 && Fits(worker, item)).Select(worker => worker.Name);
+    /// <summary>How full the queue is with work of one model.</summary>
+    public QueueStatus Status(ModelDigest model, DateTimeOffset now)
+    {
+        var tenants = new HashSet<TenantId>();
+        (int waiting, int leased, double cost) = (0, 0, 0);
+        foreach (WorkEntry entry in _entries.Values.Where(entry => entry.Item.Model == model))
+        {
+            tenants.Add(entry.Work.Tenant);
+            leased += entry.Lease != 0 ? 1 : 0;
+            waiting += entry.Lease == 0 ? 1 : 0;
+            cost += entry.Class >= 0 ? entry.Item.Cost : 0;
+        }
+
+        return new QueueStatus(
+            waiting, leased, tenants.Count, cost, _paces.TryGetValue(model, out Pace? pace) ? pace.At(now) : 0);
+    }
+
+    /// <summary>
+    /// Workers that have slots left and may do an item's work, those that hold its model first.
+    /// </summary>
+    public IEnumerable<string> SpareWorkers(WorkItem item)
+    {
+        var work = WorkClass.Of(item);
+        return _workers.Values
+            .Where(worker => worker.Spare > 0 && worker.Pool!.Fits(work))
+            .OrderByDescending(worker => worker.Models.Contains(new WorkerModel(item.Model, ModelPlace.Loaded)))
+            .Select(worker => worker.Name);
+    }
+
+    /// <summary>
+    /// A busy worker that would park other work for an item if it took a turn now; none if the item is no newcomer's.
+    /// </summary>
+    public string? BusyWorker(WorkItem item)
+    {
+        var work = WorkClass.Of(item);
+        var model = new WorkerModel(item.Model, ModelPlace.Loaded);
+        return _entries.TryGetValue(item.Generation, out WorkEntry? entry) && entry.Class >= 0
+            ? _workers.Values.FirstOrDefault(worker => worker is { Held: > 0, HeldAlone: 0, Emptying: false }
+                && worker.Pool!.Fits(work) && worker.Models.Contains(model) && IsNew(worker, entry))?.Name
+            : null;
+    }
 
     /// <summary>Lets time pass: leases that have run out go back to their places, which are at the head.</summary>
     public void Tick(DateTimeOffset now)
@@ -271,8 +277,10 @@ public sealed class WorkQueue
             }
             else
             {
-                Spared(worker, 0);
+                Spared(worker, 0, null);
                 Emptied(worker, false);
+                worker.Pool!.Count(worker, -1);
+                Move(worker, null);
                 _workers.Remove(worker.Name);
             }
         }
@@ -287,9 +295,58 @@ public sealed class WorkQueue
             Watch(worker, now);
         }
 
-        Spared(worker, 0);
-        (worker.Roles, worker.DeviceKind, worker.SeenAt) = (turn.Roles, turn.DeviceKind, now);
+        worker.Pool?.Count(worker, -1);
+        if (!IsOfKind(worker, turn))
+        {
+            Move(worker, PoolOf(turn));
+        }
+
+        (worker.Models, worker.Spare, worker.SeenAt) = (turn.Models, 0, now);
+        worker.Loading = turn.Models.Where(model => model.Place == ModelPlace.Loading)
+            .Select(model => (ModelDigest?)model.Model).FirstOrDefault();
+        worker.Pool!.Count(worker, 1);
         return worker;
+    }
+
+    private static bool IsOfKind(QueueWorker worker, WorkerTurn turn) =>
+        worker.Pool?.Kind is { } kind && kind.Roles == turn.Roles && kind.DeviceKind == turn.DeviceKind
+        && worker.Models.Select(model => model.Model).SequenceEqual(turn.Models.Select(model => model.Model));
+
+    // Workers of one kind. One that is new takes in all that waits for it: nobody owes anything there.
+    private WorkerPool PoolOf(WorkerTurn turn)
+    {
+        ModelDigest[] models = [.. turn.Models.Select(model => model.Model).Distinct()];
+        string names = string.Join(' ', models.Select(model => model.Value).Order(StringComparer.Ordinal));
+        var kind = new WorkerKind(turn.Roles, turn.DeviceKind, names);
+        if (!_pools.TryGetValue(kind, out WorkerPool? pool))
+        {
+            _pools.Add(kind, pool = new WorkerPool(kind, models));
+            foreach ((WorkClass work, int number) in _classes.Where(one => pool.Fits(one.Key)))
+            {
+                pool.Shares.Admit(number, work);
+            }
+
+            foreach (TenantWork work in _tenants.Values)
+            {
+                foreach (int number in work.Classes.Where(pool.Shares.Serves))
+                {
+                    pool.Shares.Add(work, number, work.Lane(number)!.Count, work.Lane(number)!.Cost);
+                }
+            }
+        }
+
+        return pool;
+    }
+
+    private void Move(QueueWorker worker, WorkerPool? pool)
+    {
+        WorkerPool? old = worker.Pool;
+        worker.Pool = pool;
+        _ = pool is null ? 0 : ++pool.Workers;
+        if (old is not null && --old.Workers == 0)
+        {
+            _pools.Remove(old.Kind);
+        }
     }
 
     private void Watch(QueueWorker worker, DateTimeOffset now)
@@ -315,6 +372,13 @@ public sealed class WorkQueue
         }
 
         entry ??= Enter(held.Item);
+        if (entry.Lease != 0 && entry.Item.Alone && !held.Item.Alone)
+        {
+            // Its next snapshot is stored: it is ordinary work from now on.
+            entry.Worker!.HeldAlone--;
+            entry.Item = entry.Item with { Alone = false };
+        }
+
         if (entry.Lease == 0)
         {
             Unwait(entry);
@@ -349,7 +413,7 @@ public sealed class WorkQueue
         }
 
         WorkEntry? company = Next(worker, alone: false), alone = worker.Held == 0 ? Next(worker, alone: true) : null;
-        bool aloneFirst = alone is not null && (company is null || FairShare.IsBefore(alone, company));
+        bool aloneFirst = alone is not null && (company is null || worker.Pool!.Shares.IsBefore(alone, company));
         return (aloneFirst ? alone : company) is { } next ? Lease(next, worker, now) : null;
     }
 
@@ -357,15 +421,69 @@ public sealed class WorkQueue
     private void Empty(QueueWorker worker)
     {
         WorkEntry? alone = worker.Held > 0 && worker.HeldAlone == 0 ? Next(worker, alone: true) : null;
-        if (alone is null)
+        bool isNext = alone is not null
+            && (Next(worker, alone: false) is not { } company || worker.Pool!.Shares.IsBefore(alone, company));
+        if (!isNext)
         {
             Emptied(worker, false);
         }
-        else if (_emptying == 0 && (Next(worker, alone: false) is not { } company || FairShare.IsBefore(alone, company))
-            && !_workers.Values.Any(other => other.Held == 0 && other.Spare > 0 && Fits(other, alone.Item)))
+        else if (_emptying == 0 && !IsIdle(WorkClass.Of(alone!.Item), isLoaded: true))
         {
             Emptied(worker, true);
         }
+    }
+
+    // Whether a worker that holds nothing may do work of a class.
+    private bool IsIdle(WorkClass work, bool isLoaded) => _workers.Values.Any(
+        worker => worker.Held == 0 && worker.Spare > 0 && worker.Pool!.Fits(work)
+            && (!isLoaded || worker.Models.Contains(new WorkerModel(work.Model, ModelPlace.Loaded))));
+
+    // The model whose work is to be done next, if this worker should load it: at once if it holds nothing; else when a
+    // newcomer waits that nobody else can serve, or when it serves one that is a request ahead of another that waits.
+    // What it has loaded stays for a while, so that loads do not eat up its time. One worker at a time loads a model.
+    private ModelDigest? Change(QueueWorker worker, List<WorkEntry> hands, double? age)
+    {
+        if (worker.Loading is not null || worker.Emptying || worker.HeldAlone > 0)
+        {
+            return null;
+        }
+
+        FairShare shares = worker.Pool!.Shares;
+        (WorkEntry Entry, ModelPlace Place)? best = null;
+        foreach ((ModelDigest model, ModelPlace place) in worker.Models)
+        {
+            WorkEntry? next = place == ModelPlace.Loaded
+                ? null
+                : First(shares, shares.Next(model, alone: false), shares.Next(model, alone: true));
+            if (next is not null && !IsSupplied(next.Item, supply => supply.Loading + supply.Spare)
+                && (best is null || shares.IsBefore(next, best.Value.Entry)))
+            {
+                best = (next, place);
+            }
+        }
+
+        if (best is not { } other || hands.Count == 0)
+        {
+            return best?.Entry.Item.Model;
+        }
+
+        double kept = shares.Share(other.Entry.Work).IsNew ? _options.LoadsKept / 2 : _options.LoadsKept;
+        bool isHeld = IsSupplied(other.Entry.Item, supply => supply.Workers);
+        bool changes = (other.Place == ModelPlace.Beside || age is null || age >= kept)
+            && hands.Exists(entry => Leads(shares, entry, other.Entry, isHeld))
+            && !IsIdle(WorkClass.Of(other.Entry.Item), isLoaded: false);
+        return changes ? other.Entry.Item.Model : null;
+    }
+
+    // Whether work goes on that should leave its worker to work of another model. Where that model is in memory
+    // elsewhere, a newcomer is served there.
+    private bool Leads(FairShare shares, WorkEntry entry, WorkEntry other, bool isHeld)
+    {
+        (TenantShare served, TenantShare waiting) = (shares.Share(entry.Work), shares.Share(other.Work));
+        double request = (1 + _options.Slack) * entry.RequestCost;
+        return ReferenceEquals(served, waiting) ? !isHeld && other.Order.CompareTo(entry.Order) < 0
+            : waiting.IsNew ? !isHeld && served.Virtual >= waiting.Virtual
+            : served.Virtual - waiting.Virtual > request / Math.Max(served.Work.Weight, waiting.Work.Weight);
     }
 
     private void Emptied(QueueWorker worker, bool emptying)
@@ -377,15 +495,15 @@ public sealed class WorkQueue
         }
     }
 
-    private void Spared(QueueWorker worker, int spare)
+    private static void Spared(QueueWorker worker, int spare, ModelDigest? loading)
     {
-        var profile = new WorkerProfile(worker.Roles, worker.DeviceKind);
-        _spare[profile] = _spare.GetValueOrDefault(profile) + spare - worker.Spare;
-        worker.Spare = spare;
+        worker.Pool!.Count(worker, -1);
+        (worker.Spare, worker.Loading) = (spare, loading);
+        worker.Pool!.Count(worker, 1);
     }
 
     private WorkVerdict Decide(
-        QueueWorker worker, WorkEntry? entry, List<LeasedWork> leased, bool hasRoom, DateTimeOffset now)
+        QueueWorker worker, WorkEntry? entry, List<LeasedWork> leased, bool hasRoom, bool changes, DateTimeOffset now)
     {
         if (entry is null)
         {
@@ -397,9 +515,20 @@ public sealed class WorkQueue
             return WorkVerdict.Park;
         }
 
-        if (entry.Done < entry.Granted || entry.Done >= entry.Item.Quanta)
+        // Within a step it makes room for a newcomer alone, and not before it has done one here. What is in quarantine is
+        // ordinary work, for which others may come first, when its next snapshot is stored.
+        WorkEntry? other = worker.HeldAlone > 0 || !hasRoom || changes ? null : Next(worker, alone: false);
+        bool isWithin = entry.Done < entry.Granted || (entry.Item.Alone && entry.Done > 0);
+        bool yields = entry.Done > 0 && other is not null && IsNew(worker, other);
+        if (entry.Done >= entry.Item.Quanta || (isWithin && !yields))
         {
             Grant(entry, entry.Done, now);
+            return WorkVerdict.Continue;
+        }
+
+        if (changes)
+        {
+            // The worker parks what it makes room with; the rest is charged when it has gone on.
             return WorkVerdict.Continue;
         }
 
@@ -409,23 +538,26 @@ public sealed class WorkQueue
             return WorkVerdict.Park;
         }
 
-        WorkEntry? other = worker.HeldAlone > 0 || !hasRoom ? null : Next(worker, alone: false);
-        if (other is not null && !HasSpare(other.Item) && IsOverserved(entry, other))
+        if (other is not null && !HasSpare(other.Item) && IsOverserved(worker.Pool!.Shares, entry, other))
         {
             entry.Parking = true;
             leased.Add(Lease(other, worker, now));
             return WorkVerdict.Park;
         }
 
-        Grant(entry, entry.Done + 1, now);
+        Grant(entry, isWithin ? entry.Done : entry.Done + 1, now);
         return WorkVerdict.Continue;
     }
 
-    // A newcomer does not wait for the slack to be used up: it is served at the next step.
-    private bool IsOverserved(WorkEntry entry, WorkEntry other)
+    private static bool IsNew(QueueWorker worker, WorkEntry entry) => worker.Pool!.Shares.Share(entry.Work).IsNew;
+
+    // A newcomer does not wait for the slack to be used up, nor for the turn after the step: it is served at its end.
+    private bool IsOverserved(FairShare shares, WorkEntry entry, WorkEntry other)
     {
-        (TenantShare served, TenantShare waiting) = (entry.Share!, other.Share!);
-        double slack = waiting.IsNew ? 0 : _options.Slack * entry.RequestCost / Math.Max(served.Weight, waiting.Weight);
+        (TenantShare served, TenantShare waiting) = (shares.Share(entry.Work), shares.Share(other.Work));
+        double slack = waiting.IsNew
+            ? 0
+            : _options.Slack * entry.RequestCost / Math.Max(served.Work.Weight, waiting.Work.Weight);
         return !ReferenceEquals(served, waiting) && (waiting.IsNew
             ? served.Virtual >= waiting.Virtual
             : served.Virtual - waiting.Virtual > slack);
@@ -444,7 +576,7 @@ public sealed class WorkQueue
     {
         (entry.Lease, entry.Worker, entry.Parking) = (lease, worker, false);
         entry.ExpiresAt = now + _options.LeaseTime;
-        entry.Share = PoolOf(entry.Item).Share(entry.Item.Generation.Tenant);
+        (entry.Pool, entry.Share) = (worker.Pool, worker.Pool!.Shares.Share(entry.Work));
         entry.Share.Running++;
         worker.Held++;
         worker.HeldAlone += entry.Item.Alone ? 1 : 0;
@@ -470,19 +602,29 @@ public sealed class WorkQueue
         {
             double cost = entry.QuantumCost * (quanta - entry.Granted);
             entry.Granted = quanta;
-            PoolOf(entry.Item).Charge(entry.Share!, cost);
-            _grantedSince ??= now;
-            _granted = (_granted * Decay(now)) + cost;
-            _grantedAt = now;
+            entry.Pool!.Shares.Charge(entry.Share!, cost);
+            entry.Pool.Pace.Add(cost, now);
+            if (!_paces.TryGetValue(entry.Item.Model, out Pace? pace))
+            {
+                _paces.Add(entry.Item.Model, pace = new Pace());
+            }
+
+            pace.Add(cost, now);
             Granting?.Invoke(entry.Item.Generation.Tenant, cost);
         }
     }
 
     private WorkEntry Enter(WorkItem item)
     {
-        var entry = new WorkEntry(item, ++_arrival);
+        if (!_tenants.TryGetValue(item.Generation.Tenant, out TenantWork? work))
+        {
+            work = new TenantWork(item.Generation.Tenant) { Weight = item.Weight };
+            _tenants.Add(work.Tenant, work);
+        }
+
+        var entry = new WorkEntry(item, work, ++_arrival);
         _entries.Add(item.Generation, entry);
-        _sizes[item.Generation.Tenant] = _sizes.GetValueOrDefault(item.Generation.Tenant) + 1;
+        work.Count++;
         return entry;
     }
 
@@ -492,7 +634,14 @@ public sealed class WorkQueue
         Unhold(entry);
         entry.Item = item;
         entry.RequestCost = Math.Max(entry.RequestCost, item.Cost);
-        PoolOf(item).Add(entry);
+        entry.Class = ClassOf(item);
+        entry.Work.Add(entry);
+        (_waiting, _costWaiting) = (_waiting + 1, _costWaiting + item.Cost);
+        foreach (WorkerPool pool in _pools.Values.Where(pool => pool.Shares.Serves(entry.Class)))
+        {
+            pool.Shares.Add(entry.Work, entry.Class, 1, item.Cost);
+        }
+
         if (item is { DeviceKind: not null, AnyKindFrom: { } at })
         {
             entry.AnyKindAt = at;
@@ -539,10 +688,34 @@ public sealed class WorkQueue
 
     private void Unwait(WorkEntry entry)
     {
-        if (entry.Class >= 0)
+        if (entry.Class < 0)
         {
-            PoolOf(entry.Item).Remove(entry);
+            return;
         }
+
+        entry.Work.Remove(entry);
+        _costWaiting = --_waiting == 0 ? 0 : _costWaiting - entry.Item.Cost;
+        foreach (WorkerPool pool in _pools.Values.Where(pool => pool.Shares.Serves(entry.Class)))
+        {
+            pool.Shares.Remove(entry.Work, entry.Class, entry.Item.Cost);
+        }
+
+        entry.Class = -1;
+    }
+
+    private int ClassOf(WorkItem item)
+    {
+        var work = WorkClass.Of(item);
+        if (!_classes.TryGetValue(work, out int number))
+        {
+            _classes.Add(work, number = _classes.Count);
+            foreach (WorkerPool pool in _pools.Values.Where(pool => pool.Fits(work)))
+            {
+                pool.Shares.Admit(number, work);
+            }
+        }
+
+        return number;
     }
 
     // Remembers for two lease times what has ended, so that a late turn does not bring it back.
@@ -557,50 +730,49 @@ public sealed class WorkQueue
     {
         Unwait(entry);
         Unhold(entry);
-        GenerationKey key = entry.Item.Generation;
-        _entries.Remove(key);
-        if (--System.Runtime.InteropServices.CollectionsMarshal.GetValueRefOrAddDefault(_sizes, key.Tenant, out _) == 0)
+        _entries.Remove(entry.Item.Generation);
+        if (--entry.Work.Count == 0)
         {
-            _sizes.Remove(key.Tenant);
+            _tenants.Remove(entry.Work.Tenant);
         }
 
-        if (entry.Share is { } share)
+        foreach (WorkerPool pool in _pools.Values)
         {
-            PoolOf(entry.Item).Leave(share);
+            pool.Shares.Leave(entry.Work);
         }
     }
 
     private bool Has(WorkEntry entry) =>
         _entries.TryGetValue(entry.Item.Generation, out WorkEntry? known) && ReferenceEquals(known, entry);
 
-    private FairShare PoolOf(WorkItem item) => _poolOf[(int)item.Kind];
+    private WorkEntry Entry(LeasedWork leased) => _entries[leased.Item.Generation];
 
-    private WorkEntry? Next(QueueWorker worker, bool alone)
+    // The work to be done next, of the models that the worker has in memory.
+    private static WorkEntry? Next(QueueWorker worker, bool alone)
     {
         WorkEntry? best = null;
-        foreach (FairShare pool in _pools)
+        foreach ((ModelDigest model, ModelPlace place) in worker.Models)
         {
-            // Between pools there is no common measure: the older work goes first.
-            if (pool.Next(worker.Roles, worker.DeviceKind, alone) is { } next
-                && (best is null || next.Order.CompareTo(best.Order) < 0))
+            if (place == ModelPlace.Loaded)
             {
-                best = next;
+                best = First(worker.Pool!.Shares, best, worker.Pool!.Shares.Next(model, alone));
             }
         }
 
         return best;
     }
 
-    private static bool Fits(QueueWorker worker, WorkItem item) => Fits(worker.Roles, worker.DeviceKind, item);
+    private static WorkEntry? First(FairShare shares, WorkEntry? one, WorkEntry? other) =>
+        one is null || (other is not null && shares.IsBefore(other, one)) ? other : one;
 
-    private static bool Fits(WorkRoles roles, string deviceKind, WorkItem item) =>
-        roles.HasFlag(FairShare.RoleOf(item.Kind)) && (item.DeviceKind is null || item.DeviceKind == deviceKind);
+    private bool HasSpare(WorkItem item) => IsSupplied(item, supply => supply.Spare);
 
-    private bool HasSpare(WorkItem item)
+    private bool IsSupplied(WorkItem item, Func<ModelSupply, int> count)
     {
-        foreach ((WorkerProfile profile, int slots) in _spare)
+        var work = WorkClass.Of(item);
+        foreach (WorkerPool pool in _pools.Values)
         {
-            if (slots > 0 && Fits(profile.Roles, profile.DeviceKind, item))
+            if (pool.Fits(work) && count(pool.Supply(item.Model)) > 0)
             {
                 return true;
             }
@@ -609,25 +781,24 @@ public sealed class WorkQueue
         return false;
     }
 
-    private double Decay(DateTimeOffset now) => Math.Exp(-Math.Max(0, (now - _grantedAt) / s_rateWindow));
-
-    // Operations a second: what was granted, fading, over the time that it stands for.
-    private double Rate(DateTimeOffset now)
+    // What a piece of work waits for and with: the pace of the workers that may do it, and all that waits for them.
+    private (double Rate, double Cost, double Weights) Competition(WorkItem item, DateTimeOffset now)
     {
-        if (_grantedSince is not { } since || now <= since)
+        var work = WorkClass.Of(item);
+        (double rate, double cost, double weights) = (0, 0, 0);
+        foreach (WorkerPool pool in _pools.Values.Where(pool => pool.Fits(work)))
         {
-            return 0;
+            rate += pool.Pace.At(now);
+            (cost, weights) = (Math.Max(cost, pool.Shares.CostWaiting), Math.Max(weights, pool.Shares.WeightWaiting));
         }
 
-        double seconds = s_rateWindow.TotalSeconds * (1 - Math.Exp(-((now - since) / s_rateWindow)));
-        return seconds > 0 ? _granted * Decay(now) / seconds : 0;
+        return (rate, cost, weights);
     }
 
-    private TimeSpan RetryAfter(WorkItem item)
+    private TimeSpan RetryAfter(WorkItem item, DateTimeOffset now)
     {
-        double rate = Rate(_grantedAt);
-        double weight = PoolOf(item).WeightWaiting;
-        double seconds = rate > 0 ? item.Cost * Math.Max(1, weight / item.Weight) / rate : 0;
+        (double rate, _, double weights) = Competition(item, now);
+        double seconds = rate > 0 ? item.Cost * Math.Max(1, weights / item.Weight) / rate : 0;
         return TimeSpan.FromSeconds(Math.Clamp(seconds, s_retryMin.TotalSeconds, s_retryMax.TotalSeconds));
     }
 }

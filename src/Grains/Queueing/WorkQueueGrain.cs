@@ -1,4 +1,4 @@
-// The queue of a model as a grain: the pure queue, the clock, and a word to workers that sleep. It stores nothing; one
+// The queue as a grain: the pure queue, the clock, and a word to workers that sleep. It stores nothing; one
 // that starts has every partition of the open set ask its generations for their work, and believes workers what they
 // hold.
 using Atelier.Contracts;
@@ -8,7 +8,7 @@ using Orleans.Placement;
 
 namespace Atelier.Grains.Queueing;
 
-/// <summary>Orders the work of one model.</summary>
+/// <summary>Orders the work of all models.</summary>
 [GrainType("workqueue")]
 [ControlSilo, Immovable]
 internal sealed partial class WorkQueueGrain(
@@ -27,9 +27,10 @@ internal sealed partial class WorkQueueGrain(
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
-        if (!ModelDigest.TryParse(this.GetPrimaryKeyString(), out _))
+        // While silos of an earlier version are in the cluster, they have a queue for each model.
+        if (this.GetPrimaryKeyString() is var key && key != IWorkQueueGrain.Key && !ModelDigest.TryParse(key, out _))
         {
-            throw new ArgumentException($"'{this.GetPrimaryKeyString()}' is no model's digest, so it has no queue.");
+            throw new ArgumentException($"The queue's key is '{IWorkQueueGrain.Key}', not '{key}'.");
         }
 
         _queue = new WorkQueue(options.Queue, clock.GetUtcNow().UtcTicks);
@@ -68,6 +69,9 @@ internal sealed partial class WorkQueueGrain(
     public Task<QueuePlace?> WhereAsync(GenerationKey generation) => Task.FromResult(_queue.Where(generation, clock.GetUtcNow()));
 
     public Task<QueueStatus> StatusAsync() => Task.FromResult(_queue.Status(clock.GetUtcNow()));
+
+    public Task<QueueStatus> StatusOfAsync(ModelDigest model) =>
+        Task.FromResult(_queue.Status(model, clock.GetUtcNow()));
 
     public Task WakeAsync() => Task.CompletedTask;
 
@@ -114,21 +118,26 @@ internal sealed partial class WorkQueueGrain(
         }
         catch (Exception error)
         {
-            LogUnwalked(this.GetPrimaryKeyString(), partition, error);
+            LogUnasked(partition, error);
             return false;
         }
     }
 
     private void Wake(WorkItem item)
     {
-        foreach (string worker in _queue.SpareWorkers(item).Take(WakeMax))
+        string[] workers = [.. _queue.SpareWorkers(item).Take(WakeMax)];
+        if (workers.Length == 0 && _queue.BusyWorker(item) is { } busy)
+        {
+            workers = [busy];
+        }
+
+        foreach (string worker in workers)
         {
             grains.Worker(worker).WakeAsync().Ignore();
         }
     }
 
     [LoggerMessage(
-        Level = LogLevel.Warning,
-        Message = "The queue of model {Model} has no answer of the open set's partition {Partition}")]
-    private partial void LogUnwalked(string model, int partition, Exception error);
+        Level = LogLevel.Warning, Message = "The queue has no answer of the open set's partition {Partition}")]
+    private partial void LogUnasked(int partition, Exception error);
 }

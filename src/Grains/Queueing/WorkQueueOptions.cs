@@ -1,14 +1,12 @@
 // What can be set about a queue, and what values make sense.
-using Atelier.Contracts;
-
 namespace Atelier.Grains.Queueing;
 
-/// <summary>How the queue of a model behaves.</summary>
+/// <summary>How the queue behaves.</summary>
 public sealed class WorkQueueOptions
 {
     /// <summary>Gets or sets the most pieces of work in the queue.</summary>
-    /// <value>The default is 100,000.</value>
-    public int SizeMax { get; set; } = 100_000;
+    /// <value>The default is 200,000: more than may be open.</value>
+    public int SizeMax { get; set; } = 200_000;
 
     /// <summary>Gets or sets the most pieces of one tenant's work in the queue.</summary>
     /// <value>The default is 10,000.</value>
@@ -29,10 +27,16 @@ public sealed class WorkQueueOptions
     /// <value>The default is an eighth.</value>
     public double Slack { get; set; } = 0.125;
 
-    /// <summary>Gets or sets which kinds of work share workers; shares are fair within each pool.</summary>
-    /// <remarks>Where text encoders, denoisers and decoders run on machines of their own, each is a pool.</remarks>
-    /// <value>The default is one pool of all kinds.</value>
-    public IReadOnlyList<WorkRoles> Pools { get; set; } = [WorkRoles.All];
+    /// <summary>
+    /// Gets or sets for how many times the duration of its load a model stays in a worker's memory, at least, while
+    /// another tenant waits for a model that does not fit beside it; half as long where a newcomer waits.
+    /// </summary>
+    /// <remarks>
+    /// Loads take at most one part in this and one of a worker's time, but for those that newcomers ask for. A newcomer
+    /// waits for half of it at most, then for a step and for the load.
+    /// </remarks>
+    /// <value>The default is 4.</value>
+    public double LoadsKept { get; set; } = 4;
 
     /// <summary>What is wrong with these options, as a sentence; none if nothing is.</summary>
     public string? Fault() => this switch
@@ -41,9 +45,7 @@ public sealed class WorkQueueOptions
         { TenantSizeMax: < 1 } => $"{nameof(TenantSizeMax)} must be at least 1, not {TenantSizeMax}.",
         _ when LeaseTime < TimeSpan.FromMilliseconds(100) => $"{nameof(LeaseTime)} must be at least 0.1 s, not {LeaseTime}.",
         { Slack: not (>= 0 and <= 0.25) } => $"{nameof(Slack)} must lie in 0..0.25, not be {Slack}.",
-        _ when Pools.Sum(pool => (int)pool) != (int)WorkRoles.All
-            || Pools.Aggregate(WorkRoles.None, (all, pool) => all | pool) != WorkRoles.All =>
-            $"{nameof(Pools)} must hold each kind of work once.",
+        { LoadsKept: not (>= 0 and <= 1000) } => $"{nameof(LoadsKept)} must lie in 0..1000, not be {LoadsKept}.",
         _ => null,
     };
 }

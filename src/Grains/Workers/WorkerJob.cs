@@ -8,7 +8,7 @@ namespace Atelier.Grains.Workers;
 /// Work that was leased. Its errand and the worker's loop are the only ones that touch it: while it has an errand, the
 /// loop does no more than to evaluate its picture.
 /// </summary>
-internal sealed class WorkerJob(LeasedWork lease, ModelDigest model, long attempt)
+internal sealed class WorkerJob(LeasedWork lease, long attempt)
 {
     private ClaimAnswer? _claim;
     private volatile bool _isShowing;
@@ -16,11 +16,8 @@ internal sealed class WorkerJob(LeasedWork lease, ModelDigest model, long attemp
     /// <summary>Number of the lease.</summary>
     public long Lease { get; } = lease.Lease;
 
-    /// <summary>The work as it was leased.</summary>
-    public WorkItem Item { get; } = lease.Item;
-
-    /// <summary>The model.</summary>
-    public ModelDigest Model { get; } = model;
+    /// <summary>The work as it was leased; no longer in quarantine once a new snapshot is stored.</summary>
+    public WorkItem Item { get; private set; } = lease.Item;
 
     /// <summary>Number of its claim, however often that is sent.</summary>
     public long Attempt { get; } = attempt;
@@ -91,6 +88,14 @@ internal sealed class WorkerJob(LeasedWork lease, ModelDigest model, long attemp
 
     /// <summary>Steps of the newest stored state.</summary>
     public int StoredStep { get; set; }
+
+    /// <summary>The generation has a new snapshot of it: its quarantine is over. False if it was in none.</summary>
+    public bool EndQuarantine()
+    {
+        bool ends = Item.Alone;
+        Item = ends ? Item with { Alone = false } : Item;
+        return ends;
+    }
 
     /// <summary>Steps that the generation was told of.</summary>
     public int ToldStep { get; set; }

@@ -26,18 +26,23 @@ internal sealed partial class WorkerLoop(
 
     private readonly DeviceDescription _device = device.Description;
     private readonly List<WorkerJob> _jobs = [];
-    private readonly List<(ModelDigest Model, LeaseRelease Release)> _releases = [];
+    private readonly List<LeaseRelease> _releases = [];
     private readonly StepBatcher<IDenoising> _batcher = new(device.Description.Slots, device.Description.Rows);
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Channel<bool> _signals =
         Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
-    // Touched by the turn alone, of which there is one at a time.
-    private readonly Dictionary<ModelDigest, DateTimeOffset> _loaded = [];
-    private readonly Dictionary<ModelDigest, DateTimeOffset> _refused = [];
+    // Models in memory, since when, and when work of them was last taken; those that could not be loaded, and when.
+    private readonly Dictionary<ModelDigest, (long At, long UsedAt)> _loaded = [];
+    private readonly Dictionary<ModelDigest, long> _refused = [];
 
     private Task? _evaluation;
     private WorkerJob[] _batch = [];
+    private ModelChange? _change;
+    private Task? _load;
+    private DateTimeOffset _loadFrom;
+    private long _loadEndedAt;
+    private TimeSpan _loadTook;
     private Task? _registration;
     private long _registeredAt;
     private TimeSpan _registersAfter;
@@ -93,7 +98,7 @@ internal sealed partial class WorkerLoop(
 
                 Start();
                 _status = NewStatus();
-                bool isEmpty = _jobs.Count == 0 && _releases.Count == 0 && _turn is null;
+                bool isEmpty = _jobs.Count == 0 && _releases.Count == 0 && _turn is null && _load is null;
                 if (_draining && (isEmpty || clock.GetUtcNow() >= drainBy))
                 {
                     break;
@@ -171,6 +176,27 @@ internal sealed partial class WorkerLoop(
 
             _turn = null;
             Follow();
+        }
+
+        if (_load is { IsCompleted: true })
+        {
+            if (Check(_load, "A load") is { } error)
+            {
+                LogUnanswered(Key, error);
+                _loadFrom = clock.GetUtcNow() + options.RetryPause;
+            }
+            else if (_change!.Took is { } took)
+            {
+                _model = _change.Model;
+                (_loadEndedAt, _loadTook) = (clock.GetTimestamp(), took);
+                _loaded[_change.Model] = (_loadEndedAt, _loadEndedAt);
+            }
+            else
+            {
+                _refused[_change.Model] = clock.GetTimestamp();
+            }
+
+            (_load, _change, _turnIsDue) = (null, null, true);
         }
 
         if (_registration is { IsCompleted: true })
@@ -252,9 +278,41 @@ internal sealed partial class WorkerLoop(
 
         foreach (LeasedWork lease in news.Answer.Leased)
         {
-            _jobs.Add(new WorkerJob(lease, news.Model, ++_attempt) { IsAloneHere = _jobs.Count == 0 });
+            _jobs.Add(new WorkerJob(lease, ++_attempt) { IsAloneHere = _jobs.Count == 0 });
+            if (_loaded.TryGetValue(lease.Item.Model, out (long At, long UsedAt) loaded))
+            {
+                _loaded[lease.Item.Model] = loaded with { UsedAt = clock.GetTimestamp() };
+            }
+        }
+
+        if (news.Answer.Load is { } model)
+        {
+            Change(model, clock.GetUtcNow());
         }
     }
+
+    // Makes room for a model: the work of those that leave goes back at its step's end.
+    private void Change(ModelDigest model, DateTimeOffset now)
+    {
+        if (_change is not null || _draining || now < _loadFrom)
+        {
+            return;
+        }
+
+        LoadedModel[] loaded =
+        [
+            .. _loaded.Select(one => new LoadedModel(
+                one.Key, BytesOf(one.Key), _jobs.Exists(job => job.Item.Model == one.Key),
+                clock.GetElapsedTime(0, one.Value.At), clock.GetElapsedTime(0, one.Value.UsedAt))),
+        ];
+        _change = new ModelChange(model, ModelChoice.Evictions(loaded, BytesOf(model), _device.MemoryBytes));
+        foreach (WorkerJob job in _jobs.Where(job => _change.Evict.Contains(job.Item.Model)))
+        {
+            Leave(job, tellQueue: true);
+        }
+    }
+
+    private long BytesOf(ModelDigest model) => _device.Models.First(card => card.Digest == model).MemoryBytes;
 
     // What is as good as done is finished here.
     private static void Leave(WorkerJob job, bool tellQueue)
@@ -270,7 +328,7 @@ internal sealed partial class WorkerLoop(
         _jobs.Remove(job);
         if (job.Release is { } release)
         {
-            _releases.Add((job.Model, release));
+            _releases.Add(release);
         }
 
         // Work that is somebody else's for now is left to others: this worker would be given it again at once.
@@ -306,18 +364,42 @@ internal sealed partial class WorkerLoop(
             _registration = Watched(ApartAsync(RegisterAsync));
         }
 
+        // A worker of one model loads it without being told.
+        WorkerModel[] models = [.. Models()];
+        if (_device.Models.Count == 1 && models is [{ Place: ModelPlace.Beside or ModelPlace.Instead }])
+        {
+            Change(models[0].Model, now);
+        }
+
+        // What has its outcome, and waits to be stored, needs its model no more.
+        if (_change is { } change && _load is null && !_draining
+            && !_jobs.Exists(job => job is { Output: null, Latent: null } && change.Evict.Contains(job.Item.Model)))
+        {
+            change.Evict.ToList().ForEach(old => _loaded.Remove(old));
+            _load = Watched(ApartAsync(() => LoadAsync(change)));
+        }
+
         bool asks = !_draining && now >= _turnFrom && (_turnIsDue || now >= _turnBy);
         if (_turn is null && (asks || _releases.Count > 0))
         {
             WorkerJob[] jobs = [.. _jobs];
-            (ModelDigest, LeaseRelease)[] releases = [.. _releases];
+            LeaseRelease[] releases = [.. _releases];
             _releases.Clear();
             if (asks)
             {
                 (_turnIsDue, _turnBy) = (false, now + options.IdlePeriod);
             }
 
-            _turn = Watched(ApartAsync(() => TurnAsync(asks ? jobs : null, releases)));
+            var turn = new WorkerTurn
+            {
+                Worker = Key.ToString(),
+                DeviceKind = _device.DeviceKind,
+                Roles = _device.Roles,
+                Free = FreeBeside(jobs),
+                Models = [.. Models()],
+                LoadAge = _loadTook > TimeSpan.Zero ? clock.GetElapsedTime(_loadEndedAt) / _loadTook : null,
+            };
+            _turn = Watched(ApartAsync(() => TurnAsync(asks ? jobs : null, turn, releases)));
         }
     }
 
@@ -398,21 +480,36 @@ internal sealed partial class WorkerLoop(
 
     // Leases are given back before the queue is asked: it never hears of one again that it has back, nor of what it has
     // told this worker to stop. One whose way back is lost ends by itself.
-    private async Task TurnAsync(WorkerJob[]? jobs, (ModelDigest Model, LeaseRelease Release)[] releases)
+    private async Task TurnAsync(WorkerJob[]? jobs, WorkerTurn turn, LeaseRelease[] releases)
     {
-        await Task.WhenAll(releases.Select(one => GrainCalls.TryAsync(() => grains.WorkQueue(one.Model).ReleaseAsync(one.Release))));
-        if (jobs is not null && (jobs.Length > 0 ? jobs[0].Model : await ChooseModelAsync()) is { } model)
+        await Task.WhenAll(releases.Select(one => GrainCalls.TryAsync(() => grains.WorkQueue().ReleaseAsync(one))));
+        if (jobs is not null)
         {
             WorkerJob[] asked = [.. jobs.Where(job => job is not { IsLeaving: true, TellsQueue: false })];
-            var turn = new WorkerTurn
+            HeldWork[] held = [.. asked.Select(job => new HeldWork(job.Lease, job.Item, job.Done))];
+            _turnNews = new TurnNews(asked, await grains.WorkQueue().TurnAsync(turn with { Held = held }));
+        }
+    }
+
+    // Models that it may hold, where they are. One that could not be loaded is left alone for a while; one that is
+    // larger than the memory always, unless it is the only one.
+    private IEnumerable<WorkerModel> Models()
+    {
+        long free = _device.MemoryBytes - _loaded.Keys.Sum(BytesOf);
+        foreach (ModelCard card in _device.Models)
+        {
+            bool isRefused = _refused.TryGetValue(card.Digest, out long at)
+                && clock.GetElapsedTime(at) < options.RefusedModelPause;
+            if (!isRefused && (card.MemoryBytes <= _device.MemoryBytes || _device.Models.Count == 1))
             {
-                Worker = Key.ToString(),
-                DeviceKind = _device.DeviceKind,
-                Roles = _device.Roles,
-                Free = FreeBeside(jobs),
-                Held = [.. asked.Select(job => new HeldWork(job.Lease, job.Item, job.Done))],
-            };
-            _turnNews = new TurnNews(asked, model, await grains.WorkQueue(model).TurnAsync(turn));
+                yield return new WorkerModel(card.Digest, card.Digest switch
+                {
+                    var model when model == _change?.Model => ModelPlace.Loading,
+                    var model when _loaded.ContainsKey(model) && _change?.Evict.Contains(model) != true =>
+                        ModelPlace.Loaded,
+                    _ => card.MemoryBytes <= free ? ModelPlace.Beside : ModelPlace.Instead,
+                });
+            }
         }
     }
 
@@ -429,54 +526,24 @@ internal sealed partial class WorkerLoop(
             : Math.Clamp(_device.Slots - pictures - beside, 0, Math.Max(0, WorkerTurn.HeldMax - jobs.Length));
     }
 
-    // While it holds work of a model it stays with it.
-    private async Task<ModelDigest?> ChooseModelAsync()
+    // Work of a model that cannot be loaded is for others, or for later: a damaged model does not stop the sound ones.
+    private async Task LoadAsync(ModelChange change)
     {
-        DateTimeOffset now = clock.GetUtcNow();
-        ModelCard[] usable = [.. _device.Models.Where(card => now >= _refused.GetValueOrDefault(card.Digest))];
-        if (usable.Length <= 1)
+        foreach (ModelDigest old in change.Evict)
         {
-            _model = usable.Length == 1 ? usable[0].Digest : null;
-        }
-        else
-        {
-            var demands = new List<ModelDemand>();
-            foreach (ModelCard card in usable)
-            {
-                // A queue that does not answer holds up its own model alone.
-                QueueStatus? status = await GrainCalls.TryAsync(() => grains.WorkQueue(card.Digest).StatusAsync());
-                DateTimeOffset? loadedAt = _loaded.TryGetValue(card.Digest, out DateTimeOffset at) ? at : null;
-                demands.Add(new ModelDemand(
-                    card.Digest, card.MemoryBytes, status?.CostWaiting ?? 0, status?.Leased ?? 0, loadedAt));
-            }
-
-            ModelPlan plan = ModelChoice.Decide(demands, _device.MemoryBytes);
-            foreach (ModelDigest old in plan.Evict)
-            {
-                await device.EvictAsync(old, CancellationToken.None);
-                _loaded.Remove(old);
-            }
-
-            _model = plan.Serve;
+            await device.EvictAsync(old, CancellationToken.None);
         }
 
-        if (_model is { } model)
+        long began = clock.GetTimestamp();
+        try
         {
-            try
-            {
-                await device.LoadAsync(model, CancellationToken.None);
-                _loaded[model] = clock.GetUtcNow();
-            }
-            catch (DeviceException error)
-            {
-                // Its work is for others, or for later: a damaged model does not stop the sound ones.
-                LogRefusedModel(Key, model, error);
-                _refused[model] = clock.GetUtcNow() + options.RefusedModelPause;
-                _model = null;
-            }
+            await device.LoadAsync(change.Model, CancellationToken.None);
+            change.Took = clock.GetElapsedTime(began);
         }
-
-        return _model;
+        catch (DeviceException error)
+        {
+            LogRefusedModel(Key, change.Model, error);
+        }
     }
 
     // Asked again it is the same claim, which may have been granted without anybody hearing of it.
@@ -570,6 +637,7 @@ internal sealed partial class WorkerLoop(
         if (news.Snapshot is not null)
         {
             (job.StoredStep, job.StoredAt) = (news.Step, clock.GetUtcNow());
+            _turnIsDue |= job.EndQuarantine();
         }
     }
 
@@ -719,8 +787,18 @@ internal sealed partial class WorkerLoop(
     // A step's state, as bytes that nobody changes, and whether its preview is yet to be made.
     private sealed record StepNews(int Step, byte[]? Snapshot, bool Shows);
 
-    // What a model's queue said to a turn, in the order of what was asked.
-    private sealed record TurnNews(WorkerJob[] Asked, ModelDigest Model, TurnAnswer Answer);
+    // What the queue said to a turn, in the order of what was asked.
+    private sealed record TurnNews(WorkerJob[] Asked, TurnAnswer Answer);
+
+    // The model that comes into memory, those that leave for it, and how long its load took; none if it was refused.
+    private sealed class ModelChange(ModelDigest model, IReadOnlyList<ModelDigest> evict)
+    {
+        public ModelDigest Model { get; } = model;
+
+        public IReadOnlyList<ModelDigest> Evict { get; } = evict;
+
+        public TimeSpan? Took { get; set; }
+    }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Worker {Worker} has no answer and will ask again")]
     private partial void LogUnanswered(WorkerKey worker, Exception error);

@@ -154,7 +154,7 @@ internal sealed class AdminEndpoints(IGrainFactory grains, GrainCaller calls, Mo
 
     private async Task<QueueShape> QueueAsync(ModelCard card)
     {
-        QueueStatus status = await calls.CallAsync(() => grains.WorkQueue(card.Digest).StatusAsync());
+        QueueStatus status = await calls.CallAsync(() => grains.WorkQueue().StatusOfAsync(card.Digest));
         return new QueueShape(
             card.Digest.Value, card.Name, status.Waiting, status.Leased, status.Tenants, status.CostWaiting,
             status.CostPerSecond);

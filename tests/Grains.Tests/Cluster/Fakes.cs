@@ -70,7 +70,7 @@ internal sealed class FakeBlobStore : IBlobStore
 /// <summary>A device whose networks are hashes. One that is dead answers nothing, as a killed process does.</summary>
 internal sealed class FakeDevice(
     string name, int slots, string kind = "cpu", WorkRoles roles = WorkRoles.All, int models = 1,
-    ModelCard[]? cards = null) : IDeviceHost
+    ModelCard[]? cards = null, int memory = 150) : IDeviceHost
 {
     public static readonly ModelDigest Model = ModelOf(0);
     private readonly HashSet<ModelDigest> _loaded = [];
@@ -94,9 +94,12 @@ internal sealed class FakeDevice(
 
     public DeviceDescription Description { get; } = new()
     {
-        Device = name, DeviceKind = kind, Roles = roles, Slots = slots, Rows = slots, MemoryBytes = 150,
+        Device = name, DeviceKind = kind, Roles = roles, Slots = slots, Rows = slots, MemoryBytes = memory,
         Models = cards ?? [.. Enumerable.Range(0, models).Select(Card)],
     };
+
+    /// <summary>Time of a load.</summary>
+    public TimeSpan LoadTime { get; set; }
 
     /// <summary>Loads so far.</summary>
     public int Loads { get; private set; }
@@ -118,16 +121,21 @@ internal sealed class FakeDevice(
     /// <summary>A model whose files are damaged.</summary>
     public ModelDigest? Damaged { get; set; }
 
-    public Task LoadAsync(ModelDigest model, CancellationToken cancellation) => WorkAsync(() =>
+    public async Task LoadAsync(ModelDigest model, CancellationToken cancellation)
     {
-        if (model == Damaged)
+        await Task.Delay(LoadTime, cancellation);
+        await WorkAsync(() =>
         {
-            throw new DeviceException(GenerationError.InvalidRequest, "The model's files are damaged.");
-        }
+            if (model == Damaged)
+            {
+                throw new DeviceException(GenerationError.InvalidRequest, "The model's files are damaged.");
+            }
 
-        Loads += _loaded.Add(model) ? 1 : 0;
-        return _loaded.Count == 1 ? 0 : throw new InvalidOperationException("There is memory for one model.");
-    });
+            Loads += _loaded.Add(model) ? 1 : 0;
+            long bytes = Description.Models.Where(card => _loaded.Contains(card.Digest)).Sum(card => card.MemoryBytes);
+            return bytes <= memory ? 0 : throw new InvalidOperationException($"The models take {bytes} of {memory}.");
+        });
+    }
 
     public Task EvictAsync(ModelDigest model, CancellationToken cancellation) => WorkAsync(() => _loaded.Remove(model));
 

@@ -14,7 +14,7 @@ public sealed class RecoveryTests
     public async Task QueueThatDiesDuringAWalk_HearsOfAllWork()
     {
         await using TestCluster cluster = await StartAsync(partitions: 1);
-        IWorkQueueGrain queue = cluster.Grains.WorkQueue(FakeDevice.Model);
+        IWorkQueueGrain queue = cluster.Grains.WorkQueue();
         var held = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         var letGo = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         cluster.Calling = (method, key, _) =>
@@ -35,7 +35,7 @@ public sealed class RecoveryTests
     public async Task PartitionThatDoesNotAnswerAStartingQueue_IsAskedAgain()
     {
         await using TestCluster cluster = await StartAsync(partitions: 4);
-        IWorkQueueGrain queue = cluster.Grains.WorkQueue(FakeDevice.Model);
+        IWorkQueueGrain queue = cluster.Grains.WorkQueue();
         var tries = new ConcurrentDictionary<string, int>(StringComparer.Ordinal);
         cluster.Calling = (method, key, _) =>
             method == nameof(IOpenSetGrain.WalkAsync) && tries.AddOrUpdate(key, 1, (_, n) => n + 1) <= int.Parse(key)
@@ -50,7 +50,7 @@ public sealed class RecoveryTests
     public async Task GenerationThatThrows_CostsAWalkItsOwnQuestionAlone()
     {
         await using TestCluster cluster = await StartAsync(partitions: 1);
-        IWorkQueueGrain queue = cluster.Grains.WorkQueue(FakeDevice.Model);
+        IWorkQueueGrain queue = cluster.Grains.WorkQueue();
         cluster.Calling = (method, key, _) =>
             method == nameof(IGenerationGrain.EnsureQueuedAsync) && key.EndsWith("/g3", StringComparison.Ordinal)
                 ? throw new InvalidOperationException("This is no transient fault.")
@@ -73,7 +73,7 @@ public sealed class RecoveryTests
             2,
             _ => new FakeDevice("d", 2) { Evaluating = batch => batch[0].Step == 2 ? letGo.Task : Task.CompletedTask },
             grains => grains.Queue.LeaseTime = TimeSpan.FromSeconds(20));
-        IWorkQueueGrain queue = cluster.Grains.WorkQueue(FakeDevice.Model);
+        IWorkQueueGrain queue = cluster.Grains.WorkQueue();
         await cluster.SubmitAsync("g", new Submission { Spec = TestCluster.Spec(1, 4) });
         await TestCluster.UntilAsync(async () => (await cluster.Generation("g").ViewAsync())!.Step == 2);
         string holder = (await HolderAsync(cluster)).ToString();
@@ -108,9 +108,9 @@ public sealed class RecoveryTests
         ClaimAnswer claim = await cluster.Generation("g").ClaimAsync(
             new ClaimRequest("gone/d", 1, WorkKind.Encode, "cpu", Alone: false, 1));
         Assert.Equal(ClaimOutcome.Granted, claim.Outcome);
-        await TestCluster.DeactivateAsync(cluster.Grains.WorkQueue(FakeDevice.Model));
+        await TestCluster.DeactivateAsync(cluster.Grains.WorkQueue());
         await TestCluster.UntilAsync(async () =>
-            await cluster.Grains.WorkQueue(FakeDevice.Model).StatusAsync() is { Waiting: 1 });
+            await cluster.Grains.WorkQueue().StatusAsync() is { Waiting: 1 });
         cluster.Calling = null;
 
         Assert.Equal(GenerationPhase.Done, (await cluster.WatchAsync("g"))[^1].Phase);
@@ -132,7 +132,7 @@ public sealed class RecoveryTests
         });
         await Task.WhenAll(Enumerable.Range(0, Generations).Select(
             i => cluster.SubmitAsync($"g{i}", new Submission { Spec = TestCluster.Spec(i) })));
-        Assert.Equal(Generations, (await cluster.Grains.WorkQueue(FakeDevice.Model).StatusAsync()).Waiting);
+        Assert.Equal(Generations, (await cluster.Grains.WorkQueue().StatusAsync()).Waiting);
         return cluster;
     }
 }

@@ -1,5 +1,5 @@
-// Goal: a worker serves what it holds, changes when that is worth it, and evicts what it used longest ago. Method:
-// small tables of what waits where.
+// Goal: a model that comes finds room; what leaves is idle before it is in use, and models in use take turns. Method:
+// small tables of what is loaded.
 using Atelier.Contracts;
 using Atelier.Grains.Models;
 using Xunit;
@@ -9,40 +9,29 @@ namespace Atelier.Grains.Tests.Models;
 public sealed class ModelChoiceTests
 {
     private static readonly ModelDigest s_a = new(new string('a', 64)), s_b = new(new string('b', 64)), s_c = new(new string('c', 64));
-    private static readonly DateTimeOffset s_now = new(2030, 1, 1, 0, 0, 0, TimeSpan.Zero);
 
     [Fact]
-    public void NothingWaits_NothingHappens() =>
-        Expect(null, false, [], [new(s_a, 10, 0, 1, s_now), new(s_b, 10, 0, 0, null)], 10);
+    public void RoomForAll_EvictsNothing() => Expect([], [Model(s_a, 10, true, 1, 1)], 10, 20);
 
     [Fact]
-    public void HeldModelWithWork_IsServed() =>
-        Expect(s_a, false, [], [new(s_a, 10, 5, 1, s_now), new(s_b, 10, 15, 1, null)], 10);
+    public void OfTwoThatAreIdle_TheOneUsedLongestAgoGoes() =>
+        Expect([s_b], [Model(s_a, 10, false, 1, 5), Model(s_b, 10, false, 2, 4)], 10, 20);
 
     [Fact]
-    public void MuchMoreWorkElsewhere_IsWorthAChange() =>
-        Expect(s_b, true, [s_a], [new(s_a, 10, 5, 1, s_now), new(s_b, 10, 25, 1, null)], 10);
+    public void OneThatIsIdle_GoesBeforeOneInUse() =>
+        Expect([s_b], [Model(s_a, 10, true, 1, 1), Model(s_b, 10, false, 2, 9)], 10, 20);
 
     [Fact]
-    public void WorkThatNobodyDoes_IsTakenByOneOfMany() =>
-        Expect(s_b, true, [s_a], [new(s_a, 10, 100, 3, s_now), new(s_b, 10, 1, 0, null)], 10);
+    public void OfTwoInUse_TheOneLoadedFirstGoes() =>
+        Expect([s_a], [Model(s_a, 10, true, 1, 9), Model(s_b, 10, true, 2, 3)], 10, 20);
 
     [Fact]
-    public void RoomForBoth_EvictsNothing() =>
-        Expect(s_b, true, [], [new(s_a, 10, 0, 1, s_now), new(s_b, 10, 1, 0, null)], 20);
+    public void ALargeOne_TakesThePlaceOfSeveral() => Expect(
+        [s_b, s_a], [Model(s_a, 10, true, 1, 1), Model(s_b, 10, false, 2, 2), Model(s_c, 5, true, 3, 3)], 20, 25);
 
-    [Fact]
-    public void OfTwoThatAreIdle_TheOneUsedLongestAgoGoes() => Expect(
-        s_c, true, [s_b],
-        [new(s_a, 10, 0, 1, s_now), new(s_b, 10, 0, 1, s_now.AddMinutes(-1)), new(s_c, 10, 1, 0, null)], 20);
+    private static LoadedModel Model(ModelDigest model, long bytes, bool isUsed, int loadedAt, int usedAt) =>
+        new(model, bytes, isUsed, TimeSpan.FromSeconds(loadedAt), TimeSpan.FromSeconds(usedAt));
 
-    [Fact]
-    public void ModelThatNeverFits_IsNotTried() => Expect(null, false, [], [new(s_a, 30, 9, 0, null)], 20);
-
-    private static void Expect(ModelDigest? serve, bool load, ModelDigest[] evict, ModelDemand[] demands, long memory)
-    {
-        ModelPlan plan = ModelChoice.Decide(demands, memory);
-        Assert.Equal((serve, load), (plan.Serve, plan.Load));
-        Assert.Equal(evict, plan.Evict);
-    }
+    private static void Expect(ModelDigest[] evict, LoadedModel[] loaded, long bytes, long memory) =>
+        Assert.Equal(evict, ModelChoice.Evictions(loaded, bytes, memory));
 }

@@ -1,12 +1,18 @@
 // Work, workers and a pace for the queue's tests: simulated time, no threads.
 using Atelier.Contracts;
 using Atelier.Grains.Queueing;
+using Xunit;
 
 namespace Atelier.Grains.Tests.Queueing;
 
 internal static class Work
 {
     public static readonly DateTimeOffset Start = new(2030, 1, 1, 0, 0, 0, TimeSpan.Zero);
+
+    /// <summary>The model of work that names none, in memory.</summary>
+    public static readonly WorkerModel Loaded = new(default, ModelPlace.Loaded);
+
+    public static ModelDigest Model(int number) => new(new string((char)('a' + number), 64));
 
     public static GenerationKey Key(string tenant, int number) =>
         new(new TenantId(tenant), new GenerationId($"g{number}"));
@@ -24,53 +30,107 @@ internal static class Work
     public static void Offer(this WorkQueue queue, WorkItem item, DateTimeOffset now) => queue.Offer(item, admitted: true, now);
 }
 
-/// <summary>A worker that does one quantum of all that it holds between two turns.</summary>
+/// <summary>
+/// A worker that does one quantum of all that it holds between two turns, and nothing while it loads a model.
+/// </summary>
 internal sealed class SimulatedWorker(string name, int slots, WorkRoles roles = WorkRoles.All, string kind = "cpu")
 {
     private readonly List<HeldWork> _held = [];
+    private readonly List<ModelDigest> _memory = [default];
+    private (ModelDigest Model, DateTimeOffset Until)? _loading;
+    private DateTimeOffset? _loadedAt;
 
     public string Name => name;
 
     public IReadOnlyList<HeldWork> Held => _held;
 
+    /// <summary>Models that it may hold.</summary>
+    public IReadOnlyList<ModelDigest> Models { get; init; } = [default];
+
+    /// <summary>How many of them fit into its memory.</summary>
+    public int Fitting { get; init; } = 1;
+
+    public TimeSpan LoadTime { get; init; }
+
+    public int Loads { get; private set; }
+
     /// <summary>One turn, and one quantum after it. Gives what was finished.</summary>
     public List<WorkItem> Step(WorkQueue queue, DateTimeOffset now)
     {
-        var turn = new WorkerTurn
+        if (_loading is { } done && now >= done.Until)
         {
-            Worker = name, DeviceKind = kind, Roles = roles, Free = slots - _held.Count, Held = [.. _held],
-        };
-        TurnAnswer answer = queue.Turn(turn, now);
-        var parked = new List<HeldWork>();
-        for (int i = turn.Held.Length - 1; i >= 0; i--)
+            (_loading, _loadedAt) = (null, now);
+            _memory.Add(done.Model);
+        }
+
+        TurnAnswer answer = queue.Turn(Turn(now), now);
+        HeldWork[] held = [.. _held];
+        for (int i = 0; i < held.Length; i++)
         {
             if (answer.Verdicts[i] != WorkVerdict.Continue)
             {
-                parked.Add(_held[i]);
-                _held.RemoveAt(i);
+                GiveBack(queue, held[i], now);
             }
         }
 
-        foreach (HeldWork work in parked)
+        _held.AddRange(answer.Leased.Select(lease => new HeldWork(lease.Lease, lease.Item, 0)));
+        if (answer.Load is { } model)
         {
-            int left = work.Item.Quanta - work.Done;
-            WorkItem item = work.Item with { Quanta = left, Cost = work.Item.Cost / work.Item.Quanta * left };
-            queue.Release(new LeaseRelease(work.Lease, item, LeaseEnd.Returned), now);
+            Load(queue, model, now);
         }
 
-        _held.AddRange(answer.Leased.Select(lease => new HeldWork(lease.Lease, lease.Item, 0)));
         var finished = new List<WorkItem>();
-        for (int i = _held.Count - 1; i >= 0; i--)
+        for (int i = _held.Count - 1; _loading is null && i >= 0; i--)
         {
-            _held[i] = _held[i] with { Done = _held[i].Done + 1 };
-            if (_held[i].Done == _held[i].Item.Quanta)
+            // What runs alone stores a snapshot with its step.
+            HeldWork one = _held[i];
+            _held[i] = one = one with { Done = one.Done + 1, Item = one.Item with { Alone = false } };
+            if (one.Done == one.Item.Quanta)
             {
-                queue.Release(new LeaseRelease(_held[i].Lease, _held[i].Item, LeaseEnd.Finished), now);
-                finished.Add(_held[i].Item);
+                queue.Release(new LeaseRelease(one.Lease, one.Item, LeaseEnd.Finished), now);
+                finished.Add(one.Item);
                 _held.RemoveAt(i);
             }
         }
 
         return finished;
+    }
+
+    private WorkerTurn Turn(DateTimeOffset now) => new()
+    {
+        Worker = name, DeviceKind = kind, Roles = roles, Held = [.. _held],
+        Free = _held.Exists(work => work.Item.Alone) ? 0 : slots - _held.Count,
+        Models =
+        [
+            .. Models.Select(model => new WorkerModel(model, _memory.Contains(model) ? ModelPlace.Loaded
+                : model == _loading?.Model ? ModelPlace.Loading
+                : _memory.Count < Fitting ? ModelPlace.Beside : ModelPlace.Instead)),
+        ],
+        LoadAge = _loadedAt is { } at && LoadTime > TimeSpan.Zero ? (now - at) / LoadTime : null,
+    };
+
+    private void GiveBack(WorkQueue queue, HeldWork work, DateTimeOffset now)
+    {
+        _held.Remove(work);
+        int left = work.Item.Quanta - work.Done;
+        WorkItem item = work.Item with { Quanta = left, Cost = work.Item.Cost / work.Item.Quanta * left };
+        queue.Release(new LeaseRelease(work.Lease, item, LeaseEnd.Returned), now);
+    }
+
+    // The model that was loaded first leaves.
+    private void Load(WorkQueue queue, ModelDigest model, DateTimeOffset now)
+    {
+        Assert.Null(_loading);
+        Loads++;
+        _loading = (model, now + LoadTime);
+        while (_memory.Count >= Fitting)
+        {
+            foreach (HeldWork work in _held.Where(work => work.Item.Model == _memory[0]).ToArray())
+            {
+                GiveBack(queue, work, now);
+            }
+
+            _memory.RemoveAt(0);
+        }
     }
 }

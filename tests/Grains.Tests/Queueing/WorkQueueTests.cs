@@ -130,7 +130,7 @@ public sealed class WorkQueueTests
     }
 
     [Fact]
-    public void WorkInQuarantine_RunsAlone_AndABusyWorkerEmptiesItselfForIt()
+    public void WorkInQuarantine_RunsAlone_UntilItsNextSnapshot_AndABusyWorkerEmptiesItselfForIt()
     {
         var queue = new WorkQueue(new WorkQueueOptions(), 0);
         var worker = new SimulatedWorker("w", 4);
@@ -141,17 +141,68 @@ public sealed class WorkQueueTests
 
         worker.Step(queue, s_now);
         queue.Offer(Work.Denoise("a", 0, 10) with { Alone = true }, s_now);
-        bool ran = false;
+        var company = new List<int>();
         for (int round = 0; round < 200; round++)
         {
             worker.Step(queue, s_now.AddSeconds(round * 0.1));
-            bool holds = worker.Held.Any(work => work.Item.Alone);
-            Assert.True(!holds || worker.Held.Count == 1);
-            ran |= holds;
+            if (worker.Held.Any(work => work.Item.Generation == Work.Key("a", 0)))
+            {
+                company.Add(worker.Held.Count);
+            }
         }
 
-        Assert.True(ran);
+        // Alone for the step that leads to a snapshot, ordinary work from then on.
+        Assert.Equal([1, 4, 4, 4], company[..4]);
         Assert.Equal(0, queue.Status(s_now.AddSeconds(20)).Waiting);
+    }
+
+    // Whatever a worker does for quarantined work, one that comes waits for no more than the steps at hand.
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(4)]
+    public void Newcomer_BesideQuarantine_WaitsForItsNextSnapshot(int slots)
+    {
+        for (int after = 0; after < 8; after++)
+        {
+            var queue = new WorkQueue(new WorkQueueOptions(), 0);
+            var worker = new SimulatedWorker("w", slots);
+            DateTimeOffset now = s_now;
+            for (int i = 1; i <= 20; i++)
+            {
+                queue.Offer(Work.Denoise("a", i, 100), now);
+            }
+
+            worker.Step(queue, now);
+            queue.Offer(Work.Denoise("a", 0, 100) with { Alone = true }, now);
+            for (int round = 0; round < after; round++)
+            {
+                worker.Step(queue, now = now.AddSeconds(0.1));
+            }
+
+            queue.Offer(Work.Denoise("b", 1, 3), now);
+            int steps = 0;
+            while (worker.Held.All(work => work.Item.Generation.Tenant.Value != "b"))
+            {
+                Assert.True(++steps <= 2, $"A newcomer waits for {steps} steps, {after} after the quarantine.");
+                worker.Step(queue, now = now.AddSeconds(0.1));
+            }
+        }
+    }
+
+    [Fact]
+    public void QuarantinedWork_IsParkedForOthers_OnceItHasItsSnapshot()
+    {
+        var queue = new WorkQueue(new WorkQueueOptions(), 0);
+        queue.Offer(Work.Denoise("a", 0, 100) with { Alone = true }, s_now);
+        LeasedWork work = Take(queue, "w", s_now);
+        queue.Offer(Work.Denoise("b", 0, 3), s_now);
+        HeldWork alone = new(work.Lease, work.Item, 1);
+        HeldWork ordinary = alone with { Item = work.Item with { Alone = false } };
+        Assert.Equal([WorkVerdict.Continue], Turn(queue, "w", 0, s_now, alone).Verdicts);
+        TurnAnswer answer = Turn(queue, "w", 0, s_now, ordinary);
+        Assert.Equal([WorkVerdict.Park], answer.Verdicts);
+        Assert.Equal(Work.Key("b", 0), Assert.Single(answer.Leased).Item.Generation);
     }
 
     [Fact]
@@ -188,12 +239,40 @@ public sealed class WorkQueueTests
         Assert.Single(Turn(queue, "w1", 1, s_now.AddSeconds(121)).Leased);
     }
 
+    // A worker may take a turn within a step, for a newcomer alone: what it is doing leaves at the step's end.
+    [Fact]
+    public void Newcomer_IsServedAtTheEndOfTheStepAtHand()
+    {
+        var queue = new WorkQueue(new WorkQueueOptions(), 0);
+        queue.Offer(Work.Denoise("a", 0, 50), s_now);
+        queue.Offer(Work.Denoise("a", 1, 50), s_now);
+        LeasedWork work = Take(queue, "w", s_now);
+        Assert.Null(queue.BusyWorker(Work.Denoise("a", 1, 50)));
+        HeldWork begun = new(work.Lease, work.Item, 0), within = begun with { Done = 1 };
+        WorkItem newcomer = Work.Denoise("b", 0, 3);
+        queue.Offer(newcomer, s_now);
+        Assert.Equal([WorkVerdict.Continue], Turn(queue, "w", 0, s_now, begun).Verdicts);
+        queue.Withdraw(newcomer.Generation, s_now);
+        Assert.Equal([WorkVerdict.Continue], Turn(queue, "w", 0, s_now, within).Verdicts);
+        Assert.Equal([WorkVerdict.Continue], Turn(queue, "w", 0, s_now, within).Verdicts);
+        queue.Offer(newcomer, s_now);
+        Assert.Equal("w", queue.BusyWorker(newcomer));
+        TurnAnswer answer = Turn(queue, "w", 0, s_now, within);
+        Assert.Equal([WorkVerdict.Park], answer.Verdicts);
+        Assert.Equal(newcomer.Generation, Assert.Single(answer.Leased).Item.Generation);
+        Assert.Null(queue.BusyWorker(newcomer));
+    }
+
     [Fact]
     public void Roles_AreKept()
     {
         var queue = new WorkQueue(new WorkQueueOptions(), 0);
         queue.Offer(Work.Denoise("a", 0, 5), s_now);
-        var turn = new WorkerTurn { Worker = "w", DeviceKind = "cpu", Roles = WorkRoles.Encode | WorkRoles.Decode, Free = 5 };
+        var turn = new WorkerTurn
+        {
+            Worker = "w", DeviceKind = "cpu", Roles = WorkRoles.Encode | WorkRoles.Decode, Free = 5,
+            Models = [Work.Loaded],
+        };
         Assert.Empty(queue.Turn(turn, s_now).Leased);
     }
 
@@ -295,7 +374,11 @@ public sealed class WorkQueueTests
         void TakeTurn(int who)
         {
             HeldWork[] work = [.. held[who].Values];
-            var turn = new WorkerTurn { Worker = $"w{who}", DeviceKind = "cpu", Roles = WorkRoles.All, Free = Math.Max(0, 3 - work.Length), Held = work };
+            var turn = new WorkerTurn
+            {
+                Worker = $"w{who}", DeviceKind = "cpu", Roles = WorkRoles.All, Free = Math.Max(0, 3 - work.Length),
+                Held = work, Models = [Work.Loaded],
+            };
             past.Add(at => queue.Turn(turn, at));
             TurnAnswer answer = queue.Turn(turn, now);
             for (int i = 0; i < work.Length; i++)
@@ -335,5 +418,11 @@ public sealed class WorkQueueTests
         Turn(queue, worker, 1, now).Leased.Single();
 
     private static TurnAnswer Turn(WorkQueue queue, string worker, int free, DateTimeOffset now, params HeldWork[] held) =>
-        queue.Turn(new WorkerTurn { Worker = worker, DeviceKind = "cpu", Roles = WorkRoles.All, Free = free, Held = held }, now);
+        queue.Turn(
+            new WorkerTurn
+            {
+                Worker = worker, DeviceKind = "cpu", Roles = WorkRoles.All, Free = free, Held = held,
+                Models = [Work.Loaded],
+            },
+            now);
 }

@@ -3,6 +3,7 @@
 using System.Collections.Concurrent;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
+using Atelier.Grains.Tests.Cluster;
 using Xunit;
 
 namespace Atelier.Grains.Tests.Workers;
@@ -17,9 +18,12 @@ public sealed class WorkerLoopTests
         {
             var random = new Random(seed);
             var world = new WorkerWorld(seed) { Loss = 0.08, Delay = random.Next(6) };
+
+            // Models that do not fit together, or two of three that do.
+            (int models, int memory) = (1 + (seed % 3), seed % 2 == 0 ? 150 : 250);
             for (int i = 0; i < 10; i++)
             {
-                world.Add($"t{i % 3}", i, 4 + random.Next(8), previews: i % 4);
+                world.Add($"t{i % 3}", i, 4 + random.Next(8), previews: i % 4, model: i / 3 % models);
             }
 
             // Now and then the queue does not answer for longer than a lease lasts, or the store takes nothing.
@@ -27,7 +31,7 @@ public sealed class WorkerLoopTests
             world.Calling = (method, _) => method == nameof(IWorkQueueGrain.TurnAsync) && TimeProvider.System.GetUtcNow() < quietUntil
                 ? throw new TimeoutException("The queue is away.")
                 : Task.CompletedTask;
-            var workers = new List<LivingWorker> { world.Start(1 + random.Next(3)), world.Start(1 + random.Next(3)) };
+            var workers = new List<LivingWorker> { Start(), Start() };
             for (int i = 0; i < 12; i++)
             {
                 await Task.Delay(random.Next(30), cancellation);
@@ -42,17 +46,18 @@ public sealed class WorkerLoopTests
                     case 2:
                         await workers[i % 2].Loop.DrainAsync();
                         Assert.Equal(0, workers[i % 2].Loop.Status.Held);
-                        workers[i % 2] = world.Start(1 + random.Next(3));
+                        workers[i % 2] = Start();
                         break;
                     case 3:
                         workers[i % 2].Die();
-                        workers[i % 2] = world.Start(1 + random.Next(3));
+                        workers[i % 2] = Start();
                         break;
                     default:
                         break;
                 }
             }
 
+            LivingWorker Start() => world.Start(1 + random.Next(3), models: models, memory: memory);
             world.Loss = 0;
             world.Blobs.Refusals = 0;
             await world.EndAsync(60);
@@ -66,6 +71,99 @@ public sealed class WorkerLoopTests
 
         // How often follows the machine's load; never would mean that nothing was tried.
         Assert.True(parks > 20 && notYous > 20, $"There were {parks} parks and {notYous} refused claims.");
+    }
+
+    // Long pictures of one model hold every slot; one of another model comes.
+    [Theory]
+    [InlineData(1, 100)]
+    [InlineData(1, 200)]
+    [InlineData(4, 100)]
+    [InlineData(4, 200)]
+    public async Task ANewcomersModel_IsLoaded_WhileOthersWork(int slots, int memory)
+    {
+        var world = new WorkerWorld(1);
+        GenerationKey[] others = [.. Enumerable.Range(0, slots + 1).Select(i => world.Add("a", i, 1000))];
+        LivingWorker worker = world.Start(slots, models: 2, memory: memory);
+        worker.Device.Pace = TimeSpan.FromMilliseconds(1);
+        worker.Device.LoadTime = TimeSpan.FromMilliseconds(20);
+        await UntilAsync(world, () => others.Count(key => world.State(key).Step >= 10) == slots);
+        GenerationKey newcomer = world.Add("b", 100, 5, model: 1);
+        int[]? at = null;
+        await UntilAsync(world, () =>
+        {
+            at ??= world.State(newcomer).Phase > GenerationPhase.QueuedEncode
+                ? [.. others.Select(key => world.State(key).Step)]
+                : null;
+            return !world.State(newcomer).IsOpen;
+        });
+        Assert.All(others, key => Assert.True(world.State(key).IsOpen));
+        Assert.Equal(GenerationPhase.Done, world.State(newcomer).Phase);
+        Assert.Equal(2, worker.Device.Loads);
+
+        // What was parked goes on.
+        int before = others.Sum(key => world.State(key).Step);
+        await UntilAsync(world, () => others.Sum(key => world.State(key).Step) > before + 20);
+        Assert.Equal(memory == 100 ? 3 : 2, worker.Device.Loads);
+        await worker.Loop.DrainAsync();
+        world.Check();
+        Assert.All(others, key => Assert.Null(world.State(key).Claim));
+    }
+
+    // The queue's grain wakes a busy worker when a newcomer comes.
+    [Fact]
+    public async Task ANewcomer_IsServedAtTheEndOfTheStepAtHand()
+    {
+        var world = new WorkerWorld(1);
+        GenerationKey old = world.Add("a", 1, 1000);
+        LivingWorker worker = world.Start(1);
+        var within = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        var letGo = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        worker.Device.Evaluating = batch => batch[0].Spec.Seed == 1 && batch[0].Step == 7 && within.TrySetResult()
+            ? letGo.Task
+            : Task.CompletedTask;
+        await within.Task.WaitAsync(TestContext.Current.CancellationToken);
+        GenerationKey newcomer = world.Add("b", 2, 3);
+        await UntilAsync(world, () =>
+        {
+            worker.Loop.Wake();
+            return world.Parks > 0;
+        });
+        letGo.SetResult();
+        await UntilAsync(world, () => world.State(newcomer).Phase > GenerationPhase.QueuedEncode);
+        Assert.InRange(world.State(old).Step, 7, 8);
+        await worker.Loop.DrainAsync();
+        world.Check();
+    }
+
+    [Fact]
+    public async Task AQuarantinedPicture_HasCompany_AfterItsNextSnapshot()
+    {
+        var world = new WorkerWorld(1);
+        GenerationKey alone = world.Add("a", 1, 1000);
+        LivingWorker dead = world.Start(1, "dead");
+        dead.Device.Evaluating = _ => Task.Delay(Timeout.Infinite);
+        await UntilAsync(world, () => world.State(alone).Phase == GenerationPhase.Denoising);
+        dead.Die();
+        LivingWorker worker = world.Start(4);
+        worker.Device.Pace = TimeSpan.FromMilliseconds(1);
+        var company = new ConcurrentDictionary<int, int>();
+        worker.Device.Evaluating = batch =>
+        {
+            foreach (FakeDenoising picture in batch.Where(picture => picture.Spec.Seed == 1))
+            {
+                company[picture.Step] = Math.Max(company.GetValueOrDefault(picture.Step), batch.Count);
+            }
+
+            return Task.CompletedTask;
+        };
+        await UntilAsync(world, () => company.ContainsKey(0));
+        GenerationKey[] others = [.. Enumerable.Range(2, 3).Select(i => world.Add("b", i, 5))];
+        await UntilAsync(world, () => others.All(key => !world.State(key).IsOpen));
+        Assert.True(world.State(alone).IsOpen);
+        Assert.Equal(1, company[0]);
+        Assert.Equal(4, company.Values.Max());
+        await worker.Loop.DrainAsync();
+        world.Check();
     }
 
     [Fact]

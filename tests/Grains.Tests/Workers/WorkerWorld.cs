@@ -86,10 +86,10 @@ internal sealed class WorkerWorld(int seed)
 
     public int Parks { get; private set; }
 
-    public GenerationKey Add(string tenant, int number, int steps, int previews = 0)
+    public GenerationKey Add(string tenant, int number, int steps, int previews = 0, int model = 0)
     {
         var key = new GenerationKey(new TenantId(tenant), new GenerationId($"g{number}"));
-        var submission = new Submission { Spec = TestCluster.Spec(number, steps), Previews = previews };
+        var submission = new Submission { Spec = TestCluster.Spec(number, steps, model), Previews = previews };
         lock (_lock)
         {
             DateTimeOffset now = TimeProvider.System.GetUtcNow();
@@ -101,10 +101,11 @@ internal sealed class WorkerWorld(int seed)
         return key;
     }
 
-    public LivingWorker Start(int slots, string? name = null, Action<WorkerOptions>? configure = null)
+    public LivingWorker Start(
+        int slots, string? name = null, Action<WorkerOptions>? configure = null, int models = 1, int memory = 150)
     {
         name ??= $"w{Interlocked.Increment(ref _workers)}";
-        var device = new FakeDevice("d", slots) { Pace = TimeSpan.Zero };
+        var device = new FakeDevice("d", slots, models: models, memory: memory) { Pace = TimeSpan.Zero };
         var options = new WorkerOptions
         {
             IdlePeriod = TimeSpan.FromMilliseconds(20), RetryPause = TimeSpan.FromMilliseconds(5), TriesMax = 2,

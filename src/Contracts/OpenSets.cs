@@ -37,6 +37,25 @@ public interface IOpenSetGrain : IGrainWithIntegerKey
     Task<int> CountAsync();
 }
 
+/// <summary>How the open set is spread over its partitions.</summary>
+/// <param name="Key">
+/// The key of the hash by which partitions are chosen: it is made once for a cluster, so that nobody outside can choose
+/// ids that meet in one partition.
+/// </param>
+/// <param name="Partitions">The most partitions that there ever were: all that may hold anything.</param>
+[GenerateSerializer, Immutable, Alias("atelier.OpenSetLayout")]
+public sealed record OpenSetLayout([property: Id(0)] byte[] Key, [property: Id(1)] int Partitions);
+
+/// <summary>Keeps the open set's layout; its key is 0.</summary>
+[Alias("atelier.IOpenSetLayoutGrain")]
+public interface IOpenSetLayoutGrain : IGrainWithIntegerKey
+{
+    /// <summary>The layout; it is stored before it is given.</summary>
+    /// <param name="partitions">Partitions that the caller spreads ids over.</param>
+    [Alias("Read")]
+    Task<OpenSetLayout> ReadAsync(int partitions);
+}
+
 /// <summary>
 /// Generations that ended in one hour, to be forgotten when their retention time is over, and sessions; its key is the
 /// hour of the partition's retention clock, the partition and a page, with slashes between.

@@ -3,6 +3,7 @@
 using System.Runtime.CompilerServices;
 using Atelier.Contracts;
 using Atelier.Grains.Hosting;
+using Atelier.Grains.OpenSets;
 using Atelier.Grains.Ports;
 using Microsoft.Extensions.Logging;
 
@@ -13,8 +14,8 @@ namespace Atelier.Grains.Generations;
 [ControlSilo]
 [CollectionAgeLimit(Minutes = 2)]
 internal sealed partial class GenerationGrain(
-    [PersistentState("generation")] IPersistentState<GenerationState> stored, GrainsOptions options, TimeProvider clock,
-    IGrainFactory grains, IBlobStore blobs, ILogger<GenerationGrain> logger)
+    [PersistentState("generation")] IPersistentState<GenerationState> stored, GrainsOptions options,
+    OpenSetMap openSets, TimeProvider clock, IGrainFactory grains, IBlobStore blobs, ILogger<GenerationGrain> logger)
     : Grain, IGenerationGrain, IIncomingGrainCallFilter
 {
     // Characters of prompts with which a generation that has ended stays in memory for a while.
@@ -305,9 +306,9 @@ internal sealed partial class GenerationGrain(
                 return new SubmitAnswer(SubmitOutcome.Busy, $"{whose} is full; come back later.", offer.RetryAfter);
             }
 
-            if (await OpenSet().EnterAsync(_key) is { } hour)
+            if (await EnterAsync() is var (partition, hour))
             {
-                accepted = accepted with { AcceptedHour = hour };
+                accepted = accepted with { Partition = partition, AcceptedHour = hour };
             }
             else
             {
@@ -505,8 +506,23 @@ internal sealed partial class GenerationGrain(
 
     private IWorkQueueGrain Queue() => grains.WorkQueue();
 
+    // One that enters again, because an answer was lost, may be in two partitions; a walk through the other one finds
+    // out when it has ended.
+    private async Task<(int Partition, long Hour)?> EnterAsync()
+    {
+        foreach (int partition in await openSets.PartitionsOfAsync(_key.ToString()))
+        {
+            if (await grains.GetGrain<IOpenSetGrain>(partition).EnterAsync(_key) is { } hour)
+            {
+                return (partition, hour);
+            }
+        }
+
+        return null;
+    }
+
     private IOpenSetGrain OpenSet() =>
-        grains.GetGrain<IOpenSetGrain>(OpenSets.OpenSet.PartitionOf(_key, options.OpenSetPartitions));
+        grains.GetGrain<IOpenSetGrain>(_state.Partition ?? OpenSets.OpenSet.PartitionOfFormat0(_key));
 
     [LoggerMessage(
         Level = LogLevel.Warning,

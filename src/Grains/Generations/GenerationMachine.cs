@@ -230,7 +230,7 @@ public sealed class GenerationMachine(GenerationOptions options)
                 new GenerationState
                 {
                     Closure = GenerationClosure.Deleted, EndedAt = now, ToRelease = [.. state.ToRelease, .. state.Late],
-                    AcceptedHour = state.AcceptedHour,
+                    AcceptedHour = state.AcceptedHour, Partition = state.Partition,
                 },
                 true, true),
             []);

@@ -200,6 +200,10 @@ public sealed record GenerationState
     [Id(30)]
     public EncodedPrompts? Encoded { get; init; }
 
+    /// <summary>Its partition of the open set; none in a state of format 0, where its id says it.</summary>
+    [Id(31)]
+    public int? Partition { get; init; }
+
     /// <summary>Whether it was accepted and has not ended.</summary>
     public bool IsOpen => Submission is not null && Phase < GenerationPhase.Done;
 

@@ -23,6 +23,7 @@ public static class GrainsHosting
         silo.Services.AddSingleton(options.Checked());
         silo.Services.TryAddSingleton(TimeProvider.System);
         silo.Services.TryAddSingleton<Ports.IStateMeter, Ports.UnmeteredStates>();
+        silo.Services.AddSingleton<OpenSets.OpenSetMap>();
         silo.Services.AddSingleton<WorkerService>();
         silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>>(services => services.GetRequiredService<WorkerService>());
         silo.Services.AddPlacementFilter<ControlSiloFilterStrategy, ControlSiloFilterDirector>(ServiceLifetime.Transient);

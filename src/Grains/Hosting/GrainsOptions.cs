@@ -8,6 +8,9 @@ namespace Atelier.Grains.Hosting;
 /// <summary>How the grains of a cluster behave. All silos of a cluster must have the same.</summary>
 public sealed class GrainsOptions
 {
+    /// <summary>Most partitions of the open set.</summary>
+    public const int OpenSetPartitionsMax = 65536;
+
     /// <summary>Gets the queue's options.</summary>
     public WorkQueueOptions Queue { get; } = new();
 
@@ -21,9 +24,12 @@ public sealed class GrainsOptions
     public Workers.WorkerOptions Worker { get; } = new();
 
     /// <summary>Gets or sets the number of partitions of the open set; each holds up to 480 open generations.</summary>
-    /// <remarks>Never change it while generations are open: they would be looked for in the wrong place.</remarks>
-    /// <value>The default is 64.</value>
-    public int OpenSetPartitions { get; set; } = 64;
+    /// <remarks>
+    /// It may change from one start to the next: what is in a partition stays there to its end, and all that ever were
+    /// are walked. Each has a reminder, and a small write every five minutes.
+    /// </remarks>
+    /// <value>The default is 256: room for more than 100,000 open generations.</value>
+    public int OpenSetPartitions { get; set; } = 256;
 
     /// <summary>Gets or sets how often each partition is walked in case all else failed.</summary>
     /// <value>The default is one minute, the shortest time between reminders.</value>
@@ -48,7 +54,8 @@ public sealed class GrainsOptions
 
     private string? Fault() => this switch
     {
-        { OpenSetPartitions: < 1 or > 65536 } => $"{nameof(OpenSetPartitions)} must lie in 1..65536, not be {OpenSetPartitions}.",
+        { OpenSetPartitions: < 1 or > OpenSetPartitionsMax } =>
+            $"{nameof(OpenSetPartitions)} must lie in 1..{OpenSetPartitionsMax}, not be {OpenSetPartitions}.",
         _ when WalkPeriod < TimeSpan.FromSeconds(1) => $"{nameof(WalkPeriod)} must be at least 1 s, not {WalkPeriod}.",
         _ when SessionRetention < SessionRetentionMin =>
             $"{nameof(SessionRetention)} must be at least 1 h, not {SessionRetention}.",

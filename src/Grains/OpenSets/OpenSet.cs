@@ -40,16 +40,18 @@ public readonly record struct WalkQuestion(GenerationKey Generation, bool Late);
 /// <param name="submitTimeout">How long a submission may take.</param>
 public sealed class OpenSet(OpenSetState state, TimeSpan submitTimeout)
 {
-    /// <summary>Which of a number of partitions an id belongs to: the same on every machine.</summary>
-    public static int PartitionOf(GenerationKey generation, int partitions) =>
-        PartitionOf(generation.ToString(), partitions);
+    /// <summary>Partitions of format 0, which chose them by a hash without a key.</summary>
+    public const int PartitionsOfFormat0 = 64;
 
-    /// <summary>The same of a session.</summary>
-    public static int PartitionOf(SessionKey session, int partitions) =>
-        PartitionOf(session.ToString(), partitions);
+    /// <summary>Where format 0 entered a generation whose state does not say it.</summary>
+    public static int PartitionOfFormat0(GenerationKey generation) =>
+        PartOf(generation.ToString(), PartitionsOfFormat0);
 
-    /// <summary>The same of any text.</summary>
-    public static int PartitionOf(string text, int partitions)
+    /// <summary>
+    /// Which of a number of parts a text belongs to: the same on every machine, so that whoever chooses the text
+    /// chooses the part.
+    /// </summary>
+    public static int PartOf(string text, int partitions)
     {
         // FNV-1a, 32 bits.
         uint hash = 2166136261;

@@ -3,6 +3,7 @@
 // hold.
 using Atelier.Contracts;
 using Atelier.Grains.Hosting;
+using Atelier.Grains.OpenSets;
 using Microsoft.Extensions.Logging;
 using Orleans.Placement;
 
@@ -12,8 +13,8 @@ namespace Atelier.Grains.Queueing;
 [GrainType("workqueue")]
 [ControlSilo, Immovable]
 internal sealed partial class WorkQueueGrain(
-    GrainsOptions options, TimeProvider clock, IGrainFactory grains, IClusterMembershipService membership,
-    ILogger<WorkQueueGrain> logger) : Grain, IWorkQueueGrain
+    GrainsOptions options, OpenSetMap openSets, TimeProvider clock, IGrainFactory grains,
+    IClusterMembershipService membership, ILogger<WorkQueueGrain> logger) : Grain, IWorkQueueGrain
 {
     // Partitions that are asked at a time, and how often each is asked before its own reminder has to do.
     private const int Fan = 64;
@@ -88,24 +89,33 @@ internal sealed partial class WorkQueueGrain(
 
     private async Task RecoverAsync()
     {
-        int[] left = [.. Enumerable.Range(0, options.OpenSetPartitions)];
+        int[]? left = null;
         TimeSpan pause = s_pauseMin;
         for (int attempt = 1; ; attempt++)
         {
+            left ??= await GrainCalls.TryAsync(openSets.CountAsync) is > 0 and var count
+                ? [.. Enumerable.Range(0, count)]
+                : null;
             var failed = new List<int>();
-            foreach (int[] part in left.Chunk(Fan))
+            foreach (int[] part in left?.Chunk(Fan) ?? [])
             {
                 bool[] asked = await Task.WhenAll(part.Select(AskForWalkAsync));
                 failed.AddRange(part.Where((_, i) => !asked[i]));
             }
 
-            if (failed.Count == 0 || attempt == TriesMax)
+            if (left is not null && failed.Count == 0)
             {
                 return;
             }
 
+            if (attempt == TriesMax)
+            {
+                LogUnwalked(left is null ? "any partition" : $"{failed.Count} partitions");
+                return;
+            }
+
             await Task.Delay(pause, clock);
-            (left, pause) = ([.. failed], pause < s_pauseMax ? 2 * pause : pause);
+            (left, pause) = (left is null ? null : [.. failed], pause < s_pauseMax ? 2 * pause : pause);
         }
     }
 
@@ -140,4 +150,9 @@ internal sealed partial class WorkQueueGrain(
     [LoggerMessage(
         Level = LogLevel.Warning, Message = "The queue has no answer of the open set's partition {Partition}")]
     private partial void LogUnasked(int partition, Exception error);
+
+    [LoggerMessage(
+        Level = LogLevel.Error,
+        Message = "The queue could not ask {What} of the open set for its work; reminders will, within minutes")]
+    private partial void LogUnwalked(string what);
 }

@@ -3,6 +3,7 @@
 // its own state says at which place: whatever else a page holds, because an answer was lost on the way, does not count.
 using Atelier.Contracts;
 using Atelier.Grains.Hosting;
+using Atelier.Grains.OpenSets;
 
 namespace Atelier.Grains.Sessions;
 
@@ -33,14 +34,20 @@ internal sealed class SessionState
     /// <summary>The hour of its partition's retention clock at which it was last found used.</summary>
     [Id(5)]
     public long UsedHour { get; set; }
+
+    /// <summary>
+    /// The partition of the open set in which it is filed, whose clock counts its hours; none if it was filed by its id.
+    /// </summary>
+    [Id(6)]
+    public int? Partition { get; set; }
 }
 
 /// <summary>A tenant's conversation with a model.</summary>
 [GrainType("session")]
 [ControlSilo]
 internal sealed class SessionGrain(
-    [PersistentState("session")] IPersistentState<SessionState> state, GrainsOptions options, TimeProvider clock,
-    IGrainFactory grains) : Grain, ISessionGrain
+    [PersistentState("session")] IPersistentState<SessionState> state, GrainsOptions options, OpenSetMap openSets,
+    TimeProvider clock, IGrainFactory grains) : Grain, ISessionGrain
 {
     private const int HistoryMax = 100;
 
@@ -257,14 +264,21 @@ internal sealed class SessionGrain(
             }
         }
 
+        // Its tenant has filed it there.
+        state.State.Partition ??= state.State.IsListed ? null : (await openSets.PartitionsOfAsync(Key.ToString()))[0];
         state.State.CreatedAt ??= clock.GetUtcNow();
         (state.State.IsListed, state.State.IsUsed) = (true, true);
         await StoreAsync();
         return null;
     }
 
-    private Task FileAsync() => grains
-        .GetGrain<IOpenSetGrain>(OpenSets.OpenSet.PartitionOf(Key, options.OpenSetPartitions)).FileAsync(Key);
+    private async Task FileAsync()
+    {
+        state.State.Partition ??= state.State.IsListed
+            ? OpenSet.PartOf(Key.ToString(), OpenSet.PartitionsOfFormat0)
+            : (await openSets.PartitionsOfAsync(Key.ToString()))[0];
+        await grains.GetGrain<IOpenSetGrain>(state.State.Partition.Value).FileAsync(Key);
+    }
 
     private async Task DropPageAsync(int page)
     {

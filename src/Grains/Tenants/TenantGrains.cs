@@ -1,6 +1,7 @@
 // Tenants as grains: the one place for all gateways where keys, limits and weight are decided; and the list of tenants.
 using Atelier.Contracts;
 using Atelier.Grains.Hosting;
+using Atelier.Grains.OpenSets;
 using Atelier.Grains.Ports;
 using Microsoft.Extensions.Logging;
 
@@ -10,7 +11,7 @@ namespace Atelier.Grains.Tenants;
 [GrainType("tenant")]
 [ControlSilo]
 internal sealed partial class TenantGrain(
-    [PersistentState("tenant")] IPersistentState<TenantState> state, GrainsOptions options, TimeProvider clock,
+    [PersistentState("tenant")] IPersistentState<TenantState> state, OpenSetMap openSets, TimeProvider clock,
     IGrainFactory grains, IStateMeter meter, ILogger<TenantGrain> logger) : Grain, ITenantGrain
 {
     private const int LabelLengthMax = 100;
@@ -132,7 +133,8 @@ internal sealed partial class TenantGrain(
         }
 
         var key = new SessionKey(Id, id);
-        await grains.GetGrain<IOpenSetGrain>(OpenSets.OpenSet.PartitionOf(key, options.OpenSetPartitions)).FileAsync(key);
+        int[] partitions = await openSets.PartitionsOfAsync(key.ToString());
+        await grains.GetGrain<IOpenSetGrain>(partitions[0]).FileAsync(key);
         _sessions[part] = null;
         _sessions[part] = await Sessions(part).AddAsync(id, max);
         return _sessions[part] is null ? TooMany() : admission;
@@ -190,7 +192,7 @@ internal sealed partial class TenantGrain(
     }
 
     private static int PartOf(SessionId session) =>
-        OpenSets.OpenSet.PartitionOf(session.Value, ISessionListGrain.Parts);
+        OpenSet.PartOf(session.Value, ISessionListGrain.Parts);
 
     private ISessionListGrain Sessions(int part) => grains.GetGrain<ISessionListGrain>($"{Id}/{part}");
 

@@ -116,6 +116,15 @@ public sealed record SiloSettings
     /// <value>The default is 30 days. All silos of a cluster have the same.</value>
     public TimeSpan SessionRetention { get; init; } = new GrainsOptions().SessionRetention;
 
+    /// <summary>
+    /// Gets the number of partitions of the open set ("OpenSet:Partitions"). Each has room for 480 generations that
+    /// were accepted and have not ended; together they should have room for all that tenants may have open.
+    /// </summary>
+    /// <value>
+    /// The default is 256. All silos of a cluster have the same; it may change from one start to the next.
+    /// </value>
+    public int OpenSetPartitions { get; init; } = new GrainsOptions().OpenSetPartitions;
+
     /// <summary>Gets how its device is used ("Device:Threads", "Device:Slots", "Device:Work", ...).</summary>
     public TorchDeviceOptions Device { get; init; } = new();
 
@@ -154,6 +163,8 @@ public sealed record SiloSettings
             ModelAliases = reader.List("Models:Aliases", standard.ModelAliases),
             GenerationRetention = reader.Time("Retention:Generations", standard.GenerationRetention),
             SessionRetention = reader.Time("Retention:Sessions", standard.SessionRetention),
+            OpenSetPartitions = reader.Number(
+                "OpenSet:Partitions", standard.OpenSetPartitions, 1, GrainsOptions.OpenSetPartitionsMax),
             Device = new TorchDeviceOptions
             {
                 Name = reader.Text("Device:Name", standard.Device.Name),
@@ -199,7 +210,8 @@ public sealed record SiloSettings
 
     /// <summary>Copies the settings that concern grains.</summary>
     internal void Apply(GrainsOptions grains) =>
-        (grains.Generation.Retention, grains.SessionRetention) = (GenerationRetention, SessionRetention);
+        (grains.Generation.Retention, grains.SessionRetention, grains.OpenSetPartitions) =
+        (GenerationRetention, SessionRetention, OpenSetPartitions);
 
     private IEnumerable<string> Faults()
     {

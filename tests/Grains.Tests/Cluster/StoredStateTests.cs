@@ -53,12 +53,14 @@ public sealed class StoredStateTests
             grains.GetGrain<ITenantGrain>("k"), grains.GetGrain<ITenantListGrain>(1), grains.GetGrain<IOpenSetGrain>(1),
             grains.GetGrain<IEndedListGrain>("k"), grains.GetGrain<IModelCatalogueGrain>(1), grains.GetGrain<IRecentRequestsGrain>("k"),
             grains.GetGrain<IWorkQueueGrain>("k"), grains.GetGrain<IWorkerGrain>("k"), grains.GetGrain<IClusterGrain>(1),
+            grains.GetGrain<IOpenSetLayoutGrain>(1),
         ];
         Assert.Equal(
             [
                 "generation/k", "session/k", "sessionpage/k", "sessionlist/k",
                 "tenant/k", "tenantlist/1", "openset/1", "endedlist/k",
                 "modelcatalogue/1", "recentrequests/k", "workqueue/k", "worker/k", "cluster/1",
+                "opensetlayout/1",
             ],
             all.Select(grain => grain.GetGrainId().ToString()));
         Assert.Equal(all.Length, s_grains.Length);

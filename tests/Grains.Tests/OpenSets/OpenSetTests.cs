@@ -1,6 +1,8 @@
-// Goal: the set is bounded, tells whose submission had its time, and its partitions are the same everywhere. Method:
-// explicit times; the hash is fixed by its values.
+// Goal: the set is bounded and has room for 100,000, tells whose submission had its time, and nobody can choose ids
+// that meet in a partition. Method: explicit times; hashes are fixed by their values; partitions are filled.
+using System.Security.Cryptography;
 using Atelier.Contracts;
+using Atelier.Grains.Hosting;
 using Atelier.Grains.OpenSets;
 using Xunit;
 
@@ -50,18 +52,73 @@ public sealed class OpenSetTests
         Assert.True(Assert.Single(set.Walk(s_now.AddSeconds(31))).Late);
     }
 
+    // What is stored is looked for under these numbers.
     [Fact]
-    public void Partitions_AreSpreadEvenly_AndNeverChange()
-    {
-        int[] counts = new int[64];
-        for (int i = 0; i < 64_000; i++)
-        {
-            counts[OpenSet.PartitionOf(Key(i), 64)]++;
-        }
+    public void Partitions_OfFormat0_NeverChange() =>
+        Assert.Equal([17, 62, 55], new[] { 1, 2, 3 }.Select(i => OpenSet.PartitionOfFormat0(Key(i))));
 
-        Assert.All(counts, count => Assert.InRange(count, 800, 1200));
-        Assert.Equal([17, 62, 55], new[] { 1, 2, 3 }.Select(i => OpenSet.PartitionOf(Key(i), 64)));
+    [Fact]
+    public void Partitions_OfAKey_NeverChange()
+    {
+        byte[] key = [.. Enumerable.Range(0, 32).Select(i => (byte)i)];
+        Assert.Equal([[59, 97], [15, 200]], new[] { 1, 2 }.Select(i => OpenSetMap.Spread(key, Key(i).ToString(), 256)));
     }
 
-    private static GenerationKey Key(int number) => new(new TenantId("t"), new GenerationId($"g{number + 1}"));
+    // Ids that meet in one partition under the hash that anybody can compute, as an attacker chooses them.
+    [Fact]
+    public void IdsThatMeetInFormat0_AreSpreadByTheKey()
+    {
+        byte[] key = RandomNumberGenerator.GetBytes(32);
+        int[] counts = new int[64];
+        foreach (int i in Enumerable.Range(0, 640_000).Where(i => OpenSet.PartitionOfFormat0(Key(i)) == 5))
+        {
+            counts[OpenSetMap.Spread(key, Key(i).ToString(), 64)[0]]++;
+        }
+
+        Assert.All(counts, count => Assert.InRange(count, 80, 250));
+    }
+
+    [Theory]
+    [InlineData(100, 1000)]
+    [InlineData(10, 10_000)]
+    public void AHundredThousand_AreOpenAtATime_AndOneTenantMoreFindsRoom(int tenants, int each)
+    {
+        var (enter, _, counts) = Cluster(new GrainsOptions().OpenSetPartitions);
+        for (int tenant = 0; tenant < tenants; tenant++)
+        {
+            Assert.All(Enumerable.Range(0, each), i => Assert.True(enter(Key(i, $"t{tenant}"))));
+        }
+
+        // One that fills its share, with ids of its choice, leaves room for everybody else.
+        Assert.All(Enumerable.Range(0, 1000), i => Assert.True(enter(Key(i, "greedy"))));
+        Assert.All(Enumerable.Range(0, 1000), i => Assert.True(enter(Key(i, $"late{i % 10}"))));
+        Assert.Equal(102_000, counts().Sum());
+    }
+
+    [Fact]
+    public void AFullPartition_RefusesNobody()
+    {
+        var (enter, spread, counts) = Cluster(16);
+        GenerationKey[] ids =
+            [.. Enumerable.Range(0, 20_000).Select(i => Key(i)).Where(one => spread(one)[0] == 3).Take(700)];
+        Assert.All(ids, one => Assert.True(enter(one)));
+        Assert.Equal((IOpenSetGrain.SizeMax, 700), (counts()[3], counts().Sum()));
+        Assert.InRange(counts().Where((_, i) => i != 3).Max(), 1, 40);
+    }
+
+    // Partitions as they are, and ids that enter as generations do.
+    private static (Func<GenerationKey, bool> Enter, Func<GenerationKey, int[]> Spread, Func<int[]> Counts) Cluster(
+        int partitions)
+    {
+        byte[] key = RandomNumberGenerator.GetBytes(32);
+        OpenSet[] sets =
+            [.. Enumerable.Range(0, partitions).Select(_ => new OpenSet(new OpenSetState(), TimeSpan.Zero))];
+        int[] Spread(GenerationKey one) => OpenSetMap.Spread(key, one.ToString(), partitions);
+        return (
+            one => Spread(one).Any(partition => sets[partition].Add(one, s_now)), Spread,
+            () => [.. sets.Select(set => set.Count)]);
+    }
+
+    private static GenerationKey Key(int number, string tenant = "t") =>
+        new(new TenantId(tenant), new GenerationId($"g{number + 1}"));
 }

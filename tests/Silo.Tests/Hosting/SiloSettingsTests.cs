@@ -20,7 +20,18 @@ public sealed class SiloSettingsTests
         Assert.Equal((TimeSpan.FromDays(7), TimeSpan.FromDays(30)), (grains.Generation.Retention, grains.SessionRetention));
     }
 
+    [Fact]
+    public void Partitions_ReachTheGrains()
+    {
+        var grains = new GrainsOptions();
+        Read(("OpenSet:Partitions", "512")).Apply(grains);
+        Assert.Equal(512, grains.Checked().OpenSetPartitions);
+        Read().Apply(grains);
+        Assert.Equal(256, grains.Checked().OpenSetPartitions);
+    }
+
     [Theory]
+    [InlineData("OpenSet:Partitions", "0", "1..65536")]
     [InlineData("Retention:Generations", "00:00:59", "at least 00:01:00")]
     [InlineData("Retention:Sessions", "00:59:00", "at least 01:00:00")]
     [InlineData("Retention:Sessions", "soon", "a positive time")]

@@ -1,0 +1,41 @@
+// Into which partition of the open set an id goes. What was entered is looked for where its generation's state says that
+// it is, so the number of partitions may change, and an id may go elsewhere where its first partition is full.
+using System.Buffers.Binary;
+using System.Security.Cryptography;
+using System.Text;
+using Atelier.Contracts;
+using Atelier.Grains.Hosting;
+
+namespace Atelier.Grains.OpenSets;
+
+/// <summary>A silo's view of the open set's layout.</summary>
+internal sealed class OpenSetMap(IGrainFactory grains, GrainsOptions options)
+{
+    private volatile OpenSetLayout? _layout;
+
+    /// <summary>The partitions for an id or a session, in the order in which they are tried.</summary>
+    /// <param name="key">A generation's or a session's key.</param>
+    public async ValueTask<int[]> PartitionsOfAsync(string key) => Spread(
+        (_layout ??= await ReadAsync()).Key, key, options.OpenSetPartitions);
+
+    /// <summary>How many partitions may hold anything: from 0 on.</summary>
+    public async Task<int> CountAsync() => (await ReadAsync()).Partitions;
+
+    /// <summary>Two partitions by a keyed hash (HMAC-SHA256), not the same one if there are two.</summary>
+    public static int[] Spread(byte[] key, string text, int partitions)
+    {
+        Span<byte> hash = stackalloc byte[HMACSHA256.HashSizeInBytes];
+        HMACSHA256.HashData(key, Encoding.UTF8.GetBytes(text), hash);
+        int first = (int)(BinaryPrimitives.ReadUInt32LittleEndian(hash) % (uint)partitions);
+        if (partitions == 1)
+        {
+            return [first];
+        }
+
+        int step = 1 + (int)(BinaryPrimitives.ReadUInt32LittleEndian(hash[4..]) % (uint)(partitions - 1));
+        return [first, (first + step) % partitions];
+    }
+
+    private Task<OpenSetLayout> ReadAsync() =>
+        grains.GetGrain<IOpenSetLayoutGrain>(0).ReadAsync(options.OpenSetPartitions);
+}

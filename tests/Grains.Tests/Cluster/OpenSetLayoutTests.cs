@@ -1,0 +1,104 @@
+// Goal: whatever the number of partitions was and is, what is open is found and leaves the open set when it has ended.
+// Method: clusters that follow each other over one store; a store as format 0 left it.
+using Atelier.Contracts;
+using Atelier.Grains.Generations;
+using Atelier.Grains.OpenSets;
+using Microsoft.Extensions.DependencyInjection;
+using Orleans.Storage;
+using Xunit;
+
+namespace Atelier.Grains.Tests.Cluster;
+
+public sealed class OpenSetLayoutTests
+{
+    private const int Generations = 60;
+
+    [Theory]
+    [InlineData(4, 100)]
+    [InlineData(100, 4)]
+    public async Task AfterAnotherNumberOfPartitions_AllThatIsOpenIsFound_AndLeaves(int before, int after)
+    {
+        TestCluster first = await StartAsync(before);
+        await SubmitAsync(first);
+        int[] spread = await CountsAsync(first);
+        Assert.Equal(Generations, spread.Sum());
+        Assert.InRange(spread.Count(count => count > 0), Math.Min(before, 25), before);
+        await first.DisposeAsync();
+
+        await EndAsync(first, after);
+    }
+
+    [Fact]
+    public async Task WhatFormat0Left_IsFound_AndLeaves()
+    {
+        TestCluster first = await StartAsync(4);
+        await SubmitAsync(first);
+        IGrainStorageSerializer serializer =
+            first.Silos.Silos[0].ServiceProvider.GetRequiredService<IGrainStorageSerializer>();
+        GrainId[] ids =
+        [
+            .. Enumerable.Range(0, OpenSet.PartitionsOfFormat0)
+                .Select(i => first.Grains.GetGrain<IOpenSetGrain>(i).GetGrainId()),
+        ];
+        await first.DisposeAsync();
+
+        // Nothing says in which partition a generation is, and there was no layout.
+        var sets = new Dictionary<int, OpenSetState>();
+        foreach ((string key, (BinaryData bytes, int tag)) in first.Store.States.ToArray())
+        {
+            if (key.StartsWith("openset", StringComparison.Ordinal))
+            {
+                first.Store.States.TryRemove(key, out _);
+            }
+            else if (key.StartsWith("generation/", StringComparison.Ordinal))
+            {
+                GenerationState state = serializer.Deserialize<GenerationState>(bytes)! with { Partition = null };
+                first.Store.States[key] = (serializer.Serialize(state), tag);
+                Assert.True(GenerationKey.TryParse(key["generation/".Length..^"/generation".Length], out GenerationKey one));
+                int partition = OpenSet.PartitionOfFormat0(one);
+                sets.TryAdd(partition, new OpenSetState());
+                sets[partition].Added[one.ToString()] = state.AcceptedAt;
+            }
+        }
+
+        foreach ((int partition, OpenSetState state) in sets)
+        {
+            first.Store.States[$"{ids[partition]}/openset"] = (serializer.Serialize(state), 1);
+        }
+
+        await EndAsync(first, 100);
+    }
+
+    [Fact]
+    public async Task TheKey_IsMadeOnce()
+    {
+        TestCluster first = await StartAsync(4);
+        OpenSetLayout layout = await first.Grains.GetGrain<IOpenSetLayoutGrain>(0).ReadAsync(100);
+        await first.DisposeAsync();
+        await using TestCluster second = await StartAsync(4, first);
+        OpenSetLayout again = await second.Grains.GetGrain<IOpenSetLayoutGrain>(0).ReadAsync(4);
+        Assert.Equal((Convert.ToHexString(layout.Key), 100), (Convert.ToHexString(again.Key), again.Partitions));
+        Assert.Equal(32, again.Key.Distinct().Count() > 8 ? again.Key.Length : 0);
+    }
+
+    // The next cluster draws all; nothing is left in any partition, and retention knows each.
+    private static async Task EndAsync(TestCluster first, int partitions)
+    {
+        await using TestCluster second = await StartAsync(partitions, first, new FakeDevice("d", 16) { Pace = TimeSpan.Zero });
+        await second.Grains.WorkQueue().WakeAsync();
+        await TestCluster.UntilAsync(async () => (await CountsAsync(second)).Sum() == 0);
+        for (int i = 0; i < Generations; i++)
+        {
+            Assert.Equal(GenerationPhase.Done, (await second.Generation($"g{i}").ViewAsync())!.Phase);
+        }
+    }
+
+    private static Task<SubmitAnswer[]> SubmitAsync(TestCluster cluster) => Task.WhenAll(Enumerable.Range(0, Generations).Select(
+        i => cluster.SubmitAsync($"g{i}", new Submission { Spec = TestCluster.Spec(i, 2) })));
+
+    private static Task<int[]> CountsAsync(TestCluster cluster) => Task.WhenAll(
+        Enumerable.Range(0, 100).Select(i => cluster.Grains.GetGrain<IOpenSetGrain>(i).CountAsync()));
+
+    private static Task<TestCluster> StartAsync(int partitions, TestCluster? twin = null, FakeDevice? device = null) =>
+        TestCluster.StartAsync(1, _ => device, grains => grains.OpenSetPartitions = partitions, twin);
+}

@@ -35,6 +35,10 @@ public interface IOpenSetGrain : IGrainWithIntegerKey
     /// <summary>How many ids it holds.</summary>
     [Alias("Count")]
     Task<int> CountAsync();
+
+    /// <summary>The ids of one tenant that it holds.</summary>
+    [Alias("Of")]
+    Task<GenerationId[]> OfAsync(TenantId tenant);
 }
 
 /// <summary>How the open set is spread over its partitions.</summary>

@@ -89,7 +89,10 @@ public sealed record TenantView
     [Id(3)]
     public int Open { get; init; }
 
-    /// <summary>Evaluations used today, at most a hundredth of the limit more than were.</summary>
+    /// <summary>
+    /// Evaluations used today: those that were computed, and all that open generations may take. After the death of a
+    /// silo it may be two hundredths of the limit more.
+    /// </summary>
     [Id(4)]
     public long EvaluationsToday { get; init; }
 }
@@ -128,10 +131,19 @@ public enum AdmissionOutcome
 /// <param name="Weight">The tenant's weight.</param>
 /// <param name="RetryAfter">When to come back, if it may not now.</param>
 /// <param name="Message">What is wrong and what would be right, if it may not.</param>
+/// <param name="WeightVersion">Number of the change that gave the weight.</param>
+/// <param name="Day">The day whose evaluations it is charged to, in days since 1970 (UTC).</param>
 [GenerateSerializer, Immutable, Alias("atelier.Admission")]
 public sealed record Admission(
     [property: Id(0)] AdmissionOutcome Outcome, [property: Id(1)] double Weight = 1,
-    [property: Id(2)] TimeSpan? RetryAfter = null, [property: Id(3)] string? Message = null);
+    [property: Id(2)] TimeSpan? RetryAfter = null, [property: Id(3)] string? Message = null,
+    [property: Id(4)] long WeightVersion = 0, [property: Id(5)] long Day = 0);
+
+/// <summary>A tenant's weight.</summary>
+/// <param name="Weight">The weight.</param>
+/// <param name="Version">Number of the change that gave it: of two, the one with the larger number holds.</param>
+[GenerateSerializer, Immutable, Alias("atelier.TenantWeight")]
+public sealed record TenantWeight([property: Id(0)] double Weight, [property: Id(1)] long Version);
 
 /// <summary>What became of a change to a tenant.</summary>
 /// <param name="View">The tenant as it is then; none if the change was refused.</param>
@@ -186,13 +198,20 @@ public interface ITenantGrain : IGrainWithStringKey
     [Alias("EndSession")]
     Task EndSessionAsync(SessionId id);
 
-    /// <summary>A generation was found open after a restart: it counts, and this is the tenant's weight.</summary>
-    [Alias("Reopen")]
-    Task<double> ReopenAsync(GenerationId id);
+    /// <summary>A generation is open: it counts. Gives the tenant's weight.</summary>
+    /// <param name="id">Which one.</param>
+    /// <param name="evaluations">What it was charged.</param>
+    /// <param name="day">The day that it was charged to.</param>
+    [Alias("Confirm")]
+    Task<TenantWeight> ConfirmAsync(GenerationId id, int evaluations, long day);
 
-    /// <summary>A generation has ended, or did not start after all.</summary>
-    [Alias("Ended")]
-    Task EndedAsync(GenerationId id);
+    /// <summary>
+    /// A generation has ended, or did not start after all. What it was charged for more is given back; twice is once.
+    /// </summary>
+    /// <param name="id">Which one.</param>
+    /// <param name="computed">Evaluations that were computed for it.</param>
+    [Alias("Settle")]
+    Task SettleAsync(GenerationId id, int computed);
 }
 
 /// <summary>A part of the list of tenants; its key is 0 to <see cref="Partitions"/> - 1.</summary>

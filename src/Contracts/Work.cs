@@ -105,6 +105,10 @@ public sealed record WorkItem
     /// <summary>The model that it needs.</summary>
     [Id(12)]
     public ModelDigest Model { get; init; }
+
+    /// <summary>Number of the change that gave the weight: the largest that the queue knows holds.</summary>
+    [Id(13)]
+    public long WeightVersion { get; init; }
 }
 
 /// <summary>What became of an offer.</summary>
@@ -311,6 +315,10 @@ public interface IWorkQueueGrain : IGrainWithStringKey
     /// <summary>Where a generation's work stands; none if none waits.</summary>
     [Alias("Where")]
     Task<QueuePlace?> WhereAsync(GenerationKey generation);
+
+    /// <summary>A tenant's weight was changed: it holds at once, for what waits too.</summary>
+    [Alias("Weigh")]
+    Task WeighAsync(TenantId tenant, TenantWeight weight);
 
     /// <summary>How full the queue is.</summary>
     [Alias("Status"), AlwaysInterleave]

@@ -103,10 +103,16 @@ internal sealed partial class GenerationGrain(
                 SubmitOutcome.Invalid, $"This model draws pictures of {string.Join(", ", card.Sizes)}, not of {size}.");
         }
 
-        Admission admission = await grains.Tenant(_key.Tenant).AdmitAsync(_key.Id, submission.Spec.Evaluations);
-        return admission.Outcome == AdmissionOutcome.Admitted
-            ? await AcceptAsync(submission, admission.Weight, card)
-            : new SubmitAnswer(OutcomeOf(admission.Outcome), admission.Message, admission.RetryAfter);
+        (GenerationState? accepted, SubmitAnswer? refusal) = await PlaceAsync(submission, card);
+        if (accepted is null)
+        {
+            return refusal!;
+        }
+
+        // Of an earlier life of this id, whose bytes this one may store again: released at its first claim.
+        accepted = accepted with { Late = [.. _state.ToRelease, .. _state.Late] };
+        await ApplyAsync(new Outcome<bool>(accepted, true, true));
+        return new SubmitAnswer(SubmitOutcome.Accepted, View: await ViewAsync());
     }
 
     public async Task<GenerationView?> ViewAsync()
@@ -197,12 +203,14 @@ internal sealed partial class GenerationGrain(
 
         if (_state.IsOpen)
         {
-            await GrainCalls.TryAsync(() => grains.Tenant(_key.Tenant).ReopenAsync(_key.Id));
+            TenantWeight? weight = await GrainCalls.TryAsync(() => grains.Tenant(_key.Tenant)
+                .ConfirmAsync(_key.Id, _state.Submission!.Spec.Evaluations, _state.ChargedDay));
+            _state = weight is null ? _state : _state with { Weight = weight.Weight, WeightVersion = weight.Version };
             await OfferAsync();
         }
         else if (!keep)
         {
-            await grains.Tenant(_key.Tenant).EndedAsync(_key.Id);
+            await SettleAsync(_state.Computed);
             keep = !await ReleaseAsync(_state.ToRelease);
         }
 
@@ -290,59 +298,67 @@ internal sealed partial class GenerationGrain(
     private static string Retired(ModelCard card, ModelDigest newer) =>
         $"The model {card.Digest} is retired: no worker holds it, and its name '{card.Name}' means {newer} now.";
 
-    // Order of a submission: a place in the queue (a hint: what is not accepted is found to be nothing), the open set,
-    // the session's history, the state, the answer.
-    private async Task<SubmitAnswer> AcceptAsync(Submission submission, double weight, ModelCard card)
+    // Order of a submission: the tenant's limits, a place in the queue (a hint: what is not accepted is found to be
+    // nothing), the open set, the session's history, the state, the answer. Where it fails before the state, what the
+    // tenant was charged is given back; where that is lost too, the tenant asks after a while.
+    private async Task<(GenerationState? Accepted, SubmitAnswer? Refusal)> PlaceAsync(
+        Submission submission, ModelCard card)
     {
-        GenerationState accepted = GenerationMachine.Accept(
-            submission, weight, GenerationCost.Of(card, submission), clock.GetUtcNow());
         try
         {
-            OfferAnswer offer = await grains.WorkQueue().OfferAsync(_machine.Item(accepted, _key), admitted: false);
+            Admission admission = await grains.Tenant(_key.Tenant).AdmitAsync(_key.Id, submission.Spec.Evaluations);
+            if (admission.Outcome != AdmissionOutcome.Admitted)
+            {
+                return (null, new SubmitAnswer(OutcomeOf(admission.Outcome), admission.Message, admission.RetryAfter));
+            }
+
+            GenerationState accepted = GenerationMachine.Accept(
+                submission, admission.Weight, GenerationCost.Of(card, submission), clock.GetUtcNow()) with
+            {
+                WeightVersion = admission.WeightVersion, ChargedDay = admission.Day,
+            };
+            OfferAnswer offer = await Queue().OfferAsync(_machine.Item(accepted, _key), admitted: false);
             if (offer.Outcome != OfferOutcome.Queued)
             {
-                await grains.Tenant(_key.Tenant).EndedAsync(_key.Id);
-                string whose = offer.Outcome == OfferOutcome.TenantFull ? "This tenant's part of the queue" : "The queue";
-                return new SubmitAnswer(SubmitOutcome.Busy, $"{whose} is full; come back later.", offer.RetryAfter);
+                await SettleAsync(0);
+                bool isOwn = offer.Outcome == OfferOutcome.TenantFull;
+                string whose = isOwn ? "This tenant's part of the queue" : "The queue";
+                return (null, new SubmitAnswer(
+                    SubmitOutcome.Busy, $"{whose} is full; come back later.", offer.RetryAfter));
             }
 
-            if (await EnterAsync() is var (partition, hour))
+            if (await EnterAsync() is not var (partition, hour))
             {
-                accepted = accepted with { Partition = partition, AcceptedHour = hour };
-            }
-            else
-            {
-                await grains.WorkQueue().WithdrawAsync(_key);
-                await grains.Tenant(_key.Tenant).EndedAsync(_key.Id);
-                return new SubmitAnswer(
-                    SubmitOutcome.Busy, "There are as many open generations as there may be; come back later.", TimeSpan.FromSeconds(5));
+                return (null, await TakeBackAsync(
+                    SubmitOutcome.Busy, "There are as many open generations as there may be; come back later.",
+                    TimeSpan.FromSeconds(5)));
             }
 
+            int? index = null;
             if (submission.Session is { } session)
             {
-                accepted = accepted with
+                index = await grains.Session(new SessionKey(_key.Tenant, session)).ListAsync(_key.Id);
+                if (index is null)
                 {
-                    SessionIndex = await grains.Session(new SessionKey(_key.Tenant, session)).ListAsync(_key.Id),
-                };
-                if (accepted.SessionIndex is null)
-                {
-                    await grains.WorkQueue().WithdrawAsync(_key);
-                    await grains.Tenant(_key.Tenant).EndedAsync(_key.Id);
-                    return new SubmitAnswer(
-                        SubmitOutcome.Gone, $"The session '{session}' was deleted; begin a new one.");
+                    return (null, await TakeBackAsync(
+                        SubmitOutcome.Gone, $"The session '{session}' was deleted; begin a new one.", null));
                 }
             }
+
+            return (accepted with { Partition = partition, AcceptedHour = hour, SessionIndex = index }, null);
         }
         catch (Exception error) when (GrainCalls.IsTransient(error))
         {
-            await GrainCalls.TryAsync(() => grains.Tenant(_key.Tenant).EndedAsync(_key.Id));
+            await GrainCalls.TryAsync(() => SettleAsync(0));
             throw;
         }
+    }
 
-        // Of an earlier life of this id, whose bytes this one may store again: released at its first claim.
-        accepted = accepted with { Late = [.. _state.ToRelease, .. _state.Late] };
-        await ApplyAsync(new Outcome<bool>(accepted, true, true));
-        return new SubmitAnswer(SubmitOutcome.Accepted, View: await ViewAsync());
+    private async Task<SubmitAnswer> TakeBackAsync(SubmitOutcome outcome, string message, TimeSpan? retryAfter)
+    {
+        await Queue().WithdrawAsync(_key);
+        await SettleAsync(0);
+        return new SubmitAnswer(outcome, message, retryAfter);
     }
 
     private async Task<ReportOutcome> HearAsync(Func<Outcome<ReportOutcome>> command)
@@ -409,8 +425,9 @@ internal sealed partial class GenerationGrain(
 
         if (ends)
         {
-            await GrainCalls.TryAsync(() => grains.Tenant(_key.Tenant).EndedAsync(_key.Id));
-            if (await ReleaseAsync(_state.ToRelease))
+            // Until its tenant and the blob store have heard of it, it stays in the open set, so that walks find it.
+            bool isSettled = await GrainCalls.TryAsync(() => SettleAsync(_state.Computed));
+            if (await ReleaseAsync(_state.ToRelease) && isSettled)
             {
                 await GrainCalls.TryAsync(() => OpenSet().RemoveAsync(_key));
             }
@@ -433,6 +450,8 @@ internal sealed partial class GenerationGrain(
             throw;
         }
     }
+
+    private Task SettleAsync(int computed) => grains.Tenant(_key.Tenant).SettleAsync(_key.Id, computed);
 
     private async Task CloseAsync()
     {

@@ -230,7 +230,7 @@ public sealed class GenerationMachine(GenerationOptions options)
                 new GenerationState
                 {
                     Closure = GenerationClosure.Deleted, EndedAt = now, ToRelease = [.. state.ToRelease, .. state.Late],
-                    AcceptedHour = state.AcceptedHour, Partition = state.Partition,
+                    AcceptedHour = state.AcceptedHour, Partition = state.Partition, Computed = state.Computed,
                 },
                 true, true),
             []);
@@ -246,6 +246,7 @@ public sealed class GenerationMachine(GenerationOptions options)
             Generation = key,
             Kind = kind,
             Weight = state.Weight,
+            WeightVersion = state.WeightVersion,
             Quanta = quanta,
             Cost = kind switch
             {
@@ -386,7 +387,20 @@ public sealed class GenerationMachine(GenerationOptions options)
         Ended(state, GenerationPhase.Failed, now) with { Error = error, Message = message };
 
     private static GenerationState Ended(GenerationState state, GenerationPhase phase, DateTimeOffset now) =>
-        state with { Phase = phase, Claim = null, EndedAt = now, Caption = null, Snapshot = null, Latent = null };
+        state with
+        {
+            Phase = phase, Claim = null, EndedAt = now, Caption = null, Snapshot = null, Latent = null,
+            Computed = Computed(state),
+        };
+
+    // A step takes two evaluations, the last one takes one.
+    private static int Computed(GenerationState state)
+    {
+        int steps = KindOf(state.Phase) == WorkKind.Decode ? Steps(state)
+            : state.Phase == GenerationPhase.Denoising ? state.Step + 1
+            : state.Step;
+        return Math.Min(2 * steps, state.Submission!.Spec.Evaluations);
+    }
 
     private static IEnumerable<BlobName> Told(StepReport report) =>
         report.Previews.Values.Concat(new[] { report.Snapshot }.OfType<BlobName>()).Concat(report.Untold);

@@ -204,6 +204,20 @@ public sealed record GenerationState
     [Id(31)]
     public int? Partition { get; init; }
 
+    /// <summary>
+    /// Evaluations that were computed for it, once it has ended: the step at hand counts, steps done again do not.
+    /// </summary>
+    [Id(32)]
+    public int Computed { get; init; }
+
+    /// <summary>The day to which its tenant was charged, in days since 1970 (UTC).</summary>
+    [Id(33)]
+    public long ChargedDay { get; init; }
+
+    /// <summary>Number of the change that gave the weight.</summary>
+    [Id(34)]
+    public long WeightVersion { get; init; }
+
     /// <summary>Whether it was accepted and has not ended.</summary>
     public bool IsOpen => Submission is not null && Phase < GenerationPhase.Done;
 

@@ -77,6 +77,14 @@ public sealed class OpenSet(OpenSetState state, TimeSpan submitTimeout)
         }
     }
 
+    /// <summary>The ids of a tenant.</summary>
+    public GenerationId[] Of(TenantId tenant) =>
+    [
+        .. state.Added.Keys.Where(key => key.StartsWith($"{tenant}/", StringComparison.Ordinal))
+            .Select(key => GenerationKey.TryParse(key, out GenerationKey one) ? one.Id : default)
+            .Where(id => id != default),
+    ];
+
     /// <summary>Adds an id; false if it is full.</summary>
     public bool Add(GenerationKey generation, DateTimeOffset now)
     {

@@ -103,6 +103,8 @@ internal sealed partial class OpenSetGrain(
 
     public Task<int> CountAsync() => Task.FromResult(_set.Count);
 
+    public Task<GenerationId[]> OfAsync(TenantId tenant) => Task.FromResult(_set.Of(tenant));
+
     public Task ReceiveReminder(string reminderName, TickStatus status) => WalkAsync();
 
     // Hours whose last generation has had its retention time. A few at a time; the next round goes on.

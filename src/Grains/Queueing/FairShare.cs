@@ -129,6 +129,27 @@ internal sealed class FairShare
         }
     }
 
+    /// <summary>
+    /// A tenant's weight has changed. What it was granted more than those who wait stays the same, so that over the new
+    /// weight it is another lead in virtual time.
+    /// </summary>
+    public void Weigh(TenantWork work, double before)
+    {
+        if (!_shares.TryGetValue(work.Tenant, out TenantShare? share))
+        {
+            return;
+        }
+
+        double now = Virtual();
+        share.Virtual = share.Virtual <= now ? share.Virtual : now + ((share.Virtual - now) * before / work.Weight);
+        if (share.Waiting > 0)
+        {
+            WeightWaiting += work.Weight - before;
+            _waiting.Set(share, true);
+            Reorder(share);
+        }
+    }
+
     /// <summary>The work of a model to be done next; none if none waits.</summary>
     public WorkEntry? Next(ModelDigest model, bool alone)
     {

@@ -14,6 +14,9 @@ internal sealed class TenantWork(TenantId tenant)
     /// <summary>Its share against other tenants'.</summary>
     public double Weight { get; set; } = 1;
 
+    /// <summary>Number of the change that gave the weight.</summary>
+    public long WeightVersion { get; set; }
+
     /// <summary>Pieces of its work in the queue, waiting or leased.</summary>
     public int Count { get; set; }
 

@@ -60,6 +60,7 @@ public sealed class WorkQueue
         }
 
         _ended.Remove(item.Generation);
+        Weigh(item.Generation.Tenant, new TenantWeight(item.Weight, item.WeightVersion));
         _entries.TryGetValue(item.Generation, out WorkEntry? known);
         item = Timed(item, known?.AnyKindAt, now);
         if (known is not null)
@@ -147,6 +148,22 @@ public sealed class WorkQueue
             {
                 Wait(entry, Timed(release.Item, null, now));
             }
+        }
+    }
+
+    /// <summary>A tenant's weight has changed: it holds from now on, for what waits too.</summary>
+    public void Weigh(TenantId tenant, TenantWeight weight)
+    {
+        if (!_tenants.TryGetValue(tenant, out TenantWork? work) || weight.Version <= work.WeightVersion)
+        {
+            return;
+        }
+
+        double before = work.Weight;
+        (work.Weight, work.WeightVersion) = (weight.Weight, weight.Version);
+        foreach (WorkerPool pool in _pools.Values)
+        {
+            pool.Shares.Weigh(work, before);
         }
     }
 
@@ -618,9 +635,11 @@ public sealed class WorkQueue
     {
         if (!_tenants.TryGetValue(item.Generation.Tenant, out TenantWork? work))
         {
-            work = new TenantWork(item.Generation.Tenant) { Weight = item.Weight };
+            work = new TenantWork(item.Generation.Tenant) { Weight = item.Weight, WeightVersion = item.WeightVersion };
             _tenants.Add(work.Tenant, work);
         }
+
+        Weigh(work.Tenant, new TenantWeight(item.Weight, item.WeightVersion));
 
         var entry = new WorkEntry(item, work, ++_arrival);
         _entries.Add(item.Generation, entry);

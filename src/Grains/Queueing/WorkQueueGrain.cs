@@ -67,6 +67,12 @@ internal sealed partial class WorkQueueGrain(
         return Task.CompletedTask;
     }
 
+    public Task WeighAsync(TenantId tenant, TenantWeight weight)
+    {
+        _queue.Weigh(tenant, weight);
+        return Task.CompletedTask;
+    }
+
     public Task<QueuePlace?> WhereAsync(GenerationKey generation) => Task.FromResult(_queue.Where(generation, clock.GetUtcNow()));
 
     public Task<QueueStatus> StatusAsync() => Task.FromResult(_queue.Status(clock.GetUtcNow()));

@@ -11,14 +11,19 @@ namespace Atelier.Grains.Tenants;
 [GrainType("tenant")]
 [ControlSilo]
 internal sealed partial class TenantGrain(
-    [PersistentState("tenant")] IPersistentState<TenantState> state, OpenSetMap openSets, TimeProvider clock,
-    IGrainFactory grains, IStateMeter meter, ILogger<TenantGrain> logger) : Grain, ITenantGrain
+    [PersistentState("tenant")] IPersistentState<TenantState> state, GrainsOptions options, OpenSetMap openSets,
+    TimeProvider clock, IGrainFactory grains, IStateMeter meter, ILogger<TenantGrain> logger) : Grain, ITenantGrain
 {
     private const int LabelLengthMax = 100;
+
+    // Calls at a time.
+    private const int Fan = 64;
 
     // Sessions in each part of the list; none where that is not known.
     private readonly int?[] _sessions = new int?[ISessionListGrain.Parts];
     private TenantLimits _limits = null!;
+    private bool _isCounted;
+    private bool _isStale;
 
     private TenantId Id => new(this.GetPrimaryKeyString());
 
@@ -28,6 +33,15 @@ internal sealed partial class TenantGrain(
         return TenantId.TryParse(this.GetPrimaryKeyString(), out _)
             ? Task.CompletedTask
             : throw new ArgumentException($"'{this.GetPrimaryKeyString()}' names no tenant: a name has {Names.Rule}.");
+    }
+
+    // What was not stored when it should have been is not stored now: its caller was told that it was refused.
+    public override async Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
+    {
+        if (!_isStale && _limits.Rest(clock.GetUtcNow()))
+        {
+            await GrainCalls.TryAsync(StoreAsync);
+        }
     }
 
     public async Task<TenantAnswer> PutAsync(TenantSettings settings)
@@ -42,8 +56,16 @@ internal sealed partial class TenantGrain(
             return new TenantAnswer(null, "There are as many tenants as there may be.");
         }
 
+        bool isWeight = state.State.Settings is { } known && known.Weight != settings.Weight;
+        state.State.WeightVersion += isWeight ? 1 : 0;
         (state.State.Settings, state.State.IsClosed) = (settings, false);
         await StoreAsync();
+        if (isWeight)
+        {
+            // A queue that does not hear it hears it from the next walk.
+            await GrainCalls.TryAsync(() => grains.WorkQueue().WeighAsync(Id, Weight()));
+        }
+
         return new TenantAnswer(Shown());
     }
 
@@ -95,6 +117,11 @@ internal sealed partial class TenantGrain(
 
     public async Task<Admission> AdmitAsync(GenerationId id, int evaluations)
     {
+        if (state.State.IsActive && !_isCounted)
+        {
+            await CountOpenAsync();
+        }
+
         if (!_limits.Has(id) && await NoRoomAsync() is { } refusal)
         {
             return refusal;
@@ -147,16 +174,51 @@ internal sealed partial class TenantGrain(
         _sessions[part] = await Sessions(part).RemoveAsync(id);
     }
 
-    public Task<double> ReopenAsync(GenerationId id)
+    public Task<TenantWeight> ConfirmAsync(GenerationId id, int evaluations, long day)
     {
-        _limits.Reopen(id);
-        return Task.FromResult(state.State.Settings?.Weight ?? 1);
+        _limits.Confirm(id, evaluations, day, clock.GetUtcNow());
+        return Task.FromResult(Weight());
     }
 
-    public Task EndedAsync(GenerationId id)
+    // What was counted is given back whether or not that can be stored.
+    public async Task SettleAsync(GenerationId id, int computed)
     {
-        _limits.Ended(id);
-        return Task.CompletedTask;
+        if (_limits.Settle(id, computed))
+        {
+            await StoreAsync();
+        }
+    }
+
+    private TenantWeight Weight() => new(state.State.Settings?.Weight ?? 1, state.State.WeightVersion);
+
+    // The open set is the truth. A partition that does not answer tells of what it holds at its next walk.
+    private async Task CountOpenAsync()
+    {
+        foreach (int[] part in Enumerable.Range(0, await openSets.CountAsync()).Chunk(Fan))
+        {
+            GenerationId[]?[] found = await Task.WhenAll(part.Select(partition =>
+                GrainCalls.TryAsync(() => grains.GetGrain<IOpenSetGrain>(partition).OfAsync(Id))));
+            foreach (GenerationId id in found.OfType<GenerationId[]>().SelectMany(ids => ids))
+            {
+                _limits.Found(id, clock.GetUtcNow());
+            }
+        }
+
+        _isCounted = true;
+        TimeSpan period = options.WalkPeriod;
+        this.RegisterGrainTimer(AskAsync, new GrainTimerCreationOptions(period, period) { Interleave = true });
+    }
+
+    // Walks confirm what is open. What they have not for a while was admitted and then not accepted, because an answer
+    // was lost or a silo has died: its generation settles it, as in a walk.
+    private async Task AskAsync(CancellationToken cancellation)
+    {
+        TimeSpan patience = options.Generation.SubmitTimeout + (2 * options.WalkPeriod);
+        foreach (GenerationId[] part in _limits.Unheard(patience, clock.GetUtcNow()).Chunk(Fan))
+        {
+            await Task.WhenAll(part.Select(id => GrainCalls.TryAsync(
+                () => grains.Generation(new GenerationKey(Id, id)).EnsureQueuedAsync(late: true))));
+        }
     }
 
     private async Task CountAsync(int part) => _sessions[part] ??= (await Sessions(part).ReadAsync()).Length;
@@ -210,6 +272,7 @@ internal sealed partial class TenantGrain(
         }
         catch (Exception)
         {
+            _isStale = true;
             DeactivateOnIdle();
             throw;
         }

@@ -1,6 +1,8 @@
 // A tenant's limits as a pure protocol: requests a minute, generations open, evaluations a day. One grain keeps them
-// for all gateways. Only the day's count is stored, in blocks taken ahead: a crash costs the tenant a hundredth of its
-// day.
+// for all gateways. Evaluations are charged when a generation is admitted, and what was not computed is given back when it
+// ends: by its id, once, and only where this object has charged it or heard from the open generation itself what it was
+// charged. The day's count is stored in blocks taken ahead, and as it is when the grain leaves; what is open is asked
+// of the open set.
 using Atelier.Contracts;
 
 namespace Atelier.Grains.Tenants;
@@ -29,6 +31,18 @@ public sealed class TenantState
     [Id(4)]
     public bool IsClosed { get; set; }
 
+    /// <summary>Number of the last change of the weight.</summary>
+    [Id(5)]
+    public long WeightVersion { get; set; }
+
+    /// <summary>Requests left in the minute's bucket; none if that is not known, and the bucket is full.</summary>
+    [Id(6)]
+    public double? Tokens { get; set; }
+
+    /// <summary>When so many were left.</summary>
+    [Id(7)]
+    public DateTimeOffset TokensAt { get; set; }
+
     /// <summary>Whether it may do anything.</summary>
     public bool IsActive => Settings is not null && !IsClosed;
 }
@@ -39,17 +53,20 @@ public sealed class TenantLimits(TenantState state)
 {
     private const int Blocks = 100;
 
-    private readonly HashSet<GenerationId> _open = [];
-    private double _tokens = double.PositiveInfinity;
-    private DateTimeOffset _tokensAt;
+    private readonly Dictionary<GenerationId, OpenCharge> _open = [];
+    private double _tokens = state.Tokens ?? double.PositiveInfinity;
+    private DateTimeOffset _tokensAt = state.TokensAt;
     private long _used = state.Reserved;
     private long _usedDay = state.Day;
+
+    // What an open generation was charged, if that is known, and when it was last heard of.
+    private readonly record struct OpenCharge(int? Evaluations, long Day, DateTimeOffset HeardAt);
 
     /// <summary>Generations open.</summary>
     public int Open => _open.Count;
 
     /// <summary>Whether a generation counts as open already.</summary>
-    public bool Has(GenerationId id) => _open.Contains(id);
+    public bool Has(GenerationId id) => _open.ContainsKey(id);
 
     /// <summary>Evaluations used today; after a restart, those taken ahead count as used.</summary>
     public long UsedToday(DateTimeOffset now) => _usedDay == DayOf(now) ? _used : 0;
@@ -63,7 +80,7 @@ public sealed class TenantLimits(TenantState state)
         }
 
         _tokens--;
-        return new Admission(AdmissionOutcome.Admitted, state.Settings!.Weight);
+        return Admitted();
     }
 
     /// <summary>Asks whether a generation may start, and counts it if it may. The same id twice is once.</summary>
@@ -74,9 +91,10 @@ public sealed class TenantLimits(TenantState state)
     public Admission Admit(GenerationId id, int evaluations, DateTimeOffset now, out bool store)
     {
         store = false;
-        if (state.IsActive && _open.Contains(id))
+        if (state.IsActive && _open.TryGetValue(id, out OpenCharge known) && known.Evaluations is not null)
         {
-            return new Admission(AdmissionOutcome.Admitted, state.Settings!.Weight);
+            _open[id] = known with { HeardAt = now };
+            return Admitted(known.Day);
         }
 
         if (Refusal(now) is { } refusal)
@@ -85,7 +103,7 @@ public sealed class TenantLimits(TenantState state)
         }
 
         TenantSettings settings = state.Settings!;
-        if (_open.Count >= settings.OpenGenerations)
+        if (_open.Count - (Has(id) ? 1 : 0) >= settings.OpenGenerations)
         {
             return new Admission(
                 AdmissionOutcome.TooManyOpen, settings.Weight, TimeSpan.FromSeconds(5),
@@ -107,16 +125,61 @@ public sealed class TenantLimits(TenantState state)
         }
 
         _tokens--;
-        _open.Add(id);
+        _open[id] = new OpenCharge(evaluations, _usedDay, now);
         store = Use(evaluations, settings);
-        return new Admission(AdmissionOutcome.Admitted, settings.Weight);
+        return Admitted(_usedDay);
     }
 
-    /// <summary>A generation was found open after a restart.</summary>
-    public void Reopen(GenerationId id) => _open.Add(id);
+    /// <summary>The open set holds a generation; what it was charged is not known.</summary>
+    public void Found(GenerationId id, DateTimeOffset now) => _open.TryAdd(id, new OpenCharge(null, 0, now));
 
-    /// <summary>A generation has ended.</summary>
-    public void Ended(GenerationId id) => _open.Remove(id);
+    /// <summary>A generation says that it is open, and what it was charged on which day.</summary>
+    public void Confirm(GenerationId id, int evaluations, long day, DateTimeOffset now) =>
+        _open[id] = _open.TryGetValue(id, out OpenCharge known) && known.Evaluations is not null
+            ? known with { HeardAt = now }
+            : new OpenCharge(evaluations, day, now);
+
+    /// <summary>A generation has ended, or did not start; what it was charged and did not use is given back.</summary>
+    /// <returns>Whether the state should be stored, since it says much more than was used.</returns>
+    public bool Settle(GenerationId id, int computed)
+    {
+        if (_open.Remove(id, out OpenCharge charge) && charge.Evaluations is { } evaluations && charge.Day == _usedDay)
+        {
+            _used = Math.Max(0, _used - Math.Max(0, evaluations - Math.Max(0, computed)));
+        }
+
+        bool store = state.Settings is { } settings && state.Day == _usedDay
+            && state.Reserved - _used > 2 * (settings.EvaluationsPerDay / Blocks);
+        if (store)
+        {
+            Reserve(state.Settings!);
+        }
+
+        return store;
+    }
+
+    /// <summary>Generations that count as open and that nobody has confirmed for a while.</summary>
+    public IReadOnlyList<GenerationId> Unheard(TimeSpan patience, DateTimeOffset now) =>
+        [.. _open.Where(one => now - one.Value.HeardAt > patience).Select(one => one.Key)];
+
+    /// <summary>Notes all counts as they are; whether the state must be stored for it.</summary>
+    public bool Rest(DateTimeOffset now)
+    {
+        if (state.Settings is not { } settings || double.IsInfinity(_tokens))
+        {
+            return false;
+        }
+
+        Refill(settings, now);
+        bool isDifferent = state.Day != _usedDay || state.Reserved != _used
+            || state.Tokens is null || Math.Floor(_tokens) < settings.RequestsPerMinute;
+        (state.Day, state.Reserved) = (_usedDay, _used);
+        (state.Tokens, state.TokensAt) = (_tokens, _tokensAt);
+        return isDifferent;
+    }
+
+    private Admission Admitted(long day = 0) => new(
+        AdmissionOutcome.Admitted, state.Settings!.Weight, WeightVersion: state.WeightVersion, Day: day);
 
     // Why a request may not be made, whatever it asks for; none if it may.
     private Admission? Refusal(DateTimeOffset now)
@@ -147,11 +210,16 @@ public sealed class TenantLimits(TenantState state)
         bool store = state.Day != _usedDay || _used > state.Reserved;
         if (store)
         {
-            long ahead = Math.Min(settings.EvaluationsPerDay, _used + (settings.EvaluationsPerDay / Blocks));
-            (state.Day, state.Reserved) = (_usedDay, Math.Max(_used, ahead));
+            Reserve(settings);
         }
 
         return store;
+    }
+
+    private void Reserve(TenantSettings settings)
+    {
+        long ahead = Math.Min(settings.EvaluationsPerDay, _used + (settings.EvaluationsPerDay / Blocks));
+        (state.Day, state.Reserved) = (_usedDay, Math.Max(_used, ahead));
     }
 
     // A bucket that holds one minute's requests and is full at the start.

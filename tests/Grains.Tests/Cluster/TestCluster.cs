@@ -41,8 +41,10 @@ internal sealed class CallFilter(TestCluster cluster) : IIncomingGrainCallFilter
     {
         object? argument = context.Request.GetArgumentCount() > 0 ? context.Request.GetArgument(0) : null;
         string key = context.TargetId.Key.ToString() ?? "";
-        await (cluster.Calling?.Invoke(context.InterfaceMethod?.Name ?? "", key, argument) ?? Task.CompletedTask);
+        string method = context.InterfaceMethod?.Name ?? "";
+        await (cluster.Calling?.Invoke(method, key, argument) ?? Task.CompletedTask);
         await context.Invoke();
+        await (cluster.Answering?.Invoke(method, key, argument) ?? Task.CompletedTask);
     }
 }
 
@@ -98,6 +100,9 @@ internal sealed class TestCluster : IAsyncDisposable
     /// Called before a grain is, with the method's name, the grain's key and the first argument. It may throw, or wait.
     /// </summary>
     public Func<string, string, object?, Task>? Calling { get; set; }
+
+    /// <summary>The same after a call took effect and before its answer.</summary>
+    public Func<string, string, object?, Task>? Answering { get; set; }
 
     public ConcurrentDictionary<string, FakeDevice> Devices { get; } = new();
 

@@ -188,4 +188,54 @@ public sealed class FairShareTests
 
         Assert.InRange(service["restless"], 400, 505);
     }
+
+    // Both have a backlog, in every window from the change on.
+    [Theory]
+    [InlineData(1, 10)]
+    [InlineData(10, 1)]
+    [InlineData(2, 3)]
+    public void AChangedWeight_CountsAtOnce_ForWhatWaitsToo(double before, double after)
+    {
+        var queue = new WorkQueue(new WorkQueueOptions(), 0);
+        SimulatedWorker[] fleet = [.. Enumerable.Range(0, 2).Select(i => new SimulatedWorker($"w{i}", 2))];
+        DateTimeOffset now = Work.Start;
+        for (int i = 0; i < 2000; i++)
+        {
+            queue.Offer(Work.Denoise("a", i, 20, 1, before), now);
+            queue.Offer(Work.Denoise("b", i, 20), now);
+        }
+
+        var service = new Dictionary<string, double> { ["a"] = 0, ["b"] = 0 };
+        queue.Granting = (tenant, cost) => service[tenant.Value] += cost;
+        Run(500);
+        Assert.InRange(service["a"] / service["b"], before * 0.8, before * 1.25);
+        foreach ((double weight, int version) in new[] { (after, 1), (before, 2) })
+        {
+            queue.Weigh(new TenantId("a"), new TenantWeight(weight, version));
+
+            // News that come late say nothing, nor does work that was accepted before.
+            queue.Weigh(new TenantId("a"), new TenantWeight(weight + 5, version - 1));
+            queue.Offer(Work.Denoise("a", 5000 + version, 20, 1, weight + 7), now);
+            (service["a"], service["b"]) = (0, 0);
+            (double low, double high) = (0, 0);
+            for (int i = 0; i < 250; i++)
+            {
+                Run(1);
+                double lead = (service["a"] / weight) - service["b"];
+                (low, high) = (Math.Min(low, lead), Math.Max(high, lead));
+            }
+
+            Assert.InRange(high - low, 0, 20 / Math.Min(weight, 1));
+            Assert.InRange(service["a"] / service["b"], weight * 0.75, weight * 1.3);
+        }
+
+        void Run(int rounds)
+        {
+            for (int i = 0; i < rounds; i++)
+            {
+                Array.ForEach(fleet, worker => worker.Step(queue, now));
+                now += s_step;
+            }
+        }
+    }
 }

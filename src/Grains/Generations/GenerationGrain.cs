@@ -138,14 +138,9 @@ internal sealed partial class GenerationGrain(
     public Task<GenerationView?> CancelUnwatchedAsync() =>
         _watchers > 0 ? ViewAsync() : CancelAsync(GenerationEvent.Abandoned);
 
-    public async Task DeleteAsync()
-    {
-        await CloseAsync();
-        await ReleaseOrRememberAsync();
-    }
+    public Task DeleteAsync() => DeleteAsync(within: null);
 
-    public Task DeleteInAsync(SessionId session) =>
-        _state.Submission?.Session == session ? DeleteAsync() : Task.CompletedTask;
+    public Task DeleteInAsync(SessionId session) => DeleteAsync(session);
 
     public async Task ForgetAsync(long hour)
     {
@@ -154,7 +149,7 @@ internal sealed partial class GenerationGrain(
             return;
         }
 
-        await CloseAsync();
+        await CloseAsync(within: null);
         if (!await ReleaseAsync(_state.ToRelease))
         {
             throw new IOException($"The blob store does not release all blobs of {_key}; they are asked for again.");
@@ -453,9 +448,17 @@ internal sealed partial class GenerationGrain(
 
     private Task SettleAsync(int computed) => grains.Tenant(_key.Tenant).SettleAsync(_key.Id, computed);
 
-    private async Task CloseAsync()
+    // An earlier call may have deleted it without an answer, and left blobs.
+    private async Task DeleteAsync(SessionId? within)
     {
-        bool IsThere() => _state.Closure == GenerationClosure.None && _state.Submission is not null;
+        await CloseAsync(within);
+        await ReleaseOrRememberAsync();
+    }
+
+    private async Task CloseAsync(SessionId? within)
+    {
+        bool IsThere() => _state is { Closure: GenerationClosure.None, Submission: { } submission }
+            && (within is null || submission.Session == within);
         Outcome<bool> there = await DecideAsync(() => new Outcome<bool>(_state, IsThere(), false));
         if (there.Answer)
         {

@@ -231,6 +231,13 @@ internal sealed partial class GenerationGrain(
         // Before the new claim's worker hears of it, nobody is about to store anything that counts.
         bool isNew = _state.Epoch != before.Epoch;
         await ReleaseAsync(isNew || !_state.IsClaimed ? [.. _state.ToRelease, .. _state.Late] : []);
+
+        // The queue has another phase of it, as an older activation offered it: without this a walk would have to come.
+        if (answer.Outcome == ClaimOutcome.Nothing && _state.IsOpen)
+        {
+            await OfferAsync();
+        }
+
         return answer;
     }
 

@@ -42,6 +42,7 @@ internal sealed partial class GenerationGrain(
 
         // Whoever held the claim may have spoken to an earlier activation just now.
         _heardAt = clock.GetUtcNow();
+        this.RegisterGrainTimer(LookIfSilentAsync, options.WalkPeriod, options.WalkPeriod);
         return Task.CompletedTask;
     }
 
@@ -397,6 +398,12 @@ internal sealed partial class GenerationGrain(
             return outcome;
         }
 
+        await LookAsync();
+        return command();
+    }
+
+    private async Task LookAsync()
+    {
         var held = new TaggedState(_state, stored.Etag);
         await stored.ReadStateAsync();
         TaggedState now = held.After(new TaggedState(stored.State, stored.Etag));
@@ -406,8 +413,16 @@ internal sealed partial class GenerationGrain(
             _state = Held(now.State);
             Tell();
         }
+    }
 
-        return command();
+    // What another activation wrote while the cluster was parted, those who only read or watch would never hear of.
+    private async Task LookIfSilentAsync(CancellationToken cancellation)
+    {
+        bool mayChange = _state is { Closure: GenerationClosure.None, Phase: < GenerationPhase.Done };
+        if (mayChange && clock.GetUtcNow() - _heardAt >= options.WalkPeriod)
+        {
+            await GrainCalls.TryAsync(LookAsync);
+        }
     }
 
     private async Task<T> ApplyAsync<T>(Outcome<T> outcome)

@@ -74,17 +74,12 @@ internal sealed partial class OpenSetGrain(
     public async Task RemoveAsync(GenerationKey generation)
     {
         await ListAsync(page => page.AddAsync(generation));
-        _removed |= _set.Remove(generation) || !state.RecordExists;
+        _removed |= _set.Remove(generation);
     }
 
     public async Task FileAsync(SessionKey session)
     {
         await RemindAsync();
-        if (!state.RecordExists)
-        {
-            await StoreAsync();
-        }
-
         await ListAsync(page => page.AddSessionAsync(session));
     }
 
@@ -161,6 +156,12 @@ internal sealed partial class OpenSetGrain(
     // run concurrently and some fail.
     private async Task ListAsync(Func<IEndedListGrain, Task<bool>> add)
     {
+        // The clock is stored before anything is listed by it: of two activations that begin at once, one begins the clock.
+        if (!state.RecordExists)
+        {
+            await StoreAsync();
+        }
+
         long hour = _retention.Hour;
         if (hour != _endedHour)
         {

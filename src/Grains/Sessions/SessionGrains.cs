@@ -181,6 +181,7 @@ internal sealed class SessionGrain(
         }
 
         await grains.Tenant(Key.Tenant).EndSessionAsync(Key.Id);
+        await DropUncountedAsync();
         if (state.State.Count == 0)
         {
             return true;
@@ -227,6 +228,7 @@ internal sealed class SessionGrain(
             return false;
         }
 
+        await DropUncountedAsync();
         await grains.Tenant(Key.Tenant).EndSessionAsync(Key.Id);
         await state.ClearStateAsync();
         DeactivateOnIdle();
@@ -279,6 +281,11 @@ internal sealed class SessionGrain(
             : (await openSets.PartitionsOfAsync(Key.ToString()))[0];
         await grains.GetGrain<IOpenSetGrain>(state.State.Partition.Value).FileAsync(Key);
     }
+
+    // A page that a submission began and that was not counted: its write failed, or came too late.
+    private Task DropUncountedAsync() => state.State.Count % ISessionPageGrain.Size == 0
+        ? Page(state.State.Count / ISessionPageGrain.Size).DeleteAsync()
+        : Task.CompletedTask;
 
     private async Task DropPageAsync(int page)
     {

@@ -28,6 +28,10 @@ public sealed class SettingsReader(IConfiguration configuration, List<string> fa
         text => int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int value) && value >= min && value <= max
             ? value : null);
 
+    /// <summary>A yes or no.</summary>
+    public bool Flag(string key, bool standard) =>
+        Parsed(key, standard, "true or false", text => bool.TryParse(text, out bool value) ? value : null);
+
     /// <summary>A positive time.</summary>
     public TimeSpan Time(string key, TimeSpan standard) => Parsed(
         key, standard, "a positive time such as 00:00:25",

@@ -92,6 +92,13 @@ public sealed record GatewaySettings
     public string Secret { get; init; } = "";
 
     /// <summary>
+    /// Gets whether it talks to silos over TLS with keys derived from the secret ("Cluster:Tls"). All silos and
+    /// gateways of a cluster have the same.
+    /// </summary>
+    /// <value>The default is true; silos allow false on a loopback address only.</value>
+    public bool Tls { get; init; } = true;
+
+    /// <summary>
     /// Gets the store that holds the cluster's membership, as StackExchange.Redis writes it ("Store:Redis"); null where
     /// <see cref="Silos"/> names the silos.
     /// </summary>
@@ -130,6 +137,7 @@ public sealed record GatewaySettings
             ShutdownTimeout = reader.Time("Gateway:ShutdownTimeout", standard.ShutdownTimeout),
             ClusterId = reader.Text("Cluster:Id", standard.ClusterId),
             Secret = reader.Text("Cluster:Secret", ""),
+            Tls = reader.Flag("Cluster:Tls", standard.Tls),
             Redis = reader.Optional("Store:Redis"),
             Silos = reader.List("Cluster:Silos", standard.Silos),
         };

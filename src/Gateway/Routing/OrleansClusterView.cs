@@ -2,6 +2,7 @@
 // gateway is there before the cluster is, and after it.
 using Atelier.Contracts;
 using Atelier.Gateway.Hosting;
+using Atelier.ServiceDefaults;
 using Orleans.Configuration;
 
 namespace Atelier.Gateway.Routing;
@@ -135,6 +136,11 @@ internal sealed partial class OrleansClusterView(
         else
         {
             client.UseStaticClustering(settings.SiloEndpoints());
+        }
+
+        if (settings.Tls)
+        {
+            client.UseClusterTransport(settings.SecretBytes());
         }
 
         client.UseConnectionRetryFilter(async (error, cancellation) =>

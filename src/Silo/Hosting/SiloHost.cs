@@ -179,6 +179,11 @@ public static partial class SiloHost
         silo.Configure<SiloOptions>(options => options.SiloName = settings.Name);
         silo.Configure<ClusterOptions>(options => (options.ClusterId, options.ServiceId) = (settings.ClusterId, settings.ClusterId));
         silo.ConfigureEndpoints(IPAddress.Parse(settings.Address), settings.Port, settings.ProxyPort, listenOnAnyHostAddress: false);
+        if (settings.Tls)
+        {
+            silo.UseClusterTransport(settings.SecretBytes());
+        }
+
         silo.Services.AddSingleton<OrleansGrainStorageSerializer>();
         store.AddTo(silo);
         SkewTolerantMembershipTable.AddTo(silo.Services);

@@ -67,6 +67,13 @@ public sealed record SiloSettings
     /// </summary>
     public string Secret { get; init; } = "";
 
+    /// <summary>
+    /// Gets whether the ports on which silos and gateways talk are secured by TLS with keys derived from the secret
+    /// ("Cluster:Tls"). All silos and gateways of a cluster have the same.
+    /// </summary>
+    /// <value>The default is true; it may be false on a loopback address only.</value>
+    public bool Tls { get; init; } = true;
+
     /// <summary>Gets the Redis to use, as StackExchange.Redis writes it ("Store:Redis"); null keeps a database in a folder.</summary>
     public string? Redis { get; init; }
 
@@ -152,6 +159,7 @@ public sealed record SiloSettings
             ShutdownTimeout = reader.Time("Silo:ShutdownTimeout", standard.ShutdownTimeout),
             ClusterId = reader.Text("Cluster:Id", standard.ClusterId),
             Secret = reader.Text("Cluster:Secret", ""),
+            Tls = reader.Flag("Cluster:Tls", standard.Tls),
             Redis = reader.Optional("Store:Redis"),
             StoreFolder = reader.Text("Store:Folder", standard.StoreFolder),
             StoreMegabytes = reader.Number("Store:MemoryMegabytes", standard.StoreMegabytes, 1, 1 << 20),
@@ -225,9 +233,15 @@ public sealed record SiloSettings
             yield return "Silo:Roles must name one or more of control, inference and training.";
         }
 
-        if (!System.Net.IPAddress.TryParse(Address, out _))
+        if (!System.Net.IPAddress.TryParse(Address, out System.Net.IPAddress? address))
         {
             yield return $"Silo:Address must be an IP address, not '{Address}'.";
+        }
+        else if (!Tls && !System.Net.IPAddress.IsLoopback(address))
+        {
+            yield return $"Cluster:Tls must not be false while Silo:Address is {Address}: everybody who reaches ports "
+                + $"{Port} and {ProxyPort} there could administer the cluster. Leave Cluster:Tls out, for silos and "
+                + "gateways alike.";
         }
 
         if (Metrics.Fault(Port, ProxyPort, HttpPort) is { } wrong)

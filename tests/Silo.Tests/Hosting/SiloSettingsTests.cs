@@ -38,11 +38,26 @@ public sealed class SiloSettingsTests
     [InlineData("Silo:HttpPort", "70000", "1..65535")]
     [InlineData("Metrics:Port", "8081", "a port of its own")]
     [InlineData("Metrics:Address", "localhost", "an IP address")]
+    [InlineData("Cluster:Tls", "sometimes", "true or false")]
     public void AWrongSetting_IsNamed_WithWhatWouldBeRight(string key, string value, string right)
     {
         string message = Assert.Throws<ArgumentException>(() => Read((key, value))).Message;
         Assert.Contains(key, message, StringComparison.Ordinal);
         Assert.Contains(right, message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("0.0.0.0")]
+    [InlineData("10.1.2.3")]
+    [InlineData("::")]
+    public void WithoutTls_ASiloStartsOnLoopbackOnly(string address)
+    {
+        string message = Assert.Throws<ArgumentException>(
+            () => Read(("Silo:Address", address), ("Cluster:Tls", "false"))).Message;
+        Assert.Contains(
+            $"Cluster:Tls must not be false while Silo:Address is {address}", message, StringComparison.Ordinal);
+        Assert.True(Read(("Silo:Address", address)).Tls);
+        Assert.False(Read(("Silo:Address", "127.0.0.1"), ("Cluster:Tls", "false")).Tls);
     }
 
     private static SiloSettings Read(params (string Key, string Value)[] settings) => SiloSettings.Read(

@@ -1,0 +1,137 @@
+// Mutual TLS on the cluster's Orleans ports. Whoever may call grains is an administrator, so both ports of a silo, the
+// one for silos and the one for gateways, take connections only from processes that know the cluster's secret. Every
+// such process derives the same key from it and makes its own certificate of that key: there is no file to distribute,
+// nothing expires, and no clock is read. A peer is accepted if its certificate has that very key.
+using System.Net.Security;
+using System.Numerics;
+using System.Security.Authentication;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+using Orleans.Configuration;
+using Orleans.Connections.Security;
+
+namespace Atelier.ServiceDefaults;
+
+/// <summary>Secures the connections between silos, and between gateways and silos.</summary>
+public static class ClusterTransport
+{
+    /// <summary>Most connections of a silo whose peers have not yet shown that they know the secret.</summary>
+    public const int HandshakesMax = 512;
+
+    // Changed whenever the derivation changes: processes of both kinds then refuse each other.
+    private static readonly byte[] s_purpose = "atelier cluster transport 1"u8.ToArray();
+
+    private const int ScalarBytes = 32;
+    private const string Name = "atelier";
+
+    // The order of the curve P-256.
+    private static readonly BigInteger s_order = BigInteger.Parse(
+        "0ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551",
+        System.Globalization.NumberStyles.HexNumber);
+
+    // The certificate says nothing but its key.
+    private static readonly DateTimeOffset s_notAfter = new(9999, 12, 31, 23, 59, 59, TimeSpan.Zero);
+
+    /// <summary>Gets how long a connection may take to show that its peer knows the secret.</summary>
+    public static TimeSpan HandshakeTimeout { get; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>
+    /// Lets only processes that know the secret connect to this silo, and connects to such silos only.
+    /// </summary>
+    /// <param name="silo">The silo.</param>
+    /// <param name="secret">The cluster's secret.</param>
+    public static void UseClusterTransport(this ISiloBuilder silo, byte[] secret)
+    {
+        TlsOptions tls = OptionsOf(secret);
+        silo.Services.AddSingleton<UnprovenConnections>();
+        silo.Services.AddOptions<SiloConnectionOptions>().Configure<UnprovenConnections>((options, unproven) =>
+        {
+            options.ConfigureSiloInboundConnection(connection => unproven.AddTo(connection, tls));
+            options.ConfigureGatewayInboundConnection(connection => unproven.AddTo(connection, tls));
+            options.ConfigureSiloOutboundConnection(connection => connection.UseClientTls(tls));
+        });
+
+        // It logs every connection that fails; UnprovenConnections says it once for many.
+        silo.Services.AddLogging(logging =>
+            logging.AddFilter("Orleans.Connections.Security.TlsServerConnectionMiddleware", LogLevel.None));
+    }
+
+    /// <summary>Connects to silos that know the secret, and to no others.</summary>
+    /// <param name="client">The client.</param>
+    /// <param name="secret">The cluster's secret.</param>
+    public static void UseClusterTransport(this IClientBuilder client, byte[] secret)
+    {
+        TlsOptions tls = OptionsOf(secret);
+        client.Configure<ClientConnectionOptions>(options =>
+            options.ConfigureConnection(connection => connection.UseClientTls(tls)));
+    }
+
+    /// <summary>The certificate that a process of a cluster shows; its key is a function of the secret.</summary>
+    /// <param name="secret">The cluster's secret.</param>
+    public static X509Certificate2 CertificateOf(byte[] secret)
+    {
+        using ECDsa key = KeyOf(secret);
+        var request = new CertificateRequest($"CN={Name}", key, HashAlgorithmName.SHA256);
+        request.CertificateExtensions.Add(
+            new X509KeyUsageExtension(X509KeyUsageFlags.DigitalSignature, critical: true));
+        return request.CreateSelfSigned(DateTimeOffset.UnixEpoch, s_notAfter);
+    }
+
+    // A scalar from 128 bits more than it has: no value is noticeably likelier than another (FIPS 186-5, A.2.1).
+    private static ECDsa KeyOf(byte[] secret)
+    {
+        byte[] bits = HKDF.DeriveKey(HashAlgorithmName.SHA256, secret, ScalarBytes + 16, info: s_purpose);
+        BigInteger scalar = (new BigInteger(bits, isUnsigned: true, isBigEndian: true) % (s_order - 1)) + 1;
+        byte[] digits = scalar.ToByteArray(isUnsigned: true, isBigEndian: true), padded = new byte[ScalarBytes];
+        digits.CopyTo(padded, ScalarBytes - digits.Length);
+        return ECDsa.Create(new ECParameters { Curve = ECCurve.NamedCurves.nistP256, D = padded });
+    }
+
+    private static TlsOptions OptionsOf(byte[] secret)
+    {
+        X509Certificate2 own = CertificateOf(secret);
+        byte[] key = own.PublicKey.ExportSubjectPublicKeyInfo();
+        return new TlsOptions
+        {
+            LocalCertificate = own,
+            RemoteCertificateMode = RemoteCertificateMode.RequireCertificate,
+            ClientCertificateMode = RemoteCertificateMode.RequireCertificate,
+            RemoteCertificateValidation = (remote, _, _) => HasKey(remote, key),
+            SslProtocols = SslProtocols.Tls13,
+            HandshakeTimeout = HandshakeTimeout,
+            OnAuthenticateAsServer = (_, options) =>
+            {
+                var tls = (SslServerAuthenticationOptions)options.SslServerAuthenticationOptions;
+                (tls.AllowTlsResume, tls.AllowRenegotiation, tls.CertificateChainPolicy) = (false, false, NoChain(own));
+            },
+            OnAuthenticateAsClient = (_, options) =>
+            {
+                var tls = (SslClientAuthenticationOptions)options.SslClientAuthenticationOptions;
+                (tls.AllowTlsResume, tls.AllowRenegotiation, tls.CertificateChainPolicy) = (false, false, NoChain(own));
+                tls.TargetHost = Name;
+            },
+        };
+    }
+
+    // The key alone counts: nothing that a stranger's certificate says is looked up anywhere, and no clock is read.
+    private static X509ChainPolicy NoChain(X509Certificate2 own) => new()
+    {
+        TrustMode = X509ChainTrustMode.CustomRootTrust, CustomTrustStore = { own }, DisableCertificateDownloads = true,
+        RevocationMode = X509RevocationMode.NoCheck, VerificationTimeIgnored = false,
+        VerificationTime = DateTimeOffset.UnixEpoch.UtcDateTime.AddYears(1),
+    };
+
+    private static bool HasKey(X509Certificate2 remote, byte[] key)
+    {
+        try
+        {
+            return remote.PublicKey.ExportSubjectPublicKeyInfo().AsSpan().SequenceEqual(key);
+        }
+        catch (CryptographicException)
+        {
+            return false;
+        }
+    }
+}

@@ -1,0 +1,119 @@
+// Connections to a silo's Orleans ports whose peers have not yet shown that they know the cluster's secret. Anybody who
+// reaches the ports can make them, so their number, their time and what is logged of them are bounded.
+using System.Net;
+using Microsoft.AspNetCore.Connections;
+using Microsoft.Extensions.Logging;
+using Orleans.Connections.Security;
+
+namespace Atelier.ServiceDefaults;
+
+/// <summary>Connections in their TLS handshake. Both ports of a silo share the bound.</summary>
+/// <remarks>
+/// Beyond <see cref="ClusterTransport.HandshakesMax"/>, the oldest one is closed: a peer that knows the secret needs
+/// milliseconds, so it is seldom the oldest even during a flood.
+/// </remarks>
+internal sealed partial class UnprovenConnections(TimeProvider clock, ILogger<UnprovenConnections> logger)
+{
+    private static readonly TimeSpan s_logPeriod = TimeSpan.FromSeconds(10);
+
+    private readonly Lock _gate = new();
+    private readonly LinkedList<ConnectionContext> _unproven = [];
+    private long? _loggedAt;
+    private int _refused;
+
+    /// <summary>Adds TLS to a port's connections.</summary>
+    public void AddTo(IConnectionBuilder connections, TlsOptions tls)
+    {
+        connections.Use(next => context => WatchAsync(context, next));
+        connections.UseServerTls(tls);
+        connections.Use(next => context =>
+        {
+            Prove(context);
+            return next(context);
+        });
+    }
+
+    private async Task WatchAsync(ConnectionContext context, ConnectionDelegate next)
+    {
+        var entry = new LinkedListNode<ConnectionContext>(context);
+        context.Features.Set(entry);
+        if (Add(entry) is { } oldest)
+        {
+            oldest.Abort(new ConnectionAbortedException("Too many connections are in their handshake."));
+            CountRefused(oldest.RemoteEndPoint);
+        }
+
+        try
+        {
+            await next(context);
+        }
+        finally
+        {
+            // One whose peer has proven itself, or that was closed for others, is no longer in the list.
+            if (Remove(entry))
+            {
+                CountRefused(context.RemoteEndPoint);
+            }
+        }
+    }
+
+    // Gives the connection that must be closed in exchange, if there is one.
+    private ConnectionContext? Add(LinkedListNode<ConnectionContext> entry)
+    {
+        lock (_gate)
+        {
+            _unproven.AddLast(entry);
+            if (_unproven.Count <= ClusterTransport.HandshakesMax)
+            {
+                return null;
+            }
+
+            ConnectionContext oldest = _unproven.First!.Value;
+            _unproven.RemoveFirst();
+            return oldest;
+        }
+    }
+
+    private void Prove(ConnectionContext context)
+    {
+        Remove(context.Features.Get<LinkedListNode<ConnectionContext>>()!);
+        context.Features.Set<LinkedListNode<ConnectionContext>>(null);
+    }
+
+    private bool Remove(LinkedListNode<ConnectionContext> entry)
+    {
+        lock (_gate)
+        {
+            if (entry.List is null)
+            {
+                return false;
+            }
+
+            _unproven.Remove(entry);
+            return true;
+        }
+    }
+
+    private void CountRefused(EndPoint? peer)
+    {
+        int refused;
+        lock (_gate)
+        {
+            _refused++;
+            if (_loggedAt is { } loggedAt && clock.GetElapsedTime(loggedAt) < s_logPeriod)
+            {
+                return;
+            }
+
+            (refused, _refused, _loggedAt) = (_refused, 0, clock.GetTimestamp());
+        }
+
+        LogRefused(refused, peer);
+    }
+
+    [LoggerMessage(
+        Level = LogLevel.Warning,
+        Message = "Refused {Count} connections to the cluster's ports since this was last logged: their peers did not "
+            + "show that they know Cluster:Secret; the last one was {Peer}")]
+    private partial void LogRefused(int count, EndPoint? peer);
+}

@@ -59,7 +59,7 @@ public sealed class ClusterFileTests(TinyModel model) : IDisposable
     public async Task OneFolder_HasOneCluster()
     {
         string path = _folder["deep/data"];
-        using (ClusterFolder.Open(path))
+        using (ClusterFolder.Open(path, Assert.Fail))
         {
             (ClusterFile.New() with { Port = 8080 }).Write(path);
             Assert.Equal(
@@ -68,7 +68,7 @@ public sealed class ClusterFileTests(TinyModel model) : IDisposable
             second.FailedSaying($"A cluster runs on {path} already, at http://127.0.0.1:8080.", "--data");
         }
 
-        using ClusterFolder next = ClusterFolder.Open(path);
+        using ClusterFolder next = ClusterFolder.Open(path, Assert.Fail);
         Assert.Equal(path, next.Path);
     }
 
@@ -76,14 +76,17 @@ public sealed class ClusterFileTests(TinyModel model) : IDisposable
     public void AFile_IsNoFolder()
     {
         _folder.Write("file", "");
-        Assert.Contains("is a file", Assert.Throws<UserErrorException>(() => ClusterFolder.Open(_folder["file"])).Message);
-        Assert.Contains("cannot be made", Assert.Throws<UserErrorException>(() => ClusterFolder.Open(_folder["file/data"])).Message);
+        foreach ((string path, string fault) in new[] { ("file", "is a file"), ("file/data", "cannot be made") })
+        {
+            var error = Assert.Throws<UserErrorException>(() => ClusterFolder.Open(_folder[path], Assert.Fail));
+            Assert.Contains(fault, error.Message);
+        }
     }
 
     [Fact]
     public async Task AStoreThatIsStillInUse_IsWaitedFor()
     {
-        using ClusterFolder folder = ClusterFolder.Open(_folder["data"]);
+        using ClusterFolder folder = ClusterFolder.Open(_folder["data"], Assert.Fail);
         var said = new List<string>();
         Directory.CreateDirectory(folder.Store);
         FileStream held = new(Path.Combine(folder.Store, "lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);

@@ -10,6 +10,8 @@ namespace Atelier.Cli.Tests;
 /// <summary>Clusters on this machine.</summary>
 public sealed partial class UpTests(TinyModel model) : IDisposable
 {
+    private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+
     private readonly TemporaryFolder _folder = new();
 
     private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
@@ -17,8 +19,9 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
     public void Dispose() => _folder.Dispose();
 
     [Fact]
-    public async Task ACluster_ComesUp_Draws_IsKilled_ComesBack_AndStops()
+    public async Task ACluster_ComesUp_Draws_IsKilled_ComesBack_AndStops_AndKeepsItsFilesToItself()
     {
+        MakeOpenFolder();
         byte[] local = await DrawAsync("--model", model.Folder);
         string key;
         int[] children;
@@ -59,7 +62,16 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
             Assert.Matches("(?s)stopping gateway.*stopping silo-1.*stopped\n$", rest);
             Assert.DoesNotContain("killed", rest);
             Assert.All(children, child => Assert.False(IsAlive(child)));
+            Assert.DoesNotContain("other users", rest);
         }
+
+        string[] open =
+        [
+            .. Directory.EnumerateFileSystemEntries(_folder["data"], "*", SearchOption.AllDirectories)
+                .Where(entry => (File.GetUnixFileMode(entry) & ~OwnerOnly) != UnixFileMode.None),
+        ];
+        Assert.Empty(open);
+        Assert.True(File.Exists(_folder["data/logs/silo-1.log"]) && File.Exists(_folder["data/cluster.json"]));
     }
 
     [Fact]
@@ -109,6 +121,27 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
         int port = ((System.Net.IPEndPoint)other.LocalEndpoint).Port;
         (await RunAsync("up", "--data", "data", "--model", model.Folder, "--port", $"{port}"))
             .FailedSaying($"--port is {port}, but another program listens there");
+    }
+
+    // A data folder as mkdir makes it, with what an earlier release, or a backup that was put back, may have left open.
+    private void MakeOpenFolder()
+    {
+        const UnixFileMode file =
+            UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.OtherRead;
+        const UnixFileMode folder =
+            file | UnixFileMode.UserExecute | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute;
+        foreach (string name in (string[])["data", "data/logs", "data/store", "data/blobs", "data/blobs/aside"])
+        {
+            Directory.CreateDirectory(_folder[name]);
+            File.SetUnixFileMode(_folder[name], folder);
+        }
+
+        string[] files = ["data/lock", "data/logs/silo-1.log", "data/logs/gateway.1.log", "data/blobs/aside/left"];
+        foreach (string name in files)
+        {
+            File.WriteAllText(_folder[name], "");
+            File.SetUnixFileMode(_folder[name], file);
+        }
     }
 
     private Running Start(params string[] options) =>

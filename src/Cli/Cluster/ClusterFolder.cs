@@ -1,5 +1,7 @@
 // Where a cluster on this machine keeps what it is: store/ and blobs/ (all that was accepted and drawn), logs/, and
 // cluster.json (secrets and ports).
+using Atelier.ServiceDefaults;
+
 namespace Atelier.Cli.Cluster;
 
 /// <summary>A data folder. Whoever holds it open is the one who runs its cluster.</summary>
@@ -29,9 +31,14 @@ internal sealed class ClusterFolder : IDisposable
     /// <summary>What the processes say.</summary>
     public string Logs => System.IO.Path.Combine(Path, "logs");
 
-    /// <summary>Makes the folder if it is not there, for this user alone, and holds it until it is disposed.</summary>
+    /// <summary>
+    /// Makes the folder if it is not there, for this user alone, and holds it until it is disposed. Of one that is
+    /// there, all that a cluster keeps in it is closed for other users; its own rights are left as they are.
+    /// </summary>
+    /// <param name="path">The folder.</param>
+    /// <param name="warn">Told what other users may still read or replace.</param>
     /// <exception cref="UserErrorException">Another process holds it, or it cannot be used.</exception>
-    public static ClusterFolder Open(string path)
+    public static ClusterFolder Open(string path, Action<string> warn)
     {
         string full = System.IO.Path.GetFullPath(path);
         if (File.Exists(full))
@@ -56,7 +63,9 @@ internal sealed class ClusterFolder : IDisposable
                 $"A cluster runs on {full} already{where}. Stop it first, or name another folder with --data.");
         }
 
-        return new ClusterFolder(full, held);
+        var folder = new ClusterFolder(full, held);
+        folder.Close(warn);
+        return folder;
     }
 
     /// <summary>
@@ -93,6 +102,24 @@ internal sealed class ClusterFolder : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _lock.Dispose();
+
+    private void Close(Action<string> warn)
+    {
+        try
+        {
+            string[] warnings =
+            [
+                .. PrivateFiles.Intruders(Path), .. PrivateFiles.CloseFiles(Path, LockFile, ClusterFile.FileName),
+                .. PrivateFiles.MakeFolder(Store), .. PrivateFiles.MakeFolder(Blobs), .. PrivateFiles.MakeFolder(Logs),
+            ];
+            Array.ForEach(warnings, warn);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            Dispose();
+            throw new UserErrorException($"--data is \"{Path}\", but that folder cannot be used: {error.Message}");
+        }
+    }
 
     private static FileStream? TryHold(string file)
     {

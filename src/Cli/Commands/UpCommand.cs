@@ -5,6 +5,7 @@ using Atelier.Cli.Cluster;
 using Atelier.Contracts;
 using Atelier.Model;
 using Atelier.Model.Pipeline;
+using Atelier.ServiceDefaults;
 
 namespace Atelier.Cli.Commands;
 
@@ -40,13 +41,14 @@ internal static class UpCommand
         };
         command.SetAction(async (parsed, cancellation) =>
         {
+            PrivateFiles.CloseNew();
             string[] folders = [.. parsed.GetRequiredValue(models).Select(folder => folder.ToString())];
             foreach (string model in folders)
             {
                 CheckModel(model);
             }
 
-            using ClusterFolder folder = ClusterFolder.Open(ClusterOptions.FolderOf(parsed, data));
+            using ClusterFolder folder = ClusterFolder.Open(ClusterOptions.FolderOf(parsed, data), Say);
             await folder.WaitForStoreAsync(s_patienceForStore, Say, TimeProvider.System, cancellation);
             int count = parsed.GetValue(silos);
             ClusterFile file = ClusterPlan.WithPorts(ClusterFile.Read(folder.Path) ?? ClusterFile.New(), parsed.GetValue(port), count);

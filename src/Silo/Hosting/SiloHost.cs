@@ -33,6 +33,7 @@ public static partial class SiloHost
     /// <returns>The process's exit code.</returns>
     public static async Task<int> RunAsync(string[] args, Action<IServiceCollection>? configure = null)
     {
+        PrivateFiles.CloseNew();
         WebApplicationBuilder builder = WebApplication.CreateBuilder(new WebApplicationOptions
         {
             Args = args, ContentRootPath = AppContext.BaseDirectory,
@@ -48,7 +49,8 @@ public static partial class SiloHost
             return WrongConfiguration;
         }
 
-        using IClusterStore? store = await OpenStoreAsync(settings);
+        var warnings = new List<string>();
+        using IClusterStore? store = await OpenStoreAsync(settings, warnings);
         if (store is null)
         {
             return WrongConfiguration;
@@ -59,9 +61,9 @@ public static partial class SiloHost
         builder.Services.AddSingleton<ILocalSiloDetails>(new SiloDetails(settings, generation));
         configure?.Invoke(builder.Services);
         await using WebApplication app = builder.Build();
-        foreach (string warning in store.Warnings)
+        foreach (string warning in warnings.Concat(store.Warnings))
         {
-            LogStoreWarning(app.Logger, warning);
+            LogWarning(app.Logger, warning);
         }
 
         app.MapServiceDefaults();
@@ -70,14 +72,21 @@ public static partial class SiloHost
         return 0;
     }
 
-    private static async Task<IClusterStore?> OpenStoreAsync(SiloSettings settings)
+    private static async Task<IClusterStore?> OpenStoreAsync(SiloSettings settings, List<string> warnings)
     {
         try
         {
+            if (settings.Azure is null)
+            {
+                warnings.AddRange(PrivateFiles.MakeFolder(settings.BlobFolder));
+            }
+
             if (settings.StoreOptions() is { } redis)
             {
                 return await RedisClusterStore.OpenAsync(redis, settings.ClusterId);
             }
+
+            warnings.AddRange(PrivateFiles.MakeFolder(settings.StoreFolder));
 
             // Silos that start together open, or upgrade, one after the other.
             using FileStream alone = await GarnetImport.BeAloneAsync(settings.StoreFolder);
@@ -91,7 +100,8 @@ public static partial class SiloHost
             return store;
         }
         catch (Exception error)
-            when (error is InvalidOperationException or RedisConnectionException or ArgumentException or IOException)
+            when (error is InvalidOperationException or RedisConnectionException or ArgumentException or IOException
+                or UnauthorizedAccessException)
         {
             await Console.Error.WriteLineAsync($"atelier: {error.Message}");
             return null;
@@ -211,5 +221,5 @@ public static partial class SiloHost
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Warning}")]
-    private static partial void LogStoreWarning(ILogger logger, string warning);
+    private static partial void LogWarning(ILogger logger, string warning);
 }

@@ -1,0 +1,136 @@
+// What a cluster keeps in files holds prompts, pictures and keys, so it is readable by its user alone: whatever a
+// process makes is closed for group and others, and so is what an earlier release, or somebody else, left open.
+using System.Runtime.InteropServices;
+
+namespace Atelier.ServiceDefaults;
+
+/// <summary>Keeps files and folders for their user alone.</summary>
+public static class PrivateFiles
+{
+    private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+    private const UnixFileMode WritableByOthers = UnixFileMode.GroupWrite | UnixFileMode.OtherWrite;
+    private const uint UmaskOwnerOnly = 0x3F; // 077
+
+    private static readonly EnumerationOptions s_all = new()
+    {
+        RecurseSubdirectories = true, AttributesToSkip = FileAttributes.ReparsePoint, IgnoreInaccessible = true,
+    };
+
+    /// <summary>
+    /// From now on, files and folders that this process and its children make are their user's alone.
+    /// </summary>
+    public static void CloseNew() => _ = Umask(UmaskOwnerOnly);
+
+    /// <summary>Makes a folder for this user alone; one that exists is closed with all that is in it.</summary>
+    /// <returns>What is not private all the same, each a sentence that says what to do.</returns>
+    /// <exception cref="IOException">The folder cannot be made.</exception>
+    /// <exception cref="UnauthorizedAccessException">The folder cannot be made.</exception>
+    public static IReadOnlyList<string> MakeFolder(string path)
+    {
+        Directory.CreateDirectory(path, OwnerOnly);
+        return [.. CloseFolder(path), .. Owner(path)];
+    }
+
+    /// <summary>Closes files of a folder that others may read on; those that are not there are passed over.</summary>
+    /// <returns>What is not private all the same, each a sentence that says what to do.</returns>
+    public static IReadOnlyList<string> CloseFiles(string folder, params ReadOnlySpan<string> names)
+    {
+        var faults = new List<string>();
+        foreach (string name in names)
+        {
+            string file = Path.Combine(folder, name);
+            if (File.Exists(file) && !TryClose(file))
+            {
+                faults.Add(NotClosed(file));
+            }
+        }
+
+        return faults;
+    }
+
+    /// <summary>
+    /// What lets others replace what this process keeps in a folder, each a sentence that says what to do.
+    /// </summary>
+    public static IReadOnlyList<string> Intruders(string folder)
+    {
+        UnixFileMode mode = File.GetUnixFileMode(folder);
+        return (mode & WritableByOthers) != UnixFileMode.None && !mode.HasFlag(UnixFileMode.StickyBit)
+            ?
+            [
+                $"{folder} may be written to by other users, who can replace what is kept in it; chmod go-w it.",
+                .. Owner(folder),
+            ]
+            : Owner(folder);
+    }
+
+    // The folder first: from then on nobody else gets at what is in it. So one that is closed already is not searched.
+    private static string[] CloseFolder(string path)
+    {
+        if (IsClosed(path))
+        {
+            return [];
+        }
+
+        string? open = TryClose(path) ? null : path;
+        foreach (string entry in Directory.EnumerateFileSystemEntries(path, "*", s_all))
+        {
+            open = TryClose(entry) ? open : open ?? entry;
+        }
+
+        return open is null ? [] : [NotClosed(open)];
+    }
+
+    private static bool IsClosed(string path) => (File.GetUnixFileMode(path) & ~OwnerOnly) == UnixFileMode.None;
+
+    private static bool TryClose(string path)
+    {
+        try
+        {
+            UnixFileMode mode = File.GetUnixFileMode(path);
+            if ((mode & ~OwnerOnly) != UnixFileMode.None)
+            {
+                File.SetUnixFileMode(path, mode & OwnerOnly);
+            }
+
+            return true;
+        }
+        catch (Exception error) when (error is FileNotFoundException or DirectoryNotFoundException)
+        {
+            return true;
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
+    }
+
+    private static string NotClosed(string path) =>
+        $"{path} may be readable by other users, and its rights cannot be changed; "
+        + "chmod go-rwx it, or name another folder.";
+
+    private static string[] Owner(string folder) => TryOwner(folder) is { } owner && owner != 0 && owner != UserId()
+        ? [$"{folder} belongs to the user with the id {owner}, who can read and replace what is kept in it; "
+            + "name a folder of your own."]
+        : [];
+
+    private static unsafe uint? TryOwner(string path)
+    {
+        const int CurrentFolder = -100, UserMask = 0x8, UserAt = 20, Bytes = 256;
+        byte* found = stackalloc byte[Bytes];
+        return Statx(CurrentFolder, path, 0, UserMask, found) == 0 ? *(uint*)(found + UserAt) : null;
+    }
+
+    [DllImport("libc", EntryPoint = "umask")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static extern uint Umask(uint mask);
+
+    [DllImport("libc", EntryPoint = "geteuid")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static extern uint UserId();
+
+    // The layout of its answer is the same on every machine, unlike stat's.
+    [DllImport("libc", EntryPoint = "statx")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static extern unsafe int Statx(
+        int folder, [MarshalAs(UnmanagedType.LPUTF8Str)] string path, int flags, uint mask, byte* answer);
+}

@@ -22,17 +22,39 @@ public static class Names
 }
 
 /// <summary>A tenant: whose work, limits and pictures these are.</summary>
-/// <param name="Value">The name; see <see cref="Names"/>.</param>
+/// <param name="Value">
+/// The name; see <see cref="Names"/>. Where an earlier tenant of that name was closed, the next one has another id: the
+/// name, '~' and a number.
+/// </param>
 [GenerateSerializer, Immutable, Alias("atelier.TenantId")]
 public readonly record struct TenantId([property: Id(0)] string Value)
 {
-    /// <summary>Reads a name from outside.</summary>
+    /// <summary>How often a name can be opened again.</summary>
+    public const int ReopeningsMax = 999;
+
+    private const char Mark = '~'; // No name has it.
+
+    /// <summary>Gets the name, which tenants have one after the other.</summary>
+    public string Name => Value.IndexOf(Mark, StringComparison.Ordinal) is >= 0 and int mark ? Value[..mark] : Value;
+
+    /// <summary>Reads an id from outside, in a key for example. Whoever makes a tenant gives a name alone.</summary>
     public static bool TryParse(string? text, out TenantId id)
     {
-        bool valid = Names.AreValid(text);
+        bool valid = text?.Split(Mark) switch
+        {
+            [var name] => Names.AreValid(name),
+            [var name, var number] => Names.AreValid(name) && IsNumber(number),
+            _ => false,
+        };
         id = valid ? new TenantId(text!) : default;
         return valid;
     }
+
+    /// <summary>The tenant that has this name after it was opened again a number of times.</summary>
+    public TenantId Reopened(int times) => new($"{Name}{Mark}{times}");
+
+    private static bool IsNumber(string text) =>
+        text.Length is > 0 and <= 3 && text[0] != '0' && text.All(char.IsAsciiDigit);
 
     /// <inheritdoc/>
     public override string ToString() => Value;
@@ -157,7 +179,7 @@ public readonly record struct BlobName([property: Id(0)] string Value)
     public static bool TryParse(string? text, out BlobName name)
     {
         bool valid = text?.Split('/') is [var kind, var tenant, var sha256]
-            && Array.IndexOf(s_kinds, kind) >= 0 && Names.AreValid(tenant) && Digests.AreValid(sha256);
+            && Array.IndexOf(s_kinds, kind) >= 0 && TenantId.TryParse(tenant, out _) && Digests.AreValid(sha256);
         name = valid ? new BlobName(text!) : default;
         return valid;
     }

@@ -158,11 +158,16 @@ public interface ITenantGrain : IGrainWithStringKey
     /// <summary>Most keys of a tenant at a time.</summary>
     const int KeysMax = 32;
 
-    /// <summary>Makes the tenant, or changes what it may do.</summary>
+    /// <summary>
+    /// Makes the tenant, or changes what it may do. Where the tenant of this name was closed, this makes another one,
+    /// under the id in the answer: it has nothing of the earlier one.
+    /// </summary>
     [Alias("Put")]
     Task<TenantAnswer> PutAsync(TenantSettings settings);
 
-    /// <summary>What is known of it; none if there is no such tenant.</summary>
+    /// <summary>
+    /// What is known of the tenant that has this name now, under its own id; null if there is no such tenant.
+    /// </summary>
     [Alias("View")]
     Task<TenantView?> ViewAsync();
 
@@ -178,9 +183,16 @@ public interface ITenantGrain : IGrainWithStringKey
     [Alias("HasKey")]
     Task<bool> HasKeyAsync(string hash);
 
-    /// <summary>Closes the tenant: its keys are refused, and nothing new is accepted.</summary>
+    /// <summary>
+    /// Closes the tenant, for good: its keys and links are refused, nothing new is accepted, and what it has open is
+    /// cancelled.
+    /// </summary>
     [Alias("Close")]
     Task CloseAsync();
+
+    /// <summary>Whether the tenant with this very id was closed.</summary>
+    [Alias("IsClosed")]
+    Task<bool> IsClosedAsync();
 
     /// <summary>Asks whether a generation may start, and counts it if it may; the same id twice is once.</summary>
     [Alias("Admit")]

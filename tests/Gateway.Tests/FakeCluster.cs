@@ -27,7 +27,7 @@ internal sealed class FakeCluster : IClusterView
     public string NewKey(string tenant)
     {
         string key = ApiKey.New(new TenantId(tenant));
-        _tenants[new TenantId(tenant)] = 0;
+        _tenants[new TenantId(new TenantId(tenant).Name)] = 0;
         _keys[ApiKey.HashOf(key)] = new TenantId(tenant);
         return key;
     }
@@ -43,7 +43,7 @@ internal sealed class FakeCluster : IClusterView
     public Task<string[]> KeysAsync(TenantId tenant, CancellationToken cancellation)
     {
         Call(tenant);
-        return Task.FromResult<string[]>([.. _keys.Where(pair => pair.Value == tenant).Select(pair => pair.Key)]);
+        return Task.FromResult<string[]>([.. _keys.Where(pair => pair.Value.Name == tenant.Value).Select(pair => pair.Key)]);
     }
 
     public Task<TenantId[]> TenantsAsync(int part, CancellationToken cancellation)

@@ -62,6 +62,7 @@ public sealed class UnknownKeyTests
     [Theory]
     [InlineData("alice")]
     [InlineData("newcomer")]
+    [InlineData("alice~1")]
     public async Task AKeyThatIsMadeMeanwhile_IsFound(string tenant)
     {
         await using StubSilo silo = await StubSilo.StartAsync();
@@ -86,7 +87,7 @@ public sealed class UnknownKeyTests
         await using TestGateway gateway = await TestGateway.StartAsync(s_two, silo.Endpoint);
         for (int i = 0; i < 50; i++)
         {
-            using HttpClient client = gateway.Tenant($"tenant-{i}");
+            using HttpClient client = gateway.Tenant(i % 2 == 0 ? $"tenant-{i}" : $"reopened~{i}");
             Assert.Equal(HttpStatusCode.OK, (await client.GetAsync("/v1/models")).StatusCode);
         }
     }

@@ -75,7 +75,11 @@ internal static class TenantsCommand
     {
         Argument<string> tenant = Tenant();
         return Verb(
-            new Command("close", "Closes a tenant: its keys are refused, and nothing new is accepted.") { tenant },
+            new Command(
+                "close", "Closes a tenant for good: its keys and links are refused, and what it has open is cancelled.")
+            {
+                tenant,
+            },
             async (parsed, client, cancellation) =>
             {
                 await CallAsync(client, HttpMethod.Delete, PathOf(parsed, tenant), null, cancellation);

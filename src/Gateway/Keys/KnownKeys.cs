@@ -48,12 +48,12 @@ internal sealed partial class KnownKeys(
 
     /// <summary>Whether the key was the tenant's when the cluster was last asked.</summary>
     public bool Has(TenantId tenant, string hash) =>
-        _tenants.TryGetValue(tenant, out Entry? entry) && entry.Hashes.Contains(hash);
+        _tenants.TryGetValue(Listed(tenant), out Entry? entry) && entry.Hashes.Contains(hash);
 
     /// <summary>Forgets a key that the cluster does not accept anymore.</summary>
     public void Forget(TenantId tenant, string hash)
     {
-        if (_tenants.TryGetValue(tenant, out Entry? entry))
+        if (_tenants.TryGetValue(Listed(tenant), out Entry? entry))
         {
             entry.Hashes = entry.Hashes.Where(known => known != hash).ToFrozenSet(StringComparer.Ordinal);
         }
@@ -67,14 +67,14 @@ internal sealed partial class KnownKeys(
     {
         if (!TryBegin())
         {
-            _ = RefreshInBackgroundAsync(tenant);
+            _ = RefreshInBackgroundAsync(Listed(tenant));
             return KeyLookup.Refused;
         }
 
         bool isCharged = false;
         try
         {
-            bool found = await LookUpAsync(tenant, cancellation) && Has(tenant, hash);
+            bool found = await LookUpAsync(Listed(tenant), cancellation) && Has(tenant, hash);
             isCharged = !found;
             return found ? KeyLookup.Found : KeyLookup.Unknown;
         }
@@ -83,6 +83,9 @@ internal sealed partial class KnownKeys(
             End(isCharged);
         }
     }
+
+    // The list has names, and a name answers with the keys of the tenant that has it now.
+    private static TenantId Listed(TenantId tenant) => new(tenant.Name);
 
     private async Task<bool> LookUpAsync(TenantId tenant, CancellationToken cancellation)
     {

@@ -203,17 +203,50 @@ internal sealed partial class OpenSetGrain(
         while (_walkIsDue)
         {
             _walkIsDue = false;
-            foreach (WalkQuestion[] part in _set.Walk(clock.GetUtcNow()).Chunk(Fan))
+            IReadOnlyList<WalkQuestion> questions = _set.Walk(clock.GetUtcNow());
+            HashSet<TenantId> closed = await ClosedAsync(questions);
+            foreach (WalkQuestion[] part in questions.Chunk(Fan))
             {
-                await Task.WhenAll(part.Select(AskAsync));
+                await Task.WhenAll(part.Select(one => AskAsync(one, closed.Contains(one.Generation.Tenant))));
             }
         }
     }
 
-    private async Task AskAsync(WalkQuestion question)
+    // Tenants that were closed. One that does not answer is asked in the next walk.
+    private async Task<HashSet<TenantId>> ClosedAsync(IReadOnlyList<WalkQuestion> questions)
+    {
+        var closed = new HashSet<TenantId>();
+        foreach (TenantId[] part in questions.Select(one => one.Generation.Tenant).Distinct().Chunk(Fan))
+        {
+            bool[] answers = await Task.WhenAll(part.Select(IsClosedAsync));
+            closed.UnionWith(part.Where((_, i) => answers[i]));
+        }
+
+        return closed;
+    }
+
+    private async Task<bool> IsClosedAsync(TenantId tenant)
     {
         try
         {
+            return await grains.Tenant(tenant).IsClosedAsync();
+        }
+        catch (Exception error)
+        {
+            LogUnanswered(GrainCalls.IsTransient(error) ? LogLevel.Information : LogLevel.Error, tenant, error);
+            return false;
+        }
+    }
+
+    private async Task AskAsync(WalkQuestion question, bool isClosed)
+    {
+        try
+        {
+            if (isClosed)
+            {
+                await grains.Generation(question.Generation).CancelAsync();
+            }
+
             if (!await grains.Generation(question.Generation).EnsureQueuedAsync(question.Late))
             {
                 await RemoveAsync(question.Generation);
@@ -258,6 +291,9 @@ internal sealed partial class OpenSetGrain(
             throw;
         }
     }
+
+    [LoggerMessage(Message = "Tenant {Tenant} did not say whether it is closed; the next walk asks it again")]
+    private partial void LogUnanswered(LogLevel level, TenantId tenant, Exception error);
 
     [LoggerMessage(Message = "Generation {Generation} did not see to its work; the next walk asks it again")]
     private partial void LogUnasked(LogLevel level, GenerationKey generation, Exception error);

@@ -51,14 +51,20 @@ internal sealed partial class TenantGrain(
             return new TenantAnswer(null, fault);
         }
 
-        if (!await grains.GetGrain<ITenantListGrain>(TenantList.PartOf(Id)).AddAsync(Id))
+        if (state.State.IsClosed)
+        {
+            return await ReopenAsync(settings);
+        }
+
+        // The list has names.
+        if (Id.Value == Id.Name && !await grains.GetGrain<ITenantListGrain>(TenantList.PartOf(Id)).AddAsync(Id))
         {
             return new TenantAnswer(null, "There are as many tenants as there may be.");
         }
 
         bool isWeight = state.State.Settings is { } known && known.Weight != settings.Weight;
         state.State.WeightVersion += isWeight ? 1 : 0;
-        (state.State.Settings, state.State.IsClosed) = (settings, false);
+        state.State.Settings = settings;
         await StoreAsync();
         if (isWeight)
         {
@@ -69,7 +75,12 @@ internal sealed partial class TenantGrain(
         return new TenantAnswer(Shown());
     }
 
-    public Task<TenantView?> ViewAsync() => Task.FromResult(state.State.IsActive ? Shown() : null);
+    public async Task<TenantView?> ViewAsync() => state.State switch
+    {
+        { IsActive: true } => Shown(),
+        { Reopenings: > 0 } => await Latest().ViewAsync(),
+        _ => null,
+    };
 
     public async Task<TenantAnswer> AddKeyAsync(string label, string hash)
     {
@@ -113,7 +124,13 @@ internal sealed partial class TenantGrain(
         state.State.IsClosed = true;
         state.State.Keys.Clear();
         await StoreAsync();
+
+        // What it has open is cancelled at once; what this misses, every later walk asks for again.
+        await Task.WhenAll(Enumerable.Range(0, await openSets.CountAsync())
+            .Select(partition => GrainCalls.TryAsync(() => grains.GetGrain<IOpenSetGrain>(partition).WalkAsync())));
     }
+
+    public Task<bool> IsClosedAsync() => Task.FromResult(state.State.IsClosed);
 
     public async Task<Admission> AdmitAsync(GenerationId id, int evaluations)
     {
@@ -220,6 +237,32 @@ internal sealed partial class TenantGrain(
                 () => grains.Generation(new GenerationKey(Id, id)).EnsureQueuedAsync(late: true))));
         }
     }
+
+    // What the closed tenant left is not for whoever has the name next. That one is a tenant with an id of its own, so
+    // its generations, sessions, blobs and limits are its own wherever an id is part of a key.
+    private async Task<TenantAnswer> ReopenAsync(TenantSettings settings)
+    {
+        if (Id.Value != Id.Name)
+        {
+            return new TenantAnswer(null, "There is no such tenant, or it was closed.");
+        }
+
+        if (state.State.Reopenings == 0 || await Latest().IsClosedAsync())
+        {
+            if (state.State.Reopenings == TenantId.ReopeningsMax)
+            {
+                return new TenantAnswer(
+                    null, $"The name was closed and opened again {TenantId.ReopeningsMax} times; choose another one.");
+            }
+
+            state.State.Reopenings++;
+            await StoreAsync();
+        }
+
+        return await Latest().PutAsync(settings);
+    }
+
+    private ITenantGrain Latest() => grains.Tenant(Id.Reopened(state.State.Reopenings));
 
     private async Task CountAsync(int part) => _sessions[part] ??= (await Sessions(part).ReadAsync()).Length;
 

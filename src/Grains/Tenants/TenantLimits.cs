@@ -43,6 +43,10 @@ public sealed class TenantState
     [Id(7)]
     public DateTimeOffset TokensAt { get; set; }
 
+    /// <summary>How often the name was opened again after this tenant was closed.</summary>
+    [Id(8)]
+    public int Reopenings { get; set; }
+
     /// <summary>Whether it may do anything.</summary>
     public bool IsActive => Settings is not null && !IsClosed;
 }

@@ -50,7 +50,7 @@ internal sealed record TenantShape(
     KeyShape[] Keys, int Open, long EvaluationsToday)
 {
     public static TenantShape Of(TenantView view) => new(
-        view.Id.Value, view.Settings.Weight, view.Settings.RequestsPerMinute, view.Settings.OpenGenerations,
+        view.Id.Name, view.Settings.Weight, view.Settings.RequestsPerMinute, view.Settings.OpenGenerations,
         view.Settings.EvaluationsPerDay, view.Settings.Sessions, view.Settings.StoredMegabytes,
         [.. view.Keys.Select(key => new KeyShape(key.Label, key.Hash, key.CreatedAt))], view.Open,
         view.EvaluationsToday);
@@ -129,7 +129,7 @@ internal sealed class AdminEndpoints(IGrainFactory grains, GrainCaller calls, Mo
             .WithSummary("Makes a tenant, or changes what it may do.")
             .Accepts<TenantBody>(isOptional: true, "application/json").Produces<TenantShape>().Produces<ErrorBody>(400);
         group.MapDelete("tenants/{tenant}", (string tenant, AdminEndpoints endpoints) => endpoints.CloseAsync(tenant))
-            .WithSummary("Closes a tenant: its keys are refused, and nothing new is accepted.")
+            .WithSummary("Closes a tenant for good: its keys and links are refused, and what it has open is cancelled.")
             .Produces(204).Produces<ErrorBody>(404);
         group.MapPost("tenants/{tenant}/keys", (HttpContext context, string tenant, AdminEndpoints endpoints) =>
                 endpoints.AddKeyAsync(context, tenant))
@@ -189,11 +189,12 @@ internal sealed class AdminEndpoints(IGrainFactory grains, GrainCaller calls, Mo
     private async Task<IResult> PutAsync(HttpContext context, string name)
     {
         JsonFields fields = await RequestBody.FieldsAsync<TenantBody>(context.Request);
-        if (!TenantId.TryParse(name, out TenantId tenant))
+        if (!Names.AreValid(name))
         {
             return ApiError.Invalid("tenant", "invalid_value", $"A tenant's name must have {Names.Rule}.");
         }
 
+        var tenant = new TenantId(name);
         TenantView? known = await calls.CallAsync(() => grains.Tenant(tenant).ViewAsync());
         TenantSettings old = known?.Settings ?? new TenantSettings();
         var settings = new TenantSettings
@@ -232,7 +233,7 @@ internal sealed class AdminEndpoints(IGrainFactory grains, GrainCaller calls, Mo
         context.Response.Headers.CacheControl = "no-store";
         return answer.View is null
             ? Refused(answer)
-            : TypedResults.Created($"/v1/admin/tenants/{tenant}/keys/{hash}", new NewKeyShape(key, label, hash));
+            : TypedResults.Created($"/v1/admin/tenants/{tenant.Name}/keys/{hash}", new NewKeyShape(key, label, hash));
     }
 
     private async Task<IResult> RevokeKeyAsync(string name, string hash)
@@ -249,8 +250,8 @@ internal sealed class AdminEndpoints(IGrainFactory grains, GrainCaller calls, Mo
 
     private async Task<TenantView> FindAsync(string name)
     {
-        TenantView? view = TenantId.TryParse(name, out TenantId tenant)
-            ? await calls.CallAsync(() => grains.Tenant(tenant).ViewAsync())
+        TenantView? view = Names.AreValid(name)
+            ? await calls.CallAsync(() => grains.Tenant(new TenantId(name)).ViewAsync())
             : null;
         return view ?? throw new ApiException(ApiError.NotFound("tenant"));
     }

@@ -98,6 +98,11 @@ internal sealed class PictureEndpoints(
                 404, ApiError.InvalidRequest, "link_expired", "This link has expired, or never was one.");
         }
 
+        if (await calls.CallAsync(() => grains.Tenant(key.Tenant).IsClosedAsync()))
+        {
+            return ApiError.NotFound("picture (any more)");
+        }
+
         GenerationView? view = await calls.CallAsync(() => grains.Generation(key).ViewAsync());
         return view?.Picture is { } picture
             ? await FileAsync(context, picture, format, $"private, max-age={(int)Tickets.LinkLife.TotalSeconds}")

@@ -437,7 +437,7 @@ internal sealed class ClusterSimulation
             }
         }
 
-        return await AgainAsync(() => _cluster.Grains.WorkQueue(s_model).StatusAsync()) is { Waiting: 0, Leased: 0 };
+        return await AgainAsync(() => _cluster.Grains.WorkQueue().StatusAsync()) is { Waiting: 0, Leased: 0 };
     }
 
     // A session's history has each of its accepted generations once.

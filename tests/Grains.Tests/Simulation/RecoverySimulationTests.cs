@@ -270,7 +270,7 @@ public sealed class RecoverySimulationTests
         }
     }
 
-    private static IWorkQueueGrain Queue(SimulatedCluster cluster) => cluster.Grains.WorkQueue(s_model);
+    private static IWorkQueueGrain Queue(SimulatedCluster cluster) => cluster.Grains.WorkQueue();
 
     private static GenerationKey Key(string id) => new(s_tenant, new GenerationId(id));
 

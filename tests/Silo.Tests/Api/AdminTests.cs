@@ -50,6 +50,44 @@ public sealed class AdminTests(ApiCluster cluster)
     }
 
     [Fact]
+    public async Task AClosedTenant_HasNoLinks_AndWhoHasItsNameNext_FindsNothingOfIt()
+    {
+        using HttpClient admin = cluster.Admin(), anybody = cluster.As(null);
+        const string Url = "/v1/admin/tenants/adm-again";
+        using HttpClient before = await cluster.ClientAsync("adm-again");
+        JsonElement drawn = await before.SendAsync(
+            HttpMethod.Post, ApiCalls.Images, """{"prompt":"a","steps":1,"response_format":"url"}""").JsonAsync();
+        string link = new Uri(drawn.GetProperty("data")[0].Text("url")).PathAndQuery;
+        await before.SendAsync(HttpMethod.Post, "/v1/sessions", """{"id":"s"}""").JsonAsync(HttpStatusCode.Created);
+        string url = "/v1/generations/of-the-first";
+        await before.SendAsync(HttpMethod.Post, "/v1/generations", """{"id":"of-the-first","prompt":"a","steps":1}""")
+            .JsonAsync(HttpStatusCode.Accepted);
+        Assert.Equal(HttpStatusCode.OK, (await anybody.SendAsync(HttpMethod.Get, link)).StatusCode);
+
+        Assert.Equal(HttpStatusCode.NoContent, (await admin.SendAsync(HttpMethod.Delete, Url)).StatusCode);
+        await anybody.SendAsync(HttpMethod.Get, link).ErrorAsync(HttpStatusCode.NotFound);
+        JsonElement opened = await admin.SendAsync(HttpMethod.Put, Url, """{"weight":2}""").JsonAsync();
+        Assert.Equal("adm-again", opened.Text("id"));
+        await anybody.SendAsync(HttpMethod.Get, link).ErrorAsync(HttpStatusCode.NotFound);
+        JsonElement key = await admin.SendAsync(HttpMethod.Post, $"{Url}/keys", """{"label":"new"}""")
+            .JsonAsync(HttpStatusCode.Created);
+        Assert.True(ApiKey.TryParse(key.Text("key"), out TenantId next));
+        Assert.Equal("adm-again", next.Name);
+        Assert.True(await cluster.Grains.Tenant(next).HasKeyAsync(key.Text("hash")));
+        using HttpClient after = cluster.As(new Caller(next, IsAdmin: false));
+        await after.SendAsync(HttpMethod.Get, url).ErrorAsync(HttpStatusCode.NotFound);
+        await after.SendAsync(HttpMethod.Get, "/v1/sessions/s").ErrorAsync(HttpStatusCode.NotFound);
+        drawn = await after.SendAsync(
+            HttpMethod.Post, ApiCalls.Images, """{"prompt":"a","steps":1,"response_format":"url"}""").JsonAsync();
+        link = new Uri(drawn.GetProperty("data")[0].Text("url")).PathAndQuery;
+        Assert.Equal(HttpStatusCode.OK, (await anybody.SendAsync(HttpMethod.Get, link)).StatusCode);
+
+        // An administrator knows tenants by their names.
+        await admin.SendAsync(HttpMethod.Get, $"/v1/admin/tenants/{next}").ErrorAsync(HttpStatusCode.NotFound);
+        await admin.SendAsync(HttpMethod.Put, $"/v1/admin/tenants/{next}", "{}").ErrorAsync(HttpStatusCode.BadRequest);
+    }
+
+    [Fact]
     public async Task Tenants_AreListedInParts()
     {
         using HttpClient admin = cluster.Admin();

@@ -57,9 +57,7 @@ internal sealed class SiloTransforms(Tickets tickets, SiloClocks clocks) : ITran
     {
         HttpRequestMessage request = transform.ProxyRequest;
         request.RequestUri = transform.HttpContext.Features.Get<EscapedPathFeature>() is { } escaped
-            ? new Uri(
-                transform.DestinationPrefix.TrimEnd('/') + escaped.Path,
-                new UriCreationOptions { DangerousDisablePathAndQueryCanonicalization = true })
+            ? new Uri(transform.DestinationPrefix.TrimEnd('/') + escaped.Path)
             : RequestUtilities.MakeDestinationAddress(
                 transform.DestinationPrefix, transform.Path, transform.Query.QueryString);
         if (transform.HttpContext.Features.Get<CallerFeature>() is { } caller)

@@ -229,6 +229,7 @@ public sealed class HttpTests(ApiCluster cluster)
     [InlineData("\u00a0a", 16_000, true)]
     [InlineData("é", 28_672, true)]
     [InlineData("a", 32_000, true)]
+    [InlineData("🎨aaa", 8_000, true)]
     [InlineData("a", 32_001, false)]
     public async Task Prompts_AreCountedInCharactersAndBoundedInBytes(string letter, int count, bool fits)
     {

@@ -117,8 +117,9 @@ internal sealed class TestCluster : IAsyncDisposable
         TestCluster cluster = null!;
         builder.ConfigureSilo((options, silo) =>
         {
+            silo.Services.AddSingleton<OrleansGrainStorageSerializer>();
             silo.Services.AddSingleton<IGrainStorage>(
-                services => new SharedStorage(cluster.Store, services.GetRequiredService<IGrainStorageSerializer>()));
+                services => new SharedStorage(cluster.Store, services.GetRequiredService<OrleansGrainStorageSerializer>()));
             silo.Services.AddSingleton<TimeProvider>(cluster.Clock);
             silo.Services.AddSingleton<IStateMeter>(cluster.Meter);
             silo.UseInMemoryReminderService();

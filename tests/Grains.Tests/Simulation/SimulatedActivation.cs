@@ -66,6 +66,10 @@ internal sealed class SimulatedActivation : IGrainContext, IGrainRuntime, ITimer
 
     public Grain Instance => _grain!;
 
+    /// <summary>What it does, for messages.</summary>
+    public string Doing =>
+        $"{GrainId} on {Silo.Name} does {_blocking?.Request?.Method.Name ?? "nothing"}, {_waiting.Count} wait{(_isLeaving ? ", leaves" : "")}";
+
     /// <summary>A call arrives.</summary>
     public void Receive(Request request)
     {
@@ -103,6 +107,7 @@ internal sealed class SimulatedActivation : IGrainContext, IGrainRuntime, ITimer
 
             await _grain.OnActivateAsync(CancellationToken.None);
             _isReady = true;
+            LeaveIfIdle();
             Pump();
         }
         catch (Exception error)
@@ -171,9 +176,8 @@ internal sealed class SimulatedActivation : IGrainContext, IGrainRuntime, ITimer
         }
         catch (Exception error)
         {
-            // An error crosses as any value does.
-            byte[] bytes = Wire.Write(error);
-            _cluster.Answer(request, this, answer => answer.Fail(Wire.Read<Exception>(bytes)));
+            Exception crossed = Wire.Cross(error);
+            _cluster.Answer(request, this, answer => answer.Fail(crossed));
         }
     }
 

@@ -201,12 +201,12 @@ internal sealed class SimulatedCluster
     }
 
     /// <summary>Runs what a client does again and again until it is true.</summary>
-    public void Until(Func<Task<bool>> condition, TimeSpan limit) => Run(
+    public void Until(Func<Task<bool>> condition, TimeSpan limit, TimeSpan? pause = null) => Run(
         async () =>
         {
             while (!await condition())
             {
-                await DelayAsync(TimeSpan.FromMilliseconds(50));
+                await DelayAsync(pause ?? TimeSpan.FromMilliseconds(50));
             }
         },
         limit);
@@ -223,7 +223,8 @@ internal sealed class SimulatedCluster
     public string Story(string? about) => string.Join('\n', History
         .Select(one => $"{one.At.TotalSeconds,8:0.000} {one.What.ToString()}")
         .Where(line => about is null || line.Contains($"{about} ", StringComparison.Ordinal)
-            || line.EndsWith(about, StringComparison.Ordinal) || line.Contains("silo", StringComparison.Ordinal))
+            || line.EndsWith(about, StringComparison.Ordinal) || line.AsSpan(9).StartsWith("silo", StringComparison.Ordinal)
+            || line.AsSpan(9).StartsWith("all", StringComparison.Ordinal))
         .TakeLast(150));
 
     /// <summary>A reference to a grain as a process has it.</summary>

@@ -2,6 +2,7 @@
 using Atelier.Grains.Hosting;
 using Atelier.Grains.Ports;
 using Atelier.Grains.Workers;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging.Abstractions;
 using Orleans.Timers;
 
@@ -68,7 +69,7 @@ internal sealed class SimulatedSilo : ILocalSiloDetails
     /// <summary>Whether it takes no new activations: it is about to leave.</summary>
     public bool IsLeaving { get; private set; }
 
-    /// <summary>Whether it ended without a chance to hand anything back.</summary>
+    /// <summary>Whether it ended without having handed all of its work back.</summary>
     public bool WasKilled { get; private set; }
 
     public bool IsUsable => IsAlive && !_isFrozen && !IsLeaving;
@@ -78,7 +79,17 @@ internal sealed class SimulatedSilo : ILocalSiloDetails
     /// <summary>Calls that it was sent.</summary>
     public List<Request> Inbound { get; } = [];
 
-    public object? Service(Type type) => _services.GetValueOrDefault(type);
+    /// <summary>A service of the process; one of the grains' own classes is made once.</summary>
+    public object? Service(Type type)
+    {
+        if (!_services.TryGetValue(type, out object? service) && type.IsClass && type.Assembly == typeof(GrainCalls).Assembly)
+        {
+            service = ActivatorUtilities.CreateInstance(new Services(this), type);
+            _services.Add(type, service);
+        }
+
+        return service;
+    }
 
     /// <summary>Runs something in the process: at once, or when it comes back from a hang; never after its death.</summary>
     public void Run(Action action)
@@ -123,6 +134,7 @@ internal sealed class SimulatedSilo : ILocalSiloDetails
         {
             worker.DrainAsync().Ignore();
             await _loop;
+            WasKilled = worker.Status.Held > 0;
         }
 
         Activations.ForEach(activation => activation.Deactivate());
@@ -144,6 +156,11 @@ internal sealed class SimulatedSilo : ILocalSiloDetails
 
         return reference;
     });
+
+    private sealed class Services(SimulatedSilo silo) : IServiceProvider
+    {
+        public object? GetService(Type serviceType) => silo.Service(serviceType);
+    }
 
     string ILocalSiloDetails.ClusterId => "simulation";
 

@@ -14,9 +14,20 @@ internal static class Wire
     private static readonly Serializer s_serializer =
         new ServiceCollection().AddSerializer().BuildServiceProvider().GetRequiredService<Serializer>();
 
+    private static readonly ConcurrentDictionary<Type, Type> s_errors = new();
+
     public static byte[] Write<T>(T value) => s_serializer.SerializeToArray(value);
 
     public static T Read<T>(byte[] bytes) => s_serializer.Deserialize<T>(bytes)!;
+
+    /// <summary>
+    /// What a caller gets of an error. One of each type is serialized: an error's stack would take longer than all else.
+    /// </summary>
+    public static Exception Cross(Exception error)
+    {
+        Type type = s_errors.GetOrAdd(error.GetType(), _ => Read<Exception>(Write(error)).GetType());
+        return (Exception)Activator.CreateInstance(type, error.Message)!;
+    }
 }
 
 /// <summary>A grain call as its caller waits for it.</summary>

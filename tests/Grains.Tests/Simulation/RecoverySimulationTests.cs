@@ -13,7 +13,6 @@ public sealed class RecoverySimulationTests
 {
     private const int Seeds = 12;
     private static readonly TenantId s_tenant = new("tenant");
-    private static readonly ModelDigest s_model = FakeDevice.ModelOf(0);
     private static readonly TimeSpan s_lease = new WorkQueueOptions().LeaseTime;
 
     [Fact]

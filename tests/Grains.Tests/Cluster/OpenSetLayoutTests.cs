@@ -34,7 +34,7 @@ public sealed class OpenSetLayoutTests
         TestCluster first = await StartAsync(4);
         await SubmitAsync(first);
         IGrainStorageSerializer serializer =
-            first.Silos.Silos[0].ServiceProvider.GetRequiredService<IGrainStorageSerializer>();
+            first.Silos.Silos[0].ServiceProvider.GetRequiredService<OrleansGrainStorageSerializer>();
         GrainId[] ids =
         [
             .. Enumerable.Range(0, OpenSet.PartitionsOfFormat0)

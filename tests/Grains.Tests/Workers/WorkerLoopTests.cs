@@ -126,7 +126,7 @@ public sealed class WorkerLoopTests
         await UntilAsync(world, () =>
         {
             worker.Loop.Wake();
-            return world.Parks > 0;
+            return world.Parks > 1; // A second turn begins when the loop has the first one's answer.
         });
         letGo.SetResult();
         await UntilAsync(world, () => world.State(newcomer).Phase > GenerationPhase.QueuedEncode);

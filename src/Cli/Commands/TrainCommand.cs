@@ -131,15 +131,14 @@ internal static class TrainCommand
             {
                 var meter = new Meter(stage, tell, events);
                 run.Run(
-                    report =>
+                    meter.Tell, cancellation,
+                    _ =>
                     {
-                        meter.Tell(report);
                         if (panel is not null && (run.Step % stage.Panel!.Interval == 0 || run.Step == stage.Steps))
                         {
                             DrawPanel(panel, stage.Name, run.Step, events);
                         }
-                    },
-                    cancellation);
+                    });
             });
         }
         catch (TrainingFailedException)

@@ -109,14 +109,21 @@ public sealed class TrainingRun : IDisposable
     /// <summary>
     /// Trains until the stage is complete or cancelled; either way a checkpoint is left, and when complete the result.
     /// </summary>
-    /// <param name="progress">Told of every step, after it; its time does not count as the step's.</param>
+    /// <param name="progress">
+    /// Told of every step, after it and before its checkpoint, if it has one: a run that is killed in between tells of the
+    /// step again, and never leaves one out.
+    /// </param>
     /// <param name="cancellation">Ends the run at the end of the step in flight.</param>
+    /// <param name="look">
+    /// Called after every step, once its checkpoint is written, if it has one; the network may be looked at for long.
+    /// </param>
     /// <exception cref="TrainingDivergedException">Loss or gradients keep growing.</exception>
     /// <exception cref="TrainingFailedException">
     /// Batches without a sample that can be trained on follow each other, or less than <see cref="PartAppliedMin"/> of
     /// the stage was trained on: it has no result, and ends so again where it is run again.
     /// </exception>
-    public void Run(Action<StepReport> progress, CancellationToken cancellation)
+    public void Run(
+        Action<StepReport> progress, CancellationToken cancellation, Action<StepReport>? look = null)
     {
         Directory.CreateDirectory(_config.Folder);
         CutMetrics();
@@ -133,12 +140,13 @@ public sealed class TrainingRun : IDisposable
         {
             StepReport report = RunStep();
             metrics.WriteLine(JsonSerializer.Serialize(report, MetricsFormat.Options));
+            progress(report);
             if (IsPlannedHere(report.Verdict))
             {
                 Save(isPlanned: true);
             }
 
-            progress(report);
+            look?.Invoke(report);
         }
 
         if (Step != _lastPlanned)

@@ -55,7 +55,9 @@ public sealed class TrainingRunTests : IDisposable
         StageConfig config = ToyStage.Config(folder["whole"]);
         using (var run = new TrainingRun(config, ToyStage.Data, _ => { }))
         {
-            run.Run(report => Copy(config.Folder, folder[$"killed-{report.Step}"]), CancellationToken.None);
+            run.Run(
+                report => Copy(config.Folder, folder[$"told-{report.Step}"]), CancellationToken.None,
+                report => Copy(config.Folder, folder[$"killed-{report.Step}"]));
         }
 
         string whole = ToyStage.Run(config);
@@ -64,6 +66,10 @@ public sealed class TrainingRunTests : IDisposable
             StageConfig killed = ToyStage.Config(folder[$"killed-{step}"]);
             Assert.Equal(whole, ToyStage.Run(killed));
             Assert.Equal(ToyStage.Steps, ToyStage.Recorded(killed.Folder).Length);
+
+            // Killed as it is told of a step, it comes back at that step or before, and tells of it again.
+            using var told = new TrainingRun(ToyStage.Config(folder[$"told-{step}"]), ToyStage.Data, _ => { });
+            Assert.InRange(told.Step, 0, step);
         }
     }
 
@@ -341,7 +347,8 @@ public sealed class TrainingRunTests : IDisposable
         Assert.Equal(expected, Result(stopped));
         using (var run = new TrainingRun(Config("followed"), data, _ => { }))
         {
-            run.Run(report => Copy(folder["followed"], folder[$"killed-{report.Step}"]), CancellationToken.None);
+            run.Run(
+                _ => { }, CancellationToken.None, report => Copy(folder["followed"], folder[$"killed-{report.Step}"]));
         }
 
         for (int step = 0; step < ToyStage.Steps; step++)

@@ -88,19 +88,12 @@ public sealed class WorkerLoopTests
         worker.Device.LoadTime = TimeSpan.FromMilliseconds(20);
         await UntilAsync(world, () => others.Count(key => world.State(key).Step >= 10) == slots);
         GenerationKey newcomer = world.Add("b", 100, 5, model: 1);
-        int[]? at = null;
-        await UntilAsync(world, () =>
-        {
-            at ??= world.State(newcomer).Phase > GenerationPhase.QueuedEncode
-                ? [.. others.Select(key => world.State(key).Step)]
-                : null;
-            return !world.State(newcomer).IsOpen;
-        });
+        await UntilAsync(world, () => !world.State(newcomer).IsOpen);
         Assert.All(others, key => Assert.True(world.State(key).IsOpen));
         Assert.Equal(GenerationPhase.Done, world.State(newcomer).Phase);
-        Assert.Equal(2, worker.Device.Loads);
 
-        // What was parked goes on.
+        // What was parked goes on; for that, its model may be back already.
+        Assert.InRange(worker.Device.Loads, 2, memory == 100 ? 3 : 2);
         int before = others.Sum(key => world.State(key).Step);
         await UntilAsync(world, () => others.Sum(key => world.State(key).Step) > before + 20);
         Assert.Equal(memory == 100 ? 3 : 2, worker.Device.Loads);

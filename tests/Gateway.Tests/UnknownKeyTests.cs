@@ -70,14 +70,13 @@ public sealed class UnknownKeyTests
         gateway.Cluster.NewKey("alice");
         await DrainAsync(gateway, tenant: "invented");
         using HttpClient client = gateway.Tenant(tenant);
-        HttpResponseMessage answer;
-        CancellationToken cancellation = TestContext.Current.CancellationToken;
-        while ((answer = await client.GetAsync("/v1/models", cancellation)).StatusCode == HttpStatusCode.TooManyRequests)
+        HttpStatusCode status = HttpStatusCode.TooManyRequests;
+        for (int tries = 0; tries < 1000 && status == HttpStatusCode.TooManyRequests; tries++)
         {
-            await Task.Yield();
+            status = (await client.GetAsync("/v1/models")).StatusCode;
         }
 
-        Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
+        Assert.Equal(HttpStatusCode.OK, status);
     }
 
     [Fact]

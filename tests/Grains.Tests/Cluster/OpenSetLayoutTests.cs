@@ -33,7 +33,7 @@ public sealed class OpenSetLayoutTests
     {
         TestCluster first = await StartAsync(4);
         await SubmitAsync(first);
-        IGrainStorageSerializer serializer =
+        OrleansGrainStorageSerializer serializer =
             first.Silos.Silos[0].ServiceProvider.GetRequiredService<OrleansGrainStorageSerializer>();
         GrainId[] ids =
         [

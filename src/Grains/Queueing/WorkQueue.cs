@@ -265,8 +265,9 @@ public sealed class WorkQueue
             }
             else if (entry.Lease != 0 && Has(entry))
             {
-                // What its worker had reported may not be stored, so all of it waits again.
-                Wait(entry, entry.Item);
+                // What its worker had reported may not be stored, so all of it waits again: from now on, for the worker may
+                // have brought it from a queue whose clock differs.
+                Wait(entry, Timed(entry.Item, null, now));
             }
         }
 

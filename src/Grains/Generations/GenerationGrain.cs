@@ -42,7 +42,7 @@ internal sealed partial class GenerationGrain(
 
         // Whoever held the claim may have spoken to an earlier activation just now.
         _heardAt = clock.GetUtcNow();
-        this.RegisterGrainTimer(LookIfSilentAsync, options.WalkPeriod, options.WalkPeriod);
+        this.RegisterGrainTimer(LookAgainAsync, options.WalkPeriod, options.WalkPeriod);
         return Task.CompletedTask;
     }
 
@@ -416,14 +416,10 @@ internal sealed partial class GenerationGrain(
     }
 
     // What another activation wrote while the cluster was parted, those who only read or watch would never hear of.
-    private async Task LookIfSilentAsync(CancellationToken cancellation)
-    {
-        bool mayChange = _state is { Closure: GenerationClosure.None, Phase: < GenerationPhase.Done };
-        if (mayChange && clock.GetUtcNow() - _heardAt >= options.WalkPeriod)
-        {
-            await GrainCalls.TryAsync(LookAsync);
-        }
-    }
+    private Task LookAgainAsync(CancellationToken cancellation) =>
+        _state is { Closure: GenerationClosure.None, Phase: < GenerationPhase.Done }
+            ? GrainCalls.TryAsync(LookAsync)
+            : Task.CompletedTask;
 
     private async Task<T> ApplyAsync<T>(Outcome<T> outcome)
     {

@@ -1,5 +1,6 @@
 // A whole cluster under a seed: production's grains and worker loops, clients, and what can go wrong. After a while
-// nothing goes wrong any more, and then everything that was accepted has to end soon; at last its retention time passes.
+// nothing goes wrong any more, and then everything that was accepted has to end soon; at last its retention time
+// passes.
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
 using Atelier.Grains.Tests.Cluster;
@@ -40,9 +41,8 @@ internal sealed class ClusterSimulation
     private readonly Random _random;
     private readonly SimulationCounts _counts = new();
     private readonly Dictionary<SessionKey, List<GenerationKey>> _sessions = [];
-    private readonly HashSet<SessionKey> _deletedSessions = [];
     private readonly List<Task> _clients = [];
-    private readonly List<Task> _watchers = [];
+    private readonly List<(GenerationKey Of, Task End)> _watchers = [];
     private readonly Fault[] _faults;
     private readonly bool _hasGpu;
     private bool _isFaulty = true;
@@ -57,7 +57,7 @@ internal sealed class ClusterSimulation
     {
         _cluster = new SimulatedCluster(seed, options =>
         {
-            options.Generation.Retention = TimeSpan.FromHours(3);
+            options.Generation.Retention = TimeSpan.FromHours(2);
             options.SessionRetention = TimeSpan.FromHours(1);
         });
         _promises = _cluster.Promises;
@@ -107,8 +107,10 @@ internal sealed class ClusterSimulation
             () => _clients.TrueForAll(one => one.IsCompleted) && _promises.AllEnded, EndMax,
             () => $"After the last fault something does not end.\n{_promises.Open}");
         Rethrow(_clients);
-        Await(() => _watchers.TrueForAll(one => one.IsCompleted), s_streamMax, () => $"{_watchers.Count(one => !one.IsCompleted)} streams do not end.\n{_cluster.Story(null)}");
-        Rethrow(_watchers);
+        Await(
+            () => _watchers.TrueForAll(one => one.End.IsCompleted), s_streamMax,
+            () => $"A stream does not end.\n{_cluster.Story(_watchers.Find(one => !one.End.IsCompleted).Of.ToString())}");
+        Rethrow([.. _watchers.Select(one => one.End)]);
         _promises.CheckEnds();
         _cluster.Until(IsQuietAsync, s_quietMax, TimeSpan.FromSeconds(2));
         _promises.CheckEnds();
@@ -118,10 +120,12 @@ internal sealed class ClusterSimulation
         Count();
     }
 
-    // Where a device kind is gone, its snapshots wait for it: in the queue, and once more at the generation. What kills every
-    // worker does so until it has failed.
+    // Where a device kind is gone, its snapshots wait for it: in the queue, and once more at the generation. What kills
+    // every worker does so until it has failed. A partition of the open set that a silo apart has written to is read again
+    // when it stores its clock, every 5 min.
     private TimeSpan EndMax => s_endMax + (_hasGpu ? 2 * _cluster.Options.Generation.DeviceKindPatience : default)
-        + (_promises.Poison.Count > 0 ? TimeSpan.FromSeconds(60) : default);
+        + TimeSpan.FromMinutes(_promises.Poison.Count > 0 ? 1 : 0)
+        + TimeSpan.FromMinutes(_counts.Parted + _counts.Freezes > 0 ? 6 : 0);
 
     private void Count()
     {
@@ -215,7 +219,10 @@ internal sealed class ClusterSimulation
                 break;
             case Fault.LostCalls:
                 _promises.Disturbed(null);
-                _cluster.Network = new Weather { Refused = 0.15 * _random.NextDouble(), Unanswered = 0.15 * _random.NextDouble() };
+                _cluster.Network = new Weather
+                {
+                    Refused = 0.15 * _random.NextDouble(), Unanswered = 0.15 * _random.NextDouble(),
+                };
                 break;
             case Fault.SlowCalls:
                 _promises.Disturbed(null);
@@ -232,9 +239,12 @@ internal sealed class ClusterSimulation
         // Weather passes.
         if (_random.Next(3) == 0)
         {
-            (_cluster.Network, _cluster.Store.StateWeather, _cluster.Store.BlobWeather) = (new Weather(), new Weather(), new Weather());
+            ClearUp();
         }
     }
+
+    private void ClearUp() => (_cluster.Network, _cluster.Store.StateWeather, _cluster.Store.BlobWeather) =
+        (new Weather(), new Weather(), new Weather());
 
     private Weather Storm() => new()
     {
@@ -277,7 +287,7 @@ internal sealed class ClusterSimulation
     {
         _cluster.Note($"all silos are well from now on");
         _isFaulty = false;
-        (_cluster.Network, _cluster.Store.StateWeather, _cluster.Store.BlobWeather) = (new Weather(), new Weather(), new Weather());
+        ClearUp();
         foreach (SimulatedSilo silo in _cluster.Silos.Where(silo => silo.IsAlive).ToArray())
         {
             if (silo.View != _cluster.View || silo.Device!.Kind == "gpu" || silo is { IsUsable: false, IsLeaving: false })
@@ -301,7 +311,8 @@ internal sealed class ClusterSimulation
         {
             Spec = new GenerationSpec
             {
-                Model = s_model, Prompt = $"{what} {number}", Seed = (ulong)number, Steps = 3 + _random.Next(8), Width = 64, Height = 64,
+                Model = s_model, Prompt = $"{what} {number}", Seed = (ulong)number, Steps = 3 + _random.Next(8),
+                Width = 64, Height = 64,
             },
             Previews = _random.Next(3),
         };
@@ -331,14 +342,14 @@ internal sealed class ClusterSimulation
                     if (submission.Session is { } of)
                     {
                         var session = new SessionKey(key.Tenant, of);
-                        _ = _deletedSessions.Contains(session) && _promises.Deleting.Add(key);
+                        _ = _promises.DeletingSessions.Contains(session) && _promises.Deleting.Add(key);
                         _sessions.TryAdd(session, []);
                         _sessions[session].Add(key);
                     }
 
                     return key;
                 case SubmitOutcome.Gone when submission.Session is { } deleted
-                    && _deletedSessions.Contains(new SessionKey(key.Tenant, deleted)):
+                    && _promises.DeletingSessions.Contains(new SessionKey(key.Tenant, deleted)):
                     return null;
                 case SubmitOutcome.Gone:
                     return await SubmitAsync(key with { Id = new GenerationId($"{key.Id}x") }, submission);
@@ -363,7 +374,7 @@ internal sealed class ClusterSimulation
 
         if (_random.Next(2) == 0)
         {
-            _watchers.Add(_cluster.ClientAsync(() => WatchAsync(key)));
+            _watchers.Add((key, _cluster.ClientAsync(() => WatchAsync(key))));
         }
 
         await _cluster.DelayAsync(6 * _random.NextDouble() * TimeSpan.FromSeconds(1));
@@ -386,7 +397,9 @@ internal sealed class ClusterSimulation
                 break;
             case 2:
                 SubmitAnswer again = await AgainAsync(() => _cluster.Grains.Generation(key).SubmitAsync(submission));
-                Hold(again.IsAccepted || _promises.Deleting.Contains(key), () => $"{key} is {again.Outcome}\n{_cluster.Story(key.ToString())}");
+                Hold(
+                    again.IsAccepted || _promises.Deleting.Contains(key),
+                    () => $"{key} is {again.Outcome}\n{_cluster.Story(key.ToString())}");
                 break;
             case 3:
                 Submission other = submission with { Previews = submission.Previews ^ 1 };
@@ -397,7 +410,7 @@ internal sealed class ClusterSimulation
                 break;
             case 4 when submission.Session is { } session && _random.Next(3) == 0:
                 var of = new SessionKey(key.Tenant, session);
-                _deletedSessions.Add(of);
+                _promises.DeletingSessions.Add(of);
                 _promises.Deleting.UnionWith(_sessions[of]);
                 _cluster.Note($"{of} is being deleted");
                 while (!await AgainAsync(() => _cluster.Grains.Session(of).DeleteAsync()))
@@ -452,8 +465,8 @@ internal sealed class ClusterSimulation
         return await AgainAsync(() => _cluster.Grains.WorkQueue().StatusAsync()) is { Waiting: 0, Leased: 0 };
     }
 
-    // A session's history has each of its accepted generations once. What was cut off may have written behind the back of
-    // an activation, which shows what it knows until it leaves memory.
+    // A session's history has each of its accepted generations once. What was cut off may have written behind the back
+    // of an activation, which shows what it knows until it leaves memory.
     private async Task CheckSessionsAsync()
     {
         _cluster.Activations.ToList().ForEach(one => one.Deactivate());
@@ -462,7 +475,7 @@ internal sealed class ClusterSimulation
             HistoryPage page = await AgainAsync(() => _cluster.Grains.Session(session).HistoryAsync(0, 100));
             GenerationKey[] shown = [.. page.Items.Select(one => one.Key)];
             GenerationKey[] expected = [.. accepted.Where(key => !_promises.Deleting.Contains(key))];
-            bool isRight = _deletedSessions.Contains(session)
+            bool isRight = _promises.DeletingSessions.Contains(session)
                 ? shown.Length == 0
                 : shown.Length == expected.Length && shown.ToHashSet().SetEquals(expected);
             Hold(
@@ -477,16 +490,17 @@ internal sealed class ClusterSimulation
         SimulatedSilo[] workers = [.. _cluster.Silos.Where(silo => silo.IsAlive)];
         _cluster.Boot("silo9", null);
         Array.ForEach(workers, _cluster.Kill);
-        TimeSpan step = TimeSpan.FromSeconds(100);
+        TimeSpan step = TimeSpan.FromSeconds(110);
         TimeSpan last = _cluster.Time.Now + _cluster.Options.Generation.Retention + TimeSpan.FromHours(9);
         string[] Kept() =>
         [
-            .. _cluster.Store.States.Keys.Where(key => key.Split('/')[0] is "generation" or "endedlist" or "session" or "sessionpage" or "sessionlist"),
+            .. _cluster.Store.States.Keys.Where(
+                key => key.Split('/')[0] is "generation" or "endedlist" or "session" or "sessionpage" or "sessionlist"),
         ];
         while (Kept().Length > 0 && _cluster.Time.Now < last)
         {
             _cluster.Time.Stall(step);
-            _cluster.Time.Run(() => false, TimeSpan.FromSeconds(1));
+            _cluster.Time.Run(() => false, TimeSpan.FromSeconds(0.3));
         }
 
         _cluster.Check();

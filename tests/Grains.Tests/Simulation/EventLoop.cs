@@ -1,5 +1,5 @@
-// Simulated time. One thread runs everything; what is due at the same time runs in the order in which it was asked for, so
-// a run is a pure function of its seed.
+// Simulated time. One thread runs everything; what is due at the same time runs in the order in which it was asked for,
+// so a run is a pure function of its seed.
 using System.Reflection;
 
 namespace Atelier.Grains.Tests.Simulation;
@@ -103,7 +103,9 @@ internal sealed class SimulatedContext(EventLoop loop, SimulatedSilo? silo, IGra
     }
 }
 
-/// <summary>A clock of a process: its wall clock is off by some time, and its timers run while the process does.</summary>
+/// <summary>
+/// A clock of a process: its wall clock is off by some time, and its timers run while the process does.
+/// </summary>
 internal sealed class SimulatedClock(EventLoop loop, Action<Action> run, DateTimeOffset origin) : TimeProvider
 {
     public override long TimestampFrequency => TimeSpan.TicksPerSecond;

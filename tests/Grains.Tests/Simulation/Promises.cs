@@ -1,5 +1,5 @@
-// What is promised of a cluster, each in one place. Some are watched at every write of a state, the others are looked at
-// when all is quiet again. A message names the generation, and what happened to it.
+// What is promised of a cluster, each in one place. Some are watched at every write of a state, the others are looked
+// at when all is quiet again. A message names the generation, and what happened to it.
 using Atelier.Contracts;
 using Atelier.Grains.Generations;
 using Atelier.Grains.Tests.Cluster;
@@ -27,6 +27,9 @@ internal sealed class Promises
 
     /// <summary>What clients have deleted, or asked to delete.</summary>
     public HashSet<GenerationKey> Deleting { get; } = [];
+
+    /// <summary>Sessions that clients have deleted, or asked to delete.</summary>
+    public HashSet<SessionKey> DeletingSessions { get; } = [];
 
     /// <summary>What clients were told is deleted.</summary>
     public HashSet<GenerationKey> Deleted { get; } = [];
@@ -62,12 +65,15 @@ internal sealed class Promises
         .Select(key => $"{key} is open: {Stored[key].Phase}, epoch {Stored[key].Epoch}\n{_cluster.Story(key.ToString())}"))
         + $"\n{string.Join('\n', _cluster.Activations.Select(one => one.Doing))}";
 
-    /// <summary>Nothing accepted is lost; what ended is what it had to be, in the bytes of an undisturbed run.</summary>
+    /// <summary>
+    /// Nothing accepted is lost; what ended is what it had to be, in the bytes of an undisturbed run.
+    /// </summary>
     public void CheckEnds()
     {
         foreach ((GenerationKey key, Submission submission) in Accepted)
         {
-            void Hold(bool holds, Func<string> fault) => Promises.Hold(holds, () => $"{key} {fault()}\n{_cluster.Story(key.ToString())}");
+            void Hold(bool holds, Func<string> fault) => Promises.Hold(
+                holds, () => $"{key} {fault()}\n{_cluster.Story(key.ToString())}");
             if (!Stored.TryGetValue(key, out GenerationState? state) || state.Closure != GenerationClosure.None)
             {
                 Hold(Deleting.Contains(key), () => "was accepted and is lost");
@@ -188,13 +194,16 @@ internal sealed class Promises
         GenerationState next = Wire.Read<GenerationState>(after);
         Stored[key] = next;
         _cluster.Note(
-            $"{key} {next.Phase} {next.Closure} epoch {next.Epoch} step {next.SnapshotStep} of {next.Submission?.Spec.Steps} barren {next.BarrenClaims} alone {next.DeathsAlone} {next.Claim?.Worker}{(next.Claim?.Alone == true ? " alone" : "")} lease {next.LastLease}");
-        void Hold(bool holds, Func<string> fault) => Promises.Hold(holds, () => $"{key} {fault()}\n{_cluster.Story(key.ToString())}");
+            $"{key} {next.Phase} {next.Closure} epoch {next.Epoch} step {next.SnapshotStep} lease {next.LastLease} {next.Claim}");
+        void Hold(bool holds, Func<string> fault) => Promises.Hold(
+                holds, () => $"{key} {fault()}\n{_cluster.Story(key.ToString())}");
         if (next.Closure == GenerationClosure.Deleted && old.Closure == GenerationClosure.None)
         {
             TimeSpan age = _cluster.Time.Now - _endedAt.GetValueOrDefault(key);
             Hold(
-                Deleting.Contains(key) || (!old.IsOpen && age >= _cluster.Options.Generation.Retention),
+                Deleting.Contains(key)
+                || (old.Submission?.Session is { } session && DeletingSessions.Contains(new SessionKey(key.Tenant, session)))
+                || (!old.IsOpen && age >= _cluster.Options.Generation.Retention),
                 () => $"is forgotten after {age}");
             return;
         }

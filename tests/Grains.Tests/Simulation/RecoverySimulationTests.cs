@@ -27,7 +27,8 @@ public sealed class RecoverySimulationTests
         cluster.Run(() => AgainAsync(cluster, () => Queue(cluster).StatusAsync()), TimeSpan.FromSeconds(20));
         cluster.Time.Run(() => false, TimeSpan.FromSeconds(0.6));
         Deactivate<WorkQueueGrain>(cluster);
-        cluster.Until(async () => (await AgainAsync(cluster, () => Queue(cluster).StatusAsync())).Waiting == 40, TimeSpan.FromSeconds(12));
+        cluster.Until(
+            async () => (await AgainAsync(cluster, () => Queue(cluster).StatusAsync())).Waiting == 40, TimeSpan.FromSeconds(12));
     });
 
     [Fact]
@@ -36,11 +37,13 @@ public sealed class RecoverySimulationTests
         Start(cluster, devices: 2);
         GenerationKey key = Submit(cluster, "g", steps: 100);
         GenerationState? State() => promises.Stored.GetValueOrDefault(key);
-        Assert.True(cluster.Time.Run(() => State() is { Phase: GenerationPhase.Denoising, SnapshotStep: > 2 }, TimeSpan.FromSeconds(20)));
+        Assert.True(cluster.Time.Run(
+            () => State() is { Phase: GenerationPhase.Denoising, SnapshotStep: > 2 }, TimeSpan.FromSeconds(20)));
         SimulatedSilo holder = cluster.Silos.Single(silo => silo.WorkerName == State()!.Claim!.Worker);
         _ = cluster.ClientAsync(() => cluster.LeaveAsync(holder));
         Assert.True(
-            cluster.Time.Run(() => State()!.Claim is { } claim && claim.Worker != holder.WorkerName, s_lease - TimeSpan.FromSeconds(2)),
+            cluster.Time.Run(
+                () => State()!.Claim is { } claim && claim.Worker != holder.WorkerName, s_lease - TimeSpan.FromSeconds(2)),
             cluster.Story(null));
     });
 
@@ -50,7 +53,8 @@ public sealed class RecoverySimulationTests
         Start(cluster, devices: 2);
         GenerationKey key = Submit(cluster, "g", steps: 100);
         GenerationState? State() => promises.Stored.GetValueOrDefault(key);
-        Assert.True(cluster.Time.Run(() => State() is { Phase: GenerationPhase.Denoising, SnapshotStep: > 2 }, TimeSpan.FromSeconds(20)));
+        Assert.True(cluster.Time.Run(
+            () => State() is { Phase: GenerationPhase.Denoising, SnapshotStep: > 2 }, TimeSpan.FromSeconds(20)));
         SimulatedSilo holder = cluster.Silos.Single(silo => silo.WorkerName == State()!.Claim!.Worker);
         cluster.Kill(holder);
         TimeSpan patience = s_lease + SimulatedCluster.DetectionMax + SimulatedCluster.CallTimeout;
@@ -144,7 +148,8 @@ public sealed class RecoverySimulationTests
                 {
                 }
 
-                SubmitAnswer answer = await AgainAsync(cluster, () => cluster.Grains.Generation(Key("g1")).SubmitAsync(Submission(1, 5)));
+                SubmitAnswer answer = await AgainAsync(
+                    cluster, () => cluster.Grains.Generation(Key("g1")).SubmitAsync(Submission(1, 5)));
                 Assert.Equal(SubmitOutcome.Busy, answer.Outcome);
             },
             TimeSpan.FromSeconds(60));

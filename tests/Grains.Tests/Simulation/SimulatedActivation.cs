@@ -1,5 +1,5 @@
-// An activation: a real grain with its real stored states, and Orleans' turns around it. Calls wait for the one under way,
-// except those that interleave; one that deactivates ends its calls first and sends on those that wait.
+// An activation: a real grain with its real stored states, and Orleans' turns around it. Calls wait for the one under
+// way, except those that interleave; one that deactivates ends its calls first and sends on those that wait.
 using System.Reflection;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -10,7 +10,7 @@ using Orleans.Timers;
 namespace Atelier.Grains.Tests.Simulation;
 
 /// <summary>A call on its way.</summary>
-internal sealed class Request(SimulatedSilo origin, GrainId grain, GrainMethod method, byte[] arguments, TimeSpan expiresAt)
+internal sealed class Request(SimulatedSilo origin, GrainId grain, GrainMethod method, Parcel arguments, TimeSpan expiresAt)
 {
     public SimulatedSilo Origin => origin;
 
@@ -27,7 +27,7 @@ internal sealed class Request(SimulatedSilo origin, GrainId grain, GrainMethod m
 
     public int Forwards { get; set; }
 
-    public Task InvokeAsync(Grain instance) => method.InvokeAsync(instance, Wire.Read<object?[]>(arguments));
+    public Task InvokeAsync(Grain instance) => method.InvokeAsync(instance, arguments.Open<object?[]>());
 }
 
 internal sealed class SimulatedActivation : IGrainContext, IGrainRuntime, ITimerRegistry, IServiceProvider
@@ -68,7 +68,8 @@ internal sealed class SimulatedActivation : IGrainContext, IGrainRuntime, ITimer
 
     /// <summary>What it does, for messages.</summary>
     public string Doing =>
-        $"{GrainId} on {Silo.Name} does {_blocking?.Request?.Method.Name ?? "nothing"}, {_waiting.Count} wait{(_isLeaving ? ", leaves" : "")}";
+        $"{GrainId} on {Silo.Name} does {_blocking?.Request?.Method.Name ?? "nothing"}, {_waiting.Count} wait"
+        + (_isLeaving ? ", leaves" : "");
 
     /// <summary>A call arrives.</summary>
     public void Receive(Request request)
@@ -171,7 +172,7 @@ internal sealed class SimulatedActivation : IGrainContext, IGrainRuntime, ITimer
                 await (call = request.InvokeAsync(_grain!));
             }
 
-            byte[] result = request.Method.ResultOf(call);
+            Parcel result = request.Method.ResultOf(call, _cluster.SendsBytes);
             _cluster.Answer(request, this, answer => answer.Give(result));
         }
         catch (Exception error)
@@ -194,7 +195,8 @@ internal sealed class SimulatedActivation : IGrainContext, IGrainRuntime, ITimer
     {
         try
         {
-            await _grain!.OnDeactivateAsync(new DeactivationReason(DeactivationReasonCode.ApplicationRequested, ""), CancellationToken.None);
+            var reason = new DeactivationReason(DeactivationReasonCode.ApplicationRequested, "");
+            await _grain!.OnDeactivateAsync(reason, CancellationToken.None);
         }
         catch (Exception error) when (GrainCalls.IsTransient(error))
         {
@@ -223,14 +225,16 @@ internal sealed class SimulatedActivation : IGrainContext, IGrainRuntime, ITimer
         {
             if (Request is { } request)
             {
-                cluster.Answer(request, activation, answer => answer.Fail(new OrleansException($"{request.Grain} did not start.", error)));
+                var told = new OrleansException($"{request.Grain} did not start.", error);
+                cluster.Answer(request, activation, answer => answer.Fail(told));
             }
         }
     }
 
     // What a grain asks of Orleans.
     IGrainTimer ITimerRegistry.RegisterGrainTimer<TState>(
-        IGrainContext grainContext, Func<TState, CancellationToken, Task> callback, TState state, GrainTimerCreationOptions options)
+        IGrainContext grainContext, Func<TState, CancellationToken, Task> callback, TState state,
+        GrainTimerCreationOptions options)
     {
         var timer = new GrainTimer(
             this, async () =>

@@ -1,5 +1,5 @@
-// Processes, the network between them, the directory of grains, membership and reminders: what Orleans does around grains,
-// in simulated time. The grains, the worker's loop and their states are production's own.
+// Processes, the network between them, the directory of grains, membership and reminders: what Orleans does around
+// grains, in simulated time. The grains, the worker's loop and their states are production's own.
 using System.Collections.Immutable;
 using System.Reflection;
 using Atelier.Contracts;
@@ -32,6 +32,7 @@ internal sealed class SimulatedCluster
     public SimulatedCluster(int seed, Action<GrainsOptions>? configure = null)
     {
         Random = new Random(seed);
+        SendsBytes = seed % 4 == 0;
         Time = new EventLoop();
         Store = new SimulatedStore(Time, Random);
         _clients = new SimulatedContext(Time, null, null);
@@ -44,6 +45,9 @@ internal sealed class SimulatedCluster
     }
 
     public EventLoop Time { get; }
+
+    /// <summary>Whether calls and answers travel as bytes.</summary>
+    public bool SendsBytes { get; }
 
     public Random Random { get; }
 
@@ -122,7 +126,9 @@ internal sealed class SimulatedCluster
         });
     }
 
-    /// <summary>A process hangs for a while; where that is long, the others count it as dead, and it ends soon after.</summary>
+    /// <summary>
+    /// A process hangs for a while; where that is long, the others count it as dead, and it ends soon after.
+    /// </summary>
     public void Freeze(SimulatedSilo silo, TimeSpan time)
     {
         Note($"{silo.Name} hangs for {time}");
@@ -326,7 +332,7 @@ internal sealed class SimulatedCluster
     {
         Calls++;
         Fate fate = Fate.Draw(Random, Network);
-        var request = new Request(origin, id, method, Wire.Write(arguments), Time.Now + CallTimeout) { Fate = fate };
+        var request = new Request(origin, id, method, Parcel.Of(arguments, SendsBytes), Time.Now + CallTimeout) { Fate = fate };
         if (!method.IsOneWay)
         {
             Time.After(CallTimeout, () =>
@@ -465,7 +471,7 @@ internal sealed class SimulatedWatch(SimulatedCluster cluster, SimulatedSilo ori
                 _activation?.Leaving.Add(() => Break(new EnumerationAbortedException("The grain has moved.")));
             }
 
-            if (_activation is not { IsGone: false } activation || activation.Silo.View != origin.View)
+            if (_activation is not { IsGone: false, Silo.IsAlive: true } activation || activation.Silo.View != origin.View)
             {
                 Break(new SiloUnavailableException($"{id} is not there."));
                 return;
@@ -477,10 +483,10 @@ internal sealed class SimulatedWatch(SimulatedCluster cluster, SimulatedSilo ori
                 {
                     _events ??= ((IGenerationGrain)activation.Instance).WatchAsync(after).GetAsyncEnumerator();
                     bool more = await _events.MoveNextAsync();
-                    byte[] bytes = Wire.Write(more ? _events.Current : null);
+                    Parcel one = Parcel.Of(more ? _events.Current : null, cluster.SendsBytes);
                     cluster.Time.After(fate.Back, () =>
                     {
-                        Current = Wire.Read<GenerationEvent?>(bytes)!;
+                        Current = one.Open<GenerationEvent?>()!;
                         move.TrySetResult(more);
                     });
                 }

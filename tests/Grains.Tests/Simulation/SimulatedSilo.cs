@@ -36,7 +36,8 @@ internal sealed class SimulatedSilo : ILocalSiloDetails
         {
             [typeof(GrainsOptions)] = cluster.Options, [typeof(TimeProvider)] = Clock, [typeof(IGrainFactory)] = Grains,
             [typeof(IBlobStore)] = blobs, [typeof(IStateMeter)] = cluster.Meter,
-            [typeof(IClusterMembershipService)] = cluster.MembershipOf(this), [typeof(IReminderRegistry)] = cluster.Reminders(this),
+            [typeof(IClusterMembershipService)] = cluster.MembershipOf(this),
+            [typeof(IReminderRegistry)] = cluster.Reminders(this),
         };
         _workers = new WorkerService(
             device is null ? [] : [device], blobs, Grains, cluster.Options, Clock, this, NullLoggerFactory.Instance);
@@ -91,7 +92,9 @@ internal sealed class SimulatedSilo : ILocalSiloDetails
         return service;
     }
 
-    /// <summary>Runs something in the process: at once, or when it comes back from a hang; never after its death.</summary>
+    /// <summary>
+    /// Runs something in the process: at once, or when it comes back from a hang; never after its death.
+    /// </summary>
     public void Run(Action action)
     {
         if (!IsAlive)

@@ -1,6 +1,6 @@
-// Stores that all processes share. States are bytes of production's serializer with tags as SqliteGrainStorage keeps them;
-// blobs are counted by who needs them, as FolderBlobStore does. What a dead process has sent may still arrive. Under faults
-// an operation is refused, takes long, or is done without an answer.
+// Stores that all processes share. States are bytes of production's serializer with tags as SqliteGrainStorage keeps
+// them; blobs are counted by who needs them, as FolderBlobStore does. What a dead process has sent may still arrive.
+// Under faults an operation is refused, takes long, or is done without an answer.
 using System.Security.Cryptography;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
@@ -66,8 +66,8 @@ internal sealed class SimulatedStore(EventLoop loop, Random random)
 
     public int Conflicts { get; private set; }
 
-    public Task<(byte[]? Bytes, string? Tag)> ReadAsync(SimulatedSilo silo, string key) => DoAsync(silo, StateWeather, key, () =>
-        States.TryGetValue(key, out (byte[] Bytes, string Tag) found) ? (found.Bytes, found.Tag) : ((byte[]?)null, (string?)null));
+    public Task<(byte[]? Bytes, string? Tag)> ReadAsync(SimulatedSilo silo, string key) =>
+        DoAsync<(byte[]?, string?)>(silo, StateWeather, key, () => States.TryGetValue(key, out var found) ? found : default);
 
     /// <summary>Writes a state, or clears it where there are no bytes; gives the new tag.</summary>
     public Task<string?> WriteAsync(SimulatedSilo silo, string key, byte[]? bytes, string? tag)

@@ -46,8 +46,9 @@ internal sealed class EventLoop
                     _events.Enqueue(next, due);
                 }
 
+                // Where every process is dead nothing happens until then.
                 Now = end;
-                return false;
+                return isOver();
             }
 
             Now = TimeSpan.FromTicks(Math.Max(Now.Ticks, due.At));

@@ -4,6 +4,7 @@ using System.Collections.Immutable;
 using System.Reflection;
 using Atelier.Contracts;
 using Atelier.Grains.Hosting;
+using Atelier.Grains.OpenSets;
 using Atelier.Grains.Tests.Cluster;
 using Orleans.Timers;
 
@@ -42,6 +43,11 @@ internal sealed class SimulatedCluster
         configure?.Invoke(Options);
         Options.Checked();
         Promises = new Promises(this);
+
+        // Production draws this key at random, and then a seed would not say which partition holds what.
+        byte[] key = new byte[32];
+        new Random(seed).NextBytes(key);
+        Store.States.Add("opensetlayout/0/layout", (Wire.Write(new OpenSetLayoutState { Key = key }), "0"));
     }
 
     public EventLoop Time { get; }

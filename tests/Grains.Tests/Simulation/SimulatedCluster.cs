@@ -477,6 +477,7 @@ internal sealed class SimulatedWatch(SimulatedCluster cluster, SimulatedSilo ori
                 _activation?.Leaving.Add(() => Break(new EnumerationAbortedException("The grain has moved.")));
             }
 
+            // One that died is no longer there to break a stream that begins, or goes on, after its death was noticed.
             if (_activation is not { IsGone: false, Silo.IsAlive: true } activation || activation.Silo.View != origin.View)
             {
                 Break(new SiloUnavailableException($"{id} is not there."));

@@ -190,6 +190,12 @@ internal sealed partial class GenerationGrain(
 
     public async Task<bool> EnsureQueuedAsync(bool late)
     {
+        if (_state is { Submission: null, Closure: GenerationClosure.None })
+        {
+            // Another activation may have accepted it while the cluster was parted.
+            await LookAsync();
+        }
+
         bool keep = await ApplyAsync(await DecideAsync(() => GenerationMachine.Ensure(_state, late, clock.GetUtcNow())));
         if (_state.IsOpen && await RetirementAsync() is { } why)
         {

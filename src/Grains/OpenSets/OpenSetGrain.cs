@@ -43,10 +43,7 @@ internal sealed partial class OpenSetGrain(
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
-        _set = new OpenSet(state.State, options.Generation.SubmitTimeout);
-        _set.Restart(clock.GetUtcNow());
-        _storedSeconds = state.State.RetentionSeconds;
-        _retention = new RetentionClock(state.State, options.Generation, clock);
+        Begin();
         _forgetAt = clock.GetTimestamp();
         this.RegisterGrainTimer(TickAsync, TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(1));
         return Task.CompletedTask;
@@ -54,6 +51,15 @@ internal sealed partial class OpenSetGrain(
 
     public override Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken) =>
         TickAsync(cancellationToken);
+
+    // Goes on from a stored state.
+    private void Begin()
+    {
+        _set = new OpenSet(state.State, options.Generation.SubmitTimeout);
+        _set.Restart(clock.GetUtcNow());
+        _storedSeconds = state.State.RetentionSeconds;
+        _retention = new RetentionClock(state.State, options.Generation, clock);
+    }
 
     public async Task<bool> AddAsync(GenerationKey generation) => await EnterAsync(generation) is not null;
 
@@ -85,15 +91,14 @@ internal sealed partial class OpenSetGrain(
 
     // The walk is not waited for: generations that are being submitted wait for this grain. One that is asked for while
     // another is under way comes after it: the other has spoken to a queue that may be dead.
-    public Task WalkAsync()
+    public async Task WalkAsync()
     {
+        await GrainCalls.TryAsync(LookAsync);
         _walkIsDue = true;
         if (_walk.IsCompleted)
         {
             _walk = WalkAllAsync();
         }
-
-        return Task.CompletedTask;
     }
 
     public Task<int> CountAsync() => Task.FromResult(_set.Count);
@@ -190,6 +195,22 @@ internal sealed partial class OpenSetGrain(
         {
             await this.RegisterOrUpdateReminder(Reminder, options.WalkPeriod, options.WalkPeriod);
             _reminded = true;
+        }
+    }
+
+    // While a cluster is parted there may be two activations. What the other one has entered, this one would not walk
+    // through before it next writes; what it has removed and not stored, walks remove again.
+    private async Task LookAsync()
+    {
+        (OpenSetState held, string? tag) = (state.State, state.Etag);
+        await state.ReadStateAsync();
+        if (state.Etag == tag)
+        {
+            state.State = held;
+        }
+        else
+        {
+            Begin();
         }
     }
 

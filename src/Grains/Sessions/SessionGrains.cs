@@ -164,7 +164,13 @@ internal sealed class SessionGrain(
 
     public async Task<bool> DeleteAsync()
     {
-        if (state.State is { CreatedAt: null, IsDeleted: false })
+        // While a cluster is parted there may be two activations: the other one may have begun it.
+        if (!IsKnown())
+        {
+            await state.ReadStateAsync();
+        }
+
+        if (!IsKnown())
         {
             return true;
         }
@@ -293,6 +299,8 @@ internal sealed class SessionGrain(
         state.State.Count = page * ISessionPageGrain.Size;
         await StoreAsync();
     }
+
+    private bool IsKnown() => state.State.CreatedAt is not null || state.State.IsDeleted;
 
     private SessionView Shown() => new(Key, state.State.CreatedAt ?? default, state.State.Count);
 

@@ -121,11 +121,9 @@ internal sealed class ClusterSimulation
     }
 
     // Where a device kind is gone, its snapshots wait for it: in the queue, and once more at the generation. What kills
-    // every worker does so until it has failed. A partition of the open set that a silo apart has written to is read again
-    // when it stores its clock, every 5 min.
+    // every worker does so until it has failed.
     private TimeSpan EndMax => s_endMax + (_hasGpu ? 2 * _cluster.Options.Generation.DeviceKindPatience : default)
-        + TimeSpan.FromMinutes(_promises.Poison.Count > 0 ? 1 : 0)
-        + TimeSpan.FromMinutes(_counts.Parted + _counts.Freezes > 0 ? 6 : 0);
+        + TimeSpan.FromMinutes(_promises.Poison.Count > 0 ? 1 : 0);
 
     private void Count()
     {

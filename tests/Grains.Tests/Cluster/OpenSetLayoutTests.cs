@@ -4,6 +4,7 @@ using Atelier.Contracts;
 using Atelier.Grains.Generations;
 using Atelier.Grains.OpenSets;
 using Microsoft.Extensions.DependencyInjection;
+using Orleans.Serialization;
 using Orleans.Storage;
 using Xunit;
 
@@ -33,8 +34,8 @@ public sealed class OpenSetLayoutTests
     {
         TestCluster first = await StartAsync(4);
         await SubmitAsync(first);
-        OrleansGrainStorageSerializer serializer =
-            first.Silos.Silos[0].ServiceProvider.GetRequiredService<OrleansGrainStorageSerializer>();
+        using ServiceProvider services = new ServiceCollection().AddSerializer().BuildServiceProvider();
+        var serializer = new OrleansGrainStorageSerializer(services.GetRequiredService<Serializer>());
         GrainId[] ids =
         [
             .. Enumerable.Range(0, OpenSet.PartitionsOfFormat0)

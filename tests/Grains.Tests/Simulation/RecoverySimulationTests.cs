@@ -186,6 +186,57 @@ public sealed class RecoverySimulationTests
         Assert.DoesNotContain(cluster.Store.States.Keys, key => key.StartsWith("sessionpage/", StringComparison.Ordinal));
     }, seeds: 2);
 
+    [Fact]
+    public void WhatTheOtherSideOfAPartedClusterAccepted_IsFound_WithinAWalk() => Each((cluster, promises) =>
+    {
+        Start(cluster, devices: 0);
+        SimulatedSilo other = Part(cluster, async grains =>
+        {
+            Assert.Null(await grains.Generation(Key("g")).ViewAsync());
+            await Task.WhenAll(Enumerable.Range(0, cluster.Options.OpenSetPartitions)
+                .Select(i => grains.GetGrain<IOpenSetGrain>(i).CountAsync()));
+        });
+        cluster.Run(
+            async () => Assert.True((await other.Grains.Generation(Key("g")).SubmitAsync(Submission(1, 5))).IsAccepted),
+            TimeSpan.FromSeconds(5));
+        promises.Accepted.Add(Key("g"), Submission(1, 5));
+        cluster.Kill(other);
+        cluster.Boot("silo9", new SimulatedDevice("cpu"));
+        AllEnd(cluster, promises, cluster.Options.WalkPeriod + TimeSpan.FromSeconds(15));
+    }, seeds: 3);
+
+    [Fact]
+    public void SessionThatTheOtherSideOfAPartedClusterBegan_IsDeleted() => Each((cluster, promises) =>
+    {
+        Start(cluster, devices: 0);
+        var session = new SessionKey(s_tenant, new SessionId("s"));
+        SimulatedSilo other = Part(
+            cluster, async grains => Assert.Null(await grains.Session(session).ViewAsync()));
+        promises.Deleting.Add(Key("g"));
+        cluster.Run(
+            async () =>
+            {
+                SubmitAnswer answer = await other.Grains.Session(session).SubmitAsync(Key("g").Id, Submission(1, 5));
+                Assert.True(answer.IsAccepted);
+                cluster.Kill(other);
+                while (!await AgainAsync(cluster, () => cluster.Grains.Session(session).DeleteAsync()))
+                {
+                }
+            },
+            TimeSpan.FromSeconds(60));
+        Assert.Equal(GenerationClosure.Deleted, promises.Stored[Key("g")].Closure);
+    }, seeds: 3);
+
+    // Cuts a silo off; the others have activations of their own, which read the store before anything new is in it.
+    private static SimulatedSilo Part(SimulatedCluster cluster, Func<IGrainFactory, Task> touch)
+    {
+        SimulatedSilo other = cluster.Silos[1];
+        cluster.CutOff(other);
+        cluster.Time.Run(() => false, SimulatedCluster.DetectionMax);
+        cluster.Run(() => touch(cluster.Silos[0].Grains), TimeSpan.FromSeconds(5));
+        return other;
+    }
+
     private static void Each(Action<SimulatedCluster, Promises> scenario, int seeds = Seeds)
     {
         for (int seed = 0; seed < seeds; seed++)

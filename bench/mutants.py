@@ -6,9 +6,9 @@
     bench/mutants.py --report ...   shows what has been found so far
 
 Mutants are drawn by the seed, the same number from each room. Each is compiled into a clone of HEAD and runs against
-the room's own tests, then against the whole test project, until one fails or a time-out ends them. A mutant that does not compile, or that compiles to the same
-bytes, is replaced by the next one drawn. Results are lines of DIR/SEED.jsonl: run again, the script resumes. Survivors
-are printed as changes of a line; docs/testing.md says what was made of them.
+the room's own tests, then against the whole test project, until one fails or a time-out ends them. A mutant that does
+not compile, or that compiles to the same bytes, is replaced by the next one drawn. Results are lines of DIR/SEED.jsonl:
+run again, the script resumes. Survivors are printed as changes of a line; docs/testing.md says what was made of them.
 """
 import argparse, hashlib, json, os, random, re, signal, subprocess, sys, time
 
@@ -27,8 +27,8 @@ ROOMS = {
 }
 STANDARD = ["Grains", "Gateway", "Api", "Diffusion", "Training"]
 
-# What no test is asked to notice: guards that the compiler's nullable analysis makes redundant, what is only logged, and
-# lengths of time (tests do not assert them).
+# Left out: guards that the compiler's nullable analysis makes redundant, what is only logged, and lengths of time (tests
+# do not assert them).
 LEFT_OUT = re.compile(r"ThrowIfNull\(|ObjectDisposedException|ConfigureAwait|\b[Ll]og(ger)?\.|\bLog[A-Z]\w*\("
                       r"|SuppressMessage|nameof\(|TimeSpan\.From\w+\(\d")
 

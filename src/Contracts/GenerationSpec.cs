@@ -97,8 +97,8 @@ public sealed record GenerationSpec
         { Format: not "png" } => $"The format is '{Format}'; only 'png' is known here.",
         _ when Encoding.UTF8.GetByteCount(Prompt) + Encoding.UTF8.GetByteCount(Negative) is var bytes
             && bytes > PromptsBytesMax =>
-            $"Both prompts together take {bytes} bytes as UTF-8; they may take at most {PromptsBytesMax}. A Latin letter "
-            + "takes 1 byte, a letter of most other scripts 2 or 3, an emoji 4.",
+            $"Both prompts together take {bytes} bytes as UTF-8; they may take at most {PromptsBytesMax}. A Latin "
+            + "letter takes 1 byte, a letter of most other scripts 2 or 3, an emoji 4.",
         _ => null,
     };
 

@@ -21,6 +21,29 @@ public static class Names
         && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_');
 }
 
+/// <summary>Spreads texts over parts, the same way on every machine and in every release.</summary>
+public static class StableParts
+{
+    /// <summary>
+    /// Assigns a text to one of a number of parts. What is stored is found by it, so it never changes. It has no key:
+    /// a client that chooses the text chooses the part.
+    /// </summary>
+    /// <param name="text">The text.</param>
+    /// <param name="parts">The number of parts, at least 1.</param>
+    /// <returns>0 to <paramref name="parts"/> - 1, by FNV-1a of 32 bits over the UTF-16 units.</returns>
+    public static int Of(string text, int parts)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        uint hash = 2166136261;
+        foreach (char c in text)
+        {
+            hash = (hash ^ c) * 16777619;
+        }
+
+        return (int)(hash % (uint)parts);
+    }
+}
+
 /// <summary>A tenant: whose work, limits and pictures these are.</summary>
 /// <param name="Value">
 /// The name; see <see cref="Names"/>. Where an earlier tenant of that name was closed, the next one has another id: the
@@ -37,7 +60,7 @@ public readonly record struct TenantId([property: Id(0)] string Value)
     /// <summary>Gets the name, which tenants have one after the other.</summary>
     public string Name => Value.IndexOf(Mark, StringComparison.Ordinal) is >= 0 and int mark ? Value[..mark] : Value;
 
-    /// <summary>Reads an id from outside, in a key for example. Whoever makes a tenant gives a name alone.</summary>
+    /// <summary>Parses an id from outside, such as the one in a key. A new tenant is created by its name alone.</summary>
     public static bool TryParse(string? text, out TenantId id)
     {
         bool valid = text?.Split(Mark) switch

@@ -65,7 +65,8 @@ public sealed record ModelCard
     public TimeSpan Unconfirmed { get; init; }
 
     /// <summary>
-    /// Tokens of a prompt that its text encoder takes, without the start and end marks; 0 where the worker does not say.
+    /// Tokens of a prompt that its text encoder takes, without the start and end marks; 0 if the worker does not report
+    /// it.
     /// </summary>
     [Id(14)]
     public int PromptTokensMax { get; init; }

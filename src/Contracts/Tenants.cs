@@ -166,7 +166,7 @@ public interface ITenantGrain : IGrainWithStringKey
     Task<TenantAnswer> PutAsync(TenantSettings settings);
 
     /// <summary>
-    /// What is known of the tenant that has this name now, under its own id; null if there is no such tenant.
+    /// The tenant that currently has this name, under its own id; null if there is none.
     /// </summary>
     [Alias("View")]
     Task<TenantView?> ViewAsync();
@@ -249,15 +249,5 @@ public interface ITenantListGrain : IGrainWithIntegerKey
 public static class TenantList
 {
     /// <summary>The part of the list that a tenant is in: the key of its <see cref="ITenantListGrain"/>.</summary>
-    public static int PartOf(TenantId tenant)
-    {
-        // FNV-1a, 32 bits. The list is stored by it: it never changes.
-        uint hash = 2166136261;
-        foreach (char c in $"{tenant}/")
-        {
-            hash = (hash ^ c) * 16777619;
-        }
-
-        return (int)(hash % ITenantListGrain.Partitions);
-    }
+    public static int PartOf(TenantId tenant) => StableParts.Of($"{tenant}/", ITenantListGrain.Partitions);
 }

@@ -83,8 +83,8 @@ public sealed class Tickets
     }
 
     /// <summary>
-    /// Reads a ticket. If it is good, the caller is valid, and the call's body must have the digest: its reader checks that
-    /// before it uses the body.
+    /// Reads a ticket. If it is good, the caller is valid, and the call's body must have the digest: its reader checks
+    /// that before it uses the body.
     /// </summary>
     public TicketState Read(string? ticket, string method, string path, out Caller caller, out string bodyDigest)
     {
@@ -107,12 +107,9 @@ public sealed class Tickets
         return TicketState.Good;
     }
 
-    /// <summary>Reads the ticket of a call without a body; false if it is forged, of another call, or stale.</summary>
-    public bool TryRead(string? ticket, string method, string path, out Caller caller) =>
-        TryRead(ticket, method, path, [], out caller);
-
-    /// <summary>Reads the ticket of a call; false if it is forged, of another call, or stale.</summary>
-    public bool TryRead(string? ticket, string method, string path, ReadOnlySpan<byte> body, out Caller caller) =>
+    /// <summary>Reads the ticket of a call; false if it is forged, of another call or body, or stale.</summary>
+    public bool TryRead(
+        string? ticket, string method, string path, out Caller caller, ReadOnlySpan<byte> body = default) =>
         Read(ticket, method, path, out caller, out string digest) == TicketState.Good && digest == DigestOf(body);
 
     /// <summary>SHA-256 of a body, in base64url: what a ticket is bound to.</summary>

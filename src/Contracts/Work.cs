@@ -210,7 +210,7 @@ public sealed record WorkerTurn
     public WorkerModel[] Models { get; init; } = [];
 
     /// <summary>
-    /// Time since its last load has ended, over the time that the load took; none if it has loaded nothing.
+    /// Time since the worker's last load ended, divided by the time that the load took; null if it has loaded nothing.
     /// </summary>
     [Id(6)]
     public double? LoadAge { get; init; }
@@ -252,7 +252,7 @@ public sealed record TurnAnswer
     [Id(2)]
     public required TimeSpan LeaseTime { get; init; }
 
-    /// <summary>The model to load: its work comes next. None to stay with those that are loaded.</summary>
+    /// <summary>The model to load: its work comes next. Null to keep those that are loaded.</summary>
     [Id(3)]
     public ModelDigest? Load { get; init; }
 }

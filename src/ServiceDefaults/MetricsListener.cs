@@ -1,5 +1,5 @@
-// Metrics tell what a process does and how busy it is: they are for whoever runs it, so they have a port of their own,
-// which clients do not reach. Health is there too, out of reach of whatever clients do to the other port.
+// Metrics show what a process does and how busy it is. They are for operators, so they have a port of their own, which
+// clients do not reach. Health is served there too, so that load on the public port cannot hide it.
 using System.Net;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;

@@ -197,7 +197,7 @@ public sealed class ClusterGenerateTests : IDisposable
     [InlineData("--key KEY is missing", "--cluster", "http://127.0.0.1:1")]
     [InlineData("--cluster is \"here\"; it must be a URL", "--cluster", "here", "--key", "k")]
     [InlineData("--cluster is \"ftp://here\"; it must be a URL", "--cluster", "ftp://here", "--key", "k")]
-    [InlineData("--key is no key", "--cluster", "http://127.0.0.1:1", "--key", "two words")]
+    [InlineData("--key is not a valid key", "--cluster", "http://127.0.0.1:1", "--key", "two words")]
     [InlineData("--churn is for pictures that are drawn here", "--cluster", "http://127.0.0.1:1", "--key", "k", "--churn", "3")]
     [InlineData("--noise is for pictures that are drawn here", "--cluster", "http://127.0.0.1:1", "--key", "k", "--noise", "seeded")]
     public async Task WrongOptions_AreRefused(string sentence, params string[] options)

@@ -87,7 +87,8 @@ internal sealed class TestGateway : IAsyncDisposable
     public Caller CallerOf(Received received)
     {
         Assert.True(Tickets.TryRead(
-            received.Headers[Tickets.Header], received.Method, received.Target, Encoding.UTF8.GetBytes(received.Body), out Caller caller));
+            received.Headers[Tickets.Header], received.Method, received.Target, out Caller caller,
+            Encoding.UTF8.GetBytes(received.Body)));
         return caller;
     }
 

@@ -74,8 +74,8 @@ public sealed class TicketTests
         request.Headers.TransferEncodingChunked = chunked;
         Received received = await (await gateway.Tenant().SendAsync(request)).ReceivedAsync();
         string ticket = received.Headers[Tickets.Header];
-        Assert.True(gateway.Tickets.TryRead(ticket, "POST", received.Target, Encoding.UTF8.GetBytes(body), out _));
-        Assert.False(gateway.Tickets.TryRead(ticket, "POST", received.Target, "two"u8, out _));
+        Assert.True(gateway.Tickets.TryRead(ticket, "POST", received.Target, out _, Encoding.UTF8.GetBytes(body)));
+        Assert.False(gateway.Tickets.TryRead(ticket, "POST", received.Target, out _, "two"u8));
         Assert.Equal(body.Length == 0, gateway.Tickets.TryRead(ticket, "POST", received.Target, out _));
     }
 

@@ -151,8 +151,8 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
             () => client.BytesAsync(HttpMethod.Get, $"{Route}/{id}/picture", null, cancellation), cancellation, mayBeDown: true);
     }
 
-    // A prompt that is too long for the text encoder is drawn without its end. The picture has arrived by now, so a call
-    // that fails here is ignored.
+    // A prompt that is too long for the text encoder is drawn without its end. The picture has arrived by now, so a
+    // failing call is ignored.
     private async Task<IReadOnlyList<string>> WarningsAsync(string id, CancellationToken cancellation)
     {
         try

@@ -10,8 +10,9 @@ internal sealed partial class AnswersMiddleware(RequestDelegate next, ILogger<An
     /// <summary>The header with a request's id, to silos and in answers.</summary>
     public const string RequestId = "x-request-id";
 
-    // For all that is not a page of its own with its own rules: it loads nothing, and nobody frames it.
-    private const string ContentRules = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    // The content security policy of answers that set none of their own: they load nothing and cannot be framed.
+    private const string ContentRules =
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
     private const string InternalPrefix = "X-Atelier-";
 

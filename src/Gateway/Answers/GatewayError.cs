@@ -25,8 +25,8 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
     // The same for keys of tenants that exist and of others.
     public static GatewayError TooManyUnknownKeys { get; } = new(
         429, RateLimit, "too_many_unknown_keys",
-        "Too many unknown keys are being tried, so this one was not looked up. A key that was made just now works within "
-        + "seconds: send the request again.")
+        "Too many unknown keys are being tried, so this one was not looked up. A key that was just created works "
+        + "within seconds: send the request again.")
     { RetryAfter = TimeSpan.FromSeconds(1) };
 
     public static GatewayError NoCluster { get; } = new(
@@ -64,8 +64,8 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
 
     public static GatewayError TooManyOpen(int max) => new(
         429, RateLimit, "too_many_open_requests",
-        $"This tenant has {max} requests in progress at this gateway, the most that it may: end a stream, or wait for an "
-        + "answer.")
+        $"This tenant has {max} requests in progress at this gateway, the most that it may: end a stream, or wait "
+        + "for an answer.")
     { RetryAfter = TimeSpan.FromSeconds(1) };
 
     /// <summary>What a client is told where a server has refused the request with nothing but a status.</summary>

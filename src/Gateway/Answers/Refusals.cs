@@ -1,5 +1,5 @@
-// What the server refuses before the gateway hears of it: a request line or headers that are too long, late or not HTTP.
-// By itself it answers with a status alone. Here the answer gets the error shape and an id, on its way to the client.
+// Requests that Kestrel refuses before any middleware runs: a request line or headers that are too long, too late or not
+// HTTP. Kestrel answers with a status alone. Here the answer gets the error shape and an id on its way to the client.
 using System.Diagnostics;
 using System.Globalization;
 using System.IO.Pipelines;
@@ -61,7 +61,9 @@ internal static class Refusals
 
         private byte[] AnswerOf(int status, bool isHead)
         {
-            GatewayError error = status == StatusCodes.Status408RequestTimeout ? GatewayError.HeadersTooSlow : GatewayError.Of(status);
+            GatewayError error = status == StatusCodes.Status408RequestTimeout
+                ? GatewayError.HeadersTooSlow
+                : GatewayError.Of(status);
             byte[] body = error.Body();
             string head = string.Create(
                 CultureInfo.InvariantCulture,
@@ -99,7 +101,8 @@ internal sealed class RefusalWriter(PipeWriter wire) : PipeWriter
     public override Memory<byte> GetMemory(int sizeHint = 0) =>
         _refusal is null ? wire.GetMemory(sizeHint) : Dropped(sizeHint);
 
-    public override Span<byte> GetSpan(int sizeHint = 0) => _refusal is null ? wire.GetSpan(sizeHint) : Dropped(sizeHint);
+    public override Span<byte> GetSpan(int sizeHint = 0) =>
+        _refusal is null ? wire.GetSpan(sizeHint) : Dropped(sizeHint);
 
     public override ValueTask<FlushResult> FlushAsync(CancellationToken cancellationToken = default)
     {

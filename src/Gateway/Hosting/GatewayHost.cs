@@ -75,7 +75,7 @@ public static class GatewayHost
         services.AddSingleton(_ => new Tickets(settings.SecretBytes(), TimeProvider.System));
         services.AddSingleton<KnownKeys>();
         services.AddSingleton<KeyCheck>();
-        services.AddSingleton<TenantRates>();
+        services.AddSingleton<RequestRates>();
         services.AddSingleton<OpenRequests>();
         services.AddSingleton<Connections>();
         services.AddSingleton<Routes>();
@@ -102,7 +102,7 @@ public static class GatewayHost
         app.MapServiceDefaults();
         app.MapPage();
         KeyCheck keys = app.Services.GetRequiredService<KeyCheck>();
-        TenantRates rates = app.Services.GetRequiredService<TenantRates>();
+        RequestRates rates = app.Services.GetRequiredService<RequestRates>();
         OpenRequests open = app.Services.GetRequiredService<OpenRequests>();
         app.MapReverseProxy(proxy =>
         {

@@ -40,23 +40,23 @@ public sealed record GatewaySettings
     public int RequestsBurst { get; init; } = 200;
 
     /// <summary>
-    /// Gets the keys in a second that may turn out to be unknown ("Gateway:UnknownKeysPerSecond"), after a pause those of
-    /// 5 seconds at once. Beyond that, keys that this gateway has not met are refused without a lookup.
+    /// Gets the rate of unknown keys a second that are looked up ("Gateway:UnknownKeysPerSecond"), with a burst of 5
+    /// seconds' worth. Beyond that, keys that this gateway has not seen are refused without a lookup.
     /// </summary>
     /// <value>The default is 20.</value>
     public int UnknownKeysPerSecond { get; init; } = 20;
 
     /// <summary>
     /// Gets the connections that are open at a time ("Gateway:ConnectionsMax"). One more closes the connection that has
-    /// been idle for the longest time, or is closed at once where none is idle.
+    /// been idle for the longest time; if none is idle, the new one is closed immediately.
     /// </summary>
     /// <value>The default is 10,000.</value>
     public int ConnectionsMax { get; init; } = 10_000;
 
     /// <summary>
-    /// Gets the connections of one address that are open at a time ("Gateway:ConnectionsPerAddress"); of IPv6, a network
-    /// of 64 bits is one address. Requests that need no key are bounded by address too, as a tenant's are. 0 bounds
-    /// nothing by address: for gateways behind a load balancer, whose address all clients then have.
+    /// Gets the most connections of one address at a time ("Gateway:ConnectionsPerAddress"); an IPv6 /64 counts as one
+    /// address. Requests that need no key are bounded by address too, as a tenant's are. 0 disables both: for gateways
+    /// behind a load balancer, whose address all clients then have.
     /// </summary>
     /// <value>The default is 1,000, or 0 where the gateway listens on a loopback address.</value>
     public int? ConnectionsPerAddress { get; init; }

@@ -39,7 +39,7 @@ internal sealed class KeyCheck
         GatewayError? refusal;
         try
         {
-            refusal = await CallerAsync(key, context);
+            refusal = await IdentifyAsync(key, context);
         }
         catch (ClusterUnavailableException)
         {
@@ -49,8 +49,8 @@ internal sealed class KeyCheck
         await (refusal is null ? next(context) : refusal.WriteAsync(context));
     }
 
-    // Null where the key is good; the caller is known then.
-    private async Task<GatewayError?> CallerAsync(string? key, HttpContext context)
+    // Sets the caller of a good key and returns null; otherwise returns the refusal.
+    private async Task<GatewayError?> IdentifyAsync(string? key, HttpContext context)
     {
         if (key is null)
         {

@@ -1,6 +1,6 @@
-// Keys that this gateway has seen the cluster accept. A key that is not among them may be new or invented; anybody can
-// send invented ones, so looking them up is bounded: no lookup reaches a grain that does not exist yet, and beyond a rate
-// the request is refused while the names and hashes here are refreshed in the background.
+// Keys that this gateway has seen the cluster accept. Any other key may be new or invented. Anybody can send invented
+// keys, so lookups are bounded: a lookup never activates a tenant that does not exist, and above a rate the request is
+// refused while the names and hashes here are refreshed in the background.
 using System.Collections.Concurrent;
 using System.Collections.Frozen;
 using Atelier.Contracts;
@@ -183,7 +183,7 @@ internal sealed partial class KnownKeys(
 
     [LoggerMessage(
         Level = LogLevel.Warning,
-        Message = "Unknown keys come faster than they are looked up; {Count} requests refused since this was last logged")]
+        Message = "Unknown keys arrive faster than they are looked up; {Count} requests refused since the last message")]
     private partial void LogRefused(long count);
 
     // A tenant's hashes, or one part of the list of tenants.

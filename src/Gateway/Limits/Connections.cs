@@ -1,5 +1,5 @@
-// The gateway's connections. A connection without a request in progress costs a client nothing, so it gives way to a
-// new one when connections are scarce: whoever opens many and sends nothing shuts nobody out.
+// The gateway's connections. When connections are scarce, an idle one is closed for a new one: a client that opens many
+// and sends nothing cannot lock others out.
 using System.Net;
 using Atelier.Gateway.Hosting;
 using Microsoft.AspNetCore.Connections;
@@ -21,7 +21,7 @@ internal sealed class Connections(GatewaySettings settings, TimeProvider clock)
     private int _count;
     private int _closing;
 
-    /// <summary>Serves a connection, or closes it at once where there is no room.</summary>
+    /// <summary>Serves a connection, or closes it immediately if no room can be made.</summary>
     public async Task ServeAsync(ConnectionContext context, ConnectionDelegate next)
     {
         var connection = new Connection(context, ClientAddress.Of((context.RemoteEndPoint as IPEndPoint)?.Address));

@@ -1,5 +1,5 @@
-// Where a client thinks that it is talking to: links in answers lead there. The scheme comes from X-Forwarded-Proto,
-// which whoever ends TLS sets; the host and port come from Host. No other forwarding header counts.
+// The origin that a client addressed: links in answers point to it. The scheme comes from X-Forwarded-Proto, which the
+// proxy that terminates TLS sets; host and port come from Host. Other forwarding headers are ignored.
 using System.Net;
 using Atelier.Gateway.Answers;
 
@@ -14,7 +14,8 @@ internal static class ClientOrigin
     /// <summary>Lets requests through whose Host is one; a request of HTTP/1.0 may come without.</summary>
     public static Task CheckAsync(HttpContext context, RequestDelegate next)
     {
-        if (!context.Request.Host.HasValue && context.Connection is { LocalIpAddress: { } address, LocalPort: var port })
+        if (!context.Request.Host.HasValue
+            && context.Connection is { LocalIpAddress: { } address, LocalPort: var port })
         {
             context.Request.Host = new HostString(new IPEndPoint(address, port).ToString());
         }

@@ -101,7 +101,8 @@ internal static class Delivery
         ForwarderError.RequestCanceled => GatewayError.NoCluster,
         ForwarderError.RequestTimedOut or ForwarderError.RequestBodyCanceled => GatewayError.TooLate,
         ForwarderError.RequestCreation => GatewayError.Internal,
-        ForwarderError.Request when !SiloClientFactory.IsConnectionFault(failure.Exception) => GatewayError.NotForwarded,
+        ForwarderError.Request when !SiloClientFactory.IsConnectionFault(failure.Exception) =>
+            GatewayError.NotForwarded,
         _ => GatewayError.SiloLost,
     };
 }

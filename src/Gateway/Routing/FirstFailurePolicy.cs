@@ -23,8 +23,8 @@ internal sealed class FirstFailurePolicy(IDestinationHealthUpdater health) : IPa
         }
     }
 
-    // A client that goes away, sends half a body or bytes that cannot be passed on, or asks for what takes too long, says
-    // nothing about the silo. One that hangs is noticed by the gateway's own probes.
+    // A client that disconnects, sends half a body or bytes that cannot be forwarded, or whose request takes too long
+    // says nothing about the silo. The gateway's own probes notice a silo that hangs.
     private static bool IsTheSilos(IForwarderErrorFeature? failure) => failure?.Error switch
     {
         ForwarderError.Request => SiloClientFactory.IsConnectionFault(failure.Exception),

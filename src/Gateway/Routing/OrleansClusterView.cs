@@ -27,7 +27,8 @@ internal sealed partial class OrleansClusterView(
 
     public async Task<string[]> KeysAsync(TenantId tenant, CancellationToken cancellation)
     {
-        TenantView? view = await AskAsync(client => client.GetGrain<ITenantGrain>(tenant.Value).ViewAsync(), cancellation);
+        TenantView? view = await AskAsync(
+            client => client.GetGrain<ITenantGrain>(tenant.Value).ViewAsync(), cancellation);
         return view is null ? [] : [.. view.Keys.Select(key => key.Hash)];
     }
 

@@ -10,7 +10,7 @@ internal static class RequestBody
     /// <summary>Most bytes of a body.</summary>
     public const int BytesMax = 1 << 20;
 
-    /// <summary>The bytes of a body that was read; none where the request has none.</summary>
+    /// <summary>The bytes of a body that was read; empty if the request has no body.</summary>
     public static ReadOnlySpan<byte> BytesOf(HttpRequest request) =>
         request.Body is MemoryStream body ? body.GetBuffer().AsSpan(0, (int)body.Length) : [];
 

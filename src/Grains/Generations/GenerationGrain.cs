@@ -46,7 +46,7 @@ internal sealed partial class GenerationGrain(
         return Task.CompletedTask;
     }
 
-    // Thousands of long prompts fill a silo's memory, so an ended generation with one deactivates soon after it is called.
+    // Thousands of long prompts fill a silo's memory, so an ended generation with one deactivates soon after a call.
     // Not at once: Orleans would forward the pending calls to the next activation, and rejects a call forwarded twice.
     public async Task Invoke(IIncomingGrainCallContext context)
     {

@@ -210,7 +210,9 @@ public sealed class GenerationMachine(GenerationOptions options)
         state.IsOpen
             ? Settled(
                 state,
-                new Outcome<bool>(Ended(state, GenerationPhase.Cancelled, now) with { Message = message }, true, true), [])
+                new Outcome<bool>(
+                    Ended(state, GenerationPhase.Cancelled, now) with { Message = message }, true, true),
+                [])
             : new(state, false, false);
 
     /// <summary>

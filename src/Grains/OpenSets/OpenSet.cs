@@ -45,23 +45,7 @@ public sealed class OpenSet(OpenSetState state, TimeSpan submitTimeout)
 
     /// <summary>Where format 0 entered a generation whose state does not say it.</summary>
     public static int PartitionOfFormat0(GenerationKey generation) =>
-        PartOf(generation.ToString(), PartitionsOfFormat0);
-
-    /// <summary>
-    /// Which of a number of parts a text belongs to: the same on every machine, so that whoever chooses the text
-    /// chooses the part.
-    /// </summary>
-    public static int PartOf(string text, int partitions)
-    {
-        // FNV-1a, 32 bits.
-        uint hash = 2166136261;
-        foreach (char c in text)
-        {
-            hash = (hash ^ c) * 16777619;
-        }
-
-        return (int)(hash % (uint)partitions);
-    }
+        StableParts.Of(generation.ToString(), PartitionsOfFormat0);
 
     /// <summary>Ids in it.</summary>
     public int Count => state.Added.Count;

@@ -161,7 +161,7 @@ internal sealed partial class OpenSetGrain(
     // run concurrently and some fail.
     private async Task ListAsync(Func<IEndedListGrain, Task<bool>> add)
     {
-        // The clock is stored before anything is listed by it: of two activations that begin at once, one begins the clock.
+        // The clock is stored before anything is listed by it: if two activations begin it at once, one write wins.
         if (!state.RecordExists)
         {
             await StoreAsync();

@@ -150,7 +150,7 @@ internal sealed class FairShare
         }
     }
 
-    /// <summary>The work of a model to be done next; none if none waits.</summary>
+    /// <summary>The work of a model to be done next; null if none waits.</summary>
     public WorkEntry? Next(ModelDigest model, bool alone)
     {
         WorkEntry? best = null;

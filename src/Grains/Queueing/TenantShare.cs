@@ -26,7 +26,7 @@ internal sealed class TenantWork(TenantId tenant)
     /// <summary>Its waiting work, in lanes of one class each.</summary>
     public IEnumerable<WorkLane> Lanes => _lanes.Values;
 
-    /// <summary>Its waiting work of a class; none if none waits.</summary>
+    /// <summary>Its waiting work of a class; null if none waits.</summary>
     public WorkLane? Lane(int number) => _lanes.GetValueOrDefault(number);
 
     /// <summary>Puts work into its lane.</summary>

@@ -235,7 +235,7 @@ public sealed class WorkQueue
     }
 
     /// <summary>
-    /// A busy worker that would park other work for an item if it took a turn now; none if the item is no newcomer's.
+    /// A busy worker that would park other work for an item if it took a turn now; null unless it is a newcomer's.
     /// </summary>
     public string? BusyWorker(WorkItem item)
     {
@@ -265,8 +265,8 @@ public sealed class WorkQueue
             }
             else if (entry.Lease != 0 && Has(entry))
             {
-                // What its worker had reported may not be stored, so all of it waits again: from now on, for the worker may
-                // have brought it from a queue whose clock differs.
+                // What its worker had reported may not be stored, so all of it waits again. The wait starts now: the
+                // worker may have brought a time from a queue whose clock differs.
                 Wait(entry, Timed(entry.Item, null, now));
             }
         }
@@ -360,7 +360,11 @@ public sealed class WorkQueue
     {
         WorkerPool? old = worker.Pool;
         worker.Pool = pool;
-        _ = pool is null ? 0 : ++pool.Workers;
+        if (pool is not null)
+        {
+            pool.Workers++;
+        }
+
         if (old is not null && --old.Workers == 0)
         {
             _pools.Remove(old.Kind);
@@ -533,8 +537,8 @@ public sealed class WorkQueue
             return WorkVerdict.Park;
         }
 
-        // Within a step it makes room for a newcomer alone, and not before it has done one here. What is in quarantine is
-        // ordinary work, for which others may come first, when its next snapshot is stored.
+        // Within a step it yields to a newcomer only, and only after it has done a step here. Work in quarantine becomes
+        // ordinary work, which may be parked for others, once its next snapshot is stored.
         WorkEntry? other = worker.HeldAlone > 0 || !hasRoom || changes ? null : Next(worker, alone: false);
         bool isWithin = entry.Done < entry.Granted || (entry.Item.Alone && entry.Done > 0);
         bool yields = entry.Done > 0 && other is not null && IsNew(worker, other);

@@ -36,7 +36,8 @@ internal sealed class SessionState
     public long UsedHour { get; set; }
 
     /// <summary>
-    /// The partition of the open set in which it is filed, whose clock counts its hours; none if it was filed by its id.
+    /// The partition of the open set in which it is filed, whose clock counts its hours; null if it was filed by its
+    /// id.
     /// </summary>
     [Id(6)]
     public int? Partition { get; set; }
@@ -283,7 +284,7 @@ internal sealed class SessionGrain(
     private async Task FileAsync()
     {
         state.State.Partition ??= state.State.IsListed
-            ? OpenSet.PartOf(Key.ToString(), OpenSet.PartitionsOfFormat0)
+            ? StableParts.Of(Key.ToString(), OpenSet.PartitionsOfFormat0)
             : (await openSets.PartitionsOfAsync(Key.ToString()))[0];
         await grains.GetGrain<IOpenSetGrain>(state.State.Partition.Value).FileAsync(Key);
     }

@@ -297,7 +297,7 @@ internal sealed partial class TenantGrain(
     }
 
     private static int PartOf(SessionId session) =>
-        OpenSet.PartOf(session.Value, ISessionListGrain.Parts);
+        StableParts.Of(session.Value, ISessionListGrain.Parts);
 
     private ISessionListGrain Sessions(int part) => grains.GetGrain<ISessionListGrain>($"{Id}/{part}");
 

@@ -1,8 +1,7 @@
 // A tenant's limits as a pure protocol: requests a minute, generations open, evaluations a day. One grain keeps them
-// for all gateways. Evaluations are charged when a generation is admitted, and what was not computed is given back when it
-// ends: by its id, once, and only where this object has charged it or heard from the open generation itself what it was
-// charged. The day's count is stored in blocks taken ahead, and as it is when the grain leaves; what is open is asked
-// of the open set.
+// for all gateways. Evaluations are charged when a generation is admitted, and refunded when it ends and did not compute
+// them: by its id, once, and only if this object charged it or the open generation itself has reported the charge. The
+// day's count is stored in blocks taken ahead, and exactly when the grain deactivates; the open set says what is open.
 using Atelier.Contracts;
 
 namespace Atelier.Grains.Tenants;
@@ -35,7 +34,7 @@ public sealed class TenantState
     [Id(5)]
     public long WeightVersion { get; set; }
 
-    /// <summary>Requests left in the minute's bucket; none if that is not known, and the bucket is full.</summary>
+    /// <summary>Requests left in the minute's bucket; null if that is not known, and the bucket is full.</summary>
     [Id(6)]
     public double? Tokens { get; set; }
 

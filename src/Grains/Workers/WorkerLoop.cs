@@ -365,10 +365,10 @@ internal sealed partial class WorkerLoop(
         }
 
         // A worker of one model loads it without being told.
-        WorkerModel[] models = [.. Models()];
-        if (_device.Models.Count == 1 && models is [{ Place: ModelPlace.Beside or ModelPlace.Instead }])
+        if (_device.Models.Count == 1
+            && Models().ToArray() is [{ Place: ModelPlace.Beside or ModelPlace.Instead } only])
         {
-            Change(models[0].Model, now);
+            Change(only.Model, now);
         }
 
         // What has its outcome, and waits to be stored, needs its model no more.
@@ -583,9 +583,12 @@ internal sealed partial class WorkerLoop(
 
     private async Task<byte[]> EncodeAsync(WorkerJob job)
     {
-        byte[] caption = await device.EncodeAsync(job.Claim.Spec!, CancellationToken.None);
-        job.Encoded = await device.CountAsync(job.Claim.Spec!, CancellationToken.None);
-        return caption;
+        // Asked for together, so that no other work of the device comes between them.
+        Task<byte[]> encoding = device.EncodeAsync(job.Claim.Spec!, CancellationToken.None);
+        Task<EncodedPrompts?> counting = device.CountAsync(job.Claim.Spec!, CancellationToken.None);
+        await Task.WhenAll(encoding, counting);
+        job.Encoded = await counting;
+        return await encoding;
     }
 
     private async Task<byte[]> DecodeAsync(WorkerJob job)
@@ -790,7 +793,7 @@ internal sealed partial class WorkerLoop(
     // What the queue said to a turn, in the order of what was asked.
     private sealed record TurnNews(WorkerJob[] Asked, TurnAnswer Answer);
 
-    // The model that comes into memory, those that leave for it, and how long its load took; none if it was refused.
+    // The model to load, those to evict for it, and how long the load took; null if the device refused it.
     private sealed class ModelChange(ModelDigest model, IReadOnlyList<ModelDigest> evict)
     {
         public ModelDigest Model { get; } = model;

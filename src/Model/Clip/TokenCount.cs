@@ -13,10 +13,10 @@ public sealed record TokenCount(int Given, int Used, string? CutAt)
     /// <summary>Longest <see cref="CutAt"/>, in UTF-16 units.</summary>
     public const int CutAtLengthMax = 40;
 
-    /// <summary>A warning for whoever gave a text that is cut; null if it is not.</summary>
+    /// <summary>A warning that the text is cut; null if it is not.</summary>
     /// <param name="what">The text, such as "prompt".</param>
     public string? Warning(string what) => CutAt is null
         ? null
-        : $"The {what} is cut: it has {Given} tokens, and the text encoder takes {Used}. Nothing from \"{CutAt}\" on has "
-            + "an effect.";
+        : $"The {what} is cut: it has {Given} tokens, and the text encoder takes {Used}. Nothing from \"{CutAt}\" on "
+            + "has an effect.";
 }

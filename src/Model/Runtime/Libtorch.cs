@@ -121,8 +121,8 @@ public static class Libtorch
             ? TorchSharp.torch.ScalarType.BFloat16 : TorchSharp.torch.ScalarType.Float32;
 
     /// <summary>
-    /// Whether oneDNN still multiplies in bfloat16 when it is held down to a set of instructions. Products of bfloat16 that it
-    /// emulates take many times as long as those of float32.
+    /// Whether oneDNN still multiplies in bfloat16 natively when it is limited to an instruction set. Emulated products
+    /// take many times as long as those of float32.
     /// </summary>
     /// <param name="isa">A value of ONEDNN_MAX_CPU_ISA; null where it is not set.</param>
     internal static bool HasBFloat16(string? isa) => isa?.ToUpperInvariant() is not (

@@ -191,9 +191,7 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
         return response.WriteAsJsonAsync(Body, ApiJson.Options, httpContext.RequestAborted);
     }
 
-    private static string Shortened(string? text) => text is { Length: > 100 }
-        ? text[..(char.IsHighSurrogate(text[99]) ? 99 : 100)] + "..."
-        : text ?? "";
+    private static string Shortened(string? text) => ShortText.WithDots(text ?? "", 100);
 }
 
 /// <summary>Ends a request with an error.</summary>

@@ -75,15 +75,17 @@ internal static class AtelierApi
         return app;
     }
 
-    // The page shares its origin with the one that keeps a key: it runs its own scripts alone. It sets styles as it goes.
+    // The page shares its origin with the one that keeps a key, so it runs only its own scripts. It sets inline styles.
     private static Task AddDocsRulesAsync(HttpContext context, RequestDelegate next)
     {
         context.Response.OnStarting(() =>
         {
-            string nonce = context.Items[ScalarOptions.NonceHttpContextItemKey] is string fresh ? $" 'nonce-{fresh}'" : "";
+            string nonce = context.Items[ScalarOptions.NonceHttpContextItemKey] is string fresh
+                ? $" 'nonce-{fresh}'" : "";
             context.Response.Headers.ContentSecurityPolicy =
-                $"default-src 'none'; script-src 'self'{nonce}; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-                + "font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                $"default-src 'none'; script-src 'self'{nonce}; style-src 'self' 'unsafe-inline'; "
+                + "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; base-uri 'none'; "
+                + "form-action 'none'; frame-ancestors 'none'";
             return Task.CompletedTask;
         });
         return next(context);

@@ -186,7 +186,7 @@ internal sealed class JsonFields
         {
             if (!known.Contains(member.Name))
             {
-                string name = Cut(member.Name);
+                string name = ShortText.Of(member.Name, ShownMax);
                 string nearest = known.MinBy(one => Distance(one, name))!;
                 throw new ApiException(
                     ApiError.Invalid(name, "unknown_parameter", $"Unknown member '{name}'. Did you mean '{nearest}'?"));
@@ -327,14 +327,8 @@ internal sealed class JsonFields
             JsonValueKind.Array => "a list",
             _ => value.GetRawText(),
         };
-        string shown = Cut(text);
-        return shown.Length == text.Length ? text : shown + "...";
+        return ShortText.WithDots(text, ShownMax);
     }
-
-    // At most so much of a text as a message repeats, and never half a character.
-    private static string Cut(string text) => text.Length <= ShownMax
-        ? text
-        : text[..(char.IsHighSurrogate(text[ShownMax - 1]) ? ShownMax - 1 : ShownMax)];
 
     // The parser knows that a member is repeated, but not where. Null if none is.
     private static ApiError? RepeatedMember(ReadOnlySpan<byte> body)
@@ -350,7 +344,7 @@ internal sealed class JsonFields
                 {
                     case JsonTokenType.StartObject or JsonTokenType.StartArray:
                         string path = names.TryPeek(out (string Path, HashSet<string>? Names) outer)
-                            ? outer.Path + (outer.Names is null ? "[]" : Cut(name))
+                            ? outer.Path + (outer.Names is null ? "[]" : ShortText.Of(name, ShownMax))
                             : "";
                         bool isObject = reader.TokenType == JsonTokenType.StartObject;
                         names.Push((isObject && path.Length > 0 ? path + "." : path, isObject ? [] : null));
@@ -362,13 +356,14 @@ internal sealed class JsonFields
                         name = reader.GetString()!;
                         if (!names.Peek().Names!.Add(name))
                         {
-                            string member = names.Peek().Path + Cut(name);
+                            string member = names.Peek().Path + ShortText.Of(name, ShownMax);
                             ReadOnlySpan<byte> before = body[..(int)reader.TokenStartIndex];
                             int line = before.Count((byte)'\n') + 1;
                             int place = before.Length - before.LastIndexOf((byte)'\n');
                             return ApiError.Invalid(
                                 member, "invalid_json",
-                                $"The body names the member '{member}' twice; the second time at line {line}, byte {place}.");
+                                $"The body names the member '{member}' twice; the second time at line {line}, "
+                                + $"byte {place}.");
                         }
 
                         break;

@@ -262,12 +262,14 @@ public sealed record SiloSettings
 
         if (GenerationRetention < GenerationOptions.RetentionMin)
         {
-            yield return $"Retention:Generations must be at least {GenerationOptions.RetentionMin}, not {GenerationRetention}.";
+            yield return $"Retention:Generations must be at least {GenerationOptions.RetentionMin}, "
+                + $"not {GenerationRetention}.";
         }
 
         if (SessionRetention < GrainsOptions.SessionRetentionMin)
         {
-            yield return $"Retention:Sessions must be at least {GrainsOptions.SessionRetentionMin}, not {SessionRetention}.";
+            yield return $"Retention:Sessions must be at least {GrainsOptions.SessionRetentionMin}, "
+                + $"not {SessionRetention}.";
         }
 
         if (Device.Fault() is { } fault)

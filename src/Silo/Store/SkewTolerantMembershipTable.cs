@@ -1,5 +1,5 @@
-// Membership that tolerates a wall clock that was set back. A joining silo must reach every silo with a recent heartbeat.
-// After the clock was set back, the heartbeats of silos that died before lie in the future and would count as recent
+// Membership that tolerates a wall clock that was set back. A joining silo must reach every silo with a recent
+// heartbeat. After the clock was set back, the heartbeats of silos that died before lie in the future and would count as recent
 // until that time comes again: no silo could join for hours. A heartbeat from the future is stale.
 namespace Atelier.Silo.Store;
 

@@ -110,8 +110,8 @@ public sealed class TrainingRun : IDisposable
     /// Trains until the stage is complete or cancelled; either way a checkpoint is left, and when complete the result.
     /// </summary>
     /// <param name="progress">
-    /// Told of every step, after it and before its checkpoint, if it has one: a run that is killed in between tells of the
-    /// step again, and never leaves one out.
+    /// Called after every step and before its checkpoint, if it has one: a run that is killed in between reports the
+    /// step again, and never skips one.
     /// </param>
     /// <param name="cancellation">Ends the run at the end of the step in flight.</param>
     /// <param name="look">

@@ -8,7 +8,7 @@ using Atelier.Gateway.Keys;
 namespace Atelier.Gateway.Limits;
 
 /// <summary>A bucket of tokens a tenant, and one an address for requests on open routes.</summary>
-internal sealed class TenantRates(GatewaySettings settings, TimeProvider clock)
+internal sealed class RequestRates(GatewaySettings settings, TimeProvider clock)
 {
     private const int BucketsMax = 10_000;
 

@@ -60,7 +60,9 @@ public readonly record struct TenantId([property: Id(0)] string Value)
     /// <summary>Gets the name, which tenants have one after the other.</summary>
     public string Name => Value.IndexOf(Mark, StringComparison.Ordinal) is >= 0 and int mark ? Value[..mark] : Value;
 
-    /// <summary>Parses an id from outside, such as the one in a key. A new tenant is created by its name alone.</summary>
+    /// <summary>
+    /// Parses an id from outside, such as the one in a key. A new tenant is created by its name alone.
+    /// </summary>
     public static bool TryParse(string? text, out TenantId id)
     {
         bool valid = text?.Split(Mark) switch

@@ -85,7 +85,8 @@ internal sealed class ClusterClient : IDisposable
     public static string CheckKey(string name, string key) =>
         key.Length > 0 && key.All(c => char.IsAscii(c) && !char.IsControl(c) && c != ' ')
             ? key
-            : throw new UserErrorException($"{name} is not a valid key: a key consists of letters, digits, '-', '_' and '~'.");
+            : throw new UserErrorException(
+                $"{name} is not a valid key: a key consists of letters, digits, '-', '_' and '~'.");
 
     /// <summary>Calls a route and reads its answer, if it has one.</summary>
     /// <exception cref="ApiRefusalException">The API refused.</exception>

@@ -1,5 +1,5 @@
-// Requests that Kestrel refuses before any middleware runs: a request line or headers that are too long, too late or not
-// HTTP. Kestrel answers with a status alone. Here the answer gets the error shape and an id on its way to the client.
+// Requests that Kestrel refuses before any middleware runs: a request line or headers that are too long, too late or
+// not HTTP. Kestrel answers with a status alone. Here the answer gets the error shape and an id on its way out.
 using System.Diagnostics;
 using System.Globalization;
 using System.IO.Pipelines;

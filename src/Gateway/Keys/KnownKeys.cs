@@ -183,7 +183,8 @@ internal sealed partial class KnownKeys(
 
     [LoggerMessage(
         Level = LogLevel.Warning,
-        Message = "Unknown keys arrive faster than they are looked up; {Count} requests refused since the last message")]
+        Message = "Unknown keys arrive faster than they are looked up; {Count} requests refused since the last "
+            + "message")]
     private partial void LogRefused(long count);
 
     // A tenant's hashes, or one part of the list of tenants.

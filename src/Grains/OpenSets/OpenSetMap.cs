@@ -1,5 +1,5 @@
-// Chooses the partition of the open set that an id is added to. The generation's state records the choice, so the number
-// of partitions may change, and an id may go to a second partition when its first one is full.
+// Chooses the partition of the open set that an id is added to. The generation's state records the choice, so the
+// number of partitions may change, and an id may go to a second partition when its first one is full.
 using System.Buffers.Binary;
 using System.Security.Cryptography;
 using System.Text;

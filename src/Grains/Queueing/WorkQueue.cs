@@ -537,8 +537,8 @@ public sealed class WorkQueue
             return WorkVerdict.Park;
         }
 
-        // Within a step it yields to a newcomer only, and only after it has done a step here. Work in quarantine becomes
-        // ordinary work, which may be parked for others, once its next snapshot is stored.
+        // Within a step it yields to a newcomer only, and only after it has done a step here. Work in quarantine
+        // becomes ordinary work, which may be parked for others, once its next snapshot is stored.
         WorkEntry? other = worker.HeldAlone > 0 || !hasRoom || changes ? null : Next(worker, alone: false);
         bool isWithin = entry.Done < entry.Granted || (entry.Item.Alone && entry.Done > 0);
         bool yields = entry.Done > 0 && other is not null && IsNew(worker, other);

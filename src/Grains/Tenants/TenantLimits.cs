@@ -1,6 +1,6 @@
 // A tenant's limits as a pure protocol: requests a minute, generations open, evaluations a day. One grain keeps them
-// for all gateways. Evaluations are charged when a generation is admitted, and refunded when it ends and did not compute
-// them: by its id, once, and only if this object charged it or the open generation itself has reported the charge. The
+// for all gateways. Evaluations are charged when a generation is admitted; those that it did not compute are refunded
+// when it ends: by its id, once, and only if this object charged it or the open generation has reported the charge. The
 // day's count is stored in blocks taken ahead, and exactly when the grain deactivates; the open set says what is open.
 using Atelier.Contracts;
 

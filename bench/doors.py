@@ -85,14 +85,15 @@ def metric(cluster, port, *words):
 
 
 def state(cluster):
-    """Heaps after a collection, activations of tenants, and lines in the logs."""
+    """Live bytes of the heaps after a collection, activations of tenants, and lines in the logs."""
     places = [("gateway", cluster.children("Gateway")[0], cluster.metrics_port)]
     places += [("silo", cluster.children("Silo")[0], cluster.ports[0]["metricsPort"])]
     found = {}
     for name, process, port in places:
         for _ in range(3):
             collect(process)
-        found[name] = metric(cluster, port, "gc_last_collection_heap_size")
+        found[name] = (metric(cluster, port, "gc_last_collection_heap_size")
+                       - metric(cluster, port, "gc_last_collection_heap_fragmentation_size"))
     found["tenants"] = metric(cluster, cluster.ports[0]["metricsPort"], "catalog_activations", '"tenant"')
     found["lines"] = sum(open(log, "rb").read().count(b"\n") for log in glob.glob(cluster.folder + "/logs/*"))
     return found

@@ -1,6 +1,5 @@
 // What is forwarded, and how: a fixed set of routes over the silos that are there.
 using System.Text;
-using Atelier.Contracts;
 using Atelier.Gateway.Hosting;
 using Yarp.ReverseProxy.Configuration;
 using Yarp.ReverseProxy.Forwarder;
@@ -30,8 +29,8 @@ internal sealed class Routes(GatewaySettings settings)
     private static readonly TimeSpan s_silenceMax = TimeSpan.FromSeconds(60);
     private static readonly TimeSpan s_reactivation = TimeSpan.FromSeconds(2);
 
-    // A silo that hangs is noticed within 2.5 seconds.
-    private static readonly TimeSpan s_probePeriod = TimeSpan.FromSeconds(1);
+    // A silo that hangs is noticed within 2 seconds, and within half a second that it is no longer ready.
+    private static readonly TimeSpan s_probePeriod = TimeSpan.FromSeconds(0.5);
     private static readonly TimeSpan s_probeTimeout = TimeSpan.FromSeconds(1.5);
 
     /// <summary>Gets the routes. What is not marked as open takes a key.</summary>

@@ -2,7 +2,7 @@
 // owns the fence: whoever claims its work gets a new epoch, and what carries an older one is refused.
 namespace Atelier.Contracts;
 
-/// <summary>Where a generation stands. The order is that of time.</summary>
+/// <summary>The phase of a generation; <see cref="GenerationPhases"/> has their meaning and order.</summary>
 [GenerateSerializer, Alias("atelier.GenerationPhase")]
 public enum GenerationPhase
 {
@@ -72,6 +72,9 @@ public readonly record struct EventNumber([property: Id(0)] int Phase, [property
     /// <summary>Before the first event.</summary>
     public static EventNumber Before => new(-1, 0);
 
+    /// <summary>The number of the event of a phase entered, or of a step done in it.</summary>
+    public static EventNumber Of(GenerationPhase phase, int step = 0) => new((int)phase, step);
+
     /// <summary>Reads what <see cref="ToString"/> wrote: a Last-Event-ID.</summary>
     public static bool TryParse(string? text, out EventNumber number)
     {
@@ -88,7 +91,9 @@ public readonly record struct EventNumber([property: Id(0)] int Phase, [property
 
     /// <inheritdoc/>
     public int CompareTo(EventNumber other) =>
-        Phase != other.Phase ? Phase.CompareTo(other.Phase) : Step.CompareTo(other.Step);
+        Phase != other.Phase
+            ? GenerationPhases.OrderOf(Phase).CompareTo(GenerationPhases.OrderOf(other.Phase))
+            : Step.CompareTo(other.Step);
 
     /// <summary>Whether one comes before another.</summary>
     public static bool operator <(EventNumber left, EventNumber right) => left.CompareTo(right) < 0;
@@ -159,7 +164,7 @@ public sealed record GenerationEvent
     public string? Message { get; init; }
 
     /// <summary>Whether nothing comes after it.</summary>
-    public bool IsLast => Phase >= GenerationPhase.Done;
+    public bool IsLast => Phase.IsEnded();
 
     /// <summary>Whether it was cancelled because nobody waited for it, not because somebody asked for that.</summary>
     public bool IsAbandoned => Phase == GenerationPhase.Cancelled && Message == Abandoned;

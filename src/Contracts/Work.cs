@@ -38,6 +38,20 @@ public enum WorkRoles
     All = 7,
 }
 
+/// <summary>What a kind of work asks of a worker.</summary>
+public static class WorkKinds
+{
+    /// <summary>The role that does this kind of work.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">No role does it.</exception>
+    public static WorkRoles Role(this WorkKind kind) => kind switch
+    {
+        WorkKind.Encode => WorkRoles.Encode,
+        WorkKind.Denoise => WorkRoles.Denoise,
+        WorkKind.Decode => WorkRoles.Decode,
+        _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "No role does this kind of work."),
+    };
+}
+
 /// <summary>One piece of work in a queue: a phase of a generation.</summary>
 [GenerateSerializer, Immutable, Alias("atelier.WorkItem")]
 public sealed record WorkItem

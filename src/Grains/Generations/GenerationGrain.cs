@@ -123,7 +123,7 @@ internal sealed partial class GenerationGrain(
             return null;
         }
 
-        bool waits = _state.IsOpen && (int)_state.Phase % 2 == 0;
+        bool waits = _state.IsOpen && _state.Phase.Info().Waits;
         QueuePlace? place = waits ? await GrainCalls.TryAsync(() => Queue().WhereAsync(_key)) : null;
         return new GenerationView
         {
@@ -383,7 +383,7 @@ internal sealed partial class GenerationGrain(
         await ReleaseOrRememberAsync();
 
         // If this grain dies before, a walk through the open set does it.
-        bool waits = _state.IsOpen && (int)_state.Phase % 2 == 0 && _state.Phase != before.Phase;
+        bool waits = _state.IsOpen && _state.Phase.Info().Waits && _state.Phase != before.Phase;
         if (answer == ReportOutcome.Taken && waits)
         {
             await OfferAsync();
@@ -423,7 +423,7 @@ internal sealed partial class GenerationGrain(
 
     // What another activation wrote while the cluster was parted, those who only read or watch would never hear of.
     private Task LookAgainAsync(CancellationToken cancellation) =>
-        _state is { Closure: GenerationClosure.None, Phase: < GenerationPhase.Done }
+        _state.Closure == GenerationClosure.None && !_state.Phase.IsEnded()
             ? GrainCalls.TryAsync(LookAsync)
             : Task.CompletedTask;
 

@@ -67,7 +67,7 @@ public sealed class GenerationMachine(GenerationOptions options)
     private Outcome<ClaimAnswer> Decide(
         GenerationState state, GenerationKey key, ClaimRequest request, DateTimeOffset heardAt, DateTimeOffset now)
     {
-        if (!state.IsOpen || KindOf(state.Phase) != request.Kind)
+        if (!state.IsOpen || state.Phase.Info().Kind != request.Kind)
         {
             return new(state, new ClaimAnswer { Outcome = ClaimOutcome.Nothing }, false);
         }
@@ -120,7 +120,7 @@ public sealed class GenerationMachine(GenerationOptions options)
             };
         }
 
-        state = Enter(state, Running(request.Kind)) with
+        state = Enter(state, GenerationPhases.RunningOf(request.Kind)) with
         {
             Epoch = state.Epoch + 1,
             Step = request.Kind == WorkKind.Denoise ? state.SnapshotStep : state.Step,
@@ -162,7 +162,7 @@ public sealed class GenerationMachine(GenerationOptions options)
         }
 
         GenerationState next = Fresh(state) with { Claim = null, WaitingSince = now };
-        next = KindOf(state.Phase) switch
+        next = state.Phase.Info().Kind switch
         {
             WorkKind.Encode => Enter(next with { Caption = output, Encoded = encoded }, GenerationPhase.QueuedDenoise),
             WorkKind.Denoise => Enter(
@@ -240,7 +240,8 @@ public sealed class GenerationMachine(GenerationOptions options)
     /// <summary>The work that an open generation waits for, as it stands in the queue.</summary>
     public WorkItem Item(GenerationState state, GenerationKey key)
     {
-        WorkKind kind = KindOf(state.Phase);
+        WorkKind kind = state.Phase.Info().Kind
+            ?? throw new ArgumentException($"{key} has ended ({state.Phase}); it waits for no work.", nameof(state));
         int quanta = kind == WorkKind.Denoise ? Math.Max(1, Steps(state) - state.SnapshotStep) : 1;
         bool bound = kind == WorkKind.Denoise && state.Snapshot is not null;
         return new WorkItem
@@ -277,9 +278,6 @@ public sealed class GenerationMachine(GenerationOptions options)
             .Where(step => step > 0).Distinct(),
     ];
 
-    /// <summary>The kind of work that a phase waits for or does.</summary>
-    public static WorkKind KindOf(GenerationPhase phase) => (WorkKind)Math.Min((int)phase / 2, (int)WorkKind.Decode);
-
     /// <summary>
     /// What has happened after an event: a function of the state alone, so that a grain that starts anew tells the same
     /// story, with the same numbers.
@@ -293,9 +291,9 @@ public sealed class GenerationMachine(GenerationOptions options)
 
         int steps = Steps(state);
         int[] previewSteps = PreviewSteps(state.Submission);
-        for (var phase = GenerationPhase.QueuedEncode; phase <= state.Reached; phase++)
+        foreach (GenerationPhase phase in GenerationPhases.UpTo(state.Reached))
         {
-            var number = new EventNumber((int)phase, 0);
+            var number = EventNumber.Of(phase);
             if (number > after)
             {
                 yield return new GenerationEvent { Number = number, Phase = phase, Steps = steps };
@@ -306,19 +304,25 @@ public sealed class GenerationMachine(GenerationOptions options)
                 continue;
             }
 
-            for (int step = after.Phase == (int)phase ? after.Step + 1 : 1; step <= state.Step && after.Phase <= (int)phase; step++)
+            for (int step = 1; step <= state.Step; step++)
             {
+                number = EventNumber.Of(phase, step);
+                if (number <= after)
+                {
+                    continue;
+                }
+
                 bool previewed = state.Previews.TryGetValue(step, out BlobName preview);
                 yield return new GenerationEvent
                 {
-                    Number = new EventNumber((int)phase, step), Phase = phase, Step = step, Steps = steps,
+                    Number = number, Phase = phase, Step = step, Steps = steps,
                     Preview = previewed ? preview : null,
                     PreviewIndex = previewed ? previewSteps.Count(earlier => earlier < step) : 0,
                 };
             }
         }
 
-        var end = new EventNumber((int)GenerationPhase.Done, 0);
+        var end = EventNumber.Of(GenerationPhase.Done);
         if (!state.IsOpen && end > after)
         {
             yield return new GenerationEvent
@@ -382,7 +386,7 @@ public sealed class GenerationMachine(GenerationOptions options)
 
     private static GenerationState Waiting(GenerationState state, DateTimeOffset since) => state with
     {
-        Phase = (GenerationPhase)(2 * (int)KindOf(state.Phase)), Claim = null, WaitingSince = since,
+        Phase = GenerationPhases.WaitingFor(state.Phase.Info().Kind!.Value), Claim = null, WaitingSince = since,
     };
 
     private static GenerationState Failed(GenerationState state, GenerationError error, string message, DateTimeOffset now) =>
@@ -398,7 +402,7 @@ public sealed class GenerationMachine(GenerationOptions options)
     // A step takes two evaluations, the last one takes one.
     private static int Computed(GenerationState state)
     {
-        int steps = KindOf(state.Phase) == WorkKind.Decode ? Steps(state)
+        int steps = state.Phase.Info().Kind == WorkKind.Decode ? Steps(state)
             : state.Phase == GenerationPhase.Denoising ? state.Step + 1
             : state.Step;
         return Math.Min(2 * steps, state.Submission!.Spec.Evaluations);
@@ -447,9 +451,7 @@ public sealed class GenerationMachine(GenerationOptions options)
     }
 
     private static GenerationState Enter(GenerationState state, GenerationPhase phase) =>
-        state with { Phase = phase, Reached = phase > state.Reached ? phase : state.Reached };
-
-    private static GenerationPhase Running(WorkKind kind) => (GenerationPhase)((2 * (int)kind) + 1);
+        state with { Phase = phase, Reached = phase.IsAfter(state.Reached) ? phase : state.Reached };
 
     private static bool Holds(GenerationState state, long epoch) => state.IsOpen && state.Claim is not null && epoch == state.Epoch;
 

@@ -219,7 +219,7 @@ public sealed record GenerationState
     public long WeightVersion { get; init; }
 
     /// <summary>Whether it was accepted and has not ended.</summary>
-    public bool IsOpen => Submission is not null && Phase < GenerationPhase.Done;
+    public bool IsOpen => Submission is not null && !Phase.IsEnded();
 
     /// <summary>Whether a worker may be at work for it: its blobs are then not this grain's alone.</summary>
     public bool IsClaimed => IsOpen && Claim is not null;

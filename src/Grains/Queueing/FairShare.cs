@@ -14,7 +14,7 @@ namespace Atelier.Grains.Queueing;
 internal readonly record struct WorkClass(ModelDigest Model, WorkKind Kind, string? DeviceKind, bool Alone)
 {
     /// <summary>The worker's role that it needs.</summary>
-    public WorkRoles Role => (WorkRoles)(1 << (int)Kind);
+    public WorkRoles Role => Kind.Role();
 
     /// <summary>The class of a piece of work.</summary>
     public static WorkClass Of(WorkItem item) => new(item.Model, item.Kind, item.DeviceKind, item.Alone);

@@ -113,7 +113,7 @@ internal sealed class GenerationEndpoints(
         }
 
         // A reader that would come again and again is told that there is nothing more.
-        if (after >= new EventNumber((int)GenerationPhase.Done, 0))
+        if (after >= EventNumber.Of(GenerationPhase.Done))
         {
             return TypedResults.NoContent();
         }

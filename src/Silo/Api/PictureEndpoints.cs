@@ -114,7 +114,7 @@ internal sealed class PictureEndpoints(
     {
         using var patience = new CancellationTokenSource(s_patience, clock);
         using var ending = CancellationTokenSource.CreateLinkedTokenSource(gone, patience.Token);
-        var before = new EventNumber((int)GenerationPhase.Denoising, step - 1);
+        var before = EventNumber.Of(GenerationPhase.Denoising, step - 1);
         try
         {
             await foreach (GenerationEvent one in watch.WatchAsync(key, before, ending.Token))

@@ -1,5 +1,11 @@
 // How grains are found and called: keys to references, and which failures of a call mean "unknown, ask again".
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Models;
+using Atelier.Contracts.Queueing;
+using Atelier.Contracts.Sessions;
+using Atelier.Contracts.Tenants;
+using Atelier.Contracts.Workers;
 using Orleans.Storage;
 
 namespace Atelier.Grains;

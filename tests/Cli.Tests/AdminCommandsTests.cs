@@ -3,6 +3,7 @@
 using System.Collections.Concurrent;
 using Atelier.Cli.Cluster;
 using Atelier.Contracts;
+using Atelier.Contracts.Tenants;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 

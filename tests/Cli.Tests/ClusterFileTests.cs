@@ -26,7 +26,7 @@ public sealed class ClusterFileTests(TinyModel model) : IDisposable
         Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(_folder["cluster.json"]));
         Assert.NotEqual(file.Secret, ClusterFile.New().Secret);
         Assert.NotEqual(file.AdminKey, ClusterFile.New().AdminKey);
-        Assert.True(Convert.FromBase64String(file.Secret).Length >= Contracts.Tickets.SecretBytesMin);
+        Assert.True(Convert.FromBase64String(file.Secret).Length >= Contracts.Tenants.Tickets.SecretBytesMin);
     }
 
     [Fact]

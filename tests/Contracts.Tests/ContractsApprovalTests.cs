@@ -5,6 +5,7 @@ using System.CodeDom.Compiler;
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Text;
+using Atelier.Contracts.Generations;
 using Xunit;
 
 namespace Atelier.Contracts.Tests;

@@ -1,5 +1,7 @@
 // Goal: the table of phases has a row for every phase, one pair of phases for every kind of work, and the order of
 // events that clients have seen since format 0, whose numbers they send back as Last-Event-ID.
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Queueing;
 using Xunit;
 
 namespace Atelier.Contracts.Tests;

@@ -1,6 +1,7 @@
 // Goal: a specification has one form in bytes, and nothing else is read as one. Method: round trips, single changes,
 // and every way to write the same thing differently.
 using System.Text;
+using Atelier.Contracts.Generations;
 using Xunit;
 
 namespace Atelier.Contracts.Tests;

@@ -3,7 +3,8 @@
 using System.Net;
 using System.Net.Http.Json;
 using System.Text;
-using Atelier.Contracts;
+using Atelier.Contracts.Cluster;
+using Atelier.Contracts.Tenants;
 using Microsoft.AspNetCore.Http;
 using Xunit;
 

@@ -1,6 +1,8 @@
 // A cluster that answers a gateway's questions from memory.
 using System.Collections.Concurrent;
 using Atelier.Contracts;
+using Atelier.Contracts.Cluster;
+using Atelier.Contracts.Tenants;
 using Atelier.Gateway.Routing;
 
 namespace Atelier.Gateway.Tests;

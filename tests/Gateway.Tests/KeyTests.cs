@@ -3,6 +3,7 @@
 using System.Net;
 using System.Text.RegularExpressions;
 using Atelier.Contracts;
+using Atelier.Contracts.Tenants;
 using Xunit;
 
 namespace Atelier.Gateway.Tests;

@@ -2,6 +2,7 @@
 // in all spellings, and tickets shown for other calls and later.
 using System.Text;
 using Atelier.Contracts;
+using Atelier.Contracts.Tenants;
 using Microsoft.AspNetCore.Http;
 using Xunit;
 

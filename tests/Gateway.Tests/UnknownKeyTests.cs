@@ -3,6 +3,7 @@
 using System.Collections.Concurrent;
 using System.Net;
 using Atelier.Contracts;
+using Atelier.Contracts.Tenants;
 using Atelier.Gateway.Hosting;
 using Atelier.Gateway.Keys;
 using Microsoft.Extensions.Logging;

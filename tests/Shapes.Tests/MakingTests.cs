@@ -4,6 +4,7 @@
 using System.Runtime.InteropServices;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
+using Atelier.Model.Networks;
 using Atelier.Model.Training;
 using Atelier.Model.Weights;
 using Atelier.Shapes.Judging;

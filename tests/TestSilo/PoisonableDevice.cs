@@ -2,6 +2,7 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
 using Atelier.Grains.Batching;
 using Atelier.Grains.Ports;
 

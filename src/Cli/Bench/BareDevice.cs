@@ -1,7 +1,7 @@
 // A device without a cluster: pictures join it, are denoised together and decoded, and nothing else is done. The yardstick
 // of the benches, and the place where they share it out in other ways than the cluster does.
 using System.Diagnostics;
-using Atelier.Contracts;
+using Atelier.Contracts.Generations;
 using Atelier.Grains.Batching;
 using Atelier.Grains.Ports;
 using Atelier.Silo.Devices;

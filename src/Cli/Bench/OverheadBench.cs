@@ -3,7 +3,7 @@
 using System.Diagnostics;
 using System.Text.Json.Nodes;
 using Atelier.Cli.Cluster;
-using Atelier.Contracts;
+using Atelier.Contracts.Generations;
 using Atelier.Silo.Devices;
 
 namespace Atelier.Cli.Bench;

@@ -6,7 +6,7 @@ using System.Net.Http.Json;
 using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using Atelier.Contracts;
+using Atelier.Contracts.Generations;
 
 namespace Atelier.Cli.Cluster;
 

@@ -1,7 +1,7 @@
 // A cluster on this machine while it runs: its processes are started in order, kept alive, and stopped in order.
 using System.Net;
 using System.Text.Json.Nodes;
-using Atelier.Contracts;
+using Atelier.Contracts.Tenants;
 
 namespace Atelier.Cli.Cluster;
 

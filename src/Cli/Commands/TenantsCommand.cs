@@ -4,6 +4,7 @@ using System.Globalization;
 using System.Text.Json.Nodes;
 using Atelier.Cli.Cluster;
 using Atelier.Contracts;
+using Atelier.Contracts.Tenants;
 
 namespace Atelier.Cli.Commands;
 

@@ -2,7 +2,7 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
 using Atelier.Cli.Cluster;
-using Atelier.Contracts;
+using Atelier.Contracts.Queueing;
 using Atelier.Model;
 using Atelier.Model.Pipeline;
 using Atelier.ServiceDefaults;

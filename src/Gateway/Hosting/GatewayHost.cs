@@ -1,6 +1,6 @@
 // Puts a gateway together: the page, the proxy with its checks, and the connection to the cluster.
 using System.Net;
-using Atelier.Contracts;
+using Atelier.Contracts.Tenants;
 using Atelier.Gateway.Answers;
 using Atelier.Gateway.Keys;
 using Atelier.Gateway.Limits;

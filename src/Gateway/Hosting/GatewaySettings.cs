@@ -1,7 +1,7 @@
 // All that a gateway is told from outside, read once at start. Whatever is wrong is said in one go, with the name of the
 // setting and what would be right.
 using System.Net;
-using Atelier.Contracts;
+using Atelier.Contracts.Tenants;
 using Atelier.ServiceDefaults;
 using StackExchange.Redis;
 

@@ -4,6 +4,7 @@ using System.Net.Http.Headers;
 using System.Security.Cryptography;
 using System.Text;
 using Atelier.Contracts;
+using Atelier.Contracts.Tenants;
 using Atelier.Gateway.Answers;
 using Atelier.Gateway.Hosting;
 using Atelier.Gateway.Routing;

@@ -4,6 +4,7 @@
 using System.Collections.Concurrent;
 using System.Collections.Frozen;
 using Atelier.Contracts;
+using Atelier.Contracts.Tenants;
 using Atelier.Gateway.Hosting;
 using Atelier.Gateway.Routing;
 

@@ -1,5 +1,6 @@
 // All that the gateway asks the cluster itself.
 using Atelier.Contracts;
+using Atelier.Contracts.Cluster;
 
 namespace Atelier.Gateway.Routing;
 

@@ -1,6 +1,8 @@
 // The gateway's own connection to the cluster. It is made in the background and again for as long as it takes: the
 // gateway is there before the cluster is, and after it.
 using Atelier.Contracts;
+using Atelier.Contracts.Cluster;
+using Atelier.Contracts.Tenants;
 using Atelier.Gateway.Hosting;
 using Atelier.ServiceDefaults;
 using Orleans.Configuration;

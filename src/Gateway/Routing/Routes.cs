@@ -1,5 +1,6 @@
 // What is forwarded, and how: a fixed set of routes over the silos that are there.
 using System.Text;
+using Atelier.Contracts.Cluster;
 using Atelier.Gateway.Hosting;
 using Yarp.ReverseProxy.Configuration;
 using Yarp.ReverseProxy.Forwarder;

@@ -2,7 +2,7 @@
 // machine whose clock is wrong, or was just set, serves like any other.
 using System.Collections.Concurrent;
 using System.Globalization;
-using Atelier.Contracts;
+using Atelier.Contracts.Tenants;
 using Yarp.ReverseProxy.Transforms;
 
 namespace Atelier.Gateway.Routing;

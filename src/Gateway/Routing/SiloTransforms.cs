@@ -1,6 +1,6 @@
 // What is said to silos beyond the request itself: who calls, in a ticket that is good for exactly the request that goes
 // out, and where the client thinks that it is talking to.
-using Atelier.Contracts;
+using Atelier.Contracts.Tenants;
 using Atelier.Gateway.Keys;
 using Yarp.ReverseProxy.Forwarder;
 using Yarp.ReverseProxy.Transforms;

@@ -1,5 +1,6 @@
 // The cluster as one of its silos sees it: names and addresses from the membership, workers from the silos' metadata.
-using Atelier.Contracts;
+using Atelier.Contracts.Cluster;
+using Atelier.Contracts.Workers;
 using Orleans.Concurrency;
 using Orleans.Runtime.MembershipService.SiloMetadata;
 

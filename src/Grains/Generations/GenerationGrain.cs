@@ -2,6 +2,11 @@
 // end out of the open set, blobs that nobody needs any more released, a word to those who watch.
 using System.Runtime.CompilerServices;
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Models;
+using Atelier.Contracts.OpenSets;
+using Atelier.Contracts.Queueing;
+using Atelier.Contracts.Tenants;
 using Atelier.Grains.Hosting;
 using Atelier.Grains.OpenSets;
 using Atelier.Grains.Ports;

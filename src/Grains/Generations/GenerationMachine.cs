@@ -3,6 +3,8 @@
 // epoch, and what carries an older one is refused; and every command may come twice. Blobs follow the state: whatever a
 // command told of or took out of the state, and the new state does not need, stays named in it until it is released.
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Queueing;
 
 namespace Atelier.Grains.Generations;
 

@@ -1,5 +1,7 @@
 // What is stored of a generation. It is written before anything that depends on it is said to anyone.
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Models;
 
 namespace Atelier.Grains.Generations;
 

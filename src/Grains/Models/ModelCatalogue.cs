@@ -2,6 +2,7 @@
 // and again; a card that nobody has confirmed for a while is one that no live worker holds. Times are durations since
 // this catalogue started: a wall clock that jumps retires nothing, and after a start every card has its full time again.
 using Atelier.Contracts;
+using Atelier.Contracts.Models;
 
 namespace Atelier.Grains.Models;
 

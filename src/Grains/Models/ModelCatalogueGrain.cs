@@ -1,5 +1,7 @@
 // The models of the cluster, as the workers that can hold them describe them.
 using Atelier.Contracts;
+using Atelier.Contracts.Models;
+using Atelier.Contracts.Queueing;
 using Atelier.Grains.Hosting;
 using Microsoft.Extensions.Logging;
 

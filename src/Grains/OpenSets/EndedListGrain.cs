@@ -1,6 +1,9 @@
 // What ended in one hour, so that it can be forgotten when its retention time is over without looking for it.
 using System.Globalization;
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.OpenSets;
+using Atelier.Contracts.Sessions;
 using Atelier.Grains.Hosting;
 using Microsoft.Extensions.Logging;
 

@@ -2,6 +2,7 @@
 // generation's state, then the answer; so the set contains all that was accepted, and walking it finds everything
 // again.
 using Atelier.Contracts;
+using Atelier.Contracts.OpenSets;
 
 namespace Atelier.Grains.OpenSets;
 

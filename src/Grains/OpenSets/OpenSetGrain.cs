@@ -2,6 +2,7 @@
 // that forgets what ended long ago.
 using System.Globalization;
 using Atelier.Contracts;
+using Atelier.Contracts.OpenSets;
 using Atelier.Grains.Hosting;
 using Microsoft.Extensions.Logging;
 

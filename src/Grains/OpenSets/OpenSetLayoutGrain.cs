@@ -1,6 +1,6 @@
 // The one thing that all silos must know of the open set, and keep for the cluster's life: the key of its hash.
 using System.Security.Cryptography;
-using Atelier.Contracts;
+using Atelier.Contracts.OpenSets;
 using Atelier.Grains.Hosting;
 
 namespace Atelier.Grains.OpenSets;

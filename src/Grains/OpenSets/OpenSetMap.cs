@@ -3,7 +3,7 @@
 using System.Buffers.Binary;
 using System.Security.Cryptography;
 using System.Text;
-using Atelier.Contracts;
+using Atelier.Contracts.OpenSets;
 using Atelier.Grains.Hosting;
 
 namespace Atelier.Grains.OpenSets;

@@ -1,6 +1,9 @@
 // A device and the networks on it, in bytes and numbers. Behind it are one thread and one work item at a time; a device
 // whose error sticks, or whose kernel does not come back, ends the process instead of answering.
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Models;
+using Atelier.Contracts.Queueing;
 using Atelier.Grains.Batching;
 
 namespace Atelier.Grains.Ports;

@@ -3,6 +3,7 @@
 // with the least is served next, whatever model it asks for. One that comes from idleness starts at the virtual time of
 // those who wait: it owes nothing for the time before, and is owed nothing.
 using Atelier.Contracts;
+using Atelier.Contracts.Queueing;
 
 namespace Atelier.Grains.Queueing;
 

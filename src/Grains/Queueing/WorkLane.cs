@@ -1,7 +1,8 @@
 // One tenant's waiting work of one class, in the order of acceptance: who is first, and how much stands before whom. A
 // treap: a search tree over the order that is a heap over pseudo-random priorities, and therefore shallow. Each node
 // knows how many pieces of work its subtree holds and what they cost, so every question takes O(log n).
-using Atelier.Contracts;
+
+using Atelier.Contracts.Queueing;
 
 namespace Atelier.Grains.Queueing;
 

@@ -3,6 +3,8 @@
 // It holds the work of all models, so that a tenant has one share whatever it asks for, and decides when a worker
 // changes to another model.
 using Atelier.Contracts;
+using Atelier.Contracts.Queueing;
+using Atelier.Contracts.Tenants;
 
 namespace Atelier.Grains.Queueing;
 

@@ -2,6 +2,10 @@
 // that starts has every partition of the open set ask its generations for their work, and believes workers what they
 // hold.
 using Atelier.Contracts;
+using Atelier.Contracts.OpenSets;
+using Atelier.Contracts.Queueing;
+using Atelier.Contracts.Tenants;
+using Atelier.Contracts.Workers;
 using Atelier.Grains.Hosting;
 using Atelier.Grains.OpenSets;
 using Microsoft.Extensions.Logging;

@@ -2,6 +2,7 @@
 // so shares are fair among those who wait for them: one account a tenant, over all their models. Work that no worker
 // may do stands in no account, and holds up nobody.
 using Atelier.Contracts;
+using Atelier.Contracts.Queueing;
 
 namespace Atelier.Grains.Queueing;
 

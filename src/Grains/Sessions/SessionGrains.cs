@@ -2,6 +2,10 @@
 // each one was and became is asked of the generations themselves. A generation is on a page before it is accepted, and
 // its own state says at which place: whatever else a page holds, because an answer was lost on the way, does not count.
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.OpenSets;
+using Atelier.Contracts.Sessions;
+using Atelier.Contracts.Tenants;
 using Atelier.Grains.Hosting;
 using Atelier.Grains.OpenSets;
 

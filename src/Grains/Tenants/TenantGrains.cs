@@ -1,5 +1,8 @@
 // Tenants as grains: the one place for all gateways where keys, limits and weight are decided; and the list of tenants.
 using Atelier.Contracts;
+using Atelier.Contracts.OpenSets;
+using Atelier.Contracts.Sessions;
+using Atelier.Contracts.Tenants;
 using Atelier.Grains.Hosting;
 using Atelier.Grains.OpenSets;
 using Atelier.Grains.Ports;

@@ -3,6 +3,7 @@
 // when it ends: by its id, once, and only if this object charged it or the open generation has reported the charge. The
 // day's count is stored in blocks taken ahead, and exactly when the grain deactivates; the open set says what is open.
 using Atelier.Contracts;
+using Atelier.Contracts.Tenants;
 
 namespace Atelier.Grains.Tenants;
 

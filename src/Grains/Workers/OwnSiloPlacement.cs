@@ -1,6 +1,6 @@
 // A worker's grain lives on the silo that its key names and nowhere else: when that silo is gone, calls fail instead of
 // finding a grain without a device.
-using Atelier.Contracts;
+using Atelier.Contracts.Workers;
 using Orleans.Placement;
 using Orleans.Runtime.Placement;
 

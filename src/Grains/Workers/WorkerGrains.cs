@@ -1,5 +1,5 @@
 // Workers within a silo: a loop for each device, started and drained with the silo, and the grain that speaks for it.
-using Atelier.Contracts;
+using Atelier.Contracts.Workers;
 using Atelier.Grains.Hosting;
 using Atelier.Grains.Ports;
 using Microsoft.Extensions.Logging;

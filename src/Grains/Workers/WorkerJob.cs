@@ -1,5 +1,7 @@
 // A piece of work in a worker's hands.
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Queueing;
 using Atelier.Grains.Ports;
 
 namespace Atelier.Grains.Workers;

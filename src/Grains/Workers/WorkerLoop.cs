@@ -6,6 +6,10 @@
 // nothing that it does too late can do harm.
 using System.Threading.Channels;
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Models;
+using Atelier.Contracts.Queueing;
+using Atelier.Contracts.Workers;
 using Atelier.Grains.Batching;
 using Atelier.Grains.Models;
 using Atelier.Grains.Ports;

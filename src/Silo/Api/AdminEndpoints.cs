@@ -1,6 +1,11 @@
 // What the administrator does: tenants, their keys and limits; and a look at the cluster.
 using System.Globalization;
 using Atelier.Contracts;
+using Atelier.Contracts.Cluster;
+using Atelier.Contracts.Models;
+using Atelier.Contracts.Queueing;
+using Atelier.Contracts.Tenants;
+using Atelier.Contracts.Workers;
 using Atelier.Grains;
 
 namespace Atelier.Silo.Api;

@@ -1,7 +1,7 @@
 // All that can go wrong for a client, in OpenAI's error shape, and the one place where outcomes of the grains become
 // answers of HTTP.
 using System.Globalization;
-using Atelier.Contracts;
+using Atelier.Contracts.Generations;
 
 namespace Atelier.Silo.Api;
 

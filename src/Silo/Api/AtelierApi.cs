@@ -11,7 +11,7 @@ internal static class AtelierApi
     private const string KeyScheme = "key";
 
     /// <summary>
-    /// Adds what the API needs. Grains, a blob store, <see cref="Contracts.Tickets"/> and a clock must be there.
+    /// Adds what the API needs. Grains, a blob store, <see cref="Contracts.Tenants.Tickets"/> and a clock must be there.
     /// </summary>
     public static IServiceCollection AddAtelierApi(this IServiceCollection services)
     {

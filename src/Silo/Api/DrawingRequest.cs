@@ -1,6 +1,8 @@
 // What every request to draw says, on whichever route it comes: words, model and settings; and how a model's card turns
 // them into a specification.
-using Atelier.Contracts;
+
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Models;
 
 namespace Atelier.Silo.Api;
 

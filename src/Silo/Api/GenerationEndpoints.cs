@@ -1,6 +1,7 @@
 // Native generations: submit, look, follow, cancel, delete. A client's disconnect keeps them going.
 using System.Runtime.CompilerServices;
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
 using Atelier.Grains;
 
 namespace Atelier.Silo.Api;

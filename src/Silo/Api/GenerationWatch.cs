@@ -4,6 +4,7 @@
 using System.Runtime.CompilerServices;
 using System.Threading.Channels;
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
 using Atelier.Grains;
 
 namespace Atelier.Silo.Api;

@@ -1,6 +1,7 @@
 // The request of OpenAI's images route, with the members that it lacks for this model as extra ones. Pure: what a body
 // means depends on nothing but the body.
-using Atelier.Contracts;
+
+using Atelier.Contracts.Generations;
 
 namespace Atelier.Silo.Api;
 

@@ -2,6 +2,9 @@
 // cancelled together. A request that a client sends again, because its answer was lost, joins what is under way.
 using System.Runtime.CompilerServices;
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Models;
+using Atelier.Contracts.Sessions;
 using Atelier.Grains;
 
 namespace Atelier.Silo.Api;

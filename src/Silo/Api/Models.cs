@@ -1,5 +1,5 @@
 // The models, by the names that requests use.
-using Atelier.Contracts;
+using Atelier.Contracts.Models;
 using Atelier.Grains;
 using Microsoft.AspNetCore.Http.Features;
 

@@ -1,5 +1,7 @@
 // Pictures and previews as files: to their tenant by id, and to whoever holds a link that was signed.
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Tenants;
 using Atelier.Grains;
 using Atelier.Grains.Generations;
 using Atelier.Grains.Ports;

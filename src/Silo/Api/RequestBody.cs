@@ -5,6 +5,7 @@ using System.IO.Compression;
 using System.Text.Json;
 using System.Text.Unicode;
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
 using Microsoft.AspNetCore.Http.Features;
 
 namespace Atelier.Silo.Api;

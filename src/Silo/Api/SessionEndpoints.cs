@@ -1,6 +1,8 @@
 // Native sessions: begin, look, history, submit in it, vary, delete.
 using System.Globalization;
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Sessions;
 using Atelier.Grains;
 
 namespace Atelier.Silo.Api;

@@ -2,6 +2,9 @@
 // and a request may have these members and no others.
 using System.Globalization;
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Models;
+using Atelier.Contracts.Sessions;
 
 namespace Atelier.Silo.Api;
 

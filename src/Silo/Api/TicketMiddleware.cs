@@ -2,6 +2,7 @@
 // this call, or it goes no further. Links to pictures carry their own signature.
 using System.Globalization;
 using Atelier.Contracts;
+using Atelier.Contracts.Tenants;
 using Microsoft.AspNetCore.Http.Features;
 
 namespace Atelier.Silo.Api;

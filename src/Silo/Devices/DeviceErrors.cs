@@ -1,6 +1,6 @@
 // What an exception out of libtorch means: the request did not fit, a kernel refused, or the device is lost.
 using System.Runtime.InteropServices;
-using Atelier.Contracts;
+using Atelier.Contracts.Generations;
 using Atelier.Grains.Ports;
 
 namespace Atelier.Silo.Devices;

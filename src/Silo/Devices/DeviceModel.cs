@@ -1,5 +1,6 @@
 // A model that a device can load: its folder, the card by which the cluster knows it, and how its networks come to be.
 using Atelier.Contracts;
+using Atelier.Contracts.Models;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
 using Atelier.Model.Networks;

@@ -2,6 +2,7 @@
 // in and go out. A picture's bytes are those that the command line draws for the same request: same parts, same order.
 using System.Collections.Concurrent;
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
 using Atelier.Grains.Ports;
 using Atelier.Model.Clip;
 using Atelier.Model.Diffusion;

@@ -1,5 +1,6 @@
 // What can be set about a device, and what values make sense.
 using Atelier.Contracts;
+using Atelier.Contracts.Queueing;
 using Atelier.Model.Pipeline;
 
 namespace Atelier.Silo.Devices;

@@ -1,6 +1,7 @@
 // Puts a silo together: the store, Orleans, the grains, the blobs, the device, and the HTTP API.
 using System.Net;
-using Atelier.Contracts;
+using Atelier.Contracts.Cluster;
+using Atelier.Contracts.Tenants;
 using Atelier.Grains.Hosting;
 using Atelier.Grains.Ports;
 using Atelier.Model.Runtime;

@@ -1,6 +1,8 @@
 // All that a silo is told from outside, read once at start. Whatever is wrong is said in one go, with the name of the
 // setting and what would be right.
 using Atelier.Contracts;
+using Atelier.Contracts.Queueing;
+using Atelier.Contracts.Tenants;
 using Atelier.Grains.Generations;
 using Atelier.Grains.Hosting;
 using Atelier.ServiceDefaults;

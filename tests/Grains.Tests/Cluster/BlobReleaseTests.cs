@@ -2,6 +2,9 @@
 // needs stay. Method: workers that are held up until their work comes too late, a store that is away, and claims by
 // hand.
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Queueing;
+using Atelier.Contracts.Workers;
 using Atelier.Grains.Generations;
 using Atelier.Grains.Ports;
 using Xunit;

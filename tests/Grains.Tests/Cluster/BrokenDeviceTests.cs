@@ -1,7 +1,7 @@
 // Goal: a device that no longer works costs no request anything: it ends its process, and what it held goes on elsewhere. A
 // request that a sound device cannot do is what fails. Method: devices that throw, with a probe that tells the two apart.
 using System.Collections.Concurrent;
-using Atelier.Contracts;
+using Atelier.Contracts.Generations;
 using Atelier.Grains.Ports;
 using Xunit;
 

@@ -2,6 +2,9 @@
 // nothing of it. Method: walks that fail, a restart over the same store, and the same ids under a name that is opened
 // again.
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.OpenSets;
+using Atelier.Contracts.Tenants;
 using Xunit;
 
 namespace Atelier.Grains.Tests.Cluster;

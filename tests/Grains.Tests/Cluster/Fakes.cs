@@ -3,6 +3,9 @@ using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using System.Text;
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Models;
+using Atelier.Contracts.Queueing;
 using Atelier.Grains.Ports;
 
 namespace Atelier.Grains.Tests.Cluster;

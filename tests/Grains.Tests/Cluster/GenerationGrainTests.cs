@@ -1,6 +1,11 @@
 // Goal: what the protocols promise holds in a running cluster. Method: in-process silos with fake devices; streams are
 // watched to their last event, so no test sleeps for a result.
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Queueing;
+using Atelier.Contracts.Sessions;
+using Atelier.Contracts.Tenants;
+using Atelier.Contracts.Workers;
 using Orleans.TestingHost;
 using Xunit;
 

@@ -1,6 +1,8 @@
 // Goal: whatever the number of partitions was and is, what is open is found and leaves the open set when it has ended.
 // Method: clusters that follow each other over one store; a store as format 0 left it.
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.OpenSets;
 using Atelier.Grains.Generations;
 using Atelier.Grains.OpenSets;
 using Microsoft.Extensions.DependencyInjection;

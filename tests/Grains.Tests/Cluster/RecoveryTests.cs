@@ -1,7 +1,10 @@
 // Goal: a queue that starts anew hears of all open work, whatever else fails or is under way. Method: clusters without
 // workers, whose reminders are too far away to help; calls are held up or fail one by one.
 using System.Collections.Concurrent;
-using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.OpenSets;
+using Atelier.Contracts.Queueing;
+using Atelier.Contracts.Workers;
 using Xunit;
 
 namespace Atelier.Grains.Tests.Cluster;

@@ -1,6 +1,8 @@
 // Goal: what was accepted for a model ends, also when the model is replaced, and one model too many stops no worker.
 // Method: clusters with short periods, whose workers hold other models than those that the store knows.
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Models;
 using Atelier.Grains.Hosting;
 using Xunit;
 

@@ -2,6 +2,8 @@
 // retention measures with is moved by hand, apart from the wall clock; a generation that is due later than the others
 // shows that a round has passed.
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.OpenSets;
 using Atelier.Grains.Hosting;
 using Xunit;
 

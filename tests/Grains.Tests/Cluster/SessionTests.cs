@@ -2,6 +2,9 @@
 // that nobody uses are forgotten. Method: writes that fail at chosen places, stored states as another release left
 // them, and the clock of retention moved by hand.
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Sessions;
+using Atelier.Contracts.Tenants;
 using Atelier.Grains.Sessions;
 using Atelier.Grains.Tests.Simulation;
 using Xunit;

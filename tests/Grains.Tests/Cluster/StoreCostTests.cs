@@ -1,6 +1,7 @@
 // Goal: what a generation costs the store does not grow with the number of others. Method: the partitions that ship, more
 // and more generations at once, every write and its bytes counted. Set ATELIER_QUEUE_SCALE=1 for more of them.
-using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Tenants;
 using Xunit;
 
 namespace Atelier.Grains.Tests.Cluster;

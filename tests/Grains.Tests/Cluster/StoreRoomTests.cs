@@ -1,6 +1,9 @@
 // Goal: a store that is full, or a tenant that keeps as much as it may, refuses at the door; what was accepted before ends.
 // Method: a store's meter that says what the test wants.
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Sessions;
+using Atelier.Contracts.Tenants;
 using Xunit;
 
 namespace Atelier.Grains.Tests.Cluster;

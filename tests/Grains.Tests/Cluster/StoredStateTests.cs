@@ -2,7 +2,14 @@
 // the grains are listed with their ids and compared with a checked-in text; ATELIER_ACCEPT=1 rewrites it.
 using System.Reflection;
 using System.Runtime.CompilerServices;
-using Atelier.Contracts;
+using Atelier.Contracts.Cluster;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Models;
+using Atelier.Contracts.OpenSets;
+using Atelier.Contracts.Queueing;
+using Atelier.Contracts.Sessions;
+using Atelier.Contracts.Tenants;
+using Atelier.Contracts.Workers;
 using Atelier.Grains.Generations;
 using Xunit;
 

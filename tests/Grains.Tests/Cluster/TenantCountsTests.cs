@@ -1,6 +1,9 @@
 // Goal: what a tenant's grain counts follows the open set, whoever dies, moves or loses an answer, and what was not drawn
 // is not charged. Method: clusters without workers, or with one that stands still; calls are lost on the way there or back.
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Queueing;
+using Atelier.Contracts.Tenants;
 using Atelier.Grains.Hosting;
 using Xunit;
 

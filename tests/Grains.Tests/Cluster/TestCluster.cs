@@ -1,6 +1,8 @@
 // An in-process cluster with fake devices, one a silo, and one blob store; a tenant that may do much.
 using System.Collections.Concurrent;
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Tenants;
 using Atelier.Grains.Hosting;
 using Atelier.Grains.Ports;
 using Microsoft.Extensions.DependencyInjection;

@@ -7,7 +7,7 @@ using System.Runtime.CompilerServices;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using Atelier.Contracts;
+using Atelier.Contracts.Generations;
 using Atelier.Grains.Generations;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Serialization;

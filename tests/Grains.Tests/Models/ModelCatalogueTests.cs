@@ -1,6 +1,7 @@
 // Goal: a name means the newest model that a live worker holds, and a model that nobody holds leaves its name, and its
 // place, to others. Method: the pure catalogue, with explicit times.
 using Atelier.Contracts;
+using Atelier.Contracts.Models;
 using Atelier.Grains.Models;
 using Atelier.Grains.Tests.Cluster;
 using Xunit;

@@ -2,6 +2,7 @@
 // that meet in a partition. Method: explicit times; hashes are fixed by their values; partitions are filled.
 using System.Security.Cryptography;
 using Atelier.Contracts;
+using Atelier.Contracts.OpenSets;
 using Atelier.Grains.Hosting;
 using Atelier.Grains.OpenSets;
 using Xunit;

@@ -1,6 +1,8 @@
 // Goal: tenants get their shares, in every window, and a newcomer waits for no more than a step. Method: simulated
 // workers and time, saturated tenants, service measured where the queue grants it.
 using Atelier.Contracts;
+using Atelier.Contracts.Queueing;
+using Atelier.Contracts.Tenants;
 using Atelier.Grains.Queueing;
 using Xunit;
 

@@ -1,5 +1,6 @@
 // Work, workers and a pace for the queue's tests: simulated time, no threads.
 using Atelier.Contracts;
+using Atelier.Contracts.Queueing;
 using Atelier.Grains.Queueing;
 using Xunit;
 

@@ -1,6 +1,7 @@
 // Goal: leases, bounds, quarantine and places in the queue are what they are said to be. Method: small stories, and
 // long random ones whose invariants are checked by counting.
 using Atelier.Contracts;
+using Atelier.Contracts.Queueing;
 using Atelier.Grains.Queueing;
 using Xunit;
 

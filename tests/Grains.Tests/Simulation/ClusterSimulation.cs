@@ -2,6 +2,10 @@
 // nothing goes wrong any more, and then everything that was accepted has to end soon; at last its retention time
 // passes.
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.OpenSets;
+using Atelier.Contracts.Sessions;
+using Atelier.Contracts.Tenants;
 using Atelier.Grains.Ports;
 using Atelier.Grains.Tests.Cluster;
 using static Atelier.Grains.Tests.Simulation.Promises;

@@ -1,6 +1,7 @@
 // What is promised of a cluster, each in one place. Some are watched at every write of a state, the others are looked
 // at when all is quiet again. A message names the generation, and what happened to it.
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
 using Atelier.Grains.Generations;
 using Atelier.Grains.Tests.Cluster;
 using Xunit;

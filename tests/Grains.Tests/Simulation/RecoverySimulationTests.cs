@@ -1,10 +1,15 @@
 // Goal: what died is replaced within the stated times, by the means that are meant for it and by no other. Method: one
 // fault at a time in the simulated cluster, over a few seeds; times are simulated.
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.OpenSets;
+using Atelier.Contracts.Queueing;
+using Atelier.Contracts.Sessions;
+using Atelier.Contracts.Tenants;
 using Atelier.Grains.Generations;
 using Atelier.Grains.Queueing;
-using Atelier.Grains.Tests.Cluster;
 using Atelier.Grains.Tenants;
+using Atelier.Grains.Tests.Cluster;
 using Xunit;
 
 namespace Atelier.Grains.Tests.Simulation;

@@ -373,7 +373,7 @@ internal sealed class GrainClass
     {
         Type = type;
         Interface = type.GetInterfaces().Single(
-            one => one.IsAssignableTo(typeof(IGrain)) && one.Namespace == typeof(Contracts.GenerationKey).Namespace);
+            one => one.IsAssignableTo(typeof(IGrain)) && one.Assembly == typeof(Contracts.GenerationKey).Assembly);
         Name = type.GetCustomAttribute<GrainTypeAttribute>()!.GetGrainType(null!, null!);
         IsReentrant = type.IsDefined(typeof(ReentrantAttribute));
         _constructor = type.GetConstructors().Single();

@@ -2,7 +2,8 @@
 // grains, in simulated time. The grains, the worker's loop and their states are production's own.
 using System.Collections.Immutable;
 using System.Reflection;
-using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Workers;
 using Atelier.Grains.Hosting;
 using Atelier.Grains.OpenSets;
 using Atelier.Grains.Tests.Cluster;

@@ -2,6 +2,8 @@
 // device it was made.
 using System.Text;
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Queueing;
 using Atelier.Grains.Ports;
 using Atelier.Grains.Tests.Cluster;
 

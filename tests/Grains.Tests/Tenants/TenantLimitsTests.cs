@@ -1,6 +1,7 @@
 // Goal: limits hold, say when to come back, survive moves and crashes, and charge for what was computed alone. Method:
 // explicit times; a long random story in which nothing is ever given back that was not charged.
 using Atelier.Contracts;
+using Atelier.Contracts.Tenants;
 using Atelier.Grains.Tenants;
 using Xunit;
 

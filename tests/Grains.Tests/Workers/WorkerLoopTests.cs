@@ -2,6 +2,9 @@
 // protocols, with faults under seeds; and, one by one, the situations that are told apart in the code.
 using System.Collections.Concurrent;
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Models;
+using Atelier.Contracts.Queueing;
 using Atelier.Grains.Ports;
 using Atelier.Grains.Tests.Cluster;
 using Xunit;

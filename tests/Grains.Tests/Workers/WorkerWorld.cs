@@ -4,6 +4,10 @@
 using System.Collections.Concurrent;
 using System.Reflection;
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Models;
+using Atelier.Contracts.Queueing;
+using Atelier.Contracts.Workers;
 using Atelier.Grains.Generations;
 using Atelier.Grains.Queueing;
 using Atelier.Grains.Tests.Cluster;

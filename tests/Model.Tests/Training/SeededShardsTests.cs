@@ -1,4 +1,5 @@
 // Goal: what a run draws depends on its seed and a sample's position alone, and every epoch holds every sample once.
+using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
 using Atelier.Model.Tests.Networks;
 using Atelier.Model.Tests.Verify;

@@ -1,6 +1,7 @@
 // Goal: the weights that a run ends with do not depend on who computed what, in which order, or who came and went; and a
 // step does what it says. Method: simulated workers, each with a network and an engine of its own, that exchange bytes.
 using System.Runtime.InteropServices;
+using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
 using Atelier.Model.Tests.Networks;
 using Atelier.Model.Tests.Verify;

@@ -4,6 +4,7 @@ using System.Net;
 using System.Runtime.CompilerServices;
 using System.Text.Json;
 using Atelier.Contracts;
+using Atelier.Contracts.Tenants;
 using Atelier.Grains;
 using Atelier.Silo.Api;
 using Xunit;

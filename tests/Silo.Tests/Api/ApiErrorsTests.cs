@@ -1,5 +1,5 @@
 // Goal: how a generation ended without a picture is told apart by status and code. Method: the mapping itself.
-using Atelier.Contracts;
+using Atelier.Contracts.Generations;
 using Atelier.Silo.Api;
 using Xunit;
 

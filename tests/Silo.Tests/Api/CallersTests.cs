@@ -4,6 +4,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Text;
 using Atelier.Contracts;
+using Atelier.Contracts.Tenants;
 using Xunit;
 
 namespace Atelier.Silo.Tests.Api;

@@ -4,6 +4,8 @@
 using System.Net;
 using System.Text.Json;
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Tenants;
 using Atelier.Grains;
 using Atelier.Model.Imaging;
 using Atelier.Silo.Tests.Devices;

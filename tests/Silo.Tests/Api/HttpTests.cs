@@ -8,6 +8,8 @@ using System.Reflection;
 using System.Text;
 using System.Text.Json;
 using Atelier.Contracts;
+using Atelier.Contracts.Models;
+using Atelier.Contracts.Tenants;
 using Microsoft.AspNetCore.Builder;
 using Xunit;
 

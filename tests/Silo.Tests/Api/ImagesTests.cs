@@ -3,6 +3,9 @@
 using System.Net;
 using System.Text.Json;
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Sessions;
+using Atelier.Contracts.Tenants;
 using Atelier.Grains;
 using Atelier.Model.Imaging;
 using Atelier.Silo.Tests.Devices;

@@ -4,7 +4,7 @@ using System.ClientModel;
 using System.ClientModel.Primitives;
 using System.Net.ServerSentEvents;
 using System.Text.Json;
-using Atelier.Contracts;
+using Atelier.Contracts.Generations;
 using Atelier.Silo.Tests.Devices;
 using OpenAI;
 using OpenAI.Images;

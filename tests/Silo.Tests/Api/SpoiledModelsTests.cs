@@ -2,7 +2,7 @@
 // other models draw on. Method: requests over HTTP against a cluster of its own, whose device has spoiled models too.
 using System.Net;
 using System.Text.Json;
-using Atelier.Contracts;
+using Atelier.Contracts.Models;
 using Atelier.Model;
 using Atelier.Silo.Tests.Devices;
 using Xunit;

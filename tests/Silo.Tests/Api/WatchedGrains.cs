@@ -2,7 +2,7 @@
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Threading.Channels;
-using Atelier.Contracts;
+using Atelier.Contracts.Generations;
 
 namespace Atelier.Silo.Tests.Api;
 

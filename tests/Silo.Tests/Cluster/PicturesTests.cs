@@ -2,6 +2,10 @@
 // as long as somebody needs it. Method: an in-process cluster of one or three silos over small real networks, and a
 // folder.
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Models;
+using Atelier.Contracts.Queueing;
+using Atelier.Contracts.Tenants;
 using Atelier.Grains.Hosting;
 using Atelier.Grains.Ports;
 using Atelier.Silo.Blobs;

@@ -1,7 +1,7 @@
 // Models that need no file: TinyPipeline's networks under a manifest that was never written.
 using System.Security.Cryptography;
 using System.Text;
-using Atelier.Contracts;
+using Atelier.Contracts.Generations;
 using Atelier.Model;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Imaging;

@@ -2,6 +2,9 @@
 // moved; models come and go; what goes wrong has the right name. Method: whole models, small, through the port alone.
 using System.Runtime.InteropServices;
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Models;
+using Atelier.Contracts.Queueing;
 using Atelier.Grains.Ports;
 using Atelier.Model;
 using Atelier.Model.Imaging;

@@ -7,6 +7,7 @@ using System.Security.Authentication;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using Atelier.Contracts;
+using Atelier.Contracts.Tenants;
 using Atelier.ServiceDefaults;
 using Atelier.Silo.Hosting;
 using Microsoft.Extensions.DependencyInjection;

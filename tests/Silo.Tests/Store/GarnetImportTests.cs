@@ -4,6 +4,7 @@ using System.Formats.Tar;
 using System.IO.Compression;
 using System.Runtime.CompilerServices;
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
 using Atelier.Grains.Generations;
 using Atelier.Grains.OpenSets;
 using Atelier.Grains.Tenants;

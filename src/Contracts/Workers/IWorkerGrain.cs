@@ -1,7 +1,8 @@
 // A worker: the one who owns a device. Its grain lives where the device is and speaks for it.
+using Atelier.Contracts.Queueing;
 using Orleans.Concurrency;
 
-namespace Atelier.Contracts;
+namespace Atelier.Contracts.Workers;
 
 /// <summary>The key of a worker's grain: a silo's name and a device's.</summary>
 /// <param name="Silo">Name of the silo.</param>

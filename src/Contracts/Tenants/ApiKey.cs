@@ -2,7 +2,7 @@
 using System.Security.Cryptography;
 using System.Text;
 
-namespace Atelier.Contracts;
+namespace Atelier.Contracts.Tenants;
 
 /// <summary>Keys: "atl_", the tenant, '_', and 43 characters of 256 random bits in base64url.</summary>
 public static class ApiKey

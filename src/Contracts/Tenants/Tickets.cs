@@ -5,7 +5,7 @@ using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 
-namespace Atelier.Contracts;
+namespace Atelier.Contracts.Tenants;
 
 /// <summary>Who calls, as the gateway found out.</summary>
 /// <param name="Tenant">The tenant; none for an administrator.</param>

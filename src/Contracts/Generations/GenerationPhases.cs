@@ -1,8 +1,9 @@
 // The phases of a generation as a table: what work each waits for or runs, and its place in the order of events. The
 // enum's numbers are names on the wire and in stored states; nothing computes with them.
 using System.Collections.Immutable;
+using Atelier.Contracts.Queueing;
 
-namespace Atelier.Contracts;
+namespace Atelier.Contracts.Generations;
 
 /// <summary>A row of the table of phases.</summary>
 /// <param name="Phase">The phase.</param>

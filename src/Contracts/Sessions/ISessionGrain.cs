@@ -1,29 +1,9 @@
 // A session: a tenant's conversation with a model. It remembers which generations it led to, in order, in pages of
 // fixed size; what each one was and became is the generation's own to tell.
+using Atelier.Contracts.Generations;
 using Orleans.Concurrency;
 
-namespace Atelier.Contracts;
-
-/// <summary>A session as its tenant sees it.</summary>
-/// <param name="Key">Which one.</param>
-/// <param name="CreatedAt">When it began.</param>
-/// <param name="Generations">Generations that were submitted in it.</param>
-[GenerateSerializer, Immutable, Alias("atelier.SessionView")]
-public sealed record SessionView(
-    [property: Id(0)] SessionKey Key, [property: Id(1)] DateTimeOffset CreatedAt, [property: Id(2)] int Generations);
-
-/// <summary>Answer to the wish to begin a session.</summary>
-/// <param name="View">The session; none if it was refused.</param>
-/// <param name="Refusal">Why it was refused, if it was.</param>
-[GenerateSerializer, Immutable, Alias("atelier.SessionAnswer")]
-public sealed record SessionAnswer([property: Id(0)] SessionView? View, [property: Id(1)] SubmitAnswer? Refusal = null);
-
-/// <summary>A part of a session's history, oldest first.</summary>
-/// <param name="Items">Generations, those that are deleted left out.</param>
-/// <param name="Next">Where the next part begins; none at the end.</param>
-[GenerateSerializer, Immutable, Alias("atelier.HistoryPage")]
-public sealed record HistoryPage(
-    [property: Id(0)] GenerationView[] Items, [property: Id(1)] int? Next);
+namespace Atelier.Contracts.Sessions;
 
 /// <summary>A session; its key is a <see cref="SessionKey"/>.</summary>
 [Alias("atelier.ISessionGrain")]
@@ -103,29 +83,4 @@ public interface ISessionPageGrain : IGrainWithStringKey
     /// <summary>Empties the page.</summary>
     [Alias("Delete")]
     Task DeleteAsync();
-}
-
-/// <summary>
-/// A part of a tenant's sessions, by the hash of their ids; its key is the tenant, a slash and the part's number.
-/// </summary>
-[Alias("atelier.ISessionListGrain")]
-public interface ISessionListGrain : IGrainWithStringKey
-{
-    /// <summary>Parts of a tenant's list.</summary>
-    const int Parts = 32;
-
-    /// <summary>Most sessions in a part: names of 64 characters stay below 64 KiB.</summary>
-    const int SizeMax = 800;
-
-    /// <summary>Adds a session; gives how many the part has then, or none if that would be more than it may.</summary>
-    [Alias("Add")]
-    Task<int?> AddAsync(SessionId session, int max);
-
-    /// <summary>Removes a session, if it is there; gives how many the part has then.</summary>
-    [Alias("Remove")]
-    Task<int> RemoveAsync(SessionId session);
-
-    /// <summary>The sessions in the part.</summary>
-    [Alias("Read")]
-    Task<SessionId[]> ReadAsync();
 }

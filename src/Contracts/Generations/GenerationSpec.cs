@@ -4,8 +4,9 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using Atelier.Contracts.Queueing;
 
-namespace Atelier.Contracts;
+namespace Atelier.Contracts.Generations;
 
 /// <summary>The specification of a generation, immutable and versioned.</summary>
 [GenerateSerializer, Immutable, Alias("atelier.GenerationSpec")]
@@ -18,7 +19,7 @@ public sealed record GenerationSpec
     public const int PromptLengthMax = 32_000;
 
     /// <summary>Most steps.</summary>
-    public const int StepsMax = 1000;
+    public const int StepsMax = WorkItem.QuantaMax;
 
     /// <summary>Longest side of a picture, in pixels.</summary>
     public const int SideMax = 4096;

@@ -1,6 +1,6 @@
 // What was accepted and has not ended, in partitions: the one list from which everything is found again after any
 // death.
-namespace Atelier.Contracts;
+namespace Atelier.Contracts.OpenSets;
 
 /// <summary>A partition of the open set; its key is its number.</summary>
 [Alias("atelier.IOpenSetGrain")]

@@ -1,0 +1,110 @@
+// A generation: from an accepted request to a picture or a recorded failure. Its grain alone advances the phase, and
+// owns the fence: whoever claims its work gets a new epoch, and what carries an older one is refused.
+namespace Atelier.Contracts.Generations;
+
+/// <summary>The number of an event: work that is done again gives the same numbers.</summary>
+/// <param name="Phase">The phase it reports; all ends share one number.</param>
+/// <param name="Step">The step within denoising; otherwise 0.</param>
+[GenerateSerializer, Immutable, Alias("atelier.EventNumber")]
+public readonly record struct EventNumber([property: Id(0)] int Phase, [property: Id(1)] int Step) : IComparable<EventNumber>
+{
+    /// <summary>Before the first event.</summary>
+    public static EventNumber Before => new(-1, 0);
+
+    /// <summary>The number of the event of a phase entered, or of a step done in it.</summary>
+    public static EventNumber Of(GenerationPhase phase, int step = 0) => new((int)phase, step);
+
+    /// <summary>Reads what <see cref="ToString"/> wrote: a Last-Event-ID.</summary>
+    public static bool TryParse(string? text, out EventNumber number)
+    {
+        number = Before;
+        if (text?.Split('.') is not [var phaseText, var stepText] || !TryDigits(phaseText, 9, out int phase)
+            || !TryDigits(stepText, GenerationSpec.StepsMax, out int step))
+        {
+            return false;
+        }
+
+        number = new EventNumber(phase, step);
+        return true;
+    }
+
+    /// <inheritdoc/>
+    public int CompareTo(EventNumber other) =>
+        Phase != other.Phase
+            ? GenerationPhases.OrderOf(Phase).CompareTo(GenerationPhases.OrderOf(other.Phase))
+            : Step.CompareTo(other.Step);
+
+    /// <summary>Whether one comes before another.</summary>
+    public static bool operator <(EventNumber left, EventNumber right) => left.CompareTo(right) < 0;
+
+    /// <summary>Whether one comes after another.</summary>
+    public static bool operator >(EventNumber left, EventNumber right) => left.CompareTo(right) > 0;
+
+    /// <summary>Whether one does not come after another.</summary>
+    public static bool operator <=(EventNumber left, EventNumber right) => left.CompareTo(right) <= 0;
+
+    /// <summary>Whether one does not come before another.</summary>
+    public static bool operator >=(EventNumber left, EventNumber right) => left.CompareTo(right) >= 0;
+
+    /// <summary>Phase and step with a dot between.</summary>
+    public override string ToString() => $"{Phase}.{Step}";
+
+    private static bool TryDigits(string text, int max, out int value)
+    {
+        value = 0;
+        return text.Length is > 0 and <= 4 && text.All(char.IsAsciiDigit)
+            && (value = int.Parse(text, System.Globalization.CultureInfo.InvariantCulture)) <= max;
+    }
+}
+
+/// <summary>
+/// Something that happened to a generation. Contents depend on its specification and the number alone.
+/// </summary>
+[GenerateSerializer, Immutable, Alias("atelier.GenerationEvent")]
+public sealed record GenerationEvent
+{
+    /// <summary>The message of a generation that was cancelled because its last watcher left.</summary>
+    public const string Abandoned = "It was cancelled because every client that waited for it had gone.";
+
+    /// <summary>Its number.</summary>
+    [Id(0)]
+    public required EventNumber Number { get; init; }
+
+    /// <summary>The phase entered, or in which a step was done.</summary>
+    [Id(1)]
+    public required GenerationPhase Phase { get; init; }
+
+    /// <summary>Steps done.</summary>
+    [Id(2)]
+    public int Step { get; init; }
+
+    /// <summary>Steps in all.</summary>
+    [Id(3)]
+    public int Steps { get; init; }
+
+    /// <summary>Preview of the picture at this step, if one was asked for here.</summary>
+    [Id(4)]
+    public BlobName? Preview { get; init; }
+
+    /// <summary>Which preview it is, from 0.</summary>
+    [Id(5)]
+    public int PreviewIndex { get; init; }
+
+    /// <summary>The picture, once done.</summary>
+    [Id(6)]
+    public BlobName? Picture { get; init; }
+
+    /// <summary>Why it failed, if it did.</summary>
+    [Id(7)]
+    public GenerationError Error { get; init; }
+
+    /// <summary>The failure in a sentence.</summary>
+    [Id(8)]
+    public string? Message { get; init; }
+
+    /// <summary>Whether nothing comes after it.</summary>
+    public bool IsLast => Phase.IsEnded();
+
+    /// <summary>Whether it was cancelled because nobody waited for it, not because somebody asked for that.</summary>
+    public bool IsAbandoned => Phase == GenerationPhase.Cancelled && Message == Abandoned;
+}

@@ -1,4 +1,11 @@
 // The silo's HTTP API: what it needs, and its routes.
+using Atelier.Silo.Api.Admin;
+using Atelier.Silo.Api.Generations;
+using Atelier.Silo.Api.Http;
+using Atelier.Silo.Api.Images;
+using Atelier.Silo.Api.Models;
+using Atelier.Silo.Api.Pictures;
+using Atelier.Silo.Api.Sessions;
 using Microsoft.OpenApi;
 using Scalar.AspNetCore;
 
@@ -11,7 +18,8 @@ internal static class AtelierApi
     private const string KeyScheme = "key";
 
     /// <summary>
-    /// Adds what the API needs. Grains, a blob store, <see cref="Contracts.Tenants.Tickets"/> and a clock must be there.
+    /// Adds what the API needs. Grains, a blob store, <see cref="Contracts.Tenants.Tickets"/> and a clock must be
+    /// registered.
     /// </summary>
     public static IServiceCollection AddAtelierApi(this IServiceCollection services)
     {
@@ -21,7 +29,7 @@ internal static class AtelierApi
         services.AddSingleton<GenerationWatch>();
         services.AddSingleton<ServerSentEvents>();
         services.AddSingleton<PictureReader>();
-        services.AddSingleton<Models>();
+        services.AddSingleton<ModelResolver>();
         services.AddSingleton<Submissions>();
         services.AddSingleton<ImagesRuns>();
         services.AddSingleton<ImagesEndpoint>();
@@ -39,7 +47,8 @@ internal static class AtelierApi
             .AddOperationTransformer((operation, context, _) =>
             {
                 // Over the document's, an empty list says that no key is asked for.
-                if (context.Description.ActionDescriptor.EndpointMetadata.Contains(new AudienceMetadata(Audience.Holders)))
+                IList<object> metadata = context.Description.ActionDescriptor.EndpointMetadata;
+                if (metadata.Contains(new AudienceMetadata(Audience.Holders)))
                 {
                     operation.Security = [];
                 }

@@ -7,6 +7,7 @@ using Atelier.Grains.Ports;
 using Atelier.Model.Runtime;
 using Atelier.ServiceDefaults;
 using Atelier.Silo.Api;
+using Atelier.Silo.Api.Http;
 using Atelier.Silo.Blobs;
 using Atelier.Silo.Devices;
 using Atelier.Silo.Store;

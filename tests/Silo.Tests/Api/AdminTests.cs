@@ -6,7 +6,8 @@ using System.Text.Json;
 using Atelier.Contracts;
 using Atelier.Contracts.Tenants;
 using Atelier.Grains;
-using Atelier.Silo.Api;
+using Atelier.Silo.Api.Http;
+using Atelier.Silo.Api.Images;
 using Xunit;
 
 namespace Atelier.Silo.Tests.Api;
@@ -206,8 +207,8 @@ public sealed class AdminTests(ApiCluster cluster)
 
         // What the document says of a body is what the parser takes.
         JsonElement body = document.GetProperty("components").GetProperty("schemas").GetProperty(
-            nameof(ImagesBody)).GetProperty("properties");
-        Assert.Equal(ApiJson.MembersOf<ImagesBody>(), body.EnumerateObject().Select(member => member.Name));
+            nameof(CreateImagesRequest)).GetProperty("properties");
+        Assert.Equal(ApiJson.MembersOf<CreateImagesRequest>(), body.EnumerateObject().Select(member => member.Name));
         Assert.All(body.EnumerateObject(), member =>
             Assert.True(member.Value.TryGetProperty("description", out _), member.Name));
         string page = await anybody.GetStringAsync("/docs", ApiCluster.Cancellation);

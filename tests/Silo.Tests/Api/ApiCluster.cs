@@ -11,6 +11,7 @@ using Atelier.Contracts.Tenants;
 using Atelier.Grains.Hosting;
 using Atelier.Grains.Ports;
 using Atelier.Silo.Api;
+using Atelier.Silo.Api.Http;
 using Atelier.Silo.Blobs;
 using Atelier.Silo.Devices;
 using Atelier.Silo.Tests.Devices;

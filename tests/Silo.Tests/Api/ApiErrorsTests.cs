@@ -1,6 +1,6 @@
 // Goal: how a generation ended without a picture is told apart by status and code. Method: the mapping itself.
 using Atelier.Contracts.Generations;
-using Atelier.Silo.Api;
+using Atelier.Silo.Api.Http;
 using Xunit;
 
 namespace Atelier.Silo.Tests.Api;

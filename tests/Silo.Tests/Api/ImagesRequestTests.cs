@@ -1,7 +1,10 @@
 // Goal: a body of the images route means what the wire's description says, and a wrong member is named. Method: tables
 // of bodies; nothing but the parser runs.
 using System.Text;
-using Atelier.Silo.Api;
+using Atelier.Silo.Api.Generations;
+using Atelier.Silo.Api.Http;
+using Atelier.Silo.Api.Images;
+using Atelier.Silo.Api.Pictures;
 using Xunit;
 
 namespace Atelier.Silo.Tests.Api;
@@ -127,7 +130,7 @@ public sealed class ImagesRequestTests
     [Fact]
     public void EveryMemberThatIsNull_CountsAsAbsent()
     {
-        IEnumerable<string> nulls = ApiJson.MembersOf<ImagesBody>().Where(name => name != "prompt").Select(
+        IEnumerable<string> nulls = ApiJson.MembersOf<CreateImagesRequest>().Where(name => name != "prompt").Select(
             name => $"\"{name}\":null");
         Assert.Equal(Parse("""{"prompt":"a"}"""), Parse($$"""{"prompt":"a",{{string.Join(',', nulls)}}}"""));
     }

@@ -1,0 +1,128 @@
+// Native generations: submit, look, follow, cancel, delete. A client's disconnect keeps them going.
+using System.Runtime.CompilerServices;
+using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Grains;
+using Atelier.Silo.Api.Http;
+
+namespace Atelier.Silo.Api.Generations;
+
+/// <summary>Routes of generations.</summary>
+internal sealed class GenerationEndpoints(
+    IGrainFactory grains, GrainCaller calls, Submissions submissions, GenerationWatch watch, ServerSentEvents sse)
+{
+    private const string LastEventId = "Last-Event-ID";
+
+    public static void Map(IEndpointRouteBuilder routes)
+    {
+        RouteGroupBuilder group = routes.MapGroup("/generations").WithTags("Generations").For(Audience.Tenants);
+        group.MapPost("", (HttpContext context, GenerationEndpoints endpoints) => endpoints.SubmitAsync(context))
+            .WithName("createGeneration")
+            .WithSummary("Submits a generation. The same id and request again is the same generation.")
+            .Accepts<CreateGenerationRequest>("application/json")
+            .Produces<GenerationResponse>(202).Refuses(400, 409, 410, 429, 503);
+        group.MapGet(
+            "{id}", (HttpContext context, string id, GenerationEndpoints endpoints) => endpoints.GetAsync(context, id))
+            .WithName("retrieveGeneration")
+            .WithSummary("A generation as it stands.")
+            .Produces<GenerationResponse>().Refuses(404);
+        group.MapGet(
+            "{id}/events", (HttpContext context, string id, string? on_disconnect, GenerationEndpoints endpoints) =>
+                endpoints.FollowAsync(context, id, on_disconnect))
+            .WithName("streamGenerationEvents")
+            .WithSummary("The events of a generation, by server-sent events, to the last one.")
+            .WithDescription(
+                "An event's name is its phase and its id is the event's number; with the header Last-Event-ID the "
+                + "events after that one are sent, and 204 if none are to come. With on_disconnect=cancel the "
+                + "generation is cancelled when this client disconnects and no other one follows it.")
+            .Produces<GenerationEventResponse>(200, "text/event-stream").Produces(204).Refuses(404);
+        group.MapPost(
+            "{id}/cancel", (HttpContext context, string id, GenerationEndpoints endpoints) =>
+                endpoints.CancelAsync(context, id))
+            .WithName("cancelGeneration")
+            .WithSummary("Cancels a generation, if it has not ended; answers what it is then.")
+            .Produces<GenerationResponse>().Refuses(404);
+        group.MapDelete(
+            "{id}", (HttpContext context, string id, GenerationEndpoints endpoints) =>
+                endpoints.DeleteAsync(context, id))
+            .WithName("deleteGeneration")
+            .WithSummary("Deletes a generation and its pictures; an open one is cancelled.")
+            .Produces(204).Refuses(404);
+    }
+
+    private Task<IResult> SubmitAsync(HttpContext context) => submissions.SubmitAsync(context, session: null);
+
+    private async Task<IResult> GetAsync(HttpContext context, string id) => Shown(await ViewAsync(context, id));
+
+    private async Task<IResult> CancelAsync(HttpContext context, string idText) => Shown(
+        GenerationId.TryParse(idText, out GenerationId id)
+            ? await calls.CallAsync(() => Generation(context, id).CancelAsync())
+            : null);
+
+    private async Task<IResult> DeleteAsync(HttpContext context, string id)
+    {
+        if (await ViewAsync(context, id) is not { } view)
+        {
+            return ApiError.NotFound("generation");
+        }
+
+        await calls.CallAsync(() => Generation(context, view.Key.Id).DeleteAsync());
+        return TypedResults.NoContent();
+    }
+
+    private async Task<IResult> FollowAsync(HttpContext context, string idText, string? onDisconnect)
+    {
+        string? last = context.Request.Headers[LastEventId];
+        EventNumber after = EventNumber.Before;
+        if (!string.IsNullOrEmpty(last) && !EventNumber.TryParse(last, out after))
+        {
+            return ApiError.Invalid(
+                LastEventId, "invalid_value", "'Last-Event-ID' must be the id of an event, such as 3.7.");
+        }
+
+        if (onDisconnect is not (null or "cancel" or "keep"))
+        {
+            return ApiError.Invalid("on_disconnect", "invalid_value", "'on_disconnect' must be cancel or keep.");
+        }
+
+        if (await ViewAsync(context, idText) is not { } view)
+        {
+            return ApiError.NotFound("generation");
+        }
+
+        // A reader that would come again and again is told that there is nothing more.
+        if (after >= EventNumber.Of(GenerationPhase.Done))
+        {
+            return TypedResults.NoContent();
+        }
+
+        StreamEnd end = await sse.WriteAsync(context, cancellation => EventsAsync(view.Key, after, cancellation));
+        if (end == StreamEnd.Disconnected && onDisconnect == "cancel")
+        {
+            await calls.CallAsync(() => grains.Generation(view.Key).CancelUnwatchedAsync());
+        }
+
+        return TypedResults.Empty;
+    }
+
+    private async IAsyncEnumerable<ServerSentEvent> EventsAsync(
+        GenerationKey key, EventNumber after, [EnumeratorCancellation] CancellationToken cancellation)
+    {
+        await foreach (GenerationEvent one in watch.WatchAsync(key, after, cancellation))
+        {
+            yield return new ServerSentEvent(
+                ApiJson.NameOf(one.Phase), one.Number.ToString(), GenerationEventResponse.Of(key.Id, one));
+        }
+    }
+
+    private async Task<GenerationView?> ViewAsync(HttpContext context, string idText) =>
+        GenerationId.TryParse(idText, out GenerationId id)
+            ? await calls.CallAsync(() => Generation(context, id).ViewAsync())
+            : null;
+
+    private IGenerationGrain Generation(HttpContext context, GenerationId id) =>
+        grains.Generation(new GenerationKey(context.Tenant(), id));
+
+    private static IResult Shown(GenerationView? view) =>
+        view is null ? ApiError.NotFound("generation") : TypedResults.Ok(GenerationResponse.Of(view));
+}

@@ -1,0 +1,156 @@
+// The shapes of native requests and answers. Their members and what is said of them here are the OpenAPI document's,
+// and a request may have these members and no others.
+using System.Globalization;
+using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Models;
+using Atelier.Silo.Api.Http;
+
+namespace Atelier.Silo.Api.Generations;
+
+/// <summary>Why a generation failed.</summary>
+/// <param name="Code">
+/// One of worker_lost, out_of_memory, kernel_failed, invalid_request, blob_lost, non_finite and model_retired.
+/// </param>
+/// <param name="Message">The same in a sentence.</param>
+internal sealed record FailureResponse(string Code, string Message)
+{
+    public static FailureResponse? Of(GenerationError error, string? message) =>
+        error == GenerationError.None
+            ? null
+            : new FailureResponse(ApiJson.NameOf(error), message ?? "The generation failed.");
+}
+
+/// <summary>How much of a prompt the text encoder takes, in its tokens.</summary>
+/// <param name="Given">Tokens of the whole prompt.</param>
+/// <param name="Used">Those of them that the text encoder takes, the first ones; the others have no effect.</param>
+/// <param name="CutAt">Where it is cut, as the beginning of what is left out, in lower case; null if it is not.</param>
+internal sealed record TokenCountResponse(int Given, int Used, string? CutAt)
+{
+    public static TokenCountResponse? Of(PromptTokens? tokens) =>
+        tokens is null ? null : new TokenCountResponse(tokens.Given, tokens.Used, tokens.CutAt);
+}
+
+/// <summary>A generation.</summary>
+internal sealed record GenerationResponse
+{
+    /// <summary>Which one.</summary>
+    public required string Id { get; init; }
+
+    /// <summary>The session it belongs to, if any.</summary>
+    public required string? Session { get; init; }
+
+    /// <summary>
+    /// Where it stands: queued_encode, encoding, queued_denoise, denoising, queued_decode, decoding, done, failed or
+    /// cancelled.
+    /// </summary>
+    public required string Phase { get; init; }
+
+    /// <summary>Steps done.</summary>
+    public required int Step { get; init; }
+
+    /// <summary>Steps in all.</summary>
+    public required int Steps { get; init; }
+
+    /// <summary>Pieces of this tenant's work that come first, while it waits.</summary>
+    public required int? Position { get; init; }
+
+    /// <summary>Estimated time until its work starts, in seconds, while it waits and an estimate is known.</summary>
+    public required double? WaitSeconds { get; init; }
+
+    /// <summary>What the picture shows.</summary>
+    public required string Prompt { get; init; }
+
+    /// <summary>What guidance leads away from.</summary>
+    public required string NegativePrompt { get; init; }
+
+    /// <summary>How much of the prompt the text encoder takes; null until it was encoded.</summary>
+    public required TokenCountResponse? PromptTokens { get; init; }
+
+    /// <summary>The same of the negative prompt; null also where there is none, or guidance is 1.</summary>
+    public required TokenCountResponse? NegativePromptTokens { get; init; }
+
+    /// <summary>The model's digest.</summary>
+    public required string Model { get; init; }
+
+    /// <summary>Seed. It may be larger than JavaScript's numbers hold exactly: see seed_text.</summary>
+    public required ulong Seed { get; init; }
+
+    /// <summary>The seed as text.</summary>
+    public required string SeedText { get; init; }
+
+    /// <summary>Classifier-free guidance scale.</summary>
+    public required double Guidance { get; init; }
+
+    /// <summary>Width and height.</summary>
+    public required string Size { get; init; }
+
+    /// <summary>The generation that this one varies, if any.</summary>
+    public required string? VariationOf { get; init; }
+
+    /// <summary>Where the picture is, once done.</summary>
+    public required string? Picture { get; init; }
+
+    /// <summary>Why it failed, if it did.</summary>
+    public required FailureResponse? Error { get; init; }
+
+    /// <summary>When it was accepted.</summary>
+    public required DateTimeOffset AcceptedAt { get; init; }
+
+    /// <summary>When it ended.</summary>
+    public required DateTimeOffset? EndedAt { get; init; }
+
+    /// <summary>How often it began again at step 0 because no device of its kind was left.</summary>
+    public required int Restarts { get; init; }
+
+    /// <summary>The device kind that denoised it, as far as it is.</summary>
+    public required string? DeviceKind { get; init; }
+
+    public static GenerationResponse Of(GenerationView view)
+    {
+        GenerationSpec spec = view.Submission.Spec;
+        return new GenerationResponse
+        {
+            Id = view.Key.Id.Value,
+            Session = view.Submission.Session?.Value,
+            Phase = ApiJson.NameOf(view.Phase),
+            Step = view.Step,
+            Steps = spec.Steps,
+            Position = view.Place?.Position,
+            WaitSeconds = view.Place?.Wait is { } wait ? Math.Round(wait.TotalSeconds, 1) : null,
+            Prompt = spec.Prompt,
+            NegativePrompt = spec.Negative,
+            PromptTokens = TokenCountResponse.Of(view.Encoded?.Prompt),
+            NegativePromptTokens = TokenCountResponse.Of(view.Encoded?.Negative),
+            Model = spec.Model.Value,
+            Seed = spec.Seed,
+            SeedText = spec.Seed.ToString(CultureInfo.InvariantCulture),
+            Guidance = spec.Guidance,
+            Size = new PictureSize(spec.Width, spec.Height).ToString(),
+            VariationOf = view.Submission.VariationOf?.Value,
+            Picture = view.Picture is null ? null : Paths.Picture(view.Key.Id),
+            Error = FailureResponse.Of(view.Error, view.Message),
+            AcceptedAt = view.AcceptedAt,
+            EndedAt = view.EndedAt,
+            Restarts = view.Restarts,
+            DeviceKind = view.DeviceKind,
+        };
+    }
+}
+
+/// <summary>An event of a generation.</summary>
+/// <param name="Phase">The phase entered, or in which a step was done.</param>
+/// <param name="Step">Steps done.</param>
+/// <param name="Steps">Steps in all.</param>
+/// <param name="Preview">Where a preview of the picture at this step is, if one was asked for here.</param>
+/// <param name="PreviewIndex">Which preview it is, from 0.</param>
+/// <param name="Picture">Where the picture is, once done.</param>
+/// <param name="Error">Why it failed, if it did.</param>
+internal sealed record GenerationEventResponse(
+    string Phase, int Step, int Steps, string? Preview, int? PreviewIndex, string? Picture, FailureResponse? Error)
+{
+    public static GenerationEventResponse Of(GenerationId id, GenerationEvent one) => new(
+        ApiJson.NameOf(one.Phase), one.Step, one.Steps,
+        one.Preview is null ? null : Paths.Preview(id, one.PreviewIndex), one.Preview is null ? null : one.PreviewIndex,
+        one.Picture is null ? null : Paths.Picture(id), FailureResponse.Of(one.Error, one.Message));
+}

@@ -1,0 +1,193 @@
+// All that can go wrong for a client, in OpenAI's error shape, and the one place where outcomes of the grains become
+// answers of HTTP.
+using System.Globalization;
+using Atelier.Contracts.Generations;
+
+namespace Atelier.Silo.Api.Http;
+
+/// <summary>An error with its status and what it says about coming back.</summary>
+/// <param name="Status">Status of HTTP.</param>
+/// <param name="Type">The kind of error.</param>
+/// <param name="Code">The error's name.</param>
+/// <param name="Message">The fault in a sentence.</param>
+internal sealed record ApiError(int Status, string Type, string Code, string Message) : IResult
+{
+    public const string InvalidRequest = "invalid_request_error";
+    public const string RateLimit = "rate_limit_error";
+    public const string Server = "server_error";
+
+    /// <summary>Gets the member of the request that is at fault.</summary>
+    public string? Param { get; init; }
+
+    /// <summary>Gets when to come back.</summary>
+    public TimeSpan? RetryAfter { get; init; }
+
+    /// <summary>
+    /// Gets whether official clients shall try again by themselves, where their own rule would be wrong.
+    /// </summary>
+    public bool? ShouldRetry { get; init; }
+
+    /// <summary>Gets the content codings that a request may have, where its own is refused.</summary>
+    public string? AcceptEncoding { get; init; }
+
+    /// <summary>Gets the body.</summary>
+    public ErrorResponse Body => new(new ErrorDetail(Message, Type, Param, Code));
+
+    public static ApiError NoTicket { get; } = new(
+        401, InvalidRequest, "invalid_ticket",
+        "This silo answers calls that a gateway has signed: send yours to the gateway, with a key.");
+
+    public static ApiError NotAdmin { get; } = new(
+        403, InvalidRequest, "not_admin", "This takes the administrator's key.");
+
+    public static ApiError NoTenant { get; } = new(
+        403, InvalidRequest, "no_tenant", "The administrator has no generations: use a tenant's key.");
+
+    public static ApiError TooLarge { get; } = new(
+        413, InvalidRequest, "body_too_large",
+        $"The body has more than {RequestBody.BytesMax} bytes, the most that are read.");
+
+    public static ApiError TooLargeDecoded { get; } = new(
+        413, InvalidRequest, "body_too_large",
+        $"The decoded body has more than {RequestBody.BytesMax} bytes, the most that are read.");
+
+    public static ApiError NotJson { get; } = new(
+        415, InvalidRequest, "unsupported_media_type",
+        "The body must be JSON: send it with Content-Type: application/json.");
+
+    public static ApiError Unavailable { get; } = new(
+        503, Server, "unavailable",
+        "The cluster did not answer in time; what became of the request is not known. Send it again.")
+    { RetryAfter = TimeSpan.FromSeconds(2) };
+
+    public static ApiError StoreFull { get; } = new(
+        503, Server, "store_full",
+        "The disk of this cluster has no room; nothing was changed. Send the request again when there is some.")
+    { RetryAfter = TimeSpan.FromSeconds(30) };
+
+    public static ApiError Stopping { get; } = new(
+        503, Server, "server_stopping", "This server is about to stop; the work goes on. Send the request again.")
+    { RetryAfter = TimeSpan.FromSeconds(1) };
+
+    public static ApiError Internal { get; } = new(
+        500, Server, "internal_error",
+        "Something went wrong here that should not; the request's id is in the header x-request-id.")
+    { ShouldRetry = false };
+
+    public static ApiError Invalid(string? param, string code, string message) =>
+        new(400, InvalidRequest, code, message) { Param = param };
+
+    public static ApiError NotDecoded(string encoding) =>
+        new(415, InvalidRequest, "unsupported_content_encoding",
+            $"The body has the Content-Encoding '{Shortened(encoding)}'; {RequestBody.Encodings} and no encoding are "
+            + "taken.")
+            { Param = "Content-Encoding", AcceptEncoding = RequestBody.Encodings };
+
+    public static ApiError NotFound(string what, string? param = null) =>
+        new(404, InvalidRequest, "not_found", $"There is no such {what}.") { Param = param };
+
+    public static ApiError UnknownModel(string? name) =>
+        new(404, InvalidRequest, "model_not_found",
+            $"There is no model '{Shortened(name)}'; GET /v1/models lists what there is.")
+            { Param = "model" };
+
+    /// <summary>What a client is told about a submission; none if it was accepted.</summary>
+    public static ApiError? Of(SubmitAnswer answer)
+    {
+        string message = answer.Message ?? "The request was refused.";
+        return answer.Outcome switch
+        {
+            SubmitOutcome.Accepted or SubmitOutcome.Exists => null,
+            SubmitOutcome.Conflict =>
+                new(409, InvalidRequest, "id_conflict", message) { Param = "id", ShouldRetry = false },
+            SubmitOutcome.Gone => new(410, InvalidRequest, "gone", message) { Param = "id" },
+            SubmitOutcome.Invalid => Invalid(null, "invalid_value", message),
+            SubmitOutcome.UnknownModel => new(404, InvalidRequest, "model_not_found", message) { Param = "model" },
+            SubmitOutcome.Busy =>
+                new(503, Server, "server_busy", message) { RetryAfter = answer.RetryAfter ?? TimeSpan.FromSeconds(5) },
+            SubmitOutcome.RateLimited =>
+                new(429, RateLimit, "rate_limit_exceeded", message)
+                    { RetryAfter = answer.RetryAfter ?? TimeSpan.FromSeconds(5) },
+            SubmitOutcome.TooManyOpen =>
+                new(429, RateLimit, "too_many_open_generations", message)
+                    { RetryAfter = answer.RetryAfter ?? TimeSpan.FromSeconds(5) },
+            SubmitOutcome.TooMuchStored =>
+                new(429, "insufficient_quota", "storage_limit_reached", message) { ShouldRetry = false },
+            SubmitOutcome.StoreFull => StoreFull,
+            SubmitOutcome.TooManySessions => new(429, RateLimit, "too_many_sessions", message) { ShouldRetry = false },
+            SubmitOutcome.DailyLimit =>
+                new(429, "insufficient_quota", "daily_limit_reached", message)
+                    { RetryAfter = answer.RetryAfter, ShouldRetry = false },
+            SubmitOutcome.UnknownTenant => new(401, InvalidRequest, "invalid_api_key", message),
+            _ => Internal,
+        };
+    }
+
+    /// <summary>What a client that waits for a picture is told when a generation ended without one.</summary>
+    public static ApiError Of(GenerationEvent end) => end switch
+    {
+        { Phase: GenerationPhase.Cancelled } =>
+            new(400, "image_generation_user_error", "cancelled",
+                "The generation was cancelled before its picture was there."),
+        { Error: GenerationError.InvalidRequest } =>
+            Invalid(null, "invalid_request", end.Message ?? "The model refuses the request."),
+        _ => new(500, Server, ApiJson.NameOf(end.Error), end.Message ?? "The generation failed.")
+            { ShouldRetry = false },
+    };
+
+    /// <summary>What a client is told where the server itself has refused to read on.</summary>
+    public static ApiError Of(BadHttpRequestException error) => error.StatusCode switch
+    {
+        413 => TooLarge,
+        408 => new(408, InvalidRequest, "body_too_slow", "The body did not come in time."),
+        _ => new(400, InvalidRequest, "bad_request", "The request is cut short or is not proper HTTP."),
+    };
+
+    /// <summary>What a client is told where only a status is known.</summary>
+    public static ApiError Of(int status, HttpRequest request) => status switch
+    {
+        404 => new(404, InvalidRequest, "unknown_url",
+            $"There is nothing at {request.Method} {Shortened(request.Path.Value)}."),
+        405 => new(405, InvalidRequest, "method_not_allowed",
+            $"{Shortened(request.Path.Value)} does not know the method {request.Method}."),
+        415 => NotJson,
+        < 500 => new(status, InvalidRequest, "error", $"The request was answered with status {status}."),
+        _ => new(status, Server, "error", $"The request was answered with status {status}."),
+    };
+
+    /// <inheritdoc/>
+    public Task ExecuteAsync(HttpContext httpContext)
+    {
+        HttpResponse response = httpContext.Response;
+        response.StatusCode = Status;
+        if (RetryAfter is { } wait)
+        {
+            response.Headers.RetryAfter =
+                ((long)Math.Max(1, Math.Ceiling(wait.TotalSeconds))).ToString(CultureInfo.InvariantCulture);
+        }
+
+        if (ShouldRetry is { } retry)
+        {
+            response.Headers["x-should-retry"] = retry ? "true" : "false";
+        }
+
+        if (AcceptEncoding is not null)
+        {
+            response.Headers.AcceptEncoding = AcceptEncoding;
+        }
+
+        httpContext.RequestServices.GetRequiredService<ApiInstruments>().Refused(Code);
+        return response.WriteAsJsonAsync(Body, ApiJson.Options, httpContext.RequestAborted);
+    }
+
+    private static string Shortened(string? text) => ShortText.WithDots(text ?? "", 100);
+}
+
+/// <summary>Ends a request with an error.</summary>
+/// <param name="error">The error.</param>
+/// <param name="inner">What it came from.</param>
+internal sealed class ApiException(ApiError error, Exception? inner = null) : Exception(error.Message, inner)
+{
+    /// <summary>Gets the error.</summary>
+    public ApiError Error { get; } = error;
+}

@@ -1,0 +1,64 @@
+// Goes around every request: gives it an id, and sees to it that whatever goes wrong is answered in the error shape.
+using Atelier.Contracts;
+
+namespace Atelier.Silo.Api.Http;
+
+/// <summary>The outermost part of the API.</summary>
+internal sealed partial class ApiMiddleware(RequestDelegate next, ILogger<ApiMiddleware> logger)
+{
+    private const string RequestId = "x-request-id";
+
+    public async Task InvokeAsync(HttpContext context)
+    {
+        string? given = context.Request.Headers[RequestId];
+        context.TraceIdentifier = Names.AreValid(given) ? given : NewIds.Request();
+        context.Response.Headers[RequestId] = context.TraceIdentifier;
+        try
+        {
+            await next(context);
+            HttpResponse response = context.Response;
+            if (!response.HasStarted
+                && response.StatusCode >= 400
+                && response.ContentType is null
+                && response.ContentLength is null)
+            {
+                await ApiError.Of(response.StatusCode, context.Request).ExecuteAsync(context);
+            }
+        }
+        catch (Exception error) when (context.RequestAborted.IsCancellationRequested
+            && error is OperationCanceledException or IOException or BadHttpRequestException)
+        {
+            // Nobody is left to be told.
+        }
+        catch (ApiException error)
+        {
+            await AnswerAsync(context, error.Error);
+        }
+        catch (BadHttpRequestException error)
+        {
+            await AnswerAsync(context, ApiError.Of(error));
+        }
+        catch (Exception error)
+        {
+            LogFault(error, context.Request.Method, context.Request.Path, context.TraceIdentifier);
+            await AnswerAsync(context, ApiError.Internal);
+        }
+    }
+
+    private static Task AnswerAsync(HttpContext context, ApiError error)
+    {
+        if (context.Response.HasStarted)
+        {
+            // Half an answer must not look like a whole one.
+            context.Abort();
+            return Task.CompletedTask;
+        }
+
+        context.Response.Clear();
+        context.Response.Headers[RequestId] = context.TraceIdentifier;
+        return error.ExecuteAsync(context);
+    }
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "{Method} {Path} failed; its request id is {RequestId}.")]
+    private partial void LogFault(Exception error, string method, string path, string requestId);
+}

@@ -1,0 +1,17 @@
+// What a message repeats of a client's text.
+namespace Atelier.Silo.Api.Http;
+
+/// <summary>Cuts texts for messages, never within a surrogate pair.</summary>
+internal static class ShortText
+{
+    /// <summary>A text, or its beginning.</summary>
+    /// <param name="text">The text.</param>
+    /// <param name="lengthMax">Most UTF-16 units of it.</param>
+    public static string Of(string text, int lengthMax) => text.Length <= lengthMax
+        ? text
+        : text[..(char.IsHighSurrogate(text[lengthMax - 1]) ? lengthMax - 1 : lengthMax)];
+
+    /// <summary>The same with three dots where something is left out.</summary>
+    public static string WithDots(string text, int lengthMax) =>
+        Of(text, lengthMax) + (text.Length <= lengthMax ? "" : "...");
+}

@@ -1,0 +1,197 @@
+// POST /v1/images/generations as OpenAI's clients know it: one JSON answer, or a stream of real previews and pictures.
+using System.Runtime.CompilerServices;
+using System.Security.Cryptography;
+using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.Models;
+using Atelier.Contracts.Tenants;
+using Atelier.Silo.Api.Generations;
+using Atelier.Silo.Api.Http;
+using Atelier.Silo.Api.Models;
+using Atelier.Silo.Api.Pictures;
+
+namespace Atelier.Silo.Api.Images;
+
+/// <summary>Answers requests for images.</summary>
+internal sealed class ImagesEndpoint(
+    ModelResolver models, ImagesRuns runs, PictureReader pictures, ServerSentEvents sse, Tickets tickets,
+    TimeProvider clock, IHostApplicationLifetime lifetime)
+{
+    private const string RetryCount = "X-Stainless-Retry-Count";
+    private const string Partial = "image_generation.partial_image";
+    private const string Completed = "image_generation.completed";
+
+    public static void Map(IEndpointRouteBuilder routes) => routes
+        .MapPost("/images/generations", (HttpContext context, ImagesEndpoint endpoint) =>
+            endpoint.GenerateAsync(context))
+        .WithTags("Images").For(Audience.Tenants)
+        .WithName("createImage")
+        .WithSummary("Draws images, as OpenAI's clients ask for them.")
+        .WithDescription(
+            "With stream: true the answer is server-sent events, image_generation.partial_image and "
+            + "image_generation.completed; with n above 1 each carries image_index. A request that is sent again with "
+            + "X-Stainless-Retry-Count above 0 and an equal body joins the first one. When the last client that waits "
+            + "disconnects, the images are cancelled unless on_disconnect is keep.")
+        .Accepts<CreateImagesRequest>("application/json")
+        .Produces<ImagesResponse>().Refuses(400, 404, 429, 503);
+
+    private async Task<IResult> GenerateAsync(HttpContext context)
+    {
+        TenantId tenant = context.Tenant();
+        byte[] body = await RequestBody.ReadAsync(context.Request, context.RequestAborted);
+        ImagesRequest request = ImagesRequest.Parse(body);
+        var run = new ImagesRun
+        {
+            Tenant = tenant,
+            Request = request,
+            Model = await models.FindAsync(request.Drawing.Model),
+            Digest = Convert.ToHexStringLower(SHA256.HashData(body)),
+        };
+        await runs.BeginAsync(run, IsAgain(context.Request));
+        return request.Stream ? await StreamAsync(context, run) : await AnswerAsync(context, run);
+    }
+
+    private async Task<IResult> AnswerAsync(HttpContext context, ImagesRun run)
+    {
+        using var ending = CancellationTokenSource.CreateLinkedTokenSource(
+            context.RequestAborted, lifetime.ApplicationStopping);
+        try
+        {
+            var files = new BlobName?[run.Request.Images];
+            await foreach (ImageEvent one in runs.ProgressAsync(run, ending.Token))
+            {
+                if (one.Event is { IsLast: true, Picture: null } end)
+                {
+                    await runs.CancelAsync(run);
+                    return ApiError.Of(end);
+                }
+
+                files[one.Image] = one.Event.Picture;
+            }
+
+            return files.Contains(null)
+                ? Deleted
+                : TypedResults.Ok(await ShapeAsync(context.Request, run, files, ending.Token));
+        }
+        catch (OperationCanceledException) when (lifetime.ApplicationStopping.IsCancellationRequested)
+        {
+            return ApiError.Stopping;
+        }
+        catch (OperationCanceledException) when (context.RequestAborted.IsCancellationRequested)
+        {
+            await LeaveAsync(run);
+            return TypedResults.Empty;
+        }
+    }
+
+    private async Task<IResult> StreamAsync(HttpContext context, ImagesRun run)
+    {
+        StreamEnd end = await sse.WriteAsync(
+            context, cancellation => EventsAsync(run, cancellation), ApiError.Stopping);
+        if (end == StreamEnd.Disconnected)
+        {
+            await LeaveAsync(run);
+        }
+
+        return TypedResults.Empty;
+    }
+
+    private Task LeaveAsync(ImagesRun run) =>
+        run.Request.CancelOnDisconnect ? runs.LeaveAsync(run) : Task.CompletedTask;
+
+    private async IAsyncEnumerable<ServerSentEvent> EventsAsync(
+        ImagesRun run, [EnumeratorCancellation] CancellationToken cancellation)
+    {
+        int completed = 0;
+        await foreach (ImageEvent one in runs.ProgressAsync(run, cancellation))
+        {
+            GenerationEvent happened = one.Event;
+            if (happened is { IsLast: true, Picture: null })
+            {
+                await runs.CancelAsync(run);
+                throw new ApiException(ApiError.Of(happened));
+            }
+
+            if (happened.Picture is { } picture)
+            {
+                completed++;
+                ImageEventResponse shape = await EventShapeAsync(run, one.Image, Completed, picture, cancellation);
+                EncodedPrompts? encoded = await runs.EncodedAsync(run, one.Image);
+                yield return new ServerSentEvent(Completed, null, shape with
+                {
+                    Usage = UsageResponse.Of(run.Specs[one.Image], encoded, 1),
+                    PromptTokens = TokenCountResponse.Of(encoded?.Prompt),
+                    NegativePromptTokens = TokenCountResponse.Of(encoded?.Negative),
+                });
+            }
+            else if (happened.Preview is { } preview)
+            {
+                ImageEventResponse shape = await EventShapeAsync(run, one.Image, Partial, preview, cancellation);
+                yield return new ServerSentEvent(
+                    Partial, null, shape with { PartialImageIndex = happened.PreviewIndex });
+            }
+        }
+
+        if (completed < run.Request.Images)
+        {
+            throw new ApiException(Deleted);
+        }
+    }
+
+    private async Task<ImageEventResponse> EventShapeAsync(
+        ImagesRun run, int image, string type, BlobName file, CancellationToken cancellation) => new()
+    {
+        Type = type,
+        Base64 = await ReadAsync(file, run.Request.Format, cancellation),
+        CreatedAt = clock.GetUtcNow().ToUnixTimeSeconds(),
+        Size = SizeOf(run),
+        Quality = run.Request.Quality,
+        OutputFormat = run.Request.Format.Name,
+        ImageIndex = run.Request.Images > 1 ? image : null,
+    };
+
+    private async Task<ImagesResponse> ShapeAsync(
+        HttpRequest request, ImagesRun run, BlobName?[] files, CancellationToken cancellation)
+    {
+        var data = new ImageResponse[files.Length];
+        for (int i = 0; i < data.Length; i++)
+        {
+            PictureFormat format = run.Request.Format;
+            var shape = new ImageResponse { Id = run.Keys[i].Id.Value, Seed = run.Specs[i].Seed };
+            data[i] = run.Request.AsLinks
+                ? shape with { Url = OriginOf(request) + Paths.Link(tickets.Link(run.Keys[i], format.ToString())) }
+                : shape with { Base64 = await ReadAsync(files[i]!.Value, format, cancellation) };
+        }
+
+        EncodedPrompts? encoded = await runs.EncodedAsync(run, image: 0);
+        return new ImagesResponse(
+            clock.GetUtcNow().ToUnixTimeSeconds(), "opaque", run.Request.Format.Name, SizeOf(run),
+            run.Request.Quality, data, UsageResponse.Of(run.Specs[0], encoded, data.Length),
+            TokenCountResponse.Of(encoded?.Prompt), TokenCountResponse.Of(encoded?.Negative));
+    }
+
+    private async Task<byte[]> ReadAsync(BlobName file, PictureFormat format, CancellationToken cancellation) =>
+        await pictures.ReadAsync(file, format, cancellation) ?? throw new ApiException(Lost);
+
+    private static ApiError Deleted { get; } = ApiError.Of(
+        new GenerationEvent { Number = EventNumber.Before, Phase = GenerationPhase.Cancelled });
+
+    private static ApiError Lost { get; } =
+        new(500, ApiError.Server, "blob_lost", "The picture was drawn, but its file is gone.") { ShouldRetry = false };
+
+    private static string SizeOf(ImagesRun run) => new PictureSize(run.Specs[0].Width, run.Specs[0].Height).ToString();
+
+    private static bool IsAgain(HttpRequest request) =>
+        int.TryParse(request.Headers[RetryCount], System.Globalization.NumberStyles.None, null, out int count)
+            && count > 0;
+
+    // Links lead where the client came in: the gateway says where that was.
+    private static string OriginOf(HttpRequest request)
+    {
+        string scheme = request.Headers["X-Forwarded-Proto"] == "https" ? "https" : request.Scheme;
+        string? host = request.Headers["X-Forwarded-Host"];
+        return Uri.TryCreate($"{scheme}://{host}", UriKind.Absolute, out Uri? outside) && !string.IsNullOrEmpty(host)
+            ? outside.GetLeftPart(UriPartial.Authority)
+            : $"{request.Scheme}://{request.Host}";
+    }
+}

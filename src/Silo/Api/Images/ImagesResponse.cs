@@ -1,0 +1,109 @@
+using System.Text.Json.Serialization;
+using Atelier.Contracts.Generations;
+using Atelier.Silo.Api.Generations;
+
+namespace Atelier.Silo.Api.Images;
+
+/// <summary>The answer to a request for images.</summary>
+/// <param name="Created">When it was made, in seconds since 1970.</param>
+/// <param name="Background">Always "opaque".</param>
+/// <param name="OutputFormat">png, jpeg or webp.</param>
+/// <param name="Size">Width and height.</param>
+/// <param name="Quality">low, medium or high.</param>
+/// <param name="Data">The images.</param>
+/// <param name="Usage">What they took.</param>
+/// <param name="PromptTokens">How much of the prompt the text encoder takes.</param>
+/// <param name="NegativePromptTokens">
+/// The same of the negative prompt; null where there is none, or guidance is 1.
+/// </param>
+internal sealed record ImagesResponse(
+    long Created, string Background, string OutputFormat, string Size, string Quality, ImageResponse[] Data,
+    UsageResponse Usage, TokenCountResponse? PromptTokens, TokenCountResponse? NegativePromptTokens);
+
+/// <summary>An image.</summary>
+internal sealed record ImageResponse
+{
+    /// <summary>The file in base64.</summary>
+    [JsonPropertyName("b64_json"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public byte[]? Base64 { get; init; }
+
+    /// <summary>A link to the file that is good for 60 minutes and needs no key.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public string? Url { get; init; }
+
+    /// <summary>Id of its generation.</summary>
+    public required string Id { get; init; }
+
+    /// <summary>Its seed.</summary>
+    public required ulong Seed { get; init; }
+}
+
+/// <summary>
+/// What images took. Input is counted in tokens of both prompts that the text encoder took, for each image; output in
+/// evaluations of the network, which are what a tenant's daily limit counts.
+/// </summary>
+/// <param name="TotalTokens">Input and output.</param>
+/// <param name="InputTokens">Tokens of the prompts.</param>
+/// <param name="OutputTokens">Evaluations.</param>
+/// <param name="InputTokensDetails">Input by kind.</param>
+internal sealed record UsageResponse(
+    long TotalTokens, long InputTokens, long OutputTokens, UsageDetailsResponse InputTokensDetails)
+{
+    public static UsageResponse Of(GenerationSpec spec, EncodedPrompts? encoded, int images)
+    {
+        long input = (long)images * ((encoded?.Prompt.Used ?? 0) + (encoded?.Negative?.Used ?? 0));
+        long output = (long)images * spec.Evaluations;
+        return new UsageResponse(input + output, input, output, new UsageDetailsResponse(input, 0));
+    }
+}
+
+/// <summary>Input by kind.</summary>
+/// <param name="TextTokens">Tokens of the prompts.</param>
+/// <param name="ImageTokens">Always 0.</param>
+internal sealed record UsageDetailsResponse(long TextTokens, long ImageTokens);
+
+/// <summary>An event of a stream of images.</summary>
+internal sealed record ImageEventResponse
+{
+    /// <summary>The event's name.</summary>
+    public required string Type { get; init; }
+
+    /// <summary>The preview or the picture in base64.</summary>
+    [JsonPropertyName("b64_json")]
+    public required byte[] Base64 { get; init; }
+
+    /// <summary>When the event was made, in seconds since 1970.</summary>
+    public required long CreatedAt { get; init; }
+
+    /// <summary>Width and height.</summary>
+    public required string Size { get; init; }
+
+    /// <summary>low, medium or high.</summary>
+    public required string Quality { get; init; }
+
+    /// <summary>Always "opaque".</summary>
+    public string Background { get; init; } = "opaque";
+
+    /// <summary>png, jpeg or webp.</summary>
+    public required string OutputFormat { get; init; }
+
+    /// <summary>Which preview it is, from 0.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public int? PartialImageIndex { get; init; }
+
+    /// <summary>Which image it is of, from 0, where there are several.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public int? ImageIndex { get; init; }
+
+    /// <summary>What the image took, once it is there.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public UsageResponse? Usage { get; init; }
+
+    /// <summary>How much of the prompt the text encoder takes, once the image is there.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public TokenCountResponse? PromptTokens { get; init; }
+
+    /// <summary>The same of the negative prompt, where there is one.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public TokenCountResponse? NegativePromptTokens { get; init; }
+}

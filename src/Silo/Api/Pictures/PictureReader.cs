@@ -1,0 +1,17 @@
+using Atelier.Contracts;
+using Atelier.Grains.Ports;
+using Atelier.Silo.Api.Http;
+
+namespace Atelier.Silo.Api.Pictures;
+
+/// <summary>Reads pictures.</summary>
+internal sealed class PictureReader(IBlobStore blobs, GrainCaller calls)
+{
+    /// <summary>A picture's file in a format; none if it is gone.</summary>
+    public async Task<byte[]?> ReadAsync(BlobName name, PictureFormat format, CancellationToken cancellation)
+    {
+        byte[]? png = await calls.CallAsync(() => blobs.GetAsync(name, CancellationToken.None));
+        cancellation.ThrowIfCancellationRequested();
+        return png is null ? null : format.Encode(png);
+    }
+}

@@ -23,7 +23,9 @@ public interface IClusterGrain : IGrainWithIntegerKey
     [Alias("Silos")]
     Task<SiloEndpoint[]> SilosAsync();
 
-    /// <summary>The workers of all active silos, as their silos describe them; those that do not answer are left out.</summary>
+    /// <summary>
+    /// The workers of all active silos, as their silos describe them; those that do not answer are left out.
+    /// </summary>
     [Alias("Workers")]
     Task<WorkerStatus[]> WorkersAsync();
 }

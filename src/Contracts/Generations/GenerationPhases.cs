@@ -11,7 +11,9 @@ namespace Atelier.Contracts.Generations;
 /// <param name="Waits">Whether the generation waits for a worker in it.</param>
 public sealed record GenerationPhaseInfo(GenerationPhase Phase, WorkKind? Kind, bool Waits);
 
-/// <summary>What each phase of a generation means. A new phase is a new row, at its place in the order of events.</summary>
+/// <summary>
+/// What each phase of a generation means. A new phase is a new row, at its place in the order of events.
+/// </summary>
 public static class GenerationPhases
 {
     private static readonly ImmutableArray<GenerationPhaseInfo> s_rows =

@@ -32,11 +32,11 @@ public interface IWorkQueueGrain : IGrainWithStringKey
 
     /// <summary>Where a generation's work stands; none if none waits.</summary>
     [Alias("Where")]
-    Task<QueuePlace?> WhereAsync(GenerationKey generation);
+    Task<QueuePlace?> PlaceOfAsync(GenerationKey generation);
 
     /// <summary>A tenant's weight was changed: it holds at once, for what waits too.</summary>
     [Alias("Weigh")]
-    Task WeighAsync(TenantId tenant, TenantWeight weight);
+    Task SetWeightAsync(TenantId tenant, TenantWeight weight);
 
     /// <summary>How full the queue is.</summary>
     [Alias("Status"), AlwaysInterleave]

@@ -1,5 +1,5 @@
-// What one part of the cluster tells another in the open, signed with the secret that all parts share: who is calling, in
-// a header from gateway to silo; and which picture a link shows, in a URL that anybody may hold.
+// What one part of the cluster tells another in the open, signed with the secret that all parts share: who is calling,
+// in a header from gateway to silo; and which picture a link shows, in a URL that anybody may hold.
 using System.Buffers.Text;
 using System.Globalization;
 using System.Security.Cryptography;
@@ -58,7 +58,9 @@ public sealed class Tickets
         (_secret, _clock) = (secret, clock);
     }
 
-    /// <summary>Gets how long a ticket is good: long enough for clocks that differ, short enough to be worth nothing later.</summary>
+    /// <summary>
+    /// Gets how long a ticket is good: long enough for clocks that differ, short enough to be worth nothing later.
+    /// </summary>
     public static TimeSpan TicketLife { get; } = TimeSpan.FromSeconds(30);
 
     /// <summary>Gets by how much a ticket may come from the future.</summary>

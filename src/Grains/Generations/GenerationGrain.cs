@@ -129,7 +129,7 @@ internal sealed partial class GenerationGrain(
         }
 
         bool waits = _state.IsOpen && _state.Phase.Info().Waits;
-        QueuePlace? place = waits ? await GrainCalls.TryAsync(() => Queue().WhereAsync(_key)) : null;
+        QueuePlace? place = waits ? await GrainCalls.TryAsync(() => Queue().PlaceOfAsync(_key)) : null;
         return new GenerationView
         {
             Key = _key, Submission = _state.Submission, Phase = _state.Phase, Step = _state.Step, Place = place,
@@ -397,7 +397,8 @@ internal sealed partial class GenerationGrain(
         return answer;
     }
 
-    // A state that another process may have written, by a clock that differs: what it waits for, it waits for from now on.
+    // A state that another process may have written, by a clock that differs: what it waits for, it waits for from now
+    // on.
     private GenerationState Held(GenerationState read) => read.IsOpen ? read with { WaitingSince = clock.GetUtcNow() } : read;
 
     // Before it refuses anybody, a grain looks whether it is still the one: while a cluster is parted there may be two.

@@ -71,13 +71,14 @@ internal sealed partial class WorkQueueGrain(
         return Task.CompletedTask;
     }
 
-    public Task WeighAsync(TenantId tenant, TenantWeight weight)
+    public Task SetWeightAsync(TenantId tenant, TenantWeight weight)
     {
-        _queue.Weigh(tenant, weight);
+        _queue.SetWeight(tenant, weight);
         return Task.CompletedTask;
     }
 
-    public Task<QueuePlace?> WhereAsync(GenerationKey generation) => Task.FromResult(_queue.Where(generation, clock.GetUtcNow()));
+    public Task<QueuePlace?> PlaceOfAsync(GenerationKey generation) =>
+        Task.FromResult(_queue.PlaceOf(generation, clock.GetUtcNow()));
 
     public Task<QueueStatus> StatusAsync() => Task.FromResult(_queue.Status(clock.GetUtcNow()));
 

@@ -40,7 +40,7 @@ internal sealed class QueueWorker(string name)
     public int HeldAlone { get; set; }
 
     /// <summary>Whether it hands back what it holds, to take work that must run alone.</summary>
-    public bool Emptying { get; set; }
+    public bool IsDraining { get; set; }
 }
 
 /// <summary>How many workers of a kind have a model.</summary>

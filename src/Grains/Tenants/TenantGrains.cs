@@ -72,7 +72,7 @@ internal sealed partial class TenantGrain(
         if (isWeight)
         {
             // A queue that does not hear it hears it from the next walk.
-            await GrainCalls.TryAsync(() => grains.WorkQueue().WeighAsync(Id, Weight()));
+            await GrainCalls.TryAsync(() => grains.WorkQueue().SetWeightAsync(Id, Weight()));
         }
 
         return new TenantAnswer(Shown());

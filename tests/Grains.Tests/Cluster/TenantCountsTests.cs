@@ -117,7 +117,7 @@ public sealed class TenantCountsTests
         var walked = new TaskCompletionSource<WorkItem>(TaskCreationOptions.RunContinuationsAsynchronously);
         cluster.Calling = (method, _, argument) =>
         {
-            if (method == nameof(IWorkQueueGrain.WeighAsync))
+            if (method == nameof(IWorkQueueGrain.SetWeightAsync))
             {
                 heard.TrySetResult((TenantId)argument!);
             }

@@ -213,10 +213,10 @@ public sealed class FairShareTests
         Assert.InRange(service["a"] / service["b"], before * 0.8, before * 1.25);
         foreach ((double weight, int version) in new[] { (after, 1), (before, 2) })
         {
-            queue.Weigh(new TenantId("a"), new TenantWeight(weight, version));
+            queue.SetWeight(new TenantId("a"), new TenantWeight(weight, version));
 
             // News that come late say nothing, nor does work that was accepted before.
-            queue.Weigh(new TenantId("a"), new TenantWeight(weight + 5, version - 1));
+            queue.SetWeight(new TenantId("a"), new TenantWeight(weight + 5, version - 1));
             queue.Offer(Work.Denoise("a", 5000 + version, 20, 1, weight + 7), now);
             (service["a"], service["b"]) = (0, 0);
             (double low, double high) = (0, 0);

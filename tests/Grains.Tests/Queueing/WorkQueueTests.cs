@@ -288,7 +288,7 @@ public sealed class WorkQueueTests
             queue.Offer(Work.Denoise("b", i, 10), s_now);
         }
 
-        Assert.Equal(50, queue.Where(Work.Key("a", 50), s_now)!.Value.Position);
+        Assert.Equal(50, queue.PlaceOf(Work.Key("a", 50), s_now)!.Value.Position);
         DateTimeOffset now = s_now;
         for (int round = 0; round < 100; round++)
         {
@@ -296,7 +296,7 @@ public sealed class WorkQueueTests
         }
 
         // Ten steps a second are shared by two: 50 - 5 requests of 10 steps take some 90 seconds.
-        QueuePlace place = queue.Where(Work.Key("a", 50), now)!.Value;
+        QueuePlace place = queue.PlaceOf(Work.Key("a", 50), now)!.Value;
         Assert.InRange(place.Position, 44, 46);
         Assert.InRange(place.Wait!.Value.TotalSeconds, 80, 100);
     }

@@ -1,0 +1,60 @@
+// What the queue expects: how fast work is granted, how long waiting work will wait, when a refused request may come
+// back.
+using Atelier.Contracts;
+using Atelier.Contracts.Queueing;
+
+namespace Atelier.Grains.Queueing;
+
+/// <summary>Estimates from the operations that were granted lately.</summary>
+internal sealed class QueueEstimates(WaitingWork waiting)
+{
+    private static readonly TimeSpan s_retryMin = TimeSpan.FromSeconds(1), s_retryMax = TimeSpan.FromMinutes(1);
+
+    private readonly Dictionary<ModelDigest, Pace> _paces = [];
+
+    /// <summary>Counts granted operations.</summary>
+    public void CountGrant(WorkEntry entry, double cost, DateTimeOffset now)
+    {
+        entry.Pool!.Pace.Add(cost, now);
+        if (!_paces.TryGetValue(entry.Item.Model, out Pace? pace))
+        {
+            _paces.Add(entry.Item.Model, pace = new Pace());
+        }
+
+        pace.Add(cost, now);
+    }
+
+    /// <summary>Operations granted a second, lately.</summary>
+    public double Rate(DateTimeOffset now) => _paces.Values.Sum(pace => pace.At(now));
+
+    /// <summary>Operations granted a second for one model, lately.</summary>
+    public double Rate(ModelDigest model, DateTimeOffset now) =>
+        _paces.TryGetValue(model, out Pace? pace) ? pace.At(now) : 0;
+
+    /// <summary>
+    /// The place of work that waits: how many of the tenant's own come first, and how long that will take at the pace
+    /// of the workers that may do it and the tenant's share of it.
+    /// </summary>
+    public QueuePlace Place(WorkEntry entry, DateTimeOffset now)
+    {
+        (int count, double cost) = (0, 0);
+        foreach (WorkLane lane in entry.Work.Lanes)
+        {
+            (int ahead, double costAhead) = lane.Before(entry.Order);
+            (count, cost) = (count + ahead, cost + costAhead);
+        }
+
+        (double rate, double all, double weights) = waiting.Competition(entry.Item, now);
+        double share = Math.Min(all, cost * weights / entry.Work.Weight);
+        TimeSpan? wait = rate > 0 ? TimeSpan.FromSeconds(Math.Min(share / rate, 1e9)) : null;
+        return new QueuePlace(count, waiting.HasSpare(entry.Item) && count == 0 ? TimeSpan.Zero : wait);
+    }
+
+    /// <summary>When a request that the queue refused has a chance: the time of its own work, 1 s to 1 min.</summary>
+    public TimeSpan RetryAfter(WorkItem item, DateTimeOffset now)
+    {
+        (double rate, _, double weights) = waiting.Competition(item, now);
+        double seconds = rate > 0 ? item.Cost * Math.Max(1, weights / item.Weight) / rate : 0;
+        return TimeSpan.FromSeconds(Math.Clamp(seconds, s_retryMin.TotalSeconds, s_retryMax.TotalSeconds));
+    }
+}

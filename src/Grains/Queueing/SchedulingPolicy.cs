@@ -1,0 +1,146 @@
+// Which work comes next: for a free slot, for a worker that could drain, for a worker that could load another model.
+// All of it is a function of the fair shares and of what the workers hold; nothing here changes the queue.
+using Atelier.Contracts;
+using Atelier.Contracts.Queueing;
+
+namespace Atelier.Grains.Queueing;
+
+/// <summary>Decides which work is done next, and where.</summary>
+internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork waiting, WorkerRoster workers)
+{
+    /// <summary>
+    /// The work for a worker's free slot; null if there is none. What must run alone goes to a worker that holds
+    /// nothing.
+    /// </summary>
+    public static WorkEntry? ForFreeSlot(QueueWorker worker)
+    {
+        if (worker.HeldAlone > 0 || worker.IsDraining)
+        {
+            return null;
+        }
+
+        WorkEntry? shared = Next(worker, alone: false);
+        WorkEntry? alone = worker.Held == 0 ? Next(worker, alone: true) : null;
+        return IsAloneFirst(worker, alone, shared) ? alone : shared;
+    }
+
+    /// <summary>The next work, of the models that a worker has in memory.</summary>
+    public static WorkEntry? Next(QueueWorker worker, bool alone)
+    {
+        WorkEntry? best = null;
+        foreach ((ModelDigest model, ModelPlace place) in worker.Models)
+        {
+            if (place == ModelPlace.Loaded)
+            {
+                best = First(worker.Pool!.Shares, best, worker.Pool!.Shares.Next(model, alone));
+            }
+        }
+
+        return best;
+    }
+
+    /// <summary>Whether work is a newcomer's: its tenant is served nothing yet.</summary>
+    public static bool IsNewcomer(QueueWorker worker, WorkEntry entry) => worker.Pool!.Shares.Share(entry.Work).IsNew;
+
+    /// <summary>
+    /// Whether a worker should hand back what it holds, so that work that must run alone can: it is next, and no idle
+    /// worker can take it. One worker drains at a time. Null leaves the worker as it is.
+    /// </summary>
+    public bool? ShouldDrain(QueueWorker worker)
+    {
+        WorkEntry? alone = worker.Held > 0 && worker.HeldAlone == 0 ? Next(worker, alone: true) : null;
+        if (alone is null || !IsAloneFirst(worker, alone, Next(worker, alone: false)))
+        {
+            return false;
+        }
+
+        return !workers.IsAnyDraining && !workers.HasIdle(WorkClass.Of(alone.Item), isLoaded: true) ? true : null;
+    }
+
+    /// <summary>
+    /// The model that a worker should load for the work to be done next; null if none. A worker that holds nothing
+    /// loads at once; else it does when a newcomer waits that nobody else can serve, or when the tenant that it serves
+    /// is a request ahead of another that waits. A loaded model stays for a while, so that loads do not eat up a
+    /// worker's time. One worker at a time loads a model.
+    /// </summary>
+    /// <param name="worker">The worker.</param>
+    /// <param name="held">The work that it holds.</param>
+    /// <param name="loadAge">
+    /// Time since its last load over the time that the load took; null if it never loaded.
+    /// </param>
+    public ModelDigest? ModelToLoad(QueueWorker worker, List<WorkEntry> held, double? loadAge)
+    {
+        if (worker.Loading is not null || worker.IsDraining || worker.HeldAlone > 0)
+        {
+            return null;
+        }
+
+        FairShare shares = worker.Pool!.Shares;
+        (WorkEntry Entry, ModelPlace Place)? best = null;
+        foreach ((ModelDigest model, ModelPlace place) in worker.Models)
+        {
+            WorkEntry? next = place == ModelPlace.Loaded
+                ? null
+                : First(shares, shares.Next(model, alone: false), shares.Next(model, alone: true));
+            if (next is not null && !waiting.IsSupplied(next.Item, supply => supply.Loading + supply.Spare)
+                && (best is null || shares.IsBefore(next, best.Value.Entry)))
+            {
+                best = (next, place);
+            }
+        }
+
+        if (best is not { } other || held.Count == 0)
+        {
+            return best?.Entry.Item.Model;
+        }
+
+        double kept = shares.Share(other.Entry.Work).IsNew ? options.LoadsKept / 2 : options.LoadsKept;
+        bool isElsewhere = waiting.IsSupplied(other.Entry.Item, supply => supply.Workers);
+        bool changes = (other.Place == ModelPlace.Beside || loadAge is null || loadAge >= kept)
+            && held.Exists(entry => YieldsModel(shares, entry, other.Entry, isElsewhere))
+            && !workers.HasIdle(WorkClass.Of(other.Entry.Item), isLoaded: false);
+        return changes ? other.Entry.Item.Model : null;
+    }
+
+    /// <summary>
+    /// Whether the tenant that is served has run ahead of one that waits far enough to be parked. For a newcomer there
+    /// is no slack: it is served at the end of the step.
+    /// </summary>
+    public bool IsOverserved(FairShare shares, WorkEntry entry, WorkEntry other)
+    {
+        (TenantShare served, TenantShare next) = (shares.Share(entry.Work), shares.Share(other.Work));
+        double slack = next.IsNew
+            ? 0
+            : options.Slack * entry.RequestCost / Math.Max(served.Work.Weight, next.Work.Weight);
+        return !ReferenceEquals(served, next)
+            && (next.IsNew ? served.Virtual >= next.Virtual : served.Virtual - next.Virtual > slack);
+    }
+
+    /// <summary>
+    /// A busy worker that would park other work for a newcomer's if it took a turn now; null if none.
+    /// </summary>
+    public QueueWorker? BusyWorkerFor(WorkEntry entry)
+    {
+        var work = WorkClass.Of(entry.Item);
+        var model = new WorkerModel(entry.Item.Model, ModelPlace.Loaded);
+        return workers.All.FirstOrDefault(worker => worker is { Held: > 0, HeldAlone: 0, IsDraining: false }
+            && worker.Pool!.Fits(work) && worker.Models.Contains(model) && IsNewcomer(worker, entry));
+    }
+
+    // Whether work should leave its worker to work of another model. Where some worker has that model in memory, a
+    // newcomer is served there.
+    private bool YieldsModel(FairShare shares, WorkEntry entry, WorkEntry other, bool isElsewhere)
+    {
+        (TenantShare served, TenantShare next) = (shares.Share(entry.Work), shares.Share(other.Work));
+        double request = (1 + options.Slack) * entry.RequestCost;
+        return ReferenceEquals(served, next) ? !isElsewhere && other.Order.CompareTo(entry.Order) < 0
+            : next.IsNew ? !isElsewhere && served.Virtual >= next.Virtual
+            : served.Virtual - next.Virtual > request / Math.Max(served.Work.Weight, next.Work.Weight);
+    }
+
+    private static bool IsAloneFirst(QueueWorker worker, WorkEntry? alone, WorkEntry? shared) =>
+        alone is not null && (shared is null || worker.Pool!.Shares.IsBefore(alone, shared));
+
+    private static WorkEntry? First(FairShare shares, WorkEntry? one, WorkEntry? other) =>
+        one is null || (other is not null && shares.IsBefore(other, one)) ? other : one;
+}

@@ -1,0 +1,196 @@
+// The work that waits, by tenant and class, and the pools of workers that may do it.
+using Atelier.Contracts;
+using Atelier.Contracts.Queueing;
+using Atelier.Contracts.Tenants;
+
+namespace Atelier.Grains.Queueing;
+
+/// <summary>Tenants with work in the queue, their waiting work, and their accounts with each pool of workers.</summary>
+internal sealed class WaitingWork
+{
+    private readonly Dictionary<WorkClass, int> _classes = [];
+    private readonly Dictionary<WorkerKind, WorkerPool> _pools = [];
+    private readonly Dictionary<TenantId, TenantWork> _tenants = [];
+    private int _count;
+
+    /// <summary>Predicted operations of all that waits.</summary>
+    public double Cost { get; private set; }
+
+    /// <summary>Tenants that have work in the queue, waiting or leased.</summary>
+    public int TenantCount => _tenants.Count;
+
+    /// <summary>Pieces of a tenant's work in the queue, waiting or leased.</summary>
+    public int CountOf(TenantId tenant) => _tenants.GetValueOrDefault(tenant)?.Count ?? 0;
+
+    /// <summary>Counts a new piece of work as its tenant's.</summary>
+    public TenantWork Enter(WorkItem item)
+    {
+        TenantId tenant = item.Generation.Tenant;
+        if (!_tenants.TryGetValue(tenant, out TenantWork? work))
+        {
+            work = new TenantWork(tenant) { Weight = item.Weight, WeightVersion = item.WeightVersion };
+            _tenants.Add(tenant, work);
+        }
+
+        SetWeight(tenant, new TenantWeight(item.Weight, item.WeightVersion));
+        work.Count++;
+        return work;
+    }
+
+    /// <summary>Counts a piece of work as its tenant's no longer.</summary>
+    public void Leave(TenantWork work)
+    {
+        if (--work.Count == 0)
+        {
+            _tenants.Remove(work.Tenant);
+        }
+
+        foreach (WorkerPool pool in _pools.Values)
+        {
+            pool.Shares.Leave(work);
+        }
+    }
+
+    /// <summary>Puts work into its lane.</summary>
+    public void Add(WorkEntry entry)
+    {
+        entry.Class = ClassOf(entry.Item);
+        entry.Work.Add(entry);
+        (_count, Cost) = (_count + 1, Cost + entry.Item.Cost);
+        foreach (WorkerPool pool in _pools.Values.Where(pool => pool.Shares.Serves(entry.Class)))
+        {
+            pool.Shares.Add(entry.Work, entry.Class, 1, entry.Item.Cost);
+        }
+    }
+
+    /// <summary>Takes work out of its lane, if it is in one.</summary>
+    public void Remove(WorkEntry entry)
+    {
+        if (entry.Class < 0)
+        {
+            return;
+        }
+
+        entry.Work.Remove(entry);
+        Cost = --_count == 0 ? 0 : Cost - entry.Item.Cost;
+        foreach (WorkerPool pool in _pools.Values.Where(pool => pool.Shares.Serves(entry.Class)))
+        {
+            pool.Shares.Remove(entry.Work, entry.Class, entry.Item.Cost);
+        }
+
+        entry.Class = -1;
+    }
+
+    /// <summary>Applies a tenant's weight, for work that waits too, unless a later one was applied.</summary>
+    public void SetWeight(TenantId tenant, TenantWeight weight)
+    {
+        if (!_tenants.TryGetValue(tenant, out TenantWork? work) || weight.Version <= work.WeightVersion)
+        {
+            return;
+        }
+
+        double before = work.Weight;
+        (work.Weight, work.WeightVersion) = (weight.Weight, weight.Version);
+        foreach (WorkerPool pool in _pools.Values)
+        {
+            pool.Shares.Weigh(work, before);
+        }
+    }
+
+    /// <summary>Whether some pool may do an item's work and has a count above 0 for its model.</summary>
+    public bool IsSupplied(WorkItem item, Func<ModelSupply, int> count)
+    {
+        var work = WorkClass.Of(item);
+        foreach (WorkerPool pool in _pools.Values)
+        {
+            if (pool.Fits(work) && count(pool.Supply(item.Model)) > 0)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>Whether a worker that has an item's model in memory has a slot left for it.</summary>
+    public bool HasSpare(WorkItem item) => IsSupplied(item, supply => supply.Spare);
+
+    /// <summary>
+    /// What a piece of work competes with: operations a second of the workers that may do it, and the operations and
+    /// weights of all that waits for them.
+    /// </summary>
+    public (double Rate, double Cost, double Weights) Competition(WorkItem item, DateTimeOffset now)
+    {
+        var work = WorkClass.Of(item);
+        (double rate, double cost, double weights) = (0, 0, 0);
+        foreach (WorkerPool pool in _pools.Values.Where(pool => pool.Fits(work)))
+        {
+            rate += pool.Pace.At(now);
+            (cost, weights) = (Math.Max(cost, pool.Shares.CostWaiting), Math.Max(weights, pool.Shares.WeightWaiting));
+        }
+
+        return (rate, cost, weights);
+    }
+
+    /// <summary>Moves a worker to the pool of its kind.</summary>
+    public void Join(QueueWorker worker, WorkerTurn turn) => Move(worker, PoolOf(turn));
+
+    /// <summary>Takes a worker out of its pool.</summary>
+    public void Leave(QueueWorker worker) => Move(worker, null);
+
+    // A new pool takes in all that waits for it: nobody owes anything there.
+    private WorkerPool PoolOf(WorkerTurn turn)
+    {
+        ModelDigest[] models = [.. turn.Models.Select(model => model.Model).Distinct()];
+        string names = string.Join(' ', models.Select(model => model.Value).Order(StringComparer.Ordinal));
+        var kind = new WorkerKind(turn.Roles, turn.DeviceKind, names);
+        if (!_pools.TryGetValue(kind, out WorkerPool? pool))
+        {
+            _pools.Add(kind, pool = new WorkerPool(kind, models));
+            foreach ((WorkClass work, int number) in _classes.Where(one => pool.Fits(one.Key)))
+            {
+                pool.Shares.Admit(number, work);
+            }
+
+            foreach (TenantWork work in _tenants.Values)
+            {
+                foreach (int number in work.Classes.Where(pool.Shares.Serves))
+                {
+                    pool.Shares.Add(work, number, work.Lane(number)!.Count, work.Lane(number)!.Cost);
+                }
+            }
+        }
+
+        return pool;
+    }
+
+    private void Move(QueueWorker worker, WorkerPool? pool)
+    {
+        WorkerPool? old = worker.Pool;
+        worker.Pool = pool;
+        if (pool is not null)
+        {
+            pool.Workers++;
+        }
+
+        if (old is not null && --old.Workers == 0)
+        {
+            _pools.Remove(old.Kind);
+        }
+    }
+
+    private int ClassOf(WorkItem item)
+    {
+        var work = WorkClass.Of(item);
+        if (!_classes.TryGetValue(work, out int number))
+        {
+            _classes.Add(work, number = _classes.Count);
+            foreach (WorkerPool pool in _pools.Values.Where(pool => pool.Fits(work)))
+            {
+                pool.Shares.Admit(number, work);
+            }
+        }
+
+        return number;
+    }
+}

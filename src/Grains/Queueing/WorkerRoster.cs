@@ -1,0 +1,113 @@
+// The workers that take turns at the queue: what each may do and holds, and which of them went silent.
+using Atelier.Contracts;
+using Atelier.Contracts.Queueing;
+
+namespace Atelier.Grains.Queueing;
+
+/// <summary>The workers that are alive, as of their last turns.</summary>
+/// <param name="silenceMax">After how long without a turn a worker that holds nothing is taken to be dead.</param>
+/// <param name="waiting">The pools that the workers belong to.</param>
+internal sealed class WorkerRoster(TimeSpan silenceMax, WaitingWork waiting)
+{
+    private readonly Dictionary<string, QueueWorker> _workers = new(StringComparer.Ordinal);
+    private readonly PriorityQueue<QueueWorker, DateTimeOffset> _silences = new();
+    private int _draining;
+
+    /// <summary>All workers.</summary>
+    public IEnumerable<QueueWorker> All => _workers.Values;
+
+    /// <summary>Whether some worker drains for work that must run alone.</summary>
+    public bool IsAnyDraining => _draining > 0;
+
+    /// <summary>Whether a worker has taken a turn and is alive.</summary>
+    public bool Has(string name) => _workers.ContainsKey(name);
+
+    /// <summary>Records what a worker reports in its turn.</summary>
+    public QueueWorker Update(WorkerTurn turn, DateTimeOffset now)
+    {
+        if (!_workers.TryGetValue(turn.Worker, out QueueWorker? worker))
+        {
+            _workers.Add(turn.Worker, worker = new QueueWorker(turn.Worker));
+            worker.SeenAt = now;
+            Watch(worker, now);
+        }
+
+        worker.Pool?.Count(worker, -1);
+        if (!IsOfKind(worker, turn))
+        {
+            waiting.Join(worker, turn);
+        }
+
+        (worker.Models, worker.Spare, worker.SeenAt) = (turn.Models, 0, now);
+        worker.Loading = turn.Models.Where(model => model.Place == ModelPlace.Loading)
+            .Select(model => (ModelDigest?)model.Model).FirstOrDefault();
+        worker.Pool!.Count(worker, 1);
+        return worker;
+    }
+
+    /// <summary>Records what a worker has left after its turn.</summary>
+    public static void SetSpare(QueueWorker worker, int spare, ModelDigest? loading)
+    {
+        worker.Pool!.Count(worker, -1);
+        (worker.Spare, worker.Loading) = (spare, loading);
+        worker.Pool!.Count(worker, 1);
+    }
+
+    /// <summary>Records whether a worker hands back what it holds, to take work that must run alone.</summary>
+    public void SetDraining(QueueWorker worker, bool drains)
+    {
+        if (worker.IsDraining != drains)
+        {
+            worker.IsDraining = drains;
+            _draining += drains ? 1 : -1;
+        }
+    }
+
+    /// <summary>Whether a worker that holds nothing may do work of a class.</summary>
+    public bool HasIdle(WorkClass work, bool isLoaded) => _workers.Values.Any(
+        worker => worker.Held == 0 && worker.Spare > 0 && worker.Pool!.Fits(work)
+            && (!isLoaded || worker.Models.Contains(new WorkerModel(work.Model, ModelPlace.Loaded))));
+
+    /// <summary>
+    /// Workers that have slots left and may do an item's work, those that have its model in memory first.
+    /// </summary>
+    public IEnumerable<string> WithSpareFor(WorkItem item)
+    {
+        var work = WorkClass.Of(item);
+        return _workers.Values
+            .Where(worker => worker.Spare > 0 && worker.Pool!.Fits(work))
+            .OrderByDescending(worker => worker.Models.Contains(new WorkerModel(item.Model, ModelPlace.Loaded)))
+            .Select(worker => worker.Name);
+    }
+
+    /// <summary>Removes workers that hold nothing and have been silent for too long.</summary>
+    public void RemoveSilent(DateTimeOffset now)
+    {
+        while (_silences.TryPeek(out QueueWorker? worker, out DateTimeOffset at) && at <= now)
+        {
+            _silences.Dequeue();
+            if (worker.SeenAt + silenceMax > now || worker.Held > 0)
+            {
+                Watch(worker, now);
+            }
+            else
+            {
+                SetSpare(worker, 0, null);
+                SetDraining(worker, false);
+                worker.Pool!.Count(worker, -1);
+                waiting.Leave(worker);
+                _workers.Remove(worker.Name);
+            }
+        }
+    }
+
+    private static bool IsOfKind(QueueWorker worker, WorkerTurn turn) =>
+        worker.Pool?.Kind is { } kind && kind.Roles == turn.Roles && kind.DeviceKind == turn.DeviceKind
+        && worker.Models.Select(model => model.Model).SequenceEqual(turn.Models.Select(model => model.Model));
+
+    private void Watch(QueueWorker worker, DateTimeOffset now)
+    {
+        DateTimeOffset at = worker.SeenAt + silenceMax;
+        _silences.Enqueue(worker, at > now ? at : now + silenceMax);
+    }
+}

@@ -7,11 +7,14 @@ using Atelier.Grains.Ports;
 namespace Atelier.Grains.Workers;
 
 /// <summary>
-/// Work that was leased. Its errand and the worker's loop are the only ones that touch it: while it has an errand, the
-/// loop does no more than to evaluate its picture.
+/// Work that was leased. Only its pending call and the worker's loop touch it: while it has a pending call, the loop
+/// does no more than evaluate its picture.
 /// </summary>
 internal sealed class WorkerJob(LeasedWork lease, long attempt)
 {
+    // Captions and decodings that a worker holds besides the pictures that it denoises.
+    private const int SingleMax = 2;
+
     private ClaimAnswer? _claim;
     private volatile bool _isShowing;
 
@@ -42,10 +45,10 @@ internal sealed class WorkerJob(LeasedWork lease, long attempt)
         }
     }
 
-    /// <summary>What is said and stored for it while the device works on; none if there is nothing under way.</summary>
-    public Task? Errand { get; set; }
+    /// <summary>The pending call: what is reported and stored for it; null if there is none.</summary>
+    public Task? Call { get; set; }
 
-    /// <summary>When the next errand may begin, after one that had no answer.</summary>
+    /// <summary>When the next call may begin, after one without an answer.</summary>
     public DateTimeOffset RetryAt { get; set; }
 
     /// <summary>Whether the worker held nothing else when it was leased.</summary>
@@ -128,12 +131,14 @@ internal sealed class WorkerJob(LeasedWork lease, long attempt)
 
     /// <summary>Whether its picture can take part in the next evaluation.</summary>
     public bool CanGoOn =>
-        Picture is { } picture && IsJoined && !IsOver && !IsShowing && !HasNews && Fault is null && !(IsLeaving && picture.IsBetweenSteps);
+        Picture is { } picture && IsJoined && !IsOver && !IsShowing && !HasNews && Fault is null
+        && !(IsLeaving && picture.IsBetweenSteps);
 
     /// <summary>
     /// Quanta done, by what is left: what was leased may know less of the generation's snapshot than its claim.
     /// </summary>
-    public int Done => Item.Kind == WorkKind.Denoise ? Math.Clamp(Item.Quanta - Left, 0, Item.Quanta) : Output is null ? 0 : 1;
+    public int Done => Item.Kind == WorkKind.Denoise ? Math.Clamp(Item.Quanta - Left, 0, Item.Quanta)
+        : Output is null ? 0 : 1;
 
     private int Left => _claim?.Spec is { } spec ? spec.Steps - Step : Item.Quanta;
 
@@ -142,6 +147,20 @@ internal sealed class WorkerJob(LeasedWork lease, long attempt)
     {
         int left = Item.Kind == WorkKind.Denoise ? Math.Max(1, Left) : Item.Quanta;
         return Item with { Quanta = left, Cost = Item.Cost / Item.Quanta * left, LastLease = Lease };
+    }
+
+    /// <summary>Pieces of work that a device with so many slots can take beside those that it holds.</summary>
+    public static int FreeBeside(WorkerJob[] jobs, int slots)
+    {
+        int singles = jobs.Count(job => job.Item.Kind != WorkKind.Denoise);
+        int ended = jobs.Count(job => job.Latent is not null);
+        int pictures = jobs.Length - singles - ended;
+
+        // Pictures that have ended and wait to be stored leave their slots to others, up to a bound.
+        int beside = (singles < SingleMax ? 0 : singles) + Math.Max(0, ended - slots);
+        return jobs.Any(job => job.Item.Alone)
+            ? 0
+            : Math.Clamp(slots - pictures - beside, 0, Math.Max(0, WorkerTurn.HeldMax - jobs.Length));
     }
 
     /// <summary>Nothing is left to do for it here.</summary>

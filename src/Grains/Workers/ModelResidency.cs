@@ -1,0 +1,201 @@
+// The models of a device: which are in memory, which is loaded next and what leaves for it, and what the catalog is
+// told. Only the worker's loop calls it, except for the calls that it awaits: RegisterAsync and LoadAsync.
+using Atelier.Contracts;
+using Atelier.Contracts.Models;
+using Atelier.Contracts.Queueing;
+using Atelier.Contracts.Workers;
+using Atelier.Grains.Models;
+using Atelier.Grains.Ports;
+using Microsoft.Extensions.Logging;
+
+namespace Atelier.Grains.Workers;
+
+/// <summary>Which models a worker has in memory, and which it may load.</summary>
+internal sealed class ModelResidency(
+    WorkerKey key, IDeviceHost device, IGrainFactory grains, WorkerOptions options, TimeProvider clock, ILogger logger)
+{
+    private readonly DeviceDescription _device = device.Description;
+
+    // Models in memory, since when, and when work of them was last taken; models that could not be loaded, and when.
+    private readonly Dictionary<ModelDigest, (long LoadedAt, long UsedAt)> _loaded = [];
+    private readonly Dictionary<ModelDigest, long> _refused = [];
+
+    private Change? _change;
+    private DateTimeOffset _changeFrom;
+    private long _loadEndedAt;
+    private TimeSpan _loadTook;
+    private long _registeredAt;
+    private TimeSpan _registersAfter;
+
+    /// <summary>The model that was loaded last; null before the first load.</summary>
+    public ModelDigest? Latest { get; private set; }
+
+    /// <summary>Time since the last load over the time that it took; null before the first load.</summary>
+    public double? LoadAge => _loadTook > TimeSpan.Zero ? clock.GetElapsedTime(_loadEndedAt) / _loadTook : null;
+
+    /// <summary>Whether the catalog should hear again which models this worker can hold.</summary>
+    public bool IsRegistrationDue => clock.GetElapsedTime(_registeredAt) >= _registersAfter;
+
+    /// <summary>The only model of the device if it is not loaded; it needs nobody's order.</summary>
+    public ModelDigest? OnlyMissing => _device.Models.Count == 1
+        && States().ToArray() is [{ Place: ModelPlace.Beside or ModelPlace.Instead } only] ? only.Model : null;
+
+    /// <summary>
+    /// The models that the worker may hold, and where each is. One that could not be loaded is left out for a while;
+    /// one that is larger than the memory always, unless it is the only one.
+    /// </summary>
+    public IEnumerable<WorkerModel> States()
+    {
+        long free = _device.MemoryBytes - _loaded.Keys.Sum(BytesOf);
+        foreach (ModelCard card in _device.Models)
+        {
+            bool isRefused = _refused.TryGetValue(card.Digest, out long at)
+                && clock.GetElapsedTime(at) < options.RefusedModelPause;
+            if (!isRefused && (card.MemoryBytes <= _device.MemoryBytes || _device.Models.Count == 1))
+            {
+                yield return new WorkerModel(card.Digest, card.Digest switch
+                {
+                    var model when model == _change?.Model => ModelPlace.Loading,
+                    var model when _loaded.ContainsKey(model) && _change?.Evict.Contains(model) != true =>
+                        ModelPlace.Loaded,
+                    _ => card.MemoryBytes <= free ? ModelPlace.Beside : ModelPlace.Instead,
+                });
+            }
+        }
+    }
+
+    /// <summary>Records that work of a model was taken.</summary>
+    public void MarkUsed(ModelDigest model)
+    {
+        if (_loaded.TryGetValue(model, out (long LoadedAt, long UsedAt) loaded))
+        {
+            _loaded[model] = loaded with { UsedAt = clock.GetTimestamp() };
+        }
+    }
+
+    /// <summary>
+    /// Plans to load a model. Gives the models that leave for it, whose work the worker has to hand back first; none if
+    /// another change is planned, or if the last load had no answer a moment ago.
+    /// </summary>
+    public IReadOnlyList<ModelDigest> Plan(ModelDigest model, Func<ModelDigest, bool> isInUse)
+    {
+        if (_change is not null || clock.GetUtcNow() < _changeFrom)
+        {
+            return [];
+        }
+
+        LoadedModel[] loaded =
+        [
+            .. _loaded.Select(one => new LoadedModel(
+                one.Key, BytesOf(one.Key), isInUse(one.Key), clock.GetElapsedTime(0, one.Value.LoadedAt),
+                clock.GetElapsedTime(0, one.Value.UsedAt))),
+        ];
+        _change = new Change(model, ModelChoice.Evictions(loaded, BytesOf(model), _device.MemoryBytes));
+        return _change.Evict;
+    }
+
+    /// <summary>
+    /// Begins the planned load once no work needs a model that leaves; null if there is nothing to begin.
+    /// </summary>
+    public Func<Task>? BeginLoad(Func<ModelDigest, bool> isInUse)
+    {
+        if (_change is not { HasBegun: false } change || change.Evict.Any(isInUse))
+        {
+            return null;
+        }
+
+        change.HasBegun = true;
+        foreach (ModelDigest old in change.Evict)
+        {
+            _loaded.Remove(old);
+        }
+
+        return () => LoadAsync(change);
+    }
+
+    /// <summary>Records how the load ended.</summary>
+    /// <param name="isAnswered">Whether the device answered; if not, the load is tried again after a pause.</param>
+    public void EndLoad(bool isAnswered)
+    {
+        if (!isAnswered)
+        {
+            _changeFrom = clock.GetUtcNow() + options.RetryPause;
+        }
+        else if (_change!.Took is { } took)
+        {
+            Latest = _change.Model;
+            (_loadEndedAt, _loadTook) = (clock.GetTimestamp(), took);
+            _loaded[_change.Model] = (_loadEndedAt, _loadEndedAt);
+        }
+        else
+        {
+            _refused[_change.Model] = clock.GetTimestamp();
+        }
+
+        _change = null;
+    }
+
+    /// <summary>
+    /// Confirms to the catalog what the worker can hold. A model that no catalog knows gets no work; it holds up
+    /// neither the others nor the loop.
+    /// </summary>
+    public async Task RegisterAsync()
+    {
+        _registersAfter = options.ConfirmPeriod;
+        foreach (ModelCard card in _device.Models)
+        {
+            try
+            {
+                if (!await grains.Catalogue().RegisterAsync(card))
+                {
+                    logger.CatalogFull(key, card.Name, card.Digest, IModelCatalogueGrain.SizeMax);
+                }
+            }
+            catch (Exception error) when (GrainCalls.IsTransient(error))
+            {
+                logger.CallUnanswered(key, error);
+                _registersAfter = options.RetryPause;
+            }
+            catch (Exception error)
+            {
+                logger.ModelUnregistered(key, card.Name, card.Digest, error);
+            }
+        }
+
+        _registeredAt = clock.GetTimestamp();
+    }
+
+    // Work of a model that cannot be loaded is for others, or for later: a damaged model does not stop the sound ones.
+    private async Task LoadAsync(Change change)
+    {
+        foreach (ModelDigest old in change.Evict)
+        {
+            await device.EvictAsync(old, CancellationToken.None);
+        }
+
+        long began = clock.GetTimestamp();
+        try
+        {
+            await device.LoadAsync(change.Model, CancellationToken.None);
+            change.Took = clock.GetElapsedTime(began);
+        }
+        catch (DeviceException error)
+        {
+            logger.ModelRefused(key, change.Model, error);
+        }
+    }
+
+    private long BytesOf(ModelDigest model) => _device.Models.First(card => card.Digest == model).MemoryBytes;
+
+    // The model to load, those to evict for it, and how long the load took; null if the device refused it.
+    private sealed class Change(ModelDigest model, IReadOnlyList<ModelDigest> evict)
+    {
+        public ModelDigest Model { get; } = model;
+
+        public IReadOnlyList<ModelDigest> Evict { get; } = evict;
+
+        public bool HasBegun { get; set; }
+
+        public TimeSpan? Took { get; set; }
+    }
+}

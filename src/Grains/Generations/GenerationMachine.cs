@@ -32,7 +32,8 @@ public sealed class GenerationMachine(GenerationOptions options)
     public const int ToReleaseMax = 16;
 
     /// <summary>Accepts a submission that its tenant may make and that the queue has room for.</summary>
-    public static GenerationState Accept(Submission submission, double weight, GenerationCost cost, DateTimeOffset now) => new()
+    public static GenerationState Accept(
+        Submission submission, double weight, GenerationCost cost, DateTimeOffset now) => new()
     {
         Submission = submission, Weight = weight, Cost = cost, AcceptedAt = now, WaitingSince = now,
     };
@@ -64,7 +65,7 @@ public sealed class GenerationMachine(GenerationOptions options)
     /// <param name="now">The time.</param>
     public Outcome<ClaimAnswer> Claim(
         GenerationState state, GenerationKey key, ClaimRequest request, DateTimeOffset heardAt, DateTimeOffset now) =>
-        Settled(state, Decide(state, key, request, heardAt, now), []);
+        Decide(state, key, request, heardAt, now).Releasing(state, []);
 
     private Outcome<ClaimAnswer> Decide(
         GenerationState state, GenerationKey key, ClaimRequest request, DateTimeOffset heardAt, DateTimeOffset now)
@@ -96,7 +97,7 @@ public sealed class GenerationMachine(GenerationOptions options)
                 return new(state, NotYou(state, key), true);
             }
 
-            state = Lost(state, claim, heardAt, now);
+            state = EndLostClaim(state, claim, heardAt, now);
             if (!state.IsOpen)
             {
                 return new(state, new ClaimAnswer { Outcome = ClaimOutcome.Nothing }, true);
@@ -128,7 +129,8 @@ public sealed class GenerationMachine(GenerationOptions options)
             Step = request.Kind == WorkKind.Denoise ? state.SnapshotStep : state.Step,
             Claim = new GenerationClaim
             {
-                Worker = request.Worker, Attempt = request.Attempt, DeviceKind = request.DeviceKind, Alone = request.Alone,
+                Worker = request.Worker, Attempt = request.Attempt, DeviceKind = request.DeviceKind,
+                Alone = request.Alone,
                 FromStep = state.SnapshotStep, At = now,
             },
         };
@@ -140,11 +142,11 @@ public sealed class GenerationMachine(GenerationOptions options)
     {
         if (!Holds(state, report.Epoch) || state.Phase != GenerationPhase.Denoising)
         {
-            return Refused(state, Told(report));
+            return state.Refuse(report.Blobs());
         }
 
         (GenerationState next, bool store) = Progress(state, report);
-        return Settled(state, new Outcome<ReportOutcome>(next, ReportOutcome.Taken, store), Told(report));
+        return Taken(state, next, report.Blobs(), store);
     }
 
     /// <summary>A worker has finished the phase.</summary>
@@ -159,8 +161,9 @@ public sealed class GenerationMachine(GenerationOptions options)
         if (!Holds(state, epoch))
         {
             // The answer to an earlier one may have been lost.
-            bool again = epoch == state.Epoch && (output == state.Caption || output == state.Latent || output == state.Picture);
-            return again ? new(state, ReportOutcome.Taken, false) : Refused(state, [output]);
+            bool again = epoch == state.Epoch
+                && (output == state.Caption || output == state.Latent || output == state.Picture);
+            return again ? new(state, ReportOutcome.Taken, false) : state.Refuse([output]);
         }
 
         GenerationState next = Fresh(state) with { Claim = null, WaitingSince = now };
@@ -172,7 +175,7 @@ public sealed class GenerationMachine(GenerationOptions options)
                 GenerationPhase.QueuedDecode),
             _ => Ended(next with { Picture = output }, GenerationPhase.Done, now),
         };
-        return Settled(state, new Outcome<ReportOutcome>(next, ReportOutcome.Taken, true), [output]);
+        return Taken(state, next, [output]);
     }
 
     /// <summary>A worker gives the work back in good order.</summary>
@@ -181,11 +184,12 @@ public sealed class GenerationMachine(GenerationOptions options)
         if (!Holds(state, last.Epoch))
         {
             bool again = last.Epoch == state.Epoch && state.Claim is null && state.IsOpen;
-            return Refused(state, Told(last)) with { Answer = again ? ReportOutcome.Taken : ReportOutcome.Refused };
+            Outcome<ReportOutcome> refusal = state.Refuse(last.Blobs());
+            return again ? refusal with { Answer = ReportOutcome.Taken } : refusal;
         }
 
         GenerationState next = state.Phase == GenerationPhase.Denoising ? Progress(state, last).State : state;
-        return Settled(state, new Outcome<ReportOutcome>(Waiting(next, now), ReportOutcome.Taken, true), Told(last));
+        return Taken(state, Waiting(next, now), last.Blobs());
     }
 
     /// <summary>A worker could not do the work.</summary>
@@ -201,7 +205,7 @@ public sealed class GenerationMachine(GenerationOptions options)
         next = error == GenerationError.InvalidRequest || next.Failures >= options.FailuresMax
             ? Failed(next, error, message, now)
             : next;
-        return Settled(state, new Outcome<ReportOutcome>(next, ReportOutcome.Taken, true), []);
+        return Taken(state, next, []);
     }
 
     /// <summary>Cancels an open generation; what has ended stays as it is.</summary>
@@ -210,34 +214,28 @@ public sealed class GenerationMachine(GenerationOptions options)
     /// <param name="message">Why, where nobody asked for it.</param>
     public static Outcome<bool> Cancel(GenerationState state, DateTimeOffset now, string? message = null) =>
         state.IsOpen
-            ? Settled(
-                state,
-                new Outcome<bool>(
-                    Ended(state, GenerationPhase.Cancelled, now) with { Message = message }, true, true),
-                [])
+            ? new Outcome<bool>(Ended(state, GenerationPhase.Cancelled, now) with { Message = message }, true, true)
+                .Releasing(state, [])
             : new(state, false, false);
 
     /// <summary>
     /// Ends an open generation whose model no worker holds any more and whose name another model has.
     /// </summary>
     public static Outcome<bool> Retire(GenerationState state, string message, DateTimeOffset now) => state.IsOpen
-        ? Settled(state, new Outcome<bool>(Failed(state, GenerationError.ModelRetired, message, now), false, true), [])
+        ? new Outcome<bool>(Failed(state, GenerationError.ModelRetired, message, now), false, true).Releasing(state, [])
         : new(state, false, false);
 
     /// <summary>
     /// Deletes a generation; only that there was one is remembered, and its blobs until they are released.
     /// </summary>
     public static Outcome<bool> Delete(GenerationState state, DateTimeOffset now) =>
-        Settled(
-            state,
-            new Outcome<bool>(
-                new GenerationState
-                {
-                    Closure = GenerationClosure.Deleted, EndedAt = now, ToRelease = [.. state.ToRelease, .. state.Late],
-                    AcceptedHour = state.AcceptedHour, Partition = state.Partition, Computed = state.Computed,
-                },
-                true, true),
-            []);
+        new Outcome<bool>(
+            new GenerationState
+            {
+                Closure = GenerationClosure.Deleted, EndedAt = now, ToRelease = [.. state.ToRelease, .. state.Late],
+                AcceptedHour = state.AcceptedHour, Partition = state.Partition, Computed = state.Computed,
+            },
+            true, true).Releasing(state, []);
 
     /// <summary>The work that an open generation waits for, as it stands in the queue.</summary>
     public WorkItem Item(GenerationState state, GenerationKey key)
@@ -270,73 +268,9 @@ public sealed class GenerationMachine(GenerationOptions options)
         };
     }
 
-    /// <summary>
-    /// Steps at whose end a preview is due: evenly spread, none at the last one, where the picture itself is.
-    /// </summary>
-    public static int[] PreviewSteps(Submission submission) =>
-    [
-        .. Enumerable.Range(1, submission.Previews)
-            .Select(i => i * submission.Spec.Steps / (submission.Previews + 1))
-            .Where(step => step > 0).Distinct(),
-    ];
-
-    /// <summary>
-    /// What has happened after an event: a function of the state alone, so that a grain that starts anew tells the same
-    /// story, with the same numbers.
-    /// </summary>
-    public static IEnumerable<GenerationEvent> EventsAfter(GenerationState state, EventNumber after)
-    {
-        if (state.Submission is null)
-        {
-            yield break;
-        }
-
-        int steps = Steps(state);
-        int[] previewSteps = PreviewSteps(state.Submission);
-        foreach (GenerationPhase phase in GenerationPhases.UpTo(state.Reached))
-        {
-            var number = EventNumber.Of(phase);
-            if (number > after)
-            {
-                yield return new GenerationEvent { Number = number, Phase = phase, Steps = steps };
-            }
-
-            if (phase != GenerationPhase.Denoising)
-            {
-                continue;
-            }
-
-            for (int step = 1; step <= state.Step; step++)
-            {
-                number = EventNumber.Of(phase, step);
-                if (number <= after)
-                {
-                    continue;
-                }
-
-                bool previewed = state.Previews.TryGetValue(step, out BlobName preview);
-                yield return new GenerationEvent
-                {
-                    Number = number, Phase = phase, Step = step, Steps = steps,
-                    Preview = previewed ? preview : null,
-                    PreviewIndex = previewed ? previewSteps.Count(earlier => earlier < step) : 0,
-                };
-            }
-        }
-
-        var end = EventNumber.Of(GenerationPhase.Done);
-        if (!state.IsOpen && end > after)
-        {
-            yield return new GenerationEvent
-            {
-                Number = end, Phase = state.Phase, Step = state.Step, Steps = steps, Picture = state.Picture,
-                Error = state.Error, Message = state.Message,
-            };
-        }
-    }
-
-    // A claim ended without a word: its worker is held to be dead.
-    private GenerationState Lost(GenerationState state, GenerationClaim claim, DateTimeOffset heardAt, DateTimeOffset now)
+    // The claim ended without a release: its worker is taken to be dead.
+    private GenerationState EndLostClaim(
+        GenerationState state, GenerationClaim claim, DateTimeOffset heardAt, DateTimeOffset now)
     {
         bool barren = state.Phase != GenerationPhase.Denoising || state.SnapshotStep == claim.FromStep;
         GenerationState next = Waiting(state, heardAt > state.WaitingSince ? heardAt : state.WaitingSince);
@@ -370,12 +304,13 @@ public sealed class GenerationMachine(GenerationOptions options)
 
             next = Fresh(state) with
             {
-                Snapshot = report.Snapshot, SnapshotStep = step, DeviceKind = state.Claim!.DeviceKind, Previews = previews,
+                Snapshot = report.Snapshot, SnapshotStep = step, DeviceKind = state.Claim!.DeviceKind,
+                Previews = previews,
             };
         }
 
         // A step with a preview is told together with it.
-        foreach (int due in PreviewSteps(state.Submission!))
+        foreach (int due in GenerationEvents.PreviewSteps(state.Submission!))
         {
             step = next.Previews.ContainsKey(due) ? step : Math.Min(step, due - 1);
         }
@@ -391,7 +326,8 @@ public sealed class GenerationMachine(GenerationOptions options)
         Phase = GenerationPhases.WaitingFor(state.Phase.Info().Kind!.Value), Claim = null, WaitingSince = since,
     };
 
-    private static GenerationState Failed(GenerationState state, GenerationError error, string message, DateTimeOffset now) =>
+    private static GenerationState Failed(
+        GenerationState state, GenerationError error, string message, DateTimeOffset now) =>
         Ended(state, GenerationPhase.Failed, now) with { Error = error, Message = message };
 
     private static GenerationState Ended(GenerationState state, GenerationPhase phase, DateTimeOffset now) =>
@@ -410,52 +346,15 @@ public sealed class GenerationMachine(GenerationOptions options)
         return Math.Min(2 * steps, state.Submission!.Spec.Evaluations);
     }
 
-    private static IEnumerable<BlobName> Told(StepReport report) =>
-        report.Previews.Values.Concat(new[] { report.Snapshot }.OfType<BlobName>()).Concat(report.Untold);
-
-    // A stale report has left bytes in the store. A worker stops at its first refusal, so they are those of one report.
-    // Equal work gives equal bytes, so they may be those that the state needs, or that the current claim will store.
-    private static Outcome<ReportOutcome> Refused(GenerationState state, IEnumerable<BlobName> told)
-    {
-        BlobName[] news = [.. told.Except(state.Needed()).Except(state.ToRelease).Except(state.Late)];
-        GenerationState next = state switch
-        {
-            _ when news.Length == 0 => state,
-            { IsClaimed: true } => state with { Late = [.. state.Late, .. news] },
-            _ => state with { ToRelease = [.. state.ToRelease, .. news] },
-        };
-        return new(next, ReportOutcome.Refused, next != state && state.IsOpen);
-    }
-
-    // While a claim goes on, only what it has left behind itself is released: it has gone on from there. At a new claim
-    // and without one, no worker is about to store anything that counts.
-    private static Outcome<T> Settled<T>(GenerationState before, Outcome<T> outcome, IEnumerable<BlobName> told)
-    {
-        GenerationState next = outcome.State;
-        HashSet<BlobName> left = [.. next.ToRelease, .. before.Needed(), .. told], late = [.. next.Late];
-        if (!next.IsClaimed)
-        {
-            left.UnionWith(late);
-        }
-        else if (next.Epoch != before.Epoch)
-        {
-            late.UnionWith(left);
-            left.Clear();
-        }
-
-        BlobName[] needed = [.. next.Needed()];
-        left.ExceptWith(needed);
-        late.ExceptWith(needed);
-        late.ExceptWith(left);
-        return left.SetEquals(next.ToRelease) && late.SetEquals(next.Late)
-            ? outcome
-            : outcome with { State = next with { ToRelease = [.. left], Late = [.. late] } };
-    }
+    private static Outcome<ReportOutcome> Taken(
+        GenerationState before, GenerationState next, IEnumerable<BlobName> reported, bool store = true) =>
+        new Outcome<ReportOutcome>(next, ReportOutcome.Taken, store).Releasing(before, reported);
 
     private static GenerationState Enter(GenerationState state, GenerationPhase phase) =>
         state with { Phase = phase, Reached = phase.IsAfter(state.Reached) ? phase : state.Reached };
 
-    private static bool Holds(GenerationState state, long epoch) => state.IsOpen && state.Claim is not null && epoch == state.Epoch;
+    private static bool Holds(GenerationState state, long epoch) =>
+        state.IsOpen && state.Claim is not null && epoch == state.Epoch;
 
     private static int Steps(GenerationState state) => state.Submission!.Spec.Steps;
 
@@ -467,7 +366,7 @@ public sealed class GenerationMachine(GenerationOptions options)
         Outcome = ClaimOutcome.Granted,
         Epoch = state.Epoch,
         Spec = state.Submission!.Spec,
-        PreviewSteps = PreviewSteps(state.Submission),
+        PreviewSteps = GenerationEvents.PreviewSteps(state.Submission),
         Caption = state.Caption,
         Snapshot = state.Snapshot,
         Step = state.SnapshotStep,

@@ -59,7 +59,8 @@ public sealed class GenerationOptions
         { FailuresMax: < 1 } => $"{nameof(FailuresMax)} must be at least 1, not {FailuresMax}.",
         _ when ClaimQuiet < TimeSpan.Zero => $"{nameof(ClaimQuiet)} must not be negative.",
         _ when DeviceKindPatience < TimeSpan.Zero => $"{nameof(DeviceKindPatience)} must not be negative.",
-        _ when SubmitTimeout < TimeSpan.FromSeconds(1) => $"{nameof(SubmitTimeout)} must be at least 1 s, not {SubmitTimeout}.",
+        _ when SubmitTimeout < TimeSpan.FromSeconds(1) =>
+            $"{nameof(SubmitTimeout)} must be at least 1 s, not {SubmitTimeout}.",
         _ when Retention < RetentionMin => $"{nameof(Retention)} must be at least 1 min, not {Retention}.",
         _ when RetentionStep < TimeSpan.FromSeconds(1) =>
             $"{nameof(RetentionStep)} must be at least 1 s, not {RetentionStep}.",

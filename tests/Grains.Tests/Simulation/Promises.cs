@@ -95,7 +95,7 @@ internal sealed class Promises
                     Hold(
                         FakeDevice.Undisturbed(submission.Spec, state.DeviceKind!).AsSpan().SequenceEqual(picture),
                         () => $"has other bytes than an undisturbed run on {state.DeviceKind}");
-                    Hold(state.Previews.Count == GenerationMachine.PreviewSteps(submission).Length, () => "lacks a preview");
+                    Hold(state.Previews.Count == GenerationEvents.PreviewSteps(submission).Length, () => "lacks a preview");
                     break;
                 case GenerationPhase.Failed:
                     Failed++;
@@ -149,7 +149,7 @@ internal sealed class Promises
         void Hold(bool holds, Func<string> fault) => Promises.Hold(
             holds, () => $"{key} {fault()}\n{string.Join(' ', heard.Select(one => one.Number))}\n{_cluster.Story(key.ToString())}");
         EventNumber[] numbers = [.. heard.Select(one => one.Number)];
-        GenerationEvent[] all = [.. GenerationMachine.EventsAfter(state, EventNumber.Before)];
+        GenerationEvent[] all = [.. GenerationEvents.EventsAfter(state, EventNumber.Before)];
         Hold(heard[^1].IsLast, () => "has no end");
         Hold(numbers.SequenceEqual(numbers.Distinct().Order()), () => "told twice");
         if (state is { Phase: GenerationPhase.Done, Restarts: 0 })

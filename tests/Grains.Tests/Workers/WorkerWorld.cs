@@ -176,9 +176,9 @@ internal sealed class WorkerWorld(int seed)
             GenerationSpec spec = state.Submission!.Spec;
             Assert.Equal(GenerationPhase.Done, state.Phase);
             Assert.Equal(FakeDevice.Undisturbed(spec), Blobs[state.Picture!.Value]);
-            GenerationEvent[] events = [.. GenerationMachine.EventsAfter(state, EventNumber.Before)];
+            GenerationEvent[] events = [.. GenerationEvents.EventsAfter(state, EventNumber.Before)];
             Assert.Equal(7 + spec.Steps, events.Length);
-            int[] due = GenerationMachine.PreviewSteps(state.Submission);
+            int[] due = GenerationEvents.PreviewSteps(state.Submission);
             Assert.Equal(due, events.Where(one => one.Preview is not null).Select(one => one.Step));
         }
     }

@@ -75,7 +75,7 @@ internal sealed class PictureEndpoints(
             return ApiError.NotFound("generation");
         }
 
-        int[] steps = GenerationMachine.PreviewSteps(view.Submission);
+        int[] steps = GenerationEvents.PreviewSteps(view.Submission);
         int index = indexText.Length == 1 ? indexText[0] - '0' : -1;
         return index >= 0 && index < steps.Length && steps[index] <= view.Step
             && await PreviewOfAsync(key, steps[index], context.RequestAborted) is { } preview

@@ -1,0 +1,60 @@
+// Blobs follow the state: whatever a command reported or took out of the state, and the new state does not need, stays
+// named in it until it is released.
+using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+
+namespace Atelier.Grains.Generations;
+
+/// <summary>Which blobs of a generation are released, and when.</summary>
+internal static class GenerationBlobs
+{
+    /// <summary>The blobs that a report names.</summary>
+    public static IEnumerable<BlobName> Blobs(this StepReport report) =>
+        report.Previews.Values.Concat(new[] { report.Snapshot }.OfType<BlobName>()).Concat(report.Untold);
+
+    /// <summary>
+    /// Refuses a stale report and remembers the bytes that it left in the store. A worker stops at its first refusal,
+    /// so they are those of one report. Equal work gives equal bytes, so they may be those that the state needs, or
+    /// that the current claim will store.
+    /// </summary>
+    public static Outcome<ReportOutcome> Refuse(this GenerationState state, IEnumerable<BlobName> reported)
+    {
+        BlobName[] news = [.. reported.Except(state.Needed()).Except(state.ToRelease).Except(state.Late)];
+        GenerationState next = state switch
+        {
+            _ when news.Length == 0 => state,
+            { IsClaimed: true } => state with { Late = [.. state.Late, .. news] },
+            _ => state with { ToRelease = [.. state.ToRelease, .. news] },
+        };
+        return new(next, ReportOutcome.Refused, next != state && state.IsOpen);
+    }
+
+    /// <summary>
+    /// Adds to an outcome which blobs to release. While a claim is in force, only what it has left behind itself is
+    /// released: it has moved on from there. At a new claim and without one, no worker is about to store anything that
+    /// counts.
+    /// </summary>
+    public static Outcome<T> Releasing<T>(
+        this Outcome<T> outcome, GenerationState before, IEnumerable<BlobName> reported)
+    {
+        GenerationState next = outcome.State;
+        HashSet<BlobName> left = [.. next.ToRelease, .. before.Needed(), .. reported], late = [.. next.Late];
+        if (!next.IsClaimed)
+        {
+            left.UnionWith(late);
+        }
+        else if (next.Epoch != before.Epoch)
+        {
+            late.UnionWith(left);
+            left.Clear();
+        }
+
+        BlobName[] needed = [.. next.Needed()];
+        left.ExceptWith(needed);
+        late.ExceptWith(needed);
+        late.ExceptWith(left);
+        return left.SetEquals(next.ToRelease) && late.SetEquals(next.Late)
+            ? outcome
+            : outcome with { State = next with { ToRelease = [.. left], Late = [.. late] } };
+    }
+}

@@ -1,0 +1,144 @@
+// How a generation keeps its state: a command is decided, its state stored, and what follows from the change done.
+// While a cluster is partitioned there may be two activations; the store's tag decides between them.
+using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+
+namespace Atelier.Grains.Generations;
+
+internal sealed partial class GenerationGrain
+{
+    // Another process may have written the state, by a clock that differs: every wait starts now.
+    private GenerationState FromStore(GenerationState read) =>
+        read.IsOpen ? read with { WaitingSince = clock.GetUtcNow() } : read;
+
+    // Re-reads the store before it refuses: during a partition there may be two activations.
+    private async Task<Outcome<T>> DecideAsync<T>(Func<Outcome<T>> command)
+    {
+        Outcome<T> outcome = command();
+        if (!outcome.IsRefusal)
+        {
+            return outcome;
+        }
+
+        await ReloadAsync();
+        return command();
+    }
+
+    private async Task ReloadAsync()
+    {
+        var held = new TaggedState(_state, stored.Etag);
+        await stored.ReadStateAsync();
+        TaggedState now = held.After(new TaggedState(stored.State, stored.Etag));
+        if (!ReferenceEquals(now.State, _state))
+        {
+            logger.StateReplaced(_key, _state.Epoch, now.State.Epoch);
+            _state = FromStore(now.State);
+            NotifyWatchers();
+        }
+    }
+
+    // Without this, callers that only read or watch would never see what another activation wrote during a partition.
+    private Task ReloadPeriodicallyAsync(CancellationToken cancellation) =>
+        _state.Closure == GenerationClosure.None && !_state.Phase.IsEnded()
+            ? GrainCalls.TryAsync(ReloadAsync)
+            : Task.CompletedTask;
+
+    private async Task<T> ApplyAsync<T>(Outcome<T> outcome)
+    {
+        if (outcome.Store)
+        {
+            await StoreAsync(outcome.State);
+        }
+
+        bool ends = _state.IsOpen && !outcome.State.IsOpen;
+        if (ends && outcome.State.Phase == GenerationPhase.Failed)
+        {
+            logger.Failed(_key, outcome.State.Error, outcome.State.Message);
+        }
+
+        bool tells = outcome.State != _state;
+        _state = outcome.State;
+        if (tells)
+        {
+            NotifyWatchers();
+        }
+
+        if (ends)
+        {
+            // Until its tenant and the blob store have heard of it, it stays in the open set, so that walks find it.
+            bool isSettled = await GrainCalls.TryAsync(() => SettleAsync(_state.Computed));
+            if (await ReleaseAsync(_state.ToRelease) && isSettled)
+            {
+                await GrainCalls.TryAsync(() => OpenSet().RemoveAsync(_key));
+            }
+        }
+
+        return outcome.Answer;
+    }
+
+    private async Task StoreAsync(GenerationState state)
+    {
+        stored.State = state;
+        try
+        {
+            await stored.WriteStateAsync();
+        }
+        catch (Exception)
+        {
+            // Another activation has written, or nobody knows: start again from what is stored.
+            DeactivateOnIdle();
+            throw;
+        }
+    }
+
+    // Releases blobs that a written state has given up; false if some are left. They stay in the state's lists.
+    private async Task<bool> ReleaseAsync(BlobName[] names)
+    {
+        var done = new List<BlobName>();
+        foreach (BlobName name in names)
+        {
+            // A store that does not answer is not asked for the rest.
+            if (!await GrainCalls.TryAsync(() => blobs.ReleaseAsync(name, _key.Id, CancellationToken.None)))
+            {
+                logger.BlobsUnreleased(_key, names.Length - done.Count);
+                break;
+            }
+
+            done.Add(name);
+        }
+
+        if (done.Count > 0)
+        {
+            _state = _state with
+            {
+                ToRelease = [.. _state.ToRelease.Except(done)], Late = [.. _state.Late.Except(done)],
+            };
+        }
+
+        return done.Count == names.Length;
+    }
+
+    // What the blob store does not release now is tried again: at the next claim or end, or in a walk through the open
+    // set.
+    private async Task ReleaseOrRememberAsync()
+    {
+        if (await ReleaseAsync(_state.ToRelease) || _state.IsOpen)
+        {
+            return;
+        }
+
+        if (_state.ToRelease.Except(stored.State.ToRelease).Any())
+        {
+            await StoreAsync(_state);
+        }
+
+        await GrainCalls.TryAsync(() => OpenSet().AddAsync(_key));
+    }
+
+    private void NotifyWatchers()
+    {
+        TaskCompletionSource changed = _changed;
+        _changed = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        changed.SetResult();
+    }
+}

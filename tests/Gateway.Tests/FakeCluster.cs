@@ -3,7 +3,7 @@ using System.Collections.Concurrent;
 using Atelier.Contracts;
 using Atelier.Contracts.Cluster;
 using Atelier.Contracts.Tenants;
-using Atelier.Gateway.Routing;
+using Atelier.Gateway.Cluster;
 
 namespace Atelier.Gateway.Tests;
 

@@ -8,8 +8,10 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Atelier.Contracts.Cluster;
 using Atelier.Contracts.Tenants;
+using Atelier.Gateway.Cluster;
 using Atelier.Gateway.Hosting;
 using Atelier.Gateway.Routing;
+using Atelier.Gateway.Settings;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
@@ -126,7 +128,7 @@ internal sealed class TestGateway : IAsyncDisposable
 }
 
 /// <summary>What answers must look like.</summary>
-internal static class Answers
+internal static class AnswerExtensions
 {
     public static async Task<Received> ReceivedAsync(this HttpResponseMessage answer)
     {

@@ -1,6 +1,7 @@
 // What the gateway itself answers when something is wrong, in OpenAI's error shape.
 using System.Globalization;
 using System.Text.Json;
+using Atelier.Gateway.Settings;
 
 namespace Atelier.Gateway.Answers;
 
@@ -73,7 +74,7 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
     {
         404 => UnknownUrl,
         405 => new(405, InvalidRequest, "method_not_allowed", "This address does not know the request's method."),
-        413 => new(413, InvalidRequest, "body_too_large", $"The body has more than {Routing.RequestBody.BytesMax} bytes, the most that are read."),
+        413 => new(413, InvalidRequest, "body_too_large", $"The body has more than {GatewaySettings.RequestBytesMax} bytes, the most that are read."),
         408 => new(408, InvalidRequest, "body_too_slow", "The body did not come in time."),
         414 => new(414, InvalidRequest, "url_too_long", "The request's target is too long."),
         431 => new(431, InvalidRequest, "headers_too_large", "The request has too many headers, or they are too long."),

@@ -2,10 +2,12 @@
 using System.Net;
 using Atelier.Contracts.Tenants;
 using Atelier.Gateway.Answers;
+using Atelier.Gateway.Cluster;
 using Atelier.Gateway.Keys;
 using Atelier.Gateway.Limits;
 using Atelier.Gateway.Page;
 using Atelier.Gateway.Routing;
+using Atelier.Gateway.Settings;
 using Atelier.ServiceDefaults;
 using Yarp.ReverseProxy.Configuration;
 using Yarp.ReverseProxy.Forwarder;
@@ -57,7 +59,7 @@ public static class GatewayHost
         builder.WebHost.ConfigureKestrel(kestrel =>
         {
             kestrel.AddServerHeader = false;
-            kestrel.Limits.MaxRequestBodySize = RequestBody.BytesMax;
+            kestrel.Limits.MaxRequestBodySize = GatewaySettings.RequestBytesMax;
             kestrel.Limits.MinRequestBodyDataRate = new(bytesPerSecond: 240, gracePeriod: TimeSpan.FromSeconds(5));
             kestrel.Limits.RequestHeadersTimeout = TimeSpan.FromSeconds(10);
             kestrel.Limits.KeepAliveTimeout = settings.IdleTimeout;
@@ -111,7 +113,7 @@ public static class GatewayHost
             proxy.Use((context, next) => keys.CheckAsync(context, next));
             proxy.Use((context, next) => rates.CheckAsync(context, next));
             proxy.Use((context, next) => open.CheckAsync(context, next));
-            proxy.Use((context, next) => RequestBody.ReadAsync(context, next));
+            proxy.Use((context, next) => BufferedBody.ReadAsync(context, next));
             proxy.Use((context, next) => Delivery.AnswerFailuresAsync(context, next));
             proxy.Use((context, next) => Delivery.EndStreamsAsync(context, next));
             proxy.Use((context, next) => Delivery.TryEachAsync(context, next));

@@ -6,17 +6,16 @@ using System.Text;
 using Atelier.Contracts;
 using Atelier.Contracts.Tenants;
 using Atelier.Gateway.Answers;
-using Atelier.Gateway.Hosting;
+using Atelier.Gateway.Callers;
+using Atelier.Gateway.Cluster;
 using Atelier.Gateway.Routing;
+using Atelier.Gateway.Settings;
 
 namespace Atelier.Gateway.Keys;
 
 /// <summary>Checks keys.</summary>
 internal sealed class KeyCheck
 {
-    /// <summary>Most characters of a key.</summary>
-    public const int LengthMax = 256;
-
     private const string Scheme = "Bearer";
 
     private readonly IClusterView _cluster;
@@ -101,16 +100,12 @@ internal sealed class KeyCheck
 
     // One header of one key: two of them are nobody's.
     private static string? KeyOf(HttpRequest request) =>
-        request.Headers.Authorization is [{ Length: <= LengthMax + 16 } text]
+        request.Headers.Authorization is [{ Length: <= GatewaySettings.KeyLengthMax + 16 } text]
         && AuthenticationHeaderValue.TryParse(text, out AuthenticationHeaderValue? value)
         && string.Equals(value.Scheme, Scheme, StringComparison.OrdinalIgnoreCase)
-        && value.Parameter is { Length: > 0 and <= LengthMax } key
+        && value.Parameter is { Length: > 0 and <= GatewaySettings.KeyLengthMax } key
             ? key
             : null;
 
     private static byte[] DigestOf(string key) => SHA256.HashData(Encoding.UTF8.GetBytes(key));
 }
-
-/// <summary>The caller of a request.</summary>
-/// <param name="Caller">Who calls.</param>
-internal sealed record CallerFeature(Caller Caller);

@@ -5,8 +5,8 @@ using System.Collections.Concurrent;
 using System.Collections.Frozen;
 using Atelier.Contracts;
 using Atelier.Contracts.Tenants;
-using Atelier.Gateway.Hosting;
-using Atelier.Gateway.Routing;
+using Atelier.Gateway.Cluster;
+using Atelier.Gateway.Settings;
 
 namespace Atelier.Gateway.Keys;
 

@@ -1,7 +1,7 @@
 // The gateway's connections. When connections are scarce, an idle one is closed for a new one: a client that opens many
 // and sends nothing cannot lock others out.
 using System.Net;
-using Atelier.Gateway.Hosting;
+using Atelier.Gateway.Settings;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Connections.Features;
 

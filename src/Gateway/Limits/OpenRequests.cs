@@ -1,7 +1,7 @@
 // A stream holds a connection for as long as it likes. So that no tenant holds them all, each has a bound of its own.
 using Atelier.Gateway.Answers;
-using Atelier.Gateway.Hosting;
-using Atelier.Gateway.Keys;
+using Atelier.Gateway.Callers;
+using Atelier.Gateway.Settings;
 
 namespace Atelier.Gateway.Limits;
 

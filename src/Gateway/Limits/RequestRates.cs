@@ -2,8 +2,8 @@
 // one process; what a tenant may do in all is counted by the tenant's grain.
 using System.Globalization;
 using Atelier.Gateway.Answers;
-using Atelier.Gateway.Hosting;
-using Atelier.Gateway.Keys;
+using Atelier.Gateway.Callers;
+using Atelier.Gateway.Settings;
 
 namespace Atelier.Gateway.Limits;
 

@@ -1,5 +1,6 @@
 // Keeps the proxy's silos those of the cluster's membership. When the cluster does not answer, the last ones stay.
 using Atelier.Contracts.Cluster;
+using Atelier.Gateway.Cluster;
 using Yarp.ReverseProxy.Configuration;
 
 namespace Atelier.Gateway.Routing;

@@ -1,7 +1,7 @@
 // What is forwarded, and how: a fixed set of routes over the silos that are there.
 using System.Text;
 using Atelier.Contracts.Cluster;
-using Atelier.Gateway.Hosting;
+using Atelier.Gateway.Settings;
 using Yarp.ReverseProxy.Configuration;
 using Yarp.ReverseProxy.Forwarder;
 using Yarp.ReverseProxy.Health;

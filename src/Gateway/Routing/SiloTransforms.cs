@@ -1,7 +1,7 @@
 // What is said to silos beyond the request itself: who calls, in a ticket that is good for exactly the request that goes
 // out, and where the client thinks that it is talking to.
 using Atelier.Contracts.Tenants;
-using Atelier.Gateway.Keys;
+using Atelier.Gateway.Callers;
 using Yarp.ReverseProxy.Forwarder;
 using Yarp.ReverseProxy.Transforms;
 using Yarp.ReverseProxy.Transforms.Builder;
@@ -66,7 +66,7 @@ internal sealed class SiloTransforms(Tickets tickets, SiloClocks clocks) : ITran
                 Tickets.Header,
                 tickets.Sign(
                     caller.Caller, request.Method.Method, request.RequestUri.PathAndQuery,
-                    RequestBody.BytesOf(transform.HttpContext.Request),
+                    BufferedBody.BytesOf(transform.HttpContext.Request),
                     clocks.Ahead(transform.HttpContext.GetReverseProxyFeature().ProxiedDestination?.DestinationId)));
         }
     }

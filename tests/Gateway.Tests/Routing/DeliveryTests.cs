@@ -8,7 +8,7 @@ using Atelier.Contracts.Tenants;
 using Microsoft.AspNetCore.Http;
 using Xunit;
 
-namespace Atelier.Gateway.Tests;
+namespace Atelier.Gateway.Tests.Routing;
 
 public sealed class DeliveryTests
 {

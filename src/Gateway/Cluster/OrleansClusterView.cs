@@ -3,11 +3,11 @@
 using Atelier.Contracts;
 using Atelier.Contracts.Cluster;
 using Atelier.Contracts.Tenants;
-using Atelier.Gateway.Hosting;
+using Atelier.Gateway.Settings;
 using Atelier.ServiceDefaults;
 using Orleans.Configuration;
 
-namespace Atelier.Gateway.Routing;
+namespace Atelier.Gateway.Cluster;
 
 /// <summary>An Orleans client that is connected whenever there is a cluster.</summary>
 internal sealed partial class OrleansClusterView(

@@ -3,7 +3,7 @@
 using System.Text.RegularExpressions;
 using Xunit;
 
-namespace Atelier.Gateway.Tests;
+namespace Atelier.Gateway.Tests.Answers;
 
 public sealed partial class RefusalTests
 {
@@ -58,7 +58,7 @@ public sealed partial class RefusalTests
         Assert.Matches(Id(), answer);
         string body = answer[(answer.IndexOf("\r\n\r\n", StringComparison.Ordinal) + 4)..];
         Assert.Contains($"Content-Length: {body.Length}\r\n", answer, StringComparison.Ordinal);
-        Assert.Equal(code, Answers.ErrorCode(body));
+        Assert.Equal(code, AnswerExtensions.ErrorCode(body));
     }
 
     [GeneratedRegex("\r\nx-request-id: req_[0-9a-f]{32}\r\n", RegexOptions.None, 1000)]

@@ -6,7 +6,7 @@ using Atelier.Contracts;
 using Atelier.Contracts.Tenants;
 using Xunit;
 
-namespace Atelier.Gateway.Tests;
+namespace Atelier.Gateway.Tests.Keys;
 
 public sealed partial class KeyTests
 {
@@ -55,7 +55,7 @@ public sealed partial class KeyTests
 
         string answer = Assert.Single(answers);
         Assert.StartsWith("HTTP/1.1 401 ", answer, StringComparison.Ordinal);
-        Assert.Equal("invalid_api_key", Answers.ErrorCode(answer[answer.IndexOf('{', StringComparison.Ordinal)..]));
+        Assert.Equal("invalid_api_key", AnswerExtensions.ErrorCode(answer[answer.IndexOf('{', StringComparison.Ordinal)..]));
         Assert.Equal(0, silo.Count);
     }
 

@@ -5,7 +5,7 @@ using System.Net.Http.Json;
 using Microsoft.AspNetCore.Http;
 using Xunit;
 
-namespace Atelier.Gateway.Tests;
+namespace Atelier.Gateway.Tests.Limits;
 
 public sealed class StreamTests
 {

@@ -5,11 +5,17 @@ using Atelier.Contracts.Tenants;
 using Atelier.ServiceDefaults;
 using StackExchange.Redis;
 
-namespace Atelier.Gateway.Hosting;
+namespace Atelier.Gateway.Settings;
 
 /// <summary>A gateway's settings.</summary>
 public sealed record GatewaySettings
 {
+    /// <summary>Most characters of a key.</summary>
+    public const int KeyLengthMax = 256;
+
+    /// <summary>Most bytes of a request's body.</summary>
+    public const int RequestBytesMax = 1 << 20;
+
     /// <summary>Fewest characters of the administrator's key.</summary>
     public const int AdminKeyLengthMin = 32;
 
@@ -184,9 +190,9 @@ public sealed record GatewaySettings
         }
 
         // A secret is not repeated: what is wrong with it ends in logs.
-        if (AdminKey is { Length: < AdminKeyLengthMin } or { Length: > Keys.KeyCheck.LengthMax } || AdminKey?.Any(char.IsWhiteSpace) == true)
+        if (AdminKey is { Length: < AdminKeyLengthMin } or { Length: > KeyLengthMax } || AdminKey?.Any(char.IsWhiteSpace) == true)
         {
-            yield return $"Gateway:AdminKey must have {AdminKeyLengthMin} to {Keys.KeyCheck.LengthMax} characters and no white space.";
+            yield return $"Gateway:AdminKey must have {AdminKeyLengthMin} to {KeyLengthMax} characters and no white space.";
         }
 
         if (!IsSecret(Secret))

@@ -2,7 +2,7 @@
 using Atelier.Contracts;
 using Atelier.Contracts.Cluster;
 
-namespace Atelier.Gateway.Routing;
+namespace Atelier.Gateway.Cluster;
 
 /// <summary>The cluster, as far as a gateway needs it.</summary>
 internal interface IClusterView

@@ -3,12 +3,12 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
-using Atelier.Gateway.Hosting;
 using Atelier.Gateway.Limits;
+using Atelier.Gateway.Settings;
 using Microsoft.AspNetCore.Http;
 using Xunit;
 
-namespace Atelier.Gateway.Tests;
+namespace Atelier.Gateway.Tests.Limits;
 
 public sealed class ConnectionTests
 {

@@ -1,12 +1,12 @@
 // Goal: the page, health and settings are there and say what they should. Method: a gateway without any silo.
 using System.Net;
 using System.Net.Http.Headers;
-using Atelier.Gateway.Hosting;
+using Atelier.Gateway.Settings;
 using Atelier.ServiceDefaults;
 using Microsoft.Extensions.Configuration;
 using Xunit;
 
-namespace Atelier.Gateway.Tests;
+namespace Atelier.Gateway.Tests.Page;
 
 public sealed class PageTests
 {

@@ -3,10 +3,10 @@
 using System.Net;
 using System.Net.Http.Json;
 using System.Text;
-using Atelier.Gateway.Hosting;
+using Atelier.Gateway.Settings;
 using Xunit;
 
-namespace Atelier.Gateway.Tests;
+namespace Atelier.Gateway.Tests.Limits;
 
 public sealed class LimitTests
 {

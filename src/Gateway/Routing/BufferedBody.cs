@@ -5,11 +5,8 @@ using Microsoft.AspNetCore.Http.Features;
 namespace Atelier.Gateway.Routing;
 
 /// <summary>Reads bodies.</summary>
-internal static class RequestBody
+internal static class BufferedBody
 {
-    /// <summary>Most bytes of a body.</summary>
-    public const int BytesMax = 1 << 20;
-
     /// <summary>The bytes of a body that was read; empty if the request has no body.</summary>
     public static ReadOnlySpan<byte> BytesOf(HttpRequest request) =>
         request.Body is MemoryStream body ? body.GetBuffer().AsSpan(0, (int)body.Length) : [];

@@ -1,11 +1,11 @@
 // Goal: no byte in a client's header is held against a silo. Method: every byte that a header may hold, on the wire.
 using System.Net;
 using System.Text;
-using Atelier.Gateway.Hosting;
+using Atelier.Gateway.Settings;
 using Xunit;
 using Yarp.ReverseProxy.Model;
 
-namespace Atelier.Gateway.Tests;
+namespace Atelier.Gateway.Tests.Routing;
 
 public sealed class HeaderTests
 {

@@ -4,12 +4,12 @@ using System.Collections.Concurrent;
 using System.Net;
 using Atelier.Contracts;
 using Atelier.Contracts.Tenants;
-using Atelier.Gateway.Hosting;
 using Atelier.Gateway.Keys;
+using Atelier.Gateway.Settings;
 using Microsoft.Extensions.Logging;
 using Xunit;
 
-namespace Atelier.Gateway.Tests;
+namespace Atelier.Gateway.Tests.Keys;
 
 public sealed class UnknownKeyTests
 {

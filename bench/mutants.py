@@ -27,8 +27,8 @@ ROOMS = {
 }
 STANDARD = ["Grains", "Gateway", "Api", "Diffusion", "Training"]
 
-# Left out: guards that the compiler's nullable analysis makes redundant, what is only logged, and lengths of time (tests
-# do not assert them).
+# Left out: guards that the compiler's nullable analysis makes redundant, what is only logged, and lengths of time
+# (tests do not assert them).
 LEFT_OUT = re.compile(r"ThrowIfNull\(|ObjectDisposedException|ConfigureAwait|\b[Ll]og(ger)?\.|\bLog[A-Z]\w*\("
                       r"|SuppressMessage|nameof\(|TimeSpan\.From\w+\(\d")
 

@@ -31,7 +31,8 @@ internal static class CaptionReader
 
         var mentions = new List<ExpectedThings>();
         string nouns = Words(
-            Enum.GetValues<ThingKind>(), kind => [.. Wording.Nouns(kind).SelectMany(noun => new[] { noun.Many, noun.One })]);
+            Enum.GetValues<ThingKind>(),
+            kind => [.. Wording.Nouns(kind).SelectMany(noun => new[] { noun.Many, noun.One })]);
         string numbers = string.Join('|', s_numbers.Keys);
         string colours = Words(Enum.GetValues<ThingColour>(), Wording.Adjectives);
         string sizes = Words(Enum.GetValues<ThingSize>(), Wording.Adjectives);

@@ -62,8 +62,11 @@ public sealed class CaptionTests
         (Scene Scene, Expectation Says)[] all = [.. Captions(4000).Select(one => (one.Scene, one.Caption.Says))];
         Scene[] noStyle = [.. all.Where(one => one.Says.Style is null).Select(one => one.Scene)];
         Scene[] noPlace = [.. all.Where(one => one.Says.Background is null).Select(one => one.Scene)];
-        Assert.InRange(noStyle.Count(scene => scene.Style == ArtStyle.Flat), (int)(0.8 * noStyle.Length), noStyle.Length - 1);
-        Assert.InRange(noPlace.Count(scene => scene.Background == Background.Plain), (int)(0.8 * noPlace.Length), noPlace.Length - 1);
+        Assert.InRange(
+            noStyle.Count(scene => scene.Style == ArtStyle.Flat), (int)(0.8 * noStyle.Length), noStyle.Length - 1);
+        Assert.InRange(
+            noPlace.Count(scene => scene.Background == Background.Plain), (int)(0.8 * noPlace.Length),
+            noPlace.Length - 1);
         Scene[] noColour = [.. all.Where(one => one.Says.Things.All(t => t.Colour is null)).Select(one => one.Scene)];
         Assert.InRange(
             noColour.Count(scene => Usual.HasColours(scene.Things)), (int)(0.8 * noColour.Length), noColour.Length - 1);
@@ -135,7 +138,8 @@ public sealed class CaptionTests
     private static IEnumerable<string> Texts(IEnumerable<ExpectedThings> things) =>
         things.Select(group => group.ToString()).Order(StringComparer.Ordinal);
 
-    private static ExpectedRelation? Converse(ExpectedRelation said) => Placement.Converse(said.Relation) is { } converse
+    private static ExpectedRelation? Converse(ExpectedRelation said) =>
+        Placement.Converse(said.Relation) is { } converse
         ? new ExpectedRelation(converse, said.Object, said.Subject)
         : null;
 }

@@ -41,7 +41,8 @@ public sealed class SceneRendererTests
         Assert.Equal((kept.Width, kept.Height), (drawn.Width, drawn.Height));
         int[] differences = [.. kept.Pixels.Zip(drawn.Pixels, (a, b) => Math.Abs(a - b))];
         int other = differences.Count(difference => difference > 2);
-        Assert.True(other < differences.Length / 1000, $"{other} values differ from the kept picture's; drawn now: {path}");
+        Assert.True(
+            other < differences.Length / 1000, $"{other} values differ from the kept picture's; drawn now: {path}");
     }
 
     [Fact]
@@ -58,7 +59,8 @@ public sealed class SceneRendererTests
                 (int row, int rest) = Math.DivRem(place, 3 * Side);
                 int from = (2 * row * 6 * Side) + (6 * (rest / 3)) + (rest % 3), below = from + (6 * Side);
                 byte[] fine = large.Pixels;
-                sum += Math.Abs(small.Pixels[place] - ((fine[from] + fine[from + 3] + fine[below] + fine[below + 3]) / 4));
+                sum += Math.Abs(
+                    small.Pixels[place] - ((fine[from] + fine[from + 3] + fine[below] + fine[below + 3]) / 4));
             }
 
             Assert.InRange(sum / small.Pixels.Length, 0, scene.Style == ArtStyle.PixelArt ? 0 : 6);

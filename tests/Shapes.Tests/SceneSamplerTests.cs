@@ -53,8 +53,8 @@ public sealed class SceneSamplerTests
         }
     }
 
-    // A prompt of a kind alone asks for a flat one in its usual colour on a plain ground: it would be about what is held out,
-    // and count as seen.
+    // A prompt of a kind alone asks for a flat one in its usual colour on a plain ground: it would be about what is
+    // held out, and count as seen.
     [Fact]
     public void WhatGoesWithoutSaying_IsHeldOutOfNoKind() => Assert.All(Enum.GetValues<ThingKind>(), kind =>
     {
@@ -112,7 +112,8 @@ public sealed class SceneSamplerTests
     public void Things_LieApart_AndWithinThePicture_ExceptInside()
     {
         var sampler = new SceneSampler(5);
-        foreach (Scene scene in Enumerable.Range(0, 4000).Select(i => sampler.Draw(i, s_tasks[i % s_tasks.Length], Split.Any)))
+        foreach (Scene scene in Enumerable.Range(0, 4000).Select(
+            i => sampler.Draw(i, s_tasks[i % s_tasks.Length], Split.Any)))
         {
             Assert.InRange(scene.Things.Count, 1, Scene.ThingsMax);
             Assert.All(scene.Things, thing =>

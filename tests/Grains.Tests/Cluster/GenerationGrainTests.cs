@@ -25,7 +25,9 @@ public sealed class GenerationGrainTests
 
         // The same again is the same one; another request under its id is not; what it needed on the way is gone.
         Assert.Equal(SubmitOutcome.Exists, (await cluster.SubmitAsync("one", submission)).Outcome);
-        Assert.Equal(SubmitOutcome.Conflict, (await cluster.SubmitAsync("one", submission with { Spec = spec with { Seed = 9 } })).Outcome);
+        Assert.Equal(
+            SubmitOutcome.Conflict,
+            (await cluster.SubmitAsync("one", submission with { Spec = spec with { Seed = 9 } })).Outcome);
         Assert.Equal(4, cluster.Blobs.Count);
         await cluster.Generation("one").DeleteAsync();
         Assert.Null(await cluster.Generation("one").ViewAsync());
@@ -66,7 +68,8 @@ public sealed class GenerationGrainTests
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null);
         var management = cluster.Grains.GetGrain<IManagementGrain>(0);
         async Task<int> CountAsync() => (await management.GetSimpleGrainStatistics())
-            .Where(one => one.GrainType.Contains("GenerationGrain", StringComparison.Ordinal)).Sum(one => one.ActivationCount);
+            .Where(one => one.GrainType.Contains("GenerationGrain", StringComparison.Ordinal)).Sum(
+                one => one.ActivationCount);
         GenerationSpec spec = TestCluster.Spec(1) with { Prompt = new string('p', 9000) };
         await cluster.SubmitAsync("long", new Submission { Spec = spec });
         Assert.Equal(1, await CountAsync());
@@ -74,7 +77,8 @@ public sealed class GenerationGrainTests
         await TestCluster.UntilAsync(async () => await CountAsync() == 0);
 
         // A worker that comes too late.
-        await cluster.Generation("long").ClaimAsync(new ClaimRequest("late", 1, WorkKind.Encode, "cpu", Alone: false, 1));
+        await cluster.Generation("long").ClaimAsync(
+            new ClaimRequest("late", 1, WorkKind.Encode, "cpu", Alone: false, 1));
         await TestCluster.UntilAsync(async () => await CountAsync() == 0);
     }
 
@@ -83,18 +87,25 @@ public sealed class GenerationGrainTests
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null);
         GenerationSpec spec = TestCluster.Spec(1);
-        Assert.Equal(SubmitOutcome.Invalid, (await cluster.SubmitAsync("a", new Submission { Spec = spec with { Steps = 0 } })).Outcome);
-        Assert.Equal(SubmitOutcome.Invalid, (await cluster.SubmitAsync("a", new Submission { Spec = spec, Previews = 4 })).Outcome);
+        Assert.Equal(
+            SubmitOutcome.Invalid,
+            (await cluster.SubmitAsync("a", new Submission { Spec = spec with { Steps = 0 } })).Outcome);
+        Assert.Equal(
+            SubmitOutcome.Invalid,
+            (await cluster.SubmitAsync("a", new Submission { Spec = spec, Previews = 4 })).Outcome);
         SubmitAnswer size = await cluster.SubmitAsync("a", new Submission { Spec = spec with { Width = 63 } });
         Assert.Equal("This model draws pictures of 64x64, not of 63x64.", size.Message);
+        GenerationSpec unknown = spec with { Model = new ModelDigest(new string('b', 64)) };
         Assert.Equal(
-            SubmitOutcome.UnknownModel,
-            (await cluster.SubmitAsync("a", new Submission { Spec = spec with { Model = new ModelDigest(new string('b', 64)) } })).Outcome);
+            SubmitOutcome.UnknownModel, (await cluster.SubmitAsync("a", new Submission { Spec = unknown })).Outcome);
         var stranger = new GenerationKey(new TenantId("stranger"), new GenerationId("a"));
-        Assert.Equal(SubmitOutcome.UnknownTenant, (await cluster.Grains.Generation(stranger).SubmitAsync(new Submission { Spec = spec })).Outcome);
+        Assert.Equal(
+            SubmitOutcome.UnknownTenant,
+            (await cluster.Grains.Generation(stranger).SubmitAsync(new Submission { Spec = spec })).Outcome);
         await cluster.Grains.Tenant(TestCluster.Tenant).PutAsync(new TenantSettings { OpenGenerations = 1 });
         Assert.Equal(SubmitOutcome.Accepted, (await cluster.SubmitAsync("a", new Submission { Spec = spec })).Outcome);
-        Assert.Equal(SubmitOutcome.TooManyOpen, (await cluster.SubmitAsync("b", new Submission { Spec = spec })).Outcome);
+        Assert.Equal(
+            SubmitOutcome.TooManyOpen, (await cluster.SubmitAsync("b", new Submission { Spec = spec })).Outcome);
         Assert.Equal(GenerationPhase.Cancelled, (await cluster.Generation("a").CancelAsync())!.Phase);
         Assert.Equal(SubmitOutcome.Accepted, (await cluster.SubmitAsync("b", new Submission { Spec = spec })).Outcome);
     }
@@ -120,7 +131,8 @@ public sealed class GenerationGrainTests
         var device = new FakeDevice("d", 1) { Pace = TimeSpan.FromMilliseconds(20) };
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => device);
         await cluster.SubmitAsync("long", new Submission { Spec = TestCluster.Spec(1, 1000) });
-        await foreach (GenerationEvent one in cluster.Generation("long").WatchAsync(EventNumber.Before, TestContext.Current.CancellationToken))
+        await foreach (GenerationEvent one in cluster.Generation("long").WatchAsync(
+            EventNumber.Before, TestContext.Current.CancellationToken))
         {
             if (one.Step == 2)
             {
@@ -161,9 +173,11 @@ public sealed class GenerationGrainTests
             }
         });
         GenerationSpec[] specs = [.. Enumerable.Range(0, 12).Select(i => TestCluster.Spec(i, 40))];
-        await Task.WhenAll(specs.Select((spec, i) => cluster.SubmitAsync($"g{i}", new Submission { Spec = spec, Previews = 2 })));
+        await Task.WhenAll(
+            specs.Select((spec, i) => cluster.SubmitAsync($"g{i}", new Submission { Spec = spec, Previews = 2 })));
         Task<List<GenerationEvent>>[] watches = [.. specs.Select((_, i) => cluster.WatchAsync($"g{i}"))];
-        await foreach (GenerationEvent one in cluster.Generation("g1").WatchAsync(EventNumber.Before, TestContext.Current.CancellationToken))
+        await foreach (GenerationEvent one in cluster.Generation("g1").WatchAsync(
+            EventNumber.Before, TestContext.Current.CancellationToken))
         {
             if (one.Step == 5)
             {
@@ -302,7 +316,9 @@ public sealed class GenerationGrainTests
             ? throw new Ports.DeviceException(GenerationError.KernelFailed, "The kernel did not like that.")
             : Task.CompletedTask;
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => device);
-        await Task.WhenAll(Enumerable.Range(0, 8).Select(i => cluster.SubmitAsync($"g{i}", new Submission { Spec = TestCluster.Spec(i) })));
+        await Task.WhenAll(
+            Enumerable.Range(0, 8).Select(
+                i => cluster.SubmitAsync($"g{i}", new Submission { Spec = TestCluster.Spec(i) })));
         for (int i = 0; i < 8; i++)
         {
             GenerationEvent end = (await cluster.WatchAsync($"g{i}"))[^1];
@@ -360,13 +376,16 @@ public sealed class GenerationGrainTests
 
         Assert.Null(await session.ViewAsync());
         Assert.Null(await cluster.Generation("v").ViewAsync());
-        Assert.Equal(SubmitOutcome.Gone, (await session.SubmitAsync(new GenerationId("n"), new Submission { Spec = TestCluster.Spec(1) })).Outcome);
+        Assert.Equal(
+            SubmitOutcome.Gone,
+            (await session.SubmitAsync(new GenerationId("n"), new Submission { Spec = TestCluster.Spec(1) })).Outcome);
     }
 
     [Fact]
     public async Task PartedCluster_WithTwoActivations_IsFenced()
     {
-        // The worker stands still in its fourth step until it is let go: it is silent, and does not know that it was replaced.
+        // The worker stands still in its fourth step until it is let go: it is silent, and does not know that it was
+        // replaced.
         var letGo = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         var device = new FakeDevice("d", 1);
         device.Evaluating = batch => batch[0].Step == 3 ? letGo.Task : Task.CompletedTask;
@@ -374,7 +393,8 @@ public sealed class GenerationGrainTests
         await using TestCluster other = await TestCluster.StartAsync(1, name => null, twin: one);
         GenerationSpec spec = TestCluster.Spec(1, 20);
         await one.SubmitAsync("g", new Submission { Spec = spec });
-        await foreach (GenerationEvent e in one.Generation("g").WatchAsync(EventNumber.Before, TestContext.Current.CancellationToken))
+        await foreach (GenerationEvent e in one.Generation("g").WatchAsync(
+            EventNumber.Before, TestContext.Current.CancellationToken))
         {
             if (e.Step == 3)
             {
@@ -387,7 +407,8 @@ public sealed class GenerationGrainTests
         ClaimAnswer? claim = null;
         for (int attempt = 1; claim?.Outcome != ClaimOutcome.Granted && attempt < 100; attempt++)
         {
-            var request = new ClaimRequest("elsewhere/d", long.MaxValue - 100 + attempt, WorkKind.Denoise, "cpu", false, attempt);
+            var request = new ClaimRequest(
+                "elsewhere/d", long.MaxValue - 100 + attempt, WorkKind.Denoise, "cpu", false, attempt);
             claim = await GrainCalls.TryAsync(() => other.Generation("g").ClaimAsync(request));
             await Task.Delay(100, TestContext.Current.CancellationToken);
         }
@@ -424,7 +445,8 @@ public sealed class GenerationGrainTests
     public async Task StoredState_OfTheLongestPrompts_StaysBelow64KiB()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => new FakeDevice("d", 4));
-        GenerationSpec spec = TestCluster.Spec(1) with { Prompt = new string('"', 14_000), Negative = new string('\u65e5', 9_000) };
+        GenerationSpec spec =
+            TestCluster.Spec(1) with { Prompt = new string('"', 14_000), Negative = new string('\u65e5', 9_000) };
         Assert.Null(spec.Fault());
         await cluster.SubmitAsync("g", new Submission { Spec = spec, Previews = 3 });
         Assert.Equal(GenerationPhase.Done, (await cluster.WatchAsync("g"))[^1].Phase);

@@ -108,7 +108,8 @@ public sealed class ModelCatalogueTests
 
     private static ModelCard Numbered(int number) => FakeDevice.Card(0) with
     {
-        Digest = new ModelDigest(number.ToString("x64", null)), Name = $"model{number}", Aliases = [], IsDefault = false,
+        Digest = new ModelDigest(number.ToString("x64", null)), Name = $"model{number}", Aliases = [],
+        IsDefault = false,
     };
 
     private static ModelCatalogue Catalogue(params ModelCard[] cards)

@@ -144,7 +144,9 @@ public sealed class DenoiserTests
         return
         [
             .. sigmas.Select((sigma, i) => new DenoiserRequest(
-                new([.. SmallNetworks.Normal((ulong)(20 + i), length).Select(v => v * (sigma + 0.5))], sigma, guidance[i]),
+                new(
+                    [.. SmallNetworks.Normal((ulong)(20 + i), length).Select(v => v * (sigma + 0.5))], sigma,
+                    guidance[i]),
                 captions[i % 4], i == 2 ? captions[3] : empty)),
         ];
     }

@@ -78,7 +78,8 @@ public sealed class MicroDiTConfigTests
     [InlineData("[]", "object")]
     public void FromJson_RefusesWhatMakesNoNetwork_InASentenceThatNamesIt(string json, string sentence)
     {
-        var error = Assert.Throws<ArgumentException>(() => MicroDiTConfig.FromJson(JsonDocument.Parse(json).RootElement));
+        var error = Assert.Throws<ArgumentException>(
+            () => MicroDiTConfig.FromJson(JsonDocument.Parse(json).RootElement));
         Assert.Contains(sentence, error.Message);
     }
 

@@ -13,7 +13,8 @@ public sealed class MicroDiTInitializerTests
     [Fact]
     public void SameSeed_GivesTheSameBits_AndAnotherSeedOthers()
     {
-        using MicroDiT first = Initialised(s_config, 7), second = Initialised(s_config, 7), other = Initialised(s_config, 8);
+        using MicroDiT first = Initialised(s_config, 7), second = Initialised(s_config, 7), other = Initialised(
+            s_config, 8);
         foreach (((string name, Parameter a), (_, Parameter b), (_, Parameter c)) in
             first.named_parameters().Zip(second.named_parameters(), other.named_parameters()))
         {
@@ -28,7 +29,8 @@ public sealed class MicroDiTInitializerTests
     public void AParameter_DependsOnItsNameAlone_NotOnWhatElseTheNetworkHas()
     {
         MicroDiTConfig alike = SmallNetworks.Tiny with { QkvMultipliers = [1], FfnMultipliers = [2] };
-        using MicroDiT shallow = Initialised(alike, 3), deep = Initialised(alike with { Depth = 8, PatchMixerDepth = 1 }, 3);
+        using MicroDiT shallow = Initialised(alike, 3), deep = Initialised(
+            alike with { Depth = 8, PatchMixerDepth = 1 }, 3);
         Dictionary<string, Parameter> rest = deep.named_parameters().ToDictionary(p => p.name, p => p.parameter);
         string[] common =
         [

@@ -136,7 +136,9 @@ public sealed class ApiCluster : IAsyncLifetime
         {
             if (caller is { } one)
             {
-                byte[] body = request.Content is null ? [] : await request.Content.ReadAsByteArrayAsync(cancellationToken);
+                byte[] body = request.Content is null
+                    ? []
+                    : await request.Content.ReadAsByteArrayAsync(cancellationToken);
                 request.Headers.Add(
                     Tickets.Header, Tickets.Sign(one, request.Method.Method, request.RequestUri!.PathAndQuery, body));
             }

@@ -35,7 +35,10 @@ public sealed class GenerationsTests(ApiCluster cluster)
         using HttpClient client = await cluster.ClientAsync("gen-story");
         JsonElement accepted = await client.SendAsync(
             HttpMethod.Post, "/v1/generations",
-            """{"id":"one","prompt":"red","negative_prompt":"blue","seed":"9","steps":6,"guidance":2,"size":"32x32","model":"first","previews":2}""")
+            """
+            {"id":"one","prompt":"red","negative_prompt":"blue","seed":"9","steps":6,"guidance":2,"size":"32x32",
+             "model":"first","previews":2}
+            """)
             .JsonAsync(HttpStatusCode.Accepted);
         Assert.Equal("one", accepted.Text("id"));
         List<SentEvent> events = await client.SendAsync(HttpMethod.Get, "/v1/generations/one/events").EventsAsync();
@@ -150,7 +153,8 @@ public sealed class GenerationsTests(ApiCluster cluster)
         using HttpClient client = await cluster.ClientAsync("gen-midway");
         List<string> seen = [];
         await client.SendAsync(
-            HttpMethod.Post, "/v1/generations", """{"id":"one","prompt":"red","steps":60}""").JsonAsync(HttpStatusCode.Accepted);
+            HttpMethod.Post, "/v1/generations", """{"id":"one","prompt":"red","steps":60}""")
+            .JsonAsync(HttpStatusCode.Accepted);
         using (HttpResponseMessage stream = await client.SendAsync(HttpMethod.Get, "/v1/generations/one/events"))
         {
             await foreach (SentEvent one in stream.ReadEventsAsync())

@@ -45,7 +45,8 @@ public sealed class TrainingRunTests : IDisposable
 
         Assert.Equal(Enumerable.Range(0, ToyStage.Steps).Select(i => (long)i), ToyStage.Recorded(config.Folder));
         Assert.Equal(
-            File.ReadAllBytes(folder["whole/" + TrainingRun.ResultFile]), File.ReadAllBytes(folder["parts/" + TrainingRun.ResultFile]));
+            File.ReadAllBytes(folder["whole/" + TrainingRun.ResultFile]),
+            File.ReadAllBytes(folder["parts/" + TrainingRun.ResultFile]));
     }
 
     [Fact]
@@ -254,7 +255,8 @@ public sealed class TrainingRunTests : IDisposable
     public void Run_ThatDiverges_GoesBack_AndEndsWithASentence()
     {
         using var folder = new TemporaryFolder();
-        StageConfig config = ToyStage.Config(folder["run"]) with { Policy = new StepPolicy { Patience = 1, ReturnsMax = 2 } };
+        StageConfig config =
+            ToyStage.Config(folder["run"]) with { Policy = new StepPolicy { Patience = 1, ReturnsMax = 2 } };
         ToyStage.Run(config, 6);
         var data = new ToyStage.SpoiledData(ToyStage.Data, _ => 1e30f);
         List<string> told = [];
@@ -391,7 +393,11 @@ public sealed class TrainingRunTests : IDisposable
         {
             ToyStage.Run(config, steps);
             Assert.Empty(Directory.GetFiles(config.Folder, "*.partial"));
-            return [.. Directory.GetFiles(config.Folder, "st?p-*").Select(Path.GetFileNameWithoutExtension).Order(StringComparer.Ordinal)!];
+            return
+            [
+                .. Directory.GetFiles(config.Folder, "st?p-*").Select(Path.GetFileNameWithoutExtension).Order(
+                    StringComparer.Ordinal)!,
+            ];
         }
     }
 
@@ -401,7 +407,8 @@ public sealed class TrainingRunTests : IDisposable
         using var folder = new TemporaryFolder();
         StageConfig first = ToyStage.Config(folder["first"]);
         ToyStage.Run(first);
-        StageConfig second = ToyStage.Config(folder["second"]) with { Name = "second", Start = new StageStart(first.Folder, Average: true) };
+        StageConfig second = ToyStage
+            .Config(folder["second"]) with { Name = "second", Start = new StageStart(first.Folder, Average: true) };
         ToyStage.Run(second, 3);
         Directory.Delete(first.Folder, recursive: true);
         ToyStage.Run(second);

@@ -23,7 +23,8 @@ public sealed partial class LinesTests
             .. Repository.Files(
                     ".cs", ".py", ".sh", ".md", ".js", ".css", ".html", ".csproj", ".props", ".targets", "atelier",
                     ".ci/run")
-                .Where(file => !file.StartsWith("models/", StringComparison.Ordinal)) // Cards are written by `demo make`.
+                // The models' cards are written by the program.
+                .Where(file => !file.StartsWith("models/", StringComparison.Ordinal))
                 .SelectMany(file => Repository.Lines(file).Index()
                     .Where(line => Columns(file, line.Item) > ColumnsMax).Select(line => (file, line.Index + 1))),
         ];

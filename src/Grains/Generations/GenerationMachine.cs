@@ -115,7 +115,11 @@ public sealed class GenerationMachine(GenerationOptions options)
 
             state = state with
             {
-                Snapshot = null, SnapshotStep = 0, Step = 0, DeviceKind = null, Restarts = state.Restarts + 1,
+                Snapshot = null,
+                SnapshotStep = 0,
+                Step = 0,
+                DeviceKind = null,
+                Restarts = state.Restarts + 1,
                 Previews = new Dictionary<int, BlobName>(),
             };
         }
@@ -338,7 +342,8 @@ public sealed class GenerationMachine(GenerationOptions options)
         {
             next = next with
             {
-                BarrenClaims = state.BarrenClaims + 1, DeathsAlone = state.DeathsAlone + (claim.Alone ? 1 : 0),
+                BarrenClaims = state.BarrenClaims + 1,
+                DeathsAlone = state.DeathsAlone + (claim.Alone ? 1 : 0),
             };
         }
 
@@ -364,7 +369,10 @@ public sealed class GenerationMachine(GenerationOptions options)
 
             next = Fresh(state) with
             {
-                Snapshot = report.Snapshot, SnapshotStep = step, DeviceKind = state.Claim!.DeviceKind, Previews = previews,
+                Snapshot = report.Snapshot,
+                SnapshotStep = step,
+                DeviceKind = state.Claim!.DeviceKind,
+                Previews = previews,
             };
         }
 
@@ -382,7 +390,9 @@ public sealed class GenerationMachine(GenerationOptions options)
 
     private static GenerationState Waiting(GenerationState state, DateTimeOffset since) => state with
     {
-        Phase = (GenerationPhase)(2 * (int)KindOf(state.Phase)), Claim = null, WaitingSince = since,
+        Phase = (GenerationPhase)(2 * (int)KindOf(state.Phase)),
+        Claim = null,
+        WaitingSince = since,
     };
 
     private static GenerationState Failed(GenerationState state, GenerationError error, string message, DateTimeOffset now) =>
@@ -391,7 +401,12 @@ public sealed class GenerationMachine(GenerationOptions options)
     private static GenerationState Ended(GenerationState state, GenerationPhase phase, DateTimeOffset now) =>
         state with
         {
-            Phase = phase, Claim = null, EndedAt = now, Caption = null, Snapshot = null, Latent = null,
+            Phase = phase,
+            Claim = null,
+            EndedAt = now,
+            Caption = null,
+            Snapshot = null,
+            Latent = null,
             Computed = Computed(state),
         };
 

@@ -228,7 +228,9 @@ public sealed class WorkQueueTests
         var queue = new WorkQueue(new WorkQueueOptions(), 0);
         WorkItem item = Work.Denoise("a", 0, 5) with
         {
-            DeviceKind = "gpu", AnyKindFrom = s_now.AddHours(hours), AnyKindAfter = TimeSpan.FromSeconds(60),
+            DeviceKind = "gpu",
+            AnyKindFrom = s_now.AddHours(hours),
+            AnyKindAfter = TimeSpan.FromSeconds(60),
         };
         queue.Offer(item, s_now);
         Assert.Empty(Turn(queue, "w1", 1, s_now.AddSeconds(30)).Leased);
@@ -341,10 +343,11 @@ public sealed class WorkQueueTests
                 case 0 or 1:
                     WorkItem item =
                         Work.Denoise($"t{random.Next(5)}", move, random.Next(1, 6), 1, random.Next(1, 4)) with
-                    {
-                        Kind = (WorkKind)random.Next(3), Alone = random.Next(10) == 0,
-                        ClaimedBy = random.Next(4) == 0 ? $"w{random.Next(5)}" : null,
-                    };
+                        {
+                            Kind = (WorkKind)random.Next(3),
+                            Alone = random.Next(10) == 0,
+                            ClaimedBy = random.Next(4) == 0 ? $"w{random.Next(5)}" : null,
+                        };
                     if (queue.Offer(item, false, now).Outcome == OfferOutcome.Queued)
                     {
                         offered.Add(item.Generation);

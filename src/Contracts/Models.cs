@@ -93,7 +93,7 @@ public readonly record struct PictureSize([property: Id(0)] int Width, [property
 
 /// <summary>The models of a cluster; its key is 0.</summary>
 [Alias("atelier.IModelCatalogueGrain")]
-public interface IModelCatalogueGrain : IGrainWithIntegerKey
+public interface IModelCatalogGrain : IGrainWithIntegerKey
 {
     /// <summary>Most models in a catalogue.</summary>
     const int SizeMax = 64;

@@ -86,7 +86,7 @@ internal sealed partial class GenerationGrain(
             return new SubmitAnswer(SubmitOutcome.Invalid, $"Previews must lie in 0..{Submission.PreviewsMax}, not be {submission.Previews}.");
         }
 
-        ModelCard? card = await grains.Catalogue().FindAsync(submission.Spec.Model.Value);
+        ModelCard? card = await grains.Catalog().FindAsync(submission.Spec.Model.Value);
         if (card is null)
         {
             return new SubmitAnswer(SubmitOutcome.UnknownModel, $"There is no model {submission.Spec.Model} in this cluster.");
@@ -291,7 +291,7 @@ internal sealed partial class GenerationGrain(
         try
         {
             ModelDigest model = _state.Submission!.Spec.Model;
-            return await grains.Catalogue().FindAsync(model.Value) switch
+            return await grains.Catalog().FindAsync(model.Value) switch
             {
                 { ReplacedBy: { } newer } card when card.Unconfirmed >= patience => Retired(card, newer),
                 null => $"The model {model} is retired: no worker holds it, and it has left the catalogue.",
@@ -324,7 +324,8 @@ internal sealed partial class GenerationGrain(
             GenerationState accepted = GenerationMachine.Accept(
                 submission, admission.Weight, GenerationCost.Of(card, submission), clock.GetUtcNow()) with
             {
-                WeightVersion = admission.WeightVersion, ChargedDay = admission.Day,
+                WeightVersion = admission.WeightVersion,
+                ChargedDay = admission.Day,
             };
             OfferAnswer offer = await Queue().OfferAsync(_machine.Item(accepted, _key), admitted: false);
             if (offer.Outcome != OfferOutcome.Queued)
@@ -511,7 +512,8 @@ internal sealed partial class GenerationGrain(
         {
             _state = _state with
             {
-                ToRelease = [.. _state.ToRelease.Except(done)], Late = [.. _state.Late.Except(done)],
+                ToRelease = [.. _state.ToRelease.Except(done)],
+                Late = [.. _state.Late.Except(done)],
             };
         }
 

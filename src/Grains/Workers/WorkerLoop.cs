@@ -127,9 +127,9 @@ internal sealed partial class WorkerLoop(
         {
             try
             {
-                if (!await grains.Catalogue().RegisterAsync(card))
+                if (!await grains.Catalog().RegisterAsync(card))
                 {
-                    LogCatalogueFull(Key, card.Name, card.Digest, IModelCatalogueGrain.SizeMax);
+                    LogCatalogFull(Key, card.Name, card.Digest, IModelCatalogGrain.SizeMax);
                 }
             }
             catch (Exception error) when (GrainCalls.IsTransient(error))
@@ -809,7 +809,7 @@ internal sealed partial class WorkerLoop(
     [LoggerMessage(
         Level = LogLevel.Error,
         Message = "Worker {Worker} cannot register the model {Name}, {Model}: the catalogue is full with {SizeMax} models in use")]
-    private partial void LogCatalogueFull(WorkerKey worker, string name, ModelDigest model, int sizeMax);
+    private partial void LogCatalogFull(WorkerKey worker, string name, ModelDigest model, int sizeMax);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "Worker {Worker} cannot register the model {Name}, {Model}")]
     private partial void LogUnregistered(WorkerKey worker, string name, ModelDigest model, Exception error);

@@ -116,7 +116,7 @@ public sealed class GenerationGrainTests
         var device = new FakeDevice("d", 4, models: 2) { Damaged = FakeDevice.ModelOf(0) };
         await using TestCluster cluster = await TestCluster.StartAsync(
             1, name => device, grains => grains.Worker.RefusedModelPause = TimeSpan.FromMilliseconds(200));
-        await cluster.Grains.Catalogue().RegisterAsync(FakeDevice.Card(1));
+        await cluster.Grains.Catalog().RegisterAsync(FakeDevice.Card(1));
         await cluster.SubmitAsync("damaged", new Submission { Spec = TestCluster.Spec(1) });
         await cluster.SubmitAsync("sound", new Submission { Spec = TestCluster.Spec(2, model: 1) });
         Assert.Equal(GenerationPhase.Done, (await cluster.WatchAsync("sound"))[^1].Phase);
@@ -207,7 +207,7 @@ public sealed class GenerationGrainTests
     {
         var device = new FakeDevice("d", 4, models: 2);
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => device);
-        while ((await cluster.Grains.Catalogue().ListAsync()).Length < 2)
+        while ((await cluster.Grains.Catalog().ListAsync()).Length < 2)
         {
             await Task.Delay(20, TestContext.Current.CancellationToken);
         }
@@ -231,7 +231,7 @@ public sealed class GenerationGrainTests
         await using TestCluster cluster = await TestCluster.StartAsync(2, _ => devices[next++]);
         var other = new TenantId("other");
         await cluster.Grains.Tenant(other).PutAsync(new TenantSettings());
-        await TestCluster.UntilAsync(async () => (await cluster.Grains.Catalogue().ListAsync()).Length == 2);
+        await TestCluster.UntilAsync(async () => (await cluster.Grains.Catalog().ListAsync()).Length == 2);
         for (int i = 0; i < 8; i++)
         {
             await cluster.SubmitAsync($"g{i}", new Submission { Spec = TestCluster.Spec(i, 1000) });

@@ -53,7 +53,7 @@ public sealed class StoredStateTests
             grains.GetGrain<ISessionPageGrain>("k"),
             grains.GetGrain<ISessionListGrain>("k"),
             grains.GetGrain<ITenantGrain>("k"), grains.GetGrain<ITenantListGrain>(1), grains.GetGrain<IOpenSetGrain>(1),
-            grains.GetGrain<IEndedListGrain>("k"), grains.GetGrain<IModelCatalogueGrain>(1),
+            grains.GetGrain<IEndedListGrain>("k"), grains.GetGrain<IModelCatalogGrain>(1),
             grains.GetGrain<IRecentRequestsGrain>("k"),
             grains.GetGrain<IWorkQueueGrain>("k"), grains.GetGrain<IWorkerGrain>("k"),
             grains.GetGrain<IClusterGrain>(1),

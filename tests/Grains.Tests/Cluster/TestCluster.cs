@@ -158,7 +158,7 @@ internal sealed class TestCluster : IAsyncDisposable
         TenantAnswer tenant = await cluster.Grains.Tenant(Tenant).PutAsync(
             new TenantSettings { RequestsPerMinute = 100_000 });
         Assert.NotNull(tenant.View);
-        await cluster.Grains.Catalogue().RegisterAsync(FakeDevice.Card(0));
+        await cluster.Grains.Catalog().RegisterAsync(FakeDevice.Card(0));
         return cluster;
     }
 

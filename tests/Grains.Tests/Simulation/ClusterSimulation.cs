@@ -167,7 +167,7 @@ internal sealed class ClusterSimulation
                 new TenantSettings { Weight = 1 + tenant, RequestsPerMinute = 100_000 }));
         }
 
-        while (await AgainAsync(() => _cluster.Grains.Catalogue().FindAsync(s_model.Value)) is null)
+        while (await AgainAsync(() => _cluster.Grains.Catalog().FindAsync(s_model.Value)) is null)
         {
             await _cluster.DelayAsync(TimeSpan.FromMilliseconds(100));
         }

@@ -274,7 +274,7 @@ public sealed class RecoverySimulationTests
             {
                 await cluster.Grains.Tenant(s_tenant).PutAsync(
                     settings ?? new TenantSettings { RequestsPerMinute = 1000 });
-                await cluster.Grains.Catalogue().RegisterAsync(FakeDevice.Card(0));
+                await cluster.Grains.Catalog().RegisterAsync(FakeDevice.Card(0));
             },
             TimeSpan.FromSeconds(5));
     }

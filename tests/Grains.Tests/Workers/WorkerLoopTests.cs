@@ -218,13 +218,13 @@ public sealed class WorkerLoopTests
     [InlineData("waits")]
     [InlineData("refuses")]
     [InlineData("throws")]
-    public async Task ACatalogueThatTakesNoModel_HoldsNobodyUp(string how)
+    public async Task ACatalogThatTakesNoModel_HoldsNobodyUp(string how)
     {
         var world = new WorkerWorld(1);
         world.Add("a", 1, 6);
         var never = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         int registrations = 0;
-        world.Calling = (method, _) => method != nameof(IModelCatalogueGrain.RegisterAsync) ? Task.CompletedTask
+        world.Calling = (method, _) => method != nameof(IModelCatalogGrain.RegisterAsync) ? Task.CompletedTask
             : Interlocked.Increment(ref registrations) > 0 && how == "waits" ? never.Task
             : how == "refuses" ? throw new TimeoutException("No.")
             : throw new ArgumentException("This is no card.");

@@ -205,9 +205,9 @@ internal sealed class WorkerWorld(int seed)
 
     private object Grain(LivingWorker worker, Type type, object key)
     {
-        if (type == typeof(IModelCatalogueGrain))
+        if (type == typeof(IModelCatalogGrain))
         {
-            return GrainProxy.Make<IModelCatalogueGrain>((method, args) => CallAsync(worker, method, null, () => true));
+            return GrainProxy.Make<IModelCatalogGrain>((method, args) => CallAsync(worker, method, null, () => true));
         }
 
         if (type == typeof(IWorkQueueGrain))

@@ -84,7 +84,7 @@ public sealed class SeededNoiseTests
     }
 
     [Fact]
-    public void Streams_OfNeighbouringSeedsPurposesAndIndices_AreUncorrelated()
+    public void Streams_OfNeighboringSeedsPurposesAndIndices_AreUncorrelated()
     {
         const int Length = 1 << 14;
         float[][] streams =

@@ -43,7 +43,7 @@ public sealed class ImageTests
     }
 
     [Fact]
-    public void Resizing_KeepsOneColour_AndTheSameSize()
+    public void Resizing_KeepsOneColor_AndTheSameSize()
     {
         Gen.Select(Gen.Int[1, 50], Gen.Int[1, 50], Gen.Int[1, 50], Gen.Int[1, 50], Gen.Int).Sample(
             (width, height, targetWidth, targetHeight, seed) =>

@@ -306,7 +306,11 @@ public sealed class TrainingEngineTests
         MicroDiTInitializer.Initialize(network, 17);
         TrainingSettings settings = ToyRun.Settings with
         {
-            Shards = 1, Microbatch = 16, ClipNorm = 1, MaskRatio = 0, LearningRate = new LearningRate { Base = 5e-3 },
+            Shards = 1,
+            Microbatch = 16,
+            ClipNorm = 1,
+            MaskRatio = 0,
+            LearningRate = new LearningRate { Base = 5e-3 },
         };
         using var engine = new TrainingEngine(network, settings, ToyRun.Shards(settings), compute);
         double[] losses =

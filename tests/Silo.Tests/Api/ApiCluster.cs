@@ -77,7 +77,7 @@ public sealed class ApiCluster : IAsyncLifetime
         });
         _cluster = builder.Build();
         await _cluster.DeployAsync();
-        Assert.True(await Grains.GetGrain<IModelCatalogueGrain>(0).RegisterAsync(Default.Card));
+        Assert.True(await Grains.GetGrain<IModelCatalogGrain>(0).RegisterAsync(Default.Card));
         _app = await ServeAsync(Grains, Blobs());
         Address = new Uri(_app.Urls.Single());
     }

@@ -69,7 +69,8 @@ public sealed class GenerationsTests(ApiCluster cluster)
             "accepted_at").GetDateTimeOffset());
 
         GenerationSpec spec = TinyModels.Spec(
-            ApiCluster.Default) with { Prompt = "red", Negative = "blue", Seed = 9, Steps = 6, Guidance = 2 };
+            ApiCluster.Default) with
+        { Prompt = "red", Negative = "blue", Seed = 9, Steps = 6, Guidance = 2 };
         using HttpResponseMessage picture = await client.SendAsync(HttpMethod.Get, done.Text("picture"));
         Assert.Equal(
             TinyModels.Expected(ApiCluster.Default, spec), await picture.Content.ReadAsByteArrayAsync(

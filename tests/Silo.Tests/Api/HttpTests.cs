@@ -202,10 +202,10 @@ public sealed class HttpTests(ApiCluster cluster)
     public async Task Model_IsFoundByItsNameWhateverThatIs(string name, string escaped)
     {
         ModelCard card = ApiCluster.Default.Card with { Name = name };
-        IModelCatalogueGrain catalogue = DispatchProxy.Create<IModelCatalogueGrain, NamedCatalogue>();
-        ((NamedCatalogue)(object)catalogue).Card = card;
+        IModelCatalogGrain catalog = DispatchProxy.Create<IModelCatalogGrain, NamedCatalog>();
+        ((NamedCatalog)(object)catalog).Card = card;
         IGrainFactory grains = DispatchProxy.Create<IGrainFactory, OneGrain>();
-        ((OneGrain)(object)grains).Grain = catalogue;
+        ((OneGrain)(object)grains).Grain = catalog;
         await using WebApplication app = await ApiCluster.ServeAsync(grains, cluster.Blobs());
         using HttpClient client = cluster.As(new Caller(new TenantId("http-models"), IsAdmin: false));
         var url = new Uri(
@@ -333,7 +333,7 @@ public sealed class HttpTests(ApiCluster cluster)
     }
 
     /// <summary>A catalogue of one model, which is known by its name alone.</summary>
-    public class NamedCatalogue : DispatchProxy
+    public class NamedCatalog : DispatchProxy
     {
         internal ModelCard Card { get; set; } = null!;
 

@@ -54,7 +54,8 @@ public sealed class ImagesTests(ApiCluster cluster)
         foreach (JsonElement image in data)
         {
             GenerationSpec spec = Spec(
-                "blue", image.GetProperty("seed").GetUInt64()) with { Steps = 2, Guidance = 1, Negative = "red" };
+                "blue", image.GetProperty("seed").GetUInt64()) with
+            { Steps = 2, Guidance = 1, Negative = "red" };
             Assert.Equal(
                 TinyModels.Expected(ApiCluster.Default, spec), image.GetProperty("b64_json").GetBytesFromBase64());
         }

@@ -217,7 +217,8 @@ public sealed class TrainingRunTests : IDisposable
         StageConfig config = ToyStage.Config(folder["run"]);
         config = config with
         {
-            Step = config.Step with { Shards = 1, Microbatch = batch }, Policy = new StepPolicy { Patience = 1000 },
+            Step = config.Step with { Shards = 1, Microbatch = batch },
+            Policy = new StepPolicy { Patience = 1000 },
         };
         var data = new ToyStage.SpoiledData(ToyStage.Data, sample => sample < 11 ? float.NaN : null);
         for (int time = 0; time < 2; time++)
@@ -314,7 +315,8 @@ public sealed class TrainingRunTests : IDisposable
         StageConfig config = ToyStage.Config(folder["run"]);
         config = config with
         {
-            Step = config.Step with { Shards = 1, Microbatch = 2 }, SaveInterval = 4,
+            Step = config.Step with { Shards = 1, Microbatch = 2 },
+            SaveInterval = 4,
             Policy = new StepPolicy { Patience = 1, ReturnsMax = 20 },
         };
         var data = new ToyStage.SpoiledData(ToyStage.Data, sample => sample is 2 or 3 ? 1e30f : null);
@@ -408,7 +410,8 @@ public sealed class TrainingRunTests : IDisposable
         StageConfig first = ToyStage.Config(folder["first"]);
         ToyStage.Run(first);
         StageConfig second = ToyStage
-            .Config(folder["second"]) with { Name = "second", Start = new StageStart(first.Folder, Average: true) };
+            .Config(folder["second"]) with
+        { Name = "second", Start = new StageStart(first.Folder, Average: true) };
         ToyStage.Run(second, 3);
         Directory.Delete(first.Folder, recursive: true);
         ToyStage.Run(second);
@@ -424,7 +427,8 @@ public sealed class TrainingRunTests : IDisposable
         MicroDiTConfig network = SmallNetworks.Tiny with { InputSize = 16, PosInterpScale = 2 };
         StageConfig second = ToyStage.Config(folder["second"]) with
         {
-            Network = network, Start = new StageStart(first.Folder, Average: true),
+            Network = network,
+            Start = new StageStart(first.Folder, Average: true),
         };
         using var run = new TrainingRun(second, new ToyData(13, network), _ => { });
         using IWeightSource source = WeightFile.Open(Path.Combine(first.Folder, TrainingRun.ResultFile));

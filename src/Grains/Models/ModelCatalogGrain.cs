@@ -8,19 +8,19 @@ namespace Atelier.Grains.Models;
 /// <summary>Names for digests, and what a picture costs.</summary>
 [GrainType("modelcatalogue")]
 [ControlSilo]
-internal sealed partial class ModelCatalogueGrain(
-    [PersistentState("catalogue")] IPersistentState<ModelCatalogueState> state, GrainsOptions options,
-    TimeProvider clock, IGrainFactory grains, ILogger<ModelCatalogueGrain> logger) : Grain, IModelCatalogueGrain
+internal sealed partial class ModelCatalogGrain(
+    [PersistentState("catalogue")] IPersistentState<ModelCatalogState> state, GrainsOptions options,
+    TimeProvider clock, IGrainFactory grains, ILogger<ModelCatalogGrain> logger) : Grain, IModelCatalogGrain
 {
     private readonly long _startedAt = clock.GetTimestamp();
     private readonly Dictionary<ModelDigest, TimeSpan> _idleSince = [];
-    private ModelCatalogue _catalogue = null!;
+    private ModelCatalog _catalog = null!;
 
     private TimeSpan Now => clock.GetElapsedTime(_startedAt);
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
-        _catalogue = new ModelCatalogue(state.State, options.Models);
+        _catalog = new ModelCatalog(state.State, options.Models);
         return Task.CompletedTask;
     }
 
@@ -31,12 +31,12 @@ internal sealed partial class ModelCatalogueGrain(
             throw new ArgumentException(fault, nameof(card));
         }
 
-        Registration registration = _catalogue.Register(card, Now);
+        Registration registration = _catalog.Register(card, Now);
         if (registration == Registration.Full && await FindLeaverAsync() is { } leaver)
         {
             LogDropped(leaver, card.Name, card.Digest);
-            _catalogue.Drop(leaver);
-            registration = _catalogue.Register(card, Now);
+            _catalog.Drop(leaver);
+            registration = _catalog.Register(card, Now);
         }
 
         if (registration == Registration.Changed)
@@ -47,20 +47,20 @@ internal sealed partial class ModelCatalogueGrain(
         return registration != Registration.Full;
     }
 
-    public Task<ModelCard[]> ListAsync() => Task.FromResult(_catalogue.List(Now));
+    public Task<ModelCard[]> ListAsync() => Task.FromResult(_catalog.List(Now));
 
-    public Task<ModelCard?> FindAsync(string? name) => Task.FromResult(_catalogue.Find(name, Now));
+    public Task<ModelCard?> FindAsync(string? name) => Task.FromResult(_catalog.Find(name, Now));
 
     // Whose place a new model may take: a retired one's, or that of one that nobody holds and nobody waits for. A queue
     // that has just started has not heard of its work yet, so it must be empty at two attempts, some time apart.
     private async Task<ModelDigest?> FindLeaverAsync()
     {
-        if (_catalogue.Retired(Now).Select(model => (ModelDigest?)model).FirstOrDefault() is { } retired)
+        if (_catalog.Retired(Now).Select(model => (ModelDigest?)model).FirstOrDefault() is { } retired)
         {
             return retired;
         }
 
-        foreach (ModelDigest model in _catalogue.Unconfirmed(Now).ToArray())
+        foreach (ModelDigest model in _catalog.Unconfirmed(Now).ToArray())
         {
             QueueStatus? status = await GrainCalls.TryAsync(() => grains.WorkQueue().StatusOfAsync(model));
             if (status is not { Waiting: 0, Leased: 0 })

@@ -7,7 +7,7 @@ namespace Atelier.Grains.Models;
 
 /// <summary>Cards as they are stored, the one that came last at the end.</summary>
 [GenerateSerializer, Alias("atelier.state.ModelCatalogue")]
-internal sealed class ModelCatalogueState
+internal sealed class ModelCatalogState
 {
     /// <summary>The cards.</summary>
     [Id(0)]
@@ -30,7 +30,7 @@ internal enum Registration
 /// <summary>The models of a cluster.</summary>
 /// <param name="state">Its stored state.</param>
 /// <param name="options">How it behaves.</param>
-internal sealed class ModelCatalogue(ModelCatalogueState state, ModelOptions options)
+internal sealed class ModelCatalog(ModelCatalogState state, ModelOptions options)
 {
     private readonly Dictionary<ModelDigest, TimeSpan> _confirmed = [];
 
@@ -38,7 +38,7 @@ internal sealed class ModelCatalogue(ModelCatalogueState state, ModelOptions opt
     public Registration Register(ModelCard card, TimeSpan now)
     {
         int place = state.Cards.FindIndex(known => known.Digest == card.Digest);
-        if (place < 0 && state.Cards.Count >= IModelCatalogueGrain.SizeMax)
+        if (place < 0 && state.Cards.Count >= IModelCatalogGrain.SizeMax)
         {
             return Registration.Full;
         }

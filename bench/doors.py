@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Attacks on the gateway's doors, under `./atelier up`.
 
-    bench/doors.py flood [KEYS]     unknown keys (100,000 by default) at 500/s and at full speed, beside a tenant that draws
+    bench/doors.py flood [KEYS]     unknown keys (100,000 by default) at 500/s and full speed, beside a drawing tenant
     bench/doors.py idle             connections on which nothing is sent, half a request, or one request and no other
     bench/doors.py streams          one tenant that opens more streams than there are connections
 
@@ -32,7 +32,7 @@ class Flood:
 
 
 def send(port, kind, rate, seconds):
-    """Sends requests on kept connections, at a rate or (0) as fast as they are answered; prints how many of each status."""
+    """Sends requests on kept connections, at a rate or (0) as fast as they are answered; counts each status."""
     counts, end, lock = {}, time.monotonic() + seconds, threading.Lock()
 
     def work():
@@ -73,7 +73,8 @@ def draws(cluster, key, seconds, times, statuses):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         start = time.monotonic()
-        status, _ = cluster.call("POST", "/v1/images/generations", {"prompt": "a red star", "steps": 2, "response_format": "url"}, key)
+        status, _ = cluster.call(
+            "POST", "/v1/images/generations", {"prompt": "a red star", "steps": 2, "response_format": "url"}, key)
         times.append(time.monotonic() - start)
         statuses[status] = statuses.get(status, 0) + 1
 
@@ -132,15 +133,21 @@ def flood(keys=100_000):
             say(f"{kind}: {counts[kind]}; {len(times[kind])} pictures, p50 {quantile(times[kind], .5):.3f} s, "
                 f"p95 {quantile(times[kind], .95):.3f} s")
         p95 = {kind: quantile(times[kind], .95) for kind in kinds}
-        check(f"{sent} unknown keys, each refused", all(set(counts[kind]) <= {"401", "429"} for kind in ("500/s", "full speed")))
+        check(
+            f"{sent} unknown keys, each refused",
+            all(set(counts[kind]) <= {"401", "429"} for kind in ("500/s", "full speed")))
         check(f"pictures of others: {statuses}", set(statuses) == {200})
-        check(f"at 500/s others' p95 within 10 %: {p95['500/s'] / p95['calm'] - 1:+.1%}", p95["500/s"] <= 1.1 * p95["calm"])
+        check(
+            f"at 500/s others' p95 within 10 %: {p95['500/s'] / p95['calm'] - 1:+.1%}",
+            p95["500/s"] <= 1.1 * p95["calm"])
         check(f"at full speed no worse than /health (10 % of noise): {p95['full speed'] / p95['health'] - 1:+.1%}",
               p95["full speed"] <= 1.1 * p95["health"])
         for name in ("gateway", "silo"):
             check(f"{name}: heap after collection within 5 %: {before[name] / 1e6:.1f} -> {after[name] / 1e6:.1f} MB",
                   after[name] <= 1.05 * before[name])
-        check(f"no activation a key: tenants {before['tenants']:.0f} -> {end['tenants']:.0f}", end["tenants"] <= before["tenants"] + 1)
+        check(
+            f"no activation a key: tenants {before['tenants']:.0f} -> {end['tenants']:.0f}",
+            end["tenants"] <= before["tenants"] + 1)
         lines = end["lines"] - before["lines"]
         check(f"at most one log line a second: {lines} in {elapsed:.0f} s", lines <= elapsed)
         new = cluster.tenant("newcomer")
@@ -149,7 +156,8 @@ def flood(keys=100_000):
         start = time.monotonic()
         while (status := cluster.call("GET", "/v1/models", key=new)[0]) == 429:
             time.sleep(0.2)
-        check(f"a key that nobody has used is served within 5 s amid the flood: {time.monotonic() - start:.1f} s, {status}",
+        check(f"a key that nobody has used is served within 5 s amid the flood: "
+              f"{time.monotonic() - start:.1f} s, {status}",
               status == 200 and time.monotonic() - start <= 5)
         attack.counts()
     finally:
@@ -204,7 +212,9 @@ def streams():
                 held.append((connection, answer))
             except (OSError, http.client.HTTPException):
                 heads[0] = heads.get(0, 0) + 1
-        check(f"of 220 streams of one tenant, 100 are served and the others refused: {heads}", heads == {200: 100, 429: 120})
+        check(
+            f"of 220 streams of one tenant, 100 are served and the others refused: {heads}",
+            heads == {200: 100, 429: 120})
         results = [served(cluster, key) for _ in range(50)]
         check(f"others are served: {sum(good for good, _ in results)} of 50", all(good for good, _ in results))
         check("more of the same tenant is a 429", cluster.call("GET", "/v1/models", key=greedy)[0] == 429)

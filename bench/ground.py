@@ -44,7 +44,9 @@ class Cluster:
         log = open(self.folder + ".log", "ab")
         started = time.monotonic()
         self.up = subprocess.Popen(
-            ["dotnet", program, "up", "--data", self.folder, "--port", str(self.port), "--silos", str(self.silos), *self.options],
+            [
+                "dotnet", program, "up", "--data", self.folder, "--port", str(self.port), "--silos", str(self.silos),
+                *self.options],
             stdout=subprocess.PIPE, stderr=log, env=self.environment, start_new_session=True)
         for line in self.up.stdout:
             log.write(line)
@@ -101,7 +103,8 @@ class Cluster:
         """A key of a new tenant."""
         status, _ = self.call("PUT", f"/v1/admin/tenants/{name}", settings, self.admin)
         assert status == 200, status
-        return json.loads(self.call("POST", f"/v1/admin/tenants/{name}/keys", {"label": "attack"}, self.admin)[1])["key"]
+        return json.loads(
+            self.call("POST", f"/v1/admin/tenants/{name}/keys", {"label": "attack"}, self.admin)[1])["key"]
 
     def view(self, generation, key=None):
         status, body = self.call("GET", f"/v1/generations/{generation}", key=key)
@@ -157,7 +160,8 @@ def disk():
             assert cluster.draw(generation, steps=1, key=key) is not None
         still = [f"open-{i}" for i in range(6)]
         for generation in still:
-            assert cluster.call("POST", "/v1/generations", {"id": generation, "prompt": "x", "steps": 300}, key)[0] == 202
+            assert cluster.call(
+                "POST", "/v1/generations", {"id": generation, "prompt": "x", "steps": 300}, key)[0] == 202
         filler = open(os.path.join(folder, "filler"), "wb", buffering=0)
         for size in (65536, 512, 1):
             try:
@@ -166,30 +170,39 @@ def disk():
             except OSError:
                 pass
         writes = [
-            ("POST", "/v1/sessions", {"id": "s"}, key), ("POST", "/v1/generations", {"id": "n", "prompt": "x", "steps": 1}, key),
-            ("POST", "/v1/images/generations", {"prompt": "x"}, key), ("POST", "/v1/generations/open-5/cancel", {}, key),
+            ("POST", "/v1/sessions", {"id": "s"}, key), (
+                "POST", "/v1/generations", {"id": "n", "prompt": "x", "steps": 1}, key),
+            ("POST", "/v1/images/generations", {"prompt": "x"}, key), (
+                "POST", "/v1/generations/open-5/cancel", {}, key),
             ("DELETE", "/v1/generations/done-19", None, key), ("PUT", "/v1/admin/tenants/other", {}, cluster.admin)]
         slowest = 0
         for method, path, body, who in writes * 2:
             start = time.monotonic()
             status, text = cluster.call(method, path, body, who)
             slowest = max(slowest, time.monotonic() - start)
-            check(f"{method} {path} is refused: {status} {json.loads(text)['error']['code'] if text else ''}", status == 503)
+            check(
+                f"{method} {path} is refused: {status} {json.loads(text)['error']['code'] if text else ''}",
+                status == 503)
         check(f"every write is refused within 2 s: {slowest:.2f} s", slowest <= 2)
         check("reads go on", all(cluster.call("GET", f"/v1/generations/{g}/picture", key=key)[0] == 200 for g in done))
         [silo] = cluster.children("Silo")
         os.kill(silo, signal.SIGKILL)
         killed = time.monotonic()
-        while cluster.call("GET", "/v1/generations/done-0/picture", key=key)[0] != 200 and time.monotonic() - killed < 60:
+        while cluster.call(
+                "GET", "/v1/generations/done-0/picture", key=key)[0] != 200 and time.monotonic() - killed < 60:
             time.sleep(0.1)
-        check(f"a silo that is killed meanwhile serves reads again: {time.monotonic() - killed:.1f} s", time.monotonic() - killed < 30)
+        check(
+            f"a silo that is killed meanwhile serves reads again: {time.monotonic() - killed:.1f} s",
+            time.monotonic() - killed < 30)
         filler.close()
         os.remove(os.path.join(folder, "filler"))
         room = time.monotonic()
         while cluster.call("POST", "/v1/generations", {"id": "after", "prompt": "x", "steps": 1}, key)[0] != 202:
             time.sleep(0.1)
         check(f"writes again within 10 s: {time.monotonic() - room:.1f} s", time.monotonic() - room <= 10)
-        check("pictures are kept", all(cluster.call("GET", f"/v1/generations/{g}/picture", key=key)[0] == 200 for g in done))
+        check(
+            "pictures are kept",
+            all(cluster.call("GET", f"/v1/generations/{g}/picture", key=key)[0] == 200 for g in done))
         check("what was refused is not there", cluster.view("n", key)[1] == 404)
         for generation in still:
             while cluster.view(generation, key)[0]["phase"] != "done":
@@ -206,12 +219,13 @@ def hang():
 
 def broken():
     shim = Shim()
-    for place, what in ((1, "a disk that fails to flush"), (2, "a disk whose flush hangs"), (3, "a device whose memory fails")):
+    for place, what in (
+            (1, "a disk that fails to flush"), (2, "a disk whose flush hangs"), (3, "a device whose memory fails")):
         replaced_while(what, lambda _: shim.put(place, 1), lambda: shim.put(place, 0), shim.environment)
 
 
 def replaced_while(what, strike, heal=lambda: None, environment=None):
-    """Strikes a silo that draws; looks how soon it is not ready, another is there, it serves; and that nothing is lost."""
+    """Strikes a silo that draws: how soon it is not ready, is replaced, and serves; and that nothing is lost."""
     cluster = Cluster(tempfile.mkdtemp() + "/data", environment=environment)
     cluster.start()
     try:
@@ -235,13 +249,18 @@ def replaced_while(what, strike, heal=lambda: None, environment=None):
             time.sleep(0.05)
         heal()
         check(f"{what}: not ready within 3 s: {shown(unready)}", unready is not None and unready <= 3)
-        check(f"{what}: replaced within 20 s: {shown(replaced)}; serving after {shown(serving)}", replaced is not None and replaced <= 20)
+        check(
+            f"{what}: replaced within 20 s: {shown(replaced)}; serving after {shown(serving)}", replaced is not None
+            and replaced <= 20)
         patience = time.monotonic() + 180
-        while any(cluster.view(g)[0]["phase"] not in ("done", "failed") for g in opened) and time.monotonic() < patience:
+        while any(cluster.view(g)[0]["phase"] not in ("done", "failed") for g in opened) and time.monotonic(
+                ) < patience:
             time.sleep(0.5)
         phases = [cluster.view(g)[0]["phase"] for g in opened]
         check(f"{what}: nothing is lost: {phases}", phases == ["done"] * 5)
-        check(f"{what}: the picture from before is there", picture[0] == 200 and picture == cluster.call("GET", "/v1/generations/done/picture"))
+        check(
+            f"{what}: the picture from before is there", picture[0] == 200
+            and picture == cluster.call("GET", "/v1/generations/done/picture"))
     finally:
         cluster.stop()
 
@@ -261,7 +280,7 @@ SHIM = r"""
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
-/* A file of four numbers, shared by all processes: seconds to add to the wall clock (the monotonic clocks are left alone);
+/* A file of four numbers, shared by all processes: seconds to add to the wall clock (monotonic clocks are left alone);
    whether flushes to disk fail; whether they hang; whether aligned memory, which tensors live in, fails. */
 static volatile int64_t none[4], *faults = none;
 static int (*next_gettime)(clockid_t, struct timespec *);
@@ -359,7 +378,8 @@ def clock(silos=1, when="both"):
         check(f"{what}: serving within 30 s: {took and round(took, 1)} s", took is not None and took <= 30)
 
     def all_there():
-        there = sum(cluster.view(g)[1] == 200 and cluster.call("GET", f"/v1/generations/{g}/picture")[0] == 200 for g in kept)
+        there = sum(
+            cluster.view(g)[1] == 200 and cluster.call("GET", f"/v1/generations/{g}/picture")[0] == 200 for g in kept)
         check(f"nothing is deleted early: {there} of {len(kept)}", there == len(kept))
 
     steps = [15 * 60, -15 * 60, 2 * hour, -2 * hour, 8 * 24 * hour, -8 * 24 * hour]
@@ -394,7 +414,9 @@ def clock(silos=1, when="both"):
 
 def store(megabytes=4000):
     """20 tenants submit requests of 55 KB and cancel them at once."""
-    cluster = Cluster(tempfile.mkdtemp(dir=os.environ.get("TMPDIR", "/var/tmp")) + "/data", environment={"Store__MemoryMegabytes": "512"})
+    cluster = Cluster(
+        tempfile.mkdtemp(dir=os.environ.get("TMPDIR", "/var/tmp")) + "/data",
+        environment={"Store__MemoryMegabytes": "512"})
     cluster.start()
     tenants = [cluster.tenant(f"tenant-{i:02}", requests_per_minute=1_000_000) for i in range(20)]
     for key in tenants:
@@ -418,7 +440,9 @@ def store(megabytes=4000):
             time.sleep(max(0, start + number / each - time.monotonic()))
             key = tenants[number % len(tenants)]
             headers = {"Authorization": "Bearer " + key, "Content-Type": "application/json"}
-            body = {"id": f"g{number}", "prompt": f"{number:08}" + "p" * 31_900, "negative_prompt": "n" * 22_500, "steps": 1000}
+            body = {
+                "id": f"g{number}", "prompt": f"{number:08}" + "p" * 31_900, "negative_prompt": "n" * 22_500,
+                "steps": 1000}
             for method, path, content in (
                     ("POST", "/v1/generations", json.dumps(body)), ("POST", f"/v1/generations/g{number}/cancel", "{}")):
                 for _ in range(100):
@@ -432,7 +456,8 @@ def store(megabytes=4000):
             if number % 2000 == 0:
                 peak[0] = max(peak[0], status_of(silo, "VmHWM"))
                 log = os.path.getsize(cluster.folder + "/store/state.db-wal") >> 20
-                say(f"{number} of {total}: {codes}, silo {status_of(silo, 'VmRSS') >> 10} MiB, peak {peak[0] >> 10} MiB, log {log} MiB")
+                say(f"{number} of {total}: {codes}, silo {status_of(silo, 'VmRSS') >> 10} MiB, "
+                    f"peak {peak[0] >> 10} MiB, log {log} MiB")
 
     threads = [threading.Thread(target=work) for _ in range(12)]
     [thread.start() for thread in threads]
@@ -440,7 +465,8 @@ def store(megabytes=4000):
     seconds = time.monotonic() - start
     peak[0] = max(peak[0], status_of(silo, "VmHWM"))
     data = sum(os.path.getsize(file) for file in glob.glob(cluster.folder + "/store/*"))
-    say(f"{total} requests in {seconds:.0f} s, {total * size / seconds / 1e6:.1f} MB/s; the store has {data >> 20} MiB; {codes}")
+    say(f"{total} requests in {seconds:.0f} s, {total * size / seconds / 1e6:.1f} MB/s; "
+        f"the store has {data >> 20} MiB; {codes}")
     check(f"resident memory at most 2 GB: {peak[0] >> 10} MiB", peak[0] <= 2_000_000)
 
     def reminders():
@@ -453,8 +479,10 @@ def store(megabytes=4000):
     check(f"killed and started within 30 s: {took:.1f} s", took <= 30)
     check(
         "every key opens the picture from before, with its bytes",
-        pictures == [cluster.call("GET", "/v1/generations/before/picture", key=key) for key in tenants] and pictures[0][0] == 200)
-    check("every session is there", all(cluster.call("GET", "/v1/sessions/before", key=key)[0] == 200 for key in tenants))
+        pictures == [cluster.call("GET", "/v1/generations/before/picture", key=key) for key in tenants]
+        and pictures[0][0] == 200)
+    check(
+        "every session is there", all(cluster.call("GET", "/v1/sessions/before", key=key)[0] == 200 for key in tenants))
     listed = json.loads(cluster.call("GET", "/v1/admin/tenants", key=cluster.admin)[1])["items"]
     check(f"all tenants are there: {len(listed)}", len(listed) == 21)
     check(f"every reminder is there: {len(reminded)}", 0 < len(reminded) == len(reminded & reminders()))
@@ -471,7 +499,7 @@ def store(megabytes=4000):
 
 
 def collect(process):
-    """Has a .NET process collect its whole heap, over its diagnostics socket: an event session with the heap keyword."""
+    """Has a .NET process collect its whole heap over its diagnostics socket: an event session with the heap keyword."""
     paths = glob.glob(os.path.join(tempfile.gettempdir(), f"dotnet-diagnostic-{process}-*-socket"))
     if not paths:
         return
@@ -485,7 +513,9 @@ def collect(process):
     text = struct.pack("<I", len(name) + 1) + (name + "\0").encode("utf-16-le")
     try:
         with socket.socket(socket.AF_UNIX) as events, socket.socket(socket.AF_UNIX) as end:
-            send(events, 3, struct.pack("<IIBI", 10, 1, 0, 1) + struct.pack("<QI", 0x800000, 4) + text + struct.pack("<I", 0))
+            send(
+                events, 3,
+                struct.pack("<IIBI", 10, 1, 0, 1) + struct.pack("<QI", 0x800000, 4) + text + struct.pack("<I", 0))
             answer = b""
             while len(answer) < 28 and (more := events.recv(28 - len(answer))):
                 answer += more
@@ -512,7 +542,8 @@ def sample(cluster, writer, elapsed, phase, counts):
     for place, _, found in os.walk(cluster.folder):
         if "/logs" not in place:
             files += len(found)
-            size += sum(os.path.getsize(os.path.join(place, f)) for f in found if os.path.exists(os.path.join(place, f)))
+            size += sum(
+                os.path.getsize(os.path.join(place, f)) for f in found if os.path.exists(os.path.join(place, f)))
     for name, processes, ports in names:
         for index, process in enumerate(processes):
             collect(process)
@@ -527,7 +558,8 @@ def sample(cluster, writer, elapsed, phase, counts):
     writer.writerows(rows)
 
 
-COLUMNS = ["seconds", "phase", "name", "process", "rss_kb", "heap", "handles", "threads", "files", "bytes", "drawn", "faults"]
+COLUMNS = [
+    "seconds", "phase", "name", "process", "rss_kb", "heap", "handles", "threads", "files", "bytes", "drawn", "faults"]
 
 
 def soak(folder="soak"):
@@ -540,14 +572,17 @@ def soak(folder="soak"):
         with open(table) as file:
             before = max((float(row["seconds"]) for row in csv.DictReader(file)), default=0.0)
     # What ended is listed by the hour and forgotten ten minutes after it: within the storm for the first hour.
-    cluster = Cluster(os.path.join(folder, "data"), silos=2, environment={"Retention__Generations": "00:10:00"}, options=["--threads", "1"])
+    cluster = Cluster(
+        os.path.join(folder, "data"), silos=2, environment={"Retention__Generations": "00:10:00"},
+        options=["--threads", "1"])
     cluster.start()
     keys = [cluster.tenant(f"soak{before:.0f}-{i}", requests_per_minute=1_000_000) for i in range(3)]
-    counts, stop, lock, lost = {"drawn": 0, "faults": 0, "sessions": 0, "compared": 0}, threading.Event(), threading.Lock(), []
+    counts, stop, lock, lost = {"drawn": 0, "faults": 0, "sessions": 0, "compared": 0}, threading.Event(
+        ), threading.Lock(), []
     start = time.monotonic()
 
     def load(seed):
-        """Sessions of a few pictures, each watched, looked at and deleted; one in five four minutes later, looked at again."""
+        """Sessions of a few pictures, each watched, read and deleted; one in five four minutes later, read again."""
         dice, run, key = random.Random(seed), f"{int(before)}-{seed}", keys[seed % len(keys)]
         kept = []
 
@@ -582,7 +617,9 @@ def soak(folder="soak"):
             until([201], "POST", "/v1/sessions", {"id": session})
             for picture in range(dice.randint(1, 4)):
                 generation = f"g{run}-{number}-{picture}"
-                body = {"id": generation, "prompt": "a red star", "steps": dice.choice([1, 2, 4]), "seed": dice.randrange(1 << 30)}
+                body = {
+                    "id": generation, "prompt": "a red star", "steps": dice.choice([1, 2, 4]),
+                    "seed": dice.randrange(1 << 30)}
                 if until([202], "POST", f"/v1/sessions/{session}/generations", body)[0] == 202:
                     made.append(generation)
                 if dice.random() < 0.2:
@@ -645,10 +682,14 @@ def curves(folder="soak"):
         end = max(row["seconds"] for row in inside)
         inside = [row for row in inside if row["seconds"] >= end - window]
         for name in sorted({row["name"] for row in inside}):
-            for column, unit, scale in (("heap", "MB", 1e6), ("rss_kb", "MB", 1e3), ("handles", "", 1), ("files", "", 1), ("bytes", "MB", 1e6)):
+            for column, unit, scale in (
+                    ("heap", "MB", 1e6), ("rss_kb", "MB", 1e3), ("handles", "", 1), ("files", "", 1),
+                    ("bytes", "MB", 1e6)):
                 if phase == "storm" and column in ("heap", "rss_kb", "handles"):
                     continue
-                points = [(row["seconds"] / 60, row[column] / scale) for row in inside if row["name"] == name and row[column] > 0]
+                points = [
+                    (row["seconds"] / 60, row[column] / scale) for row in inside if row["name"] == name
+                    and row[column] > 0]
                 if len(points) < 5:
                     continue
                 n = len(points)
@@ -656,12 +697,14 @@ def curves(folder="soak"):
                 sxx = sum((x - mx) ** 2 for x, _ in points)
                 slope = sum((x - mx) * (y - my) for x, y in points) / sxx
                 noise = (sum((y - my - slope * (x - mx)) ** 2 for x, y in points) / (n - 2) / sxx) ** 0.5
-                say(f"{phase:6}{name:10}{column:8} mean {my:10.2f} {unit:2}  slope {slope:+.4f} +- {noise:.4f} a minute, {n} samples")
+                say(f"{phase:6}{name:10}{column:8} mean {my:10.2f} {unit:2}  "
+                    f"slope {slope:+.4f} +- {noise:.4f} a minute, {n} samples")
 
 
 if __name__ == "__main__":
     START = time.monotonic()
-    attacks = {"disk": disk, "hang": hang, "broken": broken, "clock": clock, "store": store, "soak": soak, "curves": curves}
+    attacks = {
+        "disk": disk, "hang": hang, "broken": broken, "clock": clock, "store": store, "soak": soak, "curves": curves}
     if len(sys.argv) < 2 or sys.argv[1] not in attacks:
         raise SystemExit(__doc__)
     attacks[sys.argv[1]](*[int(a) if a.isdigit() else a for a in sys.argv[2:]])

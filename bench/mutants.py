@@ -27,8 +27,8 @@ ROOMS = {
 }
 STANDARD = ["Grains", "Gateway", "Api", "Diffusion", "Training"]
 
-# Left out: guards that the compiler's nullable analysis makes redundant, what is only logged, and lengths of time (tests
-# do not assert them).
+# Left out: guards that the compiler's nullable analysis makes redundant, what is only logged, and lengths of time
+# (tests do not assert them).
 LEFT_OUT = re.compile(r"ThrowIfNull\(|ObjectDisposedException|ConfigureAwait|\b[Ll]og(ger)?\.|\bLog[A-Z]\w*\("
                       r"|SuppressMessage|nameof\(|TimeSpan\.From\w+\(\d")
 
@@ -177,9 +177,9 @@ def main():
                 print(f"{path}:{number + 1} ({kind})\n- {before.strip()}\n+ {line.strip()}")
         return None
     os.makedirs(options.folder, exist_ok=True)
-    reference = os.path.join(os.path.dirname(ROOT), "shared", "reference")
-    if os.path.isdir(reference):
-        os.environ.setdefault("ATELIER_REFERENCE", reference)
+    vocabulary = os.path.join(ROOT, "tests", "reference", "clip", "bpe_simple_vocab_16e6.txt.gz")
+    if os.path.isfile(vocabulary):
+        os.environ.setdefault("ATELIER_VOCABULARY", vocabulary)  # It is not part of the clone.
     checkout = Checkout(options.folder)
     for room in options.rooms:
         folder, project, tests, namespaces = ROOMS[room]

@@ -62,7 +62,7 @@ internal static class ModelImport
         ClipTokenizer tokenizer = ClipTokenizer.Load(files.Vocabulary.FullName, clipConfig.Text);
         using IWeightSource denoiserSource = WeightFile.Open(files.Denoiser.FullName).FindModel("dit");
         MicroDiTConfig denoiserConfig = files.DenoiserConfig is null
-            ? Recognise(denoiserSource)
+            ? Recognize(denoiserSource)
             : ReadConfig(files.DenoiserConfig.FullName);
         using IWeightSource autoencoderSource = WeightFile.Open(FindAutoencoder(files.Autoencoder)).FindModel("vae");
         using IWeightSource clipSource = WeightFile.Open(files.Clip.FullName).FindModel("clip");
@@ -209,7 +209,7 @@ internal static class ModelImport
     }
 
     // The shapes tell preset, channels and resolution; the position table tells how far it was interpolated.
-    private static MicroDiTConfig Recognise(IWeightSource source)
+    private static MicroDiTConfig Recognize(IWeightSource source)
     {
         if (!source.Tensors.TryGetValue("x_embedder.proj.weight", out TensorInfo? patches)
             || !source.Tensors.TryGetValue("pos_embed", out TensorInfo? positions)

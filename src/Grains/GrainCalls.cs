@@ -29,7 +29,7 @@ public static class GrainFactoryExtensions
         grains.GetGrain<IWorkQueueGrain>(IWorkQueueGrain.Key);
 
     /// <summary>The catalogue.</summary>
-    public static IModelCatalogueGrain Catalogue(this IGrainFactory grains) => grains.GetGrain<IModelCatalogueGrain>(0);
+    public static IModelCatalogGrain Catalog(this IGrainFactory grains) => grains.GetGrain<IModelCatalogGrain>(0);
 
     /// <summary>A worker.</summary>
     public static IWorkerGrain Worker(this IGrainFactory grains, string worker) => grains.GetGrain<IWorkerGrain>(worker);

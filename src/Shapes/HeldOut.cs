@@ -12,7 +12,7 @@ public enum Combinations
     None = 0,
 
     /// <summary>A kind in a colour.</summary>
-    KindColour = 1,
+    KindColor = 1,
 
     /// <summary>A kind before a background.</summary>
     KindBackground = 2,
@@ -42,7 +42,7 @@ public static class HeldOut
     private const ulong Salt = 3_874_018;
 
     private static readonly int s_kinds = Enum.GetValues<ThingKind>().Length;
-    private static readonly bool[] s_colour = Table(Combinations.KindColour, Enum.GetValues<ThingColour>().Length);
+    private static readonly bool[] s_color = Table(Combinations.KindColor, Enum.GetValues<ThingColor>().Length);
     private static readonly bool[] s_background =
         Table(Combinations.KindBackground, Enum.GetValues<Background>().Length);
     private static readonly bool[] s_style = Table(Combinations.KindStyle, Enum.GetValues<ArtStyle>().Length);
@@ -54,8 +54,8 @@ public static class HeldOut
     /// Whether the kind is held out in this colour. What goes without saying (<see cref="Usual"/>) never is: a prompt of the
     /// kind alone would ask for what is held out.
     /// </summary>
-    public static bool Contains(ThingKind kind, ThingColour colour) =>
-        colour != Usual.Colour(kind) && s_colour[((int)colour * s_kinds) + (int)kind];
+    public static bool Contains(ThingKind kind, ThingColor color) =>
+        color != Usual.Color(kind) && s_color[((int)color * s_kinds) + (int)kind];
 
     /// <summary>Whether the kind is held out before this background; never before the usual one.</summary>
     public static bool Contains(ThingKind kind, Background background) =>
@@ -115,7 +115,7 @@ public static class HeldOut
         for (int i = 0; i < things.Count; i++)
         {
             Thing thing = things[i];
-            found |= Flag(Contains(thing.Kind, thing.Colour), Combinations.KindColour)
+            found |= Flag(Contains(thing.Kind, thing.Color), Combinations.KindColor)
                 | Flag(Contains(thing.Kind, background), Combinations.KindBackground)
                 | Flag(Contains(thing.Kind, style), Combinations.KindStyle);
             int equal = 0;

@@ -45,7 +45,7 @@ public enum ThingKind
 }
 
 /// <summary>Main colour of a thing; its details are shades of it, or small.</summary>
-public enum ThingColour
+public enum ThingColor
 {
     /// <summary>Red.</summary>
     Red,
@@ -157,11 +157,11 @@ public enum Relation
 
 /// <summary>One thing.</summary>
 /// <param name="Kind">What it is.</param>
-/// <param name="Colour">Its main colour.</param>
+/// <param name="Color">Its main colour.</param>
 /// <param name="X">Centre from the left.</param>
 /// <param name="Y">Centre from the top.</param>
 /// <param name="Diameter">Side of the square that it fills.</param>
-public sealed record Thing(ThingKind Kind, ThingColour Colour, double X, double Y, double Diameter)
+public sealed record Thing(ThingKind Kind, ThingColor Color, double X, double Y, double Diameter)
 {
     /// <summary>The size that words give it.</summary>
     public ThingSize Size => SizeOf(Diameter);

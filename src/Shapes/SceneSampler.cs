@@ -8,7 +8,7 @@ public enum SceneTask
     Single,
 
     /// <summary>One thing in its colour.</summary>
-    Colour,
+    Color,
 
     /// <summary>Two things of different kinds.</summary>
     Two,
@@ -57,7 +57,7 @@ public sealed class SceneSampler(ulong seed)
     private const int PlacesMax = 40;
 
     private static readonly ThingKind[] s_kinds = Enum.GetValues<ThingKind>();
-    private static readonly ThingColour[] s_colours = Enum.GetValues<ThingColour>();
+    private static readonly ThingColor[] s_colors = Enum.GetValues<ThingColor>();
     private static readonly ThingKind[] s_containers = [ThingKind.Circle, ThingKind.Square, ThingKind.Ring];
 
     /// <summary>
@@ -118,7 +118,7 @@ public sealed class SceneSampler(ulong seed)
         SceneTask.Counting => Combinations.KindCount,
         SceneTask.Position => Combinations.KindRelation,
         SceneTask.Style => Combinations.KindStyle,
-        _ => Combinations.KindColour,
+        _ => Combinations.KindColor,
     };
 
     private static int CountOf(DrawStream draw, SceneTask task, Split split) => task switch
@@ -138,9 +138,9 @@ public sealed class SceneSampler(ulong seed)
         var style = (ArtStyle)draw.Weighted(0.67, 0.11, 0.11, 0.11);
 
         // Two tasks are about colours, and ask for all of them alike.
-        bool inUsualColours = draw.Chance(task is SceneTask.Colour or SceneTask.Attribution ? 0 : 0.45);
+        bool inUsualColors = draw.Chance(task is SceneTask.Color or SceneTask.Attribution ? 0 : 0.45);
         List<Thing> things =
-            relation == Relation.Inside ? Nested(draw, inUsualColours) : Unplaced(draw, task, count, inUsualColours);
+            relation == Relation.Inside ? Nested(draw, inUsualColors) : Unplaced(draw, task, count, inUsualColors);
         if (wanted is { } sorts && HeldOut.InKinds(background, style, things) != (sorts & ~Combinations.KindRelation))
         {
             return null;
@@ -159,16 +159,16 @@ public sealed class SceneSampler(ulong seed)
     }
 
     // Kinds, colours and sizes; the places come later. What repeats is the last thing, or its kind in another colour.
-    private static List<Thing> Unplaced(DrawStream draw, SceneTask task, int count, bool inUsualColours)
+    private static List<Thing> Unplaced(DrawStream draw, SceneTask task, int count, bool inUsualColors)
     {
-        var things = new List<Thing> { Another(draw, count, inUsualColours) };
+        var things = new List<Thing> { Another(draw, count, inUsualColors) };
         while (things.Count < count)
         {
             Thing thing = task switch
             {
                 SceneTask.Counting => things[0],
-                SceneTask.Free => More(draw, count, things[^1], inUsualColours),
-                _ => Another(draw, count, inUsualColours),
+                SceneTask.Free => More(draw, count, things[^1], inUsualColors),
+                _ => Another(draw, count, inUsualColors),
             };
             if (IsDistinct(thing, things, task))
             {
@@ -179,32 +179,32 @@ public sealed class SceneSampler(ulong seed)
         return things;
     }
 
-    private static Thing More(DrawStream draw, int count, Thing last, bool inUsualColours) =>
+    private static Thing More(DrawStream draw, int count, Thing last, bool inUsualColors) =>
         draw.Weighted(0.7, 0.15, 0.15) switch
         {
-            0 => Another(draw, count, inUsualColours),
-            1 => Another(draw, count, inUsualColours: false) with { Kind = last.Kind },
+            0 => Another(draw, count, inUsualColors),
+            1 => Another(draw, count, inUsualColors: false) with { Kind = last.Kind },
             _ => last,
         };
 
-    private static Thing Another(DrawStream draw, int count, bool inUsualColours)
+    private static Thing Another(DrawStream draw, int count, bool inUsualColors)
     {
         ThingKind kind = draw.Pick(s_kinds);
-        return new(kind, Colour(draw, kind, inUsualColours), 0, 0, Diameter(draw, count));
+        return new(kind, Color(draw, kind, inUsualColors), 0, 0, Diameter(draw, count));
     }
 
     // One is drawn in any case: what is drawn after it stays the same.
-    private static ThingColour Colour(DrawStream draw, ThingKind kind, bool inUsualColours)
+    private static ThingColor Color(DrawStream draw, ThingKind kind, bool inUsualColors)
     {
-        ThingColour colour = draw.Pick(s_colours);
-        return inUsualColours ? Usual.Colour(kind) : colour;
+        ThingColor color = draw.Pick(s_colors);
+        return inUsualColors ? Usual.Color(kind) : color;
     }
 
     // Words tell things apart by kind, or failing that by colour; equal ones are counted.
     private static bool IsDistinct(Thing thing, List<Thing> others, SceneTask task) => others.TrueForAll(other =>
         task is SceneTask.Counting or SceneTask.Free
-            ? other == thing || (other.Kind, other.Colour) != (thing.Kind, thing.Colour)
-            : other.Kind != thing.Kind && (task != SceneTask.Attribution || other.Colour != thing.Colour));
+            ? other == thing || (other.Kind, other.Color) != (thing.Kind, thing.Color)
+            : other.Kind != thing.Kind && (task != SceneTask.Attribution || other.Color != thing.Color));
 
     // The sizes are close to 9, 11, 13 and 15 cells of pixel art.
     private static double Diameter(DrawStream draw, int count) => count switch
@@ -221,19 +221,19 @@ public sealed class SceneSampler(ulong seed)
     };
 
     // A small thing in a container that is larger than any other thing, in colours that part well.
-    private static List<Thing> Nested(DrawStream draw, bool inUsualColours)
+    private static List<Thing> Nested(DrawStream draw, bool inUsualColors)
     {
         double outer = draw.Between(0.65, 0.7), inner = draw.Between(0.265, 0.28);
         double x = Coordinate(draw, outer), y = Coordinate(draw, outer);
         ThingKind holder = draw.Pick(s_containers);
-        var container = new Thing(holder, Colour(draw, holder, inUsualColours), x, y, outer);
+        var container = new Thing(holder, Color(draw, holder, inUsualColors), x, y, outer);
         while (true)
         {
             ThingKind kind = draw.Pick(s_kinds);
             var content = new Thing(
-                kind, Colour(draw, kind, inUsualColours),
+                kind, Color(draw, kind, inUsualColors),
                 x + draw.Between(-0.008, 0.008), y + draw.Between(-0.008, 0.008), inner);
-            if (content.Kind != container.Kind && Drawing.Palette.PartWell(content.Colour, container.Colour))
+            if (content.Kind != container.Kind && Drawing.Palette.PartWell(content.Color, container.Color))
             {
                 return [container, content];
             }

@@ -14,35 +14,35 @@ public static class Usual
     public const ArtStyle Style = ArtStyle.Flat;
 
     /// <summary>The colour of a kind that goes without saying.</summary>
-    public static ThingColour Colour(ThingKind kind) => kind switch
+    public static ThingColor Color(ThingKind kind) => kind switch
     {
-        ThingKind.Circle => ThingColour.Blue,
-        ThingKind.Square => ThingColour.Purple,
-        ThingKind.Triangle => ThingColour.Green,
-        ThingKind.Star => ThingColour.Yellow,
-        ThingKind.Heart => ThingColour.Red,
-        ThingKind.Ring => ThingColour.Orange,
-        ThingKind.Cross => ThingColour.Black,
-        ThingKind.Moon => ThingColour.White,
-        ThingKind.House => ThingColour.Brown,
-        ThingKind.Tree => ThingColour.Green,
-        ThingKind.Flower => ThingColour.Pink,
-        _ => ThingColour.Orange,
+        ThingKind.Circle => ThingColor.Blue,
+        ThingKind.Square => ThingColor.Purple,
+        ThingKind.Triangle => ThingColor.Green,
+        ThingKind.Star => ThingColor.Yellow,
+        ThingKind.Heart => ThingColor.Red,
+        ThingKind.Ring => ThingColor.Orange,
+        ThingKind.Cross => ThingColor.Black,
+        ThingKind.Moon => ThingColor.White,
+        ThingKind.House => ThingColor.Brown,
+        ThingKind.Tree => ThingColor.Green,
+        ThingKind.Flower => ThingColor.Pink,
+        _ => ThingColor.Orange,
     };
 
     /// <summary>Whether all things have the colours that go without saying.</summary>
-    public static bool HasColours(IEnumerable<Thing> things) => things.All(thing => thing.Colour == Colour(thing.Kind));
+    public static bool HasColors(IEnumerable<Thing> things) => things.All(thing => thing.Color == Color(thing.Kind));
 
     /// <summary>
     /// The same things in their usual colours; as they are, if one would not stand out before another that holds it.
     /// </summary>
     /// <param name="things">Things of a scene.</param>
     /// <param name="stated">The scene's relation, if it has one.</param>
-    public static IReadOnlyList<Thing> WithColours(IReadOnlyList<Thing> things, StatedRelation? stated)
+    public static IReadOnlyList<Thing> WithColors(IReadOnlyList<Thing> things, StatedRelation? stated)
     {
         ArgumentNullException.ThrowIfNull(things);
-        Thing[] usual = [.. things.Select(thing => thing with { Colour = Colour(thing.Kind) })];
+        Thing[] usual = [.. things.Select(thing => thing with { Color = Color(thing.Kind) })];
         return stated is { Relation: Relation.Inside } inside
-            && !Palette.PartWell(usual[inside.Subject].Colour, usual[inside.Object].Colour) ? things : usual;
+            && !Palette.PartWell(usual[inside.Subject].Color, usual[inside.Object].Color) ? things : usual;
     }
 }

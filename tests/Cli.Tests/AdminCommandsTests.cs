@@ -1,5 +1,5 @@
-// Goal: atelier status and tenants show what the cluster says, and send what they are told. Method: a stub server with the
-// administrator's routes, found through a data folder.
+// Goal: atelier status and tenants show what the cluster says, and send what they are told. Method: a stub server with
+// the administrator's routes, found through a data folder.
 using System.Collections.Concurrent;
 using Atelier.Cli.Cluster;
 using Atelier.Contracts;
@@ -16,16 +16,18 @@ public sealed class AdminCommandsTests : IDisposable
         """
         {
           "silos": [{"name": "silo-1", "address": "http://127.0.0.1:8081"}],
-          "workers": [{"name": "silo-1/cpu", "device_kind": "AVX-512/2", "roles": ["encode", "denoise"], "slots": 8, "held": 3,
-            "model": "aabbccddeeff00112233445566778899aabbccddeeff00112233445566778899", "draining": false}],
+          "workers": [{"name": "silo-1/cpu", "device_kind": "AVX-512/2", "roles": ["encode", "denoise"], "slots": 8,
+            "held": 3, "model": "aabbccddeeff00112233445566778899aabbccddeeff00112233445566778899", "draining": false}],
           "queues": []
         }
         """;
 
     private const string Tenant =
         """
-        {"id": "alice", "weight": 2, "requests_per_minute": 600, "open_generations": 1000, "evaluations_per_day": 10000000,
-         "keys": [{"label": "laptop", "hash": "abc", "created_at": "2026-01-02T03:04:05+00:00"}], "open": 7, "evaluations_today": 123}
+        {"id": "alice", "weight": 2, "requests_per_minute": 600, "open_generations": 1000,
+         "evaluations_per_day": 10000000,
+         "keys": [{"label": "laptop", "hash": "abc", "created_at": "2026-01-02T03:04:05+00:00"}],
+         "open": 7, "evaluations_today": 123}
         """;
 
     private readonly TemporaryFolder _folder = new();
@@ -63,11 +65,15 @@ public sealed class AdminCommandsTests : IDisposable
     [Theory]
     [InlineData("put alice", "PUT /v1/admin/tenants/alice {}", "alice")]
     [InlineData(
-        "put alice --weight 2.5 --requests-per-minute 0 --open-generations 5 --evaluations-per-day 9000000000 --sessions 7 --stored-megabytes 8",
-        """PUT /v1/admin/tenants/alice {"weight":2.5,"requests_per_minute":0,"open_generations":5,"evaluations_per_day":9000000000,"sessions":7,"stored_megabytes":8}""", "alice")]
+        "put alice --weight 2.5 --requests-per-minute 0 --open-generations 5 --evaluations-per-day 9000000000 "
+        + "--sessions 7 --stored-megabytes 8",
+        """PUT /v1/admin/tenants/alice {"weight":2.5,"requests_per_minute":0,"open_generations":5"""
+        + ""","evaluations_per_day":9000000000,"sessions":7,"stored_megabytes":8}""",
+        "alice")]
     [InlineData("close alice", "DELETE /v1/admin/tenants/alice ", "")]
     [InlineData("keys list alice", "GET /v1/admin/tenants/alice ", "laptop")]
-    [InlineData("keys add alice --label laptop", """POST /v1/admin/tenants/alice/keys {"label":"laptop"}""", "atl_alice_new")]
+    [InlineData(
+        "keys add alice --label laptop", """POST /v1/admin/tenants/alice/keys {"label":"laptop"}""", "atl_alice_new")]
     public async Task WhatIsToBeDone_IsSent(string command, string call, string shown)
     {
         await using StubCluster cluster = await StartAsync();
@@ -85,7 +91,8 @@ public sealed class AdminCommandsTests : IDisposable
         (await RunAsync("tenants", "keys", "revoke", "alice", hash)).Succeeded();
         string call = $"DELETE /v1/admin/tenants/alice/keys/{hash} ";
         Assert.Equal([call, call], _calls);
-        (await RunAsync("tenants", "keys", "revoke", "alice", "laptop")).FailedSaying("KEY is neither a key nor a hash");
+        (await RunAsync("tenants", "keys", "revoke", "alice", "laptop")).FailedSaying(
+            "KEY is neither a key nor a hash");
     }
 
     [Fact]
@@ -102,7 +109,8 @@ public sealed class AdminCommandsTests : IDisposable
     {
         await using StubCluster cluster = await StartAsync();
         (await RunAsync("tenants", "close", "nobody")).FailedSaying("There is no such tenant.");
-        (await RunAsync("tenants", "close", "../status")).FailedSaying("TENANT is \"../status\"; a name has 1 to 64 letters");
+        (await RunAsync("tenants", "close", "../status")).FailedSaying(
+            "TENANT is \"../status\"; a name has 1 to 64 letters");
     }
 
     [Fact]
@@ -122,7 +130,8 @@ public sealed class AdminCommandsTests : IDisposable
             app.MapGet("/v1/admin/status", () => Results.Text(Status, "application/json"));
             app.Map("/v1/admin/tenants/{**rest}", (Delegate)AnswerAsync);
         });
-        (ClusterFile.New() with { Port = new Uri(cluster.Url).Port }).Write(Directory.CreateDirectory(_folder["data"]).FullName);
+        (ClusterFile.New() with { Port = new Uri(cluster.Url).Port }).Write(
+            Directory.CreateDirectory(_folder["data"]).FullName);
         return cluster;
     }
 
@@ -133,7 +142,8 @@ public sealed class AdminCommandsTests : IDisposable
         _calls.Enqueue($"{context.Request.Method} {path} {await reader.ReadToEndAsync(context.RequestAborted)}");
         return (context.Request.Method, path) switch
         {
-            (_, "/v1/admin/tenants/nobody") => Results.Json(new { error = new { message = "There is no such tenant." } }, statusCode: 404),
+            (_, "/v1/admin/tenants/nobody") =>
+                Results.Json(new { error = new { message = "There is no such tenant." } }, statusCode: 404),
             ("GET", "/v1/admin/tenants?after=") => Text($$"""{"items": [{{Tenant}}], "next": "alice"}"""),
             ("GET", "/v1/admin/tenants?after=alice") => Text($$"""{"items": [{{Tenant}}], "next": null}"""),
             ("POST", _) => Text($$"""{"key": "atl_alice_new", "label": "key", "hash": "abc"}"""),
@@ -146,5 +156,6 @@ public sealed class AdminCommandsTests : IDisposable
 
     private ClusterFile File() => ClusterFile.Read(_folder["data"])!;
 
-    private Task<ProgramRun> RunAsync(params string[] args) => AtelierProgram.RunAsync(_folder.Path, [.. args, "--data", "data"]);
+    private Task<ProgramRun> RunAsync(params string[] args) =>
+        AtelierProgram.RunAsync(_folder.Path, [.. args, "--data", "data"]);
 }

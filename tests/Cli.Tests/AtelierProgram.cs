@@ -44,7 +44,8 @@ internal static class AtelierProgram
     public static Process Start(string folder, params IEnumerable<string> args) =>
         Start(folder, new Dictionary<string, string>(), args);
 
-    public static Process Start(string folder, IReadOnlyDictionary<string, string> environment, params IEnumerable<string> args)
+    public static Process Start(
+        string folder, IReadOnlyDictionary<string, string> environment, params IEnumerable<string> args)
     {
         var start = new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "Atelier.Cli"), args)
         {
@@ -56,7 +57,7 @@ internal static class AtelierProgram
             StandardErrorEncoding = Encoding.UTF8,
         };
         start.Environment["OMP_NUM_THREADS"] = "1"; // Several run at once.
-        foreach (string name in (string[])[Home.Variable, "ATELIER_CLUSTER", "ATELIER_KEY"])
+        foreach (string name in (string[])[Home.Variable, "ATELIER_CLUSTER", "ATELIER_KEY", "ATELIER_VOCABULARY"])
         {
             start.Environment.Remove(name); // Tests have folders and clusters of their own.
         }

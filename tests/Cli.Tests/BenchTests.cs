@@ -37,9 +37,11 @@ public sealed class BenchTests : IDisposable
         Assert.StartsWith("Tiny_2 in float32 on cpu", run.Succeeded().Lines[0]);
         Assert.Equal(4, run.Lines.Count(line => line.StartsWith("train step, ", StringComparison.Ordinal)));
         JsonElement json = _folder.Json("b.json");
-        Assert.Equal([4, 16, 16, 64], json.GetProperty("stages").EnumerateArray().Select(s => s.GetProperty("kept").GetInt32()));
+        Assert.Equal(
+            [4, 16, 16, 64], json.GetProperty("stages").EnumerateArray().Select(s => s.GetProperty("kept").GetInt32()));
         Assert.All(json.GetProperty("stages").EnumerateArray(), stage => Assert.All(
-            ["forward", "trainStep"], name => Assert.True(stage.GetProperty(name).GetProperty("rate").GetDouble() > 0)));
+            ["forward", "trainStep"],
+            name => Assert.True(stage.GetProperty(name).GetProperty("rate").GetDouble() > 0)));
         Assert.All(
             json.GetProperty("denoiser").EnumerateArray(),
             speed => Assert.True(speed.GetProperty("picturesPerSecond").GetDouble() > 0));

@@ -1,5 +1,5 @@
-// Goal: the secrets of a cluster on this machine are made once, are its user's alone, and survive; and one folder has one
-// cluster. Method: folders in which files are staged.
+// Goal: the secrets of a cluster on this machine are made once, are its user's alone, and survive; and one folder has
+// one cluster. Method: folders in which files are staged.
 using Atelier.Cli.Cluster;
 
 namespace Atelier.Cli.Tests;
@@ -44,7 +44,8 @@ public sealed class ClusterFileTests(TinyModel model) : IDisposable
     [InlineData("{}")]
     [InlineData("[]")]
     [InlineData("{\"format\": 1, \"secret\": 3, \"adminKey\": \"x\"}")]
-    [InlineData("{\"format\": 1, \"secret\": \"c2hvcnQ=\", \"adminKey\": \"0123456789012345678901234567890123456789\"}")]
+    [InlineData(
+        "{\"format\": 1, \"secret\": \"c2hvcnQ=\", \"adminKey\": \"0123456789012345678901234567890123456789\"}")]
     [InlineData("{\"format\": 1, \"secret\": null, \"adminKey\": null}")]
     [InlineData("{\"format\": 2, \"secret\": \"\", \"adminKey\": \"\"}")]
     public void ADamagedFile_IsRefused_WithWhatToDo(string text)
@@ -64,7 +65,8 @@ public sealed class ClusterFileTests(TinyModel model) : IDisposable
             (ClusterFile.New() with { Port = 8080 }).Write(path);
             Assert.Equal(
                 UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute, File.GetUnixFileMode(path));
-            ProgramRun second = await AtelierProgram.RunAsync(_folder.Path, "up", "--data", path, "--model", model.Folder);
+            ProgramRun second = await AtelierProgram.RunAsync(
+                _folder.Path, "up", "--data", path, "--model", model.Folder);
             second.FailedSaying($"A cluster runs on {path} already, at http://127.0.0.1:8080.", "--data");
         }
 
@@ -89,13 +91,16 @@ public sealed class ClusterFileTests(TinyModel model) : IDisposable
         using ClusterFolder folder = ClusterFolder.Open(_folder["data"], Assert.Fail);
         var said = new List<string>();
         Directory.CreateDirectory(folder.Store);
-        FileStream held = new(Path.Combine(folder.Store, "lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
-        Task waiting = folder.WaitForStoreAsync(TimeSpan.FromMinutes(1), said.Add, TimeProvider.System, TestContext.Current.CancellationToken);
+        FileStream held = new(
+            Path.Combine(folder.Store, "lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+        Task waiting = folder.WaitForStoreAsync(
+            TimeSpan.FromMinutes(1), said.Add, TimeProvider.System, TestContext.Current.CancellationToken);
         Assert.False(waiting.IsCompleted);
         Assert.Single(said);
         await held.DisposeAsync();
         await waiting;
-        await folder.WaitForStoreAsync(TimeSpan.Zero, said.Add, TimeProvider.System, TestContext.Current.CancellationToken);
+        await folder.WaitForStoreAsync(
+            TimeSpan.Zero, said.Add, TimeProvider.System, TestContext.Current.CancellationToken);
         Assert.Single(said);
     }
 

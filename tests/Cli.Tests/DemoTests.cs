@@ -1,5 +1,6 @@
-// Goal: what ships is what its card says it is, an evaluation counts what it shows, and the demo model's making goes on from
-// whatever is left of it. Method: the real program; the shipped model, and stages of two batches over the shipped parts.
+// Goal: what ships is what its card says it is, an evaluation counts what it shows, and the demo model's making goes on
+// from whatever is left of it. Method: the real program; the shipped model, and stages of two batches over the shipped
+// parts.
 using System.Globalization;
 using System.Runtime.CompilerServices;
 using System.Text.Json.Nodes;
@@ -25,8 +26,10 @@ public sealed class DemoTests : IDisposable
         Assert.InRange(Directory.GetFiles(model).Sum(file => new FileInfo(file).Length), 1, ShippedBytesMax);
         ModelFolder opened = ModelFolder.Open(model);
         Assert.Empty(opened.DifferingFiles());
-        string card = await File.ReadAllTextAsync(Path.Combine(model, "README.md"), TestContext.Current.CancellationToken);
-        Assert.Contains($"{opened.Steps} steps, guidance {opened.Guidance.ToString(CultureInfo.InvariantCulture)}", card);
+        string card = await File.ReadAllTextAsync(
+            Path.Combine(model, "README.md"), TestContext.Current.CancellationToken);
+        Assert.Contains(
+            $"{opened.Steps} steps, guidance {opened.Guidance.ToString(CultureInfo.InvariantCulture)}", card);
         JsonNode scores = await EvaluateAsync(prompts: 64);
         Assert.InRange(Score(scores, "colour", "seen"), 0.75, 1); // Four of 0.94 each.
         Assert.InRange(Score(scores, "colour", "oracle"), 0.99, 1);
@@ -54,7 +57,11 @@ public sealed class DemoTests : IDisposable
         }
 
         // No two pictures start from the same noise.
-        string[] seeds = [.. Directory.GetFiles(_folder["sheets"], "*.txt").SelectMany(File.ReadAllLines).Select(line => line.Split("  ")[1])];
+        string[] seeds =
+        [
+            .. Directory.GetFiles(_folder["sheets"], "*.txt").SelectMany(File.ReadAllLines).Select(
+                line => line.Split("  ")[1]),
+        ];
         Assert.Equal(48, seeds.Distinct().Count());
     }
 
@@ -65,7 +72,8 @@ public sealed class DemoTests : IDisposable
         _folder.Write("stages/1.yaml", Stage("one", load: null));
         ProgramRun run = (await MakeAsync()).Succeeded();
         Assert.Contains("one: mean of six", run.Output);
-        byte[] first = await File.ReadAllBytesAsync(_folder["out/shapes/denoiser.safetensors"], TestContext.Current.CancellationToken);
+        byte[] first = await File.ReadAllBytesAsync(
+            _folder["out/shapes/denoiser.safetensors"], TestContext.Current.CancellationToken);
         Assert.True(File.Exists(_folder["out/oracle/oracle.safetensors"]));
 
         // A second stage, and nothing is left but the model: its weights are where the stage starts.
@@ -80,8 +88,12 @@ public sealed class DemoTests : IDisposable
         Assert.Equal(["one", "two"], outcomes.Select(outcome => (string)outcome!["Stage"]!));
         JsonNode shipped = Assert.Single(outcomes, outcome => (bool)outcome!["Ships"]!)!;
         Assert.Equal(outcomes.Max(Mean), Mean(shipped));
-        Assert.NotEqual(first, await File.ReadAllBytesAsync(_folder["out/shapes/denoiser.safetensors"], TestContext.Current.CancellationToken));
-        string card = await File.ReadAllTextAsync(_folder["out/shapes/README.md"], TestContext.Current.CancellationToken);
+        Assert.NotEqual(
+            first,
+            await File.ReadAllBytesAsync(
+                _folder["out/shapes/denoiser.safetensors"], TestContext.Current.CancellationToken));
+        string card = await File.ReadAllTextAsync(
+            _folder["out/shapes/README.md"], TestContext.Current.CancellationToken);
         Assert.Contains("| one | 2 | 4 |", card);
         Assert.Contains("| two | 2 | 4 |", card);
         Assert.Empty(ModelFolder.Open(_folder["out/shapes"]).DifferingFiles());
@@ -96,7 +108,9 @@ public sealed class DemoTests : IDisposable
     public async Task StagesThatDoNotAgreeOnTheirFolders_AreRefused()
     {
         _folder.Write("stages/1.yaml", Stage("one", load: null));
-        _folder.Write("stages/2.yaml", Stage("two", load: "work/one").Replace("work/latents", "elsewhere", StringComparison.Ordinal));
+        _folder.Write(
+            "stages/2.yaml",
+            Stage("two", load: "work/one").Replace("work/latents", "elsewhere", StringComparison.Ordinal));
         (await MakeAsync()).FailedSaying("dataset.train.datadir");
         Assert.Equal(["stages", "stages/1.yaml", "stages/2.yaml"], _folder.Content);
     }
@@ -109,10 +123,12 @@ public sealed class DemoTests : IDisposable
         (await AtelierProgram.RunAsync(
             _folder.Path,
             [
-                "eval", "shapes", "--model", InRepository("models/shapes"), "--oracle", InRepository("models/oracle/oracle.safetensors"),
+                "eval", "shapes", "--model", InRepository("models/shapes"), "--oracle",
+                InRepository("models/oracle/oracle.safetensors"),
                 "--prompts", $"{prompts}", "--json", "scores.json", .. more,
             ])).Succeeded();
-        return JsonNode.Parse(await File.ReadAllTextAsync(_folder["scores.json"], TestContext.Current.CancellationToken))!;
+        return JsonNode.Parse(
+            await File.ReadAllTextAsync(_folder["scores.json"], TestContext.Current.CancellationToken))!;
     }
 
     private static double Score(JsonNode report, string task, string member) => (double)report[task]![member]!;
@@ -121,7 +137,8 @@ public sealed class DemoTests : IDisposable
     private async Task WritePartsAsync()
     {
         string model = InRepository("models/shapes"), parts = Directory.CreateDirectory(_folder["work/parts"]).FullName;
-        JsonNode folder = JsonNode.Parse(await File.ReadAllTextAsync(Path.Combine(model, "model.json"), TestContext.Current.CancellationToken))!;
+        JsonNode folder = JsonNode.Parse(
+            await File.ReadAllTextAsync(Path.Combine(model, "model.json"), TestContext.Current.CancellationToken))!;
         foreach (string name in new[] { "autoencoder.safetensors", "clip.safetensors", "vocabulary.txt.gz" })
         {
             File.Copy(Path.Combine(model, name), Path.Combine(parts, name));

@@ -1,5 +1,5 @@
-// atelier generate: the bytes are a function of the command, the PNG says how to make it again, and what cannot be drawn
-// is refused before anything is written.
+// atelier generate: the bytes are a function of the command, the PNG says how to make it again, and what cannot be
+// drawn is refused before anything is written.
 using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
@@ -18,7 +18,8 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
     [Fact]
     public async Task SameCommandTwice_GivesTheSameBytes()
     {
-        byte[] first = await DrawAsync("a.png"), second = await DrawAsync("b.png"), other = await DrawAsync("c.png", "--seed", "1");
+        byte[] first = await DrawAsync("a.png"), second = await DrawAsync("b.png"), other = await DrawAsync(
+            "c.png", "--seed", "1");
         Assert.Equal(first, second);
         Assert.NotEqual(first, other);
         Assert.Equal(["a.png", "b.png", "c.png"], _folder.Content);
@@ -104,8 +105,10 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
         string[] interval = root.TryGetProperty("guidanceLow", out _)
             ? ["--guidance-interval", Text("guidanceLow"), Text("guidanceHigh")] : [];
         ProgramRun again = await AtelierProgram.RunAsync(_folder.Path, [
-            "generate", Text("prompt"), "-o", "-", "--model", model.Folder, "--seed", Text("seed"), "--steps", Text("steps"),
-            "--guidance", Text("guidance"), "--churn", Text("churn"), "--negative", Text("negative"), "--noise", Text("noise"),
+            "generate", Text("prompt"), "-o", "-", "--model", model.Folder, "--seed", Text("seed"), "--steps",
+            Text("steps"),
+            "--guidance", Text("guidance"), "--churn", Text("churn"), "--negative", Text("negative"), "--noise",
+            Text("noise"),
             "--size", Text("size"), .. interval,
         ]);
         Assert.Equal(png, again.Succeeded().Bytes);
@@ -126,7 +129,8 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
         {
             RgbImage picture = ImageCodec.Decode(await DrawAsync("x.png", option));
             Assert.Equal((TinyModel.Resolution, TinyModel.Resolution), (picture.Width, picture.Height));
-            Assert.True(pictures.Add(Convert.ToHexString(picture.Pixels)), $"{string.Join(' ', option)} changed nothing");
+            Assert.True(
+                pictures.Add(Convert.ToHexString(picture.Pixels)), $"{string.Join(' ', option)} changed nothing");
         }
     }
 
@@ -151,9 +155,12 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
         string[] options = ["-o", "-", "--model", model.Folder, "--negative", "zz ZZ zz zz zz zz zz zz"];
         ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, ["generate", "abcdefghijklmn Whale", .. options]);
         run.Succeeded();
-        Assert.Contains("warning: The prompt is cut: it has 19 tokens, and the text encoder takes 14. Nothing from \"whale\" on", run.Error);
+        Assert.Contains(
+            "warning: The prompt is cut: it has 19 tokens, and the text encoder takes 14. Nothing from \"whale\" on",
+            run.Error);
         Assert.Contains("warning: The negative prompt is cut: it has 16 tokens", run.Error);
-        run = await AtelierProgram.RunAsync(_folder.Path, ["generate", "abcdefghijklmn", .. options, "--guidance", "1"]);
+        run = await AtelierProgram.RunAsync(
+            _folder.Path, ["generate", "abcdefghijklmn", .. options, "--guidance", "1"]);
         Assert.DoesNotContain("warning", run.Succeeded().Error);
     }
 
@@ -196,7 +203,8 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
     public async Task WrongPrompt_IsRefused(object prompt, string sentence)
     {
         string text = prompt as string ?? new string('x', (int)prompt);
-        ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "generate", text, "-o", "a.png", "--model", model.Folder);
+        ProgramRun run = await AtelierProgram.RunAsync(
+            _folder.Path, "generate", text, "-o", "a.png", "--model", model.Folder);
         run.FailedSaying(sentence);
         Assert.Empty(_folder.Content);
     }
@@ -211,7 +219,9 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
         string text = prompt.Replace('H', '\ud83d').Replace('L', '\udc00');
         var request = new GenerationRequest { Prompt = text, Size = TinyModel.Resolution };
         var error = Assert.Throws<ArgumentException>(() => request.Checked(TinyModel.Resolution));
-        Assert.Contains($"half a character stands alone at position {position.ToString(CultureInfo.InvariantCulture)}", error.Message);
+        Assert.Contains(
+            $"half a character stands alone at position {position.ToString(CultureInfo.InvariantCulture)}",
+            error.Message);
     }
 
     [Theory]
@@ -231,7 +241,8 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
 
     [Fact]
     public async Task SeveralPictures_DoNotFitStandardOutput() =>
-        (await AtelierProgram.RunAsync(_folder.Path, Command("-", "-n", "2"))).FailedSaying("leave out -n, or name a file.");
+        (await AtelierProgram.RunAsync(_folder.Path, Command("-", "-n", "2"))).FailedSaying(
+            "leave out -n, or name a file.");
 
     [Fact]
     public async Task Device_IsWrittenTo_NotReplaced()
@@ -279,5 +290,6 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
         return await ReadAsync(file);
     }
 
-    private Task<byte[]> ReadAsync(string file) => File.ReadAllBytesAsync(_folder[file], TestContext.Current.CancellationToken);
+    private Task<byte[]> ReadAsync(string file) =>
+        File.ReadAllBytesAsync(_folder[file], TestContext.Current.CancellationToken);
 }

@@ -1,6 +1,7 @@
 // Goal: on processors with less than this one has, training and drawing complete in both precisions, a stopped training
-// ends with the bytes of one left alone, and the numbers are those of this processor to within rounding. Method: the real
-// program, whose libraries are held down by the variables by which they can be, with a model and stages of toy size.
+// ends with the bytes of one left alone, and the numbers are those of this processor to within rounding. Method: the
+// real program, whose libraries are held down by the variables by which they can be, with a model and stages of toy
+// size.
 using System.Runtime.Intrinsics.X86;
 using System.Text.Json;
 using Atelier.Model.Imaging;
@@ -33,7 +34,8 @@ public sealed class InstructionSetTests(TinyModel model) : IDisposable
         Outcome own = outcomes[0];
         Assert.All(outcomes, outcome =>
         {
-            // A wrong kernel is off by far more than the order of sums, or the rounding of bfloat16, makes of eight steps.
+            // A wrong kernel is off by far more than the order of sums, or the rounding of bfloat16, makes of eight
+            // steps.
             AssertNear(own.Losses["float32"], outcome.Losses["float32"], 1e-4);
             AssertNear(own.Losses["bfloat16"], outcome.Losses["bfloat16"], 0.02);
             AssertNear(own.Losses["float32"], outcome.Losses["bfloat16"], 0.05);

@@ -21,7 +21,10 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         Assert.Matches("^part +taken from +network +tensors +parameters +type +left out$", lines[0]);
         Assert.Equal(["denoiser", "autoencoder", "text_encoder"], lines[1..].Select(line => line.Split(' ')[0]));
         Assert.Equal(
-            ["autoencoder.safetensors", "denoiser.safetensors", "model.json", "text_encoder.safetensors", "vocabulary.txt.gz"],
+            [
+                "autoencoder.safetensors", "denoiser.safetensors", "model.json", "text_encoder.safetensors",
+                "vocabulary.txt.gz",
+            ],
             Directory.GetFiles(model.Folder).Select(file => Path.GetFileName(file)).Order());
         ModelFolder folder = ModelFolder.Open(model.Folder);
         Assert.Equal(("tiny", "none", "a formula"), (folder.Name, folder.Licence, folder.Source));
@@ -39,7 +42,9 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         TorchFile.Write(
             Path.Combine(published, "composer.pt"), ["state", "model"],
             TinyModel.Read(Path.Combine(published, "dit.safetensors")).Values
-                .Select(tensor => (new TensorInfo("dit." + tensor.Info.Name, tensor.Info.Type, tensor.Info.Shape), tensor.Bytes)));
+                .Select(
+                    tensor => (
+                        new TensorInfo("dit." + tensor.Info.Name, tensor.Info.Type, tensor.Info.Shape), tensor.Bytes)));
         string[] command = TinyModel.ImportArguments(published, "tiny");
         command[Array.IndexOf(command, "--denoiser") + 1] = Path.Combine(published, "composer.pt");
         (await AtelierProgram.RunAsync(_folder.Path, command)).Succeeded();
@@ -92,7 +97,8 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
     [Fact]
     public async Task Import_KeepsEachTensorsType_AndTakesAttentionStoredAsConvolutions()
     {
-        const string file = "vae/diffusion_pytorch_model.safetensors", query = "encoder.mid_block.attentions.0.query.weight";
+        const string file =
+            "vae/diffusion_pytorch_model.safetensors", query = "encoder.mid_block.attentions.0.query.weight";
         string published = Copy();
         Change(published, file, tensors =>
         {
@@ -105,7 +111,8 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
 
             (TensorInfo old, byte[] numbers) = tensors[query];
             Assert.Equal(4, old.Shape.Length);
-            byte[] halves = [.. MemoryMarshal.Cast<byte, float>(numbers).ToArray().SelectMany(n => BitConverter.GetBytes((Half)n))];
+            byte[] halves =
+                [.. MemoryMarshal.Cast<byte, float>(numbers).ToArray().SelectMany(n => BitConverter.GetBytes((Half)n))];
             tensors[query] = (new TensorInfo(query, ElementType.Float16, old.Shape), halves);
         });
         ProgramRun run = await ImportAsync(published);
@@ -128,7 +135,8 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         run.Succeeded();
         Assert.Equal("My model", ModelFolder.Open(_folder["new"]).Name);
         JsonElement[] parts = [.. _folder.Json("import.json").EnumerateArray()];
-        Assert.Equal(["denoiser", "autoencoder", "text_encoder"], parts.Select(part => part.GetProperty("part").GetString()));
+        Assert.Equal(
+            ["denoiser", "autoencoder", "text_encoder"], parts.Select(part => part.GetProperty("part").GetString()));
         Assert.All(parts, part => Assert.True(part.GetProperty("parameters").GetInt64() > 1000));
         Assert.True(parts[2].GetProperty("leftOut").GetInt32() > 0);
     }
@@ -141,7 +149,8 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
             {
                 tensors.Remove("blocks.0.attn.qkv.weight");
                 (TensorInfo info, byte[] bytes) = tensors["blocks.1.attn.proj.weight"];
-                tensors["blocks.1.attn.proj.weight"] = (new TensorInfo(info.Name, info.Type, [info.ElementCount]), bytes);
+                tensors["blocks.1.attn.proj.weight"] = (
+                    new TensorInfo(info.Name, info.Type, [info.ElementCount]), bytes);
                 tensors["extra"] = (new TensorInfo("extra", ElementType.Float32, [1]), new byte[4]);
             }),
             "dit.safetensors: state dict: 3 tensors do not match the model", "missing blocks.0.attn.qkv.weight",
@@ -153,13 +162,15 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
     [InlineData("vae/diffusion_pytorch_model.safetensors", "decoder.conv_in.weight")]
     [InlineData("open_clip.safetensors", "ln_final.weight")]
     public async Task Import_OfNumbersThatAreNone_IsRefused(string file, string tensor) => await RefuseAsync(
-        published => Change(published, file, tensors => BitConverter.GetBytes(float.NaN).CopyTo(tensors[tensor].Bytes, 4)),
+        published =>
+            Change(published, file, tensors => BitConverter.GetBytes(float.NaN).CopyTo(tensors[tensor].Bytes, 4)),
         file, tensor, "holds a NaN or an infinity");
 
     [Theory]
     [InlineData("dit.safetensors", "blocks.0.", "dit.safetensors: denoiser: gives ")]
     [InlineData("vae/diffusion_pytorch_model.safetensors", "decoder.", "_model.safetensors: decoder: gives ")]
-    [InlineData("vae/diffusion_pytorch_model.safetensors", "encoder.", "_model.safetensors: autoencoder's encoder: gives ")]
+    [InlineData(
+        "vae/diffusion_pytorch_model.safetensors", "encoder.", "_model.safetensors: autoencoder's encoder: gives ")]
     [InlineData("open_clip.safetensors", "transformer.", "open_clip.safetensors: text encoder: gives ")]
     public async Task Import_OfFiniteWeightsThatOverflowInUse_IsRefused(string file, string tensors, string sentence) =>
         await RefuseAsync(
@@ -170,7 +181,8 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
     public async Task Import_OfTheWrongFile_IsRefused()
     {
         await RefuseAsync(
-            published => File.Copy($"{published}/open_clip.safetensors", $"{published}/dit.safetensors", overwrite: true),
+            published =>
+                File.Copy($"{published}/open_clip.safetensors", $"{published}/dit.safetensors", overwrite: true),
             "dit.safetensors: state dict: ", "; missing blocks.0.", "unexpected ");
         await RefuseTextAsync("dit.safetensors", "<html>", "dit.safetensors: start: is none of ");
         await RefuseTextAsync("vocabulary.txt.gz", "words", "vocabulary.txt.gz: ");
@@ -178,7 +190,8 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
             published => TinyModel.WriteVocabulary(Path.Combine(published, "vocabulary.txt.gz"), "r e"),
             "vocabulary.txt.gz: merges: give 515 tokens, but the text encoder knows 518.");
         await RefuseTextAsync("open_clip_config.json", "{", "open_clip_config.json: line 1: not JSON");
-        await RefuseTextAsync("dit.json", """{"dim": "wide"}""", "dit.json: configuration: \"dim\" cannot be \"wide\".");
+        await RefuseTextAsync(
+            "dit.json", """{"dim": "wide"}""", "dit.json: configuration: \"dim\" cannot be \"wide\".");
         await RefuseTextAsync("dit.json", "[]", "dit.json: configuration: ");
         await RefuseTextAsync("vae/config.json", """{"act_fn": "relu"}""", "config.json: act_fn: ");
 
@@ -212,7 +225,8 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
     {
         _folder.Copy(model.Folder, "new");
         string[] before = _folder.Content;
-        (await ImportAsync(model.Published)).FailedSaying("new holds a model already; choose another folder, or remove that one.");
+        (await ImportAsync(model.Published)).FailedSaying(
+            "new holds a model already; choose another folder, or remove that one.");
         File.Delete(_folder["new/model.json"]);
         (await ImportAsync(model.Published)).FailedSaying("new holds files already");
         Assert.Equal(before.Where(file => file != "new/model.json"), _folder.Content);
@@ -289,7 +303,8 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
     public async Task Inspect_FindsOneByteThatChanged()
     {
         string copy = _folder.Copy(model.Folder, "copy");
-        ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "models", "inspect", copy, "--json", "inspect.json");
+        ProgramRun run = await AtelierProgram.RunAsync(
+            _folder.Path, "models", "inspect", copy, "--json", "inspect.json");
         Assert.Contains($"digest {ModelFolder.Open(copy).Digest}", run.Succeeded().Lines);
         Assert.All(
             _folder.Json("inspect.json").EnumerateArray(),
@@ -312,7 +327,8 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         string copy = _folder.Copy(model.Folder, "copy");
         TinyModel.WriteVocabulary(Path.Combine(copy, "vocabulary.txt.gz"), "r e", "re d</w>", "t h", "th e</w>", "a b");
         await DrawAsync("vocabulary.txt.gz: merges: give 519 tokens, but the text encoder knows 518.");
-        File.Copy(Path.Combine(model.Folder, "vocabulary.txt.gz"), Path.Combine(copy, "vocabulary.txt.gz"), overwrite: true);
+        File.Copy(
+            Path.Combine(model.Folder, "vocabulary.txt.gz"), Path.Combine(copy, "vocabulary.txt.gz"), overwrite: true);
         string weights = Path.Combine(copy, "denoiser.safetensors");
         byte[] bytes = await File.ReadAllBytesAsync(weights, TestContext.Current.CancellationToken);
         bytes[^4] ^= 1; // The lowest bit of a number: the network loads, but is another one.

@@ -31,14 +31,16 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
         _folder.Write("pictures/03.txt", "abcdefghijklmn whale");
         ProgramRun sound = await RunAsync("sound", model.Folder);
         sound.Succeeded();
-        Assert.Contains("warning: The caption of picture 3 is cut: it has 19 tokens, and the text encoder takes 14.", sound.Error);
+        Assert.Contains(
+            "warning: The caption of picture 3 is cut: it has 19 tokens, and the text encoder takes 14.", sound.Error);
         Assert.Contains("1 captions are longer than the text encoder takes, and were cut", sound.Error);
         Assert.False(File.Exists(_folder["sound/skipped.json"]));
         TinyModel.Fill(_folder.Copy(model.Folder, "spoiled"), file, tensors, 1e30f);
         ProgramRun run = await RunAsync("latents", "spoiled");
         Assert.Equal((1, ""), (run.ExitCode, run.Output));
         Assert.Contains(
-            "atelier: The networks gave no numbers for 12 of 12 pictures, more than the 1 that may be skipped: ", run.Error);
+            "atelier: The networks gave no numbers for 12 of 12 pictures, more than the 1 that may be skipped: ",
+            run.Error);
         Assert.Contains(says, run.Error);
         Assert.DoesNotContain("Exception", run.Error);
         Assert.False(File.Exists(_folder["latents/index.json"]));

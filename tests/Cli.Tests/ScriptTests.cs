@@ -1,5 +1,5 @@
-// The script `atelier`: what it refuses, and when it builds. Method: a copy of it in a checkout of a few empty files, with
-// a program in place of dotnet that writes down how it was called.
+// The script `atelier`: what it refuses, and when it builds. Method: a copy of it in a checkout of a few empty files,
+// with a program in place of dotnet that writes down how it was called.
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
 
@@ -21,7 +21,8 @@ public sealed class ScriptTests : IDisposable
         foreach (string program in (string[])["dotnet", "npm", "dpkg", "apt-get"])
         {
             _folder.Write($"bin/{program}", $"#!/bin/sh\necho {program} \"$*\" >> \"$(dirname \"$0\")/../calls\"\n");
-            File.SetUnixFileMode(_folder[$"bin/{program}"], UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+            File.SetUnixFileMode(
+                _folder[$"bin/{program}"], UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         }
     }
 
@@ -65,7 +66,9 @@ public sealed class ScriptTests : IDisposable
     [Fact]
     public async Task Test_InstallsAzurite_OnceAndInOneVersion()
     {
-        string azurite = $"npm install --prefix {_folder["artifacts/azurite"]} --no-save --no-audit --no-fund --loglevel=error azurite@3.35.0";
+        string azurite =
+            $"npm install --prefix {_folder["artifacts/azurite"]} --no-save --no-audit --no-fund --loglevel=error "
+            + "azurite@3.35.0";
         Assert.Contains(azurite, await CallsAsync("test"));
         _folder.Write("artifacts/azurite/node_modules/azurite/package.json", "{\n  \"version\": \"3.34.0\"\n}");
         Assert.Contains(azurite, await CallsAsync("test"));
@@ -73,7 +76,9 @@ public sealed class ScriptTests : IDisposable
         string[] calls = await CallsAsync("test", "--install", "--filter-class", "X");
         Assert.DoesNotContain(azurite, calls);
         Assert.Contains("dpkg -s redis-server", calls);
-        Assert.Contains("dotnet test -c Release --no-build -p:TorchBackend=cpu --max-parallel-test-modules 1 --filter-class X", calls);
+        Assert.Contains(
+            "dotnet test -c Release --no-build -p:TorchBackend=cpu --max-parallel-test-modules 1 --filter-class X",
+            calls);
     }
 
     private static string FindScript([CallerFilePath] string here = "") =>
@@ -90,7 +95,8 @@ public sealed class ScriptTests : IDisposable
 
     private async Task<string[]> BuiltAsync(params string[] args) =>
     [
-        .. (await CallsAsync(args)).Select(call => call.Split(' ')).Where(words => words is ["dotnet", "build", ..]).Select(words => words[2]),
+        .. (await CallsAsync(args)).Select(call => call.Split(' ')).Where(words => words is ["dotnet", "build", ..])
+            .Select(words => words[2]),
     ];
 
     private async Task<string[]> CallsAsync(params string[] args)

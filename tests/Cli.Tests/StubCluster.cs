@@ -1,5 +1,5 @@
-// A server that speaks the cluster's HTTP API as far as the command line uses it, and breaks connections where a test says
-// so.
+// A server that speaks the cluster's HTTP API as far as the command line uses it, and breaks connections where a test
+// says so.
 using System.Collections.Concurrent;
 using System.Net;
 using System.Text.Json.Nodes;
@@ -27,7 +27,15 @@ internal sealed class StubCluster : IAsyncDisposable
         _app.Use(AnswerAsync);
         _app.MapPost("/v1/generations", SubmitAsync);
         _app.MapGet("/v1/generations/{id}", (string id) => Results.Json(
-            new { id, phase = "queued_encode", position = 3, wait_seconds = 7.5, prompt_tokens = Tokens, negative_prompt_tokens = (object?)null }));
+            new
+            {
+                id,
+                phase = "queued_encode",
+                position = 3,
+                wait_seconds = 7.5,
+                prompt_tokens = Tokens,
+                negative_prompt_tokens = (object?)null,
+            }));
         _app.MapGet("/v1/generations/{id}/events", EventsAsync);
         _app.MapGet("/v1/generations/{id}/picture", () => Results.Bytes(Picture, "image/png"));
         _app.MapPost("/v1/generations/{id}/cancel", (string id) => Cancelled.Add(id));
@@ -51,7 +59,9 @@ internal sealed class StubCluster : IAsyncDisposable
         ("6.0", """{"phase":"done","step":4,"steps":4,"picture":"/v1/generations/x/picture"}"""),
     ];
 
-    /// <summary>Answers that calls of a route get in place of the proper one: a status, or 0 for a broken connection.</summary>
+    /// <summary>
+    /// Answers that calls of a route get in place of the proper one: a status, or 0 for a broken connection.
+    /// </summary>
     public ConcurrentQueue<(int Status, string Body)> Faults { get; } = new();
 
     /// <summary>How each stream ends in turn; once there are no more, streams are whole.</summary>
@@ -75,12 +85,15 @@ internal sealed class StubCluster : IAsyncDisposable
     /// <summary>Where it listens.</summary>
     public string Url { get; private set; } = "";
 
-    public static async Task<StubCluster> StartAsync(Action<WebApplication>? map = null, IReadOnlyList<(string Number, string Data)>? events = null)
+    public static async Task<StubCluster> StartAsync(
+        Action<WebApplication>? map = null, IReadOnlyList<(string Number, string Data)>? events = null)
     {
         StubCluster stub = events is null ? new StubCluster() : new StubCluster { Events = events };
         map?.Invoke(stub._app);
         await stub._app.StartAsync(TestContext.Current.CancellationToken);
-        stub.Url = stub._app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Single();
+        stub.Url =
+            stub._app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Single(
+                );
         return stub;
     }
 
@@ -108,7 +121,8 @@ internal sealed class StubCluster : IAsyncDisposable
 
     private async Task SubmitAsync(HttpContext context)
     {
-        Submitted.Enqueue((JsonObject)(await JsonNode.ParseAsync(context.Request.Body, cancellationToken: context.RequestAborted))!);
+        Submitted.Enqueue(
+            (JsonObject)(await JsonNode.ParseAsync(context.Request.Body, cancellationToken: context.RequestAborted))!);
         context.Response.StatusCode = StatusCodes.Status202Accepted;
     }
 
@@ -123,14 +137,16 @@ internal sealed class StubCluster : IAsyncDisposable
         foreach ((string number, string data) in Events.Skip(start).Take(count))
         {
             string phase = JsonNode.Parse(data)!["phase"]!.GetValue<string>();
-            await context.Response.WriteAsync($"event: {phase}\nid: {number}\ndata: {data}\n\n", context.RequestAborted);
+            await context.Response.WriteAsync(
+                $"event: {phase}\nid: {number}\ndata: {data}\n\n", context.RequestAborted);
         }
 
         await context.Response.WriteAsync(": keep-alive\n\n", context.RequestAborted);
         switch (ending)
         {
             case "abort":
-                await context.Response.WriteAsync("event: denoising\nid: 3.9\ndata: {\"phase\":", context.RequestAborted);
+                await context.Response.WriteAsync(
+                    "event: denoising\nid: 3.9\ndata: {\"phase\":", context.RequestAborted);
                 await context.Response.Body.FlushAsync(context.RequestAborted);
                 context.Abort();
                 break;

@@ -1,5 +1,5 @@
-// Goal: a child is kept alive as long as its supervisor wants it, and no longer. Method: children of a line of shell that
-// die, that will not end, or that wait for the end of their input.
+// Goal: a child is kept alive as long as its supervisor wants it, and no longer. Method: children of a line of shell
+// that die, that will not end, or that wait for the end of their input.
 using System.Net;
 using System.Net.Sockets;
 using System.Threading.Channels;
@@ -26,7 +26,8 @@ public sealed class SupervisionTests : IDisposable
         foreach (string pause in (string[])["0.1", "0.2", "0.3", "0.3"])
         {
             Assert.Equal(
-                $"child ended with code 3 and is started again in {pause} s; its log is {_folder["child.log"]}\n    word 4\n    word 5",
+                $"child ended with code 3 and is started again in {pause} s; its log is {_folder["child.log"]}\n    "
+                + "word 4\n    word 5",
                 await _said.Reader.ReadAsync(Cancellation));
         }
 
@@ -51,7 +52,8 @@ public sealed class SupervisionTests : IDisposable
     [Fact]
     public async Task AChildThatASignalEnds_IsStartedAgain()
     {
-        await using SupervisedChild child = Start("echo here; exec sleep 1000", new Supervision { PauseMin = Seconds(0.1) });
+        await using SupervisedChild child = Start(
+            "echo here; exec sleep 1000", new Supervision { PauseMin = Seconds(0.1) });
         int first = await ProcessAsync(child);
         Signals.Send(first, Signals.Kill);
         Assert.StartsWith("child ended with code 137 ", await _said.Reader.ReadAsync(Cancellation));
@@ -78,7 +80,10 @@ public sealed class SupervisionTests : IDisposable
         listener.Start();
         using var sick = new CancellationTokenSource();
         Task answering = AnswerAsync(listener, says, sick.Token);
-        var program = new ChildProgram("child", "bash", ["-c", "exec sleep 1000"], new Dictionary<string, string?>()) { Live = new Uri(live) };
+        var program = new ChildProgram("child", "bash", ["-c", "exec sleep 1000"], new Dictionary<string, string?>())
+        {
+            Live = new Uri(live),
+        };
         var supervision = new Supervision
         {
             ProbePeriod = Seconds(0.05), ProbeTimeout = Seconds(0.2), PauseMin = Seconds(0.1),
@@ -107,9 +112,15 @@ public sealed class SupervisionTests : IDisposable
         {
             Live = new Uri($"http://127.0.0.1:{FreePort()}/"),
         };
-        var supervision = new Supervision { ProbePeriod = Seconds(0.02), PauseMin = Seconds(0.1), StartMax = Seconds(0.5) };
+        var supervision = new Supervision
+        {
+            ProbePeriod = Seconds(0.02),
+            PauseMin = Seconds(0.1),
+            StartMax = Seconds(0.5),
+        };
         await using var child = new SupervisedChild(program, supervision, _folder.Path, TimeProvider.System, Say);
-        Assert.Equal("child has not said for 0.5 s that it is alive, and is killed", await _said.Reader.ReadAsync(Cancellation));
+        Assert.Equal(
+            "child has not said for 0.5 s that it is alive, and is killed", await _said.Reader.ReadAsync(Cancellation));
         Assert.StartsWith("child ended with code 137 ", await _said.Reader.ReadAsync(Cancellation));
     }
 
@@ -121,7 +132,8 @@ public sealed class SupervisionTests : IDisposable
             Live = new Uri($"http://127.0.0.1:{FreePort()}/"),
         };
         await using var child = new SupervisedChild(
-            program, new Supervision { ProbePeriod = Seconds(0.02), HungAfter = Seconds(0.1) }, _folder.Path, TimeProvider.System, Say);
+            program, new Supervision { ProbePeriod = Seconds(0.02), HungAfter = Seconds(0.1) }, _folder.Path,
+            TimeProvider.System, Say);
         int first = await ProcessAsync(child);
         await Task.Delay(Seconds(1), Cancellation);
         Assert.Equal(first, child.ProcessId);
@@ -130,7 +142,8 @@ public sealed class SupervisionTests : IDisposable
     [Fact]
     public async Task AChildThatIsStopped_EndsInOrder_AndIsNotStartedAgain()
     {
-        await using SupervisedChild child = Start("trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done", new Supervision());
+        await using SupervisedChild child = Start(
+            "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done", new Supervision());
         await LineAsync(" ready\n");
         await child.StopAsync();
         Assert.Contains(" bye\n", await LogAsync());
@@ -153,7 +166,8 @@ public sealed class SupervisionTests : IDisposable
     [Fact]
     public async Task AChildThatIsBetweenTwoLives_CanBeStopped()
     {
-        await using SupervisedChild child = Start("exit 1", new Supervision { PauseMin = TimeSpan.FromHours(1), PauseMax = TimeSpan.FromHours(1) });
+        await using SupervisedChild child = Start(
+            "exit 1", new Supervision { PauseMin = TimeSpan.FromHours(1), PauseMax = TimeSpan.FromHours(1) });
         await _said.Reader.ReadAsync(Cancellation);
         await child.StopAsync();
         Assert.Equal(1, child.LastDeath!.Count);
@@ -162,7 +176,8 @@ public sealed class SupervisionTests : IDisposable
     [Fact]
     public async Task AChildsInput_StaysOpen_AsLongAsItsSupervisorLives()
     {
-        await using SupervisedChild child = Start("echo ready; read line; echo the input is at its end", new Supervision());
+        await using SupervisedChild child = Start(
+            "echo ready; read line; echo the input is at its end", new Supervision());
         await LineAsync(" ready\n");
         int process = await ProcessAsync(child);
         Assert.True(File.Exists($"/proc/{process}/fd/0"));
@@ -221,7 +236,8 @@ public sealed class SupervisionTests : IDisposable
     }
 
     private SupervisedChild Start(string script, Supervision supervision) => new(
-        new ChildProgram("child", "bash", ["-c", script], new Dictionary<string, string?>()), supervision, _folder.Path, TimeProvider.System, Say);
+        new ChildProgram("child", "bash", ["-c", script], new Dictionary<string, string?>()), supervision, _folder.Path,
+        TimeProvider.System, Say);
 
     private void Say(string text) => _said.Writer.TryWrite(text);
 
@@ -240,7 +256,8 @@ public sealed class SupervisionTests : IDisposable
             return "";
         }
 
-        await using var file = new FileStream(_folder["child.log"], FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
+        await using var file = new FileStream(
+            _folder["child.log"], FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
         using var reader = new StreamReader(file);
         return await reader.ReadToEndAsync(Cancellation);
     }

@@ -101,7 +101,8 @@ public sealed class TinyModel : IAsyncLifetime
     /// <summary>The command that imports published files.</summary>
     internal static string[] ImportArguments(string published, string folder) =>
     [
-        "models", "import", folder, "--denoiser", $"{published}/dit.safetensors", "--denoiser-config", $"{published}/dit.json",
+        "models", "import", folder, "--denoiser", $"{published}/dit.safetensors", "--denoiser-config",
+        $"{published}/dit.json",
         "--autoencoder", $"{published}/vae", "--clip", $"{published}/open_clip.safetensors",
         "--clip-config", $"{published}/open_clip_config.json", "--vocabulary", $"{published}/vocabulary.txt.gz",
         "--licence", "none", "--source", "a formula", "--steps", "3", "--guidance", "2",
@@ -174,12 +175,14 @@ public sealed class TinyModel : IAsyncLifetime
     {
         FormulaWeights.Fill(module, name + "/");
         Write(Path.Combine(Published, name), module.state_dict().Select(pair => (
-            new TensorInfo(rename?.Invoke(pair.Key) ?? pair.Key, ElementTypes.FromTorch(pair.Value.dtype), pair.Value.shape),
+            new TensorInfo(
+                rename?.Invoke(pair.Key) ?? pair.Key, ElementTypes.FromTorch(pair.Value.dtype), pair.Value.shape),
             pair.Value.detach().contiguous().bytes.ToArray())));
     }
 
     // Files of older libraries call the projections of the middle attention so.
     private static string OldAttentionName(string name) => name
         .Replace(".to_q.", ".query.", StringComparison.Ordinal).Replace(".to_k.", ".key.", StringComparison.Ordinal)
-        .Replace(".to_v.", ".value.", StringComparison.Ordinal).Replace(".to_out.0.", ".proj_attn.", StringComparison.Ordinal);
+        .Replace(".to_v.", ".value.", StringComparison.Ordinal).Replace(
+            ".to_out.0.", ".proj_attn.", StringComparison.Ordinal);
 }

@@ -7,7 +7,9 @@ namespace Atelier.Cli.Tests;
 
 internal static class TorchFile
 {
-    /// <summary>A checkpoint as a trainer saves it: the tensors in nested dictionaries, with the given keys on the way.</summary>
+    /// <summary>
+    /// A checkpoint as a trainer saves it: the tensors in nested dictionaries, with the given keys on the way.
+    /// </summary>
     public static void Write(string path, string[] nest, IEnumerable<(TensorInfo Info, byte[] Bytes)> tensors)
     {
         (TensorInfo Info, byte[] Bytes)[] all = [.. tensors];

@@ -1,5 +1,5 @@
-// Goal: a training is stopped and killed as people and machines do it, and ends with the same weights; what cannot work is
-// said in a sentence before anything is written. Method: the real program on sixteen toy samples.
+// Goal: a training is stopped and killed as people and machines do it, and ends with the same weights; what cannot work
+// is said in a sentence before anything is written. Method: the real program on sixteen toy samples.
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Atelier.Model.Data;
@@ -59,7 +59,8 @@ public sealed class TrainTests
         using var folder = new TemporaryFolder();
         WriteData(folder["data"]);
         folder.Write("stage.yaml", Stage);
-        string whole = Weights(await AtelierProgram.RunAsync(folder.Path, "train", "stage.yaml", "trainer.save_folder=whole"));
+        string whole = Weights(
+            await AtelierProgram.RunAsync(folder.Path, "train", "stage.yaml", "trainer.save_folder=whole"));
         await KillAsync(folder, checkpoints: 2, process => process.Kill());
         await KillAsync(folder, checkpoints: 2, process => process.Kill());
         ProgramRun stopped = await KillAsync(folder, checkpoints: 2, process => Signal(process.Id, 15));
@@ -78,7 +79,8 @@ public sealed class TrainTests
         }
 
         // What is complete is not done again.
-        Assert.Contains("complete", (await AtelierProgram.RunAsync(folder.Path, "train", "stage.yaml")).Succeeded().Output);
+        Assert.Contains(
+            "complete", (await AtelierProgram.RunAsync(folder.Path, "train", "stage.yaml")).Succeeded().Output);
     }
 
     [Fact]
@@ -86,7 +88,8 @@ public sealed class TrainTests
     {
         using var folder = new TemporaryFolder();
         WriteData(
-            folder["data"], sample => sample is 3 ? Half.NaN : null, sample => sample is 9 ? Half.PositiveInfinity : null);
+            folder["data"], sample => sample is 3 ? Half.NaN : null,
+            sample => sample is 9 ? Half.PositiveInfinity : null);
         folder.Write("stage.yaml", Stage);
         string[] command = ["train", "stage.yaml", "trainer.max_duration=40ba"];
         ProgramRun run = (await AtelierProgram.RunAsync(folder.Path, command)).Succeeded();
@@ -129,7 +132,8 @@ public sealed class TrainTests
         ProgramRun run = await AtelierProgram.RunAsync(folder.Path, "train", "stages");
         Assert.Equal(1, run.ExitCode);
         Assert.Contains(
-            "atelier: toy: the last 9 batches, to step 8, hold no sample that can be trained on. data: sample ", run.Error);
+            "atelier: toy: the last 9 batches, to step 8, hold no sample that can be trained on. data: sample ",
+            run.Error);
         Assert.DoesNotContain("learning rate", run.Error);
         Assert.DoesNotContain("next", run.Output);
         string report = await File.ReadAllTextAsync(folder["run/report.md"], TestContext.Current.CancellationToken);
@@ -165,13 +169,15 @@ public sealed class TrainTests
             (await AtelierProgram.RunAsync(folder.Path, "train", "stage.yaml", change)).FailedSaying(says);
         }
 
-        // A mistake in the last stage is found before the first one trains, and a misspelt name is told from a missing one.
+        // A mistake in the last stage is found before the first one trains, and a misspelt name is told from a missing
+        // one.
         folder.Write("stages/1.yaml", Stage);
         folder.Write("stages/2.YML", Stage.Replace("  depth: 2", "  dpeth: 2", StringComparison.Ordinal));
         (await AtelierProgram.RunAsync(folder.Path, "train", "stages")).FailedSaying(
             "2.YML", "model.depth", "there is model.dpeth");
         Assert.False(Directory.Exists(folder["run"]));
-        (await AtelierProgram.RunAsync(folder.Path, "train", "nowhere")).FailedSaying("There is no file or folder nowhere.");
+        (await AtelierProgram.RunAsync(folder.Path, "train", "nowhere")).FailedSaying(
+            "There is no file or folder nowhere.");
     }
 
     [Fact]
@@ -179,7 +185,9 @@ public sealed class TrainTests
     {
         using var folder = new TemporaryFolder();
         folder.Write("stage.yaml", Stage);
-        ProgramRun run = (await AtelierProgram.RunAsync(folder.Path, "train", "stage.yaml", "--dry-run", "optimizer.lr=0.5")).Succeeded();
+        ProgramRun run =
+            (await AtelierProgram.RunAsync(folder.Path, "train", "stage.yaml", "--dry-run", "optimizer.lr=0.5"))
+                .Succeeded();
         Assert.Contains("optimizer.lr: 0.5", run.Lines);
         Assert.Contains("GFLOP a step", run.Output);
         Assert.Equal(["stage.yaml"], folder.Content);
@@ -192,7 +200,8 @@ public sealed class TrainTests
         string run = folder["run"], before = Newest();
         using Process process = AtelierProgram.Start(folder.Path, "train", "stage.yaml", "--threads", "1");
         process.StandardInput.Close();
-        Task<string> output = process.StandardOutput.ReadToEndAsync(token), error = process.StandardError.ReadToEndAsync(token);
+        Task<string> output =
+            process.StandardOutput.ReadToEndAsync(token), error = process.StandardError.ReadToEndAsync(token);
         for (int seen = 0; seen < checkpoints && !process.HasExited;)
         {
             await Task.Delay(5, token);
@@ -211,7 +220,8 @@ public sealed class TrainTests
     }
 
     private static string Weights(ProgramRun run) =>
-        run.Succeeded().Lines.Single(line => line.Contains(", weights ", StringComparison.Ordinal)).Split("weights ")[1];
+        run.Succeeded().Lines.Single(line => line.Contains(", weights ", StringComparison.Ordinal))
+            .Split("weights ")[1];
 
     internal static void WriteData(
         string folder, Func<int, Half?>? latent = null, Func<int, Half?>? caption = null, int captionNumbers = 4 * 8)

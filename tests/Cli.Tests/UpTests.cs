@@ -1,5 +1,5 @@
-// Goal: one command brings up a cluster that draws; what it prints works as pasted; and it ends, and comes back, in every
-// way in which it can. Method: the real program with the toy model, its real silo and gateway, and a shell.
+// Goal: one command brings up a cluster that draws; what it prints works as pasted; and it ends, and comes back, in
+// every way in which it can. Method: the real program with the toy model, its real silo and gateway, and a shell.
 using System.Diagnostics;
 using System.Text;
 using System.Text.RegularExpressions;
@@ -32,7 +32,8 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
             Assert.Contains($"{url}/#key={key}", welcome);
 
             // The line to paste, as it is.
-            string curl = welcome[welcome.IndexOf("curl", StringComparison.Ordinal)..welcome.IndexOf("star.png", StringComparison.Ordinal)];
+            int start = welcome.IndexOf("curl", StringComparison.Ordinal);
+            string curl = welcome[start..welcome.IndexOf("star.png", StringComparison.Ordinal)];
             await ShellAsync($"{curl}star.png");
             RgbImage star = ImageCodec.Decode(await File.ReadAllBytesAsync(_folder["star.png"], Cancellation));
             Assert.Equal((TinyModel.Resolution, TinyModel.Resolution), (star.Width, star.Height));
@@ -109,7 +110,8 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
     public async Task AModelThatIsNone_IsRefused_WithWhatToDo()
     {
         ProgramRun run = await RunAsync("up", "--data", "data", "--model", "nowhere");
-        run.FailedSaying("There is no model to draw with: nowhere: model.json: is not there", "--model", "atelier demo make");
+        run.FailedSaying(
+            "There is no model to draw with: nowhere: model.json: is not there", "--model", "atelier demo make");
         Assert.False(Directory.Exists(_folder["data"]));
     }
 
@@ -145,7 +147,9 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
     }
 
     private Running Start(params string[] options) =>
-        new(AtelierProgram.Start(_folder.Path, ["up", "--data", "data", "--model", model.Folder, "--threads", "1", .. options]));
+        new(
+            AtelierProgram.Start(
+                _folder.Path, ["up", "--data", "data", "--model", model.Folder, "--threads", "1", .. options]));
 
     private Task<ProgramRun> RunAsync(params string[] args) => AtelierProgram.RunAsync(_folder.Path, args);
 
@@ -157,7 +161,8 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
     {
         while (true)
         {
-            ProgramRun run = await RunAsync("generate", "a red circle", "-o", "-", "--seed", "7", "--cluster", url, "--key", key);
+            ProgramRun run = await RunAsync(
+                "generate", "a red circle", "-o", "-", "--seed", "7", "--cluster", url, "--key", key);
             if (run.ExitCode == 0 || !run.Error.Contains("Nobody answers", StringComparison.Ordinal))
             {
                 return run.Succeeded().Bytes;
@@ -193,7 +198,8 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
 
     private static int[] Children(int parent) =>
     [
-        .. Directory.GetDirectories("/proc").Select(folder => Path.GetFileName(folder)).Where(name => name.All(char.IsAsciiDigit))
+        .. Directory.GetDirectories("/proc").Select(folder => Path.GetFileName(folder)).Where(
+            name => name.All(char.IsAsciiDigit))
             .Select(int.Parse).Where(process => Read(process) is { State: not "Z" } one && one.Parent == parent),
     ];
 

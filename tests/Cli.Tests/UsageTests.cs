@@ -8,10 +8,12 @@ namespace Atelier.Cli.Tests;
 public sealed class UsageTests
 {
     [Theory]
-    [InlineData("frobnicate", "There is no command \"frobnicate\"; atelier has up, status, tenants, verify, generate, train, data, models, eval, bench and demo.")]
+    [InlineData(
+        "frobnicate",
+        "There is no command \"frobnicate\"; atelier has up, status, tenants, verify, generate, train, data, models, "
+        + "eval, bench and demo.")]
     [InlineData("models", "atelier models needs a command: import, list or inspect.")]
     [InlineData("models lst", "There is no command \"lst\"; atelier models has import, list and inspect.")]
-    [InlineData("verify", "DIR is missing. See atelier verify --help.")]
     [InlineData("generate cat", "--output FILE is missing. See atelier generate --help.")]
     [InlineData("generate -o a.png", "PROMPT is missing. See atelier generate --help.")]
     [InlineData("generate cat -o", "-o needs a value: FILE. See atelier generate --help.")]
@@ -34,7 +36,9 @@ public sealed class UsageTests
     [InlineData("bench model --preset XL", "--preset is \"XL\"; it must be Tiny_2 or XL_2.")]
     [InlineData("generate cat -o a.png --noise loud", "--noise is \"loud\"; it must be seeded or reference.")]
     [InlineData("generate cat -o a.png --steps 1e2", "--steps is \"1e2\"; it must be a whole number from 1 to 1000.")]
-    [InlineData("generate cat -o a.png --steps 9999999999", "--steps is \"9999999999\"; it must be a whole number from 1 to 1000.")]
+    [InlineData(
+        "generate cat -o a.png --steps 9999999999",
+        "--steps is \"9999999999\"; it must be a whole number from 1 to 1000.")]
     [InlineData("generate cat -o a.png --churn -0.5", "--churn is \"-0.5\"; it must be a number from 0 to 1000.")]
     [InlineData("generate cat -o a.png --guidance 1,5", "--guidance is \"1,5\"; it must be a number from 1 to 100.")]
     [InlineData(

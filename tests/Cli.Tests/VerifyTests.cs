@@ -18,7 +18,9 @@ public sealed class VerifyTests : IDisposable
     public async Task SoundTree_Passes()
     {
         string tree = CopyTree();
-        int rows = CopyCheckpoints();
+        _folder.Copy(Reference("checkpoint"), "tree/checkpoint");
+        int rows = _folder.Json("tree/checkpoint/table.json").GetProperty("rows").GetArrayLength();
+        Assert.True(rows > 50);
         CopyDataSets("tree/mds", "one_sample");
         ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "verify", tree, "--json", "results.json");
         string[] lines = run.Succeeded().Lines;
@@ -208,7 +210,8 @@ public sealed class VerifyTests : IDisposable
     [InlineData("dit/e_moe/case.json", "{\n\"config\": ", "its JSON is damaged at line 2")]
     [InlineData("dit/e_moe/case.json", "", "its JSON is damaged at line 1")]
     [InlineData("dit/e_moe/case.json", "[]", "case.json is of no kind of case that is known here")]
-    [InlineData("dit/e_moe/case.json", "{\"what\": \"something new\"}", "case.json is of no kind of case that is known here")]
+    [InlineData(
+        "dit/e_moe/case.json", "{\"what\": \"something new\"}", "case.json is of no kind of case that is known here")]
     [InlineData("dit/e_moe/expected.safetensors", "?", "expected.safetensors: ")]
     [InlineData("dit/e_moe/inputs.safetensors", "?", "inputs.safetensors: ")]
     [InlineData("dit/e_moe/expected.safetensors", null, "expected.safetensors: ")]
@@ -245,6 +248,33 @@ public sealed class VerifyTests : IDisposable
     }
 
     [Fact]
+    public async Task WithoutAFolder_TheRepositorysCasesAreRun()
+    {
+        _folder.Copy(Reference("edm/lr_schedule"), "home/tests/reference/edm/lr_schedule");
+        Directory.CreateDirectory(_folder["elsewhere"]);
+        var environment = new Dictionary<string, string> { [Home.Variable] = _folder["home"] };
+        ProgramRun run = await AtelierProgram.RunAsync(_folder["elsewhere"], environment, "verify");
+        Assert.Equal("1 passed, 0 failed", run.Succeeded().Lines[^1]);
+    }
+
+    [Fact]
+    public async Task WithoutTheVocabulary_ItsCaseIsSkipped_AndThePipelineBeginsAtTheIds()
+    {
+        _folder.Copy(Reference("clip/tokenizer"), "tree/clip/tokenizer");
+        _folder.Copy(Reference("pipeline/tiny"), "tree/pipeline/tiny");
+        ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "verify", "tree");
+        Assert.Equal("1 passed, 0 failed, 1 skipped", run.Succeeded().Lines[^1]);
+        Assert.StartsWith("skip  clip/tokenizer ", run.Line("skip"));
+        Assert.Contains("it needs bpe_simple_vocab_16e6.txt.gz, beside it or named by ATELIER_VOCABULARY", run.Output);
+        Assert.Contains("began at the stored token ids", run.Output);
+
+        _folder.Write("vocabulary.txt.gz", "none");
+        var environment = new Dictionary<string, string> { ["ATELIER_VOCABULARY"] = _folder["vocabulary.txt.gz"] };
+        run = await AtelierProgram.RunAsync(_folder.Path, environment, "verify", "tree");
+        Assert.Equal("0 passed, 2 failed", run.Lines[^1]);
+    }
+
+    [Fact]
     public async Task EmptyFolder_Fails()
     {
         ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "verify", ".");
@@ -257,7 +287,8 @@ public sealed class VerifyTests : IDisposable
     {
         (await AtelierProgram.RunAsync(_folder.Path, "verify", "nowhere")).FailedSaying("There is no folder nowhere.");
         _folder.Write("file", "");
-        (await AtelierProgram.RunAsync(_folder.Path, "verify", "file")).FailedSaying("file is a file; name the folder of a case");
+        (await AtelierProgram.RunAsync(_folder.Path, "verify", "file")).FailedSaying(
+            "file is a file; name the folder of a case");
     }
 
     [Fact]
@@ -265,8 +296,8 @@ public sealed class VerifyTests : IDisposable
         (await AtelierProgram.RunAsync(_folder.Path, "verify", CopyTree(), "--json", "nowhere/r.json"))
             .FailedSaying("--json is \"nowhere/r.json\", but there is no folder");
 
-    private static string Vectors(string name = "", [CallerFilePath] string here = "") =>
-        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "Vectors", name));
+    private static string Reference(string name, [CallerFilePath] string here = "") =>
+        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "../reference", name));
 
     // In this process: what a case says when it fails does not depend on how the program was started.
     private static void AssertOneFails(string tree, string name, string sentence)
@@ -278,28 +309,30 @@ public sealed class VerifyTests : IDisposable
         Assert.Contains(failed.Failures, failure => failure.Contains(sentence, StringComparison.Ordinal));
     }
 
-    // The model's tests keep all of the checkpoints but those that are made more briefly by code.
-    private int CopyCheckpoints()
-    {
-        string folder = _folder.Copy(Vectors("../../Model.Tests/Vectors/checkpoint"), "tree/checkpoint");
-        JsonElement[] rows = [.. _folder.Json("tree/checkpoint/table.json").GetProperty("rows").EnumerateArray()
-            .Where(row => File.Exists(Path.Combine(folder, row.GetProperty("file").GetString()!)))];
-        File.WriteAllText(Path.Combine(folder, "table.json"), JsonSerializer.Serialize(new { rows }));
-        Assert.True(rows.Length > 50);
-        return rows.Length;
-    }
-
-    // Small data sets of the model's tests.
+    // Small data sets.
     private string CopyDataSets(string to = "mds", params ReadOnlySpan<string> names)
     {
         foreach (string name in names.Length > 0 ? names : ["damaged", "one_sample"])
         {
-            _folder.Copy(Vectors($"../../Model.Tests/Vectors/mds/{name}"), $"{to}/{name}");
-            File.Copy(Vectors($"../../Model.Tests/Vectors/mds/{name}.expected.json"), _folder[$"{to}/{name}.expected.json"]);
+            _folder.Copy(Reference($"mds/{name}"), $"{to}/{name}");
+            File.Copy(Reference($"mds/{name}.expected.json"), _folder[$"{to}/{name}.expected.json"]);
         }
 
         return _folder[to];
     }
 
-    private string CopyTree() => _folder.Copy(Vectors(), "tree");
+    // Six cases that are small enough to be copied and spoilt many times.
+    private string CopyTree()
+    {
+        foreach (string name in (string[])
+            [
+                "dit/b2_split_multipliers", "dit/e_moe", "dit/f_layernorm", "edm/lr_schedule", "edm/preconditioning",
+                "sampler/analytic",
+            ])
+        {
+            _folder.Copy(Reference(name), $"tree/{name}");
+        }
+
+        return _folder["tree"];
+    }
 }

@@ -38,7 +38,8 @@ public sealed class ContractsApprovalTests
         string[] living = [.. approved.Where(line => !line.EndsWith(Retired, StringComparison.Ordinal))];
         Assert.True(
             now.SequenceEqual(living),
-            $"Contracts changed; look at it and run with ATELIER_ACCEPT=1. New: {string.Join("; ", now.Except(living))}. "
+            "Contracts changed; look at it and run with ATELIER_ACCEPT=1. New: "
+            + $"{string.Join("; ", now.Except(living))}. "
             + $"Gone: {string.Join("; ", living.Except(now))}.");
     }
 
@@ -71,7 +72,9 @@ public sealed class ContractsApprovalTests
             Assert.True(type.GetCustomAttribute<AliasAttribute>() is not null, $"{type.Name} has no [Alias].");
             Assert.All(
                 Methods(type),
-                m => Assert.True(m.GetCustomAttribute<AliasAttribute>() is not null, $"{type.Name}.{m.Name} has no [Alias]."));
+                m =>
+                    Assert.True(
+                        m.GetCustomAttribute<AliasAttribute>() is not null, $"{type.Name}.{m.Name} has no [Alias]."));
         }
     }
 

@@ -34,8 +34,10 @@ public sealed class GenerationSpecTests
     {
         GenerationSpec spec = s_spec with { Prompt = "a red circle" };
         Assert.Equal(
-            "{\"version\":1,\"kind\":\"text-to-image\",\"model\":\"" + new string('a', 64) + "\",\"adapters\":[],\"inputs\":[],"
-            + "\"prompt\":\"a red circle\",\"negative\":\"blue\",\"seed\":18446744073709551615,\"steps\":30,\"sampler\":\"heun\","
+            "{\"version\":1,\"kind\":\"text-to-image\",\"model\":\"" + new string('a', 64)
+                + "\",\"adapters\":[],\"inputs\":[],"
+            + "\"prompt\":\"a red "
+            + "circle\",\"negative\":\"blue\",\"seed\":18446744073709551615,\"steps\":30,\"sampler\":\"heun\","
             + "\"guidance\":4.1,\"width\":256,\"height\":128,\"format\":\"png\"}",
             Encoding.UTF8.GetString(spec.ToCanonicalJson()));
     }
@@ -73,9 +75,11 @@ public sealed class GenerationSpecTests
         string text = Encoding.UTF8.GetString(bytes);
         string[] same =
         [
-            text.Replace(":30", ":3e1", StringComparison.Ordinal), text.Replace("\"adapters\"", "\"more\":1,\"adapters\""),
+            text.Replace(":30", ":3e1", StringComparison.Ordinal),
+            text.Replace("\"adapters\"", "\"more\":1,\"adapters\""),
             text.Replace("[],\"inputs\"", "[1],\"inputs\"", StringComparison.Ordinal), " " + text,
-            text.Replace("4.1", "4.10", StringComparison.Ordinal), text.Replace("{", "{\"seed\":1,", StringComparison.Ordinal),
+            text.Replace("4.1", "4.10", StringComparison.Ordinal),
+            text.Replace("{", "{\"seed\":1,", StringComparison.Ordinal),
         ];
         Assert.All(same, other =>
             Assert.Throws<FormatException>(() => GenerationSpec.FromCanonicalJson(Encoding.UTF8.GetBytes(other))));
@@ -86,12 +90,14 @@ public sealed class GenerationSpecTests
     {
         GenerationSpec[] wrong =
         [
-            s_spec with { Kind = "video" }, s_spec with { Model = new ModelDigest("x") }, s_spec with { Model = default },
+            s_spec with { Kind = "video" }, s_spec with { Model = new ModelDigest("x") },
+            s_spec with { Model = default },
             s_spec with { Prompt = " " }, s_spec with { Prompt = new string('x', GenerationSpec.PromptLengthMax + 1) },
             s_spec with { Prompt = "half \ud800" }, s_spec with { Negative = null! }, s_spec with { Steps = 0 },
             s_spec with { Steps = GenerationSpec.StepsMax + 1 }, s_spec with { Guidance = 0.9 },
             s_spec with { Guidance = double.NaN }, s_spec with { Width = 0 }, s_spec with { Height = int.MaxValue },
-            s_spec with { Prompt = new string('\u65e5', 30_000) }, s_spec with { Sampler = "ddim" }, s_spec with { Format = "gif" },
+            s_spec with { Prompt = new string('\u65e5', 30_000) }, s_spec with { Sampler = "ddim" },
+            s_spec with { Format = "gif" },
         ];
         Assert.Null(s_spec.Fault());
         Assert.All(wrong, spec => Assert.NotNull(spec.Fault()));
@@ -134,7 +140,8 @@ public sealed class GenerationSpecTests
     {
         string digest = new('0', 64);
         Assert.True(BlobName.TryParse($"pictures/t/{digest}", out _));
-        string[] tricks = [$"pictures/../{digest}", $"../t/{digest}", $"pictures/t/../{digest}", $"pictures/t/{digest}/", "x"];
+        string[] tricks =
+            [$"pictures/../{digest}", $"../t/{digest}", $"pictures/t/../{digest}", $"pictures/t/{digest}/", "x"];
         Assert.All(tricks, text => Assert.False(BlobName.TryParse(text, out _)));
     }
 }

@@ -12,5 +12,6 @@ public sealed class TenantListTests
     [InlineData("studio", 4)]
     [InlineData("a.b_c-9", 13)]
     [InlineData("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", 30)]
-    public void ATenantsPart_NeverChanges(string tenant, int part) => Assert.Equal(part, TenantList.PartOf(new TenantId(tenant)));
+    public void ATenantsPart_NeverChanges(string tenant, int part) =>
+        Assert.Equal(part, TenantList.PartOf(new TenantId(tenant)));
 }

@@ -1,6 +1,6 @@
-// Goal: no bytes of a client are a fault of the cluster: every request is answered within seconds, with no status from 500
-// on, in the one shape of errors. Method: requests drawn from a seed, proper ones with members, headers, paths and bodies
-// changed, and raw HTTP, sent on sockets to a gateway and a silo in processes of their own. In full size by
+// Goal: no bytes of a client are a fault of the cluster: every request is answered within seconds, with no status from
+// 500 on, in the one shape of errors. Method: requests drawn from a seed, proper ones with members, headers, paths and
+// bodies changed, and raw HTTP, sent on sockets to a gateway and a silo in processes of their own. In full size by
 // bench/attacks.sh: 10,000 requests.
 using System.Collections.Concurrent;
 using System.Diagnostics;

@@ -1,6 +1,6 @@
-// Goal: a store that has held many generations is not a store that grows and starts slower for ever. Method: a cluster of
-// one with its embedded store draws many small pictures and is killed; the store's files have a bound, what was accepted is
-// there, and the time of the start is written down. In full size by bench/attacks.sh: 10,000 generations.
+// Goal: a store that has held many generations is not a store that grows and starts slower for ever. Method: a cluster
+// of one with its embedded store draws many small pictures and is killed; the store's files have a bound, what was
+// accepted is there, and the time of the start is written down. In full size by bench/attacks.sh: 10,000 generations.
 using System.Diagnostics;
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
@@ -33,14 +33,19 @@ public sealed class LongLifeTests
         {
             int end = Generations * tenth / 10;
             await Parallel.ForEachAsync(
-                Enumerable.Range(drawn, end - drawn), new ParallelOptions { MaxDegreeOfParallelism = AtATime }, async (i, cancellation) =>
+                Enumerable.Range(drawn, end - drawn), new ParallelOptions { MaxDegreeOfParallelism = AtATime }, async (
+                    i, cancellation) =>
                 {
                     using HttpResponseMessage answer = await client.PostAsJsonAsync(
                         "/v1/images/generations", new { prompt = "a red square", seed = i, steps = 2 }, cancellation);
-                    Assert.True(answer.IsSuccessStatusCode, $"{await answer.Content.ReadAsStringAsync(cancellation)}\n{cluster.Logs()}");
+                    Assert.True(
+                        answer.IsSuccessStatusCode,
+                        $"{await answer.Content.ReadAsStringAsync(cancellation)}\n{cluster.Logs()}");
                 });
             drawn = end;
-            Tell($"{drawn} generations after {watch.Elapsed.TotalSeconds:f0} s: {cluster.StoreBytes() >> 20} MiB of store.");
+            Tell(
+                $"{drawn} generations after {watch.Elapsed.TotalSeconds:f0} s: {cluster.StoreBytes() >> 20} MiB of "
+                + "store.");
             Assert.InRange(cluster.StoreBytes(), 1, StoreBytesMax);
         }
 

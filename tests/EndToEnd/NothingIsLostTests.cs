@@ -1,6 +1,6 @@
-// Goal: whatever process dies, nothing that was accepted is lost, nothing is drawn twice, and every picture has the bytes of
-// an undisturbed run. Method: real processes, kill -9 at random, a client that only ever asks again under the same id. The
-// same tests in full size: bench/attacks.sh.
+// Goal: whatever process dies, nothing that was accepted is lost, nothing is drawn twice, and every picture has the
+// bytes of an undisturbed run. Method: real processes, kill -9 at random, a client that only ever asks again under the
+// same id. The same tests in full size: bench/attacks.sh.
 using System.Text.Json.Nodes;
 using Xunit;
 
@@ -109,7 +109,8 @@ public sealed class NothingIsLostTests
         List<WireEvent> stormy = await EventsAsync(client, "stormy", async last =>
         {
             // After the third event the gateway dies, after the sixth a silo.
-            ProcessUnderTest? victim = (breaks, last) switch { (0, >= 3) => cluster.Gateway, (1, >= 6) => cluster.Silos[1], _ => null };
+            ProcessUnderTest? victim =
+                (breaks, last) switch { (0, >= 3) => cluster.Gateway, (1, >= 6) => cluster.Silos[1], _ => null };
             if (victim is not null)
             {
                 breaks++;
@@ -176,7 +177,8 @@ public sealed class NothingIsLostTests
         }
     }
 
-    private static string PromptOf(int i) => (i % 3) switch { 0 => "a red square", 1 => "blue", _ => "the red the blue" };
+    private static string PromptOf(int i) =>
+        (i % 3) switch { 0 => "a red square", 1 => "blue", _ => "the red the blue" };
 
     private static int Setting(string name, int standard) =>
         int.TryParse(Environment.GetEnvironmentVariable(name), out int value) ? value : standard;

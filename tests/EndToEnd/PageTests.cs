@@ -1,5 +1,5 @@
-// Goal: a person who opens the page, types words and presses the button sees a picture appear, and finds it again after a
-// reload. Method: a real browser against a real cluster with a tiny model.
+// Goal: a person who opens the page, types words and presses the button sees a picture appear, and finds it again after
+// a reload. Method: a real browser against a real cluster with a tiny model.
 using Microsoft.Playwright;
 using Xunit;
 
@@ -19,7 +19,8 @@ public sealed class PageTests
         using HttpClient client = await cluster.TenantAsync();
         string key = client.DefaultRequestHeaders.Authorization!.Parameter!;
         using IPlaywright playwright = await Playwright.CreateAsync();
-        await using IBrowser browser = await playwright.Chromium.LaunchAsync(new() { ExecutablePath = Browser, Headless = true });
+        await using IBrowser browser = await playwright.Chromium.LaunchAsync(
+            new() { ExecutablePath = Browser, Headless = true });
         IPage page = await browser.NewPageAsync();
         var faults = new List<string>();
         page.PageError += (_, error) => faults.Add(error);
@@ -51,9 +52,12 @@ public sealed class PageTests
         await using var cluster = new TestCluster(silos: 1, embedded: true, evaluationMilliseconds: 10);
         await cluster.StartAsync();
         using HttpClient alice = await cluster.TenantAsync("alice"), mallory = await cluster.TenantAsync("mallory");
-        string own = alice.DefaultRequestHeaders.Authorization!.Parameter!, other = mallory.DefaultRequestHeaders.Authorization!.Parameter!;
+        string own =
+            alice.DefaultRequestHeaders.Authorization!.Parameter!, other =
+                mallory.DefaultRequestHeaders.Authorization!.Parameter!;
         using IPlaywright playwright = await Playwright.CreateAsync();
-        await using IBrowser browser = await playwright.Chromium.LaunchAsync(new() { ExecutablePath = Browser, Headless = true });
+        await using IBrowser browser = await playwright.Chromium.LaunchAsync(
+            new() { ExecutablePath = Browser, Headless = true });
         IPage page = await browser.NewPageAsync();
         async Task FollowAsync(string key)
         {
@@ -108,13 +112,18 @@ public sealed class PageTests
         await using var cluster = new TestCluster(silos: 1, embedded: true, evaluationMilliseconds: 10);
         await cluster.StartAsync();
         using IPlaywright playwright = await Playwright.CreateAsync();
-        await using IBrowser browser = await playwright.Chromium.LaunchAsync(new() { ExecutablePath = Browser, Headless = true });
+        await using IBrowser browser = await playwright.Chromium.LaunchAsync(
+            new() { ExecutablePath = Browser, Headless = true });
         IPage page = await browser.NewPageAsync();
         var refused = new List<string>();
         page.Console += (_, message) => refused.Add(message.Text);
         IResponse answer = (await page.GotoAsync($"{cluster.Url}docs/"))!;
-        Assert.Contains("frame-ancestors 'none'", await answer.HeaderValueAsync("content-security-policy"), StringComparison.Ordinal);
-        await Assertions.Expect(page.GetByText("/v1/images/generations").First).ToBeVisibleAsync(new() { Timeout = 30_000 });
-        Assert.DoesNotContain(refused, text => text.Contains("Content Security Policy", StringComparison.OrdinalIgnoreCase));
+        Assert.Contains(
+            "frame-ancestors 'none'", await answer.HeaderValueAsync("content-security-policy"),
+            StringComparison.Ordinal);
+        await Assertions.Expect(page.GetByText("/v1/images/generations").First).ToBeVisibleAsync(
+            new() { Timeout = 30_000 });
+        Assert.DoesNotContain(
+            refused, text => text.Contains("Content Security Policy", StringComparison.OrdinalIgnoreCase));
     }
 }

@@ -16,7 +16,8 @@ internal static class Pictures
     private static readonly TimeSpan s_pause = TimeSpan.FromMilliseconds(250);
 
     /// <summary>Submits under an id of the client's choice, until it is known to be accepted.</summary>
-    public static async Task SubmitAsync(HttpClient client, string id, string prompt, ulong seed, int steps, int previews = 0)
+    public static async Task SubmitAsync(
+        HttpClient client, string id, string prompt, ulong seed, int steps, int previews = 0)
     {
         HttpStatusCode status = await AgainAsync(async () =>
         {
@@ -40,7 +41,8 @@ internal static class Pictures
         {
             await AgainAsync(async () =>
             {
-                using HttpResponseMessage answer = await client.GetAsync(new Uri($"/v1/generations/{id}", UriKind.Relative));
+                using HttpResponseMessage answer = await client.GetAsync(
+                    new Uri($"/v1/generations/{id}", UriKind.Relative));
                 view = answer.IsSuccessStatusCode ? await answer.Content.ReadFromJsonAsync<JsonObject>() : view;
                 return answer.StatusCode;
             });
@@ -61,7 +63,8 @@ internal static class Pictures
         byte[] bytes = [];
         HttpStatusCode status = await AgainAsync(async () =>
         {
-            using HttpResponseMessage answer = await client.GetAsync(new Uri($"/v1/generations/{id}/picture", UriKind.Relative));
+            using HttpResponseMessage answer = await client.GetAsync(
+                new Uri($"/v1/generations/{id}/picture", UriKind.Relative));
             bytes = answer.IsSuccessStatusCode ? await answer.Content.ReadAsByteArrayAsync() : bytes;
             return answer.StatusCode;
         });
@@ -80,7 +83,8 @@ internal static class Pictures
 
         try
         {
-            using HttpResponseMessage answer = await client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead);
+            using HttpResponseMessage answer = await client.SendAsync(
+                request, HttpCompletionOption.ResponseHeadersRead);
             if (!answer.IsSuccessStatusCode)
             {
                 return;
@@ -113,7 +117,8 @@ internal static class Pictures
             try
             {
                 status = await call();
-                if (status is not (HttpStatusCode.ServiceUnavailable or HttpStatusCode.BadGateway or HttpStatusCode.GatewayTimeout
+                if (status is not (HttpStatusCode.ServiceUnavailable or HttpStatusCode.BadGateway
+                    or HttpStatusCode.GatewayTimeout
                     or HttpStatusCode.TooManyRequests or HttpStatusCode.InternalServerError))
                 {
                     return status;

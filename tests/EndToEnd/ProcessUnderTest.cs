@@ -5,7 +5,8 @@ using System.Text;
 namespace Atelier.EndToEnd;
 
 /// <summary>A program with its arguments and environment; it may be started several times.</summary>
-internal sealed class ProcessUnderTest(string file, IReadOnlyList<string> arguments, IReadOnlyDictionary<string, string> environment)
+internal sealed class ProcessUnderTest(
+    string file, IReadOnlyList<string> arguments, IReadOnlyDictionary<string, string> environment)
     : IAsyncDisposable
 {
     private const int OutputMax = 1 << 20;
@@ -31,7 +32,13 @@ internal sealed class ProcessUnderTest(string file, IReadOnlyList<string> argume
     /// <summary>Starts it.</summary>
     public void Start()
     {
-        var start = new ProcessStartInfo(file) { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true };
+        var start = new ProcessStartInfo(file)
+        {
+            UseShellExecute = false,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            RedirectStandardInput = true,
+        };
         foreach (string argument in arguments)
         {
             start.ArgumentList.Add(argument);

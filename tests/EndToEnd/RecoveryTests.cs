@@ -1,6 +1,6 @@
-// Goal: a picture moves on after the process that drew it has died or left, and how long that takes is known. Method: the
-// client's own view, from the blow to the next step that it hears of. Times are written down, never asserted; they are
-// those of the settings that ship.
+// Goal: a picture moves on after the process that drew it has died or left, and how long that takes is known. Method:
+// the client's own view, from the blow to the next step that it hears of. Times are written down, never asserted; they
+// are those of the settings that ship.
 using System.Diagnostics;
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;

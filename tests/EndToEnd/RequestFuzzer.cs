@@ -195,7 +195,8 @@ internal sealed class RequestFuzzer(int seed)
         const string End = "\r\n\r\n", Chunked = $"Transfer-Encoding: chunked{End}", Sized = "Content-Length: 25\r\n";
         const string Body = "{\"prompt\":\"a\",\"steps\":12}", Chunk = $"19\r\n{Body}\r\n0\r\n";
         string head = "POST /v1/images/generations HTTP/1.1\r\nHost: h\r\n"
-            + $"Authorization: Bearer {key}\r\nContent-Type: application/json\r\n", closing = head + "Connection: close\r\n";
+            + $"Authorization: Bearer {key}\r\nContent-Type: application/json\r\n", closing =
+                head + "Connection: close\r\n";
         string size = Of(
             "19", "18", "1a", "0", "00000019", "fffffffffffffffff", "ffffffffffffffff", "7fffffffffffffff", "80000000",
             "-1", "+19", "0x19", " 19", "19 ", "19;a=b", "19;\r\n", "g", "", "19\r\n19", Letters(40));

@@ -30,7 +30,10 @@ internal sealed class TestCluster : IAsyncDisposable
         _ports = FreePorts((3 * silos) + 2);
         Redis = new ProcessUnderTest(
             "redis-server",
-            ["--port", $"{_ports[0]}", "--bind", "127.0.0.1", "--dir", _folder, "--appendonly", "yes", "--appendfsync", "always", "--save", ""],
+            [
+                "--port", $"{_ports[0]}", "--bind", "127.0.0.1", "--dir", _folder, "--appendonly", "yes",
+                "--appendfsync", "always", "--save", "",
+            ],
             new Dictionary<string, string>());
         Silos = [.. Enumerable.Range(0, silos).Select(i => Silo(i, evaluationMilliseconds))];
         var gateway = new Dictionary<string, string>
@@ -100,7 +103,8 @@ internal sealed class TestCluster : IAsyncDisposable
     }
 
     /// <summary>Bytes that the embedded store's files take.</summary>
-    public long StoreBytes() => new DirectoryInfo(StoreFolder).EnumerateFiles("*", SearchOption.AllDirectories).Sum(file => file.Length);
+    public long StoreBytes() =>
+        new DirectoryInfo(StoreFolder).EnumerateFiles("*", SearchOption.AllDirectories).Sum(file => file.Length);
 
     /// <summary>A client of a new tenant.</summary>
     public async Task<HttpClient> TenantAsync(string name = "tenant")
@@ -112,7 +116,8 @@ internal sealed class TestCluster : IAsyncDisposable
                 $"/v1/admin/tenants/{name}", new { requests_per_minute = 100_000, open_generations = 1_000 });
             return made.IsSuccessStatusCode;
         });
-        using HttpResponseMessage answer = await admin.PostAsJsonAsync($"/v1/admin/tenants/{name}/keys", new { label = "test" });
+        using HttpResponseMessage answer = await admin.PostAsJsonAsync(
+            $"/v1/admin/tenants/{name}/keys", new { label = "test" });
         answer.EnsureSuccessStatusCode();
         JsonObject key = (await answer.Content.ReadFromJsonAsync<JsonObject>())!;
         return Client(key["key"]!.GetValue<string>());
@@ -164,10 +169,13 @@ internal sealed class TestCluster : IAsyncDisposable
     {
         var settings = new Dictionary<string, string>
         {
-            ["Silo__Name"] = $"silo-{i}", ["Silo__HttpPort"] = $"{HttpPort(i)}", ["Silo__Port"] = $"{_ports[3 + (3 * i)]}",
-            ["Silo__ProxyPort"] = $"{_ports[4 + (3 * i)]}", ["Cluster__Secret"] = _secret, ["Models__Folders__0"] = "none",
+            ["Silo__Name"] = $"silo-{i}", ["Silo__HttpPort"] = $"{HttpPort(i)}",
+            ["Silo__Port"] = $"{_ports[3 + (3 * i)]}",
+            ["Silo__ProxyPort"] = $"{_ports[4 + (3 * i)]}", ["Cluster__Secret"] = _secret,
+            ["Models__Folders__0"] = "none",
             ["Blobs__Folder"] = Path.Combine(_folder, "blobs"), ["Device__Threads"] = "1", ["Device__Slots"] = "4",
-            ["Test__EvaluationMilliseconds"] = evaluationMilliseconds.ToString(System.Globalization.CultureInfo.InvariantCulture),
+            ["Test__EvaluationMilliseconds"] = evaluationMilliseconds.ToString(
+                System.Globalization.CultureInfo.InvariantCulture),
         };
         (string setting, string value) = _embedded ? ("Store__Folder", StoreFolder) : ("Store__Redis", RedisText);
         settings[setting] = value;

@@ -45,7 +45,8 @@ internal sealed class FakeCluster : IClusterView
     public Task<string[]> KeysAsync(TenantId tenant, CancellationToken cancellation)
     {
         Call(tenant);
-        return Task.FromResult<string[]>([.. _keys.Where(pair => pair.Value.Name == tenant.Value).Select(pair => pair.Key)]);
+        return Task.FromResult<string[]>(
+            [.. _keys.Where(pair => pair.Value.Name == tenant.Value).Select(pair => pair.Key)]);
     }
 
     public Task<TenantId[]> TenantsAsync(int part, CancellationToken cancellation)

@@ -13,7 +13,8 @@ using Microsoft.Extensions.Logging;
 namespace Atelier.Gateway.Tests;
 
 /// <summary>What a silo got.</summary>
-internal sealed record Received(string Silo, string Method, string Target, Dictionary<string, string> Headers, string Body);
+internal sealed record Received(
+    string Silo, string Method, string Target, Dictionary<string, string> Headers, string Body);
 
 /// <summary>A server that answers with what it got, unless it is given something else to do.</summary>
 internal sealed class StubSilo : IAsyncDisposable
@@ -71,13 +72,17 @@ internal sealed class StubSilo : IAsyncDisposable
 
         using var reader = new StreamReader(context.Request.Body);
         string target = context.Features.Get<IHttpRequestFeature>()!.RawTarget;
-        var headers = context.Request.Headers.ToDictionary(header => header.Key, header => header.Value.ToString(), StringComparer.OrdinalIgnoreCase);
+        var headers = context.Request.Headers.ToDictionary(
+            header => header.Key, header => header.Value.ToString(), StringComparer.OrdinalIgnoreCase);
         await context.Response.WriteAsJsonAsync(
-            new Received(Name, context.Request.Method, target, headers, await reader.ReadToEndAsync()), JsonSerializerOptions.Default);
+            new Received(Name, context.Request.Method, target, headers, await reader.ReadToEndAsync()),
+            JsonSerializerOptions.Default);
     }
 }
 
-/// <summary>A server on a bare socket: it reads each request's head and does with the connection what it is told.</summary>
+/// <summary>
+/// A server on a bare socket: it reads each request's head and does with the connection what it is told.
+/// </summary>
 internal sealed class BareSilo : IDisposable
 {
     private readonly TcpListener _listener = new(IPAddress.Loopback, 0);

@@ -29,7 +29,8 @@ internal sealed class TestGateway : IAsyncDisposable
 
     private readonly WebApplication _app;
 
-    private TestGateway(WebApplication app, FakeCluster cluster, ManualClock clock) => (_app, Cluster, Clock) = (app, cluster, clock);
+    private TestGateway(WebApplication app, FakeCluster cluster, ManualClock clock) =>
+        (_app, Cluster, Clock) = (app, cluster, clock);
 
     public FakeCluster Cluster { get; }
 
@@ -41,7 +42,8 @@ internal sealed class TestGateway : IAsyncDisposable
 
     public IProxyStateLookup Proxy => _app.Services.GetRequiredService<IProxyStateLookup>();
 
-    public static async Task<TestGateway> StartAsync(params SiloEndpoint[] silos) => await StartAsync(new GatewaySettings(), silos);
+    public static async Task<TestGateway> StartAsync(params SiloEndpoint[] silos) =>
+        await StartAsync(new GatewaySettings(), silos);
 
     public static async Task<TestGateway> StartAsync(GatewaySettings settings, params SiloEndpoint[] silos)
     {
@@ -71,7 +73,8 @@ internal sealed class TestGateway : IAsyncDisposable
         }
     }
 
-    public Task<bool> RefreshAsync() => _app.Services.GetRequiredService<RouteUpdater>().RefreshAsync(TestContext.Current.CancellationToken);
+    public Task<bool> RefreshAsync() =>
+        _app.Services.GetRequiredService<RouteUpdater>().RefreshAsync(TestContext.Current.CancellationToken);
 
     public Task StopAsync() => _app.StopAsync();
 
@@ -96,7 +99,8 @@ internal sealed class TestGateway : IAsyncDisposable
     }
 
     /// <summary>Sends bytes as they are and reads the answer to its end.</summary>
-    public Task<string> RawAsync(string request, bool halfClose = false) => RawAsync(Encoding.Latin1.GetBytes(request), halfClose);
+    public Task<string> RawAsync(string request, bool halfClose = false) =>
+        RawAsync(Encoding.Latin1.GetBytes(request), halfClose);
 
     /// <summary>Sends bytes as they are and reads the answer to its end.</summary>
     public async Task<string> RawAsync(byte[] request, bool halfClose = false)
@@ -134,7 +138,10 @@ internal static class AnswerExtensions
     {
         Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
         Received received = (await answer.Content.ReadFromJsonAsync<Received>(JsonSerializerOptions.Default))!;
-        return received with { Headers = new Dictionary<string, string>(received.Headers, StringComparer.OrdinalIgnoreCase) };
+        return received with
+        {
+            Headers = new Dictionary<string, string>(received.Headers, StringComparer.OrdinalIgnoreCase),
+        };
     }
 
     /// <summary>The error's code, after its shape was looked at.</summary>

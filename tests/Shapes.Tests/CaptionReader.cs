@@ -31,13 +31,14 @@ internal static class CaptionReader
 
         var mentions = new List<ExpectedThings>();
         string nouns = Words(
-            Enum.GetValues<ThingKind>(), kind => [.. Wording.Nouns(kind).SelectMany(noun => new[] { noun.Many, noun.One })]);
+            Enum.GetValues<ThingKind>(),
+            kind => [.. Wording.Nouns(kind).SelectMany(noun => new[] { noun.Many, noun.One })]);
         string numbers = string.Join('|', s_numbers.Keys);
-        string colours = Words(Enum.GetValues<ThingColour>(), Wording.Adjectives);
+        string colors = Words(Enum.GetValues<ThingColor>(), Wording.Adjectives);
         string sizes = Words(Enum.GetValues<ThingSize>(), Wording.Adjectives);
         string bare = Regex.Replace(
             text,
-            $@"(?:\b(?<number>{numbers}) )?(?:\b(?<size>{sizes}) )?(?:\b(?<colour>{colours}) )?\b(?<noun>{nouns})\b",
+            $@"(?:\b(?<number>{numbers}) )?(?:\b(?<size>{sizes}) )?(?:\b(?<colour>{colors}) )?\b(?<noun>{nouns})\b",
             match =>
             {
                 mentions.Add(Mention(match));
@@ -55,7 +56,7 @@ internal static class CaptionReader
         int count = s_numbers.GetValueOrDefault(match.Groups["number"].Value, 1);
         bool agrees = Wording.Nouns(kind).Any(n => (count == 1 ? n.One : n.Many) == noun);
         return new ExpectedThings(
-            kind, agrees ? count : -1, Find<ThingColour>(match.Groups["colour"].Value, Wording.Adjectives),
+            kind, agrees ? count : -1, Find<ThingColor>(match.Groups["colour"].Value, Wording.Adjectives),
             Find<ThingSize>(match.Groups["size"].Value, Wording.Adjectives));
     }
 

@@ -20,7 +20,7 @@ public sealed class CaptionTests
             foreach (ExpectedThings things in read.Things)
             {
                 Thing[] same =
-                    [.. scene.Things.Where(t => t.Kind == things.Kind && (things.Colour ?? t.Colour) == t.Colour)];
+                    [.. scene.Things.Where(t => t.Kind == things.Kind && (things.Color ?? t.Color) == t.Color)];
                 Assert.Equal(things.Count, same.Length);
                 Assert.All(same, thing => Assert.Equal(things.Size ?? thing.Size, thing.Size));
             }
@@ -62,13 +62,16 @@ public sealed class CaptionTests
         (Scene Scene, Expectation Says)[] all = [.. Captions(4000).Select(one => (one.Scene, one.Caption.Says))];
         Scene[] noStyle = [.. all.Where(one => one.Says.Style is null).Select(one => one.Scene)];
         Scene[] noPlace = [.. all.Where(one => one.Says.Background is null).Select(one => one.Scene)];
-        Assert.InRange(noStyle.Count(scene => scene.Style == ArtStyle.Flat), (int)(0.8 * noStyle.Length), noStyle.Length - 1);
-        Assert.InRange(noPlace.Count(scene => scene.Background == Background.Plain), (int)(0.8 * noPlace.Length), noPlace.Length - 1);
-        Scene[] noColour = [.. all.Where(one => one.Says.Things.All(t => t.Colour is null)).Select(one => one.Scene)];
         Assert.InRange(
-            noColour.Count(scene => Usual.HasColours(scene.Things)), (int)(0.8 * noColour.Length), noColour.Length - 1);
+            noStyle.Count(scene => scene.Style == ArtStyle.Flat), (int)(0.8 * noStyle.Length), noStyle.Length - 1);
+        Assert.InRange(
+            noPlace.Count(scene => scene.Background == Background.Plain), (int)(0.8 * noPlace.Length),
+            noPlace.Length - 1);
+        Scene[] noColor = [.. all.Where(one => one.Says.Things.All(t => t.Color is null)).Select(one => one.Scene)];
+        Assert.InRange(
+            noColor.Count(scene => Usual.HasColors(scene.Things)), (int)(0.8 * noColor.Length), noColor.Length - 1);
         Assert.Contains(
-            all, one => Usual.HasColours(one.Scene.Things) && one.Says.Things.All(t => t.Colour is not null));
+            all, one => Usual.HasColors(one.Scene.Things) && one.Says.Things.All(t => t.Color is not null));
         Assert.Contains(all, one => one.Says.Style == ArtStyle.Flat);
         Assert.Contains(all, one => one.Says.Background == Background.Plain);
     }
@@ -99,15 +102,15 @@ public sealed class CaptionTests
                     Assert.True(says.Background is not null || prompt.Scene.Background == Background.Plain);
                     Assert.True(says.Style is not null || prompt.Scene.Style == ArtStyle.Flat);
                     Assert.True(
-                        says.Things.All(things => things.Colour is not null) || Usual.HasColours(prompt.Scene.Things)
+                        says.Things.All(things => things.Color is not null) || Usual.HasColors(prompt.Scene.Things)
                         || says.Relation?.Relation == Relation.Inside);
                     Assert.Equal(heldOut ? SceneSampler.SortOf(task) : Combinations.None, HeldOut.In(prompt.Scene));
                     Assert.Equal(task == SceneTask.Position, says.Relation is not null);
                     Assert.Equal(task == SceneTask.Style, says.Style is not null);
                     Assert.True(task != SceneTask.Background || says.Background is not null);
                     Assert.True(task != SceneTask.Single || !heldOut || says.Background is not null);
-                    bool needsColours = task is SceneTask.Colour or SceneTask.Attribution;
-                    Assert.True(!needsColours || says.Things.All(things => things.Colour is not null));
+                    bool needsColors = task is SceneTask.Color or SceneTask.Attribution;
+                    Assert.True(!needsColors || says.Things.All(things => things.Color is not null));
                     Assert.True(task != SceneTask.Counting || says.Things.Count == 1);
                 });
             }
@@ -135,7 +138,8 @@ public sealed class CaptionTests
     private static IEnumerable<string> Texts(IEnumerable<ExpectedThings> things) =>
         things.Select(group => group.ToString()).Order(StringComparer.Ordinal);
 
-    private static ExpectedRelation? Converse(ExpectedRelation said) => Placement.Converse(said.Relation) is { } converse
+    private static ExpectedRelation? Converse(ExpectedRelation said) =>
+        Placement.Converse(said.Relation) is { } converse
         ? new ExpectedRelation(converse, said.Object, said.Subject)
         : null;
 }

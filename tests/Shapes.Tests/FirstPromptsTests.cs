@@ -42,7 +42,7 @@ public sealed class FirstPromptsTests
         {
             Assert.InRange(things.Count, 1, Scene.ThingsMax);
             Assert.False(HeldOut.Contains(things.Kind, things.Count), "the number");
-            Assert.False(things.Colour is { } colour && HeldOut.Contains(things.Kind, colour), "the colour");
+            Assert.False(things.Color is { } color && HeldOut.Contains(things.Kind, color), "the colour");
             Assert.False(says.Background is { } place && HeldOut.Contains(things.Kind, place), "the background");
             Assert.False(says.Style is { } style && HeldOut.Contains(things.Kind, style), "the style");
             Assert.All(says.Things, other => Assert.False(HeldOut.Contains(things.Kind, other.Kind), "the pair"));

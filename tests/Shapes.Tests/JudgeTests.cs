@@ -9,14 +9,14 @@ public sealed class JudgeTests
 {
     private static readonly Expectation s_said = new(
         [
-            new ExpectedThings(ThingKind.Star, 1, ThingColour.Red, ThingSize.Small),
-            new ExpectedThings(ThingKind.House, 1, ThingColour.Blue, null),
+            new ExpectedThings(ThingKind.Star, 1, ThingColor.Red, ThingSize.Small),
+            new ExpectedThings(ThingKind.House, 1, ThingColor.Blue, null),
         ],
         new ExpectedRelation(Relation.Above, ThingKind.Star, ThingKind.House), Background.NightSky, ArtStyle.Flat);
 
-    private static readonly PerceivedThing s_star = new(ThingKind.Star, ThingColour.Red, new Spot(0.5, 0.2, 0.27), 1);
+    private static readonly PerceivedThing s_star = new(ThingKind.Star, ThingColor.Red, new Spot(0.5, 0.2, 0.27), 1);
     private static readonly PerceivedThing s_house =
-        new(ThingKind.House, ThingColour.Blue, new Spot(0.55, 0.7, 0.35), 1);
+        new(ThingKind.House, ThingColor.Blue, new Spot(0.55, 0.7, 0.35), 1);
 
     [Fact]
     public void Picture_ThatShowsWhatWasSaid_Passes()
@@ -31,12 +31,12 @@ public sealed class JudgeTests
     {
         Verdict right = Judge.Check(s_said, Seen(s_star, s_house));
         Assert.Equal(
-            right with { Colours = false },
-            Judge.Check(s_said, Seen(s_star, s_house with { Colour = ThingColour.Pink })));
+            right with { Colors = false },
+            Judge.Check(s_said, Seen(s_star, s_house with { Color = ThingColor.Pink })));
 
         // The size was said of a red star, and there is none.
-        Assert.Equal(right with { Colours = false, Sizes = false }, Judge.Check(
-            s_said, Seen(s_star with { Colour = ThingColour.Blue }, s_house with { Colour = ThingColour.Red })));
+        Assert.Equal(right with { Colors = false, Sizes = false }, Judge.Check(
+            s_said, Seen(s_star with { Color = ThingColor.Blue }, s_house with { Color = ThingColor.Red })));
         Assert.Equal(
             right with { Sizes = false },
             Judge.Check(s_said, Seen(s_star with { Spot = new Spot(0.5, 0.2, 0.45) }, s_house)));

@@ -4,7 +4,6 @@
 using System.Runtime.InteropServices;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
-using Atelier.Model.Networks;
 using Atelier.Model.Training;
 using Atelier.Model.Weights;
 using Atelier.Shapes.Judging;
@@ -57,13 +56,15 @@ public sealed class MakingTests : IDisposable
         AutoencoderTrainingConfig config = ToyAutoencoder with { BFloat16 = isBFloat16 };
         DecoderTrainingConfig decoder = ToyDecoder with { BFloat16 = isBFloat16 };
         AssertContinues(
-            (parts, report, stop) => parts.TrainAutoencoder(config, decoder, report, stop), parts => parts.AutoencoderWeights);
+            (parts, report, stop) => parts.TrainAutoencoder(config, decoder, report, stop),
+            parts => parts.AutoencoderWeights);
         var finished = new DemoParts(Path.Combine(_folder, "whole"));
         using AutoencoderKL network = finished.OpenAutoencoder();
         Assert.InRange(network.Config.ScalingFactor, 1e-3, 1e3);
 
         // Latents that were encoded before the decoder went on are still its own.
-        using SafeTensorsFile joint = SafeTensorsFile.Open(Path.Combine(_folder, "whole", "autoencoder.joint.safetensors"));
+        using SafeTensorsFile joint = SafeTensorsFile.Open(
+            Path.Combine(_folder, "whole", "autoencoder.joint.safetensors"));
         using SafeTensorsFile last = SafeTensorsFile.Open(finished.AutoencoderWeights);
         foreach (string name in joint.Tensors.Keys)
         {

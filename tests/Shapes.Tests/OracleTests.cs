@@ -1,7 +1,6 @@
 // Goal: the shipped oracle sees what is there. Method: true renderings of every task, as drawn and spoiled.
 using Atelier.Shapes.Captions;
 using Atelier.Shapes.Judging;
-using Atelier.Shapes.Making;
 using TorchSharp;
 using Xunit;
 

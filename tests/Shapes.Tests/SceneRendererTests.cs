@@ -41,7 +41,8 @@ public sealed class SceneRendererTests
         Assert.Equal((kept.Width, kept.Height), (drawn.Width, drawn.Height));
         int[] differences = [.. kept.Pixels.Zip(drawn.Pixels, (a, b) => Math.Abs(a - b))];
         int other = differences.Count(difference => difference > 2);
-        Assert.True(other < differences.Length / 1000, $"{other} values differ from the kept picture's; drawn now: {path}");
+        Assert.True(
+            other < differences.Length / 1000, $"{other} values differ from the kept picture's; drawn now: {path}");
     }
 
     [Fact]
@@ -58,7 +59,8 @@ public sealed class SceneRendererTests
                 (int row, int rest) = Math.DivRem(place, 3 * Side);
                 int from = (2 * row * 6 * Side) + (6 * (rest / 3)) + (rest % 3), below = from + (6 * Side);
                 byte[] fine = large.Pixels;
-                sum += Math.Abs(small.Pixels[place] - ((fine[from] + fine[from + 3] + fine[below] + fine[below + 3]) / 4));
+                sum += Math.Abs(
+                    small.Pixels[place] - ((fine[from] + fine[from + 3] + fine[below] + fine[below + 3]) / 4));
             }
 
             Assert.InRange(sum / small.Pixels.Length, 0, scene.Style == ArtStyle.PixelArt ? 0 : 6);
@@ -66,21 +68,21 @@ public sealed class SceneRendererTests
     }
 
     [Fact]
-    public void EveryColour_StandsOutBeforeEveryBackground_InEveryStyle()
+    public void EveryColor_StandsOutBeforeEveryBackground_InEveryStyle()
     {
         using var renderer = new SceneRenderer();
-        foreach (ThingColour colour in Enum.GetValues<ThingColour>())
+        foreach (ThingColor color in Enum.GetValues<ThingColor>())
         {
             foreach (Background background in Enum.GetValues<Background>())
             {
                 foreach (ArtStyle style in Enum.GetValues<ArtStyle>())
                 {
-                    RgbImage image = renderer.Render(Square(background, style, colour), Side);
-                    double inside = Distance(image, 26, 38, colour), around = Distance(image, 0, 14, colour);
+                    RgbImage image = renderer.Render(Square(background, style, color), Side);
+                    double inside = Distance(image, 26, 38, color), around = Distance(image, 0, 14, color);
                     Assert.InRange(inside, 0, 75);
                     Assert.True(
                         around > inside + 45 || background == Background.NightSky,
-                        $"{colour} {background} {style}: {inside:f0} inside, {around:f0} around");
+                        $"{color} {background} {style}: {inside:f0} inside, {around:f0} around");
                 }
             }
         }
@@ -92,7 +94,7 @@ public sealed class SceneRendererTests
         using var renderer = new SceneRenderer();
         foreach (ArtStyle style in Enum.GetValues<ArtStyle>())
         {
-            RgbImage image = renderer.Render(Square(Background.NightSky, style, ThingColour.Black), Side);
+            RgbImage image = renderer.Render(Square(Background.NightSky, style, ThingColor.Black), Side);
             Assert.InRange(Enumerable.Range(12, 10).Max(row => (int)image.Pixels[3 * ((row * Side) + 32)]), 130, 255);
         }
     }
@@ -117,8 +119,8 @@ public sealed class SceneRendererTests
         for (int i = 0; i < 48; i++)
         {
             (int style, int kind) = Math.DivRem(i, 12);
-            var colour = (ThingColour)((kind + (3 * style)) % 10);
-            var thing = new Thing((ThingKind)kind, colour, 0.5, 0.5, 0.27 + (0.09 * (kind % 3)));
+            var color = (ThingColor)((kind + (3 * style)) % 10);
+            var thing = new Thing((ThingKind)kind, color, 0.5, 0.5, 0.27 + (0.09 * (kind % 3)));
             RgbImage image = renderer.Render(
                 new Scene((Background)((kind + style) % 7), (ArtStyle)style, [thing], null, (uint)i), Side);
             for (int row = 0; row < Side; row++)
@@ -131,13 +133,13 @@ public sealed class SceneRendererTests
         return new RgbImage(Columns * Side, 48 / Columns * Side, pixels);
     }
 
-    private static Scene Square(Background background, ArtStyle style, ThingColour colour) =>
-        new(background, style, [new Thing(ThingKind.Square, colour, 0.5, 0.5, 0.45)], null, 7);
+    private static Scene Square(Background background, ArtStyle style, ThingColor color) =>
+        new(background, style, [new Thing(ThingKind.Square, color, 0.5, 0.5, 0.45)], null, 7);
 
     // Of the mean colour of a square area from a thing's colour, summed over the channels.
-    private static double Distance(RgbImage image, int from, int to, ThingColour colour)
+    private static double Distance(RgbImage image, int from, int to, ThingColor color)
     {
-        SKColor own = Palette.Of(colour);
+        SKColor own = Palette.Of(color);
         return Math.Abs(Mean(image, from, to, 0) - own.Red) + Math.Abs(Mean(image, from, to, 1) - own.Green)
             + Math.Abs(Mean(image, from, to, 2) - own.Blue);
     }

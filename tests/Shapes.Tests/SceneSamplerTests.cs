@@ -38,7 +38,7 @@ public sealed class SceneSamplerTests
         {
             Scene scene = sampler.Draw(i);
             Assert.Equal(Combinations.None, HeldOut.In(scene));
-            Assert.DoesNotContain(scene.Things, thing => HeldOut.Contains(thing.Kind, thing.Colour));
+            Assert.DoesNotContain(scene.Things, thing => HeldOut.Contains(thing.Kind, thing.Color));
             Assert.DoesNotContain(scene.Things, thing => HeldOut.Contains(thing.Kind, scene.Background));
             Assert.DoesNotContain(scene.Things, thing => HeldOut.Contains(thing.Kind, scene.Style));
             Assert.DoesNotContain(
@@ -53,18 +53,18 @@ public sealed class SceneSamplerTests
         }
     }
 
-    // A prompt of a kind alone asks for a flat one in its usual colour on a plain ground: it would be about what is held out,
-    // and count as seen.
+    // A prompt of a kind alone asks for a flat one in its usual colour on a plain ground: it would be about what is
+    // held out, and count as seen.
     [Fact]
     public void WhatGoesWithoutSaying_IsHeldOutOfNoKind() => Assert.All(Enum.GetValues<ThingKind>(), kind =>
     {
-        Assert.False(HeldOut.Contains(kind, Usual.Colour(kind)));
+        Assert.False(HeldOut.Contains(kind, Usual.Color(kind)));
         Assert.False(HeldOut.Contains(kind, Background.Plain));
         Assert.False(HeldOut.Contains(kind, ArtStyle.Flat));
         Assert.Contains(
             Enumerable.Range(0, 2_000).Select(i => new SceneSampler(9).Draw(i)),
             scene => scene is { Background: Background.Plain, Style: ArtStyle.Flat }
-                && Usual.HasColours(scene.Things) && scene.Things.Any(thing => thing.Kind == kind));
+                && Usual.HasColors(scene.Things) && scene.Things.Any(thing => thing.Kind == kind));
     });
 
     [Fact]
@@ -80,10 +80,10 @@ public sealed class SceneSamplerTests
     }
 
     [Fact]
-    public void HeldOutCombinations_AreAboutATenth_AndSpreadOverKindsColoursAndRelations()
+    public void HeldOutCombinations_AreAboutATenth_AndSpreadOverKindsColorsAndRelations()
     {
         ThingKind[] kinds = Enum.GetValues<ThingKind>();
-        Check(Enum.GetValues<ThingColour>(), HeldOut.Contains, most: 2);
+        Check(Enum.GetValues<ThingColor>(), HeldOut.Contains, most: 2);
         Check(Enum.GetValues<Background>(), HeldOut.Contains, most: 1);
         Check(Enum.GetValues<ArtStyle>(), HeldOut.Contains, most: 1);
         Check([2, 3, 4], HeldOut.Contains, most: 1);
@@ -112,7 +112,8 @@ public sealed class SceneSamplerTests
     public void Things_LieApart_AndWithinThePicture_ExceptInside()
     {
         var sampler = new SceneSampler(5);
-        foreach (Scene scene in Enumerable.Range(0, 4000).Select(i => sampler.Draw(i, s_tasks[i % s_tasks.Length], Split.Any)))
+        foreach (Scene scene in Enumerable.Range(0, 4000).Select(
+            i => sampler.Draw(i, s_tasks[i % s_tasks.Length], Split.Any)))
         {
             Assert.InRange(scene.Things.Count, 1, Scene.ThingsMax);
             Assert.All(scene.Things, thing =>
@@ -159,7 +160,7 @@ public sealed class SceneSamplerTests
             Scene each = sampler.Draw(i, SceneTask.Attribution, Split.Seen);
             Assert.Equal(2, two.Things.Select(thing => thing.Kind).Distinct().Count());
             Assert.Equal(2, each.Things.Select(thing => thing.Kind).Distinct().Count());
-            Assert.Equal(2, each.Things.Select(thing => thing.Colour).Distinct().Count());
+            Assert.Equal(2, each.Things.Select(thing => thing.Color).Distinct().Count());
         }
     }
 
@@ -168,13 +169,13 @@ public sealed class SceneSamplerTests
 
     private static string Text(Scene scene) =>
         $"{scene.Background} {scene.Style} {scene.Stated?.Relation} {scene.Detail}: " + string.Join(
-            ", ", scene.Things.Select(t => $"{t.Colour} {t.Kind} {t.X:f3} {t.Y:f3} {t.Diameter:f3}"));
+            ", ", scene.Things.Select(t => $"{t.Color} {t.Kind} {t.X:f3} {t.Y:f3} {t.Diameter:f3}"));
 
     private sealed class Alike : IEqualityComparer<Thing>
     {
         public bool Equals(Thing? x, Thing? y) =>
-            (x?.Kind, x?.Colour, x?.Diameter) == (y?.Kind, y?.Colour, y?.Diameter);
+            (x?.Kind, x?.Color, x?.Diameter) == (y?.Kind, y?.Color, y?.Diameter);
 
-        public int GetHashCode(Thing obj) => HashCode.Combine(obj.Kind, obj.Colour, obj.Diameter);
+        public int GetHashCode(Thing obj) => HashCode.Combine(obj.Kind, obj.Color, obj.Diameter);
     }
 }

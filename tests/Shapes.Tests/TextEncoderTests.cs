@@ -1,5 +1,5 @@
-// Goal: what the shipped text encoder tells the denoiser differs wherever two prompts ask for different pictures. Method:
-// prompts that differ in one word, or in the order of the same words.
+// Goal: what the shipped text encoder tells the denoiser differs wherever two prompts ask for different pictures.
+// Method: prompts that differ in one word, or in the order of the same words.
 using Atelier.Model.Pipeline;
 using TorchSharp;
 using Xunit;
@@ -31,6 +31,7 @@ public sealed class TextEncoderTests
     {
         long[] ids = [.. encoders.Tokenizer.Encode(prompt).Select(id => (long)id)];
         int said = Array.IndexOf(ids, encoders.Tokenizer.EndId) + 1;
-        return encoders.Text.Encode(torch.tensor(ids, [1, ids.Length]))[0].slice(0, 0, said, 1).to(torch.ScalarType.Float32);
+        return encoders.Text.Encode(torch.tensor(ids, [1, ids.Length]))[0].slice(0, 0, said, 1).to(
+            torch.ScalarType.Float32);
     }
 }

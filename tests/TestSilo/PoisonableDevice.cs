@@ -21,11 +21,14 @@ internal sealed class PoisonableDevice(IDeviceHost device, TimeSpan delay, TimeP
 
     public Task ProbeAsync(CancellationToken cancellation) => device.ProbeAsync(cancellation);
 
-    public Task<byte[]> EncodeAsync(GenerationSpec spec, CancellationToken cancellation) => device.EncodeAsync(spec, cancellation);
+    public Task<byte[]> EncodeAsync(GenerationSpec spec, CancellationToken cancellation) =>
+        device.EncodeAsync(spec, cancellation);
 
-    public Task<EncodedPrompts?> CountAsync(GenerationSpec spec, CancellationToken cancellation) => device.CountAsync(spec, cancellation);
+    public Task<EncodedPrompts?> CountAsync(GenerationSpec spec, CancellationToken cancellation) =>
+        device.CountAsync(spec, cancellation);
 
-    public async Task<IDenoising> BeginAsync(GenerationSpec spec, byte[] caption, byte[]? snapshot, CancellationToken cancellation)
+    public async Task<IDenoising> BeginAsync(
+        GenerationSpec spec, byte[] caption, byte[]? snapshot, CancellationToken cancellation)
     {
         IDenoising picture = await device.BeginAsync(spec, caption, snapshot, cancellation);
         if (spec.Prompt.Contains("poison", StringComparison.Ordinal))

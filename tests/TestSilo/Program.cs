@@ -1,5 +1,5 @@
-// A silo as it ships, but for its device: that holds a tiny model which needs no file, takes its time if it is told to, and
-// kills the process at a prompt that says so.
+// A silo as it ships, but for its device: that holds a tiny model which needs no file, takes its time if it is told to,
+// and kills the process at a prompt that says so.
 using Atelier.Grains.Ports;
 using Atelier.Silo.Devices;
 using Atelier.Silo.Hosting;
@@ -12,11 +12,13 @@ return await SiloHost.RunAsync(args, services =>
     if (services.Any(service => service.ServiceType == typeof(IDeviceHost)))
     {
         services.RemoveAll<IDeviceHost>();
+        var card = TinyModels.First.Card with { IsDefault = true, Aliases = ["gpt-image-1", "dall-e-3"] };
         services.AddSingleton<IDeviceHost>(provider => new PoisonableDevice(
             new TorchDeviceHost(
-                [TinyModels.First with { Card = TinyModels.First.Card with { IsDefault = true, Aliases = ["gpt-image-1", "dall-e-3"] } }],
+                [TinyModels.First with { Card = card }],
                 provider.GetRequiredService<SiloSettings>().Device, provider.GetRequiredService<TimeProvider>()),
-            TimeSpan.FromMilliseconds(provider.GetRequiredService<IConfiguration>().GetValue("Test:EvaluationMilliseconds", 0.0)),
+            TimeSpan.FromMilliseconds(
+                provider.GetRequiredService<IConfiguration>().GetValue("Test:EvaluationMilliseconds", 0.0)),
             provider.GetRequiredService<TimeProvider>()));
     }
 });

@@ -259,15 +259,15 @@ public sealed class GpuBench
 
         double Time()
         {
-            Synchronise();
+            Synchronize();
             long start = Stopwatch.GetTimestamp();
             work();
-            Synchronise();
+            Synchronize();
             return Stopwatch.GetElapsedTime(start).TotalSeconds;
         }
     }
 
-    private void Synchronise()
+    private void Synchronize()
     {
         if (_isGpu)
         {

@@ -210,7 +210,7 @@ internal static class EvalCommand
     {
         Directory.CreateDirectory(folder);
         foreach (IGrouping<string, JudgedPicture> group in pictures.GroupBy(
-            p => $"{p.Prompt.Task}-{(p.Prompt.HeldOut ? "held-out" : "seen")}".ToLowerInvariant()))
+            p => $"{TaskScore.NameOf(p.Prompt.Task)}-{(p.Prompt.HeldOut ? "held-out" : "seen")}".ToLowerInvariant()))
         {
             JudgedPicture[] first = [.. group.Take(SheetPictures)];
             RgbImage sheet = PictureSheet.Join([.. first.Select(p => p.Image)], SheetColumns);

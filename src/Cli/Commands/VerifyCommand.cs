@@ -7,6 +7,8 @@ namespace Atelier.Cli.Commands;
 
 internal static class VerifyCommand
 {
+    private const string ReferenceFolder = "tests/reference";
+
     // Lines of most cases fit 80 columns.
     private static readonly int[] s_widths = [4, 32, -8, -7, -7, -7];
 
@@ -14,11 +16,14 @@ internal static class VerifyCommand
     {
         var folder = new Argument<DirectoryInfo>("DIR")
         {
-            Description = "A tree of cases (topic folder / case folder / case.json), one topic of it, or one case.",
+            Description = "A tree of cases (topic folder / case folder / case.json), one topic of it, or one case; "
+                + $"by default {ReferenceFolder}.",
+            Arity = ArgumentArity.ZeroOrOne,
         };
         Option<FileInfo> json = Choices.Json();
         var command = new Command("verify", "Runs reference cases and prints each one's error.") { folder, json };
-        command.SetAction(parsed => Run(parsed.GetRequiredValue(folder), parsed.GetValue(json)));
+        command.SetAction(parsed =>
+            Run(parsed.GetValue(folder) ?? new DirectoryInfo(Home.At(ReferenceFolder)), parsed.GetValue(json)));
         return command;
     }
 
@@ -41,7 +46,7 @@ internal static class VerifyCommand
             results.Add(result);
             Output.Line(Output.Columns(
                 [
-                    result.Passed ? "ok" : "FAIL", result.Name, result.Compared.ToString(CultureInfo.InvariantCulture),
+                    result.Passed ? "ok" : result.Skipped ? "skip" : "FAIL", result.Name, result.Compared.ToString(CultureInfo.InvariantCulture),
                     Number(result, result.Error), Number(result, result.Tolerance),
                     result.Seconds.ToString("f2", CultureInfo.InvariantCulture),
                 ],
@@ -62,7 +67,8 @@ internal static class VerifyCommand
             }
         }
 
-        int failed = results.Count(result => !result.Passed);
+        int passed = results.Count(result => result.Passed), skipped = results.Count(result => result.Skipped);
+        int failed = results.Count - passed - skipped;
         if (results.Count == 0)
         {
             Output.Line($"There is no case in {folder}.");
@@ -70,7 +76,7 @@ internal static class VerifyCommand
         }
 
         Output.Json(json, results);
-        Output.Line($"{results.Count(result => result.Passed)} passed, {failed} failed");
+        Output.Line($"{passed} passed, {failed} failed" + (skipped == 0 ? "" : $", {skipped} skipped"));
         return failed == 0 ? 0 : 1;
     }
 

@@ -40,6 +40,9 @@ public sealed class Comparison
     /// <summary>Something worth telling that does not decide the case.</summary>
     public string? Remark { get; set; }
 
+    /// <summary>Whether the case could not be run here.</summary>
+    public bool Skipped { get; private set; }
+
     /// <summary>What failed, one sentence each.</summary>
     public IReadOnlyList<string> Failures => _failures;
 
@@ -131,9 +134,17 @@ public sealed class Comparison
     /// <summary>Records a failure.</summary>
     public void Fail(string what) => _failures.Add(what);
 
+    /// <summary>Says why the case cannot be run here.</summary>
+    public void Skip(string why) => (Skipped, Remark) = (true, why);
+
     /// <summary>Fails for every tolerance that nothing was compared under.</summary>
     public void Close()
     {
+        if (Skipped)
+        {
+            return;
+        }
+
         foreach (string name in _open.Order(StringComparer.Ordinal))
         {
             Fail($"{name} was not compared");

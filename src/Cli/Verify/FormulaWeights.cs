@@ -1,6 +1,5 @@
 // Weights that are computed from a parameter's name instead of being stored: the reference data was made with them, so
-// a network filled here must reproduce the reference's outputs. The rules are those of the reference's README,
-// section 1.
+// a network filled here must reproduce the reference's outputs. The rules: tests/reference/README.md.
 using System.Text;
 using TorchSharp.Modules;
 using static TorchSharp.torch;

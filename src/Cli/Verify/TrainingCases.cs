@@ -103,13 +103,13 @@ internal static class TrainingCases
         using IDisposable gradients = enable_grad();
         using MicroDiT network = MakeNetwork(folder);
         JsonElement json = folder.Json, optimizer = json.Member("optimizer"), betas = optimizer.Member("betas");
+        LearningRate schedule = ReadSchedule(json.Member("scheduler"), optimizer.Member("lr").GetDouble());
         var settings = new TrainingSettings
         {
             Edm = ReadEdm(json),
             MaskRatio = json.Member("mask_ratio").GetDouble(),
             Microbatch = json.Member("batch").GetInt32(),
-            LearningRate = ReadSchedule(json.Member("scheduler"), optimizer.Member("lr").GetDouble())
-                with { LagsOneBatch = variant == "lag1" },
+            LearningRate = schedule with { LagsOneBatch = variant == "lag1" },
             Optimizer = new AdamWSettings
             {
                 Beta1 = betas[0].GetDouble(),

@@ -14,12 +14,13 @@ namespace Atelier.Cli.Verify;
 /// <param name="Seconds">Time it took.</param>
 /// <param name="Failures">What failed; none if it passed.</param>
 /// <param name="Remark">Something worth telling that does not decide the case.</param>
+/// <param name="Skipped">Whether it needs a file that is not here; the remark names it.</param>
 public sealed record CaseResult(
     string Name, string Kind, int Compared, double? Error, double? Tolerance, double Seconds,
-    IReadOnlyList<string> Failures, string? Remark)
+    IReadOnlyList<string> Failures, string? Remark, bool Skipped)
 {
-    /// <summary>Whether the case passed.</summary>
-    public bool Passed => Failures.Count == 0;
+    /// <summary>Whether the case was run and passed.</summary>
+    public bool Passed => Failures.Count == 0 && !Skipped;
 }
 
 /// <summary>A case that can be run: its name, and what runs it.</summary>
@@ -77,7 +78,7 @@ public static class Verifier
 
         return new CaseResult(
             found.Name, found.Kind, check.Compared, check.Worst?.Error, check.Worst?.Tolerance,
-            Stopwatch.GetElapsedTime(start).TotalSeconds, check.Failures, check.Remark);
+            Stopwatch.GetElapsedTime(start).TotalSeconds, check.Failures, check.Remark, check.Skipped);
     }
 
     // A file that lists cases and cannot be read is a failed case; the others are found nevertheless.

@@ -266,7 +266,7 @@ internal sealed partial class GenerationGrain(
         try
         {
             ModelDigest model = _state.Submission!.Spec.Model;
-            return await grains.Catalogue().FindAsync(model.Value) switch
+            return await grains.Catalog().FindAsync(model.Value) switch
             {
                 { ReplacedBy: { } newer } card when card.Unconfirmed >= patience =>
                     SubmissionAdmission.Retired(card, newer),

@@ -118,7 +118,11 @@ public sealed class GenerationMachine(GenerationOptions options)
 
             state = state with
             {
-                Snapshot = null, SnapshotStep = 0, Step = 0, DeviceKind = null, Restarts = state.Restarts + 1,
+                Snapshot = null,
+                SnapshotStep = 0,
+                Step = 0,
+                DeviceKind = null,
+                Restarts = state.Restarts + 1,
                 Previews = new Dictionary<int, BlobName>(),
             };
         }
@@ -278,7 +282,8 @@ public sealed class GenerationMachine(GenerationOptions options)
         {
             next = next with
             {
-                BarrenClaims = state.BarrenClaims + 1, DeathsAlone = state.DeathsAlone + (claim.Alone ? 1 : 0),
+                BarrenClaims = state.BarrenClaims + 1,
+                DeathsAlone = state.DeathsAlone + (claim.Alone ? 1 : 0),
             };
         }
 
@@ -333,7 +338,12 @@ public sealed class GenerationMachine(GenerationOptions options)
     private static GenerationState Ended(GenerationState state, GenerationPhase phase, DateTimeOffset now) =>
         state with
         {
-            Phase = phase, Claim = null, EndedAt = now, Caption = null, Snapshot = null, Latent = null,
+            Phase = phase,
+            Claim = null,
+            EndedAt = now,
+            Caption = null,
+            Snapshot = null,
+            Latent = null,
             Computed = Computed(state),
         };
 

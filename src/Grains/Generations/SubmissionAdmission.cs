@@ -42,7 +42,7 @@ internal sealed class SubmissionAdmission(
                 $"Previews must lie in 0..{Submission.PreviewsMax}, not be {submission.Previews}.");
         }
 
-        ModelCard? card = await grains.Catalogue().FindAsync(submission.Spec.Model.Value);
+        ModelCard? card = await grains.Catalog().FindAsync(submission.Spec.Model.Value);
         if (card is null)
         {
             return AdmittedSubmission.Refused(

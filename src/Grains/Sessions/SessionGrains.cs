@@ -128,7 +128,8 @@ internal sealed class SessionGrain(
         GenerationSpec spec = earlier.Submission.Spec;
         return await SubmitAsync(id, earlier.Submission with
         {
-            Spec = spec with { Seed = seed ?? unchecked(spec.Seed + 1) }, VariationOf = of,
+            Spec = spec with { Seed = seed ?? unchecked(spec.Seed + 1) },
+            VariationOf = of,
         });
     }
 

@@ -146,9 +146,9 @@ internal sealed class ModelResidency(
         {
             try
             {
-                if (!await grains.Catalogue().RegisterAsync(card))
+                if (!await grains.Catalog().RegisterAsync(card))
                 {
-                    logger.CatalogFull(key, card.Name, card.Digest, IModelCatalogueGrain.SizeMax);
+                    logger.CatalogFull(key, card.Name, card.Digest, IModelCatalogGrain.SizeMax);
                 }
             }
             catch (Exception error) when (GrainCalls.IsTransient(error))

@@ -59,9 +59,9 @@ public sealed class FeatureStatistics : IDisposable
         long n = batch.shape[0];
         long total = Count + n;
         Tensor batchMean = batch.mean([0]);                                     // [D]
-        Tensor centred = batch.sub(batchMean);                                  // [n, D]
+        Tensor centered = batch.sub(batchMean);                                  // [n, D]
         Tensor delta = batchMean.sub(_mean);                                    // [D]
-        _scatter.add_(centred.t().matmul(centred));
+        _scatter.add_(centered.t().matmul(centered));
         _scatter.add_(outer(delta, delta).mul_((double)Count / total * n));
         _mean.add_(delta.mul_((double)n / total));
         Count = total;

@@ -26,7 +26,7 @@ public sealed record KeyValue(Tensor Key, Tensor Value) : IDisposable
 internal static class Heads
 {
     /// <summary>x [B, T, heads * w] as [B, heads, T, w], normalised over its whole width first.</summary>
-    public static Tensor SplitNormalised(Tensor x, int heads, double eps) =>
+    public static Tensor SplitNormalized(Tensor x, int heads, double eps) =>
         Split(functional.layer_norm(x, [x.shape[2]], eps: eps), heads);
 
     /// <summary>x [B, T, heads * w] as a view [B, heads, T, w].</summary>
@@ -86,8 +86,8 @@ public sealed class SelfAttention : Module<Tensor, Tensor>
     {
         using var scope = NewDisposeScope();
         Tensor qkv = _qkv.call(input);                                                        // [B, T, 3 W]
-        Tensor query = Heads.SplitNormalised(qkv.narrow(2, 0, _width), _heads, _eps);         // [B, heads, T, w]
-        Tensor key = Heads.SplitNormalised(qkv.narrow(2, _width, _width), _heads, _eps);      // [B, heads, T, w]
+        Tensor query = Heads.SplitNormalized(qkv.narrow(2, 0, _width), _heads, _eps);         // [B, heads, T, w]
+        Tensor key = Heads.SplitNormalized(qkv.narrow(2, _width, _width), _heads, _eps);      // [B, heads, T, w]
         Tensor value = Heads.Split(qkv.narrow(2, 2L * _width, _width), _heads);               // [B, heads, T, w]
         return _projection.call(Heads.Attend(query, key, value)).MoveToOuterDisposeScope();   // [B, T, D]
     }
@@ -118,7 +118,7 @@ public sealed class CrossAttention : Module<Tensor, KeyValue, Tensor>
     {
         using var scope = NewDisposeScope();
         Tensor both = _keyValue.call(caption);                                                     // [B, L, 2 D]
-        Tensor key = Heads.SplitNormalised(both.narrow(2, 0, _dim), _heads, _eps).contiguous();    // [B, heads, L, w]
+        Tensor key = Heads.SplitNormalized(both.narrow(2, 0, _dim), _heads, _eps).contiguous();    // [B, heads, L, w]
         Tensor value = Heads.Split(both.narrow(2, _dim, _dim), _heads).contiguous();               // [B, heads, L, w]
         return new KeyValue(key.MoveToOuterDisposeScope(), value.MoveToOuterDisposeScope());
     }
@@ -127,7 +127,7 @@ public sealed class CrossAttention : Module<Tensor, KeyValue, Tensor>
     public override Tensor forward(Tensor input, KeyValue caption)
     {
         using var scope = NewDisposeScope();
-        Tensor query = Heads.SplitNormalised(_query.call(input), _heads, _eps); // [B, heads, T, w]
+        Tensor query = Heads.SplitNormalized(_query.call(input), _heads, _eps); // [B, heads, T, w]
         return _projection.call(Heads.Attend(query, caption.Key, caption.Value)).MoveToOuterDisposeScope(); // [B, T, D]
     }
 }

@@ -53,8 +53,9 @@ internal sealed class TorchObjects
     public TorchStorage Storage(PickleInput input, object? id)
     {
         // A sixth item is the window of a view, which only torch before 0.4 wrote.
-        if (id is not PickleTuple { Items: ["storage", TorchGlobal { Role: TorchRole.StorageType } global, string key,
-            string, long count, .. var rest] } || rest is not ([] or [null]) || key.Length > MaxKeyChars)
+        if ((id as PickleTuple)?.Items is not
+            ["storage", TorchGlobal { Role: TorchRole.StorageType } global, string key, string, long count, .. var rest]
+            || rest is not ([] or [null]) || key.Length > MaxKeyChars)
         {
             throw input.Refuse("a persistent id is no (\"storage\", type, key, location, count)");
         }

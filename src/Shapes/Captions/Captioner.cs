@@ -4,14 +4,14 @@ using System.Globalization;
 namespace Atelier.Shapes.Captions;
 
 /// <summary>What a caption mentions besides the things and their numbers.</summary>
-/// <param name="Colours">
+/// <param name="Colors">
 /// Colours of all things. Things of a kind that differ in colour are told apart by it in any case.
 /// </param>
 /// <param name="Sizes">Sizes of all things.</param>
 /// <param name="Background">The background.</param>
 /// <param name="Style">The style.</param>
 /// <param name="Relation">The relation, if the scene has one.</param>
-public readonly record struct Mentions(bool Colours, bool Sizes, bool Background, bool Style, bool Relation);
+public readonly record struct Mentions(bool Colors, bool Sizes, bool Background, bool Style, bool Relation);
 
 /// <summary>Writes captions.</summary>
 public static class Captioner
@@ -28,7 +28,7 @@ public static class Captioner
         ArgumentNullException.ThrowIfNull(scene);
         var draw = new DrawStream(seed, Purpose.Caption, index);
         var mentions = new Mentions(
-            Colours: draw.Chance(Usual.HasColours(scene.Things) ? 0.3 : 0.95), Sizes: draw.Chance(0.3),
+            Colors: draw.Chance(Usual.HasColors(scene.Things) ? 0.3 : 0.95), Sizes: draw.Chance(0.3),
             Background: draw.Chance(scene.Background == Usual.Background ? 0.2 : 0.95),
             Style: draw.Chance(scene.Style == Usual.Style ? 0.2 : 0.95), Relation: draw.Chance(0.9));
         return Write(scene, mentions, draw);
@@ -94,10 +94,10 @@ public static class Captioner
     {
         // A kind in two colours would need counting across them: colours are said then.
         bool kindRepeats = scene.Things.GroupBy(thing => thing.Kind)
-            .Any(group => group.Select(thing => thing.Colour).Distinct().Count() > 1);
-        mentions = mentions with { Colours = mentions.Colours || kindRepeats };
+            .Any(group => group.Select(thing => thing.Color).Distinct().Count() > 1);
+        mentions = mentions with { Colors = mentions.Colors || kindRepeats };
         List<ExpectedThings> said =
-            [.. scene.Things.GroupBy(thing => (thing.Kind, thing.Colour)).Select(group => Say([.. group], mentions))];
+            [.. scene.Things.GroupBy(thing => (thing.Kind, thing.Color)).Select(group => Say([.. group], mentions))];
         for (int i = said.Count - 1; i > 0; i--)
         {
             int other = draw.Below(i + 1);
@@ -116,7 +116,7 @@ public static class Captioner
     {
         bool alike = Array.TrueForAll(things, thing => thing.Size == things[0].Size);
         return new ExpectedThings(
-            things[0].Kind, things.Length, mentions.Colours ? things[0].Colour : null,
+            things[0].Kind, things.Length, mentions.Colors ? things[0].Color : null,
             mentions.Sizes && alike ? things[0].Size : null);
     }
 
@@ -125,9 +125,9 @@ public static class Captioner
     {
         (string one, string many) = Choose(draw, Wording.Nouns(things.Kind));
         string noun = things.Count == 1 ? one : many;
-        if (things.Colour is { } colour)
+        if (things.Color is { } color)
         {
-            noun = $"{Choose(draw, Wording.Adjectives(colour))} {noun}";
+            noun = $"{Choose(draw, Wording.Adjectives(color))} {noun}";
         }
 
         if (things.Size is { } size)

@@ -20,7 +20,7 @@ public static class EvaluationPrompts
     /// <summary>The tasks that are scored.</summary>
     public static IReadOnlyList<SceneTask> Tasks { get; } =
     [
-        SceneTask.Single, SceneTask.Colour, SceneTask.Two, SceneTask.Counting, SceneTask.Position,
+        SceneTask.Single, SceneTask.Color, SceneTask.Two, SceneTask.Counting, SceneTask.Position,
         SceneTask.Attribution, SceneTask.Background, SceneTask.Style,
     ];
 
@@ -36,7 +36,7 @@ public static class EvaluationPrompts
             {
                 Background = mentions.Background ? drawn.Background : Usual.Background,
                 Style = mentions.Style ? drawn.Style : Usual.Style,
-                Things = mentions.Colours ? drawn.Things : Usual.WithColours(drawn.Things, drawn.Stated),
+                Things = mentions.Colors ? drawn.Things : Usual.WithColors(drawn.Things, drawn.Stated),
             };
             long line = (((long)index * Tasks.Count) + (int)task) * 2;
             return new EvaluationPrompt(
@@ -49,11 +49,11 @@ public static class EvaluationPrompts
     {
         SceneTask.Single => default(Mentions) with { Background = heldOut || isOdd },
         SceneTask.Two => default,
-        SceneTask.Colour or SceneTask.Attribution => default(Mentions) with { Colours = true },
-        SceneTask.Counting => default(Mentions) with { Colours = isOdd },
-        SceneTask.Position => default(Mentions) with { Colours = isOdd, Relation = true },
-        SceneTask.Background => default(Mentions) with { Colours = isOdd, Background = true },
-        SceneTask.Style => default(Mentions) with { Colours = isOdd, Style = true },
-        _ => new Mentions(Colours: true, Sizes: isOdd, Background: true, Style: true, Relation: true),
+        SceneTask.Color or SceneTask.Attribution => default(Mentions) with { Colors = true },
+        SceneTask.Counting => default(Mentions) with { Colors = isOdd },
+        SceneTask.Position => default(Mentions) with { Colors = isOdd, Relation = true },
+        SceneTask.Background => default(Mentions) with { Colors = isOdd, Background = true },
+        SceneTask.Style => default(Mentions) with { Colors = isOdd, Style = true },
+        _ => new Mentions(Colors: true, Sizes: isOdd, Background: true, Style: true, Relation: true),
     };
 }

@@ -4,9 +4,9 @@ namespace Atelier.Shapes.Captions;
 /// <summary>Things that a caption speaks of together.</summary>
 /// <param name="Kind">What they are.</param>
 /// <param name="Count">How many.</param>
-/// <param name="Colour">Their colour, if it is said.</param>
+/// <param name="Color">Their colour, if it is said.</param>
 /// <param name="Size">Their size, if it is said.</param>
-public sealed record ExpectedThings(ThingKind Kind, int Count, ThingColour? Colour, ThingSize? Size);
+public sealed record ExpectedThings(ThingKind Kind, int Count, ThingColor? Color, ThingSize? Size);
 
 /// <summary>A relation that a caption states. Its kinds occur once each.</summary>
 /// <param name="Relation">The relation.</param>

@@ -31,17 +31,17 @@ internal static class Wording
         _ => [("fish", "fish")],
     };
 
-    public static string[] Adjectives(ThingColour colour) => colour switch
+    public static string[] Adjectives(ThingColor color) => color switch
     {
-        ThingColour.Red => ["red", "scarlet", "crimson", "bright red"],
-        ThingColour.Purple => ["purple", "violet"],
-        ThingColour.Brown => ["brown", "chocolate brown"],
-        ThingColour.Black => ["black", "jet black", "pitch black"],
-        ThingColour.White => ["white", "snow white", "pure white"],
-        ThingColour.Orange => ["orange", "bright orange"],
-        ThingColour.Yellow => ["yellow", "golden yellow", "bright yellow"],
-        ThingColour.Green => ["green", "emerald green"],
-        ThingColour.Blue => ["blue", "royal blue"],
+        ThingColor.Red => ["red", "scarlet", "crimson", "bright red"],
+        ThingColor.Purple => ["purple", "violet"],
+        ThingColor.Brown => ["brown", "chocolate brown"],
+        ThingColor.Black => ["black", "jet black", "pitch black"],
+        ThingColor.White => ["white", "snow white", "pure white"],
+        ThingColor.Orange => ["orange", "bright orange"],
+        ThingColor.Yellow => ["yellow", "golden yellow", "bright yellow"],
+        ThingColor.Green => ["green", "emerald green"],
+        ThingColor.Blue => ["blue", "royal blue"],
         _ => ["pink", "rose pink"],
     };
 

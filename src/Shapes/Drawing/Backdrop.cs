@@ -112,7 +112,7 @@ internal static class Backdrop
         }
     }
 
-    private static void Hill(SKCanvas canvas, SKPaint paint, DrawStream draw, float top, SKColor colour)
+    private static void Hill(SKCanvas canvas, SKPaint paint, DrawStream draw, float top, SKColor color)
     {
         float left = top + (float)draw.Between(-0.05, 0.05), right = top + (float)draw.Between(-0.05, 0.05);
         using var path = new SKPath();
@@ -121,7 +121,7 @@ internal static class Backdrop
         path.CubicTo(0.3f, left - 0.06f, 0.7f, right + 0.06f, 1, right);
         path.LineTo(1, 1);
         path.Close();
-        paint.Color = colour;
+        paint.Color = color;
         canvas.DrawPath(path, paint);
     }
 
@@ -158,9 +158,9 @@ internal static class Backdrop
         canvas, paint, s_all, new SKPoint(0, 0), new SKPoint(0, 0.7f),
         new SKColor(152, 186, 214), new SKColor(190, 206, 212));
 
-    private static void Fill(SKCanvas canvas, SKPaint paint, SKRect area, SKColor colour)
+    private static void Fill(SKCanvas canvas, SKPaint paint, SKRect area, SKColor color)
     {
-        paint.Color = colour;
+        paint.Color = color;
         canvas.DrawRect(area, paint);
     }
 

@@ -53,55 +53,55 @@ internal sealed class Brush
             int sketchX = Math.Clamp((int)(x * sketch.Side), 0, sketch.Side - 1);
             int sketchY = Math.Clamp((int)(y * sketch.Side), 0, sketch.Side - 1);
             Span<byte> under = sketch.At(sketchX, sketchY);
-            var colour = new SKColor(under[0], under[1], under[2]);
-            colour = Palette.Shade(colour, contrast * _draw.Between(-0.18, 0.24));
+            var color = new SKColor(under[0], under[1], under[2]);
+            color = Palette.Shade(color, contrast * _draw.Between(-0.18, 0.24));
             double half = step * _draw.Between(0.7, 1.3);
-            Stroke(canvas, mask, (x, y), (alongX * half, alongY * half), 0.34 * step, colour);
+            Stroke(canvas, mask, (x, y), (alongX * half, alongY * half), 0.34 * step, color);
         }
     }
 
     // A line with round ends; each pixel is covered by the part of it that lies nearer than the radius.
     private static void Stroke(
-        Pixels canvas, Pixels mask, (double X, double Y) centre, (double X, double Y) half, double radius,
-        SKColor colour)
+        Pixels canvas, Pixels mask, (double X, double Y) center, (double X, double Y) half, double radius,
+        SKColor color)
     {
         double scale = canvas.Side, reachX = Math.Abs(half.X) + radius, reachY = Math.Abs(half.Y) + radius;
-        int left = Math.Max(0, (int)((centre.X - reachX) * scale) - 1);
-        int top = Math.Max(0, (int)((centre.Y - reachY) * scale) - 1);
-        int right = Math.Min(canvas.Side - 1, (int)((centre.X + reachX) * scale) + 1);
-        int bottom = Math.Min(canvas.Side - 1, (int)((centre.Y + reachY) * scale) + 1);
+        int left = Math.Max(0, (int)((center.X - reachX) * scale) - 1);
+        int top = Math.Max(0, (int)((center.Y - reachY) * scale) - 1);
+        int right = Math.Min(canvas.Side - 1, (int)((center.X + reachX) * scale) + 1);
+        int bottom = Math.Min(canvas.Side - 1, (int)((center.Y + reachY) * scale) + 1);
         double squared = (half.X * half.X) + (half.Y * half.Y);
         for (int row = top; row <= bottom; row++)
         {
             for (int column = left; column <= right; column++)
             {
-                double dx = ((column + 0.5) / scale) - centre.X, dy = ((row + 0.5) / scale) - centre.Y;
+                double dx = ((column + 0.5) / scale) - center.X, dy = ((row + 0.5) / scale) - center.Y;
                 double along = Math.Clamp(((dx * half.X) + (dy * half.Y)) / squared, -1, 1);
                 (dx, dy) = (dx - (along * half.X), dy - (along * half.Y));
                 double cover = ((radius - Math.Sqrt((dx * dx) + (dy * dy))) * scale) + 0.5;
                 if (cover > 0)
                 {
                     int weight = (int)(Math.Min(cover, 1) * mask.At(column, row)[0]);
-                    Blend(canvas.At(column, row), colour, weight);
+                    Blend(canvas.At(column, row), color, weight);
                 }
             }
         }
     }
 
-    private static void Blend(Span<byte> pixel, SKColor colour, int weight)
+    private static void Blend(Span<byte> pixel, SKColor color, int weight)
     {
-        pixel[0] = (byte)(((pixel[0] * (255 - weight)) + (colour.Red * weight) + 127) / 255);
-        pixel[1] = (byte)(((pixel[1] * (255 - weight)) + (colour.Green * weight) + 127) / 255);
-        pixel[2] = (byte)(((pixel[2] * (255 - weight)) + (colour.Blue * weight) + 127) / 255);
+        pixel[0] = (byte)(((pixel[0] * (255 - weight)) + (color.Red * weight) + 127) / 255);
+        pixel[1] = (byte)(((pixel[1] * (255 - weight)) + (color.Green * weight) + 127) / 255);
+        pixel[2] = (byte)(((pixel[2] * (255 - weight)) + (color.Blue * weight) + 127) / 255);
     }
 
     // Direction of the current, of length 1: a slope, and around each whirl a turn that fades with the distance.
     private (double X, double Y) Current(double x, double y)
     {
         (double right, double down) = (1, _slope * Math.Sin(3 * x));
-        foreach ((double centreX, double centreY, double turn, double reach) in _whirls)
+        foreach ((double centerX, double centerY, double turn, double reach) in _whirls)
         {
-            (double fromX, double fromY) = (x - centreX, y - centreY);
+            (double fromX, double fromY) = (x - centerX, y - centerY);
             double distance = Math.Sqrt((fromX * fromX) + (fromY * fromY)) + 1e-6;
             double strength = 4 * turn * Math.Exp(-distance * distance / (2 * reach * reach));
             right -= strength * fromY / distance;

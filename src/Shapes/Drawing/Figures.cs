@@ -59,14 +59,14 @@ internal sealed class Figure(SKPath silhouette, params (SKPath Path, Tint Tint)[
         _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "There is no such kind of thing."),
     };
 
-    public static SKColor Colour(Tint tint, ThingColour colour) => tint switch
+    public static SKColor Color(Tint tint, ThingColor color) => tint switch
     {
-        Tint.Main => Palette.Of(colour),
-        Tint.Dark => Palette.Shade(Palette.Of(colour), colour == ThingColour.Black ? 0.22 : -0.3),
-        Tint.Deep => Palette.Shade(Palette.Of(colour), colour == ThingColour.Black ? 0.4 : -0.55),
+        Tint.Main => Palette.Of(color),
+        Tint.Dark => Palette.Shade(Palette.Of(color), color == ThingColor.Black ? 0.22 : -0.3),
+        Tint.Deep => Palette.Shade(Palette.Of(color), color == ThingColor.Black ? 0.4 : -0.55),
         Tint.Window => new SKColor(255, 240, 170),
         Tint.Wood => new SKColor(84, 54, 34),
-        Tint.Pollen when colour is ThingColour.Yellow or ThingColour.Orange => new SKColor(110, 66, 34),
+        Tint.Pollen when color is ThingColor.Yellow or ThingColor.Orange => new SKColor(110, 66, 34),
         Tint.Pollen => new SKColor(252, 214, 60),
         Tint.White => new SKColor(250, 250, 250),
         _ => new SKColor(20, 20, 24),

@@ -29,10 +29,10 @@ public static class Palette
     internal static SKColor Cream { get; } = new(242, 236, 214);
 
     /// <summary>A colour of things.</summary>
-    public static SKColor Of(ThingColour colour) => s_things[(int)colour];
+    public static SKColor Of(ThingColor color) => s_things[(int)color];
 
     /// <summary>Whether one colour stands out before the other.</summary>
-    public static bool PartWell(ThingColour a, ThingColour b)
+    public static bool PartWell(ThingColor a, ThingColor b)
     {
         (SKColor p, SKColor q) = (Of(a), Of(b));
         (double red, double green, double blue) = (p.Red - q.Red, p.Green - q.Green, p.Blue - q.Blue);
@@ -44,8 +44,8 @@ public static class Palette
     internal static SKColor Tone(int number) => s_tones[number];
 
     /// <summary>Towards black for a negative amount, towards white for a positive one; 1 arrives there.</summary>
-    internal static SKColor Shade(SKColor colour, double amount) =>
-        amount < 0 ? Mix(colour, SKColors.Black, -amount) : Mix(colour, SKColors.White, amount);
+    internal static SKColor Shade(SKColor color, double amount) =>
+        amount < 0 ? Mix(color, SKColors.Black, -amount) : Mix(color, SKColors.White, amount);
 
     internal static SKColor Mix(SKColor from, SKColor to, double part) => new(
         Between(from.Red, to.Red, part), Between(from.Green, to.Green, part), Between(from.Blue, to.Blue, part));

@@ -129,7 +129,7 @@ public sealed class SceneRenderer : IDisposable
         if (isOutlined || (isNight && scene.Style != ArtStyle.PixelArt))
         {
             // Half of the line is outside, where it shows; the other half is covered by the thing.
-            bool isPale = isNight || thing.Colour == ThingColour.Black;
+            bool isPale = isNight || thing.Color == ThingColor.Black;
             _paint.Style = SKPaintStyle.Stroke;
             _paint.StrokeWidth = (float)((isOutlined ? ContourWidth : RimWidth) / thing.Diameter);
             _paint.Color = isPale ? Palette.Cream : Palette.Ink;
@@ -139,7 +139,7 @@ public sealed class SceneRenderer : IDisposable
         _paint.Style = SKPaintStyle.Fill;
         foreach ((SKPath path, Tint tint) in figure.Parts)
         {
-            _paint.Color = Figure.Colour(tint, thing.Colour);
+            _paint.Color = Figure.Color(tint, thing.Color);
             canvas.DrawPath(path, _paint);
         }
     }
@@ -197,25 +197,25 @@ public sealed class SceneRenderer : IDisposable
         for (int cell = 0; cell < owners.Length; cell++)
         {
             Span<byte> pixel = sheet.Pixels.Rgba.Slice(4 * cell, 3);
-            var colour = new SKColor(pixel[0], pixel[1], pixel[2]);
-            (byte above, byte left, byte right, byte below) = Neighbours(owners, cell);
+            var color = new SKColor(pixel[0], pixel[1], pixel[2]);
+            (byte above, byte left, byte right, byte below) = Neighbors(owners, cell);
             byte own = owners[cell], most = Math.Max(Math.Max(above, left), Math.Max(right, below));
             bool isLit = above != own || left != own, isShaded = below != own || right != own;
             if (own != 0 && isLit != isShaded)
             {
-                colour = Palette.Shade(colour, isLit ? 0.3 : -0.28);
+                color = Palette.Shade(color, isLit ? 0.3 : -0.28);
             }
             else if (scene.Background == Background.NightSky && most > own)
             {
-                colour = Palette.Cream;
+                color = Palette.Cream;
             }
 
-            (pixel[0], pixel[1], pixel[2]) = (colour.Red, colour.Green, colour.Blue);
+            (pixel[0], pixel[1], pixel[2]) = (color.Red, color.Green, color.Blue);
         }
     }
 
     // Whose the cells around one are; beyond the picture's edge it is the cell's own.
-    private static (byte Above, byte Left, byte Right, byte Below) Neighbours(ReadOnlySpan<byte> owners, int cell)
+    private static (byte Above, byte Left, byte Right, byte Below) Neighbors(ReadOnlySpan<byte> owners, int cell)
     {
         (int row, int column) = Math.DivRem(cell, Cells);
         return (

@@ -12,8 +12,12 @@ namespace Atelier.Shapes.Evaluating;
 public sealed record TaskScore(
     SceneTask Task, double Seen, double HeldOut, double Oracle, double OracleSpoiled, double OracleDecoded, int Prompts)
 {
-    /// <summary>Name of the task in reports: the first letter is small.</summary>
-    public string Name => char.ToLowerInvariant($"{Task}"[0]) + $"{Task}"[1..];
+    /// <summary>Name of the task in reports.</summary>
+    public string Name => NameOf(Task);
+
+    /// <summary>A task's name in reports and of files: the first letter is small, and colour keeps its spelling.</summary>
+    public static string NameOf(SceneTask task) =>
+        task == SceneTask.Color ? "colour" : char.ToLowerInvariant($"{task}"[0]) + $"{task}"[1..];
 }
 
 /// <summary>All figures of an evaluation.</summary>
@@ -32,7 +36,7 @@ public sealed record ShapesScores(
     // Of the tasks scored, these six make the mean, in GenEval's manner.
     private static readonly SceneTask[] s_averaged =
     [
-        SceneTask.Single, SceneTask.Colour, SceneTask.Two, SceneTask.Counting, SceneTask.Position, SceneTask.Attribution,
+        SceneTask.Single, SceneTask.Color, SceneTask.Two, SceneTask.Counting, SceneTask.Position, SceneTask.Attribution,
     ];
 
     /// <summary>Mean over the six tasks, combinations that training met.</summary>

@@ -23,7 +23,7 @@ public sealed class Oracle : IDisposable
     private const int ThingsMax = 16;
 
     private static readonly int s_kinds = Enum.GetValues<ThingKind>().Length;
-    private static readonly int s_colours = Enum.GetValues<ThingColour>().Length;
+    private static readonly int s_colors = Enum.GetValues<ThingColor>().Length;
 
     private readonly OracleNetwork _network;
 
@@ -136,11 +136,11 @@ public sealed class Oracle : IDisposable
     private static List<Perception> Read(OracleOutput output)
     {
         // A centre is a cell that is surer than its eight neighbours.
-        Tensor sure = Finite.Check("oracle", output.Centres).sigmoid();                     // [B, K, G, G]
+        Tensor sure = Finite.Check("oracle", output.Centers).sigmoid();                     // [B, K, G, G]
         Tensor peaks = sure.ge(functional.max_pool2d(sure, 3, 1, 1)).logical_and(sure.gt(Sure));
         long[] found = Values<long>(peaks.nonzero());                                       // [N, 4]: b, k, row, column
         float[] confidences = Values<float>(sure), boxes = Values<float>(output.Boxes);
-        long[] colours = Values<long>(output.Colours.argmax(2));                            // [B, K, G, G]
+        long[] colors = Values<long>(output.Colors.argmax(2));                            // [B, K, G, G]
         long[] backgrounds = Values<long>(output.Backgrounds.argmax(1));
         long[] styles = Values<long>(output.Styles.argmax(1));
         var things = new List<PerceivedThing>[backgrounds.Length];
@@ -159,7 +159,7 @@ public sealed class Oracle : IDisposable
                 (column + 0.5 + boxes[box]) / OracleNetwork.Grid, (row + 0.5 + boxes[box + cells]) / OracleNetwork.Grid,
                 boxes[box + (2 * cells)]);
             things[found[i]].Add(new PerceivedThing(
-                (ThingKind)found[i + 1], (ThingColour)colours[(layer * cells) + cell], spot,
+                (ThingKind)found[i + 1], (ThingColor)colors[(layer * cells) + cell], spot,
                 confidences[(layer * cells) + cell]));
         }
 

@@ -21,7 +21,7 @@ internal static class OracleLoss
     public static Tensor Of(OracleOutput output, IReadOnlyList<Scene> scenes)
     {
         var heat = new float[scenes.Count * s_kinds * Grid * Grid];
-        var (centres, colours, boxes) = (new List<long>(), new List<long>(), new List<float>());
+        var (centers, colors, boxes) = (new List<long>(), new List<long>(), new List<float>());
         for (int i = 0; i < scenes.Count; i++)
         {
             foreach (Thing thing in scenes[i].Things)
@@ -29,21 +29,21 @@ internal static class OracleLoss
                 int layer = ((i * s_kinds) + (int)thing.Kind) * Grid * Grid;
                 int column = (int)(thing.X * Grid), row = (int)(thing.Y * Grid);
                 Warm(heat.AsSpan(layer, Grid * Grid), column, row);
-                centres.Add(layer + (row * Grid) + column);
-                colours.Add((long)thing.Colour);
+                centers.Add(layer + (row * Grid) + column);
+                colors.Add((long)thing.Color);
                 boxes.Add((float)((thing.X * Grid) - column - 0.5));
                 boxes.Add((float)((thing.Y * Grid) - row - 0.5));
                 boxes.Add((float)thing.Diameter);
             }
         }
 
-        Tensor at = tensor(centres.ToArray());                                                      // [N]
-        Tensor colourLogits = output.Colours.permute(0, 1, 3, 4, 2).reshape(-1, output.Colours.shape[2]);
+        Tensor at = tensor(centers.ToArray());                                                      // [N]
+        Tensor colorLogits = output.Colors.permute(0, 1, 3, 4, 2).reshape(-1, output.Colors.shape[2]);
         Tensor places = output.Boxes.permute(0, 1, 3, 4, 2).reshape(-1, 3);
         Tensor distance = (places.index_select(0, at) - tensor(boxes.ToArray(), [at.shape[0], 3])).abs(); // [N, 3]
         Tensor scale = tensor(s_placeWeights);
-        return Focal(output.Centres, tensor(heat, output.Centres.shape), at.shape[0])
-            + functional.cross_entropy(colourLogits.index_select(0, at), tensor(colours.ToArray()))
+        return Focal(output.Centers, tensor(heat, output.Centers.shape), at.shape[0])
+            + functional.cross_entropy(colorLogits.index_select(0, at), tensor(colors.ToArray()))
             + (distance * scale).sum(1).mean()
             + (0.5 * functional.cross_entropy(output.Backgrounds, Numbers(scene => (long)scene.Background)))
             + (0.5 * functional.cross_entropy(output.Styles, Numbers(scene => (long)scene.Style)));
@@ -68,9 +68,9 @@ internal static class OracleLoss
     // -1/N sum of (1-p)² log p where the target h is 1, and of (1-h)⁴ p² log(1-p) elsewhere.
     private static Tensor Focal(Tensor logits, Tensor target, long count)
     {
-        Tensor p = logits.sigmoid(), isCentre = target.eq(1).to(ScalarType.Float32);
-        Tensor hit = (1 - p).pow(2) * functional.logsigmoid(logits) * isCentre;
-        Tensor miss = (1 - target).pow(4) * p.pow(2) * functional.logsigmoid(-logits) * (1 - isCentre);
+        Tensor p = logits.sigmoid(), isCenter = target.eq(1).to(ScalarType.Float32);
+        Tensor hit = (1 - p).pow(2) * functional.logsigmoid(logits) * isCenter;
+        Tensor miss = (1 - target).pow(4) * p.pow(2) * functional.logsigmoid(-logits) * (1 - isCenter);
         return -(hit.sum() + miss.sum()) / count;
     }
 }

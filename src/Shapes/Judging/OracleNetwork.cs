@@ -17,20 +17,20 @@ namespace Atelier.Shapes.Judging;
 /// <summary>
 /// What the network says of B pictures, with K kinds, C colours and a grid of G x G cells.
 /// </summary>
-/// <param name="Centres">Logits of a centre, [B, K, G, G].</param>
-/// <param name="Colours">Logits of the colour of a thing centred here, [B, K, C, G, G].</param>
+/// <param name="Centers">Logits of a centre, [B, K, G, G].</param>
+/// <param name="Colors">Logits of the colour of a thing centred here, [B, K, C, G, G].</param>
 /// <param name="Boxes">
 /// Its place: x and y from the cell's middle in cells, and its diameter in sides, [B, K, 3, G, G].
 /// </param>
 /// <param name="Backgrounds">Logits, [B, 7].</param>
 /// <param name="Styles">Logits, [B, 4].</param>
-internal sealed record OracleOutput(Tensor Centres, Tensor Colours, Tensor Boxes, Tensor Backgrounds, Tensor Styles)
+internal sealed record OracleOutput(Tensor Centers, Tensor Colors, Tensor Boxes, Tensor Backgrounds, Tensor Styles)
 {
     /// <summary>The same numbers in float32, in which losses and verdicts are computed.</summary>
     public OracleOutput ToFloat32()
     {
         const ScalarType type = ScalarType.Float32;
-        return new(Centres.to(type), Colours.to(type), Boxes.to(type), Backgrounds.to(type), Styles.to(type));
+        return new(Centers.to(type), Colors.to(type), Boxes.to(type), Backgrounds.to(type), Styles.to(type));
     }
 }
 
@@ -70,7 +70,7 @@ internal sealed class OracleNetwork : Module<Tensor, OracleOutput>
     private const int Head = 128;
 
     private static readonly int s_kinds = Enum.GetValues<ThingKind>().Length;
-    private static readonly int s_colours = Enum.GetValues<ThingColour>().Length;
+    private static readonly int s_colors = Enum.GetValues<ThingColor>().Length;
     private static readonly int s_backgrounds = Enum.GetValues<Background>().Length;
     private static readonly int s_styles = Enum.GetValues<ArtStyle>().Length;
 
@@ -97,7 +97,7 @@ internal sealed class OracleNetwork : Module<Tensor, OracleOutput>
         _fromInner = new Model.Networks.Conv2d(Inner, Middle, (1, 1));
         _headNorm = new GroupNorm(8, Middle, 1e-5);
         _head = new Model.Networks.Conv2d(Middle, Head, (3, 3), padding: (1, 1));
-        _cells = new Model.Networks.Conv2d(Head, s_kinds * (1 + s_colours + 3), (1, 1));
+        _cells = new Model.Networks.Conv2d(Head, s_kinds * (1 + s_colors + 3), (1, 1));
         _whole = new Linear(Outer + Middle + Inner, s_backgrounds + s_styles, bias: true);
         RegisterComponents();
     }
@@ -111,11 +111,11 @@ internal sealed class OracleNetwork : Module<Tensor, OracleOutput>
         Tensor context = functional.interpolate(_fromInner.call(inner), scale_factor: [2, 2]);
         Tensor head = functional.silu(_headNorm.call(middle + context));        // [B, 64, 16, 16]
         Tensor cells = _cells.call(functional.silu(_head.call(head)));          // [B, K (1 + C + 3), 16, 16]
-        cells = cells.view(-1, s_kinds, 1 + s_colours + 3, Grid, Grid);
+        cells = cells.view(-1, s_kinds, 1 + s_colors + 3, Grid, Grid);
         Tensor features = cat([Mean(outer), Mean(middle), Mean(inner)], 1);     // [B, 192]
         Tensor whole = _whole.call(features);                                   // [B, 7 + 4]
         return new OracleOutput(
-            cells.select(2, 0), cells.narrow(2, 1, s_colours), cells.narrow(2, 1 + s_colours, 3),
+            cells.select(2, 0), cells.narrow(2, 1, s_colors), cells.narrow(2, 1 + s_colors, 3),
             whole.narrow(1, 0, s_backgrounds), whole.narrow(1, s_backgrounds, s_styles));
 
         static Tensor Mean(Tensor x) => functional.silu(x).mean([2, 3]);
@@ -132,7 +132,7 @@ internal sealed class OracleNetwork : Module<Tensor, OracleOutput>
             if (name == "cells.bias")
             {
                 // Hardly any cell is a centre: the logits start there.
-                for (int i = 0; i < values.Length; i += 1 + s_colours + 3)
+                for (int i = 0; i < values.Length; i += 1 + s_colors + 3)
                 {
                     values[i] = -4;
                 }

@@ -51,7 +51,7 @@ internal sealed class CaptionedScenes(ulong seed)
     {
         var draw = new DrawStream(seed, Purpose.Details, index);
         var mentions = new Mentions(
-            Colours: true, Sizes: draw.Chance(0.4), Background: draw.Chance(0.8), Style: draw.Chance(0.8), Relation: true);
+            Colors: true, Sizes: draw.Chance(0.4), Background: draw.Chance(0.8), Style: draw.Chance(0.8), Relation: true);
         return new CaptionedScene(scene, Captioner.Write(scene, mentions, seed, (2 * index) + twin).Text);
     }
 }

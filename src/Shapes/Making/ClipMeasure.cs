@@ -35,7 +35,7 @@ public static class ClipMeasure
             (CaptionedScene Scene, CaptionedScene Twin, Difference? Difference)[] drawn =
                 [.. Enumerable.Range(batch * Pairs, Pairs).Select(i => scenes.Twins(i))];
             Pictures pictures = Pictures.Render(renderer, [.. drawn.Select(d => d.Scene.Scene)], network.Config.Vision.ImageSize);
-            Tensor image = network.EncodeImage(ClipTraining.Normalise(pictures));
+            Tensor image = network.EncodeImage(ClipTraining.Normalize(pictures));
             Tensor logits = network.Logits(image, Encode(network, tokenizer, drawn.Select(d => d.Scene)));   // [B, B]
             Tensor right = arange(Pairs);
             toText += (logits.argmax(1) == right).sum().item<long>();

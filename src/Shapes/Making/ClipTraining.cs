@@ -96,7 +96,7 @@ internal sealed class ClipTraining : IDisposable
     }
 
     /// <summary>Pictures as the image tower takes them, [B, 3, S, S] float32.</summary>
-    public static Tensor Normalise(Pictures pictures)
+    public static Tensor Normalize(Pictures pictures)
     {
         using var scope = NewDisposeScope();
         Tensor mean = tensor(ClipPreprocess.Mean.ToArray()).view(1, 3, 1, 1);
@@ -162,7 +162,7 @@ internal sealed class ClipTraining : IDisposable
         using var scope = NewDisposeScope();
         _state.ClearGradients();
         int count = batch.Pictures.Count;
-        Tensor pictures = Normalise(batch.Pictures).to(_compute);
+        Tensor pictures = Normalize(batch.Pictures).to(_compute);
         Tensor ids = tensor(batch.Ids, [count, _config.Text.ContextLength]);
         Tensor image = InChunks(pictures, _network.EncodeImage).to(ScalarType.Float32);          // [B, E]
         Tensor hidden = InChunks(ids, _network.Encode);                                          // [B, T, D]

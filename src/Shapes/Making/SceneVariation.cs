@@ -5,13 +5,13 @@ namespace Atelier.Shapes.Making;
 public enum Difference
 {
     /// <summary>The colour of a thing, or of all that are like it.</summary>
-    Colour,
+    Color,
 
     /// <summary>The kind of a thing, or of all that are like it.</summary>
     Kind,
 
     /// <summary>Two things have each other's colours.</summary>
-    ColoursSwapped,
+    ColorsSwapped,
 
     /// <summary>Two things have each other's places.</summary>
     PlacesSwapped,
@@ -32,7 +32,7 @@ internal static class SceneVariation
     private const int TriesMax = 40;
 
     private static readonly ThingKind[] s_kinds = Enum.GetValues<ThingKind>();
-    private static readonly ThingColour[] s_colours = Enum.GetValues<ThingColour>();
+    private static readonly ThingColor[] s_colors = Enum.GetValues<ThingColor>();
 
     /// <summary>
     /// A twin of a scene, without held-out combinations if the scene has none, or the scene itself in the rare case that
@@ -59,20 +59,20 @@ internal static class SceneVariation
         (Thing a, Thing b) = (things[first], things[second]);
         switch (difference)
         {
-            case Difference.Colour:
-                ThingColour colour = draw.Pick(s_colours);
-                return colour == a.Colour ? null : Replace(scene, a, thing => thing with { Colour = colour });
+            case Difference.Color:
+                ThingColor color = draw.Pick(s_colors);
+                return color == a.Color ? null : Replace(scene, a, thing => thing with { Color = color });
             case Difference.Kind:
                 ThingKind kind = draw.Pick(s_kinds);
                 bool holds = scene.Stated is { Relation: Relation.Inside } stated && stated.Object == first;
                 return kind == a.Kind || holds ? null : Replace(scene, a, thing => thing with { Kind = kind });
-            case Difference.ColoursSwapped:
-                return a.Colour == b.Colour || a.Kind == b.Kind ? null : Swap(scene, first, second, (to, from) => to with { Colour = from.Colour });
+            case Difference.ColorsSwapped:
+                return a.Color == b.Color || a.Kind == b.Kind ? null : Swap(scene, first, second, (to, from) => to with { Color = from.Color });
             case Difference.PlacesSwapped:
                 bool isDirection = scene.Stated is { Relation: not Relation.Inside };
                 return a.Kind == b.Kind || !isDirection
                     ? null
-                    : Swap(scene, first, second, (to, from) => to with { Colour = from.Colour, Kind = from.Kind });
+                    : Swap(scene, first, second, (to, from) => to with { Color = from.Color, Kind = from.Kind });
             case Difference.Number:
                 return things.Count == 1 || scene.Stated is not null ? null : scene with { Things = [.. things.Where((_, i) => i != first)] };
             case Difference.Background:
@@ -86,7 +86,7 @@ internal static class SceneVariation
 
     private static Scene Replace(Scene scene, Thing like, Func<Thing, Thing> change) => scene with
     {
-        Things = [.. scene.Things.Select(thing => (thing.Kind, thing.Colour) == (like.Kind, like.Colour) ? change(thing) : thing)],
+        Things = [.. scene.Things.Select(thing => (thing.Kind, thing.Color) == (like.Kind, like.Color) ? change(thing) : thing)],
     };
 
     private static Scene Swap(Scene scene, int first, int second, Func<Thing, Thing, Thing> change)
@@ -99,5 +99,5 @@ internal static class SceneVariation
     // Whether the sampler could have drawn it: what is stated is of two kinds, and what lies inside another shows.
     private static bool IsWorldly(Scene scene) => scene.Stated is not { } stated
         || (scene.Things[stated.Subject].Kind != scene.Things[stated.Object].Kind && (stated.Relation != Relation.Inside
-            || Drawing.Palette.PartWell(scene.Things[stated.Subject].Colour, scene.Things[stated.Object].Colour)));
+            || Drawing.Palette.PartWell(scene.Things[stated.Subject].Color, scene.Things[stated.Object].Color)));
 }

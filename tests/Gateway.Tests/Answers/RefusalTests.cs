@@ -1,5 +1,5 @@
-// Goal: what the server refuses before the gateway hears of it has the error shape and an id too. Method: requests that are
-// not HTTP, or too long, as bytes on the wire.
+// Goal: what the server refuses before the gateway hears of it has the error shape and an id too. Method: requests that
+// are not HTTP, or too long, as bytes on the wire.
 using System.Text.RegularExpressions;
 using Xunit;
 
@@ -18,7 +18,7 @@ public sealed partial class RefusalTests
         { "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n", 400, "bad_request" },
         { $"GET /{new string('a', 9000)} HTTP/1.1\r\nHost: h\r\n\r\n", 414, "url_too_long" },
         { $"GET / HTTP/1.1\r\nHost: h\r\nX: {new string('a', 40_000)}\r\n\r\n", 431, "headers_too_large" },
-        { $"GET / HTTP/1.1\r\nHost: h\r\n{string.Concat(Enumerable.Repeat("X: a\r\n", 120))}\r\n", 431, "headers_too_large" },
+        { $"GET / HTTP/1.1\r\nHost: h\r\n{Repeated("X: a\r\n", 120)}\r\n", 431, "headers_too_large" },
         { "GET / HTTP/9.9\r\nHost: h\r\n\r\n", 505, "error" },
     };
 
@@ -51,6 +51,8 @@ public sealed partial class RefusalTests
         Assert.StartsWith("HTTP/1.1 400 ", answer, StringComparison.Ordinal);
         Assert.EndsWith("\r\n\r\n", answer, StringComparison.Ordinal);
     }
+
+    private static string Repeated(string line, int times) => string.Concat(Enumerable.Repeat(line, times));
 
     private static void AssertIs(string answer, int status, string code)
     {

@@ -26,7 +26,8 @@ public sealed partial class KeyTests
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
-        Received received = await (await gateway.Client(TestGateway.AdminKey).GetAsync("/v1/admin/tenants")).ReceivedAsync();
+        Received received =
+            await (await gateway.Client(TestGateway.AdminKey).GetAsync("/v1/admin/tenants")).ReceivedAsync();
         Assert.Equal(new Caller(null, IsAdmin: true), gateway.CallerOf(received));
     }
 
@@ -39,18 +40,25 @@ public sealed partial class KeyTests
         gateway.Cluster.Revoke(revoked);
         string[] wrong =
         [
-            "", "Authorization: ", "Authorization: Bearer", "Authorization: Bearer  ", $"Authorization: {known}", $"Authorization: Basic {known}",
-            $"Authorization: Bearer {known}x", $"Authorization: Bearer {known[..^1]}", $"Authorization: Bearer {known} {known}",
+            "", "Authorization: ", "Authorization: Bearer", "Authorization: Bearer  ", $"Authorization: {known}",
+            $"Authorization: Basic {known}",
+            $"Authorization: Bearer {known}x", $"Authorization: Bearer {known[..^1]}",
+            $"Authorization: Bearer {known} {known}",
             $"Authorization: Bearer {known}\r\nAuthorization: Bearer {known}", $"Authorization: Bearer {revoked}",
-            $"Authorization: Bearer {ApiKey.New(new TenantId("alice"))}", $"Authorization: Bearer {ApiKey.New(new TenantId("nobody"))}",
+            $"Authorization: Bearer {ApiKey.New(new TenantId("alice"))}",
+            $"Authorization: Bearer {ApiKey.New(new TenantId("nobody"))}",
             $"Authorization: Bearer {known.Replace("alice", "bobby", StringComparison.Ordinal)}",
-            $"Authorization: Bearer {TestGateway.AdminKey}x", $"Authorization: Bearer {new string('k', 10_000)}", $"X-Api-Key: {known}",
+            $"Authorization: Bearer {TestGateway.AdminKey}x", $"Authorization: Bearer {new string('k', 10_000)}",
+            $"X-Api-Key: {known}",
         ];
         var answers = new HashSet<string>(StringComparer.Ordinal);
         foreach (string header in wrong)
         {
             string line = header.Length == 0 ? "" : header + "\r\n";
-            answers.Add(Stamps().Replace(await gateway.RawAsync($"GET /v1/models HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{line}\r\n"), ""));
+            answers.Add(
+                Stamps().Replace(
+                    await gateway.RawAsync($"GET /v1/models HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{line}\r\n"),
+                    ""));
         }
 
         string answer = Assert.Single(answers);

@@ -1,5 +1,5 @@
-// Goal: whoever sends invented keys costs the cluster next to nothing and shuts nobody out. Method: more unknown keys than
-// are looked up, with a clock that stands still, and a cluster that counts its calls.
+// Goal: whoever sends invented keys costs the cluster next to nothing and shuts nobody out. Method: more unknown keys
+// than are looked up, with a clock that stands still, and a cluster that counts its calls.
 using System.Collections.Concurrent;
 using System.Net;
 using Atelier.Contracts;
@@ -56,7 +56,8 @@ public sealed class UnknownKeyTests
 
         // With time, keys are looked up again.
         gateway.Clock.Advance(TimeSpan.FromSeconds(1));
-        Assert.Equal("invalid_api_key", await (await Wrong(gateway, "invented").GetAsync("/v1/models")).ErrorAsync(401));
+        Assert.Equal(
+            "invalid_api_key", await (await Wrong(gateway, "invented").GetAsync("/v1/models")).ErrorAsync(401));
     }
 
     // The clock stands still: no key is looked up for the asking, and yet the newcomer is found.
@@ -121,7 +122,8 @@ public sealed class UnknownKeyTests
         }
     }
 
-    private static HttpClient Wrong(TestGateway gateway, string tenant) => gateway.Client(ApiKey.New(new TenantId(tenant)));
+    private static HttpClient Wrong(TestGateway gateway, string tenant) =>
+        gateway.Client(ApiKey.New(new TenantId(tenant)));
 
     private sealed class Lines : ConcurrentQueue<string>, ILogger<KnownKeys>
     {
@@ -130,7 +132,8 @@ public sealed class UnknownKeyTests
         public bool IsEnabled(LogLevel logLevel) => true;
 
         public void Log<TState>(
-            LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+            LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?,
+            string> formatter) =>
             Enqueue(formatter(state, exception));
     }
 }

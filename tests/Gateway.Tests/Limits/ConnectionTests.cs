@@ -91,7 +91,8 @@ public sealed class ConnectionTests
                 await go.WaitAsync();
             }
         };
-        await using TestGateway gateway = await TestGateway.StartAsync(new GatewaySettings { OpenRequestsPerTenant = 3 }, silo.Endpoint);
+        await using TestGateway gateway = await TestGateway.StartAsync(
+            new GatewaySettings { OpenRequestsPerTenant = 3 }, silo.Endpoint);
         using HttpClient alice = gateway.Tenant("alice"), again = gateway.Tenant("alice"), bob = gateway.Tenant("bob");
         HttpResponseMessage[] streams = await Task.WhenAll(Enumerable.Range(0, 3).Select(
             _ => alice.GetAsync("/v1/generations/g/events", HttpCompletionOption.ResponseHeadersRead)));
@@ -101,7 +102,8 @@ public sealed class ConnectionTests
         Assert.Equal(HttpStatusCode.OK, (await bob.GetAsync("/v1/models")).StatusCode);
         go.Release(3);
         await Task.WhenAll(streams.Select(stream => stream.Content.ReadAsStringAsync()));
-        while ((await again.GetAsync("/v1/models", TestContext.Current.CancellationToken)).StatusCode != HttpStatusCode.OK)
+        CancellationToken cancellation = TestContext.Current.CancellationToken;
+        while ((await again.GetAsync("/v1/models", cancellation)).StatusCode != HttpStatusCode.OK)
         {
             await Task.Yield();
         }
@@ -112,7 +114,8 @@ public sealed class ConnectionTests
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(
-            new GatewaySettings { RequestsPerSecond = 2, RequestsBurst = 3, ConnectionsPerAddress = 100 }, silo.Endpoint);
+            new GatewaySettings { RequestsPerSecond = 2, RequestsBurst = 3, ConnectionsPerAddress = 100 },
+            silo.Endpoint);
         using HttpClient client = gateway.Client(null);
         for (int i = 0; i < 3; i++)
         {

@@ -17,7 +17,10 @@ public sealed class LimitTests
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
-        using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/generations") { Content = new ByteArrayContent(new byte[(1 << 20) + 1]) };
+        using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/generations")
+        {
+            Content = new ByteArrayContent(new byte[(1 << 20) + 1]),
+        };
         request.Headers.TransferEncodingChunked = chunked;
         Assert.Equal("body_too_large", await (await gateway.Tenant().SendAsync(request)).ErrorAsync(413));
         Assert.Equal(0, silo.Count);
@@ -89,7 +92,8 @@ public sealed class LimitTests
         Assert.Equal("0", Assert.Single(refused.Headers.GetValues("x-ratelimit-remaining-requests")));
         Assert.Equal("500ms", Assert.Single(refused.Headers.GetValues("x-ratelimit-reset-requests")));
         Assert.Equal(HttpStatusCode.OK, (await bob.GetAsync("/v1/models")).StatusCode);
-        Assert.Equal("invalid_api_key", await (await gateway.Client("atl_alice_x").GetAsync("/v1/models")).ErrorAsync(401));
+        Assert.Equal(
+            "invalid_api_key", await (await gateway.Client("atl_alice_x").GetAsync("/v1/models")).ErrorAsync(401));
 
         gateway.Clock.Advance(TimeSpan.FromSeconds(0.5));
         Assert.Equal(HttpStatusCode.OK, (await alice.GetAsync("/v1/models")).StatusCode);

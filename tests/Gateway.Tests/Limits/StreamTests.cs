@@ -1,5 +1,5 @@
-// Goal: streams pass item by item, end when either side goes, and let go of a gateway that stops. Method: a silo that sends
-// an item when the client has read the one before.
+// Goal: streams pass item by item, end when either side goes, and let go of a gateway that stops. Method: a silo that
+// sends an item when the client has read the one before.
 using System.Net;
 using System.Net.Http.Json;
 using Microsoft.AspNetCore.Http;
@@ -27,7 +27,8 @@ public sealed class StreamTests
             }
         };
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
-        using HttpResponseMessage answer = await gateway.Tenant().GetAsync(path, HttpCompletionOption.ResponseHeadersRead);
+        using HttpResponseMessage answer = await gateway.Tenant().GetAsync(
+            path, HttpCompletionOption.ResponseHeadersRead);
         using var reader = new StreamReader(await answer.Content.ReadAsStreamAsync());
         for (int i = 0; i < 5; i++)
         {
@@ -52,7 +53,8 @@ public sealed class StreamTests
             await gone.Task;
         };
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
-        using (HttpResponseMessage answer = await gateway.Tenant().GetAsync("/v1/images/generations", HttpCompletionOption.ResponseHeadersRead))
+        using (HttpResponseMessage answer = await gateway.Tenant().GetAsync(
+            "/v1/images/generations", HttpCompletionOption.ResponseHeadersRead))
         {
             Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
         }
@@ -74,7 +76,8 @@ public sealed class StreamTests
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
         using HttpClient client = gateway.Tenant();
         using var leave = new CancellationTokenSource();
-        Task<HttpResponseMessage> waiting = client.PostAsJsonAsync("/v1/images/generations", new { prompt = "x" }, leave.Token);
+        Task<HttpResponseMessage> waiting = client.PostAsJsonAsync(
+            "/v1/images/generations", new { prompt = "x" }, leave.Token);
         await reached.Task;
         await leave.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting);
@@ -107,8 +110,10 @@ public sealed class StreamTests
         };
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
         using HttpClient client = gateway.Tenant();
-        using HttpResponseMessage stream = await client.GetAsync("/v1/generations/g/events", HttpCompletionOption.ResponseHeadersRead);
-        using HttpResponseMessage picture = await client.GetAsync("/v1/images/generations", HttpCompletionOption.ResponseHeadersRead);
+        using HttpResponseMessage stream = await client.GetAsync(
+            "/v1/generations/g/events", HttpCompletionOption.ResponseHeadersRead);
+        using HttpResponseMessage picture = await client.GetAsync(
+            "/v1/images/generations", HttpCompletionOption.ResponseHeadersRead);
         Task stopping = gateway.StopAsync();
         await streamEnded.Task;
         drawn.SetResult();

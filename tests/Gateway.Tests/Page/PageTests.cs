@@ -22,7 +22,9 @@ public sealed class PageTests
         string text = await answer.Content.ReadAsStringAsync();
         Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
         Assert.Equal(type, answer.Content.Headers.ContentType!.MediaType);
-        Assert.StartsWith("default-src 'none';", Assert.Single(answer.Headers.GetValues("Content-Security-Policy")), StringComparison.Ordinal);
+        Assert.StartsWith(
+            "default-src 'none';", Assert.Single(answer.Headers.GetValues("Content-Security-Policy")),
+            StringComparison.Ordinal);
         Assert.Equal("nosniff", Assert.Single(answer.Headers.GetValues("X-Content-Type-Options")));
         Assert.Equal("no-referrer", Assert.Single(answer.Headers.GetValues("Referrer-Policy")));
         Assert.NotEmpty(answer.Headers.GetValues("x-request-id"));
@@ -59,7 +61,8 @@ public sealed class PageTests
             context.Response.Headers.ContentSecurityPolicy = "its own";
             return Task.CompletedTask;
         };
-        Assert.Equal("its own", Assert.Single((await client.GetAsync("/docs/")).Headers.GetValues("Content-Security-Policy")));
+        Assert.Equal(
+            "its own", Assert.Single((await client.GetAsync("/docs/")).Headers.GetValues("Content-Security-Policy")));
     }
 
     [Fact]
@@ -107,13 +110,15 @@ public sealed class PageTests
     public void Settings_NameAllFaultsAndRepeatNoSecret()
     {
         IConfiguration wrong = Configuration(
-            ("Gateway:Port", "70000"), ("Gateway:Address", "localhost"), ("Gateway:AdminKey", "short-secret"), ("Gateway:RequestsPerSecond", "0"),
+            ("Gateway:Port", "70000"), ("Gateway:Address", "localhost"), ("Gateway:AdminKey", "short-secret"),
+            ("Gateway:RequestsPerSecond", "0"),
             ("Gateway:ShutdownTimeout", "soon"), ("Metrics:Address", "here"), ("Metrics:Port", "-1"),
             ("Cluster:Secret", "c2VjcmV0"), ("Store:Redis", ""));
         string message = Assert.Throws<ArgumentException>(() => GatewaySettings.Read(wrong)).Message;
         Assert.All(
             [
-                "Gateway:Port", "Gateway:Address", "Gateway:AdminKey", "Gateway:RequestsPerSecond", "Gateway:ShutdownTimeout",
+                "Gateway:Port", "Gateway:Address", "Gateway:AdminKey", "Gateway:RequestsPerSecond",
+                "Gateway:ShutdownTimeout",
                 "Metrics:Address", "Metrics:Port", "Cluster:Secret", "Store:Redis",
             ],
             name => Assert.Contains(name, message, StringComparison.Ordinal));
@@ -125,7 +130,8 @@ public sealed class PageTests
     public void Settings_AreReadWithTheirDefaults()
     {
         string secret = Convert.ToBase64String(new byte[32]);
-        GatewaySettings settings = GatewaySettings.Read(Configuration(("Cluster:Secret", secret), ("Store:Redis", "127.0.0.1:6379,password=x")));
+        GatewaySettings settings = GatewaySettings.Read(
+            Configuration(("Cluster:Secret", secret), ("Store:Redis", "127.0.0.1:6379,password=x")));
         Assert.Equal(new GatewaySettings { Secret = secret, Redis = "127.0.0.1:6379,password=x" }, settings);
         Assert.Equal("x", settings.StoreOptions()!.Password);
     }
@@ -139,7 +145,8 @@ public sealed class PageTests
         Assert.Equal(30000, Assert.Single(settings.SiloEndpoints()).Port);
         foreach ((string, string)[] wrong in new (string, string)[][]
         {
-            [], [("Store:Redis", "127.0.0.1:1"), ("Cluster:Silos:0", "127.0.0.1:30000")], [("Cluster:Silos:0", "localhost:1")],
+            [], [("Store:Redis", "127.0.0.1:1"), ("Cluster:Silos:0", "127.0.0.1:30000")],
+            [("Cluster:Silos:0", "localhost:1")],
             [("Cluster:Silos:0", "127.0.0.1")],
         })
         {
@@ -178,5 +185,6 @@ public sealed class PageTests
     }
 
     private static IConfiguration Configuration(params (string Key, string Value)[] values) =>
-        new ConfigurationBuilder().AddInMemoryCollection(values.ToDictionary(pair => pair.Key, pair => (string?)pair.Value)).Build();
+        new ConfigurationBuilder()
+            .AddInMemoryCollection(values.ToDictionary(pair => pair.Key, pair => (string?)pair.Value)).Build();
 }

@@ -1,5 +1,5 @@
-// Goal: a request that reached no silo goes to another, one that may have reached a silo goes to no other. Method: silos
-// that do not listen, and silos on bare sockets that die at chosen points.
+// Goal: a request that reached no silo goes to another, one that may have reached a silo goes to no other. Method:
+// silos that do not listen, and silos on bare sockets that die at chosen points.
 using System.Net;
 using System.Net.Http.Json;
 using System.Text;
@@ -16,12 +16,14 @@ public sealed class DeliveryTests
     public async Task SilosThatCannotBeReached_CostNoRequest()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
-        await using TestGateway gateway = await TestGateway.StartAsync(BareSilo.Nobody("a"), silo.Endpoint, BareSilo.Nobody("z"));
+        await using TestGateway gateway = await TestGateway.StartAsync(
+            BareSilo.Nobody("a"), silo.Endpoint, BareSilo.Nobody("z"));
         using HttpClient client = gateway.Tenant();
         string text = new('x', 100_000);
         for (int i = 0; i < 20; i++)
         {
-            Received received = await (await client.PostAsJsonAsync("/v1/generations", new { prompt = text, i })).ReceivedAsync();
+            Received received =
+                await (await client.PostAsJsonAsync("/v1/generations", new { prompt = text, i })).ReceivedAsync();
             Assert.Equal($$"""{"prompt":"{{text}}","i":{{i}}}""", received.Body);
             gateway.CallerOf(received);
         }
@@ -37,7 +39,8 @@ public sealed class DeliveryTests
     {
         SiloEndpoint[] all = [.. Enumerable.Range(0, silos).Select(i => BareSilo.Nobody($"s{i}"))];
         await using TestGateway gateway = await TestGateway.StartAsync(all);
-        using HttpResponseMessage answer = await gateway.Tenant().PostAsJsonAsync("/v1/generations", new { prompt = "x" });
+        using HttpResponseMessage answer = await gateway.Tenant().PostAsJsonAsync(
+            "/v1/generations", new { prompt = "x" });
         Assert.Equal("cluster_unavailable", await answer.ErrorAsync(503));
         Assert.Equal("1", Assert.Single(answer.Headers.GetValues("Retry-After")));
     }
@@ -69,8 +72,11 @@ public sealed class DeliveryTests
         using var dying = new BareSilo(n => n == 1 ? "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" : null);
         await using TestGateway gateway = await TestGateway.StartAsync(dying.Endpoint);
         using HttpClient client = gateway.Tenant();
-        Assert.Equal(HttpStatusCode.OK, (await client.PostAsync("/v1/sessions/s/generations/g/variations", null)).StatusCode);
-        Assert.Equal("silo_lost", await (await client.PostAsync("/v1/sessions/s/generations/g/variations", null)).ErrorAsync(502));
+        Assert.Equal(
+            HttpStatusCode.OK, (await client.PostAsync("/v1/sessions/s/generations/g/variations", null)).StatusCode);
+        Assert.Equal(
+            "silo_lost",
+            await (await client.PostAsync("/v1/sessions/s/generations/g/variations", null)).ErrorAsync(502));
         Assert.Equal(2, dying.Count);
     }
 
@@ -87,7 +93,8 @@ public sealed class DeliveryTests
             context.Abort();
         };
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
-        using HttpResponseMessage answer = await gateway.Tenant().GetAsync("/v1/generations/g/events", HttpCompletionOption.ResponseHeadersRead);
+        using HttpResponseMessage answer = await gateway.Tenant().GetAsync(
+            "/v1/generations/g/events", HttpCompletionOption.ResponseHeadersRead);
         Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
         read.SetResult();
         await Assert.ThrowsAnyAsync<Exception>(() => answer.Content.ReadAsStringAsync());
@@ -137,7 +144,8 @@ public sealed class DeliveryTests
         silo.Handler = context =>
         {
             bool isSigned = new Tickets(TestGateway.Secret, TimeProvider.System).Read(
-                context.Request.Headers[Tickets.Header], "HEAD", context.Request.Path, out _, out _) != TicketState.Forged;
+                context.Request.Headers[Tickets.Header], "HEAD", context.Request.Path, out _,
+                out _) != TicketState.Forged;
             context.Response.StatusCode = context.Request.Method == "HEAD" && isSigned ? 200 : 500;
             (context.Response.ContentType, context.Response.ContentLength) = ("image/png", 12345);
             return Task.CompletedTask;
@@ -147,8 +155,14 @@ public sealed class DeliveryTests
         foreach (string path in new[] { "/v1/models", "/v1/pictures/token" })
         {
             using HttpResponseMessage answer = await client.SendAsync(new HttpRequestMessage(HttpMethod.Head, path));
-            Assert.Equal(path.Contains("models", StringComparison.Ordinal) ? HttpStatusCode.OK : HttpStatusCode.InternalServerError, answer.StatusCode);
-            Assert.Equal((12345L, "image/png"), (answer.Content.Headers.ContentLength, answer.Content.Headers.ContentType?.MediaType));
+            Assert.Equal(
+                path.Contains("models", StringComparison.Ordinal)
+                    ? HttpStatusCode.OK
+                    : HttpStatusCode.InternalServerError,
+                answer.StatusCode);
+            Assert.Equal(
+                (12345L, "image/png"),
+                (answer.Content.Headers.ContentLength, answer.Content.Headers.ContentType?.MediaType));
             Assert.Empty(await answer.Content.ReadAsByteArrayAsync());
         }
     }

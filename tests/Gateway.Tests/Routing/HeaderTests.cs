@@ -28,7 +28,8 @@ public sealed class HeaderTests
             heard = context.Request.Headers[parts[0]];
             return Task.CompletedTask;
         };
-        Assert.StartsWith("HTTP/1.1 200 ", await SendAsync(gateway, Encoding.UTF8.GetBytes(header)), StringComparison.Ordinal);
+        Assert.StartsWith(
+            "HTTP/1.1 200 ", await SendAsync(gateway, Encoding.UTF8.GetBytes(header)), StringComparison.Ordinal);
         Assert.Equal(parts[1], heard);
         AssertHealthy(gateway);
     }
@@ -37,7 +38,8 @@ public sealed class HeaderTests
     public async Task AnyByteInAHeader_IsPassedOnOrRefused_AndNoFaultOfASilo()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
-        await using TestGateway gateway = await TestGateway.StartAsync(new GatewaySettings { RequestsBurst = 10_000 }, silo.Endpoint);
+        await using TestGateway gateway = await TestGateway.StartAsync(
+            new GatewaySettings { RequestsBurst = 10_000 }, silo.Endpoint);
         silo.Handler = _ => Task.CompletedTask;
         for (int value = 0; value < 256; value++)
         {

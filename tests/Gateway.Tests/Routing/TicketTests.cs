@@ -1,5 +1,5 @@
-// Goal: what a silo is told about a caller comes from the gateway alone and is good for one call. Method: forged headers
-// in all spellings, and tickets shown for other calls and later.
+// Goal: what a silo is told about a caller comes from the gateway alone and is good for one call. Method: forged
+// headers in all spellings, and tickets shown for other calls and later.
 using System.Text;
 using Atelier.Contracts;
 using Atelier.Contracts.Tenants;
@@ -58,7 +58,9 @@ public sealed class TicketTests
         Assert.False(gateway.Tickets.TryRead(ticket, "GET", received.Target + "&c=1", out _));
         Assert.False(gateway.Tickets.TryRead(ticket, "GET", "/v1/generations/g2", out _));
         Assert.False(gateway.Tickets.TryRead(ticket, "GET", "/v1/generations/g1", out _));
-        Assert.False(gateway.Tickets.TryRead(ticket.Replace("alice", "bobby", StringComparison.Ordinal), "GET", received.Target, out _));
+        Assert.False(
+            gateway.Tickets.TryRead(
+                ticket.Replace("alice", "bobby", StringComparison.Ordinal), "GET", received.Target, out _));
         gateway.Clock.Advance(Tickets.TicketLife + TimeSpan.FromSeconds(1));
         Assert.False(gateway.Tickets.TryRead(ticket, "GET", received.Target, out _));
     }
@@ -71,7 +73,10 @@ public sealed class TicketTests
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
-        using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/generations") { Content = new StringContent(body) };
+        using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/generations")
+        {
+            Content = new StringContent(body),
+        };
         request.Headers.TransferEncodingChunked = chunked;
         Received received = await (await gateway.Tenant().SendAsync(request)).ReceivedAsync();
         string ticket = received.Headers[Tickets.Header];
@@ -102,7 +107,8 @@ public sealed class TicketTests
             using var reader = new StreamReader(context.Request.Body);
             bodies.Add(await reader.ReadToEndAsync());
             TicketState state = theirs.Read(
-                context.Request.Headers[Tickets.Header], context.Request.Method, context.Request.Path, out _, out string digest);
+                context.Request.Headers[Tickets.Header], context.Request.Method, context.Request.Path, out _,
+                out string digest);
             bool isGood = state == TicketState.Good && digest == Tickets.DigestOf(Encoding.UTF8.GetBytes(bodies[^1]));
             context.Response.StatusCode = isGood ? 202 : 401;
             if (state == TicketState.Stale)
@@ -148,10 +154,12 @@ public sealed class TicketTests
         using HttpClient client = gateway.Tenant();
         client.DefaultRequestHeaders.Host = "pictures.example";
         Received plain = await (await client.GetAsync("/v1/models")).ReceivedAsync();
-        Assert.Equal(("pictures.example", "http"), (plain.Headers["X-Forwarded-Host"], plain.Headers["X-Forwarded-Proto"]));
+        Assert.Equal(
+            ("pictures.example", "http"), (plain.Headers["X-Forwarded-Host"], plain.Headers["X-Forwarded-Proto"]));
         foreach ((string sent, string said) in new[]
         {
-            ("https", "https"), ("HTTPS", "https"), ("https,http", "https"), ("https, https", "https"), ("http,https", "http"),
+            ("https", "https"), ("HTTPS", "https"), ("https,http", "https"), ("https, https", "https"),
+            ("http,https", "http"),
             ("ftp", "http"), ("https://x", "http"), ("", "http"),
         })
         {
@@ -166,7 +174,8 @@ public sealed class TicketTests
         client.DefaultRequestHeaders.Add("X-Forwarded-Prefix", "/elsewhere");
         Received forwarded = await (await client.GetAsync("/v1/models")).ReceivedAsync();
         Assert.Equal("pictures.example", forwarded.Headers["X-Forwarded-Host"]);
-        Assert.DoesNotContain("elsewhere", forwarded.Headers.GetValueOrDefault("X-Forwarded-Prefix", ""), StringComparison.Ordinal);
+        Assert.DoesNotContain(
+            "elsewhere", forwarded.Headers.GetValueOrDefault("X-Forwarded-Prefix", ""), StringComparison.Ordinal);
     }
 
     [Theory]
@@ -180,9 +189,12 @@ public sealed class TicketTests
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
         string answer = await gateway.RawAsync(
-            $"GET /v1/models HTTP/1.1\r\n{host}\r\nConnection: close\r\nAuthorization: Bearer {gateway.Cluster.NewKey("alice")}\r\n\r\n");
+            $"GET /v1/models HTTP/1.1\r\n{host}\r\nConnection: close\r\nAuthorization: Bearer "
+            + $"{gateway.Cluster.NewKey("alice")}\r\n\r\n");
         Assert.StartsWith($"HTTP/1.1 {status} ", answer, StringComparison.Ordinal);
-        Assert.Contains(status == 400 ? "\"bad_request\"" : $"\"X-Forwarded-Host\":\"{host[6..]}\"", answer, StringComparison.Ordinal);
+        Assert.Contains(
+            status == 400 ? "\"bad_request\"" : $"\"X-Forwarded-Host\":\"{host[6..]}\"", answer,
+            StringComparison.Ordinal);
     }
 
     // A silo would have nothing but its own address to make links of.
@@ -191,7 +203,8 @@ public sealed class TicketTests
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
-        string answer = await gateway.RawAsync($"GET /v1/models HTTP/1.0\r\nAuthorization: Bearer {gateway.Cluster.NewKey("alice")}\r\n\r\n");
+        string answer = await gateway.RawAsync(
+            $"GET /v1/models HTTP/1.0\r\nAuthorization: Bearer {gateway.Cluster.NewKey("alice")}\r\n\r\n");
         Assert.Contains($"\"X-Forwarded-Host\":\"{gateway.Url.Authority}\"", answer, StringComparison.Ordinal);
     }
 }

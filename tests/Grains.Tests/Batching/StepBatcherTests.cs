@@ -18,7 +18,8 @@ public sealed class StepBatcherTests
         await batcher.EvaluateOnceAsync(evaluator, TestContext.Current.CancellationToken);
         var second = new Picture("a", 3);
         Assert.True(batcher.TryJoin(second, "o"));
-        Assert.Equal([first, second], await batcher.EvaluateOnceAsync(evaluator, TestContext.Current.CancellationToken));
+        Assert.Equal(
+            [first, second], await batcher.EvaluateOnceAsync(evaluator, TestContext.Current.CancellationToken));
         Assert.Equal((3, 1), (first.Evaluations, second.Evaluations));
     }
 
@@ -60,7 +61,8 @@ public sealed class StepBatcherTests
             var batcher = new StepBatcher<Picture>(random.Next(1, 6), random.Next(1, 6));
             var evaluator = new Evaluator();
             var waiting = new Queue<Picture>(
-                Enumerable.Range(0, 20).Select(_ => new Picture($"k{random.Next(3)}", random.Next(1, 9), random.Next(1, 3))));
+                Enumerable.Range(0, 20).Select(
+                    _ => new Picture($"k{random.Next(3)}", random.Next(1, 9), random.Next(1, 3))));
             Picture[] all = [.. waiting];
             var done = new List<Picture>();
             for (int round = 0; done.Count < all.Length; round++)
@@ -71,7 +73,8 @@ public sealed class StepBatcherTests
                     waiting.Dequeue();
                 }
 
-                IReadOnlyList<Picture> batch = await batcher.EvaluateOnceAsync(evaluator, TestContext.Current.CancellationToken);
+                IReadOnlyList<Picture> batch = await batcher.EvaluateOnceAsync(
+                    evaluator, TestContext.Current.CancellationToken);
                 Assert.True(batch.Select(picture => picture.BatchKey).Distinct().Count() <= 1, $"seed={seed}");
                 if (batch.Count > 0 && random.Next(4) == 0)
                 {

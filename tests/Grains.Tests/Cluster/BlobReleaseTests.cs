@@ -174,7 +174,8 @@ public sealed class BlobReleaseTests
         await cluster.Generation("g").ReleaseAsync(new StepReport { Epoch = old.Epoch, Step = 0 });
         await ClaimAsync(cluster, WorkKind.Denoise, "cpu");
         BlobName[] untold = await Task.WhenAll(
-            Enumerable.Range(0, 3 * GenerationMachine.ToReleaseMax).Select(i => PutAsync(cluster, "snapshots", $"{i}")));
+            Enumerable.Range(0, 3 * GenerationMachine.ToReleaseMax).Select(
+                i => PutAsync(cluster, "snapshots", $"{i}")));
         Assert.Equal(
             ReportOutcome.Refused,
             await cluster.Generation("g").ReportAsync(new StepReport { Epoch = old.Epoch, Step = 8, Untold = untold }));

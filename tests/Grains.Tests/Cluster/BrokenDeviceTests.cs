@@ -1,5 +1,6 @@
-// Goal: a device that no longer works costs no request anything: it ends its process, and what it held goes on elsewhere. A
-// request that a sound device cannot do is what fails. Method: devices that throw, with a probe that tells the two apart.
+// Goal: a device that no longer works costs no request anything: it ends its process, and what it held goes on
+// elsewhere. A request that a sound device cannot do is what fails. Method: devices that throw, with a probe that tells
+// the two apart.
 using System.Collections.Concurrent;
 using Atelier.Contracts.Generations;
 using Atelier.Grains.Ports;
@@ -49,8 +50,11 @@ public sealed class BrokenDeviceTests
             ? throw new DeviceException(GenerationError.KernelFailed, "this one")
             : Task.CompletedTask;
         await using TestCluster cluster = await TestCluster.StartAsync(1, _ => device);
-        await Task.WhenAll(Enumerable.Range(0, 4).Select(i => cluster.SubmitAsync($"g{i}", new Submission { Spec = TestCluster.Spec(i) })));
-        List<GenerationEvent>[] all = await Task.WhenAll(Enumerable.Range(0, 4).Select(i => cluster.WatchAsync($"g{i}")));
+        await Task.WhenAll(
+            Enumerable.Range(0, 4).Select(
+                i => cluster.SubmitAsync($"g{i}", new Submission { Spec = TestCluster.Spec(i) })));
+        List<GenerationEvent>[] all = await Task.WhenAll(
+            Enumerable.Range(0, 4).Select(i => cluster.WatchAsync($"g{i}")));
         Assert.Equal(
             [GenerationPhase.Done, GenerationPhase.Failed, GenerationPhase.Done, GenerationPhase.Done],
             all.Select(events => events[^1].Phase));

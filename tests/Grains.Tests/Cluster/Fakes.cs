@@ -108,7 +108,8 @@ internal sealed class FakeDevice(
     public int Loads { get; private set; }
 
     /// <summary>Work that each kind of network did.</summary>
-    public Dictionary<WorkKind, int> Done { get; } = new() { [WorkKind.Encode] = 0, [WorkKind.Denoise] = 0, [WorkKind.Decode] = 0 };
+    public Dictionary<WorkKind, int> Done { get; } =
+        new() { [WorkKind.Encode] = 0, [WorkKind.Denoise] = 0, [WorkKind.Decode] = 0 };
 
     public static ModelDigest ModelOf(int number) => new(new string((char)('a' + number), 64));
 
@@ -151,7 +152,8 @@ internal sealed class FakeDevice(
     public Task<byte[]> EncodeAsync(GenerationSpec spec, CancellationToken cancellation) =>
         WorkAsync(() => Use(spec, WorkKind.Encode, Bytes($"caption {spec.Prompt}")));
 
-    public Task<IDenoising> BeginAsync(GenerationSpec spec, byte[] caption, byte[]? snapshot, CancellationToken cancellation) =>
+    public Task<IDenoising> BeginAsync(
+        GenerationSpec spec, byte[] caption, byte[]? snapshot, CancellationToken cancellation) =>
         WorkAsync<IDenoising>(() => Use(spec, WorkKind.Denoise, new FakeDenoising(spec, kind, snapshot)));
 
     public async Task EvaluateAsync(IReadOnlyList<IDenoising> batch, CancellationToken cancellation)
@@ -191,7 +193,9 @@ internal sealed class FakeDevice(
     private T Use<T>(GenerationSpec spec, WorkKind kind, T answer)
     {
         Done[kind]++;
-        return _loaded.Contains(spec.Model) ? answer : throw new InvalidOperationException($"{spec.Model} is not loaded.");
+        return _loaded.Contains(spec.Model)
+            ? answer
+            : throw new InvalidOperationException($"{spec.Model} is not loaded.");
     }
 
     private async Task<T> WorkAsync<T>(Func<T> work)
@@ -218,7 +222,9 @@ internal sealed class FakeDenoising : IDenoising
     public FakeDenoising(GenerationSpec spec, string kind, byte[]? snapshot)
     {
         Spec = spec;
-        string[] parts = snapshot is null ? ["0", $"{kind} {spec.Digest()}"] : Encoding.UTF8.GetString(snapshot).Split('|');
+        string[] parts = snapshot is null
+            ? ["0", $"{kind} {spec.Digest()}"]
+            : Encoding.UTF8.GetString(snapshot).Split('|');
         (Step, _hash) = (int.Parse(parts[0], System.Globalization.CultureInfo.InvariantCulture), parts[1]);
     }
 

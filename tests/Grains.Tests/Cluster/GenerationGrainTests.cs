@@ -30,7 +30,9 @@ public sealed class GenerationGrainTests
 
         // The same again is the same one; another request under its id is not; what it needed on the way is gone.
         Assert.Equal(SubmitOutcome.Exists, (await cluster.SubmitAsync("one", submission)).Outcome);
-        Assert.Equal(SubmitOutcome.Conflict, (await cluster.SubmitAsync("one", submission with { Spec = spec with { Seed = 9 } })).Outcome);
+        Assert.Equal(
+            SubmitOutcome.Conflict,
+            (await cluster.SubmitAsync("one", submission with { Spec = spec with { Seed = 9 } })).Outcome);
         Assert.Equal(4, cluster.Blobs.Count);
         await cluster.Generation("one").DeleteAsync();
         Assert.Null(await cluster.Generation("one").ViewAsync());
@@ -71,7 +73,8 @@ public sealed class GenerationGrainTests
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null);
         var management = cluster.Grains.GetGrain<IManagementGrain>(0);
         async Task<int> CountAsync() => (await management.GetSimpleGrainStatistics())
-            .Where(one => one.GrainType.Contains("GenerationGrain", StringComparison.Ordinal)).Sum(one => one.ActivationCount);
+            .Where(one => one.GrainType.Contains("GenerationGrain", StringComparison.Ordinal)).Sum(
+                one => one.ActivationCount);
         GenerationSpec spec = TestCluster.Spec(1) with { Prompt = new string('p', 9000) };
         await cluster.SubmitAsync("long", new Submission { Spec = spec });
         Assert.Equal(1, await CountAsync());
@@ -79,7 +82,8 @@ public sealed class GenerationGrainTests
         await TestCluster.UntilAsync(async () => await CountAsync() == 0);
 
         // A worker that comes too late.
-        await cluster.Generation("long").ClaimAsync(new ClaimRequest("late", 1, WorkKind.Encode, "cpu", Alone: false, 1));
+        await cluster.Generation("long").ClaimAsync(
+            new ClaimRequest("late", 1, WorkKind.Encode, "cpu", Alone: false, 1));
         await TestCluster.UntilAsync(async () => await CountAsync() == 0);
     }
 
@@ -88,18 +92,25 @@ public sealed class GenerationGrainTests
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null);
         GenerationSpec spec = TestCluster.Spec(1);
-        Assert.Equal(SubmitOutcome.Invalid, (await cluster.SubmitAsync("a", new Submission { Spec = spec with { Steps = 0 } })).Outcome);
-        Assert.Equal(SubmitOutcome.Invalid, (await cluster.SubmitAsync("a", new Submission { Spec = spec, Previews = 4 })).Outcome);
+        Assert.Equal(
+            SubmitOutcome.Invalid,
+            (await cluster.SubmitAsync("a", new Submission { Spec = spec with { Steps = 0 } })).Outcome);
+        Assert.Equal(
+            SubmitOutcome.Invalid,
+            (await cluster.SubmitAsync("a", new Submission { Spec = spec, Previews = 4 })).Outcome);
         SubmitAnswer size = await cluster.SubmitAsync("a", new Submission { Spec = spec with { Width = 63 } });
         Assert.Equal("This model draws pictures of 64x64, not of 63x64.", size.Message);
+        GenerationSpec unknown = spec with { Model = new ModelDigest(new string('b', 64)) };
         Assert.Equal(
-            SubmitOutcome.UnknownModel,
-            (await cluster.SubmitAsync("a", new Submission { Spec = spec with { Model = new ModelDigest(new string('b', 64)) } })).Outcome);
+            SubmitOutcome.UnknownModel, (await cluster.SubmitAsync("a", new Submission { Spec = unknown })).Outcome);
         var stranger = new GenerationKey(new TenantId("stranger"), new GenerationId("a"));
-        Assert.Equal(SubmitOutcome.UnknownTenant, (await cluster.Grains.Generation(stranger).SubmitAsync(new Submission { Spec = spec })).Outcome);
+        Assert.Equal(
+            SubmitOutcome.UnknownTenant,
+            (await cluster.Grains.Generation(stranger).SubmitAsync(new Submission { Spec = spec })).Outcome);
         await cluster.Grains.Tenant(TestCluster.Tenant).PutAsync(new TenantSettings { OpenGenerations = 1 });
         Assert.Equal(SubmitOutcome.Accepted, (await cluster.SubmitAsync("a", new Submission { Spec = spec })).Outcome);
-        Assert.Equal(SubmitOutcome.TooManyOpen, (await cluster.SubmitAsync("b", new Submission { Spec = spec })).Outcome);
+        Assert.Equal(
+            SubmitOutcome.TooManyOpen, (await cluster.SubmitAsync("b", new Submission { Spec = spec })).Outcome);
         Assert.Equal(GenerationPhase.Cancelled, (await cluster.Generation("a").CancelAsync())!.Phase);
         Assert.Equal(SubmitOutcome.Accepted, (await cluster.SubmitAsync("b", new Submission { Spec = spec })).Outcome);
     }
@@ -110,7 +121,7 @@ public sealed class GenerationGrainTests
         var device = new FakeDevice("d", 4, models: 2) { Damaged = FakeDevice.ModelOf(0) };
         await using TestCluster cluster = await TestCluster.StartAsync(
             1, name => device, grains => grains.Worker.RefusedModelPause = TimeSpan.FromMilliseconds(200));
-        await cluster.Grains.Catalogue().RegisterAsync(FakeDevice.Card(1));
+        await cluster.Grains.Catalog().RegisterAsync(FakeDevice.Card(1));
         await cluster.SubmitAsync("damaged", new Submission { Spec = TestCluster.Spec(1) });
         await cluster.SubmitAsync("sound", new Submission { Spec = TestCluster.Spec(2, model: 1) });
         Assert.Equal(GenerationPhase.Done, (await cluster.WatchAsync("sound"))[^1].Phase);
@@ -125,7 +136,8 @@ public sealed class GenerationGrainTests
         var device = new FakeDevice("d", 1) { Pace = TimeSpan.FromMilliseconds(20) };
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => device);
         await cluster.SubmitAsync("long", new Submission { Spec = TestCluster.Spec(1, 1000) });
-        await foreach (GenerationEvent one in cluster.Generation("long").WatchAsync(EventNumber.Before, TestContext.Current.CancellationToken))
+        await foreach (GenerationEvent one in cluster.Generation("long").WatchAsync(
+            EventNumber.Before, TestContext.Current.CancellationToken))
         {
             if (one.Step == 2)
             {
@@ -166,9 +178,11 @@ public sealed class GenerationGrainTests
             }
         });
         GenerationSpec[] specs = [.. Enumerable.Range(0, 12).Select(i => TestCluster.Spec(i, 40))];
-        await Task.WhenAll(specs.Select((spec, i) => cluster.SubmitAsync($"g{i}", new Submission { Spec = spec, Previews = 2 })));
+        await Task.WhenAll(
+            specs.Select((spec, i) => cluster.SubmitAsync($"g{i}", new Submission { Spec = spec, Previews = 2 })));
         Task<List<GenerationEvent>>[] watches = [.. specs.Select((_, i) => cluster.WatchAsync($"g{i}"))];
-        await foreach (GenerationEvent one in cluster.Generation("g1").WatchAsync(EventNumber.Before, TestContext.Current.CancellationToken))
+        await foreach (GenerationEvent one in cluster.Generation("g1").WatchAsync(
+            EventNumber.Before, TestContext.Current.CancellationToken))
         {
             if (one.Step == 5)
             {
@@ -198,7 +212,7 @@ public sealed class GenerationGrainTests
     {
         var device = new FakeDevice("d", 4, models: 2);
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => device);
-        while ((await cluster.Grains.Catalogue().ListAsync()).Length < 2)
+        while ((await cluster.Grains.Catalog().ListAsync()).Length < 2)
         {
             await Task.Delay(20, TestContext.Current.CancellationToken);
         }
@@ -222,7 +236,7 @@ public sealed class GenerationGrainTests
         await using TestCluster cluster = await TestCluster.StartAsync(2, _ => devices[next++]);
         var other = new TenantId("other");
         await cluster.Grains.Tenant(other).PutAsync(new TenantSettings());
-        await TestCluster.UntilAsync(async () => (await cluster.Grains.Catalogue().ListAsync()).Length == 2);
+        await TestCluster.UntilAsync(async () => (await cluster.Grains.Catalog().ListAsync()).Length == 2);
         for (int i = 0; i < 8; i++)
         {
             await cluster.SubmitAsync($"g{i}", new Submission { Spec = TestCluster.Spec(i, 1000) });
@@ -307,7 +321,9 @@ public sealed class GenerationGrainTests
             ? throw new Ports.DeviceException(GenerationError.KernelFailed, "The kernel did not like that.")
             : Task.CompletedTask;
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => device);
-        await Task.WhenAll(Enumerable.Range(0, 8).Select(i => cluster.SubmitAsync($"g{i}", new Submission { Spec = TestCluster.Spec(i) })));
+        await Task.WhenAll(
+            Enumerable.Range(0, 8).Select(
+                i => cluster.SubmitAsync($"g{i}", new Submission { Spec = TestCluster.Spec(i) })));
         for (int i = 0; i < 8; i++)
         {
             GenerationEvent end = (await cluster.WatchAsync($"g{i}"))[^1];
@@ -365,13 +381,16 @@ public sealed class GenerationGrainTests
 
         Assert.Null(await session.ViewAsync());
         Assert.Null(await cluster.Generation("v").ViewAsync());
-        Assert.Equal(SubmitOutcome.Gone, (await session.SubmitAsync(new GenerationId("n"), new Submission { Spec = TestCluster.Spec(1) })).Outcome);
+        Assert.Equal(
+            SubmitOutcome.Gone,
+            (await session.SubmitAsync(new GenerationId("n"), new Submission { Spec = TestCluster.Spec(1) })).Outcome);
     }
 
     [Fact]
     public async Task PartedCluster_WithTwoActivations_IsFenced()
     {
-        // The worker stands still in its fourth step until it is let go: it is silent, and does not know that it was replaced.
+        // The worker stands still in its fourth step until it is let go: it is silent, and does not know that it was
+        // replaced.
         var letGo = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         var device = new FakeDevice("d", 1);
         device.Evaluating = batch => batch[0].Step == 3 ? letGo.Task : Task.CompletedTask;
@@ -379,7 +398,8 @@ public sealed class GenerationGrainTests
         await using TestCluster other = await TestCluster.StartAsync(1, name => null, twin: one);
         GenerationSpec spec = TestCluster.Spec(1, 20);
         await one.SubmitAsync("g", new Submission { Spec = spec });
-        await foreach (GenerationEvent e in one.Generation("g").WatchAsync(EventNumber.Before, TestContext.Current.CancellationToken))
+        await foreach (GenerationEvent e in one.Generation("g").WatchAsync(
+            EventNumber.Before, TestContext.Current.CancellationToken))
         {
             if (e.Step == 3)
             {
@@ -392,7 +412,8 @@ public sealed class GenerationGrainTests
         ClaimAnswer? claim = null;
         for (int attempt = 1; claim?.Outcome != ClaimOutcome.Granted && attempt < 100; attempt++)
         {
-            var request = new ClaimRequest("elsewhere/d", long.MaxValue - 100 + attempt, WorkKind.Denoise, "cpu", false, attempt);
+            var request = new ClaimRequest(
+                "elsewhere/d", long.MaxValue - 100 + attempt, WorkKind.Denoise, "cpu", false, attempt);
             claim = await GrainCalls.TryAsync(() => other.Generation("g").ClaimAsync(request));
             await Task.Delay(100, TestContext.Current.CancellationToken);
         }
@@ -429,7 +450,8 @@ public sealed class GenerationGrainTests
     public async Task StoredState_OfTheLongestPrompts_StaysBelow64KiB()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => new FakeDevice("d", 4));
-        GenerationSpec spec = TestCluster.Spec(1) with { Prompt = new string('"', 14_000), Negative = new string('\u65e5', 9_000) };
+        GenerationSpec spec =
+            TestCluster.Spec(1) with { Prompt = new string('"', 14_000), Negative = new string('\u65e5', 9_000) };
         Assert.Null(spec.Fault());
         await cluster.SubmitAsync("g", new Submission { Spec = spec, Previews = 3 });
         Assert.Equal(GenerationPhase.Done, (await cluster.WatchAsync("g"))[^1].Phase);

@@ -57,7 +57,8 @@ public sealed class OpenSetLayoutTests
             {
                 GenerationState state = serializer.Deserialize<GenerationState>(bytes)! with { Partition = null };
                 first.Store.States[key] = (serializer.Serialize(state), tag);
-                Assert.True(GenerationKey.TryParse(key["generation/".Length..^"/generation".Length], out GenerationKey one));
+                Assert.True(
+                    GenerationKey.TryParse(key["generation/".Length..^"/generation".Length], out GenerationKey one));
                 int partition = OpenSet.PartitionOfFormat0(one);
                 sets.TryAdd(partition, new OpenSetState());
                 sets[partition].Added[one.ToString()] = state.AcceptedAt;
@@ -87,7 +88,8 @@ public sealed class OpenSetLayoutTests
     // The next cluster draws all; nothing is left in any partition, and retention knows each.
     private static async Task EndAsync(TestCluster first, int partitions)
     {
-        await using TestCluster second = await StartAsync(partitions, first, new FakeDevice("d", 16) { Pace = TimeSpan.Zero });
+        await using TestCluster second = await StartAsync(
+            partitions, first, new FakeDevice("d", 16) { Pace = TimeSpan.Zero });
         await second.Grains.WorkQueue().WakeAsync();
         await TestCluster.UntilAsync(async () => (await CountsAsync(second)).Sum() == 0);
         for (int i = 0; i < Generations; i++)
@@ -96,8 +98,9 @@ public sealed class OpenSetLayoutTests
         }
     }
 
-    private static Task<SubmitAnswer[]> SubmitAsync(TestCluster cluster) => Task.WhenAll(Enumerable.Range(0, Generations).Select(
-        i => cluster.SubmitAsync($"g{i}", new Submission { Spec = TestCluster.Spec(i, 2) })));
+    private static Task<SubmitAnswer[]> SubmitAsync(TestCluster cluster) =>
+        Task.WhenAll(Enumerable.Range(0, Generations).Select(
+            i => cluster.SubmitAsync($"g{i}", new Submission { Spec = TestCluster.Spec(i, 2) })));
 
     private static Task<int[]> CountsAsync(TestCluster cluster) => Task.WhenAll(
         Enumerable.Range(0, 100).Select(i => cluster.Grains.GetGrain<IOpenSetGrain>(i).CountAsync()));

@@ -19,7 +19,7 @@ public sealed class ReplacedModelTests
             1, _ => new FakeDevice("d", 2, cards: [s_newer]), Soon);
         Assert.Equal(SubmitOutcome.Accepted, (await SubmitAsync(cluster, "old", FakeDevice.Model)).Outcome);
         await TestCluster.UntilAsync(
-            async () => (await cluster.Grains.Catalogue().FindAsync(null))!.Digest == s_newer.Digest);
+            async () => (await cluster.Grains.Catalog().FindAsync(null))!.Digest == s_newer.Digest);
 
         // The name leads to the worker that lives; what was accepted for the older model ends too.
         Assert.True((await SubmitAsync(cluster, "new", s_newer.Digest)).IsAccepted);
@@ -39,19 +39,19 @@ public sealed class ReplacedModelTests
             1, _ => new FakeDevice("d", 2, cards: [FakeDevice.Card(1)]), Soon);
         await SubmitAsync(cluster, "waits", FakeDevice.Model);
         await TestCluster.UntilAsync(async () =>
-            await cluster.Grains.Catalogue().FindAsync(FakeDevice.Model.Value) is { Unconfirmed.TotalSeconds: > 2 });
+            await cluster.Grains.Catalog().FindAsync(FakeDevice.Model.Value) is { Unconfirmed.TotalSeconds: > 2 });
         await cluster.Generation("waits").EnsureQueuedAsync(late: true);
         Assert.Equal(GenerationPhase.QueuedEncode, (await cluster.Generation("waits").ViewAsync())!.Phase);
         Assert.True((await SubmitAsync(cluster, "too", FakeDevice.Model)).IsAccepted);
     }
 
     [Fact]
-    public async Task FullCatalogue_StopsNoWorker_AndMakesRoomForWhatIsInUse()
+    public async Task FullCatalog_StopsNoWorker_AndMakesRoomForWhatIsInUse()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, _ => null);
-        for (int i = 1; i < IModelCatalogueGrain.SizeMax; i++)
+        for (int i = 1; i < IModelCatalogGrain.SizeMax; i++)
         {
-            Assert.True(await cluster.Grains.Catalogue().RegisterAsync(Numbered(i)));
+            Assert.True(await cluster.Grains.Catalog().RegisterAsync(Numbered(i)));
         }
 
         // Model 0 is known, model 1 is one too many, and model 2 is no model at all.
@@ -71,7 +71,7 @@ public sealed class ReplacedModelTests
 
         // Models that nobody holds and nobody waits for make room.
         await TestCluster.UntilAsync(async () =>
-            await later.Grains.Catalogue().FindAsync(FakeDevice.ModelOf(1).Value) is not null);
+            await later.Grains.Catalog().FindAsync(FakeDevice.ModelOf(1).Value) is not null);
         await SubmitAsync(later, "h", FakeDevice.ModelOf(1));
         Assert.Equal(GenerationPhase.Done, (await later.WatchAsync("h"))[^1].Phase);
     }
@@ -86,7 +86,10 @@ public sealed class ReplacedModelTests
 
     private static ModelCard Numbered(int number) => FakeDevice.Card(0) with
     {
-        Digest = new ModelDigest(number.ToString("x64", null)), Name = $"old{number}", Aliases = [], IsDefault = false,
+        Digest = new ModelDigest(number.ToString("x64", null)),
+        Name = $"old{number}",
+        Aliases = [],
+        IsDefault = false,
     };
 
     private static Task<SubmitAnswer> SubmitAsync(TestCluster cluster, string id, ModelDigest model) =>

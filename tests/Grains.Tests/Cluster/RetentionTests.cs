@@ -106,7 +106,8 @@ public sealed class RetentionTests
         // A walk lists both again concurrently: both find the page full, and the first write to the next page fails.
         int held = 0, failures = 0;
         cluster.Calling = (_, key, _) =>
-            full == $"endedlist/{key}/ended" && Interlocked.Increment(ref held) == 1 ? Task.Delay(500) : Task.CompletedTask;
+            full == $"endedlist/{key}/ended"
+                && Interlocked.Increment(ref held) == 1 ? Task.Delay(500) : Task.CompletedTask;
         cluster.Store.Failing = key => key == next && Interlocked.Increment(ref failures) == 1;
         int before = await Set(cluster).CountAsync();
         await Set(cluster).AddAsync(Key("a"));

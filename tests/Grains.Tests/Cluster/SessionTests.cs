@@ -49,7 +49,8 @@ public sealed class SessionTests
         await cluster.Generation("g1").DeleteAsync();
         Assert.Equal((2 * ISessionPageGrain.Size) + 9, (await HistoryAsync(session)).Length);
         Assert.DoesNotContain(
-            new GenerationId("g1"), Wire.Read<SessionPageState>(cluster.Store.States["sessionpage/tenant/s/0/page"].Bytes.ToArray()).Ids);
+            new GenerationId("g1"),
+            Wire.Read<SessionPageState>(cluster.Store.States["sessionpage/tenant/s/0/page"].Bytes.ToArray()).Ids);
         Assert.Equal("g2", (await session.HistoryAsync(2, 1)).Items[0].Key.Id.Value);
     }
 
@@ -98,7 +99,8 @@ public sealed class SessionTests
         // It is on its way to the second page, of which the session does not know.
         var arrived = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         var letGo = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        cluster.Calling = (_, key, _) => key == "tenant/s/1" && arrived.TrySetResult() ? letGo.Task : Task.CompletedTask;
+        cluster.Calling = (_, key, _) =>
+            key == "tenant/s/1" && arrived.TrySetResult() ? letGo.Task : Task.CompletedTask;
         Task<int?> late = session.ListAsync(new GenerationId("late"));
         await arrived.Task;
         await DeleteAsync(session);

@@ -49,7 +49,8 @@ internal sealed class SharedStorage(SharedStore store, IGrainStorageSerializer s
     public Task WriteStateAsync<T>(string stateName, GrainId grainId, IGrainState<T> grainState)
     {
         BinaryData bytes = serializer.Serialize(grainState.State);
-        Assert.True(bytes.ToMemory().Length <= StateBytesMax, $"{grainId} has a state of {bytes.ToMemory().Length} bytes");
+        Assert.True(
+            bytes.ToMemory().Length <= StateBytesMax, $"{grainId} has a state of {bytes.ToMemory().Length} bytes");
         Interlocked.Increment(ref store.Writes);
         Interlocked.Add(ref store.Bytes, bytes.ToMemory().Length);
         string key = $"{grainId}/{stateName}";
@@ -60,7 +61,8 @@ internal sealed class SharedStorage(SharedStore store, IGrainStorageSerializer s
             string? tag = found ? $"{one.Tag}" : null;
             if (tag != grainState.ETag)
             {
-                throw new InconsistentStateException($"{key} was written by another.", tag ?? "", grainState.ETag ?? "");
+                throw new InconsistentStateException(
+                    $"{key} was written by another.", tag ?? "", grainState.ETag ?? "");
             }
 
             store.States[key] = (bytes, one.Tag + 1);

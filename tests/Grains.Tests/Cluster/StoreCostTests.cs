@@ -21,7 +21,8 @@ public sealed class StoreCostTests
         int[] sizes = Environment.GetEnvironmentVariable("ATELIER_QUEUE_SCALE") == "1" ? [10, 100, 1000] : [10, 100];
         foreach (int count in sizes)
         {
-            await using TestCluster cluster = await TestCluster.StartAsync(1, name => new FakeDevice("d", 16), grains => grains.OpenSetPartitions = 64);
+            await using TestCluster cluster = await TestCluster.StartAsync(
+                1, name => new FakeDevice("d", 16), grains => grains.OpenSetPartitions = 64);
             await cluster.Grains.Tenant(TestCluster.Tenant)
                 .PutAsync(new TenantSettings { RequestsPerMinute = 100_000, OpenGenerations = 1000 });
             (int writes, long bytes) = (cluster.Store.Writes, cluster.Store.Bytes);
@@ -29,14 +30,18 @@ public sealed class StoreCostTests
                 Enumerable.Range(0, count), new ParallelOptions { MaxDegreeOfParallelism = 256 }, async (i, _) =>
                 {
                     // What had to be asked twice exists.
-                    SubmitAnswer answer = await cluster.SubmitAsync($"g{i}", new Submission { Spec = TestCluster.Spec(i) });
+                    SubmitAnswer answer = await cluster.SubmitAsync(
+                        $"g{i}", new Submission { Spec = TestCluster.Spec(i) });
                     Assert.True(answer.Outcome is SubmitOutcome.Accepted or SubmitOutcome.Exists, $"{answer}");
                 });
             await Parallel.ForEachAsync(
                 Enumerable.Range(0, count), new ParallelOptions { MaxDegreeOfParallelism = 64 },
                 async (i, _) => await cluster.WatchAsync($"g{i}"));
-            double writesEach = (double)(cluster.Store.Writes - writes) / count, bytesEach = (double)(cluster.Store.Bytes - bytes) / count;
-            TestContext.Current.TestOutputHelper?.WriteLine($"{count} generations: {writesEach:f1} writes and {bytesEach:f0} bytes each.");
+            double writesEach =
+                (double)(cluster.Store.Writes - writes) / count, bytesEach =
+                    (double)(cluster.Store.Bytes - bytes) / count;
+            TestContext.Current.TestOutputHelper?.WriteLine(
+                $"{count} generations: {writesEach:f1} writes and {bytesEach:f0} bytes each.");
             Assert.InRange(writesEach, 1, WritesMax);
             Assert.InRange(bytesEach, 1, BytesMax);
         }

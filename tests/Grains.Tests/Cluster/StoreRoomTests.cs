@@ -1,5 +1,5 @@
-// Goal: a store that is full, or a tenant that keeps as much as it may, refuses at the door; what was accepted before ends.
-// Method: a store's meter that says what the test wants.
+// Goal: a store that is full, or a tenant that keeps as much as it may, refuses at the door; what was accepted before
+// ends. Method: a store's meter that says what the test wants.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Sessions;
@@ -23,7 +23,8 @@ public sealed class StoreRoomTests
         SubmitAnswer refused = await cluster.SubmitAsync("more", s_submission);
         Assert.Equal(SubmitOutcome.TooMuchStored, refused.Outcome);
         Assert.Contains("5 MiB of the 5 MiB", refused.Message);
-        SessionAnswer session = await cluster.Grains.Session(new SessionKey(TestCluster.Tenant, new SessionId("s"))).BeginAsync();
+        SessionAnswer session =
+            await cluster.Grains.Session(new SessionKey(TestCluster.Tenant, new SessionId("s"))).BeginAsync();
         Assert.Equal(SubmitOutcome.TooMuchStored, session.Refusal!.Outcome);
 
         // The same request again is the one that was accepted, and its picture is drawn.
@@ -39,7 +40,8 @@ public sealed class StoreRoomTests
         await using TestCluster cluster = await TestCluster.StartAsync(1, _ => null);
         cluster.Meter.HasRoom = false;
         Assert.Equal(SubmitOutcome.StoreFull, (await cluster.SubmitAsync("g", s_submission)).Outcome);
-        SessionAnswer session = await cluster.Grains.Session(new SessionKey(TestCluster.Tenant, new SessionId("s"))).BeginAsync();
+        SessionAnswer session =
+            await cluster.Grains.Session(new SessionKey(TestCluster.Tenant, new SessionId("s"))).BeginAsync();
         Assert.Equal(SubmitOutcome.StoreFull, session.Refusal!.Outcome);
         cluster.Meter.HasRoom = true;
         Assert.Equal(SubmitOutcome.Accepted, (await cluster.SubmitAsync("g", s_submission)).Outcome);

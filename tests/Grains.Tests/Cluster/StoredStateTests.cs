@@ -21,7 +21,8 @@ public sealed class StoredStateTests
     [
         .. typeof(GenerationState).Assembly.GetTypes().Where(type =>
             type.GetCustomAttribute<GenerateSerializerAttribute>() is not null
-            && type.Namespace!.StartsWith("Atelier.Grains", StringComparison.Ordinal) && !type.IsAssignableTo(typeof(Exception))),
+            && type.Namespace!.StartsWith("Atelier.Grains", StringComparison.Ordinal)
+                && !type.IsAssignableTo(typeof(Exception))),
     ];
 
     private static readonly Type[] s_grains =
@@ -55,11 +56,14 @@ public sealed class StoredStateTests
         IGrainFactory grains = cluster.Grains;
         IAddressable[] all =
         [
-            grains.GetGrain<IGenerationGrain>("k"), grains.GetGrain<ISessionGrain>("k"), grains.GetGrain<ISessionPageGrain>("k"),
+            grains.GetGrain<IGenerationGrain>("k"), grains.GetGrain<ISessionGrain>("k"),
+            grains.GetGrain<ISessionPageGrain>("k"),
             grains.GetGrain<ISessionListGrain>("k"),
             grains.GetGrain<ITenantGrain>("k"), grains.GetGrain<ITenantListGrain>(1), grains.GetGrain<IOpenSetGrain>(1),
-            grains.GetGrain<IEndedListGrain>("k"), grains.GetGrain<IModelCatalogueGrain>(1), grains.GetGrain<IRecentRequestsGrain>("k"),
-            grains.GetGrain<IWorkQueueGrain>("k"), grains.GetGrain<IWorkerGrain>("k"), grains.GetGrain<IClusterGrain>(1),
+            grains.GetGrain<IEndedListGrain>("k"), grains.GetGrain<IModelCatalogGrain>(1),
+            grains.GetGrain<IRecentRequestsGrain>("k"),
+            grains.GetGrain<IWorkQueueGrain>("k"), grains.GetGrain<IWorkerGrain>("k"),
+            grains.GetGrain<IClusterGrain>(1),
             grains.GetGrain<IOpenSetLayoutGrain>(1),
         ];
         Assert.Equal(

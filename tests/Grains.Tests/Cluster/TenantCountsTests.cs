@@ -1,5 +1,6 @@
-// Goal: what a tenant's grain counts follows the open set, whoever dies, moves or loses an answer, and what was not drawn
-// is not charged. Method: clusters without workers, or with one that stands still; calls are lost on the way there or back.
+// Goal: what a tenant's grain counts follows the open set, whoever dies, moves or loses an answer, and what was not
+// drawn is not charged. Method: clusters without workers, or with one that stands still; calls are lost on the way
+// there or back.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
@@ -15,7 +16,8 @@ public sealed class TenantCountsTests
     public async Task LimitsHold_AfterTheTenantsGrainMoved()
     {
         await using TestCluster cluster = await StartAsync(grains => grains.WalkPeriod = TimeSpan.FromHours(1));
-        ITenantGrain tenant = await PutAsync(cluster, new TenantSettings { RequestsPerMinute = 20, OpenGenerations = 10 });
+        ITenantGrain tenant = await PutAsync(
+            cluster, new TenantSettings { RequestsPerMinute = 20, OpenGenerations = 10 });
         Assert.Equal(10, await SubmitAsync(cluster, tenant, rounds: 4));
 
         // The open places do not hold any more, the requests a minute do. One may come back while this runs.
@@ -32,7 +34,8 @@ public sealed class TenantCountsTests
         await using TestCluster cluster = await StartAsync();
         ITenantGrain tenant = await PutAsync(cluster, new TenantSettings { OpenGenerations = 3 });
         int lost = 0;
-        cluster.Answering = (method, _, _) => method == nameof(ITenantGrain.AdmitAsync) && Interlocked.Increment(ref lost) <= 3
+        cluster.Answering = (method, _, _) =>
+            method == nameof(ITenantGrain.AdmitAsync) && Interlocked.Increment(ref lost) <= 3
             ? throw new TimeoutException("The answer was lost.")
             : Task.CompletedTask;
         for (int i = 0; i < 3; i++)
@@ -58,7 +61,8 @@ public sealed class TenantCountsTests
         }
 
         int lost = 0;
-        cluster.Calling = (method, _, _) => method == nameof(ITenantGrain.SettleAsync) && Interlocked.Increment(ref lost) <= 3
+        cluster.Calling = (method, _, _) =>
+            method == nameof(ITenantGrain.SettleAsync) && Interlocked.Increment(ref lost) <= 3
             ? throw new TimeoutException("No.")
             : Task.CompletedTask;
         await Task.WhenAll(Enumerable.Range(0, 3).Select(i => cluster.Generation($"g{i}").CancelAsync()));
@@ -162,7 +166,9 @@ public sealed class TenantCountsTests
         for (int i = 0; i < 15 * rounds; i++)
         {
             string id = Guid.NewGuid().ToString("N");
-            accepted += (await cluster.SubmitAsync(id, new Submission { Spec = TestCluster.Spec(i) })).IsAccepted ? 1 : 0;
+            accepted += (await cluster.SubmitAsync(id, new Submission { Spec = TestCluster.Spec(i) })).IsAccepted
+                ? 1
+                : 0;
             if (i % 15 == 14)
             {
                 await TestCluster.DeactivateAsync(tenant);

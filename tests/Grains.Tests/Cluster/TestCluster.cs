@@ -62,7 +62,8 @@ internal sealed class LogKeeper(ConcurrentQueue<string> logs) : ILoggerProvider,
     public bool IsEnabled(LogLevel logLevel) => true;
 
     public void Log<TState>(
-        LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+        LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?,
+        string> formatter) =>
         logs.Enqueue($"{logLevel}: {formatter(state, exception)}");
 
     public void Dispose()
@@ -113,7 +114,8 @@ internal sealed class TestCluster : IAsyncDisposable
     public InProcessTestCluster Silos => _cluster;
 
     public static async Task<TestCluster> StartAsync(
-        short silos, Func<string, FakeDevice?> device, Action<GrainsOptions>? configure = null, TestCluster? twin = null)
+        short silos, Func<string, FakeDevice?> device, Action<GrainsOptions>? configure = null,
+        TestCluster? twin = null)
     {
         var builder = new InProcessTestClusterBuilder(silos);
         TestCluster cluster = null!;
@@ -121,7 +123,8 @@ internal sealed class TestCluster : IAsyncDisposable
         {
             silo.Services.AddSingleton<OrleansGrainStorageSerializer>();
             silo.Services.AddSingleton<IGrainStorage>(
-                services => new SharedStorage(cluster.Store, services.GetRequiredService<OrleansGrainStorageSerializer>()));
+                services =>
+                    new SharedStorage(cluster.Store, services.GetRequiredService<OrleansGrainStorageSerializer>()));
             silo.Services.AddSingleton<TimeProvider>(cluster.Clock);
             silo.Services.AddSingleton<IStateMeter>(cluster.Meter);
             silo.UseInMemoryReminderService();
@@ -148,20 +151,23 @@ internal sealed class TestCluster : IAsyncDisposable
                 silo.Services.AddSingleton(_ => cluster.Devices[options.SiloName] = own);
             }
         });
-        builder.ConfigureClient(client => client.Configure<ClientMessagingOptions>(m => m.ResponseTimeout = TimeSpan.FromSeconds(5)));
+        builder.ConfigureClient(
+            client => client.Configure<ClientMessagingOptions>(m => m.ResponseTimeout = TimeSpan.FromSeconds(5)));
         cluster = twin is null
             ? new TestCluster(builder.Build())
             : new TestCluster(builder.Build()) { Blobs = twin.Blobs, Store = twin.Store };
         await cluster._cluster.DeployAsync();
-        TenantAnswer tenant = await cluster.Grains.Tenant(Tenant).PutAsync(new TenantSettings { RequestsPerMinute = 100_000 });
+        TenantAnswer tenant = await cluster.Grains.Tenant(Tenant).PutAsync(
+            new TenantSettings { RequestsPerMinute = 100_000 });
         Assert.NotNull(tenant.View);
-        await cluster.Grains.Catalogue().RegisterAsync(FakeDevice.Card(0));
+        await cluster.Grains.Catalog().RegisterAsync(FakeDevice.Card(0));
         return cluster;
     }
 
     public static GenerationSpec Spec(int seed, int steps = 10, int model = 0) => new()
     {
-        Model = FakeDevice.ModelOf(model), Prompt = $"picture {seed}", Seed = (ulong)seed, Steps = steps, Width = 64, Height = 64,
+        Model = FakeDevice.ModelOf(model), Prompt = $"picture {seed}", Seed = (ulong)seed, Steps = steps, Width = 64,
+        Height = 64,
     };
 
     public IGenerationGrain Generation(string id) => Grains.Generation(new GenerationKey(Tenant, new GenerationId(id)));

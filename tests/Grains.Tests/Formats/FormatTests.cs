@@ -1,6 +1,6 @@
 // Goal: what a released version has stored or sent can be read by every later one. Method: a checked-in file for each
-// released format holds every stored state and every message as the production serializer wrote it then; each is decoded
-// and compared member by member. A format's file never changes once it is released.
+// released format holds every stored state and every message as the production serializer wrote it then; each is
+// decoded and compared member by member. A format's file never changes once it is released.
 using System.Collections;
 using System.Reflection;
 using System.Runtime.CompilerServices;
@@ -32,7 +32,8 @@ public sealed class FormatTests
     private static readonly Type[] s_types =
     [
         .. typeof(GenerationSpec).Assembly.GetTypes().Concat(typeof(GenerationState).Assembly.GetTypes())
-            .Where(type => !type.IsEnum && !type.IsAssignableTo(typeof(Exception)) && type.GetCustomAttribute<GenerateSerializerAttribute>() is not null
+            .Where(type => !type.IsEnum && !type.IsAssignableTo(typeof(Exception))
+                && type.GetCustomAttribute<GenerateSerializerAttribute>() is not null
                 && type.Namespace?.StartsWith("Atelier.", StringComparison.Ordinal) == true)
             .OrderBy(Alias, StringComparer.Ordinal),
     ];
@@ -40,9 +41,11 @@ public sealed class FormatTests
     [Fact]
     public void EveryStoredStateAndMessage_OfEveryReleasedFormat_IsDecoded()
     {
-        if (Environment.GetEnvironmentVariable("ATELIER_FORMAT") is { Length: > 0 } number && !File.Exists(PathOf(number)))
+        if (Environment.GetEnvironmentVariable("ATELIER_FORMAT") is { Length: > 0 } number
+            && !File.Exists(PathOf(number)))
         {
-            File.WriteAllText(PathOf(number), new JsonArray([.. s_types.SelectMany(Written)]).ToJsonString(s_indented) + "\n");
+            File.WriteAllText(
+                PathOf(number), new JsonArray([.. s_types.SelectMany(Written)]).ToJsonString(s_indented) + "\n");
         }
 
         string[] files = Directory.GetFiles(Path.GetDirectoryName(PathOf("0"))!, "Format*.json");
@@ -54,7 +57,8 @@ public sealed class FormatTests
             {
                 string alias = (string)entry!["type"]!;
                 Type type = Array.Find(s_types, type => Alias(type) == alias)
-                    ?? throw new InvalidOperationException($"{Path.GetFileName(file)} has {alias}, and nothing reads it today.");
+                    ?? throw new InvalidOperationException(
+                        $"{Path.GetFileName(file)} has {alias}, and nothing reads it today.");
                 object? decoded = Read(type, Convert.FromBase64String((string)entry["bytes"]!));
                 AssertHolds(entry["members"], Members(decoded), $"{alias} ({entry["sample"]})");
                 AssertStandard(type, (JsonObject)entry["members"]!, decoded!);
@@ -117,12 +121,14 @@ public sealed class FormatTests
     }
 
     private static byte[] Write(Type type, object value) => (byte[])typeof(FormatTests)
-        .GetMethod(nameof(WriteAs), BindingFlags.NonPublic | BindingFlags.Static)!.MakeGenericMethod(type).Invoke(null, [value])!;
+        .GetMethod(nameof(WriteAs), BindingFlags.NonPublic | BindingFlags.Static)!.MakeGenericMethod(type).Invoke(
+            null, [value])!;
 
     private static byte[] WriteAs<T>(T value) => s_serializer.Serialize(value).ToArray();
 
     private static object? Read(Type type, byte[] bytes) => typeof(FormatTests)
-        .GetMethod(nameof(ReadAs), BindingFlags.NonPublic | BindingFlags.Static)!.MakeGenericMethod(type).Invoke(null, [bytes]);
+        .GetMethod(nameof(ReadAs), BindingFlags.NonPublic | BindingFlags.Static)!.MakeGenericMethod(type).Invoke(
+            null, [bytes]);
 
     private static object? ReadAs<T>(byte[] bytes) => s_serializer.Deserialize<T>(BinaryData.FromBytes(bytes));
 
@@ -228,8 +234,10 @@ public sealed class FormatTests
         .Where(property => property.GetCustomAttribute<IdAttribute>() is not null)
         .OrderBy(property => property.GetCustomAttribute<IdAttribute>()!.Id);
 
-    // With the name, so that two members that change places are noticed. A member that is renamed keeps its old name here.
-    private static string Id(PropertyInfo property) => $"{property.GetCustomAttribute<IdAttribute>()!.Id} {property.Name}";
+    // With the name, so that two members that change places are noticed. A member that is renamed keeps its old name
+    // here.
+    private static string Id(PropertyInfo property) =>
+        $"{property.GetCustomAttribute<IdAttribute>()!.Id} {property.Name}";
 
     private static string Alias(Type type) => type.GetCustomAttribute<AliasAttribute>(inherit: false)!.Alias;
 

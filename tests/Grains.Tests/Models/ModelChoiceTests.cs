@@ -8,7 +8,8 @@ namespace Atelier.Grains.Tests.Models;
 
 public sealed class ModelChoiceTests
 {
-    private static readonly ModelDigest s_a = new(new string('a', 64)), s_b = new(new string('b', 64)), s_c = new(new string('c', 64));
+    private static readonly ModelDigest s_a = new(new string('a', 64)), s_b = new(new string('b', 64)), s_c = new(
+        new string('c', 64));
 
     [Fact]
     public void RoomForAll_EvictsNothing() => Expect([], [Model(s_a, 10, true, 1, 1)], 10, 20);

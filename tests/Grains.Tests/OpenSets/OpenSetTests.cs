@@ -34,7 +34,8 @@ public sealed class OpenSetTests
         var set = new OpenSet(new OpenSetState(), TimeSpan.FromSeconds(30));
         set.Add(Key(1), s_now);
         set.Add(Key(2), s_now.AddSeconds(20));
-        Assert.Equal([true, false], set.Walk(s_now.AddSeconds(31)).OrderBy(q => q.Generation.Id.Value).Select(q => q.Late));
+        Assert.Equal(
+            [true, false], set.Walk(s_now.AddSeconds(31)).OrderBy(q => q.Generation.Id.Value).Select(q => q.Late));
         set.Add(Key(1), s_now.AddSeconds(31));
         Assert.DoesNotContain(set.Walk(s_now.AddSeconds(31)), question => question.Late);
     }

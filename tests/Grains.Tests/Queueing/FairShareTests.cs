@@ -81,7 +81,8 @@ public sealed class FairShareTests
             double smaller = Math.Min(Weight(one), Weight(other));
             Assert.True(
                 high - low <= largest / smaller,
-                $"{one} and {other} differ by {high - low:F1} in some window, more than {largest} over {smaller}; seed={seed}");
+                $"{one} and {other} differ by {high - low:F1} in some window, more than {largest} over {smaller}; "
+                + $"seed={seed}");
         }
 
         for (int i = 1; i < log.Count; i++)
@@ -90,7 +91,8 @@ public sealed class FairShareTests
             foreach ((string name, double weight) in tenants)
             {
                 double share = (log[i][name] - log[i - 1][name]) / all;
-                Assert.True(Math.Abs(share - (weight / 8)) <= 0.03, $"{name} has {share:P1} of 100 generations; seed={seed}");
+                Assert.True(
+                    Math.Abs(share - (weight / 8)) <= 0.03, $"{name} has {share:P1} of 100 generations; seed={seed}");
             }
         }
 
@@ -121,7 +123,8 @@ public sealed class FairShareTests
             fleet.ForEach(worker => worker.Step(queue, now));
             if (round % 50 == 20)
             {
-                Assert.Contains(fleet, worker => worker.Held.Any(work => work.Item.Generation.Tenant.Value == $"new{round}"));
+                Assert.Contains(
+                    fleet, worker => worker.Held.Any(work => work.Item.Generation.Tenant.Value == $"new{round}"));
             }
 
             now += s_step;

@@ -150,7 +150,8 @@ public sealed class ModelSharesTests
         Assert.InRange(_service["a"] + _service["b"], 0.79 * workers * slots * (time / s_step), double.MaxValue);
     }
 
-    // Where it comes back at once, it is one of two that take turns: each has two fifths of the time, and loads a fifth.
+    // Where it comes back at once, it is one of two that take turns: each has two fifths of the time, and loads a
+    // fifth.
     [Theory]
     [InlineData(true, 0.48)]
     [InlineData(false, 0.39)]

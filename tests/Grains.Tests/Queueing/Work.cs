@@ -18,17 +18,19 @@ internal static class Work
     public static GenerationKey Key(string tenant, int number) =>
         new(new TenantId(tenant), new GenerationId($"g{number}"));
 
-    public static WorkItem Denoise(string tenant, int number, int steps, double stepCost = 1, double weight = 1) => new()
-    {
-        Generation = Key(tenant, number),
-        Kind = WorkKind.Denoise,
-        Weight = weight,
-        Quanta = steps,
-        Cost = steps * stepCost,
-        AcceptedAt = Start.AddTicks(number),
-    };
+    public static WorkItem Denoise(string tenant, int number, int steps, double stepCost = 1, double weight = 1) =>
+        new()
+        {
+            Generation = Key(tenant, number),
+            Kind = WorkKind.Denoise,
+            Weight = weight,
+            Quanta = steps,
+            Cost = steps * stepCost,
+            AcceptedAt = Start.AddTicks(number),
+        };
 
-    public static void Offer(this WorkQueue queue, WorkItem item, DateTimeOffset now) => queue.Offer(item, admitted: true, now);
+    public static void Offer(this WorkQueue queue, WorkItem item, DateTimeOffset now) =>
+        queue.Offer(item, admitted: true, now);
 }
 
 /// <summary>

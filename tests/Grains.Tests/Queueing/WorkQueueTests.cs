@@ -33,7 +33,9 @@ public sealed class WorkQueueTests
         LeasedWork work = Take(queue, "w1", s_now);
         queue.Tick(s_now.AddSeconds(6));
         Assert.Equal(1, queue.Status(s_now.AddSeconds(6)).Waiting);
-        Assert.Equal([WorkVerdict.Continue], Turn(queue, "w1", 0, s_now.AddSeconds(7), new HeldWork(work.Lease, work.Item, 1)).Verdicts);
+        Assert.Equal(
+            [WorkVerdict.Continue],
+            Turn(queue, "w1", 0, s_now.AddSeconds(7), new HeldWork(work.Lease, work.Item, 1)).Verdicts);
         Assert.Equal(0, queue.Status(s_now.AddSeconds(7)).Waiting);
     }
 
@@ -45,7 +47,9 @@ public sealed class WorkQueueTests
         LeasedWork work = Take(queue, "w1", s_now);
         LeasedWork again = Take(queue, "w2", s_now.AddSeconds(6));
         Assert.NotEqual(work.Lease, again.Lease);
-        Assert.Equal([WorkVerdict.Stop], Turn(queue, "w1", 0, s_now.AddSeconds(6), new HeldWork(work.Lease, work.Item, 1)).Verdicts);
+        Assert.Equal(
+            [WorkVerdict.Stop],
+            Turn(queue, "w1", 0, s_now.AddSeconds(6), new HeldWork(work.Lease, work.Item, 1)).Verdicts);
         queue.Release(new LeaseRelease(work.Lease, work.Item, LeaseEnd.Finished), s_now.AddSeconds(6));
         Assert.Equal(1, queue.Status(s_now.AddSeconds(6)).Leased);
     }
@@ -57,7 +61,8 @@ public sealed class WorkQueueTests
         old.Offer(Work.Denoise("a", 0, 5), s_now);
         LeasedWork work = Take(old, "w1", s_now);
         var queue = new WorkQueue(new WorkQueueOptions(), 1000);
-        Assert.Equal([WorkVerdict.Continue], Turn(queue, "w1", 1, s_now, new HeldWork(work.Lease, work.Item, 2)).Verdicts);
+        Assert.Equal(
+            [WorkVerdict.Continue], Turn(queue, "w1", 1, s_now, new HeldWork(work.Lease, work.Item, 2)).Verdicts);
         queue.Offer(work.Item, admitted: true, s_now);
         Assert.Equal((0, 1), (queue.Status(s_now).Waiting, queue.Status(s_now).Leased));
     }
@@ -224,7 +229,9 @@ public sealed class WorkQueueTests
         var queue = new WorkQueue(new WorkQueueOptions(), 0);
         WorkItem item = Work.Denoise("a", 0, 5) with
         {
-            DeviceKind = "gpu", AnyKindFrom = s_now.AddHours(hours), AnyKindAfter = TimeSpan.FromSeconds(60),
+            DeviceKind = "gpu",
+            AnyKindFrom = s_now.AddHours(hours),
+            AnyKindAfter = TimeSpan.FromSeconds(60),
         };
         queue.Offer(item, s_now);
         Assert.Empty(Turn(queue, "w1", 1, s_now.AddSeconds(30)).Leased);
@@ -321,7 +328,8 @@ public sealed class WorkQueueTests
     private static void Story(int seed)
     {
         var random = new Random(seed);
-        var queue = new WorkQueue(new WorkQueueOptions { SizeMax = 60, TenantSizeMax = 30, LeaseTime = TimeSpan.FromSeconds(1) }, 0);
+        var queue = new WorkQueue(
+            new WorkQueueOptions { SizeMax = 60, TenantSizeMax = 30, LeaseTime = TimeSpan.FromSeconds(1) }, 0);
         var held = Enumerable.Range(0, 4).Select(_ => new Dictionary<long, HeldWork>()).ToArray();
         var past = new List<Action<DateTimeOffset>>();
         var finished = new HashSet<GenerationKey>();
@@ -334,11 +342,13 @@ public sealed class WorkQueueTests
             switch (random.Next(8))
             {
                 case 0 or 1:
-                    WorkItem item = Work.Denoise($"t{random.Next(5)}", move, random.Next(1, 6), 1, random.Next(1, 4)) with
-                    {
-                        Kind = (WorkKind)random.Next(3), Alone = random.Next(10) == 0,
-                        ClaimedBy = random.Next(4) == 0 ? $"w{random.Next(5)}" : null,
-                    };
+                    WorkItem item =
+                        Work.Denoise($"t{random.Next(5)}", move, random.Next(1, 6), 1, random.Next(1, 4)) with
+                        {
+                            Kind = (WorkKind)random.Next(3),
+                            Alone = random.Next(10) == 0,
+                            ClaimedBy = random.Next(4) == 0 ? $"w{random.Next(5)}" : null,
+                        };
                     if (queue.Offer(item, false, now).Outcome == OfferOutcome.Queued)
                     {
                         offered.Add(item.Generation);
@@ -394,7 +404,9 @@ public sealed class WorkQueueTests
                         continue;
                     }
 
-                    var release = new LeaseRelease(one.Lease, one.Item, done && answer.Verdicts[i] == WorkVerdict.Continue ? LeaseEnd.Finished : LeaseEnd.Returned);
+                    var release = new LeaseRelease(
+                        one.Lease, one.Item,
+                        done && answer.Verdicts[i] == WorkVerdict.Continue ? LeaseEnd.Finished : LeaseEnd.Returned);
                     queue.Release(release, now);
                     past.Add(at => queue.Release(release, at));
                     _ = answer.Verdicts[i] == WorkVerdict.Continue && finished.Add(one.Item.Generation);
@@ -418,7 +430,8 @@ public sealed class WorkQueueTests
     private static LeasedWork Take(WorkQueue queue, string worker, DateTimeOffset now) =>
         Turn(queue, worker, 1, now).Leased.Single();
 
-    private static TurnAnswer Turn(WorkQueue queue, string worker, int free, DateTimeOffset now, params HeldWork[] held) =>
+    private static TurnAnswer Turn(
+        WorkQueue queue, string worker, int free, DateTimeOffset now, params HeldWork[] held) =>
         queue.Turn(
             new WorkerTurn
             {

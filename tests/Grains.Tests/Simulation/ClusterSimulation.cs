@@ -15,7 +15,8 @@ namespace Atelier.Grains.Tests.Simulation;
 /// <summary>Counts of what happened, to see that the faults are really there.</summary>
 internal sealed class SimulationCounts
 {
-    public int Done, Failed, Cancelled, Deleted, Kills, Drains, Freezes, Parted, Conflicts, Restarts, Forgotten, Left, Calls;
+    public int Done, Failed, Cancelled, Deleted;
+    public int Kills, Drains, Freezes, Parted, Conflicts, Restarts, Forgotten, Left, Calls;
 
     public void Add(SimulationCounts other)
     {
@@ -84,7 +85,8 @@ internal sealed class ClusterSimulation
         catch (Exception error)
         {
             throw new InvalidOperationException(
-                $"seed={seed} faults={string.Join(',', simulation._faults)} at {simulation._cluster.Time.Now.TotalSeconds:0.000} s "
+                $"seed={seed} faults={string.Join(',', simulation._faults)} at "
+                + $"{simulation._cluster.Time.Now.TotalSeconds:0.000} s "
                 + $"(ATELIER_SEEDS={seed} replays it): {error.Message}", error);
         }
     }
@@ -113,7 +115,8 @@ internal sealed class ClusterSimulation
         Rethrow(_clients);
         Await(
             () => _watchers.TrueForAll(one => one.End.IsCompleted), s_streamMax,
-            () => $"A stream does not end.\n{_cluster.Story(_watchers.Find(one => !one.End.IsCompleted).Of.ToString())}");
+            () =>
+                $"A stream does not end.\n{_cluster.Story(_watchers.Find(one => !one.End.IsCompleted).Of.ToString())}");
         Rethrow([.. _watchers.Select(one => one.End)]);
         _promises.CheckEnds();
         _cluster.Until(IsQuietAsync, s_quietMax, TimeSpan.FromSeconds(2));
@@ -131,9 +134,11 @@ internal sealed class ClusterSimulation
 
     private void Count()
     {
-        (_counts.Done, _counts.Failed, _counts.Restarts) = (_promises.Done / 2, _promises.Failed / 2, _promises.Restarts / 2);
+        (_counts.Done, _counts.Failed, _counts.Restarts) = (
+            _promises.Done / 2, _promises.Failed / 2, _promises.Restarts / 2);
         (_counts.Cancelled, _counts.Deleted) = (_promises.Cancelled.Count, _promises.Deleting.Count);
-        (_counts.Conflicts, _counts.Forgotten, _counts.Left) = (_cluster.Store.Conflicts, _promises.Forgotten, _promises.Left);
+        (_counts.Conflicts, _counts.Forgotten, _counts.Left) = (
+            _cluster.Store.Conflicts, _promises.Forgotten, _promises.Left);
         _counts.Calls = _cluster.Calls;
     }
 
@@ -166,7 +171,7 @@ internal sealed class ClusterSimulation
                 new TenantSettings { Weight = 1 + tenant, RequestsPerMinute = 100_000 }));
         }
 
-        while (await AgainAsync(() => _cluster.Grains.Catalogue().FindAsync(s_model.Value)) is null)
+        while (await AgainAsync(() => _cluster.Grains.Catalog().FindAsync(s_model.Value)) is null)
         {
             await _cluster.DelayAsync(TimeSpan.FromMilliseconds(100));
         }
@@ -250,7 +255,8 @@ internal sealed class ClusterSimulation
 
     private Weather Storm() => new()
     {
-        Refused = _random.NextDouble() * 0.3, Unanswered = _random.NextDouble() * 0.2, Slow = _random.NextDouble() * 0.3,
+        Refused = _random.NextDouble() * 0.3, Unanswered = _random.NextDouble() * 0.2,
+        Slow = _random.NextDouble() * 0.3,
     };
 
     private void Kill(SimulatedSilo silo)
@@ -292,7 +298,8 @@ internal sealed class ClusterSimulation
         ClearUp();
         foreach (SimulatedSilo silo in _cluster.Silos.Where(silo => silo.IsAlive).ToArray())
         {
-            if (silo.View != _cluster.View || silo.Device!.Kind == "gpu" || silo is { IsUsable: false, IsLeaving: false })
+            if (silo.View != _cluster.View || silo.Device!.Kind == "gpu"
+                || silo is { IsUsable: false, IsLeaving: false })
             {
                 Kill(silo);
             }
@@ -452,8 +459,8 @@ internal sealed class ClusterSimulation
         _promises.CheckEvents(key, heard);
     }
 
-    // Nothing is open, nothing waits, and no worker holds what it has yet to tell of: it waits for 2.5 s after a blob store
-    // that did not answer.
+    // Nothing is open, nothing waits, and no worker holds what it has yet to tell of: it waits for 2.5 s after a blob
+    // store that did not answer.
     private async Task<bool> IsQuietAsync()
     {
         for (int i = 0; i < _cluster.Options.OpenSetPartitions; i++)
@@ -484,7 +491,9 @@ internal sealed class ClusterSimulation
                 : shown.Length == expected.Length && shown.ToHashSet().SetEquals(expected);
             Hold(
                 isRight,
-                () => $"{session} shows {string.Join(' ', shown)}, not {string.Join(' ', expected)}\n{_cluster.Story(null)}");
+                () =>
+                    $"{session} shows {string.Join(' ', shown)}, not "
+                    + $"{string.Join(' ', expected)}\n{_cluster.Story(null)}");
         }
     }
 

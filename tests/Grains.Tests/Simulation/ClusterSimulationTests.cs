@@ -40,7 +40,8 @@ public sealed class ClusterSimulationTests
         Assert.True(
             messages.Length == 0,
             $"{messages.Length} of {end - first} seeds fail:\n"
-            + $"{string.Join('\n', messages.Select(one => one.Split('\n')[0]).Take(20))}\n\n{messages.FirstOrDefault()}");
+            + $"{string.Join('\n', messages.Select(one => one.Split('\n')[0]).Take(20))}\n\n"
+            + messages.FirstOrDefault());
 
         // Never would mean that nothing was tried.
         if (given is not { Length: > 0 })

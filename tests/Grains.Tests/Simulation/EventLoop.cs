@@ -61,7 +61,8 @@ internal sealed class EventLoop
 /// <param name="loop">Time.</param>
 /// <param name="silo">The process; null for a client, which never dies.</param>
 /// <param name="grain">The activation; null for other code.</param>
-internal sealed class SimulatedContext(EventLoop loop, SimulatedSilo? silo, IGrainContext? grain) : SynchronizationContext
+internal sealed class SimulatedContext(EventLoop loop, SimulatedSilo? silo, IGrainContext? grain)
+    : SynchronizationContext
 {
     // What Orleans calls for each turn, so that a grain knows whose constructor runs.
     private static readonly Action<IGrainContext?> s_enter = typeof(IGrainContext).Assembly

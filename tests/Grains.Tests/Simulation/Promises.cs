@@ -59,11 +59,15 @@ internal sealed class Promises
     }
 
     /// <summary>Whether all that was accepted has ended.</summary>
-    public bool AllEnded => Accepted.Keys.All(key => !Stored.TryGetValue(key, out GenerationState? state) || !state.IsOpen);
+    public bool AllEnded =>
+        Accepted.Keys.All(key => !Stored.TryGetValue(key, out GenerationState? state) || !state.IsOpen);
 
     /// <summary>What has not ended, as lines.</summary>
-    public string Open => string.Join('\n', Accepted.Keys.Where(key => Stored.GetValueOrDefault(key) is { IsOpen: true })
-        .Select(key => $"{key} is open: {Stored[key].Phase}, epoch {Stored[key].Epoch}\n{_cluster.Story(key.ToString())}"))
+    public string Open =>
+        string.Join('\n', Accepted.Keys.Where(key => Stored.GetValueOrDefault(key) is { IsOpen: true })
+            .Select(
+                key =>
+                    $"{key} is open: {Stored[key].Phase}, epoch {Stored[key].Epoch}\n{_cluster.Story(key.ToString())}"))
         + $"\n{string.Join('\n', _cluster.Activations.Select(one => one.Doing))}";
 
     /// <summary>
@@ -84,7 +88,9 @@ internal sealed class Promises
             Hold(!Deleted.Contains(key), () => "was deleted and is there");
             Hold(!state.IsOpen, () => "has not ended");
             Hold(state.Submission == submission, () => "is another submission");
-            Hold(!Cancelled.Contains(key) || state.Phase == GenerationPhase.Cancelled, () => $"was cancelled and is {state.Phase}");
+            Hold(
+                !Cancelled.Contains(key) || state.Phase == GenerationPhase.Cancelled,
+                () => $"was cancelled and is {state.Phase}");
             Restarts += state.Restarts;
             switch (state.Phase)
             {
@@ -99,11 +105,15 @@ internal sealed class Promises
                     break;
                 case GenerationPhase.Failed:
                     Failed++;
-                    GenerationError expected = Broken.Contains(key) ? GenerationError.KernelFailed : GenerationError.WorkerLost;
+                    GenerationError expected = Broken.Contains(key)
+                        ? GenerationError.KernelFailed
+                        : GenerationError.WorkerLost;
                     bool isLost = state.Error == GenerationError.WorkerLost && _lostAlone.GetValueOrDefault(key) >= 3;
                     Hold(
                         isLost || (state.Error == expected && Broken.Contains(key)),
-                        () => $"failed as {state.Error} ({state.Message}) after {_lostAlone.GetValueOrDefault(key)} losses alone");
+                        () =>
+                            $"failed as {state.Error} ({state.Message}) after {_lostAlone.GetValueOrDefault(key)} "
+                            + "losses alone");
                     break;
                 default:
                     Hold(state.Phase == GenerationPhase.Cancelled, () => $"is {state.Phase}");
@@ -113,7 +123,8 @@ internal sealed class Promises
     }
 
     /// <summary>
-    /// No blob that is needed is gone, and none that is not is left, except what a killed process may have told nobody of.
+    /// No blob that is needed is gone, and none that is not is left, except what a killed process may have told nobody
+    /// of.
     /// </summary>
     public void CheckBlobs()
     {
@@ -147,7 +158,10 @@ internal sealed class Promises
         }
 
         void Hold(bool holds, Func<string> fault) => Promises.Hold(
-            holds, () => $"{key} {fault()}\n{string.Join(' ', heard.Select(one => one.Number))}\n{_cluster.Story(key.ToString())}");
+            holds,
+            () =>
+                $"{key} "
+                + $"{fault()}\n{string.Join(' ', heard.Select(one => one.Number))}\n{_cluster.Story(key.ToString())}");
         EventNumber[] numbers = [.. heard.Select(one => one.Number)];
         GenerationEvent[] all = [.. GenerationEvents.EventsAfter(state, EventNumber.Before)];
         Hold(heard[^1].IsLast, () => "has no end");
@@ -161,7 +175,8 @@ internal sealed class Promises
         int steps = numbers.Count(one => one.Phase == (int)GenerationPhase.Denoising) - 1;
         Hold(
             all.All(one => numbers.Contains(one.Number))
-            && numbers.Where(one => one.Step > 0).Select(one => one.Step).SequenceEqual(Enumerable.Range(1, Math.Max(0, steps))),
+            && numbers.Where(one => one.Step > 0).Select(one => one.Step).SequenceEqual(
+                Enumerable.Range(1, Math.Max(0, steps))),
             () => "told with a gap");
     }
 
@@ -194,8 +209,9 @@ internal sealed class Promises
 
         GenerationState next = Wire.Read<GenerationState>(after);
         Stored[key] = next;
+        (int step, long lease) = (next.SnapshotStep, next.LastLease);
         _cluster.Note(
-            $"{key} {next.Phase} {next.Closure} epoch {next.Epoch} step {next.SnapshotStep} lease {next.LastLease} {next.Claim}");
+            $"{key} {next.Phase} {next.Closure} epoch {next.Epoch} step {step} lease {lease} {next.Claim}");
         void Hold(bool holds, Func<string> fault) => Promises.Hold(
                 holds, () => $"{key} {fault()}\n{_cluster.Story(key.ToString())}");
         if (next.Closure == GenerationClosure.Deleted && old.Closure == GenerationClosure.None)
@@ -203,7 +219,8 @@ internal sealed class Promises
             TimeSpan age = _cluster.Time.Now - _endedAt.GetValueOrDefault(key);
             Hold(
                 Deleting.Contains(key)
-                || (old.Submission?.Session is { } session && DeletingSessions.Contains(new SessionKey(key.Tenant, session)))
+                || (old.Submission?.Session is { } session
+                    && DeletingSessions.Contains(new SessionKey(key.Tenant, session)))
                 || (!old.IsOpen && age >= _cluster.Options.Generation.Retention),
                 () => $"is forgotten after {age}");
             return;
@@ -211,7 +228,9 @@ internal sealed class Promises
 
         Hold(old.Closure == GenerationClosure.None || next.Closure == old.Closure, () => "is gone and comes back");
         Hold(old.Submission is null || next.Submission is not null, () => "was accepted and is overwritten");
-        Hold(old.Submission is null || old.IsOpen || next.Phase == old.Phase, () => $"has ended as {old.Phase} and goes on");
+        Hold(
+            old.Submission is null || old.IsOpen || next.Phase == old.Phase,
+            () => $"has ended as {old.Phase} and goes on");
         Hold(next.Epoch >= old.Epoch, () => $"goes from epoch {old.Epoch} to {next.Epoch}");
         Hold(
             !next.IsOpen || next.SnapshotStep >= old.SnapshotStep || next.Restarts == old.Restarts + 1,

@@ -33,7 +33,8 @@ public sealed class RecoverySimulationTests
         cluster.Time.Run(() => false, TimeSpan.FromSeconds(0.6));
         Deactivate<WorkQueueGrain>(cluster);
         cluster.Until(
-            async () => (await AgainAsync(cluster, () => Queue(cluster).StatusAsync())).Waiting == 40, TimeSpan.FromSeconds(12));
+            async () => (await AgainAsync(cluster, () => Queue(cluster).StatusAsync())).Waiting == 40,
+            TimeSpan.FromSeconds(12));
     });
 
     [Fact]
@@ -48,7 +49,8 @@ public sealed class RecoverySimulationTests
         _ = cluster.ClientAsync(() => cluster.LeaveAsync(holder));
         Assert.True(
             cluster.Time.Run(
-                () => State()!.Claim is { } claim && claim.Worker != holder.WorkerName, s_lease - TimeSpan.FromSeconds(2)),
+                () => State()!.Claim is { } claim && claim.Worker != holder.WorkerName,
+                s_lease - TimeSpan.FromSeconds(2)),
             cluster.Story(null));
     });
 
@@ -74,7 +76,8 @@ public sealed class RecoverySimulationTests
         Start(cluster, devices: 1);
         SubmitMany(cluster, 3);
         AllEnd(cluster, promises, TimeSpan.FromSeconds(30));
-        cluster.Until(async () => await Queue(cluster).StatusAsync() is { Waiting: 0, Leased: 0 }, TimeSpan.FromSeconds(1));
+        cluster.Until(
+            async () => await Queue(cluster).StatusAsync() is { Waiting: 0, Leased: 0 }, TimeSpan.FromSeconds(1));
     });
 
     [Fact]
@@ -107,14 +110,17 @@ public sealed class RecoverySimulationTests
         cluster.Run(async () => await Task.WhenAll(
             Enumerable.Range(0, cluster.Options.OpenSetPartitions)
                 .Select(i => cluster.Grains.GetGrain<IOpenSetGrain>(i).WalkAsync())), TimeSpan.FromSeconds(2));
-        cluster.Until(async () => (await cluster.Grains.Tenant(s_tenant).ViewAsync())?.Open == 3, TimeSpan.FromSeconds(2));
+        cluster.Until(
+            async () => (await cluster.Grains.Tenant(s_tenant).ViewAsync())?.Open == 3, TimeSpan.FromSeconds(2));
         cluster.Run(
             async () => Assert.Equal(
-                SubmitOutcome.TooManyOpen, (await cluster.Grains.Generation(Key("g9")).SubmitAsync(Submission(9, 5))).Outcome),
+                SubmitOutcome.TooManyOpen,
+                (await cluster.Grains.Generation(Key("g9")).SubmitAsync(Submission(9, 5))).Outcome),
             TimeSpan.FromSeconds(2));
         cluster.Boot("silo9", new SimulatedDevice("cpu"));
         AllEnd(cluster, promises, TimeSpan.FromSeconds(30));
-        cluster.Until(async () => (await cluster.Grains.Tenant(s_tenant).ViewAsync())?.Open == 0, TimeSpan.FromSeconds(2));
+        cluster.Until(
+            async () => (await cluster.Grains.Tenant(s_tenant).ViewAsync())?.Open == 0, TimeSpan.FromSeconds(2));
     });
 
     [Fact]
@@ -138,7 +144,9 @@ public sealed class RecoverySimulationTests
         Start(cluster, devices: 0);
         cluster.Store.Refusing = key => key.StartsWith("openset/", StringComparison.Ordinal);
         cluster.Run(
-            () => Assert.ThrowsAnyAsync<Exception>(() => cluster.Grains.Generation(Key("g0")).SubmitAsync(Submission(0, 5))),
+            () =>
+                Assert.ThrowsAnyAsync<Exception>(
+                    () => cluster.Grains.Generation(Key("g0")).SubmitAsync(Submission(0, 5))),
             TimeSpan.FromSeconds(10));
         cluster.Store.Refusing = null;
         Assert.Empty(promises.Stored);
@@ -188,7 +196,8 @@ public sealed class RecoverySimulationTests
             },
             TimeSpan.FromSeconds(60));
         Assert.All(promises.Stored.Values, state => Assert.Equal(GenerationClosure.Deleted, state.Closure));
-        Assert.DoesNotContain(cluster.Store.States.Keys, key => key.StartsWith("sessionpage/", StringComparison.Ordinal));
+        Assert.DoesNotContain(
+            cluster.Store.States.Keys, key => key.StartsWith("sessionpage/", StringComparison.Ordinal));
     }, seeds: 2);
 
     [Fact]
@@ -268,8 +277,9 @@ public sealed class RecoverySimulationTests
         cluster.Run(
             async () =>
             {
-                await cluster.Grains.Tenant(s_tenant).PutAsync(settings ?? new TenantSettings { RequestsPerMinute = 1000 });
-                await cluster.Grains.Catalogue().RegisterAsync(FakeDevice.Card(0));
+                await cluster.Grains.Tenant(s_tenant).PutAsync(
+                    settings ?? new TenantSettings { RequestsPerMinute = 1000 });
+                await cluster.Grains.Catalog().RegisterAsync(FakeDevice.Card(0));
             },
             TimeSpan.FromSeconds(5));
     }
@@ -290,7 +300,8 @@ public sealed class RecoverySimulationTests
         cluster.Run(
             async () =>
             {
-                SubmitAnswer answer = await AgainAsync(cluster, () => cluster.Grains.Generation(key).SubmitAsync(submission));
+                SubmitAnswer answer = await AgainAsync(
+                    cluster, () => cluster.Grains.Generation(key).SubmitAsync(submission));
                 Assert.True(answer.IsAccepted, $"{answer.Outcome}: {answer.Message}");
                 cluster.Promises.Accepted.Add(key, submission);
                 then?.Invoke();

@@ -10,7 +10,8 @@ using Orleans.Timers;
 namespace Atelier.Grains.Tests.Simulation;
 
 /// <summary>A call on its way.</summary>
-internal sealed class Request(SimulatedSilo origin, GrainId grain, GrainMethod method, Parcel arguments, TimeSpan expiresAt)
+internal sealed class Request(
+    SimulatedSilo origin, GrainId grain, GrainMethod method, Parcel arguments, TimeSpan expiresAt)
 {
     public SimulatedSilo Origin => origin;
 
@@ -131,7 +132,8 @@ internal sealed class SimulatedActivation : IGrainContext, IGrainRuntime, ITimer
         for (int i = 0; _isReady && !_isLeaving && i < _waiting.Count;)
         {
             Turn turn = _waiting[i];
-            bool interleaves = turn.Interleaves || _class.IsReentrant || (turn.IsReadOnly && _blocking?.IsReadOnly == true);
+            bool interleaves = turn.Interleaves || _class.IsReentrant
+                || (turn.IsReadOnly && _blocking?.IsReadOnly == true);
             if (_blocking is not null && !interleaves)
             {
                 i++;
@@ -165,7 +167,8 @@ internal sealed class SimulatedActivation : IGrainContext, IGrainRuntime, ITimer
             if (_grain is IIncomingGrainCallFilter filter)
             {
                 await filter.Invoke(Workers.GrainProxy.Make<IIncomingGrainCallContext>(
-                    (method, _) => method.Name == nameof(IGrainCallContext.Invoke) ? call = request.InvokeAsync(_grain) : null));
+                    (method, _) =>
+                        method.Name == nameof(IGrainCallContext.Invoke) ? call = request.InvokeAsync(_grain) : null));
             }
             else
             {
@@ -311,7 +314,8 @@ internal sealed class SimulatedActivation : IGrainContext, IGrainRuntime, ITimer
         if (parameter.GetCustomAttribute<PersistentStateAttribute>() is not { } attribute)
         {
             return GetService(parameter.ParameterType)
-                ?? throw new InvalidOperationException($"The simulation has no {parameter.ParameterType} for {_class.Type.Name}.");
+                ?? throw new InvalidOperationException(
+                    $"The simulation has no {parameter.ParameterType} for {_class.Type.Name}.");
         }
 
         Type type = typeof(SimulatedState<>).MakeGenericType(parameter.ParameterType.GenericTypeArguments);
@@ -348,7 +352,8 @@ internal sealed class SimulatedActivation : IGrainContext, IGrainRuntime, ITimer
     void IGrainContext.Activate(Dictionary<string, object>? requestContext, CancellationToken cancellationToken) =>
         throw new NotSupportedException();
 
-    void IGrainContext.Deactivate(DeactivationReason deactivationReason, CancellationToken cancellationToken) => Deactivate();
+    void IGrainContext.Deactivate(DeactivationReason deactivationReason, CancellationToken cancellationToken) =>
+        Deactivate();
 
     void IGrainContext.Rehydrate(IRehydrationContext context) => throw new NotSupportedException();
 

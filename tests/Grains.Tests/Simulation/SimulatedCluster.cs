@@ -126,7 +126,8 @@ internal sealed class SimulatedCluster
         Time.After(Detection(), () =>
         {
             Declare(silo);
-            foreach ((GrainId id, SimulatedActivation one) in silo.View.Directory.Where(one => one.Value.Silo != silo).ToArray())
+            foreach ((GrainId id, SimulatedActivation one) in silo.View.Directory
+                .Where(one => one.Value.Silo != silo).ToArray())
             {
                 silo.View.Directory.Remove(id);
             }
@@ -175,7 +176,8 @@ internal sealed class SimulatedCluster
     public IGrainFactory Grains =>
         Any()?.Grains ?? throw new Orleans.Runtime.SiloUnavailableException("No silo answers.");
 
-    public IEnumerable<SimulatedActivation> Activations => Silos.Where(silo => silo.IsAlive).SelectMany(silo => silo.Activations);
+    public IEnumerable<SimulatedActivation> Activations =>
+        Silos.Where(silo => silo.IsAlive).SelectMany(silo => silo.Activations);
 
     /// <summary>A client's wait.</summary>
     public Task DelayAsync(TimeSpan time) => Task.Delay(time, _clientClock);
@@ -236,7 +238,8 @@ internal sealed class SimulatedCluster
     public string Story(string? about) => string.Join('\n', History
         .Select(one => $"{one.At.TotalSeconds,8:0.000} {one.What.ToString()}")
         .Where(line => about is null || line.Contains($"{about} ", StringComparison.Ordinal)
-            || line.EndsWith(about, StringComparison.Ordinal) || line.AsSpan(9).StartsWith("silo", StringComparison.Ordinal)
+            || line.EndsWith(about, StringComparison.Ordinal)
+                || line.AsSpan(9).StartsWith("silo", StringComparison.Ordinal)
             || line.AsSpan(9).StartsWith("all", StringComparison.Ordinal))
         .TakeLast(150));
 
@@ -316,15 +319,16 @@ internal sealed class SimulatedCluster
 
     public IClusterMembershipService MembershipOf(SimulatedSilo silo) => new Membership(this, silo);
 
-    public IReminderRegistry Reminders(SimulatedSilo silo) => Workers.GrainProxy.Make<IReminderRegistry>((method, arguments) =>
-    {
-        if (method.Name != nameof(IReminderRegistry.RegisterOrUpdateReminder))
+    public IReminderRegistry Reminders(SimulatedSilo silo) =>
+        Workers.GrainProxy.Make<IReminderRegistry>((method, arguments) =>
         {
-            throw new NotSupportedException(method.Name);
-        }
+            if (method.Name != nameof(IReminderRegistry.RegisterOrUpdateReminder))
+            {
+                throw new NotSupportedException(method.Name);
+            }
 
-        return RemindAsync(silo, (GrainId)arguments[0]!, (TimeSpan)arguments[3]!);
-    });
+            return RemindAsync(silo, (GrainId)arguments[0]!, (TimeSpan)arguments[3]!);
+        });
 
     private static object ReferenceOf(Type type, Func<MethodInfo, object?[], object?> answer)
     {
@@ -339,7 +343,10 @@ internal sealed class SimulatedCluster
     {
         Calls++;
         Fate fate = Fate.Draw(Random, Network);
-        var request = new Request(origin, id, method, Parcel.Of(arguments, SendsBytes), Time.Now + CallTimeout) { Fate = fate };
+        var request = new Request(origin, id, method, Parcel.Of(arguments, SendsBytes), Time.Now + CallTimeout)
+        {
+            Fate = fate,
+        };
         if (!method.IsOneWay)
         {
             Time.After(CallTimeout, () =>
@@ -378,7 +385,8 @@ internal sealed class SimulatedCluster
     // The others know that a silo is dead, or think so.
     private void Declare(SimulatedSilo silo)
     {
-        foreach (ClusterView view in Silos.Where(one => one.IsAlive && one != silo).Select(one => one.View).Append(View).Distinct())
+        foreach (ClusterView view in Silos.Where(one => one.IsAlive && one != silo)
+            .Select(one => one.View).Append(View).Distinct())
         {
             foreach (SimulatedActivation one in view.Directory.Values.Where(one => one.Silo == silo).ToArray())
             {
@@ -439,7 +447,9 @@ internal sealed class SimulatedCluster
 
         public IAsyncEnumerable<ClusterMembershipSnapshot> MembershipUpdates => throw new NotSupportedException();
 
-        public ValueTask Refresh(MembershipVersion minimumVersion = default, CancellationToken cancellationToken = default) => default;
+        public ValueTask Refresh(
+            MembershipVersion minimumVersion = default, CancellationToken cancellationToken = default) =>
+            default;
 
         public Task<bool> TryKill(SiloAddress siloAddress) => throw new NotSupportedException();
     }
@@ -468,7 +478,8 @@ internal sealed class SimulatedWatch(SimulatedCluster cluster, SimulatedSilo ori
         {
             if (fate.IsRefused || fate.IsUnanswered)
             {
-                cluster.Time.After(SimulatedCluster.CallTimeout, () => Break(new TimeoutException("A stream has no answer.")));
+                cluster.Time.After(
+                    SimulatedCluster.CallTimeout, () => Break(new TimeoutException("A stream has no answer.")));
                 return;
             }
 
@@ -479,7 +490,8 @@ internal sealed class SimulatedWatch(SimulatedCluster cluster, SimulatedSilo ori
             }
 
             // One that died is no longer there to break a stream that begins, or goes on, after its death was noticed.
-            if (_activation is not { IsGone: false, Silo.IsAlive: true } activation || activation.Silo.View != origin.View)
+            if (_activation is not { IsGone: false, Silo.IsAlive: true } activation
+                || activation.Silo.View != origin.View)
             {
                 Break(new SiloUnavailableException($"{id} is not there."));
                 return;

@@ -24,7 +24,8 @@ internal sealed class SimulatedSilo : ILocalSiloDetails
     private Task _loop = Task.CompletedTask;
     private bool _isFrozen;
 
-    public SimulatedSilo(SimulatedCluster cluster, string name, int generation, TimeSpan clockError, SimulatedDevice? device)
+    public SimulatedSilo(
+        SimulatedCluster cluster, string name, int generation, TimeSpan clockError, SimulatedDevice? device)
     {
         (_cluster, Name, View, Device) = (cluster, name, cluster.View, device);
         Address = SiloAddress.New(System.Net.IPAddress.Loopback, 1 + (name[^1] % 64), generation);
@@ -83,7 +84,8 @@ internal sealed class SimulatedSilo : ILocalSiloDetails
     /// <summary>A service of the process; one of the grains' own classes is made once.</summary>
     public object? Service(Type type)
     {
-        if (!_services.TryGetValue(type, out object? service) && type.IsClass && type.Assembly == typeof(GrainCalls).Assembly)
+        if (!_services.TryGetValue(type, out object? service) && type.IsClass
+            && type.Assembly == typeof(GrainCalls).Assembly)
         {
             service = ActivatorUtilities.CreateInstance(new Services(this), type);
             _services.Add(type, service);

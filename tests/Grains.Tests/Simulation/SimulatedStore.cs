@@ -67,12 +67,14 @@ internal sealed class SimulatedStore(EventLoop loop, Random random)
     public int Conflicts { get; private set; }
 
     public Task<(byte[]? Bytes, string? Tag)> ReadAsync(SimulatedSilo silo, string key) =>
-        DoAsync<(byte[]?, string?)>(silo, StateWeather, key, () => States.TryGetValue(key, out var found) ? found : default);
+        DoAsync<(byte[]?, string?)>(
+            silo, StateWeather, key, () => States.TryGetValue(key, out var found) ? found : default);
 
     /// <summary>Writes a state, or clears it where there are no bytes; gives the new tag.</summary>
     public Task<string?> WriteAsync(SimulatedSilo silo, string key, byte[]? bytes, string? tag)
     {
-        Xunit.Assert.True(bytes is null || bytes.Length <= StateBytesMax, $"{key} has a state of {bytes?.Length} bytes");
+        Xunit.Assert.True(
+            bytes is null || bytes.Length <= StateBytesMax, $"{key} has a state of {bytes?.Length} bytes");
         return DoAsync(silo, StateWeather, key, () =>
         {
             string? there = States.TryGetValue(key, out (byte[] Bytes, string Tag) found) ? found.Tag : null;
@@ -132,28 +134,31 @@ internal sealed class SimulatedStore(EventLoop loop, Random random)
 
     private sealed class BlobsOfSilo(SimulatedStore store, SimulatedSilo silo) : IBlobStore
     {
-        public Task PutAsync(BlobName name, GenerationId owner, byte[] bytes, CancellationToken cancellation) => DoAsync(name, () =>
-        {
-            Xunit.Assert.Equal(name.Sha256, Convert.ToHexStringLower(SHA256.HashData(bytes)));
-            Of(store._owners, name).Add(owner);
-            Of(store.Writers, name).Add(silo);
-            store.Blobs[name] = bytes;
-            return true;
-        });
+        public Task PutAsync(BlobName name, GenerationId owner, byte[] bytes, CancellationToken cancellation) =>
+            DoAsync(name, () =>
+            {
+                Xunit.Assert.Equal(name.Sha256, Convert.ToHexStringLower(SHA256.HashData(bytes)));
+                Of(store._owners, name).Add(owner);
+                Of(store.Writers, name).Add(silo);
+                store.Blobs[name] = bytes;
+                return true;
+            });
 
         public Task<byte[]?> GetAsync(BlobName name, CancellationToken cancellation) =>
             DoAsync(name, () => store.Blobs.GetValueOrDefault(name));
 
-        public Task ReleaseAsync(BlobName name, GenerationId owner, CancellationToken cancellation) => DoAsync(name, () =>
-        {
-            if (store._owners.TryGetValue(name, out HashSet<GenerationId>? owners) && owners.Remove(owner) && owners.Count == 0)
+        public Task ReleaseAsync(BlobName name, GenerationId owner, CancellationToken cancellation) =>
+            DoAsync(name, () =>
             {
-                store._owners.Remove(name);
-                store.Blobs.Remove(name);
-            }
+                if (store._owners.TryGetValue(name, out HashSet<GenerationId>? owners) && owners.Remove(owner)
+                    && owners.Count == 0)
+                {
+                    store._owners.Remove(name);
+                    store.Blobs.Remove(name);
+                }
 
-            return true;
-        });
+                return true;
+            });
 
         private Task<T> DoAsync<T>(BlobName name, Func<T> effect) =>
             store.DoAsync(silo, store.BlobWeather, $"/blob/{name}", effect);
@@ -172,7 +177,8 @@ internal sealed class SimulatedStore(EventLoop loop, Random random)
 }
 
 /// <summary>A grain's state over the store, as an activation holds it.</summary>
-internal sealed class SimulatedState<T>(SimulatedStore store, SimulatedSilo silo, string key) : IPersistentState<T>, ISimulatedState
+internal sealed class SimulatedState<T>(SimulatedStore store, SimulatedSilo silo, string key)
+    : IPersistentState<T>, ISimulatedState
     where T : new()
 {
     public T State { get; set; } = new();

@@ -25,7 +25,8 @@ internal static class Wire
     public static T Copy<T>(T value) => s_copier.Copy(value)!;
 
     /// <summary>
-    /// What a caller gets of an error. One of each type is serialized: an error's stack would take longer than all else.
+    /// What a caller gets of an error. One of each type is serialized: an error's stack would take longer than all
+    /// else.
     /// </summary>
     public static Exception Cross(Exception error)
     {

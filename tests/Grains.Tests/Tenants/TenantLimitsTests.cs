@@ -59,7 +59,9 @@ public sealed class TenantLimitsTests
         for (int i = 0; i < 300; i++)
         {
             int evaluations = random.Next(15, 100);
-            Assert.Equal(AdmissionOutcome.Admitted, limits.Admit(new GenerationId($"g{i}"), evaluations, s_now, out bool store).Outcome);
+            Assert.Equal(
+                AdmissionOutcome.Admitted,
+                limits.Admit(new GenerationId($"g{i}"), evaluations, s_now, out bool store).Outcome);
             (used, stores) = (used + evaluations, stores + (store ? 1 : 0));
             Assert.InRange(new TenantLimits(state).UsedToday(s_now), used, used + 1000);
         }

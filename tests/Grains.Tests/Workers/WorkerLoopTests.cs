@@ -17,7 +17,8 @@ public sealed class WorkerLoopTests
     public async Task UnderFaults_EveryPictureIsDone_WithAllItsStepsAndPreviews()
     {
         int parks = 0, notYous = 0;
-        await Parallel.ForAsync(0, 120, new ParallelOptions { MaxDegreeOfParallelism = 12 }, async (seed, cancellation) =>
+        var options = new ParallelOptions { MaxDegreeOfParallelism = 12 };
+        await Parallel.ForAsync(0, 120, options, async (seed, cancellation) =>
         {
             var random = new Random(seed);
             var world = new WorkerWorld(seed) { Loss = 0.08, Delay = random.Next(6) };
@@ -31,7 +32,8 @@ public sealed class WorkerLoopTests
 
             // Now and then the queue does not answer for longer than a lease lasts, or the store takes nothing.
             DateTimeOffset quietUntil = default;
-            world.Calling = (method, _) => method == nameof(IWorkQueueGrain.TurnAsync) && TimeProvider.System.GetUtcNow() < quietUntil
+            world.Calling = (method, _) =>
+                method == nameof(IWorkQueueGrain.TurnAsync) && TimeProvider.System.GetUtcNow() < quietUntil
                 ? throw new TimeoutException("The queue is away.")
                 : Task.CompletedTask;
             var workers = new List<LivingWorker> { Start(), Start() };
@@ -188,7 +190,8 @@ public sealed class WorkerLoopTests
     {
         var world = new WorkerWorld(1);
         GenerationKey held = world.Add("a", 1, 6), free = world.Add("a", 2, 30);
-        TaskCompletionSource answer = world.Hold((method, of) => method == nameof(IGenerationGrain.ReportAsync) && of == held);
+        TaskCompletionSource answer = world.Hold(
+            (method, of) => method == nameof(IGenerationGrain.ReportAsync) && of == held);
         LivingWorker worker = world.Start(2);
         await UntilAsync(world, () => !world.State(free).IsOpen);
         Assert.Equal(GenerationPhase.Denoising, world.State(held).Phase);
@@ -204,7 +207,8 @@ public sealed class WorkerLoopTests
         var world = new WorkerWorld(1);
         GenerationKey key = world.Add("a", 1, 30);
         TaskCompletionSource answer = world.Hold(
-            (method, _) => method == nameof(IWorkQueueGrain.TurnAsync) && world.State(key).Phase == GenerationPhase.Denoising);
+            (method, _) =>
+                method == nameof(IWorkQueueGrain.TurnAsync) && world.State(key).Phase == GenerationPhase.Denoising);
         LivingWorker worker = world.Start(1);
         await UntilAsync(world, () => world.State(key).Phase > GenerationPhase.Denoising);
         answer.SetResult();
@@ -217,17 +221,18 @@ public sealed class WorkerLoopTests
     [InlineData("waits")]
     [InlineData("refuses")]
     [InlineData("throws")]
-    public async Task ACatalogueThatTakesNoModel_HoldsNobodyUp(string how)
+    public async Task ACatalogThatTakesNoModel_HoldsNobodyUp(string how)
     {
         var world = new WorkerWorld(1);
         world.Add("a", 1, 6);
         var never = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         int registrations = 0;
-        world.Calling = (method, _) => method != nameof(IModelCatalogueGrain.RegisterAsync) ? Task.CompletedTask
+        world.Calling = (method, _) => method != nameof(IModelCatalogGrain.RegisterAsync) ? Task.CompletedTask
             : Interlocked.Increment(ref registrations) > 0 && how == "waits" ? never.Task
             : how == "refuses" ? throw new TimeoutException("No.")
             : throw new ArgumentException("This is no card.");
-        LivingWorker worker = world.Start(1, configure: options => options.ConfirmPeriod = TimeSpan.FromMilliseconds(5));
+        LivingWorker worker = world.Start(
+            1, configure: options => options.ConfirmPeriod = TimeSpan.FromMilliseconds(5));
         await world.EndAsync(20);
         world.AssertAllDone();
         await UntilAsync(world, () => registrations >= (how == "waits" ? 1 : 3));
@@ -240,7 +245,8 @@ public sealed class WorkerLoopTests
         var world = new WorkerWorld(1);
         GenerationKey key = world.Add("a", 1, 4);
         int claims = 0;
-        world.Answering = method => method == nameof(IGenerationGrain.ClaimAsync) && Interlocked.Increment(ref claims) <= 5
+        world.Answering = method =>
+            method == nameof(IGenerationGrain.ClaimAsync) && Interlocked.Increment(ref claims) <= 5
             ? throw new TimeoutException("The answer did not arrive.")
             : Task.CompletedTask;
         LivingWorker worker = world.Start(1);
@@ -258,13 +264,15 @@ public sealed class WorkerLoopTests
         LivingWorker worker = world.Start(1, configure: options => options.SnapshotPeriod = TimeSpan.FromHours(1));
         await UntilAsync(world, () => world.State(key).Step >= 5);
         int refused = 0;
-        world.Calling = (method, _) => method is nameof(IGenerationGrain.ReportAsync) or nameof(IGenerationGrain.ReleaseAsync)
+        world.Calling = (method, _) =>
+            method is nameof(IGenerationGrain.ReportAsync) or nameof(IGenerationGrain.ReleaseAsync)
             && Interlocked.Increment(ref refused) <= 9
                 ? throw new TimeoutException("No.")
                 : Task.CompletedTask;
         await worker.Loop.DrainAsync();
         Assert.Equal(0, worker.Loop.Status.Held);
-        Assert.True(world.State(key).SnapshotStep >= 5, $"The state of step {world.State(key).SnapshotStep} was stored.");
+        Assert.True(
+            world.State(key).SnapshotStep >= 5, $"The state of step {world.State(key).SnapshotStep} was stored.");
         Assert.Null(world.State(key).Claim);
     }
 
@@ -283,7 +291,8 @@ public sealed class WorkerLoopTests
         bool isFull = true;
         world.Calling = (method, of) =>
         {
-            if (method == nameof(IGenerationGrain.CompleteAsync) && isFull && world.State(of!.Value).Phase == GenerationPhase.Denoising)
+            if (method == nameof(IGenerationGrain.CompleteAsync) && isFull
+                && world.State(of!.Value).Phase == GenerationPhase.Denoising)
             {
                 full[of.Value] = true;
                 throw new TimeoutException("No.");

@@ -1,6 +1,6 @@
-// What a worker's loop has around it, without a cluster: a queue and generations as pure protocols in memory, a device of
-// hashes, a store. Under a seed calls come late, fail before or after their effect, or fail for a while; workers drain or
-// die and others take their places. Time is real and short, so a seed gives faults, not one course of events.
+// What a worker's loop has around it, without a cluster: a queue and generations as pure protocols in memory, a device
+// of hashes, a store. Under a seed calls come late, fail before or after their effect, or fail for a while; workers
+// drain or die and others take their places. Time is real and short, so a seed gives faults, not one course of events.
 using System.Collections.Concurrent;
 using System.Reflection;
 using Atelier.Contracts;
@@ -58,7 +58,8 @@ internal sealed class WorkerWorld(int seed)
     private readonly Lock _lock = new();
     private readonly Random _random = new(seed);
     private readonly WorkQueue _queue = new(new WorkQueueOptions { LeaseTime = TimeSpan.FromMilliseconds(100) }, 0);
-    private readonly GenerationMachine _machine = new(new GenerationOptions { ClaimQuiet = TimeSpan.FromMilliseconds(60) });
+    private readonly GenerationMachine _machine = new(
+        new GenerationOptions { ClaimQuiet = TimeSpan.FromMilliseconds(60) });
     private readonly Dictionary<GenerationKey, (GenerationState State, DateTimeOffset HeardAt)> _generations = [];
     private readonly ConcurrentQueue<Exception> _faults = new();
     private int _workers;
@@ -74,7 +75,9 @@ internal sealed class WorkerWorld(int seed)
     /// <summary>Called before a call takes effect: which method, of whom. It may throw, or hold it up.</summary>
     public Func<string, GenerationKey?, Task>? Calling { get; set; }
 
-    /// <summary>Called after a call took effect and before its answer: which method. It may throw, or hold it up.</summary>
+    /// <summary>
+    /// Called after a call took effect and before its answer: which method. It may throw, or hold it up.
+    /// </summary>
     public Func<string, Task>? Answering { get; set; }
 
     /// <summary>Holds calls up until what it gives is set.</summary>
@@ -97,7 +100,8 @@ internal sealed class WorkerWorld(int seed)
         lock (_lock)
         {
             DateTimeOffset now = TimeProvider.System.GetUtcNow();
-            GenerationState state = GenerationMachine.Accept(submission, 1, GenerationCost.Of(FakeDevice.Card(0), submission), now);
+            GenerationState state = GenerationMachine.Accept(
+                submission, 1, GenerationCost.Of(FakeDevice.Card(0), submission), now);
             _generations[key] = (state, now);
             _queue.Offer(_machine.Item(state, key), admitted: true, now);
         }
@@ -113,13 +117,16 @@ internal sealed class WorkerWorld(int seed)
         var options = new WorkerOptions
         {
             IdlePeriod = TimeSpan.FromMilliseconds(20), RetryPause = TimeSpan.FromMilliseconds(5), TriesMax = 2,
-            SnapshotPeriod = TimeSpan.FromMilliseconds(5), DrainTimeout = TimeSpan.FromSeconds(20), OnFault = _faults.Enqueue,
+            SnapshotPeriod = TimeSpan.FromMilliseconds(5), DrainTimeout = TimeSpan.FromSeconds(20),
+            OnFault = _faults.Enqueue,
         };
         configure?.Invoke(options);
         LivingWorker worker = null!;
-        IGrainFactory grains = GrainProxy.Make<IGrainFactory>((method, args) => Grain(worker, method.GetGenericArguments()[0], args[0]!));
+        IGrainFactory grains = GrainProxy.Make<IGrainFactory>(
+            (method, args) => Grain(worker, method.GetGenericArguments()[0], args[0]!));
         var loop = new WorkerLoop(
-            new WorkerKey(name, "d"), device, Blobs, grains, options, TimeProvider.System, NullLogger<WorkerLoop>.Instance);
+            new WorkerKey(name, "d"), device, Blobs, grains, options, TimeProvider.System,
+            NullLogger<WorkerLoop>.Instance);
         worker = new LivingWorker(loop, device);
         _ = Task.Run(loop.RunAsync);
         return worker;
@@ -135,13 +142,16 @@ internal sealed class WorkerWorld(int seed)
             Check();
             if (patience.IsCancellationRequested)
             {
-                Assert.Fail($"Seed {seed}: open are {string.Join("; ", States().Where(s => s.IsOpen).Select(s => $"{s.Phase} step {s.Step} of {s.Submission!.Spec.Steps}, epoch {s.Epoch}"))}.");
+                IEnumerable<string> open = States().Where(s => s.IsOpen)
+                    .Select(s => $"{s.Phase} step {s.Step} of {s.Submission!.Spec.Steps}, epoch {s.Epoch}");
+                Assert.Fail($"Seed {seed}: open are {string.Join("; ", open)}.");
             }
 
             await Task.Delay(30, CancellationToken.None);
             lock (_lock)
             {
-                foreach ((GenerationKey key, (GenerationState state, _)) in _generations.Where(one => one.Value.State.IsOpen))
+                foreach ((GenerationKey key, (GenerationState state, _)) in _generations.Where(
+                    one => one.Value.State.IsOpen))
                 {
                     _queue.Offer(_machine.Item(state, key), admitted: true, TimeProvider.System.GetUtcNow());
                 }
@@ -199,22 +209,24 @@ internal sealed class WorkerWorld(int seed)
 
     private object Grain(LivingWorker worker, Type type, object key)
     {
-        if (type == typeof(IModelCatalogueGrain))
+        if (type == typeof(IModelCatalogGrain))
         {
-            return GrainProxy.Make<IModelCatalogueGrain>((method, args) => CallAsync(worker, method, null, () => true));
+            return GrainProxy.Make<IModelCatalogGrain>((method, args) => CallAsync(worker, method, null, () => true));
         }
 
         if (type == typeof(IWorkQueueGrain))
         {
             return GrainProxy.Make<IWorkQueueGrain>((method, args) => method.Name switch
             {
-                nameof(IWorkQueueGrain.TurnAsync) => CallAsync(worker, method, null, () => Turn(worker, (WorkerTurn)args[0]!)),
+                nameof(IWorkQueueGrain.TurnAsync) =>
+                    CallAsync(worker, method, null, () => Turn(worker, (WorkerTurn)args[0]!)),
                 nameof(IWorkQueueGrain.ReleaseAsync) => CallAsync(worker, method, null, () =>
                 {
                     _queue.Release((LeaseRelease)args[0]!, TimeProvider.System.GetUtcNow());
                     return true;
                 }),
-                nameof(IWorkQueueGrain.StatusAsync) => CallAsync(worker, method, null, () => _queue.Status(TimeProvider.System.GetUtcNow())),
+                nameof(IWorkQueueGrain.StatusAsync) =>
+                    CallAsync(worker, method, null, () => _queue.Status(TimeProvider.System.GetUtcNow())),
                 _ => throw new NotSupportedException(method.Name),
             });
         }
@@ -222,15 +234,21 @@ internal sealed class WorkerWorld(int seed)
         Assert.True(GenerationKey.TryParse((string)key, out GenerationKey generation));
         return GrainProxy.Make<IGenerationGrain>((method, args) => method.Name switch
         {
-            nameof(IGenerationGrain.ClaimAsync) => CallAsync(worker, method, generation, () => Claim(generation, (ClaimRequest)args[0]!)),
+            nameof(IGenerationGrain.ClaimAsync) =>
+                CallAsync(worker, method, generation, () => Claim(generation, (ClaimRequest)args[0]!)),
             nameof(IGenerationGrain.ReportAsync) => CallAsync(worker, method, generation, () =>
                 Hear(generation, (state, _) => GenerationMachine.Report(state, (StepReport)args[0]!))),
             nameof(IGenerationGrain.CompleteAsync) => CallAsync(worker, method, generation, () =>
-                Hear(generation, (state, now) => GenerationMachine.Complete(state, (long)args[0]!, (BlobName)args[1]!, now))),
+                Hear(
+                    generation,
+                    (state, now) => GenerationMachine.Complete(state, (long)args[0]!, (BlobName)args[1]!, now))),
             nameof(IGenerationGrain.ReleaseAsync) => CallAsync(worker, method, generation, () =>
                 Hear(generation, (state, now) => GenerationMachine.Release(state, (StepReport)args[0]!, now))),
             nameof(IGenerationGrain.FailAsync) => CallAsync(worker, method, generation, () =>
-                Hear(generation, (state, now) => _machine.Fail(state, (long)args[0]!, (GenerationError)args[1]!, (string)args[2]!, now))),
+                Hear(
+                    generation,
+                    (state, now) =>
+                        _machine.Fail(state, (long)args[0]!, (GenerationError)args[1]!, (string)args[2]!, now))),
             _ => throw new NotSupportedException(method.Name),
         });
     }

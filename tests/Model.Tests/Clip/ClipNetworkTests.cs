@@ -1,7 +1,6 @@
 using System.Text.Json;
 using Atelier.Cli.Verify;
 using Atelier.Model.Clip;
-using Atelier.Model.Networks;
 using Atelier.Model.Tests.Verify;
 using TorchSharp;
 using Xunit;

@@ -1,14 +1,13 @@
 using System.IO.Compression;
 using System.Text;
-using System.Text.Json;
 using Atelier.Model.Clip;
 using CsCheck;
 using Xunit;
 
 namespace Atelier.Model.Tests.Clip;
 
-// The tokenizer against the ids of the Python projects, against byte-pair encoding written down by its definition, and
-// against damaged vocabularies and hostile prompts.
+// The tokenizer against byte-pair encoding written down by its definition, and against damaged vocabularies and hostile
+// prompts. What holds for every vocabulary is tried with the published one where it is at hand.
 public sealed class ClipTokenizerTests
 {
     private static readonly Gen<string> Prompts = Gen.OneOf(
@@ -18,75 +17,13 @@ public sealed class ClipTokenizerTests
         TextCleaningTests.Pieces(
             "&", "#", "x3", "amp", "lt", ";", "<", "\u001B[", "1", "m", "e", "\u0301", "Σ", "'s", " ", "\n"));
 
-    private static ClipTokenizer Tokenizer => TokenizerVectors.Tokenizer;
+    private static readonly Lazy<ClipTokenizer> s_tokenizer = new(Load);
 
-    [Fact]
-    public void Tokenize_GivesTheReferencesIds_ForItsPrompts()
-    {
-        JsonElement[] rows = [.. TokenizerVectors.Read("case.json").GetProperty("rows").EnumerateArray()];
-        Assert.Equal(60, rows.Length);
-        foreach (JsonElement row in rows)
-        {
-            AssertIds(row, "ids_without_padding");
-        }
-    }
-
-    [Fact]
-    public void Tokenize_GivesTheReferencesIds_ForPiecesOfEveryKind()
-    {
-        JsonElement[] rows = [.. TokenizerVectors.Read("prompts.json").EnumerateArray()];
-        Assert.Equal(112, rows.Length);
-        foreach (JsonElement row in rows)
-        {
-            AssertIds(row, "ids");
-        }
-    }
+    private static ClipTokenizer Tokenizer => s_tokenizer.Value;
 
     [Fact]
     public void Tokenize_ReadsWronglyDecodedTextAsItWas() =>
         Assert.Equal(Tokenizer.Tokenize("schön"), Tokenizer.Tokenize("schÃ¶n"));
-
-    [Fact]
-    public void Encode_PadsWithZeros()
-    {
-        int[] ids = Tokenizer.Encode("a photograph of an astronaut riding a horse");
-        Assert.Equal([49406, 320, 8853, 539, 550, 18376, 6765, 320, 4558, 49407], ids[..10]);
-        Assert.Equal(new int[67], ids[10..]);
-        Assert.Equal((49408, 49406, 49407, 77), (
-            Tokenizer.VocabularySize, Tokenizer.StartId, Tokenizer.EndId, Tokenizer.ContextLength));
-    }
-
-    [Theory]
-    [InlineData(74)]
-    [InlineData(75)]
-    [InlineData(76)]
-    [InlineData(200)]
-    public void Tokenize_CutsAtTheContext_AndKeepsTheEndMark(int words)
-    {
-        int[] ids = Tokenizer.Tokenize(string.Join(' ', Enumerable.Repeat("cat", words)));
-        Assert.Equal(Math.Min(words + 2, 77), ids.Length);
-        Assert.Equal(Tokenizer.EndId, ids[^1]);
-        Assert.All(ids[1..^1], id => Assert.Equal(2368, id));
-    }
-
-    [Theory]
-    [InlineData("", 0, 0, null)]
-    [InlineData("CAT cat", 2, 2, null)]
-    [InlineData("74 A Cat", 76, 75, "cat")]
-    [InlineData("75", 75, 75, null)]
-    [InlineData("75 Über &amp; 🎨🎨", 80, 75, "über & 🎨🎨")]
-    [InlineData("200", 200, 75, "cat cat cat cat cat cat cat cat cat cat ")]
-    public void Count_SaysHowMuchFitsAndWhereThePromptIsCut(string prompt, int given, int used, string? cutAt)
-    {
-        // A number stands for so many times "cat".
-        string[] words = prompt.Split(' ', 2);
-        string text = int.TryParse(words[0], out int cats)
-            ? string.Join(' ', Enumerable.Repeat("cat", cats).Concat(words[1..])) : prompt;
-        TokenCount count = Tokenizer.Count(text);
-        Assert.Equal((used, cutAt), (count.Used, count.CutAt));
-        Assert.True(count.Given == given || (cats == 75 && count.Given > 75), $"{count.Given}");
-        Assert.Equal(cutAt is null, count.Warning("prompt") is null);
-    }
 
     // A long word may have to go although some of its tokens fit: it is named as where the cut is.
     [Fact]
@@ -95,9 +32,11 @@ public sealed class ClipTokenizerTests
         TokenCount count = Tokenizer.Count(prompt);
         int[] ids = Tokenizer.Tokenize(prompt);
         string cleaned = TextCleaning.Clean(prompt);
-        return ids.Length == count.Used + 2 && count.Given >= count.Used && count.Given > 75 == (count.CutAt is not null)
+        return ids.Length == count.Used + 2 && count.Given >= count.Used
+            && count.Given > 75 == (count.CutAt is not null)
             && (count.CutAt is null || (cleaned.Contains(count.CutAt, StringComparison.Ordinal)
-                && count.CutAt.Length is > 0 and <= TokenCount.CutAtLengthMax && !char.IsHighSurrogate(count.CutAt[^1])));
+                && count.CutAt.Length is > 0 and <= TokenCount.CutAtLengthMax
+                    && !char.IsHighSurrogate(count.CutAt[^1])));
     });
 
     [Fact]
@@ -106,7 +45,8 @@ public sealed class ClipTokenizerTests
         int[] ids = Tokenizer.Tokenize(prompt);
         int[] padded = Tokenizer.Encode(prompt);
         return ids[0] == Tokenizer.StartId && ids[^1] == Tokenizer.EndId && ids.Length <= 77 && padded.Length == 77
-            && ids.All(id => id >= 0 && id < Tokenizer.VocabularySize) && padded.AsSpan(0, ids.Length).SequenceEqual(ids);
+            && ids.All(id => id >= 0 && id < Tokenizer.VocabularySize)
+                && padded.AsSpan(0, ids.Length).SequenceEqual(ids);
     });
 
     [Fact]
@@ -116,16 +56,10 @@ public sealed class ClipTokenizerTests
         string words = string.Concat(Tokenizer.Decode(ids.AsSpan(1..^1)).Where(c => c != ' '));
         string cleaned = string.Concat(TextCleaning.Clean(prompt).Where(c => !char.IsWhiteSpace(c) && c != '\u0345'));
         // A long text is cut, at worst within a character.
-        return ids.Length == 77 ? cleaned.StartsWith(words.TrimEnd('\uFFFD'), StringComparison.Ordinal) : words == cleaned;
+        return ids.Length == 77
+            ? cleaned.StartsWith(words.TrimEnd('\uFFFD'), StringComparison.Ordinal)
+            : words == cleaned;
     });
-
-    [Fact]
-    public void Decode_RefusesIdsBeyondTheVocabulary()
-    {
-        Assert.Throws<ArgumentOutOfRangeException>(() => Tokenizer.Decode([49408]));
-        Assert.Throws<ArgumentOutOfRangeException>(() => Tokenizer.Decode([-1]));
-        Assert.Equal("<start_of_text>cat <end_of_text>", Tokenizer.Decode([49406, 2368, 49407]));
-    }
 
     [Fact]
     public void Tokenize_ReadsOneWordOfAMillionLetters()
@@ -149,7 +83,7 @@ public sealed class ClipTokenizerTests
         string[] prompts = [.. Enumerable.Range(0, 10_000).Select(i => $"w{i}a w{i}b w{i}c w{i}d")];
         int[][] together = new int[prompts.Length][];
         Parallel.For(0, prompts.Length, i => together[i] = Tokenizer.Tokenize(prompts[i]));
-        ClipTokenizer fresh = ClipTokenizer.Load(TokenizerVectors.VocabularyPath());
+        ClipTokenizer fresh = Load();
         for (int i = 0; i < prompts.Length; i += 97)
         {
             Assert.Equal(fresh.Tokenize(prompts[i]), together[i]);
@@ -217,14 +151,24 @@ public sealed class ClipTokenizerTests
         Assert.Equal("unpacked byte 16777216", error.Place);
     }
 
-    private static void AssertIds(JsonElement row, string name)
+    // In place of the published vocabulary: pairs of letters and of digits, some of which end a word, and pairs of
+    // those.
+    private static ClipTokenizer Load()
     {
-        string text = row.GetProperty("text").GetString()!;
-        int[] expected = row.GetProperty(name).Deserialize<int[]>()!;
-        Assert.True(
-            expected.AsSpan().SequenceEqual(Tokenizer.Tokenize(text)),
-            $"{JsonSerializer.Serialize(text)}\nwant {string.Join(' ', expected)}\n"
-            + $"have {string.Join(' ', Tokenizer.Tokenize(text))}");
+        if (TokenizerVectors.HasPublished)
+        {
+            return TokenizerVectors.LoadPublished();
+        }
+
+        const string Letters = "etaoinshrdlucm0123456789";
+        string[] pairs = [.. Letters.SelectMany(a => Letters.Select(b => $"{a}{b}"))];
+        return LoadLines(
+            ClipTokenizer.DefaultContextLength,
+            [
+                "#version", .. pairs.Select(pair => $"{pair[0]} {pair[1]}"),
+                .. pairs.Select(pair => $"{pair[0]} {pair[1]}</w>"),
+                .. pairs.Zip(pairs.Reverse(), (a, b) => $"{a} {b}"),
+            ]);
     }
 
     // Merges of symbols over "abc" in an order that training would not give: later ones may outrun earlier ones.

@@ -8,7 +8,7 @@ using Xunit;
 namespace Atelier.Model.Tests.Clip;
 
 // The cleaning by itself: what must change, what must not, and the tables as a whole against digests that CPython made
-// (Vectors/tokenizer/make.py). Expected texts in the theories were computed by the reference, too.
+// (Vectors/make.py). Expected texts in the theories were computed by the reference, too.
 public sealed class TextCleaningTests
 {
     [Theory]
@@ -21,7 +21,8 @@ public sealed class TextCleaningTests
     [InlineData("\u0082low\u0084 \u0085", "'low\" …")]
     [InlineData("soft\u00ADhyphen\uFEFFbom", "soft\u00ADhyphenbom")]
     [InlineData("İI ΣΑΣ ΑΣ' ΑΣ'Α ΑΣ\u0301.", "i\u0307i σας ας' ασ'α ας\u0301.")]
-    public void Clean_Repairs(string prompt, string expected) => Assert.Equal(expected.Trim(), TextCleaning.Clean(prompt));
+    public void Clean_Repairs(string prompt, string expected) =>
+        Assert.Equal(expected.Trim(), TextCleaning.Clean(prompt));
 
     [Theory]
     [InlineData("&amp;amp;amp;lt;", "<")]
@@ -56,7 +57,8 @@ public sealed class TextCleaningTests
         Gen.OneOf(
             Gen.String[0, 60],
             Pieces(
-                "&", "#", "x3", "7", "amp", "lt", ";", "semi", "<", "\u001B[", "1", "m", "e", "\u0301", "\u037E", "\uFF1B",
+                "&", "#", "x3", "7", "amp", "lt", ";", "semi", "<", "\u001B[", "1", "m", "e", "\u0301", "\u037E",
+                "\uFF1B",
                 "ﬂ", "at", "\0", "\n", "&#x37e", "&amp;", "\u0323", "각", "\u1100", "\u1161", "’", "\u0092"))
             .Sample(text =>
             {

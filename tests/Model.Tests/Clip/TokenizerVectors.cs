@@ -1,44 +1,41 @@
+using System.Runtime.CompilerServices;
 using System.Text.Json;
 using Atelier.Model.Clip;
+using Xunit;
 
 namespace Atelier.Model.Tests.Clip;
 
-/// <summary>Where the tokenizer's reference data lies. The published vocabulary is not part of the repository.</summary>
+/// <summary>
+/// The tokenizer's vectors, and CLIP's vocabulary, which is not part of the repository: it is read from where it
+/// belongs in the reference data, or from the file that <c>ATELIER_VOCABULARY</c> names.
+/// </summary>
 internal static class TokenizerVectors
 {
-    private const string VocabularyName = "clip/bpe_simple_vocab_16e6.txt.gz";
-
-    private static readonly Lazy<ClipTokenizer> Loaded = new(() => ClipTokenizer.Load(VocabularyPath()));
-
-    private static readonly string Root = FindRoot();
-
-    public static ClipTokenizer Tokenizer => Loaded.Value;
-
-    public static JsonElement Read(string name)
-    {
-        string path = Path.Combine(Root, "tests/Model.Tests/Vectors/tokenizer", name);
-        return JsonSerializer.Deserialize<JsonElement>(File.ReadAllText(path));
-    }
-
-    public static string VocabularyPath()
-    {
-        string beside = Path.GetFullPath(Path.Combine(Root, "../shared/reference", VocabularyName));
-        string? named = Environment.GetEnvironmentVariable("ATELIER_REFERENCE");
-        string? elsewhere = named is null ? null : Path.Combine(named, VocabularyName);
-        return new[] { beside, elsewhere }.FirstOrDefault(File.Exists) ?? throw new FileNotFoundException(
-            $"The tokenizer's tests need CLIP's vocabulary. It was looked for at {beside} and, in the folder that the "
-            + $"environment variable ATELIER_REFERENCE names, at {elsewhere ?? "(the variable is not set)"}.");
-    }
-
-    private static string FindRoot()
-    {
-        for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
+    private static readonly string? s_vocabulary =
+        new[]
         {
-            if (File.Exists(Path.Combine(folder.FullName, "Directory.Build.props")))
-            {
-                return folder.FullName;
-            }
+            Environment.GetEnvironmentVariable("ATELIER_VOCABULARY"),
+            ReferenceData.At("clip", "bpe_simple_vocab_16e6.txt.gz"),
+        }.FirstOrDefault(File.Exists);
+
+    private static readonly Lazy<ClipTokenizer> s_published = new(LoadPublished);
+
+    /// <summary>The tokenizer of the published vocabulary. Skips the test where there is none.</summary>
+    public static ClipTokenizer Published
+    {
+        get
+        {
+            Assert.SkipWhen(
+                s_vocabulary is null, "CLIP's published vocabulary is not here; see tests/reference/README.md.");
+            return s_published.Value;
         }
-        throw new DirectoryNotFoundException($"No folder above {AppContext.BaseDirectory} is the repository.");
     }
+
+    public static bool HasPublished => s_vocabulary is not null;
+
+    public static ClipTokenizer LoadPublished() => ClipTokenizer.Load(s_vocabulary!);
+
+    public static JsonElement Read(string name, [CallerFilePath] string here = "") =>
+        JsonSerializer.Deserialize<JsonElement>(
+            File.ReadAllBytes(Path.Combine(Path.GetDirectoryName(here)!, "Vectors", name)));
 }

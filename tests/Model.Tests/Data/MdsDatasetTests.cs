@@ -57,7 +57,7 @@ public sealed class MdsDatasetTests
     {
         var expected = MdsVectors.Expected("latents");
         using var dataset = new MdsDataset(MdsVectors.Folder("latents"));
-        Assert.Equal(4, dataset.Count);
+        Assert.Equal(24, dataset.Count);
         for (int i = 0; i < dataset.Count; i++)
         {
             var sample = dataset[i];

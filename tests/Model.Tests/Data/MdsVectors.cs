@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
@@ -7,7 +6,7 @@ namespace Atelier.Model.Tests.Data;
 /// <summary>Finds the reference data sets, and makes folders to write into.</summary>
 internal static class MdsVectors
 {
-    public static string Root => Path.Combine(Path.GetDirectoryName(Here())!, "..", "Vectors", "mds");
+    public static string Root => ReferenceData.At("mds");
 
     public static string Folder(string set) => Path.Combine(Root, set);
 
@@ -27,7 +26,9 @@ internal static class MdsVectors
         return copy;
     }
 
-    /// <summary>A copy of an uncompressed set, each shard a snappy block, as the reference's writer makes them.</summary>
+    /// <summary>
+    /// A copy of an uncompressed set, each shard a snappy block, as the reference's writer makes them.
+    /// </summary>
     public static TemporaryFolder Snappy(string set)
     {
         TemporaryFolder copy = Copy(set);
@@ -54,6 +55,4 @@ internal static class MdsVectors
             ["basename"] = name, ["bytes"] = block.Length, ["hashes"] = new JsonObject(),
         };
     }
-
-    private static string Here([CallerFilePath] string path = "") => path;
 }

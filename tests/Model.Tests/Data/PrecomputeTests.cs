@@ -25,7 +25,8 @@ public sealed class PrecomputeTests
         DateTime whole = File.GetLastWriteTimeUtc(folder["cut/00000/index.json"]);
         Run(folder["cut"], workers: 2);
         Run(folder["cut"], workers: 1); // And what is complete stays.
-        Assert.Equal(whole, File.GetLastWriteTimeUtc(folder["cut/00000/index.json"])); // What was complete is not made again.
+        // What was complete is not made again.
+        Assert.Equal(whole, File.GetLastWriteTimeUtc(folder["cut/00000/index.json"]));
         string[] files = Files(folder["one"]);
         Assert.Equal(files, Files(folder["two"]));
         Assert.Equal(files, Files(folder["cut"]));
@@ -64,7 +65,8 @@ public sealed class PrecomputeTests
         Refused("recipe.json", () => Run(folder["foreign"], 1, pictures: new Patterns(70)));
         Assert.Equal(["letter.txt"], Files(folder["foreign"]));
 
-        static void Refused(string what, Action run) => Assert.Contains(what, Assert.Throws<RefusedFileException>(run).Message);
+        static void Refused(string what, Action run) =>
+            Assert.Contains(what, Assert.Throws<RefusedFileException>(run).Message);
     }
 
     // What is made already is of the old captions; more of new ones would make a set of both.
@@ -142,7 +144,8 @@ public sealed class PrecomputeTests
             Run(folder["data"], 2, pictures: pictures, cut: captions => counted = captions);
             Assert.Equal(cut.Length, counted.Count);
             Assert.Equal([3L, 5, 8, 9, 64], counted.First.Select(caption => caption.Picture));
-            Assert.All(counted.First, caption => Assert.Equal(new TokenCount(81, 75, new string('z', 40)), caption.Tokens));
+            Assert.All(
+                counted.First, caption => Assert.Equal(new TokenCount(81, 75, new string('z', 40)), caption.Tokens));
         }
 
         Run(folder["none"], 2, pictures: new Patterns(10), cut: captions => Assert.Equal(0, captions.Count));
@@ -184,7 +187,8 @@ public sealed class PrecomputeTests
         {
             writer.Write(new Dictionary<string, object>
             {
-                ["caption_latents"] = (ReadOnlyMemory<byte>)new byte[2 * 10], ["latents_16"] = (ReadOnlyMemory<byte>)new byte[2 * numbers],
+                ["caption_latents"] = (ReadOnlyMemory<byte>)new byte[2 * 10],
+                ["latents_16"] = (ReadOnlyMemory<byte>)new byte[2 * numbers],
             });
         }
 
@@ -192,7 +196,8 @@ public sealed class PrecomputeTests
         using var data = new LatentData([folder["data"]], "latents_16", (1, 8, 8), (2, 5));
         data.Read(0, new float[64], new float[10]);
         Assert.Contains(
-            "latents_16 of sample 1", Assert.Throws<RefusedFileException>(() => data.Read(1, new float[64], new float[10])).Message);
+            "latents_16 of sample 1",
+            Assert.Throws<RefusedFileException>(() => data.Read(1, new float[64], new float[10])).Message);
     }
 
     [Fact]
@@ -216,7 +221,9 @@ public sealed class PrecomputeTests
         Refused("latents_16", latent, (77, 24), "index.json");
 
         void Refused(string column, (int, int, int) shape, (int, int) caption, string says) => Assert.Contains(
-            says, Assert.Throws<RefusedFileException>(() => new LatentData([folder["data"]], column, shape, caption)).Message);
+            says,
+            Assert.Throws<RefusedFileException>(
+                () => new LatentData([folder["data"]], column, shape, caption)).Message);
     }
 
     private static IReadOnlyList<SkippedPicture> Run(
@@ -245,10 +252,14 @@ public sealed class PrecomputeTests
     }
 
     private static string[] Files(string folder) =>
-        [.. Directory.GetFiles(folder, "*", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(folder, f)).Order(StringComparer.Ordinal)];
+        [
+            .. Directory.GetFiles(folder, "*", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(folder, f))
+                .Order(StringComparer.Ordinal),
+        ];
 
     private sealed class Patterns(
-        long count, string identity = "patterns", long[]? bad = null, string captions = "these", string badCaption = "q")
+        long count, string identity = "patterns", long[]? bad = null, string captions = "these",
+        string badCaption = "q")
         : ICaptionedPictures
     {
         public long Count => count;

@@ -14,7 +14,12 @@ public sealed class DenoiserTests
     // Odd sizes leave remainders in every blocked kernel: 36 tokens, 9 of them per expert, heads of 12.
     private static readonly MicroDiTConfig s_odd = SmallNetworks.Tiny with
     {
-        InputSize = 12, Dim = 60, HeadDim = 12, PatchMixerDim = 36, NumExperts = 8, MultipleOf = 7,
+        InputSize = 12,
+        Dim = 60,
+        HeadDim = 12,
+        PatchMixerDim = 36,
+        NumExperts = 8,
+        MultipleOf = 7,
     };
 
     private static readonly int[][] s_companies = [[0, 1, 2, 3], [1, 0, 2], [4, 3, 2, 1, 0], [0, 4, 0]];
@@ -144,7 +149,9 @@ public sealed class DenoiserTests
         return
         [
             .. sigmas.Select((sigma, i) => new DenoiserRequest(
-                new([.. SmallNetworks.Normal((ulong)(20 + i), length).Select(v => v * (sigma + 0.5))], sigma, guidance[i]),
+                new(
+                    [.. SmallNetworks.Normal((ulong)(20 + i), length).Select(v => v * (sigma + 0.5))], sigma,
+                    guidance[i]),
                 captions[i % 4], i == 2 ? captions[3] : empty)),
         ];
     }

@@ -1,5 +1,5 @@
-// Goal: the preconditioning has the properties that define it (arXiv 2206.00364, Appendix B.6), and the denoiser of a batch
-// is its formula, picture by picture, whatever the noise levels beside it.
+// Goal: the preconditioning has the properties that define it (arXiv 2206.00364, Appendix B.6), and the denoiser of a
+// batch is its formula, picture by picture, whatever the noise levels beside it.
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
 using Atelier.Model.Tests.Networks;
@@ -15,7 +15,8 @@ public sealed class EdmTests
     [InlineData(0.3, 0.9)]
     [InlineData(1.7, 0.5)]
     [InlineData(80, 1)]
-    public void InputTargetAndWeightedLoss_HaveUnitVariance_AndErrorsOfTheNetworkCountTheLeast(double sigma, double data)
+    public void InputTargetAndWeightedLoss_HaveUnitVariance_AndErrorsOfTheNetworkCountTheLeast(
+        double sigma, double data)
     {
         var edm = new Edm { SigmaData = data };
         Preconditioning c = edm.At(sigma);

@@ -17,7 +17,8 @@ public sealed class GuidanceTests
     {
         Assert.Equal(guided, Guidance.Combine(conditional, unconditional, scale));
         using var scope = NewDisposeScope();
-        Tensor all = Guidance.Combine(full([2], conditional, ScalarType.Float32), full([2], unconditional, ScalarType.Float32), scale);
+        Tensor all = Guidance.Combine(
+            full([2], conditional, ScalarType.Float32), full([2], unconditional, ScalarType.Float32), scale);
         Assert.Equal([(float)guided, (float)guided], SmallNetworks.Floats(all));
     }
 }

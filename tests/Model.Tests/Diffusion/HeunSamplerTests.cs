@@ -11,7 +11,8 @@ public sealed class HeunSamplerTests
 {
     private static readonly SamplerSettings s_rich = new()
     {
-        Steps = 9, SChurn = 12, SMin = 0.05, SMax = 50, SNoise = 1.003, Guidance = 3, GuidanceLow = 0.3, GuidanceHigh = 5,
+        Steps = 9, SChurn = 12, SMin = 0.05, SMax = 50, SNoise = 1.003, Guidance = 3, GuidanceLow = 0.3,
+        GuidanceHigh = 5,
     };
 
     private static readonly Gen<SamplerSettings> s_anySettings =
@@ -85,14 +86,17 @@ public sealed class HeunSamplerTests
             var elsewhere = new Thread(() =>
             {
                 HeunSampler second = Make();
-                end = SamplerRuns.Finish(second, SamplerState.FromBytes(snapshot), e => SamplerRuns.Gaussian(e)).ToBytes();
+                end =
+                    SamplerRuns.Finish(second, SamplerState.FromBytes(snapshot), e => SamplerRuns.Gaussian(e)).ToBytes(
+                        );
             });
             elsewhere.Start();
             elsewhere.Join();
             Assert.Equal(straight, end);
         }
 
-        // Everything that a step can depend on is on: churn, a guidance interval, a projection that mixes in known values.
+        // Everything that a step can depend on is on: churn, a guidance interval, a projection that mixes in known
+        // values.
         static HeunSampler Make() =>
             new(s_rich, SamplerRuns.Churn(11), (latent, sigma) => latent[0] = (0.5 * latent[0]) + (sigma * 0.125));
     }
@@ -128,7 +132,9 @@ public sealed class HeunSamplerTests
             Assert.Equal(end, SamplerRuns.Finish(sampler, started, e => SamplerRuns.Gaussian(e)).Latent);
             do
             {
-                state = sampler.IsDone(state) ? state : sampler.Advance(state, SamplerRuns.Gaussian(sampler.Next(state)));
+                state = sampler.IsDone(state)
+                    ? state
+                    : sampler.Advance(state, SamplerRuns.Gaussian(sampler.Next(state)));
             }
             while (state.IsCorrector);
         }
@@ -161,7 +167,13 @@ public sealed class HeunSamplerTests
     public void Guidance_ActsInsideItsInterval_OpenBelowAndClosedAbove()
     {
         double[] sigmas = [.. new HeunSampler(new SamplerSettings { Steps = 12 }).Sigmas];
-        var settings = new SamplerSettings { Steps = 12, Guidance = 4, GuidanceLow = sigmas[8], GuidanceHigh = sigmas[3] };
+        var settings = new SamplerSettings
+        {
+            Steps = 12,
+            Guidance = 4,
+            GuidanceLow = sigmas[8],
+            GuidanceHigh = sigmas[3],
+        };
         HashSet<double> guided = [], unguided = [];
         var sampler = new HeunSampler(settings);
         SamplerRuns.Finish(sampler, sampler.Start([1f]), evaluation =>
@@ -201,9 +213,19 @@ public sealed class HeunSamplerTests
     [Fact]
     public void Settings_AtTheirBounds_AreTaken()
     {
-        var bounds = new SamplerSettings { SigmaMin = 1e-6, SigmaMax = 1e6, Rho = 1, SMin = 0, SMax = 0, SNoise = 0, Guidance = 1 };
+        var bounds = new SamplerSettings
+        {
+            SigmaMin = 1e-6,
+            SigmaMax = 1e6,
+            Rho = 1,
+            SMin = 0,
+            SMax = 0,
+            SNoise = 0,
+            Guidance = 1,
+        };
         Assert.Same(bounds, bounds.Checked());
-        SamplerSettings others = bounds with { Rho = 100, SNoise = 2, Guidance = 100, GuidanceLow = 3, GuidanceHigh = 3 };
+        SamplerSettings others =
+            bounds with { Rho = 100, SNoise = 2, Guidance = 100, GuidanceLow = 3, GuidanceHigh = 3 };
         Assert.Same(others, others.Checked());
         Assert.Throws<ArgumentException>(() => (bounds with { SigmaMin = 9.9e-7 }).Checked());
         Assert.Throws<ArgumentException>(() => (bounds with { SigmaMax = 1.01e6 }).Checked());
@@ -215,10 +237,12 @@ public sealed class HeunSamplerTests
         var good = new SamplerSettings();
         (SamplerSettings Bad, string Word)[] rows =
         [
-            (good with { Steps = 0 }, "Steps must lie in 1..1000, not be 0"), (good with { Steps = 1001 }, "not be 1001"),
+            (good with { Steps = 0 }, "Steps must lie in 1..1000, not be 0"),
+            (good with { Steps = 1001 }, "not be 1001"),
             (good with { SigmaMin = 0 }, "SigmaMin"), (good with { SigmaMin = 80 }, "SigmaMin"),
             (good with { SigmaMin = double.NaN }, "SigmaMin"), (good with { SigmaMin = 1e-300 }, "SigmaMin"),
-            (good with { SigmaMax = double.PositiveInfinity }, "SigmaMax"), (good with { SigmaMax = 1e300 }, "SigmaMax"),
+            (good with { SigmaMax = double.PositiveInfinity }, "SigmaMax"),
+            (good with { SigmaMax = 1e300 }, "SigmaMax"),
             (good with { Rho = 0 }, "Rho"), (good with { Rho = double.NaN }, "Rho"),
             (good with { Rho = 0.005 }, "Rho"), (good with { Rho = 1e300 }, "Rho"),
             (good with { SChurn = -1 }, "Churn"), (good with { SChurn = double.PositiveInfinity }, "Churn"),

@@ -5,7 +5,9 @@ namespace Atelier.Model.Tests.Diffusion;
 
 internal static class SamplerRuns
 {
-    /// <summary>The best denoiser of data N(mu, sd²); guidance of w moves mu to w mu, so that it shows where it acts.</summary>
+    /// <summary>
+    /// The best denoiser of data N(mu, sd²); guidance of w moves mu to w mu, so that it shows where it acts.
+    /// </summary>
     public static double[] Gaussian(Model.Diffusion.Evaluation evaluation, double mu = 0.3, double sd = 0.5)
     {
         double noise = evaluation.Sigma * evaluation.Sigma, data = sd * sd;

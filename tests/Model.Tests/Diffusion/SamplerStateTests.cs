@@ -71,7 +71,8 @@ public sealed class SamplerStateTests
     {
         foreach (double broken in new[] { double.NaN, double.PositiveInfinity })
         {
-            foreach (SamplerState state in new SamplerState[] { new(0, [1, broken], null), new(0, [1, 2], [broken, 2]) })
+            SamplerState[] states = [new(0, [1, broken], null), new(0, [1, 2], [broken, 2])];
+            foreach (SamplerState state in states)
             {
                 Assert.Throws<NonFiniteException>(() => SamplerState.FromBytes(state.ToBytes()));
             }

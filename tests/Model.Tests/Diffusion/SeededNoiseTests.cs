@@ -30,7 +30,8 @@ public sealed class SeededNoiseTests
         Assert.Equal((0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u), SeededNoise.Philox(0, 0));
         Gen.Select(Gen.ULong, Gen.ULong).Sample((key, counter) =>
         {
-            uint[] expected = PapersPhilox([(uint)counter, (uint)(counter >> 32), 0, 0], [(uint)key, (uint)(key >> 32)]);
+            uint[] expected = PapersPhilox(
+                [(uint)counter, (uint)(counter >> 32), 0, 0], [(uint)key, (uint)(key >> 32)]);
             (uint a, uint b, uint c, uint d) = SeededNoise.Philox(key, counter);
             return expected.SequenceEqual([a, b, c, d]);
         });
@@ -59,7 +60,8 @@ public sealed class SeededNoiseTests
         Assert.InRange(moments[0], 1 - (error * Math.Sqrt(2)), 1 + (error * Math.Sqrt(2)));
         Assert.InRange(moments[1], -error * Math.Sqrt(15), error * Math.Sqrt(15));
         Assert.InRange(moments[2], 3 - (error * Math.Sqrt(96)), 3 + (error * Math.Sqrt(96)));
-        foreach ((double beyond, double part) in new[] { (1, 0.31731051), (2, 0.04550026), (3, 0.00269980), (4, 6.3342e-5) })
+        (double, double)[] tails = [(1, 0.31731051), (2, 0.04550026), (3, 0.00269980), (4, 6.3342e-5)];
+        foreach ((double beyond, double part) in tails)
         {
             double found = x.Count(v => Math.Abs(v) > beyond) / (double)Many;
             Assert.InRange(found, part - (5 * Math.Sqrt(part / Many)), part + (5 * Math.Sqrt(part / Many)));
@@ -82,7 +84,7 @@ public sealed class SeededNoiseTests
     }
 
     [Fact]
-    public void Streams_OfNeighbouringSeedsPurposesAndIndices_AreUncorrelated()
+    public void Streams_OfNeighboringSeedsPurposesAndIndices_AreUncorrelated()
     {
         const int Length = 1 << 14;
         float[][] streams =
@@ -141,7 +143,8 @@ public sealed class SeededNoiseTests
         const int Draws = 24_000;
         int[] counts =
         [
-            .. Enumerable.Range(0, Draws).Select(epoch => SeededNoise.Permutation(9, NoisePurpose.SampleOrder, epoch, 4))
+            .. Enumerable.Range(0, Draws).Select(
+                epoch => SeededNoise.Permutation(9, NoisePurpose.SampleOrder, epoch, 4))
                 .CountBy(order => (order[0] * 64) + (order[1] * 16) + (order[2] * 4) + order[3]).Select(c => c.Value),
         ];
         Assert.Equal(24, counts.Length);

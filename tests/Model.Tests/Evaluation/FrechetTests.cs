@@ -67,8 +67,8 @@ public sealed class FrechetTests
         }
 
         Assert.Equal(100, batches.Count);
-        Tensor centred = features.sub(features.mean([0]));
-        Tensor expected = centred.t().matmul(centred).div(99);
+        Tensor centered = features.sub(features.mean([0]));
+        Tensor expected = centered.t().matmul(centered).div(99);
         Assert.True(batches.Mean().allclose(features.mean([0]), rtol: 1e-14));
         Assert.True(batches.Covariance().allclose(expected, rtol: 1e-7, atol: 1e-9));
         Assert.True(whole.Covariance().allclose(expected, rtol: 1e-7, atol: 1e-9));

@@ -1,7 +1,6 @@
 // Goal: pictures are decoded and resized as Pillow does it for CLIP and for the data sets. Method: Pillow's own results
 // (vectors), and properties that hold for any picture.
 using System.Buffers.Binary;
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using Atelier.Model.Imaging;
@@ -44,7 +43,7 @@ public sealed class ImageTests
     }
 
     [Fact]
-    public void Resizing_KeepsOneColour_AndTheSameSize()
+    public void Resizing_KeepsOneColor_AndTheSameSize()
     {
         Gen.Select(Gen.Int[1, 50], Gen.Int[1, 50], Gen.Int[1, 50], Gen.Int[1, 50], Gen.Int).Sample(
             (width, height, targetWidth, targetHeight, seed) =>
@@ -185,16 +184,13 @@ public sealed class ImageTests
     // One tensor of a safetensors file.
     private static (int[] Shape, byte[] Data) Vector(string file, string name)
     {
-        var bytes = File.ReadAllBytes(Path.Combine(
-            Path.GetDirectoryName(Here())!, "..", "Vectors", "imaging", "preprocess", $"{file}.safetensors"));
+        var bytes = File.ReadAllBytes(ReferenceData.At("clip", "preprocess", $"{file}.safetensors"));
         int header = (int)BinaryPrimitives.ReadInt64LittleEndian(bytes);
         var entry = JsonSerializer.Deserialize<JsonElement>(bytes.AsSpan(8, header)).GetProperty(name);
         var range = entry.GetProperty("data_offsets").Deserialize<int[]>()!;
         var data = bytes.AsSpan(8 + header)[range[0]..range[1]];
         return (entry.GetProperty("shape").Deserialize<int[]>()!, data.ToArray());
     }
-
-    private static string Here([CallerFilePath] string path = "") => path;
 
     private static void AssertEqual(RgbImage expected, RgbImage actual, int tolerance)
     {

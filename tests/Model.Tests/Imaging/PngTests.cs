@@ -145,7 +145,7 @@ public sealed class PngTests
     internal static byte[] Picture(int width, int height, int kind, int seed)
     {
         var random = new Random(seed);
-        var colour = random.Next();
+        var color = random.Next();
         var rgb = new byte[width * height * 3];
         for (int i = 0; i < rgb.Length; i++)
         {
@@ -154,7 +154,7 @@ public sealed class PngTests
             rgb[i] = kind switch
             {
                 0 => (byte)random.Next(256),
-                1 => (byte)(colour >> (8 * (i % 3))),
+                1 => (byte)(color >> (8 * (i % 3))),
                 2 => (byte)((x * 3) + (y * 2) + (i % 3 * 40) + random.Next(4)),
                 _ => (byte)(x % 2 == 0 ? 255 : y),
             };

@@ -1,5 +1,6 @@
-// Goal: experts by gather and scatter are the one-hot products of the paper, forward and backward, also where tokens tie,
-// are taken by nobody, or no expert takes any. Method: the products written out with torch's own derivatives, in float64.
+// Goal: experts by gather and scatter are the one-hot products of the paper, forward and backward, also where tokens
+// tie, are taken by nobody, or no expert takes any. Method: the products written out with torch's own derivatives, in
+// float64.
 using Atelier.Cli.Verify;
 using Atelier.Model.Networks;
 using TorchSharp;
@@ -51,7 +52,8 @@ public sealed class ExpertChoiceTests
         ExpertChoice choice = layer.Choose(x);
         Assert.Equal([2, 4, 5], choice.Tokens.shape);
         Assert.All(
-            choice.Tokens.view(-1).data<long>().ToArray().Chunk(5), chosen => Assert.Equal(5, chosen.Distinct().Count()));
+            choice.Tokens.view(-1).data<long>().ToArray().Chunk(5),
+            chosen => Assert.Equal(5, chosen.Distinct().Count()));
         Assert.Equal(layer.call(x).data<double>().ToArray(), layer.call(x).data<double>().ToArray());
         AssertNear(OneHot(layer, x), layer.call(x));
     }
@@ -110,7 +112,8 @@ public sealed class ExpertChoiceTests
             parameter.add_(direction, Step);
             double slope = (above - below) / (2 * Step);
             Assert.True(
-                Math.Abs(slope - gradient) < 1e-5 * (1 + Math.Abs(slope)), $"{name}: slope {slope}, gradient {gradient}");
+                Math.Abs(slope - gradient) < 1e-5 * (1 + Math.Abs(slope)),
+                $"{name}: slope {slope}, gradient {gradient}");
         }
 
         Tensor Loss()
@@ -123,8 +126,8 @@ public sealed class ExpertChoiceTests
         static Tensor Double(Tensor numbers) => numbers.to(ScalarType.Float64);
     }
 
-    // Gather and scatter as products with P[b, e, k, t] = 1 where expert e takes token t as its k-th (section 3 of Zhou et
-    // al. 2022, arXiv 2202.09368).
+    // Gather and scatter as products with P[b, e, k, t] = 1 where expert e takes token t as its k-th (section 3 of Zhou
+    // et al. 2022, arXiv 2202.09368).
     private static Tensor OneHot(ExpertChoiceFeedForward layer, Tensor x)
     {
         Dictionary<string, Parameter> weights = layer.named_parameters().ToDictionary(p => p.name, p => p.parameter);

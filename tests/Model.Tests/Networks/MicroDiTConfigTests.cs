@@ -78,7 +78,8 @@ public sealed class MicroDiTConfigTests
     [InlineData("[]", "object")]
     public void FromJson_RefusesWhatMakesNoNetwork_InASentenceThatNamesIt(string json, string sentence)
     {
-        var error = Assert.Throws<ArgumentException>(() => MicroDiTConfig.FromJson(JsonDocument.Parse(json).RootElement));
+        var error = Assert.Throws<ArgumentException>(
+            () => MicroDiTConfig.FromJson(JsonDocument.Parse(json).RootElement));
         Assert.Contains(sentence, error.Message);
     }
 
@@ -87,7 +88,10 @@ public sealed class MicroDiTConfigTests
     {
         MicroDiTConfig config = MicroDiTConfig.Preset("Tiny_2", inputSize: 64, posInterpScale: 2) with
         {
-            NormEps = 1e-5, PatchMixerQkvRatio = 0.75, ExpertsEveryN = 3, UseBias = true,
+            NormEps = 1e-5,
+            PatchMixerQkvRatio = 0.75,
+            ExpertsEveryN = 3,
+            UseBias = true,
         };
         Assert.Equal(Text(config), Text(MicroDiTConfig.FromJson(JsonDocument.Parse(Text(config)).RootElement)));
     }

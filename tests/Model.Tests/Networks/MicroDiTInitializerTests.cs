@@ -13,7 +13,8 @@ public sealed class MicroDiTInitializerTests
     [Fact]
     public void SameSeed_GivesTheSameBits_AndAnotherSeedOthers()
     {
-        using MicroDiT first = Initialised(s_config, 7), second = Initialised(s_config, 7), other = Initialised(s_config, 8);
+        using MicroDiT first = Initialized(s_config, 7), second = Initialized(s_config, 7), other = Initialized(
+            s_config, 8);
         foreach (((string name, Parameter a), (_, Parameter b), (_, Parameter c)) in
             first.named_parameters().Zip(second.named_parameters(), other.named_parameters()))
         {
@@ -28,7 +29,8 @@ public sealed class MicroDiTInitializerTests
     public void AParameter_DependsOnItsNameAlone_NotOnWhatElseTheNetworkHas()
     {
         MicroDiTConfig alike = SmallNetworks.Tiny with { QkvMultipliers = [1], FfnMultipliers = [2] };
-        using MicroDiT shallow = Initialised(alike, 3), deep = Initialised(alike with { Depth = 8, PatchMixerDepth = 1 }, 3);
+        using MicroDiT shallow = Initialized(alike, 3), deep = Initialized(
+            alike with { Depth = 8, PatchMixerDepth = 1 }, 3);
         Dictionary<string, Parameter> rest = deep.named_parameters().ToDictionary(p => p.name, p => p.parameter);
         string[] common =
         [
@@ -45,7 +47,7 @@ public sealed class MicroDiTInitializerTests
     {
         using var scope = NewDisposeScope();
         using var inference = inference_mode();
-        using MicroDiT network = Initialised(s_config, 1);
+        using MicroDiT network = Initialized(s_config, 1);
         using CaptionContext caption = network.Caption(SmallNetworks.Normal(2, [2, 7, 96]));
         Tensor f = network.call(SmallNetworks.Normal(1, [2, 4, 16, 16]), tensor([-1f, 1f]), caption);
         Assert.Equal([2, 4, 16, 16], f.shape);
@@ -69,7 +71,7 @@ public sealed class MicroDiTInitializerTests
     [InlineData("x_embedder.proj.weight", 0.1178511302)] // √(6 / (128 + 16)) / √3
     public void Weights_AreAsWideAsTheReferences(string name, double std)
     {
-        using MicroDiT network = Initialised(s_config, 5);
+        using MicroDiT network = Initialized(s_config, 5);
         float[] values = SmallNetworks.Floats(network.named_parameters().Single(p => p.name == name).parameter);
         double mean = values.Average(v => (double)v), variance = values.Average(v => (v - mean) * (v - mean));
         double allowed = 5 * std / Math.Sqrt(2.0 * values.Length);
@@ -101,7 +103,7 @@ public sealed class MicroDiTInitializerTests
         }
     }
 
-    private static MicroDiT Initialised(MicroDiTConfig config, ulong seed)
+    private static MicroDiT Initialized(MicroDiTConfig config, ulong seed)
     {
         var network = new MicroDiT(config);
         MicroDiTInitializer.Initialize(network, seed);

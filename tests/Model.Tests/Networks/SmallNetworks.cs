@@ -1,5 +1,5 @@
-// Networks small enough to be run thousands of times, which still have every part of the large ones: a narrower mixer with
-// its maps, blocks of different widths, experts in both halves.
+// Networks small enough to be run thousands of times, which still have every part of the large ones: a narrower mixer
+// with its maps, blocks of different widths, experts in both halves.
 using System.Runtime.InteropServices;
 using Atelier.Cli.Verify;
 using Atelier.Model.Diffusion;
@@ -29,7 +29,9 @@ internal static class SmallNetworks
         ExpertCapacity = 2,
     };
 
-    /// <summary>Wide enough for the kernels of real models: 64 tokens, heads of 64, about 2 million parameters.</summary>
+    /// <summary>
+    /// Wide enough for the kernels of real models: 64 tokens, heads of 64, about 2 million parameters.
+    /// </summary>
     public static MicroDiTConfig Realistic { get; } = Tiny with
     {
         InputSize = 16,

@@ -143,7 +143,9 @@ public sealed class TextToImageTests
         (GenerationRequest Bad, string Word)[] rows =
         [
             (s_request with { Prompt = " \n" }, "The prompt is empty"),
-            (s_request with { Prompt = new string('x', 32_001) }, "32001 characters, counted as Unicode code points; it may have at most 32000"),
+            (
+                s_request with { Prompt = new string('x', 32_001) },
+                "32001 characters, counted as Unicode code points; it may have at most 32000"),
             (s_request with { Negative = new string('x', 32_001) }, "The negative prompt has 32001 characters"),
             (s_request with { Prompt = "half a face \uD83D" }, "stands alone at position 12"),
             (s_request with { Prompt = "\uDE00\uD83D" }, "stands alone at position 0"),
@@ -157,7 +159,10 @@ public sealed class TextToImageTests
     }
 
     private static byte[][] Pictures(TextToImage pipeline, params GenerationRequest[] requests) =>
-        [.. pipeline.Generate(requests, cancellation: TestContext.Current.CancellationToken).Select(image => image.Pixels)];
+        [
+            .. pipeline.Generate(requests, cancellation: TestContext.Current.CancellationToken).Select(
+                image => image.Pixels),
+        ];
 
     private static double[][] Sample(
         TextToImage pipeline, params (HeunSampler, SamplerState, CaptionContext, CaptionContext)[] pictures) =>

@@ -1,5 +1,5 @@
-// A whole text-to-image model that needs no file: three small networks with weights by formula, and a vocabulary of bytes
-// and a few merges.
+// A whole text-to-image model that needs no file: three small networks with weights by formula, and a vocabulary of
+// bytes and a few merges.
 using System.IO.Compression;
 using System.Text;
 using Atelier.Cli.Verify;

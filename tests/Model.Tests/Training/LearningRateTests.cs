@@ -50,7 +50,8 @@ public sealed class LearningRateTests
     public void Cosine_IsHalfWayInTheMiddle_AndStaysAtItsEnd() =>
         s_rates.Where(rate => rate.Shape == ScheduleShape.Cosine && rate.TotalSteps > rate.WarmupSteps).Sample(rate =>
         {
-            Assert.Equal((1 + rate.FinalFraction) / 2, rate.Multiplier((rate.WarmupSteps + rate.TotalSteps) / 2.0), 1e-12);
+            Assert.Equal(
+                (1 + rate.FinalFraction) / 2, rate.Multiplier((rate.WarmupSteps + rate.TotalSteps) / 2.0), 1e-12);
             Assert.Equal(rate.FinalFraction, rate.Multiplier(rate.TotalSteps), 1e-12);
             Assert.Equal(rate.FinalFraction, rate.Multiplier(rate.TotalSteps * 10.0), 1e-12);
         });

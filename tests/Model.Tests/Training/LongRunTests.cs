@@ -1,5 +1,6 @@
-// Goal: nothing is kept from one forward pass, or one training step, to the next. Method: many of each, with the number of
-// live tensors and the bytes allocated outside the managed heap watched. Runs alone, since memory is the whole process's.
+// Goal: nothing is kept from one forward pass, or one training step, to the next. Method: many of each, with the number
+// of live tensors and the bytes allocated outside the managed heap watched. Runs alone, since memory is the whole
+// process's.
 using System.Runtime.InteropServices;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
@@ -27,7 +28,9 @@ public sealed class LongRunTests
         using CaptionContext first = Caption(1), second = Caption(2);
         using var denoiser = new Denoiser(network, new Edm(), width: 2);
         double[] x = [.. SmallNetworks.Normal(3, denoiser.LatentLength).Select(v => (double)v)];
-        Watch(200, i => denoiser.Evaluate([new DenoiserRequest(new(x, 1, 1 + (i % 2)), i % 3 == 0 ? first : second, first)]));
+        Watch(
+            200,
+            i => denoiser.Evaluate([new DenoiserRequest(new(x, 1, 1 + (i % 2)), i % 3 == 0 ? first : second, first)]));
 
         CaptionContext Caption(ulong seed)
         {
@@ -65,8 +68,8 @@ public sealed class LongRunTests
         Assert.InRange(Allocated() - allocated, long.MinValue, GrowthMax);
     }
 
-    // What the C library's allocator has handed out, in bytes: libtorch allocates there, the collector does not. A process's
-    // resident memory also moves when the collector gives pages back or an arena keeps them.
+    // What the C library's allocator has handed out, in bytes: libtorch allocates there, the collector does not. A
+    // process's resident memory also moves when the collector gives pages back or an arena keeps them.
     private static long Allocated()
     {
         GC.Collect();

@@ -61,7 +61,8 @@ public sealed class ReductionTreeTests
         Assert.Equal(s.Order.Where(shard => s.Owner[shard] == 0).Order(), covered);
         HashSet<TreeNode> nodes = [.. tree.Partials.Select(p => p.Node)];
         Assert.All(nodes, node => Assert.DoesNotContain(node with { Index = node.Index ^ 1 }, nodes));
-        Assert.All(tree.Partials, p => Assert.Equal(Recursion(p.Node.Index << p.Node.Level, 1 << p.Node.Level), p.Value));
+        Assert.All(
+            tree.Partials, p => Assert.Equal(Recursion(p.Node.Index << p.Node.Level, 1 << p.Node.Level), p.Value));
     });
 
     [Theory]

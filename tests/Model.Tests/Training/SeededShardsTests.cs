@@ -1,5 +1,4 @@
 // Goal: what a run draws depends on its seed and a sample's position alone, and every epoch holds every sample once.
-using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
 using Atelier.Model.Tests.Networks;
 using Atelier.Model.Tests.Verify;
@@ -22,7 +21,8 @@ public sealed class SeededShardsTests
             return Epoch(new SampleOrder(seed, count), epoch, count).Order().SequenceEqual(Enumerable.Range(0, count));
         });
         var run = new SampleOrder(1, 20);
-        Assert.Equal(10, Enumerable.Range(0, 10).Select(epoch => string.Join(' ', Epoch(run, epoch, 20))).Distinct().Count());
+        Assert.Equal(
+            10, Enumerable.Range(0, 10).Select(epoch => string.Join(' ', Epoch(run, epoch, 20))).Distinct().Count());
 
         static IEnumerable<int> Epoch(SampleOrder order, long epoch, int count) =>
             Enumerable.Range(0, count).Select(i => order[(epoch * count) + i]);
@@ -67,7 +67,8 @@ public sealed class SeededShardsTests
         ShardBatch none = new SeededShards(data, settings, SmallNetworks.Tiny, 1, 0).Read(0, 0);
         ShardBatch some = new SeededShards(data, settings, SmallNetworks.Tiny, 1, 0.25).Read(0, 0);
         Assert.Equal(0, (none.Captions == 0).all(2).all(1).sum().item<long>());
-        Assert.InRange((some.Captions == 0).all(2).all(1).sum().item<long>(), 60, 140); // 100 +- 4.6 standard deviations
+        // 100 +- 4.6 standard deviations
+        Assert.InRange((some.Captions == 0).all(2).all(1).sum().item<long>(), 60, 140);
         Assert.Equal(FormulaCase.Bits(none.Latents), FormulaCase.Bits(some.Latents));
         Assert.Equal(FormulaCase.Bits(none.UnitNoise), FormulaCase.Bits(some.UnitNoise));
         Assert.Null(none.Mask);

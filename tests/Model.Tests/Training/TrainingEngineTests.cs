@@ -1,7 +1,7 @@
-// Goal: the weights that a run ends with do not depend on who computed what, in which order, or who came and went; and a
-// step does what it says. Method: simulated workers, each with a network and an engine of its own, that exchange bytes.
+// Goal: the weights that a run ends with do not depend on who computed what, in which order, or who came and went; and
+// a step does what it says. Method: simulated workers, each with a network and an engine of its own, that exchange
+// bytes.
 using System.Runtime.InteropServices;
-using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
 using Atelier.Model.Tests.Networks;
 using Atelier.Model.Tests.Verify;
@@ -132,7 +132,8 @@ public sealed class TrainingEngineTests
                 world.Add(CopyOf(world[0].Engine));
             }
 
-            Dispose(world[sizes[step]..]); // The first that go are the newest; the peer that newcomers copy changes too.
+            // The first that go are the newest; the peer that newcomers copy changes too.
+            Dispose(world[sizes[step]..]);
             world = [.. world[..sizes[step]].AsEnumerable().Reverse()];
             Step(world, step, random);
         }
@@ -305,22 +306,31 @@ public sealed class TrainingEngineTests
         MicroDiTInitializer.Initialize(network, 17);
         TrainingSettings settings = ToyRun.Settings with
         {
-            Shards = 1, Microbatch = 16, ClipNorm = 1, MaskRatio = 0, LearningRate = new LearningRate { Base = 5e-3 },
+            Shards = 1,
+            Microbatch = 16,
+            ClipNorm = 1,
+            MaskRatio = 0,
+            LearningRate = new LearningRate { Base = 5e-3 },
         };
         using var engine = new TrainingEngine(network, settings, ToyRun.Shards(settings), compute);
-        double[] losses = [.. Enumerable.Range(0, 48).Select(step => engine.Apply(step, engine.ComputeBatch(step)).Loss)];
+        double[] losses =
+            [.. Enumerable.Range(0, 48).Select(step => engine.Apply(step, engine.ComputeBatch(step)).Loss)];
         (double first, double last) = (losses[..8].Average(), losses[^8..].Average());
         Assert.True(last < 0.7 * first, $"{first} to {last}");
         Assert.Equal(ScalarType.Float32, engine.Weights.dtype);
         Assert.Equal(ScalarType.Float32, engine.Optimizer.SecondMoment.dtype);
-        Dictionary<string, Tensor> master = engine.Named(engine.Weights).ToDictionary(view => view.Name, view => view.View);
-        Assert.All(network.named_parameters(), p => Assert.True(master[p.name].to(compute).Equals(p.parameter), p.name));
-        bool finer = engine.Weights.to(ScalarType.BFloat16).to(ScalarType.Float32).ne(engine.Weights).any().item<bool>();
+        Dictionary<string, Tensor> master = engine.Named(engine.Weights).ToDictionary(
+            view => view.Name, view => view.View);
+        Assert.All(
+            network.named_parameters(), p => Assert.True(master[p.name].to(compute).Equals(p.parameter), p.name));
+        bool finer = engine.Weights.to(ScalarType.BFloat16).to(ScalarType.Float32).ne(engine.Weights).any().item<bool>(
+            );
         Assert.True(finer, "bfloat16 would lose what the master weights hold");
         network.Dispose();
     }
 
-    // One step of a world: shards dealt at random, partial sums exchanged as bytes, in another order for every receiver.
+    // One step of a world: shards dealt at random, partial sums exchanged as bytes, in another order for every
+    // receiver.
     private static void Step(List<(MicroDiT Network, TrainingEngine Engine)> world, long step, Random random)
     {
         List<(TreeNode Node, float[] Gradient, double Loss, long Samples)> messages = [];
@@ -387,6 +397,7 @@ public sealed class TrainingEngineTests
     {
         private readonly SeededShards _whole = ToyRun.Shards(ToyRun.Settings);
 
-        public ShardBatch Read(long step, int shard) => shard == 5 ? throw new InvalidDataException("shard 5") : _whole.Read(step, shard);
+        public ShardBatch Read(long step, int shard) =>
+            shard == 5 ? throw new InvalidDataException("shard 5") : _whole.Read(step, shard);
     }
 }

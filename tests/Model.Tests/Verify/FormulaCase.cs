@@ -1,6 +1,4 @@
 // A case of the reference data: its configuration, its inputs, and what must come out. Weights come from the formula.
-// The vectors are those of the reference with the largest intermediate tensors left out.
-using System.Runtime.CompilerServices;
 using System.Text.Json;
 using Atelier.Cli.Verify;
 using Xunit;
@@ -16,7 +14,7 @@ internal sealed class FormulaCase
 
     public FormulaCase(string topic)
     {
-        string folder = Path.Combine(Folder(), topic);
+        string folder = ReferenceData.At(topic);
         _case = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(folder, "case.json"))).RootElement;
         _inputs = ReadTensors(Path.Combine(folder, "inputs.safetensors"));
         _expected = ReadTensors(Path.Combine(folder, "expected.safetensors"));
@@ -34,7 +32,7 @@ internal sealed class FormulaCase
         from name in _expected.Keys where name.StartsWith("tap/", StringComparison.Ordinal) select name[4..];
 
     public static JsonElement FullSize(string file) =>
-        JsonDocument.Parse(File.ReadAllBytes(Path.Combine(Folder(), file))).RootElement;
+        JsonDocument.Parse(File.ReadAllBytes(ReferenceData.At(file))).RootElement;
 
     public Tensor Input(string name)
     {
@@ -94,9 +92,6 @@ internal sealed class FormulaCase
 
     private static long[] Shape(JsonElement entry) =>
         [.. entry.GetProperty("shape").EnumerateArray().Select(n => n.GetInt64())];
-
-    private static string Folder([CallerFilePath] string here = "") =>
-        Path.Combine(Path.GetDirectoryName(here)!, "..", "Vectors");
 
     private static Dictionary<string, Tensor> ReadTensors(string file)
     {

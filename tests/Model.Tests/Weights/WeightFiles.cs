@@ -1,5 +1,4 @@
 // Helpers of the tests in this folder: where the vectors are, small files made on the spot, and a folder that vanishes.
-using System.Runtime.CompilerServices;
 using System.Text;
 using Atelier.Model.Weights;
 
@@ -7,8 +6,7 @@ namespace Atelier.Model.Tests.Weights;
 
 internal static class WeightFiles
 {
-    public static string Vector(string file, [CallerFilePath] string here = "") =>
-        Path.Combine(Path.GetDirectoryName(here)!, "..", "Vectors", "checkpoint", file);
+    public static string Vector(string file) => ReferenceData.At("checkpoint", file);
 
     public static byte[] VectorBytes(string file) => File.ReadAllBytes(Vector(file));
 

@@ -82,7 +82,7 @@ public sealed class ApiCluster : IAsyncLifetime
         });
         _cluster = builder.Build();
         await _cluster.DeployAsync();
-        Assert.True(await Grains.GetGrain<IModelCatalogueGrain>(0).RegisterAsync(Default.Card));
+        Assert.True(await Grains.GetGrain<IModelCatalogGrain>(0).RegisterAsync(Default.Card));
         _app = await ServeAsync(Grains, Blobs());
         Address = new Uri(_app.Urls.Single());
     }
@@ -141,7 +141,9 @@ public sealed class ApiCluster : IAsyncLifetime
         {
             if (caller is { } one)
             {
-                byte[] body = request.Content is null ? [] : await request.Content.ReadAsByteArrayAsync(cancellationToken);
+                byte[] body = request.Content is null
+                    ? []
+                    : await request.Content.ReadAsByteArrayAsync(cancellationToken);
                 request.Headers.Add(
                     Tickets.Header, Tickets.Sign(one, request.Method.Method, request.RequestUri!.PathAndQuery, body));
             }

@@ -15,7 +15,8 @@ public sealed class ApiErrorsTests
     {
         var end = new GenerationEvent
         {
-            Number = new EventNumber((int)GenerationPhase.Done, 0), Phase = GenerationPhase.Failed, Error = error, Message = "Why.",
+            Number = new EventNumber((int)GenerationPhase.Done, 0), Phase = GenerationPhase.Failed, Error = error,
+            Message = "Why.",
         };
         ApiError told = ApiError.Of(end);
         Assert.Equal((status, code, "Why."), (told.Status, told.Code, told.Message));

@@ -34,8 +34,10 @@ public sealed class CallersTests(ApiCluster cluster)
         [
             "", "nonsense", good + "x", good[1..], good.Replace("callers", "another", StringComparison.Ordinal),
             good.Replace(".0.", ".1.", StringComparison.Ordinal),
-            ApiCluster.Tickets.Sign(s_tenant, "PUT", path, []), ApiCluster.Tickets.Sign(s_tenant, method, path + "?a=b", []),
-            late.Sign(s_tenant, method, path, []), early.Sign(s_tenant, method, path, []), foreign.Sign(s_tenant, method, path, []),
+            ApiCluster.Tickets.Sign(s_tenant, "PUT", path, []),
+            ApiCluster.Tickets.Sign(s_tenant, method, path + "?a=b", []),
+            late.Sign(s_tenant, method, path, []), early.Sign(s_tenant, method, path, []),
+            foreign.Sign(s_tenant, method, path, []),
         ];
         Assert.Equal(
             "invalid_ticket", (await client.SendAsync(verb, path).ErrorAsync(HttpStatusCode.Unauthorized)).Code);
@@ -47,9 +49,11 @@ public sealed class CallersTests(ApiCluster cluster)
                     verb, path, null, (Tickets.Header, ticket)).ErrorAsync(HttpStatusCode.Unauthorized)).Code);
         }
 
-        // A stale ticket's refusal tells the time, so that a gateway whose clock differs signs again; a forged one's does not.
-        foreach ((string ticket, bool tells) in new[] { (late.Sign(s_tenant, method, path, []), true), (foreign.Sign(s_tenant, method, path, []), false) })
+        // A stale ticket's refusal tells the time, so that a gateway whose clock differs signs again; a forged one's
+        // does not.
+        foreach ((Tickets tickets, bool tells) in new[] { (late, true), (foreign, false) })
         {
+            string ticket = tickets.Sign(s_tenant, method, path, []);
             using HttpResponseMessage answer = await client.SendAsync(verb, path, null, (Tickets.Header, ticket));
             Assert.Equal(tells, answer.Headers.Contains(Tickets.ClockHeader));
         }
@@ -81,7 +85,10 @@ public sealed class CallersTests(ApiCluster cluster)
                 };
                 request.Headers.Add(Tickets.Header, ticket);
                 request.Headers.TransferEncodingChunked = chunked;
-                Assert.Equal("invalid_ticket", (await client.SendAsync(request, ApiCluster.Cancellation).ErrorAsync(HttpStatusCode.Unauthorized)).Code);
+                Assert.Equal(
+                    "invalid_ticket",
+                    (await client.SendAsync(request, ApiCluster.Cancellation)
+                        .ErrorAsync(HttpStatusCode.Unauthorized)).Code);
             }
         }
     }
@@ -201,7 +208,8 @@ public sealed class CallersTests(ApiCluster cluster)
         await socket.ConnectAsync(IPAddress.Loopback, cluster.Address.Port, ApiCluster.Cancellation);
         NetworkStream stream = socket.GetStream();
         string request =
-            $"POST {ApiCalls.Images} HTTP/1.1\r\nHost: a\r\n{Tickets.Header}: {ticket}\r\nContent-Type: application/json\r\n"
+            $"POST {ApiCalls.Images} HTTP/1.1\r\nHost: a\r\n{Tickets.Header}: {ticket}\r\nContent-Type: "
+            + "application/json\r\n"
             + "Transfer-Encoding: chunked\r\n\r\n5\r\n{\"pro\r\nnonsense\r\n";
         await stream.WriteAsync(Encoding.ASCII.GetBytes(request), ApiCluster.Cancellation);
         using var reader = new StreamReader(stream);
@@ -214,7 +222,9 @@ public sealed class CallersTests(ApiCluster cluster)
         await gone.ConnectAsync(IPAddress.Loopback, cluster.Address.Port, ApiCluster.Cancellation);
         await gone.GetStream().WriteAsync(
             Encoding.ASCII.GetBytes(
-                $"POST {ApiCalls.Images} HTTP/1.1\r\nHost: a\r\n{Tickets.Header}: {ticket}\r\nContent-Length: 100\r\n\r\n{{"), ApiCluster.Cancellation);
+                $"POST {ApiCalls.Images} HTTP/1.1\r\nHost: a\r\n{Tickets.Header}: {ticket}\r\n"
+                + "Content-Length: 100\r\n\r\n{"),
+            ApiCluster.Cancellation);
         gone.Close();
         using HttpClient client = await cluster.ClientAsync("callers");
         await client.SendAsync(HttpMethod.Get, "/v1/models").JsonAsync();

@@ -37,7 +37,10 @@ public sealed class GenerationsTests(ApiCluster cluster)
         using HttpClient client = await cluster.ClientAsync("gen-story");
         JsonElement accepted = await client.SendAsync(
             HttpMethod.Post, "/v1/generations",
-            """{"id":"one","prompt":"red","negative_prompt":"blue","seed":"9","steps":6,"guidance":2,"size":"32x32","model":"first","previews":2}""")
+            """
+            {"id":"one","prompt":"red","negative_prompt":"blue","seed":"9","steps":6,"guidance":2,"size":"32x32",
+             "model":"first","previews":2}
+            """)
             .JsonAsync(HttpStatusCode.Accepted);
         Assert.Equal("one", accepted.Text("id"));
         List<SentEvent> events = await client.SendAsync(HttpMethod.Get, "/v1/generations/one/events").EventsAsync();
@@ -68,7 +71,8 @@ public sealed class GenerationsTests(ApiCluster cluster)
             "accepted_at").GetDateTimeOffset());
 
         GenerationSpec spec = TinyModels.Spec(
-            ApiCluster.Default) with { Prompt = "red", Negative = "blue", Seed = 9, Steps = 6, Guidance = 2 };
+            ApiCluster.Default) with
+        { Prompt = "red", Negative = "blue", Seed = 9, Steps = 6, Guidance = 2 };
         using HttpResponseMessage picture = await client.SendAsync(HttpMethod.Get, done.Text("picture"));
         Assert.Equal(
             TinyModels.Expected(ApiCluster.Default, spec), await picture.Content.ReadAsByteArrayAsync(
@@ -152,7 +156,8 @@ public sealed class GenerationsTests(ApiCluster cluster)
         using HttpClient client = await cluster.ClientAsync("gen-midway");
         List<string> seen = [];
         await client.SendAsync(
-            HttpMethod.Post, "/v1/generations", """{"id":"one","prompt":"red","steps":60}""").JsonAsync(HttpStatusCode.Accepted);
+            HttpMethod.Post, "/v1/generations", """{"id":"one","prompt":"red","steps":60}""")
+            .JsonAsync(HttpStatusCode.Accepted);
         using (HttpResponseMessage stream = await client.SendAsync(HttpMethod.Get, "/v1/generations/one/events"))
         {
             await foreach (SentEvent one in stream.ReadEventsAsync())

@@ -28,14 +28,16 @@ public sealed class HttpTests(ApiCluster cluster)
             HttpMethod.Post, "/v1/sessions/s/generations", """{"id":"g","prompt":"red","previews":1,"steps":4}""")
             .JsonAsync(HttpStatusCode.Accepted);
         await client.SendAsync(HttpMethod.Get, "/v1/generations/g/events").EventsAsync();
-        string token = ApiCluster.Tickets.Link(new GenerationKey(new TenantId(Tenant), new GenerationId("g")), "jpeg-90");
+        string token = ApiCluster.Tickets.Link(
+            new GenerationKey(new TenantId(Tenant), new GenerationId("g")), "jpeg-90");
         JsonElement document = await client.SendAsync(HttpMethod.Get, "/openapi/v1.json").JsonAsync();
         string[] routes =
         [
             "/docs", "/openapi/v1.json", "/openapi/v2.json", "/nothing", "/v1/generations/nothing",
             .. document.GetProperty("paths").EnumerateObject().Where(path => path.Value.TryGetProperty("get", out _))
                 .Select(path => path.Name
-                    .Replace("{tenant}", Tenant, StringComparison.Ordinal).Replace("{index}", "0", StringComparison.Ordinal)
+                    .Replace("{tenant}", Tenant, StringComparison.Ordinal).Replace(
+                        "{index}", "0", StringComparison.Ordinal)
                     .Replace("{token}", token, StringComparison.Ordinal)
                     .Replace("/models/{id}", "/models/first", StringComparison.Ordinal)
                     .Replace("/sessions/{id}", "/sessions/s", StringComparison.Ordinal)
@@ -56,10 +58,12 @@ public sealed class HttpTests(ApiCluster cluster)
             bool isStream = get.Content.Headers.ContentType?.MediaType == "text/event-stream";
 
             // What a read of the content would count is not what was sent.
-            string? length = head.Content.Headers.NonValidated.TryGetValues("Content-Length", out HeaderStringValues sent)
+            string? length = head.Content.Headers.NonValidated.TryGetValues(
+                "Content-Length", out HeaderStringValues sent)
                 ? sent.ToString() : null;
             Assert.True(
-                isStream ? length is null : length == $"{body.Length}" || route.EndsWith("/status", StringComparison.Ordinal),
+                isStream ? length is null : length == $"{body.Length}"
+                    || route.EndsWith("/status", StringComparison.Ordinal),
                 $"{route}: {length}, not {body.Length}");
         }
 
@@ -108,14 +112,16 @@ public sealed class HttpTests(ApiCluster cluster)
         Assert.True(bomb.Length < 1 << 17);
         Assert.Equal(
             "body_too_large",
-            (await SendAsync(client, "/v1/sessions", encoding, bomb).ErrorAsync(HttpStatusCode.RequestEntityTooLarge)).Code);
+            (await SendAsync(client, "/v1/sessions", encoding, bomb)
+                .ErrorAsync(HttpStatusCode.RequestEntityTooLarge)).Code);
         byte[] packed = Packed(encoding, body);
         foreach (byte[] damaged in new[] { body, [.. packed.Select(b => (byte)~b)], packed[..(packed.Length / 2)] })
         {
             (string code, _, string message) = await SendAsync(
                 client, "/v1/sessions", encoding, damaged).ErrorAsync(HttpStatusCode.BadRequest);
             Assert.True(
-                code == "invalid_json" || message.Contains($"'{encoding}'", StringComparison.Ordinal), $"{code} {message}");
+                code == "invalid_json" || message.Contains($"'{encoding}'", StringComparison.Ordinal),
+                $"{code} {message}");
         }
     }
 
@@ -149,15 +155,17 @@ public sealed class HttpTests(ApiCluster cluster)
             "/v1/sessions/s/generations/g/variations", "/v1/admin/tenants/http-repeated/keys" })
         {
             HttpClient caller = path.Contains("admin", StringComparison.Ordinal) ? admin : client;
-            (string code, string? param, string message) = await caller.SendAsync(HttpMethod.Post, path, body).ErrorAsync(
-                HttpStatusCode.BadRequest);
+            (string code, string? param, string message) =
+                await caller.SendAsync(HttpMethod.Post, path, body).ErrorAsync(
+                    HttpStatusCode.BadRequest);
             Assert.Equal(("invalid_json", member), (code, param));
             Assert.Contains($"'{member}' twice; the second time at {place}.", message, StringComparison.Ordinal);
         }
 
         // What is otherwise wrong has its place too, and what only looks repeated is not.
         (_, _, string cut) = await client.SendAsync(
-            HttpMethod.Post, "/v1/sessions", "{\"id\":{\"a\":1},\n\"a\":[{\"a\":1},{\"a\":1}],").ErrorAsync(HttpStatusCode.BadRequest);
+            HttpMethod.Post, "/v1/sessions",
+            "{\"id\":{\"a\":1},\n\"a\":[{\"a\":1},{\"a\":1}],").ErrorAsync(HttpStatusCode.BadRequest);
         Assert.Contains("at line 2, byte 22", cut, StringComparison.Ordinal);
     }
 
@@ -177,7 +185,8 @@ public sealed class HttpTests(ApiCluster cluster)
         await socket.ConnectAsync(IPAddress.Loopback, cluster.Address.Port, ApiCluster.Cancellation);
         await socket.GetStream().WriteAsync(
             Encoding.ASCII.GetBytes(
-                $"POST /v1/sessions HTTP/1.1\r\nHost: a\r\n{Tickets.Header}: {ticket}\r\nContent-Type: application/json\r\n"
+                $"POST /v1/sessions HTTP/1.1\r\nHost: a\r\n{Tickets.Header}: {ticket}\r\nContent-Type: "
+                + "application/json\r\n"
                 + $"Transfer-Encoding: chunked\r\n\r\n{chunks}"), ApiCluster.Cancellation);
         using var reader = new StreamReader(socket.GetStream());
         string status = (await reader.ReadLineAsync(ApiCluster.Cancellation))!;
@@ -195,10 +204,10 @@ public sealed class HttpTests(ApiCluster cluster)
     public async Task Model_IsFoundByItsNameWhateverThatIs(string name, string escaped)
     {
         ModelCard card = ApiCluster.Default.Card with { Name = name };
-        IModelCatalogueGrain catalogue = DispatchProxy.Create<IModelCatalogueGrain, NamedCatalogue>();
-        ((NamedCatalogue)(object)catalogue).Card = card;
+        IModelCatalogGrain catalog = DispatchProxy.Create<IModelCatalogGrain, NamedCatalog>();
+        ((NamedCatalog)(object)catalog).Card = card;
         IGrainFactory grains = DispatchProxy.Create<IGrainFactory, OneGrain>();
-        ((OneGrain)(object)grains).Grain = catalogue;
+        ((OneGrain)(object)grains).Grain = catalog;
         await using WebApplication app = await ApiCluster.ServeAsync(grains, cluster.Blobs());
         using HttpClient client = cluster.As(new Caller(new TenantId("http-models"), IsAdmin: false));
         var url = new Uri(
@@ -272,8 +281,11 @@ public sealed class HttpTests(ApiCluster cluster)
             JsonElement native = await client.SendAsync(HttpMethod.Get, $"/v1/generations/{id}").JsonAsync();
             foreach (JsonElement answer in new[] { plain, streamed, native })
             {
-                JsonElement tokens = answer.GetProperty("prompt_tokens"), negative = answer.GetProperty("negative_prompt_tokens");
-                Assert.Equal((isCut ? 85 : 75, 75), (tokens.GetProperty("given").GetInt32(), tokens.GetProperty("used").GetInt32()));
+                JsonElement tokens = answer.GetProperty("prompt_tokens"), negative = answer.GetProperty(
+                    "negative_prompt_tokens");
+                Assert.Equal(
+                    (isCut ? 85 : 75, 75),
+                    (tokens.GetProperty("given").GetInt32(), tokens.GetProperty("used").GetInt32()));
                 Assert.Equal(isCut ? "a whale \ud83d\udc33" : null, tokens.GetProperty("cut_at").GetString());
                 Assert.Equal(negative.GetProperty("given").GetInt32(), negative.GetProperty("used").GetInt32());
                 Assert.Equal(JsonValueKind.Null, negative.GetProperty("cut_at").ValueKind);
@@ -287,7 +299,8 @@ public sealed class HttpTests(ApiCluster cluster)
         JsonElement waiting;
         using (cluster.Device.HoldAfter(0))
         {
-            waiting = await client.SendAsync(HttpMethod.Post, "/v1/generations", """{"prompt":"a"}""").JsonAsync(HttpStatusCode.Accepted);
+            waiting = await client.SendAsync(HttpMethod.Post, "/v1/generations", """{"prompt":"a"}""")
+                .JsonAsync(HttpStatusCode.Accepted);
         }
 
         Assert.Equal(JsonValueKind.Null, waiting.GetProperty("prompt_tokens").ValueKind);
@@ -295,7 +308,8 @@ public sealed class HttpTests(ApiCluster cluster)
         Assert.Equal(75, model.GetProperty("prompt_tokens_max").GetInt32());
     }
 
-    private static async Task<HttpResponseMessage> SendAsync(HttpClient client, string path, string encoding, byte[] body)
+    private static async Task<HttpResponseMessage> SendAsync(
+        HttpClient client, string path, string encoding, byte[] body)
     {
         var content = new ByteArrayContent(body);
         content.Headers.TryAddWithoutValidation("Content-Type", "application/json");
@@ -321,7 +335,7 @@ public sealed class HttpTests(ApiCluster cluster)
     }
 
     /// <summary>A catalogue of one model, which is known by its name alone.</summary>
-    public class NamedCatalogue : DispatchProxy
+    public class NamedCatalog : DispatchProxy
     {
         internal ModelCard Card { get; set; } = null!;
 

@@ -139,9 +139,10 @@ public sealed class ImagesRequestTests
     public void EveryMember_IsRead()
     {
         ImagesRequest request = Parse("""
-            {"prompt":"a","model":"m","n":10,"size":"32x32","quality":"hd","response_format":"b64_json","output_format":"webp",
-             "output_compression":7,"background":"opaque","moderation":"low","stream":true,"partial_images":3,"style":"natural",
-             "user":"u","seed":18446744073709551615,"steps":9,"guidance":2.5,"negative_prompt":"b","on_disconnect":"keep"}
+            {"prompt":"a","model":"m","n":10,"size":"32x32","quality":"hd","response_format":"b64_json",
+             "output_format":"webp","output_compression":7,"background":"opaque","moderation":"low","stream":true,
+             "partial_images":3,"style":"natural","user":"u","seed":18446744073709551615,"steps":9,"guidance":2.5,
+             "negative_prompt":"b","on_disconnect":"keep"}
             """);
         var expected = new ImagesRequest
         {
@@ -183,7 +184,8 @@ public sealed class ImagesRequestTests
     public void RandomBodies_AreReadOrRefusedAndNothingElse()
     {
         byte[] good = Encoding.UTF8.GetBytes(
-            """{"prompt":"a\u00e9\ud83d\ude00","n":2,"size":"32x32","seed":"7","guidance":1e1,"stream":false,"user":null}""");
+            """{"prompt":"a\u00e9\ud83d\ude00","n":2,"size":"32x32","seed":"7","guidance":1e1,"stream":false"""
+            + ""","user":null}""");
         var random = new Random(20260729);
         for (int i = 0; i < 20_000; i++)
         {

@@ -48,13 +48,17 @@ public sealed class ImagesTests(ApiCluster cluster)
         using HttpClient client = await cluster.ClientAsync("images-several");
         JsonElement answer = await client.SendAsync(
             HttpMethod.Post, ApiCalls.Images,
-            """{"model":"gpt-image-1","prompt":"blue","n":3,"seed":18446744073709551615,"steps":2,"guidance":1,"negative_prompt":"red"}""").JsonAsync();
+            """
+            {"model":"gpt-image-1","prompt":"blue","n":3,"seed":18446744073709551615,"steps":2,"guidance":1,
+             "negative_prompt":"red"}
+            """).JsonAsync();
         JsonElement[] data = [.. answer.GetProperty("data").EnumerateArray()];
         Assert.Equal([ulong.MaxValue, 0UL, 1UL], data.Select(image => image.GetProperty("seed").GetUInt64()));
         foreach (JsonElement image in data)
         {
             GenerationSpec spec = Spec(
-                "blue", image.GetProperty("seed").GetUInt64()) with { Steps = 2, Guidance = 1, Negative = "red" };
+                "blue", image.GetProperty("seed").GetUInt64()) with
+            { Steps = 2, Guidance = 1, Negative = "red" };
             Assert.Equal(
                 TinyModels.Expected(ApiCluster.Default, spec), image.GetProperty("b64_json").GetBytesFromBase64());
         }
@@ -67,7 +71,10 @@ public sealed class ImagesTests(ApiCluster cluster)
     {
         using HttpClient client = await cluster.ClientAsync("images-format");
         string json =
-            $$"""{"prompt":"green","seed":1,"output_format":"{{format}}","output_compression":{{compression}},"response_format":"RF"}""";
+            $$"""
+            {"prompt":"green","seed":1,"output_format":"{{format}}","output_compression":{{compression}},
+             "response_format":"RF"}
+            """;
         JsonElement answer = await client.SendAsync(
             HttpMethod.Post, ApiCalls.Images, json.Replace("RF", "b64_json", StringComparison.Ordinal)).JsonAsync();
         byte[] file = answer.GetProperty("data")[0].GetProperty("b64_json").GetBytesFromBase64();
@@ -208,7 +215,10 @@ public sealed class ImagesTests(ApiCluster cluster)
         {
             using HttpClient client = await cluster.ClientAsync(tenant);
             string json =
-                $$"""{"prompt":"{{(stream ? "s" : "n")}}","stream":{{(stream ? "true" : "false")}},"on_disconnect":"{{(keep ? "keep" : "cancel")}}","seed":1}""";
+                $$"""
+                {"prompt":"{{(stream ? "s" : "n")}}","stream":{{(stream ? "true" : "false")}},
+                 "on_disconnect":"{{(keep ? "keep" : "cancel")}}","seed":1}
+                """;
             GenerationId first;
             using (cluster.Device.HoldAfter(0))
             {
@@ -265,8 +275,8 @@ public sealed class ImagesTests(ApiCluster cluster)
         Assert.Equal(Pictures(anew), Pictures(last));
     }
 
-    // Of two clients that wait for the same images at different silos either may go; when both have gone, the images are
-    // cancelled.
+    // Of two clients that wait for the same images at different silos either may go; when both have gone, the images
+    // are cancelled.
     [Theory]
     [InlineData(false, false)]
     [InlineData(false, true)]
@@ -279,7 +289,9 @@ public sealed class ImagesTests(ApiCluster cluster)
         foreach (bool bothGo in new[] { false, true })
         {
             string json =
-                $$"""{"prompt":"{{(bothGo ? "both" : "one")}}","n":2,"seed":1,"stream":{{(stream ? "true" : "false")}}}""";
+                $$"""
+                {"prompt":"{{(bothGo ? "both" : "one")}}","n":2,"seed":1,"stream":{{(stream ? "true" : "false")}}}
+                """;
             WatchedGrains first = WatchedGrains.Over(cluster.Grains), second = WatchedGrains.Over(cluster.Grains);
             await using WebApplication firstSilo = await ApiCluster.ServeAsync(first.Factory, cluster.Blobs());
             await using WebApplication secondSilo = await ApiCluster.ServeAsync(second.Factory, cluster.Blobs());

@@ -30,8 +30,11 @@ public sealed class OpenAiClientTests(ApiCluster cluster)
         ImageClient linked = (await ClientAsync()).GetImageClient("dall-e-3");
         GeneratedImage link = await linked.GenerateImageAsync(
             "a red square",
-            new ImageGenerationOptions { ResponseFormat = GeneratedImageFormat.Uri, Style = GeneratedImageStyle.Vivid,
-                EndUserId = "u" },
+            new ImageGenerationOptions
+            {
+                ResponseFormat = GeneratedImageFormat.Uri, Style = GeneratedImageStyle.Vivid,
+                EndUserId = "u"
+            },
             ApiCluster.Cancellation);
         using HttpClient anybody = cluster.As(null);
         Assert.Equal(0x89, (await anybody.GetByteArrayAsync(link.ImageUri, ApiCluster.Cancellation))[0]);
@@ -56,7 +59,8 @@ public sealed class OpenAiClientTests(ApiCluster cluster)
 
         Assert.Equal(3, events.Count);
         GenerationSpec spec = TinyModels.Spec(
-            ApiCluster.Default) with { Prompt = "red", Negative = "", Seed = 3, Steps = 8 };
+            ApiCluster.Default) with
+        { Prompt = "red", Negative = "", Seed = 3, Steps = 8 };
         Assert.Equal(
             TinyModels.Expected(ApiCluster.Default, spec), events[^1].GetProperty("b64_json").GetBytesFromBase64());
     }
@@ -92,6 +96,9 @@ public sealed class OpenAiClientTests(ApiCluster cluster)
 
     private OpenAIClient Client(HttpClient http) => new(
         new ApiKeyCredential("none"),
-        new OpenAIClientOptions { Endpoint = new Uri(cluster.Address, "/v1"),
-            Transport = new HttpClientPipelineTransport(http) });
+        new OpenAIClientOptions
+        {
+            Endpoint = new Uri(cluster.Address, "/v1"),
+            Transport = new HttpClientPipelineTransport(http)
+        });
 }

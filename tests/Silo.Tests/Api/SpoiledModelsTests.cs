@@ -26,8 +26,8 @@ public sealed class SpoiledModelsTests
         foreach (string part in s_parts)
         {
             string sentence = $"The {part} of the model spoiled {part} gave NaN, where only finite numbers are of use.";
-            IModelCatalogueGrain catalogue = cluster.Grains.GetGrain<IModelCatalogueGrain>(0);
-            Assert.True(await catalogue.RegisterAsync(TinyModels.Spoiled(part).Card));
+            IModelCatalogGrain catalog = cluster.Grains.GetGrain<IModelCatalogGrain>(0);
+            Assert.True(await catalog.RegisterAsync(TinyModels.Spoiled(part).Card));
             (string code, string? param, string message) = await client.SendAsync(
                 HttpMethod.Post, ApiCalls.Images, $$"""{"prompt":"red","model":"spoiled {{part}}","steps":2}""")
                 .ErrorAsync(HttpStatusCode.InternalServerError);

@@ -18,7 +18,8 @@ internal sealed class WatchedGrains
         WatchedGrains watched = null!;
         watched = new WatchedGrains
         {
-            Factory = Forwarding.To(grains, (_, grain) => grain is IGenerationGrain one ? watched!.Counted(one) : grain),
+            Factory = Forwarding.To(
+                grains, (_, grain) => grain is IGenerationGrain one ? watched!.Counted(one) : grain),
         };
         return watched;
     }
@@ -37,12 +38,13 @@ internal sealed class WatchedGrains
         }
     }
 
-    private IGenerationGrain Counted(IGenerationGrain generation) => Forwarding.To(generation, (method, answer) => answer switch
-    {
-        IAsyncEnumerable<GenerationEvent> events => WatchAsync(events),
-        Task<GenerationView?> view when method == nameof(IGenerationGrain.CancelUnwatchedAsync) => LeaveAsync(view),
-        _ => answer,
-    });
+    private IGenerationGrain Counted(IGenerationGrain generation) =>
+        Forwarding.To(generation, (method, answer) => answer switch
+        {
+            IAsyncEnumerable<GenerationEvent> events => WatchAsync(events),
+            Task<GenerationView?> view when method == nameof(IGenerationGrain.CancelUnwatchedAsync) => LeaveAsync(view),
+            _ => answer,
+        });
 
     private async IAsyncEnumerable<GenerationEvent> WatchAsync(
         IAsyncEnumerable<GenerationEvent> events, [EnumeratorCancellation] CancellationToken cancellation = default)

@@ -1,5 +1,6 @@
 // Goal: the same over Azure Blob Storage, and no release ever deletes what a put has promised at that moment. Method:
-// Azurite, which speaks its protocol; a client that stops before a chosen request, so that the other side can act there.
+// Azurite, which speaks its protocol; a client that stops before a chosen request, so that the other side can act
+// there.
 using System.Globalization;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
@@ -16,7 +17,8 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
     private static readonly GenerationId s_one = new("one"), s_two = new("two");
     private static int s_containers;
 
-    private readonly string _container = $"test-{Interlocked.Increment(ref s_containers).ToString(CultureInfo.InvariantCulture)}";
+    private readonly string _container =
+        $"test-{Interlocked.Increment(ref s_containers).ToString(CultureInfo.InvariantCulture)}";
 
     protected override int Rounds => 10;
 
@@ -82,10 +84,13 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
     [Fact]
     public void OptionsThatMakeNoSense_AreRefused()
     {
-        Assert.Contains("Container must", Refusal(new AzureBlobStoreOptions { Connection = "x", Container = "No_Container" }));
-        Assert.Contains("Connection must", Refusal(new AzureBlobStoreOptions { Connection = " ", Container = "atelier" }));
+        Assert.Contains(
+            "Container must", Refusal(new AzureBlobStoreOptions { Connection = "x", Container = "No_Container" }));
+        Assert.Contains(
+            "Connection must", Refusal(new AzureBlobStoreOptions { Connection = " ", Container = "atelier" }));
 
-        static string Refusal(AzureBlobStoreOptions options) => Assert.Throws<ArgumentException>(() => new AzureBlobStore(options)).Message;
+        static string Refusal(AzureBlobStoreOptions options) =>
+            Assert.Throws<ArgumentException>(() => new AzureBlobStore(options)).Message;
     }
 
     [Fact]
@@ -112,7 +117,11 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
     protected override async Task<string[]> ContentAsync()
     {
         Open();
-        return [.. await Container.GetBlobsAsync(cancellationToken: Cancellation).Select(blob => blob.Name).ToArrayAsync(Cancellation)];
+        return
+        [
+            .. await Container.GetBlobsAsync(cancellationToken: Cancellation).Select(blob => blob.Name).ToArrayAsync(
+                Cancellation),
+        ];
     }
 
     protected override async Task DamageAsync(byte[] bytes)
@@ -130,7 +139,13 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
         }
 
         return new AzureBlobStore(
-            new AzureBlobStoreOptions { Connection = azurite.Connection, Container = _container, BlobBytesMax = BytesMax }, client);
+            new AzureBlobStoreOptions
+            {
+                Connection = azurite.Connection,
+                Container = _container,
+                BlobBytesMax = BytesMax,
+            },
+            client);
     }
 
     /// <summary>Stops before the first request of a kind until it is told to go on.</summary>
@@ -149,11 +164,13 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
 
         public void GoOn() => _goOn.Release();
 
-        public override void Process(HttpMessage message, ReadOnlyMemory<HttpPipelinePolicy> pipeline) => ProcessNext(message, pipeline);
+        public override void Process(HttpMessage message, ReadOnlyMemory<HttpPipelinePolicy> pipeline) =>
+            ProcessNext(message, pipeline);
 
         public override async ValueTask ProcessAsync(HttpMessage message, ReadOnlyMemory<HttpPipelinePolicy> pipeline)
         {
-            if (message.Request.Method == method && message.Request.Uri.ToUri().PathAndQuery.Contains(part, StringComparison.Ordinal)
+            if (message.Request.Method == method
+                && message.Request.Uri.ToUri().PathAndQuery.Contains(part, StringComparison.Ordinal)
                 && Interlocked.Increment(ref _requests) == 1)
             {
                 _reached.Release();

@@ -35,7 +35,8 @@ public sealed class AzuriteServer : IAsyncLifetime
         Port = FreePort();
         var start = new ProcessStartInfo("node",
         [
-            program, "--blobHost", "127.0.0.1", "--blobPort", $"{Port}", "-l", _folder, "--silent", "--disableTelemetry", "--skipApiVersionCheck",
+            program, "--blobHost", "127.0.0.1", "--blobPort", $"{Port}", "-l", _folder, "--silent",
+            "--disableTelemetry", "--skipApiVersionCheck",
         ])
         {
             UseShellExecute = false,
@@ -56,7 +57,8 @@ public sealed class AzuriteServer : IAsyncLifetime
                 await account.GetPropertiesAsync(enough.Token);
                 return;
             }
-            catch (Exception error) when (error is RequestFailedException or AggregateException && !enough.IsCancellationRequested)
+            catch (Exception error) when (
+                error is RequestFailedException or AggregateException && !enough.IsCancellationRequested)
             {
                 await Task.Delay(100, enough.Token);
             }
@@ -76,7 +78,8 @@ public sealed class AzuriteServer : IAsyncLifetime
     }
 
     private static string FindProgram([CallerFilePath] string here = "") => Path.GetFullPath(Path.Combine(
-        Path.GetDirectoryName(here)!, "..", "..", "..", "artifacts", "azurite", "node_modules", ".bin", "azurite-blob"));
+        Path.GetDirectoryName(here)!, "..", "..", "..", "artifacts", "azurite", "node_modules", ".bin",
+        "azurite-blob"));
 
     private static int FreePort()
     {

@@ -1,5 +1,5 @@
-// Goal: what a store has taken is there until its last owner releases it, and nothing else ever is. Method: the same tests
-// over every store: accidents are staged behind its back, and many owners come at once.
+// Goal: what a store has taken is there until its last owner releases it, and nothing else ever is. Method: the same
+// tests over every store: accidents are staged behind its back, and many owners come at once.
 using System.Security.Cryptography;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;

@@ -50,11 +50,13 @@ public sealed class FolderBlobStoreTests : BlobStoreTests, IDisposable
     }
 
     protected override IBlobStore Open() =>
-        new FolderBlobStore(new FolderBlobStoreOptions { Folder = _folder, BlobBytesMax = BytesMax }, TimeProvider.System);
+        new FolderBlobStore(
+            new FolderBlobStoreOptions { Folder = _folder, BlobBytesMax = BytesMax }, TimeProvider.System);
 
     protected override Task<string[]> ContentAsync() => Task.FromResult(Files());
 
-    protected override Task DamageAsync(byte[] bytes) => File.WriteAllBytesAsync(Assert.Single(Files()), bytes, Cancellation);
+    protected override Task DamageAsync(byte[] bytes) =>
+        File.WriteAllBytesAsync(Assert.Single(Files()), bytes, Cancellation);
 
     private string[] Files() => Directory.GetFiles(_folder, "*", SearchOption.AllDirectories);
 }

@@ -111,9 +111,9 @@ public sealed class PicturesTests : IDisposable
         TenantAnswer tenant = await cluster.Client.GetGrain<ITenantGrain>(s_tenant.Value)
             .PutAsync(new TenantSettings { RequestsPerMinute = 100_000 });
         Assert.NotNull(tenant.View);
-        IModelCatalogueGrain catalogue = cluster.Client.GetGrain<IModelCatalogueGrain>(0);
-        Assert.True(await catalogue.RegisterAsync(TinyModels.First.Card));
-        Assert.True(await catalogue.RegisterAsync(TinyModels.Second.Card));
+        IModelCatalogGrain catalog = cluster.Client.GetGrain<IModelCatalogGrain>(0);
+        Assert.True(await catalog.RegisterAsync(TinyModels.First.Card));
+        Assert.True(await catalog.RegisterAsync(TinyModels.Second.Card));
         return cluster;
     }
 }

@@ -60,7 +60,9 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
     {
         using X509Certificate2? certificate = othersSecret switch
         {
-            null => null, true => ClusterTransport.CertificateOf(s_otherSecret), false => OwnCertificate(),
+            null => null,
+            true => ClusterTransport.CertificateOf(s_otherSecret),
+            false => OwnCertificate(),
         };
         foreach (int port in (int[])[silo.ProxyPort, silo.Port])
         {

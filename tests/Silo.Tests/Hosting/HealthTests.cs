@@ -1,5 +1,5 @@
-// Goal: health tells what a request would meet: a store that writes, that is full, that fails, that hangs; and a clock that
-// is set. Method: a store that does what the test says, and a wall clock that the test sets.
+// Goal: health tells what a request would meet: a store that writes, that is full, that fails, that hangs; and a clock
+// that is set. Method: a store that does what the test says, and a wall clock that the test sets.
 using Atelier.Grains.Ports;
 using Atelier.ServiceDefaults;
 using Atelier.Silo.Hosting;
@@ -56,7 +56,11 @@ public sealed class HealthTests
     public async Task AStoreThatIsBrokenForLong_EndsTheProcessThatHoldsIt(bool isInProcess, HealthStatus expected)
     {
         var clock = new WallClock();
-        var store = new FakeStore { IsInProcess = isInProcess, Beat = () => Task.FromException(new IOException("broken")) };
+        var store = new FakeStore
+        {
+            IsInProcess = isInProcess,
+            Beat = () => Task.FromException(new IOException("broken")),
+        };
         using var watch = new StoreWatch(store, clock, NullLogger<StoreWatch>.Instance);
         var live = new StoreLiveCheck(store, watch);
         await watch.StartAsync(Cancellation);
@@ -100,7 +104,8 @@ public sealed class HealthTests
         Assert.Equal(HealthStatus.Healthy, (await watch.CheckHealthAsync(s_context, Cancellation)).Status);
         wall.Set = TimeSpan.FromSeconds(seconds);
         Assert.Equal(
-            ends ? HealthStatus.Unhealthy : HealthStatus.Healthy, (await watch.CheckHealthAsync(s_context, Cancellation)).Status);
+            ends ? HealthStatus.Unhealthy : HealthStatus.Healthy,
+            (await watch.CheckHealthAsync(s_context, Cancellation)).Status);
         await Task.WhenAny(lifetime.Stopped, Task.Delay(TimeSpan.FromSeconds(ends ? 30 : 1), Cancellation));
         Assert.Equal(ends, lifetime.Stopped.IsCompleted);
         await watch.StopAsync(Cancellation);

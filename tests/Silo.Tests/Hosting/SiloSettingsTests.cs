@@ -14,10 +14,12 @@ public sealed class SiloSettingsTests
     {
         var grains = new GrainsOptions();
         Read(("Retention:Generations", "00:06:00"), ("Retention:Sessions", "1.12:00:00")).Apply(grains);
-        Assert.Equal((TimeSpan.FromMinutes(6), TimeSpan.FromHours(36)), (grains.Generation.Retention, grains.SessionRetention));
+        Assert.Equal(
+            (TimeSpan.FromMinutes(6), TimeSpan.FromHours(36)), (grains.Generation.Retention, grains.SessionRetention));
         grains.Checked();
         Read().Apply(grains);
-        Assert.Equal((TimeSpan.FromDays(7), TimeSpan.FromDays(30)), (grains.Generation.Retention, grains.SessionRetention));
+        Assert.Equal(
+            (TimeSpan.FromDays(7), TimeSpan.FromDays(30)), (grains.Generation.Retention, grains.SessionRetention));
     }
 
     [Fact]

@@ -1,5 +1,6 @@
-// Goal: a cluster of format 0 goes on under this release with everything that it had accepted. Method: the folder of such a
-// cluster, as its silo left it when it was killed: a tenant, a session, generations that were done, cancelled and open.
+// Goal: a cluster of format 0 goes on under this release with everything that it had accepted. Method: the folder of
+// such a cluster, as its silo left it when it was killed: a tenant, a session, generations that were done, cancelled
+// and open.
 using System.Formats.Tar;
 using System.IO.Compression;
 using System.Runtime.CompilerServices;
@@ -29,8 +30,11 @@ public sealed class GarnetImportTests
         {
             int count = await GarnetImport.RunAsync(store, folder.Path, "atelier");
             Assert.True(count > 10, $"{count} states");
-            Assert.Equal(GenerationPhase.Done, (await StateAsync<GenerationState>(store, "generation/studio/done-0")).Phase);
-            Assert.Equal(GenerationPhase.Cancelled, (await StateAsync<GenerationState>(store, "generation/studio/cancelled")).Phase);
+            Assert.Equal(
+                GenerationPhase.Done, (await StateAsync<GenerationState>(store, "generation/studio/done-0")).Phase);
+            Assert.Equal(
+                GenerationPhase.Cancelled,
+                (await StateAsync<GenerationState>(store, "generation/studio/cancelled")).Phase);
             GenerationState open = await StateAsync<GenerationState>(store, "generation/studio/open-0");
             Assert.True(open.IsOpen);
             Assert.Equal(("three green rings", 1000), (open.Submission!.Spec.Prompt, open.Submission.Spec.Steps));

@@ -1,5 +1,6 @@
-// Goal: what the store has confirmed stays, whatever there is of it; what it cannot write it refuses at once and changes
-// nothing. Method: states of grains, more than the store's memory holds, on disks that are full, by two silos at a time.
+// Goal: what the store has confirmed stays, whatever there is of it; what it cannot write it refuses at once and
+// changes nothing. Method: states of grains, more than the store's memory holds, on disks that are full, by two silos
+// at a time.
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
 using Atelier.Silo.Hosting;
@@ -23,7 +24,8 @@ public sealed class SqliteStoreTests
         using (SqliteStore store = folder.Open(memoryBytes: 1 << 20))
         {
             await StoreFolder.WriteAsync(store, "precious/keep", [1, 2, 3]);
-            await Parallel.ForAsync(0, Count, async (i, _) => await StoreFolder.WriteAsync(store, $"big/{i}", Large(i)));
+            await Parallel.ForAsync(
+                0, Count, async (i, _) => await StoreFolder.WriteAsync(store, $"big/{i}", Large(i)));
             Assert.Equal([1, 2, 3], (await StoreFolder.ReadAsync(store, "precious/keep"))!);
         }
 
@@ -90,7 +92,8 @@ public sealed class SqliteStoreTests
         using (var file = new FileStream(Path.Combine(folder.Path, "filler"), FileMode.Create))
         {
             await file.WriteAsync(
-                new byte[new DriveInfo(folder.Path).AvailableFreeSpace - (12 << 20) / 20], TestContext.Current.CancellationToken);
+                new byte[new DriveInfo(folder.Path).AvailableFreeSpace - (12 << 20) / 20],
+                TestContext.Current.CancellationToken);
         }
 
         Assert.False(store.HasRoom);
@@ -176,7 +179,8 @@ public sealed class SqliteStoreTests
 
         // Afterwards the writer again asks for its transactions by itself.
         Assert.Equal(0L, await store.WriteAsync(session => session.Value("PRAGMA busy_timeout")));
-        Assert.True(peak > 4 << 20 && log.Length <= 4 << 20, $"The log has {log.Length >> 20} MiB, at most {peak >> 20}.");
+        Assert.True(
+            peak > 4 << 20 && log.Length <= 4 << 20, $"The log has {log.Length >> 20} MiB, at most {peak >> 20}.");
     }
 
     [Fact]
@@ -265,10 +269,13 @@ public sealed class SqliteStoreTests
             session.Execute("INSERT INTO meta VALUES ('bad', 'x')");
             throw new InvalidDataException("no");
         });
-        Task<int> constrained = store.WriteAsync(session => session.Execute("INSERT INTO meta VALUES ('cluster', 'x')"));
+        Task<int> constrained = store.WriteAsync(
+            session => session.Execute("INSERT INTO meta VALUES ('cluster', 'x')"));
         await Task.WhenAll(good);
-        await Assert.ThrowsAsync<InvalidDataException>(async () => await bad.WaitAsync(TestContext.Current.CancellationToken));
-        await Assert.ThrowsAnyAsync<Exception>(async () => await constrained.WaitAsync(TestContext.Current.CancellationToken));
+        await Assert.ThrowsAsync<InvalidDataException>(
+            async () => await bad.WaitAsync(TestContext.Current.CancellationToken));
+        await Assert.ThrowsAnyAsync<Exception>(
+            async () => await constrained.WaitAsync(TestContext.Current.CancellationToken));
         Assert.Equal(51L, await store.ReadAsync(session => session.Value("SELECT count(*) FROM meta")));
     }
 

@@ -1,5 +1,5 @@
-// Goal: membership and reminders in the store behave as Orleans expects of its tables. Method: the rules of the tables, one
-// by one: versions and ETags decide between writers, ranges of hashes are half open and wrap around.
+// Goal: membership and reminders in the store behave as Orleans expects of its tables. Method: the rules of the tables,
+// one by one: versions and ETags decide between writers, ranges of hashes are half open and wrap around.
 using System.Net;
 using Atelier.Silo.Store;
 using Microsoft.Extensions.DependencyInjection;
@@ -52,7 +52,8 @@ public sealed class SqliteTablesTests : IDisposable
         Assert.True(await _members.UpdateRow(active, first.Members[0].Item2, first.Version.Next()));
         active.Status = SiloStatus.Dead;
         Assert.False(await _members.UpdateRow(active, same.Members[0].Item2, same.Version.Next()));
-        Assert.False(await _members.UpdateRow(active, same.Members[0].Item2, (await _members.ReadAll()).Version.Next()));
+        Assert.False(
+            await _members.UpdateRow(active, same.Members[0].Item2, (await _members.ReadAll()).Version.Next()));
         MembershipEntry stored = (await _members.ReadRow(Silo(1))).Members[0].Item1;
         Assert.Equal((SiloStatus.Active, "silo", 30000), (stored.Status, stored.SiloName, stored.ProxyPort));
         Assert.Equal(Silo(2), Assert.Single(stored.SuspectTimes!).Item1);
@@ -110,7 +111,9 @@ public sealed class SqliteTablesTests : IDisposable
 
         await _members.CleanupDefunctSiloEntries(DateTimeOffset.UnixEpoch.AddDays(5));
         Assert.Equal(
-            [Silo(2), Silo(3)], (await _members.ReadAll()).Members.Select(member => member.Item1.SiloAddress).OrderBy(silo => silo.Generation));
+            [Silo(2), Silo(3)],
+            (await _members.ReadAll()).Members.Select(member => member.Item1.SiloAddress).OrderBy(
+                silo => silo.Generation));
         await _members.DeleteMembershipTableEntries("atelier");
         Assert.Empty((await _members.ReadAll()).Members);
     }
@@ -118,7 +121,8 @@ public sealed class SqliteTablesTests : IDisposable
     [Fact]
     public async Task AReminder_IsReplaced_AndRemovedByItsLatestETagAlone()
     {
-        string first = (await _reminders.UpsertRow(Reminder(1, 60)))!, second = (await _reminders.UpsertRow(Reminder(1, 90)))!;
+        string first = (await _reminders.UpsertRow(Reminder(1, 60)))!, second = (
+            await _reminders.UpsertRow(Reminder(1, 90)))!;
         ReminderEntry stored = (await _reminders.ReadRow(Reminder(1, 0).GrainId, "walk"))!;
         Assert.Equal((TimeSpan.FromSeconds(90), second), (stored.Period, stored.ETag));
         Assert.Equal(Reminder(1, 0).StartAt, stored.StartAt);
@@ -149,13 +153,15 @@ public sealed class SqliteTablesTests : IDisposable
 
     private static MembershipEntry Entry(int generation) => new()
     {
-        SiloAddress = Silo(generation), Status = SiloStatus.Joining, ProxyPort = 30000, HostName = "host", SiloName = "silo",
+        SiloAddress = Silo(generation), Status = SiloStatus.Joining, ProxyPort = 30000, HostName = "host",
+        SiloName = "silo",
         StartTime = DateTime.UnixEpoch, IAmAliveTime = DateTime.UnixEpoch,
     };
 
     private static ReminderEntry Reminder(int grain, int seconds) => new()
     {
-        GrainId = GrainId.Create("openset", $"{grain}"), ReminderName = "walk", StartAt = DateTime.UnixEpoch.AddHours(1),
+        GrainId = GrainId.Create("openset", $"{grain}"), ReminderName = "walk",
+        StartAt = DateTime.UnixEpoch.AddHours(1),
         Period = TimeSpan.FromSeconds(seconds),
     };
 }

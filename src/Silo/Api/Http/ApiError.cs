@@ -81,7 +81,7 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
         new(415, InvalidRequest, "unsupported_content_encoding",
             $"The body has the Content-Encoding '{Shortened(encoding)}'; {RequestBody.Encodings} and no encoding are "
             + "taken.")
-            { Param = "Content-Encoding", AcceptEncoding = RequestBody.Encodings };
+        { Param = "Content-Encoding", AcceptEncoding = RequestBody.Encodings };
 
     public static ApiError NotFound(string what, string? param = null) =>
         new(404, InvalidRequest, "not_found", $"There is no such {what}.") { Param = param };
@@ -89,7 +89,7 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
     public static ApiError UnknownModel(string? name) =>
         new(404, InvalidRequest, "model_not_found",
             $"There is no model '{Shortened(name)}'; GET /v1/models lists what there is.")
-            { Param = "model" };
+        { Param = "model" };
 
     /// <summary>What a client is told about a submission; none if it was accepted.</summary>
     public static ApiError? Of(SubmitAnswer answer)
@@ -107,17 +107,17 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
                 new(503, Server, "server_busy", message) { RetryAfter = answer.RetryAfter ?? TimeSpan.FromSeconds(5) },
             SubmitOutcome.RateLimited =>
                 new(429, RateLimit, "rate_limit_exceeded", message)
-                    { RetryAfter = answer.RetryAfter ?? TimeSpan.FromSeconds(5) },
+                { RetryAfter = answer.RetryAfter ?? TimeSpan.FromSeconds(5) },
             SubmitOutcome.TooManyOpen =>
                 new(429, RateLimit, "too_many_open_generations", message)
-                    { RetryAfter = answer.RetryAfter ?? TimeSpan.FromSeconds(5) },
+                { RetryAfter = answer.RetryAfter ?? TimeSpan.FromSeconds(5) },
             SubmitOutcome.TooMuchStored =>
                 new(429, "insufficient_quota", "storage_limit_reached", message) { ShouldRetry = false },
             SubmitOutcome.StoreFull => StoreFull,
             SubmitOutcome.TooManySessions => new(429, RateLimit, "too_many_sessions", message) { ShouldRetry = false },
             SubmitOutcome.DailyLimit =>
                 new(429, "insufficient_quota", "daily_limit_reached", message)
-                    { RetryAfter = answer.RetryAfter, ShouldRetry = false },
+                { RetryAfter = answer.RetryAfter, ShouldRetry = false },
             SubmitOutcome.UnknownTenant => new(401, InvalidRequest, "invalid_api_key", message),
             _ => Internal,
         };
@@ -132,7 +132,7 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
         { Error: GenerationError.InvalidRequest } =>
             Invalid(null, "invalid_request", end.Message ?? "The model refuses the request."),
         _ => new(500, Server, ApiJson.NameOf(end.Error), end.Message ?? "The generation failed.")
-            { ShouldRetry = false },
+        { ShouldRetry = false },
     };
 
     /// <summary>What a client is told where the server itself has refused to read on.</summary>

@@ -140,15 +140,15 @@ internal sealed class ImagesEndpoint(
 
     private async Task<ImageEventResponse> EventShapeAsync(
         ImagesRun run, int image, string type, BlobName file, CancellationToken cancellation) => new()
-    {
-        Type = type,
-        Base64 = await ReadAsync(file, run.Request.Format, cancellation),
-        CreatedAt = clock.GetUtcNow().ToUnixTimeSeconds(),
-        Size = SizeOf(run),
-        Quality = run.Request.Quality,
-        OutputFormat = run.Request.Format.Name,
-        ImageIndex = run.Request.Images > 1 ? image : null,
-    };
+        {
+            Type = type,
+            Base64 = await ReadAsync(file, run.Request.Format, cancellation),
+            CreatedAt = clock.GetUtcNow().ToUnixTimeSeconds(),
+            Size = SizeOf(run),
+            Quality = run.Request.Quality,
+            OutputFormat = run.Request.Format.Name,
+            ImageIndex = run.Request.Images > 1 ? image : null,
+        };
 
     private async Task<ImagesResponse> ShapeAsync(
         HttpRequest request, ImagesRun run, BlobName?[] files, CancellationToken cancellation)

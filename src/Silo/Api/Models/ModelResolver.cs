@@ -8,13 +8,13 @@ namespace Atelier.Silo.Api.Models;
 internal sealed class ModelResolver(IGrainFactory grains, GrainCaller calls)
 {
     /// <summary>All models, the default one first.</summary>
-    public Task<ModelCard[]> ListAsync() => calls.CallAsync(() => grains.Catalogue().ListAsync());
+    public Task<ModelCard[]> ListAsync() => calls.CallAsync(() => grains.Catalog().ListAsync());
 
     /// <summary>The model of a name, an alias or a digest; without a name the default one.</summary>
     /// <exception cref="ApiException">There is none.</exception>
     public async Task<ModelCard> FindAsync(string? name)
     {
-        ModelCard? card = await calls.CallAsync(() => grains.Catalogue().FindAsync(name));
+        ModelCard? card = await calls.CallAsync(() => grains.Catalog().FindAsync(name));
         return card ?? throw new ApiException(name is null ? NoModels : ApiError.UnknownModel(name));
     }
 

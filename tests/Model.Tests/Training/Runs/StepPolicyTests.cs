@@ -9,7 +9,8 @@ public sealed class StepPolicyTests
     private static readonly StepPolicy s_policy = new() { SpikeFactor = 10, Patience = 2, Warmup = 5 };
 
     [Fact]
-    public void OrdinarySteps_AreApplied() => Assert.All(Verdicts(1, 2, 1, 0.5, 3, 9, 1), v => Assert.Equal(StepVerdict.Apply, v));
+    public void OrdinarySteps_AreApplied() =>
+        Assert.All(Verdicts(1, 2, 1, 0.5, 3, 9, 1), v => Assert.Equal(StepVerdict.Apply, v));
 
     [Fact]
     public void Spike_IsSkipped_OnceThereIsAnAverage()
@@ -21,7 +22,8 @@ public sealed class StepPolicyTests
     [Fact]
     public void SpikeOfTheLossAlone_IsSkipped_OnceThereIsAnAverage()
     {
-        PolicyMemory memory = Enumerable.Range(0, 5).Aggregate(default(PolicyMemory), (m, _) => s_policy.Decide(2, 1, m).Memory);
+        PolicyMemory memory = Enumerable.Range(0, 5).Aggregate(
+            default(PolicyMemory), (m, _) => s_policy.Decide(2, 1, m).Memory);
         Assert.Equal(StepVerdict.Apply, s_policy.Decide(19, 1, memory).Verdict);
         (StepVerdict verdict, PolicyMemory after) = s_policy.Decide(21, 1, memory);
         Assert.Equal(StepVerdict.Skip, verdict);

@@ -41,7 +41,8 @@ internal static class ToyStage
     };
 
     /// <summary>Runs to the end, or until that many steps were made, and gives the digest of the weights.</summary>
-    public static string Run(StageConfig config, int steps = int.MaxValue, ITrainingData? data = null, List<string>? told = null)
+    public static string Run(
+        StageConfig config, int steps = int.MaxValue, ITrainingData? data = null, List<string>? told = null)
     {
         using var run = new TrainingRun(config, data ?? Data, text => told?.Add(text));
         using var stop = new CancellationTokenSource();

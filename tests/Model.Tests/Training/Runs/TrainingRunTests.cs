@@ -45,7 +45,8 @@ public sealed class TrainingRunTests : IDisposable
 
         Assert.Equal(Enumerable.Range(0, ToyStage.Steps).Select(i => (long)i), ToyStage.Recorded(config.Folder));
         Assert.Equal(
-            File.ReadAllBytes(folder["whole/" + TrainingRun.ResultFile]), File.ReadAllBytes(folder["parts/" + TrainingRun.ResultFile]));
+            File.ReadAllBytes(folder["whole/" + TrainingRun.ResultFile]),
+            File.ReadAllBytes(folder["parts/" + TrainingRun.ResultFile]));
     }
 
     [Fact]
@@ -216,7 +217,8 @@ public sealed class TrainingRunTests : IDisposable
         StageConfig config = ToyStage.Config(folder["run"]);
         config = config with
         {
-            Step = config.Step with { Shards = 1, Microbatch = batch }, Policy = new StepPolicy { Patience = 1000 },
+            Step = config.Step with { Shards = 1, Microbatch = batch },
+            Policy = new StepPolicy { Patience = 1000 },
         };
         var data = new ToyStage.SpoiledData(ToyStage.Data, sample => sample < 11 ? float.NaN : null);
         for (int time = 0; time < 2; time++)
@@ -254,7 +256,8 @@ public sealed class TrainingRunTests : IDisposable
     public void Run_ThatDiverges_GoesBack_AndEndsWithASentence()
     {
         using var folder = new TemporaryFolder();
-        StageConfig config = ToyStage.Config(folder["run"]) with { Policy = new StepPolicy { Patience = 1, ReturnsMax = 2 } };
+        StageConfig config =
+            ToyStage.Config(folder["run"]) with { Policy = new StepPolicy { Patience = 1, ReturnsMax = 2 } };
         ToyStage.Run(config, 6);
         var data = new ToyStage.SpoiledData(ToyStage.Data, _ => 1e30f);
         List<string> told = [];
@@ -312,7 +315,8 @@ public sealed class TrainingRunTests : IDisposable
         StageConfig config = ToyStage.Config(folder["run"]);
         config = config with
         {
-            Step = config.Step with { Shards = 1, Microbatch = 2 }, SaveInterval = 4,
+            Step = config.Step with { Shards = 1, Microbatch = 2 },
+            SaveInterval = 4,
             Policy = new StepPolicy { Patience = 1, ReturnsMax = 20 },
         };
         var data = new ToyStage.SpoiledData(ToyStage.Data, sample => sample is 2 or 3 ? 1e30f : null);
@@ -391,7 +395,11 @@ public sealed class TrainingRunTests : IDisposable
         {
             ToyStage.Run(config, steps);
             Assert.Empty(Directory.GetFiles(config.Folder, "*.partial"));
-            return [.. Directory.GetFiles(config.Folder, "st?p-*").Select(Path.GetFileNameWithoutExtension).Order(StringComparer.Ordinal)!];
+            return
+            [
+                .. Directory.GetFiles(config.Folder, "st?p-*").Select(Path.GetFileNameWithoutExtension).Order(
+                    StringComparer.Ordinal)!,
+            ];
         }
     }
 
@@ -401,7 +409,9 @@ public sealed class TrainingRunTests : IDisposable
         using var folder = new TemporaryFolder();
         StageConfig first = ToyStage.Config(folder["first"]);
         ToyStage.Run(first);
-        StageConfig second = ToyStage.Config(folder["second"]) with { Name = "second", Start = new StageStart(first.Folder, Average: true) };
+        StageConfig second = ToyStage
+            .Config(folder["second"]) with
+        { Name = "second", Start = new StageStart(first.Folder, Average: true) };
         ToyStage.Run(second, 3);
         Directory.Delete(first.Folder, recursive: true);
         ToyStage.Run(second);
@@ -417,7 +427,8 @@ public sealed class TrainingRunTests : IDisposable
         MicroDiTConfig network = SmallNetworks.Tiny with { InputSize = 16, PosInterpScale = 2 };
         StageConfig second = ToyStage.Config(folder["second"]) with
         {
-            Network = network, Start = new StageStart(first.Folder, Average: true),
+            Network = network,
+            Start = new StageStart(first.Folder, Average: true),
         };
         using var run = new TrainingRun(second, new ToyData(13, network), _ => { });
         using IWeightSource source = WeightFile.Open(Path.Combine(first.Folder, TrainingRun.ResultFile));

@@ -1,0 +1,25 @@
+// Goal: code and prose of a C# file are told apart. Method: every sort of comment and string literal in one text.
+using System.Text.RegularExpressions;
+using Xunit;
+
+namespace Atelier.Architecture.Tests;
+
+public sealed class CSharpTextTests
+{
+    [Fact]
+    public void CSharp_IsTakenApart()
+    {
+        (string code, string prose) = CSharpText.Split("""
+            // one
+            // two
+            var a = $"three {b switch { 1 => "four", _ => @"fi""ve" }} {{six}}"; /* seven */ char c = '"'; // eight
+
+            """ + "var d = \"\"\"\n  nine \"ten\"\n\"\"\" + $$\"\"\"{eleven} {{twelve}}\"\"\" + \"\"; thirteen");
+        Assert.Equal(
+            "one two three {}four fi\"ve six seven eight nine \"ten\" {eleven} {}",
+            Regex.Replace(prose, @"\s+", " ").Trim());
+        Assert.Equal(
+            ["var", "a", "b", "switch", "_", "char", "c", "var", "d", "twelve", "thirteen"],
+            CSharpText.Identifiers(code));
+    }
+}

@@ -1,0 +1,109 @@
+// Goal: the documents lead where they say. Method: every relative link of every Markdown file, anchors included, and
+// every member that a table of docs/architecture.md names, in the built assemblies.
+using System.Text.RegularExpressions;
+using Xunit;
+
+namespace Atelier.Architecture.Tests;
+
+public sealed partial class DocumentsTests
+{
+    [Fact]
+    public void Links_LeadToFilesAndHeadingsThatExist()
+    {
+        var broken = new List<string>();
+        foreach (string file in Repository.Files(".md"))
+        {
+            string text = CodeBlock().Replace(Repository.Read(file), "");
+            foreach (string target in Link().Matches(text).Select(match => match.Groups["target"].Value)
+                .Where(target => !target.Contains("://", StringComparison.Ordinal)))
+            {
+                string[] parts = target.Split('#', 2);
+                string path = parts[0].Length == 0
+                    ? Path.Combine(Repository.Root, file)
+                    : Path.GetFullPath(Path.Combine(Repository.Root, Path.GetDirectoryName(file)!, parts[0]));
+                if (!path.StartsWith(Repository.Root, StringComparison.Ordinal) || !Path.Exists(path))
+                {
+                    broken.Add($"  {file}: {target}: there is no such file in the repository");
+                }
+                else if (parts.Length == 2 && !Anchors(path).Contains(parts[1]))
+                {
+                    broken.Add($"  {file}: {target}: there is no such heading");
+                }
+            }
+        }
+
+        Assert.True(broken.Count == 0, $"{broken.Count} links:\n" + string.Join('\n', broken));
+    }
+
+    [Fact]
+    public void Anchors_AreThoseOfGitHub()
+    {
+        string file = Path.GetTempFileName();
+        try
+        {
+            File.WriteAllText(file, "# What `A.B` does, and why\n## Two\n```\n# none\n```\n## Two\n");
+            Assert.Equal(["what-ab-does-and-why", "two", "two-1"], Anchors(file));
+        }
+        finally
+        {
+            File.Delete(file);
+        }
+    }
+
+    [Fact]
+    public void MembersInTheTablesOfTheArchitecture_Exist()
+    {
+        var members = Repository.Projects.Select(project => AssemblyReader.Members(Repository.Assembly(project)))
+            .SelectMany(types => types).ToLookup(type => type.Key, type => type.ToHashSet());
+        string[] named =
+        [
+            .. Repository.Lines("docs/architecture.md").Where(line => line.StartsWith('|'))
+                .SelectMany(line => MemberName().Matches(line)).Select(match => match.Groups["member"].Value).Distinct(
+                    ),
+        ];
+        Assert.True(named.Length > 30, $"only {named.Length} members are named");
+        string[] missing =
+        [
+            .. named.Where(name => !members[name.Split('.')[0]].Any(type => type.Contains(name.Split('.')[1]))),
+        ];
+        Assert.True(missing.Length == 0, "docs/architecture.md names what is not there: " + string.Join(", ", missing));
+    }
+
+    // GitHub's: lower case, spaces as hyphens, other signs dropped; the second heading of a name is -1.
+    private static List<string> Anchors(string path)
+    {
+        var anchors = new List<string>();
+        if (!File.Exists(path))
+        {
+            return anchors;
+        }
+
+        var seen = new Dictionary<string, int>();
+        foreach (string heading in Heading().Matches(CodeBlock().Replace(File.ReadAllText(path), ""))
+            .Select(match => match.Groups["text"].Value))
+        {
+            string slug = NotOfAnchor().Replace(Link().Replace(heading, "${text}").Trim().ToLowerInvariant(), "")
+                .Replace(' ', '-');
+            int before = seen.GetValueOrDefault(slug);
+            seen[slug] = before + 1;
+            anchors.Add(before == 0 ? slug : $"{slug}-{before}");
+        }
+
+        return anchors;
+    }
+
+    [GeneratedRegex(@"^```.*?^```", RegexOptions.Multiline | RegexOptions.Singleline)]
+    private static partial Regex CodeBlock();
+
+    [GeneratedRegex(@"\[(?<text>[^\]]*)\]\((?<target>[^)\s]+)\)")]
+    private static partial Regex Link();
+
+    [GeneratedRegex(@"^#{1,6} (?<text>.+)$", RegexOptions.Multiline)]
+    private static partial Regex Heading();
+
+    [GeneratedRegex(@"[^\p{L}\p{N} _-]")]
+    private static partial Regex NotOfAnchor();
+
+    [GeneratedRegex(@"`(?<member>[A-Z]\w*\.[A-Z]\w*)`")]
+    private static partial Regex MemberName();
+}

@@ -1,0 +1,176 @@
+// Goal: between the rooms of a project, the folders directly under it, arrows lead one way. Method: which type uses
+// which, from the built assemblies, and which file uses a constant of which type, from the sources, for the compiler
+// leaves no trace of those. A file outside of all rooms is a room by itself.
+using System.Text.RegularExpressions;
+using Xunit;
+
+namespace Atelier.Architecture.Tests;
+
+public sealed partial class RoomsTests
+{
+    /// <summary>Circles that are still there. One may lose rooms or vanish from here, and none may be added.</summary>
+    private static readonly Dictionary<string, string[]> s_notYet = new(StringComparer.Ordinal)
+    {
+        ["Cli"] = ["Commands", "DemoMaking.cs"],
+        ["Gateway"] = ["Answers", "Hosting", "Keys", "Limits", "Routing"],
+        ["Grains"] = ["Generations", "Hosting", "Models", "OpenSets", "Queueing", "Workers"],
+        ["Model"] = ["Diffusion", "Networks"],
+        ["Shapes"] = ["Judging", "Making"],
+    };
+
+    public static TheoryData<string> Projects => [.. Repository.Projects];
+
+    [Theory]
+    [MemberData(nameof(Projects))]
+    public void Rooms_FormNoCircle(string project)
+    {
+        Dictionary<string, SortedSet<string>> arrows = Arrows(
+            project, out Dictionary<(string, string), string> examples);
+        string[] excused = s_notYet.GetValueOrDefault(project, []);
+        foreach (string[] circle in Circles(arrows).Where(circle => circle.Any(IsFolder)))
+        {
+            Assert.True(
+                circle.All(excused.Contains),
+                $"rooms of {project} use each other in a circle: {string.Join(", ", circle)}\n" + string.Join('\n',
+                    from a in circle from b in arrows[a].Intersect(circle) select $"  {a} -> {b}: {examples[(a, b)]}"));
+        }
+
+        bool IsFolder(string room) => Directory.Exists(Path.Combine(Repository.Root, "src", project, room));
+    }
+
+    [Fact]
+    public void ArrowsAreFound_InDeclarations_InCode_AndByConstants()
+    {
+        // The searchlight itself: arrows that are sure to exist.
+        Dictionary<string, SortedSet<string>> model = Arrows("Model", out _);
+        Assert.Superset(new HashSet<string> { "Networks" }, model["Diffusion"]);
+        Assert.Superset(new HashSet<string> { "Networks", "Diffusion" }, model["Pipeline"]);
+        Assert.DoesNotContain("Pipeline", model["Networks"]);
+        Assert.Contains(Circles(new()
+        {
+            ["a"] = ["b"], ["b"] = ["c"], ["c"] = ["a", "d"], ["d"] = [],
+        }), circle => circle.Order().SequenceEqual(["a", "b", "c"]));
+    }
+
+    private static Dictionary<string, SortedSet<string>> Arrows(
+        string project, out Dictionary<(string From, string To), string> examples)
+    {
+        string prefix = $"src/{project}/";
+        (string Room, string Namespace, string Code)[] files =
+        [
+            .. Repository.Files(".cs").Where(file => file.StartsWith(prefix, StringComparison.Ordinal)).Select(file =>
+            {
+                string code = CSharpText.Split(Repository.Read(file)).Code;
+                return (file[prefix.Length..].Split('/')[0], Namespace().Match(code).Groups["name"].Value, code);
+            }),
+        ];
+        ILookup<(string, string), string> rooms = files
+            .SelectMany(file => Declaration().Matches(file.Code)
+                .Select(match => ((file.Namespace, match.Groups["name"].Value), file.Room)))
+            .ToLookup(pair => pair.Item1, pair => pair.Room);
+        var arrows = files.Select(file => file.Room).Distinct().ToDictionary(
+            room => room, _ => new SortedSet<string>());
+        var found = new Dictionary<(string, string), string>();
+
+        foreach (AssemblyType type in AssemblyReader.Types(Repository.Assembly(project)))
+        {
+            foreach (AssemblyType used in type.Uses)
+            {
+                Add(
+                    rooms[(type.Namespace, type.Name)].FirstOrDefault(),
+                    rooms[(used.Namespace, used.Name)].FirstOrDefault(),
+                    $"{type.Name} uses {used.Name}");
+            }
+        }
+
+        foreach ((string room, string name, string code) in files)
+        {
+            HashSet<string> visible = [.. Using().Matches(code).Select(match => match.Groups["name"].Value)];
+            for (string outer = name; outer.Length > 0; outer = outer[..Math.Max(0, outer.LastIndexOf('.'))])
+            {
+                visible.Add(outer);
+            }
+
+            HashSet<(string? Qualifier, string Name)> names =
+                [.. Member().Matches(code).Select(match => (match.Groups["of"].Value, match.Groups["name"].Value))];
+            foreach (IGrouping<(string Namespace, string Name), string> type in rooms)
+            {
+                string last = type.Key.Namespace.Split('.')[^1];
+                if ((visible.Contains(type.Key.Namespace) && names.Contains(("", type.Key.Name)))
+                    || names.Contains((last, type.Key.Name)))
+                {
+                    Add(room, type.First(), $"{name} names {type.Key.Name}");
+                }
+            }
+        }
+
+        examples = found;
+        return arrows;
+
+        void Add(string? from, string? to, string why)
+        {
+            if (from is not null && to is not null && from != to)
+            {
+                arrows[from].Add(to);
+                found.TryAdd((from, to), why);
+            }
+        }
+    }
+
+    // Tarjan's strongly connected components of more than one room.
+    private static List<string[]> Circles(Dictionary<string, SortedSet<string>> arrows)
+    {
+        var number = new Dictionary<string, int>();
+        var lowest = new Dictionary<string, int>();
+        var path = new List<string>();
+        var circles = new List<string[]>();
+        foreach (string room in arrows.Keys.Where(room => !number.ContainsKey(room)).ToArray())
+        {
+            Visit(room);
+        }
+
+        return circles;
+
+        void Visit(string room)
+        {
+            number[room] = lowest[room] = number.Count;
+            path.Add(room);
+            foreach (string next in arrows[room])
+            {
+                if (!number.TryGetValue(next, out int found))
+                {
+                    Visit(next);
+                    lowest[room] = Math.Min(lowest[room], lowest[next]);
+                }
+                else if (path.Contains(next))
+                {
+                    lowest[room] = Math.Min(lowest[room], found);
+                }
+            }
+
+            if (lowest[room] == number[room])
+            {
+                int from = path.IndexOf(room);
+                if (path.Count - from > 1)
+                {
+                    circles.Add([.. path[from..].Order()]);
+                }
+
+                path.RemoveRange(from, path.Count - from);
+            }
+        }
+    }
+
+    [GeneratedRegex(@"^namespace (?<name>[\w.]+)", RegexOptions.Multiline)]
+    private static partial Regex Namespace();
+
+    [GeneratedRegex(@"^using (?:static )?(?<name>[\w.]+);", RegexOptions.Multiline)]
+    private static partial Regex Using();
+
+    [GeneratedRegex(@"\b(?:class|struct|interface|enum|record|delegate [\w<>?, ]+?) (?<name>[A-Z]\w*)")]
+    private static partial Regex Declaration();
+
+    // A name before a dot and a member, as constants are named, with what stands before it.
+    [GeneratedRegex(@"(?<![\w.])(?:(?<of>[A-Z]\w*)\.)?(?<name>[A-Z]\w*)(?=\s*\.\s*[A-Z])")]
+    private static partial Regex Member();
+}

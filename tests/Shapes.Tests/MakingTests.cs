@@ -3,7 +3,6 @@
 // of steps.
 using System.Runtime.InteropServices;
 using Atelier.Model.Autoencoder;
-using Atelier.Model.Clip;
 using Atelier.Model.Training;
 using Atelier.Model.Weights;
 using Atelier.Shapes.Judging;
@@ -25,36 +24,13 @@ public sealed class MakingTests : IDisposable
 
     public MakingTests() => torch.set_num_threads(1);
 
-    private static AutoencoderTrainingConfig ToyAutoencoder { get; } = new()
-    {
-        Network = new AutoencoderConfig
-        {
-            BlockOutChannels = [8, 8, 8, 8], LatentChannels = 4, NormNumGroups = 4, SampleSize = 128,
-        },
-        Steps = 6,
-        LargeEvery = 2,
-    };
-
-    private static DecoderTrainingConfig ToyDecoder { get; } = new() { Steps = 5, LargeEvery = 2 };
-
-    private static ClipTrainingConfig ToyClip { get; } = new()
-    {
-        EmbedDim = 16,
-        Text = new ClipTextConfig { ContextLength = 32, Width = 32, Heads = 2, Layers = 1 },
-        Vision = new ClipVisionConfig { ImageSize = 64, PatchSize = 16, Width = 32, HeadWidth = 16, Layers = 1 },
-        Steps = 6,
-        Batch = 16,
-    };
-
-    private static OracleTrainingConfig ToyOracle { get; } = new() { Steps = 4, Batch = 4 };
-
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
     public void Autoencoder_StoppedAndContinued_HasTheSameBytes(bool isBFloat16)
     {
-        AutoencoderTrainingConfig config = ToyAutoencoder with { BFloat16 = isBFloat16 };
-        DecoderTrainingConfig decoder = ToyDecoder with { BFloat16 = isBFloat16 };
+        AutoencoderTrainingConfig config = ToyParts.Autoencoder with { BFloat16 = isBFloat16 };
+        DecoderTrainingConfig decoder = ToyParts.Decoder with { BFloat16 = isBFloat16 };
         AssertContinues(
             (parts, report, stop) => parts.TrainAutoencoder(config, decoder, report, stop), parts => parts.AutoencoderWeights);
         var finished = new DemoParts(Path.Combine(_folder, "whole"));
@@ -83,7 +59,7 @@ public sealed class MakingTests : IDisposable
     public void Clip_StoppedAndContinued_HasTheSameBytes(bool isBFloat16, int threads)
     {
         torch.set_num_threads(threads);
-        ClipTrainingConfig config = ToyClip with { BFloat16 = isBFloat16 };
+        ClipTrainingConfig config = ToyParts.Clip with { BFloat16 = isBFloat16 };
         AssertContinues((parts, report, stop) => parts.TrainClip(config, report, stop), parts => parts.ClipWeights);
     }
 
@@ -92,7 +68,7 @@ public sealed class MakingTests : IDisposable
     [InlineData(true)]
     public void Oracle_StoppedAndContinued_HasTheSameBytes(bool isBFloat16)
     {
-        OracleTrainingConfig config = ToyOracle with { BFloat16 = isBFloat16 };
+        OracleTrainingConfig config = ToyParts.Oracle with { BFloat16 = isBFloat16 };
         AssertContinues((parts, report, stop) => parts.TrainOracle(config, report, stop), parts => parts.OracleWeights);
     }
 
@@ -117,10 +93,10 @@ public sealed class MakingTests : IDisposable
             var parts = new DemoParts(Path.Combine(_folder, $"{isBFloat16}"));
             CancellationToken token = TestContext.Current.CancellationToken;
             parts.TrainAutoencoder(
-                ToyAutoencoder with { BFloat16 = isBFloat16 }, ToyDecoder with { BFloat16 = isBFloat16 },
+                ToyParts.Autoencoder with { BFloat16 = isBFloat16 }, ToyParts.Decoder with { BFloat16 = isBFloat16 },
                 cancellation: token);
-            parts.TrainClip(ToyClip with { BFloat16 = isBFloat16 }, cancellation: token);
-            parts.TrainOracle(ToyOracle with { BFloat16 = isBFloat16 }, cancellation: token);
+            parts.TrainClip(ToyParts.Clip with { BFloat16 = isBFloat16 }, cancellation: token);
+            parts.TrainOracle(ToyParts.Oracle with { BFloat16 = isBFloat16 }, cancellation: token);
             return parts;
         }
     }
@@ -129,7 +105,7 @@ public sealed class MakingTests : IDisposable
     [Fact]
     public void Network_ThatIsNotInFloat32_IsNotTrained()
     {
-        using var network = new AutoencoderKL(ToyAutoencoder.Network);
+        using var network = new AutoencoderKL(ToyParts.Autoencoder.Network);
         network.to(torch.ScalarType.BFloat16);
         var error = Assert.Throws<ArgumentException>(
             () => new NetworkInTraining(network, torch.ScalarType.BFloat16, new AdamWSettings(), 0.9, "{}"));
@@ -146,17 +122,17 @@ public sealed class MakingTests : IDisposable
         (string Name, string Says, int Reports, Making Make)[] cases =
         [
             ("autoencoder", toFloat32, 1, (parts, report, stop, changed) => parts.TrainAutoencoder(
-                ToyAutoencoder with { BFloat16 = !changed }, ToyDecoder, report, stop)),
+                ToyParts.Autoencoder with { BFloat16 = !changed }, ToyParts.Decoder, report, stop)),
             ("joint", toFloat32, 3, (parts, report, stop, changed) => parts.TrainAutoencoder(
-                ToyAutoencoder with { BFloat16 = !changed }, ToyDecoder, report, stop)),
+                ToyParts.Autoencoder with { BFloat16 = !changed }, ToyParts.Decoder, report, stop)),
             ("decoder", toFloat32, 3, (parts, report, stop, changed) => parts.TrainAutoencoder(
-                ToyAutoencoder, ToyDecoder with { BFloat16 = !changed }, report, stop)),
+                ToyParts.Autoencoder, ToyParts.Decoder with { BFloat16 = !changed }, report, stop)),
             ("clip", toFloat32, 1, (parts, report, stop, changed) => parts.TrainClip(
-                ToyClip with { BFloat16 = !changed }, report, stop)),
+                ToyParts.Clip with { BFloat16 = !changed }, report, stop)),
             ("oracle", toFloat32, 1, (parts, report, stop, changed) => parts.TrainOracle(
-                ToyOracle with { BFloat16 = !changed }, report, stop)),
+                ToyParts.Oracle with { BFloat16 = !changed }, report, stop)),
             ("back", toBFloat16, 1, (parts, report, stop, changed) => parts.TrainOracle(
-                ToyOracle with { BFloat16 = changed }, report, stop)),
+                ToyParts.Oracle with { BFloat16 = changed }, report, stop)),
         ];
         foreach ((string name, string says, int reports, Making make) in cases)
         {

@@ -7,7 +7,6 @@ using Atelier.Model.Diffusion;
 using Atelier.Model.Pipeline;
 using Atelier.Model.Runtime;
 using Atelier.Model.Training.Runs;
-using Atelier.Shapes;
 using Atelier.Shapes.Evaluating;
 using Atelier.Shapes.Judging;
 using Atelier.Shapes.Making;
@@ -166,17 +165,17 @@ internal sealed class DemoMaking
         var card = new DemoModelCard(
             "Atelier Shapes", $"trained by this project: atelier demo make, stage {stage.Name}", s_sampler.Steps, s_sampler.Guidance);
         string weights = Path.Combine(stage.Folder, TrainingRun.ResultFile);
-        ModelFolder candidate = DemoModel.Assemble(_parts, weights, stage.Network, stage.Step.Edm, card, Path.Combine(stage.Folder, "model"));
+        ModelFolder candidate = DemoModel.Assemble(_parts, weights, stage.Network, stage.StepSettings.Edm, card, Path.Combine(stage.Folder, "model"));
         ShapesScores scores = Evaluate(candidate, Math.Min(_prompts, StagePromptsMax), StageSeed, cancellation);
         double hours = TrainingReport.Seconds(stage) * Environment.ProcessorCount / 3600;
         var outcome = new StageOutcome(
-            stage.Name, stage.Steps, stage.Step.GlobalBatch, hours, scores.MeanSeen, scores.MeanHeldOut, scores.Frechet, Ships: true);
+            stage.Name, stage.Steps, stage.StepSettings.GlobalBatch, hours, scores.MeanSeen, scores.MeanHeldOut, scores.Frechet, Ships: true);
         bool ships = before.TrueForAll(other => !other.Ships || other.Mean <= outcome.Mean);
         List<StageOutcome> outcomes =
             [.. before.Select(other => other with { Ships = other.Ships && !ships }), outcome with { Ships = ships }];
         if (ships)
         {
-            ModelFolder model = DemoModel.Assemble(_parts, weights, stage.Network, stage.Step.Edm, card, Shapes);
+            ModelFolder model = DemoModel.Assemble(_parts, weights, stage.Network, stage.StepSettings.Edm, card, Shapes);
             Directory.CreateDirectory(Path.GetDirectoryName(OracleFile)!);
             File.Copy(_parts.OracleWeights, OracleFile, overwrite: true);
             DemoCard.Write(model, scores, outcomes, cancellation);

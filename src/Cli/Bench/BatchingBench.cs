@@ -1,7 +1,7 @@
 // Continuous batching against the two simpler ways to serve a device: first-come batches of whole requests, and one request
 // at a time. The network's work is done for real and timed.
 using Atelier.Contracts;
-using Atelier.Model.Diffusion;
+using Atelier.Model.Randomness;
 using Atelier.Silo.Devices;
 
 namespace Atelier.Cli.Bench;

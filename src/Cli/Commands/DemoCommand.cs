@@ -7,6 +7,7 @@ using Atelier.Model.Runtime;
 using Atelier.Shapes.Captions;
 using Atelier.Shapes.Judging;
 using Atelier.Shapes.Making;
+using Atelier.Shapes.Training;
 using TorchSharp;
 
 namespace Atelier.Cli.Commands;

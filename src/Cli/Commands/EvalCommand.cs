@@ -2,7 +2,7 @@
 using System.CommandLine;
 using System.Globalization;
 using Atelier.Model.Clip;
-using Atelier.Model.Data;
+using Atelier.Model.Data.Sources;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Evaluation;
 using Atelier.Model.Imaging;

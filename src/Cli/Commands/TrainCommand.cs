@@ -77,7 +77,7 @@ internal static class TrainCommand
 
         using var network = new MicroDiT(stage.Network);
         double parameters = network.parameters().Sum(p => p.numel());
-        double flops = 3 * SampleFlops(stage) * stage.Step.GlobalBatch, rate = MatmulRate(stage.Compute);
+        double flops = 3 * SampleFlops(stage) * stage.StepSettings.GlobalBatch, rate = MatmulRate(stage.Compute);
         Output.Table(
             [
                 "stage", "precision", "parameters", "GFLOP a step", "master weights, moments, EMA", "matmul GFLOP/s",
@@ -87,7 +87,7 @@ internal static class TrainCommand
                 stage.Name, Precision.Name(stage.Compute),
                 (parameters / 1e6).ToString("f1", CultureInfo.InvariantCulture) + " M",
                 (flops / 1e9).ToString("n0", CultureInfo.InvariantCulture),
-                (parameters * 4 * (stage.Step.EmaSmoothing is null ? 4 : 5) / (1 << 20)).ToString("n0", CultureInfo.InvariantCulture) + " MiB",
+                (parameters * 4 * (stage.StepSettings.EmaSmoothing is null ? 4 : 5) / (1 << 20)).ToString("n0", CultureInfo.InvariantCulture) + " MiB",
                 (rate / 1e9).ToString("n0", CultureInfo.InvariantCulture),
                 (stage.Steps * flops / (0.5 * rate) / 3600).ToString("n1", CultureInfo.InvariantCulture),
             ]]);
@@ -109,20 +109,20 @@ internal static class TrainCommand
                 TrainingReport.Write(stage, run);
             }
 
-            Output.Line($"{stage.Name}: complete, {run.Step} batches, weights {run.WeightsDigest()[..16]}");
+            Output.Line($"{stage.Name}: complete, {run.StepsDone} batches, weights {run.WeightsDigest()[..16]}");
             return true;
         }
 
         Output.Line(
-            $"{stage.Name}: {data.Count:n0} samples, batch {stage.Step.GlobalBatch}, {Precision.Name(stage.Compute)}, "
-            + $"from batch {run.Step} of {stage.Steps}");
+            $"{stage.Name}: {data.Count:n0} samples, batch {stage.StepSettings.GlobalBatch}, {Precision.Name(stage.Compute)}, "
+            + $"from batch {run.StepsDone} of {stage.Steps}");
         using TrainingPanel? panel = stage.Panel is null ? null : new TrainingPanel(stage.Panel, stage, run);
         using var events = new TrainingEvents(
-            Path.Combine(stage.Folder, TrainingEvents.FolderName), run.Step, TimeProvider.System);
-        if (panel is not null && File.Exists(panel.PathOf(run.Step)))
+            Path.Combine(stage.Folder, TrainingEvents.FolderName), run.StepsDone, TimeProvider.System);
+        if (panel is not null && File.Exists(panel.PathOf(run.StepsDone)))
         {
             // Of the step that was last before this one, and forgotten with what came after it.
-            events.AddPicture("panel", File.ReadAllBytes(panel.PathOf(run.Step)), run.Step);
+            events.AddPicture("panel", File.ReadAllBytes(panel.PathOf(run.StepsDone)), run.StepsDone);
         }
 
         try
@@ -134,9 +134,9 @@ internal static class TrainCommand
                     meter.Tell, cancellation,
                     _ =>
                     {
-                        if (panel is not null && (run.Step % stage.Panel!.Interval == 0 || run.Step == stage.Steps))
+                        if (panel is not null && (run.StepsDone % stage.Panel!.Interval == 0 || run.StepsDone == stage.Steps))
                         {
-                            DrawPanel(panel, stage.Name, run.Step, events);
+                            DrawPanel(panel, stage.Name, run.StepsDone, events);
                         }
                     });
             });
@@ -149,7 +149,7 @@ internal static class TrainCommand
 
         TrainingReport.Write(stage, run);
         Output.Line(
-            $"{stage.Name}: batch {run.Step} of {stage.Steps}, {run.Applied} applied, {run.Skipped} skipped, "
+            $"{stage.Name}: batch {run.StepsDone} of {stage.Steps}, {run.Applied} applied, {run.Skipped} skipped, "
             + $"{run.Undone} undone, {run.LeftOut.Times} samples left out, weights {run.WeightsDigest()[..16]}");
         Output.Line($"{stage.Name}: {Path.Combine(stage.Folder, TrainingReport.FileName)}");
         return run.IsComplete;
@@ -175,7 +175,7 @@ internal static class TrainCommand
     private static double SampleFlops(StageConfig stage)
     {
         var cost = new MicroDiTCost(stage.Network);
-        return cost.Caption(stage.CaptionLength) + cost.Evaluation(stage.CaptionLength, stage.Step.MaskRatio);
+        return cost.Caption(stage.CaptionLength) + cost.Evaluation(stage.CaptionLength, stage.StepSettings.MaskRatio);
     }
 
     // Larger products come nearer to the peak, but a precision that a processor lacks takes minutes for them.
@@ -212,7 +212,7 @@ internal static class TrainCommand
         private int _applied;
         private long _images;
 
-        public void Tell(StepReport report)
+        public void Tell(StepResult report)
         {
             if (report.Verdict == StepVerdict.Apply)
             {
@@ -223,7 +223,7 @@ internal static class TrainCommand
 
             _seconds += report.Seconds;
             _steps++;
-            _images += stage.Step.GlobalBatch - report.LeftOut;
+            _images += stage.StepSettings.GlobalBatch - report.LeftOut;
             events.Add("loss", report.Loss, report.Step);
             events.Add("gradient norm", report.GradientNorm, report.Step);
             events.Add("learning rate", report.LearningRate, report.Step);

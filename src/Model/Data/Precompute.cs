@@ -8,8 +8,10 @@ using System.Security.Cryptography;
 using System.Text.Json;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
-using Atelier.Model.Diffusion;
+using Atelier.Model.Data.Mds;
+using Atelier.Model.Data.Sources;
 using Atelier.Model.Imaging;
+using Atelier.Model.Randomness;
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Data;

@@ -1,6 +1,6 @@
 // Scores of sets of pictures, whatever drew them: Fréchet inception distance and CLIP score.
 using Atelier.Model.Clip;
-using Atelier.Model.Data;
+using Atelier.Model.Data.Sources;
 using Atelier.Model.Imaging;
 using Atelier.Model.Weights;
 using static TorchSharp.torch;

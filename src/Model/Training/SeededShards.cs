@@ -1,7 +1,7 @@
 // Shards of a run: which samples they hold, and the random numbers that go with each sample.
 using System.Globalization;
-using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
+using Atelier.Model.Randomness;
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Training;

@@ -1,5 +1,6 @@
 // Describes scenes as people would type them: true in all they say, silent about much, worded in many ways.
 using System.Globalization;
+using Atelier.Shapes.Scenes;
 
 namespace Atelier.Shapes.Captions;
 

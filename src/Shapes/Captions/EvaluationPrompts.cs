@@ -1,4 +1,6 @@
 // Prompts for measuring a model, each with what a picture must show.
+using Atelier.Shapes.Scenes;
+
 namespace Atelier.Shapes.Captions;
 
 /// <summary>A prompt of the evaluation.</summary>

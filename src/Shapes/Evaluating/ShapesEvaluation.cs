@@ -9,6 +9,7 @@ using Atelier.Model.Pipeline;
 using Atelier.Shapes.Captions;
 using Atelier.Shapes.Drawing;
 using Atelier.Shapes.Judging;
+using Atelier.Shapes.Scenes;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 

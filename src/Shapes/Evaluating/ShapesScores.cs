@@ -1,4 +1,6 @@
 // What an evaluation of a model on the demo world found.
+using Atelier.Shapes.Scenes;
+
 namespace Atelier.Shapes.Evaluating;
 
 /// <summary>How a model does at one task. Each figure is the part of the pictures that pass, 0 to 1.</summary>

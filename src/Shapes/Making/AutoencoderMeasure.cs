@@ -1,6 +1,8 @@
 // What an autoencoder is worth on scenes that it has not seen, and the scale of its latents.
 using Atelier.Model.Autoencoder;
 using Atelier.Shapes.Drawing;
+using Atelier.Shapes.Scenes;
+using Atelier.Shapes.Training;
 using static TorchSharp.torch;
 
 namespace Atelier.Shapes.Making;

@@ -1,6 +1,7 @@
 // What a CLIP model of the demo world has learned, on scenes that it has not seen.
 using Atelier.Model.Clip;
 using Atelier.Shapes.Drawing;
+using Atelier.Shapes.Training;
 using static TorchSharp.torch;
 
 namespace Atelier.Shapes.Making;

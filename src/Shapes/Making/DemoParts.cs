@@ -5,6 +5,7 @@ using Atelier.Model.Clip;
 using Atelier.Model.Pipeline;
 using Atelier.Model.Weights;
 using Atelier.Shapes.Judging;
+using Atelier.Shapes.Training;
 
 namespace Atelier.Shapes.Making;
 
@@ -88,13 +89,13 @@ public sealed class DemoParts(string folder)
         config ??= new AutoencoderTrainingConfig();
         var recipe = new Dictionary<string, string>(StringComparer.Ordinal)
         {
-            [PartFiles.RecipeKey] = PartFiles.Recipe(config),
+            [PartRecipe.Key] = PartRecipe.Of(config),
         };
         if (File.Exists(json))
         {
             using SafeTensorsFile joint = SafeTensorsFile.Open(weights);
-            PartFiles.CheckRecipe(
-                weights, joint.Metadata.GetValueOrDefault(PartFiles.RecipeKey), recipe[PartFiles.RecipeKey]);
+            PartRecipe.Check(
+                weights, joint.Metadata.GetValueOrDefault(PartRecipe.Key), recipe[PartRecipe.Key]);
         }
         else
         {
@@ -152,7 +153,7 @@ public sealed class DemoParts(string folder)
         config ??= new OracleTrainingConfig();
         using var training = new OracleTraining(config);
         using OracleNetwork network = training.Run(checkpoint, report, cancellation);
-        Oracle.Save(network, OracleWeights, new Dictionary<string, string> { ["training"] = PartFiles.Recipe(config) });
+        Oracle.Save(network, OracleWeights, new Dictionary<string, string> { ["training"] = PartRecipe.Of(config) });
         File.Delete(checkpoint);
     }
 

@@ -4,6 +4,7 @@ using System.Buffers.Binary;
 using System.IO.Hashing;
 using System.Text;
 using Atelier.Model.Clip;
+using Atelier.Shapes.Scenes;
 using ICSharpCode.SharpZipLib.Zip.Compression;
 
 namespace Atelier.Shapes.Making;

@@ -1,7 +1,7 @@
 // Precomputed latents and caption features as a run's samples.
 using System.Globalization;
 using System.Runtime.InteropServices;
-using Atelier.Model.Data;
+using Atelier.Model.Data.Mds;
 
 namespace Atelier.Model.Training.Runs;
 

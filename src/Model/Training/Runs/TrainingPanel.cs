@@ -27,7 +27,7 @@ public sealed class TrainingPanel : IDisposable
         (_panel, _run, _folder) = (panel, run, Path.Combine(config.Folder, FolderName));
         _encoders = Encoders.Load(panel.Encoders);
         _pipeline = new TextToImage(
-            _encoders.Tokenizer, _encoders.Text, run.Network, config.Step.Edm, _encoders.Autoencoder, 2 * panel.Prompts.Count);
+            _encoders.Tokenizer, _encoders.Text, run.Network, config.StepSettings.Edm, _encoders.Autoencoder, 2 * panel.Prompts.Count);
     }
 
     /// <summary>The PNG file of the panel after so many steps, whether or not it is there.</summary>
@@ -43,7 +43,7 @@ public sealed class TrainingPanel : IDisposable
         using IDisposable average = _run.WithAverage();
         RgbImage sheet = _pipeline.DrawSheet(_panel.Prompts, _panel.Seed, sampler, size, Columns);
         Directory.CreateDirectory(_folder);
-        string path = PathOf(_run.Step);
+        string path = PathOf(_run.StepsDone);
         using (FileStream file = File.Create(path + ".part"))
         {
             Png.Write(file, sheet.Pixels, sheet.Width, sheet.Height, []);

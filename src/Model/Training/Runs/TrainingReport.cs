@@ -19,27 +19,27 @@ public static class TrainingReport
     /// <param name="run">Its run, where it stands now.</param>
     public static void Write(StageConfig config, TrainingRun run)
     {
-        StepReport[] steps = Read(Path.Combine(config.Folder, TrainingRun.MetricsFile));
+        StepResult[] steps = Read(Path.Combine(config.Folder, TrainingRun.MetricsFile));
         if (steps.Length == 0)
         {
             return;
         }
 
         // Batches that are no numbers are no part of a curve; where all are, there is none.
-        StepReport[] finite =
+        StepResult[] finite =
             [.. steps.Where(step => double.IsFinite(step.Loss) && double.IsFinite(step.GradientNorm))];
-        (string Name, Func<StepReport, double> Value, bool IsLogarithmic)[] curves = finite.Length == 0 ? [] :
+        (string Name, Func<StepResult, double> Value, bool IsLogarithmic)[] curves = finite.Length == 0 ? [] :
         [
             ("loss", step => step.Loss, true), ("learning rate", step => step.LearningRate, false),
             ("gradient norm", step => step.GradientNorm, true),
         ];
-        foreach ((string name, Func<StepReport, double> value, bool isLogarithmic) in curves)
+        foreach ((string name, Func<StepResult, double> value, bool isLogarithmic) in curves)
         {
             WriteAside(Path.Combine(config.Folder, FileOf(name)), Curve(name, finite, value, isLogarithmic));
         }
 
         double seconds = steps.Sum(step => step.Seconds);
-        double images = ((double)steps.Length * config.Step.GlobalBatch) - steps.Sum(step => (double)step.LeftOut);
+        double images = ((double)steps.Length * config.StepSettings.GlobalBatch) - steps.Sum(step => (double)step.LeftOut);
         HashSet<long> missing = [.. run.Ledger.Select(slice => slice.Step)];
         double[] last = [.. finite.Where(step => !missing.Contains(step.Step)).TakeLast(100).Select(step => step.Loss)];
         string mean = last.Length == 0 ? "none" : Invariant($"{last.Average():f4}");
@@ -48,7 +48,7 @@ public static class TrainingReport
         Add($"");
         Add($"| what | value |");
         Add($"|---|---|");
-        Add($"| batches applied | {run.Applied:n0} of {config.Steps:n0}, {config.Step.GlobalBatch} pictures each |");
+        Add($"| batches applied | {run.Applied:n0} of {config.Steps:n0}, {config.StepSettings.GlobalBatch} pictures each |");
         Add($"| batches skipped | {run.Skipped:n0} |");
         Add($"| batches undone, when the run went back | {run.Undone:n0} |");
         Add($"| samples left out of batches | {run.LeftOut.Times:n0} |");
@@ -150,13 +150,13 @@ public static class TrainingReport
     public static double Seconds(StageConfig config) =>
         Read(Path.Combine(config.Folder, TrainingRun.MetricsFile)).Sum(step => step.Seconds);
 
-    private static StepReport[] Read(string path) => !File.Exists(path) ? [] :
-        [.. File.ReadLines(path).Select(line => JsonSerializer.Deserialize<StepReport>(line, MetricsFormat.Options))];
+    private static StepResult[] Read(string path) => !File.Exists(path) ? [] :
+        [.. File.ReadLines(path).Select(line => JsonSerializer.Deserialize<StepResult>(line, MetricsFormat.Options))];
 
     private static string FileOf(string curve) => curve.Replace(' ', '_') + ".svg";
 
     // Means over equal parts of the run, as a line.
-    private static string Curve(string name, StepReport[] steps, Func<StepReport, double> value, bool isLogarithmic = false)
+    private static string Curve(string name, StepResult[] steps, Func<StepResult, double> value, bool isLogarithmic = false)
     {
         int points = Math.Min(PointsMax, steps.Length);
         var curve = new (double X, double Y)[points];

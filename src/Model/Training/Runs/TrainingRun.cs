@@ -19,7 +19,7 @@ namespace Atelier.Model.Training.Runs;
 /// <param name="Verdict">Whether it was applied.</param>
 /// <param name="Seconds">Time it took.</param>
 /// <param name="LeftOut">Samples of the batch that could not be trained on.</param>
-public readonly record struct StepReport(
+public readonly record struct StepResult(
     long Step, double Loss, double GradientNorm, double LearningRate, StepVerdict Verdict, double Seconds,
     int LeftOut = 0);
 
@@ -69,10 +69,10 @@ public sealed class TrainingRun : IDisposable
             LoadStart(_network, start, config.Start.Average);
         }
 
-        var source = new SeededShards(data, config.Step, config.Network, config.Seed, config.CaptionDrop);
-        _engine = new TrainingEngine(_network, config.Step, source, config.Compute, Lanes(_network));
+        var source = new SeededShards(data, config.StepSettings, config.Network, config.Seed, config.CaptionDrop);
+        _engine = new TrainingEngine(_network, config.StepSettings, source, config.Compute, Lanes(_network));
         RunPosition position = _store.Load(_engine, tell) ?? new RunPosition(0, 0, default, []);
-        (Step, _memory, _ledger) = (position.Step, position.Memory, [.. position.Ledger]);
+        (StepsDone, _memory, _ledger) = (position.Step, position.Memory, [.. position.Ledger]);
         LeftOut = position.LeftOut ?? LeftOutSamples.None;
         _lastPlanned = _store.LastPlanned;
     }
@@ -80,10 +80,10 @@ public sealed class TrainingRun : IDisposable
     private string Result => Path.Combine(_config.Folder, ResultFile);
 
     /// <summary>Batches behind the run.</summary>
-    public long Step { get; private set; }
+    public long StepsDone { get; private set; }
 
     /// <summary>Whether the stage is complete.</summary>
-    public bool IsComplete => Step >= _config.Steps && File.Exists(Result);
+    public bool IsComplete => StepsDone >= _config.Steps && File.Exists(Result);
 
     /// <summary>Slices that were not trained on.</summary>
     public IReadOnlyList<SkippedSlice> Ledger => _ledger;
@@ -92,7 +92,7 @@ public sealed class TrainingRun : IDisposable
     public LeftOutSamples LeftOut { get; private set; }
 
     /// <summary>Batches that are in the weights.</summary>
-    public long Applied => Step - _ledger.Count;
+    public long Applied => StepsDone - _ledger.Count;
 
     /// <summary>Batches that were applied until the run went back to weights from before them.</summary>
     public int Undone => _ledger.Count(slice => slice.Because == SkippedBecause.Undone);
@@ -123,11 +123,11 @@ public sealed class TrainingRun : IDisposable
     /// the stage was trained on: it has no result, and ends so again where it is run again.
     /// </exception>
     public void Run(
-        Action<StepReport> progress, CancellationToken cancellation, Action<StepReport>? look = null)
+        Action<StepResult> progress, CancellationToken cancellation, Action<StepResult>? look = null)
     {
         Directory.CreateDirectory(_config.Folder);
         CutMetrics();
-        if (Step < _config.Steps)
+        if (StepsDone < _config.Steps)
         {
             // Of an end that is none any more.
             File.Delete(Result);
@@ -136,9 +136,9 @@ public sealed class TrainingRun : IDisposable
 
         using var metrics =
             new StreamWriter(Path.Combine(_config.Folder, MetricsFile), append: true) { AutoFlush = true };
-        while (Step < _config.Steps && !cancellation.IsCancellationRequested)
+        while (StepsDone < _config.Steps && !cancellation.IsCancellationRequested)
         {
-            StepReport report = RunStep();
+            StepResult report = RunStep();
             metrics.WriteLine(JsonSerializer.Serialize(report, MetricsFormat.Options));
             progress(report);
             if (IsPlannedHere(report.Verdict))
@@ -149,12 +149,12 @@ public sealed class TrainingRun : IDisposable
             look?.Invoke(report);
         }
 
-        if (Step != _lastPlanned)
+        if (StepsDone != _lastPlanned)
         {
             Save(isPlanned: false);
         }
 
-        if (Step >= _config.Steps)
+        if (StepsDone >= _config.Steps)
         {
             RefuseNothing();
             SaveResult();
@@ -178,9 +178,9 @@ public sealed class TrainingRun : IDisposable
         _network.Dispose();
     }
 
-    private StepReport RunStep()
+    private StepResult RunStep()
     {
-        long start = Stopwatch.GetTimestamp(), step = Step;
+        long start = Stopwatch.GetTimestamp(), step = StepsDone;
         GradientSum total = _engine.ComputeBatch(step);
         Note(step, total.LeftOut);
         (double loss, double norm) = TrainingEngine.Measure(total);
@@ -188,7 +188,7 @@ public sealed class TrainingRun : IDisposable
         // A batch without samples says nothing of the weights.
         (StepVerdict verdict, _memory) = total.Samples == 0
             ? (StepVerdict.Skip, _memory) : _config.Policy.Decide(loss, norm, _memory);
-        double rate = _config.Step.LearningRate.At(step);
+        double rate = _config.StepSettings.LearningRate.At(step);
         switch (verdict)
         {
             case StepVerdict.Apply:
@@ -207,9 +207,9 @@ public sealed class TrainingRun : IDisposable
                 break;
         }
 
-        Step = step + 1;
+        StepsDone = step + 1;
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-        return new StepReport(step, loss, norm, rate, verdict, seconds, total.LeftOut.Count);
+        return new StepResult(step, loss, norm, rate, verdict, seconds, total.LeftOut.Count);
     }
 
     private void Note(long step, IReadOnlyList<BadSample> samples)
@@ -270,18 +270,18 @@ public sealed class TrainingRun : IDisposable
     private void RefuseNothing()
     {
         string bad = LeftOut.Times == 0 ? "" : $" {BadData}";
-        if (Applied < PartAppliedMin * Step)
+        if (Applied < PartAppliedMin * StepsDone)
         {
             throw new TrainingFailedException(
-                $"{_config.Name}: only {Applied} of {Step} batches are in the weights, {Skipped} were skipped and "
+                $"{_config.Name}: only {Applied} of {StepsDone} batches are in the weights, {Skipped} were skipped and "
                 + $"{Undone} undone; a stage needs half of them, and has no result without. {TrainingReport.FileName} "
                 + $"says why each is missing.{bad} {Again}");
         }
 
-        if (LeftOut.Times > (1 - PartAppliedMin) * Step * _config.Step.GlobalBatch)
+        if (LeftOut.Times > (1 - PartAppliedMin) * StepsDone * _config.StepSettings.GlobalBatch)
         {
             throw new TrainingFailedException(
-                $"{_config.Name}: {LeftOut.Times} of {Step * _config.Step.GlobalBatch} samples were left out; a stage "
+                $"{_config.Name}: {LeftOut.Times} of {StepsDone * _config.StepSettings.GlobalBatch} samples were left out; a stage "
                 + $"needs half of them, and has no result without.{bad} {Again}");
         }
     }
@@ -339,13 +339,13 @@ public sealed class TrainingRun : IDisposable
 
     // At every interval's end, but not among steps that are skipped: what they lead back to must lie before them.
     private bool IsPlannedHere(StepVerdict verdict) => verdict == StepVerdict.GoBack
-        || (verdict == StepVerdict.Apply && Step / _config.SaveInterval > _lastPlanned / _config.SaveInterval);
+        || (verdict == StepVerdict.Apply && StepsDone / _config.SaveInterval > _lastPlanned / _config.SaveInterval);
 
     private void Save(bool isPlanned)
     {
         LeftOutSamples? leftOut = LeftOut.Times == 0 ? null : LeftOut;
-        _store.Save(_engine, new RunPosition(Step, _engine.Optimizer.Updates, _memory, _ledger, leftOut), isPlanned);
-        _lastPlanned = isPlanned ? Step : _lastPlanned;
+        _store.Save(_engine, new RunPosition(StepsDone, _engine.Optimizer.Updates, _memory, _ledger, leftOut), isPlanned);
+        _lastPlanned = isPlanned ? StepsDone : _lastPlanned;
     }
 
     // Averaged weights are the result where there are some; the last ones are kept beside them.
@@ -354,7 +354,7 @@ public sealed class TrainingRun : IDisposable
         var metadata = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["stage"] = _config.Name,
-            ["steps"] = Step.ToString(CultureInfo.InvariantCulture),
+            ["steps"] = StepsDone.ToString(CultureInfo.InvariantCulture),
         };
         // The one by which the stage counts as complete comes last.
         (string File, Tensor Flat)[] results =
@@ -387,7 +387,7 @@ public sealed class TrainingRun : IDisposable
             return;
         }
 
-        string[] kept = [.. File.ReadLines(path).Where(line => TryStep(line, out long step) && step < Step)];
+        string[] kept = [.. File.ReadLines(path).Where(line => TryStep(line, out long step) && step < StepsDone)];
         File.WriteAllLines(path + ".part", kept);
         File.Move(path + ".part", path, overwrite: true);
     }
@@ -397,7 +397,7 @@ public sealed class TrainingRun : IDisposable
         step = 0;
         try
         {
-            step = JsonSerializer.Deserialize<StepReport>(line, MetricsFormat.Options).Step;
+            step = JsonSerializer.Deserialize<StepResult>(line, MetricsFormat.Options).Step;
             return true;
         }
         catch (JsonException)
@@ -439,8 +439,8 @@ public sealed class TrainingRun : IDisposable
             config.Network.WriteJson(writer);
         }
 
-        string text = $"{Encoding.UTF8.GetString(stream.ToArray())} {config.Seed} {config.Step.GlobalBatch} "
-            + $"{config.Compute} {data.Count} {config.Name} {config.LatentColumn} {config.Step.MaskRatio:r}";
+        string text = $"{Encoding.UTF8.GetString(stream.ToArray())} {config.Seed} {config.StepSettings.GlobalBatch} "
+            + $"{config.Compute} {data.Count} {config.Name} {config.LatentColumn} {config.StepSettings.MaskRatio:r}";
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
     }
 

@@ -18,7 +18,7 @@ internal static class ToyStage
         Seed = 7,
         Network = SmallNetworks.Tiny,
         Compute = compute,
-        Step = ToyRun.Settings with
+        StepSettings = ToyRun.Settings with
         {
             LearningRate = new LearningRate
             {

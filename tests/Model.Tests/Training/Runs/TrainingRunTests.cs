@@ -69,7 +69,7 @@ public sealed class TrainingRunTests : IDisposable
 
             // Killed as it is told of a step, it comes back at that step or before, and tells of it again.
             using var told = new TrainingRun(ToyStage.Config(folder[$"told-{step}"]), ToyStage.Data, _ => { });
-            Assert.InRange(told.Step, 0, step);
+            Assert.InRange(told.StepsDone, 0, step);
         }
     }
 
@@ -216,7 +216,7 @@ public sealed class TrainingRunTests : IDisposable
         StageConfig config = ToyStage.Config(folder["run"]);
         config = config with
         {
-            Step = config.Step with { Shards = 1, Microbatch = batch }, Policy = new StepPolicy { Patience = 1000 },
+            StepSettings = config.StepSettings with { Shards = 1, Microbatch = batch }, Policy = new StepPolicy { Patience = 1000 },
         };
         var data = new ToyStage.SpoiledData(ToyStage.Data, sample => sample < 11 ? float.NaN : null);
         for (int time = 0; time < 2; time++)
@@ -312,7 +312,7 @@ public sealed class TrainingRunTests : IDisposable
         StageConfig config = ToyStage.Config(folder["run"]);
         config = config with
         {
-            Step = config.Step with { Shards = 1, Microbatch = 2 }, SaveInterval = 4,
+            StepSettings = config.StepSettings with { Shards = 1, Microbatch = 2 }, SaveInterval = 4,
             Policy = new StepPolicy { Patience = 1, ReturnsMax = 20 },
         };
         var data = new ToyStage.SpoiledData(ToyStage.Data, sample => sample is 2 or 3 ? 1e30f : null);
@@ -362,7 +362,7 @@ public sealed class TrainingRunTests : IDisposable
             StageConfig config = ToyStage.Config(folder[name]);
             return config with
             {
-                Step = config.Step with { Shards = 1, Microbatch = 2 },
+                StepSettings = config.StepSettings with { Shards = 1, Microbatch = 2 },
                 SaveInterval = 4,
                 Policy = new StepPolicy { Patience = 1, ReturnsMax = 20 },
             };

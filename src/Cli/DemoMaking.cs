@@ -83,7 +83,7 @@ internal sealed class DemoMaking
 
         foreach (StageConfig stage in missing)
         {
-            if (!TrainCommand.Run(stage, cancellation))
+            if (!StageTraining.Run(stage, new StageOutput(), cancellation))
             {
                 return false;
             }
@@ -131,7 +131,7 @@ internal sealed class DemoMaking
         string ResultOf(StageOutcome outcome) => Path.Combine(
             Array.Find(_stages, stage => stage.Name == outcome.Stage)?.Folder
                 ?? throw new UserErrorException($"{OutcomesFile} names the stage {outcome.Stage}, which the configurations do not hold."),
-            TrainingRun.ResultFile);
+            StageResult.FileName);
     }
 
     private void MakeParts(CancellationToken cancellation)
@@ -164,7 +164,7 @@ internal sealed class DemoMaking
     {
         var card = new DemoModelCard(
             "Atelier Shapes", $"trained by this project: atelier demo make, stage {stage.Name}", s_sampler.Steps, s_sampler.Guidance);
-        string weights = Path.Combine(stage.Folder, TrainingRun.ResultFile);
+        string weights = Path.Combine(stage.Folder, StageResult.FileName);
         ModelFolder candidate = DemoModel.Assemble(_parts, weights, stage.Network, stage.StepSettings.Edm, card, Path.Combine(stage.Folder, "model"));
         ShapesScores scores = Evaluate(candidate, Math.Min(_prompts, StagePromptsMax), StageSeed, cancellation);
         double hours = TrainingReport.Seconds(stage) * Environment.ProcessorCount / 3600;

@@ -11,7 +11,8 @@ public sealed class PackagesTests
     // Who may refer to whom; the command line may refer to all.
     private static readonly Dictionary<string, string[]> s_arrows = new(StringComparer.Ordinal)
     {
-        ["Model"] = [], ["Shapes"] = ["Model"], ["Contracts"] = [], ["Grains"] = ["Contracts"],
+        ["Training"] = [], ["Model"] = ["Training"], ["Shapes"] = ["Model"], ["Contracts"] = [],
+        ["Grains"] = ["Contracts", "Training"],
         ["Silo"] = ["Grains", "Model", "ServiceDefaults"], ["Gateway"] = ["Contracts", "ServiceDefaults"], ["ServiceDefaults"] = [],
     };
 
@@ -31,6 +32,9 @@ public sealed class PackagesTests
     [Fact]
     public void Contracts_ReferToTheOrleansSdkAlone() =>
         Assert.Equal(["Microsoft.Orleans.Sdk"], Items(Project("Contracts"), "PackageReference"));
+
+    [Fact]
+    public void Training_RefersToNoPackage() => Assert.Empty(Items(Project("Training"), "PackageReference"));
 
     [Fact]
     public void Grains_ReferToOrleansAlone() =>

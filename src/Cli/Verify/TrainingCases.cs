@@ -3,6 +3,7 @@ using System.Text.Json;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
 using Atelier.Model.Training;
+using Atelier.Training;
 using static TorchSharp.torch;
 
 namespace Atelier.Cli.Verify;

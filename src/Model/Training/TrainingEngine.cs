@@ -3,6 +3,7 @@
 using System.Runtime.ExceptionServices;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
+using Atelier.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -44,7 +45,10 @@ public sealed record TrainingSettings
     public long EmaStart { get; init; }
 
     /// <summary>Samples of a batch, G.</summary>
-    public int GlobalBatch => Shards * Microbatch;
+    public int GlobalBatch => Slices.GlobalBatch;
+
+    /// <summary>How batches cut the run's order.</summary>
+    public BatchSlices Slices => new(Shards, Microbatch);
 
     /// <summary>These settings, if an engine can follow them.</summary>
     /// <exception cref="ArgumentException">A number is out of range; the message says what would be right.</exception>
@@ -94,12 +98,6 @@ public sealed record TrainingSettings
         }
     }
 }
-
-/// <summary>A sample that cannot be trained on.</summary>
-/// <param name="Sample">Its number in the data.</param>
-/// <param name="Column">What of it is at fault.</param>
-/// <param name="Value">The first value there that is not finite.</param>
-public sealed record BadSample(int Sample, string Column, float Value);
 
 /// <summary>
 /// The samples of one shard with every random number that their loss needs. There are b of them, as many as the shard
@@ -180,19 +178,6 @@ public sealed record GradientSum(Tensor Gradient, double Loss, long Samples) : I
 
     /// <inheritdoc/>
     public void Dispose() => Gradient.Dispose();
-}
-
-/// <summary>The loss of one sample.</summary>
-/// <param name="Sample">Its number in the data.</param>
-/// <param name="Loss">Its weighted loss.</param>
-public sealed record SampleLoss(int Sample, float Loss)
-{
-    /// <summary>The one with the larger loss, NaN being the largest; the first of equals.</summary>
-    public static SampleLoss? Larger(SampleLoss? first, SampleLoss? second) =>
-        second is null ? first
-        : first is null ? second
-        : float.IsNaN(first.Loss) || first.Loss >= second.Loss ? first
-        : second;
 }
 
 /// <summary>What a step did.</summary>
@@ -329,22 +314,29 @@ public sealed class TrainingEngine : IDisposable
         }
     }
 
-    /// <summary>
-    /// Loss and gradient norm of a total, means over the samples in it, by which a step may be refused before it is
-    /// applied; NaN where it holds none.
-    /// </summary>
-    public static (double Loss, double GradientNorm) Measure(GradientSum total)
+    /// <summary>A total in numbers, by which a step may be refused before it is applied.</summary>
+    public static BatchOutcome Measure(GradientSum total)
     {
         using var noGradients = no_grad();
         using Tensor norm = linalg.norm(total.Gradient);
-        return (total.Loss / total.Samples, norm.item<float>() / total.Samples);
+        return new BatchOutcome(total.Loss, norm.item<float>() / total.Samples, total.Samples)
+        {
+            LeftOut = total.LeftOut, Largest = total.Largest, NotFinite = total.NotFinite,
+        };
     }
+
+    /// <summary>Measures a total and applies it.</summary>
+    /// <exception cref="ArgumentException">The total is not of a whole batch, or holds no sample.</exception>
+    public StepOutcome Apply(long step, GradientSum total) => Apply(step, total, Measure(total));
 
     /// <summary>
     /// Clips the mean gradient of the samples in the total, updates weights and average, and consumes the total.
     /// </summary>
+    /// <param name="step">The batch.</param>
+    /// <param name="total">Its total.</param>
+    /// <param name="batch">The total in numbers.</param>
     /// <exception cref="ArgumentException">The total is not of a whole batch, or holds no sample.</exception>
-    public StepOutcome Apply(long step, GradientSum total)
+    public StepOutcome Apply(long step, GradientSum total, BatchOutcome batch)
     {
         if (total.Samples + total.LeftOut.Count != _settings.GlobalBatch || total.Samples == 0)
         {
@@ -356,17 +348,16 @@ public sealed class TrainingEngine : IDisposable
 
         using var noGradients = no_grad();
         using var scope = NewDisposeScope();
-        (double loss, double norm) = Measure(total);
 
         // clip_grad_norm_: g ← g min(1, c / (|g| + 1e-6)), here together with the division by the batch.
-        double clip = Math.Min(1, _settings.ClipNorm / (norm + 1e-6));
+        double clip = Math.Min(1, _settings.ClipNorm / (batch.GradientNorm + 1e-6));
         total.Gradient.mul_((float)(clip / total.Samples));
         double rate = _settings.LearningRate.At(step);
         _optimizer.Update(Weights, total.Gradient, rate);
         total.Dispose();
         UpdateEma(step);
         Refresh();
-        return new StepOutcome(loss, norm, rate);
+        return new StepOutcome(batch.Loss, batch.GradientNorm, rate);
     }
 
     /// <summary>Gives the network the master weights, after they were changed from outside.</summary>

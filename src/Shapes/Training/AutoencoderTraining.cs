@@ -5,6 +5,7 @@ using Atelier.Model.Runtime;
 using Atelier.Model.Training;
 using Atelier.Shapes.Drawing;
 using Atelier.Shapes.Scenes;
+using Atelier.Training;
 using static TorchSharp.torch;
 
 namespace Atelier.Shapes.Training;

@@ -5,6 +5,7 @@ using Atelier.Model.Imaging;
 using Atelier.Model.Runtime;
 using Atelier.Model.Training;
 using Atelier.Shapes.Drawing;
+using Atelier.Training;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 

@@ -6,6 +6,7 @@ using Atelier.Model.Runtime;
 using Atelier.Model.Training;
 using Atelier.Shapes.Drawing;
 using Atelier.Shapes.Scenes;
+using Atelier.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -5,6 +5,7 @@ using Atelier.Model.Training;
 using Atelier.Shapes.Drawing;
 using Atelier.Shapes.Judging;
 using Atelier.Shapes.Scenes;
+using Atelier.Training;
 using static TorchSharp.torch;
 
 namespace Atelier.Shapes.Training;

@@ -3,6 +3,7 @@ using Atelier.Model.Networks;
 using Atelier.Model.Randomness;
 using Atelier.Model.Tests.Networks;
 using Atelier.Model.Training;
+using Atelier.Training;
 
 namespace Atelier.Model.Tests.Training;
 

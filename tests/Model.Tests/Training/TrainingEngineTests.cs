@@ -5,6 +5,7 @@ using Atelier.Model.Networks;
 using Atelier.Model.Tests.Networks;
 using Atelier.Model.Tests.Verify;
 using Atelier.Model.Training;
+using Atelier.Training;
 using Xunit;
 using static TorchSharp.torch;
 
@@ -189,7 +190,8 @@ public sealed class TrainingEngineTests
         double loss = parts.Sum(part => part.Loss) / sound.Length;
         Tensor gradient =
             stack(parts.Select(part => part.Gradient.to(ScalarType.Float64))).sum([0]) / sound.Length; // [P]
-        (double measured, double norm) = TrainingEngine.Measure(total);
+        BatchOutcome batch = TrainingEngine.Measure(total);
+        (double measured, double norm) = (batch.Loss, batch.GradientNorm);
         Assert.Equal(loss, measured, 1e-6);
         Assert.Equal(linalg.norm(gradient).to(ScalarType.Float64).item<double>(), norm, 1e-5);
         string[] leftOut = [.. total.LeftOut.Select(sample => $"{sample.Sample}")];
@@ -203,9 +205,9 @@ public sealed class TrainingEngineTests
             (network, engine) = Spoiled(settings, bad, lanes);
             GradientSum again = engine.ComputeBatch(0);
             Assert.Equal(leftOut, again.LeftOut.Select(sample => $"{sample.Sample}"));
-            (double otherLoss, double otherNorm) = TrainingEngine.Measure(again);
-            Assert.Equal(measured, otherLoss, 1e-5);
-            Assert.Equal(norm, otherNorm, 1e-5);
+            BatchOutcome other = TrainingEngine.Measure(again);
+            Assert.Equal(measured, other.Loss, 1e-5);
+            Assert.Equal(norm, other.GradientNorm, 1e-5);
             again.Dispose();
             Dispose([(network, engine)]);
         }

@@ -1,23 +1,13 @@
 // All that a run needs to go on as if it had never stopped.
 using System.Globalization;
 using System.Text.Json;
-using System.Text.Json.Serialization;
 using System.Text.RegularExpressions;
 using Atelier.Model.Runtime;
 using Atelier.Model.Weights;
+using Atelier.Training;
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Training.Runs;
-
-/// <summary>Where a run stands, apart from its tensors.</summary>
-/// <param name="Step">Batches behind it: the next batch's number.</param>
-/// <param name="Updates">Updates of the optimizer.</param>
-/// <param name="Memory">What the policy remembers.</param>
-/// <param name="Ledger">Slices that were skipped.</param>
-/// <param name="LeftOut">Samples that were left out of other slices; nothing where there were none.</param>
-public sealed record RunPosition(
-    long Step, long Updates, PolicyMemory Memory, IReadOnlyList<SkippedSlice> Ledger,
-    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] LeftOutSamples? LeftOut = null);
 
 /// <summary>
 /// Writes and reads checkpoints of a run: one safetensors file each, written aside and renamed. Those of the run's plan are

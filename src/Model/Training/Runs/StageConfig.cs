@@ -3,6 +3,7 @@ using Atelier.Model.Configuration;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
 using Atelier.Model.Runtime;
+using Atelier.Training;
 using TorchSharp;
 
 namespace Atelier.Model.Training.Runs;
@@ -72,6 +73,9 @@ public sealed record StageConfig
 
     /// <summary>When a step is refused.</summary>
     public required StepPolicy Policy { get; init; }
+
+    /// <summary>What becomes of its batches.</summary>
+    public StageRules Rules => new(Name, Steps, StepSettings.GlobalBatch, SaveInterval, Policy);
 
     /// <summary>Keys and values that the stage was resolved from.</summary>
     public required IReadOnlyList<string> Lines { get; init; }

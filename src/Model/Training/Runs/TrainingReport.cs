@@ -1,8 +1,8 @@
 // The story of a stage in Markdown, with its curves as SVG and its panels.
 using System.Globalization;
 using System.Text;
-using System.Text.Json;
 using Atelier.Model.Runtime;
+using Atelier.Training;
 
 namespace Atelier.Model.Training.Runs;
 
@@ -10,16 +10,15 @@ namespace Atelier.Model.Training.Runs;
 public static class TrainingReport
 {
     /// <summary>Name of the report.</summary>
-    public const string FileName = "report.md";
+    public const string FileName = StageRules.ReportFile;
 
     private const int Width = 800, Height = 280, Margin = 48, PointsMax = 400, PanelsMax = 12;
 
     /// <summary>Writes the report of a stage as far as it is.</summary>
-    /// <param name="config">The stage.</param>
-    /// <param name="run">Its run, where it stands now.</param>
-    public static void Write(StageConfig config, TrainingRun run)
+    public static void Write(StageState state)
     {
-        StepResult[] steps = Read(Path.Combine(config.Folder, TrainingRun.MetricsFile));
+        (StageConfig config, RunPosition run, LeftOutSamples leftOut) = (state.Config, state.Position, state.LeftOut);
+        StepResult[] steps = StepMetrics.Read(config.Folder);
         if (steps.Length == 0)
         {
             return;
@@ -51,11 +50,11 @@ public static class TrainingReport
         Add($"| batches applied | {run.Applied:n0} of {config.Steps:n0}, {config.StepSettings.GlobalBatch} pictures each |");
         Add($"| batches skipped | {run.Skipped:n0} |");
         Add($"| batches undone, when the run went back | {run.Undone:n0} |");
-        Add($"| samples left out of batches | {run.LeftOut.Times:n0} |");
+        Add($"| samples left out of batches | {leftOut.Times:n0} |");
         Add($"| precision | {Precision.Name(config.Compute)} |");
         Add($"| time in steps | {TimeSpan.FromSeconds(seconds):d\\.hh\\:mm\\:ss}, {images / seconds:f0} images/s |");
         Add($"| loss, mean of the last 100 batches applied | {mean} |");
-        Add($"| weights | {run.WeightsDigest()} |");
+        Add($"| weights | {state.WeightsDigest()} |");
         foreach ((string name, _, _) in curves)
         {
             Add($"");
@@ -88,7 +87,7 @@ public static class TrainingReport
 
         void AddLeftOut()
         {
-            long listed = run.LeftOut.Samples.Sum(sample => sample.Times);
+            long listed = leftOut.Samples.Sum(sample => sample.Times);
             if (listed > 0)
             {
                 Add($"");
@@ -100,15 +99,15 @@ public static class TrainingReport
                 Add($"|---|---|---|---|---|");
             }
 
-            foreach (LeftOutSample sample in run.LeftOut.Samples)
+            foreach (LeftOutSample sample in leftOut.Samples)
             {
                 Add($"| {sample.Place} | {sample.Column} | {sample.Value} | {sample.Times} | {sample.Step} |");
             }
 
-            if (run.LeftOut.Times > listed)
+            if (leftOut.Times > listed)
             {
                 Add($"");
-                Add($"Others, which are not listed, were left out {run.LeftOut.Times - listed:n0} times.");
+                Add($"Others, which are not listed, were left out {leftOut.Times - listed:n0} times.");
             }
 
             Add($"");
@@ -148,10 +147,7 @@ public static class TrainingReport
 
     /// <summary>Time that a stage's steps took, in seconds.</summary>
     public static double Seconds(StageConfig config) =>
-        Read(Path.Combine(config.Folder, TrainingRun.MetricsFile)).Sum(step => step.Seconds);
-
-    private static StepResult[] Read(string path) => !File.Exists(path) ? [] :
-        [.. File.ReadLines(path).Select(line => JsonSerializer.Deserialize<StepResult>(line, MetricsFormat.Options))];
+        StepMetrics.Read(config.Folder).Sum(step => step.Seconds);
 
     private static string FileOf(string curve) => curve.Replace(' ', '_') + ".svg";
 

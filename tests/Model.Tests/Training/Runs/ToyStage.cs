@@ -3,6 +3,7 @@ using System.Globalization;
 using Atelier.Model.Tests.Networks;
 using Atelier.Model.Training;
 using Atelier.Model.Training.Runs;
+using Atelier.Training;
 using TorchSharp;
 
 namespace Atelier.Model.Tests.Training.Runs;
@@ -43,10 +44,11 @@ internal static class ToyStage
     /// <summary>Runs to the end, or until that many steps were made, and gives the digest of the weights.</summary>
     public static string Run(StageConfig config, int steps = int.MaxValue, ITrainingData? data = null, List<string>? told = null)
     {
-        using var run = new TrainingRun(config, data ?? Data, text => told?.Add(text));
+        using var run = new StageState(config, data ?? Data, text => told?.Add(text));
         using var stop = new CancellationTokenSource();
         int made = 0;
-        run.Run(
+        StageLoop.Run(
+            run, new LocalExchange(run.Engine),
             _ =>
             {
                 if (++made == steps)
@@ -55,7 +57,7 @@ internal static class ToyStage
                 }
             },
             stop.Token);
-        TrainingReport.Write(config, run);
+        TrainingReport.Write(run);
         return run.WeightsDigest();
     }
 
@@ -64,7 +66,7 @@ internal static class ToyStage
     /// <summary>Numbers of the steps that the metrics hold, in order.</summary>
     public static long[] Recorded(string folder) =>
     [
-        .. File.ReadLines(Path.Combine(folder, TrainingRun.MetricsFile)).Select(line =>
+        .. File.ReadLines(Path.Combine(folder, StepMetrics.FileName)).Select(line =>
             long.Parse(line.Split("\"step\":")[1].Split(',')[0], CultureInfo.InvariantCulture)),
     ];
 

@@ -1,8 +1,7 @@
-using Atelier.Model.Training;
 using CsCheck;
 using Xunit;
 
-namespace Atelier.Model.Tests.Training;
+namespace Atelier.Training.Tests;
 
 public sealed class LearningRateTests
 {

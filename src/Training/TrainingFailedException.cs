@@ -1,5 +1,5 @@
 // How a run ends that comes to nothing.
-namespace Atelier.Model.Training.Runs;
+namespace Atelier.Training;
 
 /// <summary>A run cannot go on, or has come to nothing. The message says why, and what would be right.</summary>
 /// <param name="message">What happened, and what would be right.</param>

@@ -1,8 +1,7 @@
 // Goal: the policy is a pure function that skips what is no number and what is far too large, and nothing else.
-using Atelier.Model.Training.Runs;
 using Xunit;
 
-namespace Atelier.Model.Tests.Training.Runs;
+namespace Atelier.Training.Tests;
 
 public sealed class StepPolicyTests
 {

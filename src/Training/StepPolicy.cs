@@ -1,5 +1,5 @@
 // What to do about a loss or gradient that is no number, or suddenly far too large.
-namespace Atelier.Model.Training.Runs;
+namespace Atelier.Training;
 
 /// <summary>What becomes of a step.</summary>
 public enum StepVerdict

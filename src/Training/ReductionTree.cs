@@ -1,5 +1,5 @@
 // The one order in which the parts of a batch are added up, whoever computed them.
-namespace Atelier.Model.Training;
+namespace Atelier.Training;
 
 /// <summary>A node of a binary tree over shards: level 0 are the shards, one node at the top holds them all.</summary>
 /// <param name="Level">Height above the shards.</param>

@@ -1,10 +1,9 @@
 // Goal: however shards arrive and whoever added them up before, the sum is associated as the recursion over halves.
 // Method: sums of texts, which show their own association.
-using Atelier.Model.Training;
 using CsCheck;
 using Xunit;
 
-namespace Atelier.Model.Tests.Training;
+namespace Atelier.Training.Tests;
 
 public sealed class ReductionTreeTests
 {

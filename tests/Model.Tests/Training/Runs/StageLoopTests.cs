@@ -2,14 +2,16 @@
 // Method: toy stages of twenty steps; a kill is a copy of the folder as it was at that moment.
 using Atelier.Model.Networks;
 using Atelier.Model.Tests.Networks;
+using Atelier.Model.Training;
 using Atelier.Model.Training.Runs;
+using Atelier.Training;
 using Atelier.Model.Weights;
 using TorchSharp;
 using Xunit;
 
 namespace Atelier.Model.Tests.Training.Runs;
 
-public sealed class TrainingRunTests : IDisposable
+public sealed class StageLoopTests : IDisposable
 {
     private readonly int _threadsBefore = torch.get_num_threads();
 
@@ -38,14 +40,14 @@ public sealed class TrainingRunTests : IDisposable
         Assert.Contains(
             compute == torch.ScalarType.Float32 ? "| precision | float32 |" : "| precision | bfloat16 |",
             File.ReadAllText(folder["parts/" + TrainingReport.FileName]));
-        using (var run = new TrainingRun(config, ToyStage.Data, _ => { }))
+        using (var run = new StageState(config, ToyStage.Data, _ => { }))
         {
             Assert.All(run.Network.parameters(), parameter => Assert.Equal(compute, parameter.dtype));
         }
 
         Assert.Equal(Enumerable.Range(0, ToyStage.Steps).Select(i => (long)i), ToyStage.Recorded(config.Folder));
         Assert.Equal(
-            File.ReadAllBytes(folder["whole/" + TrainingRun.ResultFile]), File.ReadAllBytes(folder["parts/" + TrainingRun.ResultFile]));
+            File.ReadAllBytes(folder["whole/" + StageResult.FileName]), File.ReadAllBytes(folder["parts/" + StageResult.FileName]));
     }
 
     [Fact]
@@ -53,9 +55,10 @@ public sealed class TrainingRunTests : IDisposable
     {
         using var folder = new TemporaryFolder();
         StageConfig config = ToyStage.Config(folder["whole"]);
-        using (var run = new TrainingRun(config, ToyStage.Data, _ => { }))
+        using (var run = new StageState(config, ToyStage.Data, _ => { }))
         {
-            run.Run(
+            StageLoop.Run(
+                run, new LocalExchange(run.Engine),
                 report => Copy(config.Folder, folder[$"told-{report.Step}"]), CancellationToken.None,
                 report => Copy(config.Folder, folder[$"killed-{report.Step}"]));
         }
@@ -68,8 +71,8 @@ public sealed class TrainingRunTests : IDisposable
             Assert.Equal(ToyStage.Steps, ToyStage.Recorded(killed.Folder).Length);
 
             // Killed as it is told of a step, it comes back at that step or before, and tells of it again.
-            using var told = new TrainingRun(ToyStage.Config(folder[$"told-{step}"]), ToyStage.Data, _ => { });
-            Assert.InRange(told.StepsDone, 0, step);
+            using var told = new StageState(ToyStage.Config(folder[$"told-{step}"]), ToyStage.Data, _ => { });
+            Assert.InRange(told.Position.Step, 0, step);
         }
     }
 
@@ -79,12 +82,12 @@ public sealed class TrainingRunTests : IDisposable
         using var folder = new TemporaryFolder();
         StageConfig config = ToyStage.Config(folder["longer"]);
         ToyStage.Run(config);
-        string result = folder["longer/" + TrainingRun.ResultFile];
+        string result = folder["longer/" + StageResult.FileName];
         byte[] first = File.ReadAllBytes(result);
         ToyStage.Run(config with { Steps = ToyStage.Steps + 9 }, 3);
         Assert.False(File.Exists(result));
         StageConfig shortened = config with { Steps = ToyStage.Steps + 3 };
-        using (var run = new TrainingRun(shortened, ToyStage.Data, _ => { }))
+        using (var run = new StageState(shortened, ToyStage.Data, _ => { }))
         {
             Assert.False(run.IsComplete);
         }
@@ -163,10 +166,10 @@ public sealed class TrainingRunTests : IDisposable
         }
 
         Assert.Equal(whole, ToyStage.Run(config, data: data));
-        using var run = new TrainingRun(config, data, _ => { });
-        using var once = new TrainingRun(config with { Folder = folder["whole"] }, data, _ => { });
-        Assert.Equal((20, 0, 0), (run.Applied, run.Skipped, run.Undone));
-        Assert.Empty(run.Ledger);
+        using var run = new StageState(config, data, _ => { });
+        using var once = new StageState(config with { Folder = folder["whole"] }, data, _ => { });
+        Assert.Equal((20, 0, 0), (run.Position.Applied, run.Position.Skipped, run.Position.Undone));
+        Assert.Empty(run.Position.Ledger);
         Assert.Equal(2, run.LeftOut.Samples.Count);
         Assert.All(run.LeftOut.Samples, sample => Assert.Equal((column, name), (sample.Column, sample.Value)));
         Assert.InRange(run.LeftOut.Times, 48, 50); // 320 samples are 24.6 epochs of 13, and each holds both.
@@ -204,7 +207,7 @@ public sealed class TrainingRunTests : IDisposable
             Assert.DoesNotContain("learning rate", error.Message);
         }
 
-        Assert.False(File.Exists(folder["run/" + TrainingRun.ResultFile]));
+        Assert.False(File.Exists(folder["run/" + StageResult.FileName]));
     }
 
     [Theory]
@@ -224,16 +227,16 @@ public sealed class TrainingRunTests : IDisposable
             var error = Assert.Throws<TrainingFailedException>(() => ToyStage.Run(config, data: data));
             Assert.All(says, part => Assert.Contains(part, error.Message));
             Assert.Contains("latents holds NaN", error.Message);
-            Assert.False(File.Exists(folder["run/" + TrainingRun.ResultFile]));
+            Assert.False(File.Exists(folder["run/" + StageResult.FileName]));
         }
 
-        using var run = new TrainingRun(config, data, _ => { });
+        using var run = new StageState(config, data, _ => { });
         Assert.False(run.IsComplete);
-        TrainingReport.Write(config, run);
+        TrainingReport.Write(run);
         Assert.Contains(
-            $"| batches applied | {run.Applied} of 20, {batch} pictures each |",
+            $"| batches applied | {run.Position.Applied} of 20, {batch} pictures each |",
             File.ReadAllText(Path.Combine(config.Folder, TrainingReport.FileName)));
-        Assert.Equal(batch == 2, run.Applied < 10);
+        Assert.Equal(batch == 2, run.Position.Applied < 10);
     }
 
     [Fact]
@@ -294,7 +297,7 @@ public sealed class TrainingRunTests : IDisposable
         using var folder = new TemporaryFolder();
         StageConfig first = ToyStage.Config(folder["first"]);
         ToyStage.Run(first);
-        string result = folder["first/" + TrainingRun.ResultFile];
+        string result = folder["first/" + StageResult.FileName];
         byte[] bytes = File.ReadAllBytes(result);
         BitConverter.GetBytes(float.NaN).CopyTo(bytes, bytes.Length - 4);
         File.WriteAllBytes(result, bytes);
@@ -302,7 +305,7 @@ public sealed class TrainingRunTests : IDisposable
             ToyStage.Config(folder["second"]) with { Start = new StageStart(first.Folder, Average: true) };
         Assert.Contains(
             "holds a NaN or an infinity",
-            Assert.Throws<RefusedFileException>(() => new TrainingRun(second, ToyStage.Data, _ => { })).Message);
+            Assert.Throws<RefusedFileException>(() => new StageState(second, ToyStage.Data, _ => { })).Message);
     }
 
     [Fact]
@@ -317,15 +320,15 @@ public sealed class TrainingRunTests : IDisposable
         };
         var data = new ToyStage.SpoiledData(ToyStage.Data, sample => sample is 2 or 3 ? 1e30f : null);
         ToyStage.Run(config, data: data);
-        using var run = new TrainingRun(config, data, _ => { });
-        Assert.True(run.Undone > 0, "the run did not go back over a batch that was applied");
-        Assert.Equal(20, run.Applied + run.Skipped + run.Undone);
-        Assert.Equal(run.Ledger.Select(slice => slice.Step).Distinct().Order(), run.Ledger.Select(slice => slice.Step));
+        using var run = new StageState(config, data, _ => { });
+        Assert.True(run.Position.Undone > 0, "the run did not go back over a batch that was applied");
+        Assert.Equal(20, run.Position.Applied + run.Position.Skipped + run.Position.Undone);
+        Assert.Equal(run.Position.Ledger.Select(slice => slice.Step).Distinct().Order(), run.Position.Ledger.Select(slice => slice.Step));
         string report = File.ReadAllText(Path.Combine(config.Folder, TrainingReport.FileName));
-        Assert.Contains($"| batches applied | {run.Applied} of 20, ", report);
-        Assert.Contains($"| batches skipped | {run.Skipped} |", report);
-        Assert.Contains($"| batches undone, when the run went back | {run.Undone} |", report);
-        Assert.Equal(run.Engine.Optimizer.Updates, run.Applied);
+        Assert.Contains($"| batches applied | {run.Position.Applied} of 20, ", report);
+        Assert.Contains($"| batches skipped | {run.Position.Skipped} |", report);
+        Assert.Contains($"| batches undone, when the run went back | {run.Position.Undone} |", report);
+        Assert.Equal(run.Engine.Optimizer.Updates, run.Position.Applied);
     }
 
     // Where a run goes back to must not depend on where it was stopped or killed before.
@@ -345,9 +348,10 @@ public sealed class TrainingRunTests : IDisposable
         }
 
         Assert.Equal(expected, Result(stopped));
-        using (var run = new TrainingRun(Config("followed"), data, _ => { }))
+        using (var run = new StageState(Config("followed"), data, _ => { }))
         {
-            run.Run(
+            StageLoop.Run(
+                run, new LocalExchange(run.Engine),
                 _ => { }, CancellationToken.None, report => Copy(folder["followed"], folder[$"killed-{report.Step}"]));
         }
 
@@ -370,9 +374,9 @@ public sealed class TrainingRunTests : IDisposable
 
         string Result(StageConfig config)
         {
-            using var run = new TrainingRun(config, data, _ => { });
+            using var run = new StageState(config, data, _ => { });
             Assert.True(run.IsComplete);
-            return string.Join('\n', run.Ledger.Select(slice => $"{slice}").Prepend(run.WeightsDigest()));
+            return string.Join('\n', run.Position.Ledger.Select(slice => $"{slice}").Prepend(run.WeightsDigest()));
         }
     }
 
@@ -419,8 +423,8 @@ public sealed class TrainingRunTests : IDisposable
         {
             Network = network, Start = new StageStart(first.Folder, Average: true),
         };
-        using var run = new TrainingRun(second, new ToyData(13, network), _ => { });
-        using IWeightSource source = WeightFile.Open(Path.Combine(first.Folder, TrainingRun.ResultFile));
+        using var run = new StageState(second, new ToyData(13, network), _ => { });
+        using IWeightSource source = WeightFile.Open(Path.Combine(first.Folder, StageResult.FileName));
         var parameter = run.Network.parameters().First();
         string name = run.Network.named_parameters().First().name;
         var stored = new byte[parameter.numel() * 4];

@@ -1,7 +1,7 @@
 // What of a run's order was not trained on: whole batches, and single samples of batches that were.
 using System.Text.Json.Serialization;
 
-namespace Atelier.Model.Training.Runs;
+namespace Atelier.Training;
 
 /// <summary>Why a batch is not in the weights.</summary>
 public enum SkippedBecause
@@ -27,6 +27,12 @@ public sealed record SkippedSlice(
     long Step, string Reason,
     [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
     SkippedBecause Because = SkippedBecause.Loss);
+
+/// <summary>A sample that cannot be trained on.</summary>
+/// <param name="Sample">Its number in the data.</param>
+/// <param name="Column">What of it is at fault.</param>
+/// <param name="Value">The first value there that is not finite: "NaN", "infinity" or "-infinity".</param>
+public sealed record BadSample(int Sample, string Column, string Value);
 
 /// <summary>A sample that is left out of every batch that would hold it.</summary>
 /// <param name="Sample">Its number in the run's data.</param>
@@ -72,7 +78,7 @@ public sealed record LeftOutSamples(long Times, IReadOnlyList<LeftOutSample> Sam
             else if (all.Count < ListedMax)
             {
                 all.Add(new LeftOutSample(
-                    sample.Sample, place(sample.Sample), sample.Column, Finite.Name(sample.Value), step, 1));
+                    sample.Sample, place(sample.Sample), sample.Column, sample.Value, step, 1));
             }
         }
 

@@ -1,5 +1,5 @@
 // Learning rate over a stage, as Composer's schedulers compute it.
-namespace Atelier.Model.Training;
+namespace Atelier.Training;
 
 /// <summary>Shape of a learning-rate schedule.</summary>
 public enum ScheduleShape

@@ -14,7 +14,9 @@ public sealed record SampleLoss(int Sample, float Loss)
         : second;
 }
 
-/// <summary>What is known of a batch when all of its shards are added up: all that a decision about it depends on.</summary>
+/// <summary>
+/// What is known of a batch when all of its shards are added up: all that a decision about it depends on.
+/// </summary>
 /// <param name="LossSum">Sum of its samples' losses.</param>
 /// <param name="GradientNorm">2-norm of the mean gradient; NaN where the batch has no samples.</param>
 /// <param name="Samples">Samples in the sums.</param>

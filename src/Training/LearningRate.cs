@@ -38,8 +38,11 @@ public sealed record LearningRate
     /// </summary>
     public bool LagsOneBatch { get; init; } = true;
 
-    /// <summary>A warm-up and half a cosine that follow the batches without a lag, as the demo model's parts are trained.</summary>
-    public static LearningRate Cosine(double highest, long warmupSteps, long totalSteps, double finalFraction = 0) => new()
+    /// <summary>
+    /// A warm-up and half a cosine that follow the batches without a lag, as the demo model's parts are trained.
+    /// </summary>
+    public static LearningRate Cosine(
+        double highest, long warmupSteps, long totalSteps, double finalFraction = 0) => new()
     {
         Shape = ScheduleShape.Cosine,
         Base = highest,
@@ -53,9 +56,9 @@ public sealed record LearningRate
     public double At(long step) => Base * Multiplier(LagsOneBatch ? Math.Max(step - 1, 0) : step);
 
     /// <summary>
-    /// Multiplier at timestamp <paramref name="t"/>: t / t_warmup while t &lt; t_warmup, then 1 or
-    /// α_f + (1 - α_f) (1 + cos(π min(1, (t - t_warmup) / (t_max - t_warmup)))) / 2. A warm-up that takes the whole run,
-    /// or would take longer, leaves no way for the cosine to fall along: the multiplier stays 1 after it.
+    /// Multiplier at timestamp <paramref name="t"/>: t / t_warmup while t &lt; t_warmup, then 1 or α_f + (1 - α_f) (1 +
+    /// cos(π min(1, (t - t_warmup) / (t_max - t_warmup)))) / 2. A warm-up that takes the whole run, or would take
+    /// longer, leaves no way for the cosine to fall along: the multiplier stays 1 after it.
     /// </summary>
     public double Multiplier(double t)
     {

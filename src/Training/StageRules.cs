@@ -1,5 +1,5 @@
-// What becomes of a stage's batches: pure functions of a run's position and of a batch in numbers, so that every replica
-// and every resumed run decides alike.
+// What becomes of a stage's batches: pure functions of a run's position and of a batch in numbers, so that every
+// replica and every resumed run decides alike.
 using System.Globalization;
 
 namespace Atelier.Training;
@@ -7,7 +7,8 @@ namespace Atelier.Training;
 /// <summary>What follows from a batch.</summary>
 /// <param name="Verdict">Whether it is applied.</param>
 /// <param name="Position">
-/// Where the run is after it. A run that goes back does so by <see cref="StageRules.GoBack"/>, and is here where it was.
+/// Where the run is after it. A run that goes back does so by <see cref="StageRules.GoBack"/>, and is here where it
+/// was.
 /// </param>
 public sealed record StepDecision(StepVerdict Verdict, RunPosition Position)
 {
@@ -83,8 +84,8 @@ public sealed record StageRules(string Name, long Steps, int GlobalBatch, long S
     }
 
     /// <summary>
-    /// The run with the weights of its last planned checkpoint: the slices since then are not trained on again, but are in
-    /// the ledger.
+    /// The run with the weights of its last planned checkpoint: the slices since then are not trained on again, but are
+    /// in the ledger.
     /// </summary>
     /// <param name="position">Where the run is.</param>
     /// <param name="now">The batch that it goes back for, which is the one that it is at.</param>
@@ -123,8 +124,8 @@ public sealed record StageRules(string Name, long Steps, int GlobalBatch, long S
     }
 
     /// <summary>
-    /// Whether a checkpoint of the plan follows a batch: at every interval's end, but not among batches that are skipped,
-    /// since what they lead back to must be before them.
+    /// Whether a checkpoint of the plan follows a batch: at every interval's end, but not among batches that are
+    /// skipped, since what they lead back to must be before them.
     /// </summary>
     /// <param name="verdict">What became of the batch.</param>
     /// <param name="stepsDone">Batches behind the run.</param>
@@ -182,7 +183,8 @@ public sealed record StageRules(string Name, long Steps, int GlobalBatch, long S
             && (!float.IsFinite(largest.Loss) || largest.Loss > batch.LossSum / 2);
         return isOne
             ? new SkippedSlice(
-                step, Invariant($"{reason}; {place(batch.Largest!.Sample)} alone has a loss of {batch.Largest.Loss:g4}"),
+                step,
+                Invariant($"{reason}; {place(batch.Largest!.Sample)} alone has a loss of {batch.Largest.Loss:g4}"),
                 SkippedBecause.OneSample)
             : new SkippedSlice(step, reason);
     }
@@ -200,7 +202,8 @@ public sealed record StageRules(string Name, long Steps, int GlobalBatch, long S
         }
 
         return row <= Policy.Patience ? null : new TrainingFailedException(
-            $"{Name}: the last {row} batches, to step {step}, hold no sample that can be trained on. {BadData(position)}");
+            $"{Name}: the last {row} batches, to step {step}, hold no sample that can be trained on. "
+            + BadData(position));
     }
 
     private static string BadData(RunPosition position) => position.LeftOut is { Samples: [var first, ..] }

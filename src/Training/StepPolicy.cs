@@ -20,7 +20,8 @@ public enum StepVerdict
 /// <param name="SkippedInARow">Steps skipped since the last that was applied.</param>
 /// <param name="Returns">Times that the run has gone back.</param>
 /// <param name="LogLoss">Moving average of the logarithm of the loss.</param>
-public readonly record struct PolicyMemory(long Applied, double LogNorm, int SkippedInARow, int Returns, double LogLoss);
+public readonly record struct PolicyMemory(
+    long Applied, double LogNorm, int SkippedInARow, int Returns, double LogLoss);
 
 /// <summary>
 /// A pure function of the reduced loss and gradient norm and of what it decided before, so that every replica and every
@@ -59,7 +60,8 @@ public sealed record StepPolicy
 
         return (
             StepVerdict.Apply,
-            new PolicyMemory(memory.Applied + 1, Averaged(memory.LogNorm, norm), 0, memory.Returns, Averaged(memory.LogLoss, loss)));
+            new PolicyMemory(
+                memory.Applied + 1, Averaged(memory.LogNorm, norm), 0, memory.Returns, Averaged(memory.LogLoss, loss)));
 
         double Averaged(double average, double value)
         {

@@ -1,5 +1,5 @@
-// Goal: an epoch holds every sample once, and a batch's samples depend on neither shards nor the order of asking. Method:
-// permutations by a plain shuffle.
+// Goal: an epoch holds every sample once, and a batch's samples depend on neither shards nor the order of asking.
+// Method: permutations by a plain shuffle.
 using CsCheck;
 using Xunit;
 

@@ -1,5 +1,5 @@
-// Goal: what becomes of a batch is a pure function of the run's position and the batch's numbers, and the ledger says of
-// every batch that is not in the weights why. Method: batches made by hand.
+// Goal: what becomes of a batch is a pure function of the run's position and the batch's numbers, and the ledger says
+// of every batch that is not in the weights why. Method: batches made by hand.
 using System.Text.Json;
 using Xunit;
 
@@ -56,7 +56,8 @@ public sealed class StageRulesTests
             "place 3: latents holds NaN; the sample is left out of every batch", Assert.Single(first.Remarks));
         Assert.Empty(second.Remarks);
         Assert.Equal(2, second.Position.LeftOut!.Times);
-        Assert.Equal(new LeftOutSample(3, "place 3", "latents", "NaN", 0, 2), Assert.Single(second.Position.LeftOut.Samples));
+        Assert.Equal(
+            new LeftOutSample(3, "place 3", "latents", "NaN", 0, 2), Assert.Single(second.Position.LeftOut.Samples));
     }
 
     [Fact]
@@ -91,7 +92,8 @@ public sealed class StageRulesTests
         Assert.Equal((8, 2, 2), (back.Step, back.Updates, back.Applied));
         Assert.Equal(last.Memory with { Returns = 1 }, back.Memory);
         Assert.Equal([2, 3, 4, 5, 6, 7], back.Ledger.Select(slice => slice.Step));
-        Assert.Equal([3, 4], back.Ledger.Where(slice => slice.Because == SkippedBecause.Undone).Select(slice => slice.Step));
+        Assert.Equal(
+            [3, 4], back.Ledger.Where(slice => slice.Because == SkippedBecause.Undone).Select(slice => slice.Step));
         Assert.EndsWith("; the run went back to step 3", back.Ledger[^1].Reason);
 
         StepDecision again = Decide(Follow(back, s_bad, s_bad), s_bad);

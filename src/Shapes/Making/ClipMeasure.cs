@@ -9,7 +9,9 @@ namespace Atelier.Shapes.Making;
 /// <summary>How well pictures and captions find each other.</summary>
 /// <param name="PictureToText">Part of the pictures whose own caption is the likeliest of all in the batch.</param>
 /// <param name="TextToPicture">Part of the captions whose own picture is the likeliest.</param>
-/// <param name="Twins">Part of the pictures whose own caption is likelier than that of a scene with one other fact.</param>
+/// <param name="Twins">
+/// Part of the pictures whose own caption is likelier than that of a scene with one other fact.
+/// </param>
 /// <param name="TwinsByDifference">The same by what the fact was.</param>
 /// <param name="Pairs">Size of a batch; there are four.</param>
 public sealed record ClipScore(

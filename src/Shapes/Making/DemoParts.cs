@@ -10,8 +10,8 @@ using Atelier.Shapes.Training;
 namespace Atelier.Shapes.Making;
 
 /// <summary>
-/// Makes the parts in a folder. What is complete there is left as it is; what was begun goes on from its checkpoint. One
-/// thread of libtorch is enough; the caller sets their number.
+/// Makes the parts in a folder. What is complete there is left as it is; what was begun goes on from its checkpoint.
+/// One thread of libtorch is enough; the caller sets their number.
 /// </summary>
 /// <param name="folder">The folder; it is made if it is missing.</param>
 public sealed class DemoParts(string folder)
@@ -67,9 +67,15 @@ public sealed class DemoParts(string folder)
         }
     }
 
-    /// <summary>Trains the autoencoder: both halves together, and then the decoder alone on latents with noise.</summary>
-    /// <param name="config">How both are trained; if not given, the defaults of <see cref="AutoencoderTrainingConfig"/>.</param>
-    /// <param name="decoder">How the decoder goes on; if not given, the defaults of <see cref="DecoderTrainingConfig"/>.</param>
+    /// <summary>
+    /// Trains the autoencoder: both halves together, and then the decoder alone on latents with noise.
+    /// </summary>
+    /// <param name="config">
+    /// How both are trained; if not given, the defaults of <see cref="AutoencoderTrainingConfig"/>.
+    /// </param>
+    /// <param name="decoder">
+    /// How the decoder goes on; if not given, the defaults of <see cref="DecoderTrainingConfig"/>.
+    /// </param>
     /// <param name="report">Hears of the progress.</param>
     /// <param name="cancellation">Ends the training at a step's end, with a checkpoint; the same call goes on.</param>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>

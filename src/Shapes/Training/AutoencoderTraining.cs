@@ -1,18 +1,27 @@
 // Training of the demo model's autoencoder on renderings of its world.
+using System.Text.Json.Serialization;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Randomness;
-using Atelier.Model.Runtime;
 using Atelier.Model.Training;
 using Atelier.Shapes.Drawing;
 using Atelier.Shapes.Scenes;
-using Atelier.Training;
 using static TorchSharp.torch;
 
 namespace Atelier.Shapes.Training;
 
-/// <summary>How the autoencoder is trained. The defaults make one from nothing; the shipped one's story is in docs/log.md.</summary>
-public sealed record AutoencoderTrainingConfig
+/// <summary>
+/// How the autoencoder is trained. The defaults make one from nothing; the shipped one's story is in docs/log.md.
+/// </summary>
+public sealed record AutoencoderTrainingConfig : PartTrainingConfig
 {
+    /// <summary>The defaults.</summary>
+    public AutoencoderTrainingConfig()
+    {
+        Steps = 32_000;
+        AverageSmoothing = 0.999;
+        Seed = 21;
+    }
+
     /// <summary>The network; its scaling and shift are found after the training.</summary>
     public AutoencoderConfig Network { get; init; } = new()
     {
@@ -23,44 +32,25 @@ public sealed record AutoencoderTrainingConfig
         SampleSize = 128,
     };
 
-    /// <summary>Steps in all.</summary>
-    public long Steps { get; init; } = 32_000;
-
     /// <summary>
-    /// Each step sees one picture: every so many steps one of 128 pixels a side, otherwise one of 64, which costs a quarter
-    /// and holds the finer detail.
+    /// Each step sees one picture: every so many steps one of 128 pixels a side, otherwise one of 64, which costs a
+    /// quarter and holds the finer detail.
     /// </summary>
+    [JsonPropertyOrder(20)]
     public int LargeEvery { get; init; } = 8;
 
-    /// <summary>Learning rate at its highest.</summary>
-    public double LearningRate { get; init; } = 1e-3;
-
-    /// <summary>Steps until the learning rate is at its highest; then it falls along a cosine.</summary>
-    public long WarmupSteps { get; init; } = 100;
-
-    /// <summary>Weight of the differences between neighbouring pixels, which keep edges crisp, beside that of the pixels.</summary>
+    /// <summary>
+    /// Weight of the differences between neighbouring pixels, which keep edges crisp, beside that of the pixels.
+    /// </summary>
+    [JsonPropertyOrder(51)]
     public double EdgeWeight { get; init; } = 1;
 
     /// <summary>
-    /// Weight of the divergence of the latents' distribution from a normal one. The divergence is divided by the number of
-    /// the picture's values, not by the fewer ones of the latent.
+    /// Weight of the divergence of the latents' distribution from a normal one. The divergence is divided by the number
+    /// of the picture's values, not by the fewer ones of the latent.
     /// </summary>
+    [JsonPropertyOrder(52)]
     public double DivergenceWeight { get; init; } = 1e-5;
-
-    /// <summary>Gradients longer than this are cut.</summary>
-    public double ClipNorm { get; init; } = 1;
-
-    /// <summary>Smoothing of the averaged weights, which are the result.</summary>
-    public double AverageSmoothing { get; init; } = 0.999;
-
-    /// <summary>
-    /// Whether the network computes in bfloat16 while it learns, and not in float32; by default what this processor is
-    /// faster in. A training goes on in the precision that it began in, or not at all.
-    /// </summary>
-    public bool BFloat16 { get; init; } = Libtorch.FastPrecision == ScalarType.BFloat16;
-
-    /// <summary>Seed of weights, scenes and noise.</summary>
-    public ulong Seed { get; init; } = 21;
 }
 
 /// <summary>Trains an <see cref="AutoencoderKL"/>.</summary>
@@ -73,38 +63,34 @@ internal sealed class AutoencoderTraining : IDisposable
 
     private readonly AutoencoderTrainingConfig _config;
     private readonly AutoencoderKL _network;
-    private readonly NetworkInTraining _state;
+    private readonly PartTrainer _trainer;
     private readonly SceneSampler _sampler;
     private readonly SceneRenderer _renderer = new();
-    private readonly LearningRate _rate;
-    private readonly ScalarType _compute;
 
     public AutoencoderTraining(AutoencoderTrainingConfig config)
     {
         _config = config;
-        _compute = config.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32;
         _network = new AutoencoderKL(config.Network);
         InitialWeights.Fill(_network, config.Seed, FillSpecial);
         var optimizer = new AdamWSettings { Beta2 = 0.99, WeightDecay = 0.01 };
-        _state = new NetworkInTraining(_network, _compute, optimizer, config.AverageSmoothing, PartRecipe.Of(config));
+        _trainer = new PartTrainer(_network, config, optimizer);
         _sampler = new SceneSampler(config.Seed);
-        _rate = LearningRate.Cosine(config.LearningRate, config.WarmupSteps, config.Steps);
     }
 
-    /// <summary>Makes the missing steps; see <see cref="TrainingLoop.Run"/>.</summary>
+    /// <summary>Makes the missing steps; see <see cref="PartTrainer.Run{T}"/>.</summary>
     /// <returns>The averaged network in float32, without scaling. The caller disposes it.</returns>
     public AutoencoderKL Run(string checkpoint, Action<PartProgress>? report, CancellationToken cancellation)
     {
-        TrainingLoop.Run(_state, checkpoint, _config.Steps, samples: 1, Prepare, Train, report, cancellation);
+        _trainer.Run(checkpoint, samples: 1, Prepare, Loss, report, cancellation);
         var result = new AutoencoderKL(_config.Network);
-        _state.CopyAverageTo(result);
+        _trainer.CopyResultTo(result);
         return result;
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        _state.Dispose();
+        _trainer.Dispose();
         _network.Dispose();
         _renderer.Dispose();
     }
@@ -134,25 +120,23 @@ internal sealed class AutoencoderTraining : IDisposable
 
     private Pictures Prepare(long step) => Render(_renderer, _sampler, step, _config.LargeEvery);
 
-    private double Train(long step, Pictures picture)
+    private double Loss(long step, Pictures picture)
     {
         using var scope = NewDisposeScope();
-        _state.ClearGradients();
-        Tensor loss = Loss(picture.ToTensor(), step);
+        Tensor loss = Objective(picture.ToTensor(), step);
         loss.backward();
-        _state.Update(_rate.At(step), _config.ClipNorm);
         return loss.item<float>();
     }
 
     // |x - y| + w |∇x - ∇y| + v KL, all of them by the number of the picture's values.
-    private Tensor Loss(Tensor picture, long number)
+    private Tensor Objective(Tensor picture, long number)
     {
-        LatentDistribution encoded = _network.Encode(picture.to(_compute));
+        LatentDistribution encoded = _network.Encode(picture.to(_config.Compute));
         Tensor mean = encoded.Mean.to(ScalarType.Float32), logVariance = encoded.LogVariance.to(ScalarType.Float32);
         var noise = new float[mean.numel()];
         SeededNoise.Normal(_config.Seed, NoisePurpose.LatentSample, number, noise);
         Tensor latent = new LatentDistribution(mean, logVariance).Sample(tensor(noise, mean.shape));
-        Tensor error = _network.Decode(latent.to(_compute)).to(ScalarType.Float32) - picture;   // [1, 3, S, S]
+        Tensor error = _network.Decode(latent.to(_config.Compute)).to(ScalarType.Float32) - picture;   // [1, 3, S, S]
         Tensor divergence = (mean.square() + logVariance.exp() - 1 - logVariance).sum() * (0.5 / picture.numel());
         return Difference(error, _config.EdgeWeight) + (divergence * _config.DivergenceWeight);
     }

@@ -1,19 +1,28 @@
-// Contrastive training of the demo model's CLIP (Radford et al., arXiv 2103.00020) on renderings and captions, with a loss
-// beside it that keeps words and their places in the states which the denoiser reads.
+// Contrastive training of the demo model's CLIP (Radford et al., arXiv 2103.00020) on renderings and captions, with a
+// loss beside it that keeps words and their places in the states which the denoiser reads.
+using System.Text.Json.Serialization;
 using Atelier.Model.Clip;
 using Atelier.Model.Imaging;
-using Atelier.Model.Runtime;
 using Atelier.Model.Training;
 using Atelier.Shapes.Drawing;
-using Atelier.Training;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 
 namespace Atelier.Shapes.Training;
 
-/// <summary>How the CLIP model is trained. The defaults make one from nothing; the shipped one's story is in docs/log.md.</summary>
-public sealed record ClipTrainingConfig
+/// <summary>
+/// How the CLIP model is trained. The defaults make one from nothing; the shipped one's story is in docs/log.md.
+/// </summary>
+public sealed record ClipTrainingConfig : PartTrainingConfig
 {
+    /// <summary>The defaults.</summary>
+    public ClipTrainingConfig()
+    {
+        Steps = 5_000;
+        AverageSmoothing = 0.995;
+        Seed = 31;
+    }
+
     /// <summary>Width of the common space of pictures and texts.</summary>
     public int EmbedDim { get; init; } = 128;
 
@@ -23,35 +32,13 @@ public sealed record ClipTrainingConfig
     /// <summary>The image tower.</summary>
     public ClipVisionConfig Vision { get; init; } = new() { ImageSize = 64, PatchSize = 8, Width = 128, HeadWidth = 32, Layers = 4 };
 
-    /// <summary>Steps in all.</summary>
-    public long Steps { get; init; } = 5_000;
-
     /// <summary>Pictures and texts of a step, a multiple of 4.</summary>
+    [JsonPropertyOrder(20)]
     public int Batch { get; init; } = 256;
 
-    /// <summary>Learning rate at its highest.</summary>
-    public double LearningRate { get; init; } = 1e-3;
-
-    /// <summary>Steps until the learning rate is at its highest; then it falls along a cosine.</summary>
-    public long WarmupSteps { get; init; } = 100;
-
-    /// <summary>Gradients longer than this are cut.</summary>
-    public double ClipNorm { get; init; } = 1;
-
-    /// <summary>Smoothing of the averaged weights, which are the result.</summary>
-    public double AverageSmoothing { get; init; } = 0.995;
-
     /// <summary>Weight of the loss by which the text tower's states keep tokens and their places.</summary>
+    [JsonPropertyOrder(80)]
     public double RecallWeight { get; init; } = 0.1;
-
-    /// <summary>
-    /// Whether the network computes in bfloat16 while it learns, and not in float32; by default what this processor is
-    /// faster in. A training goes on in the precision that it began in, or not at all.
-    /// </summary>
-    public bool BFloat16 { get; init; } = Libtorch.FastPrecision == ScalarType.BFloat16;
-
-    /// <summary>Seed of weights, scenes and captions.</summary>
-    public ulong Seed { get; init; } = 31;
 }
 
 /// <summary>Trains a <see cref="ClipModel"/>.</summary>
@@ -66,33 +53,29 @@ internal sealed class ClipTraining : IDisposable
     private readonly ClipTrainingConfig _config;
     private readonly ClipTokenizer _tokenizer;
     private readonly ClipModel _network;
-    private readonly NetworkInTraining _state;
+    private readonly PartTrainer _trainer;
     private readonly CaptionedScenes _scenes;
     private readonly SceneRenderer _renderer = new();
-    private readonly LearningRate _rate;
-    private readonly ScalarType _compute;
 
     /// <summary>Begins a training on the ids of a vocabulary.</summary>
     public ClipTraining(ClipTrainingConfig config, string vocabulary)
     {
         _config = config;
-        _compute = config.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32;
         _tokenizer = ClipTokenizer.Load(vocabulary, config.Text.ContextLength);
         _network = NewNetwork();
         InitialWeights.Fill(_network, config.Seed, FillSpecial);
         var optimizer = new AdamWSettings { Beta2 = 0.98, Epsilon = 1e-6, WeightDecay = 0.05 };
-        _state = new NetworkInTraining(_network, _compute, optimizer, config.AverageSmoothing, PartRecipe.Of(config));
+        _trainer = new PartTrainer(_network, config, optimizer) { Bound = (ScaleName, s_scaleMax) };
         _scenes = new CaptionedScenes(config.Seed);
-        _rate = LearningRate.Cosine(config.LearningRate, config.WarmupSteps, config.Steps);
     }
 
-    /// <summary>Makes the missing steps; see <see cref="TrainingLoop.Run"/>.</summary>
+    /// <summary>Makes the missing steps; see <see cref="PartTrainer.Run{T}"/>.</summary>
     /// <returns>The averaged network in float32. The caller disposes it.</returns>
     public ClipModel Run(string checkpoint, Action<PartProgress>? report, CancellationToken cancellation)
     {
-        TrainingLoop.Run(_state, checkpoint, _config.Steps, _config.Batch, Prepare, Train, report, cancellation);
+        _trainer.Run(checkpoint, _config.Batch, Prepare, Loss, report, cancellation);
         ClipModel result = NewNetwork();
-        _state.CopyAverageTo(result);
+        _trainer.CopyResultTo(result);
         return result;
     }
 
@@ -108,7 +91,7 @@ internal sealed class ClipTraining : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        _state.Dispose();
+        _trainer.Dispose();
         _network.Dispose();
         _renderer.Dispose();
     }
@@ -158,12 +141,11 @@ internal sealed class ClipTraining : IDisposable
         return (pictures, CaptionedScenes.Tokens(_tokenizer, scenes));
     }
 
-    private double Train(long step, (Pictures Pictures, long[] Ids) batch)
+    private double Loss(long step, (Pictures Pictures, long[] Ids) batch)
     {
         using var scope = NewDisposeScope();
-        _state.ClearGradients();
         int count = batch.Pictures.Count;
-        Tensor pictures = Normalise(batch.Pictures).to(_compute);
+        Tensor pictures = Normalise(batch.Pictures).to(_config.Compute);
         Tensor ids = tensor(batch.Ids, [count, _config.Text.ContextLength]);
         Tensor image = InChunks(pictures, _network.EncodeImage).to(ScalarType.Float32);          // [B, E]
         Tensor hidden = InChunks(ids, _network.Encode);                                          // [B, T, D]
@@ -171,14 +153,12 @@ internal sealed class ClipTraining : IDisposable
         Tensor logits = _network.Logits(image, text), right = arange(count);                     // [B, B], [B]
         Tensor loss = (functional.cross_entropy(logits, right) + functional.cross_entropy(logits.t(), right)) / 2;
         (loss + (_config.RecallWeight * Recall(hidden, ids))).backward();
-        _state.Update(_rate.At(step), _config.ClipNorm);
-        _state.Bound(ScaleName, s_scaleMax);
         return loss.item<float>();
     }
 
-    // How badly the last hidden states tell which token stands where, by the tables of tokens and of places. Contrast alone
-    // lets words fade that tell few pictures from others ("left" and "right" came to differ by a twentieth of a state's
-    // length), and the denoiser, which is conditioned on the states, would not see them.
+    // How badly the last hidden states tell which token stands where, by the tables of tokens and of places. Contrast
+    // alone lets words fade that tell few pictures from others ("left" and "right" came to differ by a twentieth of a
+    // state's length), and the denoiser, which is conditioned on the states, would not see them.
     private Tensor Recall(Tensor hidden, Tensor ids)
     {
         Tensor places = arange(_config.Text.ContextLength).expand_as(ids);                       // [B, T]

@@ -1,55 +1,45 @@
-// Further training of the autoencoder's decoder on latents with noise. What a diffusion model draws is never quite a latent of
-// the encoder's; a decoder that has only seen those blurs what is a little beside them. The encoder, and with it every latent, stays.
+// Further training of the autoencoder's decoder on latents with noise. What a diffusion model draws is never quite a
+// latent of the encoder's; a decoder that has only seen those blurs what is a little beside them. The encoder, and with
+// it every latent, stays.
+using System.Text.Json.Serialization;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Randomness;
-using Atelier.Model.Runtime;
 using Atelier.Model.Training;
 using Atelier.Shapes.Drawing;
 using Atelier.Shapes.Scenes;
-using Atelier.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace Atelier.Shapes.Training;
 
-/// <summary>How the decoder is trained further. The defaults make one after <see cref="AutoencoderTrainingConfig"/>'s.</summary>
-public sealed record DecoderTrainingConfig
+/// <summary>
+/// How the decoder is trained further. The defaults make one after <see cref="AutoencoderTrainingConfig"/>'s.
+/// </summary>
+public sealed record DecoderTrainingConfig : PartTrainingConfig
 {
-    /// <summary>Steps in all, of one picture each.</summary>
-    public long Steps { get; init; } = 45_000;
+    /// <summary>The defaults.</summary>
+    public DecoderTrainingConfig()
+    {
+        Steps = 45_000;
+        WarmupSteps = 200;
+        AverageSmoothing = 0.999;
+        Seed = 22;
+    }
 
     /// <summary>Every so many steps one sees a picture of 128 pixels a side, otherwise one of 64.</summary>
+    [JsonPropertyOrder(20)]
     public int LargeEvery { get; init; } = 8;
 
-    /// <summary>Learning rate at its highest.</summary>
-    public double LearningRate { get; init; } = 1e-3;
-
-    /// <summary>Steps until the learning rate is at its highest; then it falls along a cosine.</summary>
-    public long WarmupSteps { get; init; } = 200;
-
     /// <summary>
-    /// Most standard deviation of a picture's noise, on the scale of the latents that the denoiser works on. Half of the
-    /// pictures get less than a quarter of it.
+    /// Most standard deviation of a picture's noise, on the scale of the latents that the denoiser works on. Half of
+    /// the pictures get less than a quarter of it.
     /// </summary>
+    [JsonPropertyOrder(50)]
     public double NoiseMax { get; init; } = 0.4;
 
     /// <summary>Weight of the differences between neighbouring pixels beside that of the pixels.</summary>
+    [JsonPropertyOrder(51)]
     public double EdgeWeight { get; init; } = 1;
-
-    /// <summary>Gradients longer than this are cut.</summary>
-    public double ClipNorm { get; init; } = 1;
-
-    /// <summary>Smoothing of the averaged weights, which are the result.</summary>
-    public double AverageSmoothing { get; init; } = 0.999;
-
-    /// <summary>
-    /// Whether the decoder computes in bfloat16 while it learns, and not in float32; by default what this processor is
-    /// faster in. A training goes on in the precision that it began in, or not at all.
-    /// </summary>
-    public bool BFloat16 { get; init; } = Libtorch.FastPrecision == ScalarType.BFloat16;
-
-    /// <summary>Seed of scenes and noise.</summary>
-    public ulong Seed { get; init; } = 22;
 }
 
 /// <summary>Trains the decoder of an <see cref="AutoencoderKL"/>, and nothing else of it.</summary>
@@ -60,11 +50,9 @@ internal sealed class DecoderTraining : IDisposable
     private readonly DecoderTrainingConfig _config;
     private readonly AutoencoderKL _encoder;
     private readonly AutoencoderKL _network;
-    private readonly NetworkInTraining _state;
+    private readonly PartTrainer _trainer;
     private readonly SceneSampler _sampler;
     private readonly SceneRenderer _renderer = new();
-    private readonly LearningRate _rate;
-    private readonly ScalarType _compute;
 
     /// <summary>Prepares a training.</summary>
     /// <param name="config">How.</param>
@@ -72,34 +60,32 @@ internal sealed class DecoderTraining : IDisposable
     public DecoderTraining(DecoderTrainingConfig config, Func<AutoencoderKL> open)
     {
         _config = config;
-        _compute = config.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32;
         (_encoder, _network) = (open(), open());
         var optimizer = new AdamWSettings { Beta2 = 0.99, WeightDecay = 0.01 };
-        _state = new NetworkInTraining(DecoderOf(_network), _compute, optimizer, config.AverageSmoothing, PartRecipe.Of(config));
+        _trainer = new PartTrainer(DecoderOf(_network), config, optimizer);
 
         // What a latent passes before the decoder, which itself is in that precision now, before its master weights.
         foreach ((string name, nn.Module part) in _network.named_children().Where(child => child.name != DecoderName))
         {
-            part.to(_compute);
+            part.to(_config.Compute);
         }
 
         _sampler = new SceneSampler(config.Seed);
-        _rate = LearningRate.Cosine(config.LearningRate, config.WarmupSteps, config.Steps);
     }
 
-    /// <summary>Makes the missing steps; see <see cref="TrainingLoop.Run"/>.</summary>
+    /// <summary>Makes the missing steps; see <see cref="PartTrainer.Run{T}"/>.</summary>
     /// <returns>The autoencoder with the averaged decoder, in float32. It lives as long as this training.</returns>
     public AutoencoderKL Run(string checkpoint, Action<PartProgress>? report, CancellationToken cancellation)
     {
-        TrainingLoop.Run(_state, checkpoint, _config.Steps, samples: 1, Prepare, Train, report, cancellation);
-        _state.CopyAverageTo(DecoderOf(_encoder));
+        _trainer.Run(checkpoint, samples: 1, Prepare, Loss, report, cancellation);
+        _trainer.CopyResultTo(DecoderOf(_encoder));
         return _encoder;
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        _state.Dispose();
+        _trainer.Dispose();
         _network.Dispose();
         _encoder.Dispose();
         _renderer.Dispose();
@@ -110,15 +96,13 @@ internal sealed class DecoderTraining : IDisposable
 
     private Pictures Prepare(long step) => AutoencoderTraining.Render(_renderer, _sampler, step, _config.LargeEvery);
 
-    private double Train(long step, Pictures picture)
+    private double Loss(long step, Pictures picture)
     {
         using var scope = NewDisposeScope();
-        _state.ClearGradients();
         Tensor wanted = picture.ToTensor(); // [1, 3, S, S]
-        Tensor error = _network.Decode(NoisyLatent(wanted, step).to(_compute)).to(ScalarType.Float32) - wanted;
+        Tensor error = _network.Decode(NoisyLatent(wanted, step).to(_config.Compute)).to(ScalarType.Float32) - wanted;
         Tensor loss = AutoencoderTraining.Difference(error, _config.EdgeWeight);
         loss.backward();
-        _state.Update(_rate.At(step), _config.ClipNorm);
         return loss.item<float>();
     }
 

@@ -12,8 +12,8 @@ internal static class PartRecipe
     /// <summary>Name of the recipe in a file's metadata.</summary>
     public const string Key = "recipe";
 
-    /// <summary>What a checkpoint must share with the training that goes on from it.</summary>
-    public static string Of<T>(T config) => JsonSerializer.Serialize(config);
+    /// <summary>What a checkpoint must share with the training that resumes from it.</summary>
+    public static string Of(PartTrainingConfig config) => JsonSerializer.Serialize(config, config.GetType());
 
     /// <summary>Refuses what another training left, and says in what that differs.</summary>
     /// <param name="path">The file.</param>
@@ -47,7 +47,7 @@ internal static class PartRecipe
             string[] names = [.. there.Concat(here).Select(setting => setting.Key).Distinct()];
             return string.Concat(names.Where(name => !JsonNode.DeepEquals(there[name], here[name])).Select(Describe));
 
-            string Describe(string name) => name == nameof(ClipTrainingConfig.BFloat16)
+            string Describe(string name) => name == nameof(PartTrainingConfig.BFloat16)
                 ? $", which computes in {Word(there[name])} where this one would in {Word(here[name])}"
                 : $", whose {name} is {Text(there[name])}, not {Text(here[name])}";
         }

@@ -108,7 +108,7 @@ public sealed class MakingTests : IDisposable
         using var network = new AutoencoderKL(ToyParts.Autoencoder.Network);
         network.to(torch.ScalarType.BFloat16);
         var error = Assert.Throws<ArgumentException>(
-            () => new NetworkInTraining(network, torch.ScalarType.BFloat16, new AdamWSettings(), 0.9, "{}"));
+            () => new MasterWeights(network, torch.ScalarType.BFloat16, new UpdateSettings()));
         Assert.Contains("Master weights are float32", error.Message);
     }
 
@@ -154,6 +154,29 @@ public sealed class MakingTests : IDisposable
                 }
             }
         }
+    }
+
+    // Checkpoints hold these texts, and the oracle's file holds its own: another order would refuse what was begun.
+    [Fact]
+    public void Recipes_AreWrittenInTheOrderThatCheckpointsHold()
+    {
+        Assert.Equal(
+            """{"Steps":8000,"Batch":64,"LearningRate":0.003,"WarmupSteps":100,"ClipNorm":5,"AverageSmoothing":0.998,"""
+            + "\"BFloat16\":true,\"Seed\":11}",
+            PartRecipe.Of(new OracleTrainingConfig { BFloat16 = true }));
+        Assert.Equal(
+            """{"Steps":45000,"LargeEvery":8,"LearningRate":0.001,"WarmupSteps":200,"NoiseMax":0.4,"EdgeWeight":1,"""
+            + "\"ClipNorm\":1,\"AverageSmoothing\":0.999,\"BFloat16\":false,\"Seed\":22}",
+            PartRecipe.Of(new DecoderTrainingConfig { BFloat16 = false }));
+        Assert.Matches(
+            """^{"Network":{.*},"Steps":32000,"LargeEvery":8,"LearningRate":0.001,"WarmupSteps":100,"EdgeWeight":1,"""
+            + "\"DivergenceWeight\":1E-05,\"ClipNorm\":1,\"AverageSmoothing\":0.999,\"BFloat16\":false,\"Seed\":21}$",
+            PartRecipe.Of(new AutoencoderTrainingConfig { BFloat16 = false }));
+        Assert.Matches(
+            """^{"EmbedDim":128,"Text":{.*},"Vision":{.*},"Steps":5000,"Batch":256,"LearningRate":0.001,"""
+            + "\"WarmupSteps\":100,\"ClipNorm\":1,\"AverageSmoothing\":0.995,\"RecallWeight\":0.1,\"BFloat16\":false,"
+            + "\"Seed\":31}$",
+            PartRecipe.Of(new ClipTrainingConfig { BFloat16 = false }));
     }
 
     [Fact]

@@ -1,10 +1,9 @@
-// Goal: the bytes of the demo model's parts, and of the checkpoints on the way to them, do not change with the code that
-// trains them. Method: every part of toy size in both precisions, stopped after its first step and resumed, by one thread
-// of this very program as a child process, whose libraries are held to the instructions that every x86-64 processor has:
-// with others the order of sums, and so the bits, differ from processor to processor. The digests are those of the
-// trainings before they shared their code with the training of stages.
+// Goal: the bytes of the demo model's parts, and of the checkpoints on the way to them, do not change with the code
+// that trains them. Method: every part of toy size in both precisions, stopped after its first step and resumed, by one
+// thread of this very program as a child process, whose libraries are held to the instructions that every x86-64
+// processor has: with others the order of sums, and so the bits, differ from processor to processor. The digests are
+// those of the trainings before they shared their code with the training of stages.
 using System.Diagnostics;
-using System.Globalization;
 using System.Security.Cryptography;
 using Atelier.Shapes.Making;
 using Atelier.Shapes.Training;
@@ -99,21 +98,22 @@ public sealed class PartBytesTests : IDisposable
         foreach (string name in (string[])["autoencoder", "decoder"])
         {
             // Of an autoencoder that is resumed, reports come of its next step, of its last and of the decoder's first.
+            int reports = name == "autoencoder" ? 1 : 3;
             yield return Stopped(
-                name, name == "autoencoder" ? 1 : 3, (report, stop) => parts.TrainAutoencoder(autoencoder, decoder, report, stop));
+                name, reports, (report, stop) => parts.TrainAutoencoder(autoencoder, decoder, report, stop));
         }
 
         parts.TrainAutoencoder(autoencoder, decoder);
         yield return Digest("autoencoder.joint.safetensors");
         yield return Digest("autoencoder.safetensors");
         yield return Digest("autoencoder.json");
-        yield return Stopped(
-            "clip", 1, (report, stop) => parts.TrainClip(ToyParts.Clip with { BFloat16 = isBFloat16 }, report, stop));
-        parts.TrainClip(ToyParts.Clip with { BFloat16 = isBFloat16 });
+        ClipTrainingConfig clip = ToyParts.Clip with { BFloat16 = isBFloat16 };
+        yield return Stopped("clip", 1, (report, stop) => parts.TrainClip(clip, report, stop));
+        parts.TrainClip(clip);
         yield return Digest("clip.safetensors");
-        yield return Stopped(
-            "oracle", 1, (report, stop) => parts.TrainOracle(ToyParts.Oracle with { BFloat16 = isBFloat16 }, report, stop));
-        parts.TrainOracle(ToyParts.Oracle with { BFloat16 = isBFloat16 });
+        OracleTrainingConfig oracle = ToyParts.Oracle with { BFloat16 = isBFloat16 };
+        yield return Stopped("oracle", 1, (report, stop) => parts.TrainOracle(oracle, report, stop));
+        parts.TrainOracle(oracle);
         yield return Digest("oracle.safetensors");
 
         string Stopped(string part, int reports, Action<Action<PartProgress>, CancellationToken> make)
@@ -132,8 +132,10 @@ public sealed class PartBytesTests : IDisposable
             }
         }
 
-        string Digest(string file) => string.Create(
-            CultureInfo.InvariantCulture,
-            $"{precision} {file} {Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(Path.Combine(folder, file))))[..16]}");
+        string Digest(string file)
+        {
+            byte[] hash = SHA256.HashData(File.ReadAllBytes(Path.Combine(folder, file)));
+            return $"{precision} {file} {Convert.ToHexStringLower(hash)[..16]}";
+        }
     }
 }

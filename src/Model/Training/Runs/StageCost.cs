@@ -8,7 +8,9 @@ namespace Atelier.Model.Training.Runs;
 /// <summary>Estimates a stage's cost.</summary>
 public static class StageCost
 {
-    /// <summary>Floating-point operations of a training step for one sample: a forward pass, and twice that backwards.</summary>
+    /// <summary>
+    /// Floating-point operations of a training step for one sample: a forward pass, and twice that backwards.
+    /// </summary>
     public static double SampleFlops(StageConfig stage)
     {
         var cost = new MicroDiTCost(stage.Network);

@@ -1,4 +1,5 @@
-// The loop of a stage: exchange gradients, measure the total, decide, apply. It is the same for one process and for many.
+// The loop of a stage: exchange gradients, measure the total, decide, apply. It is the same for one process and for
+// many.
 using System.Diagnostics;
 using Atelier.Training;
 
@@ -18,12 +19,13 @@ public static class StageLoop
     /// </param>
     /// <param name="cancellation">Ends the run at the end of the step in flight.</param>
     /// <param name="look">
-    /// Called after every step, once its checkpoint is written, if it has one; the network may be looked at for a while.
+    /// Called after every step, once its checkpoint is written, if it has one; the network may be looked at for a
+    /// while.
     /// </param>
     /// <exception cref="TrainingDivergedException">Loss or gradients keep growing.</exception>
     /// <exception cref="TrainingFailedException">
-    /// Batches without a sample that can be trained on follow each other, or less than
-    /// <see cref="StageRules.PartAppliedMin"/> of the stage was trained on: it has no result, and fails the same way when it
+    /// Batches without a sample that can be trained on follow each other, or less than <see
+    /// cref="StageRules.PartAppliedMin"/> of the stage was trained on: it has no result, and fails the same way when it
     /// is run again.
     /// </exception>
     public static void Run(
@@ -58,7 +60,7 @@ public static class StageLoop
     {
         long start = Stopwatch.GetTimestamp(), step = stage.Position.Step;
         GradientSum total = exchange.Sum(step);
-        BatchOutcome batch = TrainingEngine.Measure(total);
+        BatchOutcome batch = total.Measure();
         double rate = stage.Config.StepSettings.LearningRate.At(step);
         StepVerdict verdict = stage.Take(total, batch);
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;

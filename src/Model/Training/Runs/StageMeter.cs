@@ -43,7 +43,8 @@ internal sealed class StageMeter(StageConfig stage, double interval, Action<doub
         tell((double)done / stage.Steps, string.Create(
             CultureInfo.InvariantCulture,
             $"{done}/{stage.Steps}  {Means()}  lr {step.LearningRate:g3}  "
-            + $"{images:f0} images/s  {share:p0} of peak  {(int)(left / 3600)}:{TimeSpan.FromSeconds(left):mm\\:ss} left"));
+            + $"{images:f0} images/s  {share:p0} of peak  "
+            + $"{(int)(left / 3600)}:{TimeSpan.FromSeconds(left):mm\\:ss} left"));
         (_loss, _norm, _seconds, _steps, _applied, _images) = (0, 0, 0, 0, 0, 0);
     }
 

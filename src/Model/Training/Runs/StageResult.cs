@@ -6,7 +6,9 @@ using static TorchSharp.torch;
 
 namespace Atelier.Model.Training.Runs;
 
-/// <summary>Writes and reads a stage's result: its averaged weights if there are some, and the last ones beside them.</summary>
+/// <summary>
+/// Writes and reads a stage's result: its averaged weights if there are some, and the last ones beside them.
+/// </summary>
 public static class StageResult
 {
     /// <summary>Name of the file by which a stage counts as complete.</summary>
@@ -17,9 +19,9 @@ public static class StageResult
 
     /// <summary>Writes the result.</summary>
     /// <param name="config">The stage.</param>
-    /// <param name="engine">Holds its weights.</param>
+    /// <param name="master">Its weights.</param>
     /// <param name="steps">Batches behind it.</param>
-    public static void Save(StageConfig config, TrainingEngine engine, long steps)
+    public static void Save(StageConfig config, MasterWeights master, long steps)
     {
         var metadata = new Dictionary<string, string>(StringComparer.Ordinal)
         {
@@ -29,10 +31,11 @@ public static class StageResult
         string result = PathIn(config.Folder);
 
         // The one by which the stage counts as complete comes last.
-        (string File, Tensor Flat)[] results = [(LastOf(result), engine.Weights), (result, engine.Ema ?? engine.Weights)];
+        (string File, Tensor Flat)[] results =
+            [(LastOf(result), master.Weights), (result, master.Average ?? master.Weights)];
         foreach ((string file, Tensor flat) in results)
         {
-            (string Name, Tensor View)[] views = [.. engine.Named(flat)];
+            (string Name, Tensor View)[] views = [.. master.Named(flat)];
             using var writer = new SafeTensorsWriter(
                 file, views.Select(v => new TensorInfo(v.Name, ElementType.Float32, v.View.shape)), metadata);
             foreach (TensorInfo info in writer.Order)

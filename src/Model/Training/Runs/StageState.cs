@@ -1,5 +1,5 @@
-// A stage as one replica holds it: network, optimizer, position and checkpoints. It knows neither who computes gradients
-// nor when.
+// A stage as one replica holds it: network, optimizer, position and checkpoints. It knows neither who computes
+// gradients nor when.
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
@@ -10,12 +10,13 @@ using static TorchSharp.torch;
 namespace Atelier.Model.Training.Runs;
 
 /// <summary>
-/// The state of a stage that trains, stops and resumes. States that are given the same batches are equal bit for bit. Not
-/// for use by two threads at once.
+/// The state of a stage that trains, stops and resumes. States that are given the same batches are equal bit for bit.
+/// Not for use by two threads at once.
 /// </summary>
 public sealed class StageState : IDisposable
 {
-    // Each lane beyond the first has gradients of its own; a network for which they are large fills all threads by itself.
+    // Each lane beyond the first has gradients of its own; a network for which they are large fills all threads by
+    // itself.
     private const long LaneBytes = 256L << 20;
 
     private readonly StageRules _rules;
@@ -28,7 +29,9 @@ public sealed class StageState : IDisposable
     /// <param name="config">The stage.</param>
     /// <param name="data">Its samples; they stay the caller's.</param>
     /// <param name="tell">Told what a person should know.</param>
-    /// <exception cref="RefusedFileException">Checkpoints are of another run, or the weights to start from are refused.</exception>
+    /// <exception cref="RefusedFileException">
+    /// Checkpoints are of another run, or the weights to start from are refused.
+    /// </exception>
     public StageState(StageConfig config, ITrainingData data, Action<string> tell)
     {
         (Config, _rules, _data, _tell) = (config, config.Rules, data, tell);
@@ -42,7 +45,7 @@ public sealed class StageState : IDisposable
 
         var source = new SeededShards(data, config.StepSettings, config.Network, config.Seed, config.CaptionDrop);
         Engine = new TrainingEngine(Network, config.StepSettings, source, config.Compute, Lanes(Network));
-        Position = _store.Load(Engine, tell) ?? RunPosition.Start;
+        Position = _store.Load(Engine.Master, tell) ?? RunPosition.Start;
         _lastPlanned = _store.LastPlanned;
     }
 
@@ -96,7 +99,7 @@ public sealed class StageState : IDisposable
 
         if (decision.Verdict == StepVerdict.GoBack)
         {
-            RunPosition? last = _store.Load(Engine, _tell, plannedOnly: true);
+            RunPosition? last = _store.Load(Engine.Master, _tell, plannedOnly: true);
             (Position, string remark) = _rules.GoBack(Position, decision.Slice!, last);
             _tell(remark);
         }
@@ -110,7 +113,7 @@ public sealed class StageState : IDisposable
     {
         if (_rules.IsCheckpointDue(verdict, Position.Step, _lastPlanned))
         {
-            _store.Save(Engine, Position, isPlanned: true);
+            _store.Save(Engine.Master, Position, isPlanned: true);
             _lastPlanned = Position.Step;
         }
     }
@@ -120,7 +123,7 @@ public sealed class StageState : IDisposable
     {
         if (Position.Step != _lastPlanned)
         {
-            _store.Save(Engine, Position, isPlanned: false);
+            _store.Save(Engine.Master, Position, isPlanned: false);
         }
     }
 
@@ -133,18 +136,18 @@ public sealed class StageState : IDisposable
             throw failure;
         }
 
-        StageResult.Save(Config, Engine, Position.Step);
+        StageResult.Save(Config, Engine.Master, Position.Step);
     }
 
     /// <summary>SHA-256 of the master weights: equal for runs that trained alike.</summary>
     public string WeightsDigest()
     {
-        using Tensor local = Engine.Weights.detach().cpu();
+        using Tensor local = Engine.Master.Weights.detach().cpu();
         return Convert.ToHexStringLower(SHA256.HashData(local.bytes));
     }
 
     /// <summary>Puts the averaged weights into the network for as long as the result lives, if there are any.</summary>
-    public IDisposable WithAverage() => new AverageInPlace(Engine);
+    public IDisposable WithAverage() => Engine.Master.WithAverage();
 
     /// <inheritdoc/>
     public void Dispose()
@@ -167,34 +170,5 @@ public sealed class StageState : IDisposable
         string text = $"{Encoding.UTF8.GetString(stream.ToArray())} {config.Seed} {config.StepSettings.GlobalBatch} "
             + $"{config.Compute} {data.Count} {config.Name} {config.LatentColumn} {config.StepSettings.MaskRatio:r}";
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
-    }
-
-    private sealed class AverageInPlace : IDisposable
-    {
-        private readonly TrainingEngine _engine;
-        private readonly Tensor? _kept;
-
-        public AverageInPlace(TrainingEngine engine)
-        {
-            _engine = engine;
-            if (engine.Ema is not null)
-            {
-                using var noGradients = no_grad();
-                _kept = engine.Weights.detach().clone().DetachFromDisposeScope();
-                engine.Weights.copy_(engine.Ema);
-                engine.Refresh();
-            }
-        }
-
-        public void Dispose()
-        {
-            if (_kept is not null)
-            {
-                using var noGradients = no_grad();
-                _engine.Weights.copy_(_kept);
-                _engine.Refresh();
-                _kept.Dispose();
-            }
-        }
     }
 }

@@ -29,7 +29,9 @@ public static class StageTraining
     /// <param name="audience">Told how it is.</param>
     /// <param name="cancellation">Ends the run at the end of the step in flight, with a checkpoint.</param>
     /// <returns>Whether the stage is complete.</returns>
-    /// <exception cref="TrainingFailedException">It cannot continue, or has come to nothing; the report says why.</exception>
+    /// <exception cref="TrainingFailedException">
+    /// It cannot continue, or has come to nothing; the report says why.
+    /// </exception>
     public static bool Run(StageConfig stage, IStageAudience audience, CancellationToken cancellation)
     {
         MicroDiTConfig network = stage.Network;
@@ -44,7 +46,8 @@ public static class StageTraining
                 TrainingReport.Write(state);
             }
 
-            audience.Line($"{stage.Name}: complete, {state.Position.Step} batches, weights {state.WeightsDigest()[..16]}");
+            audience.Line(
+                $"{stage.Name}: complete, {state.Position.Step} batches, weights {state.WeightsDigest()[..16]}");
             return true;
         }
 

@@ -19,7 +19,9 @@ public sealed class StepMetrics : IDisposable
 
     private readonly StreamWriter _file;
 
-    /// <summary>Opens a run's metrics. Steps from <paramref name="step"/> on are made again, so their lines go.</summary>
+    /// <summary>
+    /// Opens a run's metrics. Steps from <paramref name="step"/> on are made again, so their lines go.
+    /// </summary>
     public StepMetrics(string folder, long step)
     {
         string path = Path.Combine(folder, FileName);

@@ -38,7 +38,8 @@ public static class TrainingReport
         }
 
         double seconds = steps.Sum(step => step.Seconds);
-        double images = ((double)steps.Length * config.StepSettings.GlobalBatch) - steps.Sum(step => (double)step.LeftOut);
+        int batch = config.StepSettings.GlobalBatch;
+        double images = ((double)steps.Length * batch) - steps.Sum(step => (double)step.LeftOut);
         HashSet<long> missing = [.. run.Ledger.Select(slice => slice.Step)];
         double[] last = [.. finite.Where(step => !missing.Contains(step.Step)).TakeLast(100).Select(step => step.Loss)];
         string mean = last.Length == 0 ? "none" : Invariant($"{last.Average():f4}");
@@ -47,7 +48,7 @@ public static class TrainingReport
         Add($"");
         Add($"| what | value |");
         Add($"|---|---|");
-        Add($"| batches applied | {run.Applied:n0} of {config.Steps:n0}, {config.StepSettings.GlobalBatch} pictures each |");
+        Add($"| batches applied | {run.Applied:n0} of {config.Steps:n0}, {batch} pictures each |");
         Add($"| batches skipped | {run.Skipped:n0} |");
         Add($"| batches undone, when the run went back | {run.Undone:n0} |");
         Add($"| samples left out of batches | {leftOut.Times:n0} |");

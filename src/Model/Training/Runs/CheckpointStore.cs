@@ -10,9 +10,9 @@ using static TorchSharp.torch;
 namespace Atelier.Model.Training.Runs;
 
 /// <summary>
-/// Writes and reads checkpoints of a run: one safetensors file each, written aside and renamed. Those of the run's plan are
-/// "step-N"; what is left where a run was stopped is "stop-N", and goes when the next of the plan is there, so that where a run
-/// can go back to does not depend on its stops.
+/// Writes and reads checkpoints of a run: one safetensors file each, written aside and renamed. Those of the run's plan
+/// are "step-N"; what is left where a run was stopped is "stop-N", and goes when the next of the plan is there, so that
+/// where a run can go back to does not depend on its stops.
 /// </summary>
 /// <param name="folder">The run's folder.</param>
 /// <param name="kept">Checkpoints of the plan kept.</param>
@@ -27,7 +27,7 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
     private const string IdentityKey = "identity", PositionKey = "position", PrecisionKey = "precision";
 
     private const string Planned = "step-", Stopped = "stop-", Partial = ".partial", SetAside = ".set-aside";
-    private const string Weights = "weights", Ema = "ema", First = "moment1", Second = "moment2";
+    private static readonly StateNames s_names = new("weights", "ema", "moment1", "moment2");
 
     /// <summary>Whether there are checkpoints, of whatever run.</summary>
     public bool HasAny => Paths().Any();
@@ -36,10 +36,10 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
     public long LastPlanned => Paths().Where(IsPlanned).Select(StepOf).DefaultIfEmpty(0).Max();
 
     /// <summary>Writes a checkpoint and removes those that it makes needless.</summary>
-    /// <param name="engine">What is saved.</param>
+    /// <param name="master">What is saved.</param>
     /// <param name="position">Where the run stands.</param>
     /// <param name="isPlanned">Whether the run would save here however often it was stopped.</param>
-    public void Save(TrainingEngine engine, RunPosition position, bool isPlanned)
+    public void Save(MasterWeights master, RunPosition position, bool isPlanned)
     {
         Directory.CreateDirectory(folder);
         foreach (string left in Directory.GetFiles(folder, "*" + Partial))
@@ -47,28 +47,15 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
             File.Delete(left); // By a process that was killed while it wrote.
         }
 
-        Dictionary<string, Tensor> tensors = TensorsOf(engine);
         var metadata = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             [IdentityKey] = identity,
             [PrecisionKey] = Precision.Name(compute),
             [PositionKey] = JsonSerializer.Serialize(position),
         };
-        string path = Path.Combine(
-            folder,
-            $"{(isPlanned ? Planned : Stopped)}{position.Step.ToString("d9", CultureInfo.InvariantCulture)}.safetensors");
-        using (var writer = new SafeTensorsWriter(
-            path, tensors.Select(t => new TensorInfo(t.Key, ElementType.Float32, t.Value.shape)), metadata))
-        {
-            foreach (TensorInfo info in writer.Order)
-            {
-                using Tensor local = tensors[info.Name].detach().cpu();
-                writer.Append(info.Name, local.bytes);
-            }
-
-            writer.Commit();
-        }
-
+        string number = position.Step.ToString("d9", CultureInfo.InvariantCulture);
+        string path = Path.Combine(folder, $"{(isPlanned ? Planned : Stopped)}{number}.safetensors");
+        master.Save(path, s_names, metadata);
         string[] planned = [.. Paths().Where(IsPlanned)];
         foreach (string old in planned.Skip(kept).Concat(Paths().Where(other => !IsPlanned(other) && other != path)))
         {
@@ -77,21 +64,22 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
     }
 
     /// <summary>
-    /// Loads the newest checkpoint that is whole and of this run; tells of those that were passed over, and sets them aside.
+    /// Loads the newest checkpoint that is whole and of this run; tells of those that were passed over, and sets them
+    /// aside.
     /// </summary>
-    /// <param name="engine">Receives weights, moments and average.</param>
+    /// <param name="master">Receives weights, moments and average.</param>
     /// <param name="tell">Told of what was passed over.</param>
     /// <param name="plannedOnly">Whether those that a stop left are none of them.</param>
     /// <returns>Where the run stands, or none if there is no checkpoint.</returns>
     /// <exception cref="RefusedFileException">There are checkpoints, but none that this run can go on from.</exception>
-    public RunPosition? Load(TrainingEngine engine, Action<string> tell, bool plannedOnly = false)
+    public RunPosition? Load(MasterWeights master, Action<string> tell, bool plannedOnly = false)
     {
         string[] paths = [.. Paths().Where(path => !plannedOnly || IsPlanned(path))];
         for (int i = 0; i < paths.Length; i++)
         {
             try
             {
-                RunPosition position = LoadOne(paths[i], engine);
+                RunPosition position = LoadOne(paths[i], master);
                 foreach (string passed in paths[..i])
                 {
                     File.Move(passed, passed + SetAside, overwrite: true); // It would count among those kept.
@@ -116,7 +104,7 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
         return null;
     }
 
-    private RunPosition LoadOne(string path, TrainingEngine engine)
+    private RunPosition LoadOne(string path, MasterWeights master)
     {
         using SafeTensorsFile file = SafeTensorsFile.Open(path);
         string own = Precision.Name(compute), stored = file.Metadata.GetValueOrDefault(PrecisionKey, own);
@@ -133,17 +121,6 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
             throw new RefusedFileException(path, IdentityKey, "is of a run with another network, seed or data.");
         }
 
-        Dictionary<string, Tensor> tensors = TensorsOf(engine);
-        foreach ((string name, Tensor tensor) in tensors)
-        {
-            if (!file.Tensors.TryGetValue(name, out TensorInfo? info) || !info.Shape.SequenceEqual(tensor.shape)
-                || info.Type != ElementType.Float32)
-            {
-                throw new RefusedFileException(
-                    path, name, $"is missing or is not F32 [{string.Join(", ", tensor.shape)}].");
-            }
-        }
-
         RunPosition position;
         try
         {
@@ -155,16 +132,7 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
             throw new RefusedFileException(path, PositionKey, "cannot be read.", error);
         }
 
-        using IDisposable noGradients = no_grad();
-        foreach ((string name, Tensor tensor) in tensors)
-        {
-            using Tensor staged = empty(tensor.shape);
-            file.ReadInto(name, staged.bytes);
-            tensor.copy_(staged);
-        }
-
-        engine.Optimizer.Updates = position.Updates;
-        engine.Refresh();
+        master.Restore(path, file, s_names, position.Updates);
         return position;
     }
 
@@ -177,22 +145,7 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
     private static long StepOf(string path) =>
         long.Parse(Path.GetFileNameWithoutExtension(path.AsSpan())[Planned.Length..], CultureInfo.InvariantCulture);
 
-    private static Dictionary<string, Tensor> TensorsOf(TrainingEngine engine)
-    {
-        var tensors = new Dictionary<string, Tensor>(StringComparer.Ordinal)
-        {
-            [Weights] = engine.Weights,
-            [First] = engine.Optimizer.FirstMoment,
-            [Second] = engine.Optimizer.SecondMoment,
-        };
-        if (engine.Ema is not null)
-        {
-            tensors[Ema] = engine.Ema;
-        }
-
-        return tensors;
-    }
-
-    [GeneratedRegex(@"^(?:step|stop)-\d{9}\.safetensors$", RegexOptions.CultureInvariant, matchTimeoutMilliseconds: 1000)]
+    [GeneratedRegex(
+        @"^(?:step|stop)-\d{9}\.safetensors$", RegexOptions.CultureInvariant, matchTimeoutMilliseconds: 1000)]
     private static partial Regex CheckpointName();
 }

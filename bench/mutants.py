@@ -22,6 +22,7 @@ ROOMS = {
     "Diffusion": ("src/Model/Diffusion", "Model", "Model.Tests",
                   ["Atelier.Model.Tests.Diffusion*", "Atelier.Model.Tests.Pipeline*"]),
     "Training": ("src/Model/Training", "Model", "Model.Tests", ["Atelier.Model.Tests.Training*"]),
+    "TrainingRules": ("src/Training", "Training", "Training.Tests", []),
     "Store": ("src/Silo/Store", "Silo", "Silo.Tests", ["Atelier.Silo.Tests.Store*"]),
     "Hosting": ("src/Silo/Hosting", "Silo", "Silo.Tests", ["Atelier.Silo.Tests.Hosting*", "Atelier.Silo.Tests.Store*"]),
 }

@@ -1,5 +1,5 @@
-// The whole making of the demo model: parts, latents, stages, scores. Each step leaves files, and is left out where they
-// are there already.
+// The whole making of the demo model: parts, latents, stages, scores. Each step leaves files, and is left out where
+// they are there already.
 using System.Text.Json;
 using Atelier.Cli.Commands;
 using Atelier.Model.Data;
@@ -7,7 +7,6 @@ using Atelier.Model.Diffusion;
 using Atelier.Model.Pipeline;
 using Atelier.Model.Runtime;
 using Atelier.Model.Training.Runs;
-using Atelier.Shapes;
 using Atelier.Shapes.Evaluating;
 using Atelier.Shapes.Judging;
 using Atelier.Shapes.Making;
@@ -37,7 +36,9 @@ internal sealed class DemoMaking
 
     /// <summary>Prepares a making.</summary>
     /// <param name="stages">Folder of the stages' configurations.</param>
-    /// <param name="output">Folder that receives the models shapes and oracle, or holds them: then they are gone on from.</param>
+    /// <param name="output">
+    /// Folder that receives the models shapes and oracle, or holds them: then they are gone on from.
+    /// </param>
     /// <param name="scenes">Scenes that the denoiser is trained on.</param>
     /// <param name="prompts">Prompts by which the finished model is scored.</param>
     /// <param name="precision">
@@ -55,7 +56,8 @@ internal sealed class DemoMaking
         if (parts is not [{ Length: > 0 }] || _stages.SelectMany(stage => stage.DataFolders).Distinct().Count() != 1)
         {
             throw new UserErrorException(
-                $"The stages in {stages} must all name one folder in panel.encoders, which receives the parts, and one in "
+                $"The stages in {stages} must all name one folder in panel.encoders, which receives the parts, and one "
+                + "in "
                 + "dataset.train.datadir, which receives the latents.");
         }
 
@@ -69,14 +71,17 @@ internal sealed class DemoMaking
 
     private string Latents => _stages[0].DataFolders[0];
 
-    /// <summary>Makes what is missing. The model in the output folder is renewed after each stage that draws no worse.</summary>
+    /// <summary>
+    /// Makes what is missing. The model in the output folder is renewed after each stage that draws no worse.
+    /// </summary>
     /// <returns>Whether all is made.</returns>
     public bool Run(CancellationToken cancellation)
     {
         List<StageOutcome> outcomes = ReadOutcomes();
         TakeFromModel(outcomes);
         MakeParts(cancellation);
-        StageConfig[] missing = [.. _stages.Where(stage => outcomes.TrueForAll(outcome => outcome.Stage != stage.Name))];
+        StageConfig[] missing =
+            [.. _stages.Where(stage => outcomes.TrueForAll(outcome => outcome.Stage != stage.Name))];
         if (missing.Length > 0)
         {
             Precompute(cancellation);
@@ -84,7 +89,7 @@ internal sealed class DemoMaking
 
         foreach (StageConfig stage in missing)
         {
-            if (!TrainCommand.Run(stage, cancellation))
+            if (!StageTraining.Run(stage, new StageOutput(), cancellation))
             {
                 return false;
             }
@@ -131,8 +136,9 @@ internal sealed class DemoMaking
 
         string ResultOf(StageOutcome outcome) => Path.Combine(
             Array.Find(_stages, stage => stage.Name == outcome.Stage)?.Folder
-                ?? throw new UserErrorException($"{OutcomesFile} names the stage {outcome.Stage}, which the configurations do not hold."),
-            TrainingRun.ResultFile);
+                ?? throw new UserErrorException(
+                    $"{OutcomesFile} names the stage {outcome.Stage}, which the configurations do not hold."),
+            StageResult.FileName);
     }
 
     private void MakeParts(CancellationToken cancellation)
@@ -155,7 +161,8 @@ internal sealed class DemoMaking
         using Encoders encoders = Encoders.Load(_partsFolder);
         encoders.Autoencoder.to(_compute);
         encoders.Text.to(_compute);
-        var precompute = new Precompute(pictures, encoders.Autoencoder, encoders.Text, encoders.Tokenizer, s_sides, SceneSeed);
+        var precompute = new Precompute(
+            pictures, encoders.Autoencoder, encoders.Text, encoders.Tokenizer, s_sides, SceneSeed);
         IReadOnlyList<SkippedPicture> skipped = Output.WithProgress("encoding", progress => precompute.Run(
             Latents, _workers, done => progress((double)done / _scenes), cancellation));
         DataCommand.TellSkipped(skipped, Latents);
@@ -164,19 +171,23 @@ internal sealed class DemoMaking
     private List<StageOutcome> Publish(StageConfig stage, List<StageOutcome> before, CancellationToken cancellation)
     {
         var card = new DemoModelCard(
-            "Atelier Shapes", $"trained by this project: atelier demo make, stage {stage.Name}", s_sampler.Steps, s_sampler.Guidance);
-        string weights = Path.Combine(stage.Folder, TrainingRun.ResultFile);
-        ModelFolder candidate = DemoModel.Assemble(_parts, weights, stage.Network, stage.Step.Edm, card, Path.Combine(stage.Folder, "model"));
+            "Atelier Shapes", $"trained by this project: atelier demo make, stage {stage.Name}", s_sampler.Steps,
+            s_sampler.Guidance);
+        string weights = Path.Combine(stage.Folder, StageResult.FileName);
+        ModelFolder candidate = DemoModel.Assemble(
+            _parts, weights, stage.Network, stage.StepSettings.Edm, card, Path.Combine(stage.Folder, "model"));
         ShapesScores scores = Evaluate(candidate, Math.Min(_prompts, StagePromptsMax), StageSeed, cancellation);
         double hours = TrainingReport.Seconds(stage) * Environment.ProcessorCount / 3600;
         var outcome = new StageOutcome(
-            stage.Name, stage.Steps, stage.Step.GlobalBatch, hours, scores.MeanSeen, scores.MeanHeldOut, scores.Frechet, Ships: true);
+            stage.Name, stage.Steps, stage.StepSettings.GlobalBatch, hours, scores.MeanSeen, scores.MeanHeldOut,
+            scores.Frechet, Ships: true);
         bool ships = before.TrueForAll(other => !other.Ships || other.Mean <= outcome.Mean);
         List<StageOutcome> outcomes =
             [.. before.Select(other => other with { Ships = other.Ships && !ships }), outcome with { Ships = ships }];
         if (ships)
         {
-            ModelFolder model = DemoModel.Assemble(_parts, weights, stage.Network, stage.Step.Edm, card, Shapes);
+            ModelFolder model = DemoModel.Assemble(
+                _parts, weights, stage.Network, stage.StepSettings.Edm, card, Shapes);
             Directory.CreateDirectory(Path.GetDirectoryName(OracleFile)!);
             File.Copy(_parts.OracleWeights, OracleFile, overwrite: true);
             DemoCard.Write(model, scores, outcomes, cancellation);

@@ -198,7 +198,8 @@ public readonly record struct BlobName([property: Id(0)] string Value)
     public static BlobName Of(string kind, TenantId tenant, string sha256) =>
         TryParse($"{kind}/{tenant}/{sha256}", out BlobName name)
             ? name
-            : throw new ArgumentException($"'{kind}/{tenant}/{sha256}' names no blob: a kind, a tenant and a SHA-256 do.");
+            : throw new ArgumentException(
+                $"'{kind}/{tenant}/{sha256}' names no blob: a kind, a tenant and a SHA-256 do.");
 
     /// <summary>Reads a name from outside.</summary>
     public static bool TryParse(string? text, out BlobName name)

@@ -22,7 +22,8 @@ public static class GrainFactoryExtensions
         grains.GetGrain<ISessionGrain>(key.ToString());
 
     /// <summary>A tenant.</summary>
-    public static ITenantGrain Tenant(this IGrainFactory grains, TenantId tenant) => grains.GetGrain<ITenantGrain>(tenant.Value);
+    public static ITenantGrain Tenant(this IGrainFactory grains, TenantId tenant) =>
+        grains.GetGrain<ITenantGrain>(tenant.Value);
 
     /// <summary>The queue.</summary>
     public static IWorkQueueGrain WorkQueue(this IGrainFactory grains) =>
@@ -32,7 +33,8 @@ public static class GrainFactoryExtensions
     public static IModelCatalogGrain Catalog(this IGrainFactory grains) => grains.GetGrain<IModelCatalogGrain>(0);
 
     /// <summary>A worker.</summary>
-    public static IWorkerGrain Worker(this IGrainFactory grains, string worker) => grains.GetGrain<IWorkerGrain>(worker);
+    public static IWorkerGrain Worker(this IGrainFactory grains, string worker) =>
+        grains.GetGrain<IWorkerGrain>(worker);
 }
 
 /// <summary>What a failed call means.</summary>
@@ -43,8 +45,8 @@ public static class GrainCalls
         error is TimeoutException or OrleansException or InconsistentStateException or OperationCanceledException or IOException;
 
     /// <summary>
-    /// Whether a watch broke off, as it does when its grain moves or its silo dies: it goes on after its last event when it is
-    /// asked for anew.
+    /// Whether a watch broke off, as it does when its grain moves or its silo dies: it goes on after its last event
+    /// when it is asked for anew.
     /// </summary>
     public static bool IsBrokenWatch(Exception error) =>
         error is EnumerationAbortedException or NotSupportedException || IsTransient(error);

@@ -1,7 +1,7 @@
 // Watches for the wall clock being set. This project's own code does not mind, but Orleans schedules the collection of
-// activations, retries and its client's gateways by the wall clock: after a step backwards, new activations fail and retries
-// wait until the old time comes again. So a process whose clock is set by more than a few seconds hands its work back, ends,
-// and is started again by its supervisor, as it is when its node goes away.
+// activations, retries and its client's gateways by the wall clock: after a step backwards, new activations fail and
+// retries wait until the old time comes again. So a process whose clock is set by more than a few seconds hands its
+// work back, ends, and is started again by its supervisor, as it is when its node goes away.
 using System.Diagnostics;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Hosting;
@@ -26,7 +26,8 @@ public sealed partial class ClockWatch(SteadyClock clock, IHostApplicationLifeti
     public bool IsStepped => clock.WallStep.Duration() > s_stepMax;
 
     /// <inheritdoc/>
-    public Task<HealthCheckResult> CheckHealthAsync(HealthCheckContext context, CancellationToken cancellationToken = default) =>
+    public Task<HealthCheckResult> CheckHealthAsync(
+        HealthCheckContext context, CancellationToken cancellationToken = default) =>
         Task.FromResult(IsStepped
             ? HealthCheckResult.Unhealthy("The clock was set; this process ends and is started again.")
             : HealthCheckResult.Healthy());
@@ -71,6 +72,8 @@ public sealed partial class ClockWatch(SteadyClock clock, IHostApplicationLifeti
 
     [LoggerMessage(
         Level = LogLevel.Warning,
-        Message = "The clock was set by {Seconds:f0} s. This process hands its work back and ends; its supervisor starts it again.")]
+        Message =
+            "The clock was set by {Seconds:f0} s. This process hands its work back and ends; its supervisor starts it "
+            + "again.")]
     private partial void LogStep(double seconds);
 }

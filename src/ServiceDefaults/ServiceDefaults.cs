@@ -16,9 +16,9 @@ public static class ServiceDefaultsExtensions
     public const string LiveTag = "live";
 
     /// <summary>
-    /// Adds telemetry and health checks. Traces and metrics go out by OTLP where OTEL_EXPORTER_OTLP_ENDPOINT is set; metrics
-    /// can be scraped in any case. The process's <see cref="TimeProvider"/> never jumps. A process that was started by a
-    /// supervisor ends with it.
+    /// Adds telemetry and health checks. Traces and metrics go out by OTLP where OTEL_EXPORTER_OTLP_ENDPOINT is set;
+    /// metrics can be scraped in any case. The process's <see cref="TimeProvider"/> never jumps. A process that was
+    /// started by a supervisor ends with it.
     /// </summary>
     public static IHostApplicationBuilder AddServiceDefaults(this IHostApplicationBuilder builder)
     {
@@ -30,7 +30,9 @@ public static class ServiceDefaultsExtensions
         builder.Services.AddHostedService(services => services.GetRequiredService<ClockWatch>());
         builder.Services.AddHealthChecks().AddCheck<ClockWatch>("clock", tags: [LiveTag]);
         OpenTelemetryBuilder telemetry = builder.Services.AddOpenTelemetry()
-            .WithMetrics(metrics => metrics.AddMeter("Microsoft.Orleans", "Atelier.*").AddAspNetCoreInstrumentation().AddRuntimeInstrumentation())
+            .WithMetrics(
+                metrics => metrics.AddMeter("Microsoft.Orleans", "Atelier.*").AddAspNetCoreInstrumentation()
+                    .AddRuntimeInstrumentation())
             .WithTracing(traces => traces
                 .AddSource("Microsoft.Orleans.Runtime", "Microsoft.Orleans.Application", "Atelier.*")
                 .AddAspNetCoreInstrumentation());

@@ -18,14 +18,17 @@ public sealed class SettingsReader(IConfiguration configuration, List<string> fa
     /// <summary>Texts, under the key and 0, 1 and so on.</summary>
     public IReadOnlyList<string> List(string key, IReadOnlyList<string> standard)
     {
-        string[] values = [.. configuration.GetSection(key).GetChildren().Select(child => child.Value).OfType<string>()];
+        string[] values =
+            [.. configuration.GetSection(key).GetChildren().Select(child => child.Value).OfType<string>()];
         return values.Length > 0 ? values : standard;
     }
 
     /// <summary>A whole number within bounds.</summary>
     public int Number(string key, int standard, int min, int max) => Parsed(
         key, standard, $"a whole number in {min}..{max}",
-        text => int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int value) && value >= min && value <= max
+        text =>
+            int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int value)
+                && value >= min && value <= max
             ? value : null);
 
     /// <summary>A yes or no.</summary>
@@ -35,7 +38,9 @@ public sealed class SettingsReader(IConfiguration configuration, List<string> fa
     /// <summary>A positive time.</summary>
     public TimeSpan Time(string key, TimeSpan standard) => Parsed(
         key, standard, "a positive time such as 00:00:25",
-        text => TimeSpan.TryParse(text, CultureInfo.InvariantCulture, out TimeSpan value) && value > TimeSpan.Zero ? value : (TimeSpan?)null);
+        text =>
+            TimeSpan.TryParse(text, CultureInfo.InvariantCulture, out TimeSpan value)
+                && value > TimeSpan.Zero ? value : (TimeSpan?)null);
 
     /// <summary>Members of an enumeration, with commas between.</summary>
     public T Flags<T>(string key, T standard) where T : struct, Enum => Parsed(

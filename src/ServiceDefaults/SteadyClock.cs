@@ -1,5 +1,5 @@
-// The time by which a process counts leases, timeouts and retries: it never jumps. The wall clock may be set, forwards and
-// backwards, at any moment; what is due in five seconds is due in five seconds all the same.
+// The time by which a process counts leases, timeouts and retries: it never jumps. The wall clock may be set, forwards
+// and backwards, at any moment; what is due in five seconds is due in five seconds all the same.
 namespace Atelier.ServiceDefaults;
 
 /// <summary>UTC when the clock was made, plus the time that has passed since.</summary>
@@ -23,7 +23,9 @@ public sealed class SteadyClock : TimeProvider
     /// <inheritdoc/>
     public override TimeZoneInfo LocalTimeZone => _wall.LocalTimeZone;
 
-    /// <summary>Gets by how much the wall clock was set since this clock was made; negative if it was set back.</summary>
+    /// <summary>
+    /// Gets by how much the wall clock was set since this clock was made; negative if it was set back.
+    /// </summary>
     public TimeSpan WallStep => _wall.GetUtcNow() - GetUtcNow();
 
     /// <inheritdoc/>

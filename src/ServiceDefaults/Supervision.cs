@@ -1,5 +1,5 @@
-// A process that was started by a supervisor ends with it. The supervisor holds the other end of standard input and never
-// writes to it: when it is gone, however it went, the input is at its end, and this process leaves in order.
+// A process that was started by a supervisor ends with it. The supervisor holds the other end of standard input and
+// never writes to it: when it is gone, however it went, the input is at its end, and this process leaves in order.
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Microsoft.Extensions.DependencyInjection;
@@ -21,7 +21,8 @@ internal sealed class Supervision(IHostApplicationLifetime lifetime) : IHostedSe
     {
         if (bool.TryParse(builder.Configuration[Setting], out bool supervised) && supervised)
         {
-            // Ctrl-C in a terminal goes to all processes of a group. This one is stopped by its supervisor, in its turn.
+            // Ctrl-C in a terminal goes to all processes of a group. This one is stopped by its supervisor, in its
+            // turn.
             _ = SetProcessGroup(0, 0);
             builder.Services.AddHostedService<Supervision>();
         }

@@ -12,14 +12,15 @@ public sealed class ProjectsTests
 {
     private static readonly Dictionary<string, string[]> s_arrows = new(StringComparer.Ordinal)
     {
-        ["Model"] = [],
+        ["Training"] = [],
+        ["Model"] = ["Training"],
         ["Shapes"] = ["Model"],
         ["Contracts"] = [],
-        ["Grains"] = ["Contracts"],
+        ["Grains"] = ["Contracts", "Training"],
         ["Silo"] = ["Grains", "Model", "ServiceDefaults"],
         ["Gateway"] = ["Contracts", "ServiceDefaults"],
         ["ServiceDefaults"] = [],
-        ["Cli"] = ["Model", "Shapes", "Contracts", "Grains", "Silo", "Gateway", "ServiceDefaults"],
+        ["Cli"] = ["Training", "Model", "Shapes", "Contracts", "Grains", "Silo", "Gateway", "ServiceDefaults"],
     };
 
     [Fact]
@@ -33,6 +34,9 @@ public sealed class ProjectsTests
     [Fact]
     public void Contracts_ReferToTheOrleansSdkAlone() =>
         Assert.Equal(["Microsoft.Orleans.Sdk"], Items("Contracts", "PackageReference"));
+
+    [Fact]
+    public void Training_RefersToNoPackage() => Assert.Empty(Items("Training", "PackageReference"));
 
     [Fact]
     public void Grains_ReferToOrleansAlone() =>

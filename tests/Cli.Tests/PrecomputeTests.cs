@@ -2,7 +2,7 @@
 // was meant.
 using System.Text;
 using System.Text.Json;
-using Atelier.Model.Data;
+using Atelier.Model.Data.Mds;
 using Atelier.Model.Imaging;
 
 namespace Atelier.Cli.Tests;

@@ -2,7 +2,7 @@
 // is said in a sentence before anything is written. Method: the real program on sixteen toy samples.
 using System.Diagnostics;
 using System.Runtime.InteropServices;
-using Atelier.Model.Data;
+using Atelier.Model.Data.Mds;
 
 namespace Atelier.Cli.Tests;
 

@@ -50,7 +50,12 @@ internal sealed class TestGateway : IAsyncDisposable
         WebApplicationBuilder builder = WebApplication.CreateBuilder();
         builder.Logging.ClearProviders();
         var (cluster, clock) = (new FakeCluster(), new ManualClock());
-        GatewayHost.Configure(builder, settings with { Port = 0, Secret = Convert.ToBase64String(Secret), AdminKey = settings.AdminKey ?? AdminKey });
+        GatewayHost.Configure(builder, settings with
+        {
+            Port = 0,
+            Secret = Convert.ToBase64String(Secret),
+            AdminKey = settings.AdminKey ?? AdminKey,
+        });
         builder.Services.AddSingleton<IClusterView>(cluster);
         builder.Services.AddSingleton<TimeProvider>(clock);
         builder.Services.AddSingleton(new Tickets(Secret, clock));

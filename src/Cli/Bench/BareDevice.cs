@@ -1,5 +1,5 @@
-// A device without a cluster: pictures join it, are denoised together and decoded, and nothing else is done. The yardstick
-// of the benches, and the place where they share it out in other ways than the cluster does.
+// A device without a cluster: pictures join it, are denoised together and decoded, and nothing else is done. The
+// yardstick of the benches, and the place where they share it out in other ways than the cluster does.
 using System.Diagnostics;
 using Atelier.Contracts.Generations;
 using Atelier.Grains.Batching;
@@ -27,12 +27,14 @@ internal sealed class BareDevice(DeviceModel model, TorchDeviceOptions options) 
     public Task LoadAsync() => _device.LoadAsync(model.Card.Digest, CancellationToken.None);
 
     /// <summary>
-    /// Serves requests in the order of their arrival. The clock that they arrive by is the sum of the device's work, so that
-    /// two ways of serving see the same load however busy this machine is in between.
+    /// Serves requests in the order of their arrival. The clock that they arrive by is the sum of the device's work, so
+    /// that two ways of serving see the same load however busy this machine is in between.
     /// </summary>
     /// <param name="requests">Requests by time of arrival.</param>
     /// <param name="width">Pictures that share an evaluation, at most.</param>
-    /// <param name="joining">Whether a picture may join others that have begun; otherwise it waits for all of them to end.</param>
+    /// <param name="joining">
+    /// Whether a picture may join others that have begun; otherwise it waits for all of them to end.
+    /// </param>
     /// <param name="cancellation">Ends it.</param>
     public async Task<BarePicture[]> ServeAsync(
         IReadOnlyList<BareRequest> requests, int width, bool joining, CancellationToken cancellation)

@@ -1,7 +1,7 @@
-// Continuous batching against the two simpler ways to serve a device: first-come batches of whole requests, and one request
-// at a time. The network's work is done for real and timed.
+// Continuous batching against the two simpler ways to serve a device: first-come batches of whole requests, and one
+// request at a time. The network's work is done for real and timed.
 using Atelier.Contracts.Generations;
-using Atelier.Model.Diffusion;
+using Atelier.Model.Randomness;
 using Atelier.Silo.Devices;
 
 namespace Atelier.Cli.Bench;
@@ -24,7 +24,8 @@ internal sealed class BatchingBench(DeviceModel model, TorchDeviceOptions option
 
     /// <summary>Runs all ways in turn, as often as asked, with other arrivals each time.</summary>
     /// <returns>The medians over the runs.</returns>
-    public async Task<IReadOnlyList<BatchingFigures>> RunAsync(int runs, Action<double> progress, CancellationToken cancellation)
+    public async Task<IReadOnlyList<BatchingFigures>> RunAsync(
+        int runs, Action<double> progress, CancellationToken cancellation)
     {
         await _device.LoadAsync();
         await ServeAsync(Continuous, 0, [.. Arrivals(0, 0, 1).Take(4)], cancellation);
@@ -55,7 +56,8 @@ internal sealed class BatchingBench(DeviceModel model, TorchDeviceOptions option
         return
         [
             .. figures.GroupBy(one => (one.Load, one.Way)).Select(group => new BatchingFigures(
-                group.Key.Way, group.Key.Load, Median(group.Select(one => one.P50)), Median(group.Select(one => one.P95)),
+                group.Key.Way, group.Key.Load, Median(group.Select(one => one.P50)),
+                Median(group.Select(one => one.P95)),
                 Median(group.Select(one => one.Throughput)))),
         ];
     }
@@ -64,7 +66,9 @@ internal sealed class BatchingBench(DeviceModel model, TorchDeviceOptions option
     public void Dispose() => _device.Dispose();
 
     private int WidthOf(string way) =>
-        way == Continuous ? options.Slots : int.Parse(way.Split(' ')[1], System.Globalization.CultureInfo.InvariantCulture);
+        way == Continuous
+            ? options.Slots
+            : int.Parse(way.Split(' ')[1], System.Globalization.CultureInfo.InvariantCulture);
 
     // Each run begins with another way, so that none is always first on a cold process.
     private static IEnumerable<string> Ways(int run)
@@ -73,9 +77,11 @@ internal sealed class BatchingBench(DeviceModel model, TorchDeviceOptions option
         return ways.Select((_, i) => ways[(i + run) % ways.Length]);
     }
 
-    private async Task<BatchingFigures> ServeAsync(string way, double load, BareRequest[] requests, CancellationToken cancellation)
+    private async Task<BatchingFigures> ServeAsync(
+        string way, double load, BareRequest[] requests, CancellationToken cancellation)
     {
-        BarePicture[] pictures = await _device.ServeAsync(requests, WidthOf(way), joining: way == Continuous, cancellation);
+        BarePicture[] pictures = await _device.ServeAsync(
+            requests, WidthOf(way), joining: way == Continuous, cancellation);
         double[] latencies = [.. pictures.Select((picture, i) => picture.Time - requests[i].Time).Order()];
         return new BatchingFigures(
             way, load, latencies[latencies.Length / 2], latencies[(int)(0.95 * (latencies.Length - 1))],

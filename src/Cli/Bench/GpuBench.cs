@@ -153,7 +153,8 @@ public sealed class GpuBench
         }
 
         return new GpuFigures(
-            _device.type.ToString().ToLowerInvariant(), _precision.ToString().ToLowerInvariant(), _preset, matmul, stages[^1].Latent,
+            _device.type.ToString().ToLowerInvariant(), _precision.ToString().ToLowerInvariant(), _preset, matmul,
+            stages[^1].Latent,
             denoiser, stages, widths!);
     }
 

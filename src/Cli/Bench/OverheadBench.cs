@@ -25,7 +25,8 @@ internal sealed record OverheadFigures(IReadOnlyList<OverheadTurn> Turns)
 }
 
 /// <summary>Compares a cluster of one device with a device that is used like it.</summary>
-internal sealed class OverheadBench(DeviceModel model, TorchDeviceOptions options, ClusterClient cluster, int pictures) : IDisposable
+internal sealed class OverheadBench(DeviceModel model, TorchDeviceOptions options, ClusterClient cluster, int pictures)
+    : IDisposable
 {
     private readonly BareDevice _device = new(model, options);
 
@@ -59,12 +60,15 @@ internal sealed class OverheadBench(DeviceModel model, TorchDeviceOptions option
             if (Enumerable.Range(0, pictures).Count(i => !theirs[i].AsSpan().SequenceEqual(own[i].Png)) is > 0 and var differing)
             {
                 throw new UserErrorException(
-                    $"{differing} of {pictures} pictures differ between {cluster.Url} and here, so the two did not do the same work: give "
+                    $"{differing} of {pictures} pictures differ between {cluster.Url} and here, so the two did not do "
+                    + "the same work: give "
                     + "the model, --threads and --rows that the cluster's device has.");
             }
 
             var one = new OverheadTurn(bare, there);
-            remark(FormattableString.Invariant($"turn {turn} of {turns}: {bare:f3} alone, {there:f3} in the cluster, {one.Ratio:p1}"));
+            remark(
+                FormattableString.Invariant(
+                    $"turn {turn} of {turns}: {bare:f3} alone, {there:f3} in the cluster, {one.Ratio:p1}"));
             if (turn > 0)
             {
                 figures.Add(one);
@@ -78,7 +82,8 @@ internal sealed class OverheadBench(DeviceModel model, TorchDeviceOptions option
     public void Dispose() => _device.Dispose();
 
     private Task<BarePicture[]> DrawHereAsync(ulong seed, CancellationToken cancellation) => _device.ServeAsync(
-        [.. Enumerable.Range(0, pictures).Select(i => new BareRequest(0, Spec(seed + (ulong)i)))], options.Slots, joining: true, cancellation);
+        [.. Enumerable.Range(0, pictures).Select(i => new BareRequest(0, Spec(seed + (ulong)i)))], options.Slots,
+        joining: true, cancellation);
 
     private async Task<byte[][]> DrawThereAsync(ulong seed, CancellationToken cancellation)
     {
@@ -87,7 +92,8 @@ internal sealed class OverheadBench(DeviceModel model, TorchDeviceOptions option
             GenerationSpec spec = Spec(seed + (ulong)i);
             var body = new JsonObject
             {
-                ["model"] = model.Card.Name, ["prompt"] = spec.Prompt, ["seed"] = spec.Seed, ["steps"] = spec.Steps, ["guidance"] = spec.Guidance,
+                ["model"] = model.Card.Name, ["prompt"] = spec.Prompt, ["seed"] = spec.Seed, ["steps"] = spec.Steps,
+                ["guidance"] = spec.Guidance,
                 ["response_format"] = "b64_json",
             };
             JsonNode? answer = await cluster.CallAsync(HttpMethod.Post, "/v1/images/generations", body, cancellation);

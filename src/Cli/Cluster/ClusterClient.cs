@@ -61,7 +61,8 @@ internal sealed class ClusterClient : IDisposable
     {
         _clock = clock;
         Url = url;
-        _http = new HttpClient(new SocketsHttpHandler { ConnectTimeout = Patience.Connection, AllowAutoRedirect = false })
+        _http = new HttpClient(
+            new SocketsHttpHandler { ConnectTimeout = Patience.Connection, AllowAutoRedirect = false })
         {
             BaseAddress = url, Timeout = Timeout.InfiniteTimeSpan, MaxResponseContentBufferSize = AnswerBytesMax,
         };
@@ -92,7 +93,8 @@ internal sealed class ClusterClient : IDisposable
     /// <exception cref="ApiRefusalException">The API refused.</exception>
     /// <exception cref="HttpRequestException">There is no cluster there, or the connection broke.</exception>
     /// <exception cref="TimeoutException">No answer came.</exception>
-    public async Task<JsonNode?> CallAsync(HttpMethod method, string path, JsonObject? body, CancellationToken cancellation)
+    public async Task<JsonNode?> CallAsync(
+        HttpMethod method, string path, JsonObject? body, CancellationToken cancellation)
     {
         byte[] bytes = await BytesAsync(method, path, body, cancellation);
         try
@@ -101,12 +103,14 @@ internal sealed class ClusterClient : IDisposable
         }
         catch (JsonException)
         {
-            throw new UserErrorException($"{Url} answers {path} with something that is no JSON: is it a cluster's gateway?");
+            throw new UserErrorException(
+                $"{Url} answers {path} with something that is no JSON: is it a cluster's gateway?");
         }
     }
 
     /// <summary>The same for answers that are files.</summary>
-    public async Task<byte[]> BytesAsync(HttpMethod method, string path, JsonObject? body, CancellationToken cancellation)
+    public async Task<byte[]> BytesAsync(
+        HttpMethod method, string path, JsonObject? body, CancellationToken cancellation)
     {
         using var patience = new CancellationTokenSource(Patience.Answer, _clock);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(patience.Token, cancellation);
@@ -125,8 +129,8 @@ internal sealed class ClusterClient : IDisposable
     }
 
     /// <summary>
-    /// Repeats a call until it is answered: one that may be sent twice, because it says the same both times. Where nobody
-    /// listens at the first try, there is no cluster.
+    /// Repeats a call until it is answered: one that may be sent twice, because it says the same both times. Where
+    /// nobody listens at the first try, there is no cluster.
     /// </summary>
     public async Task<T> PatientlyAsync<T>(Func<Task<T>> call, CancellationToken cancellation, bool mayBeDown = false)
     {
@@ -147,7 +151,8 @@ internal sealed class ClusterClient : IDisposable
             {
                 if (_clock.GetElapsedTime(start) > Patience.Outage)
                 {
-                    throw new UserErrorException($"{Url} has given no proper answer for {Patience.Outage.TotalSeconds:0.#} s: {error.Message}");
+                    throw new UserErrorException(
+                        $"{Url} has given no proper answer for {Patience.Outage.TotalSeconds:0.#} s: {error.Message}");
                 }
             }
 
@@ -166,7 +171,8 @@ internal sealed class ClusterClient : IDisposable
         long broken = 0;
         for (int tries = 1; ; tries++)
         {
-            await using IAsyncEnumerator<ClusterEvent?> events = StreamAsync(id, last, cancellation).GetAsyncEnumerator(cancellation);
+            await using IAsyncEnumerator<ClusterEvent?> events = StreamAsync(id, last, cancellation).GetAsyncEnumerator(
+                cancellation);
             while (await NextAsync(events, broken))
             {
                 broken = 0;
@@ -203,7 +209,8 @@ internal sealed class ClusterClient : IDisposable
             return broken == 0 || _clock.GetElapsedTime(broken) <= Patience.Outage
                 ? false
                 : throw new UserErrorException(
-                    $"{Url} has been away for {Patience.Outage.TotalSeconds:0.#} s: {error.Message}. The generation goes on there, if it can.");
+                    $"{Url} has been away for {Patience.Outage.TotalSeconds:0.#} s: {error.Message}. The generation "
+                    + "goes on there, if it can.");
         }
     }
 
@@ -219,7 +226,8 @@ internal sealed class ClusterClient : IDisposable
         }
 
         using HttpResponseMessage answer = await BeginAsync(request, cancellation);
-        using var reader = new EventStreamReader(await answer.Content.ReadAsStreamAsync(cancellation), Patience.Silence, _clock);
+        using var reader = new EventStreamReader(
+            await answer.Content.ReadAsStreamAsync(cancellation), Patience.Silence, _clock);
         yield return null;
         while (await reader.ReadAsync(cancellation) is { } one)
         {
@@ -287,7 +295,8 @@ internal sealed class ClusterClient : IDisposable
         || error is ApiRefusalException { IsPassing: true };
 
     private Task PauseAsync(int tries, CancellationToken cancellation) => Task.Delay(
-        TimeSpan.FromTicks(Math.Min(Patience.PauseMax.Ticks, Patience.PauseMin.Ticks << Math.Clamp(tries - 1, 0, 10))), _clock, cancellation);
+        TimeSpan.FromTicks(Math.Min(Patience.PauseMax.Ticks, Patience.PauseMin.Ticks << Math.Clamp(tries - 1, 0, 10))),
+        _clock, cancellation);
 
     private ApiRefusalException Refusal(HttpResponseMessage answer, byte[] body) =>
         Refusal(answer.StatusCode, System.Text.Encoding.UTF8.GetString(body));
@@ -307,7 +316,9 @@ internal sealed class ClusterClient : IDisposable
         }
 
         return new ApiRefusalException(
-            status, $"{Url} answers {((int)status).ToString(CultureInfo.InvariantCulture)} and says no more: is it a cluster's gateway?");
+            status,
+            $"{Url} answers {((int)status).ToString(CultureInfo.InvariantCulture)} and says no more: is it a cluster's "
+            + "gateway?");
     }
 }
 

@@ -1,5 +1,5 @@
-// Pictures drawn by a cluster: each is submitted under an id that is made here, so that it can be sent again, followed by
-// its events, and fetched. Whoever goes away cancels what is open.
+// Pictures drawn by a cluster: each is submitted under an id that is made here, so that it can be sent again, followed
+// by its events, and fetched. Whoever goes away cancels what is open.
 using System.Globalization;
 using System.Text.Json.Nodes;
 using Atelier.Model.Clip;
@@ -37,7 +37,8 @@ internal sealed record ClusterRequest
     {
         var body = new JsonObject
         {
-            ["id"] = id, ["prompt"] = Prompt, ["negative_prompt"] = Negative, ["seed"] = unchecked(Seed + (ulong)index), ["size"] = Size,
+            ["id"] = id, ["prompt"] = Prompt, ["negative_prompt"] = Negative, ["seed"] = unchecked(Seed + (ulong)index),
+            ["size"] = Size,
         };
         if (Model is not null)
         {
@@ -148,7 +149,8 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
         }
 
         return await client.PatientlyAsync(
-            () => client.BytesAsync(HttpMethod.Get, $"{Route}/{id}/picture", null, cancellation), cancellation, mayBeDown: true);
+            () => client.BytesAsync(HttpMethod.Get, $"{Route}/{id}/picture", null, cancellation), cancellation,
+            mayBeDown: true);
     }
 
     // A prompt that is too long for the text encoder is drawn without its end. The picture has arrived by now, so a
@@ -198,7 +200,9 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
                 JsonNode? view = await client.CallAsync(HttpMethod.Get, $"{Route}/{id}", null, cancellation);
                 if (view?["position"] is JsonValue position)
                 {
-                    string wait = view["wait_seconds"] is JsonValue seconds ? $", about {seconds.GetValue<double>():0} s" : "";
+                    string wait = view["wait_seconds"] is JsonValue seconds
+                        ? $", about {seconds.GetValue<double>():0} s"
+                        : "";
                     Report(index, _parts[index], $"waiting, {position} before it{wait}");
                 }
 
@@ -221,7 +225,11 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
             _ when one.Steps > 0 => 0.97 * one.Step / one.Steps,
             _ => 0,
         };
-        Report(index, part, one.Phase == "denoising" ? $"step {one.Step} of {one.Steps}" : one.Phase.Replace("queued_decode", "decoding"));
+        Report(
+            index, part,
+            one.Phase == "denoising"
+                ? $"step {one.Step} of {one.Steps}"
+                : one.Phase.Replace("queued_decode", "decoding"));
     }
 
     private void Report(int index, double part, string text)
@@ -229,7 +237,9 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
         lock (_gate)
         {
             _parts[index] = part;
-            report(_parts.Average(), _parts.Length == 1 ? text : $"{_parts.Count(one => one >= 1)} of {_parts.Length} done");
+            report(
+                _parts.Average(),
+                _parts.Length == 1 ? text : $"{_parts.Count(one => one >= 1)} of {_parts.Length} done");
         }
     }
 

@@ -1,5 +1,5 @@
-// cluster.json: what a cluster on this machine keeps between its runs. It holds secrets, so it is its user's alone; it is
-// written aside and renamed, so it is there whole or not at all.
+// cluster.json: what a cluster on this machine keeps between its runs. It holds secrets, so it is its user's alone; it
+// is written aside and renamed, so it is there whole or not at all.
 using System.Security.Cryptography;
 using System.Text.Json;
 
@@ -24,7 +24,8 @@ internal sealed record ClusterFile
 
     private static readonly JsonSerializerOptions s_json = new()
     {
-        WriteIndented = true, PropertyNamingPolicy = JsonNamingPolicy.CamelCase, RespectRequiredConstructorParameters = true,
+        WriteIndented = true, PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
+        RespectRequiredConstructorParameters = true,
     };
 
     /// <summary>How to read it.</summary>
@@ -55,7 +56,8 @@ internal sealed record ClusterFile
     public static ClusterFile New() => new()
     {
         Secret = Convert.ToBase64String(RandomNumberGenerator.GetBytes(SecretBytes)),
-        AdminKey = "atladmin_" + System.Buffers.Text.Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(SecretBytes)),
+        AdminKey = "atladmin_" + System.Buffers.Text.Base64Url.EncodeToString(
+            RandomNumberGenerator.GetBytes(SecretBytes)),
     };
 
     /// <summary>Reads a data folder's file; none if there is none.</summary>
@@ -78,7 +80,8 @@ internal sealed record ClusterFile
             return JsonSerializer.Deserialize<ClusterFile>(File.ReadAllBytes(path), s_json) switch
             {
                 null => throw Damaged(path, "it is empty"),
-                { Format: not KnownFormat } other => throw Damaged(path, $"its format is {other.Format}, and only {KnownFormat} is known"),
+                { Format: not KnownFormat } other =>
+                    throw Damaged(path, $"its format is {other.Format}, and only {KnownFormat} is known"),
                 { } file when file.Fault() is { } fault => throw Damaged(path, fault),
                 { } file => file,
             };
@@ -121,7 +124,8 @@ internal sealed record ClusterFile
             Port, MetricsPort,
             .. (Silos ?? []).SelectMany(silo => new[] { silo.Port, silo.ProxyPort, silo.HttpPort, silo.MetricsPort }),
         ];
-        return !Convert.TryFromBase64String(Secret ?? "", bytes, out int count) || count != SecretBytes ? "its secret is none"
+        return !Convert.TryFromBase64String(Secret ?? "", bytes, out int count)
+            || count != SecretBytes ? "its secret is none"
             : AdminKey is not { Length: >= SecretBytes } ? "its adminKey is none"
             : Silos is null ? "its silos are none"
             : ports.Any(port => port is < 0 or > ushort.MaxValue) ? "one of its ports is none"
@@ -129,6 +133,7 @@ internal sealed record ClusterFile
     }
 
     private static UserErrorException Damaged(string path, string why) => new(
-        $"{path} is damaged: {why}. Delete it, and a new one is made: tenants, sessions and pictures stay, and up makes "
+        $"{path} is damaged: {why}. Delete it, and a new one is made: tenants, sessions and pictures stay, and up "
+        + "makes "
         + "itself a new key.");
 }

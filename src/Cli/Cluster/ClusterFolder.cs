@@ -72,7 +72,8 @@ internal sealed class ClusterFolder : IDisposable
     /// Waits until the store is free: a silo whose `up` was killed may still be putting its work back.
     /// </summary>
     /// <exception cref="UserErrorException">It is still held after the patience.</exception>
-    public async Task WaitForStoreAsync(TimeSpan patience, Action<string> say, TimeProvider clock, CancellationToken cancellation)
+    public async Task WaitForStoreAsync(
+        TimeSpan patience, Action<string> say, TimeProvider clock, CancellationToken cancellation)
     {
         string file = System.IO.Path.Combine(Store, LockFile);
         long start = clock.GetTimestamp();
@@ -87,7 +88,8 @@ internal sealed class ClusterFolder : IDisposable
 
             if (clock.GetElapsedTime(start) > patience)
             {
-                throw new UserErrorException($"Another process uses the store in {Store}, and does not end. Stop it first.");
+                throw new UserErrorException(
+                    $"Another process uses the store in {Store}, and does not end. Stop it first.");
             }
 
             if (!said)

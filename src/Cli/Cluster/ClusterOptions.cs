@@ -43,8 +43,10 @@ internal sealed class ClusterOptions
         ClusterFile? file = ClusterFile.Read(folder);
         string url = parsed.GetValue(_url) ?? file?.Url ?? throw new UserErrorException(
             $"There is no cluster in {folder}: start one with atelier up, or name one with --cluster and --key.");
-        string key = parsed.GetValue(_key) ?? (url.TrimEnd('/') == file?.Url ? file.AdminKey : throw new UserErrorException(
-            $"--key ADMINKEY is missing: the administrator's key of {url} is not in {folder}."));
-        return new ClusterClient(ClusterClient.ParseUrl("--cluster", url), ClusterClient.CheckKey("--key", key), TimeProvider.System);
+        string key =
+            parsed.GetValue(_key) ?? (url.TrimEnd('/') == file?.Url ? file.AdminKey : throw new UserErrorException(
+                $"--key ADMINKEY is missing: the administrator's key of {url} is not in {folder}."));
+        return new ClusterClient(
+            ClusterClient.ParseUrl("--cluster", url), ClusterClient.CheckKey("--key", key), TimeProvider.System);
     }
 }

@@ -43,7 +43,8 @@ internal sealed record ClusterPlan
         var ports = new FreePorts();
         if (port is { } named && !ports.TryTake(named))
         {
-            throw new UserErrorException($"--port is {named}, but another program listens there; name a free one, or leave it out.");
+            throw new UserErrorException(
+                $"--port is {named}, but another program listens there; name a free one, or leave it out.");
         }
 
         return file with
@@ -52,7 +53,8 @@ internal sealed record ClusterPlan
             MetricsPort = ports.Take(file.MetricsPort, FirstMetricsPort),
             Silos =
             [
-                .. Enumerable.Range(0, silos).Select(i => i < file.Silos.Length ? file.Silos[i] : new SiloPorts(0, 0, 0))
+                .. Enumerable.Range(0, silos).Select(
+                    i => i < file.Silos.Length ? file.Silos[i] : new SiloPorts(0, 0, 0))
                     .Select(earlier => new SiloPorts(
                         ports.Take(earlier.Port, FirstSiloPort), ports.Take(earlier.ProxyPort, FirstProxyPort),
                         ports.Take(earlier.HttpPort, FirstHttpPort),
@@ -115,7 +117,8 @@ internal sealed record ClusterPlan
         settings["Metrics__Port"] = $"{metricsPort}";
         settings["Cluster__Secret"] = File.Secret;
         settings["Supervisor__Stdin"] = "true";
-        settings["ASPNETCORE_URLS"] = settings["ASPNETCORE_HTTP_PORTS"] = null; // Images set them; the ports are those above.
+        // Images set them; the ports are those above.
+        settings["ASPNETCORE_URLS"] = settings["ASPNETCORE_HTTP_PORTS"] = null;
         return new ChildProgram(name, DotnetHost(), [FindProgram(project)], settings)
         {
             Live = new Uri($"http://127.0.0.1:{metricsPort}/health/live"),
@@ -129,9 +132,11 @@ internal sealed record ClusterPlan
         string path = Path.GetFullPath(Path.Combine(here, "..", "..", project, Path.GetFileName(here), file));
         return System.IO.File.Exists(path)
             ? path
-            : throw new UserErrorException($"{path} is not there: start this through the atelier script, which builds it.");
+            : throw new UserErrorException(
+                $"{path} is not there: start this through the atelier script, which builds it.");
     }
 
     // The dotnet that runs this program: it need not be on the path.
-    private static string DotnetHost() => Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "..", "..", "..", "dotnet"));
+    private static string DotnetHost() =>
+        Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "..", "..", "..", "dotnet"));
 }

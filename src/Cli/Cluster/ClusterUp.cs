@@ -87,14 +87,16 @@ internal sealed class ClusterUp(ClusterPlan plan, Supervision supervision, TimeP
             {
                 if (child.LastDeath is { } death && (death.ExitCode == WrongConfiguration || death.Count >= DeathsMax))
                 {
-                    throw new UserErrorException($"{child.Name} does not start; what it said is above, and in {plan.Folder.Logs}.");
+                    throw new UserErrorException(
+                        $"{child.Name} does not start; what it said is above, and in {plan.Folder.Logs}.");
                 }
             }
 
             if (clock.GetElapsedTime(start) > s_startPatience)
             {
                 throw new UserErrorException(
-                    $"The cluster was not ready within {s_startPatience.TotalMinutes:0} minutes; what it said is in {plan.Folder.Logs}.");
+                    $"The cluster was not ready within {s_startPatience.TotalMinutes:0} minutes; what it said is in "
+                    + $"{plan.Folder.Logs}.");
             }
 
             await Task.Delay(s_poll, clock, stop);
@@ -108,7 +110,8 @@ internal sealed class ClusterUp(ClusterPlan plan, Supervision supervision, TimeP
             using HttpResponseMessage answer = await http.GetAsync(url, stop);
             return answer.IsSuccessStatusCode;
         }
-        catch (Exception error) when (error is HttpRequestException || (error is OperationCanceledException && !stop.IsCancellationRequested))
+        catch (Exception error) when (
+            error is HttpRequestException || (error is OperationCanceledException && !stop.IsCancellationRequested))
         {
             return false;
         }
@@ -128,7 +131,8 @@ internal sealed class ClusterUp(ClusterPlan plan, Supervision supervision, TimeP
         }
 
         JsonNode made = (await admin.PatientlyAsync(
-            () => admin.CallAsync(HttpMethod.Post, $"{path}/keys", new JsonObject { ["label"] = "up" }, stop), stop, mayBeDown: true))!;
+            () => admin.CallAsync(HttpMethod.Post, $"{path}/keys", new JsonObject { ["label"] = "up" }, stop), stop,
+            mayBeDown: true))!;
         ClusterFile file = plan.File with { Key = made["key"]!.GetValue<string>() };
         file.Write(plan.Folder.Path);
         return file;
@@ -160,7 +164,9 @@ internal sealed class ClusterUp(ClusterPlan plan, Supervision supervision, TimeP
     {
         if (children.Length > 0)
         {
-            say($"stopping {string.Join(", ", children.Select(child => child.Name))}{what}: at most {supervision.Grace.TotalSeconds:0.#} s");
+            say(
+                $"stopping {string.Join(", ", children.Select(child => child.Name))}{what}: at most "
+                + $"{supervision.Grace.TotalSeconds:0.#} s");
             await Task.WhenAll(children.Select(child => child.StopAsync()));
         }
     }

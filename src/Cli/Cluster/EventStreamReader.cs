@@ -1,5 +1,5 @@
-// Reads server-sent events (the event stream format of the HTML standard, as far as the cluster speaks it). Comments are
-// signs of life: a stream that gives none for long is dead, even if its connection does not know it.
+// Reads server-sent events (the event stream format of the HTML standard, as far as the cluster speaks it). Comments
+// are signs of life: a stream that gives none for long is dead, even if its connection does not know it.
 using System.Text;
 
 namespace Atelier.Cli.Cluster;

@@ -27,7 +27,9 @@ internal sealed class FreePorts
     /// <summary>Takes a port that must be this one; false if it is not free.</summary>
     public bool TryTake(int port) => IsFree(port) && _given.Add(port);
 
-    /// <summary>The port of an earlier run if there was one and it is free, otherwise the next free one from a start.</summary>
+    /// <summary>
+    /// The port of an earlier run if there was one and it is free, otherwise the next free one from a start.
+    /// </summary>
     public int Take(int earlier, int start)
     {
         if (earlier != 0 && TryTake(earlier))

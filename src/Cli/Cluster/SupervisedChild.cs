@@ -169,7 +169,9 @@ internal sealed class SupervisedChild : IAsyncDisposable
             pause = _clock.GetElapsedTime(start) >= _supervision.SteadyAfter ? _supervision.PauseMin : pause;
             LastDeath = new ChildDeath(code, (LastDeath?.Count ?? 0) + 1, last);
             string lines = string.Concat(last.Select(line => $"\n    {line}"));
-            _say($"{Name} ended with code {code} and is started again in {pause.TotalSeconds:0.#} s; its log is {_log.Path}{lines}");
+            _say(
+                $"{Name} ended with code {code} and is started again in {pause.TotalSeconds:0.#} s; its log is "
+                + $"{_log.Path}{lines}");
             try
             {
                 await Task.Delay(pause, _clock, _stopping.Token);
@@ -285,7 +287,8 @@ internal sealed class SupervisedChild : IAsyncDisposable
     {
         var start = new ProcessStartInfo(_program.File, _program.Arguments)
         {
-            UseShellExecute = false, RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true,
+            UseShellExecute = false, RedirectStandardInput = true, RedirectStandardOutput = true,
+            RedirectStandardError = true,
             StandardOutputEncoding = Encoding.UTF8, StandardErrorEncoding = Encoding.UTF8,
         };
         foreach ((string name, string? value) in _program.Environment)

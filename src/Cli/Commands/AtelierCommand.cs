@@ -6,7 +6,7 @@ using Atelier.Cli.Cluster;
 using Atelier.Model;
 using Atelier.Model.Data;
 using Atelier.Model.Runtime;
-using Atelier.Model.Training.Runs;
+using Atelier.Training;
 
 namespace Atelier.Cli.Commands;
 

@@ -149,7 +149,8 @@ internal static class BenchCommand
         command.SetAction(async (parsed, cancellation) =>
         {
             OutputFile.CheckJson(parsed.GetValue(json));
-            using var bench = new BatchingBench(device.Model(parsed), device.Options(parsed), parsed.GetValue(requests));
+            using var bench = new BatchingBench(
+                device.Model(parsed), device.Options(parsed), parsed.GetValue(requests));
             IReadOnlyList<BatchingFigures> figures = await bench.RunAsync(
                 parsed.GetValue(runs), part => Output.Remark($"{part:p0}"), cancellation);
             Output.Table(
@@ -169,8 +170,18 @@ internal static class BenchCommand
 
     private static Command Overhead()
     {
-        var cluster = new Option<string>("--cluster") { HelpName = "URL", Description = "A cluster of one device.", Required = true };
-        var key = new Option<string>("--key") { HelpName = "KEY", Description = "A key of that cluster.", Required = true };
+        var cluster = new Option<string>("--cluster")
+        {
+            HelpName = "URL",
+            Description = "A cluster of one device.",
+            Required = true,
+        };
+        var key = new Option<string>("--key")
+        {
+            HelpName = "KEY",
+            Description = "A key of that cluster.",
+            Required = true,
+        };
         Option<int> pictures = Choices.Number("--pictures", 1, 10_000, 40, "Pictures in each turn.");
         Option<int> turns = Choices.Number("--turns", 1, 1000, 5, "Turns that are counted.");
         var device = new DeviceChoices();
@@ -190,14 +201,16 @@ internal static class BenchCommand
             {
                 Patience = new ClientPatience { Answer = TimeSpan.FromHours(1) },
             };
-            using var bench = new OverheadBench(device.Model(parsed), device.Options(parsed), client, parsed.GetValue(pictures));
+            using var bench = new OverheadBench(
+                device.Model(parsed), device.Options(parsed), client, parsed.GetValue(pictures));
             OverheadFigures figures = await bench.RunAsync(parsed.GetValue(turns), Output.Remark, cancellation);
             Output.Table(
                 ["turn", "device alone, pictures/s", "cluster, pictures/s", "ratio"],
                 [
                     .. figures.Turns.Select((turn, i) => (IReadOnlyList<string>)
                     [
-                        Text(i + 1), Seconds(turn.Bare), Seconds(turn.Cluster), turn.Ratio.ToString("p1", CultureInfo.InvariantCulture),
+                        Text(i + 1), Seconds(turn.Bare), Seconds(turn.Cluster),
+                        turn.Ratio.ToString("p1", CultureInfo.InvariantCulture),
                     ]),
                     ["median", "", "", figures.Ratio.ToString("p1", CultureInfo.InvariantCulture)],
                 ]);
@@ -211,8 +224,10 @@ internal static class BenchCommand
     private sealed class DeviceChoices
     {
         private readonly Option<DirectoryInfo> _folder = Choices.Path<DirectoryInfo>("--model", "The model's folder.");
-        private readonly Option<int> _slots = Choices.Number("--slots", 1, 1024, 8, "Pictures that share an evaluation, at most.");
-        private readonly Option<int> _rows = Choices.Number("--rows", 1, 1024, TorchDeviceOptions.RowsStandard, "Rows of a forward pass.");
+        private readonly Option<int> _slots = Choices.Number(
+            "--slots", 1, 1024, 8, "Pictures that share an evaluation, at most.");
+        private readonly Option<int> _rows = Choices.Number(
+            "--rows", 1, 1024, TorchDeviceOptions.RowsStandard, "Rows of a forward pass.");
         private readonly Option<int> _threads = Choices.Number("--threads", 1, 1024, 1, "Threads of libtorch.");
 
         public void AddTo(Command command)
@@ -224,7 +239,8 @@ internal static class BenchCommand
             }
         }
 
-        public DeviceModel Model(ParseResult parsed) => DeviceModel.Open(parsed.GetRequiredValue(_folder).FullName, isDefault: true);
+        public DeviceModel Model(ParseResult parsed) =>
+            DeviceModel.Open(parsed.GetRequiredValue(_folder).FullName, isDefault: true);
 
         public TorchDeviceOptions Options(ParseResult parsed) => new()
         {

@@ -3,9 +3,11 @@ using System.CommandLine;
 using System.Globalization;
 using Atelier.Model;
 using Atelier.Model.Data;
+using Atelier.Model.Data.Mds;
+using Atelier.Model.Data.Sources;
 using Atelier.Model.Pipeline;
 using Atelier.Model.Runtime;
-using Atelier.Shapes;
+using Atelier.Shapes.Making;
 using TorchSharp;
 
 namespace Atelier.Cli.Commands;

@@ -7,6 +7,7 @@ using Atelier.Model.Runtime;
 using Atelier.Shapes.Captions;
 using Atelier.Shapes.Judging;
 using Atelier.Shapes.Making;
+using Atelier.Shapes.Training;
 using TorchSharp;
 
 namespace Atelier.Cli.Commands;
@@ -24,10 +25,13 @@ internal static class DemoCommand
         Option<DirectoryInfo> stages = Choices.Path<DirectoryInfo>(
             "--stages", "The stages' configurations; they name the folders of what is made on the way.");
         stages.DefaultValueFactory = _ => new DirectoryInfo("configs/shapes");
-        Option<DirectoryInfo> output = Choices.Path<DirectoryInfo>("--out", "Receives the finished model, and the oracle beside it. What is there already is gone on from.");
+        Option<DirectoryInfo> output = Choices.Path<DirectoryInfo>(
+            "--out", "Receives the finished model, and the oracle beside it. What is there already is gone on from.");
         output.DefaultValueFactory = _ => new DirectoryInfo(Home.At("models"));
-        Option<int> scenes = Choices.Number("--scenes", 1, 100_000_000, 98_304, "Scenes that the denoiser is trained on.");
-        Option<int> prompts = Choices.Number("--prompts", 16, 1_000_000, 1_600, "Prompts by which the finished model is scored.");
+        Option<int> scenes = Choices.Number(
+            "--scenes", 1, 100_000_000, 98_304, "Scenes that the denoiser is trained on.");
+        Option<int> prompts = Choices.Number(
+            "--prompts", 16, 1_000_000, 1_600, "Prompts by which the finished model is scored.");
         Option<string?> precision = new("--precision")
         {
             HelpName = $"{Precision.Auto}|{Precision.Float32}|{Precision.BFloat16}",
@@ -61,8 +65,16 @@ internal static class DemoCommand
     {
         var name = new Argument<string>("name") { Description = "vocabulary, autoencoder, clip or oracle." };
         name.AcceptOnlyFromAmong("vocabulary", "autoencoder", "clip", "oracle");
-        var output = new Option<DirectoryInfo>("--out") { Description = "The folder of the parts; begun ones go on from there.", Required = true };
-        var threads = new Option<int>("--threads") { Description = "Threads of libtorch.", DefaultValueFactory = _ => 1 };
+        var output = new Option<DirectoryInfo>("--out")
+        {
+            Description = "The folder of the parts; begun ones go on from there.",
+            Required = true,
+        };
+        var threads = new Option<int>("--threads")
+        {
+            Description = "Threads of libtorch.",
+            DefaultValueFactory = _ => 1,
+        };
         Option<string> precision = Choices.Precision("--precision", "Precision of the training.");
         var command = new Command("part", "Makes one part of the demo model, or goes on making it.")
         {
@@ -128,7 +140,8 @@ internal static class DemoCommand
     private static void ShowAutoencoder(DemoParts parts)
     {
         using AutoencoderKL network = parts.OpenAutoencoder();
-        Output.Line($"scaling {Number(network.Config.ScalingFactor, "f4")}, shift {Number(network.Config.ShiftFactor, "f4")}");
+        Output.Line(
+            $"scaling {Number(network.Config.ScalingFactor, "f4")}, shift {Number(network.Config.ShiftFactor, "f4")}");
         Output.Table(
             ["side", "style", "PSNR, dB", "pictures"],
             [
@@ -146,7 +159,9 @@ internal static class DemoCommand
                 .. EvaluationPrompts.Tasks.Select(task => (IReadOnlyList<string>)
                 [
                     $"{task}",
-                    .. s_sides.Select(side => Number(OracleMeasurement.Accuracy(oracle, task, 2 * ScoredPictures, side, seed: 1), "f4")),
+                    .. s_sides.Select(
+                        side =>
+                            Number(OracleMeasurement.Accuracy(oracle, task, 2 * ScoredPictures, side, seed: 1), "f4")),
                 ]),
             ]);
     }
@@ -154,19 +169,22 @@ internal static class DemoCommand
     private static void ShowClip(DemoParts parts)
     {
         using ClipModel network = parts.OpenClip();
-        ClipScore score = ClipMeasure.Score(network, ClipTokenizer.Load(parts.Vocabulary, network.Config.Text.ContextLength));
+        ClipScore score = ClipMeasure.Score(
+            network, ClipTokenizer.Load(parts.Vocabulary, network.Config.Text.ContextLength));
         Output.Table(
             ["what", "part right"],
             [
                 [$"picture to text, of {score.Pairs}", Number(score.PictureToText, "f4")],
                 [$"text to picture, of {score.Pairs}", Number(score.TextToPicture, "f4")],
                 ["own caption or its twin's", Number(score.Twins, "f4")],
-                .. score.TwinsByDifference.Select(pair => (IReadOnlyList<string>)[$"twin differs by {pair.Key}", Number(pair.Value, "f4")]),
+                .. score.TwinsByDifference.Select(
+                    pair => (IReadOnlyList<string>)[$"twin differs by {pair.Key}", Number(pair.Value, "f4")]),
             ]);
     }
 
     private static void Report(PartProgress progress) => Output.Remark(
-        $"step {progress.Step} of {progress.Steps}, loss {Number(progress.Loss, "f5")}, {Number(progress.SamplesPerSecond, "f1")} samples/s");
+        $"step {progress.Step} of {progress.Steps}, loss {Number(progress.Loss, "f5")}, "
+        + $"{Number(progress.SamplesPerSecond, "f1")} samples/s");
 
     private static string Number(double value, string format) => value.ToString(format, CultureInfo.InvariantCulture);
 }

@@ -2,7 +2,7 @@
 using System.CommandLine;
 using System.Globalization;
 using Atelier.Model.Clip;
-using Atelier.Model.Data;
+using Atelier.Model.Data.Sources;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Evaluation;
 using Atelier.Model.Imaging;
@@ -27,7 +27,8 @@ internal static class EvalCommand
         oracle.DefaultValueFactory = _ => new FileInfo(Home.At("models/oracle/oracle.safetensors"));
         Option<int> prompts = Choices.Number(
             "--prompts", 16, 1_000_000, 1_600, "Prompts in all, over 8 tasks, half of them of held-out combinations.");
-        Option<int?> steps = Choices.NumberOrNone("--steps", 1, SamplerSettings.StepsMax, "Steps; by default the model's.");
+        Option<int?> steps = Choices.NumberOrNone(
+            "--steps", 1, SamplerSettings.StepsMax, "Steps; by default the model's.");
         Option<double?> guidance = Choices.NumberOrNone("--guidance", 1.0, 100, "Guidance; by default the model's.");
         Option<double> churn = Choices.Churn();
         Option<(double Low, double High)?> interval = Choices.GuidanceInterval();
@@ -76,7 +77,10 @@ internal static class EvalCommand
 
     private static Command Fid()
     {
-        var pictures = new Argument<DirectoryInfo>("PICTURES") { Description = "A folder of pictures, or an MDS data set with a picture column." };
+        var pictures = new Argument<DirectoryInfo>("PICTURES")
+        {
+            Description = "A folder of pictures, or an MDS data set with a picture column.",
+        };
         var reference = new Argument<DirectoryInfo>("REFERENCE") { Description = "Pictures to compare with." };
         Option<FileInfo> inception = Choices.Path<FileInfo>(
             "--inception", "The FID Inception network, pt_inception-2015-12-05-6726825d.pth.", required: true);
@@ -128,7 +132,8 @@ internal static class EvalCommand
     {
         var pictures = new Argument<DirectoryInfo>("PICTURES")
         {
-            Description = "A folder of pictures with captions beside them, or an MDS data set with a text and a picture column.",
+            Description =
+                "A folder of pictures with captions beside them, or an MDS data set with a text and a picture column.",
         };
         Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>(
             "--model", "Model folder whose text encoder's file holds the image encoder too.", required: true);
@@ -146,7 +151,8 @@ internal static class EvalCommand
                 new PictureColumns(parsed.GetValue(captionColumn), parsed.GetValue(pictureColumn)));
             DataCommand.TellTaken(set, parsed.GetRequiredValue(pictures));
             ModelFolder folder = ModelFolder.Open(parsed.GetRequiredValue(model).FullName);
-            ClipTokenizer tokenizer = ClipTokenizer.Load(folder.PathOf(folder.Vocabulary), folder.ClipConfig.Text.ContextLength);
+            ClipTokenizer tokenizer = ClipTokenizer.Load(
+                folder.PathOf(folder.Vocabulary), folder.ClipConfig.Text.ContextLength);
             using var clip = new ClipModel(folder.ClipConfig);
             using (IWeightSource source = WeightFile.Open(folder.PathOf(folder.TextEncoder)))
             {
@@ -173,7 +179,10 @@ internal static class EvalCommand
                     task.Name, Number(task.Seen, "f3"), Number(task.HeldOut, "f3"), Number(task.Oracle, "f3"),
                     Number(task.OracleSpoiled, "f3"), Number(task.OracleDecoded, "f3"), $"{task.Prompts}",
                 ]),
-                ["mean of the first six", Number(scores.MeanSeen, "f3"), Number(scores.MeanHeldOut, "f3"), "", "", "", ""],
+                [
+                    "mean of the first six", Number(scores.MeanSeen, "f3"), Number(scores.MeanHeldOut, "f3"), "", "",
+                    "", "",
+                ],
             ]);
         Output.Table(
             ["measure", "generated", "true pictures"],
@@ -190,7 +199,10 @@ internal static class EvalCommand
     {
         var report = scores.Tasks.ToDictionary(
             task => task.Name,
-            object (task) => new { task.Seen, task.HeldOut, task.Oracle, task.OracleSpoiled, task.OracleDecoded, task.Prompts },
+            object (task) => new
+            {
+                task.Seen, task.HeldOut, task.Oracle, task.OracleSpoiled, task.OracleDecoded, task.Prompts,
+            },
             StringComparer.Ordinal);
         report["mean"] = new { Seen = scores.MeanSeen, HeldOut = scores.MeanHeldOut };
         report["frechet"] = new { Generated = scores.Frechet, True = scores.FrechetTrue };
@@ -200,7 +212,10 @@ internal static class EvalCommand
         report["settings"] = new
         {
             settings.Sampler.Steps, settings.Sampler.Guidance, settings.Sampler.SChurn, settings.Sampler.GuidanceLow,
-            GuidanceHigh = double.IsFinite(settings.Sampler.GuidanceHigh) ? settings.Sampler.GuidanceHigh : (double?)null, settings.Seed,
+            GuidanceHigh = double.IsFinite(settings.Sampler.GuidanceHigh)
+                ? settings.Sampler.GuidanceHigh
+                : (double?)null,
+            settings.Seed,
             Prompts = scores.Tasks.Sum(task => 2 * task.Prompts),
         };
         return report;
@@ -221,7 +236,8 @@ internal static class EvalCommand
                 Path.Combine(folder, group.Key + ".txt"),
                 first.Select((p, i) => string.Create(
                     CultureInfo.InvariantCulture,
-                    $"row {i / SheetColumns + 1} column {i % SheetColumns + 1}  seed {p.Seed}  {(p.Passed ? "passed" : "FAILED")}  {p.Prompt.Caption.Text}")));
+                    $"row {i / SheetColumns + 1} column {i % SheetColumns + 1}  seed {p.Seed}  "
+                    + $"{(p.Passed ? "passed" : "FAILED")}  {p.Prompt.Caption.Text}")));
         }
     }
 

@@ -73,7 +73,9 @@ internal static class GenerateCommand
                 {
                     Prompt = parsed.GetRequiredValue(prompt),
                     Negative = parsed.GetValue(negative)!,
-                    Model = parsed.GetResult(model) is { Implicit: false } ? parsed.GetRequiredValue(model).ToString() : null,
+                    Model = parsed.GetResult(model) is { Implicit: false }
+                        ? parsed.GetRequiredValue(model).ToString()
+                        : null,
                     Seed = parsed.GetValue(seed),
                     Steps = parsed.GetValue(steps),
                     Guidance = parsed.GetValue(guidance),
@@ -139,7 +141,8 @@ internal static class GenerateCommand
             if (parsed.GetResult(option) is { Implicit: false })
             {
                 throw new UserErrorException(
-                    $"{option.Name} is for pictures that are drawn here; a cluster has no such setting. Leave out {option.Name}, or "
+                    $"{option.Name} is for pictures that are drawn here; a cluster has no such setting. Leave out "
+                    + $"{option.Name}, or "
                     + $"--cluster and {UrlVariable}.");
             }
         }

@@ -59,7 +59,8 @@ internal static class StatusCommand
         JsonArray list => string.Join(", ", list.Select(Cell)),
         JsonValue one when one.TryGetValue(out string? text) => Digests.AreValid(text) ? text[..DigestLength] : text,
         JsonValue one when one.TryGetValue(out bool yes) => yes ? "yes" : "no",
-        JsonValue one when one.TryGetValue(out double number) && Math.Abs(number) >= 1e6 => number.ToString("0.###e+0", CultureInfo.InvariantCulture),
+        JsonValue one when one.TryGetValue(out double number) && Math.Abs(number) >= 1e6 =>
+            number.ToString("0.###e+0", CultureInfo.InvariantCulture),
         _ => value.ToJsonString(),
     };
 }

@@ -25,7 +25,8 @@ internal static class TenantsCommand
             var rows = new List<IReadOnlyList<string>>();
             for (string? after = ""; after is not null;)
             {
-                JsonNode part = await CallAsync(client, HttpMethod.Get, $"{Route}?after={Uri.EscapeDataString(after)}", null, cancellation);
+                JsonNode part = await CallAsync(
+                    client, HttpMethod.Get, $"{Route}?after={Uri.EscapeDataString(after)}", null, cancellation);
                 rows.AddRange(part["items"]!.AsArray().Select(tenant => Row(tenant!)));
                 after = part["next"]?.GetValue<string>();
             }
@@ -39,9 +40,11 @@ internal static class TenantsCommand
         Option<double?> weight = Choices.NumberOrNone(
             "--weight", 1.0, TenantSettings.WeightMax, "Share of the devices against other tenants', 1 to 1000.");
         Option<int?> requests = Choices.NumberOrNone("--requests-per-minute", 0, 1_000_000, "Requests a minute.");
-        Option<int?> open = Choices.NumberOrNone("--open-generations", 0, TenantSettings.OpenMax, "Generations open at a time.");
+        Option<int?> open = Choices.NumberOrNone(
+            "--open-generations", 0, TenantSettings.OpenMax, "Generations open at a time.");
         Option<long?> evaluations = Choices.NumberOrNone(
-            "--evaluations-per-day", 0, long.MaxValue, "Evaluations of the network in a day (UTC); a picture takes about two a step.");
+            "--evaluations-per-day", 0, long.MaxValue,
+            "Evaluations of the network in a day (UTC); a picture takes about two a step.");
         Option<int?> sessions = Choices.NumberOrNone(
             "--sessions", 0, TenantSettings.SessionsMax, "Sessions at a time.");
         Option<int?> stored = Choices.NumberOrNone(
@@ -112,7 +115,8 @@ internal static class TenantsCommand
             async (parsed, client, cancellation) =>
             {
                 JsonNode made = await client.CallAsync(
-                    HttpMethod.Post, $"{PathOf(parsed, tenant)}/keys", new JsonObject { ["label"] = parsed.GetValue(label) }, cancellation)
+                    HttpMethod.Post, $"{PathOf(parsed, tenant)}/keys",
+                    new JsonObject { ["label"] = parsed.GetValue(label) }, cancellation)
                     ?? throw new UserErrorException("The cluster did not say what the key is.");
                 Output.Line(Text(made, "key"));
                 Output.Remark($"Keep it: it is not shown again. Its hash is {Text(made, "hash")}.");
@@ -127,10 +131,13 @@ internal static class TenantsCommand
             new Command("revoke", "Revokes a key: it is refused from the next request on.") { tenant, key },
             async (parsed, client, cancellation) =>
             {
-                string text = parsed.GetRequiredValue(key), hash = ApiKey.TryParse(text, out _) ? ApiKey.HashOf(text) : text;
+                string text = parsed.GetRequiredValue(key), hash = ApiKey.TryParse(text, out _)
+                    ? ApiKey.HashOf(text)
+                    : text;
                 if (!Digests.AreValid(hash))
                 {
-                    throw new UserErrorException("KEY is neither a key nor a hash, which has 64 digits of 0-9 and a-f.");
+                    throw new UserErrorException(
+                        "KEY is neither a key nor a hash, which has 64 digits of 0-9 and a-f.");
                 }
 
                 await CallAsync(client, HttpMethod.Delete, $"{PathOf(parsed, tenant)}/keys/{hash}", null, cancellation);
@@ -163,7 +170,8 @@ internal static class TenantsCommand
     // All of these say the same when they are said twice. An empty answer is an empty object here.
     private static async Task<JsonNode> CallAsync(
         ClusterClient client, HttpMethod method, string path, JsonObject? body, CancellationToken cancellation) =>
-        await client.PatientlyAsync(() => client.CallAsync(method, path, body, cancellation), cancellation) ?? new JsonObject();
+        await client.PatientlyAsync(() => client.CallAsync(method, path, body, cancellation), cancellation)
+            ?? new JsonObject();
 
     private static void Show(IReadOnlyList<IReadOnlyList<string>> rows) => Output.Table(
         ["tenant", "weight", "requests/min", "open", "of", "evaluations today", "of", "keys"], rows);

@@ -21,7 +21,8 @@ internal static class UpCommand
         Option<DirectoryInfo> data = ClusterOptions.Data();
         Option<int?> port = Choices.NumberOrNone(
             "--port", 1, ushort.MaxValue,
-            $"Port of the page and the API; by default that of the last run, or {ClusterPlan.StandardPort}, or the next free one.");
+            $"Port of the page and the API; by default that of the last run, or {ClusterPlan.StandardPort}, or the "
+            + "next free one.");
         var models = new Option<DirectoryInfo[]>("--model")
         {
             HelpName = "DIR",
@@ -30,9 +31,11 @@ internal static class UpCommand
             Arity = ArgumentArity.OneOrMore,
         };
         Option<int?> threads = Choices.NumberOrNone(
-            "--threads", 1, 1024, "Threads of each silo's device; by default all processors but one, shared among the silos.");
+            "--threads", 1, 1024,
+            "Threads of each silo's device; by default all processors but one, shared among the silos.");
         Option<int?> slots = Choices.NumberOrNone(
-            "--slots", 1, WorkerTurn.SlotsMax, "Pictures that each silo draws together; by default the silo's own choice.");
+            "--slots", 1, WorkerTurn.SlotsMax,
+            "Pictures that each silo draws together; by default the silo's own choice.");
         Option<int> silos = Choices.Number("--silos", 1, ClusterPlan.SilosMax, 1, "Silos.");
         var verbose = new Option<bool>("--verbose") { Description = "Also show all that the processes log." };
         var command = new Command("up", "Runs a whole cluster on this machine, until Ctrl-C.")
@@ -51,7 +54,8 @@ internal static class UpCommand
             using ClusterFolder folder = ClusterFolder.Open(ClusterOptions.FolderOf(parsed, data), Say);
             await folder.WaitForStoreAsync(s_patienceForStore, Say, TimeProvider.System, cancellation);
             int count = parsed.GetValue(silos);
-            ClusterFile file = ClusterPlan.WithPorts(ClusterFile.Read(folder.Path) ?? ClusterFile.New(), parsed.GetValue(port), count);
+            ClusterFile file = ClusterPlan.WithPorts(
+                ClusterFile.Read(folder.Path) ?? ClusterFile.New(), parsed.GetValue(port), count);
             file.Write(folder.Path);
             var plan = new ClusterPlan
             {
@@ -61,7 +65,8 @@ internal static class UpCommand
                 Threads = parsed.GetValue(threads) ?? Math.Max(1, (Environment.ProcessorCount - 1) / count),
                 Slots = parsed.GetValue(slots),
             };
-            var cluster = new ClusterUp(plan, new Supervision { IsVerbose = parsed.GetValue(verbose) }, TimeProvider.System, Say);
+            var cluster = new ClusterUp(
+                plan, new Supervision { IsVerbose = parsed.GetValue(verbose) }, TimeProvider.System, Say);
             using PosixSignalRegistration impatience = KillAtSecondCtrlC(cluster);
             await cluster.RunAsync(ready => Output.Line(Welcome(ready, folder)), cancellation);
             Say("stopped");
@@ -100,7 +105,8 @@ internal static class UpCommand
         catch (RefusedFileException error)
         {
             throw new UserErrorException(
-                $"There is no model to draw with: {error.Message} Name a model folder with --model; atelier models import makes one "
+                $"There is no model to draw with: {error.Message} Name a model folder with --model; atelier models "
+                + "import makes one "
                 + "of published weights, atelier demo make makes models/shapes from nothing.");
         }
     }

@@ -46,7 +46,8 @@ internal static class VerifyCommand
             results.Add(result);
             Output.Line(Output.Columns(
                 [
-                    result.Passed ? "ok" : result.Skipped ? "skip" : "FAIL", result.Name, result.Compared.ToString(CultureInfo.InvariantCulture),
+                    result.Passed ? "ok" : result.Skipped ? "skip" : "FAIL", result.Name,
+                    result.Compared.ToString(CultureInfo.InvariantCulture),
                     Number(result, result.Error), Number(result, result.Tolerance),
                     result.Seconds.ToString("f2", CultureInfo.InvariantCulture),
                 ],

@@ -5,7 +5,7 @@ using System.Text.Json;
 using Atelier.Model;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
-using Atelier.Model.Data;
+using Atelier.Model.Data.Mds;
 using Atelier.Model.Evaluation;
 using Atelier.Model.Imaging;
 using Atelier.Model.Networks;

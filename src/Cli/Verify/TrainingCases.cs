@@ -3,6 +3,7 @@ using System.Text.Json;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
 using Atelier.Model.Training;
+using Atelier.Training;
 using static TorchSharp.torch;
 
 namespace Atelier.Cli.Verify;
@@ -122,7 +123,7 @@ internal static class TrainingCases
             EmaStart = emaStart,
         };
         using var engine = new TrainingEngine(network, settings, new StoredShards(folder, check, settings));
-        using Tensor initial = engine.Weights.detach().clone();
+        using Tensor initial = engine.Master.Weights.detach().clone();
         int steps = json.Member("series").Member(variant).Member("losses").GetArrayLength();
         var outcomes = new List<StepOutcome>();
         for (int step = 0; step < steps; step++)
@@ -130,7 +131,7 @@ internal static class TrainingCases
             outcomes.Add(engine.Apply(step, engine.ComputeBatch(step)));
         }
 
-        CompareNamed(folder, check, engine, engine.Ema!, $"{variant}/{emaName}/");
+        CompareNamed(folder, check, engine, engine.Master.Average!, $"{variant}/{emaName}/");
         if (emaStart == 0)
         {
             Series(folder, check, variant, "losses", [.. outcomes.Select(o => o.Loss)]);
@@ -147,7 +148,7 @@ internal static class TrainingCases
     private static void CompareNamed(
         CaseFolder folder, Comparison check, TrainingEngine engine, Tensor flat, string prefix)
     {
-        foreach ((string name, Tensor view) in engine.Named(flat))
+        foreach ((string name, Tensor view) in engine.Master.Named(flat))
         {
             check.Tensor(prefix + name, view);
         }
@@ -159,8 +160,8 @@ internal static class TrainingCases
         CaseFolder folder, Comparison check, TrainingEngine engine, Tensor initial, string variant)
     {
         double limit = folder.Json.Member("whole_update_check").Member("rel_l2_limit").Member(variant).GetDouble();
-        foreach (((string name, Tensor final), (_, Tensor start)) in engine.Named(engine.Weights)
-            .Zip(engine.Named(initial)))
+        foreach (((string name, Tensor final), (_, Tensor start)) in engine.Master.Named(engine.Master.Weights)
+            .Zip(engine.Master.Named(initial)))
         {
             string key = $"{variant}/final/{name}";
             double[] actual = CaseFolder.Numbers(final), before = CaseFolder.Numbers(start);

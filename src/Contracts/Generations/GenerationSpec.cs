@@ -33,7 +33,10 @@ public sealed record GenerationSpec
     // A byte of a prompt takes at most six in JSON, as \u0001 does; the other members take less than 1 KiB.
     private const int JsonBytesMax = (6 * PromptsBytesMax) + 1024;
 
-    private static readonly JsonWriterOptions s_compact = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonWriterOptions s_compact = new()
+    {
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
 
     /// <summary>What is asked for; "text-to-image" is all there is today.</summary>
     [Id(0)]
@@ -86,7 +89,8 @@ public sealed record GenerationSpec
     public string? Fault() => this switch
     {
         { Kind: not "text-to-image" } => $"The kind is '{Kind}'; only 'text-to-image' is known here.",
-        _ when !ModelDigest.TryParse(Model.Value, out _) => "The model must be given by its digest, 64 hexadecimal digits.",
+        _ when !ModelDigest.TryParse(Model.Value, out _) =>
+            "The model must be given by its digest, 64 hexadecimal digits.",
         _ when string.IsNullOrWhiteSpace(Prompt) => "The prompt is empty: say in words what the picture shows.",
         _ when TextFault(Prompt, "prompt") is { } fault => fault,
         _ when TextFault(Negative, "negative prompt") is { } fault => fault,

@@ -30,7 +30,8 @@ public readonly record struct QueuePlace([property: Id(0)] int Position, [proper
 /// <param name="RetryAfter">When to come back, if it is not.</param>
 [GenerateSerializer, Immutable, Alias("atelier.OfferAnswer")]
 public sealed record OfferAnswer(
-    [property: Id(0)] OfferOutcome Outcome, [property: Id(1)] QueuePlace? Place, [property: Id(2)] TimeSpan? RetryAfter);
+    [property: Id(0)] OfferOutcome Outcome, [property: Id(1)] QueuePlace? Place,
+    [property: Id(2)] TimeSpan? RetryAfter);
 
 /// <summary>How full a queue is.</summary>
 /// <param name="Waiting">Pieces of work that wait.</param>

@@ -7,7 +7,8 @@ namespace Atelier.Contracts.Queueing;
 /// <param name="Item">The work as it was leased.</param>
 /// <param name="Done">Quanta finished under this lease.</param>
 [GenerateSerializer, Immutable, Alias("atelier.HeldWork")]
-public sealed record HeldWork([property: Id(0)] long Lease, [property: Id(1)] WorkItem Item, [property: Id(2)] int Done);
+public sealed record HeldWork(
+    [property: Id(0)] long Lease, [property: Id(1)] WorkItem Item, [property: Id(2)] int Done);
 
 /// <summary>Where a model that a worker may hold is, or could be.</summary>
 [GenerateSerializer, Alias("atelier.ModelPlace")]

@@ -25,4 +25,5 @@ public interface IRecentRequestsGrain : IGrainWithStringKey
 /// <param name="First">Id from which those of its generations follow.</param>
 /// <param name="Seed">Seed of its first generation.</param>
 [GenerateSerializer, Immutable, Alias("atelier.RecentRequest")]
-public sealed record RecentRequest([property: Id(0)] string Digest, [property: Id(1)] GenerationId First, [property: Id(2)] ulong Seed);
+public sealed record RecentRequest(
+    [property: Id(0)] string Digest, [property: Id(1)] GenerationId First, [property: Id(2)] ulong Seed);

@@ -20,7 +20,8 @@ public static class ApiKey
         tenant = default;
         int end = (key?.Length ?? 0) - SecretLength - 1;
         return end > Prefix.Length && key!.StartsWith(Prefix, StringComparison.Ordinal) && key[end] == '_'
-            && key.AsSpan(end + 1).IndexOfAnyExcept(s_base64Url) < 0 && TenantId.TryParse(key[Prefix.Length..end], out tenant);
+            && key.AsSpan(end + 1).IndexOfAnyExcept(s_base64Url) < 0
+                && TenantId.TryParse(key[Prefix.Length..end], out tenant);
     }
 
     /// <summary>SHA-256 of a key, lower-case hexadecimal: what is stored and compared.</summary>

@@ -52,7 +52,9 @@ public sealed class Tickets
         ArgumentNullException.ThrowIfNull(secret);
         if (secret.Length < SecretBytesMin)
         {
-            throw new ArgumentException($"The cluster's secret has {secret.Length} bytes; it must have at least {SecretBytesMin}.", nameof(secret));
+            throw new ArgumentException(
+                $"The cluster's secret has {secret.Length} bytes; it must have at least {SecretBytesMin}.",
+                nameof(secret));
         }
 
         (_secret, _clock) = (secret, clock);
@@ -122,7 +124,8 @@ public sealed class Tickets
     /// <param name="format">Format in which the picture is sent: png, jpeg or webp with a quality after a '-'.</param>
     public string Link(GenerationKey generation, string format)
     {
-        string body = $"{generation.Tenant}.{generation.Id}.{format}.{(_clock.GetUtcNow() + LinkLife).ToUnixTimeSeconds()}";
+        string body =
+            $"{generation.Tenant}.{generation.Id}.{format}.{(_clock.GetUtcNow() + LinkLife).ToUnixTimeSeconds()}";
         return $"{body}.{Mac("link", body)}";
     }
 

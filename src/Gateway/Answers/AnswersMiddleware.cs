@@ -51,7 +51,8 @@ internal sealed partial class AnswersMiddleware(RequestDelegate next, ILogger<An
         {
             await AnswerAsync(context, GatewayError.Of(error.StatusCode));
         }
-        catch (Exception error) when (context.RequestAborted.IsCancellationRequested && error is OperationCanceledException or IOException)
+        catch (Exception error) when (
+            context.RequestAborted.IsCancellationRequested && error is OperationCanceledException or IOException)
         {
             // Nobody is left to be told.
         }
@@ -83,6 +84,7 @@ internal sealed partial class AnswersMiddleware(RequestDelegate next, ILogger<An
         return error.WriteAsync(context);
     }
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "A {Method} request failed in the gateway; its request id is {RequestId}.")]
+    [LoggerMessage(
+        Level = LogLevel.Error, Message = "A {Method} request failed in the gateway; its request id is {RequestId}.")]
     private partial void LogFault(Exception error, string method, string requestId);
 }

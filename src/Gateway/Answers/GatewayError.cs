@@ -21,7 +21,8 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
 
     // One answer for every key that is not let in: what is wrong with it is nobody's business.
     public static GatewayError NoKey { get; } = new(
-        401, InvalidRequest, "invalid_api_key", "This takes a key that is known here: send it as Authorization: Bearer KEY.");
+        401, InvalidRequest, "invalid_api_key",
+        "This takes a key that is known here: send it as Authorization: Bearer KEY.");
 
     // The same for keys of tenants that exist and of others.
     public static GatewayError TooManyUnknownKeys { get; } = new(
@@ -31,20 +32,24 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
     { RetryAfter = TimeSpan.FromSeconds(1) };
 
     public static GatewayError NoCluster { get; } = new(
-        503, Server, "cluster_unavailable", "The cluster is starting or cannot be reached; nothing was done. Send the request again.")
+        503, Server, "cluster_unavailable",
+        "The cluster is starting or cannot be reached; nothing was done. Send the request again.")
     { RetryAfter = TimeSpan.FromSeconds(1) };
 
     public static GatewayError SiloLost { get; } = new(
         502, Server, "silo_lost",
-        "The silo that had the request went away before it answered; whether it was done is not known. Look, or send it again with the same id.")
+        "The silo that had the request went away before it answered; whether it was done is not known. Look, or send "
+        + "it again with the same id.")
     { RetryAfter = TimeSpan.FromSeconds(1) };
 
     public static GatewayError TooLate { get; } = new(
-        504, Server, "silo_too_late", "The silo that had the request did not answer in time; whether it was done is not known.")
+        504, Server, "silo_too_late",
+        "The silo that had the request did not answer in time; whether it was done is not known.")
     { RetryAfter = TimeSpan.FromSeconds(1) };
 
     public static GatewayError Internal { get; } = new(
-        500, Server, "internal_error", "Something went wrong in the gateway that should not; the request's id is in the header x-request-id.");
+        500, Server, "internal_error",
+        "Something went wrong in the gateway that should not; the request's id is in the header x-request-id.");
 
     public static GatewayError UnknownUrl { get; } = new(
         404, InvalidRequest, "unknown_url", "There is nothing at this address; /docs shows what there is.");
@@ -74,7 +79,10 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
     {
         404 => UnknownUrl,
         405 => new(405, InvalidRequest, "method_not_allowed", "This address does not know the request's method."),
-        413 => new(413, InvalidRequest, "body_too_large", $"The body has more than {GatewaySettings.RequestBytesMax} bytes, the most that are read."),
+        413 =>
+            new(
+                413, InvalidRequest, "body_too_large",
+                $"The body has more than {GatewaySettings.RequestBytesMax} bytes, the most that are read."),
         408 => new(408, InvalidRequest, "body_too_slow", "The body did not come in time."),
         414 => new(414, InvalidRequest, "url_too_long", "The request's target is too long."),
         431 => new(431, InvalidRequest, "headers_too_large", "The request has too many headers, or they are too long."),
@@ -101,7 +109,8 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
 
         if (RetryAfter is { } wait)
         {
-            response.Headers.RetryAfter = Math.Max(1, Math.Ceiling(wait.TotalSeconds)).ToString(CultureInfo.InvariantCulture);
+            response.Headers.RetryAfter = Math.Max(1, Math.Ceiling(wait.TotalSeconds)).ToString(
+                CultureInfo.InvariantCulture);
         }
 
         byte[] body = Body();

@@ -26,4 +26,5 @@ internal interface IClusterView
 
 /// <summary>The cluster does not answer.</summary>
 /// <param name="inner">What happened instead.</param>
-internal sealed class ClusterUnavailableException(Exception? inner = null) : Exception("The cluster does not answer.", inner);
+internal sealed class ClusterUnavailableException(Exception? inner = null)
+    : Exception("The cluster does not answer.", inner);

@@ -46,7 +46,8 @@ internal sealed partial class OrleansClusterView(
             {
                 return await ask(Client()).WaitAsync(cancellation);
             }
-            catch (Exception error) when (error is not ClusterUnavailableException && !cancellation.IsCancellationRequested)
+            catch (Exception error) when (
+                error is not ClusterUnavailableException && !cancellation.IsCancellationRequested)
             {
                 if (clock.GetElapsedTime(start) > s_patience)
                 {
@@ -125,7 +126,8 @@ internal sealed partial class OrleansClusterView(
 
     private void Configure(IClientBuilder client)
     {
-        client.Configure<ClusterOptions>(options => (options.ClusterId, options.ServiceId) = (settings.ClusterId, settings.ClusterId));
+        client.Configure<ClusterOptions>(
+            options => (options.ClusterId, options.ServiceId) = (settings.ClusterId, settings.ClusterId));
         client.Configure<ClientMessagingOptions>(options => options.ResponseTimeout = s_callTimeout);
 
         // Silos that come up are known within seconds, also after all others have gone.

@@ -9,7 +9,8 @@ namespace Atelier.Gateway.Hosting;
 /// <summary>Whether there is a silo that is ready.</summary>
 internal sealed class SilosHealthCheck(IProxyStateLookup proxy, IHostApplicationLifetime lifetime) : IHealthCheck
 {
-    public Task<HealthCheckResult> CheckHealthAsync(HealthCheckContext context, CancellationToken cancellationToken = default)
+    public Task<HealthCheckResult> CheckHealthAsync(
+        HealthCheckContext context, CancellationToken cancellationToken = default)
     {
         DestinationState[] silos = proxy.TryGetCluster(Routes.Silos, out ClusterState? cluster)
             ? [.. cluster.Destinations.Values]

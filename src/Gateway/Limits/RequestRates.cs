@@ -32,7 +32,8 @@ internal sealed class RequestRates(GatewaySettings settings, TimeProvider clock)
         IHeaderDictionary headers = context.Response.Headers;
         headers["x-ratelimit-limit-requests"] = settings.RequestsBurst.ToString(CultureInfo.InvariantCulture);
         headers["x-ratelimit-remaining-requests"] = "0";
-        headers["x-ratelimit-reset-requests"] = $"{Math.Ceiling(wait.TotalMilliseconds).ToString(CultureInfo.InvariantCulture)}ms";
+        headers["x-ratelimit-reset-requests"] =
+            $"{Math.Ceiling(wait.TotalMilliseconds).ToString(CultureInfo.InvariantCulture)}ms";
         return GatewayError.TooMany(wait).WriteAsync(context);
     }
 
@@ -84,7 +85,8 @@ internal sealed class RequestRates(GatewaySettings settings, TimeProvider clock)
     }
 
     private double Tokens(Bucket bucket, long now) => Math.Min(
-        settings.RequestsBurst, bucket.Tokens + (clock.GetElapsedTime(bucket.At, now).TotalSeconds * settings.RequestsPerSecond));
+        settings.RequestsBurst,
+        bucket.Tokens + (clock.GetElapsedTime(bucket.At, now).TotalSeconds * settings.RequestsPerSecond));
 
     private readonly record struct Bucket(double Tokens, long At);
 }

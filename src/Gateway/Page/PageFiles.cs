@@ -24,7 +24,8 @@ internal static class PageFiles
         {
             byte[] content = Read(file);
             string tag = $"\"{Convert.ToHexStringLower(SHA256.HashData(content))[..32]}\"";
-            routes.MapMethods(route, [HttpMethods.Get, HttpMethods.Head], context => SendAsync(context, content, type, tag));
+            routes.MapMethods(
+                route, [HttpMethods.Get, HttpMethods.Head], context => SendAsync(context, content, type, tag));
         }
     }
 

@@ -1,5 +1,5 @@
-// A body is read to its end before a silo hears of the request: what is too large, cut short or slow ends here, and what
-// could not be delivered can be sent to another silo.
+// A body is read to its end before a silo hears of the request: what is too large, cut short or slow ends here, and
+// what could not be delivered can be sent to another silo.
 using Microsoft.AspNetCore.Http.Features;
 
 namespace Atelier.Gateway.Routing;

@@ -1,4 +1,5 @@
-// Brings a request to a silo: to another one if the first could not be reached, but never twice to any that may have it.
+// Brings a request to a silo: to another one if the first could not be reached, but never twice to any that may have
+// it.
 using Atelier.Gateway.Answers;
 using Yarp.ReverseProxy.Forwarder;
 using Yarp.ReverseProxy.Model;
@@ -30,7 +31,8 @@ internal static class Delivery
             return;
         }
 
-        CancellationToken stopping = context.RequestServices.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping;
+        CancellationToken stopping =
+            context.RequestServices.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping;
         CancellationToken gone = context.RequestAborted;
         using var ending = CancellationTokenSource.CreateLinkedTokenSource(gone, stopping);
         context.RequestAborted = ending.Token;

@@ -1,5 +1,5 @@
-// A silo that fails one request at the level of connections gets no other for a moment: by then the cluster knows whether
-// it is dead.
+// A silo that fails one request at the level of connections gets no other for a moment: by then the cluster knows
+// whether it is dead.
 using Yarp.ReverseProxy.Forwarder;
 using Yarp.ReverseProxy.Health;
 using Yarp.ReverseProxy.Model;

@@ -24,7 +24,8 @@ internal sealed partial class RouteUpdater(
         await _turn.WaitAsync(cancellation);
         try
         {
-            SiloEndpoint[] now = [.. (await cluster.SilosAsync(cancellation)).Where(IsUsable).DistinctBy(silo => silo.Name)];
+            SiloEndpoint[] now =
+                [.. (await cluster.SilosAsync(cancellation)).Where(IsUsable).DistinctBy(silo => silo.Name)];
             if (!now.SequenceEqual(_silos))
             {
                 proxy.Update(Routes.All, routes.Clusters(now));
@@ -69,7 +70,8 @@ internal sealed partial class RouteUpdater(
 
     private bool IsUsable(SiloEndpoint silo)
     {
-        bool usable = Uri.TryCreate(silo.Address, UriKind.Absolute, out Uri? address) && address.Scheme == Uri.UriSchemeHttp;
+        bool usable = Uri.TryCreate(silo.Address, UriKind.Absolute, out Uri? address)
+            && address.Scheme == Uri.UriSchemeHttp;
         if (!usable)
         {
             LogUnusable(silo.Name, silo.Address);

@@ -46,7 +46,9 @@ internal sealed class Routes(GatewaySettings settings)
         Route("api", "/v1/{**rest}", Silos, null, null),
     ];
 
-    /// <summary>The clusters over these silos. Both are the same silos; a picture's answer may be long in coming.</summary>
+    /// <summary>
+    /// The clusters over these silos. Both are the same silos; a picture's answer may be long in coming.
+    /// </summary>
     public IReadOnlyList<ClusterConfig> Clusters(IEnumerable<SiloEndpoint> silos)
     {
         var destinations = silos.ToDictionary(
@@ -66,37 +68,39 @@ internal sealed class Routes(GatewaySettings settings)
         Metadata = mark is null ? null : new Dictionary<string, string>(StringComparer.Ordinal) { [mark] = "true" },
     };
 
-    private static ClusterConfig Cluster(string name, TimeSpan silenceMax, Dictionary<string, DestinationConfig> destinations) => new()
-    {
-        ClusterId = name,
-        LoadBalancingPolicy = LoadBalancingPolicies.PowerOfTwoChoices,
-        Destinations = destinations,
-        Metadata = new Dictionary<string, string>(StringComparer.Ordinal)
+    private static ClusterConfig Cluster(
+        string name, TimeSpan silenceMax, Dictionary<string, DestinationConfig> destinations) =>
+        new()
         {
-            [ConsecutiveFailuresHealthPolicyOptions.ThresholdMetadataName] = "1",
-        },
-        HealthCheck = new HealthCheckConfig
-        {
-            AvailableDestinationsPolicy = HealthCheckConstants.AvailableDestinations.HealthyOrPanic,
-            Passive = new PassiveHealthCheckConfig
+            ClusterId = name,
+            LoadBalancingPolicy = LoadBalancingPolicies.PowerOfTwoChoices,
+            Destinations = destinations,
+            Metadata = new Dictionary<string, string>(StringComparer.Ordinal)
             {
-                Enabled = true, Policy = FirstFailurePolicy.PolicyName, ReactivationPeriod = s_reactivation,
+                [ConsecutiveFailuresHealthPolicyOptions.ThresholdMetadataName] = "1",
             },
-            Active = new ActiveHealthCheckConfig
+            HealthCheck = new HealthCheckConfig
             {
-                Enabled = true, Policy = HealthCheckConstants.ActivePolicy.ConsecutiveFailures, Path = "/health/ready",
-                Interval = s_probePeriod, Timeout = s_probeTimeout,
+                AvailableDestinationsPolicy = HealthCheckConstants.AvailableDestinations.HealthyOrPanic,
+                Passive = new PassiveHealthCheckConfig
+                {
+                    Enabled = true, Policy = FirstFailurePolicy.PolicyName, ReactivationPeriod = s_reactivation,
+                },
+                Active = new ActiveHealthCheckConfig
+                {
+                    Enabled = true, Policy = HealthCheckConstants.ActivePolicy.ConsecutiveFailures, Path = "/health/ready",
+                    Interval = s_probePeriod, Timeout = s_probeTimeout,
+                },
             },
-        },
 
-        // As the gateway's own server reads them: bytes that are not UTF-8 do not get this far.
-        HttpClient = new HttpClientConfig { RequestHeaderEncoding = Encoding.UTF8.WebName },
-        HttpRequest = new ForwarderRequestConfig
-        {
-            Version = System.Net.HttpVersion.Version11,
-            VersionPolicy = HttpVersionPolicy.RequestVersionExact,
-            ActivityTimeout = silenceMax,
-            AllowResponseBuffering = false,
-        },
-    };
+            // As the gateway's own server reads them: bytes that are not UTF-8 do not get this far.
+            HttpClient = new HttpClientConfig { RequestHeaderEncoding = Encoding.UTF8.WebName },
+            HttpRequest = new ForwarderRequestConfig
+            {
+                Version = System.Net.HttpVersion.Version11,
+                VersionPolicy = HttpVersionPolicy.RequestVersionExact,
+                ActivityTimeout = silenceMax,
+                AllowResponseBuffering = false,
+            },
+        };
 }

@@ -1,5 +1,5 @@
-// Connections to silos. They tell two things apart that must not be mixed up: a request that never left the gateway, and
-// one that a silo may have begun.
+// Connections to silos. They tell two things apart that must not be mixed up: a request that never left the gateway,
+// and one that a silo may have begun.
 using System.Net.Sockets;
 using Yarp.ReverseProxy.Forwarder;
 
@@ -43,7 +43,8 @@ internal sealed class SiloClientFactory : ForwarderHttpClientFactory
     protected override HttpMessageHandler WrapHandler(ForwarderHttpClientContext context, HttpMessageHandler handler) =>
         new SentOnce { InnerHandler = base.WrapHandler(context, handler) };
 
-    private static async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, CancellationToken cancellation)
+    private static async ValueTask<Stream> ConnectAsync(
+        SocketsHttpConnectionContext context, CancellationToken cancellation)
     {
         using var late = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         late.CancelAfter(s_connectTimeout);
@@ -70,11 +71,13 @@ internal sealed class SiloClientFactory : ForwarderHttpClientFactory
         }
     }
 
-    // The client under this one sends a request again by itself when a kept connection turns out to be closed, unless the
-    // request has a body. What changes something is therefore given one: only the gateway decides what is sent again.
+    // The client under this one sends a request again by itself when a kept connection turns out to be closed, unless
+    // the request has a body. What changes something is therefore given one: only the gateway decides what is sent
+    // again.
     private sealed class SentOnce : DelegatingHandler
     {
-        protected override Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
+        protected override Task<HttpResponseMessage> SendAsync(
+            HttpRequestMessage request, CancellationToken cancellationToken)
         {
             if (request.Method != HttpMethod.Get && request.Method != HttpMethod.Head)
             {
@@ -89,4 +92,5 @@ internal sealed class SiloClientFactory : ForwarderHttpClientFactory
 /// <summary>No connection to a silo came about.</summary>
 /// <param name="silo">Where it was looked for.</param>
 /// <param name="inner">Why.</param>
-internal sealed class SiloUnreachableException(string silo, Exception inner) : IOException($"No connection to {silo}.", inner);
+internal sealed class SiloUnreachableException(string silo, Exception inner)
+    : IOException($"No connection to {silo}.", inner);

@@ -1,5 +1,5 @@
-// By how much silos' clocks differ from this gateway's. Tickets are signed by the clock of the silo that reads them, so a
-// machine whose clock is wrong, or was just set, serves like any other.
+// By how much silos' clocks differ from this gateway's. Tickets are signed by the clock of the silo that reads them, so
+// a machine whose clock is wrong, or was just set, serves like any other.
 using System.Collections.Concurrent;
 using System.Globalization;
 using Atelier.Contracts.Tenants;

@@ -1,5 +1,5 @@
-// What is said to silos beyond the request itself: who calls, in a ticket that is good for exactly the request that goes
-// out, and where the client thinks that it is talking to.
+// What is said to silos beyond the request itself: who calls, in a ticket that is good for exactly the request that
+// goes out, and where the client thinks that it is talking to.
 using Atelier.Contracts.Tenants;
 using Atelier.Gateway.Callers;
 using Yarp.ReverseProxy.Forwarder;

@@ -1,5 +1,5 @@
-// All that a gateway is told from outside, read once at start. Whatever is wrong is said in one go, with the name of the
-// setting and what would be right.
+// All that a gateway is told from outside, read once at start. Whatever is wrong is said in one go, with the name of
+// the setting and what would be right.
 using System.Net;
 using Atelier.Contracts.Tenants;
 using Atelier.ServiceDefaults;
@@ -31,12 +31,14 @@ public sealed record GatewaySettings
     /// <value>The default is nowhere.</value>
     public MetricsListener Metrics { get; init; } = new();
 
-    /// <summary>Gets the administrator's key ("Gateway:AdminKey"); without one nobody administers through this gateway.</summary>
+    /// <summary>
+    /// Gets the administrator's key ("Gateway:AdminKey"); without one nobody administers through this gateway.
+    /// </summary>
     public string? AdminKey { get; init; }
 
     /// <summary>
-    /// Gets the requests of one tenant that this gateway lets through in a second ("Gateway:RequestsPerSecond"). It keeps one
-    /// tenant from filling the gateway; what a tenant may do in all is the tenant's own setting.
+    /// Gets the requests of one tenant that this gateway lets through in a second ("Gateway:RequestsPerSecond"). It
+    /// keeps one tenant from filling the gateway; what a tenant may do in all is the tenant's own setting.
     /// </summary>
     /// <value>The default is 100.</value>
     public int RequestsPerSecond { get; init; } = 100;
@@ -80,11 +82,15 @@ public sealed record GatewaySettings
     /// <value>The default is 1,000.</value>
     public int OpenRequestsPerTenant { get; init; } = 1000;
 
-    /// <summary>Gets how long a request for OpenAI's pictures may take without a byte ("Gateway:PictureTimeout").</summary>
+    /// <summary>
+    /// Gets how long a request for OpenAI's pictures may take without a byte ("Gateway:PictureTimeout").
+    /// </summary>
     /// <value>The default is 30 minutes: the clients' own patience ends sooner.</value>
     public TimeSpan PictureTimeout { get; init; } = TimeSpan.FromMinutes(30);
 
-    /// <summary>Gets how long requests have to end when the gateway is told to stop ("Gateway:ShutdownTimeout").</summary>
+    /// <summary>
+    /// Gets how long requests have to end when the gateway is told to stop ("Gateway:ShutdownTimeout").
+    /// </summary>
     /// <value>The default is 25 seconds; a supervisor must grant a little more.</value>
     public TimeSpan ShutdownTimeout { get; init; } = TimeSpan.FromSeconds(25);
 
@@ -111,12 +117,15 @@ public sealed record GatewaySettings
     public string? Redis { get; init; }
 
     /// <summary>
-    /// Gets where the silos of a cluster without a Redis listen for gateways, as addresses with ports ("Cluster:Silos:0" ...).
+    /// Gets where the silos of a cluster without a Redis listen for gateways, as addresses with ports
+    /// ("Cluster:Silos:0" ...).
     /// </summary>
     public IReadOnlyList<string> Silos { get; init; } = [];
 
     /// <summary>Reads settings.</summary>
-    /// <exception cref="ArgumentException">Some are wrong; the message names each and says what would be right.</exception>
+    /// <exception cref="ArgumentException">
+    /// Some are wrong; the message names each and says what would be right.
+    /// </exception>
     public static GatewaySettings Read(IConfiguration configuration)
     {
         ArgumentNullException.ThrowIfNull(configuration);
@@ -150,7 +159,8 @@ public sealed record GatewaySettings
         faults.AddRange(settings.Faults());
         return faults.Count == 0
             ? settings
-            : throw new ArgumentException("This gateway cannot start as it is configured:\n  " + string.Join("\n  ", faults));
+            : throw new ArgumentException(
+                "This gateway cannot start as it is configured:\n  " + string.Join("\n  ", faults));
     }
 
     /// <summary>Gets what <see cref="ConnectionsPerAddress"/> comes to.</summary>
@@ -190,14 +200,18 @@ public sealed record GatewaySettings
         }
 
         // A secret is not repeated: what is wrong with it ends in logs.
-        if (AdminKey is { Length: < AdminKeyLengthMin } or { Length: > KeyLengthMax } || AdminKey?.Any(char.IsWhiteSpace) == true)
+        if (AdminKey is { Length: < AdminKeyLengthMin } or { Length: > KeyLengthMax }
+            || AdminKey?.Any(char.IsWhiteSpace) == true)
         {
-            yield return $"Gateway:AdminKey must have {AdminKeyLengthMin} to {KeyLengthMax} characters and no white space.";
+            yield return
+                $"Gateway:AdminKey must have {AdminKeyLengthMin} to {KeyLengthMax} characters and no white space.";
         }
 
         if (!IsSecret(Secret))
         {
-            yield return $"Cluster:Secret must be {Tickets.SecretBytesMin} bytes or more in base64, the same for all silos and gateways.";
+            yield return
+                $"Cluster:Secret must be {Tickets.SecretBytesMin} bytes or more in base64, the same for all silos and "
+                + "gateways.";
         }
 
         if ((Redis is null) == (Silos.Count == 0))
@@ -209,10 +223,12 @@ public sealed record GatewaySettings
 
         if (Redis is not null && !IsStore(Redis))
         {
-            yield return "Store:Redis must be written as StackExchange.Redis does, for example 127.0.0.1:6379,password=...";
+            yield return
+                "Store:Redis must be written as StackExchange.Redis does, for example 127.0.0.1:6379,password=...";
         }
 
-        foreach (string silo in Silos.Where(silo => !IPEndPoint.TryParse(silo, out IPEndPoint? address) || address.Port == 0))
+        foreach (string silo in Silos.Where(
+            silo => !IPEndPoint.TryParse(silo, out IPEndPoint? address) || address.Port == 0))
         {
             yield return $"Cluster:Silos must be IP addresses with ports, for example 127.0.0.1:30000, not '{silo}'.";
         }

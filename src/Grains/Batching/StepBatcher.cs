@@ -1,9 +1,9 @@
 // Continuous batching: pictures share network evaluations, and join, leave and stop between any two of them. Whatever
 // their step and guidance, pictures with equal keys may share; which ones do is decided here and nowhere else. An
 // evaluation is one pass of the network, as full as it can be: owners take turns at leading one, each with its oldest
-// picture, and what room is left goes to others. Pictures that wait lose nothing by it: where passes are full, doing all
-// at once would end none of them sooner. That a picture's bytes do not depend on its company is the evaluator's promise
-// (passes of one fixed width).
+// picture, and what room is left goes to others. Pictures that wait lose nothing by it: where passes are full, doing
+// all at once would end none of them sooner. That a picture's bytes do not depend on its company is the evaluator's
+// promise (passes of one fixed width).
 namespace Atelier.Grains.Batching;
 
 /// <summary>A picture being denoised, as a batcher sees it.</summary>
@@ -91,7 +91,11 @@ public sealed class StepBatcher<T>(int slots, int rows)
     /// </summary>
     public IReadOnlyList<T> Departures()
     {
-        T[] departing = [.. _members.Select(member => member.Picture).Where(picture => picture.IsDone || (_leaving.Contains(picture) && picture.IsBetweenSteps))];
+        T[] departing =
+        [
+            .. _members.Select(member => member.Picture).Where(
+                picture => picture.IsDone || (_leaving.Contains(picture) && picture.IsBetweenSteps)),
+        ];
         foreach (T picture in departing)
         {
             Drop(picture);
@@ -101,16 +105,17 @@ public sealed class StepBatcher<T>(int slots, int rows)
     }
 
     /// <summary>
-    /// The pictures that share the next evaluation, all of one key: the oldest one of the owner and key that have waited
-    /// longest for a lead, then others as far as they fit, first of those who have waited longest. Empty if there is
-    /// nothing to evaluate.
+    /// The pictures that share the next evaluation, all of one key: the oldest one of the owner and key that have
+    /// waited longest for a lead, then others as far as they fit, first of those who have waited longest. Empty if
+    /// there is nothing to evaluate.
     /// </summary>
     /// <param name="canGoOn">Whether a picture can take part; without it, all can.</param>
     public IReadOnlyList<T> Next(Func<T, bool>? canGoOn = null)
     {
         (T Picture, string Owner)[] open =
         [
-            .. _members.Where(member => !member.Picture.IsDone && canGoOn?.Invoke(member.Picture) != false).OrderBy(LedAt),
+            .. _members.Where(member => !member.Picture.IsDone && canGoOn?.Invoke(member.Picture) != false).OrderBy(
+                LedAt),
         ];
         foreach ((string, string) gone in _ledAt.Keys.Except(_members.Select(member => (member.Owner, member.Picture.BatchKey))).ToArray())
         {
@@ -153,5 +158,6 @@ public sealed class StepBatcher<T>(int slots, int rows)
     private bool Has(T picture) => _members.Exists(member => ReferenceEquals(member.Picture, picture));
 
     // A stable sort by it keeps the oldest first among equals.
-    private long LedAt((T Picture, string Owner) member) => _ledAt.GetValueOrDefault((member.Owner, member.Picture.BatchKey));
+    private long LedAt((T Picture, string Owner) member) =>
+        _ledAt.GetValueOrDefault((member.Owner, member.Picture.BatchKey));
 }

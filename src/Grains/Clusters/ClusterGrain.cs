@@ -9,7 +9,8 @@ namespace Atelier.Grains.Clusters;
 /// <summary>Reads the membership. Every silo answers for itself: nobody waits for a silo that has just died.</summary>
 [GrainType("cluster")]
 [StatelessWorker]
-internal sealed class ClusterGrain(IClusterMembershipService membership, ISiloMetadataCache metadata, IGrainFactory grains)
+internal sealed class ClusterGrain(
+    IClusterMembershipService membership, ISiloMetadataCache metadata, IGrainFactory grains)
     : Grain, IClusterGrain
 {
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(2);

@@ -111,7 +111,8 @@ internal sealed partial class GenerationGrain
         {
             _state = _state with
             {
-                ToRelease = [.. _state.ToRelease.Except(done)], Late = [.. _state.Late.Except(done)],
+                ToRelease = [.. _state.ToRelease.Except(done)],
+                Late = [.. _state.Late.Except(done)],
             };
         }
 

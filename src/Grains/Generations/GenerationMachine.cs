@@ -34,9 +34,9 @@ public sealed class GenerationMachine(GenerationOptions options)
     /// <summary>Accepts a submission that its tenant may make and that the queue has room for.</summary>
     public static GenerationState Accept(
         Submission submission, double weight, GenerationCost cost, DateTimeOffset now) => new()
-    {
-        Submission = submission, Weight = weight, Cost = cost, AcceptedAt = now, WaitingSince = now,
-    };
+        {
+            Submission = submission, Weight = weight, Cost = cost, AcceptedAt = now, WaitingSince = now,
+        };
 
     /// <summary>What an earlier submission under the same id makes of a new one; none if there was none.</summary>
     public static SubmitOutcome? Known(GenerationState state, Submission submission) => state switch
@@ -309,7 +309,9 @@ public sealed class GenerationMachine(GenerationOptions options)
 
             next = Fresh(state) with
             {
-                Snapshot = report.Snapshot, SnapshotStep = step, DeviceKind = state.Claim!.DeviceKind,
+                Snapshot = report.Snapshot,
+                SnapshotStep = step,
+                DeviceKind = state.Claim!.DeviceKind,
                 Previews = previews,
             };
         }
@@ -328,7 +330,9 @@ public sealed class GenerationMachine(GenerationOptions options)
 
     private static GenerationState Waiting(GenerationState state, DateTimeOffset since) => state with
     {
-        Phase = GenerationPhases.WaitingFor(state.Phase.Info().Kind!.Value), Claim = null, WaitingSince = since,
+        Phase = GenerationPhases.WaitingFor(state.Phase.Info().Kind!.Value),
+        Claim = null,
+        WaitingSince = since,
     };
 
     private static GenerationState Failed(

@@ -80,7 +80,8 @@ internal sealed class SubmissionAdmission(
             GenerationState accepted = GenerationMachine.Accept(
                 submission, admission.Weight, GenerationCost.Of(card, submission), clock.GetUtcNow()) with
             {
-                WeightVersion = admission.WeightVersion, ChargedDay = admission.Day,
+                WeightVersion = admission.WeightVersion,
+                ChargedDay = admission.Day,
             };
             OfferAnswer offer = await grains.WorkQueue().OfferAsync(machine.Item(accepted, key), admitted: false);
             if (offer.Outcome != OfferOutcome.Queued)

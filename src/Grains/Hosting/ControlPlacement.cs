@@ -1,4 +1,5 @@
-// Decisions live on silos with the control role: a node that only draws, and may be taken away at any moment, holds none.
+// Decisions live on silos with the control role: a node that only draws, and may be taken away at any moment, holds
+// none.
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Placement;
 using Orleans.Runtime.MembershipService.SiloMetadata;
@@ -26,10 +27,13 @@ internal sealed class ControlSiloFilterStrategy : PlacementFilterStrategy
 /// <summary>Keeps the silos that do not say that they lack the role.</summary>
 internal sealed class ControlSiloFilterDirector(IServiceProvider services) : IPlacementFilterDirector
 {
-    public IEnumerable<SiloAddress> Filter(PlacementFilterStrategy filterStrategy, PlacementTarget target, IEnumerable<SiloAddress> silos)
+    public IEnumerable<SiloAddress> Filter(
+        PlacementFilterStrategy filterStrategy, PlacementTarget target, IEnumerable<SiloAddress> silos)
     {
         ISiloMetadataCache? metadata = services.GetService<ISiloMetadataCache>();
         return silos.Where(silo =>
-            metadata?.GetSiloMetadata(silo).Metadata.TryGetValue(ControlSiloAttribute.Metadata, out string? value) != true || value != "false");
+            metadata?.GetSiloMetadata(silo).Metadata
+                .TryGetValue(ControlSiloAttribute.Metadata, out string? value) != true
+                || value != "false");
     }
 }

@@ -25,8 +25,10 @@ public static class GrainsHosting
         silo.Services.TryAddSingleton<Ports.IStateMeter, Ports.UnmeteredStates>();
         silo.Services.AddSingleton<OpenSets.OpenSetMap>();
         silo.Services.AddSingleton<WorkerService>();
-        silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>>(services => services.GetRequiredService<WorkerService>());
-        silo.Services.AddPlacementFilter<ControlSiloFilterStrategy, ControlSiloFilterDirector>(ServiceLifetime.Transient);
+        silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>>(
+            services => services.GetRequiredService<WorkerService>());
+        silo.Services.AddPlacementFilter<ControlSiloFilterStrategy, ControlSiloFilterDirector>(
+            ServiceLifetime.Transient);
         silo.Services.AddPlacementFilter<OwnSiloFilterStrategy, OwnSiloFilterDirector>(ServiceLifetime.Transient);
         return silo;
     }

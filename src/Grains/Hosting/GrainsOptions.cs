@@ -60,7 +60,8 @@ public sealed class GrainsOptions
         _ when SessionRetention < SessionRetentionMin =>
             $"{nameof(SessionRetention)} must be at least 1 h, not {SessionRetention}.",
         _ when Generation.ClaimQuiet >= Queue.LeaseTime =>
-            $"{nameof(Generation.ClaimQuiet)} must be shorter than {nameof(Queue.LeaseTime)}, or dead workers hold up recovery.",
+            $"{nameof(Generation.ClaimQuiet)} must be shorter than {nameof(Queue.LeaseTime)}, or dead workers hold up "
+            + "recovery.",
         _ when Models.ConfirmedFor < 2 * Worker.ConfirmPeriod =>
             $"{nameof(Models.ConfirmedFor)} must be at least twice {nameof(Worker.ConfirmPeriod)}, or a lost call "
             + "retires a model.",

@@ -1,6 +1,7 @@
 // Which card a name means, and which models have had their time, as a pure protocol. Workers confirm their cards again
 // and again; a card that nobody has confirmed for a while is one that no live worker holds. Times are durations since
-// this catalogue started: a wall clock that jumps retires nothing, and after a start every card has its full time again.
+// this catalogue started: a wall clock that jumps retires nothing, and after a start every card has its full time
+// again.
 using Atelier.Contracts;
 using Atelier.Contracts.Models;
 

@@ -189,7 +189,8 @@ internal sealed partial class OpenSetGrain(
     private IEndedListGrain EndedList(long hour, int page) =>
         grains.GetGrain<IEndedListGrain>($"{hour}/{this.GetPrimaryKeyLong()}/{page}");
 
-    // Once an activation: a reminder that was registered by a clock that was ahead would not fire until that time comes.
+    // Once an activation: a reminder that was registered by a clock that was ahead would not fire until that time
+    // comes.
     private async Task RemindAsync()
     {
         if (!_reminded)

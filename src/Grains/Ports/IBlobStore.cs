@@ -6,7 +6,8 @@ using Atelier.Contracts;
 namespace Atelier.Grains.Ports;
 
 /// <summary>
-/// A store of bytes by content. What it refuses or does not answer is an <see cref="IOException"/>: it can be asked again.
+/// A store of bytes by content. What it refuses or does not answer is an <see cref="IOException"/>: it can be asked
+/// again.
 /// </summary>
 public interface IBlobStore
 {

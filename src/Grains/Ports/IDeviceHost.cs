@@ -46,7 +46,9 @@ public interface IDenoising : IBatchedPicture, IDisposable
     byte[] Latent();
 }
 
-/// <summary>A device. Only a worker's loop and its errands call it; calls that overlap are done one after the other.</summary>
+/// <summary>
+/// A device. Only a worker's loop and its errands call it; calls that overlap are done one after the other.
+/// </summary>
 public interface IDeviceHost : IBatchEvaluator<IDenoising>
 {
     /// <summary>What it is.</summary>
@@ -85,7 +87,8 @@ public interface IDeviceHost : IBatchEvaluator<IDenoising>
 /// <param name="error">Why, as users are told.</param>
 /// <param name="message">The same in a sentence.</param>
 /// <param name="inner">What was thrown.</param>
-public sealed class DeviceException(GenerationError error, string message, Exception? inner = null) : Exception(message, inner)
+public sealed class DeviceException(GenerationError error, string message, Exception? inner = null)
+    : Exception(message, inner)
 {
     /// <summary>Why, as users are told.</summary>
     public GenerationError Error { get; } = error;

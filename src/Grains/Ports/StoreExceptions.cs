@@ -1,5 +1,5 @@
-// What a store of grain states says when it cannot do what it is asked. Both are OrleansException, so that they reach the
-// caller of a grain as they are.
+// What a store of grain states says when it cannot do what it is asked. Both are OrleansException, so that they reach
+// the caller of a grain as they are.
 namespace Atelier.Grains.Ports;
 
 /// <summary>The store did not write or read. Nothing was changed; the same call may work later.</summary>

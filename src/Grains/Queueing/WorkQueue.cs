@@ -1,6 +1,6 @@
 // The queue of a cluster as a pure protocol: messages and the time in, answers out. Its state is in memory only: the
-// queue orders work but does not own it, and an empty queue is filled again by asking the generations. It holds the work
-// of all models, so that a tenant has one share whatever it asks for.
+// queue orders work but does not own it, and an empty queue is filled again by asking the generations. It holds the
+// work of all models, so that a tenant has one share whatever it asks for.
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Tenants;

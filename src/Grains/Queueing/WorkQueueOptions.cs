@@ -43,7 +43,8 @@ public sealed class WorkQueueOptions
     {
         { SizeMax: < 1 } => $"{nameof(SizeMax)} must be at least 1, not {SizeMax}.",
         { TenantSizeMax: < 1 } => $"{nameof(TenantSizeMax)} must be at least 1, not {TenantSizeMax}.",
-        _ when LeaseTime < TimeSpan.FromMilliseconds(100) => $"{nameof(LeaseTime)} must be at least 0.1 s, not {LeaseTime}.",
+        _ when LeaseTime < TimeSpan.FromMilliseconds(100) =>
+            $"{nameof(LeaseTime)} must be at least 0.1 s, not {LeaseTime}.",
         { Slack: not (>= 0 and <= 0.25) } => $"{nameof(Slack)} must lie in 0..0.25, not be {Slack}.",
         { LoadsKept: not (>= 0 and <= 1000) } => $"{nameof(LoadsKept)} must lie in 0..1000, not be {LoadsKept}.",
         _ => null,

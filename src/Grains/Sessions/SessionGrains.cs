@@ -62,7 +62,8 @@ internal sealed class SessionGrain(
 
     private SessionKey Key => SessionKey.TryParse(this.GetPrimaryKeyString(), out SessionKey key)
         ? key
-        : throw new ArgumentException($"'{this.GetPrimaryKeyString()}' names no session: a tenant and a session do, each {Names.Rule}.");
+        : throw new ArgumentException(
+            $"'{this.GetPrimaryKeyString()}' names no session: a tenant and a session do, each {Names.Rule}.");
 
     public async Task<SessionAnswer> BeginAsync() =>
         await RefusalAsync() is { } refusal ? new SessionAnswer(null, refusal) : new SessionAnswer(Shown());
@@ -76,7 +77,8 @@ internal sealed class SessionGrain(
         if (state.State.Count >= ISessionGrain.GenerationsMax && await generation.ViewAsync() is null)
         {
             return new SubmitAnswer(
-                SubmitOutcome.Invalid, $"A session holds at most {ISessionGrain.GenerationsMax} generations; begin a new one.");
+                SubmitOutcome.Invalid,
+                $"A session holds at most {ISessionGrain.GenerationsMax} generations; begin a new one.");
         }
 
         return await RefusalAsync() ?? await generation.SubmitAsync(submission with { Session = Key.Id });
@@ -137,7 +139,8 @@ internal sealed class SessionGrain(
     {
         if (start < 0 || count is < 1 or > HistoryMax)
         {
-            throw new ArgumentOutOfRangeException(nameof(count), $"History is read from 0 on, 1 to {HistoryMax} at a time.");
+            throw new ArgumentOutOfRangeException(
+                nameof(count), $"History is read from 0 on, 1 to {HistoryMax} at a time.");
         }
 
         int end = state.State.IsDeleted ? 0 : Math.Min(state.State.Count, start + count);
@@ -310,7 +313,8 @@ internal sealed class SessionGrain(
 
     private SessionView Shown() => new(Key, state.State.CreatedAt ?? default, state.State.Count);
 
-    private ISessionPageGrain Page(int number) => grains.GetGrain<ISessionPageGrain>($"{this.GetPrimaryKeyString()}/{number}");
+    private ISessionPageGrain Page(int number) =>
+        grains.GetGrain<ISessionPageGrain>($"{this.GetPrimaryKeyString()}/{number}");
 
     private async Task StoreAsync()
     {
@@ -338,7 +342,8 @@ internal sealed class SessionPageState
 /// <summary>A page of a session's history.</summary>
 [GrainType("sessionpage")]
 [ControlSilo]
-internal sealed class SessionPageGrain([PersistentState("page")] IPersistentState<SessionPageState> state) : Grain, ISessionPageGrain
+internal sealed class SessionPageGrain([PersistentState("page")] IPersistentState<SessionPageState> state)
+    : Grain, ISessionPageGrain
 {
     public async Task<int> PutAsync(GenerationId id)
     {

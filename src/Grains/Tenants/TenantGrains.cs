@@ -92,7 +92,8 @@ internal sealed partial class TenantGrain(
             _ when !state.State.IsActive => "There is no such tenant, or it was closed.",
             _ when !Digests.AreValid(hash) => "A key is given by its SHA-256, 64 lower-case hexadecimal digits.",
             _ when label.Length is 0 or > LabelLengthMax => $"A key's label has 1 to {LabelLengthMax} characters.",
-            _ when state.State.Keys.Count >= ITenantGrain.KeysMax => $"A tenant has at most {ITenantGrain.KeysMax} keys; revoke one first.",
+            _ when state.State.Keys.Count >= ITenantGrain.KeysMax =>
+                $"A tenant has at most {ITenantGrain.KeysMax} keys; revoke one first.",
             _ => null,
         };
         if (fault is not null)
@@ -306,7 +307,8 @@ internal sealed partial class TenantGrain(
 
     private TenantView Shown() => new()
     {
-        Id = Id, Settings = state.State.Settings ?? new TenantSettings(), Keys = [.. state.State.Keys], Open = _limits.Open,
+        Id = Id, Settings = state.State.Settings ?? new TenantSettings(), Keys = [.. state.State.Keys],
+        Open = _limits.Open,
         EvaluationsToday = _limits.UsedToday(clock.GetUtcNow()),
     };
 
@@ -347,7 +349,8 @@ internal sealed class TenantListState
 /// <summary>A part of the list of tenants.</summary>
 [GrainType("tenantlist")]
 [ControlSilo]
-internal sealed class TenantListGrain([PersistentState("tenants")] IPersistentState<TenantListState> state) : Grain, ITenantListGrain
+internal sealed class TenantListGrain([PersistentState("tenants")] IPersistentState<TenantListState> state)
+    : Grain, ITenantListGrain
 {
     public async Task<bool> AddAsync(TenantId tenant)
     {

@@ -111,7 +111,8 @@ public sealed class TenantLimits(TenantState state)
         {
             return new Admission(
                 AdmissionOutcome.TooManyOpen, settings.Weight, TimeSpan.FromSeconds(5),
-                $"This tenant may have {settings.OpenGenerations} generations open; wait for one to end, or cancel one.");
+                $"This tenant may have {settings.OpenGenerations} generations open; wait for one to end, or cancel "
+                + "one.");
         }
 
         if (_usedDay != DayOf(now))
@@ -124,7 +125,8 @@ public sealed class TenantLimits(TenantState state)
             DateTimeOffset midnight = DateTimeOffset.UnixEpoch.AddDays(DayOf(now) + 1);
             return new Admission(
                 AdmissionOutcome.DailyLimit, settings.Weight, midnight - now,
-                $"This tenant may use {settings.EvaluationsPerDay} evaluations a day; {settings.EvaluationsPerDay - _used} are left "
+                $"This tenant may use {settings.EvaluationsPerDay} evaluations a day; "
+                + $"{settings.EvaluationsPerDay - _used} are left "
                 + $"and this generation takes {evaluations}.");
         }
 

@@ -22,9 +22,12 @@ internal sealed class OwnSiloFilterStrategy : PlacementFilterStrategy
 /// <summary>Keeps exactly the silo that a grain's key names.</summary>
 internal sealed class OwnSiloFilterDirector(IClusterMembershipService membership) : IPlacementFilterDirector
 {
-    public IEnumerable<SiloAddress> Filter(PlacementFilterStrategy filterStrategy, PlacementTarget target, IEnumerable<SiloAddress> silos)
+    public IEnumerable<SiloAddress> Filter(
+        PlacementFilterStrategy filterStrategy, PlacementTarget target, IEnumerable<SiloAddress> silos)
     {
         string? name = WorkerKey.TryParse(target.GrainIdentity.Key.ToString(), out WorkerKey key) ? key.Silo : null;
-        return silos.Where(silo => membership.CurrentSnapshot.Members.TryGetValue(silo, out ClusterMember? member) && member.Name == name);
+        return silos.Where(
+            silo =>
+                membership.CurrentSnapshot.Members.TryGetValue(silo, out ClusterMember? member) && member.Name == name);
     }
 }

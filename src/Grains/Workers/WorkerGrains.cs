@@ -16,7 +16,8 @@ internal sealed class WorkerService : ILifecycleParticipant<ISiloLifecycle>
     private readonly List<Task> _running = [];
 
     public WorkerService(
-        IEnumerable<IDeviceHost> devices, IBlobStore blobs, IGrainFactory grains, GrainsOptions options, TimeProvider clock,
+        IEnumerable<IDeviceHost> devices, IBlobStore blobs, IGrainFactory grains, GrainsOptions options,
+        TimeProvider clock,
         ILocalSiloDetails silo, ILoggerFactory loggers)
     {
         _grains = grains;

@@ -379,7 +379,8 @@ internal sealed class WorkerLoop
     {
         Task task = YieldFirstAsync(work);
         _ = task.ContinueWith(
-            _ => _wake.Set(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+            _ => _wake.Set(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously,
+            TaskScheduler.Default);
         return task;
     }
 

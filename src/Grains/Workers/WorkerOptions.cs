@@ -40,7 +40,8 @@ public sealed class WorkerOptions
     /// </summary>
     /// <value>The default ends the process.</value>
     public Action<Exception> OnFault { get; set; } =
-        error => Environment.FailFast("A worker met a fault that it does not know; its supervisor starts it again.", error);
+        error =>
+            Environment.FailFast("A worker met a fault that it does not know; its supervisor starts it again.", error);
 
     /// <summary>What is wrong with these options, as a sentence; none if nothing is.</summary>
     public string? Fault() => this switch

@@ -1,6 +1,6 @@
 // What one variational autoencoder of the Stable Diffusion family looks like, as its config.json says.
 using System.Text.Json;
-using Atelier.Model.Networks;
+using Atelier.Model.Configuration;
 
 namespace Atelier.Model.Autoencoder;
 

@@ -1,6 +1,6 @@
 // What one CLIP model looks like, as the model_cfg of its open_clip_config.json says.
 using System.Text.Json;
-using Atelier.Model.Networks;
+using Atelier.Model.Configuration;
 
 namespace Atelier.Model.Clip;
 

@@ -1,42 +1,18 @@
 // Turns captioned pictures into what the denoising network is trained on: latents and caption features, float16, in the
-// reference's columns. Parts are made side by side; each is a function of its numbers alone. A note beside them says what they
-// are of, so that no other run goes on with them.
+// reference's columns. Parts are made side by side; each is a function of its numbers alone. A note beside them says
+// what they are of, so that no other run goes on with them.
 using System.Globalization;
 using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
-using System.Security.Cryptography;
-using System.Text.Json;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
-using Atelier.Model.Diffusion;
+using Atelier.Model.Data.Mds;
+using Atelier.Model.Data.Sources;
 using Atelier.Model.Imaging;
+using Atelier.Model.Randomness;
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Data;
-
-/// <summary>A picture that is not among the latents, since a network gave no numbers for it.</summary>
-/// <param name="Picture">Its number in the source.</param>
-/// <param name="Column">The column that would hold NaN or an infinity.</param>
-/// <param name="Value">The first such value.</param>
-public sealed record SkippedPicture(long Picture, string Column, string Value);
-
-/// <summary>A caption of which the text encoder does not take all.</summary>
-/// <param name="Picture">Its picture's number in the source.</param>
-/// <param name="Tokens">How much of it the text encoder takes.</param>
-public sealed record CutCaption(long Picture, TokenCount Tokens);
-
-/// <summary>Captions of which the text encoder does not take all.</summary>
-/// <param name="Count">How many there are.</param>
-/// <param name="First">The first of them, at most <see cref="FirstMax"/>.</param>
-public sealed record CutCaptions(long Count, CutCaption[] First)
-{
-    /// <summary>Most captions that are named.</summary>
-    public const int FirstMax = 5;
-
-    /// <summary>These and others.</summary>
-    public CutCaptions With(CutCaptions others) => new(
-        Count + others.Count, [.. First.Concat(others.First).OrderBy(caption => caption.Picture).Take(FirstMax)]);
-}
 
 /// <summary>
 /// So many pictures gave no numbers that the networks are at fault. The message names the first ones.
@@ -62,12 +38,9 @@ public sealed class Precompute
     /// <summary>Name of the count of captions that were cut, beside the index; it is there only if some were.</summary>
     public const string CutFile = "cut.json";
 
-    private const string OtherFolder = "Name another folder, or remove this one.";
-
     // Pictures that the error of a run names.
     private const int NamedMax = 5;
 
-    private static readonly JsonSerializerOptions s_readable = new() { WriteIndented = true };
     private const int CaptionBatch = 64;
 
     private readonly ICaptionedPictures _pictures;
@@ -118,7 +91,9 @@ public sealed class Precompute
     /// <param name="progress">Told the number of samples done; by one thread at a time.</param>
     /// <param name="cancellation">Ends after the samples in flight; parts that are complete stay.</param>
     /// <returns>The pictures that were skipped, in order.</returns>
-    /// <exception cref="RefusedFileException">The folder holds latents of something else, or of what nobody noted.</exception>
+    /// <exception cref="RefusedFileException">
+    /// The folder holds latents of something else, or of what nobody noted.
+    /// </exception>
     /// <exception cref="PrecomputeFailedException">
     /// More than <see cref="SkippedMax"/> of the pictures would be skipped.
     /// </exception>
@@ -128,12 +103,24 @@ public sealed class Precompute
         ArgumentOutOfRangeException.ThrowIfLessThan(workers, 1);
         IReadOnlyDictionary<string, string> source = _pictures.Identify(cancellation);
         Directory.CreateDirectory(folder);
-        CheckRecipe(folder, source);
+        PrecomputeRecipe.Check(folder, source, new SortedDictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["pictures"] = _pictures.Count.ToString(CultureInfo.InvariantCulture),
+            ["seed"] = _seed.ToString(CultureInfo.InvariantCulture),
+            ["sizes"] = string.Join(", ", _sides),
+            ["precision"] = $"{_compute}",
+            ["autoencoder"] = PrecomputeRecipe.Digest(_autoencoder),
+            ["text encoder"] = PrecomputeRecipe.Digest(_text),
+            ["vocabulary"] = _tokenizer.Digest[..16],
+            ["scaling"] = string.Create(
+                CultureInfo.InvariantCulture,
+                $"{_autoencoder.Config.ScalingFactor:r}, shift {_autoencoder.Config.ShiftFactor:r}"),
+        });
         if (File.Exists(Path.Combine(folder, MdsIndex.FileName)))
         {
             progress?.Invoke(_pictures.Count);
-            Cut = ReadCut(folder);
-            return ReadSkipped(folder);
+            Cut = PrecomputeNotes.ReadCut(folder);
+            return PrecomputeNotes.ReadSkipped(folder);
         }
 
         int parts = (int)((_pictures.Count + PartSamples - 1) / PartSamples);
@@ -150,10 +137,10 @@ public sealed class Precompute
         }
 
         SkippedPicture[] all = [.. skipped.OrderBy(picture => picture.Picture)];
-        WriteSkipped(folder, all);
-        Cut = Enumerable.Range(0, parts).Select(part => ReadCut(PartOf(folder, part)))
+        PrecomputeNotes.WriteSkipped(folder, all);
+        Cut = Enumerable.Range(0, parts).Select(part => PrecomputeNotes.ReadCut(PartOf(folder, part)))
             .Aggregate(new CutCaptions(0, []), (sum, part) => sum.With(part));
-        WriteCut(folder, Cut);
+        PrecomputeNotes.WriteCut(folder, Cut);
         MdsIndex.Merge(folder);
         return all;
 
@@ -210,122 +197,8 @@ public sealed class Precompute
             + $"damaged, or {_compute} is too narrow for them; nothing can be trained on these latents.");
     }
 
-    private static SkippedPicture[] ReadSkipped(string folder) =>
-        ReadNote<SkippedPicture[]>(folder, SkippedFile, "is no list of skipped pictures.") ?? [];
-
-    private static void WriteSkipped(string folder, IReadOnlyList<SkippedPicture> skipped)
-    {
-        if (skipped.Count > 0)
-        {
-            WriteNote(folder, SkippedFile, skipped);
-        }
-    }
-
-    private static CutCaptions ReadCut(string folder) =>
-        ReadNote<CutCaptions>(folder, CutFile, "is not a count of cut captions.") ?? new CutCaptions(0, []);
-
-    private static void WriteCut(string folder, CutCaptions cut)
-    {
-        if (cut.Count > 0)
-        {
-            WriteNote(folder, CutFile, cut);
-        }
-    }
-
-    private static T? ReadNote<T>(string folder, string name, string otherwise) where T : class
-    {
-        string path = Path.Combine(folder, name);
-        try
-        {
-            return File.Exists(path) ? JsonSerializer.Deserialize<T>(File.ReadAllText(path)) : null;
-        }
-        catch (JsonException error)
-        {
-            throw new RefusedFileException(path, "line 1", otherwise, error);
-        }
-    }
-
-    private static void WriteNote<T>(string folder, string name, T note)
-    {
-        string path = Path.Combine(folder, name);
-        File.WriteAllText(path + ".part", JsonSerializer.Serialize(note, s_readable) + "\n");
-        File.Move(path + ".part", path, overwrite: true);
-    }
-
     private static string PartOf(string folder, int part) =>
         Path.Combine(folder, part.ToString("d5", CultureInfo.InvariantCulture));
-
-    // What was begun with another source, seed, precision, size or model is not continued.
-    private void CheckRecipe(string folder, IReadOnlyDictionary<string, string> source)
-    {
-        var recipe = new SortedDictionary<string, string>(source.ToDictionary(), StringComparer.Ordinal)
-        {
-            ["pictures"] = _pictures.Count.ToString(CultureInfo.InvariantCulture),
-            ["seed"] = _seed.ToString(CultureInfo.InvariantCulture),
-            ["sizes"] = string.Join(", ", _sides),
-            ["precision"] = $"{_compute}",
-            ["autoencoder"] = Digest(_autoencoder),
-            ["text encoder"] = Digest(_text),
-            ["vocabulary"] = _tokenizer.Digest[..16],
-            ["scaling"] = string.Create(
-                CultureInfo.InvariantCulture,
-                $"{_autoencoder.Config.ScalingFactor:r}, shift {_autoencoder.Config.ShiftFactor:r}"),
-        };
-        string path = Path.Combine(folder, RecipeFile);
-        if (!File.Exists(path))
-        {
-            if (Directory.EnumerateFileSystemEntries(folder).Any())
-            {
-                throw new RefusedFileException(
-                    folder, RecipeFile, "is not there, but other files are; latents need a folder of their own.");
-            }
-
-            File.WriteAllText(path + ".part", JsonSerializer.Serialize(recipe, s_readable) + "\n");
-            File.Move(path + ".part", path, overwrite: true);
-            return;
-        }
-
-        SortedDictionary<string, string> begun;
-        try
-        {
-            begun = JsonSerializer.Deserialize<SortedDictionary<string, string>>(File.ReadAllText(path)) ?? [];
-        }
-        catch (JsonException error)
-        {
-            throw new RefusedFileException(path, "line 1", "is no JSON object of texts.", error);
-        }
-
-        foreach ((string what, string now) in recipe.Where(pair => begun.GetValueOrDefault(pair.Key) != pair.Value))
-        {
-            // Earlier releases noted less. Of networks that was enough to tell them apart in practice; of captions and
-            // pictures it was not.
-            if (begun.TryGetValue(what, out string? then))
-            {
-                throw new RefusedFileException(
-                    path, what, $"is {now} now; these latents were begun with {then}. {OtherFolder}");
-            }
-
-            if (source.ContainsKey(what))
-            {
-                throw new RefusedFileException(
-                    path, what,
-                    "is not noted there: an earlier release began these latents, and nobody knows whether they are of "
-                    + $"the pictures and captions as they are now. {OtherFolder}");
-            }
-        }
-    }
-
-    private static string Digest(TorchSharp.torch.nn.Module network)
-    {
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        foreach ((_, TorchSharp.Modules.Parameter parameter) in network.named_parameters().OrderBy(pair => pair.name, StringComparer.Ordinal))
-        {
-            using Tensor local = parameter.detach().cpu().contiguous();
-            hash.AppendData(local.bytes);
-        }
-
-        return Convert.ToHexStringLower(hash.GetHashAndReset())[..16];
-    }
 
     private void MakePart(
         string folder, int part, Action<int> progress, Action<IReadOnlyList<SkippedPicture>> skip, Func<bool> isFailed,
@@ -336,7 +209,7 @@ public sealed class Precompute
         if (File.Exists(Path.Combine(path, MdsIndex.FileName)))
         {
             progress((int)(end - first));
-            skip(ReadSkipped(path));
+            skip(PrecomputeNotes.ReadSkipped(path));
             return;
         }
 
@@ -369,8 +242,8 @@ public sealed class Precompute
 
         if (!isFailed())
         {
-            WriteSkipped(path, skipped); // Before the index, by which the part counts as complete.
-            WriteCut(path, cut);
+            PrecomputeNotes.WriteSkipped(path, skipped); // Before the index, by which the part counts as complete.
+            PrecomputeNotes.WriteCut(path, cut);
             writer.Complete();
         }
     }

@@ -1,6 +1,6 @@
 // Scores of sets of pictures, whatever drew them: Fréchet inception distance and CLIP score.
 using Atelier.Model.Clip;
-using Atelier.Model.Data;
+using Atelier.Model.Data.Sources;
 using Atelier.Model.Imaging;
 using Atelier.Model.Weights;
 using static TorchSharp.torch;
@@ -56,7 +56,9 @@ public static class PictureScores
         }
     }
 
-    /// <summary>CLIP score (Hessel et al., arXiv 2104.08718): mean of 100 max(cosine, 0) of each picture and its caption.</summary>
+    /// <summary>
+    /// CLIP score (Hessel et al., arXiv 2104.08718): mean of 100 max(cosine, 0) of each picture and its caption.
+    /// </summary>
     /// <param name="clip">Both towers.</param>
     /// <param name="tokenizer">Its tokenizer.</param>
     /// <param name="pictures">Pictures and captions.</param>
@@ -77,7 +79,8 @@ public static class PictureScores
             cancellation.ThrowIfCancellationRequested();
             using var noGradients = inference_mode();
             using var scope = NewDisposeScope();
-            long[] batch = [.. Enumerable.Range(0, (int)Math.Min(Batch, pictures.Count - first)).Select(i => first + i)];
+            long[] batch =
+                [.. Enumerable.Range(0, (int)Math.Min(Batch, pictures.Count - first)).Select(i => first + i)];
             float[] pixels = [.. batch.SelectMany(i => ClipPreprocess.Run(pictures.Picture(i, side), side))];
             long[] ids = [.. batch.SelectMany(i => tokenizer.Encode(pictures.Caption(i))).Select(id => (long)id)];
             Tensor image = Finite.Check(

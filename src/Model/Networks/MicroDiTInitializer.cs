@@ -1,7 +1,7 @@
 // Initial weights of MicroDiT, as the reference draws them: what is zero at the start, and how wide the rest is.
 using System.Runtime.InteropServices;
 using System.Text;
-using Atelier.Model.Diffusion;
+using Atelier.Model.Randomness;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 

@@ -6,6 +6,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
+using Atelier.Model.Configuration;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
 

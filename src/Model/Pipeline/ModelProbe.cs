@@ -3,6 +3,7 @@ using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
+using Atelier.Model.Randomness;
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Pipeline;

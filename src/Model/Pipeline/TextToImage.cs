@@ -6,6 +6,7 @@ using Atelier.Model.Clip;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Imaging;
 using Atelier.Model.Networks;
+using Atelier.Model.Randomness;
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Pipeline;
@@ -223,7 +224,8 @@ public sealed class TextToImage : IDisposable
         Generate(
             [
                 .. prompts.Select(prompt =>
-                    new GenerationRequest { Prompt = prompt, Seed = seed, Sampler = sampler, Size = size }.Checked(size)),
+                    new GenerationRequest { Prompt = prompt, Seed = seed, Sampler = sampler, Size = size }.Checked(
+                        size)),
             ],
             cancellation: cancellation),
         columns);

@@ -45,7 +45,8 @@ public static class Libtorch
         {
             throw new LibtorchException(
                 "libtorch could not be loaded: this program needs Linux x64 with glibc 2.34 or newer and libtorch "
-                + $"2.10, which comes with a build with -p:TorchBackend=cpu, or from the folder that {FolderVariable} names. "
+                + $"2.10, which comes with a build with -p:TorchBackend=cpu, or from the folder that {FolderVariable} "
+                + "names. "
                 + $"The loader says: {(error.InnerException ?? error).Message.Split('\n')[0]}",
                 error);
         }
@@ -63,8 +64,8 @@ public static class Libtorch
             return; // Load() says what is supported.
         }
 
-        // glibc would give the pages of every large tensor back to the system and take them again for the next one: a third
-        // of the time of a training of small networks went there.
+        // glibc would give the pages of every large tensor back to the system and take them again for the next one: a
+        // third of the time of a training of small networks went there.
         const int trimThreshold = -1, mmapThreshold = -3;
         _ = SetAllocator(trimThreshold, 256 << 20);
         _ = SetAllocator(mmapThreshold, 64 << 20);
@@ -92,7 +93,8 @@ public static class Libtorch
         if (!File.Exists(Path.Combine(folder, "libtorch_cpu.so")))
         {
             throw new LibtorchException(
-                $"{FolderVariable} is {folder}, but there is no libtorch_cpu.so in it: name the lib folder of a libtorch "
+                $"{FolderVariable} is {folder}, but there is no libtorch_cpu.so in it: name the lib folder of a "
+                + "libtorch "
                 + "2.10 or of an installed torch package (torch/lib).");
         }
 

@@ -17,8 +17,8 @@ public sealed class FlatParameters : IDisposable
     /// <summary>Moves the parameters, in the precision they have.</summary>
     /// <param name="network">A network.</param>
     /// <param name="shared">
-    /// Values of another network of the same shape, which this one is to compute with from now on; it gets gradients of its
-    /// own. Without them its own weights are moved.
+    /// Values of another network of the same shape, which this one is to compute with from now on; it gets gradients of
+    /// its own. Without them its own weights are moved.
     /// </param>
     /// <exception cref="ArgumentException">
     /// The network has no parameters, they differ in precision, or the shared values are of another network.
@@ -41,7 +41,8 @@ public sealed class FlatParameters : IDisposable
         if (shared is not null && (shared.numel() != total || shared.dtype != type))
         {
             throw new ArgumentException(
-                $"The network has {total} parameters of {type}, the shared values are {shared.numel()} of {shared.dtype}.",
+                $"The network has {total} parameters of {type}, the shared values are {shared.numel()} of "
+                + $"{shared.dtype}.",
                 nameof(shared));
         }
 

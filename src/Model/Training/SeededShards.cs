@@ -1,7 +1,8 @@
 // Shards of a run: which samples they hold, and the random numbers that go with each sample.
 using System.Globalization;
-using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
+using Atelier.Model.Randomness;
+using Atelier.Training;
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Training;
@@ -30,35 +31,6 @@ public interface ITrainingData
     /// <param name="latent">Receives C H W numbers, already multiplied by the autoencoder's scale.</param>
     /// <param name="caption">Receives L times channels numbers.</param>
     void Read(int sample, Span<float> latent, Span<float> caption);
-}
-
-/// <summary>
-/// The endless order of a run: epoch after epoch, each a permutation of the samples by (seed, epoch). Batch k is the
-/// slice [k G, (k + 1) G); a batch may straddle epochs.
-/// </summary>
-/// <param name="seed">Seed of the run.</param>
-/// <param name="count">Samples of an epoch.</param>
-public sealed class SampleOrder(ulong seed, int count)
-{
-    private readonly int _count = count > 0
-        ? count : throw new ArgumentOutOfRangeException(nameof(count), count, "A run needs samples.");
-    private (long Epoch, int[] Order) _current = (-1, []);
-
-    /// <summary>The sample at a position of the run.</summary>
-    public int this[long position]
-    {
-        get
-        {
-            ArgumentOutOfRangeException.ThrowIfNegative(position);
-            (long epoch, long place) = Math.DivRem(position, _count);
-            if (_current.Epoch != epoch)
-            {
-                _current = (epoch, SeededNoise.Permutation(seed, NoisePurpose.SampleOrder, epoch, _count));
-            }
-
-            return _current.Order[place];
-        }
-    }
 }
 
 /// <summary>
@@ -108,13 +80,18 @@ public sealed class SeededShards : IShardSource
         }
 
         (_data, _settings, _network, _seed, _captionDrop) = (data, settings, network, seed, captionDrop);
-        _order = new SampleOrder(seed, data.Count);
+        _order = Order(seed, data.Count);
     }
+
+    /// <summary>The order of a run: each epoch's permutation is a function of (seed, epoch) alone.</summary>
+    public static SampleOrder Order(ulong seed, int count) =>
+        new(count, epoch => SeededNoise.Permutation(seed, NoisePurpose.SampleOrder, epoch, count));
 
     /// <inheritdoc/>
     public ShardBatch Read(long step, int shard)
     {
         int batch = _settings.Microbatch;
+        long first = _settings.Slices.First(step, shard);
         (int channels, int height, int width) = _data.LatentShape;
         (int length, int features) = _data.CaptionShape;
         int latentLength = channels * height * width, captionLength = length * features;
@@ -127,7 +104,7 @@ public sealed class SeededShards : IShardSource
         Span<float> draw = stackalloc float[1];
         for (int place = 0; place < batch; place++)
         {
-            long position = (step * _settings.GlobalBatch) + ((long)shard * batch) + place;
+            long position = first + place;
             int i = samples.Count, sample = _order[position];
             Span<float> latent = latents.AsSpan(i * latentLength, latentLength),
                 caption = captions.AsSpan(i * captionLength, captionLength);
@@ -168,8 +145,8 @@ public sealed class SeededShards : IShardSource
 
     private BadSample? Fault(int sample, ReadOnlySpan<float> latent, ReadOnlySpan<float> caption) =>
         Finite.IndexOfFault(latent) is >= 0 and var inLatent
-            ? new BadSample(sample, _data.Columns.Latents, latent[inLatent])
+            ? new BadSample(sample, _data.Columns.Latents, Finite.Name(latent[inLatent]))
         : Finite.IndexOfFault(caption) is >= 0 and var inCaption
-            ? new BadSample(sample, _data.Columns.Captions, caption[inCaption])
+            ? new BadSample(sample, _data.Columns.Captions, Finite.Name(caption[inCaption]))
         : null;
 }

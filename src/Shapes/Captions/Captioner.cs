@@ -1,5 +1,6 @@
 // Describes scenes as people would type them: true in all they say, silent about much, worded in many ways.
 using System.Globalization;
+using Atelier.Shapes.Scenes;
 
 namespace Atelier.Shapes.Captions;
 
@@ -20,8 +21,8 @@ public static class Captioner
     public const int LengthMax = 200;
 
     /// <summary>
-    /// Caption number <paramref name="index"/> of a seed for a scene, with more or fewer details as chance has it. What goes
-    /// without saying (<see cref="Usual"/>) is seldom said, and what is out of the ordinary nearly always.
+    /// Caption number <paramref name="index"/> of a seed for a scene, with more or fewer details as chance has it. What
+    /// goes without saying (<see cref="Usual"/>) is seldom said, and what is out of the ordinary nearly always.
     /// </summary>
     public static Caption Write(Scene scene, ulong seed, long index)
     {

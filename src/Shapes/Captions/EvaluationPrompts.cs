@@ -1,4 +1,6 @@
 // Prompts for measuring a model, each with what a picture must show.
+using Atelier.Shapes.Scenes;
+
 namespace Atelier.Shapes.Captions;
 
 /// <summary>A prompt of the evaluation.</summary>
@@ -6,8 +8,8 @@ namespace Atelier.Shapes.Captions;
 /// <param name="HeldOut">Whether it asks for a combination that training never met.</param>
 /// <param name="Caption">The prompt, and what a picture must show.</param>
 /// <param name="Scene">
-/// A scene that the prompt describes, with what goes without saying (<see cref="Usual"/>) where the prompt is silent; only
-/// things whose usual colours would not show one inside the other keep the colours that they were drawn with.
+/// A scene that the prompt describes, with what goes without saying (<see cref="Usual"/>) where the prompt is silent;
+/// only things whose usual colours would not show one inside the other keep the colours that they were drawn with.
 /// </param>
 public sealed record EvaluationPrompt(SceneTask Task, bool HeldOut, Caption Caption, Scene Scene);
 

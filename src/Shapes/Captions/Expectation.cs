@@ -1,4 +1,6 @@
 // What a caption says, for machines.
+using Atelier.Shapes.Scenes;
+
 namespace Atelier.Shapes.Captions;
 
 /// <summary>Things that a caption speaks of together.</summary>

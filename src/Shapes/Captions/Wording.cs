@@ -1,4 +1,6 @@
 // The words of the demo world. No word here means two things, and none says more than it should.
+using Atelier.Shapes.Scenes;
+
 namespace Atelier.Shapes.Captions;
 
 /// <summary>Words and phrases, by what they say. The first of each is the commonest.</summary>

@@ -1,4 +1,5 @@
 // Backgrounds, drawn into the unit square.
+using Atelier.Shapes.Scenes;
 using SkiaSharp;
 
 namespace Atelier.Shapes.Drawing;

@@ -1,5 +1,6 @@
 // The strokes of the painterly style: they follow a current with a few whirls, and each has the colour of what it
 // covers. They are many and short, so they are put straight into the pixels.
+using Atelier.Shapes.Scenes;
 using SkiaSharp;
 
 namespace Atelier.Shapes.Drawing;

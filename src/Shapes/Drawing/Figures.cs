@@ -1,4 +1,5 @@
 // The shapes of the twelve kinds, in a square from -0.5 to 0.5.
+using Atelier.Shapes.Scenes;
 using SkiaSharp;
 
 namespace Atelier.Shapes.Drawing;

@@ -1,5 +1,6 @@
 // Draws scenes. The same scene is the same picture at any side, and the same bytes whenever it is drawn.
 using Atelier.Model.Imaging;
+using Atelier.Shapes.Scenes;
 using SkiaSharp;
 
 namespace Atelier.Shapes.Drawing;

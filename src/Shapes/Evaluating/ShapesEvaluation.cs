@@ -9,6 +9,7 @@ using Atelier.Model.Pipeline;
 using Atelier.Shapes.Captions;
 using Atelier.Shapes.Drawing;
 using Atelier.Shapes.Judging;
+using Atelier.Shapes.Scenes;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 
@@ -17,7 +18,9 @@ namespace Atelier.Shapes.Evaluating;
 /// <summary>How an evaluation is made.</summary>
 public sealed record ShapesEvaluationSettings
 {
-    /// <summary>Prompts in all; they are shared out evenly over tasks and over seen and held-out combinations.</summary>
+    /// <summary>
+    /// Prompts in all; they are shared out evenly over tasks and over seen and held-out combinations.
+    /// </summary>
     public int Prompts { get; init; } = 1_600;
 
     /// <summary>Sampling.</summary>
@@ -27,7 +30,8 @@ public sealed record ShapesEvaluationSettings
     public ulong Seed { get; init; } = 1;
 
     /// <summary>Prompts of each task and each kind of combination.</summary>
-    public int PromptsEach => Math.Max(1, (Prompts + (2 * EvaluationPrompts.Tasks.Count) - 1) / (2 * EvaluationPrompts.Tasks.Count));
+    public int PromptsEach =>
+        Math.Max(1, (Prompts + (2 * EvaluationPrompts.Tasks.Count) - 1) / (2 * EvaluationPrompts.Tasks.Count));
 }
 
 /// <summary>A picture that was judged.</summary>
@@ -53,7 +57,9 @@ public sealed class ShapesEvaluation : IDisposable
     private readonly SceneRenderer _renderer = new();
 
     /// <summary>Loads a model; the oracle stays the caller's.</summary>
-    /// <exception cref="RefusedFileException">The model is damaged, or its text encoder's file holds no image encoder.</exception>
+    /// <exception cref="RefusedFileException">
+    /// The model is damaged, or its text encoder's file holds no image encoder.
+    /// </exception>
     public ShapesEvaluation(ModelFolder model, Oracle oracle, ShapesEvaluationSettings settings)
     {
         ArgumentNullException.ThrowIfNull(settings);
@@ -90,7 +96,8 @@ public sealed class ShapesEvaluation : IDisposable
                     EvaluationPrompt[] prompts = all[first..Math.Min(each, first + _chunk)];
                     ulong seed = _settings.Seed + (ulong)done;
                     RgbImage[] drawn = Generate(prompts, seed, cancellation);
-                    RgbImage[] renderings = [.. prompts.Select(prompt => _renderer.Render(prompt.Scene, _model.Resolution))];
+                    RgbImage[] renderings =
+                        [.. prompts.Select(prompt => _renderer.Render(prompt.Scene, _model.Resolution))];
                     RgbImage[] through = [.. renderings.Select(ThroughAutoencoder)];
                     bool[] verdicts = [.. Judged(prompts, drawn)];
                     passed[heldOut] += verdicts.Count(v => v);
@@ -101,7 +108,10 @@ public sealed class ShapesEvaluation : IDisposable
                     decibels.AddRange(renderings.Zip(through, Decibels));
                     likeness.AddRange(Compare(prompts, drawn, renderings, generated, truth));
                     using (Tensor features = Features(
-                        [.. others[first..Math.Min(each, first + _chunk)].Select(p => _renderer.Render(p.Scene, _model.Resolution))]))
+                        [
+                            .. others[first..Math.Min(each, first + _chunk)].Select(
+                                p => _renderer.Render(p.Scene, _model.Resolution)),
+                        ]))
                     {
                         otherTruth.Add(features);
                     }
@@ -116,7 +126,8 @@ public sealed class ShapesEvaluation : IDisposable
             }
 
             tasks.Add(new TaskScore(
-                task, (double)passed[false] / each, (double)passed[true] / each, plain / (2.0 * each), spoiled / (2.0 * each),
+                task, (double)passed[false] / each, (double)passed[true] / each, plain / (2.0 * each),
+                spoiled / (2.0 * each),
                 decoded / (2.0 * each), each));
         }
 
@@ -140,7 +151,8 @@ public sealed class ShapesEvaluation : IDisposable
             [
                 .. prompts.Select((prompt, i) => new GenerationRequest
                 {
-                    Prompt = prompt.Caption.Text, Seed = seed + (ulong)i, Sampler = _settings.Sampler, Size = _model.Resolution,
+                    Prompt = prompt.Caption.Text, Seed = seed + (ulong)i, Sampler = _settings.Sampler,
+                    Size = _model.Resolution,
                 }.Checked(_model.Resolution)),
             ],
             cancellation: cancellation),
@@ -149,7 +161,8 @@ public sealed class ShapesEvaluation : IDisposable
     private IEnumerable<bool> Judged(EvaluationPrompt[] prompts, RgbImage[] images) => prompts.Zip(_oracle.Look(images))
         .Select(pair => Judge.Check(pair.First.Caption.Says, pair.Second).Passes(pair.First.Task));
 
-    // Two prompts noise, two a blur: with single turns each would meet only prompts with colours, or only those without.
+    // Two prompts noise, two a blur: with single turns each would meet only prompts with colours, or only those
+    // without.
     private static RgbImage Spoiled(RgbImage image, int number, ulong seed) =>
         Spoiling.Spoil(image, number / 2 % 2 == 0 ? Spoilage.Noise : Spoilage.Blur, seed, number);
 
@@ -163,11 +176,13 @@ public sealed class ShapesEvaluation : IDisposable
 
     // Adds both sets of pictures to their statistics; gives the likeness of each to its prompt.
     private (double Generated, double True)[] Compare(
-        EvaluationPrompt[] prompts, RgbImage[] drawn, RgbImage[] renderings, FeatureStatistics generated, FeatureStatistics truth)
+        EvaluationPrompt[] prompts, RgbImage[] drawn, RgbImage[] renderings, FeatureStatistics generated,
+        FeatureStatistics truth)
     {
         using var noGradients = inference_mode();
         using var scope = NewDisposeScope();
-        long[] ids = [.. prompts.SelectMany(prompt => _encoders.Tokenizer.Encode(prompt.Caption.Text)).Select(id => (long)id)];
+        long[] ids =
+            [.. prompts.SelectMany(prompt => _encoders.Tokenizer.Encode(prompt.Caption.Text)).Select(id => (long)id)];
         Tensor text = Finite.Check(
             ModelParts.TextEncoder,
             _clip.EncodeText(tensor(ids, [prompts.Length, _encoders.Tokenizer.ContextLength])));             // [N, E]

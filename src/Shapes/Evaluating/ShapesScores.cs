@@ -1,4 +1,6 @@
 // What an evaluation of a model on the demo world found.
+using Atelier.Shapes.Scenes;
+
 namespace Atelier.Shapes.Evaluating;
 
 /// <summary>How a model does at one task. Each figure is the part of the pictures that pass, 0 to 1.</summary>
@@ -15,7 +17,9 @@ public sealed record TaskScore(
     /// <summary>Name of the task in reports.</summary>
     public string Name => NameOf(Task);
 
-    /// <summary>A task's name in reports and of files: the first letter is small, and colour keeps its spelling.</summary>
+    /// <summary>
+    /// A task's name in reports and of files: the first letter is small, and colour keeps its spelling.
+    /// </summary>
     public static string NameOf(SceneTask task) =>
         task == SceneTask.Color ? "colour" : char.ToLowerInvariant($"{task}"[0]) + $"{task}"[1..];
 }
@@ -23,15 +27,16 @@ public sealed record TaskScore(
 /// <summary>All figures of an evaluation.</summary>
 /// <param name="Tasks">By task.</param>
 /// <param name="Frechet">
-/// Fréchet distance between the model's pictures and true pictures of the same prompts, in the features of the model's own
-/// CLIP image encoder, unit length.
+/// Fréchet distance between the model's pictures and true pictures of the same prompts, in the features of the model's
+/// own CLIP image encoder, unit length.
 /// </param>
 /// <param name="FrechetTrue">The same between those true pictures and as many true pictures of other prompts.</param>
 /// <param name="ClipScore">Mean of 100 times the cosine of picture and prompt.</param>
 /// <param name="ClipScoreTrue">The same for true pictures.</param>
 /// <param name="Decibels">Mean peak signal-to-noise ratio of the autoencoder on the true pictures.</param>
 public sealed record ShapesScores(
-    IReadOnlyList<TaskScore> Tasks, double Frechet, double FrechetTrue, double ClipScore, double ClipScoreTrue, double Decibels)
+    IReadOnlyList<TaskScore> Tasks, double Frechet, double FrechetTrue, double ClipScore, double ClipScoreTrue,
+    double Decibels)
 {
     // Of the tasks scored, these six make the mean, in GenEval's manner.
     private static readonly SceneTask[] s_averaged =

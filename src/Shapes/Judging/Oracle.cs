@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using Atelier.Model;
 using Atelier.Model.Imaging;
 using Atelier.Model.Weights;
+using Atelier.Shapes.Scenes;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 

@@ -1,4 +1,5 @@
 // What the oracle is trained to say of scenes.
+using Atelier.Shapes.Scenes;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 

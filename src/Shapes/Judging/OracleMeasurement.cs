@@ -2,6 +2,7 @@
 using Atelier.Model.Imaging;
 using Atelier.Shapes.Captions;
 using Atelier.Shapes.Drawing;
+using Atelier.Shapes.Scenes;
 
 namespace Atelier.Shapes.Judging;
 

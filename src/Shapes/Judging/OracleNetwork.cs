@@ -4,7 +4,8 @@
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
-using Atelier.Model.Diffusion;
+using Atelier.Model.Randomness;
+using Atelier.Shapes.Scenes;
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;

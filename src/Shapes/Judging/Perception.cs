@@ -1,5 +1,6 @@
 // What is seen in a picture, and whether it is what a caption said.
 using Atelier.Shapes.Captions;
+using Atelier.Shapes.Scenes;
 
 namespace Atelier.Shapes.Judging;
 

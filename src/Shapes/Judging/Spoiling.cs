@@ -1,5 +1,6 @@
 // What may happen to a picture without changing what it shows: the oracle must see through it, and is measured on it.
 using Atelier.Model.Imaging;
+using Atelier.Shapes.Scenes;
 
 namespace Atelier.Shapes.Judging;
 

@@ -1,11 +1,15 @@
 // What an autoencoder is worth on scenes that it has not seen, and the scale of its latents.
 using Atelier.Model.Autoencoder;
 using Atelier.Shapes.Drawing;
+using Atelier.Shapes.Scenes;
+using Atelier.Shapes.Training;
 using static TorchSharp.torch;
 
 namespace Atelier.Shapes.Making;
 
-/// <summary>Peak signal-to-noise ratio of reconstructions, rounded to 8 bits, in decibels: the mean over pictures.</summary>
+/// <summary>
+/// Peak signal-to-noise ratio of reconstructions, rounded to 8 bits, in decibels: the mean over pictures.
+/// </summary>
 /// <param name="Side">Side of the pictures in pixels.</param>
 /// <param name="Style">Style of the pictures, or null for all of the training mixture.</param>
 /// <param name="Decibels">The mean.</param>
@@ -43,7 +47,8 @@ public static class AutoencoderMeasure
         [
             new ReconstructionScore(side, null, found.Average(f => f.Decibels), found.Count),
             .. found.GroupBy(f => f.Style).OrderBy(group => group.Key)
-                .Select(group => new ReconstructionScore(side, group.Key, group.Average(f => f.Decibels), group.Count())),
+                .Select(
+                    group => new ReconstructionScore(side, group.Key, group.Average(f => f.Decibels), group.Count())),
         ];
     }
 

@@ -1,6 +1,7 @@
 // What a CLIP model of the demo world has learned, on scenes that it has not seen.
 using Atelier.Model.Clip;
 using Atelier.Shapes.Drawing;
+using Atelier.Shapes.Training;
 using static TorchSharp.torch;
 
 namespace Atelier.Shapes.Making;
@@ -8,11 +9,14 @@ namespace Atelier.Shapes.Making;
 /// <summary>How well pictures and captions find each other.</summary>
 /// <param name="PictureToText">Part of the pictures whose own caption is the likeliest of all in the batch.</param>
 /// <param name="TextToPicture">Part of the captions whose own picture is the likeliest.</param>
-/// <param name="Twins">Part of the pictures whose own caption is likelier than that of a scene with one other fact.</param>
+/// <param name="Twins">
+/// Part of the pictures whose own caption is likelier than that of a scene with one other fact.
+/// </param>
 /// <param name="TwinsByDifference">The same by what the fact was.</param>
 /// <param name="Pairs">Size of a batch; there are four.</param>
 public sealed record ClipScore(
-    double PictureToText, double TextToPicture, double Twins, IReadOnlyDictionary<Difference, double> TwinsByDifference, int Pairs);
+    double PictureToText, double TextToPicture, double Twins, IReadOnlyDictionary<Difference, double> TwinsByDifference,
+    int Pairs);
 
 /// <summary>Measures CLIP models.</summary>
 public static class ClipMeasure
@@ -34,7 +38,8 @@ public static class ClipMeasure
             using var scope = NewDisposeScope();
             (CaptionedScene Scene, CaptionedScene Twin, Difference? Difference)[] drawn =
                 [.. Enumerable.Range(batch * Pairs, Pairs).Select(i => scenes.Twins(i))];
-            Pictures pictures = Pictures.Render(renderer, [.. drawn.Select(d => d.Scene.Scene)], network.Config.Vision.ImageSize);
+            Pictures pictures = Pictures.Render(
+                renderer, [.. drawn.Select(d => d.Scene.Scene)], network.Config.Vision.ImageSize);
             Tensor image = network.EncodeImage(ClipTraining.Normalize(pictures));
             Tensor logits = network.Logits(image, Encode(network, tokenizer, drawn.Select(d => d.Scene)));   // [B, B]
             Tensor right = arange(Pairs);

@@ -21,8 +21,8 @@ public static class DemoModel
     private const string Licence = "MIT";
 
     /// <summary>
-    /// Writes a model folder: the denoiser in half precision, the parts as they are, and the manifest last. A folder that
-    /// holds a model already is renewed.
+    /// Writes a model folder: the denoiser in half precision, the parts as they are, and the manifest last. A folder
+    /// that holds a model already is renewed.
     /// </summary>
     /// <param name="parts">Autoencoder, CLIP and vocabulary, complete.</param>
     /// <param name="weights">Safetensors file of the denoiser.</param>
@@ -58,7 +58,8 @@ public static class DemoModel
             ["denoiser"] = denoiserEntry,
             ["autoencoder"] = Entry(
                 folder, "autoencoder.safetensors", JsonNode.Parse(File.ReadAllBytes(parts.AutoencoderConfiguration))),
-            ["text_encoder"] = Entry(folder, "clip.safetensors", JsonNode.Parse(File.ReadAllBytes(parts.ClipConfiguration))),
+            ["text_encoder"] = Entry(
+                folder, "clip.safetensors", JsonNode.Parse(File.ReadAllBytes(parts.ClipConfiguration))),
             ["vocabulary"] = Entry(folder, "vocabulary.txt.gz", null),
             ["defaults"] = new JsonObject { ["steps"] = card.Steps, ["guidance"] = card.Guidance },
         });

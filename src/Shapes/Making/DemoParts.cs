@@ -5,12 +5,13 @@ using Atelier.Model.Clip;
 using Atelier.Model.Pipeline;
 using Atelier.Model.Weights;
 using Atelier.Shapes.Judging;
+using Atelier.Shapes.Training;
 
 namespace Atelier.Shapes.Making;
 
 /// <summary>
-/// Makes the parts in a folder. What is complete there is left as it is; what was begun goes on from its checkpoint. One
-/// thread of libtorch is enough; the caller sets their number.
+/// Makes the parts in a folder. What is complete there is left as it is; what was begun goes on from its checkpoint.
+/// One thread of libtorch is enough; the caller sets their number.
 /// </summary>
 /// <param name="folder">The folder; it is made if it is missing.</param>
 public sealed class DemoParts(string folder)
@@ -66,15 +67,22 @@ public sealed class DemoParts(string folder)
         }
     }
 
-    /// <summary>Trains the autoencoder: both halves together, and then the decoder alone on latents with noise.</summary>
-    /// <param name="config">How both are trained; if not given, the defaults of <see cref="AutoencoderTrainingConfig"/>.</param>
-    /// <param name="decoder">How the decoder goes on; if not given, the defaults of <see cref="DecoderTrainingConfig"/>.</param>
+    /// <summary>
+    /// Trains the autoencoder: both halves together, and then the decoder alone on latents with noise.
+    /// </summary>
+    /// <param name="config">
+    /// How both are trained; if not given, the defaults of <see cref="AutoencoderTrainingConfig"/>.
+    /// </param>
+    /// <param name="decoder">
+    /// How the decoder goes on; if not given, the defaults of <see cref="DecoderTrainingConfig"/>.
+    /// </param>
     /// <param name="report">Hears of the progress.</param>
     /// <param name="cancellation">Ends the training at a step's end, with a checkpoint; the same call goes on.</param>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
     /// <exception cref="RefusedFileException">What was begun there began with other settings, or precision.</exception>
     public void TrainAutoencoder(
-        AutoencoderTrainingConfig? config = null, DecoderTrainingConfig? decoder = null, Action<PartProgress>? report = null,
+        AutoencoderTrainingConfig? config = null, DecoderTrainingConfig? decoder = null,
+        Action<PartProgress>? report = null,
         CancellationToken cancellation = default)
     {
         if (File.Exists(AutoencoderConfiguration))
@@ -88,13 +96,13 @@ public sealed class DemoParts(string folder)
         config ??= new AutoencoderTrainingConfig();
         var recipe = new Dictionary<string, string>(StringComparer.Ordinal)
         {
-            [PartFiles.RecipeKey] = PartFiles.Recipe(config),
+            [PartRecipe.Key] = PartRecipe.Of(config),
         };
         if (File.Exists(json))
         {
             using SafeTensorsFile joint = SafeTensorsFile.Open(weights);
-            PartFiles.CheckRecipe(
-                weights, joint.Metadata.GetValueOrDefault(PartFiles.RecipeKey), recipe[PartFiles.RecipeKey]);
+            PartRecipe.Check(
+                weights, joint.Metadata.GetValueOrDefault(PartRecipe.Key), recipe[PartRecipe.Key]);
         }
         else
         {
@@ -105,7 +113,8 @@ public sealed class DemoParts(string folder)
         }
 
         using var further = new DecoderTraining(
-            decoder ?? new DecoderTrainingConfig(), () => PartFiles.Load(new AutoencoderKL(AutoencoderConfig.Read(json)), weights));
+            decoder ?? new DecoderTrainingConfig(),
+            () => PartFiles.Load(new AutoencoderKL(AutoencoderConfig.Read(json)), weights));
         AutoencoderKL finished = further.Run(decoderCheckpoint, report, cancellation);
         PartFiles.Write(finished, finished.Config, AutoencoderWeights, AutoencoderConfiguration);
         File.Delete(decoderCheckpoint);
@@ -118,7 +127,8 @@ public sealed class DemoParts(string folder)
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
     /// <exception cref="RefusedFileException">What was begun there began with other settings, or precision.</exception>
     public void TrainClip(
-        ClipTrainingConfig? config = null, Action<PartProgress>? report = null, CancellationToken cancellation = default)
+        ClipTrainingConfig? config = null, Action<PartProgress>? report = null,
+        CancellationToken cancellation = default)
     {
         if (File.Exists(ClipConfiguration))
         {
@@ -140,7 +150,8 @@ public sealed class DemoParts(string folder)
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
     /// <exception cref="RefusedFileException">What was begun there began with other settings, or precision.</exception>
     public void TrainOracle(
-        OracleTrainingConfig? config = null, Action<PartProgress>? report = null, CancellationToken cancellation = default)
+        OracleTrainingConfig? config = null, Action<PartProgress>? report = null,
+        CancellationToken cancellation = default)
     {
         if (File.Exists(OracleWeights))
         {
@@ -152,7 +163,7 @@ public sealed class DemoParts(string folder)
         config ??= new OracleTrainingConfig();
         using var training = new OracleTraining(config);
         using OracleNetwork network = training.Run(checkpoint, report, cancellation);
-        Oracle.Save(network, OracleWeights, new Dictionary<string, string> { ["training"] = PartFiles.Recipe(config) });
+        Oracle.Save(network, OracleWeights, new Dictionary<string, string> { ["training"] = PartRecipe.Of(config) });
         File.Delete(checkpoint);
     }
 

@@ -1,12 +1,9 @@
 // The files of the finished parts: weights in half precision, and configurations in the formats of the published ones.
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using Atelier.Model;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
-using Atelier.Model.Runtime;
 using Atelier.Model.Weights;
-using Atelier.Shapes.Judging;
 using TorchSharp;
 
 namespace Atelier.Shapes.Making;
@@ -14,31 +11,7 @@ namespace Atelier.Shapes.Making;
 /// <summary>Writes parts. A configuration comes last: a part is complete when it is there.</summary>
 internal static class PartFiles
 {
-    /// <summary>Name of the recipe in a file's metadata.</summary>
-    public const string RecipeKey = "recipe";
-
     private static readonly JsonSerializerOptions s_readable = new() { WriteIndented = true };
-
-    /// <summary>What a checkpoint must share with the training that goes on from it.</summary>
-    public static string Recipe<T>(T config) => JsonSerializer.Serialize(config);
-
-    /// <summary>Refuses what another training left, and says in what that differs.</summary>
-    /// <param name="path">The file.</param>
-    /// <param name="found">The recipe in it, if there is one.</param>
-    /// <param name="wanted">The recipe of this training.</param>
-    /// <exception cref="RefusedFileException">They differ.</exception>
-    public static void CheckRecipe(string path, string? found, string wanted)
-    {
-        if (found == wanted)
-        {
-            return;
-        }
-
-        throw new RefusedFileException(
-            path, RecipeKey,
-            $"is that of another training{Differences(found, wanted)}; give the settings that it began with, take "
-            + "another folder, or remove this file to begin anew.");
-    }
 
     /// <summary>Writes an autoencoder.</summary>
     public static void Write(
@@ -56,7 +29,8 @@ internal static class PartFiles
         {
             ["_class_name"] = "AutoencoderKL",
             ["act_fn"] = "silu",
-            ["block_out_channels"] = new JsonArray([.. config.BlockOutChannels.Select(width => JsonValue.Create(width))]),
+            ["block_out_channels"] = new JsonArray(
+                [.. config.BlockOutChannels.Select(width => JsonValue.Create(width))]),
             ["down_block_types"] = Repeated("DownEncoderBlock2D", config.BlockOutChannels.Length),
             ["in_channels"] = config.InChannels,
             ["latent_channels"] = config.LatentChannels,
@@ -111,35 +85,6 @@ internal static class PartFiles
         using IWeightSource source = WeightFile.Open(weights);
         StrictLoader.Load(network, source, checkFinite: true);
         return network;
-    }
-
-    // The settings by name, with their values there and here. A recipe that cannot be read differs as a whole.
-    private static string Differences(string? found, string wanted)
-    {
-        try
-        {
-            if (found is null || JsonNode.Parse(found) is not JsonObject there
-                || JsonNode.Parse(wanted) is not JsonObject here)
-            {
-                return "";
-            }
-
-            string[] names = [.. there.Concat(here).Select(setting => setting.Key).Distinct()];
-            return string.Concat(names.Where(name => !JsonNode.DeepEquals(there[name], here[name])).Select(Describe));
-
-            string Describe(string name) => name == nameof(OracleTrainingConfig.BFloat16)
-                ? $", which computes in {Word(there[name])} where this one would in {Word(here[name])}"
-                : $", whose {name} is {Text(there[name])}, not {Text(here[name])}";
-        }
-        catch (JsonException)
-        {
-            return "";
-        }
-
-        static string Text(JsonNode? value) => value?.ToJsonString() ?? "null";
-
-        static string Word(JsonNode? isBFloat16) =>
-            isBFloat16?.GetValueKind() == JsonValueKind.True ? Precision.BFloat16 : Precision.Float32;
     }
 
     private static JsonArray Repeated(string name, int count) =>

@@ -1,9 +1,10 @@
-// The demo model's byte-pair vocabulary (Sennrich et al., arXiv 1508.07909), learned from captions of its world and written
-// in the file format of CLIP's.
+// The demo model's byte-pair vocabulary (Sennrich et al., arXiv 1508.07909), learned from captions of its world and
+// written in the file format of CLIP's.
 using System.Buffers.Binary;
 using System.IO.Hashing;
 using System.Text;
 using Atelier.Model.Clip;
+using Atelier.Shapes.Scenes;
 using ICSharpCode.SharpZipLib.Zip.Compression;
 
 namespace Atelier.Shapes.Making;
@@ -44,8 +45,8 @@ public static class VocabularyMaker
     }
 
     /// <summary>
-    /// The merges of a text, the commonest pair first; of equally common ones the first in the order of their characters.
-    /// A pair whose symbol exists already, made of other halves, is passed over: an id must mean one thing.
+    /// The merges of a text, the commonest pair first; of equally common ones the first in the order of their
+    /// characters. A pair whose symbol exists already, made of other halves, is passed over: an id must mean one thing.
     /// </summary>
     /// <param name="captions">The text, in ASCII.</param>
     /// <param name="most">The most merges.</param>
@@ -55,7 +56,10 @@ public static class VocabularyMaker
     {
         ArgumentNullException.ThrowIfNull(captions);
         (List<string> Symbols, long Count)[] words =
-            [.. captions.SelectMany(ClipTokenizer.Words).CountBy(word => word).Select(pair => (Spell(pair.Key), (long)pair.Value))];
+            [
+                .. captions.SelectMany(ClipTokenizer.Words).CountBy(word => word).Select(
+                    pair => (Spell(pair.Key), (long)pair.Value)),
+            ];
         var merges = new List<string>();
         var symbols = new HashSet<string>(StringComparer.Ordinal);
         while (merges.Count < most && Best(words, symbols) is { } best)
@@ -75,7 +79,8 @@ public static class VocabularyMaker
     {
         if (word.AsSpan().IndexOfAnyExceptInRange('!', '~') >= 0)
         {
-            throw new ArgumentException($"The word \"{word}\" has characters beyond ASCII; captions of this world have none.", nameof(word));
+            throw new ArgumentException(
+                $"The word \"{word}\" has characters beyond ASCII; captions of this world have none.", nameof(word));
         }
 
         List<string> symbols = [.. word.Select(character => character.ToString())];
@@ -83,7 +88,8 @@ public static class VocabularyMaker
         return symbols;
     }
 
-    private static (string First, string Second)? Best((List<string> Symbols, long Count)[] words, HashSet<string> symbols)
+    private static (string First, string Second)? Best(
+        (List<string> Symbols, long Count)[] words, HashSet<string> symbols)
     {
         var counts = new Dictionary<(string First, string Second), long>();
         foreach ((List<string> word, long count) in words)
@@ -115,7 +121,8 @@ public static class VocabularyMaker
         }
     }
 
-    // A gzip file (RFC 1952) without name and time, by the compressor at a pinned version: its bytes depend on nothing else.
+    // A gzip file (RFC 1952) without name and time, by the compressor at a pinned version: its bytes depend on nothing
+    // else.
     private static byte[] Pack(List<string> merges)
     {
         byte[] text = Encoding.UTF8.GetBytes(string.Join('\n', merges.Prepend("#version: 0.2")) + "\n");

@@ -12,13 +12,14 @@
 //               R4 delete the content if its ETag is still the one of R2
 //
 // Suppose R4 deletes content after some put's P2 is over. The ETag had not changed since R2, and every P2 changes it or
-// makes it anew, so this P2 came before R2. Its P1 came before that, so R3, which came after, saw the marker (lists are as
-// strongly consistent as reads) and stopped, unless that owner had released it meanwhile, and so did not need it. If R4
-// comes before the end of P2, the touch finds no content, and P2 begins again. Nor is content left behind that nobody
-// needs: of releases at the same time the one whose R3 is last sees no marker; and if its R4 fails, a put came between,
-// whose own release is yet to come or was after that R1. A process that dies between R1 and R4 leaves content without an
-// owner, which the same release, sent again, deletes: a marker that is gone already is no reason to stop. All this holds as
-// long as a request that the client gave up and sent again does not reach the service after the owner's next one.
+// makes it anew, so this P2 came before R2. Its P1 came before that, so R3, which came after, saw the marker (lists are
+// as strongly consistent as reads) and stopped, unless that owner had released it meanwhile, and so did not need it. If
+// R4 comes before the end of P2, the touch finds no content, and P2 begins again. Nor is content left behind that
+// nobody needs: of releases at the same time the one whose R3 is last sees no marker; and if its R4 fails, a put came
+// between, whose own release is yet to come or was after that R1. A process that dies between R1 and R4 leaves content
+// without an owner, which the same release, sent again, deletes: a marker that is gone already is no reason to stop.
+// All this holds as long as a request that the client gave up and sent again does not reach the service after the
+// owner's next one.
 using System.Security.Cryptography;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
@@ -56,7 +57,8 @@ public sealed class AzureBlobStoreOptions
     {
         _ when string.IsNullOrWhiteSpace(Connection) => $"{nameof(Connection)} must be a connection string.",
         _ when !IsContainerName(Container) =>
-            $"{nameof(Container)} must have 3 to 63 lower-case letters, digits and single '-' between them, not be '{Container}'.",
+            $"{nameof(Container)} must have 3 to 63 lower-case letters, digits and single '-' between them, not be "
+            + $"'{Container}'.",
         { BlobBytesMax: < 1 } => $"{nameof(BlobBytesMax)} must be positive.",
         { RetriesMax: < 0 or > 100 } => $"{nameof(RetriesMax)} must lie in 0..100, not be {RetriesMax}.",
         _ when TryTimeout <= TimeSpan.Zero => $"{nameof(TryTimeout)} must be positive.",
@@ -64,7 +66,8 @@ public sealed class AzureBlobStoreOptions
     };
 
     private static bool IsContainerName(string? name) =>
-        name is { Length: >= 3 and <= 63 } && name.All(c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c == '-')
+        name is { Length: >= 3 and <= 63 }
+            && name.All(c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c == '-')
         && name[0] != '-' && name[^1] != '-' && !name.Contains("--", StringComparison.Ordinal);
 }
 
@@ -110,7 +113,8 @@ public sealed class AzureBlobStore : IBlobStore
         (BlobClient content, BlobClient marker) = (ContentOf(name), MarkerOf(name, owner));
         if (bytes.Length > _bytesMax)
         {
-            throw new ArgumentException($"{name} has {bytes.Length} bytes; the store takes at most {_bytesMax}.", nameof(bytes));
+            throw new ArgumentException(
+                $"{name} has {bytes.Length} bytes; the store takes at most {_bytesMax}.", nameof(bytes));
         }
 
         if (!IsOf(name, bytes))
@@ -156,7 +160,8 @@ public sealed class AzureBlobStore : IBlobStore
                 if (!await HasOwnerAsync(name, cancellation))
                 {
                     await content.DeleteAsync(
-                        DeleteSnapshotsOption.IncludeSnapshots, new BlobRequestConditions { IfMatch = seen }, cancellation);
+                        DeleteSnapshotsOption.IncludeSnapshots, new BlobRequestConditions { IfMatch = seen },
+                        cancellation);
                 }
             }
             catch (RequestFailedException error) when (error.Status is NotFound or PreconditionFailed)
@@ -168,8 +173,8 @@ public sealed class AzureBlobStore : IBlobStore
         });
     }
 
-    // What the service refuses or does not answer, in the words of all stores. The client's own retries are over by then;
-    // of several it gives all failures.
+    // What the service refuses or does not answer, in the words of all stores. The client's own retries are over by
+    // then; of several it gives all failures.
     private static async Task<T> AskAsync<T>(BlobName name, Func<Task<T>> call)
     {
         try
@@ -183,7 +188,8 @@ public sealed class AzureBlobStore : IBlobStore
     }
 
     // False if the content was deleted meanwhile.
-    private async Task<bool> TryPlaceAsync(BlobName name, BlobClient content, byte[] bytes, CancellationToken cancellation)
+    private async Task<bool> TryPlaceAsync(
+        BlobName name, BlobClient content, byte[] bytes, CancellationToken cancellation)
     {
         if (await TryUploadAsync(content, bytes, new BlobRequestConditions { IfNoneMatch = ETag.All }, cancellation))
         {
@@ -217,7 +223,8 @@ public sealed class AzureBlobStore : IBlobStore
     {
         try
         {
-            await content.UploadAsync(BinaryData.FromBytes(bytes), new BlobUploadOptions { Conditions = conditions }, cancellation);
+            await content.UploadAsync(
+                BinaryData.FromBytes(bytes), new BlobUploadOptions { Conditions = conditions }, cancellation);
             return true;
         }
         catch (RequestFailedException error) when (error.Status is NotFound or Conflict or PreconditionFailed)
@@ -231,7 +238,8 @@ public sealed class AzureBlobStore : IBlobStore
     {
         try
         {
-            using BlobDownloadStreamingResult answer = await content.DownloadStreamingAsync(cancellationToken: cancellation);
+            using BlobDownloadStreamingResult answer = await content.DownloadStreamingAsync(
+                cancellationToken: cancellation);
             if (answer.Details.ContentLength > _bytesMax)
             {
                 return (null, answer.Details.ETag);
@@ -269,7 +277,8 @@ public sealed class AzureBlobStore : IBlobStore
         ? name.Value
         : throw new ArgumentException($"'{name.Value}' names no blob.", nameof(name));
 
-    private static bool IsOf(BlobName name, byte[] bytes) => Convert.ToHexStringLower(SHA256.HashData(bytes)) == name.Sha256;
+    private static bool IsOf(BlobName name, byte[] bytes) =>
+        Convert.ToHexStringLower(SHA256.HashData(bytes)) == name.Sha256;
 
     private static AzureBlobStoreOptions Checked(AzureBlobStoreOptions options)
     {

@@ -98,7 +98,8 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
             float sum = ones(ProbeWidth, ProbeWidth).mm(ones(ProbeWidth, ProbeWidth)).sum().item<float>();
             return sum == ProbeWidth * ProbeWidth * ProbeWidth
                 ? true
-                : throw new DeviceLostException($"The device computes {sum} where {ProbeWidth * ProbeWidth * ProbeWidth} is right.");
+                : throw new DeviceLostException(
+                    $"The device computes {sum} where {ProbeWidth * ProbeWidth * ProbeWidth} is right.");
         }, cancellation);
 
     /// <inheritdoc/>

@@ -25,8 +25,8 @@ public sealed class TorchDeviceOptions
 
     /// <summary>Gets or sets the rows of a forward pass: a guided picture takes two, another one.</summary>
     /// <remarks>
-    /// Part of the device kind. Passes are filled up where pictures are fewer: more rows serve many pictures better, and a
-    /// single one worse.
+    /// Part of the device kind. Passes are filled up where pictures are fewer: more rows serve many pictures better,
+    /// and a single one worse.
     /// </remarks>
     /// <value>The default is <see cref="RowsStandard"/>.</value>
     public int Rows { get; set; } = RowsStandard;

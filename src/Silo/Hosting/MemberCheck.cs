@@ -6,8 +6,10 @@ namespace Atelier.Silo.Hosting;
 /// <summary>Whether the silo is an active member of its cluster.</summary>
 internal sealed class MemberCheck(ISiloStatusOracle silos, IHostApplicationLifetime lifetime) : IHealthCheck
 {
-    public Task<HealthCheckResult> CheckHealthAsync(HealthCheckContext context, CancellationToken cancellationToken = default) =>
+    public Task<HealthCheckResult> CheckHealthAsync(
+        HealthCheckContext context, CancellationToken cancellationToken = default) =>
         Task.FromResult(silos.CurrentStatus == SiloStatus.Active && !lifetime.ApplicationStopping.IsCancellationRequested
             ? HealthCheckResult.Healthy()
-            : HealthCheckResult.Unhealthy($"The silo is no active member of its cluster; it is {silos.CurrentStatus}."));
+            : HealthCheckResult.Unhealthy(
+                $"The silo is no active member of its cluster; it is {silos.CurrentStatus}."));
 }

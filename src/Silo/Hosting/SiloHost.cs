@@ -172,25 +172,31 @@ public static partial class SiloHost
 
     private static void AddBlobs(IServiceCollection services, SiloSettings settings) =>
         services.AddSingleton<IBlobStore>(provider => settings.Azure is { } connection
-            ? new AzureBlobStore(new AzureBlobStoreOptions { Connection = connection, Container = settings.AzureContainer })
-            : new FolderBlobStore(new FolderBlobStoreOptions { Folder = settings.BlobFolder }, provider.GetRequiredService<TimeProvider>()));
+            ? new AzureBlobStore(
+                new AzureBlobStoreOptions { Connection = connection, Container = settings.AzureContainer })
+            : new FolderBlobStore(
+                new FolderBlobStoreOptions { Folder = settings.BlobFolder },
+                provider.GetRequiredService<TimeProvider>()));
 
-    private static void AddDevice(IServiceCollection services, SiloSettings settings) => services.AddSingleton<IDeviceHost>(provider =>
-    {
-        Libtorch.Load();
-        DeviceModel[] models =
-        [
-            .. settings.ModelFolders.Select((folder, i) =>
-                DeviceModel.Open(folder, isDefault: i == 0, i == 0 ? [.. settings.ModelAliases] : [])),
-        ];
-        return new TorchDeviceHost(models, settings.Device, provider.GetRequiredService<TimeProvider>());
-    });
+    private static void AddDevice(IServiceCollection services, SiloSettings settings) =>
+        services.AddSingleton<IDeviceHost>(provider =>
+        {
+            Libtorch.Load();
+            DeviceModel[] models =
+            [
+                .. settings.ModelFolders.Select((folder, i) =>
+                    DeviceModel.Open(folder, isDefault: i == 0, i == 0 ? [.. settings.ModelAliases] : [])),
+            ];
+            return new TorchDeviceHost(models, settings.Device, provider.GetRequiredService<TimeProvider>());
+        });
 
     private static void ConfigureSilo(ISiloBuilder silo, SiloSettings settings, IClusterStore store)
     {
         silo.Configure<SiloOptions>(options => options.SiloName = settings.Name);
-        silo.Configure<ClusterOptions>(options => (options.ClusterId, options.ServiceId) = (settings.ClusterId, settings.ClusterId));
-        silo.ConfigureEndpoints(IPAddress.Parse(settings.Address), settings.Port, settings.ProxyPort, listenOnAnyHostAddress: false);
+        silo.Configure<ClusterOptions>(
+            options => (options.ClusterId, options.ServiceId) = (settings.ClusterId, settings.ClusterId));
+        silo.ConfigureEndpoints(
+            IPAddress.Parse(settings.Address), settings.Port, settings.ProxyPort, listenOnAnyHostAddress: false);
         if (settings.Tls)
         {
             silo.UseClusterTransport(settings.SecretBytes());

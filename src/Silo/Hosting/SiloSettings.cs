@@ -60,7 +60,9 @@ public sealed record SiloSettings
     /// <value>The default is nowhere.</value>
     public MetricsListener Metrics { get; init; } = new();
 
-    /// <summary>Gets the cluster's name, which separates its keys in the store from other clusters' ("Cluster:Id").</summary>
+    /// <summary>
+    /// Gets the cluster's name, which separates its keys in the store from other clusters' ("Cluster:Id").
+    /// </summary>
     /// <value>The default is "atelier".</value>
     public string ClusterId { get; init; } = "atelier";
 
@@ -76,10 +78,14 @@ public sealed record SiloSettings
     /// <value>The default is true; it may be false on a loopback address only.</value>
     public bool Tls { get; init; } = true;
 
-    /// <summary>Gets the Redis to use, as StackExchange.Redis writes it ("Store:Redis"); null keeps a database in a folder.</summary>
+    /// <summary>
+    /// Gets the Redis to use, as StackExchange.Redis writes it ("Store:Redis"); null keeps a database in a folder.
+    /// </summary>
     public string? Redis { get; init; }
 
-    /// <summary>Gets the folder of the database, where no Redis is named ("Store:Folder"). All silos of the machine share it.</summary>
+    /// <summary>
+    /// Gets the folder of the database, where no Redis is named ("Store:Folder"). All silos of the machine share it.
+    /// </summary>
     /// <value>The default is "atelier-data/store".</value>
     public string StoreFolder { get; init; } = "atelier-data/store";
 
@@ -88,24 +94,30 @@ public sealed record SiloSettings
     public int StoreMegabytes { get; init; } = 128;
 
     /// <summary>
-    /// Gets the free space of the store's disk below which new work is refused ("Store:ReserveMegabytes"); work that was
-    /// accepted may use it.
+    /// Gets the free space of the store's disk below which new work is refused ("Store:ReserveMegabytes"); work that
+    /// was accepted may use it.
     /// </summary>
     /// <value>The default is 256, or a sixteenth of a disk that is smaller than 4 GiB.</value>
     public int StoreReserveMegabytes { get; init; } = 256;
 
-    /// <summary>Gets the folder of pictures and other blobs ("Blobs:Folder"), where no Azure account is given.</summary>
+    /// <summary>
+    /// Gets the folder of pictures and other blobs ("Blobs:Folder"), where no Azure account is given.
+    /// </summary>
     /// <value>The default is "atelier-data/blobs".</value>
     public string BlobFolder { get; init; } = "atelier-data/blobs";
 
-    /// <summary>Gets the connection string of Azure Blob Storage ("Blobs:Azure"); none keeps blobs in a folder.</summary>
+    /// <summary>
+    /// Gets the connection string of Azure Blob Storage ("Blobs:Azure"); none keeps blobs in a folder.
+    /// </summary>
     public string? Azure { get; init; }
 
     /// <summary>Gets the container there ("Blobs:Container").</summary>
     /// <value>The default is "atelier".</value>
     public string AzureContainer { get; init; } = "atelier";
 
-    /// <summary>Gets the folders of the models that the device can load ("Models:Folders:0" ...); the first is the default.</summary>
+    /// <summary>
+    /// Gets the folders of the models that the device can load ("Models:Folders:0" ...); the first is the default.
+    /// </summary>
     public IReadOnlyList<string> ModelFolders { get; init; } = [];
 
     /// <summary>Gets other names of the default model ("Models:Aliases:0" ...).</summary>
@@ -142,7 +154,9 @@ public sealed record SiloSettings
     public TimeSpan ShutdownTimeout { get; init; } = TimeSpan.FromSeconds(25);
 
     /// <summary>Reads settings.</summary>
-    /// <exception cref="ArgumentException">Some are wrong; the message names each and says what would be right.</exception>
+    /// <exception cref="ArgumentException">
+    /// Some are wrong; the message names each and says what would be right.
+    /// </exception>
     public static SiloSettings Read(IConfiguration configuration)
     {
         ArgumentNullException.ThrowIfNull(configuration);
@@ -182,7 +196,8 @@ public sealed record SiloSettings
                 Slots = reader.Number("Device:Slots", standard.Device.Slots, 1, WorkerTurn.SlotsMax),
                 Rows = reader.Number("Device:Rows", standard.Device.Rows, 1, 1024),
                 Threads = reader.Number("Device:Threads", standard.Device.Threads, 1, 1024),
-                MemoryBytes = (long)reader.Number("Device:MemoryMegabytes", (int)(standard.Device.MemoryBytes >> 20), 1, int.MaxValue) << 20,
+                MemoryBytes = (long)reader
+                    .Number("Device:MemoryMegabytes", (int)(standard.Device.MemoryBytes >> 20), 1, int.MaxValue) << 20,
                 WorkTimeout = reader.Time("Device:WorkTimeout", standard.Device.WorkTimeout),
                 LoadTimeout = reader.Time("Device:LoadTimeout", standard.Device.LoadTimeout),
             },
@@ -190,7 +205,8 @@ public sealed record SiloSettings
         faults.AddRange(settings.Faults());
         return faults.Count == 0
             ? settings
-            : throw new ArgumentException("This silo cannot start as it is configured:\n  " + string.Join("\n  ", faults));
+            : throw new ArgumentException(
+                "This silo cannot start as it is configured:\n  " + string.Join("\n  ", faults));
     }
 
     /// <summary>The cluster's secret.</summary>
@@ -254,7 +270,9 @@ public sealed record SiloSettings
         Span<byte> secret = stackalloc byte[1024];
         if (!Convert.TryFromBase64String(Secret, secret, out int bytes) || bytes < Tickets.SecretBytesMin)
         {
-            yield return $"Cluster:Secret must be {Tickets.SecretBytesMin} bytes or more in base64, the same for all silos and gateways.";
+            yield return
+                $"Cluster:Secret must be {Tickets.SecretBytesMin} bytes or more in base64, the same for all silos and "
+                + "gateways.";
         }
 
         if (Roles.HasFlag(SiloRoles.Inference) && ModelFolders.Count == 0)

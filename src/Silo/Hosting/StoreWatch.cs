@@ -17,10 +17,12 @@ internal sealed partial class StoreWatch(IClusterStore store, TimeProvider clock
     private long _beatAt = clock.GetTimestamp();
 
     /// <summary>Gets for how long the store has not written although there was room.</summary>
-    public TimeSpan Silence => _fault is null || _isFull ? TimeSpan.Zero : clock.GetElapsedTime(Interlocked.Read(ref _beatAt));
+    public TimeSpan Silence =>
+        _fault is null || _isFull ? TimeSpan.Zero : clock.GetElapsedTime(Interlocked.Read(ref _beatAt));
 
     /// <inheritdoc/>
-    public Task<HealthCheckResult> CheckHealthAsync(HealthCheckContext context, CancellationToken cancellationToken = default) =>
+    public Task<HealthCheckResult> CheckHealthAsync(
+        HealthCheckContext context, CancellationToken cancellationToken = default) =>
         Task.FromResult(_fault is not { } fault ? HealthCheckResult.Healthy()
             : _isFull ? HealthCheckResult.Degraded(fault)
             : HealthCheckResult.Unhealthy(fault));
@@ -94,7 +96,8 @@ internal sealed class StoreLiveCheck(IClusterStore store, StoreWatch watch) : IH
 {
     private static readonly TimeSpan s_silenceMax = TimeSpan.FromSeconds(6);
 
-    public Task<HealthCheckResult> CheckHealthAsync(HealthCheckContext context, CancellationToken cancellationToken = default) =>
+    public Task<HealthCheckResult> CheckHealthAsync(
+        HealthCheckContext context, CancellationToken cancellationToken = default) =>
         Task.FromResult(store.IsInProcess && watch.Silence > s_silenceMax
             ? HealthCheckResult.Unhealthy($"The store has not written for {watch.Silence.TotalSeconds:0} s.")
             : HealthCheckResult.Healthy());

@@ -1,7 +1,7 @@
-// Upgrades a store of format 0. That release kept states in Garnet, whose log and checkpoints lie in the same folder. The
-// states are read once, into the database, in one transaction; then the old files are put aside, in case they are needed.
-// Members and reminders are not taken over: silos join again, and partitions of the open set register their reminders when
-// they start.
+// Upgrades a store of format 0. That release kept states in Garnet, whose log and checkpoints lie in the same folder.
+// The states are read once, into the database, in one transaction; then the old files are put aside, in case they are
+// needed. Members and reminders are not taken over: silos join again, and partitions of the open set register their
+// reminders when they start.
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
@@ -36,7 +36,8 @@ internal static class GarnetImport
         int count = 0;
         if (await store.ReadAsync(session => session.Value("SELECT value FROM meta WHERE name = $0", Imported)) is null)
         {
-            List<(string Grain, string Name, string? Tenant, string ETag, byte[] Data)> states = await ReadAsync(folder, cluster);
+            List<(string Grain, string Name, string? Tenant, string ETag, byte[] Data)> states = await ReadAsync(
+                folder, cluster);
             count = await store.WriteAsync(session =>
             {
                 foreach ((string grain, string name, string? tenant, string etag, byte[] data) in states)
@@ -94,13 +95,16 @@ internal static class GarnetImport
 
         if (states.Count == 0 && await connection.GetServers()[0].DatabaseSizeAsync() > 0)
         {
-            throw new ArgumentException($"The store in {folder} holds nothing of the cluster '{cluster}' (Cluster:Id).");
+            throw new ArgumentException(
+                $"The store in {folder} holds nothing of the cluster '{cluster}' (Cluster:Id).");
         }
 
         return states;
     }
 
-    /// <summary>Waits until no other silo of the machine opens the store; the lock ends with what is returned.</summary>
+    /// <summary>
+    /// Waits until no other silo of the machine opens the store; the lock ends with what is returned.
+    /// </summary>
     /// <exception cref="IOException">Another process is at it and does not end.</exception>
     public static async Task<FileStream> BeAloneAsync(string folder)
     {

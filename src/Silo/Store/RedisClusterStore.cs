@@ -23,7 +23,8 @@ internal sealed class RedisClusterStore : IClusterStore, IStateMeter
     private readonly string _cluster;
 
     private RedisClusterStore(
-        ConfigurationOptions options, ConnectionMultiplexer connection, string cluster, IReadOnlyList<string> warnings) =>
+        ConfigurationOptions options, ConnectionMultiplexer connection, string cluster,
+        IReadOnlyList<string> warnings) =>
         (_options, _connection, _cluster, Warnings) = (options, connection, cluster, warnings);
 
     /// <inheritdoc/>
@@ -36,7 +37,9 @@ internal sealed class RedisClusterStore : IClusterStore, IStateMeter
     public bool HasRoom { get; private set; } = true;
 
     /// <summary>Connects, and checks that the server keeps what it accepts.</summary>
-    /// <exception cref="InvalidOperationException">It would lose what it accepted; the message says how to change that.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// It would lose what it accepted; the message says how to change that.
+    /// </exception>
     /// <exception cref="RedisConnectionException">It does not answer.</exception>
     public static async Task<RedisClusterStore> OpenAsync(ConfigurationOptions options, string cluster)
     {
@@ -77,10 +80,13 @@ internal sealed class RedisClusterStore : IClusterStore, IStateMeter
     /// <inheritdoc/>
     public ValueTask<long?> BytesOfAsync(TenantId tenant) => new((long?)null);
 
-    /// <summary>Whether a server's INFO says that less than nine tenths of the memory that it may use are used.</summary>
+    /// <summary>
+    /// Whether a server's INFO says that less than nine tenths of the memory that it may use are used.
+    /// </summary>
     internal static bool IsRoomy(string info)
     {
-        long Number(string name) => info.Split('\n').FirstOrDefault(line => line.StartsWith(name, StringComparison.Ordinal)) is { } line
+        long Number(string name) =>
+            info.Split('\n').FirstOrDefault(line => line.StartsWith(name, StringComparison.Ordinal)) is { } line
             && long.TryParse(line.AsSpan(name.Length).Trim(), CultureInfo.InvariantCulture, out long value) ? value : 0;
         (long used, long most) = (Number("used_memory:"), Number("maxmemory:"));
         return most == 0 || used < most - (most / 10);

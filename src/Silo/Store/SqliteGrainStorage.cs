@@ -17,7 +17,9 @@ internal sealed class SqliteGrainStorage(SqliteStore store, IGrainStorageSeriali
                 row => ((string, byte[])?)(row.GetString(0), row.GetFieldValue<byte[]>(1)), grain, stateName)
             .FirstOrDefault());
         (grainState.State, grainState.RecordExists, grainState.ETag) = found is { } one
-            ? (serializer.Deserialize<T>(BinaryData.FromBytes(one.Data)) ?? Activator.CreateInstance<T>(), true, one.ETag)
+            ? (
+                serializer.Deserialize<T>(BinaryData.FromBytes(one.Data)) ?? Activator.CreateInstance<T>(), true,
+                one.ETag)
             : (Activator.CreateInstance<T>(), false, null);
     }
 
@@ -25,7 +27,8 @@ internal sealed class SqliteGrainStorage(SqliteStore store, IGrainStorageSeriali
     /// <exception cref="InconsistentStateException">The state was written or deleted since it was read.</exception>
     public async Task WriteStateAsync<T>(string stateName, GrainId grainId, IGrainState<T> grainState)
     {
-        (string grain, string? expected, string etag) = (grainId.ToString(), grainState.ETag, Guid.NewGuid().ToString("N"));
+        (string grain, string? expected, string etag) = (
+            grainId.ToString(), grainState.ETag, Guid.NewGuid().ToString("N"));
         byte[] data = serializer.Serialize(grainState.State).ToArray();
         string? tenant = StateOwners.TenantOf(grainId);
         string? conflict = await store.WriteAsync(session =>
@@ -45,7 +48,8 @@ internal sealed class SqliteGrainStorage(SqliteStore store, IGrainStorageSeriali
             else
             {
                 session.Execute(
-                    "UPDATE state SET etag = $2, data = $3 WHERE grain = $0 AND name = $1", grain, stateName, etag, data);
+                    "UPDATE state SET etag = $2, data = $3 WHERE grain = $0 AND name = $1", grain, stateName, etag,
+                    data);
             }
 
             return null;

@@ -1,5 +1,5 @@
-// The cluster's membership in the store. Each row has a version of its own, and the table has one: a write names both, and
-// is refused if either has changed.
+// The cluster's membership in the store. Each row has a version of its own, and the table has one: a write names both,
+// and is refused if either has changed.
 using System.Globalization;
 using System.Text.Json;
 
@@ -41,14 +41,17 @@ internal sealed class SqliteMembershipTable(SqliteStore store) : IMembershipTabl
     public Task<bool> InsertRow(MembershipEntry entry, TableVersion tableVersion) => store.WriteAsync(session =>
         !IsThere(session, entry.SiloAddress) && TryAdvance(session, tableVersion)
             && session.Execute(
-                "INSERT INTO members (silo, version, entry) VALUES ($0, 1, $1)", KeyOf(entry.SiloAddress), Write(entry)) == 1);
+                "INSERT INTO members (silo, version, entry) VALUES ($0, 1, $1)", KeyOf(entry.SiloAddress),
+                Write(entry)) == 1);
 
     /// <inheritdoc/>
-    public Task<bool> UpdateRow(MembershipEntry entry, string etag, TableVersion tableVersion) => store.WriteAsync(session =>
-        session.Value("SELECT version FROM members WHERE silo = $0", KeyOf(entry.SiloAddress)) is long version
-            && version == Number(etag) && TryAdvance(session, tableVersion)
-            && session.Execute(
-                "UPDATE members SET version = version + 1, entry = $1 WHERE silo = $0", KeyOf(entry.SiloAddress), Write(entry)) == 1);
+    public Task<bool> UpdateRow(MembershipEntry entry, string etag, TableVersion tableVersion) =>
+        store.WriteAsync(session =>
+            session.Value("SELECT version FROM members WHERE silo = $0", KeyOf(entry.SiloAddress)) is long version
+                && version == Number(etag) && TryAdvance(session, tableVersion)
+                && session.Execute(
+                    "UPDATE members SET version = version + 1, entry = $1 WHERE silo = $0", KeyOf(entry.SiloAddress),
+                    Write(entry)) == 1);
 
     /// <inheritdoc/>
     public Task UpdateIAmAlive(MembershipEntry entry) => store.WriteAsync(session =>
@@ -65,7 +68,8 @@ internal sealed class SqliteMembershipTable(SqliteStore store) : IMembershipTabl
         return true;
     });
 
-    private static MembershipTableData Table(SqliteSession session, Func<(MembershipEntry Entry, long Version), bool> chosen)
+    private static MembershipTableData Table(
+        SqliteSession session, Func<(MembershipEntry Entry, long Version), bool> chosen)
     {
         // One statement, so that the version is that of the rows.
         List<(long Table, string? Entry, long Version)> rows = session.Rows(
@@ -73,7 +77,8 @@ internal sealed class SqliteMembershipTable(SqliteStore store) : IMembershipTabl
             row => (row.GetInt64(0), row.IsDBNull(1) ? null : row.GetString(1), row.IsDBNull(2) ? 0 : row.GetInt64(2)));
         List<Tuple<MembershipEntry, string>> members =
         [
-            .. rows.Where(row => row.Entry is not null).Select(row => (Entry: Read(row.Entry!), row.Version)).Where(chosen)
+            .. rows.Where(row => row.Entry is not null).Select(row => (Entry: Read(row.Entry!), row.Version)).Where(
+                chosen)
                 .Select(row => Tuple.Create(row.Entry, Text(row.Version))),
         ];
         return new MembershipTableData(members, new TableVersion((int)rows[0].Table, Text(rows[0].Table)));
@@ -117,7 +122,11 @@ internal sealed class SqliteMembershipTable(SqliteStore store) : IMembershipTabl
         {
             SiloAddress = SiloAddress.FromParsableString(row.Silo),
             Status = (SiloStatus)row.Status,
-            SuspectTimes = [.. row.Suspects.Select(suspect => Tuple.Create(SiloAddress.FromParsableString(suspect.Silo), suspect.At))],
+            SuspectTimes =
+            [
+                .. row.Suspects.Select(
+                    suspect => Tuple.Create(SiloAddress.FromParsableString(suspect.Silo), suspect.At)),
+            ],
             ProxyPort = row.ProxyPort,
             HostName = row.HostName,
             SiloName = row.SiloName,

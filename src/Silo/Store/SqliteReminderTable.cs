@@ -39,7 +39,8 @@ internal sealed class SqliteReminderTable(SqliteStore store) : IReminderTable
     /// <inheritdoc/>
     public Task<bool> RemoveRow(GrainId grainId, string reminderName, string eTag) => store.WriteAsync(session =>
         session.Execute(
-            "DELETE FROM reminders WHERE grain = $0 AND name = $1 AND etag = $2", grainId.ToString(), reminderName, eTag) > 0);
+            "DELETE FROM reminders WHERE grain = $0 AND name = $1 AND etag = $2", grainId.ToString(), reminderName,
+            eTag) > 0);
 
     /// <inheritdoc/>
     public Task TestOnlyClearTable() => store.WriteAsync(session => session.Execute("DELETE FROM reminders"));

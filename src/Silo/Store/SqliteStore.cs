@@ -1,8 +1,8 @@
-// The store of a cluster on one machine: one SQLite database in a folder, which all silos of the machine open. A write is
-// on disk before it is answered. Writes of one silo share transactions (group commit): while one transaction is flushed,
-// the next ones gather. Memory is bounded by the page cache; the data are bounded by the disk alone, and nothing is ever
-// evicted. A write that the disk has no room for fails at once and changes nothing; the next one is tried as if nothing
-// had happened, so writes resume by themselves when there is room again.
+// The store of a cluster on one machine: one SQLite database in a folder, which all silos of the machine open. A write
+// is on disk before it is answered. Writes of one silo share transactions (group commit): while one transaction is
+// flushed, the next ones gather. Memory is bounded by the page cache; the data are bounded by the disk alone, and
+// nothing is ever evicted. A write that the disk has no room for fails at once and changes nothing; the next one is
+// tried as if nothing had happened, so writes resume by themselves when there is room again.
 //
 // Why not a server: a database in a file has no port to protect, no process to supervise and no log to replay at start.
 // docs/decisions/0006-embedded-store.md has the measurements.
@@ -273,7 +273,9 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
             _session.Execute($"PRAGMA user_version = {Version}");
         }
 
-        string? cluster = version is 0 or Version ? (string?)_session.Value("SELECT value FROM meta WHERE name = 'cluster'") : null;
+        string? cluster = version is 0 or Version
+            ? (string?)_session.Value("SELECT value FROM meta WHERE name = 'cluster'")
+            : null;
         _session.Execute("COMMIT");
         if (version is not (0 or Version))
         {

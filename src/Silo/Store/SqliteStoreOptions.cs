@@ -21,7 +21,9 @@ public sealed class SqliteStoreOptions
     public int PendingMax { get; set; } = 10_000;
 
     /// <summary>Gets or sets how long a write waits for another silo's transaction.</summary>
-    /// <value>The default is 1 second: less than a heartbeat may take before the store counts as one that hangs.</value>
+    /// <value>
+    /// The default is 1 second: less than a heartbeat may take before the store counts as one that hangs.
+    /// </value>
     public TimeSpan BusyTimeout { get; set; } = TimeSpan.FromSeconds(1);
 
     /// <summary>

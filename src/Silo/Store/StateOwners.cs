@@ -6,7 +6,10 @@ internal static class StateOwners
 {
     // Grains whose keys are a tenant, or begin with a tenant and a slash.
     private static readonly HashSet<string> s_types =
-        new(StringComparer.Ordinal) { "generation", "session", "sessionpage", "sessionlist", "recentrequests", "tenant" };
+        new(StringComparer.Ordinal)
+        {
+            "generation", "session", "sessionpage", "sessionlist", "recentrequests", "tenant",
+        };
 
     /// <summary>The tenant whose state a grain's is; null for what all tenants share.</summary>
     public static string? TenantOf(GrainId grain)

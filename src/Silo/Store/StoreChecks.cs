@@ -7,18 +7,22 @@ namespace Atelier.Silo.Store;
 internal static class StoreChecks
 {
     /// <summary>What may be lost although it was promised, as sentences for the log.</summary>
-    /// <exception cref="InvalidOperationException">The server would lose what it accepted; the message says how to change that.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// The server would lose what it accepted; the message says how to change that.
+    /// </exception>
     public static async Task<IReadOnlyList<string>> RunAsync(ConfigurationOptions options)
     {
         ConfigurationOptions asking = options.Clone();
         asking.AllowAdmin = true;
         await using ConnectionMultiplexer connection = await ConnectionMultiplexer.ConnectAsync(asking);
         IServer server = connection.GetServers().FirstOrDefault(one => one.IsConnected && !one.IsReplica)
-            ?? throw new InvalidOperationException("The store does not answer; Store:Redis says where it is looked for.");
+            ?? throw new InvalidOperationException(
+                "The store does not answer; Store:Redis says where it is looked for.");
         try
         {
             return Judge(
-                await ValueAsync(server, "appendonly"), await ValueAsync(server, "appendfsync"), await ValueAsync(server, "maxmemory-policy"));
+                await ValueAsync(server, "appendonly"), await ValueAsync(server, "appendfsync"), await ValueAsync(
+                    server, "maxmemory-policy"));
         }
         catch (RedisServerException)
         {
@@ -34,13 +38,18 @@ internal static class StoreChecks
         if (appendOnly != "yes" || fsync == "no" || eviction is not (null or "noeviction"))
         {
             throw new InvalidOperationException(
-                $"The store would lose what it accepted: it must have appendonly yes, appendfsync always and maxmemory-policy "
+                "The store would lose what it accepted: it must have appendonly yes, appendfsync always and "
+                + "maxmemory-policy "
                 + $"noeviction, but has {appendOnly ?? "?"}, {fsync ?? "?"} and {eviction ?? "?"}.");
         }
 
         return fsync == "always"
             ? []
-            : ["The store has appendfsync everysec: what was accepted in the last second before its machine dies may be lost."];
+            :
+            [
+                "The store has appendfsync everysec: what was accepted in the last second before its machine dies may "
+                + "be lost.",
+            ];
     }
 
     private static async Task<string?> ValueAsync(IServer server, string name) =>

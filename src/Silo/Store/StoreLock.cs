@@ -1,5 +1,5 @@
-// Who uses a store's folder: silos share a lock, and whoever must be alone with the folder asks for all of it. The locks go
-// with their processes, however those end.
+// Who uses a store's folder: silos share a lock, and whoever must be alone with the folder asks for all of it. The
+// locks go with their processes, however those end.
 namespace Atelier.Silo.Store;
 
 /// <summary>Locks on a store's folder.</summary>

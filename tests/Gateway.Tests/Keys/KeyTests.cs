@@ -63,7 +63,8 @@ public sealed partial class KeyTests
 
         string answer = Assert.Single(answers);
         Assert.StartsWith("HTTP/1.1 401 ", answer, StringComparison.Ordinal);
-        Assert.Equal("invalid_api_key", AnswerExtensions.ErrorCode(answer[answer.IndexOf('{', StringComparison.Ordinal)..]));
+        Assert.Equal(
+            "invalid_api_key", AnswerExtensions.ErrorCode(answer[answer.IndexOf('{', StringComparison.Ordinal)..]));
         Assert.Equal(0, silo.Count);
     }
 

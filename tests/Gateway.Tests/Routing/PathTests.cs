@@ -44,7 +44,9 @@ public sealed class PathTests
         string key = status == 401 ? "" : $"Authorization: Bearer {gateway.Cluster.NewKey("alice")}\r\n";
         string answer = await gateway.RawAsync($"GET {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{key}\r\n");
         Assert.StartsWith($"HTTP/1.1 {status} ", answer, StringComparison.Ordinal);
-        Assert.Equal(status == 401 ? "invalid_api_key" : "unknown_url", AnswerExtensions.ErrorCode(answer[answer.IndexOf('{', StringComparison.Ordinal)..]));
+        Assert.Equal(
+            status == 401 ? "invalid_api_key" : "unknown_url",
+            AnswerExtensions.ErrorCode(answer[answer.IndexOf('{', StringComparison.Ordinal)..]));
         Assert.Equal(0, silo.Count);
     }
 

@@ -1,5 +1,5 @@
-// Goal: what is sent again is sent a bounded number of times. Method: silos that cannot be reached, and a silo that finds a
-// ticket stale and then is gone.
+// Goal: what is sent again is sent a bounded number of times. Method: silos that cannot be reached, and a silo that
+// finds a ticket stale and then is gone.
 using System.Net;
 using Atelier.Contracts.Cluster;
 using Atelier.Contracts.Tenants;
@@ -18,7 +18,9 @@ public sealed class RetryTests
         using HttpResponseMessage answer = await gateway.Tenant().GetAsync("/v1/sessions/s");
         Assert.Equal("cluster_unavailable", await answer.ErrorAsync(503));
         int tried = gateway.Proxy.GetClusters()
-            .Max(cluster => cluster.Destinations.Values.Count(silo => silo.Health.Passive == DestinationHealth.Unhealthy));
+            .Max(
+                cluster =>
+                    cluster.Destinations.Values.Count(silo => silo.Health.Passive == DestinationHealth.Unhealthy));
         Assert.Equal(3, tried);
     }
 
@@ -34,7 +36,8 @@ public sealed class RetryTests
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
         using var request = new HttpRequestMessage(new HttpMethod(method), "/v1/sessions/s");
         using HttpResponseMessage answer = await gateway.Tenant().SendAsync(request);
-        Assert.True(answer.StatusCode is HttpStatusCode.BadGateway or HttpStatusCode.ServiceUnavailable, answer.ToString());
+        Assert.True(
+            answer.StatusCode is HttpStatusCode.BadGateway or HttpStatusCode.ServiceUnavailable, answer.ToString());
         Assert.InRange(silo.Count, 2, method == "GET" ? 10 : 2);
     }
 }

@@ -18,7 +18,8 @@ public sealed class GatewaySettingsTests
         IConfiguration configuration = Configuration(("Gateway:AdminKey", new string('k', length)));
         string? fault = Record.Exception(() => GatewaySettings.Read(configuration))?.Message;
         Assert.Equal(isRight, fault is null);
-        Assert.True(isRight || fault!.Contains("Gateway:AdminKey must have 32 to 256 characters", StringComparison.Ordinal));
+        Assert.True(
+            isRight || fault!.Contains("Gateway:AdminKey must have 32 to 256 characters", StringComparison.Ordinal));
     }
 
     [Fact]

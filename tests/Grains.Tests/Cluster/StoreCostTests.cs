@@ -1,5 +1,5 @@
-// Goal: what a generation costs the store does not grow with the number of others. Method: the partitions that ship, more
-// and more generations at once, every write and its bytes counted. Set ATELIER_QUEUE_SCALE=1 for more of them.
+// Goal: what a generation costs the store does not grow with the number of others. Method: the partitions that ship,
+// more and more generations at once, every write and its bytes counted. Set ATELIER_QUEUE_SCALE=1 for more of them.
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Tenants;
 using Xunit;

@@ -101,7 +101,9 @@ internal sealed class Promises
                     Hold(
                         FakeDevice.Undisturbed(submission.Spec, state.DeviceKind!).AsSpan().SequenceEqual(picture),
                         () => $"has other bytes than an undisturbed run on {state.DeviceKind}");
-                    Hold(state.Previews.Count == GenerationEvents.PreviewSteps(submission).Length, () => "lacks a preview");
+                    Hold(
+                        state.Previews.Count == GenerationEvents.PreviewSteps(submission).Length,
+                        () => "lacks a preview");
                     break;
                 case GenerationPhase.Failed:
                     Failed++;

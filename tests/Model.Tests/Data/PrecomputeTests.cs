@@ -3,6 +3,8 @@ using Atelier.Cli.Verify;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
 using Atelier.Model.Data;
+using Atelier.Model.Data.Mds;
+using Atelier.Model.Data.Sources;
 using Atelier.Model.Imaging;
 using Atelier.Model.Tests.Pipeline;
 using Atelier.Model.Training.Runs;

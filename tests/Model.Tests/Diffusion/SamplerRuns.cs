@@ -1,5 +1,6 @@
 // Denoisers whose sampling has a known answer, and the loop over a sampler that tests vary.
 using Atelier.Model.Diffusion;
+using Atelier.Model.Randomness;
 
 namespace Atelier.Model.Tests.Diffusion;
 

@@ -2,8 +2,8 @@
 // with its maps, blocks of different widths, experts in both halves.
 using System.Runtime.InteropServices;
 using Atelier.Cli.Verify;
-using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
+using Atelier.Model.Randomness;
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Tests.Networks;

@@ -3,6 +3,7 @@ using Atelier.Model.Networks;
 using Atelier.Model.Tests.Networks;
 using Atelier.Model.Tests.Verify;
 using Atelier.Model.Training;
+using Atelier.Training;
 using CsCheck;
 using Xunit;
 using static TorchSharp.torch;
@@ -18,9 +19,10 @@ public sealed class SeededShardsTests
     {
         Gen.Select(Gen.ULong, Gen.Int[1, 60], Gen.Long[0, 1L << 40]).Sample((seed, count, epoch) =>
         {
-            return Epoch(new SampleOrder(seed, count), epoch, count).Order().SequenceEqual(Enumerable.Range(0, count));
+            return Epoch(SeededShards.Order(seed, count), epoch, count).Order().SequenceEqual(
+                Enumerable.Range(0, count));
         });
-        var run = new SampleOrder(1, 20);
+        var run = SeededShards.Order(1, 20);
         Assert.Equal(
             10, Enumerable.Range(0, 10).Select(epoch => string.Join(' ', Epoch(run, epoch, 20))).Distinct().Count());
 
@@ -32,8 +34,8 @@ public sealed class SeededShardsTests
     public void Positions_AskedInAnyOrder_GiveTheSameSamples() =>
         Gen.Select(Gen.ULong, Gen.Int[1, 20], Gen.Long[0, 200].Array[1, 30]).Sample((seed, count, positions) =>
         {
-            var asked = new SampleOrder(seed, count);
-            return positions.All(position => asked[position] == new SampleOrder(seed, count)[position]);
+            var asked = SeededShards.Order(seed, count);
+            return positions.All(position => asked[position] == SeededShards.Order(seed, count)[position]);
         });
 
     [Fact]
@@ -93,7 +95,7 @@ public sealed class SeededShardsTests
                     int place = all.Samples.ToList().IndexOf(5);
                     BadSample bad = Assert.Single(rest.LeftOut); // A shard is an epoch, so it holds every sample once.
                     Assert.Equal((5, isCaption ? "caption_latents" : "latents"), (bad.Sample, bad.Column));
-                    Assert.False(float.IsFinite(bad.Value));
+                    Assert.Equal(Finite.Name(value), bad.Value);
                     Assert.Empty(all.LeftOut);
                     Assert.Equal(Rows(all).Where((_, i) => i != place), Rows(rest));
                     Assert.Equal(all.Samples.Where(sample => sample != 5), rest.Samples);
@@ -133,10 +135,10 @@ public sealed class SeededShardsTests
             (() => Make(network, captionDrop: -0.1), "lies in [0, 1)"),
             (() => Make(network, captionDrop: double.NaN), "lies in [0, 1)"),
             (() => Make(network, count: 0), "A run needs samples"),
-            (() => new SampleOrder(1, -1), "A run needs samples"),
+            (() => SeededShards.Order(1, -1), "A run needs samples"),
         ];
         Assert.All(rows, row => Assert.Contains(row.Word, Assert.ThrowsAny<ArgumentException>(row.Bad).Message));
-        Assert.Throws<ArgumentOutOfRangeException>(() => new SampleOrder(1, 5)[-1]);
+        Assert.Throws<ArgumentOutOfRangeException>(() => SeededShards.Order(1, 5)[-1]);
 
         SeededShards Make(MicroDiTConfig data, int count = 1, double captionDrop = 0) =>
             new(new ToyData(count, data), settings, network, 1, captionDrop);

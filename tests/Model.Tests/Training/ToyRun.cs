@@ -1,8 +1,9 @@
 // A training run small enough for tests: four patterns with a caption each, plus what makes every sample its own.
-using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
+using Atelier.Model.Randomness;
 using Atelier.Model.Tests.Networks;
 using Atelier.Model.Training;
+using Atelier.Training;
 
 namespace Atelier.Model.Tests.Training;
 

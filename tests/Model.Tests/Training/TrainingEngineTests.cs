@@ -6,6 +6,7 @@ using Atelier.Model.Networks;
 using Atelier.Model.Tests.Networks;
 using Atelier.Model.Tests.Verify;
 using Atelier.Model.Training;
+using Atelier.Training;
 using Xunit;
 using static TorchSharp.torch;
 
@@ -191,7 +192,8 @@ public sealed class TrainingEngineTests
         double loss = parts.Sum(part => part.Loss) / sound.Length;
         Tensor gradient =
             stack(parts.Select(part => part.Gradient.to(ScalarType.Float64))).sum([0]) / sound.Length; // [P]
-        (double measured, double norm) = TrainingEngine.Measure(total);
+        BatchOutcome batch = total.Measure();
+        (double measured, double norm) = (batch.Loss, batch.GradientNorm);
         Assert.Equal(loss, measured, 1e-6);
         Assert.Equal(linalg.norm(gradient).to(ScalarType.Float64).item<double>(), norm, 1e-5);
         string[] leftOut = [.. total.LeftOut.Select(sample => $"{sample.Sample}")];
@@ -205,9 +207,9 @@ public sealed class TrainingEngineTests
             (network, engine) = Spoiled(settings, bad, lanes);
             GradientSum again = engine.ComputeBatch(0);
             Assert.Equal(leftOut, again.LeftOut.Select(sample => $"{sample.Sample}"));
-            (double otherLoss, double otherNorm) = TrainingEngine.Measure(again);
-            Assert.Equal(measured, otherLoss, 1e-5);
-            Assert.Equal(norm, otherNorm, 1e-5);
+            BatchOutcome other = again.Measure();
+            Assert.Equal(measured, other.Loss, 1e-5);
+            Assert.Equal(norm, other.GradientNorm, 1e-5);
             again.Dispose();
             Dispose([(network, engine)]);
         }
@@ -220,7 +222,7 @@ public sealed class TrainingEngineTests
         string before = State(engine);
         using GradientSum total = engine.ComputeBatch(0);
         Assert.Equal((0, 16), (total.Samples, total.LeftOut.Count));
-        Assert.True(double.IsNaN(TrainingEngine.Measure(total).Loss));
+        Assert.True(double.IsNaN(total.Measure().Loss));
         Assert.Throws<ArgumentException>(() => engine.Apply(0, total));
         Assert.Equal(before, State(engine));
         Dispose([(network, engine)]);
@@ -252,7 +254,7 @@ public sealed class TrainingEngineTests
         StepOutcome outcome = engine.Apply(0, total);
 
         // After one update the first moment is a tenth of the gradient that arrived there.
-        Tensor arrived = engine.Optimizer.FirstMoment / 0.1;
+        Tensor arrived = engine.Master.Optimizer.FirstMoment / 0.1;
         double length = linalg.norm(arrived).item<float>();
         Assert.Equal(norm, outcome.GradientNorm, norm * 1e-5);
         Assert.Equal(Math.Min(norm, bound), length, length * 1e-4);
@@ -269,16 +271,16 @@ public sealed class TrainingEngineTests
             (MicroDiT network, TrainingEngine engine) = ToyRun.Worker(ToyRun.Settings with { EmaStart = start });
             using var owner = network;
             using var second = engine;
-            Tensor expected = engine.Weights.detach().clone();
+            Tensor expected = engine.Master.Weights.detach().clone();
             for (int step = 0; step < Steps; step++)
             {
                 engine.Apply(step, engine.ComputeBatch(step));
-                expected = step + 1 <= start ? engine.Weights.detach().clone()
-                    : (expected * 0.9) + (engine.Weights.detach() * 0.1);
+                expected = step + 1 <= start ? engine.Master.Weights.detach().clone()
+                    : (expected * 0.9) + (engine.Master.Weights.detach() * 0.1);
             }
 
-            Assert.InRange((engine.Ema! - expected).abs().max().item<float>(), 0, 1e-6);
-            Assert.True((engine.Ema! - engine.Weights).abs().max().item<float>() > 1e-4);
+            Assert.InRange((engine.Master.Average! - expected).abs().max().item<float>(), 0, 1e-6);
+            Assert.True((engine.Master.Average! - engine.Master.Weights).abs().max().item<float>() > 1e-4);
         }
     }
 
@@ -290,10 +292,10 @@ public sealed class TrainingEngineTests
         using var second = engine;
         using var scope = NewDisposeScope();
         engine.Apply(0, engine.ComputeBatch(0));
-        Tensor first = engine.Weights.detach().clone();
+        Tensor first = engine.Master.Weights.detach().clone();
         engine.Apply(2, engine.ComputeBatch(2));
-        Tensor expected = (first * 0.9) + (engine.Weights.detach() * 0.1);
-        Assert.InRange((engine.Ema! - expected).abs().max().item<float>(), 0, 1e-6);
+        Tensor expected = (first * 0.9) + (engine.Master.Weights.detach() * 0.1);
+        Assert.InRange((engine.Master.Average! - expected).abs().max().item<float>(), 0, 1e-6);
     }
 
     [Theory]
@@ -317,14 +319,15 @@ public sealed class TrainingEngineTests
             [.. Enumerable.Range(0, 48).Select(step => engine.Apply(step, engine.ComputeBatch(step)).Loss)];
         (double first, double last) = (losses[..8].Average(), losses[^8..].Average());
         Assert.True(last < 0.7 * first, $"{first} to {last}");
-        Assert.Equal(ScalarType.Float32, engine.Weights.dtype);
-        Assert.Equal(ScalarType.Float32, engine.Optimizer.SecondMoment.dtype);
-        Dictionary<string, Tensor> master = engine.Named(engine.Weights).ToDictionary(
+        Assert.Equal(ScalarType.Float32, engine.Master.Weights.dtype);
+        Assert.Equal(ScalarType.Float32, engine.Master.Optimizer.SecondMoment.dtype);
+        Dictionary<string, Tensor> master = engine.Master.Named(engine.Master.Weights).ToDictionary(
             view => view.Name, view => view.View);
         Assert.All(
             network.named_parameters(), p => Assert.True(master[p.name].to(compute).Equals(p.parameter), p.name));
-        bool finer = engine.Weights.to(ScalarType.BFloat16).to(ScalarType.Float32).ne(engine.Weights).any().item<bool>(
-            );
+        bool finer =
+            engine.Master.Weights.to(ScalarType.BFloat16).to(ScalarType.Float32).ne(engine.Master.Weights).any()
+                .item<bool>();
         Assert.True(finer, "bfloat16 would lose what the master weights hold");
         network.Dispose();
     }
@@ -370,12 +373,12 @@ public sealed class TrainingEngineTests
     {
         (MicroDiT network, TrainingEngine engine) = ToyRun.Worker(ToyRun.Settings);
         using var noGradients = no_grad();
-        engine.Weights.copy_(peer.Weights);
-        engine.Ema!.copy_(peer.Ema!);
-        engine.Optimizer.FirstMoment.copy_(peer.Optimizer.FirstMoment);
-        engine.Optimizer.SecondMoment.copy_(peer.Optimizer.SecondMoment);
-        engine.Optimizer.Updates = peer.Optimizer.Updates;
-        engine.Refresh();
+        engine.Master.Weights.copy_(peer.Master.Weights);
+        engine.Master.Average!.copy_(peer.Master.Average!);
+        engine.Master.Optimizer.FirstMoment.copy_(peer.Master.Optimizer.FirstMoment);
+        engine.Master.Optimizer.SecondMoment.copy_(peer.Master.Optimizer.SecondMoment);
+        engine.Master.Optimizer.Updates = peer.Master.Optimizer.Updates;
+        engine.Master.Refresh();
         return (network, engine);
     }
 
@@ -390,7 +393,8 @@ public sealed class TrainingEngineTests
 
     private static string State(TrainingEngine engine) => string.Join(' ', new[]
     {
-        engine.Weights, engine.Ema!, engine.Optimizer.FirstMoment, engine.Optimizer.SecondMoment,
+        engine.Master.Weights, engine.Master.Average!, engine.Master.Optimizer.FirstMoment,
+        engine.Master.Optimizer.SecondMoment,
     }.Select(tensor => Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(FormulaCase.Bits(tensor)))));
 
     private sealed class Broken : IShardSource

@@ -1,7 +1,7 @@
 // Precomputed latents and caption features as a run's samples.
 using System.Globalization;
 using System.Runtime.InteropServices;
-using Atelier.Model.Data;
+using Atelier.Model.Data.Mds;
 
 namespace Atelier.Model.Training.Runs;
 
@@ -16,7 +16,10 @@ public sealed class LatentData : ITrainingData, IDisposable
     private readonly long[] _ends;
     private readonly string _latentColumn;
 
-    /// <summary>Opens data sets and checks that their first samples have the expected sizes; the others are checked as they are read.</summary>
+    /// <summary>
+    /// Opens data sets and checks that their first samples have the expected sizes; the others are checked as they are
+    /// read.
+    /// </summary>
     /// <exception cref="RefusedFileException">A set is missing, damaged, empty or of another resolution.</exception>
     public LatentData(
         IReadOnlyList<string> folders, string latentColumn, (int Channels, int Height, int Width) latent,

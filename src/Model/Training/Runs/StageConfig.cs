@@ -1,7 +1,9 @@
 // One training stage as its YAML file says it, in the reference's terms.
+using Atelier.Model.Configuration;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
 using Atelier.Model.Runtime;
+using Atelier.Training;
 using TorchSharp;
 
 namespace Atelier.Model.Training.Runs;
@@ -37,7 +39,7 @@ public sealed record StageConfig
     public required torch.ScalarType Compute { get; init; }
 
     /// <summary>What a step does.</summary>
-    public required TrainingSettings Step { get; init; }
+    public required TrainingSettings StepSettings { get; init; }
 
     /// <summary>Part of the captions that is dropped.</summary>
     public required double CaptionDrop { get; init; }
@@ -72,6 +74,9 @@ public sealed record StageConfig
     /// <summary>When a step is refused.</summary>
     public required StepPolicy Policy { get; init; }
 
+    /// <summary>What becomes of its batches.</summary>
+    public StageRules Rules => new(Name, Steps, StepSettings.GlobalBatch, SaveInterval, Policy);
+
     /// <summary>Keys and values that the stage was resolved from.</summary>
     public required IReadOnlyList<string> Lines { get; init; }
 
@@ -101,7 +106,7 @@ public sealed record StageConfig
             Network = network,
             Compute = Precision.Parse(tree.OneOf(
                 "model.dtype", Precision.BFloat16, Precision.BFloat16, Precision.Float32, Precision.Auto)),
-            Step = ReadStep(tree, steps, batch / micro, micro),
+            StepSettings = ReadStep(tree, steps, batch / micro, micro),
             CaptionDrop = tree.Number("dataset.cap_drop_prob", 0, 0.999, 0.1),
             DataFolders = tree.Texts("dataset.train.datadir"),
             LatentColumn = tree.Text(

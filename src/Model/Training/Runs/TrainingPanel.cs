@@ -15,19 +15,20 @@ public sealed class TrainingPanel : IDisposable
     private const int Columns = 8;
 
     private readonly StagePanel _panel;
-    private readonly TrainingRun _run;
+    private readonly StageState _state;
     private readonly string _folder;
     private readonly Encoders _encoders;
     private readonly TextToImage _pipeline;
 
-    /// <summary>Loads the encoders; the run stays the caller's.</summary>
+    /// <summary>Loads the encoders; the stage stays the caller's.</summary>
     /// <exception cref="RefusedFileException">An encoder is refused, or does not fit the network.</exception>
-    public TrainingPanel(StagePanel panel, StageConfig config, TrainingRun run)
+    public TrainingPanel(StagePanel panel, StageState state)
     {
-        (_panel, _run, _folder) = (panel, run, Path.Combine(config.Folder, FolderName));
+        (_panel, _state, _folder) = (panel, state, Path.Combine(state.Config.Folder, FolderName));
         _encoders = Encoders.Load(panel.Encoders);
         _pipeline = new TextToImage(
-            _encoders.Tokenizer, _encoders.Text, run.Network, config.Step.Edm, _encoders.Autoencoder, 2 * panel.Prompts.Count);
+            _encoders.Tokenizer, _encoders.Text, state.Network, state.Config.StepSettings.Edm, _encoders.Autoencoder,
+            2 * panel.Prompts.Count);
     }
 
     /// <summary>The PNG file of the panel after so many steps, whether or not it is there.</summary>
@@ -38,12 +39,12 @@ public sealed class TrainingPanel : IDisposable
     /// <returns>The sheet, and the PNG file that it was written to.</returns>
     public (RgbImage Sheet, string Path) Draw()
     {
-        int size = _run.Network.Config.InputSize * _encoders.Autoencoder.Config.Factor;
+        int size = _state.Network.Config.InputSize * _encoders.Autoencoder.Config.Factor;
         var sampler = new SamplerSettings { Steps = _panel.Steps, Guidance = _panel.Guidance };
-        using IDisposable average = _run.WithAverage();
+        using IDisposable average = _state.WithAverage();
         RgbImage sheet = _pipeline.DrawSheet(_panel.Prompts, _panel.Seed, sampler, size, Columns);
         Directory.CreateDirectory(_folder);
-        string path = PathOf(_run.Step);
+        string path = PathOf(_state.Position.Step);
         using (FileStream file = File.Create(path + ".part"))
         {
             Png.Write(file, sheet.Pixels, sheet.Width, sheet.Height, []);

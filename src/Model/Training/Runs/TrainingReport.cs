@@ -1,8 +1,8 @@
 // The story of a stage in Markdown, with its curves as SVG and its panels.
 using System.Globalization;
 using System.Text;
-using System.Text.Json;
 using Atelier.Model.Runtime;
+using Atelier.Training;
 
 namespace Atelier.Model.Training.Runs;
 
@@ -10,36 +10,36 @@ namespace Atelier.Model.Training.Runs;
 public static class TrainingReport
 {
     /// <summary>Name of the report.</summary>
-    public const string FileName = "report.md";
+    public const string FileName = StageRules.ReportFile;
 
     private const int Width = 800, Height = 280, Margin = 48, PointsMax = 400, PanelsMax = 12;
 
     /// <summary>Writes the report of a stage as far as it is.</summary>
-    /// <param name="config">The stage.</param>
-    /// <param name="run">Its run, where it stands now.</param>
-    public static void Write(StageConfig config, TrainingRun run)
+    public static void Write(StageState state)
     {
-        StepReport[] steps = Read(Path.Combine(config.Folder, TrainingRun.MetricsFile));
+        (StageConfig config, RunPosition run, LeftOutSamples leftOut) = (state.Config, state.Position, state.LeftOut);
+        StepResult[] steps = StepMetrics.Read(config.Folder);
         if (steps.Length == 0)
         {
             return;
         }
 
         // Batches that are no numbers are no part of a curve; where all are, there is none.
-        StepReport[] finite =
+        StepResult[] finite =
             [.. steps.Where(step => double.IsFinite(step.Loss) && double.IsFinite(step.GradientNorm))];
-        (string Name, Func<StepReport, double> Value, bool IsLogarithmic)[] curves = finite.Length == 0 ? [] :
+        (string Name, Func<StepResult, double> Value, bool IsLogarithmic)[] curves = finite.Length == 0 ? [] :
         [
             ("loss", step => step.Loss, true), ("learning rate", step => step.LearningRate, false),
             ("gradient norm", step => step.GradientNorm, true),
         ];
-        foreach ((string name, Func<StepReport, double> value, bool isLogarithmic) in curves)
+        foreach ((string name, Func<StepResult, double> value, bool isLogarithmic) in curves)
         {
             WriteAside(Path.Combine(config.Folder, FileOf(name)), Curve(name, finite, value, isLogarithmic));
         }
 
         double seconds = steps.Sum(step => step.Seconds);
-        double images = ((double)steps.Length * config.Step.GlobalBatch) - steps.Sum(step => (double)step.LeftOut);
+        int batch = config.StepSettings.GlobalBatch;
+        double images = ((double)steps.Length * batch) - steps.Sum(step => (double)step.LeftOut);
         HashSet<long> missing = [.. run.Ledger.Select(slice => slice.Step)];
         double[] last = [.. finite.Where(step => !missing.Contains(step.Step)).TakeLast(100).Select(step => step.Loss)];
         string mean = last.Length == 0 ? "none" : Invariant($"{last.Average():f4}");
@@ -48,14 +48,14 @@ public static class TrainingReport
         Add($"");
         Add($"| what | value |");
         Add($"|---|---|");
-        Add($"| batches applied | {run.Applied:n0} of {config.Steps:n0}, {config.Step.GlobalBatch} pictures each |");
+        Add($"| batches applied | {run.Applied:n0} of {config.Steps:n0}, {batch} pictures each |");
         Add($"| batches skipped | {run.Skipped:n0} |");
         Add($"| batches undone, when the run went back | {run.Undone:n0} |");
-        Add($"| samples left out of batches | {run.LeftOut.Times:n0} |");
+        Add($"| samples left out of batches | {leftOut.Times:n0} |");
         Add($"| precision | {Precision.Name(config.Compute)} |");
         Add($"| time in steps | {TimeSpan.FromSeconds(seconds):d\\.hh\\:mm\\:ss}, {images / seconds:f0} images/s |");
         Add($"| loss, mean of the last 100 batches applied | {mean} |");
-        Add($"| weights | {run.WeightsDigest()} |");
+        Add($"| weights | {state.WeightsDigest()} |");
         foreach ((string name, _, _) in curves)
         {
             Add($"");
@@ -88,7 +88,7 @@ public static class TrainingReport
 
         void AddLeftOut()
         {
-            long listed = run.LeftOut.Samples.Sum(sample => sample.Times);
+            long listed = leftOut.Samples.Sum(sample => sample.Times);
             if (listed > 0)
             {
                 Add($"");
@@ -100,15 +100,15 @@ public static class TrainingReport
                 Add($"|---|---|---|---|---|");
             }
 
-            foreach (LeftOutSample sample in run.LeftOut.Samples)
+            foreach (LeftOutSample sample in leftOut.Samples)
             {
                 Add($"| {sample.Place} | {sample.Column} | {sample.Value} | {sample.Times} | {sample.Step} |");
             }
 
-            if (run.LeftOut.Times > listed)
+            if (leftOut.Times > listed)
             {
                 Add($"");
-                Add($"Others, which are not listed, were left out {run.LeftOut.Times - listed:n0} times.");
+                Add($"Others, which are not listed, were left out {leftOut.Times - listed:n0} times.");
             }
 
             Add($"");
@@ -148,15 +148,12 @@ public static class TrainingReport
 
     /// <summary>Time that a stage's steps took, in seconds.</summary>
     public static double Seconds(StageConfig config) =>
-        Read(Path.Combine(config.Folder, TrainingRun.MetricsFile)).Sum(step => step.Seconds);
-
-    private static StepReport[] Read(string path) => !File.Exists(path) ? [] :
-        [.. File.ReadLines(path).Select(line => JsonSerializer.Deserialize<StepReport>(line, MetricsFormat.Options))];
+        StepMetrics.Read(config.Folder).Sum(step => step.Seconds);
 
     private static string FileOf(string curve) => curve.Replace(' ', '_') + ".svg";
 
     // Means over equal parts of the run, as a line.
-    private static string Curve(string name, StepReport[] steps, Func<StepReport, double> value, bool isLogarithmic = false)
+    private static string Curve(string name, StepResult[] steps, Func<StepResult, double> value, bool isLogarithmic = false)
     {
         int points = Math.Min(PointsMax, steps.Length);
         var curve = new (double X, double Y)[points];

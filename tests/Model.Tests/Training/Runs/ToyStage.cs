@@ -3,6 +3,7 @@ using System.Globalization;
 using Atelier.Model.Tests.Networks;
 using Atelier.Model.Training;
 using Atelier.Model.Training.Runs;
+using Atelier.Training;
 using TorchSharp;
 
 namespace Atelier.Model.Tests.Training.Runs;
@@ -18,7 +19,7 @@ internal static class ToyStage
         Seed = 7,
         Network = SmallNetworks.Tiny,
         Compute = compute,
-        Step = ToyRun.Settings with
+        StepSettings = ToyRun.Settings with
         {
             LearningRate = new LearningRate
             {
@@ -44,10 +45,11 @@ internal static class ToyStage
     public static string Run(
         StageConfig config, int steps = int.MaxValue, ITrainingData? data = null, List<string>? told = null)
     {
-        using var run = new TrainingRun(config, data ?? Data, text => told?.Add(text));
+        using var run = new StageState(config, data ?? Data, text => told?.Add(text));
         using var stop = new CancellationTokenSource();
         int made = 0;
-        run.Run(
+        StageLoop.Run(
+            run, new LocalExchange(run.Engine),
             _ =>
             {
                 if (++made == steps)
@@ -56,7 +58,7 @@ internal static class ToyStage
                 }
             },
             stop.Token);
-        TrainingReport.Write(config, run);
+        TrainingReport.Write(run);
         return run.WeightsDigest();
     }
 
@@ -65,7 +67,7 @@ internal static class ToyStage
     /// <summary>Numbers of the steps that the metrics hold, in order.</summary>
     public static long[] Recorded(string folder) =>
     [
-        .. File.ReadLines(Path.Combine(folder, TrainingRun.MetricsFile)).Select(line =>
+        .. File.ReadLines(Path.Combine(folder, StepMetrics.FileName)).Select(line =>
             long.Parse(line.Split("\"step\":")[1].Split(',')[0], CultureInfo.InvariantCulture)),
     ];
 

@@ -1,0 +1,20 @@
+// How a training stage speaks at the command line.
+using Atelier.Model.Training.Runs;
+
+namespace Atelier.Cli;
+
+/// <summary>Results on standard output, remarks and the meter on standard error.</summary>
+internal sealed class StageOutput : IStageAudience
+{
+    /// <inheritdoc/>
+    public double MeterInterval => Output.IsErrorTerminal ? 1 : 10;
+
+    /// <inheritdoc/>
+    public void Line(string text) => Output.Line(text);
+
+    /// <inheritdoc/>
+    public void Remark(string text) => Output.Remark(text);
+
+    /// <inheritdoc/>
+    public void WithMeter(string label, Action<Action<double, string>> work) => Output.WithMeter(label, work);
+}

@@ -1,0 +1,161 @@
+using System.Globalization;
+using System.IO.Compression;
+using ICSharpCode.SharpZipLib.BZip2;
+using ZstdSharp;
+
+namespace Atelier.Model.Data.Mds;
+
+/// <summary>
+/// The compressions of whole shards: zstd, gz, bz2, br and snappy are read; zstd and gz are written. Memory: at most
+/// the 128 MiB window that zstd's decoder allows; a snappy shard, being one block, is held as a whole, stored and raw.
+/// </summary>
+internal static class MdsCompression
+{
+    /// <summary>The largest snappy shard that is read, stored or raw: 1 GiB.</summary>
+    public const long SnappyBytesMax = 1 << 30;
+
+    private const string Snappy = "snappy";
+    private const int BufferBytes = 1 << 17;
+
+    /// <summary>The algorithm, which is also the file's extension, in "algorithm" or "algorithm:level".</summary>
+    public static string Algorithm(string compression) => compression.Split(':')[0];
+
+    public static bool CanRead(string compression) =>
+        Algorithm(compression) is "zstd" or "gz" or "bz2" or "br" or Snappy;
+
+    /// <summary>
+    /// Decompresses exactly <paramref name="rawBytes"/> bytes, never more, and hands them on in pieces.
+    /// </summary>
+    /// <exception cref="RefusedFileException">The file is damaged, or holds more or fewer bytes.</exception>
+    public static void Expand(
+        string path, Stream input, string compression, long rawBytes, Action<ReadOnlySpan<byte>> sink)
+    {
+        if (Algorithm(compression) == Snappy)
+        {
+            ExpandSnappy(path, input, rawBytes, sink);
+            return;
+        }
+
+        var buffer = new byte[BufferBytes];
+        long left = rawBytes;
+        using var raw = Guarded(() => Decompressor(input, Algorithm(compression)));
+        for (int read; left >= 0 && (read = Guarded(() => raw.Read(buffer))) > 0; left -= read)
+        {
+            sink(buffer.AsSpan(0, (int)Math.Min(read, left)));
+        }
+
+        if (left != 0)
+        {
+            throw new RefusedFileException(
+                path, "contents", $"{(left < 0 ? "more" : "fewer")} than the {rawBytes} raw bytes that the index says");
+        }
+
+        // What a decoder throws at damage is up to it: Brotli an invalid operation, bzip2 even a null reference.
+        T Guarded<T>(Func<T> decode)
+        {
+            try
+            {
+                return decode();
+            }
+            catch (Exception e) when (e is not OutOfMemoryException)
+            {
+                throw new RefusedFileException(path, "contents", $"no intact {compression} file ({e.Message})", e);
+            }
+        }
+    }
+
+    // One raw block, without frames: its length in 7 bits a byte, then pieces of text and copies of what came before.
+    // Nothing is reserved for the contents before the length is known to be the index's, and what the file can hold.
+    private static void ExpandSnappy(string path, Stream input, long rawBytes, Action<ReadOnlySpan<byte>> sink)
+    {
+        if (input.Length > SnappyBytesMax || rawBytes > SnappyBytesMax)
+        {
+            throw new RefusedFileException(
+                path, "contents",
+                $"{input.Length} bytes for {rawBytes} raw ones; in snappy, {SnappyBytesMax} of either are the most");
+        }
+
+        var stored = new byte[input.Length];
+        input.ReadExactly(stored);
+        long said = ReadSnappyLength(path, stored, out int header);
+        if (said != rawBytes)
+        {
+            throw new RefusedFileException(
+                path, "byte 0",
+                $"{said} raw bytes, {(said > rawBytes ? "more" : "fewer")} than the {rawBytes} that the index says");
+        }
+
+        // The shortest copies take 3 bytes for 64.
+        const int copyBytes = 3, copiedBytes = 64;
+        long most = (stored.LongLength - header + copyBytes - 1) / copyBytes * copiedBytes;
+        if (said > most)
+        {
+            throw new RefusedFileException(
+                path, "byte 0",
+                $"{said} raw bytes, although the {stored.Length - header} that follow make {most} at most");
+        }
+
+        var raw = new byte[said];
+        try
+        {
+            int made = Snappier.Snappy.Decompress(stored, raw);
+            if (made != raw.Length)
+            {
+                throw new InvalidDataException($"It makes {made} bytes.");
+            }
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            throw new RefusedFileException(path, "contents", $"no intact snappy file ({e.Message})", e);
+        }
+
+        sink(raw);
+    }
+
+    // 7 bits a byte, the lowest first; the highest bit of a byte says that another follows. At most 32 bits.
+    private static long ReadSnappyLength(string path, ReadOnlySpan<byte> stored, out int bytes)
+    {
+        long length = 0;
+        for (bytes = 0; bytes < Math.Min(5, stored.Length);)
+        {
+            byte next = stored[bytes];
+            length |= (long)(next & 0x7F) << (7 * bytes++);
+            if (next < 0x80 && length <= uint.MaxValue)
+            {
+                return length;
+            }
+        }
+
+        throw new RefusedFileException(path, "byte 0", "no length of a snappy block in 32 bits");
+    }
+
+    /// <summary>A stream that compresses into <paramref name="output"/>, which stays open.</summary>
+    /// <exception cref="ArgumentException">
+    /// The compression is not written here, or its level is out of range.
+    /// </exception>
+    public static Stream Compressor(Stream output, string compression)
+    {
+        var parts = compression.Split(':', 2);
+        int? level = parts.Length == 1 ? null
+            : int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out int given) ? given
+            : -1;
+        return (parts[0], level) switch
+        {
+            ("zstd", null or >= 1 and <= 22) => new CompressionStream(output, level ?? 3, leaveOpen: true),
+            ("gz", null or >= 0 and <= 9) => new GZipStream(
+                output, new ZLibCompressionOptions { CompressionLevel = level ?? 6 }, leaveOpen: true),
+            _ => throw new ArgumentException(
+                $"'{compression}' is not written; zstd, zstd:1 to zstd:22, gz and gz:0 to gz:9 are.",
+                nameof(compression)),
+        };
+    }
+
+    private static Stream Decompressor(Stream input, string algorithm) => algorithm switch
+    {
+        "zstd" => new DecompressionStream(input),
+        "gz" => new GZipStream(input, CompressionMode.Decompress),
+        "bz2" => new BZip2InputStream(input),
+        "br" => new BrotliStream(input, CompressionMode.Decompress),
+        _ => throw new ArgumentException($"{algorithm} is not read.", nameof(algorithm)),
+    };
+}

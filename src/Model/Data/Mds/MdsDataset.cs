@@ -1,0 +1,145 @@
+namespace Atelier.Model.Data.Mds;
+
+/// <summary>How a data set is read.</summary>
+public sealed record MdsReadOptions
+{
+    /// <summary>
+    /// Whether every shard is compared with its checksums before its first sample is given: one pass over the file.
+    /// The default is true.
+    /// </summary>
+    public bool VerifyHashes { get; init; } = true;
+
+    /// <summary>Where compressed shards are expanded. The default is the system's folder for temporary files.</summary>
+    public string ScratchDirectory { get; init; } = Path.GetTempPath();
+
+    /// <summary>
+    /// The most bytes that expanded shards take there, besides those being read at the moment; a larger shard is
+    /// refused. The default is 8 GiB.
+    /// </summary>
+    public long ScratchBytesMax { get; init; } = 8L << 30;
+
+    /// <summary>The most shards that stay open, besides those being read at the moment. The default is 64.</summary>
+    public int OpenShardsMax { get; init; } = 64;
+}
+
+/// <summary>
+/// A data set in the MDS format, read at random places by any number of threads. A sample costs two or three small
+/// reads; memory holds 4 bytes a sample of the open shards, and nothing of the data.
+/// </summary>
+public sealed class MdsDataset : IDisposable
+{
+    private readonly MdsReadOptions _options;
+    private readonly MdsShardCache _shards;
+    private readonly bool[] _verified;
+    private readonly long[] _ends;
+
+    /// <summary>
+    /// Opens the data set in <paramref name="directory"/>: checks the index, and that every shard file is there.
+    /// </summary>
+    /// <exception cref="RefusedFileException">The index or a shard is refused; the message names it.</exception>
+    public MdsDataset(string directory, MdsReadOptions? options = null)
+    {
+        _options = options ?? new MdsReadOptions();
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(_options.OpenShardsMax, nameof(options));
+        Index = MdsIndex.Read(directory);
+        _verified = new bool[Index.Shards.Count];
+        _ends = new long[Index.Shards.Count];
+        for (int i = 0; i < _ends.Length; i++)
+        {
+            Check(Index.Shards[i]);
+            _ends[i] = Index.Shards[i].Samples + (i == 0 ? 0 : _ends[i - 1]);
+        }
+
+        _shards = new MdsShardCache(Open, _options.OpenShardsMax, _options.ScratchBytesMax);
+    }
+
+    /// <summary>The checked index.</summary>
+    public MdsIndex Index { get; }
+
+    /// <summary>Samples over all shards.</summary>
+    public long Count => Index.Samples;
+
+    /// <summary>Reads a whole sample.</summary>
+    /// <exception cref="RefusedFileException">Its shard is damaged; the message names it.</exception>
+    public MdsSample this[long index] => Read(index);
+
+    /// <summary>
+    /// Reads some columns of a sample; the others' bytes stay on the disk. No names mean all columns.
+    /// </summary>
+    /// <exception cref="ArgumentException">A column is unknown, or the sample's number is out of range.</exception>
+    /// <exception cref="RefusedFileException">Its shard is damaged; the message names it.</exception>
+    public MdsSample Read(long index, params ReadOnlySpan<string> columns)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(index);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(index, Count);
+        var wanted = new bool[Index.Columns.Count];
+        wanted.AsSpan().Fill(columns.IsEmpty);
+        foreach (string column in columns)
+        {
+            wanted[Find(column)] = true;
+        }
+
+        int shard = ShardOf(index);
+        int number = (int)(index - _ends[shard] + Index.Shards[shard].Samples);
+        return _shards.Use(
+            shard, file => new MdsSample(file.Path, number, Index.Columns, file.Read(number, wanted)));
+    }
+
+    /// <summary>Closes the shards and gives the scratch space back.</summary>
+    public void Dispose() => _shards.Dispose();
+
+    // The first shard that ends behind the sample; empty ones are passed over.
+    private int ShardOf(long index)
+    {
+        int low = 0;
+        for (int high = _ends.Length - 1; low < high;)
+        {
+            int middle = (low + high) / 2;
+            (low, high) = _ends[middle] > index ? (low, middle) : (middle + 1, high);
+        }
+
+        return low;
+    }
+
+    private int Find(string column)
+    {
+        for (int i = 0; i < Index.Columns.Count; i++)
+        {
+            if (Index.Columns[i].Name == column)
+            {
+                return i;
+            }
+        }
+
+        throw new ArgumentException(
+            $"There is no column '{column}'; there are {string.Join(", ", Index.Columns.Select(c => c.Name))}.",
+            nameof(column));
+    }
+
+    private void Check(MdsShard shard)
+    {
+        string path = Index.Locate(shard);
+        if (shard.ZipData is not null && shard.RawData.Bytes > _options.ScratchBytesMax)
+        {
+            throw new RefusedFileException(
+                path, "size", $"expanded it has {shard.RawData.Bytes} bytes; {_options.ScratchBytesMax} are allowed");
+        }
+
+        var hashes = shard.RawData.Hashes.Keys.Concat(shard.ZipData?.Hashes.Keys ?? []);
+        if (_options.VerifyHashes && hashes.FirstOrDefault(name => !MdsHashes.IsKnown(name)) is { } unknown)
+        {
+            throw new RefusedFileException(
+                path, "checksums",
+                $"'{unknown}' is unknown; {MdsHashes.Known} are known, and verification can be switched off");
+        }
+    }
+
+    // A shard that comes back after others displaced it is not verified again.
+    private MdsShardFile Open(int shard)
+    {
+        bool verify = _options.VerifyHashes && !_verified[shard];
+        var file = MdsShardFile.Open(Index, Index.Shards[shard], verify, _options.ScratchDirectory);
+        _verified[shard] = true;
+        return file;
+    }
+}

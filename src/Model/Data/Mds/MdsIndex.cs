@@ -1,0 +1,332 @@
+// The table of contents of a data set in the MDS format (Mosaic Data Shard, version 2, of mosaicml/streaming):
+// index.json in the data set's folder names the shard files and their columns. Everything it says is checked here,
+// before a byte of a shard is read.
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
+namespace Atelier.Model.Data.Mds;
+
+/// <summary>A file of a shard.</summary>
+/// <param name="Basename">Path from the data set's folder, with slashes.</param>
+/// <param name="Bytes">Its length.</param>
+/// <param name="Hashes">Checksums in hexadecimal, by name.</param>
+public sealed record MdsFile(string Basename, long Bytes, IReadOnlyDictionary<string, string> Hashes);
+
+/// <summary>One entry of index.json, as it stands there.</summary>
+/// <param name="ColumnEncodings">Name of each column's encoding.</param>
+/// <param name="ColumnNames">Names of the columns, in the order of their bytes.</param>
+/// <param name="ColumnSizes">Bytes of each column's values, none where they differ.</param>
+/// <param name="Compression">Algorithm, or algorithm:level, or none.</param>
+/// <param name="Format">Always <c>mds</c>.</param>
+/// <param name="Hashes">Names of the checksums the writer was asked for.</param>
+/// <param name="RawData">The shard without compression.</param>
+/// <param name="Samples">Number of samples.</param>
+/// <param name="SizeLimit">What the writer kept the raw bytes under, if anything.</param>
+/// <param name="Version">Always 2.</param>
+/// <param name="ZipData">The compressed file, if compressed.</param>
+public sealed record MdsShard(
+    IReadOnlyList<string> ColumnEncodings,
+    IReadOnlyList<string> ColumnNames,
+    IReadOnlyList<long?> ColumnSizes,
+    string? Compression,
+    string Format,
+    IReadOnlyList<string> Hashes,
+    MdsFile RawData,
+    int Samples,
+    long? SizeLimit,
+    int Version,
+    MdsFile? ZipData)
+{
+    /// <summary>The file that lies on the disk.</summary>
+    [JsonIgnore]
+    public MdsFile Stored => ZipData ?? RawData;
+}
+
+/// <summary>A column of a data set.</summary>
+/// <param name="Name">Its name.</param>
+/// <param name="Encoding">How its values are stored.</param>
+public sealed record MdsColumn(string Name, MdsEncoding Encoding);
+
+/// <summary>The checked contents of a data set's index.json.</summary>
+public sealed class MdsIndex
+{
+    /// <summary>Name of the index in a data set's folder.</summary>
+    public const string FileName = "index.json";
+
+    /// <summary>The format's only version.</summary>
+    public const int Version = 2;
+
+    /// <summary>The largest index that is read.</summary>
+    public const long FileBytesMax = 256L << 20;
+
+    /// <summary>The most shards of one data set.</summary>
+    public const int ShardsMax = 1 << 20;
+
+    /// <summary>The most samples of one shard, whose offsets take 64 MiB of memory while it is open.</summary>
+    public const int ShardSamplesMax = 1 << 24;
+
+    /// <summary>The most columns of one data set.</summary>
+    public const int ColumnsMax = 256;
+
+    /// <summary>The most bytes of one sample: 1 GiB.</summary>
+    public const int SampleBytesMax = 1 << 30;
+
+    private const int BasenameCharsMax = 1024;
+
+    private MdsIndex(string directory, IReadOnlyList<MdsShard> shards)
+    {
+        Directory = directory;
+        Shards = shards;
+        if (shards.Count > ShardsMax || shards.Any(shard => shard is null))
+        {
+            throw Refused("shards", $"{shards.Count} entries; at most {ShardsMax} are read, and none may be null");
+        }
+
+        Columns = shards.Count == 0 ? [] : CheckColumns(shards[0]);
+        for (int i = 0; i < shards.Count; i++)
+        {
+            CheckShard(shards[i], $"shards[{i}]");
+            Samples += shards[i].Samples;
+        }
+    }
+
+    /// <summary>The data set's folder.</summary>
+    public string Directory { get; }
+
+    /// <summary>The shards in the order of their samples.</summary>
+    public IReadOnlyList<MdsShard> Shards { get; }
+
+    /// <summary>
+    /// The columns, in the order of their bytes; every shard has the same. None where there is no shard.
+    /// </summary>
+    public IReadOnlyList<MdsColumn> Columns { get; }
+
+    /// <summary>Samples over all shards.</summary>
+    public long Samples { get; }
+
+    private string IndexFile => Path.Combine(Directory, FileName);
+
+    /// <summary>Reads and checks <paramref name="directory"/>/index.json.</summary>
+    /// <exception cref="RefusedFileException">It is missing, damaged, or asks for what is not read here.</exception>
+    public static MdsIndex Read(string directory)
+    {
+        string file = Path.Combine(directory, FileName);
+        var info = new FileInfo(file);
+        if (!info.Exists || info.Length is < 1 or > FileBytesMax)
+        {
+            throw new RefusedFileException(
+                file, "file",
+                info.Exists ? $"it has {info.Length} bytes; 1 to {FileBytesMax} are read" : "it is missing");
+        }
+
+        try
+        {
+            using var stream = info.OpenRead();
+            var contents = JsonSerializer.Deserialize(stream, MdsJson.Default.MdsContents)
+                ?? throw new RefusedFileException(
+                    file, "$", "it holds null; an object with version and shards is wanted");
+            return contents.Version == Version
+                ? new MdsIndex(directory, contents.Shards)
+                : throw new RefusedFileException(
+                    file, "version", $"{contents.Version} is unknown; the format's version is {Version}");
+        }
+        catch (JsonException e)
+        {
+            throw new RefusedFileException(file, e.Path ?? "$", e.Message, e);
+        }
+    }
+
+    /// <summary>
+    /// Writes the index of a data set whose parts lie in the subfolders of <paramref name="directory"/>, such as one
+    /// that several processes wrote: the shards of all parts, in the ordinal order of the folders' names.
+    /// </summary>
+    /// <exception cref="ArgumentException">No subfolder has an index.</exception>
+    /// <exception cref="RefusedFileException">A part's index is refused, or the parts' columns differ.</exception>
+    public static MdsIndex Merge(string directory)
+    {
+        var parts = System.IO.Directory.GetDirectories(directory)
+            .Where(folder => File.Exists(Path.Combine(folder, FileName)))
+            .Order(StringComparer.Ordinal)
+            .ToList();
+        if (parts.Count == 0)
+        {
+            throw new ArgumentException($"No subfolder of {directory} has an {FileName}.", nameof(directory));
+        }
+
+        var shards = parts.SelectMany(part => Read(part).Shards, (part, shard) => shard with
+        {
+            RawData = Moved(shard.RawData, part)!,
+            ZipData = Moved(shard.ZipData, part),
+        });
+        return Write(directory, [.. shards]);
+
+        static MdsFile? Moved(MdsFile? file, string part) =>
+            file is null ? null : file with { Basename = $"{Path.GetFileName(part)}/{file.Basename}" };
+    }
+
+    /// <summary>Checks and writes an index, aside first, so that a reader sees either none or a whole one.</summary>
+    internal static MdsIndex Write(string directory, IReadOnlyList<MdsShard> shards)
+    {
+        var index = new MdsIndex(directory, shards);
+        string part = index.IndexFile + ".part";
+        using (var stream = new FileStream(part, FileMode.Create, FileAccess.Write))
+        {
+            stream.Write(PythonJson.Write(JsonSerializer.SerializeToNode(
+                new MdsContents(Version, shards), MdsJson.Default.MdsContents)));
+            stream.Flush(flushToDisk: true);
+        }
+
+        File.Move(part, index.IndexFile, overwrite: true);
+        return index;
+    }
+
+    /// <summary>
+    /// The JSON that stands at the head of a shard file: the shard's entry without what is counted at its end.
+    /// </summary>
+    internal static byte[] Config(MdsShard shard)
+    {
+        var config = JsonSerializer.SerializeToNode(shard, MdsJson.Default.MdsShard)!.AsObject();
+        config.Remove("raw_data");
+        config.Remove("zip_data");
+        config.Remove("samples");
+        return PythonJson.Write(config);
+    }
+
+    /// <summary>
+    /// The stored file of a shard, which must be a regular file of the listed length inside the folder. No part of its
+    /// path below the folder may be a symbolic link, so that none can leave it.
+    /// </summary>
+    internal string Locate(MdsShard shard)
+    {
+        string path = Directory;
+        foreach (string name in shard.Stored.Basename.Split('/'))
+        {
+            path = Path.Combine(path, name);
+            if (new FileInfo(path).LinkTarget is not null)
+            {
+                throw new RefusedFileException(path, "file", "it is a symbolic link; shards are read from plain files");
+            }
+        }
+
+        var info = new FileInfo(path);
+        if (!info.Exists)
+        {
+            throw new RefusedFileException(path, "file", $"it is missing, although {IndexFile} lists it");
+        }
+
+        return info.Length == shard.Stored.Bytes
+            ? path
+            : throw new RefusedFileException(
+                path, "file", $"it has {info.Length} bytes; {IndexFile} says {shard.Stored.Bytes}");
+    }
+
+    private RefusedFileException Refused(string place, string reason) => new(IndexFile, place, reason);
+
+    private MdsColumn[] CheckColumns(MdsShard shard)
+    {
+        var (names, encodings, sizes) = (shard.ColumnNames, shard.ColumnEncodings, shard.ColumnSizes);
+        if (names.Count is < 1 or > ColumnsMax || encodings.Count != names.Count || sizes.Count != names.Count)
+        {
+            throw Refused(
+                "shards[0]",
+                $"{names.Count} column names, {encodings.Count} encodings and {sizes.Count} sizes; equally many of "
+                + $"each are wanted, 1 to {ColumnsMax}");
+        }
+
+        if (names.Any(string.IsNullOrEmpty) || names.Distinct().Count() != names.Count)
+        {
+            throw Refused("shards[0].column_names", "a name is empty or stands twice");
+        }
+
+        var columns = new MdsColumn[names.Count];
+        for (int i = 0; i < columns.Length; i++)
+        {
+            try
+            {
+                columns[i] = new MdsColumn(names[i], MdsEncoding.Parse(encodings[i] ?? "null"));
+            }
+            catch (FormatException e)
+            {
+                throw new RefusedFileException(IndexFile, $"column '{names[i]}'", e.Message, e);
+            }
+
+            if (columns[i].Encoding.SizeBytes != sizes[i])
+            {
+                throw Refused($"column '{names[i]}'", $"the size {sizes[i]?.ToString() ?? "null"} does not go with "
+                    + $"'{encodings[i]}', whose size is {columns[i].Encoding.SizeBytes?.ToString() ?? "null"}");
+            }
+        }
+
+        return columns;
+    }
+
+    private void CheckShard(MdsShard shard, string place)
+    {
+        if (shard.Format != "mds" || shard.Version != Version)
+        {
+            throw Refused(place, $"format '{shard.Format}', version {shard.Version}; mds, version {Version}, is read");
+        }
+
+        if (!shard.ColumnNames.SequenceEqual(Shards[0].ColumnNames)
+            || !shard.ColumnEncodings.SequenceEqual(Shards[0].ColumnEncodings)
+            || !shard.ColumnSizes.SequenceEqual(Shards[0].ColumnSizes))
+        {
+            throw Refused(place, "its columns differ from the first shard's; one data set has one set of columns");
+        }
+
+        // A shard file begins with the count and one offset more than samples, each of 32 bits.
+        if (shard.Samples is < 0 or > ShardSamplesMax || shard.RawData.Bytes is < 0 or > uint.MaxValue
+            || shard.RawData.Bytes < 4 * (shard.Samples + 2L))
+        {
+            throw Refused(place, $"{shard.Samples} samples in {shard.RawData.Bytes} bytes; a shard has at most "
+                + $"{ShardSamplesMax} samples and {uint.MaxValue} bytes, and at least 4 bytes per sample and 8 more");
+        }
+
+        if (shard.ZipData is null != shard.Compression is null
+            || (shard.Compression is { } compression && !MdsCompression.CanRead(compression)))
+        {
+            throw Refused(place, $"compression '{shard.Compression ?? "null"}' "
+                + $"{(shard.ZipData is null ? "without" : "with")} zip_data; zstd, gz, bz2, br and snappy are read, "
+                + "and go with zip_data");
+        }
+
+        CheckFile(shard.RawData, $"{place}.raw_data");
+        if (shard.ZipData is not null)
+        {
+            CheckFile(shard.ZipData, $"{place}.zip_data");
+        }
+    }
+
+    private void CheckFile(MdsFile file, string place)
+    {
+        bool legal = file.Bytes >= 1 && file.Basename.Length <= BasenameCharsMax
+            && !file.Basename.Contains('\\') && !file.Basename.Contains('\0')
+            && file.Basename.Split('/').All(part => part is not ("" or "." or ".."));
+        if (!legal)
+        {
+            throw Refused(
+                place,
+                $"basename '{file.Basename}' with {file.Bytes} bytes; a path inside the folder is wanted, relative, "
+                + $"with slashes, of up to {BasenameCharsMax} characters, and a positive length");
+        }
+
+        if (file.Hashes.Values.Any(hash => hash is null))
+        {
+            throw Refused(place, "a checksum is null");
+        }
+    }
+}
+
+/// <summary>index.json as a whole.</summary>
+internal sealed record MdsContents(int Version, IReadOnlyList<MdsShard> Shards);
+
+/// <summary>
+/// How the records above lie in JSON; what lacks a member, or has null where none may be, is refused.
+/// </summary>
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower,
+    RespectNullableAnnotations = true,
+    RespectRequiredConstructorParameters = true,
+    MaxDepth = 16)]
+[JsonSerializable(typeof(MdsContents))]
+internal sealed partial class MdsJson : JsonSerializerContext;

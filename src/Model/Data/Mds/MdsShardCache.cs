@@ -1,0 +1,89 @@
+namespace Atelier.Model.Data.Mds;
+
+/// <summary>
+/// Keeps the shards open that were used last. Those in use at this moment stay open in any case; of the others the
+/// longest unused close until both limits hold again.
+/// </summary>
+/// <param name="open">Opens a shard by number.</param>
+/// <param name="shardsMax">The most shards that stay open.</param>
+/// <param name="scratchBytesMax">The most bytes that their expanded files take together.</param>
+internal sealed class MdsShardCache(Func<int, MdsShardFile> open, int shardsMax, long scratchBytesMax) : IDisposable
+{
+    private readonly Dictionary<int, Entry> _entries = [];
+    private long _turn;
+
+    /// <summary>Runs <paramref name="use"/> with a shard that stays open meanwhile. Threads may overlap.</summary>
+    public T Use<T>(int shard, Func<MdsShardFile, T> use)
+    {
+        var entry = Take(shard);
+        try
+        {
+            // The first user opens it, and only users of the same shard wait for that.
+            lock (entry.Opening)
+            {
+                entry.File ??= open(shard);
+            }
+
+            return use(entry.File);
+        }
+        finally
+        {
+            Release(entry);
+        }
+    }
+
+    public void Dispose()
+    {
+        foreach (var entry in _entries.Values)
+        {
+            entry.File?.Dispose();
+        }
+    }
+
+    private Entry Take(int shard)
+    {
+        lock (_entries)
+        {
+            if (!_entries.TryGetValue(shard, out var entry))
+            {
+                _entries.Add(shard, entry = new Entry(shard));
+            }
+
+            entry.Users++;
+            entry.LastTurn = ++_turn;
+            return entry;
+        }
+    }
+
+    private void Release(Entry entry)
+    {
+        lock (_entries)
+        {
+            entry.Users--;
+            while (_entries.Count > shardsMax || _entries.Values.Sum(e => e.File?.ScratchBytes ?? 0) > scratchBytesMax)
+            {
+                var oldest = _entries.Values.Where(e => e.Users == 0).MinBy(e => e.LastTurn);
+                if (oldest is null)
+                {
+                    return;
+                }
+
+                _entries.Remove(oldest.Shard);
+                oldest.File?.Dispose();
+            }
+        }
+    }
+
+    private sealed class Entry(int shard)
+    {
+        public int Shard { get; } = shard;
+
+        public Lock Opening { get; } = new();
+
+        public MdsShardFile? File { get; set; }
+
+        public int Users { get; set; }
+
+        public long LastTurn { get; set; }
+    }
+}

@@ -1,0 +1,164 @@
+// Pictures with captions, wherever they come from.
+using System.Security.Cryptography;
+using System.Text;
+using Atelier.Model.Data.Mds;
+using Atelier.Model.Imaging;
+
+namespace Atelier.Model.Data.Sources;
+
+/// <summary>
+/// A source of captioned pictures, for any number of threads. The same number always gives the same picture and
+/// caption.
+/// </summary>
+public interface ICaptionedPictures
+{
+    /// <summary>Pictures.</summary>
+    long Count { get; }
+
+    /// <summary>
+    /// What tells this source from others, by name: sources that agree in all of it give the same pictures and
+    /// captions. It covers the bytes, so it may take a pass over the whole source.
+    /// </summary>
+    IReadOnlyDictionary<string, string> Identify(CancellationToken cancellation);
+
+    /// <summary>Caption of a picture.</summary>
+    string Caption(long index);
+
+    /// <summary>A picture as a square of that side.</summary>
+    RgbImage Picture(long index, int side);
+}
+
+/// <summary>Pictures in files: an MDS data set, or a folder of pictures.</summary>
+public abstract class StoredPictures : ICaptionedPictures, IDisposable
+{
+    /// <inheritdoc/>
+    public abstract long Count { get; }
+
+    /// <summary>Where captions and pictures are taken from, in words.</summary>
+    public abstract string Taken { get; }
+
+    /// <summary>What of the folder is not read, although it is there.</summary>
+    public virtual PassedOver PassedOver => PassedOver.Nothing;
+
+    /// <summary>Opens an MDS data set, or a folder of pictures with a caption beside each.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="columns">The columns of a data set; null chooses them.</param>
+    /// <param name="withCaptions">Whether captions are needed; a set of pictures alone is refused then.</param>
+    /// <exception cref="RefusedFileException">
+    /// There are no pictures or no captions, it is not clear in which column they are, or a column is named where there
+    /// are none.
+    /// </exception>
+    public static StoredPictures Open(string folder, PictureColumns? columns = null, bool withCaptions = true)
+    {
+        if (IsDataSet(folder))
+        {
+            return new MdsPictures(folder, columns, withCaptions);
+        }
+
+        return columns is null or { Caption: null, Picture: null }
+            ? new FolderPictures(folder, withCaptions)
+            : throw new RefusedFileException(
+                folder, "columns",
+                $"are those of MDS data sets, and this is none: {columns.Caption ?? columns.Picture} names nothing.");
+    }
+
+    /// <inheritdoc/>
+    public abstract IReadOnlyDictionary<string, string> Identify(CancellationToken cancellation);
+
+    /// <inheritdoc/>
+    public abstract string Caption(long index);
+
+    /// <summary>A picture as it is.</summary>
+    public abstract RgbImage Picture(long index);
+
+    /// <inheritdoc/>
+    public RgbImage Picture(long index, int side) => SquareCrop.Run(Picture(index), side);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Dispose(disposing: true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Closes files.</summary>
+    protected virtual void Dispose(bool disposing)
+    {
+    }
+
+    // Shards without an index are a data set too: its reader says what is wrong with it.
+    private static bool IsDataSet(string folder) => File.Exists(Path.Combine(folder, MdsIndex.FileName))
+        || (Directory.Exists(folder) && Directory.EnumerateFiles(folder, "shard.*").Any());
+}
+
+/// <summary>Files and folders that are not read, although they are in a folder of pictures.</summary>
+/// <param name="Count">How many.</param>
+/// <param name="First">Names of the first ones; those of folders end in a slash.</param>
+public sealed record PassedOver(int Count, IReadOnlyList<string> First)
+{
+    private const int NamedMax = 5;
+
+    /// <summary>Everything was read.</summary>
+    public static PassedOver Nothing { get; } = new(0, []);
+
+    internal static PassedOver Of(IReadOnlyList<string> names) => new(names.Count, [.. names.Take(NamedMax)]);
+
+    /// <summary>The count and the first names.</summary>
+    public override string ToString() =>
+        $"{Count} ({string.Join(", ", First)}{(Count > First.Count ? ", ..." : "")})";
+}
+
+/// <summary>Digests that tell data from other data.</summary>
+internal static class DataDigest
+{
+    private const int BytesShown = 16;
+
+    /// <summary>Digest of texts and of the digests beside them, each of which ends where the next one begins.</summary>
+    public static string Of(IEnumerable<(string Name, byte[] Content)> parts)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach ((string name, byte[] content) in parts)
+        {
+            byte[] text = Encoding.UTF8.GetBytes(name);
+            hash.AppendData(BitConverter.GetBytes(text.Length));
+            hash.AppendData(text);
+            hash.AppendData(BitConverter.GetBytes(content.Length));
+            hash.AppendData(content);
+        }
+
+        return Convert.ToHexStringLower(hash.GetHashAndReset().AsSpan(0, BytesShown));
+    }
+
+    /// <summary>Digests of files, read side by side.</summary>
+    public static byte[][] OfFiles(IReadOnlyList<string> paths, CancellationToken cancellation)
+    {
+        var digests = new byte[paths.Count][];
+        Parallel.For(0, digests.Length, new ParallelOptions { CancellationToken = cancellation }, i =>
+        {
+            using FileStream file = File.OpenRead(paths[i]);
+            digests[i] = SHA256.HashData(file);
+        });
+        return digests;
+    }
+}
+
+/// <summary>The largest centred square of a picture, resized.</summary>
+public static class SquareCrop
+{
+    /// <summary>Crops, then resizes with antialiased bicubic filtering.</summary>
+    public static RgbImage Run(RgbImage image, int side)
+    {
+        int square = Math.Min(image.Width, image.Height), left = (image.Width - square) / 2,
+            top = (image.Height - square) / 2;
+        var pixels = new byte[square * square * 3];
+        for (int row = 0; row < square; row++)
+        {
+            image.Pixels.AsSpan((((top + row) * image.Width) + left) * 3, square * 3).CopyTo(
+                pixels.AsSpan(row * square * 3));
+        }
+
+        return square == side
+            ? new RgbImage(side, side, pixels)
+            : new RgbImage(side, side, ImageResize.Bicubic(pixels, square, square, side, side));
+    }
+}

@@ -1,0 +1,133 @@
+// Every random number of the system. A number is a function of (seed, purpose, index, position) and of nothing else:
+// not of the device, the batch, the number of workers, the libtorch build or a restart.
+namespace Atelier.Model.Randomness;
+
+/// <summary>
+/// What a stream of random numbers is for. The values are part of what a seed means: they never change.
+/// </summary>
+public enum NoisePurpose
+{
+    /// <summary>The latent that a generation starts from; the index is 0.</summary>
+    StartLatent = 1,
+
+    /// <summary>Noise that churn adds; the index is the step.</summary>
+    Churn = 2,
+
+    /// <summary>Noise level of a training sample; the index is the sample's position in the run.</summary>
+    NoiseLevel = 3,
+
+    /// <summary>Noise on a training sample's latent; the index is the sample's position in the run.</summary>
+    TrainingNoise = 4,
+
+    /// <summary>Which patches of a training sample are masked; the index is the sample's position in the run.</summary>
+    PatchMask = 5,
+
+    /// <summary>
+    /// Whether a training sample's caption is dropped; the index is the sample's position in the run.
+    /// </summary>
+    CaptionDrop = 6,
+
+    /// <summary>The order of samples; the index is the epoch.</summary>
+    SampleOrder = 7,
+
+    /// <summary>Initial weights; the index is a hash of the parameter's name.</summary>
+    InitialWeights = 8,
+
+    /// <summary>A draw from an encoded picture's distribution; the index is the picture's number.</summary>
+    LatentSample = 9,
+}
+
+/// <summary>
+/// Counter-based random numbers: Philox4x32-10 (Salmon et al. 2011) under a key hashed from seed, purpose and index.
+/// </summary>
+public static class SeededNoise
+{
+    /// <summary>Fills with numbers uniform in [0, 1), multiples of 2⁻²⁴.</summary>
+    public static void Uniform(ulong seed, NoisePurpose purpose, long index, Span<float> destination)
+    {
+        ulong key = Key(seed, purpose, index);
+        for (int i = 0; i < destination.Length; i += 4)
+        {
+            (uint a, uint b, uint c, uint d) = Philox(key, (ulong)i / 4);
+            Put(destination, i, Unit(a), Unit(b), Unit(c), Unit(d));
+        }
+
+        static float Unit(uint bits) => (bits >> 8) * (1f / (1 << 24));
+    }
+
+    /// <summary>
+    /// Fills with standard normal numbers, by Box and Muller's transform in float64, rounded to float32.
+    /// </summary>
+    public static void Normal(ulong seed, NoisePurpose purpose, long index, Span<float> destination)
+    {
+        ulong key = Key(seed, purpose, index);
+        for (int i = 0; i < destination.Length; i += 4)
+        {
+            (uint a, uint b, uint c, uint d) = Philox(key, (ulong)i / 4);
+            (float x, float y) = Pair(a, b);
+            (float z, float w) = Pair(c, d);
+            Put(destination, i, x, y, z, w);
+        }
+
+        static (float, float) Pair(uint a, uint b)
+        {
+            double radius = Math.Sqrt(-2 * Math.Log((a + 1.0) / 4294967296.0)); // (0, 1]: the logarithm is finite.
+            (double sine, double cosine) = Math.SinCos(2 * Math.PI * (b / 4294967296.0));
+            return ((float)(radius * cosine), (float)(radius * sine));
+        }
+    }
+
+    /// <summary>A uniformly random order of 0..count-1 (Fisher and Yates).</summary>
+    public static int[] Permutation(ulong seed, NoisePurpose purpose, long index, int count)
+    {
+        ulong key = Key(seed, purpose, index);
+        var order = new int[count];
+        for (int i = 0; i < count; i++)
+        {
+            order[i] = i;
+        }
+
+        for (int i = count - 1; i > 0; i--)
+        {
+            (uint a, uint b, _, _) = Philox(key, (ulong)i);
+            int other = (int)Math.BigMul(((ulong)a << 32) | b, (ulong)i + 1, out _);
+            (order[i], order[other]) = (order[other], order[i]);
+        }
+
+        return order;
+    }
+
+    /// <summary>
+    /// A 64-bit key in which every bit depends on every bit of seed, purpose and index (SplitMix64's finaliser).
+    /// </summary>
+    internal static ulong Key(ulong seed, NoisePurpose purpose, long index) =>
+        Mix(Mix(Mix(seed + 0x9E3779B97F4A7C15) + (ulong)purpose) + (ulong)index);
+
+    internal static (uint A, uint B, uint C, uint D) Philox(ulong key, ulong counter)
+    {
+        (uint a, uint b, uint c, uint d) = ((uint)counter, (uint)(counter >> 32), 0u, 0u);
+        (uint k0, uint k1) = ((uint)key, (uint)(key >> 32));
+        for (int round = 0; round < 10; round++)
+        {
+            ulong p = 0xD2511F53UL * a, q = 0xCD9E8D57UL * c;
+            (a, b, c, d) = ((uint)(q >> 32) ^ b ^ k0, (uint)q, (uint)(p >> 32) ^ d ^ k1, (uint)p);
+            k0 += 0x9E3779B9;
+            k1 += 0xBB67AE85;
+        }
+
+        return (a, b, c, d);
+    }
+
+    private static ulong Mix(ulong x)
+    {
+        x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
+        x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
+        return x ^ (x >> 31);
+    }
+
+    private static void Put(Span<float> destination, int at, float a, float b, float c, float d)
+    {
+        Span<float> four = [a, b, c, d];
+        four[..Math.Min(4, destination.Length - at)].CopyTo(destination[at..]);
+    }
+}

@@ -1,0 +1,51 @@
+// What shards are added up to.
+using Atelier.Training;
+using static TorchSharp.torch;
+
+namespace Atelier.Model.Training;
+
+/// <summary>Sums over samples: of gradients, [P] float32, and of losses.</summary>
+/// <param name="Gradient">Sum of the gradients of the samples' losses.</param>
+/// <param name="Loss">Sum of the samples' losses.</param>
+/// <param name="Samples">Samples in the sums.</param>
+public sealed record GradientSum(Tensor Gradient, double Loss, long Samples) : IDisposable
+{
+    /// <summary>Samples that are in no sum, in the run's order.</summary>
+    public IReadOnlyList<BadSample> LeftOut { get; init; } = [];
+
+    /// <summary>The sample with the largest loss, NaN being the largest; none if samples are not known.</summary>
+    public SampleLoss? Largest { get; init; }
+
+    /// <summary>Samples whose own loss is not finite.</summary>
+    public long NotFinite { get; init; }
+
+    /// <summary>The sum of two, in the buffer of <paramref name="left"/>; both are consumed.</summary>
+    public static GradientSum Merge(GradientSum left, GradientSum right)
+    {
+        using var noGradients = no_grad();
+        left.Gradient.add_(right.Gradient);
+        right.Dispose();
+        return left with
+        {
+            Loss = left.Loss + right.Loss,
+            Samples = left.Samples + right.Samples,
+            LeftOut = right.LeftOut.Count == 0 ? left.LeftOut : [.. left.LeftOut, .. right.LeftOut],
+            Largest = SampleLoss.Larger(left.Largest, right.Largest),
+            NotFinite = left.NotFinite + right.NotFinite,
+        };
+    }
+
+    /// <summary>The sums in numbers, by which a step may be refused before it is applied.</summary>
+    public BatchOutcome Measure()
+    {
+        using var noGradients = no_grad();
+        using Tensor norm = linalg.norm(Gradient);
+        return new BatchOutcome(Loss, norm.item<float>() / Samples, Samples)
+        {
+            LeftOut = LeftOut, Largest = Largest, NotFinite = NotFinite,
+        };
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => Gradient.Dispose();
+}

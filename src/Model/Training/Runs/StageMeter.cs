@@ -1,0 +1,58 @@
+// A line of figures every few seconds: means over the batches since the last one.
+using System.Globalization;
+using Atelier.Training;
+
+namespace Atelier.Model.Training.Runs;
+
+/// <summary>Sums up a stage's steps between two lines. One batch that was skipped says nothing of the others.</summary>
+/// <param name="stage">The stage.</param>
+/// <param name="interval">Seconds of steps between two lines.</param>
+/// <param name="tell">Receives the part of the stage that is done, in [0, 1], and the line.</param>
+internal sealed class StageMeter(StageConfig stage, double interval, Action<double, string> tell)
+{
+    private readonly double _flops = StageCost.SampleFlops(stage);
+    private readonly double _peak = StageCost.MatmulRate(stage.Compute);
+    private double _loss;
+    private double _norm;
+    private double _seconds;
+    private int _steps;
+    private int _applied;
+    private long _images;
+
+    /// <summary>Adds a step.</summary>
+    public void Add(StepResult step)
+    {
+        if (step.Verdict == StepVerdict.Apply)
+        {
+            _loss += step.Loss;
+            _norm += step.GradientNorm;
+            _applied++;
+        }
+
+        _seconds += step.Seconds;
+        _steps++;
+        _images += stage.StepSettings.GlobalBatch - step.LeftOut;
+        long done = step.Step + 1;
+        if (_seconds < interval && done < stage.Steps)
+        {
+            return;
+        }
+
+        double images = _images / _seconds, left = (stage.Steps - done) * _seconds / _steps;
+        double share = _flops * images / _peak;
+        tell((double)done / stage.Steps, string.Create(
+            CultureInfo.InvariantCulture,
+            $"{done}/{stage.Steps}  {Means()}  lr {step.LearningRate:g3}  "
+            + $"{images:f0} images/s  {share:p0} of peak  "
+            + $"{(int)(left / 3600)}:{TimeSpan.FromSeconds(left):mm\\:ss} left"));
+        (_loss, _norm, _seconds, _steps, _applied, _images) = (0, 0, 0, 0, 0, 0);
+    }
+
+    private string Means()
+    {
+        string means = _applied == 0
+            ? "nothing applied"
+            : string.Create(CultureInfo.InvariantCulture, $"loss {_loss / _applied:f4}  |g| {_norm / _applied:f2}");
+        return _applied == _steps ? means : $"{means}  {_steps - _applied} of {_steps} not applied";
+    }
+}

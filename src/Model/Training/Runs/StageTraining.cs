@@ -1,0 +1,128 @@
+// A whole stage in one process: its data, its state, the loop, panels, TensorBoard's events, the meter and the report.
+using Atelier.Model.Networks;
+using Atelier.Model.Runtime;
+using Atelier.Training;
+
+namespace Atelier.Model.Training.Runs;
+
+/// <summary>Where a stage tells people how it is.</summary>
+public interface IStageAudience
+{
+    /// <summary>Seconds of steps between two lines of the meter.</summary>
+    double MeterInterval { get; }
+
+    /// <summary>A line of the stage's result.</summary>
+    void Line(string text);
+
+    /// <summary>A remark beside the results.</summary>
+    void Remark(string text);
+
+    /// <summary>Runs work that reports the part of it that is done, in [0, 1], and a line of figures.</summary>
+    void WithMeter(string label, Action<Action<double, string>> work);
+}
+
+/// <summary>Trains stages.</summary>
+public static class StageTraining
+{
+    /// <summary>Trains a stage, or resumes it.</summary>
+    /// <param name="stage">The stage.</param>
+    /// <param name="audience">Told how it is.</param>
+    /// <param name="cancellation">Ends the run at the end of the step in flight, with a checkpoint.</param>
+    /// <returns>Whether the stage is complete.</returns>
+    /// <exception cref="TrainingFailedException">
+    /// It cannot continue, or has come to nothing; the report says why.
+    /// </exception>
+    public static bool Run(StageConfig stage, IStageAudience audience, CancellationToken cancellation)
+    {
+        MicroDiTConfig network = stage.Network;
+        using var data = new LatentData(
+            stage.DataFolders, stage.LatentColumn, (network.InChannels, network.InputSize, network.InputSize),
+            (stage.CaptionLength, network.CaptionChannels));
+        using var state = new StageState(stage, data, text => audience.Remark($"{stage.Name}: {text}"));
+        if (state.IsComplete)
+        {
+            if (!File.Exists(Path.Combine(stage.Folder, TrainingReport.FileName)))
+            {
+                TrainingReport.Write(state);
+            }
+
+            audience.Line(
+                $"{stage.Name}: complete, {state.Position.Step} batches, weights {state.WeightsDigest()[..16]}");
+            return true;
+        }
+
+        audience.Line(
+            $"{stage.Name}: {data.Count:n0} samples, batch {stage.StepSettings.GlobalBatch}, "
+            + $"{Precision.Name(stage.Compute)}, from batch {state.Position.Step} of {stage.Steps}");
+        try
+        {
+            Train(state, audience, cancellation);
+        }
+        catch (TrainingFailedException)
+        {
+            TrainingReport.Write(state); // It says why.
+            throw;
+        }
+
+        TrainingReport.Write(state);
+        RunPosition end = state.Position;
+        audience.Line(
+            $"{stage.Name}: batch {end.Step} of {stage.Steps}, {end.Applied} applied, {end.Skipped} skipped, "
+            + $"{end.Undone} undone, {state.LeftOut.Times} samples left out, weights {state.WeightsDigest()[..16]}");
+        audience.Line($"{stage.Name}: {Path.Combine(stage.Folder, TrainingReport.FileName)}");
+        return state.IsComplete;
+    }
+
+    private static void Train(StageState state, IStageAudience audience, CancellationToken cancellation)
+    {
+        StageConfig stage = state.Config;
+        using TrainingPanel? panel = stage.Panel is null ? null : new TrainingPanel(stage.Panel, state);
+        using var events = new TrainingEvents(
+            Path.Combine(stage.Folder, TrainingEvents.FolderName), state.Position.Step, TimeProvider.System);
+        if (panel is not null && File.Exists(panel.PathOf(state.Position.Step)))
+        {
+            // Of the step that was last before this one, and forgotten with what came after it.
+            events.AddPicture("panel", File.ReadAllBytes(panel.PathOf(state.Position.Step)), state.Position.Step);
+        }
+
+        audience.WithMeter(stage.Name, tell =>
+        {
+            var meter = new StageMeter(stage, audience.MeterInterval, tell);
+            StageLoop.Run(state, new LocalExchange(state.Engine), Progress, cancellation, Look);
+
+            void Progress(StepResult step)
+            {
+                events.Add("loss", step.Loss, step.Step);
+                events.Add("gradient norm", step.GradientNorm, step.Step);
+                events.Add("learning rate", step.LearningRate, step.Step);
+                meter.Add(step);
+            }
+        });
+
+        void Look(StepResult step)
+        {
+            if (panel is not null && (state.Position.Step % stage.Panel!.Interval == 0 || state.IsAtItsEnd))
+            {
+                DrawPanel(panel, state, events, audience);
+            }
+        }
+    }
+
+    // A panel is for looking at: that there is none ends no training.
+    private static void DrawPanel(TrainingPanel panel, StageState state, TrainingEvents events, IStageAudience audience)
+    {
+        long step = state.Position.Step;
+        string sheet;
+        try
+        {
+            sheet = panel.Draw().Path;
+        }
+        catch (NonFiniteException error)
+        {
+            audience.Remark($"{state.Config.Name}: no panel after {step} batches. {error.Message}");
+            return;
+        }
+
+        events.AddPicture("panel", File.ReadAllBytes(sheet), step);
+    }
+}

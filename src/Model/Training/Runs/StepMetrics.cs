@@ -1,0 +1,63 @@
+// What every step of a run did, a line of JSON each.
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Atelier.Training;
+
+namespace Atelier.Model.Training.Runs;
+
+/// <summary>Writes and reads a run's metrics. A line is in the file before the next step begins.</summary>
+public sealed class StepMetrics : IDisposable
+{
+    /// <summary>Name of the file, in the run's folder.</summary>
+    public const string FileName = "metrics.jsonl";
+
+    private static readonly JsonSerializerOptions s_format = new()
+    {
+        PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
+        NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
+    };
+
+    private readonly StreamWriter _file;
+
+    /// <summary>
+    /// Opens a run's metrics. Steps from <paramref name="step"/> on are made again, so their lines go.
+    /// </summary>
+    public StepMetrics(string folder, long step)
+    {
+        string path = Path.Combine(folder, FileName);
+        if (File.Exists(path))
+        {
+            string[] kept = [.. File.ReadLines(path).Where(line => StepOf(line) is { } made && made < step)];
+            File.WriteAllLines(path + ".part", kept);
+            File.Move(path + ".part", path, overwrite: true);
+        }
+
+        _file = new StreamWriter(path, append: true) { AutoFlush = true };
+    }
+
+    /// <summary>Adds a step.</summary>
+    public void Add(StepResult step) => _file.WriteLine(JsonSerializer.Serialize(step, s_format));
+
+    /// <summary>The steps of a run so far; none if it has no metrics.</summary>
+    public static StepResult[] Read(string folder)
+    {
+        string path = Path.Combine(folder, FileName);
+        return !File.Exists(path) ? [] :
+            [.. File.ReadLines(path).Select(line => JsonSerializer.Deserialize<StepResult>(line, s_format))];
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _file.Dispose();
+
+    private static long? StepOf(string line)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize<StepResult>(line, s_format).Step;
+        }
+        catch (JsonException)
+        {
+            return null; // The line a killed process was writing.
+        }
+    }
+}

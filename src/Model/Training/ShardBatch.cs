@@ -1,0 +1,52 @@
+// The samples of a shard, and where they come from.
+using Atelier.Model.Networks;
+using Atelier.Training;
+using static TorchSharp.torch;
+
+namespace Atelier.Model.Training;
+
+/// <summary>
+/// The samples of one shard with every random number that their loss needs. There are b of them, as many as the shard
+/// has that can be trained on; it may be none.
+/// </summary>
+/// <param name="Latents">Clean latents [b, C, H, W], float32.</param>
+/// <param name="Captions">Caption features [b, L, channels]; zeros where the caption was dropped.</param>
+/// <param name="NoiseLevels">σ per sample, b.</param>
+/// <param name="UnitNoise">Standard normal noise [b, C, H, W].</param>
+/// <param name="Mask">Patches that the backbone sees, or all.</param>
+public sealed record ShardBatch(
+    Tensor Latents, Tensor Captions, double[] NoiseLevels, Tensor UnitNoise, PatchMask? Mask) : IDisposable
+{
+    /// <summary>Numbers of the b samples in the data, if they are known.</summary>
+    public IReadOnlyList<int> Samples { get; init; } = [];
+
+    /// <summary>Samples of the shard that are not among them.</summary>
+    public IReadOnlyList<BadSample> LeftOut { get; init; } = [];
+
+    /// <summary>The same shard on a device.</summary>
+    public ShardBatch To(Device device) => device.type == Latents.device_type
+        ? this
+        : new ShardBatch(Latents.to(device), Captions.to(device), NoiseLevels, UnitNoise.to(device), Mask?.To(device))
+        {
+            Samples = Samples, LeftOut = LeftOut,
+        };
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Latents.Dispose();
+        Captions.Dispose();
+        UnitNoise.Dispose();
+        Mask?.Dispose();
+    }
+}
+
+/// <summary>Where shards come from. The same step and shard always give the same numbers.</summary>
+public interface IShardSource
+{
+    /// <summary>
+    /// Samples [step G + shard B, step G + (shard + 1) B) of the run's order, B to a shard, without those that cannot
+    /// be trained on. The caller disposes them.
+    /// </summary>
+    ShardBatch Read(long step, int shard);
+}

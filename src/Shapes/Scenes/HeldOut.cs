@@ -1,0 +1,149 @@
+// The combinations that training never meets, neither in a picture nor in a caption, so that evaluation can tell what
+// was understood from what was learned by heart.
+using Atelier.Model.Randomness;
+
+namespace Atelier.Shapes.Scenes;
+
+/// <summary>Kinds of combination of which a part is held out.</summary>
+[Flags]
+public enum Combinations
+{
+    /// <summary>None.</summary>
+    None = 0,
+
+    /// <summary>A kind in a colour.</summary>
+    KindColor = 1,
+
+    /// <summary>A kind before a background.</summary>
+    KindBackground = 2,
+
+    /// <summary>A kind in a style.</summary>
+    KindStyle = 4,
+
+    /// <summary>Two different kinds in one picture.</summary>
+    KindPair = 8,
+
+    /// <summary>Two, three or four things of a kind, and no more of it, in a picture.</summary>
+    KindCount = 16,
+
+    /// <summary>A kind in a relation to another kind, whether or not a caption says so.</summary>
+    KindRelation = 32,
+}
+
+/// <summary>
+/// Says which combinations are held out: about a tenth of each sort, chosen by hash once and for all.
+/// </summary>
+public static class HeldOut
+{
+    /// <summary>
+    /// The part of each sort of combination that is held out, on average; of what goes without saying, none is.
+    /// </summary>
+    public const double Part = 0.1;
+
+    // Chosen so that no kind, colour, background or style loses more than its share; the tests say what that means.
+    private const ulong Salt = 3_874_018;
+
+    private static readonly int s_kinds = Enum.GetValues<ThingKind>().Length;
+    private static readonly bool[] s_color = Table(Combinations.KindColor, Enum.GetValues<ThingColor>().Length);
+    private static readonly bool[] s_background =
+        Table(Combinations.KindBackground, Enum.GetValues<Background>().Length);
+    private static readonly bool[] s_style = Table(Combinations.KindStyle, Enum.GetValues<ArtStyle>().Length);
+    private static readonly bool[] s_pair = Table(Combinations.KindPair, s_kinds);
+    private static readonly bool[] s_count = Table(Combinations.KindCount, Scene.ThingsMax);
+    private static readonly bool[] s_relation = Table(Combinations.KindRelation, s_kinds * 3);
+
+    /// <summary>
+    /// Whether the kind is held out in this colour. What goes without saying (<see cref="Usual"/>) never is: a prompt
+    /// of the kind alone would ask for what is held out.
+    /// </summary>
+    public static bool Contains(ThingKind kind, ThingColor color) =>
+        color != Usual.Color(kind) && s_color[((int)color * s_kinds) + (int)kind];
+
+    /// <summary>Whether the kind is held out before this background; never before the usual one.</summary>
+    public static bool Contains(ThingKind kind, Background background) =>
+        background != Usual.Background && s_background[((int)background * s_kinds) + (int)kind];
+
+    /// <summary>Whether the kind is held out in this style; never in the usual one.</summary>
+    public static bool Contains(ThingKind kind, ArtStyle style) =>
+        style != Usual.Style && s_style[((int)style * s_kinds) + (int)kind];
+
+    /// <summary>
+    /// Whether two kinds, in either order, are held out from being together. A kind is never so with itself.
+    /// </summary>
+    public static bool Contains(ThingKind a, ThingKind b) =>
+        a != b && s_pair[((int)(a < b ? a : b) * s_kinds) + (int)(a < b ? b : a)];
+
+    /// <summary>Whether so many things of a kind are held out. One never is.</summary>
+    public static bool Contains(ThingKind kind, int count) =>
+        count is > 1 and <= Scene.ThingsMax && s_count[((count - 1) * s_kinds) + (int)kind];
+
+    /// <summary>
+    /// Whether this relation of these kinds is held out, and with it the same fact said the other way round.
+    /// </summary>
+    public static bool Contains(Relation relation, ThingKind subject, ThingKind reference) => relation switch
+    {
+        _ when subject == reference => false,
+        Relation.RightOf => Contains(Relation.LeftOf, reference, subject),
+        Relation.Below => Contains(Relation.Above, reference, subject),
+        Relation.LeftOf => s_relation[((int)subject * s_kinds) + (int)reference],
+        Relation.Above => s_relation[((s_kinds + (int)subject) * s_kinds) + (int)reference],
+        _ => s_relation[(((2 * s_kinds) + (int)subject) * s_kinds) + (int)reference],
+    };
+
+    /// <summary>The sorts of held-out combination that a scene shows. Training draws scenes that show none.</summary>
+    public static Combinations In(Scene scene)
+    {
+        ArgumentNullException.ThrowIfNull(scene);
+        var found = InKinds(scene.Background, scene.Style, scene.Things);
+        for (int i = 0; i < scene.Things.Count; i++)
+        {
+            for (int j = 0; j < i; j++)
+            {
+                (Thing a, Thing b) = (scene.Things[i], scene.Things[j]);
+                if (IsHeldOut(a, b) || IsHeldOut(b, a))
+                {
+                    found |= Combinations.KindRelation;
+                }
+            }
+        }
+
+        return found;
+    }
+
+    // All sorts but the relations, which need places.
+    internal static Combinations InKinds(Background background, ArtStyle style, IReadOnlyList<Thing> things)
+    {
+        var found = Combinations.None;
+        for (int i = 0; i < things.Count; i++)
+        {
+            Thing thing = things[i];
+            found |= Flag(Contains(thing.Kind, thing.Color), Combinations.KindColor)
+                | Flag(Contains(thing.Kind, background), Combinations.KindBackground)
+                | Flag(Contains(thing.Kind, style), Combinations.KindStyle);
+            int equal = 0;
+            for (int j = 0; j < things.Count; j++)
+            {
+                equal += things[j].Kind == thing.Kind ? 1 : 0;
+                found |= Flag(Contains(thing.Kind, things[j].Kind), Combinations.KindPair);
+            }
+
+            found |= Flag(Contains(thing.Kind, equal), Combinations.KindCount);
+        }
+
+        return found;
+    }
+
+    private static bool IsHeldOut(Thing subject, Thing reference) =>
+        Placement.Between(Placement.Of(subject), Placement.Of(reference)) is { } relation
+        && Contains(relation, subject.Kind, reference.Kind);
+
+    private static Combinations Flag(bool holds, Combinations flag) => holds ? flag : Combinations.None;
+
+    // One entry for each kind with each of so many others.
+    private static bool[] Table(Combinations sort, int others)
+    {
+        var numbers = new float[s_kinds * others];
+        SeededNoise.Uniform(Salt, (NoisePurpose)Purpose.HeldOut, (long)sort, numbers);
+        return [.. numbers.Select(number => number < Part)];
+    }
+}

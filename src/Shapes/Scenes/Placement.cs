@@ -1,0 +1,98 @@
+// The geometry of relations. The sampler lays scenes out by it, the held-out combinations are counted by it, and the
+// judge judges by it.
+namespace Atelier.Shapes.Scenes;
+
+/// <summary>A place with an extent, drawn or perceived.</summary>
+/// <param name="X">Centre from the left.</param>
+/// <param name="Y">Centre from the top.</param>
+/// <param name="Diameter">Side of the square around it.</param>
+public readonly record struct Spot(double X, double Y, double Diameter);
+
+/// <summary>Relations between places.</summary>
+public static class Placement
+{
+    /// <summary>Centres less than this apart along an axis are in no direction from each other.</summary>
+    public const double Margin = 0.12;
+
+    /// <summary>Free space between things that are laid out: contours fit in, and cells of pixel art.</summary>
+    public const double Gap = 0.05;
+
+    /// <summary>Free space between things and the picture's edge.</summary>
+    public const double Edge = 0.02;
+
+    // A relation is stated only if it is beyond doubt: this far along its axis, and at most this part of it across.
+    private const double ClearDistance = 0.3;
+    private const double ClearDrift = 0.45;
+
+    /// <summary>Where a thing is.</summary>
+    public static Spot Of(Thing thing) => new(thing.X, thing.Y, thing.Diameter);
+
+    /// <summary>
+    /// Whether a relation holds: along its axis the centres are further apart than across it, and than the margin.
+    /// </summary>
+    public static bool Holds(Relation relation, Spot subject, Spot reference)
+    {
+        if (relation == Relation.Inside)
+        {
+            return IsInside(subject, reference);
+        }
+
+        (double along, double across) = Split(relation, subject, reference);
+        return along >= Margin && along > across && !IsInside(subject, reference) && !IsInside(reference, subject);
+    }
+
+    /// <summary>Whether a direction holds so clearly that nobody would argue.</summary>
+    public static bool IsClear(Relation relation, Spot subject, Spot reference)
+    {
+        (double along, double across) = Split(relation, subject, reference);
+        return along >= ClearDistance && across <= ClearDrift * along;
+    }
+
+    /// <summary>The one relation of a pair that holds, if any does.</summary>
+    public static Relation? Between(Spot subject, Spot reference)
+    {
+        foreach (Relation relation in Enum.GetValues<Relation>())
+        {
+            if (Holds(relation, subject, reference))
+            {
+                return relation;
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>The same fact said of the other thing; inside has no such word.</summary>
+    public static Relation? Converse(Relation relation) => relation switch
+    {
+        Relation.LeftOf => Relation.RightOf,
+        Relation.RightOf => Relation.LeftOf,
+        Relation.Above => Relation.Below,
+        Relation.Below => Relation.Above,
+        _ => null,
+    };
+
+    /// <summary>Whether the squares around two places are apart by at least the gap.</summary>
+    public static bool AreApart(Spot a, Spot b)
+    {
+        double reach = ((a.Diameter + b.Diameter) / 2) + Gap;
+        return Math.Abs(a.X - b.X) >= reach || Math.Abs(a.Y - b.Y) >= reach;
+    }
+
+    private static bool IsInside(Spot inner, Spot outer) =>
+        inner.Diameter < 0.7 * outer.Diameter
+        && Math.Max(Math.Abs(inner.X - outer.X), Math.Abs(inner.Y - outer.Y)) < 0.3 * outer.Diameter;
+
+    private static (double Along, double Across) Split(Relation relation, Spot subject, Spot reference)
+    {
+        (double right, double down) = (subject.X - reference.X, subject.Y - reference.Y);
+        return relation switch
+        {
+            Relation.LeftOf => (-right, Math.Abs(down)),
+            Relation.RightOf => (right, Math.Abs(down)),
+            Relation.Above => (-down, Math.Abs(right)),
+            Relation.Below => (down, Math.Abs(right)),
+            _ => throw new ArgumentOutOfRangeException(nameof(relation), relation, "Inside is no direction."),
+        };
+    }
+}

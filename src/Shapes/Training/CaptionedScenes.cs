@@ -1,0 +1,61 @@
+// Scenes with captions for the contrastive training: half of them in pairs that differ in one fact, told in detail,
+// half of them as the training of the diffusion model meets them.
+using Atelier.Model.Clip;
+using Atelier.Shapes.Captions;
+using Atelier.Shapes.Scenes;
+
+namespace Atelier.Shapes.Training;
+
+/// <summary>A scene and a text that is true of it.</summary>
+internal readonly record struct CaptionedScene(Scene Scene, string Text);
+
+/// <summary>Draws captioned scenes of a seed. For any number of threads.</summary>
+internal sealed class CaptionedScenes(ulong seed)
+{
+    private readonly SceneSampler _sampler = new(seed);
+
+    /// <summary>Scene number <paramref name="index"/>, with most of its details told.</summary>
+    public CaptionedScene Detailed(long index) => Tell(_sampler.Draw(index), index, 0);
+
+    /// <summary>Scene number <paramref name="index"/> and its twin, the same details of both told.</summary>
+    public (CaptionedScene Scene, CaptionedScene Twin, Difference? Difference) Twins(long index)
+    {
+        Scene scene = _sampler.Draw(index);
+        (Scene twin, Difference? difference) = SceneVariation.Of(scene, new DrawStream(seed, Purpose.Variation, index));
+        return (Tell(scene, index, 0), Tell(twin, index, 1), difference);
+    }
+
+    /// <summary>
+    /// A batch: <paramref name="count"/> scenes, a multiple of 4, the first half of them twin beside twin.
+    /// </summary>
+    public CaptionedScene[] Batch(long step, int count)
+    {
+        long first = step * count;
+        var batch = new CaptionedScene[count];
+        for (int i = 0; i < count / 2; i += 2)
+        {
+            (batch[i], batch[i + 1], _) = Twins(first + i);
+        }
+
+        for (int i = count / 2; i < count; i++)
+        {
+            Scene scene = _sampler.Draw(first + i);
+            batch[i] = new CaptionedScene(scene, Captioner.Write(scene, seed, 2 * (first + i)).Text);
+        }
+
+        return batch;
+    }
+
+    /// <summary>The ids of texts, one after the other, each as long as the context.</summary>
+    public static long[] Tokens(ClipTokenizer tokenizer, IEnumerable<CaptionedScene> scenes) =>
+        [.. scenes.SelectMany(scene => tokenizer.Encode(scene.Text)).Select(id => (long)id)];
+
+    private CaptionedScene Tell(Scene scene, long index, int twin)
+    {
+        var draw = new DrawStream(seed, Purpose.Details, index);
+        var mentions = new Mentions(
+            Colors: true, Sizes: draw.Chance(0.4), Background: draw.Chance(0.8), Style: draw.Chance(0.8),
+            Relation: true);
+        return new CaptionedScene(scene, Captioner.Write(scene, mentions, seed, (2 * index) + twin).Text);
+    }
+}

@@ -1,0 +1,121 @@
+// Further training of the autoencoder's decoder on latents with noise. What a diffusion model draws is never quite a
+// latent of the encoder's; a decoder that has only seen those blurs what is a little beside them. The encoder, and with
+// it every latent, stays.
+using System.Text.Json.Serialization;
+using Atelier.Model.Autoencoder;
+using Atelier.Model.Randomness;
+using Atelier.Model.Training;
+using Atelier.Shapes.Drawing;
+using Atelier.Shapes.Scenes;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Atelier.Shapes.Training;
+
+/// <summary>
+/// How the decoder is trained further. The defaults make one after <see cref="AutoencoderTrainingConfig"/>'s.
+/// </summary>
+public sealed record DecoderTrainingConfig : PartTrainingConfig
+{
+    /// <summary>The defaults.</summary>
+    public DecoderTrainingConfig()
+    {
+        Steps = 45_000;
+        WarmupSteps = 200;
+        AverageSmoothing = 0.999;
+        Seed = 22;
+    }
+
+    /// <summary>Every so many steps one sees a picture of 128 pixels a side, otherwise one of 64.</summary>
+    [JsonPropertyOrder(20)]
+    public int LargeEvery { get; init; } = 8;
+
+    /// <summary>
+    /// Most standard deviation of a picture's noise, on the scale of the latents that the denoiser works on. Half of
+    /// the pictures get less than a quarter of it.
+    /// </summary>
+    [JsonPropertyOrder(50)]
+    public double NoiseMax { get; init; } = 0.4;
+
+    /// <summary>Weight of the differences between neighbouring pixels beside that of the pixels.</summary>
+    [JsonPropertyOrder(51)]
+    public double EdgeWeight { get; init; } = 1;
+}
+
+/// <summary>Trains the decoder of an <see cref="AutoencoderKL"/>, and nothing else of it.</summary>
+internal sealed class DecoderTraining : IDisposable
+{
+    private const string DecoderName = "decoder";
+
+    private readonly DecoderTrainingConfig _config;
+    private readonly AutoencoderKL _encoder;
+    private readonly AutoencoderKL _network;
+    private readonly PartTrainer _trainer;
+    private readonly SceneSampler _sampler;
+    private readonly SceneRenderer _renderer = new();
+
+    /// <summary>Prepares a training.</summary>
+    /// <param name="config">How.</param>
+    /// <param name="open">The autoencoder in float32, with its scaling; called twice.</param>
+    public DecoderTraining(DecoderTrainingConfig config, Func<AutoencoderKL> open)
+    {
+        _config = config;
+        (_encoder, _network) = (open(), open());
+        var optimizer = new AdamWSettings { Beta2 = 0.99, WeightDecay = 0.01 };
+        _trainer = new PartTrainer(DecoderOf(_network), config, optimizer);
+
+        // What a latent passes before the decoder, which itself is in that precision now, before its master weights.
+        foreach ((string name, nn.Module part) in _network.named_children().Where(child => child.name != DecoderName))
+        {
+            part.to(_config.Compute);
+        }
+
+        _sampler = new SceneSampler(config.Seed);
+    }
+
+    /// <summary>Makes the missing steps; see <see cref="PartTrainer.Run{T}"/>.</summary>
+    /// <returns>The autoencoder with the averaged decoder, in float32. It lives as long as this training.</returns>
+    public AutoencoderKL Run(string checkpoint, Action<PartProgress>? report, CancellationToken cancellation)
+    {
+        _trainer.Run(checkpoint, samples: 1, Prepare, Loss, report, cancellation);
+        _trainer.CopyResultTo(DecoderOf(_encoder));
+        return _encoder;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _trainer.Dispose();
+        _network.Dispose();
+        _encoder.Dispose();
+        _renderer.Dispose();
+    }
+
+    private static nn.Module DecoderOf(AutoencoderKL network) =>
+        network.named_children().Single(child => child.name == DecoderName).module;
+
+    private Pictures Prepare(long step) => AutoencoderTraining.Render(_renderer, _sampler, step, _config.LargeEvery);
+
+    private double Loss(long step, Pictures picture)
+    {
+        using var scope = NewDisposeScope();
+        Tensor wanted = picture.ToTensor(); // [1, 3, S, S]
+        Tensor error = _network.Decode(NoisyLatent(wanted, step).to(_config.Compute)).to(ScalarType.Float32) - wanted;
+        Tensor loss = AutoencoderTraining.Difference(error, _config.EdgeWeight);
+        loss.backward();
+        return loss.item<float>();
+    }
+
+    private Tensor NoisyLatent(Tensor picture, long step)
+    {
+        using var noGradients = no_grad();
+        using var scope = NewDisposeScope();
+        using LatentDistribution encoded = _encoder.Encode(picture);
+        double part = new DrawStream(_config.Seed, Purpose.Spoiling, step).Next();
+        double deviation = part * part * _config.NoiseMax / _encoder.Config.ScalingFactor;
+        var noise = new float[encoded.Mean.numel()];
+        SeededNoise.Normal(_config.Seed, NoisePurpose.LatentSample, step, noise);
+        Tensor spread = (encoded.LogVariance.exp() + (deviation * deviation)).sqrt();
+        return (encoded.Mean + (spread * tensor(noise, encoded.Mean.shape))).MoveToOuterDisposeScope();
+    }
+}

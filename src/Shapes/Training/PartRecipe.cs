@@ -1,0 +1,64 @@
+// The settings of a part's training as JSON: what a checkpoint must share with the training that resumes from it.
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Atelier.Model;
+using Atelier.Model.Runtime;
+
+namespace Atelier.Shapes.Training;
+
+/// <summary>Writes and compares recipes.</summary>
+internal static class PartRecipe
+{
+    /// <summary>Name of the recipe in a file's metadata.</summary>
+    public const string Key = "recipe";
+
+    /// <summary>What a checkpoint must share with the training that resumes from it.</summary>
+    public static string Of(PartTrainingConfig config) => JsonSerializer.Serialize(config, config.GetType());
+
+    /// <summary>Refuses what another training left, and says in what that differs.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="found">The recipe in it, if there is one.</param>
+    /// <param name="wanted">The recipe of this training.</param>
+    /// <exception cref="RefusedFileException">They differ.</exception>
+    public static void Check(string path, string? found, string wanted)
+    {
+        if (found == wanted)
+        {
+            return;
+        }
+
+        throw new RefusedFileException(
+            path, Key,
+            $"is that of another training{Differences(found, wanted)}; give the settings that it began with, take "
+            + "another folder, or remove this file to begin anew.");
+    }
+
+    // The settings by name, with their values there and here. A recipe that cannot be read differs as a whole.
+    private static string Differences(string? found, string wanted)
+    {
+        try
+        {
+            if (found is null || JsonNode.Parse(found) is not JsonObject there
+                || JsonNode.Parse(wanted) is not JsonObject here)
+            {
+                return "";
+            }
+
+            string[] names = [.. there.Concat(here).Select(setting => setting.Key).Distinct()];
+            return string.Concat(names.Where(name => !JsonNode.DeepEquals(there[name], here[name])).Select(Describe));
+
+            string Describe(string name) => name == nameof(PartTrainingConfig.BFloat16)
+                ? $", which computes in {Word(there[name])} where this one would in {Word(here[name])}"
+                : $", whose {name} is {Text(there[name])}, not {Text(here[name])}";
+        }
+        catch (JsonException)
+        {
+            return "";
+        }
+
+        static string Text(JsonNode? value) => value?.ToJsonString() ?? "null";
+
+        static string Word(JsonNode? isBFloat16) =>
+            isBFloat16?.GetValueKind() == JsonValueKind.True ? Precision.BFloat16 : Precision.Float32;
+    }
+}

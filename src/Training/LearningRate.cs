@@ -1,0 +1,78 @@
+// Learning rate over a stage, as Composer's schedulers compute it.
+namespace Atelier.Training;
+
+/// <summary>Shape of a learning-rate schedule.</summary>
+public enum ScheduleShape
+{
+    /// <summary>Constant, after a linear warm-up if there is one.</summary>
+    Constant,
+
+    /// <summary>
+    /// Half a cosine from the base rate to <see cref="LearningRate.FinalFraction"/> of it, after a linear warm-up.
+    /// </summary>
+    Cosine,
+}
+
+/// <summary>Learning rate as a function of the batch number.</summary>
+public sealed record LearningRate
+{
+    /// <summary>Shape after the warm-up.</summary>
+    public ScheduleShape Shape { get; init; }
+
+    /// <summary>Base rate, which multipliers apply to.</summary>
+    public double Base { get; init; } = 1e-4;
+
+    /// <summary>Batches of linear warm-up from 0.</summary>
+    public long WarmupSteps { get; init; }
+
+    /// <summary>Batches in all: where the cosine ends.</summary>
+    public long TotalSteps { get; init; } = 1;
+
+    /// <summary>Multiplier at the cosine's end, α_f.</summary>
+    public double FinalFraction { get; init; }
+
+    /// <summary>
+    /// Composer moves its scheduler on before its clock, so that batch k runs with the multiplier of timestamp
+    /// max(k - 1, 0) and a warm-up's first two batches have rate 0. True follows that (the published weights were
+    /// trained so), false uses timestamp k.
+    /// </summary>
+    public bool LagsOneBatch { get; init; } = true;
+
+    /// <summary>
+    /// A warm-up and half a cosine that follow the batches without a lag, as the demo model's parts are trained.
+    /// </summary>
+    public static LearningRate Cosine(
+        double highest, long warmupSteps, long totalSteps, double finalFraction = 0) => new()
+        {
+            Shape = ScheduleShape.Cosine,
+            Base = highest,
+            WarmupSteps = warmupSteps,
+            TotalSteps = totalSteps,
+            FinalFraction = finalFraction,
+            LagsOneBatch = false,
+        };
+
+    /// <summary>Learning rate of batch <paramref name="step"/>, counted from 0.</summary>
+    public double At(long step) => Base * Multiplier(LagsOneBatch ? Math.Max(step - 1, 0) : step);
+
+    /// <summary>
+    /// Multiplier at timestamp <paramref name="t"/>: t / t_warmup while t &lt; t_warmup, then 1 or α_f + (1 - α_f) (1 +
+    /// cos(π min(1, (t - t_warmup) / (t_max - t_warmup)))) / 2. A warm-up that takes the whole run, or would take
+    /// longer, leaves no way for the cosine to fall along: the multiplier stays 1 after it.
+    /// </summary>
+    public double Multiplier(double t)
+    {
+        if (t < WarmupSteps)
+        {
+            return t / WarmupSteps;
+        }
+
+        if (Shape == ScheduleShape.Constant)
+        {
+            return 1;
+        }
+
+        double way = TotalSteps > WarmupSteps ? Math.Min(1, (t - WarmupSteps) / (TotalSteps - WarmupSteps)) : 0;
+        return FinalFraction + ((1 - FinalFraction) * 0.5 * (1 + Math.Cos(Math.PI * way)));
+    }
+}

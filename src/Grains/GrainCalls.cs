@@ -42,7 +42,8 @@ public static class GrainCalls
 {
     /// <summary>Whether the outcome of a call is unknown and the call can be made again.</summary>
     public static bool IsTransient(Exception error) =>
-        error is TimeoutException or OrleansException or InconsistentStateException or OperationCanceledException or IOException;
+        error is TimeoutException or OrleansException or InconsistentStateException or OperationCanceledException
+            or IOException;
 
     /// <summary>
     /// Whether a watch broke off, as it does when its grain moves or its silo dies: it goes on after its last event

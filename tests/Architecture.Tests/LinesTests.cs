@@ -11,8 +11,8 @@ public sealed partial class LinesTests
     /// <summary>Lines over the limit that are still there, by file or folder. A count may only fall.</summary>
     private static readonly Dictionary<string, int> s_longNotYet = new(StringComparer.Ordinal)
     {
-        ["src/"] = 529,
-        ["docs/log.md"] = 351,
+        ["src/"] = 72,
+        ["docs/log.md"] = 350,
     };
 
     [Fact]

@@ -57,7 +57,9 @@ internal sealed class OverheadBench(DeviceModel model, TorchDeviceOptions option
                 }
             }
 
-            if (Enumerable.Range(0, pictures).Count(i => !theirs[i].AsSpan().SequenceEqual(own[i].Png)) is > 0 and var differing)
+            int differing = Enumerable.Range(0, pictures)
+                .Count(i => !theirs[i].AsSpan().SequenceEqual(own[i].Png));
+            if (differing > 0)
             {
                 throw new UserErrorException(
                     $"{differing} of {pictures} pictures differ between {cluster.Url} and here, so the two did not do "

@@ -104,7 +104,7 @@ internal sealed class ClusterClient : IDisposable
         catch (JsonException)
         {
             throw new UserErrorException(
-                $"{Url} answers {path} with something that is no JSON: is it a cluster's gateway?");
+                $"{Url} answers {path} with something that is not JSON. Is it a cluster's gateway?");
         }
     }
 

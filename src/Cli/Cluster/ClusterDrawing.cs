@@ -209,8 +209,9 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
                 await Task.Delay(s_placePoll, clock, cancellation);
             }
         }
-        catch (Exception error) when (error is OperationCanceledException or ApiRefusalException or HttpRequestException or TimeoutException
-            or UserErrorException or InvalidOperationException)
+        catch (Exception error)
+            when (error is OperationCanceledException or ApiRefusalException or HttpRequestException or TimeoutException
+                or UserErrorException or InvalidOperationException)
         {
             // It is only for show: whoever follows the events finds out what is wrong.
         }
@@ -267,8 +268,9 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
             {
                 await client.CallAsync(HttpMethod.Post, $"{Route}/{id}/cancel", null, patience.Token);
             }
-            catch (Exception error) when (error is OperationCanceledException or ApiRefusalException or HttpRequestException
-                or TimeoutException or UserErrorException)
+            catch (Exception error)
+                when (error is OperationCanceledException or ApiRefusalException or HttpRequestException
+                    or TimeoutException or UserErrorException)
             {
                 // It was not there, or the cluster is not.
             }

@@ -146,7 +146,11 @@ internal static class DemoCommand
             ["side", "style", "PSNR, dB", "pictures"],
             [
                 .. s_sides.SelectMany(side => AutoencoderMeasure.Score(network, side, ScoredPictures)).Select(score =>
-                    (IReadOnlyList<string>)[$"{score.Side}", score.Style?.ToString() ?? "all", Number(score.Decibels, "f2"), $"{score.Pictures}"]),
+                    (IReadOnlyList<string>)
+                    [
+                        $"{score.Side}", score.Style?.ToString() ?? "all", Number(score.Decibels, "f2"),
+                        $"{score.Pictures}",
+                    ]),
             ]);
     }
 

@@ -6,7 +6,8 @@ namespace Atelier.Contracts.Generations;
 /// <param name="Phase">The phase it reports; all ends share one number.</param>
 /// <param name="Step">The step within denoising; otherwise 0.</param>
 [GenerateSerializer, Immutable, Alias("atelier.EventNumber")]
-public readonly record struct EventNumber([property: Id(0)] int Phase, [property: Id(1)] int Step) : IComparable<EventNumber>
+public readonly record struct EventNumber([property: Id(0)] int Phase, [property: Id(1)] int Step)
+    : IComparable<EventNumber>
 {
     /// <summary>Before the first event.</summary>
     public static EventNumber Before => new(-1, 0);

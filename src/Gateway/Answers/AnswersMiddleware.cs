@@ -65,7 +65,8 @@ internal sealed partial class AnswersMiddleware(RequestDelegate next, ILogger<An
 
     private static void RemoveInternalHeaders(IHeaderDictionary headers)
     {
-        foreach (string name in headers.Keys.Where(name => name.StartsWith(InternalPrefix, StringComparison.OrdinalIgnoreCase)).ToList())
+        bool IsInternal(string name) => name.StartsWith(InternalPrefix, StringComparison.OrdinalIgnoreCase);
+        foreach (string name in headers.Keys.Where(IsInternal).ToList())
         {
             headers.Remove(name);
         }

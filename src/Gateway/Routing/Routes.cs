@@ -88,8 +88,8 @@ internal sealed class Routes(GatewaySettings settings)
                 },
                 Active = new ActiveHealthCheckConfig
                 {
-                    Enabled = true, Policy = HealthCheckConstants.ActivePolicy.ConsecutiveFailures, Path = "/health/ready",
-                    Interval = s_probePeriod, Timeout = s_probeTimeout,
+                    Enabled = true, Policy = HealthCheckConstants.ActivePolicy.ConsecutiveFailures,
+                    Path = "/health/ready", Interval = s_probePeriod, Timeout = s_probeTimeout,
                 },
             },
 

@@ -117,7 +117,8 @@ public sealed class StepBatcher<T>(int slots, int rows)
             .. _members.Where(member => !member.Picture.IsDone && canGoOn?.Invoke(member.Picture) != false).OrderBy(
                 LedAt),
         ];
-        foreach ((string, string) gone in _ledAt.Keys.Except(_members.Select(member => (member.Owner, member.Picture.BatchKey))).ToArray())
+        IEnumerable<(string, string)> led = _members.Select(member => (member.Owner, member.Picture.BatchKey));
+        foreach ((string, string) gone in _ledAt.Keys.Except(led).ToArray())
         {
             _ledAt.Remove(gone);
         }

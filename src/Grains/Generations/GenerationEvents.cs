@@ -38,23 +38,17 @@ public static class GenerationEvents
                 yield return new GenerationEvent { Number = number, Phase = phase, Steps = steps };
             }
 
-            if (phase != GenerationPhase.Denoising)
+            if (phase != GenerationPhase.Denoising || EventNumber.Of(phase, state.Step) <= after)
             {
                 continue;
             }
 
-            for (int step = 1; step <= state.Step; step++)
+            for (int step = number <= after ? after.Step + 1 : 1; step <= state.Step; step++)
             {
-                number = EventNumber.Of(phase, step);
-                if (number <= after)
-                {
-                    continue;
-                }
-
                 bool previewed = state.Previews.TryGetValue(step, out BlobName preview);
                 yield return new GenerationEvent
                 {
-                    Number = number, Phase = phase, Step = step, Steps = steps,
+                    Number = EventNumber.Of(phase, step), Phase = phase, Step = step, Steps = steps,
                     Preview = previewed ? preview : null,
                     PreviewIndex = previewed ? previewSteps.Count(earlier => earlier < step) : 0,
                 };

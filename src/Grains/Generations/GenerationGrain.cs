@@ -27,7 +27,6 @@ internal sealed partial class GenerationGrain(
     private static readonly TimeSpan s_longPromptKept = TimeSpan.FromSeconds(1);
 
     private readonly GenerationMachine _machine = new(options.Generation);
-    private readonly SubmissionAdmission _admission = new(new(options.Generation), openSets, grains, clock);
     private GenerationState _state = new();
     private GenerationKey _key;
     private DateTimeOffset _heardAt;
@@ -82,7 +81,8 @@ internal sealed partial class GenerationGrain(
             };
         }
 
-        AdmittedSubmission admitted = await _admission.AdmitAsync(_key, submission);
+        var admission = new SubmissionAdmission(_machine, openSets, grains, clock);
+        AdmittedSubmission admitted = await admission.AdmitAsync(_key, submission);
         if (admitted.Accepted is null)
         {
             logger.SubmissionRefused(_key.Tenant, admitted.Refusal!.Outcome, admitted.Refusal.Message);

@@ -283,8 +283,8 @@ internal sealed partial class TenantGrain(
             LogTooMuchStored(Id, bytes >> 20);
             return new Admission(
                 AdmissionOutcome.TooMuchStored, settings.Weight,
-                Message: $"This tenant keeps {bytes >> 20} MiB of the {settings.StoredMegabytes} MiB that it may; delete "
-                    + "generations or sessions, or wait until those that ended are forgotten.");
+                Message: $"This tenant keeps {bytes >> 20} MiB of the {settings.StoredMegabytes} MiB that it may; "
+                    + "delete generations or sessions, or wait until those that ended are forgotten.");
         }
 
         return meter.HasRoom ? null : new Admission(

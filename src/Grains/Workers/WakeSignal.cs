@@ -11,6 +11,18 @@ internal sealed class WakeSignal(TimeProvider clock)
     /// <summary>Wakes the loop.</summary>
     public void Set() => _signals.Writer.TryWrite(true);
 
+    /// <summary>
+    /// Runs work apart from the loop and wakes the loop when it is over: on the thread pool, or where the loop was
+    /// started in a synchronization context, there.
+    /// </summary>
+    public Task RunAsync(Func<Task> work)
+    {
+        Task task = YieldFirstAsync(work);
+        _ = task.ContinueWith(
+            _ => Set(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+        return task;
+    }
+
     /// <summary>Sleeps until a signal comes, or for a time.</summary>
     public async Task SleepAsync(TimeSpan time)
     {
@@ -23,5 +35,11 @@ internal sealed class WakeSignal(TimeProvider clock)
         {
             // The time is over.
         }
+    }
+
+    private static async Task YieldFirstAsync(Func<Task> work)
+    {
+        await Task.Yield();
+        await work();
     }
 }

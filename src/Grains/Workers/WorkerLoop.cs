@@ -1,8 +1,8 @@
-// The worker's scheduling loop. The loop itself never waits for anybody: it looks at what has come back, starts what
-// can be started, and sleeps until something else comes back. At any time there is at most one evaluation, which
-// pictures share, one turn at the queue, one load of a model, and one pending call for each piece of work. Work whose
-// picture takes part in the evaluation gets no call; a picture that has ended a step rests until its call can report
-// it, and the others continue. The loop runs on a task of its own, not on a grain's scheduler.
+// The worker's scheduling loop. It waits for nobody: it looks at what has come back, starts what can be started, and
+// sleeps until something else comes back. At any time there is at most one evaluation, which pictures share, one turn
+// at the queue, one load of a model, and one pending call for each piece of work. Work whose picture takes part in the
+// evaluation gets no call; a picture that has ended a step rests until its call can report it. The loop runs on a task
+// of its own, not on a grain's scheduler.
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Workers;
@@ -36,7 +36,10 @@ internal sealed class WorkerLoop
     private TurnResult? _turnResult;
     private DateTimeOffset _evaluateFrom, _turnFrom, _turnBy;
     private long _attempt;
-    private volatile bool _turnIsDue = true, _draining;
+
+    // Set to true by any thread, and to false by the loop alone, as it takes the turn.
+    private volatile bool _turnIsDue = true;
+    private volatile bool _draining;
     private volatile WorkerStatus? _status;
 
     /// <summary>Makes a loop; nothing runs yet.</summary>
@@ -122,7 +125,11 @@ internal sealed class WorkerLoop
                 _evaluateFrom = _clock.GetUtcNow() + _options.RetryPause;
             }
 
-            _turnIsDue |= Array.Exists(_batch, job => job.Picture!.IsBetweenSteps);
+            if (Array.Exists(_batch, job => job.Picture!.IsBetweenSteps))
+            {
+                _turnIsDue = true;
+            }
+
             (_evaluation, _batch) = (null, []);
         }
 
@@ -288,19 +295,19 @@ internal sealed class WorkerLoop
             if (job is { Call: null, IsOver: false } && now >= job.RetryAt && !_batch.Contains(job)
                 && _calls.Next(job) is { } call)
             {
-                job.Call = RunApartAsync(() => WorkerCalls.RunAsync(job, call));
+                job.Call = _wake.RunAsync(() => WorkerCalls.RunAsync(job, call));
             }
         }
 
         if (_evaluation is null && now >= _evaluateFrom && NextBatch() is { Length: > 0 } batch)
         {
             _batch = batch;
-            _evaluation = RunApartAsync(() => _calls.EvaluateAsync(batch));
+            _evaluation = _wake.RunAsync(() => _calls.EvaluateAsync(batch));
         }
 
         if (_registration is null && !_draining && _models.IsRegistrationDue)
         {
-            _registration = RunApartAsync(_models.RegisterAsync);
+            _registration = _wake.RunAsync(_models.RegisterAsync);
         }
 
         if (_models.OnlyMissing is { } only)
@@ -312,7 +319,7 @@ internal sealed class WorkerLoop
         if (_load is null && !_draining && _models.BeginLoad(
             model => _jobs.Exists(job => job is { Output: null, Latent: null } && job.Item.Model == model)) is { } load)
         {
-            _load = RunApartAsync(load);
+            _load = _wake.RunAsync(load);
         }
 
         bool asks = !_draining && now >= _turnFrom && (_turnIsDue || now >= _turnBy);
@@ -341,7 +348,7 @@ internal sealed class WorkerLoop
             Models = [.. _models.States()],
             LoadAge = _models.LoadAge,
         };
-        _turn = RunApartAsync(() => TurnAsync(asks ? jobs : null, turn, releases));
+        _turn = _wake.RunAsync(() => TurnAsync(asks ? jobs : null, turn, releases));
     }
 
     // Leases are released before the queue is asked: it never hears again of one that it has back, nor of what it has
@@ -369,25 +376,12 @@ internal sealed class WorkerLoop
 
     private void OnStateChanged(bool takesTurn)
     {
-        _turnIsDue |= takesTurn;
+        if (takesTurn)
+        {
+            _turnIsDue = true;
+        }
+
         _wake.Set();
-    }
-
-    // Runs on the thread pool, or where the loop was started in a synchronization context, there. The loop is woken
-    // when the task is over, not before.
-    private Task RunApartAsync(Func<Task> work)
-    {
-        Task task = YieldFirstAsync(work);
-        _ = task.ContinueWith(
-            _ => _wake.Set(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously,
-            TaskScheduler.Default);
-        return task;
-    }
-
-    private static async Task YieldFirstAsync(Func<Task> work)
-    {
-        await Task.Yield();
-        await work();
     }
 
     private WorkerStatus NewStatus() => new()

@@ -1,5 +1,5 @@
-// How the shards of a batch come together. No matter which process computes them, their sums meet along one tree (ReductionTree), so
-// that every exchange gives the same bits.
+// How the shards of a batch come together. No matter which process computes them, their sums meet along one tree
+// (ReductionTree), so that every exchange gives the same bits.
 namespace Atelier.Model.Training;
 
 /// <summary>Computes the shards of a batch, wherever, and adds them up.</summary>

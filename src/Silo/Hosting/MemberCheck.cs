@@ -8,7 +8,8 @@ internal sealed class MemberCheck(ISiloStatusOracle silos, IHostApplicationLifet
 {
     public Task<HealthCheckResult> CheckHealthAsync(
         HealthCheckContext context, CancellationToken cancellationToken = default) =>
-        Task.FromResult(silos.CurrentStatus == SiloStatus.Active && !lifetime.ApplicationStopping.IsCancellationRequested
+        Task.FromResult(
+            silos.CurrentStatus == SiloStatus.Active && !lifetime.ApplicationStopping.IsCancellationRequested
             ? HealthCheckResult.Healthy()
             : HealthCheckResult.Unhealthy(
                 $"The silo is no active member of its cluster; it is {silos.CurrentStatus}."));

@@ -42,7 +42,8 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
 
     private const string Schema = """
         CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-        CREATE TABLE state (grain TEXT NOT NULL, name TEXT NOT NULL, tenant TEXT, etag TEXT NOT NULL, data BLOB NOT NULL,
+        CREATE TABLE state (
+            grain TEXT NOT NULL, name TEXT NOT NULL, tenant TEXT, etag TEXT NOT NULL, data BLOB NOT NULL,
             PRIMARY KEY (grain, name));
         CREATE TABLE usage (tenant TEXT PRIMARY KEY, states INTEGER NOT NULL, bytes INTEGER NOT NULL);
         CREATE TABLE members (silo TEXT PRIMARY KEY, version INTEGER NOT NULL, entry TEXT NOT NULL);
@@ -221,7 +222,8 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         "INSERT INTO heartbeat VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET beats = (beats + 1) & 0xffff"));
 
     /// <inheritdoc/>
-    public Task<int> NextGenerationAsync(string endpoint, int fromClock) => WriteAsync(session => (int)(long)session.Value(
+    public Task<int> NextGenerationAsync(string endpoint, int fromClock) => WriteAsync(
+        session => (int)(long)session.Value(
         """
         INSERT INTO starts VALUES ($0, $1)
             ON CONFLICT (silo) DO UPDATE SET generation = max(generation + 1, $1) RETURNING generation

@@ -26,8 +26,8 @@ internal static class StoreChecks
         }
         catch (RedisServerException)
         {
-            return ["The store does not tell its configuration: that it keeps what it accepts (appendonly yes, appendfsync always, "
-                + "maxmemory-policy noeviction) is taken on trust."];
+            return ["The store does not tell its configuration: that it keeps what it accepts (appendonly yes, "
+                + "appendfsync always, maxmemory-policy noeviction) is taken on trust."];
         }
     }
 

@@ -6,9 +6,11 @@
     bench/mutants.py --report ...   shows what has been found so far
 
 Mutants are drawn by the seed, the same number from each room. Each is compiled into a clone of HEAD and runs against
-the room's own tests, then against the whole test project, until one fails or a time-out ends them. A mutant that does
-not compile, or that compiles to the same bytes, is replaced by the next one drawn. Results are lines of DIR/SEED.jsonl:
-run again, the script resumes. Survivors are printed as changes of a line; docs/testing.md says what was made of them.
+the tests of its own folder, then those of its room, then the whole test project, until one fails or a time-out ends
+them. A mutant
+that does not compile, or that compiles to the same bytes, is replaced by the next one drawn. Results are lines of
+DIR/SEED.jsonl: run again, the script resumes. Survivors are printed as changes of a line; docs/testing.md says what was
+made of them.
 """
 import argparse, hashlib, json, os, random, re, signal, subprocess, sys, time
 
@@ -26,7 +28,7 @@ ROOMS = {
     "Store": ("src/Silo/Store", "Silo", "Silo.Tests", ["Atelier.Silo.Tests.Store*"]),
     "Hosting": ("src/Silo/Hosting", "Silo", "Silo.Tests", ["Atelier.Silo.Tests.Hosting*", "Atelier.Silo.Tests.Store*"]),
 }
-STANDARD = ["Grains", "Gateway", "Api", "Diffusion", "Training"]
+STANDARD = ["Grains", "Gateway", "Api", "Diffusion", "Training", "TrainingRules"]
 
 # Left out: guards that the compiler's nullable analysis makes redundant, what is only logged, and lengths of time
 # (tests do not assert them).
@@ -96,6 +98,22 @@ def drawn(room, seed):
             yield path, number, kind, line
 
 
+def own_tests(room, path):
+    """The namespace of the tests that mirror the folder of a file."""
+    folder, _, tests, _ = ROOMS[room]
+    base = os.path.join("src", folder.split("/")[1])
+    return ".".join(["Atelier", tests, *os.path.relpath(os.path.dirname(path), base).split(os.sep)[:1]]) + "*"
+
+
+def mirrored(room):
+    """The namespaces of the room's folders that have tests of their own in the test project."""
+    folder, _, tests, namespaces = ROOMS[room]
+    names = sorted(os.listdir(os.path.join(ROOT, folder)))
+    found = [[own_tests(room, os.path.join(folder, name, "_"))] for name in names
+             if os.path.isdir(os.path.join(ROOT, "tests", tests, name))]
+    return [one for one in found if one != namespaces]
+
+
 class Checkout:
     """A clone of HEAD that is built once, and then one project at a time."""
 
@@ -162,7 +180,7 @@ def report(found, each):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--each", type=int, default=30, help="mutants a room")
+    parser.add_argument("--each", type=int, default=25, help="mutants a room")
     parser.add_argument("--rooms", nargs="*", default=STANDARD, choices=list(ROOMS))
     parser.add_argument("--folder", default=os.path.join(ROOT, "artifacts", "mutants"))
     parser.add_argument("--list", action="store_true")
@@ -191,14 +209,14 @@ def main():
         if built.returncode or (built := checkout.build(f"src/{project}", alone=True)).returncode:
             sys.exit(f"{room} does not build:\n{built.stdout}")
         sound = checkout.assembly(project)
-        passes = [namespaces, []] if namespaces else [[]]
-        calm = []
-        for which in passes:
+        calm = {}
+        for which in [*mirrored(room), *([namespaces] if namespaces else []), []]:
             started = time.monotonic()
             if broken := checkout.test(tests, which, 1800):
                 sys.exit(f"{room}: a test fails without any mutant: {broken}")
-            calm.append(time.monotonic() - started)
-        print(f"{room}: {' and '.join(f'{seconds:.0f} s' for seconds in calm)} without a mutant", flush=True)
+            calm[tuple(which)] = time.monotonic() - started
+        print(f"{room} without a mutant: "
+              + ", ".join(f"{' '.join(which) or 'all'} {seconds:.0f} s" for which, seconds in calm.items()), flush=True)
         tried = {(one["path"], one["line"], one["after"]) for one in done}
         for path, number, kind, line in drawn(room, options.seed):
             if len(done) >= options.each:
@@ -214,8 +232,9 @@ def main():
                 open(target, "w", encoding="utf-8").write("\n".join(lines))
                 if checkout.build(f"src/{project}", alone=True).returncode or checkout.assembly(project) == sound:
                     continue
+                passes = [which for which in ([own_tests(room, path)], namespaces, []) if tuple(which) in calm]
                 noticed = next(filter(None, (
-                    checkout.test(tests, which, 3 * seconds + 60) for which, seconds in zip(passes, calm))), "")
+                    checkout.test(tests, which, 3 * calm[tuple(which)] + 60) for which in passes)), "")
             finally:
                 open(target, "w", encoding="utf-8").write(original)
             done.append({"room": room, "path": path, "line": number + 1, "kind": kind, "before": before, "after": line,

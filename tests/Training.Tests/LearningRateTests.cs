@@ -62,4 +62,24 @@ public sealed class LearningRateTests
         Assert.All(Enumerable.Range(0, 100), step => Assert.Equal(plain.At(Math.Max(step - 1, 0)), rate.At(step)));
         Assert.True(rate.WarmupSteps == 0 || (rate.At(0) == 0 && rate.At(1) == 0 && rate.At(2) > 0));
     });
+
+    [Fact]
+    public void CosineWithoutAFraction_EndsAtZero_AndDoesNotLag()
+    {
+        var rate = LearningRate.Cosine(2, 10, 110);
+        Assert.Equal(0.2, rate.At(1), 1e-12);
+        Assert.Equal(2, rate.At(10), 1e-12);
+        Assert.Equal(1, rate.At(60), 1e-12);
+        Assert.Equal(0, rate.At(110), 1e-12);
+    }
+
+    [Fact]
+    public void RateOfNoSettings_IsConstant()
+    {
+        Assert.Equal((ScheduleShape.Constant, 0, 0, true), Parts(new LearningRate()));
+        Assert.All([0L, 1, 1000], step => Assert.Equal(1e-4, new LearningRate().At(step)));
+
+        static (ScheduleShape Shape, long Warmup, double Final, bool Lags) Parts(LearningRate rate) =>
+            (rate.Shape, rate.WarmupSteps, rate.FinalFraction, rate.LagsOneBatch);
+    }
 }

@@ -136,6 +136,104 @@ public sealed class StageRulesTests
         Assert.Equal((position.Step, position.Updates, position.Memory), (read.Step, read.Updates, read.Memory));
     }
 
+    [Fact]
+    public void Position_CountsWhatIsInTheWeights_WhatWasUndone_AndWhatWasNeverApplied()
+    {
+        var position = new RunPosition(
+            10, 6, default,
+            [
+                new SkippedSlice(2, "loss"), new SkippedSlice(3, "went back", SkippedBecause.Undone),
+                new SkippedSlice(5, "none", SkippedBecause.NoSample), new SkippedSlice(6, "one", SkippedBecause.OneSample),
+            ]);
+        Assert.Equal((6, 1, 3), (position.Applied, position.Undone, position.Skipped));
+        Assert.Equal((0, 0, 0), (RunPosition.Start.Step, RunPosition.Start.Updates, RunPosition.Start.Applied));
+    }
+
+    // A loss is one sample's if that sample has more than half of the sum, and the batch more than two samples.
+    [Theory]
+    [InlineData(4, 100, 51f, true)]
+    [InlineData(4, 100, 50f, false)]
+    [InlineData(3, 100, 51f, true)]
+    [InlineData(2, 100, 51f, false)]
+    public void OneLargeLoss_IsNamed_IfItIsMoreThanHalfOfTheBatchs(int samples, double sum, float largest, bool isOne)
+    {
+        var spiked = RunPosition.Start with { Memory = new PolicyMemory(50, 0, 0, 0, 0) };
+        var batch = new BatchOutcome(sum, 1000, samples) { Largest = new SampleLoss(7, largest) };
+        StepDecision decision = Decide(spiked, batch);
+        Assert.Equal(StepVerdict.Skip, decision.Verdict);
+        Assert.Equal(isOne ? SkippedBecause.OneSample : SkippedBecause.Loss, decision.Slice!.Because);
+    }
+
+    [Fact]
+    public void BatchWithNoLargestSample_IsSkippedForItsLoss() =>
+        Assert.Equal(
+            SkippedBecause.Loss, Decide(RunPosition.Start, s_bad with { NotFinite = 1, Largest = null }).Slice!.Because);
+
+    // A person is told of twenty samples, and once that there are more.
+    [Fact]
+    public void SamplesLeftOut_AreNamedUpToTwenty_AndThenCounted()
+    {
+        RunPosition position = RunPosition.Start;
+        var remarks = new List<int>();
+        for (int i = 0; i < 9; i++)
+        {
+            BatchOutcome batch = s_good with
+            {
+                LeftOut = [.. Enumerable.Range(3 * i, 3).Select(sample => new BadSample(sample, "latents", "NaN"))],
+            };
+            StepDecision decision = Decide(position, batch);
+            remarks.Add(decision.Remarks.Count);
+            position = decision.Position;
+        }
+
+        Assert.Equal([3, 3, 3, 3, 3, 3, 3, 0, 0], remarks); // In the seventh two are named, and it says that more are.
+        Assert.Equal((27, 27), (position.LeftOut!.Times, position.LeftOut.Samples.Count));
+    }
+
+    [Fact]
+    public void Report_ListsAThousandSamplesLeftOut_AndCountsTheOthers()
+    {
+        BadSample[] bad = [.. Enumerable.Range(0, 1001).Select(sample => new BadSample(sample, "latents", "NaN"))];
+        (LeftOutSamples all, IReadOnlyList<LeftOutSample> added) = LeftOutSamples.None.With(4, bad, place => $"{place}");
+        Assert.Equal((1001, 1000, 1000), (all.Times, all.Samples.Count, added.Count));
+        Assert.All(all.Samples, sample => Assert.Equal((4, 1), (sample.Step, sample.Times)));
+
+        (LeftOutSamples again, added) = all.With(9, [bad[5]], place => $"{place}");
+        Assert.Equal((1002, 0), (again.Times, added.Count));
+        Assert.Equal((4, 2), (again.Samples[5].Step, again.Samples[5].Times));
+        Assert.Same(all, all.With(10, [], place => $"{place}").All);
+    }
+
+    // The advice depends on what most of the skips in a row were for.
+    [Fact]
+    public void RunThatDiverges_IsToldWhatIsToBlame()
+    {
+        BatchOutcome one = s_bad with { NotFinite = 1, Largest = new SampleLoss(7, float.NaN) };
+        Assert.Contains("place 7 alone", Ends(RunPosition.Start, one, one, one));
+        Assert.Contains("no update was made", Ends(RunPosition.Start, s_bad, s_bad, s_bad));
+        Assert.Contains("learning rate", Ends(Follow(RunPosition.Start, s_good), s_bad, s_bad, s_bad));
+        Assert.Contains("place 7 alone", Ends(Follow(RunPosition.Start, s_good), s_bad, one, one));
+        Assert.Contains("learning rate", Ends(Follow(RunPosition.Start, s_good), s_bad, s_bad, one));
+        Assert.Contains("place 7 alone", Ends(Follow(RunPosition.Start, s_good, s_bad, s_good), one, s_empty, one, one));
+
+        static string Ends(RunPosition position, params BatchOutcome[] batches)
+        {
+            position = Follow(position, batches[..^1]);
+            StepDecision decision = Decide(position, batches[^1]);
+            Assert.Equal(StepVerdict.GoBack, decision.Verdict);
+            return Assert.Throws<TrainingDivergedException>(
+                () => s_rules.GoBack(decision.Position, decision.Slice!, null)).Message;
+        }
+    }
+
+    [Fact]
+    public void EmptyBatchesWithOthersBetween_AreNotInARow()
+    {
+        RunPosition position = Follow(RunPosition.Start, s_empty, s_empty, s_good, s_empty);
+        Assert.Null(Decide(position, s_empty).Failure);
+        Assert.NotNull(Decide(Follow(position, s_empty), s_empty).Failure);
+    }
+
     private static StepDecision Decide(RunPosition position, BatchOutcome batch) =>
         s_rules.Decide(position, batch, sample => $"place {sample}");
 

@@ -44,6 +44,41 @@ public sealed class StepPolicyTests
         Assert.Equal(StepVerdict.Skip, Verdicts(1, double.NaN, double.NaN, 1, double.NaN)[^1]);
     }
 
+    [Fact]
+    public void Averages_StartAtTheFirstStep_AndMoveByTheMemorysShare()
+    {
+        PolicyMemory first = s_policy.Decide(3, 7, default).Memory;
+        Assert.Equal(new PolicyMemory(1, Math.Log(7), 0, 0, Math.Log(3)), first);
+
+        PolicyMemory second = s_policy.Decide(5, 11, first with { Returns = 2 }).Memory;
+        Assert.Equal((2, 0, 2), (second.Applied, second.SkippedInARow, second.Returns));
+        Assert.Equal((0.98 * Math.Log(7)) + (0.02 * Math.Log(11)), second.LogNorm, 1e-12);
+        Assert.Equal((0.98 * Math.Log(3)) + (0.02 * Math.Log(5)), second.LogLoss, 1e-12);
+    }
+
+    [Theory]
+    [InlineData(10, 1, StepVerdict.Apply)]
+    [InlineData(1, 10, StepVerdict.Apply)]
+    [InlineData(10.001, 1, StepVerdict.Skip)]
+    [InlineData(1, 10.001, StepVerdict.Skip)]
+    public void Spike_IsMoreThanTheFactorTimesTheAverage(double loss, double norm, StepVerdict verdict) =>
+        Assert.Equal(verdict, s_policy.Decide(loss, norm, new PolicyMemory(5, 0, 0, 0, 0)).Verdict);
+
+    [Theory]
+    [InlineData(4, StepVerdict.Apply)]
+    [InlineData(5, StepVerdict.Skip)]
+    public void SpikesAreLookedFor_AfterTheWarmup(long applied, StepVerdict verdict) =>
+        Assert.Equal(verdict, s_policy.Decide(1, 1000, new PolicyMemory(applied, 0, 0, 0, 0)).Verdict);
+
+    [Fact]
+    public void LossOfZero_LeavesAnAverageThatIsANumber() =>
+        Assert.True(double.IsFinite(s_policy.Decide(0, 0, default).Memory.LogLoss));
+
+    [Fact]
+    public void StandardPolicy_IsTheOneThatRunsRecord() =>
+        Assert.Equal(
+            new StepPolicy { SpikeFactor = 20, Patience = 8, ReturnsMax = 3, Warmup = 50 }, new StepPolicy());
+
     private static StepVerdict[] Verdicts(params double[] norms)
     {
         var memory = default(PolicyMemory);

@@ -219,7 +219,7 @@ internal sealed class TestCluster : IAsyncDisposable
         await grain.Cast<IGrainManagementExtension>().DeactivateOnIdle();
 
     /// <summary>Waits until something holds.</summary>
-    public static async Task UntilAsync(Func<Task<bool>> condition, double seconds = 20)
+    public static async Task UntilAsync(Func<Task<bool>> condition, double seconds = 60)
     {
         using var patience = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
         patience.CancelAfter(TimeSpan.FromSeconds(seconds));

@@ -31,16 +31,16 @@ def check(promise, kept):
 
 
 class Cluster:
-    """A cluster under `atelier up`, and a client of it."""
+    """A cluster under `atelier up` of a checkout, and a client of it."""
 
-    def __init__(self, folder, silos=1, environment=None, port=0, options=()):
-        self.folder, self.silos, self.options = folder, silos, list(options)
-        self.environment = {**os.environ, "ATELIER_HOME": ROOT, **(environment or {})}
+    def __init__(self, folder, silos=1, environment=None, port=0, options=(), root=ROOT):
+        self.folder, self.silos, self.options, self.root = folder, silos, list(options), root
+        self.environment = {**os.environ, "ATELIER_HOME": root, **(environment or {})}
         self.port = port or free_port()
         self.up = None
 
     def start(self):
-        program = os.path.join(ROOT, "artifacts", "cpu", "bin", "Cli", "release", "Atelier.Cli.dll")
+        program = os.path.join(self.root, "artifacts", "cpu", "bin", "Cli", "release", "Atelier.Cli.dll")
         log = open(self.folder + ".log", "ab")
         started = time.monotonic()
         self.up = subprocess.Popen(

@@ -52,6 +52,29 @@ public sealed partial class RefusalTests
         Assert.EndsWith("\r\n\r\n", answer, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task ARefusal_SaysHowToDoBetter_AndIsNotKept()
+    {
+        await using TestGateway gateway = await TestGateway.StartAsync();
+        using HttpClient client = gateway.Client(null);
+        using HttpResponseMessage noKey = await client.GetAsync("/v1/models");
+        Assert.Equal("invalid_api_key", await noKey.ErrorAsync(401));
+        Assert.Equal("Bearer", Assert.Single(noKey.Headers.WwwAuthenticate).ToString());
+        Assert.True(noKey.Headers.CacheControl!.NoStore);
+        Assert.Null(noKey.Headers.RetryAfter);
+
+        using HttpClient tenant = gateway.Tenant();
+        using HttpResponseMessage noCluster = await tenant.GetAsync("/v1/models");
+        Assert.Equal("cluster_unavailable", await noCluster.ErrorAsync(503));
+        Assert.Equal(TimeSpan.FromSeconds(1), noCluster.Headers.RetryAfter!.Delta);
+        Assert.Empty(noCluster.Headers.WwwAuthenticate);
+
+        using var head = new HttpRequestMessage(HttpMethod.Head, "/v1/models");
+        using HttpResponseMessage withoutBody = await client.SendAsync(head);
+        Assert.Equal(noKey.Content.Headers.ContentLength, withoutBody.Content.Headers.ContentLength);
+        Assert.Empty(await withoutBody.Content.ReadAsByteArrayAsync());
+    }
+
     private static string Repeated(string line, int times) => string.Concat(Enumerable.Repeat(line, times));
 
     private static void AssertIs(string answer, int status, string code)

@@ -89,6 +89,28 @@ public sealed class EvictionTests
         await request;
     }
 
+    // Its request may end after the connection.
+    [Fact]
+    public async Task AConnectionThatIsGone_IsIdleNoMore_AndTakesNoRoom()
+    {
+        Connections connections = Of(max: 1);
+        var first = new Open(connections, "192.0.2.1");
+        var done = new TaskCompletionSource();
+        Task request = first.RequestAsync(done.Task);
+        await first.EndAsync();
+        done.SetResult();
+        await request;
+        for (int i = 2; i < 5; i++)
+        {
+            var next = new Open(connections, $"192.0.2.{i}");
+            Assert.False(next.IsAborted || next.IsEnded);
+            var after = new Open(connections, $"192.0.2.{i}");
+            Assert.True(next.IsAskedToClose);
+            Assert.False(first.IsAskedToClose || after.IsAborted);
+            await Task.WhenAll(next.EndAsync(), after.EndAsync());
+        }
+    }
+
     private Connections Of(int max) => new(new GatewaySettings { ConnectionsMax = max }, _clock);
 
     // A connection that is open until it is told to end.

@@ -98,4 +98,13 @@ public sealed class PathTests
         Assert.Equal(arrived, received.Target);
         Assert.Equal("alice", gateway.CallerOf(received).Tenant?.Value);
     }
+
+    [Theory]
+    [InlineData("/v1/models", true)]
+    [InlineData(null, false)]
+    [InlineData("%2Fv1/models", false)]
+    [InlineData("\u00e9", false)]
+    [InlineData("/v1/models\u00e9", false)]
+    public void PlainPaths_AreThoseOfPlainCharactersAlone(string? path, bool isPlain) =>
+        Assert.Equal(isPlain, PlainPaths.IsPlain(path));
 }

@@ -1,0 +1,129 @@
+// Goal: a bucket of requests for each tenant, and one for each address without a key; what nobody needs is forgotten, so
+// that names cannot fill the memory. Method: the middleware alone, on a clock that the test moves.
+using System.Net;
+using System.Text;
+using Atelier.Contracts;
+using Atelier.Contracts.Tenants;
+using Atelier.Gateway.Callers;
+using Atelier.Gateway.Limits;
+using Atelier.Gateway.Settings;
+using Microsoft.AspNetCore.Http;
+using Xunit;
+
+namespace Atelier.Gateway.Tests.Limits;
+
+public sealed class RequestRatesTests
+{
+    // As many names have a bucket of their own.
+    private const int NamesMax = 10_000;
+
+    private readonly ManualClock _clock = new();
+
+    [Fact]
+    public async Task ATenant_HasItsBurst_AndThenItsRate()
+    {
+        RequestRates rates = Of(burst: 3, perSecond: 2);
+        Assert.Equal("+++-", await TryAsync(rates, "alice", 4));
+        Assert.Equal("+", await TryAsync(rates, "bob", 1));
+        _clock.Advance(TimeSpan.FromSeconds(0.5));
+        Assert.Equal("+-", await TryAsync(rates, "alice", 2));
+
+        // Idle time earns no more than the burst.
+        _clock.Advance(TimeSpan.FromHours(1));
+        Assert.Equal("+++-", await TryAsync(rates, "alice", 4));
+    }
+
+    [Fact]
+    public async Task ARefusal_SaysWhenToComeBack()
+    {
+        RequestRates rates = Of(burst: 1, perSecond: 2);
+        await TryAsync(rates, "alice", 1);
+        _clock.Advance(TimeSpan.FromSeconds(0.2));
+        HttpContext context = Tenant("alice");
+        await rates.CheckAsync(context, _ => throw new InvalidOperationException("It was let through."));
+        Assert.Equal(StatusCodes.Status429TooManyRequests, context.Response.StatusCode);
+        Assert.Equal("1", context.Response.Headers["x-ratelimit-limit-requests"]);
+        Assert.Equal("0", context.Response.Headers["x-ratelimit-remaining-requests"]);
+        Assert.Equal("300ms", context.Response.Headers["x-ratelimit-reset-requests"]);
+        Assert.Equal("1", context.Response.Headers.RetryAfter);
+    }
+
+    [Theory]
+    [InlineData(5, new[] { true, true, false })]
+    [InlineData(0, new[] { true, true, true })] // All clients may have the address of a load balancer.
+    public async Task AnAddressWithoutAKey_IsLimited_WhereAddressesSayAnything(int perAddress, bool[] passes)
+    {
+        RequestRates rates = Of(burst: 2, perSecond: 1, perAddress);
+        bool[] passed = new bool[3];
+        for (int i = 0; i < passed.Length; i++)
+        {
+            passed[i] = await TryAsync(rates, Address("192.0.2.1"));
+        }
+
+        Assert.Equal(passes, passed);
+        Assert.True(await TryAsync(rates, Address("192.0.2.2")));
+    }
+
+    [Fact]
+    public async Task NamesBeyondTheBound_ShareABucket_UntilFullOnesAreForgotten()
+    {
+        RequestRates rates = Of(burst: 2, perSecond: 1);
+        for (int i = 0; i < NamesMax; i++)
+        {
+            Assert.True(await TryAsync(rates, Tenant($"t{i}")));
+        }
+
+        // There is no room: these two have one bucket. The one that is known keeps its own.
+        Assert.Equal("+", await TryAsync(rates, "one", 1));
+        Assert.Equal("+", await TryAsync(rates, "two", 1));
+        Assert.Equal("-", await TryAsync(rates, "three", 1));
+        Assert.Equal("+-", await TryAsync(rates, "t0", 2));
+
+        // After a second all but one bucket are full again, so they are forgotten and there is room.
+        _clock.Advance(TimeSpan.FromSeconds(1));
+        Assert.Equal("++-", await TryAsync(rates, "three", 3));
+        Assert.Equal("++-", await TryAsync(rates, "four", 3));
+        Assert.Equal("+-", await TryAsync(rates, "t0", 2));
+    }
+
+    private RequestRates Of(int burst, int perSecond, int perAddress = 0) => new(
+        new GatewaySettings { RequestsBurst = burst, RequestsPerSecond = perSecond, ConnectionsPerAddress = perAddress },
+        _clock);
+
+    // A + for each request that was let through, a - for each that was refused.
+    private static async Task<string> TryAsync(RequestRates rates, string tenant, int times)
+    {
+        var passed = new StringBuilder();
+        for (int i = 0; i < times; i++)
+        {
+            passed.Append(await TryAsync(rates, Tenant(tenant)) ? '+' : '-');
+        }
+
+        return passed.ToString();
+    }
+
+    private static async Task<bool> TryAsync(RequestRates rates, HttpContext context)
+    {
+        bool passed = false;
+        await rates.CheckAsync(context, _ =>
+        {
+            passed = true;
+            return Task.CompletedTask;
+        });
+        return passed;
+    }
+
+    private static DefaultHttpContext Tenant(string tenant)
+    {
+        var context = new DefaultHttpContext();
+        context.Features.Set(new CallerFeature(new Caller(new TenantId(tenant), IsAdmin: false)));
+        return context;
+    }
+
+    private static DefaultHttpContext Address(string address)
+    {
+        var context = new DefaultHttpContext();
+        context.Connection.RemoteIpAddress = IPAddress.Parse(address);
+        return context;
+    }
+}

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the secured ports of a cluster cost: CPU-seconds a picture with Cluster:Tls and without.
+"""The cost of a cluster's secured ports: CPU-seconds per picture with Cluster:Tls and without.
 
     bench/tls.py [PICTURES [TURNS]]     60 pictures a turn, 9 turns of each by default
 
@@ -17,7 +17,7 @@ T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9:
 
 
 def seconds(cluster):
-    """CPU time of a cluster's processes so far."""
+    """CPU time used by a cluster's processes so far."""
     ticks = 0
     for process in [cluster.up.pid, *cluster.children("")]:
         fields = open(f"/proc/{process}/stat").read().rpartition(")")[2].split()
@@ -26,7 +26,7 @@ def seconds(cluster):
 
 
 def draw(cluster, pictures):
-    """CPU-seconds a picture over one turn."""
+    """CPU-seconds per picture over one turn."""
     def one(number):
         body = {"prompt": "a red star", "steps": STEPS, "seed": number, "response_format": "b64_json"}
         status, answer = cluster.call("POST", "/v1/images/generations", body)
@@ -62,7 +62,7 @@ def main():
     differences = [one - other for one, other in pairs]
     mean, base = statistics.mean(differences), statistics.mean(other for _, other in pairs)
     half = T95.get(turns, 2.0) * statistics.stdev(differences) / math.sqrt(turns)
-    print(f"{base:.4f} CPU-seconds a picture without TLS; TLS adds {1e3 * mean:.1f} ms, "
+    print(f"{base:.4f} CPU-seconds per picture without TLS; TLS adds {1e3 * mean:.1f} ms, "
           f"95 % interval {1e3 * (mean - half):.1f} to {1e3 * (mean + half):.1f} ms ({100 * mean / base:+.1f} %, "
           f"{100 * (mean - half) / base:+.1f} to {100 * (mean + half) / base:+.1f} %)")
 

@@ -1,5 +1,5 @@
-// Goal: atelier status and tenants show what the cluster says, and send what they are told. Method: a stub server with
-// the administrator's routes, found through a data folder.
+// Goal: atelier status and tenants print what the cluster answers, and send what the command line says. Method: a stub
+// server with the administrator's routes, found through a data folder.
 using System.Collections.Concurrent;
 using Atelier.Cli.Cluster;
 using Atelier.Contracts;

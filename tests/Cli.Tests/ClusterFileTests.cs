@@ -1,5 +1,5 @@
-// Goal: the secrets of a cluster on this machine are made once, are its user's alone, and survive; and one folder has
-// one cluster. Method: folders in which files are staged.
+// Goal: the secrets of a cluster on this machine are created once, readable by its user alone, and survive; and one
+// folder belongs to one cluster. Method: folders with prepared files.
 using Atelier.Cli.Cluster;
 
 namespace Atelier.Cli.Tests;

@@ -1,5 +1,5 @@
-// Goal: atelier generate --cluster gets its picture through whatever breaks on the way, loses no event, sends nothing
-// twice, and says what the cluster says. Method: a stub server that breaks connections where it is told to.
+// Goal: atelier generate --cluster gets its picture despite any failure on the way, loses no event, sends nothing
+// twice, and reports what the cluster says. Method: a stub server that breaks connections on request.
 using System.Diagnostics;
 using System.Text.Json.Nodes;
 using Atelier.Cli.Cluster;
@@ -174,7 +174,7 @@ public sealed class ClusterGenerateTests : IDisposable
             _folder.Path, "generate", "a cat", "-o", "a.png", "--cluster", cluster.Url, "--key", Key);
         while (await process.StandardError.ReadLineAsync(Cancellation) is { } line && line != "drawing: step 1 of 4")
         {
-            // What it waits for comes first.
+            // Wait for this first.
         }
 
         Signals.Send(process.Id, Signals.Terminate);

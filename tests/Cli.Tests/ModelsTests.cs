@@ -1,4 +1,5 @@
-// atelier models: published files become a model folder, whole or not at all, and all that is wrong with them is said.
+// atelier models: published files become a model folder, completely or not at all, and everything wrong with them is
+// reported.
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using Atelier.Model.Pipeline;
@@ -331,7 +332,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
             Path.Combine(model.Folder, "vocabulary.txt.gz"), Path.Combine(copy, "vocabulary.txt.gz"), overwrite: true);
         string weights = Path.Combine(copy, "denoiser.safetensors");
         byte[] bytes = await File.ReadAllBytesAsync(weights, TestContext.Current.CancellationToken);
-        bytes[^4] ^= 1; // The lowest bit of a number: the network loads, but is another one.
+        bytes[^4] ^= 1; // The lowest bit of a number: the network still loads, but differs.
         await File.WriteAllBytesAsync(weights, bytes, TestContext.Current.CancellationToken);
         await DrawAsync("denoiser.safetensors: digest: is not the one in model.json");
         File.Copy(Path.Combine(copy, "text_encoder.safetensors"), weights, overwrite: true);

@@ -1,5 +1,4 @@
-// atelier data precompute: networks that give no numbers make no training data, and neither does what may not be what
-// was meant.
+// atelier data precompute: networks that return NaN produce no training data, and ambiguous input is rejected.
 using System.Text;
 using System.Text.Json;
 using Atelier.Model.Data.Mds;
@@ -7,7 +6,7 @@ using Atelier.Model.Imaging;
 
 namespace Atelier.Cli.Tests;
 
-/// <summary>Runs the program with a model of toy size on pictures of a folder.</summary>
+/// <summary>Runs the program with a model of toy size on a folder of pictures.</summary>
 public sealed class PrecomputeTests(TinyModel model) : IDisposable
 {
     private readonly TemporaryFolder _folder = new();

@@ -1,5 +1,5 @@
-// The script `atelier`: what it refuses, and when it builds. Method: a copy of it in a checkout of a few empty files,
-// with a program in place of dotnet that writes down how it was called.
+// The script `atelier`: its errors, and when it builds. Method: a copy of it in a checkout of a few empty files, with a
+// fake dotnet that records how it was called.
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
 

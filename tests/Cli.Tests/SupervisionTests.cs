@@ -1,5 +1,5 @@
-// Goal: a child is kept alive as long as its supervisor wants it, and no longer. Method: children of a line of shell
-// that die, that will not end, or that wait for the end of their input.
+// Goal: a child is kept alive as long as its supervisor wants it, and no longer. Method: one-line shell scripts as
+// children, which die, do not end, or wait for the end of their input.
 using System.Net;
 using System.Net.Sockets;
 using System.Threading.Channels;
@@ -68,7 +68,7 @@ public sealed class SupervisionTests : IDisposable
         Assert.StartsWith("child ended with code 127 ", await _said.Reader.ReadAsync(Cancellation));
     }
 
-    // Whether it answers nothing, or says itself that it no longer works.
+    // The child either does not answer, or reports that it no longer works.
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

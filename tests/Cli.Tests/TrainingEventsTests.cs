@@ -1,4 +1,4 @@
-// Goal: a run that resumes shows every step once, and what it was before stays. Method: event files of a few steps,
+// Goal: a resumed run shows every step once, and keeps what it had recorded before. Method: event files of a few steps,
 // read as TensorBoard reads them.
 using Atelier.Model.Imaging;
 using Atelier.Model.Training.Runs;
@@ -30,7 +30,7 @@ public sealed class TrainingEventsTests(TinyModel model) : IDisposable
         Assert.Equal([0, 1, 2], TensorBoard.Read(_folder.Path).Steps("loss"));
     }
 
-    // A clock that was set back would put the new file before the old one.
+    // If the clock was set back, the new file would sort before the old one.
     [Fact]
     public void FilesFollowEachOther_WhateverTheClockSays()
     {
@@ -43,7 +43,7 @@ public sealed class TrainingEventsTests(TinyModel model) : IDisposable
         Assert.Equal((clock.Now - DateTimeOffset.UnixEpoch).TotalSeconds, shown.Events[^1].WallTime);
     }
 
-    // They were called by ticks, the host, the process and a number.
+    // Former names consisted of ticks, the host, the process and a number.
     [Fact]
     public void FilesOfEarlierReleases_ComeFirst()
     {
@@ -75,7 +75,7 @@ public sealed class TrainingEventsTests(TinyModel model) : IDisposable
         Assert.Equal(png.ToArray(), image.EncodedImageString.ToByteArray());
     }
 
-    // The panel of the checkpoint's own step is from before the run stopped: it stays, and is not drawn again.
+    // The panel of the checkpoint's own step was drawn before the run stopped: it is kept and not drawn again.
     [Fact]
     public async Task PanelOfTheStepThatARunResumesAt_IsStillShown()
     {

@@ -1,10 +1,10 @@
-// Wrong command lines: each is refused in a sentence that names the place and says what would be right.
+// Wrong command lines: each is rejected with a message that names the place and says what would be right.
 using System.CommandLine;
 using Atelier.Cli.Commands;
 
 namespace Atelier.Cli.Tests;
 
-/// <summary>Sentences are made without running anything, so most are read in this process.</summary>
+/// <summary>Most messages are produced without running anything, so they are checked in this process.</summary>
 public sealed class UsageTests
 {
     [Theory]
@@ -65,7 +65,7 @@ public sealed class UsageTests
         ["--model is \"\", which is no path."],
         Usage.Problems(AtelierCommand.Parse("generate", "cat", "-o", "a.png", "--model", "")));
 
-    // The parser would take the misspelt option for the prompt, and draw it.
+    // The parser would take the misspelled option for the prompt, and draw it.
     [Fact]
     public void MisspeltOption_IsNoPrompt() =>
         Assert.StartsWith(

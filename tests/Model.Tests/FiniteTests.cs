@@ -1,4 +1,4 @@
-// Goal: the one number that is none is found wherever it stands, and no finite number is taken for it.
+// Goal: a NaN or infinity is found wherever it is, and no finite number is mistaken for one.
 using Xunit;
 using static TorchSharp.torch;
 

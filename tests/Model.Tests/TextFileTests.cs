@@ -1,4 +1,4 @@
-// Goal: a text file gives the words that were written, or is refused with the byte at which it stops being text.
+// Goal: a text file gives the text that was written, or is rejected with the byte at which it stops being text.
 using System.Text;
 using Xunit;
 

@@ -1,4 +1,4 @@
-// Goal: however shards arrive and whoever added them up before, the sum is associated as the recursion over halves.
+// Goal: however shards arrive and whoever added them up before, the sum is associated as in the recursion over halves.
 // Method: sums of texts, which show their own association.
 using CsCheck;
 using Xunit;

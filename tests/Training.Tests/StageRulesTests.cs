@@ -1,5 +1,5 @@
-// Goal: what becomes of a batch is a pure function of the run's position and the batch's numbers, and the ledger says
-// of every batch that is not in the weights why. Method: batches made by hand.
+// Goal: the decision about a batch is a pure function of the run's position and the batch's numbers, and the ledger
+// gives the reason for every batch that is not in the weights. Method: hand-made batches.
 using System.Text.Json;
 using Xunit;
 
@@ -43,7 +43,7 @@ public sealed class StageRulesTests
         Assert.Equal(SkippedBecause.OneSample, slice.Because);
         Assert.EndsWith("place 7 alone has a loss of NaN", slice.Reason);
 
-        // Half of the batch is not one sample.
+        // Half of the batch is not a single sample.
         Assert.Equal(SkippedBecause.Loss, Decide(RunPosition.Start, batch with { NotFinite = 2 }).Slice!.Because);
     }
 
@@ -123,7 +123,7 @@ public sealed class StageRulesTests
         Assert.Null(s_rules.Failure(few with { LeftOut = new LeftOutSamples(8, []) }));
     }
 
-    // Checkpoints hold positions in this form.
+    // Checkpoints contain positions in this form.
     [Fact]
     public void Position_IsStoredWithItsFiveParts_AndReadAgain()
     {

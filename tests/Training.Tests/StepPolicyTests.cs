@@ -1,4 +1,4 @@
-// Goal: the policy is a pure function that skips what is no number and what is far too large, and nothing else.
+// Goal: the policy is a pure function that skips values that are not finite or far too large, and nothing else.
 using Xunit;
 
 namespace Atelier.Training.Tests;
@@ -26,7 +26,7 @@ public sealed class StepPolicyTests
         Assert.Equal(StepVerdict.Apply, s_policy.Decide(19, 1, memory).Verdict);
         (StepVerdict verdict, PolicyMemory after) = s_policy.Decide(21, 1, memory);
         Assert.Equal(StepVerdict.Skip, verdict);
-        Assert.Equal(memory with { SkippedInARow = 1 }, after); // What is skipped is no part of an average.
+        Assert.Equal(memory with { SkippedInARow = 1 }, after); // Skipped values are not part of the average.
     }
 
     [Theory]

@@ -1,5 +1,5 @@
-// Goal: a request reaches a silo as its key's tenant, or not at all. Method: a silo that tells what it got, keys in
-// memory, and headers of every wrong kind.
+// Goal: a request reaches a silo as its key's tenant, or not at all. Method: a silo that reports what it received, keys
+// in memory, and every kind of wrong header.
 using System.Net;
 using System.Text.RegularExpressions;
 using Atelier.Contracts;

@@ -1,5 +1,5 @@
-// Goal: neither idle connections nor one tenant's streams shut anybody out. Method: gateways with room for a few
-// connections, and clients that send nothing, half a request, or one and no other.
+// Goal: neither idle connections nor one tenant's streams lock anybody out. Method: gateways with room for a few
+// connections, and clients that send nothing, half a request, or a single one.
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
@@ -36,7 +36,7 @@ public sealed class ConnectionTests
             Assert.StartsWith("HTTP/1.1 200 ", answer, StringComparison.Ordinal);
         }
 
-        // The first were closed, with half a request on them or none.
+        // The first ones were closed, with half a request on them or without any.
         Assert.Equal(0, await EndAsync(idle[0]));
         idle.ForEach(client => client.Dispose());
     }
@@ -57,7 +57,7 @@ public sealed class ConnectionTests
         await using TestGateway gateway = await TestGateway.StartAsync(
             new GatewaySettings { ConnectionsMax = max, ConnectionsPerAddress = perAddress }, silo.Endpoint);
 
-        // Connections that are gone make no room.
+        // Closed connections take no room.
         for (int i = 0; i < 10; i++)
         {
             Assert.StartsWith("HTTP/1.1 200 ", await TryAsync(gateway), StringComparison.Ordinal);
@@ -73,7 +73,7 @@ public sealed class ConnectionTests
             Assert.Equal("begun", await stream.Content.ReadAsStringAsync());
         }
 
-        // What is kept open now is idle.
+        // What is still open now is idle.
         Assert.StartsWith("HTTP/1.1 200 ", await TryAsync(gateway), StringComparison.Ordinal);
     }
 
@@ -170,7 +170,7 @@ public sealed class ConnectionTests
         return client;
     }
 
-    // The bytes that still come; a connection that is cut ends as well.
+    // The remaining bytes; a connection that is cut ends as well.
     private static async Task<int> EndAsync(TcpClient client)
     {
         try

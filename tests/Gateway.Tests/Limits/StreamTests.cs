@@ -1,5 +1,5 @@
-// Goal: streams pass item by item, end when either side goes, and let go of a gateway that stops. Method: a silo that
-// sends an item when the client has read the one before.
+// Goal: streams are passed on item by item, end when either side closes, and do not block a gateway that stops. Method:
+// a silo that sends an item when the client has read the one before.
 using System.Net;
 using System.Net.Http.Json;
 using Microsoft.AspNetCore.Http;

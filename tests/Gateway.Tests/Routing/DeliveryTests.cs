@@ -1,5 +1,5 @@
-// Goal: a request that reached no silo goes to another, one that may have reached a silo goes to no other. Method:
-// silos that do not listen, and silos on bare sockets that die at chosen points.
+// Goal: a request that reached no silo is sent to another, and one that may have reached a silo is not. Method: silos
+// that do not listen, and silos on bare sockets that die at chosen points.
 using System.Net;
 using System.Net.Http.Json;
 using System.Text;

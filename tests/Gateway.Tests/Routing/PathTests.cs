@@ -1,5 +1,5 @@
-// Goal: no spelling of a path leads anywhere but where it says. Method: targets on the wire as no client library sends
-// them.
+// Goal: no spelling of a path reaches a route other than its own. Method: request targets on the wire as no client
+// library sends them.
 using System.Text.Json;
 using Atelier.Gateway.Routing;
 using Xunit;
@@ -75,7 +75,7 @@ public sealed class PathTests
         Assert.True(PlainPaths.IsPlain(target));
     }
 
-    // Whatever the client's spelling is, the silo gets one, which names the same model after every decoding.
+    // Whatever spelling the client uses, the silo gets a single one, which names the same model after every decoding.
     [Theory]
     [InlineData("/v1/models/Atelier%20Shapes", "/v1/models/Atelier%20Shapes")]
     [InlineData("/V1/Models/a%2fb", "/v1/models/a%2Fb")]

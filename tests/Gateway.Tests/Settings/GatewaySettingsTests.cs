@@ -1,4 +1,4 @@
-// Goal: the bounds of settings are those that their messages state, and what is safe is the default.
+// Goal: the bounds of settings match their messages, and the defaults are safe.
 using System.Net;
 using Atelier.Gateway.Settings;
 using Microsoft.Extensions.Configuration;

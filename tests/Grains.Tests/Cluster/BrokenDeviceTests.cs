@@ -1,6 +1,5 @@
-// Goal: a device that no longer works costs no request anything: it ends its process, and what it held goes on
-// elsewhere. A request that a sound device cannot do is what fails. Method: devices that throw, with a probe that tells
-// the two apart.
+// Goal: a broken device costs no request anything: it ends its process, and the work it held continues elsewhere. A
+// request that a sound device cannot do fails. Method: devices that throw, with a probe that distinguishes the two.
 using System.Collections.Concurrent;
 using Atelier.Contracts.Generations;
 using Atelier.Grains.Ports;

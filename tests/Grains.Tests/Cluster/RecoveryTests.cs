@@ -1,5 +1,5 @@
-// Goal: a queue that starts anew hears of all open work, whatever else fails or is under way. Method: clusters without
-// workers, whose reminders are too far away to help; calls are held up or fail one by one.
+// Goal: a restarted queue learns of all open work, whatever else fails or is in progress. Method: clusters without
+// workers, with reminders too far in the future to help; calls are delayed or fail one by one.
 using System.Collections.Concurrent;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
@@ -62,7 +62,7 @@ public sealed class RecoveryTests
         await TestCluster.DeactivateAsync(queue);
         await TestCluster.UntilAsync(async () => (await queue.StatusAsync()).Waiting == Generations - 1);
 
-        // Nor does it end the walks that follow.
+        // Nor does it end the following walks.
         cluster.Calling = null;
         await TestCluster.DeactivateAsync(queue);
         await TestCluster.UntilAsync(async () => (await queue.StatusAsync()).Waiting == Generations);
@@ -71,7 +71,8 @@ public sealed class RecoveryTests
     [Fact]
     public async Task QueueThatStartsAnewDuringALongStep_LeavesItToItsWorker()
     {
-        // One worker stands within its third step and is not heard. The other is idle, and asks each new queue at once.
+        // One worker is blocked within its third step and does not report. The other is idle, and asks each new queue
+        // at once.
         var letGo = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         await using TestCluster cluster = await TestCluster.StartAsync(
             2,

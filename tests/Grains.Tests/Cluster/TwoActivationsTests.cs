@@ -1,5 +1,5 @@
-// Goal: where a parted cluster has two activations of a generation, the older one never overwrites what the newer one
-// stored. Method: two clusters over one store; the older activation is there first, and refuses somebody meanwhile.
+// Goal: if a partitioned cluster has two activations of a generation, the older one never overwrites what the newer one
+// stored. Method: two clusters over one store; the older activation exists first, and rejects a call meanwhile.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;

@@ -1,5 +1,5 @@
-// Goal: retention counts time in which the cluster ran, and nothing else makes it faster. Method: a clock whose wall
-// time and monotonic time are set by hand.
+// Goal: retention counts the time for which the cluster ran, and nothing makes it run faster. Method: a clock whose
+// wall time and monotonic time are set manually.
 using Atelier.Grains.Generations;
 using Atelier.Grains.OpenSets;
 using Xunit;

@@ -1,5 +1,5 @@
-// Goal: limits hold, say when to come back, survive moves and crashes, and charge for what was computed alone. Method:
-// explicit times; a long random story in which nothing is ever given back that was not charged.
+// Goal: limits hold, say when to retry, survive moves and crashes, and charge only for what was computed. Method:
+// explicit times; a long random scenario in which nothing is ever refunded that was not charged.
 using Atelier.Contracts;
 using Atelier.Contracts.Tenants;
 using Atelier.Grains.Tenants;
@@ -106,7 +106,7 @@ public sealed class TenantLimitsTests
         limits.Found(Id(2), s_now);
         Assert.Equal(AdmissionOutcome.TooManyOpen, Admit(limits, 3, s_now).Outcome);
 
-        // What the open set alone knows of is not given back: it may have been.
+        // Work that only the open set knows of is not refunded: it may already have been.
         limits.Settle(Id(2), 0);
         Assert.Equal(1999, limits.UsedToday(s_now));
         limits.Confirm(Id(1), 1999, admission.Day, s_now);
@@ -165,8 +165,8 @@ public sealed class TenantLimitsTests
         Assert.Equal([Id(1), Id(3)], limits.Unheard(TimeSpan.FromMinutes(1), s_now.AddSeconds(61)));
     }
 
-    // Admissions, ends told once, twice or never, confirmations, moves and crashes: whatever comes, a day's use is at
-    // least what was computed and what open generations may yet take.
+    // Admissions, ends that are reported once, twice or never, confirmations, moves and crashes: in any case a day's
+    // use is at least what was computed and what open generations may still take.
     [Fact]
     public void NothingIsGivenBack_ThatWasNotCharged()
     {

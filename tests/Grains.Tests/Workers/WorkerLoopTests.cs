@@ -1,5 +1,5 @@
-// Goal: whatever happens around a worker's loop, its pictures come out whole and it goes on. Method: loops among pure
-// protocols, with faults under seeds; and, one by one, the situations that are told apart in the code.
+// Goal: whatever happens around a worker's loop, its pictures are complete and it continues. Method: loops among pure
+// protocols, with faults under seeds; and, one by one, the situations that the code distinguishes.
 using System.Collections.Concurrent;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
@@ -30,7 +30,7 @@ public sealed class WorkerLoopTests
                 world.Add($"t{i % 3}", i, 4 + random.Next(8), previews: i % 4, model: i / 3 % models);
             }
 
-            // Now and then the queue does not answer for longer than a lease lasts, or the store takes nothing.
+            // Occasionally the queue does not answer for longer than a lease lasts, or the store accepts nothing.
             DateTimeOffset quietUntil = default;
             world.Calling = (method, _) =>
                 method == nameof(IWorkQueueGrain.TurnAsync) && TimeProvider.System.GetUtcNow() < quietUntil
@@ -74,11 +74,11 @@ public sealed class WorkerLoopTests
             Interlocked.Add(ref notYous, world.NotYous);
         });
 
-        // How often follows the machine's load; never would mean that nothing was tried.
+        // How often depends on the machine's load; zero would mean that nothing was tested.
         Assert.True(parks > 20 && notYous > 20, $"There were {parks} parks and {notYous} refused claims.");
     }
 
-    // Long pictures of one model hold every slot; one of another model comes.
+    // Long pictures of one model hold every slot; one of another model arrives.
     [Theory]
     [InlineData(1, 100)]
     [InlineData(1, 200)]
@@ -97,7 +97,7 @@ public sealed class WorkerLoopTests
         Assert.All(others, key => Assert.True(world.State(key).IsOpen));
         Assert.Equal(GenerationPhase.Done, world.State(newcomer).Phase);
 
-        // What was parked goes on; for that, its model may be back already.
+        // Parked work continues; for that, its model may be back already.
         Assert.InRange(worker.Device.Loads, 2, memory == 100 ? 3 : 2);
         int before = others.Sum(key => world.State(key).Step);
         await UntilAsync(world, () => others.Sum(key => world.State(key).Step) > before + 20);
@@ -107,7 +107,7 @@ public sealed class WorkerLoopTests
         Assert.All(others, key => Assert.Null(world.State(key).Claim));
     }
 
-    // The queue's grain wakes a busy worker when a newcomer comes.
+    // The queue's grain wakes a busy worker when a newcomer arrives.
     [Fact]
     public async Task ANewcomer_IsServedAtTheEndOfTheStepAtHand()
     {
@@ -124,7 +124,7 @@ public sealed class WorkerLoopTests
         await UntilAsync(world, () =>
         {
             worker.Loop.Wake();
-            return world.Parks > 1; // A second turn begins when the loop has the first one's answer.
+            return world.Parks > 1; // A second turn starts when the loop has the first one's answer.
         });
         letGo.SetResult();
         await UntilAsync(world, () => world.State(newcomer).Phase > GenerationPhase.QueuedEncode);
@@ -286,7 +286,7 @@ public sealed class WorkerLoopTests
             world.Add("a", i, 2);
         }
 
-        // Latents are not taken: pictures end, and wait to be stored.
+        // Latents are not accepted: pictures end, and wait to be stored.
         var full = new ConcurrentDictionary<GenerationKey, bool>();
         bool isFull = true;
         world.Calling = (method, of) =>

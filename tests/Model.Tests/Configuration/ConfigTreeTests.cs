@@ -1,4 +1,4 @@
-// Goal: a stage file means what it says, or is refused by line, key or byte.
+// Goal: a stage file is read exactly, or rejected by line, key or byte.
 using Atelier.Model.Configuration;
 using Xunit;
 

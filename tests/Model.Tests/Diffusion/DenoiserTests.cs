@@ -1,4 +1,4 @@
-// Goal: a picture's evaluation has the same bits alone and in any company, at any place of it, for every width of the
+// Goal: a picture's evaluation has the same bits alone and in any batch, at any position in it, for every width of the
 // forward pass. Method: requests of different noise levels, guidance and captions, in many arrangements.
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
@@ -24,7 +24,7 @@ public sealed class DenoiserTests
 
     private static readonly int[][] s_companies = [[0, 1, 2, 3], [1, 0, 2], [4, 3, 2, 1, 0], [0, 4, 0]];
 
-    // Threads split a tensor's numbers among them, and 3 or 5 split no picture evenly.
+    // Threads split a tensor's numbers among them, and neither 3 nor 5 divides a picture evenly.
     [Theory]
     [InlineData(2)]
     [InlineData(3)]
@@ -135,7 +135,7 @@ public sealed class DenoiserTests
         _ => SmallNetworks.Realistic,
     });
 
-    // Five pictures at different noise, with and without guidance, two of them with the same caption.
+    // Five pictures at different noise levels, with and without guidance, two of them with the same caption.
     private static DenoiserRequest[] Requests(MicroDiT network)
     {
         using var inference = inference_mode();

@@ -1,5 +1,5 @@
-// Goal: a configuration either makes a network, or is refused in a sentence that names what is wrong, before any memory
-// is reserved for it.
+// Goal: a configuration either makes a network or is rejected with a message that names the fault, before any memory is
+// reserved for it.
 using System.Buffers;
 using System.Text;
 using System.Text.Json;

@@ -1,4 +1,4 @@
-// Goal: words and precisions are one for the other, and nothing else is taken.
+// Goal: names map to precisions and back, and other names are rejected.
 using Atelier.Model.Runtime;
 using Xunit;
 using static TorchSharp.torch;

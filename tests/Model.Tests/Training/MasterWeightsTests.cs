@@ -1,5 +1,5 @@
-// Goal: a step changes weights, average and moments as the formulas of its settings say, to the bit, whichever training
-// asks for it. Method: the same gradients through plain tensors and an optimizer of their own.
+// Goal: a step changes weights, average and moments by the formulas of its settings, bit for bit, whichever training
+// uses it. Method: the same gradients through plain tensors and a separate optimizer.
 using Atelier.Model.Networks;
 using Atelier.Model.Tests.Networks;
 using Atelier.Model.Tests.Verify;

@@ -1,5 +1,5 @@
-// Goal: what the writer writes the reader reads; half a file never has the file's name; headers that lie are refused
-// with the place and the reason, and cost no memory.
+// Goal: the reader reads what the writer writes; a partial file never has the final name; invalid headers are rejected
+// with place and reason, and cost no memory.
 using Atelier.Model.Weights;
 using Xunit;
 

@@ -1,4 +1,4 @@
-// Goal: a pickle is data. Sharing, cycles, depth and lies in it cost bounded work and never run anything.
+// Goal: a pickle is data. Sharing, cycles, depth and false claims in it cost bounded work and never run anything.
 using System.Text;
 using Atelier.Model.Weights;
 using Xunit;
@@ -59,7 +59,7 @@ public sealed class TorchCheckpointTests
             Assert.Equal([2], model.ReadAll("module.weight"));
         }
 
-        // A name without the prefix tells that it is none.
+        // One name without the prefix shows that it is not a prefix.
         WeightFiles.Write(folder["b"], Bytes("module.weight", 1), Bytes("bias", 2));
         using var mixed = WeightFile.Open(folder["b"]).FindModel("dit");
         Assert.Equal(["bias", "module.weight"], mixed.Tensors.Keys.Order(StringComparer.Ordinal));
@@ -106,7 +106,7 @@ public sealed class TorchCheckpointTests
     [Fact]
     public void SharedContainers_ThatMultiplyWithoutEnd_AreRefused()
     {
-        // Each list holds the one before eight times: 8^30 paths from a few hundred bytes.
+        // Each list contains the previous one eight times: 8^30 paths from a few hundred bytes.
         var pickle = new StringBuilder("]q\0");
         for (var level = 0; level < 30; level++)
         {

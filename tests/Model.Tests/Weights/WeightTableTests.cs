@@ -1,4 +1,4 @@
-// Goal: every file of the reference table is loaded bit for bit, refused by name, or survived, as the table states.
+// Goal: every file of the reference table is loaded bit for bit, rejected by name, or survived, as the table says.
 using System.Text.Json;
 using Atelier.Model.Weights;
 using Xunit;

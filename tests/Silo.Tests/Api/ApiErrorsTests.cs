@@ -1,4 +1,5 @@
-// Goal: how a generation ended without a picture is told apart by status and code. Method: the mapping itself.
+// Goal: the ways in which a generation ends without a picture are distinguished by status and code. Method: the mapping
+// itself.
 using Atelier.Contracts.Generations;
 using Atelier.Silo.Api.Http;
 using Xunit;

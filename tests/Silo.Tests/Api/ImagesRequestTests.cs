@@ -1,5 +1,5 @@
-// Goal: a body of the images route means what the wire's description says, and a wrong member is named. Method: tables
-// of bodies; nothing but the parser runs.
+// Goal: a body of the images route is read as its API description says, and a wrong member is named. Method: tables of
+// bodies; only the parser runs.
 using System.Text;
 using Atelier.Silo.Api.Generations;
 using Atelier.Silo.Api.Http;
@@ -201,7 +201,7 @@ public sealed class ImagesRequestTests
             }
             catch (ApiException error)
             {
-                // What is answered can be written.
+                // Every parsed result can be written.
                 Assert.NotEmpty(System.Text.Json.JsonSerializer.Serialize(error.Error.Body, ApiJson.Options));
             }
         }

@@ -1,6 +1,6 @@
-// Goal: the same over Azure Blob Storage, and no release ever deletes what a put has promised at that moment. Method:
-// Azurite, which speaks its protocol; a client that stops before a chosen request, so that the other side can act
-// there.
+// Goal: the same over Azure Blob Storage, and a release never deletes content that a concurrent put has just promised.
+// Method: Azurite, which implements its protocol; a client that stops before a chosen request, so that the other side
+// can act there.
 using System.Globalization;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
@@ -49,7 +49,7 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
         using var pause = new PausePolicy(RequestMethod.Put, "comp=metadata");
         await Open().PutAsync(name, s_one, Bytes, Cancellation);
 
-        // The put has found sound content, and is about to touch it. Its marker is taken away behind its back.
+        // The put has found sound content, and is about to touch it. Its marker is deleted meanwhile.
         Task put = Open(pause).PutAsync(name, s_two, Bytes, Cancellation);
         await pause.ReachedAsync();
         await Container.DeleteBlobAsync($"{name}/owners/two", cancellationToken: Cancellation);
@@ -148,7 +148,7 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
             client);
     }
 
-    /// <summary>Stops before the first request of a kind until it is told to go on.</summary>
+    /// <summary>Stops before the first request of a kind until it is told to continue.</summary>
     private sealed class PausePolicy(RequestMethod method, string part) : HttpPipelinePolicy, IDisposable
     {
         private readonly SemaphoreSlim _reached = new(0), _goOn = new(0);

@@ -18,7 +18,7 @@ public sealed class AzuriteServer : IAsyncLifetime
     /// <summary>The port it listens on.</summary>
     public int Port { get; private set; }
 
-    /// <summary>How it is reached: with the account and key that every Azurite has.</summary>
+    /// <summary>Its connection string: with the account and key that every Azurite has.</summary>
     public string Connection =>
         "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey="
         + "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"

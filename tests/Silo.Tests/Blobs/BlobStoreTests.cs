@@ -1,5 +1,5 @@
-// Goal: what a store has taken is there until its last owner releases it, and nothing else ever is. Method: the same
-// tests over every store: accidents are staged behind its back, and many owners come at once.
+// Goal: whatever a store has accepted is kept until its last owner releases it, and nothing else ever is. Method: the
+// same tests over every store: accidents are staged directly in the storage, and many owners act at once.
 using System.Security.Cryptography;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
@@ -19,13 +19,13 @@ public abstract class BlobStoreTests
 
     protected static CancellationToken Cancellation => TestContext.Current.CancellationToken;
 
-    /// <summary>Rounds of every owner where many come at once.</summary>
+    /// <summary>Rounds of each owner in concurrent tests.</summary>
     protected virtual int Rounds => 50;
 
-    /// <summary>The store, as this process or another one sees it.</summary>
+    /// <summary>The store, as seen by this process or another one.</summary>
     protected abstract IBlobStore Open();
 
-    /// <summary>Names of all that lies in the store.</summary>
+    /// <summary>Names of everything in the store.</summary>
     protected abstract Task<string[]> ContentAsync();
 
     /// <summary>Changes the bytes of the one blob in the store.</summary>

@@ -1,4 +1,4 @@
-// Goal: what is a folder's own: what writers left that died is cleared away once it is old.
+// Goal: behavior of folders only: what dead writers left behind is removed once it is old.
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
 using Atelier.Silo.Blobs;
@@ -38,7 +38,7 @@ public sealed class FolderBlobStoreTests : BlobStoreTests, IDisposable
         await File.WriteAllBytesAsync(old, Bytes[..1], Cancellation);
         File.SetLastWriteTimeUtc(old, DateTime.UtcNow.AddHours(-2));
 
-        // A writer died after it had made the folder.
+        // A writer died after it had created the folder.
         string digest = name.Sha256;
         Directory.CreateDirectory(Path.Combine(_folder, "pictures", "tenant", digest[..2], digest));
         Assert.Null(await store.GetAsync(name, Cancellation));

@@ -1,5 +1,5 @@
-// Goal: what a cluster keeps is readable by its user alone, whoever made the folder. Method: folders as mkdir, a
-// careless chmod and another user make them.
+// Goal: what a cluster keeps is readable by its user alone, whoever created the folder. Method: folders as mkdir, a
+// careless chmod and another user create them.
 using System.Diagnostics;
 using Atelier.ServiceDefaults;
 using Xunit;

@@ -1,5 +1,5 @@
-// Goal: a silo does what its settings say, and a wrong one is named with what would be right. Method: settings as an
-// operator writes them.
+// Goal: a silo obeys its settings, and a wrong one is named together with valid values. Method: settings as an operator
+// writes them.
 using Atelier.Grains.Hosting;
 using Atelier.Silo.Hosting;
 using Microsoft.Extensions.Configuration;

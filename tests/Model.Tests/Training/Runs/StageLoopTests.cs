@@ -1,5 +1,5 @@
-// Goal: a run that is stopped, killed or damaged ends with the same weights as one left alone, and says what it did.
-// Method: toy stages of twenty steps; a kill is a copy of the folder as it was at that moment.
+// Goal: a run that is stopped, killed or damaged ends with the same weights as an uninterrupted one, and reports what
+// it did. Method: toy stages of twenty steps; a kill is a copy of the folder as it was at that moment.
 using Atelier.Model.Networks;
 using Atelier.Model.Tests.Networks;
 using Atelier.Model.Training;
@@ -71,7 +71,7 @@ public sealed class StageLoopTests : IDisposable
             Assert.Equal(whole, ToyStage.Run(killed));
             Assert.Equal(ToyStage.Steps, ToyStage.Recorded(killed.Folder).Length);
 
-            // Killed as it is told of a step, it comes back at that step or before, and tells of it again.
+            // Killed as a step is reported, the run resumes at that step or before, and reports it again.
             using var told = new StageState(ToyStage.Config(folder[$"told-{step}"]), ToyStage.Data, _ => { });
             Assert.InRange(told.Position.Step, 0, step);
         }
@@ -196,7 +196,7 @@ public sealed class StageLoopTests : IDisposable
         Assert.DoesNotContain("NaN", File.ReadAllText(Path.Combine(config.Folder, "loss.svg")));
     }
 
-    // So that what is left out changes nothing of what is not: the checkpoint of sound data has no word of it.
+    // Left-out samples must not affect data without any: the checkpoint of sound data does not mention them.
     [Fact]
     public void Checkpoint_OfSoundData_SaysNothingOfSamplesLeftOut()
     {
@@ -225,7 +225,7 @@ public sealed class StageLoopTests : IDisposable
     }
 
     [Theory]
-    [InlineData(2, "only ", " of 20 batches are in the weights")] // Most batches of two have none that is sound.
+    [InlineData(2, "only ", " of 20 batches are in the weights")] // Most batches of two have no sound sample.
     [InlineData(16, "of 320 samples were left out", "a stage needs half of them")]
     public void Run_ThatLeftMostOut_IsNoSuccess_HowOftenItIsStarted(int batch, params string[] says)
     {
@@ -267,7 +267,7 @@ public sealed class StageLoopTests : IDisposable
         Assert.DoesNotContain(".svg", report);
     }
 
-    // Finite numbers whose square is none: every sample's loss overflows.
+    // Finite numbers whose squares overflow: every sample's loss is infinite.
     [Fact]
     public void Run_ThatDiverges_GoesBack_AndEndsWithASentence()
     {
@@ -349,7 +349,7 @@ public sealed class StageLoopTests : IDisposable
         Assert.Equal(run.Engine.Master.Optimizer.Updates, run.Position.Applied);
     }
 
-    // Where a run goes back to must not depend on where it was stopped or killed before.
+    // The checkpoint that a run rolls back to must not depend on where it was stopped or killed before.
     [Fact]
     public void RunThatGoesBack_StoppedOrKilledAtEveryStep_EndsWithTheSameWeightsAndLedger()
     {
@@ -480,7 +480,7 @@ public sealed class StageLoopTests : IDisposable
         }
     }
 
-    // Shards are dealt to workers at random, and their partial sums meet in another order each time.
+    // Shards are dealt to workers at random, and their partial sums are merged in a different order each time.
     private sealed class DealtExchange(TrainingEngine engine, int shards, int workers) : IGradientExchange
     {
         private readonly Random _random = new(5);

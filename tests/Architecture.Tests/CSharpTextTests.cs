@@ -8,7 +8,7 @@ namespace Atelier.Architecture.Tests;
 public sealed class CSharpTextTests
 {
     [Fact]
-    public void CSharp_IsTakenApart()
+    public void CSharp_IsSplitIntoCodeAndProse()
     {
         (string code, string prose) = CSharpText.Split("""
             // one

@@ -28,7 +28,7 @@ public sealed partial class RoomsTests
         {
             Assert.True(
                 circle.All(excused.Contains),
-                $"rooms of {project} use each other in a circle: {string.Join(", ", circle)}\n" + string.Join('\n',
+                $"rooms of {project} refer to each other in a cycle: {string.Join(", ", circle)}\n" + string.Join('\n',
                     from a in circle from b in arrows[a].Intersect(circle) select $"  {a} -> {b}: {examples[(a, b)]}"));
         }
 

@@ -23,7 +23,7 @@ public sealed class SpellingTests
     ];
 
     [Fact]
-    public void Identifiers_AreSpelledTheAmericanWay()
+    public void Identifiers_UseAmericanSpelling()
     {
         // A word starts with its capital, or the identifier starts with it in lower case.
         var british = new Regex(string.Join('|', s_spellings.Select(spelling =>

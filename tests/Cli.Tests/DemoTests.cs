@@ -66,7 +66,7 @@ public sealed class DemoTests : IDisposable
     }
 
     [Fact]
-    public async Task Making_GoesOnFromWhateverIsLeft_AndTheBestStageShips()
+    public async Task Making_ResumesFromWhateverIsLeft_AndTheBestStageShips()
     {
         await WritePartsAsync();
         _folder.Write("stages/1.yaml", Stage("one", load: null));

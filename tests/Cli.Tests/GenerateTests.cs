@@ -60,7 +60,7 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
     [InlineData("denoiser", "blocks.0.", float.NaN, "denoiser")]
     [InlineData("autoencoder", "decoder.conv_in", float.NaN, "decoder")]
     [InlineData("autoencoder", "decoder.", 1e30f, "decoder")]
-    public async Task APartThatGivesNoNumbers_IsNamed_AndNoPictureIsWritten(
+    public async Task APartThatReturnsNaN_IsNamed_AndNoPictureIsWritten(
         string file, string tensors, float value, string part)
     {
         TinyModel.Fill(_folder.Copy(model.Folder, "spoiled"), file, tensors, value);
@@ -150,7 +150,7 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
 
     // This model's text encoder takes 14 tokens.
     [Fact]
-    public async Task PromptThatIsCut_IsToldOnStandardError()
+    public async Task PromptThatIsCut_IsReportedOnStandardError()
     {
         string[] options = ["-o", "-", "--model", model.Folder, "--negative", "zz ZZ zz zz zz zz zz zz"];
         ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, ["generate", "abcdefghijklmn Whale", .. options]);
@@ -255,7 +255,7 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
     }
 
     [Fact]
-    public async Task PictureThatIsThere_IsReplacedOnlyByAWholeOne()
+    public async Task ExistingPicture_IsReplacedOnlyByACompleteOne()
     {
         byte[] first = await DrawAsync("a.png");
         (await AtelierProgram.RunAsync(_folder.Path, Command("a.png", "--steps", "0"))).FailedSaying("--steps");

@@ -35,7 +35,7 @@ public sealed class HelpTests
     }
 
     [Fact]
-    public void Help_OfVerbsThatAreNoMore_IsGone()
+    public void Help_OfRemovedVerbs_IsGone()
     {
         if (!s_accept)
         {

@@ -16,7 +16,7 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
     [Theory]
     [InlineData("text_encoder", "transformer.", "caption_latents of picture 0 holds ")]
     [InlineData("autoencoder", "encoder.", "latents_16 of picture 0 holds ")]
-    public async Task NetworkThatGivesNoNumbers_IsRefused_WithTheColumnAndThePicture(
+    public async Task NetworkThatReturnsNaN_IsRefused_WithTheColumnAndThePicture(
         string file, string tensors, string says)
     {
         for (int i = 0; i < 12; i++)
@@ -46,7 +46,7 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
     }
 
     [Fact]
-    public async Task WhatIsTakenAndPassedOver_IsSaid()
+    public async Task TheSelection_IsPrinted()
     {
         WriteFolder("pictures", "a", "b");
         _folder.Write("pictures/c.bmp", "x");
@@ -121,7 +121,7 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
     }
 
     [Fact]
-    public async Task CaptionThatIsNoText_IsRefused_AndNothingIsWritten()
+    public async Task CaptionThatIsNotText_IsRefused_AndNothingIsWritten()
     {
         WriteFolder("pictures", "a", "b");
         await File.WriteAllBytesAsync(

@@ -18,7 +18,7 @@ public sealed class SupervisionTests : IDisposable
     public void Dispose() => _folder.Dispose();
 
     [Fact]
-    public async Task AChildThatDies_IsStartedAgain_AfterPausesThatGrow_AndItsLastWordsAreShown()
+    public async Task AChildThatDies_IsRestarted_AfterGrowingPauses_AndItsLastOutputIsShown()
     {
         await using SupervisedChild child = Start(
             "echo standard; for i in $(seq 5); do echo word $i >&2; done; exit 3",
@@ -39,7 +39,7 @@ public sealed class SupervisionTests : IDisposable
     }
 
     [Fact]
-    public async Task AChildThatRanForLong_BeginsWithTheShortestPause()
+    public async Task AChildThatRanLong_StartsWithTheShortestPause()
     {
         await using SupervisedChild child = Start(
             "exit 1", new Supervision { PauseMin = Seconds(0.1), PauseMax = Seconds(5), SteadyAfter = TimeSpan.Zero });
@@ -61,7 +61,7 @@ public sealed class SupervisionTests : IDisposable
     }
 
     [Fact]
-    public async Task AProgramThatIsNotThere_IsSaid()
+    public async Task AMissingProgram_IsReported()
     {
         var program = new ChildProgram("child", _folder["nothing"], [], new Dictionary<string, string?>());
         await using var child = new SupervisedChild(program, new Supervision(), _folder.Path, TimeProvider.System, Say);

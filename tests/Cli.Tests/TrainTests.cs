@@ -84,7 +84,7 @@ public sealed class TrainTests
     }
 
     [Fact]
-    public async Task Samples_ThatAreNoNumbers_AreNamed_AndLeftOutAlone()
+    public async Task NonFiniteSamples_AreNamed_AndOnlyTheyAreLeftOut()
     {
         using var folder = new TemporaryFolder();
         WriteData(
@@ -123,7 +123,7 @@ public sealed class TrainTests
     }
 
     [Fact]
-    public async Task StageWithoutASampleThatIsNumbers_IsNoSuccess_AndItsReportSaysWhy()
+    public async Task StageWithoutAFiniteSample_HasFailed_AndItsReportSaysWhy()
     {
         using var folder = new TemporaryFolder();
         WriteData(folder["data"], _ => Half.NaN);

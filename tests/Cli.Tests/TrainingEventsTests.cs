@@ -12,7 +12,7 @@ public sealed class TrainingEventsTests(TinyModel model) : IDisposable
     public void Dispose() => _folder.Dispose();
 
     [Fact]
-    public void StepsMadeAgain_TakeThePlaceOfThoseOfBefore()
+    public void RepeatedSteps_ReplaceTheEarlierOnes()
     {
         Write(from: 0, to: 150);
         Write(from: 100, to: 130);
@@ -23,7 +23,7 @@ public sealed class TrainingEventsTests(TinyModel model) : IDisposable
     }
 
     [Fact]
-    public void RunThatWasKilledBeforeItsFirstCheckpoint_BeginsAnew()
+    public void RunThatWasKilledBeforeItsFirstCheckpoint_StartsAgain()
     {
         Write(from: 0, to: 5);
         Write(from: 0, to: 3);
@@ -56,7 +56,7 @@ public sealed class TrainingEventsTests(TinyModel model) : IDisposable
     }
 
     [Fact]
-    public void WhatIsNoNumber_IsLeftOut_AndPicturesAreKept()
+    public void NonFiniteValues_AreLeftOut_AndPicturesAreKept()
     {
         using var png = new MemoryStream();
         Png.Write(png, new byte[3 * 6 * 4], 6, 4, []);

@@ -107,7 +107,7 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
     }
 
     [Fact]
-    public async Task AModelThatIsNone_IsRefused_WithWhatToDo()
+    public async Task AnInvalidModel_IsRefused_WithAdvice()
     {
         ProgramRun run = await RunAsync("up", "--data", "data", "--model", "nowhere");
         run.FailedSaying(

@@ -49,7 +49,7 @@ public sealed class VerifyTests : IDisposable
     }
 
     [Fact]
-    public async Task SpoiltTensor_FailsItsCaseAlone_AndIsNamed()
+    public async Task CorruptedTensor_FailsItsCaseAlone_AndIsNamed()
     {
         string tree = CopyTree();
         string file = Path.Combine(tree, "dit/e_moe/expected.safetensors");
@@ -70,7 +70,7 @@ public sealed class VerifyTests : IDisposable
     }
 
     [Fact]
-    public void SpoiltNaN_Fails()
+    public void CorruptedNaN_Fails()
     {
         string tree = CopyTree(), file = Path.Combine(tree, "dit/e_moe/expected.safetensors");
         var tensors = TinyModel.Read(file);
@@ -258,7 +258,7 @@ public sealed class VerifyTests : IDisposable
     }
 
     [Fact]
-    public async Task WithoutTheVocabulary_ItsCaseIsSkipped_AndThePipelineBeginsAtTheIds()
+    public async Task WithoutTheVocabulary_ItsCaseIsSkipped_AndThePipelineStartsAtTheIds()
     {
         _folder.Copy(Reference("clip/tokenizer"), "tree/clip/tokenizer");
         _folder.Copy(Reference("pipeline/tiny"), "tree/pipeline/tiny");

@@ -33,7 +33,7 @@ public sealed class FuzzTests
     private static int Seed => Setting("ATELIER_ATTACK_SEED", 17);
 
     [Fact]
-    public async Task NoBytesOfAClient_AreAFaultOfTheCluster()
+    public async Task NoClientInput_CausesAServerError()
     {
         await using var cluster = new TestCluster(silos: 1, embedded: true);
         await cluster.StartAsync();

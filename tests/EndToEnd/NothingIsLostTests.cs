@@ -98,7 +98,7 @@ public sealed class NothingIsLostTests
     }
 
     [Fact]
-    public async Task AStream_WhoseGatewayAndSiloDie_GoesOnAtTheNextEvent()
+    public async Task AStream_WhoseGatewayAndSiloDie_ResumesAtTheNextEvent()
     {
         await using var cluster = new TestCluster(silos: 2, embedded: false, evaluationMilliseconds: 60);
         await cluster.StartAsync();
@@ -126,7 +126,7 @@ public sealed class NothingIsLostTests
     }
 
     [Fact]
-    public async Task AClusterOfOne_KilledAndStarted_GoesOnWithWhatItHeld()
+    public async Task AClusterOfOne_KilledAndRestarted_ContinuesItsWork()
     {
         await using var cluster = new TestCluster(silos: 1, embedded: true, evaluationMilliseconds: 60);
         await cluster.StartAsync();

@@ -14,7 +14,7 @@ public sealed class RecoveryTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task APicture_WhoseWorkerGoes_MovesOnElsewhere(bool politely)
+    public async Task APicture_WhoseWorkerDies_ContinuesElsewhere(bool politely)
     {
         await using var cluster = new TestCluster(silos: 2, embedded: false, evaluationMilliseconds: 15);
         await cluster.StartAsync();

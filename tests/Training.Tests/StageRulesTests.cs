@@ -26,7 +26,7 @@ public sealed class StageRulesTests
     }
 
     [Fact]
-    public void SkippedBatch_IsInTheLedger_WithItsReason_AndIsNoUpdate()
+    public void SkippedBatch_IsInTheLedger_WithItsReason_AndIsNotAnUpdate()
     {
         StepDecision decision = Decide(Decide(RunPosition.Start, s_good).Position, s_bad);
         Assert.Equal(StepVerdict.Skip, decision.Verdict);
@@ -61,7 +61,7 @@ public sealed class StageRulesTests
     }
 
     [Fact]
-    public void EmptyBatchesInARow_BeyondPatience_EndTheRun_AndAreNoSpikes()
+    public void EmptyBatchesInARow_BeyondPatience_EndTheRun_AndAreNotSpikes()
     {
         RunPosition position = RunPosition.Start;
         for (int i = 0; i < 2; i++)
@@ -79,7 +79,7 @@ public sealed class StageRulesTests
     }
 
     [Fact]
-    public void RunThatGoesBack_HasEveryBatchSinceInTheLedger_AndGoesBackNoOftenerThanAllowed()
+    public void RunThatRollsBack_HasEveryBatchSinceInTheLedger_AndRollsBackNoMoreOftenThanAllowed()
     {
         RunPosition last = Follow(RunPosition.Start, s_good, s_good, s_bad);
         RunPosition position = Follow(last, s_good, s_good, s_bad, s_bad);

@@ -34,11 +34,11 @@ public sealed class StepPolicyTests
     [InlineData(double.PositiveInfinity, 1)]
     [InlineData(1, double.NaN)]
     [InlineData(1, double.PositiveInfinity)]
-    public void WhatIsNoNumber_IsSkipped_EvenAtTheFirstStep(double loss, double norm) =>
+    public void NonFiniteValues_AreSkipped_EvenAtTheFirstStep(double loss, double norm) =>
         Assert.Equal(StepVerdict.Skip, s_policy.Decide(loss, norm, default).Verdict);
 
     [Fact]
-    public void SkipsInARow_BeyondPatience_GoBack()
+    public void SkipsInARow_BeyondPatience_RollBack()
     {
         Assert.Equal(StepVerdict.GoBack, Verdicts(1, double.NaN, double.NaN, double.NaN)[^1]);
         Assert.Equal(StepVerdict.Skip, Verdicts(1, double.NaN, double.NaN, 1, double.NaN)[^1]);

@@ -32,7 +32,7 @@ public sealed partial class KeyTests
     }
 
     [Fact]
-    public async Task KeysThatAreNotLetIn_AreAnsweredAlike()
+    public async Task RejectedKeys_AreAnsweredAlike()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
@@ -82,7 +82,7 @@ public sealed partial class KeyTests
     }
 
     [Fact]
-    public async Task WithoutACluster_NobodyIsLetInAndEverybodyToldToComeBack()
+    public async Task WithoutACluster_EveryClientIsToldToRetry()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);

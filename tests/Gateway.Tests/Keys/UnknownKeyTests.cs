@@ -82,7 +82,7 @@ public sealed class UnknownKeyTests
     }
 
     [Fact]
-    public async Task GoodKeys_PayNothing()
+    public async Task ValidKeys_AreNotLimited()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(s_two, silo.Endpoint);

@@ -17,7 +17,7 @@ public sealed class ConnectionTests
     [InlineData("GET / HTTP/1.1\r\nHost: l\r\nX: ", false)]
     [InlineData("GET /health/live HTTP/1.1\r\nHost: l\r\n\r\n", true)]
     [InlineData("", false, 4)]
-    public async Task IdleConnections_ShutNobodyOut(string sent, bool isAnswered, int? perAddress = null)
+    public async Task IdleConnections_LockNobodyOut(string sent, bool isAnswered, int? perAddress = null)
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(
@@ -44,7 +44,7 @@ public sealed class ConnectionTests
     [Theory]
     [InlineData(3, null)]
     [InlineData(100, 3)]
-    public async Task ARequestInProgress_GivesWayToNone(int max, int? perAddress)
+    public async Task ARequestInProgress_IsNeverEvicted(int max, int? perAddress)
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         using var go = new SemaphoreSlim(0);
@@ -78,7 +78,7 @@ public sealed class ConnectionTests
     }
 
     [Fact]
-    public async Task ATenantWithManyStreams_IsToldSo_AndNobodyElse()
+    public async Task ATenantWithManyStreams_IsRefused_AndNobodyElse()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         using var go = new SemaphoreSlim(0);

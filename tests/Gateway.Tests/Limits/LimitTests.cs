@@ -61,7 +61,7 @@ public sealed class LimitTests
     [InlineData("-2\r\n{}\r\n0\r\n\r\n")]
     [InlineData("2;a\r\n{}x\r\n0\r\n\r\n")]
     [InlineData("2\r\n{}\r\n0\r\nno trailer\r\n\r\n")]
-    public async Task ChunksThatAreNone_AreTheClientsFault(string chunks)
+    public async Task InvalidChunks_AreTheClientsFault(string chunks)
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);

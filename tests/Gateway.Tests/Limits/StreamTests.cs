@@ -41,7 +41,7 @@ public sealed class StreamTests
     }
 
     [Fact]
-    public async Task AClientThatGoes_IsSeenToGoByTheSilo()
+    public async Task AClientThatDisconnects_IsNoticedByTheSilo()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         var gone = new TaskCompletionSource();
@@ -63,7 +63,7 @@ public sealed class StreamTests
     }
 
     [Fact]
-    public async Task AClientThatGoesBeforeTheAnswer_IsSeenToGoByTheSiloAndCountsNotAgainstIt()
+    public async Task AClientThatDisconnectsBeforeTheAnswer_IsNoticedByTheSilo_AndNotHeldAgainstIt()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         var (reached, gone) = (new TaskCompletionSource(), new TaskCompletionSource());

@@ -40,7 +40,7 @@ public sealed class PageTests
 
     // A silo's page may have its own policy.
     [Fact]
-    public async Task EveryAnswer_HasContentRules_AndMayBeFramedByNobody()
+    public async Task EveryAnswer_HasAContentPolicy_AndCannotBeFramed()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);

@@ -35,7 +35,7 @@ public sealed class DeliveryTests
     [InlineData(0)]
     [InlineData(1)]
     [InlineData(5)]
-    public async Task WithoutAReachableSilo_ClientsAreToldToComeBack(int silos)
+    public async Task WithoutAReachableSilo_ClientsAreToldToRetry(int silos)
     {
         SiloEndpoint[] all = [.. Enumerable.Range(0, silos).Select(i => BareSilo.Nobody($"s{i}"))];
         await using TestGateway gateway = await TestGateway.StartAsync(all);
@@ -101,7 +101,7 @@ public sealed class DeliveryTests
     }
 
     [Fact]
-    public async Task WhatASiloAnswers_IsPassedOnAsItIs()
+    public async Task ASilosAnswer_IsPassedOnUnchanged()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         silo.Handler = async context =>

@@ -37,7 +37,7 @@ public sealed class PathTests
     [InlineData("/docs/%2e%2e/v1/models", 401)]
     [InlineData("/docs/../v1/models", 401)]
     [InlineData("/V1/models", 401)]
-    public async Task TricksInPaths_ReachNoSilo(string target, int status)
+    public async Task HostilePaths_ReachNoSilo(string target, int status)
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
@@ -54,7 +54,7 @@ public sealed class PathTests
     [InlineData("/v1/generations/a%00b")]
     [InlineData("/v1/generations/\u00e4")]
     [InlineData("v1/models")]
-    public async Task TargetsThatAreNone_AreRefused(string target)
+    public async Task InvalidTargets_AreRefused(string target)
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);

@@ -47,7 +47,7 @@ public sealed class TicketTests
     }
 
     [Fact]
-    public async Task ATicket_IsGoodForExactlyItsCallAndNotForLong()
+    public async Task ATicket_IsValidForExactlyItsCall_AndBriefly()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
@@ -69,7 +69,7 @@ public sealed class TicketTests
     [InlineData("one", false)]
     [InlineData("one", true)]
     [InlineData("", false)]
-    public async Task ATicket_IsGoodForItsBodyOnly(string body, bool chunked)
+    public async Task ATicket_IsValidForItsBodyOnly(string body, bool chunked)
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
@@ -147,7 +147,7 @@ public sealed class TicketTests
     }
 
     [Fact]
-    public async Task TheSilo_LearnsWhereTheClientThinksItIs()
+    public async Task TheSilo_LearnsTheAddressThatTheClientUsed()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);

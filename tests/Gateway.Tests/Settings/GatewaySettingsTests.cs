@@ -27,7 +27,7 @@ public sealed class GatewaySettingsTests
         () => GatewaySettings.Read(Configuration(("Gateway:AdminKey", new string('k', 40) + " x"))));
 
     [Fact]
-    public async Task TheLongestAdministratorsKey_LetsIn()
+    public async Task TheLongestAdministratorsKey_IsAccepted()
     {
         string key = new('k', GatewaySettings.KeyLengthMax);
         await using StubSilo silo = await StubSilo.StartAsync();

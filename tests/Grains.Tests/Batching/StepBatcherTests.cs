@@ -24,7 +24,7 @@ public sealed class StepBatcherTests
     }
 
     [Fact]
-    public void Full_TakesNobody_AndADroppedPictureFreesItsSlotAtOnce()
+    public void Full_AcceptsNothing_AndADroppedPictureFreesItsSlotAtOnce()
     {
         var batcher = new StepBatcher<Picture>(2, 8);
         var one = new Picture("a", 2);

@@ -13,7 +13,7 @@ namespace Atelier.Grains.Tests.Cluster;
 public sealed class BlobReleaseTests
 {
     [Fact]
-    public async Task DeletedInMidStep_TheWorkersLastSnapshot_IsReleased()
+    public async Task DeletedDuringAStep_TheWorkersLastSnapshot_IsReleased()
     {
         var letGo = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         var device = new FakeDevice("d", 1);
@@ -36,7 +36,7 @@ public sealed class BlobReleaseTests
     }
 
     [Fact]
-    public async Task DeletedWhileItIsDecoded_ThePictureThatComesLate_IsReleased()
+    public async Task DeletedDuringDecoding_TheLatePicture_IsReleased()
     {
         var begun = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         var letGo = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -99,7 +99,7 @@ public sealed class BlobReleaseTests
     }
 
     [Fact]
-    public async Task AStoreThatReleasesNothing_HoldsALongPictureUp_AndLosesNone()
+    public async Task AStoreThatReleasesNothing_DelaysALongPicture_AndLosesNone()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => new FakeDevice("d", 1), grains =>
         {

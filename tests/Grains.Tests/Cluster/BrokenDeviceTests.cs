@@ -40,7 +40,7 @@ public sealed class BrokenDeviceTests
     }
 
     [Fact]
-    public async Task ARequestThatASoundDeviceCannotDo_Fails_AndTheWorkerGoesOn()
+    public async Task ARequestThatASoundDeviceCannotDo_Fails_AndTheWorkerContinues()
     {
         var device = new FakeDevice("d", 4);
         int probes = 0;

@@ -15,7 +15,7 @@ public sealed class ClosedTenantTests
     private static readonly TenantId s_other = new("other");
 
     [Fact]
-    public async Task ClosingATenant_CancelsAllThatItHasOpen_AndNothingElse()
+    public async Task ClosingATenant_CancelsItsOpenWork_AndNothingElse()
     {
         await using TestCluster cluster = await StartAsync();
         await cluster.Grains.Tenant(TestCluster.Tenant).CloseAsync();
@@ -53,7 +53,7 @@ public sealed class ClosedTenantTests
     }
 
     [Fact]
-    public async Task ANameThatIsOpenedAgain_FindsNothingOfTheTenantBefore()
+    public async Task AReopenedName_FindsNothingOfTheEarlierTenant()
     {
         await using TestCluster cluster = await StartAsync();
         ITenantGrain named = cluster.Grains.Tenant(TestCluster.Tenant);

@@ -54,7 +54,7 @@ internal sealed class FakeBlobStore : IBlobStore
     {
         if (IsAway)
         {
-            throw new IOException("The blob store is away.");
+            throw new IOException("The blob store is unavailable.");
         }
 
         if (_owners.TryGetValue(name, out ConcurrentDictionary<GenerationId, bool>? owners))

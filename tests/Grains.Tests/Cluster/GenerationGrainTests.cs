@@ -42,7 +42,7 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
-    public async Task AnEndedOneWithALongPrompt_IsWatchedFromItsBegin_ThoughItLeavesMemory()
+    public async Task AnEndedOneWithALongPrompt_IsWatchedFromItsStart_ThoughItLeavesMemory()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => new FakeDevice("d", 4));
         GenerationSpec spec = TestCluster.Spec(1, 300) with { Prompt = new string('p', 9000) };
@@ -69,7 +69,7 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
-    public async Task AnEndedOneWithALongPrompt_LeavesMemory_WhoeverAsksForItLater()
+    public async Task AnEndedOneWithALongPrompt_LeavesMemory_AfterLaterCallsToo()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null);
         var management = cluster.Grains.GetGrain<IManagementGrain>(0);
@@ -89,7 +89,7 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
-    public async Task WrongSubmissions_AreAnsweredWithASentence()
+    public async Task WrongSubmissions_AreAnsweredWithAMessage()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null);
         GenerationSpec spec = TestCluster.Spec(1);
@@ -117,7 +117,7 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
-    public async Task AModelThatCannotBeLoaded_DoesNotHoldUpAnother_AndComesBackWhenItCan()
+    public async Task AModelThatCannotBeLoaded_DoesNotDelayAnother_AndReturnsOnceItCan()
     {
         var device = new FakeDevice("d", 4, models: 2) { Damaged = FakeDevice.ModelOf(0) };
         await using TestCluster cluster = await TestCluster.StartAsync(
@@ -132,7 +132,7 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
-    public async Task CancelledInMidGeneration_FreesItsSlot()
+    public async Task CancelledWhileItRuns_FreesItsSlot()
     {
         var device = new FakeDevice("d", 1) { Pace = TimeSpan.FromMilliseconds(20) };
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => device);
@@ -169,7 +169,7 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
-    public async Task SiloKilledInMidGeneration_LosesNothing_AndChangesNoByte()
+    public async Task SiloKilledDuringAGeneration_LosesNothing_AndChangesNoByte()
     {
         var devices = new Dictionary<string, FakeDevice>(StringComparer.Ordinal);
         await using TestCluster cluster = await TestCluster.StartAsync(3, name =>
@@ -316,7 +316,7 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
-    public async Task KernelThatThrows_FailsItsOwnPictureAlone()
+    public async Task KernelThatThrows_FailsOnlyItsOwnPicture()
     {
         var device = new FakeDevice("d", 4);
         device.Evaluating = batch => batch.Any(picture => picture.Spec.Seed == 3 && picture.Step == 2)
@@ -335,7 +335,7 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
-    public async Task AStoreThatTakesNothingForAWhile_HoldsWorkUp_AndLosesNone()
+    public async Task AStoreThatAcceptsNothingForAWhile_DelaysWork_AndLosesNone()
     {
         var device = new FakeDevice("d", 2);
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => device, grains =>
@@ -389,7 +389,7 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
-    public async Task PartedCluster_WithTwoActivations_IsFenced()
+    public async Task PartitionedCluster_WithTwoActivations_IsFenced()
     {
         // The worker is blocked in its fourth step: it does not report, and does not know that it was replaced.
         var letGo = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -460,7 +460,7 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
-    public async Task Keys_AreLetInByTheirHash_AndRevokedAtOnce()
+    public async Task Keys_AreAcceptedByTheirHash_AndRevokedAtOnce()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null);
         ITenantGrain tenant = cluster.Grains.Tenant(TestCluster.Tenant);

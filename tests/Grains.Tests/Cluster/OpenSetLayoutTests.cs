@@ -32,7 +32,7 @@ public sealed class OpenSetLayoutTests
     }
 
     [Fact]
-    public async Task WhatFormat0Left_IsFound_AndLeaves()
+    public async Task OpenWorkOfFormat0_IsFound_AndLeaves()
     {
         TestCluster first = await StartAsync(4);
         await SubmitAsync(first);

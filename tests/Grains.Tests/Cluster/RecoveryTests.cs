@@ -14,7 +14,7 @@ public sealed class RecoveryTests
     private const int Generations = 40;
 
     [Fact]
-    public async Task QueueThatDiesDuringAWalk_HearsOfAllWork()
+    public async Task QueueThatDiesDuringAWalk_LearnsOfAllWork()
     {
         await using TestCluster cluster = await StartAsync(partitions: 1);
         IWorkQueueGrain queue = cluster.Grains.WorkQueue();
@@ -51,13 +51,13 @@ public sealed class RecoveryTests
     }
 
     [Fact]
-    public async Task GenerationThatThrows_CostsAWalkItsOwnQuestionAlone()
+    public async Task GenerationThatThrows_FailsOnlyItsOwnPartOfAWalk()
     {
         await using TestCluster cluster = await StartAsync(partitions: 1);
         IWorkQueueGrain queue = cluster.Grains.WorkQueue();
         cluster.Calling = (method, key, _) =>
             method == nameof(IGenerationGrain.EnsureQueuedAsync) && key.EndsWith("/g3", StringComparison.Ordinal)
-                ? throw new InvalidOperationException("This is no transient fault.")
+                ? throw new InvalidOperationException("This is not a transient fault.")
                 : Task.CompletedTask;
         await TestCluster.DeactivateAsync(queue);
         await TestCluster.UntilAsync(async () => (await queue.StatusAsync()).Waiting == Generations - 1);
@@ -69,7 +69,7 @@ public sealed class RecoveryTests
     }
 
     [Fact]
-    public async Task QueueThatStartsAnewDuringALongStep_LeavesItToItsWorker()
+    public async Task QueueThatRestartsDuringALongStep_LeavesItToItsWorker()
     {
         // One worker is blocked within its third step and does not report. The other is idle, and asks each new queue
         // at once.
@@ -102,7 +102,7 @@ public sealed class RecoveryTests
     }
 
     [Fact]
-    public async Task QueueThatStartsAnew_KeepsNothingForAWorkerOutsideTheMembership()
+    public async Task RestartedQueue_ReservesNothingForAWorkerOutsideTheMembership()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(
             1, _ => new FakeDevice("d", 2), grains => grains.Queue.LeaseTime = TimeSpan.FromHours(1));

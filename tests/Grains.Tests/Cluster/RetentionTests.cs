@@ -42,7 +42,7 @@ public sealed class RetentionTests
     [Theory]
     [InlineData(8)]
     [InlineData(-8)]
-    public async Task AWallClockThatJumps_ForgetsNothing_AndRetentionGoesOn(int days)
+    public async Task AWallClockThatJumps_ForgetsNothing_AndRetentionContinues(int days)
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null, OnePartition);
         await EndAsync(cluster, "first");
@@ -127,7 +127,7 @@ public sealed class RetentionTests
     }
 
     [Fact]
-    public async Task AGenerationThatCannotBeForgotten_HoldsUpNoOther_AndIsForgottenLater()
+    public async Task AGenerationThatCannotBeForgotten_DelaysNoOther_AndIsForgottenLater()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null, OnePartition);
         await EndAsync(cluster, "good");
@@ -143,7 +143,7 @@ public sealed class RetentionTests
     }
 
     [Fact]
-    public async Task AnIdThatIsUsedAgain_IsNotForgottenWithItsEarlierEnding()
+    public async Task AReusedId_IsNotForgottenWithItsEarlierEnd()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null, OnePartition);
         await EndAsync(cluster, "g");

@@ -21,7 +21,7 @@ internal sealed class SharedStore
     {
         if (Failing?.Invoke(key) == true)
         {
-            throw new IOException($"{key}: the store is away.");
+            throw new IOException($"{key}: the store is unavailable.");
         }
     }
 }

@@ -13,7 +13,7 @@ public sealed class StoreRoomTests
     private static readonly Submission s_submission = new() { Spec = TestCluster.Spec(1) };
 
     [Fact]
-    public async Task ATenantThatKeepsWhatItMay_IsRefused_AndWhatItHasOpenEnds()
+    public async Task ATenantAtItsStorageLimit_IsRefused_AndItsOpenWorkEnds()
     {
         var device = new FakeDevice("d", 4) { Pace = TimeSpan.FromMilliseconds(50) };
         await using TestCluster cluster = await TestCluster.StartAsync(1, _ => device);

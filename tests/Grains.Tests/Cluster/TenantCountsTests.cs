@@ -29,7 +29,7 @@ public sealed class TenantCountsTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task AnAdmissionThatNobodyHeardOf_HoldsNoPlaceAndNoEvaluations(bool dies)
+    public async Task AnAdmissionWithALostAnswer_HoldsNoPlaceAndNoEvaluations(bool dies)
     {
         await using TestCluster cluster = await StartAsync();
         ITenantGrain tenant = await PutAsync(cluster, new TenantSettings { OpenGenerations = 3 });
@@ -51,7 +51,7 @@ public sealed class TenantCountsTests
     }
 
     [Fact]
-    public async Task AnEndThatTheTenantDidNotHear_IsToldAgain()
+    public async Task AnEndThatTheTenantMissed_IsReportedAgain()
     {
         await using TestCluster cluster = await StartAsync();
         ITenantGrain tenant = await PutAsync(cluster, new TenantSettings { OpenGenerations = 3 });

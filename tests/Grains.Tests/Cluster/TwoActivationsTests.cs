@@ -61,7 +61,7 @@ public sealed class TwoActivationsTests
     }
 
     [Fact]
-    public async Task OlderActivation_ThatKnowsAnEnd_KeepsAnewlyAcceptedGenerationInTheOpenSet()
+    public async Task OlderActivation_ThatKnowsAnEnd_KeepsANewlyAcceptedGenerationInTheOpenSet()
     {
         await using TestCluster one = await TestCluster.StartAsync(1, _ => null);
         await using TestCluster other = await TestCluster.StartAsync(1, _ => null, twin: one);

@@ -82,7 +82,7 @@ public sealed class ModelCatalogTests
     }
 
     [Fact]
-    public void CatalogThatStarts_GivesEveryCardItsTime()
+    public void CatalogThatStarts_WaitsForEveryCard()
     {
         var state = new ModelCatalogState { Cards = [s_old, s_new] };
         var catalog = new ModelCatalog(state, s_options);
@@ -92,7 +92,7 @@ public sealed class ModelCatalogTests
     }
 
     [Fact]
-    public void FullCatalog_TakesKnownModelsAlone_AndNamesWhoMayLeave()
+    public void FullCatalog_AcceptsKnownModelsOnly_AndNamesTheOneToEvict()
     {
         ModelCard[] cards = [.. Enumerable.Range(0, IModelCatalogGrain.SizeMax).Select(Numbered)];
         ModelCatalog catalog = Catalog(cards);

@@ -29,7 +29,7 @@ public sealed class OpenSetTests
     }
 
     [Fact]
-    public void Walk_TellsWhoseSubmissionHadItsTime()
+    public void Walk_ReportsExpiredSubmissions()
     {
         var set = new OpenSet(new OpenSetState(), TimeSpan.FromSeconds(30));
         set.Add(Key(1), s_now);
@@ -44,7 +44,7 @@ public sealed class OpenSetTests
     [Theory]
     [InlineData(-8 * 24)]
     [InlineData(8 * 24)]
-    public void AfterARestart_EverySubmissionHasItsTimeAnew(int hours)
+    public void AfterARestart_EverySubmissionsTimeStartsAgain(int hours)
     {
         var state = new OpenSetState();
         new OpenSet(state, TimeSpan.FromSeconds(30)).Add(Key(1), s_now.AddHours(hours));

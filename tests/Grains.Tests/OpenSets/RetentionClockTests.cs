@@ -12,7 +12,7 @@ public sealed class RetentionClockTests
     private readonly HandClock _hand = new();
 
     [Fact]
-    public void NewPartition_BeginsWithTheWallClock_AndNothingIsDueThatEndedBefore()
+    public void NewPartition_StartsAtTheWallClock_AndNothingEarlierIsDue()
     {
         var state = new OpenSetState();
         RetentionClock clock = Clock(state);
@@ -22,7 +22,7 @@ public sealed class RetentionClockTests
     }
 
     [Fact]
-    public void PartitionOfFormat0_GoesOnWhereItsRetentionStands_WhateverTheWallClockSays()
+    public void PartitionOfFormat0_ResumesItsRetention_WhateverTheWallClockSays()
     {
         foreach (int wall in new[] { 0, 100, 5000 })
         {

@@ -155,7 +155,7 @@ public sealed class ModelSharesTests
     [Theory]
     [InlineData(true, 0.48)]
     [InlineData(false, 0.39)]
-    public void OneThatComesAndGoes_ForAModelThatDoesNotFit_LeavesOthersHalfOfTheTime(bool waits, double share)
+    public void ATenantThatComesAndGoes_ForAModelThatDoesNotFit_LeavesOthersHalfOfTheTime(bool waits, double share)
     {
         SimulatedWorker[] fleet = Fleet(1, 4, fitting: 1);
         Offer("a", 0, 4000, steps: 20);
@@ -193,7 +193,7 @@ public sealed class ModelSharesTests
     }
 
     [Fact]
-    public void OlderWork_OfATenantsOtherModel_IsNotPassedByForEver()
+    public void OlderWork_OfATenantsOtherModel_IsNotStarved()
     {
         SimulatedWorker[] fleet = Fleet(1, 1, fitting: 1);
         Offer("a", 0, 3, steps: 20);
@@ -240,7 +240,7 @@ public sealed class ModelSharesTests
         ShareEvenly(fleet[..1], "a", "new");
     }
 
-    // A newcomer now is owed nothing, whoever else waits.
+    // A newcomer at this point is owed nothing, no matter who else waits.
     private void ShareEvenly(SimulatedWorker[] fleet, string one, string other)
     {
         double before = _service[one];

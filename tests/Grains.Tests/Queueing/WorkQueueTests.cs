@@ -55,7 +55,7 @@ public sealed class WorkQueueTests
     }
 
     [Fact]
-    public void NewQueue_BelievesTheWorkersThatHoldWork()
+    public void NewQueue_TrustsTheWorkersThatHoldWork()
     {
         var old = new WorkQueue(new WorkQueueOptions(), 0);
         old.Offer(Work.Denoise("a", 0, 5), s_now);
@@ -68,7 +68,7 @@ public sealed class WorkQueueTests
     }
 
     [Fact]
-    public void NewQueue_KeepsClaimedWorkForItsWorker_UntilThatWorkerSpeaks()
+    public void NewQueue_ReservesClaimedWorkForItsWorker_UntilThatWorkerReports()
     {
         WorkItem[] items = [.. Enumerable.Range(0, 2).Select(i => Work.Denoise("a", i, 5) with { ClaimedBy = "w1" })];
         var queue = new WorkQueue(new WorkQueueOptions(), 1000);
@@ -84,7 +84,7 @@ public sealed class WorkQueueTests
     }
 
     [Fact]
-    public void NewQueue_GivesAwayWhatASilentWorkerClaimed_AfterOneLeaseTime()
+    public void NewQueue_ReassignsWhatASilentWorkerClaimed_AfterOneLeaseTime()
     {
         var queue = new WorkQueue(new WorkQueueOptions(), 1000);
         queue.Offer(Work.Denoise("a", 0, 5) with { ClaimedBy = "w1" }, s_now);
@@ -136,7 +136,7 @@ public sealed class WorkQueueTests
     }
 
     [Fact]
-    public void WorkInQuarantine_RunsAlone_UntilItsNextSnapshot_AndABusyWorkerEmptiesItselfForIt()
+    public void QuarantinedWork_RunsAlone_UntilItsNextSnapshot_AndABusyWorkerDrainsForIt()
     {
         var queue = new WorkQueue(new WorkQueueOptions(), 0);
         var worker = new SimulatedWorker("w", 4);
@@ -249,7 +249,7 @@ public sealed class WorkQueueTests
 
     // A worker may take a turn within a step, but only for a newcomer: its current work leaves at the step's end.
     [Fact]
-    public void Newcomer_IsServedAtTheEndOfTheStepAtHand()
+    public void Newcomer_IsServedAtTheEndOfTheCurrentStep()
     {
         var queue = new WorkQueue(new WorkQueueOptions(), 0);
         queue.Offer(Work.Denoise("a", 0, 50), s_now);

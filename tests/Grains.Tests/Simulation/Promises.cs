@@ -83,7 +83,7 @@ internal sealed class Promises
                 continue;
             }
 
-            Hold(!Deleted.Contains(key), () => "was deleted and is there");
+            Hold(!Deleted.Contains(key), () => "was deleted and still exists");
             Hold(!state.IsOpen, () => "has not ended");
             Hold(state.Submission == submission, () => "is another submission");
             Hold(
@@ -94,14 +94,14 @@ internal sealed class Promises
             {
                 case GenerationPhase.Done:
                     Done++;
-                    Hold(!Poison.Contains(key) && !Broken.Contains(key), () => "is done");
+                    Hold(!Poison.Contains(key) && !Broken.Contains(key), () => "is done, which is impossible");
                     byte[] picture = _cluster.Store.Blobs.GetValueOrDefault(state.Picture!.Value) ?? [];
                     Hold(
                         FakeDevice.Undisturbed(submission.Spec, state.DeviceKind!).AsSpan().SequenceEqual(picture),
                         () => $"has other bytes than an undisturbed run on {state.DeviceKind}");
                     Hold(
                         state.Previews.Count == GenerationEvents.PreviewSteps(submission).Length,
-                        () => "lacks a preview");
+                        () => "has a preview missing");
                     break;
                 case GenerationPhase.Failed:
                     Failed++;
@@ -163,11 +163,11 @@ internal sealed class Promises
                 + $"{fault()}\n{string.Join(' ', heard.Select(one => one.Number))}\n{_cluster.Story(key.ToString())}");
         EventNumber[] numbers = [.. heard.Select(one => one.Number)];
         GenerationEvent[] all = [.. GenerationEvents.EventsAfter(state, EventNumber.Before)];
-        Hold(heard[^1].IsLast, () => "has no end");
-        Hold(numbers.SequenceEqual(numbers.Distinct().Order()), () => "told twice");
+        Hold(heard[^1].IsLast, () => "has no last event");
+        Hold(numbers.SequenceEqual(numbers.Distinct().Order()), () => "has an event twice");
         if (state is { Phase: GenerationPhase.Done, Restarts: 0 })
         {
-            Hold(heard.SequenceEqual(all), () => "told other events than its state does");
+            Hold(heard.SequenceEqual(all), () => "has events that differ from its state's");
         }
 
         // Steps that were lost with a worker are reported once.
@@ -176,7 +176,7 @@ internal sealed class Promises
             all.All(one => numbers.Contains(one.Number))
             && numbers.Where(one => one.Step > 0).Select(one => one.Step).SequenceEqual(
                 Enumerable.Range(1, Math.Max(0, steps))),
-            () => "told with a gap");
+            () => "has a gap in its events");
     }
 
     // Histories are long, so a message is built only if there is a fault.
@@ -229,7 +229,7 @@ internal sealed class Promises
         Hold(old.Submission is null || next.Submission is not null, () => "was accepted and is overwritten");
         Hold(
             old.Submission is null || old.IsOpen || next.Phase == old.Phase,
-            () => $"has ended as {old.Phase} and goes on");
+            () => $"has ended as {old.Phase} and continues");
         Hold(next.Epoch >= old.Epoch, () => $"goes from epoch {old.Epoch} to {next.Epoch}");
         Hold(
             !next.IsOpen || next.SnapshotStep >= old.SnapshotStep || next.Restarts == old.Restarts + 1,

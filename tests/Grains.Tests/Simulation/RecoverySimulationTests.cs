@@ -139,7 +139,7 @@ public sealed class RecoverySimulationTests
     });
 
     [Fact]
-    public void SubmissionThatTheOpenSetDoesNotTake_IsNotAccepted() => Each((cluster, promises) =>
+    public void SubmissionThatTheOpenSetRejects_IsNotAccepted() => Each((cluster, promises) =>
     {
         Start(cluster, devices: 0);
         cluster.Store.Refusing = key => key.StartsWith("openset/", StringComparison.Ordinal);
@@ -201,7 +201,7 @@ public sealed class RecoverySimulationTests
     }, seeds: 2);
 
     [Fact]
-    public void WhatTheOtherSideOfAPartedClusterAccepted_IsFound_WithinAWalk() => Each((cluster, promises) =>
+    public void WhatTheOtherSideOfAPartitionAccepted_IsFound_WithinAWalk() => Each((cluster, promises) =>
     {
         Start(cluster, devices: 0);
         SimulatedSilo other = Part(cluster, async grains =>
@@ -220,7 +220,7 @@ public sealed class RecoverySimulationTests
     }, seeds: 3);
 
     [Fact]
-    public void SessionThatTheOtherSideOfAPartedClusterBegan_IsDeleted() => Each((cluster, promises) =>
+    public void SessionThatTheOtherSideOfAPartitionBegan_IsDeleted() => Each((cluster, promises) =>
     {
         Start(cluster, devices: 0);
         var session = new SessionKey(s_tenant, new SessionId("s"));

@@ -40,7 +40,7 @@ public sealed class TenantLimitsTests
     }
 
     [Fact]
-    public void EvaluationsADay_BeginAnewAtMidnight()
+    public void EvaluationsPerDay_StartAgainAtMidnight()
     {
         TenantLimits limits = Limits(new TenantSettings { EvaluationsPerDay = 100 }, out _);
         Assert.Equal(AdmissionOutcome.Admitted, Admit(limits, 1, s_now, 99).Outcome);
@@ -70,7 +70,7 @@ public sealed class TenantLimitsTests
     }
 
     [Fact]
-    public void WhatWasNotComputed_IsGivenBack_Once()
+    public void UncomputedEvaluations_AreRefunded_Once()
     {
         TenantLimits limits = Limits(new TenantSettings { EvaluationsPerDay = 10_000 }, out _);
         Admit(limits, 1, s_now, 1999);
@@ -85,7 +85,7 @@ public sealed class TenantLimitsTests
     }
 
     [Fact]
-    public void WhatWasChargedYesterday_IsNotGivenBackToday()
+    public void YesterdaysCharges_AreNotRefundedToday()
     {
         TenantLimits limits = Limits(new TenantSettings { EvaluationsPerDay = 10_000 }, out _);
         Admit(limits, 1, s_now, 1999);
@@ -95,7 +95,7 @@ public sealed class TenantLimitsTests
     }
 
     [Fact]
-    public void AfterAMove_OpenGenerationsCount_AndAreGivenBackAsTheyWereCharged()
+    public void AfterAMove_OpenGenerationsCount_AndAreRefundedAsCharged()
     {
         var settings = new TenantSettings { EvaluationsPerDay = 10_000, OpenGenerations = 2 };
         TenantLimits before = Limits(settings, out TenantState state);
@@ -115,7 +115,7 @@ public sealed class TenantLimitsTests
     }
 
     [Fact]
-    public void ATenantThatComesNowAndThen_MayUseItsDay()
+    public void AnOccasionalTenant_MayUseItsDailyLimit()
     {
         var state = new TenantState { Settings = new TenantSettings { EvaluationsPerDay = 10_000 } };
         DateTimeOffset now = s_now.AddHours(-12);
@@ -154,7 +154,7 @@ public sealed class TenantLimitsTests
     }
 
     [Fact]
-    public void WhatNobodyHasConfirmed_IsAskedFor()
+    public void UnconfirmedGenerations_AreListed()
     {
         TenantLimits limits = Limits(new TenantSettings(), out _);
         Admit(limits, 1, s_now);
@@ -168,7 +168,7 @@ public sealed class TenantLimitsTests
     // Admissions, ends that are reported once, twice or never, confirmations, moves and crashes: in any case a day's
     // use is at least what was computed and what open generations may still take.
     [Fact]
-    public void NothingIsGivenBack_ThatWasNotCharged()
+    public void NothingIsRefunded_ThatWasNotCharged()
     {
         for (int seed = 0; seed < 300; seed++)
         {
@@ -234,7 +234,7 @@ public sealed class TenantLimitsTests
     }
 
     [Fact]
-    public void ClosedTenant_MayNothing()
+    public void ClosedTenant_MayDoNothing()
     {
         var state = new TenantState { Settings = new TenantSettings(), IsClosed = true };
         Assert.Equal(AdmissionOutcome.UnknownTenant, Admit(new TenantLimits(state), 1, s_now).Outcome);

@@ -34,7 +34,7 @@ public sealed class WorkerLoopTests
             DateTimeOffset quietUntil = default;
             world.Calling = (method, _) =>
                 method == nameof(IWorkQueueGrain.TurnAsync) && TimeProvider.System.GetUtcNow() < quietUntil
-                ? throw new TimeoutException("The queue is away.")
+                ? throw new TimeoutException("The queue does not answer.")
                 : Task.CompletedTask;
             var workers = new List<LivingWorker> { Start(), Start() };
             for (int i = 0; i < 12; i++)
@@ -71,7 +71,7 @@ public sealed class WorkerLoopTests
             await Task.WhenAll(workers.Select(worker => worker.Loop.DrainAsync()));
             world.Check();
             Interlocked.Add(ref parks, world.Parks);
-            Interlocked.Add(ref notYous, world.NotYous);
+            Interlocked.Add(ref notYous, world.NotYouAnswers);
         });
 
         // How often depends on the machine's load; zero would mean that nothing was tested.
@@ -109,7 +109,7 @@ public sealed class WorkerLoopTests
 
     // The queue's grain wakes a busy worker when a newcomer arrives.
     [Fact]
-    public async Task ANewcomer_IsServedAtTheEndOfTheStepAtHand()
+    public async Task ANewcomer_IsServedAtTheEndOfTheCurrentStep()
     {
         var world = new WorkerWorld(1);
         GenerationKey old = world.Add("a", 1, 1000);
@@ -134,7 +134,7 @@ public sealed class WorkerLoopTests
     }
 
     [Fact]
-    public async Task AQuarantinedPicture_HasCompany_AfterItsNextSnapshot()
+    public async Task AQuarantinedPicture_IsBatchedAgain_AfterItsNextSnapshot()
     {
         var world = new WorkerWorld(1);
         GenerationKey alone = world.Add("a", 1, 1000);
@@ -186,7 +186,7 @@ public sealed class WorkerLoopTests
     }
 
     [Fact]
-    public async Task AReportWithoutAnAnswer_HoldsUpItsOwnPictureAlone()
+    public async Task AReportWithoutAnAnswer_DelaysItsOwnPictureOnly()
     {
         var world = new WorkerWorld(1);
         GenerationKey held = world.Add("a", 1, 6), free = world.Add("a", 2, 30);
@@ -202,7 +202,7 @@ public sealed class WorkerLoopTests
     }
 
     [Fact]
-    public async Task AQueueThatDoesNotAnswer_HoldsNobodyUp()
+    public async Task AQueueThatDoesNotAnswer_DelaysNobody()
     {
         var world = new WorkerWorld(1);
         GenerationKey key = world.Add("a", 1, 30);
@@ -221,7 +221,7 @@ public sealed class WorkerLoopTests
     [InlineData("waits")]
     [InlineData("refuses")]
     [InlineData("throws")]
-    public async Task ACatalogThatTakesNoModel_HoldsNobodyUp(string how)
+    public async Task ACatalogThatAcceptsNoModel_DelaysNobody(string how)
     {
         var world = new WorkerWorld(1);
         world.Add("a", 1, 6);
@@ -230,7 +230,7 @@ public sealed class WorkerLoopTests
         world.Calling = (method, _) => method != nameof(IModelCatalogGrain.RegisterAsync) ? Task.CompletedTask
             : Interlocked.Increment(ref registrations) > 0 && how == "waits" ? never.Task
             : how == "refuses" ? throw new TimeoutException("No.")
-            : throw new ArgumentException("This is no card.");
+            : throw new ArgumentException("Not a card.");
         LivingWorker worker = world.Start(
             1, configure: options => options.ConfirmPeriod = TimeSpan.FromMilliseconds(5));
         await world.EndAsync(20);
@@ -240,7 +240,7 @@ public sealed class WorkerLoopTests
     }
 
     [Fact]
-    public async Task AClaimWhoseAnswersAreLost_IsNoDeath()
+    public async Task AClaimWhoseAnswersAreLost_DoesNotCountAsADeath()
     {
         var world = new WorkerWorld(1);
         GenerationKey key = world.Add("a", 1, 4);
@@ -311,7 +311,7 @@ public sealed class WorkerLoopTests
     }
 
     [Fact]
-    public async Task ADeviceThatRefuses_EndsAfterItsSecondTry_WhileOthersGoOn()
+    public async Task ADeviceThatRefuses_EndsAfterItsSecondAttempt_WhileOthersContinue()
     {
         var world = new WorkerWorld(1);
         GenerationKey bad = world.Add("a", 1, 6, previews: 1);

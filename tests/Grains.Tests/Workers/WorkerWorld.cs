@@ -87,8 +87,8 @@ internal sealed class WorkerWorld(int seed)
         return answer;
     }
 
-    /// <summary>Answers for which another worker would have to be asked.</summary>
-    public int NotYous { get; private set; }
+    /// <summary>Number of claims that were answered NotYou.</summary>
+    public int NotYouAnswers { get; private set; }
 
     public int Parks { get; private set; }
 
@@ -268,7 +268,7 @@ internal sealed class WorkerWorld(int seed)
         (GenerationState state, DateTimeOffset heardAt) = _generations[key];
         Outcome<ClaimAnswer> outcome = _machine.Claim(state, key, request, heardAt, now);
         bool granted = outcome.Answer.Outcome == ClaimOutcome.Granted;
-        NotYous += outcome.Answer.Outcome == ClaimOutcome.NotYou ? 1 : 0;
+        NotYouAnswers += outcome.Answer.Outcome == ClaimOutcome.NotYou ? 1 : 0;
         _generations[key] = (outcome.State, granted ? now : heardAt);
         return outcome.Answer;
     }

@@ -171,7 +171,7 @@ public sealed class AutoencoderTests
     }
 
     [Fact]
-    public void OldAttentionNamesAndShapes_AreTakenForTodays()
+    public void OldAttentionNamesAndShapes_AreAccepted()
     {
         (string Old, string New)[] names =
             [("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")];

@@ -132,7 +132,7 @@ public sealed class ClipTokenizerTests
     }
 
     [Fact]
-    public void Load_RefusesWhatIsNoGzipOfText()
+    public void Load_RefusesAFileThatIsNotGzippedText()
     {
         byte[] good = Pack(Encoding.UTF8.GetBytes("#version\na b\n")).ToArray();
         byte[] flipped = [.. good];

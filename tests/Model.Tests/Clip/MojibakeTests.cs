@@ -47,7 +47,7 @@ public sealed class MojibakeTests
     [InlineData("&amp;Atilde;&amp;para;", "ö")]
     [InlineData("schÃ¶n\nÃ alone", "schön à alone")]
     [InlineData("â€œ like this â€\uFFFD", "\" like this \uFFFD")]
-    public void TextThatWasDecodedWrongly_IsWhatItWas(string prompt, string expected, string? instead = null) =>
+    public void WronglyDecodedText_IsRestored(string prompt, string expected, string? instead = null) =>
         Assert.Equal(expected, TextCleaning.Clean(instead ?? prompt));
 
     [Theory]
@@ -77,13 +77,13 @@ public sealed class MojibakeTests
     [InlineData("This text is fine already :þ")]
     [InlineData("(°ー°)")]
     [InlineData("caf\u00E9\u00A0!")]
-    public void TextThatIsRight_Stays(string prompt) => Assert.Equal(prompt, Mojibake.Repair(prompt));
+    public void CorrectText_IsUnchanged(string prompt) => Assert.Equal(prompt, Mojibake.Repair(prompt));
 
     // Suspicious, but not UTF-8: the remains of garbled text are not made worse.
     [Theory]
     [InlineData("â€")]
     [InlineData("ÃÂ")]
-    public void TextThatWouldBeNoUtf8_Stays(string prompt) => Assert.Equal(prompt, Mojibake.Repair(prompt));
+    public void TextThatWouldNotBeUtf8_Stays(string prompt) => Assert.Equal(prompt, Mojibake.Repair(prompt));
 
     [Fact]
     public void EveryPhrase_DecodedWronglyOnceOrTwice_IsItselfAgain()
@@ -121,7 +121,7 @@ public sealed class MojibakeTests
             });
 
     [Fact]
-    public void LongGarbles_AreRepaired_AsTheyAreOfAnyLength()
+    public void LongGarbledTexts_AreRepaired_LikeThoseOfAnyLength()
     {
         const int count = 200_000;
         Assert.Equal(new string('é', count), TextCleaning.Repair(string.Concat(Enumerable.Repeat("Ã©", count))));

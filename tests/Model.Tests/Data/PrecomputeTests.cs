@@ -111,7 +111,7 @@ public sealed class PrecomputeTests
 
     // "q" is a token of few captions; its embedding is NaN.
     [Fact]
-    public void Picture_WhoseCaptionGivesNoNumbers_IsSkippedAndListed_AndTheOthersAreAsWithoutIt()
+    public void Picture_WhoseCaptionGivesNaN_IsSkippedAndListed_AndTheOthersAreUnchanged()
     {
         using var folder = new TemporaryFolder();
         long[] bad = [7, Precompute.PartSamples + 3];
@@ -176,7 +176,7 @@ public sealed class PrecomputeTests
     [InlineData(999, 10)]
     [InlineData(1_000, 10)]
     [InlineData(1_000_000, 10_000)]
-    public void SkippedPictures_AreBorneUpToAPart(long pictures, long max) =>
+    public void SkippedPictures_AreToleratedUpToABound(long pictures, long max) =>
         Assert.Equal(max, Precompute.SkippedMax(pictures));
 
     [Fact]

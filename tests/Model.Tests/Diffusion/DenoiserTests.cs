@@ -29,14 +29,14 @@ public sealed class DenoiserTests
     [InlineData(2)]
     [InlineData(3)]
     [InlineData(5)]
-    public void ARequestsBits_DoNotDependOnItsCompany_OnAnyNumberOfThreads(int threads)
+    public void ARequestsBits_DoNotDependOnTheRestOfTheBatch_OnAnyNumberOfThreads(int threads)
     {
         int before = get_num_threads();
         set_num_threads(threads);
         try
         {
-            ARequestsBits_DoNotDependOnItsCompany("odd", 4);
-            ARequestsBits_DoNotDependOnItsCompany("realistic", 4);
+            ARequestsBits_DoNotDependOnTheRestOfTheBatch("odd", 4);
+            ARequestsBits_DoNotDependOnTheRestOfTheBatch("realistic", 4);
         }
         finally
         {
@@ -57,7 +57,7 @@ public sealed class DenoiserTests
     [InlineData("realistic", 2)]
     [InlineData("realistic", 4)]
     [InlineData("realistic", 8)]
-    public void ARequestsBits_DoNotDependOnItsCompany(string size, int width)
+    public void ARequestsBits_DoNotDependOnTheRestOfTheBatch(string size, int width)
     {
         using var scope = NewDisposeScope();
         using MicroDiT network = Network(size);
@@ -96,7 +96,7 @@ public sealed class DenoiserTests
     }
 
     [Fact]
-    public void ManyCompanies_LeaveNoTensorsBehind()
+    public void ManyBatches_LeaveNoTensorsBehind()
     {
         using var scope = NewDisposeScope();
         using MicroDiT network = Network("tiny");
@@ -116,7 +116,7 @@ public sealed class DenoiserTests
     }
 
     [Fact]
-    public void WhatDoesNotFit_IsRefused()
+    public void InputThatDoesNotFit_IsRefused()
     {
         using var scope = NewDisposeScope();
         using MicroDiT network = Network("tiny");

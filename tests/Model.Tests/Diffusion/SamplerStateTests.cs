@@ -67,7 +67,7 @@ public sealed class SamplerStateTests
     }
 
     [Fact]
-    public void NumbersThatAreNone_AreRefused()
+    public void NonFiniteNumbers_AreRefused()
     {
         foreach (double broken in new[] { double.NaN, double.PositiveInfinity })
         {

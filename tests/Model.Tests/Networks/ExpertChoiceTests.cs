@@ -72,7 +72,7 @@ public sealed class ExpertChoiceTests
     }
 
     [Fact]
-    public void NoCapacity_GivesZerosThatCanBeLearntThrough()
+    public void NoCapacity_GivesZeros_WithGradients()
     {
         using var scope = NewDisposeScope();
         using ExpertChoiceFeedForward layer = Layer(experts: 4, capacity: 1);

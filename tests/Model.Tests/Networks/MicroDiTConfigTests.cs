@@ -76,7 +76,7 @@ public sealed class MicroDiTConfigTests
     [InlineData("""{"dim": null}""", "\"dim\" cannot be null")]
     [InlineData("""{"learn_sigma": true}""", "\"learn_sigma\" is no argument of MicroDiT")]
     [InlineData("[]", "object")]
-    public void FromJson_RefusesWhatMakesNoNetwork_InASentenceThatNamesIt(string json, string sentence)
+    public void FromJson_RefusesAnInvalidNetwork_AndNamesTheFault(string json, string sentence)
     {
         var error = Assert.Throws<ArgumentException>(
             () => MicroDiTConfig.FromJson(JsonDocument.Parse(json).RootElement));

@@ -28,7 +28,7 @@ public sealed class NonFiniteTests
     [InlineData(ModelParts.TextEncoder, Huge)]
     [InlineData(ModelParts.Denoiser, Huge)]
     [InlineData(ModelParts.Decoder, Huge)]
-    public void Generate_WithAPartThatGivesNoNumbers_NamesIt_AndKeepsNoTensors(string part, float value)
+    public void Generate_WithAPartThatReturnsNaN_NamesIt_AndKeepsNoTensors(string part, float value)
     {
         using TextToImage pipeline = TinyPipeline.Create(SmallNetworks.Tiny, width: 2, part, value);
         long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;

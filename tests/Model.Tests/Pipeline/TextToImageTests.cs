@@ -38,7 +38,7 @@ public sealed class TextToImageTests
     [InlineData(true, 2)]
     [InlineData(true, 4)]
     [InlineData(true, 8)]
-    public void APicturesBytes_DoNotDependOnItsCompany(bool realistic, int width)
+    public void APicturesBytes_DoNotDependOnTheRestOfTheBatch(bool realistic, int width)
     {
         MicroDiTConfig config = realistic
             ? SmallNetworks.Realistic
@@ -54,7 +54,7 @@ public sealed class TextToImageTests
     }
 
     [Fact]
-    public void StoppedAfterAnyEvaluation_AndResumedByAnotherWorkerInOtherCompany_ItEndsInTheSameNumbers()
+    public void StoppedAfterAnyEvaluation_AndResumedByAnotherWorkerInAnotherBatch_ItEndsInTheSameNumbers()
     {
         using var scope = NewDisposeScope();
         MicroDiTConfig config = SmallNetworks.Tiny;
@@ -86,7 +86,7 @@ public sealed class TextToImageTests
     }
 
     [Fact]
-    public void Generate_TellsItsProgressUpToOne_AndKeepsNoTensors()
+    public void Generate_ReportsItsProgressUpToOne_AndKeepsNoTensors()
     {
         using TextToImage pipeline = TinyPipeline.Create(SmallNetworks.Tiny, width: 1);
         Pictures(pipeline, s_request);

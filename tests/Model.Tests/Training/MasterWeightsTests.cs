@@ -50,7 +50,7 @@ public sealed class MasterWeightsTests
     }
 
     [Fact]
-    public void RampedAverage_BeginsWithFewWeights_AndEndsWithItsSmoothing()
+    public void RampedAverage_StartsWithFewWeights_AndEndsWithItsSmoothing()
     {
         var average = new AverageSettings(0.9, Ramps: true);
         Assert.Equal(0.1, average.At(0), 1e-12);
@@ -59,7 +59,7 @@ public sealed class MasterWeightsTests
     }
 
     [Fact]
-    public void State_WrittenAndRestored_GoesOnAsBefore()
+    public void State_WrittenAndRestored_ContinuesAsBefore()
     {
         using var folder = new TemporaryFolder();
         using var scope = NewDisposeScope();

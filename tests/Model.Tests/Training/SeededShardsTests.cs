@@ -77,7 +77,7 @@ public sealed class SeededShardsTests
     }
 
     [Fact]
-    public void SampleThatIsNoNumbers_IsLeftOut_AndTheOthersKeepTheirs()
+    public void NonFiniteSample_IsLeftOut_AndTheOthersAreUnchanged()
     {
         using var scope = NewDisposeScope();
         TrainingSettings settings = ToyRun.Settings with { Shards = 4, Microbatch = 13 };

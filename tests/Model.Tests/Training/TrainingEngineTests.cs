@@ -163,7 +163,7 @@ public sealed class TrainingEngineTests
     }
 
     [Fact]
-    public void Apply_RefusesATotalThatIsNoWholeBatch_AndChangesNothing()
+    public void Apply_RefusesATotalOfAPartialBatch_AndChangesNothing()
     {
         (MicroDiT network, TrainingEngine engine) = ToyRun.Worker(ToyRun.Settings);
         using var owner = network;

@@ -79,7 +79,7 @@ public sealed class StrictLoaderTests : IDisposable
     }
 
     [Fact]
-    public void ManyMismatches_AreCounted_AndTheFirstOfEachSortListed()
+    public void ManyMismatches_AreCounted_AndTheFirstOfEachKindListed()
     {
         string name = new('x', 500);
         WeightFiles.Write(

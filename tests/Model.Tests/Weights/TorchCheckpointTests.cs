@@ -49,7 +49,7 @@ public sealed class TorchCheckpointTests
     [InlineData("module.dit.")]
     [InlineData("state.model.module.dit._orig_mod.")]
     [InlineData("model._orig_mod.module.")]
-    public void PrefixesOfWrappers_AreTakenOff_WhereAllNamesHaveThem(string prefix)
+    public void PrefixesOfWrappers_AreRemoved_IfAllNamesHaveThem(string prefix)
     {
         using var folder = new TemporaryFolder();
         WeightFiles.Write(folder["a"], Bytes($"{prefix}blocks.0.weight", 1), Bytes($"{prefix}module.weight", 2));
@@ -180,7 +180,7 @@ public sealed class TorchCheckpointTests
     [InlineData(2441, 5, "does not begin")]         // the first storage's count, 4
     [InlineData(2448, 0x80, "does not begin")]      // its highest byte
     [InlineData(2142, 0x30, "nothing uses")]        // a listed key
-    public void LegacyCheckpoint_ThatLies_IsRefusedWithTheReason(int at, int value, string reason)
+    public void InvalidLegacyCheckpoint_IsRefusedWithTheReason(int at, int value, string reason)
     {
         var bytes = WeightFiles.VectorBytes("legacy.pt");
         bytes[at] = (byte)value;
@@ -189,7 +189,7 @@ public sealed class TorchCheckpointTests
     }
 
     [Fact]
-    public void LegacyCheckpoint_ThatGoesOn_IsRefused()
+    public void LegacyCheckpoint_WithTrailingBytes_IsRefused()
     {
         byte[] bytes = [.. WeightFiles.VectorBytes("legacy.pt"), 0];
         var refusal = Assert.Throws<RefusedFileException>(() => WeightFiles.OpenBytes(bytes));

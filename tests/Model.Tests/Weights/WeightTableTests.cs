@@ -42,7 +42,7 @@ public sealed class WeightTableTests
 
     [Theory]
     [MemberData(nameof(Survived))]
-    public void StrangeFile_IsSurvived(string file)
+    public void UnusualFile_IsSurvived(string file)
     {
         var error = Record.Exception(() => WeightFile.Open(WeightFiles.Vector(file)).Dispose());
         Assert.True(error is null or RefusedFileException, error?.ToString());

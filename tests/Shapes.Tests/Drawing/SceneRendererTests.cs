@@ -69,7 +69,7 @@ public sealed class SceneRendererTests
     }
 
     [Fact]
-    public void EveryColor_StandsOutBeforeEveryBackground_InEveryStyle()
+    public void EveryColor_StandsOutOnEveryBackground_InEveryStyle()
     {
         using var renderer = new SceneRenderer();
         foreach (ThingColor color in Enum.GetValues<ThingColor>())
@@ -90,7 +90,7 @@ public sealed class SceneRendererTests
     }
 
     [Fact]
-    public void NightsThings_HaveAPaleRim_SoThatDarkOnesShow()
+    public void ThingsAtNight_HaveAPaleRim_SoThatDarkOnesShow()
     {
         using var renderer = new SceneRenderer();
         foreach (ArtStyle style in Enum.GetValues<ArtStyle>())

@@ -72,7 +72,7 @@ public sealed class JudgeTests
         Assert.Equal(holds, Placement.Holds(relation, new Spot(x, y, 0.27), new Spot(0.5, 0.5, 0.35)));
 
     [Fact]
-    public void Inside_IsNoDirection_AndDirectionsAreNotInside()
+    public void Inside_IsNotADirection_AndDirectionsAreNotInside()
     {
         Spot ring = new(0.5, 0.5, 0.66), fish = new(0.45, 0.52, 0.27);
         Assert.Equal(Relation.Inside, Placement.Between(fish, ring));

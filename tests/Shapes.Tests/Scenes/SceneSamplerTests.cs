@@ -33,7 +33,7 @@ public sealed class SceneSamplerTests
     }
 
     [Fact]
-    public void Training_NeverMeetsWhatIsHeldOut()
+    public void Training_NeverSeesHeldOutCombinations()
     {
         var sampler = new SceneSampler(1);
         for (int i = 0; i < 20_000; i++)

@@ -52,7 +52,7 @@ public sealed class AdminTests(ApiCluster cluster)
     }
 
     [Fact]
-    public async Task AClosedTenant_HasNoLinks_AndWhoHasItsNameNext_FindsNothingOfIt()
+    public async Task AClosedTenant_HasNoLinks_AndTheNextOfItsName_FindsNoneOfItsData()
     {
         using HttpClient admin = cluster.Admin(), anybody = cluster.As(null);
         const string Url = "/v1/admin/tenants/adm-again";
@@ -176,7 +176,7 @@ public sealed class AdminTests(ApiCluster cluster)
     }
 
     [Fact]
-    public async Task Description_NamesEveryRouteWithAWordAboutIt()
+    public async Task Description_NamesAndDescribesEveryRoute()
     {
         using HttpClient anybody = cluster.As(null);
         JsonElement document = await anybody.SendAsync(HttpMethod.Get, "/openapi/v1.json").JsonAsync();

@@ -12,7 +12,7 @@ public sealed class ApiErrorsTests
     [InlineData(GenerationError.WorkerLost, 500, "worker_lost")]
     [InlineData(GenerationError.InvalidRequest, 400, "invalid_request")]
     [InlineData(GenerationError.ModelRetired, 500, "model_retired")]
-    public void FailedGeneration_IsToldByStatusAndCode(GenerationError error, int status, string code)
+    public void FailedGeneration_IsReportedByStatusAndCode(GenerationError error, int status, string code)
     {
         var end = new GenerationEvent
         {

@@ -71,7 +71,7 @@ public sealed class CallersTests(ApiCluster cluster)
     [InlineData("""{"prompt":"one","steps":1}""", """{"prompt":"two","steps":1}""")]
     [InlineData("""{"prompt":"one","steps":1}""", "")]
     [InlineData("""{"prompt":"one","steps":1}""", """{"prompt":"one","steps":1} """)]
-    public async Task ATicket_TakesNoOtherBody(string signed, string sent)
+    public async Task ATicket_AcceptsNoOtherBody(string signed, string sent)
     {
         await cluster.ClientAsync("callers");
         using HttpClient client = cluster.As(null);
@@ -115,7 +115,7 @@ public sealed class CallersTests(ApiCluster cluster)
     }
 
     [Fact]
-    public async Task WhatIsNotThere_IsAnsweredInTheShapeOfErrors()
+    public async Task UnknownUrls_AreAnsweredInTheShapeOfErrors()
     {
         using HttpClient client = await cluster.ClientAsync("callers");
         Assert.Equal(
@@ -168,7 +168,7 @@ public sealed class CallersTests(ApiCluster cluster)
     }
 
     [Fact]
-    public async Task BodiesThatAreTooLargeOrNoJson_AreRefused()
+    public async Task BodiesThatAreTooLargeOrNotJson_AreRefused()
     {
         using HttpClient client = await cluster.ClientAsync("callers");
         string large = $$"""{"prompt":"{{new string('a', 1 << 20)}}"}""";

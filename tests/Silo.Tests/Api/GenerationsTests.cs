@@ -151,7 +151,7 @@ public sealed class GenerationsTests(ApiCluster cluster)
     }
 
     [Fact]
-    public async Task Reader_WhoGoesAndComesBackMidway_MissesNothing()
+    public async Task Reader_ThatDisconnectsAndReconnects_MissesNothing()
     {
         using HttpClient client = await cluster.ClientAsync("gen-midway");
         List<string> seen = [];
@@ -181,7 +181,7 @@ public sealed class GenerationsTests(ApiCluster cluster)
     }
 
     [Fact]
-    public async Task ReaderWhoAsksForIt_CancelsByGoing()
+    public async Task ReaderThatAsksForIt_CancelsByDisconnecting()
     {
         using HttpClient client = await cluster.ClientAsync("gen-leave");
         using (cluster.Device.HoldAfter(0))
@@ -351,7 +351,7 @@ public sealed class GenerationsTests(ApiCluster cluster)
     [InlineData("a.b")]
     [InlineData("%F0%9F%98%80")]
     [InlineData("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")]
-    public async Task TricksInIds_FindNothing(string id)
+    public async Task HostileIds_FindNothing(string id)
     {
         using HttpClient client = await cluster.ClientAsync("tricks");
         foreach (string path in new[] { "/v1/generations/ID", "/v1/generations/ID/events", "/v1/generations/ID/picture",

@@ -72,7 +72,7 @@ public sealed class HttpTests(ApiCluster cluster)
     }
 
     [Fact]
-    public async Task Head_OfAStreamThatGoesOn_EndsAtOnceAndCancelsNothing()
+    public async Task Head_OfAContinuingStream_EndsAtOnce_AndCancelsNothing()
     {
         using HttpClient client = await cluster.ClientAsync("http-head-stream");
         using (cluster.Device.HoldAfter(0))
@@ -176,7 +176,7 @@ public sealed class HttpTests(ApiCluster cluster)
     [InlineData("-2\r\n{}\r\n0\r\n\r\n")]
     [InlineData("2;a\r\n{}x\r\n0\r\n\r\n")]
     [InlineData("2\r\n{}\r\n0\r\nno trailer\r\n\r\n")]
-    public async Task ChunksThatAreNone_AreTheClientsFault(string chunks)
+    public async Task InvalidChunks_AreTheClientsFault(string chunks)
     {
         using HttpClient client = await cluster.ClientAsync("http-chunks");
         string ticket = ApiCluster.Tickets.Sign(
@@ -227,7 +227,7 @@ public sealed class HttpTests(ApiCluster cluster)
     [InlineData("PATCH", "/v1/sessions", 405, "method_not_allowed")]
     [InlineData("OPTIONS", "/v1/models", 405, "method_not_allowed")]
     [InlineData("GET", "/v1/generations/a/previews/%F0%9F%8E%A8", 404, "not_found")]
-    public async Task WhatIsRefused_IsRefusedInOneShape(string method, string path, int status, string code)
+    public async Task Refusals_HaveOneShape(string method, string path, int status, string code)
     {
         using HttpClient client = await cluster.ClientAsync("http-shapes");
         Assert.Equal(
@@ -266,7 +266,7 @@ public sealed class HttpTests(ApiCluster cluster)
 
     // These models' text encoder takes 75 tokens, and every letter is one.
     [Fact]
-    public async Task PromptThatIsCut_IsToldInEveryAnswer()
+    public async Task PromptThatIsCut_IsReportedInEveryAnswer()
     {
         using HttpClient client = await cluster.ClientAsync("http-cut");
         string fits = $"{new string('a', 70)} abcde", cut = $"{fits} A Whale \ud83d\udc33";

@@ -104,11 +104,11 @@ public sealed class ImagesRequestTests
     [InlineData("[]")]
     [InlineData("null")]
     [InlineData("\"prompt\"")]
-    public void WhatIsNoObject_IsRefused(string body) =>
+    public void BodyThatIsNotAnObject_IsRefused(string body) =>
         Assert.Equal(400, Assert.Throws<ApiException>(() => Parse(body)).Error.Status);
 
     [Fact]
-    public void BytesThatAreNoText_AreRefused()
+    public void BytesThatAreNotText_AreRefused()
     {
         byte[] body = Encoding.UTF8.GetBytes("""{"prompt":"aa"}""");
         body[^4] = 0xFF;
@@ -121,7 +121,7 @@ public sealed class ImagesRequestTests
     [InlineData("negativePrompt", "negative_prompt")]
     [InlineData("sized", "size")]
     [InlineData("partial_image", "partial_images")]
-    public void UnknownMember_IsToldTheNearestOne(string name, string nearest)
+    public void UnknownMember_IsReportedWithTheNearestOne(string name, string nearest)
     {
         string message = Assert.Throws<ApiException>(() => Parse(With(name, "1"))).Error.Message;
         Assert.EndsWith($"Did you mean '{nearest}'?", message, StringComparison.Ordinal);

@@ -161,7 +161,7 @@ public sealed class ImagesTests(ApiCluster cluster)
     }
 
     [Fact]
-    public async Task WhatTheModelCannotDo_IsRefusedWithWhatItCan()
+    public async Task UnsupportedValues_AreRefusedWithTheSupportedOnes()
     {
         using HttpClient client = await cluster.ClientAsync("images-refused");
         (string Code, string? Param, string Message) size = await client.SendAsync(
@@ -180,7 +180,7 @@ public sealed class ImagesTests(ApiCluster cluster)
     }
 
     [Fact]
-    public async Task Limits_AreToldWithWhenToComeBack()
+    public async Task Limits_AreReportedWithRetryAfter()
     {
         using HttpClient few = await cluster.ClientAsync("images-few", new TenantSettings { RequestsPerMinute = 1 });
         await few.SendAsync(HttpMethod.Post, ApiCalls.Images, """{"prompt":"a"}""").JsonAsync();
@@ -365,7 +365,7 @@ public sealed class ImagesTests(ApiCluster cluster)
     }
 
     [Fact]
-    public async Task SiloThatStops_SendsItsClientsAwayAndTheWorkGoesOn()
+    public async Task SiloThatStops_SendsItsClientsAway_AndTheWorkContinues()
     {
         const string Tenant = "images-stop";
         const string Plain = """{"prompt":"stop","seed":1}""";

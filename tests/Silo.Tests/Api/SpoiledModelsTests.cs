@@ -14,7 +14,7 @@ public sealed class SpoiledModelsTests
     private static readonly string[] s_parts = [ModelParts.TextEncoder, ModelParts.Denoiser, ModelParts.Decoder];
 
     [Fact]
-    public async Task APartThatGivesNoNumbers_IsA500WithItsName_AndNoPicture()
+    public async Task APartThatReturnsNaN_IsA500WithItsName_AndNoPicture()
     {
         await using var cluster = new ApiCluster
         {

@@ -34,7 +34,7 @@ public sealed class WatchTests
 
     [Theory]
     [MemberData(nameof(Breaks))]
-    public async Task StreamThatBreaksAfterEveryEvent_IsToldWholeAndOnce(string what)
+    public async Task StreamThatBreaksAfterEveryEvent_IsDeliveredCompletelyAndOnce(string what)
     {
         GenerationEvent[] all = [
             .. Enumerable.Range(0, 7)
@@ -51,7 +51,7 @@ public sealed class WatchTests
     }
 
     [Fact]
-    public async Task StreamThatIsAwayForLong_EndsWithUnavailable()
+    public async Task StreamThatStaysAway_EndsWithUnavailable()
     {
         var watch = new GenerationWatch(
             Grains(after => BrokenAsync([], after, () => new TimeoutException())), new TurnedClock(turnsByItself: true),

@@ -35,7 +35,7 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
         Task release = Open(pause).ReleaseAsync(name, s_one, Cancellation);
         await pause.ReachedAsync();
         await Open().PutAsync(name, s_two, Bytes, Cancellation);
-        pause.GoOn();
+        pause.Resume();
         await release;
         Assert.Equal(Bytes, await Open().GetAsync(name, Cancellation));
         await Open().ReleaseAsync(name, s_two, Cancellation);
@@ -55,7 +55,7 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
         await Container.DeleteBlobAsync($"{name}/owners/two", cancellationToken: Cancellation);
         await Open().ReleaseAsync(name, s_one, Cancellation);
         Assert.Empty(await ContentAsync());
-        pause.GoOn();
+        pause.Resume();
         await put;
         Assert.Equal(Bytes, await Open().GetAsync(name, Cancellation));
     }
@@ -82,7 +82,7 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
     }
 
     [Fact]
-    public void OptionsThatMakeNoSense_AreRefused()
+    public void InvalidOptions_AreRefused()
     {
         Assert.Contains(
             "Container must", Refusal(new AzureBlobStoreOptions { Connection = "x", Container = "No_Container" }));
@@ -102,7 +102,7 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
     }
 
     [Fact]
-    public async Task WhatTheServiceRefuses_CanBeAskedAgain()
+    public async Task ACallThatTheServiceRefuses_CanBeRetried()
     {
         BlobName name = NameOf(Bytes);
         IBlobStore store = Open();
@@ -151,7 +151,7 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
     /// <summary>Stops before the first request of a kind until it is told to continue.</summary>
     private sealed class PausePolicy(RequestMethod method, string part) : HttpPipelinePolicy, IDisposable
     {
-        private readonly SemaphoreSlim _reached = new(0), _goOn = new(0);
+        private readonly SemaphoreSlim _reached = new(0), _resume = new(0);
         private int _requests;
 
         public Task ReachedAsync() => _reached.WaitAsync(Cancellation);
@@ -159,10 +159,10 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
         public void Dispose()
         {
             _reached.Dispose();
-            _goOn.Dispose();
+            _resume.Dispose();
         }
 
-        public void GoOn() => _goOn.Release();
+        public void Resume() => _resume.Release();
 
         public override void Process(HttpMessage message, ReadOnlyMemory<HttpPipelinePolicy> pipeline) =>
             ProcessNext(message, pipeline);
@@ -174,7 +174,7 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
                 && Interlocked.Increment(ref _requests) == 1)
             {
                 _reached.Release();
-                await _goOn.WaitAsync(Cancellation);
+                await _resume.WaitAsync(Cancellation);
             }
 
             await ProcessNextAsync(message, pipeline);

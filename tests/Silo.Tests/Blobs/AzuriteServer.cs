@@ -29,7 +29,7 @@ public sealed class AzuriteServer : IAsyncLifetime
         string program = FindProgram();
         if (!File.Exists(program))
         {
-            Assert.Fail($"Azurite is not installed: {program} is not there. ./atelier test installs it where npm is.");
+            Assert.Fail($"Azurite is not installed: no {program}. ./atelier test installs it if npm is there.");
         }
 
         Port = FreePort();

@@ -32,7 +32,7 @@ public abstract class BlobStoreTests
     protected abstract Task DamageAsync(byte[] bytes);
 
     [Fact]
-    public async Task WhatWasPut_IsThere_AlsoForTheNextProcess()
+    public async Task ABlob_IsFoundByTheNextProcessToo()
     {
         BlobName name = await Open().PutAsync("pictures", new GenerationKey(Tenant, s_one), Bytes, Cancellation);
         Assert.Equal(Bytes, await Open().GetAsync(name, Cancellation));
@@ -51,7 +51,7 @@ public abstract class BlobStoreTests
     }
 
     [Fact]
-    public async Task Bytes_AreThereUntilTheirLastOwnerReleasesThem_AndThenNothingIsLeft()
+    public async Task Bytes_AreKeptUntilTheirLastOwnerReleasesThem_AndThenNothingIsLeft()
     {
         BlobName name = NameOf(Bytes);
         await Open().PutAsync(name, s_one, Bytes, Cancellation);
@@ -113,7 +113,7 @@ public abstract class BlobStoreTests
     [InlineData("pictures/tenant/../../../../../../../../../../../../../../../../../../../../../x")]
     [InlineData("/pictures/tenant/039058c6f2c0cb492c533b0a4d14ef77cc0f78abccced5287d84a1a2011cfb81")]
     [InlineData("aside/tenant/039058c6f2c0cb492c533b0a4d14ef77cc0f78abccced5287d84a1a2011cfb81")]
-    public async Task NamesThatAreNone_AreRefused(string text)
+    public async Task InvalidNames_AreRefused(string text)
     {
         var name = new BlobName(text);
         await Assert.ThrowsAsync<ArgumentException>(() => Open().PutAsync(name, s_one, Bytes, Cancellation));
@@ -127,7 +127,7 @@ public abstract class BlobStoreTests
     [InlineData("..")]
     [InlineData("a/b")]
     [InlineData("../../../x")]
-    public async Task OwnersThatAreNone_AreRefused(string text)
+    public async Task InvalidOwners_AreRefused(string text)
     {
         var owner = new GenerationId(text);
         BlobName name = NameOf(Bytes);

@@ -14,7 +14,7 @@ public sealed class FolderBlobStoreTests : BlobStoreTests, IDisposable
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     [Fact]
-    public async Task WhatTheDiskRefuses_CanBeAskedAgain()
+    public async Task AWriteThatTheDiskRefuses_CanBeRetried()
     {
         IBlobStore store = Open();
         BlobName name = NameOf(Bytes);
@@ -29,7 +29,7 @@ public sealed class FolderBlobStoreTests : BlobStoreTests, IDisposable
     }
 
     [Fact]
-    public async Task LeftoversOfDeadWriters_AreNoBlobs_AndAreClearedAwayOnceTheyAreOld()
+    public async Task LeftoversOfDeadWriters_AreNotBlobs_AndAreRemovedOnceTheyAreOld()
     {
         IBlobStore store = Open();
         BlobName name = NameOf(Bytes);

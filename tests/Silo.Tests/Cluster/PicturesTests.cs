@@ -27,7 +27,7 @@ public sealed class PicturesTests : IDisposable
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     [Fact]
-    public async Task PicturesOfACluster_AreTheCommandLines_OfTwoModelsAndInCompany()
+    public async Task PicturesOfACluster_AreTheCommandLines_OfTwoModelsAndInBatches()
     {
         await using InProcessTestCluster cluster = await StartAsync(_ => WorkRoles.All, silos: 1);
         GenerationSpec one = TinyModels.Spec(TinyModels.First), two = TinyModels.Spec(TinyModels.Second);

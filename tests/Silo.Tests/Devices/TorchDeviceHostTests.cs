@@ -21,7 +21,7 @@ public sealed class TorchDeviceHostTests
     private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task APicture_AloneAndInCompany_HasTheCommandLinesBytes()
+    public async Task APicture_AloneAndInABatch_HasTheCommandLinesBytes()
     {
         GenerationSpec[] specs =
         [
@@ -152,7 +152,7 @@ public sealed class TorchDeviceHostTests
     }
 
     [Fact]
-    public async Task WhatDoesNotFitTheModel_IsRefused_AndThePictureStandsWhereItStood()
+    public async Task InputThatDoesNotFitTheModel_IsRefused_AndThePictureIsUnchanged()
     {
         using TorchDeviceHost device = await HostAsync(TinyModels.First);
         byte[] caption = await device.EncodeAsync(s_spec, Cancellation);
@@ -186,7 +186,7 @@ public sealed class TorchDeviceHostTests
     [InlineData(ModelParts.TextEncoder)]
     [InlineData(ModelParts.Denoiser)]
     [InlineData(ModelParts.Decoder)]
-    public async Task APartThatGivesNoNumbers_IsTheModelsFault_AndIsNamed(string part)
+    public async Task APartThatReturnsNaN_IsTheModelsFault_AndIsNamed(string part)
     {
         DeviceModel model = TinyModels.Spoiled(part);
         GenerationSpec spec = TinyModels.Spec(model);
@@ -228,7 +228,7 @@ public sealed class TorchDeviceHostTests
 
     // No client has made these bytes, so no client is at fault.
     [Fact]
-    public async Task StoredNumbersThatAreNone_AreNotTheClientsFault()
+    public async Task NonFiniteStoredNumbers_AreNotTheClientsFault()
     {
         using TorchDeviceHost device = await HostAsync(TinyModels.First);
         byte[] caption = await device.EncodeAsync(s_spec, Cancellation);
@@ -259,7 +259,7 @@ public sealed class TorchDeviceHostTests
     [InlineData("CUDA out of memory. Tried to allocate 2.00 GiB", GenerationError.OutOfMemory)]
     [InlineData("CUDA error: out of memory", GenerationError.OutOfMemory)]
     [InlineData("mat1 and mat2 shapes cannot be multiplied\nat somewhere", GenerationError.KernelFailed)]
-    public async Task ErrorsOfLibtorch_HaveTheirNames_AndTheDeviceGoesOn(string message, GenerationError expected)
+    public async Task ErrorsOfLibtorch_HaveTheirNames_AndTheDeviceContinues(string message, GenerationError expected)
     {
         bool fails = true;
         DeviceModel model = Failing(() => fails ? Torch(message) : null);
@@ -303,7 +303,7 @@ public sealed class TorchDeviceHostTests
     }
 
     [Fact]
-    public void Options_ThatMakeNoSense_AreRefused()
+    public void InvalidOptions_AreRefused()
     {
         TorchDeviceOptions[] rows =
         [

@@ -76,7 +76,7 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
     }
 
     [Fact]
-    public async Task ConnectionsThatProveNothing_AreBounded_ForAWhileOnly_AndHardlyLogged()
+    public async Task ConnectionsWithoutAHandshake_AreBounded_Brief_AndHardlyLogged()
     {
         int lines = silo.Lines.Count;
         List<TcpClient> idle = [];

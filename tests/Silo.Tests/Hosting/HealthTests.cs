@@ -53,7 +53,7 @@ public sealed class HealthTests
     [Theory]
     [InlineData(true, HealthStatus.Unhealthy)]
     [InlineData(false, HealthStatus.Healthy)]
-    public async Task AStoreThatIsBrokenForLong_EndsTheProcessThatHoldsIt(bool isInProcess, HealthStatus expected)
+    public async Task AStoreThatStaysBroken_EndsTheProcessThatHoldsIt(bool isInProcess, HealthStatus expected)
     {
         var clock = new WallClock();
         var store = new FakeStore

@@ -41,7 +41,7 @@ public sealed class SiloSettingsTests
     [InlineData("Metrics:Port", "8081", "a port of its own")]
     [InlineData("Metrics:Address", "localhost", "an IP address")]
     [InlineData("Cluster:Tls", "sometimes", "true or false")]
-    public void AWrongSetting_IsNamed_WithWhatWouldBeRight(string key, string value, string right)
+    public void AWrongSetting_IsNamed_WithValidValues(string key, string value, string right)
     {
         string message = Assert.Throws<ArgumentException>(() => Read((key, value))).Message;
         Assert.Contains(key, message, StringComparison.Ordinal);

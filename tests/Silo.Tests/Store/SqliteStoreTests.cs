@@ -16,7 +16,7 @@ public sealed class SqliteStoreTests
     private static readonly byte[] s_large = [.. Enumerable.Range(0, 56_000).Select(i => (byte)(i * 31))];
 
     [Fact]
-    public async Task MoreThanTheMemoryHolds_IsKept_AndIsThereAfterAnotherStart()
+    public async Task MoreThanTheMemoryHolds_IsKept_AndFoundAfterARestart()
     {
         // 45 MB through 1 MiB of memory.
         using var folder = new StoreFolder();
@@ -110,7 +110,7 @@ public sealed class SqliteStoreTests
         Assert.Equal(expected, RedisClusterStore.IsRoomy(info));
 
     [Fact]
-    public async Task WhatIsDeleted_GivesItsRoomBackToTheDisk()
+    public async Task DeletedData_ReturnItsSpaceToTheDisk()
     {
         using var folder = new StoreFolder();
         using SqliteStore store = folder.Open();
@@ -139,7 +139,7 @@ public sealed class SqliteStoreTests
     }
 
     [Fact]
-    public async Task ReadersThatOverlap_DoNotLetTheLogGrowForEver()
+    public async Task OverlappingReaders_DoNotLetTheLogGrowForever()
     {
         using var folder = new StoreFolder();
         using var store = new SqliteStore(new SqliteStoreOptions { Folder = folder.Path, LogBytesMax = 4 << 20 });
@@ -208,7 +208,7 @@ public sealed class SqliteStoreTests
     }
 
     [Fact]
-    public async Task AnETagFromBeforeADeletion_IsWorthNothing()
+    public async Task AnETagFromBeforeADeletion_IsInvalid()
     {
         using var folder = new StoreFolder();
         using SqliteStore store = folder.Open();
@@ -226,7 +226,7 @@ public sealed class SqliteStoreTests
     }
 
     [Fact]
-    public async Task WhatATenantKeeps_IsCounted_WhateverItDoes()
+    public async Task ATenantsStorage_IsCounted_WhateverItDoes()
     {
         using var folder = new StoreFolder();
         using SqliteStore store = folder.Open();
@@ -258,7 +258,7 @@ public sealed class SqliteStoreTests
     }
 
     [Fact]
-    public async Task WorkThatFails_CostsItselfAlone()
+    public async Task WorkThatFails_AffectsNoOther()
     {
         using var folder = new StoreFolder();
         using SqliteStore store = folder.Open();

@@ -206,7 +206,7 @@ public sealed class MdsWriterTests
     }
 
     [Fact]
-    public void FolderWithoutCompletion_IsNoDataSet_AndCanBeWrittenAgain()
+    public void IncompleteFolder_IsNotADataSet_AndCanBeWrittenAgain()
     {
         using var folder = new TemporaryFolder();
         var options = new MdsWriteOptions { SizeLimit = 1 };

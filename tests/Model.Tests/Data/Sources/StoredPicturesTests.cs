@@ -108,7 +108,7 @@ public sealed class StoredPicturesTests : IDisposable
     }
 
     [Fact]
-    public void CaptionFile_ThatIsNoText_IsRefused_WithFileAndByte()
+    public void CaptionFile_ThatIsNotText_IsRefused_WithFileAndByte()
     {
         WriteFolder("pictures", ("a.png", "a.txt", "red"));
         File.WriteAllBytes(_folder["pictures/a.txt"], [.. "caf"u8, 0xE9]);
@@ -118,7 +118,7 @@ public sealed class StoredPicturesTests : IDisposable
     }
 
     [Fact]
-    public void WhatIsPassedOver_IsCountedAndNamed()
+    public void IgnoredFiles_AreCountedAndNamed()
     {
         WriteFolder("pictures", ("top.png", "top.txt", "red"));
         foreach (string name in new[] { "b.bmp", "b.txt", "c.avif", "c.txt", "d.gif", ".hidden" })

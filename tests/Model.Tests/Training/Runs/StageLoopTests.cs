@@ -91,7 +91,7 @@ public sealed class StageLoopTests : IDisposable
     }
 
     [Fact]
-    public void Run_MadeLonger_HasNoResult_UntilItEndsAnew()
+    public void Run_MadeLonger_HasNoResult_UntilItEndsAgain()
     {
         using var folder = new TemporaryFolder();
         StageConfig config = ToyStage.Config(folder["longer"]);
@@ -111,7 +111,7 @@ public sealed class StageLoopTests : IDisposable
     }
 
     [Fact]
-    public void Checkpoint_CutShort_GivesWayToTheOneBefore_WithAWord()
+    public void Checkpoint_CutShort_IsReported_AndTheOneBeforeIsUsed()
     {
         using var folder = new TemporaryFolder();
         string whole = ToyStage.Run(ToyStage.Config(folder["whole"]));
@@ -163,7 +163,7 @@ public sealed class StageLoopTests : IDisposable
     [InlineData(float.NaN, false, "latents", "NaN")]
     [InlineData(float.PositiveInfinity, false, "latents", "infinity")]
     [InlineData(float.NegativeInfinity, true, "caption_latents", "-infinity")]
-    public void Sample_ThatIsNoNumbers_IsNamed_AndCostsItselfAlone(
+    public void NonFiniteSample_IsNamed_AndAffectsNoOther(
         float value, bool isCaption, string column, string name)
     {
         using var folder = new TemporaryFolder();
@@ -208,7 +208,7 @@ public sealed class StageLoopTests : IDisposable
     }
 
     [Fact]
-    public void Run_WithoutASampleThatIsNumbers_EndsSoon_AndNamesTheData_NotTheLearningRate()
+    public void Run_WithoutAFiniteSample_EndsSoon_AndNamesTheData_NotTheLearningRate()
     {
         using var folder = new TemporaryFolder();
         StageConfig config = ToyStage.Config(folder["run"]);
@@ -227,7 +227,7 @@ public sealed class StageLoopTests : IDisposable
     [Theory]
     [InlineData(2, "only ", " of 20 batches are in the weights")] // Most batches of two have no sound sample.
     [InlineData(16, "of 320 samples were left out", "a stage needs half of them")]
-    public void Run_ThatLeftMostOut_IsNoSuccess_HowOftenItIsStarted(int batch, params string[] says)
+    public void Run_ThatLeftMostOut_HasFailed_HoweverOftenItIsStarted(int batch, params string[] says)
     {
         using var folder = new TemporaryFolder();
         StageConfig config = ToyStage.Config(folder["run"]);
@@ -269,7 +269,7 @@ public sealed class StageLoopTests : IDisposable
 
     // Finite numbers whose squares overflow: every sample's loss is infinite.
     [Fact]
-    public void Run_ThatDiverges_GoesBack_AndEndsWithASentence()
+    public void Run_ThatDiverges_RollsBack_AndEndsWithAMessage()
     {
         using var folder = new TemporaryFolder();
         StageConfig config =
@@ -325,7 +325,7 @@ public sealed class StageLoopTests : IDisposable
     }
 
     [Fact]
-    public void Report_OfARunThatWentBack_CountsNoBatchThatWasUndone()
+    public void Report_OfARunThatRolledBack_CountsNoBatchThatWasUndone()
     {
         using var folder = new TemporaryFolder();
         StageConfig config = ToyStage.Config(folder["run"]);
@@ -351,7 +351,7 @@ public sealed class StageLoopTests : IDisposable
 
     // The checkpoint that a run rolls back to must not depend on where it was stopped or killed before.
     [Fact]
-    public void RunThatGoesBack_StoppedOrKilledAtEveryStep_EndsWithTheSameWeightsAndLedger()
+    public void RunThatRollsBack_StoppedOrKilledAtEveryStep_EndsWithTheSameWeightsAndLedger()
     {
         using var folder = new TemporaryFolder();
         var data = new ToyStage.SpoiledData(ToyStage.Data, sample => sample is 2 or 3 ? 1e30f : null);

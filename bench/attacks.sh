@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The attacks of tests/EndToEnd in full size: 200 generations and 20 kills, a poisonous request among 50 good ones, a
-# store of 10,000 generations, 10,000 fuzzed requests of the seed ATELIER_ATTACK_SEED.
+# The attacks of tests/EndToEnd in full size: 200 generations and 20 kills, a poison request among 50 good ones, a store
+# of 10,000 generations, 10,000 fuzzed requests from the seed ATELIER_ATTACK_SEED.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export ATELIER_ATTACK_GENERATIONS=${ATELIER_ATTACK_GENERATIONS:-200} ATELIER_ATTACK_KILLS=${ATELIER_ATTACK_KILLS:-20} \

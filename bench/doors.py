@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Attacks on the gateway's doors, under `./atelier up`.
+"""Attacks on a gateway's limits, under `./atelier up`.
 
     bench/doors.py flood [KEYS]     unknown keys (100,000 by default) at 500/s and full speed, beside a drawing tenant
-    bench/doors.py idle             connections on which nothing is sent, half a request, or one request and no other
+    bench/doors.py idle             connections that send nothing, half a request, or a single request
     bench/doors.py streams          one tenant that opens more streams than there are connections
 
-Each prints what it found and ends with status 1 if a promise was broken. Python's standard library.
+Each prints its results and exits with 1 if a promise was broken. Needs only Python's standard library.
 """
 import glob, http.client, json, os, secrets, shutil, socket, subprocess, sys, tempfile, threading, time
 
@@ -20,7 +20,7 @@ def quantile(times, part):
 
 
 class Flood:
-    """Requests from a process of its own: keys that nobody has, or /health/live."""
+    """Requests from a separate process: with unknown keys, or to /health/live."""
 
     def __init__(self, port, kind, rate, seconds):
         self.process = subprocess.Popen(
@@ -32,7 +32,7 @@ class Flood:
 
 
 def send(port, kind, rate, seconds):
-    """Sends requests on kept connections, at a rate or (0) as fast as they are answered; counts each status."""
+    """Sends requests on persistent connections, at a rate or (0) as fast as they are answered; counts each status."""
     counts, end, lock = {}, time.monotonic() + seconds, threading.Lock()
 
     def work():
@@ -69,7 +69,7 @@ def send(port, kind, rate, seconds):
 
 
 def draws(cluster, key, seconds, times, statuses):
-    """Draws pictures of two steps, one after the other, and keeps how long each took."""
+    """Draws pictures of two steps, one after the other, and records how long each took."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         start = time.monotonic()
@@ -86,7 +86,7 @@ def metric(cluster, port, *words):
 
 
 def state(cluster):
-    """Live bytes of the heaps after a collection, activations of tenants, and lines in the logs."""
+    """Live heap bytes after a collection, activations of tenants, and lines in the logs."""
     places = [("gateway", cluster.children("Gateway")[0], cluster.metrics_port)]
     places += [("silo", cluster.children("Silo")[0], cluster.ports[0]["metricsPort"])]
     found = {}
@@ -124,7 +124,7 @@ def flood(keys=100_000):
         times, statuses, counts = {kind: [] for kind in kinds}, {}, {kind: {} for kind in kinds}
         sent = turns = 0
         while turns < 4:
-            # In turns, and back again: what else the machine does meets all alike.
+            # In turns, and in reverse: other load on the machine affects all of them alike.
             for kind in list(kinds) if turns % 2 == 0 else list(kinds)[::-1]:
                 attack = Flood(cluster.port, *kinds[kind], 10) if kinds[kind] else None
                 draws(cluster, key, 10, times[kind], statuses)
@@ -143,15 +143,15 @@ def flood(keys=100_000):
             all(set(counts[kind]) <= {"401", "429"} for kind in ("500/s", "full speed")))
         check(f"pictures of others: {statuses}", set(statuses) == {200})
         check(
-            f"at 500/s others' p95 within 10 %: {p95['500/s'] / p95['calm'] - 1:+.1%}",
+            f"at 500/s other tenants' p95 within 10 %: {p95['500/s'] / p95['calm'] - 1:+.1%}",
             p95["500/s"] <= 1.1 * p95["calm"])
-        check(f"at full speed no worse than /health (10 % of noise): {p95['full speed'] / p95['health'] - 1:+.1%}",
+        check(f"at full speed not worse than /health (10 % noise): {p95['full speed'] / p95['health'] - 1:+.1%}",
               p95["full speed"] <= 1.1 * p95["health"])
         for name in ("gateway", "silo"):
             check(f"{name}: heap after collection within 5 %: {before[name] / 1e6:.1f} -> {after[name] / 1e6:.1f} MB",
                   after[name] <= 1.05 * before[name])
         check(
-            f"no activation a key: tenants {before['tenants']:.0f} -> {end['tenants']:.0f}",
+            f"no activation per key: tenants {before['tenants']:.0f} -> {end['tenants']:.0f}",
             end["tenants"] <= before["tenants"] + 1)
         lines = end["lines"] - before["lines"]
         check(f"at most one log line a second: {lines} in {elapsed:.0f} s", lines <= elapsed)
@@ -161,7 +161,7 @@ def flood(keys=100_000):
         start = time.monotonic()
         while (status := cluster.call("GET", "/v1/models", key=new)[0]) == 429:
             time.sleep(0.2)
-        check(f"a key that nobody has used is served within 5 s amid the flood: "
+        check(f"a key that was never used is served within 5 s during the flood: "
               f"{time.monotonic() - start:.1f} s, {status}",
               status == 200 and time.monotonic() - start <= 5)
         attack.counts()

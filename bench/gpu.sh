@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Measures XL_2 in bfloat16 on the GPU of this machine, in under 8 minutes after the build; beside it, where python3 has
-# torch, a plain PyTorch forward of the same shapes. `bench/gpu.sh FILE` keeps the figures as JSON.
+# Measures XL_2 in bfloat16 on the GPU of this machine, in under 8 minutes after the build; also, if python3 has torch,
+# a plain PyTorch forward pass of the same shapes. `bench/gpu.sh FILE` saves the figures as JSON.
 set -euo pipefail
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 if [ ! -e /dev/nvidiactl ] && [ ! -e /dev/dxg ]; then
-  echo "bench/gpu.sh: there is no NVIDIA GPU here, or its driver is not installed." >&2
+  echo "bench/gpu.sh: this machine has no NVIDIA GPU, or its driver is not installed." >&2
   exit 1
 fi
 [ -n "${ATELIER_LIBTORCH:-}" ] || export ATELIER_BACKEND=cuda

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Attacks on the ground a cluster stands on, in full size, under `./atelier up`.
+"""Attacks on what a cluster depends on, in full size, under `./atelier up`.
 
     bench/ground.py disk            a full disk of 64 MB (needs root, for a tmpfs)
     bench/ground.py hang            a silo that is stopped with SIGSTOP
@@ -7,11 +7,11 @@
     bench/ground.py clock [SILOS [while|between]]
                                     the wall clock set by minutes, hours and days, while it runs and between runs
     bench/ground.py store [MB]      states of 55 KB through the API at 5 MB/s, then kill -9 (4,000 MB by default)
-    bench/ground.py soak [FOLDER]   45 minutes without kills, 30 with one every 2 minutes; run again, it goes on
-    bench/ground.py curves FOLDER   what a soak has measured: slopes with their standard errors
+    bench/ground.py soak [FOLDER]   45 minutes without kills, 30 with one every 2 minutes; run again, it resumes
+    bench/ground.py curves FOLDER   the measurements of a soak: slopes with their standard errors
 
-Each prints what it found and ends with status 1 if a promise was broken. Python's standard library; `broken` and
-`clock` need a C compiler.
+Each prints its results and exits with 1 if a promise was broken. Needs only Python's standard library; `broken` and
+`clock` also need a C compiler.
 """
 import contextlib, csv, glob, http.client, json, os, random, shutil, signal, socket, sqlite3, struct, subprocess, sys
 import tempfile, threading, time
@@ -85,7 +85,7 @@ class Cluster:
         return sorted(found)
 
     def call(self, method, path, body=None, key=None, timeout=60, port=None):
-        """Status and body; a status of 0 where nobody answered."""
+        """Status and body; the status is 0 if nobody answered."""
         connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=timeout)
         headers = {"Authorization": "Bearer " + (key or self.key)}
         if body is not None:
@@ -111,7 +111,7 @@ class Cluster:
         return (json.loads(body) if status == 200 else {"phase": None}), status
 
     def draw(self, generation, steps=2, patience=60, key=None, seen=None):
-        """Draws a picture, asking again while the cluster does not answer; seconds until it was there, or None."""
+        """Draws a picture, and retries while the cluster does not answer; returns the seconds it took, or None."""
         start = time.monotonic()
         accepted = False
         while time.monotonic() - start < patience:
@@ -184,7 +184,9 @@ def disk():
                 f"{method} {path} is refused: {status} {json.loads(text)['error']['code'] if text else ''}",
                 status == 503)
         check(f"every write is refused within 2 s: {slowest:.2f} s", slowest <= 2)
-        check("reads go on", all(cluster.call("GET", f"/v1/generations/{g}/picture", key=key)[0] == 200 for g in done))
+        check(
+            "reads continue",
+            all(cluster.call("GET", f"/v1/generations/{g}/picture", key=key)[0] == 200 for g in done))
         [silo] = cluster.children("Silo")
         os.kill(silo, signal.SIGKILL)
         killed = time.monotonic()
@@ -225,7 +227,7 @@ def broken():
 
 
 def replaced_while(what, strike, heal=lambda: None, environment=None):
-    """Strikes a silo that draws: how soon it is not ready, is replaced, and serves; and that nothing is lost."""
+    """Breaks a silo that draws; checks how soon it is not ready, is replaced and serves, and that nothing is lost."""
     cluster = Cluster(tempfile.mkdtemp() + "/data", environment=environment)
     cluster.start()
     try:
@@ -259,7 +261,7 @@ def replaced_while(what, strike, heal=lambda: None, environment=None):
         phases = [cluster.view(g)[0]["phase"] for g in opened]
         check(f"{what}: nothing is lost: {phases}", phases == ["done"] * 5)
         check(
-            f"{what}: the picture from before is there", picture[0] == 200
+            f"{what}: the earlier picture is still served", picture[0] == 200
             and picture == cluster.call("GET", "/v1/generations/done/picture"))
     finally:
         cluster.stop()
@@ -281,7 +283,7 @@ SHIM = r"""
 #include <time.h>
 #include <unistd.h>
 /* A file of four numbers, shared by all processes: seconds to add to the wall clock (monotonic clocks are left alone);
-   whether flushes to disk fail; whether they hang; whether aligned memory, which tensors live in, fails. */
+   whether flushes to disk fail; whether they hang; whether allocating aligned memory, as tensors use, fails. */
 static volatile int64_t none[4], *faults = none;
 static int (*next_gettime)(clockid_t, struct timespec *);
 static int (*next_fsync)(int), (*next_fdatasync)(int);
@@ -342,7 +344,7 @@ int posix_memalign(void **memory, size_t alignment, size_t size) {
 
 
 class Shim:
-    """Faults that processes meet in their C library."""
+    """Faults injected into the processes' C library."""
 
     def __init__(self):
         folder = tempfile.mkdtemp()
@@ -397,7 +399,7 @@ def clock(silos=1, when="both"):
             start = time.monotonic()
             while cluster.view(f"long{step}")[0]["phase"] != "done" and time.monotonic() - start < 60:
                 time.sleep(0.5)
-            check("what was open when it was set is done", cluster.view(f"long{step}")[0]["phase"] == "done")
+            check("work open when the clock was set is done", cluster.view(f"long{step}")[0]["phase"] == "done")
         for step in steps if when != "while" else []:
             for seconds in (step, 0):
                 cluster.kill()
@@ -484,8 +486,8 @@ def store(megabytes=4000):
     check(
         "every session is there", all(cluster.call("GET", "/v1/sessions/before", key=key)[0] == 200 for key in tenants))
     listed = json.loads(cluster.call("GET", "/v1/admin/tenants", key=cluster.admin)[1])["items"]
-    check(f"all tenants are there: {len(listed)}", len(listed) == 21)
-    check(f"every reminder is there: {len(reminded)}", 0 < len(reminded) == len(reminded & reminders()))
+    check(f"all tenants exist: {len(listed)}", len(listed) == 21)
+    check(f"every reminder exists: {len(reminded)}", 0 < len(reminded) == len(reminded & reminders()))
     missing, wrong = 0, 0
     for number in range(total):
         view, status = cluster.view(f"g{number}", tenants[number % len(tenants)])
@@ -499,7 +501,7 @@ def store(megabytes=4000):
 
 
 def collect(process):
-    """Has a .NET process collect its whole heap over its diagnostics socket: an event session with the heap keyword."""
+    """Makes a .NET process collect its whole heap: an event session with the heap keyword on its diagnostics socket."""
     paths = glob.glob(os.path.join(tempfile.gettempdir(), f"dotnet-diagnostic-{process}-*-socket"))
     if not paths:
         return
@@ -571,7 +573,7 @@ def soak(folder="soak"):
     if os.path.exists(table):
         with open(table) as file:
             before = max((float(row["seconds"]) for row in csv.DictReader(file)), default=0.0)
-    # What ended is listed by the hour and forgotten ten minutes after it: within the storm for the first hour.
+    # Ended work is listed by the hour and forgotten ten minutes after that: for the first hour, during the kills.
     cluster = Cluster(
         os.path.join(folder, "data"), silos=2, environment={"Retention__Generations": "00:10:00"},
         options=["--threads", "1"])
@@ -582,7 +584,7 @@ def soak(folder="soak"):
     start = time.monotonic()
 
     def load(seed):
-        """Sessions of a few pictures, each watched, read and deleted; one in five four minutes later, read again."""
+        """Sessions of a few pictures, each watched, read and deleted; one in five is read again 4 min later."""
         dice, run, key = random.Random(seed), f"{int(before)}-{seed}", keys[seed % len(keys)]
         kept = []
 

@@ -1,22 +1,21 @@
 #!/usr/bin/env python3
-"""Mutation testing: puts one small fault at a time into the sources and sees whether a test notices it.
+"""Mutation testing: injects one small fault at a time into the sources and checks whether a test notices it.
 
     bench/mutants.py [--seed N] [--each N] [--rooms NAME ...] [--folder DIR]
-    bench/mutants.py --list ...     shows what would be tried, and builds nothing
-    bench/mutants.py --report ...   shows what has been found so far
+    bench/mutants.py --list ...     lists what would be tried, and builds nothing
+    bench/mutants.py --report ...   prints the results so far
 
 Mutants are drawn by the seed, the same number from each room. Each is compiled into a clone of HEAD and runs against
-the tests of its own folder, then those of its room, then the whole test project, until one fails or a time-out ends
-them. A mutant
-that does not compile, or that compiles to the same bytes, is replaced by the next one drawn. Results are lines of
-DIR/SEED.jsonl: run again, the script resumes. Survivors are printed as changes of a line; docs/testing.md says what was
-made of them.
+the tests of its own folder, then those of its room, then the whole test project, until one fails or they time out. A
+mutant that does not compile, or that compiles to the same bytes, is replaced by the next one drawn. Results are lines
+of DIR/SEED.jsonl; run again, the script resumes. Survivors are printed as changes of a line; docs/testing.md says what
+came of them.
 """
 import argparse, hashlib, json, os, random, re, signal, subprocess, sys, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-# Room: its folder, the project that is built, the test project, the namespaces whose tests run first (none: all do).
+# Room: its folder, the project that is built, the test project, the namespaces whose tests run first (empty: all).
 ROOMS = {
     "Grains": ("src/Grains", "Grains", "Grains.Tests", []),
     "Gateway": ("src/Gateway", "Gateway", "Gateway.Tests", []),
@@ -30,8 +29,8 @@ ROOMS = {
 }
 STANDARD = ["Grains", "Gateway", "Api", "Diffusion", "Training", "TrainingRules"]
 
-# Left out: guards that the compiler's nullable analysis makes redundant, what is only logged, and lengths of time
-# (tests do not assert them).
+# Left out: guards that the compiler's nullable analysis makes redundant, logging, and lengths of time (tests do not
+# assert them).
 LEFT_OUT = re.compile(r"ThrowIfNull\(|ObjectDisposedException|ConfigureAwait|\b[Ll]og(ger)?\.|\bLog[A-Z]\w*\("
                       r"|SuppressMessage|nameof\(|TimeSpan\.From\w+\(\d")
 
@@ -51,13 +50,13 @@ NO_STATEMENT = re.compile(
 
 
 def masked(text):
-    """The text with comments and the insides of strings replaced by spaces of the same length."""
+    """The text with comments and the contents of strings replaced by spaces of the same length."""
     pattern = re.compile(r'//[^\n]*|/\*.*?\*/|\$*"""+.*?"""+|[$@]*"(?:\\.|""|[^"\\\n])*"|\'(?:\\.|[^\'\\])\'', re.S)
     return pattern.sub(lambda found: re.sub(r"[^\n]", "\0", found.group()), text)
 
 
 def mutants_of(path, text):
-    """Every mutant of a file: line number, what it changes, and the line instead."""
+    """Every mutant of a file: line number, description, and the new line."""
     lines, shown = text.split("\n"), masked(text).split("\n")
     attribute = re.compile(r"^\s*\[")
     for number, (line, code) in enumerate(zip(lines, shown)):
@@ -81,7 +80,7 @@ def mutants_of(path, text):
 
 
 def drawn(room, seed):
-    """All mutants of a room in the order of the seed, at most one a line."""
+    """All mutants of a room in the order of the seed, at most one per line."""
     folder, found = os.path.join(ROOT, ROOMS[room][0]), []
     for base, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in ("bin", "obj"))
@@ -139,7 +138,7 @@ class Checkout:
         return hashlib.sha256(open(name, "rb").read()).hexdigest()
 
     def test(self, project, namespaces, seconds):
-        """'' if every test passes, else why not."""
+        """'' if every test passes, else the reason."""
         program = os.path.join(self.path, "artifacts", "cpu", "bin", project, "release", f"Atelier.{project}.dll")
         filters = ["--filter-namespace", *namespaces] if namespaces else []
         run = subprocess.Popen(
@@ -180,7 +179,7 @@ def report(found, each):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--each", type=int, default=25, help="mutants a room")
+    parser.add_argument("--each", type=int, default=25, help="mutants per room")
     parser.add_argument("--rooms", nargs="*", default=STANDARD, choices=list(ROOMS))
     parser.add_argument("--folder", default=os.path.join(ROOT, "artifacts", "mutants"))
     parser.add_argument("--list", action="store_true")

@@ -1,9 +1,9 @@
-"""A plain PyTorch forward of the network that `atelier bench gpu` measured, at the same shapes, for comparison.
+"""A plain PyTorch forward pass of the network that `atelier bench gpu` measured, at the same shapes, for comparison.
 
     ./atelier bench gpu --json gpu.json && python3 bench/plain_dit.py gpu.json
 
-Built of torch.nn alone, in bfloat16, with random weights and no numerics of the model. An expert layer is its dense
-equivalent: the products that the chosen rows take, without choosing, gathering and scattering them.
+Uses torch.nn alone, in bfloat16, with random weights and without the model's numerical details. An expert layer is its
+dense equivalent: the products of the chosen rows, without choosing, gathering and scattering them.
 """
 import json
 import sys
@@ -19,7 +19,7 @@ def modulate(x, shift, scale):
 
 
 class Attention(nn.Module):
-    """Self-attention, or cross-attention to a caption whose keys and values come ready."""
+    """Self-attention, or cross-attention to a caption with precomputed keys and values."""
 
     def __init__(self, dim, width, head, cross=False):
         super().__init__()
@@ -125,7 +125,7 @@ class PlainDit(nn.Module):
 
 
 def best(work, device):
-    """Seconds: the best of at least three turns and of as many as two seconds hold, after one that warms up."""
+    """Seconds: the best of at least three turns, and of as many as fit into two seconds, after one warm-up."""
     times = []
     while len(times) < 4 or (device == "cuda" and sum(times) < 2):
         if device == "cuda":

@@ -1,4 +1,4 @@
-// What the types of an assembly refer to, read from its metadata and its methods' code without loading it.
+// References between the types of an assembly, read from its metadata and its methods' code without loading it.
 using System.Collections.Immutable;
 using System.Reflection.Emit;
 using System.Reflection.Metadata;
@@ -7,12 +7,10 @@ using System.Reflection.PortableExecutable;
 
 namespace Atelier.Architecture.Tests;
 
-/// <summary>
-/// A type that stands by itself; what is nested in it or made for it by the compiler counts as its own.
-/// </summary>
+/// <summary>A top-level type; nested and compiler-generated types count as part of it.</summary>
 internal sealed record AssemblyType(string Namespace, string Name)
 {
-    /// <summary>Types of the same assembly in its declarations and its code.</summary>
+    /// <summary>Types of the same assembly that its declarations and its code refer to.</summary>
     public HashSet<AssemblyType> Uses { get; } = [];
 }
 
@@ -46,7 +44,7 @@ internal sealed class AssemblyReader : IDisposable
         }
     }
 
-    /// <summary>The types of an assembly with what each uses.</summary>
+    /// <summary>The types of an assembly with their references.</summary>
     public static IReadOnlyList<AssemblyType> Types(string path)
     {
         using var reader = new AssemblyReader(path);
@@ -59,7 +57,7 @@ internal sealed class AssemblyReader : IDisposable
         return [.. reader._types.Values.Distinct()];
     }
 
-    /// <summary>Names of types, nested ones too, each with the names of its members.</summary>
+    /// <summary>Names of all types, including nested ones, with the names of their members.</summary>
     public static ILookup<string, string> Members(string path)
     {
         using var reader = new AssemblyReader(path);
@@ -197,9 +195,7 @@ internal sealed class AssemblyReader : IDisposable
         }
     }
 
-    /// <summary>
-    /// Notes each type definition that a signature names; the decoded types themselves are of no interest.
-    /// </summary>
+    /// <summary>Collects the type definitions that a signature names; the decoded types are not needed.</summary>
     private sealed class UseDecoder(AssemblyReader reader, HashSet<AssemblyType> uses)
         : ISignatureTypeProvider<bool, object?>
     {

@@ -1,11 +1,11 @@
-// A C# file taken apart into what the compiler reads and what people read.
+// Splits a C# file into code, which the compiler reads, and prose, which people read.
 using System.Text;
 using System.Text.RegularExpressions;
 
 namespace Atelier.Architecture.Tests;
 
 /// <summary>
-/// Comments and the contents of string literals are prose; the rest, holes of interpolations too, is code.
+/// Comments and the contents of string literals are prose; the rest, including interpolation holes, is code.
 /// </summary>
 internal sealed partial class CSharpText
 {
@@ -29,7 +29,7 @@ internal sealed partial class CSharpText
     [GeneratedRegex(@"@?[\p{L}_][\p{L}\p{N}_]*")]
     private static partial Regex Identifier();
 
-    // Ends after the brace that closes a hole, or with the text.
+    // Ends after the brace that closes a hole, or at the end of the text.
     private void ReadCode(bool isHole, int braces = 1)
     {
         int depth = 0;
@@ -39,7 +39,7 @@ internal sealed partial class CSharpText
             if (Is("//"))
             {
                 int end = _text.IndexOf('\n', _at) is var line and >= 0 ? line : _text.Length;
-                // Lines of one comment are one text, so that a phrase is found across them.
+                // Consecutive comment lines are one text, so that phrases are found across line ends.
                 _prose.Append(_text[_at..end].TrimStart('/')).Append(' ');
                 _at = end;
             }
@@ -92,7 +92,7 @@ internal sealed partial class CSharpText
         bool isRaw = quotes >= 3, isVerbatim = prefix.Contains('@', StringComparison.Ordinal);
         if (quotes == 2)
         {
-            return; // "" is empty, and closed.
+            return; // "" is empty and closed.
         }
 
         while (_at < _text.Length)

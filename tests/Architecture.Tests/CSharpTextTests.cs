@@ -1,4 +1,5 @@
-// Goal: code and prose of a C# file are told apart. Method: every sort of comment and string literal in one text.
+// Goal: code and prose of a C# file are separated correctly. Method: one text with every kind of comment and string
+// literal.
 using System.Text.RegularExpressions;
 using Xunit;
 
@@ -7,7 +8,7 @@ namespace Atelier.Architecture.Tests;
 public sealed class CSharpTextTests
 {
     [Fact]
-    public void CSharp_IsTakenApart()
+    public void CSharp_IsSplitIntoCodeAndProse()
     {
         (string code, string prose) = CSharpText.Split("""
             // one

@@ -1,5 +1,5 @@
-// Goal: the documents lead where they say. Method: every relative link of every Markdown file, anchors included, and
-// every member that a table of docs/architecture.md names, in the built assemblies.
+// Goal: the links and member names in the documents are valid. Method: resolves every relative link of every Markdown
+// file, anchors included, and looks for every member that docs/architecture.md names in the built assemblies.
 using System.Text.RegularExpressions;
 using Xunit;
 
@@ -23,11 +23,11 @@ public sealed partial class DocumentsTests
                     : Path.GetFullPath(Path.Combine(Repository.Root, Path.GetDirectoryName(file)!, parts[0]));
                 if (!path.StartsWith(Repository.Root, StringComparison.Ordinal) || !Path.Exists(path))
                 {
-                    broken.Add($"  {file}: {target}: there is no such file in the repository");
+                    broken.Add($"  {file}: {target}: no such file in the repository");
                 }
                 else if (parts.Length == 2 && !Anchors(path).Contains(parts[1]))
                 {
-                    broken.Add($"  {file}: {target}: there is no such heading");
+                    broken.Add($"  {file}: {target}: no such heading");
                 }
             }
         }
@@ -51,25 +51,25 @@ public sealed partial class DocumentsTests
     }
 
     [Fact]
-    public void MembersInTheTablesOfTheArchitecture_Exist()
+    public void MembersThatTheArchitectureNames_Exist()
     {
         var members = Repository.Projects.Select(project => AssemblyReader.Members(Repository.Assembly(project)))
             .SelectMany(types => types).ToLookup(type => type.Key, type => type.ToHashSet());
         string[] named =
         [
-            .. Repository.Lines("docs/architecture.md").Where(line => line.StartsWith('|'))
-                .SelectMany(line => MemberName().Matches(line)).Select(match => match.Groups["member"].Value).Distinct(
-                    ),
+            .. MemberName().Matches(Repository.Read("docs/architecture.md"))
+                .Select(match => match.Groups["member"].Value).Distinct(),
         ];
         Assert.True(named.Length > 30, $"only {named.Length} members are named");
         string[] missing =
         [
             .. named.Where(name => !members[name.Split('.')[0]].Any(type => type.Contains(name.Split('.')[1]))),
         ];
-        Assert.True(missing.Length == 0, "docs/architecture.md names what is not there: " + string.Join(", ", missing));
+        Assert.True(
+            missing.Length == 0, "docs/architecture.md names members that do not exist: " + string.Join(", ", missing));
     }
 
-    // GitHub's: lower case, spaces as hyphens, other signs dropped; the second heading of a name is -1.
+    // As on GitHub: lower case, hyphens for spaces, other punctuation dropped; the second heading of a name ends in -1.
     private static List<string> Anchors(string path)
     {
         var anchors = new List<string>();

@@ -1,5 +1,5 @@
-// Goal: texts use the words that readers know and search for. Method: the phrases of eng/phrases.txt are looked for in
-// what people read: comments and strings of the code, documents, the page.
+// Goal: texts use the words that readers know and search for. Method: looks for the phrases of eng/phrases.txt in what
+// people read: comments and strings of the code, documents, the page.
 using System.Globalization;
 using System.Text.RegularExpressions;
 using Xunit;
@@ -65,13 +65,13 @@ public sealed partial class PhrasesTests
         return text[from..to].ReplaceLineEndings(" ");
     }
 
-    // A single line break; a paragraph ends with two.
+    // A single line break; two of them end a paragraph.
     [GeneratedRegex(@"(?<!\n)\n(?!\n)[ \t]*(//+|\*)?")]
     private static partial Regex Paragraph();
 
     private sealed record Phrase(string Words, string Instead, int NotYet, string[] Allowed)
     {
-        // Words may be apart by any white space, also by a line's end.
+        // Words may be separated by any white space, including line ends.
         public Regex Pattern { get; } = new(
             $@"(?<!\w){Words.Replace(" ", @"\s+", StringComparison.Ordinal)}(?!\w)",
             RegexOptions.IgnoreCase | RegexOptions.CultureInvariant);

@@ -1,6 +1,6 @@
-// Goal: projects refer to each other along the design's arrows and no others; contracts and grains stay light, the
-// model knows no server, and a gateway's folder holds no libtorch. Method: the project files, and what the built
-// assemblies refer to.
+// Goal: projects refer to each other only in the directions of the design; contracts and grains stay light, the model
+// does not know a server, and a gateway's folder contains no libtorch. Method: the project files, and the references of
+// the built assemblies.
 using System.Reflection.Metadata;
 using System.Reflection.PortableExecutable;
 using System.Xml.Linq;

@@ -1,11 +1,11 @@
-// The repository's files as the tests of this project read them.
+// Access to the repository's files for the tests of this project.
 using System.Runtime.CompilerServices;
 
 namespace Atelier.Architecture.Tests;
 
 internal static class Repository
 {
-    // What builds, tools and runs leave behind; reference data is not text of this project.
+    // Output of builds, tools and runs; the reference data is not text of this project.
     private static readonly string[] s_skipped =
         [".git", ".dotnet", ".nuget", ".vs", ".vscode", ".idea", "artifacts", "runs", "bin", "obj", "tests/reference"];
 
@@ -15,7 +15,7 @@ internal static class Repository
     public static string[] Projects { get; } =
         [.. Directory.GetDirectories(Path.Combine(Root, "src")).Select(folder => Path.GetFileName(folder)).Order()];
 
-    /// <summary>Paths, relative to the root, of the files that end like this.</summary>
+    /// <summary>Paths, relative to the root, of the files with one of these endings.</summary>
     public static IEnumerable<string> Files(params string[] endings) =>
         Walk("").Where(file => endings.Any(ending => file.EndsWith(ending, StringComparison.Ordinal))).Order();
 
@@ -23,7 +23,7 @@ internal static class Repository
 
     public static string[] Lines(string file) => File.ReadAllLines(Path.Combine(Root, file));
 
-    /// <summary>A project's assembly in the output of the build that these tests are part of.</summary>
+    /// <summary>A project's assembly in the output of the build that these tests belong to.</summary>
     public static string Assembly(string project)
     {
         // .../bin/Architecture.Tests/release/ beside .../bin/Model/release/
@@ -43,7 +43,7 @@ internal static class Repository
             .SelectMany(Walk));
     }
 
-    // Of the model folders, git keeps those that have a card.
+    // Of the model folders, git keeps only those with a card.
     private static bool IsIgnoredModel(string folder) =>
         Path.GetDirectoryName(folder) == "models" && !File.Exists(Path.Combine(Root, folder, "README.md"));
 

@@ -1,6 +1,6 @@
-// Goal: between the rooms of a project, the folders directly under it, arrows lead one way. Method: which type uses
-// which, from the built assemblies, and which file uses a constant of which type, from the sources, for the compiler
-// leaves no trace of those. A file outside of all rooms is a room by itself.
+// Goal: references between the rooms of a project, the folders directly under it, form no cycles. Method: which type
+// uses which, from the built assemblies, and which file uses constants of which type, from the sources, because the
+// compiler leaves no trace of those. A file outside of all rooms is a room by itself.
 using System.Text.RegularExpressions;
 using Xunit;
 
@@ -8,7 +8,7 @@ namespace Atelier.Architecture.Tests;
 
 public sealed partial class RoomsTests
 {
-    /// <summary>Circles that are still there. One may lose rooms or vanish from here, and none may be added.</summary>
+    /// <summary>Known cycles. One may lose rooms or disappear, and none may be added.</summary>
     private static readonly Dictionary<string, string[]> s_notYet = new(StringComparer.Ordinal)
     {
         ["Cli"] = ["Commands", "DemoMaking.cs"],
@@ -28,7 +28,7 @@ public sealed partial class RoomsTests
         {
             Assert.True(
                 circle.All(excused.Contains),
-                $"rooms of {project} use each other in a circle: {string.Join(", ", circle)}\n" + string.Join('\n',
+                $"rooms of {project} refer to each other in a cycle: {string.Join(", ", circle)}\n" + string.Join('\n',
                     from a in circle from b in arrows[a].Intersect(circle) select $"  {a} -> {b}: {examples[(a, b)]}"));
         }
 
@@ -38,7 +38,7 @@ public sealed partial class RoomsTests
     [Fact]
     public void ArrowsAreFound_InDeclarations_InCode_AndByConstants()
     {
-        // The searchlight itself: arrows that are sure to exist.
+        // A check of this test itself: arrows that certainly exist.
         Dictionary<string, SortedSet<string>> model = Arrows("Model", out _);
         Assert.Superset(new HashSet<string> { "Networks" }, model["Diffusion"]);
         Assert.Superset(new HashSet<string> { "Networks", "Diffusion" }, model["Pipeline"]);
@@ -167,7 +167,7 @@ public sealed partial class RoomsTests
     [GeneratedRegex(@"\b(?:class|struct|interface|enum|record|delegate [\w<>?, ]+?) (?<name>[A-Z]\w*)")]
     private static partial Regex Declaration();
 
-    // A name before a dot and a member, as constants are named, with what stands before it.
+    // A name before a dot and a member, as constants are written, with the text before it.
     [GeneratedRegex(@"(?<![\w.])(?:(?<of>[A-Z]\w*)\.)?(?<name>[A-Z]\w*)(?=\s*\.\s*[A-Z])")]
     private static partial Regex Member();
 }

@@ -1,5 +1,5 @@
-// Goal: an identifier is found under the spelling that .NET uses. Method: a list of British spellings, looked for in
-// the identifiers of all code.
+// Goal: identifiers use the same spelling as .NET. Method: looks for a list of British spellings in the identifiers of
+// all code.
 using System.Text.RegularExpressions;
 using Xunit;
 
@@ -7,7 +7,7 @@ namespace Atelier.Architecture.Tests;
 
 public sealed class SpellingTests
 {
-    // British spellings, each with the American one. Two are missing, for what they name is on the wire: Licence (a
+    // British spellings, each with the American one. Two are left out because they are names on the wire: Licence (a
     // member of a stored message, of the API and of model.json) and Cancelled (a state of the API).
     private static readonly (string British, string American)[] s_spellings =
     [
@@ -23,9 +23,9 @@ public sealed class SpellingTests
     ];
 
     [Fact]
-    public void Identifiers_AreSpelledTheAmericanWay()
+    public void Identifiers_UseAmericanSpelling()
     {
-        // A word begins with its capital, or the identifier with it in lower case.
+        // A word starts with its capital, or the identifier starts with it in lower case.
         var british = new Regex(string.Join('|', s_spellings.Select(spelling =>
             $"{spelling.British}|(?<![A-Za-z]){char.ToLowerInvariant(spelling.British[0])}{spelling.British[1..]}")));
         string[] found =

@@ -1,5 +1,5 @@
-// Goal: atelier status and tenants show what the cluster says, and send what they are told. Method: a stub server with
-// the administrator's routes, found through a data folder.
+// Goal: atelier status and tenants print what the cluster answers, and send what the command line says. Method: a stub
+// server with the administrator's routes, found through a data folder.
 using System.Collections.Concurrent;
 using Atelier.Cli.Cluster;
 using Atelier.Contracts;
@@ -74,7 +74,7 @@ public sealed class AdminCommandsTests : IDisposable
     [InlineData("keys list alice", "GET /v1/admin/tenants/alice ", "laptop")]
     [InlineData(
         "keys add alice --label laptop", """POST /v1/admin/tenants/alice/keys {"label":"laptop"}""", "atl_alice_new")]
-    public async Task WhatIsToBeDone_IsSent(string command, string call, string shown)
+    public async Task CommandsToTheCluster_AreSent(string command, string call, string shown)
     {
         await using StubCluster cluster = await StartAsync();
         ProgramRun run = await RunAsync(["tenants", .. command.Split(' ')]);
@@ -105,7 +105,7 @@ public sealed class AdminCommandsTests : IDisposable
     }
 
     [Fact]
-    public async Task WhatTheClusterRefuses_IsSaidInItsWords()
+    public async Task TheClustersRefusal_IsPrinted()
     {
         await using StubCluster cluster = await StartAsync();
         (await RunAsync("tenants", "close", "nobody")).FailedSaying("There is no such tenant.");
@@ -114,7 +114,7 @@ public sealed class AdminCommandsTests : IDisposable
     }
 
     [Fact]
-    public async Task NoCluster_IsSaid_WithWhatToDo()
+    public async Task NoCluster_IsReported_WithAdvice()
     {
         (await RunAsync("status")).FailedSaying("There is no cluster in data: start one with atelier up");
         (await RunAsync("status", "--cluster", "http://127.0.0.1:1")).FailedSaying("--key ADMINKEY is missing");

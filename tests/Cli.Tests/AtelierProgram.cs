@@ -1,4 +1,4 @@
-// The real program as a process: what a user sees of it is what is tested.
+// The real program as a process: the tests check what a user sees.
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 using System.Text;
@@ -6,14 +6,14 @@ using System.Text.Json;
 
 namespace Atelier.Cli.Tests;
 
-/// <summary>What a run of the program gave.</summary>
+/// <summary>The result of running the program.</summary>
 internal sealed record ProgramRun(int ExitCode, byte[] Bytes, string Error)
 {
     public string Output => Encoding.UTF8.GetString(Bytes);
 
     public string[] Lines => Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
 
-    /// <summary>The one line that begins with this.</summary>
+    /// <summary>The only line that starts with this.</summary>
     public string Line(string start) => Assert.Single(Lines, line => line.StartsWith(start, StringComparison.Ordinal));
 
     /// <summary>Asserts that the run succeeded.</summary>
@@ -23,7 +23,7 @@ internal sealed record ProgramRun(int ExitCode, byte[] Bytes, string Error)
         return this;
     }
 
-    /// <summary>Asserts that the run failed with sentences on standard error alone, and that they say this.</summary>
+    /// <summary>Asserts that the run failed with messages on standard error only, and that they contain this.</summary>
     public void FailedSaying(params string[] parts)
     {
         Assert.Equal(1, ExitCode);
@@ -38,7 +38,7 @@ internal sealed record ProgramRun(int ExitCode, byte[] Bytes, string Error)
 /// <summary>Starts the program that was built beside the tests.</summary>
 internal static class AtelierProgram
 {
-    // A safety net: no run here takes a tenth of it.
+    // A safety net: no run here takes a tenth of this time.
     private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(5);
 
     public static Process Start(string folder, params IEnumerable<string> args) =>
@@ -56,7 +56,7 @@ internal static class AtelierProgram
             RedirectStandardError = true,
             StandardErrorEncoding = Encoding.UTF8,
         };
-        start.Environment["OMP_NUM_THREADS"] = "1"; // Several run at once.
+        start.Environment["OMP_NUM_THREADS"] = "1"; // Several run in parallel.
         foreach (string name in (string[])[Home.Variable, "ATELIER_CLUSTER", "ATELIER_KEY", "ATELIER_VOCABULARY"])
         {
             start.Environment.Remove(name); // Tests have folders and clusters of their own.
@@ -95,7 +95,7 @@ internal static class AtelierProgram
     }
 }
 
-/// <summary>Signals, which .NET has no words for.</summary>
+/// <summary>Signals, which .NET has no API for.</summary>
 internal static class Signals
 {
     public const int Interrupt = 2;
@@ -114,7 +114,7 @@ internal sealed class TemporaryFolder : IDisposable
 {
     public string Path { get; } = Directory.CreateTempSubdirectory("atelier-cli-").FullName;
 
-    /// <summary>Paths of all files and folders in it, relative to it.</summary>
+    /// <summary>Relative paths of all files and folders in it.</summary>
     public string[] Content =>
     [
         .. Directory.GetFileSystemEntries(Path, "*", SearchOption.AllDirectories)
@@ -126,7 +126,7 @@ internal sealed class TemporaryFolder : IDisposable
     /// <summary>A JSON file in it.</summary>
     public JsonElement Json(string name) => JsonSerializer.Deserialize<JsonElement>(File.ReadAllBytes(this[name]));
 
-    /// <summary>Writes a small file, with the folders that lead to it.</summary>
+    /// <summary>Writes a small file, and creates the folders above it.</summary>
     public void Write(string name, string text)
     {
         Directory.CreateDirectory(System.IO.Path.GetDirectoryName(this[name])!);

@@ -1,10 +1,10 @@
-// atelier bench: that it measures and tells; never how fast.
+// atelier bench measures and prints results; the tests never check speed.
 using System.Runtime.InteropServices;
 using System.Text.Json;
 
 namespace Atelier.Cli.Tests;
 
-/// <summary>The smallest load there is.</summary>
+/// <summary>The smallest possible load.</summary>
 public sealed class BenchTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
@@ -27,7 +27,7 @@ public sealed class BenchTests : IDisposable
             name => Assert.True(figures.GetProperty(name).GetDouble() > 0));
     }
 
-    // Without instructions for bfloat16, also where they are only held down, its products would take minutes.
+    // Without bfloat16 instructions, or with them disabled, its matrix products would take minutes.
     [Fact]
     public async Task GpuBench_RunsOnACpu_WithTinyLoads()
     {

@@ -1,5 +1,5 @@
-// Goal: the secrets of a cluster on this machine are made once, are its user's alone, and survive; and one folder has
-// one cluster. Method: folders in which files are staged.
+// Goal: the secrets of a cluster on this machine are created once, readable by its user alone, and survive; and one
+// folder belongs to one cluster. Method: folders with prepared files.
 using Atelier.Cli.Cluster;
 
 namespace Atelier.Cli.Tests;
@@ -12,7 +12,7 @@ public sealed class ClusterFileTests(TinyModel model) : IDisposable
     public void Dispose() => _folder.Dispose();
 
     [Fact]
-    public void WhatWasWritten_IsRead_AndIsItsUsersAlone()
+    public void AWrittenFile_IsRead_AndPrivateToItsUser()
     {
         Assert.Null(ClusterFile.Read(_folder.Path));
         ClusterFile file = ClusterFile.New() with { Key = "key", Port = 8080, Silos = [new SiloPorts(2, 3, 4)] };
@@ -30,7 +30,7 @@ public sealed class ClusterFileTests(TinyModel model) : IDisposable
     }
 
     [Fact]
-    public void ALeftoverOfAWriterThatDied_IsNoFile_AndIsInNobodysWay()
+    public void ALeftoverOfADeadWriter_IsNotListed_AndBlocksNobody()
     {
         _folder.Write("cluster.json.part", "{\"half\":");
         Assert.Null(ClusterFile.Read(_folder.Path));
@@ -48,7 +48,7 @@ public sealed class ClusterFileTests(TinyModel model) : IDisposable
         "{\"format\": 1, \"secret\": \"c2hvcnQ=\", \"adminKey\": \"0123456789012345678901234567890123456789\"}")]
     [InlineData("{\"format\": 1, \"secret\": null, \"adminKey\": null}")]
     [InlineData("{\"format\": 2, \"secret\": \"\", \"adminKey\": \"\"}")]
-    public void ADamagedFile_IsRefused_WithWhatToDo(string text)
+    public void ADamagedFile_IsRefused_WithAdvice(string text)
     {
         _folder.Write("cluster.json", text);
         var error = Assert.Throws<UserErrorException>(() => ClusterFile.Read(_folder.Path));
@@ -75,7 +75,7 @@ public sealed class ClusterFileTests(TinyModel model) : IDisposable
     }
 
     [Fact]
-    public void AFile_IsNoFolder()
+    public void AFile_IsNotAFolder()
     {
         _folder.Write("file", "");
         foreach ((string path, string fault) in new[] { ("file", "is a file"), ("file/data", "cannot be made") })

@@ -1,5 +1,5 @@
-// Goal: atelier generate --cluster gets its picture through whatever breaks on the way, loses no event, sends nothing
-// twice, and says what the cluster says. Method: a stub server that breaks connections where it is told to.
+// Goal: atelier generate --cluster gets its picture despite any failure on the way, loses no event, sends nothing
+// twice, and reports what the cluster says. Method: a stub server that breaks connections on request.
 using System.Diagnostics;
 using System.Text.Json.Nodes;
 using Atelier.Cli.Cluster;
@@ -47,7 +47,7 @@ public sealed class ClusterGenerateTests : IDisposable
     }
 
     [Fact]
-    public async Task APromptThatTheClusterCuts_IsToldOnStandardError()
+    public async Task APromptThatTheClusterCuts_IsReportedOnStandardError()
     {
         await using StubCluster cluster = await StubCluster.StartAsync();
         cluster.Tokens = JsonNode.Parse("""{"given":90,"used":75,"cut_at":"a \"whale\""}""");
@@ -83,7 +83,7 @@ public sealed class ClusterGenerateTests : IDisposable
     }
 
     [Fact]
-    public async Task AStreamThatBreaks_GoesOnAfterTheLastEvent()
+    public async Task AStreamThatBreaks_ResumesAfterTheLastEvent()
     {
         await using StubCluster cluster = await StubCluster.StartAsync();
         cluster.Streams.Enqueue((4, "id: 3.9\ndata: {\"phase\":\"denoi"));
@@ -140,7 +140,7 @@ public sealed class ClusterGenerateTests : IDisposable
         429, """{"error":{"message":"Too many requests; come back in 3 s."}}""",
         "Too many requests; come back in 3 s.")]
     [InlineData(404, "nothing here", "answers 404 and says no more")]
-    public async Task WhatTheClusterRefuses_IsSaidInItsWords(int status, string body, string sentence)
+    public async Task TheClustersRefusal_IsPrinted(int status, string body, string sentence)
     {
         await using StubCluster cluster = await StubCluster.StartAsync();
         cluster.Faults.Enqueue((status, body));
@@ -174,7 +174,7 @@ public sealed class ClusterGenerateTests : IDisposable
             _folder.Path, "generate", "a cat", "-o", "a.png", "--cluster", cluster.Url, "--key", Key);
         while (await process.StandardError.ReadLineAsync(Cancellation) is { } line && line != "drawing: step 1 of 4")
         {
-            // What it waits for comes first.
+            // Wait for this first.
         }
 
         Signals.Send(process.Id, Signals.Terminate);
@@ -204,7 +204,7 @@ public sealed class ClusterGenerateTests : IDisposable
     }
 
     [Fact]
-    public async Task NoClusterThere_IsSaidAtOnce()
+    public async Task NoCluster_IsReportedAtOnce()
     {
         ProgramRun run = await AtelierProgram.RunAsync(
             _folder.Path, "generate", "a cat", "-o", "a.png", "--cluster", "http://127.0.0.1:1", "--key", Key);

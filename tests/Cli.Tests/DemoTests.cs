@@ -1,5 +1,5 @@
-// Goal: what ships is what its card says it is, an evaluation counts what it shows, and the demo model's making goes on
-// from whatever is left of it. Method: the real program; the shipped model, and stages of two batches over the shipped
+// Goal: what ships matches its card, an evaluation counts what it shows, and the making of the demo model resumes from
+// whatever is left of it. Method: the real program; the shipped model, and stages of two batches over the shipped
 // parts.
 using System.Globalization;
 using System.Runtime.CompilerServices;
@@ -56,7 +56,7 @@ public sealed class DemoTests : IDisposable
             Assert.Equal(s_tasks.Take(6).Average(task => Score(report, task, half)), Score(report, "mean", half), 1e-9);
         }
 
-        // No two pictures start from the same noise.
+        // Every picture starts from different noise.
         string[] seeds =
         [
             .. Directory.GetFiles(_folder["sheets"], "*.txt").SelectMany(File.ReadAllLines).Select(
@@ -66,7 +66,7 @@ public sealed class DemoTests : IDisposable
     }
 
     [Fact]
-    public async Task Making_GoesOnFromWhateverIsLeft_AndTheBestStageShips()
+    public async Task Making_ResumesFromWhateverIsLeft_AndTheBestStageShips()
     {
         await WritePartsAsync();
         _folder.Write("stages/1.yaml", Stage("one", load: null));
@@ -76,7 +76,7 @@ public sealed class DemoTests : IDisposable
             _folder["out/shapes/denoiser.safetensors"], TestContext.Current.CancellationToken);
         Assert.True(File.Exists(_folder["out/oracle/oracle.safetensors"]));
 
-        // A second stage, and nothing is left but the model: its weights are where the stage starts.
+        // A second stage, with nothing left but the model: the stage starts from its weights.
         Directory.Delete(_folder["work"], recursive: true);
         _folder.Write("stages/2.yaml", Stage("two", load: "work/one"));
         run = (await MakeAsync()).Succeeded();
@@ -98,7 +98,7 @@ public sealed class DemoTests : IDisposable
         Assert.Contains("| two | 2 | 4 |", card);
         Assert.Empty(ModelFolder.Open(_folder["out/shapes"]).DifferingFiles());
 
-        // What is complete is not made again.
+        // Completed parts are not made again.
         Assert.DoesNotContain("two: 64 samples", (await MakeAsync()).Succeeded().Output);
 
         static double Mean(JsonNode? outcome) => (double)outcome!["MeanSeen"]! + (double)outcome["MeanHeldOut"]!;
@@ -133,7 +133,7 @@ public sealed class DemoTests : IDisposable
 
     private static double Score(JsonNode report, string task, string member) => (double)report[task]![member]!;
 
-    // The shipped parts, as a making leaves them in its work folder.
+    // The shipped parts, as a making run leaves them in its work folder.
     private async Task WritePartsAsync()
     {
         string model = InRepository("models/shapes"), parts = Directory.CreateDirectory(_folder["work/parts"]).FullName;

@@ -1,5 +1,5 @@
-// atelier generate: the bytes are a function of the command, the PNG says how to make it again, and what cannot be
-// drawn is refused before anything is written.
+// atelier generate: the bytes are a function of the command, the PNG says how to make it again, and invalid requests
+// are rejected before anything is written.
 using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
@@ -25,7 +25,7 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
         Assert.Equal(["a.png", "b.png", "c.png"], _folder.Content);
     }
 
-    // A shell passes bytes as they were typed; the runtime would put U+FFFD in their place.
+    // A shell passes bytes as typed; the runtime would replace them by U+FFFD.
     [Theory]
     [InlineData("generate \"$(printf 'caf\\351 by night')\" -o a.png --model nowhere", 2, 3, "E9")]
     [InlineData("generate fox --negative \"$(printf '\\303')\" -o a.png --cluster http://x --key k", 4, 0, "C3")]
@@ -60,7 +60,7 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
     [InlineData("denoiser", "blocks.0.", float.NaN, "denoiser")]
     [InlineData("autoencoder", "decoder.conv_in", float.NaN, "decoder")]
     [InlineData("autoencoder", "decoder.", 1e30f, "decoder")]
-    public async Task APartThatGivesNoNumbers_IsNamed_AndNoPictureIsWritten(
+    public async Task APartThatReturnsNaN_IsNamed_AndNoPictureIsWritten(
         string file, string tensors, float value, string part)
     {
         TinyModel.Fill(_folder.Copy(model.Folder, "spoiled"), file, tensors, value);
@@ -148,9 +148,9 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
         }
     }
 
-    // The text encoder of this model takes 14 tokens.
+    // This model's text encoder takes 14 tokens.
     [Fact]
-    public async Task PromptThatIsCut_IsToldOnStandardError()
+    public async Task PromptThatIsCut_IsReportedOnStandardError()
     {
         string[] options = ["-o", "-", "--model", model.Folder, "--negative", "zz ZZ zz zz zz zz zz zz"];
         ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, ["generate", "abcdefghijklmn Whale", .. options]);
@@ -209,7 +209,7 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
         Assert.Empty(_folder.Content);
     }
 
-    // A shell cannot pass half a character on, but other callers can. The first half is H here, the second one L.
+    // A shell cannot pass half a character, but other callers can. Here the first half is H, the second L.
     [Theory]
     [InlineData("half H", 5)]
     [InlineData("L", 0)]
@@ -255,7 +255,7 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
     }
 
     [Fact]
-    public async Task PictureThatIsThere_IsReplacedOnlyByAWholeOne()
+    public async Task ExistingPicture_IsReplacedOnlyByACompleteOne()
     {
         byte[] first = await DrawAsync("a.png");
         (await AtelierProgram.RunAsync(_folder.Path, Command("a.png", "--steps", "0"))).FailedSaying("--steps");

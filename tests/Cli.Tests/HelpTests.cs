@@ -1,4 +1,4 @@
-// The help of every verb is checked in, so that a change of the command line shows in review.
+// The help of every verb is checked in, so that a change of the command line is visible in review.
 using System.CommandLine;
 using System.Runtime.CompilerServices;
 using Atelier.Cli.Commands;
@@ -35,7 +35,7 @@ public sealed class HelpTests
     }
 
     [Fact]
-    public void Help_OfVerbsThatAreNoMore_IsGone()
+    public void Help_OfRemovedVerbs_IsGone()
     {
         if (!s_accept)
         {

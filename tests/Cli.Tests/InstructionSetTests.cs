@@ -1,14 +1,14 @@
-// Goal: on processors with less than this one has, training and drawing complete in both precisions, a stopped training
-// ends with the bytes of one left alone, and the numbers are those of this processor to within rounding. Method: the
-// real program, whose libraries are held down by the variables by which they can be, with a model and stages of toy
-// size.
+// Goal: on processors with fewer instructions than this one, training and drawing complete in both precisions, a
+// stopped training ends with the bytes of an uninterrupted one, and the numbers match this processor's to within
+// rounding. Method: the real program, whose libraries are restricted by environment variables, with a model and stages
+// of toy size.
 using System.Runtime.Intrinsics.X86;
 using System.Text.Json;
 using Atelier.Model.Imaging;
 
 namespace Atelier.Cli.Tests;
 
-/// <summary>Runs the program once for each set of instructions from this processor's down.</summary>
+/// <summary>Runs the program once for each instruction set, from this processor's own downwards.</summary>
 public sealed class InstructionSetTests(TinyModel model) : IDisposable
 {
     private const int Steps = 8, StopAfter = 3;
@@ -29,13 +29,13 @@ public sealed class InstructionSetTests(TinyModel model) : IDisposable
             WriteStage($"rest/{precision}-parts.yaml", precision, $"{precision}-parts", Steps);
         }
 
-        // Side by side: each is one thread.
+        // In parallel: each takes one thread.
         Outcome[] outcomes = await Task.WhenAll(Sets().Select(RunAsync));
         Outcome own = outcomes[0];
         Assert.All(outcomes, outcome =>
         {
-            // A wrong kernel is off by far more than the order of sums, or the rounding of bfloat16, makes of eight
-            // steps.
+            // A wrong kernel is off by far more than eight steps of different summation order, or of bfloat16 rounding,
+            // can be.
             AssertNear(own.Losses["float32"], outcome.Losses["float32"], 1e-4);
             AssertNear(own.Losses["bfloat16"], outcome.Losses["bfloat16"], 0.02);
             AssertNear(own.Losses["float32"], outcome.Losses["bfloat16"], 0.05);
@@ -46,7 +46,7 @@ public sealed class InstructionSetTests(TinyModel model) : IDisposable
         });
     }
 
-    // The first is this processor without any word.
+    // The first is this processor without restrictions.
     private static IEnumerable<(string Name, Dictionary<string, string> Variables)> Sets()
     {
         yield return ("own", []);

@@ -1,11 +1,12 @@
-// A model.json comes from outside: whatever it says, it is read or refused with its place, and leads nowhere else.
+// A model.json comes from outside: whatever it contains, it is read or rejected with the place of the error, and never
+// refers to files elsewhere.
 using System.Text.Json.Nodes;
 using Atelier.Model;
 using Atelier.Model.Pipeline;
 
 namespace Atelier.Cli.Tests;
 
-/// <summary>Spoils one member at a time of a sound manifest.</summary>
+/// <summary>Corrupts one member at a time of a valid manifest.</summary>
 public sealed class ModelFolderTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();

@@ -1,4 +1,5 @@
-// atelier models: published files become a model folder, whole or not at all, and all that is wrong with them is said.
+// atelier models: published files become a model folder, completely or not at all, and everything wrong with them is
+// reported.
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using Atelier.Model.Pipeline;
@@ -14,7 +15,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
     public void Dispose() => _folder.Dispose();
 
     [Fact]
-    public void Import_TellsWhatItTook_AndWritesAModel()
+    public void Import_PrintsWhatItTook_AndWritesAModel()
     {
         string[] lines = model.Import.Lines;
         Assert.Equal(4, lines.Length);
@@ -52,7 +53,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
     }
 
     [Fact]
-    public async Task Import_TakesOffThePrefixesOfWrappers_AndUnpacksEveryPart()
+    public async Task Import_RemovesThePrefixesOfWrappers_AndUnpacksEveryPart()
     {
         string published = Copy();
         Change(published, "dit.safetensors", tensors => Rename(tensors, "_orig_mod.module."));
@@ -129,7 +130,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
     }
 
     [Fact]
-    public async Task Import_TellsTheSameAsJson_AndNamesTheModelAsAsked()
+    public async Task Import_PrintsTheSameAsJson_AndNamesTheModelAsAsked()
     {
         ProgramRun run = await ImportAsync(Copy(), "--name", "My model", "--json", "import.json");
         run.Succeeded();
@@ -161,7 +162,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
     [InlineData("dit.safetensors", "t_embedder.mlp.0.weight")]
     [InlineData("vae/diffusion_pytorch_model.safetensors", "decoder.conv_in.weight")]
     [InlineData("open_clip.safetensors", "ln_final.weight")]
-    public async Task Import_OfNumbersThatAreNone_IsRefused(string file, string tensor) => await RefuseAsync(
+    public async Task Import_OfNonFiniteNumbers_IsRefused(string file, string tensor) => await RefuseAsync(
         published =>
             Change(published, file, tensors => BitConverter.GetBytes(float.NaN).CopyTo(tensors[tensor].Bytes, 4)),
         file, tensor, "holds a NaN or an infinity");
@@ -274,11 +275,11 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
     }
 
     [Fact]
-    public async Task List_OfAFolderThatIsNotThere_IsRefused() =>
+    public async Task List_OfAMissingFolder_IsRefused() =>
         (await AtelierProgram.RunAsync(_folder.Path, "models", "list")).FailedSaying("There is no folder models.");
 
     [Fact]
-    public async Task Inspect_TriesEveryPart_AndNamesThoseThatGiveNoNumbers()
+    public async Task Inspect_TriesEveryPart_AndNamesThoseThatReturnNaN()
     {
         string copy = _folder.Copy(model.Folder, "copy");
         ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "models", "inspect", copy);
@@ -331,7 +332,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
             Path.Combine(model.Folder, "vocabulary.txt.gz"), Path.Combine(copy, "vocabulary.txt.gz"), overwrite: true);
         string weights = Path.Combine(copy, "denoiser.safetensors");
         byte[] bytes = await File.ReadAllBytesAsync(weights, TestContext.Current.CancellationToken);
-        bytes[^4] ^= 1; // The lowest bit of a number: the network loads, but is another one.
+        bytes[^4] ^= 1; // The lowest bit of a number: the network still loads, but differs.
         await File.WriteAllBytesAsync(weights, bytes, TestContext.Current.CancellationToken);
         await DrawAsync("denoiser.safetensors: digest: is not the one in model.json");
         File.Copy(Path.Combine(copy, "text_encoder.safetensors"), weights, overwrite: true);

@@ -1,5 +1,4 @@
-// atelier data precompute: networks that give no numbers make no training data, and neither does what may not be what
-// was meant.
+// atelier data precompute: networks that return NaN produce no training data, and ambiguous input is rejected.
 using System.Text;
 using System.Text.Json;
 using Atelier.Model.Data.Mds;
@@ -7,7 +6,7 @@ using Atelier.Model.Imaging;
 
 namespace Atelier.Cli.Tests;
 
-/// <summary>Runs the program with a model of toy size on pictures of a folder.</summary>
+/// <summary>Runs the program with a model of toy size on a folder of pictures.</summary>
 public sealed class PrecomputeTests(TinyModel model) : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
@@ -17,7 +16,7 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
     [Theory]
     [InlineData("text_encoder", "transformer.", "caption_latents of picture 0 holds ")]
     [InlineData("autoencoder", "encoder.", "latents_16 of picture 0 holds ")]
-    public async Task NetworkThatGivesNoNumbers_IsRefused_WithTheColumnAndThePicture(
+    public async Task NetworkThatReturnsNaN_IsRefused_WithTheColumnAndThePicture(
         string file, string tensors, string says)
     {
         for (int i = 0; i < 12; i++)
@@ -47,7 +46,7 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
     }
 
     [Fact]
-    public async Task WhatIsTakenAndPassedOver_IsSaid()
+    public async Task TheSelection_IsPrinted()
     {
         WriteFolder("pictures", "a", "b");
         _folder.Write("pictures/c.bmp", "x");
@@ -122,7 +121,7 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
     }
 
     [Fact]
-    public async Task CaptionThatIsNoText_IsRefused_AndNothingIsWritten()
+    public async Task CaptionThatIsNotText_IsRefused_AndNothingIsWritten()
     {
         WriteFolder("pictures", "a", "b");
         await File.WriteAllBytesAsync(

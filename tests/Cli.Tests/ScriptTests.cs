@@ -1,5 +1,5 @@
-// The script `atelier`: what it refuses, and when it builds. Method: a copy of it in a checkout of a few empty files,
-// with a program in place of dotnet that writes down how it was called.
+// The script `atelier`: its errors, and when it builds. Method: a copy of it in a checkout of a few empty files, with a
+// fake dotnet that records how it was called.
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
 
@@ -46,7 +46,7 @@ public sealed class ScriptTests : IDisposable
     [Theory]
     [InlineData("external", "ATELIER_BACKEND is external: name libtorch's folder in ATELIER_LIBTORCH.")]
     [InlineData("rocm", "ATELIER_BACKEND is 'rocm'; it may be cpu or cuda.")]
-    public async Task BackendThatCannotBe_IsRefused(string backend, string sentence)
+    public async Task InvalidBackend_IsRefused(string backend, string sentence)
     {
         (int code, string error) = await RunAsync(backend);
         Assert.Equal((1, $"atelier: {sentence}\n"), (code, error));

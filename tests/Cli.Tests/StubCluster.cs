@@ -1,5 +1,5 @@
-// A server that speaks the cluster's HTTP API as far as the command line uses it, and breaks connections where a test
-// says so.
+// A server that implements the part of the cluster's HTTP API that the command line uses, and breaks connections when a
+// test says so.
 using System.Collections.Concurrent;
 using System.Net;
 using System.Text.Json.Nodes;
@@ -13,7 +13,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Atelier.Cli.Tests;
 
-/// <summary>A cluster that draws the same file for everybody.</summary>
+/// <summary>A cluster that returns the same picture to everybody.</summary>
 internal sealed class StubCluster : IAsyncDisposable
 {
     private readonly WebApplication _app;
@@ -41,7 +41,7 @@ internal sealed class StubCluster : IAsyncDisposable
         _app.MapPost("/v1/generations/{id}/cancel", (string id) => Cancelled.Add(id));
     }
 
-    /// <summary>The file that is drawn.</summary>
+    /// <summary>The picture's file.</summary>
     public static byte[] Picture { get; } = [137, 80, 78, 71, 1, 2, 3];
 
     /// <summary>Events of every generation, by number.</summary>
@@ -60,14 +60,14 @@ internal sealed class StubCluster : IAsyncDisposable
     ];
 
     /// <summary>
-    /// Answers that calls of a route get in place of the proper one: a status, or 0 for a broken connection.
+    /// Answers that calls of a route get instead of the real one: a status, or 0 for a broken connection.
     /// </summary>
     public ConcurrentQueue<(int Status, string Body)> Faults { get; } = new();
 
-    /// <summary>How each stream ends in turn; once there are no more, streams are whole.</summary>
+    /// <summary>How each stream ends, in order; after that, streams are complete.</summary>
     public ConcurrentQueue<(int Events, string Ending)> Streams { get; } = new();
 
-    /// <summary>What is said of the prompt's tokens.</summary>
+    /// <summary>The reported token counts of the prompt.</summary>
     public JsonNode? Tokens { get; set; }
 
     /// <summary>Bodies of submissions.</summary>
@@ -76,13 +76,13 @@ internal sealed class StubCluster : IAsyncDisposable
     /// <summary>Last-Event-ID of each stream.</summary>
     public ConcurrentQueue<string> LastEventIds { get; } = new();
 
-    /// <summary>Keys that were shown.</summary>
+    /// <summary>Keys that callers sent.</summary>
     public ConcurrentDictionary<string, int> Keys { get; } = new();
 
     /// <summary>Generations that were cancelled.</summary>
     public ConcurrentBag<string> Cancelled { get; } = [];
 
-    /// <summary>Where it listens.</summary>
+    /// <summary>The address that it listens on.</summary>
     public string Url { get; private set; } = "";
 
     public static async Task<StubCluster> StartAsync(
@@ -110,7 +110,7 @@ internal sealed class StubCluster : IAsyncDisposable
 
         if (fault.Status == 0)
         {
-            await SubmitAsync(context); // It arrived, and only the answer is lost.
+            await SubmitAsync(context); // The request arrived; only the answer is lost.
             context.Abort();
             return;
         }

@@ -1,5 +1,5 @@
-// Goal: a child is kept alive as long as its supervisor wants it, and no longer. Method: children of a line of shell
-// that die, that will not end, or that wait for the end of their input.
+// Goal: a child is kept alive as long as its supervisor wants it, and no longer. Method: one-line shell scripts as
+// children, which die, do not end, or wait for the end of their input.
 using System.Net;
 using System.Net.Sockets;
 using System.Threading.Channels;
@@ -18,7 +18,7 @@ public sealed class SupervisionTests : IDisposable
     public void Dispose() => _folder.Dispose();
 
     [Fact]
-    public async Task AChildThatDies_IsStartedAgain_AfterPausesThatGrow_AndItsLastWordsAreShown()
+    public async Task AChildThatDies_IsRestarted_AfterGrowingPauses_AndItsLastOutputIsShown()
     {
         await using SupervisedChild child = Start(
             "echo standard; for i in $(seq 5); do echo word $i >&2; done; exit 3",
@@ -39,7 +39,7 @@ public sealed class SupervisionTests : IDisposable
     }
 
     [Fact]
-    public async Task AChildThatRanForLong_BeginsWithTheShortestPause()
+    public async Task AChildThatRanLong_StartsWithTheShortestPause()
     {
         await using SupervisedChild child = Start(
             "exit 1", new Supervision { PauseMin = Seconds(0.1), PauseMax = Seconds(5), SteadyAfter = TimeSpan.Zero });
@@ -61,14 +61,14 @@ public sealed class SupervisionTests : IDisposable
     }
 
     [Fact]
-    public async Task AProgramThatIsNotThere_IsSaid()
+    public async Task AMissingProgram_IsReported()
     {
         var program = new ChildProgram("child", _folder["nothing"], [], new Dictionary<string, string?>());
         await using var child = new SupervisedChild(program, new Supervision(), _folder.Path, TimeProvider.System, Say);
         Assert.StartsWith("child ended with code 127 ", await _said.Reader.ReadAsync(Cancellation));
     }
 
-    // Whether it answers nothing, or says itself that it no longer works.
+    // The child either does not answer, or reports that it no longer works.
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

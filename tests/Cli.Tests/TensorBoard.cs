@@ -1,20 +1,20 @@
-// Reads event files as TensorBoard does: in the order of their names, up to the first record that is not whole; the
-// start of a session makes it forget what earlier records say of that step and later ones.
+// Reads event files as TensorBoard does: in order of their names, up to the first truncated record; the start of a
+// session discards earlier records of that step and later ones.
 using System.Buffers.Binary;
 using System.Numerics;
 using Tensorboard;
 
 namespace Atelier.Cli.Tests;
 
-/// <summary>What TensorBoard shows of a folder.</summary>
+/// <summary>What TensorBoard shows for a folder.</summary>
 internal sealed class TensorBoard
 {
     private readonly List<Event> _events = [];
 
-    /// <summary>Event files read.</summary>
+    /// <summary>Number of event files read.</summary>
     public int Files { get; private init; }
 
-    /// <summary>Events, without those that it forgot.</summary>
+    /// <summary>Events, without the discarded ones.</summary>
     public IReadOnlyList<Event> Events => _events;
 
     public static TensorBoard Read(string folder)
@@ -36,7 +36,7 @@ internal sealed class TensorBoard
         return shown;
     }
 
-    /// <summary>Steps of a curve or of pictures, in the order in which they are shown.</summary>
+    /// <summary>Steps of a curve or of pictures, in display order.</summary>
     public IEnumerable<long> Steps(string tag) =>
         _events.Where(one => one.Summary.Value[0].Tag == tag).Select(one => one.Step);
 

@@ -1,4 +1,4 @@
-// A model of toy size in the formats in which weights are published, and the model folder that the program makes of it.
+// A model of toy size in the formats of published weights, and the model folder that the program makes of it.
 using System.IO.Compression;
 using System.Text;
 using System.Text.Json;
@@ -14,10 +14,10 @@ using TorchSharp;
 
 namespace Atelier.Cli.Tests;
 
-/// <summary>Published files, made once, and imported once. Tests change only copies.</summary>
+/// <summary>Published files, created once and imported once. Tests modify only copies.</summary>
 public sealed class TinyModel : IAsyncLifetime
 {
-    /// <summary>Side of its pictures.</summary>
+    /// <summary>Side of its pictures, in pixels.</summary>
     public const int Resolution = 16;
 
     private const string DenoiserConfig =
@@ -54,7 +54,7 @@ public sealed class TinyModel : IAsyncLifetime
 
     private readonly TemporaryFolder _folder = new();
 
-    /// <summary>Where the published files lie.</summary>
+    /// <summary>The folder of the published files.</summary>
     public string Published => _folder["published"];
 
     /// <summary>The model folder.</summary>
@@ -127,12 +127,10 @@ public sealed class TinyModel : IAsyncLifetime
         });
     }
 
-    /// <summary>
-    /// Fills tensors of a model folder's part with a value, and makes the manifest say that the file is its own.
-    /// </summary>
+    /// <summary>Fills tensors of a model folder's part with a value, and updates the manifest to match.</summary>
     /// <param name="folder">The model folder.</param>
     /// <param name="part">The part's name in the manifest.</param>
-    /// <param name="name">Beginning of the tensors' names; only those of two dimensions or more are filled.</param>
+    /// <param name="name">Prefix of the tensors' names; only those of two dimensions or more are filled.</param>
     /// <param name="value">The value.</param>
     internal static void Fill(string folder, string part, string name, float value)
     {
@@ -143,7 +141,9 @@ public sealed class TinyModel : IAsyncLifetime
         File.WriteAllText(manifest, json.ToJsonString());
     }
 
-    /// <summary>Fills the tensors of a float32 file that have two dimensions or more and begin with a name.</summary>
+    /// <summary>
+    /// Fills the tensors of a float32 file that have two or more dimensions and a name with this prefix.
+    /// </summary>
     internal static void FillFile(string path, string name, float value)
     {
         var tensors = Read(path);
@@ -180,7 +180,7 @@ public sealed class TinyModel : IAsyncLifetime
             pair.Value.detach().contiguous().bytes.ToArray())));
     }
 
-    // Files of older libraries call the projections of the middle attention so.
+    // Files of older libraries use these names for the projections of the middle attention.
     private static string OldAttentionName(string name) => name
         .Replace(".to_q.", ".query.", StringComparison.Ordinal).Replace(".to_k.", ".key.", StringComparison.Ordinal)
         .Replace(".to_v.", ".value.", StringComparison.Ordinal).Replace(

@@ -1,4 +1,4 @@
-// Writes PyTorch checkpoints: a zip with a pickle and the tensors' bytes, just enough of it for a test.
+// Writes PyTorch checkpoints: a zip with a pickle and the tensors' bytes, just enough of the format for tests.
 using System.IO.Compression;
 using System.Text;
 using Atelier.Model.Weights;
@@ -7,9 +7,7 @@ namespace Atelier.Cli.Tests;
 
 internal static class TorchFile
 {
-    /// <summary>
-    /// A checkpoint as a trainer saves it: the tensors in nested dictionaries, with the given keys on the way.
-    /// </summary>
+    /// <summary>A checkpoint as a trainer saves it: the tensors in nested dictionaries under the given keys.</summary>
     public static void Write(string path, string[] nest, IEnumerable<(TensorInfo Info, byte[] Bytes)> tensors)
     {
         (TensorInfo Info, byte[] Bytes)[] all = [.. tensors];
@@ -21,7 +19,7 @@ internal static class TorchFile
         }
     }
 
-    // Protocol 2; the letters are the pickle's own opcodes.
+    // Protocol 2; the letters are the pickle opcodes.
     private static byte[] Pickle(string[] nest, TensorInfo[] tensors)
     {
         using var pickle = new MemoryStream();

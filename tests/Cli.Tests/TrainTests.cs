@@ -1,5 +1,5 @@
-// Goal: a training is stopped and killed as people and machines do it, and ends with the same weights; what cannot work
-// is said in a sentence before anything is written. Method: the real program on sixteen toy samples.
+// Goal: a training that is stopped and killed in the ways people and machines do it ends with the same weights; what
+// cannot work is reported before anything is written. Method: the real program on sixteen toy samples.
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Atelier.Model.Data.Mds;
@@ -70,7 +70,7 @@ public sealed class TrainTests
         Assert.DoesNotContain("from batch 0 ", last.Output);
         Assert.True(File.Exists(folder["run/report.md"]));
 
-        // Every step once, as TensorBoard shows it, although some were made twice.
+        // TensorBoard shows every step once, although some were made twice.
         TensorBoard shown = TensorBoard.Read(folder["run/events"]);
         Assert.Equal(4, shown.Files);
         foreach (string curve in new[] { "loss", "gradient norm", "learning rate" })
@@ -78,13 +78,13 @@ public sealed class TrainTests
             Assert.Equal(Enumerable.Range(0, 400).Select(i => (long)i), shown.Steps(curve));
         }
 
-        // What is complete is not done again.
+        // A completed stage is not repeated.
         Assert.Contains(
             "complete", (await AtelierProgram.RunAsync(folder.Path, "train", "stage.yaml")).Succeeded().Output);
     }
 
     [Fact]
-    public async Task Samples_ThatAreNoNumbers_AreNamed_AndLeftOutAlone()
+    public async Task NonFiniteSamples_AreNamed_AndOnlyTheyAreLeftOut()
     {
         using var folder = new TemporaryFolder();
         WriteData(
@@ -106,7 +106,7 @@ public sealed class TrainTests
         Assert.Contains("| data: sample 9 | caption_latents | infinity | 10 | ", report);
     }
 
-    // Half of the samples are none, and now and then all of a batch: the mean of the others is what is told.
+    // Half of the samples are bad, and sometimes a whole batch is: the mean of the others is reported.
     [Fact]
     public async Task LineOfProgress_IsTheMeanOfWhatWasApplied()
     {
@@ -123,7 +123,7 @@ public sealed class TrainTests
     }
 
     [Fact]
-    public async Task StageWithoutASampleThatIsNumbers_IsNoSuccess_AndItsReportSaysWhy()
+    public async Task StageWithoutAFiniteSample_HasFailed_AndItsReportSaysWhy()
     {
         using var folder = new TemporaryFolder();
         WriteData(folder["data"], _ => Half.NaN);
@@ -169,8 +169,8 @@ public sealed class TrainTests
             (await AtelierProgram.RunAsync(folder.Path, "train", "stage.yaml", change)).FailedSaying(says);
         }
 
-        // A mistake in the last stage is found before the first one trains, and a misspelt name is told from a missing
-        // one.
+        // A mistake in the last stage is found before the first one is trained, and a misspelled name is distinguished
+        // from a missing one.
         folder.Write("stages/1.yaml", Stage);
         folder.Write("stages/2.YML", Stage.Replace("  depth: 2", "  dpeth: 2", StringComparison.Ordinal));
         (await AtelierProgram.RunAsync(folder.Path, "train", "stages")).FailedSaying(
@@ -193,7 +193,7 @@ public sealed class TrainTests
         Assert.Equal(["stage.yaml"], folder.Content);
     }
 
-    // Starts the training and does something to it as soon as so many new checkpoints are there.
+    // Starts the training and acts on it as soon as this many new checkpoints exist.
     private static async Task<ProgramRun> KillAsync(TemporaryFolder folder, int checkpoints, Action<Process> end)
     {
         CancellationToken token = TestContext.Current.CancellationToken;

@@ -1,4 +1,4 @@
-// Goal: a run that resumes shows every step once, and what it was before stays. Method: event files of a few steps,
+// Goal: a resumed run shows every step once, and keeps what it had recorded before. Method: event files of a few steps,
 // read as TensorBoard reads them.
 using Atelier.Model.Imaging;
 using Atelier.Model.Training.Runs;
@@ -12,7 +12,7 @@ public sealed class TrainingEventsTests(TinyModel model) : IDisposable
     public void Dispose() => _folder.Dispose();
 
     [Fact]
-    public void StepsMadeAgain_TakeThePlaceOfThoseOfBefore()
+    public void RepeatedSteps_ReplaceTheEarlierOnes()
     {
         Write(from: 0, to: 150);
         Write(from: 100, to: 130);
@@ -23,14 +23,14 @@ public sealed class TrainingEventsTests(TinyModel model) : IDisposable
     }
 
     [Fact]
-    public void RunThatWasKilledBeforeItsFirstCheckpoint_BeginsAnew()
+    public void RunThatWasKilledBeforeItsFirstCheckpoint_StartsAgain()
     {
         Write(from: 0, to: 5);
         Write(from: 0, to: 3);
         Assert.Equal([0, 1, 2], TensorBoard.Read(_folder.Path).Steps("loss"));
     }
 
-    // A clock that was set back would put the new file before the old one.
+    // If the clock was set back, the new file would sort before the old one.
     [Fact]
     public void FilesFollowEachOther_WhateverTheClockSays()
     {
@@ -43,7 +43,7 @@ public sealed class TrainingEventsTests(TinyModel model) : IDisposable
         Assert.Equal((clock.Now - DateTimeOffset.UnixEpoch).TotalSeconds, shown.Events[^1].WallTime);
     }
 
-    // They were called by ticks, the host, the process and a number.
+    // Former names consisted of ticks, the host, the process and a number.
     [Fact]
     public void FilesOfEarlierReleases_ComeFirst()
     {
@@ -56,7 +56,7 @@ public sealed class TrainingEventsTests(TinyModel model) : IDisposable
     }
 
     [Fact]
-    public void WhatIsNoNumber_IsLeftOut_AndPicturesAreKept()
+    public void NonFiniteValues_AreLeftOut_AndPicturesAreKept()
     {
         using var png = new MemoryStream();
         Png.Write(png, new byte[3 * 6 * 4], 6, 4, []);
@@ -75,7 +75,7 @@ public sealed class TrainingEventsTests(TinyModel model) : IDisposable
         Assert.Equal(png.ToArray(), image.EncodedImageString.ToByteArray());
     }
 
-    // The panel of the checkpoint's own step is from before the run stopped: it stays, and is not drawn again.
+    // The panel of the checkpoint's own step was drawn before the run stopped: it is kept and not drawn again.
     [Fact]
     public async Task PanelOfTheStepThatARunResumesAt_IsStillShown()
     {

@@ -1,5 +1,5 @@
-// Goal: one command brings up a cluster that draws; what it prints works as pasted; and it ends, and comes back, in
-// every way in which it can. Method: the real program with the toy model, its real silo and gateway, and a shell.
+// Goal: one command starts a cluster that draws; what it prints works when pasted; and the cluster ends, and comes
+// back, in every possible way. Method: the real program with the toy model, its real silo and gateway, and a shell.
 using System.Diagnostics;
 using System.Text;
 using System.Text.RegularExpressions;
@@ -31,7 +31,7 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
             (string url, key) = (Find(welcome, UrlPattern()), Find(welcome, KeyPattern()));
             Assert.Contains($"{url}/#key={key}", welcome);
 
-            // The line to paste, as it is.
+            // The line to paste, verbatim.
             int start = welcome.IndexOf("curl", StringComparison.Ordinal);
             string curl = welcome[start..welcome.IndexOf("star.png", StringComparison.Ordinal)];
             await ShellAsync($"{curl}star.png");
@@ -81,7 +81,7 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
         using Running up = Start("--silos", "2");
         string welcome = await WelcomeAsync(up.Process);
 
-        // `up` welcomes when a picture can be drawn; the second device may join a moment later.
+        // `up` prints its welcome once a picture can be drawn; the second device may join a moment later.
         string status = (await RunAsync("status", "--data", "data")).Succeeded().Output;
         for (int tries = 0; tries < 30 && !status.Contains("silo-2/cpu", StringComparison.Ordinal); tries++)
         {
@@ -107,7 +107,7 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
     }
 
     [Fact]
-    public async Task AModelThatIsNone_IsRefused_WithWhatToDo()
+    public async Task AnInvalidModel_IsRefused_WithAdvice()
     {
         ProgramRun run = await RunAsync("up", "--data", "data", "--model", "nowhere");
         run.FailedSaying(
@@ -125,7 +125,8 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
             .FailedSaying($"--port is {port}, but another program listens there");
     }
 
-    // A data folder as mkdir makes it, with what an earlier release, or a backup that was put back, may have left open.
+    // A data folder as mkdir creates it, with files that an earlier release, or a restored backup, may have left
+    // readable.
     private void MakeOpenFolder()
     {
         const UnixFileMode file =
@@ -156,7 +157,7 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
     private async Task<byte[]> DrawAsync(params string[] options) =>
         (await RunAsync(["generate", "a red circle", "-o", "-", "--seed", "7", .. options])).Succeeded().Bytes;
 
-    // Until the gateway listens again, nobody answers.
+    // Until the gateway listens again, connections fail.
     private async Task<byte[]> DrawPatientlyAsync(string url, string key)
     {
         while (true)
@@ -205,7 +206,7 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
 
     private static bool IsAlive(int process) => Read(process) is { State: not "Z" };
 
-    // State and parent of a process: the fields that follow its name, which stands in brackets.
+    // State and parent of a process: the fields after its name, which is in brackets.
     private static (string State, int Parent)? Read(int process)
     {
         try
@@ -228,7 +229,7 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
     [GeneratedRegex("atl_local_[A-Za-z0-9_-]{43}", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
     private static partial Regex KeyPattern();
 
-    // A test that fails leaves nothing running: the children end with their supervisor.
+    // A failing test leaves nothing running: the children end with their supervisor.
     private sealed record Running(Process Process) : IDisposable
     {
         public void Dispose()

@@ -1,10 +1,10 @@
-// Wrong command lines: each is refused in a sentence that names the place and says what would be right.
+// Wrong command lines: each is rejected with a message that names the place and says what would be right.
 using System.CommandLine;
 using Atelier.Cli.Commands;
 
 namespace Atelier.Cli.Tests;
 
-/// <summary>Sentences are made without running anything, so most are read in this process.</summary>
+/// <summary>Most messages are produced without running anything, so they are checked in this process.</summary>
 public sealed class UsageTests
 {
     [Theory]
@@ -47,11 +47,11 @@ public sealed class UsageTests
     [InlineData(
         "generate cat -o a.png --guidance-interval 1",
         "--guidance-interval is \"1\"; it must be two numbers, LOW HIGH, with 0 <= LOW <= HIGH.")]
-    public void WrongUse_IsOneSentence(string line, string sentence) =>
+    public void WrongUse_IsOneMessage(string line, string sentence) =>
         Assert.Equal([sentence], Usage.Problems(AtelierCommand.Parse(line.Split(' '))));
 
     [Fact]
-    public void AllThatIsMissing_IsSaidAtOnce() => Assert.Equal(
+    public void EverythingMissing_IsReportedAtOnce() => Assert.Equal(
         [
             "--denoiser FILE is missing. See atelier models import --help.",
             "--autoencoder DIR is missing. See atelier models import --help.",
@@ -61,13 +61,13 @@ public sealed class UsageTests
         Usage.Problems(AtelierCommand.Parse("models", "import", "x")));
 
     [Fact]
-    public void EmptyPath_IsNoPath() => Assert.Equal(
+    public void EmptyPath_IsRefused() => Assert.Equal(
         ["--model is \"\", which is no path."],
         Usage.Problems(AtelierCommand.Parse("generate", "cat", "-o", "a.png", "--model", "")));
 
-    // The parser would take the misspelt option for the prompt, and draw it.
+    // The parser would take the misspelled option for the prompt, and draw it.
     [Fact]
-    public void MisspeltOption_IsNoPrompt() =>
+    public void MisspelledOption_IsNotTakenForThePrompt() =>
         Assert.StartsWith(
             "There is no option --stpes; ",
             Usage.Problems(AtelierCommand.Parse("generate", "--stpes", "3", "-o", "a.png"))[0]);
@@ -78,7 +78,7 @@ public sealed class UsageTests
     [InlineData("- a list -")]
     [InlineData("-5 degrees")]
     [InlineData("help")]
-    public void Prompt_MayBeginWithAnything(string prompt)
+    public void Prompt_MayStartWithAnything(string prompt)
     {
         ParseResult parsed = AtelierCommand.Parse("generate", prompt, "-o", "a.png");
         Assert.Empty(Usage.Problems(parsed));

@@ -1,4 +1,4 @@
-// atelier verify: a sound tree passes, and whatever is spoilt in it fails its own case and no other.
+// atelier verify: an intact tree passes, and anything corrupted in it fails its own case and no other.
 using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -7,7 +7,7 @@ using Atelier.Model.Weights;
 
 namespace Atelier.Cli.Tests;
 
-/// <summary>Spoils copies of a small part of the reference data.</summary>
+/// <summary>Corrupts copies of a small part of the reference data.</summary>
 public sealed class VerifyTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
@@ -49,7 +49,7 @@ public sealed class VerifyTests : IDisposable
     }
 
     [Fact]
-    public async Task SpoiltTensor_FailsItsCaseAlone_AndIsNamed()
+    public async Task CorruptedTensor_FailsItsCaseAlone_AndIsNamed()
     {
         string tree = CopyTree();
         string file = Path.Combine(tree, "dit/e_moe/expected.safetensors");
@@ -70,7 +70,7 @@ public sealed class VerifyTests : IDisposable
     }
 
     [Fact]
-    public void SpoiltNaN_Fails()
+    public void CorruptedNaN_Fails()
     {
         string tree = CopyTree(), file = Path.Combine(tree, "dit/e_moe/expected.safetensors");
         var tensors = TinyModel.Read(file);
@@ -258,7 +258,7 @@ public sealed class VerifyTests : IDisposable
     }
 
     [Fact]
-    public async Task WithoutTheVocabulary_ItsCaseIsSkipped_AndThePipelineBeginsAtTheIds()
+    public async Task WithoutTheVocabulary_ItsCaseIsSkipped_AndThePipelineStartsAtTheIds()
     {
         _folder.Copy(Reference("clip/tokenizer"), "tree/clip/tokenizer");
         _folder.Copy(Reference("pipeline/tiny"), "tree/pipeline/tiny");
@@ -299,7 +299,7 @@ public sealed class VerifyTests : IDisposable
     private static string Reference(string name, [CallerFilePath] string here = "") =>
         Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "../reference", name));
 
-    // In this process: what a case says when it fails does not depend on how the program was started.
+    // In this process: the message of a failing case does not depend on how the program was started.
     private static void AssertOneFails(string tree, string name, string sentence)
     {
         CaseResult[] results = [.. Verifier.Run(tree)];
@@ -321,7 +321,7 @@ public sealed class VerifyTests : IDisposable
         return _folder[to];
     }
 
-    // Six cases that are small enough to be copied and spoilt many times.
+    // Six cases that are small enough to be copied and corrupted many times.
     private string CopyTree()
     {
         foreach (string name in (string[])

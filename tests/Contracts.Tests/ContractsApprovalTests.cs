@@ -1,6 +1,6 @@
-// Goal: nobody changes what travels between silos of two versions by accident. Method: all grain interfaces, their
-// methods and all serialized types are listed with their wire names and ids and compared with a checked-in text. What
-// is removed stays in the text, marked RETIRED, so that its name or id is never used again.
+// Goal: nobody accidentally changes what silos of two versions send each other. Method: all grain interfaces, their
+// methods and all serialized types are listed with their wire names and ids and compared with a checked-in text.
+// Removed entries stay in the text, marked RETIRED, so that the name or id is never used again.
 using System.CodeDom.Compiler;
 using System.Reflection;
 using System.Runtime.CompilerServices;
@@ -16,7 +16,7 @@ public sealed class ContractsApprovalTests
     private const string Retired = " RETIRED";
     private static readonly bool s_accept = Environment.GetEnvironmentVariable("ATELIER_ACCEPT") == "1";
 
-    // Everything in the assembly, whatever its namespace, that Orleans has not generated.
+    // Everything in the assembly that Orleans has not generated, in any namespace.
     private static readonly Type[] s_types =
     [
         .. typeof(GenerationSpec).Assembly.GetExportedTypes()
@@ -106,7 +106,7 @@ public sealed class ContractsApprovalTests
         }
     }
 
-    // A method or a numbered member: what must not come back with another meaning.
+    // A method or a numbered member, which must not come back with another meaning.
     private static string Slot(string line) => line.Split(line.Contains('(', StringComparison.Ordinal) ? '(' : ' ')[0];
 
     private static string Name(string line) =>

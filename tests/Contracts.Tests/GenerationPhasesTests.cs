@@ -1,5 +1,5 @@
-// Goal: the table of phases has a row for every phase, one pair of phases for every kind of work, and the order of
-// events that clients have seen since format 0, whose numbers they send back as Last-Event-ID.
+// Goal: the table of phases has a row for every phase, one pair of phases for every kind of work, and the event order
+// that clients have seen since format 0 and whose numbers they send back as Last-Event-ID.
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
 using Xunit;
@@ -39,7 +39,7 @@ public sealed class GenerationPhasesTests
     private static EventNumber Read(string text) =>
         EventNumber.TryParse(text, out EventNumber number) ? number : throw new FormatException(text);
 
-    // A newer version may have sent it: everything known here came before.
+    // A newer version may have sent it: every phase known here came before it.
     [Fact]
     public void AnEventOfAPhaseThatNoRowHas_ComesAfterAll() =>
         Assert.All(GenerationPhases.All, row => Assert.True(new EventNumber(999, 0) > EventNumber.Of(row.Phase)));

@@ -1,4 +1,4 @@
-// Goal: a specification has one form in bytes, and nothing else is read as one. Method: round trips, single changes,
+// Goal: a specification has exactly one form in bytes, and only that form is read. Method: round trips, single changes,
 // and every way to write the same thing differently.
 using System.Text;
 using Atelier.Contracts.Generations;

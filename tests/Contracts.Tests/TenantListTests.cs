@@ -1,4 +1,5 @@
-// Goal: a tenant is looked for in the part of the list that holds it. Method: parts of names as they have been stored.
+// Goal: a tenant is looked up in the part of the list that contains it. Method: parts and names as they have been
+// stored.
 using Atelier.Contracts.Tenants;
 using Xunit;
 

@@ -1,6 +1,6 @@
-// Goal: no bytes of a client are a fault of the cluster: every request is answered within seconds, with no status from
-// 500 on, in the one shape of errors. Method: requests drawn from a seed, proper ones with members, headers, paths and
-// bodies changed, and raw HTTP, sent on sockets to a gateway and a silo in processes of their own. In full size by
+// Goal: no client input causes a server error: every request is answered within seconds, with a status below 500, and
+// errors have one shape. Method: requests drawn from a seed, valid ones with members, headers, paths and bodies
+// changed, and raw HTTP, sent over sockets to a gateway and a silo in separate processes. In full size by
 // bench/attacks.sh: 10,000 requests.
 using System.Collections.Concurrent;
 using System.Diagnostics;
@@ -13,17 +13,17 @@ using Xunit;
 
 namespace Atelier.EndToEnd;
 
-[Collection("clusters")] // One after the other, or they disturb each other.
+[Collection("clusters")] // One after the other, so that they do not disturb each other.
 public sealed class FuzzTests
 {
-    // As many tenants, since the gateway lets 100 requests a second of each through.
+    // This many tenants, because the gateway admits 100 requests a second from each.
     private const int Tenants = 24;
     private const int AtATime = 16;
 
-    // A request that turns out to be incomplete is ended by its client after this time.
+    // The client aborts a request that turns out to be incomplete after this time.
     private static readonly TimeSpan s_grace = TimeSpan.FromSeconds(1);
 
-    // A picture takes the time that it takes to draw, beside others on a machine that may be busy.
+    // Drawing a picture takes time, along with others on a machine that may be busy.
     private static readonly TimeSpan s_pictureMax = TimeSpan.FromSeconds(60);
 
     private static TimeSpan AnswerMax => TimeSpan.FromSeconds(Setting("ATELIER_ATTACK_SECONDS", 30));
@@ -33,7 +33,7 @@ public sealed class FuzzTests
     private static int Seed => Setting("ATELIER_ATTACK_SEED", 17);
 
     [Fact]
-    public async Task NoBytesOfAClient_AreAFaultOfTheCluster()
+    public async Task NoClientInput_CausesAServerError()
     {
         await using var cluster = new TestCluster(silos: 1, embedded: true);
         await cluster.StartAsync();
@@ -71,7 +71,7 @@ public sealed class FuzzTests
             faults.IsEmpty,
             $"{faults.Count} faults, seed {Seed}.\n{string.Join("\n\n", faults.Take(20))}\n{cluster.Logs()}");
 
-        // And nobody has died of it, or logged a fault.
+        // And no process has died of it or logged an error.
         using HttpClient client = cluster.Client(keys[0]);
         using HttpResponseMessage models = await client.GetAsync("/v1/models", TestContext.Current.CancellationToken);
         Assert.True(models.IsSuccessStatusCode);
@@ -84,7 +84,7 @@ public sealed class FuzzTests
     {
         while (answer.StartsWith("HTTP/1.1 100 ", StringComparison.Ordinal))
         {
-            // Only that the body may come.
+            // 100 Continue: only says that the body may be sent.
             answer = answer[(answer.IndexOf("\r\n\r\n", StringComparison.Ordinal) + 4)..];
         }
 
@@ -103,7 +103,7 @@ public sealed class FuzzTests
 
         if (!hasStatus)
         {
-            // To the preface of HTTP/2, the answer is a frame.
+            // The answer to the preface of HTTP/2 is a frame.
             return request.IsParsed ? "the answer is not HTTP" : null;
         }
 
@@ -117,7 +117,7 @@ public sealed class FuzzTests
         bool hasId = parts[0].Contains("x-request-id: ", StringComparison.OrdinalIgnoreCase);
         return status switch
         {
-            505 when !request.IsParsed => null, // The one status from 500 on that says what the client did wrong.
+            505 when !request.IsParsed => null, // The one status of 500 or above that blames the client.
             >= 500 => $"the status is {status}",
             >= 400 when request.IsParsed && !hasId => "there is no request id",
             >= 400 when request.IsParsed && !request.IsHead && !IsError(parts[^1]) => "the error has another shape",
@@ -141,8 +141,8 @@ public sealed class FuzzTests
         }
     }
 
-    // The answer to the end of the connection, which nearly every request asks to close; and how long it took, from the
-    // last thing that the client did.
+    // Reads until the connection ends, which nearly every request asks for; and measures the time since the client's
+    // last action.
     private static async Task<(string Answer, TimeSpan Time)> SendAsync(
         Uri url, FuzzedRequest request, CancellationToken cancellation)
     {
@@ -169,7 +169,7 @@ public sealed class FuzzTests
             when (error is IOException or SocketException or OperationCanceledException
                 && !cancellation.IsCancellationRequested)
         {
-            // What came before is the answer.
+            // What arrived before the error is the answer.
         }
 
         return (Encoding.UTF8.GetString(answer.ToArray()), Stopwatch.GetElapsedTime(start));
@@ -179,7 +179,7 @@ public sealed class FuzzTests
     {
         using HttpClient client = await cluster.TenantAsync(tenant), admin = cluster.Admin();
 
-        // A few small pictures: what draws for long is no part of this.
+        // A few small pictures: long-running work is not part of this test.
         using HttpResponseMessage limited = await admin.PutAsJsonAsync(
             $"/v1/admin/tenants/{tenant}", new { evaluations_per_day = 100 }, TestContext.Current.CancellationToken);
         limited.EnsureSuccessStatusCode();

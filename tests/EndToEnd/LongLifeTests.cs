@@ -1,6 +1,7 @@
-// Goal: a store that has held many generations is not a store that grows and starts slower for ever. Method: a cluster
-// of one with its embedded store draws many small pictures and is killed; the store's files have a bound, what was
-// accepted is there, and the time of the start is written down. In full size by bench/attacks.sh: 10,000 generations.
+// Goal: a store does not keep growing, or start ever more slowly, the more generations it has held. Method: a cluster
+// of one with its embedded store draws many small pictures and is killed; the store's files stay within a bound,
+// accepted generations still exist, and the start time is reported. In full size by bench/attacks.sh: 10,000
+// generations.
 using System.Diagnostics;
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
@@ -8,13 +9,13 @@ using Xunit;
 
 namespace Atelier.EndToEnd;
 
-[Collection("clusters")] // One after the other, or they disturb each other.
+[Collection("clusters")] // One after the other, so that they do not disturb each other.
 public sealed class LongLifeTests
 {
-    // What the store may take: its states, pages that are free, and a write-ahead log of 16 MiB.
+    // Bound on the store's size: its states, free pages, and a write-ahead log of 16 MiB.
     private const long StoreBytesMax = 256L << 20;
 
-    // Submitted at a time, so that the queue is never the measure.
+    // Submitted at a time, so that the queue is never the bottleneck.
     private const int AtATime = 32;
 
     private static int Generations =>

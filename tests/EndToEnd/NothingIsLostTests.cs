@@ -1,12 +1,12 @@
-// Goal: whatever process dies, nothing that was accepted is lost, nothing is drawn twice, and every picture has the
-// bytes of an undisturbed run. Method: real processes, kill -9 at random, a client that only ever asks again under the
-// same id. The same tests in full size: bench/attacks.sh.
+// Goal: whatever process dies, no accepted work is lost, nothing is drawn twice, and every picture has the bytes of an
+// undisturbed run. Method: real processes, kill -9 at random, and a client that only retries under the same id. The
+// same tests in full size: bench/attacks.sh.
 using System.Text.Json.Nodes;
 using Xunit;
 
 namespace Atelier.EndToEnd;
 
-[Collection("clusters")] // One after the other, or they disturb each other.
+[Collection("clusters")] // One after the other, so that they do not disturb each other.
 public sealed class NothingIsLostTests
 {
     private const int Steps = 12;
@@ -35,7 +35,8 @@ public sealed class NothingIsLostTests
                 await victim.KillAsync();
             }
 
-            // A silo that others declared dead ends itself; whoever is down is started again, on its ports.
+            // A silo that others have declared dead ends itself; processes that are down are restarted on the same
+            // ports.
             foreach (ProcessUnderTest silo in cluster.Silos.Where(silo => !silo.IsRunning))
             {
                 silo.Start();
@@ -97,7 +98,7 @@ public sealed class NothingIsLostTests
     }
 
     [Fact]
-    public async Task AStream_WhoseGatewayAndSiloDie_GoesOnAtTheNextEvent()
+    public async Task AStream_WhoseGatewayAndSiloDie_ResumesAtTheNextEvent()
     {
         await using var cluster = new TestCluster(silos: 2, embedded: false, evaluationMilliseconds: 60);
         await cluster.StartAsync();
@@ -108,7 +109,7 @@ public sealed class NothingIsLostTests
         int breaks = 0;
         List<WireEvent> stormy = await EventsAsync(client, "stormy", async last =>
         {
-            // After the third event the gateway dies, after the sixth a silo.
+            // After the third event the gateway is killed, after the sixth a silo.
             ProcessUnderTest? victim =
                 (breaks, last) switch { (0, >= 3) => cluster.Gateway, (1, >= 6) => cluster.Silos[1], _ => null };
             if (victim is not null)
@@ -125,7 +126,7 @@ public sealed class NothingIsLostTests
     }
 
     [Fact]
-    public async Task AClusterOfOne_KilledAndStarted_GoesOnWithWhatItHeld()
+    public async Task AClusterOfOne_KilledAndRestarted_ContinuesItsWork()
     {
         await using var cluster = new TestCluster(silos: 1, embedded: true, evaluationMilliseconds: 60);
         await cluster.StartAsync();
@@ -145,7 +146,7 @@ public sealed class NothingIsLostTests
         Assert.True(end["phase"]!.GetValue<string>() == "done", $"{end}\n{cluster.Logs()}");
     }
 
-    // All events; before each reconnection and after each event the storm may break something.
+    // All events; the storm may break something before each reconnection and after each event.
     private static async Task<List<WireEvent>> EventsAsync(HttpClient client, string id, Func<int, Task> storm)
     {
         var events = new List<WireEvent>();

@@ -1,5 +1,5 @@
-// Goal: a person who opens the page, types words and presses the button sees a picture appear, and finds it again after
-// a reload. Method: a real browser against a real cluster with a tiny model.
+// Goal: a person who opens the page, types a prompt and presses the button sees a picture appear, and finds it again
+// after a reload. Method: a real browser against a real cluster with a tiny model.
 using Microsoft.Playwright;
 using Xunit;
 
@@ -25,7 +25,7 @@ public sealed class PageTests
         var faults = new List<string>();
         page.PageError += (_, error) => faults.Add(error);
 
-        // Without a key there is a door, and a wrong key is told so.
+        // Without a key the page asks for one, and reports a wrong one.
         await page.GotoAsync(cluster.Url.ToString());
         await page.FillAsync("#key", "atl_tenant_wrong");
         await page.ClickAsync("#key-form button");
@@ -73,14 +73,15 @@ public sealed class PageTests
             await Assertions.Expect(page.Locator("#studio")).ToBeVisibleAsync(new() { Visible = !asks });
         }
 
-        // The first key, and the same again: no question.
+        // The first key, and the same key again: no question.
         await FollowAsync(own);
         await Assertions.Expect(page.Locator("#studio")).ToBeVisibleAsync();
         await FollowAsync(own);
         await Assertions.Expect(page.Locator("#studio")).ToBeVisibleAsync();
         await KeepsAsync(own, asks: false);
 
-        // Another one: the old one stays, whether the person says so, closes the question, or leaves without an answer.
+        // A different key: the old one is kept, whether the person chooses it, closes the question, or leaves without
+        // an answer.
         foreach (string answer in new[] { "button", "Escape", "leave" })
         {
             await FollowAsync(other);
@@ -97,7 +98,7 @@ public sealed class PageTests
             await KeepsAsync(own, asks: false);
         }
 
-        // In a page that is open, too.
+        // The same in a page that is already open.
         await page.EvaluateAsync($"location.hash = 'key={other}'");
         await Assertions.Expect(page.Locator("#other-key")).ToBeVisibleAsync();
         await KeepsAsync(own, asks: true);

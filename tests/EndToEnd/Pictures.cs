@@ -1,4 +1,4 @@
-// What the tests ask of a cluster over HTTP: submit, watch to the end, fetch.
+// The tests' HTTP calls to a cluster: submit, watch to the end, fetch.
 using System.Net;
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
@@ -6,16 +6,16 @@ using Xunit;
 
 namespace Atelier.EndToEnd;
 
-/// <summary>An event of a generation as it came over the wire.</summary>
+/// <summary>An event of a generation, as sent over the wire.</summary>
 internal sealed record WireEvent(string Id, string Phase, JsonObject Data);
 
-/// <summary>A patient client: what fails for want of a server is asked again under the same id.</summary>
+/// <summary>A patient client: it retries under the same id when no server answers.</summary>
 internal static class Pictures
 {
     private const int TriesMax = 200;
     private static readonly TimeSpan s_pause = TimeSpan.FromMilliseconds(250);
 
-    /// <summary>Submits under an id of the client's choice, until it is known to be accepted.</summary>
+    /// <summary>Submits under an id chosen by the client, until it is known to be accepted.</summary>
     public static async Task SubmitAsync(
         HttpClient client, string id, string prompt, ulong seed, int steps, int previews = 0)
     {
@@ -72,7 +72,7 @@ internal static class Pictures
         return bytes;
     }
 
-    /// <summary>Events after one, as far as the stream gives them before it ends or breaks.</summary>
+    /// <summary>Events after a given one, until the stream ends or breaks.</summary>
     public static async Task WatchAsync(HttpClient client, string id, string? after, Func<WireEvent, bool> take)
     {
         using var request = new HttpRequestMessage(HttpMethod.Get, $"/v1/generations/{id}/events");
@@ -105,7 +105,7 @@ internal static class Pictures
         }
         catch (Exception error) when (error is HttpRequestException or IOException)
         {
-            // The stream broke; the caller comes back with the last number.
+            // The stream broke; the caller reconnects with the last number.
         }
     }
 
@@ -126,7 +126,7 @@ internal static class Pictures
             }
             catch (Exception error) when (error is HttpRequestException or IOException)
             {
-                // No server just now.
+                // No server at the moment.
             }
 
             await Task.Delay(s_pause);

@@ -1,4 +1,4 @@
-// A process that a test starts, kills and starts again, with its output kept for the day on which it fails.
+// A process that a test starts, kills and restarts; its output is kept in case the test fails.
 using System.Diagnostics;
 using System.Text;
 
@@ -14,10 +14,10 @@ internal sealed class ProcessUnderTest(
     private readonly StringBuilder _output = new();
     private Process? _process;
 
-    /// <summary>Whether it runs.</summary>
+    /// <summary>Whether it is running.</summary>
     public bool IsRunning => _process is { HasExited: false };
 
-    /// <summary>What it wrote, over all its lives.</summary>
+    /// <summary>Its output, over all its lives.</summary>
     public string Output
     {
         get

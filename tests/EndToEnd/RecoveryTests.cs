@@ -1,6 +1,6 @@
-// Goal: a picture moves on after the process that drew it has died or left, and how long that takes is known. Method:
-// the client's own view, from the blow to the next step that it hears of. Times are written down, never asserted; they
-// are those of the settings that ship.
+// Goal: a picture advances again after the process that drew it has died or left, and the time this takes is known.
+// Method: the client's view, from the kill to the next step that it is notified of. Times are reported, never asserted;
+// they are those of the settings that ship.
 using System.Diagnostics;
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
@@ -8,13 +8,13 @@ using Xunit;
 
 namespace Atelier.EndToEnd;
 
-[Collection("clusters")] // One after the other, or they disturb each other.
+[Collection("clusters")] // One after the other, so that they do not disturb each other.
 public sealed class RecoveryTests
 {
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task APicture_WhoseWorkerGoes_MovesOnElsewhere(bool politely)
+    public async Task APicture_WhoseWorkerDies_ContinuesElsewhere(bool politely)
     {
         await using var cluster = new TestCluster(silos: 2, embedded: false, evaluationMilliseconds: 15);
         await cluster.StartAsync();
@@ -40,7 +40,7 @@ public sealed class RecoveryTests
         Assert.Equal("done", (await Pictures.EndAsync(client, "long"))["phase"]!.GetValue<string>());
         await watcher;
 
-        // A killed worker's silence is the longest one after the blow.
+        // The longest silence after the kill is that of the killed worker.
         TimeSpan silence = heard.Zip(heard.Skip(1)).Where(pair => pair.Second.At > blow)
             .Max(pair => pair.Second.At - (pair.First.At > blow ? pair.First.At : blow));
         TestContext.Current.TestOutputHelper?.WriteLine(

@@ -1,4 +1,4 @@
-// Requests as no client should send them, drawn from a seed.
+// Invalid and unusual requests, drawn from a seed.
 using System.Globalization;
 using System.IO.Compression;
 using System.Text;
@@ -9,7 +9,7 @@ namespace Atelier.EndToEnd;
 /// <summary>A request as bytes.</summary>
 /// <param name="What">Its kind.</param>
 /// <param name="Bytes">What is sent.</param>
-/// <param name="IsParsed">Whether its head is proper HTTP, so that a refusal comes from the gateway or a silo.</param>
+/// <param name="IsParsed">Whether its head is valid HTTP, so that the gateway or a silo answers it.</param>
 /// <param name="MayBeCut">Whether the connection may end without an answer.</param>
 internal sealed record FuzzedRequest(string What, byte[] Bytes, bool IsParsed, bool MayBeCut)
 {
@@ -18,7 +18,7 @@ internal sealed record FuzzedRequest(string What, byte[] Bytes, bool IsParsed, b
 }
 
 /// <summary>Draws one request.</summary>
-/// <param name="seed">Every seed gives another one.</param>
+/// <param name="seed">Every seed gives a different one.</param>
 internal sealed class RequestFuzzer(int seed)
 {
     private const int LargeBytes = 1 << 20;
@@ -262,7 +262,7 @@ internal sealed class RequestFuzzer(int seed)
         return (path, Chance(4) ? Changed(body) : body);
     }
 
-    // Some bytes changed, put in, taken out or repeated, or the end cut off.
+    // Changes, inserts, removes or repeats some bytes, or cuts off the end.
     private byte[] Changed(byte[] bytes)
     {
         List<byte> changed = [.. bytes.Take(LargeBytes / 8)];

@@ -20,10 +20,10 @@ internal sealed class TestCluster : IAsyncDisposable
     private readonly int[] _ports;
     private readonly bool _embedded;
 
-    /// <summary>Plans a cluster; nothing runs yet.</summary>
+    /// <summary>Prepares a cluster; nothing is started yet.</summary>
     /// <param name="silos">Number of silos.</param>
     /// <param name="embedded">Whether the silos share a database on this machine, instead of a Redis.</param>
-    /// <param name="evaluationMilliseconds">What an evaluation takes besides computing.</param>
+    /// <param name="evaluationMilliseconds">Delay added to each evaluation.</param>
     public TestCluster(int silos, bool embedded, double evaluationMilliseconds = 0)
     {
         _embedded = embedded;
@@ -64,7 +64,7 @@ internal sealed class TestCluster : IAsyncDisposable
     /// <summary>The gateway.</summary>
     public ProcessUnderTest Gateway { get; }
 
-    /// <summary>Where the gateway listens.</summary>
+    /// <summary>The gateway's address.</summary>
     public Uri Url => new($"http://127.0.0.1:{_ports[1]}");
 
     private string StoreFolder => Path.Combine(_folder, "store");
@@ -102,7 +102,7 @@ internal sealed class TestCluster : IAsyncDisposable
         await PatientlyAsync("the gateway", () => IsReadyAsync(http, _ports[1]));
     }
 
-    /// <summary>Bytes that the embedded store's files take.</summary>
+    /// <summary>Size of the embedded store's files, in bytes.</summary>
     public long StoreBytes() =>
         new DirectoryInfo(StoreFolder).EnumerateFiles("*", SearchOption.AllDirectories).Sum(file => file.Length);
 
@@ -134,7 +134,7 @@ internal sealed class TestCluster : IAsyncDisposable
         return client;
     }
 
-    /// <summary>Asks again and again until the answer is yes; fails when that takes for ever.</summary>
+    /// <summary>Retries until the answer is yes; fails if that takes too long.</summary>
     public async Task PatientlyAsync(string what, Func<Task<bool>> ask)
     {
         using var enough = new CancellationTokenSource(s_patience);

@@ -1,4 +1,4 @@
-// A cluster that answers a gateway's questions from memory.
+// A cluster that answers a gateway's calls from memory.
 using System.Collections.Concurrent;
 using Atelier.Contracts;
 using Atelier.Contracts.Cluster;
@@ -14,13 +14,13 @@ internal sealed class FakeCluster : IClusterView
     private readonly ConcurrentDictionary<TenantId, byte> _tenants = new();
     private int _calls;
 
-    /// <summary>Whether the cluster does not answer.</summary>
+    /// <summary>Whether calls go unanswered.</summary>
     public volatile bool IsAway;
 
-    /// <summary>What it says of its silos.</summary>
+    /// <summary>The silos that it reports.</summary>
     public volatile SiloEndpoint[] Silos = [];
 
-    /// <summary>Calls that were about tenants and keys.</summary>
+    /// <summary>Number of calls about tenants and keys.</summary>
     public int Calls => Volatile.Read(ref _calls);
 
     /// <summary>Tenants whose grains were called.</summary>

@@ -1,4 +1,4 @@
-// A clock that stands still until it is told otherwise; timers run by the real one.
+// A clock that stands still until it is advanced; timers run by the real one.
 namespace Atelier.Gateway.Tests;
 
 /// <summary>A clock for tests.</summary>

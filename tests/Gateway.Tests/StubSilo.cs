@@ -1,4 +1,4 @@
-// Silos that are none: one that tells what it got, and one on a bare socket that can die at any point.
+// Fake silos: one that reports what it received, and one on a bare socket that can die at any point.
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
@@ -12,11 +12,11 @@ using Microsoft.Extensions.Logging;
 
 namespace Atelier.Gateway.Tests;
 
-/// <summary>What a silo got.</summary>
+/// <summary>What a silo received.</summary>
 internal sealed record Received(
     string Silo, string Method, string Target, Dictionary<string, string> Headers, string Body);
 
-/// <summary>A server that answers with what it got, unless it is given something else to do.</summary>
+/// <summary>A server that answers with what it received, unless it is given another handler.</summary>
 internal sealed class StubSilo : IAsyncDisposable
 {
     private readonly WebApplication _app;
@@ -28,10 +28,10 @@ internal sealed class StubSilo : IAsyncDisposable
 
     public int Count => Volatile.Read(ref _count);
 
-    /// <summary>What it does with a request; the standard answers with <see cref="Received"/>.</summary>
+    /// <summary>Handles a request; the default answers with <see cref="Received"/>.</summary>
     public Func<HttpContext, Task>? Handler { get; set; }
 
-    /// <summary>What it answers to the gateway's question whether it is ready; the standard is yes.</summary>
+    /// <summary>The answer to the gateway's readiness check; ready by default.</summary>
     public Func<HttpContext, Task>? Ready { get; set; }
 
     public SiloEndpoint Endpoint => new(Name, _app.Urls.Single());
@@ -81,7 +81,7 @@ internal sealed class StubSilo : IAsyncDisposable
 }
 
 /// <summary>
-/// A server on a bare socket: it reads each request's head and does with the connection what it is told.
+/// A server on a bare socket: it reads each request's head and then treats the connection as the test says.
 /// </summary>
 internal sealed class BareSilo : IDisposable
 {
@@ -90,7 +90,7 @@ internal sealed class BareSilo : IDisposable
     private int _count;
 
     /// <summary>Starts it.</summary>
-    /// <param name="answer">What is sent for the n-th request, from 1; none closes the connection.</param>
+    /// <param name="answer">What is sent for the n-th request, from 1; null closes the connection.</param>
     public BareSilo(Func<int, string?> answer)
     {
         _answer = answer;
@@ -100,7 +100,7 @@ internal sealed class BareSilo : IDisposable
 
     public int Count => Volatile.Read(ref _count);
 
-    /// <summary>What it answers to the gateway's question whether it is ready; the standard is yes.</summary>
+    /// <summary>The answer to the gateway's readiness check; ready by default.</summary>
     public Func<HttpContext, Task>? Ready { get; set; }
 
     public SiloEndpoint Endpoint => new("bare", $"http://{_listener.LocalEndpoint}");

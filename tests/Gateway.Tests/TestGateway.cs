@@ -1,4 +1,4 @@
-// A gateway on a loopback port, in front of silos of the test's choice.
+// A gateway on a loopback port, in front of silos that the test provides.
 using System.Net;
 using System.Net.Http.Headers;
 using System.Net.Http.Json;
@@ -66,7 +66,7 @@ internal sealed class TestGateway : IAsyncDisposable
         return gateway;
     }
 
-    /// <summary>Makes these the cluster's silos and waits until the proxy has them.</summary>
+    /// <summary>Sets the cluster's silos and waits until the proxy knows them.</summary>
     public async Task RouteToAsync(params SiloEndpoint[] silos)
     {
         Cluster.Silos = silos;
@@ -83,7 +83,7 @@ internal sealed class TestGateway : IAsyncDisposable
 
     public Task StopAsync() => _app.StopAsync();
 
-    /// <summary>A client with a key; none sends none.</summary>
+    /// <summary>A client with a key; null sends none.</summary>
     public HttpClient Client(string? key)
     {
         var client = new HttpClient { BaseAddress = Url };
@@ -94,7 +94,7 @@ internal sealed class TestGateway : IAsyncDisposable
     /// <summary>A client of a tenant, with a new key.</summary>
     public HttpClient Tenant(string tenant = "alice") => Client(Cluster.NewKey(tenant));
 
-    /// <summary>Who calls, according to what a silo got.</summary>
+    /// <summary>The caller, according to what a silo received.</summary>
     public Caller CallerOf(Received received)
     {
         Assert.True(Tickets.TryRead(
@@ -103,11 +103,11 @@ internal sealed class TestGateway : IAsyncDisposable
         return caller;
     }
 
-    /// <summary>Sends bytes as they are and reads the answer to its end.</summary>
+    /// <summary>Sends raw bytes and reads the answer to its end.</summary>
     public Task<string> RawAsync(string request, bool halfClose = false) =>
         RawAsync(Encoding.Latin1.GetBytes(request), halfClose);
 
-    /// <summary>Sends bytes as they are and reads the answer to its end.</summary>
+    /// <summary>Sends raw bytes and reads the answer to its end.</summary>
     public async Task<string> RawAsync(byte[] request, bool halfClose = false)
     {
         using var client = new TcpClient();
@@ -119,7 +119,7 @@ internal sealed class TestGateway : IAsyncDisposable
             client.Client.Shutdown(SocketShutdown.Send);
         }
 
-        // A connection may be cut after the answer, where the request was not read to its end.
+        // A connection may be cut after the answer if the request was not read to its end.
         using var answer = new MemoryStream();
         try
         {
@@ -127,7 +127,7 @@ internal sealed class TestGateway : IAsyncDisposable
         }
         catch (IOException)
         {
-            // What came before is the answer.
+            // What arrived before the error is the answer.
         }
 
         return Encoding.UTF8.GetString(answer.ToArray());
@@ -136,7 +136,7 @@ internal sealed class TestGateway : IAsyncDisposable
     public ValueTask DisposeAsync() => _app.DisposeAsync();
 }
 
-/// <summary>What answers must look like.</summary>
+/// <summary>Asserts the common properties of answers.</summary>
 internal static class AnswerExtensions
 {
     public static async Task<Received> ReceivedAsync(this HttpResponseMessage answer)
@@ -149,7 +149,7 @@ internal static class AnswerExtensions
         };
     }
 
-    /// <summary>The error's code, after its shape was looked at.</summary>
+    /// <summary>The error's code, after its shape was checked.</summary>
     public static async Task<string> ErrorAsync(this HttpResponseMessage answer, int status)
     {
         Assert.Equal(status, (int)answer.StatusCode);

@@ -1,4 +1,4 @@
-// Goal: the one number that is none is found wherever it stands, and no finite number is taken for it.
+// Goal: a NaN or infinity is found wherever it is, and no finite number is mistaken for one.
 using Xunit;
 using static TorchSharp.torch;
 
@@ -7,7 +7,7 @@ namespace Atelier.Model.Tests;
 public sealed class FiniteTests
 {
     [Fact]
-    public void ANumberThatIsNone_IsFoundAtEveryPlace()
+    public void ANonFiniteNumber_IsFoundAtEveryPosition()
     {
         foreach (float value in new[] { float.NaN, float.PositiveInfinity, float.NegativeInfinity })
         {
@@ -24,7 +24,7 @@ public sealed class FiniteTests
     }
 
     [Fact]
-    public void FiniteNumbers_HoweverLarge_AreNone()
+    public void FiniteNumbers_HoweverLarge_AreAccepted()
     {
         float[] floats =
             [float.MaxValue, float.MinValue, float.Epsilon, 0, -0f, .. Enumerable.Repeat(float.MaxValue, 64)];

@@ -1,4 +1,4 @@
-// Where the reference cases are.
+// The location of the reference cases.
 using System.Runtime.CompilerServices;
 
 namespace Atelier.Model.Tests;

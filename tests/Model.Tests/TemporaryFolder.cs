@@ -9,7 +9,7 @@ internal sealed class TemporaryFolder : IDisposable
     /// <summary>Names of the files in it.</summary>
     public string[] Files => [.. Directory.GetFiles(Path).Select(file => System.IO.Path.GetFileName(file)).Order()];
 
-    /// <summary>Path of what has that name in it.</summary>
+    /// <summary>Path of the file with that name.</summary>
     public string this[string name] => System.IO.Path.Combine(Path, name);
 
     public void Dispose() => Directory.Delete(Path, recursive: true);

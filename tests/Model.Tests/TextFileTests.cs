@@ -1,4 +1,4 @@
-// Goal: a text file gives the words that were written, or is refused with the byte at which it stops being text.
+// Goal: a text file gives the text that was written, or is rejected with the byte at which it stops being text.
 using System.Text;
 using Xunit;
 
@@ -40,7 +40,7 @@ public sealed class TextFileTests
 
     [Theory]
     [MemberData(nameof(Spoiled))]
-    public void Bytes_ThatAreNoText_AreRefusedByTheirPlace(string what, byte[] bytes, int place)
+    public void Bytes_ThatAreNotText_AreRefusedByTheirPlace(string what, byte[] bytes, int place)
     {
         var refusal = Assert.Throws<RefusedFileException>(() => TextFile.Decode(bytes, "a.txt"));
         Assert.Equal((what, "a.txt", $"byte {place}"), (what, refusal.File, refusal.Place));

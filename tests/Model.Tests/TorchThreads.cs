@@ -1,5 +1,5 @@
-// The runner spreads test classes over all cores. Threads of libtorch's own under each of them would only wait for each
-// other, many times longer than they work. Tests that are about threads ask for a number themselves.
+// The runner spreads test classes over all cores. With libtorch's own threads under each of them, threads would wait
+// for each other many times longer than they work. Tests of threading set a number themselves.
 using System.Runtime.CompilerServices;
 using static TorchSharp.torch;
 

@@ -1,4 +1,4 @@
-// Where the tests find what lies in the repository.
+// Finds files of the repository for the tests.
 using System.Runtime.CompilerServices;
 
 namespace Atelier.Shapes.Tests;

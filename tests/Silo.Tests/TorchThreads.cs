@@ -1,4 +1,4 @@
-// The runner spreads test classes over all cores; threads of libtorch's own under each would only wait for each other.
+// The runner spreads test classes over all cores; libtorch's own threads under each would only wait for each other.
 using System.Runtime.CompilerServices;
 using Atelier.Model.Runtime;
 using static TorchSharp.torch;

@@ -1,4 +1,4 @@
-// A device that takes its time, and that one prompt kills.
+// A device that can be slowed down, and that one prompt kills.
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using Atelier.Contracts;

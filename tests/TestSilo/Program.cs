@@ -1,5 +1,5 @@
-// A silo as it ships, but for its device: that holds a tiny model which needs no file, takes its time if it is told to,
-// and kills the process at a prompt that says so.
+// A production silo except for its device: that one holds a tiny model without files, can be slowed down, and kills the
+// process at a certain prompt.
 using Atelier.Grains.Ports;
 using Atelier.Silo.Devices;
 using Atelier.Silo.Hosting;

@@ -1,4 +1,4 @@
-// Goal: however shards arrive and whoever added them up before, the sum is associated as the recursion over halves.
+// Goal: in whatever order shards arrive and were summed before, the sum is associated as in the recursion over halves.
 // Method: sums of texts, which show their own association.
 using CsCheck;
 using Xunit;
@@ -82,7 +82,7 @@ public sealed class ReductionTreeTests
     }
 
     [Fact]
-    public void WhatWasAddedBefore_IsRefusedAtEveryLevel_AndChangesNothing() => s_splits.Sample(s =>
+    public void ARepeatedAddition_IsRefusedAtEveryLevel_AndChangesNothing() => s_splits.Sample(s =>
     {
         ReductionTree<string> tree = Tree(s.Shards);
         HashSet<int> present = [.. s.Order.Where(shard => s.Owner[shard] == 0)];
@@ -129,7 +129,7 @@ public sealed class ReductionTreeTests
     [InlineData(3)]
     [InlineData(1 << 21)]
     [InlineData(int.MinValue)]
-    public void ANumberOfShardsThatIsNoPowerOfTwo_IsRefused(int shards) =>
+    public void ANumberOfShardsThatIsNotAPowerOfTwo_IsRefused(int shards) =>
         Assert.Throws<ArgumentOutOfRangeException>(() => Tree(shards));
 
     private static ReductionTree<string> Tree(int shards) => new(shards, (left, right) => $"({left} {right})");

@@ -1,4 +1,4 @@
-// Goal: an epoch holds every sample once, and a batch's samples depend on neither shards nor the order of asking.
+// Goal: an epoch contains every sample once, and a batch's samples depend on neither shards nor the order of requests.
 // Method: permutations by a plain shuffle.
 using CsCheck;
 using Xunit;

@@ -1,5 +1,5 @@
-// Goal: what becomes of a batch is a pure function of the run's position and the batch's numbers, and the ledger says
-// of every batch that is not in the weights why. Method: batches made by hand.
+// Goal: the decision about a batch is a pure function of the run's position and the batch's numbers, and the ledger
+// gives the reason for every batch that is not in the weights. Method: hand-made batches.
 using System.Text.Json;
 using Xunit;
 
@@ -26,7 +26,7 @@ public sealed class StageRulesTests
     }
 
     [Fact]
-    public void SkippedBatch_IsInTheLedger_WithItsReason_AndIsNoUpdate()
+    public void SkippedBatch_IsInTheLedger_WithItsReason_AndIsNotAnUpdate()
     {
         StepDecision decision = Decide(Decide(RunPosition.Start, s_good).Position, s_bad);
         Assert.Equal(StepVerdict.Skip, decision.Verdict);
@@ -43,7 +43,7 @@ public sealed class StageRulesTests
         Assert.Equal(SkippedBecause.OneSample, slice.Because);
         Assert.EndsWith("place 7 alone has a loss of NaN", slice.Reason);
 
-        // Half of the batch is not one sample.
+        // Half of the batch is not a single sample.
         Assert.Equal(SkippedBecause.Loss, Decide(RunPosition.Start, batch with { NotFinite = 2 }).Slice!.Because);
     }
 
@@ -61,7 +61,7 @@ public sealed class StageRulesTests
     }
 
     [Fact]
-    public void EmptyBatchesInARow_BeyondPatience_EndTheRun_AndAreNoSpikes()
+    public void EmptyBatchesInARow_BeyondPatience_EndTheRun_AndAreNotSpikes()
     {
         RunPosition position = RunPosition.Start;
         for (int i = 0; i < 2; i++)
@@ -79,7 +79,7 @@ public sealed class StageRulesTests
     }
 
     [Fact]
-    public void RunThatGoesBack_HasEveryBatchSinceInTheLedger_AndGoesBackNoOftenerThanAllowed()
+    public void RunThatRollsBack_HasEveryBatchSinceInTheLedger_AndRollsBackNoMoreOftenThanAllowed()
     {
         RunPosition last = Follow(RunPosition.Start, s_good, s_good, s_bad);
         RunPosition position = Follow(last, s_good, s_good, s_bad, s_bad);
@@ -123,7 +123,7 @@ public sealed class StageRulesTests
         Assert.Null(s_rules.Failure(few with { LeftOut = new LeftOutSamples(8, []) }));
     }
 
-    // Checkpoints hold positions in this form.
+    // Checkpoints contain positions in this form.
     [Fact]
     public void Position_IsStoredWithItsFiveParts_AndReadAgain()
     {

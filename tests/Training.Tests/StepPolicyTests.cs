@@ -1,4 +1,4 @@
-// Goal: the policy is a pure function that skips what is no number and what is far too large, and nothing else.
+// Goal: the policy is a pure function that skips values that are not finite or far too large, and nothing else.
 using Xunit;
 
 namespace Atelier.Training.Tests;
@@ -26,7 +26,7 @@ public sealed class StepPolicyTests
         Assert.Equal(StepVerdict.Apply, s_policy.Decide(19, 1, memory).Verdict);
         (StepVerdict verdict, PolicyMemory after) = s_policy.Decide(21, 1, memory);
         Assert.Equal(StepVerdict.Skip, verdict);
-        Assert.Equal(memory with { SkippedInARow = 1 }, after); // What is skipped is no part of an average.
+        Assert.Equal(memory with { SkippedInARow = 1 }, after); // Skipped values are not part of the average.
     }
 
     [Theory]
@@ -34,11 +34,11 @@ public sealed class StepPolicyTests
     [InlineData(double.PositiveInfinity, 1)]
     [InlineData(1, double.NaN)]
     [InlineData(1, double.PositiveInfinity)]
-    public void WhatIsNoNumber_IsSkipped_EvenAtTheFirstStep(double loss, double norm) =>
+    public void NonFiniteValues_AreSkipped_EvenAtTheFirstStep(double loss, double norm) =>
         Assert.Equal(StepVerdict.Skip, s_policy.Decide(loss, norm, default).Verdict);
 
     [Fact]
-    public void SkipsInARow_BeyondPatience_GoBack()
+    public void SkipsInARow_BeyondPatience_RollBack()
     {
         Assert.Equal(StepVerdict.GoBack, Verdicts(1, double.NaN, double.NaN, double.NaN)[^1]);
         Assert.Equal(StepVerdict.Skip, Verdicts(1, double.NaN, double.NaN, 1, double.NaN)[^1]);

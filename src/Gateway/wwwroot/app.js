@@ -1,17 +1,22 @@
-// The page: a prompt, its picture as it comes to be, and what its session has drawn so far. It speaks the same API as any other
-// client; a stream that breaks is taken up again after the last event that was heard.
+// The page: a prompt, its picture as it develops, and the pictures of its session. It uses the same API as any other
+// client; a stream that breaks is resumed after the last event received.
 'use strict';
 
 const $ = id => document.getElementById(id);
-// What the default model draws as asked nearly always; a test holds them to it.
+// What the default model nearly always draws as asked; a test checks that.
 const EXAMPLES = ['a fish on the ocean', 'a white moon at night', 'pixel art of a red heart',
   'a swirly painting of a tree', 'an orange triangle and a blue ring', 'a white moon inside a purple circle'];
 const PAGE = 24, PAUSE = 1000, SEED_MAX = 2 ** 48;
 const ENDS = ['done', 'failed', 'cancelled'];
-const PHASES = { encoding: 'Reading the words', queued_denoise: 'Waiting for a painter', queued_decode: 'Almost there', decoding: 'Almost there' };
+const PHASES = {
+  encoding: 'Reading the prompt',
+  queued_denoise: 'Waiting for a worker',
+  queued_decode: 'Almost done',
+  decoding: 'Almost done',
+};
 
 let key = null, session = null, current = null, watching = null, next = 0;
-const files = new Map(); // Paths of pictures to URLs of what was fetched.
+const files = new Map(); // Paths of pictures to object URLs of the fetched files.
 
 class Refused extends Error {
   constructor(status, message) { super(message); this.status = status; }
@@ -20,12 +25,16 @@ class Refused extends Error {
 async function call(method, path, body, headers) {
   const answer = await fetch(path, {
     method, cache: 'no-store',
-    headers: { authorization: `Bearer ${key}`, ...(body ? { 'content-type': 'application/json' } : {}), ...headers },
+    headers: {
+      authorization: `Bearer ${key}`,
+      ...(body ? { 'content-type': 'application/json' } : {}),
+      ...headers,
+    },
     body: body ? JSON.stringify(body) : undefined,
   });
   if (!answer.ok) {
-    const said = await answer.json().catch(() => null);
-    throw new Refused(answer.status, said?.error?.message ?? `The server answered ${answer.status}.`);
+    const refusal = await answer.json().catch(() => null);
+    throw new Refused(answer.status, refusal?.error?.message ?? `The server answered ${answer.status}.`);
   }
   return answer;
 }
@@ -42,7 +51,10 @@ async function file(path) {
 }
 
 function remember(name, value) {
-  try { value === null ? localStorage.removeItem(name) : localStorage.setItem(name, value); } catch { /* A private window forgets. */ }
+  try {
+    if (value === null) localStorage.removeItem(name);
+    else localStorage.setItem(name, value);
+  } catch { /* A private window does not store anything. */ }
 }
 
 function recall(name) {
@@ -50,19 +62,24 @@ function recall(name) {
 }
 
 const pause = time => new Promise(done => setTimeout(done, time));
-const fresh = prefix => prefix + Array.from(crypto.getRandomValues(new Uint8Array(10)), b => b.toString(16).padStart(2, '0')).join('');
-const dice = () => { const n = crypto.getRandomValues(new Uint32Array(2)); return (n[0] * 65536 + (n[1] & 65535)) % SEED_MAX; };
+const newId = prefix => prefix + Array.from(
+  crypto.getRandomValues(new Uint8Array(10)), byte => byte.toString(16).padStart(2, '0')).join('');
 
-// ---- The door ---------------------------------------------------------------------------------------------------------
+function randomSeed() {
+  const numbers = crypto.getRandomValues(new Uint32Array(2));
+  return (numbers[0] * 65536 + (numbers[1] & 65535)) % SEED_MAX;
+}
 
-const linked = () => new URLSearchParams(location.hash.slice(1)).get('key');
+// ---- Signing in -----------------------------------------------------------------------------------------------------
+
+const linkedKey = () => new URLSearchParams(location.hash.slice(1)).get('key');
 const owner = text => /^atl_(.+)_[A-Za-z0-9_-]{43}$/.exec(text)?.[1] ?? 'somebody else';
 
 async function open() {
-  let given = linked();
+  let given = linkedKey();
   const kept = recall('atelier.key');
   if (given) history.replaceState(null, '', location.pathname);
-  if (given && kept && given !== kept && await works(kept) && !await replaces(kept, given)) given = null;
+  if (given && kept && given !== kept && await works(kept) && !await confirmReplacement(kept, given)) given = null;
   if (given) remember('atelier.key', given);
   key = given ?? kept;
   if (!key) return shut('');
@@ -71,18 +88,21 @@ async function open() {
     await enter(models[0]);
   } catch (error) {
     shut(error.message);
-    if (!(error instanceof Refused) || error.status >= 500) { await pause(3 * PAUSE); if (!$('door').hidden && !$('key').value) open(); }
+    if (!(error instanceof Refused) || error.status >= 500) {
+      await pause(3 * PAUSE);
+      if (!$('door').hidden && !$('key').value) open();
+    }
   }
 }
 
-// A key that is refused is worth no question.
+// A key that is rejected is replaced without asking.
 async function works(kept) {
   key = kept;
   return ask('GET', '/v1/models').then(() => true, error => error.status !== 401);
 }
 
-// Anybody can make a link with a key of theirs: what is drawn with it is theirs. So the person decides.
-function replaces(kept, given) {
+// Anybody can make a link with their own key, and would then own what is drawn with it. So the person decides.
+function confirmReplacement(kept, given) {
   const dialog = $('other-key');
   $('own-tenant').textContent = owner(kept);
   $('other-tenant').textContent = owner(given);
@@ -92,20 +112,31 @@ function replaces(kept, given) {
 }
 
 function shut(message) {
-  $('studio').hidden = true; $('forget').hidden = true; $('door').hidden = false;
+  $('studio').hidden = true;
+  $('forget').hidden = true;
+  $('door').hidden = false;
   $('key-error').textContent = message;
   $('key').focus();
 }
 
 async function enter(model) {
-  $('door').hidden = true; $('studio').hidden = false; $('forget').hidden = false;
-  $('model').textContent = model ? (model.name ?? model.id) : 'No model is there yet';
-  $('steps').placeholder = model?.steps ?? ''; $('guidance').placeholder = model?.guidance ?? '';
+  $('door').hidden = true;
+  $('studio').hidden = false;
+  $('forget').hidden = false;
+  $('model').textContent = model ? (model.name ?? model.id) : 'No model is available yet';
+  $('steps').placeholder = model?.steps ?? '';
+  $('guidance').placeholder = model?.guidance ?? '';
   $('size').textContent = model?.sizes ? `Pictures of ${model.sizes.join(', ')} pixels.` : '';
   session = recall('atelier.session');
-  if (session) session = (await ask('GET', `/v1/sessions/${session}`).catch(e => { if (e.status === 404 || e.status === 410) return null; throw e; }))?.id;
+  if (session) {
+    const found = await ask('GET', `/v1/sessions/${session}`).catch(error => {
+      if (error.status === 404 || error.status === 410) return null;
+      throw error;
+    });
+    session = found?.id;
+  }
   if (!session) {
-    session = fresh('s');
+    session = newId('s');
     await ask('POST', '/v1/sessions', { id: session });
     remember('atelier.session', session);
   }
@@ -113,13 +144,18 @@ async function enter(model) {
   $('prompt').focus();
 }
 
-// ---- Drawing ----------------------------------------------------------------------------------------------------------
+// ---- Drawing --------------------------------------------------------------------------------------------------------
 
-function wish() {
+function readForm() {
   const number = id => $(id).value === '' ? undefined : Number($(id).value);
   return {
-    id: fresh('g'), prompt: $('prompt').value.trim(), negative_prompt: $('negative').value.trim() || undefined, steps: number('steps'),
-    guidance: number('guidance'), seed: number('seed') ?? dice(), previews: Number($('previews').value),
+    id: newId('g'),
+    prompt: $('prompt').value.trim(),
+    negative_prompt: $('negative').value.trim() || undefined,
+    steps: number('steps'),
+    guidance: number('guidance'),
+    seed: number('seed') ?? randomSeed(),
+    previews: Number($('previews').value),
   };
 }
 
@@ -127,7 +163,7 @@ async function submit(path, body) {
   busy(true);
   say('', '');
   try {
-    // The id is ours, so an answer that was lost is asked for again without drawing twice.
+    // The id is chosen here, so a request whose answer was lost can be sent again without drawing twice.
     for (let tries = 0; ; tries++) {
       try {
         const generation = await ask('POST', path, body);
@@ -154,19 +190,23 @@ async function follow(generation) {
   while (!ENDS.includes(current.phase)) {
     const ended = await watch(generation.id, last, (id, event) => { last = id; progress(event); });
     if (!ended) await pause(PAUSE);
-    current = await ask('GET', `/v1/generations/${generation.id}`).catch(e => { if (e instanceof Refused && e.status < 500) throw e; return current; });
+    current = await ask('GET', `/v1/generations/${generation.id}`).catch(error => {
+      if (error instanceof Refused && error.status < 500) throw error;
+      return current;
+    });
     if (!ENDS.includes(current.phase)) progress(current);
   }
   await show(current);
   await showHistory();
 }
 
-// Reads server-sent events by hand: an EventSource cannot send a key. True if the last event has come.
+// Reads server-sent events without an EventSource, which cannot send a key. True if the last event has come.
 async function watch(id, last, take) {
   watching = new AbortController();
   try {
     const answer = await fetch(`/v1/generations/${id}/events`, {
-      headers: { authorization: `Bearer ${key}`, ...(last ? { 'last-event-id': last } : {}) }, signal: watching.signal, cache: 'no-store',
+      headers: { authorization: `Bearer ${key}`, ...(last ? { 'last-event-id': last } : {}) },
+      signal: watching.signal, cache: 'no-store',
     });
     if (!answer.ok || answer.status === 204) return answer.status === 204;
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -188,43 +228,53 @@ async function watch(id, last, take) {
       }
     }
   } catch {
-    return false; // The caller takes it up again.
+    return false; // The caller resumes.
   } finally {
     watching = null;
   }
 }
 
 function progress(event) {
-  const steps = event.steps || 1;
   $('progress').hidden = false;
-  if (event.phase === 'denoising') $('progress').value = event.step / steps;
+  if (event.phase === 'denoising') $('progress').value = event.step / (event.steps || 1);
   else $('progress').removeAttribute('value');
-  const wait = event.wait_seconds != null ? `, about ${Math.max(1, Math.round(event.wait_seconds))} s` : '';
-  $('status').textContent = event.phase === 'denoising' ? `Step ${event.step} of ${steps}`
-    : event.phase === 'queued_encode' ? (event.position > 0 ? `${event.position} of yours before it${wait}` : `Waiting for a painter${wait}`)
-      : PHASES[event.phase] ?? '';
-  if (event.preview) file(event.preview).then(url => { if (current && !ENDS.includes(current.phase)) hang(url, true); }, () => { });
+  $('status').textContent = statusText(event);
+  if (event.preview) {
+    file(event.preview).then(
+      url => { if (current && !ENDS.includes(current.phase)) showPicture(url, true); }, () => { });
+  }
 }
 
-function hang(url, unfinished) {
-  $('picture').src = url; $('picture').hidden = false; $('empty').hidden = true;
+function statusText(event) {
+  if (event.phase === 'denoising') return `Step ${event.step} of ${event.steps || 1}`;
+  if (event.phase !== 'queued_encode') return PHASES[event.phase] ?? '';
+  const wait = event.wait_seconds != null ? `, about ${Math.max(1, Math.round(event.wait_seconds))} s` : '';
+  return event.position > 0 ? `Behind ${event.position} of your own${wait}` : `Waiting for a worker${wait}`;
+}
+
+function showPicture(url, unfinished) {
+  $('picture').src = url;
+  $('picture').hidden = false;
+  $('empty').hidden = true;
   $('picture').classList.toggle('unfinished', unfinished);
 }
 
 async function show(generation) {
   current = generation;
-  $('progress').hidden = true; $('cancel').hidden = true;
+  $('progress').hidden = true;
+  $('cancel').hidden = true;
   $('picture-tools').hidden = generation.phase !== 'done';
   if (generation.phase !== 'done') {
     say(generation.phase === 'cancelled' ? 'Cancelled.' : '', generation.error?.message ?? '');
     return;
   }
+  const seed = generation.seed_text ?? generation.seed;
   const url = await file(generation.picture);
-  hang(url, false);
+  showPicture(url, false);
   $('picture').alt = generation.prompt;
   $('download').href = url;
-  $('download').download = `${generation.prompt.replace(/[^A-Za-z0-9]+/g, '-').slice(0, 60)}-${generation.seed_text ?? generation.seed}.png`;
-  $('facts').textContent = `seed ${generation.seed_text ?? generation.seed}, ${generation.steps} steps, guidance ${generation.guidance}`;
+  $('download').download = `${generation.prompt.replace(/[^A-Za-z0-9]+/g, '-').slice(0, 60)}-${seed}.png`;
+  $('facts').textContent = `seed ${seed}, ${generation.steps} steps, guidance ${generation.guidance}`;
   say(generation.prompt, '');
 }
 
@@ -234,11 +284,15 @@ function say(status, error) {
 }
 
 function busy(is) {
-  $('draw').disabled = is; $('vary').disabled = is;
-  if (!is) { $('progress').hidden = true; $('cancel').hidden = true; }
+  $('draw').disabled = is;
+  $('vary').disabled = is;
+  if (!is) {
+    $('progress').hidden = true;
+    $('cancel').hidden = true;
+  }
 }
 
-// ---- History ----------------------------------------------------------------------------------------------------------
+// ---- History --------------------------------------------------------------------------------------------------------
 
 // The newest first; the API counts from the oldest.
 async function showHistory() {
@@ -257,51 +311,78 @@ async function showOlder() {
   for (const item of items.reverse()) $('history').append(card(item));
 }
 
+function element(tag, properties) {
+  return Object.assign(document.createElement(tag), properties);
+}
+
 function card(generation) {
-  const entry = document.createElement('li'), button = document.createElement('button'), caption = document.createElement('span');
-  button.className = 'card'; button.type = 'button'; button.title = generation.prompt;
-  caption.className = 'caption'; caption.textContent = generation.prompt;
-  const blank = document.createElement('span');
-  blank.className = 'blank'; blank.textContent = generation.phase === 'done' ? '' : generation.phase.replace('_', ' ');
-  button.append(blank, caption);
+  const entry = element('li');
+  const button = element('button', { className: 'card', type: 'button', title: generation.prompt });
+  const blank = element('span', {
+    className: 'blank', textContent: generation.phase === 'done' ? '' : generation.phase.replace('_', ' '),
+  });
+  button.append(blank, element('span', { className: 'caption', textContent: generation.prompt }));
   if (generation.picture) {
-    file(generation.picture).then(url => {
-      const image = document.createElement('img');
-      image.src = url; image.alt = '';
-      blank.replaceWith(image);
-    }, () => { blank.textContent = 'gone'; });
+    file(generation.picture).then(
+      url => blank.replaceWith(element('img', { src: url, alt: '' })), () => { blank.textContent = 'not found'; });
   }
   button.onclick = async () => {
-    $('prompt').value = generation.prompt; $('negative').value = generation.negative_prompt ?? '';
-    $('steps').value = generation.steps; $('guidance').value = generation.guidance; $('seed').value = generation.seed_text ?? generation.seed;
+    $('prompt').value = generation.prompt;
+    $('negative').value = generation.negative_prompt ?? '';
+    $('steps').value = generation.steps;
+    $('guidance').value = generation.guidance;
+    $('seed').value = generation.seed_text ?? generation.seed;
     await show(await ask('GET', `/v1/generations/${generation.id}`)).catch(error => say('', error.message));
     scrollTo({ top: 0, behavior: 'smooth' });
   };
-  const remove = document.createElement('button');
-  remove.className = 'delete'; remove.type = 'button'; remove.textContent = '×'; remove.setAttribute('aria-label', `Delete ${generation.prompt}`);
-  remove.onclick = () => ask('DELETE', `/v1/generations/${generation.id}`).then(() => entry.remove(), error => say('', error.message));
+  const remove = element('button', { className: 'delete', type: 'button', textContent: '×' });
+  remove.setAttribute('aria-label', `Delete ${generation.prompt}`);
+  remove.onclick = () => ask('DELETE', `/v1/generations/${generation.id}`).then(
+    () => entry.remove(), error => say('', error.message));
   entry.append(button, remove);
   return entry;
 }
 
-// ---- Hands ------------------------------------------------------------------------------------------------------------
+// ---- Event handlers -------------------------------------------------------------------------------------------------
 
 $('keep').onclick = () => $('other-key').close();
 $('replace').onclick = () => $('other-key').close('replace');
-addEventListener('hashchange', () => { if (linked()) location.reload(); });
-$('key-form').onsubmit = event => { event.preventDefault(); remember('atelier.key', $('key').value.trim()); $('key').value = ''; open(); };
-$('forget').onclick = () => { remember('atelier.key', null); remember('atelier.session', null); key = null; location.reload(); };
-$('draw-form').onsubmit = event => { event.preventDefault(); submit(`/v1/sessions/${session}/generations`, wish()); };
-$('vary').onclick = () => submit(`/v1/sessions/${session}/generations/${current.id}/variations`, { id: fresh('g') });
-$('cancel').onclick = () => ask('POST', `/v1/generations/${current.id}/cancel`).catch(error => say('', error.message));
-$('dice').onclick = () => { $('seed').value = dice(); };
+addEventListener('hashchange', () => { if (linkedKey()) location.reload(); });
+$('key-form').onsubmit = event => {
+  event.preventDefault();
+  remember('atelier.key', $('key').value.trim());
+  $('key').value = '';
+  open();
+};
+$('forget').onclick = () => {
+  remember('atelier.key', null);
+  remember('atelier.session', null);
+  key = null;
+  location.reload();
+};
+$('draw-form').onsubmit = event => {
+  event.preventDefault();
+  submit(`/v1/sessions/${session}/generations`, readForm());
+};
+$('vary').onclick = () => submit(
+  `/v1/sessions/${session}/generations/${current.id}/variations`, { id: newId('g') });
+$('cancel').onclick = () => ask('POST', `/v1/generations/${current.id}/cancel`)
+  .catch(error => say('', error.message));
+$('dice').onclick = () => { $('seed').value = randomSeed(); };
 $('older').onclick = () => showOlder().catch(error => say('', error.message));
-$('renew').onclick = () => { remember('atelier.session', null); location.reload(); };
-$('prompt').onkeydown = event => { if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) $('draw-form').requestSubmit(); };
+$('renew').onclick = () => {
+  remember('atelier.session', null);
+  location.reload();
+};
+$('prompt').onkeydown = event => {
+  if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) $('draw-form').requestSubmit();
+};
 for (const text of EXAMPLES) {
-  const chip = document.createElement('button');
-  chip.type = 'button'; chip.textContent = text;
-  chip.onclick = () => { $('prompt').value = text; $('prompt').focus(); };
+  const chip = element('button', { type: 'button', textContent: text });
+  chip.onclick = () => {
+    $('prompt').value = text;
+    $('prompt').focus();
+  };
   $('chips').append(chip);
 }
 open();

@@ -1,5 +1,5 @@
-// Goal: what the server refuses before the gateway hears of it has the error shape and an id too. Method: requests that
-// are not HTTP, or too long, as bytes on the wire.
+// Goal: requests that the server rejects before the gateway sees them get the error shape and an id too. Method:
+// requests that are not HTTP, or too long, as bytes on the wire.
 using System.Text.RegularExpressions;
 using Xunit;
 
@@ -31,7 +31,7 @@ public sealed partial class RefusalTests
         AssertIs(answer, status, code);
     }
 
-    // After a good request on the same connection, too, and only once.
+    // Also after a good request on the same connection, and only once.
     [Fact]
     public async Task ARefusal_ComesAfterTheAnswersBeforeIt()
     {

@@ -1,5 +1,5 @@
-// Goal: a request reaches a silo as its key's tenant, or not at all. Method: a silo that tells what it got, keys in
-// memory, and headers of every wrong kind.
+// Goal: a request reaches a silo as its key's tenant, or not at all. Method: a silo that reports what it received, keys
+// in memory, and every kind of wrong header.
 using System.Net;
 using System.Text.RegularExpressions;
 using Atelier.Contracts;
@@ -32,7 +32,7 @@ public sealed partial class KeyTests
     }
 
     [Fact]
-    public async Task KeysThatAreNotLetIn_AreAnsweredAlike()
+    public async Task RejectedKeys_AreAnsweredAlike()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
@@ -82,7 +82,7 @@ public sealed partial class KeyTests
     }
 
     [Fact]
-    public async Task WithoutACluster_NobodyIsLetInAndEverybodyToldToComeBack()
+    public async Task WithoutACluster_EveryClientIsToldToRetry()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);

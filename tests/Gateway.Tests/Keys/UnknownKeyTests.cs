@@ -1,5 +1,5 @@
-// Goal: whoever sends invented keys costs the cluster next to nothing and shuts nobody out. Method: more unknown keys
-// than are looked up, with a clock that stands still, and a cluster that counts its calls.
+// Goal: clients that send invented keys cost the cluster next to nothing and lock nobody out. Method: more unknown keys
+// than are looked up, a clock that stands still, and a cluster that counts its calls.
 using System.Collections.Concurrent;
 using System.Net;
 using Atelier.Contracts;
@@ -54,13 +54,13 @@ public sealed class UnknownKeyTests
         Assert.InRange(gateway.Cluster.Calls - before, 0, 2);
         Assert.Equal(HttpStatusCode.OK, (await alice.GetAsync("/v1/models")).StatusCode);
 
-        // With time, keys are looked up again.
+        // As time passes, keys are looked up again.
         gateway.Clock.Advance(TimeSpan.FromSeconds(1));
         Assert.Equal(
             "invalid_api_key", await (await Wrong(gateway, "invented").GetAsync("/v1/models")).ErrorAsync(401));
     }
 
-    // The clock stands still: no key is looked up for the asking, and yet the newcomer is found.
+    // The clock stands still, so no key is looked up on request, and yet the newcomer is found.
     [Theory]
     [InlineData("alice")]
     [InlineData("newcomer")]
@@ -82,7 +82,7 @@ public sealed class UnknownKeyTests
     }
 
     [Fact]
-    public async Task GoodKeys_PayNothing()
+    public async Task ValidKeys_AreNotLimited()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(s_two, silo.Endpoint);

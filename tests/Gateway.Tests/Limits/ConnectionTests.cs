@@ -1,5 +1,5 @@
-// Goal: neither idle connections nor one tenant's streams shut anybody out. Method: gateways with room for a few
-// connections, and clients that send nothing, half a request, or one and no other.
+// Goal: neither idle connections nor one tenant's streams lock anybody out. Method: gateways with room for a few
+// connections, and clients that send nothing, half a request, or a single one.
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
@@ -17,7 +17,7 @@ public sealed class ConnectionTests
     [InlineData("GET / HTTP/1.1\r\nHost: l\r\nX: ", false)]
     [InlineData("GET /health/live HTTP/1.1\r\nHost: l\r\n\r\n", true)]
     [InlineData("", false, 4)]
-    public async Task IdleConnections_ShutNobodyOut(string sent, bool isAnswered, int? perAddress = null)
+    public async Task IdleConnections_LockNobodyOut(string sent, bool isAnswered, int? perAddress = null)
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(
@@ -36,7 +36,7 @@ public sealed class ConnectionTests
             Assert.StartsWith("HTTP/1.1 200 ", answer, StringComparison.Ordinal);
         }
 
-        // The first were closed, with half a request on them or none.
+        // The first ones were closed, with half a request on them or without any.
         Assert.Equal(0, await EndAsync(idle[0]));
         idle.ForEach(client => client.Dispose());
     }
@@ -44,7 +44,7 @@ public sealed class ConnectionTests
     [Theory]
     [InlineData(3, null)]
     [InlineData(100, 3)]
-    public async Task ARequestInProgress_GivesWayToNone(int max, int? perAddress)
+    public async Task ARequestInProgress_IsNeverEvicted(int max, int? perAddress)
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         using var go = new SemaphoreSlim(0);
@@ -57,7 +57,7 @@ public sealed class ConnectionTests
         await using TestGateway gateway = await TestGateway.StartAsync(
             new GatewaySettings { ConnectionsMax = max, ConnectionsPerAddress = perAddress }, silo.Endpoint);
 
-        // Connections that are gone make no room.
+        // Closed connections take no room.
         for (int i = 0; i < 10; i++)
         {
             Assert.StartsWith("HTTP/1.1 200 ", await TryAsync(gateway), StringComparison.Ordinal);
@@ -73,12 +73,12 @@ public sealed class ConnectionTests
             Assert.Equal("begun", await stream.Content.ReadAsStringAsync());
         }
 
-        // What is kept open now is idle.
+        // What is still open now is idle.
         Assert.StartsWith("HTTP/1.1 200 ", await TryAsync(gateway), StringComparison.Ordinal);
     }
 
     [Fact]
-    public async Task ATenantWithManyStreams_IsToldSo_AndNobodyElse()
+    public async Task ATenantWithManyStreams_IsRefused_AndNobodyElse()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         using var go = new SemaphoreSlim(0);

@@ -1,5 +1,6 @@
-// Goal: the gateway keeps the connections that are in use, lets no address take more than its share, and gives an idle
-// connection that has to go a moment to close. Method: connections without sockets, of addresses of the test's choice.
+// Goal: the gateway keeps connections that are in use, lets no address take more than its share, and gives an idle
+// connection that it evicts a moment to close. Method: connections without sockets, from addresses that the test
+// chooses.
 using System.Net;
 using Atelier.Gateway.Limits;
 using Atelier.Gateway.Settings;
@@ -54,7 +55,7 @@ public sealed class EvictionTests
         Assert.False(later.IsAborted);
     }
 
-    // As many as a quarter may take a moment to close; further ones are cut, so that closing ones do not pile up.
+    // Up to a quarter may take a moment to close; further ones are cut, so that closing connections do not pile up.
     [Fact]
     public async Task AnEvictedConnection_HasAMomentToClose_UnlessManyCloseAlready()
     {
@@ -66,7 +67,7 @@ public sealed class EvictionTests
         _clock.Advance(TimeSpan.FromSeconds(1));
         await Task.WhenAll(idle[0].AbortedAsync, idle[1].AbortedAsync);
 
-        // Closed ones count no longer: there is time to close again.
+        // Closed ones no longer count: there is time to close again.
         await Task.WhenAll(idle[..3].Select(one => one.EndAsync()));
         using var last = new Open(connections, "192.0.2.9");
         Assert.Equal((true, false), (idle[3].IsAskedToClose, idle[3].IsAborted));
@@ -113,7 +114,7 @@ public sealed class EvictionTests
 
     private Connections Of(int max) => new(new GatewaySettings { ConnectionsMax = max }, _clock);
 
-    // A connection that is open until it is told to end.
+    // A connection that is open until it is told to close.
     private sealed class Open : IDisposable, IConnectionLifetimeNotificationFeature
     {
         private readonly Connections _connections;
@@ -160,7 +161,7 @@ public sealed class EvictionTests
         }
     }
 
-    // Time passes when the test says so, for timers too.
+    // Time advances when the test says so, for timers too.
     private sealed class HeldClock : TimeProvider
     {
         private readonly List<Action> _timers = [];

@@ -1,5 +1,5 @@
-// Goal: what is too much ends at the gateway, in the error shape. Method: bodies too large and cut short, and more
-// requests than a bucket has tokens.
+// Goal: requests beyond the limits end at the gateway, with the error shape. Method: bodies that are too large or
+// truncated, and more requests than a bucket has tokens.
 using System.Net;
 using System.Net.Http.Json;
 using System.Text;
@@ -49,7 +49,7 @@ public sealed class LimitTests
             + $"Content-Type: application/json\r\n{rest}",
             halfClose: true);
 
-        // Where the client has closed its side too early, the server hangs up without a word.
+        // If the client has closed its side too early, the server hangs up without an answer.
         Assert.True(answer.Length == 0 || answer.StartsWith("HTTP/1.1 400 ", StringComparison.Ordinal), answer);
         Assert.Equal(0, silo.Count);
         Assert.Equal(HttpStatusCode.OK, (await gateway.Tenant().GetAsync("/v1/models")).StatusCode);
@@ -61,7 +61,7 @@ public sealed class LimitTests
     [InlineData("-2\r\n{}\r\n0\r\n\r\n")]
     [InlineData("2;a\r\n{}x\r\n0\r\n\r\n")]
     [InlineData("2\r\n{}\r\n0\r\nno trailer\r\n\r\n")]
-    public async Task ChunksThatAreNone_AreTheClientsFault(string chunks)
+    public async Task InvalidChunks_AreTheClientsFault(string chunks)
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);

@@ -1,5 +1,5 @@
-// Goal: streams pass item by item, end when either side goes, and let go of a gateway that stops. Method: a silo that
-// sends an item when the client has read the one before.
+// Goal: streams are passed on item by item, end when either side closes, and do not block a gateway that stops. Method:
+// a silo that sends an item when the client has read the one before.
 using System.Net;
 using System.Net.Http.Json;
 using Microsoft.AspNetCore.Http;
@@ -41,7 +41,7 @@ public sealed class StreamTests
     }
 
     [Fact]
-    public async Task AClientThatGoes_IsSeenToGoByTheSilo()
+    public async Task AClientThatDisconnects_IsNoticedByTheSilo()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         var gone = new TaskCompletionSource();
@@ -63,7 +63,7 @@ public sealed class StreamTests
     }
 
     [Fact]
-    public async Task AClientThatGoesBeforeTheAnswer_IsSeenToGoByTheSiloAndCountsNotAgainstIt()
+    public async Task AClientThatDisconnectsBeforeTheAnswer_IsNoticedByTheSilo_AndNotHeldAgainstIt()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         var (reached, gone) = (new TaskCompletionSource(), new TaskCompletionSource());

@@ -1,4 +1,4 @@
-// Goal: the page, health and settings are there and say what they should. Method: a gateway without any silo.
+// Goal: the page, health and settings are served and correct. Method: a gateway without any silo.
 using System.Net;
 using System.Net.Http.Headers;
 using Atelier.Gateway.Settings;
@@ -38,9 +38,9 @@ public sealed class PageTests
         Assert.Equal(HttpStatusCode.OK, (await client.SendAsync(head)).StatusCode);
     }
 
-    // A silo's page may have rules of its own.
+    // A silo's page may have its own policy.
     [Fact]
-    public async Task EveryAnswer_HasContentRules_AndMayBeFramedByNobody()
+    public async Task EveryAnswer_HasAContentPolicy_AndCannotBeFramed()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
@@ -91,7 +91,7 @@ public sealed class PageTests
         Assert.Equal("unknown_url", await (await client.GetAsync("/metrics")).ErrorAsync(404));
         Assert.Contains("dotnet_", await inner.GetStringAsync("/metrics"), StringComparison.Ordinal);
 
-        // Nothing else is there, and health says no more than a word. Clients do not use up its connections.
+        // Nothing else is served there, and health is a single word. Clients do not use up its connections.
         foreach (string path in new[] { "/v1/models", "/", "/docs" })
         {
             Assert.NotEqual(HttpStatusCode.OK, (await inner.GetAsync(path)).StatusCode);
@@ -156,7 +156,7 @@ public sealed class PageTests
         }
     }
 
-    // A silo that says that it is not ready, that answers nothing, and that is ready again.
+    // A silo that reports that it is not ready, one that does not answer, and one that is ready again.
     [Fact]
     public async Task AGateway_IsAsReadyAsItsSilos()
     {

@@ -1,5 +1,5 @@
-// Goal: a request that reached no silo goes to another, one that may have reached a silo goes to no other. Method:
-// silos that do not listen, and silos on bare sockets that die at chosen points.
+// Goal: a request that reached no silo is sent to another, and one that may have reached a silo is not. Method: silos
+// that do not listen, and silos on bare sockets that die at chosen points.
 using System.Net;
 using System.Net.Http.Json;
 using System.Text;
@@ -35,7 +35,7 @@ public sealed class DeliveryTests
     [InlineData(0)]
     [InlineData(1)]
     [InlineData(5)]
-    public async Task WithoutAReachableSilo_ClientsAreToldToComeBack(int silos)
+    public async Task WithoutAReachableSilo_ClientsAreToldToRetry(int silos)
     {
         SiloEndpoint[] all = [.. Enumerable.Range(0, silos).Select(i => BareSilo.Nobody($"s{i}"))];
         await using TestGateway gateway = await TestGateway.StartAsync(all);
@@ -101,7 +101,7 @@ public sealed class DeliveryTests
     }
 
     [Fact]
-    public async Task WhatASiloAnswers_IsPassedOnAsItIs()
+    public async Task ASilosAnswer_IsPassedOnUnchanged()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         silo.Handler = async context =>

@@ -1,4 +1,5 @@
-// Goal: no byte in a client's header is held against a silo. Method: every byte that a header may hold, on the wire.
+// Goal: no byte in a client's header makes the gateway blame a silo. Method: every byte that a header may hold, on the
+// wire.
 using System.Net;
 using System.Text;
 using Atelier.Gateway.Settings;

@@ -1,5 +1,5 @@
-// Goal: no spelling of a path leads anywhere but where it says. Method: targets on the wire as no client library sends
-// them.
+// Goal: no spelling of a path reaches a route other than its own. Method: request targets on the wire as no client
+// library sends them.
 using System.Text.Json;
 using Atelier.Gateway.Routing;
 using Xunit;
@@ -37,7 +37,7 @@ public sealed class PathTests
     [InlineData("/docs/%2e%2e/v1/models", 401)]
     [InlineData("/docs/../v1/models", 401)]
     [InlineData("/V1/models", 401)]
-    public async Task TricksInPaths_ReachNoSilo(string target, int status)
+    public async Task HostilePaths_ReachNoSilo(string target, int status)
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
@@ -54,7 +54,7 @@ public sealed class PathTests
     [InlineData("/v1/generations/a%00b")]
     [InlineData("/v1/generations/\u00e4")]
     [InlineData("v1/models")]
-    public async Task TargetsThatAreNone_AreRefused(string target)
+    public async Task InvalidTargets_AreRefused(string target)
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
@@ -75,7 +75,7 @@ public sealed class PathTests
         Assert.True(PlainPaths.IsPlain(target));
     }
 
-    // Whatever the client's spelling is, the silo gets one, which names the same model after every decoding.
+    // Whatever spelling the client uses, the silo gets a single one, which names the same model after every decoding.
     [Theory]
     [InlineData("/v1/models/Atelier%20Shapes", "/v1/models/Atelier%20Shapes")]
     [InlineData("/V1/Models/a%2fb", "/v1/models/a%2Fb")]

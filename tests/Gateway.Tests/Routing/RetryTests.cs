@@ -1,5 +1,5 @@
-// Goal: what is sent again is sent a bounded number of times. Method: silos that cannot be reached, and a silo that
-// finds a ticket stale and then is gone.
+// Goal: the number of retries is bounded. Method: silos that cannot be reached, and a silo that rejects a ticket as
+// stale and then disappears.
 using System.Net;
 using Atelier.Contracts.Cluster;
 using Atelier.Contracts.Tenants;

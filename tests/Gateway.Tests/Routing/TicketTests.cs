@@ -1,5 +1,5 @@
-// Goal: what a silo is told about a caller comes from the gateway alone and is good for one call. Method: forged
-// headers in all spellings, and tickets shown for other calls and later.
+// Goal: a silo learns about a caller from the gateway alone, for one call only. Method: forged headers in all
+// spellings, and tickets reused for other calls and later.
 using System.Text;
 using Atelier.Contracts;
 using Atelier.Contracts.Tenants;
@@ -47,7 +47,7 @@ public sealed class TicketTests
     }
 
     [Fact]
-    public async Task ATicket_IsGoodForExactlyItsCallAndNotForLong()
+    public async Task ATicket_IsValidForExactlyItsCall_AndBriefly()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
@@ -69,7 +69,7 @@ public sealed class TicketTests
     [InlineData("one", false)]
     [InlineData("one", true)]
     [InlineData("", false)]
-    public async Task ATicket_IsGoodForItsBodyOnly(string body, bool chunked)
+    public async Task ATicket_IsValidForItsBodyOnly(string body, bool chunked)
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
@@ -147,7 +147,7 @@ public sealed class TicketTests
     }
 
     [Fact]
-    public async Task TheSilo_LearnsWhereTheClientThinksItIs()
+    public async Task TheSilo_LearnsTheAddressThatTheClientUsed()
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
@@ -169,7 +169,7 @@ public sealed class TicketTests
             Assert.Equal(said, received.Headers["X-Forwarded-Proto"]);
         }
 
-        // Other headers of this kind do not count.
+        // Other headers of this kind are ignored.
         client.DefaultRequestHeaders.Add("X-Forwarded-Host", "elsewhere.example");
         client.DefaultRequestHeaders.Add("X-Forwarded-Prefix", "/elsewhere");
         Received forwarded = await (await client.GetAsync("/v1/models")).ReceivedAsync();
@@ -197,7 +197,7 @@ public sealed class TicketTests
             StringComparison.Ordinal);
     }
 
-    // A silo would have nothing but its own address to make links of.
+    // Otherwise a silo could build links only from its own address.
     [Fact]
     public async Task WithoutAHost_TheGatewaysOwnAddressCounts()
     {

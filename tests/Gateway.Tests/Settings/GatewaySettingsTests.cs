@@ -1,4 +1,4 @@
-// Goal: the bounds of settings are those that their messages state, and what is safe is the default.
+// Goal: the bounds of settings match their messages, and the defaults are safe.
 using System.Net;
 using Atelier.Gateway.Settings;
 using Microsoft.Extensions.Configuration;
@@ -27,7 +27,7 @@ public sealed class GatewaySettingsTests
         () => GatewaySettings.Read(Configuration(("Gateway:AdminKey", new string('k', 40) + " x"))));
 
     [Fact]
-    public async Task TheLongestAdministratorsKey_LetsIn()
+    public async Task TheLongestAdministratorsKey_IsAccepted()
     {
         string key = new('k', GatewaySettings.KeyLengthMax);
         await using StubSilo silo = await StubSilo.StartAsync();

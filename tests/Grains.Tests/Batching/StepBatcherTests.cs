@@ -1,5 +1,5 @@
-// Goal: pictures join, leave and stop between evaluations, share them by key, and nobody waits forever. Method:
-// pictures that only count, under random stories.
+// Goal: pictures join, leave and stop between evaluations, are batched by key, and none waits forever. Method: pictures
+// that only count, in random sequences of events.
 using Atelier.Grains.Batching;
 using Xunit;
 
@@ -24,7 +24,7 @@ public sealed class StepBatcherTests
     }
 
     [Fact]
-    public void Full_TakesNobody_AndADroppedPictureFreesItsSlotAtOnce()
+    public void Full_AcceptsNothing_AndADroppedPictureFreesItsSlotAtOnce()
     {
         var batcher = new StepBatcher<Picture>(2, 8);
         var one = new Picture("a", 2);
@@ -128,7 +128,7 @@ public sealed class StepBatcherTests
             Assert.Equal([guided], await batcher.EvaluateOnceAsync(evaluator, TestContext.Current.CancellationToken));
         }
 
-        // The wide one does not fit beside it and waits; the one behind it does.
+        // The wide one does not fit beside it and waits; the one behind it fits.
         Assert.Equal([plain, other], await batcher.EvaluateOnceAsync(evaluator, TestContext.Current.CancellationToken));
         batcher.Drop(plain);
         Assert.Equal([wide], await batcher.EvaluateOnceAsync(evaluator, TestContext.Current.CancellationToken));
@@ -169,7 +169,7 @@ public sealed class StepBatcherTests
         }
     }
 
-    // Two evaluations a step, one in the last.
+    // Two evaluations per step, one in the last.
     private sealed class Picture(string key, int steps, int rows = 1) : IBatchedPicture
     {
         public int Rows => rows;

@@ -1,6 +1,5 @@
-// Goal: bytes that nobody needs any more leave the blob store, whoever dies or does not answer, and bytes that somebody
-// needs stay. Method: workers that are held up until their work comes too late, a store that is away, and claims by
-// hand.
+// Goal: bytes that nobody needs leave the blob store, whatever dies or does not answer, and needed bytes stay. Method:
+// workers that are held up until their work comes too late, an unavailable store, and manual claims.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
@@ -14,7 +13,7 @@ namespace Atelier.Grains.Tests.Cluster;
 public sealed class BlobReleaseTests
 {
     [Fact]
-    public async Task DeletedInMidStep_TheWorkersLastSnapshot_IsReleased()
+    public async Task DeletedDuringAStep_TheWorkersLastSnapshot_IsReleased()
     {
         var letGo = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         var device = new FakeDevice("d", 1);
@@ -37,7 +36,7 @@ public sealed class BlobReleaseTests
     }
 
     [Fact]
-    public async Task DeletedWhileItIsDecoded_ThePictureThatComesLate_IsReleased()
+    public async Task DeletedDuringDecoding_TheLatePicture_IsReleased()
     {
         var begun = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         var letGo = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -66,7 +65,7 @@ public sealed class BlobReleaseTests
         Assert.Null(await cluster.Generation("g").ViewAsync());
         Assert.Equal(2, cluster.Blobs.Count);
 
-        // Also where nobody remembers but the store of states.
+        // Even if only the store of states remembers it.
         await cluster.Silos.RestartSiloAsync(cluster.Silos.Silos[0]);
         cluster.Blobs.IsAway = false;
         await TestCluster.UntilAsync(() => Task.FromResult(cluster.Blobs.Count == 0));
@@ -100,7 +99,7 @@ public sealed class BlobReleaseTests
     }
 
     [Fact]
-    public async Task AStoreThatReleasesNothing_HoldsALongPictureUp_AndLosesNone()
+    public async Task AStoreThatReleasesNothing_DelaysALongPicture_AndLosesNone()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => new FakeDevice("d", 1), grains =>
         {
@@ -146,7 +145,7 @@ public sealed class BlobReleaseTests
             ReportOutcome.Taken, await generation.ReleaseAsync(new StepReport { Epoch = old.Epoch, Step = 0 }));
         ClaimAnswer now = await ClaimAsync(cluster, WorkKind.Denoise, "cpu");
 
-        // Both have stored the state of step 8, byte for byte; the old claim's worker tells of it first.
+        // Both have stored the state of step 8, byte for byte; the old claim's worker reports it first.
         BlobName same = await PutAsync(cluster, "snapshots", "8"), other = await PutAsync(cluster, "snapshots", "9");
         var late = new StepReport { Epoch = old.Epoch, Step = 8, Snapshot = same, Untold = [other] };
         Assert.Equal(ReportOutcome.Refused, await generation.ReportAsync(late));
@@ -157,7 +156,7 @@ public sealed class BlobReleaseTests
         Assert.Equal(ReportOutcome.Refused, await generation.ReportAsync(late));
         Assert.True(cluster.Blobs.Has(same) && cluster.Blobs.Has(other));
 
-        // At the claim's end the one that is needed stays.
+        // When the claim ends, the needed one stays.
         Assert.Equal(
             ReportOutcome.Taken,
             await generation.ReleaseAsync(new StepReport { Epoch = now.Epoch, Step = 8, Snapshot = same }));

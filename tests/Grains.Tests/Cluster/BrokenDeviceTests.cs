@@ -1,6 +1,5 @@
-// Goal: a device that no longer works costs no request anything: it ends its process, and what it held goes on
-// elsewhere. A request that a sound device cannot do is what fails. Method: devices that throw, with a probe that tells
-// the two apart.
+// Goal: a broken device costs no request anything: it ends its process, and the work it held continues elsewhere. A
+// request that a sound device cannot do fails. Method: devices that throw, with a probe that distinguishes the two.
 using System.Collections.Concurrent;
 using Atelier.Contracts.Generations;
 using Atelier.Grains.Ports;
@@ -41,7 +40,7 @@ public sealed class BrokenDeviceTests
     }
 
     [Fact]
-    public async Task ARequestThatASoundDeviceCannotDo_Fails_AndTheWorkerGoesOn()
+    public async Task ARequestThatASoundDeviceCannotDo_Fails_AndTheWorkerContinues()
     {
         var device = new FakeDevice("d", 4);
         int probes = 0;

@@ -1,6 +1,5 @@
-// Goal: closing a tenant ends all that it has open, whatever fails meanwhile, and whoever has its name next finds
-// nothing of it. Method: walks that fail, a restart over the same store, and the same ids under a name that is opened
-// again.
+// Goal: closing a tenant ends all its open work, whatever fails meanwhile, and the next tenant of the same name finds
+// none of its data. Method: walks that fail, a restart over the same store, and the same ids under a reopened name.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
@@ -16,7 +15,7 @@ public sealed class ClosedTenantTests
     private static readonly TenantId s_other = new("other");
 
     [Fact]
-    public async Task ClosingATenant_CancelsAllThatItHasOpen_AndNothingElse()
+    public async Task ClosingATenant_CancelsItsOpenWork_AndNothingElse()
     {
         await using TestCluster cluster = await StartAsync();
         await cluster.Grains.Tenant(TestCluster.Tenant).CloseAsync();
@@ -27,7 +26,7 @@ public sealed class ClosedTenantTests
         Assert.Equal(SubmitOutcome.UnknownTenant, late.Outcome);
     }
 
-    // The one that closed it dies before anything is cancelled, and some cancellations fail at first.
+    // The activation that closed the tenant dies before anything is cancelled, and some cancellations fail at first.
     [Fact]
     public async Task ATenantThatWasClosed_LosesItsWork_AfterARestart_AndAfterFailures()
     {
@@ -54,7 +53,7 @@ public sealed class ClosedTenantTests
     }
 
     [Fact]
-    public async Task ANameThatIsOpenedAgain_FindsNothingOfTheTenantBefore()
+    public async Task AReopenedName_FindsNothingOfTheEarlierTenant()
     {
         await using TestCluster cluster = await StartAsync();
         ITenantGrain named = cluster.Grains.Tenant(TestCluster.Tenant);
@@ -105,7 +104,7 @@ public sealed class ClosedTenantTests
         }
     }
 
-    // Two tenants with open work that nobody draws, and no walks but those that are asked for.
+    // Two tenants with open work that no worker takes, and no walks except on request.
     private static async Task<TestCluster> StartAsync()
     {
         TestCluster cluster = await TestCluster.StartAsync(1, _ => null, Rarely);

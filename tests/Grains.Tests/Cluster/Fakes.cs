@@ -1,4 +1,4 @@
-// Ports without devices: networks that are chains of hashes, and a store in memory that counts who needs what.
+// Ports without devices: networks that are chains of hashes, and a store in memory that counts the owners of each blob.
 using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using System.Text;
@@ -19,14 +19,14 @@ internal sealed class FakeBlobStore : IBlobStore
 
     public int Count => _blobs.Count;
 
-    /// <summary>Writes that are still refused, as a full disk refuses them.</summary>
+    /// <summary>Number of writes still to be refused, as by a full disk.</summary>
     public int Refusals
     {
         get => _refusals;
         set => _refusals = value;
     }
 
-    /// <summary>Whether releases are refused, as by a store that is away.</summary>
+    /// <summary>Whether releases are refused, as by an unavailable store.</summary>
     public volatile bool IsAway;
 
     public byte[] this[BlobName name] => _blobs[name];
@@ -54,7 +54,7 @@ internal sealed class FakeBlobStore : IBlobStore
     {
         if (IsAway)
         {
-            throw new IOException("The blob store is away.");
+            throw new IOException("The blob store is unavailable.");
         }
 
         if (_owners.TryGetValue(name, out ConcurrentDictionary<GenerationId, bool>? owners))
@@ -70,7 +70,7 @@ internal sealed class FakeBlobStore : IBlobStore
     }
 }
 
-/// <summary>A device whose networks are hashes. One that is dead answers nothing, as a killed process does.</summary>
+/// <summary>A device whose networks are hashes. A dead one never answers, like a killed process.</summary>
 internal sealed class FakeDevice(
     string name, int slots, string kind = "cpu", WorkRoles roles = WorkRoles.All, int models = 1,
     ModelCard[]? cards = null, int memory = 150) : IDeviceHost
@@ -79,13 +79,13 @@ internal sealed class FakeDevice(
     private readonly HashSet<ModelDigest> _loaded = [];
     private volatile bool _dead;
 
-    /// <summary>Time of an evaluation.</summary>
+    /// <summary>Duration of an evaluation.</summary>
     public TimeSpan Pace { get; set; } = TimeSpan.FromMilliseconds(2);
 
-    /// <summary>Called before each evaluation with what takes part; it may throw, or kill.</summary>
+    /// <summary>Called before each evaluation with the pictures that take part; it may throw, or kill.</summary>
     public Func<IReadOnlyList<FakeDenoising>, Task>? Evaluating { get; set; }
 
-    /// <summary>Called when the device is to show that it works; it may throw.</summary>
+    /// <summary>Called when the device is to prove that it works; it may throw.</summary>
     public Action? Probing { get; set; }
 
     /// <summary>Called before each decoding.</summary>
@@ -101,13 +101,13 @@ internal sealed class FakeDevice(
         Models = cards ?? [.. Enumerable.Range(0, models).Select(Card)],
     };
 
-    /// <summary>Time of a load.</summary>
+    /// <summary>Duration of a load.</summary>
     public TimeSpan LoadTime { get; set; }
 
-    /// <summary>Loads so far.</summary>
+    /// <summary>Number of loads so far.</summary>
     public int Loads { get; private set; }
 
-    /// <summary>Work that each kind of network did.</summary>
+    /// <summary>Amount of work by kind of network.</summary>
     public Dictionary<WorkKind, int> Done { get; } =
         new() { [WorkKind.Encode] = 0, [WorkKind.Denoise] = 0, [WorkKind.Decode] = 0 };
 
@@ -205,7 +205,7 @@ internal sealed class FakeDevice(
             await Task.Delay(Timeout.Infinite);
         }
 
-        // Calls that overlap are done one after the other.
+        // Overlapping calls are executed one after the other.
         lock (_loaded)
         {
             return work();
@@ -213,7 +213,7 @@ internal sealed class FakeDevice(
     }
 }
 
-/// <summary>A picture whose state is a hash, with two evaluations a step and one in the last.</summary>
+/// <summary>A picture whose state is a hash, with two evaluations per step and one in the last.</summary>
 internal sealed class FakeDenoising : IDenoising
 {
     private string _hash;

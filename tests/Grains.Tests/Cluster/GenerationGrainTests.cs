@@ -1,4 +1,4 @@
-// Goal: what the protocols promise holds in a running cluster. Method: in-process silos with fake devices; streams are
+// Goal: the protocols keep their promises in a running cluster. Method: in-process silos with fake devices; streams are
 // watched to their last event, so no test sleeps for a result.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
@@ -28,7 +28,8 @@ public sealed class GenerationGrainTests
         Assert.Equal(GenerationPhase.Done, events[^1].Phase);
         Assert.Equal(FakeDevice.Undisturbed(spec), cluster.Blobs[events[^1].Picture!.Value]);
 
-        // The same again is the same one; another request under its id is not; what it needed on the way is gone.
+        // The same request again is the same generation; another request under its id is not; intermediate blobs are
+        // gone.
         Assert.Equal(SubmitOutcome.Exists, (await cluster.SubmitAsync("one", submission)).Outcome);
         Assert.Equal(
             SubmitOutcome.Conflict,
@@ -41,7 +42,7 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
-    public async Task AnEndedOneWithALongPrompt_IsWatchedFromItsBegin_ThoughItLeavesMemory()
+    public async Task AnEndedOneWithALongPrompt_IsWatchedFromItsStart_ThoughItLeavesMemory()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => new FakeDevice("d", 4));
         GenerationSpec spec = TestCluster.Spec(1, 300) with { Prompt = new string('p', 9000) };
@@ -68,7 +69,7 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
-    public async Task AnEndedOneWithALongPrompt_LeavesMemory_WhoeverAsksForItLater()
+    public async Task AnEndedOneWithALongPrompt_LeavesMemory_AfterLaterCallsToo()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null);
         var management = cluster.Grains.GetGrain<IManagementGrain>(0);
@@ -88,7 +89,7 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
-    public async Task WrongSubmissions_AreAnsweredWithASentence()
+    public async Task WrongSubmissions_AreAnsweredWithAMessage()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null);
         GenerationSpec spec = TestCluster.Spec(1);
@@ -116,7 +117,7 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
-    public async Task AModelThatCannotBeLoaded_DoesNotHoldUpAnother_AndComesBackWhenItCan()
+    public async Task AModelThatCannotBeLoaded_DoesNotDelayAnother_AndReturnsOnceItCan()
     {
         var device = new FakeDevice("d", 4, models: 2) { Damaged = FakeDevice.ModelOf(0) };
         await using TestCluster cluster = await TestCluster.StartAsync(
@@ -131,7 +132,7 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
-    public async Task CancelledInMidGeneration_FreesItsSlot()
+    public async Task CancelledWhileItRuns_FreesItsSlot()
     {
         var device = new FakeDevice("d", 1) { Pace = TimeSpan.FromMilliseconds(20) };
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => device);
@@ -154,7 +155,8 @@ public sealed class GenerationGrainTests
     [Fact]
     public async Task ManyGenerations_ShareEvaluations_AndHaveTheirOwnBytes()
     {
-        // Evaluations that take longer than a claim, or a busy machine's pictures end before others have joined them.
+        // Evaluations that take longer than a claim; otherwise, on a busy machine, pictures end before others have
+        // joined.
         var device = new FakeDevice("d", 8) { Pace = TimeSpan.FromMilliseconds(20) };
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => device);
         GenerationSpec[] specs = [.. Enumerable.Range(0, 40).Select(i => TestCluster.Spec(i, 3 + (i % 7)))];
@@ -167,7 +169,7 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
-    public async Task SiloKilledInMidGeneration_LosesNothing_AndChangesNoByte()
+    public async Task SiloKilledDuringAGeneration_LosesNothing_AndChangesNoByte()
     {
         var devices = new Dictionary<string, FakeDevice>(StringComparer.Ordinal);
         await using TestCluster cluster = await TestCluster.StartAsync(3, name =>
@@ -190,13 +192,13 @@ public sealed class GenerationGrainTests
             }
         }
 
-        // Not the first silo, which the test's client is connected to.
+        // Not the first silo, to which the test's client is connected.
         InProcessSiloHandle victim = cluster.Silos.Silos[^1];
         devices[victim.Name].Die();
         await cluster.Silos.KillSiloAsync(victim, TestContext.Current.CancellationToken);
         List<GenerationEvent>[] all = await Task.WhenAll(watches);
 
-        // A worker's grain does not come to life where its device is not.
+        // A worker's grain must not activate on a silo without its device.
         await Assert.ThrowsAnyAsync<Exception>(() => cluster.Grains.Worker($"{victim.Name}/d").StatusAsync());
         for (int i = 0; i < specs.Length; i++)
         {
@@ -252,7 +254,7 @@ public sealed class GenerationGrainTests
             Assert.True((await cluster.Generation($"g{i}").ViewAsync())!.Phase < GenerationPhase.Done);
         }
 
-        // One worker of two has changed, and changes back.
+        // One of two workers has changed, and changes back.
         await TestCluster.UntilAsync(async () => (await queue.StatusOfAsync(FakeDevice.ModelOf(0))).Leased == 4);
         Assert.InRange(devices.Sum(device => device.Loads), 3, 5);
     }
@@ -314,7 +316,7 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
-    public async Task KernelThatThrows_FailsItsOwnPictureAlone()
+    public async Task KernelThatThrows_FailsOnlyItsOwnPicture()
     {
         var device = new FakeDevice("d", 4);
         device.Evaluating = batch => batch.Any(picture => picture.Spec.Seed == 3 && picture.Step == 2)
@@ -333,7 +335,7 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
-    public async Task AStoreThatTakesNothingForAWhile_HoldsWorkUp_AndLosesNone()
+    public async Task AStoreThatAcceptsNothingForAWhile_DelaysWork_AndLosesNone()
     {
         var device = new FakeDevice("d", 2);
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => device, grains =>
@@ -387,10 +389,9 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
-    public async Task PartedCluster_WithTwoActivations_IsFenced()
+    public async Task PartitionedCluster_WithTwoActivations_IsFenced()
     {
-        // The worker stands still in its fourth step until it is let go: it is silent, and does not know that it was
-        // replaced.
+        // The worker is blocked in its fourth step: it does not report, and does not know that it was replaced.
         var letGo = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         var device = new FakeDevice("d", 1);
         device.Evaluating = batch => batch[0].Step == 3 ? letGo.Task : Task.CompletedTask;
@@ -407,7 +408,8 @@ public sealed class GenerationGrainTests
             }
         }
 
-        // Beyond the part another worker claims the same work: the older epoch can do nothing more, on either side.
+        // On the other side of the partition another worker claims the same work: the older epoch is rejected on both
+        // sides.
         long old = (await one.Generation("g").ViewAsync())!.Epoch;
         ClaimAnswer? claim = null;
         for (int attempt = 1; claim?.Outcome != ClaimOutcome.Granted && attempt < 100; attempt++)
@@ -424,7 +426,7 @@ public sealed class GenerationGrainTests
         Assert.Equal(ReportOutcome.Refused, await other.Generation("g").CompleteAsync(old, forged));
         Assert.Equal(ReportOutcome.Refused, await AskAsync(() => one.Generation("g").CompleteAsync(old, forged)));
 
-        // Whoever holds the new epoch finishes; the picture is the same.
+        // The holder of the new epoch finishes; the picture is the same.
         await other.Generation("g").ReleaseAsync(new StepReport { Epoch = claim.Epoch, Step = claim.Step });
         letGo.SetResult();
         List<GenerationEvent> events = await one.WatchAsync("g");
@@ -458,7 +460,7 @@ public sealed class GenerationGrainTests
     }
 
     [Fact]
-    public async Task Keys_AreLetInByTheirHash_AndRevokedAtOnce()
+    public async Task Keys_AreAcceptedByTheirHash_AndRevokedAtOnce()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null);
         ITenantGrain tenant = cluster.Grains.Tenant(TestCluster.Tenant);

@@ -1,5 +1,5 @@
-// Goal: whatever the number of partitions was and is, what is open is found and leaves the open set when it has ended.
-// Method: clusters that follow each other over one store; a store as format 0 left it.
+// Goal: whatever the number of partitions was and is, open work is found and leaves the open set when it has ended.
+// Method: successive clusters over one store; a store as format 0 left it.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
@@ -32,7 +32,7 @@ public sealed class OpenSetLayoutTests
     }
 
     [Fact]
-    public async Task WhatFormat0Left_IsFound_AndLeaves()
+    public async Task OpenWorkOfFormat0_IsFound_AndLeaves()
     {
         TestCluster first = await StartAsync(4);
         await SubmitAsync(first);
@@ -45,7 +45,7 @@ public sealed class OpenSetLayoutTests
         ];
         await first.DisposeAsync();
 
-        // Nothing says in which partition a generation is, and there was no layout.
+        // Nothing records in which partition a generation is, and there was no layout.
         var sets = new Dictionary<int, OpenSetState>();
         foreach ((string key, (BinaryData bytes, int tag)) in first.Store.States.ToArray())
         {
@@ -85,7 +85,7 @@ public sealed class OpenSetLayoutTests
         Assert.Equal(32, again.Key.Distinct().Count() > 8 ? again.Key.Length : 0);
     }
 
-    // The next cluster draws all; nothing is left in any partition, and retention knows each.
+    // The next cluster draws everything; no partition keeps anything, and retention knows every generation.
     private static async Task EndAsync(TestCluster first, int partitions)
     {
         await using TestCluster second = await StartAsync(

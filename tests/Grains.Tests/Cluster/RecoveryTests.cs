@@ -1,5 +1,5 @@
-// Goal: a queue that starts anew hears of all open work, whatever else fails or is under way. Method: clusters without
-// workers, whose reminders are too far away to help; calls are held up or fail one by one.
+// Goal: a restarted queue learns of all open work, whatever else fails or is in progress. Method: clusters without
+// workers, with reminders too far in the future to help; calls are delayed or fail one by one.
 using System.Collections.Concurrent;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
@@ -14,7 +14,7 @@ public sealed class RecoveryTests
     private const int Generations = 40;
 
     [Fact]
-    public async Task QueueThatDiesDuringAWalk_HearsOfAllWork()
+    public async Task QueueThatDiesDuringAWalk_LearnsOfAllWork()
     {
         await using TestCluster cluster = await StartAsync(partitions: 1);
         IWorkQueueGrain queue = cluster.Grains.WorkQueue();
@@ -51,27 +51,28 @@ public sealed class RecoveryTests
     }
 
     [Fact]
-    public async Task GenerationThatThrows_CostsAWalkItsOwnQuestionAlone()
+    public async Task GenerationThatThrows_FailsOnlyItsOwnPartOfAWalk()
     {
         await using TestCluster cluster = await StartAsync(partitions: 1);
         IWorkQueueGrain queue = cluster.Grains.WorkQueue();
         cluster.Calling = (method, key, _) =>
             method == nameof(IGenerationGrain.EnsureQueuedAsync) && key.EndsWith("/g3", StringComparison.Ordinal)
-                ? throw new InvalidOperationException("This is no transient fault.")
+                ? throw new InvalidOperationException("This is not a transient fault.")
                 : Task.CompletedTask;
         await TestCluster.DeactivateAsync(queue);
         await TestCluster.UntilAsync(async () => (await queue.StatusAsync()).Waiting == Generations - 1);
 
-        // Nor does it end the walks that follow.
+        // Nor does it end the following walks.
         cluster.Calling = null;
         await TestCluster.DeactivateAsync(queue);
         await TestCluster.UntilAsync(async () => (await queue.StatusAsync()).Waiting == Generations);
     }
 
     [Fact]
-    public async Task QueueThatStartsAnewDuringALongStep_LeavesItToItsWorker()
+    public async Task QueueThatRestartsDuringALongStep_LeavesItToItsWorker()
     {
-        // One worker stands within its third step and is not heard. The other is idle, and asks each new queue at once.
+        // One worker is blocked within its third step and does not report. The other is idle, and asks each new queue
+        // at once.
         var letGo = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         await using TestCluster cluster = await TestCluster.StartAsync(
             2,
@@ -101,7 +102,7 @@ public sealed class RecoveryTests
     }
 
     [Fact]
-    public async Task QueueThatStartsAnew_KeepsNothingForAWorkerOutsideTheMembership()
+    public async Task RestartedQueue_ReservesNothingForAWorkerOutsideTheMembership()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(
             1, _ => new FakeDevice("d", 2), grains => grains.Queue.LeaseTime = TimeSpan.FromHours(1));

@@ -1,5 +1,5 @@
-// Goal: what was accepted for a model ends, also when the model is replaced, and one model too many stops no worker.
-// Method: clusters with short periods, whose workers hold other models than those that the store knows.
+// Goal: work accepted for a model ends even if the model is replaced, and one model too many stops no worker. Method:
+// clusters with short periods, whose workers hold other models than the store knows.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Models;
@@ -21,7 +21,7 @@ public sealed class ReplacedModelTests
         await TestCluster.UntilAsync(
             async () => (await cluster.Grains.Catalog().FindAsync(null))!.Digest == s_newer.Digest);
 
-        // The name leads to the worker that lives; what was accepted for the older model ends too.
+        // The name leads to the live worker; work accepted for the older model ends too.
         Assert.True((await SubmitAsync(cluster, "new", s_newer.Digest)).IsAccepted);
         Assert.Equal(GenerationPhase.Done, (await cluster.WatchAsync("new"))[^1].Phase);
         GenerationEvent end = (await cluster.WatchAsync("old"))[^1];
@@ -54,7 +54,7 @@ public sealed class ReplacedModelTests
             Assert.True(await cluster.Grains.Catalog().RegisterAsync(Numbered(i)));
         }
 
-        // Model 0 is known, model 1 is one too many, and model 2 is no model at all.
+        // Model 0 is known, model 1 exceeds the limit, and model 2 is not a valid model.
         ModelCard[] cards = [FakeDevice.Card(1), FakeDevice.Card(2) with { DecodeCost = 0 }, FakeDevice.Card(0)];
         await using TestCluster later = await TestCluster.StartAsync(
             1, _ => new FakeDevice("d", 2, cards: cards), grains =>
@@ -69,7 +69,7 @@ public sealed class ReplacedModelTests
             && line.Contains("with 64 models", StringComparison.Ordinal));
         Assert.Contains(later.Logs, line => line.Contains("model fake2, c", StringComparison.Ordinal));
 
-        // Models that nobody holds and nobody waits for make room.
+        // Models that nobody holds or waits for make room.
         await TestCluster.UntilAsync(async () =>
             await later.Grains.Catalog().FindAsync(FakeDevice.ModelOf(1).Value) is not null);
         await SubmitAsync(later, "h", FakeDevice.ModelOf(1));

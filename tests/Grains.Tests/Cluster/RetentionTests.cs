@@ -1,6 +1,6 @@
-// Goal: what ended is forgotten when its retention time is over, all of it, and nothing before. Method: the clock that
-// retention measures with is moved by hand, apart from the wall clock; a generation that is due later than the others
-// shows that a round has passed.
+// Goal: ended work is forgotten completely when its retention time is over, and not before. Method: the clock of
+// retention is advanced manually, independently of the wall clock; a generation that is due later than the others shows
+// that a round has been completed.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
@@ -26,13 +26,13 @@ public sealed class RetentionTests
             await cluster.WatchAsync($"g{i}");
         }
 
-        // Snapshots on the way are gone soon after the pictures are there, not before.
+        // Intermediate snapshots are released soon after the pictures are stored, not before.
         await TestCluster.UntilAsync(() => Task.FromResult(cluster.Blobs.Count == 8));
         TestContext.Current.TestOutputHelper?.WriteLine(
             $"{cluster.Store.Writes / 8.0} writes and {cluster.Store.Bytes / 8.0} bytes a generation.");
         cluster.Clock.Pass(TimeSpan.FromDays(8));
 
-        // What is left are the partitions, whose number is fixed; the lists of what ended go last.
+        // Only the partitions remain, whose number is fixed; the lists of ended work are deleted last.
         await TestCluster.UntilAsync(() => Task.FromResult(
             cluster.Blobs.Count == 0 && cluster.Store.States.Count <= before + 4
             && !Stored(cluster, "generation").Any()));
@@ -42,7 +42,7 @@ public sealed class RetentionTests
     [Theory]
     [InlineData(8)]
     [InlineData(-8)]
-    public async Task AWallClockThatJumps_ForgetsNothing_AndRetentionGoesOn(int days)
+    public async Task AWallClockThatJumps_ForgetsNothing_AndRetentionContinues(int days)
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null, OnePartition);
         await EndAsync(cluster, "first");
@@ -52,8 +52,8 @@ public sealed class RetentionTests
         await EndAsync(cluster, "third");
         cluster.Clock.Shift = TimeSpan.FromDays(days);
 
-        // With the first, a round has begun after the jump; with the second, that round has ended. After a jump back no
-        // new grain starts until the wall clock has caught up, so it does.
+        // The first shows that a round has started after the jump, the second that it has ended. After a jump back no
+        // new grain is activated until the wall clock has caught up, so it does.
         cluster.Clock.Pass(TimeSpan.FromDays(7) - TimeSpan.FromHours(2));
         await HourAsync(cluster);
         cluster.Clock.Shift = TimeSpan.FromDays(Math.Max(0, days));
@@ -89,7 +89,7 @@ public sealed class RetentionTests
     [Fact]
     public async Task ManyThatAreListedAtATime_LeaveNoGapBetweenPages_WhenOneFails()
     {
-        // The only walks are those that are asked for here.
+        // Walks take place only on request here.
         var period = TimeSpan.FromHours(1);
         await using TestCluster cluster = await TestCluster.StartAsync(
             1, name => null, grains => (grains.OpenSetPartitions, grains.WalkPeriod) = (1, period));
@@ -127,7 +127,7 @@ public sealed class RetentionTests
     }
 
     [Fact]
-    public async Task AGenerationThatCannotBeForgotten_HoldsUpNoOther_AndIsForgottenLater()
+    public async Task AGenerationThatCannotBeForgotten_DelaysNoOther_AndIsForgottenLater()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null, OnePartition);
         await EndAsync(cluster, "good");
@@ -143,13 +143,13 @@ public sealed class RetentionTests
     }
 
     [Fact]
-    public async Task AnIdThatIsUsedAgain_IsNotForgottenWithItsEarlierEnding()
+    public async Task AReusedId_IsNotForgottenWithItsEarlierEnd()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(1, name => null, OnePartition);
         await EndAsync(cluster, "g");
         await HourAsync(cluster);
 
-        // As by a walk of an hour later, where the removal was lost.
+        // As by a walk an hour later, after the removal was lost.
         await Set(cluster).RemoveAsync(Key("g"));
         await HourAsync(cluster);
         await EndAsync(cluster, "mark");
@@ -190,7 +190,7 @@ public sealed class RetentionTests
     private static Task ForgottenAsync(TestCluster cluster, string id) =>
         TestCluster.UntilAsync(async () => await cluster.Generation(id).ViewAsync() is null);
 
-    // An hour of the partition's clock passes, and it has seen it.
+    // An hour of the partition's clock passes, and the partition has noticed.
     private static async Task HourAsync(TestCluster cluster)
     {
         long? before = await Set(cluster).EnterAsync(Key("clock"));

@@ -1,6 +1,6 @@
-// Goal: a session's history has what was accepted in it, once; a tenant has as many sessions as it may; and sessions
-// that nobody uses are forgotten. Method: writes that fail at chosen places, stored states as another release left
-// them, and the clock of retention moved by hand.
+// Goal: a session's history contains everything accepted in it, once; a tenant has at most as many sessions as its
+// limit allows; and unused sessions are forgotten. Method: writes that fail at chosen places, stored states as another
+// release left them, and retention's clock advanced manually.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Sessions;
@@ -29,7 +29,7 @@ public sealed class SessionTests
         Assert.Equal(["g254", "g901", "g902"], history.TakeLast(3));
         Assert.Equal(ISessionPageGrain.Size + 1, history.Length);
 
-        // The one that had no answer is accepted, and listed, when it is sent again.
+        // The submission that had no answer is accepted and listed when it is sent again.
         await SubmitAsync(session, 900, 1);
         Assert.Single(await HistoryAsync(session), "g900");
     }
@@ -96,7 +96,7 @@ public sealed class SessionTests
             await cluster.Grains.GetGrain<ISessionPageGrain>("tenant/s/0").PutAsync(new GenerationId($"filler{i}"));
         }
 
-        // It is on its way to the second page, of which the session does not know.
+        // It is being written to the second page, which the session does not know of.
         var arrived = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         var letGo = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         cluster.Calling = (_, key, _) =>
@@ -163,7 +163,7 @@ public sealed class SessionTests
             long listed = Hours(cluster).Max();
             cluster.Clock.Pass(TimeSpan.FromDays(7) + TimeSpan.FromHours(1));
 
-            // What was listed then was looked at; what stays is listed anew.
+            // Everything listed before has been examined; what remains is listed again.
             await TestCluster.UntilAsync(() => Task.FromResult(Hours(cluster).Min() > listed));
             Assert.True(week > 3 || Has(cluster, "unused"));
             Assert.True(week > 0 || Has(cluster, "deleted"));

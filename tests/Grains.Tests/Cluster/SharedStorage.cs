@@ -1,5 +1,5 @@
-// Grain storage that outlives silos and that two clusters can share, with ETags as real stores have them. It counts
-// writes and bytes, and refuses states that are too large.
+// Grain storage that outlives silos and can be shared by two clusters, with ETags like real stores. It counts writes
+// and bytes, and refuses states that are too large.
 using System.Collections.Concurrent;
 using Orleans.Storage;
 using Xunit;
@@ -14,14 +14,14 @@ internal sealed class SharedStore
 
     public long Bytes;
 
-    /// <summary>Whether a state cannot be written or cleared, by its key.</summary>
+    /// <summary>Whether writing or clearing a state fails, by its key.</summary>
     public Func<string, bool>? Failing { get; set; }
 
     public void Check(string key)
     {
         if (Failing?.Invoke(key) == true)
         {
-            throw new IOException($"{key}: the store is away.");
+            throw new IOException($"{key}: the store is unavailable.");
         }
     }
 }

@@ -1,5 +1,5 @@
-// Goal: what a generation costs the store does not grow with the number of others. Method: the partitions that ship,
-// more and more generations at once, every write and its bytes counted. Set ATELIER_QUEUE_SCALE=1 for more of them.
+// Goal: the storage cost of a generation does not grow with the number of others. Method: the default partitions, more
+// and more generations at once, with every write and its bytes counted. Set ATELIER_QUEUE_SCALE=1 for more of them.
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Tenants;
 using Xunit;
@@ -8,11 +8,11 @@ namespace Atelier.Grains.Tests.Cluster;
 
 public sealed class StoreCostTests
 {
-    // Partitions and lists are written whole, each below 64 KiB: at its start a generation pays for one, at its end for
-    // a share of one.
+    // Partitions and lists are written as a whole, each below 64 KiB: a generation pays for one write at its start, and
+    // for a share of one at its end.
     private const double BytesMax = 128 * 1024;
 
-    // Snapshots come by the clock, at most one at each of the ten steps.
+    // Snapshots are taken by the clock, at most one at each of the ten steps.
     private const double WritesMax = 32;
 
     [Fact]
@@ -29,7 +29,7 @@ public sealed class StoreCostTests
             await Parallel.ForEachAsync(
                 Enumerable.Range(0, count), new ParallelOptions { MaxDegreeOfParallelism = 256 }, async (i, _) =>
                 {
-                    // What had to be asked twice exists.
+                    // Submissions that needed a second attempt exist.
                     SubmitAnswer answer = await cluster.SubmitAsync(
                         $"g{i}", new Submission { Spec = TestCluster.Spec(i) });
                     Assert.True(answer.Outcome is SubmitOutcome.Accepted or SubmitOutcome.Exists, $"{answer}");

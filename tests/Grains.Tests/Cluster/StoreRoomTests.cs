@@ -1,5 +1,5 @@
-// Goal: a store that is full, or a tenant that keeps as much as it may, refuses at the door; what was accepted before
-// ends. Method: a store's meter that says what the test wants.
+// Goal: a full store, or a tenant at its storage limit, rejects new work; work accepted before still ends. Method: a
+// store's meter that reports what the test says.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Sessions;
@@ -13,7 +13,7 @@ public sealed class StoreRoomTests
     private static readonly Submission s_submission = new() { Spec = TestCluster.Spec(1) };
 
     [Fact]
-    public async Task ATenantThatKeepsWhatItMay_IsRefused_AndWhatItHasOpenEnds()
+    public async Task ATenantAtItsStorageLimit_IsRefused_AndItsOpenWorkEnds()
     {
         var device = new FakeDevice("d", 4) { Pace = TimeSpan.FromMilliseconds(50) };
         await using TestCluster cluster = await TestCluster.StartAsync(1, _ => device);
@@ -27,7 +27,7 @@ public sealed class StoreRoomTests
             await cluster.Grains.Session(new SessionKey(TestCluster.Tenant, new SessionId("s"))).BeginAsync();
         Assert.Equal(SubmitOutcome.TooMuchStored, session.Refusal!.Outcome);
 
-        // The same request again is the one that was accepted, and its picture is drawn.
+        // The same request again is the accepted one, and its picture is drawn.
         Assert.Equal(SubmitOutcome.Exists, (await cluster.SubmitAsync("open", s_submission)).Outcome);
         Assert.Equal(GenerationPhase.Done, (await cluster.WatchAsync("open"))[^1].Phase);
         cluster.Meter.Bytes = (5 << 20) - 1;

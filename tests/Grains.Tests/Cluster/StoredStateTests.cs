@@ -1,5 +1,5 @@
-// Goal: nobody changes what is stored by accident, and what is stored can be read back. Method: all serialized types of
-// the grains are listed with their ids and compared with a checked-in text; ATELIER_ACCEPT=1 rewrites it.
+// Goal: nobody accidentally changes what is stored, and what is stored can be read back. Method: all serialized types
+// of the grains are listed with their ids and compared with a checked-in text; ATELIER_ACCEPT=1 rewrites it.
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using Atelier.Contracts.Cluster;
@@ -48,7 +48,7 @@ public sealed class StoredStateTests
         Assert.All(s_types.SelectMany(Stored), property => Assert.NotNull(property.GetCustomAttribute<IdAttribute>()));
     }
 
-    // A grain that is renamed would look for its state under another key: what is stored would be lost.
+    // A renamed grain would look for its state under another key, and what is stored would be lost.
     [Fact]
     public async Task GrainTypes_AreThoseUnderWhichStatesAreStored()
     {
@@ -80,7 +80,7 @@ public sealed class StoredStateTests
 
     private static IEnumerable<string> Lines() => Members().Concat(States());
 
-    // Under which names grains store their states.
+    // The names under which grains store their states.
     private static IEnumerable<string> States() =>
         from type in s_grains
         from parameter in type.GetConstructors().Single().GetParameters()

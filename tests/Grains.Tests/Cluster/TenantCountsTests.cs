@@ -1,6 +1,6 @@
-// Goal: what a tenant's grain counts follows the open set, whoever dies, moves or loses an answer, and what was not
-// drawn is not charged. Method: clusters without workers, or with one that stands still; calls are lost on the way
-// there or back.
+// Goal: the counts of a tenant's grain follow the open set, whatever dies, moves or loses an answer, and work that was
+// not done is not charged. Method: clusters without workers, or with a blocked one; calls are lost on the way there or
+// back.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
@@ -20,16 +20,16 @@ public sealed class TenantCountsTests
             cluster, new TenantSettings { RequestsPerMinute = 20, OpenGenerations = 10 });
         Assert.Equal(10, await SubmitAsync(cluster, tenant, rounds: 4));
 
-        // The open places do not hold any more, the requests a minute do. One may come back while this runs.
+        // Open places are no longer the limit, requests per minute are. One may become available while this runs.
         await PutAsync(cluster, new TenantSettings { RequestsPerMinute = 20, OpenGenerations = 1000 });
         Assert.InRange(await SubmitAsync(cluster, tenant, rounds: 4), 10, 13);
     }
 
-    // The answer is lost, or whoever waits for it dies with it.
+    // The answer is lost, or the process that waits for it dies too.
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task AnAdmissionThatNobodyHeardOf_HoldsNoPlaceAndNoEvaluations(bool dies)
+    public async Task AnAdmissionWithALostAnswer_HoldsNoPlaceAndNoEvaluations(bool dies)
     {
         await using TestCluster cluster = await StartAsync();
         ITenantGrain tenant = await PutAsync(cluster, new TenantSettings { OpenGenerations = 3 });
@@ -51,7 +51,7 @@ public sealed class TenantCountsTests
     }
 
     [Fact]
-    public async Task AnEndThatTheTenantDidNotHear_IsToldAgain()
+    public async Task AnEndThatTheTenantMissed_IsReportedAgain()
     {
         await using TestCluster cluster = await StartAsync();
         ITenantGrain tenant = await PutAsync(cluster, new TenantSettings { OpenGenerations = 3 });
@@ -84,7 +84,7 @@ public sealed class TenantCountsTests
         Assert.Equal((1, 19L), await CountsAsync(tenant));
     }
 
-    // Of a step that has begun, both evaluations count.
+    // For a step that has begun, both evaluations count.
     [Theory]
     [InlineData(0, 2)]
     [InlineData(3, 8)]
@@ -106,7 +106,7 @@ public sealed class TenantCountsTests
         await cluster.Generation("g").CancelAsync();
         Assert.Equal((0, (long)charged), await CountsAsync(tenant));
 
-        // One that waits still was not computed at all; one that is drawn is charged as it was.
+        // A waiting generation was not computed at all; one in progress is charged as before.
         await cluster.SubmitAsync("h", new Submission { Spec = TestCluster.Spec(2) });
         await cluster.WatchAsync("h");
         await TestCluster.UntilAsync(async () => await CountsAsync(tenant) == (0, charged + 19));
@@ -159,7 +159,7 @@ public sealed class TenantCountsTests
         return (view.Open, view.EvaluationsToday);
     }
 
-    // How many are accepted, when the tenant's grain leaves after every few.
+    // How many are accepted if the tenant's grain deactivates after every few.
     private static async Task<int> SubmitAsync(TestCluster cluster, ITenantGrain tenant, int rounds)
     {
         int accepted = 0;

@@ -1,4 +1,4 @@
-// An in-process cluster with fake devices, one a silo, and one blob store; a tenant that may do much.
+// An in-process cluster with fake devices, one per silo, and one blob store; a tenant with high limits.
 using System.Collections.Concurrent;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
@@ -16,7 +16,7 @@ using Xunit;
 
 namespace Atelier.Grains.Tests.Cluster;
 
-/// <summary>The system's time and a shift; and, apart from it, the time that has passed and some more.</summary>
+/// <summary>The system's time plus an offset; and, independently, the elapsed time plus an offset.</summary>
 internal sealed class ShiftedClock : TimeProvider
 {
     private long _shift;
@@ -32,11 +32,11 @@ internal sealed class ShiftedClock : TimeProvider
 
     public override long GetTimestamp() => System.GetTimestamp() + Interlocked.Read(ref _passed);
 
-    /// <summary>Time passes for whoever measures it; the wall clock does not show it.</summary>
+    /// <summary>Advances the elapsed time; the wall clock does not change.</summary>
     public void Pass(TimeSpan time) => Interlocked.Add(ref _passed, (long)(time.TotalSeconds * TimestampFrequency));
 }
 
-/// <summary>Lets a test fail calls to grains, or hold them up.</summary>
+/// <summary>Lets a test fail or delay calls to grains.</summary>
 internal sealed class CallFilter(TestCluster cluster) : IIncomingGrainCallFilter
 {
     public async Task Invoke(IIncomingGrainCallContext context)
@@ -50,7 +50,7 @@ internal sealed class CallFilter(TestCluster cluster) : IIncomingGrainCallFilter
     }
 }
 
-/// <summary>Keeps what this project's code logs.</summary>
+/// <summary>Collects the log of this project's code.</summary>
 internal sealed class LogKeeper(ConcurrentQueue<string> logs) : ILoggerProvider, ILogger
 {
     public ILogger CreateLogger(string categoryName) =>
@@ -71,7 +71,7 @@ internal sealed class LogKeeper(ConcurrentQueue<string> logs) : ILoggerProvider,
     }
 }
 
-/// <summary>A store's room, as the test says.</summary>
+/// <summary>The store's free space, as set by the test.</summary>
 internal sealed class FakeMeter : IStateMeter
 {
     public bool HasRoom { get; set; } = true;
@@ -96,15 +96,16 @@ internal sealed class TestCluster : IAsyncDisposable
 
     public ShiftedClock Clock { get; } = new();
 
-    /// <summary>What this project's code has logged.</summary>
+    /// <summary>Log messages of this project's code.</summary>
     public ConcurrentQueue<string> Logs { get; } = new();
 
     /// <summary>
-    /// Called before a grain is, with the method's name, the grain's key and the first argument. It may throw, or wait.
+    /// Called before a grain is called, with the method's name, the grain's key and the first argument. It may throw,
+    /// or wait.
     /// </summary>
     public Func<string, string, object?, Task>? Calling { get; set; }
 
-    /// <summary>The same after a call took effect and before its answer.</summary>
+    /// <summary>The same after a call has taken effect and before its answer.</summary>
     public Func<string, string, object?, Task>? Answering { get; set; }
 
     public ConcurrentDictionary<string, FakeDevice> Devices { get; } = new();
@@ -172,7 +173,7 @@ internal sealed class TestCluster : IAsyncDisposable
 
     public IGenerationGrain Generation(string id) => Grains.Generation(new GenerationKey(Tenant, new GenerationId(id)));
 
-    /// <summary>Watches a generation to its end, resubscribing from the last event where a stream breaks.</summary>
+    /// <summary>Watches a generation to its end, and resubscribes from the last event if a stream breaks.</summary>
     public async Task<List<GenerationEvent>> WatchAsync(string id)
     {
         var events = new List<GenerationEvent>();
@@ -214,11 +215,11 @@ internal sealed class TestCluster : IAsyncDisposable
         }
     }
 
-    /// <summary>Ends a grain's activation, as its silo's death would.</summary>
+    /// <summary>Deactivates a grain, as its silo's death would.</summary>
     public static async Task DeactivateAsync(IAddressable grain) =>
         await grain.Cast<IGrainManagementExtension>().DeactivateOnIdle();
 
-    /// <summary>Waits until something holds.</summary>
+    /// <summary>Waits until a condition holds.</summary>
     public static async Task UntilAsync(Func<Task<bool>> condition, double seconds = 60)
     {
         using var patience = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);

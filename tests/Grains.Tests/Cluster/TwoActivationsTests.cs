@@ -1,5 +1,5 @@
-// Goal: where a parted cluster has two activations of a generation, the older one never overwrites what the newer one
-// stored. Method: two clusters over one store; the older activation is there first, and refuses somebody meanwhile.
+// Goal: if a partitioned cluster has two activations of a generation, the older one never overwrites what the newer one
+// stored. Method: two clusters over one store; the older activation exists first, and rejects a call meanwhile.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
@@ -61,7 +61,7 @@ public sealed class TwoActivationsTests
     }
 
     [Fact]
-    public async Task OlderActivation_ThatKnowsAnEnd_KeepsAnewlyAcceptedGenerationInTheOpenSet()
+    public async Task OlderActivation_ThatKnowsAnEnd_KeepsANewlyAcceptedGenerationInTheOpenSet()
     {
         await using TestCluster one = await TestCluster.StartAsync(1, _ => null);
         await using TestCluster other = await TestCluster.StartAsync(1, _ => null, twin: one);

@@ -1,5 +1,5 @@
-// Goal: what a released version has stored or sent can be read by every later one. Method: a checked-in file for each
-// released format holds every stored state and every message as the production serializer wrote it then; each is
+// Goal: whatever a released version has stored or sent can be read by every later one. Method: a checked-in file for
+// each released format holds every stored state and every message as the production serializer wrote it then; each is
 // decoded and compared member by member. A format's file never changes once it is released.
 using System.Collections;
 using System.Reflection;
@@ -17,7 +17,7 @@ using Xunit;
 namespace Atelier.Grains.Tests.Formats;
 
 /// <summary>
-/// Decodes Format0.json, Format1.json, ...; ATELIER_FORMAT=N writes the file of a format that has none.
+/// Decodes Format0.json, Format1.json, ...; ATELIER_FORMAT=N writes the file of a format that does not have one yet.
 /// </summary>
 public sealed class FormatTests
 {
@@ -108,7 +108,7 @@ public sealed class FormatTests
         }
     }
 
-    // A member that the format does not have is as in a new value, not null and not 0.
+    // A member that the format does not have has the default of a new value, not null and not 0.
     private static void AssertStandard(Type type, JsonObject known, object decoded)
     {
         foreach (PropertyInfo property in Stored(type).Where(property => !known.ContainsKey(Id(property))))
@@ -132,7 +132,7 @@ public sealed class FormatTests
 
     private static object? ReadAs<T>(byte[] bytes) => s_serializer.Deserialize<T>(BinaryData.FromBytes(bytes));
 
-    // What stands in a value, by the ids and names of its members.
+    // The content of a value, by the ids and names of its members.
     private static JsonNode? Members(object? value) => value switch
     {
         null => null,
@@ -149,12 +149,12 @@ public sealed class FormatTests
             Id(property), Members(property.GetValue(value))))),
     };
 
-    // A value as it is before anything is set.
+    // A value before anything is set.
     private static object Empty(Type type) => type.IsValueType || type.GetConstructor(Type.EmptyTypes) is not null
         ? Activator.CreateInstance(type)!
         : RuntimeHelpers.GetUninitializedObject(type);
 
-    // A value with every member set, each to something else.
+    // A value with every member set to something different.
     private static object? Full(Type type, ref int next)
     {
         if (Nullable.GetUnderlyingType(type) is { } inner)
@@ -234,8 +234,7 @@ public sealed class FormatTests
         .Where(property => property.GetCustomAttribute<IdAttribute>() is not null)
         .OrderBy(property => property.GetCustomAttribute<IdAttribute>()!.Id);
 
-    // With the name, so that two members that change places are noticed. A member that is renamed keeps its old name
-    // here.
+    // With the name, so that two members that swap places are noticed. A renamed member keeps its old name here.
     private static string Id(PropertyInfo property) =>
         $"{property.GetCustomAttribute<IdAttribute>()!.Id} {property.Name}";
 

@@ -1,5 +1,5 @@
-// Goal: a name means the newest model that a live worker holds, and a model that nobody holds leaves its name, and its
-// place, to others. Method: the pure catalogue, with explicit times.
+// Goal: a name means the newest model that a live worker holds, and a model that no worker holds gives up its name, and
+// its place, to others. Method: the pure catalog, with explicit times.
 using Atelier.Contracts;
 using Atelier.Contracts.Models;
 using Atelier.Grains.Models;
@@ -50,7 +50,7 @@ public sealed class ModelCatalogTests
         Assert.Null(catalog.Find("fake0", s_silent)!.ReplacedBy);
         Assert.Equal(2, catalog.List(s_silent).Length);
 
-        // An alias is taken by whoever is alive.
+        // A live model takes over an alias.
         Assert.Equal(FakeDevice.ModelOf(1), catalog.Find("other", s_silent)!.Digest);
     }
 
@@ -82,7 +82,7 @@ public sealed class ModelCatalogTests
     }
 
     [Fact]
-    public void CatalogThatStarts_GivesEveryCardItsTime()
+    public void CatalogThatStarts_WaitsForEveryCard()
     {
         var state = new ModelCatalogState { Cards = [s_old, s_new] };
         var catalog = new ModelCatalog(state, s_options);
@@ -92,7 +92,7 @@ public sealed class ModelCatalogTests
     }
 
     [Fact]
-    public void FullCatalog_TakesKnownModelsAlone_AndNamesWhoMayLeave()
+    public void FullCatalog_AcceptsKnownModelsOnly_AndNamesTheOneToEvict()
     {
         ModelCard[] cards = [.. Enumerable.Range(0, IModelCatalogGrain.SizeMax).Select(Numbered)];
         ModelCatalog catalog = Catalog(cards);

@@ -1,5 +1,5 @@
-// Goal: a model that comes finds room; what leaves is idle before it is in use, and models in use take turns. Method:
-// small tables of what is loaded.
+// Goal: a new model finds room; idle models are evicted before models in use, and models in use take turns. Method:
+// small tables of loaded models.
 using Atelier.Contracts;
 using Atelier.Grains.Models;
 using Xunit;

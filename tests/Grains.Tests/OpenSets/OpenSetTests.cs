@@ -1,5 +1,5 @@
-// Goal: the set is bounded and has room for 100,000, tells whose submission had its time, and nobody can choose ids
-// that meet in a partition. Method: explicit times; hashes are fixed by their values; partitions are filled.
+// Goal: the set is bounded and has room for 100,000, knows whose submission has expired, and nobody can choose ids that
+// collide in a partition. Method: explicit times; hashes are pinned by their values; partitions are filled.
 using System.Security.Cryptography;
 using Atelier.Contracts;
 using Atelier.Contracts.OpenSets;
@@ -29,7 +29,7 @@ public sealed class OpenSetTests
     }
 
     [Fact]
-    public void Walk_TellsWhoseSubmissionHadItsTime()
+    public void Walk_ReportsExpiredSubmissions()
     {
         var set = new OpenSet(new OpenSetState(), TimeSpan.FromSeconds(30));
         set.Add(Key(1), s_now);
@@ -40,11 +40,11 @@ public sealed class OpenSetTests
         Assert.DoesNotContain(set.Walk(s_now.AddSeconds(31)), question => question.Late);
     }
 
-    // Stored by a process whose clock was ahead, or behind: neither makes a submission late, nor keeps it for ever.
+    // Stored by a process whose clock was ahead, or behind: neither makes a submission late or keeps it forever.
     [Theory]
     [InlineData(-8 * 24)]
     [InlineData(8 * 24)]
-    public void AfterARestart_EverySubmissionHasItsTimeAnew(int hours)
+    public void AfterARestart_EverySubmissionsTimeStartsAgain(int hours)
     {
         var state = new OpenSetState();
         new OpenSet(state, TimeSpan.FromSeconds(30)).Add(Key(1), s_now.AddHours(hours));
@@ -54,7 +54,7 @@ public sealed class OpenSetTests
         Assert.True(Assert.Single(set.Walk(s_now.AddSeconds(31))).Late);
     }
 
-    // What is stored is looked for under these numbers.
+    // What is stored is looked up under these numbers.
     [Fact]
     public void Partitions_OfFormat0_NeverChange() =>
         Assert.Equal([17, 62, 55], new[] { 1, 2, 3 }.Select(i => OpenSet.PartitionOfFormat0(Key(i))));
@@ -66,7 +66,7 @@ public sealed class OpenSetTests
         Assert.Equal([[59, 97], [15, 200]], new[] { 1, 2 }.Select(i => OpenSetMap.Spread(key, Key(i).ToString(), 256)));
     }
 
-    // Ids that meet in one partition under the hash that anybody can compute, as an attacker chooses them.
+    // Ids that collide in one partition under the hash that anybody can compute, as an attacker would choose them.
     [Fact]
     public void IdsThatMeetInFormat0_AreSpreadByTheKey()
     {
@@ -91,7 +91,7 @@ public sealed class OpenSetTests
             Assert.All(Enumerable.Range(0, each), i => Assert.True(enter(Key(i, $"t{tenant}"))));
         }
 
-        // One that fills its share, with ids of its choice, leaves room for everybody else.
+        // A tenant that fills its share, with ids of its choice, leaves room for everybody else.
         Assert.All(Enumerable.Range(0, 1000), i => Assert.True(enter(Key(i, "greedy"))));
         Assert.All(Enumerable.Range(0, 1000), i => Assert.True(enter(Key(i, $"late{i % 10}"))));
         Assert.Equal(102_000, counts().Sum());
@@ -108,7 +108,7 @@ public sealed class OpenSetTests
         Assert.InRange(counts().Where((_, i) => i != 3).Max(), 1, 40);
     }
 
-    // Partitions as they are, and ids that enter as generations do.
+    // The real partitions, and ids that enter as generations do.
     private static (Func<GenerationKey, bool> Enter, Func<GenerationKey, int[]> Spread, Func<int[]> Counts) Cluster(
         int partitions)
     {

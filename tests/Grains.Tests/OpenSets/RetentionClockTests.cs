@@ -1,5 +1,5 @@
-// Goal: retention counts time in which the cluster ran, and nothing else makes it faster. Method: a clock whose wall
-// time and monotonic time are set by hand.
+// Goal: retention counts the time for which the cluster ran, and nothing makes it run faster. Method: a clock whose
+// wall time and monotonic time are set manually.
 using Atelier.Grains.Generations;
 using Atelier.Grains.OpenSets;
 using Xunit;
@@ -12,7 +12,7 @@ public sealed class RetentionClockTests
     private readonly HandClock _hand = new();
 
     [Fact]
-    public void NewPartition_BeginsWithTheWallClock_AndNothingIsDueThatEndedBefore()
+    public void NewPartition_StartsAtTheWallClock_AndNothingEarlierIsDue()
     {
         var state = new OpenSetState();
         RetentionClock clock = Clock(state);
@@ -22,7 +22,7 @@ public sealed class RetentionClockTests
     }
 
     [Fact]
-    public void PartitionOfFormat0_GoesOnWhereItsRetentionStands_WhateverTheWallClockSays()
+    public void PartitionOfFormat0_ResumesItsRetention_WhateverTheWallClockSays()
     {
         foreach (int wall in new[] { 0, 100, 5000 })
         {

@@ -1,5 +1,5 @@
-// Goal: tenants get their shares, in every window, and a newcomer waits for no more than a step. Method: simulated
-// workers and time, saturated tenants, service measured where the queue grants it.
+// Goal: tenants get their shares in every window, and a newcomer waits for at most one step. Method: simulated workers
+// and time, saturated tenants, service measured where the queue grants it.
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Tenants;
@@ -49,7 +49,7 @@ public sealed class FairShareTests
         {
             foreach ((string name, double weight) in tenants)
             {
-                // Enough that each always has work waiting.
+                // Enough for each to always have work waiting.
                 for (; waiting[name] < (2 * workers * slots) + 20; waiting[name]++)
                 {
                     WorkItem item = Work.Denoise(name, ++number, random.Next(8, 51), random.Next(1, 3), weight);
@@ -148,7 +148,7 @@ public sealed class FairShareTests
             Assert.Equal(4, queue.Status(now).Leased + (round % 10 == 9 ? 4 : 0));
         }
 
-        // The tenant has had 400 steps. One that comes now shares from now on.
+        // The tenant has had 400 steps. A newcomer shares from now on.
         var service = new Dictionary<string, double>();
         queue.Granting = (tenant, cost) => service[tenant.Value] = service.GetValueOrDefault(tenant.Value) + cost;
         for (int i = 0; i < 100; i++)
@@ -178,7 +178,7 @@ public sealed class FairShareTests
             queue.Offer(Work.Denoise("patient", i, 10), now);
         }
 
-        // The other one has never more than one request of one step, and a new one as soon as that is done.
+        // The other tenant never has more than one request of one step, and a new one as soon as that is done.
         bool open = false;
         for (int round = 0; round < 1000; round++)
         {
@@ -218,7 +218,7 @@ public sealed class FairShareTests
         {
             queue.SetWeight(new TenantId("a"), new TenantWeight(weight, version));
 
-            // News that come late say nothing, nor does work that was accepted before.
+            // Late notifications have no effect, nor does work that was accepted before.
             queue.SetWeight(new TenantId("a"), new TenantWeight(weight + 5, version - 1));
             queue.Offer(Work.Denoise("a", 5000 + version, 20, 1, weight + 7), now);
             (service["a"], service["b"]) = (0, 0);

@@ -1,6 +1,6 @@
-// Goal: shares and waits are the same whatever models tenants ask for, loads do not eat up the devices, and what nobody
-// can do disturbs nobody. Method: simulated workers whose memory holds one model or several; service is measured where
-// the queue grants it, waits in steps and loads.
+// Goal: shares and waiting times are the same whatever models tenants ask for, loads do not use up the devices, and
+// work that nobody can do disturbs nobody. Method: simulated workers whose memory holds one model or several; service
+// is measured where the queue grants it, waiting time in steps and loads.
 using Atelier.Contracts;
 using Atelier.Grains.Queueing;
 using Xunit;
@@ -48,7 +48,7 @@ public sealed class ModelSharesTests
         Assert.InRange(Wait(fleet, "b"), TimeSpan.Zero, s_step + s_load);
         Assert.Equal(1, fleet.Sum(worker => worker.Loads));
 
-        // When it is done, its worker goes back to the others.
+        // When it is done, its worker returns to the others.
         double before = _service["a"];
         Run(fleet, 20 * s_load);
         int expected = workers * slots * (int)(20 * s_load / s_step);
@@ -150,12 +150,12 @@ public sealed class ModelSharesTests
         Assert.InRange(_service["a"] + _service["b"], 0.79 * workers * slots * (time / s_step), double.MaxValue);
     }
 
-    // Where it comes back at once, it is one of two that take turns: each has two fifths of the time, and loads a
+    // If it comes back at once, it is one of two that take turns: each has two fifths of the time, and loads take a
     // fifth.
     [Theory]
     [InlineData(true, 0.48)]
     [InlineData(false, 0.39)]
-    public void OneThatComesAndGoes_ForAModelThatDoesNotFit_LeavesOthersHalfOfTheTime(bool waits, double share)
+    public void ATenantThatComesAndGoes_ForAModelThatDoesNotFit_LeavesOthersHalfOfTheTime(bool waits, double share)
     {
         SimulatedWorker[] fleet = Fleet(1, 4, fitting: 1);
         Offer("a", 0, 4000, steps: 20);
@@ -193,7 +193,7 @@ public sealed class ModelSharesTests
     }
 
     [Fact]
-    public void OlderWork_OfATenantsOtherModel_IsNotPassedByForEver()
+    public void OlderWork_OfATenantsOtherModel_IsNotStarved()
     {
         SimulatedWorker[] fleet = Fleet(1, 1, fitting: 1);
         Offer("a", 0, 3, steps: 20);
@@ -240,7 +240,7 @@ public sealed class ModelSharesTests
         ShareEvenly(fleet[..1], "a", "new");
     }
 
-    // One that comes now is owed nothing, whoever else waits.
+    // A newcomer at this point is owed nothing, no matter who else waits.
     private void ShareEvenly(SimulatedWorker[] fleet, string one, string other)
     {
         double before = _service[one];
@@ -271,7 +271,7 @@ public sealed class ModelSharesTests
         }
     }
 
-    // Time until a tenant's first step begins.
+    // Time until a tenant's first step starts.
     private TimeSpan Wait(SimulatedWorker[] fleet, string tenant)
     {
         DateTimeOffset from = _now;

@@ -1,5 +1,5 @@
-// Goal: a queue of a large cluster keeps its pace: no operation grows faster than the logarithm of what it holds.
-// Method: simulated workers, tenants and generations; operations are counted and timed, and only the counting is
+// Goal: the queue of a large cluster keeps its speed: no operation grows faster than the logarithm of what it holds.
+// Method: simulated workers, tenants and generations; operations are counted and timed, and only the counts are
 // asserted. Set ATELIER_QUEUE_SCALE=1 for the full size: 1,000 workers, 10,000 tenants, 1,000,000 generations.
 using System.Diagnostics;
 using Atelier.Grains.Queueing;
@@ -26,7 +26,7 @@ public sealed class QueueScaleTests
         }
     }
 
-    // All generations wait at once; each takes 8 steps, and each step is a turn of its worker.
+    // All generations wait at once; each takes 8 steps, and each step is one turn of its worker.
     private static (long Operations, double Seconds, double Mebibytes) Run(int workers, int tenants, int generations)
     {
         const int Slots = 8;

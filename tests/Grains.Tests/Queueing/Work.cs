@@ -1,4 +1,4 @@
-// Work, workers and a pace for the queue's tests: simulated time, no threads.
+// Work, workers and speeds for the queue's tests: simulated time, no threads.
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 using Atelier.Grains.Queueing;
@@ -10,7 +10,7 @@ internal static class Work
 {
     public static readonly DateTimeOffset Start = new(2030, 1, 1, 0, 0, 0, TimeSpan.Zero);
 
-    /// <summary>The model of work that names none, in memory.</summary>
+    /// <summary>The model of work that does not name one; it is in memory.</summary>
     public static readonly WorkerModel Loaded = new(default, ModelPlace.Loaded);
 
     public static ModelDigest Model(int number) => new(new string((char)('a' + number), 64));
@@ -34,7 +34,7 @@ internal static class Work
 }
 
 /// <summary>
-/// A worker that does one quantum of all that it holds between two turns, and nothing while it loads a model.
+/// A worker that does one quantum of everything it holds between two turns, and nothing while it loads a model.
 /// </summary>
 internal sealed class SimulatedWorker(string name, int slots, WorkRoles roles = WorkRoles.All, string kind = "cpu")
 {
@@ -50,14 +50,14 @@ internal sealed class SimulatedWorker(string name, int slots, WorkRoles roles = 
     /// <summary>Models that it may hold.</summary>
     public IReadOnlyList<ModelDigest> Models { get; init; } = [default];
 
-    /// <summary>How many of them fit into its memory.</summary>
+    /// <summary>How many models fit into its memory.</summary>
     public int Fitting { get; init; } = 1;
 
     public TimeSpan LoadTime { get; init; }
 
     public int Loads { get; private set; }
 
-    /// <summary>One turn, and one quantum after it. Gives what was finished.</summary>
+    /// <summary>One turn and one quantum after it. Returns the finished work.</summary>
     public List<WorkItem> Step(WorkQueue queue, DateTimeOffset now)
     {
         if (_loading is { } done && now >= done.Until)
@@ -85,7 +85,7 @@ internal sealed class SimulatedWorker(string name, int slots, WorkRoles roles = 
         var finished = new List<WorkItem>();
         for (int i = _held.Count - 1; _loading is null && i >= 0; i--)
         {
-            // What runs alone stores a snapshot with its step.
+            // Quarantined work stores a snapshot with its step.
             HeldWork one = _held[i];
             _held[i] = one = one with { Done = one.Done + 1, Item = one.Item with { Alone = false } };
             if (one.Done == one.Item.Quanta)
@@ -120,7 +120,7 @@ internal sealed class SimulatedWorker(string name, int slots, WorkRoles roles = 
         queue.Release(new LeaseRelease(work.Lease, item, LeaseEnd.Returned), now);
     }
 
-    // The model that was loaded first leaves.
+    // The model that was loaded first is evicted.
     private void Load(WorkQueue queue, ModelDigest model, DateTimeOffset now)
     {
         Assert.Null(_loading);

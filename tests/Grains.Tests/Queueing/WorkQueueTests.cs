@@ -1,5 +1,5 @@
-// Goal: leases, bounds, quarantine and places in the queue are what they are said to be. Method: small stories, and
-// long random ones whose invariants are checked by counting.
+// Goal: leases, bounds, quarantine and places in the queue behave as documented. Method: short scenarios, and long
+// random ones whose invariants are checked by counting.
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 using Atelier.Grains.Queueing;
@@ -55,7 +55,7 @@ public sealed class WorkQueueTests
     }
 
     [Fact]
-    public void NewQueue_BelievesTheWorkersThatHoldWork()
+    public void NewQueue_TrustsTheWorkersThatHoldWork()
     {
         var old = new WorkQueue(new WorkQueueOptions(), 0);
         old.Offer(Work.Denoise("a", 0, 5), s_now);
@@ -68,7 +68,7 @@ public sealed class WorkQueueTests
     }
 
     [Fact]
-    public void NewQueue_KeepsClaimedWorkForItsWorker_UntilThatWorkerSpeaks()
+    public void NewQueue_ReservesClaimedWorkForItsWorker_UntilThatWorkerReports()
     {
         WorkItem[] items = [.. Enumerable.Range(0, 2).Select(i => Work.Denoise("a", i, 5) with { ClaimedBy = "w1" })];
         var queue = new WorkQueue(new WorkQueueOptions(), 1000);
@@ -84,14 +84,14 @@ public sealed class WorkQueueTests
     }
 
     [Fact]
-    public void NewQueue_GivesAwayWhatASilentWorkerClaimed_AfterOneLeaseTime()
+    public void NewQueue_ReassignsWhatASilentWorkerClaimed_AfterOneLeaseTime()
     {
         var queue = new WorkQueue(new WorkQueueOptions(), 1000);
         queue.Offer(Work.Denoise("a", 0, 5) with { ClaimedBy = "w1" }, s_now);
         Assert.Empty(Turn(queue, "w2", 1, s_now.AddSeconds(4.9)).Leased);
         Assert.Single(Turn(queue, "w2", 1, s_now.AddSeconds(5)).Leased);
 
-        // Later claims are no affair of a queue's start.
+        // Later claims do not concern a queue's start.
         queue.Offer(Work.Denoise("a", 1, 5) with { ClaimedBy = "w1" }, s_now.AddSeconds(6));
         Assert.Single(Turn(queue, "w2", 1, s_now.AddSeconds(6)).Leased);
     }
@@ -136,7 +136,7 @@ public sealed class WorkQueueTests
     }
 
     [Fact]
-    public void WorkInQuarantine_RunsAlone_UntilItsNextSnapshot_AndABusyWorkerEmptiesItselfForIt()
+    public void QuarantinedWork_RunsAlone_UntilItsNextSnapshot_AndABusyWorkerDrainsForIt()
     {
         var queue = new WorkQueue(new WorkQueueOptions(), 0);
         var worker = new SimulatedWorker("w", 4);
@@ -157,12 +157,12 @@ public sealed class WorkQueueTests
             }
         }
 
-        // Alone for the step that leads to a snapshot, ordinary work from then on.
+        // Quarantined for the step that leads to a snapshot, ordinary work from then on.
         Assert.Equal([1, 4, 4, 4], company[..4]);
         Assert.Equal(0, queue.Status(s_now.AddSeconds(20)).Waiting);
     }
 
-    // Whatever a worker does for quarantined work, one that comes waits for no more than the steps at hand.
+    // Whatever a worker does for quarantined work, a newcomer waits at most for the current steps.
     [Theory]
     [InlineData(1)]
     [InlineData(2)]
@@ -220,7 +220,7 @@ public sealed class WorkQueueTests
         Assert.Single(Turn(queue, "w1", 1, s_now.AddSeconds(60)).Leased);
     }
 
-    // The generation's clock may be hours from the queue's: the queue measures the time by its own.
+    // The generation's clock may be hours off the queue's: the queue measures time by its own.
     [Theory]
     [InlineData(-8 * 24)]
     [InlineData(2)]
@@ -236,20 +236,20 @@ public sealed class WorkQueueTests
         queue.Offer(item, s_now);
         Assert.Empty(Turn(queue, "w1", 1, s_now.AddSeconds(30)).Leased);
 
-        // Offered again, as a walk does, it goes on waiting.
+        // Offered again, as by a walk, it keeps waiting.
         queue.Offer(item, s_now.AddSeconds(31));
         Assert.Empty(Turn(queue, "w1", 1, s_now.AddSeconds(59)).Leased);
         LeasedWork lease = Assert.Single(Turn(queue, "w1", 1, s_now.AddSeconds(60)).Leased);
 
-        // Given back, it begins to wait.
+        // Returned work starts waiting again.
         queue.Release(new LeaseRelease(lease.Lease, item, LeaseEnd.Returned), s_now.AddSeconds(61));
         Assert.Empty(Turn(queue, "w1", 1, s_now.AddSeconds(120)).Leased);
         Assert.Single(Turn(queue, "w1", 1, s_now.AddSeconds(121)).Leased);
     }
 
-    // A worker may take a turn within a step, for a newcomer alone: what it is doing leaves at the step's end.
+    // A worker may take a turn within a step, but only for a newcomer: its current work leaves at the step's end.
     [Fact]
-    public void Newcomer_IsServedAtTheEndOfTheStepAtHand()
+    public void Newcomer_IsServedAtTheEndOfTheCurrentStep()
     {
         var queue = new WorkQueue(new WorkQueueOptions(), 0);
         queue.Offer(Work.Denoise("a", 0, 50), s_now);
@@ -302,7 +302,7 @@ public sealed class WorkQueueTests
             worker.Step(queue, now = now.AddSeconds(0.1));
         }
 
-        // Ten steps a second are shared by two: 50 - 5 requests of 10 steps take some 90 seconds.
+        // Two share ten steps per second: 50 - 5 requests of 10 steps take some 90 seconds.
         QueuePlace place = queue.PlaceOf(Work.Key("a", 50), now)!.Value;
         Assert.InRange(place.Position, 44, 46);
         Assert.InRange(place.Wait!.Value.TotalSeconds, 80, 100);
@@ -324,7 +324,7 @@ public sealed class WorkQueueTests
         }
     }
 
-    // Workers take turns, lose answers, repeat old turns, die; offers and releases come twice and late.
+    // Workers take turns, lose answers, repeat old turns, die; offers and releases arrive twice and late.
     private static void Story(int seed)
     {
         var random = new Random(seed);
@@ -372,8 +372,8 @@ public sealed class WorkQueueTests
             Assert.True(status.Waiting > 0 || status.CostWaiting == 0, $"{status}");
         }
 
-        // Once nothing goes wrong any more, all that was offered is done. Late messages may have brought finished work
-        // back, which is then found to be done.
+        // Once the faults end, everything offered is done. Late messages may have brought finished work back, which is
+        // then found to be done.
         for (int round = 0; offered.Count > finished.Count && round < 2000; round++)
         {
             now = now.AddMilliseconds(100);

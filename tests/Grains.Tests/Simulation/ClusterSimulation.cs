@@ -1,6 +1,5 @@
-// A whole cluster under a seed: production's grains and worker loops, clients, and what can go wrong. After a while
-// nothing goes wrong any more, and then everything that was accepted has to end soon; at last its retention time
-// passes.
+// A whole cluster under a seed: production's grains and worker loops, clients, and everything that can go wrong. After
+// a while the faults end, and then everything accepted must end soon; finally its retention time passes.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
@@ -12,7 +11,7 @@ using static Atelier.Grains.Tests.Simulation.Promises;
 
 namespace Atelier.Grains.Tests.Simulation;
 
-/// <summary>Counts of what happened, to see that the faults are really there.</summary>
+/// <summary>Counts of what happened, to check that the faults really occur.</summary>
 internal sealed class SimulationCounts
 {
     public int Done, Failed, Cancelled, Deleted;
@@ -32,10 +31,12 @@ internal sealed class SimulationCounts
 
 internal sealed class ClusterSimulation
 {
-    // After the last fault: a walk by reminder, a submission's time and another walk, leases, and the work itself.
+    // After the last fault: a walk by reminder, the expiry of a submission and another walk, leases, and the work
+    // itself.
     private static readonly TimeSpan s_endMax = TimeSpan.FromSeconds(85);
 
-    // What was cut off may have ended a picture behind the back of an activation, which looks after a walk's time.
+    // A silo that was cut off may have ended a picture unknown to another activation, which rereads its state once per
+    // walk.
     private static readonly TimeSpan s_streamMax = TimeSpan.FromSeconds(70);
     private static readonly TimeSpan s_quietMax = TimeSpan.FromSeconds(160);
     private static readonly TimeSpan s_faultsLast = TimeSpan.FromSeconds(30);
@@ -52,7 +53,7 @@ internal sealed class ClusterSimulation
     private readonly bool _hasGpu;
     private bool _isFaulty = true;
 
-    /// <summary>What can go wrong; a seed draws some.</summary>
+    /// <summary>Kinds of fault; a seed draws some.</summary>
     private enum Fault
     {
         Kill, Drain, Freeze, CutOff, Deactivate, LostCalls, SlowCalls, States, Blobs, KillAtAnswer,
@@ -73,7 +74,7 @@ internal sealed class ClusterSimulation
         _faults = all[..(2 + _random.Next(all.Length - 2))];
     }
 
-    /// <summary>Runs a seed; what is not as promised is thrown.</summary>
+    /// <summary>Runs a seed; a broken promise is thrown.</summary>
     public static SimulationCounts Run(int seed)
     {
         var simulation = new ClusterSimulation(seed);
@@ -127,8 +128,8 @@ internal sealed class ClusterSimulation
         Count();
     }
 
-    // Where a device kind is gone, its snapshots wait for it: in the queue, and once more at the generation. What kills
-    // every worker does so until it has failed.
+    // If a device kind is gone, its snapshots wait for it: in the queue, and once more at the generation. A poison
+    // request kills every worker until it has failed.
     private TimeSpan EndMax => s_endMax + (_hasGpu ? 2 * _cluster.Options.Generation.DeviceKindPatience : default)
         + TimeSpan.FromMinutes(_promises.Poison.Count > 0 ? 1 : 0);
 
@@ -177,7 +178,7 @@ internal sealed class ClusterSimulation
         }
     }
 
-    // What goes wrong, until it does not any more.
+    // Causes faults until the faults end.
     private async Task HarmAsync(TimeSpan end)
     {
         await _cluster.ClientAsync(async () =>
@@ -243,7 +244,7 @@ internal sealed class ClusterSimulation
                 break;
         }
 
-        // Weather passes.
+        // Temporary disturbances.
         if (_random.Next(3) == 0)
         {
             ClearUp();
@@ -290,7 +291,7 @@ internal sealed class ClusterSimulation
         BootAfter(silo, TimeSpan.FromSeconds(_random.NextDouble()));
     });
 
-    // Nothing goes wrong from now on; a device kind may be gone for good.
+    // No faults from now on; a device kind may be gone for good.
     private void Calm()
     {
         _cluster.Note($"all silos are well from now on");
@@ -333,7 +334,7 @@ internal sealed class ClusterSimulation
         }
     }
 
-    // Submits until there is an answer; one that came too late is submitted under another id.
+    // Submits until there is an answer; a submission that came too late is submitted under another id.
     private async Task<GenerationKey?> SubmitAsync(GenerationKey key, Submission submission)
     {
         _ = submission.Spec.Prompt.Contains("poison", StringComparison.Ordinal) && _promises.Poison.Add(key);
@@ -459,8 +460,8 @@ internal sealed class ClusterSimulation
         _promises.CheckEvents(key, heard);
     }
 
-    // Nothing is open, nothing waits, and no worker holds what it has yet to tell of: it waits for 2.5 s after a blob
-    // store that did not answer.
+    // Nothing is open, nothing waits, and no worker has anything left to report: it waits for 2.5 s after a blob store
+    // that did not answer.
     private async Task<bool> IsQuietAsync()
     {
         for (int i = 0; i < _cluster.Options.OpenSetPartitions; i++)
@@ -476,8 +477,8 @@ internal sealed class ClusterSimulation
             && await AgainAsync(() => _cluster.Grains.WorkQueue().StatusAsync()) is { Waiting: 0, Leased: 0 };
     }
 
-    // A session's history has each of its accepted generations once. What was cut off may have written behind the back
-    // of an activation, which shows what it knows until it leaves memory.
+    // A session's history contains each of its accepted generations once. A silo that was cut off may have written
+    // without an activation's knowledge; the activation shows what it knows until it leaves memory.
     private async Task CheckSessionsAsync()
     {
         _cluster.Activations.ToList().ForEach(one => one.Deactivate());
@@ -497,7 +498,7 @@ internal sealed class ClusterSimulation
         }
     }
 
-    // Retention passes, in steps that a partition's clock counts; then nothing is left of it all. No worker is needed.
+    // Retention passes, in steps that a partition's clock counts; then nothing is left. No worker is needed.
     private void Forget()
     {
         SimulatedSilo[] workers = [.. _cluster.Silos.Where(silo => silo.IsAlive)];
@@ -540,7 +541,7 @@ internal sealed class ClusterSimulation
 
     private static void Rethrow(List<Task> tasks) => tasks.Find(one => one.IsFaulted)?.GetAwaiter().GetResult();
 
-    // A call whose outcome is unknown is made again, as every client of this API does.
+    // A call whose outcome is unknown is repeated, as every client of this API does.
     private async Task<T> AgainAsync<T>(Func<Task<T>> call)
     {
         while (true)

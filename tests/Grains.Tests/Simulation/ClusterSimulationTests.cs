@@ -1,6 +1,6 @@
 // Goal: nothing accepted is lost, nothing is done twice, and the bytes are those of an undisturbed run, whatever dies
 // and whatever call is lost or late. Method: seeds of the simulated cluster; a failure names its seed. ATELIER_SEEDS
-// says which run: a number is one seed, a range like 0..20000 is all of them.
+// says which ones to run: a number is one seed, a range like 0..20000 is all of them.
 using Xunit;
 
 namespace Atelier.Grains.Tests.Simulation;
@@ -43,7 +43,7 @@ public sealed class ClusterSimulationTests
             + $"{string.Join('\n', messages.Select(one => one.Split('\n')[0]).Take(20))}\n\n"
             + messages.FirstOrDefault());
 
-        // Never would mean that nothing was tried.
+        // Zero would mean that nothing was tested.
         if (given is not { Length: > 0 })
         {
             Assert.True(counts is { Done: > 5000, Failed: > 300, Cancelled: > 500, Deleted: > 800 }, $"{counts}");

@@ -1,29 +1,29 @@
-// Simulated time. One thread runs everything; what is due at the same time runs in the order in which it was asked for,
-// so a run is a pure function of its seed.
+// Simulated time. One thread runs everything; actions due at the same time run in the order in which they were
+// scheduled, so a run is a pure function of its seed.
 using System.Reflection;
 
 namespace Atelier.Grains.Tests.Simulation;
 
-/// <summary>A queue of actions by time.</summary>
+/// <summary>A queue of actions ordered by time.</summary>
 internal sealed class EventLoop
 {
     private readonly PriorityQueue<Action, (long At, long Order)> _events = new();
     private readonly Queue<Action> _ready = new();
     private long _order;
 
-    /// <summary>Time since the beginning.</summary>
+    /// <summary>Time since the start.</summary>
     public TimeSpan Now { get; private set; }
 
-    /// <summary>Runs an action now, after those that are due.</summary>
+    /// <summary>Runs an action now, after those that are already due.</summary>
     public void Post(Action action) => _ready.Enqueue(action);
 
-    /// <summary>Runs an action after some time.</summary>
+    /// <summary>Runs an action after a delay.</summary>
     public void After(TimeSpan time, Action action) => _events.Enqueue(action, ((Now + time).Ticks, ++_order));
 
-    /// <summary>Time passes without anybody running, as on a machine that sleeps.</summary>
+    /// <summary>Advances time without running anything, as on a machine that sleeps.</summary>
     public void Stall(TimeSpan time) => Now += time;
 
-    /// <summary>Runs until something holds; false if that takes longer than the limit.</summary>
+    /// <summary>Runs until a condition holds; false if that takes longer than the limit.</summary>
     public bool Run(Func<bool> isOver, TimeSpan limit)
     {
         TimeSpan end = Now + limit;
@@ -46,7 +46,7 @@ internal sealed class EventLoop
                     _events.Enqueue(next, due);
                 }
 
-                // Where every process is dead nothing happens until then.
+                // If every process is dead, nothing happens until then.
                 Now = end;
                 return isOver();
             }
@@ -64,7 +64,7 @@ internal sealed class EventLoop
 internal sealed class SimulatedContext(EventLoop loop, SimulatedSilo? silo, IGrainContext? grain)
     : SynchronizationContext
 {
-    // What Orleans calls for each turn, so that a grain knows whose constructor runs.
+    // Orleans calls this for each turn, so that a grain knows whose constructor runs.
     private static readonly Action<IGrainContext?> s_enter = typeof(IGrainContext).Assembly
         .GetType("Orleans.Runtime.RuntimeContext", throwOnError: true)!
         .GetMethod("ResetExecutionContext", BindingFlags.NonPublic | BindingFlags.Static)!
@@ -106,7 +106,7 @@ internal sealed class SimulatedContext(EventLoop loop, SimulatedSilo? silo, IGra
 }
 
 /// <summary>
-/// A clock of a process: its wall clock is off by some time, and its timers run while the process does.
+/// A process's clock: its wall clock is off by an offset, and its timers run only while the process does.
 /// </summary>
 internal sealed class SimulatedClock(EventLoop loop, Action<Action> run, DateTimeOffset origin) : TimeProvider
 {

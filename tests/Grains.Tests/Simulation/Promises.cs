@@ -1,5 +1,5 @@
-// What is promised of a cluster, each in one place. Some are watched at every write of a state, the others are looked
-// at when all is quiet again. A message names the generation, and what happened to it.
+// The promises of a cluster, each in one place. Some are checked at every write of a state, the others when everything
+// is quiet again. A message names the generation and its history.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Grains.Generations;
@@ -23,30 +23,30 @@ internal sealed class Promises
     /// <summary>The stored state of each generation.</summary>
     public Dictionary<GenerationKey, GenerationState> Stored { get; } = [];
 
-    /// <summary>What clients were told is accepted.</summary>
+    /// <summary>Generations that clients know to be accepted.</summary>
     public Dictionary<GenerationKey, Submission> Accepted { get; } = [];
 
-    /// <summary>What clients have deleted, or asked to delete.</summary>
+    /// <summary>Generations that clients have deleted, or tried to delete.</summary>
     public HashSet<GenerationKey> Deleting { get; } = [];
 
-    /// <summary>Sessions that clients have deleted, or asked to delete.</summary>
+    /// <summary>Sessions that clients have deleted, or tried to delete.</summary>
     public HashSet<SessionKey> DeletingSessions { get; } = [];
 
-    /// <summary>What clients were told is deleted.</summary>
+    /// <summary>Generations that clients know to be deleted.</summary>
     public HashSet<GenerationKey> Deleted { get; } = [];
 
-    /// <summary>What clients were told is cancelled.</summary>
+    /// <summary>Generations that clients know to be cancelled.</summary>
     public HashSet<GenerationKey> Cancelled { get; } = [];
 
-    /// <summary>Those that kill every worker.</summary>
+    /// <summary>Generations that kill every worker.</summary>
     public HashSet<GenerationKey> Poison { get; } = [];
 
-    /// <summary>Those that no device can do.</summary>
+    /// <summary>Generations that no device can do.</summary>
     public HashSet<GenerationKey> Broken { get; } = [];
 
     public int Done, Failed, Restarts, Forgotten, Left;
 
-    /// <summary>Whatever a process holds alone is taken from it, or may be.</summary>
+    /// <summary>A process loses, or may lose, what it alone holds.</summary>
     public void Disturbed(SimulatedSilo? silo)
     {
         foreach ((GenerationKey key, GenerationState state) in Stored)
@@ -58,11 +58,11 @@ internal sealed class Promises
         }
     }
 
-    /// <summary>Whether all that was accepted has ended.</summary>
+    /// <summary>Whether everything accepted has ended.</summary>
     public bool AllEnded =>
         Accepted.Keys.All(key => !Stored.TryGetValue(key, out GenerationState? state) || !state.IsOpen);
 
-    /// <summary>What has not ended, as lines.</summary>
+    /// <summary>What has not ended, as lines of text.</summary>
     public string Open =>
         string.Join('\n', Accepted.Keys.Where(key => Stored.GetValueOrDefault(key) is { IsOpen: true })
             .Select(
@@ -70,9 +70,7 @@ internal sealed class Promises
                     $"{key} is open: {Stored[key].Phase}, epoch {Stored[key].Epoch}\n{_cluster.Story(key.ToString())}"))
         + $"\n{string.Join('\n', _cluster.Activations.Select(one => one.Doing))}";
 
-    /// <summary>
-    /// Nothing accepted is lost; what ended is what it had to be, in the bytes of an undisturbed run.
-    /// </summary>
+    /// <summary>Nothing accepted is lost; every end is the right one, with the bytes of an undisturbed run.</summary>
     public void CheckEnds()
     {
         foreach ((GenerationKey key, Submission submission) in Accepted)
@@ -85,7 +83,7 @@ internal sealed class Promises
                 continue;
             }
 
-            Hold(!Deleted.Contains(key), () => "was deleted and is there");
+            Hold(!Deleted.Contains(key), () => "was deleted and still exists");
             Hold(!state.IsOpen, () => "has not ended");
             Hold(state.Submission == submission, () => "is another submission");
             Hold(
@@ -96,14 +94,14 @@ internal sealed class Promises
             {
                 case GenerationPhase.Done:
                     Done++;
-                    Hold(!Poison.Contains(key) && !Broken.Contains(key), () => "is done");
+                    Hold(!Poison.Contains(key) && !Broken.Contains(key), () => "is done, which is impossible");
                     byte[] picture = _cluster.Store.Blobs.GetValueOrDefault(state.Picture!.Value) ?? [];
                     Hold(
                         FakeDevice.Undisturbed(submission.Spec, state.DeviceKind!).AsSpan().SequenceEqual(picture),
                         () => $"has other bytes than an undisturbed run on {state.DeviceKind}");
                     Hold(
                         state.Previews.Count == GenerationEvents.PreviewSteps(submission).Length,
-                        () => "lacks a preview");
+                        () => "has a preview missing");
                     break;
                 case GenerationPhase.Failed:
                     Failed++;
@@ -125,8 +123,7 @@ internal sealed class Promises
     }
 
     /// <summary>
-    /// No blob that is needed is gone, and none that is not is left, except what a killed process may have told nobody
-    /// of.
+    /// No needed blob is gone, and no unneeded one is left, except what a killed process may not have reported.
     /// </summary>
     public void CheckBlobs()
     {
@@ -151,7 +148,7 @@ internal sealed class Promises
         }
     }
 
-    /// <summary>What one client heard of a generation has no gap, and nothing twice.</summary>
+    /// <summary>The events that one client received of a generation have no gap and no duplicate.</summary>
     public void CheckEvents(GenerationKey key, IReadOnlyList<GenerationEvent> heard)
     {
         if (!Stored.TryGetValue(key, out GenerationState? state) || state.Submission is null)
@@ -166,23 +163,23 @@ internal sealed class Promises
                 + $"{fault()}\n{string.Join(' ', heard.Select(one => one.Number))}\n{_cluster.Story(key.ToString())}");
         EventNumber[] numbers = [.. heard.Select(one => one.Number)];
         GenerationEvent[] all = [.. GenerationEvents.EventsAfter(state, EventNumber.Before)];
-        Hold(heard[^1].IsLast, () => "has no end");
-        Hold(numbers.SequenceEqual(numbers.Distinct().Order()), () => "told twice");
+        Hold(heard[^1].IsLast, () => "has no last event");
+        Hold(numbers.SequenceEqual(numbers.Distinct().Order()), () => "has an event twice");
         if (state is { Phase: GenerationPhase.Done, Restarts: 0 })
         {
-            Hold(heard.SequenceEqual(all), () => "told other events than its state does");
+            Hold(heard.SequenceEqual(all), () => "has events that differ from its state's");
         }
 
-        // What was told of steps that went with a worker is told once.
+        // Steps that were lost with a worker are reported once.
         int steps = numbers.Count(one => one.Phase == (int)GenerationPhase.Denoising) - 1;
         Hold(
             all.All(one => numbers.Contains(one.Number))
             && numbers.Where(one => one.Step > 0).Select(one => one.Step).SequenceEqual(
                 Enumerable.Range(1, Math.Max(0, steps))),
-            () => "told with a gap");
+            () => "has a gap in its events");
     }
 
-    // Histories are long, so a message is made only where there is a fault.
+    // Histories are long, so a message is built only if there is a fault.
     public static void Hold(bool holds, Func<string> fault)
     {
         if (!holds)
@@ -191,7 +188,7 @@ internal sealed class Promises
         }
     }
 
-    // What is stored only ever goes on.
+    // Stored states only move forward.
     private void Writing(string text, byte[]? before, byte[]? after)
     {
         if (text.Split('/') is not ["generation", var tenant, var id, "generation"])
@@ -232,7 +229,7 @@ internal sealed class Promises
         Hold(old.Submission is null || next.Submission is not null, () => "was accepted and is overwritten");
         Hold(
             old.Submission is null || old.IsOpen || next.Phase == old.Phase,
-            () => $"has ended as {old.Phase} and goes on");
+            () => $"has ended as {old.Phase} and continues");
         Hold(next.Epoch >= old.Epoch, () => $"goes from epoch {old.Epoch} to {next.Epoch}");
         Hold(
             !next.IsOpen || next.SnapshotStep >= old.SnapshotStep || next.Restarts == old.Restarts + 1,

@@ -1,5 +1,5 @@
-// Goal: what died is replaced within the stated times, by the means that are meant for it and by no other. Method: one
-// fault at a time in the simulated cluster, over a few seeds; times are simulated.
+// Goal: whatever died is replaced within the stated times, by the mechanism intended for it and by no other. Method:
+// one fault at a time in the simulated cluster, over a few seeds; times are simulated.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
@@ -26,7 +26,7 @@ public sealed class RecoverySimulationTests
         Start(cluster, devices: 0);
         SubmitMany(cluster, 40);
 
-        // The first death starts a walk, whose questions are slow; the second comes while it is under way.
+        // The first death starts a walk with slow calls; the second happens while it is running.
         cluster.Network = new Weather { Slow = 1, SlowMax = TimeSpan.FromSeconds(0.5) };
         Deactivate<WorkQueueGrain>(cluster);
         cluster.Run(() => AgainAsync(cluster, () => Queue(cluster).StatusAsync()), TimeSpan.FromSeconds(20));
@@ -92,7 +92,7 @@ public sealed class RecoverySimulationTests
     [Fact]
     public void ReminderAlone_FindsWorkThatNoQueueKnows() => Each((cluster, promises) =>
     {
-        // Walks that a queue asks for do not arrive.
+        // Walks that a queue requests do not arrive.
         Start(cluster, devices: 0);
         SubmitMany(cluster, 5);
         cluster.Sending = (_, method) => method != nameof(IOpenSetGrain.WalkAsync);
@@ -126,7 +126,7 @@ public sealed class RecoverySimulationTests
     [Fact]
     public void ClusterThatIsKilledAtAnAnswer_DrawsWhatItAccepted() => Each((cluster, promises) =>
     {
-        // Writes take long, so an answer that does not wait for one comes before it.
+        // Writes are slow, so an answer that does not wait for one arrives first.
         Start(cluster, devices: 0);
         cluster.Store.StateWeather = new Weather { Slow = 1, SlowMax = TimeSpan.FromSeconds(1) };
         Submit(cluster, "g", steps: 5, () =>
@@ -139,7 +139,7 @@ public sealed class RecoverySimulationTests
     });
 
     [Fact]
-    public void SubmissionThatTheOpenSetDoesNotTake_IsNotAccepted() => Each((cluster, promises) =>
+    public void SubmissionThatTheOpenSetRejects_IsNotAccepted() => Each((cluster, promises) =>
     {
         Start(cluster, devices: 0);
         cluster.Store.Refusing = key => key.StartsWith("openset/", StringComparison.Ordinal);
@@ -151,7 +151,7 @@ public sealed class RecoverySimulationTests
         cluster.Store.Refusing = null;
         Assert.Empty(promises.Stored);
 
-        // And where there is no room, it is refused.
+        // And if there is no room, it is rejected.
         cluster.Options.OpenSetPartitions = 1;
         cluster.Run(
             async () =>
@@ -168,7 +168,7 @@ public sealed class RecoverySimulationTests
             TimeSpan.FromSeconds(60));
         Assert.Empty(promises.Stored);
 
-        // Of the first one a hint is left, which a worker finds to be nothing.
+        // The first one leaves a hint, which a worker finds to be obsolete.
         cluster.Until(async () => (await Queue(cluster).StatusAsync()).Waiting == 1, TimeSpan.FromSeconds(2));
     }, seeds: 2);
 
@@ -201,7 +201,7 @@ public sealed class RecoverySimulationTests
     }, seeds: 2);
 
     [Fact]
-    public void WhatTheOtherSideOfAPartedClusterAccepted_IsFound_WithinAWalk() => Each((cluster, promises) =>
+    public void WhatTheOtherSideOfAPartitionAccepted_IsFound_WithinAWalk() => Each((cluster, promises) =>
     {
         Start(cluster, devices: 0);
         SimulatedSilo other = Part(cluster, async grains =>
@@ -220,7 +220,7 @@ public sealed class RecoverySimulationTests
     }, seeds: 3);
 
     [Fact]
-    public void SessionThatTheOtherSideOfAPartedClusterBegan_IsDeleted() => Each((cluster, promises) =>
+    public void SessionThatTheOtherSideOfAPartitionBegan_IsDeleted() => Each((cluster, promises) =>
     {
         Start(cluster, devices: 0);
         var session = new SessionKey(s_tenant, new SessionId("s"));
@@ -241,7 +241,7 @@ public sealed class RecoverySimulationTests
         Assert.Equal(GenerationClosure.Deleted, promises.Stored[Key("g")].Closure);
     }, seeds: 3);
 
-    // Cuts a silo off; the others have activations of their own, which read the store before anything new is in it.
+    // Cuts a silo off; the others have activations of their own, which read the store before anything new is written.
     private static SimulatedSilo Part(SimulatedCluster cluster, Func<IGrainFactory, Task> touch)
     {
         SimulatedSilo other = cluster.Silos[1];
@@ -292,7 +292,7 @@ public sealed class RecoverySimulationTests
         }
     }
 
-    // What follows an acceptance happens in the moment of the answer.
+    // The work after an acceptance happens at the moment of the answer.
     private static GenerationKey Submit(SimulatedCluster cluster, string id, int steps, Action? then = null)
     {
         GenerationKey key = Key(id);

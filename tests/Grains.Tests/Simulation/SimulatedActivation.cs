@@ -1,5 +1,5 @@
-// An activation: a real grain with its real stored states, and Orleans' turns around it. Calls wait for the one under
-// way, except those that interleave; one that deactivates ends its calls first and sends on those that wait.
+// An activation: a real grain with its real stored states, and Orleans' turns around it. Calls wait for the current
+// one, except for those that interleave; a deactivating grain finishes its calls first and forwards those that wait.
 using System.Reflection;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -9,7 +9,7 @@ using Orleans.Timers;
 
 namespace Atelier.Grains.Tests.Simulation;
 
-/// <summary>A call on its way.</summary>
+/// <summary>A call in progress.</summary>
 internal sealed class Request(
     SimulatedSilo origin, GrainId grain, GrainMethod method, Parcel arguments, TimeSpan expiresAt)
 {
@@ -23,7 +23,7 @@ internal sealed class Request(
 
     public Answer Answer { get; } = method.NewAnswer();
 
-    /// <summary>How its answer travels.</summary>
+    /// <summary>How its answer is sent.</summary>
     public Fate Fate { get; set; }
 
     public int Forwards { get; set; }
@@ -59,20 +59,20 @@ internal sealed class SimulatedActivation : IGrainContext, IGrainRuntime, ITimer
 
     public Type Type => _class.Type;
 
-    /// <summary>Whether it takes no more calls.</summary>
+    /// <summary>Whether it accepts no more calls.</summary>
     public bool IsGone { get; private set; }
 
-    /// <summary>Called when it is gone: streams that it gives break.</summary>
+    /// <summary>Called when it is gone: its streams break.</summary>
     public List<Action> Leaving { get; } = [];
 
     public Grain Instance => _grain!;
 
-    /// <summary>What it does, for messages.</summary>
+    /// <summary>Its current action, for messages.</summary>
     public string Doing =>
         $"{GrainId} on {Silo.Name} does {_blocking?.Request?.Method.Name ?? "nothing"}, {_waiting.Count} wait"
         + (_isLeaving ? ", leaves" : "");
 
-    /// <summary>A call arrives.</summary>
+    /// <summary>Receives a call.</summary>
     public void Receive(Request request)
     {
         if (IsGone)
@@ -84,7 +84,7 @@ internal sealed class SimulatedActivation : IGrainContext, IGrainRuntime, ITimer
         Enqueue(new Turn(request.Method.Interleaves, request.Method.IsReadOnly, request, () => InvokeAsync(request)));
     }
 
-    /// <summary>Runs something that interleaves, as moves of a stream do.</summary>
+    /// <summary>Runs something that interleaves, such as moves of a stream.</summary>
     public void Interleave(Func<Task> action) => Enqueue(new Turn(true, false, null, action) { IsStream = true });
 
     /// <summary>Leaves memory once its calls have ended.</summary>
@@ -219,7 +219,7 @@ internal sealed class SimulatedActivation : IGrainContext, IGrainRuntime, ITimer
         }
     }
 
-    // A piece of work of an activation. What it throws, it tells its caller.
+    // A task of an activation. Its exceptions go to its caller.
     private sealed record Turn(bool Interleaves, bool IsReadOnly, Request? Request, Func<Task> RunAsync)
     {
         public bool IsStream { get; init; }
@@ -234,7 +234,7 @@ internal sealed class SimulatedActivation : IGrainContext, IGrainRuntime, ITimer
         }
     }
 
-    // What a grain asks of Orleans.
+    // The services that a grain asks of Orleans.
     IGrainTimer ITimerRegistry.RegisterGrainTimer<TState>(
         IGrainContext grainContext, Func<TState, CancellationToken, Task> callback, TState state,
         GrainTimerCreationOptions options)
@@ -248,7 +248,7 @@ internal sealed class SimulatedActivation : IGrainContext, IGrainRuntime, ITimer
                 }
                 catch (Exception error) when (GrainCalls.IsTransient(error))
                 {
-                    // Orleans logs it, and calls again.
+                    // Orleans logs it and calls again.
                 }
             },
             options);
@@ -308,7 +308,7 @@ internal sealed class SimulatedActivation : IGrainContext, IGrainRuntime, ITimer
         _ => Silo.Service(serviceType),
     };
 
-    /// <summary>What a constructor's parameter gets.</summary>
+    /// <summary>The argument for a constructor's parameter.</summary>
     public object Argument(ParameterInfo parameter)
     {
         if (parameter.GetCustomAttribute<PersistentStateAttribute>() is not { } attribute)

@@ -15,10 +15,10 @@ internal sealed class SimulatedCluster
 {
     public static readonly DateTimeOffset Start = new(2030, 1, 1, 0, 0, 0, TimeSpan.Zero);
 
-    /// <summary>As silos that ship have it.</summary>
+    /// <summary>The settings that ship.</summary>
     public static readonly TimeSpan CallTimeout = TimeSpan.FromSeconds(4);
 
-    /// <summary>How long it takes at most until the others know that a silo is dead.</summary>
+    /// <summary>Time, at most, until the others know that a silo is dead.</summary>
     public static readonly TimeSpan DetectionMax = TimeSpan.FromSeconds(3.5);
 
     private static readonly TimeSpan s_reminderPeriodMin = TimeSpan.FromMinutes(1);
@@ -45,7 +45,7 @@ internal sealed class SimulatedCluster
         Options.Checked();
         Promises = new Promises(this);
 
-        // Production draws this key at random, and then a seed would not say which partition holds what.
+        // Production draws this key at random; then a seed would not determine which partition holds what.
         byte[] key = new byte[32];
         new Random(seed).NextBytes(key);
         Store.States.Add("opensetlayout/0/layout", (Wire.Write(new OpenSetLayoutState { Key = key }), "0"));
@@ -53,7 +53,7 @@ internal sealed class SimulatedCluster
 
     public EventLoop Time { get; }
 
-    /// <summary>Whether calls and answers travel as bytes.</summary>
+    /// <summary>Whether calls and answers are serialized.</summary>
     public bool SendsBytes { get; }
 
     public Random Random { get; }
@@ -66,17 +66,17 @@ internal sealed class SimulatedCluster
 
     public FakeMeter Meter { get; } = new();
 
-    /// <summary>Those that were never cut off.</summary>
+    /// <summary>Silos that were never cut off.</summary>
     public ClusterView View { get; } = new();
 
     public List<SimulatedSilo> Silos { get; } = [];
 
     public Weather Network { get; set; } = new();
 
-    /// <summary>What a worker's loop did not know what to do with.</summary>
+    /// <summary>Exceptions that a worker's loop did not expect.</summary>
     public Exception? Fault { get; private set; }
 
-    /// <summary>Called before a call is sent: the grain's key and the method; false loses it.</summary>
+    /// <summary>Called before a call is sent, with the grain's key and the method; false loses the call.</summary>
     public Func<string, string, bool>? Sending { get; set; }
 
     /// <summary>What happened, for messages of failed tests.</summary>
@@ -95,7 +95,7 @@ internal sealed class SimulatedCluster
         return silo;
     }
 
-    /// <summary>Ends a process at once; the others learn of it later.</summary>
+    /// <summary>Kills a process; the others learn of it later.</summary>
     public void Kill(SimulatedSilo silo)
     {
         if (silo.IsAlive)
@@ -106,7 +106,7 @@ internal sealed class SimulatedCluster
         }
     }
 
-    /// <summary>Stops a process in good order.</summary>
+    /// <summary>Shuts a process down gracefully.</summary>
     public async Task LeaveAsync(SimulatedSilo silo)
     {
         Note($"{silo.Name} leaves");
@@ -116,7 +116,7 @@ internal sealed class SimulatedCluster
     }
 
     /// <summary>
-    /// Cuts a process off from the others, which count it as dead soon. It goes on alone with what is on it.
+    /// Cuts a process off from the others, which soon declare it dead. It continues alone with what is on it.
     /// </summary>
     public void CutOff(SimulatedSilo silo)
     {
@@ -135,7 +135,7 @@ internal sealed class SimulatedCluster
     }
 
     /// <summary>
-    /// A process hangs for a while; where that is long, the others count it as dead, and it ends soon after.
+    /// A process hangs for a while; if that takes too long, the others declare it dead, and it ends soon after.
     /// </summary>
     public void Freeze(SimulatedSilo silo, TimeSpan time)
     {
@@ -146,7 +146,7 @@ internal sealed class SimulatedCluster
         {
             Time.After(TimeSpan.FromSeconds(3), () =>
             {
-                // When it comes back it reaches nobody, until it knows.
+                // When it comes back it reaches nobody until it has learned that it was declared dead.
                 silo.View = new ClusterView
                 {
                     Directory = silo.View.Directory.Where(one => one.Value.Silo == silo).ToDictionary(),
@@ -165,24 +165,24 @@ internal sealed class SimulatedCluster
         });
     }
 
-    /// <summary>A silo that takes calls.</summary>
+    /// <summary>A silo that accepts calls.</summary>
     public SimulatedSilo? Any()
     {
         SimulatedSilo[] usable = [.. Silos.Where(silo => silo.IsUsable)];
         return usable.Length == 0 ? null : usable[Random.Next(usable.Length)];
     }
 
-    /// <summary>Grains as a client reaches them just now, through one of the silos.</summary>
+    /// <summary>Grains as a client reaches them now, through one of the silos.</summary>
     public IGrainFactory Grains =>
         Any()?.Grains ?? throw new Orleans.Runtime.SiloUnavailableException("No silo answers.");
 
     public IEnumerable<SimulatedActivation> Activations =>
         Silos.Where(silo => silo.IsAlive).SelectMany(silo => silo.Activations);
 
-    /// <summary>A client's wait.</summary>
+    /// <summary>Delays a client.</summary>
     public Task DelayAsync(TimeSpan time) => Task.Delay(time, _clientClock);
 
-    /// <summary>Starts what a client does; gives its end.</summary>
+    /// <summary>Starts a client's actions; returns when they have ended.</summary>
     public Task ClientAsync(Func<Task> script)
     {
         var done = new TaskCompletionSource();
@@ -201,7 +201,7 @@ internal sealed class SimulatedCluster
         return done.Task;
     }
 
-    /// <summary>Runs what a client does to its end.</summary>
+    /// <summary>Runs a client's actions to their end.</summary>
     public void Run(Func<Task> script, TimeSpan limit)
     {
         Task done = ClientAsync(script);
@@ -215,7 +215,7 @@ internal sealed class SimulatedCluster
         done.GetAwaiter().GetResult();
     }
 
-    /// <summary>Runs what a client does again and again until it is true.</summary>
+    /// <summary>Repeats a client's action until it returns true.</summary>
     public void Until(Func<Task<bool>> condition, TimeSpan limit, TimeSpan? pause = null) => Run(
         async () =>
         {
@@ -234,7 +234,7 @@ internal sealed class SimulatedCluster
         }
     }
 
-    /// <summary>What is known of something, or of all, as lines.</summary>
+    /// <summary>The recorded history of something, or of everything, as lines of text.</summary>
     public string Story(string? about) => string.Join('\n', History
         .Select(one => $"{one.At.TotalSeconds,8:0.000} {one.What.ToString()}")
         .Where(line => about is null || line.Contains($"{about} ", StringComparison.Ordinal)
@@ -243,7 +243,7 @@ internal sealed class SimulatedCluster
             || line.AsSpan(9).StartsWith("all", StringComparison.Ordinal))
         .TakeLast(150));
 
-    /// <summary>A reference to a grain as a process has it.</summary>
+    /// <summary>A process's reference to a grain.</summary>
     public object Reference(SimulatedSilo origin, Type type, object key)
     {
         GrainId id = GrainClass.Of(type).Id(key is int number ? (long)number : key);
@@ -252,7 +252,7 @@ internal sealed class SimulatedCluster
             : CallAsync(origin, id, GrainMethod.Of(method), arguments));
     }
 
-    /// <summary>An answer travels back to whoever asked.</summary>
+    /// <summary>Sends an answer back to the caller.</summary>
     public void Answer(Request request, SimulatedActivation from, Action<Answer> give)
     {
         if (!request.Fate.IsUnanswered)
@@ -267,7 +267,7 @@ internal sealed class SimulatedCluster
         }
     }
 
-    /// <summary>A call that met an activation that is gone looks for the next one.</summary>
+    /// <summary>A call that met a dead activation looks for the next one.</summary>
     public void Forward(Request request)
     {
         if (++request.Forwards > 2)
@@ -280,7 +280,7 @@ internal sealed class SimulatedCluster
         }
     }
 
-    /// <summary>An activation is gone.</summary>
+    /// <summary>Removes an activation.</summary>
     public static void Forget(SimulatedActivation activation)
     {
         activation.Silo.Activations.Remove(activation);
@@ -290,7 +290,7 @@ internal sealed class SimulatedCluster
         }
     }
 
-    /// <summary>Where a grain is active, or becomes active; null if no silo takes it.</summary>
+    /// <summary>The silo where a grain is active, or becomes active; null if no silo accepts it.</summary>
     public SimulatedActivation? Locate(SimulatedSilo origin, GrainId id)
     {
         ClusterView view = origin.View;
@@ -382,7 +382,7 @@ internal sealed class SimulatedCluster
         }
     }
 
-    // The others know that a silo is dead, or think so.
+    // The others know that a silo is dead, or believe so.
     private void Declare(SimulatedSilo silo)
     {
         foreach (ClusterView view in Silos.Where(one => one.IsAlive && one != silo)
@@ -420,7 +420,7 @@ internal sealed class SimulatedCluster
         return Workers.GrainProxy.Make<IGrainReminder>((_, _) => "walk");
     }
 
-    // A reminder fires once in its period, not before it was registered for, on each side of a parted cluster.
+    // A reminder fires once per period, not before it was due first, and on each side of a partitioned cluster.
     private void Remind(GrainId grain, TimeSpan period)
     {
         if (_reminders[grain] > Time.Now)
@@ -489,7 +489,7 @@ internal sealed class SimulatedWatch(SimulatedCluster cluster, SimulatedSilo ori
                 _activation?.Leaving.Add(() => Break(new EnumerationAbortedException("The grain has moved.")));
             }
 
-            // One that died is no longer there to break a stream that begins, or goes on, after its death was noticed.
+            // A dead silo cannot break a stream that starts, or continues, after its death was noticed.
             if (_activation is not { IsGone: false, Silo.IsAlive: true } activation
                 || activation.Silo.View != origin.View)
             {

@@ -1,5 +1,5 @@
-// A device of hashes in simulated time: a picture's bytes show from which steps, in which order and on which kind of
-// device it was made.
+// A device of hashes in simulated time: a picture's bytes show which steps made it, in which order and on which kind of
+// device.
 using System.Text;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
@@ -14,10 +14,10 @@ internal sealed class SimulatedDevice(string kind, int slots = 2, int models = 1
     private readonly HashSet<ModelDigest> _loaded = [];
     private SimulatedSilo _silo = null!;
 
-    /// <summary>Time of an evaluation.</summary>
+    /// <summary>Duration of an evaluation.</summary>
     public TimeSpan Pace { get; init; } = TimeSpan.FromMilliseconds(100);
 
-    /// <summary>Called before each evaluation with what takes part; it may throw, or kill.</summary>
+    /// <summary>Called before each evaluation with the pictures that take part; it may throw, or kill.</summary>
     public Action<SimulatedSilo, IReadOnlyList<FakeDenoising>>? Evaluating { get; init; }
 
     public string Kind => kind;

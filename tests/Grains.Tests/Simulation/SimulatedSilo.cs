@@ -8,7 +8,7 @@ using Orleans.Timers;
 
 namespace Atelier.Grains.Tests.Simulation;
 
-/// <summary>Silos that reach one another, and where they think that grains are.</summary>
+/// <summary>Silos that can reach one another, and their view of where grains are.</summary>
 internal sealed class ClusterView
 {
     public Dictionary<GrainId, SimulatedActivation> Directory { get; init; } = [];
@@ -68,7 +68,7 @@ internal sealed class SimulatedSilo : ILocalSiloDetails
 
     public bool IsAlive { get; private set; } = true;
 
-    /// <summary>Whether it takes no new activations: it is about to leave.</summary>
+    /// <summary>Whether it accepts no new activations because it is shutting down.</summary>
     public bool IsLeaving { get; private set; }
 
     /// <summary>Whether it ended without having handed all of its work back.</summary>
@@ -78,10 +78,10 @@ internal sealed class SimulatedSilo : ILocalSiloDetails
 
     public List<SimulatedActivation> Activations { get; } = [];
 
-    /// <summary>Calls that it was sent.</summary>
+    /// <summary>Number of calls that were sent to it.</summary>
     public List<Request> Inbound { get; } = [];
 
-    /// <summary>A service of the process; one of the grains' own classes is made once.</summary>
+    /// <summary>A service of the process; the grains' own classes are created once.</summary>
     public object? Service(Type type)
     {
         if (!_services.TryGetValue(type, out object? service) && type.IsClass
@@ -95,7 +95,7 @@ internal sealed class SimulatedSilo : ILocalSiloDetails
     }
 
     /// <summary>
-    /// Runs something in the process: at once, or when it comes back from a hang; never after its death.
+    /// Runs something in the process: at once, or when it returns from a hang; never after its death.
     /// </summary>
     public void Run(Action action)
     {
@@ -131,7 +131,7 @@ internal sealed class SimulatedSilo : ILocalSiloDetails
         _held.Clear();
     }
 
-    /// <summary>Leaves in good order: the worker drains, activations leave memory.</summary>
+    /// <summary>Shuts down gracefully: the worker drains, activations leave memory.</summary>
     public async Task LeaveAsync()
     {
         IsLeaving = true;

@@ -1,6 +1,6 @@
 // Stores that all processes share. States are bytes of production's serializer with tags as SqliteGrainStorage keeps
-// them; blobs are counted by who needs them, as FolderBlobStore does. What a dead process has sent may still arrive.
-// Under faults an operation is refused, takes long, or is done without an answer.
+// them; blobs are counted by owner, as in FolderBlobStore. Writes that a dead process has sent may still arrive. Under
+// faults an operation is refused, is slow, or takes effect without an answer.
 using System.Security.Cryptography;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
@@ -8,22 +8,22 @@ using Orleans.Storage;
 
 namespace Atelier.Grains.Tests.Simulation;
 
-/// <summary>How a service behaves just now.</summary>
+/// <summary>The current behavior of a service.</summary>
 internal sealed record Weather
 {
-    /// <summary>Part of what is asked that has no effect.</summary>
+    /// <summary>Fraction of operations that have no effect.</summary>
     public double Refused { get; init; }
 
-    /// <summary>Part of what is asked that has its effect and no answer.</summary>
+    /// <summary>Fraction of operations that take effect without an answer.</summary>
     public double Unanswered { get; init; }
 
-    /// <summary>Part of what is asked that takes long.</summary>
+    /// <summary>Fraction of operations that are slow.</summary>
     public double Slow { get; init; }
 
     public TimeSpan SlowMax { get; init; } = TimeSpan.FromSeconds(3);
 }
 
-/// <summary>What becomes of one operation.</summary>
+/// <summary>The fate of one operation.</summary>
 internal readonly record struct Fate(TimeSpan There, bool IsRefused, TimeSpan Back, bool IsUnanswered)
 {
     /// <summary>Draws one.</summary>
@@ -58,10 +58,10 @@ internal sealed class SimulatedStore(EventLoop loop, Random random)
     /// <summary>Processes that have stored a blob.</summary>
     public Dictionary<BlobName, List<SimulatedSilo>> Writers { get; } = [];
 
-    /// <summary>Told of each write before it is done: the key, the bytes before and after it; null for none.</summary>
+    /// <summary>Called before each write with the key and the bytes before and after it; null for none.</summary>
     public Action<string, byte[]?, byte[]?>? Writing { get; set; }
 
-    /// <summary>Operations that are refused, by the key: for tests that aim.</summary>
+    /// <summary>Operations that are refused, by key: for targeted tests.</summary>
     public Func<string, bool>? Refusing { get; set; }
 
     public int Conflicts { get; private set; }
@@ -70,7 +70,7 @@ internal sealed class SimulatedStore(EventLoop loop, Random random)
         DoAsync<(byte[]?, string?)>(
             silo, StateWeather, key, () => States.TryGetValue(key, out var found) ? found : default);
 
-    /// <summary>Writes a state, or clears it where there are no bytes; gives the new tag.</summary>
+    /// <summary>Writes a state, or clears it if there are no bytes; returns the new tag.</summary>
     public Task<string?> WriteAsync(SimulatedSilo silo, string key, byte[]? bytes, string? tag)
     {
         Xunit.Assert.True(
@@ -96,7 +96,7 @@ internal sealed class SimulatedStore(EventLoop loop, Random random)
         });
     }
 
-    /// <summary>What reminders are kept in fails as states do.</summary>
+    /// <summary>The reminders' storage fails as states do.</summary>
     public Task WriteReminderAsync(SimulatedSilo silo, string key) => DoAsync(silo, StateWeather, key, () => true);
 
     public IBlobStore BlobsOf(SimulatedSilo silo) => new BlobsOfSilo(this, silo);
@@ -111,7 +111,7 @@ internal sealed class SimulatedStore(EventLoop loop, Random random)
             : new StoreUnavailableException($"{what}: {key}");
         loop.After(fate.There, () =>
         {
-            // What a process had not sent when it died, nobody gets.
+            // Writes that a process had not sent when it died are lost.
             if (!silo.IsAlive && dropped)
             {
                 return;
@@ -176,7 +176,7 @@ internal sealed class SimulatedStore(EventLoop loop, Random random)
     }
 }
 
-/// <summary>A grain's state over the store, as an activation holds it.</summary>
+/// <summary>A grain's state in the store, as an activation holds it.</summary>
 internal sealed class SimulatedState<T>(SimulatedStore store, SimulatedSilo silo, string key)
     : IPersistentState<T>, ISimulatedState
     where T : new()
@@ -209,7 +209,7 @@ internal sealed class SimulatedState<T>(SimulatedStore store, SimulatedSilo silo
     public Task ClearStateAsync(CancellationToken cancellationToken) => ClearStateAsync();
 }
 
-/// <summary>What an activation reads before it is called.</summary>
+/// <summary>Reads the state before the activation's first call.</summary>
 internal interface ISimulatedState
 {
     Task ReadStateAsync();

@@ -1,6 +1,5 @@
-// What crosses a process's border does so as bytes, written by production's serializer: nothing is shared by accident,
-// and what no silo could send, none sends here. Most seeds take Orleans' copier instead, as calls within a silo do: it
-// is faster.
+// Whatever leaves a process is serialized by production's serializer: nothing is shared by accident, and nothing is
+// sent that a silo could not send. Most seeds use Orleans' copier instead, as calls within a silo do: it is faster.
 using System.Collections.Concurrent;
 using System.Reflection;
 using Microsoft.Extensions.DependencyInjection;
@@ -25,8 +24,8 @@ internal static class Wire
     public static T Copy<T>(T value) => s_copier.Copy(value)!;
 
     /// <summary>
-    /// What a caller gets of an error. One of each type is serialized: an error's stack would take longer than all
-    /// else.
+    /// An error as its caller receives it. One of each type is serialized: an error's stack would take longer than
+    /// everything else.
     /// </summary>
     public static Exception Cross(Exception error)
     {
@@ -35,7 +34,7 @@ internal static class Wire
     }
 }
 
-/// <summary>A value on its way: nobody else has it.</summary>
+/// <summary>A value in transit: nobody else holds it.</summary>
 internal readonly struct Parcel
 {
     private readonly byte[]? _bytes;
@@ -49,7 +48,7 @@ internal readonly struct Parcel
     public T Open<T>() => _bytes is null ? (T)_copy! : Wire.Read<T>(_bytes);
 }
 
-/// <summary>A grain call as its caller waits for it.</summary>
+/// <summary>A grain call from its caller's side.</summary>
 internal abstract class Answer
 {
     public abstract Task Task { get; }
@@ -61,7 +60,7 @@ internal abstract class Answer
     public abstract void Fail(Exception error);
 }
 
-/// <summary>What is known of a method of a grain interface.</summary>
+/// <summary>Properties of a method of a grain interface.</summary>
 internal abstract class GrainMethod
 {
     private static readonly ConcurrentDictionary<MethodInfo, GrainMethod> s_known = new();
@@ -77,13 +76,13 @@ internal abstract class GrainMethod
 
     public string Name => _method.Name;
 
-    /// <summary>Whether nobody waits for its end.</summary>
+    /// <summary>Whether no caller waits for its end.</summary>
     public bool IsOneWay { get; }
 
-    /// <summary>Whether it begins while another call is under way.</summary>
+    /// <summary>Whether it may start while another call is running.</summary>
     public bool Interleaves { get; }
 
-    /// <summary>Whether it begins while other calls of its kind are under way.</summary>
+    /// <summary>Whether it may start while other calls of its kind are running.</summary>
     public bool IsReadOnly { get; }
 
     public static GrainMethod Of(MethodInfo method) => s_known.GetOrAdd(method, static one =>

@@ -1,5 +1,5 @@
-// Goal: limits hold, say when to come back, survive moves and crashes, and charge for what was computed alone. Method:
-// explicit times; a long random story in which nothing is ever given back that was not charged.
+// Goal: limits hold, say when to retry, survive moves and crashes, and charge only for what was computed. Method:
+// explicit times; a long random scenario in which nothing is ever refunded that was not charged.
 using Atelier.Contracts;
 using Atelier.Contracts.Tenants;
 using Atelier.Grains.Tenants;
@@ -40,7 +40,7 @@ public sealed class TenantLimitsTests
     }
 
     [Fact]
-    public void EvaluationsADay_BeginAnewAtMidnight()
+    public void EvaluationsPerDay_StartAgainAtMidnight()
     {
         TenantLimits limits = Limits(new TenantSettings { EvaluationsPerDay = 100 }, out _);
         Assert.Equal(AdmissionOutcome.Admitted, Admit(limits, 1, s_now, 99).Outcome);
@@ -70,7 +70,7 @@ public sealed class TenantLimitsTests
     }
 
     [Fact]
-    public void WhatWasNotComputed_IsGivenBack_Once()
+    public void UncomputedEvaluations_AreRefunded_Once()
     {
         TenantLimits limits = Limits(new TenantSettings { EvaluationsPerDay = 10_000 }, out _);
         Admit(limits, 1, s_now, 1999);
@@ -85,7 +85,7 @@ public sealed class TenantLimitsTests
     }
 
     [Fact]
-    public void WhatWasChargedYesterday_IsNotGivenBackToday()
+    public void YesterdaysCharges_AreNotRefundedToday()
     {
         TenantLimits limits = Limits(new TenantSettings { EvaluationsPerDay = 10_000 }, out _);
         Admit(limits, 1, s_now, 1999);
@@ -95,7 +95,7 @@ public sealed class TenantLimitsTests
     }
 
     [Fact]
-    public void AfterAMove_OpenGenerationsCount_AndAreGivenBackAsTheyWereCharged()
+    public void AfterAMove_OpenGenerationsCount_AndAreRefundedAsCharged()
     {
         var settings = new TenantSettings { EvaluationsPerDay = 10_000, OpenGenerations = 2 };
         TenantLimits before = Limits(settings, out TenantState state);
@@ -106,7 +106,7 @@ public sealed class TenantLimitsTests
         limits.Found(Id(2), s_now);
         Assert.Equal(AdmissionOutcome.TooManyOpen, Admit(limits, 3, s_now).Outcome);
 
-        // What the open set alone knows of is not given back: it may have been.
+        // Work that only the open set knows of is not refunded: it may already have been.
         limits.Settle(Id(2), 0);
         Assert.Equal(1999, limits.UsedToday(s_now));
         limits.Confirm(Id(1), 1999, admission.Day, s_now);
@@ -115,7 +115,7 @@ public sealed class TenantLimitsTests
     }
 
     [Fact]
-    public void ATenantThatComesNowAndThen_MayUseItsDay()
+    public void AnOccasionalTenant_MayUseItsDailyLimit()
     {
         var state = new TenantState { Settings = new TenantSettings { EvaluationsPerDay = 10_000 } };
         DateTimeOffset now = s_now.AddHours(-12);
@@ -154,7 +154,7 @@ public sealed class TenantLimitsTests
     }
 
     [Fact]
-    public void WhatNobodyHasConfirmed_IsAskedFor()
+    public void UnconfirmedGenerations_AreListed()
     {
         TenantLimits limits = Limits(new TenantSettings(), out _);
         Admit(limits, 1, s_now);
@@ -165,10 +165,10 @@ public sealed class TenantLimitsTests
         Assert.Equal([Id(1), Id(3)], limits.Unheard(TimeSpan.FromMinutes(1), s_now.AddSeconds(61)));
     }
 
-    // Admissions, ends told once, twice or never, confirmations, moves and crashes: whatever comes, a day's use is at
-    // least what was computed and what open generations may yet take.
+    // Admissions, ends that are reported once, twice or never, confirmations, moves and crashes: in any case a day's
+    // use is at least what was computed and what open generations may still take.
     [Fact]
-    public void NothingIsGivenBack_ThatWasNotCharged()
+    public void NothingIsRefunded_ThatWasNotCharged()
     {
         for (int seed = 0; seed < 300; seed++)
         {
@@ -234,7 +234,7 @@ public sealed class TenantLimitsTests
     }
 
     [Fact]
-    public void ClosedTenant_MayNothing()
+    public void ClosedTenant_MayDoNothing()
     {
         var state = new TenantState { Settings = new TenantSettings(), IsClosed = true };
         Assert.Equal(AdmissionOutcome.UnknownTenant, Admit(new TenantLimits(state), 1, s_now).Outcome);

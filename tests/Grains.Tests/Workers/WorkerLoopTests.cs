@@ -1,5 +1,5 @@
-// Goal: whatever happens around a worker's loop, its pictures come out whole and it goes on. Method: loops among pure
-// protocols, with faults under seeds; and, one by one, the situations that are told apart in the code.
+// Goal: whatever happens around a worker's loop, its pictures are complete and it continues. Method: loops among pure
+// protocols, with faults under seeds; and, one by one, the situations that the code distinguishes.
 using System.Collections.Concurrent;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
@@ -30,11 +30,11 @@ public sealed class WorkerLoopTests
                 world.Add($"t{i % 3}", i, 4 + random.Next(8), previews: i % 4, model: i / 3 % models);
             }
 
-            // Now and then the queue does not answer for longer than a lease lasts, or the store takes nothing.
+            // Occasionally the queue does not answer for longer than a lease lasts, or the store accepts nothing.
             DateTimeOffset quietUntil = default;
             world.Calling = (method, _) =>
                 method == nameof(IWorkQueueGrain.TurnAsync) && TimeProvider.System.GetUtcNow() < quietUntil
-                ? throw new TimeoutException("The queue is away.")
+                ? throw new TimeoutException("The queue does not answer.")
                 : Task.CompletedTask;
             var workers = new List<LivingWorker> { Start(), Start() };
             for (int i = 0; i < 12; i++)
@@ -71,14 +71,14 @@ public sealed class WorkerLoopTests
             await Task.WhenAll(workers.Select(worker => worker.Loop.DrainAsync()));
             world.Check();
             Interlocked.Add(ref parks, world.Parks);
-            Interlocked.Add(ref notYous, world.NotYous);
+            Interlocked.Add(ref notYous, world.NotYouAnswers);
         });
 
-        // How often follows the machine's load; never would mean that nothing was tried.
+        // How often depends on the machine's load; zero would mean that nothing was tested.
         Assert.True(parks > 20 && notYous > 20, $"There were {parks} parks and {notYous} refused claims.");
     }
 
-    // Long pictures of one model hold every slot; one of another model comes.
+    // Long pictures of one model hold every slot; one of another model arrives.
     [Theory]
     [InlineData(1, 100)]
     [InlineData(1, 200)]
@@ -97,7 +97,7 @@ public sealed class WorkerLoopTests
         Assert.All(others, key => Assert.True(world.State(key).IsOpen));
         Assert.Equal(GenerationPhase.Done, world.State(newcomer).Phase);
 
-        // What was parked goes on; for that, its model may be back already.
+        // Parked work continues; for that, its model may be back already.
         Assert.InRange(worker.Device.Loads, 2, memory == 100 ? 3 : 2);
         int before = others.Sum(key => world.State(key).Step);
         await UntilAsync(world, () => others.Sum(key => world.State(key).Step) > before + 20);
@@ -107,9 +107,9 @@ public sealed class WorkerLoopTests
         Assert.All(others, key => Assert.Null(world.State(key).Claim));
     }
 
-    // The queue's grain wakes a busy worker when a newcomer comes.
+    // The queue's grain wakes a busy worker when a newcomer arrives.
     [Fact]
-    public async Task ANewcomer_IsServedAtTheEndOfTheStepAtHand()
+    public async Task ANewcomer_IsServedAtTheEndOfTheCurrentStep()
     {
         var world = new WorkerWorld(1);
         GenerationKey old = world.Add("a", 1, 1000);
@@ -124,7 +124,7 @@ public sealed class WorkerLoopTests
         await UntilAsync(world, () =>
         {
             worker.Loop.Wake();
-            return world.Parks > 1; // A second turn begins when the loop has the first one's answer.
+            return world.Parks > 1; // A second turn starts when the loop has the first one's answer.
         });
         letGo.SetResult();
         await UntilAsync(world, () => world.State(newcomer).Phase > GenerationPhase.QueuedEncode);
@@ -134,7 +134,7 @@ public sealed class WorkerLoopTests
     }
 
     [Fact]
-    public async Task AQuarantinedPicture_HasCompany_AfterItsNextSnapshot()
+    public async Task AQuarantinedPicture_IsBatchedAgain_AfterItsNextSnapshot()
     {
         var world = new WorkerWorld(1);
         GenerationKey alone = world.Add("a", 1, 1000);
@@ -186,7 +186,7 @@ public sealed class WorkerLoopTests
     }
 
     [Fact]
-    public async Task AReportWithoutAnAnswer_HoldsUpItsOwnPictureAlone()
+    public async Task AReportWithoutAnAnswer_DelaysItsOwnPictureOnly()
     {
         var world = new WorkerWorld(1);
         GenerationKey held = world.Add("a", 1, 6), free = world.Add("a", 2, 30);
@@ -202,7 +202,7 @@ public sealed class WorkerLoopTests
     }
 
     [Fact]
-    public async Task AQueueThatDoesNotAnswer_HoldsNobodyUp()
+    public async Task AQueueThatDoesNotAnswer_DelaysNobody()
     {
         var world = new WorkerWorld(1);
         GenerationKey key = world.Add("a", 1, 30);
@@ -221,7 +221,7 @@ public sealed class WorkerLoopTests
     [InlineData("waits")]
     [InlineData("refuses")]
     [InlineData("throws")]
-    public async Task ACatalogThatTakesNoModel_HoldsNobodyUp(string how)
+    public async Task ACatalogThatAcceptsNoModel_DelaysNobody(string how)
     {
         var world = new WorkerWorld(1);
         world.Add("a", 1, 6);
@@ -230,7 +230,7 @@ public sealed class WorkerLoopTests
         world.Calling = (method, _) => method != nameof(IModelCatalogGrain.RegisterAsync) ? Task.CompletedTask
             : Interlocked.Increment(ref registrations) > 0 && how == "waits" ? never.Task
             : how == "refuses" ? throw new TimeoutException("No.")
-            : throw new ArgumentException("This is no card.");
+            : throw new ArgumentException("Not a card.");
         LivingWorker worker = world.Start(
             1, configure: options => options.ConfirmPeriod = TimeSpan.FromMilliseconds(5));
         await world.EndAsync(20);
@@ -240,7 +240,7 @@ public sealed class WorkerLoopTests
     }
 
     [Fact]
-    public async Task AClaimWhoseAnswersAreLost_IsNoDeath()
+    public async Task AClaimWhoseAnswersAreLost_DoesNotCountAsADeath()
     {
         var world = new WorkerWorld(1);
         GenerationKey key = world.Add("a", 1, 4);
@@ -286,7 +286,7 @@ public sealed class WorkerLoopTests
             world.Add("a", i, 2);
         }
 
-        // Latents are not taken: pictures end, and wait to be stored.
+        // Latents are not accepted: pictures end, and wait to be stored.
         var full = new ConcurrentDictionary<GenerationKey, bool>();
         bool isFull = true;
         world.Calling = (method, of) =>
@@ -311,7 +311,7 @@ public sealed class WorkerLoopTests
     }
 
     [Fact]
-    public async Task ADeviceThatRefuses_EndsAfterItsSecondTry_WhileOthersGoOn()
+    public async Task ADeviceThatRefuses_EndsAfterItsSecondAttempt_WhileOthersContinue()
     {
         var world = new WorkerWorld(1);
         GenerationKey bad = world.Add("a", 1, 6, previews: 1);

@@ -1,6 +1,7 @@
-// What a worker's loop has around it, without a cluster: a queue and generations as pure protocols in memory, a device
-// of hashes, a store. Under a seed calls come late, fail before or after their effect, or fail for a while; workers
-// drain or die and others take their places. Time is real and short, so a seed gives faults, not one course of events.
+// The surroundings of a worker's loop, without a cluster: a queue and generations as pure protocols in memory, a device
+// of hashes, a store. Under a seed calls are late, fail before or after their effect, or fail for a while; workers
+// drain or die and others take their places. Time is real and short, so a seed determines faults, not one course of
+// events.
 using System.Collections.Concurrent;
 using System.Reflection;
 using Atelier.Contracts;
@@ -17,7 +18,7 @@ using Xunit;
 
 namespace Atelier.Grains.Tests.Workers;
 
-/// <summary>Stands for any grain: what is called, with what.</summary>
+/// <summary>Stands for any grain: intercepts calls and their arguments.</summary>
 public class GrainProxy : DispatchProxy
 {
     public Func<MethodInfo, object?[], object?> Answer { get; set; } = null!;
@@ -33,7 +34,7 @@ public class GrainProxy : DispatchProxy
     protected override object? Invoke(MethodInfo? targetMethod, object?[]? args) => Answer(targetMethod!, args!);
 }
 
-/// <summary>A worker, its device, and a switch that cuts it off as a killed process is.</summary>
+/// <summary>A worker, its device, and a switch that cuts it off like a killed process.</summary>
 internal sealed class LivingWorker(WorkerLoop loop, FakeDevice device)
 {
     private volatile bool _dead;
@@ -66,21 +67,19 @@ internal sealed class WorkerWorld(int seed)
 
     public FakeBlobStore Blobs { get; } = new();
 
-    /// <summary>Probability that a call fails, half of the times after it had its effect.</summary>
+    /// <summary>Probability that a call fails; half of the failures come after it took effect.</summary>
     public double Loss { get; set; }
 
     /// <summary>Longest delay of a call, in milliseconds.</summary>
     public int Delay { get; set; }
 
-    /// <summary>Called before a call takes effect: which method, of whom. It may throw, or hold it up.</summary>
+    /// <summary>Called before a call takes effect, with the method and its generation. It may throw or wait.</summary>
     public Func<string, GenerationKey?, Task>? Calling { get; set; }
 
-    /// <summary>
-    /// Called after a call took effect and before its answer: which method. It may throw, or hold it up.
-    /// </summary>
+    /// <summary>Called after a call took effect and before its answer, with the method. It may throw or wait.</summary>
     public Func<string, Task>? Answering { get; set; }
 
-    /// <summary>Holds calls up until what it gives is set.</summary>
+    /// <summary>Holds calls up until the returned source is set.</summary>
     public TaskCompletionSource Hold(Func<string, GenerationKey?, bool> which)
     {
         var answer = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -88,8 +87,8 @@ internal sealed class WorkerWorld(int seed)
         return answer;
     }
 
-    /// <summary>Answers that another worker would have to be asked for.</summary>
-    public int NotYous { get; private set; }
+    /// <summary>Number of claims that were answered NotYou.</summary>
+    public int NotYouAnswers { get; private set; }
 
     public int Parks { get; private set; }
 
@@ -132,7 +131,7 @@ internal sealed class WorkerWorld(int seed)
         return worker;
     }
 
-    /// <summary>Waits until all generations have ended; walks through them meanwhile, as open sets do.</summary>
+    /// <summary>Waits until all generations have ended; meanwhile walks through them, as open sets do.</summary>
     public async Task EndAsync(double seconds)
     {
         using var patience = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
@@ -161,7 +160,7 @@ internal sealed class WorkerWorld(int seed)
         Check();
     }
 
-    /// <summary>No loop has met what it does not know.</summary>
+    /// <summary>Asserts that no loop has met an unexpected exception.</summary>
     public void Check()
     {
         if (_faults.TryDequeue(out Exception? fault))
@@ -178,7 +177,9 @@ internal sealed class WorkerWorld(int seed)
         }
     }
 
-    /// <summary>That every generation has its picture, every step was told, and every preview with its own.</summary>
+    /// <summary>
+    /// Asserts that every generation has its picture, and every step was reported, and every preview with its step.
+    /// </summary>
     public void AssertAllDone()
     {
         foreach (GenerationState state in States())
@@ -194,7 +195,7 @@ internal sealed class WorkerWorld(int seed)
     }
 
     /// <summary>
-    /// That every blob is named in a state, as needed or to be released: nothing is released in this world.
+    /// Asserts that every blob is named in a state, as needed or to be released: this world releases nothing.
     /// </summary>
     public void AssertAllNamed() => Assert.Empty(
         Blobs.Names.Except(States().SelectMany(state => state.Needed().Concat(state.ToRelease).Concat(state.Late))));
@@ -267,7 +268,7 @@ internal sealed class WorkerWorld(int seed)
         (GenerationState state, DateTimeOffset heardAt) = _generations[key];
         Outcome<ClaimAnswer> outcome = _machine.Claim(state, key, request, heardAt, now);
         bool granted = outcome.Answer.Outcome == ClaimOutcome.Granted;
-        NotYous += outcome.Answer.Outcome == ClaimOutcome.NotYou ? 1 : 0;
+        NotYouAnswers += outcome.Answer.Outcome == ClaimOutcome.NotYou ? 1 : 0;
         _generations[key] = (outcome.State, granted ? now : heardAt);
         return outcome.Answer;
     }
@@ -286,7 +287,7 @@ internal sealed class WorkerWorld(int seed)
         return outcome.Answer;
     }
 
-    // Methods of grains give a Task or a Task of something; a Task of something is both.
+    // Methods of grains return a Task or a Task of something; a Task of something is both.
     private async Task<T> CallAsync<T>(LivingWorker worker, MethodInfo method, GenerationKey? of, Func<T> effect)
     {
         await Task.Yield();

@@ -129,13 +129,13 @@ public sealed class AutoencoderTests
         Assert.Equal([1, 3, 28, 40], whole.shape);
         Assert.Equal(FormulaCase.Bits(whole), FormulaCase.Bits(network.DecodeTiled(latent, tile: 8, overlap: 2)));
 
-        // Rows start at 0 and 6, columns at 0, 6 and 12, so the first tile is alone over 6 x 6 positions.
+        // Rows start at 0 and 6, columns at 0, 6 and 12, so the first tile alone covers 6 x 6 positions.
         Tensor corner = network.Decode(latent.narrow(2, 0, 8).narrow(3, 0, 8));
         Assert.Equal(
             FormulaCase.Bits(corner.narrow(2, 0, 12).narrow(3, 0, 12)),
             FormulaCase.Bits(whole.narrow(2, 0, 12).narrow(3, 0, 12)));
 
-        // Over the fade the result lies between the two tiles.
+        // In the fade the result is between the two tiles.
         Tensor right = network.Decode(latent.narrow(2, 0, 8).narrow(3, 6, 8));
         Tensor a = corner.narrow(2, 0, 12).narrow(3, 12, 4);
         Tensor b = right.narrow(2, 0, 12).narrow(3, 0, 4);
@@ -171,7 +171,7 @@ public sealed class AutoencoderTests
     }
 
     [Fact]
-    public void OldAttentionNamesAndShapes_AreTakenForTodays()
+    public void OldAttentionNamesAndShapes_AreAccepted()
     {
         (string Old, string New)[] names =
             [("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")];

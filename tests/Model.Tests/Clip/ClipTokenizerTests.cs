@@ -6,8 +6,8 @@ using Xunit;
 
 namespace Atelier.Model.Tests.Clip;
 
-// The tokenizer against byte-pair encoding written down by its definition, and against damaged vocabularies and hostile
-// prompts. What holds for every vocabulary is tried with the published one where it is at hand.
+// The tokenizer against byte-pair encoding written from its definition, and against damaged vocabularies and hostile
+// prompts. Properties of every vocabulary are also tested with the published one if it is available.
 public sealed class ClipTokenizerTests
 {
     private static readonly Gen<string> Prompts = Gen.OneOf(
@@ -25,7 +25,7 @@ public sealed class ClipTokenizerTests
     public void Tokenize_ReadsWronglyDecodedTextAsItWas() =>
         Assert.Equal(Tokenizer.Tokenize("schön"), Tokenizer.Tokenize("schÃ¶n"));
 
-    // A long word may have to go although some of its tokens fit: it is named as where the cut is.
+    // A long word may have to be dropped although some of its tokens fit: the cut is reported before it.
     [Fact]
     public void Count_AgreesWithWhatIsEncoded_ForAnyText() => Prompts.Sample(prompt =>
     {
@@ -55,7 +55,7 @@ public sealed class ClipTokenizerTests
         int[] ids = Tokenizer.Tokenize(prompt);
         string words = string.Concat(Tokenizer.Decode(ids.AsSpan(1..^1)).Where(c => c != ' '));
         string cleaned = string.Concat(TextCleaning.Clean(prompt).Where(c => !char.IsWhiteSpace(c) && c != '\u0345'));
-        // A long text is cut, at worst within a character.
+        // A long text is cut, possibly within a character.
         return ids.Length == 77
             ? cleaned.StartsWith(words.TrimEnd('\uFFFD'), StringComparison.Ordinal)
             : words == cleaned;
@@ -132,7 +132,7 @@ public sealed class ClipTokenizerTests
     }
 
     [Fact]
-    public void Load_RefusesWhatIsNoGzipOfText()
+    public void Load_RefusesAFileThatIsNotGzippedText()
     {
         byte[] good = Pack(Encoding.UTF8.GetBytes("#version\na b\n")).ToArray();
         byte[] flipped = [.. good];
@@ -171,7 +171,8 @@ public sealed class ClipTokenizerTests
             ]);
     }
 
-    // Merges of symbols over "abc" in an order that training would not give: later ones may outrun earlier ones.
+    // Merges of symbols over "abc" in an order that training would not produce: later ones may take precedence over
+    // earlier ones.
     private static List<string> RandomMerges(int seed)
     {
         var random = new Random(seed);

@@ -1,5 +1,6 @@
-// Goal: text that was decoded wrongly, once or more often, is what it was; text that looks strange and is right stays.
-// Method: tables whose expected texts the reference's cleaning gave, and words of many languages decoded wrongly here.
+// Goal: text that was decoded wrongly, once or several times, is restored; unusual but correct text is left alone.
+// Method: tables whose expected texts come from the reference's cleaning, and words of many languages decoded wrongly
+// here.
 using System.Text;
 using Atelier.Model.Clip;
 using CsCheck;
@@ -46,7 +47,7 @@ public sealed class MojibakeTests
     [InlineData("&amp;Atilde;&amp;para;", "ö")]
     [InlineData("schÃ¶n\nÃ alone", "schön à alone")]
     [InlineData("â€œ like this â€\uFFFD", "\" like this \uFFFD")]
-    public void TextThatWasDecodedWrongly_IsWhatItWas(string prompt, string expected, string? instead = null) =>
+    public void WronglyDecodedText_IsRestored(string prompt, string expected, string? instead = null) =>
         Assert.Equal(expected, TextCleaning.Clean(instead ?? prompt));
 
     [Theory]
@@ -76,13 +77,13 @@ public sealed class MojibakeTests
     [InlineData("This text is fine already :þ")]
     [InlineData("(°ー°)")]
     [InlineData("caf\u00E9\u00A0!")]
-    public void TextThatIsRight_Stays(string prompt) => Assert.Equal(prompt, Mojibake.Repair(prompt));
+    public void CorrectText_IsUnchanged(string prompt) => Assert.Equal(prompt, Mojibake.Repair(prompt));
 
-    // Suspicious, but no UTF-8: what is left of a garble is not made worse.
+    // Suspicious, but not UTF-8: the remains of garbled text are not made worse.
     [Theory]
     [InlineData("â€")]
     [InlineData("ÃÂ")]
-    public void TextThatWouldBeNoUtf8_Stays(string prompt) => Assert.Equal(prompt, Mojibake.Repair(prompt));
+    public void TextThatWouldNotBeUtf8_Stays(string prompt) => Assert.Equal(prompt, Mojibake.Repair(prompt));
 
     [Fact]
     public void EveryPhrase_DecodedWronglyOnceOrTwice_IsItselfAgain()
@@ -95,7 +96,7 @@ public sealed class MojibakeTests
                 AssertSame(phrase, once);
                 Assert.All(s_readings, second => AssertSame(phrase, second(Encoding.UTF8.GetBytes(once))));
 
-                // By itself, a capital before a sign of money (å, ť) is nothing strange.
+                // By itself, a capital before a currency sign (å, ť) is nothing unusual.
                 if (phrase.AsSpan().IndexOfAny('å', 'ť') < 0)
                 {
                     AssertSame($"a photo of {phrase} in 東京", $"a photo of {once} in 東京");
@@ -120,7 +121,7 @@ public sealed class MojibakeTests
             });
 
     [Fact]
-    public void LongGarbles_AreRepaired_AsTheyAreOfAnyLength()
+    public void LongGarbledTexts_AreRepaired_LikeThoseOfAnyLength()
     {
         const int count = 200_000;
         Assert.Equal(new string('é', count), TextCleaning.Repair(string.Concat(Enumerable.Repeat("Ã©", count))));
@@ -136,7 +137,7 @@ public sealed class MojibakeTests
         Assert.Equal("é", TextCleaning.Repair(nested));
     }
 
-    // Latin-1, and Windows-1252 with its gaps left as they are.
+    // Latin-1, and Windows-1252 with its undefined bytes unchanged.
     private static readonly Func<byte[], string>[] s_readings =
     [
         Encoding.Latin1.GetString,

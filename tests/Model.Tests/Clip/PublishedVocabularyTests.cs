@@ -1,5 +1,5 @@
-// Goal: prompts get the ids that the Python projects give them. Method: their ids, with CLIP's published vocabulary.
-// Where it is not at hand, these tests are skipped.
+// Goal: prompts get the same ids as in the Python projects. Method: their ids, with CLIP's published vocabulary.
+// Without it, these tests are skipped.
 using System.Text.Json;
 using Atelier.Model.Clip;
 using Xunit;
@@ -64,7 +64,7 @@ public sealed class PublishedVocabularyTests
     [InlineData("200", 200, 75, "cat cat cat cat cat cat cat cat cat cat ")]
     public void Count_SaysHowMuchFitsAndWhereThePromptIsCut(string prompt, int given, int used, string? cutAt)
     {
-        // A number stands for so many times "cat".
+        // A number stands for that many times "cat".
         string[] words = prompt.Split(' ', 2);
         string text = int.TryParse(words[0], out int cats)
             ? string.Join(' ', Enumerable.Repeat("cat", cats).Concat(words[1..])) : prompt;

@@ -7,7 +7,7 @@ using Xunit;
 
 namespace Atelier.Model.Tests.Clip;
 
-// The cleaning by itself: what must change, what must not, and the tables as a whole against digests that CPython made
+// The cleaning by itself: what must change, what must not, and the tables as a whole against digests made by CPython
 // (Vectors/make.py). Expected texts in the theories were computed by the reference, too.
 public sealed class TextCleaningTests
 {
@@ -40,7 +40,7 @@ public sealed class TextCleaningTests
     [Fact]
     public void Clean_TrustsReferencesLess_FromTheFirstLineWithMarkup()
     {
-        // Before markup, references decode until none is left; after it, twice.
+        // Before markup, references are decoded until none is left; after it, twice.
         Assert.Equal("< &lt; <", TextCleaning.Clean("&amp;amp;amp;lt;\n&amp;amp;lt; <"));
         Assert.Equal("&lt; <b>", TextCleaning.Clean("&amp;amp;lt; <b>"));
     }

@@ -6,8 +6,8 @@ using Xunit;
 namespace Atelier.Model.Tests.Clip;
 
 /// <summary>
-/// The tokenizer's vectors, and CLIP's vocabulary, which is not part of the repository: it is read from where it
-/// belongs in the reference data, or from the file that <c>ATELIER_VOCABULARY</c> names.
+/// The tokenizer's vectors, and CLIP's vocabulary, which is not part of the repository: it is read from its place in
+/// the reference data, or from the file that <c>ATELIER_VOCABULARY</c> names.
 /// </summary>
 internal static class TokenizerVectors
 {
@@ -20,7 +20,7 @@ internal static class TokenizerVectors
 
     private static readonly Lazy<ClipTokenizer> s_published = new(LoadPublished);
 
-    /// <summary>The tokenizer of the published vocabulary. Skips the test where there is none.</summary>
+    /// <summary>The tokenizer of the published vocabulary. Skips the test if the vocabulary is missing.</summary>
     public static ClipTokenizer Published
     {
         get

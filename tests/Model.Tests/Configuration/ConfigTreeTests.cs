@@ -1,4 +1,4 @@
-// Goal: a stage file means what it says, or is refused by line, key or byte.
+// Goal: a stage file is read exactly, or rejected by line, key or byte.
 using Atelier.Model.Configuration;
 using Xunit;
 
@@ -11,11 +11,11 @@ public sealed class ConfigTreeTests : IDisposable
     public void Dispose() => _folder.Dispose();
 
     [Fact]
-    public void PromptsOfAPanel_ThatAreNoText_AreRefused() =>
+    public void PromptsOfAPanel_ThatAreNotText_AreRefused() =>
         Assert.Equal("byte 24", Refused([.. "panel:\n  prompts: [a caf"u8, 0xE9, .. "]\n"u8]).Place);
 
     [Fact]
-    public void AKeyThatStandsTwice_IsRefused()
+    public void AKeyThatOccursTwice_IsRefused()
     {
         RefusedFileException refusal = Refused("optimizer.lr: 1\noptimizer:\n  lr: 2\n"u8.ToArray());
         Assert.Equal("line 3", refusal.Place);

@@ -1,4 +1,4 @@
-// Goal: latents are a function of pictures, captions and the seed: not of workers, and not of where a run was cut off.
+// Goal: latents are a function of pictures, captions and the seed, not of workers or of where a run was interrupted.
 using Atelier.Cli.Verify;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
@@ -26,8 +26,8 @@ public sealed class PrecomputeTests
         Assert.Throws<OperationCanceledException>(() => Run(folder["cut"], 1, Stop, stop));
         DateTime whole = File.GetLastWriteTimeUtc(folder["cut/00000/index.json"]);
         Run(folder["cut"], workers: 2);
-        Run(folder["cut"], workers: 1); // And what is complete stays.
-        // What was complete is not made again.
+        Run(folder["cut"], workers: 1);
+        // Completed parts are not made again.
         Assert.Equal(whole, File.GetLastWriteTimeUtc(folder["cut/00000/index.json"]));
         string[] files = Files(folder["one"]);
         Assert.Equal(files, Files(folder["two"]));
@@ -48,7 +48,7 @@ public sealed class PrecomputeTests
         }
     }
 
-    // Parts of two sources, models or seeds in one set would be trained on without a word.
+    // Parts of two sources, models or seeds in one set would be trained on silently.
     [Fact]
     public void Folder_OfOtherLatents_IsRefused_AndStaysAsItIs()
     {
@@ -71,7 +71,7 @@ public sealed class PrecomputeTests
             Assert.Contains(what, Assert.Throws<RefusedFileException>(run).Message);
     }
 
-    // What is made already is of the old captions; more of new ones would make a set of both.
+    // The existing parts have the old captions; continuing with new ones would mix both.
     [Fact]
     public void Captions_EditedAfterARunWasCut_AreRefused()
     {
@@ -104,14 +104,14 @@ public sealed class PrecomputeTests
         Assert.Equal("captions", refusal.Place);
         Assert.StartsWith("is not noted there: an earlier release began these latents", refusal.Reason);
 
-        // What is last of an object has no comma behind it.
+        // The last member of an object has no comma after it.
         string[] Without(params string[] keys) => string.Join('\n', lines.Where(line => !keys.Any(line.Contains)))
             .Replace(",\n}", "\n}", StringComparison.Ordinal).Split('\n');
     }
 
     // "q" is a token of few captions; its embedding is NaN.
     [Fact]
-    public void Picture_WhoseCaptionGivesNoNumbers_IsSkippedAndListed_AndTheOthersAreAsWithoutIt()
+    public void Picture_WhoseCaptionGivesNaN_IsSkippedAndListed_AndTheOthersAreUnchanged()
     {
         using var folder = new TemporaryFolder();
         long[] bad = [7, Precompute.PartSamples + 3];
@@ -176,7 +176,7 @@ public sealed class PrecomputeTests
     [InlineData(999, 10)]
     [InlineData(1_000, 10)]
     [InlineData(1_000_000, 10_000)]
-    public void SkippedPictures_AreBorneUpToAPart(long pictures, long max) =>
+    public void SkippedPictures_AreToleratedUpToABound(long pictures, long max) =>
         Assert.Equal(max, Precompute.SkippedMax(pictures));
 
     [Fact]

@@ -1,4 +1,4 @@
-// Goal: a picture's evaluation has the same bits alone and in any company, at any place of it, for every width of the
+// Goal: a picture's evaluation has the same bits alone and in any batch, at any position in it, for every width of the
 // forward pass. Method: requests of different noise levels, guidance and captions, in many arrangements.
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
@@ -24,19 +24,19 @@ public sealed class DenoiserTests
 
     private static readonly int[][] s_companies = [[0, 1, 2, 3], [1, 0, 2], [4, 3, 2, 1, 0], [0, 4, 0]];
 
-    // Threads split a tensor's numbers among them, and 3 or 5 split no picture evenly.
+    // Threads split a tensor's numbers among them, and neither 3 nor 5 divides a picture evenly.
     [Theory]
     [InlineData(2)]
     [InlineData(3)]
     [InlineData(5)]
-    public void ARequestsBits_DoNotDependOnItsCompany_OnAnyNumberOfThreads(int threads)
+    public void ARequestsBits_DoNotDependOnTheRestOfTheBatch_OnAnyNumberOfThreads(int threads)
     {
         int before = get_num_threads();
         set_num_threads(threads);
         try
         {
-            ARequestsBits_DoNotDependOnItsCompany("odd", 4);
-            ARequestsBits_DoNotDependOnItsCompany("realistic", 4);
+            ARequestsBits_DoNotDependOnTheRestOfTheBatch("odd", 4);
+            ARequestsBits_DoNotDependOnTheRestOfTheBatch("realistic", 4);
         }
         finally
         {
@@ -57,7 +57,7 @@ public sealed class DenoiserTests
     [InlineData("realistic", 2)]
     [InlineData("realistic", 4)]
     [InlineData("realistic", 8)]
-    public void ARequestsBits_DoNotDependOnItsCompany(string size, int width)
+    public void ARequestsBits_DoNotDependOnTheRestOfTheBatch(string size, int width)
     {
         using var scope = NewDisposeScope();
         using MicroDiT network = Network(size);
@@ -96,7 +96,7 @@ public sealed class DenoiserTests
     }
 
     [Fact]
-    public void ManyCompanies_LeaveNoTensorsBehind()
+    public void ManyBatches_LeaveNoTensorsBehind()
     {
         using var scope = NewDisposeScope();
         using MicroDiT network = Network("tiny");
@@ -116,7 +116,7 @@ public sealed class DenoiserTests
     }
 
     [Fact]
-    public void WhatDoesNotFit_IsRefused()
+    public void InputThatDoesNotFit_IsRefused()
     {
         using var scope = NewDisposeScope();
         using MicroDiT network = Network("tiny");
@@ -135,7 +135,7 @@ public sealed class DenoiserTests
         _ => SmallNetworks.Realistic,
     });
 
-    // Five pictures at different noise, with and without guidance, two of them with the same caption.
+    // Five pictures at different noise levels, with and without guidance, two of them with the same caption.
     private static DenoiserRequest[] Requests(MicroDiT network)
     {
         using var inference = inference_mode();

@@ -1,5 +1,5 @@
 // Goal: the preconditioning has the properties that define it (arXiv 2206.00364, Appendix B.6), and the denoiser of a
-// batch is its formula, picture by picture, whatever the noise levels beside it.
+// batch is its formula, picture by picture, whatever the noise levels in the batch.
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
 using Atelier.Model.Tests.Networks;
@@ -24,7 +24,7 @@ public sealed class EdmTests
         Assert.Equal(1, c.In * c.In * (noiseVariance + dataVariance), 1e-12);
         double target = ((1 - c.Skip) * (1 - c.Skip) * dataVariance) + (c.Skip * c.Skip * noiseVariance);
         Assert.Equal(1, target / (c.Out * c.Out), 1e-12);
-        Assert.Equal((1 - c.Skip) * dataVariance, c.Skip * noiseVariance, 1e-12); // The least c_out.
+        Assert.Equal((1 - c.Skip) * dataVariance, c.Skip * noiseVariance, 1e-12); // The smallest c_out.
         Assert.Equal(1, edm.LossWeight(sigma) * c.Out * c.Out, 1e-12);
         Assert.Equal(Math.Log(sigma) / 4, c.Noise, 1e-12);
     }

@@ -6,7 +6,7 @@ using Xunit;
 namespace Atelier.Model.Tests.Diffusion;
 
 // The sampler against the closed form of its differential equation, against interruption after every evaluation, and
-// against settings and states that it cannot follow.
+// against settings and states that it cannot accept.
 public sealed class HeunSamplerTests
 {
     private static readonly SamplerSettings s_rich = new()
@@ -95,7 +95,7 @@ public sealed class HeunSamplerTests
             Assert.Equal(straight, end);
         }
 
-        // Everything that a step can depend on is on: churn, a guidance interval, a projection that mixes in known
+        // Everything that a step can depend on is enabled: churn, a guidance interval, a projection that mixes in known
         // values.
         static HeunSampler Make() =>
             new(s_rich, SamplerRuns.Churn(11), (latent, sigma) => latent[0] = (0.5 * latent[0]) + (sigma * 0.125));
@@ -270,7 +270,7 @@ public sealed class HeunSamplerTests
         Assert.Throws<InvalidOperationException>(() => sampler.Next(end));
         Assert.Throws<InvalidOperationException>(() => sampler.Advance(end, [1, 2]));
 
-        // A snapshot of a picture with more steps, and one that waits for a corrector where there is none.
+        // A snapshot of a picture with more steps, and one that expects a corrector where there is none.
         var longer = new SamplerState(4, [1, 2], null);
         Assert.Throws<ArgumentException>(() => sampler.IsDone(longer));
         Assert.Throws<ArgumentException>(() => sampler.Next(longer));

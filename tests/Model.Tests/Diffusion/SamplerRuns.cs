@@ -7,7 +7,7 @@ namespace Atelier.Model.Tests.Diffusion;
 internal static class SamplerRuns
 {
     /// <summary>
-    /// The best denoiser of data N(mu, sd²); guidance of w moves mu to w mu, so that it shows where it acts.
+    /// The optimal denoiser of data N(mu, sd²); guidance of w moves mu to w mu, so that its effect is visible.
     /// </summary>
     public static double[] Gaussian(Model.Diffusion.Evaluation evaluation, double mu = 0.3, double sd = 0.5)
     {
@@ -15,7 +15,7 @@ internal static class SamplerRuns
         return [.. evaluation.X.Select(x => ((data * x) + (noise * mu * evaluation.Guidance)) / (data + noise))];
     }
 
-    /// <summary>Runs a picture to its end.</summary>
+    /// <summary>Runs the sampler for one picture to its end.</summary>
     public static SamplerState Finish(
         HeunSampler sampler, SamplerState state, Func<Model.Diffusion.Evaluation, double[]> denoise)
     {
@@ -27,7 +27,7 @@ internal static class SamplerRuns
         return state;
     }
 
-    /// <summary>Churn noise as the pipeline draws it.</summary>
+    /// <summary>Churn noise, drawn as in the pipeline.</summary>
     public static ChurnNoise Churn(ulong seed) => (step, destination) =>
     {
         var draws = new float[destination.Length];

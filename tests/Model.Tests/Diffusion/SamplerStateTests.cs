@@ -1,5 +1,5 @@
-// Goal: bytes of a state come back as they were, and bytes that are no state are refused, whatever they are, without
-// reserving memory that they do not back.
+// Goal: the bytes of a state are read back unchanged, and invalid bytes are always rejected, without reserving memory
+// that they do not back.
 using System.Buffers.Binary;
 using Atelier.Model.Diffusion;
 using CsCheck;
@@ -61,13 +61,13 @@ public sealed class SamplerStateTests
         byte[] bytes = new SamplerState(3, [1, 2, 3], [4, 5, 6]).ToBytes();
         for (int length = 0; length < bytes.Length; length++)
         {
-            // Half of a corrector's numbers would be a predictor's, did the flag not say otherwise.
+            // Without the flag, half of a corrector's numbers would be read as a predictor's.
             Assert.Throws<FormatException>(() => SamplerState.FromBytes(bytes.AsSpan(0, length)));
         }
     }
 
     [Fact]
-    public void NumbersThatAreNone_AreRefused()
+    public void NonFiniteNumbers_AreRefused()
     {
         foreach (double broken in new[] { double.NaN, double.PositiveInfinity })
         {

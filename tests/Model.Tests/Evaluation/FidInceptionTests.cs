@@ -58,7 +58,7 @@ public sealed class FidInceptionTests
     }
 
     [Fact]
-    public void WhatIsNoPicture_IsRefused()
+    public void FileThatIsNotAPicture_IsRefused()
     {
         using var network = new FidInceptionV3();
         Assert.Throws<ArgumentException>(() => network.call(zeros(3, 40, 30)));

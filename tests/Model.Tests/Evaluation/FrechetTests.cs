@@ -75,7 +75,7 @@ public sealed class FrechetTests
     }
 
     [Fact]
-    public void WhatCannotBeCompared_IsRefused()
+    public void FeaturesThatDoNotFit_AreRefused()
     {
         using var scope = NewDisposeScope();
         using var three = new FeatureStatistics(3);

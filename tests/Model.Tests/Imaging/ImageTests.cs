@@ -26,7 +26,7 @@ public sealed class ImageTests
         var expected = Vector("expected", $"{name}/resized_hwc").Data;
         Assert.Equal(expected.Length, actual.Length);
         int[] differences = [.. expected.Zip(actual, (e, a) => Math.Abs(e - a))];
-        Assert.Equal(0, differences.Max());  // The vectors ask for 1 at most, and for equality in 98 %.
+        Assert.Equal(0, differences.Max());  // The vectors require 1 at most, and equality for 98 %.
     }
 
     [Theory]
@@ -83,10 +83,10 @@ public sealed class ImageTests
         {
             (byte[] png, RgbImage upright) = OrientedPictures.Png(orientation, isLittle);
             AssertEqual(upright, ImageCodec.DecodeUpright(png), tolerance: 0);
-            Assert.Equal(5, ImageCodec.Decode(png).Width); // As it is stored.
+            Assert.Equal(5, ImageCodec.Decode(png).Width); // As stored.
         }
 
-        // Each corner has a colour of its own, and the lossy formats keep slow passages.
+        // Each corner has its own color, and lossy formats preserve smooth gradients.
         byte[] slopes =
             [.. Enumerable.Range(0, 64 * 48).SelectMany(i => (byte[])[(byte)(i % 64 * 4), (byte)(i / 64 * 5), 128])];
         var image = new RgbImage(64, 48, slopes);
@@ -95,7 +95,7 @@ public sealed class ImageTests
         AssertEqual(expected, ImageCodec.DecodeUpright(OrientedPictures.Webp(image, orientation)), tolerance: 24);
     }
 
-    // What says nothing, or nonsense, leaves the picture as it is.
+    // Missing or invalid orientations leave the picture as it is.
     [Fact]
     public void Orientation_ThatCannotBeRead_IsUpright()
     {
@@ -165,7 +165,7 @@ public sealed class ImageTests
     [InlineData(int.MaxValue, int.MaxValue)]
     public void PictureBeyondTheLimits_IsRefused_BeforeMemoryIsTaken(int width, int height)
     {
-        // The size stands in the header, whose checksum is made anew.
+        // The size is in the header, whose checksum is recomputed.
         var png = PngTests.Write(new byte[3], 1, 1);
         BinaryPrimitives.WriteInt32BigEndian(png.AsSpan(16), width);
         BinaryPrimitives.WriteInt32BigEndian(png.AsSpan(20), height);

@@ -1,4 +1,4 @@
-// Pictures with a note of which side is up, in all formats that are read.
+// Pictures with an orientation tag, in all formats that are read.
 using System.Buffers.Binary;
 using System.IO.Hashing;
 using System.Text;
@@ -45,7 +45,7 @@ internal static class OrientedPictures
     }
 
     /// <summary>
-    /// The picture that a viewer shows, by the standard's words: where row 0 and column 0 are to be seen.
+    /// The picture that a viewer shows, by the standard's definition: where row 0 and column 0 appear.
     /// </summary>
     public static RgbImage Upright(RgbImage stored, int orientation)
     {

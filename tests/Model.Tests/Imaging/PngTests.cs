@@ -1,5 +1,5 @@
-// Goal: the PNG files written here are the pixels and texts given, to any reader, and their bytes never change. Method:
-// Skia and this project's own reader read them back; a fixed picture's digest is kept.
+// Goal: the PNG files written here contain the given pixels and texts for any reader, and their bytes never change.
+// Method: Skia and this project's own reader read them back; a fixed picture's digest is pinned.
 using System.Buffers.Binary;
 using System.IO.Compression;
 using System.IO.Hashing;
@@ -44,7 +44,7 @@ public sealed class PngTests
         var file = Write(rgb, 97, 61, Texts);
         Assert.Equal(file, Write(rgb, 97, 61, Texts));
 
-        // This digest changes with no runtime and no processor; if a new compressor changes it, say so to the users.
+        // This digest is the same for every runtime and processor; if a new compressor changes it, tell the users.
         Assert.Equal(
             "9d6ff60927c44fcf13ff4bca183cddf8",
             Convert.ToHexStringLower(SHA256.HashData(file).AsSpan(0, 16)));
@@ -114,7 +114,7 @@ public sealed class PngTests
         AssertRefused(file[..8], "ends");
         for (int at = 0; at < file.Length; at++)
         {
-            // One bit anywhere is noticed, and so is an early end.
+            // A single changed bit anywhere is noticed, and so is a truncated file.
             var altered = file.ToArray();
             altered[at] ^= (byte)(1 << (at % 8));
             AssertRefused(altered, "");
@@ -141,7 +141,7 @@ public sealed class PngTests
         Assert.ThrowsAny<ArgumentException>(() => Png.Write(Stream.Null, new byte[3], 1, 1, [("a", "\ud800")]));
     }
 
-    // Kinds: noise, one colour, gradients with noise, stripes.
+    // Kinds: noise, one color, gradients with noise, stripes.
     internal static byte[] Picture(int width, int height, int kind, int seed)
     {
         var random = new Random(seed);
@@ -177,7 +177,7 @@ public sealed class PngTests
         Assert.Contains(reason, refusal.Reason, StringComparison.Ordinal);
     }
 
-    // A picture with further chunks behind its header.
+    // A picture with additional chunks after its header.
     private static byte[] Splice(params (string Kind, byte[] Data)[] chunks)
     {
         const int headEnd = 8 + 12 + 13;

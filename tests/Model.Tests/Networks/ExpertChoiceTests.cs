@@ -1,6 +1,6 @@
-// Goal: experts by gather and scatter are the one-hot products of the paper, forward and backward, also where tokens
-// tie, are taken by nobody, or no expert takes any. Method: the products written out with torch's own derivatives, in
-// float64.
+// Goal: experts by gather and scatter equal the one-hot products of the paper, forward and backward, also if tokens
+// tie, are chosen by no expert, or an expert chooses none. Method: the products written out with torch's own
+// derivatives, in float64.
 using Atelier.Cli.Verify;
 using Atelier.Model.Networks;
 using TorchSharp;
@@ -72,7 +72,7 @@ public sealed class ExpertChoiceTests
     }
 
     [Fact]
-    public void NoCapacity_GivesZerosThatCanBeLearntThrough()
+    public void NoCapacity_GivesZeros_WithGradients()
     {
         using var scope = NewDisposeScope();
         using ExpertChoiceFeedForward layer = Layer(experts: 4, capacity: 1);

@@ -1,5 +1,5 @@
-// Goal: a configuration either makes a network, or is refused in a sentence that names what is wrong, before any memory
-// is reserved for it.
+// Goal: a configuration either makes a network or is rejected with a message that names the fault, before any memory is
+// reserved for it.
 using System.Buffers;
 using System.Text;
 using System.Text.Json;
@@ -76,7 +76,7 @@ public sealed class MicroDiTConfigTests
     [InlineData("""{"dim": null}""", "\"dim\" cannot be null")]
     [InlineData("""{"learn_sigma": true}""", "\"learn_sigma\" is no argument of MicroDiT")]
     [InlineData("[]", "object")]
-    public void FromJson_RefusesWhatMakesNoNetwork_InASentenceThatNamesIt(string json, string sentence)
+    public void FromJson_RefusesAnInvalidNetwork_AndNamesTheFault(string json, string sentence)
     {
         var error = Assert.Throws<ArgumentException>(
             () => MicroDiTConfig.FromJson(JsonDocument.Parse(json).RootElement));

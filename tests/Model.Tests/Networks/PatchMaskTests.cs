@@ -8,7 +8,7 @@ namespace Atelier.Model.Tests.Networks;
 
 public sealed class PatchMaskTests
 {
-    // Coarse numbers on purpose: ties are common.
+    // Deliberately coarse numbers: ties are common.
     private static readonly Gen<(int Batch, int Length, double Ratio, float[] Noise)> s_masks =
         from batch in Gen.Int[1, 4]
         from length in Gen.Int[2, 40]

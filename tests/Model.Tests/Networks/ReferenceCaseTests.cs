@@ -1,5 +1,5 @@
-// Goal: the network, its sampler and its schedules give the reference's numbers, name for name and within its
-// tolerances. Method: cases of the reference data through the same verifier that `atelier verify` runs.
+// Goal: the network, its sampler and its schedules reproduce the reference's numbers, name for name and within its
+// tolerances. Method: cases of the reference data through the verifier that `atelier verify` uses.
 using Atelier.Cli.Verify;
 using Xunit;
 
@@ -7,7 +7,7 @@ namespace Atelier.Model.Tests.Networks;
 
 public sealed class ReferenceCaseTests
 {
-    // The least number of compared values keeps a case that compares nothing from passing.
+    // A minimum number of compared values keeps a case that compares nothing from passing.
     [Theory]
     [InlineData("dit/a_mixer", 25)]
     [InlineData("dit/b2_split_multipliers", 25)]

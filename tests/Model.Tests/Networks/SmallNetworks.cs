@@ -44,7 +44,7 @@ internal static class SmallNetworks
         NumExperts = 8,
     };
 
-    /// <summary>A network whose weights follow from their names, none of them zero; ready for inference.</summary>
+    /// <summary>A network whose weights are derived from their names, none of them zero; ready for inference.</summary>
     public static MicroDiT Filled(MicroDiTConfig config, string prefix = "small/")
     {
         var network = new MicroDiT(config);

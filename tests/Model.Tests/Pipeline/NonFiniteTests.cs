@@ -1,5 +1,5 @@
-// Goal: no part hands on what is no number, and the part that gave it is named. Method: small pipelines of which one
-// part is spoiled, by NaN or by weights that are finite and overflow.
+// Goal: no part passes on NaN or infinities, and the part that produced them is named. Method: small pipelines in which
+// one part is spoiled, by NaN or by finite weights that overflow.
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
 using Atelier.Model.Diffusion;
@@ -13,7 +13,7 @@ namespace Atelier.Model.Tests.Pipeline;
 
 public sealed class NonFiniteTests
 {
-    // The largest float16; squared and summed a few times it leaves float32 too.
+    // The largest float16; squared and summed a few times it overflows float32 too.
     private const float Large = 65504, Huge = 1e30f;
 
     private static readonly GenerationRequest s_request = new()
@@ -28,7 +28,7 @@ public sealed class NonFiniteTests
     [InlineData(ModelParts.TextEncoder, Huge)]
     [InlineData(ModelParts.Denoiser, Huge)]
     [InlineData(ModelParts.Decoder, Huge)]
-    public void Generate_WithAPartThatGivesNoNumbers_NamesIt_AndKeepsNoTensors(string part, float value)
+    public void Generate_WithAPartThatReturnsNaN_NamesIt_AndKeepsNoTensors(string part, float value)
     {
         using TextToImage pipeline = TinyPipeline.Create(SmallNetworks.Tiny, width: 2, part, value);
         long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
@@ -36,7 +36,7 @@ public sealed class NonFiniteTests
             () => pipeline.Generate([s_request], cancellation: TestContext.Current.CancellationToken));
         Assert.Equal(part, error.Part);
         Assert.StartsWith($"The {part} gave ", error.Message, StringComparison.Ordinal);
-        // The denoiser keeps the captions that it joined last.
+        // The denoiser caches the captions that it joined last.
         Assert.InRange(DisposeScopeManager.Statistics.ThreadTotalLiveCount - before, 0, 64);
     }
 
@@ -73,7 +73,7 @@ public sealed class NonFiniteTests
         }
     }
 
-    // As many convolutions as a published decoder has make of the largest float16 what no float32 holds.
+    // As many convolutions as a published decoder has turn the largest float16 into a number that float32 cannot hold.
     [Fact]
     public void Probe_FindsConvolutionsAtTheLargestFloat16_InADecoderOfManyLevels()
     {

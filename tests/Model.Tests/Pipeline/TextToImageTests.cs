@@ -1,4 +1,4 @@
-// Goal: the same request gives the same picture, byte for byte, alone and in company, in one go and resumed on another
+// Goal: the same request gives the same picture, byte for byte, alone and in a batch, in one run and resumed on another
 // worker half way. Method: whole pipelines, prompt to pixels.
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
@@ -17,7 +17,8 @@ public sealed class TextToImageTests
         Prompt = "a red square over a blue circle", Seed = 5, Size = 32, Sampler = new() { Steps = 3, Guidance = 5 },
     };
 
-    // Company that differs in everything: steps, guidance, an interval of it, churn, a negative prompt, nothing at all.
+    // Other pictures in the batch that differ in everything: steps, guidance, a guidance interval, churn, a negative
+    // prompt, or none of them.
     private static readonly GenerationRequest[] s_company =
     [
         s_request with { Prompt = "blue", Seed = 0, Sampler = new() { Steps = 4 } },
@@ -37,7 +38,7 @@ public sealed class TextToImageTests
     [InlineData(true, 2)]
     [InlineData(true, 4)]
     [InlineData(true, 8)]
-    public void APicturesBytes_DoNotDependOnItsCompany(bool realistic, int width)
+    public void APicturesBytes_DoNotDependOnTheRestOfTheBatch(bool realistic, int width)
     {
         MicroDiTConfig config = realistic
             ? SmallNetworks.Realistic
@@ -53,7 +54,7 @@ public sealed class TextToImageTests
     }
 
     [Fact]
-    public void StoppedAfterAnyEvaluation_AndResumedByAnotherWorkerInOtherCompany_ItEndsInTheSameNumbers()
+    public void StoppedAfterAnyEvaluation_AndResumedByAnotherWorkerInAnotherBatch_ItEndsInTheSameNumbers()
     {
         using var scope = NewDisposeScope();
         MicroDiTConfig config = SmallNetworks.Tiny;
@@ -85,7 +86,7 @@ public sealed class TextToImageTests
     }
 
     [Fact]
-    public void Generate_TellsItsProgressUpToOne_AndKeepsNoTensors()
+    public void Generate_ReportsItsProgressUpToOne_AndKeepsNoTensors()
     {
         using TextToImage pipeline = TinyPipeline.Create(SmallNetworks.Tiny, width: 1);
         Pictures(pipeline, s_request);

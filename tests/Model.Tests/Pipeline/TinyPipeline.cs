@@ -1,5 +1,5 @@
-// A whole text-to-image model that needs no file: three small networks with weights by formula, and a vocabulary of
-// bytes and a few merges.
+// A whole text-to-image model that needs no files: three small networks with formula weights, and a vocabulary of bytes
+// and a few merges.
 using System.IO.Compression;
 using System.Text;
 using Atelier.Cli.Verify;
@@ -16,10 +16,10 @@ namespace Atelier.Model.Tests.Pipeline;
 
 internal static class TinyPipeline
 {
-    /// <summary>The bytes of the vocabulary file: 512 byte symbols, four merges, two marks.</summary>
+    /// <summary>The bytes of the vocabulary file: 512 byte symbols, four merges, two markers.</summary>
     public static byte[] Vocabulary { get; } = Gzip("#version: 0.2\nr e\nre d</w>\nb l\nbl u\n");
 
-    /// <summary>A text tower over that vocabulary, as wide as the denoiser's captions.</summary>
+    /// <summary>A text tower for that vocabulary, as wide as the denoiser's captions.</summary>
     public static ClipConfig Clip(int width) => new()
     {
         EmbedDim = 16,
@@ -28,17 +28,17 @@ internal static class TinyPipeline
         Vision = new ClipVisionConfig { ImageSize = 16, PatchSize = 8, Width = 16, HeadWidth = 8, Layers = 1 },
     };
 
-    /// <summary>Two pixels of picture per latent position.</summary>
+    /// <summary>Two pixels of the picture per latent position.</summary>
     public static AutoencoderConfig Autoencoder { get; } =
         new() { BlockOutChannels = [8, 16], NormNumGroups = 4, ScalingFactor = 0.5 };
 
-    /// <summary>A new pipeline over new networks; two of them have the same weights.</summary>
+    /// <summary>A new pipeline over new networks; any two of them have the same weights.</summary>
     public static TextToImage Create(MicroDiTConfig config, int width) => Create(config, width, null, 0);
 
-    /// <summary>The networks of a pipeline, of which one may have a spoiled part.</summary>
+    /// <summary>The networks of a pipeline, one of which may be spoiled.</summary>
     /// <param name="config">The denoiser.</param>
-    /// <param name="part">The part, as <see cref="ModelParts"/> names it, or none.</param>
-    /// <param name="value">What all numbers of its spoiled tensors are.</param>
+    /// <param name="part">The part, as <see cref="ModelParts"/> names it, or null.</param>
+    /// <param name="value">The value of all numbers in its spoiled tensors.</param>
     public static (ClipTextEncoder Text, MicroDiT Network, AutoencoderKL Autoencoder) Networks(
         MicroDiTConfig config, string? part, float value)
     {
@@ -60,7 +60,7 @@ internal static class TinyPipeline
         };
         foreach ((string name, Parameter parameter) in spoiled?.Network.named_parameters() ?? [])
         {
-            // Of the autoencoder all convolutions of one half, of the others the matrices of every block.
+            // Of the autoencoder all convolutions of one half, of the other networks the matrices of every block.
             string tensors = spoiled!.Value.Tensors;
             if (name.EndsWith(tensors, StringComparison.Ordinal)
                 || (name.StartsWith(tensors, StringComparison.Ordinal) && parameter.dim() == 4))
@@ -75,7 +75,7 @@ internal static class TinyPipeline
     /// <summary>A tokenizer of that vocabulary.</summary>
     public static ClipTokenizer Tokenizer() => ClipTokenizer.Load(new MemoryStream(Vocabulary), "tiny vocabulary");
 
-    /// <summary>A new pipeline of which one part is spoiled; see <see cref="Networks"/>.</summary>
+    /// <summary>A new pipeline with one spoiled part; see <see cref="Networks"/>.</summary>
     public static TextToImage Create(MicroDiTConfig config, int width, string? part, float value)
     {
         (ClipTextEncoder text, MicroDiT network, AutoencoderKL autoencoder) = Networks(config, part, value);

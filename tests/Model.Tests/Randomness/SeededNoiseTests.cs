@@ -1,5 +1,5 @@
-// Goal: random numbers are those of Philox4x32-10, look like the distributions they claim, and depend on seed, purpose,
-// index and position alone. All seeds are fixed, so the statistics either hold always or never.
+// Goal: random numbers are those of Philox4x32-10, follow the distributions they claim, and depend only on seed,
+// purpose, index and position. All seeds are fixed, so the statistics either hold always or never.
 using System.Numerics;
 using Atelier.Model.Randomness;
 using CsCheck;
@@ -103,7 +103,7 @@ public sealed class SeededNoiseTests
             }
         }
 
-        // 2,775 pairs: the largest of so many standard normal numbers stays below 6.
+        // 2,775 pairs: the largest of that many standard normal numbers is below 6.
         Assert.InRange(worst, 0, 6 / Math.Sqrt(Length));
 
         static double Product(float[] a, float[] b) => a.Zip(b).Sum(p => (double)p.First * p.Second);
@@ -152,7 +152,7 @@ public sealed class SeededNoiseTests
         Assert.InRange(chi, 0, 23 + (5 * Math.Sqrt(46)));
     }
 
-    // Salmon et al. 2011, section 3.3, with the constants of its table 2, word for word.
+    // Salmon et al. 2011, section 3.3, with the constants of its table 2, literally.
     private static uint[] PapersPhilox(uint[] counter, uint[] key)
     {
         uint[] c = [.. counter], k = [.. key];
@@ -180,7 +180,7 @@ public sealed class SeededNoiseTests
         return numbers;
     }
 
-    // What seeds meant when this was first released. A change here changes every picture and every training run.
+    // The numbers of these seeds since the first release. A change here changes every picture and every training run.
     private static class Approved
     {
         public static readonly float[] Normals =

@@ -1,5 +1,5 @@
-// Goal: the collector never frees a number that libtorch still reads. Method: operations with plain numbers, hidden and
-// visible, while another thread does nothing but collect. Runs alone, to leave the other tests' memory in peace.
+// Goal: the collector never frees a number that libtorch still reads. Method: operations with plain numbers, explicit
+// and hidden, while another thread does nothing but collect. Runs alone, so as not to disturb other tests' memory.
 using Atelier.Model.Tests.Training;
 using Atelier.Model.Tests.Verify;
 using Atelier.Model.Training;

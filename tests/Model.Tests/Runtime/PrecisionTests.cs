@@ -1,4 +1,4 @@
-// Goal: words and precisions are one for the other, and nothing else is taken.
+// Goal: names map to precisions and back, and other names are rejected.
 using Atelier.Model.Runtime;
 using Xunit;
 using static TorchSharp.torch;
@@ -10,7 +10,7 @@ public sealed class PrecisionTests
     [Theory]
     [InlineData("float32", ScalarType.Float32)]
     [InlineData("bfloat16", ScalarType.BFloat16)]
-    public void Word_IsThePrecisionWhateverTheProcessorHas(string word, ScalarType type)
+    public void Name_IsThePrecisionWhateverTheProcessorHas(string word, ScalarType type)
     {
         Assert.Equal(type, Precision.Parse(word));
         Assert.Equal(word, Precision.Name(type));
@@ -32,7 +32,7 @@ public sealed class PrecisionTests
         Assert.Equal(has, Libtorch.HasBFloat16(isa));
 
     [Fact]
-    public void OtherWordsAndTypes_AreRefused()
+    public void OtherNamesAndTypes_AreRefused()
     {
         var error = Assert.Throws<ArgumentException>(() => Precision.Parse("half"));
         Assert.Contains("float32 or bfloat16, not half", error.Message);

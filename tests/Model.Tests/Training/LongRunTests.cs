@@ -1,6 +1,6 @@
-// Goal: nothing is kept from one forward pass, or one training step, to the next. Method: many of each, with the number
-// of live tensors and the bytes allocated outside the managed heap watched. Runs alone, since memory is the whole
-// process's.
+// Goal: nothing is kept from one forward pass, or one training step, to the next. Method: many of each, while the
+// number of live tensors and the bytes allocated outside the managed heap are watched. Runs alone, since memory belongs
+// to the whole process.
 using System.Runtime.InteropServices;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
@@ -18,7 +18,7 @@ public sealed class LongRunTestsRunAlone;
 [Collection(nameof(LongRunTests))]
 public sealed class LongRunTests
 {
-    // Far more than caches of kernels sway; 1 % of what 200 leaked passes would hold.
+    // Far more than kernel caches vary; 1 % of what 200 leaked passes would hold.
     private const long GrowthMax = 16L << 20;
 
     [Fact]
@@ -68,8 +68,8 @@ public sealed class LongRunTests
         Assert.InRange(Allocated() - allocated, long.MinValue, GrowthMax);
     }
 
-    // What the C library's allocator has handed out, in bytes: libtorch allocates there, the collector does not. A
-    // process's resident memory also moves when the collector gives pages back or an arena keeps them.
+    // Bytes handed out by the C library's allocator: libtorch allocates there, the collector does not. A process's
+    // resident memory also changes when the collector returns pages or an arena keeps them.
     private static long Allocated()
     {
         GC.Collect();

@@ -1,5 +1,5 @@
-// Goal: a step changes weights, average and moments as the formulas of its settings say, to the bit, whichever training
-// asks for it. Method: the same gradients through plain tensors and an optimizer of their own.
+// Goal: a step changes weights, average and moments by the formulas of its settings, bit for bit, whichever training
+// uses it. Method: the same gradients through plain tensors and a separate optimizer.
 using Atelier.Model.Networks;
 using Atelier.Model.Tests.Networks;
 using Atelier.Model.Tests.Verify;
@@ -50,7 +50,7 @@ public sealed class MasterWeightsTests
     }
 
     [Fact]
-    public void RampedAverage_BeginsWithFewWeights_AndEndsWithItsSmoothing()
+    public void RampedAverage_StartsWithFewWeights_AndEndsWithItsSmoothing()
     {
         var average = new AverageSettings(0.9, Ramps: true);
         Assert.Equal(0.1, average.At(0), 1e-12);
@@ -59,7 +59,7 @@ public sealed class MasterWeightsTests
     }
 
     [Fact]
-    public void State_WrittenAndRestored_GoesOnAsBefore()
+    public void State_WrittenAndRestored_ContinuesAsBefore()
     {
         using var folder = new TemporaryFolder();
         using var scope = NewDisposeScope();

@@ -1,4 +1,4 @@
-// Goal: what a run draws depends on its seed and a sample's position alone, and every epoch holds every sample once.
+// Goal: what a run draws depends on its seed and a sample's position alone, and every epoch contains every sample once.
 using Atelier.Model.Networks;
 using Atelier.Model.Tests.Networks;
 using Atelier.Model.Tests.Verify;
@@ -77,7 +77,7 @@ public sealed class SeededShardsTests
     }
 
     [Fact]
-    public void SampleThatIsNoNumbers_IsLeftOut_AndTheOthersKeepTheirs()
+    public void NonFiniteSample_IsLeftOut_AndTheOthersAreUnchanged()
     {
         using var scope = NewDisposeScope();
         TrainingSettings settings = ToyRun.Settings with { Shards = 4, Microbatch = 13 };
@@ -144,7 +144,7 @@ public sealed class SeededShardsTests
             new(new ToyData(count, data), settings, network, 1, captionDrop);
     }
 
-    // What each position of the run drew, one text a sample.
+    // What was drawn at each position of the run, one text per sample.
     private static string[] Draws(int shards, int microbatch, ulong seed = 1)
     {
         TrainingSettings settings = ToyRun.Settings with { Shards = shards, Microbatch = microbatch };

@@ -1,4 +1,4 @@
-// A training run small enough for tests: four patterns with a caption each, plus what makes every sample its own.
+// A training run small enough for tests: four patterns with a caption each, plus something unique to every sample.
 using Atelier.Model.Networks;
 using Atelier.Model.Randomness;
 using Atelier.Model.Tests.Networks;
@@ -29,7 +29,7 @@ internal sealed class ToyData(int count, MicroDiTConfig config) : ITrainingData
 
 internal static class ToyRun
 {
-    /// <summary>Everything that a step can depend on is on.</summary>
+    /// <summary>Everything that a step can depend on is enabled.</summary>
     public static TrainingSettings Settings { get; } = new()
     {
         MaskRatio = 0.5,
@@ -45,7 +45,7 @@ internal static class ToyRun
     public static SeededShards Shards(TrainingSettings settings, ulong seed = 1) =>
         new(new ToyData(13, SmallNetworks.Tiny), settings, SmallNetworks.Tiny, seed, captionDrop: 0.1);
 
-    /// <summary>An engine over a network of its own, which is always the same at the start.</summary>
+    /// <summary>An engine over a network of its own, which is always initialized alike.</summary>
     public static (MicroDiT Network, TrainingEngine Engine) Worker(TrainingSettings settings, int lanes = 1)
     {
         var network = new MicroDiT(SmallNetworks.Tiny);

@@ -1,6 +1,5 @@
-// Goal: the weights that a run ends with do not depend on who computed what, in which order, or who came and went; and
-// a step does what it says. Method: simulated workers, each with a network and an engine of its own, that exchange
-// bytes.
+// Goal: the weights at the end of a run do not depend on who computed what, in which order, or who joined and left; and
+// a step does what it promises. Method: simulated workers, each with its own network and engine, that exchange bytes.
 using System.Runtime.InteropServices;
 using Atelier.Model.Networks;
 using Atelier.Model.Tests.Networks;
@@ -12,7 +11,8 @@ using static TorchSharp.torch;
 
 namespace Atelier.Model.Tests.Training;
 
-// Runs alone: MKL's number of threads is the whole process's, bits depend on it, and tests of lanes change it.
+// Runs alone: MKL's number of threads is a setting of the whole process, bits depend on it, and tests of lanes change
+// it.
 [Collection(nameof(LongRunTests))]
 public sealed class TrainingEngineTests
 {
@@ -133,7 +133,7 @@ public sealed class TrainingEngineTests
                 world.Add(CopyOf(world[0].Engine));
             }
 
-            // The first that go are the newest; the peer that newcomers copy changes too.
+            // The newest leave first; the peer that newcomers copy changes too.
             Dispose(world[sizes[step]..]);
             world = [.. world[..sizes[step]].AsEnumerable().Reverse()];
             Step(world, step, random);
@@ -163,7 +163,7 @@ public sealed class TrainingEngineTests
     }
 
     [Fact]
-    public void Apply_RefusesATotalThatIsNoWholeBatch_AndChangesNothing()
+    public void Apply_RefusesATotalOfAPartialBatch_AndChangesNothing()
     {
         (MicroDiT network, TrainingEngine engine) = ToyRun.Worker(ToyRun.Settings);
         using var owner = network;
@@ -175,7 +175,7 @@ public sealed class TrainingEngineTests
         Assert.Equal(before, State(engine));
     }
 
-    // With one sample to a shard, a batch without some is the sum of the other shards, divided by their number.
+    // With one sample per shard, a batch without some of them is the sum of the other shards, divided by their number.
     [Fact]
     public void BatchWithoutSomeSamples_IsTheMeanOfTheOthers_ForAnyShardsAndLanes()
     {
@@ -253,7 +253,7 @@ public sealed class TrainingEngineTests
         double norm = linalg.norm(mean).item<float>();
         StepOutcome outcome = engine.Apply(0, total);
 
-        // After one update the first moment is a tenth of the gradient that arrived there.
+        // After one update the first moment is a tenth of the gradient.
         Tensor arrived = engine.Master.Optimizer.FirstMoment / 0.1;
         double length = linalg.norm(arrived).item<float>();
         Assert.Equal(norm, outcome.GradientNorm, norm * 1e-5);
@@ -332,7 +332,7 @@ public sealed class TrainingEngineTests
         network.Dispose();
     }
 
-    // One step of a world: shards dealt at random, partial sums exchanged as bytes, in another order for every
+    // One step of a world: shards dealt at random, partial sums exchanged as bytes, in a different order for every
     // receiver.
     private static void Step(List<(MicroDiT Network, TrainingEngine Engine)> world, long step, Random random)
     {

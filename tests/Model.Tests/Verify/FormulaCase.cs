@@ -1,4 +1,4 @@
-// A case of the reference data: its configuration, its inputs, and what must come out. Weights come from the formula.
+// A case of the reference data: its configuration, inputs and expected results. Weights come from the formula.
 using System.Text.Json;
 using Atelier.Cli.Verify;
 using Xunit;
@@ -60,7 +60,7 @@ internal sealed class FormulaCase
         Assert.True(error <= allowed, $"{name}: off by {error:g3}, allowed {allowed:g3}");
     }
 
-    /// <summary>Records what the named submodules return, in the order of the calls.</summary>
+    /// <summary>Records the outputs of the named submodules, in the order of the calls.</summary>
     public static Dictionary<string, List<Tensor>> Record(nn.Module root, IEnumerable<string> names)
     {
         var modules = root.named_modules().ToDictionary(m => m.name, m => m.module);

@@ -1,5 +1,5 @@
-// Goal: what the writer writes the reader reads; half a file never has the file's name; headers that lie are refused
-// with the place and the reason, and cost no memory.
+// Goal: the reader reads what the writer writes; a partial file never has the final name; invalid headers are rejected
+// with place and reason, and cost no memory.
 using Atelier.Model.Weights;
 using Xunit;
 
@@ -61,7 +61,7 @@ public sealed class SafeTensorsTests
     }
 
     [Fact]
-    public void UncommittedWriter_LeavesTheOldFileAndNoRest()
+    public void UncommittedWriter_LeavesTheOldFile_AndNothingElse()
     {
         using var folder = new TemporaryFolder();
         File.WriteAllText(folder["a"], "old");
@@ -112,7 +112,7 @@ public sealed class SafeTensorsTests
     [InlineData("""{"__metadata__":{},"__metadata__":{}}""", "__metadata__: occurs twice")]
     [InlineData("""{"__metadata__":null}""", "is no object")]
     [InlineData("""{"a":7}""", "is no object")]
-    public void Header_ThatLies_IsRefusedWithTheReason(string header, string reason)
+    public void InvalidHeader_IsRefusedWithTheReason(string header, string reason)
     {
         var bytes = WeightFiles.SafeTensors(header, 8);
         var refusal = Assert.Throws<RefusedFileException>(() => WeightFiles.OpenBytes(bytes));

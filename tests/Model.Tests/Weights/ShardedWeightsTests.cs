@@ -1,4 +1,5 @@
-// Goal: a sharded model reads like one file, and an index cannot lead out of its folder or promise what is not there.
+// Goal: a sharded model reads like one file, and an index can neither refer to files outside its folder nor promise
+// tensors that do not exist.
 using Atelier.Model.Weights;
 using Xunit;
 

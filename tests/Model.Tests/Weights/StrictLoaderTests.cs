@@ -1,4 +1,4 @@
-// Goal: a network is filled exactly as the file says or not at all, in any floating-point type, and leaks no tensor.
+// Goal: a network is filled exactly as the file says or not at all, in any floating-point type, and leaks no tensors.
 using Atelier.Model.Networks;
 using Atelier.Model.Weights;
 using TorchSharp;
@@ -50,7 +50,7 @@ public sealed class StrictLoaderTests : IDisposable
     [Fact]
     public void Pieces_OfALargeTensor_AllArrive()
     {
-        // Two pieces and a rest, through both the direct and the converting path.
+        // Two pieces and a remainder, through both the direct and the converting path.
         using var saved = Filled(new Linear(4100, 2050, bias: false), seed: 1);
         foreach (var type in (ElementType[])[ElementType.Float32, ElementType.Float64])
         {
@@ -79,7 +79,7 @@ public sealed class StrictLoaderTests : IDisposable
     }
 
     [Fact]
-    public void ManyMismatches_AreCounted_AndTheFirstOfEachSortListed()
+    public void ManyMismatches_AreCounted_AndTheFirstOfEachKindListed()
     {
         string name = new('x', 500);
         WeightFiles.Write(

@@ -1,4 +1,4 @@
-// Goal: a pickle is data. Sharing, cycles, depth and lies in it cost bounded work and never run anything.
+// Goal: a pickle is data. Sharing, cycles, depth and false claims in it cost bounded work and never run anything.
 using System.Text;
 using Atelier.Model.Weights;
 using Xunit;
@@ -49,7 +49,7 @@ public sealed class TorchCheckpointTests
     [InlineData("module.dit.")]
     [InlineData("state.model.module.dit._orig_mod.")]
     [InlineData("model._orig_mod.module.")]
-    public void PrefixesOfWrappers_AreTakenOff_WhereAllNamesHaveThem(string prefix)
+    public void PrefixesOfWrappers_AreRemoved_IfAllNamesHaveThem(string prefix)
     {
         using var folder = new TemporaryFolder();
         WeightFiles.Write(folder["a"], Bytes($"{prefix}blocks.0.weight", 1), Bytes($"{prefix}module.weight", 2));
@@ -59,7 +59,7 @@ public sealed class TorchCheckpointTests
             Assert.Equal([2], model.ReadAll("module.weight"));
         }
 
-        // A name without the prefix tells that it is none.
+        // One name without the prefix shows that it is not a prefix.
         WeightFiles.Write(folder["b"], Bytes("module.weight", 1), Bytes("bias", 2));
         using var mixed = WeightFile.Open(folder["b"]).FindModel("dit");
         Assert.Equal(["bias", "module.weight"], mixed.Tensors.Keys.Order(StringComparer.Ordinal));
@@ -106,7 +106,7 @@ public sealed class TorchCheckpointTests
     [Fact]
     public void SharedContainers_ThatMultiplyWithoutEnd_AreRefused()
     {
-        // Each list holds the one before eight times: 8^30 paths from a few hundred bytes.
+        // Each list contains the previous one eight times: 8^30 paths from a few hundred bytes.
         var pickle = new StringBuilder("]q\0");
         for (var level = 0; level < 30; level++)
         {
@@ -180,7 +180,7 @@ public sealed class TorchCheckpointTests
     [InlineData(2441, 5, "does not begin")]         // the first storage's count, 4
     [InlineData(2448, 0x80, "does not begin")]      // its highest byte
     [InlineData(2142, 0x30, "nothing uses")]        // a listed key
-    public void LegacyCheckpoint_ThatLies_IsRefusedWithTheReason(int at, int value, string reason)
+    public void InvalidLegacyCheckpoint_IsRefusedWithTheReason(int at, int value, string reason)
     {
         var bytes = WeightFiles.VectorBytes("legacy.pt");
         bytes[at] = (byte)value;
@@ -189,7 +189,7 @@ public sealed class TorchCheckpointTests
     }
 
     [Fact]
-    public void LegacyCheckpoint_ThatGoesOn_IsRefused()
+    public void LegacyCheckpoint_WithTrailingBytes_IsRefused()
     {
         byte[] bytes = [.. WeightFiles.VectorBytes("legacy.pt"), 0];
         var refusal = Assert.Throws<RefusedFileException>(() => WeightFiles.OpenBytes(bytes));

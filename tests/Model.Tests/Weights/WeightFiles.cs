@@ -1,4 +1,5 @@
-// Helpers of the tests in this folder: where the vectors are, small files made on the spot, and a folder that vanishes.
+// Helpers for the tests in this folder: the location of the vectors, small files made on the fly, and a temporary
+// folder.
 using System.Text;
 using Atelier.Model.Weights;
 

@@ -1,5 +1,6 @@
-// Goal: no damage to a file makes a reader fail otherwise than by refusing it, or allocate more than the file merits.
-// Method: seeded damage to sound files, opened and read in memory. A failure prints the case number, which replays it.
+// Goal: whatever the damage to a file, a reader can only fail by rejecting it, and allocates no more than the file
+// justifies. Method: seeded damage to sound files, opened and read in memory. A failure prints the case number, which
+// replays it.
 using Atelier.Model.Weights;
 using Xunit;
 
@@ -67,7 +68,7 @@ public sealed class WeightFuzzTests
             Assert.True(allocated < AllocatedBytesMax, $"case {number}: {allocated} bytes were allocated");
         }
 
-        // Damage that is never noticed, or noticed every time before the interesting part, would be no attack.
+        // Damage that is never noticed, or always before the interesting part, would test nothing.
         Assert.InRange(refused, Cases / 20, Cases - 1);
     }
 
@@ -87,7 +88,9 @@ public sealed class WeightFuzzTests
         }
     }
 
-    /// <summary>One to four wounds: flipped bits, set bytes, cuts, insertions, absurd lengths, copied ranges.</summary>
+    /// <summary>
+    /// One to four kinds of damage: flipped bits, set bytes, cuts, insertions, absurd lengths, copied ranges.
+    /// </summary>
     private static byte[] Damage(byte[] sound, Random random)
     {
         var bytes = sound.ToList();

@@ -1,4 +1,4 @@
-// Goal: every file of the reference table is loaded bit for bit, refused by name, or survived, as the table states.
+// Goal: every file of the reference table is loaded bit for bit, rejected by name, or survived, as the table says.
 using System.Text.Json;
 using Atelier.Model.Weights;
 using Xunit;
@@ -42,7 +42,7 @@ public sealed class WeightTableTests
 
     [Theory]
     [MemberData(nameof(Survived))]
-    public void StrangeFile_IsSurvived(string file)
+    public void UnusualFile_IsSurvived(string file)
     {
         var error = Record.Exception(() => WeightFile.Open(WeightFiles.Vector(file)).Dispose());
         Assert.True(error is null or RefusedFileException, error?.ToString());

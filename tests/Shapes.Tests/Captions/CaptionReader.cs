@@ -1,11 +1,11 @@
-// Reads captions back: finds what is named, how many, in which colour and size, and how it is related.
+// Reads captions back: finds the things they name, how many, in which color and size, and their relation.
 using System.Text.RegularExpressions;
 using Atelier.Shapes.Captions;
 using Atelier.Shapes.Scenes;
 
 namespace Atelier.Shapes.Tests.Captions;
 
-/// <summary>What a reader understood.</summary>
+/// <summary>The result of reading a caption.</summary>
 internal sealed record Reading(IReadOnlyList<ExpectedThings> Things, ExpectedRelation? Relation);
 
 internal static class CaptionReader
@@ -18,7 +18,7 @@ internal static class CaptionReader
 
     public static Reading Read(string caption, Expectation says)
     {
-        // What is said of background and style is taken away first: it has nouns and prepositions of its own.
+        // Background and style are removed first: they contain nouns and prepositions of their own.
         string text = " " + caption.ToLowerInvariant().TrimEnd('.') + " ";
         string[] aside =
         [
@@ -61,7 +61,7 @@ internal static class CaptionReader
             Find<ThingSize>(match.Groups["size"].Value, Wording.Adjectives));
     }
 
-    // The things are # now; what is between and behind them tells the relation.
+    // The things are # now; the text between and after them gives the relation.
     private static ExpectedRelation? Relate(string text, ThingKind first, ThingKind second)
     {
         (string Pattern, Relation Relation, bool IsOfFirst)[] rules =

@@ -1,5 +1,5 @@
 // Goal: captions are true, and say exactly what they claim to say. Method: a reader of captions that knows the words
-// but nothing of how sentences were made reads thousands of them back.
+// but not how sentences were made reads thousands of them back.
 using Atelier.Shapes.Captions;
 using Atelier.Shapes.Scenes;
 using Xunit;

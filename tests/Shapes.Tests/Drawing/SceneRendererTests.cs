@@ -1,5 +1,5 @@
-// Goal: a scene is one picture, and everything in it can be told. Method: pictures that were looked at once and kept,
-// and properties of pixels.
+// Goal: a scene gives one picture, and everything in it can be recognized. Method: stored pictures that were reviewed
+// once, and properties of pixels.
 using Atelier.Model.Imaging;
 using Atelier.Shapes.Drawing;
 using Atelier.Shapes.Scenes;
@@ -27,7 +27,7 @@ public sealed class SceneRendererTests
         }
     }
 
-    // Bytes may differ by a rounding between processors, so the kept pictures are met within two of 255.
+    // Bytes may differ by rounding between processors, so the stored pictures must match within two of 255.
     [Fact]
     public void Pictures_AreTheKeptOnes()
     {
@@ -69,7 +69,7 @@ public sealed class SceneRendererTests
     }
 
     [Fact]
-    public void EveryColor_StandsOutBeforeEveryBackground_InEveryStyle()
+    public void EveryColor_StandsOutOnEveryBackground_InEveryStyle()
     {
         using var renderer = new SceneRenderer();
         foreach (ThingColor color in Enum.GetValues<ThingColor>())
@@ -90,7 +90,7 @@ public sealed class SceneRendererTests
     }
 
     [Fact]
-    public void NightsThings_HaveAPaleRim_SoThatDarkOnesShow()
+    public void ThingsAtNight_HaveAPaleRim_SoThatDarkOnesShow()
     {
         using var renderer = new SceneRenderer();
         foreach (ArtStyle style in Enum.GetValues<ArtStyle>())
@@ -112,7 +112,7 @@ public sealed class SceneRendererTests
         Assert.Throws<ArgumentOutOfRangeException>(() => renderer.Render(scene, side));
     }
 
-    // Every kind in every style, before changing backgrounds and in changing colours.
+    // Every kind in every style, on varying backgrounds and in varying colors.
     internal static RgbImage Sheet()
     {
         using var renderer = new SceneRenderer();
@@ -137,7 +137,7 @@ public sealed class SceneRendererTests
     private static Scene Square(Background background, ArtStyle style, ThingColor color) =>
         new(background, style, [new Thing(ThingKind.Square, color, 0.5, 0.5, 0.45)], null, 7);
 
-    // Of the mean colour of a square area from a thing's colour, summed over the channels.
+    // Distance of the mean color of a square area from a thing's color, summed over the channels.
     private static double Distance(RgbImage image, int from, int to, ThingColor color)
     {
         SKColor own = Palette.Of(color);

@@ -1,5 +1,5 @@
-// Goal: what a newcomer is shown to type is drawn as asked. Method: the prompts that `up` prints, that the page
-// suggests and that the README begins with, read out of these files: all are of the world that training knew, and the
+// Goal: the prompts that a newcomer is shown are drawn as asked. Method: the prompts that `up` prints, that the page
+// suggests and that the README starts with, read from these files: all belong to the world of the training set, and the
 // first is drawn and judged.
 using System.Text.RegularExpressions;
 using Atelier.Model.Diffusion;
@@ -36,7 +36,7 @@ public sealed class FirstPromptsTests
     [MemberData(nameof(Prompts))]
     public void Prompt_IsOfTheWorldThatTrainingKnew(string prompt)
     {
-        // "blue background" is of words that training knew, but it never met one after the other.
+        // The words of "blue background" were known to training, but never occurred in this order.
         Assert.Empty(Pairs(prompt).Except(s_pairs.Value));
         Expectation says = Read(prompt);
         Assert.NotEmpty(says.Things);
@@ -98,7 +98,7 @@ public sealed class FirstPromptsTests
             .Where(value => phrases(value).Any(phrase => $" {prompt}".Contains($" {phrase}", StringComparison.Ordinal)))
             .Select(value => (T?)value).FirstOrDefault();
 
-    // Every two words that follow each other.
+    // All pairs of consecutive words.
     private static IEnumerable<string> Pairs(string text)
     {
         string[] words = text.ToLowerInvariant().Split([' ', ',', '.'], StringSplitOptions.RemoveEmptyEntries);

@@ -1,5 +1,5 @@
-// Goal: what the shipped text encoder tells the denoiser differs wherever two prompts ask for different pictures.
-// Method: prompts that differ in one word, or in the order of the same words.
+// Goal: the output of the shipped text encoder differs whenever two prompts ask for different pictures. Method: prompts
+// that differ in one word, or in the order of the same words.
 using Atelier.Model.Pipeline;
 using TorchSharp;
 using Xunit;

@@ -1,4 +1,4 @@
-// Goal: a verdict is right by aspect. Method: perceptions made by hand.
+// Goal: a verdict is right in every aspect. Method: hand-made perceptions.
 using Atelier.Shapes.Captions;
 using Atelier.Shapes.Judging;
 using Atelier.Shapes.Scenes;
@@ -35,7 +35,7 @@ public sealed class JudgeTests
             right with { Colors = false },
             Judge.Check(s_said, Seen(s_star, s_house with { Color = ThingColor.Pink })));
 
-        // The size was said of a red star, and there is none.
+        // The size belongs to a red star, and there is none.
         Assert.Equal(right with { Colors = false, Sizes = false }, Judge.Check(
             s_said, Seen(s_star with { Color = ThingColor.Blue }, s_house with { Color = ThingColor.Red })));
         Assert.Equal(
@@ -72,7 +72,7 @@ public sealed class JudgeTests
         Assert.Equal(holds, Placement.Holds(relation, new Spot(x, y, 0.27), new Spot(0.5, 0.5, 0.35)));
 
     [Fact]
-    public void Inside_IsNoDirection_AndDirectionsAreNotInside()
+    public void Inside_IsNotADirection_AndDirectionsAreNotInside()
     {
         Spot ring = new(0.5, 0.5, 0.66), fish = new(0.45, 0.52, 0.27);
         Assert.Equal(Relation.Inside, Placement.Between(fish, ring));

@@ -1,4 +1,4 @@
-// Goal: the shipped oracle sees what is there. Method: true renderings of every task, as drawn and spoiled.
+// Goal: the shipped oracle recognizes what a picture shows. Method: true renderings of every task, intact and spoiled.
 using Atelier.Shapes.Captions;
 using Atelier.Shapes.Judging;
 using Atelier.Shapes.Scenes;

@@ -1,6 +1,6 @@
-// Goal: the parts of the demo model are a function of their recipe alone: a making that was stopped ends with the bytes
-// of one left alone, in either precision, whatever this processor is faster in. Method: networks of toy size, a handful
-// of steps.
+// Goal: the parts of the demo model are a function of their recipe alone: a stopped and resumed making ends with the
+// bytes of an uninterrupted one, in either precision, whichever this processor is faster in. Method: networks of toy
+// size, a handful of steps.
 using System.Runtime.InteropServices;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Training;
@@ -14,7 +14,7 @@ namespace Atelier.Shapes.Tests.Making;
 
 public sealed class MakingTests : IDisposable
 {
-    // Makes a part, with its precision as it was at first or changed.
+    // Makes a part, with its precision unchanged or changed.
     private delegate void Making(
         DemoParts parts, Action<PartProgress>? report, CancellationToken stop, bool changed);
 
@@ -38,7 +38,7 @@ public sealed class MakingTests : IDisposable
         using AutoencoderKL network = finished.OpenAutoencoder();
         Assert.InRange(network.Config.ScalingFactor, 1e-3, 1e3);
 
-        // Latents that were encoded before the decoder went on are still its own.
+        // Latents that were encoded before the decoder's training continued are still valid.
         using SafeTensorsFile joint = SafeTensorsFile.Open(
             Path.Combine(_folder, "whole", "autoencoder.joint.safetensors"));
         using SafeTensorsFile last = SafeTensorsFile.Open(finished.AutoencoderWeights);
@@ -52,7 +52,7 @@ public sealed class MakingTests : IDisposable
         }
     }
 
-    // The one part whose passes are so few that two threads on a busy processor do not wait for each other for long.
+    // The one part with so few passes that two threads on a busy processor do not wait for each other for too long.
     [Theory]
     [InlineData(false, 1)]
     [InlineData(false, 2)]
@@ -74,7 +74,7 @@ public sealed class MakingTests : IDisposable
         AssertContinues((parts, report, stop) => parts.TrainOracle(config, report, stop), parts => parts.OracleWeights);
     }
 
-    // bfloat16 keeps 8 bits of a product, and the weights after a few steps still are nearly those of float32.
+    // bfloat16 keeps 8 bits of a product, and the weights after a few steps are still close to those of float32.
     [Fact]
     public void Precisions_GiveOtherWeights_ButNearlyThose()
     {
@@ -103,7 +103,7 @@ public sealed class MakingTests : IDisposable
         }
     }
 
-    // Adding a step to a bfloat16 weight would lose it: master weights must be float32 from the first moment on.
+    // Adding a step to a bfloat16 weight would lose it: master weights must be float32 from the start.
     [Fact]
     public void Network_ThatIsNotInFloat32_IsNotTrained()
     {
@@ -120,7 +120,7 @@ public sealed class MakingTests : IDisposable
         const string toFloat32 = "computes in bfloat16 where this one would in float32";
         const string toBFloat16 = "computes in float32 where this one would in bfloat16";
 
-        // Reports come of the first step and the last one: the third of an autoencoder is of its decoder's first.
+        // The first and the last step are reported; an autoencoder's third report is of the first step of its decoder.
         (string Name, string Says, int Reports, Making Make)[] cases =
         [
             ("autoencoder", toFloat32, 1, (parts, report, stop, changed) => parts.TrainAutoencoder(
@@ -158,7 +158,7 @@ public sealed class MakingTests : IDisposable
         }
     }
 
-    // Checkpoints hold these texts, and the oracle's file holds its own: another order would refuse what was begun.
+    // Checkpoints contain these texts, and so does the oracle's file: another order would reject existing ones.
     [Fact]
     public void Recipes_AreWrittenInTheOrderThatCheckpointsHold()
     {

@@ -1,8 +1,8 @@
-// Goal: the bytes of the demo model's parts, and of the checkpoints on the way to them, do not change with the code
-// that trains them. Method: every part of toy size in both precisions, stopped after its first step and resumed, by one
-// thread of this very program as a child process, whose libraries are held to the instructions that every x86-64
-// processor has: with others the order of sums, and so the bits, differ from processor to processor. The digests are
-// those of the trainings before they shared their code with the training of stages.
+// Goal: the bytes of the demo model's parts, and of their checkpoints, do not change with the code that trains them.
+// Method: every part of toy size in both precisions, stopped after its first step and resumed, on one thread of this
+// program as a child process, whose libraries are restricted to the instructions that every x86-64 processor has: with
+// others the order of sums, and so the bits, differs between processors. The digests are those of the trainings before
+// they shared their code with the training of stages.
 using System.Diagnostics;
 using System.Security.Cryptography;
 using Atelier.Shapes.Making;
@@ -14,7 +14,7 @@ namespace Atelier.Shapes.Tests.Making;
 
 public sealed class PartBytesTests : IDisposable
 {
-    // Names the file that the child process writes its digests to.
+    // Names the file to which the child process writes its digests.
     private const string Variable = "ATELIER_PART_DIGESTS";
 
     private const string Expected = """
@@ -38,7 +38,7 @@ public sealed class PartBytesTests : IDisposable
         bfloat16 oracle.safetensors 9235f3ba49a8e117
         """;
 
-    // A safety net: the child needs a small part of it.
+    // A safety net: the child needs a small fraction of it.
     private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(10);
 
     private readonly string _folder = Directory.CreateTempSubdirectory("atelier-part-bytes-").FullName;
@@ -97,7 +97,7 @@ public sealed class PartBytesTests : IDisposable
         DecoderTrainingConfig decoder = ToyParts.Decoder with { BFloat16 = isBFloat16 };
         foreach (string name in (string[])["autoencoder", "decoder"])
         {
-            // Of an autoencoder that is resumed, reports come of its next step, of its last and of the decoder's first.
+            // A resumed autoencoder reports its next step, its last one and the decoder's first.
             int reports = name == "autoencoder" ? 1 : 3;
             yield return Stopped(
                 name, reports, (report, stop) => parts.TrainAutoencoder(autoencoder, decoder, report, stop));

@@ -1,5 +1,5 @@
-// Goal: scenes are laid out as captions and judges need them, and training never meets what is held out. Method: the
-// promised properties, counted over thousands of scenes.
+// Goal: scenes are laid out as captions and judges need them, and training never sees held-out combinations. Method:
+// the promised properties, counted over thousands of scenes.
 using System.Security.Cryptography;
 using System.Text;
 using Atelier.Shapes.Scenes;
@@ -23,7 +23,8 @@ public sealed class SceneSamplerTests
         Assert.True(forward.Distinct().Count() == forward.Length);
     }
 
-    // Models, scores and documents refer to what a seed means: it changes with a stated change of the mixture only.
+    // Models, scores and documents depend on the meaning of a seed: it changes only with a documented change of the
+    // mixture.
     [Fact]
     public void FirstScenes_StayWhatTheyAre()
     {
@@ -32,7 +33,7 @@ public sealed class SceneSamplerTests
     }
 
     [Fact]
-    public void Training_NeverMeetsWhatIsHeldOut()
+    public void Training_NeverSeesHeldOutCombinations()
     {
         var sampler = new SceneSampler(1);
         for (int i = 0; i < 20_000; i++)
@@ -54,8 +55,8 @@ public sealed class SceneSamplerTests
         }
     }
 
-    // A prompt of a kind alone asks for a flat one in its usual colour on a plain ground: it would be about what is
-    // held out, and count as seen.
+    // A prompt that names a kind alone asks for a flat one in its usual color on a plain background: otherwise it would
+    // be about held-out combinations, and count as seen.
     [Fact]
     public void WhatGoesWithoutSaying_IsHeldOutOfNoKind() => Assert.All(Enum.GetValues<ThingKind>(), kind =>
     {

@@ -1,5 +1,5 @@
-// Goal: an administrator makes, changes and closes tenants and their keys, and sees the cluster; the description of the
-// API is there for everybody. Method: requests over HTTP against a cluster in one process.
+// Goal: an administrator creates, changes and closes tenants and their keys, and sees the cluster; the API's
+// description is available to everybody. Method: requests over HTTP against a cluster in one process.
 using System.Net;
 using System.Runtime.CompilerServices;
 using System.Text.Json;
@@ -52,7 +52,7 @@ public sealed class AdminTests(ApiCluster cluster)
     }
 
     [Fact]
-    public async Task AClosedTenant_HasNoLinks_AndWhoHasItsNameNext_FindsNothingOfIt()
+    public async Task AClosedTenant_HasNoLinks_AndTheNextOfItsName_FindsNoneOfItsData()
     {
         using HttpClient admin = cluster.Admin(), anybody = cluster.As(null);
         const string Url = "/v1/admin/tenants/adm-again";
@@ -84,7 +84,7 @@ public sealed class AdminTests(ApiCluster cluster)
         link = new Uri(drawn.GetProperty("data")[0].Text("url")).PathAndQuery;
         Assert.Equal(HttpStatusCode.OK, (await anybody.SendAsync(HttpMethod.Get, link)).StatusCode);
 
-        // An administrator knows tenants by their names.
+        // An administrator knows tenants by name.
         await admin.SendAsync(HttpMethod.Get, $"/v1/admin/tenants/{next}").ErrorAsync(HttpStatusCode.NotFound);
         await admin.SendAsync(HttpMethod.Put, $"/v1/admin/tenants/{next}", "{}").ErrorAsync(HttpStatusCode.BadRequest);
     }
@@ -176,7 +176,7 @@ public sealed class AdminTests(ApiCluster cluster)
     }
 
     [Fact]
-    public async Task Description_NamesEveryRouteWithAWordAboutIt()
+    public async Task Description_NamesAndDescribesEveryRoute()
     {
         using HttpClient anybody = cluster.As(null);
         JsonElement document = await anybody.SendAsync(HttpMethod.Get, "/openapi/v1.json").JsonAsync();
@@ -205,7 +205,7 @@ public sealed class AdminTests(ApiCluster cluster)
         ];
         Assert.Equal(expected, routes);
 
-        // What the document says of a body is what the parser takes.
+        // The parser accepts the bodies that the document describes.
         JsonElement body = document.GetProperty("components").GetProperty("schemas").GetProperty(
             nameof(CreateImagesRequest)).GetProperty("properties");
         Assert.Equal(ApiJson.MembersOf<CreateImagesRequest>(), body.EnumerateObject().Select(member => member.Name));
@@ -215,7 +215,7 @@ public sealed class AdminTests(ApiCluster cluster)
         Assert.Contains("Atelier", page, StringComparison.Ordinal);
     }
 
-    /// <summary>Compares docs/openapi.json with what is served; with ATELIER_ACCEPT=1 rewrites it.</summary>
+    /// <summary>Compares docs/openapi.json with the served document; with ATELIER_ACCEPT=1 rewrites it.</summary>
     [Fact]
     public async Task Description_IsTheOneThatWasApproved()
     {

@@ -28,7 +28,7 @@ namespace Atelier.Silo.Tests.Api;
 [CollectionDefinition(nameof(ApiCluster))]
 public sealed class ApiCollection : ICollectionFixture<ApiCluster>;
 
-/// <summary>One cluster for all tests of the API; each test has a tenant of its own.</summary>
+/// <summary>One cluster for all tests of the API; each test has its own tenant.</summary>
 public sealed class ApiCluster : IAsyncLifetime
 {
     internal static readonly byte[] Secret = [.. Enumerable.Range(1, 32).Select(i => (byte)i)];
@@ -41,7 +41,7 @@ public sealed class ApiCluster : IAsyncLifetime
     /// <summary>Models that the device can load.</summary>
     internal DeviceModel[] Models { get; init; } = [Default, TinyModels.Second];
 
-    /// <summary>Further settings of the grains.</summary>
+    /// <summary>Additional settings of the grains.</summary>
     internal Action<GrainsOptions> Configure { get; init; } = _ => { };
 
     private readonly string _folder = Directory.CreateTempSubdirectory("api").FullName;
@@ -119,7 +119,7 @@ public sealed class ApiCluster : IAsyncLifetime
     internal IBlobStore Blobs() =>
         new FolderBlobStore(new FolderBlobStoreOptions { Folder = _folder }, TimeProvider.System);
 
-    /// <summary>A client of a tenant that is there.</summary>
+    /// <summary>A client of an existing tenant.</summary>
     internal async Task<HttpClient> ClientAsync(string tenant, TenantSettings? settings = null)
     {
         TenantAnswer answer = await Grains.GetGrain<ITenantGrain>(tenant).PutAsync(
@@ -153,7 +153,7 @@ public sealed class ApiCluster : IAsyncLifetime
     }
 }
 
-/// <summary>A device whose evaluations wait while a test holds them.</summary>
+/// <summary>A device whose evaluations wait while a test blocks them.</summary>
 internal sealed class HeldDevice(TorchDeviceHost device) : IDeviceHost, IDisposable
 {
     private volatile TaskCompletionSource _gate = Opened();
@@ -161,7 +161,7 @@ internal sealed class HeldDevice(TorchDeviceHost device) : IDeviceHost, IDisposa
 
     public DeviceDescription Description => device.Description;
 
-    /// <summary>Lets so many evaluations pass, and then none until it is released.</summary>
+    /// <summary>Lets this many evaluations pass, and then none until it is released.</summary>
     public IDisposable HoldAfter(int evaluations)
     {
         _allowed = evaluations;
@@ -222,7 +222,7 @@ internal sealed class HeldDevice(TorchDeviceHost device) : IDeviceHost, IDisposa
 }
 
 #pragma warning disable VSTHRD003 // Calls are read where they are awaited.
-/// <summary>What tests say to the API.</summary>
+/// <summary>The tests' requests to the API.</summary>
 internal static class ApiCalls
 {
     public const string Images = "/v1/images/generations";
@@ -242,7 +242,7 @@ internal static class ApiCalls
         return client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, ApiCluster.Cancellation);
     }
 
-    /// <summary>The JSON of an answer that has the status.</summary>
+    /// <summary>The JSON of an answer with the expected status.</summary>
     public static async Task<JsonElement> JsonAsync(
         this Task<HttpResponseMessage> answer, HttpStatusCode status = HttpStatusCode.OK)
     {
@@ -253,7 +253,7 @@ internal static class ApiCalls
         return JsonDocument.Parse(body).RootElement;
     }
 
-    /// <summary>The error of an answer, in the shape that all errors have.</summary>
+    /// <summary>The error of an answer, in the common shape.</summary>
     public static async Task<(string Code, string? Param, string Message)> ErrorAsync(
         this Task<HttpResponseMessage> answer, HttpStatusCode status)
     {
@@ -282,7 +282,7 @@ internal static class ApiCalls
         return events;
     }
 
-    /// <summary>The events of a stream as they come.</summary>
+    /// <summary>The events of a stream as they arrive.</summary>
     public static async IAsyncEnumerable<SentEvent> ReadEventsAsync(this HttpResponseMessage response)
     {
         Assert.Equal("text/event-stream", response.Content.Headers.ContentType?.MediaType);

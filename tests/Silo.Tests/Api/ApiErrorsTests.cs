@@ -1,4 +1,5 @@
-// Goal: how a generation ended without a picture is told apart by status and code. Method: the mapping itself.
+// Goal: the ways in which a generation ends without a picture are distinguished by status and code. Method: the mapping
+// itself.
 using Atelier.Contracts.Generations;
 using Atelier.Silo.Api.Http;
 using Xunit;
@@ -11,7 +12,7 @@ public sealed class ApiErrorsTests
     [InlineData(GenerationError.WorkerLost, 500, "worker_lost")]
     [InlineData(GenerationError.InvalidRequest, 400, "invalid_request")]
     [InlineData(GenerationError.ModelRetired, 500, "model_retired")]
-    public void FailedGeneration_IsToldByStatusAndCode(GenerationError error, int status, string code)
+    public void FailedGeneration_IsReportedByStatusAndCode(GenerationError error, int status, string code)
     {
         var end = new GenerationEvent
         {

@@ -1,5 +1,6 @@
-// Goal: nobody calls a silo past the gateway, nobody is taken for somebody else, and what is no proper request is
-// answered in the one shape of errors. Method: calls with wrong tickets, wrong bodies and raw bytes on a socket.
+// Goal: nobody calls a silo without going through the gateway, nobody is mistaken for somebody else, and invalid
+// requests are answered with the common error shape. Method: calls with wrong tickets, wrong bodies and raw bytes on a
+// socket.
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
@@ -49,8 +50,8 @@ public sealed class CallersTests(ApiCluster cluster)
                     verb, path, null, (Tickets.Header, ticket)).ErrorAsync(HttpStatusCode.Unauthorized)).Code);
         }
 
-        // A stale ticket's refusal tells the time, so that a gateway whose clock differs signs again; a forged one's
-        // does not.
+        // The answer to a stale ticket contains the time, so that a gateway whose clock differs can sign again; the
+        // answer to a forged one does not.
         foreach ((Tickets tickets, bool tells) in new[] { (late, true), (foreign, false) })
         {
             string ticket = tickets.Sign(s_tenant, method, path, []);
@@ -58,7 +59,7 @@ public sealed class CallersTests(ApiCluster cluster)
             Assert.Equal(tells, answer.Headers.Contains(Tickets.ClockHeader));
         }
 
-        // Two tickets are none, and headers that look like inner ones say nothing.
+        // Two tickets count as none, and headers that look like internal ones have no effect.
         await client.SendAsync(
             verb, path, null, (Tickets.Header, good), (Tickets.Header, good)).ErrorAsync(HttpStatusCode.Unauthorized);
         await client.SendAsync(verb, path, null, ("X-Atelier-Tenant", "callers"), ("X-Atelier-Admin", "1")).ErrorAsync(
@@ -70,7 +71,7 @@ public sealed class CallersTests(ApiCluster cluster)
     [InlineData("""{"prompt":"one","steps":1}""", """{"prompt":"two","steps":1}""")]
     [InlineData("""{"prompt":"one","steps":1}""", "")]
     [InlineData("""{"prompt":"one","steps":1}""", """{"prompt":"one","steps":1} """)]
-    public async Task ATicket_TakesNoOtherBody(string signed, string sent)
+    public async Task ATicket_AcceptsNoOtherBody(string signed, string sent)
     {
         await cluster.ClientAsync("callers");
         using HttpClient client = cluster.As(null);
@@ -114,7 +115,7 @@ public sealed class CallersTests(ApiCluster cluster)
     }
 
     [Fact]
-    public async Task WhatIsNotThere_IsAnsweredInTheShapeOfErrors()
+    public async Task UnknownUrls_AreAnsweredInTheShapeOfErrors()
     {
         using HttpClient client = await cluster.ClientAsync("callers");
         Assert.Equal(
@@ -127,7 +128,7 @@ public sealed class CallersTests(ApiCluster cluster)
             "method_not_allowed",
             (await client.SendAsync(HttpMethod.Delete, "/v1/models").ErrorAsync(HttpStatusCode.MethodNotAllowed)).Code);
 
-        // What the server itself cannot read has a status and no more.
+        // Requests that the server itself cannot read get a status and nothing else.
         Assert.Equal(
             HttpStatusCode.BadRequest, (await client.SendAsync(HttpMethod.Get, "/v1/generations/a%00b")).StatusCode);
         Assert.Equal(
@@ -159,7 +160,7 @@ public sealed class CallersTests(ApiCluster cluster)
             await anybody.SendAsync(HttpMethod.Get, $"/v1/pictures/{token}").ErrorAsync(HttpStatusCode.NotFound);
         }
 
-        // A link shows its picture and nothing else, and nothing once that is deleted.
+        // A link shows its own picture only, and nothing once that is deleted.
         await anybody.SendAsync(HttpMethod.Get, "/v1/generations/one/picture", null, (Tickets.Header, good)).ErrorAsync(
             HttpStatusCode.Unauthorized);
         await client.SendAsync(HttpMethod.Delete, "/v1/generations/one");
@@ -167,7 +168,7 @@ public sealed class CallersTests(ApiCluster cluster)
     }
 
     [Fact]
-    public async Task BodiesThatAreTooLargeOrNoJson_AreRefused()
+    public async Task BodiesThatAreTooLargeOrNotJson_AreRefused()
     {
         using HttpClient client = await cluster.ClientAsync("callers");
         string large = $$"""{"prompt":"{{new string('a', 1 << 20)}}"}""";
@@ -217,7 +218,7 @@ public sealed class CallersTests(ApiCluster cluster)
         string rest = await reader.ReadToEndAsync(ApiCluster.Cancellation);
         Assert.Contains("\"code\":\"bad_request\"", rest, StringComparison.Ordinal);
 
-        // One that is cut off altogether harms nobody.
+        // A request that is cut off completely harms nobody.
         using var gone = new TcpClient();
         await gone.ConnectAsync(IPAddress.Loopback, cluster.Address.Port, ApiCluster.Cancellation);
         await gone.GetStream().WriteAsync(

@@ -1,6 +1,6 @@
-// Goal: native generations and sessions keep what the routes promise: ids that may be sent twice, events that resume
-// exactly, files, history, variations, deletion; and to a tenant, another's ids are as good as none. Method: requests
-// over HTTP against a cluster in one process.
+// Goal: native generations and sessions keep the promises of the routes: ids that may be sent twice, events that resume
+// exactly, files, history, variations, deletion; and a tenant cannot distinguish another tenant's ids from unknown
+// ones. Method: requests over HTTP against a cluster in one process.
 using System.Net;
 using System.Text.Json;
 using Atelier.Contracts;
@@ -109,7 +109,7 @@ public sealed class GenerationsTests(ApiCluster cluster)
             (await client.SendAsync(HttpMethod.Post, "/v1/generations", """{"id":"one","prompt":"blue"}""").ErrorAsync(
                 HttpStatusCode.Conflict)).Code);
 
-        // Seeds that the API chooses can be read back by any client.
+        // Any client can read back the seeds that the API chooses.
         Assert.True(first.GetProperty("seed").GetUInt64() < 1UL << 53);
         Assert.Equal(
             HttpStatusCode.NoContent, (await client.SendAsync(HttpMethod.Delete, "/v1/generations/one")).StatusCode);
@@ -151,7 +151,7 @@ public sealed class GenerationsTests(ApiCluster cluster)
     }
 
     [Fact]
-    public async Task Reader_WhoGoesAndComesBackMidway_MissesNothing()
+    public async Task Reader_ThatDisconnectsAndReconnects_MissesNothing()
     {
         using HttpClient client = await cluster.ClientAsync("gen-midway");
         List<string> seen = [];
@@ -170,7 +170,7 @@ public sealed class GenerationsTests(ApiCluster cluster)
             }
         }
 
-        // The generation goes on without its reader.
+        // The generation continues without its reader.
         seen.AddRange((
             await client.SendAsync(
                 HttpMethod.Get, "/v1/generations/one/events", null, ("Last-Event-ID", seen[^1])).EventsAsync()).Select(
@@ -181,7 +181,7 @@ public sealed class GenerationsTests(ApiCluster cluster)
     }
 
     [Fact]
-    public async Task ReaderWhoAsksForIt_CancelsByGoing()
+    public async Task ReaderThatAsksForIt_CancelsByDisconnecting()
     {
         using HttpClient client = await cluster.ClientAsync("gen-leave");
         using (cluster.Device.HoldAfter(0))
@@ -194,7 +194,7 @@ public sealed class GenerationsTests(ApiCluster cluster)
                 ApiCluster.Cancellation);
             Assert.True(await seen.MoveNextAsync());
 
-            // A client that comes back before its broken connection is noticed is another reader.
+            // A client that reconnects before its broken connection is noticed counts as another reader.
             WatchedGrains broken = WatchedGrains.Over(cluster.Grains);
             await using (WebApplication other = await ApiCluster.ServeAsync(broken.Factory, cluster.Blobs()))
             {
@@ -331,7 +331,7 @@ public sealed class GenerationsTests(ApiCluster cluster)
                 await theirs.Content.ReadAsStringAsync(ApiCluster.Cancellation));
         }
 
-        // The same id is free for another tenant, and leads to that tenant's own.
+        // The same id is free for another tenant, and refers to that tenant's own generation.
         await other.SendAsync(
             HttpMethod.Post, "/v1/generations", """{"id":"mine","prompt":"blue"}""").JsonAsync(HttpStatusCode.Accepted);
         Assert.Equal("red", (await owner.SendAsync(HttpMethod.Get, "/v1/generations/mine").JsonAsync()).Text("prompt"));
@@ -351,13 +351,13 @@ public sealed class GenerationsTests(ApiCluster cluster)
     [InlineData("a.b")]
     [InlineData("%F0%9F%98%80")]
     [InlineData("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")]
-    public async Task TricksInIds_FindNothing(string id)
+    public async Task HostileIds_FindNothing(string id)
     {
         using HttpClient client = await cluster.ClientAsync("tricks");
         foreach (string path in new[] { "/v1/generations/ID", "/v1/generations/ID/events", "/v1/generations/ID/picture",
             "/v1/sessions/ID", "/v1/models/ID", "/v1/pictures/ID" })
         {
-            // Sent as it is: without it, the client would tidy the path up.
+            // Sent unchanged: otherwise the client would normalize the path.
             var uri = new Uri(
                 cluster.Address + path.Replace("ID", id, StringComparison.Ordinal)[1..],
                 new UriCreationOptions { DangerousDisablePathAndQueryCanonicalization = true });

@@ -1,5 +1,5 @@
-// Goal: the API speaks HTTP as clients do: HEAD, compressed bodies, any name of a model, and a refusal that names what
-// is wrong and where, in one shape. Method: requests over HTTP and raw bytes against a cluster in one process.
+// Goal: the API handles HTTP as clients use it: HEAD, compressed bodies, any name of a model, and an error that names
+// fault and place, in one shape. Method: requests over HTTP and raw bytes against a cluster in one process.
 using System.IO.Compression;
 using System.Net;
 using System.Net.Http.Headers;
@@ -57,7 +57,7 @@ public sealed class HttpTests(ApiCluster cluster)
             Assert.NotEmpty(Assert.Single(head.Headers.GetValues("x-request-id")));
             bool isStream = get.Content.Headers.ContentType?.MediaType == "text/event-stream";
 
-            // What a read of the content would count is not what was sent.
+            // The header as sent, not the length that reading the content would compute.
             string? length = head.Content.Headers.NonValidated.TryGetValues(
                 "Content-Length", out HeaderStringValues sent)
                 ? sent.ToString() : null;
@@ -72,7 +72,7 @@ public sealed class HttpTests(ApiCluster cluster)
     }
 
     [Fact]
-    public async Task Head_OfAStreamThatGoesOn_EndsAtOnceAndCancelsNothing()
+    public async Task Head_OfAContinuingStream_EndsAtOnce_AndCancelsNothing()
     {
         using HttpClient client = await cluster.ClientAsync("http-head-stream");
         using (cluster.Device.HoldAfter(0))
@@ -107,7 +107,7 @@ public sealed class HttpTests(ApiCluster cluster)
             return;
         }
 
-        // A few KiB that would become 64 MiB.
+        // A few KiB that would decompress to 64 MiB.
         byte[] bomb = Packed(encoding, [.. body, .. new byte[64 << 20]]);
         Assert.True(bomb.Length < 1 << 17);
         Assert.Equal(
@@ -162,7 +162,7 @@ public sealed class HttpTests(ApiCluster cluster)
             Assert.Contains($"'{member}' twice; the second time at {place}.", message, StringComparison.Ordinal);
         }
 
-        // What is otherwise wrong has its place too, and what only looks repeated is not.
+        // Other faults have a place too, and apparent duplicates are not errors.
         (_, _, string cut) = await client.SendAsync(
             HttpMethod.Post, "/v1/sessions",
             "{\"id\":{\"a\":1},\n\"a\":[{\"a\":1},{\"a\":1}],").ErrorAsync(HttpStatusCode.BadRequest);
@@ -176,7 +176,7 @@ public sealed class HttpTests(ApiCluster cluster)
     [InlineData("-2\r\n{}\r\n0\r\n\r\n")]
     [InlineData("2;a\r\n{}x\r\n0\r\n\r\n")]
     [InlineData("2\r\n{}\r\n0\r\nno trailer\r\n\r\n")]
-    public async Task ChunksThatAreNone_AreTheClientsFault(string chunks)
+    public async Task InvalidChunks_AreTheClientsFault(string chunks)
     {
         using HttpClient client = await cluster.ClientAsync("http-chunks");
         string ticket = ApiCluster.Tickets.Sign(
@@ -227,7 +227,7 @@ public sealed class HttpTests(ApiCluster cluster)
     [InlineData("PATCH", "/v1/sessions", 405, "method_not_allowed")]
     [InlineData("OPTIONS", "/v1/models", 405, "method_not_allowed")]
     [InlineData("GET", "/v1/generations/a/previews/%F0%9F%8E%A8", 404, "not_found")]
-    public async Task WhatIsRefused_IsRefusedInOneShape(string method, string path, int status, string code)
+    public async Task Refusals_HaveOneShape(string method, string path, int status, string code)
     {
         using HttpClient client = await cluster.ClientAsync("http-shapes");
         Assert.Equal(
@@ -264,9 +264,9 @@ public sealed class HttpTests(ApiCluster cluster)
         }
     }
 
-    // The text encoder of these models takes 75 tokens, and every letter is one.
+    // These models' text encoder takes 75 tokens, and every letter is one.
     [Fact]
-    public async Task PromptThatIsCut_IsToldInEveryAnswer()
+    public async Task PromptThatIsCut_IsReportedInEveryAnswer()
     {
         using HttpClient client = await cluster.ClientAsync("http-cut");
         string fits = $"{new string('a', 70)} abcde", cut = $"{fits} A Whale \ud83d\udc33";
@@ -334,7 +334,7 @@ public sealed class HttpTests(ApiCluster cluster)
         return packed.ToArray();
     }
 
-    /// <summary>A catalogue of one model, which is known by its name alone.</summary>
+    /// <summary>A catalog of one model, which is known by its name only.</summary>
     public class NamedCatalog : DispatchProxy
     {
         internal ModelCard Card { get; set; } = null!;
@@ -343,7 +343,7 @@ public sealed class HttpTests(ApiCluster cluster)
             Task.FromResult(args is [string name] && name == Card.Name ? Card : null);
     }
 
-    /// <summary>Gives one grain for every key.</summary>
+    /// <summary>Returns one grain for every key.</summary>
     public class OneGrain : DispatchProxy
     {
         internal object Grain { get; set; } = null!;

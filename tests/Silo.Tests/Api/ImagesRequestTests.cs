@@ -1,5 +1,5 @@
-// Goal: a body of the images route means what the wire's description says, and a wrong member is named. Method: tables
-// of bodies; nothing but the parser runs.
+// Goal: a body of the images route is read as its API description says, and a wrong member is named. Method: tables of
+// bodies; only the parser runs.
 using System.Text;
 using Atelier.Silo.Api.Generations;
 using Atelier.Silo.Api.Http;
@@ -104,11 +104,11 @@ public sealed class ImagesRequestTests
     [InlineData("[]")]
     [InlineData("null")]
     [InlineData("\"prompt\"")]
-    public void WhatIsNoObject_IsRefused(string body) =>
+    public void BodyThatIsNotAnObject_IsRefused(string body) =>
         Assert.Equal(400, Assert.Throws<ApiException>(() => Parse(body)).Error.Status);
 
     [Fact]
-    public void BytesThatAreNoText_AreRefused()
+    public void BytesThatAreNotText_AreRefused()
     {
         byte[] body = Encoding.UTF8.GetBytes("""{"prompt":"aa"}""");
         body[^4] = 0xFF;
@@ -121,7 +121,7 @@ public sealed class ImagesRequestTests
     [InlineData("negativePrompt", "negative_prompt")]
     [InlineData("sized", "size")]
     [InlineData("partial_image", "partial_images")]
-    public void UnknownMember_IsToldTheNearestOne(string name, string nearest)
+    public void UnknownMember_IsReportedWithTheNearestOne(string name, string nearest)
     {
         string message = Assert.Throws<ApiException>(() => Parse(With(name, "1"))).Error.Message;
         Assert.EndsWith($"Did you mean '{nearest}'?", message, StringComparison.Ordinal);
@@ -201,7 +201,7 @@ public sealed class ImagesRequestTests
             }
             catch (ApiException error)
             {
-                // What is answered can be written.
+                // Every parsed result can be written.
                 Assert.NotEmpty(System.Text.Json.JsonSerializer.Serialize(error.Error.Body, ApiJson.Options));
             }
         }

@@ -1,5 +1,5 @@
-// Goal: the images route draws what the command line draws, in every form that a client may ask for, and cancels,
-// keeps and joins as promised. Method: requests over HTTP against a cluster in one process.
+// Goal: the images route draws what the command line draws, in every form that a client may ask for, and cancels, keeps
+// and joins as promised. Method: requests over HTTP against a cluster in one process.
 using System.Net;
 using System.Text.Json;
 using Atelier.Contracts;
@@ -30,7 +30,7 @@ public sealed class ImagesTests(ApiCluster cluster)
         var link = new Uri(image.Text("url"));
         Assert.Equal(cluster.Address.Authority, link.Authority);
 
-        // The link needs no ticket, and its file may be kept.
+        // The link needs no ticket, and its file may be cached.
         using HttpClient anybody = cluster.As(null);
         using HttpResponseMessage file = await anybody.GetAsync(link, ApiCluster.Cancellation);
         Assert.Equal("image/png", file.Content.Headers.ContentType?.MediaType);
@@ -161,7 +161,7 @@ public sealed class ImagesTests(ApiCluster cluster)
     }
 
     [Fact]
-    public async Task WhatTheModelCannotDo_IsRefusedWithWhatItCan()
+    public async Task UnsupportedValues_AreRefusedWithTheSupportedOnes()
     {
         using HttpClient client = await cluster.ClientAsync("images-refused");
         (string Code, string? Param, string Message) size = await client.SendAsync(
@@ -180,7 +180,7 @@ public sealed class ImagesTests(ApiCluster cluster)
     }
 
     [Fact]
-    public async Task Limits_AreToldWithWhenToComeBack()
+    public async Task Limits_AreReportedWithRetryAfter()
     {
         using HttpClient few = await cluster.ClientAsync("images-few", new TenantSettings { RequestsPerMinute = 1 });
         await few.SendAsync(HttpMethod.Post, ApiCalls.Images, """{"prompt":"a"}""").JsonAsync();
@@ -195,7 +195,7 @@ public sealed class ImagesTests(ApiCluster cluster)
             "daily_limit_reached", (await Task.FromResult(spent).ErrorAsync(HttpStatusCode.TooManyRequests)).Code);
         Assert.Equal("false", Assert.Single(spent.Headers.GetValues("x-should-retry")));
 
-        // Of a request that is refused in part, nothing is left open.
+        // If a request is rejected in part, nothing of it is left open.
         using HttpClient narrow = await cluster.ClientAsync(
             "images-narrow", new TenantSettings { OpenGenerations = 1 });
         Assert.Equal(
@@ -263,19 +263,19 @@ public sealed class ImagesTests(ApiCluster cluster)
         Assert.Equal(ids, Ids(await second.JsonAsync()));
         Assert.Empty(Ids(await other.JsonAsync()).Intersect(ids));
 
-        // A third time it is done already, and a client that does not say "again" gets new pictures.
+        // A third retry finds it done, and a client that does not mark its request as a retry gets new pictures.
         Assert.Equal(ids, Ids(await client.SendAsync(HttpMethod.Post, ApiCalls.Images, Json, again).JsonAsync()));
         JsonElement anew = await client.SendAsync(HttpMethod.Post, ApiCalls.Images, Json, fresh).JsonAsync();
         Assert.Empty(Ids(anew).Intersect(ids));
 
-        // What the first connection's end has cancelled, the second draws under new ids from the same seeds.
+        // What the end of the first connection has cancelled, the second draws under new ids from the same seeds.
         await cluster.Grains.Generation(Key(Tenant, Ids(anew)[0])).DeleteAsync();
         JsonElement last = await client.SendAsync(HttpMethod.Post, ApiCalls.Images, Json, again).JsonAsync();
         Assert.Empty(Ids(last).Intersect(Ids(anew)));
         Assert.Equal(Pictures(anew), Pictures(last));
     }
 
-    // Of two clients that wait for the same images at different silos either may go; when both have gone, the images
+    // Of two clients that wait for the same images at different silos either may disconnect; when both have, the images
     // are cancelled.
     [Theory]
     [InlineData(false, false)]
@@ -358,14 +358,14 @@ public sealed class ImagesTests(ApiCluster cluster)
                     Assert.Equal("cancelled", (await answer.ErrorAsync(HttpStatusCode.BadRequest)).Code);
                 }
 
-                // Nobody waits for the other one any more.
+                // Nobody waits for the other one anymore.
                 await UntilAsync(Tenant, new GenerationId($"{id}-1"), view => view!.Phase == GenerationPhase.Cancelled);
             }
         }
     }
 
     [Fact]
-    public async Task SiloThatStops_SendsItsClientsAwayAndTheWorkGoesOn()
+    public async Task SiloThatStops_SendsItsClientsAway_AndTheWorkContinues()
     {
         const string Tenant = "images-stop";
         const string Plain = """{"prompt":"stop","seed":1}""";

@@ -1,5 +1,5 @@
-// Goal: a model of which a part gives no numbers is the server's fault: a 500 that names the part, no picture, and
-// other models draw on. Method: requests over HTTP against a cluster of its own, whose device has spoiled models too.
+// Goal: a model with a part that returns NaN is the server's fault: a 500 that names the part, no picture, and other
+// models continue to draw. Method: requests over HTTP against a separate cluster, whose device has spoiled models too.
 using System.Net;
 using System.Text.Json;
 using Atelier.Contracts.Models;
@@ -14,12 +14,12 @@ public sealed class SpoiledModelsTests
     private static readonly string[] s_parts = [ModelParts.TextEncoder, ModelParts.Denoiser, ModelParts.Decoder];
 
     [Fact]
-    public async Task APartThatGivesNoNumbers_IsA500WithItsName_AndNoPicture()
+    public async Task APartThatReturnsNaN_IsA500WithItsName_AndNoPicture()
     {
         await using var cluster = new ApiCluster
         {
             Models = [ApiCluster.Default, .. s_parts.Select(TinyModels.Spoiled)],
-            Configure = grains => grains.Generation.FailuresMax = 1, // The second try is as the first, a lease later.
+            Configure = grains => grains.Generation.FailuresMax = 1, // A second attempt would fail too, a lease later.
         };
         await cluster.InitializeAsync();
         using HttpClient client = await cluster.ClientAsync("spoiled");

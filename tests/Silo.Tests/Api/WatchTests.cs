@@ -1,5 +1,5 @@
-// Goal: a watch goes on where its stream broke, a call whose outcome is unknown is asked about a few times, and streams
-// keep alive and end as they should. Method: grains that break when they are told to, and a clock that a test turns.
+// Goal: a watch continues where its stream broke, a call whose outcome is unknown is retried a few times, and streams
+// are kept alive and end as they should. Method: grains that break on request, and a clock that a test advances.
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using Atelier.Contracts;
@@ -34,7 +34,7 @@ public sealed class WatchTests
 
     [Theory]
     [MemberData(nameof(Breaks))]
-    public async Task StreamThatBreaksAfterEveryEvent_IsToldWholeAndOnce(string what)
+    public async Task StreamThatBreaksAfterEveryEvent_IsDeliveredCompletelyAndOnce(string what)
     {
         GenerationEvent[] all = [
             .. Enumerable.Range(0, 7)
@@ -51,7 +51,7 @@ public sealed class WatchTests
     }
 
     [Fact]
-    public async Task StreamThatIsAwayForLong_EndsWithUnavailable()
+    public async Task StreamThatStaysAway_EndsWithUnavailable()
     {
         var watch = new GenerationWatch(
             Grains(after => BrokenAsync([], after, () => new TimeoutException())), new TurnedClock(turnsByItself: true),
@@ -177,7 +177,7 @@ public sealed class WatchTests
         await Task.FromException(error);
     }
 
-    // One event, and then the stream breaks; before the first one it breaks too.
+    // One event, and then the stream breaks; it also breaks before the first one.
     private static async IAsyncEnumerable<GenerationEvent> BrokenAsync(
         GenerationEvent[] all, EventNumber after, Func<Exception> broken)
     {
@@ -203,7 +203,7 @@ public sealed class WatchTests
         return proxy;
     }
 
-    /// <summary>Answers every call alike.</summary>
+    /// <summary>Answers every call in the same way.</summary>
     public class AnsweringProxy : DispatchProxy
     {
         internal Func<object?[], object> Answer { get; set; } = null!;
@@ -211,7 +211,7 @@ public sealed class WatchTests
         protected override object Invoke(MethodInfo? targetMethod, object?[]? args) => Answer(args!);
     }
 
-    /// <summary>A body of which a test waits for parts.</summary>
+    /// <summary>A body whose parts a test waits for.</summary>
     private sealed class Written : MemoryStream
     {
         private TaskCompletionSource _more = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -255,7 +255,7 @@ public sealed class WatchTests
         }
     }
 
-    /// <summary>A clock whose timers run when a test turns it, or at once.</summary>
+    /// <summary>A clock whose timers run when a test advances it, or at once.</summary>
     private sealed class TurnedClock(bool turnsByItself = false) : TimeProvider
     {
         private readonly List<TurnedTimer> _timers = [];

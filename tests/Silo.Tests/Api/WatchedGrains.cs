@@ -1,4 +1,5 @@
-// The grains as one silo's API calls them: a test waits until the API watches generations, and until it has left them.
+// The grains as one silo's API calls them: a test waits until the API watches generations, and until it has stopped
+// watching.
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Threading.Channels;
@@ -24,10 +25,10 @@ internal sealed class WatchedGrains
         return watched;
     }
 
-    /// <summary>Waits until so many streams of events have begun.</summary>
+    /// <summary>Waits until that many streams of events have begun.</summary>
     public Task WatchingAsync(int streams) => CountAsync(_watching, streams);
 
-    /// <summary>Waits until so many generations were left.</summary>
+    /// <summary>Waits until that many watches have ended.</summary>
     public Task LeftAsync(int generations) => CountAsync(_left, generations);
 
     private static async Task CountAsync(Channel<bool> calls, int count)
@@ -62,7 +63,7 @@ internal sealed class WatchedGrains
         }
     }
 
-#pragma warning disable VSTHRD003 // It is the grain's answer, on its way to the API.
+#pragma warning disable VSTHRD003 // The grain's answer, on its way to the API.
     private async Task<GenerationView?> LeaveAsync(Task<GenerationView?> view)
     {
         GenerationView? left = await view;
@@ -71,7 +72,7 @@ internal sealed class WatchedGrains
     }
 #pragma warning restore VSTHRD003
 
-    /// <summary>Calls what it stands for and changes the answers.</summary>
+    /// <summary>Calls the wrapped object and changes the answers.</summary>
     public class Forwarding : DispatchProxy
     {
         private object _target = null!;

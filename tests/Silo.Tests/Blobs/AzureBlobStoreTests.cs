@@ -1,6 +1,6 @@
-// Goal: the same over Azure Blob Storage, and no release ever deletes what a put has promised at that moment. Method:
-// Azurite, which speaks its protocol; a client that stops before a chosen request, so that the other side can act
-// there.
+// Goal: the same over Azure Blob Storage, and a release never deletes content that a concurrent put has just promised.
+// Method: Azurite, which implements its protocol; a client that stops before a chosen request, so that the other side
+// can act there.
 using System.Globalization;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
@@ -35,7 +35,7 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
         Task release = Open(pause).ReleaseAsync(name, s_one, Cancellation);
         await pause.ReachedAsync();
         await Open().PutAsync(name, s_two, Bytes, Cancellation);
-        pause.GoOn();
+        pause.Resume();
         await release;
         Assert.Equal(Bytes, await Open().GetAsync(name, Cancellation));
         await Open().ReleaseAsync(name, s_two, Cancellation);
@@ -49,13 +49,13 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
         using var pause = new PausePolicy(RequestMethod.Put, "comp=metadata");
         await Open().PutAsync(name, s_one, Bytes, Cancellation);
 
-        // The put has found sound content, and is about to touch it. Its marker is taken away behind its back.
+        // The put has found sound content, and is about to touch it. Its marker is deleted meanwhile.
         Task put = Open(pause).PutAsync(name, s_two, Bytes, Cancellation);
         await pause.ReachedAsync();
         await Container.DeleteBlobAsync($"{name}/owners/two", cancellationToken: Cancellation);
         await Open().ReleaseAsync(name, s_one, Cancellation);
         Assert.Empty(await ContentAsync());
-        pause.GoOn();
+        pause.Resume();
         await put;
         Assert.Equal(Bytes, await Open().GetAsync(name, Cancellation));
     }
@@ -82,7 +82,7 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
     }
 
     [Fact]
-    public void OptionsThatMakeNoSense_AreRefused()
+    public void InvalidOptions_AreRefused()
     {
         Assert.Contains(
             "Container must", Refusal(new AzureBlobStoreOptions { Connection = "x", Container = "No_Container" }));
@@ -102,7 +102,7 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
     }
 
     [Fact]
-    public async Task WhatTheServiceRefuses_CanBeAskedAgain()
+    public async Task ACallThatTheServiceRefuses_CanBeRetried()
     {
         BlobName name = NameOf(Bytes);
         IBlobStore store = Open();
@@ -148,10 +148,10 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
             client);
     }
 
-    /// <summary>Stops before the first request of a kind until it is told to go on.</summary>
+    /// <summary>Stops before the first request of a kind until it is told to continue.</summary>
     private sealed class PausePolicy(RequestMethod method, string part) : HttpPipelinePolicy, IDisposable
     {
-        private readonly SemaphoreSlim _reached = new(0), _goOn = new(0);
+        private readonly SemaphoreSlim _reached = new(0), _resume = new(0);
         private int _requests;
 
         public Task ReachedAsync() => _reached.WaitAsync(Cancellation);
@@ -159,10 +159,10 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
         public void Dispose()
         {
             _reached.Dispose();
-            _goOn.Dispose();
+            _resume.Dispose();
         }
 
-        public void GoOn() => _goOn.Release();
+        public void Resume() => _resume.Release();
 
         public override void Process(HttpMessage message, ReadOnlyMemory<HttpPipelinePolicy> pipeline) =>
             ProcessNext(message, pipeline);
@@ -174,7 +174,7 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
                 && Interlocked.Increment(ref _requests) == 1)
             {
                 _reached.Release();
-                await _goOn.WaitAsync(Cancellation);
+                await _resume.WaitAsync(Cancellation);
             }
 
             await ProcessNextAsync(message, pipeline);

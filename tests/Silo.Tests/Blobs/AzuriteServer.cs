@@ -18,7 +18,7 @@ public sealed class AzuriteServer : IAsyncLifetime
     /// <summary>The port it listens on.</summary>
     public int Port { get; private set; }
 
-    /// <summary>How it is reached: with the account and key that every Azurite has.</summary>
+    /// <summary>Its connection string: with the account and key that every Azurite has.</summary>
     public string Connection =>
         "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey="
         + "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
@@ -29,7 +29,7 @@ public sealed class AzuriteServer : IAsyncLifetime
         string program = FindProgram();
         if (!File.Exists(program))
         {
-            Assert.Fail($"Azurite is not installed: {program} is not there. ./atelier test installs it where npm is.");
+            Assert.Fail($"Azurite is not installed: no {program}. ./atelier test installs it if npm is there.");
         }
 
         Port = FreePort();

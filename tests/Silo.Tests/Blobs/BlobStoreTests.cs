@@ -1,5 +1,5 @@
-// Goal: what a store has taken is there until its last owner releases it, and nothing else ever is. Method: the same
-// tests over every store: accidents are staged behind its back, and many owners come at once.
+// Goal: whatever a store has accepted is kept until its last owner releases it, and nothing else ever is. Method: the
+// same tests over every store: accidents are staged directly in the storage, and many owners act at once.
 using System.Security.Cryptography;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
@@ -19,20 +19,20 @@ public abstract class BlobStoreTests
 
     protected static CancellationToken Cancellation => TestContext.Current.CancellationToken;
 
-    /// <summary>Rounds of every owner where many come at once.</summary>
+    /// <summary>Rounds of each owner in concurrent tests.</summary>
     protected virtual int Rounds => 50;
 
-    /// <summary>The store, as this process or another one sees it.</summary>
+    /// <summary>The store, as seen by this process or another one.</summary>
     protected abstract IBlobStore Open();
 
-    /// <summary>Names of all that lies in the store.</summary>
+    /// <summary>Names of everything in the store.</summary>
     protected abstract Task<string[]> ContentAsync();
 
     /// <summary>Changes the bytes of the one blob in the store.</summary>
     protected abstract Task DamageAsync(byte[] bytes);
 
     [Fact]
-    public async Task WhatWasPut_IsThere_AlsoForTheNextProcess()
+    public async Task ABlob_IsFoundByTheNextProcessToo()
     {
         BlobName name = await Open().PutAsync("pictures", new GenerationKey(Tenant, s_one), Bytes, Cancellation);
         Assert.Equal(Bytes, await Open().GetAsync(name, Cancellation));
@@ -51,7 +51,7 @@ public abstract class BlobStoreTests
     }
 
     [Fact]
-    public async Task Bytes_AreThereUntilTheirLastOwnerReleasesThem_AndThenNothingIsLeft()
+    public async Task Bytes_AreKeptUntilTheirLastOwnerReleasesThem_AndThenNothingIsLeft()
     {
         BlobName name = NameOf(Bytes);
         await Open().PutAsync(name, s_one, Bytes, Cancellation);
@@ -113,7 +113,7 @@ public abstract class BlobStoreTests
     [InlineData("pictures/tenant/../../../../../../../../../../../../../../../../../../../../../x")]
     [InlineData("/pictures/tenant/039058c6f2c0cb492c533b0a4d14ef77cc0f78abccced5287d84a1a2011cfb81")]
     [InlineData("aside/tenant/039058c6f2c0cb492c533b0a4d14ef77cc0f78abccced5287d84a1a2011cfb81")]
-    public async Task NamesThatAreNone_AreRefused(string text)
+    public async Task InvalidNames_AreRefused(string text)
     {
         var name = new BlobName(text);
         await Assert.ThrowsAsync<ArgumentException>(() => Open().PutAsync(name, s_one, Bytes, Cancellation));
@@ -127,7 +127,7 @@ public abstract class BlobStoreTests
     [InlineData("..")]
     [InlineData("a/b")]
     [InlineData("../../../x")]
-    public async Task OwnersThatAreNone_AreRefused(string text)
+    public async Task InvalidOwners_AreRefused(string text)
     {
         var owner = new GenerationId(text);
         BlobName name = NameOf(Bytes);

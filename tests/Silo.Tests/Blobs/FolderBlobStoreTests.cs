@@ -1,4 +1,4 @@
-// Goal: what is a folder's own: what writers left that died is cleared away once it is old.
+// Goal: behavior of folders only: what dead writers left behind is removed once it is old.
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
 using Atelier.Silo.Blobs;
@@ -14,7 +14,7 @@ public sealed class FolderBlobStoreTests : BlobStoreTests, IDisposable
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     [Fact]
-    public async Task WhatTheDiskRefuses_CanBeAskedAgain()
+    public async Task AWriteThatTheDiskRefuses_CanBeRetried()
     {
         IBlobStore store = Open();
         BlobName name = NameOf(Bytes);
@@ -29,7 +29,7 @@ public sealed class FolderBlobStoreTests : BlobStoreTests, IDisposable
     }
 
     [Fact]
-    public async Task LeftoversOfDeadWriters_AreNoBlobs_AndAreClearedAwayOnceTheyAreOld()
+    public async Task LeftoversOfDeadWriters_AreNotBlobs_AndAreRemovedOnceTheyAreOld()
     {
         IBlobStore store = Open();
         BlobName name = NameOf(Bytes);
@@ -38,7 +38,7 @@ public sealed class FolderBlobStoreTests : BlobStoreTests, IDisposable
         await File.WriteAllBytesAsync(old, Bytes[..1], Cancellation);
         File.SetLastWriteTimeUtc(old, DateTime.UtcNow.AddHours(-2));
 
-        // A writer died after it had made the folder.
+        // A writer died after it had created the folder.
         string digest = name.Sha256;
         Directory.CreateDirectory(Path.Combine(_folder, "pictures", "tenant", digest[..2], digest));
         Assert.Null(await store.GetAsync(name, Cancellation));

@@ -1,6 +1,6 @@
-// Goal: grains, queue, worker, device and store together give the command line's pictures, and keep a picture exactly
-// as long as somebody needs it. Method: an in-process cluster of one or three silos over small real networks, and a
-// folder.
+// Goal: grains, queue, worker, device and store together produce the command line's pictures, and keep a picture
+// exactly as long as somebody needs it. Method: an in-process cluster of one or three silos over small real networks,
+// and a folder.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Models;
@@ -27,7 +27,7 @@ public sealed class PicturesTests : IDisposable
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     [Fact]
-    public async Task PicturesOfACluster_AreTheCommandLines_OfTwoModelsAndInCompany()
+    public async Task PicturesOfACluster_AreTheCommandLines_OfTwoModelsAndInBatches()
     {
         await using InProcessTestCluster cluster = await StartAsync(_ => WorkRoles.All, silos: 1);
         GenerationSpec one = TinyModels.Spec(TinyModels.First), two = TinyModels.Spec(TinyModels.Second);
@@ -47,7 +47,7 @@ public sealed class PicturesTests : IDisposable
             Assert.Equal(TinyModels.Expected(pictures[i].Model, pictures[i].Spec), file);
         }
 
-        // The first and the last are equal: deleting one leaves the other's picture.
+        // The first and the last are equal: deleting one keeps the other's picture.
         BlobName shared = events[0][^1].Picture!.Value;
         Assert.Equal(shared, events[^1][^1].Picture!.Value);
         GenerationEvent preview = Assert.Single(events[0], e => e.Preview is not null);

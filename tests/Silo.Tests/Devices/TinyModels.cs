@@ -1,4 +1,4 @@
-// Models that need no file: TinyPipeline's networks under a manifest that was never written.
+// Models that need no files: TinyPipeline's networks under a manifest that was never written.
 using System.Security.Cryptography;
 using System.Text;
 using Atelier.Contracts.Generations;
@@ -53,8 +53,8 @@ internal static class TinyModels
         return png.ToArray();
     }
 
-    /// <summary>The first model with a part that gives no numbers: some of its tensors are NaN.</summary>
-    /// <param name="part">The part, as <see cref="ModelParts"/> names it; the model bears its name.</param>
+    /// <summary>The first model with a spoiled part: some of its tensors are NaN.</summary>
+    /// <param name="part">The part, as <see cref="ModelParts"/> names it; it is also the model's name.</param>
     public static DeviceModel Spoiled(string part) =>
         Create($"spoiled {part}", SmallNetworks.Tiny with { InputSize = 16 }, part);
 

@@ -1,5 +1,5 @@
-// Goal: a device gives the picture that the command line gives, byte for byte, in whatever company and however often it
-// moved; models come and go; what goes wrong has the right name. Method: whole models, small, through the port alone.
+// Goal: a device produces the command line's picture, byte for byte, in any batch and however often the picture moved;
+// models are loaded and evicted; errors have the right names. Method: whole models, small, through the port alone.
 using System.Runtime.InteropServices;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
@@ -21,7 +21,7 @@ public sealed class TorchDeviceHostTests
     private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task APicture_AloneAndInCompany_HasTheCommandLinesBytes()
+    public async Task APicture_AloneAndInABatch_HasTheCommandLinesBytes()
     {
         GenerationSpec[] specs =
         [
@@ -123,7 +123,7 @@ public sealed class TorchDeviceHostTests
     [Fact]
     public async Task PicturesThatWereDrawn_OrDroppedHalfWay_LeaveNoTensors()
     {
-        // Loading happens on the device's thread, so that is where its tensors can be counted.
+        // Loading happens on the device's thread, so its tensors can be counted there.
         List<long> alive = [];
         DeviceModel probe = TinyModels.Second with
         {
@@ -152,7 +152,7 @@ public sealed class TorchDeviceHostTests
     }
 
     [Fact]
-    public async Task WhatDoesNotFitTheModel_IsRefused_AndThePictureStandsWhereItStood()
+    public async Task InputThatDoesNotFitTheModel_IsRefused_AndThePictureIsUnchanged()
     {
         using TorchDeviceHost device = await HostAsync(TinyModels.First);
         byte[] caption = await device.EncodeAsync(s_spec, Cancellation);
@@ -186,7 +186,7 @@ public sealed class TorchDeviceHostTests
     [InlineData(ModelParts.TextEncoder)]
     [InlineData(ModelParts.Denoiser)]
     [InlineData(ModelParts.Decoder)]
-    public async Task APartThatGivesNoNumbers_IsTheModelsFault_AndIsNamed(string part)
+    public async Task APartThatReturnsNaN_IsTheModelsFault_AndIsNamed(string part)
     {
         DeviceModel model = TinyModels.Spoiled(part);
         GenerationSpec spec = TinyModels.Spec(model);
@@ -207,7 +207,7 @@ public sealed class TorchDeviceHostTests
                 break;
             case ModelParts.Denoiser:
                 await FailsAsync(() => device.EvaluateAsync([picture], Cancellation));
-                Assert.Equal((0, true), (picture.Step, picture.IsBetweenSteps)); // It stands where it stood.
+                Assert.Equal((0, true), (picture.Step, picture.IsBetweenSteps)); // It is where it was.
                 break;
             default:
                 await device.EvaluateAsync([picture], Cancellation);
@@ -228,7 +228,7 @@ public sealed class TorchDeviceHostTests
 
     // No client has made these bytes, so no client is at fault.
     [Fact]
-    public async Task StoredNumbersThatAreNone_AreNotTheClientsFault()
+    public async Task NonFiniteStoredNumbers_AreNotTheClientsFault()
     {
         using TorchDeviceHost device = await HostAsync(TinyModels.First);
         byte[] caption = await device.EncodeAsync(s_spec, Cancellation);
@@ -243,7 +243,7 @@ public sealed class TorchDeviceHostTests
         await FailsAsync("stored state", () => device.BeginAsync(s_spec, caption, Spoiled(start), Cancellation));
         await FailsAsync("stored state", () => device.DecodeAsync(s_spec, Spoiled(picture.Latent()), Cancellation));
 
-        // The last number, float32 or float64, with an exponent of ones.
+        // The last number, float32 or float64, with an exponent of all ones.
         static byte[] Spoiled(byte[] bytes) => [.. bytes[..^2], 0xF0, 0x7F];
 
         static async Task FailsAsync(string what, Func<Task> call)
@@ -259,7 +259,7 @@ public sealed class TorchDeviceHostTests
     [InlineData("CUDA out of memory. Tried to allocate 2.00 GiB", GenerationError.OutOfMemory)]
     [InlineData("CUDA error: out of memory", GenerationError.OutOfMemory)]
     [InlineData("mat1 and mat2 shapes cannot be multiplied\nat somewhere", GenerationError.KernelFailed)]
-    public async Task ErrorsOfLibtorch_HaveTheirNames_AndTheDeviceGoesOn(string message, GenerationError expected)
+    public async Task ErrorsOfLibtorch_HaveTheirNames_AndTheDeviceContinues(string message, GenerationError expected)
     {
         bool fails = true;
         DeviceModel model = Failing(() => fails ? Torch(message) : null);
@@ -303,7 +303,7 @@ public sealed class TorchDeviceHostTests
     }
 
     [Fact]
-    public void Options_ThatMakeNoSense_AreRefused()
+    public void InvalidOptions_AreRefused()
     {
         TorchDeviceOptions[] rows =
         [
@@ -348,7 +348,7 @@ public sealed class TorchDeviceHostTests
     private static async Task<IDenoising> BeginAsync(TorchDeviceHost device, GenerationSpec spec) =>
         await device.BeginAsync(spec, await device.EncodeAsync(spec, Cancellation), null, Cancellation);
 
-    // As a worker does it: the pictures join one after the other, and leave when they are done.
+    // Like a worker: the pictures join one after the other, and leave when they are done.
     private static async Task<byte[][]> DrawAsync(TorchDeviceHost device, params GenerationSpec[] specs)
     {
         var pictures = new List<IDenoising>();

@@ -1,5 +1,5 @@
-// Goal: a silo's Orleans ports serve those who know the cluster's secret, and others can neither call a grain nor use
-// the silo up. Method: a real silo, attacked by Orleans clients and by plain sockets.
+// Goal: a silo's Orleans ports serve callers that know the cluster's secret, and others can neither call a grain nor
+// exhaust the silo. Method: a real silo, attacked by Orleans clients and by plain sockets.
 using System.Net;
 using System.Net.Security;
 using System.Net.Sockets;
@@ -51,7 +51,7 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
         Assert.DoesNotContain(victim, await silo.TenantsInMemoryAsync());
     }
 
-    // Orleans' client gives up by itself; a peer that does not is cut off by the silo.
+    // Orleans' client gives up by itself; the silo disconnects a peer that does not.
     [Theory]
     [InlineData(null)]
     [InlineData(false)]
@@ -76,7 +76,7 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
     }
 
     [Fact]
-    public async Task ConnectionsThatProveNothing_AreBounded_ForAWhileOnly_AndHardlyLogged()
+    public async Task ConnectionsWithoutAHandshake_AreBounded_Brief_AndHardlyLogged()
     {
         int lines = silo.Lines.Count;
         List<TcpClient> idle = [];
@@ -104,7 +104,7 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
         Assert.Contains(silo.Lines, line => line.Contains("Refused", StringComparison.Ordinal));
     }
 
-    // Processes of different releases must derive the same key. It holds at any time: no clock decides.
+    // Processes of different releases must derive the same key. It holds at any time: no clock is involved.
     [Fact]
     public void TheCertificate_IsAFunctionOfTheSecret_ForAllTime()
     {
@@ -170,7 +170,7 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
             .CreateSelfSigned(DateTimeOffset.UnixEpoch, DateTimeOffset.UnixEpoch.AddYears(1000));
     }
 
-    // 0 once the silo has closed the connection, in whichever way.
+    // 0 once the silo has closed the connection, in any way.
     private static async Task<int> ReadAfterHandshakeAsync(SslStream tls, X509Certificate2? certificate)
     {
         try
@@ -199,11 +199,13 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
         }
         catch (IOException)
         {
-            // Cut off.
+            // Disconnected.
         }
     }
 
-    /// <summary>A silo as it ships, with the control role, that keeps what it logs as a warning or worse.</summary>
+    /// <summary>
+    /// A silo with production settings and the control role, whose warnings and errors are collected.
+    /// </summary>
     public sealed class RunningSilo : IAsyncLifetime, ILoggerProvider, ILogger
     {
         private readonly string _folder = Directory.CreateTempSubdirectory("atelier-ports").FullName;
@@ -219,7 +221,7 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
         /// <summary>The port for gateways.</summary>
         public int ProxyPort { get; private set; }
 
-        /// <summary>What it has logged so far.</summary>
+        /// <summary>Its log messages so far.</summary>
         public IReadOnlyList<string> Lines
         {
             get
@@ -299,7 +301,7 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
             return ports;
         }
 
-        // The last hosted service: the silo has started when its turn comes.
+        // The last hosted service: the silo has started when it is its turn.
         private sealed class StartWatch(IServiceProvider services, TaskCompletionSource<IServiceProvider> started)
             : IHostedService
         {

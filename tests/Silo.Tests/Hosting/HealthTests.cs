@@ -1,5 +1,5 @@
-// Goal: health tells what a request would meet: a store that writes, that is full, that fails, that hangs; and a clock
-// that is set. Method: a store that does what the test says, and a wall clock that the test sets.
+// Goal: health reflects what a request would encounter: a store that writes, is full, fails or hangs; and a clock that
+// is set. Method: a store that behaves as the test says, and a wall clock that the test sets.
 using Atelier.Grains.Ports;
 using Atelier.ServiceDefaults;
 using Atelier.Silo.Hosting;
@@ -49,11 +49,11 @@ public sealed class HealthTests
         await watch.StopAsync(Cancellation);
     }
 
-    // A process that holds the store itself may mend it by starting again; one that speaks to a server cannot.
+    // A process that holds the store itself may fix it by restarting; one that uses a server cannot.
     [Theory]
     [InlineData(true, HealthStatus.Unhealthy)]
     [InlineData(false, HealthStatus.Healthy)]
-    public async Task AStoreThatIsBrokenForLong_EndsTheProcessThatHoldsIt(bool isInProcess, HealthStatus expected)
+    public async Task AStoreThatStaysBroken_EndsTheProcessThatHoldsIt(bool isInProcess, HealthStatus expected)
     {
         var clock = new WallClock();
         var store = new FakeStore
@@ -150,7 +150,7 @@ public sealed class HealthTests
         }
     }
 
-    // Real timers; the wall clock and the time that has passed are the test's.
+    // Real timers; the test sets the wall clock and the elapsed time.
     private sealed class WallClock : TimeProvider
     {
         public TimeSpan Set { get; set; }
@@ -174,7 +174,7 @@ public sealed class HealthTests
 
         public CancellationToken ApplicationStopping => CancellationToken.None;
 
-        // Nothing to dispose: the watch's thread may still look at it when the test is over.
+        // Nothing to dispose: the watch's thread may still use it when the test is over.
         public CancellationToken ApplicationStopped => new(canceled: _asked.Task.IsCompleted);
 
         public void StopApplication()

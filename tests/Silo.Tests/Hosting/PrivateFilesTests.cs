@@ -1,5 +1,5 @@
-// Goal: what a cluster keeps is readable by its user alone, whoever made the folder. Method: folders as mkdir, a
-// careless chmod and another user make them.
+// Goal: what a cluster keeps is readable by its user alone, no matter who created the folder. Method: folders as
+// mkdir, a careless chmod and another user create them.
 using System.Diagnostics;
 using Atelier.ServiceDefaults;
 using Xunit;
@@ -17,7 +17,7 @@ public sealed class PrivateFilesTests : IDisposable
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     [Fact]
-    public void AFolderThatIsThere_IsClosed_WithAllThatIsInIt_ButNotWhatALinkLeadsTo()
+    public void AnExistingFolder_IsMadePrivate_WithItsContent_ButNotTheTargetsOfLinks()
     {
         string kept = Make("kept"), below = Make("kept/a/b"), elsewhere = Make("elsewhere");
         string file = Path.Combine(below, "file");
@@ -32,7 +32,7 @@ public sealed class PrivateFilesTests : IDisposable
     }
 
     [Fact]
-    public void AFolderThatIsNotThere_IsMadeClosed()
+    public void AMissingFolder_IsCreatedPrivate()
     {
         string path = Path.Combine(_folder, "new", "below");
         Assert.Empty(PrivateFiles.MakeFolder(path));
@@ -40,7 +40,7 @@ public sealed class PrivateFilesTests : IDisposable
     }
 
     [Fact]
-    public void WhoeverMayReplaceTheFiles_IsNamed()
+    public void AUserWhoMayReplaceTheFiles_IsNamed()
     {
         string folder = Make("data");
         Assert.Empty(PrivateFiles.Intruders(folder));

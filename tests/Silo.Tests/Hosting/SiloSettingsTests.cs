@@ -1,5 +1,5 @@
-// Goal: a silo does what its settings say, and a wrong one is named with what would be right. Method: settings as an
-// operator writes them.
+// Goal: a silo obeys its settings, and a wrong one is named together with valid values. Method: settings as an operator
+// writes them.
 using Atelier.Grains.Hosting;
 using Atelier.Silo.Hosting;
 using Microsoft.Extensions.Configuration;
@@ -41,7 +41,7 @@ public sealed class SiloSettingsTests
     [InlineData("Metrics:Port", "8081", "a port of its own")]
     [InlineData("Metrics:Address", "localhost", "an IP address")]
     [InlineData("Cluster:Tls", "sometimes", "true or false")]
-    public void AWrongSetting_IsNamed_WithWhatWouldBeRight(string key, string value, string right)
+    public void AWrongSetting_IsNamed_WithValidValues(string key, string value, string right)
     {
         string message = Assert.Throws<ArgumentException>(() => Read((key, value))).Message;
         Assert.Contains(key, message, StringComparison.Ordinal);

@@ -1,6 +1,6 @@
-// Goal: a cluster of format 0 goes on under this release with everything that it had accepted. Method: the folder of
-// such a cluster, as its silo left it when it was killed: a tenant, a session, generations that were done, cancelled
-// and open.
+// Goal: a cluster of format 0 continues under this release with everything that it had accepted. Method: the folder of
+// such a cluster, as its silo left it when it was killed: a tenant, a session, and generations that were done,
+// cancelled and open.
 using System.Formats.Tar;
 using System.IO.Compression;
 using System.Runtime.CompilerServices;

@@ -1,6 +1,6 @@
-// Goal: what the store has confirmed stays, whatever there is of it; what it cannot write it refuses at once and
-// changes nothing. Method: states of grains, more than the store's memory holds, on disks that are full, by two silos
-// at a time.
+// Goal: everything the store has confirmed is kept, however much it is; writes that it cannot do are rejected at once
+// and change nothing. Method: grain states, more than fit into the store's memory, on full disks, and by two silos at a
+// time.
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
 using Atelier.Silo.Hosting;
@@ -16,7 +16,7 @@ public sealed class SqliteStoreTests
     private static readonly byte[] s_large = [.. Enumerable.Range(0, 56_000).Select(i => (byte)(i * 31))];
 
     [Fact]
-    public async Task MoreThanTheMemoryHolds_IsKept_AndIsThereAfterAnotherStart()
+    public async Task MoreThanTheMemoryHolds_IsKept_AndFoundAfterARestart()
     {
         // 45 MB through 1 MiB of memory.
         using var folder = new StoreFolder();
@@ -81,7 +81,7 @@ public sealed class SqliteStoreTests
         }
     }
 
-    // A disk of 12 MB keeps a sixteenth back.
+    // On a disk of 12 MB, a sixteenth is reserved.
     [Fact]
     public async Task LittleRoom_IsKeptForWhatWasAccepted()
     {
@@ -110,7 +110,7 @@ public sealed class SqliteStoreTests
         Assert.Equal(expected, RedisClusterStore.IsRoomy(info));
 
     [Fact]
-    public async Task WhatIsDeleted_GivesItsRoomBackToTheDisk()
+    public async Task DeletedData_ReturnItsSpaceToTheDisk()
     {
         using var folder = new StoreFolder();
         using SqliteStore store = folder.Open();
@@ -127,7 +127,7 @@ public sealed class SqliteStoreTests
             await StoreFolder.Storage(store).ClearStateAsync("note", StoreFolder.Grain($"big/{i}"), state);
         }
 
-        // It comes back a little at a time, also while heartbeats are written.
+        // Space is returned a little at a time, also while heartbeats are written.
         using var watch = new StoreWatch(store, TimeProvider.System, NullLogger<StoreWatch>.Instance);
         await watch.StartAsync(TestContext.Current.CancellationToken);
         for (int i = 0; i < 300 && await PagesAsync(store) > before / 10; i++)
@@ -139,7 +139,7 @@ public sealed class SqliteStoreTests
     }
 
     [Fact]
-    public async Task ReadersThatOverlap_DoNotLetTheLogGrowForEver()
+    public async Task OverlappingReaders_DoNotLetTheLogGrowForever()
     {
         using var folder = new StoreFolder();
         using var store = new SqliteStore(new SqliteStoreOptions { Folder = folder.Path, LogBytesMax = 4 << 20 });
@@ -177,7 +177,7 @@ public sealed class SqliteStoreTests
         await stop.CancelAsync();
         await Task.WhenAll(readers);
 
-        // Afterwards the writer again asks for its transactions by itself.
+        // Afterwards the writer requests its transactions by itself again.
         Assert.Equal(0L, await store.WriteAsync(session => session.Value("PRAGMA busy_timeout")));
         Assert.True(
             peak > 4 << 20 && log.Length <= 4 << 20, $"The log has {log.Length >> 20} MiB, at most {peak >> 20}.");
@@ -208,7 +208,7 @@ public sealed class SqliteStoreTests
     }
 
     [Fact]
-    public async Task AnETagFromBeforeADeletion_IsWorthNothing()
+    public async Task AnETagFromBeforeADeletion_IsInvalid()
     {
         using var folder = new StoreFolder();
         using SqliteStore store = folder.Open();
@@ -226,7 +226,7 @@ public sealed class SqliteStoreTests
     }
 
     [Fact]
-    public async Task WhatATenantKeeps_IsCounted_WhateverItDoes()
+    public async Task ATenantsStorage_IsCounted_WhateverItDoes()
     {
         using var folder = new StoreFolder();
         using SqliteStore store = folder.Open();
@@ -258,7 +258,7 @@ public sealed class SqliteStoreTests
     }
 
     [Fact]
-    public async Task WorkThatFails_CostsItselfAlone()
+    public async Task WorkThatFails_AffectsNoOther()
     {
         using var folder = new StoreFolder();
         using SqliteStore store = folder.Open();
@@ -359,7 +359,7 @@ public sealed class SqliteStoreTests
 
     private static byte[] Large(int i) => [.. BitConverter.GetBytes(i), .. s_large];
 
-    // Until not a byte goes in any more.
+    // Until not a single byte fits.
     private static void Fill(string path)
     {
         using var file = new FileStream(path, FileMode.Create, FileAccess.Write, FileShare.None, bufferSize: 0);
@@ -374,12 +374,12 @@ public sealed class SqliteStoreTests
             }
             catch (IOException)
             {
-                // Smaller pieces may still go in.
+                // Smaller pieces may still fit.
             }
         }
     }
 
-    // A first write may find room in pages that the database has already.
+    // A first write may find room in pages that the database already has.
     private static async Task FillAsync(SqliteStore store)
     {
         for (int i = 0; i < 1000; i++)

@@ -29,7 +29,7 @@ public sealed class SqliteTablesTests : IDisposable
     }
 
     [Fact]
-    public async Task AMember_IsInsertedOnce_ByWhoeverReadTheLatestVersion()
+    public async Task AMember_IsInsertedOnce_ByAWriterThatReadTheLatestVersion()
     {
         TableVersion version = (await _members.ReadAll()).Version;
         Assert.True(await _members.InsertRow(Entry(1), version.Next()));
@@ -42,7 +42,7 @@ public sealed class SqliteTablesTests : IDisposable
     }
 
     [Fact]
-    public async Task AMember_IsUpdated_ByWhoeverReadItsLatestRow()
+    public async Task AMember_IsUpdated_ByAWriterThatReadItsLatestRow()
     {
         await _members.InsertRow(Entry(1), (await _members.ReadAll()).Version.Next());
         MembershipTableData first = await _members.ReadRow(Silo(1)), same = await _members.ReadAll();
@@ -65,7 +65,7 @@ public sealed class SqliteTablesTests : IDisposable
     [InlineData(8 * 24 * 3600, false)]
     [InlineData(5, true)]
     [InlineData(-8 * 24 * 3600, true)]
-    public async Task ASignOfLife_FromTheFuture_IsOld(int secondsAhead, bool isKept)
+    public async Task AHeartbeat_FromTheFuture_IsStale(int secondsAhead, bool isKept)
     {
         var services = new ServiceCollection();
         services.AddSingleton<IMembershipTable>(_members);
@@ -84,7 +84,7 @@ public sealed class SqliteTablesTests : IDisposable
     }
 
     [Fact]
-    public async Task ASign_OfLife_ChangesNothingElse()
+    public async Task AHeartbeat_ChangesNothingElse()
     {
         await _members.InsertRow(Entry(1), (await _members.ReadAll()).Version.Next());
         MembershipTableData before = await _members.ReadAll();

@@ -16,7 +16,7 @@ internal sealed class Note
     public byte[] Text { get; set; } = [];
 }
 
-/// <summary>A folder that is deleted with its test; a disk of its own where the test asks for one.</summary>
+/// <summary>A folder that is deleted with its test, on a disk of its own if the test asks for one.</summary>
 internal sealed class StoreFolder : IDisposable
 {
     private static readonly OrleansGrainStorageSerializer s_serializer = new(
@@ -46,7 +46,7 @@ internal sealed class StoreFolder : IDisposable
 
     public static GrainId Grain(string key, string type = "generation") => GrainId.Create(type, key);
 
-    /// <summary>Writes a state as a grain does that has just been activated.</summary>
+    /// <summary>Writes a state as a newly activated grain does.</summary>
     public static async Task<GrainState<Note>> WriteAsync(SqliteStore store, string key, byte[] text)
     {
         IGrainStorage storage = Storage(store);
@@ -57,7 +57,7 @@ internal sealed class StoreFolder : IDisposable
         return state;
     }
 
-    /// <summary>Reads a state; null if there is none.</summary>
+    /// <summary>Reads a state; null if it does not exist.</summary>
     public static async Task<byte[]?> ReadAsync(SqliteStore store, string key)
     {
         var state = new GrainState<Note>();

@@ -4,7 +4,7 @@
 
 OPEN_CLIP and FTFY are checkouts of mlfoundations/open_clip at v2.24.0 (3ff1faf10b60be27252be7f6c84ce7c8c5e14ec8) and
 rspeer/python-ftfy at 6.3.1 (74dd0452b48286a3770013b3a02755313bd5575e), VOCABULARY is bpe_simple_vocab_16e6.txt.gz.
-CPython 3.11 (Unicode 14) and the package regex are needed; torch, numpy and wcwidth are not, empty modules stand in.
+Needs CPython 3.11 (Unicode 14) and the package regex, but not torch, numpy and wcwidth: empty modules replace them.
 case.json was made elsewhere by the same two projects.
 """
 import hashlib

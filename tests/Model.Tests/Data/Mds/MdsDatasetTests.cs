@@ -1,5 +1,5 @@
-// Goal: what the reference's writer wrote is read back exactly, and what is damaged is refused by name. Method: the
-// reference's own data sets and expected values, and copies of them with one thing changed.
+// Goal: everything that the reference's writer wrote is read back exactly, and damaged data are rejected by name.
+// Method: the reference's own data sets and expected values, and copies of them with one change.
 using System.Globalization;
 using System.Numerics;
 using System.Security.Cryptography;
@@ -152,7 +152,7 @@ public sealed class MdsDatasetTests
     [InlineData("compressed_br")]
     public void CompressedShard_ThatHoldsMoreThanTheIndexSays_IsRefused(string set)
     {
-        // The same for fewer. The raw size of the first shard stands first in the index.
+        // The same for fewer. The raw size of the first shard comes first in the index.
         foreach (int change in new[] { -1, 1 })
         {
             using var copy = MdsVectors.Copy(set);

@@ -1,5 +1,5 @@
-// Goal: no file, however altered, brings down a reader or makes it reserve memory that the file does not back. Method:
-// seeded random damage to the reference's data sets; the only way to fail is a refusal.
+// Goal: no file, however damaged, crashes a reader or makes it reserve memory that the file does not back. Method:
+// seeded random damage to the reference's data sets; the only acceptable failure is a rejection.
 using System.Globalization;
 using System.Text;
 using Atelier.Model.Data.Mds;
@@ -11,7 +11,7 @@ public sealed class MdsFuzzTests
 {
     private const int Rounds = 1000;
 
-    // A picture's header may claim up to ImageCodec.PixelsMax pixels before its data are found wanting.
+    // A picture's header may claim up to ImageCodec.PixelsMax pixels before its data turn out to be too short.
     private const long AllocatedBytesMax = 512L << 20;
 
     private static readonly MdsReadOptions Trusting = new() { VerifyHashes = false };
@@ -39,7 +39,7 @@ public sealed class MdsFuzzTests
     public void NullReferenceInsideTheBzip2Decoder_IsARefusal() =>
         Assert.Equal(1, Damage("compressed_bz2", "shard.00001.mds.bz2", [1223]));
 
-    // How many of the seeds' damages are refused.
+    // Number of damaged files that are rejected.
     private static int Damage(string set, string name, IEnumerable<int> seeds, bool isSnappy = false)
     {
         using var copy = isSnappy ? MdsVectors.Snappy(set) : MdsVectors.Copy(set);
@@ -71,7 +71,7 @@ public sealed class MdsFuzzTests
         return refused;
     }
 
-    // Two samples, from the shard that is damaged on.
+    // Two samples, starting at the damaged shard.
     private static void ReadSome(string directory, int shard, Random random)
     {
         using var dataset = new MdsDataset(directory, Trusting);
@@ -86,7 +86,7 @@ public sealed class MdsFuzzTests
         }
     }
 
-    // One to four changes; the length mostly stays, because another length is refused at once.
+    // One to four changes; the length mostly stays the same, because a different length is rejected at once.
     private static byte[] Mutate(byte[] intact, bool text, Random random)
     {
         var bytes = intact.ToList();
@@ -124,7 +124,7 @@ public sealed class MdsFuzzTests
         return [.. bytes];
     }
 
-    // Puts another number or word where the JSON has a number.
+    // Puts another number or word in place of a number in the JSON.
     private static void ReplaceNumber(List<byte> bytes, int at, Random random)
     {
         int start = bytes.FindIndex(at, b => char.IsAsciiDigit((char)b));

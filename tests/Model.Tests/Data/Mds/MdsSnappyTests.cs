@@ -1,5 +1,5 @@
-// Goal: shards in snappy are read as the reference's writer makes them, and what is no intact block is refused before
-// memory is reserved for what it says it holds. Method: the reference's data sets, compressed; blocks by hand.
+// Goal: shards in snappy are read as the reference's writer makes them, and invalid blocks are rejected before memory
+// is reserved for their claimed size. Method: the reference's data sets, compressed; hand-made blocks.
 using System.Text.Json.Nodes;
 using Atelier.Model.Data.Mds;
 using Xunit;
@@ -30,7 +30,7 @@ public sealed class MdsSnappyTests
         }
     }
 
-    // By the format's description: a length, pieces of text, and copies with offsets of one, two and four bytes.
+    // By the format's description: a length, literals, and copies with offsets of one, two and four bytes.
     [Fact]
     public void BlockByHand_IsReadAsTheFormatSays()
     {

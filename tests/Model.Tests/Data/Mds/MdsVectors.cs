@@ -3,7 +3,7 @@ using System.Text.Json.Nodes;
 
 namespace Atelier.Model.Tests.Data.Mds;
 
-/// <summary>Finds the reference data sets, and makes folders to write into.</summary>
+/// <summary>Finds the reference data sets, and creates folders to write into.</summary>
 internal static class MdsVectors
 {
     public static string Root => ReferenceData.At("mds");
@@ -44,7 +44,7 @@ internal static class MdsVectors
         return copy;
     }
 
-    /// <summary>Writes a shard's block, and says of it in the shard's entry what is true of the file.</summary>
+    /// <summary>Writes a shard's block, and updates the shard's index entry to match the file.</summary>
     public static void WriteSnappy(TemporaryFolder folder, JsonNode shard, byte[] block)
     {
         string name = shard["raw_data"]!["basename"]!.GetValue<string>() + ".snappy";

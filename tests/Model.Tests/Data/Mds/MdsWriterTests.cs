@@ -1,4 +1,4 @@
-// Goal: what is written here is what the reference would write, and comes back as it was given. Method: rewriting the
+// Goal: what is written here is what the reference would write, and is read back unchanged. Method: rewriting the
 // reference's data sets and comparing bytes; random columns and samples.
 using System.Numerics;
 using System.Text;
@@ -54,7 +54,7 @@ public sealed class MdsWriterTests
         {
             foreach (var (name, encoding) in written.Index.Columns)
             {
-                // Python spells 1e+300 and 0.0 where .NET spells 1E+300 and 0; both read both.
+                // Python writes 1e+300 and 0.0 where .NET writes 1E+300 and 0; both read both.
                 if (encoding.Name == "str_float")
                 {
                     Assert.Equal(reference[i].Get<double>(name), written[i].Get<double>(name));
@@ -77,7 +77,7 @@ public sealed class MdsWriterTests
             JsonNode.Parse(File.ReadAllText(MdsVectors.Folder("merged/index.json"))),
             JsonNode.Parse(File.ReadAllText(copy["index.json"]))));
 
-        // Merging again, over a merge, changes nothing.
+        // Merging again over a merged set changes nothing.
         MdsIndex.Merge(copy.Path);
         MdsDatasetTests.ReadAll(copy.Path);
     }
@@ -206,7 +206,7 @@ public sealed class MdsWriterTests
     }
 
     [Fact]
-    public void FolderWithoutCompletion_IsNoDataSet_AndCanBeWrittenAgain()
+    public void IncompleteFolder_IsNotADataSet_AndCanBeWrittenAgain()
     {
         using var folder = new TemporaryFolder();
         var options = new MdsWriteOptions { SizeLimit = 1 };

@@ -1,5 +1,5 @@
-// Goal: what is read is what was meant, or a sentence says what is unclear. Method: small folders and data sets, each
-// with one thing that could be misread.
+// Goal: input is read as intended, or an error says what is ambiguous. Method: small folders and data sets, each with
+// one thing that could be misread.
 using System.Text;
 using Atelier.Model.Data.Mds;
 using Atelier.Model.Data.Sources;
@@ -108,7 +108,7 @@ public sealed class StoredPicturesTests : IDisposable
     }
 
     [Fact]
-    public void CaptionFile_ThatIsNoText_IsRefused_WithFileAndByte()
+    public void CaptionFile_ThatIsNotText_IsRefused_WithFileAndByte()
     {
         WriteFolder("pictures", ("a.png", "a.txt", "red"));
         File.WriteAllBytes(_folder["pictures/a.txt"], [.. "caf"u8, 0xE9]);
@@ -118,7 +118,7 @@ public sealed class StoredPicturesTests : IDisposable
     }
 
     [Fact]
-    public void WhatIsPassedOver_IsCountedAndNamed()
+    public void IgnoredFiles_AreCountedAndNamed()
     {
         WriteFolder("pictures", ("top.png", "top.txt", "red"));
         foreach (string name in new[] { "b.bmp", "b.txt", "c.avif", "c.txt", "d.gif", ".hidden" })
@@ -153,7 +153,7 @@ public sealed class StoredPicturesTests : IDisposable
             Assert.Throws<RefusedFileException>(() => StoredPictures.Open(_folder["pictures"])).Message);
     }
 
-    // A camera that was held upside down: what the viewer shows is what the caption is about.
+    // A camera that was held upside down: the caption describes what the viewer shows.
     [Fact]
     public void PicturesOfAFolder_AreUpright_AndThoseOfADataSetAreAsTheyAreStored()
     {
@@ -225,7 +225,7 @@ public sealed class StoredPicturesTests : IDisposable
         return MdsIndex.Read(_folder["set"]);
     }
 
-    // Columns are name:encoding; those of text hold the caption.
+    // Columns are name:encoding; text columns contain the caption.
     private void Write(string name, string columns, params string[] captions)
     {
         var encodings = columns.Split(' ').Select(column => column.Split(':'))

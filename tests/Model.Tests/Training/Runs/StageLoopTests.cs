@@ -1,5 +1,5 @@
-// Goal: a run that is stopped, killed or damaged ends with the same weights as one left alone, and says what it did.
-// Method: toy stages of twenty steps; a kill is a copy of the folder as it was at that moment.
+// Goal: a run that is stopped, killed or damaged ends with the same weights as an uninterrupted one, and reports what
+// it did. Method: toy stages of twenty steps; a kill is a copy of the folder as it was at that moment.
 using Atelier.Model.Networks;
 using Atelier.Model.Tests.Networks;
 using Atelier.Model.Training;
@@ -71,7 +71,7 @@ public sealed class StageLoopTests : IDisposable
             Assert.Equal(whole, ToyStage.Run(killed));
             Assert.Equal(ToyStage.Steps, ToyStage.Recorded(killed.Folder).Length);
 
-            // Killed as it is told of a step, it comes back at that step or before, and tells of it again.
+            // Killed as a step is reported, the run resumes at that step or before, and reports it again.
             using var told = new StageState(ToyStage.Config(folder[$"told-{step}"]), ToyStage.Data, _ => { });
             Assert.InRange(told.Position.Step, 0, step);
         }
@@ -91,7 +91,7 @@ public sealed class StageLoopTests : IDisposable
     }
 
     [Fact]
-    public void Run_MadeLonger_HasNoResult_UntilItEndsAnew()
+    public void Run_MadeLonger_HasNoResult_UntilItEndsAgain()
     {
         using var folder = new TemporaryFolder();
         StageConfig config = ToyStage.Config(folder["longer"]);
@@ -111,7 +111,7 @@ public sealed class StageLoopTests : IDisposable
     }
 
     [Fact]
-    public void Checkpoint_CutShort_GivesWayToTheOneBefore_WithAWord()
+    public void Checkpoint_CutShort_IsReported_AndTheOneBeforeIsUsed()
     {
         using var folder = new TemporaryFolder();
         string whole = ToyStage.Run(ToyStage.Config(folder["whole"]));
@@ -163,7 +163,7 @@ public sealed class StageLoopTests : IDisposable
     [InlineData(float.NaN, false, "latents", "NaN")]
     [InlineData(float.PositiveInfinity, false, "latents", "infinity")]
     [InlineData(float.NegativeInfinity, true, "caption_latents", "-infinity")]
-    public void Sample_ThatIsNoNumbers_IsNamed_AndCostsItselfAlone(
+    public void NonFiniteSample_IsNamed_AndAffectsNoOther(
         float value, bool isCaption, string column, string name)
     {
         using var folder = new TemporaryFolder();
@@ -196,7 +196,7 @@ public sealed class StageLoopTests : IDisposable
         Assert.DoesNotContain("NaN", File.ReadAllText(Path.Combine(config.Folder, "loss.svg")));
     }
 
-    // So that what is left out changes nothing of what is not: the checkpoint of sound data has no word of it.
+    // Left-out samples must not affect data without any: the checkpoint of sound data does not mention them.
     [Fact]
     public void Checkpoint_OfSoundData_SaysNothingOfSamplesLeftOut()
     {
@@ -208,7 +208,7 @@ public sealed class StageLoopTests : IDisposable
     }
 
     [Fact]
-    public void Run_WithoutASampleThatIsNumbers_EndsSoon_AndNamesTheData_NotTheLearningRate()
+    public void Run_WithoutAFiniteSample_EndsSoon_AndNamesTheData_NotTheLearningRate()
     {
         using var folder = new TemporaryFolder();
         StageConfig config = ToyStage.Config(folder["run"]);
@@ -225,9 +225,9 @@ public sealed class StageLoopTests : IDisposable
     }
 
     [Theory]
-    [InlineData(2, "only ", " of 20 batches are in the weights")] // Most batches of two have none that is sound.
+    [InlineData(2, "only ", " of 20 batches are in the weights")] // Most batches of two have no sound sample.
     [InlineData(16, "of 320 samples were left out", "a stage needs half of them")]
-    public void Run_ThatLeftMostOut_IsNoSuccess_HowOftenItIsStarted(int batch, params string[] says)
+    public void Run_ThatLeftMostOut_HasFailed_HoweverOftenItIsStarted(int batch, params string[] says)
     {
         using var folder = new TemporaryFolder();
         StageConfig config = ToyStage.Config(folder["run"]);
@@ -267,9 +267,9 @@ public sealed class StageLoopTests : IDisposable
         Assert.DoesNotContain(".svg", report);
     }
 
-    // Finite numbers whose square is none: every sample's loss overflows.
+    // Finite numbers whose squares overflow: every sample's loss is infinite.
     [Fact]
-    public void Run_ThatDiverges_GoesBack_AndEndsWithASentence()
+    public void Run_ThatDiverges_RollsBack_AndEndsWithAMessage()
     {
         using var folder = new TemporaryFolder();
         StageConfig config =
@@ -325,7 +325,7 @@ public sealed class StageLoopTests : IDisposable
     }
 
     [Fact]
-    public void Report_OfARunThatWentBack_CountsNoBatchThatWasUndone()
+    public void Report_OfARunThatRolledBack_CountsNoBatchThatWasUndone()
     {
         using var folder = new TemporaryFolder();
         StageConfig config = ToyStage.Config(folder["run"]);
@@ -349,9 +349,9 @@ public sealed class StageLoopTests : IDisposable
         Assert.Equal(run.Engine.Master.Optimizer.Updates, run.Position.Applied);
     }
 
-    // Where a run goes back to must not depend on where it was stopped or killed before.
+    // The checkpoint that a run rolls back to must not depend on where it was stopped or killed before.
     [Fact]
-    public void RunThatGoesBack_StoppedOrKilledAtEveryStep_EndsWithTheSameWeightsAndLedger()
+    public void RunThatRollsBack_StoppedOrKilledAtEveryStep_EndsWithTheSameWeightsAndLedger()
     {
         using var folder = new TemporaryFolder();
         var data = new ToyStage.SpoiledData(ToyStage.Data, sample => sample is 2 or 3 ? 1e30f : null);
@@ -480,7 +480,7 @@ public sealed class StageLoopTests : IDisposable
         }
     }
 
-    // Shards are dealt to workers at random, and their partial sums meet in another order each time.
+    // Shards are dealt to workers at random, and their partial sums are merged in a different order each time.
     private sealed class DealtExchange(TrainingEngine engine, int shards, int workers) : IGradientExchange
     {
         private readonly Random _random = new(5);

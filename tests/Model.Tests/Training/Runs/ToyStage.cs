@@ -1,4 +1,4 @@
-// A stage of a dozen steps that a test can stop, damage and start again.
+// A stage of a dozen steps that a test can stop, damage and restart.
 using System.Globalization;
 using Atelier.Model.Tests.Networks;
 using Atelier.Model.Training;
@@ -41,7 +41,7 @@ internal static class ToyStage
         Lines = ["exp_name: toy"],
     };
 
-    /// <summary>Runs to the end, or until that many steps were made, and gives the digest of the weights.</summary>
+    /// <summary>Runs to the end, or for that many steps, and returns the digest of the weights.</summary>
     public static string Run(
         StageConfig config, int steps = int.MaxValue, ITrainingData? data = null, List<string>? told = null)
     {
@@ -64,14 +64,14 @@ internal static class ToyStage
 
     public static ITrainingData Data { get; } = new ToyData(13, SmallNetworks.Tiny);
 
-    /// <summary>Numbers of the steps that the metrics hold, in order.</summary>
+    /// <summary>Numbers of the steps in the metrics, in order.</summary>
     public static long[] Recorded(string folder) =>
     [
         .. File.ReadLines(Path.Combine(folder, StepMetrics.FileName)).Select(line =>
             long.Parse(line.Split("\"step\":")[1].Split(',')[0], CultureInfo.InvariantCulture)),
     ];
 
-    /// <summary>The toy's samples, of which some are spoiled: their latents, or one number of their captions.</summary>
+    /// <summary>The toy's samples, some of them spoiled: their latents, or one number of their captions.</summary>
     public sealed class SpoiledData(ITrainingData data, Func<int, float?> spoil, bool isCaption = false) : ITrainingData
     {
         public int Count => data.Count;

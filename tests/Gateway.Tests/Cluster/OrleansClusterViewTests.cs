@@ -1,0 +1,110 @@
+// Goal: a gateway reaches the cluster whenever there is one, before and after it restarts; a call that fails is repeated
+// for a while, and a caller that leaves does not wait. Method: a real silo with stub grains.
+using Atelier.Contracts;
+using Atelier.Gateway.Cluster;
+using Atelier.Gateway.Settings;
+using Microsoft.Extensions.Logging.Abstractions;
+using Xunit;
+
+namespace Atelier.Gateway.Tests.Cluster;
+
+public sealed class OrleansClusterViewTests : IAsyncLifetime
+{
+    private static readonly TenantId s_alice = new("alice");
+
+    private readonly StubCluster _cluster = new();
+    private readonly ManualClock _clock = new();
+    private OrleansClusterView _view = null!;
+
+    public async ValueTask InitializeAsync()
+    {
+        _view = new OrleansClusterView(
+            new GatewaySettings
+            {
+                ClusterId = "stub", Secret = Convert.ToBase64String(TestGateway.Secret),
+                Silos = [$"127.0.0.1:{_cluster.GatewayPort}"],
+            },
+            _clock, NullLoggerFactory.Instance, NullLogger<OrleansClusterView>.Instance);
+        await _view.StartAsync(CancellationToken.None);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _view.StopAsync(CancellationToken.None);
+        _view.Dispose();
+        await _cluster.DisposeAsync();
+    }
+
+    [Fact]
+    public async Task Gateway_AsksTheCluster_WheneverThereIsOne()
+    {
+        // Nobody waits for a cluster that is not there.
+        await Assert.ThrowsAsync<ClusterUnavailableException>(HasKeyAsync);
+        await Assert.ThrowsAsync<ClusterUnavailableException>(() => _view.SilosAsync(CancellationToken.None));
+
+        await _cluster.StartAsync();
+        await ConnectedAsync();
+        Assert.True(await HasKeyAsync());
+        Assert.False(await _view.HasKeyAsync(s_alice, "another", CancellationToken.None));
+        Assert.Equal(["hash", "other"], await _view.KeysAsync(s_alice, CancellationToken.None));
+        Assert.Empty(await _view.KeysAsync(new TenantId("nobody"), CancellationToken.None));
+        Assert.Equal([new TenantId("tenant-3")], await _view.TenantsAsync(3, CancellationToken.None));
+        Assert.Equal("one", Assert.Single(await _view.SilosAsync(CancellationToken.None)).Name);
+
+        await _cluster.StopAsync();
+        await _cluster.StartAsync();
+        await ConnectedAsync();
+        Assert.True(await HasKeyAsync());
+    }
+
+    [Fact]
+    public async Task CallThatFails_IsRepeatedForAWhile_UnlessItsCallerLeaves()
+    {
+        await _cluster.StartAsync();
+        await ConnectedAsync();
+        StubTenantGrain.Calls.Clear();
+        Assert.True(await _view.HasKeyAsync(new TenantId("twice"), "hash", CancellationToken.None));
+        Assert.Equal(2, StubTenantGrain.Calls["twice"]);
+
+        Task<bool> broken = _view.HasKeyAsync(new TenantId("broken"), "hash", CancellationToken.None);
+        await UntilAsync(() => StubTenantGrain.Calls.GetValueOrDefault("broken") >= 3);
+        Assert.False(broken.IsCompleted);
+        _clock.Advance(TimeSpan.FromSeconds(9));
+        var error = await Assert.ThrowsAsync<ClusterUnavailableException>(() => broken);
+        Assert.IsType<InvalidOperationException>(error.InnerException);
+
+        using var gone = new CancellationTokenSource();
+        Task<bool> slow = _view.HasKeyAsync(new TenantId("slow"), "hash", gone.Token);
+        await UntilAsync(() => StubTenantGrain.Calls.ContainsKey("slow"));
+        await gone.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => slow);
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => _view.SilosAsync(gone.Token));
+        StubTenantGrain.Released.SetResult();
+    }
+
+    private Task<bool> HasKeyAsync() => _view.HasKeyAsync(s_alice, "hash", CancellationToken.None);
+
+    private Task ConnectedAsync() => UntilAsync(async () =>
+    {
+        try
+        {
+            return (await _view.SilosAsync(CancellationToken.None)).Length == 1;
+        }
+        catch (ClusterUnavailableException)
+        {
+            return false;
+        }
+    });
+
+    private static Task UntilAsync(Func<bool> condition) => UntilAsync(() => Task.FromResult(condition()));
+
+    private static async Task UntilAsync(Func<Task<bool>> condition)
+    {
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+        patience.CancelAfter(TimeSpan.FromSeconds(60));
+        while (!await condition())
+        {
+            await Task.Delay(50, patience.Token);
+        }
+    }
+}

@@ -116,6 +116,22 @@ public sealed class DenoiserTests
     }
 
     [Fact]
+    public void AnswerThatIsNotFinite_IsRefused_AndNamesItsPart()
+    {
+        using var scope = NewDisposeScope();
+        using MicroDiT network = Network("tiny");
+        using var denoiser = new Denoiser(network, new Edm(), 2);
+        DenoiserRequest[] requests = Requests(network);
+        using (no_grad())
+        {
+            network.parameters().Last().fill_(float.NaN);
+        }
+
+        var error = Assert.Throws<NonFiniteException>(() => denoiser.Evaluate(requests));
+        Assert.Contains(ModelParts.Denoiser, error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void InputThatDoesNotFit_IsRefused()
     {
         using var scope = NewDisposeScope();

@@ -299,20 +299,11 @@ internal sealed partial class OpenSetGrain(
             : Task.CompletedTask;
     }
 
-    private async Task StoreAsync()
+    private Task StoreAsync()
     {
-        try
-        {
-            _removed = false;
-            _storedSeconds = state.State.RetentionSeconds;
-            await state.WriteStateAsync();
-        }
-        catch (Exception)
-        {
-            // What is in memory may not be what is stored: start again from the store.
-            DeactivateOnIdle();
-            throw;
-        }
+        _removed = false;
+        _storedSeconds = state.State.RetentionSeconds;
+        return state.WriteOrDeactivateAsync(this);
     }
 
     [LoggerMessage(Message = "Tenant {Tenant} did not say whether it is closed; the next walk asks it again")]

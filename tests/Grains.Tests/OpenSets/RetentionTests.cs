@@ -5,9 +5,10 @@ using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
 using Atelier.Grains.Hosting;
+using Atelier.Grains.Tests.Cluster;
 using Xunit;
 
-namespace Atelier.Grains.Tests.Cluster;
+namespace Atelier.Grains.Tests.OpenSets;
 
 public sealed class RetentionTests
 {

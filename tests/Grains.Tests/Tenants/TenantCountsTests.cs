@@ -6,9 +6,10 @@ using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Tenants;
 using Atelier.Grains.Hosting;
+using Atelier.Grains.Tests.Cluster;
 using Xunit;
 
-namespace Atelier.Grains.Tests.Cluster;
+namespace Atelier.Grains.Tests.Tenants;
 
 public sealed class TenantCountsTests
 {

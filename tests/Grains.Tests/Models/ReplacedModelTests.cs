@@ -4,9 +4,10 @@ using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Models;
 using Atelier.Grains.Hosting;
+using Atelier.Grains.Tests.Cluster;
 using Xunit;
 
-namespace Atelier.Grains.Tests.Cluster;
+namespace Atelier.Grains.Tests.Models;
 
 public sealed class ReplacedModelTests
 {

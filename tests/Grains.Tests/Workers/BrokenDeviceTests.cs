@@ -4,9 +4,10 @@
 using System.Collections.Concurrent;
 using Atelier.Contracts.Generations;
 using Atelier.Grains.Ports;
+using Atelier.Grains.Tests.Cluster;
 using Xunit;
 
-namespace Atelier.Grains.Tests.Cluster;
+namespace Atelier.Grains.Tests.Workers;
 
 public sealed class BrokenDeviceTests
 {

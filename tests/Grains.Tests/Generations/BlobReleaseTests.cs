@@ -7,9 +7,10 @@ using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Workers;
 using Atelier.Grains.Generations;
 using Atelier.Grains.Ports;
+using Atelier.Grains.Tests.Cluster;
 using Xunit;
 
-namespace Atelier.Grains.Tests.Cluster;
+namespace Atelier.Grains.Tests.Generations;
 
 public sealed class BlobReleaseTests
 {

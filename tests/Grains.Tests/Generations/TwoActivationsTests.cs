@@ -4,9 +4,10 @@ using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
 using Atelier.Grains.Ports;
+using Atelier.Grains.Tests.Cluster;
 using Xunit;
 
-namespace Atelier.Grains.Tests.Cluster;
+namespace Atelier.Grains.Tests.Generations;
 
 public sealed class TwoActivationsTests
 {

@@ -5,12 +5,13 @@ using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
 using Atelier.Grains.Generations;
 using Atelier.Grains.OpenSets;
+using Atelier.Grains.Tests.Cluster;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Serialization;
 using Orleans.Storage;
 using Xunit;
 
-namespace Atelier.Grains.Tests.Cluster;
+namespace Atelier.Grains.Tests.OpenSets;
 
 public sealed class OpenSetLayoutTests
 {

@@ -6,10 +6,11 @@ using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Sessions;
 using Atelier.Contracts.Tenants;
 using Atelier.Contracts.Workers;
-using Orleans.TestingHost;
+using Atelier.Grains.Tests.Cluster;
 using Xunit;
+using InProcessSiloHandle = Orleans.TestingHost.InProcessSiloHandle;
 
-namespace Atelier.Grains.Tests.Cluster;
+namespace Atelier.Grains.Tests.Generations;
 
 public sealed class GenerationGrainTests
 {

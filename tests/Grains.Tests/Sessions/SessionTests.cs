@@ -6,10 +6,11 @@ using Atelier.Contracts.Generations;
 using Atelier.Contracts.Sessions;
 using Atelier.Contracts.Tenants;
 using Atelier.Grains.Sessions;
+using Atelier.Grains.Tests.Cluster;
 using Atelier.Grains.Tests.Simulation;
 using Xunit;
 
-namespace Atelier.Grains.Tests.Cluster;
+namespace Atelier.Grains.Tests.Sessions;
 
 public sealed class SessionTests
 {

@@ -7,7 +7,7 @@ using Atelier.Silo.Api.Images;
 using Atelier.Silo.Api.Pictures;
 using Xunit;
 
-namespace Atelier.Silo.Tests.Api;
+namespace Atelier.Silo.Tests.Api.Images;
 
 public sealed class ImagesRequestTests
 {

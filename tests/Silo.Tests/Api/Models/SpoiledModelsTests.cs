@@ -7,7 +7,7 @@ using Atelier.Model;
 using Atelier.Silo.Tests.Devices;
 using Xunit;
 
-namespace Atelier.Silo.Tests.Api;
+namespace Atelier.Silo.Tests.Api.Models;
 
 public sealed class SpoiledModelsTests
 {

@@ -3,7 +3,7 @@ using Atelier.Contracts.Generations;
 using Atelier.Silo.Api.Http;
 using Xunit;
 
-namespace Atelier.Silo.Tests.Api;
+namespace Atelier.Silo.Tests.Api.Http;
 
 public sealed class ApiErrorsTests
 {

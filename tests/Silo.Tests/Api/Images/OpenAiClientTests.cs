@@ -11,7 +11,7 @@ using OpenAI.Images;
 using OpenAI.Models;
 using Xunit;
 
-namespace Atelier.Silo.Tests.Api;
+namespace Atelier.Silo.Tests.Api.Images;
 
 [Collection(nameof(ApiCluster))]
 public sealed class OpenAiClientTests(ApiCluster cluster)

@@ -13,7 +13,7 @@ using Microsoft.Extensions.Hosting.Internal;
 using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
 
-namespace Atelier.Silo.Tests.Api;
+namespace Atelier.Silo.Tests.Api.Generations;
 
 public sealed class WatchTests
 {

@@ -7,7 +7,7 @@ using Atelier.Contracts;
 using Atelier.Contracts.Tenants;
 using Xunit;
 
-namespace Atelier.Silo.Tests.Api;
+namespace Atelier.Silo.Tests.Api.Http;
 
 [Collection(nameof(ApiCluster))]
 public sealed class CallersTests(ApiCluster cluster)

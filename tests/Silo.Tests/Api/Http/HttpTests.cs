@@ -13,7 +13,7 @@ using Atelier.Contracts.Tenants;
 using Microsoft.AspNetCore.Builder;
 using Xunit;
 
-namespace Atelier.Silo.Tests.Api;
+namespace Atelier.Silo.Tests.Api.Http;
 
 [Collection(nameof(ApiCluster))]
 public sealed class HttpTests(ApiCluster cluster)

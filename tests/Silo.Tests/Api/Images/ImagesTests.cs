@@ -12,7 +12,7 @@ using Atelier.Silo.Tests.Devices;
 using Microsoft.AspNetCore.Builder;
 using Xunit;
 
-namespace Atelier.Silo.Tests.Api;
+namespace Atelier.Silo.Tests.Api.Images;
 
 [Collection(nameof(ApiCluster))]
 public sealed class ImagesTests(ApiCluster cluster)

@@ -10,7 +10,7 @@ using Atelier.Silo.Api.Http;
 using Atelier.Silo.Api.Images;
 using Xunit;
 
-namespace Atelier.Silo.Tests.Api;
+namespace Atelier.Silo.Tests.Api.Admin;
 
 [Collection(nameof(ApiCluster))]
 public sealed class AdminTests(ApiCluster cluster)
@@ -232,5 +232,5 @@ public sealed class AdminTests(ApiCluster cluster)
     }
 
     private static string Approved([CallerFilePath] string source = "") =>
-        Path.Combine(Path.GetDirectoryName(source)!, "..", "..", "..", "docs", "openapi.json");
+        Path.Combine(Path.GetDirectoryName(source)!, "..", "..", "..", "..", "docs", "openapi.json");
 }

@@ -6,7 +6,7 @@ using System.Runtime.CompilerServices;
 using System.Text.Json.Nodes;
 using Atelier.Model.Pipeline;
 
-namespace Atelier.Cli.Tests;
+namespace Atelier.Cli.Tests.Commands;
 
 public sealed class DemoTests : IDisposable
 {
@@ -191,5 +191,5 @@ public sealed class DemoTests : IDisposable
         """;
 
     private static string InRepository(string path, [CallerFilePath] string file = "") =>
-        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(file)!, "../..", path));
+        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(file)!, "../../..", path));
 }

@@ -2,7 +2,7 @@
 // one cluster. Method: folders in which files are staged.
 using Atelier.Cli.Cluster;
 
-namespace Atelier.Cli.Tests;
+namespace Atelier.Cli.Tests.Cluster;
 
 /// <summary>cluster.json, the folder around it, and its ports.</summary>
 public sealed class ClusterFileTests(TinyModel model) : IDisposable

@@ -4,7 +4,7 @@ using System.Diagnostics;
 using System.Text.Json.Nodes;
 using Atelier.Cli.Cluster;
 
-namespace Atelier.Cli.Tests;
+namespace Atelier.Cli.Tests.Cluster;
 
 /// <summary>Runs the program, and its client, against a stub.</summary>
 public sealed class ClusterGenerateTests : IDisposable

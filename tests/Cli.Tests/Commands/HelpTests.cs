@@ -3,7 +3,7 @@ using System.CommandLine;
 using System.Runtime.CompilerServices;
 using Atelier.Cli.Commands;
 
-namespace Atelier.Cli.Tests;
+namespace Atelier.Cli.Tests.Commands;
 
 /// <summary>Compares docs/help with what the program prints; with ATELIER_ACCEPT=1 rewrites it.</summary>
 public sealed class HelpTests
@@ -60,5 +60,5 @@ public sealed class HelpTests
     private static string FileName(string verb) => $"{$"atelier {verb}".TrimEnd().Replace(' ', '-')}.txt";
 
     private static string FindDocs([CallerFilePath] string here = "") =>
-        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "..", "..", "docs", "help"));
+        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "..", "..", "..", "docs", "help"));
 }

@@ -6,7 +6,7 @@ using System.Text.Json;
 using Atelier.Model.Imaging;
 using Atelier.Model.Pipeline;
 
-namespace Atelier.Cli.Tests;
+namespace Atelier.Cli.Tests.Commands;
 
 /// <summary>Runs the program with a model of toy size.</summary>
 public sealed class GenerateTests(TinyModel model) : IDisposable

@@ -5,7 +5,7 @@ using System.Text.Json;
 using Atelier.Model.Data.Mds;
 using Atelier.Model.Imaging;
 
-namespace Atelier.Cli.Tests;
+namespace Atelier.Cli.Tests.Commands;
 
 /// <summary>Runs the program with a model of toy size on pictures of a folder.</summary>
 public sealed class PrecomputeTests(TinyModel model) : IDisposable

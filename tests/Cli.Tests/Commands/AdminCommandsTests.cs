@@ -7,7 +7,7 @@ using Atelier.Contracts.Tenants;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 
-namespace Atelier.Cli.Tests;
+namespace Atelier.Cli.Tests.Commands;
 
 /// <summary>Runs the program against a stub.</summary>
 public sealed class AdminCommandsTests : IDisposable

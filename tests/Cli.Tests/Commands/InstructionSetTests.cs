@@ -6,7 +6,7 @@ using System.Runtime.Intrinsics.X86;
 using System.Text.Json;
 using Atelier.Model.Imaging;
 
-namespace Atelier.Cli.Tests;
+namespace Atelier.Cli.Tests.Commands;
 
 /// <summary>Runs the program once for each set of instructions from this processor's down.</summary>
 public sealed class InstructionSetTests(TinyModel model) : IDisposable

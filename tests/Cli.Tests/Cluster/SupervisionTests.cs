@@ -5,7 +5,7 @@ using System.Net.Sockets;
 using System.Threading.Channels;
 using Atelier.Cli.Cluster;
 
-namespace Atelier.Cli.Tests;
+namespace Atelier.Cli.Tests.Cluster;
 
 /// <summary>Supervision of real processes.</summary>
 public sealed class SupervisionTests : IDisposable

@@ -4,7 +4,7 @@ using System.Text.Json;
 using Atelier.Model.Pipeline;
 using Atelier.Model.Weights;
 
-namespace Atelier.Cli.Tests;
+namespace Atelier.Cli.Tests.Commands;
 
 /// <summary>Runs the program on files of toy size.</summary>
 public sealed class ModelsTests(TinyModel model) : IDisposable

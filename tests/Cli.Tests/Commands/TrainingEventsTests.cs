@@ -3,7 +3,7 @@
 using Atelier.Model.Imaging;
 using Atelier.Model.Training.Runs;
 
-namespace Atelier.Cli.Tests;
+namespace Atelier.Cli.Tests.Commands;
 
 public sealed class TrainingEventsTests(TinyModel model) : IDisposable
 {

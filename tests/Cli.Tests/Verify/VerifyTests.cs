@@ -5,7 +5,7 @@ using System.Text.Json.Nodes;
 using Atelier.Cli.Verify;
 using Atelier.Model.Weights;
 
-namespace Atelier.Cli.Tests;
+namespace Atelier.Cli.Tests.Verify;
 
 /// <summary>Spoils copies of a small part of the reference data.</summary>
 public sealed class VerifyTests : IDisposable
@@ -297,7 +297,7 @@ public sealed class VerifyTests : IDisposable
             .FailedSaying("--json is \"nowhere/r.json\", but there is no folder");
 
     private static string Reference(string name, [CallerFilePath] string here = "") =>
-        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "../reference", name));
+        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "../../reference", name));
 
     // In this process: what a case says when it fails does not depend on how the program was started.
     private static void AssertOneFails(string tree, string name, string sentence)

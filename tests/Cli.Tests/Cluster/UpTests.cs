@@ -5,7 +5,7 @@ using System.Text;
 using System.Text.RegularExpressions;
 using Atelier.Model.Imaging;
 
-namespace Atelier.Cli.Tests;
+namespace Atelier.Cli.Tests.Cluster;
 
 /// <summary>Clusters on this machine.</summary>
 public sealed partial class UpTests(TinyModel model) : IDisposable

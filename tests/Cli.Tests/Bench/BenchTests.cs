@@ -2,7 +2,7 @@
 using System.Runtime.InteropServices;
 using System.Text.Json;
 
-namespace Atelier.Cli.Tests;
+namespace Atelier.Cli.Tests.Bench;
 
 /// <summary>The smallest load there is.</summary>
 public sealed class BenchTests : IDisposable

@@ -7,7 +7,7 @@ using Atelier.Model.Imaging;
 using Atelier.Model.Pipeline;
 using Atelier.Shapes.Evaluating;
 
-namespace Atelier.Cli;
+namespace Atelier.Cli.Demo;
 
 /// <summary>What came of a stage.</summary>
 /// <param name="Stage">Name of the stage.</param>

@@ -1,7 +1,6 @@
 // The whole making of the demo model: parts, latents, stages, scores. Each step leaves files, and is left out where
 // they are there already.
 using System.Text.Json;
-using Atelier.Cli.Commands;
 using Atelier.Model.Data;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Pipeline;
@@ -12,7 +11,7 @@ using Atelier.Shapes.Judging;
 using Atelier.Shapes.Making;
 using TorchSharp;
 
-namespace Atelier.Cli;
+namespace Atelier.Cli.Demo;
 
 /// <summary>Makes the demo model. What is made on the way goes where the stages' configurations look for it.</summary>
 internal sealed class DemoMaking
@@ -49,7 +48,7 @@ internal sealed class DemoMaking
     public DemoMaking(string stages, string output, int scenes, int prompts, string? precision, int workers)
     {
         string[] changes = precision is null ? [] : [$"model.dtype={precision}"];
-        _stages = [.. TrainCommand.Stages(stages).Select(path => StageConfig.Read(path, changes))];
+        _stages = [.. StageFiles.Of(stages).Select(path => StageConfig.Read(path, changes))];
         (_output, _scenes, _prompts, _workers) = (output, scenes, prompts, workers);
         _compute = Precision.Parse(precision ?? Precision.Auto);
         string[] parts = [.. _stages.Select(stage => stage.Panel?.Encoders ?? "").Distinct()];
@@ -149,7 +148,7 @@ internal sealed class DemoMaking
         _parts.MakeVocabulary();
         foreach (string name in new[] { "autoencoder", "clip", "oracle" })
         {
-            DemoCommand.Train(_parts, name, _compute, cancellation);
+            DemoPartTraining.Run(_parts, name, _compute, cancellation);
         }
 
         torch.set_num_threads(threads);

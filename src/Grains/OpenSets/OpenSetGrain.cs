@@ -102,8 +102,6 @@ internal sealed partial class OpenSetGrain(
         }
     }
 
-    public Task<int> CountAsync() => Task.FromResult(_set.Count);
-
     public Task<GenerationId[]> OfAsync(TenantId tenant) => Task.FromResult(_set.Of(tenant));
 
     public Task ReceiveReminder(string reminderName, TickStatus status) => WalkAsync();

@@ -91,7 +91,7 @@ public sealed class OpenSetLayoutTests
     {
         await using TestCluster second = await StartAsync(
             partitions, first, new FakeDevice("d", 16) { Pace = TimeSpan.Zero });
-        await second.Grains.WorkQueue().WakeAsync();
+        await second.Grains.WorkQueue().StatusAsync();
         await TestCluster.UntilAsync(async () => (await CountsAsync(second)).Sum() == 0);
         for (int i = 0; i < Generations; i++)
         {
@@ -103,8 +103,12 @@ public sealed class OpenSetLayoutTests
         Task.WhenAll(Enumerable.Range(0, Generations).Select(
             i => cluster.SubmitAsync($"g{i}", new Submission { Spec = TestCluster.Spec(i, 2) })));
 
-    private static Task<int[]> CountsAsync(TestCluster cluster) => Task.WhenAll(
-        Enumerable.Range(0, 100).Select(i => cluster.Grains.GetGrain<IOpenSetGrain>(i).CountAsync()));
+    private static async Task<int[]> CountsAsync(TestCluster cluster)
+    {
+        GenerationId[][] open = await Task.WhenAll(Enumerable.Range(0, 100)
+            .Select(i => cluster.Grains.GetGrain<IOpenSetGrain>(i).OfAsync(TestCluster.Tenant)));
+        return [.. open.Select(ids => ids.Length)];
+    }
 
     private static Task<TestCluster> StartAsync(int partitions, TestCluster? twin = null, FakeDevice? device = null) =>
         TestCluster.StartAsync(1, _ => device, grains => grains.OpenSetPartitions = partitions, twin);

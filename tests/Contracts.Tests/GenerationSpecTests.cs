@@ -1,6 +1,7 @@
-// Goal: a specification has exactly one form in bytes, and only that form is read. Method: round trips, single changes,
-// and every way to write the same thing differently.
+// Goal: a specification has one form in bytes, and what is wrong with one is refused. Method: approved bytes, single
+// changes, and a fault at a time.
 using System.Text;
+using System.Text.Json;
 using Atelier.Contracts.Generations;
 using Xunit;
 
@@ -21,12 +22,11 @@ public sealed class GenerationSpecTests
     };
 
     [Fact]
-    public void CanonicalBytes_ReadBack_AreTheSameSpecification()
+    public void CanonicalBytes_AreJson_AndHoldEveryCharacter()
     {
-        byte[] bytes = s_spec.ToCanonicalJson();
-        GenerationSpec read = GenerationSpec.FromCanonicalJson(bytes);
-        Assert.Equal(s_spec, read);
-        Assert.Equal(bytes, read.ToCanonicalJson());
+        using var json = JsonDocument.Parse(s_spec.ToCanonicalJson());
+        Assert.Equal(s_spec.Prompt, json.RootElement.GetProperty("prompt").GetString());
+        Assert.Equal(ulong.MaxValue, json.RootElement.GetProperty("seed").GetUInt64());
     }
 
     [Fact]
@@ -52,37 +52,6 @@ public sealed class GenerationSpecTests
             s_spec with { Guidance = 4.2 }, s_spec with { Width = 255 }, s_spec with { Height = 129 },
         ];
         Assert.Equal(others.Length, others.Select(spec => spec.Digest()).Distinct().Count());
-    }
-
-    [Theory]
-    [InlineData("")]
-    [InlineData("{}")]
-    [InlineData("[1]")]
-    [InlineData("null")]
-    [InlineData("{\"version\":2}")]
-    public void OtherBytes_AreRefused(string json) =>
-        Assert.Throws<FormatException>(() => GenerationSpec.FromCanonicalJson(Encoding.UTF8.GetBytes(json)));
-
-    [Fact]
-    public void EveryBytesCutShortOrSpelledOtherwise_AreRefused()
-    {
-        byte[] bytes = s_spec.ToCanonicalJson();
-        for (int length = 0; length < bytes.Length; length++)
-        {
-            Assert.Throws<FormatException>(() => GenerationSpec.FromCanonicalJson(bytes.AsSpan(0, length)));
-        }
-
-        string text = Encoding.UTF8.GetString(bytes);
-        string[] same =
-        [
-            text.Replace(":30", ":3e1", StringComparison.Ordinal),
-            text.Replace("\"adapters\"", "\"more\":1,\"adapters\""),
-            text.Replace("[],\"inputs\"", "[1],\"inputs\"", StringComparison.Ordinal), " " + text,
-            text.Replace("4.1", "4.10", StringComparison.Ordinal),
-            text.Replace("{", "{\"seed\":1,", StringComparison.Ordinal),
-        ];
-        Assert.All(same, other =>
-            Assert.Throws<FormatException>(() => GenerationSpec.FromCanonicalJson(Encoding.UTF8.GetBytes(other))));
     }
 
     [Fact]

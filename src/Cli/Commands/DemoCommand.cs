@@ -1,13 +1,13 @@
 // atelier demo: makes the demo model. Its parts can be made one by one.
 using System.CommandLine;
 using System.Globalization;
+using Atelier.Cli.Demo;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
 using Atelier.Model.Runtime;
 using Atelier.Shapes.Captions;
 using Atelier.Shapes.Judging;
 using Atelier.Shapes.Making;
-using Atelier.Shapes.Training;
 using TorchSharp;
 
 namespace Atelier.Cli.Commands;
@@ -100,41 +100,20 @@ internal static class DemoCommand
                 parts.MakeVocabulary();
                 break;
             case "autoencoder":
-                Train(parts, name, compute, cancellation);
+                DemoPartTraining.Run(parts, name, compute, cancellation);
                 ShowAutoencoder(parts);
                 break;
             case "oracle":
-                Train(parts, name, compute, cancellation);
+                DemoPartTraining.Run(parts, name, compute, cancellation);
                 ShowOracle(parts);
                 break;
             default:
-                Train(parts, name, compute, cancellation);
+                DemoPartTraining.Run(parts, name, compute, cancellation);
                 ShowClip(parts);
                 break;
         }
 
         return 0;
-    }
-
-    /// <summary>Trains the autoencoder, clip or oracle in a precision, or goes on training it.</summary>
-    public static void Train(DemoParts parts, string name, torch.ScalarType compute, CancellationToken cancellation)
-    {
-        bool isBFloat16 = compute == torch.ScalarType.BFloat16;
-        Output.Remark($"{name}: in {Precision.Name(compute)}");
-        switch (name)
-        {
-            case "autoencoder":
-                parts.TrainAutoencoder(
-                    new AutoencoderTrainingConfig { BFloat16 = isBFloat16 },
-                    new DecoderTrainingConfig { BFloat16 = isBFloat16 }, Report, cancellation);
-                break;
-            case "oracle":
-                parts.TrainOracle(new OracleTrainingConfig { BFloat16 = isBFloat16 }, Report, cancellation);
-                break;
-            default:
-                parts.TrainClip(new ClipTrainingConfig { BFloat16 = isBFloat16 }, Report, cancellation);
-                break;
-        }
     }
 
     private static void ShowAutoencoder(DemoParts parts)
@@ -185,10 +164,6 @@ internal static class DemoCommand
                     pair => (IReadOnlyList<string>)[$"twin differs by {pair.Key}", Number(pair.Value, "f4")]),
             ]);
     }
-
-    private static void Report(PartProgress progress) => Output.Remark(
-        $"step {progress.Step} of {progress.Steps}, loss {Number(progress.Loss, "f5")}, "
-        + $"{Number(progress.SamplesPerSecond, "f1")} samples/s");
 
     private static string Number(double value, string format) => value.ToString(format, CultureInfo.InvariantCulture);
 }

@@ -40,7 +40,7 @@ internal static class TrainCommand
             // All are read before the first one runs, so that a mistake in the last is found now.
             StageConfig[] stages =
                 [
-                    .. Stages(parsed.GetRequiredValue(config)).Select(
+                    .. StageFiles.Of(parsed.GetRequiredValue(config)).Select(
                         path => StageConfig.Read(path, parsed.GetValue(overrides) ?? [])),
                 ];
             foreach (StageConfig stage in stages)
@@ -58,28 +58,6 @@ internal static class TrainCommand
             return Task.FromResult(0);
         });
         return command;
-    }
-
-    /// <summary>The stages of a file or folder, in order.</summary>
-    public static string[] Stages(string path)
-    {
-        if (File.Exists(path))
-        {
-            return [path];
-        }
-
-        if (!Directory.Exists(path))
-        {
-            throw new UserErrorException($"There is no file or folder {path}.");
-        }
-
-        string[] stages =
-        [
-            .. Directory.GetFiles(path)
-                .Where(file => Path.GetExtension(file).ToLowerInvariant() is ".yaml" or ".yml")
-                .Order(StringComparer.Ordinal),
-        ];
-        return stages.Length > 0 ? stages : throw new UserErrorException($"{path} holds no .yaml or .yml file.");
     }
 
     private static void Describe(StageConfig stage)

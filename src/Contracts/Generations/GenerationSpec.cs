@@ -30,9 +30,6 @@ public sealed record GenerationSpec
     /// </summary>
     public const int PromptsBytesMax = 56 * 1024;
 
-    // A byte of a prompt takes at most six in JSON, as \u0001 does; the other members take less than 1 KiB.
-    private const int JsonBytesMax = (6 * PromptsBytesMax) + 1024;
-
     private static readonly JsonWriterOptions s_compact = new()
     {
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
@@ -151,59 +148,6 @@ public sealed record GenerationSpec
 
     /// <summary>SHA-256 of the canonical bytes: two requests are the same exactly when these are equal.</summary>
     public string Digest() => Convert.ToHexStringLower(SHA256.HashData(ToCanonicalJson()));
-
-    /// <summary>Reads what <see cref="ToCanonicalJson"/> wrote.</summary>
-    /// <exception cref="FormatException">
-    /// The bytes are no such specification: a member is missing, unknown, of another type or out of range, or the bytes
-    /// are not the canonical ones.
-    /// </exception>
-    public static GenerationSpec FromCanonicalJson(ReadOnlySpan<byte> json)
-    {
-        if (json.Length > JsonBytesMax)
-        {
-            throw new FormatException($"A specification has at most {JsonBytesMax} bytes, not {json.Length}.");
-        }
-
-        GenerationSpec spec;
-        try
-        {
-            using JsonDocument document = JsonDocument.Parse(json.ToArray());
-            JsonElement root = document.RootElement;
-            if (root.GetProperty("version").GetInt32() is not VersionNow and var version)
-            {
-                throw new FormatException($"The specification has version {version}; only {VersionNow} is known here.");
-            }
-
-            spec = new GenerationSpec
-            {
-                Kind = root.GetProperty("kind").GetString()!,
-                Model = new ModelDigest(root.GetProperty("model").GetString()!),
-                Prompt = root.GetProperty("prompt").GetString()!,
-                Negative = root.GetProperty("negative").GetString()!,
-                Seed = root.GetProperty("seed").GetUInt64(),
-                Steps = root.GetProperty("steps").GetInt32(),
-                Sampler = root.GetProperty("sampler").GetString()!,
-                Guidance = root.GetProperty("guidance").GetDouble(),
-                Width = root.GetProperty("width").GetInt32(),
-                Height = root.GetProperty("height").GetInt32(),
-                Format = root.GetProperty("format").GetString()!,
-            };
-        }
-        catch (Exception error) when (error is JsonException or InvalidOperationException or KeyNotFoundException)
-        {
-            throw new FormatException("These bytes are no specification of a generation.", error);
-        }
-
-        if (spec.Fault() is { } fault)
-        {
-            throw new FormatException(fault);
-        }
-
-        // One check covers unknown members, adapters and inputs, repeated members and all other ways to say the same.
-        return json.SequenceEqual(spec.ToCanonicalJson())
-            ? spec
-            : throw new FormatException("These bytes hold a specification, but not in its canonical form.");
-    }
 
     private static string? TextFault(string? text, string what)
     {

@@ -32,10 +32,6 @@ public interface IOpenSetGrain : IGrainWithIntegerKey
     [Alias("Walk")]
     Task WalkAsync();
 
-    /// <summary>How many ids it holds.</summary>
-    [Alias("Count")]
-    Task<int> CountAsync();
-
     /// <summary>The ids of one tenant that it holds.</summary>
     [Alias("Of")]
     Task<GenerationId[]> OfAsync(TenantId tenant);

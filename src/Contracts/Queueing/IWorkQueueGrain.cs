@@ -45,8 +45,4 @@ public interface IWorkQueueGrain : IGrainWithStringKey
     /// <summary>How full the queue is with work of one model.</summary>
     [Alias("StatusOf"), AlwaysInterleave]
     Task<QueueStatus> StatusOfAsync(ModelDigest model);
-
-    /// <summary>Asks for the queue to be there: one that starts asks all open generations for their work.</summary>
-    [Alias("Wake")]
-    Task WakeAsync();
 }

@@ -76,19 +76,10 @@ internal sealed partial class GenerationGrain
         return outcome.Answer;
     }
 
-    private async Task StoreAsync(GenerationState state)
+    private Task StoreAsync(GenerationState state)
     {
         stored.State = state;
-        try
-        {
-            await stored.WriteStateAsync();
-        }
-        catch (Exception)
-        {
-            // Another activation has written, or nobody knows: start again from what is stored.
-            DeactivateOnIdle();
-            throw;
-        }
+        return stored.WriteOrDeactivateAsync(this);
     }
 
     // Releases blobs that a written state has given up; false if some are left. They stay in the state's lists.

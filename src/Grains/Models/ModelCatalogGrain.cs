@@ -78,18 +78,7 @@ internal sealed partial class ModelCatalogGrain(
         return null;
     }
 
-    private async Task StoreAsync()
-    {
-        try
-        {
-            await state.WriteStateAsync();
-        }
-        catch (Exception)
-        {
-            DeactivateOnIdle();
-            throw;
-        }
-    }
+    private Task StoreAsync() => state.WriteOrDeactivateAsync(this);
 
     [LoggerMessage(
         Level = LogLevel.Warning, Message = "The catalogue is full: model {Dropped} leaves it for {Name}, {Model}")]

@@ -49,15 +49,7 @@ internal sealed partial class EndedListGrain(
         }
 
         state.State.Generations.Add(key);
-        try
-        {
-            await state.WriteStateAsync();
-        }
-        catch (Exception)
-        {
-            DeactivateOnIdle();
-            throw;
-        }
+        await state.WriteOrDeactivateAsync(this);
 
         return true;
     }
@@ -78,15 +70,7 @@ internal sealed partial class EndedListGrain(
         if (count > 0)
         {
             LogSwept(list, count - left, left);
-            try
-            {
-                await (left == 0 ? state.ClearStateAsync() : state.WriteStateAsync());
-            }
-            catch (Exception)
-            {
-                DeactivateOnIdle();
-                throw;
-            }
+            await (left == 0 ? state.ClearOrDeactivateAsync(this) : state.WriteOrDeactivateAsync(this));
         }
 
         DeactivateOnIdle();

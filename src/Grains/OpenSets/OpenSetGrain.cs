@@ -102,8 +102,6 @@ internal sealed partial class OpenSetGrain(
         }
     }
 
-    public Task<int> CountAsync() => Task.FromResult(_set.Count);
-
     public Task<GenerationId[]> OfAsync(TenantId tenant) => Task.FromResult(_set.Of(tenant));
 
     public Task ReceiveReminder(string reminderName, TickStatus status) => WalkAsync();
@@ -299,20 +297,11 @@ internal sealed partial class OpenSetGrain(
             : Task.CompletedTask;
     }
 
-    private async Task StoreAsync()
+    private Task StoreAsync()
     {
-        try
-        {
-            _removed = false;
-            _storedSeconds = state.State.RetentionSeconds;
-            await state.WriteStateAsync();
-        }
-        catch (Exception)
-        {
-            // What is in memory may not be what is stored: start again from the store.
-            DeactivateOnIdle();
-            throw;
-        }
+        _removed = false;
+        _storedSeconds = state.State.RetentionSeconds;
+        return state.WriteOrDeactivateAsync(this);
     }
 
     [LoggerMessage(Message = "Tenant {Tenant} did not say whether it is closed; the next walk asks it again")]

@@ -33,15 +33,7 @@ internal sealed class OpenSetLayoutGrain([PersistentState("layout")] IPersistent
         {
             layout.Key = layout.Key.Length == 0 ? RandomNumberGenerator.GetBytes(KeyBytes) : layout.Key;
             layout.Partitions = Math.Max(partitions, layout.Partitions);
-            try
-            {
-                await state.WriteStateAsync();
-            }
-            catch (Exception)
-            {
-                DeactivateOnIdle();
-                throw;
-            }
+            await state.WriteOrDeactivateAsync(this);
         }
 
         return new OpenSetLayout(layout.Key, layout.Partitions);

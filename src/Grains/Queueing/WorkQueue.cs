@@ -37,7 +37,7 @@ public sealed class WorkQueue
     }
 
     /// <summary>Called at every grant with tenant and operations, for measurements.</summary>
-    public Action<TenantId, double>? Granting { get; set; }
+    internal Action<TenantId, double>? Granting { get; set; }
 
     /// <summary>
     /// Puts work into the queue. The same work twice is once; a later phase replaces an earlier one.

@@ -85,8 +85,6 @@ internal sealed partial class WorkQueueGrain(
     public Task<QueueStatus> StatusOfAsync(ModelDigest model) =>
         Task.FromResult(_queue.Status(model, clock.GetUtcNow()));
 
-    public Task WakeAsync() => Task.CompletedTask;
-
     private Task TickAsync(CancellationToken cancellation)
     {
         _queue.Tick(clock.GetUtcNow());

@@ -41,15 +41,7 @@ internal sealed class RecentRequestsGrain([PersistentState("requests")] IPersist
         }
 
         requests.Add(request);
-        try
-        {
-            await state.WriteStateAsync();
-        }
-        catch (Exception)
-        {
-            DeactivateOnIdle();
-            throw;
-        }
+        await state.WriteOrDeactivateAsync(this);
 
         return request;
     }

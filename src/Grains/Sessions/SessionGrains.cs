@@ -316,18 +316,7 @@ internal sealed class SessionGrain(
     private ISessionPageGrain Page(int number) =>
         grains.GetGrain<ISessionPageGrain>($"{this.GetPrimaryKeyString()}/{number}");
 
-    private async Task StoreAsync()
-    {
-        try
-        {
-            await state.WriteStateAsync();
-        }
-        catch (Exception)
-        {
-            DeactivateOnIdle();
-            throw;
-        }
-    }
+    private Task StoreAsync() => state.WriteOrDeactivateAsync(this);
 }
 
 /// <summary>A page as it is stored.</summary>
@@ -373,20 +362,7 @@ internal sealed class SessionPageGrain([PersistentState("page")] IPersistentStat
 
     public Task<GenerationId[]> ReadAsync() => Task.FromResult<GenerationId[]>([.. state.State.Ids]);
 
-    public Task DeleteAsync() => StoreAsync(state.ClearStateAsync);
+    public Task DeleteAsync() => state.ClearOrDeactivateAsync(this);
 
-    private Task StoreAsync() => StoreAsync(state.WriteStateAsync);
-
-    private async Task StoreAsync(Func<Task> write)
-    {
-        try
-        {
-            await write();
-        }
-        catch (Exception)
-        {
-            DeactivateOnIdle();
-            throw;
-        }
-    }
+    private Task StoreAsync() => state.WriteOrDeactivateAsync(this);
 }

@@ -30,7 +30,7 @@ internal sealed class SessionListGrain([PersistentState("sessions")] IPersistent
             }
 
             state.State.Sessions.Add(session.Value);
-            await StoreAsync(state.WriteStateAsync);
+            await state.WriteOrDeactivateAsync(this);
         }
 
         return state.State.Sessions.Count;
@@ -40,7 +40,8 @@ internal sealed class SessionListGrain([PersistentState("sessions")] IPersistent
     {
         if (state.State.Sessions.Remove(session.Value))
         {
-            await StoreAsync(state.State.Sessions.Count == 0 ? state.ClearStateAsync : state.WriteStateAsync);
+            await (state.State.Sessions.Count == 0
+                ? state.ClearOrDeactivateAsync(this) : state.WriteOrDeactivateAsync(this));
         }
 
         return state.State.Sessions.Count;
@@ -48,17 +49,4 @@ internal sealed class SessionListGrain([PersistentState("sessions")] IPersistent
 
     public Task<SessionId[]> ReadAsync() => Task.FromResult<SessionId[]>(
         [.. state.State.Sessions.Order(StringComparer.Ordinal).Select(id => new SessionId(id))]);
-
-    private async Task StoreAsync(Func<Task> write)
-    {
-        try
-        {
-            await write();
-        }
-        catch (Exception)
-        {
-            DeactivateOnIdle();
-            throw;
-        }
-    }
 }

@@ -316,12 +316,11 @@ internal sealed partial class TenantGrain(
     {
         try
         {
-            await state.WriteStateAsync();
+            await state.WriteOrDeactivateAsync(this);
         }
         catch (Exception)
         {
             _isStale = true;
-            DeactivateOnIdle();
             throw;
         }
     }
@@ -365,15 +364,7 @@ internal sealed class TenantListGrain([PersistentState("tenants")] IPersistentSt
         }
 
         state.State.Names.Add(tenant.Value);
-        try
-        {
-            await state.WriteStateAsync();
-        }
-        catch (Exception)
-        {
-            DeactivateOnIdle();
-            throw;
-        }
+        await state.WriteOrDeactivateAsync(this);
 
         return true;
     }

@@ -146,7 +146,7 @@ public sealed class ConfigTree
     {
         foreach (string key in _values.Keys.Where(key => !_known.Contains(key)))
         {
-            string nearest = _known.MinBy(known => Distance(known, key))!;
+            string nearest = _known.MinBy(known => EditDistance.Between(known, key))!;
             throw new RefusedFileException(_file, key, $"is no key of a training stage; did you mean {nearest}?");
         }
     }
@@ -166,8 +166,9 @@ public sealed class ConfigTree
     // What is missing may be there under a misspelt name, which nobody has asked for.
     private RefusedFileException Missing(string key)
     {
-        string? near = _values.Keys.Where(other => !_known.Contains(other) && Distance(other, key) <= TyposMax)
-            .MinBy(other => Distance(other, key));
+        string? near = _values.Keys
+            .Where(other => !_known.Contains(other) && EditDistance.Between(other, key) <= TyposMax)
+            .MinBy(other => EditDistance.Between(other, key));
         return new RefusedFileException(
             _file, key, near is null ? "is missing." : $"is missing; there is {near}: is it meant?");
     }
@@ -220,24 +221,5 @@ public sealed class ConfigTree
                         _file, $"line {value.Start.Line}", $"{key} must be a text, a list of texts or a mapping.");
             }
         }
-    }
-
-    // Levenshtein's distance.
-    private static int Distance(string a, string b)
-    {
-        int[] row = [.. Enumerable.Range(0, b.Length + 1)];
-        for (int i = 1; i <= a.Length; i++)
-        {
-            int diagonal = row[0];
-            row[0] = i;
-            for (int j = 1; j <= b.Length; j++)
-            {
-                int replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-                diagonal = row[j];
-                row[j] = Math.Min(replaced, Math.Min(row[j], row[j - 1]) + 1);
-            }
-        }
-
-        return row[^1];
     }
 }

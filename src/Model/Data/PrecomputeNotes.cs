@@ -75,8 +75,6 @@ internal static class PrecomputeNotes
     /// <summary>Writes a note, aside first and then renamed.</summary>
     public static void Write<T>(string folder, string name, T note)
     {
-        string path = Path.Combine(folder, name);
-        File.WriteAllText(path + ".part", JsonSerializer.Serialize(note, s_readable) + "\n");
-        File.Move(path + ".part", path, overwrite: true);
+        WholeFile.WriteText(Path.Combine(folder, name), JsonSerializer.Serialize(note, s_readable) + "\n");
     }
 }

@@ -127,9 +127,8 @@ public sealed record ModelFolder
     /// <param name="manifest">Content, as <see cref="Open"/> reads it.</param>
     public static void WriteManifest(string path, JsonObject manifest)
     {
-        string file = System.IO.Path.Combine(path, FileName), aside = file + ".part";
-        File.WriteAllText(aside, manifest.ToJsonString(s_readable) + "\n");
-        File.Move(aside, file, overwrite: true);
+        ArgumentNullException.ThrowIfNull(manifest);
+        WholeFile.WriteText(System.IO.Path.Combine(path, FileName), manifest.ToJsonString(s_readable) + "\n");
     }
 
     private static ModelFolder Parse(JsonElement root, string file, string path)

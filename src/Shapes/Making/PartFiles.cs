@@ -1,6 +1,7 @@
 // The files of the finished parts: weights in half precision, and configurations in the formats of the published ones.
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Atelier.Model;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
 using Atelier.Model.Weights;
@@ -90,10 +91,6 @@ internal static class PartFiles
     private static JsonArray Repeated(string name, int count) =>
         new([.. Enumerable.Repeat(name, count).Select(text => JsonValue.Create(text))]);
 
-    private static void WriteJson(string path, JsonObject content)
-    {
-        string aside = path + ".part";
-        File.WriteAllText(aside, content.ToJsonString(s_readable) + "\n");
-        File.Move(aside, path, overwrite: true);
-    }
+    private static void WriteJson(string path, JsonObject content) =>
+        WholeFile.WriteText(path, content.ToJsonString(s_readable) + "\n");
 }

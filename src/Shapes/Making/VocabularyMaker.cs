@@ -3,6 +3,7 @@
 using System.Buffers.Binary;
 using System.IO.Hashing;
 using System.Text;
+using Atelier.Model;
 using Atelier.Model.Clip;
 using Atelier.Shapes.Scenes;
 using ICSharpCode.SharpZipLib.Zip.Compression;
@@ -38,9 +39,7 @@ public static class VocabularyMaker
         IEnumerable<string> captions = Enumerable.Range(0, config.Captions)
             .Select(i => Captions.Captioner.Write(sampler.Draw(i), config.Seed, i).Text);
         List<string> merges = Learn(captions, config.MergesMax);
-        string aside = path + ".part";
-        File.WriteAllBytes(aside, Pack(merges));
-        File.Move(aside, path, overwrite: true);
+        WholeFile.Write(path, file => file.Write(Pack(merges)));
         return merges.Count;
     }
 

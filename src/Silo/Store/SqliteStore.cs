@@ -7,7 +7,6 @@
 // Why not a server: a database in a file has no port to protect, no process to supervise and no log to replay at start.
 // docs/decisions/0006-embedded-store.md has the measurements.
 using System.Collections.Concurrent;
-using System.Security.Cryptography;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
 using Microsoft.Data.Sqlite;
@@ -21,16 +20,11 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     /// <summary>The database's file in the store's folder.</summary>
     public const string FileName = "state.db";
 
-    private const int Version = 1;
     private const int BatchMax = 128;
     private const int Readers = 4;
     private const int FreePagesMax = 256;
     private const int VacuumPages = 2048;
     private const int TidyMilliseconds = 1000;
-
-    // A file that a silo deletes to start on a full disk; without it nothing could be read until somebody freed space.
-    private const string StartRoomName = "reserve";
-    private const int StartRoomMax = 8 << 20;
 
     // SQLite's primary result codes.
     private const int Busy = 5;
@@ -40,41 +34,12 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     private const int Constraint = 19;
     private const int Mismatch = 20;
 
-    private const string Schema = """
-        CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-        CREATE TABLE state (
-            grain TEXT NOT NULL, name TEXT NOT NULL, tenant TEXT, etag TEXT NOT NULL, data BLOB NOT NULL,
-            PRIMARY KEY (grain, name));
-        CREATE TABLE usage (tenant TEXT PRIMARY KEY, states INTEGER NOT NULL, bytes INTEGER NOT NULL);
-        CREATE TABLE members (silo TEXT PRIMARY KEY, version INTEGER NOT NULL, entry TEXT NOT NULL);
-        CREATE TABLE membership (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL);
-        CREATE TABLE reminders (grain TEXT NOT NULL, name TEXT NOT NULL, hash INTEGER NOT NULL, etag TEXT NOT NULL,
-            start_at INTEGER NOT NULL, period INTEGER NOT NULL, PRIMARY KEY (grain, name));
-        CREATE INDEX reminders_by_hash ON reminders (hash);
-        CREATE TABLE starts (silo TEXT PRIMARY KEY, generation INTEGER NOT NULL);
-        CREATE TABLE heartbeat (id INTEGER PRIMARY KEY CHECK (id = 1), beats INTEGER NOT NULL);
-        CREATE TRIGGER state_added AFTER INSERT ON state WHEN new.tenant IS NOT NULL BEGIN
-            INSERT INTO usage VALUES (new.tenant, 1, length(new.data) + length(new.grain))
-                ON CONFLICT (tenant) DO UPDATE SET states = states + 1, bytes = bytes + excluded.bytes;
-        END;
-        CREATE TRIGGER state_changed AFTER UPDATE OF data ON state WHEN new.tenant IS NOT NULL BEGIN
-            UPDATE usage SET bytes = bytes + length(new.data) - length(old.data) WHERE tenant = new.tenant;
-        END;
-        CREATE TRIGGER state_removed AFTER DELETE ON state WHEN old.tenant IS NOT NULL BEGIN
-            UPDATE usage SET states = states - 1, bytes = bytes - length(old.data) - length(old.grain)
-                WHERE tenant = old.tenant;
-            DELETE FROM usage WHERE tenant = old.tenant AND states = 0;
-        END;
-        """;
-
-    // Silos that start together make or upgrade the database one after the other.
-    private static readonly TimeSpan s_openPatience = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan s_logPatience = TimeSpan.FromMilliseconds(100);
     private static readonly TimeSpan s_vacuumPatience = TimeSpan.FromMilliseconds(50);
 
     private readonly SqliteStoreOptions _options;
     private readonly string _path;
-    private readonly string _startRoom;
+    private readonly StoreRoom _room;
     private readonly FileStream _shared;
     private readonly BlockingCollection<Pending> _pending;
     private readonly ConcurrentBag<SqliteSession> _idle = [];
@@ -92,14 +57,11 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         string folder = Path.GetFullPath(options.Folder);
         Directory.CreateDirectory(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         _path = Path.Combine(folder, FileName);
-        _startRoom = Path.Combine(folder, StartRoomName);
+        _room = new StoreRoom(folder, options.ReserveBytes);
         _shared = StoreLock.Share(folder);
         try
         {
-            if (Disk.AvailableFreeSpace < StartRoomBytes)
-            {
-                File.Delete(_startRoom);
-            }
+            _room.FreeForStart();
 
             // States hold prompts: the database is its user's alone, and the files beside it have its permissions.
             if (!File.Exists(_path))
@@ -112,7 +74,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
             }
 
             _session = OpenSession(writer: true);
-            Prepare();
+            SqliteSchema.Prepare(_session, _path, options.ClusterId);
         }
         catch (SqliteException error)
         {
@@ -211,7 +173,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     }
 
     /// <inheritdoc/>
-    public bool HasRoom => Room > 0;
+    public bool HasRoom => _room.Bytes > 0;
 
     /// <inheritdoc/>
     public async ValueTask<long?> BytesOfAsync(TenantId tenant) => await ReadAsync(session =>
@@ -229,14 +191,6 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
             ON CONFLICT (silo) DO UPDATE SET generation = max(generation + 1, $1) RETURNING generation
         """,
         endpoint, (long)fromClock)!);
-
-    private DriveInfo Disk => new(_options.Folder);
-
-    private long StartRoomBytes => Math.Min(StartRoomMax, Disk.TotalSize / 16);
-
-    // Bytes that new work may take.
-    private long Room =>
-        Disk.AvailableFreeSpace - Math.Min(_options.ReserveBytes, Disk.TotalSize / 16);
 
     /// <inheritdoc/>
     public void Dispose()
@@ -258,38 +212,6 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         new(
             _path, writer ? _options.MemoryBytes / 2 : _options.MemoryBytes / 2 / Readers,
             writer ? TimeSpan.Zero : _options.BusyTimeout);
-
-    private void Prepare()
-    {
-        // Whoever comes first makes the schema; the others wait for it.
-        _session.Execute("PRAGMA auto_vacuum = INCREMENTAL");
-        _session.Execute("PRAGMA journal_mode = WAL");
-        _session.Execute("PRAGMA journal_size_limit = 16777216");
-        _session.Begin(s_openPatience);
-        long version = (long)_session.Value("PRAGMA user_version")!;
-        if (version == 0)
-        {
-            _session.Execute(Schema);
-            _session.Execute("INSERT INTO meta VALUES ('cluster', $0)", _options.ClusterId);
-            _session.Execute("INSERT INTO membership VALUES (1, 0)");
-            _session.Execute($"PRAGMA user_version = {Version}");
-        }
-
-        string? cluster = version is 0 or Version
-            ? (string?)_session.Value("SELECT value FROM meta WHERE name = 'cluster'")
-            : null;
-        _session.Execute("COMMIT");
-        if (version is not (0 or Version))
-        {
-            throw new ArgumentException($"The store {_path} has format {version}; this release reads {Version}.");
-        }
-
-        if (cluster != _options.ClusterId)
-        {
-            throw new ArgumentException(
-                $"The store {_path} belongs to the cluster '{cluster}', not to '{_options.ClusterId}' (Cluster:Id).");
-        }
-    }
 
     private void WriteAll()
     {
@@ -410,7 +332,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
                 _session.Execute("COMMIT");
             }
 
-            KeepStartRoom();
+            _room.KeepForStart();
         }
         catch (SqliteException)
         {
@@ -421,26 +343,6 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         {
             // The disk does not answer, or is full again. Writes say so; the next second tries again.
         }
-    }
-
-    private void KeepStartRoom()
-    {
-        long size = StartRoomBytes;
-        if (Room < size || (new FileInfo(_startRoom) is { Exists: true } there && there.Length == size))
-        {
-            return;
-        }
-
-        // Random bytes, which no file system compresses.
-        byte[] bytes = new byte[size];
-        RandomNumberGenerator.Fill(bytes);
-        using var file = new FileStream(_startRoom, new FileStreamOptions
-        {
-            Mode = FileMode.Create, Access = FileAccess.Write,
-            UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
-        });
-        file.Write(bytes);
-        file.Flush(flushToDisk: true);
     }
 
     private StoreUnavailableException Translated(SqliteException error) => error.SqliteErrorCode == Full

@@ -30,6 +30,21 @@ public sealed class ModelChoiceTests
     public void ALargeOne_TakesThePlaceOfSeveral() => Expect(
         [s_b, s_a], [Model(s_a, 10, true, 1, 1), Model(s_b, 10, false, 2, 2), Model(s_c, 5, true, 3, 3)], 20, 25);
 
+    [Fact]
+    public void OneThatJustFits_EvictsNothing_AndAByteMoreEvicts()
+    {
+        Expect([], [Model(s_a, 10, false, 1, 1)], 10, 20);
+        Expect([s_a], [Model(s_a, 10, false, 1, 1)], 11, 20);
+    }
+
+    [Fact]
+    public void OfEquals_TheirDigestsDecide() =>
+        Expect([s_a, s_b], [Model(s_b, 10, true, 1, 1), Model(s_a, 10, true, 1, 1)], 20, 20);
+
+    [Fact]
+    public void OneThatFitsNowhere_TakesAllThatThereIs() =>
+        Expect([s_b, s_a], [Model(s_a, 10, true, 1, 1), Model(s_b, 10, false, 1, 1)], 99, 20);
+
     private static LoadedModel Model(ModelDigest model, long bytes, bool isUsed, int loadedAt, int usedAt) =>
         new(model, bytes, isUsed, TimeSpan.FromSeconds(loadedAt), TimeSpan.FromSeconds(usedAt));
 

@@ -40,7 +40,35 @@ public sealed class OpenSetTests
         Assert.DoesNotContain(set.Walk(s_now.AddSeconds(31)), question => question.Late);
     }
 
-    // Stored by a process whose clock was ahead, or behind: neither makes a submission late or keeps it forever.
+    [Fact]
+    public void ASubmission_IsLate_AfterItsWholeTime()
+    {
+        var set = new OpenSet(new OpenSetState(), TimeSpan.FromSeconds(30));
+        set.Add(Key(1), s_now);
+        Assert.False(Assert.Single(set.Walk(s_now.AddSeconds(30))).Late);
+        Assert.True(Assert.Single(set.Walk(s_now.AddSeconds(30).AddTicks(1))).Late);
+    }
+
+    [Fact]
+    public void ATenantsIds_AreItsOwn_AndWhatIsNoKeyIsPassedOver()
+    {
+        var state = new OpenSetState();
+        var set = new OpenSet(state, TimeSpan.Zero);
+        Assert.True(set.Add(Key(1), s_now));
+        set.Add(Key(2), s_now);
+        set.Add(Key(3, "t2"), s_now);
+        state.Added["t/"] = s_now;
+        state.Added["nothing"] = s_now;
+        Assert.Equal(["g2", "g3"], set.Of(new TenantId("t")).Select(id => id.Value).Order());
+        Assert.Equal(["g4"], set.Of(new TenantId("t2")).Select(id => id.Value));
+        Assert.Empty(set.Of(new TenantId("g2")));
+        Assert.Equal(3, set.Walk(s_now).Count);
+        Assert.Equal(5, set.Count);
+        Assert.Equal((true, false), (set.Remove(Key(1)), set.Remove(Key(1))));
+        Assert.Equal(["g3"], set.Of(new TenantId("t")).Select(id => id.Value));
+    }
+
+    // Stored by a process whose clock was ahead, or behind: neither makes a submission late, nor keeps it for ever.
     [Theory]
     [InlineData(-8 * 24)]
     [InlineData(8 * 24)]
@@ -66,7 +94,28 @@ public sealed class OpenSetTests
         Assert.Equal([[59, 97], [15, 200]], new[] { 1, 2 }.Select(i => OpenSetMap.Spread(key, Key(i).ToString(), 256)));
     }
 
-    // Ids that collide in one partition under the hash that anybody can compute, as an attacker would choose them.
+    // The second choice helps only if it is another one.
+    [Theory]
+    [InlineData(2)]
+    [InlineData(3)]
+    [InlineData(256)]
+    public void AnId_HasTwoPartitions_ThatDiffer(int partitions)
+    {
+        byte[] key = [.. Enumerable.Range(0, 32).Select(i => (byte)i)];
+        var seen = new HashSet<int>();
+        for (int i = 0; i < 100; i++)
+        {
+            int[] two = OpenSetMap.Spread(key, Key(i).ToString(), partitions);
+            Assert.Equal(2, two.Distinct().Count());
+            Assert.All(two, partition => Assert.InRange(partition, 0, partitions - 1));
+            seen.UnionWith(two);
+        }
+
+        Assert.True(seen.Count >= Math.Min(partitions, 64));
+        Assert.Equal([0], OpenSetMap.Spread(key, Key(1).ToString(), 1));
+    }
+
+    // Ids that meet in one partition under the hash that anybody can compute, as an attacker chooses them.
     [Fact]
     public void IdsThatMeetInFormat0_AreSpreadByTheKey()
     {

@@ -31,8 +31,9 @@ internal sealed class SimulationCounts
 
 internal sealed class ClusterSimulation
 {
-    // After the last fault: a walk by reminder, the expiry of a submission and another walk, leases, and the work
-    // itself.
+    private const int Tenants = 3;
+
+    // After the last fault: a walk by reminder, a submission's time and another walk, leases, and the work itself.
     private static readonly TimeSpan s_endMax = TimeSpan.FromSeconds(85);
 
     // A silo that was cut off may have ended a picture unknown to another activation, which rereads its state once per
@@ -165,7 +166,7 @@ internal sealed class ClusterSimulation
 
     private async Task SetUpAsync()
     {
-        for (int i = 0; i < 3; i++)
+        for (int i = 0; i < Tenants; i++)
         {
             int tenant = i;
             await AgainAsync(() => _cluster.Grains.Tenant(Tenant(tenant)).PutAsync(
@@ -310,7 +311,7 @@ internal sealed class ClusterSimulation
     private async Task ClientAsync(int number)
     {
         await _cluster.DelayAsync(20 * _random.NextDouble() * TimeSpan.FromSeconds(1));
-        TenantId tenant = Tenant(number % 3);
+        TenantId tenant = Tenant(number % Tenants);
         string what = number switch
         {
             3 when _random.Next(3) == 0 => "poison",
@@ -466,10 +467,14 @@ internal sealed class ClusterSimulation
     {
         for (int i = 0; i < _cluster.Options.OpenSetPartitions; i++)
         {
-            int partition = i;
-            if (await AgainAsync(() => _cluster.Grains.GetGrain<IOpenSetGrain>(partition).CountAsync()) > 0)
+            for (int j = 0; j < Tenants; j++)
             {
-                return false;
+                (int partition, TenantId tenant) = (i, Tenant(j));
+                if (await AgainAsync(() => _cluster.Grains.GetGrain<IOpenSetGrain>(partition).OfAsync(tenant))
+                    is { Length: > 0 })
+                {
+                    return false;
+                }
             }
         }
 

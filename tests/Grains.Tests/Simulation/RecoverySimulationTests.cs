@@ -208,7 +208,7 @@ public sealed class RecoverySimulationTests
         {
             Assert.Null(await grains.Generation(Key("g")).ViewAsync());
             await Task.WhenAll(Enumerable.Range(0, cluster.Options.OpenSetPartitions)
-                .Select(i => grains.GetGrain<IOpenSetGrain>(i).CountAsync()));
+                .Select(i => grains.GetGrain<IOpenSetGrain>(i).OfAsync(s_tenant)));
         });
         cluster.Run(
             async () => Assert.True((await other.Grains.Generation(Key("g")).SubmitAsync(Submission(1, 5))).IsAccepted),

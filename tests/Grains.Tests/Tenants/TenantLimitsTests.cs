@@ -165,8 +165,148 @@ public sealed class TenantLimitsTests
         Assert.Equal([Id(1), Id(3)], limits.Unheard(TimeSpan.FromMinutes(1), s_now.AddSeconds(61)));
     }
 
-    // Admissions, ends that are reported once, twice or never, confirmations, moves and crashes: in any case a day's
-    // use is at least what was computed and what open generations may still take.
+    [Fact]
+    public void ARequest_TakesOneOfTheMinute_WhateverItIsFor()
+    {
+        TenantLimits limits = Limits(new TenantSettings { RequestsPerMinute = 2, Weight = 3 }, out TenantState state);
+        state.WeightVersion = 7;
+        Admission admission = limits.AdmitRequest(s_now);
+        Assert.Equal(
+            (AdmissionOutcome.Admitted, 3.0, 7L), (admission.Outcome, admission.Weight, admission.WeightVersion));
+        Assert.Equal(AdmissionOutcome.Admitted, Admit(limits, 1, s_now).Outcome);
+        Admission refused = limits.AdmitRequest(s_now);
+        Assert.Equal((AdmissionOutcome.RateLimited, 3.0), (refused.Outcome, refused.Weight));
+        Assert.Equal(TimeSpan.FromSeconds(30), refused.RetryAfter);
+        Assert.Contains("2 requests a minute", refused.Message, StringComparison.Ordinal);
+
+        // Half of one is there after 15 s, and a whole one after 30 s.
+        Assert.Equal(TimeSpan.FromSeconds(15), limits.AdmitRequest(s_now.AddSeconds(15)).RetryAfter);
+        Assert.Equal(AdmissionOutcome.Admitted, limits.AdmitRequest(s_now.AddSeconds(30)).Outcome);
+        Assert.Equal(AdmissionOutcome.RateLimited, limits.AdmitRequest(s_now.AddSeconds(30)).Outcome);
+    }
+
+    [Fact]
+    public void TheMinutesBucket_HoldsNoMoreThanAMinutesRequests_AndAClockThatIsSetBackFillsNothing()
+    {
+        TenantLimits limits = Limits(new TenantSettings { RequestsPerMinute = 2 }, out _);
+        limits.AdmitRequest(s_now);
+        limits.AdmitRequest(s_now.AddHours(1));
+        limits.AdmitRequest(s_now.AddHours(1));
+        Assert.Equal(AdmissionOutcome.RateLimited, limits.AdmitRequest(s_now.AddHours(1)).Outcome);
+        Assert.Equal(AdmissionOutcome.RateLimited, limits.AdmitRequest(s_now).Outcome);
+        Assert.Equal(AdmissionOutcome.Admitted, limits.AdmitRequest(s_now.AddSeconds(30)).Outcome);
+    }
+
+    [Fact]
+    public void ATenantWithoutRequests_IsToldToComeBackInAMinute()
+    {
+        TenantLimits limits = Limits(new TenantSettings { RequestsPerMinute = 0 }, out _);
+        Admission refused = limits.AdmitRequest(s_now);
+        Assert.Equal((AdmissionOutcome.RateLimited, TimeSpan.FromMinutes(1)), (refused.Outcome, refused.RetryAfter));
+    }
+
+    // The same generation again costs neither a request nor evaluations, and names the day that it was charged to.
+    [Fact]
+    public void TheSameGenerationAgain_IsAdmitted_AtNoCost()
+    {
+        TenantLimits limits = Limits(
+            new TenantSettings { RequestsPerMinute = 1, OpenGenerations = 1, EvaluationsPerDay = 10 }, out _);
+        Admission first = limits.Admit(Id(1), 10, s_now, out bool store);
+        Assert.True(store);
+        Admission again = limits.Admit(Id(1), 10, s_now.AddDays(1), out store);
+        Assert.Equal((first, false), (again, store));
+        Assert.Equal((s_now - DateTimeOffset.UnixEpoch).Days, again.Day);
+        Assert.Equal((1, 10L), (limits.Open, limits.UsedToday(s_now)));
+    }
+
+    // What the open set alone knows of has its place already, and is charged when it comes.
+    [Fact]
+    public void AGenerationThatIsOpen_NeedsNoSecondPlace()
+    {
+        TenantLimits limits = Limits(new TenantSettings { OpenGenerations = 2 }, out _);
+        limits.Found(Id(1), s_now);
+        limits.Found(Id(2), s_now);
+        limits.Found(Id(2), s_now);
+        Assert.Equal((2, true, false), (limits.Open, limits.Has(Id(1)), limits.Has(Id(3))));
+        Assert.Equal(AdmissionOutcome.Admitted, Admit(limits, 1, s_now, 7).Outcome);
+        Assert.Equal(7, limits.UsedToday(s_now));
+        Admission refused = Admit(limits, 3, s_now);
+        Assert.Equal((AdmissionOutcome.TooManyOpen, TimeSpan.FromSeconds(5)), (refused.Outcome, refused.RetryAfter));
+        Assert.Contains("2 generations open", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void TheDaysLastEvaluation_MayBeUsed_AndWhatIsLeftIsSaid()
+    {
+        TenantLimits limits = Limits(new TenantSettings { EvaluationsPerDay = 100 }, out _);
+        Admit(limits, 1, s_now, 60);
+        Admission refused = Admit(limits, 2, s_now, 41);
+        Assert.Equal(AdmissionOutcome.DailyLimit, refused.Outcome);
+        Assert.Contains(
+            "100 evaluations a day; 40 are left and this generation takes 41", refused.Message,
+            StringComparison.Ordinal);
+        Assert.Equal(AdmissionOutcome.Admitted, Admit(limits, 2, s_now, 40).Outcome);
+        Assert.Equal((100L, 0L), (limits.UsedToday(s_now), limits.UsedToday(s_now.AddDays(1))));
+    }
+
+    // Evaluations are stored in blocks of a hundredth, ahead, and never beyond the day's limit.
+    [Fact]
+    public void TheDaysCount_IsStoredAhead_ByAHundredth()
+    {
+        TenantLimits limits = Limits(new TenantSettings { EvaluationsPerDay = 1000 }, out TenantState state);
+        Assert.True(Use(1, 5, s_now));
+        Assert.Equal((15L, (s_now - DateTimeOffset.UnixEpoch).Days), (state.Reserved, state.Day));
+        Assert.False(Use(2, 10, s_now));
+        Assert.True(Use(3, 1, s_now));
+        Assert.Equal(26, state.Reserved);
+        Assert.True(Use(4, 980, s_now));
+        Assert.Equal(1000, state.Reserved);
+        Assert.True(Use(5, 1, s_now.AddDays(1)));
+        Assert.Equal((11L, (s_now - DateTimeOffset.UnixEpoch).Days + 1), (state.Reserved, state.Day));
+
+        bool Use(int number, int evaluations, DateTimeOffset now)
+        {
+            Assert.Equal(AdmissionOutcome.Admitted, limits.Admit(Id(number), evaluations, now, out bool store).Outcome);
+            return store;
+        }
+    }
+
+    // What the stored count says too much by more than two blocks is stored again.
+    [Fact]
+    public void WhatIsGivenBack_IsStored_WhenItIsWorthIt()
+    {
+        TenantLimits limits = Limits(new TenantSettings { EvaluationsPerDay = 1000 }, out TenantState state);
+        Admit(limits, 1, s_now, 10);
+        Admit(limits, 2, s_now, 10);
+        Admit(limits, 3, s_now, 100);
+        Assert.Equal(130, state.Reserved);
+        Assert.False(limits.Settle(Id(1), 0));
+        Assert.Equal((110L, 130L), (limits.UsedToday(s_now), state.Reserved));
+        Assert.True(limits.Settle(Id(3), 99));
+        Assert.Equal((109L, 119L), (limits.UsedToday(s_now), state.Reserved));
+        Assert.False(limits.Settle(Id(3), 0));
+        Assert.Equal((109L, false), (limits.UsedToday(s_now), limits.Has(Id(3))));
+    }
+
+    [Fact]
+    public void ATenantThatRests_KeepsItsCountsExactly()
+    {
+        TenantLimits limits = Limits(
+            new TenantSettings { RequestsPerMinute = 60, EvaluationsPerDay = 1000 }, out TenantState state);
+        Assert.False(limits.Rest(s_now));
+        Assert.Null(state.Tokens);
+        Admit(limits, 1, s_now, 5);
+        Assert.Equal(15, state.Reserved);
+        Assert.True(limits.Rest(s_now.AddSeconds(0.5)));
+        Assert.Equal((5L, s_now.AddSeconds(0.5)), (state.Reserved, state.TokensAt));
+        Assert.Equal(59.5, state.Tokens!.Value, 6);
+        Assert.True(limits.Rest(s_now.AddSeconds(0.75)));
+        Assert.False(limits.Rest(s_now.AddSeconds(2)));
+        Assert.False(new TenantLimits(new TenantState()).Rest(s_now));
+    }
+
+    // Admissions, ends told once, twice or never, confirmations, moves and crashes: whatever comes, a day's use is at
+    // least what was computed and what open generations may yet take.
     [Fact]
     public void NothingIsRefunded_ThatWasNotCharged()
     {

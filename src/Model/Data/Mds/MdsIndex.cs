@@ -168,15 +168,12 @@ public sealed class MdsIndex
     internal static MdsIndex Write(string directory, IReadOnlyList<MdsShard> shards)
     {
         var index = new MdsIndex(directory, shards);
-        string part = index.IndexFile + ".part";
-        using (var stream = new FileStream(part, FileMode.Create, FileAccess.Write))
+        WholeFile.Write(index.IndexFile, file =>
         {
-            stream.Write(PythonJson.Write(JsonSerializer.SerializeToNode(
+            file.Write(PythonJson.Write(JsonSerializer.SerializeToNode(
                 new MdsContents(Version, shards), MdsJson.Default.MdsContents)));
-            stream.Flush(flushToDisk: true);
-        }
-
-        File.Move(part, index.IndexFile, overwrite: true);
+            file.Flush(flushToDisk: true);
+        });
         return index;
     }
 

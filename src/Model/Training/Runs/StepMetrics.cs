@@ -28,8 +28,7 @@ public sealed class StepMetrics : IDisposable
         if (File.Exists(path))
         {
             string[] kept = [.. File.ReadLines(path).Where(line => StepOf(line) is { } made && made < step)];
-            File.WriteAllLines(path + ".part", kept);
-            File.Move(path + ".part", path, overwrite: true);
+            WholeFile.WriteText(path, string.Concat(kept.Select(line => line + "\n")));
         }
 
         _file = new StreamWriter(path, append: true) { AutoFlush = true };

@@ -45,12 +45,7 @@ public sealed class TrainingPanel : IDisposable
         RgbImage sheet = _pipeline.DrawSheet(_panel.Prompts, _panel.Seed, sampler, size, Columns);
         Directory.CreateDirectory(_folder);
         string path = PathOf(_state.Position.Step);
-        using (FileStream file = File.Create(path + ".part"))
-        {
-            Png.Write(file, sheet.Pixels, sheet.Width, sheet.Height, []);
-        }
-
-        File.Move(path + ".part", path, overwrite: true);
+        WholeFile.Write(path, file => Png.Write(file, sheet.Pixels, sheet.Width, sheet.Height, []));
         return (sheet, path);
     }
 

@@ -34,7 +34,7 @@ public static class TrainingReport
         ];
         foreach ((string name, Func<StepResult, double> value, bool isLogarithmic) in curves)
         {
-            WriteAside(Path.Combine(config.Folder, FileOf(name)), Curve(name, finite, value, isLogarithmic));
+            WholeFile.WriteText(Path.Combine(config.Folder, FileOf(name)), Curve(name, finite, value, isLogarithmic));
         }
 
         double seconds = steps.Sum(step => step.Seconds);
@@ -82,7 +82,7 @@ public static class TrainingReport
         }
 
         Add($"```");
-        WriteAside(Path.Combine(config.Folder, FileName), text.ToString());
+        WholeFile.WriteText(Path.Combine(config.Folder, FileName), text.ToString());
 
         void Add(FormattableString line) => text.Append(line.ToString(CultureInfo.InvariantCulture)).Append('\n');
 
@@ -117,7 +117,8 @@ public static class TrainingReport
         void AddPanels()
         {
             string folder = Path.Combine(config.Folder, TrainingPanel.FolderName);
-            string[] panels = Directory.Exists(folder) ? [.. Directory.GetFiles(folder, "*.png").Order(StringComparer.Ordinal)] : [];
+            string[] panels = Directory.Exists(folder)
+                ? [.. Directory.GetFiles(folder, "*.png").Order(StringComparer.Ordinal)] : [];
             if (panels.Length == 0 || config.Panel is null)
             {
                 return;
@@ -153,7 +154,8 @@ public static class TrainingReport
     private static string FileOf(string curve) => curve.Replace(' ', '_') + ".svg";
 
     // Means over equal parts of the run, as a line.
-    private static string Curve(string name, StepResult[] steps, Func<StepResult, double> value, bool isLogarithmic = false)
+    private static string Curve(
+        string name, StepResult[] steps, Func<StepResult, double> value, bool isLogarithmic = false)
     {
         int points = Math.Min(PointsMax, steps.Length);
         var curve = new (double X, double Y)[points];
@@ -166,30 +168,28 @@ public static class TrainingReport
 
         (double low, double high) = (curve.Min(p => p.Y), curve.Max(p => p.Y));
         double range = Math.Max(high - low, 1e-12), end = Math.Max(curve[^1].X, 1);
+        const int inside = Width - (2 * Margin), tall = Height - (2 * Margin);
         IEnumerable<string> places = curve.Select(p => Invariant(
-            $"{Margin + (p.X / end * (Width - (2 * Margin))):f1},{Height - Margin - ((p.Y - low) / range * (Height - (2 * Margin))):f1}"));
+            $"{Margin + (p.X / end * inside):f1},{Height - Margin - ((p.Y - low) / range * tall):f1}"));
         var svg = new StringBuilder();
-        svg.Append(Invariant($"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {Width} {Height}\" font-family=\"sans-serif\" font-size=\"12\">\n"));
+        svg.Append(Invariant($"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {Width} {Height}\""));
+        svg.Append(" font-family=\"sans-serif\" font-size=\"12\">\n");
         svg.Append(Invariant($"<rect width=\"{Width}\" height=\"{Height}\" fill=\"white\"/>\n"));
         svg.Append(Invariant($"<text x=\"{Margin}\" y=\"24\" font-weight=\"bold\">{name}</text>\n"));
         for (int tick = 0; tick <= 4; tick++)
         {
-            double part = tick / 4.0, level = low + (part * range), y = Height - Margin - (part * (Height - (2 * Margin)));
+            double part = tick / 4.0, level = low + (part * range), y = Height - Margin - (part * tall);
             double shown = isLogarithmic ? Math.Pow(10, level) : level;
-            svg.Append(Invariant($"<line x1=\"{Margin}\" x2=\"{Width - Margin}\" y1=\"{y:f1}\" y2=\"{y:f1}\" stroke=\"#ddd\"/>\n"));
+            svg.Append(Invariant($"<line x1=\"{Margin}\" x2=\"{Width - Margin}\" y1=\"{y:f1}\" y2=\"{y:f1}\""));
+            svg.Append(" stroke=\"#ddd\"/>\n");
             svg.Append(Invariant($"<text x=\"{Margin - 6}\" y=\"{y + 4:f1}\" text-anchor=\"end\">{shown:g3}</text>\n"));
-            svg.Append(Invariant(
-                $"<text x=\"{Margin + (part * (Width - (2 * Margin))):f1}\" y=\"{Height - Margin + 18}\" text-anchor=\"middle\">{part * end:f0}</text>\n"));
+            svg.Append(Invariant($"<text x=\"{Margin + (part * inside):f1}\" y=\"{Height - Margin + 18}\""));
+            svg.Append(Invariant($" text-anchor=\"middle\">{part * end:f0}</text>\n"));
         }
 
-        svg.Append($"<polyline fill=\"none\" stroke=\"#1f6feb\" stroke-width=\"1.5\" points=\"{string.Join(' ', places)}\"/>\n</svg>\n");
+        svg.Append("<polyline fill=\"none\" stroke=\"#1f6feb\" stroke-width=\"1.5\" points=\"");
+        svg.AppendJoin(' ', places).Append("\"/>\n</svg>\n");
         return svg.ToString();
-    }
-
-    private static void WriteAside(string path, string text)
-    {
-        File.WriteAllText(path + ".part", text);
-        File.Move(path + ".part", path, overwrite: true);
     }
 
     private static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);

@@ -5,6 +5,7 @@ using System.Text.Json;
 using System.Text.Unicode;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
+using Atelier.Model.Configuration;
 
 namespace Atelier.Silo.Api.Http;
 
@@ -69,7 +70,7 @@ internal sealed class JsonFields
             if (!known.Contains(member.Name))
             {
                 string name = ShortText.Of(member.Name, ShownMax);
-                string nearest = known.MinBy(one => Distance(one, name))!;
+                string nearest = known.MinBy(one => EditDistance.Between(one, name))!;
                 throw new ApiException(
                     ApiError.Invalid(name, "unknown_parameter", $"Unknown member '{name}'. Did you mean '{nearest}'?"));
             }
@@ -260,24 +261,5 @@ internal sealed class JsonFields
         }
 
         return null;
-    }
-
-    // Letters to put in, take out or change: the usual distance between a word and one that was meant.
-    private static int Distance(string one, string other)
-    {
-        int[] row = [.. Enumerable.Range(0, other.Length + 1)];
-        for (int i = 0; i < one.Length; i++)
-        {
-            int corner = row[0];
-            row[0] = i + 1;
-            for (int j = 0; j < other.Length; j++)
-            {
-                int changed = corner + (one[i] == other[j] ? 0 : 1);
-                corner = row[j + 1];
-                row[j + 1] = Math.Min(changed, Math.Min(row[j], row[j + 1]) + 1);
-            }
-        }
-
-        return row[^1];
     }
 }

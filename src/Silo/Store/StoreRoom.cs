@@ -1,0 +1,53 @@
+// Room on the store's disk: what new work may take, and a file that a silo deletes to start on a full disk. Without
+// that file nothing could be read until somebody freed space.
+using System.Security.Cryptography;
+
+namespace Atelier.Silo.Store;
+
+/// <summary>The room on the disk of a store.</summary>
+/// <param name="folder">The store's folder.</param>
+/// <param name="reserveBytes">Room that is left to work that was accepted, in bytes.</param>
+internal sealed class StoreRoom(string folder, long reserveBytes)
+{
+    private const string FileName = "reserve";
+    private const int StartBytesMax = 8 << 20;
+
+    private readonly string _path = Path.Combine(folder, FileName);
+
+    /// <summary>Bytes that new work may take; negative when the reserve is in use.</summary>
+    public long Bytes => Disk.AvailableFreeSpace - Math.Min(reserveBytes, Disk.TotalSize / 16);
+
+    private DriveInfo Disk => new(folder);
+
+    private long StartBytes => Math.Min(StartBytesMax, Disk.TotalSize / 16);
+
+    /// <summary>Makes room on a disk that is too full for a start.</summary>
+    public void FreeForStart()
+    {
+        if (Disk.AvailableFreeSpace < StartBytes)
+        {
+            File.Delete(_path);
+        }
+    }
+
+    /// <summary>Keeps room for a start, if there is as much to spare.</summary>
+    public void KeepForStart()
+    {
+        long size = StartBytes;
+        if (Bytes < size || (new FileInfo(_path) is { Exists: true } there && there.Length == size))
+        {
+            return;
+        }
+
+        // Random bytes, which no file system compresses.
+        byte[] bytes = new byte[size];
+        RandomNumberGenerator.Fill(bytes);
+        using var file = new FileStream(_path, new FileStreamOptions
+        {
+            Mode = FileMode.Create, Access = FileAccess.Write,
+            UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
+        });
+        file.Write(bytes);
+        file.Flush(flushToDisk: true);
+    }
+}

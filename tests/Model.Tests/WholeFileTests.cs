@@ -1,0 +1,36 @@
+// Goal: a reader finds the old file or the new one, never a part of either. Method: writes that fail half way.
+using Xunit;
+
+namespace Atelier.Model.Tests;
+
+public sealed class WholeFileTests : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+
+    private string Target => _folder["file"];
+
+    [Fact]
+    public void AText_IsWritten_AsPlainUtf8_AndReplacesAnother()
+    {
+        WholeFile.WriteText(Target, "a long text before");
+        WholeFile.WriteText(Target, "\u00e4\n");
+        Assert.Equal([0xc3, 0xa4, 0x0a], File.ReadAllBytes(Target));
+        Assert.Equal([Target], Directory.GetFiles(_folder.Path));
+    }
+
+    [Fact]
+    public void AWriteThatFails_LeavesWhatWasThere()
+    {
+        WholeFile.WriteText(Target, "before");
+        Assert.Throws<IOException>(() => WholeFile.Write(Target, file =>
+        {
+            file.WriteByte(1);
+            throw new IOException("The disk is full.");
+        }));
+        Assert.Equal("before", File.ReadAllText(Target));
+        WholeFile.Write(Target, file => file.WriteByte(2));
+        Assert.Equal([2], File.ReadAllBytes(Target));
+    }
+
+    public void Dispose() => _folder.Dispose();
+}

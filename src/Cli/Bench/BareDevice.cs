@@ -1,5 +1,6 @@
-// A device without a cluster: pictures join it, are denoised together and decoded, and nothing else is done. The
-// yardstick of the benches, and the place where they share it out in other ways than the cluster does.
+// A device without a cluster: pictures join it, are denoised together and decoded, and nothing else is done, by the
+// batcher that a worker uses. The yardstick of the benches, and the place where they share it out in other ways than
+// the cluster does.
 using System.Diagnostics;
 using Atelier.Contracts.Generations;
 using Atelier.Grains.Batching;
@@ -63,18 +64,12 @@ internal sealed class BareDevice(DeviceModel model, TorchDeviceOptions options) 
             }
 
             long start = Stopwatch.GetTimestamp();
-            if (joining)
-            {
-                await batcher.EvaluateOnceAsync(_device, cancellation);
-            }
-            else
-            {
-                await _device.EvaluateAsync([.. places.Keys], cancellation);
-            }
-
+            IReadOnlyList<IDenoising> batch = joining ? batcher.Next() : [.. places.Keys];
+            await _device.EvaluateAsync(batch, cancellation);
             now += Stopwatch.GetElapsedTime(start).TotalSeconds;
-            foreach (IDenoising picture in batcher.Departures())
+            foreach (IDenoising picture in batch.Where(picture => picture.IsDone))
             {
+                batcher.Drop(picture);
                 places.Remove(picture, out int place);
                 start = Stopwatch.GetTimestamp();
                 byte[] png = await _device.DecodeAsync(requests[place].Spec, picture.Latent(), cancellation);

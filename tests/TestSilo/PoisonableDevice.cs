@@ -3,7 +3,6 @@ using System.Collections.Concurrent;
 using System.Diagnostics;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
-using Atelier.Grains.Batching;
 using Atelier.Grains.Ports;
 
 namespace Atelier.TestSilo;
@@ -51,7 +50,7 @@ internal sealed class PoisonableDevice(IDeviceHost device, TimeSpan delay, TimeP
             await Task.Delay(delay, clock, cancellation);
         }
 
-        await ((IBatchEvaluator<IDenoising>)device).EvaluateAsync(batch, cancellation);
+        await device.EvaluateAsync(batch, cancellation);
     }
 
     public Task<byte[]> PreviewAsync(GenerationSpec spec, IDenoising picture, CancellationToken cancellation) =>

@@ -16,7 +16,7 @@ return await SiloHost.RunAsync(args, services =>
         services.AddSingleton<IDeviceHost>(provider => new PoisonableDevice(
             new TorchDeviceHost(
                 [TinyModels.First with { Card = card }],
-                provider.GetRequiredService<SiloSettings>().Device, provider.GetRequiredService<TimeProvider>()),
+                provider.GetRequiredService<SiloSettings>().Device, provider.GetRequiredService<DeviceLane>()),
             TimeSpan.FromMilliseconds(
                 provider.GetRequiredService<IConfiguration>().GetValue("Test:EvaluationMilliseconds", 0.0)),
             provider.GetRequiredService<TimeProvider>()));

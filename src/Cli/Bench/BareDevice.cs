@@ -1,5 +1,6 @@
-// A device without a cluster: pictures join it, are denoised together and decoded, and nothing else is done. The
-// yardstick of the benches, and the place where they share it out in other ways than the cluster does.
+// A device without a cluster: pictures join it, are denoised together and decoded, and nothing else is done, by the
+// batcher and the device's lane that a worker uses. The yardstick of the benches, and the place where they share it out
+// in other ways than the cluster does.
 using System.Diagnostics;
 using Atelier.Contracts.Generations;
 using Atelier.Grains.Batching;
@@ -19,12 +20,25 @@ internal sealed record BareRequest(double Time, GenerationSpec Spec);
 internal sealed record BarePicture(double Time, byte[] Png);
 
 /// <summary>One device with one model. Not for use by two threads at once.</summary>
-internal sealed class BareDevice(DeviceModel model, TorchDeviceOptions options) : IDisposable
+internal sealed class BareDevice : IDisposable
 {
-    private readonly TorchDeviceHost _device = new([model], options, TimeProvider.System);
+    private readonly DeviceModel _model;
+    private readonly TorchDeviceOptions _options;
+    private readonly DeviceLane _lane;
+    private readonly TorchDeviceHost _device;
+
+    /// <summary>Brings up the device.</summary>
+    /// <param name="model">Its model.</param>
+    /// <param name="options">How it is used.</param>
+    public BareDevice(DeviceModel model, TorchDeviceOptions options)
+    {
+        (_model, _options) = (model, options);
+        _lane = DeviceLane.Of(options, TimeProvider.System);
+        _device = new TorchDeviceHost([model], options, _lane);
+    }
 
     /// <summary>Loads the model.</summary>
-    public Task LoadAsync() => _device.LoadAsync(model.Card.Digest, CancellationToken.None);
+    public Task LoadAsync() => _device.LoadAsync(_model.Card.Digest, CancellationToken.None);
 
     /// <summary>
     /// Serves requests in the order of their arrival. The clock that they arrive by is the sum of the device's work, so
@@ -39,7 +53,7 @@ internal sealed class BareDevice(DeviceModel model, TorchDeviceOptions options) 
     public async Task<BarePicture[]> ServeAsync(
         IReadOnlyList<BareRequest> requests, int width, bool joining, CancellationToken cancellation)
     {
-        var batcher = new StepBatcher<IDenoising>(width, options.Rows);
+        var batcher = new StepBatcher<IDenoising>(width, _options.Rows);
         var places = new Dictionary<IDenoising, int>(ReferenceEqualityComparer.Instance);
         var pictures = new BarePicture[requests.Count];
         (double now, int next, int done) = (0, 0, 0);
@@ -63,18 +77,12 @@ internal sealed class BareDevice(DeviceModel model, TorchDeviceOptions options) 
             }
 
             long start = Stopwatch.GetTimestamp();
-            if (joining)
-            {
-                await batcher.EvaluateOnceAsync(_device, cancellation);
-            }
-            else
-            {
-                await _device.EvaluateAsync([.. places.Keys], cancellation);
-            }
-
+            IReadOnlyList<IDenoising> batch = joining ? batcher.Next() : [.. places.Keys];
+            await _device.EvaluateAsync(batch, cancellation);
             now += Stopwatch.GetElapsedTime(start).TotalSeconds;
-            foreach (IDenoising picture in batcher.Departures())
+            foreach (IDenoising picture in batch.Where(picture => picture.IsDone))
             {
+                batcher.Drop(picture);
                 places.Remove(picture, out int place);
                 start = Stopwatch.GetTimestamp();
                 byte[] png = await _device.DecodeAsync(requests[place].Spec, picture.Latent(), cancellation);
@@ -89,5 +97,9 @@ internal sealed class BareDevice(DeviceModel model, TorchDeviceOptions options) 
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _device.Dispose();
+    public void Dispose()
+    {
+        _device.Dispose();
+        _lane.Dispose();
+    }
 }

@@ -15,22 +15,8 @@ public interface IBatchedPicture
     /// <summary>Rows of a pass that its next evaluation takes: two where it is guided.</summary>
     int Rows { get; }
 
-    /// <summary>
-    /// Whether it stands between two steps, after the corrector: it can be stored, parked and left here.
-    /// </summary>
-    bool IsBetweenSteps { get; }
-
     /// <summary>Whether it needs no more evaluations.</summary>
     bool IsDone { get; }
-}
-
-/// <summary>Evaluates a network once for each of several pictures, and advances each of them.</summary>
-/// <typeparam name="T">The pictures.</typeparam>
-public interface IBatchEvaluator<in T>
-    where T : IBatchedPicture
-{
-    /// <summary>One evaluation of all of them; they have equal keys.</summary>
-    Task EvaluateAsync(IReadOnlyList<T> batch, CancellationToken cancellation);
 }
 
 /// <summary>Who shares the next evaluation. Not for use by two threads at once.</summary>
@@ -43,7 +29,6 @@ public sealed class StepBatcher<T>(int slots, int rows)
     // Oldest first.
     private readonly List<(T Picture, string Owner)> _members = [];
     private readonly Dictionary<(string Owner, string Key), long> _ledAt = [];
-    private readonly HashSet<T> _leaving = new(ReferenceEqualityComparer.Instance);
     private long _evaluations;
 
     /// <summary>Pictures in it.</summary>
@@ -67,42 +52,9 @@ public sealed class StepBatcher<T>(int slots, int rows)
     }
 
     /// <summary>
-    /// Lets a picture go at its next step's end, or now if it stands there; it is then among those that left.
-    /// </summary>
-    public void Leave(T picture)
-    {
-        if (Has(picture))
-        {
-            _leaving.Add(picture);
-        }
-    }
-
-    /// <summary>
     /// Lets a picture go at once: nobody wants what it holds. Its slot is free before the next evaluation.
     /// </summary>
-    public void Drop(T picture)
-    {
-        _members.RemoveAll(member => ReferenceEquals(member.Picture, picture));
-        _leaving.Remove(picture);
-    }
-
-    /// <summary>
-    /// Takes out the pictures that are done or leave here, and gives them. To be asked before each evaluation.
-    /// </summary>
-    public IReadOnlyList<T> Departures()
-    {
-        T[] departing =
-        [
-            .. _members.Select(member => member.Picture).Where(
-                picture => picture.IsDone || (_leaving.Contains(picture) && picture.IsBetweenSteps)),
-        ];
-        foreach (T picture in departing)
-        {
-            Drop(picture);
-        }
-
-        return departing;
-    }
+    public void Drop(T picture) => _members.RemoveAll(member => ReferenceEquals(member.Picture, picture));
 
     /// <summary>
     /// The pictures that share the next evaluation, all of one key: the oldest one of the owner and key that have
@@ -139,18 +91,6 @@ public sealed class StepBatcher<T>(int slots, int rows)
                 batch.Add(picture);
                 taken += picture.Rows;
             }
-        }
-
-        return batch;
-    }
-
-    /// <summary>Evaluates once, if there is anything to evaluate; gives who took part.</summary>
-    public async Task<IReadOnlyList<T>> EvaluateOnceAsync(IBatchEvaluator<T> evaluator, CancellationToken cancellation)
-    {
-        IReadOnlyList<T> batch = Next();
-        if (batch.Count > 0)
-        {
-            await evaluator.EvaluateAsync(batch, cancellation);
         }
 
         return batch;

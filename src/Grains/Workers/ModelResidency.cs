@@ -12,7 +12,7 @@ namespace Atelier.Grains.Workers;
 
 /// <summary>Which models a worker has in memory, and which it may load.</summary>
 internal sealed class ModelResidency(
-    WorkerKey key, IDeviceHost device, IGrainFactory grains, WorkerOptions options, TimeProvider clock, ILogger logger)
+    WorkerKey key, IDevice device, IGrainFactory grains, WorkerOptions options, TimeProvider clock, ILogger logger)
 {
     private readonly DeviceDescription _device = device.Description;
 

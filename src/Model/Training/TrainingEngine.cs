@@ -1,5 +1,6 @@
 // The training step without a loop and without a world. A batch is V shards; any shard may be computed anywhere, their
-// sums meet along one tree (ReductionTree), and applying the total is the same everywhere.
+// sums meet along one tree (ReductionTree), and applying the total is the same everywhere. Given a device's lane, an
+// engine computes there, a shard at a time; without one it has the processor to itself.
 using System.Runtime.ExceptionServices;
 using Atelier.Model.Networks;
 using Atelier.Training;
@@ -23,9 +24,11 @@ public sealed class TrainingEngine : IDisposable
     private readonly TrainingSettings _settings;
     private readonly IShardSource _source;
 
+    private readonly IComputeLane? _lane;
+
     // Each computes a shard at a time, on the same weights, with gradients of its own. The first is the caller's
     // network.
-    private readonly (MicroDiT Network, FlatParameters Flat)[] _lanes;
+    private readonly (MicroDiT Network, FlatParameters Flat)[] _copies;
     private readonly Lock _reading = new();
 
     /// <summary>Prepares a network, which stays the caller's, for training.</summary>
@@ -35,22 +38,27 @@ public sealed class TrainingEngine : IDisposable
     /// <param name="settings">What a step does.</param>
     /// <param name="source">Where shards come from.</param>
     /// <param name="compute">Precision of the network's computation: float32 or bfloat16.</param>
-    /// <param name="lanes">
+    /// <param name="parallel">
     /// Shards computed at the same time by <see cref="ComputeBatch"/>, each by its part of the processor's threads:
     /// small networks gain more by that than by threads that share a product. The sums are the same to the bit as those
-    /// of one lane with as many threads as each lane has.
+    /// of one shard at a time with as many threads as each has.
+    /// </param>
+    /// <param name="lane">
+    /// Where shards are computed and totals applied, one after the other; null for the threads that call, and for
+    /// threads of the pool where shards are computed at the same time. The sums are the same to the bit where the
+    /// lane's thread has as many threads of libtorch's.
     /// </param>
     /// <exception cref="ArgumentException">A setting is out of range, or the network is not float32.</exception>
     public TrainingEngine(
         MicroDiT network, TrainingSettings settings, IShardSource source, ScalarType compute = ScalarType.Float32,
-        int lanes = 1)
+        int parallel = 1, IComputeLane? lane = null)
     {
-        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(lanes);
-        (_settings, _source) = (settings.Checked(), source);
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(parallel);
+        (_settings, _source, _lane) = (settings.Checked(), source, lane);
         network.train();
         Master = new MasterWeights(network, compute, settings.Update);
-        IEnumerable<int> others = Enumerable.Range(1, Math.Min(lanes, settings.Shards) - 1);
-        _lanes = [(network, Master.Computing), .. others.Select(_ => Replica(network.Config))];
+        IEnumerable<int> others = Enumerable.Range(1, lane is null ? Math.Min(parallel, settings.Shards) - 1 : 0);
+        _copies = [(network, Master.Computing), .. others.Select(_ => Copy(network.Config))];
     }
 
     /// <summary>Weights, average and moments.</summary>
@@ -62,59 +70,37 @@ public sealed class TrainingEngine : IDisposable
         ArgumentOutOfRangeException.ThrowIfNegative(step);
         ArgumentOutOfRangeException.ThrowIfNegative(shard);
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(shard, _settings.Shards);
-        return ComputeShard(_lanes[0], step, shard);
+        return OnLane($"Shard {shard} of batch {step}", () => ComputeShard(_copies[0], step, shard));
     }
 
     /// <summary>Gradient and loss sums of all shards, in this process.</summary>
     public GradientSum ComputeBatch(long step)
     {
         var tree = new ReductionTree<GradientSum>(_settings.Shards, GradientSum.Merge);
-        int next = -1, working = _lanes.Length, threads = get_num_threads();
-        try
+        if (_lane is null)
         {
-            Parallel.ForEach(_lanes, new ParallelOptions { MaxDegreeOfParallelism = _lanes.Length }, Work);
+            ComputeAtOnce(step, tree);
+            return tree.Total!;
         }
-        catch (AggregateException error)
+
+        for (int shard = 0; shard < _settings.Shards; shard++)
         {
-            ExceptionDispatchInfo.Throw(error.InnerExceptions[0]);
-        }
-        finally
-        {
-            set_num_threads(threads);
+            OnLane($"Shard {shard} of batch {step}", () =>
+            {
+                tree.Add(shard, ComputeShard(_copies[0], step, shard));
+                return shard;
+            });
         }
 
         return tree.Total!;
-
-        void Work((MicroDiT Network, FlatParameters Flat) lane)
-        {
-            // The number of threads is each thread's own, and this one is lent.
-            set_num_threads(Math.Max(1, threads / _lanes.Length));
-            try
-            {
-                for (int shard; (shard = Interlocked.Increment(ref next)) < _settings.Shards;)
-                {
-                    GradientSum sum = ComputeShard(lane, step, shard);
-                    lock (tree)
-                    {
-                        tree.Add(shard, sum);
-                    }
-                }
-            }
-            finally
-            {
-                // The matrix library has one number for the whole process: it must not change while another lane
-                // computes.
-                if (Interlocked.Decrement(ref working) == 0)
-                {
-                    set_num_threads(threads);
-                }
-            }
-        }
     }
 
     /// <summary>Measures a total and applies it.</summary>
     /// <exception cref="ArgumentException">The total is not of a whole batch, or holds no sample.</exception>
-    public StepOutcome Apply(long step, GradientSum total) => Apply(step, total, total.Measure());
+    public StepOutcome Apply(long step, GradientSum total) => Apply(step, total, Measure(total));
+
+    /// <summary>A total in numbers, by which it may be refused before it is applied.</summary>
+    public BatchOutcome Measure(GradientSum total) => OnLane("Measuring a batch", total.Measure);
 
     /// <summary>
     /// Clips the mean gradient of the samples in the total, updates weights and average, and consumes the total.
@@ -134,23 +120,69 @@ public sealed class TrainingEngine : IDisposable
         }
 
         double rate = _settings.LearningRate.At(step);
-        Master.Update(step, total.Gradient, total.Samples, batch.GradientNorm, rate);
-        total.Dispose();
-        return new StepOutcome(batch.Loss, batch.GradientNorm, rate);
+        return OnLane($"Applying batch {step}", () =>
+        {
+            Master.Update(step, total.Gradient, total.Samples, batch.GradientNorm, rate);
+            total.Dispose();
+            return new StepOutcome(batch.Loss, batch.GradientNorm, rate);
+        });
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
         Master.Dispose();
-        foreach ((MicroDiT network, FlatParameters flat) in _lanes.Skip(1))
+        foreach ((MicroDiT network, FlatParameters flat) in _copies.Skip(1))
         {
             network.Dispose();
             flat.Dispose();
         }
     }
 
-    private (MicroDiT Network, FlatParameters Flat) Replica(MicroDiTConfig config)
+    private void ComputeAtOnce(long step, ReductionTree<GradientSum> tree)
+    {
+        int next = -1, working = _copies.Length, threads = get_num_threads();
+        try
+        {
+            Parallel.ForEach(_copies, new ParallelOptions { MaxDegreeOfParallelism = _copies.Length }, Work);
+        }
+        catch (AggregateException error)
+        {
+            ExceptionDispatchInfo.Throw(error.InnerExceptions[0]);
+        }
+        finally
+        {
+            set_num_threads(threads);
+        }
+
+        void Work((MicroDiT Network, FlatParameters Flat) copy)
+        {
+            // The number of threads is each thread's own, and this one is lent.
+            set_num_threads(Math.Max(1, threads / _copies.Length));
+            try
+            {
+                for (int shard; (shard = Interlocked.Increment(ref next)) < _settings.Shards;)
+                {
+                    GradientSum sum = ComputeShard(copy, step, shard);
+                    lock (tree)
+                    {
+                        tree.Add(shard, sum);
+                    }
+                }
+            }
+            finally
+            {
+                // The matrix library has one number for the whole process: it must not change while another copy
+                // computes.
+                if (Interlocked.Decrement(ref working) == 0)
+                {
+                    set_num_threads(threads);
+                }
+            }
+        }
+    }
+
+    private (MicroDiT Network, FlatParameters Flat) Copy(MicroDiTConfig config)
     {
         var network = new MicroDiT(config);
         network.to(Master.Computing.Values.device, Master.Computing.Values.dtype);
@@ -158,27 +190,27 @@ public sealed class TrainingEngine : IDisposable
         return (network, new FlatParameters(network, Master.Computing.Values));
     }
 
-    private GradientSum ComputeShard((MicroDiT Network, FlatParameters Flat) lane, long step, int shard)
+    private GradientSum ComputeShard((MicroDiT Network, FlatParameters Flat) copy, long step, int shard)
     {
         using var scope = NewDisposeScope();
         using ShardBatch batch = Read(step, shard).To(Master.Weights.device);
         using (no_grad())
         {
-            lane.Flat.Gradients.zero_();
+            copy.Flat.Gradients.zero_();
         }
 
         if (batch.Latents.shape[0] == 0)
         {
-            return new GradientSum(Gradient(lane.Flat), 0, 0) { LeftOut = batch.LeftOut };
+            return new GradientSum(Gradient(copy.Flat), 0, 0) { LeftOut = batch.LeftOut };
         }
 
-        using CaptionContext captions = lane.Network.Caption(batch.Captions);
+        using CaptionContext captions = copy.Network.Caption(batch.Captions);
         (Tensor perSample, _) = _settings.Edm.Loss(
-            lane.Network, batch.Latents, captions, batch.NoiseLevels, batch.UnitNoise, batch.Mask);
+            copy.Network, batch.Latents, captions, batch.NoiseLevels, batch.UnitNoise, batch.Mask);
         Tensor loss = perSample.sum();
         loss.backward();
         float[] losses = perSample.detach().to(ScalarType.Float32).cpu().data<float>().ToArray();
-        return new GradientSum(Gradient(lane.Flat), loss.item<float>(), batch.Latents.shape[0])
+        return new GradientSum(Gradient(copy.Flat), loss.item<float>(), batch.Latents.shape[0])
         {
             LeftOut = batch.LeftOut,
             Largest = batch.Samples.Zip(losses, (sample, own) => new SampleLoss(sample, own))
@@ -190,6 +222,8 @@ public sealed class TrainingEngine : IDisposable
             (flat.Values.dtype == ScalarType.Float32 ? flat.Gradients.clone() : flat.Gradients.to(ScalarType.Float32))
             .DetachFromDisposeScope();
     }
+
+    private T OnLane<T>(string what, Func<T> work) => _lane is null ? work() : _lane.Run(what, work);
 
     private ShardBatch Read(long step, int shard)
     {

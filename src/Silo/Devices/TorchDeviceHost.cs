@@ -1,6 +1,6 @@
-// The networks behind the grains' port to a device. All work on tensors happens on one thread; bytes and numbers come
-// in and go out. A picture's bytes are those that the command line draws for the same request: same parts, same order.
-using System.Collections.Concurrent;
+// The networks behind the grains' port to a device. All work on tensors happens on the device's lane, which each piece
+// of work acquires and gives back; bytes and numbers come in and go out. A picture's bytes are those that the command
+// line draws for the same request: same parts, same order.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Grains.Ports;
@@ -9,7 +9,6 @@ using Atelier.Model.Diffusion;
 using Atelier.Model.Imaging;
 using Atelier.Model.Networks;
 using Atelier.Model.Pipeline;
-using Atelier.Model.Runtime;
 using static TorchSharp.torch;
 
 namespace Atelier.Silo.Devices;
@@ -21,25 +20,21 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
 
     private readonly TorchDeviceOptions _options;
     private readonly Dictionary<ModelDigest, DeviceModel> _models;
-    private readonly DeviceThread _thread;
+    private readonly DeviceLane _lane;
 
-    // Tensors of pictures that were disposed elsewhere: the device's thread frees them before its next work.
-    private readonly ConcurrentQueue<CaptionContext> _discarded = new();
-
-    // Touched by the device's thread alone.
+    // Touched by the lane's thread alone.
     private readonly Dictionary<ModelDigest, TextToImage> _loaded = [];
 
     /// <summary>Brings up the device; no model is loaded yet.</summary>
     /// <param name="models">Models that it can load.</param>
     /// <param name="options">How it is used.</param>
-    /// <param name="clock">Measures how long work takes.</param>
+    /// <param name="lane">Where it computes; it stays the caller's.</param>
     /// <exception cref="ArgumentException">The options make no sense; the message says why.</exception>
-    /// <exception cref="LibtorchException">No libtorch fits this machine.</exception>
-    public TorchDeviceHost(IReadOnlyList<DeviceModel> models, TorchDeviceOptions options, TimeProvider clock)
+    public TorchDeviceHost(IReadOnlyList<DeviceModel> models, TorchDeviceOptions options, DeviceLane lane)
     {
         _options = options.Fault() is { } fault ? throw new ArgumentException(fault, nameof(options)) : options;
         _models = models.ToDictionary(model => model.Card.Digest);
-        Libtorch.Load();
+        _lane = lane;
         Description = new DeviceDescription
         {
             Device = options.Name,
@@ -50,8 +45,6 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
             MemoryBytes = options.MemoryBytes,
             Models = [.. models.Select(model => model.Card)],
         };
-        _thread = new DeviceThread(
-            $"device {options.Name}", () => set_num_threads(options.Threads), Unload, clock, options.OnFault);
     }
 
     /// <inheritdoc/>
@@ -205,8 +198,16 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
                 networks.Decode(state.Latent), [("parameters", request.Parameters(Known(spec.Model).Folder))]);
         }), cancellation);
 
-    /// <summary>Finishes the work under way, frees the models and ends the thread.</summary>
-    public void Dispose() => _thread.Dispose();
+    /// <summary>Frees the models after the work in flight.</summary>
+    public void Dispose() => _lane.Free(() =>
+    {
+        foreach (TextToImage networks in _loaded.Values)
+        {
+            networks.Dispose();
+        }
+
+        _loaded.Clear();
+    });
 
     private static byte[] Encode(RgbImage image, (string Keyword, string Text)[] texts)
     {
@@ -275,12 +276,11 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
         }
     }
 
-    private Task<T> RunAsync<T>(string what, TimeSpan limit, Func<T> work, CancellationToken cancellation) =>
-        _thread.RunAsync(what, limit, () =>
-        {
-            FreeDiscarded();
-            return work();
-        }, cancellation);
+    private async Task<T> RunAsync<T>(string what, TimeSpan limit, Func<T> work, CancellationToken cancellation)
+    {
+        using DeviceLoan loan = await _lane.AcquireAsync("pictures", cancellation);
+        return await loan.RunAsync(what, limit, work);
+    }
 
     private (TextToImage Networks, GenerationRequest Request) Open(GenerationSpec spec)
     {
@@ -316,25 +316,6 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
     private Denoising Own(IDenoising picture) => picture is Denoising own && ReferenceEquals(own.Host, this)
         ? own
         : throw new ArgumentException("The picture was not begun on this device.", nameof(picture));
-
-    private void FreeDiscarded()
-    {
-        while (_discarded.TryDequeue(out CaptionContext? context))
-        {
-            context.Dispose();
-        }
-    }
-
-    private void Unload()
-    {
-        FreeDiscarded();
-        foreach (TextToImage networks in _loaded.Values)
-        {
-            networks.Dispose();
-        }
-
-        _loaded.Clear();
-    }
 
     private sealed class Denoising(
         TorchDeviceHost host, ModelDigest model, HeunSampler sampler, SamplerState state, CaptionContext prompt,
@@ -383,11 +364,14 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
         {
             if (Interlocked.Exchange(ref _disposed, 1) == 0)
             {
-                host._discarded.Enqueue(prompt);
-                if (!ReferenceEquals(negative, prompt))
+                host._lane.Free(() =>
                 {
-                    host._discarded.Enqueue(negative);
-                }
+                    prompt.Dispose();
+                    if (!ReferenceEquals(negative, prompt))
+                    {
+                        negative.Dispose();
+                    }
+                });
             }
         }
     }

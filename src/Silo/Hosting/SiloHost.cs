@@ -178,7 +178,10 @@ public static partial class SiloHost
                 new FolderBlobStoreOptions { Folder = settings.BlobFolder },
                 provider.GetRequiredService<TimeProvider>()));
 
-    private static void AddDevice(IServiceCollection services, SiloSettings settings) =>
+    private static void AddDevice(IServiceCollection services, SiloSettings settings)
+    {
+        services.AddSingleton(
+            provider => DeviceLane.Of(settings.Device, provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton<IDeviceHost>(provider =>
         {
             Libtorch.Load();
@@ -187,8 +190,9 @@ public static partial class SiloHost
                 .. settings.ModelFolders.Select((folder, i) =>
                     DeviceModel.Open(folder, isDefault: i == 0, i == 0 ? [.. settings.ModelAliases] : [])),
             ];
-            return new TorchDeviceHost(models, settings.Device, provider.GetRequiredService<TimeProvider>());
+            return new TorchDeviceHost(models, settings.Device, provider.GetRequiredService<DeviceLane>());
         });
+    }
 
     private static void ConfigureSilo(ISiloBuilder silo, SiloSettings settings, IClusterStore store)
     {

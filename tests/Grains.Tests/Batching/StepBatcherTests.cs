@@ -8,18 +8,16 @@ namespace Atelier.Grains.Tests.Batching;
 public sealed class StepBatcherTests
 {
     [Fact]
-    public async Task EqualKeys_ShareEvaluations_WhateverTheirStep()
+    public void EqualKeys_ShareEvaluations_WhateverTheirStep()
     {
         var batcher = new StepBatcher<Picture>(4, 8);
-        var evaluator = new Evaluator();
         var first = new Picture("a", 10);
         Assert.True(batcher.TryJoin(first, "o"));
-        await batcher.EvaluateOnceAsync(evaluator, TestContext.Current.CancellationToken);
-        await batcher.EvaluateOnceAsync(evaluator, TestContext.Current.CancellationToken);
+        Evaluate(batcher);
+        Evaluate(batcher);
         var second = new Picture("a", 3);
         Assert.True(batcher.TryJoin(second, "o"));
-        Assert.Equal(
-            [first, second], await batcher.EvaluateOnceAsync(evaluator, TestContext.Current.CancellationToken));
+        Assert.Equal([first, second], Evaluate(batcher));
         Assert.Equal((3, 1), (first.Evaluations, second.Evaluations));
     }
 
@@ -38,34 +36,32 @@ public sealed class StepBatcherTests
     }
 
     [Fact]
-    public async Task LeavingPicture_FinishesItsStep()
+    public void PictureThatCannotGoOn_KeepsItsPlace_AndHoldsUpNobody()
     {
         var batcher = new StepBatcher<Picture>(2, 8);
-        var evaluator = new Evaluator();
-        var picture = new Picture("a", 5);
-        batcher.TryJoin(picture, "o");
-        await batcher.EvaluateOnceAsync(evaluator, TestContext.Current.CancellationToken);
-        batcher.Leave(picture);
-        Assert.Empty(batcher.Departures());
-        await batcher.EvaluateOnceAsync(evaluator, TestContext.Current.CancellationToken);
-        Assert.Equal([picture], batcher.Departures());
-        Assert.Equal(0, batcher.Count);
+        Picture held = new("a", 5), other = new("a", 5);
+        batcher.TryJoin(held, "o");
+        batcher.TryJoin(other, "o");
+        Assert.Equal([other], Evaluate(batcher, picture => picture != held));
+        Assert.Empty(Evaluate(batcher, _ => false));
+        Assert.Equal(0, batcher.Free);
+        Assert.Equal([held, other], Evaluate(batcher));
     }
 
     [Fact]
-    public async Task RandomStories_FinishEveryPicture_WithItsOwnEvaluations()
+    public void RandomStories_FinishEveryPicture_WithItsOwnEvaluations()
     {
         for (int seed = 0; seed < 1000; seed++)
         {
             var random = new Random(seed);
             var batcher = new StepBatcher<Picture>(random.Next(1, 6), random.Next(1, 6));
-            var evaluator = new Evaluator();
             var waiting = new Queue<Picture>(
                 Enumerable.Range(0, 20).Select(
                     _ => new Picture($"k{random.Next(3)}", random.Next(1, 9), random.Next(1, 3))));
             Picture[] all = [.. waiting];
-            var done = new List<Picture>();
-            for (int round = 0; done.Count < all.Length; round++)
+            var leaving = new HashSet<Picture>();
+            int done = 0;
+            for (int round = 0; done < all.Length; round++)
             {
                 Assert.True(round < 4000, $"seed={seed}: some picture never ends");
                 while (waiting.Count > 0 && batcher.TryJoin(waiting.Peek(), $"o{random.Next(2)}"))
@@ -73,24 +69,28 @@ public sealed class StepBatcherTests
                     waiting.Dequeue();
                 }
 
-                IReadOnlyList<Picture> batch = await batcher.EvaluateOnceAsync(
-                    evaluator, TestContext.Current.CancellationToken);
+                IReadOnlyList<Picture> batch = Evaluate(
+                    batcher, picture => !(leaving.Contains(picture) && picture.IsBetweenSteps));
                 Assert.True(batch.Select(picture => picture.BatchKey).Distinct().Count() <= 1, $"seed={seed}");
                 if (batch.Count > 0 && random.Next(4) == 0)
                 {
-                    batcher.Leave(batch[random.Next(batch.Count)]);
+                    leaving.Add(batch[random.Next(batch.Count)]);
                 }
 
-                foreach (Picture picture in batcher.Departures())
+                foreach (Picture picture in leaving.Union(batch).Where(picture => picture.IsBetweenSteps).ToArray())
                 {
-                    Assert.True(picture.IsBetweenSteps, $"seed={seed}");
-                    if (picture.IsDone)
+                    if (picture.IsDone || leaving.Contains(picture))
                     {
-                        done.Add(picture);
-                    }
-                    else
-                    {
-                        waiting.Enqueue(picture);
+                        batcher.Drop(picture);
+                        leaving.Remove(picture);
+                        if (picture.IsDone)
+                        {
+                            done++;
+                        }
+                        else
+                        {
+                            waiting.Enqueue(picture);
+                        }
                     }
                 }
             }
@@ -100,73 +100,69 @@ public sealed class StepBatcherTests
     }
 
     [Fact]
-    public async Task Keys_TakeTurns()
+    public void Keys_TakeTurns()
     {
         var batcher = new StepBatcher<Picture>(3, 8);
-        var evaluator = new Evaluator();
         batcher.TryJoin(new Picture("a", 50), "o");
         batcher.TryJoin(new Picture("a", 50), "o");
         var rare = new Picture("b", 50);
         batcher.TryJoin(rare, "o");
         for (int i = 0; i < 10; i++)
         {
-            await batcher.EvaluateOnceAsync(evaluator, TestContext.Current.CancellationToken);
+            Evaluate(batcher);
         }
 
         Assert.Equal(5, rare.Evaluations);
     }
 
     [Fact]
-    public async Task AFullPass_GoesToTheOldest_AndWhatFitsBeside()
+    public void AFullPass_GoesToTheOldest_AndWhatFitsBeside()
     {
         var batcher = new StepBatcher<Picture>(8, 2);
-        var evaluator = new Evaluator();
         Picture guided = new("a", 5, rows: 2), plain = new("a", 20), wide = new("a", 5, rows: 2), other = new("a", 20);
         Assert.All([guided, plain, wide, other], picture => Assert.True(batcher.TryJoin(picture, "o")));
         while (!guided.IsDone)
         {
-            Assert.Equal([guided], await batcher.EvaluateOnceAsync(evaluator, TestContext.Current.CancellationToken));
+            Assert.Equal([guided], Evaluate(batcher));
         }
 
-        // The wide one does not fit beside it and waits; the one behind it fits.
-        Assert.Equal([plain, other], await batcher.EvaluateOnceAsync(evaluator, TestContext.Current.CancellationToken));
+        // The wide one does not fit beside it and waits; the one behind it does.
+        Assert.Equal([plain, other], Evaluate(batcher));
         batcher.Drop(plain);
-        Assert.Equal([wide], await batcher.EvaluateOnceAsync(evaluator, TestContext.Current.CancellationToken));
+        Assert.Equal([wide], Evaluate(batcher));
     }
 
     [Fact]
-    public async Task Owners_TakeTurns_HoweverManyPicturesOneHas()
+    public void Owners_TakeTurns_HoweverManyPicturesOneHas()
     {
         var batcher = new StepBatcher<Picture>(8, 2);
-        var evaluator = new Evaluator();
         for (int i = 0; i < 6; i++)
         {
             batcher.TryJoin(new Picture("a", 50, rows: 2), "many");
         }
 
-        await batcher.EvaluateOnceAsync(evaluator, TestContext.Current.CancellationToken);
+        Evaluate(batcher);
         var newcomer = new Picture("a", 50, rows: 2);
         batcher.TryJoin(newcomer, "one");
-        Assert.Equal([newcomer], await batcher.EvaluateOnceAsync(evaluator, TestContext.Current.CancellationToken));
+        Assert.Equal([newcomer], Evaluate(batcher));
         for (int i = 0; i < 10; i++)
         {
-            await batcher.EvaluateOnceAsync(evaluator, TestContext.Current.CancellationToken);
+            Evaluate(batcher);
         }
 
         Assert.Equal(6, newcomer.Evaluations);
     }
 
-    private sealed class Evaluator : IBatchEvaluator<Picture>
+    // As a worker does it.
+    private static IReadOnlyList<Picture> Evaluate(StepBatcher<Picture> batcher, Func<Picture, bool>? canGoOn = null)
     {
-        public Task EvaluateAsync(IReadOnlyList<Picture> batch, CancellationToken cancellation)
+        IReadOnlyList<Picture> batch = batcher.Next(canGoOn);
+        foreach (Picture picture in batch)
         {
-            foreach (Picture picture in batch)
-            {
-                picture.Evaluations++;
-            }
-
-            return Task.CompletedTask;
+            picture.Evaluations++;
         }
+
+        return batch;
     }
 
     // Two evaluations per step, one in the last.

@@ -45,11 +45,11 @@ internal static class ToyRun
     public static SeededShards Shards(TrainingSettings settings, ulong seed = 1) =>
         new(new ToyData(13, SmallNetworks.Tiny), settings, SmallNetworks.Tiny, seed, captionDrop: 0.1);
 
-    /// <summary>An engine over a network of its own, which is always initialized alike.</summary>
-    public static (MicroDiT Network, TrainingEngine Engine) Worker(TrainingSettings settings, int lanes = 1)
+    /// <summary>An engine over a network of its own, which is always the same at the start.</summary>
+    public static (MicroDiT Network, TrainingEngine Engine) Worker(TrainingSettings settings, int parallel = 1)
     {
         var network = new MicroDiT(SmallNetworks.Tiny);
         MicroDiTInitializer.Initialize(network, 17);
-        return (network, new TrainingEngine(network, settings, Shards(settings), lanes: lanes));
+        return (network, new TrainingEngine(network, settings, Shards(settings), parallel: parallel));
     }
 }

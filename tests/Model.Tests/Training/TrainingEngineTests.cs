@@ -1,5 +1,7 @@
-// Goal: the weights at the end of a run do not depend on who computed what, in which order, or who joined and left; and
-// a step does what it promises. Method: simulated workers, each with its own network and engine, that exchange bytes.
+// Goal: the weights that a run ends with do not depend on who computed what, in which order, or who came and went; and
+// a step does what it says. Method: simulated workers, each with a network and an engine of its own, that exchange
+// bytes.
+using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
 using Atelier.Model.Networks;
 using Atelier.Model.Tests.Networks;
@@ -11,8 +13,8 @@ using static TorchSharp.torch;
 
 namespace Atelier.Model.Tests.Training;
 
-// Runs alone: MKL's number of threads is a setting of the whole process, bits depend on it, and tests of lanes change
-// it.
+// Runs alone: MKL's number of threads is the whole process's, bits depend on it, and tests of shards at the same time
+// change it.
 [Collection(nameof(LongRunTests))]
 public sealed class TrainingEngineTests
 {
@@ -81,22 +83,22 @@ public sealed class TrainingEngineTests
     [InlineData(2)]
     [InlineData(3)]
     [InlineData(100)]
-    public void LanesOfOneProcess_EndInTheSameBitsAsOne_WithAsManyThreadsAsEachHas(int lanes)
+    public void ShardsAtTheSameTime_EndInTheSameBitsAsOneByOne_WithAsManyThreadsAsEachHas(int parallel)
     {
         int before = get_num_threads();
         try
         {
-            Assert.Equal(Run(1, 1), Run(lanes, Math.Min(lanes, ToyRun.Settings.Shards)));
+            Assert.Equal(Run(1, 1), Run(parallel, Math.Min(parallel, ToyRun.Settings.Shards)));
         }
         finally
         {
             set_num_threads(before);
         }
 
-        static string Run(int lanes, int threads)
+        static string Run(int parallel, int threads)
         {
             set_num_threads(threads);
-            (MicroDiT network, TrainingEngine engine) = ToyRun.Worker(ToyRun.Settings, lanes);
+            (MicroDiT network, TrainingEngine engine) = ToyRun.Worker(ToyRun.Settings, parallel);
             using (network)
             using (engine)
             {
@@ -112,10 +114,34 @@ public sealed class TrainingEngineTests
     }
 
     [Fact]
-    public void LaneWithoutItsSamples_SaysWhatIsWrong()
+    public void EngineWithALane_ComputesOnItsThreadAlone_AndEndsInTheSameBits()
+    {
+        using var lane = new Lane();
+        var readers = new HashSet<Thread>();
+        var network = new MicroDiT(SmallNetworks.Tiny);
+        MicroDiTInitializer.Initialize(network, 17);
+        var source = new Watched(ToyRun.Shards(ToyRun.Settings), () => readers.Add(Thread.CurrentThread));
+        var engine = new TrainingEngine(network, ToyRun.Settings, source, parallel: 4, lane: lane);
+        for (int step = 0; step < Steps; step++)
+        {
+            engine.Apply(step, engine.ComputeBatch(step));
+        }
+
+        engine.ComputeShard(0, 0).Dispose();
+        Assert.Equal(s_oneProcess.Value, State(engine));
+        Assert.Equal(lane.Thread, Assert.Single(readers));
+        Assert.Equal(
+            Enumerable.Range(0, ToyRun.Settings.Shards).Select(shard => $"Shard {shard} of batch 1")
+                .Append("Measuring a batch").Append("Applying batch 1"),
+            lane.Work.Skip(ToyRun.Settings.Shards + 2).Take(ToyRun.Settings.Shards + 2));
+        Dispose([(network, engine)]);
+    }
+
+    [Fact]
+    public void ShardWithoutItsSamples_SaysWhatIsWrong()
     {
         using var network = new MicroDiT(SmallNetworks.Tiny);
-        using var engine = new TrainingEngine(network, ToyRun.Settings, new Broken(), lanes: 2);
+        using var engine = new TrainingEngine(network, ToyRun.Settings, new Broken(), parallel: 2);
         Assert.Equal("shard 5", Assert.Throws<InvalidDataException>(() => engine.ComputeBatch(0)).Message);
     }
 
@@ -177,7 +203,7 @@ public sealed class TrainingEngineTests
 
     // With one sample per shard, a batch without some of them is the sum of the other shards, divided by their number.
     [Fact]
-    public void BatchWithoutSomeSamples_IsTheMeanOfTheOthers_ForAnyShardsAndLanes()
+    public void BatchWithoutSomeSamples_IsTheMeanOfTheOthers_HoweverItIsCutAndComputed()
     {
         using var scope = NewDisposeScope();
         int[] bad = [2, 7];
@@ -201,10 +227,10 @@ public sealed class TrainingEngineTests
         Assert.Equal(measured, outcome.Loss);
         Dispose([(network, engine)]);
 
-        foreach ((int shardCount, int lanes) in new[] { (16, 4), (8, 1), (2, 2), (1, 1) })
+        foreach ((int shardCount, int parallel) in new[] { (16, 4), (8, 1), (2, 2), (1, 1) })
         {
             TrainingSettings settings = ToyRun.Settings with { Shards = shardCount, Microbatch = 16 / shardCount };
-            (network, engine) = Spoiled(settings, bad, lanes);
+            (network, engine) = Spoiled(settings, bad, parallel);
             GradientSum again = engine.ComputeBatch(0);
             Assert.Equal(leftOut, again.LeftOut.Select(sample => $"{sample.Sample}"));
             BatchOutcome other = again.Measure();
@@ -228,14 +254,14 @@ public sealed class TrainingEngineTests
         Dispose([(network, engine)]);
     }
 
-    private static (MicroDiT Network, TrainingEngine Engine) Spoiled(TrainingSettings settings, int[] bad, int lanes)
+    private static (MicroDiT Network, TrainingEngine Engine) Spoiled(TrainingSettings settings, int[] bad, int parallel)
     {
         var network = new MicroDiT(SmallNetworks.Tiny);
         MicroDiTInitializer.Initialize(network, 17);
         var data = new Runs.ToyStage.SpoiledData(
             new ToyData(13, SmallNetworks.Tiny), sample => bad.Contains(sample) ? float.NaN : null);
         var source = new SeededShards(data, settings, SmallNetworks.Tiny, 1, captionDrop: 0.1);
-        return (network, new TrainingEngine(network, settings, source, lanes: lanes));
+        return (network, new TrainingEngine(network, settings, source, parallel: parallel));
     }
 
     [Theory]
@@ -396,6 +422,56 @@ public sealed class TrainingEngineTests
         engine.Master.Weights, engine.Master.Average!, engine.Master.Optimizer.FirstMoment,
         engine.Master.Optimizer.SecondMoment,
     }.Select(tensor => Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(FormulaCase.Bits(tensor)))));
+
+    // A thread with as many threads of libtorch's as the caller's.
+    private sealed class Lane : IComputeLane, IDisposable
+    {
+        private readonly BlockingCollection<Task> _items = [];
+
+        public Lane()
+        {
+            int threads = get_num_threads();
+            Thread = new Thread(() =>
+            {
+                set_num_threads(threads);
+                foreach (Task item in _items.GetConsumingEnumerable())
+                {
+                    item.RunSynchronously();
+                }
+            });
+            Thread.Start();
+        }
+
+        public Thread Thread { get; }
+
+        public List<string> Work { get; } = [];
+
+        public T Run<T>(string what, Func<T> work)
+        {
+            Work.Add(what);
+            var item = new Task<T>(work);
+            _items.Add(item);
+#pragma warning disable VSTHRD002 // The engine is synchronous, and this thread is not the lane's.
+            return item.GetAwaiter().GetResult();
+#pragma warning restore VSTHRD002
+        }
+
+        public void Dispose()
+        {
+            _items.CompleteAdding();
+            Thread.Join();
+            _items.Dispose();
+        }
+    }
+
+    private sealed class Watched(IShardSource source, Action reading) : IShardSource
+    {
+        public ShardBatch Read(long step, int shard)
+        {
+            reading();
+            return source.Read(step, shard);
+        }
+    }
 
     private sealed class Broken : IShardSource
     {

@@ -76,9 +76,11 @@ public sealed class ApiCluster : IAsyncLifetime
                 Configure(grains);
             });
             silo.Services.AddSingleton<IBlobStore>(Blobs());
+            var device = new TorchDeviceOptions { Slots = 4 };
+            silo.Services.AddSingleton(
+                services => DeviceLane.Of(device, services.GetRequiredService<TimeProvider>()));
             silo.Services.AddSingleton<IDeviceHost>(services => Device = new HeldDevice(new TorchDeviceHost(
-                Models, new TorchDeviceOptions { Slots = 4 },
-                services.GetRequiredService<TimeProvider>())));
+                Models, device, services.GetRequiredService<DeviceLane>())));
         });
         _cluster = builder.Build();
         await _cluster.DeployAsync();

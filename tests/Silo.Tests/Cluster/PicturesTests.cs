@@ -102,9 +102,11 @@ public sealed class PicturesTests : IDisposable
             silo.UseInMemoryReminderService();
             silo.AddAtelierGrains(grains => grains.Worker.OnFault = error => Assert.Fail(error.ToString()));
             silo.Services.AddSingleton<IBlobStore>(Store());
+            silo.Services.AddSingleton(
+                services => DeviceLane.Of(device, services.GetRequiredService<TimeProvider>()));
             silo.Services.AddSingleton<IDeviceHost>(
                 services => new TorchDeviceHost(
-                    [TinyModels.First, TinyModels.Second], device, services.GetRequiredService<TimeProvider>()));
+                    [TinyModels.First, TinyModels.Second], device, services.GetRequiredService<DeviceLane>()));
         });
         InProcessTestCluster cluster = builder.Build();
         await cluster.DeployAsync();

@@ -14,11 +14,15 @@ using Xunit;
 
 namespace Atelier.Silo.Tests.Devices;
 
-public sealed class TorchDeviceHostTests
+public sealed class TorchDeviceHostTests : IDisposable
 {
     private static readonly GenerationSpec s_spec = TinyModels.Spec(TinyModels.First);
 
+    private readonly List<DeviceLane> _lanes = [];
+
     private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
+
+    public void Dispose() => _lanes.ForEach(lane => lane.Dispose());
 
     [Fact]
     public async Task APicture_AloneAndInABatch_HasTheCommandLinesBytes()
@@ -311,7 +315,10 @@ public sealed class TorchDeviceHostTests
             new() { Slots = 0 }, new() { Slots = 2000 }, new() { Threads = 0 }, new() { MemoryBytes = 0 },
             new() { WorkTimeout = TimeSpan.Zero }, new() { LoadTimeout = TimeSpan.Zero },
         ];
-        Assert.All(rows, row => Assert.Throws<ArgumentException>(() => Host([TinyModels.First], row)));
+        DeviceLane lane = DeviceLane.Of(new TorchDeviceOptions(), TimeProvider.System);
+        _lanes.Add(lane);
+        Assert.All(
+            rows, row => Assert.Throws<ArgumentException>(() => new TorchDeviceHost([TinyModels.First], row, lane)));
     }
 
     [Fact]
@@ -335,10 +342,14 @@ public sealed class TorchDeviceHostTests
     private static DeviceModel Failing(Func<Exception?> error) =>
         TinyModels.First with { Load = width => error() is { } thrown ? throw thrown : TinyModels.First.Load(width) };
 
-    private static TorchDeviceHost Host(DeviceModel[] models, TorchDeviceOptions? options = null) =>
-        new(models, options ?? new TorchDeviceOptions(), TimeProvider.System);
+    private TorchDeviceHost Host(DeviceModel[] models, TorchDeviceOptions? options = null)
+    {
+        options ??= new TorchDeviceOptions();
+        _lanes.Add(DeviceLane.Of(options, TimeProvider.System));
+        return new TorchDeviceHost(models, options, _lanes[^1]);
+    }
 
-    private static async Task<TorchDeviceHost> HostAsync(DeviceModel model)
+    private async Task<TorchDeviceHost> HostAsync(DeviceModel model)
     {
         TorchDeviceHost device = Host([model]);
         await device.LoadAsync(model.Card.Digest, Cancellation);

@@ -60,7 +60,7 @@ public static class StageLoop
     {
         long start = Stopwatch.GetTimestamp(), step = stage.Position.Step;
         GradientSum total = exchange.Sum(step);
-        BatchOutcome batch = total.Measure();
+        BatchOutcome batch = stage.Engine.Measure(total);
         double rate = stage.Config.StepSettings.LearningRate.At(step);
         StepVerdict verdict = stage.Take(total, batch);
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;

@@ -15,9 +15,9 @@ namespace Atelier.Model.Training.Runs;
 /// </summary>
 public sealed class StageState : IDisposable
 {
-    // Each lane beyond the first has gradients of its own; a network for which they are large fills all threads by
-    // itself.
-    private const long LaneBytes = 256L << 20;
+    // Each shard that is computed beside the first has gradients of its own; a network for which they are large fills
+    // all threads by itself.
+    private const long GradientBytesMax = 256L << 20;
 
     private readonly StageRules _rules;
     private readonly ITrainingData _data;
@@ -29,10 +29,11 @@ public sealed class StageState : IDisposable
     /// <param name="config">The stage.</param>
     /// <param name="data">Its samples; they stay the caller's.</param>
     /// <param name="tell">Told what a person should know.</param>
+    /// <param name="lane">Where it computes; null for this process's own threads.</param>
     /// <exception cref="RefusedFileException">
     /// Checkpoints are of another run, or the weights to start from are refused.
     /// </exception>
-    public StageState(StageConfig config, ITrainingData data, Action<string> tell)
+    public StageState(StageConfig config, ITrainingData data, Action<string> tell, IComputeLane? lane = null)
     {
         (Config, _rules, _data, _tell) = (config, config.Rules, data, tell);
         Network = new MicroDiT(config.Network);
@@ -44,7 +45,8 @@ public sealed class StageState : IDisposable
         }
 
         var source = new SeededShards(data, config.StepSettings, config.Network, config.Seed, config.CaptionDrop);
-        Engine = new TrainingEngine(Network, config.StepSettings, source, config.Compute, Lanes(Network));
+        Engine = new TrainingEngine(
+            Network, config.StepSettings, source, config.Compute, Parallel(Network), lane);
         Position = _store.Load(Engine.Master, tell) ?? RunPosition.Start;
         _lastPlanned = _store.LastPlanned;
     }
@@ -156,8 +158,8 @@ public sealed class StageState : IDisposable
         Network.Dispose();
     }
 
-    private static int Lanes(MicroDiT network) =>
-        (int)Math.Clamp(LaneBytes / (sizeof(float) * network.parameters().Sum(p => p.numel())), 1, get_num_threads());
+    private static int Parallel(MicroDiT network) => (int)Math.Clamp(
+        GradientBytesMax / (sizeof(float) * network.parameters().Sum(p => p.numel())), 1, get_num_threads());
 
     private static string Identity(StageConfig config, ITrainingData data)
     {

@@ -1,10 +1,10 @@
-// A device and the networks on it, in bytes and numbers. Behind it are one thread and one work item at a time; a device
-// whose error sticks, or whose kernel does not come back, ends the process instead of answering.
+// What a device is, whatever is computed on it. Behind it are one thread, which has one owner at a time, and one piece
+// of work at a time; a device whose error sticks, or whose kernel does not come back, ends the process instead of
+// answering.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Models;
 using Atelier.Contracts.Queueing;
-using Atelier.Grains.Batching;
 
 namespace Atelier.Grains.Ports;
 
@@ -33,23 +33,8 @@ public sealed record DeviceDescription
     public required IReadOnlyList<ModelCard> Models { get; init; }
 }
 
-/// <summary>A picture being denoised on a device.</summary>
-public interface IDenoising : IBatchedPicture, IDisposable
-{
-    /// <summary>Steps done.</summary>
-    int Step { get; }
-
-    /// <summary>Its state as bytes: what <see cref="IDeviceHost.BeginAsync"/> goes on from.</summary>
-    byte[] Snapshot();
-
-    /// <summary>Its clean latent as bytes, once it is done.</summary>
-    byte[] Latent();
-}
-
-/// <summary>
-/// A device. Only a worker's loop and its errands call it; calls that overlap are done one after the other.
-/// </summary>
-public interface IDeviceHost : IBatchEvaluator<IDenoising>
+/// <summary>A device and the models in its memory. Calls that overlap are done one after the other.</summary>
+public interface IDevice
 {
     /// <summary>What it is.</summary>
     DeviceDescription Description { get; }
@@ -63,23 +48,10 @@ public interface IDeviceHost : IBatchEvaluator<IDenoising>
     /// <summary>Does a small piece of work whose answer is known.</summary>
     /// <exception cref="Exception">The device does not work: it threw, or its answer is wrong.</exception>
     Task ProbeAsync(CancellationToken cancellation);
-
-    /// <summary>Caption features of both prompts.</summary>
-    Task<byte[]> EncodeAsync(GenerationSpec spec, CancellationToken cancellation);
-
-    /// <summary>How much of both prompts <see cref="EncodeAsync"/> takes; null if the device does not know.</summary>
-    Task<EncodedPrompts?> CountAsync(GenerationSpec spec, CancellationToken cancellation) =>
-        Task.FromResult<EncodedPrompts?>(null);
-
-    /// <summary>Begins a picture from its noise, or goes on from a snapshot.</summary>
-    Task<IDenoising> BeginAsync(GenerationSpec spec, byte[] caption, byte[]? snapshot, CancellationToken cancellation);
-
-    /// <summary>The denoised estimate at a picture's step, decoded to a file.</summary>
-    Task<byte[]> PreviewAsync(GenerationSpec spec, IDenoising picture, CancellationToken cancellation);
-
-    /// <summary>The picture's file from its clean latent.</summary>
-    Task<byte[]> DecodeAsync(GenerationSpec spec, byte[] latent, CancellationToken cancellation);
 }
+
+/// <summary>A device that draws pictures. Only a worker's loop and its pending calls use it.</summary>
+public interface IDeviceHost : IDevice, IPictureWork;
 
 /// <summary>
 /// A device could not do a piece of work and is sound otherwise. Pictures that took part in it stand where they stood.

@@ -1,0 +1,353 @@
+// The one thread that touches a device, and the right to use it: libtorch's scopes belong to threads, and one piece of
+// work at a time is what makes a device's time plannable. The lane has one owner at a time, so that pictures and
+// training take turns. Work that takes longer than it may ends the process, since nobody can stop a kernel.
+using System.Collections.Concurrent;
+using Atelier.Contracts.Queueing;
+using Atelier.Model.Runtime;
+using static TorchSharp.torch;
+
+namespace Atelier.Silo.Devices;
+
+/// <summary>
+/// A thread that belongs to one owner at a time. Who asks for it meanwhile waits; the longest wait ends first.
+/// </summary>
+public sealed class DeviceLane : IDisposable
+{
+    /// <summary>How many can wait at most: several for each piece of work that a worker may hold.</summary>
+    public const int WaitersStandard = 4 * WorkerTurn.HeldMax;
+
+    private readonly BlockingCollection<Action> _items = [];
+    private readonly Thread _thread;
+    private readonly TimeProvider _clock;
+    private readonly Action<Exception> _onFault;
+    private readonly int _waitersMax;
+    private readonly Lock _lock = new();
+
+    // All below is read and written under the lock.
+    private readonly LinkedList<DeviceLoan> _waiting = new();
+    private DeviceLoan? _owner;
+    private bool _isBusy;
+    private bool _isClosed;
+    private Exception? _fault;
+
+    /// <summary>Starts the thread.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="onStart">What it does first.</param>
+    /// <param name="clock">Measures how long work takes.</param>
+    /// <param name="onFault">Called once, when the device is lost; it should end the process.</param>
+    /// <param name="waitersMax">How many can wait at most.</param>
+    public DeviceLane(
+        string name, Action onStart, TimeProvider clock, Action<Exception> onFault, int waitersMax = WaitersStandard)
+    {
+        (_clock, _onFault, _waitersMax) = (clock, onFault, waitersMax);
+        _thread = new Thread(() =>
+        {
+            onStart();
+            foreach (Action item in _items.GetConsumingEnumerable())
+            {
+                item();
+            }
+        })
+        {
+            Name = name, IsBackground = true,
+        };
+        _thread.Start();
+    }
+
+    /// <summary>Whether the caller runs on the lane's thread.</summary>
+    public bool IsCurrent => ReferenceEquals(Thread.CurrentThread, _thread);
+
+    /// <summary>The lane of a device of libtorch's.</summary>
+    /// <param name="options">How the device is used.</param>
+    /// <param name="clock">Measures how long work takes.</param>
+    /// <exception cref="LibtorchException">No libtorch fits this machine.</exception>
+    public static DeviceLane Of(TorchDeviceOptions options, TimeProvider clock)
+    {
+        Libtorch.Load();
+        return new DeviceLane($"device {options.Name}", () => set_num_threads(options.Threads), clock, options.OnFault);
+    }
+
+    /// <summary>Acquires the lane; waits while it has another owner.</summary>
+    /// <param name="owner">For whom, as errors say it.</param>
+    /// <param name="cancellation">Cancels waiting; afterwards it ends the loan, as disposing it does.</param>
+    /// <exception cref="DeviceBusyException">Too many wait already.</exception>
+    /// <exception cref="InvalidOperationException">The device is lost.</exception>
+    /// <exception cref="ObjectDisposedException">The lane is closed, or is closed while the caller waits.</exception>
+    public Task<DeviceLoan> AcquireAsync(string owner, CancellationToken cancellation)
+    {
+        if (cancellation.IsCancellationRequested)
+        {
+            return Task.FromCanceled<DeviceLoan>(cancellation);
+        }
+
+        var granted = new TaskCompletionSource<DeviceLoan>(TaskCreationOptions.RunContinuationsAsynchronously);
+        var loan = new DeviceLoan(this, owner, granted, cancellation);
+        lock (_lock)
+        {
+            if (WhyOver() is { } reason)
+            {
+                return Task.FromException<DeviceLoan>(reason);
+            }
+
+            if (_owner is null)
+            {
+                Grant(loan);
+            }
+            else if (_waiting.Count < _waitersMax)
+            {
+                _waiting.AddLast(loan);
+            }
+            else
+            {
+                return Task.FromException<DeviceLoan>(new DeviceBusyException(
+                    $"The device is used for {_owner.Owner}, and {_waiting.Count} wait for it already."));
+            }
+        }
+
+        loan.EndWhenCancelled();
+        return granted.Task;
+    }
+
+    /// <summary>
+    /// Frees on the thread what was made there, between two pieces of work and without a loan. A closed lane leaves it
+    /// to the end of the process.
+    /// </summary>
+    public void Free(Action free)
+    {
+        lock (_lock)
+        {
+            if (!_isClosed)
+            {
+                _items.Add(() =>
+                {
+                    if (Try(free).Error is { } error)
+                    {
+                        Lose(new DeviceLostException($"The device could not free memory: {error.Message}", error));
+                    }
+                });
+            }
+        }
+    }
+
+    /// <summary>
+    /// Lets the thread finish what it does, and ends it. Who waits gets an <see cref="ObjectDisposedException"/>.
+    /// </summary>
+    public void Dispose()
+    {
+        DeviceLoan[] waiting;
+        bool isLost;
+        lock (_lock)
+        {
+            if (_isClosed)
+            {
+                return;
+            }
+
+            (_isClosed, isLost, waiting) = (true, _fault is not null, TakeWaiting());
+            _items.CompleteAdding();
+        }
+
+        Array.ForEach(waiting, Refuse);
+        if (!isLost)
+        {
+            _thread.Join();
+            _items.Dispose();
+        }
+    }
+
+    internal bool IsWanted()
+    {
+        lock (_lock)
+        {
+            return _waiting.Count > 0;
+        }
+    }
+
+    internal async Task<T> RunAsync<T>(DeviceLoan loan, string what, TimeSpan limit, Func<T> work)
+    {
+        var done = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
+        int answered = 0;
+        using ITimer overdue = _clock.CreateTimer(
+            _ =>
+            {
+                if (Interlocked.Exchange(ref answered, 1) == 0)
+                {
+                    done.SetException(Lose(new DeviceLostException(
+                        $"{what} took longer than {limit.TotalSeconds:0.###} s; its kernel may never come back.")));
+                }
+            },
+            state: null, limit, Timeout.InfiniteTimeSpan);
+        Begin(loan, () =>
+        {
+            (T? result, Exception? error) = Try(work);
+            if (Interlocked.Exchange(ref answered, 1) != 0)
+            {
+                return;
+            }
+
+            if (error is DeviceLostException)
+            {
+                done.SetException(Lose(error));
+                return;
+            }
+
+            Finish();
+            if (error is null)
+            {
+                done.SetResult(result!);
+            }
+            else
+            {
+                done.SetException(error);
+            }
+        });
+        return await done.Task;
+    }
+
+    internal void Release(DeviceLoan loan)
+    {
+        lock (_lock)
+        {
+            loan.IsOver = true;
+            if (ReferenceEquals(_owner, loan) && !_isBusy)
+            {
+                PassOn();
+            }
+        }
+    }
+
+    internal void Cancel(DeviceLoan loan, CancellationToken cancellation)
+    {
+        bool waited;
+        lock (_lock)
+        {
+            waited = _waiting.Remove(loan);
+        }
+
+        if (waited)
+        {
+            loan.Granted.SetCanceled(cancellation);
+        }
+        else
+        {
+            Release(loan);
+        }
+    }
+
+    private static (T? Result, Exception? Error) Try<T>(Func<T> work)
+    {
+        try
+        {
+            return (work(), null);
+        }
+        catch (Exception error)
+        {
+            return (default, DeviceErrors.Of(error));
+        }
+    }
+
+    private static (bool Result, Exception? Error) Try(Action work) => Try(() =>
+    {
+        work();
+        return true;
+    });
+
+    private void Begin(DeviceLoan loan, Action item)
+    {
+        lock (_lock)
+        {
+            if (WhyOver() is { } reason)
+            {
+                throw reason;
+            }
+
+            if (!ReferenceEquals(_owner, loan) || loan.IsOver)
+            {
+                loan.Cancellation.ThrowIfCancellationRequested();
+                throw new InvalidOperationException($"The device is not lent for {loan.Owner} any longer.");
+            }
+
+            if (_isBusy)
+            {
+                throw new InvalidOperationException($"The device still works for {loan.Owner}.");
+            }
+
+            _isBusy = true;
+            _items.Add(item, CancellationToken.None);
+        }
+    }
+
+    private void Finish()
+    {
+        lock (_lock)
+        {
+            _isBusy = false;
+            if (_owner!.IsOver)
+            {
+                PassOn();
+            }
+        }
+    }
+
+    private void PassOn()
+    {
+        _owner = null;
+        if (_waiting.First is { } first)
+        {
+            _waiting.RemoveFirst();
+            Grant(first.Value);
+        }
+    }
+
+    private void Grant(DeviceLoan loan)
+    {
+        _owner = loan;
+        loan.Granted.SetResult(loan);
+    }
+
+    private Exception Lose(Exception error)
+    {
+        DeviceLoan[] waiting;
+        lock (_lock)
+        {
+            if (_fault is not null)
+            {
+                return error;
+            }
+
+            (_fault, waiting) = (error, TakeWaiting());
+        }
+
+        _onFault(error);
+        Array.ForEach(waiting, Refuse);
+        return error;
+    }
+
+    private void Refuse(DeviceLoan loan)
+    {
+        Exception reason;
+        lock (_lock)
+        {
+            reason = WhyOver()!;
+        }
+
+        loan.Granted.SetException(reason);
+    }
+
+    private DeviceLoan[] TakeWaiting()
+    {
+        DeviceLoan[] waiting = [.. _waiting];
+        _waiting.Clear();
+        return waiting;
+    }
+
+    private Exception? WhyOver() =>
+        _fault is { } fault
+            ? new InvalidOperationException("The device is lost, and the process is about to end.", fault)
+        : _isClosed ? new ObjectDisposedException(_thread.Name, "The device is closed.")
+        : null;
+}
+
+/// <summary>Too many wait for a device; it was not waited for.</summary>
+/// <param name="message">Who owns it, and how many wait.</param>
+public sealed class DeviceBusyException(string message) : Exception(message);

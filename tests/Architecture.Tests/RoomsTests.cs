@@ -12,7 +12,6 @@ public sealed partial class RoomsTests
     private static readonly Dictionary<string, string[]> s_notYet = new(StringComparer.Ordinal)
     {
         ["Cli"] = ["Commands", "DemoMaking.cs"],
-        ["Grains"] = ["Generations", "Hosting", "Models", "OpenSets", "Queueing", "Workers"],
     };
 
     public static TheoryData<string> Projects => [.. Repository.Projects];

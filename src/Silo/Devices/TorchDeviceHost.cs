@@ -37,7 +37,7 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
     /// <exception cref="LibtorchException">No libtorch fits this machine.</exception>
     public TorchDeviceHost(IReadOnlyList<DeviceModel> models, TorchDeviceOptions options, TimeProvider clock)
     {
-        _options = options.Fault() is { } fault ? throw new ArgumentException(fault, nameof(options)) : options;
+        _options = new TorchDeviceOptionsValidator().Require(options);
         _models = models.ToDictionary(model => model.Card.Digest);
         Libtorch.Load();
         Description = new DeviceDescription

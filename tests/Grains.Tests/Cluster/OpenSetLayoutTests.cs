@@ -106,5 +106,5 @@ public sealed class OpenSetLayoutTests
         Enumerable.Range(0, 100).Select(i => cluster.Grains.GetGrain<IOpenSetGrain>(i).CountAsync()));
 
     private static Task<TestCluster> StartAsync(int partitions, TestCluster? twin = null, FakeDevice? device = null) =>
-        TestCluster.StartAsync(1, _ => device, grains => grains.OpenSetPartitions = partitions, twin);
+        TestCluster.StartAsync(1, _ => device, grains => grains.OpenSet.Partitions = partitions, twin);
 }

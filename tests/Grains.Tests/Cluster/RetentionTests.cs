@@ -4,7 +4,6 @@
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
-using Atelier.Grains.Hosting;
 using Xunit;
 
 namespace Atelier.Grains.Tests.Cluster;
@@ -92,7 +91,7 @@ public sealed class RetentionTests
         // The only walks are those that are asked for here.
         var period = TimeSpan.FromHours(1);
         await using TestCluster cluster = await TestCluster.StartAsync(
-            1, name => null, grains => (grains.OpenSetPartitions, grains.WalkPeriod) = (1, period));
+            1, name => null, grains => (grains.OpenSet.Partitions, grains.OpenSet.WalkPeriod) = (1, period));
         await EndAsync(cluster, "a");
         await EndAsync(cluster, "b");
         await HourAsync(cluster);
@@ -162,7 +161,7 @@ public sealed class RetentionTests
         Assert.Equal(GenerationPhase.QueuedEncode, (await cluster.Generation("g").ViewAsync())?.Phase);
     }
 
-    private static void OnePartition(GrainsOptions grains) => grains.OpenSetPartitions = 1;
+    private static void OnePartition(GrainsOptions grains) => grains.OpenSet.Partitions = 1;
 
     private static GenerationKey Key(string id) => new(TestCluster.Tenant, new GenerationId(id));
 

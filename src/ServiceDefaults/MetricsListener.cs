@@ -1,6 +1,7 @@
 // Metrics show what a process does and how busy it is. They are for operators, so they have a port of their own, which
 // clients do not reach. Health is served there too, so that load on the public port cannot hide it.
 using System.Net;
+using Atelier.Configuration;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
@@ -8,26 +9,18 @@ using Prometheus;
 
 namespace Atelier.ServiceDefaults;
 
-/// <summary>Where a process's metrics are scraped.</summary>
-/// <param name="Address">The IP address ("Metrics:Address").</param>
-/// <param name="Port">The port ("Metrics:Port"); 0 has none.</param>
-public sealed record MetricsListener(string Address = "127.0.0.1", int Port = 0)
+/// <summary>Where a process's metrics and health are scraped, on a port that clients do not reach.</summary>
+[Section("Metrics")]
+public sealed class MetricsListener
 {
-    /// <summary>Reads the settings.</summary>
-    public static MetricsListener Read(SettingsReader reader)
-    {
-        ArgumentNullException.ThrowIfNull(reader);
-        var standard = new MetricsListener();
-        return new MetricsListener(
-            reader.Text("Metrics:Address", standard.Address), reader.Number("Metrics:Port", standard.Port, 0, 65535));
-    }
+    /// <summary>Gets or sets the IP address.</summary>
+    /// <value>The default is 127.0.0.1.</value>
+    public string Address { get; set; } = "127.0.0.1";
 
-    /// <summary>What is wrong with the settings, as a sentence; null if nothing is.</summary>
-    /// <param name="others">Ports of the process that are taken.</param>
-    public string? Fault(params ReadOnlySpan<int> others) =>
-        !IPAddress.TryParse(Address, out _) ? $"Metrics:Address must be an IP address, not '{Address}'."
-        : Port != 0 && others.Contains(Port) ? $"Metrics:Port must be a port of its own, not {Port}, or 0 for none."
-        : null;
+    /// <summary>Gets or sets the port, which must not be another port of the process; 0 serves nothing.</summary>
+    /// <value>The default is 0.</value>
+    [Bounds(0, 65535)]
+    public int Port { get; set; }
 
     /// <summary>Makes the server listen there.</summary>
     public void AddTo(KestrelServerOptions kestrel)
@@ -57,4 +50,34 @@ public sealed record MetricsListener(string Address = "127.0.0.1", int Port = 0)
                 return Task.CompletedTask;
             });
         });
+}
+
+/// <summary>Checks where metrics are scraped.</summary>
+public sealed class MetricsListenerValidator : OptionsValidator<MetricsListener>
+{
+    /// <summary>Which other use of the process has the port, as a sentence; null if none does.</summary>
+    /// <param name="metrics">Where metrics are scraped; null if that is not valid anyway.</param>
+    /// <param name="others">The process's other ports, by their keys.</param>
+    public static string? Clash(MetricsListener? metrics, params ReadOnlySpan<(string Key, int Port)> others)
+    {
+        foreach ((string key, int port) in others)
+        {
+            if (metrics is { Port: > 0 } && metrics.Port == port)
+            {
+                return $"{Key(nameof(metrics.Port))} is {port}; it must be a port of its own, not that of {key}, or 0 "
+                    + "for none.";
+            }
+        }
+
+        return null;
+    }
+
+    /// <inheritdoc/>
+    protected override IEnumerable<string> Faults(MetricsListener options)
+    {
+        if (!IPAddress.TryParse(options.Address, out _))
+        {
+            yield return $"{Key(nameof(options.Address))} is {options.Address}; it must be an IP address.";
+        }
+    }
 }

@@ -15,12 +15,16 @@ public sealed class ProjectsTests
         ["Training"] = [],
         ["Model"] = ["Training"],
         ["Shapes"] = ["Model"],
+        ["Configuration"] = [],
         ["Contracts"] = [],
-        ["Grains"] = ["Contracts", "Training"],
-        ["Silo"] = ["Grains", "Model", "ServiceDefaults"],
-        ["Gateway"] = ["Contracts", "ServiceDefaults"],
-        ["ServiceDefaults"] = [],
-        ["Cli"] = ["Training", "Model", "Shapes", "Contracts", "Grains", "Silo", "Gateway", "ServiceDefaults"],
+        ["Grains"] = ["Configuration", "Contracts", "Training"],
+        ["Silo"] = ["Configuration", "Grains", "Model", "ServiceDefaults"],
+        ["Gateway"] = ["Configuration", "Contracts", "ServiceDefaults"],
+        ["ServiceDefaults"] = ["Configuration"],
+        ["Cli"] =
+        [
+            "Training", "Model", "Shapes", "Configuration", "Contracts", "Grains", "Silo", "Gateway", "ServiceDefaults",
+        ],
     };
 
     [Fact]
@@ -34,6 +38,12 @@ public sealed class ProjectsTests
     [Fact]
     public void Contracts_ReferToTheOrleansSdkAlone() =>
         Assert.Equal(["Microsoft.Orleans.Sdk"], Items("Contracts", "PackageReference"));
+
+    [Fact]
+    public void Configuration_RefersToTheHostsExtensionsAlone() =>
+        Assert.All(
+            Items("Configuration", "PackageReference"),
+            package => Assert.StartsWith("Microsoft.Extensions.", package, StringComparison.Ordinal));
 
     [Fact]
     public void Training_RefersToNoPackage() => Assert.Empty(Items("Training", "PackageReference"));

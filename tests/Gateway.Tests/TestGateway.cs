@@ -12,6 +12,7 @@ using Atelier.Gateway.Cluster;
 using Atelier.Gateway.Hosting;
 using Atelier.Gateway.Routing;
 using Atelier.Gateway.Settings;
+using Atelier.ServiceDefaults;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
@@ -45,7 +46,11 @@ internal sealed class TestGateway : IAsyncDisposable
     public static async Task<TestGateway> StartAsync(params SiloEndpoint[] silos) =>
         await StartAsync(new GatewaySettings(), silos);
 
-    public static async Task<TestGateway> StartAsync(GatewaySettings settings, params SiloEndpoint[] silos)
+    public static Task<TestGateway> StartAsync(GatewaySettings settings, params SiloEndpoint[] silos) =>
+        StartAsync(settings, _ => { }, silos);
+
+    public static async Task<TestGateway> StartAsync(
+        GatewaySettings settings, Action<MetricsListener> metrics, params SiloEndpoint[] silos)
     {
         WebApplicationBuilder builder = WebApplication.CreateBuilder();
         builder.Logging.ClearProviders();
@@ -56,6 +61,7 @@ internal sealed class TestGateway : IAsyncDisposable
             Secret = Convert.ToBase64String(Secret),
             AdminKey = settings.AdminKey ?? AdminKey,
         });
+        builder.Services.Configure(metrics);
         builder.Services.AddSingleton<IClusterView>(cluster);
         builder.Services.AddSingleton<TimeProvider>(clock);
         builder.Services.AddSingleton(new Tickets(Secret, clock));

@@ -6,6 +6,7 @@ using Atelier.Silo.Hosting;
 using Atelier.Silo.Tests.Devices;
 using Atelier.TestSilo;
 using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Options;
 
 return await SiloHost.RunAsync(args, services =>
 {
@@ -16,7 +17,8 @@ return await SiloHost.RunAsync(args, services =>
         services.AddSingleton<IDeviceHost>(provider => new PoisonableDevice(
             new TorchDeviceHost(
                 [TinyModels.First with { Card = card }],
-                provider.GetRequiredService<SiloSettings>().Device, provider.GetRequiredService<DeviceLane>()),
+                provider.GetRequiredService<IOptions<TorchDeviceOptions>>().Value,
+                provider.GetRequiredService<DeviceLane>()),
             TimeSpan.FromMilliseconds(
                 provider.GetRequiredService<IConfiguration>().GetValue("Test:EvaluationMilliseconds", 0.0)),
             provider.GetRequiredService<TimeProvider>()));

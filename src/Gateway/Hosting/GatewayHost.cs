@@ -1,5 +1,6 @@
 // Puts a gateway together: the page, the proxy with its checks, and the connection to the cluster.
 using System.Net;
+using Atelier.Configuration;
 using Atelier.Contracts.Tenants;
 using Atelier.Gateway.Answers;
 using Atelier.Gateway.Cluster;
@@ -9,6 +10,7 @@ using Atelier.Gateway.Page;
 using Atelier.Gateway.Routing;
 using Atelier.Gateway.Settings;
 using Atelier.ServiceDefaults;
+using Microsoft.Extensions.Options;
 using Yarp.ReverseProxy.Configuration;
 using Yarp.ReverseProxy.Forwarder;
 using Yarp.ReverseProxy.Health;
@@ -16,7 +18,7 @@ using Yarp.ReverseProxy.Health;
 namespace Atelier.Gateway.Hosting;
 
 /// <summary>The gateway's process.</summary>
-public static class GatewayHost
+public static partial class GatewayHost
 {
     private const int WrongConfiguration = 2;
 
@@ -29,26 +31,42 @@ public static class GatewayHost
         {
             Args = args, ContentRootPath = AppContext.BaseDirectory,
         });
-        GatewaySettings settings;
+        StartOptions options;
         try
         {
-            settings = GatewaySettings.Read(builder.Configuration);
+            options = ReadOptions(builder.Configuration);
         }
-        catch (ArgumentException error)
+        catch (InvalidConfigurationException error)
         {
             await Console.Error.WriteLineAsync($"atelier: {error.Message}");
             return WrongConfiguration;
         }
 
-        Configure(builder, settings);
+        AddOptions(builder.Services, builder.Configuration);
+        Configure(builder, options.Get<GatewaySettings>());
         builder.Services.AddSingleton<OrleansClusterView>();
         builder.Services.AddSingleton<IClusterView>(services => services.GetRequiredService<OrleansClusterView>());
         builder.Services.AddHostedService(services => services.GetRequiredService<OrleansClusterView>());
         await using WebApplication app = builder.Build();
+        foreach (string warning in options.Warnings)
+        {
+            LogWarning(app.Logger, warning);
+        }
+
         Map(app);
         await app.RunAsync();
         return 0;
     }
+
+    /// <summary>The gateway's options. Settings of silos may be in its configuration too.</summary>
+    /// <exception cref="InvalidConfigurationException">Some are wrong.</exception>
+    internal static StartOptions ReadOptions(IConfiguration configuration) => StartOptions.Read(
+        "gateway", configuration, services => AddOptions(services, configuration), "Store");
+
+    private static void AddOptions(IServiceCollection services, IConfiguration configuration) =>
+        services
+            .AddOptions<GatewaySettings, GatewaySettingsValidator>(configuration)
+            .AddOptions<MetricsListener, MetricsListenerValidator>(configuration);
 
     /// <summary>Adds all parts but the <see cref="IClusterView"/>.</summary>
     internal static void Configure(WebApplicationBuilder builder, GatewaySettings settings)
@@ -69,7 +87,7 @@ public static class GatewayHost
                 listen.Use(next => connection => connections.ServeAsync(connection, next));
                 listen.Use(next => connection => Refusals.ServeAsync(connection, next));
             });
-            settings.Metrics.AddTo(kestrel);
+            kestrel.ApplicationServices.GetRequiredService<IOptions<MetricsListener>>().Value.AddTo(kestrel);
         });
         IServiceCollection services = builder.Services;
         services.Configure<HostOptions>(host => host.ShutdownTimeout = settings.ShutdownTimeout);
@@ -122,4 +140,7 @@ public static class GatewayHost
         });
         app.MapFallback("{**path}", context => GatewayError.UnknownUrl.WriteAsync(context));
     }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "{Warning}")]
+    private static partial void LogWarning(ILogger logger, string warning);
 }

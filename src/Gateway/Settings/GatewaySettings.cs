@@ -1,13 +1,15 @@
-// All that a gateway is told from outside, read once at start. Whatever is wrong is said in one go, with the name of
-// the setting and what would be right.
+// A gateway's own settings. Where its metrics are scraped is in an options class of its own.
 using System.Net;
+using Atelier.Configuration;
 using Atelier.Contracts.Tenants;
 using Atelier.ServiceDefaults;
+using Microsoft.Extensions.Options;
 using StackExchange.Redis;
 
 namespace Atelier.Gateway.Settings;
 
-/// <summary>A gateway's settings.</summary>
+/// <summary>A gateway: where clients reach it, what it lets through, and how it finds the cluster.</summary>
+[Section("Gateway")]
 public sealed record GatewaySettings
 {
     /// <summary>Most characters of a key.</summary>
@@ -19,149 +21,112 @@ public sealed record GatewaySettings
     /// <summary>Fewest characters of the administrator's key.</summary>
     public const int AdminKeyLengthMin = 32;
 
-    /// <summary>Gets the IP address at which clients reach it ("Gateway:Address").</summary>
+    /// <summary>Gets the IP address at which clients reach it.</summary>
     /// <value>The default is the loopback address.</value>
     public string Address { get; init; } = "127.0.0.1";
 
-    /// <summary>Gets the port at which clients reach it ("Gateway:Port").</summary>
+    /// <summary>Gets the port at which clients reach it.</summary>
     /// <value>The default is 8080.</value>
+    [Bounds(1, 65535)]
     public int Port { get; init; } = 8080;
 
-    /// <summary>Gets where metrics are scraped ("Metrics:Address", "Metrics:Port").</summary>
-    /// <value>The default is nowhere.</value>
-    public MetricsListener Metrics { get; init; } = new();
-
-    /// <summary>
-    /// Gets the administrator's key ("Gateway:AdminKey"); without one nobody administers through this gateway.
-    /// </summary>
+    /// <summary>Gets the administrator's key, of 32 to 256 characters.</summary>
+    /// <remarks>Who has it can administer all tenants.</remarks>
+    /// <value>The default is none: nobody administers through this gateway.</value>
     public string? AdminKey { get; init; }
 
     /// <summary>
-    /// Gets the requests of one tenant that this gateway lets through in a second ("Gateway:RequestsPerSecond"). It
-    /// keeps one tenant from filling the gateway; what a tenant may do in all is the tenant's own setting.
+    /// Gets the requests of one tenant that this gateway lets through in a second. It keeps one tenant from filling the
+    /// gateway; what a tenant may do in all is the tenant's own setting.
     /// </summary>
     /// <value>The default is 100.</value>
+    [Bounds(1, 1_000_000)]
     public int RequestsPerSecond { get; init; } = 100;
 
-    /// <summary>Gets the requests that a tenant may make at once after a pause ("Gateway:RequestsBurst").</summary>
+    /// <summary>Gets the requests that a tenant may make at once after a pause.</summary>
     /// <value>The default is 200.</value>
+    [Bounds(1, 1_000_000)]
     public int RequestsBurst { get; init; } = 200;
 
     /// <summary>
-    /// Gets the rate of unknown keys a second that are looked up ("Gateway:UnknownKeysPerSecond"), with a burst of 5
-    /// seconds' worth. Beyond that, keys that this gateway has not seen are refused without a lookup.
+    /// Gets the rate of unknown keys a second that are looked up, with a burst of 5 seconds' worth.
     /// </summary>
+    /// <remarks>Beyond that, keys that this gateway has not seen are refused without a lookup.</remarks>
     /// <value>The default is 20.</value>
+    [Bounds(1, 1_000_000)]
     public int UnknownKeysPerSecond { get; init; } = 20;
 
-    /// <summary>
-    /// Gets the connections that are open at a time ("Gateway:ConnectionsMax"). One more closes the connection that has
-    /// been idle for the longest time; if none is idle, the new one is closed immediately.
-    /// </summary>
+    /// <summary>Gets the most connections at a time.</summary>
+    /// <remarks>
+    /// One more closes the connection that has been idle for the longest time; if none is idle, the new one is closed
+    /// immediately.
+    /// </remarks>
     /// <value>The default is 10,000.</value>
+    [Bounds(1, 1_000_000)]
     public int ConnectionsMax { get; init; } = 10_000;
 
     /// <summary>
-    /// Gets the most connections of one address at a time ("Gateway:ConnectionsPerAddress"); an IPv6 /64 counts as one
-    /// address. Requests that need no key are bounded by address too, as a tenant's are. 0 disables both: for gateways
-    /// behind a load balancer, whose address all clients then have.
+    /// Gets the most connections of one address at a time; an IPv6 /64 counts as one address. Requests that need no key
+    /// are bounded by address too, as a tenant's are. 0 disables both.
     /// </summary>
+    /// <remarks>Behind a load balancer, whose address all clients then have, it must be 0.</remarks>
     /// <value>The default is 1,000, or 0 where the gateway listens on a loopback address.</value>
+    [Bounds(0, 1_000_000)]
     public int? ConnectionsPerAddress { get; init; }
 
-    /// <summary>
-    /// Gets how long a connection may be idle ("Gateway:IdleTimeout"). A load balancer's idle timeout must be shorter.
-    /// </summary>
+    /// <summary>Gets how long a connection may be idle.</summary>
+    /// <remarks>A load balancer's idle timeout must be shorter.</remarks>
     /// <value>The default is 75 seconds.</value>
+    [Bounds("00:00:00.001", "1.00:00:00")]
     public TimeSpan IdleTimeout { get; init; } = TimeSpan.FromSeconds(75);
 
     /// <summary>
-    /// Gets the requests of one tenant that are in progress at a time ("Gateway:OpenRequestsPerTenant"): streams, and
-    /// requests that wait for their answers.
+    /// Gets the requests of one tenant that are in progress at a time: streams, and requests that wait for their
+    /// answers.
     /// </summary>
     /// <value>The default is 1,000.</value>
+    [Bounds(1, 1_000_000)]
     public int OpenRequestsPerTenant { get; init; } = 1000;
 
-    /// <summary>
-    /// Gets how long a request for OpenAI's pictures may take without a byte ("Gateway:PictureTimeout").
-    /// </summary>
+    /// <summary>Gets how long a request for OpenAI's pictures may take without a byte.</summary>
     /// <value>The default is 30 minutes: the clients' own patience ends sooner.</value>
+    [Bounds("00:00:00.001", "1.00:00:00")]
     public TimeSpan PictureTimeout { get; init; } = TimeSpan.FromMinutes(30);
 
-    /// <summary>
-    /// Gets how long requests have to end when the gateway is told to stop ("Gateway:ShutdownTimeout").
-    /// </summary>
-    /// <value>The default is 25 seconds; a supervisor must grant a little more.</value>
+    /// <summary>Gets how long requests have to end when the gateway is told to stop.</summary>
+    /// <remarks>A supervisor must grant a little more.</remarks>
+    /// <value>The default is 25 seconds.</value>
+    [Bounds("00:00:00.001", "1.00:00:00")]
     public TimeSpan ShutdownTimeout { get; init; } = TimeSpan.FromSeconds(25);
 
-    /// <summary>Gets the cluster's name ("Cluster:Id").</summary>
+    /// <summary>Gets the cluster's name.</summary>
     /// <value>The default is "atelier".</value>
+    [Key("Cluster:Id"), ClusterWide]
     public string ClusterId { get; init; } = "atelier";
 
-    /// <summary>
-    /// Gets the secret that all silos and gateways share, 32 bytes or more in base64 ("Cluster:Secret").
-    /// </summary>
+    /// <summary>Gets the secret that all silos and gateways share, 32 bytes or more in base64.</summary>
+    [Key("Cluster:Secret"), ClusterWide]
     public string Secret { get; init; } = "";
 
-    /// <summary>
-    /// Gets whether it talks to silos over TLS with keys derived from the secret ("Cluster:Tls"). All silos and
-    /// gateways of a cluster have the same.
-    /// </summary>
-    /// <value>The default is true; silos allow false on a loopback address only.</value>
+    /// <summary>Gets whether it talks to silos over TLS with keys derived from the secret.</summary>
+    /// <remarks>Silos allow false on a loopback address only.</remarks>
+    /// <value>The default is true.</value>
+    [Key("Cluster:Tls"), ClusterWide]
     public bool Tls { get; init; } = true;
 
     /// <summary>
-    /// Gets the store that holds the cluster's membership, as StackExchange.Redis writes it ("Store:Redis"); null where
+    /// Gets the store that holds the cluster's membership, as StackExchange.Redis writes it; null where
     /// <see cref="Silos"/> names the silos.
     /// </summary>
+    [Key("Store:Redis"), ClusterWide]
     public string? Redis { get; init; }
 
     /// <summary>
-    /// Gets where the silos of a cluster without a Redis listen for gateways, as addresses with ports
-    /// ("Cluster:Silos:0" ...).
+    /// Gets where the silos of a cluster without a Redis listen for gateways, as addresses with ports.
     /// </summary>
+    /// <value>The default is a Redis, which says where they are.</value>
+    [Key("Cluster:Silos")]
     public IReadOnlyList<string> Silos { get; init; } = [];
-
-    /// <summary>Reads settings.</summary>
-    /// <exception cref="ArgumentException">
-    /// Some are wrong; the message names each and says what would be right.
-    /// </exception>
-    public static GatewaySettings Read(IConfiguration configuration)
-    {
-        ArgumentNullException.ThrowIfNull(configuration);
-        var faults = new List<string>();
-        var reader = new SettingsReader(configuration, faults);
-        var standard = new GatewaySettings();
-        var settings = new GatewaySettings
-        {
-            Address = reader.Text("Gateway:Address", standard.Address),
-            Port = reader.Number("Gateway:Port", standard.Port, 1, 65535),
-            Metrics = MetricsListener.Read(reader),
-            AdminKey = reader.Optional("Gateway:AdminKey"),
-            RequestsPerSecond = reader.Number("Gateway:RequestsPerSecond", standard.RequestsPerSecond, 1, 1_000_000),
-            RequestsBurst = reader.Number("Gateway:RequestsBurst", standard.RequestsBurst, 1, 1_000_000),
-            UnknownKeysPerSecond = reader.Number(
-                "Gateway:UnknownKeysPerSecond", standard.UnknownKeysPerSecond, 1, 1_000_000),
-            ConnectionsMax = reader.Number("Gateway:ConnectionsMax", standard.ConnectionsMax, 1, 1_000_000),
-            ConnectionsPerAddress = reader.Optional("Gateway:ConnectionsPerAddress") is null
-                ? null : reader.Number("Gateway:ConnectionsPerAddress", 0, 0, 1_000_000),
-            IdleTimeout = reader.Time("Gateway:IdleTimeout", standard.IdleTimeout),
-            OpenRequestsPerTenant = reader.Number(
-                "Gateway:OpenRequestsPerTenant", standard.OpenRequestsPerTenant, 1, 1_000_000),
-            PictureTimeout = reader.Time("Gateway:PictureTimeout", standard.PictureTimeout),
-            ShutdownTimeout = reader.Time("Gateway:ShutdownTimeout", standard.ShutdownTimeout),
-            ClusterId = reader.Text("Cluster:Id", standard.ClusterId),
-            Secret = reader.Text("Cluster:Secret", ""),
-            Tls = reader.Flag("Cluster:Tls", standard.Tls),
-            Redis = reader.Optional("Store:Redis"),
-            Silos = reader.List("Cluster:Silos", standard.Silos),
-        };
-        faults.AddRange(settings.Faults());
-        return faults.Count == 0
-            ? settings
-            : throw new ArgumentException(
-                "This gateway cannot start as it is configured:\n  " + string.Join("\n  ", faults));
-    }
 
     /// <summary>Gets what <see cref="ConnectionsPerAddress"/> comes to.</summary>
     public int AddressBound => ConnectionsPerAddress ?? (IPAddress.IsLoopback(IPAddress.Parse(Address)) ? 0 : 1000);
@@ -186,51 +151,65 @@ public sealed record GatewaySettings
         options.AsyncTimeout = 5000;
         return options;
     }
+}
 
-    private IEnumerable<string> Faults()
+/// <summary>Checks a gateway's settings.</summary>
+internal sealed class GatewaySettingsValidator(IOptions<MetricsListener> metrics) : OptionsValidator<GatewaySettings>
+{
+    public override IEnumerable<string> Warnings(GatewaySettings options)
     {
-        if (!IPAddress.TryParse(Address, out _))
+        if (options.RequestsBurst < options.RequestsPerSecond)
         {
-            yield return $"Gateway:Address must be an IP address, not '{Address}'.";
+            yield return $"{Key(nameof(options.RequestsBurst))} is {options.RequestsBurst}, less than "
+                + $"{Key(nameof(options.RequestsPerSecond))} ({options.RequestsPerSecond}): a tenant that sends a "
+                + "second's requests at once is refused some of them.";
+        }
+    }
+
+    protected override IEnumerable<string> Faults(GatewaySettings options)
+    {
+        if (!IPAddress.TryParse(options.Address, out _))
+        {
+            yield return $"{Key(nameof(options.Address))} is {options.Address}; it must be an IP address.";
         }
 
-        if (Metrics.Fault(Port) is { } fault)
+        if (MetricsListenerValidator.Clash(metrics.ValueIfValid(), (Key(nameof(options.Port)), options.Port))
+            is { } clash)
         {
-            yield return fault;
+            yield return clash;
         }
 
-        // A secret is not repeated: what is wrong with it ends in logs.
-        if (AdminKey is { Length: < AdminKeyLengthMin } or { Length: > KeyLengthMax }
-            || AdminKey?.Any(char.IsWhiteSpace) == true)
+        // A secret is not repeated: messages are in logs.
+        if (options.AdminKey is { Length: < GatewaySettings.AdminKeyLengthMin or > GatewaySettings.KeyLengthMax }
+            || options.AdminKey?.Any(char.IsWhiteSpace) == true)
+        {
+            yield return $"{Key(nameof(options.AdminKey))} must have {GatewaySettings.AdminKeyLengthMin} to "
+                + $"{GatewaySettings.KeyLengthMax} characters and no white space.";
+        }
+
+        if (!IsSecret(options.Secret))
+        {
+            yield return $"{Key(nameof(options.Secret))} must be {Tickets.SecretBytesMin} bytes or more in base64, the "
+                + "same for all silos and gateways.";
+        }
+
+        string redis = Key(nameof(options.Redis)), silos = Key(nameof(options.Silos));
+        if ((options.Redis is null) == (options.Silos.Count == 0))
+        {
+            yield return $"{redis} must say where the cluster's store is, for example 127.0.0.1:6379; or {silos}:0 and "
+                + "so on where its silos listen for gateways, for example 127.0.0.1:30000; one of the two.";
+        }
+
+        if (options.Redis is not null && !IsStore(options.Redis))
         {
             yield return
-                $"Gateway:AdminKey must have {AdminKeyLengthMin} to {KeyLengthMax} characters and no white space.";
+                $"{redis} must be written as StackExchange.Redis does, for example 127.0.0.1:6379,password=...";
         }
 
-        if (!IsSecret(Secret))
-        {
-            yield return
-                $"Cluster:Secret must be {Tickets.SecretBytesMin} bytes or more in base64, the same for all silos and "
-                + "gateways.";
-        }
-
-        if ((Redis is null) == (Silos.Count == 0))
-        {
-            yield return "Store:Redis must say where the cluster's store is, for example 127.0.0.1:6379; or "
-                + "Cluster:Silos:0 and so on where its silos listen for gateways, for example 127.0.0.1:30000; "
-                + "one of the two.";
-        }
-
-        if (Redis is not null && !IsStore(Redis))
-        {
-            yield return
-                "Store:Redis must be written as StackExchange.Redis does, for example 127.0.0.1:6379,password=...";
-        }
-
-        foreach (string silo in Silos.Where(
+        foreach (string silo in options.Silos.Where(
             silo => !IPEndPoint.TryParse(silo, out IPEndPoint? address) || address.Port == 0))
         {
-            yield return $"Cluster:Silos must be IP addresses with ports, for example 127.0.0.1:30000, not '{silo}'.";
+            yield return $"{silos} has {silo}; each must be an IP address with a port, for example 127.0.0.1:30000.";
         }
     }
 

@@ -6,10 +6,12 @@ using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
 using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Tenants;
-using Atelier.Grains.Hosting;
+using Atelier.Grains.Models;
 using Atelier.Grains.OpenSets;
+using Atelier.Grains.Placement;
 using Atelier.Grains.Ports;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 
 namespace Atelier.Grains.Generations;
 
@@ -18,7 +20,8 @@ namespace Atelier.Grains.Generations;
 [ControlSilo]
 [CollectionAgeLimit(Minutes = 2)]
 internal sealed partial class GenerationGrain(
-    [PersistentState("generation")] IPersistentState<GenerationState> stored, GrainsOptions options,
+    [PersistentState("generation")] IPersistentState<GenerationState> stored,
+    IOptions<GenerationOptions> options, IOptions<OpenSetOptions> openSet, IOptions<ModelOptions> models,
     OpenSetMap openSets, TimeProvider clock, IGrainFactory grains, IBlobStore blobs, ILogger<GenerationGrain> logger)
     : Grain, IGenerationGrain, IIncomingGrainCallFilter
 {
@@ -26,7 +29,7 @@ internal sealed partial class GenerationGrain(
     private const int PromptKeptMax = 8192;
     private static readonly TimeSpan s_longPromptKept = TimeSpan.FromSeconds(1);
 
-    private readonly GenerationMachine _machine = new(options.Generation);
+    private readonly GenerationMachine _machine = new(options.Value);
     private GenerationState _state = new();
     private GenerationKey _key;
     private DateTimeOffset _heardAt;
@@ -46,7 +49,7 @@ internal sealed partial class GenerationGrain(
 
         // Whoever held the claim may have spoken to an earlier activation just now.
         _heardAt = clock.GetUtcNow();
-        this.RegisterGrainTimer(ReloadPeriodicallyAsync, options.WalkPeriod, options.WalkPeriod);
+        this.RegisterGrainTimer(ReloadPeriodicallyAsync, openSet.Value.WalkPeriod, openSet.Value.WalkPeriod);
         return Task.CompletedTask;
     }
 
@@ -257,7 +260,7 @@ internal sealed partial class GenerationGrain(
     // that nobody has done for that long.
     private async Task<string?> RetirementAsync()
     {
-        TimeSpan patience = options.Models.RetiredPatience;
+        TimeSpan patience = models.Value.RetiredPatience;
         if (clock.GetUtcNow() - (_state.Claim is null ? _state.WaitingSince : _heardAt) < patience)
         {
             return null;
@@ -287,7 +290,7 @@ internal sealed partial class GenerationGrain(
             logger.RestartedElsewhere(_key, request.DeviceKind, before.SnapshotStep);
         }
 
-        if (_state.IsOpen && _state.IsQuarantined(options.Generation) && !before.IsQuarantined(options.Generation))
+        if (_state.IsOpen && _state.IsQuarantined(options.Value) && !before.IsQuarantined(options.Value))
         {
             logger.Quarantined(_key);
         }

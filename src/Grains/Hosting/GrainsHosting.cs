@@ -1,7 +1,15 @@
 // Puts the grains into a silo. The silo brings the ports: a device if it has one, a blob store, storage and reminders.
+using Atelier.Configuration;
+using Atelier.Grains.Generations;
+using Atelier.Grains.Models;
+using Atelier.Grains.OpenSets;
+using Atelier.Grains.Placement;
+using Atelier.Grains.Queueing;
 using Atelier.Grains.Workers;
+using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Options;
 using Orleans.Placement;
 
 namespace Atelier.Grains.Hosting;
@@ -10,20 +18,21 @@ namespace Atelier.Grains.Hosting;
 public static class GrainsHosting
 {
     /// <summary>
-    /// Adds what the grains need. For each <see cref="Ports.IDeviceHost"/> that is registered the silo runs a worker;
-    /// an
-    /// <see cref="Ports.IBlobStore"/> must be registered in any case.
+    /// Adds what the grains need, with options from the silo's configuration. For each <see cref="Ports.IDeviceHost"/>
+    /// that is registered the silo runs a worker; an <see cref="Ports.IBlobStore"/> must be registered in any case.
     /// </summary>
     /// <param name="silo">The silo.</param>
-    /// <param name="configure">Changes the options; they are checked here.</param>
-    public static ISiloBuilder AddAtelierGrains(this ISiloBuilder silo, Action<GrainsOptions>? configure = null)
+    public static ISiloBuilder AddAtelierGrains(this ISiloBuilder silo)
     {
-        var options = new GrainsOptions();
-        configure?.Invoke(options);
-        silo.Services.AddSingleton(options.Checked());
+        silo.Services.AddGrainOptions(silo.Configuration);
+
+        // Walks come by reminders, which have a shortest period of their own.
+        silo.Services.AddOptions<ReminderOptions>().Configure<IOptions<OpenSetOptions>>((reminders, openSet) =>
+            reminders.MinimumReminderPeriod = TimeSpan.FromTicks(
+                Math.Min(reminders.MinimumReminderPeriod.Ticks, openSet.Value.WalkPeriod.Ticks)));
         silo.Services.TryAddSingleton(TimeProvider.System);
         silo.Services.TryAddSingleton<Ports.IStateMeter, Ports.UnmeteredStates>();
-        silo.Services.AddSingleton<OpenSets.OpenSetMap>();
+        silo.Services.AddSingleton<OpenSetMap>();
         silo.Services.AddSingleton<WorkerService>();
         silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>>(
             services => services.GetRequiredService<WorkerService>());
@@ -32,4 +41,16 @@ public static class GrainsHosting
         silo.Services.AddPlacementFilter<OwnSiloFilterStrategy, OwnSiloFilterDirector>(ServiceLifetime.Transient);
         return silo;
     }
+
+    /// <summary>Adds the options of the grains.</summary>
+    /// <param name="services">Where they are added.</param>
+    /// <param name="configuration">What sets them.</param>
+    public static IServiceCollection AddGrainOptions(this IServiceCollection services, IConfiguration configuration) =>
+        services
+            .AddOptions<WorkQueueOptions, WorkQueueOptionsValidator>(configuration)
+            .AddOptions<GenerationOptions, GenerationOptionsValidator>(configuration)
+            .AddOptions<OpenSetOptions, OpenSetOptionsValidator>(configuration)
+            .AddOptions<RetentionOptions, RetentionOptionsValidator>(configuration)
+            .AddOptions<ModelOptions, ModelOptionsValidator>(configuration)
+            .AddOptions<WorkerOptions, WorkerOptionsValidator>(configuration);
 }

@@ -2,8 +2,9 @@
 using Atelier.Contracts;
 using Atelier.Contracts.Models;
 using Atelier.Contracts.Queueing;
-using Atelier.Grains.Hosting;
+using Atelier.Grains.Placement;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 
 namespace Atelier.Grains.Models;
 
@@ -11,7 +12,7 @@ namespace Atelier.Grains.Models;
 [GrainType("modelcatalogue")]
 [ControlSilo]
 internal sealed partial class ModelCatalogGrain(
-    [PersistentState("catalogue")] IPersistentState<ModelCatalogState> state, GrainsOptions options,
+    [PersistentState("catalogue")] IPersistentState<ModelCatalogState> state, IOptions<ModelOptions> options,
     TimeProvider clock, IGrainFactory grains, ILogger<ModelCatalogGrain> logger) : Grain, IModelCatalogGrain
 {
     private readonly long _startedAt = clock.GetTimestamp();
@@ -22,7 +23,7 @@ internal sealed partial class ModelCatalogGrain(
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
-        _catalog = new ModelCatalog(state.State, options.Models);
+        _catalog = new ModelCatalog(state.State, options.Value);
         return Task.CompletedTask;
     }
 
@@ -69,7 +70,7 @@ internal sealed partial class ModelCatalogGrain(
             {
                 _idleSince.Remove(model);
             }
-            else if (!_idleSince.TryAdd(model, Now) && Now - _idleSince[model] >= options.Worker.ConfirmPeriod / 2)
+            else if (!_idleSince.TryAdd(model, Now) && Now - _idleSince[model] >= options.Value.ConfirmPeriod / 2)
             {
                 return _idleSince.Remove(model) ? model : null;
             }

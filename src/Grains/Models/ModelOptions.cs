@@ -1,29 +1,52 @@
-// What can be set about the catalogue of models, and what values make sense.
+// Options of the catalog of models.
+using Atelier.Configuration;
+
 namespace Atelier.Grains.Models;
 
-/// <summary>How the catalogue behaves.</summary>
+/// <summary>The catalog: which models workers hold, and when one counts as gone.</summary>
+[Section("Models"), ClusterWide]
 public sealed class ModelOptions
 {
-    /// <summary>Gets or sets how long after a worker's word a model counts as held by a live worker.</summary>
-    /// <remarks>
-    /// Shorter than two of <see cref="Workers.WorkerOptions.ConfirmPeriod"/>, one lost call would retire a model.
-    /// </remarks>
+    /// <summary>Gets or sets how often a worker confirms to the catalog which models it can hold.</summary>
+    /// <value>The default is 30 seconds.</value>
+    [Bounds("00:00:00.001", "1.00:00:00")]
+    public TimeSpan ConfirmPeriod { get; set; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>
+    /// Gets or sets how long after a worker's last confirmation a model counts as held by a live worker.
+    /// </summary>
+    /// <remarks>At least twice <see cref="ConfirmPeriod"/>, or one lost call would retire a model.</remarks>
     /// <value>The default is 2 minutes.</value>
+    [Bounds("00:00:00.001", "365.00:00:00")]
     public TimeSpan ConfirmedFor { get; set; } = TimeSpan.FromMinutes(2);
 
     /// <summary>
     /// Gets or sets how long open generations of a model wait for a worker when another model has taken its name.
     /// </summary>
-    /// <remarks>After that they end as failed. A model whose name is not taken is waited for without end.</remarks>
+    /// <remarks>
+    /// After that they end as failed; at least <see cref="ConfirmedFor"/>. A model whose name is not taken is waited
+    /// for without end.
+    /// </remarks>
     /// <value>The default is 10 minutes.</value>
+    [Bounds("00:00:00.001", "365.00:00:00")]
     public TimeSpan RetiredPatience { get; set; } = TimeSpan.FromMinutes(10);
+}
 
-    /// <summary>What is wrong with these options, as a sentence; none if nothing is.</summary>
-    public string? Fault() => this switch
+/// <summary>Checks the catalog's options.</summary>
+internal sealed class ModelOptionsValidator : OptionsValidator<ModelOptions>
+{
+    protected override IEnumerable<string> Faults(ModelOptions options)
     {
-        _ when ConfirmedFor <= TimeSpan.Zero => $"{nameof(ConfirmedFor)} must be positive.",
-        _ when RetiredPatience < ConfirmedFor =>
-            $"{nameof(RetiredPatience)} must be at least {nameof(ConfirmedFor)}, not {RetiredPatience}.",
-        _ => null,
-    };
+        if (options.ConfirmedFor < 2 * options.ConfirmPeriod)
+        {
+            yield return $"{Key(nameof(options.ConfirmedFor))} is {options.ConfirmedFor}; it must be at least twice "
+                + $"{Key(nameof(options.ConfirmPeriod))} ({options.ConfirmPeriod}), or a lost call retires a model.";
+        }
+
+        if (options.RetiredPatience < options.ConfirmedFor)
+        {
+            yield return $"{Key(nameof(options.RetiredPatience))} is {options.RetiredPatience}; it must be at least "
+                + $"{Key(nameof(options.ConfirmedFor))} ({options.ConfirmedFor}).";
+        }
+    }
 }

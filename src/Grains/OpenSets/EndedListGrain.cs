@@ -4,7 +4,7 @@ using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
 using Atelier.Contracts.Sessions;
-using Atelier.Grains.Hosting;
+using Atelier.Grains.Placement;
 using Microsoft.Extensions.Logging;
 
 namespace Atelier.Grains.OpenSets;

@@ -3,8 +3,9 @@
 using System.Globalization;
 using Atelier.Contracts;
 using Atelier.Contracts.OpenSets;
-using Atelier.Grains.Hosting;
+using Atelier.Grains.Placement;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 
 namespace Atelier.Grains.OpenSets;
 
@@ -12,8 +13,8 @@ namespace Atelier.Grains.OpenSets;
 [GrainType("openset")]
 [ControlSilo]
 internal sealed partial class OpenSetGrain(
-    [PersistentState("openset")] IPersistentState<OpenSetState> state, GrainsOptions options, TimeProvider clock,
-    IGrainFactory grains, ILogger<OpenSetGrain> logger)
+    [PersistentState("openset")] IPersistentState<OpenSetState> state, IOptions<OpenSetOptions> options,
+    IOptions<RetentionOptions> retention, TimeProvider clock, IGrainFactory grains, ILogger<OpenSetGrain> logger)
     : Grain, IOpenSetGrain, IRemindable
 {
     private const string Reminder = "walk";
@@ -56,10 +57,10 @@ internal sealed partial class OpenSetGrain(
     // Goes on from a stored state.
     private void Begin()
     {
-        _set = new OpenSet(state.State, options.Generation.SubmitTimeout);
+        _set = new OpenSet(state.State, options.Value.SubmitTimeout);
         _set.Restart(clock.GetUtcNow());
         _storedSeconds = state.State.RetentionSeconds;
-        _retention = new RetentionClock(state.State, options.Generation, clock);
+        _retention = new RetentionClock(state.State, retention.Value, clock);
     }
 
     public async Task<bool> AddAsync(GenerationKey generation) => await EnterAsync(generation) is not null;
@@ -193,7 +194,7 @@ internal sealed partial class OpenSetGrain(
     {
         if (!_reminded)
         {
-            await this.RegisterOrUpdateReminder(Reminder, options.WalkPeriod, options.WalkPeriod);
+            await this.RegisterOrUpdateReminder(Reminder, options.Value.WalkPeriod, options.Value.WalkPeriod);
             _reminded = true;
         }
     }
@@ -286,7 +287,7 @@ internal sealed partial class OpenSetGrain(
         _retention.Advance();
 
         // The reminder keeps this grain alive; rounds do not wait for the wall clock, as reminders do.
-        if (_forget.IsCompleted && clock.GetElapsedTime(_forgetAt) >= options.WalkPeriod)
+        if (_forget.IsCompleted && clock.GetElapsedTime(_forgetAt) >= options.Value.WalkPeriod)
         {
             _forgetAt = clock.GetTimestamp();
             _forget = ForgetAsync();

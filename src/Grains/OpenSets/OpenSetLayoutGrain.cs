@@ -1,7 +1,7 @@
 // The one thing that all silos must know of the open set, and keep for the cluster's life: the key of its hash.
 using System.Security.Cryptography;
 using Atelier.Contracts.OpenSets;
-using Atelier.Grains.Hosting;
+using Atelier.Grains.Placement;
 
 namespace Atelier.Grains.OpenSets;
 

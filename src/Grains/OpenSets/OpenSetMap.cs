@@ -4,19 +4,19 @@ using System.Buffers.Binary;
 using System.Security.Cryptography;
 using System.Text;
 using Atelier.Contracts.OpenSets;
-using Atelier.Grains.Hosting;
+using Microsoft.Extensions.Options;
 
 namespace Atelier.Grains.OpenSets;
 
 /// <summary>A silo's view of the open set's layout.</summary>
-internal sealed class OpenSetMap(IGrainFactory grains, GrainsOptions options)
+internal sealed class OpenSetMap(IGrainFactory grains, IOptions<OpenSetOptions> options)
 {
     private volatile OpenSetLayout? _layout;
 
     /// <summary>The partitions for an id or a session, in the order in which they are tried.</summary>
     /// <param name="key">A generation's or a session's key.</param>
     public async ValueTask<int[]> PartitionsOfAsync(string key) => Spread(
-        (_layout ??= await ReadAsync()).Key, key, options.OpenSetPartitions);
+        (_layout ??= await ReadAsync()).Key, key, options.Value.Partitions);
 
     /// <summary>How many partitions may hold anything: from 0 on.</summary>
     public async Task<int> CountAsync() => (await ReadAsync()).Partitions;
@@ -37,5 +37,5 @@ internal sealed class OpenSetMap(IGrainFactory grains, GrainsOptions options)
     }
 
     private Task<OpenSetLayout> ReadAsync() =>
-        grains.GetGrain<IOpenSetLayoutGrain>(0).ReadAsync(options.OpenSetPartitions);
+        grains.GetGrain<IOpenSetLayoutGrain>(0).ReadAsync(options.Value.Partitions);
 }

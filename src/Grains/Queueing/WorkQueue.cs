@@ -28,7 +28,7 @@ public sealed class WorkQueue
     /// </param>
     public WorkQueue(WorkQueueOptions options, long lastLease)
     {
-        _options = options.Fault() is { } fault ? throw new ArgumentException(fault, nameof(options)) : options;
+        _options = options;
         _workers = new WorkerRoster(options.LeaseTime, _waiting);
         _policy = new SchedulingPolicy(options, _waiting, _workers);
         _leases = new LeaseBook(options.LeaseTime, lastLease);

@@ -6,9 +6,10 @@ using Atelier.Contracts.OpenSets;
 using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Tenants;
 using Atelier.Contracts.Workers;
-using Atelier.Grains.Hosting;
 using Atelier.Grains.OpenSets;
+using Atelier.Grains.Placement;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 using Orleans.Placement;
 
 namespace Atelier.Grains.Queueing;
@@ -17,7 +18,7 @@ namespace Atelier.Grains.Queueing;
 [GrainType("workqueue")]
 [ControlSilo, Immovable]
 internal sealed partial class WorkQueueGrain(
-    GrainsOptions options, OpenSetMap openSets, TimeProvider clock, IGrainFactory grains,
+    IOptions<WorkQueueOptions> options, OpenSetMap openSets, TimeProvider clock, IGrainFactory grains,
     IClusterMembershipService membership, ILogger<WorkQueueGrain> logger) : Grain, IWorkQueueGrain
 {
     // Partitions that are asked at a time, and how often each is asked before its own reminder has to do.
@@ -38,8 +39,8 @@ internal sealed partial class WorkQueueGrain(
             throw new ArgumentException($"The queue's key is '{IWorkQueueGrain.Key}', not '{key}'.");
         }
 
-        _queue = new WorkQueue(options.Queue, clock.GetUtcNow().UtcTicks);
-        this.RegisterGrainTimer(TickAsync, options.Queue.LeaseTime / 4, options.Queue.LeaseTime / 4);
+        _queue = new WorkQueue(options.Value, clock.GetUtcNow().UtcTicks);
+        this.RegisterGrainTimer(TickAsync, options.Value.LeaseTime / 4, options.Value.LeaseTime / 4);
         RecoverAsync().Ignore();
         return Task.CompletedTask;
     }

@@ -1,20 +1,28 @@
-// What can be set about a queue, and what values make sense.
+// Options of the queue.
+using Atelier.Configuration;
+
 namespace Atelier.Grains.Queueing;
 
-/// <summary>How the queue behaves.</summary>
+/// <summary>The queue: its bounds, its leases, and how tenants share the workers.</summary>
+[Section("Queue"), ClusterWide]
 public sealed class WorkQueueOptions
 {
     /// <summary>Gets or sets the most pieces of work in the queue.</summary>
+    /// <remarks>A submission beyond it is refused, and the client is asked to try again later.</remarks>
     /// <value>The default is 200,000: more than may be open.</value>
+    [Bounds(1, 10_000_000)]
     public int SizeMax { get; set; } = 200_000;
 
     /// <summary>Gets or sets the most pieces of one tenant's work in the queue.</summary>
+    /// <remarks>A submission beyond it is refused, and the client is asked to try again later.</remarks>
     /// <value>The default is 10,000.</value>
+    [Bounds(1, 10_000_000)]
     public int TenantSizeMax { get; set; } = 10_000;
 
     /// <summary>Gets or sets how long a lease lasts without a turn of its worker.</summary>
     /// <remarks>A worker that dies holds its work back for as long; one that stalls for longer loses it.</remarks>
     /// <value>The default is 5 seconds.</value>
+    [Bounds("00:00:00.1", "1.00:00:00")]
     public TimeSpan LeaseTime { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
@@ -24,7 +32,8 @@ public sealed class WorkQueueOptions
     /// <remarks>
     /// At 0 tenants change places at every step; above a quarter the promise of fair shares does not hold.
     /// </remarks>
-    /// <value>The default is an eighth.</value>
+    /// <value>The default is 0.125.</value>
+    [Bounds(0, 0.25)]
     public double Slack { get; set; } = 0.125;
 
     /// <summary>
@@ -36,17 +45,41 @@ public sealed class WorkQueueOptions
     /// waits for half of it at most, then for a step and for the load.
     /// </remarks>
     /// <value>The default is 4.</value>
+    [Bounds(0, 1000)]
     public double LoadsKept { get; set; } = 4;
+}
 
-    /// <summary>What is wrong with these options, as a sentence; none if nothing is.</summary>
-    public string? Fault() => this switch
+/// <summary>Checks the queue's options.</summary>
+internal sealed class WorkQueueOptionsValidator : OptionsValidator<WorkQueueOptions>
+{
+    public override IEnumerable<string> Warnings(WorkQueueOptions options)
     {
-        { SizeMax: < 1 } => $"{nameof(SizeMax)} must be at least 1, not {SizeMax}.",
-        { TenantSizeMax: < 1 } => $"{nameof(TenantSizeMax)} must be at least 1, not {TenantSizeMax}.",
-        _ when LeaseTime < TimeSpan.FromMilliseconds(100) =>
-            $"{nameof(LeaseTime)} must be at least 0.1 s, not {LeaseTime}.",
-        { Slack: not (>= 0 and <= 0.25) } => $"{nameof(Slack)} must lie in 0..0.25, not be {Slack}.",
-        { LoadsKept: not (>= 0 and <= 1000) } => $"{nameof(LoadsKept)} must lie in 0..1000, not be {LoadsKept}.",
-        _ => null,
-    };
+        if (options.TenantSizeMax > options.SizeMax)
+        {
+            yield return $"{Key(nameof(options.TenantSizeMax))} is {options.TenantSizeMax}, more than "
+                + $"{Key(nameof(options.SizeMax))} ({options.SizeMax}): one tenant can fill the queue for all.";
+        }
+
+        if (options.LeaseTime < TimeSpan.FromSeconds(1))
+        {
+            yield return $"{Key(nameof(options.LeaseTime))} is {options.LeaseTime}: a worker whose process pauses "
+                + "for as long loses its work.";
+        }
+        else if (options.LeaseTime > TimeSpan.FromMinutes(1))
+        {
+            yield return $"{Key(nameof(options.LeaseTime))} is {options.LeaseTime}: pictures of a worker that dies "
+                + "wait for as long.";
+        }
+
+        if (options.Slack == 0)
+        {
+            yield return $"{Key(nameof(options.Slack))} is 0: tenants change places at every step.";
+        }
+
+        if (options.LoadsKept < 1)
+        {
+            yield return $"{Key(nameof(options.LoadsKept))} is {options.LoadsKept}: workers may spend more time on "
+                + "loading models than on pictures.";
+        }
+    }
 }

@@ -1,7 +1,7 @@
 // What a tenant asked for lately, so that a request that is sent again joins the one that is under way.
 using Atelier.Contracts;
 using Atelier.Contracts.Sessions;
-using Atelier.Grains.Hosting;
+using Atelier.Grains.Placement;
 
 namespace Atelier.Grains.Sessions;
 

@@ -6,8 +6,9 @@ using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
 using Atelier.Contracts.Sessions;
 using Atelier.Contracts.Tenants;
-using Atelier.Grains.Hosting;
 using Atelier.Grains.OpenSets;
+using Atelier.Grains.Placement;
+using Microsoft.Extensions.Options;
 
 namespace Atelier.Grains.Sessions;
 
@@ -51,8 +52,8 @@ internal sealed class SessionState
 [GrainType("session")]
 [ControlSilo]
 internal sealed class SessionGrain(
-    [PersistentState("session")] IPersistentState<SessionState> state, GrainsOptions options, OpenSetMap openSets,
-    TimeProvider clock, IGrainFactory grains) : Grain, ISessionGrain
+    [PersistentState("session")] IPersistentState<SessionState> state, IOptions<RetentionOptions> retention,
+    OpenSetMap openSets, TimeProvider clock, IGrainFactory grains) : Grain, ISessionGrain
 {
     private const int HistoryMax = 100;
 
@@ -225,7 +226,7 @@ internal sealed class SessionGrain(
             return true;
         }
 
-        TimeSpan kept = session.IsDeleted ? options.Generation.Retention : options.SessionRetention;
+        TimeSpan kept = session.IsDeleted ? retention.Value.Generations : retention.Value.Sessions;
         if (session.IsListed && hour - session.UsedHour < kept.TotalHours)
         {
             await FileAsync();

@@ -1,7 +1,7 @@
 // Which sessions a tenant has: what counts against its limit, and what a list of them is read from.
 using Atelier.Contracts;
 using Atelier.Contracts.Sessions;
-using Atelier.Grains.Hosting;
+using Atelier.Grains.Placement;
 
 namespace Atelier.Grains.Sessions;
 

@@ -3,10 +3,11 @@ using Atelier.Contracts;
 using Atelier.Contracts.OpenSets;
 using Atelier.Contracts.Sessions;
 using Atelier.Contracts.Tenants;
-using Atelier.Grains.Hosting;
 using Atelier.Grains.OpenSets;
+using Atelier.Grains.Placement;
 using Atelier.Grains.Ports;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 
 namespace Atelier.Grains.Tenants;
 
@@ -14,8 +15,9 @@ namespace Atelier.Grains.Tenants;
 [GrainType("tenant")]
 [ControlSilo]
 internal sealed partial class TenantGrain(
-    [PersistentState("tenant")] IPersistentState<TenantState> state, GrainsOptions options, OpenSetMap openSets,
-    TimeProvider clock, IGrainFactory grains, IStateMeter meter, ILogger<TenantGrain> logger) : Grain, ITenantGrain
+    [PersistentState("tenant")] IPersistentState<TenantState> state, IOptions<OpenSetOptions> options,
+    OpenSetMap openSets, TimeProvider clock, IGrainFactory grains, IStateMeter meter, ILogger<TenantGrain> logger)
+    : Grain, ITenantGrain
 {
     private const int LabelLengthMax = 100;
 
@@ -226,7 +228,7 @@ internal sealed partial class TenantGrain(
         }
 
         _isCounted = true;
-        TimeSpan period = options.WalkPeriod;
+        TimeSpan period = options.Value.WalkPeriod;
         this.RegisterGrainTimer(AskAsync, new GrainTimerCreationOptions(period, period) { Interleave = true });
     }
 
@@ -234,7 +236,7 @@ internal sealed partial class TenantGrain(
     // was lost or a silo has died: its generation settles it, as in a walk.
     private async Task AskAsync(CancellationToken cancellation)
     {
-        TimeSpan patience = options.Generation.SubmitTimeout + (2 * options.WalkPeriod);
+        TimeSpan patience = options.Value.SubmitTimeout + (2 * options.Value.WalkPeriod);
         foreach (GenerationId[] part in _limits.Unheard(patience, clock.GetUtcNow()).Chunk(Fan))
         {
             await Task.WhenAll(part.Select(id => GrainCalls.TryAsync(

@@ -12,7 +12,8 @@ namespace Atelier.Grains.Workers;
 
 /// <summary>Which models a worker has in memory, and which it may load.</summary>
 internal sealed class ModelResidency(
-    WorkerKey key, IDevice device, IGrainFactory grains, WorkerOptions options, TimeProvider clock, ILogger logger)
+    WorkerKey key, IDevice device, IGrainFactory grains, WorkerOptions options, ModelOptions models,
+    TimeProvider clock, ILogger logger)
 {
     private readonly DeviceDescription _device = device.Description;
 
@@ -141,7 +142,7 @@ internal sealed class ModelResidency(
     /// </summary>
     public async Task RegisterAsync()
     {
-        _registersAfter = options.ConfirmPeriod;
+        _registersAfter = models.ConfirmPeriod;
         foreach (ModelCard card in _device.Models)
         {
             try

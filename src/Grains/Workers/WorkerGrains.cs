@@ -1,8 +1,9 @@
 // Workers within a silo: a loop for each device, started and drained with the silo, and the grain that speaks for it.
 using Atelier.Contracts.Workers;
-using Atelier.Grains.Hosting;
+using Atelier.Grains.Models;
 using Atelier.Grains.Ports;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 using Orleans.Concurrency;
 using Orleans.Placement;
 
@@ -16,15 +17,14 @@ internal sealed class WorkerService : ILifecycleParticipant<ISiloLifecycle>
     private readonly List<Task> _running = [];
 
     public WorkerService(
-        IEnumerable<IDeviceHost> devices, IBlobStore blobs, IGrainFactory grains, GrainsOptions options,
-        TimeProvider clock,
-        ILocalSiloDetails silo, ILoggerFactory loggers)
+        IEnumerable<IDeviceHost> devices, IBlobStore blobs, IGrainFactory grains, IOptions<WorkerOptions> options,
+        IOptions<ModelOptions> models, TimeProvider clock, ILocalSiloDetails silo, ILoggerFactory loggers)
     {
         _grains = grains;
         _loops = devices
             .Select(device => new WorkerLoop(
-                new WorkerKey(silo.Name, device.Description.Device), device, blobs, grains, options.Worker, clock,
-                loggers.CreateLogger<WorkerLoop>()))
+                new WorkerKey(silo.Name, device.Description.Device), device, blobs, grains, options.Value,
+                models.Value, clock, loggers.CreateLogger<WorkerLoop>()))
             .ToDictionary(loop => loop.Key.ToString(), StringComparer.Ordinal);
     }
 

@@ -7,6 +7,7 @@ using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Workers;
 using Atelier.Grains.Batching;
+using Atelier.Grains.Models;
 using Atelier.Grains.Ports;
 using Microsoft.Extensions.Logging;
 
@@ -45,13 +46,13 @@ internal sealed class WorkerLoop
     /// <summary>Makes a loop; nothing runs yet.</summary>
     public WorkerLoop(
         WorkerKey key, IDeviceHost device, IBlobStore blobs, IGrainFactory grains, WorkerOptions options,
-        TimeProvider clock, ILogger<WorkerLoop> logger)
+        ModelOptions models, TimeProvider clock, ILogger<WorkerLoop> logger)
     {
         (Key, _device, _grains, _options, _clock, _logger) = (key, device.Description, grains, options, clock, logger);
         _batcher = new StepBatcher<IDenoising>(_device.Slots, _device.Rows);
         _calls = new WorkerCalls(key, device, blobs, grains, options, clock, logger, OnStateChanged);
         _wake = new WakeSignal(clock);
-        _models = new ModelResidency(key, device, grains, options, clock, logger);
+        _models = new ModelResidency(key, device, grains, options, models, clock, logger);
         _attempt = clock.GetUtcNow().UtcTicks;
     }
 

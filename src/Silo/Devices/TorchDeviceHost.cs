@@ -32,7 +32,7 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
     /// <exception cref="ArgumentException">The options make no sense; the message says why.</exception>
     public TorchDeviceHost(IReadOnlyList<DeviceModel> models, TorchDeviceOptions options, DeviceLane lane)
     {
-        _options = options.Fault() is { } fault ? throw new ArgumentException(fault, nameof(options)) : options;
+        _options = new TorchDeviceOptionsValidator().Require(options);
         _models = models.ToDictionary(model => model.Card.Digest);
         _lane = lane;
         Description = new DeviceDescription

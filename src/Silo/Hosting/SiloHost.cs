@@ -1,8 +1,10 @@
 // Puts a silo together: the store, Orleans, the grains, the blobs, the device, and the HTTP API.
 using System.Net;
+using Atelier.Configuration;
 using Atelier.Contracts.Cluster;
 using Atelier.Contracts.Tenants;
 using Atelier.Grains.Hosting;
+using Atelier.Grains.Placement;
 using Atelier.Grains.Ports;
 using Atelier.Model.Runtime;
 using Atelier.ServiceDefaults;
@@ -11,6 +13,7 @@ using Atelier.Silo.Api.Http;
 using Atelier.Silo.Blobs;
 using Atelier.Silo.Devices;
 using Atelier.Silo.Store;
+using Microsoft.Extensions.Options;
 using Orleans.Configuration;
 using Orleans.Runtime.MembershipService.SiloMetadata;
 using Orleans.Storage;
@@ -40,26 +43,27 @@ public static partial class SiloHost
         {
             Args = args, ContentRootPath = AppContext.BaseDirectory,
         });
-        SiloSettings settings;
+        StartOptions options;
         try
         {
-            settings = SiloSettings.Read(builder.Configuration);
+            options = ReadOptions(builder.Configuration);
         }
-        catch (ArgumentException error)
+        catch (InvalidConfigurationException error)
         {
             await Console.Error.WriteLineAsync($"atelier: {error.Message}");
             return WrongConfiguration;
         }
 
-        var warnings = new List<string>();
-        using IClusterStore? store = await OpenStoreAsync(settings, warnings);
+        SiloSettings settings = options.Get<SiloSettings>();
+        List<string> warnings = [.. options.Warnings];
+        using IClusterStore? store = await OpenStoreAsync(settings, options.Get<SqliteStoreOptions>(), warnings);
         if (store is null)
         {
             return WrongConfiguration;
         }
 
         int generation = await NextGenerationAsync(store, settings);
-        Configure(builder, settings, store);
+        Configure(builder, options, store);
         builder.Services.AddSingleton<ILocalSiloDetails>(new SiloDetails(settings, generation));
         configure?.Invoke(builder.Services);
         await using WebApplication app = builder.Build();
@@ -74,7 +78,21 @@ public static partial class SiloHost
         return 0;
     }
 
-    private static async Task<IClusterStore?> OpenStoreAsync(SiloSettings settings, List<string> warnings)
+    /// <summary>The silo's options, as its services and its grains have them.</summary>
+    /// <exception cref="InvalidConfigurationException">Some are wrong.</exception>
+    internal static StartOptions ReadOptions(IConfiguration configuration) =>
+        StartOptions.Read("silo", configuration, services => AddOptions(services, configuration), "Cluster:Silos");
+
+    private static void AddOptions(IServiceCollection services, IConfiguration configuration) =>
+        services
+            .AddOptions<SiloSettings, SiloSettingsValidator>(configuration)
+            .AddOptions<MetricsListener, MetricsListenerValidator>(configuration)
+            .AddOptions<SqliteStoreOptions, SqliteStoreOptionsValidator>(configuration)
+            .AddOptions<TorchDeviceOptions, TorchDeviceOptionsValidator>(configuration)
+            .AddGrainOptions(configuration);
+
+    private static async Task<IClusterStore?> OpenStoreAsync(
+        SiloSettings settings, SqliteStoreOptions local, List<string> warnings)
     {
         try
         {
@@ -88,12 +106,12 @@ public static partial class SiloHost
                 return await RedisClusterStore.OpenAsync(redis, settings.ClusterId);
             }
 
-            warnings.AddRange(PrivateFiles.MakeFolder(settings.StoreFolder));
+            warnings.AddRange(PrivateFiles.MakeFolder(local.Folder));
 
             // Silos that start together open, or upgrade, one after the other.
-            using FileStream alone = await GarnetImport.BeAloneAsync(settings.StoreFolder);
-            var store = new SqliteStore(settings.LocalStore());
-            int states = await GarnetImport.RunAsync(store, settings.StoreFolder, settings.ClusterId);
+            using FileStream alone = await GarnetImport.BeAloneAsync(local.Folder);
+            var store = new SqliteStore(local);
+            int states = await GarnetImport.RunAsync(store, local.Folder, settings.ClusterId);
             if (states > 0)
             {
                 await Console.Error.WriteLineAsync($"atelier: took over {states} states of format 0");
@@ -132,8 +150,9 @@ public static partial class SiloHost
         }
     }
 
-    private static void Configure(WebApplicationBuilder builder, SiloSettings settings, IClusterStore store)
+    private static void Configure(WebApplicationBuilder builder, StartOptions options, IClusterStore store)
     {
+        SiloSettings settings = options.Get<SiloSettings>();
         builder.AddServiceDefaults();
         builder.Logging.AddFilter("Orleans", LogLevel.Warning).AddFilter("Microsoft", LogLevel.Warning)
             .AddFilter("Polly", LogLevel.Warning);
@@ -148,9 +167,10 @@ public static partial class SiloHost
             kestrel.Limits.MaxRequestLineSize *= 4;
             kestrel.Limits.MinRequestBodyDataRate = new(bytesPerSecond: 240, gracePeriod: TimeSpan.FromSeconds(5));
             kestrel.Listen(IPAddress.Parse(settings.Address), settings.HttpPort);
-            settings.Metrics.AddTo(kestrel);
+            kestrel.ApplicationServices.GetRequiredService<IOptions<MetricsListener>>().Value.AddTo(kestrel);
         });
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = settings.ShutdownTimeout);
+        AddOptions(builder.Services, builder.Configuration);
         builder.Services.AddSingleton(settings);
         builder.Services.AddSingleton(store);
         builder.Services.AddSingleton<StoreWatch>();
@@ -167,7 +187,7 @@ public static partial class SiloHost
             AddDevice(builder.Services, settings);
         }
 
-        builder.UseOrleans(silo => ConfigureSilo(silo, settings, store));
+        builder.UseOrleans(silo => ConfigureSilo(silo, options, store));
     }
 
     private static void AddBlobs(IServiceCollection services, SiloSettings settings) =>
@@ -180,8 +200,9 @@ public static partial class SiloHost
 
     private static void AddDevice(IServiceCollection services, SiloSettings settings)
     {
-        services.AddSingleton(
-            provider => DeviceLane.Of(settings.Device, provider.GetRequiredService<TimeProvider>()));
+        services.AddSingleton(provider => DeviceLane.Of(
+            provider.GetRequiredService<IOptions<TorchDeviceOptions>>().Value,
+            provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton<IDeviceHost>(provider =>
         {
             Libtorch.Load();
@@ -190,12 +211,16 @@ public static partial class SiloHost
                 .. settings.ModelFolders.Select((folder, i) =>
                     DeviceModel.Open(folder, isDefault: i == 0, i == 0 ? [.. settings.ModelAliases] : [])),
             ];
-            return new TorchDeviceHost(models, settings.Device, provider.GetRequiredService<DeviceLane>());
+            return new TorchDeviceHost(
+                models, provider.GetRequiredService<IOptions<TorchDeviceOptions>>().Value,
+                provider.GetRequiredService<DeviceLane>());
         });
     }
 
-    private static void ConfigureSilo(ISiloBuilder silo, SiloSettings settings, IClusterStore store)
+    private static void ConfigureSilo(ISiloBuilder silo, StartOptions read, IClusterStore store)
     {
+        SiloSettings settings = read.Get<SiloSettings>();
+        string device = settings.Roles.HasFlag(SiloRoles.Inference) ? read.Get<TorchDeviceOptions>().Name : "";
         silo.Configure<SiloOptions>(options => options.SiloName = settings.Name);
         silo.Configure<ClusterOptions>(
             options => (options.ClusterId, options.ServiceId) = (settings.ClusterId, settings.ClusterId));
@@ -226,10 +251,10 @@ public static partial class SiloHost
         silo.UseSiloMetadata(new Dictionary<string, string>(StringComparer.Ordinal)
         {
             [IClusterGrain.AddressMetadata] = $"http://{settings.Address}:{settings.HttpPort}",
-            [IClusterGrain.DevicesMetadata] = settings.Roles.HasFlag(SiloRoles.Inference) ? settings.Device.Name : "",
+            [IClusterGrain.DevicesMetadata] = device,
             [ControlSiloAttribute.Metadata] = settings.Roles.HasFlag(SiloRoles.Control) ? "true" : "false",
         });
-        silo.AddAtelierGrains(settings.Apply);
+        silo.AddAtelierGrains();
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Warning}")]

@@ -53,7 +53,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     /// <exception cref="IOException">The folder or the database cannot be used.</exception>
     public SqliteStore(SqliteStoreOptions options)
     {
-        _options = options.Fault() is { } fault ? throw new ArgumentException(fault, nameof(options)) : options;
+        _options = new SqliteStoreOptionsValidator().Require(options);
         string folder = Path.GetFullPath(options.Folder);
         Directory.CreateDirectory(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         _path = Path.Combine(folder, FileName);

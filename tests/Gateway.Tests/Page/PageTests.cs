@@ -1,8 +1,9 @@
 // Goal: the page, health and settings are served and correct. Method: a gateway without any silo.
 using System.Net;
 using System.Net.Http.Headers;
+using Atelier.Configuration;
+using Atelier.Gateway.Hosting;
 using Atelier.Gateway.Settings;
-using Atelier.ServiceDefaults;
 using Microsoft.Extensions.Configuration;
 using Xunit;
 
@@ -84,7 +85,7 @@ public sealed class PageTests
         await using StubSilo silo = await StubSilo.StartAsync();
         int port = new Uri(BareSilo.Nobody().Address).Port;
         await using TestGateway gateway = await TestGateway.StartAsync(
-            new GatewaySettings { Metrics = new MetricsListener(Port: port), ConnectionsMax = 1 }, silo.Endpoint);
+            new GatewaySettings { ConnectionsMax = 1 }, metrics => metrics.Port = port, silo.Endpoint);
         using HttpClient client = gateway.Tenant(), inner = new() { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
         Assert.Equal("unknown_url", await (await client.GetAsync("/metrics")).ErrorAsync(404));
         client.DefaultRequestHeaders.Host = $"127.0.0.1:{port}";
@@ -114,7 +115,7 @@ public sealed class PageTests
             ("Gateway:RequestsPerSecond", "0"),
             ("Gateway:ShutdownTimeout", "soon"), ("Metrics:Address", "here"), ("Metrics:Port", "-1"),
             ("Cluster:Secret", "c2VjcmV0"), ("Store:Redis", ""));
-        string message = Assert.Throws<ArgumentException>(() => GatewaySettings.Read(wrong)).Message;
+        string message = Assert.Throws<InvalidConfigurationException>(() => GatewayHost.ReadOptions(wrong)).Message;
         Assert.All(
             [
                 "Gateway:Port", "Gateway:Address", "Gateway:AdminKey", "Gateway:RequestsPerSecond",
@@ -130,8 +131,7 @@ public sealed class PageTests
     public void Settings_AreReadWithTheirDefaults()
     {
         string secret = Convert.ToBase64String(new byte[32]);
-        GatewaySettings settings = GatewaySettings.Read(
-            Configuration(("Cluster:Secret", secret), ("Store:Redis", "127.0.0.1:6379,password=x")));
+        GatewaySettings settings = Read(("Cluster:Secret", secret), ("Store:Redis", "127.0.0.1:6379,password=x"));
         Assert.Equal(new GatewaySettings { Secret = secret, Redis = "127.0.0.1:6379,password=x" }, settings);
         Assert.Equal("x", settings.StoreOptions()!.Password);
     }
@@ -140,7 +140,7 @@ public sealed class PageTests
     public void Silos_AreNamedWhereThereIsNoRedis_AndOnlyThere()
     {
         (string, string) secret = ("Cluster:Secret", Convert.ToBase64String(new byte[32]));
-        GatewaySettings settings = GatewaySettings.Read(Configuration(secret, ("Cluster:Silos:0", "127.0.0.1:30000")));
+        GatewaySettings settings = Read(secret, ("Cluster:Silos:0", "127.0.0.1:30000"));
         Assert.Null(settings.StoreOptions());
         Assert.Equal(30000, Assert.Single(settings.SiloEndpoints()).Port);
         foreach ((string, string)[] wrong in new (string, string)[][]
@@ -150,8 +150,7 @@ public sealed class PageTests
             [("Cluster:Silos:0", "127.0.0.1")],
         })
         {
-            string message = Assert.Throws<ArgumentException>(
-                () => GatewaySettings.Read(Configuration([secret, .. wrong]))).Message;
+            string message = Assert.Throws<InvalidConfigurationException>(() => Read([secret, .. wrong])).Message;
             Assert.Contains("Cluster:Silos", message, StringComparison.Ordinal);
         }
     }
@@ -187,4 +186,7 @@ public sealed class PageTests
     private static IConfiguration Configuration(params (string Key, string Value)[] values) =>
         new ConfigurationBuilder()
             .AddInMemoryCollection(values.ToDictionary(pair => pair.Key, pair => (string?)pair.Value)).Build();
+
+    private static GatewaySettings Read(params (string Key, string Value)[] values) =>
+        GatewayHost.ReadOptions(Configuration(values)).Get<GatewaySettings>();
 }

@@ -1,6 +1,9 @@
 // Goal: the bounds of settings match their messages, and the defaults are safe.
 using System.Net;
+using Atelier.Configuration;
+using Atelier.Gateway.Hosting;
 using Atelier.Gateway.Settings;
+using Atelier.ServiceDefaults;
 using Microsoft.Extensions.Configuration;
 using Xunit;
 
@@ -16,15 +19,15 @@ public sealed class GatewaySettingsTests
     public void TheAdministratorsKey_Has32To256Characters(int length, bool isRight)
     {
         IConfiguration configuration = Configuration(("Gateway:AdminKey", new string('k', length)));
-        string? fault = Record.Exception(() => GatewaySettings.Read(configuration))?.Message;
+        string? fault = Record.Exception(() => GatewayHost.ReadOptions(configuration))?.Message;
         Assert.Equal(isRight, fault is null);
         Assert.True(
             isRight || fault!.Contains("Gateway:AdminKey must have 32 to 256 characters", StringComparison.Ordinal));
     }
 
     [Fact]
-    public void AnAdministratorsKeyWithWhiteSpace_IsRefused() => Assert.Throws<ArgumentException>(
-        () => GatewaySettings.Read(Configuration(("Gateway:AdminKey", new string('k', 40) + " x"))));
+    public void AnAdministratorsKeyWithWhiteSpace_IsRefused() => Assert.Throws<InvalidConfigurationException>(
+        () => GatewayHost.ReadOptions(Configuration(("Gateway:AdminKey", new string('k', 40) + " x"))));
 
     [Fact]
     public async Task TheLongestAdministratorsKey_IsAccepted()
@@ -41,10 +44,44 @@ public sealed class GatewaySettingsTests
     [Fact]
     public void WithoutSettings_SilosAreReachedOverTls_AndClientsFromThisMachineAlone()
     {
-        GatewaySettings settings = GatewaySettings.Read(Configuration());
+        GatewaySettings settings = GatewayHost.ReadOptions(Configuration()).Get<GatewaySettings>();
         Assert.True(settings.Tls);
         Assert.True(IPAddress.IsLoopback(IPAddress.Parse(settings.Address)));
         Assert.Null(settings.AdminKey);
+    }
+
+    [Fact]
+    public void UnwiseValues_AndMisspelledKeys_AreWarnings_AndKeysOfSilosAreNot()
+    {
+        IConfiguration configuration = Configuration(
+            ("Gateway:RequestsBurst", "7"), ("Gateway:RequestPerSecond", "9"), ("Store:Folder", "store"),
+            ("Silo:Name", "one"), ("Queue:LeaseTime", "00:00:02"));
+        Assert.Equal(
+            [
+                "Gateway:RequestsBurst is 7, less than Gateway:RequestsPerSecond (100): a tenant that sends a second's "
+                    + "requests at once is refused some of them.",
+                "Gateway:RequestPerSecond is not a key of a gateway and sets nothing. Did you mean "
+                    + "Gateway:RequestsPerSecond?",
+            ],
+            GatewayHost.ReadOptions(configuration).Warnings);
+    }
+
+    [Fact]
+    public void MetricsOnThePortOfClients_AreRefused_ByBothKeys()
+    {
+        string message = Assert.Throws<InvalidConfigurationException>(
+            () => GatewayHost.ReadOptions(Configuration(("Metrics:Port", "8080")))).Message;
+        Assert.Contains(
+            "Metrics:Port is 8080; it must be a port of its own, not that of Gateway:Port", message,
+            StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void EveryOptionsClass_IsRead()
+    {
+        StartOptions read = GatewayHost.ReadOptions(Configuration());
+        Assert.All(
+            [typeof(GatewaySettings), typeof(MetricsListener)], options => Assert.NotNull(read.Get(options)));
     }
 
     private static IConfiguration Configuration(params (string Key, string Value)[] settings) =>

@@ -132,8 +132,8 @@ public sealed class RecoveryTests
     {
         TestCluster cluster = await TestCluster.StartAsync(1, _ => null, grains =>
         {
-            grains.OpenSetPartitions = partitions;
-            grains.WalkPeriod = TimeSpan.FromHours(1);
+            grains.OpenSet.Partitions = partitions;
+            grains.OpenSet.WalkPeriod = TimeSpan.FromHours(1);
         });
         await Task.WhenAll(Enumerable.Range(0, Generations).Select(
             i => cluster.SubmitAsync($"g{i}", new Submission { Spec = TestCluster.Spec(i) })));

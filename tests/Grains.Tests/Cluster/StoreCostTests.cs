@@ -22,7 +22,7 @@ public sealed class StoreCostTests
         foreach (int count in sizes)
         {
             await using TestCluster cluster = await TestCluster.StartAsync(
-                1, name => new FakeDevice("d", 16), grains => grains.OpenSetPartitions = 64);
+                1, name => new FakeDevice("d", 16), grains => grains.OpenSet.Partitions = 64);
             await cluster.Grains.Tenant(TestCluster.Tenant)
                 .PutAsync(new TenantSettings { RequestsPerMinute = 100_000, OpenGenerations = 1000 });
             (int writes, long bytes) = (cluster.Store.Writes, cluster.Store.Bytes);

@@ -129,20 +129,19 @@ internal sealed class TestCluster : IAsyncDisposable
             silo.Services.AddSingleton<TimeProvider>(cluster.Clock);
             silo.Services.AddSingleton<IStateMeter>(cluster.Meter);
             silo.UseInMemoryReminderService();
-            silo.Configure<ReminderOptions>(reminders => reminders.MinimumReminderPeriod = TimeSpan.FromSeconds(1));
             silo.Configure<SiloMessagingOptions>(messaging => messaging.ResponseTimeout = TimeSpan.FromSeconds(3));
-            silo.AddAtelierGrains(grains =>
-            {
-                grains.OpenSetPartitions = 4;
-                grains.WalkPeriod = TimeSpan.FromSeconds(2);
-                grains.Queue.LeaseTime = TimeSpan.FromSeconds(1);
-                grains.Generation.ClaimQuiet = TimeSpan.FromSeconds(0.5);
-                grains.Generation.RetentionStep = TimeSpan.FromDays(1000);
-                grains.Worker.IdlePeriod = TimeSpan.FromMilliseconds(100);
-                grains.Worker.SnapshotPeriod = TimeSpan.FromMilliseconds(50);
-                grains.Worker.OnFault = error => Assert.Fail(error.ToString());
-                configure?.Invoke(grains);
-            });
+            silo.AddAtelierGrains();
+            var grains = new GrainsOptions();
+            grains.OpenSet.Partitions = 4;
+            grains.OpenSet.WalkPeriod = TimeSpan.FromSeconds(2);
+            grains.Queue.LeaseTime = TimeSpan.FromSeconds(1);
+            grains.Generation.ClaimQuiet = TimeSpan.FromSeconds(0.5);
+            grains.Retention.Step = TimeSpan.FromDays(1000);
+            grains.Worker.IdlePeriod = TimeSpan.FromMilliseconds(100);
+            grains.Worker.SnapshotPeriod = TimeSpan.FromMilliseconds(50);
+            grains.Worker.OnFault = error => Assert.Fail(error.ToString());
+            configure?.Invoke(grains);
+            grains.ApplyTo(silo.Services);
             silo.Services.AddSingleton<IBlobStore>(_ => cluster.Blobs);
             silo.AddIncomingGrainCallFilter(new CallFilter(cluster));
             silo.Services.AddSingleton<ILoggerProvider>(new LogKeeper(cluster.Logs));

@@ -3,7 +3,6 @@
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Models;
-using Atelier.Grains.Hosting;
 using Atelier.Grains.Tests.Cluster;
 using Xunit;
 
@@ -60,7 +59,7 @@ public sealed class ReplacedModelTests
         await using TestCluster later = await TestCluster.StartAsync(
             1, _ => new FakeDevice("d", 2, cards: cards), grains =>
             {
-                grains.Worker.ConfirmPeriod = TimeSpan.FromMilliseconds(300);
+                grains.Models.ConfirmPeriod = TimeSpan.FromMilliseconds(300);
                 grains.Models.ConfirmedFor = TimeSpan.FromSeconds(5);
             },
             twin: cluster);
@@ -79,8 +78,8 @@ public sealed class ReplacedModelTests
 
     private static void Soon(GrainsOptions grains)
     {
-        grains.WalkPeriod = TimeSpan.FromSeconds(1);
-        grains.Worker.ConfirmPeriod = TimeSpan.FromMilliseconds(200);
+        grains.OpenSet.WalkPeriod = TimeSpan.FromSeconds(1);
+        grains.Models.ConfirmPeriod = TimeSpan.FromMilliseconds(200);
         grains.Models.ConfirmedFor = TimeSpan.FromSeconds(1);
         grains.Models.RetiredPatience = TimeSpan.FromSeconds(2);
     }

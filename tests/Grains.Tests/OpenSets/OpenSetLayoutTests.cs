@@ -111,5 +111,5 @@ public sealed class OpenSetLayoutTests
     }
 
     private static Task<TestCluster> StartAsync(int partitions, TestCluster? twin = null, FakeDevice? device = null) =>
-        TestCluster.StartAsync(1, _ => device, grains => grains.OpenSetPartitions = partitions, twin);
+        TestCluster.StartAsync(1, _ => device, grains => grains.OpenSet.Partitions = partitions, twin);
 }

@@ -3,7 +3,6 @@
 using System.Security.Cryptography;
 using Atelier.Contracts;
 using Atelier.Contracts.OpenSets;
-using Atelier.Grains.Hosting;
 using Atelier.Grains.OpenSets;
 using Xunit;
 
@@ -134,7 +133,7 @@ public sealed class OpenSetTests
     [InlineData(10, 10_000)]
     public void AHundredThousand_AreOpenAtATime_AndOneTenantMoreFindsRoom(int tenants, int each)
     {
-        var (enter, _, counts) = Cluster(new GrainsOptions().OpenSetPartitions);
+        var (enter, _, counts) = Cluster(new OpenSetOptions().Partitions);
         for (int tenant = 0; tenant < tenants; tenant++)
         {
             Assert.All(Enumerable.Range(0, each), i => Assert.True(enter(Key(i, $"t{tenant}"))));

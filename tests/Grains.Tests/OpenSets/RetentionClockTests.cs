@@ -1,6 +1,5 @@
-// Goal: retention counts the time for which the cluster ran, and nothing makes it run faster. Method: a clock whose
-// wall time and monotonic time are set manually.
-using Atelier.Grains.Generations;
+// Goal: retention counts time in which the cluster ran, and nothing else makes it faster. Method: a clock whose wall
+// time and monotonic time are set by hand.
 using Atelier.Grains.OpenSets;
 using Xunit;
 
@@ -8,7 +7,7 @@ namespace Atelier.Grains.Tests.OpenSets;
 
 public sealed class RetentionClockTests
 {
-    private readonly GenerationOptions _options = new() { Retention = TimeSpan.FromHours(5) };
+    private readonly RetentionOptions _options = new() { Generations = TimeSpan.FromHours(5) };
     private readonly HandClock _hand = new();
 
     [Fact]

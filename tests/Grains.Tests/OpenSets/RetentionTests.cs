@@ -4,7 +4,6 @@
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
-using Atelier.Grains.Hosting;
 using Atelier.Grains.Tests.Cluster;
 using Xunit;
 
@@ -93,7 +92,7 @@ public sealed class RetentionTests
         // Walks take place only on request here.
         var period = TimeSpan.FromHours(1);
         await using TestCluster cluster = await TestCluster.StartAsync(
-            1, name => null, grains => (grains.OpenSetPartitions, grains.WalkPeriod) = (1, period));
+            1, name => null, grains => (grains.OpenSet.Partitions, grains.OpenSet.WalkPeriod) = (1, period));
         await EndAsync(cluster, "a");
         await EndAsync(cluster, "b");
         await HourAsync(cluster);
@@ -163,7 +162,7 @@ public sealed class RetentionTests
         Assert.Equal(GenerationPhase.QueuedEncode, (await cluster.Generation("g").ViewAsync())?.Phase);
     }
 
-    private static void OnePartition(GrainsOptions grains) => grains.OpenSetPartitions = 1;
+    private static void OnePartition(GrainsOptions grains) => grains.OpenSet.Partitions = 1;
 
     private static async Task<int> CountAsync(TestCluster cluster) =>
         (await Set(cluster).OfAsync(TestCluster.Tenant)).Length;

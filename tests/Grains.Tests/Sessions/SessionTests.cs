@@ -150,7 +150,7 @@ public sealed class SessionTests
     public async Task UnusedAndDeletedSessions_AreForgotten_WhileUsedOnesStay()
     {
         await using TestCluster cluster = await TestCluster.StartAsync(
-            1, name => null, grains => grains.OpenSetPartitions = 1);
+            1, name => null, grains => grains.OpenSet.Partitions = 1);
         ISessionGrain used = Session(cluster, "used"), unused = Session(cluster, "unused");
         ISessionGrain deleted = Session(cluster, "deleted");
         await SubmitAsync(unused, 1, 1);

@@ -64,8 +64,8 @@ internal sealed class ClusterSimulation
     {
         _cluster = new SimulatedCluster(seed, options =>
         {
-            options.Generation.Retention = TimeSpan.FromHours(2);
-            options.SessionRetention = TimeSpan.FromHours(1);
+            options.Retention.Generations = TimeSpan.FromHours(2);
+            options.Retention.Sessions = TimeSpan.FromHours(1);
         });
         _promises = _cluster.Promises;
         _random = _cluster.Random;
@@ -465,7 +465,7 @@ internal sealed class ClusterSimulation
     // that did not answer.
     private async Task<bool> IsQuietAsync()
     {
-        for (int i = 0; i < _cluster.Options.OpenSetPartitions; i++)
+        for (int i = 0; i < _cluster.Options.OpenSet.Partitions; i++)
         {
             for (int j = 0; j < Tenants; j++)
             {
@@ -510,7 +510,7 @@ internal sealed class ClusterSimulation
         _cluster.Boot("silo9", null);
         Array.ForEach(workers, _cluster.Kill);
         TimeSpan step = TimeSpan.FromSeconds(110);
-        TimeSpan last = _cluster.Time.Now + _cluster.Options.Generation.Retention + TimeSpan.FromHours(9);
+        TimeSpan last = _cluster.Time.Now + _cluster.Options.Retention.Generations + TimeSpan.FromHours(9);
         string[] Kept() =>
         [
             .. _cluster.Store.States.Keys.Where(

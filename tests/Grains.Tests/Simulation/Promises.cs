@@ -220,7 +220,7 @@ internal sealed class Promises
                 Deleting.Contains(key)
                 || (old.Submission?.Session is { } session
                     && DeletingSessions.Contains(new SessionKey(key.Tenant, session)))
-                || (!old.IsOpen && age >= _cluster.Options.Generation.Retention),
+                || (!old.IsOpen && age >= _cluster.Options.Retention.Generations),
                 () => $"is forgotten after {age}");
             return;
         }

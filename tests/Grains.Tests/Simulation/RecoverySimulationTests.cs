@@ -98,7 +98,7 @@ public sealed class RecoverySimulationTests
         cluster.Sending = (_, method) => method != nameof(IOpenSetGrain.WalkAsync);
         Deactivate<WorkQueueGrain>(cluster);
         cluster.Boot("silo9", new SimulatedDevice("cpu"));
-        AllEnd(cluster, promises, cluster.Options.WalkPeriod + TimeSpan.FromSeconds(15));
+        AllEnd(cluster, promises, cluster.Options.OpenSet.WalkPeriod + TimeSpan.FromSeconds(15));
     });
 
     [Fact]
@@ -108,7 +108,7 @@ public sealed class RecoverySimulationTests
         SubmitMany(cluster, 3);
         Deactivate<TenantGrain>(cluster);
         cluster.Run(async () => await Task.WhenAll(
-            Enumerable.Range(0, cluster.Options.OpenSetPartitions)
+            Enumerable.Range(0, cluster.Options.OpenSet.Partitions)
                 .Select(i => cluster.Grains.GetGrain<IOpenSetGrain>(i).WalkAsync())), TimeSpan.FromSeconds(2));
         cluster.Until(
             async () => (await cluster.Grains.Tenant(s_tenant).ViewAsync())?.Open == 3, TimeSpan.FromSeconds(2));
@@ -135,7 +135,7 @@ public sealed class RecoverySimulationTests
             cluster.Boot("silo9", new SimulatedDevice("cpu"));
         });
         cluster.Store.StateWeather = new Weather();
-        AllEnd(cluster, promises, cluster.Options.WalkPeriod + TimeSpan.FromSeconds(30));
+        AllEnd(cluster, promises, cluster.Options.OpenSet.WalkPeriod + TimeSpan.FromSeconds(30));
     });
 
     [Fact]
@@ -151,8 +151,8 @@ public sealed class RecoverySimulationTests
         cluster.Store.Refusing = null;
         Assert.Empty(promises.Stored);
 
-        // And if there is no room, it is rejected.
-        cluster.Options.OpenSetPartitions = 1;
+        // And where there is no room, it is refused.
+        cluster.Options.OpenSet.Partitions = 1;
         cluster.Run(
             async () =>
             {
@@ -207,7 +207,7 @@ public sealed class RecoverySimulationTests
         SimulatedSilo other = Part(cluster, async grains =>
         {
             Assert.Null(await grains.Generation(Key("g")).ViewAsync());
-            await Task.WhenAll(Enumerable.Range(0, cluster.Options.OpenSetPartitions)
+            await Task.WhenAll(Enumerable.Range(0, cluster.Options.OpenSet.Partitions)
                 .Select(i => grains.GetGrain<IOpenSetGrain>(i).OfAsync(s_tenant)));
         });
         cluster.Run(
@@ -216,7 +216,7 @@ public sealed class RecoverySimulationTests
         promises.Accepted.Add(Key("g"), Submission(1, 5));
         cluster.Kill(other);
         cluster.Boot("silo9", new SimulatedDevice("cpu"));
-        AllEnd(cluster, promises, cluster.Options.WalkPeriod + TimeSpan.FromSeconds(15));
+        AllEnd(cluster, promises, cluster.Options.OpenSet.WalkPeriod + TimeSpan.FromSeconds(15));
     }, seeds: 3);
 
     [Fact]

@@ -4,7 +4,6 @@ using System.Collections.Immutable;
 using System.Reflection;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Workers;
-using Atelier.Grains.Hosting;
 using Atelier.Grains.OpenSets;
 using Atelier.Grains.Tests.Cluster;
 using Orleans.Timers;
@@ -39,10 +38,10 @@ internal sealed class SimulatedCluster
         Store = new SimulatedStore(Time, Random);
         _clients = new SimulatedContext(Time, null, null);
         _clientClock = new SimulatedClock(Time, action => action(), Start);
-        Options.OpenSetPartitions = 2;
+        Options.OpenSet.Partitions = 2;
         Options.Worker.OnFault = error => Fault ??= error;
         configure?.Invoke(Options);
-        Options.Checked();
+        Services = Options.Services();
         Promises = new Promises(this);
 
         // Production draws this key at random; then a seed would not determine which partition holds what.
@@ -63,6 +62,9 @@ internal sealed class SimulatedCluster
     public Promises Promises { get; }
 
     public GrainsOptions Options { get; } = new();
+
+    /// <summary>The options as services.</summary>
+    public IReadOnlyDictionary<Type, object> Services { get; }
 
     public FakeMeter Meter { get; } = new();
 

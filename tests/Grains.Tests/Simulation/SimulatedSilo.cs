@@ -1,9 +1,9 @@
 // A process: its clock, its worker, the activations on it. It may hang, be cut off from the others, and die.
-using Atelier.Grains.Hosting;
 using Atelier.Grains.Ports;
 using Atelier.Grains.Workers;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Options;
 using Orleans.Timers;
 
 namespace Atelier.Grains.Tests.Simulation;
@@ -33,15 +33,16 @@ internal sealed class SimulatedSilo : ILocalSiloDetails
         Grains = GrainProxy();
         IBlobStore blobs = cluster.Store.BlobsOf(this);
         device?.Attach(this);
-        _services = new Dictionary<Type, object>
+        _services = new Dictionary<Type, object>(cluster.Services)
         {
-            [typeof(GrainsOptions)] = cluster.Options, [typeof(TimeProvider)] = Clock, [typeof(IGrainFactory)] = Grains,
+            [typeof(TimeProvider)] = Clock, [typeof(IGrainFactory)] = Grains,
             [typeof(IBlobStore)] = blobs, [typeof(IStateMeter)] = cluster.Meter,
             [typeof(IClusterMembershipService)] = cluster.MembershipOf(this),
             [typeof(IReminderRegistry)] = cluster.Reminders(this),
         };
         _workers = new WorkerService(
-            device is null ? [] : [device], blobs, Grains, cluster.Options, Clock, this, NullLoggerFactory.Instance);
+            device is null ? [] : [device], blobs, Grains, Options.Create(cluster.Options.Worker),
+            Options.Create(cluster.Options.Models), Clock, this, NullLoggerFactory.Instance);
         _services.Add(typeof(WorkerService), _workers);
         if (device is not null)
         {

@@ -120,7 +120,7 @@ public sealed class ClosedTenantTests
         return cluster;
     }
 
-    private static void Rarely(Hosting.GrainsOptions grains) => grains.WalkPeriod = TimeSpan.FromHours(1);
+    private static void Rarely(GrainsOptions grains) => grains.OpenSet.WalkPeriod = TimeSpan.FromHours(1);
 
     private static IGenerationGrain Others(TestCluster cluster) => cluster.Grains.Generation(new(s_other, new("g1")));
 

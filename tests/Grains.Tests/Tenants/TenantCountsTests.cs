@@ -5,7 +5,6 @@ using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Tenants;
-using Atelier.Grains.Hosting;
 using Atelier.Grains.Tests.Cluster;
 using Xunit;
 
@@ -16,7 +15,7 @@ public sealed class TenantCountsTests
     [Fact]
     public async Task LimitsHold_AfterTheTenantsGrainMoved()
     {
-        await using TestCluster cluster = await StartAsync(grains => grains.WalkPeriod = TimeSpan.FromHours(1));
+        await using TestCluster cluster = await StartAsync(grains => grains.OpenSet.WalkPeriod = TimeSpan.FromHours(1));
         ITenantGrain tenant = await PutAsync(
             cluster, new TenantSettings { RequestsPerMinute = 20, OpenGenerations = 10 });
         Assert.Equal(10, await SubmitAsync(cluster, tenant, rounds: 4));
@@ -142,8 +141,8 @@ public sealed class TenantCountsTests
     private static Task<TestCluster> StartAsync(Action<GrainsOptions>? configure = null, FakeDevice? device = null) =>
         TestCluster.StartAsync(1, _ => device, grains =>
         {
-            grains.WalkPeriod = TimeSpan.FromSeconds(1);
-            grains.Generation.SubmitTimeout = TimeSpan.FromSeconds(1);
+            grains.OpenSet.WalkPeriod = TimeSpan.FromSeconds(1);
+            grains.OpenSet.SubmitTimeout = TimeSpan.FromSeconds(1);
             configure?.Invoke(grains);
         });
 

@@ -5,6 +5,7 @@ using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Models;
 using Atelier.Contracts.Queueing;
+using Atelier.Grains.Models;
 using Atelier.Grains.Ports;
 using Atelier.Grains.Tests.Cluster;
 using Xunit;
@@ -232,7 +233,7 @@ public sealed class WorkerLoopTests
             : how == "refuses" ? throw new TimeoutException("No.")
             : throw new ArgumentException("Not a card.");
         LivingWorker worker = world.Start(
-            1, configure: options => options.ConfirmPeriod = TimeSpan.FromMilliseconds(5));
+            1, catalog: new ModelOptions { ConfirmPeriod = TimeSpan.FromMilliseconds(5) });
         await world.EndAsync(20);
         world.AssertAllDone();
         await UntilAsync(world, () => registrations >= (how == "waits" ? 1 : 3));

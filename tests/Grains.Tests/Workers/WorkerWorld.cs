@@ -10,6 +10,7 @@ using Atelier.Contracts.Models;
 using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Workers;
 using Atelier.Grains.Generations;
+using Atelier.Grains.Models;
 using Atelier.Grains.Queueing;
 using Atelier.Grains.Tests.Cluster;
 using Atelier.Grains.Workers;
@@ -109,7 +110,8 @@ internal sealed class WorkerWorld(int seed)
     }
 
     public LivingWorker Start(
-        int slots, string? name = null, Action<WorkerOptions>? configure = null, int models = 1, int memory = 150)
+        int slots, string? name = null, Action<WorkerOptions>? configure = null, int models = 1, int memory = 150,
+        ModelOptions? catalog = null)
     {
         name ??= $"w{Interlocked.Increment(ref _workers)}";
         var device = new FakeDevice("d", slots, models: models, memory: memory) { Pace = TimeSpan.Zero };
@@ -124,8 +126,8 @@ internal sealed class WorkerWorld(int seed)
         IGrainFactory grains = GrainProxy.Make<IGrainFactory>(
             (method, args) => Grain(worker, method.GetGenericArguments()[0], args[0]!));
         var loop = new WorkerLoop(
-            new WorkerKey(name, "d"), device, Blobs, grains, options, TimeProvider.System,
-            NullLogger<WorkerLoop>.Instance);
+            new WorkerKey(name, "d"), device, Blobs, grains, options, catalog ?? new ModelOptions(),
+            TimeProvider.System, NullLogger<WorkerLoop>.Instance);
         worker = new LivingWorker(loop, device);
         _ = Task.Run(loop.RunAsync);
         return worker;

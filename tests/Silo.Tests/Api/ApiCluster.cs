@@ -10,6 +10,7 @@ using Atelier.Contracts.Models;
 using Atelier.Contracts.Tenants;
 using Atelier.Grains.Hosting;
 using Atelier.Grains.Ports;
+using Atelier.Grains.Workers;
 using Atelier.Silo.Api;
 using Atelier.Silo.Api.Http;
 using Atelier.Silo.Blobs;
@@ -41,8 +42,8 @@ public sealed class ApiCluster : IAsyncLifetime
     /// <summary>Models that the device can load.</summary>
     internal DeviceModel[] Models { get; init; } = [Default, TinyModels.Second];
 
-    /// <summary>Additional settings of the grains.</summary>
-    internal Action<GrainsOptions> Configure { get; init; } = _ => { };
+    /// <summary>Further settings of the grains.</summary>
+    internal Action<IServiceCollection> Configure { get; init; } = _ => { };
 
     private readonly string _folder = Directory.CreateTempSubdirectory("api").FullName;
     private InProcessTestCluster _cluster = null!;
@@ -69,12 +70,13 @@ public sealed class ApiCluster : IAsyncLifetime
             {
                 [IClusterGrain.AddressMetadata] = "http://127.0.0.1:1", [IClusterGrain.DevicesMetadata] = "cpu",
             });
-            silo.AddAtelierGrains(grains =>
+            silo.AddAtelierGrains();
+            silo.Configure<WorkerOptions>(worker =>
             {
-                grains.Worker.SnapshotPeriod = TimeSpan.Zero;
-                grains.Worker.OnFault = error => Assert.Fail(error.ToString());
-                Configure(grains);
+                worker.SnapshotPeriod = TimeSpan.Zero;
+                worker.OnFault = error => Assert.Fail(error.ToString());
             });
+            Configure(silo.Services);
             silo.Services.AddSingleton<IBlobStore>(Blobs());
             var device = new TorchDeviceOptions { Slots = 4 };
             silo.Services.AddSingleton(

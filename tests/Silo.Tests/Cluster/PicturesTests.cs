@@ -8,6 +8,7 @@ using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Tenants;
 using Atelier.Grains.Hosting;
 using Atelier.Grains.Ports;
+using Atelier.Grains.Workers;
 using Atelier.Silo.Blobs;
 using Atelier.Silo.Devices;
 using Atelier.Silo.Tests.Devices;
@@ -100,7 +101,8 @@ public sealed class PicturesTests : IDisposable
             var device = new TorchDeviceOptions { Roles = roles(Interlocked.Increment(ref count)), Slots = 4 };
             silo.AddMemoryGrainStorageAsDefault();
             silo.UseInMemoryReminderService();
-            silo.AddAtelierGrains(grains => grains.Worker.OnFault = error => Assert.Fail(error.ToString()));
+            silo.AddAtelierGrains();
+            silo.Configure<WorkerOptions>(worker => worker.OnFault = error => Assert.Fail(error.ToString()));
             silo.Services.AddSingleton<IBlobStore>(Store());
             silo.Services.AddSingleton(
                 services => DeviceLane.Of(device, services.GetRequiredService<TimeProvider>()));

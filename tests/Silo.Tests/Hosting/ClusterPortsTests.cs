@@ -18,6 +18,7 @@ using Xunit;
 
 namespace Atelier.Silo.Tests.Hosting;
 
+[Collection(ClusterPortsTests.RunningSilo.Serially)]
 public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : IClassFixture<ClusterPortsTests.RunningSilo>
 {
     private static readonly byte[] s_secret = [.. Enumerable.Range(0, 32).Select(i => (byte)i)];
@@ -208,6 +209,9 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
     /// </summary>
     public sealed class RunningSilo : IAsyncLifetime, ILoggerProvider, ILogger
     {
+        /// <summary>Tests with such silos, which read the process's environment.</summary>
+        public const string Serially = "silos that ship";
+
         private readonly string _folder = Directory.CreateTempSubdirectory("atelier-ports").FullName;
         private readonly TaskCompletionSource<IServiceProvider> _started =
             new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -221,7 +225,12 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
         /// <summary>The port for gateways.</summary>
         public int ProxyPort { get; private set; }
 
-        /// <summary>Its log messages so far.</summary>
+        /// <summary>Environment variables that are there when it starts.</summary>
+        internal IReadOnlyDictionary<string, string> Variables { get; init; } = new Dictionary<string, string>();
+
+        internal IGrainFactory Grains => _services!.GetRequiredService<IGrainFactory>();
+
+        /// <summary>What it has logged so far.</summary>
         public IReadOnlyList<string> Lines
         {
             get
@@ -237,6 +246,11 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
         {
             int[] ports = FreePorts(3);
             (Port, ProxyPort) = (ports[0], ports[1]);
+            foreach ((string name, string value) in Variables)
+            {
+                Environment.SetEnvironmentVariable(name, value);
+            }
+
             _run = SiloHost.RunAsync(
                 [
                     $"--Silo:Port={Port}", $"--Silo:ProxyPort={ProxyPort}", $"--Silo:HttpPort={ports[2]}",
@@ -251,6 +265,10 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
                     services.AddHostedService(provider => new StartWatch(provider, _started));
                 });
             _services = await _started.Task.WaitAsync(TimeSpan.FromMinutes(1));
+            foreach (string name in Variables.Keys)
+            {
+                Environment.SetEnvironmentVariable(name, null);
+            }
         }
 
         public async ValueTask DisposeAsync()
@@ -263,8 +281,7 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
         /// <summary>The tenants that have an activation.</summary>
         public async Task<IEnumerable<string>> TenantsInMemoryAsync()
         {
-            IGrainFactory grains = _services!.GetRequiredService<IGrainFactory>();
-            return (await grains.GetGrain<IManagementGrain>(0).GetActiveGrains(GrainType.Create("tenant")))
+            return (await Grains.GetGrain<IManagementGrain>(0).GetActiveGrains(GrainType.Create("tenant")))
                 .Select(grain => grain.Key.ToString()!);
         }
 

@@ -3,8 +3,10 @@
 using System.Net;
 using System.Text.Json;
 using Atelier.Contracts.Models;
+using Atelier.Grains.Generations;
 using Atelier.Model;
 using Atelier.Silo.Tests.Devices;
+using Microsoft.Extensions.DependencyInjection;
 using Xunit;
 
 namespace Atelier.Silo.Tests.Api.Models;
@@ -19,7 +21,8 @@ public sealed class SpoiledModelsTests
         await using var cluster = new ApiCluster
         {
             Models = [ApiCluster.Default, .. s_parts.Select(TinyModels.Spoiled)],
-            Configure = grains => grains.Generation.FailuresMax = 1, // A second attempt would fail too, a lease later.
+            // The second try is as the first, a lease later.
+            Configure = services => services.Configure<GenerationOptions>(options => options.FailuresMax = 1),
         };
         await cluster.InitializeAsync();
         using HttpClient client = await cluster.ClientAsync("spoiled");

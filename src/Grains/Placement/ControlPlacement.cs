@@ -5,7 +5,7 @@ using Orleans.Placement;
 using Orleans.Runtime.MembershipService.SiloMetadata;
 using Orleans.Runtime.Placement;
 
-namespace Atelier.Grains.Hosting;
+namespace Atelier.Grains.Placement;
 
 /// <summary>Places a grain on silos with the control role. A silo that says nothing of its roles has it.</summary>
 [AttributeUsage(AttributeTargets.Class)]

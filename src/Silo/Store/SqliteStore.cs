@@ -1,8 +1,8 @@
 // The store of a cluster on one machine: one SQLite database in a folder, which all silos of the machine open. A write
-// is on disk before it is answered. Writes of one silo share transactions (group commit): while one transaction is
-// flushed, the next ones gather. Memory is bounded by the page cache; the data are bounded by the disk alone, and
-// nothing is ever evicted. A write that the disk has no room for fails at once and changes nothing; the next one is
-// tried as if nothing had happened, so writes resume by themselves when there is room again.
+// is on disk before it is acknowledged. Writes of one silo share transactions (group commit): while one transaction is
+// flushed, the next writes gather. Memory is bounded by the page cache; the data are bounded by the disk alone, and
+// nothing is ever evicted. A write that does not fit on the disk fails at once and changes nothing; the next one is
+// attempted all the same, so writes resume by themselves when there is room again.
 //
 // Why not a server: a database in a file has no port to protect, no process to supervise and no log to replay at start.
 // docs/decisions/0006-embedded-store.md has the measurements.
@@ -28,7 +28,8 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     private const int VacuumPages = 2048;
     private const int TidyMilliseconds = 1000;
 
-    // A file that a silo deletes to start on a full disk; without it nothing could be read until somebody freed space.
+    // A file that a silo deletes so that it can start on a full disk. Without it nothing could be read until somebody
+    // freed space.
     private const string StartRoomName = "reserve";
     private const int StartRoomMax = 8 << 20;
 
@@ -67,7 +68,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         END;
         """;
 
-    // Silos that start together make or upgrade the database one after the other.
+    // Silos that start together create or upgrade the database one after the other.
     private static readonly TimeSpan s_openPatience = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan s_logPatience = TimeSpan.FromMilliseconds(100);
     private static readonly TimeSpan s_vacuumPatience = TimeSpan.FromMilliseconds(50);
@@ -83,8 +84,8 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     private SqliteSession _session;
     private volatile bool _isFull;
 
-    /// <summary>Opens the store, and makes it if its folder holds none.</summary>
-    /// <exception cref="ArgumentException">The options make no sense, or the folder is another cluster's.</exception>
+    /// <summary>Opens the store, and creates it if its folder has none.</summary>
+    /// <exception cref="ArgumentException">The options are not valid, or the folder is another cluster's.</exception>
     /// <exception cref="IOException">The folder or the database cannot be used.</exception>
     public SqliteStore(SqliteStoreOptions options)
     {
@@ -101,7 +102,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
                 File.Delete(_startRoom);
             }
 
-            // States hold prompts: the database is its user's alone, and the files beside it have its permissions.
+            // States contain prompts: only this user may read the database. The files beside it get its permissions.
             if (!File.Exists(_path))
             {
                 File.Open(_path, new FileStreamOptions
@@ -132,7 +133,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         _writer.Start();
     }
 
-    /// <summary>Whether the last write failed for want of room on the disk.</summary>
+    /// <summary>Whether the last write failed because the disk was full.</summary>
     public bool IsFull => _isFull;
 
     /// <inheritdoc/>
@@ -152,7 +153,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         silo.Services.AddSingleton<IStateMeter>(this);
     }
 
-    /// <summary>Runs work that writes, in a transaction. It is on disk when the task ends.</summary>
+    /// <summary>Runs work that writes, in a transaction. The result is on disk when the task ends.</summary>
     /// <exception cref="StoreFullException">The disk is full; nothing was changed.</exception>
     /// <exception cref="StoreUnavailableException">The store could not write; nothing was changed.</exception>
     public Task<T> WriteAsync<T>(Func<SqliteSession, T> work)
@@ -162,7 +163,8 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         {
             if (!_pending.TryAdd(new Pending<T>(work, done)))
             {
-                throw new StoreUnavailableException($"{_options.PendingMax} writes wait for the disk already.");
+                throw new StoreUnavailableException(
+                    $"{_options.PendingMax} writes are already waiting for the disk, which is the maximum.");
             }
         }
         catch (InvalidOperationException error)
@@ -234,7 +236,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
 
     private long StartRoomBytes => Math.Min(StartRoomMax, Disk.TotalSize / 16);
 
-    // Bytes that new work may take.
+    // Bytes of the disk that new work may use.
     private long Room =>
         Disk.AvailableFreeSpace - Math.Min(_options.ReserveBytes, Disk.TotalSize / 16);
 
@@ -261,7 +263,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
 
     private void Prepare()
     {
-        // Whoever comes first makes the schema; the others wait for it.
+        // The first silo creates the schema; the others wait for it.
         _session.Execute("PRAGMA auto_vacuum = INCREMENTAL");
         _session.Execute("PRAGMA journal_mode = WAL");
         _session.Execute("PRAGMA journal_size_limit = 16777216");
@@ -281,7 +283,8 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         _session.Execute("COMMIT");
         if (version is not (0 or Version))
         {
-            throw new ArgumentException($"The store {_path} has format {version}; this release reads {Version}.");
+            throw new ArgumentException(
+                $"The store {_path} has format {version}; this release reads format {Version}.");
         }
 
         if (cluster != _options.ClusterId)
@@ -315,7 +318,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
                 tidied = Environment.TickCount64;
             }
 
-            // Another silo that waits for the write lock polls every millisecond.
+            // Another silo that waits for the write lock polls it every millisecond.
             if (_pending.Count > 0)
             {
                 SqliteSession.Pause();
@@ -342,7 +345,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         }
         catch (Exception error)
         {
-            // A fault of one piece of work: it costs that one alone.
+            // A faulty piece of work must not fail the others of its batch.
             RollBack(keep: true);
             if (batch.Count == 1)
             {
@@ -359,7 +362,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         batch.ForEach(pending => pending.Complete());
     }
 
-    // After an I/O error nobody knows what the connection holds: a new one reads it from the disk.
+    // After an I/O error the state of the connection is unknown: a new one reads it from the disk.
     private void RollBack(bool keep)
     {
         try
@@ -372,7 +375,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         }
         catch (SqliteException)
         {
-            // SQLite rolls back by itself on some errors, and then there is no transaction to roll back.
+            // SQLite rolls back by itself on some errors; then there is no transaction left.
             if (keep)
             {
                 return;
@@ -387,16 +390,16 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         }
         catch (SqliteException)
         {
-            // The old one is tried again at the next write.
+            // The next write retries with the old connection.
         }
     }
 
-    // Once a second: shrinks the log and the database, a little at a time, and keeps room for a start.
+    // Once a second: shrinks the log and the database a little, and maintains the start reserve.
     private void Tidy()
     {
         try
         {
-            // Overlapping readers keep SQLite from resetting the log. Here the writer waits for them, while new readers
+            // Overlapping readers keep SQLite from resetting the log. Here the writer waits until they end; new readers
             // find everything in the database.
             if (new FileInfo(_path + "-wal") is { Exists: true } log && log.Length > _options.LogBytesMax)
             {
@@ -414,12 +417,12 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         }
         catch (SqliteException)
         {
-            // The next second tries again.
+            // Retried in the next second.
             RollBack(keep: true);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            // The disk does not answer, or is full again. Writes say so; the next second tries again.
+            // The disk does not respond or is full again. Writes report that; this is retried in the next second.
         }
     }
 
@@ -431,7 +434,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
             return;
         }
 
-        // Random bytes, which no file system compresses.
+        // Random bytes, so that the file system cannot compress them.
         byte[] bytes = new byte[size];
         RandomNumberGenerator.Fill(bytes);
         using var file = new FileStream(_startRoom, new FileStreamOptions
@@ -444,8 +447,8 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     }
 
     private StoreUnavailableException Translated(SqliteException error) => error.SqliteErrorCode == Full
-        ? new StoreFullException($"The disk of the store has no room: {error.Message}", error)
-        : new StoreUnavailableException($"The store {_path} does not work: {error.Message}", error);
+        ? new StoreFullException($"The disk of the store is full: {error.Message}", error)
+        : new StoreUnavailableException($"The store {_path} failed: {error.Message}", error);
 
     private abstract class Pending
     {

@@ -1,5 +1,5 @@
-// Metrics show what a process does and how busy it is. They are for operators, so they have a port of their own, which
-// clients do not reach. Health is served there too, so that load on the public port cannot hide it.
+// The port for operators. Metrics show what a process does and how busy it is, so they are on a port that clients do
+// not reach. Health is served there too, so that load on the public port cannot hide it.
 using System.Net;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
@@ -8,7 +8,7 @@ using Prometheus;
 
 namespace Atelier.ServiceDefaults;
 
-/// <summary>Where a process's metrics are scraped.</summary>
+/// <summary>The address at which a process's metrics are scraped.</summary>
 /// <param name="Address">The IP address ("Metrics:Address").</param>
 /// <param name="Port">The port ("Metrics:Port"); 0 has none.</param>
 public sealed record MetricsListener(string Address = "127.0.0.1", int Port = 0)
@@ -29,7 +29,7 @@ public sealed record MetricsListener(string Address = "127.0.0.1", int Port = 0)
         : Port != 0 && others.Contains(Port) ? $"Metrics:Port must be a port of its own, not {Port}, or 0 for none."
         : null;
 
-    /// <summary>Makes the server listen there.</summary>
+    /// <summary>Makes the web server listen at this address.</summary>
     public void AddTo(KestrelServerOptions kestrel)
     {
         ArgumentNullException.ThrowIfNull(kestrel);
@@ -43,7 +43,7 @@ public sealed record MetricsListener(string Address = "127.0.0.1", int Port = 0)
         }
     }
 
-    /// <summary>Answers what arrives there: /metrics, /health/live, /health/ready and nothing else.</summary>
+    /// <summary>Maps /metrics, /health/live and /health/ready on this port, and nothing else.</summary>
     internal static void Map(WebApplication app) => app.MapWhen(
         context => context.Features.Get<MetricsListener>() is not null,
         inner =>

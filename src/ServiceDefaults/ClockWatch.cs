@@ -1,7 +1,7 @@
-// Watches for the wall clock being set. This project's own code does not mind, but Orleans schedules the collection of
-// activations, retries and its client's gateways by the wall clock: after a step backwards, new activations fail and
+// The watch for steps of the wall clock. This project's own code tolerates them, but Orleans schedules the collection
+// of activations, retries and its client's gateways by the wall clock: after a step backwards, new activations fail and
 // retries wait until the old time comes again. So a process whose clock is set by more than a few seconds hands its
-// work back, ends, and is started again by its supervisor, as it is when its node goes away.
+// work back, exits and is restarted by its supervisor, as when its node is shut down.
 using System.Diagnostics;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Hosting;
@@ -9,27 +9,27 @@ using Microsoft.Extensions.Logging;
 
 namespace Atelier.ServiceDefaults;
 
-/// <summary>Ends the process in good order when the wall clock is set.</summary>
+/// <summary>Shuts the process down gracefully when the wall clock is set.</summary>
 public sealed partial class ClockWatch(SteadyClock clock, IHostApplicationLifetime lifetime, ILogger<ClockWatch> logger)
     : BackgroundService, IHealthCheck
 {
-    // Clocks that are disciplined move by less; what moves by more was set.
+    // Corrections of a synchronized clock are smaller.
     private static readonly TimeSpan s_stepMax = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan s_period = TimeSpan.FromMilliseconds(200);
 
-    // The way out uses timers that the step may have broken.
+    // A graceful shutdown uses timers that the step may have broken.
     private static readonly TimeSpan s_grace = TimeSpan.FromSeconds(6);
 
     private int _ending;
 
-    /// <summary>Gets whether the clock was set: the process is about to end.</summary>
+    /// <summary>Gets whether the clock was set, so that the process is about to exit.</summary>
     public bool IsStepped => clock.WallStep.Duration() > s_stepMax;
 
     /// <inheritdoc/>
     public Task<HealthCheckResult> CheckHealthAsync(
         HealthCheckContext context, CancellationToken cancellationToken = default) =>
         Task.FromResult(IsStepped
-            ? HealthCheckResult.Unhealthy("The clock was set; this process ends and is started again.")
+            ? HealthCheckResult.Unhealthy("The clock was set; this process exits to be restarted.")
             : HealthCheckResult.Healthy());
 
     /// <inheritdoc/>
@@ -73,7 +73,7 @@ public sealed partial class ClockWatch(SteadyClock clock, IHostApplicationLifeti
     [LoggerMessage(
         Level = LogLevel.Warning,
         Message =
-            "The clock was set by {Seconds:f0} s. This process hands its work back and ends; its supervisor starts it "
-            + "again.")]
+            "The clock was set by {Seconds:f0} s. This process hands its work back and exits; its supervisor "
+            + "restarts it.")]
     private partial void LogStep(double seconds);
 }

@@ -1,7 +1,7 @@
-// Mutual TLS on the cluster's Orleans ports. Whoever may call grains is an administrator, so both ports of a silo, the
-// one for silos and the one for gateways, take connections only from processes that know the cluster's secret. Every
-// such process derives the same key from it and makes its own certificate of that key: there is no file to distribute,
-// nothing expires, and no clock is read. A peer is accepted if its certificate has that very key.
+// Mutual TLS on the cluster's Orleans ports. A process that can call grains has all rights, so both ports of a silo,
+// the one for silos and the one for gateways, accept only processes that know the cluster's secret. Each such process
+// derives the same key from the secret and makes its own certificate with it: there is no file to distribute, nothing
+// expires, and no clock is read. A peer is accepted if its certificate has that very key.
 using System.Net.Security;
 using System.Numerics;
 using System.Security.Authentication;
@@ -17,10 +17,10 @@ namespace Atelier.ServiceDefaults;
 /// <summary>Secures the connections between silos, and between gateways and silos.</summary>
 public static class ClusterTransport
 {
-    /// <summary>Most connections of a silo whose peers have not yet shown that they know the secret.</summary>
+    /// <summary>Most connections of a silo whose peers have not yet proven that they know the secret.</summary>
     public const int HandshakesMax = 512;
 
-    // Changed whenever the derivation changes: processes of both kinds then refuse each other.
+    // Changes with the derivation, so that processes with different derivations refuse each other.
     private static readonly byte[] s_purpose = "atelier cluster transport 1"u8.ToArray();
 
     private const int ScalarBytes = 32;
@@ -31,14 +31,14 @@ public static class ClusterTransport
         "0ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551",
         System.Globalization.NumberStyles.HexNumber);
 
-    // The certificate says nothing but its key.
+    // Only the certificate's key matters.
     private static readonly DateTimeOffset s_notAfter = new(9999, 12, 31, 23, 59, 59, TimeSpan.Zero);
 
-    /// <summary>Gets how long a connection may take to show that its peer knows the secret.</summary>
+    /// <summary>Gets the time within which a peer must prove that it knows the secret.</summary>
     public static TimeSpan HandshakeTimeout { get; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
-    /// Lets only processes that know the secret connect to this silo, and connects to such silos only.
+    /// Accepts connections only from processes that know the secret, and connects only to such silos.
     /// </summary>
     /// <param name="silo">The silo.</param>
     /// <param name="secret">The cluster's secret.</param>
@@ -53,7 +53,7 @@ public static class ClusterTransport
             options.ConfigureSiloOutboundConnection(connection => connection.UseClientTls(tls));
         });
 
-        // It logs every connection that fails; UnprovenConnections says it once for many.
+        // It logs every connection that fails; UnprovenConnections logs one line for many.
         silo.Services.AddLogging(logging =>
             logging.AddFilter("Orleans.Connections.Security.TlsServerConnectionMiddleware", LogLevel.None));
     }
@@ -68,7 +68,7 @@ public static class ClusterTransport
             options.ConfigureConnection(connection => connection.UseClientTls(tls)));
     }
 
-    /// <summary>The certificate that a process of a cluster shows; its key is a function of the secret.</summary>
+    /// <summary>The certificate of a cluster's processes; its key is a function of the secret.</summary>
     /// <param name="secret">The cluster's secret.</param>
     public static X509Certificate2 CertificateOf(byte[] secret)
     {
@@ -79,7 +79,7 @@ public static class ClusterTransport
         return request.CreateSelfSigned(DateTimeOffset.UnixEpoch, s_notAfter);
     }
 
-    // A scalar from 128 bits more than it has: no value is noticeably likelier than another (FIPS 186-5, A.2.1).
+    // A scalar reduced from 128 extra bits, so that its distribution is nearly uniform (FIPS 186-5, A.2.1).
     private static ECDsa KeyOf(byte[] secret)
     {
         byte[] bits = HKDF.DeriveKey(HashAlgorithmName.SHA256, secret, ScalarBytes + 16, info: s_purpose);
@@ -115,7 +115,7 @@ public static class ClusterTransport
         };
     }
 
-    // The key alone counts: nothing that a stranger's certificate says is looked up anywhere, and no clock is read.
+    // Only the key counts: nothing in a stranger's certificate is looked up anywhere, and no clock is read.
     private static X509ChainPolicy NoChain(X509Certificate2 own) => new()
     {
         TrustMode = X509ChainTrustMode.CustomRootTrust, CustomTrustStore = { own }, DisableCertificateDownloads = true,

@@ -1,5 +1,5 @@
-// Metrics show what a process does and how busy it is. They are for operators, so they have a port of their own, which
-// clients do not reach. Health is served there too, so that load on the public port cannot hide it.
+// The port for operators. Metrics show what a process does and how busy it is, so they are on a port that clients do
+// not reach. Health is served there too, so that load on the public port cannot hide it.
 using System.Net;
 using Atelier.Configuration;
 using Microsoft.AspNetCore.Builder;
@@ -22,7 +22,7 @@ public sealed class MetricsListener
     [Bounds(0, 65535)]
     public int Port { get; set; }
 
-    /// <summary>Makes the server listen there.</summary>
+    /// <summary>Makes the web server listen at this address.</summary>
     public void AddTo(KestrelServerOptions kestrel)
     {
         ArgumentNullException.ThrowIfNull(kestrel);
@@ -36,7 +36,7 @@ public sealed class MetricsListener
         }
     }
 
-    /// <summary>Answers what arrives there: /metrics, /health/live, /health/ready and nothing else.</summary>
+    /// <summary>Maps /metrics, /health/live and /health/ready on this port, and nothing else.</summary>
     internal static void Map(WebApplication app) => app.MapWhen(
         context => context.Features.Get<MetricsListener>() is not null,
         inner =>

@@ -1,10 +1,11 @@
-// What a cluster keeps in files holds prompts, pictures and keys, so it is readable by its user alone: whatever a
-// process makes is closed for group and others, and so is what an earlier release, or somebody else, left open.
+// Permissions of a cluster's files. They contain prompts, pictures and keys, so only their user may read them: a
+// process creates files without permissions for group and others, and removes those that an earlier release, or
+// somebody else, left.
 using System.Runtime.InteropServices;
 
 namespace Atelier.ServiceDefaults;
 
-/// <summary>Keeps files and folders for their user alone.</summary>
+/// <summary>Keeps files and folders accessible to their user alone.</summary>
 public static class PrivateFiles
 {
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
@@ -17,22 +18,24 @@ public static class PrivateFiles
     };
 
     /// <summary>
-    /// From now on, files and folders that this process and its children make are their user's alone.
+    /// Sets the umask, so that new files and folders of this process and its children are their user's alone.
     /// </summary>
     public static void CloseNew() => _ = Umask(UmaskOwnerOnly);
 
-    /// <summary>Makes a folder for this user alone; one that exists is closed with all that is in it.</summary>
-    /// <returns>What is not private all the same, each a sentence that says what to do.</returns>
-    /// <exception cref="IOException">The folder cannot be made.</exception>
-    /// <exception cref="UnauthorizedAccessException">The folder cannot be made.</exception>
+    /// <summary>
+    /// Creates a folder for this user alone. In one that exists, group and others lose their permissions on everything.
+    /// </summary>
+    /// <returns>Warnings about what is still not private, each a sentence that says what to do.</returns>
+    /// <exception cref="IOException">The folder cannot be created.</exception>
+    /// <exception cref="UnauthorizedAccessException">The folder cannot be created.</exception>
     public static IReadOnlyList<string> MakeFolder(string path)
     {
         Directory.CreateDirectory(path, OwnerOnly);
         return [.. CloseFolder(path), .. Owner(path)];
     }
 
-    /// <summary>Closes files of a folder that others may read on; those that are not there are passed over.</summary>
-    /// <returns>What is not private all the same, each a sentence that says what to do.</returns>
+    /// <summary>Makes files private in a folder that others may continue to read. Absent files are skipped.</summary>
+    /// <returns>Warnings about what is still not private, each a sentence that says what to do.</returns>
     public static IReadOnlyList<string> CloseFiles(string folder, params ReadOnlySpan<string> names)
     {
         var faults = new List<string>();
@@ -49,7 +52,7 @@ public static class PrivateFiles
     }
 
     /// <summary>
-    /// What lets others replace what this process keeps in a folder, each a sentence that says what to do.
+    /// Warnings about permissions by which others can replace files in a folder, each a sentence that says what to do.
     /// </summary>
     public static IReadOnlyList<string> Intruders(string folder)
     {
@@ -57,13 +60,13 @@ public static class PrivateFiles
         return (mode & WritableByOthers) != UnixFileMode.None && !mode.HasFlag(UnixFileMode.StickyBit)
             ?
             [
-                $"{folder} may be written to by other users, who can replace what is kept in it; chmod go-w it.",
+                $"{folder} is writable by other users, who can replace the files in it; chmod go-w it.",
                 .. Owner(folder),
             ]
             : Owner(folder);
     }
 
-    // The folder first: from then on nobody else gets at what is in it. So one that is closed already is not searched.
+    // The folder first: after that nobody else reaches what is in it. So one that is already private is not searched.
     private static string[] CloseFolder(string path)
     {
         if (IsClosed(path))
@@ -105,12 +108,12 @@ public static class PrivateFiles
     }
 
     private static string NotClosed(string path) =>
-        $"{path} may be readable by other users, and its rights cannot be changed; "
-        + "chmod go-rwx it, or name another folder.";
+        $"{path} may be readable by other users, and its permissions cannot be changed; "
+        + "chmod go-rwx it, or configure another folder.";
 
     private static string[] Owner(string folder) => TryOwner(folder) is { } owner && owner != 0 && owner != UserId()
-        ? [$"{folder} belongs to the user with the id {owner}, who can read and replace what is kept in it; "
-            + "name a folder of your own."]
+        ? [$"{folder} belongs to the user with the id {owner}, who can read and replace the files in it; "
+            + "configure a folder of your own."]
         : [];
 
     private static unsafe uint? TryOwner(string path)
@@ -128,7 +131,7 @@ public static class PrivateFiles
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     private static extern uint UserId();
 
-    // The layout of its answer is the same on every machine, unlike stat's.
+    // The layout of its result is the same on every machine, unlike stat's.
     [DllImport("libc", EntryPoint = "statx")]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     private static extern unsafe int Statx(

@@ -1,4 +1,4 @@
-// What every process of the cluster has: traces and metrics, health, and a word about how it ends.
+// Services of every process of the cluster: traces, metrics, health checks and shutdown.
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Diagnostics.HealthChecks;
 using Microsoft.Extensions.DependencyInjection;
@@ -9,14 +9,14 @@ using OpenTelemetry.Trace;
 
 namespace Atelier.ServiceDefaults;
 
-/// <summary>Registration with a host.</summary>
+/// <summary>Adds the common services to a host.</summary>
 public static class ServiceDefaultsExtensions
 {
-    /// <summary>The tag of health checks that say whether the process is to be restarted.</summary>
+    /// <summary>The tag of liveness checks: the process must be restarted if one fails.</summary>
     public const string LiveTag = "live";
 
     /// <summary>
-    /// Adds telemetry and health checks. Traces and metrics go out by OTLP where OTEL_EXPORTER_OTLP_ENDPOINT is set;
+    /// Adds telemetry and health checks. Traces and metrics are sent by OTLP if OTEL_EXPORTER_OTLP_ENDPOINT is set;
     /// metrics can be scraped in any case. The process's <see cref="TimeProvider"/> never jumps. A process that was
     /// started by a supervisor ends with it.
     /// </summary>
@@ -47,8 +47,8 @@ public static class ServiceDefaultsExtensions
     internal static HealthCheckOptions Live => new() { Predicate = check => check.Tags.Contains(LiveTag) };
 
     /// <summary>
-    /// Maps /health/live (restart me if this fails) and /health/ready (send me work); where the process has a
-    /// <see cref="MetricsListener"/>, the same and /metrics (Prometheus) there.
+    /// Maps /health/live (restart the process if it fails) and /health/ready (the process accepts requests). If the
+    /// process has a <see cref="MetricsListener"/>, they are served there too, with /metrics for Prometheus.
     /// </summary>
     public static WebApplication MapServiceDefaults(this WebApplication app)
     {

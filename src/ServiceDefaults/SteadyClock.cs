@@ -1,15 +1,15 @@
-// The time by which a process counts leases, timeouts and retries: it never jumps. The wall clock may be set, forwards
-// and backwards, at any moment; what is due in five seconds is due in five seconds all the same.
+// The clock by which a process measures leases, timeouts and retries. It never jumps: the wall clock may be set
+// forwards or backwards at any moment, and what is due in five seconds is still due in five seconds.
 namespace Atelier.ServiceDefaults;
 
-/// <summary>UTC when the clock was made, plus the time that has passed since.</summary>
+/// <summary>UTC at the clock's creation, plus the time that has passed since.</summary>
 public sealed class SteadyClock : TimeProvider
 {
     private readonly TimeProvider _wall;
     private readonly DateTimeOffset _origin;
     private readonly long _start;
 
-    /// <summary>Starts at the wall clock's time.</summary>
+    /// <summary>Starts the clock at the wall clock's time.</summary>
     /// <param name="wall">The wall clock; its timestamps and timers are monotonic.</param>
     public SteadyClock(TimeProvider wall)
     {
@@ -24,7 +24,7 @@ public sealed class SteadyClock : TimeProvider
     public override TimeZoneInfo LocalTimeZone => _wall.LocalTimeZone;
 
     /// <summary>
-    /// Gets by how much the wall clock was set since this clock was made; negative if it was set back.
+    /// Gets the step of the wall clock since this clock was created; negative if it was set back.
     /// </summary>
     public TimeSpan WallStep => _wall.GetUtcNow() - GetUtcNow();
 

@@ -1,5 +1,5 @@
-// A process that was started by a supervisor ends with it. The supervisor holds the other end of standard input and
-// never writes to it: when it is gone, however it went, the input is at its end, and this process leaves in order.
+// The end of a process with its supervisor. The supervisor holds the other end of standard input and never writes to
+// it. When the supervisor ends, for whatever reason, standard input ends, and this process shuts down gracefully.
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Microsoft.Extensions.DependencyInjection;
@@ -7,13 +7,13 @@ using Microsoft.Extensions.Hosting;
 
 namespace Atelier.ServiceDefaults;
 
-/// <summary>Watches standard input, where "Supervisor:Stdin" is true.</summary>
+/// <summary>Watches standard input if "Supervisor:Stdin" is true.</summary>
 internal sealed class Supervision(IHostApplicationLifetime lifetime) : IHostedService
 {
     /// <summary>The setting that says that a supervisor holds standard input.</summary>
     public const string Setting = "Supervisor:Stdin";
 
-    // Longer than any process takes that leaves in order; nobody else is left to end one that hangs.
+    // Longer than a graceful shutdown takes. After it the process is killed, because nobody else is left to do so.
     private static readonly TimeSpan s_grace = TimeSpan.FromSeconds(40);
 
     /// <summary>Adds the watch if there is a supervisor.</summary>
@@ -21,8 +21,8 @@ internal sealed class Supervision(IHostApplicationLifetime lifetime) : IHostedSe
     {
         if (bool.TryParse(builder.Configuration[Setting], out bool supervised) && supervised)
         {
-            // Ctrl-C in a terminal goes to all processes of a group. This one is stopped by its supervisor, in its
-            // turn.
+            // Ctrl-C in a terminal signals all processes of a group. This one must be stopped by its supervisor, in
+            // its order.
             _ = SetProcessGroup(0, 0);
             builder.Services.AddHostedService<Supervision>();
         }
@@ -31,7 +31,7 @@ internal sealed class Supervision(IHostApplicationLifetime lifetime) : IHostedSe
     /// <inheritdoc/>
     public Task StartAsync(CancellationToken cancellationToken)
     {
-        // A thread of its own: a read of standard input cannot be called off.
+        // A thread of its own, because a read of standard input cannot be cancelled.
         new Thread(Watch) { IsBackground = true, Name = "supervisor" }.Start();
         return Task.CompletedTask;
     }
@@ -45,7 +45,7 @@ internal sealed class Supervision(IHostApplicationLifetime lifetime) : IHostedSe
         Span<byte> buffer = stackalloc byte[256];
         while (input.Read(buffer) > 0)
         {
-            // Nothing is expected, and nothing is done with it.
+            // Input is ignored; only its end matters.
         }
 
         lifetime.StopApplication();

@@ -1,5 +1,5 @@
-// Connections to a silo's Orleans ports whose peers have not yet shown that they know the cluster's secret. Anybody who
-// reaches the ports can make them, so their number, their time and what is logged of them are bounded.
+// Connections to a silo's Orleans ports whose peers have not yet proven that they know the cluster's secret. Anybody
+// who reaches the ports can open them, so their number, their time and their log lines are bounded.
 using System.Net;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.Logging;
@@ -49,7 +49,7 @@ internal sealed partial class UnprovenConnections(TimeProvider clock, ILogger<Un
         }
         finally
         {
-            // One whose peer has proven itself, or that was closed for others, is no longer in the list.
+            // A connection that was proven, or evicted for another one, is no longer in the list.
             if (Remove(entry))
             {
                 CountRefused(context.RemoteEndPoint);
@@ -57,7 +57,7 @@ internal sealed partial class UnprovenConnections(TimeProvider clock, ILogger<Un
         }
     }
 
-    // Gives the connection that must be closed in exchange, if there is one.
+    // Returns the connection to evict in exchange, if any.
     private ConnectionContext? Add(LinkedListNode<ConnectionContext> entry)
     {
         lock (_gate)
@@ -114,6 +114,6 @@ internal sealed partial class UnprovenConnections(TimeProvider clock, ILogger<Un
     [LoggerMessage(
         Level = LogLevel.Warning,
         Message = "Refused {Count} connections to the cluster's ports since this was last logged: their peers did not "
-            + "show that they know Cluster:Secret; the last one was {Peer}")]
+            + "prove that they know Cluster:Secret; the last one was {Peer}.")]
     private partial void LogRefused(int count, EndPoint? peer);
 }

@@ -1,22 +1,22 @@
-// Goes around every request: gives it an id, strips what only the cluster may say, and sees to it that whatever goes
-// wrong is answered in the error shape.
+// The outermost middleware: gives each request an id, strips headers that only the cluster may set, and turns every
+// failure into an error response.
 using System.Security.Cryptography;
 
 namespace Atelier.Gateway.Answers;
 
-/// <summary>The outermost part of the gateway.</summary>
+/// <summary>Assigns request ids and answers failures in the error shape.</summary>
 internal sealed partial class AnswersMiddleware(RequestDelegate next, ILogger<AnswersMiddleware> logger)
 {
-    /// <summary>The header with a request's id, to silos and in answers.</summary>
+    /// <summary>The header with a request's id, in requests to silos and in responses.</summary>
     public const string RequestId = "x-request-id";
 
-    // The content security policy of answers that set none of their own: they load nothing and cannot be framed.
+    // The default content security policy of responses: they load nothing and cannot be framed.
     private const string ContentRules =
         "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
     private const string InternalPrefix = "X-Atelier-";
 
-    /// <summary>A new id of a request.</summary>
+    /// <summary>Creates a random request id.</summary>
     public static string NewId() => $"req_{RandomNumberGenerator.GetHexString(32, lowercase: true)}";
 
     public async Task InvokeAsync(HttpContext context)
@@ -43,7 +43,7 @@ internal sealed partial class AnswersMiddleware(RequestDelegate next, ILogger<An
             await next(context);
             if (context.Response is { HasStarted: false, StatusCode: >= 400, ContentType: null })
             {
-                // A silo's server has refused the request by itself.
+                // A silo's web server has refused the request with nothing but a status.
                 await AnswerAsync(context, GatewayError.Of(context.Response.StatusCode));
             }
         }
@@ -54,7 +54,7 @@ internal sealed partial class AnswersMiddleware(RequestDelegate next, ILogger<An
         catch (Exception error) when (
             context.RequestAborted.IsCancellationRequested && error is OperationCanceledException or IOException)
         {
-            // Nobody is left to be told.
+            // The client has disconnected: there is nobody to answer.
         }
         catch (Exception error)
         {
@@ -76,7 +76,7 @@ internal sealed partial class AnswersMiddleware(RequestDelegate next, ILogger<An
     {
         if (context.Response.HasStarted)
         {
-            // Half an answer must not look like a whole one.
+            // A partial response must not look complete.
             context.Abort();
             return Task.CompletedTask;
         }
@@ -86,6 +86,6 @@ internal sealed partial class AnswersMiddleware(RequestDelegate next, ILogger<An
     }
 
     [LoggerMessage(
-        Level = LogLevel.Error, Message = "A {Method} request failed in the gateway; its request id is {RequestId}.")]
+        Level = LogLevel.Error, Message = "Request {RequestId} ({Method}) failed in the gateway.")]
     private partial void LogFault(Exception error, string method, string requestId);
 }

@@ -1,34 +1,34 @@
-// What the gateway itself answers when something is wrong, in OpenAI's error shape.
+// The gateway's own error responses, in OpenAI's error shape.
 using System.Globalization;
 using System.Text.Json;
 using Atelier.Gateway.Settings;
 
 namespace Atelier.Gateway.Answers;
 
-/// <summary>An error with its status and what it says about coming back.</summary>
-/// <param name="Status">Status of HTTP.</param>
-/// <param name="Type">The kind of error.</param>
-/// <param name="Code">The error's name, for programs.</param>
-/// <param name="Message">The fault in a sentence, and what would be right.</param>
+/// <summary>An error response, with its status and its advice on retries.</summary>
+/// <param name="Status">HTTP status code.</param>
+/// <param name="Type">OpenAI's type of the error, such as invalid_request_error.</param>
+/// <param name="Code">Code of the error, for programs.</param>
+/// <param name="Message">What is wrong, and what would be right.</param>
 internal sealed record GatewayError(int Status, string Type, string Code, string Message)
 {
     private const string InvalidRequest = "invalid_request_error";
     private const string RateLimit = "rate_limit_error";
     private const string Server = "server_error";
 
-    /// <summary>Gets when to come back.</summary>
+    /// <summary>Gets the time after which a retry makes sense, sent as Retry-After.</summary>
     public TimeSpan? RetryAfter { get; init; }
 
-    // One answer for every key that is not let in: what is wrong with it is nobody's business.
+    // One response for every key that is refused, so that it does not reveal why.
     public static GatewayError NoKey { get; } = new(
         401, InvalidRequest, "invalid_api_key",
-        "This takes a key that is known here: send it as Authorization: Bearer KEY.");
+        "A valid API key is required: send it as Authorization: Bearer KEY.");
 
-    // The same for keys of tenants that exist and of others.
+    // The same whether the key's tenant exists or not.
     public static GatewayError TooManyUnknownKeys { get; } = new(
         429, RateLimit, "too_many_unknown_keys",
-        "Too many unknown keys are being tried, so this one was not looked up. A key that was just created works "
-        + "within seconds: send the request again.")
+        "Too many unknown keys are being tried, so this one was not looked up. A new key works within seconds: "
+        + "send the request again.")
     { RetryAfter = TimeSpan.FromSeconds(1) };
 
     public static GatewayError NoCluster { get; } = new(
@@ -38,64 +38,64 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
 
     public static GatewayError SiloLost { get; } = new(
         502, Server, "silo_lost",
-        "The silo that had the request went away before it answered; whether it was done is not known. Look, or send "
-        + "it again with the same id.")
+        "The silo that had the request was lost before it answered; the outcome is unknown. Check, or send it again "
+        + "with the same id.")
     { RetryAfter = TimeSpan.FromSeconds(1) };
 
     public static GatewayError TooLate { get; } = new(
         504, Server, "silo_too_late",
-        "The silo that had the request did not answer in time; whether it was done is not known.")
+        "The silo that had the request did not answer in time; the outcome is unknown.")
     { RetryAfter = TimeSpan.FromSeconds(1) };
 
     public static GatewayError Internal { get; } = new(
         500, Server, "internal_error",
-        "Something went wrong in the gateway that should not; the request's id is in the header x-request-id.");
+        "Internal error in the gateway. To report it, quote the id in the header x-request-id.");
 
     public static GatewayError UnknownUrl { get; } = new(
-        404, InvalidRequest, "unknown_url", "There is nothing at this address; /docs shows what there is.");
+        404, InvalidRequest, "unknown_url", "There is nothing at this address; /docs lists the routes.");
 
     public static GatewayError WrongHost { get; } = new(
         400, InvalidRequest, "bad_request",
         "The header Host must be a host name or an IP address, with a port in 1..65535 or none.");
 
     public static GatewayError HeadersTooSlow { get; } = new(
-        408, InvalidRequest, "headers_too_slow", "The request's headers did not come in time.");
+        408, InvalidRequest, "headers_too_slow", "The request's headers did not arrive in time.");
 
     public static GatewayError NotForwarded { get; } = new(
-        400, InvalidRequest, "bad_request", "A header of the request holds characters that cannot be passed on.");
+        400, InvalidRequest, "bad_request", "A header of the request has characters that cannot be forwarded.");
 
     public static GatewayError TooMany(TimeSpan wait) => new(
-        429, RateLimit, "rate_limit_exceeded", "These are too many requests at once; come back a little later.")
+        429, RateLimit, "rate_limit_exceeded", "Too many requests at once; retry after the time in Retry-After.")
     { RetryAfter = wait };
 
     public static GatewayError TooManyOpen(int max) => new(
         429, RateLimit, "too_many_open_requests",
-        $"This tenant has {max} requests in progress at this gateway, the most that it may: end a stream, or wait "
-        + "for an answer.")
+        $"This tenant is at its limit of {max} requests in progress at this gateway: end a stream, or wait for "
+        + "a response.")
     { RetryAfter = TimeSpan.FromSeconds(1) };
 
-    /// <summary>What a client is told where a server has refused the request with nothing but a status.</summary>
+    /// <summary>The error of a request that a server refused with nothing but a status.</summary>
     public static GatewayError Of(int status) => status switch
     {
         404 => UnknownUrl,
-        405 => new(405, InvalidRequest, "method_not_allowed", "This address does not know the request's method."),
+        405 => new(405, InvalidRequest, "method_not_allowed", "This address does not support the request's method."),
         413 =>
             new(
                 413, InvalidRequest, "body_too_large",
-                $"The body has more than {GatewaySettings.RequestBytesMax} bytes, the most that are read."),
-        408 => new(408, InvalidRequest, "body_too_slow", "The body did not come in time."),
+                $"The body is larger than the maximum of {GatewaySettings.RequestBytesMax} bytes."),
+        408 => new(408, InvalidRequest, "body_too_slow", "The body did not arrive in time."),
         414 => new(414, InvalidRequest, "url_too_long", "The request's target is too long."),
         431 => new(431, InvalidRequest, "headers_too_large", "The request has too many headers, or they are too long."),
-        400 => new(400, InvalidRequest, "bad_request", "The request is cut short or is not proper HTTP."),
+        400 => new(400, InvalidRequest, "bad_request", "The request is truncated or is not valid HTTP."),
         < 500 => new(status, InvalidRequest, "error", $"The request was answered with status {status}."),
         _ => new(status, Server, "error", $"The request was answered with status {status}."),
     };
 
-    /// <summary>The error in OpenAI's shape.</summary>
+    /// <summary>The error as JSON, in OpenAI's shape.</summary>
     public byte[] Body() => JsonSerializer.SerializeToUtf8Bytes(
         new { error = new { message = Message, type = Type, param = (string?)null, code = Code } });
 
-    /// <summary>Sends the error as the answer.</summary>
+    /// <summary>Sends the error as the response.</summary>
     public async Task WriteAsync(HttpContext context)
     {
         HttpResponse response = context.Response;

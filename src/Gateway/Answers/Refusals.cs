@@ -1,5 +1,5 @@
 // Requests that Kestrel refuses before any middleware runs: a request line or headers that are too long, too late or
-// not HTTP. Kestrel answers with a status alone. Here the answer gets the error shape and an id on its way out.
+// not HTTP. Kestrel answers with a status alone. Here that response is replaced by one in the error shape, with an id.
 using System.Diagnostics;
 using System.Globalization;
 using System.IO.Pipelines;
@@ -10,12 +10,12 @@ using Microsoft.AspNetCore.WebUtilities;
 
 namespace Atelier.Gateway.Answers;
 
-/// <summary>Puts the server's own refusals in the error shape.</summary>
+/// <summary>Rewrites the web server's own refusals into the error shape.</summary>
 internal static class Refusals
 {
     private const string BadRequest = "Microsoft.AspNetCore.Server.Kestrel.BadRequest";
 
-    /// <summary>Serves a connection whose refusals have the shape.</summary>
+    /// <summary>Serves a connection and rewrites its refusals.</summary>
     public static async Task ServeAsync(ConnectionContext connection, ConnectionDelegate next)
     {
         IDuplexPipe wire = connection.Transport;
@@ -32,7 +32,7 @@ internal static class Refusals
         }
     }
 
-    /// <summary>Hears of refusals from now on.</summary>
+    /// <summary>Subscribes to the server's refusals, until the result is disposed.</summary>
     public static IDisposable Watch(IServiceProvider services) =>
         services.GetRequiredService<DiagnosticListener>().Subscribe(
             new Observer(services.GetRequiredService<TimeProvider>()), name => name == BadRequest);
@@ -76,7 +76,7 @@ internal static class Refusals
     }
 }
 
-/// <summary>Writes what the server writes, or in its place one answer that refuses the request.</summary>
+/// <summary>Writes what the server writes, or one refusal in its place.</summary>
 internal sealed class RefusalWriter(PipeWriter wire) : PipeWriter
 {
     private byte[]? _refusal;
@@ -87,7 +87,7 @@ internal sealed class RefusalWriter(PipeWriter wire) : PipeWriter
 
     public override long UnflushedBytes => wire.UnflushedBytes;
 
-    /// <summary>Sends this answer in place of what follows.</summary>
+    /// <summary>Sends this response in place of everything that follows.</summary>
     public void Refuse(byte[] answer) => _refusal ??= answer;
 
     public override void Advance(int bytes)

@@ -3,5 +3,5 @@ using Atelier.Contracts.Tenants;
 namespace Atelier.Gateway.Callers;
 
 /// <summary>The caller of a request.</summary>
-/// <param name="Caller">Who calls.</param>
+/// <param name="Caller">The tenant or the administrator.</param>
 internal sealed record CallerFeature(Caller Caller);

@@ -1,5 +1,5 @@
-// The gateway's own connection to the cluster. It is made in the background and again for as long as it takes: the
-// gateway is there before the cluster is, and after it.
+// The gateway's own connection to the cluster. It is made in the background and retried without end, because the
+// gateway may start before the cluster and outlive it.
 using Atelier.Contracts;
 using Atelier.Contracts.Cluster;
 using Atelier.Contracts.Tenants;
@@ -18,7 +18,7 @@ internal sealed partial class OrleansClusterView(
     private static readonly TimeSpan s_connectPause = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan s_refreshPeriod = TimeSpan.FromSeconds(2);
 
-    // A silo that dies takes its tenants with it for a call's timeout; its neighbours have them soon after.
+    // When a silo dies, calls to its tenants fail for a call's timeout; then they activate on other silos.
     private static readonly TimeSpan s_askPause = TimeSpan.FromMilliseconds(200);
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(8);
 
@@ -91,7 +91,7 @@ internal sealed partial class OrleansClusterView(
         }
         catch (OperationCanceledException)
         {
-            // The gateway stops.
+            // The gateway is shutting down.
         }
     }
 
@@ -130,8 +130,8 @@ internal sealed partial class OrleansClusterView(
             options => (options.ClusterId, options.ServiceId) = (settings.ClusterId, settings.ClusterId));
         client.Configure<ClientMessagingOptions>(options => options.ResponseTimeout = s_callTimeout);
 
-        // Silos that come up are known within seconds, also after all others have gone.
-        // So are their grains: a silo that is shutting down may report none.
+        // New silos are known within seconds, even after all others have gone.
+        // So are their grains, because a silo that is shutting down may report none.
         client.Configure<GatewayOptions>(options => options.GatewayListRefreshPeriod = s_refreshPeriod);
         client.Configure<TypeManagementOptions>(options => options.TypeMapRefreshInterval = s_refreshPeriod);
         if (settings.StoreOptions() is { } store)
@@ -161,6 +161,6 @@ internal sealed partial class OrleansClusterView(
     [LoggerMessage(Level = LogLevel.Information, Message = "Connected to the cluster.")]
     private partial void LogConnected();
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "There is no cluster to connect to yet: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Could not connect to the cluster; retrying: {Reason}")]
     private partial void LogNotConnected(string reason);
 }

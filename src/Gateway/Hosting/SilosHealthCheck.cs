@@ -1,4 +1,4 @@
-// A gateway is ready when a silo answers that it is.
+// The readiness of a gateway: at least one silo reports that it is ready.
 using Atelier.Gateway.Routing;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Yarp.ReverseProxy;
@@ -6,7 +6,7 @@ using Yarp.ReverseProxy.Model;
 
 namespace Atelier.Gateway.Hosting;
 
-/// <summary>Whether there is a silo that is ready.</summary>
+/// <summary>Healthy while a silo is ready and the gateway is not shutting down.</summary>
 internal sealed class SilosHealthCheck(IProxyStateLookup proxy, IHostApplicationLifetime lifetime) : IHealthCheck
 {
     public Task<HealthCheckResult> CheckHealthAsync(
@@ -17,8 +17,9 @@ internal sealed class SilosHealthCheck(IProxyStateLookup proxy, IHostApplication
             : [];
         int ready = silos.Count(silo => silo.Health.Active != DestinationHealth.Unhealthy);
         return Task.FromResult(
-            lifetime.ApplicationStopping.IsCancellationRequested ? HealthCheckResult.Unhealthy("This gateway stops.")
+            lifetime.ApplicationStopping.IsCancellationRequested
+                ? HealthCheckResult.Unhealthy("This gateway is shutting down.")
             : ready > 0 ? HealthCheckResult.Healthy()
-            : HealthCheckResult.Unhealthy($"Of {silos.Length} silos that are known, none is ready."));
+            : HealthCheckResult.Unhealthy($"None of the {silos.Length} known silos is ready."));
     }
 }

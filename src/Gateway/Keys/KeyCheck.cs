@@ -1,5 +1,5 @@
-// Who calls. A key names its tenant, and the tenant is asked on every request: a key that was revoked a moment ago is
-// refused now. A key that this gateway has not met yet is looked up first.
+// Authentication of callers. A key contains its tenant's name, and the tenant is asked on every request, so a revoked
+// key is refused at once. A key that this gateway has not seen yet is looked up first.
 using System.Net.Http.Headers;
 using System.Security.Cryptography;
 using System.Text;
@@ -13,7 +13,7 @@ using Atelier.Gateway.Settings;
 
 namespace Atelier.Gateway.Keys;
 
-/// <summary>Checks keys.</summary>
+/// <summary>Checks the API keys of requests.</summary>
 internal sealed class KeyCheck
 {
     private const string Scheme = "Bearer";
@@ -25,7 +25,10 @@ internal sealed class KeyCheck
     public KeyCheck(IClusterView cluster, KnownKeys known, GatewaySettings settings) =>
         (_cluster, _known, _adminDigest) = (cluster, known, settings.AdminKey is { } key ? DigestOf(key) : null);
 
-    /// <summary>Lets requests with a good key through, with their caller, and those on routes that need none.</summary>
+    /// <summary>
+    /// Passes on requests with a valid key, with their <see cref="CallerFeature"/>, and requests on routes that need no
+    /// key. Refuses all others.
+    /// </summary>
     public async Task CheckAsync(HttpContext context, RequestDelegate next)
     {
         string? key = KeyOf(context.Request);
@@ -49,7 +52,7 @@ internal sealed class KeyCheck
         await (refusal is null ? next(context) : refusal.WriteAsync(context));
     }
 
-    // Sets the caller of a good key and returns null; otherwise returns the refusal.
+    // Sets the caller if the key is valid and returns null; otherwise returns the refusal.
     private async Task<GatewayError?> IdentifyAsync(string? key, HttpContext context)
     {
         if (key is null)
@@ -98,7 +101,7 @@ internal sealed class KeyCheck
         return GatewayError.NoKey;
     }
 
-    // One header of one key: two of them are nobody's.
+    // Exactly one header with exactly one key.
     private static string? KeyOf(HttpRequest request) =>
         request.Headers.Authorization is [{ Length: <= GatewaySettings.KeyLengthMax + 16 } text]
         && AuthenticationHeaderValue.TryParse(text, out AuthenticationHeaderValue? value)

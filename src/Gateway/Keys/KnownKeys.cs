@@ -1,6 +1,6 @@
-// Keys that this gateway has seen the cluster accept. Any other key may be new or invented. Anybody can send invented
-// keys, so lookups are bounded: a lookup never activates a tenant that does not exist, and above a rate the request is
-// refused while the names and hashes here are refreshed in the background.
+// Keys that the cluster is known to accept. Any other key may be new or invented. Anybody can send invented keys, so
+// lookups are bounded: a lookup never activates a tenant that does not exist, and above a rate the request is refused
+// while the names and hashes here are refreshed in the background.
 using System.Collections.Concurrent;
 using System.Collections.Frozen;
 using Atelier.Contracts;
@@ -10,22 +10,22 @@ using Atelier.Gateway.Settings;
 
 namespace Atelier.Gateway.Keys;
 
-/// <summary>What a lookup of a key found.</summary>
+/// <summary>Outcome of a key's lookup.</summary>
 internal enum KeyLookup
 {
-    /// <summary>The key is its tenant's.</summary>
+    /// <summary>The key is one of its tenant's keys.</summary>
     Found,
 
-    /// <summary>It is nobody's.</summary>
+    /// <summary>No tenant has the key.</summary>
     Unknown,
 
-    /// <summary>Too many unknown keys came; nobody was asked.</summary>
+    /// <summary>Too many unknown keys arrived; the key was not looked up.</summary>
     Refused,
 }
 
 /// <summary>
-/// The cluster's tenants and the hashes of their keys, as far as this gateway has met them. Its size is bounded by the
-/// tenants that exist.
+/// The cluster's tenants and the hashes of their keys, as far as this gateway has seen them. Its size is bounded by
+/// the tenants that exist.
 /// </summary>
 internal sealed partial class KnownKeys(
     IClusterView cluster, GatewaySettings settings, TimeProvider clock, ILogger<KnownKeys> logger)
@@ -40,14 +40,14 @@ internal sealed partial class KnownKeys(
     private readonly ConcurrentDictionary<TenantId, Entry> _tenants = new();
     private readonly Entry[] _parts = [.. Enumerable.Range(0, ITenantListGrain.Partitions).Select(_ => new Entry())];
 
-    // Both guarded by the lock. A token pays for one key that turned out to be unknown.
+    // Guarded by the lock. A token pays for the lookup of one key that turns out to be unknown.
     private double _tokens = BurstSeconds * settings.UnknownKeysPerSecond;
     private long _tokensAt = clock.GetTimestamp();
     private int _lookups;
     private long _refused;
     private long _loggedAt;
 
-    /// <summary>Whether the key was the tenant's when the cluster was last asked.</summary>
+    /// <summary>Whether the tenant had the key when the cluster was last asked.</summary>
     public bool Has(TenantId tenant, string hash) =>
         _tenants.TryGetValue(Listed(tenant), out Entry? entry) && entry.Hashes.Contains(hash);
 
@@ -61,7 +61,7 @@ internal sealed partial class KnownKeys(
     }
 
     /// <summary>
-    /// Asks the cluster for a key that is not known here, unless too many of them turned out to be unknown.
+    /// Looks up in the cluster a key that is not known here, unless too many turned out to be unknown.
     /// </summary>
     /// <exception cref="ClusterUnavailableException">The cluster does not answer.</exception>
     public async Task<KeyLookup> FindAsync(TenantId tenant, string hash, CancellationToken cancellation)
@@ -85,7 +85,7 @@ internal sealed partial class KnownKeys(
         }
     }
 
-    // The list has names, and a name answers with the keys of the tenant that has it now.
+    // Tenants are listed by name alone; a name stands for the tenant that has it now.
     private static TenantId Listed(TenantId tenant) => new(tenant.Name);
 
     private async Task<bool> LookUpAsync(TenantId tenant, CancellationToken cancellation)
@@ -115,8 +115,8 @@ internal sealed partial class KnownKeys(
     private async Task RefreshKeysAsync(TenantId tenant, Entry entry, CancellationToken cancellation) =>
         entry.Hashes = (await cluster.KeysAsync(tenant, cancellation)).ToFrozenSet(StringComparer.Ordinal);
 
-    // While lookups are refused, a tenant or key that was made meanwhile is still found: each part of the list of
-    // tenants, and each tenant that a key names, is read at most once a second.
+    // While lookups are refused, new tenants and keys are still found: each partition of the list of tenants, and each
+    // tenant of a refused key, is read at most once a second.
     private async Task RefreshInBackgroundAsync(TenantId tenant)
     {
         try
@@ -134,7 +134,7 @@ internal sealed partial class KnownKeys(
         }
         catch (ClusterUnavailableException)
         {
-            // The next refused request tries again.
+            // The next refused request retries.
         }
     }
 
@@ -188,7 +188,7 @@ internal sealed partial class KnownKeys(
             + "message")]
     private partial void LogRefused(long count);
 
-    // A tenant's hashes, or one part of the list of tenants.
+    // The hashes of a tenant, or the refresh time of one partition of the list.
     private sealed class Entry
     {
         private long _refreshedAt;

@@ -1,4 +1,5 @@
-// Whom a connection counts for. A home or a machine has a whole network of IPv6 addresses, so those of one /64 are one.
+// The address to which a connection is counted. A home or a machine has a whole network of IPv6 addresses, so those of
+// one /64 count as one.
 using System.Net;
 using System.Net.Sockets;
 
@@ -9,7 +10,7 @@ internal static class ClientAddress
 {
     private const int PrefixBytes = 8;
 
-    /// <summary>The address that counts: IPv4 as it is, of IPv6 the network of 64 bits.</summary>
+    /// <summary>The address that counts: IPv4 as it is, IPv6 reduced to its /64 network.</summary>
     public static IPAddress Of(IPAddress? address)
     {
         if (address is null)

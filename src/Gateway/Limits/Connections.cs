@@ -1,5 +1,5 @@
-// The gateway's connections. When connections are scarce, an idle one is closed for a new one: a client that opens many
-// and sends nothing cannot lock others out.
+// The gateway's connections. When they are scarce, an idle one is closed for a new one, so a client that opens many and
+// sends nothing cannot lock others out.
 using System.Net;
 using Atelier.Gateway.Settings;
 using Microsoft.AspNetCore.Connections;
@@ -7,16 +7,16 @@ using Microsoft.AspNetCore.Connections.Features;
 
 namespace Atelier.Gateway.Limits;
 
-/// <summary>Counts connections, in all and by address, and closes idle ones to make room.</summary>
+/// <summary>Bounds connections, in total and by address, and closes idle ones to make room.</summary>
 internal sealed class Connections(GatewaySettings settings, TimeProvider clock)
 {
-    // A connection that is asked to close and has sent half a request does not; it is cut.
+    // A connection with half a request does not close when it is asked to; it is aborted after this time.
     private static readonly TimeSpan s_closeTime = TimeSpan.FromSeconds(1);
 
     private readonly Lock _lock = new();
     private readonly Dictionary<IPAddress, Address> _addresses = [];
 
-    // In the order in which they became idle. All fields are guarded by the lock.
+    // Ordered by the time at which they became idle. All fields are guarded by the lock.
     private readonly LinkedList<Connection> _idle = [];
     private int _count;
     private int _closing;
@@ -27,7 +27,7 @@ internal sealed class Connections(GatewaySettings settings, TimeProvider clock)
         var connection = new Connection(context, ClientAddress.Of((context.RemoteEndPoint as IPEndPoint)?.Address));
         if (!TryAdd(connection, out Connection? evicted, out bool isCut))
         {
-            context.Abort(new ConnectionAbortedException("There are as many connections as there may be."));
+            context.Abort(new ConnectionAbortedException("The maximum number of connections is reached."));
             return;
         }
 
@@ -85,7 +85,7 @@ internal sealed class Connections(GatewaySettings settings, TimeProvider clock)
             bool isAddressFull = settings.AddressBound is > 0 and var bound && own.Count >= bound;
             if (isAddressFull || _count >= settings.ConnectionsMax)
             {
-                // An address that has more than its share makes room for its own.
+                // An address with more than its share evicts one of its own connections.
                 bool hasItsShare = own.Count > settings.ConnectionsMax / Math.Max(1, _addresses.Count);
                 evicted = own.Idle.First?.Value is { } first && (isAddressFull || hasItsShare) ? first
                     : isAddressFull ? null : _idle.First?.Value;
@@ -156,7 +156,7 @@ internal sealed class Connections(GatewaySettings settings, TimeProvider clock)
         }
     }
 
-    // A request that arrives at the same moment is still answered.
+    // A request that arrives at the same moment is still served.
     private async Task CloseAsync(Connection connection, bool isCut)
     {
         if (!isCut)
@@ -171,7 +171,7 @@ internal sealed class Connections(GatewaySettings settings, TimeProvider clock)
 
         if (isCut)
         {
-            connection.Context.Abort(new ConnectionAbortedException("It was idle, and others needed room."));
+            connection.Context.Abort(new ConnectionAbortedException("An idle connection was closed for a new one."));
         }
     }
 

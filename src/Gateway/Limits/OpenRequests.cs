@@ -1,4 +1,5 @@
-// A stream holds a connection for as long as it likes. So that no tenant holds them all, each has a bound of its own.
+// The bound on each tenant's requests in progress. A stream may hold a connection without limit of time; the bound
+// keeps one tenant from holding all connections.
 using Atelier.Gateway.Answers;
 using Atelier.Gateway.Callers;
 using Atelier.Gateway.Settings;
@@ -11,7 +12,7 @@ internal sealed class OpenRequests(GatewaySettings settings)
     private readonly Lock _lock = new();
     private readonly Dictionary<string, int> _open = new(StringComparer.Ordinal);
 
-    /// <summary>Lets a request through if its tenant has few enough others in progress.</summary>
+    /// <summary>Passes a request on if its tenant has fewer than the maximum in progress.</summary>
     public async Task CheckAsync(HttpContext context, RequestDelegate next)
     {
         if (context.Features.Get<CallerFeature>() is not { } caller)

@@ -1,5 +1,5 @@
-// Keeps one tenant, or one address that shows no key, from filling this gateway. It is a rough guard in the memory of
-// one process; what a tenant may do in all is counted by the tenant's grain.
+// Rate limits that keep one tenant, or one address without a key, from overloading this gateway. They are rough and in
+// this process only; the tenant's grain enforces the limits across the cluster.
 using System.Globalization;
 using Atelier.Gateway.Answers;
 using Atelier.Gateway.Callers;
@@ -7,12 +7,12 @@ using Atelier.Gateway.Settings;
 
 namespace Atelier.Gateway.Limits;
 
-/// <summary>A bucket of tokens a tenant, and one an address for requests on open routes.</summary>
+/// <summary>A token bucket for each tenant, and for each address on routes that need no key.</summary>
 internal sealed class RequestRates(GatewaySettings settings, TimeProvider clock)
 {
     private const int BucketsMax = 10_000;
 
-    // Those that find no room for a bucket of their own share one.
+    // The shared bucket of all that come after the table is full.
     private const string Others = "others";
 
     private static readonly TimeSpan s_sweepPause = TimeSpan.FromSeconds(1);
@@ -21,7 +21,7 @@ internal sealed class RequestRates(GatewaySettings settings, TimeProvider clock)
     private readonly Dictionary<string, Bucket> _buckets = new(StringComparer.Ordinal);
     private long _sweptAt = clock.GetTimestamp();
 
-    /// <summary>Lets a request through if its tenant or address has a token left.</summary>
+    /// <summary>Passes a request on if its tenant or address has a token left.</summary>
     public Task CheckAsync(HttpContext context, RequestDelegate next)
     {
         if (NameOf(context) is not { } name || TryTake(name, out TimeSpan wait))
@@ -37,7 +37,7 @@ internal sealed class RequestRates(GatewaySettings settings, TimeProvider clock)
         return GatewayError.TooMany(wait).WriteAsync(context);
     }
 
-    // Where all clients have the address of a load balancer, it says nothing.
+    // Null if all clients have the address of a load balancer, which distinguishes nothing.
     private string? NameOf(HttpContext context) =>
         context.Features.Get<CallerFeature>() is { } caller ? caller.Caller.Tenant?.Value ?? ""
         : settings.AddressBound > 0 ? $"address {ClientAddress.Of(context.Connection.RemoteIpAddress)}"
@@ -50,7 +50,7 @@ internal sealed class RequestRates(GatewaySettings settings, TimeProvider clock)
         {
             if (_buckets.Count >= BucketsMax && !_buckets.ContainsKey(name))
             {
-                ForgetTheFull(now);
+                RemoveFullBuckets(now);
                 name = _buckets.Count < BucketsMax ? name : Others;
             }
 
@@ -66,8 +66,8 @@ internal sealed class RequestRates(GatewaySettings settings, TimeProvider clock)
         }
     }
 
-    // A full bucket says no more than none.
-    private void ForgetTheFull(long now)
+    // A full bucket is equivalent to an absent one.
+    private void RemoveFullBuckets(long now)
     {
         if (clock.GetElapsedTime(_sweptAt, now) < s_sweepPause)
         {

@@ -1,4 +1,4 @@
-// The web page: a few files inside this program, sent with the rule that they load nothing from anywhere else.
+// The web page: a few embedded files, sent with a policy that they load nothing from other origins.
 using System.Security.Cryptography;
 
 namespace Atelier.Gateway.Page;
@@ -17,7 +17,7 @@ internal static class PageFiles
         ("/style.css", "style.css", "text/css; charset=utf-8"),
     ];
 
-    /// <summary>Maps the page at / and what it loads.</summary>
+    /// <summary>Maps the page at / and the files that it loads.</summary>
     public static void MapPage(this IEndpointRouteBuilder routes)
     {
         foreach ((string route, string file, string type) in s_files)
@@ -51,7 +51,7 @@ internal static class PageFiles
     private static byte[] Read(string file)
     {
         using Stream stream = typeof(PageFiles).Assembly.GetManifestResourceStream($"page/{file}")
-            ?? throw new InvalidOperationException($"The page's file {file} is not in this program.");
+            ?? throw new InvalidOperationException($"The page's file {file} is not embedded in this program.");
         using var content = new MemoryStream();
         stream.CopyTo(content);
         return content.ToArray();

@@ -1,17 +1,17 @@
-// A body is read to its end before a silo hears of the request: what is too large, cut short or slow ends here, and
-// what could not be delivered can be sent to another silo.
+// Request bodies in memory. A body is read to its end before the request is forwarded: one that is too large, truncated
+// or slow is refused here, and a request that could not be delivered can be sent to another silo.
 using Microsoft.AspNetCore.Http.Features;
 
 namespace Atelier.Gateway.Routing;
 
-/// <summary>Reads bodies.</summary>
+/// <summary>Reads the bodies of requests.</summary>
 internal static class BufferedBody
 {
-    /// <summary>The bytes of a body that was read; empty if the request has no body.</summary>
+    /// <summary>The bytes of a buffered body; empty if the request has no body.</summary>
     public static ReadOnlySpan<byte> BytesOf(HttpRequest request) =>
         request.Body is MemoryStream body ? body.GetBuffer().AsSpan(0, (int)body.Length) : [];
 
-    /// <summary>Takes the body into memory and goes on.</summary>
+    /// <summary>Reads the body into memory, then continues the pipeline.</summary>
     public static async Task ReadAsync(HttpContext context, RequestDelegate next)
     {
         HttpRequest request = context.Request;

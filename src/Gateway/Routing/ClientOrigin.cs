@@ -1,17 +1,17 @@
-// The origin that a client addressed: links in answers point to it. The scheme comes from X-Forwarded-Proto, which the
-// proxy that terminates TLS sets; host and port come from Host. Other forwarding headers are ignored.
+// The origin that a client addressed, to which links in responses point. The scheme comes from X-Forwarded-Proto, which
+// the proxy that terminates TLS sets; host and port come from Host. Other forwarding headers are ignored.
 using System.Net;
 using Atelier.Gateway.Answers;
 
 namespace Atelier.Gateway.Routing;
 
-/// <summary>Checks and reads the origin that a request names.</summary>
+/// <summary>Checks and reads the origin of a request.</summary>
 internal static class ClientOrigin
 {
-    /// <summary>The header that names the scheme.</summary>
+    /// <summary>The header with the client's scheme.</summary>
     public const string ForwardedProto = "X-Forwarded-Proto";
 
-    /// <summary>Lets requests through whose Host is one; a request of HTTP/1.0 may come without.</summary>
+    /// <summary>Passes on requests with a valid Host; HTTP/1.0 requests may have none.</summary>
     public static Task CheckAsync(HttpContext context, RequestDelegate next)
     {
         if (!context.Request.Host.HasValue
@@ -26,7 +26,7 @@ internal static class ClientOrigin
             : GatewayError.WrongHost.WriteAsync(context);
     }
 
-    /// <summary>Whether the client speaks HTTPS. Of a chain of proxies the first value is the client's.</summary>
+    /// <summary>Whether the client uses HTTPS. After a chain of proxies the first value is the client's.</summary>
     public static bool IsHttps(HttpRequest request) => string.Equals(
         request.Headers[ForwardedProto].ToString().Split(',')[0].Trim(), Uri.UriSchemeHttps,
         StringComparison.OrdinalIgnoreCase);

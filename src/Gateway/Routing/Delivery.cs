@@ -1,17 +1,17 @@
-// Brings a request to a silo: to another one if the first could not be reached, but never twice to any that may have
-// it.
+// Delivery of a request to a silo. It is retried on another silo if the first could not be reached, but never after a
+// silo may have received it.
 using Atelier.Gateway.Answers;
 using Yarp.ReverseProxy.Forwarder;
 using Yarp.ReverseProxy.Model;
 
 namespace Atelier.Gateway.Routing;
 
-/// <summary>Parts of the proxy's pipeline, around the choice of a silo.</summary>
+/// <summary>Middleware of the proxy's pipeline around the choice of a silo.</summary>
 internal static class Delivery
 {
     private const int SilosMax = 3;
 
-    /// <summary>Puts what the forwarder ran into in the error shape.</summary>
+    /// <summary>Answers the forwarder's failures in the error shape.</summary>
     public static async Task AnswerFailuresAsync(HttpContext context, RequestDelegate next)
     {
         await next(context);
@@ -22,7 +22,7 @@ internal static class Delivery
         }
     }
 
-    /// <summary>Ends streams when the gateway stops: their clients come back, to another gateway.</summary>
+    /// <summary>Ends streams when the gateway stops; their clients reconnect, to another gateway.</summary>
     public static async Task EndStreamsAsync(HttpContext context, RequestDelegate next)
     {
         if (!Routes.Is(context, Routes.Resumable))
@@ -47,7 +47,8 @@ internal static class Delivery
     }
 
     /// <summary>
-    /// Tries up to three silos, as long as none has begun the request; the same one again where only the clocks differ.
+    /// Tries up to three silos until one may have received the request. A silo that finds the ticket stale, because the
+    /// clocks differ, is tried once more.
     /// </summary>
     public static async Task TryEachAsync(HttpContext context, RequestDelegate next)
     {
@@ -59,9 +60,9 @@ internal static class Delivery
             if (context.Features.Get<StaleTicketFeature>() is { IsSentAgain: false } stale
                 && !context.Response.HasStarted)
             {
-                // The silo has done nothing but look at the ticket, which is signed by its own clock now.
+                // The silo has only checked the ticket, which is now signed by the silo's clock.
                 stale.IsSentAgain = true;
-                Again(context, proxy, proxy.ProxiedDestination is { } same ? [same] : left);
+                PrepareRetry(context, proxy, proxy.ProxiedDestination is { } same ? [same] : left);
                 continue;
             }
 
@@ -77,11 +78,12 @@ internal static class Delivery
                 return;
             }
 
-            Again(context, proxy, left);
+            PrepareRetry(context, proxy, left);
         }
     }
 
-    private static void Again(HttpContext context, IReverseProxyFeature proxy, IReadOnlyList<DestinationState> silos)
+    private static void PrepareRetry(
+        HttpContext context, IReverseProxyFeature proxy, IReadOnlyList<DestinationState> silos)
     {
         context.Features.Set<IForwarderErrorFeature>(null);
         context.Response.Clear();
@@ -99,7 +101,7 @@ internal static class Delivery
         ForwarderError.NoAvailableDestinations => GatewayError.NoCluster,
         _ when SiloClientFactory.NeverReached(failure.Exception) => GatewayError.NoCluster,
 
-        // The gateway itself has ended the stream.
+        // The gateway itself ended the stream.
         ForwarderError.RequestCanceled => GatewayError.NoCluster,
         ForwarderError.RequestTimedOut or ForwarderError.RequestBodyCanceled => GatewayError.TooLate,
         ForwarderError.RequestCreation => GatewayError.Internal,

@@ -1,17 +1,17 @@
-// Paths that mean one thing only. Ids of this API need no escaping, so a path that holds anything else, or that leads
-// up or to an empty name, is refused before a silo sees it. Names of models are free text: they alone may be escaped,
-// and are forwarded in one canonical escaping.
+// Unambiguous paths. Ids of this API need no escaping, so a path with other characters, with dot segments or with empty
+// segments is refused before a silo sees it. Model names are free text: they alone may be escaped, and are forwarded in
+// one canonical escaping.
 using System.Buffers;
 using Atelier.Gateway.Answers;
 using Microsoft.AspNetCore.Http.Features;
 
 namespace Atelier.Gateway.Routing;
 
-/// <summary>A path in the one escaping in which it is forwarded.</summary>
-/// <param name="Path">The path, escaped.</param>
+/// <summary>A path in its canonical escaping.</summary>
+/// <param name="Path">The escaped path, as it is forwarded.</param>
 internal sealed record EscapedPathFeature(string Path);
 
-/// <summary>Refuses paths with tricks in them.</summary>
+/// <summary>Refuses ambiguous paths.</summary>
 internal static class PlainPaths
 {
     private const string Models = "/v1/models/";
@@ -19,7 +19,7 @@ internal static class PlainPaths
     private static readonly SearchValues<char> s_plain =
         SearchValues.Create("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/:@+,=");
 
-    /// <summary>Lets plain paths through, and those of models with an escaped name.</summary>
+    /// <summary>Passes on requests with plain paths, and paths of models with an escaped name.</summary>
     public static Task CheckAsync(HttpContext context, RequestDelegate next)
     {
         if (IsPlain(context.Request.Path.Value))
@@ -27,7 +27,7 @@ internal static class PlainPaths
             return next(context);
         }
 
-        // Decoded, %2F and %252F look alike: what the client sent is in the target.
+        // %2F and %252F look alike once decoded: the raw target has what the client sent.
         string target = context.Features.GetRequiredFeature<IHttpRequestFeature>().RawTarget;
         if (!Routes.Is(context, Routes.FreeText) || Escaped(target.Split('?')[0]) is not { } path)
         {
@@ -38,12 +38,12 @@ internal static class PlainPaths
         return next(context);
     }
 
-    /// <summary>Whether a path is plain.</summary>
+    /// <summary>Whether a path needs no escaping and has no empty or dot segments.</summary>
     public static bool IsPlain(string? path) =>
         path is not null && path.AsSpan().IndexOfAnyExcept(s_plain) < 0 && HasNames(path);
 
     /// <summary>
-    /// The path of a model with its name in the canonical escaping; null if it is not one, or the name is not valid.
+    /// Escapes the name in a model's path canonically; null if it is not such a path, or the name is not valid.
     /// </summary>
     public static string? Escaped(string path)
     {

@@ -1,11 +1,12 @@
-// Keeps the proxy's silos those of the cluster's membership. When the cluster does not answer, the last ones stay.
+// The proxy's destinations, kept equal to the silos of the cluster's membership. While the cluster does not answer, the
+// last known silos stay.
 using Atelier.Contracts.Cluster;
 using Atelier.Gateway.Cluster;
 using Yarp.ReverseProxy.Configuration;
 
 namespace Atelier.Gateway.Routing;
 
-/// <summary>Asks the cluster for its silos each second.</summary>
+/// <summary>Updates the proxy's destinations every second.</summary>
 internal sealed partial class RouteUpdater(
     IClusterView cluster, Routes routes, InMemoryConfigProvider proxy, TimeProvider clock, ILogger<RouteUpdater> logger)
     : BackgroundService
@@ -15,10 +16,10 @@ internal sealed partial class RouteUpdater(
     private readonly SemaphoreSlim _turn = new(1);
     private volatile SiloEndpoint[] _silos = [];
 
-    /// <summary>Gets the silos that requests go to.</summary>
+    /// <summary>Gets the silos that receive requests.</summary>
     public IReadOnlyList<SiloEndpoint> Silos => _silos;
 
-    /// <summary>Asks now; false if the cluster does not answer.</summary>
+    /// <summary>Updates now; false if the cluster does not answer.</summary>
     public async Task<bool> RefreshAsync(CancellationToken cancellation)
     {
         await _turn.WaitAsync(cancellation);
@@ -64,7 +65,7 @@ internal sealed partial class RouteUpdater(
         }
         catch (OperationCanceledException)
         {
-            // The gateway stops.
+            // The gateway is shutting down.
         }
     }
 
@@ -80,9 +81,9 @@ internal sealed partial class RouteUpdater(
         return usable;
     }
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "Requests now go to {Count} silos.")]
+    [LoggerMessage(Level = LogLevel.Information, Message = "Requests are now forwarded to {Count} silos.")]
     private partial void LogSilos(int count);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "The silo {Name} is left out: '{Address}' is no URL of HTTP.")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Silo {Name} gets no requests: '{Address}' is not an HTTP URL.")]
     private partial void LogUnusable(string name, string address);
 }

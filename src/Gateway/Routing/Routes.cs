@@ -1,4 +1,4 @@
-// What is forwarded, and how: a fixed set of routes over the silos that are there.
+// The proxy's configuration: a fixed set of routes to the current silos.
 using System.Text;
 using Atelier.Contracts.Cluster;
 using Atelier.Gateway.Settings;
@@ -12,10 +12,10 @@ namespace Atelier.Gateway.Routing;
 /// <summary>Routes and clusters of the proxy.</summary>
 internal sealed class Routes(GatewaySettings settings)
 {
-    /// <summary>Key of a route's metadata: its requests need no key.</summary>
+    /// <summary>Key of a route's metadata: its requests need no API key.</summary>
     public const string Open = "open";
 
-    /// <summary>Key of a route's metadata: its answers are streams to which clients come back by themselves.</summary>
+    /// <summary>Key of a route's metadata: its responses are streams that clients resume by themselves.</summary>
     public const string Resumable = "resumable";
 
     /// <summary>Key of a route's metadata: its paths end with a name that is free text.</summary>
@@ -26,15 +26,15 @@ internal sealed class Routes(GatewaySettings settings)
 
     private const string Drawing = "drawing";
 
-    // Streams say something at least every 15 seconds.
+    // Streams send something at least every 15 seconds.
     private static readonly TimeSpan s_silenceMax = TimeSpan.FromSeconds(60);
     private static readonly TimeSpan s_reactivation = TimeSpan.FromSeconds(2);
 
-    // A silo that hangs is noticed within 2 seconds, and within half a second that it is no longer ready.
+    // A silo that hangs is noticed within 2 seconds, one that is no longer ready within half a second.
     private static readonly TimeSpan s_probePeriod = TimeSpan.FromSeconds(0.5);
     private static readonly TimeSpan s_probeTimeout = TimeSpan.FromSeconds(1.5);
 
-    /// <summary>Gets the routes. What is not marked as open takes a key.</summary>
+    /// <summary>Gets the routes. Those not marked as <see cref="Open"/> require a key.</summary>
     public static IReadOnlyList<RouteConfig> All { get; } =
     [
         Route("openapi", "/openapi/{**rest}", Silos, [HttpMethods.Get, HttpMethods.Head], Open),
@@ -47,7 +47,7 @@ internal sealed class Routes(GatewaySettings settings)
     ];
 
     /// <summary>
-    /// The clusters over these silos. Both are the same silos; a picture's answer may be long in coming.
+    /// The proxy's clusters. Both consist of the same silos; that of drawing has a longer timeout.
     /// </summary>
     public IReadOnlyList<ClusterConfig> Clusters(IEnumerable<SiloEndpoint> silos)
     {
@@ -56,7 +56,7 @@ internal sealed class Routes(GatewaySettings settings)
         return [Cluster(Silos, s_silenceMax, destinations), Cluster(Drawing, settings.PictureTimeout, destinations)];
     }
 
-    /// <summary>Whether a request's route is marked so.</summary>
+    /// <summary>Whether a request's route has a key in its metadata.</summary>
     public static bool Is(HttpContext context, string mark) =>
         context.GetReverseProxyFeature().Route.Config.Metadata?.ContainsKey(mark) == true;
 
@@ -93,7 +93,7 @@ internal sealed class Routes(GatewaySettings settings)
                 },
             },
 
-            // As the gateway's own server reads them: bytes that are not UTF-8 do not get this far.
+            // The encoding in which the gateway's server reads headers; it refuses bytes that are not UTF-8.
             HttpClient = new HttpClientConfig { RequestHeaderEncoding = Encoding.UTF8.WebName },
             HttpRequest = new ForwarderRequestConfig
             {

@@ -1,17 +1,17 @@
-// Connections to silos. They tell two things apart that must not be mixed up: a request that never left the gateway,
-// and one that a silo may have begun.
+// Connections to silos. They distinguish a request that never left the gateway, which may be retried, from one that a
+// silo may have begun.
 using System.Net.Sockets;
 using Yarp.ReverseProxy.Forwarder;
 
 namespace Atelier.Gateway.Routing;
 
-/// <summary>Makes the clients that forward requests.</summary>
+/// <summary>Creates the HTTP clients that forward requests.</summary>
 internal sealed class SiloClientFactory : ForwarderHttpClientFactory
 {
     private static readonly TimeSpan s_connectTimeout = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan s_idleMax = TimeSpan.FromSeconds(60);
 
-    /// <summary>Whether a request failed before any of it was sent.</summary>
+    /// <summary>Whether a request failed before any part of it was sent.</summary>
     public static bool NeverReached(Exception? error)
     {
         while (error is not (null or SiloUnreachableException))
@@ -22,7 +22,7 @@ internal sealed class SiloClientFactory : ForwarderHttpClientFactory
         return error is not null;
     }
 
-    /// <summary>Whether a request failed at the connection: not for what it says.</summary>
+    /// <summary>Whether a request failed because of its connection, not because of its content.</summary>
     public static bool IsConnectionFault(Exception? error)
     {
         while (error is not (null or IOException or SocketException))
@@ -51,7 +51,7 @@ internal sealed class SiloClientFactory : ForwarderHttpClientFactory
         var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
         try
         {
-            // A machine that is gone without a word is noticed although an answer may be long in coming.
+            // Detects a machine that vanished without closing the connection, even while a response takes long.
             socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);
             socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveTime, 5);
             socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveInterval, 2);
@@ -71,9 +71,8 @@ internal sealed class SiloClientFactory : ForwarderHttpClientFactory
         }
     }
 
-    // The client under this one sends a request again by itself when a kept connection turns out to be closed, unless
-    // the request has a body. What changes something is therefore given one: only the gateway decides what is sent
-    // again.
+    // The inner handler retries a request by itself when a pooled connection turns out to be closed, unless the request
+    // has a body. Requests that change something therefore get one, so that only the gateway decides on retries.
     private sealed class SentOnce : DelegatingHandler
     {
         protected override Task<HttpResponseMessage> SendAsync(
@@ -89,8 +88,8 @@ internal sealed class SiloClientFactory : ForwarderHttpClientFactory
     }
 }
 
-/// <summary>No connection to a silo came about.</summary>
-/// <param name="silo">Where it was looked for.</param>
-/// <param name="inner">Why.</param>
+/// <summary>A connection to a silo could not be made.</summary>
+/// <param name="silo">Address of the silo.</param>
+/// <param name="inner">The cause.</param>
 internal sealed class SiloUnreachableException(string silo, Exception inner)
-    : IOException($"No connection to {silo}.", inner);
+    : IOException($"Could not connect to {silo}.", inner);

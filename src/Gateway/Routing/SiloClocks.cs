@@ -1,5 +1,5 @@
-// By how much silos' clocks differ from this gateway's. Tickets are signed by the clock of the silo that reads them, so
-// a machine whose clock is wrong, or was just set, serves like any other.
+// Offsets of the silos' clocks from this gateway's. Tickets are signed by the clock of the silo that reads them, so a
+// machine whose clock is wrong, or was just set, serves like any other.
 using System.Collections.Concurrent;
 using System.Globalization;
 using Atelier.Contracts.Tenants;
@@ -10,19 +10,19 @@ namespace Atelier.Gateway.Routing;
 /// <summary>Marks a request whose ticket a silo found stale.</summary>
 internal sealed class StaleTicketFeature
 {
-    /// <summary>Whether it was sent once more.</summary>
+    /// <summary>Whether the request was retried with a new ticket.</summary>
     public bool IsSentAgain { get; set; }
 }
 
-/// <summary>What silos have said of their clocks.</summary>
+/// <summary>The offsets that silos have reported.</summary>
 internal sealed class SiloClocks(Tickets tickets)
 {
     private readonly ConcurrentDictionary<string, long> _ahead = new(StringComparer.Ordinal);
 
-    /// <summary>By how many milliseconds a silo's clock is ahead, as far as is known.</summary>
+    /// <summary>Milliseconds by which a silo's clock is ahead; 0 if not known.</summary>
     public long Ahead(string? silo) => silo is null ? 0 : _ahead.GetValueOrDefault(silo);
 
-    /// <summary>Learns from a silo that has refused a ticket as stale.</summary>
+    /// <summary>Records the offset of a silo that refused a ticket as stale.</summary>
     public void Learn(ResponseTransformContext transform)
     {
         if (transform.ProxyResponse is not { } response

@@ -1,5 +1,5 @@
-// What is said to silos beyond the request itself: who calls, in a ticket that is good for exactly the request that
-// goes out, and where the client thinks that it is talking to.
+// Headers that the gateway adds for silos: the caller, in a ticket that is valid for exactly this request, and the
+// origin that the client addressed.
 using Atelier.Contracts.Tenants;
 using Atelier.Gateway.Callers;
 using Yarp.ReverseProxy.Forwarder;
@@ -8,7 +8,7 @@ using Yarp.ReverseProxy.Transforms.Builder;
 
 namespace Atelier.Gateway.Routing;
 
-/// <summary>Changes requests on their way to silos, and answers on their way back.</summary>
+/// <summary>Transforms requests to silos, and their responses.</summary>
 internal sealed class SiloTransforms(Tickets tickets, SiloClocks clocks) : ITransformProvider
 {
     private const string EventStream = "text/event-stream";
@@ -26,7 +26,7 @@ internal sealed class SiloTransforms(Tickets tickets, SiloClocks clocks) : ITran
         context.UseDefaultForwarders = false;
         context.AddXForwarded();
 
-        // Cookies are no business of a silo's, and its server's name none of a client's.
+        // Silos do not use cookies, and clients need not know a silo's server software.
         context.AddRequestHeaderRemove("Cookie");
         context.AddResponseHeaderRemove("Server", ResponseCondition.Always);
         context.AddRequestTransform(transform =>
@@ -42,7 +42,7 @@ internal sealed class SiloTransforms(Tickets tickets, SiloClocks clocks) : ITran
         });
     }
 
-    // Whoever ends TLS before this gateway says so; links in answers follow it.
+    // The proxy that terminates TLS sets the scheme, which links in responses use.
     private static void KeepProto(RequestTransformContext transform)
     {
         if (ClientOrigin.IsHttps(transform.HttpContext.Request))
@@ -52,7 +52,7 @@ internal sealed class SiloTransforms(Tickets tickets, SiloClocks clocks) : ITran
         }
     }
 
-    // What is signed is the target as it will stand on the wire.
+    // The ticket signs the target as it will be on the wire.
     private void AddTicket(RequestTransformContext transform)
     {
         HttpRequestMessage request = transform.ProxyRequest;

@@ -1,20 +1,20 @@
-// Blobs follow the state: whatever a command reported or took out of the state, and the new state does not need, stays
-// named in it until it is released.
+// The release of a generation's blobs. A blob that a command reported or removed from the state, and that the new state
+// does not need, stays listed in the state until it is released.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 
 namespace Atelier.Grains.Generations;
 
-/// <summary>Which blobs of a generation are released, and when.</summary>
+/// <summary>Decides which blobs of a generation are released, and when.</summary>
 internal static class GenerationBlobs
 {
-    /// <summary>The blobs that a report names.</summary>
+    /// <summary>All blobs in a report.</summary>
     public static IEnumerable<BlobName> Blobs(this StepReport report) =>
         report.Previews.Values.Concat(new[] { report.Snapshot }.OfType<BlobName>()).Concat(report.Untold);
 
     /// <summary>
-    /// Refuses a stale report and remembers the bytes that it left in the store. A worker stops at its first refusal,
-    /// so they are those of one report. Equal work gives equal bytes, so they may be those that the state needs, or
+    /// Refuses a stale report and remembers the blobs that it left in the store. A worker stops at its first refusal,
+    /// so they are those of one report. Equal work gives equal blobs, so they may be blobs that the state needs, or
     /// that the current claim will store.
     /// </summary>
     public static Outcome<ReportOutcome> Refuse(this GenerationState state, IEnumerable<BlobName> reported)
@@ -30,9 +30,9 @@ internal static class GenerationBlobs
     }
 
     /// <summary>
-    /// Adds to an outcome which blobs to release. While a claim is in force, only what it has left behind itself is
-    /// released: it has moved on from there. At a new claim and without one, no worker is about to store anything that
-    /// counts.
+    /// Adds the blobs to release to an outcome. During a claim, only blobs that the claim itself has superseded are
+    /// released. At a new claim and without a claim, no worker is about to store a blob that counts, so all others are
+    /// released too.
     /// </summary>
     public static Outcome<T> Releasing<T>(
         this Outcome<T> outcome, GenerationState before, IEnumerable<BlobName> reported)

@@ -4,11 +4,11 @@ using Atelier.Contracts.Generations;
 
 namespace Atelier.Grains.Generations;
 
-/// <summary>The events of a generation, and the steps with previews.</summary>
+/// <summary>Derives events and the steps of previews.</summary>
 public static class GenerationEvents
 {
     /// <summary>
-    /// Steps at whose end a preview is due: evenly spread, none at the last one, where the picture itself is.
+    /// Steps after which a preview is due: evenly spread, without the last step, which gives the picture itself.
     /// </summary>
     public static int[] PreviewSteps(Submission submission) =>
     [
@@ -18,8 +18,8 @@ public static class GenerationEvents
     ];
 
     /// <summary>
-    /// What has happened after an event: a function of the state alone, so that a grain that starts again gives the
-    /// same events, with the same numbers.
+    /// The events after a given one. They are a function of the state alone, so that a grain that restarts gives the
+    /// same events with the same numbers.
     /// </summary>
     public static IEnumerable<GenerationEvent> EventsAfter(GenerationState state, EventNumber after)
     {

@@ -1,5 +1,5 @@
-// How a generation keeps its state: a command is decided, its state stored, and what follows from the change done.
-// While a cluster is partitioned there may be two activations; the store's tag decides between them.
+// The stored state of a generation's grain: a command is decided, the new state stored, and then the consequences of
+// the change carried out. During a partition there may be two activations; the store's ETag decides between them.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 
@@ -7,7 +7,7 @@ namespace Atelier.Grains.Generations;
 
 internal sealed partial class GenerationGrain
 {
-    // Another process may have written the state, by a clock that differs: every wait starts now.
+    // Another process may have written the state with a clock that differs, so every wait starts now.
     private GenerationState FromStore(GenerationState read) =>
         read.IsOpen ? read with { WaitingSince = clock.GetUtcNow() } : read;
 
@@ -65,7 +65,8 @@ internal sealed partial class GenerationGrain
 
         if (ends)
         {
-            // Until its tenant and the blob store have heard of it, it stays in the open set, so that walks find it.
+            // It stays in the open set, where walks find it, until it is settled with its tenant and its blobs are
+            // released.
             bool isSettled = await GrainCalls.TryAsync(() => SettleAsync(_state.Computed));
             if (await ReleaseAsync(_state.ToRelease) && isSettled)
             {
@@ -82,13 +83,13 @@ internal sealed partial class GenerationGrain
         return stored.WriteOrDeactivateAsync(this);
     }
 
-    // Releases blobs that a written state has given up; false if some are left. They stay in the state's lists.
+    // Releases blobs that a stored state no longer needs; false if some are left. Those stay in the state's lists.
     private async Task<bool> ReleaseAsync(BlobName[] names)
     {
         var done = new List<BlobName>();
         foreach (BlobName name in names)
         {
-            // A store that does not answer is not asked for the rest.
+            // If the store does not answer, the rest is not attempted.
             if (!await GrainCalls.TryAsync(() => blobs.ReleaseAsync(name, _key.Id, CancellationToken.None)))
             {
                 logger.BlobsUnreleased(_key, names.Length - done.Count);
@@ -110,8 +111,7 @@ internal sealed partial class GenerationGrain
         return done.Count == names.Length;
     }
 
-    // What the blob store does not release now is tried again: at the next claim or end, or in a walk through the open
-    // set.
+    // Blobs that are not released now are retried at the next claim or end, or in a walk through the open set.
     private async Task ReleaseOrRememberAsync()
     {
         if (await ReleaseAsync(_state.ToRelease) || _state.IsOpen)

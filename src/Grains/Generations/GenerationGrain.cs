@@ -1,5 +1,5 @@
-// A generation as a grain: the pure machine, its stored state, and what follows from a change: work into the queue, an
-// end out of the open set, blobs that nobody needs any more released, a word to those who watch.
+// A generation as a grain: the pure machine, its stored state, and the consequences of a change: work is offered to the
+// queue, an ended generation leaves the open set, blobs that are no longer needed are released, watchers are notified.
 using System.Runtime.CompilerServices;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
@@ -15,7 +15,7 @@ using Microsoft.Extensions.Options;
 
 namespace Atelier.Grains.Generations;
 
-/// <summary>The durable story of one picture.</summary>
+/// <summary>Represents one picture, from its submission to the end of its retention.</summary>
 [GrainType("generation")]
 [ControlSilo]
 [CollectionAgeLimit(Minutes = 2)]
@@ -25,7 +25,7 @@ internal sealed partial class GenerationGrain(
     OpenSetMap openSets, TimeProvider clock, IGrainFactory grains, IBlobStore blobs, ILogger<GenerationGrain> logger)
     : Grain, IGenerationGrain, IIncomingGrainCallFilter
 {
-    // Characters of prompts with which a generation that has ended stays in memory for a while.
+    // Most characters of prompts with which an ended generation stays active for the usual time.
     private const int PromptKeptMax = 8192;
     private static readonly TimeSpan s_longPromptKept = TimeSpan.FromSeconds(1);
 
@@ -33,7 +33,7 @@ internal sealed partial class GenerationGrain(
     private GenerationState _state = new();
     private GenerationKey _key;
     private DateTimeOffset _heardAt;
-    private IGrainTimer? _leaving;
+    private IGrainTimer? _deactivation;
     private int _watchers;
     private TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -47,7 +47,7 @@ internal sealed partial class GenerationGrain(
 
         _state = FromStore(stored.State);
 
-        // Whoever held the claim may have spoken to an earlier activation just now.
+        // The claim's worker may have reported to an earlier activation a moment ago.
         _heardAt = clock.GetUtcNow();
         this.RegisterGrainTimer(ReloadPeriodicallyAsync, openSet.Value.WalkPeriod, openSet.Value.WalkPeriod);
         return Task.CompletedTask;
@@ -66,7 +66,8 @@ internal sealed partial class GenerationGrain(
             if (!_state.IsOpen && _state.Submission?.Spec is { } spec
                 && spec.Prompt.Length + spec.Negative.Length > PromptKeptMax)
             {
-                _leaving ??= this.RegisterGrainTimer(LeaveAsync, s_longPromptKept, Timeout.InfiniteTimeSpan);
+                _deactivation ??= this.RegisterGrainTimer(
+                    DeactivateAsync, s_longPromptKept, Timeout.InfiniteTimeSpan);
             }
         }
     }
@@ -79,8 +80,8 @@ internal sealed partial class GenerationGrain(
             {
                 SubmitOutcome.Exists => new SubmitAnswer(known, View: await ViewAsync()),
                 SubmitOutcome.Conflict => new SubmitAnswer(
-                    known, $"The id '{_key.Id}' was used for another request; choose a new one."),
-                _ => new SubmitAnswer(known, $"The id '{_key.Id}' was deleted or came too late; choose a new one."),
+                    known, $"The id '{_key.Id}' is in use by another request; choose a new one."),
+                _ => new SubmitAnswer(known, $"The id '{_key.Id}' was deleted or has timed out; choose a new one."),
             };
         }
 
@@ -92,7 +93,8 @@ internal sealed partial class GenerationGrain(
             return admitted.Refusal;
         }
 
-        // Of an earlier life of this id, whose bytes this one may store again: released at its first claim.
+        // Blobs of an earlier generation under this id. This one may store equal blobs, so they are released at its
+        // first claim.
         GenerationState accepted = admitted.Accepted with { Late = [.. _state.ToRelease, .. _state.Late] };
         await ApplyAsync(new Outcome<bool>(accepted, true, true));
         return new SubmitAnswer(SubmitOutcome.Accepted, View: View(admitted.Place));
@@ -128,7 +130,7 @@ internal sealed partial class GenerationGrain(
         await CloseAsync(within: null);
         if (!await ReleaseAsync(_state.ToRelease))
         {
-            throw new IOException($"The blob store does not release all blobs of {_key}; they are asked for again.");
+            throw new IOException($"The blob store did not release all blobs of {_key}; this will be retried.");
         }
 
         await stored.ClearStateAsync();
@@ -167,7 +169,7 @@ internal sealed partial class GenerationGrain(
     {
         if (_state is { Submission: null, Closure: GenerationClosure.None })
         {
-            // Another activation may have accepted it while the cluster was parted.
+            // Another activation may have accepted it during a partition.
             await ReloadAsync();
         }
 
@@ -213,11 +215,12 @@ internal sealed partial class GenerationGrain(
             _heardAt = clock.GetUtcNow();
         }
 
-        // Before the new claim's worker hears of it, nobody is about to store anything that counts.
+        // Until the new claim is answered, no worker is about to store a blob that counts.
         bool isNew = _state.Epoch != before.Epoch;
         await ReleaseAsync(isNew || !_state.IsClaimed ? [.. _state.ToRelease, .. _state.Late] : []);
 
-        // The queue has another phase of it, as an older activation offered it: without this a walk would have to come.
+        // An older activation has offered another phase of it to the queue. This corrects the queue before the next
+        // walk.
         if (answer.Outcome == ClaimOutcome.Nothing && _state.IsOpen)
         {
             await OfferAsync();
@@ -228,10 +231,10 @@ internal sealed partial class GenerationGrain(
 
     public async Task<ReportOutcome> ReportAsync(StepReport report)
     {
-        // A store that takes bytes and releases none would fill the state with their names.
+        // A store that accepts blobs and releases none would fill the state with their names.
         return _state.ToRelease.Length < GenerationMachine.ToReleaseMax || await ReleaseAsync(_state.ToRelease)
             ? await ApplyReportAsync(() => GenerationMachine.Report(_state, report))
-            : throw new IOException($"The blob store releases nothing; {_key} waits for it.");
+            : throw new IOException($"The blob store does not release blobs; the report of {_key} must be retried.");
     }
 
     public Task<ReportOutcome> CompleteAsync(long epoch, BlobName output) =>
@@ -256,8 +259,8 @@ internal sealed partial class GenerationGrain(
         return await ViewAsync();
     }
 
-    // Why nobody will ever do the work, as a sentence; none if somebody may. The catalogue is asked only about work
-    // that nobody has done for that long.
+    // The reason why no worker will ever do the work, as a sentence; null if one may. The catalog is asked only after
+    // nobody has done the work for that long.
     private async Task<string?> RetirementAsync()
     {
         TimeSpan patience = models.Value.RetiredPatience;
@@ -273,7 +276,7 @@ internal sealed partial class GenerationGrain(
             {
                 { ReplacedBy: { } newer } card when card.Unconfirmed >= patience =>
                     SubmissionAdmission.Retired(card, newer),
-                null => $"The model {model} is retired: no worker holds it, and it has left the catalogue.",
+                null => $"The model {model} is retired: no worker holds it, and the catalog no longer lists it.",
                 _ => null,
             };
         }
@@ -321,7 +324,7 @@ internal sealed partial class GenerationGrain(
 
         await ReleaseOrRememberAsync();
 
-        // If this grain dies before, a walk through the open set does it.
+        // If this grain crashes before, a walk through the open set offers the work.
         bool waits = _state.IsOpen && _state.Phase.Info().Waits && _state.Phase != before.Phase;
         if (answer == ReportOutcome.Taken && waits)
         {
@@ -333,7 +336,7 @@ internal sealed partial class GenerationGrain(
 
     private Task SettleAsync(int computed) => grains.Tenant(_key.Tenant).SettleAsync(_key.Id, computed);
 
-    // An earlier call may have deleted it without an answer, and left blobs.
+    // An earlier call may have deleted it without being answered, and left blobs.
     private async Task DeleteAsync(SessionId? within)
     {
         await CloseAsync(within);
@@ -355,7 +358,7 @@ internal sealed partial class GenerationGrain(
     private Task<OfferAnswer?> OfferAsync() =>
         GrainCalls.TryAsync(() => grains.WorkQueue().OfferAsync(_machine.Item(_state, _key), admitted: true));
 
-    private Task LeaveAsync(CancellationToken cancellation)
+    private Task DeactivateAsync(CancellationToken cancellation)
     {
         DeactivateOnIdle();
         return Task.CompletedTask;

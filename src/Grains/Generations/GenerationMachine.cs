@@ -1,44 +1,44 @@
 // The life of a generation as a pure protocol: a state, a command and the time give a new state and an answer. The
-// grain stores the new state before it gives the answer. Two rules carry everything: whoever claims the work gets a new
-// epoch, and what carries an older one is refused; and every command may come twice. Blobs follow the state: whatever a
-// command told of or took out of the state, and the new state does not need, stays named in it until it is released.
+// grain stores the new state before it answers. The protocol rests on two rules: every claim of the work gets a new
+// epoch, and messages with an older epoch are refused; and every command is idempotent. A blob that a command reported
+// or removed from the state, and that the new state does not need, stays listed in the state until it is released.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
 
 namespace Atelier.Grains.Generations;
 
-/// <summary>What a command leads to.</summary>
+/// <summary>Outcome of a command.</summary>
 /// <param name="State">The new state.</param>
 /// <param name="Answer">The answer.</param>
 /// <param name="Store">Whether the state must be stored before the answer is given.</param>
 public readonly record struct Outcome<T>(GenerationState State, T Answer, bool Store)
 {
     /// <summary>
-    /// Whether the answer sends its caller away. Before an activation gives it, it reads its state again: it may be the
-    /// older of two. What must be stored first is fenced by the store.
+    /// Whether the answer refuses the caller. An activation re-reads its state before it gives such an answer, because
+    /// it may be the older of two. An answer that must be stored first is fenced by the store.
     /// </summary>
     public bool IsRefusal =>
         !Store && Answer is ReportOutcome.Refused or ClaimAnswer { Outcome: not ClaimOutcome.Granted } or false;
 }
 
-/// <summary>What becomes of a generation.</summary>
-/// <param name="options">How generations behave.</param>
+/// <summary>The commands of a generation.</summary>
+/// <param name="options">The options.</param>
 public sealed class GenerationMachine(GenerationOptions options)
 {
     /// <summary>
-    /// Most blobs pending release during a claim; at this many, its reports wait until the blob store releases some.
+    /// Most blobs pending release during a claim; at this many, reports wait until the blob store releases some.
     /// </summary>
     public const int ToReleaseMax = 16;
 
-    /// <summary>Accepts a submission that its tenant may make and that the queue has room for.</summary>
+    /// <summary>The initial state of a submission that its tenant and the queue have admitted.</summary>
     public static GenerationState Accept(
         Submission submission, double weight, GenerationCost cost, DateTimeOffset now) => new()
         {
             Submission = submission, Weight = weight, Cost = cost, AcceptedAt = now, WaitingSince = now,
         };
 
-    /// <summary>What an earlier submission under the same id makes of a new one; none if there was none.</summary>
+    /// <summary>The outcome of a submission under an id that was used before; null for an unused id.</summary>
     public static SubmitOutcome? Known(GenerationState state, Submission submission) => state switch
     {
         { Closure: not GenerationClosure.None } => SubmitOutcome.Gone,
@@ -47,21 +47,22 @@ public sealed class GenerationMachine(GenerationOptions options)
     };
 
     /// <summary>
-    /// Asks for the work of an open generation; refuses later submissions where none has come in time.
+    /// Whether there is, or may still be, open work under an id. If no submission came in time, later ones are refused
+    /// from then on.
     /// </summary>
     public static Outcome<bool> Ensure(GenerationState state, bool late, DateTimeOffset now)
     {
         bool unknown = state.Submission is null && state.Closure == GenerationClosure.None;
         return unknown && late
-            ? new(state with { Closure = GenerationClosure.NeverCame, EndedAt = now }, false, true)
+            ? new(state with { Closure = GenerationClosure.NeverSubmitted, EndedAt = now }, false, true)
             : new(state, unknown || state.IsOpen, false);
     }
 
     /// <summary>A worker claims the work.</summary>
-    /// <param name="state">State.</param>
-    /// <param name="key">Which generation it is.</param>
-    /// <param name="request">Who claims what.</param>
-    /// <param name="heardAt">When the last claim's worker was last heard of.</param>
+    /// <param name="state">The state.</param>
+    /// <param name="key">Key of the generation.</param>
+    /// <param name="request">The worker's claim.</param>
+    /// <param name="heardAt">Time of the last message from the worker of the current claim.</param>
     /// <param name="now">The time.</param>
     public Outcome<ClaimAnswer> Claim(
         GenerationState state, GenerationKey key, ClaimRequest request, DateTimeOffset heardAt, DateTimeOffset now) =>
@@ -80,21 +81,20 @@ public sealed class GenerationMachine(GenerationOptions options)
             return new(state, Granted(state), false);
         }
 
-        // A claim that comes late, or on a lease of a queue that another has replaced, must not look like one that
-        // died.
+        // A late claim, or one on a lease of a replaced queue, must not count as the death of the current worker.
         if (request.Lease <= state.LastLease)
         {
-            return new(state, NotYou(state, key), false);
+            return new(state, Denied(state, key), false);
         }
 
         state = state with { LastLease = request.Lease };
         if (state.Claim is { } claim)
         {
-            // Another process of the same worker has outlived the claim; of another worker's claim it is the silence
-            // that tells.
+            // A new claim by the same worker proves that the old process is gone; a claim by another worker is judged
+            // dead only after ClaimQuiet without a report.
             if (claim.Worker != request.Worker && now < heardAt + options.ClaimQuiet)
             {
-                return new(state, NotYou(state, key), true);
+                return new(state, Denied(state, key), true);
             }
 
             state = EndLostClaim(state, claim, heardAt, now);
@@ -106,14 +106,14 @@ public sealed class GenerationMachine(GenerationOptions options)
 
         if (state.IsQuarantined(options) && !request.Alone)
         {
-            return new(state, NotYou(state, key), true);
+            return new(state, Denied(state, key), true);
         }
 
         if (state.Snapshot is not null && request.Kind == WorkKind.Denoise && state.DeviceKind != request.DeviceKind)
         {
             if (now < state.WaitingSince + options.DeviceKindPatience)
             {
-                return new(state, NotYou(state, key), true);
+                return new(state, Denied(state, key), true);
             }
 
             state = state with
@@ -141,7 +141,7 @@ public sealed class GenerationMachine(GenerationOptions options)
         return new(state, Granted(state), true);
     }
 
-    /// <summary>A worker reports steps. Only a newer snapshot is worth a write.</summary>
+    /// <summary>A worker reports steps. Only a newer snapshot is stored.</summary>
     public static Outcome<ReportOutcome> Report(GenerationState state, StepReport report)
     {
         if (!Holds(state, report.Epoch) || state.Phase != GenerationPhase.Denoising)
@@ -154,23 +154,23 @@ public sealed class GenerationMachine(GenerationOptions options)
     }
 
     /// <summary>A worker has finished the phase.</summary>
-    /// <param name="state">State.</param>
-    /// <param name="epoch">The claim's epoch.</param>
-    /// <param name="output">What the phase gave.</param>
+    /// <param name="state">The state.</param>
+    /// <param name="epoch">Epoch of the worker's claim.</param>
+    /// <param name="output">The phase's output: caption, latent or picture.</param>
     /// <param name="now">The time.</param>
-    /// <param name="encoded">How much of the prompts was encoded, where the worker says so.</param>
+    /// <param name="encoded">How much of the prompts was encoded, if the worker reports it.</param>
     public static Outcome<ReportOutcome> Complete(
         GenerationState state, long epoch, BlobName output, DateTimeOffset now, EncodedPrompts? encoded = null)
     {
         if (!Holds(state, epoch))
         {
-            // The answer to an earlier one may have been lost.
+            // The answer to an earlier call may have been lost.
             bool again = epoch == state.Epoch
                 && (output == state.Caption || output == state.Latent || output == state.Picture);
             return again ? new(state, ReportOutcome.Taken, false) : state.Refuse([output]);
         }
 
-        GenerationState next = Fresh(state) with { Claim = null, WaitingSince = now };
+        GenerationState next = WithProgress(state) with { Claim = null, WaitingSince = now };
         next = state.Phase.Info().Kind switch
         {
             WorkKind.Encode => Enter(next with { Caption = output, Encoded = encoded }, GenerationPhase.QueuedDenoise),
@@ -182,7 +182,7 @@ public sealed class GenerationMachine(GenerationOptions options)
         return Taken(state, next, [output]);
     }
 
-    /// <summary>A worker gives the work back in good order.</summary>
+    /// <summary>A worker releases the work, with its last report.</summary>
     public static Outcome<ReportOutcome> Release(GenerationState state, StepReport last, DateTimeOffset now)
     {
         if (!Holds(state, last.Epoch))
@@ -196,7 +196,7 @@ public sealed class GenerationMachine(GenerationOptions options)
         return Taken(state, Waiting(next, now), last.Blobs());
     }
 
-    /// <summary>A worker could not do the work.</summary>
+    /// <summary>A worker reports that it failed to do the work.</summary>
     public Outcome<ReportOutcome> Fail(
         GenerationState state, long epoch, GenerationError error, string message, DateTimeOffset now)
     {
@@ -212,10 +212,10 @@ public sealed class GenerationMachine(GenerationOptions options)
         return Taken(state, next, []);
     }
 
-    /// <summary>Cancels an open generation; what has ended stays as it is.</summary>
-    /// <param name="state">State.</param>
+    /// <summary>Cancels an open generation; one that has ended stays unchanged.</summary>
+    /// <param name="state">The state.</param>
     /// <param name="now">The time.</param>
-    /// <param name="message">Why, where nobody asked for it.</param>
+    /// <param name="message">The reason, if the client did not request it.</param>
     public static Outcome<bool> Cancel(GenerationState state, DateTimeOffset now, string? message = null) =>
         state.IsOpen
             ? new Outcome<bool>(Ended(state, GenerationPhase.Cancelled, now) with { Message = message }, true, true)
@@ -223,14 +223,14 @@ public sealed class GenerationMachine(GenerationOptions options)
             : new(state, false, false);
 
     /// <summary>
-    /// Ends an open generation whose model no worker holds any more and whose name another model has.
+    /// Fails an open generation whose model is retired: no worker holds it, and another model has its name.
     /// </summary>
     public static Outcome<bool> Retire(GenerationState state, string message, DateTimeOffset now) => state.IsOpen
         ? new Outcome<bool>(Failed(state, GenerationError.ModelRetired, message, now), false, true).Releasing(state, [])
         : new(state, false, false);
 
     /// <summary>
-    /// Deletes a generation; only that there was one is remembered, and its blobs until they are released.
+    /// Deletes a generation. The state keeps only the fact, and the blobs until they are released.
     /// </summary>
     public static Outcome<bool> Delete(GenerationState state, DateTimeOffset now) =>
         new Outcome<bool>(
@@ -241,7 +241,7 @@ public sealed class GenerationMachine(GenerationOptions options)
             },
             true, true).Releasing(state, []);
 
-    /// <summary>The work that an open generation waits for, as it stands in the queue.</summary>
+    /// <summary>The work item that an open generation offers to the queue.</summary>
     public WorkItem Item(GenerationState state, GenerationKey key)
     {
         WorkKind kind = state.Phase.Info().Kind
@@ -272,17 +272,17 @@ public sealed class GenerationMachine(GenerationOptions options)
         };
     }
 
-    // The claim ended without a release: its worker is taken to be dead.
+    // The claim ended without a release; assume that its worker died.
     private GenerationState EndLostClaim(
         GenerationState state, GenerationClaim claim, DateTimeOffset heardAt, DateTimeOffset now)
     {
-        bool barren = state.Phase != GenerationPhase.Denoising || state.SnapshotStep == claim.FromStep;
+        bool noProgress = state.Phase != GenerationPhase.Denoising || state.SnapshotStep == claim.FromStep;
         GenerationState next = Waiting(state, heardAt > state.WaitingSince ? heardAt : state.WaitingSince);
-        if (barren)
+        if (noProgress)
         {
             next = next with
             {
-                BarrenClaims = state.BarrenClaims + 1,
+                ClaimsWithoutProgress = state.ClaimsWithoutProgress + 1,
                 DeathsAlone = state.DeathsAlone + (claim.Alone ? 1 : 0),
             };
         }
@@ -291,7 +291,7 @@ public sealed class GenerationMachine(GenerationOptions options)
             ? next
             : Failed(
                 next, GenerationError.WorkerLost,
-                $"Every worker that ran this generation alone died, {next.DeathsAlone} times.", now);
+                $"The worker died each of the {next.DeathsAlone} times that this generation ran alone.", now);
     }
 
     private static (GenerationState State, bool Store) Progress(GenerationState state, StepReport report)
@@ -307,7 +307,7 @@ public sealed class GenerationMachine(GenerationOptions options)
                 previews.TryAdd(at, preview);
             }
 
-            next = Fresh(state) with
+            next = WithProgress(state) with
             {
                 Snapshot = report.Snapshot,
                 SnapshotStep = step,
@@ -316,7 +316,7 @@ public sealed class GenerationMachine(GenerationOptions options)
             };
         }
 
-        // A step with a preview is told together with it.
+        // A step with a preview is published together with it.
         foreach (int due in GenerationEvents.PreviewSteps(state.Submission!))
         {
             step = next.Previews.ContainsKey(due) ? step : Math.Min(step, due - 1);
@@ -325,8 +325,8 @@ public sealed class GenerationMachine(GenerationOptions options)
         return (next with { Step = Math.Max(next.Step, step) }, newer);
     }
 
-    private static GenerationState Fresh(GenerationState state) =>
-        state with { BarrenClaims = 0, DeathsAlone = 0, Failures = 0 };
+    private static GenerationState WithProgress(GenerationState state) =>
+        state with { ClaimsWithoutProgress = 0, DeathsAlone = 0, Failures = 0 };
 
     private static GenerationState Waiting(GenerationState state, DateTimeOffset since) => state with
     {
@@ -351,7 +351,7 @@ public sealed class GenerationMachine(GenerationOptions options)
             Computed = Computed(state),
         };
 
-    // A step takes two evaluations, the last one takes one.
+    // Each step takes two evaluations, the last one takes one.
     private static int Computed(GenerationState state)
     {
         int steps = state.Phase.Info().Kind == WorkKind.Decode ? Steps(state)
@@ -372,7 +372,7 @@ public sealed class GenerationMachine(GenerationOptions options)
 
     private static int Steps(GenerationState state) => state.Submission!.Spec.Steps;
 
-    private ClaimAnswer NotYou(GenerationState state, GenerationKey key) =>
+    private ClaimAnswer Denied(GenerationState state, GenerationKey key) =>
         new() { Outcome = ClaimOutcome.NotYou, Item = Item(state, key) };
 
     private static ClaimAnswer Granted(GenerationState state) => new()

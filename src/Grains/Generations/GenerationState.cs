@@ -1,4 +1,4 @@
-// What is stored of a generation. It is written before anything that depends on it is said to anyone.
+// The stored state of a generation. It is written before any answer or event that depends on it.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Models;
@@ -9,25 +9,25 @@ namespace Atelier.Grains.Generations;
 [GenerateSerializer, Alias("atelier.state.GenerationClosure")]
 public enum GenerationClosure
 {
-    /// <summary>There may be one.</summary>
+    /// <summary>There is one, or there may be one in the future.</summary>
     None,
 
-    /// <summary>It was asked for after the time that a submission takes; one that comes late is refused.</summary>
-    NeverCame,
+    /// <summary>No submission came before the timeout; a late one is refused.</summary>
+    NeverSubmitted,
 
     /// <summary>It was deleted.</summary>
     Deleted,
 }
 
-/// <summary>A claim that has not ended in good order, so far.</summary>
+/// <summary>A claim that is in force, or ended without a release.</summary>
 [GenerateSerializer, Immutable, Alias("atelier.state.GenerationClaim")]
 public sealed record GenerationClaim
 {
-    /// <summary>Who claimed.</summary>
+    /// <summary>Name of the worker.</summary>
     [Id(0)]
     public required string Worker { get; init; }
 
-    /// <summary>The worker's number for it.</summary>
+    /// <summary>The worker's own number of the claim, by which a retry is recognized.</summary>
     [Id(1)]
     public required long Attempt { get; init; }
 
@@ -35,7 +35,7 @@ public sealed record GenerationClaim
     [Id(2)]
     public required string DeviceKind { get; init; }
 
-    /// <summary>Whether it held nothing else.</summary>
+    /// <summary>Whether the worker held nothing else.</summary>
     [Id(3)]
     public required bool Alone { get; init; }
 
@@ -43,20 +43,20 @@ public sealed record GenerationClaim
     [Id(4)]
     public required int FromStep { get; init; }
 
-    /// <summary>When it was made.</summary>
+    /// <summary>Time of the claim.</summary>
     [Id(5)]
     public required DateTimeOffset At { get; init; }
 }
 
-/// <summary>What a generation's work is predicted to cost, in floating-point operations.</summary>
-/// <param name="Encode">Its captions.</param>
+/// <summary>Predicted cost of a generation's work, in floating-point operations.</summary>
+/// <param name="Encode">Encoding of the captions.</param>
 /// <param name="Step">One step with its share of the previews.</param>
-/// <param name="Decode">Its picture.</param>
+/// <param name="Decode">Decoding of the picture.</param>
 [GenerateSerializer, Immutable, Alias("atelier.state.GenerationCost")]
 public readonly record struct GenerationCost(
     [property: Id(0)] double Encode, [property: Id(1)] double Step, [property: Id(2)] double Decode)
 {
-    /// <summary>The cost of a submission to a model.</summary>
+    /// <summary>The predicted cost of a submission to a model.</summary>
     public static GenerationCost Of(ModelCard card, Submission submission)
     {
         GenerationSpec spec = submission.Spec;
@@ -71,16 +71,16 @@ public readonly record struct GenerationCost(
 }
 
 /// <summary>
-/// A generation as it is stored. Below 64 KiB: of unbounded length is the prompt alone, and that is bounded.
+/// The stored state of a generation, below 64 KiB: only the prompts are long, and their length is bounded.
 /// </summary>
 [GenerateSerializer, Immutable, Alias("atelier.state.Generation")]
 public sealed record GenerationState
 {
-    /// <summary>Why there is none, if there is none.</summary>
+    /// <summary>Why there is no generation, if there is none.</summary>
     [Id(0)]
     public GenerationClosure Closure { get; init; }
 
-    /// <summary>What was asked for.</summary>
+    /// <summary>The submission; null before it and after a deletion.</summary>
     [Id(1)]
     public Submission? Submission { get; init; }
 
@@ -88,39 +88,39 @@ public sealed record GenerationState
     [Id(2)]
     public double Weight { get; init; } = 1;
 
-    /// <summary>What it costs.</summary>
+    /// <summary>Predicted cost.</summary>
     [Id(3)]
     public GenerationCost Cost { get; init; }
 
-    /// <summary>Where it stands.</summary>
+    /// <summary>The current phase.</summary>
     [Id(4)]
     public GenerationPhase Phase { get; init; }
 
-    /// <summary>The furthest phase that it was in while open: parking leads back, events do not.</summary>
+    /// <summary>The furthest phase while open: parking goes back to an earlier phase, events do not.</summary>
     [Id(5)]
     public GenerationPhase Reached { get; init; }
 
-    /// <summary>Steps known to be done; may be more than the snapshot's.</summary>
+    /// <summary>Steps known to be done; may be ahead of the snapshot.</summary>
     [Id(6)]
     public int Step { get; init; }
 
-    /// <summary>The fence: number of the last claim.</summary>
+    /// <summary>Fencing token: number of the last claim.</summary>
     [Id(7)]
     public long Epoch { get; init; }
 
-    /// <summary>The claim under which it is worked on.</summary>
+    /// <summary>The current claim; null while no worker has one.</summary>
     [Id(8)]
     public GenerationClaim? Claim { get; init; }
 
-    /// <summary>Claims in a row that ended without a newer snapshot.</summary>
+    /// <summary>Consecutive claims that ended without a newer snapshot.</summary>
     [Id(9)]
-    public int BarrenClaims { get; init; }
+    public int ClaimsWithoutProgress { get; init; }
 
-    /// <summary>Of those, the ones in which it ran alone.</summary>
+    /// <summary>Those of them in which it ran alone.</summary>
     [Id(10)]
     public int DeathsAlone { get; init; }
 
-    /// <summary>Failures in a row that workers reported.</summary>
+    /// <summary>Consecutive failures that workers reported.</summary>
     [Id(11)]
     public int Failures { get; init; }
 
@@ -128,19 +128,19 @@ public sealed record GenerationState
     [Id(12)]
     public BlobName? Caption { get; init; }
 
-    /// <summary>Newest state of the sampler.</summary>
+    /// <summary>Newest snapshot of the sampler's state.</summary>
     [Id(13)]
     public BlobName? Snapshot { get; init; }
 
-    /// <summary>Steps done in it.</summary>
+    /// <summary>Steps done in the snapshot.</summary>
     [Id(14)]
     public int SnapshotStep { get; init; }
 
-    /// <summary>The device kind that made it.</summary>
+    /// <summary>Kind of the device that computed the snapshot.</summary>
     [Id(15)]
     public string? DeviceKind { get; init; }
 
-    /// <summary>Since when it waits for a worker.</summary>
+    /// <summary>Time since which it waits for a worker.</summary>
     [Id(16)]
     public DateTimeOffset WaitingSince { get; init; }
 
@@ -160,7 +160,7 @@ public sealed record GenerationState
     [Id(20)]
     public GenerationError Error { get; init; }
 
-    /// <summary>The same in a sentence.</summary>
+    /// <summary>Why it failed or was cancelled, in a sentence.</summary>
     [Id(21)]
     public string? Message { get; init; }
 
@@ -172,20 +172,20 @@ public sealed record GenerationState
     [Id(23)]
     public DateTimeOffset? EndedAt { get; init; }
 
-    /// <summary>How often it started again at step 0 on another device kind.</summary>
+    /// <summary>Restarts at step 0 on another device kind.</summary>
     [Id(24)]
     public int Restarts { get; init; }
 
-    /// <summary>The lease of the last claim; claims on older ones come late.</summary>
+    /// <summary>The lease of the last claim; claims on older leases are stale.</summary>
     [Id(25)]
     public long LastLease { get; init; }
 
-    /// <summary>Blobs that nobody needs any more and that the blob store may still hold.</summary>
+    /// <summary>Blobs that are no longer needed and that the blob store may still hold.</summary>
     [Id(26)]
     public BlobName[] ToRelease { get; init; } = [];
 
     /// <summary>
-    /// Blobs of earlier claims that the claim under way may store again, byte for byte: they wait for its end.
+    /// Blobs of earlier claims that the current claim may store again, byte for byte. They are released after its end.
     /// </summary>
     [Id(27)]
     public BlobName[] Late { get; init; } = [];
@@ -198,38 +198,38 @@ public sealed record GenerationState
     [Id(29)]
     public int? SessionIndex { get; init; }
 
-    /// <summary>How much of its prompts was encoded, where the worker said so.</summary>
+    /// <summary>How much of its prompts was encoded, if the worker reported it.</summary>
     [Id(30)]
     public EncodedPrompts? Encoded { get; init; }
 
-    /// <summary>Its partition of the open set; none in a state of format 0, where its id says it.</summary>
+    /// <summary>Its partition of the open set; null in a state of format 0, where its id determines it.</summary>
     [Id(31)]
     public int? Partition { get; init; }
 
     /// <summary>
-    /// Evaluations that were computed for it, once it has ended: the step at hand counts, steps done again do not.
+    /// Evaluations computed for it, once it has ended. A started step counts, repeated steps do not.
     /// </summary>
     [Id(32)]
     public int Computed { get; init; }
 
-    /// <summary>The day to which its tenant was charged, in days since 1970 (UTC).</summary>
+    /// <summary>The day on which its tenant was charged, in days since 1970 (UTC).</summary>
     [Id(33)]
     public long ChargedDay { get; init; }
 
-    /// <summary>Number of the change that gave the weight.</summary>
+    /// <summary>Version of the tenant's weight.</summary>
     [Id(34)]
     public long WeightVersion { get; init; }
 
     /// <summary>Whether it was accepted and has not ended.</summary>
     public bool IsOpen => Submission is not null && !Phase.IsEnded();
 
-    /// <summary>Whether a worker may be at work for it: its blobs are then not this grain's alone.</summary>
+    /// <summary>Whether a worker may be storing blobs for it.</summary>
     public bool IsClaimed => IsOpen && Claim is not null;
 
-    /// <summary>The blobs that it needs as it stands.</summary>
+    /// <summary>The blobs that this state needs.</summary>
     public IEnumerable<BlobName> Needed() =>
         new[] { Caption, Snapshot, Latent, Picture }.OfType<BlobName>().Concat(Previews.Values);
 
-    /// <summary>Whether it must run alone.</summary>
-    public bool IsQuarantined(GenerationOptions options) => BarrenClaims >= options.QuarantineAfter;
+    /// <summary>Whether it must run alone, because of claims without progress.</summary>
+    public bool IsQuarantined(GenerationOptions options) => ClaimsWithoutProgress >= options.QuarantineAfter;
 }

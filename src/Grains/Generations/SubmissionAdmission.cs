@@ -1,7 +1,7 @@
-// Admits a submission, in this order: the model, the tenant's limits, a place in the queue (a hint: work that is not
-// accepted is dropped when it is claimed), the open set, the session's history. The generation then stores its state
-// and answers. Where it fails before the state, the tenant gets its charge back; where that call is lost, the tenant
-// asks after a while.
+// The admission of a submission. It checks, in this order: the model, the tenant's limits, the queue (only a hint: work
+// that is not accepted is dropped when it is claimed), the open set, the session's history. The generation then stores
+// its state and answers. If it fails before that, the tenant is refunded; if the call for that is lost, the tenant asks
+// the generation after a while.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Models;
@@ -12,22 +12,22 @@ using Atelier.Grains.OpenSets;
 
 namespace Atelier.Grains.Generations;
 
-/// <summary>What became of a submission.</summary>
+/// <summary>Outcome of an admission.</summary>
 /// <param name="Accepted">The state to store; null if it is refused.</param>
 /// <param name="Place">Its place in the queue.</param>
-/// <param name="Refusal">The answer if it is refused.</param>
+/// <param name="Refusal">The answer to the client if it is refused.</param>
 internal sealed record AdmittedSubmission(GenerationState? Accepted, QueuePlace? Place, SubmitAnswer? Refusal)
 {
-    /// <summary>A refused submission.</summary>
+    /// <summary>Creates a refusal.</summary>
     public static AdmittedSubmission Refused(SubmitOutcome outcome, string? message, TimeSpan? retryAfter = null) =>
         new(null, null, new SubmitAnswer(outcome, message, retryAfter));
 }
 
-/// <summary>Asks everybody who has a say in a submission.</summary>
+/// <summary>Admits submissions.</summary>
 internal sealed class SubmissionAdmission(
     GenerationMachine machine, OpenSetMap openSets, IGrainFactory grains, TimeProvider clock)
 {
-    /// <summary>Admits a submission, or says why not.</summary>
+    /// <summary>Admits a submission, or returns the refusal.</summary>
     public async Task<AdmittedSubmission> AdmitAsync(GenerationKey key, Submission submission)
     {
         if (submission.Spec.Fault() is { } fault)
@@ -39,7 +39,7 @@ internal sealed class SubmissionAdmission(
         {
             return AdmittedSubmission.Refused(
                 SubmitOutcome.Invalid,
-                $"Previews must lie in 0..{Submission.PreviewsMax}, not be {submission.Previews}.");
+                $"Previews must be in 0..{Submission.PreviewsMax}, not {submission.Previews}.");
         }
 
         ModelCard? card = await grains.Catalog().FindAsync(submission.Spec.Model.Value);
@@ -52,7 +52,7 @@ internal sealed class SubmissionAdmission(
         if (card.ReplacedBy is { } newer)
         {
             return AdmittedSubmission.Refused(
-                SubmitOutcome.UnknownModel, $"{Retired(card, newer)} Ask for that one.");
+                SubmitOutcome.UnknownModel, $"{Retired(card, newer)} Use that model.");
         }
 
         var size = new PictureSize(submission.Spec.Width, submission.Spec.Height);
@@ -62,9 +62,9 @@ internal sealed class SubmissionAdmission(
                 SubmitOutcome.Invalid, $"This model draws pictures of {string.Join(", ", card.Sizes)}, not of {size}.");
     }
 
-    /// <summary>Why nobody draws with a model, as a sentence.</summary>
+    /// <summary>The message for a model that was replaced by a newer one of its name.</summary>
     public static string Retired(ModelCard card, ModelDigest newer) =>
-        $"The model {card.Digest} is retired: no worker holds it, and its name '{card.Name}' means {newer} now.";
+        $"The model {card.Digest} is retired: no worker holds it, and its name '{card.Name}' now means {newer}.";
 
     private async Task<AdmittedSubmission> PlaceAsync(GenerationKey key, Submission submission, ModelCard card)
     {
@@ -90,13 +90,13 @@ internal sealed class SubmissionAdmission(
                 bool isOwn = offer.Outcome == OfferOutcome.TenantFull;
                 string whose = isOwn ? "This tenant's part of the queue" : "The queue";
                 return AdmittedSubmission.Refused(
-                    SubmitOutcome.Busy, $"{whose} is full; come back later.", offer.RetryAfter);
+                    SubmitOutcome.Busy, $"{whose} is full; retry later.", offer.RetryAfter);
             }
 
             if (await EnterAsync(key) is not var (partition, hour))
             {
                 return await RollBackAsync(
-                    key, SubmitOutcome.Busy, "There are as many open generations as there may be; come back later.",
+                    key, SubmitOutcome.Busy, "The maximum number of open generations is reached; retry later.",
                     TimeSpan.FromSeconds(5));
             }
 
@@ -107,7 +107,7 @@ internal sealed class SubmissionAdmission(
                 if (index is null)
                 {
                     return await RollBackAsync(
-                        key, SubmitOutcome.Gone, $"The session '{session}' was deleted; begin a new one.", null);
+                        key, SubmitOutcome.Gone, $"The session '{session}' was deleted; open a new one.", null);
                 }
             }
 
@@ -131,8 +131,8 @@ internal sealed class SubmissionAdmission(
 
     private Task SettleAsync(GenerationKey key) => grains.Tenant(key.Tenant).SettleAsync(key.Id, 0);
 
-    // One that enters again, because an answer was lost, may be in two partitions; a walk through the other one finds
-    // out when it has ended.
+    // A retry, after an answer was lost, may enter a second partition. A walk through the other one removes the
+    // generation when it has ended.
     private async Task<(int Partition, long Hour)?> EnterAsync(GenerationKey key)
     {
         foreach (int partition in await openSets.PartitionsOfAsync(key.ToString()))

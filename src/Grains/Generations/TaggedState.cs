@@ -1,16 +1,16 @@
-// What an activation holds of its generation. While a cluster is parted there may be two activations; the store's tag
-// alone tells whether the other one has written.
+// A generation's state in an activation, with its ETag. During a partition there may be two activations; only the
+// store's ETag shows whether the other one has written.
 namespace Atelier.Grains.Generations;
 
-/// <summary>A state, and the tag of the stored one that it comes from.</summary>
-/// <param name="State">The state; it may be ahead of the stored one by steps that are not worth a write.</param>
-/// <param name="Tag">The store's tag; none while nothing is stored.</param>
+/// <summary>A state, and the ETag of the stored state that it is based on.</summary>
+/// <param name="State">The state; it may be ahead of the stored one by steps that are not stored.</param>
+/// <param name="Tag">The store's ETag; null while nothing is stored.</param>
 public readonly record struct TaggedState(GenerationState State, string? Tag)
 {
     /// <summary>
-    /// What is held after the store was read again. Another tag replaces all of the state: a new tag with an old state
-    /// could overwrite what it never saw.
+    /// The state after the store was re-read. Another ETag replaces the whole state: a new ETag with an old state could
+    /// overwrite a write that was never read.
     /// </summary>
-    /// <param name="read">What was read.</param>
+    /// <param name="read">The state and ETag that were read.</param>
     public TaggedState After(TaggedState read) => read.Tag == Tag ? this : read;
 }

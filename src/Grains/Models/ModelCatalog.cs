@@ -1,42 +1,42 @@
-// Which card a name means, and which models have had their time, as a pure protocol. Workers confirm their cards again
-// and again; a card that nobody has confirmed for a while is one that no live worker holds. Times are durations since
-// this catalogue started: a wall clock that jumps retires nothing, and after a start every card has its full time
+// The catalog of models as a pure protocol: which card a name means, and which models are retired. Workers confirm
+// their cards periodically; a card that was not confirmed for a while is held by no live worker. Times are durations
+// since this catalog started: a wall clock that jumps retires nothing, and after a start every card has its full time
 // again.
 using Atelier.Contracts;
 using Atelier.Contracts.Models;
 
 namespace Atelier.Grains.Models;
 
-/// <summary>Cards as they are stored, the one that came last at the end.</summary>
+/// <summary>The stored state of the catalog.</summary>
 [GenerateSerializer, Alias("atelier.state.ModelCatalogue")]
 internal sealed class ModelCatalogState
 {
-    /// <summary>The cards.</summary>
+    /// <summary>The cards, in order of registration.</summary>
     [Id(0)]
     public List<ModelCard> Cards { get; set; } = [];
 }
 
-/// <summary>What became of a card that a worker brought.</summary>
+/// <summary>Outcome of a card's registration.</summary>
 internal enum Registration
 {
-    /// <summary>It is known as it is.</summary>
+    /// <summary>The same card was known.</summary>
     Confirmed,
 
-    /// <summary>It is new, has changed or has come back: the state must be stored.</summary>
+    /// <summary>The card is new, has changed or was retired: the state must be stored.</summary>
     Changed,
 
-    /// <summary>It is new, and there is no room.</summary>
+    /// <summary>The card is new, and the catalog is full.</summary>
     Full,
 }
 
 /// <summary>The models of a cluster.</summary>
-/// <param name="state">Its stored state.</param>
-/// <param name="options">How it behaves.</param>
+/// <param name="state">The stored state.</param>
+/// <param name="options">The options.</param>
 internal sealed class ModelCatalog(ModelCatalogState state, ModelOptions options)
 {
     private readonly Dictionary<ModelDigest, TimeSpan> _confirmed = [];
 
-    /// <summary>A worker says that it can hold a model.</summary>
+    /// <summary>Registers or confirms a model that a worker can hold.</summary>
     public Registration Register(ModelCard card, TimeSpan now)
     {
         int place = state.Cards.FindIndex(known => known.Digest == card.Digest);
@@ -50,7 +50,7 @@ internal sealed class ModelCatalog(ModelCatalogState state, ModelOptions options
         _confirmed[card.Digest] = now;
         if (isBack || place < 0)
         {
-            // One that comes back is the newest again, as after a release that was taken back.
+            // A model that returns is the newest again, as after the rollback of a release.
             state.Cards.RemoveAll(known => known.Digest == card.Digest);
             state.Cards.Add(card);
         }
@@ -62,19 +62,19 @@ internal sealed class ModelCatalog(ModelCatalogState state, ModelOptions options
         return isSame && !isBack ? Registration.Confirmed : Registration.Changed;
     }
 
-    /// <summary>Takes a card out.</summary>
+    /// <summary>Removes a card.</summary>
     public void Drop(ModelDigest model)
     {
         state.Cards.RemoveAll(card => card.Digest == model);
         _confirmed.Remove(model);
     }
 
-    /// <summary>All models that are offered, the default one first.</summary>
+    /// <summary>All models that were not replaced, the default one first.</summary>
     public ModelCard[] List(TimeSpan now) => [.. Ordered(now).Where(card => Successor(card, now) is null)];
 
     /// <summary>
-    /// The model of a digest, a name or an alias; without a name the default one. Of several the one that a live worker
-    /// holds, and of these the newest.
+    /// Finds a model by digest, name or alias; null is the default model. Of several candidates, those held by a live
+    /// worker come first, and of these the newest.
     /// </summary>
     public ModelCard? Find(string? name, TimeSpan now)
     {
@@ -86,7 +86,7 @@ internal sealed class ModelCatalog(ModelCatalogState state, ModelOptions options
             : found with { ReplacedBy = Successor(found, now), Unconfirmed = Silence(found, now) };
     }
 
-    /// <summary>Models that no live worker holds and whose name another has, the oldest first.</summary>
+    /// <summary>Models that no live worker holds and whose name another model has, the oldest first.</summary>
     public IEnumerable<ModelDigest> Retired(TimeSpan now) =>
         state.Cards.Where(card => Successor(card, now) is not null).Select(card => card.Digest);
 
@@ -98,7 +98,7 @@ internal sealed class ModelCatalog(ModelCatalogState state, ModelOptions options
 
     private bool IsLive(ModelCard card, TimeSpan now) => Silence(card, now) < options.ConfirmedFor;
 
-    // The live model that has a card's name now, if no live worker holds the card's own.
+    // The live model that now has a card's name, if no live worker holds the card's own model.
     private ModelDigest? Successor(ModelCard card, TimeSpan now) =>
         !IsLive(card, now) && Named(card.Name, now) is { } other && IsLive(other, now) ? other.Digest : null;
 
@@ -111,7 +111,7 @@ internal sealed class ModelCatalog(ModelCatalogState state, ModelOptions options
         .ThenBy(card => card.IsDefault ? "" : card.Name, StringComparer.Ordinal)
         .ThenByDescending(card => IsLive(card, now));
 
-    // Lists are compared by content, which records do not do.
+    // Compares lists by content, which records do not.
     private static bool IsSame(ModelCard one, ModelCard other) =>
         one with { Aliases = [], Sizes = [] } == other with { Aliases = [], Sizes = [] }
         && one.Aliases.SequenceEqual(other.Aliases) && one.Sizes.SequenceEqual(other.Sizes);

@@ -1,4 +1,4 @@
-// The models of the cluster, as the workers that can hold them describe them.
+// The cluster's catalog of models, as registered by the workers that can hold them.
 using Atelier.Contracts;
 using Atelier.Contracts.Models;
 using Atelier.Contracts.Queueing;
@@ -8,7 +8,7 @@ using Microsoft.Extensions.Options;
 
 namespace Atelier.Grains.Models;
 
-/// <summary>Names for digests, and what a picture costs.</summary>
+/// <summary>Finds models by name and replaces retired ones when the catalog is full.</summary>
 [GrainType("modelcatalogue")]
 [ControlSilo]
 internal sealed partial class ModelCatalogGrain(
@@ -35,7 +35,7 @@ internal sealed partial class ModelCatalogGrain(
         }
 
         Registration registration = _catalog.Register(card, Now);
-        if (registration == Registration.Full && await FindLeaverAsync() is { } leaver)
+        if (registration == Registration.Full && await FindReplaceableAsync() is { } leaver)
         {
             LogDropped(leaver, card.Name, card.Digest);
             _catalog.Drop(leaver);
@@ -54,9 +54,9 @@ internal sealed partial class ModelCatalogGrain(
 
     public Task<ModelCard?> FindAsync(string? name) => Task.FromResult(_catalog.Find(name, Now));
 
-    // Whose place a new model may take: a retired one's, or that of one that nobody holds and nobody waits for. A queue
-    // that has just started has not heard of its work yet, so it must be empty at two attempts, some time apart.
-    private async Task<ModelDigest?> FindLeaverAsync()
+    // A model that a new one may replace: a retired one, or one that no worker holds and no work waits for. A queue
+    // that has just started does not know its work yet, so it must be empty at two attempts, some time apart.
+    private async Task<ModelDigest?> FindReplaceableAsync()
     {
         if (_catalog.Retired(Now).Select(model => (ModelDigest?)model).FirstOrDefault() is { } retired)
         {

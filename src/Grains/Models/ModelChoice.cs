@@ -1,27 +1,27 @@
-// Which models leave a worker's memory for another one: one pure decision. Which model comes, and when, the queue says.
+// The eviction of models from a worker's memory as a pure decision. The queue decides which model is loaded, and when.
 using Atelier.Contracts;
 
 namespace Atelier.Grains.Models;
 
 /// <summary>A model in a worker's memory.</summary>
-/// <param name="Model">Which one.</param>
-/// <param name="Bytes">Memory that it takes.</param>
+/// <param name="Model">Digest of the model.</param>
+/// <param name="Bytes">Bytes of memory that it takes.</param>
 /// <param name="IsUsed">Whether the worker holds work of it.</param>
 /// <param name="LoadedAt">When it was loaded.</param>
-/// <param name="UsedAt">When its work was last taken.</param>
+/// <param name="UsedAt">When work of it was last leased.</param>
 public readonly record struct LoadedModel(
     ModelDigest Model, long Bytes, bool IsUsed, TimeSpan LoadedAt, TimeSpan UsedAt);
 
-/// <summary>The decision.</summary>
+/// <summary>Chooses the models to evict.</summary>
 public static class ModelChoice
 {
     /// <summary>
-    /// The models to evict: first those without work, the one used longest ago at the head, then those with work, the
-    /// one loaded longest ago at the head. So models that do not fit together take turns.
+    /// The models to evict, in this order: those without work, least recently used first, then those with work, least
+    /// recently loaded first. So models that do not fit together take turns.
     /// </summary>
     /// <param name="loaded">All models in memory.</param>
-    /// <param name="bytes">Memory that the new model takes.</param>
-    /// <param name="memoryBytes">Memory for models.</param>
+    /// <param name="bytes">Bytes of memory that the new model takes.</param>
+    /// <param name="memoryBytes">Bytes of memory for all models.</param>
     public static IReadOnlyList<ModelDigest> Evictions(
         IReadOnlyCollection<LoadedModel> loaded, long bytes, long memoryBytes)
     {

@@ -1,4 +1,4 @@
-// What ended in one hour, so that it can be forgotten when its retention time is over without looking for it.
+// The list of what ended in one hour, so that retention can delete it without a search.
 using System.Globalization;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
@@ -9,23 +9,23 @@ using Microsoft.Extensions.Logging;
 
 namespace Atelier.Grains.OpenSets;
 
-/// <summary>A page of ended generations as it is stored.</summary>
+/// <summary>The stored state of a page.</summary>
 [GenerateSerializer, Alias("atelier.state.EndedList")]
 internal sealed class EndedListState
 {
-    /// <summary>Keys of generations; those of sessions with a mark before them that no name has.</summary>
+    /// <summary>Keys of generations, and keys of sessions behind a mark that no name begins with.</summary>
     [Id(0)]
     public HashSet<string> Generations { get; set; } = [];
 }
 
-/// <summary>A page of what ended in one hour.</summary>
+/// <summary>A page of the generations and sessions that ended in one hour.</summary>
 [GrainType("endedlist")]
 [ControlSilo]
 internal sealed partial class EndedListGrain(
     [PersistentState("ended")] IPersistentState<EndedListState> state, IGrainFactory grains,
     ILogger<EndedListGrain> logger) : Grain, IEndedListGrain
 {
-    // What is forgotten at a time.
+    // Concurrent deletions.
     private const int Fan = 16;
 
     private const char SessionMark = '~';
@@ -77,7 +77,7 @@ internal sealed partial class EndedListGrain(
         return left == 0;
     }
 
-    // One that fails holds up no other; it stays on the page.
+    // One that fails does not block the others; it stays on the page.
     private async Task<string?> ForgetAsync(string key, long now)
     {
         try

@@ -1,54 +1,56 @@
-// What was accepted and has not ended, as a pure protocol. The order of a submission is: id into the open set, then the
-// generation's state, then the answer; so the set contains all that was accepted, and walking it finds everything
-// again.
+// The set of accepted generations that have not ended, as a pure protocol. A submission first adds the id to the open
+// set, then stores the generation's state, then answers. So the set contains everything that was accepted, and a walk
+// through it recovers all open work.
 using Atelier.Contracts;
 using Atelier.Contracts.OpenSets;
 
 namespace Atelier.Grains.OpenSets;
 
-/// <summary>A partition as it is stored.</summary>
+/// <summary>The stored state of a partition.</summary>
 [GenerateSerializer, Alias("atelier.state.OpenSet")]
 public sealed class OpenSetState
 {
-    /// <summary>Ids, and when they were added.</summary>
+    /// <summary>Keys of generations, with the time at which each was added.</summary>
     [Id(0)]
     public Dictionary<string, DateTimeOffset> Added { get; set; } = [];
 
     /// <summary>
-    /// Up to which hour of the retention clock ended generations whose retention is over were forgotten.
+    /// The hour of the retention clock up to which ended generations were deleted.
     /// </summary>
     [Id(1)]
     public long ForgottenHour { get; set; }
 
-    /// <summary>The partition's retention clock, in seconds since 1970 where it began; 0 before it has.</summary>
+    /// <summary>
+    /// The partition's retention clock, in seconds since 1970 by the wall clock at its start; 0 before.
+    /// </summary>
     [Id(2)]
     public long RetentionSeconds { get; set; }
 
     /// <summary>
-    /// Pages of forgotten hours that had no answer or could not be emptied: the hour, a slash, and the page.
+    /// Pages of past hours that did not answer or could not be emptied: the hour, a slash, and the page.
     /// </summary>
     [Id(3)]
     public HashSet<string> Unfinished { get; set; } = [];
 }
 
-/// <summary>What a walk asks of a generation.</summary>
-/// <param name="Generation">Which one.</param>
-/// <param name="Late">Whether its submission had its time.</param>
+/// <summary>The question of a walk to a generation.</summary>
+/// <param name="Generation">Key of the generation.</param>
+/// <param name="Late">Whether the time for its submission is over.</param>
 public readonly record struct WalkQuestion(GenerationKey Generation, bool Late);
 
 /// <summary>A partition of the open set.</summary>
-/// <param name="state">Its stored state.</param>
-/// <param name="submitTimeout">How long a submission may take.</param>
+/// <param name="state">The stored state.</param>
+/// <param name="submitTimeout">Most time that a submission may take.</param>
 public sealed class OpenSet(OpenSetState state, TimeSpan submitTimeout)
 {
-    /// <summary>Partitions of format 0, which chose them by a hash without a key.</summary>
+    /// <summary>Number of partitions in format 0, which chose them by a hash without a key.</summary>
     public const int PartitionsOfFormat0 = 64;
 
-    /// <summary>Where format 0 entered a generation whose state does not say it.</summary>
+    /// <summary>The partition in which format 0 put a generation whose state does not record it.</summary>
     public static int PartitionOfFormat0(GenerationKey generation) =>
         StableParts.Of(generation.ToString(), PartitionsOfFormat0);
 
-    /// <summary>Ids in it.</summary>
+    /// <summary>Number of generations in it.</summary>
     public int Count => state.Added.Count;
 
     /// <summary>
@@ -73,7 +75,7 @@ public sealed class OpenSet(OpenSetState state, TimeSpan submitTimeout)
     /// <summary>Adds an id; false if it is full.</summary>
     public bool Add(GenerationKey generation, DateTimeOffset now)
     {
-        // One that is there gets its time anew: its submission has just begun again.
+        // The time of a known id is renewed, because its submission has just been retried.
         if (state.Added.Count >= IOpenSetGrain.SizeMax && !state.Added.ContainsKey(generation.ToString()))
         {
             return false;
@@ -86,7 +88,7 @@ public sealed class OpenSet(OpenSetState state, TimeSpan submitTimeout)
     /// <summary>Removes an id; false if it was not there.</summary>
     public bool Remove(GenerationKey generation) => state.Added.Remove(generation.ToString());
 
-    /// <summary>All ids, and what to ask them.</summary>
+    /// <summary>The questions to all generations in it.</summary>
     public IReadOnlyList<WalkQuestion> Walk(DateTimeOffset now)
     {
         var questions = new List<WalkQuestion>(state.Added.Count);

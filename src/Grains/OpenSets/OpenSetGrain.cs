@@ -1,5 +1,5 @@
-// A partition of the open set as a grain, with the reminder that finds everything again when all else has failed, and
-// that forgets what ended long ago.
+// A partition of the open set as a grain. Its reminder walks the set, which recovers open work when everything else has
+// failed, and drives retention, which deletes what ended long ago.
 using System.Globalization;
 using Atelier.Contracts;
 using Atelier.Contracts.OpenSets;
@@ -9,7 +9,7 @@ using Microsoft.Extensions.Options;
 
 namespace Atelier.Grains.OpenSets;
 
-/// <summary>Remembers what was accepted and has not ended.</summary>
+/// <summary>Stores the ids of a partition, walks them and applies retention.</summary>
 [GrainType("openset")]
 [ControlSilo]
 internal sealed partial class OpenSetGrain(
@@ -19,16 +19,16 @@ internal sealed partial class OpenSetGrain(
 {
     private const string Reminder = "walk";
 
-    // Questions on their way at a time.
+    // Concurrent questions of a walk.
     private const int Fan = 16;
 
-    // Hours that are forgotten in one round.
+    // Hours that retention covers in one round.
     private const int HoursAtATime = 48;
 
-    // The clock is stored at least this often.
+    // Most seconds of the retention clock between two writes of it.
     private const long ClockSecondsMax = 300;
 
-    // Pages that wait to be swept again; with more than these, retention waits for them.
+    // Pages that wait to be swept again; retention pauses at this many.
     private const int UnfinishedMax = 64;
 
     private OpenSet _set = null!;
@@ -54,7 +54,7 @@ internal sealed partial class OpenSetGrain(
     public override Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken) =>
         TickAsync(cancellationToken);
 
-    // Goes on from a stored state.
+    // Starts from the stored state.
     private void Begin()
     {
         _set = new OpenSet(state.State, options.Value.SubmitTimeout);
@@ -77,8 +77,8 @@ internal sealed partial class OpenSetGrain(
         return _retention.Hour;
     }
 
-    // First into the list of what ended, so that it is forgotten one day. What has ended does no harm here for a while,
-    // so many removals share one write.
+    // First added to the list of what ended, so that retention will find it. An ended generation does no harm in the
+    // set for a while, so many removals share one write.
     public async Task RemoveAsync(GenerationKey generation)
     {
         await ListAsync(page => page.AddAsync(generation));
@@ -91,11 +91,12 @@ internal sealed partial class OpenSetGrain(
         await ListAsync(page => page.AddSessionAsync(session));
     }
 
-    // The walk is not waited for: generations that are being submitted wait for this grain. One that is asked for while
-    // another is under way comes after it: the other has spoken to a queue that may be dead.
+    // The walk is not awaited, because generations that are being submitted wait for this grain. A walk that is
+    // requested during another one follows it, because the other one may have offered work to a queue that has died
+    // since.
     public async Task WalkAsync()
     {
-        await GrainCalls.TryAsync(LookAsync);
+        await GrainCalls.TryAsync(RefreshAsync);
         _walkIsDue = true;
         if (_walk.IsCompleted)
         {
@@ -107,7 +108,7 @@ internal sealed partial class OpenSetGrain(
 
     public Task ReceiveReminder(string reminderName, TickStatus status) => WalkAsync();
 
-    // Hours whose last generation has had its retention time. A few at a time; the next round goes on.
+    // Deletes what ended in hours whose retention is over. A few hours at a time; the next round continues.
     private async Task ForgetAsync()
     {
         foreach (string page in state.State.Unfinished.ToArray())
@@ -128,8 +129,7 @@ internal sealed partial class OpenSetGrain(
         }
     }
 
-    // From the last page to the first: those that are left after any death are the first ones, and are found by
-    // counting.
+    // From the last page to the first: after a crash the first pages are left, and retention finds them by counting.
     private async Task ForgetAsync(long hour)
     {
         int pages = 0;
@@ -157,11 +157,11 @@ internal sealed partial class OpenSetGrain(
         return GrainCalls.TryAsync(() => EndedList(numbers[0], numbers[1]).SweepAsync(_retention.Hour));
     }
 
-    // Retention counts pages from the first, so a page is begun only when the one before it is full, also while calls
-    // run concurrently and some fail.
+    // Retention counts pages from the first, so a page is begun only when the one before it is full, even if calls run
+    // concurrently and some fail.
     private async Task ListAsync(Func<IEndedListGrain, Task<bool>> add)
     {
-        // The clock is stored before anything is listed by it: if two activations begin it at once, one write wins.
+        // The clock is stored before anything is listed by it: if two activations start it at once, one write wins.
         if (!state.RecordExists)
         {
             await StoreAsync();
@@ -188,8 +188,8 @@ internal sealed partial class OpenSetGrain(
     private IEndedListGrain EndedList(long hour, int page) =>
         grains.GetGrain<IEndedListGrain>($"{hour}/{this.GetPrimaryKeyLong()}/{page}");
 
-    // Once an activation: a reminder that was registered by a clock that was ahead would not fire until that time
-    // comes.
+    // Once per activation, because a reminder that was registered while the clock was ahead would not fire until that
+    // time comes.
     private async Task RemindAsync()
     {
         if (!_reminded)
@@ -199,9 +199,9 @@ internal sealed partial class OpenSetGrain(
         }
     }
 
-    // While a cluster is parted there may be two activations. What the other one has entered, this one would not walk
-    // through before it next writes; what it has removed and not stored, walks remove again.
-    private async Task LookAsync()
+    // During a partition there may be two activations. Without this, ids that the other one added would not be walked
+    // before the next write here. Removals that were not stored are repeated by the walk.
+    private async Task RefreshAsync()
     {
         (OpenSetState held, string? tag) = (state.State, state.Etag);
         await state.ReadStateAsync();
@@ -234,7 +234,7 @@ internal sealed partial class OpenSetGrain(
         }
     }
 
-    // Tenants that were closed. One that does not answer is asked in the next walk.
+    // The closed tenants among those of the questions. One that does not answer is asked in the next walk.
     private async Task<HashSet<TenantId>> ClosedAsync(IReadOnlyList<WalkQuestion> questions)
     {
         var closed = new HashSet<TenantId>();
@@ -276,7 +276,7 @@ internal sealed partial class OpenSetGrain(
         }
         catch (Exception error)
         {
-            // The next walk asks again. Whatever one generation meets, the others are asked.
+            // The next walk asks again; a failure of one generation does not stop the walk.
             LogLevel level = GrainCalls.IsTransient(error) ? LogLevel.Information : LogLevel.Error;
             LogUnasked(level, question.Generation, error);
         }
@@ -286,7 +286,7 @@ internal sealed partial class OpenSetGrain(
     {
         _retention.Advance();
 
-        // The reminder keeps this grain alive; rounds do not wait for the wall clock, as reminders do.
+        // The reminder keeps this grain active; rounds follow the monotonic clock, reminders the wall clock.
         if (_forget.IsCompleted && clock.GetElapsedTime(_forgetAt) >= options.Value.WalkPeriod)
         {
             _forgetAt = clock.GetTimestamp();

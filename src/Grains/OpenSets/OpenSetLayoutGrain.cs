@@ -1,24 +1,24 @@
-// The one thing that all silos must know of the open set, and keep for the cluster's life: the key of its hash.
+// The layout of the open set, which all silos share for the cluster's life: the key of its hash and the partitions.
 using System.Security.Cryptography;
 using Atelier.Contracts.OpenSets;
 using Atelier.Grains.Placement;
 
 namespace Atelier.Grains.OpenSets;
 
-/// <summary>The layout as it is stored.</summary>
+/// <summary>The stored state of the layout.</summary>
 [GenerateSerializer, Alias("atelier.state.OpenSetLayout")]
 internal sealed class OpenSetLayoutState
 {
-    /// <summary>The key of the hash; empty before it is made.</summary>
+    /// <summary>The key of the hash; empty before it is created.</summary>
     [Id(0)]
     public byte[] Key { get; set; } = [];
 
-    /// <summary>The most partitions that there ever were.</summary>
+    /// <summary>The highest number of partitions that was ever configured.</summary>
     [Id(1)]
     public int Partitions { get; set; } = OpenSet.PartitionsOfFormat0;
 }
 
-/// <summary>Keeps the open set's layout.</summary>
+/// <summary>Creates and stores the open set's layout.</summary>
 [GrainType("opensetlayout")]
 [ControlSilo]
 internal sealed class OpenSetLayoutGrain([PersistentState("layout")] IPersistentState<OpenSetLayoutState> state)

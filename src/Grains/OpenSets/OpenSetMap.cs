@@ -1,5 +1,5 @@
-// Chooses the partition of the open set that an id is added to. The generation's state records the choice, so the
-// number of partitions may change, and an id may go to a second partition when its first one is full.
+// The choice of an id's partition in the open set. The generation's state records the choice, so the number of
+// partitions may change, and an id may go to a second partition when its first one is full.
 using System.Buffers.Binary;
 using System.Security.Cryptography;
 using System.Text;
@@ -13,15 +13,15 @@ internal sealed class OpenSetMap(IGrainFactory grains, IOptions<OpenSetOptions> 
 {
     private volatile OpenSetLayout? _layout;
 
-    /// <summary>The partitions for an id or a session, in the order in which they are tried.</summary>
+    /// <summary>The candidate partitions of a generation or a session, in the order in which they are tried.</summary>
     /// <param name="key">A generation's or a session's key.</param>
     public async ValueTask<int[]> PartitionsOfAsync(string key) => Spread(
         (_layout ??= await ReadAsync()).Key, key, options.Value.Partitions);
 
-    /// <summary>How many partitions may hold anything: from 0 on.</summary>
+    /// <summary>Number of partitions that may have entries; they are numbered from 0.</summary>
     public async Task<int> CountAsync() => (await ReadAsync()).Partitions;
 
-    /// <summary>Two partitions by a keyed hash (HMAC-SHA256), not the same one if there are two.</summary>
+    /// <summary>Two partitions by a keyed hash (HMAC-SHA256), different ones unless there is only one.</summary>
     public static int[] Spread(byte[] key, string text, int partitions)
     {
         Span<byte> hash = stackalloc byte[HMACSHA256.HashSizeInBytes];

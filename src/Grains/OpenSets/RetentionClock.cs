@@ -1,10 +1,10 @@
 // The clock of a partition's retention as a pure rule. It counts time in which the cluster ran, in small steps of the
-// monotonic clock, and is stored with the partition: a wall clock that jumps and a machine that was off for a week
-// forget nothing early. Whatever is lost of it at a crash keeps things longer.
+// monotonic clock, and is stored with the partition: neither a wall clock that jumps nor a machine that was off for a
+// week deletes anything early. Time that is lost in a crash only keeps things longer.
 
 namespace Atelier.Grains.OpenSets;
 
-/// <summary>How far retention has come in a partition.</summary>
+/// <summary>The retention clock of a partition.</summary>
 public sealed class RetentionClock
 {
     private const long HourSeconds = 3600;
@@ -16,8 +16,8 @@ public sealed class RetentionClock
     private long _at;
 
     /// <summary>
-    /// Goes on from what is stored. A state of format 0 goes on where its retention stands; a new one begins with the
-    /// wall clock, whose hours are no more than names from then on.
+    /// Resumes from the stored state. A state of format 0 resumes at the hour that its retention has reached; a new
+    /// clock starts at the wall clock's time, and from then on its hours are only labels.
     /// </summary>
     public RetentionClock(OpenSetState state, RetentionOptions options, TimeProvider clock)
     {
@@ -35,14 +35,14 @@ public sealed class RetentionClock
         }
     }
 
-    /// <summary>The hour under which endings are listed now.</summary>
+    /// <summary>The current hour, under which endings are listed.</summary>
     public long Hour => _state.RetentionSeconds / HourSeconds;
 
-    /// <summary>The last hour all of whose endings have had their retention time.</summary>
+    /// <summary>The last hour whose retention is over for all that ended in it.</summary>
     public long DueHour => ((_state.RetentionSeconds - (long)_options.Generations.TotalSeconds) / HourSeconds) - 1;
 
     /// <summary>
-    /// Counts the time since the last look, or since this object was made: at most
+    /// Adds the time since the last call, or since this object was created: at most
     /// <see cref="RetentionOptions.Step"/>.
     /// </summary>
     public void Advance()

@@ -1,15 +1,16 @@
-// A queue that has just started does not know who holds what. For one lease time it reserves work that a worker has
-// claimed for that worker, until the worker reports: then it holds the work, or somebody else may have it.
+// Reservations after a restart of the queue, when it does not know which worker holds what. For one lease time, claimed
+// work is reserved for the worker that claimed it. When that worker reports, it either holds the work or the work waits
+// for any worker.
 namespace Atelier.Grains.Queueing;
 
 /// <summary>Work that workers had claimed before the queue started, by worker.</summary>
-/// <param name="lasting">How long work is reserved after the start.</param>
+/// <param name="lasting">Time after the start for which work is reserved.</param>
 internal sealed class ClaimReservations(TimeSpan lasting)
 {
     private readonly Dictionary<string, List<WorkEntry>> _reserved = new(StringComparer.Ordinal);
     private DateTimeOffset? _until;
 
-    /// <summary>Whether work may still be reserved.</summary>
+    /// <summary>Whether the time for reservations is not over.</summary>
     public bool AreOpen(DateTimeOffset now) => now < _until;
 
     /// <summary>Reserves work for the worker that claimed it.</summary>
@@ -23,11 +24,11 @@ internal sealed class ClaimReservations(TimeSpan lasting)
         reserved.Add(entry);
     }
 
-    /// <summary>Takes out what is reserved for a worker.</summary>
+    /// <summary>Removes and returns the work that is reserved for a worker.</summary>
     public IReadOnlyList<WorkEntry> Take(string claimant) =>
         _reserved.Remove(claimant, out List<WorkEntry>? reserved) ? reserved : [];
 
-    /// <summary>Takes out everything once the time is over; the first call starts the time.</summary>
+    /// <summary>Removes and returns everything once the time is over; the first call starts the time.</summary>
     public IReadOnlyList<WorkEntry> TakeOverdue(DateTimeOffset now)
     {
         _until ??= now + lasting;

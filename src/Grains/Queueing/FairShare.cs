@@ -1,27 +1,27 @@
 // Weighted fair sharing of workers of one kind between tenants: start-time fair queueing (Goyal, Vin and Cheng 1996)
 // with steps, not pictures, as its packets. A tenant's virtual time is what it was granted over its weight; the tenant
-// with the least is served next, whatever model it asks for. One that comes from idleness starts at the virtual time of
-// those who wait: it owes nothing for the time before, and is owed nothing.
+// with the least is served next, whatever model it asks for. A tenant that was idle starts at the virtual time of those
+// that wait: idle time earns neither credit nor debt.
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 
 namespace Atelier.Grains.Queueing;
 
-/// <summary>A class of work: what a worker must be, and hold, to do it.</summary>
+/// <summary>A class of work: the requirements on a worker that may do it.</summary>
 /// <param name="Model">The model.</param>
 /// <param name="Kind">The kind of work.</param>
-/// <param name="DeviceKind">The device kind that it needs; none if any will do.</param>
+/// <param name="DeviceKind">The device kind that it needs; null if any will do.</param>
 /// <param name="Alone">Whether its worker may hold nothing else.</param>
 internal readonly record struct WorkClass(ModelDigest Model, WorkKind Kind, string? DeviceKind, bool Alone)
 {
-    /// <summary>The worker's role that it needs.</summary>
+    /// <summary>The role that its worker needs.</summary>
     public WorkRoles Role => Kind.Role();
 
-    /// <summary>The class of a piece of work.</summary>
+    /// <summary>The class of a work item.</summary>
     public static WorkClass Of(WorkItem item) => new(item.Model, item.Kind, item.DeviceKind, item.Alone);
 }
 
-/// <summary>The accounts of tenants with workers of one kind, and whose work these may do next.</summary>
+/// <summary>The tenants' accounts with the workers of one kind, which decide whose work is next.</summary>
 internal sealed class FairShare
 {
     private readonly Dictionary<TenantId, TenantShare> _shares = [];
@@ -30,12 +30,12 @@ internal sealed class FairShare
     private readonly TenantHeap _waiting = new(TenantHeap.All);
     private readonly PriorityQueue<TenantShare, double> _idle = new();
     private double _virtual;
-    private long _comers;
+    private long _arrivals;
 
-    /// <summary>Predicted operations of all that waits for these workers.</summary>
+    /// <summary>Predicted operations of all work that waits for these workers.</summary>
     public double CostWaiting { get; private set; }
 
-    /// <summary>Weights of all tenants that wait for them.</summary>
+    /// <summary>Sum of the weights of all tenants that wait for them.</summary>
     public double WeightWaiting { get; private set; }
 
     /// <summary>Adds a class of work that these workers may do.</summary>
@@ -54,7 +54,7 @@ internal sealed class FairShare
     /// <summary>Whether these workers may do work of a class.</summary>
     public bool Serves(int number) => _heaps.ContainsKey(number);
 
-    /// <summary>A tenant's account.</summary>
+    /// <summary>A tenant's account; opened if it has none.</summary>
     public TenantShare Share(TenantWork work)
     {
         if (!_shares.TryGetValue(work.Tenant, out TenantShare? share))
@@ -62,12 +62,12 @@ internal sealed class FairShare
             _shares.Add(work.Tenant, share = new TenantShare(work));
         }
 
-        // The tenant may have left the queue and come back.
+        // The tenant may have left the queue and returned.
         share.Work = work;
         return share;
     }
 
-    /// <summary>Takes in work of a tenant that has just begun to wait, or all that waits in one of its lanes.</summary>
+    /// <summary>Adds a tenant's work that has begun to wait, or all that waits in one of its lanes.</summary>
     public void Add(TenantWork work, int number, int count, double cost)
     {
         TenantShare share = Share(work);
@@ -80,7 +80,7 @@ internal sealed class FairShare
                 share.IsNew = share.Running == 0;
             }
 
-            share.Since = ++_comers;
+            share.Since = ++_arrivals;
         }
 
         share.Waiting += count;
@@ -90,7 +90,7 @@ internal sealed class FairShare
         Reorder(share);
     }
 
-    /// <summary>Takes out work that has left its lane.</summary>
+    /// <summary>Removes work that has left its lane.</summary>
     public void Remove(TenantWork work, int number, double cost)
     {
         TenantShare share = Share(work);
@@ -116,7 +116,7 @@ internal sealed class FairShare
         double start = share.Virtual;
         if (_waiting.Count == 0)
         {
-            // While nobody waits, nobody owes: time runs with whoever is served.
+            // While nobody waits there is no debt: virtual time follows the tenant that is served.
             start = Math.Max(start, now);
             _virtual = start;
         }
@@ -131,10 +131,10 @@ internal sealed class FairShare
     }
 
     /// <summary>
-    /// A tenant's weight has changed. What it was granted more than those who wait stays the same, so that over the new
-    /// weight it is another lead in virtual time.
+    /// Adjusts a tenant's account to a new weight. The operations that it is ahead of those that wait stay the same, so
+    /// its lead in virtual time is rescaled.
     /// </summary>
-    public void Weigh(TenantWork work, double before)
+    public void OnWeightChanged(TenantWork work, double before)
     {
         if (!_shares.TryGetValue(work.Tenant, out TenantShare? share))
         {
@@ -151,7 +151,7 @@ internal sealed class FairShare
         }
     }
 
-    /// <summary>The work of a model to be done next; null if none waits.</summary>
+    /// <summary>The next work of a model; null if none waits.</summary>
     public WorkEntry? Next(ModelDigest model, bool alone)
     {
         WorkEntry? best = null;
@@ -166,13 +166,13 @@ internal sealed class FairShare
         return best;
     }
 
-    /// <summary>Whether one piece of waiting work is to be done before another.</summary>
+    /// <summary>Whether one waiting work item comes before another.</summary>
     public bool IsBefore(WorkEntry one, WorkEntry other) =>
         ReferenceEquals(one.Work, other.Work)
             ? one.Order.CompareTo(other.Order) < 0
             : Share(one.Work).IsBefore(Share(other.Work));
 
-    /// <summary>Forgets tenants that have no work and are not ahead of the others.</summary>
+    /// <summary>Closes the accounts of tenants that have no work and are not ahead of the others.</summary>
     public void Leave(TenantWork work)
     {
         if (!_shares.TryGetValue(work.Tenant, out TenantShare? share))
@@ -202,7 +202,7 @@ internal sealed class FairShare
         }
     }
 
-    // The least virtual time among those who wait; it never runs back.
+    // The least virtual time among the tenants that wait; it never decreases.
     private double Virtual() => _virtual = Math.Max(_virtual, _waiting.First?.Virtual ?? 0);
 
     private void Reorder(TenantShare share)

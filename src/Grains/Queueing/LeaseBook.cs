@@ -1,12 +1,12 @@
-// Leases of the queue: which worker holds which work, until when, and which work ended lately.
+// The queue's leases: which worker holds which work until when, and which work ended recently.
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 
 namespace Atelier.Grains.Queueing;
 
 /// <summary>The leases that are in force.</summary>
-/// <param name="leaseTime">How long a lease lasts without a renewal.</param>
-/// <param name="lastLease">A number above all leases that an earlier queue gave.</param>
+/// <param name="leaseTime">Time after which a lease expires without a renewal.</param>
+/// <param name="lastLease">A number not below those of all leases that an earlier queue granted.</param>
 internal sealed class LeaseBook(TimeSpan leaseTime, long lastLease)
 {
     private readonly PriorityQueue<WorkEntry, DateTimeOffset> _expiries = new();
@@ -17,7 +17,7 @@ internal sealed class LeaseBook(TimeSpan leaseTime, long lastLease)
     /// <summary>Leases in force.</summary>
     public int Count { get; private set; }
 
-    /// <summary>A number for a new lease, above all that were given for this work.</summary>
+    /// <summary>A number for a new lease, above all earlier ones of this work.</summary>
     public long NextNumber(WorkItem item) => _last = Math.Max(_last, item.LastLease) + 1;
 
     /// <summary>Leases work to a worker.</summary>
@@ -36,7 +36,7 @@ internal sealed class LeaseBook(TimeSpan leaseTime, long lastLease)
     /// <summary>Extends a lease.</summary>
     public void Renew(WorkEntry entry, DateTimeOffset now) => entry.ExpiresAt = now + leaseTime;
 
-    /// <summary>Ends the lease of work, if it has one.</summary>
+    /// <summary>Ends the lease of a work item, if it has one.</summary>
     public void End(WorkEntry entry)
     {
         if (entry.Lease != 0)
@@ -49,7 +49,7 @@ internal sealed class LeaseBook(TimeSpan leaseTime, long lastLease)
         }
     }
 
-    /// <summary>Takes out the work whose leases have expired.</summary>
+    /// <summary>Removes and returns the work whose leases have expired.</summary>
     public IEnumerable<WorkEntry> TakeExpired(DateTimeOffset now)
     {
         while (_expiries.TryPeek(out WorkEntry? entry, out DateTimeOffset at) && at <= now)
@@ -67,7 +67,7 @@ internal sealed class LeaseBook(TimeSpan leaseTime, long lastLease)
     }
 
     /// <summary>
-    /// Remembers for two lease times that work has ended, so that a late turn does not bring it back.
+    /// Remembers for two lease times that work has ended, so that a late turn does not revive it.
     /// </summary>
     public void RememberEnd(WorkItem item, DateTimeOffset now)
     {
@@ -75,7 +75,7 @@ internal sealed class LeaseBook(TimeSpan leaseTime, long lastLease)
         _endings.Enqueue((item.Generation, now + (2 * leaseTime)));
     }
 
-    /// <summary>Whether work, or work of a later phase of its generation, ended lately.</summary>
+    /// <summary>Whether work, or work of a later phase of its generation, ended recently.</summary>
     public bool HasEnded(WorkItem item) =>
         _ended.TryGetValue(item.Generation, out WorkKind ended) && item.Kind <= ended;
 

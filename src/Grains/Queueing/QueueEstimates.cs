@@ -1,11 +1,10 @@
-// What the queue expects: how fast work is granted, how long waiting work will wait, when a refused request may come
-// back.
+// The queue's estimates: the rate at which work is granted, the wait of an item, and when to retry a refused request.
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 
 namespace Atelier.Grains.Queueing;
 
-/// <summary>Estimates from the operations that were granted lately.</summary>
+/// <summary>Estimates from the operations that were granted recently.</summary>
 internal sealed class QueueEstimates(WaitingWork waiting)
 {
     private static readonly TimeSpan s_retryMin = TimeSpan.FromSeconds(1), s_retryMax = TimeSpan.FromMinutes(1);
@@ -24,16 +23,16 @@ internal sealed class QueueEstimates(WaitingWork waiting)
         pace.Add(cost, now);
     }
 
-    /// <summary>Operations granted a second, lately.</summary>
+    /// <summary>Recent rate, in operations granted per second.</summary>
     public double Rate(DateTimeOffset now) => _paces.Values.Sum(pace => pace.At(now));
 
-    /// <summary>Operations granted a second for one model, lately.</summary>
+    /// <summary>Recent rate of one model, in operations granted per second.</summary>
     public double Rate(ModelDigest model, DateTimeOffset now) =>
         _paces.TryGetValue(model, out Pace? pace) ? pace.At(now) : 0;
 
     /// <summary>
-    /// The place of work that waits: how many of the tenant's own come first, and how long that will take at the pace
-    /// of the workers that may do it and the tenant's share of it.
+    /// The place of waiting work: how many of the tenant's own items come first, and how long they will take at the
+    /// pace of the workers that may do them and the tenant's share of it.
     /// </summary>
     public QueuePlace Place(WorkEntry entry, DateTimeOffset now)
     {
@@ -50,7 +49,7 @@ internal sealed class QueueEstimates(WaitingWork waiting)
         return new QueuePlace(count, waiting.HasSpare(entry.Item) && count == 0 ? TimeSpan.Zero : wait);
     }
 
-    /// <summary>When a request that the queue refused has a chance: the time of its own work, 1 s to 1 min.</summary>
+    /// <summary>Time until a refused request should be retried: that of its own work, 1 s to 1 min.</summary>
     public TimeSpan RetryAfter(WorkItem item, DateTimeOffset now)
     {
         (double rate, _, double weights) = waiting.Competition(item, now);

@@ -1,15 +1,15 @@
-// Which work comes next: for a free slot, for a worker that could drain, for a worker that could load another model.
-// All of it is a function of the fair shares and of what the workers hold; nothing here changes the queue.
+// The scheduling decisions: the next work for a free slot, whether a worker drains, and whether it loads another model.
+// They are functions of the fair shares and of what the workers hold; nothing here changes the queue.
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 
 namespace Atelier.Grains.Queueing;
 
-/// <summary>Decides which work is done next, and where.</summary>
+/// <summary>Decides which work is next, and on which worker.</summary>
 internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork waiting, WorkerRoster workers)
 {
     /// <summary>
-    /// The work for a worker's free slot; null if there is none. What must run alone goes to a worker that holds
+    /// The work for a worker's free slot; null if there is none. Work that must run alone goes to a worker that holds
     /// nothing.
     /// </summary>
     public static WorkEntry? ForFreeSlot(QueueWorker worker)
@@ -24,7 +24,7 @@ internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork wai
         return IsAloneFirst(worker, alone, shared) ? alone : shared;
     }
 
-    /// <summary>The next work, of the models that a worker has in memory.</summary>
+    /// <summary>The next work among the models that a worker has in memory; null if none waits.</summary>
     public static WorkEntry? Next(QueueWorker worker, bool alone)
     {
         WorkEntry? best = null;
@@ -39,12 +39,12 @@ internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork wai
         return best;
     }
 
-    /// <summary>Whether work is a newcomer's: its tenant is served nothing yet.</summary>
+    /// <summary>Whether work is a newcomer's: its tenant was idle and has been granted nothing yet.</summary>
     public static bool IsNewcomer(QueueWorker worker, WorkEntry entry) => worker.Pool!.Shares.Share(entry.Work).IsNew;
 
     /// <summary>
-    /// Whether a worker should hand back what it holds, so that work that must run alone can: it is next, and no idle
-    /// worker can take it. One worker drains at a time. Null leaves the worker as it is.
+    /// Whether a worker should drain, so that work that must run alone can: that work is next, and no idle worker can
+    /// take it. One worker drains at a time. Null leaves the worker as it is.
     /// </summary>
     public bool? ShouldDrain(QueueWorker worker)
     {
@@ -58,15 +58,15 @@ internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork wai
     }
 
     /// <summary>
-    /// The model that a worker should load for the work to be done next; null if none. A worker that holds nothing
-    /// loads at once; else it does when a newcomer waits that nobody else can serve, or when the tenant that it serves
-    /// is a request ahead of another that waits. A loaded model stays for a while, so that loads do not eat up a
-    /// worker's time. One worker at a time loads a model.
+    /// The model that a worker should load for the next work; null if it should load none. A worker that holds nothing
+    /// loads at once; another one when a newcomer waits that no other worker can serve, or when the tenant that it
+    /// serves is a request ahead of another that waits. A loaded model stays for a while, which bounds the share of
+    /// time that loads take. One worker at a time loads a given model.
     /// </summary>
     /// <param name="worker">The worker.</param>
     /// <param name="held">The work that it holds.</param>
     /// <param name="loadAge">
-    /// Time since its last load over the time that the load took; null if it never loaded.
+    /// Time since its last load over the duration of that load; null if it never loaded.
     /// </param>
     public ModelDigest? ModelToLoad(QueueWorker worker, List<WorkEntry> held, double? loadAge)
     {
@@ -103,8 +103,8 @@ internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork wai
     }
 
     /// <summary>
-    /// Whether the tenant that is served has run ahead of one that waits far enough to be parked. For a newcomer there
-    /// is no slack: it is served at the end of the step.
+    /// Whether the tenant that is served is so far ahead of one that waits that its work must be parked. Against a
+    /// newcomer there is no slack: it is served at the end of the step.
     /// </summary>
     public bool IsOverserved(FairShare shares, WorkEntry entry, WorkEntry other)
     {
@@ -117,7 +117,7 @@ internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork wai
     }
 
     /// <summary>
-    /// A busy worker that would park other work for a newcomer's if it took a turn now; null if none.
+    /// A busy worker that would park other work for a newcomer's if it took a turn now; null if there is none.
     /// </summary>
     public QueueWorker? BusyWorkerFor(WorkEntry entry)
     {
@@ -127,8 +127,8 @@ internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork wai
             && worker.Pool!.Fits(work) && worker.Models.Contains(model) && IsNewcomer(worker, entry));
     }
 
-    // Whether work should leave its worker to work of another model. Where some worker has that model in memory, a
-    // newcomer is served there.
+    // Whether work should yield its worker to work of another model. A newcomer whose model is in another worker's
+    // memory is served there.
     private bool YieldsModel(FairShare shares, WorkEntry entry, WorkEntry other, bool isElsewhere)
     {
         (TenantShare served, TenantShare next) = (shares.Share(entry.Work), shares.Share(other.Work));

@@ -1,4 +1,4 @@
-// What a tenant has waiting; what it has had of the workers of one kind; and a heap of tenants, least served first.
+// A tenant's waiting work, its account with the workers of one kind, and a heap of tenants, least served first.
 using Atelier.Contracts;
 
 namespace Atelier.Grains.Queueing;
@@ -8,28 +8,28 @@ internal sealed class TenantWork(TenantId tenant)
 {
     private readonly Dictionary<int, WorkLane> _lanes = [];
 
-    /// <summary>Whose it is.</summary>
+    /// <summary>The tenant.</summary>
     public TenantId Tenant { get; } = tenant;
 
-    /// <summary>Its share against other tenants'.</summary>
+    /// <summary>Its share relative to other tenants.</summary>
     public double Weight { get; set; } = 1;
 
-    /// <summary>Number of the change that gave the weight.</summary>
+    /// <summary>Version of the weight; a later change has a higher one.</summary>
     public long WeightVersion { get; set; }
 
-    /// <summary>Pieces of its work in the queue, waiting or leased.</summary>
+    /// <summary>Its work items in the queue, waiting or leased.</summary>
     public int Count { get; set; }
 
-    /// <summary>Numbers of the classes of which work waits.</summary>
+    /// <summary>Numbers of the classes with waiting work.</summary>
     public IReadOnlyCollection<int> Classes => _lanes.Keys;
 
-    /// <summary>Its waiting work, in lanes of one class each.</summary>
+    /// <summary>Its waiting work, one lane for each class.</summary>
     public IEnumerable<WorkLane> Lanes => _lanes.Values;
 
     /// <summary>Its waiting work of a class; null if none waits.</summary>
     public WorkLane? Lane(int number) => _lanes.GetValueOrDefault(number);
 
-    /// <summary>Puts work into its lane.</summary>
+    /// <summary>Adds work to its lane.</summary>
     public void Add(WorkEntry entry)
     {
         if (!_lanes.TryGetValue(entry.Class, out WorkLane? lane))
@@ -40,7 +40,7 @@ internal sealed class TenantWork(TenantId tenant)
         lane.Add(entry);
     }
 
-    /// <summary>Takes work out of its lane.</summary>
+    /// <summary>Removes work from its lane.</summary>
     public void Remove(WorkEntry entry)
     {
         WorkLane lane = _lanes[entry.Class];
@@ -63,25 +63,25 @@ internal sealed class TenantShare(TenantWork work)
     /// <summary>Operations granted, over the weight: virtual time.</summary>
     public double Virtual { get; set; }
 
-    /// <summary>Number of the time it began to wait: of equals the last comer is served first.</summary>
+    /// <summary>Number of its latest arrival; ties in virtual time go to the most recent one.</summary>
     public long Since { get; set; }
 
-    /// <summary>Whether it has come from idleness and was granted nothing since.</summary>
+    /// <summary>Whether it was idle and has been granted nothing since.</summary>
     public bool IsNew { get; set; }
 
-    /// <summary>Pieces of its work that wait for these workers.</summary>
+    /// <summary>Its work items that wait for these workers.</summary>
     public int Waiting { get; set; }
 
-    /// <summary>Pieces of its work that are leased to them.</summary>
+    /// <summary>Its work items that are leased to them.</summary>
     public int Running { get; set; }
 
-    /// <summary>Whether it stands among those that are forgotten once the others have caught up.</summary>
+    /// <summary>Whether the account is closed once the others have caught up.</summary>
     public bool IsLeaving { get; set; }
 
-    /// <summary>Its place in a heap; -1 if it is not there.</summary>
+    /// <summary>Its index in a heap; -1 if it is not in it.</summary>
     public int Place(int heap) => _places.GetValueOrDefault(heap, -1);
 
-    /// <summary>Notes its place in a heap.</summary>
+    /// <summary>Records its index in a heap.</summary>
     public void SetPlace(int heap, int place)
     {
         if (place < 0)
@@ -94,12 +94,12 @@ internal sealed class TenantShare(TenantWork work)
         }
     }
 
-    /// <summary>Whether it is to be served before another.</summary>
+    /// <summary>Whether it is served before another one.</summary>
     public bool IsBefore(TenantShare other) =>
         Virtual != other.Virtual ? Virtual < other.Virtual : Since > other.Since;
 }
 
-/// <summary>Tenants, the one to be served next first. A tenant knows its place, so changes take O(log n).</summary>
+/// <summary>A heap of tenants, the next one first. A tenant knows its index, so changes take O(log n).</summary>
 /// <param name="number">Number of this heap among those that a tenant may be in.</param>
 internal sealed class TenantHeap(int number)
 {
@@ -108,13 +108,13 @@ internal sealed class TenantHeap(int number)
 
     private readonly List<TenantShare> _shares = [];
 
-    /// <summary>Tenants in it.</summary>
+    /// <summary>Number of tenants in it.</summary>
     public int Count => _shares.Count;
 
-    /// <summary>The tenant to be served next; none if it is empty.</summary>
+    /// <summary>The next tenant; null if the heap is empty.</summary>
     public TenantShare? First => _shares.Count == 0 ? null : _shares[0];
 
-    /// <summary>Adds a tenant, takes it out, or moves it to where it now belongs.</summary>
+    /// <summary>Adds or removes a tenant, or restores the order after its account has changed.</summary>
     public void Set(TenantShare share, bool present)
     {
         int place = share.Place(number);
@@ -160,7 +160,7 @@ internal sealed class TenantHeap(int number)
         Put(share, place);
     }
 
-    // The child to be served first; beyond the end if there is none.
+    // The index of the child that is served first; beyond the end if there is none.
     private int Child(int place)
     {
         int left = (2 * place) + 1;

@@ -1,4 +1,4 @@
-// The work that waits, by tenant and class, and the pools of workers that may do it.
+// Waiting work by tenant and class, and the pools of workers that may do it.
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Tenants;
@@ -13,16 +13,16 @@ internal sealed class WaitingWork
     private readonly Dictionary<TenantId, TenantWork> _tenants = [];
     private int _count;
 
-    /// <summary>Predicted operations of all that waits.</summary>
+    /// <summary>Predicted operations of all waiting work.</summary>
     public double Cost { get; private set; }
 
     /// <summary>Tenants that have work in the queue, waiting or leased.</summary>
     public int TenantCount => _tenants.Count;
 
-    /// <summary>Pieces of a tenant's work in the queue, waiting or leased.</summary>
+    /// <summary>A tenant's work items in the queue, waiting or leased.</summary>
     public int CountOf(TenantId tenant) => _tenants.GetValueOrDefault(tenant)?.Count ?? 0;
 
-    /// <summary>Counts a new piece of work as its tenant's.</summary>
+    /// <summary>Counts a new work item for its tenant.</summary>
     public TenantWork Enter(WorkItem item)
     {
         TenantId tenant = item.Generation.Tenant;
@@ -37,7 +37,7 @@ internal sealed class WaitingWork
         return work;
     }
 
-    /// <summary>Counts a piece of work as its tenant's no longer.</summary>
+    /// <summary>Stops counting a work item for its tenant.</summary>
     public void Leave(TenantWork work)
     {
         if (--work.Count == 0)
@@ -51,7 +51,7 @@ internal sealed class WaitingWork
         }
     }
 
-    /// <summary>Puts work into its lane.</summary>
+    /// <summary>Adds work to its lane.</summary>
     public void Add(WorkEntry entry)
     {
         entry.Class = ClassOf(entry.Item);
@@ -63,7 +63,7 @@ internal sealed class WaitingWork
         }
     }
 
-    /// <summary>Takes work out of its lane, if it is in one.</summary>
+    /// <summary>Removes work from its lane, if it is in one.</summary>
     public void Remove(WorkEntry entry)
     {
         if (entry.Class < 0)
@@ -81,7 +81,7 @@ internal sealed class WaitingWork
         entry.Class = -1;
     }
 
-    /// <summary>Applies a tenant's weight, for work that waits too, unless a later one was applied.</summary>
+    /// <summary>Applies a tenant's weight, also to waiting work, unless a later version was applied.</summary>
     public void SetWeight(TenantId tenant, TenantWeight weight)
     {
         if (!_tenants.TryGetValue(tenant, out TenantWork? work) || weight.Version <= work.WeightVersion)
@@ -93,11 +93,11 @@ internal sealed class WaitingWork
         (work.Weight, work.WeightVersion) = (weight.Weight, weight.Version);
         foreach (WorkerPool pool in _pools.Values)
         {
-            pool.Shares.Weigh(work, before);
+            pool.Shares.OnWeightChanged(work, before);
         }
     }
 
-    /// <summary>Whether some pool may do an item's work and has a count above 0 for its model.</summary>
+    /// <summary>Whether a pool may do an item's work and has a positive count for its model.</summary>
     public bool IsSupplied(WorkItem item, Func<ModelSupply, int> count)
     {
         var work = WorkClass.Of(item);
@@ -112,12 +112,12 @@ internal sealed class WaitingWork
         return false;
     }
 
-    /// <summary>Whether a worker that has an item's model in memory has a slot left for it.</summary>
+    /// <summary>Whether a worker with an item's model in memory has a spare slot.</summary>
     public bool HasSpare(WorkItem item) => IsSupplied(item, supply => supply.Spare);
 
     /// <summary>
-    /// What a piece of work competes with: operations a second of the workers that may do it, and the operations and
-    /// weights of all that waits for them.
+    /// The competition for workers: operations per second of the workers that may do an item, and the operations and
+    /// weights of all work that waits for them.
     /// </summary>
     public (double Rate, double Cost, double Weights) Competition(WorkItem item, DateTimeOffset now)
     {
@@ -135,10 +135,10 @@ internal sealed class WaitingWork
     /// <summary>Moves a worker to the pool of its kind.</summary>
     public void Join(QueueWorker worker, WorkerTurn turn) => Move(worker, PoolOf(turn));
 
-    /// <summary>Takes a worker out of its pool.</summary>
+    /// <summary>Removes a worker from its pool.</summary>
     public void Leave(QueueWorker worker) => Move(worker, null);
 
-    // A new pool takes in all that waits for it: nobody owes anything there.
+    // A new pool starts with all work that waits for it, and with equal accounts.
     private WorkerPool PoolOf(WorkerTurn turn)
     {
         ModelDigest[] models = [.. turn.Models.Select(model => model.Model).Distinct()];

@@ -1,14 +1,14 @@
-// One tenant's waiting work of one class, in the order of acceptance: who is first, and how much stands before whom. A
-// treap: a search tree over the order that is a heap over pseudo-random priorities, and therefore shallow. Each node
-// knows how many pieces of work its subtree holds and what they cost, so every question takes O(log n).
+// One tenant's waiting work of one class, in the order of acceptance. A treap: a search tree over the order that is a
+// heap over pseudo-random priorities, and therefore shallow. Each node knows the count and the cost of its subtree, so
+// the first item and the work ahead of any item take O(log n).
 
 using Atelier.Contracts.Queueing;
 
 namespace Atelier.Grains.Queueing;
 
-/// <summary>Where work stands in a tenant's order: by acceptance, then by arrival.</summary>
+/// <summary>The order of a tenant's work: by acceptance, then by arrival.</summary>
 /// <param name="AcceptedAt">When its generation was accepted.</param>
-/// <param name="Arrival">Number of its arrival in the queue, never given twice.</param>
+/// <param name="Arrival">Number of its arrival in the queue, which is unique.</param>
 internal readonly record struct WorkOrder(DateTimeOffset AcceptedAt, long Arrival) : IComparable<WorkOrder>
 {
     public int CompareTo(WorkOrder other)
@@ -18,19 +18,19 @@ internal readonly record struct WorkOrder(DateTimeOffset AcceptedAt, long Arriva
     }
 }
 
-/// <summary>One piece of work in the queue, waiting in a lane or leased to a worker.</summary>
+/// <summary>A work item in the queue, waiting in a lane or leased to a worker.</summary>
 internal sealed class WorkEntry(WorkItem item, TenantWork work, long arrival)
 {
-    /// <summary>Whose it is.</summary>
+    /// <summary>The tenant's work that it belongs to.</summary>
     public TenantWork Work { get; } = work;
 
-    /// <summary>The work as it is now.</summary>
+    /// <summary>The current state of the item.</summary>
     public WorkItem Item { get; set; } = item;
 
-    /// <summary>Its place among its tenant's.</summary>
+    /// <summary>Its order among its tenant's work.</summary>
     public WorkOrder Order { get; } = new(item.AcceptedAt, arrival);
 
-    /// <summary>The most that it was ever said to cost, with the phases before it: the whole request.</summary>
+    /// <summary>Operations of the whole request: its highest reported cost, plus the phases before it.</summary>
     public double RequestCost { get; set; } = item.Cost;
 
     /// <summary>Operations of one quantum.</summary>
@@ -45,16 +45,16 @@ internal sealed class WorkEntry(WorkItem item, TenantWork work, long arrival)
     /// <summary>Number of its lease; 0 while it is not leased.</summary>
     public long Lease { get; set; }
 
-    /// <summary>From when on any device kind does or did, if it waits or waited for one.</summary>
+    /// <summary>Time from which any device kind will do, if it waits or waited for one kind.</summary>
     public DateTimeOffset? AnyKindAt { get; set; }
 
-    /// <summary>Who holds it.</summary>
+    /// <summary>The worker that holds it; null while it is not leased.</summary>
     public QueueWorker? Worker { get; set; }
 
-    /// <summary>The pool of the worker that holds it, as it was at the lease.</summary>
+    /// <summary>The pool of its worker at the time of the lease.</summary>
     public WorkerPool? Pool { get; set; }
 
-    /// <summary>When the lease ends.</summary>
+    /// <summary>When the lease expires.</summary>
     public DateTimeOffset ExpiresAt { get; set; }
 
     /// <summary>Quanta granted, and charged, under the lease.</summary>
@@ -63,15 +63,15 @@ internal sealed class WorkEntry(WorkItem item, TenantWork work, long arrival)
     /// <summary>Quanta done under the lease.</summary>
     public int Done { get; set; }
 
-    /// <summary>Whether its worker was told to give it back.</summary>
+    /// <summary>Whether its worker was instructed to park it.</summary>
     public bool Parking { get; set; }
 
-    // The node of the treap that this entry is while it waits.
+    // The entry's node in the treap while it waits.
     internal WorkEntry? Left, Right;
     internal int Count;
     internal double Cost;
 
-    // SplitMix64 of the arrival number: a priority that is fixed, and unrelated to the order.
+    // SplitMix64 of the arrival number: a fixed priority that is unrelated to the order.
     internal ulong Priority { get; } = Mix((ulong)arrival);
 
     private static ulong Mix(ulong x)
@@ -83,18 +83,18 @@ internal sealed class WorkEntry(WorkItem item, TenantWork work, long arrival)
     }
 }
 
-/// <summary>Waiting work in order.</summary>
+/// <summary>Waiting work of one tenant and class, in order.</summary>
 internal sealed class WorkLane
 {
     private WorkEntry? _root;
 
-    /// <summary>Pieces of work.</summary>
+    /// <summary>Number of work items.</summary>
     public int Count => _root?.Count ?? 0;
 
-    /// <summary>What they cost together.</summary>
+    /// <summary>Sum of their predicted operations.</summary>
     public double Cost => _root?.Cost ?? 0;
 
-    /// <summary>The first; none if the lane is empty.</summary>
+    /// <summary>The first item; null if the lane is empty.</summary>
     public WorkEntry? First
     {
         get
@@ -109,7 +109,7 @@ internal sealed class WorkLane
         }
     }
 
-    /// <summary>Puts work in its place.</summary>
+    /// <summary>Inserts work by its order.</summary>
     public void Add(WorkEntry entry)
     {
         (entry.Left, entry.Right) = (null, null);
@@ -117,14 +117,14 @@ internal sealed class WorkLane
         _root = Merge(Merge(before, Measured(entry)), after);
     }
 
-    /// <summary>Takes work out.</summary>
+    /// <summary>Removes work.</summary>
     public void Remove(WorkEntry entry)
     {
         _root = Without(_root, entry);
         (entry.Left, entry.Right) = (null, null);
     }
 
-    /// <summary>How many pieces of work come before a place, and what they cost together.</summary>
+    /// <summary>The number of work items before a position, and the sum of their costs.</summary>
     public (int Count, double Cost) Before(WorkOrder order)
     {
         (int count, double cost) = (0, 0);

@@ -1,13 +1,13 @@
 // The queue of a cluster as a pure protocol: messages and the time in, answers out. Its state is in memory only: the
-// queue orders work but does not own it, and an empty queue is filled again by asking the generations. It holds the
-// work of all models, so that a tenant has one share whatever it asks for.
+// queue orders work but does not own it, and an empty queue is refilled by asking the generations. It holds the work of
+// all models, so that a tenant has one share across all of them.
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Tenants;
 
 namespace Atelier.Grains.Queueing;
 
-/// <summary>Who does what next.</summary>
+/// <summary>Decides which worker does which work next.</summary>
 public sealed class WorkQueue
 {
     private readonly WorkQueueOptions _options;
@@ -21,10 +21,10 @@ public sealed class WorkQueue
     private readonly QueueEstimates _estimates;
     private long _arrival;
 
-    /// <summary>Makes an empty queue.</summary>
-    /// <param name="options">How it behaves.</param>
+    /// <summary>Creates an empty queue.</summary>
+    /// <param name="options">The options.</param>
     /// <param name="lastLease">
-    /// A number above all leases that an earlier queue gave, for example the time in ticks.
+    /// A number not below those of all leases that an earlier queue granted, for example the time in ticks.
     /// </param>
     public WorkQueue(WorkQueueOptions options, long lastLease)
     {
@@ -40,7 +40,7 @@ public sealed class WorkQueue
     internal Action<TenantId, double>? Granting { get; set; }
 
     /// <summary>
-    /// Puts work into the queue. The same work twice is once; a later phase replaces an earlier one.
+    /// Adds work to the queue. Idempotent: the same work is added once; a later phase replaces an earlier one.
     /// </summary>
     /// <exception cref="ArgumentException">Quanta, cost or weight of the work are out of range.</exception>
     public OfferAnswer Offer(WorkItem item, bool admitted, DateTimeOffset now)
@@ -50,7 +50,7 @@ public sealed class WorkQueue
             || !(item.Weight > 0 && double.IsFinite(item.Weight)))
         {
             throw new ArgumentException(
-                $"Work has 1 to {WorkItem.QuantaMax} quanta, a positive cost and a positive weight; {item} has not.",
+                $"Work must have 1 to {WorkItem.QuantaMax} quanta, a positive cost and a positive weight, not {item}.",
                 nameof(item));
         }
 
@@ -89,8 +89,8 @@ public sealed class WorkQueue
     }
 
     /// <summary>
-    /// A worker reports what it holds, is told what to do with it, and takes more. Free slots are filled first; then
-    /// each piece of work between two quanta continues, unless its tenant has run ahead of one that waits.
+    /// A worker reports the work that it holds, gets a verdict on each item, and leases more. Free slots are filled
+    /// first; then each item between two quanta continues, unless its tenant is too far ahead of one that waits.
     /// </summary>
     /// <exception cref="ArgumentException">The worker reports more work than it may hold.</exception>
     public TurnAnswer Turn(WorkerTurn turn, DateTimeOffset now)
@@ -161,10 +161,10 @@ public sealed class WorkQueue
         }
     }
 
-    /// <summary>Changes a tenant's weight from now on, for work that waits too.</summary>
+    /// <summary>Changes a tenant's weight, also for waiting work.</summary>
     public void SetWeight(TenantId tenant, TenantWeight weight) => _waiting.SetWeight(tenant, weight);
 
-    /// <summary>Removes a generation's work; a worker that holds it is told to stop at its next turn.</summary>
+    /// <summary>Removes a generation's work; a worker that holds it must stop at its next turn.</summary>
     public void Withdraw(GenerationKey generation, DateTimeOffset now)
     {
         Tick(now);
@@ -176,18 +176,18 @@ public sealed class WorkQueue
     }
 
     /// <summary>
-    /// A generation's place in the queue: how many of the tenant's own come first, and how long that will take at the
-    /// pace that the queue sees and the tenant's share of it. Null if the work does not wait.
+    /// A generation's place in the queue: how many of the tenant's own items come first, and how long they will take at
+    /// the queue's current pace and the tenant's share of it. Null if the work does not wait.
     /// </summary>
     public QueuePlace? PlaceOf(GenerationKey generation, DateTimeOffset now) =>
         _entries.TryGetValue(generation, out WorkEntry? entry) && entry.Class >= 0
             ? _estimates.Place(entry, now) : null;
 
-    /// <summary>How full the queue is.</summary>
+    /// <summary>Counts and costs of all work in the queue.</summary>
     public QueueStatus Status(DateTimeOffset now) => new(
         _entries.Count - _leases.Count, _leases.Count, _waiting.TenantCount, _waiting.Cost, _estimates.Rate(now));
 
-    /// <summary>How full the queue is with work of one model.</summary>
+    /// <summary>Counts and costs of one model's work in the queue.</summary>
     public QueueStatus Status(ModelDigest model, DateTimeOffset now)
     {
         WorkEntry[] entries = [.. _entries.Values.Where(entry => entry.Item.Model == model)];
@@ -198,27 +198,28 @@ public sealed class WorkQueue
     }
 
     /// <summary>
-    /// Workers that have slots left and may do an item's work, those that hold its model first.
+    /// Workers that have spare slots and may do an item's work, those that have its model in memory first.
     /// </summary>
     public IEnumerable<string> SpareWorkers(WorkItem item) => _workers.WithSpareFor(item);
 
     /// <summary>
-    /// A busy worker that would park other work for an item if it took a turn now; null unless it is a newcomer's.
+    /// A busy worker that would park other work for an item if it took a turn now; null unless the item is a
+    /// newcomer's.
     /// </summary>
     public string? BusyWorker(WorkItem item) =>
         _entries.TryGetValue(item.Generation, out WorkEntry? entry) && entry.Class >= 0
             ? _policy.BusyWorkerFor(entry)?.Name : null;
 
     /// <summary>
-    /// Applies what the passing of time changes: expired leases wait again, at the head of their lanes.
+    /// Applies the effects of time: work whose lease has expired waits again, at the head of its lane.
     /// </summary>
     public void Tick(DateTimeOffset now)
     {
         WaitAgain(_reservations.TakeOverdue(now));
         foreach (WorkEntry entry in _leases.TakeExpired(now).Where(Has))
         {
-            // What its worker had reported may not be stored, so all of it waits again. The wait starts now: the
-            // worker may have brought a time from a queue whose clock differs.
+            // What its worker had reported may not be stored, so all of it waits again. The wait for a device kind
+            // starts now, because the reported time may be from a queue whose clock differs.
             Wait(entry, Timed(entry.Item, null, now));
         }
 
@@ -235,8 +236,8 @@ public sealed class WorkQueue
         _workers.RemoveSilent(now);
     }
 
-    // The work that a worker says it holds, if it may hold it. A queue that does not know it, because it has just
-    // started or let the lease expire, trusts the worker; if it is wrong, the generation rejects its report.
+    // Returns the work that a worker reports as held, if it may hold it. A queue that does not know the lease, because
+    // it has just started or let it expire, trusts the worker; if that is wrong, the generation rejects its report.
     private WorkEntry? Renew(QueueWorker worker, HeldWork held, DateTimeOffset now)
     {
         bool known = _entries.TryGetValue(held.Item.Generation, out WorkEntry? entry);
@@ -253,7 +254,7 @@ public sealed class WorkQueue
         entry ??= Enter(held.Item);
         if (entry.Lease != 0 && entry.Item.Alone && !held.Item.Alone)
         {
-            // Its next snapshot is stored: it is ordinary work from now on.
+            // Its next snapshot is stored, which ends the quarantine.
             entry.Worker!.HeldAlone--;
             entry.Item = entry.Item with { Alone = false };
         }
@@ -280,8 +281,8 @@ public sealed class WorkQueue
             return entry is null ? WorkVerdict.Stop : WorkVerdict.Park;
         }
 
-        // Within a step it yields to a newcomer only, and only after it has done a step here. Work in quarantine
-        // becomes ordinary work, which may be parked for others, once its next snapshot is stored.
+        // Within a granted quantum, work yields to a newcomer only, and only after it has done a step here. Quarantined
+        // work becomes ordinary work, which may be parked for others, once its next snapshot is stored.
         WorkEntry? other = worker.HeldAlone > 0 || !hasRoom || changes
             ? null : SchedulingPolicy.Next(worker, alone: false);
         bool isWithin = entry.Done < entry.Granted || (entry.Item.Alone && entry.Done > 0);
@@ -294,7 +295,7 @@ public sealed class WorkQueue
 
         if (changes)
         {
-            // The worker parks what it makes room with; the rest is charged when it continues.
+            // The worker parks work to make room for the model; the rest is charged when it continues.
             return WorkVerdict.Continue;
         }
 
@@ -358,7 +359,7 @@ public sealed class WorkQueue
         }
     }
 
-    // Work that is offered again continues to wait; work that comes back from a worker begins to.
+    // Work that is offered again keeps its wait for a device kind; for work returned by a worker the wait begins.
     private static WorkItem Timed(WorkItem item, DateTimeOffset? began, DateTimeOffset now) =>
         item.AnyKindAfter is { } after ? item with { AnyKindFrom = began ?? now + after } : item;
 

@@ -1,5 +1,5 @@
-// The queue as a grain: the pure queue, the clock, and a word to workers that sleep. It stores nothing; one
-// that starts has every partition of the open set ask its generations for their work, and believes workers what they
+// The queue as a grain: the pure queue, the clock, and wake-up calls to idle workers. It stores nothing. After a start
+// it has every partition of the open set ask its generations for their work, and trusts workers' reports of what they
 // hold.
 using Atelier.Contracts;
 using Atelier.Contracts.OpenSets;
@@ -21,19 +21,20 @@ internal sealed partial class WorkQueueGrain(
     IOptions<WorkQueueOptions> options, OpenSetMap openSets, TimeProvider clock, IGrainFactory grains,
     IClusterMembershipService membership, ILogger<WorkQueueGrain> logger) : Grain, IWorkQueueGrain
 {
-    // Partitions that are asked at a time, and how often each is asked before its own reminder has to do.
+    // Partitions that are asked at once, and attempts for each before it is left to its own reminder.
     private const int Fan = 64;
     private const int TriesMax = 8;
     private static readonly TimeSpan s_pauseMin = TimeSpan.FromSeconds(0.25), s_pauseMax = TimeSpan.FromSeconds(8);
 
-    // One that comes and one that sleeps: more would find nothing.
+    // Workers to wake for one item: one that may be about to take a turn anyway, and one more. Others would find
+    // nothing.
     private const int WakeMax = 2;
 
     private WorkQueue _queue = null!;
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
-        // While silos of an earlier version are in the cluster, they have a queue for each model.
+        // Silos of an earlier version in the same cluster use one queue for each model.
         if (this.GetPrimaryKeyString() is var key && key != IWorkQueueGrain.Key && !ModelDigest.TryParse(key, out _))
         {
             throw new ArgumentException($"The queue's key is '{IWorkQueueGrain.Key}', not '{key}'.");
@@ -92,7 +93,7 @@ internal sealed partial class WorkQueueGrain(
         return Task.CompletedTask;
     }
 
-    // Whether the silo of a worker's name is in the cluster: nothing is kept for one that is known to be gone.
+    // Whether the silo in a worker's name is in the cluster. Work is not reserved for one that is known to be gone.
     private bool IsUp(string worker) => WorkerKey.TryParse(worker, out WorkerKey key)
         && membership.CurrentSnapshot.Members.Values.Any(
             silo => silo.Status == SiloStatus.Active && silo.Name == key.Silo);

@@ -1,58 +1,58 @@
-// Workers as their queue sees them: each one, and those of one kind together. Workers of a kind may do the same work,
-// so shares are fair among those who wait for them: one account a tenant, over all their models. Work that no worker
-// may do stands in no account, and holds up nobody.
+// Workers as the queue sees them, single and in pools of one kind. Workers of a kind may do the same work, so each
+// tenant has one account with them, over all their models. Work that no worker may do is in no account and delays
+// nobody.
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 
 namespace Atelier.Grains.Queueing;
 
-/// <summary>What decides which work a worker may do. A cluster has few of these.</summary>
-/// <param name="Roles">Its roles.</param>
-/// <param name="DeviceKind">Its device kind.</param>
-/// <param name="Models">Digests of the models that it may hold, sorted, with spaces between.</param>
+/// <summary>The properties that decide which work a worker may do. A cluster has few combinations.</summary>
+/// <param name="Roles">The worker's roles.</param>
+/// <param name="DeviceKind">The worker's device kind.</param>
+/// <param name="Models">Digests of the models that it may hold, sorted and separated by spaces.</param>
 internal readonly record struct WorkerKind(WorkRoles Roles, string DeviceKind, string Models);
 
-/// <summary>A worker as its queue sees it.</summary>
+/// <summary>The queue's view of a worker.</summary>
 internal sealed class QueueWorker(string name)
 {
-    /// <summary>Its name.</summary>
+    /// <summary>Name of the worker: its silo and its device.</summary>
     public string Name { get; } = name;
 
-    /// <summary>Workers of its kind; none before its first turn.</summary>
+    /// <summary>The pool of its kind; null before its first turn.</summary>
     public WorkerPool? Pool { get; set; }
 
     /// <summary>Models that it may hold, as of its last turn.</summary>
     public WorkerModel[] Models { get; set; } = [];
 
-    /// <summary>The model that it loads, or was told to load.</summary>
+    /// <summary>The model that it is loading, or was instructed to load.</summary>
     public ModelDigest? Loading { get; set; }
 
-    /// <summary>Slots that it had left after its last turn.</summary>
+    /// <summary>Spare slots after its last turn.</summary>
     public int Spare { get; set; }
 
-    /// <summary>When it was last heard of.</summary>
+    /// <summary>Time of its last turn.</summary>
     public DateTimeOffset SeenAt { get; set; }
 
-    /// <summary>Work leased to it.</summary>
+    /// <summary>Number of work items leased to it.</summary>
     public int Held { get; set; }
 
-    /// <summary>Work leased to it that must be alone.</summary>
+    /// <summary>Those of them that must run alone.</summary>
     public int HeldAlone { get; set; }
 
-    /// <summary>Whether it hands back what it holds, to take work that must run alone.</summary>
+    /// <summary>Whether it drains, to take work that must run alone.</summary>
     public bool IsDraining { get; set; }
 }
 
-/// <summary>How many workers of a kind have a model.</summary>
+/// <summary>The workers of a pool that have a model.</summary>
 internal sealed class ModelSupply
 {
-    /// <summary>Workers that have it in memory.</summary>
+    /// <summary>Number of workers that have it in memory.</summary>
     public int Workers { get; set; }
 
-    /// <summary>Slots that these have left.</summary>
+    /// <summary>Spare slots of these workers.</summary>
     public int Spare { get; set; }
 
-    /// <summary>Workers that load it.</summary>
+    /// <summary>Number of workers that are loading it.</summary>
     public int Loading { get; set; }
 }
 
@@ -62,26 +62,26 @@ internal sealed class WorkerPool(WorkerKind kind, IEnumerable<ModelDigest> model
     private readonly Dictionary<ModelDigest, ModelSupply> _supply =
         models.ToDictionary(model => model, _ => new ModelSupply());
 
-    /// <summary>Their kind.</summary>
+    /// <summary>Kind of the workers.</summary>
     public WorkerKind Kind { get; } = kind;
 
-    /// <summary>Workers that are alive.</summary>
+    /// <summary>Number of live workers.</summary>
     public int Workers { get; set; }
 
     /// <summary>The tenants' accounts.</summary>
     public FairShare Shares { get; } = new();
 
-    /// <summary>What they were granted lately.</summary>
+    /// <summary>Rate at which they were granted work recently.</summary>
     public Pace Pace { get; } = new();
 
-    /// <summary>How many of them have a model that they may hold.</summary>
+    /// <summary>The supply of a model that they may hold.</summary>
     public ModelSupply Supply(ModelDigest model) => _supply[model];
 
     /// <summary>Whether they may do work of a class.</summary>
     public bool Fits(WorkClass work) => Kind.Roles.HasFlag(work.Role) && _supply.ContainsKey(work.Model)
         && (work.DeviceKind is null || work.DeviceKind == Kind.DeviceKind);
 
-    /// <summary>Counts what a worker has, or takes it back.</summary>
+    /// <summary>Adds a worker to the counts (sign 1) or removes it (sign -1).</summary>
     public void Count(QueueWorker worker, int sign)
     {
         foreach (WorkerModel model in worker.Models)
@@ -98,16 +98,16 @@ internal sealed class WorkerPool(WorkerKind kind, IEnumerable<ModelDigest> model
     }
 }
 
-/// <summary>Operations granted a second, lately.</summary>
+/// <summary>Exponentially weighted average of the operations granted per second.</summary>
 internal sealed class Pace
 {
-    // Averaged over about this time.
+    // Time constant of the average.
     private static readonly TimeSpan s_window = TimeSpan.FromSeconds(30);
     private double _granted;
     private DateTimeOffset _at;
     private DateTimeOffset? _since;
 
-    /// <summary>Counts what is granted.</summary>
+    /// <summary>Adds granted operations.</summary>
     public void Add(double cost, DateTimeOffset now)
     {
         _since ??= now;
@@ -115,7 +115,7 @@ internal sealed class Pace
         _at = now;
     }
 
-    /// <summary>What was granted, fading, over the time that it stands for; 0 while nothing is known.</summary>
+    /// <summary>The decayed operations over the decayed time; 0 before the first grant.</summary>
     public double At(DateTimeOffset now)
     {
         if (_since is not { } since || now <= since)

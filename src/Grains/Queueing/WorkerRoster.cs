@@ -1,11 +1,11 @@
-// The workers that take turns at the queue: what each may do and holds, and which of them went silent.
+// The workers that take turns at the queue: what each one may do and holds, and when it was last heard from.
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 
 namespace Atelier.Grains.Queueing;
 
 /// <summary>The workers that are alive, as of their last turns.</summary>
-/// <param name="silenceMax">After how long without a turn a worker that holds nothing is taken to be dead.</param>
+/// <param name="silenceMax">Time without a turn after which a worker that holds nothing is presumed dead.</param>
 /// <param name="waiting">The pools that the workers belong to.</param>
 internal sealed class WorkerRoster(TimeSpan silenceMax, WaitingWork waiting)
 {
@@ -16,7 +16,7 @@ internal sealed class WorkerRoster(TimeSpan silenceMax, WaitingWork waiting)
     /// <summary>All workers.</summary>
     public IEnumerable<QueueWorker> All => _workers.Values;
 
-    /// <summary>Whether some worker drains for work that must run alone.</summary>
+    /// <summary>Whether a worker drains for work that must run alone.</summary>
     public bool IsAnyDraining => _draining > 0;
 
     /// <summary>Whether a worker has taken a turn and is alive.</summary>
@@ -45,7 +45,7 @@ internal sealed class WorkerRoster(TimeSpan silenceMax, WaitingWork waiting)
         return worker;
     }
 
-    /// <summary>Records what a worker has left after its turn.</summary>
+    /// <summary>Records a worker's spare slots after its turn, and the model that it loads.</summary>
     public static void SetSpare(QueueWorker worker, int spare, ModelDigest? loading)
     {
         worker.Pool!.Count(worker, -1);
@@ -53,7 +53,7 @@ internal sealed class WorkerRoster(TimeSpan silenceMax, WaitingWork waiting)
         worker.Pool!.Count(worker, 1);
     }
 
-    /// <summary>Records whether a worker hands back what it holds, to take work that must run alone.</summary>
+    /// <summary>Records whether a worker drains, to take work that must run alone.</summary>
     public void SetDraining(QueueWorker worker, bool drains)
     {
         if (worker.IsDraining != drains)
@@ -69,7 +69,7 @@ internal sealed class WorkerRoster(TimeSpan silenceMax, WaitingWork waiting)
             && (!isLoaded || worker.Models.Contains(new WorkerModel(work.Model, ModelPlace.Loaded))));
 
     /// <summary>
-    /// Workers that have slots left and may do an item's work, those that have its model in memory first.
+    /// Workers that have spare slots and may do an item's work, those that have its model in memory first.
     /// </summary>
     public IEnumerable<string> WithSpareFor(WorkItem item)
     {

@@ -1,20 +1,20 @@
-// What a tenant asked for lately, so that a request that is sent again joins the one that is under way.
+// A tenant's recent requests, by which a retry joins the request that is in progress.
 using Atelier.Contracts;
 using Atelier.Contracts.Sessions;
 using Atelier.Grains.Placement;
 
 namespace Atelier.Grains.Sessions;
 
-/// <summary>Requests as they are stored, oldest first.</summary>
+/// <summary>The stored state of a tenant's recent requests.</summary>
 [GenerateSerializer, Alias("atelier.state.RecentRequests")]
 internal sealed class RecentRequestsState
 {
-    /// <summary>The requests.</summary>
+    /// <summary>The requests, oldest first.</summary>
     [Id(0)]
     public List<RecentRequest> Requests { get; set; } = [];
 }
 
-/// <summary>A tenant's latest requests.</summary>
+/// <summary>Remembers a tenant's latest requests by the digest of their bodies.</summary>
 [GrainType("recentrequests")]
 [ControlSilo]
 internal sealed class RecentRequestsGrain([PersistentState("requests")] IPersistentState<RecentRequestsState> state)
@@ -24,7 +24,7 @@ internal sealed class RecentRequestsGrain([PersistentState("requests")] IPersist
     {
         if (!Digests.AreValid(digest) || !Names.AreValid(first.Value))
         {
-            throw new ArgumentException("A request is remembered by a SHA-256 and a name.", nameof(digest));
+            throw new ArgumentException("A request is identified by a SHA-256 and a valid id.", nameof(digest));
         }
 
         List<RecentRequest> requests = state.State.Requests;

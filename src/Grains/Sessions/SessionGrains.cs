@@ -1,6 +1,6 @@
-// Sessions as grains. A session knows how many generations it led to; their ids lie in pages of fixed size, and what
-// each one was and became is asked of the generations themselves. A generation is on a page before it is accepted, and
-// its own state says at which place: whatever else a page holds, because an answer was lost on the way, does not count.
+// Sessions as grains. A session stores how many generations it has; their ids are in pages of fixed size, and the
+// generations themselves are asked for their state. A generation is put on a page before it is accepted, and its own
+// state records its place. Other entries of a page, left because an answer was lost, do not count.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
@@ -12,15 +12,15 @@ using Microsoft.Extensions.Options;
 
 namespace Atelier.Grains.Sessions;
 
-/// <summary>A session as it is stored.</summary>
+/// <summary>The stored state of a session.</summary>
 [GenerateSerializer, Alias("atelier.state.Session")]
 internal sealed class SessionState
 {
-    /// <summary>When it began; none if it has not.</summary>
+    /// <summary>When it was opened; null if it was not.</summary>
     [Id(0)]
     public DateTimeOffset? CreatedAt { get; set; }
 
-    /// <summary>Generations in it.</summary>
+    /// <summary>Number of places in its history that are in use.</summary>
     [Id(1)]
     public int Count { get; set; }
 
@@ -28,27 +28,27 @@ internal sealed class SessionState
     [Id(2)]
     public bool IsDeleted { get; set; }
 
-    /// <summary>Whether its tenant counts it and retention will find it.</summary>
+    /// <summary>Whether its tenant counts it and it is filed for retention.</summary>
     [Id(3)]
     public bool IsListed { get; set; }
 
-    /// <summary>Whether it was used, or deleted, since retention last looked at it.</summary>
+    /// <summary>Whether it was used, or deleted, since retention last checked it.</summary>
     [Id(4)]
     public bool IsUsed { get; set; }
 
-    /// <summary>The hour of its partition's retention clock at which it was last found used.</summary>
+    /// <summary>The hour of its partition's retention clock at which it was last found in use.</summary>
     [Id(5)]
     public long UsedHour { get; set; }
 
     /// <summary>
-    /// The partition of the open set in which it is filed, whose clock counts its hours; null if it was filed by its
-    /// id.
+    /// The partition of the open set in which it is filed, whose clock counts its hours; null if its id determines the
+    /// partition.
     /// </summary>
     [Id(6)]
     public int? Partition { get; set; }
 }
 
-/// <summary>A tenant's conversation with a model.</summary>
+/// <summary>A session: submits and varies generations, keeps their history and deletes them together.</summary>
 [GrainType("session")]
 [ControlSilo]
 internal sealed class SessionGrain(
@@ -57,14 +57,14 @@ internal sealed class SessionGrain(
 {
     private const int HistoryMax = 100;
 
-    // Pages that are emptied in one call.
+    // Pages that are cleared in one call.
     private const int PagesAtATime = 16;
-    private const string DeletedMessage = "This session was deleted; begin a new one under another id.";
+    private const string DeletedMessage = "This session was deleted; open a new one under another id.";
 
     private SessionKey Key => SessionKey.TryParse(this.GetPrimaryKeyString(), out SessionKey key)
         ? key
         : throw new ArgumentException(
-            $"'{this.GetPrimaryKeyString()}' names no session: a tenant and a session do, each {Names.Rule}.");
+            $"'{this.GetPrimaryKeyString()}' is not a session's key: a tenant and a session, each {Names.Rule}.");
 
     public async Task<SessionAnswer> BeginAsync() =>
         await RefusalAsync() is { } refusal ? new SessionAnswer(null, refusal) : new SessionAnswer(Shown());
@@ -79,13 +79,13 @@ internal sealed class SessionGrain(
         {
             return new SubmitAnswer(
                 SubmitOutcome.Invalid,
-                $"A session holds at most {ISessionGrain.GenerationsMax} generations; begin a new one.");
+                $"A session has at most {ISessionGrain.GenerationsMax} generations; open a new one.");
         }
 
         return await RefusalAsync() ?? await generation.SubmitAsync(submission with { Session = Key.Id });
     }
 
-    // Called by the generation while its submission, which this grain has passed on, is under way.
+    // Called by the generation while the submission that this grain has forwarded is in progress.
     public async Task<int?> ListAsync(GenerationId id)
     {
         if (state.State.IsDeleted)
@@ -111,7 +111,7 @@ internal sealed class SessionGrain(
             return index;
         }
 
-        // Deleted meanwhile: nobody will look for a page beyond its count.
+        // Deleted meanwhile: the deletion does not reach a page beyond the count.
         if (index >= state.State.Count)
         {
             await Page(page).DropAsync([id]);
@@ -141,7 +141,7 @@ internal sealed class SessionGrain(
         if (start < 0 || count is < 1 or > HistoryMax)
         {
             throw new ArgumentOutOfRangeException(
-                nameof(count), $"History is read from 0 on, 1 to {HistoryMax} at a time.");
+                nameof(count), $"The history is read from index 0, 1 to {HistoryMax} at a time.");
         }
 
         int end = state.State.IsDeleted ? 0 : Math.Min(state.State.Count, start + count);
@@ -161,7 +161,7 @@ internal sealed class SessionGrain(
                     && (one.Second.SessionIndex ?? one.First.Index) == one.First.Index)
                 .Select(one => one.Second!));
 
-            // Near the end there may be some that are about to be accepted.
+            // The last pages may have generations that are about to be accepted.
             GenerationId[] gone = [.. part.Zip(views).Where(one => one.Second is null).Select(one => one.First.Id)];
             if (gone.Length > 0 && page + 1 < state.State.Count / ISessionPageGrain.Size)
             {
@@ -174,7 +174,7 @@ internal sealed class SessionGrain(
 
     public async Task<bool> DeleteAsync()
     {
-        // While a cluster is parted there may be two activations: the other one may have begun it.
+        // During a partition there may be two activations, and the other one may have opened the session.
         if (!IsKnown())
         {
             await state.ReadStateAsync();
@@ -233,7 +233,7 @@ internal sealed class SessionGrain(
             return true;
         }
 
-        // A deletion that was cut short is gone on with; generations of a session that nobody uses have their own time.
+        // Resumes an interrupted deletion. The generations of an unused session have retention times of their own.
         for (int i = 0; i < PagesAtATime && session.Count > 0; i++)
         {
             await (session.IsDeleted ? DeleteAsync() : DropPageAsync((session.Count - 1) / ISessionPageGrain.Size));
@@ -251,7 +251,7 @@ internal sealed class SessionGrain(
         return true;
     }
 
-    // Why it may not be used; none if it may, and then it has begun. One of format 0 is counted when it is used.
+    // The refusal of its use; null if it may be used, and then it is open. One of format 0 is counted at its first use.
     private async Task<SubmitAnswer?> RefusalAsync()
     {
         if (state.State.IsDeleted)
@@ -282,7 +282,7 @@ internal sealed class SessionGrain(
             }
         }
 
-        // Its tenant has filed it there.
+        // The tenant has filed it in this partition.
         state.State.Partition ??= state.State.IsListed ? null : (await openSets.PartitionsOfAsync(Key.ToString()))[0];
         state.State.CreatedAt ??= clock.GetUtcNow();
         (state.State.IsListed, state.State.IsUsed) = (true, true);
@@ -298,7 +298,7 @@ internal sealed class SessionGrain(
         await grains.GetGrain<IOpenSetGrain>(state.State.Partition.Value).FileAsync(Key);
     }
 
-    // A page that a submission began and that was not counted: its write failed, or came too late.
+    // Deletes a page that a submission began but that was never counted, because the write failed or came too late.
     private Task DropUncountedAsync() => state.State.Count % ISessionPageGrain.Size == 0
         ? Page(state.State.Count / ISessionPageGrain.Size).DeleteAsync()
         : Task.CompletedTask;
@@ -320,11 +320,11 @@ internal sealed class SessionGrain(
     private Task StoreAsync() => state.WriteOrDeactivateAsync(this);
 }
 
-/// <summary>A page as it is stored.</summary>
+/// <summary>The stored state of a page.</summary>
 [GenerateSerializer, Alias("atelier.state.SessionPage")]
 internal sealed class SessionPageState
 {
-    /// <summary>Ids in order.</summary>
+    /// <summary>Ids of generations, in order.</summary>
     [Id(0)]
     public List<GenerationId> Ids { get; set; } = [];
 }

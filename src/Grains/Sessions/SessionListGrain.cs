@@ -1,11 +1,11 @@
-// Which sessions a tenant has: what counts against its limit, and what a list of them is read from.
+// The list of a tenant's sessions, which counts against its limit.
 using Atelier.Contracts;
 using Atelier.Contracts.Sessions;
 using Atelier.Grains.Placement;
 
 namespace Atelier.Grains.Sessions;
 
-/// <summary>A part of a tenant's sessions as it is stored.</summary>
+/// <summary>The stored state of a part of a tenant's sessions.</summary>
 [GenerateSerializer, Alias("atelier.state.SessionList")]
 internal sealed class SessionListState
 {

@@ -1,4 +1,4 @@
-// Tenants as grains: the one place for all gateways where keys, limits and weight are decided; and the list of tenants.
+// Tenants as grains, where keys, limits and weights are decided for all gateways; and the list of tenants.
 using Atelier.Contracts;
 using Atelier.Contracts.OpenSets;
 using Atelier.Contracts.Sessions;
@@ -11,7 +11,7 @@ using Microsoft.Extensions.Options;
 
 namespace Atelier.Grains.Tenants;
 
-/// <summary>A tenant: its keys, its limits, its share.</summary>
+/// <summary>A tenant: checks its keys, enforces its limits and holds its weight.</summary>
 [GrainType("tenant")]
 [ControlSilo]
 internal sealed partial class TenantGrain(
@@ -21,10 +21,10 @@ internal sealed partial class TenantGrain(
 {
     private const int LabelLengthMax = 100;
 
-    // Calls at a time.
+    // Concurrent calls.
     private const int Fan = 64;
 
-    // Sessions in each part of the list; none where that is not known.
+    // Sessions in each part of the list; null where not known.
     private readonly int?[] _sessions = new int?[ISessionListGrain.Parts];
     private TenantLimits _limits = null!;
     private bool _isCounted;
@@ -37,13 +37,14 @@ internal sealed partial class TenantGrain(
         _limits = new TenantLimits(state.State);
         return TenantId.TryParse(this.GetPrimaryKeyString(), out _)
             ? Task.CompletedTask
-            : throw new ArgumentException($"'{this.GetPrimaryKeyString()}' names no tenant: a name has {Names.Rule}.");
+            : throw new ArgumentException(
+                $"'{this.GetPrimaryKeyString()}' is not a tenant's name: a name has {Names.Rule}.");
     }
 
-    // What was not stored when it should have been is not stored now: its caller was told that it was refused.
+    // A state whose write failed is not written now: its caller was answered that the change was refused.
     public override async Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
     {
-        if (!_isStale && _limits.Rest(clock.GetUtcNow()))
+        if (!_isStale && _limits.Checkpoint(clock.GetUtcNow()))
         {
             await GrainCalls.TryAsync(StoreAsync);
         }
@@ -61,10 +62,10 @@ internal sealed partial class TenantGrain(
             return await ReopenAsync(settings);
         }
 
-        // The list has names.
+        // The list has names only, not the ids of reopened tenants.
         if (Id.Value == Id.Name && !await grains.GetGrain<ITenantListGrain>(TenantList.PartOf(Id)).AddAsync(Id))
         {
-            return new TenantAnswer(null, "There are as many tenants as there may be.");
+            return new TenantAnswer(null, "The maximum number of tenants is reached.");
         }
 
         bool isWeight = state.State.Settings is { } known && known.Weight != settings.Weight;
@@ -73,7 +74,7 @@ internal sealed partial class TenantGrain(
         await StoreAsync();
         if (isWeight)
         {
-            // A queue that does not hear it hears it from the next walk.
+            // A queue that misses this gets the weight from the next walk.
             await GrainCalls.TryAsync(() => grains.WorkQueue().SetWeightAsync(Id, Weight()));
         }
 
@@ -92,8 +93,8 @@ internal sealed partial class TenantGrain(
         string? fault = this switch
         {
             _ when !state.State.IsActive => "There is no such tenant, or it was closed.",
-            _ when !Digests.AreValid(hash) => "A key is given by its SHA-256, 64 lower-case hexadecimal digits.",
-            _ when label.Length is 0 or > LabelLengthMax => $"A key's label has 1 to {LabelLengthMax} characters.",
+            _ when !Digests.AreValid(hash) => "A key is identified by its SHA-256, 64 lower-case hexadecimal digits.",
+            _ when label.Length is 0 or > LabelLengthMax => $"The label must have 1 to {LabelLengthMax} characters.",
             _ when state.State.Keys.Count >= ITenantGrain.KeysMax =>
                 $"A tenant has at most {ITenantGrain.KeysMax} keys; revoke one first.",
             _ => null,
@@ -131,7 +132,7 @@ internal sealed partial class TenantGrain(
         state.State.Keys.Clear();
         await StoreAsync();
 
-        // What it has open is cancelled at once; what this misses, every later walk asks for again.
+        // Its open generations are cancelled at once; those that this misses are cancelled by a later walk.
         await Task.WhenAll(Enumerable.Range(0, await openSets.CountAsync())
             .Select(partition => GrainCalls.TryAsync(() => grains.GetGrain<IOpenSetGrain>(partition).WalkAsync())));
     }
@@ -145,7 +146,7 @@ internal sealed partial class TenantGrain(
             await CountOpenAsync();
         }
 
-        if (!_limits.Has(id) && await NoRoomAsync() is { } refusal)
+        if (!_limits.Has(id) && await RefuseStorageAsync() is { } refusal)
         {
             return refusal;
         }
@@ -159,12 +160,12 @@ internal sealed partial class TenantGrain(
         return admission;
     }
 
-    // The list is the truth, and the sum of its parts is the count. What is refused costs the store nothing; what is
-    // counted is found by retention, since it was filed before.
+    // The list is authoritative, and the sum of its parts is the count. A refusal costs the store nothing; a session
+    // that is counted will be found by retention, because it was filed before.
     public async Task<Admission> AdmitSessionAsync(SessionId id, bool begun)
     {
         Admission admission = begun ? new(AdmissionOutcome.Admitted)
-            : await NoRoomAsync() ?? _limits.AdmitRequest(clock.GetUtcNow());
+            : await RefuseStorageAsync() ?? _limits.AdmitRequest(clock.GetUtcNow());
         if (admission.Outcome != AdmissionOutcome.Admitted)
         {
             return admission;
@@ -203,7 +204,7 @@ internal sealed partial class TenantGrain(
         return Task.FromResult(Weight());
     }
 
-    // What was counted is given back whether or not that can be stored.
+    // The refund applies in memory whether or not it can be stored.
     public async Task SettleAsync(GenerationId id, int computed)
     {
         if (_limits.Settle(id, computed))
@@ -214,7 +215,7 @@ internal sealed partial class TenantGrain(
 
     private TenantWeight Weight() => new(state.State.Settings?.Weight ?? 1, state.State.WeightVersion);
 
-    // The open set is the truth. A partition that does not answer tells of what it holds at its next walk.
+    // The open set is authoritative. Generations of a partition that does not answer are confirmed at its next walk.
     private async Task CountOpenAsync()
     {
         foreach (int[] part in Enumerable.Range(0, await openSets.CountAsync()).Chunk(Fan))
@@ -223,28 +224,28 @@ internal sealed partial class TenantGrain(
                 GrainCalls.TryAsync(() => grains.GetGrain<IOpenSetGrain>(partition).OfAsync(Id))));
             foreach (GenerationId id in found.OfType<GenerationId[]>().SelectMany(ids => ids))
             {
-                _limits.Found(id, clock.GetUtcNow());
+                _limits.AddOpen(id, clock.GetUtcNow());
             }
         }
 
         _isCounted = true;
         TimeSpan period = options.Value.WalkPeriod;
-        this.RegisterGrainTimer(AskAsync, new GrainTimerCreationOptions(period, period) { Interleave = true });
+        this.RegisterGrainTimer(SettleUnconfirmedAsync, new(period, period) { Interleave = true });
     }
 
-    // Walks confirm what is open. What they have not for a while was admitted and then not accepted, because an answer
-    // was lost or a silo has died: its generation settles it, as in a walk.
-    private async Task AskAsync(CancellationToken cancellation)
+    // Walks confirm open generations. One that was not confirmed for a while was admitted but never accepted, because
+    // an answer was lost or a silo died: the generation settles its charge, as in a walk.
+    private async Task SettleUnconfirmedAsync(CancellationToken cancellation)
     {
         TimeSpan patience = options.Value.SubmitTimeout + (2 * options.Value.WalkPeriod);
-        foreach (GenerationId[] part in _limits.Unheard(patience, clock.GetUtcNow()).Chunk(Fan))
+        foreach (GenerationId[] part in _limits.Unconfirmed(patience, clock.GetUtcNow()).Chunk(Fan))
         {
             await Task.WhenAll(part.Select(id => GrainCalls.TryAsync(
                 () => grains.Generation(new GenerationKey(Id, id)).EnsureQueuedAsync(late: true))));
         }
     }
 
-    // What the closed tenant left is not for whoever has the name next. That one is a tenant with an id of its own, so
+    // The next owner of a name must not get what the closed tenant left. It becomes a tenant with an id of its own, so
     // its generations, sessions, blobs and limits are its own wherever an id is part of a key.
     private async Task<TenantAnswer> ReopenAsync(TenantSettings settings)
     {
@@ -258,7 +259,7 @@ internal sealed partial class TenantGrain(
             if (state.State.Reopenings == TenantId.ReopeningsMax)
             {
                 return new TenantAnswer(
-                    null, $"The name was closed and opened again {TenantId.ReopeningsMax} times; choose another one.");
+                    null, $"The name was closed and reopened {TenantId.ReopeningsMax} times; choose another one.");
             }
 
             state.State.Reopenings++;
@@ -272,8 +273,8 @@ internal sealed partial class TenantGrain(
 
     private async Task CountAsync(int part) => _sessions[part] ??= (await Sessions(part).ReadAsync()).Length;
 
-    // A bound that is reached refuses at the door, each tenant at its own first; what was accepted has room to end.
-    private async Task<Admission?> NoRoomAsync()
+    // A bound on storage refuses new work only, each tenant's own bound first; accepted work has room to finish.
+    private async Task<Admission?> RefuseStorageAsync()
     {
         if (state.State.Settings is not { } settings)
         {
@@ -285,13 +286,13 @@ internal sealed partial class TenantGrain(
             LogTooMuchStored(Id, bytes >> 20);
             return new Admission(
                 AdmissionOutcome.TooMuchStored, settings.Weight,
-                Message: $"This tenant keeps {bytes >> 20} MiB of the {settings.StoredMegabytes} MiB that it may; "
-                    + "delete generations or sessions, or wait until those that ended are forgotten.");
+                Message: $"This tenant stores {bytes >> 20} MiB, and its limit is {settings.StoredMegabytes} MiB; "
+                    + "delete generations or sessions, or wait until the retention time of those that ended is over.");
         }
 
         return meter.HasRoom ? null : new Admission(
             AdmissionOutcome.StoreFull, settings.Weight, TimeSpan.FromSeconds(30),
-            "The store of this cluster has no room for anything new.");
+            "The store of this cluster is too full for new requests.");
     }
 
     private Admission TooMany()
@@ -299,7 +300,7 @@ internal sealed partial class TenantGrain(
         LogTooManySessions(Id, state.State.Settings!.Sessions);
         return new Admission(
             AdmissionOutcome.TooManySessions, state.State.Settings!.Weight,
-            Message: $"This tenant may have {state.State.Settings!.Sessions} sessions; delete one first.");
+            Message: $"This tenant is at its limit of {state.State.Settings!.Sessions} sessions; delete one first.");
     }
 
     private static int PartOf(SessionId session) =>
@@ -338,11 +339,11 @@ internal sealed partial class TenantGrain(
     private partial void LogTooManySessions(TenantId tenant, int sessions);
 }
 
-/// <summary>Names of tenants as they are stored.</summary>
+/// <summary>The stored state of a part of the list of tenants.</summary>
 [GenerateSerializer, Alias("atelier.state.TenantList")]
 internal sealed class TenantListState
 {
-    /// <summary>The names.</summary>
+    /// <summary>Names of the tenants.</summary>
     [Id(0)]
     public HashSet<string> Names { get; set; } = [];
 }

@@ -1,17 +1,18 @@
-// A tenant's limits as a pure protocol: requests a minute, generations open, evaluations a day. One grain keeps them
-// for all gateways. Evaluations are charged when a generation is admitted; those that it did not compute are refunded
-// when it ends: by its id, once, and only if this object charged it or the open generation has reported the charge. The
-// day's count is stored in blocks taken ahead, and exactly when the grain deactivates; the open set says what is open.
+// A tenant's limits as a pure protocol: requests per minute, open generations, evaluations per day. One grain enforces
+// them for all gateways. Evaluations are charged when a generation is admitted; those that it did not compute are
+// refunded when it ends: by its id, once, and only if this object charged it or the open generation has reported the
+// charge. The day's count is stored in blocks reserved ahead, and exactly when the grain deactivates. The open set
+// determines what is open.
 using Atelier.Contracts;
 using Atelier.Contracts.Tenants;
 
 namespace Atelier.Grains.Tenants;
 
-/// <summary>A tenant as it is stored.</summary>
+/// <summary>The stored state of a tenant.</summary>
 [GenerateSerializer, Alias("atelier.state.Tenant")]
 public sealed class TenantState
 {
-    /// <summary>What it may do; none if there is no such tenant.</summary>
+    /// <summary>Its limits; null if there is no such tenant.</summary>
     [Id(0)]
     public TenantSettings? Settings { get; set; }
 
@@ -19,11 +20,11 @@ public sealed class TenantState
     [Id(1)]
     public List<TenantKey> Keys { get; set; } = [];
 
-    /// <summary>The day that evaluations are counted for, in days since 1970 (UTC).</summary>
+    /// <summary>The day of the count of evaluations, in days since 1970 (UTC).</summary>
     [Id(2)]
     public long Day { get; set; }
 
-    /// <summary>Evaluations of that day, used or taken ahead.</summary>
+    /// <summary>Evaluations of that day, used or reserved ahead.</summary>
     [Id(3)]
     public long Reserved { get; set; }
 
@@ -31,28 +32,28 @@ public sealed class TenantState
     [Id(4)]
     public bool IsClosed { get; set; }
 
-    /// <summary>Number of the last change of the weight.</summary>
+    /// <summary>Version of the weight; each change increases it.</summary>
     [Id(5)]
     public long WeightVersion { get; set; }
 
-    /// <summary>Requests left in the minute's bucket; null if that is not known, and the bucket is full.</summary>
+    /// <summary>Requests left in the token bucket; null if not known, which means that it is full.</summary>
     [Id(6)]
     public double? Tokens { get; set; }
 
-    /// <summary>When so many were left.</summary>
+    /// <summary>Time at which <see cref="Tokens"/> were left.</summary>
     [Id(7)]
     public DateTimeOffset TokensAt { get; set; }
 
-    /// <summary>How often the name was opened again after this tenant was closed.</summary>
+    /// <summary>How often the name was reopened after this tenant was closed.</summary>
     [Id(8)]
     public int Reopenings { get; set; }
 
-    /// <summary>Whether it may do anything.</summary>
+    /// <summary>Whether it exists and was not closed.</summary>
     public bool IsActive => Settings is not null && !IsClosed;
 }
 
-/// <summary>Whether a tenant may start a generation.</summary>
-/// <param name="state">Its stored state.</param>
+/// <summary>Decides whether a tenant may start a generation, and counts what it uses.</summary>
+/// <param name="state">The tenant's stored state.</param>
 public sealed class TenantLimits(TenantState state)
 {
     private const int Blocks = 100;
@@ -63,19 +64,19 @@ public sealed class TenantLimits(TenantState state)
     private long _used = state.Reserved;
     private long _usedDay = state.Day;
 
-    // What an open generation was charged, if that is known, and when it was last heard of.
-    private readonly record struct OpenCharge(int? Evaluations, long Day, DateTimeOffset HeardAt);
+    // The charge of an open generation, null if not known, and when the generation was last confirmed.
+    private readonly record struct OpenCharge(int? Evaluations, long Day, DateTimeOffset ConfirmedAt);
 
-    /// <summary>Generations open.</summary>
+    /// <summary>Number of open generations.</summary>
     public int Open => _open.Count;
 
-    /// <summary>Whether a generation counts as open already.</summary>
+    /// <summary>Whether a generation is counted as open.</summary>
     public bool Has(GenerationId id) => _open.ContainsKey(id);
 
-    /// <summary>Evaluations used today; after a restart, those taken ahead count as used.</summary>
+    /// <summary>Evaluations used today; after a crash, those reserved ahead count as used.</summary>
     public long UsedToday(DateTimeOffset now) => _usedDay == DayOf(now) ? _used : 0;
 
-    /// <summary>Asks whether one more request may be made, and counts it if it may.</summary>
+    /// <summary>Admits a request, unless the rate limit is reached, and counts it.</summary>
     public Admission AdmitRequest(DateTimeOffset now)
     {
         if (Refusal(now) is { } refusal)
@@ -87,9 +88,9 @@ public sealed class TenantLimits(TenantState state)
         return Admitted();
     }
 
-    /// <summary>Asks whether a generation may start, and counts it if it may. The same id twice is once.</summary>
-    /// <param name="id">Which one.</param>
-    /// <param name="evaluations">What it takes.</param>
+    /// <summary>Admits a generation, unless a limit is reached, and charges it. Idempotent by the id.</summary>
+    /// <param name="id">Id of the generation.</param>
+    /// <param name="evaluations">Network evaluations that it takes.</param>
     /// <param name="now">The time.</param>
     /// <param name="store">Whether the state must be stored before the answer is given.</param>
     public Admission Admit(GenerationId id, int evaluations, DateTimeOffset now, out bool store)
@@ -97,7 +98,7 @@ public sealed class TenantLimits(TenantState state)
         store = false;
         if (state.IsActive && _open.TryGetValue(id, out OpenCharge known) && known.Evaluations is not null)
         {
-            _open[id] = known with { HeardAt = now };
+            _open[id] = known with { ConfirmedAt = now };
             return Admitted(known.Day);
         }
 
@@ -111,8 +112,8 @@ public sealed class TenantLimits(TenantState state)
         {
             return new Admission(
                 AdmissionOutcome.TooManyOpen, settings.Weight, TimeSpan.FromSeconds(5),
-                $"This tenant may have {settings.OpenGenerations} generations open; wait for one to end, or cancel "
-                + "one.");
+                $"This tenant is at its limit of {settings.OpenGenerations} open generations; wait for one to "
+                + "end, or cancel one.");
         }
 
         if (_usedDay != DayOf(now))
@@ -125,8 +126,8 @@ public sealed class TenantLimits(TenantState state)
             DateTimeOffset midnight = DateTimeOffset.UnixEpoch.AddDays(DayOf(now) + 1);
             return new Admission(
                 AdmissionOutcome.DailyLimit, settings.Weight, midnight - now,
-                $"This tenant may use {settings.EvaluationsPerDay} evaluations a day; "
-                + $"{settings.EvaluationsPerDay - _used} are left "
+                $"This tenant may use {settings.EvaluationsPerDay} evaluations per day; "
+                + $"{settings.EvaluationsPerDay - _used} are left, "
                 + $"and this generation takes {evaluations}.");
         }
 
@@ -136,17 +137,19 @@ public sealed class TenantLimits(TenantState state)
         return Admitted(_usedDay);
     }
 
-    /// <summary>The open set holds a generation; what it was charged is not known.</summary>
-    public void Found(GenerationId id, DateTimeOffset now) => _open.TryAdd(id, new OpenCharge(null, 0, now));
+    /// <summary>Counts a generation of the open set whose charge is not known yet.</summary>
+    public void AddOpen(GenerationId id, DateTimeOffset now) => _open.TryAdd(id, new OpenCharge(null, 0, now));
 
-    /// <summary>A generation says that it is open, and what it was charged on which day.</summary>
+    /// <summary>Records that a generation reports to be open, with its charge and the day of that charge.</summary>
     public void Confirm(GenerationId id, int evaluations, long day, DateTimeOffset now) =>
         _open[id] = _open.TryGetValue(id, out OpenCharge known) && known.Evaluations is not null
-            ? known with { HeardAt = now }
+            ? known with { ConfirmedAt = now }
             : new OpenCharge(evaluations, day, now);
 
-    /// <summary>A generation has ended, or did not start; what it was charged and did not use is given back.</summary>
-    /// <returns>Whether the state should be stored, since it says much more than was used.</returns>
+    /// <summary>
+    /// Ends a generation, or one that never started, and refunds the evaluations that it did not use.
+    /// </summary>
+    /// <returns>Whether the state should be stored, because it reserves far more than was used.</returns>
     public bool Settle(GenerationId id, int computed)
     {
         if (_open.Remove(id, out OpenCharge charge) && charge.Evaluations is { } evaluations && charge.Day == _usedDay)
@@ -164,12 +167,12 @@ public sealed class TenantLimits(TenantState state)
         return store;
     }
 
-    /// <summary>Generations that count as open and that nobody has confirmed for a while.</summary>
-    public IReadOnlyList<GenerationId> Unheard(TimeSpan patience, DateTimeOffset now) =>
-        [.. _open.Where(one => now - one.Value.HeardAt > patience).Select(one => one.Key)];
+    /// <summary>Open generations that were not confirmed for longer than <paramref name="patience"/>.</summary>
+    public IReadOnlyList<GenerationId> Unconfirmed(TimeSpan patience, DateTimeOffset now) =>
+        [.. _open.Where(one => now - one.Value.ConfirmedAt > patience).Select(one => one.Key)];
 
-    /// <summary>Notes all counts as they are; whether the state must be stored for it.</summary>
-    public bool Rest(DateTimeOffset now)
+    /// <summary>Writes the exact counts into the state; returns whether it must be stored.</summary>
+    public bool Checkpoint(DateTimeOffset now)
     {
         if (state.Settings is not { } settings || double.IsInfinity(_tokens))
         {
@@ -187,7 +190,7 @@ public sealed class TenantLimits(TenantState state)
     private Admission Admitted(long day = 0) => new(
         AdmissionOutcome.Admitted, state.Settings!.Weight, WeightVersion: state.WeightVersion, Day: day);
 
-    // Why a request may not be made, whatever it asks for; none if it may.
+    // The refusal of any request of this tenant; null if it may make one.
     private Admission? Refusal(DateTimeOffset now)
     {
         if (!state.IsActive)
@@ -207,7 +210,7 @@ public sealed class TenantLimits(TenantState state)
             : TimeSpan.FromMinutes((1 - _tokens) / settings.RequestsPerMinute);
         return new Admission(
             AdmissionOutcome.RateLimited, settings.Weight, wait,
-            $"This tenant may make {settings.RequestsPerMinute} requests a minute.");
+            $"This tenant may make {settings.RequestsPerMinute} requests per minute.");
     }
 
     private bool Use(int evaluations, TenantSettings settings)
@@ -228,7 +231,7 @@ public sealed class TenantLimits(TenantState state)
         (state.Day, state.Reserved) = (_usedDay, Math.Max(_used, ahead));
     }
 
-    // A bucket that holds one minute's requests and is full at the start.
+    // A token bucket of one minute's requests, which starts full.
     private void Refill(TenantSettings settings, DateTimeOffset now)
     {
         double minutes = Math.Max(0, (now - _tokensAt).TotalMinutes);

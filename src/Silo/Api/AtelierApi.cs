@@ -1,4 +1,4 @@
-// The silo's HTTP API: what it needs, and its routes.
+// The silo's HTTP API: its services, middleware and routes.
 using Atelier.Silo.Api.Admin;
 using Atelier.Silo.Api.Generations;
 using Atelier.Silo.Api.Http;
@@ -11,14 +11,14 @@ using Scalar.AspNetCore;
 
 namespace Atelier.Silo.Api;
 
-/// <summary>Registration with a host.</summary>
+/// <summary>Adds the API to a host.</summary>
 internal static class AtelierApi
 {
     private const string Document = "v1";
     private const string KeyScheme = "key";
 
     /// <summary>
-    /// Adds what the API needs. Grains, a blob store, <see cref="Contracts.Tenants.Tickets"/> and a clock must be
+    /// Adds the API's services. Grains, a blob store, <see cref="Contracts.Tenants.Tickets"/> and a clock must be
     /// registered.
     /// </summary>
     public static IServiceCollection AddAtelierApi(this IServiceCollection services)
@@ -46,7 +46,7 @@ internal static class AtelierApi
             })
             .AddOperationTransformer((operation, context, _) =>
             {
-                // Over the document's, an empty list says that no key is asked for.
+                // An empty list overrides the document's: the operation needs no key.
                 IList<object> metadata = context.Description.ActionDescriptor.EndpointMetadata;
                 if (metadata.Contains(new AudienceMetadata(Audience.Holders)))
                 {
@@ -77,14 +77,15 @@ internal static class AtelierApi
         AdminEndpoints.Map(routes);
         app.MapOpenApi($"/openapi/{Document}.json");
 
-        // The page asks nobody but this server.
+        // The page loads nothing from other servers.
         app.MapScalarApiReference("/docs", options => options
             .WithTitle("Atelier").WithOpenApiRoutePattern("/openapi/{documentName}.json").WithNonce()
             .DisableDefaultFonts().DisableTelemetry().DisableAgent());
         return app;
     }
 
-    // The page shares its origin with the one that keeps a key, so it runs only its own scripts. It sets inline styles.
+    // The page shares its origin with the page that stores a key, so only its own scripts may run. It needs inline
+    // styles.
     private static Task AddDocsRulesAsync(HttpContext context, RequestDelegate next)
     {
         context.Response.OnStarting(() =>
@@ -106,7 +107,7 @@ internal static class AtelierApi
         {
             Title = "Atelier",
             Version = Document,
-            Description = "Text goes in, pictures come out. Errors have OpenAI's shape on all routes; every answer "
+            Description = "Draws pictures from text. Errors have OpenAI's shape on all routes; every response "
                 + "has an x-request-id.",
         };
         document.Servers = [];

@@ -1,7 +1,7 @@
-// Upgrades a store of format 0. That release kept states in Garnet, whose log and checkpoints lie in the same folder.
-// The states are read once, into the database, in one transaction; then the old files are put aside, in case they are
-// needed. Members and reminders are not taken over: silos join again, and partitions of the open set register their
-// reminders when they start.
+// Upgrade of a store of format 0. That release kept states in Garnet, whose log and checkpoints are in the same folder.
+// The states are imported once, in one transaction; then the old files are moved aside, in case they are needed.
+// Members and reminders are not imported: silos join again, and partitions of the open set register their reminders
+// when they start.
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
@@ -10,22 +10,22 @@ using StackExchange.Redis;
 
 namespace Atelier.Silo.Store;
 
-/// <summary>Reads what format 0 stored.</summary>
+/// <summary>Imports the states of a store of format 0.</summary>
 internal static class GarnetImport
 {
-    /// <summary>The folder, beside the database, into which the old files are put.</summary>
+    /// <summary>The folder beside the database to which the old files are moved.</summary>
     public const string AsideFolder = "format0";
 
     private const string UpgradeLockFile = "upgrade.lock";
     private const string Imported = "imported";
     private const int TriesMax = 1200; // Two minutes.
 
-    // What that release left in the folder; its password is replaced by one that lives as long as the import.
+    // Files of that release. Its password is replaced for the time of the import.
     private static readonly string[] s_files = ["Store", "cpr-checkpoints", "password", "AOF"];
 
-    /// <summary>Takes a format 0 store over, if the folder holds one that was not taken over yet.</summary>
-    /// <returns>The number of states that were taken over.</returns>
-    /// <exception cref="ArgumentException">What the folder holds is another cluster's.</exception>
+    /// <summary>Imports a store of format 0, if the folder has one that was not imported yet.</summary>
+    /// <returns>The number of states that were imported.</returns>
+    /// <exception cref="ArgumentException">The store in the folder belongs to another cluster.</exception>
     public static async Task<int> RunAsync(SqliteStore store, string folder, string cluster)
     {
         if (!Directory.Exists(Path.Combine(folder, "AOF")))
@@ -56,7 +56,7 @@ internal static class GarnetImport
         Directory.CreateDirectory(aside);
         foreach (string name in s_files.Where(name => Path.Exists(Path.Combine(folder, name))))
         {
-            // The log goes last: it is what tells that there is something to take over.
+            // The log is moved last, because its presence means that there is something to import.
             Directory.Move(Path.Combine(folder, name), Path.Combine(aside, name));
         }
 
@@ -103,9 +103,9 @@ internal static class GarnetImport
     }
 
     /// <summary>
-    /// Waits until no other silo of the machine opens the store; the lock ends with what is returned.
+    /// Waits for the exclusive right among the machine's silos to upgrade the store. Disposing the result releases it.
     /// </summary>
-    /// <exception cref="IOException">Another process is at it and does not end.</exception>
+    /// <exception cref="IOException">Another process holds the lock for too long.</exception>
     public static async Task<FileStream> BeAloneAsync(string folder)
     {
         Directory.CreateDirectory(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);

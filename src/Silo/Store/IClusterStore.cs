@@ -1,26 +1,26 @@
-// What a silo needs of the store behind its cluster: where Orleans keeps its states, reminders and members, and a few
-// questions of the silo's own.
+// The store behind a cluster, as a silo uses it: Orleans keeps states, reminders and members there, and the silo has a
+// few calls of its own.
 namespace Atelier.Silo.Store;
 
 /// <summary>The store of a cluster: a database on this machine, or a Redis.</summary>
 internal interface IClusterStore : IDisposable
 {
-    /// <summary>Gets what may be lost although it was promised, as sentences for the log.</summary>
+    /// <summary>Gets the ways in which accepted writes may still be lost, as sentences for the log.</summary>
     IReadOnlyList<string> Warnings { get; }
 
-    /// <summary>Gets whether this process holds the store, so that a new process may mend it.</summary>
+    /// <summary>Gets whether the store runs in this process, so that a restart of the process may repair it.</summary>
     bool IsInProcess { get; }
 
-    /// <summary>Has Orleans keep states, reminders and members here.</summary>
+    /// <summary>Registers this store as Orleans' storage for states, reminders and members.</summary>
     void AddTo(ISiloBuilder silo);
 
-    /// <summary>Writes a heartbeat. It ends when the write is as durable as any other.</summary>
-    /// <exception cref="Exception">The store does not write.</exception>
+    /// <summary>Writes a heartbeat. The task ends when the write is as durable as any other.</summary>
+    /// <exception cref="Exception">The write failed.</exception>
     Task BeatAsync();
 
     /// <summary>
-    /// Gives a silo that starts its generation: higher than that of every earlier start at the same endpoint, whatever
-    /// the clock says.
+    /// Returns the Orleans generation for a silo that starts: higher than at every earlier start at the same endpoint,
+    /// even if the clock was set back.
     /// </summary>
     /// <param name="endpoint">The silo's address and port.</param>
     /// <param name="fromClock">The generation by the clock, in seconds.</param>

@@ -1,4 +1,4 @@
-// A Redis, or a server of its protocol, as the store of a cluster.
+// Redis, or a server of its protocol, as the store of a cluster.
 using System.Globalization;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
@@ -8,7 +8,7 @@ using StackExchange.Redis;
 
 namespace Atelier.Silo.Store;
 
-/// <summary>The store behind the Orleans Redis providers.</summary>
+/// <summary>A store behind the Orleans Redis providers.</summary>
 internal sealed class RedisClusterStore : IClusterStore, IStateMeter
 {
     private const string NextGeneration = """
@@ -36,11 +36,11 @@ internal sealed class RedisClusterStore : IClusterStore, IStateMeter
     /// <inheritdoc/>
     public bool HasRoom { get; private set; } = true;
 
-    /// <summary>Connects, and checks that the server keeps what it accepts.</summary>
+    /// <summary>Connects, and checks that the server does not lose accepted writes.</summary>
     /// <exception cref="InvalidOperationException">
-    /// It would lose what it accepted; the message says how to change that.
+    /// The server may lose accepted writes; the message says how to change that.
     /// </exception>
-    /// <exception cref="RedisConnectionException">It does not answer.</exception>
+    /// <exception cref="RedisConnectionException">The server does not answer.</exception>
     public static async Task<RedisClusterStore> OpenAsync(ConfigurationOptions options, string cluster)
     {
         IReadOnlyList<string> warnings = await StoreChecks.RunAsync(options);
@@ -73,7 +73,7 @@ internal sealed class RedisClusterStore : IClusterStore, IStateMeter
         }
         catch (RedisServerException)
         {
-            // A server that does not tell its memory is taken to have some; it refuses writes itself.
+            // A server that does not report its memory is assumed to have room; it refuses writes by itself.
         }
     }
 
@@ -81,7 +81,7 @@ internal sealed class RedisClusterStore : IClusterStore, IStateMeter
     public ValueTask<long?> BytesOfAsync(TenantId tenant) => new((long?)null);
 
     /// <summary>
-    /// Whether a server's INFO says that less than nine tenths of the memory that it may use are used.
+    /// Whether a server's INFO reports that less than nine tenths of its memory limit are in use.
     /// </summary>
     internal static bool IsRoomy(string info)
     {

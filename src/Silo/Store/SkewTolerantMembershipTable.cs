@@ -1,6 +1,6 @@
 // Membership that tolerates a wall clock that was set back. A joining silo must reach every silo with a recent
-// heartbeat. After the clock was set back, the heartbeats of silos that died before lie in the future and would be
-// recent until that time comes again: no silo could join for hours. A heartbeat from the future is stale.
+// heartbeat. After the clock was set back, the heartbeats of silos that died before are in the future and would count
+// as recent until that time comes again: no silo could join for hours. A heartbeat from the future is stale.
 namespace Atelier.Silo.Store;
 
 /// <summary>A membership table that reports heartbeats from the future as stale.</summary>
@@ -8,7 +8,7 @@ namespace Atelier.Silo.Store;
 /// <param name="clock">The silo's clock.</param>
 internal sealed class SkewTolerantMembershipTable(IMembershipTable table, TimeProvider clock) : IMembershipTable
 {
-    // Clocks that are disciplined differ by less.
+    // Synchronized clocks differ by less.
     private static readonly TimeSpan s_aheadMax = TimeSpan.FromSeconds(10);
 
     /// <summary>Wraps the membership table that is registered.</summary>

@@ -1,5 +1,5 @@
-// The cluster's membership in the store. Each row has a version of its own, and the table has one: a write names both,
-// and is refused if either has changed.
+// The cluster's membership in the store. The table has a version, and so has each row: a write states both and is
+// refused if either has changed.
 using System.Globalization;
 using System.Text.Json;
 
@@ -56,7 +56,7 @@ internal sealed class SqliteMembershipTable(SqliteStore store) : IMembershipTabl
     /// <inheritdoc/>
     public Task UpdateIAmAlive(MembershipEntry entry) => store.WriteAsync(session =>
     {
-        // No version changes: whoever changes the row at the same time has read what matters.
+        // Versions stay: a concurrent change of the row does not depend on the heartbeat.
         string key = KeyOf(entry.SiloAddress);
         if (session.Value("SELECT entry FROM members WHERE silo = $0", key) is string text)
         {
@@ -71,7 +71,7 @@ internal sealed class SqliteMembershipTable(SqliteStore store) : IMembershipTabl
     private static MembershipTableData Table(
         SqliteSession session, Func<(MembershipEntry Entry, long Version), bool> chosen)
     {
-        // One statement, so that the version is that of the rows.
+        // One statement, so that the version and the rows are of one snapshot.
         List<(long Table, string? Entry, long Version)> rows = session.Rows(
             "SELECT m.version, s.entry, s.version FROM membership m LEFT JOIN members s",
             row => (row.GetInt64(0), row.IsDBNull(1) ? null : row.GetString(1), row.IsDBNull(2) ? 0 : row.GetInt64(2)));
@@ -90,7 +90,7 @@ internal sealed class SqliteMembershipTable(SqliteStore store) : IMembershipTabl
     private static bool IsThere(SqliteSession session, SiloAddress silo) =>
         session.Value("SELECT 1 FROM members WHERE silo = $0", KeyOf(silo)) is not null;
 
-    // The version that is passed is the next one, with the ETag of the one that was read.
+    // The caller passes the next version, with the ETag of the version that it read.
     private static bool TryAdvance(SqliteSession session, TableVersion next) => session.Execute(
         "UPDATE membership SET version = $0 WHERE version = $1", (long)next.Version, Number(next.VersionEtag)) == 1;
 

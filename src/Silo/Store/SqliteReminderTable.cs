@@ -1,4 +1,4 @@
-// Orleans' reminders in the store.
+// The reminders of Orleans in the store.
 using System.Globalization;
 using Microsoft.Data.Sqlite;
 

@@ -1,13 +1,13 @@
-// One connection to the store's database, with its statements prepared once.
+// One connection to the store's database. Each statement is prepared once.
 using Microsoft.Data.Sqlite;
 using SQLitePCL;
 
 namespace Atelier.Silo.Store;
 
-/// <summary>A connection to the database. For one thread at a time.</summary>
+/// <summary>A connection to the database, for one thread at a time.</summary>
 internal sealed class SqliteSession : IDisposable
 {
-    // Never set: a lock of another process can only be polled.
+    // Never set: another process's lock can only be polled.
     private static readonly ManualResetEventSlim s_never = new();
 
     private readonly SqliteConnection _connection;
@@ -16,7 +16,7 @@ internal sealed class SqliteSession : IDisposable
     /// <summary>Opens the database.</summary>
     /// <param name="path">The database's file; it is created if it is absent.</param>
     /// <param name="cacheBytes">Memory for pages of the file, in bytes.</param>
-    /// <param name="busyTimeout">How long to wait for another process that writes.</param>
+    /// <param name="busyTimeout">Longest wait for another process that writes.</param>
     public SqliteSession(string path, long cacheBytes, TimeSpan busyTimeout)
     {
         _connection = new SqliteConnection(new SqliteConnectionStringBuilder
@@ -41,17 +41,17 @@ internal sealed class SqliteSession : IDisposable
     /// <returns>Rows that it changed.</returns>
     public int Execute(string sql, params ReadOnlySpan<object?> values) => Bound(sql, values).ExecuteNonQuery();
 
-    /// <summary>Lets a millisecond pass, in which another process may take the write lock.</summary>
+    /// <summary>Waits for a millisecond, so that another process may take the write lock.</summary>
     public static void Pause() => s_never.Wait(1);
 
     /// <summary>Begins a transaction that writes.</summary>
-    /// <param name="patience">How long to wait for another process's.</param>
+    /// <param name="patience">Longest wait for another process's transaction.</param>
     /// <exception cref="SqliteException">
     /// Another process holds the write lock for longer, or the database does not work.
     /// </exception>
     public void Begin(TimeSpan patience)
     {
-        // SQLite's own waiting pauses for up to 100 ms, in which a busy process takes the lock again and again.
+        // SQLite's busy handler sleeps for up to 100 ms, in which a busy process takes the lock again and again.
         long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
         int code;
         while ((code = raw.sqlite3_exec(_connection.Handle, "BEGIN IMMEDIATE")) == raw.SQLITE_BUSY
@@ -64,13 +64,13 @@ internal sealed class SqliteSession : IDisposable
     }
 
     /// <summary>
-    /// Copies the write-ahead log into the database and truncates it, unless a reader uses it for longer than the
-    /// patience. Writers wait meanwhile.
+    /// Copies the write-ahead log into the database and truncates it, unless a reader uses it for longer than
+    /// <paramref name="patience"/>. Writers wait meanwhile.
     /// </summary>
-    /// <param name="patience">How long to wait for readers.</param>
+    /// <param name="patience">Longest wait for readers.</param>
     public void EmptyLog(TimeSpan patience)
     {
-        // Not by a pragma: SQLite applies it when the statement is prepared, and statements are prepared once.
+        // Not by a pragma: SQLite applies a pragma when it prepares the statement, and statements are prepared once.
         raw.sqlite3_busy_timeout(_connection.Handle, (int)patience.TotalMilliseconds);
         try
         {
@@ -82,11 +82,11 @@ internal sealed class SqliteSession : IDisposable
         }
     }
 
-    /// <summary>Runs a statement for its first value; null if it gives no row.</summary>
+    /// <summary>Runs a query and returns its first value; null if there is no row.</summary>
     public object? Value(string sql, params ReadOnlySpan<object?> values) =>
         Bound(sql, values).ExecuteScalar() is { } value and not DBNull ? value : null;
 
-    /// <summary>Runs a statement for its rows.</summary>
+    /// <summary>Runs a query and returns its rows.</summary>
     public List<T> Rows<T>(string sql, Func<SqliteDataReader, T> row, params ReadOnlySpan<object?> values)
     {
         var rows = new List<T>();

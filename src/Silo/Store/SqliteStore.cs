@@ -1,8 +1,8 @@
 // The store of a cluster on one machine: one SQLite database in a folder, which all silos of the machine open. A write
-// is on disk before it is answered. Writes of one silo share transactions (group commit): while one transaction is
-// flushed, the next ones gather. Memory is bounded by the page cache; the data are bounded by the disk alone, and
-// nothing is ever evicted. A write that the disk has no room for fails at once and changes nothing; the next one is
-// tried as if nothing had happened, so writes resume by themselves when there is room again.
+// is on disk before it is acknowledged. Writes of one silo share transactions (group commit): while one transaction is
+// flushed, the next writes gather. Memory is bounded by the page cache; the data are bounded by the disk alone, and
+// nothing is ever evicted. A write that does not fit on the disk fails at once and changes nothing; the next one is
+// attempted all the same, so writes resume by themselves when there is room again.
 //
 // Why not a server: a database in a file has no port to protect, no process to supervise and no log to replay at start.
 // docs/decisions/0006-embedded-store.md has the measurements.
@@ -48,8 +48,8 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     private SqliteSession _session;
     private volatile bool _isFull;
 
-    /// <summary>Opens the store, and makes it if its folder holds none.</summary>
-    /// <exception cref="ArgumentException">The options make no sense, or the folder is another cluster's.</exception>
+    /// <summary>Opens the store, and creates it if its folder has none.</summary>
+    /// <exception cref="ArgumentException">The options are not valid, or the folder is another cluster's.</exception>
     /// <exception cref="IOException">The folder or the database cannot be used.</exception>
     public SqliteStore(SqliteStoreOptions options)
     {
@@ -63,7 +63,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         {
             _room.FreeForStart();
 
-            // States hold prompts: the database is its user's alone, and the files beside it have its permissions.
+            // States contain prompts: only this user may read the database. The files beside it get its permissions.
             if (!File.Exists(_path))
             {
                 File.Open(_path, new FileStreamOptions
@@ -94,7 +94,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         _writer.Start();
     }
 
-    /// <summary>Whether the last write failed for want of room on the disk.</summary>
+    /// <summary>Whether the last write failed because the disk was full.</summary>
     public bool IsFull => _isFull;
 
     /// <inheritdoc/>
@@ -114,7 +114,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         silo.Services.AddSingleton<IStateMeter>(this);
     }
 
-    /// <summary>Runs work that writes, in a transaction. It is on disk when the task ends.</summary>
+    /// <summary>Runs work that writes, in a transaction. The result is on disk when the task ends.</summary>
     /// <exception cref="StoreFullException">The disk is full; nothing was changed.</exception>
     /// <exception cref="StoreUnavailableException">The store could not write; nothing was changed.</exception>
     public Task<T> WriteAsync<T>(Func<SqliteSession, T> work)
@@ -124,7 +124,8 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         {
             if (!_pending.TryAdd(new Pending<T>(work, done)))
             {
-                throw new StoreUnavailableException($"{_options.PendingMax} writes wait for the disk already.");
+                throw new StoreUnavailableException(
+                    $"{_options.PendingMax} writes are already waiting for the disk, which is the maximum.");
             }
         }
         catch (InvalidOperationException error)
@@ -237,7 +238,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
                 tidied = Environment.TickCount64;
             }
 
-            // Another silo that waits for the write lock polls every millisecond.
+            // Another silo that waits for the write lock polls it every millisecond.
             if (_pending.Count > 0)
             {
                 SqliteSession.Pause();
@@ -264,7 +265,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         }
         catch (Exception error)
         {
-            // A fault of one piece of work: it costs that one alone.
+            // A faulty piece of work must not fail the others of its batch.
             RollBack(keep: true);
             if (batch.Count == 1)
             {
@@ -281,7 +282,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         batch.ForEach(pending => pending.Complete());
     }
 
-    // After an I/O error nobody knows what the connection holds: a new one reads it from the disk.
+    // After an I/O error the state of the connection is unknown: a new one reads it from the disk.
     private void RollBack(bool keep)
     {
         try
@@ -294,7 +295,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         }
         catch (SqliteException)
         {
-            // SQLite rolls back by itself on some errors, and then there is no transaction to roll back.
+            // SQLite rolls back by itself on some errors; then there is no transaction left.
             if (keep)
             {
                 return;
@@ -309,16 +310,16 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         }
         catch (SqliteException)
         {
-            // The old one is tried again at the next write.
+            // The next write retries with the old connection.
         }
     }
 
-    // Once a second: shrinks the log and the database, a little at a time, and keeps room for a start.
+    // Once a second: shrinks the log and the database a little, and maintains the start reserve.
     private void Tidy()
     {
         try
         {
-            // Overlapping readers keep SQLite from resetting the log. Here the writer waits for them, while new readers
+            // Overlapping readers keep SQLite from resetting the log. Here the writer waits until they end; new readers
             // find everything in the database.
             if (new FileInfo(_path + "-wal") is { Exists: true } log && log.Length > _options.LogBytesMax)
             {
@@ -336,18 +337,18 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         }
         catch (SqliteException)
         {
-            // The next second tries again.
+            // Retried in the next second.
             RollBack(keep: true);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            // The disk does not answer, or is full again. Writes say so; the next second tries again.
+            // The disk does not respond or is full again. Writes report that; this is retried in the next second.
         }
     }
 
     private StoreUnavailableException Translated(SqliteException error) => error.SqliteErrorCode == Full
-        ? new StoreFullException($"The disk of the store has no room: {error.Message}", error)
-        : new StoreUnavailableException($"The store {_path} does not work: {error.Message}", error);
+        ? new StoreFullException($"The disk of the store is full: {error.Message}", error)
+        : new StoreUnavailableException($"The store {_path} failed: {error.Message}", error);
 
     private abstract class Pending
     {

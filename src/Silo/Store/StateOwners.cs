@@ -1,17 +1,17 @@
-// Whose a stored state is: the store counts what each tenant keeps.
+// The owners of stored states, by which the store counts the bytes of each tenant.
 namespace Atelier.Silo.Store;
 
-/// <summary>Finds the tenant of a state.</summary>
+/// <summary>Finds the tenant that owns a state.</summary>
 internal static class StateOwners
 {
-    // Grains whose keys are a tenant, or begin with a tenant and a slash.
+    // Types of grains whose key is a tenant, or begins with a tenant and a slash.
     private static readonly HashSet<string> s_types =
         new(StringComparer.Ordinal)
         {
             "generation", "session", "sessionpage", "sessionlist", "recentrequests", "tenant",
         };
 
-    /// <summary>The tenant whose state a grain's is; null for what all tenants share.</summary>
+    /// <summary>The tenant that owns a grain's state; null if all tenants share it.</summary>
     public static string? TenantOf(GrainId grain)
     {
         string key = grain.Key.ToString() ?? "";

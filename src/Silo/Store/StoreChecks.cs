@@ -1,14 +1,15 @@
-// What a store must promise before a cluster is built on it: what is written survives, and nothing is evicted.
+// The promises that a Redis must make before a cluster relies on it: acknowledged writes survive, and nothing is
+// evicted.
 using StackExchange.Redis;
 
 namespace Atelier.Silo.Store;
 
-/// <summary>Asks a Redis server how durable it is.</summary>
+/// <summary>Checks the durability settings of a Redis server.</summary>
 internal static class StoreChecks
 {
-    /// <summary>What may be lost although it was promised, as sentences for the log.</summary>
+    /// <summary>Returns the ways in which accepted writes may be lost, as sentences for the log.</summary>
     /// <exception cref="InvalidOperationException">
-    /// The server would lose what it accepted; the message says how to change that.
+    /// The server may lose accepted writes; the message says how to change that.
     /// </exception>
     public static async Task<IReadOnlyList<string>> RunAsync(ConfigurationOptions options)
     {
@@ -17,7 +18,7 @@ internal static class StoreChecks
         await using ConnectionMultiplexer connection = await ConnectionMultiplexer.ConnectAsync(asking);
         IServer server = connection.GetServers().FirstOrDefault(one => one.IsConnected && !one.IsReplica)
             ?? throw new InvalidOperationException(
-                "The store does not answer; Store:Redis says where it is looked for.");
+                "The store does not answer at the address of Store:Redis.");
         try
         {
             return Judge(
@@ -26,19 +27,19 @@ internal static class StoreChecks
         }
         catch (RedisServerException)
         {
-            return ["The store does not tell its configuration: that it keeps what it accepts (appendonly yes, "
-                + "appendfsync always, maxmemory-policy noeviction) is taken on trust."];
+            return ["The store does not report its configuration: whether it is durable (appendonly yes, "
+                + "appendfsync always, maxmemory-policy noeviction) could not be checked."];
         }
     }
 
-    /// <summary>The verdict on three settings.</summary>
-    /// <exception cref="InvalidOperationException">The server would lose what it accepted.</exception>
+    /// <summary>Judges three settings; returns warnings.</summary>
+    /// <exception cref="InvalidOperationException">The server may lose accepted writes.</exception>
     internal static IReadOnlyList<string> Judge(string? appendOnly, string? fsync, string? eviction)
     {
         if (appendOnly != "yes" || fsync == "no" || eviction is not (null or "noeviction"))
         {
             throw new InvalidOperationException(
-                "The store would lose what it accepted: it must have appendonly yes, appendfsync always and "
+                "The store may lose accepted writes: it must have appendonly yes, appendfsync always and "
                 + "maxmemory-policy "
                 + $"noeviction, but has {appendOnly ?? "?"}, {fsync ?? "?"} and {eviction ?? "?"}.");
         }
@@ -47,8 +48,8 @@ internal static class StoreChecks
             ? []
             :
             [
-                "The store has appendfsync everysec: what was accepted in the last second before its machine dies may "
-                + "be lost.",
+                "The store has appendfsync everysec: writes that were accepted in the last second before its machine "
+                + "dies may be lost.",
             ];
     }
 

@@ -1,5 +1,5 @@
-// Who uses a store's folder: silos share a lock, and whoever must be alone with the folder asks for all of it. The
-// locks go with their processes, however those end.
+// The lock on a store's folder: silos share it, and a process that needs the folder for itself takes it exclusively.
+// Locks end with their processes, however those end.
 namespace Atelier.Silo.Store;
 
 /// <summary>Locks on a store's folder.</summary>
@@ -8,8 +8,8 @@ internal static class StoreLock
     /// <summary>The file that is locked.</summary>
     public const string FileName = "lock";
 
-    /// <summary>Uses the folder beside others.</summary>
-    /// <exception cref="IOException">Another process wants to be alone with it.</exception>
+    /// <summary>Takes the lock shared with other silos.</summary>
+    /// <exception cref="IOException">Another process has the folder for itself.</exception>
     public static FileStream Share(string folder) =>
         new(Path.Combine(folder, FileName), FileMode.OpenOrCreate, FileAccess.Read, FileShare.Read);
 }

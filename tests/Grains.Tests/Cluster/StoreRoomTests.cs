@@ -22,7 +22,7 @@ public sealed class StoreRoomTests
         cluster.Meter.Bytes = 5 << 20;
         SubmitAnswer refused = await cluster.SubmitAsync("more", s_submission);
         Assert.Equal(SubmitOutcome.TooMuchStored, refused.Outcome);
-        Assert.Contains("5 MiB of the 5 MiB", refused.Message);
+        Assert.Contains("stores 5 MiB, and its limit is 5 MiB", refused.Message);
         SessionAnswer session =
             await cluster.Grains.Session(new SessionKey(TestCluster.Tenant, new SessionId("s"))).BeginAsync();
         Assert.Equal(SubmitOutcome.TooMuchStored, session.Refusal!.Outcome);

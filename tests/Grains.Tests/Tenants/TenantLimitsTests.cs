@@ -100,10 +100,10 @@ public sealed class TenantLimitsTests
         var settings = new TenantSettings { EvaluationsPerDay = 10_000, OpenGenerations = 2 };
         TenantLimits before = Limits(settings, out TenantState state);
         Admission admission = Admit(before, 1, s_now, 1999);
-        before.Rest(s_now);
+        before.Checkpoint(s_now);
         var limits = new TenantLimits(state);
-        limits.Found(Id(1), s_now);
-        limits.Found(Id(2), s_now);
+        limits.AddOpen(Id(1), s_now);
+        limits.AddOpen(Id(2), s_now);
         Assert.Equal(AdmissionOutcome.TooManyOpen, Admit(limits, 3, s_now).Outcome);
 
         // Work that only the open set knows of is not refunded: it may already have been.
@@ -123,7 +123,7 @@ public sealed class TenantLimitsTests
         {
             var limits = new TenantLimits(state);
             Assert.Equal(AdmissionOutcome.Admitted, Admit(limits, i, now, 111).Outcome);
-            Assert.True(limits.Rest(now));
+            Assert.True(limits.Checkpoint(now));
             now += TimeSpan.FromMinutes(15.9);
         }
 
@@ -143,14 +143,14 @@ public sealed class TenantLimitsTests
                 admitted += Admit(limits, (100 * move) + i, s_now).Outcome == AdmissionOutcome.Admitted ? 1 : 0;
             }
 
-            Assert.True(limits.Rest(s_now));
+            Assert.True(limits.Checkpoint(s_now));
         }
 
         Assert.Equal(60, admitted);
         Assert.Equal(AdmissionOutcome.Admitted, Admit(new TenantLimits(state), 1, s_now.AddSeconds(1)).Outcome);
 
         // Nothing is written for a tenant that did nothing.
-        Assert.False(new TenantLimits(state).Rest(s_now.AddMinutes(2)));
+        Assert.False(new TenantLimits(state).Checkpoint(s_now.AddMinutes(2)));
     }
 
     [Fact]
@@ -159,10 +159,10 @@ public sealed class TenantLimitsTests
         TenantLimits limits = Limits(new TenantSettings(), out _);
         Admit(limits, 1, s_now);
         Admit(limits, 2, s_now);
-        limits.Found(Id(3), s_now);
+        limits.AddOpen(Id(3), s_now);
         limits.Confirm(Id(2), 1, 0, s_now.AddMinutes(1));
-        Assert.Empty(limits.Unheard(TimeSpan.FromMinutes(1), s_now.AddSeconds(60)));
-        Assert.Equal([Id(1), Id(3)], limits.Unheard(TimeSpan.FromMinutes(1), s_now.AddSeconds(61)));
+        Assert.Empty(limits.Unconfirmed(TimeSpan.FromMinutes(1), s_now.AddSeconds(60)));
+        Assert.Equal([Id(1), Id(3)], limits.Unconfirmed(TimeSpan.FromMinutes(1), s_now.AddSeconds(61)));
     }
 
     [Fact]
@@ -347,7 +347,7 @@ public sealed class TenantLimitsTests
                         limits.Confirm(Id(one), open[one].Charged, open[one].Day, s_now);
                         break;
                     case 6 when random.Next(4) == 0:
-                        limits.Rest(s_now);
+                        limits.Checkpoint(s_now);
                         (limits, stored) = Restarted(Copy(stored));
                         state = Copy(stored);
                         break;
@@ -367,7 +367,7 @@ public sealed class TenantLimitsTests
             {
                 var next = new TenantLimits(from);
                 Enumerable.Range(0, 200).Where(i => random.Next(4) == 0 || open.ContainsKey(i)).ToList()
-                    .ForEach(i => next.Found(Id(i), s_now));
+                    .ForEach(i => next.AddOpen(Id(i), s_now));
                 return (next, from);
             }
         }

@@ -45,7 +45,7 @@ public sealed class PrivateFilesTests : IDisposable
         string folder = Make("data");
         Assert.Empty(PrivateFiles.Intruders(folder));
         File.SetUnixFileMode(folder, Open | UnixFileMode.GroupWrite);
-        Assert.Contains("may be written to by other users", Assert.Single(PrivateFiles.Intruders(folder)));
+        Assert.Contains("is writable by other users", Assert.Single(PrivateFiles.Intruders(folder)));
         File.SetUnixFileMode(folder, Open | UnixFileMode.OtherWrite | UnixFileMode.StickyBit);
         Assert.Empty(PrivateFiles.Intruders(folder));
     }

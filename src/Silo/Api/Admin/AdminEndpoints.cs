@@ -1,4 +1,4 @@
-// What the administrator does: tenants, their keys and limits; and a look at the cluster.
+// The administrator's routes: tenants, their keys and limits, and the state of the cluster.
 using System.Globalization;
 using Atelier.Contracts;
 using Atelier.Contracts.Cluster;
@@ -12,7 +12,7 @@ using Atelier.Silo.Api.Models;
 
 namespace Atelier.Silo.Api.Admin;
 
-/// <summary>The administrator's routes.</summary>
+/// <summary>Handlers of /v1/admin.</summary>
 internal sealed class AdminEndpoints(IGrainFactory grains, GrainCaller calls, ModelResolver models)
 {
     private const int CountMax = 100;
@@ -23,29 +23,30 @@ internal sealed class AdminEndpoints(IGrainFactory grains, GrainCaller calls, Mo
         RouteGroupBuilder group = routes.MapGroup("/admin").WithTags("Administration").For(Audience.Administrators);
         group.MapGet("status", (AdminEndpoints endpoints) => endpoints.StatusAsync())
             .WithName("retrieveStatus")
-            .WithSummary("Silos, workers and queues.").Produces<StatusResponse>();
+            .WithSummary("Returns the cluster's silos, workers and queues.").Produces<StatusResponse>();
         group.MapGet(
             "tenants", (string? after, string? count, AdminEndpoints endpoints) => endpoints.ListAsync(after, count))
             .WithName("listTenants")
-            .WithSummary("Tenants by name: those after a name, 1 to 100 at a time.")
+            .WithSummary("Lists tenants in order of name: those after a given name, 1 to 100 at a time.")
             .Produces<TenantListResponse>().Refuses(400);
         group.MapGet("tenants/{tenant}", (string tenant, AdminEndpoints endpoints) => endpoints.GetAsync(tenant))
             .WithName("retrieveTenant")
-            .WithSummary("A tenant.").Produces<TenantResponse>().Refuses(404);
+            .WithSummary("Returns a tenant.").Produces<TenantResponse>().Refuses(404);
         group.MapPut(
             "tenants/{tenant}", (HttpContext context, string tenant, AdminEndpoints endpoints) =>
                 endpoints.PutAsync(context, tenant))
             .WithName("putTenant")
-            .WithSummary("Makes a tenant, or changes what it may do.")
+            .WithSummary("Creates a tenant, or changes its limits.")
             .Accepts<PutTenantRequest>(isOptional: true, "application/json").Produces<TenantResponse>().Refuses(400);
         group.MapDelete("tenants/{tenant}", (string tenant, AdminEndpoints endpoints) => endpoints.CloseAsync(tenant))
             .WithName("closeTenant")
-            .WithSummary("Closes a tenant for good: its keys and links are refused, and what it has open is cancelled.")
+            .WithSummary(
+                "Closes a tenant permanently: its keys and links are refused and its open generations are cancelled.")
             .Produces(204).Refuses(404);
         group.MapPost("tenants/{tenant}/keys", (HttpContext context, string tenant, AdminEndpoints endpoints) =>
                 endpoints.AddKeyAsync(context, tenant))
             .WithName("createKey")
-            .WithSummary("Makes a key. It is shown this once.")
+            .WithSummary("Creates a key. The response shows it for the only time.")
             .Accepts<CreateKeyRequest>("application/json").Produces<NewKeyResponse>(201).Refuses(400, 404);
         group.MapDelete("tenants/{tenant}/keys/{hash}", (string tenant, string hash, AdminEndpoints endpoints) =>
                 endpoints.RevokeKeyAsync(tenant, hash))
@@ -171,7 +172,7 @@ internal sealed class AdminEndpoints(IGrainFactory grains, GrainCaller calls, Mo
     }
 
     private static ApiError Refused(TenantAnswer answer) =>
-        ApiError.Invalid(null, "invalid_value", answer.Message ?? "This was refused.");
+        ApiError.Invalid(null, "invalid_value", answer.Message ?? "The request was refused.");
 
     private static WorkerResponse WorkerOf(WorkerStatus worker) => new(
         worker.Key.ToString(), worker.DeviceKind,

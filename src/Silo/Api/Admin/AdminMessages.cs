@@ -2,46 +2,46 @@ using Atelier.Contracts.Tenants;
 
 namespace Atelier.Silo.Api.Admin;
 
-/// <summary>What a tenant may do. What is left out stays as it is, or is the standard for a new tenant.</summary>
+/// <summary>A tenant's limits. A member left out keeps its value, or is the default for a new tenant.</summary>
 internal sealed record PutTenantRequest
 {
-    /// <summary>Share of the devices against other tenants', 1 to 1000.</summary>
+    /// <summary>Share of the devices relative to other tenants, 1 to 1000.</summary>
     public double? Weight { get; init; }
 
-    /// <summary>Requests a minute.</summary>
+    /// <summary>Most requests per minute.</summary>
     public int? RequestsPerMinute { get; init; }
 
-    /// <summary>Generations open at a time.</summary>
+    /// <summary>Most generations that are open at once.</summary>
     public int? OpenGenerations { get; init; }
 
-    /// <summary>Evaluations of a network in a day (UTC).</summary>
+    /// <summary>Most network evaluations per day (UTC).</summary>
     public long? EvaluationsPerDay { get; init; }
 
-    /// <summary>Sessions at a time.</summary>
+    /// <summary>Most sessions at once.</summary>
     public int? Sessions { get; init; }
 
-    /// <summary>MiB of stored states: requests, open or ended and kept, and sessions.</summary>
+    /// <summary>Most MiB of stored state: sessions, and requests whether open or ended and retained.</summary>
     public int? StoredMegabytes { get; init; }
 }
 
 /// <summary>A request for a key.</summary>
 internal sealed record CreateKeyRequest
 {
-    /// <summary>What the key is called, 1 to 100 characters.</summary>
+    /// <summary>Label of the key, 1 to 100 characters.</summary>
     public required string Label { get; init; }
 }
 
 /// <summary>A tenant.</summary>
-/// <param name="Id">Its name.</param>
-/// <param name="Weight">Share of the devices against other tenants'.</param>
-/// <param name="RequestsPerMinute">Requests a minute.</param>
-/// <param name="OpenGenerations">Generations that it may have open.</param>
-/// <param name="EvaluationsPerDay">Evaluations of a network that it may use in a day.</param>
-/// <param name="Sessions">Sessions that it may have.</param>
-/// <param name="StoredMegabytes">MiB of states that it may keep stored.</param>
-/// <param name="Keys">Its keys, without what is secret of them.</param>
-/// <param name="Open">Generations open now.</param>
-/// <param name="EvaluationsToday">Evaluations used today.</param>
+/// <param name="Id">Name of the tenant.</param>
+/// <param name="Weight">Share of the devices relative to other tenants.</param>
+/// <param name="RequestsPerMinute">Most requests per minute.</param>
+/// <param name="OpenGenerations">Most generations that are open at once.</param>
+/// <param name="EvaluationsPerDay">Most network evaluations per day (UTC).</param>
+/// <param name="Sessions">Most sessions at once.</param>
+/// <param name="StoredMegabytes">Most MiB of stored state.</param>
+/// <param name="Keys">Its keys, without their secrets.</param>
+/// <param name="Open">Generations that are open now.</param>
+/// <param name="EvaluationsToday">Network evaluations used today (UTC).</param>
 internal sealed record TenantResponse(
     string Id, double Weight, int RequestsPerMinute, int OpenGenerations, long EvaluationsPerDay, int Sessions,
     int StoredMegabytes,
@@ -54,52 +54,52 @@ internal sealed record TenantResponse(
         view.EvaluationsToday);
 }
 
-/// <summary>A key as it may be shown again.</summary>
-/// <param name="Label">What it is called.</param>
-/// <param name="Hash">Its SHA-256, by which it is revoked.</param>
-/// <param name="CreatedAt">When it was made.</param>
+/// <summary>A key without its secret.</summary>
+/// <param name="Label">Label of the key.</param>
+/// <param name="Hash">SHA-256 of the key, which identifies it when it is revoked.</param>
+/// <param name="CreatedAt">When it was created.</param>
 internal sealed record KeyResponse(string Label, string Hash, DateTimeOffset CreatedAt);
 
 /// <summary>A new key.</summary>
-/// <param name="Key">The key itself, shown this once.</param>
-/// <param name="Label">What it is called.</param>
-/// <param name="Hash">Its SHA-256, by which it is revoked.</param>
+/// <param name="Key">The key itself, which is not shown again.</param>
+/// <param name="Label">Label of the key.</param>
+/// <param name="Hash">SHA-256 of the key, which identifies it when it is revoked.</param>
 internal sealed record NewKeyResponse(string Key, string Label, string Hash);
 
-/// <summary>A part of the list of tenants, by name.</summary>
+/// <summary>A page of the list of tenants, in order of name.</summary>
 /// <param name="Items">The tenants.</param>
-/// <param name="Next">The name after which the next part begins; null at the end.</param>
+/// <param name="Next">The value of after for the next page; null on the last page.</param>
 internal sealed record TenantListResponse(TenantResponse[] Items, string? Next);
 
-/// <summary>The cluster.</summary>
+/// <summary>State of the cluster.</summary>
 /// <param name="Silos">Silos that are alive.</param>
-/// <param name="Workers">Workers that answer.</param>
-/// <param name="Queues">The models' queues.</param>
+/// <param name="Workers">Workers that answered.</param>
+/// <param name="Queues">Queues, one for each model.</param>
 internal sealed record StatusResponse(SiloResponse[] Silos, WorkerResponse[] Workers, QueueResponse[] Queues);
 
 /// <summary>A silo.</summary>
-/// <param name="Name">Its name.</param>
-/// <param name="Address">Where its HTTP API listens.</param>
+/// <param name="Name">Name of the silo.</param>
+/// <param name="Address">Address of its HTTP API.</param>
 internal sealed record SiloResponse(string Name, string Address);
 
 /// <summary>A worker.</summary>
 /// <param name="Name">Silo and device.</param>
-/// <param name="DeviceKind">Its device kind.</param>
-/// <param name="Roles">What it does: encode, denoise, decode.</param>
-/// <param name="Slots">Pictures that it can denoise together.</param>
-/// <param name="Held">Work that it holds.</param>
-/// <param name="Model">Digest of the model in memory, if any.</param>
-/// <param name="Draining">Whether it takes no more work.</param>
+/// <param name="DeviceKind">Kind of its device, such as cpu.</param>
+/// <param name="Roles">Kinds of work that it does: encode, denoise, decode.</param>
+/// <param name="Slots">Most pictures in a batch.</param>
+/// <param name="Held">Work items that it holds.</param>
+/// <param name="Model">Digest of the model in memory; null if none is loaded.</param>
+/// <param name="Draining">Whether it accepts no new work.</param>
 internal sealed record WorkerResponse(
     string Name, string DeviceKind, string[] Roles, int Slots, int Held, string? Model, bool Draining);
 
 /// <summary>A model's queue.</summary>
 /// <param name="Model">The model's digest.</param>
 /// <param name="Name">The model's name.</param>
-/// <param name="Waiting">Pieces of work that wait.</param>
-/// <param name="Leased">Pieces of work that workers hold.</param>
+/// <param name="Waiting">Work items that wait.</param>
+/// <param name="Leased">Work items that workers hold.</param>
 /// <param name="Tenants">Tenants with work.</param>
-/// <param name="CostWaiting">Predicted operations of what waits.</param>
-/// <param name="CostPerSecond">Operations granted a second, lately.</param>
+/// <param name="CostWaiting">Predicted operations of the waiting work.</param>
+/// <param name="CostPerSecond">Recent throughput, in operations granted per second.</param>
 internal sealed record QueueResponse(
     string Model, string Name, int Waiting, int Leased, int Tenants, double CostWaiting, double CostPerSecond);

@@ -1,5 +1,5 @@
-// What every request to draw says, on whichever route it comes: words, model and settings; and how a model's card turns
-// them into a specification.
+// The settings that requests to draw share on all routes: prompts, model, seed, steps, guidance and size. A model's
+// card completes them into a specification.
 
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Models;
@@ -7,47 +7,47 @@ using Atelier.Silo.Api.Http;
 
 namespace Atelier.Silo.Api.Generations;
 
-/// <summary>What to draw, as far as the request says.</summary>
+/// <summary>The settings that a request gives; null where the model's default applies.</summary>
 internal sealed record DrawingRequest
 {
-    /// <summary>The size that stands for the model's own.</summary>
+    /// <summary>The value of size that means the model's native size.</summary>
     public const string NativeSize = "auto";
 
     private const int ModelLengthMax = 256;
     private const int SizeLengthMax = 32;
 
-    /// <summary>Gets what the picture shows.</summary>
+    /// <summary>Gets the prompt: what the picture shows.</summary>
     public required string Prompt { get; init; }
 
-    /// <summary>Gets what guidance leads away from.</summary>
+    /// <summary>Gets the negative prompt: what guidance leads away from.</summary>
     public string Negative { get; init; } = "";
 
-    /// <summary>Gets a model's name, alias or digest.</summary>
+    /// <summary>Gets a model's name, alias or digest; null for the default model.</summary>
     public string? Model { get; init; }
 
-    /// <summary>Gets the seed.</summary>
+    /// <summary>Gets the seed; null for one derived from the generation's id.</summary>
     public ulong? Seed { get; init; }
 
-    /// <summary>Gets the steps.</summary>
+    /// <summary>Gets the number of steps, 1 to <see cref="GenerationSpec.StepsMax"/>.</summary>
     public int? Steps { get; init; }
 
-    /// <summary>Gets the guidance scale.</summary>
+    /// <summary>Gets the guidance scale, 1 to 100.</summary>
     public double? Guidance { get; init; }
 
-    /// <summary>Gets the size.</summary>
+    /// <summary>Gets the size, such as 256x256 or <see cref="NativeSize"/>.</summary>
     public string? Size { get; init; }
 
     /// <summary>Reads the members that all routes share.</summary>
-    /// <exception cref="ApiException">One is wrong.</exception>
+    /// <exception cref="ApiException">A member has a wrong type or value, or there is no prompt.</exception>
     public static DrawingRequest Read(JsonFields fields)
     {
         string prompt = fields.Text("prompt", GenerationSpec.PromptLengthMax)
             ?? throw new ApiException(ApiError.Invalid(
-                "prompt", "missing_required_parameter", "'prompt' is missing: say in words what the picture shows."));
+                "prompt", "missing_required_parameter", "'prompt' is missing: describe what the picture shows."));
         if (string.IsNullOrWhiteSpace(prompt))
         {
             throw new ApiException(ApiError.Invalid(
-                "prompt", "invalid_value", "'prompt' is empty: say in words what the picture shows."));
+                "prompt", "invalid_value", "'prompt' is empty: describe what the picture shows."));
         }
 
         return new DrawingRequest
@@ -62,10 +62,10 @@ internal sealed record DrawingRequest
         };
     }
 
-    /// <summary>The specification that this gives with a model.</summary>
+    /// <summary>Completes these settings with a model's defaults.</summary>
     /// <param name="card">The model.</param>
-    /// <param name="seed">The seed, where the request gives none.</param>
-    /// <param name="effort">Factor on the model's steps, where the request gives none.</param>
+    /// <param name="seed">The seed to use if the request has none.</param>
+    /// <param name="effort">Factor on the model's default steps, used if the request has no steps.</param>
     /// <exception cref="ApiException">The model does not draw that size, or both prompts together are too
     /// long.</exception>
     public GenerationSpec ToSpec(ModelCard card, ulong seed, double effort = 1)
@@ -77,7 +77,7 @@ internal sealed record DrawingRequest
         {
             throw new ApiException(ApiError.Invalid(
                 "size", "invalid_value",
-                $"'{Size}' is no size that the model '{card.Name}' draws: 'size' must be auto or one of "
+                $"'{Size}' is not a size that the model '{card.Name}' draws: 'size' must be auto or one of "
                 + $"{string.Join(", ", card.Sizes)}."));
         }
 

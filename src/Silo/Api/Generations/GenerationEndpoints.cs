@@ -1,4 +1,5 @@
-// Native generations: submit, look, follow, cancel, delete. A client's disconnect keeps them going.
+// Routes of native generations: submit, read, follow, cancel, delete. A generation continues when its client
+// disconnects.
 using System.Runtime.CompilerServices;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
@@ -7,7 +8,7 @@ using Atelier.Silo.Api.Http;
 
 namespace Atelier.Silo.Api.Generations;
 
-/// <summary>Routes of generations.</summary>
+/// <summary>Handlers of /v1/generations.</summary>
 internal sealed class GenerationEndpoints(
     IGrainFactory grains, GrainCaller calls, Submissions submissions, GenerationWatch watch, ServerSentEvents sse)
 {
@@ -18,29 +19,30 @@ internal sealed class GenerationEndpoints(
         RouteGroupBuilder group = routes.MapGroup("/generations").WithTags("Generations").For(Audience.Tenants);
         group.MapPost("", (HttpContext context, GenerationEndpoints endpoints) => endpoints.SubmitAsync(context))
             .WithName("createGeneration")
-            .WithSummary("Submits a generation. The same id and request again is the same generation.")
+            .WithSummary("Submits a generation. Sending the same id and request again returns the same generation.")
             .Accepts<CreateGenerationRequest>("application/json")
             .Produces<GenerationResponse>(202).Refuses(400, 409, 410, 429, 503);
         group.MapGet(
             "{id}", (HttpContext context, string id, GenerationEndpoints endpoints) => endpoints.GetAsync(context, id))
             .WithName("retrieveGeneration")
-            .WithSummary("A generation as it stands.")
+            .WithSummary("Returns the current state of a generation.")
             .Produces<GenerationResponse>().Refuses(404);
         group.MapGet(
             "{id}/events", (HttpContext context, string id, string? on_disconnect, GenerationEndpoints endpoints) =>
                 endpoints.FollowAsync(context, id, on_disconnect))
             .WithName("streamGenerationEvents")
-            .WithSummary("The events of a generation, by server-sent events, to the last one.")
+            .WithSummary("Streams the events of a generation as server-sent events, up to the last one.")
             .WithDescription(
-                "An event's name is its phase and its id is the event's number; with the header Last-Event-ID the "
-                + "events after that one are sent, and 204 if none are to come. With on_disconnect=cancel the "
-                + "generation is cancelled when this client disconnects and no other one follows it.")
+                "An event's name is its phase and its id is the event's number. With the header Last-Event-ID the "
+                + "stream resumes after that event; the response is 204 if it was the last one. With "
+                + "on_disconnect=cancel the generation is cancelled when this client disconnects and no other client "
+                + "follows it.")
             .Produces<GenerationEventResponse>(200, "text/event-stream").Produces(204).Refuses(404);
         group.MapPost(
             "{id}/cancel", (HttpContext context, string id, GenerationEndpoints endpoints) =>
                 endpoints.CancelAsync(context, id))
             .WithName("cancelGeneration")
-            .WithSummary("Cancels a generation, if it has not ended; answers what it is then.")
+            .WithSummary("Cancels a generation unless it has ended; returns its state.")
             .Produces<GenerationResponse>().Refuses(404);
         group.MapDelete(
             "{id}", (HttpContext context, string id, GenerationEndpoints endpoints) =>
@@ -52,9 +54,9 @@ internal sealed class GenerationEndpoints(
 
     private Task<IResult> SubmitAsync(HttpContext context) => submissions.SubmitAsync(context, session: null);
 
-    private async Task<IResult> GetAsync(HttpContext context, string id) => Shown(await ViewAsync(context, id));
+    private async Task<IResult> GetAsync(HttpContext context, string id) => ResultOf(await ViewAsync(context, id));
 
-    private async Task<IResult> CancelAsync(HttpContext context, string idText) => Shown(
+    private async Task<IResult> CancelAsync(HttpContext context, string idText) => ResultOf(
         GenerationId.TryParse(idText, out GenerationId id)
             ? await calls.CallAsync(() => Generation(context, id).CancelAsync())
             : null);
@@ -90,7 +92,7 @@ internal sealed class GenerationEndpoints(
             return ApiError.NotFound("generation");
         }
 
-        // A reader that would come again and again is told that there is nothing more.
+        // 204 makes an EventSource stop reconnecting.
         if (after >= EventNumber.Of(GenerationPhase.Done))
         {
             return TypedResults.NoContent();
@@ -123,6 +125,6 @@ internal sealed class GenerationEndpoints(
     private IGenerationGrain Generation(HttpContext context, GenerationId id) =>
         grains.Generation(new GenerationKey(context.Tenant(), id));
 
-    private static IResult Shown(GenerationView? view) =>
+    private static IResult ResultOf(GenerationView? view) =>
         view is null ? ApiError.NotFound("generation") : TypedResults.Ok(GenerationResponse.Of(view));
 }

@@ -1,10 +1,12 @@
+// The JSON types of native requests. A request may have these members and no others.
 namespace Atelier.Silo.Api.Generations;
 
-/// <summary>A request to generate.</summary>
+/// <summary>A request to generate a picture.</summary>
 internal sealed record CreateGenerationRequest
 {
     /// <summary>
-    /// Id of the generation, for requests that are sent again: the same id and request is the same generation.
+    /// Id of the generation, for safe retries: the same id and request is the same generation. Without it, the server
+    /// chooses one.
     /// </summary>
     public string? Id { get; init; }
 
@@ -17,19 +19,19 @@ internal sealed record CreateGenerationRequest
     /// <summary>A model's name, alias or digest; without it, the default model.</summary>
     public string? Model { get; init; }
 
-    /// <summary>Seed, as a number or as text; without it, one that follows from the id.</summary>
+    /// <summary>Seed, as a number or as text; without it, one derived from the id.</summary>
     public ulong? Seed { get; init; }
 
-    /// <summary>Steps, 1 to 1000; without them, the model's own.</summary>
+    /// <summary>Number of steps, 1 to 1000; without it, the model's default.</summary>
     public int? Steps { get; init; }
 
-    /// <summary>Classifier-free guidance scale, 1 to 100; 1 is none.</summary>
+    /// <summary>Classifier-free guidance scale, 1 to 100; 1 means none. Without it, the model's default.</summary>
     public double? Guidance { get; init; }
 
-    /// <summary>Width and height such as 256x256, or auto for the model's own.</summary>
+    /// <summary>Width and height such as 256x256, or auto for the model's native size.</summary>
     public string? Size { get; init; }
 
-    /// <summary>Previews on the way, 0 to 3.</summary>
+    /// <summary>Number of previews, 0 to 3.</summary>
     public int? Previews { get; init; }
 }
 
@@ -39,6 +41,6 @@ internal sealed record CreateVariationRequest
     /// <summary>Id of the variation.</summary>
     public string? Id { get; init; }
 
-    /// <summary>Its seed; without it, the next one.</summary>
+    /// <summary>Seed of the variation; without it, the seed after the original's.</summary>
     public ulong? Seed { get; init; }
 }

@@ -1,5 +1,4 @@
-// The shapes of native requests and answers. Their members and what is said of them here are the OpenAPI document's,
-// and a request may have these members and no others.
+// The JSON types of native responses. Their members and summaries appear in the OpenAPI document.
 using System.Globalization;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
@@ -23,8 +22,8 @@ internal sealed record FailureResponse(string Code, string Message)
 
 /// <summary>How much of a prompt the text encoder takes, in its tokens.</summary>
 /// <param name="Given">Tokens of the whole prompt.</param>
-/// <param name="Used">Those of them that the text encoder takes, the first ones; the others have no effect.</param>
-/// <param name="CutAt">Where it is cut, as the beginning of what is left out, in lower case; null if it is not.</param>
+/// <param name="Used">Tokens that the text encoder takes, from the start; the rest have no effect.</param>
+/// <param name="CutAt">Beginning of the text that was cut off, in lower case; null if nothing was.</param>
 internal sealed record TokenCountResponse(int Given, int Used, string? CutAt)
 {
     public static TokenCountResponse? Of(PromptTokens? tokens) =>
@@ -34,14 +33,14 @@ internal sealed record TokenCountResponse(int Given, int Used, string? CutAt)
 /// <summary>A generation.</summary>
 internal sealed record GenerationResponse
 {
-    /// <summary>Which one.</summary>
+    /// <summary>Id of the generation.</summary>
     public required string Id { get; init; }
 
     /// <summary>The session it belongs to, if any.</summary>
     public required string? Session { get; init; }
 
     /// <summary>
-    /// Where it stands: queued_encode, encoding, queued_denoise, denoising, queued_decode, decoding, done, failed or
+    /// Its phase: queued_encode, encoding, queued_denoise, denoising, queued_decode, decoding, done, failed or
     /// cancelled.
     /// </summary>
     public required string Phase { get; init; }
@@ -52,10 +51,10 @@ internal sealed record GenerationResponse
     /// <summary>Steps in all.</summary>
     public required int Steps { get; init; }
 
-    /// <summary>Pieces of this tenant's work that come first, while it waits.</summary>
+    /// <summary>While it waits, the number of this tenant's work items that are ahead of it.</summary>
     public required int? Position { get; init; }
 
-    /// <summary>Estimated time until its work starts, in seconds, while it waits and an estimate is known.</summary>
+    /// <summary>While it waits, the estimated seconds until its work starts; null if there is no estimate.</summary>
     public required double? WaitSeconds { get; init; }
 
     /// <summary>What the picture shows.</summary>
@@ -64,19 +63,19 @@ internal sealed record GenerationResponse
     /// <summary>What guidance leads away from.</summary>
     public required string NegativePrompt { get; init; }
 
-    /// <summary>How much of the prompt the text encoder takes; null until it was encoded.</summary>
+    /// <summary>How much of the prompt the text encoder takes; null until it is encoded.</summary>
     public required TokenCountResponse? PromptTokens { get; init; }
 
-    /// <summary>The same of the negative prompt; null also where there is none, or guidance is 1.</summary>
+    /// <summary>The same for the negative prompt; null also if there is none, or guidance is 1.</summary>
     public required TokenCountResponse? NegativePromptTokens { get; init; }
 
     /// <summary>The model's digest.</summary>
     public required string Model { get; init; }
 
-    /// <summary>Seed. It may be larger than JavaScript's numbers hold exactly: see seed_text.</summary>
+    /// <summary>Seed. It may exceed what JavaScript's numbers hold exactly: see seed_text.</summary>
     public required ulong Seed { get; init; }
 
-    /// <summary>The seed as text.</summary>
+    /// <summary>The seed as decimal text.</summary>
     public required string SeedText { get; init; }
 
     /// <summary>Classifier-free guidance scale.</summary>
@@ -88,22 +87,22 @@ internal sealed record GenerationResponse
     /// <summary>The generation that this one varies, if any.</summary>
     public required string? VariationOf { get; init; }
 
-    /// <summary>Where the picture is, once done.</summary>
+    /// <summary>Path of the picture; null until it is done.</summary>
     public required string? Picture { get; init; }
 
-    /// <summary>Why it failed, if it did.</summary>
+    /// <summary>Why it failed; null if it did not.</summary>
     public required FailureResponse? Error { get; init; }
 
     /// <summary>When it was accepted.</summary>
     public required DateTimeOffset AcceptedAt { get; init; }
 
-    /// <summary>When it ended.</summary>
+    /// <summary>When it ended; null if it has not.</summary>
     public required DateTimeOffset? EndedAt { get; init; }
 
-    /// <summary>How often it began again at step 0 because no device of its kind was left.</summary>
+    /// <summary>Restarts at step 0, because no device of its kind was left.</summary>
     public required int Restarts { get; init; }
 
-    /// <summary>The device kind that denoised it, as far as it is.</summary>
+    /// <summary>Kind of the device that denoised its steps; null before the first.</summary>
     public required string? DeviceKind { get; init; }
 
     public static GenerationResponse Of(GenerationView view)
@@ -139,13 +138,13 @@ internal sealed record GenerationResponse
 }
 
 /// <summary>An event of a generation.</summary>
-/// <param name="Phase">The phase entered, or in which a step was done.</param>
+/// <param name="Phase">The phase that was entered, or in which a step was done.</param>
 /// <param name="Step">Steps done.</param>
 /// <param name="Steps">Steps in all.</param>
-/// <param name="Preview">Where a preview of the picture at this step is, if one was asked for here.</param>
-/// <param name="PreviewIndex">Which preview it is, from 0.</param>
-/// <param name="Picture">Where the picture is, once done.</param>
-/// <param name="Error">Why it failed, if it did.</param>
+/// <param name="Preview">Path of the preview at this step, if one was requested.</param>
+/// <param name="PreviewIndex">Index of the preview, from 0.</param>
+/// <param name="Picture">Path of the picture, once done.</param>
+/// <param name="Error">Why the generation failed, if it did.</param>
 internal sealed record GenerationEventResponse(
     string Phase, int Step, int Steps, string? Preview, int? PreviewIndex, string? Picture, FailureResponse? Error)
 {

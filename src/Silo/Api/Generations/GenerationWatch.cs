@@ -1,6 +1,5 @@
-// Follows generations to their ends. A stream of a grain's events breaks when the grain moves, its silo dies, or the
-// reader is slow; what has happened has numbers, so the watch goes on after the last one, and nothing is lost or told
-// twice.
+// Follows generations to their ends. A grain's event stream breaks when the grain moves, its silo dies, or the reader
+// is slow. Events are numbered, so the watch resumes after the last one, and no event is lost or repeated.
 using System.Runtime.CompilerServices;
 using System.Threading.Channels;
 using Atelier.Contracts;
@@ -11,15 +10,14 @@ using Atelier.Silo.Api.Http;
 namespace Atelier.Silo.Api.Generations;
 
 /// <summary>An event of one of several images.</summary>
-/// <param name="Image">Which image.</param>
-/// <param name="Event">What happened.</param>
+/// <param name="Image">Index of the image in the request.</param>
+/// <param name="Event">The event.</param>
 internal readonly record struct ImageEvent(int Image, GenerationEvent Event);
 
-/// <summary>Watches generations.</summary>
+/// <summary>Follows generations and resubscribes when a stream breaks.</summary>
 internal sealed class GenerationWatch(IGrainFactory grains, TimeProvider clock, ApiInstruments instruments)
 {
-    // Breaks without an event between them; pauses grow to a second, so this is about a minute of a cluster that is
-    // away.
+    // Consecutive breaks without an event. Pauses grow to a second, so this tolerates about a minute without a cluster.
     private const int BreaksMax = 60;
     private const int EventsAhead = 16;
 
@@ -27,9 +25,10 @@ internal sealed class GenerationWatch(IGrainFactory grains, TimeProvider clock, 
     private static readonly TimeSpan s_pauseMax = TimeSpan.FromSeconds(1);
 
     /// <summary>
-    /// Events of a generation after one, as they happen, to the last; they end early if the generation is deleted.
+    /// Streams the events of a generation that follow <paramref name="after"/>, up to the last one. The stream ends
+    /// early if the generation is deleted.
     /// </summary>
-    /// <exception cref="ApiException">The cluster has not answered for long.</exception>
+    /// <exception cref="ApiException">The cluster has been unreachable for too long.</exception>
     public async IAsyncEnumerable<GenerationEvent> WatchAsync(
         GenerationKey key, EventNumber after, [EnumeratorCancellation] CancellationToken cancellation)
     {
@@ -62,7 +61,7 @@ internal sealed class GenerationWatch(IGrainFactory grains, TimeProvider clock, 
             }
             finally
             {
-                await LeaveAsync(events);
+                await CloseAsync(events);
             }
 
             instruments.Resubscribed();
@@ -76,7 +75,7 @@ internal sealed class GenerationWatch(IGrainFactory grains, TimeProvider clock, 
         }
     }
 
-    /// <summary>Events of several generations, in the order in which they come.</summary>
+    /// <summary>Merges the events of several generations in order of arrival.</summary>
     public async IAsyncEnumerable<ImageEvent> MergeAsync(
         IReadOnlyList<GenerationKey> keys, [EnumeratorCancellation] CancellationToken cancellation)
     {
@@ -118,16 +117,16 @@ internal sealed class GenerationWatch(IGrainFactory grains, TimeProvider clock, 
         }
         catch (OperationCanceledException) when (cancellation.IsCancellationRequested)
         {
-            // Nobody listens any more.
+            // The reader has gone.
         }
         catch (Exception error)
         {
-            // The others need not be waited for.
+            // One failure ends the merged stream; the other images need not finish.
             writer.TryComplete(error);
         }
     }
 
-    // Whether there is another event; none if the stream broke.
+    // Whether there is another event; null if the stream broke.
     private static async Task<bool?> NextAsync(IAsyncEnumerator<GenerationEvent> events, CancellationToken cancellation)
     {
         try
@@ -140,7 +139,7 @@ internal sealed class GenerationWatch(IGrainFactory grains, TimeProvider clock, 
         }
     }
 
-    private static async Task LeaveAsync(IAsyncEnumerator<GenerationEvent> events)
+    private static async Task CloseAsync(IAsyncEnumerator<GenerationEvent> events)
     {
         try
         {
@@ -148,7 +147,7 @@ internal sealed class GenerationWatch(IGrainFactory grains, TimeProvider clock, 
         }
         catch (Exception error) when (GrainCalls.IsBrokenWatch(error))
         {
-            // The other side cleans up what is idle.
+            // The grain's side drops an idle enumeration by itself.
         }
     }
 }

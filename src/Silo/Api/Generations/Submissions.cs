@@ -6,13 +6,13 @@ using Atelier.Silo.Api.Models;
 
 namespace Atelier.Silo.Api.Generations;
 
-/// <summary>Submits generations for the routes that do.</summary>
+/// <summary>Submits generations for the native routes.</summary>
 internal sealed class Submissions(IGrainFactory grains, GrainCaller calls, ModelResolver models)
 {
-    /// <summary>Submits what a body asks for.</summary>
+    /// <summary>Reads a request's body and submits its generation.</summary>
     /// <param name="context">The request.</param>
     /// <param name="session">The session that it belongs to, if any.</param>
-    /// <exception cref="ApiException">The body is wrong.</exception>
+    /// <exception cref="ApiException">The body is not valid.</exception>
     public async Task<IResult> SubmitAsync(HttpContext context, SessionId? session)
     {
         TenantId tenant = context.Tenant();
@@ -28,7 +28,7 @@ internal sealed class Submissions(IGrainFactory grains, GrainCaller calls, Model
             : grains.Generation(key).SubmitAsync(submission)));
     }
 
-    /// <summary>What a client is told about a submission.</summary>
+    /// <summary>The response to a submission.</summary>
     public static IResult Answer(SubmitAnswer answer) => ApiError.Of(answer) is { } error
         ? error
         : TypedResults.Accepted(Paths.Generation(answer.View!.Key.Id), GenerationResponse.Of(answer.View));

@@ -1,15 +1,15 @@
-// All that can go wrong for a client, in OpenAI's error shape, and the one place where outcomes of the grains become
-// answers of HTTP.
+// Every error that a client can get, in OpenAI's error shape, and the one place where outcomes of the grains become
+// HTTP responses.
 using System.Globalization;
 using Atelier.Contracts.Generations;
 
 namespace Atelier.Silo.Api.Http;
 
-/// <summary>An error with its status and what it says about coming back.</summary>
-/// <param name="Status">Status of HTTP.</param>
-/// <param name="Type">The kind of error.</param>
-/// <param name="Code">The error's name.</param>
-/// <param name="Message">The fault in a sentence.</param>
+/// <summary>An error response, with its status and its advice on retries.</summary>
+/// <param name="Status">HTTP status code.</param>
+/// <param name="Type">OpenAI's type of the error, such as invalid_request_error.</param>
+/// <param name="Code">Code of the error, for programs.</param>
+/// <param name="Message">What is wrong, in a sentence.</param>
 internal sealed record ApiError(int Status, string Type, string Code, string Message) : IResult
 {
     public const string InvalidRequest = "invalid_request_error";
@@ -19,37 +19,37 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
     /// <summary>Gets the member of the request that is at fault.</summary>
     public string? Param { get; init; }
 
-    /// <summary>Gets when to come back.</summary>
+    /// <summary>Gets the time after which a retry makes sense, sent as Retry-After.</summary>
     public TimeSpan? RetryAfter { get; init; }
 
     /// <summary>
-    /// Gets whether official clients shall try again by themselves, where their own rule would be wrong.
+    /// Gets whether official clients should retry by themselves; null if their own rule is right.
     /// </summary>
     public bool? ShouldRetry { get; init; }
 
-    /// <summary>Gets the content codings that a request may have, where its own is refused.</summary>
+    /// <summary>Gets the supported content codings, if the request's own is not one.</summary>
     public string? AcceptEncoding { get; init; }
 
-    /// <summary>Gets the body.</summary>
+    /// <summary>Gets the body, in OpenAI's error shape.</summary>
     public ErrorResponse Body => new(new ErrorDetail(Message, Type, Param, Code));
 
     public static ApiError NoTicket { get; } = new(
         401, InvalidRequest, "invalid_ticket",
-        "This silo answers calls that a gateway has signed: send yours to the gateway, with a key.");
+        "A silo accepts only calls that a gateway has signed: send the request to the gateway, with an API key.");
 
     public static ApiError NotAdmin { get; } = new(
-        403, InvalidRequest, "not_admin", "This takes the administrator's key.");
+        403, InvalidRequest, "not_admin", "This route requires the administrator's key.");
 
     public static ApiError NoTenant { get; } = new(
         403, InvalidRequest, "no_tenant", "The administrator has no generations: use a tenant's key.");
 
     public static ApiError TooLarge { get; } = new(
         413, InvalidRequest, "body_too_large",
-        $"The body has more than {RequestBody.BytesMax} bytes, the most that are read.");
+        $"The body is larger than the maximum of {RequestBody.BytesMax} bytes.");
 
     public static ApiError TooLargeDecoded { get; } = new(
         413, InvalidRequest, "body_too_large",
-        $"The decoded body has more than {RequestBody.BytesMax} bytes, the most that are read.");
+        $"The decoded body is larger than the maximum of {RequestBody.BytesMax} bytes.");
 
     public static ApiError NotJson { get; } = new(
         415, InvalidRequest, "unsupported_media_type",
@@ -57,21 +57,22 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
 
     public static ApiError Unavailable { get; } = new(
         503, Server, "unavailable",
-        "The cluster did not answer in time; what became of the request is not known. Send it again.")
+        "The cluster did not answer in time; the outcome of the request is unknown. Send it again.")
     { RetryAfter = TimeSpan.FromSeconds(2) };
 
     public static ApiError StoreFull { get; } = new(
         503, Server, "store_full",
-        "The disk of this cluster has no room; nothing was changed. Send the request again when there is some.")
+        "The cluster's disk is full; nothing was changed. Send the request again when there is space.")
     { RetryAfter = TimeSpan.FromSeconds(30) };
 
     public static ApiError Stopping { get; } = new(
-        503, Server, "server_stopping", "This server is about to stop; the work goes on. Send the request again.")
+        503, Server, "server_stopping",
+        "This server is shutting down; the work continues. Send the request again.")
     { RetryAfter = TimeSpan.FromSeconds(1) };
 
     public static ApiError Internal { get; } = new(
         500, Server, "internal_error",
-        "Something went wrong here that should not; the request's id is in the header x-request-id.")
+        "Internal error. To report it, quote the id in the header x-request-id.")
     { ShouldRetry = false };
 
     public static ApiError Invalid(string? param, string code, string message) =>
@@ -88,10 +89,10 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
 
     public static ApiError UnknownModel(string? name) =>
         new(404, InvalidRequest, "model_not_found",
-            $"There is no model '{Shortened(name)}'; GET /v1/models lists what there is.")
+            $"There is no model '{Shortened(name)}'; GET /v1/models lists the models.")
         { Param = "model" };
 
-    /// <summary>What a client is told about a submission; none if it was accepted.</summary>
+    /// <summary>The error of a submission; null if it was accepted.</summary>
     public static ApiError? Of(SubmitAnswer answer)
     {
         string message = answer.Message ?? "The request was refused.";
@@ -123,33 +124,33 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
         };
     }
 
-    /// <summary>What a client that waits for a picture is told when a generation ended without one.</summary>
+    /// <summary>The error of a generation that ended without a picture.</summary>
     public static ApiError Of(GenerationEvent end) => end switch
     {
         { Phase: GenerationPhase.Cancelled } =>
             new(400, "image_generation_user_error", "cancelled",
-                "The generation was cancelled before its picture was there."),
+                "The generation was cancelled before its picture was ready."),
         { Error: GenerationError.InvalidRequest } =>
-            Invalid(null, "invalid_request", end.Message ?? "The model refuses the request."),
+            Invalid(null, "invalid_request", end.Message ?? "The model rejected the request."),
         _ => new(500, Server, ApiJson.NameOf(end.Error), end.Message ?? "The generation failed.")
         { ShouldRetry = false },
     };
 
-    /// <summary>What a client is told where the server itself has refused to read on.</summary>
+    /// <summary>The error of a request that the web server refused to read.</summary>
     public static ApiError Of(BadHttpRequestException error) => error.StatusCode switch
     {
         413 => TooLarge,
-        408 => new(408, InvalidRequest, "body_too_slow", "The body did not come in time."),
-        _ => new(400, InvalidRequest, "bad_request", "The request is cut short or is not proper HTTP."),
+        408 => new(408, InvalidRequest, "body_too_slow", "The body did not arrive in time."),
+        _ => new(400, InvalidRequest, "bad_request", "The request is truncated or is not valid HTTP."),
     };
 
-    /// <summary>What a client is told where only a status is known.</summary>
+    /// <summary>The error of a response that has only a status.</summary>
     public static ApiError Of(int status, HttpRequest request) => status switch
     {
         404 => new(404, InvalidRequest, "unknown_url",
             $"There is nothing at {request.Method} {Shortened(request.Path.Value)}."),
         405 => new(405, InvalidRequest, "method_not_allowed",
-            $"{Shortened(request.Path.Value)} does not know the method {request.Method}."),
+            $"{Shortened(request.Path.Value)} does not support the method {request.Method}."),
         415 => NotJson,
         < 500 => new(status, InvalidRequest, "error", $"The request was answered with status {status}."),
         _ => new(status, Server, "error", $"The request was answered with status {status}."),
@@ -185,7 +186,7 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
 
 /// <summary>Ends a request with an error.</summary>
 /// <param name="error">The error.</param>
-/// <param name="inner">What it came from.</param>
+/// <param name="inner">The cause.</param>
 internal sealed class ApiException(ApiError error, Exception? inner = null) : Exception(error.Message, inner)
 {
     /// <summary>Gets the error.</summary>

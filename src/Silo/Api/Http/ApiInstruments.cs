@@ -1,4 +1,4 @@
-// What the API counts.
+// The API's metrics.
 using System.Diagnostics.Metrics;
 
 namespace Atelier.Silo.Api.Http;

@@ -1,9 +1,9 @@
-// Goes around every request: gives it an id, and sees to it that whatever goes wrong is answered in the error shape.
+// The outermost middleware: gives each request an id and turns every failure into an error response.
 using Atelier.Contracts;
 
 namespace Atelier.Silo.Api.Http;
 
-/// <summary>The outermost part of the API.</summary>
+/// <summary>Assigns request ids and answers failures in the error shape.</summary>
 internal sealed partial class ApiMiddleware(RequestDelegate next, ILogger<ApiMiddleware> logger)
 {
     private const string RequestId = "x-request-id";
@@ -28,7 +28,7 @@ internal sealed partial class ApiMiddleware(RequestDelegate next, ILogger<ApiMid
         catch (Exception error) when (context.RequestAborted.IsCancellationRequested
             && error is OperationCanceledException or IOException or BadHttpRequestException)
         {
-            // Nobody is left to be told.
+            // The client has disconnected: there is nobody to answer.
         }
         catch (ApiException error)
         {
@@ -49,7 +49,7 @@ internal sealed partial class ApiMiddleware(RequestDelegate next, ILogger<ApiMid
     {
         if (context.Response.HasStarted)
         {
-            // Half an answer must not look like a whole one.
+            // A partial response must not look complete.
             context.Abort();
             return Task.CompletedTask;
         }
@@ -59,6 +59,6 @@ internal sealed partial class ApiMiddleware(RequestDelegate next, ILogger<ApiMid
         return error.ExecuteAsync(context);
     }
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "{Method} {Path} failed; its request id is {RequestId}.")]
+    [LoggerMessage(Level = LogLevel.Error, Message = "Request {RequestId} failed: {Method} {Path}.")]
     private partial void LogFault(Exception error, string method, string path, string requestId);
 }

@@ -1,20 +1,22 @@
-// Calls to grains whose outcome may stay unknown. Every command of the grains is idempotent by its id and begins by
-// asking what became of it, so that to send it again is to ask.
+// Calls to grains, with retries. The outcome of a failed call may be unknown; every command of the grains is idempotent
+// by its id, so a retry either carries it out or returns what the first call did.
 using Atelier.Grains;
 using Atelier.Grains.Ports;
 
 namespace Atelier.Silo.Api.Http;
 
-/// <summary>Makes calls, a few times.</summary>
+/// <summary>Calls grains and retries transient failures.</summary>
 internal sealed class GrainCaller(TimeProvider clock, IHostApplicationLifetime lifetime)
 {
-    /// <summary>Calls in all; a call that hangs takes as long as the silo waits for an answer.</summary>
+    /// <summary>Most attempts per call; one that hangs takes as long as the silo's response timeout.</summary>
     public const int CallsMax = 4;
 
     private static readonly TimeSpan s_pause = TimeSpan.FromMilliseconds(250);
 
-    /// <summary>Makes a call.</summary>
-    /// <exception cref="ApiException">There was no answer.</exception>
+    /// <summary>Makes a call, with retries.</summary>
+    /// <exception cref="ApiException">
+    /// No attempt was answered, the server is shutting down, or the store is full.
+    /// </exception>
     public async Task<T> CallAsync<T>(Func<Task<T>> call)
     {
         for (int made = 1; ; made++)
@@ -25,7 +27,7 @@ internal sealed class GrainCaller(TimeProvider clock, IHostApplicationLifetime l
             }
             catch (StoreFullException error)
             {
-                // Room does not come within a second.
+                // A full disk is not freed within a second.
                 throw new ApiException(ApiError.StoreFull, error);
             }
             catch (Exception error) when (GrainCalls.IsTransient(error))
@@ -45,8 +47,8 @@ internal sealed class GrainCaller(TimeProvider clock, IHostApplicationLifetime l
         }
     }
 
-    /// <summary>Makes a call that answers nothing.</summary>
-    /// <exception cref="ApiException">There was no answer.</exception>
+    /// <summary>Makes a call that returns nothing, with retries.</summary>
+    /// <exception cref="ApiException">As for the other overload.</exception>
     public Task CallAsync(Func<Task> call) => CallAsync(async () =>
     {
         await call();

@@ -1,4 +1,4 @@
-// HEAD as HTTP defines it: the answer of GET without its body. It is done here once, so that every GET route has it.
+// HEAD: the response of GET without its body, implemented once for all GET routes.
 using Microsoft.AspNetCore.Http.Features;
 
 namespace Atelier.Silo.Api.Http;

@@ -1,5 +1,4 @@
-// Bodies of requests: read to a bound, parsed strictly, and taken apart member by member with an error that says what
-// would be right.
+// The JSON object of a request's body, parsed strictly and read member by member. An error says what would be right.
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Unicode;
@@ -10,7 +9,7 @@ using Atelier.Model.Configuration;
 namespace Atelier.Silo.Api.Http;
 
 /// <summary>
-/// Members of a JSON object. A member that is null counts as absent; each is read by the type and range that it should
+/// Members of a JSON object. A member that is null counts as absent. Each is read with the type and range that it must
 /// have.
 /// </summary>
 internal sealed class JsonFields
@@ -27,7 +26,7 @@ internal sealed class JsonFields
     private JsonFields(JsonElement members) => _object = members;
 
     /// <summary>Parses an object that may have the members of <paramref name="known"/> and no others.</summary>
-    /// <exception cref="ApiException">It is no such object.</exception>
+    /// <exception cref="ApiException">The body is not such an object.</exception>
     public static JsonFields Parse(ReadOnlyMemory<byte> body, IReadOnlyCollection<string> known)
     {
         if (!Utf8.IsValid(body.Span))
@@ -45,7 +44,7 @@ internal sealed class JsonFields
         {
             throw new ApiException(ApiError.Invalid(
                 null, "invalid_json",
-                "A member's name in the body is not valid Unicode: half a character stands alone in it."));
+                "The name of a member in the body is not valid Unicode: it has an unpaired surrogate."));
         }
         catch (JsonException) when (RepeatedMember(body.Span) is { } repeated)
         {
@@ -55,8 +54,8 @@ internal sealed class JsonFields
         {
             throw new ApiException(ApiError.Invalid(
                 null, "invalid_json",
-                $"The body is not proper JSON at line {error.LineNumber + 1}, byte {error.BytePositionInLine + 1}: it "
-                + $"may be cut short, or be nested more than {DepthMax} deep."));
+                $"The body is not valid JSON at line {error.LineNumber + 1}, byte {error.BytePositionInLine + 1}: it "
+                + $"may be truncated, or be nested more than {DepthMax} deep."));
         }
 
         if (root.ValueKind != JsonValueKind.Object)
@@ -153,7 +152,7 @@ internal sealed class JsonFields
         { } value => throw WrongType(name, "true or false", value),
     };
 
-    /// <summary>A seed: a number, or the same as text for clients whose numbers are too short for it.</summary>
+    /// <summary>A seed: a number, or the same as text for clients whose numbers do not hold 64 bits.</summary>
     public ulong? Seed(string name)
     {
         string right = $"a whole number in 0..{ulong.MaxValue}, or the same as text";
@@ -181,7 +180,7 @@ internal sealed class JsonFields
     private JsonElement? Find(string name) =>
         _object.TryGetProperty(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? value : null;
 
-    // JSON can name half a character (a lone surrogate), which is no text.
+    // JSON can escape an unpaired surrogate, which is not valid text.
     private static string Unescaped(string name, JsonElement value)
     {
         try
@@ -192,7 +191,7 @@ internal sealed class JsonFields
         {
             throw new ApiException(
                 ApiError.Invalid(
-                    name, "invalid_value", $"'{name}' is not valid Unicode: half a character stands alone in it."));
+                    name, "invalid_value", $"'{name}' is not valid Unicode: it has an unpaired surrogate."));
         }
     }
 
@@ -213,7 +212,7 @@ internal sealed class JsonFields
         return ShortText.WithDots(text, ShownMax);
     }
 
-    // The parser knows that a member is repeated, but not where. Null if none is.
+    // Finds the repeated member, which the parser reports without its position. Null if no member is repeated.
     private static ApiError? RepeatedMember(ReadOnlySpan<byte> body)
     {
         var reader = new Utf8JsonReader(body, new JsonReaderOptions { MaxDepth = DepthMax });
@@ -257,7 +256,7 @@ internal sealed class JsonFields
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException)
         {
-            // Something else is wrong, and comes first.
+            // Another fault comes first.
         }
 
         return null;

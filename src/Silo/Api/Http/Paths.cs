@@ -2,7 +2,7 @@ using Atelier.Contracts;
 
 namespace Atelier.Silo.Api.Http;
 
-/// <summary>Where things are.</summary>
+/// <summary>Paths of the API's resources.</summary>
 internal static class Paths
 {
     public static string Generation(GenerationId id) => $"/v1/generations/{id}";

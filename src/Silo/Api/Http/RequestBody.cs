@@ -3,28 +3,28 @@ using Microsoft.AspNetCore.Http.Features;
 
 namespace Atelier.Silo.Api.Http;
 
-/// <summary>Reads bodies.</summary>
+/// <summary>Reads the bodies of requests.</summary>
 internal static class RequestBody
 {
-    /// <summary>Most bytes in a body.</summary>
+    /// <summary>Most bytes of a body, compressed and decoded.</summary>
     public const int BytesMax = 1 << 20;
 
     /// <summary>Content codings that are decoded, as an Accept-Encoding header lists them.</summary>
     public const string Encodings = "gzip, br, deflate";
 
-    // A client that is still sending does not hear an answer. So a body that is a little too large is read to its end,
-    // and forgotten; of one that is far too large the connection is cut.
-    private const int ForgottenBytesMax = 8 << 20;
+    // A client that is still sending does not read a response. So a body that is a little too large is read to its end
+    // and discarded; one that is far too large closes the connection.
+    private const int DiscardedBytesMax = 8 << 20;
 
-    /// <summary>The bytes of a body, decoded where it is compressed.</summary>
+    /// <summary>Reads a body and decodes it if it is compressed.</summary>
     /// <exception cref="ApiException">
-    /// It is too large, compressed or decoded; or it is not JSON by its Content-Type, or has a Content-Encoding that is
-    /// not decoded here, or is not what that header says.
+    /// The body is too large, compressed or decoded; its Content-Type is not JSON; its Content-Encoding is not
+    /// supported; or it is not valid data of that encoding.
     /// </exception>
     public static async Task<byte[]> ReadAsync(HttpRequest request, CancellationToken cancellation)
     {
         bool waits = request.Headers.Expect.Count > 0;
-        if (request.ContentLength > (waits ? BytesMax : ForgottenBytesMax))
+        if (request.ContentLength > (waits ? BytesMax : DiscardedBytesMax))
         {
             throw new ApiException(ApiError.TooLarge);
         }
@@ -37,7 +37,7 @@ internal static class RequestBody
         Func<Stream, Stream>? decoder = DecoderOf(request);
         if (request.HttpContext.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } limit)
         {
-            limit.MaxRequestBodySize = ForgottenBytesMax;
+            limit.MaxRequestBodySize = DiscardedBytesMax;
         }
 
         long sent = 0;
@@ -68,8 +68,8 @@ internal static class RequestBody
         return decoder is null ? bytes.ToArray() : Decoded(bytes, decoder, request.Headers.ContentEncoding.ToString());
     }
 
-    /// <summary>The members of a body whose shape is <typeparamref name="TShape"/>; none of an empty one.</summary>
-    /// <exception cref="ApiException">It is no JSON object with these members only.</exception>
+    /// <summary>Reads a body as an object with the members of a type. An empty body has no members.</summary>
+    /// <exception cref="ApiException">The body is not a JSON object with these members only.</exception>
     public static async Task<JsonFields> FieldsAsync<TShape>(HttpRequest request)
     {
         byte[] bytes = await ReadAsync(request, request.HttpContext.RequestAborted);

@@ -1,10 +1,10 @@
 namespace Atelier.Silo.Api.Http;
 
-/// <summary>What the OpenAPI document is told of a route.</summary>
+/// <summary>Descriptions of routes for the OpenAPI document.</summary>
 internal static class RouteExtensions
 {
     /// <summary>
-    /// States with which status codes the route refuses a request, each with an <see cref="ErrorResponse"/>.
+    /// Declares the status codes of a route's errors, each with an <see cref="ErrorResponse"/>.
     /// </summary>
     public static RouteHandlerBuilder Refuses(this RouteHandlerBuilder route, params ReadOnlySpan<int> statuses)
     {

@@ -1,5 +1,5 @@
-// Answers by server-sent events. Headers go out at once, silence is filled with comments, and a stream always ends by
-// itself: with its last event, with an error, or cleanly when the server stops.
+// Responses as server-sent events. Headers are sent at once, comments keep an idle connection open, and a stream always
+// ends cleanly: with its last event, with an error, or when the server stops.
 using System.Buffers;
 using System.Text;
 using System.Text.Json;
@@ -7,21 +7,21 @@ using System.Text.Json;
 namespace Atelier.Silo.Api.Http;
 
 /// <summary>An event to send.</summary>
-/// <param name="Name">Its name.</param>
-/// <param name="Id">What a client that comes back says it has seen; none if it cannot come back.</param>
-/// <param name="Data">Its data, sent as JSON.</param>
+/// <param name="Name">The event's type.</param>
+/// <param name="Id">The Last-Event-ID with which a client resumes; null if it cannot resume.</param>
+/// <param name="Data">The data, sent as JSON.</param>
 internal readonly record struct ServerSentEvent(string Name, string? Id, object Data);
 
 /// <summary>How a stream ended.</summary>
 internal enum StreamEnd
 {
-    /// <summary>All was sent, or an error in place of the rest.</summary>
+    /// <summary>All events were sent, or an error in place of the rest.</summary>
     Finished,
 
-    /// <summary>The client went.</summary>
+    /// <summary>The client disconnected.</summary>
     Disconnected,
 
-    /// <summary>The server stops.</summary>
+    /// <summary>The server is shutting down.</summary>
     Stopping,
 }
 
@@ -32,15 +32,15 @@ internal sealed partial class ServerSentEvents(
     /// <summary>The name of an event that carries an error.</summary>
     public const string ErrorEvent = "error";
 
-    /// <summary>Longest silence: proxies and clients give up on a connection that says nothing.</summary>
+    /// <summary>Longest silence, because proxies and clients close idle connections.</summary>
     public static readonly TimeSpan KeepAlive = TimeSpan.FromSeconds(15);
 
     private static readonly byte[] s_comment = ": keep-alive\n\n"u8.ToArray();
 
-    /// <summary>Writes events until there are no more.</summary>
+    /// <summary>Writes events until they end, the client disconnects or the server stops.</summary>
     /// <param name="context">The request.</param>
-    /// <param name="events">Makes the events.</param>
-    /// <param name="farewell">Sent when the server stops; none if the client comes back by itself.</param>
+    /// <param name="events">Produces the events.</param>
+    /// <param name="farewell">Error sent when the server stops; null if the client reconnects by itself.</param>
     public async Task<StreamEnd> WriteAsync(
         HttpContext context, Func<CancellationToken, IAsyncEnumerable<ServerSentEvent>> events,
         ApiError? farewell = null)
@@ -89,8 +89,8 @@ internal sealed partial class ServerSentEvents(
         }
     }
 
-    // Writes until the events end, with a comment wherever there was none for long; gives the error that ended them
-    // early, if one did.
+    // Writes events until they end, with a comment after every KeepAlive of silence. Returns the error that ended them
+    // early, or null.
     private async Task<ApiError?> PumpAsync(
         HttpResponse response, Func<CancellationToken, IAsyncEnumerable<ServerSentEvent>> events,
         CancellationToken ending)
@@ -131,7 +131,7 @@ internal sealed partial class ServerSentEvents(
         }
         finally
         {
-            // Events are left only between two of them.
+            // The enumerator may be disposed only when no MoveNextAsync is pending.
             await leaving.CancelAsync();
             await Task.WhenAny(next);
         }
@@ -159,6 +159,6 @@ internal sealed partial class ServerSentEvents(
         await response.BodyWriter.FlushAsync(cancellation);
     }
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "A stream failed; its request id is {RequestId}.")]
+    [LoggerMessage(Level = LogLevel.Error, Message = "The event stream of request {RequestId} failed.")]
     private partial void LogFault(Exception error, string requestId);
 }

@@ -1,7 +1,7 @@
-// What a message repeats of a client's text.
+// Excerpts of a client's text for messages.
 namespace Atelier.Silo.Api.Http;
 
-/// <summary>Cuts texts for messages, never within a surrogate pair.</summary>
+/// <summary>Truncates texts, never within a surrogate pair.</summary>
 internal static class ShortText
 {
     /// <summary>A text, or its beginning.</summary>

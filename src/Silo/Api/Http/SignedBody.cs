@@ -1,10 +1,10 @@
-// A ticket is signed for one body. Whoever reads the body to its end has read that one, or gets an error.
+// A ticket is signed for one body: reading to the end yields exactly that body, or throws.
 using System.Buffers.Text;
 using System.Security.Cryptography;
 
 namespace Atelier.Silo.Api.Http;
 
-/// <summary>A request's body that must have the digest that the call's ticket names.</summary>
+/// <summary>A request's body that must have the digest in the call's ticket.</summary>
 /// <param name="wire">The body as it arrives.</param>
 /// <param name="digest">Its SHA-256 in base64url.</param>
 internal sealed class SignedBody(Stream wire, string digest) : Stream
@@ -26,7 +26,7 @@ internal sealed class SignedBody(Stream wire, string digest) : Stream
     }
 
     /// <inheritdoc/>
-    /// <exception cref="ApiException">The body has ended, and it is not the one that was signed.</exception>
+    /// <exception cref="ApiException">The body has ended and is not the one that was signed.</exception>
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         int read = await wire.ReadAsync(buffer, cancellationToken);

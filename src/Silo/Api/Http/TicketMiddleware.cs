@@ -1,5 +1,5 @@
-// The one place where callers are told apart: a call under /v1 carries a ticket that the gateway has signed for exactly
-// this call, or it goes no further. Links to pictures carry their own signature.
+// The one place where callers are authenticated: a call under /v1 carries a ticket that the gateway has signed for
+// exactly this call, or it is refused. Links to pictures carry their own signature.
 using System.Globalization;
 using Atelier.Contracts;
 using Atelier.Contracts.Tenants;
@@ -7,23 +7,23 @@ using Microsoft.AspNetCore.Http.Features;
 
 namespace Atelier.Silo.Api.Http;
 
-/// <summary>Who may use an endpoint.</summary>
+/// <summary>The callers that an endpoint admits.</summary>
 internal enum Audience
 {
     /// <summary>Any caller with a ticket.</summary>
     Everybody,
 
-    /// <summary>Tenants.</summary>
+    /// <summary>Callers with a tenant's key.</summary>
     Tenants,
 
-    /// <summary>Administrators.</summary>
+    /// <summary>Callers with the administrator's key.</summary>
     Administrators,
 
-    /// <summary>Whoever holds a link.</summary>
+    /// <summary>Anyone with a signed link; no ticket is needed.</summary>
     Holders,
 }
 
-/// <summary>Reads tickets.</summary>
+/// <summary>Verifies tickets and admits callers to endpoints.</summary>
 internal sealed class TicketMiddleware(RequestDelegate next, Tickets tickets)
 {
     public Task InvokeAsync(HttpContext context)
@@ -36,13 +36,13 @@ internal sealed class TicketMiddleware(RequestDelegate next, Tickets tickets)
             return next(context);
         }
 
-        // The target as it came over the wire: what the gateway has signed.
+        // The gateway signed the target as it is on the wire.
         string target = context.Features.GetRequiredFeature<IHttpRequestFeature>().RawTarget;
         TicketState state = tickets.Read(
             request.Headers[Tickets.Header], context.MethodAsSent(), target, out Caller caller, out string bodyDigest);
         if (state == TicketState.Stale)
         {
-            // The gateway's clock differs from this one: it learns by how much, and signs again.
+            // The gateway's clock is off: it learns this silo's time and signs again.
             context.Response.Headers[Tickets.ClockHeader] = tickets.Now.ToString(CultureInfo.InvariantCulture);
         }
 
@@ -68,14 +68,15 @@ internal sealed record AudienceMetadata(Audience Audience);
 /// <summary>The caller of a request.</summary>
 internal sealed record CallerFeature(Caller Caller);
 
-/// <summary>How endpoints ask who calls.</summary>
+/// <summary>Access to the caller for endpoints.</summary>
 internal static class CallerExtensions
 {
-    /// <summary>The tenant that calls. An endpoint that no ticket was read for finds none.</summary>
+    /// <summary>The calling tenant.</summary>
+    /// <exception cref="ApiException">The call has no ticket of a tenant.</exception>
     public static TenantId Tenant(this HttpContext context) =>
         context.Features.Get<CallerFeature>()?.Caller.Tenant ?? throw new ApiException(ApiError.NoTenant);
 
-    /// <summary>Says who may use these endpoints.</summary>
+    /// <summary>Sets the callers that these endpoints admit.</summary>
     public static TBuilder For<TBuilder>(this TBuilder builder, Audience audience)
         where TBuilder : IEndpointConventionBuilder =>
         builder.WithMetadata(new AudienceMetadata(audience));

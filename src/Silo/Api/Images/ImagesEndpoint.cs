@@ -1,4 +1,5 @@
-// POST /v1/images/generations as OpenAI's clients know it: one JSON answer, or a stream of real previews and pictures.
+// POST /v1/images/generations, compatible with OpenAI's clients: one JSON response, or a stream of previews and
+// pictures.
 using System.Runtime.CompilerServices;
 using System.Security.Cryptography;
 using Atelier.Contracts;
@@ -12,7 +13,7 @@ using Atelier.Silo.Api.Pictures;
 
 namespace Atelier.Silo.Api.Images;
 
-/// <summary>Answers requests for images.</summary>
+/// <summary>Handler of /v1/images/generations.</summary>
 internal sealed class ImagesEndpoint(
     ModelResolver models, ImagesRuns runs, PictureReader pictures, ServerSentEvents sse, Tickets tickets,
     TimeProvider clock, IHostApplicationLifetime lifetime)
@@ -26,11 +27,11 @@ internal sealed class ImagesEndpoint(
             endpoint.GenerateAsync(context))
         .WithTags("Images").For(Audience.Tenants)
         .WithName("createImage")
-        .WithSummary("Draws images, as OpenAI's clients ask for them.")
+        .WithSummary("Draws images; compatible with OpenAI's clients.")
         .WithDescription(
-            "With stream: true the answer is server-sent events, image_generation.partial_image and "
-            + "image_generation.completed; with n above 1 each carries image_index. A request that is sent again with "
-            + "X-Stainless-Retry-Count above 0 and an equal body joins the first one. When the last client that waits "
+            "With stream: true the response is server-sent events, image_generation.partial_image and "
+            + "image_generation.completed; with n above 1 each carries image_index. A retry with "
+            + "X-Stainless-Retry-Count above 0 and an equal body joins the first request. When the last waiting client "
             + "disconnects, the images are cancelled unless on_disconnect is keep.")
         .Accepts<CreateImagesRequest>("application/json")
         .Produces<ImagesResponse>().Refuses(400, 404, 429, 503);
@@ -47,7 +48,7 @@ internal sealed class ImagesEndpoint(
             Model = await models.FindAsync(request.Drawing.Model),
             Digest = Convert.ToHexStringLower(SHA256.HashData(body)),
         };
-        await runs.BeginAsync(run, IsAgain(context.Request));
+        await runs.BeginAsync(run, IsRetry(context.Request));
         return request.Stream ? await StreamAsync(context, run) : await AnswerAsync(context, run);
     }
 
@@ -171,21 +172,21 @@ internal sealed class ImagesEndpoint(
     }
 
     private async Task<byte[]> ReadAsync(BlobName file, PictureFormat format, CancellationToken cancellation) =>
-        await pictures.ReadAsync(file, format, cancellation) ?? throw new ApiException(Lost);
+        await pictures.ReadAsync(file, format, cancellation) ?? throw new ApiException(BlobLost);
 
     private static ApiError Deleted { get; } = ApiError.Of(
         new GenerationEvent { Number = EventNumber.Before, Phase = GenerationPhase.Cancelled });
 
-    private static ApiError Lost { get; } =
+    private static ApiError BlobLost { get; } =
         new(500, ApiError.Server, "blob_lost", "The picture was drawn, but its file is gone.") { ShouldRetry = false };
 
     private static string SizeOf(ImagesRun run) => new PictureSize(run.Specs[0].Width, run.Specs[0].Height).ToString();
 
-    private static bool IsAgain(HttpRequest request) =>
+    private static bool IsRetry(HttpRequest request) =>
         int.TryParse(request.Headers[RetryCount], System.Globalization.NumberStyles.None, null, out int count)
             && count > 0;
 
-    // Links lead where the client came in: the gateway says where that was.
+    // Links begin with the origin that the client used, which the gateway forwards.
     private static string OriginOf(HttpRequest request)
     {
         string scheme = request.Headers["X-Forwarded-Proto"] == "https" ? "https" : request.Scheme;

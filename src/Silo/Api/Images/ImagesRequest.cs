@@ -1,5 +1,5 @@
-// The request of OpenAI's images route, with the members that it lacks for this model as extra ones. Pure: what a body
-// means depends on nothing but the body.
+// The request of OpenAI's images route, with extra members that these models need. Pure: the result depends on the body
+// alone.
 
 using Atelier.Contracts.Generations;
 using Atelier.Silo.Api.Generations;
@@ -8,7 +8,7 @@ using Atelier.Silo.Api.Pictures;
 
 namespace Atelier.Silo.Api.Images;
 
-/// <summary>A request for images, as OpenAI's clients send it, and some more.</summary>
+/// <summary>A request for images: OpenAI's members, and more.</summary>
 internal sealed record CreateImagesRequest
 {
     /// <summary>What the images show.</summary>
@@ -17,10 +17,10 @@ internal sealed record CreateImagesRequest
     /// <summary>A model's name, alias or digest; without it, the default model.</summary>
     public string? Model { get; init; }
 
-    /// <summary>Images, 1 to 10. Their seeds are the seed, the next one, and so on.</summary>
+    /// <summary>Number of images, 1 to 10. The first has the seed, each further one the next seed.</summary>
     public int? N { get; init; }
 
-    /// <summary>auto for the model's own size, or one of the sizes that GET /v1/models lists.</summary>
+    /// <summary>auto for the model's native size, or one of the sizes that GET /v1/models lists.</summary>
     public string? Size { get; init; }
 
     /// <summary>
@@ -29,21 +29,21 @@ internal sealed record CreateImagesRequest
     public string? Quality { get; init; }
 
     /// <summary>
-    /// url for links that are good for 60 minutes, or b64_json. Without it, b64_json where the model is asked for by a
-    /// name that begins with gpt-image, and url otherwise. Streams always carry b64_json.
+    /// url for links that are valid for 60 minutes, or b64_json. The default is b64_json if the model's name in the
+    /// request begins with gpt-image, and url otherwise. Streams always carry b64_json.
     /// </summary>
     public string? ResponseFormat { get; init; }
 
     /// <summary>png, jpeg or webp.</summary>
     public string? OutputFormat { get; init; }
 
-    /// <summary>Quality of a JPEG or WebP file, 0 to 100; a PNG file has 100.</summary>
+    /// <summary>Quality of a JPEG or WebP file, 0 to 100; only 100 for PNG, which is lossless.</summary>
     public int? OutputCompression { get; init; }
 
-    /// <summary>auto or opaque: these models draw no transparency.</summary>
+    /// <summary>auto or opaque; transparency is not supported.</summary>
     public string? Background { get; init; }
 
-    /// <summary>low or auto; it makes no difference here.</summary>
+    /// <summary>low or auto; accepted without effect.</summary>
     public string? Moderation { get; init; }
 
     /// <summary>Whether to answer by server-sent events.</summary>
@@ -52,29 +52,29 @@ internal sealed record CreateImagesRequest
     /// <summary>Previews in a stream, 0 to 3.</summary>
     public int? PartialImages { get; init; }
 
-    /// <summary>vivid or natural; it makes no difference here.</summary>
+    /// <summary>vivid or natural; accepted without effect.</summary>
     public string? Style { get; init; }
 
-    /// <summary>The end user's id; it is not kept.</summary>
+    /// <summary>The end user's id; it is not stored.</summary>
     public string? User { get; init; }
 
     /// <summary>Seed of the first image, as a number or as text.</summary>
     public ulong? Seed { get; init; }
 
-    /// <summary>Steps, 1 to 1000; they go before quality.</summary>
+    /// <summary>Number of steps, 1 to 1000; overrides quality.</summary>
     public int? Steps { get; init; }
 
-    /// <summary>Classifier-free guidance scale, 1 to 100; 1 is none.</summary>
+    /// <summary>Classifier-free guidance scale, 1 to 100; 1 means none. Without it, the model's default.</summary>
     public double? Guidance { get; init; }
 
     /// <summary>What guidance leads away from.</summary>
     public string? NegativePrompt { get; init; }
 
-    /// <summary>What a client's disconnect does: cancel (the default) or keep.</summary>
+    /// <summary>Whether a disconnect cancels the images: cancel (the default) or keep.</summary>
     public string? OnDisconnect { get; init; }
 }
 
-/// <summary>A request for images, read and checked.</summary>
+/// <summary>A valid request for images.</summary>
 internal sealed record ImagesRequest
 {
     /// <summary>Most images in a request.</summary>
@@ -82,7 +82,7 @@ internal sealed record ImagesRequest
 
     private const int UserLengthMax = 1024;
 
-    /// <summary>Gets what to draw.</summary>
+    /// <summary>Gets the settings that all routes share.</summary>
     public required DrawingRequest Drawing { get; init; }
 
     /// <summary>Gets the number of images.</summary>
@@ -91,26 +91,26 @@ internal sealed record ImagesRequest
     /// <summary>Gets the quality: low, medium or high.</summary>
     public string Quality { get; init; } = "medium";
 
-    /// <summary>Gets whether images are answered by links.</summary>
+    /// <summary>Gets whether the response has links in place of base64.</summary>
     public bool AsLinks { get; init; }
 
     /// <summary>Gets the file format.</summary>
     public PictureFormat Format { get; init; } = PictureFormat.Png;
 
-    /// <summary>Gets whether the answer is a stream of events.</summary>
+    /// <summary>Gets whether the response is a stream of events.</summary>
     public bool Stream { get; init; }
 
-    /// <summary>Gets the previews of each image.</summary>
+    /// <summary>Gets the number of previews of each image.</summary>
     public int Partials { get; init; }
 
-    /// <summary>Gets whether a client's disconnect cancels.</summary>
+    /// <summary>Gets whether a disconnect of the last client cancels the images.</summary>
     public bool CancelOnDisconnect { get; init; } = true;
 
-    /// <summary>Gets the factor on the model's steps.</summary>
+    /// <summary>Gets the factor on the model's default steps.</summary>
     public double Effort => Quality switch { "low" => 0.5, "high" => 2, _ => 1 };
 
-    /// <summary>Reads a body.</summary>
-    /// <exception cref="ApiException">It is wrong.</exception>
+    /// <summary>Parses a body.</summary>
+    /// <exception cref="ApiException">The body is not a valid request.</exception>
     public static ImagesRequest Parse(ReadOnlyMemory<byte> body)
     {
         JsonFields fields = JsonFields.Parse(body, ApiJson.MembersOf<CreateImagesRequest>());
@@ -122,10 +122,10 @@ internal sealed record ImagesRequest
         {
             throw new ApiException(ApiError.Invalid(
                 "background", "unsupported_value",
-                "These models draw no transparency: 'background' must be opaque or auto."));
+                "Transparency is not supported: 'background' must be opaque or auto."));
         }
 
-        // Read to be checked: there is nothing here that they could change.
+        // Validated, but without effect here.
         _ = fields.Choice("moderation", "low", "auto");
         _ = fields.Choice("style", "vivid", "natural");
         _ = fields.Text("user", UserLengthMax);
@@ -155,7 +155,7 @@ internal sealed record ImagesRequest
         return name == "png" && quality < 100
             ? throw new ApiException(ApiError.Invalid(
                 "output_compression", "invalid_value",
-                "PNG files lose nothing: 'output_compression' below 100 takes output_format jpeg or webp."))
+                "PNG is lossless: 'output_compression' below 100 requires output_format jpeg or webp."))
             : new PictureFormat(name, quality);
     }
 

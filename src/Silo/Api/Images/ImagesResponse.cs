@@ -4,17 +4,17 @@ using Atelier.Silo.Api.Generations;
 
 namespace Atelier.Silo.Api.Images;
 
-/// <summary>The answer to a request for images.</summary>
-/// <param name="Created">When it was made, in seconds since 1970.</param>
+/// <summary>The response to a request for images.</summary>
+/// <param name="Created">When it was created, in seconds since 1970.</param>
 /// <param name="Background">Always "opaque".</param>
 /// <param name="OutputFormat">png, jpeg or webp.</param>
 /// <param name="Size">Width and height.</param>
 /// <param name="Quality">low, medium or high.</param>
 /// <param name="Data">The images.</param>
-/// <param name="Usage">What they took.</param>
+/// <param name="Usage">Tokens and evaluations that the images used.</param>
 /// <param name="PromptTokens">How much of the prompt the text encoder takes.</param>
 /// <param name="NegativePromptTokens">
-/// The same of the negative prompt; null where there is none, or guidance is 1.
+/// The same for the negative prompt; null if there is none, or guidance is 1.
 /// </param>
 internal sealed record ImagesResponse(
     long Created, string Background, string OutputFormat, string Size, string Quality, ImageResponse[] Data,
@@ -27,24 +27,24 @@ internal sealed record ImageResponse
     [JsonPropertyName("b64_json"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public byte[]? Base64 { get; init; }
 
-    /// <summary>A link to the file that is good for 60 minutes and needs no key.</summary>
+    /// <summary>A link to the file that is valid for 60 minutes and needs no key.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public string? Url { get; init; }
 
-    /// <summary>Id of its generation.</summary>
+    /// <summary>Id of the image's generation.</summary>
     public required string Id { get; init; }
 
-    /// <summary>Its seed.</summary>
+    /// <summary>Seed of the image.</summary>
     public required ulong Seed { get; init; }
 }
 
 /// <summary>
-/// What images took. Input is counted in tokens of both prompts that the text encoder took, for each image; output in
-/// evaluations of the network, which are what a tenant's daily limit counts.
+/// What images used. Input is the tokens of both prompts that the text encoder took, for each image; output is
+/// evaluations of the network, which a tenant's daily limit counts.
 /// </summary>
-/// <param name="TotalTokens">Input and output.</param>
+/// <param name="TotalTokens">Sum of input and output.</param>
 /// <param name="InputTokens">Tokens of the prompts.</param>
-/// <param name="OutputTokens">Evaluations.</param>
+/// <param name="OutputTokens">Network evaluations.</param>
 /// <param name="InputTokensDetails">Input by kind.</param>
 internal sealed record UsageResponse(
     long TotalTokens, long InputTokens, long OutputTokens, UsageDetailsResponse InputTokensDetails)
@@ -65,14 +65,14 @@ internal sealed record UsageDetailsResponse(long TextTokens, long ImageTokens);
 /// <summary>An event of a stream of images.</summary>
 internal sealed record ImageEventResponse
 {
-    /// <summary>The event's name.</summary>
+    /// <summary>Type of the event, as in its name.</summary>
     public required string Type { get; init; }
 
     /// <summary>The preview or the picture in base64.</summary>
     [JsonPropertyName("b64_json")]
     public required byte[] Base64 { get; init; }
 
-    /// <summary>When the event was made, in seconds since 1970.</summary>
+    /// <summary>When the event was created, in seconds since 1970.</summary>
     public required long CreatedAt { get; init; }
 
     /// <summary>Width and height.</summary>
@@ -87,23 +87,23 @@ internal sealed record ImageEventResponse
     /// <summary>png, jpeg or webp.</summary>
     public required string OutputFormat { get; init; }
 
-    /// <summary>Which preview it is, from 0.</summary>
+    /// <summary>Index of the preview, from 0.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int? PartialImageIndex { get; init; }
 
-    /// <summary>Which image it is of, from 0, where there are several.</summary>
+    /// <summary>Index of the image, from 0; left out if there is one image.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int? ImageIndex { get; init; }
 
-    /// <summary>What the image took, once it is there.</summary>
+    /// <summary>What the image used, in its last event.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public UsageResponse? Usage { get; init; }
 
-    /// <summary>How much of the prompt the text encoder takes, once the image is there.</summary>
+    /// <summary>How much of the prompt the text encoder takes, in the image's last event.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public TokenCountResponse? PromptTokens { get; init; }
 
-    /// <summary>The same of the negative prompt, where there is one.</summary>
+    /// <summary>The same for the negative prompt, if there is one.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public TokenCountResponse? NegativePromptTokens { get; init; }
 }

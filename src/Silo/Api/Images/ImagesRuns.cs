@@ -1,5 +1,5 @@
-// A request for images as the cluster works on it: n generations that are submitted, followed and, if need be,
-// cancelled together. A request that a client sends again, because its answer was lost, joins what is under way.
+// A request for images in progress: n generations that are submitted, followed and, if need be, cancelled together. A
+// retry by a client that lost its response joins the generations of the first attempt.
 using System.Runtime.CompilerServices;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
@@ -11,44 +11,44 @@ using Atelier.Silo.Api.Http;
 
 namespace Atelier.Silo.Api.Images;
 
-/// <summary>A request under way.</summary>
+/// <summary>A request in progress.</summary>
 internal sealed class ImagesRun
 {
-    /// <summary>Gets whose it is.</summary>
+    /// <summary>Gets the tenant that sent it.</summary>
     public required TenantId Tenant { get; init; }
 
-    /// <summary>Gets what was asked for.</summary>
+    /// <summary>Gets the request as parsed.</summary>
     public required ImagesRequest Request { get; init; }
 
     /// <summary>Gets the model.</summary>
     public required ModelCard Model { get; init; }
 
-    /// <summary>Gets the SHA-256 of the request's body.</summary>
+    /// <summary>Gets the SHA-256 of the request's body, by which a retry finds it.</summary>
     public required string Digest { get; init; }
 
-    /// <summary>Gets or sets what is drawn, image by image.</summary>
+    /// <summary>Gets or sets the specifications, by image.</summary>
     public GenerationSpec[] Specs { get; set; } = [];
 
-    /// <summary>Gets or sets the generations, image by image.</summary>
+    /// <summary>Gets or sets the generations, by image.</summary>
     public GenerationKey[] Keys { get; set; } = [];
 
     /// <summary>Gets or sets whether it joined an earlier request.</summary>
     public bool Joined { get; set; }
 }
 
-/// <summary>Begins, follows and cancels requests for images.</summary>
+/// <summary>Submits, follows and cancels the generations of requests for images.</summary>
 internal sealed class ImagesRuns(
     IGrainFactory grains, GrainCaller calls, GenerationWatch watch, ApiInstruments instruments)
 {
     /// <summary>Submits the generations of a request.</summary>
     /// <param name="run">The request.</param>
-    /// <param name="again">Whether the client has sent it before.</param>
-    /// <exception cref="ApiException">It was refused.</exception>
-    public async Task BeginAsync(ImagesRun run, bool again)
+    /// <param name="retry">Whether the client has sent it before.</param>
+    /// <exception cref="ApiException">A generation was refused.</exception>
+    public async Task BeginAsync(ImagesRun run, bool retry)
     {
         GenerationId first = NewIds.Generation();
         ulong seed = run.Request.Drawing.Seed ?? NewIds.SeedOf(new GenerationKey(run.Tenant, first));
-        RecentRequest known = await RememberAsync(run, first, seed, again);
+        RecentRequest known = await RememberAsync(run, first, seed, retry);
         run.Joined = known.First != first;
         if (await SubmitAsync(run, known))
         {
@@ -60,67 +60,67 @@ internal sealed class ImagesRuns(
             return;
         }
 
-        // What it would join was cancelled or deleted: the same again, under new ids.
-        await AnewAsync(run, known.Seed);
+        // The generations to join were cancelled or deleted: submit the same under new ids.
+        await ResubmitAsync(run, known.Seed);
     }
 
-    /// <summary>What happens to the images, in the order in which it does.</summary>
-    /// <exception cref="ApiException">The cluster has not answered for long.</exception>
+    /// <summary>Streams the events of all images in order of arrival.</summary>
+    /// <exception cref="ApiException">The cluster has been unreachable for too long.</exception>
     public async IAsyncEnumerable<ImageEvent> ProgressAsync(
         ImagesRun run, [EnumeratorCancellation] CancellationToken cancellation)
     {
-        bool anew;
+        bool resubmit;
         do
         {
-            anew = false;
+            resubmit = false;
             await foreach (ImageEvent one in watch.MergeAsync(run.Keys, cancellation))
             {
-                // What a request was cancelled for before this one joined it, or while neither watched it yet, is
-                // nothing that this client asked for.
+                // The cancellation is not this client's: it came before this request joined, or while no client
+                // followed the generation yet.
                 if (one.Event.IsAbandoned || (one.Event.Phase == GenerationPhase.Cancelled && run.Joined))
                 {
-                    anew = true;
+                    resubmit = true;
                     break;
                 }
 
                 yield return one;
             }
 
-            if (anew)
+            if (resubmit)
             {
                 await CancelAsync(run);
-                await AnewAsync(run, run.Specs[0].Seed);
+                await ResubmitAsync(run, run.Specs[0].Seed);
             }
         }
-        while (anew);
+        while (resubmit);
     }
 
-    /// <summary>How much of the prompts was encoded for an image that is done; null if that is not known.</summary>
+    /// <summary>How much of the prompts was encoded for an image that is done; null if not known.</summary>
     public async Task<EncodedPrompts?> EncodedAsync(ImagesRun run, int image) =>
         (await calls.CallAsync(() => grains.Generation(run.Keys[image]).ViewAsync()))?.Encoded;
 
     /// <summary>
-    /// Cancels those of the generations that have not ended and that nobody else waits for, on this silo or another.
+    /// Cancels those generations that have not ended and that no other client follows, on this silo or another.
     /// </summary>
     public Task LeaveAsync(ImagesRun run) =>
         Task.WhenAll(run.Keys.Select(key => calls.CallAsync(() => grains.Generation(key).CancelUnwatchedAsync())));
 
-    /// <summary>Cancels those of the generations that have not ended.</summary>
+    /// <summary>Cancels those generations that have not ended.</summary>
     public Task CancelAsync(ImagesRun run) =>
         Task.WhenAll(run.Keys.Select(key => calls.CallAsync(() => grains.Generation(key).CancelAsync())));
 
-    private async Task AnewAsync(ImagesRun run, ulong seed)
+    private async Task ResubmitAsync(ImagesRun run, ulong seed)
     {
-        RecentRequest known = await RememberAsync(run, NewIds.Generation(), seed, again: false);
+        RecentRequest known = await RememberAsync(run, NewIds.Generation(), seed, retry: false);
         run.Joined = false;
         await SubmitAsync(run, known);
     }
 
-    private Task<RecentRequest> RememberAsync(ImagesRun run, GenerationId first, ulong seed, bool again) =>
+    private Task<RecentRequest> RememberAsync(ImagesRun run, GenerationId first, ulong seed, bool retry) =>
         calls.CallAsync(
-        () => grains.GetGrain<IRecentRequestsGrain>(run.Tenant.Value).BeginAsync(run.Digest, first, seed, again));
+        () => grains.GetGrain<IRecentRequestsGrain>(run.Tenant.Value).BeginAsync(run.Digest, first, seed, retry));
 
-    // False if the request joined one whose generations are not to be had any more.
+    // False if it joined a request whose generations no longer exist.
     private async Task<bool> SubmitAsync(ImagesRun run, RecentRequest known)
     {
         GenerationSpec spec = run.Request.Drawing.ToSpec(run.Model, known.Seed, run.Request.Effort);
@@ -146,7 +146,7 @@ internal sealed class ImagesRuns(
 
             if (ApiError.Of(answer) is { } error)
             {
-                // A part of a request is worth nothing.
+                // A part of a request is of no use to the client.
                 run.Keys = keys[..i];
                 await CancelAsync(run);
                 throw new ApiException(error);

@@ -1,4 +1,4 @@
-// The models, by the names that requests use.
+// Routes that list and describe the models.
 using Atelier.Silo.Api.Http;
 using Microsoft.AspNetCore.Http.Features;
 
@@ -29,8 +29,8 @@ internal sealed class ModelEndpoints(ModelResolver models)
     private async Task<IResult> GetAsync(HttpContext context) =>
         TypedResults.Ok(ModelResponse.Of(await models.FindAsync(IdOf(context))));
 
-    // Names of models are free text. In a decoded path %2F and %252F look alike, so the id is read from the target as
-    // it came; what is in front of it is never shorter there.
+    // Model names are free text. In a decoded path %2F and %252F look alike, so the id is read from the raw request
+    // target; the route before it is never shorter there.
     private static string IdOf(HttpContext context)
     {
         string target = context.Features.GetRequiredFeature<IHttpRequestFeature>().RawTarget;

@@ -4,14 +4,14 @@ using Atelier.Silo.Api.Http;
 
 namespace Atelier.Silo.Api.Models;
 
-/// <summary>Asks the catalogue.</summary>
+/// <summary>Looks up models in the catalog.</summary>
 internal sealed class ModelResolver(IGrainFactory grains, GrainCaller calls)
 {
     /// <summary>All models, the default one first.</summary>
     public Task<ModelCard[]> ListAsync() => calls.CallAsync(() => grains.Catalog().ListAsync());
 
-    /// <summary>The model of a name, an alias or a digest; without a name the default one.</summary>
-    /// <exception cref="ApiException">There is none.</exception>
+    /// <summary>Finds a model by name, alias or digest; null is the default model.</summary>
+    /// <exception cref="ApiException">There is no such model, or no worker has registered one yet.</exception>
     public async Task<ModelCard> FindAsync(string? name)
     {
         ModelCard? card = await calls.CallAsync(() => grains.Catalog().FindAsync(name));
@@ -19,6 +19,6 @@ internal sealed class ModelResolver(IGrainFactory grains, GrainCaller calls)
     }
 
     private static ApiError NoModels { get; } = new(
-        503, ApiError.Server, "no_models", "No worker has brought a model yet; come back in a moment.")
+        503, ApiError.Server, "no_models", "No worker has registered a model yet; retry in a moment.")
     { RetryAfter = TimeSpan.FromSeconds(2) };
 }

@@ -2,43 +2,43 @@ using Atelier.Contracts.Models;
 
 namespace Atelier.Silo.Api.Models;
 
-/// <summary>A model, with what OpenAI's clients expect and what they leave alone.</summary>
+/// <summary>A model: the members of OpenAI's API, and more that its clients ignore.</summary>
 internal sealed record ModelResponse
 {
-    /// <summary>Its name.</summary>
+    /// <summary>Name of the model, as requests use it.</summary>
     public required string Id { get; init; }
 
     /// <summary>Always "model".</summary>
     public string Object { get; init; } = "model";
 
-    /// <summary>Always 0: a model is known by its content, not by its age.</summary>
+    /// <summary>Always 0: a model is identified by its content, not by its age.</summary>
     public long Created { get; init; }
 
     /// <summary>Always "atelier".</summary>
     public string OwnedBy { get; init; } = "atelier";
 
-    /// <summary>Digest of its content.</summary>
+    /// <summary>Digest of the model's content.</summary>
     public required string Digest { get; init; }
 
-    /// <summary>Other names by which requests may ask for it.</summary>
+    /// <summary>Other names that requests may use.</summary>
     public required string[] Aliases { get; init; }
 
-    /// <summary>Whether requests that name no model get it.</summary>
+    /// <summary>Whether requests without a model use it.</summary>
     public required bool IsDefault { get; init; }
 
-    /// <summary>Licence of its weights.</summary>
+    /// <summary>License of the weights.</summary>
     public required string Licence { get; init; }
 
-    /// <summary>Sizes of pictures that it draws, the native one first.</summary>
+    /// <summary>Picture sizes that the model draws, such as 256x256, the native one first.</summary>
     public required string[] Sizes { get; init; }
 
-    /// <summary>Steps, where a request does not say.</summary>
+    /// <summary>Default number of steps.</summary>
     public required int Steps { get; init; }
 
-    /// <summary>Guidance, where a request does not say.</summary>
+    /// <summary>Default guidance scale.</summary>
     public required double Guidance { get; init; }
 
-    /// <summary>Tokens of a prompt that its text encoder takes; what follows them has no effect.</summary>
+    /// <summary>Most prompt tokens that the text encoder takes; the rest have no effect. Null if not known.</summary>
     public required int? PromptTokensMax { get; init; }
 
     public static ModelResponse Of(ModelCard card) => new()

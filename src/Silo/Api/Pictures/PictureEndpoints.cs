@@ -1,4 +1,4 @@
-// Pictures and previews as files: to their tenant by id, and to whoever holds a link that was signed.
+// Files of pictures and previews: for their tenant by id, and for anyone with a signed link.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Tenants;
@@ -10,14 +10,14 @@ using Microsoft.Net.Http.Headers;
 
 namespace Atelier.Silo.Api.Pictures;
 
-/// <summary>Routes of files.</summary>
+/// <summary>Handlers of pictures and previews.</summary>
 internal sealed class PictureEndpoints(
     IGrainFactory grains, GrainCaller calls, GenerationWatch watch, PictureReader pictures, Tickets tickets,
     TimeProvider clock)
 {
     private const string Forever = "private, max-age=31536000, immutable";
 
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(4);
+    private static readonly TimeSpan s_previewTimeout = TimeSpan.FromSeconds(4);
 
     public static void Map(IEndpointRouteBuilder routes)
     {
@@ -26,7 +26,7 @@ internal sealed class PictureEndpoints(
                 endpoints.PictureAsync(context, id))
             .For(Audience.Tenants)
             .WithName("retrievePicture")
-            .WithSummary("The picture of a generation that is done, as a PNG file.")
+            .WithSummary("Returns the picture of a generation that is done, as a PNG file.")
             .Produces(200, contentType: "image/png").Refuses(404);
         group.MapGet(
             "/generations/{id}/previews/{index}", (
@@ -34,13 +34,13 @@ internal sealed class PictureEndpoints(
                 endpoints.PreviewAsync(context, id, index))
             .For(Audience.Tenants)
             .WithName("retrievePreview")
-            .WithSummary("A preview of a generation, as a PNG file; the first has index 0.")
+            .WithSummary("Returns a preview of a generation, as a PNG file; the first has index 0.")
             .Produces(200, contentType: "image/png").Refuses(404);
         group.MapGet("/pictures/{token}", (HttpContext context, string token, PictureEndpoints endpoints) =>
                 endpoints.LinkAsync(context, token))
             .For(Audience.Holders)
             .WithName("retrieveLinkedPicture")
-            .WithSummary("The picture that a signed link leads to. It needs no key and is good for 60 minutes.")
+            .WithSummary("Returns the picture of a signed link. It needs no key and is valid for 60 minutes.")
             .Produces(200, contentType: "image/png").Refuses(404);
     }
 
@@ -80,7 +80,7 @@ internal sealed class PictureEndpoints(
         return index >= 0 && index < steps.Length && steps[index] <= view.Step
             && await PreviewOfAsync(key, steps[index], context.RequestAborted) is { } preview
             ? await FileAsync(context, preview, PictureFormat.Png, Forever)
-            : ApiError.NotFound("preview, at least not yet");
+            : ApiError.NotFound("preview, or not yet");
     }
 
     private async Task<IResult> LinkAsync(HttpContext context, string token)
@@ -89,25 +89,25 @@ internal sealed class PictureEndpoints(
             || !PictureFormat.TryParse(formatText, out PictureFormat format))
         {
             return new ApiError(
-                404, ApiError.InvalidRequest, "link_expired", "This link has expired, or never was one.");
+                404, ApiError.InvalidRequest, "link_expired", "This link has expired or is not valid.");
         }
 
         if (await calls.CallAsync(() => grains.Tenant(key.Tenant).IsClosedAsync()))
         {
-            return ApiError.NotFound("picture (any more)");
+            return ApiError.NotFound("picture anymore");
         }
 
         GenerationView? view = await calls.CallAsync(() => grains.Generation(key).ViewAsync());
         return view?.Picture is { } picture
             ? await FileAsync(context, picture, format, $"private, max-age={(int)Tickets.LinkLife.TotalSeconds}")
-            : ApiError.NotFound("picture (any more)");
+            : ApiError.NotFound("picture anymore");
     }
 
-    // The event of the step carries the preview. A generation that has just begun again may not have it yet.
+    // The event of the step carries the preview. A generation that has just restarted may not have it yet.
     private async Task<BlobName?> PreviewOfAsync(GenerationKey key, int step, CancellationToken gone)
     {
-        using var patience = new CancellationTokenSource(s_patience, clock);
-        using var ending = CancellationTokenSource.CreateLinkedTokenSource(gone, patience.Token);
+        using var timeout = new CancellationTokenSource(s_previewTimeout, clock);
+        using var ending = CancellationTokenSource.CreateLinkedTokenSource(gone, timeout.Token);
         var before = EventNumber.Of(GenerationPhase.Denoising, step - 1);
         try
         {
@@ -116,15 +116,15 @@ internal sealed class PictureEndpoints(
                 return one.Preview;
             }
         }
-        catch (OperationCanceledException) when (patience.IsCancellationRequested)
+        catch (OperationCanceledException) when (timeout.IsCancellationRequested)
         {
-            // Not there.
+            // The preview does not exist yet.
         }
 
         return null;
     }
 
-    // A file never changes under its name: whoever has it need not ask again.
+    // A file never changes under its name, so clients may cache it.
     private async Task<IResult> FileAsync(HttpContext context, BlobName name, PictureFormat format, string caching)
     {
         byte[]? bytes = await pictures.ReadAsync(name, format, context.RequestAborted);

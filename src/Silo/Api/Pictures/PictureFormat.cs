@@ -1,4 +1,4 @@
-// The file formats in which a picture is handed out. It is kept as PNG; the others are made from it on the way out.
+// The file formats of a picture. It is stored as PNG and converted to the others when it is sent.
 using System.Globalization;
 using Atelier.Model.Imaging;
 
@@ -6,10 +6,10 @@ namespace Atelier.Silo.Api.Pictures;
 
 /// <summary>A file format with its quality.</summary>
 /// <param name="Name">One of png, jpeg and webp.</param>
-/// <param name="Quality">0 to 100; of no meaning to PNG.</param>
+/// <param name="Quality">0 to 100; ignored for PNG.</param>
 internal readonly record struct PictureFormat(string Name, int Quality)
 {
-    /// <summary>The format in which pictures are kept.</summary>
+    /// <summary>The format in which pictures are stored.</summary>
     public static PictureFormat Png => new("png", 100);
 
     /// <summary>The type for a Content-Type header.</summary>
@@ -31,7 +31,7 @@ internal readonly record struct PictureFormat(string Name, int Quality)
         return valid;
     }
 
-    /// <summary>A PNG file in this format.</summary>
+    /// <summary>Converts a PNG file to this format.</summary>
     public byte[] Encode(byte[] png)
     {
         int quality = Math.Max(1, Quality);

@@ -4,10 +4,10 @@ using Atelier.Silo.Api.Http;
 
 namespace Atelier.Silo.Api.Pictures;
 
-/// <summary>Reads pictures.</summary>
+/// <summary>Reads pictures from the blob store.</summary>
 internal sealed class PictureReader(IBlobStore blobs, GrainCaller calls)
 {
-    /// <summary>A picture's file in a format; none if it is gone.</summary>
+    /// <summary>Reads a picture's file in a format; null if it is gone.</summary>
     public async Task<byte[]?> ReadAsync(BlobName name, PictureFormat format, CancellationToken cancellation)
     {
         byte[]? png = await calls.CallAsync(() => blobs.GetAsync(name, CancellationToken.None));

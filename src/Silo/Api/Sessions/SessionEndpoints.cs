@@ -1,4 +1,4 @@
-// Native sessions: begin, look, history, submit in it, vary, delete.
+// Routes of native sessions: open, read, delete, list the history, submit and vary.
 using System.Globalization;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
@@ -9,7 +9,7 @@ using Atelier.Silo.Api.Http;
 
 namespace Atelier.Silo.Api.Sessions;
 
-/// <summary>Routes of sessions.</summary>
+/// <summary>Handlers of /v1/sessions.</summary>
 internal sealed class SessionEndpoints(IGrainFactory grains, GrainCaller calls, Submissions submissions)
 {
     private const int CountMax = 100;
@@ -20,13 +20,13 @@ internal sealed class SessionEndpoints(IGrainFactory grains, GrainCaller calls, 
         RouteGroupBuilder group = routes.MapGroup("/sessions").WithTags("Sessions").For(Audience.Tenants);
         group.MapPost("", (HttpContext context, SessionEndpoints endpoints) => endpoints.OpenAsync(context))
             .WithName("openSession")
-            .WithSummary("Begins a session; one whose id exists goes on.")
+            .WithSummary("Opens a session; returns the existing one if the id is known.")
             .Accepts<OpenSessionRequest>(isOptional: true, "application/json")
             .Produces<SessionResponse>(201).Refuses(400, 410, 429);
         group.MapGet(
             "{id}", (HttpContext context, string id, SessionEndpoints endpoints) => endpoints.GetAsync(context, id))
             .WithName("retrieveSession")
-            .WithSummary("A session.")
+            .WithSummary("Returns a session.")
             .Produces<SessionResponse>().Refuses(404);
         group.MapDelete(
             "{id}", (HttpContext context, string id, SessionEndpoints endpoints) => endpoints.DeleteAsync(context, id))
@@ -37,7 +37,7 @@ internal sealed class SessionEndpoints(IGrainFactory grains, GrainCaller calls, 
                 (HttpContext context, string id, string? start, string? count, SessionEndpoints endpoints) =>
                     endpoints.HistoryAsync(context, id, start, count))
             .WithName("listSessionGenerations")
-            .WithSummary("A session's history, oldest first: from an index on, 1 to 100 at a time.")
+            .WithSummary("Lists a session's generations, oldest first, from an index on, 1 to 100 at a time.")
             .Produces<HistoryResponse>().Refuses(400, 404);
         group.MapPost(
             "{id}/generations", (HttpContext context, string id, SessionEndpoints endpoints) =>
@@ -50,7 +50,7 @@ internal sealed class SessionEndpoints(IGrainFactory grains, GrainCaller calls, 
                 (HttpContext context, string id, string generation, SessionEndpoints endpoints) =>
                     endpoints.VaryAsync(context, id, generation))
             .WithName("createVariation")
-            .WithSummary("Submits a variation: the same prompt and settings under the next seed, or a given one.")
+            .WithSummary("Submits a variation: the same prompt and settings with the next seed, or a given one.")
             .Accepts<CreateVariationRequest>(isOptional: true, "application/json")
             .Produces<GenerationResponse>(202).Refuses(400, 404, 409, 410, 429, 503);
     }
@@ -76,7 +76,7 @@ internal sealed class SessionEndpoints(IGrainFactory grains, GrainCaller calls, 
             return ApiError.NotFound("session");
         }
 
-        // A deletion that was cut short has to be gone on with, although the session is not to be seen any more.
+        // A deletion that was interrupted must be resumed even though the session is already hidden.
         ISessionGrain session = grains.Session(new SessionKey(context.Tenant(), id));
         bool known = await calls.CallAsync(() => session.ViewAsync()) is not null;
         while (!await calls.CallAsync(() => session.DeleteAsync()))

@@ -3,23 +3,23 @@ using Atelier.Silo.Api.Generations;
 
 namespace Atelier.Silo.Api.Sessions;
 
-/// <summary>A request to begin a session.</summary>
+/// <summary>A request to open a session.</summary>
 internal sealed record OpenSessionRequest
 {
-    /// <summary>Id of the session; one that exists goes on.</summary>
+    /// <summary>Id of the session; an existing one is returned. Without it, the server chooses one.</summary>
     public string? Id { get; init; }
 }
 
 /// <summary>A session.</summary>
-/// <param name="Id">Which one.</param>
-/// <param name="CreatedAt">When it began.</param>
-/// <param name="Generations">Generations that were submitted in it.</param>
+/// <param name="Id">Id of the session.</param>
+/// <param name="CreatedAt">When it was opened.</param>
+/// <param name="Generations">Number of generations that were submitted in it.</param>
 internal sealed record SessionResponse(string Id, DateTimeOffset CreatedAt, int Generations)
 {
     public static SessionResponse Of(SessionView view) => new(view.Key.Id.Value, view.CreatedAt, view.Generations);
 }
 
-/// <summary>A part of a session's history, oldest first.</summary>
-/// <param name="Items">Generations; those that are deleted are left out.</param>
-/// <param name="Next">Where the next part begins; null at the end.</param>
+/// <summary>A page of a session's history, oldest first.</summary>
+/// <param name="Items">Generations, without those that were deleted.</param>
+/// <param name="Next">The value of start for the next page; null on the last page.</param>
 internal sealed record HistoryResponse(GenerationResponse[] Items, int? Next);

@@ -54,8 +54,8 @@ public sealed class ClusterGenerateTests : IDisposable
         ProgramRun run = await RunAsync(cluster, "-o", "a.png", "-n", "2");
         run.Succeeded();
         string warning =
-            "warning: The prompt is cut: it has 90 tokens, and the text encoder takes 75. Nothing from \"a \"whale\"\" "
-            + "on has an effect.";
+            "warning: The prompt is too long: it has 90 tokens, and the text encoder uses 75. The text from "
+            + "\"a \"whale\"\" on has no effect.";
         Assert.Equal(2, run.Error.Split(warning).Length);
         Assert.DoesNotContain("negative", run.Error);
     }

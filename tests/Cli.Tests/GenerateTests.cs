@@ -156,9 +156,10 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
         ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, ["generate", "abcdefghijklmn Whale", .. options]);
         run.Succeeded();
         Assert.Contains(
-            "warning: The prompt is cut: it has 19 tokens, and the text encoder takes 14. Nothing from \"whale\" on",
+            "warning: The prompt is too long: it has 19 tokens, and the text encoder uses 14. The text from "
+            + "\"whale\" on",
             run.Error);
-        Assert.Contains("warning: The negative prompt is cut: it has 16 tokens", run.Error);
+        Assert.Contains("warning: The negative prompt is too long: it has 16 tokens", run.Error);
         run = await AtelierProgram.RunAsync(
             _folder.Path, ["generate", "abcdefghijklmn", .. options, "--guidance", "1"]);
         Assert.DoesNotContain("warning", run.Succeeded().Error);
@@ -182,7 +183,7 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
         { ["--count", "65"], "--count is \"65\"; it must be a whole number from 1 to 64." },
         { ["-n", "2", "--noise", "reference"], "--noise reference draws one picture at a time" },
         { ["--model", "nowhere"], "--model is \"nowhere\", but there is no such folder" },
-        { ["--model", "."], "model.json: is not there, so the folder is no model." },
+        { ["--model", "."], "model.json: is missing, so the folder is not a model." },
     };
 
     [Theory]
@@ -220,7 +221,7 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
         var request = new GenerationRequest { Prompt = text, Size = TinyModel.Resolution };
         var error = Assert.Throws<ArgumentException>(() => request.Checked(TinyModel.Resolution));
         Assert.Contains(
-            $"half a character stands alone at position {position.ToString(CultureInfo.InvariantCulture)}",
+            $"an unpaired surrogate is at position {position.ToString(CultureInfo.InvariantCulture)}",
             error.Message);
     }
 

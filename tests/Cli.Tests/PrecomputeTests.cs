@@ -32,14 +32,15 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
         ProgramRun sound = await RunAsync("sound", model.Folder);
         sound.Succeeded();
         Assert.Contains(
-            "warning: The caption of picture 3 is cut: it has 19 tokens, and the text encoder takes 14.", sound.Error);
+            "warning: The caption of picture 3 is too long: it has 19 tokens, and the text encoder uses 14.",
+            sound.Error);
         Assert.Contains("1 captions are longer than the text encoder takes, and were cut", sound.Error);
         Assert.False(File.Exists(_folder["sound/skipped.json"]));
         TinyModel.Fill(_folder.Copy(model.Folder, "spoiled"), file, tensors, 1e30f);
         ProgramRun run = await RunAsync("latents", "spoiled");
         Assert.Equal((1, ""), (run.ExitCode, run.Output));
         Assert.Contains(
-            "atelier: The networks gave no numbers for 12 of 12 pictures, more than the 1 that may be skipped: ",
+            "atelier: The networks gave NaN or infinity for 12 of 12 pictures, more than the 1 that may be skipped: ",
             run.Error);
         Assert.Contains(says, run.Error);
         Assert.DoesNotContain("Exception", run.Error);
@@ -71,7 +72,7 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
             "photos", ("author", "str", "Ann"), ("title", "str", "a red star"), ("jpg", "jpeg", ""),
             ("mask", "png", ""));
         (await RunAsync("latents", model.Folder, "photos")).FailedSaying(
-            "photos: caption column: must be named, since it may be any of author (str), title (str).");
+            "photos: caption column: is ambiguous; name one of author (str), title (str).");
         (await RunAsync("latents", model.Folder, "photos", "--caption-column", "jpg")).FailedSaying(
             "photos: caption column: jpg holds jpeg, not str or json; the set has ");
         Assert.False(Directory.Exists(_folder["latents"]));
@@ -87,7 +88,7 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
 
         ProgramRun inspected = await AtelierProgram.RunAsync(_folder.Path, "data", "inspect", "photos");
         Assert.Contains(
-            "caption column: must be named, since it may be any of author (str), title (str).",
+            "caption column: is ambiguous; name one of author (str), title (str).",
             inspected.Succeeded().Lines);
         Assert.Contains("picture column: jpg", inspected.Lines);
     }
@@ -110,7 +111,8 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
         Assert.Contains("atelier: coco holds 1 picture; at least 2 are needed.", run.Error);
         run = await AtelierProgram.RunAsync(
             _folder.Path, "eval", "fid", "alone", "alone", "--inception", "inception.pth");
-        Assert.Contains("atelier: inception.pth: start: is none of ", run.Error.Replace(_folder.Path + "/", ""));
+        Assert.Contains(
+            "atelier: inception.pth: start: is not safetensors, ", run.Error.Replace(_folder.Path + "/", ""));
     }
 
     [Fact]
@@ -143,7 +145,7 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
         ProgramRun run = await RunAsync("latents", model.Folder);
         Assert.Equal(1, run.ExitCode);
         Assert.Matches(
-            "latents/recipe.json: captions: is [0-9a-f]{32} now; these latents were begun with [0-9a-f]{32}. Name",
+            "latents/recipe.json: captions: is [0-9a-f]{32} now; these latents were begun with [0-9a-f]{32}. Use",
             run.Error);
     }
 

@@ -111,7 +111,7 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
     {
         ProgramRun run = await RunAsync("up", "--data", "data", "--model", "nowhere");
         run.FailedSaying(
-            "There is no model to draw with: nowhere: model.json: is not there", "--model", "atelier demo make");
+            "There is no model to draw with: nowhere: model.json: is missing", "--model", "atelier demo make");
         Assert.False(Directory.Exists(_folder["data"]));
     }
 

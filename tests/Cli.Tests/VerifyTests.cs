@@ -193,7 +193,7 @@ public sealed class VerifyTests : IDisposable
     [InlineData("edm/preconditioning", "rows", "[{\"c_skip\": 1}]", "its JSON lacks the member \"sigma\"")]
     [InlineData("edm/preconditioning", "tolerance", "{}", "its JSON lacks the member \"rel\"")]
     [InlineData("edm/lr_schedule", "cases", "[{\"t_warmup_ba\": 1}]", "its JSON lacks the member ")]
-    [InlineData("sampler/analytic", "steps", "0", "Steps must lie in 1..1000, not be 0.")]
+    [InlineData("sampler/analytic", "steps", "0", "Steps must be in 1..1000, not 0.")]
     [InlineData("sampler/analytic", "edm", "{}", "its JSON lacks the member ")]
     [InlineData("sampler/analytic", "mu", "{}", "its JSON holds a value of another kind")]
     public void WrongMember_FailsItsCaseAlone(string name, string path, string value, string sentence)

@@ -38,9 +38,9 @@ public sealed class StepPolicyTests
         Assert.Equal(StepVerdict.Skip, s_policy.Decide(loss, norm, default).Verdict);
 
     [Fact]
-    public void SkipsInARow_BeyondPatience_GoBack()
+    public void SkipsInARow_BeyondPatience_RollBack()
     {
-        Assert.Equal(StepVerdict.GoBack, Verdicts(1, double.NaN, double.NaN, double.NaN)[^1]);
+        Assert.Equal(StepVerdict.RollBack, Verdicts(1, double.NaN, double.NaN, double.NaN)[^1]);
         Assert.Equal(StepVerdict.Skip, Verdicts(1, double.NaN, double.NaN, 1, double.NaN)[^1]);
     }
 

@@ -1,5 +1,5 @@
-// The training step without a loop and without a world. A batch is V shards; any shard may be computed anywhere, their
-// sums meet along one tree (ReductionTree), and applying the total is the same everywhere.
+// The training step. A batch consists of V shards, which any process may compute; their sums are added along one tree
+// (ReductionTree), and applying the total is the same everywhere.
 using System.Runtime.ExceptionServices;
 using Atelier.Model.Networks;
 using Atelier.Training;
@@ -8,37 +8,37 @@ using static TorchSharp.torch;
 
 namespace Atelier.Model.Training;
 
-/// <summary>What a step did.</summary>
+/// <summary>The outcome of a step.</summary>
 /// <param name="Loss">Mean loss of the batch, before the step.</param>
 /// <param name="GradientNorm">2-norm of the mean gradient, before clipping.</param>
 /// <param name="LearningRate">Learning rate of the step.</param>
 public readonly record struct StepOutcome(double Loss, double GradientNorm, double LearningRate);
 
 /// <summary>
-/// Computes shards and applies totals. Master weights, moments and averages are float32; the network itself may compute
-/// in bfloat16, and is then refreshed from the master weights after every step. Not for use by two threads at once.
+/// Computes shards and applies totals. Master weights, moments and averages are float32; the network may compute in
+/// bfloat16, and is then refreshed from the master weights after every step. Not thread-safe.
 /// </summary>
 public sealed class TrainingEngine : IDisposable
 {
     private readonly TrainingSettings _settings;
     private readonly IShardSource _source;
 
-    // Each computes a shard at a time, on the same weights, with gradients of its own. The first is the caller's
-    // network.
+    // Each lane computes one shard at a time, with the same weights and its own gradients. The first lane is the
+    // caller's network.
     private readonly (MicroDiT Network, FlatParameters Flat)[] _lanes;
     private readonly Lock _reading = new();
 
-    /// <summary>Prepares a network, which stays the caller's, for training.</summary>
+    /// <summary>Prepares a network for training; the caller keeps ownership.</summary>
     /// <param name="network">
     /// Network with its initial weights, float32; its parameters are moved into one buffer.
     /// </param>
-    /// <param name="settings">What a step does.</param>
-    /// <param name="source">Where shards come from.</param>
+    /// <param name="settings">Settings of a step.</param>
+    /// <param name="source">Source of shards.</param>
     /// <param name="compute">Precision of the network's computation: float32 or bfloat16.</param>
     /// <param name="lanes">
-    /// Shards computed at the same time by <see cref="ComputeBatch"/>, each by its part of the processor's threads:
-    /// small networks gain more by that than by threads that share a product. The sums are the same to the bit as those
-    /// of one lane with as many threads as each lane has.
+    /// Number of shards that <see cref="ComputeBatch"/> computes at the same time, each with its share of the
+    /// processor's threads: small networks gain more from this than from threads that share a product. The sums equal,
+    /// bit for bit, those of one lane with the same number of threads per lane.
     /// </param>
     /// <exception cref="ArgumentException">A setting is out of range, or the network is not float32.</exception>
     public TrainingEngine(
@@ -56,7 +56,7 @@ public sealed class TrainingEngine : IDisposable
     /// <summary>Weights, average and moments.</summary>
     public MasterWeights Master { get; }
 
-    /// <summary>Gradient and loss sums of one shard. The caller disposes them, or merges them.</summary>
+    /// <summary>Computes the gradient and loss sums of one shard. The caller disposes or merges them.</summary>
     public GradientSum ComputeShard(long step, int shard)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(step);
@@ -65,7 +65,7 @@ public sealed class TrainingEngine : IDisposable
         return ComputeShard(_lanes[0], step, shard);
     }
 
-    /// <summary>Gradient and loss sums of all shards, in this process.</summary>
+    /// <summary>Computes the gradient and loss sums of all shards in this process.</summary>
     public GradientSum ComputeBatch(long step)
     {
         var tree = new ReductionTree<GradientSum>(_settings.Shards, GradientSum.Merge);
@@ -87,7 +87,7 @@ public sealed class TrainingEngine : IDisposable
 
         void Work((MicroDiT Network, FlatParameters Flat) lane)
         {
-            // The number of threads is each thread's own, and this one is lent.
+            // libtorch's thread count is a setting of each thread, and this one comes from a pool.
             set_num_threads(Math.Max(1, threads / _lanes.Length));
             try
             {
@@ -102,8 +102,8 @@ public sealed class TrainingEngine : IDisposable
             }
             finally
             {
-                // The matrix library has one number for the whole process: it must not change while another lane
-                // computes.
+                // The matrix library has one thread count for the whole process, which must not change while another
+                // lane computes.
                 if (Interlocked.Decrement(ref working) == 0)
                 {
                     set_num_threads(threads);
@@ -113,7 +113,7 @@ public sealed class TrainingEngine : IDisposable
     }
 
     /// <summary>Measures a total and applies it.</summary>
-    /// <exception cref="ArgumentException">The total is not of a whole batch, or holds no sample.</exception>
+    /// <exception cref="ArgumentException">The total does not cover a whole batch, or has no samples.</exception>
     public StepOutcome Apply(long step, GradientSum total) => Apply(step, total, total.Measure());
 
     /// <summary>
@@ -121,14 +121,14 @@ public sealed class TrainingEngine : IDisposable
     /// </summary>
     /// <param name="step">The batch.</param>
     /// <param name="total">Its total.</param>
-    /// <param name="batch">The total in numbers.</param>
-    /// <exception cref="ArgumentException">The total is not of a whole batch, or holds no sample.</exception>
+    /// <param name="batch">The totals as numbers.</param>
+    /// <exception cref="ArgumentException">The total does not cover a whole batch, or has no samples.</exception>
     public StepOutcome Apply(long step, GradientSum total, BatchOutcome batch)
     {
         if (total.Samples + total.LeftOut.Count != _settings.GlobalBatch || total.Samples == 0)
         {
             throw new ArgumentException(
-                $"The total holds {total.Samples} samples and leaves out {total.LeftOut.Count}; a batch has "
+                $"The total has {total.Samples} samples and leaves out {total.LeftOut.Count}; a batch has "
                 + $"{_settings.GlobalBatch}.",
                 nameof(total));
         }

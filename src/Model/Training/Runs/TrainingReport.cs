@@ -1,4 +1,4 @@
-// The story of a stage in Markdown, with its curves as SVG and its panels.
+// The report of a stage in Markdown, with its curves as SVG and its panels.
 using System.Globalization;
 using System.Text;
 using Atelier.Model.Runtime;
@@ -6,7 +6,7 @@ using Atelier.Training;
 
 namespace Atelier.Model.Training.Runs;
 
-/// <summary>Writes report.md into a run's folder, from the metrics and panels that lie there.</summary>
+/// <summary>Writes report.md into a run's folder, from the metrics and panels there.</summary>
 public static class TrainingReport
 {
     /// <summary>Name of the report.</summary>
@@ -14,7 +14,7 @@ public static class TrainingReport
 
     private const int Width = 800, Height = 280, Margin = 48, PointsMax = 400, PanelsMax = 12;
 
-    /// <summary>Writes the report of a stage as far as it is.</summary>
+    /// <summary>Writes the report of a stage, which need not be complete.</summary>
     public static void Write(StageState state)
     {
         (StageConfig config, RunPosition run, LeftOutSamples leftOut) = (state.Config, state.Position, state.LeftOut);
@@ -24,7 +24,8 @@ public static class TrainingReport
             return;
         }
 
-        // Batches that are no numbers are no part of a curve; where all are, there is none.
+        // Batches with values that are not finite are left out of the curves; if there are no others, there are no
+        // curves.
         StepResult[] finite =
             [.. steps.Where(step => double.IsFinite(step.Loss) && double.IsFinite(step.GradientNorm))];
         (string Name, Func<StepResult, double> Value, bool IsLogarithmic)[] curves = finite.Length == 0 ? [] :
@@ -50,7 +51,7 @@ public static class TrainingReport
         Add($"|---|---|");
         Add($"| batches applied | {run.Applied:n0} of {config.Steps:n0}, {batch} pictures each |");
         Add($"| batches skipped | {run.Skipped:n0} |");
-        Add($"| batches undone, when the run went back | {run.Undone:n0} |");
+        Add($"| batches undone by rollbacks | {run.Undone:n0} |");
         Add($"| samples left out of batches | {leftOut.Times:n0} |");
         Add($"| precision | {Precision.Name(config.Compute)} |");
         Add($"| time in steps | {TimeSpan.FromSeconds(seconds):d\\.hh\\:mm\\:ss}, {images / seconds:f0} images/s |");
@@ -94,9 +95,9 @@ public static class TrainingReport
                 Add($"");
                 Add($"## Left out");
                 Add($"");
-                Add($"Samples that cannot be trained on; the others of their batches were.");
+                Add($"Samples that cannot be trained on; the other samples of their batches were used.");
                 Add($"");
-                Add($"| sample | column | holds | batches without it | first |");
+                Add($"| sample | column | value | batches without it | first |");
                 Add($"|---|---|---|---|---|");
             }
 
@@ -108,7 +109,7 @@ public static class TrainingReport
             if (leftOut.Times > listed)
             {
                 Add($"");
-                Add($"Others, which are not listed, were left out {leftOut.Times - listed:n0} times.");
+                Add($"Further samples, which are not listed, were left out {leftOut.Times - listed:n0} times.");
             }
 
             Add($"");
@@ -117,7 +118,8 @@ public static class TrainingReport
         void AddPanels()
         {
             string folder = Path.Combine(config.Folder, TrainingPanel.FolderName);
-            string[] panels = Directory.Exists(folder) ? [.. Directory.GetFiles(folder, "*.png").Order(StringComparer.Ordinal)] : [];
+            string[] panels = Directory.Exists(folder)
+                ? [.. Directory.GetFiles(folder, "*.png").Order(StringComparer.Ordinal)] : [];
             if (panels.Length == 0 || config.Panel is null)
             {
                 return;
@@ -133,7 +135,7 @@ public static class TrainingReport
                 Add($"- {prompt}");
             }
 
-            // Evenly over the run, the last one included.
+            // Spread evenly over the run, including the last one.
             int shown = Math.Min(panels.Length, PanelsMax);
             for (int i = 1; i <= shown; i++)
             {
@@ -146,14 +148,15 @@ public static class TrainingReport
         }
     }
 
-    /// <summary>Time that a stage's steps took, in seconds.</summary>
+    /// <summary>Total time of a stage's steps, in seconds.</summary>
     public static double Seconds(StageConfig config) =>
         StepMetrics.Read(config.Folder).Sum(step => step.Seconds);
 
     private static string FileOf(string curve) => curve.Replace(' ', '_') + ".svg";
 
-    // Means over equal parts of the run, as a line.
-    private static string Curve(string name, StepResult[] steps, Func<StepResult, double> value, bool isLogarithmic = false)
+    // Draws the means over equal parts of the run as a line.
+    private static string Curve(
+        string name, StepResult[] steps, Func<StepResult, double> value, bool isLogarithmic = false)
     {
         int points = Math.Min(PointsMax, steps.Length);
         var curve = new (double X, double Y)[points];
@@ -166,23 +169,27 @@ public static class TrainingReport
 
         (double low, double high) = (curve.Min(p => p.Y), curve.Max(p => p.Y));
         double range = Math.Max(high - low, 1e-12), end = Math.Max(curve[^1].X, 1);
+        const int wide = Width - (2 * Margin), tall = Height - (2 * Margin);
         IEnumerable<string> places = curve.Select(p => Invariant(
-            $"{Margin + (p.X / end * (Width - (2 * Margin))):f1},{Height - Margin - ((p.Y - low) / range * (Height - (2 * Margin))):f1}"));
+            $"{Margin + (p.X / end * wide):f1},{Height - Margin - ((p.Y - low) / range * tall):f1}"));
         var svg = new StringBuilder();
-        svg.Append(Invariant($"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {Width} {Height}\" font-family=\"sans-serif\" font-size=\"12\">\n"));
+        svg.Append(Invariant($"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {Width} {Height}\""));
+        svg.Append(" font-family=\"sans-serif\" font-size=\"12\">\n");
         svg.Append(Invariant($"<rect width=\"{Width}\" height=\"{Height}\" fill=\"white\"/>\n"));
         svg.Append(Invariant($"<text x=\"{Margin}\" y=\"24\" font-weight=\"bold\">{name}</text>\n"));
         for (int tick = 0; tick <= 4; tick++)
         {
-            double part = tick / 4.0, level = low + (part * range), y = Height - Margin - (part * (Height - (2 * Margin)));
+            double part = tick / 4.0, level = low + (part * range), y = Height - Margin - (part * tall);
             double shown = isLogarithmic ? Math.Pow(10, level) : level;
-            svg.Append(Invariant($"<line x1=\"{Margin}\" x2=\"{Width - Margin}\" y1=\"{y:f1}\" y2=\"{y:f1}\" stroke=\"#ddd\"/>\n"));
+            svg.Append(Invariant($"<line x1=\"{Margin}\" x2=\"{Width - Margin}\" y1=\"{y:f1}\" y2=\"{y:f1}\""));
+            svg.Append(" stroke=\"#ddd\"/>\n");
             svg.Append(Invariant($"<text x=\"{Margin - 6}\" y=\"{y + 4:f1}\" text-anchor=\"end\">{shown:g3}</text>\n"));
-            svg.Append(Invariant(
-                $"<text x=\"{Margin + (part * (Width - (2 * Margin))):f1}\" y=\"{Height - Margin + 18}\" text-anchor=\"middle\">{part * end:f0}</text>\n"));
+            svg.Append(Invariant($"<text x=\"{Margin + (part * wide):f1}\" y=\"{Height - Margin + 18}\""));
+            svg.Append(Invariant($" text-anchor=\"middle\">{part * end:f0}</text>\n"));
         }
 
-        svg.Append($"<polyline fill=\"none\" stroke=\"#1f6feb\" stroke-width=\"1.5\" points=\"{string.Join(' ', places)}\"/>\n</svg>\n");
+        svg.Append("<polyline fill=\"none\" stroke=\"#1f6feb\" stroke-width=\"1.5\"");
+        svg.Append($" points=\"{string.Join(' ', places)}\"/>\n</svg>\n");
         return svg.ToString();
     }
 

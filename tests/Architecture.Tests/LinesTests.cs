@@ -11,7 +11,6 @@ public sealed partial class LinesTests
     /// <summary>Lines over the limit that are still there, by file or folder. A count may only fall.</summary>
     private static readonly Dictionary<string, int> s_longNotYet = new(StringComparer.Ordinal)
     {
-        ["src/"] = 72,
         ["docs/log.md"] = 350,
     };
 

@@ -42,7 +42,7 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
         Assert.Equal(1, shell.ExitCode);
         Assert.StartsWith($"atelier: Argument {argument}, \"", error);
         Assert.EndsWith(
-            $"\", is not UTF-8: byte {place} is {value}. Type it in a terminal that is set to UTF-8.\n", error);
+            $"\", is not UTF-8: byte {place} is {value}. Use a terminal that is set to UTF-8.\n", error);
         Assert.Empty(_folder.Content);
     }
 
@@ -227,11 +227,11 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
 
     [Theory]
     [InlineData("missing/a.png", "-o is \"missing/a.png\", but there is no folder")]
-    [InlineData(".", "-o is \".\", which names no file.")]
-    [InlineData("new/", "-o is \"new/\", which names no file.")]
-    [InlineData("", "-o is \"\", which names no file.")]
-    [InlineData("a.jpg", "pictures are written as PNG: name it a.png.")]
-    [InlineData("/proc/a.png", "-o is \"/proc/a.png\", but nothing can be written there")]
+    [InlineData(".", "-o is \".\", which is not the name of a file.")]
+    [InlineData("new/", "-o is \"new/\", which is not the name of a file.")]
+    [InlineData("", "-o is \"\", which is not the name of a file.")]
+    [InlineData("a.jpg", "pictures are written as PNG: use a.png.")]
+    [InlineData("/proc/a.png", "-o is \"/proc/a.png\", but it cannot be written")]
     public async Task OutputThatCannotBeWritten_IsRefusedBeforeDrawing(string output, string sentence)
     {
         ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, Command(output));
@@ -243,7 +243,7 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
     [Fact]
     public async Task SeveralPictures_DoNotFitStandardOutput() =>
         (await AtelierProgram.RunAsync(_folder.Path, Command("-", "-n", "2"))).FailedSaying(
-            "leave out -n, or name a file.");
+            "omit -n, or give a file name.");
 
     [Fact]
     public async Task Device_IsWrittenTo_NotReplaced()

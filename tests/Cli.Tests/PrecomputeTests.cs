@@ -34,7 +34,7 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
         Assert.Contains(
             "warning: The caption of picture 3 is too long: it has 19 tokens, and the text encoder uses 14.",
             sound.Error);
-        Assert.Contains("1 captions are longer than the text encoder takes, and were cut", sound.Error);
+        Assert.Contains("1 captions were too long for the text encoder and were truncated", sound.Error);
         Assert.False(File.Exists(_folder["sound/skipped.json"]));
         TinyModel.Fill(_folder.Copy(model.Folder, "spoiled"), file, tensors, 1e30f);
         ProgramRun run = await RunAsync("latents", "spoiled");
@@ -56,7 +56,7 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
         Directory.CreateDirectory(_folder["pictures/more"]);
         ProgramRun run = (await RunAsync("latents", model.Folder, "--json", "report.json")).Succeeded();
         const string said = "pictures from the files of a folder, captions from text files beside them; "
-            + "passed over 3 (c.bmp, c.txt, more/)";
+            + "ignored 3 (c.bmp, c.txt, more/)";
         Assert.Equal([$"2 samples in latents: {said}"], run.Lines);
         Assert.Contains($"pictures: {said}\n", run.Error);
         JsonElement report = _folder.Json("report.json");
@@ -108,7 +108,7 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
         ProgramRun run = await AtelierProgram.RunAsync(
             _folder.Path, "eval", "fid", "alone", "coco", "--inception", "inception.pth");
         Assert.Contains("alone: pictures from column jpg (jpeg)\n", run.Error);
-        Assert.Contains("atelier: coco holds 1 picture; at least 2 are needed.", run.Error);
+        Assert.Contains("atelier: coco has 1 picture; at least 2 are needed.", run.Error);
         run = await AtelierProgram.RunAsync(
             _folder.Path, "eval", "fid", "alone", "alone", "--inception", "inception.pth");
         Assert.Contains(

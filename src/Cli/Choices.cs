@@ -1,5 +1,5 @@
-// Options of all commands. Values are checked while they are read, so that a refusal names the option and says what
-// would be right.
+// Options shared by the commands. Values are validated during parsing, so that an error names the option and the valid
+// values.
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
@@ -10,7 +10,7 @@ namespace Atelier.Cli;
 
 internal static class Choices
 {
-    /// <summary>A number in [<paramref name="low"/>, <paramref name="high"/>] that has a default.</summary>
+    /// <summary>A number in [<paramref name="low"/>, <paramref name="high"/>] with a default.</summary>
     public static Option<T> Number<T>(
         string name, T low, T high, T fallback, string description, params string[] aliases)
         where T : struct, INumber<T> => new(name, aliases)
@@ -21,7 +21,7 @@ internal static class Choices
             CustomParser = result => Parse(result, name, low, high) ?? fallback,
         };
 
-    /// <summary>A number in [<paramref name="low"/>, <paramref name="high"/>], or none.</summary>
+    /// <summary>An optional number in [<paramref name="low"/>, <paramref name="high"/>].</summary>
     public static Option<T?> NumberOrNone<T>(string name, T low, T high, string description)
         where T : struct, INumber<T> => new(name)
         {
@@ -51,14 +51,14 @@ internal static class Choices
 
     /// <summary>The precision of networks' computation, a word of <see cref="Model.Runtime.Precision"/>.</summary>
     public static Option<string> Precision(string name, string description) => Word(
-        name, $"{description} auto is bfloat16 where the processor has instructions for it, else float32.",
+        name, $"{description} auto is bfloat16 if the processor has instructions for it, otherwise float32.",
         Model.Runtime.Precision.Auto, Model.Runtime.Precision.Float32, Model.Runtime.Precision.BFloat16);
 
-    /// <summary>A text.</summary>
+    /// <summary>A string with a default.</summary>
     public static Option<string> Text(string name, string description, string fallback) =>
         new(name) { HelpName = "TEXT", Description = description, DefaultValueFactory = _ => fallback };
 
-    /// <summary>A path, which need not be there.</summary>
+    /// <summary>A path, which need not exist.</summary>
     public static Option<T> Path<T>(string name, string description, bool required = false)
         where T : FileSystemInfo =>
         new(name)
@@ -68,9 +68,9 @@ internal static class Choices
             Required = required,
         };
 
-    /// <summary>The file to which a command writes what it found, as JSON.</summary>
+    /// <summary>The file to which a command also writes its result as JSON.</summary>
     public static Option<FileInfo> Json() =>
-        Path<FileInfo>("--json", "Also write what was found to this file, as JSON.");
+        Path<FileInfo>("--json", "Also write the result to this file as JSON.");
 
     /// <summary>The column of an MDS data set that holds captions.</summary>
     public static Option<string?> CaptionColumn() => new("--caption-column")
@@ -89,22 +89,22 @@ internal static class Choices
             Description = $"{set} column of pictures (jpeg or png); by default image, jpg or such, or the only one.",
         };
 
-    /// <summary>The sampler's churn; none by default.</summary>
+    /// <summary>The sampler's churn; 0 by default.</summary>
     public static Option<double> Churn()
     {
-        // Above the number of steps times sqrt(2) - 1, more churn changes nothing.
+        // Above the number of steps times sqrt(2) - 1, more churn has no effect.
         const int max = SamplerSettings.StepsMax;
         return Number<double>("--churn", 0, max, 0, $"Noise added while sampling, 0 (none) to {max}.");
     }
 
-    /// <summary>The noise levels, lowest and highest, between which guidance acts; none is everywhere.</summary>
+    /// <summary>The lowest and highest noise level between which guidance acts; null for all levels.</summary>
     public static Option<(double Low, double High)?> GuidanceInterval()
     {
         const string name = "--guidance-interval";
         return new Option<(double Low, double High)?>(name)
         {
             HelpName = "LOW HIGH",
-            Description = "Noise levels between which guidance acts; by default it acts at all.",
+            Description = "Noise levels between which guidance acts; by default it acts at every noise level.",
             Arity = new ArgumentArity(1, 2),
             AllowMultipleArgumentsPerToken = true,
             CustomParser = result =>
@@ -129,7 +129,7 @@ internal static class Choices
         where T : struct, INumber<T>
     {
         string text = result.Tokens[0].Value;
-        // Only among whole numbers is a half one of them.
+        // 1 / 2 is an integer (0) only for integer types.
         bool whole = T.IsInteger(T.One / (T.One + T.One));
         NumberStyles style = whole ? NumberStyles.AllowLeadingSign : NumberStyles.Float;
         if (T.TryParse(text, style, CultureInfo.InvariantCulture, out T value) && value >= low && value <= high)

@@ -1,5 +1,5 @@
-// The words of a command line as the shell passed them. .NET decodes them as UTF-8 and puts U+FFFD where they are not,
-// which would be drawn, trained on and recorded like any other word.
+// The raw bytes of the command line. .NET decodes arguments as UTF-8 with U+FFFD for invalid bytes, which would then
+// silently be drawn, trained on and recorded.
 using System.Text;
 
 namespace Atelier.Cli;
@@ -9,14 +9,14 @@ internal static class CommandLineText
     private static readonly UTF8Encoding s_strict =
         new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
-    /// <summary>What is wrong with the bytes of the arguments, or null if they are UTF-8.</summary>
+    /// <summary>What is wrong with the bytes of the arguments; null if they are valid UTF-8.</summary>
     public static string? Fault(string[] args) =>
         args.Any(arg => arg.Contains('\uFFFD', StringComparison.Ordinal)) ? Fault(args, ReadCommandLine()) : null;
 
-    /// <summary>The same for the bytes of a whole command line, in which a zero ends each word.</summary>
+    /// <summary>Checks the bytes of a whole command line, in which a zero ends each word.</summary>
     internal static string? Fault(string[] args, byte[] commandLine)
     {
-        // The words before the arguments are the program's own.
+        // The words before the arguments are the program itself.
         byte[][] words = [.. Split(commandLine).TakeLast(args.Length)];
         for (int i = 0; i < words.Length; i++)
         {
@@ -27,7 +27,7 @@ internal static class CommandLineText
             catch (DecoderFallbackException error)
             {
                 return $"Argument {i + 1}, \"{args[i]}\", is not UTF-8: byte {error.Index} is "
-                    + $"{Convert.ToHexString(error.BytesUnknown ?? [])}. Type it in a terminal that is set to UTF-8.";
+                    + $"{Convert.ToHexString(error.BytesUnknown ?? [])}. Use a terminal that is set to UTF-8.";
             }
         }
 
@@ -53,7 +53,7 @@ internal static class CommandLineText
         }
         catch (IOException)
         {
-            return []; // Without it nobody can tell what was typed.
+            return []; // Without it the original bytes are unknown.
         }
     }
 }

@@ -1,12 +1,12 @@
-// Where the default model lies, whatever folder the command is called from.
+// The repository's folder, to find the default model from any working directory.
 namespace Atelier.Cli;
 
 internal static class Home
 {
-    /// <summary>The variable by which the atelier script names the repository.</summary>
+    /// <summary>Environment variable in which the atelier script passes the repository's folder.</summary>
     public const string Variable = "ATELIER_HOME";
 
-    /// <summary>A path in the repository; in the current folder where the script was not used.</summary>
+    /// <summary>A path in the repository, or in the current folder if the script was not used.</summary>
     public static string At(string path) =>
         Environment.GetEnvironmentVariable(Variable) is { Length: > 0 } home && !Path.Exists(path)
             ? Path.Combine(home, path)

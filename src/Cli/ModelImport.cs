@@ -1,4 +1,5 @@
-// Makes a model folder from the files that the reference's authors, Stability AI and the OpenCLIP project publish.
+// The import of published weights (of the reference's authors, Stability AI and the OpenCLIP project) into a model
+// folder.
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Atelier.Model;
@@ -11,27 +12,27 @@ using TorchSharp;
 
 namespace Atelier.Cli;
 
-/// <summary>What was taken from one published file.</summary>
+/// <summary>The result of importing one published file.</summary>
 /// <param name="Part">Part of the model.</param>
 /// <param name="From">The published file.</param>
-/// <param name="Network">What it turned out to hold.</param>
-/// <param name="Tensors">Tensors taken.</param>
-/// <param name="Parameters">Numbers in them.</param>
+/// <param name="Network">The network that was recognized.</param>
+/// <param name="Tensors">Number of imported tensors.</param>
+/// <param name="Parameters">Number of their elements.</param>
 /// <param name="Type">Types of its floating-point tensors; each keeps its own.</param>
-/// <param name="LeftOut">Tensors of the file that the model has no use for.</param>
+/// <param name="LeftOut">Number of tensors of the file that the model does not use.</param>
 internal sealed record ImportedPart(
     string Part, string From, string Network, int Tensors, long Parameters, string Type, int LeftOut);
 
-/// <summary>Imports published weights. The folder is there with all of the model in it, or not at all.</summary>
+/// <summary>Imports published weights. The folder appears only when the model in it is complete.</summary>
 internal static class ModelImport
 {
-    /// <summary>What to import, and what to say of it.</summary>
+    /// <summary>The files to import, and the model's metadata.</summary>
     public sealed record Files(
         DirectoryInfo Output, FileInfo Denoiser, FileInfo? DenoiserConfig, DirectoryInfo Autoencoder, FileInfo Clip,
         FileInfo? ClipConfig, FileInfo Vocabulary, string Name, string Licence, string Source, int Steps,
         double Guidance);
 
-    // A table in bfloat16 is off by up to 2^-8; tables of different scales differ by far more.
+    // A table in bfloat16 has errors up to 2^-8; tables of different scales differ by far more.
     private const double PositionTolerance = 1.0 / 128;
 
     private static readonly string[] s_autoencoderFiles =
@@ -43,11 +44,11 @@ internal static class ModelImport
     /// <summary>Reads, checks and writes all parts.</summary>
     /// <exception cref="UserErrorException">A file is missing, or the folder is in use.</exception>
     /// <exception cref="RefusedFileException">
-    /// A file is damaged, is not what it was given as, or gives no numbers in use.
+    /// A file is damaged, of the wrong kind, or gives NaN or infinity in use.
     /// </exception>
     public static ImportedPart[] Run(Files files, CancellationToken cancellation)
     {
-        // Small things are checked before large files are read.
+        // Cheap checks come before reading large files.
         CheckPaths(files);
         JsonNode clipJson = ModelFolder.PublishedClip;
         ClipConfig clipConfig = ClipConfig.VitH14;
@@ -87,7 +88,7 @@ internal static class ModelImport
             return new[] { denoiser.Part, vae.Part, encoder.Part };
         });
 
-        // Every number is finite by now; what the networks make of them must be so as well.
+        // All weights are finite by now; the networks' results must be finite too.
         void Probe(ModelFolder model)
         {
             network.eval();
@@ -116,7 +117,7 @@ internal static class ModelImport
         {
             bool isModel = File.Exists(Path.Combine(files.Output.FullName, ModelFolder.FileName));
             throw new UserErrorException(
-                $"{files.Output} holds {(isModel ? "a model" : "files")} already; choose another folder, or remove "
+                $"{files.Output} holds {(isModel ? "a model" : "files")} already; use another folder, or remove "
                 + "that one.");
         }
 
@@ -139,14 +140,14 @@ internal static class ModelImport
         }
     }
 
-    // Everything is written in a folder beside, which takes the model's name when it is complete.
+    // Everything is written to a temporary folder, which is renamed when it is complete.
     private static T WriteFolder<T>(DirectoryInfo folder, Func<string, T> write)
     {
         string path = Path.TrimEndingDirectorySeparator(folder.FullName), aside = path + ".part";
         if (Path.Exists(aside))
         {
             throw new UserErrorException(
-                $"{aside} is there from an import that was cut off, or is still running; remove it first.");
+                $"{aside} was left by an import that was interrupted or is still running; remove it first.");
         }
 
         Directory.CreateDirectory(aside);
@@ -208,7 +209,7 @@ internal static class ModelImport
         });
     }
 
-    // The shapes tell preset, channels and resolution; the position table tells how far it was interpolated.
+    // The shapes determine preset, channels and resolution; the position table determines the interpolation scale.
     private static MicroDiTConfig Recognize(IWeightSource source)
     {
         if (!source.Tensors.TryGetValue("x_embedder.proj.weight", out TensorInfo? patches)
@@ -227,7 +228,8 @@ internal static class ModelImport
             || positions.Shape[2] != patches.Shape[0])
         {
             throw new RefusedFileException(
-                source.Path, "state dict", "is of no published preset; give its arguments with --denoiser-config.");
+                source.Path, "state dict",
+                "does not match a published preset; give its arguments with --denoiser-config.");
         }
 
         using torch.Tensor table = source.ReadTensor(positions.Name), numbers = table.to(torch.ScalarType.Float64);
@@ -272,5 +274,5 @@ internal static class ModelImport
 
     private static string FindAutoencoder(DirectoryInfo folder) =>
         s_autoencoderFiles.Select(name => Path.Combine(folder.FullName, name)).FirstOrDefault(File.Exists)
-        ?? throw new UserErrorException($"{folder} holds none of {string.Join(", ", s_autoencoderFiles)}.");
+        ?? throw new UserErrorException($"{folder} does not contain any of {string.Join(", ", s_autoencoderFiles)}.");
 }

@@ -1,4 +1,4 @@
-// What the commands print: tables and progress for people at a terminal, plain lines for pipes and logs, JSON for
+// The output of commands: tables and progress for people at a terminal, plain lines for pipes and logs, JSON for
 // programs.
 using System.Globalization;
 using System.Text.Encodings.Web;
@@ -19,24 +19,24 @@ internal static class Output
         NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
     };
 
-    // Results go to standard output, progress and remarks to standard error, so that a pipe carries results alone.
+    // Results go to standard output, progress and remarks to standard error, so that a pipe receives only results.
     private static readonly IAnsiConsole s_errors =
         AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
 
-    /// <summary>Whether a person watches standard output.</summary>
+    /// <summary>Whether standard output is a terminal.</summary>
     public static bool IsTerminal => !Console.IsOutputRedirected;
 
-    /// <summary>Whether a person watches standard error, where progress goes.</summary>
+    /// <summary>Whether standard error, which shows progress, is a terminal.</summary>
     public static bool IsErrorTerminal => !Console.IsErrorRedirected;
 
     /// <summary>Prints one line of a result.</summary>
     public static void Line(string text = "") => Console.Out.WriteLine(text);
 
-    /// <summary>Prints a remark that is no result.</summary>
+    /// <summary>Prints a remark to standard error.</summary>
     public static void Remark(string text) => Console.Error.WriteLine(text);
 
     /// <summary>
-    /// Prints a table: framed on a terminal, otherwise as aligned columns. Numbers stand to the right.
+    /// Prints a table: framed on a terminal, otherwise as aligned columns. Numbers are right-aligned.
     /// </summary>
     public static void Table(IReadOnlyList<string> headings, IReadOnlyList<IReadOnlyList<string>> rows)
     {
@@ -68,7 +68,7 @@ internal static class Output
         }
     }
 
-    /// <summary>Pads cells to widths and joins them; a negative width moves its cell to the right.</summary>
+    /// <summary>Pads cells to widths and joins them; a negative width right-aligns its cell.</summary>
     public static string Columns(IReadOnlyList<string> cells, IReadOnlyList<int> widths) => string.Join(
         "  ", cells.Select((cell, i) => widths[i] < 0 ? cell.PadLeft(-widths[i]) : cell.PadRight(widths[i]))).TrimEnd();
 
@@ -76,7 +76,7 @@ internal static class Output
         cell.Length == 0
         || double.TryParse(cell.Replace(" %", "", StringComparison.Ordinal), CultureInfo.InvariantCulture, out _);
 
-    /// <summary>Writes what a command found to a file.</summary>
+    /// <summary>Writes a command's result to a file as JSON.</summary>
     public static void Json<T>(FileInfo? file, T value)
     {
         if (file is not null)
@@ -86,8 +86,8 @@ internal static class Output
     }
 
     /// <summary>
-    /// Runs work that reports its progress as a part in [0, 1]: a bar where standard error is a terminal, otherwise
-    /// lines.
+    /// Runs work that reports its progress as a fraction in [0, 1]: shown as a bar if standard error is a terminal,
+    /// otherwise as lines.
     /// </summary>
     public static T WithProgress<T>(string label, Func<Action<double>, T> work)
     {
@@ -114,8 +114,8 @@ internal static class Output
     }
 
     /// <summary>
-    /// Runs work that reports its progress as a part in [0, 1] and a line of figures: a bar with the line beside it
-    /// where standard error is a terminal, otherwise a line each time.
+    /// Runs work that reports its progress as a fraction in [0, 1] and a line of figures: shown as a bar with the line
+    /// beside it if standard error is a terminal, otherwise as one line per report.
     /// </summary>
     public static void WithMeter(string label, Action<Action<double, string>> work)
     {
@@ -140,8 +140,8 @@ internal static class Output
     }
 
     /// <summary>
-    /// The same for work that waits for others: where standard error is no terminal, a line for each word that is new
-    /// and for each quarter.
+    /// As <see cref="WithMeter"/>, for work that waits for others: if standard error is not a terminal, prints a line
+    /// for each new state and each quarter.
     /// </summary>
     public static async Task WithMeterAsync(string label, Func<Action<double, string>, Task> work)
     {

@@ -1,10 +1,9 @@
-// Files that commands write: whether they can be written is known before the work, and they are there whole or not
-// at all.
+// Output files of commands: they are checked to be writable before the work starts, and are never left incomplete.
 namespace Atelier.Cli;
 
 internal static class OutputFile
 {
-    /// <summary>Checks that a file can be written, and leaves nothing behind.</summary>
+    /// <summary>Checks that a file can be written, without leaving a trace.</summary>
     /// <param name="option">The option that names the file.</param>
     /// <param name="path">The file.</param>
     /// <exception cref="UserErrorException">It cannot be written.</exception>
@@ -12,7 +11,7 @@ internal static class OutputFile
     {
         if (path.Length == 0 || Directory.Exists(path) || Path.EndsInDirectorySeparator(path))
         {
-            throw new UserErrorException($"{option} is \"{path}\", which names no file.");
+            throw new UserErrorException($"{option} is \"{path}\", which is not the name of a file.");
         }
 
         string folder = Path.GetDirectoryName(Path.GetFullPath(path))!;
@@ -34,11 +33,11 @@ internal static class OutputFile
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            throw new UserErrorException($"{option} is \"{path}\", but nothing can be written there: {error.Message}");
+            throw new UserErrorException($"{option} is \"{path}\", but it cannot be written: {error.Message}");
         }
     }
 
-    /// <summary>Checks the file of <c>--json</c>, where it is given.</summary>
+    /// <summary>Checks the file of <c>--json</c>, if it is given.</summary>
     public static void CheckJson(FileInfo? file)
     {
         if (file is not null)
@@ -47,7 +46,7 @@ internal static class OutputFile
         }
     }
 
-    /// <summary>Writes a file, aside first and then renamed.</summary>
+    /// <summary>Writes a file through a temporary one.</summary>
     public static void Write(string path, ReadOnlySpan<byte> bytes)
     {
         if (IsDevice(path))
@@ -71,7 +70,7 @@ internal static class OutputFile
 
     private static string Aside(string path) => path + ".part";
 
-    // What is in these folders already is no file that another could take the place of: /dev/stdout, /dev/null.
+    // Existing entries of these folders, such as /dev/stdout and /dev/null, are not files that can be replaced.
     private static bool IsDevice(string path) =>
         Path.GetFullPath(path) is { } full && File.Exists(full)
         && (full.StartsWith("/dev/", StringComparison.Ordinal) || full.StartsWith("/proc/", StringComparison.Ordinal));

@@ -1,4 +1,4 @@
-// How a training stage speaks at the command line.
+// The output of a training stage on the command line.
 using Atelier.Model.Training.Runs;
 
 namespace Atelier.Cli;

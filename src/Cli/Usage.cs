@@ -1,5 +1,4 @@
-// What is wrong with a command line, in sentences. The parser's own ones name .NET types and say little about what
-// would be right.
+// Usage errors as sentences. The parser's own messages mention .NET types and rarely say what is expected.
 using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Parsing;
@@ -8,7 +7,7 @@ namespace Atelier.Cli;
 
 internal static class Usage
 {
-    /// <summary>One sentence for each thing that keeps a command line from being run.</summary>
+    /// <summary>One sentence for each error of a command line.</summary>
     public static IReadOnlyList<string> Problems(ParseResult parsed)
     {
         Command command = parsed.CommandResult.Command;
@@ -32,25 +31,24 @@ internal static class Usage
         }
 
         return parsed.Errors.Count > 0 && parsed.UnmatchedTokens.Count > 0
-            ? [LeftOver(parsed.CommandResult, parsed.UnmatchedTokens[0])]
+            ? [Unexpected(parsed.CommandResult, parsed.UnmatchedTokens[0])]
             : [.. parsed.Errors.Select(error => Sentence(error, name))];
     }
 
-    // The parser takes a misspelt option for an argument where one is still open: a picture of "--stpes" would be
-    // drawn.
+    // The parser takes a misspelled option for an argument if one is missing: a picture of "--stpes" would be drawn.
     private static string? UnknownOption(ParseResult parsed) =>
         parsed.Tokens.Any(token => token.Type == TokenType.DoubleDash)
             ? null
             : parsed.CommandResult.Children.OfType<ArgumentResult>().SelectMany(argument => argument.Tokens)
                 .Select(token => token.Value).Concat(parsed.UnmatchedTokens).FirstOrDefault(LooksLikeOption);
 
-    private static string LeftOver(CommandResult result, string text)
+    private static string Unexpected(CommandResult result, string text)
     {
         string[] takes = [.. result.Command.Arguments.Select(argument => argument.Name)];
-        string start = $"\"{text}\" is left over: {NameOf(result)} takes ";
+        string start = $"\"{text}\" is unexpected: {NameOf(result)} takes ";
         return takes.Length == 0
-            ? $"{start}options alone."
-            : $"{start}{List(takes, "and")} alone; text with spaces stands in quotes.";
+            ? $"{start}only options."
+            : $"{start}only {List(takes, "and")}; put text with spaces in quotes.";
     }
 
     private static string Sentence(ParseError error, string command) => error.SymbolResult switch
@@ -63,9 +61,9 @@ internal static class Usage
             $"{option.Option.Name} {Name(option.Option)} is missing. See {command} --help.",
         ArgumentResult { Tokens.Count: 0 } argument => $"{argument.Argument.Name} is missing. See {command} --help.",
         OptionResult { Option.ValueType: { } type } option when typeof(FileSystemInfo).IsAssignableFrom(type) =>
-            $"{option.Option.Name} is \"{option.Tokens[0].Value}\", which is no path.",
+            $"{option.Option.Name} is \"{option.Tokens[0].Value}\", which is not a path.",
         ArgumentResult { Argument.ValueType: { } type } argument when typeof(FileSystemInfo).IsAssignableFrom(type) =>
-            $"{argument.Argument.Name} is \"{argument.Tokens[0].Value}\", which is no path.",
+            $"{argument.Argument.Name} is \"{argument.Tokens[0].Value}\", which is not a path.",
         _ => error.Message,
     };
 

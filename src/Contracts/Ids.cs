@@ -1,18 +1,16 @@
-// The names of things. Each is a checked string in a type of its own, so that a session's id cannot be taken for a
-// generation's, and so that nothing from outside reaches a grain's key, a path or a header unread.
+// Ids and names. Each is a validated string in a type of its own, so that a session's id cannot be mistaken for a
+// generation's, and so that no unchecked input reaches a grain's key, a path or a header.
 using System.Diagnostics.CodeAnalysis;
 
 namespace Atelier.Contracts;
 
-/// <summary>
-/// What a name may look like: 1 to 64 letters, digits, '-' and '_' of ASCII, a letter or digit first.
-/// </summary>
+/// <summary>The rule for names: 1 to 64 ASCII letters, digits, '-' and '_', starting with a letter or digit.</summary>
 public static class Names
 {
     /// <summary>Most characters in a name.</summary>
     public const int LengthMax = 64;
 
-    /// <summary>What is right, for error messages.</summary>
+    /// <summary>The rule, for error messages.</summary>
     public const string Rule = "1 to 64 letters, digits, '-' or '_', starting with a letter or digit";
 
     /// <summary>Whether <paramref name="text"/> follows the rule.</summary>
@@ -21,15 +19,15 @@ public static class Names
         && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_');
 }
 
-/// <summary>Spreads texts over parts, the same way on every machine and in every release.</summary>
+/// <summary>Spreads strings over partitions, the same way on every machine and in every release.</summary>
 public static class StableParts
 {
     /// <summary>
-    /// Assigns a text to one of a number of parts. What is stored is found by it, so it never changes. It has no key:
-    /// a client that chooses the text chooses the part.
+    /// Assigns a string to a partition. Stored data is found by it, so it never changes. The hash is not keyed: a
+    /// client that chooses the string chooses the partition.
     /// </summary>
-    /// <param name="text">The text.</param>
-    /// <param name="parts">The number of parts, at least 1.</param>
+    /// <param name="text">The string.</param>
+    /// <param name="parts">The number of partitions, at least 1.</param>
     /// <returns>0 to <paramref name="parts"/> - 1, by FNV-1a of 32 bits over the UTF-16 units.</returns>
     public static int Of(string text, int parts)
     {
@@ -44,25 +42,23 @@ public static class StableParts
     }
 }
 
-/// <summary>A tenant: whose work, limits and pictures these are.</summary>
+/// <summary>The id of a tenant, which owns work, limits and pictures.</summary>
 /// <param name="Value">
-/// The name; see <see cref="Names"/>. Where an earlier tenant of that name was closed, the next one has another id: the
-/// name, '~' and a number.
+/// The name; see <see cref="Names"/>. If an earlier tenant of that name was closed, the next one has a different id:
+/// the name, '~' and a number.
 /// </param>
 [GenerateSerializer, Immutable, Alias("atelier.TenantId")]
 public readonly record struct TenantId([property: Id(0)] string Value)
 {
-    /// <summary>How often a name can be opened again.</summary>
+    /// <summary>Most times that a name can be reopened.</summary>
     public const int ReopeningsMax = 999;
 
     private const char Mark = '~'; // No name has it.
 
-    /// <summary>Gets the name, which tenants have one after the other.</summary>
+    /// <summary>Gets the name, which successive tenants may share.</summary>
     public string Name => Value.IndexOf(Mark, StringComparison.Ordinal) is >= 0 and int mark ? Value[..mark] : Value;
 
-    /// <summary>
-    /// Parses an id from outside, such as the one in a key. A new tenant is created by its name alone.
-    /// </summary>
+    /// <summary>Parses an untrusted id, such as the one in a key. A new tenant is created by its name alone.</summary>
     public static bool TryParse(string? text, out TenantId id)
     {
         bool valid = text?.Split(Mark) switch
@@ -75,7 +71,7 @@ public readonly record struct TenantId([property: Id(0)] string Value)
         return valid;
     }
 
-    /// <summary>The tenant that has this name after it was opened again a number of times.</summary>
+    /// <summary>The tenant that has this name after a number of reopenings.</summary>
     public TenantId Reopened(int times) => new($"{Name}{Mark}{times}");
 
     private static bool IsNumber(string text) =>
@@ -85,12 +81,12 @@ public readonly record struct TenantId([property: Id(0)] string Value)
     public override string ToString() => Value;
 }
 
-/// <summary>A session of a tenant; the client may choose it.</summary>
+/// <summary>The id of a session within a tenant; the client may choose it.</summary>
 /// <param name="Value">The name; see <see cref="Names"/>.</param>
 [GenerateSerializer, Immutable, Alias("atelier.SessionId")]
 public readonly record struct SessionId([property: Id(0)] string Value)
 {
-    /// <summary>Reads a name from outside.</summary>
+    /// <summary>Parses an untrusted name.</summary>
     public static bool TryParse(string? text, out SessionId id)
     {
         bool valid = Names.AreValid(text);
@@ -102,12 +98,15 @@ public readonly record struct SessionId([property: Id(0)] string Value)
     public override string ToString() => Value;
 }
 
-/// <summary>A generation of a tenant; the client may choose it, and every command on it is idempotent by it.</summary>
+/// <summary>
+/// The id of a generation within a tenant. The client may choose it; it makes every command on the generation
+/// idempotent.
+/// </summary>
 /// <param name="Value">The name; see <see cref="Names"/>.</param>
 [GenerateSerializer, Immutable, Alias("atelier.GenerationId")]
 public readonly record struct GenerationId([property: Id(0)] string Value)
 {
-    /// <summary>Reads a name from outside.</summary>
+    /// <summary>Parses an untrusted name.</summary>
     public static bool TryParse(string? text, out GenerationId id)
     {
         bool valid = Names.AreValid(text);
@@ -120,8 +119,8 @@ public readonly record struct GenerationId([property: Id(0)] string Value)
 }
 
 /// <summary>A generation with its tenant: the key of its grain.</summary>
-/// <param name="Tenant">Whose it is.</param>
-/// <param name="Id">Which one.</param>
+/// <param name="Tenant">The tenant.</param>
+/// <param name="Id">The id within the tenant.</param>
 [GenerateSerializer, Immutable, Alias("atelier.GenerationKey")]
 public readonly record struct GenerationKey([property: Id(0)] TenantId Tenant, [property: Id(1)] GenerationId Id)
 {
@@ -139,13 +138,13 @@ public readonly record struct GenerationKey([property: Id(0)] TenantId Tenant, [
         return true;
     }
 
-    /// <summary>Tenant and id with a slash between, which no name contains.</summary>
+    /// <summary>Tenant and id, separated by a slash, which no name contains.</summary>
     public override string ToString() => $"{Tenant}/{Id}";
 }
 
 /// <summary>A session with its tenant: the key of its grain.</summary>
-/// <param name="Tenant">Whose it is.</param>
-/// <param name="Id">Which one.</param>
+/// <param name="Tenant">The tenant.</param>
+/// <param name="Id">The id within the tenant.</param>
 [GenerateSerializer, Immutable, Alias("atelier.SessionKey")]
 public readonly record struct SessionKey([property: Id(0)] TenantId Tenant, [property: Id(1)] SessionId Id)
 {
@@ -163,16 +162,16 @@ public readonly record struct SessionKey([property: Id(0)] TenantId Tenant, [pro
         return true;
     }
 
-    /// <summary>Tenant and id with a slash between, which no name contains.</summary>
+    /// <summary>Tenant and id, separated by a slash, which no name contains.</summary>
     public override string ToString() => $"{Tenant}/{Id}";
 }
 
-/// <summary>A model, known by the SHA-256 of its content.</summary>
+/// <summary>The identity of a model: the SHA-256 of its content.</summary>
 /// <param name="Value">64 lower-case hexadecimal digits.</param>
 [GenerateSerializer, Immutable, Alias("atelier.ModelDigest")]
 public readonly record struct ModelDigest([property: Id(0)] string Value)
 {
-    /// <summary>Reads a digest from outside.</summary>
+    /// <summary>Parses an untrusted digest.</summary>
     public static bool TryParse(string? text, out ModelDigest digest)
     {
         bool valid = Digests.AreValid(text);
@@ -184,24 +183,26 @@ public readonly record struct ModelDigest([property: Id(0)] string Value)
     public override string ToString() => Value;
 }
 
-/// <summary>Where bytes lie in the blob store: a kind, a tenant, and the SHA-256 of the bytes.</summary>
-/// <param name="Value">Kind, tenant and digest with slashes between.</param>
+/// <summary>The name of a blob: a kind, a tenant, and the SHA-256 of the bytes.</summary>
+/// <param name="Value">Kind, tenant and digest, separated by slashes.</param>
 [GenerateSerializer, Immutable, Alias("atelier.BlobName")]
 public readonly record struct BlobName([property: Id(0)] string Value)
 {
     private static readonly string[] s_kinds = ["pictures", "snapshots", "captions", "latents", "previews"];
 
-    /// <summary>The name of a tenant's bytes. Equal bytes of two tenants have two names: tenants do not meet.</summary>
+    /// <summary>
+    /// The name of a tenant's blob. Equal bytes of two tenants have different names, so tenants share nothing.
+    /// </summary>
     /// <param name="kind">What the bytes are, for example "pictures".</param>
-    /// <param name="tenant">Whose they are.</param>
+    /// <param name="tenant">The tenant that owns them.</param>
     /// <param name="sha256">Lower-case hexadecimal digest of the bytes.</param>
     public static BlobName Of(string kind, TenantId tenant, string sha256) =>
         TryParse($"{kind}/{tenant}/{sha256}", out BlobName name)
             ? name
             : throw new ArgumentException(
-                $"'{kind}/{tenant}/{sha256}' names no blob: a kind, a tenant and a SHA-256 do.");
+                $"'{kind}/{tenant}/{sha256}' is not a valid blob name: kind/tenant/SHA-256.");
 
-    /// <summary>Reads a name from outside.</summary>
+    /// <summary>Parses an untrusted name.</summary>
     public static bool TryParse(string? text, out BlobName name)
     {
         bool valid = text?.Split('/') is [var kind, var tenant, var sha256]

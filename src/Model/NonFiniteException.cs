@@ -1,4 +1,4 @@
-// Numbers that are none: where they are found, and how a person is told of them.
+// NaN and infinity: their detection, and their description in messages.
 using System.Globalization;
 using System.Numerics;
 using System.Runtime.InteropServices;
@@ -6,52 +6,52 @@ using static TorchSharp.torch;
 
 namespace Atelier.Model;
 
-/// <summary>How messages name the parts of a model.</summary>
+/// <summary>The names of a model's parts in messages.</summary>
 public static class ModelParts
 {
-    /// <summary>Captions to features.</summary>
+    /// <summary>Encodes captions into features.</summary>
     public const string TextEncoder = "text encoder";
 
-    /// <summary>Noisy latents to clean ones.</summary>
+    /// <summary>Denoises latents.</summary>
     public const string Denoiser = "denoiser";
 
-    /// <summary>Latents to pictures.</summary>
+    /// <summary>Decodes latents into pictures.</summary>
     public const string Decoder = "decoder";
 
-    /// <summary>Pictures to latents, for training data.</summary>
+    /// <summary>Encodes pictures into latents, for training data.</summary>
     public const string PictureEncoder = "autoencoder's encoder";
 }
 
 /// <summary>
-/// A network gave NaN or an infinity, or stored numbers hold one. The message is a sentence that names the part; the
-/// request is not at fault, but weights, precision or device.
+/// A network gave NaN or infinity, or stored numbers hold one. The message is a sentence that names the part. The cause
+/// is in weights, precision or device, not in the request.
 /// </summary>
-/// <param name="part">What gave the value, such as "decoder".</param>
-/// <param name="value">The value.</param>
+/// <param name="part">The part that gave the value, such as "decoder".</param>
+/// <param name="value">The value: NaN or an infinity.</param>
 public sealed class NonFiniteException(string part, double value)
-    : Exception($"The {part} gave {Finite.Name(value)}, where only finite numbers are of use.")
+    : Exception($"The {part} gave {Finite.Name(value)} instead of a finite number.")
 {
-    /// <summary>What gave the value.</summary>
+    /// <summary>The part that gave the value.</summary>
     public string Part { get; } = part;
 
     /// <summary>The value: NaN or an infinity.</summary>
     public double Value { get; } = value;
 
-    /// <summary>The message with the name of the model whose part it is.</summary>
+    /// <summary>The message with the name of the model.</summary>
     public string Of(string model) =>
-        $"The {Part} of the model {model} gave {Finite.Name(Value)}, where only finite numbers are of use.";
+        $"The {Part} of the model {model} gave {Finite.Name(Value)} instead of a finite number.";
 }
 
-/// <summary>Looks for numbers that are not finite.</summary>
+/// <summary>Checks for numbers that are not finite.</summary>
 public static class Finite
 {
-    /// <summary>How messages and reports write a value: the same in every culture.</summary>
+    /// <summary>The text of a value in messages and reports, in every culture.</summary>
     public static string Name(double value) =>
         double.IsNaN(value) ? "NaN"
         : double.IsInfinity(value) ? (value > 0 ? "infinity" : "-infinity")
         : value.ToString("g4", CultureInfo.InvariantCulture);
 
-    /// <summary>Place of the first number that is not finite; -1 if there is none.</summary>
+    /// <summary>Index of the first number that is not finite; -1 if there is none.</summary>
     public static int IndexOfFault(ReadOnlySpan<float> numbers)
     {
         // x - x is 0 for every finite x, and NaN for all others.
@@ -73,10 +73,10 @@ public static class Finite
         return -1;
     }
 
-    /// <summary>Place of the first number that is not finite; -1 if there is none.</summary>
+    /// <summary>Index of the first number that is not finite; -1 if there is none.</summary>
     public static int IndexOfFault(ReadOnlySpan<Half> numbers)
     {
-        // Exponents of ones alone are those of NaN and the infinities.
+        // An exponent of all ones marks NaN and the infinities.
         const ushort exponent = 0x7C00;
         ReadOnlySpan<ushort> bits = MemoryMarshal.Cast<Half, ushort>(numbers);
         ReadOnlySpan<Vector<ushort>> vectors = MemoryMarshal.Cast<ushort, Vector<ushort>>(bits);
@@ -98,7 +98,7 @@ public static class Finite
         return -1;
     }
 
-    /// <summary>Refuses numbers of a part that are not all finite.</summary>
+    /// <summary>Throws unless all numbers of a part are finite.</summary>
     /// <exception cref="NonFiniteException">One is not.</exception>
     public static void Check(string part, ReadOnlySpan<float> numbers)
     {
@@ -108,7 +108,7 @@ public static class Finite
         }
     }
 
-    /// <summary>Refuses numbers of a part that are not all finite.</summary>
+    /// <summary>Throws unless all numbers of a part are finite.</summary>
     /// <exception cref="NonFiniteException">One is not.</exception>
     public static void Check(string part, ReadOnlySpan<double> numbers)
     {
@@ -121,9 +121,11 @@ public static class Finite
         }
     }
 
-    /// <summary>Refuses a part's output, of any shape, floating type and device, that is not all finite.</summary>
+    /// <summary>
+    /// Throws unless all numbers of a part's output are finite; for any shape, floating type and device.
+    /// </summary>
     /// <returns>The output itself.</returns>
-    /// <exception cref="NonFiniteException">A number of it is not finite.</exception>
+    /// <exception cref="NonFiniteException">A number is not finite.</exception>
     public static Tensor Check(string part, Tensor output)
     {
         using IDisposable noGradients = no_grad();

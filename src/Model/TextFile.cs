@@ -1,5 +1,5 @@
-// Text files that people write: captions and configurations. Bytes that no encoding explains are refused, since a
-// replacement character in their place would be trained on or drawn without a word.
+// Text files written by people: captions and configurations. Bytes that are not valid in the encoding are refused,
+// because a replacement character would silently end up in training data or prompts.
 using System.Buffers.Binary;
 using System.Text;
 
@@ -10,7 +10,7 @@ public static class TextFile
 {
     private const string Wanted = "save the file as UTF-8, or as UTF-16 or UTF-32 with a byte order mark.";
 
-    // The mark of UTF-32 begins with that of UTF-16, so it comes first.
+    // The mark of UTF-32 starts with that of UTF-16, so it comes first.
     private static readonly Encoding[] s_marked =
     [
         new UTF8Encoding(encoderShouldEmitUTF8Identifier: true, throwOnInvalidBytes: true),
@@ -24,15 +24,15 @@ public static class TextFile
     /// Reads a file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark; the mark is not part of the text.
     /// </summary>
     /// <param name="path">The file.</param>
-    /// <param name="bytesMax">The most bytes that it may have.</param>
+    /// <param name="bytesMax">Maximum size in bytes.</param>
     /// <exception cref="RefusedFileException">
-    /// It is longer, or holds bytes of another encoding; the message names the first of them.
+    /// It is longer, or has bytes that are not valid; the message gives the first of them.
     /// </exception>
     public static string Read(string path, int bytesMax)
     {
         if (new FileInfo(path).Length > bytesMax)
         {
-            throw new RefusedFileException(path, "length", $"is above {bytesMax} bytes, the most that are read.");
+            throw new RefusedFileException(path, "length", $"is above the maximum of {bytesMax} bytes.");
         }
 
         return Decode(File.ReadAllBytes(path), path);
@@ -59,14 +59,14 @@ public static class TextFile
                 error);
         }
 
-        // Every second byte of UTF-16 without its mark is one.
+        // UTF-16 without a mark has zeros in every second byte.
         return text.IndexOf('\0', StringComparison.Ordinal) is >= 0 and var zero
             ? throw new RefusedFileException(
                 path, $"byte {mark + encoding.GetByteCount(text.AsSpan(0, zero))}", $"00 is not text; {Wanted}")
             : text;
     }
 
-    // Of half a surrogate the exception names the place behind it.
+    // For an unpaired surrogate, the exception gives the position after it.
     private static int FirstFault(ReadOnlySpan<byte> bytes, UnicodeEncoding encoding)
     {
         bool isBig = encoding.Preamble[0] == 0xFE;
@@ -86,7 +86,7 @@ public static class TextFile
             at += 2;
         }
 
-        return bytes.Length & ~1; // Half of a character.
+        return bytes.Length & ~1; // An incomplete character.
 
         char Char(ReadOnlySpan<byte> two) => (char)(isBig
             ? BinaryPrimitives.ReadUInt16BigEndian(two) : BinaryPrimitives.ReadUInt16LittleEndian(two));

@@ -1,12 +1,12 @@
-// A batch as the rules see it: numbers, and no tensor.
+// A batch as the rules see it: numbers, without tensors.
 namespace Atelier.Training;
 
 /// <summary>The loss of one sample.</summary>
-/// <param name="Sample">Its number in the data.</param>
+/// <param name="Sample">Its index in the data.</param>
 /// <param name="Loss">Its weighted loss.</param>
 public sealed record SampleLoss(int Sample, float Loss)
 {
-    /// <summary>The one with the larger loss, NaN being the largest; the first of equals.</summary>
+    /// <summary>The one with the larger loss, where NaN counts as the largest; the first if they are equal.</summary>
     public static SampleLoss? Larger(SampleLoss? first, SampleLoss? second) =>
         second is null ? first
         : first is null ? second
@@ -15,33 +15,35 @@ public sealed record SampleLoss(int Sample, float Loss)
 }
 
 /// <summary>
-/// What is known of a batch when all of its shards are added up: all that a decision about it depends on.
+/// The totals of a batch after its shards are added up: everything that a decision about it depends on.
 /// </summary>
 /// <param name="LossSum">Sum of its samples' losses.</param>
-/// <param name="GradientNorm">2-norm of the mean gradient; NaN where the batch has no samples.</param>
+/// <param name="GradientNorm">2-norm of the mean gradient; NaN if the batch has no samples.</param>
 /// <param name="Samples">Samples in the sums.</param>
 public sealed record BatchOutcome(double LossSum, double GradientNorm, long Samples)
 {
-    /// <summary>Mean loss of its samples; NaN where it has none.</summary>
+    /// <summary>Mean loss of its samples; NaN if it has none.</summary>
     public double Loss => LossSum / Samples;
 
-    /// <summary>Samples that are in no sum, in the run's order.</summary>
+    /// <summary>Samples excluded from the sums, in the run's order.</summary>
     public IReadOnlyList<BadSample> LeftOut { get; init; } = [];
 
-    /// <summary>The sample with the largest loss, NaN being the largest; null if samples are not known.</summary>
+    /// <summary>
+    /// The sample with the largest loss, where NaN counts as the largest; null if single losses are not known.
+    /// </summary>
     public SampleLoss? Largest { get; init; }
 
     /// <summary>Samples whose own loss is not finite.</summary>
     public long NotFinite { get; init; }
 }
 
-/// <summary>What a step of a run did.</summary>
+/// <summary>The result of one step of a run.</summary>
 /// <param name="Step">Number of the batch, from 0.</param>
-/// <param name="Loss">Mean loss of its samples; NaN where it has none.</param>
-/// <param name="GradientNorm">2-norm of the mean gradient; NaN where the batch has no samples.</param>
-/// <param name="LearningRate">Learning rate.</param>
+/// <param name="Loss">Mean loss of its samples; NaN if it has none.</param>
+/// <param name="GradientNorm">2-norm of the mean gradient; NaN if the batch has no samples.</param>
+/// <param name="LearningRate">Learning rate of the update.</param>
 /// <param name="Verdict">Whether it was applied.</param>
-/// <param name="Seconds">Time it took.</param>
+/// <param name="Seconds">Duration in seconds.</param>
 /// <param name="LeftOut">Samples of the batch that could not be trained on.</param>
 public readonly record struct StepResult(
     long Step, double Loss, double GradientNorm, double LearningRate, StepVerdict Verdict, double Seconds,

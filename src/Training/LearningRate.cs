@@ -1,4 +1,4 @@
-// Learning rate over a stage, as Composer's schedulers compute it.
+// The learning rate over a stage, as Composer's schedulers compute it.
 namespace Atelier.Training;
 
 /// <summary>Shape of a learning-rate schedule.</summary>
@@ -19,28 +19,26 @@ public sealed record LearningRate
     /// <summary>Shape after the warm-up.</summary>
     public ScheduleShape Shape { get; init; }
 
-    /// <summary>Base rate, which multipliers apply to.</summary>
+    /// <summary>Base rate, which the schedule multiplies.</summary>
     public double Base { get; init; } = 1e-4;
 
     /// <summary>Batches of linear warm-up from 0.</summary>
     public long WarmupSteps { get; init; }
 
-    /// <summary>Batches in all: where the cosine ends.</summary>
+    /// <summary>Total batches: where the cosine ends.</summary>
     public long TotalSteps { get; init; } = 1;
 
     /// <summary>Multiplier at the cosine's end, α_f.</summary>
     public double FinalFraction { get; init; }
 
     /// <summary>
-    /// Composer moves its scheduler on before its clock, so that batch k runs with the multiplier of timestamp
-    /// max(k - 1, 0) and a warm-up's first two batches have rate 0. True follows that (the published weights were
-    /// trained so), false uses timestamp k.
+    /// Composer advances its scheduler before its clock, so batch k runs with the multiplier of timestamp max(k - 1,
+    /// 0), and the first two batches of a warm-up have rate 0. True reproduces that (the published weights were trained
+    /// this way); false uses timestamp k.
     /// </summary>
     public bool LagsOneBatch { get; init; } = true;
 
-    /// <summary>
-    /// A warm-up and half a cosine that follow the batches without a lag, as the demo model's parts are trained.
-    /// </summary>
+    /// <summary>A warm-up and half a cosine without the one-batch lag, as used for the demo model's parts.</summary>
     public static LearningRate Cosine(
         double highest, long warmupSteps, long totalSteps, double finalFraction = 0) => new()
         {
@@ -57,8 +55,8 @@ public sealed record LearningRate
 
     /// <summary>
     /// Multiplier at timestamp <paramref name="t"/>: t / t_warmup while t &lt; t_warmup, then 1 or α_f + (1 - α_f) (1 +
-    /// cos(π min(1, (t - t_warmup) / (t_max - t_warmup)))) / 2. A warm-up that takes the whole run, or would take
-    /// longer, leaves no way for the cosine to fall along: the multiplier stays 1 after it.
+    /// cos(π min(1, (t - t_warmup) / (t_max - t_warmup)))) / 2. A warm-up as long as the run or longer leaves no room
+    /// for the cosine: the multiplier stays 1 after it.
     /// </summary>
     public double Multiplier(double t)
     {

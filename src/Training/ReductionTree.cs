@@ -1,17 +1,17 @@
-// The one order in which the parts of a batch are added up, whoever computed them.
+// The fixed order in which the parts of a batch are added up, independent of who computed them.
 namespace Atelier.Training;
 
-/// <summary>A node of a binary tree over shards: level 0 are the shards, one node at the top holds them all.</summary>
+/// <summary>A node of a binary tree over shards: level 0 is the shards, the top node covers all of them.</summary>
 /// <param name="Level">Height above the shards.</param>
-/// <param name="Index">Place in the level; it covers shards [Index 2^Level, (Index + 1) 2^Level).</param>
+/// <param name="Index">Index in the level; the node covers shards [Index 2^Level, (Index + 1) 2^Level).</param>
 public readonly record struct TreeNode(int Level, int Index);
 
 /// <summary>
-/// Adds up V shards, a power of two, along one binary tree over the shard index. A sum is formed as soon as both halves
-/// are there, and only between these halves, so the result depends neither on who computed a shard nor on the order of
-/// arrival. In shard order at most log2 V + 1 values are held at a time.
+/// Adds up V shards, a power of two, along one binary tree over the shard index. A sum is formed as soon as both of its
+/// halves are available, and only from these halves, so the result depends neither on who computed a shard nor on the
+/// order of arrival. If shards arrive in order, at most log2 V + 1 values are held at a time.
 /// </summary>
-/// <typeparam name="T">A part; merging two may consume both.</typeparam>
+/// <typeparam name="T">A partial sum; merging may consume both operands.</typeparam>
 public sealed class ReductionTree<T>
     where T : class
 {
@@ -23,9 +23,11 @@ public sealed class ReductionTree<T>
     private readonly int _top;
 
     /// <summary>Starts a sum.</summary>
-    /// <param name="shards">Shards of the batch, V.</param>
-    /// <param name="merge">Sum of the left and the right half, in this order.</param>
-    /// <exception cref="ArgumentOutOfRangeException">V is no power of two, or too large.</exception>
+    /// <param name="shards">Number of shards of the batch, V.</param>
+    /// <param name="merge">Adds the left and the right half, in this order.</param>
+    /// <exception cref="ArgumentOutOfRangeException">
+    /// V is not a power of two, or is above <see cref="ShardsMax"/>.
+    /// </exception>
     public ReductionTree(int shards, Func<T, T, T> merge)
     {
         if (shards is < 1 or > ShardsMax || !int.IsPow2(shards))
@@ -38,11 +40,11 @@ public sealed class ReductionTree<T>
         _top = int.Log2(shards);
     }
 
-    /// <summary>The sum of all shards, or none while some are missing.</summary>
+    /// <summary>The sum of all shards; null while some are missing.</summary>
     public T? Total => _held.GetValueOrDefault(new TreeNode(_top, 0));
 
     /// <summary>
-    /// What has been added up so far: the largest complete subtrees, in shard order. This is what a worker sends.
+    /// The partial sums so far: the largest complete subtrees, in shard order. This is what a worker sends.
     /// </summary>
     public IReadOnlyList<(TreeNode Node, T Value)> Partials =>
         [.. _held.OrderBy(held => (long)held.Key.Index << held.Key.Level).Select(held => (held.Key, held.Value))];
@@ -58,7 +60,7 @@ public sealed class ReductionTree<T>
     {
         if (node.Level < 0 || node.Level > _top || node.Index < 0 || node.Index >= 1 << (_top - node.Level))
         {
-            throw new ArgumentException($"{node} lies outside a tree of {1 << _top} shards.", nameof(node));
+            throw new ArgumentException($"{node} is outside a tree of {1 << _top} shards.", nameof(node));
         }
 
         if (Overlaps(node))
@@ -75,7 +77,7 @@ public sealed class ReductionTree<T>
         _held[node] = value;
     }
 
-    // A node overlaps if an ancestor, itself or a descendant is held.
+    // A node overlaps if it, an ancestor or a descendant is held.
     private bool Overlaps(TreeNode node)
     {
         for (TreeNode up = node; up.Level <= _top; up = new TreeNode(up.Level + 1, up.Index / 2))

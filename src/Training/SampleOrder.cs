@@ -1,31 +1,31 @@
-// Which samples a batch holds: the endless order of a run, and how batches and shards cut it.
+// The sample order: an endless sequence, and how batches and shards slice it.
 namespace Atelier.Training;
 
 /// <summary>
-/// How a run's order is cut: batch k is the slice [k G, (k + 1) G), and its shard s the part
-/// [k G + s B, k G + (s + 1) B). A batch may straddle epochs.
+/// How a run's order is sliced: batch k is [k G, (k + 1) G), and its shard s is [k G + s B, k G + (s + 1) B). A batch
+/// may straddle epochs.
 /// </summary>
-/// <param name="Shards">Shards of a batch, V.</param>
-/// <param name="Microbatch">Samples of a shard, B.</param>
+/// <param name="Shards">Number of shards in a batch, V.</param>
+/// <param name="Microbatch">Number of samples in a shard, B.</param>
 public readonly record struct BatchSlices(int Shards, int Microbatch)
 {
-    /// <summary>Samples of a batch, G = V B.</summary>
+    /// <summary>Number of samples in a batch, G = V B.</summary>
     public int GlobalBatch => Shards * Microbatch;
 
-    /// <summary>Position of a shard's first sample.</summary>
+    /// <summary>Position of a shard's first sample in the order.</summary>
     public long First(long step, int shard) => (step * GlobalBatch) + ((long)shard * Microbatch);
 }
 
 /// <summary>The endless order of a run: epoch after epoch, each a permutation of the samples.</summary>
-/// <param name="count">Samples of an epoch.</param>
-/// <param name="permutation">The order of an epoch, by its number: a permutation of 0..count-1.</param>
+/// <param name="count">Number of samples in an epoch.</param>
+/// <param name="permutation">Gives the order of an epoch by its number: a permutation of 0..count-1.</param>
 public sealed class SampleOrder(int count, Func<long, int[]> permutation)
 {
     private readonly int _count = count > 0
         ? count : throw new ArgumentOutOfRangeException(nameof(count), count, "A run needs samples.");
     private (long Epoch, int[] Order) _current = (-1, []);
 
-    /// <summary>The sample at a position of the run.</summary>
+    /// <summary>The index of the sample at a position of the order.</summary>
     public int this[long position]
     {
         get

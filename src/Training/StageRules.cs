@@ -1,59 +1,59 @@
-// What becomes of a stage's batches: pure functions of a run's position and of a batch in numbers, so that every
-// replica and every resumed run decides alike.
+// The rules of a stage: pure functions of the run's position and a batch's totals, so that all replicas and resumed
+// runs make the same decisions.
 using System.Globalization;
 
 namespace Atelier.Training;
 
-/// <summary>What follows from a batch.</summary>
-/// <param name="Verdict">Whether it is applied.</param>
+/// <summary>The decision on a batch.</summary>
+/// <param name="Verdict">Whether the batch is applied, skipped or rolled back.</param>
 /// <param name="Position">
-/// Where the run is after it. A run that goes back does so by <see cref="StageRules.GoBack"/>, and is here where it
-/// was.
+/// The position after the batch. For a rollback it is still the old one: <see cref="StageRules.RollBack"/> returns the
+/// new one.
 /// </param>
 public sealed record StepDecision(StepVerdict Verdict, RunPosition Position)
 {
-    /// <summary>The batch's entry for the ledger, unless it is applied.</summary>
+    /// <summary>The batch's ledger entry; null if it is applied.</summary>
     public SkippedSlice? Slice { get; init; }
 
-    /// <summary>What people should know, as sentences.</summary>
+    /// <summary>Messages for the operator, as sentences.</summary>
     public IReadOnlyList<string> Remarks { get; init; } = [];
 
-    /// <summary>How the run ends here, or null.</summary>
+    /// <summary>Why the run ends here; null if it continues.</summary>
     public TrainingFailedException? Failure { get; init; }
 }
 
 /// <summary>The rules of a stage.</summary>
 /// <param name="Name">Name of the stage, for messages.</param>
-/// <param name="Steps">Batches of the stage.</param>
-/// <param name="GlobalBatch">Samples of a batch.</param>
-/// <param name="SaveInterval">Batches between checkpoints.</param>
-/// <param name="Policy">When a batch is refused.</param>
+/// <param name="Steps">Number of batches in the stage.</param>
+/// <param name="GlobalBatch">Number of samples in a batch.</param>
+/// <param name="SaveInterval">Batches between planned checkpoints.</param>
+/// <param name="Policy">The policy that decides on each batch.</param>
 public sealed record StageRules(string Name, long Steps, int GlobalBatch, long SaveInterval, StepPolicy Policy)
 {
     /// <summary>
-    /// Part of a stage's batches that must be in the weights at its end, and of its samples that must not be left out;
-    /// below it the stage has failed and has no result.
+    /// Minimum fraction of a stage's batches that must be in the weights at its end, and of its samples that must not
+    /// be left out. Below it the stage has failed and has no result.
     /// </summary>
     public const double PartAppliedMin = 0.5;
 
-    /// <summary>Name of the file that tells a stage's story.</summary>
+    /// <summary>File name of a stage's report.</summary>
     public const string ReportFile = "report.md";
 
-    // Samples left out that a person is told of as the run meets them; the report lists more.
+    // Left-out samples announced during the run; the report lists more.
     private const int NamedMax = 20;
 
-    private const string Again = "Then train it in another folder, since this one is at its end.";
+    private const string Again = "Then train it in another folder, since the run in this one has ended.";
 
-    /// <summary>Decides on the batch that the run is at.</summary>
-    /// <param name="position">Where the run is.</param>
-    /// <param name="batch">The batch.</param>
-    /// <param name="place">Says where a sample is, for messages.</param>
+    /// <summary>Decides on the next batch.</summary>
+    /// <param name="position">The position before the batch.</param>
+    /// <param name="batch">The batch's totals.</param>
+    /// <param name="place">Gives the location of a sample, for messages.</param>
     public StepDecision Decide(RunPosition position, BatchOutcome batch, Func<int, string> place)
     {
         var remarks = new List<string>();
         LeftOutSamples leftOut = Note(position, batch.LeftOut, place, remarks);
 
-        // A batch without samples says nothing of the weights.
+        // A batch without samples is no evidence about the weights.
         (StepVerdict verdict, PolicyMemory memory) = batch.Samples == 0
             ? (StepVerdict.Skip, position.Memory)
             : Policy.Decide(batch.Loss, batch.GradientNorm, position.Memory);
@@ -66,14 +66,14 @@ public sealed record StageRules(string Name, long Steps, int GlobalBatch, long S
         }
 
         SkippedSlice slice = SliceOf(step, batch, place);
-        if (verdict == StepVerdict.GoBack)
+        if (verdict == StepVerdict.RollBack)
         {
             return new StepDecision(verdict, position)
             {
                 Slice = slice,
                 Remarks = remarks,
                 Failure = memory.Returns < Policy.ReturnsMax ? null : new TrainingDivergedException(
-                    $"{Name} has gone back {memory.Returns} times and diverges again at step {step}: "
+                    $"{Name} has rolled back {memory.Returns} times and diverges again at step {step}: "
                     + Advice(position, slice)),
             };
         }
@@ -84,15 +84,15 @@ public sealed record StageRules(string Name, long Steps, int GlobalBatch, long S
     }
 
     /// <summary>
-    /// The run with the weights of its last planned checkpoint: the slices since then are not trained on again, but are
-    /// in the ledger.
+    /// Rolls the run back to its last planned checkpoint. The slices since then are recorded in the ledger and not
+    /// trained on again.
     /// </summary>
-    /// <param name="position">Where the run is.</param>
-    /// <param name="now">The batch that it goes back for, which is the one that it is at.</param>
-    /// <param name="last">Position of the checkpoint, or null if there is none.</param>
-    /// <returns>Where the run is after this batch, and what people should know.</returns>
+    /// <param name="position">The position before the batch.</param>
+    /// <param name="now">The ledger entry of the batch that caused the rollback.</param>
+    /// <param name="last">Position of the checkpoint; null if there is none.</param>
+    /// <returns>The position after this batch, and a message for the operator.</returns>
     /// <exception cref="TrainingDivergedException">There is no checkpoint.</exception>
-    public (RunPosition Position, string Remark) GoBack(RunPosition position, SkippedSlice now, RunPosition? last)
+    public (RunPosition Position, string Remark) RollBack(RunPosition position, SkippedSlice now, RunPosition? last)
     {
         long step = now.Step;
         if (last is null)
@@ -101,13 +101,13 @@ public sealed record StageRules(string Name, long Steps, int GlobalBatch, long S
                 $"{Name} diverged at step {step}, before its first checkpoint: {Advice(position, now)}");
         }
 
-        string went = $"the run went back to step {last.Step}";
+        string cause = $"the run rolled back to step {last.Step}";
         var known = position.Ledger.Where(slice => slice.Step >= last.Step).ToDictionary(slice => slice.Step);
-        known.Add(step, now with { Reason = $"{now.Reason}; {went}" });
+        known.Add(step, now with { Reason = $"{now.Reason}; {cause}" });
         List<SkippedSlice> ledger = [.. position.Ledger.Where(slice => slice.Step < last.Step)];
         for (long lost = last.Step; lost <= step; lost++)
         {
-            ledger.Add(known.GetValueOrDefault(lost) ?? new SkippedSlice(lost, went, SkippedBecause.Undone));
+            ledger.Add(known.GetValueOrDefault(lost) ?? new SkippedSlice(lost, cause, SkippedBecause.Undone));
         }
 
         RunPosition back = position with
@@ -119,22 +119,22 @@ public sealed record StageRules(string Name, long Steps, int GlobalBatch, long S
         };
         return (
             back,
-            $"step {step}: the run went back to the weights of step {last.Step}, and skips the "
+            $"step {step}: the run rolled back to the weights of step {last.Step} and skips the "
             + $"{step + 1 - last.Step} batches since");
     }
 
     /// <summary>
-    /// Whether a checkpoint of the plan follows a batch: at every interval's end, but not among batches that are
-    /// skipped, since what they lead back to must be before them.
+    /// Whether a planned checkpoint is due after a batch: at the end of every interval, but not in the middle of
+    /// skipped batches, because a rollback must lead to weights from before them.
     /// </summary>
-    /// <param name="verdict">What became of the batch.</param>
-    /// <param name="stepsDone">Batches behind the run.</param>
-    /// <param name="lastPlanned">Step of the last checkpoint of the plan.</param>
+    /// <param name="verdict">The batch's verdict.</param>
+    /// <param name="stepsDone">Batches completed.</param>
+    /// <param name="lastPlanned">Step of the last planned checkpoint.</param>
     public bool IsCheckpointDue(StepVerdict verdict, long stepsDone, long lastPlanned) =>
-        verdict == StepVerdict.GoBack
+        verdict == StepVerdict.RollBack
         || (verdict == StepVerdict.Apply && stepsDone / SaveInterval > lastPlanned / SaveInterval);
 
-    /// <summary>Why a run that has reached its end has no result, or null if it has one.</summary>
+    /// <summary>Why a run that has reached its end has no result; null if it has one.</summary>
     public TrainingFailedException? Failure(RunPosition end)
     {
         LeftOutSamples leftOut = end.LeftOut ?? LeftOutSamples.None;
@@ -143,13 +143,13 @@ public sealed record StageRules(string Name, long Steps, int GlobalBatch, long S
         {
             return new TrainingFailedException(
                 $"{Name}: only {end.Applied} of {end.Step} batches are in the weights, {end.Skipped} were skipped and "
-                + $"{end.Undone} undone; a stage needs half of them, and has no result without. {ReportFile} "
-                + $"says why each is missing.{bad} {Again}");
+                + $"{end.Undone} undone; a stage needs at least half of them and has no result otherwise. {ReportFile} "
+                + $"lists why each is missing.{bad} {Again}");
         }
 
         return leftOut.Times <= (1 - PartAppliedMin) * end.Step * GlobalBatch ? null : new TrainingFailedException(
-            $"{Name}: {leftOut.Times} of {end.Step * GlobalBatch} samples were left out; a stage needs half of them, "
-            + $"and has no result without.{bad} {Again}");
+            $"{Name}: {leftOut.Times} of {end.Step * GlobalBatch} samples were left out; a stage needs at least half "
+            + $"of them and has no result otherwise.{bad} {Again}");
     }
 
     private static LeftOutSamples Note(
@@ -167,7 +167,7 @@ public sealed record StageRules(string Name, long Steps, int GlobalBatch, long S
         return all;
     }
 
-    // What one sample alone brings about, the data is to blame for, and not the training.
+    // If one sample alone accounts for it, the data is at fault, not the training.
     private static SkippedSlice SliceOf(long step, BatchOutcome batch, Func<int, string> place)
     {
         if (batch.Samples == 0)
@@ -189,7 +189,7 @@ public sealed record StageRules(string Name, long Steps, int GlobalBatch, long S
             : new SkippedSlice(step, reason);
     }
 
-    // As many batches in a row as the policy bears of other bad ones.
+    // The limit on consecutive batches without samples is the policy's limit on consecutive skips.
     private TrainingFailedException? EmptyRow(RunPosition position)
     {
         IReadOnlyList<SkippedSlice> ledger = position.Ledger;
@@ -202,15 +202,15 @@ public sealed record StageRules(string Name, long Steps, int GlobalBatch, long S
         }
 
         return row <= Policy.Patience ? null : new TrainingFailedException(
-            $"{Name}: the last {row} batches, to step {step}, hold no sample that can be trained on. "
+            $"{Name}: the last {row} batches, up to step {step}, have no sample that can be trained on. "
             + BadData(position));
     }
 
     private static string BadData(RunPosition position) => position.LeftOut is { Samples: [var first, ..] }
-        ? $"{first.Place}: {first.Column} holds {first.Value}, as the first of them; make these latents anew."
+        ? $"The first is {first.Place}: {first.Column} holds {first.Value}; compute these latents again."
         : "";
 
-    // Where single samples are to blame, or no update was ever made, the learning rate is not.
+    // If single samples are at fault, or no update was ever made, the learning rate is not the cause.
     private static string Advice(RunPosition position, SkippedSlice now)
     {
         SkippedSlice[] row =
@@ -220,10 +220,10 @@ public sealed record StageRules(string Name, long Steps, int GlobalBatch, long S
             now,
         ];
         return row.Count(slice => slice.Because == SkippedBecause.OneSample) > row.Length / 2
-            ? $"single samples are to blame, the last one thus: {now.Reason}. Look at them in the data."
+            ? $"single samples are at fault, most recently: {now.Reason}. Check them in the data."
             : position.Memory.Applied == 0
-                ? "no update was made so far, so the weights that it starts from, or model.dtype, give no finite loss."
-                : "a lower learning rate or a longer warm-up would be right.";
+                ? "no update was made so far: the initial weights, or model.dtype, give a loss that is not finite."
+                : "use a lower learning rate or a longer warm-up.";
     }
 
     private static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);

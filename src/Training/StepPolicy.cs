@@ -1,51 +1,51 @@
-// What to do about a loss or gradient that is no number, or suddenly far too large.
+// The policy for a loss or gradient that is not finite or suddenly far too large: skip the batch, or roll back.
 namespace Atelier.Training;
 
-/// <summary>What becomes of a step.</summary>
+/// <summary>The policy's decision on a step.</summary>
 public enum StepVerdict
 {
-    /// <summary>It is applied.</summary>
+    /// <summary>The optimizer applies its gradient.</summary>
     Apply,
 
-    /// <summary>Its slice of the data is skipped, and stands in the ledger.</summary>
+    /// <summary>The weights stay; the slice of the data is skipped and recorded in the ledger.</summary>
     Skip,
 
-    /// <summary>The run returns to its last checkpoint and skips the slices that led here.</summary>
-    GoBack,
+    /// <summary>The run rolls back to its last checkpoint and skips the slices that led here.</summary>
+    RollBack,
 }
 
-/// <summary>What the policy remembers between steps. It is part of a checkpoint.</summary>
+/// <summary>The policy's state between steps, part of each checkpoint.</summary>
 /// <param name="Applied">Steps applied so far.</param>
 /// <param name="LogNorm">Moving average of the logarithm of the gradient norm.</param>
-/// <param name="SkippedInARow">Steps skipped since the last that was applied.</param>
-/// <param name="Returns">Times that the run has gone back.</param>
+/// <param name="SkippedInARow">Consecutive steps skipped since the last applied one.</param>
+/// <param name="Returns">Number of rollbacks so far.</param>
 /// <param name="LogLoss">Moving average of the logarithm of the loss.</param>
 public readonly record struct PolicyMemory(
     long Applied, double LogNorm, int SkippedInARow, int Returns, double LogLoss);
 
 /// <summary>
-/// A pure function of the reduced loss and gradient norm and of what it decided before, so that every replica and every
-/// resumed run decides alike. A loss or norm that is no finite number is skipped; so is a loss or norm above
-/// <see cref="SpikeFactor"/> times its moving average, once <see cref="Warmup"/> steps have made one. After
-/// <see cref="Patience"/> skips in a row the run goes back.
+/// A pure function of the reduced loss and gradient norm and of its own memory, so that all replicas and resumed runs
+/// make the same decisions. A step whose loss or norm is not finite is skipped; so is one whose loss or norm is above
+/// <see cref="SpikeFactor"/> times its moving average, once that average covers <see cref="Warmup"/> steps. After
+/// <see cref="Patience"/> consecutive skips the run rolls back.
 /// </summary>
 public sealed record StepPolicy
 {
     private const double Memory = 0.98;
 
-    /// <summary>Loss or norm over its moving average from which a step is a spike.</summary>
+    /// <summary>Ratio of the loss or norm to its moving average above which a step is a spike.</summary>
     public double SpikeFactor { get; init; } = 20;
 
-    /// <summary>Skips in a row that the run bears.</summary>
+    /// <summary>Consecutive skips tolerated before rolling back.</summary>
     public int Patience { get; init; } = 8;
 
-    /// <summary>Times that a stage may go back; then it has diverged.</summary>
+    /// <summary>Rollbacks allowed in a stage; after that it has diverged.</summary>
     public int ReturnsMax { get; init; } = 3;
 
-    /// <summary>Applied steps before spikes are looked for.</summary>
+    /// <summary>Applied steps before spike detection starts.</summary>
     public int Warmup { get; init; } = 50;
 
-    /// <summary>The verdict on a step, and what to remember.</summary>
+    /// <summary>Decides on a step: its verdict and the policy's next memory.</summary>
     public (StepVerdict Verdict, PolicyMemory Memory) Decide(double loss, double norm, PolicyMemory memory)
     {
         bool finite = double.IsFinite(loss) && double.IsFinite(norm);
@@ -54,7 +54,7 @@ public sealed record StepPolicy
         if (!finite || spike)
         {
             int skipped = memory.SkippedInARow + 1;
-            StepVerdict verdict = skipped > Patience ? StepVerdict.GoBack : StepVerdict.Skip;
+            StepVerdict verdict = skipped > Patience ? StepVerdict.RollBack : StepVerdict.Skip;
             return (verdict, memory with { SkippedInARow = skipped });
         }
 

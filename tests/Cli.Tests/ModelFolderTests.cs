@@ -115,7 +115,7 @@ public sealed class ModelFolderTests : IDisposable
     public void MissingFile_IsNamed(string file)
     {
         File.Delete(Path.Combine(_model, file));
-        AssertRefused($"{file}: is named here, but the file is not in the folder.");
+        AssertRefused($"{file}: is listed here, but the file is not in the folder.");
     }
 
     private void AssertRefused(string part)

@@ -20,17 +20,17 @@ public sealed class UsageTests
     [InlineData("generate cat -o a.png -o b.png", "-o is given more than once.")]
     [InlineData(
         "generate red cat -o a.png",
-        "\"cat\" is left over: atelier generate takes PROMPT alone; text with spaces stands in quotes.")]
+        "\"cat\" is unexpected: atelier generate takes only PROMPT; put text with spaces in quotes.")]
     [InlineData("up --port 0", "--port is \"0\"; it must be a whole number from 1 to 65535.")]
     [InlineData("up --silos 17", "--silos is \"17\"; it must be a whole number from 1 to 16.")]
     [InlineData("up --threads x", "--threads is \"x\"; it must be a whole number from 1 to 1024.")]
-    [InlineData("up now", "\"now\" is left over: atelier up takes options alone.")]
+    [InlineData("up now", "\"now\" is unexpected: atelier up takes only options.")]
     [InlineData("tenants", "atelier tenants needs a command: list, put, close or keys.")]
     [InlineData("tenants keys", "atelier tenants keys needs a command: list, add or revoke.")]
     [InlineData("tenants put", "TENANT is missing. See atelier tenants put --help.")]
     [InlineData("tenants put a --weight 0", "--weight is \"0\"; it must be a number from 1 to 1000.")]
     [InlineData("tenants keys revoke a", "KEY is missing. See atelier tenants keys revoke --help.")]
-    [InlineData("bench model 3", "\"3\" is left over: atelier bench model takes options alone.")]
+    [InlineData("bench model 3", "\"3\" is unexpected: atelier bench model takes only options.")]
     [InlineData("models inspect --jsn x", "There is no option --jsn; atelier models inspect has --json and --help.")]
     [InlineData("bench model --rounds 0", "--rounds is \"0\"; it must be a whole number from 1 to 1000.")]
     [InlineData("bench model --preset XL", "--preset is \"XL\"; it must be Tiny_2 or XL_2.")]
@@ -62,7 +62,7 @@ public sealed class UsageTests
 
     [Fact]
     public void EmptyPath_IsRefused() => Assert.Equal(
-        ["--model is \"\", which is no path."],
+        ["--model is \"\", which is not a path."],
         Usage.Problems(AtelierCommand.Parse("generate", "cat", "-o", "a.png", "--model", "")));
 
     // The parser would take the misspelled option for the prompt, and draw it.

@@ -42,9 +42,9 @@ public sealed class FiniteTests
         using Tensor output = tensor(new[] { 1f, float.NegativeInfinity, float.NaN }).to(ScalarType.BFloat16);
         var error = Assert.Throws<NonFiniteException>(() => Finite.Check("decoder", output));
         Assert.Equal(("decoder", double.NegativeInfinity), (error.Part, error.Value));
-        Assert.Equal("The decoder gave -infinity, where only finite numbers are of use.", error.Message);
+        Assert.Equal("The decoder gave -infinity instead of a finite number.", error.Message);
         Assert.Equal(
-            "The decoder of the model shapes gave -infinity, where only finite numbers are of use.",
+            "The decoder of the model shapes gave -infinity instead of a finite number.",
             error.Of("shapes"));
     }
 }

@@ -73,7 +73,7 @@ public sealed class StageRulesTests
         }
 
         StepDecision last = Decide(position, s_empty);
-        Assert.Contains("the last 3 batches, to step 2, hold no sample", last.Failure!.Message);
+        Assert.Contains("the last 3 batches, up to step 2, have no sample", last.Failure!.Message);
         Assert.Equal(0, last.Position.Applied);
         Assert.Null(Decide(Decide(position, s_good).Position, s_empty).Failure);
     }
@@ -84,21 +84,21 @@ public sealed class StageRulesTests
         RunPosition last = Follow(RunPosition.Start, s_good, s_good, s_bad);
         RunPosition position = Follow(last, s_good, s_good, s_bad, s_bad);
         StepDecision decision = Decide(position, s_bad);
-        Assert.Equal(StepVerdict.GoBack, decision.Verdict);
+        Assert.Equal(StepVerdict.RollBack, decision.Verdict);
         Assert.Null(decision.Failure);
         Assert.Equal(position.Step, decision.Position.Step);
-        (RunPosition back, string remark) = s_rules.GoBack(decision.Position, decision.Slice!, last);
-        Assert.Equal("step 7: the run went back to the weights of step 3, and skips the 5 batches since", remark);
+        (RunPosition back, string remark) = s_rules.RollBack(decision.Position, decision.Slice!, last);
+        Assert.Equal("step 7: the run rolled back to the weights of step 3 and skips the 5 batches since", remark);
         Assert.Equal((8, 2, 2), (back.Step, back.Updates, back.Applied));
         Assert.Equal(last.Memory with { Returns = 1 }, back.Memory);
         Assert.Equal([2, 3, 4, 5, 6, 7], back.Ledger.Select(slice => slice.Step));
         Assert.Equal(
             [3, 4], back.Ledger.Where(slice => slice.Because == SkippedBecause.Undone).Select(slice => slice.Step));
-        Assert.EndsWith("; the run went back to step 3", back.Ledger[^1].Reason);
+        Assert.EndsWith("; the run rolled back to step 3", back.Ledger[^1].Reason);
 
         StepDecision again = Decide(Follow(back, s_bad, s_bad), s_bad);
         Assert.IsType<TrainingDivergedException>(again.Failure);
-        Assert.Throws<TrainingDivergedException>(() => s_rules.GoBack(decision.Position, decision.Slice!, null));
+        Assert.Throws<TrainingDivergedException>(() => s_rules.RollBack(decision.Position, decision.Slice!, null));
     }
 
     [Fact]
@@ -109,7 +109,7 @@ public sealed class StageRulesTests
         Assert.False(s_rules.IsCheckpointDue(StepVerdict.Skip, 6, 0));
         Assert.True(s_rules.IsCheckpointDue(StepVerdict.Apply, 7, 0));
         Assert.False(s_rules.IsCheckpointDue(StepVerdict.Apply, 11, 7));
-        Assert.True(s_rules.IsCheckpointDue(StepVerdict.GoBack, 8, 7));
+        Assert.True(s_rules.IsCheckpointDue(StepVerdict.RollBack, 8, 7));
     }
 
     [Fact]

@@ -40,7 +40,7 @@ public sealed class StepPolicyTests
     [Fact]
     public void SkipsInARow_BeyondPatience_RollBack()
     {
-        Assert.Equal(StepVerdict.GoBack, Verdicts(1, double.NaN, double.NaN, double.NaN)[^1]);
+        Assert.Equal(StepVerdict.RollBack, Verdicts(1, double.NaN, double.NaN, double.NaN)[^1]);
         Assert.Equal(StepVerdict.Skip, Verdicts(1, double.NaN, double.NaN, 1, double.NaN)[^1]);
     }
 

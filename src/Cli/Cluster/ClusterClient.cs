@@ -1,4 +1,4 @@
-// The cluster's HTTP API, as the command line uses it. What the API refuses is told in its own words.
+// The command line's client of the cluster's HTTP API. Errors of the API are shown in its own words.
 using System.Globalization;
 using System.Net;
 using System.Net.Http.Headers;
@@ -11,22 +11,22 @@ using Atelier.Contracts.Generations;
 namespace Atelier.Cli.Cluster;
 
 /// <summary>The API refused a call.</summary>
-/// <param name="status">Its status.</param>
-/// <param name="message">What it said.</param>
+/// <param name="status">Status code of the answer.</param>
+/// <param name="message">The API's error message.</param>
 internal sealed class ApiRefusalException(HttpStatusCode status, string message) : Exception(message)
 {
-    /// <summary>The status.</summary>
+    /// <summary>Status code of the answer.</summary>
     public HttpStatusCode Status { get; } = status;
 
-    /// <summary>Whether the same call may succeed a little later, because the cluster is busy with itself.</summary>
-    public bool IsPassing => Status is HttpStatusCode.BadGateway or HttpStatusCode.ServiceUnavailable
+    /// <summary>Whether the error is transient, so that a retry may succeed.</summary>
+    public bool IsTransient => Status is HttpStatusCode.BadGateway or HttpStatusCode.ServiceUnavailable
         or HttpStatusCode.GatewayTimeout or HttpStatusCode.InternalServerError or HttpStatusCode.RequestTimeout;
 }
 
 /// <summary>An event of a generation.</summary>
 internal sealed record ClusterEvent
 {
-    /// <summary>Its number.</summary>
+    /// <summary>Its number, with which a client resumes.</summary>
     public required EventNumber Number { get; init; }
 
     /// <summary>The phase entered, or in which a step was done.</summary>
@@ -35,13 +35,13 @@ internal sealed record ClusterEvent
     /// <summary>Steps done.</summary>
     public int Step { get; init; }
 
-    /// <summary>Steps in all.</summary>
+    /// <summary>Total steps.</summary>
     public int Steps { get; init; }
 
-    /// <summary>Why it failed, if it did.</summary>
+    /// <summary>Why the generation failed; null if it did not.</summary>
     public string? Failure { get; init; }
 
-    /// <summary>Whether nothing comes after it.</summary>
+    /// <summary>Whether it is the last event.</summary>
     public bool IsLast => Phase is "done" or "failed" or "cancelled";
 }
 
@@ -53,10 +53,10 @@ internal sealed class ClusterClient : IDisposable
     private readonly HttpClient _http;
     private readonly TimeProvider _clock;
 
-    /// <summary>Makes a client; nothing is called yet.</summary>
-    /// <param name="url">Where the cluster's gateway is.</param>
+    /// <summary>Creates a client, without calling anything.</summary>
+    /// <param name="url">URL of the cluster's gateway.</param>
     /// <param name="key">A tenant's key, or the administrator's.</param>
-    /// <param name="clock">Tells the time.</param>
+    /// <param name="clock">Source of time.</param>
     public ClusterClient(Uri url, string key, TimeProvider clock)
     {
         _clock = clock;
@@ -70,10 +70,10 @@ internal sealed class ClusterClient : IDisposable
         _http.DefaultRequestHeaders.UserAgent.ParseAdd("atelier");
     }
 
-    /// <summary>Where the cluster is.</summary>
+    /// <summary>URL of the cluster's gateway.</summary>
     public Uri Url { get; }
 
-    /// <summary>How long this client waits for what.</summary>
+    /// <summary>Timeouts and pauses of this client.</summary>
     public ClientPatience Patience { get; init; } = new();
 
     /// <summary>Reads a URL from the command line.</summary>
@@ -82,17 +82,17 @@ internal sealed class ClusterClient : IDisposable
             ? url
             : throw new UserErrorException($"{name} is \"{text}\"; it must be a URL such as http://127.0.0.1:8080.");
 
-    /// <summary>Checks that a key from the command line can stand in a header.</summary>
+    /// <summary>Checks that a key from the command line is valid in a header.</summary>
     public static string CheckKey(string name, string key) =>
         key.Length > 0 && key.All(c => char.IsAscii(c) && !char.IsControl(c) && c != ' ')
             ? key
             : throw new UserErrorException(
                 $"{name} is not a valid key: a key consists of letters, digits, '-', '_' and '~'.");
 
-    /// <summary>Calls a route and reads its answer, if it has one.</summary>
+    /// <summary>Calls a route and reads the JSON of its answer; null if it is empty.</summary>
     /// <exception cref="ApiRefusalException">The API refused.</exception>
-    /// <exception cref="HttpRequestException">There is no cluster there, or the connection broke.</exception>
-    /// <exception cref="TimeoutException">No answer came.</exception>
+    /// <exception cref="HttpRequestException">Nothing listens at the URL, or the connection broke.</exception>
+    /// <exception cref="TimeoutException">There was no answer in time.</exception>
     public async Task<JsonNode?> CallAsync(
         HttpMethod method, string path, JsonObject? body, CancellationToken cancellation)
     {
@@ -104,11 +104,11 @@ internal sealed class ClusterClient : IDisposable
         catch (JsonException)
         {
             throw new UserErrorException(
-                $"{Url} answers {path} with something that is not JSON. Is it a cluster's gateway?");
+                $"{Url} answered {path} with something other than JSON. Is it a cluster's gateway?");
         }
     }
 
-    /// <summary>The same for answers that are files.</summary>
+    /// <summary>Calls a route whose answer is a file.</summary>
     public async Task<byte[]> BytesAsync(
         HttpMethod method, string path, JsonObject? body, CancellationToken cancellation)
     {
@@ -129,10 +129,9 @@ internal sealed class ClusterClient : IDisposable
     }
 
     /// <summary>
-    /// Repeats a call until it is answered: one that may be sent twice, because it says the same both times. Where
-    /// nobody listens at the first try, there is no cluster.
+    /// Retries an idempotent call until it is answered. If nothing listens at the first attempt, there is no cluster.
     /// </summary>
-    public async Task<T> PatientlyAsync<T>(Func<Task<T>> call, CancellationToken cancellation, bool mayBeDown = false)
+    public async Task<T> RetryAsync<T>(Func<Task<T>> call, CancellationToken cancellation, bool mayBeDown = false)
     {
         long start = _clock.GetTimestamp();
         for (int tries = 1; ; tries++)
@@ -145,14 +144,14 @@ internal sealed class ClusterClient : IDisposable
                 when (error.HttpRequestError is HttpRequestError.ConnectionError or HttpRequestError.NameResolutionError
                     && tries == 1 && !mayBeDown)
             {
-                throw new UserErrorException($"Nobody answers at {Url}: {error.Message}");
+                throw new UserErrorException($"No cluster answers at {Url}: {error.Message}");
             }
-            catch (Exception error) when (IsPassing(error))
+            catch (Exception error) when (IsTransient(error))
             {
                 if (_clock.GetElapsedTime(start) > Patience.Outage)
                 {
                     throw new UserErrorException(
-                        $"{Url} has given no proper answer for {Patience.Outage.TotalSeconds:0.#} s: {error.Message}");
+                        $"{Url} has been unavailable for {Patience.Outage.TotalSeconds:0.#} s: {error.Message}");
                 }
             }
 
@@ -161,8 +160,8 @@ internal sealed class ClusterClient : IDisposable
     }
 
     /// <summary>
-    /// The events of a generation to the last one, each once, through whatever breaks on the way: a new connection says
-    /// which event was the last that arrived.
+    /// The events of a generation up to the last one, each exactly once. After a broken connection, a new one resumes
+    /// after the last event received.
     /// </summary>
     public async IAsyncEnumerable<ClusterEvent> WatchAsync(
         string id, [EnumeratorCancellation] CancellationToken cancellation)
@@ -197,24 +196,24 @@ internal sealed class ClusterClient : IDisposable
     /// <inheritdoc/>
     public void Dispose() => _http.Dispose();
 
-    // Whether there is another event on this connection; false if the connection is over and a new one may bring more.
+    // Whether there is another event on this connection; false if it has ended and a new one may continue.
     private async Task<bool> NextAsync(IAsyncEnumerator<ClusterEvent?> events, long broken)
     {
         try
         {
             return await events.MoveNextAsync();
         }
-        catch (Exception error) when (IsPassing(error))
+        catch (Exception error) when (IsTransient(error))
         {
             return broken == 0 || _clock.GetElapsedTime(broken) <= Patience.Outage
                 ? false
                 : throw new UserErrorException(
-                    $"{Url} has been away for {Patience.Outage.TotalSeconds:0.#} s: {error.Message}. The generation "
-                    + "goes on there, if it can.");
+                    $"{Url} has been unavailable for {Patience.Outage.TotalSeconds:0.#} s: {error.Message}. The "
+                    + "generation continues there if possible.");
         }
     }
 
-    // What one connection brings: nothing but the news that it stands, and then events.
+    // The items of one connection: first null, when it is established, and then events.
     private async IAsyncEnumerable<ClusterEvent?> StreamAsync(
         string id, EventNumber last, [EnumeratorCancellation] CancellationToken cancellation)
     {
@@ -287,12 +286,12 @@ internal sealed class ClusterClient : IDisposable
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException or FormatException)
         {
-            return null; // An event of a kind that is not known here.
+            return null; // An event of an unknown kind.
         }
     }
 
-    private static bool IsPassing(Exception error) => error is HttpRequestException or TimeoutException or IOException
-        || error is ApiRefusalException { IsPassing: true };
+    private static bool IsTransient(Exception error) => error is HttpRequestException or TimeoutException or IOException
+        || error is ApiRefusalException { IsTransient: true };
 
     private Task PauseAsync(int tries, CancellationToken cancellation) => Task.Delay(
         TimeSpan.FromTicks(Math.Min(Patience.PauseMax.Ticks, Patience.PauseMin.Ticks << Math.Clamp(tries - 1, 0, 10))),
@@ -312,34 +311,34 @@ internal sealed class ClusterClient : IDisposable
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException)
         {
-            // Not the API's: something between answered.
+            // Not an answer of the API, but of something in between.
         }
 
         return new ApiRefusalException(
             status,
-            $"{Url} answers {((int)status).ToString(CultureInfo.InvariantCulture)} and says no more: is it a cluster's "
-            + "gateway?");
+            $"{Url} answers {((int)status).ToString(CultureInfo.InvariantCulture)} without a message. Is it a "
+            + "cluster's gateway?");
     }
 }
 
-/// <summary>How long a client waits for what.</summary>
+/// <summary>Timeouts and pauses of a client.</summary>
 internal sealed record ClientPatience
 {
-    /// <summary>For a connection.</summary>
+    /// <summary>Timeout of a connection attempt.</summary>
     public TimeSpan Connection { get; init; } = TimeSpan.FromSeconds(5);
 
-    /// <summary>For an answer.</summary>
+    /// <summary>Timeout of an answer.</summary>
     public TimeSpan Answer { get; init; } = TimeSpan.FromSeconds(30);
 
-    /// <summary>For a sign of life on a stream, where the cluster gives one every 15 seconds.</summary>
+    /// <summary>Longest silence on a stream; the cluster sends a keep-alive every 15 seconds.</summary>
     public TimeSpan Silence { get; init; } = TimeSpan.FromSeconds(40);
 
-    /// <summary>For a cluster that is away to come back.</summary>
+    /// <summary>How long to retry while the cluster is unavailable.</summary>
     public TimeSpan Outage { get; init; } = TimeSpan.FromMinutes(2);
 
-    /// <summary>The first pause between tries.</summary>
+    /// <summary>The first pause between attempts.</summary>
     public TimeSpan PauseMin { get; init; } = TimeSpan.FromSeconds(0.1);
 
-    /// <summary>The longest pause between tries.</summary>
+    /// <summary>The longest pause between attempts.</summary>
     public TimeSpan PauseMax { get; init; } = TimeSpan.FromSeconds(2);
 }

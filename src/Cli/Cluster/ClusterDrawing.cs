@@ -1,38 +1,38 @@
-// Pictures drawn by a cluster: each is submitted under an id that is made here, so that it can be sent again, followed
-// by its events, and fetched. Whoever goes away cancels what is open.
+// Drawing pictures on a cluster. Each one is submitted under an id chosen here, so that the request can be retried;
+// then its events are followed and the picture is fetched. On interruption, open generations are cancelled.
 using System.Globalization;
 using System.Text.Json.Nodes;
 using Atelier.Model.Clip;
 
 namespace Atelier.Cli.Cluster;
 
-/// <summary>What a cluster is asked for.</summary>
+/// <summary>A request for pictures to a cluster.</summary>
 internal sealed record ClusterRequest
 {
-    /// <summary>What the pictures show.</summary>
+    /// <summary>Description of the pictures.</summary>
     public required string Prompt { get; init; }
 
-    /// <summary>What they shall not show.</summary>
+    /// <summary>What the pictures should not show.</summary>
     public string Negative { get; init; } = "";
 
-    /// <summary>The model's name there; none is the default one.</summary>
+    /// <summary>The model's name in the cluster; null for the default one.</summary>
     public string? Model { get; init; }
 
     /// <summary>Seed of the first picture.</summary>
     public ulong Seed { get; init; }
 
-    /// <summary>Steps; none are the model's own.</summary>
+    /// <summary>Steps; null for the model's default.</summary>
     public int? Steps { get; init; }
 
-    /// <summary>Guidance; none is the model's own.</summary>
+    /// <summary>Guidance; null for the model's default.</summary>
     public double? Guidance { get; init; }
 
-    /// <summary>Width and height, or auto.</summary>
+    /// <summary>Width and height, such as 256x256, or auto.</summary>
     public string Size { get; init; } = "auto";
 
-    /// <summary>The request as the API takes it.</summary>
-    /// <param name="id">Id of its generation.</param>
-    /// <param name="index">Which picture it is, from 0.</param>
+    /// <summary>The body of the API's request.</summary>
+    /// <param name="id">Id of the generation.</param>
+    /// <param name="index">Index of the picture, from 0.</param>
     public JsonObject ToJson(string id, int index)
     {
         var body = new JsonObject
@@ -59,10 +59,10 @@ internal sealed record ClusterRequest
     }
 }
 
-/// <summary>Draws pictures.</summary>
+/// <summary>Draws pictures on a cluster.</summary>
 /// <param name="client">The cluster.</param>
-/// <param name="clock">Tells the time.</param>
-/// <param name="report">Told the part that is done, in [0, 1], and what is going on.</param>
+/// <param name="clock">Source of time.</param>
+/// <param name="report">Receives the finished fraction, in [0, 1], and the current state.</param>
 internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, Action<double, string> report)
 {
     private const string Route = "/v1/generations";
@@ -74,8 +74,8 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
     private readonly HashSet<string> _open = new(StringComparer.Ordinal);
     private double[] _parts = [];
 
-    /// <summary>Draws pictures at a time; each is handed over once it is there.</summary>
-    /// <returns>What the cluster left out of the prompts, as sentences.</returns>
+    /// <summary>Draws all pictures concurrently; each is passed on as soon as it is finished.</summary>
+    /// <returns>Warnings about truncated prompts.</returns>
     /// <exception cref="UserErrorException">A generation failed; the others are cancelled.</exception>
     public async Task<IReadOnlyList<string>> RunAsync(
         ClusterRequest request, int count, Action<int, byte[]> take, CancellationToken cancellation)
@@ -94,7 +94,7 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
             await CancelOpenAsync();
             cancellation.ThrowIfCancellationRequested();
 
-            // The first to fail took the others along; theirs is only that they were cancelled.
+            // The first failure cancelled the others, whose exceptions only report that.
             await (pictures.FirstOrDefault(picture => picture.IsFaulted) ?? Task.WhenAll(pictures));
             throw;
         }
@@ -122,7 +122,7 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
     {
         Note(id, isOpen: true);
         JsonObject body = request.ToJson(id, index);
-        await client.PatientlyAsync(() => client.CallAsync(HttpMethod.Post, Route, body, cancellation), cancellation);
+        await client.RetryAsync(() => client.CallAsync(HttpMethod.Post, Route, body, cancellation), cancellation);
         using var waiting = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         Task places = FollowPlaceAsync(id, index, waiting.Token);
         try
@@ -148,13 +148,13 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
             await places;
         }
 
-        return await client.PatientlyAsync(
+        return await client.RetryAsync(
             () => client.BytesAsync(HttpMethod.Get, $"{Route}/{id}/picture", null, cancellation), cancellation,
             mayBeDown: true);
     }
 
-    // A prompt that is too long for the text encoder is drawn without its end. The picture has arrived by now, so a
-    // failing call is ignored.
+    // The end of a prompt that is too long for the text encoder is ignored. The picture has arrived by now, so a
+    // failing call does not matter.
     private async Task<IReadOnlyList<string>> WarningsAsync(string id, CancellationToken cancellation)
     {
         try
@@ -186,11 +186,11 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
         {
             throw new UserErrorException(last.Phase == "cancelled"
                 ? "The generation was cancelled."
-                : $"The generation failed: {last.Failure ?? "the cluster does not say why."}");
+                : $"The generation failed: {last.Failure ?? "the cluster gives no reason."}");
         }
     }
 
-    // Events tell of phases and steps; how many come first, only the queue knows.
+    // Events report phases and steps; only the queue knows the position in it.
     private async Task FollowPlaceAsync(string id, int index, CancellationToken cancellation)
     {
         try
@@ -213,7 +213,7 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
             when (error is OperationCanceledException or ApiRefusalException or HttpRequestException or TimeoutException
                 or UserErrorException or InvalidOperationException)
         {
-            // It is only for show: whoever follows the events finds out what is wrong.
+            // It is only for display: errors show up while following the events.
         }
     }
 
@@ -252,7 +252,7 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
         }
     }
 
-    // Also what was perhaps never accepted.
+    // Including requests that may never have been accepted.
     private async Task CancelOpenAsync()
     {
         string[] open;
@@ -272,7 +272,7 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
                 when (error is OperationCanceledException or ApiRefusalException or HttpRequestException
                     or TimeoutException or UserErrorException)
             {
-                // It was not there, or the cluster is not.
+                // The generation does not exist, or the cluster is unavailable.
             }
         }));
     }

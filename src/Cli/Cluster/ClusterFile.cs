@@ -1,21 +1,21 @@
-// cluster.json: what a cluster on this machine keeps between its runs. It holds secrets, so it is its user's alone; it
-// is written aside and renamed, so it is there whole or not at all.
+// cluster.json: secrets and ports of a cluster on this machine, kept between runs. Only its user can read it; it is
+// written through a temporary file, so it is never incomplete.
 using System.Security.Cryptography;
 using System.Text.Json;
 
 namespace Atelier.Cli.Cluster;
 
 /// <summary>The ports of a silo.</summary>
-/// <param name="Port">Where silos talk.</param>
-/// <param name="ProxyPort">Where gateways talk to the cluster.</param>
-/// <param name="HttpPort">Where its HTTP API listens.</param>
-/// <param name="MetricsPort">Where its metrics and health are read; 0 until it has one.</param>
+/// <param name="Port">Port for other silos.</param>
+/// <param name="ProxyPort">Port for gateways as Orleans clients.</param>
+/// <param name="HttpPort">Port of its HTTP API.</param>
+/// <param name="MetricsPort">Port of its metrics and health checks; 0 until one is assigned.</param>
 internal sealed record SiloPorts(int Port, int ProxyPort, int HttpPort, int MetricsPort = 0);
 
 /// <summary>Secrets and ports of a cluster on this machine.</summary>
 internal sealed record ClusterFile
 {
-    /// <summary>Its name in the data folder.</summary>
+    /// <summary>Name of the file in the data folder.</summary>
     public const string FileName = "cluster.json";
 
     private const int KnownFormat = 1;
@@ -28,31 +28,31 @@ internal sealed record ClusterFile
         RespectRequiredConstructorParameters = true,
     };
 
-    /// <summary>How to read it.</summary>
+    /// <summary>Version of the format.</summary>
     public int Format { get; init; } = KnownFormat;
 
-    /// <summary>The secret that silos and gateway share.</summary>
+    /// <summary>The secret shared by silos and gateway.</summary>
     public required string Secret { get; init; }
 
     /// <summary>The administrator's key.</summary>
     public required string AdminKey { get; init; }
 
-    /// <summary>The key of the tenant that works on this machine, once there is one.</summary>
+    /// <summary>The key of this machine's tenant; null until there is one.</summary>
     public string? Key { get; init; }
 
-    /// <summary>The gateway's port; 0 until it has one.</summary>
+    /// <summary>The gateway's port; 0 until one is assigned.</summary>
     public int Port { get; init; }
 
-    /// <summary>Where the gateway's metrics and health are read; 0 until it has a port for them.</summary>
+    /// <summary>Port of the gateway's metrics and health checks; 0 until one is assigned.</summary>
     public int MetricsPort { get; init; }
 
     /// <summary>The silos' ports.</summary>
     public SiloPorts[] Silos { get; init; } = [];
 
-    /// <summary>Where the gateway listens, once it has a port.</summary>
+    /// <summary>URL of the gateway; null until it has a port.</summary>
     public string? Url => Port == 0 ? null : $"http://127.0.0.1:{Port}";
 
-    /// <summary>New secrets.</summary>
+    /// <summary>Creates a file with new secrets.</summary>
     public static ClusterFile New() => new()
     {
         Secret = Convert.ToBase64String(RandomNumberGenerator.GetBytes(SecretBytes)),
@@ -60,7 +60,7 @@ internal sealed record ClusterFile
             RandomNumberGenerator.GetBytes(SecretBytes)),
     };
 
-    /// <summary>Reads a data folder's file; none if there is none.</summary>
+    /// <summary>Reads a data folder's file; null if there is none.</summary>
     /// <exception cref="UserErrorException">It is damaged.</exception>
     public static ClusterFile? Read(string folder)
     {
@@ -74,21 +74,21 @@ internal sealed record ClusterFile
 
             if (new FileInfo(path).Length > BytesMax)
             {
-                throw Damaged(path, "it is far too long");
+                throw Damaged(path, "it is too long");
             }
 
             return JsonSerializer.Deserialize<ClusterFile>(File.ReadAllBytes(path), s_json) switch
             {
                 null => throw Damaged(path, "it is empty"),
                 { Format: not KnownFormat } other =>
-                    throw Damaged(path, $"its format is {other.Format}, and only {KnownFormat} is known"),
+                    throw Damaged(path, $"its format is {other.Format}, but only {KnownFormat} is supported"),
                 { } file when file.Fault() is { } fault => throw Damaged(path, fault),
                 { } file => file,
             };
         }
         catch (JsonException error)
         {
-            throw Damaged(path, $"line {error.LineNumber + 1} is no JSON of its kind");
+            throw Damaged(path, $"line {error.LineNumber + 1} is not valid JSON of this format");
         }
         catch (UnauthorizedAccessException error)
         {
@@ -96,7 +96,7 @@ internal sealed record ClusterFile
         }
     }
 
-    /// <summary>Writes it into a data folder.</summary>
+    /// <summary>Writes the file into a data folder.</summary>
     public void Write(string folder)
     {
         string path = Path.Combine(folder, FileName), aside = path + ".part";
@@ -125,15 +125,14 @@ internal sealed record ClusterFile
             .. (Silos ?? []).SelectMany(silo => new[] { silo.Port, silo.ProxyPort, silo.HttpPort, silo.MetricsPort }),
         ];
         return !Convert.TryFromBase64String(Secret ?? "", bytes, out int count)
-            || count != SecretBytes ? "its secret is none"
-            : AdminKey is not { Length: >= SecretBytes } ? "its adminKey is none"
-            : Silos is null ? "its silos are none"
-            : ports.Any(port => port is < 0 or > ushort.MaxValue) ? "one of its ports is none"
+            || count != SecretBytes ? "its secret is not valid"
+            : AdminKey is not { Length: >= SecretBytes } ? "its adminKey is not valid"
+            : Silos is null ? "its silos are missing"
+            : ports.Any(port => port is < 0 or > ushort.MaxValue) ? "one of its ports is not valid"
             : null;
     }
 
     private static UserErrorException Damaged(string path, string why) => new(
-        $"{path} is damaged: {why}. Delete it, and a new one is made: tenants, sessions and pictures stay, and up "
-        + "makes "
-        + "itself a new key.");
+        $"{path} is damaged: {why}. Delete it, and a new one is created: tenants, sessions and pictures "
+        + "stay, and up creates itself a new key.");
 }

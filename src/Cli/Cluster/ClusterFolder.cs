@@ -1,10 +1,10 @@
-// Where a cluster on this machine keeps what it is: store/ and blobs/ (all that was accepted and drawn), logs/, and
-// cluster.json (secrets and ports).
+// The data folder of a cluster on this machine: store/ (grain state), blobs/ (pictures and intermediate data), logs/,
+// and cluster.json (secrets and ports).
 using Atelier.ServiceDefaults;
 
 namespace Atelier.Cli.Cluster;
 
-/// <summary>A data folder. Whoever holds it open is the one who runs its cluster.</summary>
+/// <summary>A data folder. The process that holds it open runs its cluster.</summary>
 internal sealed class ClusterFolder : IDisposable
 {
     private const string LockFile = "lock";
@@ -13,7 +13,7 @@ internal sealed class ClusterFolder : IDisposable
 
     private ClusterFolder(string path, FileStream held) => (Path, _lock) = (path, held);
 
-    /// <summary>The folder where no other is named: it belongs to the user, not to a checkout.</summary>
+    /// <summary>The default folder, which belongs to the user and not to a checkout.</summary>
     public static string Default =>
         Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData) is { Length: > 0 } data
             ? System.IO.Path.Combine(data, "atelier")
@@ -22,28 +22,29 @@ internal sealed class ClusterFolder : IDisposable
     /// <summary>Its full path.</summary>
     public string Path { get; }
 
-    /// <summary>What grains remember.</summary>
+    /// <summary>Folder of the grains' state.</summary>
     public string Store => System.IO.Path.Combine(Path, "store");
 
-    /// <summary>Pictures, and what they are made from.</summary>
+    /// <summary>Folder of pictures, caption features, latents and snapshots.</summary>
     public string Blobs => System.IO.Path.Combine(Path, "blobs");
 
-    /// <summary>What the processes say.</summary>
+    /// <summary>Folder of the processes' logs.</summary>
     public string Logs => System.IO.Path.Combine(Path, "logs");
 
     /// <summary>
-    /// Makes the folder if it is not there, for this user alone, and holds it until it is disposed. Of one that is
-    /// there, all that a cluster keeps in it is closed for other users; its own rights are left as they are.
+    /// Creates the folder if it is missing, accessible only to this user, and locks it until it is disposed. In an
+    /// existing folder, the cluster's files are closed to other users; the permissions of the folder itself are not
+    /// changed.
     /// </summary>
     /// <param name="path">The folder.</param>
-    /// <param name="warn">Told what other users may still read or replace.</param>
+    /// <param name="warn">Receives warnings about files that other users may still read or replace.</param>
     /// <exception cref="UserErrorException">Another process holds it, or it cannot be used.</exception>
     public static ClusterFolder Open(string path, Action<string> warn)
     {
         string full = System.IO.Path.GetFullPath(path);
         if (File.Exists(full))
         {
-            throw new UserErrorException($"--data is \"{path}\", which is a file; name a folder.");
+            throw new UserErrorException($"--data is \"{path}\", which is a file; it must be a folder.");
         }
 
         try
@@ -52,15 +53,15 @@ internal sealed class ClusterFolder : IDisposable
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            throw new UserErrorException($"--data is \"{path}\", but that folder cannot be made: {error.Message}");
+            throw new UserErrorException($"--data is \"{path}\", but the folder cannot be created: {error.Message}");
         }
 
-        // An flock: the system drops it when the process ends, however it ends.
-        if (TryHold(System.IO.Path.Combine(full, LockFile)) is not { } held)
+        // An flock, which the system releases when the process ends in any way.
+        if (TryLock(System.IO.Path.Combine(full, LockFile)) is not { } held)
         {
             string where = ClusterFile.Read(full)?.Url is { } url ? $", at {url}" : "";
             throw new UserErrorException(
-                $"A cluster runs on {full} already{where}. Stop it first, or name another folder with --data.");
+                $"A cluster is already running on {full}{where}. Stop it first, or use another folder with --data.");
         }
 
         var folder = new ClusterFolder(full, held);
@@ -68,10 +69,8 @@ internal sealed class ClusterFolder : IDisposable
         return folder;
     }
 
-    /// <summary>
-    /// Waits until the store is free: a silo whose `up` was killed may still be putting its work back.
-    /// </summary>
-    /// <exception cref="UserErrorException">It is still held after the patience.</exception>
+    /// <summary>Waits until the store is free: a silo whose `up` was killed may still be draining.</summary>
+    /// <exception cref="UserErrorException">The store is still in use after the timeout.</exception>
     public async Task WaitForStoreAsync(
         TimeSpan patience, Action<string> say, TimeProvider clock, CancellationToken cancellation)
     {
@@ -80,7 +79,7 @@ internal sealed class ClusterFolder : IDisposable
         bool said = false;
         while (File.Exists(file))
         {
-            if (TryHold(file) is { } held)
+            if (TryLock(file) is { } held)
             {
                 await held.DisposeAsync();
                 return;
@@ -89,12 +88,12 @@ internal sealed class ClusterFolder : IDisposable
             if (clock.GetElapsedTime(start) > patience)
             {
                 throw new UserErrorException(
-                    $"Another process uses the store in {Store}, and does not end. Stop it first.");
+                    $"Another process is using the store in {Store} and does not exit. Stop it first.");
             }
 
             if (!said)
             {
-                say("a silo of an earlier run is still ending; waiting for it");
+                say("a silo of an earlier run is still stopping; waiting for it");
                 said = true;
             }
 
@@ -119,11 +118,11 @@ internal sealed class ClusterFolder : IDisposable
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
             Dispose();
-            throw new UserErrorException($"--data is \"{Path}\", but that folder cannot be used: {error.Message}");
+            throw new UserErrorException($"--data is \"{Path}\", but the folder cannot be used: {error.Message}");
         }
     }
 
-    private static FileStream? TryHold(string file)
+    private static FileStream? TryLock(string file)
     {
         try
         {

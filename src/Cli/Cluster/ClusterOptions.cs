@@ -1,9 +1,9 @@
-// Options of all commands that speak to a cluster: which one, and with what key.
+// Options that select a cluster and a key, shared by the commands that call a cluster.
 using System.CommandLine;
 
 namespace Atelier.Cli.Cluster;
 
-/// <summary>The options that say which cluster a command administers.</summary>
+/// <summary>The options for the cluster that a command administers.</summary>
 internal sealed class ClusterOptions
 {
     private readonly Option<string> _url = new("--cluster")
@@ -22,11 +22,11 @@ internal sealed class ClusterOptions
     public static Option<DirectoryInfo> Data() => Choices.Path<DirectoryInfo>(
         "--data", "Data folder of the cluster on this machine; by default atelier in XDG_DATA_HOME or ~/.local/share.");
 
-    /// <summary>The folder that is named, or the default one.</summary>
+    /// <summary>The given folder, or the default one.</summary>
     public static string FolderOf(ParseResult parsed, Option<DirectoryInfo> data) =>
         parsed.GetValue(data)?.ToString() ?? ClusterFolder.Default;
 
-    /// <summary>Gives the options to a command.</summary>
+    /// <summary>Adds the options to a command.</summary>
     public Command AddTo(Command command)
     {
         command.Add(_url);
@@ -35,14 +35,14 @@ internal sealed class ClusterOptions
         return command;
     }
 
-    /// <summary>A client with the administrator's key.</summary>
-    /// <exception cref="UserErrorException">It is not known which cluster, or with what key.</exception>
+    /// <summary>Creates a client with the administrator's key.</summary>
+    /// <exception cref="UserErrorException">The cluster or the key is unknown.</exception>
     public ClusterClient Connect(ParseResult parsed)
     {
         string folder = FolderOf(parsed, _data);
         ClusterFile? file = ClusterFile.Read(folder);
         string url = parsed.GetValue(_url) ?? file?.Url ?? throw new UserErrorException(
-            $"There is no cluster in {folder}: start one with atelier up, or name one with --cluster and --key.");
+            $"There is no cluster in {folder}: start one with atelier up, or give --cluster and --key.");
         string key =
             parsed.GetValue(_key) ?? (url.TrimEnd('/') == file?.Url ? file.AdminKey : throw new UserErrorException(
                 $"--key ADMINKEY is missing: the administrator's key of {url} is not in {folder}."));

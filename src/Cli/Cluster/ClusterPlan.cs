@@ -1,16 +1,16 @@
-// Which processes a cluster on this machine has, and what each is told. What it is told goes through its environment:
-// command lines are open to everybody on the machine.
+// The processes of a cluster on this machine, and their settings. Settings are passed as environment variables, because
+// command lines are visible to every user of the machine.
 using System.Runtime.InteropServices;
 
 namespace Atelier.Cli.Cluster;
 
-/// <summary>What the processes of a cluster are told.</summary>
+/// <summary>The settings of a cluster's processes.</summary>
 internal sealed record ClusterPlan
 {
-    /// <summary>Most silos that one machine is asked to run.</summary>
+    /// <summary>Maximum number of silos on one machine.</summary>
     public const int SilosMax = 16;
 
-    /// <summary>The gateway's port where none is named.</summary>
+    /// <summary>The gateway's default port.</summary>
     public const int StandardPort = 8080;
 
     private const int FirstHttpPort = 8081;
@@ -27,24 +27,24 @@ internal sealed record ClusterPlan
     /// <summary>Model folders, the default one first.</summary>
     public required IReadOnlyList<string> Models { get; init; }
 
-    /// <summary>Threads of each silo's device.</summary>
+    /// <summary>libtorch threads of each silo's device.</summary>
     public required int Threads { get; init; }
 
-    /// <summary>Pictures that each silo draws together; none is the silo's own choice.</summary>
+    /// <summary>Pictures that each silo denoises in a batch; null for the silo's default.</summary>
     public int? Slots { get; init; }
 
-    /// <summary>Gives ports to all processes: those of earlier runs where they are free.</summary>
+    /// <summary>Assigns ports to all processes, reusing those of earlier runs if they are free.</summary>
     /// <param name="file">The file of earlier runs.</param>
-    /// <param name="port">The gateway's port, if it must be this one.</param>
+    /// <param name="port">The gateway's port; null for any.</param>
     /// <param name="silos">Number of silos.</param>
-    /// <exception cref="UserErrorException">The named port is not free.</exception>
+    /// <exception cref="UserErrorException">The given port is not free.</exception>
     public static ClusterFile WithPorts(ClusterFile file, int? port, int silos)
     {
         var ports = new FreePorts();
         if (port is { } named && !ports.TryTake(named))
         {
             throw new UserErrorException(
-                $"--port is {named}, but another program listens there; name a free one, or leave it out.");
+                $"--port is {named}, but another program is using it; choose a free one, or omit the option.");
         }
 
         return file with
@@ -63,7 +63,7 @@ internal sealed record ClusterPlan
         };
     }
 
-    /// <summary>The silos. They share the store's folder.</summary>
+    /// <summary>The silos, which share the store's folder.</summary>
     public IReadOnlyList<ChildProgram> Silos() => [.. File.Silos.Select(Silo)];
 
     /// <summary>The gateway.</summary>
@@ -117,7 +117,7 @@ internal sealed record ClusterPlan
         settings["Metrics__Port"] = $"{metricsPort}";
         settings["Cluster__Secret"] = File.Secret;
         settings["Supervisor__Stdin"] = "true";
-        // Images set them; the ports are those above.
+        // Container images set these; the ports above take precedence.
         settings["ASPNETCORE_URLS"] = settings["ASPNETCORE_HTTP_PORTS"] = null;
         return new ChildProgram(name, DotnetHost(), [FindProgram(project)], settings)
         {
@@ -125,7 +125,7 @@ internal sealed record ClusterPlan
         };
     }
 
-    // Programs that were built together lie side by side: bin/Cli/release, bin/Silo/release, bin/Gateway/release.
+    // Programs of one build are in neighbouring folders: bin/Cli/release, bin/Silo/release, bin/Gateway/release.
     private static string FindProgram(string project)
     {
         string here = Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory), file = $"Atelier.{project}.dll";
@@ -133,10 +133,10 @@ internal sealed record ClusterPlan
         return System.IO.File.Exists(path)
             ? path
             : throw new UserErrorException(
-                $"{path} is not there: start this through the atelier script, which builds it.");
+                $"{path} is missing: use the atelier script, which builds it.");
     }
 
-    // The dotnet that runs this program: it need not be on the path.
+    // The dotnet host of this program, which need not be on the PATH.
     private static string DotnetHost() =>
         Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "..", "..", "..", "dotnet"));
 }

@@ -1,17 +1,17 @@
-// A cluster on this machine while it runs: its processes are started in order, kept alive, and stopped in order.
+// A running cluster on this machine: its processes are started in order, kept alive, and stopped in order.
 using System.Net;
 using System.Text.Json.Nodes;
 using Atelier.Contracts.Tenants;
 
 namespace Atelier.Cli.Cluster;
 
-/// <summary>Runs a cluster until it is told to stop.</summary>
+/// <summary>Runs a cluster until it is asked to stop.</summary>
 internal sealed class ClusterUp(ClusterPlan plan, Supervision supervision, TimeProvider clock, Action<string> say)
 {
-    /// <summary>The tenant that works on this machine.</summary>
+    /// <summary>The name of this machine's tenant.</summary>
     public const string Tenant = "local";
 
-    private const int WrongConfiguration = 2; // The exit code of a process that would not start as it is configured.
+    private const int WrongConfiguration = 2; // Exit code of a process with an invalid configuration.
     private const int DeathsMax = 5;
 
     private static readonly TimeSpan s_startPatience = TimeSpan.FromMinutes(10);
@@ -19,10 +19,10 @@ internal sealed class ClusterUp(ClusterPlan plan, Supervision supervision, TimeP
 
     private readonly List<SupervisedChild> _children = [];
 
-    /// <summary>Starts the cluster, tells when it serves, and stops it once that is asked for.</summary>
-    /// <param name="ready">Called with a key of the tenant once the cluster serves.</param>
-    /// <param name="stop">Asks for the end.</param>
-    /// <exception cref="UserErrorException">It does not come up.</exception>
+    /// <summary>Starts the cluster, reports when it is ready, and stops it on request.</summary>
+    /// <param name="ready">Called once the cluster is ready, with the file that holds the tenant's key.</param>
+    /// <param name="stop">Stops the cluster.</param>
+    /// <exception cref="UserErrorException">It does not become ready.</exception>
     public async Task RunAsync(Action<ClusterFile> ready, CancellationToken stop)
     {
         Directory.CreateDirectory(plan.Folder.Logs);
@@ -33,7 +33,7 @@ internal sealed class ClusterUp(ClusterPlan plan, Supervision supervision, TimeP
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {
-            // That is how it ends.
+            // The regular way to stop.
         }
         finally
         {
@@ -45,7 +45,7 @@ internal sealed class ClusterUp(ClusterPlan plan, Supervision supervision, TimeP
         }
     }
 
-    /// <summary>Ends all processes at once, for whoever will not wait.</summary>
+    /// <summary>Kills all processes immediately.</summary>
     public void Kill()
     {
         foreach (SupervisedChild child in _children.ToArray())
@@ -59,7 +59,7 @@ internal sealed class ClusterUp(ClusterPlan plan, Supervision supervision, TimeP
         IReadOnlyList<ChildProgram> silos = plan.Silos();
         using var http = new HttpClient { Timeout = TimeSpan.FromSeconds(5) };
 
-        // The first silo makes the store, or upgrades it; the others find it ready.
+        // The first silo creates or upgrades the store before the others start.
         Start(silos[0]);
         await WaitAsync(http, plan.File.Silos[0].HttpPort, "/health/live", stop);
         foreach (ChildProgram silo in silos.Skip(1))
@@ -88,14 +88,14 @@ internal sealed class ClusterUp(ClusterPlan plan, Supervision supervision, TimeP
                 if (child.LastDeath is { } death && (death.ExitCode == WrongConfiguration || death.Count >= DeathsMax))
                 {
                     throw new UserErrorException(
-                        $"{child.Name} does not start; what it said is above, and in {plan.Folder.Logs}.");
+                        $"{child.Name} does not start; its output is above and in {plan.Folder.Logs}.");
                 }
             }
 
             if (clock.GetElapsedTime(start) > s_startPatience)
             {
                 throw new UserErrorException(
-                    $"The cluster was not ready within {s_startPatience.TotalMinutes:0} minutes; what it said is in "
+                    $"The cluster was not ready within {s_startPatience.TotalMinutes:0} minutes; its output is in "
                     + $"{plan.Folder.Logs}.");
             }
 
@@ -117,12 +117,13 @@ internal sealed class ClusterUp(ClusterPlan plan, Supervision supervision, TimeP
         }
     }
 
-    // The tenant's key is made once and shown each time: it lies beside the administrator's, and opens less.
+    // The tenant's key is created once and shown at every start: it is stored beside the administrator's key, which
+    // grants more.
     private async Task<ClusterFile> WithKeyAsync(CancellationToken stop)
     {
         using var admin = new ClusterClient(new Uri(plan.File.Url!), plan.File.AdminKey, clock);
         string path = $"/v1/admin/tenants/{Tenant}";
-        JsonNode tenant = await admin.PatientlyAsync(async () => await FindAsync(admin, path, stop)
+        JsonNode tenant = await admin.RetryAsync(async () => await FindAsync(admin, path, stop)
             ?? (await admin.CallAsync(HttpMethod.Put, path, [], stop))!, stop, mayBeDown: true);
         if (plan.File.Key is { } key
             && tenant["keys"]!.AsArray().Any(one => one!["hash"]!.GetValue<string>() == ApiKey.HashOf(key)))
@@ -130,7 +131,7 @@ internal sealed class ClusterUp(ClusterPlan plan, Supervision supervision, TimeP
             return plan.File;
         }
 
-        JsonNode made = (await admin.PatientlyAsync(
+        JsonNode made = (await admin.RetryAsync(
             () => admin.CallAsync(HttpMethod.Post, $"{path}/keys", new JsonObject { ["label"] = "up" }, stop), stop,
             mayBeDown: true))!;
         ClusterFile file = plan.File with { Key = made["key"]!.GetValue<string>() };
@@ -150,14 +151,14 @@ internal sealed class ClusterUp(ClusterPlan plan, Supervision supervision, TimeP
         }
     }
 
-    // Nothing new comes in first; then silos give their work back.
+    // The gateway stops first, so that nothing new arrives; then the silos release their work.
     private async Task StopAsync()
     {
         SupervisedChild[] gateways = [.. _children.Where(child => child.Name == "gateway")];
         SupervisedChild[] silos = [.. _children.Except(gateways)];
         await StopAsync(gateways, "");
-        await StopAsync([.. silos.Skip(1)], ", which put their work back");
-        await StopAsync([.. silos.Take(1)], ", which puts its work back");
+        await StopAsync([.. silos.Skip(1)], ", which release their work");
+        await StopAsync([.. silos.Take(1)], ", which releases its work");
     }
 
     private async Task StopAsync(SupervisedChild[] children, string what)

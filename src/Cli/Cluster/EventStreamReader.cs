@@ -1,12 +1,12 @@
-// Reads server-sent events (the event stream format of the HTML standard, as far as the cluster speaks it). Comments
-// are signs of life: a stream that gives none for long is dead, even if its connection does not know it.
+// A reader of server-sent events (the event stream format of the HTML standard, as far as the cluster uses it).
+// Comments are keep-alives: a stream that is silent for too long is dead, even if its connection still looks open.
 using System.Text;
 
 namespace Atelier.Cli.Cluster;
 
-/// <summary>An event as it came.</summary>
+/// <summary>A received event.</summary>
 /// <param name="Name">Its name.</param>
-/// <param name="Id">Its id, if it has one.</param>
+/// <param name="Id">Its id; null if it has none.</param>
 /// <param name="Data">Its data.</param>
 internal readonly record struct StreamEvent(string Name, string? Id, string Data);
 
@@ -17,9 +17,9 @@ internal sealed class EventStreamReader(Stream stream, TimeSpan silenceMax, Time
 
     private readonly StreamReader _reader = new(stream, Encoding.UTF8);
 
-    /// <summary>The next event; none at the end. An event that was cut short is none.</summary>
+    /// <summary>Reads the next event; null at the end. An incomplete event at the end is dropped.</summary>
     /// <exception cref="TimeoutException">The stream was silent for too long.</exception>
-    /// <exception cref="IOException">The connection broke, or an event is far too long.</exception>
+    /// <exception cref="IOException">The connection broke, or an event is too long.</exception>
     public async Task<StreamEvent?> ReadAsync(CancellationToken cancellation)
     {
         string name = "message";
@@ -55,7 +55,7 @@ internal sealed class EventStreamReader(Stream stream, TimeSpan silenceMax, Time
                 case "data":
                     throw new IOException($"An event has more than {DataLengthMax} characters.");
                 default:
-                    break; // A comment, or a field that is not known here.
+                    break; // A comment or an unknown field.
             }
         }
 

@@ -1,15 +1,15 @@
-// Ports on the loopback address that nobody listens on.
+// Free ports on the loopback address.
 using System.Net;
 using System.Net.Sockets;
 
 namespace Atelier.Cli.Cluster;
 
-/// <summary>Gives ports away, none twice.</summary>
+/// <summary>Allocates free ports, each at most once.</summary>
 internal sealed class FreePorts
 {
     private readonly HashSet<int> _given = [];
 
-    /// <summary>Whether nobody listens on a port now.</summary>
+    /// <summary>Whether a port is currently free.</summary>
     public static bool IsFree(int port)
     {
         try
@@ -24,11 +24,12 @@ internal sealed class FreePorts
         }
     }
 
-    /// <summary>Takes a port that must be this one; false if it is not free.</summary>
+    /// <summary>Allocates a given port; false if it is not free.</summary>
     public bool TryTake(int port) => IsFree(port) && _given.Add(port);
 
     /// <summary>
-    /// The port of an earlier run if there was one and it is free, otherwise the next free one from a start.
+    /// Allocates the port of an earlier run if there is one and it is free, otherwise the next free port from
+    /// <paramref name="start"/> on.
     /// </summary>
     public int Take(int earlier, int start)
     {
@@ -45,6 +46,6 @@ internal sealed class FreePorts
             }
         }
 
-        throw new UserErrorException($"No port from {start} on is free on this machine.");
+        throw new UserErrorException($"There is no free port from {start} on.");
     }
 }

@@ -4,7 +4,7 @@ using System.Text;
 
 namespace Atelier.Cli.Cluster;
 
-/// <summary>A log of lines, each with the time at which it came. For any number of threads.</summary>
+/// <summary>A log of lines with timestamps. Safe for concurrent use.</summary>
 internal sealed class RotatingLog : IDisposable
 {
     private readonly Lock _gate = new();
@@ -15,19 +15,19 @@ internal sealed class RotatingLog : IDisposable
     private readonly TimeProvider _clock;
     private FileStream _file;
 
-    /// <summary>Opens the log, or goes on with it.</summary>
-    /// <param name="folder">Where its files lie.</param>
-    /// <param name="name">The files' name, without an ending.</param>
-    /// <param name="clock">Tells the time.</param>
-    /// <param name="bytesMax">Size at which the next file begins.</param>
-    /// <param name="files">Files that are kept.</param>
+    /// <summary>Opens the log, appending to its latest file.</summary>
+    /// <param name="folder">Folder of its files.</param>
+    /// <param name="name">Name of the files, without an extension.</param>
+    /// <param name="clock">Source of time.</param>
+    /// <param name="bytesMax">Size in bytes at which a new file begins.</param>
+    /// <param name="files">Number of files to keep.</param>
     public RotatingLog(string folder, string name, TimeProvider clock, long bytesMax = 8 << 20, int files = 4)
     {
         (_folder, _name, _clock, _bytesMax, _files) = (folder, name, clock, bytesMax, files);
         _file = Open();
     }
 
-    /// <summary>The latest file.</summary>
+    /// <summary>Path of the latest file.</summary>
     public string Path => FileOf(0);
 
     /// <summary>Adds a line.</summary>
@@ -71,6 +71,6 @@ internal sealed class RotatingLog : IDisposable
 
     private string FileOf(int age) => System.IO.Path.Combine(_folder, age == 0 ? $"{_name}.log" : $"{_name}.{age}.log");
 
-    // Without a buffer, so that a line is in the file when it is said to be.
+    // Without a buffer, so that a line is in the file once the call returns.
     private FileStream Open() => new(FileOf(0), FileMode.Append, FileAccess.Write, FileShare.Read, bufferSize: 0);
 }

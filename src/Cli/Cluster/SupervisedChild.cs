@@ -1,5 +1,6 @@
-// A process that is kept alive: when it dies it is started again, after a pause that grows while it keeps dying. Its
-// standard input is a pipe that is never written to: a child that reads its end knows that its supervisor is gone.
+// A process that is kept alive: when it dies it is restarted, after a pause that grows while it keeps dying. Its
+// standard input is a pipe that is never written to, so that a child that reads end-of-file knows that its supervisor
+// has exited.
 using System.ComponentModel;
 using System.Diagnostics;
 using System.Runtime.InteropServices;
@@ -8,73 +9,73 @@ using System.Text;
 namespace Atelier.Cli.Cluster;
 
 /// <summary>A program to run.</summary>
-/// <param name="Name">What it is called here.</param>
+/// <param name="Name">Its name in messages and logs.</param>
 /// <param name="File">The executable.</param>
-/// <param name="Arguments">Its arguments. Secrets are none: anybody on the machine can read them.</param>
-/// <param name="Environment">Variables to set; those without a value are taken away.</param>
+/// <param name="Arguments">Its arguments, without secrets, because every user of the machine can read them.</param>
+/// <param name="Environment">Variables to set; a null value removes a variable.</param>
 internal sealed record ChildProgram(
     string Name, string File, IReadOnlyList<string> Arguments, IReadOnlyDictionary<string, string?> Environment)
 {
-    /// <summary>Where it says that it is alive; null if it does not say.</summary>
+    /// <summary>URL of its liveness probe; null if it has none.</summary>
     public Uri? Live { get; init; }
 }
 
-/// <summary>How children are kept alive.</summary>
+/// <summary>Settings of the supervision of children.</summary>
 internal sealed record Supervision
 {
-    /// <summary>Pause before a child that died is started again.</summary>
+    /// <summary>Pause before a dead child is restarted.</summary>
     public TimeSpan PauseMin { get; init; } = TimeSpan.FromSeconds(0.2);
 
-    /// <summary>The pause doubles at each death, up to this.</summary>
+    /// <summary>Maximum pause; it doubles at each death.</summary>
     public TimeSpan PauseMax { get; init; } = TimeSpan.FromSeconds(5);
 
-    /// <summary>A child that ran as long as this begins with the shortest pause again.</summary>
+    /// <summary>Running time after which the pause is reset to the shortest.</summary>
     public TimeSpan SteadyAfter { get; init; } = TimeSpan.FromSeconds(30);
 
-    /// <summary>How long a child may take to end once it is told to.</summary>
+    /// <summary>How long a child may take to exit after a request.</summary>
     public TimeSpan Grace { get; init; } = TimeSpan.FromSeconds(30);
 
-    /// <summary>How often a child is asked whether it is alive.</summary>
+    /// <summary>Time between liveness probes.</summary>
     public TimeSpan ProbePeriod { get; init; } = TimeSpan.FromSeconds(1);
 
-    /// <summary>How long its answer may take.</summary>
+    /// <summary>Timeout of a liveness probe.</summary>
     public TimeSpan ProbeTimeout { get; init; } = TimeSpan.FromSeconds(2);
 
     /// <summary>
-    /// A child that was alive and has not said so for this long is hung: it is killed, and restarted as after any
-    /// death.
+    /// Time without a successful probe after which a child that was alive is considered hung: it is killed and
+    /// restarted.
     /// </summary>
     public TimeSpan HungAfter { get; init; } = TimeSpan.FromSeconds(8);
 
-    /// <summary>A child that has not said once that it is alive for this long is killed: its start hangs.</summary>
+    /// <summary>Time after which a child that was never alive is killed because its start hangs.</summary>
     public TimeSpan StartMax { get; init; } = TimeSpan.FromMinutes(5);
 
-    /// <summary>Answers in a row by which a child says itself that it must be started again.</summary>
+    /// <summary>Consecutive probe answers that report failure, after which a child is restarted.</summary>
     public int SickAnswers { get; init; } = 3;
 
-    /// <summary>Lines of standard error that are shown of a child that died.</summary>
+    /// <summary>Number of lines of standard error shown when a child dies.</summary>
     public int LinesShown { get; init; } = 10;
 
-    /// <summary>Whether all that children say is shown.</summary>
+    /// <summary>Whether all output of the children is shown.</summary>
     public bool IsVerbose { get; init; }
 }
 
-/// <summary>How a child died.</summary>
-/// <param name="ExitCode">Its exit code; 128 and the signal's number if one ended it.</param>
-/// <param name="Count">How often it died so far.</param>
-/// <param name="LastLines">What it said last.</param>
+/// <summary>The death of a child.</summary>
+/// <param name="ExitCode">Its exit code; 128 plus the signal's number if a signal ended it.</param>
+/// <param name="Count">Number of its deaths so far.</param>
+/// <param name="LastLines">The last lines of its standard error.</param>
 internal sealed record ChildDeath(int ExitCode, int Count, IReadOnlyList<string> LastLines);
 
-/// <summary>A child and whoever starts it again.</summary>
+/// <summary>A child process and its supervision.</summary>
 internal sealed class SupervisedChild : IAsyncDisposable
 {
     private const int SigTerm = 15;
     private const int CannotStart = 127;
 
-    // Questions in a row without an answer: one may be lost to a busy machine.
+    // Consecutive probes without an answer: a busy machine may miss one.
     private const int SilentMin = 3;
 
-    // What a dead process left in its pipes is read within this time; a grandchild may hold them open for ever.
+    // Time limit for reading a dead process's pipes, which a grandchild may keep open forever.
     private static readonly TimeSpan s_lastWords = TimeSpan.FromSeconds(1);
 
     private static readonly HttpClient s_http = new();
@@ -89,7 +90,7 @@ internal sealed class SupervisedChild : IAsyncDisposable
     private readonly Task _running;
     private Process? _process;
 
-    /// <summary>Starts a child.</summary>
+    /// <summary>Starts a child and its supervision.</summary>
     public SupervisedChild(
         ChildProgram program, Supervision supervision, string logFolder, TimeProvider clock, Action<string> say)
     {
@@ -98,13 +99,13 @@ internal sealed class SupervisedChild : IAsyncDisposable
         _running = Task.Run(RunAsync);
     }
 
-    /// <summary>Its name.</summary>
+    /// <summary>Its name in messages and logs.</summary>
     public string Name => _program.Name;
 
-    /// <summary>How it died last; none if it never did.</summary>
+    /// <summary>Its last death; null if it never died.</summary>
     public ChildDeath? LastDeath { get; private set; }
 
-    /// <summary>Number of its process while it runs.</summary>
+    /// <summary>Its process id while it runs.</summary>
     public int? ProcessId
     {
         get
@@ -116,7 +117,7 @@ internal sealed class SupervisedChild : IAsyncDisposable
         }
     }
 
-    /// <summary>Tells the child to end, waits for the grace, and then ends it.</summary>
+    /// <summary>Asks the child to exit, waits for the grace period, and then kills it.</summary>
     public async Task StopAsync()
     {
         await _stopping.CancelAsync();
@@ -127,13 +128,13 @@ internal sealed class SupervisedChild : IAsyncDisposable
         }
         catch (TimeoutException)
         {
-            _say($"{Name} did not end within {_supervision.Grace.TotalSeconds:0.#} s, and is killed");
+            _say($"{Name} did not exit within {_supervision.Grace.TotalSeconds:0.#} s; killing it");
             Kill();
             await EndAsync();
         }
     }
 
-    /// <summary>Ends the child at once; it is not started again.</summary>
+    /// <summary>Kills the child immediately; it is not restarted.</summary>
     public void Kill()
     {
         _stopping.Cancel();
@@ -170,7 +171,7 @@ internal sealed class SupervisedChild : IAsyncDisposable
             LastDeath = new ChildDeath(code, (LastDeath?.Count ?? 0) + 1, last);
             string lines = string.Concat(last.Select(line => $"\n    {line}"));
             _say(
-                $"{Name} ended with code {code} and is started again in {pause.TotalSeconds:0.#} s; its log is "
+                $"{Name} exited with code {code}; restarting it in {pause.TotalSeconds:0.#} s; its log is "
                 + $"{_log.Path}{lines}");
             try
             {
@@ -208,7 +209,7 @@ internal sealed class SupervisedChild : IAsyncDisposable
         }
         catch (TimeoutException)
         {
-            // What comes later goes to the log as it comes.
+            // Later output goes to the log when it arrives.
         }
 
         lock (_gate)
@@ -223,7 +224,7 @@ internal sealed class SupervisedChild : IAsyncDisposable
         }
     }
 
-    // A process may hang without dying: stopped, out of threads, or waiting for a disk for ever.
+    // A process may hang without dying: stopped, out of threads, or waiting for a disk forever.
     private async Task WatchAsync(Process process, CancellationToken exited)
     {
         long alive = _clock.GetTimestamp();
@@ -238,7 +239,7 @@ internal sealed class SupervisedChild : IAsyncDisposable
                 TimeSpan stall = 3 * (_supervision.ProbePeriod + _supervision.ProbeTimeout);
                 if (answer == true || _clock.GetElapsedTime(asked) > stall)
                 {
-                    // It lives; or this process itself stood still, and can say nothing of its children.
+                    // It is alive; or this process itself was suspended, and cannot judge its children.
                     (alive, silent, hasStarted) = (_clock.GetTimestamp(), 0, hasStarted || answer == true);
                 }
 
@@ -249,8 +250,8 @@ internal sealed class SupervisedChild : IAsyncDisposable
                 if ((isHung || sick >= _supervision.SickAnswers) && !_stopping.IsCancellationRequested)
                 {
                     _say(isHung
-                        ? $"{Name} has not said for {patience.TotalSeconds:0.#} s that it is alive, and is killed"
-                        : $"{Name} says that it no longer works, and is killed");
+                        ? $"{Name} has not answered liveness probes for {patience.TotalSeconds:0.#} s; killing it"
+                        : $"{Name} reports that it no longer works; killing it");
                     process.Kill(entireProcessTree: true);
                     return;
                 }
@@ -258,15 +259,15 @@ internal sealed class SupervisedChild : IAsyncDisposable
         }
         catch (OperationCanceledException)
         {
-            // It has ended by itself.
+            // It has already exited.
         }
         catch (InvalidOperationException)
         {
-            // It ended before it could be killed.
+            // It exited before it could be killed.
         }
     }
 
-    // Whether it says that it is alive; null if it does not answer.
+    // The answer of its liveness probe; null if there is none.
     private async Task<bool?> AskAsync(Uri live, CancellationToken exited)
     {
         using var late = new CancellationTokenSource(_supervision.ProbeTimeout, _clock);
@@ -305,7 +306,7 @@ internal sealed class SupervisedChild : IAsyncDisposable
 
         lock (_gate)
         {
-            // Whoever stops it signals under the same lock: a child is either seen there, or never started.
+            // Stopping uses the same lock: it either sees the child or prevents its start.
             fault = null;
             if (_stopping.IsCancellationRequested)
             {
@@ -344,7 +345,7 @@ internal sealed class SupervisedChild : IAsyncDisposable
         }
         catch (Exception error) when (error is IOException or ObjectDisposedException)
         {
-            // The process is gone, and its pipe with it.
+            // The process has exited and closed its pipe.
         }
     }
 
@@ -356,7 +357,7 @@ internal sealed class SupervisedChild : IAsyncDisposable
         }
         catch (Exception error) when (error is IOException or ObjectDisposedException)
         {
-            // A child whose pipe nobody reads would stand still: a full disk costs its log alone.
+            // A child whose pipe is not read would block, so a full disk only costs the log.
         }
     }
 

@@ -1,4 +1,4 @@
-// The root of the command line: all verbs, and what happens around each of them.
+// The root of the command line: all verbs, and the handling of errors and signals around them.
 using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Parsing;
@@ -12,24 +12,24 @@ namespace Atelier.Cli.Commands;
 
 internal static class AtelierCommand
 {
-    // As a shell reports a command that Ctrl-C ended: 128 + SIGINT.
+    // The exit code that shells report after Ctrl-C: 128 + SIGINT.
     private const int Interrupted = 130;
 
-    // A training ends with the step in flight and a checkpoint.
+    // Training needs time to finish the current step and write a checkpoint.
     private static readonly TimeSpan s_timeToStop = TimeSpan.FromMinutes(2);
 
-    // Verbs that need no libtorch, or load it themselves if they do.
+    // Verbs that do not need libtorch, or load it themselves.
     private static readonly string[] s_light = ["up", "status", "tenants", "generate"];
 
-    private const string NoMemory = "This machine has not enough memory for that.";
+    private const string NoMemory = "This machine does not have enough memory for that.";
 
-    // A prompt may begin with @, which would otherwise name a file of further arguments.
+    // A prompt may begin with @, which would otherwise refer to a response file.
     private static readonly ParserConfiguration s_parsing = new() { ResponseFileTokenReplacer = null };
 
     public static Command Create()
     {
         var command = new Command(
-            "atelier", "Atelier: pictures from text, and the training of the model that makes them.")
+            "atelier", "Atelier: draws pictures from text, and trains the models for it.")
         {
             new HelpOption("--help", "-h", "-?"),
             new VersionOption(),
@@ -52,8 +52,8 @@ internal static class AtelierCommand
     /// <summary>Parses a command line as <see cref="RunAsync"/> does.</summary>
     public static ParseResult Parse(params string[] args) => Create().Parse(args, s_parsing);
 
-    /// <summary>Runs a command line. Whatever goes wrong is one sentence on standard error.</summary>
-    /// <returns>0, 1 if something is wrong, 130 if interrupted.</returns>
+    /// <summary>Runs a command line. Errors are one sentence on standard error.</summary>
+    /// <returns>0 on success, 1 on an error, 130 if interrupted.</returns>
     public static async Task<int> RunAsync(string[] args)
     {
         try
@@ -69,7 +69,7 @@ internal static class AtelierCommand
                 return await FailAsync([.. problems]);
             }
 
-            // Help and errors of usage need no libtorch, and neither do verbs of the cluster; a command that runs does.
+            // Help, usage errors and cluster verbs do not need libtorch; other commands do.
             if (parsed.CommandResult.Command.Subcommands.Count == 0 && parsed.Action is not HelpAction
                 && !s_light.Contains(VerbOf(parsed.CommandResult)))
             {
@@ -105,7 +105,7 @@ internal static class AtelierCommand
         return 1;
     }
 
-    // Errors that a user can do something about. All others are faults of this program, and show where they arose.
+    // Errors that a user can resolve. All others are bugs of this program and are shown with a stack trace.
     private static string? Sentence(Exception error) => error switch
     {
         UserErrorException or LibtorchException or TrainingFailedException or PrecomputeFailedException

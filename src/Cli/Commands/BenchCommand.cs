@@ -1,4 +1,4 @@
-// atelier bench: how fast is it, as a share of what this machine can do?
+// atelier bench: speed as a share of what this machine can do.
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
@@ -24,10 +24,10 @@ internal static class BenchCommand
         Option<string> preset = Choices.Word("--preset", "Which network.", "XL_2", "Tiny_2");
         Option<FileInfo> weights = Choices.Path<FileInfo>(
             "--weights",
-            "A safetensors file of the preset; made by formula, in a process of its own, if it is not there.",
+            "A safetensors file of the preset; created with formula weights, in a separate process, if it is missing.",
             required: true);
         Option<FileInfo> json = Choices.Json();
-        var make = new Option<bool>("--make") { Description = "Only make the file.", Hidden = true };
+        var make = new Option<bool>("--make") { Description = "Only create the file.", Hidden = true };
         var command = new Command("memory", "Peak memory of loading a network and evaluating it once.")
         {
             preset, weights, json, make,
@@ -44,7 +44,7 @@ internal static class BenchCommand
 
             if (!File.Exists(path))
             {
-                // The program may be its own host, or run by the dotnet host.
+                // The program may be an executable of its own, or run by the dotnet host.
                 string host = Environment.ProcessPath!;
                 string[] program = Path.GetFileName(host) == "dotnet" ? [typeof(BenchCommand).Assembly.Location] : [];
                 using Process maker = Process.Start(
@@ -75,11 +75,11 @@ internal static class BenchCommand
             "--latent", 2, 512, 32, "Side of the latent, even, 2 to 512; 32 is 256 tokens.");
         Option<int> rounds = Choices.Number("--rounds", 1, 1000, 5, "Repetitions, 1 to 1000; the best counts.");
         Option<int?> threads = Choices.NumberOrNone(
-            "--threads", 1, 1024, "Threads of libtorch, 1 to 1024; by default one for each core.");
+            "--threads", 1, 1024, "Threads of libtorch, 1 to 1024; by default one per core.");
         var experts = new Option<bool>("--experts") { Description = "Only the comparison of expert layers." };
         Option<int> sizes = Choices.Number(
             "--sizes", 1, ModelBench.ExpertSizes, ModelBench.ExpertSizes, "Sizes of expert layers, smallest first.");
-        sizes.Hidden = true; // For tests, which have seconds and not minutes.
+        sizes.Hidden = true; // For tests, which must be fast.
         Option<FileInfo> json = Choices.Json();
         var command = new Command("model", "The bare network against this machine's matrix product.")
         {
@@ -109,10 +109,10 @@ internal static class BenchCommand
     {
         Option<string> preset = Choices.Word("--preset", "Which network.", "XL_2", "Tiny_2");
         Option<string> device = Choices.Word(
-            "--device", "Where; on cpu the loads are tiny, and only show that it runs.", "cuda", "cpu");
+            "--device", "Device; on cpu the loads are tiny, and only show that the bench runs.", "cuda", "cpu");
         Option<FileInfo> json = Choices.Json();
         var command = new Command(
-            "gpu", "Denoiser, forward and training in bfloat16 against the matrix product, in minutes.")
+            "gpu", "Denoiser, forward pass and training in bfloat16 against the matrix product; takes minutes.")
         {
             preset, device, json,
         };
@@ -136,7 +136,7 @@ internal static class BenchCommand
 
     private static Command Batching()
     {
-        Option<int> requests = Choices.Number("--requests", 4, 100_000, 40, "Requests in each run.");
+        Option<int> requests = Choices.Number("--requests", 4, 100_000, 40, "Requests per run.");
         Option<int> runs = Choices.Number("--runs", 1, 1000, 5, "Runs, whose medians are shown.");
         var device = new DeviceChoices();
         Option<FileInfo> json = Choices.Json();
@@ -182,7 +182,7 @@ internal static class BenchCommand
             Description = "A key of that cluster.",
             Required = true,
         };
-        Option<int> pictures = Choices.Number("--pictures", 1, 10_000, 40, "Pictures in each turn.");
+        Option<int> pictures = Choices.Number("--pictures", 1, 10_000, 40, "Pictures per turn.");
         Option<int> turns = Choices.Number("--turns", 1, 1000, 5, "Turns that are counted.");
         var device = new DeviceChoices();
         Option<FileInfo> json = Choices.Json();
@@ -220,12 +220,12 @@ internal static class BenchCommand
         return command;
     }
 
-    // How a device of the bench is used.
+    // Options of the bench's device.
     private sealed class DeviceChoices
     {
         private readonly Option<DirectoryInfo> _folder = Choices.Path<DirectoryInfo>("--model", "The model's folder.");
         private readonly Option<int> _slots = Choices.Number(
-            "--slots", 1, 1024, 8, "Pictures that share an evaluation, at most.");
+            "--slots", 1, 1024, 8, "Maximum number of pictures in a batch.");
         private readonly Option<int> _rows = Choices.Number(
             "--rows", 1, 1024, TorchDeviceOptions.RowsStandard, "Rows of a forward pass.");
         private readonly Option<int> _threads = Choices.Number("--threads", 1, 1024, 1, "Threads of libtorch.");

@@ -1,4 +1,4 @@
-// atelier data: captioned pictures become training data.
+// atelier data: turns captioned pictures into training data.
 using System.CommandLine;
 using System.Globalization;
 using Atelier.Model;
@@ -16,13 +16,13 @@ internal static class DataCommand
 {
     private const long ScenesMax = 1_000_000_000;
 
-    public static Command Create() => new("data", "Prepares and looks into data sets.") { Precompute(), Inspect() };
+    public static Command Create() => new("data", "Prepares and inspects data sets.") { Precompute(), Inspect() };
 
     private static Command Precompute()
     {
         var output = new Argument<DirectoryInfo>("DIR")
         {
-            Description = "Receives the latents; the same command again resumes where it stopped.",
+            Description = "Folder for the latents; the same command resumes where it stopped.",
         };
         Option<DirectoryInfo> pictures = Choices.Path<DirectoryInfo>(
             "--pictures",
@@ -31,7 +31,7 @@ internal static class DataCommand
             "--shapes", 1, ScenesMax, "Instead of --pictures: this many scenes of the demo world.");
         Option<string?> captionColumn = Choices.CaptionColumn(), pictureColumn = Choices.PictureColumn();
         Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>(
-            "--model", "A model folder, or one that holds its encoders.", required: true);
+            "--model", "A model folder, or a folder with only its encoders.", required: true);
         var sizes = new Option<int[]>("--size")
         {
             HelpName = "N",
@@ -42,7 +42,7 @@ internal static class DataCommand
         Option<ulong> seed = Choices.Number<ulong>(
             "--seed", 0, ulong.MaxValue, 18, "Seed of the draws from latents' distributions, and of the demo world.");
         Option<int?> workers = Choices.NumberOrNone(
-            "--workers", 1, 256, "Parts made at the same time, each by one thread; by default one a core.");
+            "--workers", 1, 256, "Parts computed at the same time, each by one thread; by default one per core.");
         Option<string> compute = Choices.Precision("--compute", "Precision of the networks.");
         Option<FileInfo> json = Choices.Json();
         var command = new Command("precompute", "Encodes captioned pictures into latents and caption features.")
@@ -59,7 +59,7 @@ internal static class DataCommand
             var stored = source as StoredPictures;
             if (stored is not null)
             {
-                TellTaken(stored, parsed.GetValue(pictures)!);
+                ReportOrigin(stored, parsed.GetValue(pictures)!);
             }
 
             using Encoders encoders = Encoders.Load(parsed.GetRequiredValue(model).FullName);
@@ -73,10 +73,10 @@ internal static class DataCommand
             IReadOnlyList<SkippedPicture> skipped = Output.WithProgress("encoding", progress => run.Run(
                 folder.FullName, parsed.GetValue(workers) ?? Environment.ProcessorCount,
                 done => progress((double)done / source.Count), cancellation));
-            TellSkipped(skipped, folder.FullName);
-            TellCut(run.Cut);
-            string told = stored is null ? "" : $": {Said(stored)}";
-            Output.Line($"{source.Count - skipped.Count} samples in {folder}{told}");
+            ReportSkipped(skipped, folder.FullName);
+            ReportTruncated(run.Cut);
+            string origin = stored is null ? "" : $": {Describe(stored)}";
+            Output.Line($"{source.Count - skipped.Count} samples in {folder}{origin}");
             Output.Json(parsed.GetValue(json), new
             {
                 Samples = source.Count - skipped.Count, stored?.Taken, stored?.PassedOver, Skipped = skipped,
@@ -86,32 +86,32 @@ internal static class DataCommand
         return command;
     }
 
-    /// <summary>Says where captions and pictures are taken from, and what of the folder is passed over.</summary>
-    public static void TellTaken(StoredPictures pictures, DirectoryInfo folder)
+    /// <summary>Reports the origin of pictures and captions, and the ignored files of the folder.</summary>
+    public static void ReportOrigin(StoredPictures pictures, DirectoryInfo folder)
     {
-        Output.Remark($"{folder}: {Said(pictures)}");
+        Output.Remark($"{folder}: {Describe(pictures)}");
     }
 
-    private static string Said(StoredPictures pictures) =>
-        pictures.PassedOver.Count == 0 ? pictures.Taken : $"{pictures.Taken}; passed over {pictures.PassedOver}";
+    private static string Describe(StoredPictures pictures) =>
+        pictures.PassedOver.Count == 0 ? pictures.Taken : $"{pictures.Taken}; ignored {pictures.PassedOver}";
 
-    /// <summary>Names the first pictures that were skipped, and where the others stand.</summary>
-    public static void TellSkipped(IReadOnlyList<SkippedPicture> skipped, string folder)
+    /// <summary>Reports the first skipped pictures, and the file that lists all of them.</summary>
+    public static void ReportSkipped(IReadOnlyList<SkippedPicture> skipped, string folder)
     {
         const int named = 20;
         foreach (SkippedPicture picture in skipped.Take(named))
         {
-            Output.Remark($"picture {picture.Picture} is skipped: its {picture.Column} would hold {picture.Value}");
+            Output.Remark($"skipped picture {picture.Picture}: its {picture.Column} would hold {picture.Value}");
         }
 
         if (skipped.Count > 0)
         {
             string list = Path.Combine(folder, Model.Data.Precompute.SkippedFile);
-            Output.Remark($"{skipped.Count} pictures are skipped; {list} lists them");
+            Output.Remark($"{skipped.Count} pictures were skipped; {list} lists them");
         }
     }
 
-    private static void TellCut(CutCaptions cut)
+    private static void ReportTruncated(CutCaptions cut)
     {
         foreach (CutCaption caption in cut.First)
         {
@@ -120,7 +120,7 @@ internal static class DataCommand
 
         if (cut.Count > 0)
         {
-            Output.Remark($"{cut.Count} captions are longer than the text encoder takes, and were cut");
+            Output.Remark($"{cut.Count} captions were too long for the text encoder and were truncated");
         }
     }
 
@@ -128,7 +128,7 @@ internal static class DataCommand
     {
         var folder = new Argument<DirectoryInfo>("DIR") { Description = "An MDS data set." };
         Option<FileInfo> json = Choices.Json();
-        var command = new Command("inspect", "Shows what a data set holds.") { folder, json };
+        var command = new Command("inspect", "Shows the contents of a data set.") { folder, json };
         command.SetAction(parsed =>
         {
             OutputFile.CheckJson(parsed.GetValue(json));
@@ -136,13 +136,13 @@ internal static class DataCommand
             var columns = index.Columns.Select(column => new { column.Name, Encoding = column.Encoding.Name })
                 .ToArray();
             var choice = new PictureColumns();
-            (string? Name, string Said) captions = Chosen(() => choice.CaptionOf(index)),
+            (string? Name, string Text) captions = Chosen(() => choice.CaptionOf(index)),
                 pictures = Chosen(() => choice.PictureOf(index));
             Output.Line(string.Create(
                 CultureInfo.InvariantCulture, $"{index.Samples:n0} samples in {index.Shards.Count:n0} shards"));
             Output.Table(["column", "encoding"], [.. columns.Select(c => (IReadOnlyList<string>)[c.Name, c.Encoding])]);
-            Output.Line($"caption column: {captions.Said}");
-            Output.Line($"picture column: {pictures.Said}");
+            Output.Line($"caption column: {captions.Text}");
+            Output.Line($"picture column: {pictures.Text}");
             Output.Json(parsed.GetValue(json), new
             {
                 index.Samples, Shards = index.Shards.Count, Columns = columns, CaptionColumn = captions.Name,
@@ -152,8 +152,8 @@ internal static class DataCommand
         });
         return command;
 
-        // What the commands that read pictures take, or why they would ask.
-        static (string? Name, string Said) Chosen(Func<MdsColumn> choose)
+        // The column that commands would choose, or why they cannot.
+        static (string? Name, string Text) Chosen(Func<MdsColumn> choose)
         {
             try
             {
@@ -180,7 +180,7 @@ internal static class DataCommand
         }
 
         return (columns.Caption ?? columns.Picture) is { } column
-            ? throw new UserErrorException($"The demo world has no columns, and {column} names none: leave it out.")
+            ? throw new UserErrorException($"The demo world has no columns: omit {column}.")
             : new ShapesPictures(seed, shapes!.Value);
     }
 }

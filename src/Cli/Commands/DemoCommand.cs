@@ -1,4 +1,4 @@
-// atelier demo: makes the demo model. Its parts can be made one by one.
+// atelier demo: makes the demo model, as a whole or part by part.
 using System.CommandLine;
 using System.Globalization;
 using Atelier.Cli.Demo;
@@ -18,30 +18,30 @@ internal static class DemoCommand
     private const int ScoredPictures = 500;
     private static readonly int[] s_sides = [64, 128];
 
-    public static Command Create() => new("demo", "Makes the demo model, of drawn scenes.") { Make(), Part() };
+    public static Command Create() => new("demo", "Makes the demo model from drawn scenes.") { Make(), Part() };
 
     private static Command Make()
     {
         Option<DirectoryInfo> stages = Choices.Path<DirectoryInfo>(
-            "--stages", "The stages' configurations; they name the folders of what is made on the way.");
+            "--stages", "Folder of the stages' configurations, which also name the folders of intermediate results.");
         stages.DefaultValueFactory = _ => new DirectoryInfo("configs/shapes");
         Option<DirectoryInfo> output = Choices.Path<DirectoryInfo>(
-            "--out", "Receives the finished model, and the oracle beside it. What is there already is gone on from.");
+            "--out", "Folder for the finished model and the oracle; existing results are reused.");
         output.DefaultValueFactory = _ => new DirectoryInfo(Home.At("models"));
         Option<int> scenes = Choices.Number(
             "--scenes", 1, 100_000_000, 98_304, "Scenes that the denoiser is trained on.");
         Option<int> prompts = Choices.Number(
-            "--prompts", 16, 1_000_000, 1_600, "Prompts by which the finished model is scored.");
+            "--prompts", 16, 1_000_000, 1_600, "Prompts for scoring the finished model.");
         Option<string?> precision = new("--precision")
         {
             HelpName = $"{Precision.Auto}|{Precision.Float32}|{Precision.BFloat16}",
-            Description = "Precision of what is trained and encoded; by default the stages' own, else auto.",
+            Description = "Precision of training and encoding; by default the stages' own, otherwise auto.",
         };
         precision.AcceptOnlyFromAmong(Precision.Auto, Precision.Float32, Precision.BFloat16);
         Option<int?> threads = Choices.NumberOrNone(
-            "--threads", 1, 1024, "Threads of libtorch, and of encoding latents; by default one a core.");
+            "--threads", 1, 1024, "Threads of libtorch and of encoding latents; by default one per core.");
         var command = new Command(
-            "make", "Makes the demo model from nothing. The same command again goes on where it stopped.")
+            "make", "Makes the demo model from scratch. The same command resumes where it stopped.")
         {
             stages, output, scenes, prompts, precision, threads,
         };
@@ -67,7 +67,7 @@ internal static class DemoCommand
         name.AcceptOnlyFromAmong("vocabulary", "autoencoder", "clip", "oracle");
         var output = new Option<DirectoryInfo>("--out")
         {
-            Description = "The folder of the parts; begun ones go on from there.",
+            Description = "The folder of the parts; started ones are resumed from there.",
             Required = true,
         };
         var threads = new Option<int>("--threads")
@@ -76,7 +76,7 @@ internal static class DemoCommand
             DefaultValueFactory = _ => 1,
         };
         Option<string> precision = Choices.Precision("--precision", "Precision of the training.");
-        var command = new Command("part", "Makes one part of the demo model, or goes on making it.")
+        var command = new Command("part", "Makes one part of the demo model, or resumes it.")
         {
             name, output, threads, precision,
         };

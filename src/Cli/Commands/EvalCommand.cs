@@ -1,4 +1,4 @@
-// atelier eval: how good a model's pictures are, on the demo world or on a data set.
+// atelier eval: the quality of a model's pictures, on the demo world or on a data set.
 using System.CommandLine;
 using System.Globalization;
 using Atelier.Model.Clip;
@@ -17,7 +17,7 @@ internal static class EvalCommand
 {
     private const int SheetColumns = 8, SheetPictures = 32;
 
-    public static Command Create() => new("eval", "Measures how good pictures are.") { Shapes(), Fid(), Clip() };
+    public static Command Create() => new("eval", "Measures the quality of pictures.") { Shapes(), Fid(), Clip() };
 
     private static Command Shapes()
     {
@@ -26,7 +26,7 @@ internal static class EvalCommand
         Option<FileInfo> oracle = Choices.Path<FileInfo>("--oracle", "The oracle's weights.");
         oracle.DefaultValueFactory = _ => new FileInfo(Home.At("models/oracle/oracle.safetensors"));
         Option<int> prompts = Choices.Number(
-            "--prompts", 16, 1_000_000, 1_600, "Prompts in all, over 8 tasks, half of them of held-out combinations.");
+            "--prompts", 16, 1_000_000, 1_600, "Total prompts, over 8 tasks, half of them of held-out combinations.");
         Option<int?> steps = Choices.NumberOrNone(
             "--steps", 1, SamplerSettings.StepsMax, "Steps; by default the model's.");
         Option<double?> guidance = Choices.NumberOrNone("--guidance", 1.0, 100, "Guidance; by default the model's.");
@@ -34,9 +34,10 @@ internal static class EvalCommand
         Option<(double Low, double High)?> interval = Choices.GuidanceInterval();
         Option<ulong> seed = Choices.Number<ulong>("--seed", 0, ulong.MaxValue, 1, "Seed of prompts and pictures.");
         Option<DirectoryInfo> pictures = Choices.Path<DirectoryInfo>(
-            "--pictures", "Also write a sheet of pictures of each task, with its prompts, to this folder.");
+            "--pictures", "Also write a sheet of each task's pictures, with its prompts, to this folder.");
         Option<FileInfo> json = Choices.Json();
-        var command = new Command("shapes", "Draws prompts of the demo world and lets the oracle judge the pictures.")
+        var command = new Command(
+            "shapes", "Draws pictures of prompts of the demo world and has the oracle judge them.")
         {
             model, oracle, prompts, steps, guidance, churn, interval, seed, pictures, json,
         };
@@ -81,7 +82,10 @@ internal static class EvalCommand
         {
             Description = "A folder of pictures, or an MDS data set with a picture column.",
         };
-        var reference = new Argument<DirectoryInfo>("REFERENCE") { Description = "Pictures to compare with." };
+        var reference = new Argument<DirectoryInfo>("REFERENCE")
+        {
+            Description = "Reference pictures: a folder, or an MDS data set.",
+        };
         Option<FileInfo> inception = Choices.Path<FileInfo>(
             "--inception", "The FID Inception network, pt_inception-2015-12-05-6726825d.pth.", required: true);
         Option<string?> pictureColumn = Choices.PictureColumn(set: "PICTURES'"),
@@ -114,9 +118,9 @@ internal static class EvalCommand
         {
             StoredPictures set = StoredPictures.Open(
                 folder.FullName, new PictureColumns(Picture: column), withCaptions: false);
-            DataCommand.TellTaken(set, folder);
+            DataCommand.ReportOrigin(set, folder);
             return set.Count >= 2
-                ? set : throw new UserErrorException($"{folder} holds {set.Count} picture; at least 2 are needed.");
+                ? set : throw new UserErrorException($"{folder} has {set.Count} picture; at least 2 are needed.");
         }
 
         static IEnumerable<RgbImage> All(StoredPictures set)
@@ -136,7 +140,7 @@ internal static class EvalCommand
                 "A folder of pictures with captions beside them, or an MDS data set with a text and a picture column.",
         };
         Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>(
-            "--model", "Model folder whose text encoder's file holds the image encoder too.", required: true);
+            "--model", "Model folder whose text encoder file also contains the image encoder.", required: true);
         Option<string?> captionColumn = Choices.CaptionColumn(), pictureColumn = Choices.PictureColumn();
         Option<FileInfo> json = Choices.Json();
         var command = new Command("clip", "CLIP score of pictures and their captions.")
@@ -149,7 +153,7 @@ internal static class EvalCommand
             using StoredPictures set = StoredPictures.Open(
                 parsed.GetRequiredValue(pictures).FullName,
                 new PictureColumns(parsed.GetValue(captionColumn), parsed.GetValue(pictureColumn)));
-            DataCommand.TellTaken(set, parsed.GetRequiredValue(pictures));
+            DataCommand.ReportOrigin(set, parsed.GetRequiredValue(pictures));
             ModelFolder folder = ModelFolder.Open(parsed.GetRequiredValue(model).FullName);
             ClipTokenizer tokenizer = ClipTokenizer.Load(
                 folder.PathOf(folder.Vocabulary), folder.ClipConfig.Text.ContextLength);
@@ -193,7 +197,7 @@ internal static class EvalCommand
             ]);
     }
 
-    // Every task is a member of its own, so that a program finds "single" or "mean" without searching.
+    // Every task is a member of its own, so that programs can access "single" or "mean" directly.
     private static Dictionary<string, object> Report(
         ShapesScores scores, ModelFolder folder, ShapesEvaluationSettings settings)
     {

@@ -1,4 +1,4 @@
-// atelier generate: words in, pictures out.
+// atelier generate: draws pictures from a prompt.
 using System.CommandLine;
 using System.Globalization;
 using Atelier.Cli.Cluster;
@@ -24,18 +24,19 @@ internal static class GenerateCommand
 
     public static Command Create()
     {
-        var prompt = new Argument<string>("PROMPT") { Description = "What the picture shows." };
+        var prompt = new Argument<string>("PROMPT") { Description = "Description of the picture." };
         var output = new Option<string>("--output", "-o")
         {
             HelpName = "FILE",
-            Description = "PNG file; - is standard output. Several pictures get a number before the ending.",
+            Description = "PNG file; - is standard output. With several pictures, a number is added before the "
+                + "extension.",
             Required = true,
         };
         Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>(
             "--model", "Model folder; with --cluster, the name of a model there.");
         model.DefaultValueFactory = _ => new DirectoryInfo(Home.At("models/shapes"));
         Option<ulong> seed = Choices.Number<ulong>(
-            "--seed", 0, ulong.MaxValue, 0, "Seed of the first picture; the following have the following seeds.");
+            "--seed", 0, ulong.MaxValue, 0, "Seed of the first picture; it increases by one for each further picture.");
         Option<int?> steps = Choices.NumberOrNone(
             "--steps", 1, SamplerSettings.StepsMax, $"Steps, 1 to {SamplerSettings.StepsMax}; by default the model's.");
         Option<double?> guidance = Choices.NumberOrNone(
@@ -45,18 +46,18 @@ internal static class GenerateCommand
         size.HelpName = "WxH";
         Option<int> count = Choices.Number("--count", 1, PicturesMax, 1, $"Pictures, 1 to {PicturesMax}.", "-n");
         Option<double> churn = Choices.Churn();
-        Option<string> negative = Choices.Text("--negative", "What the picture shall not show.", "");
+        Option<string> negative = Choices.Text("--negative", "What the picture should not show.", "");
         Option<(double Low, double High)?> interval = Choices.GuidanceInterval();
         Option<string> noise = Choices.Word(
-            "--noise", "Where the start noise comes from; reference draws as torch does.", "seeded", "reference");
+            "--noise", "Source of the start noise; reference draws it as torch does.", "seeded", "reference");
         var cluster = new Option<string>("--cluster")
         {
             HelpName = "URL",
-            Description = $"A cluster that draws instead of this machine; by default what {UrlVariable} says.",
+            Description = $"A cluster that draws instead of this machine; by default that of {UrlVariable}.",
         };
         var key = new Option<string>("--key")
         {
-            HelpName = "KEY", Description = $"A key of that cluster; by default what {KeyVariable} says.",
+            HelpName = "KEY", Description = $"A key of that cluster; by default that of {KeyVariable}.",
         };
         var command = new Command("generate", "Draws pictures.")
         {
@@ -90,14 +91,14 @@ internal static class GenerateCommand
             StartNoise start = parsed.GetValue(noise) == "reference" ? StartNoise.Reference : StartNoise.Seeded;
             if (pictures > 1 && start == StartNoise.Reference)
             {
-                throw new UserErrorException("--noise reference draws one picture at a time: leave out -n.");
+                throw new UserErrorException("--noise reference draws one picture at a time: omit -n.");
             }
 
             DirectoryInfo weights = parsed.GetRequiredValue(model);
             if (!weights.Exists)
             {
                 throw new UserErrorException(
-                    $"--model is \"{weights}\", but there is no such folder; atelier models list shows what there is.");
+                    $"--model is \"{weights}\", but there is no such folder; see atelier models list.");
             }
 
             ModelFolder folder = ModelFolder.Open(weights.FullName);
@@ -141,7 +142,7 @@ internal static class GenerateCommand
             if (parsed.GetResult(option) is { Implicit: false })
             {
                 throw new UserErrorException(
-                    $"{option.Name} is for pictures that are drawn here; a cluster has no such setting. Leave out "
+                    $"{option.Name} applies only to pictures drawn on this machine, not by a cluster. Omit "
                     + $"{option.Name}, or "
                     + $"--cluster and {UrlVariable}.");
             }
@@ -188,7 +189,7 @@ internal static class GenerateCommand
             catch (NonFiniteException error)
             {
                 throw new UserErrorException(
-                    $"{error.Of(folder.Name)} No picture is written; atelier models inspect {folder.Path} tries every "
+                    $"{error.Of(folder.Name)} No picture is written; atelier models inspect {folder.Path} checks every "
                     + "part.");
             }
         });
@@ -223,9 +224,9 @@ internal static class GenerateCommand
             {
                 (1, false) => [output],
                 (1, true) => throw new UserErrorException(
-                    "-o - would write a PNG file to the terminal: name a file, or redirect standard output."),
+                    "-o - would write a PNG file to the terminal: give a file name, or redirect standard output."),
                 _ => throw new UserErrorException(
-                    "Only one picture fits standard output: leave out -n, or name a file."),
+                    "Standard output takes only one picture: omit -n, or give a file name."),
             };
         }
 
@@ -233,7 +234,7 @@ internal static class GenerateCommand
         if (s_otherFormats.Contains(ending, StringComparer.OrdinalIgnoreCase))
         {
             throw new UserErrorException(
-                $"-o is \"{output}\", but pictures are written as PNG: name it {Path.GetFileName(stem)}.png.");
+                $"-o is \"{output}\", but pictures are written as PNG: use {Path.GetFileName(stem)}.png.");
         }
 
         string[] paths = count == 1

@@ -1,4 +1,4 @@
-// atelier models: published weights become model folders; model folders are listed and looked into.
+// atelier models: imports published weights as model folders; lists and inspects model folders.
 using System.CommandLine;
 using System.Globalization;
 using Atelier.Model;
@@ -15,31 +15,31 @@ internal static class ModelsCommand
 
     private static Command Import()
     {
-        var output = new Argument<DirectoryInfo>("DIR") { Description = "The model folder to make." };
+        var output = new Argument<DirectoryInfo>("DIR") { Description = "The model folder to create." };
         Option<FileInfo> denoiser = Choices.Path<FileInfo>(
             "--denoiser", "MicroDiT weights: .pt, .safetensors or an index of shards.", required: true);
         Option<FileInfo> denoiserConfig = Choices.Path<FileInfo>(
-            "--denoiser-config", "MicroDiT's arguments as JSON, where the weights are of no published preset.");
+            "--denoiser-config", "MicroDiT's arguments as JSON, if the weights are not of a published preset.");
         Option<DirectoryInfo> autoencoder = Choices.Path<DirectoryInfo>(
             "--autoencoder", "A VAE folder: config.json and diffusion_pytorch_model.safetensors (or .bin).",
             required: true);
         Option<FileInfo> clip = Choices.Path<FileInfo>(
             "--clip", "OpenCLIP weights: open_clip_pytorch_model.bin or .safetensors.", required: true);
         Option<FileInfo> clipConfig = Choices.Path<FileInfo>(
-            "--clip-config", $"open_clip_config.json; without it the model is taken for {ModelFolder.PublishedClip}.");
+            "--clip-config", $"open_clip_config.json; without it {ModelFolder.PublishedClip} is assumed.");
         Option<FileInfo> vocabulary = Choices.Path<FileInfo>(
             "--vocabulary", "bpe_simple_vocab_16e6.txt.gz.", required: true);
         Option<string> name = Choices.Text("--name", "Name of the model; by default the folder's.", "");
         Option<string> licence = Choices.Text("--licence", "Licence of the weights.", "not stated");
-        Option<string> source = Choices.Text("--source", "Where the weights come from.", "not stated");
+        Option<string> source = Choices.Text("--source", "Origin of the weights.", "not stated");
         Option<int> steps = Choices.Number(
-            "--steps", 1, SamplerSettings.StepsMax, 30, "Steps where generate is not told, 1 to 1000.");
+            "--steps", 1, SamplerSettings.StepsMax, 30, "Default steps, 1 to 1000.");
         Option<double> guidance = Choices.Number(
-            "--guidance", 1.0, 100, 5, "Guidance where generate is not told, 1 (none) to 100.");
+            "--guidance", 1.0, 100, 5, "Default guidance, 1 (none) to 100.");
         Option<FileInfo> json = Choices.Json();
         var command = new Command(
             "import",
-            "Makes a model folder from published files; names, shapes and numbers are checked, and every part is tried "
+            "Creates a model folder from published files; names, shapes and numbers are checked, and every part is run "
             + "once.")
         {
             output, denoiser, denoiserConfig, autoencoder, clip, clipConfig, vocabulary,
@@ -73,7 +73,7 @@ internal static class ModelsCommand
     {
         var root = new Argument<DirectoryInfo>("DIR")
         {
-            Description = "Where model folders lie.",
+            Description = "Folder of model folders.",
             DefaultValueFactory = _ => new DirectoryInfo(Home.At("models")),
         };
         Option<FileInfo> json = Choices.Json();
@@ -99,7 +99,7 @@ internal static class ModelsCommand
                 }
                 catch (RefusedFileException error)
                 {
-                    // One damaged model hides no others.
+                    // A damaged model must not hide the others.
                     Output.Remark($"atelier: {error.Message}");
                     damaged = true;
                 }
@@ -121,7 +121,7 @@ internal static class ModelsCommand
         Option<FileInfo> json = Choices.Json();
         var command = new Command(
             "inspect",
-            "Shows what a model folder holds, compares every file with its digest, and tries every part once.")
+            "Shows the contents of a model folder, compares every file with its digest, and runs every part once.")
         {
             folder, json,
         };
@@ -131,7 +131,7 @@ internal static class ModelsCommand
             ModelFolder model = ModelFolder.Open(parsed.GetRequiredValue(folder).FullName);
             string[] differing = [.. model.DifferingFiles()];
 
-            // What is not the model's need not even load.
+            // A file that differs from its digest may not even load.
             IReadOnlyList<NonFiniteException>? faults =
                 differing.Length == 0 ? ModelProbe.Run(model, cancellation) : null;
             var files = model.Files.Select(file => new
@@ -151,8 +151,8 @@ internal static class ModelsCommand
                 [.. files.Select(
                     f => (IReadOnlyList<string>)[f.Name, Number(f.Bytes), Number(f.Parameters), f.Digest])]);
             string[] sentences = faults is null
-                ? ["Its parts were not tried, since a file is not the model's."]
-                : faults.Count == 0 ? ["Every part gives finite numbers in use."]
+                ? ["Its parts were not run, because a file differs from its digest."]
+                : faults.Count == 0 ? ["Every part gives finite numbers."]
                 : [.. faults.Select(fault => fault.Of(model.Name))];
             Array.ForEach(sentences, Output.Line);
             Output.Json(parsed.GetValue(json), files);
@@ -161,12 +161,12 @@ internal static class ModelsCommand
         return command;
     }
 
-    // A file is as good as the parts whose weights it holds.
+    // A file's result is that of the parts whose weights it holds.
     private static string InUse(ModelFolder model, ModelFile file, IReadOnlyList<NonFiniteException>? faults) =>
-        faults is null || file == model.Vocabulary ? "not tried"
+        faults is null || file == model.Vocabulary ? "not run"
         : faults.FirstOrDefault(fault => FileOf(model, fault.Part) == file) is { } found
             ? $"the {found.Part} gives {Finite.Name(found.Value)}"
-        : file == model.Denoiser && faults.Any(fault => fault.Part == ModelParts.TextEncoder) ? "not tried"
+        : file == model.Denoiser && faults.Any(fault => fault.Part == ModelParts.TextEncoder) ? "not run"
         : "finite";
 
     private static ModelFile FileOf(ModelFolder model, string part) => part switch

@@ -1,4 +1,4 @@
-// atelier status: what the cluster is doing.
+// atelier status: a cluster's silos, workers and queues.
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json.Nodes;
@@ -21,7 +21,7 @@ internal static class StatusCommand
         {
             OutputFile.CheckJson(parsed.GetValue(json));
             using ClusterClient client = cluster.Connect(parsed);
-            JsonNode status = (await client.PatientlyAsync(
+            JsonNode status = (await client.RetryAsync(
                 () => client.CallAsync(HttpMethod.Get, "/v1/admin/status", null, cancellation), cancellation))!;
             Output.Line($"The cluster at {client.Url.GetLeftPart(UriPartial.Authority)}");
             foreach (string what in (string[])["silos", "workers", "queues"])
@@ -36,7 +36,7 @@ internal static class StatusCommand
         return command;
     }
 
-    // The columns are the members of the answer, so that what a cluster of another age says is shown as well.
+    // The columns are the members of the answer, so that answers of other versions are shown too.
     private static void Show(string what, JsonObject[] items)
     {
         if (items.Length == 0)

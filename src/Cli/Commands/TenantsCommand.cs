@@ -1,4 +1,4 @@
-// atelier tenants: who may draw, how much, and with what keys.
+// atelier tenants: tenants, their limits and their keys.
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json.Nodes;
@@ -12,14 +12,14 @@ internal static class TenantsCommand
 {
     private const string Route = "/v1/admin/tenants";
 
-    public static Command Create() => new("tenants", "Makes, changes and closes tenants, and their keys.")
+    public static Command Create() => new("tenants", "Creates, changes and closes tenants, and manages their keys.")
     {
         List(), Put(), Close(),
-        new Command("keys", "Makes, lists and revokes a tenant's keys.") { ListKeys(), AddKey(), RevokeKey() },
+        new Command("keys", "Creates, lists and revokes a tenant's keys.") { ListKeys(), AddKey(), RevokeKey() },
     };
 
     private static Command List() => Verb(
-        new Command("list", "Lists tenants with what they may do and what they did today."),
+        new Command("list", "Lists tenants with their limits and today's usage."),
         async (_, client, cancellation) =>
         {
             var rows = new List<IReadOnlyList<string>>();
@@ -38,19 +38,19 @@ internal static class TenantsCommand
     {
         Argument<string> tenant = Tenant();
         Option<double?> weight = Choices.NumberOrNone(
-            "--weight", 1.0, TenantSettings.WeightMax, "Share of the devices against other tenants', 1 to 1000.");
-        Option<int?> requests = Choices.NumberOrNone("--requests-per-minute", 0, 1_000_000, "Requests a minute.");
+            "--weight", 1.0, TenantSettings.WeightMax, "Share of the devices relative to other tenants, 1 to 1000.");
+        Option<int?> requests = Choices.NumberOrNone("--requests-per-minute", 0, 1_000_000, "Requests per minute.");
         Option<int?> open = Choices.NumberOrNone(
-            "--open-generations", 0, TenantSettings.OpenMax, "Generations open at a time.");
+            "--open-generations", 0, TenantSettings.OpenMax, "Maximum number of open generations.");
         Option<long?> evaluations = Choices.NumberOrNone(
             "--evaluations-per-day", 0, long.MaxValue,
-            "Evaluations of the network in a day (UTC); a picture takes about two a step.");
+            "Network evaluations per day (UTC); a picture takes about two per step.");
         Option<int?> sessions = Choices.NumberOrNone(
-            "--sessions", 0, TenantSettings.SessionsMax, "Sessions at a time.");
+            "--sessions", 0, TenantSettings.SessionsMax, "Maximum number of sessions.");
         Option<int?> stored = Choices.NumberOrNone(
-            "--stored-megabytes", 0, TenantSettings.StoredMegabytesMax, "MiB of stored requests and sessions.");
+            "--stored-megabytes", 0, TenantSettings.StoredMegabytesMax, "Maximum MiB of stored requests and sessions.");
         return Verb(
-            new Command("put", "Makes a tenant, or changes what is named of it.")
+            new Command("put", "Creates a tenant, or changes the given settings.")
             {
                 tenant, weight, requests, open, evaluations, sessions, stored,
             },
@@ -80,7 +80,8 @@ internal static class TenantsCommand
         Argument<string> tenant = Tenant();
         return Verb(
             new Command(
-                "close", "Closes a tenant for good: its keys and links are refused, and what it has open is cancelled.")
+                "close",
+                "Closes a tenant permanently: its keys and links are refused, and its open generations are cancelled.")
             {
                 tenant,
             },
@@ -109,17 +110,17 @@ internal static class TenantsCommand
     private static Command AddKey()
     {
         Argument<string> tenant = Tenant();
-        Option<string> label = Choices.Text("--label", "What the key is called in lists.", "key");
+        Option<string> label = Choices.Text("--label", "Name of the key in lists.", "key");
         return Verb(
-            new Command("add", "Makes a key and prints it: this once, it cannot be shown again.") { tenant, label },
+            new Command("add", "Creates a key and prints it. It cannot be shown again.") { tenant, label },
             async (parsed, client, cancellation) =>
             {
                 JsonNode made = await client.CallAsync(
                     HttpMethod.Post, $"{PathOf(parsed, tenant)}/keys",
                     new JsonObject { ["label"] = parsed.GetValue(label) }, cancellation)
-                    ?? throw new UserErrorException("The cluster did not say what the key is.");
+                    ?? throw new UserErrorException("The cluster's answer does not contain the key.");
                 Output.Line(Text(made, "key"));
-                Output.Remark($"Keep it: it is not shown again. Its hash is {Text(made, "hash")}.");
+                Output.Remark($"Save it: it will not be shown again. Its hash is {Text(made, "hash")}.");
             });
     }
 
@@ -152,7 +153,7 @@ internal static class TenantsCommand
         string name = parsed.GetRequiredValue(tenant);
         return Names.AreValid(name)
             ? $"{Route}/{name}"
-            : throw new UserErrorException($"TENANT is \"{name}\"; a name has {Names.Rule}.");
+            : throw new UserErrorException($"TENANT is \"{name}\"; a name must be {Names.Rule}.");
     }
 
     private static Command Verb(Command command, Func<ParseResult, ClusterClient, CancellationToken, Task> action)
@@ -167,10 +168,10 @@ internal static class TenantsCommand
         return command;
     }
 
-    // All of these say the same when they are said twice. An empty answer is an empty object here.
+    // All of these calls are idempotent. An empty answer is returned as an empty object.
     private static async Task<JsonNode> CallAsync(
         ClusterClient client, HttpMethod method, string path, JsonObject? body, CancellationToken cancellation) =>
-        await client.PatientlyAsync(() => client.CallAsync(method, path, body, cancellation), cancellation)
+        await client.RetryAsync(() => client.CallAsync(method, path, body, cancellation), cancellation)
             ?? new JsonObject();
 
     private static void Show(IReadOnlyList<IReadOnlyList<string>> rows) => Output.Table(

@@ -1,4 +1,4 @@
-// atelier train: one stage, or all of a folder in order.
+// atelier train: trains one stage, or all stages of a folder in order.
 using System.CommandLine;
 using System.Globalization;
 using Atelier.Model.Networks;
@@ -23,10 +23,10 @@ internal static class TrainCommand
         };
         var dryRun = new Option<bool>("--dry-run")
         {
-            Description = "Print the resolved configuration, sizes and an estimate, and stop.",
+            Description = "Only print the resolved configuration, sizes and an estimate.",
         };
         var threads = new Option<int?>("--threads") { Description = "Threads of libtorch." };
-        var command = new Command("train", "Trains. The same command again goes on where it stopped.")
+        var command = new Command("train", "Trains a model. The same command resumes where it stopped.")
         {
             config, overrides, dryRun, threads,
         };
@@ -37,7 +37,7 @@ internal static class TrainCommand
                 torch.set_num_threads(count);
             }
 
-            // All are read before the first one runs, so that a mistake in the last is found now.
+            // All are read before the first one runs, so that a mistake in the last one is found early.
             StageConfig[] stages =
                 [
                     .. StageFiles.Of(parsed.GetRequiredValue(config)).Select(

@@ -1,4 +1,4 @@
-// atelier up: the whole cluster in one process tree on this machine.
+// atelier up: a whole cluster in one process tree on this machine.
 using System.CommandLine;
 using System.Runtime.InteropServices;
 using Atelier.Cli.Cluster;
@@ -11,7 +11,7 @@ namespace Atelier.Cli.Commands;
 
 internal static class UpCommand
 {
-    /// <summary>What the first picture shows: one that the default model draws as asked.</summary>
+    /// <summary>The prompt of the suggested first picture, which the default model draws well.</summary>
     internal const string Prompt = "a yellow star and a red heart";
 
     private static readonly TimeSpan s_patienceForStore = TimeSpan.FromMinutes(1);
@@ -32,12 +32,12 @@ internal static class UpCommand
         };
         Option<int?> threads = Choices.NumberOrNone(
             "--threads", 1, 1024,
-            "Threads of each silo's device; by default all processors but one, shared among the silos.");
+            "Threads of each silo's device; by default all processors but one are divided among the silos.");
         Option<int?> slots = Choices.NumberOrNone(
             "--slots", 1, WorkerTurn.SlotsMax,
-            "Pictures that each silo draws together; by default the silo's own choice.");
+            "Pictures that each silo denoises in a batch; by default the silo's own setting.");
         Option<int> silos = Choices.Number("--silos", 1, ClusterPlan.SilosMax, 1, "Silos.");
-        var verbose = new Option<bool>("--verbose") { Description = "Also show all that the processes log." };
+        var verbose = new Option<bool>("--verbose") { Description = "Also show all log output of the processes." };
         var command = new Command("up", "Runs a whole cluster on this machine, until Ctrl-C.")
         {
             data, port, models, threads, slots, silos, verbose,
@@ -75,7 +75,7 @@ internal static class UpCommand
         return command;
     }
 
-    /// <summary>What is shown once the cluster serves.</summary>
+    /// <summary>The text shown once the cluster is ready.</summary>
     internal static string Welcome(ClusterFile file, ClusterFolder folder) =>
         $$"""
 
@@ -86,14 +86,14 @@ internal static class UpCommand
           data  {{folder.Path}}
           logs  {{folder.Logs}}
 
-        A picture from another terminal:
+        To draw a picture from another terminal:
 
           curl -sS {{file.Url}}/v1/images/generations -H 'content-type: application/json' \
             -H 'authorization: Bearer {{file.Key}}' \
             -d '{"prompt": "{{Prompt}}", "response_format": "b64_json"}' \
             | grep -o '"b64_json":"[^"]*' | cut -d '"' -f 4 | base64 -d > star.png
 
-        Ctrl-C stops it; what was accepted goes on with the next atelier up.
+        Ctrl-C stops it; accepted requests resume with the next atelier up.
         """;
 
     private static void CheckModel(string path)
@@ -105,9 +105,8 @@ internal static class UpCommand
         catch (RefusedFileException error)
         {
             throw new UserErrorException(
-                $"There is no model to draw with: {error.Message} Name a model folder with --model; atelier models "
-                + "import makes one "
-                + "of published weights, atelier demo make makes models/shapes from nothing.");
+                $"There is no model to draw with: {error.Message} Give a model folder with --model. atelier models "
+                + "import creates one from published weights; atelier demo make makes models/shapes from scratch.");
         }
     }
 
@@ -119,7 +118,7 @@ internal static class UpCommand
             context.Cancel = true;
             if (Interlocked.Increment(ref signals) == 2)
             {
-                Say("killing all processes; what they held goes on with the next atelier up");
+                Say("killing all processes; their work resumes with the next atelier up");
                 cluster.Kill();
             }
         });

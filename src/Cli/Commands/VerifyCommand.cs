@@ -1,4 +1,4 @@
-// atelier verify: do the numbers agree with the reference's?
+// atelier verify: compares results with the reference's.
 using System.CommandLine;
 using System.Globalization;
 using Atelier.Cli.Verify;
@@ -9,7 +9,7 @@ internal static class VerifyCommand
 {
     private const string ReferenceFolder = "tests/reference";
 
-    // Lines of most cases fit 80 columns.
+    // Most cases fit into 80 columns.
     private static readonly int[] s_widths = [4, 32, -8, -7, -7, -7];
 
     public static Command Create()
@@ -32,13 +32,13 @@ internal static class VerifyCommand
         if (!folder.Exists)
         {
             throw new UserErrorException(File.Exists(folder.FullName)
-                ? $"{folder} is a file; name the folder of a case, or a folder of such folders."
+                ? $"{folder} is a file; give the folder of a case, or a folder of such folders."
                 : $"There is no folder {folder}.");
         }
 
         OutputFile.CheckJson(json);
 
-        // Cases may take minutes each, so every row is printed as soon as it is known.
+        // Cases may take minutes each, so every row is printed as soon as it is available.
         Output.Line(Output.Columns(["", "case", "compared", "error", "allowed", "seconds"], s_widths));
         var results = new List<CaseResult>();
         foreach (CaseResult result in Verifier.Run(folder.FullName))
@@ -72,7 +72,7 @@ internal static class VerifyCommand
         int failed = results.Count - passed - skipped;
         if (results.Count == 0)
         {
-            Output.Line($"There is no case in {folder}.");
+            Output.Line($"There are no cases in {folder}.");
             failed = 1;
         }
 

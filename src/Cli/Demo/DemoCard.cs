@@ -1,4 +1,4 @@
-// The card of the demo model: what it is, what it cost, what it is worth.
+// The card of the demo model: its parts, their cost, and its scores.
 using System.Globalization;
 using System.Text;
 using System.Text.Json.Serialization;
@@ -9,26 +9,26 @@ using Atelier.Shapes.Evaluating;
 
 namespace Atelier.Cli.Demo;
 
-/// <summary>What came of a stage.</summary>
+/// <summary>The outcome of a stage.</summary>
 /// <param name="Stage">Name of the stage.</param>
 /// <param name="Batches">Batches trained.</param>
-/// <param name="Pictures">Pictures of a batch.</param>
-/// <param name="CoreHours">Time of its steps times the machine's cores.</param>
-/// <param name="MeanSeen">Mean score of six tasks after it, combinations that training met.</param>
-/// <param name="MeanHeldOut">The same for combinations that training never met.</param>
+/// <param name="Pictures">Number of pictures in a batch.</param>
+/// <param name="CoreHours">Duration of its steps in hours, times the machine's cores.</param>
+/// <param name="MeanSeen">Mean score of six tasks after it, for combinations in the training data.</param>
+/// <param name="MeanHeldOut">Mean score of six tasks after it, for held-out combinations.</param>
 /// <param name="Frechet">Fréchet distance after it.</param>
-/// <param name="Ships">Whether its weights are the model's: they are as long as no later stage draws better.</param>
-/// <param name="Remark">What was done otherwise than the recipe says, if anything was.</param>
+/// <param name="Ships">Whether its weights are the model's, because no later stage draws better.</param>
+/// <param name="Remark">How the training differed from the recipe; null if it did not.</param>
 internal sealed record StageOutcome(
-    string Stage, long Batches, int Pictures, double CoreHours, double MeanSeen, double MeanHeldOut, double Frechet, bool Ships,
-    string? Remark = null)
+    string Stage, long Batches, int Pictures, double CoreHours, double MeanSeen, double MeanHeldOut, double Frechet,
+    bool Ships, string? Remark = null)
 {
-    /// <summary>The one figure by which stages are compared.</summary>
+    /// <summary>The figure by which stages are compared.</summary>
     [JsonIgnore]
     public double Mean => (MeanSeen + MeanHeldOut) / 2;
 }
 
-/// <summary>Writes the card, and the samples that it shows.</summary>
+/// <summary>Writes the card and its samples.</summary>
 internal static class DemoCard
 {
     /// <summary>Name of the card.</summary>
@@ -38,21 +38,24 @@ internal static class DemoCard
     private const ulong SamplesSeed = 1;
     private const int SampleColumns = 8;
 
-    // Every task twice, in the order in which they are scored.
+    // Two prompts of every task, in the order of the scores.
     private static readonly string[] s_samples =
     [
         "a star", "a house on the ocean", "a red circle", "a purple fish", "a tree and a ring", "a heart and a moon",
-        "two white squares", "three blue flowers", "a red star above a blue house", "a green cross to the left of a pink circle",
+        "two white squares", "three blue flowers", "a red star above a blue house",
+        "a green cross to the left of a pink circle",
         "a yellow fish and a black heart", "an orange triangle and a blue ring", "a green tree in a meadow",
         "a yellow moon at night", "a pink flower, pixel art", "a cartoon of a purple house",
     ];
 
-    /// <summary>Draws the samples with the model's own settings, and writes them and the card into its folder.</summary>
-    public static void Write(ModelFolder model, ShapesScores scores, IReadOnlyList<StageOutcome> stages, CancellationToken cancellation)
+    /// <summary>Draws the samples with the model's settings, and writes them and the card to its folder.</summary>
+    public static void Write(
+        ModelFolder model, ShapesScores scores, IReadOnlyList<StageOutcome> stages, CancellationToken cancellation)
     {
         using TextToImage pipeline = TextToImage.Load(model, width: 2 * s_samples.Length);
         var sampler = new SamplerSettings { Steps = model.Steps, Guidance = model.Guidance };
-        RgbImage sheet = pipeline.DrawSheet(s_samples, SamplesSeed, sampler, model.Resolution, SampleColumns, cancellation);
+        RgbImage sheet = pipeline.DrawSheet(
+            s_samples, SamplesSeed, sampler, model.Resolution, SampleColumns, cancellation);
         using var png = new MemoryStream();
         Png.Write(png, sheet.Pixels, sheet.Width, sheet.Height, []);
         OutputFile.Write(Path.Combine(model.Path, SamplesFile), png.ToArray());
@@ -64,26 +67,32 @@ internal static class DemoCard
         var text = new StringBuilder();
         Add($"# {model.Name}");
         Add($"");
-        Add($"Pictures of {model.Resolution} px of a small drawn world: 12 kinds of thing, 10 colours, 3 sizes, 7 backgrounds, 4 styles, 1 to 4");
+        Part($"Pictures of {model.Resolution} px of a small drawn world: 12 kinds of thing, 10 colours, 3 sizes, ");
+        Add($"7 backgrounds, 4 styles, 1 to 4");
         Add($"things, 5 relations. Prompts are everyday English about these. Licence: {model.Licence}.");
         Add($"");
         Add($"| part | what |");
         Add($"|---|---|");
-        Add($"| denoiser | MicroDiT, {model.DenoiserConfig.Depth} blocks of width {model.DenoiserConfig.Dim}, {model.DenoiserConfig.NumExperts} experts in alternate blocks, {model.DenoiserConfig.PatchMixerDepth} patch-mixer blocks |");
-        Add($"| autoencoder | {model.AutoencoderConfig.Factor}x, {model.AutoencoderConfig.LatentChannels} channels, trained on renderings; its decoder further on noisy latents |");
-        Add($"| text encoder | CLIP of width {model.ClipConfig.Text.Width}, {model.ClipConfig.Text.Layers} layers, own byte-pair vocabulary, trained on renderings and captions |");
+        var (denoiser, autoencoder) = (model.DenoiserConfig, model.AutoencoderConfig);
+        Part($"| denoiser | MicroDiT, {denoiser.Depth} blocks of width {denoiser.Dim}, {denoiser.NumExperts} experts ");
+        Add($"in alternate blocks, {denoiser.PatchMixerDepth} patch-mixer blocks |");
+        Part($"| autoencoder | {autoencoder.Factor}x, {autoencoder.LatentChannels} channels, trained on renderings; ");
+        Add($"its decoder further on noisy latents |");
+        Part($"| text encoder | CLIP of width {model.ClipConfig.Text.Width}, {model.ClipConfig.Text.Layers} layers, ");
+        Add($"own byte-pair vocabulary, trained on renderings and captions |");
         Add($"");
-        Add($"`./atelier demo make --out DIR` makes all of it from nothing in an empty DIR, with seeds; what DIR holds already is gone");
-        Add($"on from. The stages' recipes are in configs/shapes; what these weights were trained by instead is below, and what the");
-        Add($"parts cost in docs/log.md.");
+        Add($"`./atelier demo make --out DIR` makes all of it from scratch in an empty DIR, from seeds; existing");
+        Add($"results are reused. The stages' recipes are in configs/shapes. How the training of these weights");
+        Add($"differed is below, and the cost of the parts in docs/log.md.");
         Add($"");
         Add($"## Data");
         Add($"");
-        Add($"Scenes and captions are drawn by this project, from seeds: one thing, two, one to four alike, two in a relation, or up to");
-        Add($"four of any sort; most on a plain ground, two thirds flat, about half in their kinds' usual colours. A tenth of all");
-        Add($"combinations is held out of training: kinds in colours, before backgrounds, in styles, in pairs, in numbers and in");
-        Add($"relations. Captions leave out much, as people do: what goes without saying (a plain ground, the flat style, a kind's usual");
-        Add($"colour: a tree is green) mostly.");
+        Add($"Scenes and captions are generated by this project, from seeds: one thing, two, one to four equal");
+        Add($"ones, two in a relation, or up to four of any kind; most on a plain background, two thirds flat,");
+        Add($"about half in their kinds' usual colours. A tenth of all combinations is held out of training: kinds");
+        Add($"in colours, on backgrounds, in styles, in pairs, in numbers and in relations. Captions omit many");
+        Add($"details, as people do, above all the usual ones (a plain background, the flat style, a kind's usual");
+        Add($"colour: a tree is green).");
         Add($"");
         Add($"## Samples");
         Add($"");
@@ -93,31 +102,38 @@ internal static class DemoCard
         Add($"");
         Add($"## Scores");
         Add($"");
-        Add($"`./atelier eval shapes --prompts {scores.Tasks.Sum(t => 2 * t.Prompts)}`, {model.Steps} steps, guidance {model.Guidance}. Held out are combinations that training never");
-        Add($"met. The last three columns are the oracle's own accuracy on true pictures: as drawn, with noise or a blur, after the autoencoder.");
+        Part($"`./atelier eval shapes --prompts {scores.Tasks.Sum(t => 2 * t.Prompts)}`, {model.Steps} steps, ");
+        Add($"guidance {model.Guidance}. Held-out combinations are not in");
+        Add($"the training data. The last three columns are the oracle's own accuracy on true pictures: as drawn,");
+        Add($"with noise or a blur, after the autoencoder.");
         Add($"");
         Add($"| task | seen | held out | oracle | oracle, noise or blur | oracle, autoencoder |");
         Add($"|---|---|---|---|---|---|");
         foreach (TaskScore task in scores.Tasks)
         {
-            Add($"| {task.Name} | {task.Seen:f3} | {task.HeldOut:f3} | {task.Oracle:f3} | {task.OracleSpoiled:f3} | {task.OracleDecoded:f3} |");
+            Part($"| {task.Name} | {task.Seen:f3} | {task.HeldOut:f3} | {task.Oracle:f3} | {task.OracleSpoiled:f3} | ");
+            Add($"{task.OracleDecoded:f3} |");
         }
 
         Add($"| mean of the first six | **{scores.MeanSeen:f3}** | **{scores.MeanHeldOut:f3}** | | | |");
         Add($"");
-        Add($"Fréchet distance in this model's CLIP features {scores.Frechet:f4}; between two sets of true pictures {scores.FrechetTrue:f4}.");
-        Add($"CLIP score {scores.ClipScore:f2}; of true pictures {scores.ClipScoreTrue:f2}. PSNR of the autoencoder {scores.Decibels:f2} dB.");
+        Part($"Fréchet distance in this model's CLIP features {scores.Frechet:f4}; ");
+        Add($"between two sets of true pictures {scores.FrechetTrue:f4}.");
+        Part($"CLIP score {scores.ClipScore:f2}; of true pictures {scores.ClipScoreTrue:f2}. ");
+        Add($"PSNR of the autoencoder {scores.Decibels:f2} dB.");
         Add($"");
         Add($"## Stages");
         Add($"");
-        Add($"Each starts from the averaged weights of the one before, with a fresh optimizer. Scores by 480 prompts. The weights are");
-        Add($"those of {stages.Last(stage => stage.Ships).Stage}, after which no stage scored better.");
+        Add($"Each stage starts from the averaged weights of the previous one, with a new optimizer.");
+        Part($"Scores are from 480 prompts. The weights are those of {stages.Last(stage => stage.Ships).Stage}, ");
+        Add($"after which no stage scored better.");
         Add($"");
         Add($"| stage | batches | pictures a batch | core hours, at most | mean seen | mean held out | Fréchet |");
         Add($"|---|---|---|---|---|---|---|");
         foreach (StageOutcome stage in stages)
         {
-            Add($"| {stage.Stage} | {stage.Batches} | {stage.Pictures} | {stage.CoreHours:f1} | {stage.MeanSeen:f3} | {stage.MeanHeldOut:f3} | {stage.Frechet:f4} |");
+            Part($"| {stage.Stage} | {stage.Batches} | {stage.Pictures} | {stage.CoreHours:f1} | ");
+            Add($"{stage.MeanSeen:f3} | {stage.MeanHeldOut:f3} | {stage.Frechet:f4} |");
         }
 
         foreach (StageOutcome stage in stages.Where(stage => stage.Remark is not null))
@@ -129,10 +145,16 @@ internal static class DemoCard
         Add($"");
         Add($"## Limits");
         Add($"");
-        Add($"It knows no other world: what a prompt says beyond these kinds, colours, places and styles is ignored or misread. More");
-        Add($"than four things, letters and faces are beyond it.");
+        Add($"It knows only this world: anything in a prompt beyond these kinds, colours, positions and styles is");
+        Add($"ignored or misread. It cannot draw more than four things, letters or faces.");
         return text.ToString();
 
-        void Add(FormattableString line) => text.Append(line.ToString(CultureInfo.InvariantCulture)).Append('\n');
+        void Add(FormattableString line)
+        {
+            Part(line);
+            text.Append('\n');
+        }
+
+        void Part(FormattableString part) => text.Append(part.ToString(CultureInfo.InvariantCulture));
     }
 }

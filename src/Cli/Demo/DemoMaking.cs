@@ -1,5 +1,5 @@
-// The whole making of the demo model: parts, latents, stages, scores. Each step leaves files, and is left out where
-// they are there already.
+// The pipeline that makes the demo model: parts, latents, stages, scores. Each step leaves files, and is skipped if
+// they exist.
 using System.Text.Json;
 using Atelier.Model.Data;
 using Atelier.Model.Diffusion;
@@ -13,7 +13,9 @@ using TorchSharp;
 
 namespace Atelier.Cli.Demo;
 
-/// <summary>Makes the demo model. What is made on the way goes where the stages' configurations look for it.</summary>
+/// <summary>
+/// Makes the demo model. Intermediate results are stored where the stages' configurations expect them.
+/// </summary>
 internal sealed class DemoMaking
 {
     private const ulong SceneSeed = 18, StageSeed = 2, FinalSeed = 1;
@@ -21,7 +23,7 @@ internal sealed class DemoMaking
     private static readonly int[] s_sides = [64, 128];
     private static readonly JsonSerializerOptions s_readable = new() { WriteIndented = true };
 
-    // Chosen by the guidance sweep that docs/log.md shows.
+    // Chosen by the guidance sweep in docs/log.md.
     private static readonly SamplerSettings s_sampler = new() { Steps = 16, Guidance = 4 };
 
     private readonly StageConfig[] _stages;
@@ -33,17 +35,15 @@ internal sealed class DemoMaking
     private readonly string _partsFolder;
     private readonly DemoParts _parts;
 
-    /// <summary>Prepares a making.</summary>
+    /// <summary>Prepares a run.</summary>
     /// <param name="stages">Folder of the stages' configurations.</param>
-    /// <param name="output">
-    /// Folder that receives the models shapes and oracle, or holds them: then they are gone on from.
-    /// </param>
+    /// <param name="output">Folder for the models shapes and oracle; existing ones are reused.</param>
     /// <param name="scenes">Scenes that the denoiser is trained on.</param>
-    /// <param name="prompts">Prompts by which the finished model is scored.</param>
+    /// <param name="prompts">Number of prompts for scoring the finished model.</param>
     /// <param name="precision">
-    /// Precision of what is trained and encoded; none leaves the stages theirs, and is auto for the rest.
+    /// Precision of training and encoding; null for the stages' own, and auto for the rest.
     /// </param>
-    /// <param name="workers">Parts of the latents that are made at the same time.</param>
+    /// <param name="workers">Parts of the latents that are computed at the same time.</param>
     /// <exception cref="UserErrorException">The stages do not agree on where the parts and the latents are.</exception>
     public DemoMaking(string stages, string output, int scenes, int prompts, string? precision, int workers)
     {
@@ -71,9 +71,10 @@ internal sealed class DemoMaking
     private string Latents => _stages[0].DataFolders[0];
 
     /// <summary>
-    /// Makes what is missing. The model in the output folder is renewed after each stage that draws no worse.
+    /// Makes everything that is missing. The model in the output folder is replaced after each stage that does not draw
+    /// worse.
     /// </summary>
-    /// <returns>Whether all is made.</returns>
+    /// <returns>Whether everything is finished.</returns>
     public bool Run(CancellationToken cancellation)
     {
         List<StageOutcome> outcomes = ReadOutcomes();
@@ -103,7 +104,7 @@ internal sealed class DemoMaking
         return true;
     }
 
-    // The weights that ship lie in the output folder, so that a lost work folder costs no more than the stages since.
+    // The shipped weights are in the output folder, so that losing the work folder costs only the stages since then.
     private void TakeFromModel(List<StageOutcome> outcomes)
     {
         int shipped = outcomes.FindLastIndex(outcome => outcome.Ships);
@@ -129,20 +130,21 @@ internal sealed class DemoMaking
 
         if (outcomes.Count < _stages.Length && !File.Exists(ResultOf(outcomes[^1])))
         {
-            Output.Remark($"the stages after {outcomes[shipped].Stage} are trained again: their weights were not kept");
+            Output.Remark(
+                $"the stages after {outcomes[shipped].Stage} are trained again, because their weights were not kept");
             outcomes.RemoveRange(shipped + 1, outcomes.Count - shipped - 1);
         }
 
         string ResultOf(StageOutcome outcome) => Path.Combine(
             Array.Find(_stages, stage => stage.Name == outcome.Stage)?.Folder
                 ?? throw new UserErrorException(
-                    $"{OutcomesFile} names the stage {outcome.Stage}, which the configurations do not hold."),
+                    $"{OutcomesFile} names the stage {outcome.Stage}, which is not in the configurations."),
             StageResult.FileName);
     }
 
     private void MakeParts(CancellationToken cancellation)
     {
-        // These networks are small: one thread each is faster than two that wait for each other.
+        // These networks are small, so one thread each is faster than two that wait for each other.
         int threads = torch.get_num_threads();
         torch.set_num_threads(1);
         _parts.MakeVocabulary();
@@ -164,7 +166,7 @@ internal sealed class DemoMaking
             pictures, encoders.Autoencoder, encoders.Text, encoders.Tokenizer, s_sides, SceneSeed);
         IReadOnlyList<SkippedPicture> skipped = Output.WithProgress("encoding", progress => precompute.Run(
             Latents, _workers, done => progress((double)done / _scenes), cancellation));
-        DataCommand.TellSkipped(skipped, Latents);
+        DataCommand.ReportSkipped(skipped, Latents);
     }
 
     private List<StageOutcome> Publish(StageConfig stage, List<StageOutcome> before, CancellationToken cancellation)
@@ -202,7 +204,7 @@ internal sealed class DemoMaking
     private List<StageOutcome> ReadOutcomes() => File.Exists(OutcomesFile)
         ? JsonSerializer.Deserialize<List<StageOutcome>>(File.ReadAllText(OutcomesFile))! : [];
 
-    // Stages are chosen among by other prompts than those by which the model is scored.
+    // Stages are selected with different prompts than the model is scored with.
     private ShapesScores Evaluate(ModelFolder model, int count, ulong seed, CancellationToken cancellation)
     {
         using Oracle oracle = Oracle.Load(_parts.OracleWeights);

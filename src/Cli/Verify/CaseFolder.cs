@@ -1,4 +1,4 @@
-// One case of the reference data: its case.json and the tensors stored beside it.
+// A case of the reference data: its case.json and the tensors beside it.
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using Atelier.Model;
@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 
 namespace Atelier.Cli.Verify;
 
-/// <summary>A folder with a case.json, and the inputs and expected outputs that belong to it.</summary>
+/// <summary>A folder with a case.json, its inputs and its expected outputs.</summary>
 public sealed class CaseFolder : IDisposable
 {
     private readonly JsonDocument _document;
@@ -30,23 +30,23 @@ public sealed class CaseFolder : IDisposable
             throw new RefusedFileException(file, $"line {error.LineNumber + 1}", "is not JSON.", error);
         }
 
-        _inputs = OpenIfThere("inputs.safetensors");
-        _expected = OpenIfThere("expected.safetensors");
+        _inputs = OpenIfExists("inputs.safetensors");
+        _expected = OpenIfExists("expected.safetensors");
     }
 
-    /// <summary>The folder.</summary>
+    /// <summary>Path of the folder.</summary>
     public string Path { get; }
 
     /// <summary>The content of case.json.</summary>
     public JsonElement Json => _document.RootElement;
 
-    /// <summary>Goes before each parameter's name in the weight formula.</summary>
+    /// <summary>Prefix of each parameter's name in the weight formula.</summary>
     public string WeightPrefix => Text("weight_prefix") ?? "";
 
     /// <summary>Names of the expected tensors.</summary>
     public IEnumerable<string> ExpectedNames => _expected?.Tensors.Keys ?? [];
 
-    /// <summary>A member of case.json as text, if it is there.</summary>
+    /// <summary>A string member of case.json; null if it is absent.</summary>
     public string? Text(string name) => Json.TryGetProperty(name, out JsonElement value) ? value.GetString() : null;
 
     /// <summary>Whether an input of that name is stored or can be computed.</summary>
@@ -55,8 +55,8 @@ public sealed class CaseFolder : IDisposable
         || (Json.TryGetProperty("inputs", out JsonElement inputs) && inputs.TryGetProperty(name, out _));
 
     /// <summary>
-    /// An input: as it is stored, and checked against its formula where it has one; where it is not stored, by its
-    /// formula. The caller owns it.
+    /// An input: the stored one, checked against its formula if it has one, otherwise computed by the formula. The
+    /// caller owns it.
     /// </summary>
     public Tensor Input(string name, Comparison check)
     {
@@ -103,7 +103,7 @@ public sealed class CaseFolder : IDisposable
         _expected?.Dispose();
     }
 
-    private SafeTensorsFile? OpenIfThere(string name)
+    private SafeTensorsFile? OpenIfExists(string name)
     {
         string file = System.IO.Path.Combine(Path, name);
         return File.Exists(file) ? SafeTensorsFile.Open(file) : null;

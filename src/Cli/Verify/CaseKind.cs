@@ -1,11 +1,11 @@
-// What verify can run.
+// The kinds of cases that verify can run.
 using System.Text.Json;
 
 namespace Atelier.Cli.Verify;
 
-/// <summary>A kind of case: how its case.json is told from others, and how it is run.</summary>
-/// <param name="Name">What it is, for people.</param>
-/// <param name="Fits">Whether a case.json is of this kind, by its content alone.</param>
+/// <summary>A kind of case: how to recognize its case.json, and how to run it.</summary>
+/// <param name="Name">Its name, for people.</param>
+/// <param name="Fits">Whether a case.json is of this kind, judged by its content.</param>
 /// <param name="Run">
 /// Runs the case and compares; throws if it cannot. Runs without gradients unless it turns them on.
 /// </param>
@@ -13,8 +13,8 @@ internal sealed record CaseKind(string Name, Func<JsonElement, bool> Fits, Actio
 
 internal static class JsonLookup
 {
-    /// <summary>A member that a case cannot do without.</summary>
-    /// <exception cref="KeyNotFoundException">It is not there.</exception>
+    /// <summary>A required member.</summary>
+    /// <exception cref="KeyNotFoundException">It is missing.</exception>
     public static JsonElement Member(this JsonElement json, string name) =>
         json.TryGetProperty(name, out JsonElement value)
         ? value

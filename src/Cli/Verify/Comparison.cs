@@ -1,12 +1,12 @@
-// What a case found: every tensor compared, how far it was off, and what was allowed.
+// The comparison of a case: every tensor compared, its error, and its tolerance.
 using System.Text.Json;
 using static TorchSharp.torch;
 
 namespace Atelier.Cli.Verify;
 
 /// <summary>
-/// Compares results with what a case expects, under the case's own tolerances. A tolerance that nothing was compared
-/// under is a failure of the case.
+/// Compares results with a case's expectations, under the case's tolerances. A tolerance that was never used is a
+/// failure of the case.
 /// </summary>
 public sealed class Comparison
 {
@@ -15,9 +15,7 @@ public sealed class Comparison
     private readonly List<string> _failures = [];
     private double _worstShare = -1;
 
-    /// <summary>
-    /// Starts the comparison of a case; without a folder, of one whose runner brings its own expectations.
-    /// </summary>
+    /// <summary>Starts the comparison of a case; without a folder, the runner supplies the expectations.</summary>
     public Comparison(CaseFolder? folder = null)
     {
         _case = folder;
@@ -31,26 +29,26 @@ public sealed class Comparison
         }
     }
 
-    /// <summary>Tensors and values compared so far.</summary>
+    /// <summary>Number of tensors and values compared so far.</summary>
     public int Compared { get; private set; }
 
-    /// <summary>The error that came nearest to its tolerance, and the tolerance; exact comparisons have none.</summary>
+    /// <summary>The error closest to its tolerance, with the tolerance; null if all comparisons were exact.</summary>
     public (double Error, double Tolerance)? Worst { get; private set; }
 
-    /// <summary>Something worth telling that does not decide the case.</summary>
+    /// <summary>A remark that does not affect the result.</summary>
     public string? Remark { get; set; }
 
     /// <summary>Whether the case could not be run here.</summary>
     public bool Skipped { get; private set; }
 
-    /// <summary>What failed, one sentence each.</summary>
+    /// <summary>The failures, one sentence each.</summary>
     public IReadOnlyList<string> Failures => _failures;
 
     /// <summary>Compares a tensor with the expected one of that name under its tolerance.</summary>
     public void Tensor(string name, Tensor actual)
     {
         using Tensor expected = _case!.Expected(name);
-        // The reference carries captions with one dimension more, [B, 1, L, D].
+        // The reference's captions have an extra dimension, [B, 1, L, D].
         if (!actual.shape.Where(n => n != 1).SequenceEqual(expected.shape.Where(n => n != 1)))
         {
             _open.Remove(name);
@@ -74,7 +72,7 @@ public sealed class Comparison
 
         (double maxAbs, double relL2) = Distance(actual, expected);
         double limit = tolerance.Member("max_abs").GetDouble();
-        // A gradient may be right by either measure; everything else by its largest difference alone.
+        // A gradient passes by either measure; everything else by its largest difference only.
         if (!(maxAbs <= limit) && name.StartsWith("grad/", StringComparison.Ordinal)
             && tolerance.TryGetProperty("rel_l2", out JsonElement norm) && relL2 <= norm.GetDouble())
         {
@@ -84,7 +82,7 @@ public sealed class Comparison
         Within(name, maxAbs, limit);
     }
 
-    /// <summary>Checks an error against its limit. An error that is no number fails.</summary>
+    /// <summary>Checks an error against its limit. NaN fails.</summary>
     public void Within(string name, double error, double limit)
     {
         _open.Remove(name);
@@ -97,7 +95,7 @@ public sealed class Comparison
 
         if (!(error <= limit))
         {
-            Fail($"{name} is off by {error:g3}, allowed are {limit:g3}");
+            Fail($"{name} is off by {error:g3}; the tolerance is {limit:g3}");
         }
     }
 
@@ -134,10 +132,10 @@ public sealed class Comparison
     /// <summary>Records a failure.</summary>
     public void Fail(string what) => _failures.Add(what);
 
-    /// <summary>Says why the case cannot be run here.</summary>
+    /// <summary>Marks the case as skipped, with the reason.</summary>
     public void Skip(string why) => (Skipped, Remark) = (true, why);
 
-    /// <summary>Fails for every tolerance that nothing was compared under.</summary>
+    /// <summary>Records a failure for every unused tolerance.</summary>
     public void Close()
     {
         if (Skipped)
@@ -156,15 +154,17 @@ public sealed class Comparison
         }
     }
 
-    /// <summary>Largest absolute difference, and the 2-norm of the difference over that of the expected.</summary>
+    /// <summary>
+    /// Largest absolute difference, and the 2-norm of the difference relative to that of the expected values.
+    /// </summary>
     public static (double MaxAbs, double RelL2) Distance(ReadOnlySpan<double> actual, ReadOnlySpan<double> expected)
     {
         double largest = actual.Length == expected.Length ? 0 : double.NaN, difference = 0, size = 0;
         for (int i = 0; i < expected.Length && i < actual.Length; i++)
         {
-            // Equal infinities are no difference; every other infinity or NaN makes the result NaN or infinite.
+            // Equal infinities count as equal; any other infinity or NaN makes the result NaN or infinite.
             double d = actual[i].Equals(expected[i]) ? 0 : Math.Abs(actual[i] - expected[i]);
-            largest = Math.Max(largest, d); // Math.Max carries a NaN on.
+            largest = Math.Max(largest, d); // Math.Max propagates NaN.
             difference += d * d;
             size += expected[i] * expected[i];
         }

@@ -11,7 +11,7 @@ namespace Atelier.Cli.Verify;
 /// <summary>Runs the cases of the topic <c>dit</c>.</summary>
 internal static class DitCases
 {
-    /// <summary>The kinds of case, told by what their case.json holds.</summary>
+    /// <summary>The kinds of case, recognized by the contents of case.json.</summary>
     public static readonly CaseKind[] Kinds =
     [
         new("DiT", json => json.Has("config", "input_size") && json.Has("calls"), Network),
@@ -96,7 +96,7 @@ internal static class DitCases
                 "conditioning_t_plus_pooled_y" => taps["t_embedder"] + taps["pooled_y_emb_process"],
                 "pooled_y" => taps["pooled_y_emb_process"],
 
-                // Where mixer and backbone are equally wide the maps do not exist, and pass on what comes before them.
+                // If mixer and backbone have the same width, the maps do not exist, and their output is their input.
                 "patch_mixer_map_xin" when !taps.Has("patch_mixer_map_xin") => taps["x_embedder"] + Positions(),
                 "patch_mixer_map_y" when !taps.Has("patch_mixer_map_y") => taps["y_emb_preprocess"],
                 "patch_mixer_map_xout" when !taps.Has("patch_mixer_map_xout") =>
@@ -147,8 +147,8 @@ internal static class DitCases
             return;
         }
 
-        // Tokens of a group are equal, and which of them an expert takes is open: rows outside the groups, and sums
-        // over them.
+        // Tokens of a group are equal, so an expert may take any of them: compare the rows outside the groups, and sums
+        // over the groups.
         Tensor free = tensor(
             Enumerable.Range(0, (int)x.shape[1]).Except(groups.SelectMany(g => g)).Select(n => (long)n).ToArray());
         check.Numbers("times_chosen", Rows(times, free), Rows(folder.Expected("times_chosen"), free));
@@ -161,7 +161,7 @@ internal static class DitCases
             [.. groups.Select(g => all.index_select(1, tensor(g.Select(n => (long)n).ToArray())).sum(1))], dim: 1);
     }
 
-    // The order inside an expert's choice is open; a member of a tie group stands for its group.
+    // The order inside an expert's choice is unspecified; a member of a tie group represents its group.
     private static long[] AsSets(Tensor tokens, int[][] groups)
     {
         if (tokens.numel() == 0)
@@ -237,7 +237,7 @@ internal static class DitCases
     }
 
     /// <summary>
-    /// Compares a network's parameters and buffers with a list: names and shapes, and types and kinds where it has
+    /// Compares a network's parameters and buffers with a list: names and shapes, and types and kinds if the list has
     /// them.
     /// </summary>
     internal static void CheckKeys(

@@ -1,4 +1,4 @@
-// Cases that are files: checkpoints, MDS data sets, and lists of a network's names and shapes.
+// Cases that consist of files: checkpoints, MDS data sets, and lists of a network's names and shapes.
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text.Json;
@@ -32,11 +32,11 @@ internal static class FileCases
         }
     }
 
-    /// <summary>A data set, whose content NAME.expected.json beside it tells.</summary>
+    /// <summary>A data set, whose content is described in NAME.expected.json beside it.</summary>
     public static FoundCase DataSet(DirectoryInfo folder, string expected, string name) =>
         new(name, "MDS data set", check => DataSet(folder.FullName, expected, check));
 
-    /// <summary>The data sets that a file of damaged ones lists, or the one of them that lies in a folder.</summary>
+    /// <summary>The damaged data sets that a file lists, or the one of them in a folder.</summary>
     public static IEnumerable<FoundCase> Damaged(string expected, string name, string? only = null)
     {
         using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(expected));
@@ -143,7 +143,7 @@ internal static class FileCases
         }
         catch (RefusedFileException error) when (IsOptional(folder))
         {
-            check.Remark = $"refused, as is allowed for what is optional: {error.Message}";
+            check.Remark = $"refused, which is allowed for optional features: {error.Message}";
             check.Holds("refusal", error.Message.Length > 0, "");
         }
     }
@@ -156,7 +156,7 @@ internal static class FileCases
         }
     }
 
-    // Of what may be refused instead of read, the compressions bz2 and br are read here, but lists are not.
+    // Of the optional features, the compressions bz2 and br are supported here, but lists are not.
     private static bool IsOptional(string folder)
     {
         using JsonDocument index = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(folder, MdsIndex.FileName)));
@@ -168,7 +168,7 @@ internal static class FileCases
     private static void CompareSamples(MdsDataset data, JsonElement samples, Comparison check)
     {
         long index = 0;
-        check.Equal("samples told", [(long)samples.GetArrayLength()], [data.Count]);
+        check.Equal("expected samples", [(long)samples.GetArrayLength()], [data.Count]);
         foreach (JsonElement expected in samples.EnumerateArray())
         {
             MdsSample sample = data[index];
@@ -196,7 +196,7 @@ internal static class FileCases
             "json" => JsonElement.DeepEquals((JsonElement)value, first.Value),
             "dtype" => ArrayEquals((MdsArray)value, expected),
             "image_rgb_shape_hwc" => ImageEquals((RgbImage)value, expected, sample.Bytes(column).Span),
-            _ => throw new InvalidDataException($"the expected value is told as {first.Name}, which is not known here"),
+            _ => throw new InvalidDataException($"the expected value has the unknown form {first.Name}"),
         };
         return equal ? null : $"is {text}, not {expected.GetRawText()}";
     }
@@ -219,7 +219,7 @@ internal static class FileCases
         && array.Shape.SequenceEqual(expected.Member("shape").EnumerateArray().Select(n => n.GetInt64()))
         && array.Data.Span.SequenceEqual(expected.Member("base64").GetBytesFromBase64());
 
-    // PNG pixels are exact; decoders of JPEG may differ by a level or two, so that their means are compared.
+    // PNG pixels are exact; JPEG decoders may differ by a level or two, so their means are compared.
     private static bool ImageEquals(RgbImage image, JsonElement expected, ReadOnlySpan<byte> encoded)
     {
         int[] shape = [.. expected.Member("image_rgb_shape_hwc").EnumerateArray().Select(n => n.GetInt32())];
@@ -241,8 +241,8 @@ internal static class FileCases
     private static void CompareLatents(MdsDataset data, JsonElement captions, JsonElement digests, Comparison check)
     {
         long index = 0;
-        check.Equal("captions told", [(long)captions.GetArrayLength()], [data.Count]);
-        check.Equal("digests told", [(long)digests.GetArrayLength()], [data.Count]);
+        check.Equal("expected captions", [(long)captions.GetArrayLength()], [data.Count]);
+        check.Equal("expected digests", [(long)digests.GetArrayLength()], [data.Count]);
         foreach ((JsonElement caption, JsonElement digest) in captions.EnumerateArray().Zip(digests.EnumerateArray()))
         {
             MdsSample sample = data[index];
@@ -293,10 +293,10 @@ internal static class FileCases
             : json.Has("config", "text_cfg") ? new ClipModel(ClipConfig.Parse(json.Member("config"), path))
             : json.Has("what") && json.Member("what").GetString()!.Contains("Inception", StringComparison.Ordinal)
                 ? new FidInceptionV3()
-            : throw new RefusedFileException(path, "content", "is of no network that is known here.");
+            : throw new RefusedFileException(path, "content", "does not describe a known network.");
         if (network is FidInceptionV3)
         {
-            check.Remark = "fc and num_batches_tracked may be there or not, as the file says";
+            check.Remark = "fc and num_batches_tracked are optional, as the file states";
         }
 
         DitCases.CheckKeys(

@@ -1,5 +1,5 @@
-// Weights that are computed from a parameter's name instead of being stored: the reference data was made with them, so
-// a network filled here must reproduce the reference's outputs. The rules: tests/reference/README.md.
+// Weights computed from a parameter's name instead of being stored. The reference data was created with them, so a
+// network filled here must reproduce the reference's outputs. The rules are in tests/reference/README.md.
 using System.Text;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -9,11 +9,11 @@ namespace Atelier.Cli.Verify;
 
 /// <summary>
 /// Element i of the tensor named N is float32(center + scale * u), with u in [-1, 1) a hash of i seeded by FNV-1a of N.
-/// Everything is exact integer or float64 arithmetic, so the bits depend on nothing but the name and the index.
+/// Everything is exact integer or float64 arithmetic, so the bits depend only on the name and the index.
 /// </summary>
 public static class FormulaWeights
 {
-    // Below this a parallel loop costs more than it saves; above it the pieces are all of this size, but the last.
+    // Below this size a parallel loop costs more than it saves; above it, the work is divided into pieces of this size.
     private const int Piece = 1 << 18;
 
     /// <summary>FNV-1a, 32 bits, of the UTF-8 bytes of a name.</summary>
@@ -41,8 +41,8 @@ public static class FormulaWeights
     }
 
     /// <summary>
-    /// Centre and scale of a parameter by its name without prefix and its shape: the first of the ten rules that fits.
-    /// <paramref name="gain"/> multiplies the scale of kernels and matrices (rules 7 to 10) alone.
+    /// Centre and scale of a parameter by its name without prefix and its shape: the first matching rule of ten.
+    /// <paramref name="gain"/> multiplies only the scale of kernels and matrices (rules 7 to 10).
     /// </summary>
     /// <exception cref="ArgumentException">No rule covers the name and the number of dimensions.</exception>
     public static (double Center, double Scale) Interval(string name, ReadOnlySpan<long> shape, double gain = 1)
@@ -66,7 +66,7 @@ public static class FormulaWeights
         };
     }
 
-    /// <summary>Writes the tensor of this name, all of it, over all cores.</summary>
+    /// <summary>Writes the whole tensor of this name, using all cores.</summary>
     /// <param name="destination">Row-major elements.</param>
     /// <param name="prefixedName">The name that is hashed: weight_prefix + N, or an input's formula_name.</param>
     /// <param name="center">Middle of the values.</param>
@@ -77,7 +77,8 @@ public static class FormulaWeights
         int length = destination.Length;
         fixed (float* start = destination)
         {
-            // A span cannot enter a lambda; the pointer may, since the loop ends before the memory is released.
+            // A span cannot be captured by a lambda; the pointer is safe, because the loop ends before the memory is
+            // released.
             float* elements = start;
             int pieces = (int)(((long)length + Piece - 1) / Piece);
             if (pieces == 1)
@@ -95,7 +96,7 @@ public static class FormulaWeights
     }
 
     /// <summary>Writes a float32 tensor on the CPU in place.</summary>
-    /// <exception cref="ArgumentException">The tensor has another type, another device or gaps.</exception>
+    /// <exception cref="ArgumentException">The tensor is not a contiguous float32 tensor on the CPU.</exception>
     public static void Fill(Tensor tensor, string prefixedName, double center, double scale)
     {
         ArgumentNullException.ThrowIfNull(tensor);
@@ -112,10 +113,10 @@ public static class FormulaWeights
 
     /// <summary>
     /// Writes all parameters of a network in place, and the running_mean and running_var of its batch norms. Other
-    /// buffers keep what the network computed. No copy of any weight is made.
+    /// buffers keep the network's values. Weights are not copied.
     /// </summary>
     /// <param name="module">The network; its state-dict names are the formula's.</param>
-    /// <param name="prefix">Goes before each name in the hash, but not in the rules.</param>
+    /// <param name="prefix">Prefix of each name for the hash, but not for the rules.</param>
     /// <param name="gain">Multiplies the scale of kernels and matrices.</param>
     public static void Fill(Module module, string prefix, double gain = 1)
     {

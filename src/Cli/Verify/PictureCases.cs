@@ -19,7 +19,7 @@ internal static class PictureCases
     private const string VocabularyFile = "bpe_simple_vocab_16e6.txt.gz";
     private const string VocabularyVariable = "ATELIER_VOCABULARY";
 
-    /// <summary>The kinds of case, told by what their case.json holds.</summary>
+    /// <summary>The kinds of case, recognized by the contents of case.json.</summary>
     public static readonly CaseKind[] Kinds =
     [
         new("autoencoder", json => json.Has("config", "block_out_channels"), Autoencoder),
@@ -69,7 +69,7 @@ internal static class PictureCases
 
     private static void Clip(CaseFolder folder, Comparison check)
     {
-        // A case may hold the text tower alone.
+        // A case may hold only the text tower.
         ClipConfig config = ClipConfig.Parse(folder.Json.Member("config"), folder.Path);
         bool whole = folder.Json.Member("state_dict").EnumerateArray().Any(
             entry => entry.Member("name").GetString()!.StartsWith("visual.", StringComparison.Ordinal));
@@ -89,7 +89,7 @@ internal static class PictureCases
         }
         else
         {
-            check.Remark = "the prompts were not tokenized: there are none, or the vocabulary is not here";
+            check.Remark = "the prompts were not tokenized: there are none, or the vocabulary is missing";
         }
 
         Tensor hidden = network.Encode(ids), text = network.Pool(hidden, ids);
@@ -115,7 +115,7 @@ internal static class PictureCases
     {
         if (FindVocabulary(folder.Path) is not { } vocabulary)
         {
-            check.Skip($"it needs {VocabularyFile}, beside it or named by {VocabularyVariable}");
+            check.Skip($"it needs {VocabularyFile}, beside it or given by {VocabularyVariable}");
             return;
         }
 
@@ -160,7 +160,7 @@ internal static class PictureCases
         FormulaWeights.Fill(autoencoder, prefixes.Member("vae").GetString()!);
         string? vocabulary = FindVocabulary(folder.Path);
         ClipTokenizer tokenizer = vocabulary is null
-            ? BytesAlone(clipConfig.Text.ContextLength)
+            ? ByteTokenizer(clipConfig.Text.ContextLength)
             : ClipTokenizer.Load(vocabulary, clipConfig.Text.ContextLength);
         using var pipeline = new TextToImage(tokenizer, text, network, new Edm(), autoencoder);
 
@@ -168,7 +168,7 @@ internal static class PictureCases
         if (vocabulary is null)
         {
             check.Equal("token_ids", ids, ids);
-            check.Remark = "began at the stored token ids: the vocabulary is not here";
+            check.Remark = "started from the stored token ids, because the vocabulary is missing";
         }
         else
         {
@@ -177,7 +177,7 @@ internal static class PictureCases
             check.Equal("token_ids", tokenized, ids);
         }
 
-        // The tower itself: an empty prompt is a text of two tokens here, and only what guidance leads away from is
+        // The tower itself: here an empty prompt is a text of two tokens, and only the unconditional features are
         // zeros.
         Tensor[] features =
             [.. ids.Chunk(clipConfig.Text.ContextLength).Select(row => text.Encode(tensor(row, [1, row.Length])))];
@@ -254,7 +254,7 @@ internal static class PictureCases
                     "pool2_mean_per_channel_192" => Pooled(taps[beforePool2]),
                     "preaux_mean_per_channel_768" => taps[beforeAuxiliary].mean([2, 3]),
                     var other => throw new RefusedFileException(
-                        folder.Path, "tolerance", $"names {other}, which is no output known here."),
+                        folder.Path, "tolerance", $"names the unknown output {other}."),
                 });
             }
         }
@@ -282,7 +282,7 @@ internal static class PictureCases
     }
 
     // The tokenizer of a vocabulary without merges, for a pipeline that is given ids.
-    private static ClipTokenizer BytesAlone(int contextLength)
+    private static ClipTokenizer ByteTokenizer(int contextLength)
     {
         using var file = new MemoryStream();
         using (var packed = new GZipStream(file, CompressionLevel.Fastest, leaveOpen: true))
@@ -294,7 +294,7 @@ internal static class PictureCases
         return ClipTokenizer.Load(file, "no merges", contextLength);
     }
 
-    // CLIP's vocabulary is published elsewhere. In a tree of cases it is beside the case or with the CLIP cases.
+    // CLIP's vocabulary is published separately. In a tree of cases it is beside the case or with the CLIP cases.
     private static string? FindVocabulary(string path) => Above(path)
         .SelectMany(
             folder => new[] { Path.Combine(folder, VocabularyFile), Path.Combine(folder, "clip", VocabularyFile) })

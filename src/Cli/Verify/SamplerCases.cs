@@ -1,4 +1,4 @@
-// Cases of the sampler, and of the random numbers a reference generation starts from.
+// Cases of the sampler, and of the random numbers that a reference generation starts from.
 using System.Text.Json;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
@@ -10,7 +10,7 @@ namespace Atelier.Cli.Verify;
 /// <summary>Runs the cases of the topics <c>sampler</c> and <c>rng</c>.</summary>
 internal static class SamplerCases
 {
-    /// <summary>The kinds of case, told by what their case.json holds.</summary>
+    /// <summary>The kinds of case, recognized by the contents of case.json.</summary>
     public static readonly CaseKind[] Kinds =
     [
         new("sampler with a network", json => json.Has("dit_config") && json.Has("steps"), WithNetwork),
@@ -18,7 +18,7 @@ internal static class SamplerCases
         new("torch's random numbers", json => json.Has("rows") && json.Member("rows")[0].Has("call"), Generator),
     ];
 
-    // What a sampler was asked and where it stood, to be compared with the reference's record.
+    // A record of a sampler's evaluations and states, for comparison with the reference's record.
     private sealed class Trace
     {
         public List<double> Latents { get; } = [];

@@ -1,4 +1,4 @@
-// Records what submodules of a network give out, without the network knowing.
+// A recorder of the outputs of a network's submodules, by hooks.
 using Atelier.Model.Networks;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -11,7 +11,7 @@ public sealed class Taps : IDisposable
     private readonly Dictionary<string, List<Tensor>> _outputs = new(StringComparer.Ordinal);
 
     /// <summary>
-    /// Listens to the submodules that <paramref name="names"/> names; other outputs are not kept, as they are large.
+    /// Records the submodules in <paramref name="names"/>; other outputs are not kept, because they are large.
     /// </summary>
     public Taps(Module network, IEnumerable<string> names)
     {
@@ -42,7 +42,9 @@ public sealed class Taps : IDisposable
     /// <exception cref="KeyNotFoundException">No submodule of that name has run.</exception>
     public Tensor this[string name] => Outputs(name)[^1];
 
-    /// <summary>The outputs of a submodule that sees the pictures of a batch one after another, as one batch.</summary>
+    /// <summary>
+    /// The outputs of a submodule that processes the pictures of a batch one after another, joined into one batch.
+    /// </summary>
     /// <exception cref="KeyNotFoundException">No submodule of that name has run.</exception>
     public Tensor Joined(string name) => cat(Outputs(name), dim: 0);
 
@@ -60,7 +62,7 @@ public sealed class Taps : IDisposable
 
     private List<Tensor> Outputs(string name) => _outputs.TryGetValue(name, out List<Tensor>? outputs)
         ? outputs
-        : throw new KeyNotFoundException($"No submodule {name} has given anything out.");
+        : throw new KeyNotFoundException($"The submodule {name} has not run.");
 
     private Tensor Record(string name, Tensor output)
     {

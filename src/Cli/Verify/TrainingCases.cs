@@ -11,7 +11,7 @@ namespace Atelier.Cli.Verify;
 /// <summary>Runs the cases of the topic <c>edm</c>.</summary>
 internal static class TrainingCases
 {
-    /// <summary>The kinds of case, told by what their case.json holds.</summary>
+    /// <summary>The kinds of case, recognized by the contents of case.json.</summary>
     public static readonly CaseKind[] Kinds =
     [
         new("preconditioning", json => json.Has("rows") && json.Member("rows")[0].Has("c_skip"), Preconditioning),
@@ -93,7 +93,7 @@ internal static class TrainingCases
     {
         foreach (string variant in folder.Json.Member("variants").EnumerateObject().Select(v => v.Name))
         {
-            // Two averages are expected of one training; the weights are compared once.
+            // One training run has two expected averages; the weights are compared once.
             Train(folder, check, variant, emaStart: 0, "ema");
             Train(folder, check, variant, emaStart: 1, "ema_started_after_step1");
         }
@@ -154,8 +154,8 @@ internal static class TrainingCases
         }
     }
 
-    // Single weights with a gradient near zero may go either way in AdamW's first steps, which act on the sign. Where
-    // one is further off than its tolerance, the whole tensor's update decides instead.
+    // Single weights with a gradient near zero may move either way in AdamW's first steps, which act on the sign. If
+    // one exceeds its tolerance, the whole tensor's update decides instead.
     private static void CompareFinal(
         CaseFolder folder, Comparison check, TrainingEngine engine, Tensor initial, string variant)
     {
@@ -219,7 +219,7 @@ internal static class TrainingCases
         check.Within($"{name} at {row.EnumerateObject().First().Value.GetRawText()}", error, limit);
     }
 
-    // The batches that a case stores.
+    // The stored batches of a case.
     private sealed class StoredShards(CaseFolder folder, Comparison check, TrainingSettings settings) : IShardSource
     {
         public ShardBatch Read(long step, int shard) =>

@@ -1,20 +1,20 @@
-// Finds the cases of a tree laid out as the reference data is, and runs them one after another.
+// The discovery of cases in a tree with the layout of the reference data, and their execution one after another.
 using System.Diagnostics;
 using System.Text.Json;
 using static TorchSharp.torch;
 
 namespace Atelier.Cli.Verify;
 
-/// <summary>What came of one case.</summary>
+/// <summary>The result of a case.</summary>
 /// <param name="Name">Path of the case below the tree's root.</param>
-/// <param name="Kind">What kind of case it is.</param>
-/// <param name="Compared">Tensors and values compared.</param>
-/// <param name="Error">The error nearest to its tolerance, if any was inexact.</param>
+/// <param name="Kind">Kind of the case.</param>
+/// <param name="Compared">Number of tensors and values compared.</param>
+/// <param name="Error">The error closest to its tolerance; null if all comparisons were exact.</param>
 /// <param name="Tolerance">The tolerance of that error.</param>
-/// <param name="Seconds">Time it took.</param>
-/// <param name="Failures">What failed; none if it passed.</param>
-/// <param name="Remark">Something worth telling that does not decide the case.</param>
-/// <param name="Skipped">Whether it needs a file that is not here; the remark names it.</param>
+/// <param name="Seconds">Duration in seconds.</param>
+/// <param name="Failures">The failures; empty if it passed.</param>
+/// <param name="Remark">A remark that does not affect the result.</param>
+/// <param name="Skipped">Whether it needs a missing file, which the remark names.</param>
 public sealed record CaseResult(
     string Name, string Kind, int Compared, double? Error, double? Tolerance, double Seconds,
     IReadOnlyList<string> Failures, string? Remark, bool Skipped)
@@ -23,17 +23,17 @@ public sealed record CaseResult(
     public bool Passed => Failures.Count == 0 && !Skipped;
 }
 
-/// <summary>A case that can be run: its name, and what runs it.</summary>
+/// <summary>A case that can be run.</summary>
 /// <param name="Name">Path below the tree's root.</param>
-/// <param name="Kind">What kind of case it is.</param>
+/// <param name="Kind">Kind of the case.</param>
 /// <param name="Run">Runs it and compares.</param>
-/// <param name="Open">Opens its folder, where it has one.</param>
+/// <param name="Open">Opens its folder; null if it has none.</param>
 internal sealed record FoundCase(string Name, string Kind, Action<Comparison> Run, Func<CaseFolder>? Open = null);
 
 /// <summary>Runs the cases of a tree: topic folder / case folder / case.json, or any part of such a tree.</summary>
 public static class Verifier
 {
-    // What a data set's folder is followed by in the name of the file that tells what is in it.
+    // Suffix of the file that describes a data set, after the name of the data set's folder.
     private const string ExpectedSuffix = ".expected.json";
 
     private static readonly CaseKind[] s_kinds =
@@ -42,7 +42,7 @@ public static class Verifier
     ];
 
     /// <summary>
-    /// Runs every case under <paramref name="root"/> and gives each one's result as soon as it is there.
+    /// Runs every case under <paramref name="root"/> and yields each result as soon as it is available.
     /// </summary>
     /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
     public static IEnumerable<CaseResult> Run(string root)
@@ -69,7 +69,7 @@ public static class Verifier
             found.Run(check);
             check.Close();
         }
-#pragma warning disable CA1031 // One case's error, whatever it is, must not keep the others from running.
+#pragma warning disable CA1031 // Any error of one case must not prevent the others from running.
         catch (Exception error)
 #pragma warning restore CA1031
         {
@@ -81,7 +81,7 @@ public static class Verifier
             Stopwatch.GetElapsedTime(start).TotalSeconds, check.Failures, check.Remark, check.Skipped);
     }
 
-    // A file that lists cases and cannot be read is a failed case; the others are found nevertheless.
+    // An unreadable list of cases is a failed case; the others are still found.
     private static IEnumerable<FoundCase> Find(DirectoryInfo folder, string name, bool isRoot)
     {
         try
@@ -94,7 +94,7 @@ public static class Verifier
         }
     }
 
-    // Names are paths below the root; the root itself counts only where it is a case or a topic's last folder.
+    // Names are paths below the root; the root itself is part of a name only if it is a case or a topic's last folder.
     private static IEnumerable<FoundCase> Look(DirectoryInfo folder, string name, bool isRoot)
     {
         if (File.Exists(Path.Combine(folder.FullName, "case.json")))
@@ -139,10 +139,10 @@ public static class Verifier
                 child => Find(child, isRoot ? child.Name : $"{name}/{child.Name}", isRoot: false));
         }
 
-        // Other files are support data, such as a vocabulary: no case was meant.
+        // Other files are support data, such as a vocabulary, and not cases.
         return !isRoot && !folder.EnumerateFiles().Any(file => file.Extension is ".json" or ".safetensors")
             ? []
-            : [Unknown(name, "the folder holds no case of a kind that is known here")];
+            : [Unknown(name, "the folder does not contain a case of a known kind")];
     }
 
     private static string Expected(DirectoryInfo folder) =>
@@ -164,10 +164,10 @@ public static class Verifier
 
         if (kind is null)
         {
-            return Unknown(name, "case.json is of no kind of case that is known here");
+            return Unknown(name, "case.json is not of a known kind");
         }
 
-        // The folder is opened when the case runs, so that a damaged file fails this case alone.
+        // The folder is opened when the case runs, so that a damaged file fails only this case.
         CaseFolder? opened = null;
         return new FoundCase(
             name, kind.Name, check => kind.Run(opened!, check), () => opened = new CaseFolder(folder.FullName));
@@ -183,7 +183,7 @@ public static class Verifier
     {
         JsonException json => $"its JSON is damaged at line {json.LineNumber + 1}",
         _ when error.Source?.StartsWith("System.Text.Json", StringComparison.Ordinal) == true =>
-            $"its JSON holds a value of another kind than such a case needs: {error.Message}",
+            $"its JSON has a value of the wrong kind: {error.Message}",
         _ => error.Message.Split('\n')[0],
     };
 }

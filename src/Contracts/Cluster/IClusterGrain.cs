@@ -1,22 +1,22 @@
-// Who is in the cluster, for those outside: the gateway routes by it.
+// The members of the cluster, for clients outside it: the gateway routes by this list.
 using Atelier.Contracts.Workers;
 
 namespace Atelier.Contracts.Cluster;
 
 /// <summary>A live silo.</summary>
 /// <param name="Name">Its name.</param>
-/// <param name="Address">Where its HTTP API listens, as a URL.</param>
+/// <param name="Address">URL of its HTTP API.</param>
 [GenerateSerializer, Immutable, Alias("atelier.SiloEndpoint")]
 public sealed record SiloEndpoint([property: Id(0)] string Name, [property: Id(1)] string Address);
 
-/// <summary>The cluster as the silo sees it on which this grain happens to be; its key is 0.</summary>
+/// <summary>The cluster as seen by the silo that runs this grain; its key is 0.</summary>
 [Alias("atelier.IClusterGrain")]
 public interface IClusterGrain : IGrainWithIntegerKey
 {
-    /// <summary>The key under which a silo's metadata hold the URL of its HTTP API.</summary>
+    /// <summary>The metadata key of the URL of a silo's HTTP API.</summary>
     const string AddressMetadata = "http";
 
-    /// <summary>The key under which a silo's metadata list the devices it has, with commas between.</summary>
+    /// <summary>The metadata key of a silo's devices, separated by commas.</summary>
     const string DevicesMetadata = "devices";
 
     /// <summary>Silos that are active and serve the HTTP API, ordered by name.</summary>
@@ -24,7 +24,7 @@ public interface IClusterGrain : IGrainWithIntegerKey
     Task<SiloEndpoint[]> SilosAsync();
 
     /// <summary>
-    /// The workers of all active silos, as their silos describe them; those that do not answer are left out.
+    /// The workers of all active silos, as reported by their silos; those that do not answer are omitted.
     /// </summary>
     [Alias("Workers")]
     Task<WorkerStatus[]> WorkersAsync();

@@ -1,9 +1,8 @@
-// A generation: from an accepted request to a picture or a recorded failure. Its grain alone advances the phase, and
-// owns the fence: whoever claims its work gets a new epoch, and what carries an older one is refused.
+// The events of a generation, numbered so that repeated work gives the same numbers and clients can resume.
 namespace Atelier.Contracts.Generations;
 
-/// <summary>The number of an event: work that is done again gives the same numbers.</summary>
-/// <param name="Phase">The phase it reports; all ends share one number.</param>
+/// <summary>The number of an event. Repeated work gives the same numbers.</summary>
+/// <param name="Phase">Number of the phase it reports; all terminal phases share one number.</param>
 /// <param name="Step">The step within denoising; otherwise 0.</param>
 [GenerateSerializer, Immutable, Alias("atelier.EventNumber")]
 public readonly record struct EventNumber([property: Id(0)] int Phase, [property: Id(1)] int Step)
@@ -12,7 +11,7 @@ public readonly record struct EventNumber([property: Id(0)] int Phase, [property
     /// <summary>Before the first event.</summary>
     public static EventNumber Before => new(-1, 0);
 
-    /// <summary>The number of the event of a phase entered, or of a step done in it.</summary>
+    /// <summary>The number of the event for entering a phase, or for a step done in it.</summary>
     public static EventNumber Of(GenerationPhase phase, int step = 0) => new((int)phase, step);
 
     /// <summary>Reads what <see cref="ToString"/> wrote: a Last-Event-ID.</summary>
@@ -47,7 +46,7 @@ public readonly record struct EventNumber([property: Id(0)] int Phase, [property
     /// <summary>Whether one does not come before another.</summary>
     public static bool operator >=(EventNumber left, EventNumber right) => left.CompareTo(right) >= 0;
 
-    /// <summary>Phase and step with a dot between.</summary>
+    /// <summary>Phase and step, separated by a dot.</summary>
     public override string ToString() => $"{Phase}.{Step}";
 
     private static bool TryDigits(string text, int max, out int value)
@@ -59,15 +58,18 @@ public readonly record struct EventNumber([property: Id(0)] int Phase, [property
 }
 
 /// <summary>
-/// Something that happened to a generation. Contents depend on its specification and the number alone.
+/// Something that happened to a generation. Its contents depend only on the specification and the number.
 /// </summary>
 [GenerateSerializer, Immutable, Alias("atelier.GenerationEvent")]
 public sealed record GenerationEvent
 {
-    /// <summary>The message of a generation that was cancelled because its last watcher left.</summary>
+    /// <summary>
+    /// The message of a generation that was cancelled because its last watcher left. Stored states hold it, and
+    /// <see cref="IsAbandoned"/> compares it: it never changes.
+    /// </summary>
     public const string Abandoned = "It was cancelled because every client that waited for it had gone.";
 
-    /// <summary>Its number.</summary>
+    /// <summary>Its number, which is also the SSE event id.</summary>
     [Id(0)]
     public required EventNumber Number { get; init; }
 
@@ -79,33 +81,33 @@ public sealed record GenerationEvent
     [Id(2)]
     public int Step { get; init; }
 
-    /// <summary>Steps in all.</summary>
+    /// <summary>Total steps.</summary>
     [Id(3)]
     public int Steps { get; init; }
 
-    /// <summary>Preview of the picture at this step, if one was asked for here.</summary>
+    /// <summary>Preview of the picture at this step; null if none was requested here.</summary>
     [Id(4)]
     public BlobName? Preview { get; init; }
 
-    /// <summary>Which preview it is, from 0.</summary>
+    /// <summary>Index of the preview, from 0.</summary>
     [Id(5)]
     public int PreviewIndex { get; init; }
 
-    /// <summary>The picture, once done.</summary>
+    /// <summary>The picture, once it is done.</summary>
     [Id(6)]
     public BlobName? Picture { get; init; }
 
-    /// <summary>Why it failed, if it did.</summary>
+    /// <summary>The cause of the failure, if it failed.</summary>
     [Id(7)]
     public GenerationError Error { get; init; }
 
-    /// <summary>The failure in a sentence.</summary>
+    /// <summary>The failure as a sentence.</summary>
     [Id(8)]
     public string? Message { get; init; }
 
-    /// <summary>Whether nothing comes after it.</summary>
+    /// <summary>Whether it is the last event.</summary>
     public bool IsLast => Phase.IsEnded();
 
-    /// <summary>Whether it was cancelled because nobody waited for it, not because somebody asked for that.</summary>
+    /// <summary>Whether it was cancelled because nobody waited for it anymore, and not on request.</summary>
     public bool IsAbandoned => Phase == GenerationPhase.Cancelled && Message == Abandoned;
 }

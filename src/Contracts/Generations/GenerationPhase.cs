@@ -1,13 +1,13 @@
 namespace Atelier.Contracts.Generations;
 
-/// <summary>The phase of a generation; <see cref="GenerationPhases"/> has their meaning and order.</summary>
+/// <summary>The phase of a generation; <see cref="GenerationPhases"/> defines meaning and order.</summary>
 [GenerateSerializer, Alias("atelier.GenerationPhase")]
 public enum GenerationPhase
 {
     /// <summary>Waits for a text encoder.</summary>
     QueuedEncode,
 
-    /// <summary>Its words are being encoded.</summary>
+    /// <summary>Its prompts are being encoded.</summary>
     Encoding,
 
     /// <summary>Waits for a denoiser.</summary>
@@ -22,7 +22,7 @@ public enum GenerationPhase
     /// <summary>Its latent is being decoded.</summary>
     Decoding,
 
-    /// <summary>The picture is there.</summary>
+    /// <summary>The picture is stored.</summary>
     Done,
 
     /// <summary>It ended without a picture, for a recorded reason.</summary>

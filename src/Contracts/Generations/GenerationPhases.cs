@@ -1,5 +1,5 @@
-// The phases of a generation as a table: what work each waits for or runs, and its place in the order of events. The
-// enum's numbers are names on the wire and in stored states; nothing computes with them.
+// The phases of a generation as a table: the work that each waits for or runs, and its place in the order of events.
+// The enum's numbers are only identifiers, on the wire and in stored states; no code calculates with them.
 using System.Collections.Immutable;
 using Atelier.Contracts.Queueing;
 
@@ -7,13 +7,11 @@ namespace Atelier.Contracts.Generations;
 
 /// <summary>A row of the table of phases.</summary>
 /// <param name="Phase">The phase.</param>
-/// <param name="Kind">The work that it waits for or runs; null for a phase in which a generation has ended.</param>
-/// <param name="Waits">Whether the generation waits for a worker in it.</param>
+/// <param name="Kind">The work that it waits for or runs; null for a terminal phase.</param>
+/// <param name="Waits">Whether the generation waits for a worker in this phase.</param>
 public sealed record GenerationPhaseInfo(GenerationPhase Phase, WorkKind? Kind, bool Waits);
 
-/// <summary>
-/// What each phase of a generation means. A new phase is a new row, at its place in the order of events.
-/// </summary>
+/// <summary>The table of phases. To add a phase, add a row at its place in the order of events.</summary>
 public static class GenerationPhases
 {
     private static readonly ImmutableArray<GenerationPhaseInfo> s_rows =
@@ -29,17 +27,17 @@ public static class GenerationPhases
         new(GenerationPhase.Cancelled, null, Waits: false),
     ];
 
-    /// <summary>All rows, in the order of events.</summary>
+    /// <summary>All phases, in the order of events.</summary>
     public static ImmutableArray<GenerationPhaseInfo> All => s_rows;
 
     /// <summary>The row of a phase.</summary>
-    /// <exception cref="ArgumentOutOfRangeException">No row has the phase.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">The table has no row for the phase.</exception>
     public static GenerationPhaseInfo Info(this GenerationPhase phase) =>
         OrderOf((int)phase) is var order && order >= 0 && order < s_rows.Length
         ? s_rows[order]
-        : throw new ArgumentOutOfRangeException(nameof(phase), phase, "No row of the table of phases has this phase.");
+        : throw new ArgumentOutOfRangeException(nameof(phase), phase, "The table of phases has no row for this phase.");
 
-    /// <summary>Whether a generation has ended in this phase.</summary>
+    /// <summary>Whether this phase is terminal.</summary>
     public static bool IsEnded(this GenerationPhase phase) => phase.Info().Kind is null;
 
     /// <summary>Whether this phase comes after another one in the order of events.</summary>
@@ -57,8 +55,8 @@ public static class GenerationPhases
     public static GenerationPhase RunningOf(WorkKind kind) => s_rows.First(row => row.Kind == kind && !row.Waits).Phase;
 
     /// <summary>
-    /// A phase number's place in the order of events: −1 for a negative number, past the last row for one that no row
-    /// has.
+    /// A phase number's place in the order of events: −1 for a negative number, and past the last row for an unknown
+    /// one.
     /// </summary>
     internal static int OrderOf(int number)
     {

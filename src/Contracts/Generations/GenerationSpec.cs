@@ -1,5 +1,5 @@
-// What one picture is made from, and nothing else. It fixes the picture's bytes on one kind of device; its own bytes
-// are canonical, so that two requests are the same request exactly when their digests are equal.
+// The specification of one picture. It determines the picture's bytes on a given device kind; its own bytes are
+// canonical, so two requests are the same exactly when their digests are equal.
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Encodings.Web;
@@ -12,21 +12,21 @@ namespace Atelier.Contracts.Generations;
 [GenerateSerializer, Immutable, Alias("atelier.GenerationSpec")]
 public sealed record GenerationSpec
 {
-    /// <summary>The version that is written.</summary>
+    /// <summary>The current version of the format.</summary>
     public const int VersionNow = 1;
 
-    /// <summary>Longest prompt, in characters as <see cref="CharactersOf"/> counts them.</summary>
+    /// <summary>Maximum length of a prompt, in characters as <see cref="CharactersOf"/> counts them.</summary>
     public const int PromptLengthMax = 32_000;
 
     /// <summary>Most steps.</summary>
     public const int StepsMax = WorkItem.QuantaMax;
 
-    /// <summary>Longest side of a picture, in pixels.</summary>
+    /// <summary>Maximum width and height of a picture, in pixels.</summary>
     public const int SideMax = 4096;
 
     /// <summary>
-    /// Most bytes that both prompts take together as UTF-8, which is how they are stored: a generation's stored state
-    /// stays below 64 KiB.
+    /// Maximum bytes of both prompts together as UTF-8, which is how they are stored, so that a generation's stored
+    /// state stays below 64 KiB.
     /// </summary>
     public const int PromptsBytesMax = 56 * 1024;
 
@@ -35,23 +35,23 @@ public sealed record GenerationSpec
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
     };
 
-    /// <summary>What is asked for; "text-to-image" is all there is today.</summary>
+    /// <summary>The kind of request; only "text-to-image" is supported.</summary>
     [Id(0)]
     public string Kind { get; init; } = "text-to-image";
 
-    /// <summary>The model.</summary>
+    /// <summary>The model that draws the picture.</summary>
     [Id(1)]
     public required ModelDigest Model { get; init; }
 
-    /// <summary>What the picture shows.</summary>
+    /// <summary>Description of the picture.</summary>
     [Id(2)]
     public required string Prompt { get; init; }
 
-    /// <summary>What guidance leads away from.</summary>
+    /// <summary>Description that guidance leads away from; empty for none.</summary>
     [Id(3)]
     public string Negative { get; init; } = "";
 
-    /// <summary>Seed; 0 is an ordinary one.</summary>
+    /// <summary>Seed of the noise; 0 is a seed like any other.</summary>
     [Id(4)]
     public ulong Seed { get; init; }
 
@@ -59,11 +59,11 @@ public sealed record GenerationSpec
     [Id(5)]
     public required int Steps { get; init; }
 
-    /// <summary>The sampler; "heun" is all there is today.</summary>
+    /// <summary>The sampler; only "heun" is supported.</summary>
     [Id(6)]
     public string Sampler { get; init; } = "heun";
 
-    /// <summary>Classifier-free guidance scale; 1 is none.</summary>
+    /// <summary>Classifier-free guidance scale; 1 means no guidance.</summary>
     [Id(7)]
     public double Guidance { get; init; } = 1;
 
@@ -75,28 +75,28 @@ public sealed record GenerationSpec
     [Id(9)]
     public required int Height { get; init; }
 
-    /// <summary>File format; "png" is all there is today.</summary>
+    /// <summary>File format; only "png" is supported.</summary>
     [Id(10)]
     public string Format { get; init; } = "png";
 
-    /// <summary>Evaluations of the network that the picture takes.</summary>
+    /// <summary>Network evaluations that the picture takes.</summary>
     public int Evaluations => (2 * Steps) - 1;
 
-    /// <summary>What is wrong with this specification, as a sentence; none if nothing is.</summary>
+    /// <summary>What is wrong with this specification, as a sentence; null if it is valid.</summary>
     public string? Fault() => this switch
     {
-        { Kind: not "text-to-image" } => $"The kind is '{Kind}'; only 'text-to-image' is known here.",
+        { Kind: not "text-to-image" } => $"The kind is '{Kind}'; only 'text-to-image' is supported.",
         _ when !ModelDigest.TryParse(Model.Value, out _) =>
             "The model must be given by its digest, 64 hexadecimal digits.",
-        _ when string.IsNullOrWhiteSpace(Prompt) => "The prompt is empty: say in words what the picture shows.",
+        _ when string.IsNullOrWhiteSpace(Prompt) => "The prompt is empty: describe the picture in words.",
         _ when TextFault(Prompt, "prompt") is { } fault => fault,
         _ when TextFault(Negative, "negative prompt") is { } fault => fault,
-        { Steps: < 1 or > StepsMax } => $"Steps must lie in 1..{StepsMax}, not be {Steps}.",
-        { Sampler: not "heun" } => $"The sampler is '{Sampler}'; only 'heun' is known here.",
-        { Guidance: not (>= 1 and <= 100) } => $"Guidance must lie in 1..100 (1 is none), not be {Guidance}.",
+        { Steps: < 1 or > StepsMax } => $"Steps must be in 1..{StepsMax}, not {Steps}.",
+        { Sampler: not "heun" } => $"The sampler is '{Sampler}'; only 'heun' is supported.",
+        { Guidance: not (>= 1 and <= 100) } => $"Guidance must be in 1..100 (1 means none), not {Guidance}.",
         { Width: < 1 or > SideMax } or { Height: < 1 or > SideMax } =>
-            $"Width and height must lie in 1..{SideMax}, not be {Width}x{Height}.",
-        { Format: not "png" } => $"The format is '{Format}'; only 'png' is known here.",
+            $"Width and height must be in 1..{SideMax}, not {Width}x{Height}.",
+        { Format: not "png" } => $"The format is '{Format}'; only 'png' is supported.",
         _ when Encoding.UTF8.GetByteCount(Prompt) + Encoding.UTF8.GetByteCount(Negative) is var bytes
             && bytes > PromptsBytesMax =>
             $"Both prompts together take {bytes} bytes as UTF-8; they may take at most {PromptsBytesMax}. A Latin "
@@ -104,17 +104,15 @@ public sealed record GenerationSpec
         _ => null,
     };
 
-    /// <summary>
-    /// Length of a text as people count it: Unicode code points, so that an emoji of one code point counts as one.
-    /// </summary>
+    /// <summary>Length of a text in Unicode code points, so that an emoji of one code point counts as one.</summary>
     public static int CharactersOf(string text)
     {
         ArgumentNullException.ThrowIfNull(text);
         return text.EnumerateRunes().Count();
     }
 
-    /// <summary>This specification, if nothing is wrong with it.</summary>
-    /// <exception cref="ArgumentException">Something is; the message says what would be right.</exception>
+    /// <summary>Returns this specification if it is valid.</summary>
+    /// <exception cref="ArgumentException">It is not valid; the message says how to correct it.</exception>
     public GenerationSpec Checked() => Fault() is { } fault ? throw new ArgumentException(fault) : this;
 
     /// <summary>The canonical bytes: compact JSON, members in one order, numbers in their shortest form.</summary>
@@ -153,7 +151,7 @@ public sealed record GenerationSpec
     {
         if (text is null)
         {
-            return $"The {what} is missing; it may be empty only where it is a negative one.";
+            return $"The {what} is missing; only a negative prompt may be empty.";
         }
 
         if (CharactersOf(text) is > PromptLengthMax and var characters)
@@ -170,7 +168,7 @@ public sealed record GenerationSpec
             }
             else if (char.IsSurrogate(text[i]))
             {
-                return $"The {what} is not valid Unicode: half a character stands alone at position {i}.";
+                return $"The {what} is not valid Unicode: an unpaired surrogate is at position {i}.";
             }
         }
 

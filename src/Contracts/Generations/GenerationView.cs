@@ -15,38 +15,36 @@ public enum GenerationError
     /// <summary>A device had too little memory for it, twice.</summary>
     OutOfMemory,
 
-    /// <summary>A kernel threw, twice.</summary>
+    /// <summary>A computation on the device failed, twice.</summary>
     KernelFailed,
 
-    /// <summary>A worker refused what it was given: it does not fit the model.</summary>
+    /// <summary>A worker rejected the request because it does not fit the model.</summary>
     InvalidRequest,
 
-    /// <summary>Bytes that it needs are gone from the blob store.</summary>
+    /// <summary>Blobs that it needs are missing from the blob store.</summary>
     BlobLost,
 
-    /// <summary>A part of the model gave NaN or an infinity, twice: its weights or a device are at fault.</summary>
+    /// <summary>A part of the model produced NaN or infinity, twice; the weights or a device are at fault.</summary>
     NonFinite = 6,
 
-    /// <summary>No worker holds its model any more, and another model has taken the name.</summary>
+    /// <summary>No worker holds its model anymore, and another model has taken its name.</summary>
     ModelRetired = 7,
 }
 
-/// <summary>
-/// How much of a prompt the model's text encoder takes, in tokens without the start and end marks.
-/// </summary>
+/// <summary>How much of a prompt the model's text encoder used, in tokens without the start and end marks.</summary>
 /// <param name="Given">Tokens of the whole prompt.</param>
-/// <param name="Used">Those of them that the text encoder takes, the first ones.</param>
+/// <param name="Used">Leading tokens that the text encoder used.</param>
 /// <param name="CutAt">
-/// The beginning of what is cut off, at most 40 UTF-16 units, in lower case as the tokenizer reads it; null if nothing
-/// is.
+/// The start of the part that was cut off, at most 40 UTF-16 units, in lower case as the tokenizer reads it; null if
+/// nothing was cut off.
 /// </param>
 [GenerateSerializer, Immutable, Alias("atelier.PromptTokens")]
 public sealed record PromptTokens(
     [property: Id(0)] int Given, [property: Id(1)] int Used, [property: Id(2)] string? CutAt);
 
-/// <summary>The same for both prompts.</summary>
+/// <summary>How much of both prompts was encoded.</summary>
 /// <param name="Prompt">The prompt.</param>
-/// <param name="Negative">The negative prompt; null where none was encoded.</param>
+/// <param name="Negative">The negative prompt; null if none was encoded.</param>
 [GenerateSerializer, Immutable, Alias("atelier.EncodedPrompts")]
 public sealed record EncodedPrompts([property: Id(0)] PromptTokens Prompt, [property: Id(1)] PromptTokens? Negative);
 
@@ -54,15 +52,15 @@ public sealed record EncodedPrompts([property: Id(0)] PromptTokens Prompt, [prop
 [GenerateSerializer, Immutable, Alias("atelier.GenerationView")]
 public sealed record GenerationView
 {
-    /// <summary>Which one.</summary>
+    /// <summary>Its tenant and id.</summary>
     [Id(0)]
     public required GenerationKey Key { get; init; }
 
-    /// <summary>What was asked for.</summary>
+    /// <summary>The request.</summary>
     [Id(1)]
     public required Submission Submission { get; init; }
 
-    /// <summary>Where it stands.</summary>
+    /// <summary>Its current phase.</summary>
     [Id(2)]
     public required GenerationPhase Phase { get; init; }
 
@@ -70,19 +68,19 @@ public sealed record GenerationView
     [Id(3)]
     public int Step { get; init; }
 
-    /// <summary>Where it stands in the queue, if it waits there.</summary>
+    /// <summary>Its place in the queue; null if it does not wait there.</summary>
     [Id(4)]
     public QueuePlace? Place { get; init; }
 
-    /// <summary>The picture, once done.</summary>
+    /// <summary>The picture, once it is done.</summary>
     [Id(5)]
     public BlobName? Picture { get; init; }
 
-    /// <summary>Why it failed, if it did.</summary>
+    /// <summary>The cause of the failure, if it failed.</summary>
     [Id(6)]
     public GenerationError Error { get; init; }
 
-    /// <summary>The failure in a sentence.</summary>
+    /// <summary>The failure as a sentence.</summary>
     [Id(7)]
     public string? Message { get; init; }
 
@@ -90,27 +88,31 @@ public sealed record GenerationView
     [Id(8)]
     public required DateTimeOffset AcceptedAt { get; init; }
 
-    /// <summary>When it ended.</summary>
+    /// <summary>When it ended; null while it is open.</summary>
     [Id(9)]
     public DateTimeOffset? EndedAt { get; init; }
 
-    /// <summary>Claims so far: 3 where nothing went wrong.</summary>
+    /// <summary>Number of claims so far; 3 if nothing went wrong.</summary>
     [Id(10)]
     public long Epoch { get; init; }
 
-    /// <summary>How often it started again at step 0 because no worker of its device kind was left.</summary>
+    /// <summary>Number of restarts at step 0 because no worker of its device kind was left.</summary>
     [Id(11)]
     public int Restarts { get; init; }
 
-    /// <summary>The device kind that denoised it, as far as it is.</summary>
+    /// <summary>The device kind that denoises it, or did; null before that.</summary>
     [Id(12)]
     public string? DeviceKind { get; init; }
 
-    /// <summary>Its place in its session's history; none without a session, or before places were stored.</summary>
+    /// <summary>
+    /// Its index in the session's history; null without a session, or if it is from before indexes were stored.
+    /// </summary>
     [Id(13)]
     public int? SessionIndex { get; init; }
 
-    /// <summary>How much of its prompts was encoded; null before that, or where the worker does not say.</summary>
+    /// <summary>
+    /// How much of its prompts was encoded; null before encoding, or if the worker does not report it.
+    /// </summary>
     [Id(14)]
     public EncodedPrompts? Encoded { get; init; }
 }

@@ -7,8 +7,10 @@ public interface IModelCatalogGrain : IGrainWithIntegerKey
     /// <summary>Most models in a catalogue.</summary>
     const int SizeMax = 64;
 
-    /// <summary>A worker says what it can hold, again and again; false if the catalogue is full.</summary>
-    /// <exception cref="ArgumentException">Something is wrong with the card.</exception>
+    /// <summary>
+    /// A worker registers a model that it can hold, and repeats that at intervals; false if the catalogue is full.
+    /// </summary>
+    /// <exception cref="ArgumentException">The card is not valid; see <see cref="ModelCard.Fault"/>.</exception>
     [Alias("Register")]
     Task<bool> RegisterAsync(ModelCard card);
 
@@ -17,8 +19,8 @@ public interface IModelCatalogGrain : IGrainWithIntegerKey
     Task<ModelCard[]> ListAsync();
 
     /// <summary>
-    /// The model of a digest, a name or an alias; without a name the default one. Of several of a name it is the newest
-    /// that a live worker holds.
+    /// Finds a model by digest, name or alias, or the default one if the name is null. If several models have the name,
+    /// the newest one that a live worker holds is returned; null if there is no match.
     /// </summary>
     [Alias("Find")]
     Task<ModelCard?> FindAsync(string? name);

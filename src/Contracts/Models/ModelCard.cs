@@ -9,7 +9,7 @@ public sealed record ModelCard
     [Id(0)]
     public required ModelDigest Digest { get; init; }
 
-    /// <summary>Its name.</summary>
+    /// <summary>Name by which requests ask for it.</summary>
     [Id(1)]
     public required string Name { get; init; }
 
@@ -17,7 +17,7 @@ public sealed record ModelCard
     [Id(2)]
     public string[] Aliases { get; init; } = [];
 
-    /// <summary>Whether requests that name no model get it.</summary>
+    /// <summary>Whether it serves requests that do not name a model.</summary>
     [Id(3)]
     public bool IsDefault { get; init; }
 
@@ -25,27 +25,27 @@ public sealed record ModelCard
     [Id(4)]
     public string Licence { get; init; } = "";
 
-    /// <summary>Widths and heights of pictures that it draws, the native one first.</summary>
+    /// <summary>Sizes of pictures that it draws, the native one first.</summary>
     [Id(5)]
     public required PictureSize[] Sizes { get; init; }
 
-    /// <summary>Steps, where a request does not say.</summary>
+    /// <summary>Default number of steps.</summary>
     [Id(6)]
     public required int Steps { get; init; }
 
-    /// <summary>Guidance, where a request does not say.</summary>
+    /// <summary>Default guidance scale.</summary>
     [Id(7)]
     public required double Guidance { get; init; }
 
-    /// <summary>Operations of encoding one caption.</summary>
+    /// <summary>Floating-point operations to encode one caption.</summary>
     [Id(8)]
     public required double EncodeCost { get; init; }
 
-    /// <summary>Operations of one evaluation of the network for one row at the native size.</summary>
+    /// <summary>Floating-point operations of one network evaluation for one row at the native size.</summary>
     [Id(9)]
     public required double EvaluationCost { get; init; }
 
-    /// <summary>Operations of decoding one latent at the native size.</summary>
+    /// <summary>Floating-point operations to decode one latent at the native size.</summary>
     [Id(10)]
     public required double DecodeCost { get; init; }
 
@@ -54,13 +54,13 @@ public sealed record ModelCard
     public long MemoryBytes { get; init; }
 
     /// <summary>
-    /// The model that has its name now, where no live worker holds this one: it is retired, and no new request may ask
-    /// for it. Said by the catalogue.
+    /// The model that has taken over its name, if no live worker holds this one: it is retired and closed to new
+    /// requests. Set by the catalogue.
     /// </summary>
     [Id(12)]
     public ModelDigest? ReplacedBy { get; init; }
 
-    /// <summary>How long no worker has confirmed it. Said by the catalogue.</summary>
+    /// <summary>Time since a worker last confirmed it. Set by the catalogue.</summary>
     [Id(13)]
     public TimeSpan Unconfirmed { get; init; }
 
@@ -71,10 +71,10 @@ public sealed record ModelCard
     [Id(14)]
     public int PromptTokensMax { get; init; }
 
-    /// <summary>What is wrong with a worker's card, as a sentence; none if nothing is.</summary>
+    /// <summary>What is wrong with a worker's card, as a sentence; null if it is valid.</summary>
     public string? Fault() => this switch
     {
-        { Sizes.Length: 0 } => $"The model '{Name}' has no size of pictures.",
+        { Sizes.Length: 0 } => $"The model '{Name}' lists no picture sizes.",
         { EncodeCost: not > 0 } or { EvaluationCost: not > 0 } or { DecodeCost: not > 0 } =>
             $"The costs of model '{Name}' must be positive.",
         _ => null,
@@ -82,8 +82,8 @@ public sealed record ModelCard
 }
 
 /// <summary>Width and height of a picture, in pixels.</summary>
-/// <param name="Width">Width.</param>
-/// <param name="Height">Height.</param>
+/// <param name="Width">Width in pixels.</param>
+/// <param name="Height">Height in pixels.</param>
 [GenerateSerializer, Immutable, Alias("atelier.PictureSize")]
 public readonly record struct PictureSize([property: Id(0)] int Width, [property: Id(1)] int Height)
 {

@@ -1,12 +1,12 @@
-// What was accepted and has not ended, in partitions: the one list from which everything is found again after any
-// death.
+// The open set: generations that were accepted and have not ended, in partitions. It is the one list from which all
+// work is recovered after a crash.
 namespace Atelier.Contracts.OpenSets;
 
 /// <summary>A partition of the open set; its key is its number.</summary>
 [Alias("atelier.IOpenSetGrain")]
 public interface IOpenSetGrain : IGrainWithIntegerKey
 {
-    /// <summary>Most ids in a partition: keys of 129 characters stay below 64 KiB.</summary>
+    /// <summary>Most ids in a partition, so that its state stays below 64 KiB with keys of 129 characters.</summary>
     const int SizeMax = 480;
 
     /// <summary>Adds a generation whose blobs are not all released; false if the partition is full.</summary>
@@ -14,7 +14,7 @@ public interface IOpenSetGrain : IGrainWithIntegerKey
     Task<bool> AddAsync(GenerationKey generation);
 
     /// <summary>
-    /// Adds a generation, before it is accepted; gives the hour of the retention clock, or none if the partition is
+    /// Adds a generation before it is accepted. Returns the hour of the retention clock, or null if the partition is
     /// full.
     /// </summary>
     [Alias("Enter")]
@@ -24,11 +24,13 @@ public interface IOpenSetGrain : IGrainWithIntegerKey
     [Alias("Remove")]
     Task RemoveAsync(GenerationKey generation);
 
-    /// <summary>Lists a session, so that it is forgotten one day.</summary>
+    /// <summary>Lists a session, so that it is forgotten when its retention time is over.</summary>
     [Alias("File")]
     Task FileAsync(SessionKey session);
 
-    /// <summary>Asks every generation in it to see to its work; those that are not open are dropped.</summary>
+    /// <summary>
+    /// Asks every generation in it to check that its work is queued; those that are not open are dropped.
+    /// </summary>
     [Alias("Walk")]
     Task WalkAsync();
 
@@ -37,12 +39,12 @@ public interface IOpenSetGrain : IGrainWithIntegerKey
     Task<GenerationId[]> OfAsync(TenantId tenant);
 }
 
-/// <summary>How the open set is spread over its partitions.</summary>
+/// <summary>The distribution of the open set over its partitions.</summary>
 /// <param name="Key">
-/// The key of the hash by which partitions are chosen: it is made once for a cluster, so that nobody outside can choose
-/// ids that meet in one partition.
+/// Key of the hash that chooses partitions. It is made once for each cluster, so that clients cannot choose ids that
+/// all fall into one partition.
 /// </param>
-/// <param name="Partitions">The most partitions that there ever were: all that may hold anything.</param>
+/// <param name="Partitions">The largest number of partitions so far: all of these may hold ids.</param>
 [GenerateSerializer, Immutable, Alias("atelier.OpenSetLayout")]
 public sealed record OpenSetLayout([property: Id(0)] byte[] Key, [property: Id(1)] int Partitions);
 
@@ -50,35 +52,35 @@ public sealed record OpenSetLayout([property: Id(0)] byte[] Key, [property: Id(1
 [Alias("atelier.IOpenSetLayoutGrain")]
 public interface IOpenSetLayoutGrain : IGrainWithIntegerKey
 {
-    /// <summary>The layout; it is stored before it is given.</summary>
+    /// <summary>Returns the layout, which is stored first.</summary>
     /// <param name="partitions">Partitions that the caller spreads ids over.</param>
     [Alias("Read")]
     Task<OpenSetLayout> ReadAsync(int partitions);
 }
 
 /// <summary>
-/// Generations that ended in one hour, to be forgotten when their retention time is over, and sessions; its key is the
-/// hour of the partition's retention clock, the partition and a page, with slashes between.
+/// Generations that ended in one hour, and sessions, to be forgotten when their retention time is over. The key is the
+/// hour of the partition's retention clock, the partition and the page, separated by slashes.
 /// </summary>
 [Alias("atelier.IEndedListGrain")]
 public interface IEndedListGrain : IGrainWithStringKey
 {
-    /// <summary>Most ids on a page: keys of 129 characters stay below 64 KiB.</summary>
+    /// <summary>Most ids on a page, so that its state stays below 64 KiB with keys of 129 characters.</summary>
     const int SizeMax = 480;
 
-    /// <summary>Adds a generation, if it is not there; false if the page is full.</summary>
+    /// <summary>Adds a generation unless it is on the page already; false if the page is full.</summary>
     [Alias("Add")]
     Task<bool> AddAsync(GenerationKey generation);
 
-    /// <summary>Adds a session, if it is not there; false if the page is full.</summary>
+    /// <summary>Adds a session unless it is on the page already; false if the page is full.</summary>
     [Alias("AddSession")]
     Task<bool> AddSessionAsync(SessionKey session);
 
-    /// <summary>How many there are on the page.</summary>
+    /// <summary>Number of ids on the page.</summary>
     [Alias("Count")]
     Task<int> CountAsync();
 
-    /// <summary>Has its generations and sessions forget themselves; true once none is left on the page.</summary>
+    /// <summary>Asks its generations and sessions to forget themselves; true once the page is empty.</summary>
     /// <param name="now">The hour of the partition's retention clock.</param>
     [Alias("Sweep")]
     Task<bool> SweepAsync(long now);

@@ -1,40 +1,40 @@
 namespace Atelier.Contracts.Queueing;
 
-/// <summary>The three kinds of work that a picture takes.</summary>
+/// <summary>The kinds of work that a picture takes.</summary>
 [GenerateSerializer, Alias("atelier.WorkKind")]
 public enum WorkKind
 {
-    /// <summary>Words to caption features.</summary>
+    /// <summary>Encodes prompts into caption features.</summary>
     Encode,
 
-    /// <summary>Noise to a clean latent, step by step.</summary>
+    /// <summary>Denoises noise into a clean latent, step by step.</summary>
     Denoise,
 
-    /// <summary>A clean latent to a picture.</summary>
+    /// <summary>Decodes a clean latent into a picture.</summary>
     Decode,
 }
 
-/// <summary>The kinds of work that a worker's configuration lets it do.</summary>
+/// <summary>The kinds of work that a worker is configured to do.</summary>
 [Flags, GenerateSerializer, Alias("atelier.WorkRoles")]
 public enum WorkRoles
 {
-    /// <summary>None.</summary>
+    /// <summary>No kind of work.</summary>
     None = 0,
 
-    /// <summary>A text encoder.</summary>
+    /// <summary>Text encoding.</summary>
     Encode = 1,
 
-    /// <summary>A denoiser.</summary>
+    /// <summary>Denoising.</summary>
     Denoise = 2,
 
-    /// <summary>A decoder of latents.</summary>
+    /// <summary>Decoding of latents.</summary>
     Decode = 4,
 
-    /// <summary>All three.</summary>
+    /// <summary>All kinds of work.</summary>
     All = 7,
 }
 
-/// <summary>What a kind of work asks of a worker.</summary>
+/// <summary>The role that each kind of work requires.</summary>
 public static class WorkKinds
 {
     /// <summary>The role that does this kind of work.</summary>
@@ -52,62 +52,63 @@ public static class WorkKinds
 [GenerateSerializer, Immutable, Alias("atelier.WorkItem")]
 public sealed record WorkItem
 {
-    /// <summary>Most quanta in one item: the steps of a generation.</summary>
+    /// <summary>Most quanta in one item, which is the most steps of a generation.</summary>
     public const int QuantaMax = 1000;
 
-    /// <summary>Whose work it is.</summary>
+    /// <summary>The generation that the work belongs to.</summary>
     [Id(0)]
     public required GenerationKey Generation { get; init; }
 
-    /// <summary>What is to be done.</summary>
+    /// <summary>The kind of work.</summary>
     [Id(1)]
     public required WorkKind Kind { get; init; }
 
-    /// <summary>The tenant's weight: its share against other tenants'.</summary>
+    /// <summary>The tenant's weight: its share relative to other tenants.</summary>
     [Id(2)]
     public double Weight { get; init; } = 1;
 
-    /// <summary>Pieces after each of which the work may stop and go on elsewhere: steps left, or 1.</summary>
+    /// <summary>Number of units after which the work may stop and resume elsewhere: the steps left, or 1.</summary>
     [Id(3)]
     public required int Quanta { get; init; }
 
-    /// <summary>Predicted floating-point operations of all these quanta together.</summary>
+    /// <summary>Predicted floating-point operations of all these quanta.</summary>
     [Id(4)]
     public required double Cost { get; init; }
 
-    /// <summary>When the generation was accepted: a tenant's work is done in this order.</summary>
+    /// <summary>When the generation was accepted. A tenant's work is ordered by it.</summary>
     [Id(5)]
     public required DateTimeOffset AcceptedAt { get; init; }
 
-    /// <summary>Whether it is in quarantine: it runs on a worker that holds nothing else.</summary>
+    /// <summary>Whether it is in quarantine: it must run on a worker that holds nothing else.</summary>
     [Id(6)]
     public bool Alone { get; init; }
 
-    /// <summary>The device kind that its snapshot needs; none if any will do.</summary>
+    /// <summary>The device kind that its snapshot requires; null if any will do.</summary>
     [Id(7)]
     public string? DeviceKind { get; init; }
 
     /// <summary>
-    /// From when on any device kind will do, at the price of starting again, by the clock of whoever set it.
+    /// The time from which any device kind will do, at the price of a restart; by the clock of the silo that set it.
     /// </summary>
     [Id(8)]
     public DateTimeOffset? AnyKindFrom { get; init; }
 
     /// <summary>
-    /// The last lease on which it was claimed: leases to come have higher numbers, whichever queue gives them.
+    /// The last lease under which it was claimed. Later leases have higher numbers, even after a restart of the queue.
     /// </summary>
     [Id(9)]
     public long LastLease { get; init; }
 
     /// <summary>
-    /// The worker whose claim on it has not ended; none if it waits for one. A queue that has just started keeps it for
-    /// that worker until it has said what it holds.
+    /// The worker whose claim on it has not ended; null if it waits for a worker. A queue that has just started
+    /// reserves it for that worker until the worker has reported what it holds.
     /// </summary>
     [Id(10)]
     public string? ClaimedBy { get; init; }
 
     /// <summary>
-    /// For how long it waits for its device kind, from when the queue hears of it: clocks of two silos may differ.
+    /// How long it waits for its device kind, counted from its arrival in the queue, because the clocks of two silos
+    /// may differ.
     /// </summary>
     [Id(11)]
     public TimeSpan? AnyKindAfter { get; init; }
@@ -116,7 +117,7 @@ public sealed record WorkItem
     [Id(12)]
     public ModelDigest Model { get; init; }
 
-    /// <summary>Number of the change that gave the weight: the largest that the queue knows holds.</summary>
+    /// <summary>Version of the weight; the largest version known to the queue wins.</summary>
     [Id(13)]
     public long WeightVersion { get; init; }
 }

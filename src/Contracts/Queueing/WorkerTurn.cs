@@ -1,7 +1,7 @@
 namespace Atelier.Contracts.Queueing;
 
 /// <summary>
-/// Work that a worker holds, with the whole item, so that a queue that has just started knows it too.
+/// Work that a worker holds. It carries the whole item, so that a queue that has just started can rebuild its state.
 /// </summary>
 /// <param name="Lease">Number of the lease.</param>
 /// <param name="Item">The work as it was leased.</param>
@@ -10,81 +10,84 @@ namespace Atelier.Contracts.Queueing;
 public sealed record HeldWork(
     [property: Id(0)] long Lease, [property: Id(1)] WorkItem Item, [property: Id(2)] int Done);
 
-/// <summary>Where a model that a worker may hold is, or could be.</summary>
+/// <summary>Whether a model is in a worker's memory, or what loading it would take.</summary>
 [GenerateSerializer, Alias("atelier.ModelPlace")]
 public enum ModelPlace
 {
     /// <summary>In memory.</summary>
     Loaded,
 
-    /// <summary>On its way into memory.</summary>
+    /// <summary>Being loaded.</summary>
     Loading,
 
-    /// <summary>Not in memory, where there is room for it.</summary>
+    /// <summary>Not in memory; there is room for it beside the others.</summary>
     Beside,
 
-    /// <summary>Not in memory; another model would have to leave.</summary>
+    /// <summary>Not in memory; another model would have to be evicted.</summary>
     Instead,
 }
 
 /// <summary>A model that a worker may hold.</summary>
-/// <param name="Model">Which one.</param>
-/// <param name="Place">Where it is.</param>
+/// <param name="Model">Its digest.</param>
+/// <param name="Place">Whether it is in memory.</param>
 [GenerateSerializer, Immutable, Alias("atelier.WorkerModel")]
 public readonly record struct WorkerModel([property: Id(0)] ModelDigest Model, [property: Id(1)] ModelPlace Place);
 
-/// <summary>What a worker says between two quanta.</summary>
+/// <summary>A worker's report between two quanta.</summary>
 [GenerateSerializer, Immutable, Alias("atelier.WorkerTurn")]
 public sealed record WorkerTurn
 {
-    /// <summary>Most pictures that one worker draws together.</summary>
+    /// <summary>Most pictures that one worker denoises in a batch.</summary>
     public const int SlotsMax = 256;
 
-    /// <summary>Most work that one worker holds: also what is on its way in or out.</summary>
+    /// <summary>Most work items that one worker holds, including those that it is claiming or releasing.</summary>
     public const int HeldMax = 4 * SlotsMax;
 
-    /// <summary>The worker: silo and device.</summary>
+    /// <summary>The worker's key: silo and device.</summary>
     [Id(0)]
     public required string Worker { get; init; }
 
-    /// <summary>Its device kind.</summary>
+    /// <summary>Its device kind. A snapshot can be resumed only on the kind that wrote it.</summary>
     [Id(1)]
     public required string DeviceKind { get; init; }
 
-    /// <summary>What it may do.</summary>
+    /// <summary>The kinds of work that it may do.</summary>
     [Id(2)]
     public required WorkRoles Roles { get; init; }
 
-    /// <summary>How much more it can take at once.</summary>
+    /// <summary>Number of further work items that it can take now.</summary>
     [Id(3)]
     public required int Free { get; init; }
 
-    /// <summary>What it holds.</summary>
+    /// <summary>The work that it holds.</summary>
     [Id(4)]
     public HeldWork[] Held { get; init; } = [];
 
-    /// <summary>Models that it may hold. It is given work of those that are loaded.</summary>
+    /// <summary>Models that it may hold. It is given work only for those that are loaded.</summary>
     [Id(5)]
     public WorkerModel[] Models { get; init; } = [];
 
     /// <summary>
-    /// Time since the worker's last load ended, divided by the time that the load took; null if it has loaded nothing.
+    /// Time since the worker's last model load ended, divided by the duration of that load; null if it has loaded
+    /// nothing.
     /// </summary>
     [Id(6)]
     public double? LoadAge { get; init; }
 }
 
-/// <summary>What a worker shall do with work that it holds.</summary>
+/// <summary>What a worker must do with work that it holds.</summary>
 [GenerateSerializer, Alias("atelier.WorkVerdict")]
 public enum WorkVerdict
 {
-    /// <summary>Go on.</summary>
+    /// <summary>Continue.</summary>
     Continue,
 
-    /// <summary>Store a snapshot and give it back: others come first.</summary>
+    /// <summary>Store a snapshot and release the work: other work comes first.</summary>
     Park,
 
-    /// <summary>Stop: it was withdrawn, or is someone else's. The generation is told as when it is parked.</summary>
+    /// <summary>
+    /// Stop: the work was withdrawn or belongs to another worker. The generation is notified as for <see cref="Park"/>.
+    /// </summary>
     Stop,
 }
 
@@ -106,11 +109,11 @@ public sealed record TurnAnswer
     [Id(1)]
     public required LeasedWork[] Leased { get; init; }
 
-    /// <summary>How long the leases last unless the worker takes another turn.</summary>
+    /// <summary>How long the leases last unless renewed by another turn.</summary>
     [Id(2)]
     public required TimeSpan LeaseTime { get; init; }
 
-    /// <summary>The model to load: its work comes next. Null to keep those that are loaded.</summary>
+    /// <summary>The model to load, because its work comes next; null to keep the loaded ones.</summary>
     [Id(3)]
     public ModelDigest? Load { get; init; }
 }
@@ -119,16 +122,16 @@ public sealed record TurnAnswer
 [GenerateSerializer, Alias("atelier.LeaseEnd")]
 public enum LeaseEnd
 {
-    /// <summary>The work is done, or is none any more.</summary>
+    /// <summary>The work is done or no longer exists.</summary>
     Finished,
 
     /// <summary>The work goes back to its old place in the queue.</summary>
     Returned,
 }
 
-/// <summary>A worker gives a lease back.</summary>
+/// <summary>A worker's release of a lease.</summary>
 /// <param name="Lease">Number of the lease.</param>
-/// <param name="Item">The work as it is now: quanta that are left and what they cost.</param>
+/// <param name="Item">The work as it is now: the quanta left and their cost.</param>
 /// <param name="End">How it ended.</param>
 [GenerateSerializer, Immutable, Alias("atelier.LeaseRelease")]
 public sealed record LeaseRelease(

@@ -1,5 +1,5 @@
-// A session: a tenant's conversation with a model. It remembers which generations it led to, in order, in pages of
-// fixed size; what each one was and became is the generation's own to tell.
+// A session: a tenant's conversation with a model. It lists its generations in order, in pages of fixed size; their
+// requests and results are kept by the generations themselves.
 using Atelier.Contracts.Generations;
 using Orleans.Concurrency;
 
@@ -12,23 +12,23 @@ public interface ISessionGrain : IGrainWithStringKey
     /// <summary>Most generations in one session.</summary>
     const int GenerationsMax = 100_000;
 
-    /// <summary>Begins the session, if it has not begun and its tenant may begin one more.</summary>
+    /// <summary>Begins the session unless it has begun, if the tenant's limit allows one more.</summary>
     [Alias("Begin")]
     Task<SessionAnswer> BeginAsync();
 
-    /// <summary>What is known of it; none if it never began or is deleted.</summary>
+    /// <summary>Its current state; null if it never began or is deleted.</summary>
     [Alias("View")]
     Task<SessionView?> ViewAsync();
 
-    /// <summary>Submits a generation and remembers it. The first one begins the session.</summary>
-    /// <param name="id">The client's or the API's choice; the same twice is once.</param>
+    /// <summary>Submits a generation and lists it. The first one begins the session.</summary>
+    /// <param name="id">Chosen by the client or the API; it makes the call idempotent.</param>
     /// <param name="submission">What to generate.</param>
     [Alias("Submit")]
     Task<SubmitAnswer> SubmitAsync(GenerationId id, Submission submission);
 
     /// <summary>
-    /// Puts a generation that is about to be accepted into the history; gives its place, or none if the session was
-    /// deleted. A place that nothing accepted has stored stays empty.
+    /// Adds a generation that is about to be accepted to the history. Returns its index, or null if the session was
+    /// deleted. The index stays empty if the generation is not accepted after all.
     /// </summary>
     [Alias("List"), AlwaysInterleave]
     Task<int?> ListAsync(GenerationId id);
@@ -36,25 +36,25 @@ public interface ISessionGrain : IGrainWithStringKey
     /// <summary>A variation: the same prompt and settings as an earlier generation's, under another seed.</summary>
     /// <param name="id">Id of the variation.</param>
     /// <param name="of">The generation that is varied.</param>
-    /// <param name="seed">The seed; none takes the next one.</param>
+    /// <param name="seed">The seed; null for the next one.</param>
     [Alias("Vary")]
     Task<SubmitAnswer> VaryAsync(GenerationId id, GenerationId of, ulong? seed);
 
-    /// <summary>History from an index on, oldest first.</summary>
+    /// <summary>Part of the history, oldest first, from index <paramref name="start"/>.</summary>
     [Alias("History")]
     Task<HistoryPage> HistoryAsync(int start, int count);
 
     /// <summary>
-    /// Deletes the session, its generations and their pictures, a page at a call; true once nothing is left.
+    /// Deletes the session, its generations and their pictures, one page per call; true once nothing is left.
     /// </summary>
     [Alias("Delete")]
     Task<bool> DeleteAsync();
 
     /// <summary>
-    /// Forgets the session, its pages and its deletion, if its retention time is over; else lists it again, to be asked
-    /// later. False if it is not done yet.
+    /// Forgets the session, its pages and the record of its deletion if its retention time is over; otherwise lists it
+    /// again for later. False if it is not finished yet.
     /// </summary>
-    /// <param name="hour">The hour of its partition's retention clock now.</param>
+    /// <param name="hour">The current hour of its partition's retention clock.</param>
     [Alias("Forget")]
     Task<bool> ForgetAsync(long hour);
 }
@@ -63,20 +63,20 @@ public interface ISessionGrain : IGrainWithStringKey
 [Alias("atelier.ISessionPageGrain")]
 public interface ISessionPageGrain : IGrainWithStringKey
 {
-    /// <summary>Generations on a page: 256 names of 64 characters stay below 64 KiB.</summary>
+    /// <summary>Generations on a page, so that its state stays below 64 KiB with names of 64 characters.</summary>
     const int Size = 256;
 
     /// <summary>
-    /// Puts a generation at the end, if it is not on the page; gives its place on it, or -1 if the page is full.
+    /// Appends a generation unless it is on the page. Returns its index on the page, or -1 if the page is full.
     /// </summary>
     [Alias("Put")]
     Task<int> PutAsync(GenerationId id);
 
-    /// <summary>Drops generations that are gone; the others keep their places.</summary>
+    /// <summary>Drops generations that no longer exist; the others keep their indexes.</summary>
     [Alias("Drop")]
     Task DropAsync(GenerationId[] ids);
 
-    /// <summary>The generations on the page; those that were dropped are empty ids.</summary>
+    /// <summary>The generations on the page; dropped ones are empty ids.</summary>
     [Alias("Read")]
     Task<GenerationId[]> ReadAsync();
 

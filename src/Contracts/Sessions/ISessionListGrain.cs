@@ -1,26 +1,34 @@
 namespace Atelier.Contracts.Sessions;
 
 /// <summary>
-/// A part of a tenant's sessions, by the hash of their ids; its key is the tenant, a slash and the part's number.
+/// A partition of a tenant's sessions, by the hash of their ids; its key is the tenant, a slash and the partition's
+/// number.
 /// </summary>
 [Alias("atelier.ISessionListGrain")]
 public interface ISessionListGrain : IGrainWithStringKey
 {
-    /// <summary>Parts of a tenant's list.</summary>
+    /// <summary>Number of partitions of a tenant's list.</summary>
     const int Parts = 32;
 
-    /// <summary>Most sessions in a part: names of 64 characters stay below 64 KiB.</summary>
+    /// <summary>
+    /// Most sessions in a partition, so that its state stays below 64 KiB with names of 64 characters.
+    /// </summary>
     const int SizeMax = 800;
 
-    /// <summary>Adds a session; gives how many the part has then, or none if that would be more than it may.</summary>
+    /// <summary>
+    /// Adds a session. Returns the number of sessions in the partition afterwards, or null if that would exceed
+    /// <paramref name="max"/>.
+    /// </summary>
     [Alias("Add")]
     Task<int?> AddAsync(SessionId session, int max);
 
-    /// <summary>Removes a session, if it is there; gives how many the part has then.</summary>
+    /// <summary>
+    /// Removes a session if it is listed. Returns the number of sessions in the partition afterwards.
+    /// </summary>
     [Alias("Remove")]
     Task<int> RemoveAsync(SessionId session);
 
-    /// <summary>The sessions in the part.</summary>
+    /// <summary>The sessions in the partition.</summary>
     [Alias("Read")]
     Task<SessionId[]> ReadAsync();
 }

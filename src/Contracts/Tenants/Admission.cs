@@ -1,41 +1,41 @@
 namespace Atelier.Contracts.Tenants;
 
-/// <summary>Whether a tenant may start a generation.</summary>
+/// <summary>The outcome of an admission check.</summary>
 [GenerateSerializer, Alias("atelier.AdmissionOutcome")]
 public enum AdmissionOutcome
 {
-    /// <summary>It may.</summary>
+    /// <summary>The generation or session may start.</summary>
     Admitted,
 
-    /// <summary>There is no such tenant.</summary>
+    /// <summary>The tenant does not exist.</summary>
     UnknownTenant,
 
-    /// <summary>It makes more requests a minute than it may.</summary>
+    /// <summary>The tenant has exceeded its requests per minute.</summary>
     RateLimited,
 
-    /// <summary>It has as many open generations as it may.</summary>
+    /// <summary>The tenant has reached its limit of open generations.</summary>
     TooManyOpen,
 
-    /// <summary>It has used the evaluations that it may use in a day.</summary>
+    /// <summary>The tenant has used up its evaluations for the day.</summary>
     DailyLimit,
 
-    /// <summary>It has as many sessions as it may.</summary>
+    /// <summary>The tenant has reached its limit of sessions.</summary>
     TooManySessions,
 
-    /// <summary>It keeps as much as it may.</summary>
+    /// <summary>The tenant has reached its storage limit.</summary>
     TooMuchStored,
 
-    /// <summary>The store has no room for anything new, whoever asks.</summary>
+    /// <summary>The store has no room for anything new, for any tenant.</summary>
     StoreFull,
 }
 
-/// <summary>Answer to the question whether a tenant may start a generation.</summary>
-/// <param name="Outcome">Whether it may.</param>
+/// <summary>Answer to an admission check.</summary>
+/// <param name="Outcome">Whether it is admitted.</param>
 /// <param name="Weight">The tenant's weight.</param>
-/// <param name="RetryAfter">When to come back, if it may not now.</param>
-/// <param name="Message">What is wrong and what would be right, if it may not.</param>
-/// <param name="WeightVersion">Number of the change that gave the weight.</param>
-/// <param name="Day">The day whose evaluations it is charged to, in days since 1970 (UTC).</param>
+/// <param name="RetryAfter">How long to wait before retrying, if it was refused.</param>
+/// <param name="Message">If it was refused: what is wrong and how to correct it.</param>
+/// <param name="WeightVersion">Version of the weight.</param>
+/// <param name="Day">The day that its evaluations are charged to, in days since 1970 (UTC).</param>
 [GenerateSerializer, Immutable, Alias("atelier.Admission")]
 public sealed record Admission(
     [property: Id(0)] AdmissionOutcome Outcome, [property: Id(1)] double Weight = 1,

@@ -1,78 +1,74 @@
-// Tenants, their keys and their limits. A key is shown once, when it is made; here only its SHA-256 is known, which is
-// enough because a key is 256 bits of chance and cannot be guessed from its hash.
+// Tenants, their keys and their limits. A key is shown once, when it is created. Only its SHA-256 is kept, which is
+// enough because a key has 256 random bits and cannot be guessed from its hash.
 namespace Atelier.Contracts.Tenants;
 
 /// <summary>A tenant; its key is its name.</summary>
 [Alias("atelier.ITenantGrain")]
 public interface ITenantGrain : IGrainWithStringKey
 {
-    /// <summary>Most keys of a tenant at a time.</summary>
+    /// <summary>Most active keys of a tenant.</summary>
     const int KeysMax = 32;
 
     /// <summary>
-    /// Makes the tenant, or changes what it may do. Where the tenant of this name was closed, this makes another one,
-    /// under the id in the answer: it has nothing of the earlier one.
+    /// Creates the tenant or changes its settings. If the tenant of this name was closed, a new one is created under
+    /// the id in the answer; it shares nothing with the earlier one.
     /// </summary>
     [Alias("Put")]
     Task<TenantAnswer> PutAsync(TenantSettings settings);
 
-    /// <summary>
-    /// The tenant that currently has this name, under its own id; null if there is none.
-    /// </summary>
+    /// <summary>The tenant that currently has this name, with its id; null if there is none.</summary>
     [Alias("View")]
     Task<TenantView?> ViewAsync();
 
-    /// <summary>Lets a key in, given by its hash; the same twice is once.</summary>
+    /// <summary>Adds a key, given by its hash. Idempotent.</summary>
     [Alias("AddKey")]
     Task<TenantAnswer> AddKeyAsync(string label, string hash);
 
-    /// <summary>Refuses a key from now on.</summary>
+    /// <summary>Revokes a key, given by its hash.</summary>
     [Alias("RevokeKey")]
     Task<TenantAnswer> RevokeKeyAsync(string hash);
 
-    /// <summary>Whether a key, given by its hash, is the tenant's.</summary>
+    /// <summary>Whether a key, given by its hash, belongs to the tenant.</summary>
     [Alias("HasKey")]
     Task<bool> HasKeyAsync(string hash);
 
     /// <summary>
-    /// Closes the tenant, for good: its keys and links are refused, nothing new is accepted, and what it has open is
-    /// cancelled.
+    /// Closes the tenant permanently: its keys and links are refused, nothing new is accepted, and its open generations
+    /// are cancelled.
     /// </summary>
     [Alias("Close")]
     Task CloseAsync();
 
-    /// <summary>Whether the tenant with this very id was closed.</summary>
+    /// <summary>Whether the tenant with exactly this id was closed.</summary>
     [Alias("IsClosed")]
     Task<bool> IsClosedAsync();
 
-    /// <summary>Asks whether a generation may start, and counts it if it may; the same id twice is once.</summary>
+    /// <summary>Checks whether a generation may start, and counts it if it may. Idempotent by id.</summary>
     [Alias("Admit")]
     Task<Admission> AdmitAsync(GenerationId id, int evaluations);
 
-    /// <summary>
-    /// Asks whether a session may begin, and counts and lists it if it may; the same id twice is once.
-    /// </summary>
-    /// <param name="id">Which one.</param>
-    /// <param name="begun">Whether it had begun before sessions were counted: then no limit refuses it.</param>
+    /// <summary>Checks whether a session may begin, and counts and lists it if it may. Idempotent by id.</summary>
+    /// <param name="id">The session.</param>
+    /// <param name="begun">Whether it began before sessions were counted; then no limit applies.</param>
     [Alias("AdmitSession")]
     Task<Admission> AdmitSessionAsync(SessionId id, bool begun);
 
-    /// <summary>A session was deleted or forgotten and does not count any more.</summary>
+    /// <summary>A session was deleted or forgotten and no longer counts.</summary>
     [Alias("EndSession")]
     Task EndSessionAsync(SessionId id);
 
-    /// <summary>A generation is open: it counts. Gives the tenant's weight.</summary>
-    /// <param name="id">Which one.</param>
-    /// <param name="evaluations">What it was charged.</param>
-    /// <param name="day">The day that it was charged to.</param>
+    /// <summary>Counts a generation as open. Returns the tenant's weight.</summary>
+    /// <param name="id">The generation.</param>
+    /// <param name="evaluations">Evaluations that it was charged.</param>
+    /// <param name="day">The day that they were charged to.</param>
     [Alias("Confirm")]
     Task<TenantWeight> ConfirmAsync(GenerationId id, int evaluations, long day);
 
     /// <summary>
-    /// A generation has ended, or did not start after all. What it was charged for more is given back; twice is once.
+    /// A generation has ended or did not start after all; unused evaluations are refunded. Idempotent.
     /// </summary>
-    /// <param name="id">Which one.</param>
-    /// <param name="computed">Evaluations that were computed for it.</param>
+    /// <param name="id">The generation.</param>
+    /// <param name="computed">Evaluations actually computed for it.</param>
     [Alias("Settle")]
     Task SettleAsync(GenerationId id, int computed);
 }

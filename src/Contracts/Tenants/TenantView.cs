@@ -1,9 +1,9 @@
 namespace Atelier.Contracts.Tenants;
 
-/// <summary>A key as it may be shown again: not the key itself.</summary>
-/// <param name="Label">What its maker calls it.</param>
+/// <summary>The public description of a key, without the key itself.</summary>
+/// <param name="Label">The label given by its creator.</param>
 /// <param name="Hash">SHA-256 of the key, lower-case hexadecimal.</param>
-/// <param name="CreatedAt">When it was made.</param>
+/// <param name="CreatedAt">When it was created.</param>
 [GenerateSerializer, Immutable, Alias("atelier.TenantKey")]
 public sealed record TenantKey(
     [property: Id(0)] string Label, [property: Id(1)] string Hash, [property: Id(2)] DateTimeOffset CreatedAt);
@@ -12,38 +12,38 @@ public sealed record TenantKey(
 [GenerateSerializer, Immutable, Alias("atelier.TenantView")]
 public sealed record TenantView
 {
-    /// <summary>Which one.</summary>
+    /// <summary>Its id.</summary>
     [Id(0)]
     public required TenantId Id { get; init; }
 
-    /// <summary>What it may do.</summary>
+    /// <summary>Its limits and weight.</summary>
     [Id(1)]
     public required TenantSettings Settings { get; init; }
 
-    /// <summary>Its keys.</summary>
+    /// <summary>Its active keys.</summary>
     [Id(2)]
     public required TenantKey[] Keys { get; init; }
 
-    /// <summary>Generations open now.</summary>
+    /// <summary>Number of open generations.</summary>
     [Id(3)]
     public int Open { get; init; }
 
     /// <summary>
-    /// Evaluations used today: those that were computed, and all that open generations may take. After the death of a
-    /// silo it may be two hundredths of the limit more.
+    /// Evaluations used today: those computed, plus all that open generations may take. After a silo crash it may be
+    /// too high by up to two hundredths of the limit.
     /// </summary>
     [Id(4)]
     public long EvaluationsToday { get; init; }
 }
 
-/// <summary>A tenant's weight.</summary>
+/// <summary>A tenant's weight, with its version.</summary>
 /// <param name="Weight">The weight.</param>
-/// <param name="Version">Number of the change that gave it: of two, the one with the larger number holds.</param>
+/// <param name="Version">Version of the weight; of two weights, the larger version wins.</param>
 [GenerateSerializer, Immutable, Alias("atelier.TenantWeight")]
 public sealed record TenantWeight([property: Id(0)] double Weight, [property: Id(1)] long Version);
 
-/// <summary>What became of a change to a tenant.</summary>
-/// <param name="View">The tenant as it is then; none if the change was refused.</param>
-/// <param name="Message">What is wrong and what would be right, if it was.</param>
+/// <summary>The outcome of a change to a tenant.</summary>
+/// <param name="View">The tenant after the change; null if the change was refused.</param>
+/// <param name="Message">If the change was refused: what is wrong and how to correct it.</param>
 [GenerateSerializer, Immutable, Alias("atelier.TenantAnswer")]
 public sealed record TenantAnswer([property: Id(0)] TenantView? View, [property: Id(1)] string? Message = null);

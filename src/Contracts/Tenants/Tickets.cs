@@ -1,5 +1,5 @@
-// What one part of the cluster tells another in the open, signed with the secret that all parts share: who is calling,
-// in a header from gateway to silo; and which picture a link shows, in a URL that anybody may hold.
+// Signed statements between gateways and silos, under the cluster's shared secret: who is calling, in a header from
+// gateway to silo; and which picture a link shows, in a URL that anyone may hold.
 using System.Buffers.Text;
 using System.Globalization;
 using System.Security.Cryptography;
@@ -7,37 +7,37 @@ using System.Text;
 
 namespace Atelier.Contracts.Tenants;
 
-/// <summary>Who calls, as the gateway found out.</summary>
-/// <param name="Tenant">The tenant; none for an administrator.</param>
+/// <summary>The caller, as authenticated by the gateway.</summary>
+/// <param name="Tenant">The tenant; null for an administrator.</param>
 /// <param name="IsAdmin">Whether the caller may administer tenants.</param>
 public readonly record struct Caller(TenantId? Tenant, bool IsAdmin);
 
-/// <summary>What a ticket is worth.</summary>
+/// <summary>The validity of a ticket.</summary>
 public enum TicketState
 {
-    /// <summary>It is forged, or of another call.</summary>
+    /// <summary>It is forged, or belongs to another call.</summary>
     Forged,
 
-    /// <summary>It was signed for this call, but too long ago, or by a clock that is ahead.</summary>
+    /// <summary>It was signed for this call, but it has expired or its clock is ahead.</summary>
     Stale,
 
-    /// <summary>It is good.</summary>
+    /// <summary>It is valid.</summary>
     Good,
 }
 
-/// <summary>Signs and reads tickets and links. For any number of threads.</summary>
+/// <summary>Signs and reads tickets and links. Safe for concurrent use.</summary>
 public sealed class Tickets
 {
     /// <summary>The header that carries a ticket.</summary>
     public const string Header = "X-Atelier-Ticket";
 
     /// <summary>
-    /// The header in which a silo that refuses a stale ticket says what time it has, in milliseconds since 1970: the
-    /// gateway signs again by that clock.
+    /// The header in which a silo that refuses a stale ticket reports its time, in milliseconds since 1970, so that the
+    /// gateway can sign again by that clock.
     /// </summary>
     public const string ClockHeader = "X-Atelier-Clock";
 
-    /// <summary>Fewest bytes of a secret.</summary>
+    /// <summary>Minimum length of a secret in bytes.</summary>
     public const int SecretBytesMin = 32;
 
     private const string NoTenant = "-";
@@ -45,8 +45,8 @@ public sealed class Tickets
     private readonly byte[] _secret;
     private readonly TimeProvider _clock;
 
-    /// <summary>Takes the secret that all gateways and silos of a cluster share.</summary>
-    /// <exception cref="ArgumentException">It is too short.</exception>
+    /// <summary>Uses the secret shared by all gateways and silos of a cluster.</summary>
+    /// <exception cref="ArgumentException">The secret is too short.</exception>
     public Tickets(byte[] secret, TimeProvider clock)
     {
         ArgumentNullException.ThrowIfNull(secret);
@@ -61,25 +61,26 @@ public sealed class Tickets
     }
 
     /// <summary>
-    /// Gets how long a ticket is good: long enough for clocks that differ, short enough to be worth nothing later.
+    /// Gets how long a ticket is valid: long enough for clocks that differ, short enough to be useless if it leaks
+    /// later.
     /// </summary>
     public static TimeSpan TicketLife { get; } = TimeSpan.FromSeconds(30);
 
-    /// <summary>Gets by how much a ticket may come from the future.</summary>
+    /// <summary>Gets how far in the future a ticket's time may be.</summary>
     public static TimeSpan TicketSkew { get; } = TimeSpan.FromSeconds(5);
 
-    /// <summary>Gets how long a link is good.</summary>
+    /// <summary>Gets how long a link is valid.</summary>
     public static TimeSpan LinkLife { get; } = TimeSpan.FromMinutes(60);
 
     /// <summary>Gets the time, in milliseconds since 1970.</summary>
     public long Now => _clock.GetUtcNow().ToUnixTimeMilliseconds();
 
-    /// <summary>A ticket for one call.</summary>
-    /// <param name="caller">Who calls.</param>
-    /// <param name="method">The call's method: a ticket for one call is good for no other.</param>
+    /// <summary>Signs a ticket for one call.</summary>
+    /// <param name="caller">The caller.</param>
+    /// <param name="method">The call's HTTP method. A ticket is valid for one call only.</param>
     /// <param name="path">The call's path with its query.</param>
-    /// <param name="body">The call's body as it is sent; empty where it has none.</param>
-    /// <param name="ahead">By how many milliseconds the reader's clock is ahead of this one.</param>
+    /// <param name="body">The call's body as sent; empty if it has none.</param>
+    /// <param name="ahead">Milliseconds by which the reader's clock is ahead of this one.</param>
     public string Sign(Caller caller, string method, string path, ReadOnlySpan<byte> body, long ahead = 0)
     {
         string text = $"{caller.Tenant?.Value ?? NoTenant}.{(caller.IsAdmin ? 1 : 0)}.{Now + ahead}.{DigestOf(body)}";
@@ -87,8 +88,8 @@ public sealed class Tickets
     }
 
     /// <summary>
-    /// Reads a ticket. If it is good, the caller is valid, and the call's body must have the digest: its reader checks
-    /// that before it uses the body.
+    /// Reads a ticket. If it is valid, so is the caller, and the call's body must have the digest; the caller of this
+    /// method checks that before using the body.
     /// </summary>
     public TicketState Read(string? ticket, string method, string path, out Caller caller, out string bodyDigest)
     {
@@ -111,15 +112,15 @@ public sealed class Tickets
         return TicketState.Good;
     }
 
-    /// <summary>Reads the ticket of a call; false if it is forged, of another call or body, or stale.</summary>
+    /// <summary>Reads the ticket of a call; false if it is forged, stale, or belongs to another call or body.</summary>
     public bool TryRead(
         string? ticket, string method, string path, out Caller caller, ReadOnlySpan<byte> body = default) =>
         Read(ticket, method, path, out caller, out string digest) == TicketState.Good && digest == DigestOf(body);
 
-    /// <summary>SHA-256 of a body, in base64url: what a ticket is bound to.</summary>
+    /// <summary>SHA-256 of a body, in base64url. A ticket is bound to it.</summary>
     public static string DigestOf(ReadOnlySpan<byte> body) => Base64Url.EncodeToString(SHA256.HashData(body));
 
-    /// <summary>The token of a link to a generation's picture.</summary>
+    /// <summary>Signs the token of a link to a generation's picture.</summary>
     /// <param name="generation">The generation.</param>
     /// <param name="format">Format in which the picture is sent: png, jpeg or webp with a quality after a '-'.</param>
     public string Link(GenerationKey generation, string format)

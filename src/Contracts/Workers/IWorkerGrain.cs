@@ -1,4 +1,4 @@
-// A worker: the one who owns a device. Its grain lives where the device is and speaks for it.
+// A worker: the owner of a device. Its grain runs on the device's silo and answers for it.
 using Atelier.Contracts.Queueing;
 using Orleans.Concurrency;
 
@@ -19,15 +19,15 @@ public readonly record struct WorkerKey([property: Id(0)] string Silo, [property
         return valid;
     }
 
-    /// <summary>Silo and device with a slash between.</summary>
+    /// <summary>Silo and device, separated by a slash.</summary>
     public override string ToString() => $"{Silo}/{Device}";
 }
 
-/// <summary>What a worker is doing.</summary>
+/// <summary>The status of a worker.</summary>
 [GenerateSerializer, Immutable, Alias("atelier.WorkerStatus")]
 public sealed record WorkerStatus
 {
-    /// <summary>Which one.</summary>
+    /// <summary>Its silo and device.</summary>
     [Id(0)]
     public required WorkerKey Key { get; init; }
 
@@ -35,23 +35,23 @@ public sealed record WorkerStatus
     [Id(1)]
     public required string DeviceKind { get; init; }
 
-    /// <summary>What it may do.</summary>
+    /// <summary>The kinds of work that it may do.</summary>
     [Id(2)]
     public required WorkRoles Roles { get; init; }
 
-    /// <summary>Pictures that it can denoise together.</summary>
+    /// <summary>Pictures that it can denoise in a batch.</summary>
     [Id(3)]
     public required int Slots { get; init; }
 
-    /// <summary>Work that it holds.</summary>
+    /// <summary>Number of work items that it holds.</summary>
     [Id(4)]
     public int Held { get; init; }
 
-    /// <summary>The model in memory, if any.</summary>
+    /// <summary>The model in memory; null if none.</summary>
     [Id(5)]
     public ModelDigest? Model { get; init; }
 
-    /// <summary>Whether it takes no more work.</summary>
+    /// <summary>Whether it is draining and takes no more work.</summary>
     [Id(6)]
     public bool Draining { get; init; }
 }
@@ -60,15 +60,17 @@ public sealed record WorkerStatus
 [Alias("atelier.IWorkerGrain")]
 public interface IWorkerGrain : IGrainWithStringKey
 {
-    /// <summary>What it is doing.</summary>
+    /// <summary>Its current status.</summary>
     [Alias("Status")]
     Task<WorkerStatus> StatusAsync();
 
-    /// <summary>There is work: a worker that sleeps shall look.</summary>
+    /// <summary>Notifies the worker that there is work, so that an idle one asks the queue.</summary>
     [Alias("Wake"), OneWay]
     Task WakeAsync();
 
-    /// <summary>Takes no more work, hands its snapshots back, and answers once it holds nothing.</summary>
+    /// <summary>
+    /// Stops taking work, releases what it holds with snapshots, and completes once it holds nothing.
+    /// </summary>
     [Alias("Drain")]
     Task DrainAsync();
 }

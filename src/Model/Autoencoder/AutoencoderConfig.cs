@@ -1,4 +1,4 @@
-// What one variational autoencoder of the Stable Diffusion family looks like, as its config.json says.
+// The shape of a variational autoencoder of the Stable Diffusion family, as its config.json gives it.
 using System.Text.Json;
 using Atelier.Model.Configuration;
 
@@ -6,7 +6,7 @@ namespace Atelier.Model.Autoencoder;
 
 /// <summary>
 /// Shape of an <see cref="AutoencoderKL"/>. Member names in a file are those of the Hugging Face config.json in snake
-/// case; absent members take the defaults that the library which writes such files gives them.
+/// case; absent members take the defaults of the library that writes such files.
 /// </summary>
 public sealed record AutoencoderConfig
 {
@@ -14,10 +14,10 @@ public sealed record AutoencoderConfig
     private const int MostLevels = 8;
     private const int MostLayers = 16;
 
-    /// <summary>Channels of a picture that comes in.</summary>
+    /// <summary>Channels of an input picture.</summary>
     public int InChannels { get; init; } = 3;
 
-    /// <summary>Channels of a picture that goes out.</summary>
+    /// <summary>Channels of an output picture.</summary>
     public int OutChannels { get; init; } = 3;
 
     /// <summary>Width of each level, finest first; each level but the last halves the side.</summary>
@@ -29,16 +29,18 @@ public sealed record AutoencoderConfig
     /// <summary>Channels of a latent.</summary>
     public int LatentChannels { get; init; } = 4;
 
-    /// <summary>Groups of every group norm.</summary>
+    /// <summary>Number of groups of every group norm.</summary>
     public int NormNumGroups { get; init; } = 32;
 
-    /// <summary>Side of the pictures it was trained on, in pixels. Any multiple of the factor works.</summary>
+    /// <summary>
+    /// Side of the pictures it was trained on, in pixels. Any multiple of <see cref="Factor"/> works.
+    /// </summary>
     public int SampleSize { get; init; } = 32;
 
     /// <summary>A diffusion model's latent is (encoded - shift) * scaling. The caller applies it.</summary>
     public double ScalingFactor { get; init; } = 0.18215;
 
-    /// <summary>See <see cref="ScalingFactor"/>.</summary>
+    /// <summary>The shift of the formula at <see cref="ScalingFactor"/>.</summary>
     public double ShiftFactor { get; init; }
 
     /// <summary>Whether a 1x1 convolution follows the encoder.</summary>
@@ -60,11 +62,13 @@ public sealed record AutoencoderConfig
     };
 
     /// <summary>Reads a config.json.</summary>
-    /// <exception cref="RefusedFileException">The file is no such configuration.</exception>
+    /// <exception cref="RefusedFileException">The file is not a valid configuration.</exception>
     public static AutoencoderConfig Read(string path) => ConfigFields.ReadFile(path, Parse);
 
-    /// <summary>Reads the object <paramref name="element"/>, which came from <paramref name="file"/>.</summary>
-    /// <exception cref="RefusedFileException">A value is of the wrong kind, or makes no network known here.</exception>
+    /// <summary>Reads the configuration in <paramref name="element"/>, part of <paramref name="file"/>.</summary>
+    /// <exception cref="RefusedFileException">
+    /// A value is of the wrong kind or describes an unsupported network.
+    /// </exception>
     public static AutoencoderConfig Parse(JsonElement element, string file)
     {
         var fields = new ConfigFields(element, file, place: "");
@@ -74,7 +78,7 @@ public sealed record AutoencoderConfig
         fields.MustBe("up_block_types", "UpDecoderBlock2D");
         if (!fields.Flag("mid_block_add_attention", true) || fields.Has("latents_mean") || fields.Has("latents_std"))
         {
-            throw fields.Refusal("a middle block without attention and statistics per channel are not known here.");
+            throw fields.Refusal("a middle block without attention and statistics per channel are not supported.");
         }
 
         var config = new AutoencoderConfig
@@ -94,12 +98,12 @@ public sealed record AutoencoderConfig
         return config.Problem() is { } problem ? throw fields.Refusal(problem) : config;
     }
 
-    /// <summary>Why this makes no network, or null if it makes one.</summary>
+    /// <summary>What is wrong with this configuration; null if it is valid.</summary>
     internal string? Problem()
     {
         if (BlockOutChannels.Length is < 1 or > MostLevels)
         {
-            return $"block_out_channels has {BlockOutChannels.Length} levels; 1 to {MostLevels} are possible.";
+            return $"block_out_channels has {BlockOutChannels.Length} levels; it must have 1 to {MostLevels}.";
         }
 
         if (NormNumGroups < 1 || BlockOutChannels.Any(c => c is < 1 or > WidestLevel || c % NormNumGroups != 0))

@@ -1,5 +1,5 @@
 // The variational autoencoder between pictures and latents (Kingma and Welling, arXiv 1312.6114; Rombach et al.,
-// arXiv 2112.10752), in the layout in which SDXL's is published.
+// arXiv 2112.10752), in the published layout of SDXL's.
 using Atelier.Model.Networks;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -8,7 +8,7 @@ using static TorchSharp.torch.nn;
 namespace Atelier.Model.Autoencoder;
 
 /// <summary>
-/// Encodes pictures to latents and decodes them. Pictures are worked on one at a time, so that the bits of one never
+/// Encodes pictures to latents and decodes them. Pictures are processed one at a time, so that the bits of one never
 /// depend on its neighbours in a batch. Gradients follow the caller's mode: run inference inside inference_mode().
 /// </summary>
 public sealed class AutoencoderKL : Module
@@ -19,7 +19,7 @@ public sealed class AutoencoderKL : Module
     [ComponentName(Name = "post_quant_conv")] private readonly Conv2d? _postQuant;
 
     /// <summary>Reserves the network; its weights are unset until they are loaded.</summary>
-    /// <exception cref="ArgumentException">The configuration makes no network; the message says why.</exception>
+    /// <exception cref="ArgumentException">The configuration is not valid; the message says why.</exception>
     public AutoencoderKL(AutoencoderConfig config) : base(nameof(AutoencoderKL))
     {
         ArgumentNullException.ThrowIfNull(config);
@@ -42,7 +42,7 @@ public sealed class AutoencoderKL : Module
     /// <summary>The distribution of the latents of pictures.</summary>
     /// <param name="image">[B, in, H, W] in [-1, 1]; H and W are multiples of the factor.</param>
     /// <returns>Mean and log variance, [B, latent, H / factor, W / factor], without the scaling factor.</returns>
-    /// <exception cref="ArgumentException">The shape is another.</exception>
+    /// <exception cref="ArgumentException">The shape does not match.</exception>
     public LatentDistribution Encode(Tensor image)
     {
         CheckShape(image, Config.InChannels, multiple: Config.Factor, nameof(image));
@@ -54,10 +54,10 @@ public sealed class AutoencoderKL : Module
             halves[1].clamp(-30, 20).MoveToOuterDisposeScope());
     }
 
-    /// <summary>Pictures of latents.</summary>
+    /// <summary>Decodes latents.</summary>
     /// <param name="latent">[B, latent, h, w], already divided by the scaling factor.</param>
     /// <returns>[B, out, h * factor, w * factor], near [-1, 1] but not clamped to it.</returns>
-    /// <exception cref="ArgumentException">The shape is another.</exception>
+    /// <exception cref="ArgumentException">The shape does not match.</exception>
     public Tensor Decode(Tensor latent)
     {
         CheckShape(latent, Config.LatentChannels, multiple: 1, nameof(latent));
@@ -65,16 +65,16 @@ public sealed class AutoencoderKL : Module
     }
 
     /// <summary>
-    /// Pictures of latents too large to decode at once: the latent is cut into overlapping tiles of equal size, each is
-    /// decoded alone, and neighbours fade into each other linearly. Memory is that of one tile and the result. Inside a
-    /// tile the norms see only that tile and attention reaches no further, so that the result differs slightly from
-    /// <see cref="Decode"/>, unless everything fits one tile: then it is the same. No gradients.
+    /// Decodes latents too large to decode at once. The latent is cut into overlapping tiles of equal size, each is
+    /// decoded alone, and neighbours are blended linearly. It needs the memory of one tile and the result. Norms and
+    /// attention see only their own tile, so the result differs slightly from that of <see cref="Decode"/>, unless
+    /// everything fits into one tile. No gradients.
     /// </summary>
     /// <param name="latent">[B, latent, h, w], as for <see cref="Decode"/>.</param>
     /// <param name="tile">Side of a tile in latent positions.</param>
-    /// <param name="overlap">Latent positions over which two neighbours fade, at most half a tile.</param>
+    /// <param name="overlap">Latent positions over which two neighbours are blended, at most half a tile.</param>
     /// <returns>[B, out, h * factor, w * factor].</returns>
-    /// <exception cref="ArgumentException">The shape is another, or tile and overlap do not fit each other.</exception>
+    /// <exception cref="ArgumentException">The shape does not match, or the overlap does not fit the tile.</exception>
     public Tensor DecodeTiled(Tensor latent, int tile, int overlap)
     {
         CheckShape(latent, Config.LatentChannels, multiple: 1, nameof(latent));
@@ -110,7 +110,8 @@ public sealed class AutoencoderKL : Module
     }
 
     /// <summary>
-    /// The name here of a parameter of a published file: attention was query, key, value and proj_attn in older ones.
+    /// Maps a parameter's name in a published file to its name here: older files call attention query, key, value and
+    /// proj_attn.
     /// </summary>
     public static string? CanonicalName(string name)
     {
@@ -132,11 +133,11 @@ public sealed class AutoencoderKL : Module
     }
 
     /// <summary>
-    /// The shape here of a parameter of a published file: attention matrices were 1x1 convolutions, [c, c, 1, 1], in
-    /// the oldest ones. Other shapes stay what they are.
+    /// Maps a parameter's shape in a published file to its shape here: the oldest files have attention matrices as 1x1
+    /// convolutions, [c, c, 1, 1]. Other shapes are unchanged.
     /// </summary>
-    /// <param name="name">As <see cref="CanonicalName"/> gives it.</param>
-    /// <param name="shape">As the file has it.</param>
+    /// <param name="name">Name as returned by <see cref="CanonicalName"/>.</param>
+    /// <param name="shape">Shape in the file.</param>
     public static long[] CanonicalShape(string name, long[] shape)
     {
         ArgumentNullException.ThrowIfNull(name);

@@ -1,5 +1,6 @@
-// The parts of the autoencoder. Submodule names are those of published state dicts. A picture of 1024 x 1024 makes maps
-// of half a gigabyte here, so each map is released as soon as the next one is computed, not when the block ends.
+// The parts of the autoencoder. Submodule names are those of published state dicts. Feature maps of a 1024 x 1024
+// picture take half a gigabyte each, so every map is released as soon as the next one is computed, not at the end of
+// the block.
 //
 // Shapes: B pictures, C channels, H x W positions of the level at hand, N = H * W.
 using TorchSharp.Modules;
@@ -12,7 +13,7 @@ using Linear = Atelier.Model.Networks.Linear;
 
 namespace Atelier.Model.Autoencoder;
 
-/// <summary>Settings that all blocks of one autoencoder share, and the steps that they have in common.</summary>
+/// <summary>Settings and steps shared by all blocks of an autoencoder.</summary>
 internal static class Common
 {
     public const double Eps = 1e-6;
@@ -40,7 +41,7 @@ internal static class Common
         }
     }
 
-    /// <summary>Runs x through the modules in order. Releases what lies between, but never x itself.</summary>
+    /// <summary>Runs x through the modules in order. Releases intermediate results, but never x itself.</summary>
     public static Tensor Chain(Tensor x, IEnumerable<Module<Tensor, Tensor>> modules)
     {
         Tensor y = x;
@@ -156,7 +157,7 @@ internal sealed class Upsampler : Module<Tensor, Tensor>
     }
 }
 
-/// <summary>Residual blocks of one encoder level, then a halving where there is a coarser level.</summary>
+/// <summary>Residual blocks of one encoder level, then a halving unless it is the coarsest level.</summary>
 internal sealed class DownBlock : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "resnets")] private readonly ModuleList<ResnetBlock> _resnets;
@@ -172,7 +173,7 @@ internal sealed class DownBlock : Module<Tensor, Tensor>
     public override Tensor forward(Tensor input) => Common.Chain(input, [.. _resnets, .. _downsamplers ?? []]);
 }
 
-/// <summary>Residual blocks of one decoder level, then a doubling where there is a finer level.</summary>
+/// <summary>Residual blocks of one decoder level, then a doubling unless it is the finest level.</summary>
 internal sealed class UpBlock : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "resnets")] private readonly ModuleList<ResnetBlock> _resnets;
@@ -204,7 +205,9 @@ internal sealed class MidBlock : Module<Tensor, Tensor>
     public override Tensor forward(Tensor input) => Common.Chain(input, [_resnets[0], _attentions[0], _resnets[1]]);
 }
 
-/// <summary>Picture [B, 3, H, W] to the moments of its latent, [B, 2 * latent, H / factor, W / factor].</summary>
+/// <summary>
+/// Encodes a picture [B, 3, H, W] into the moments of its latent, [B, 2 * latent, H / factor, W / factor].
+/// </summary>
 internal sealed class Encoder : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "conv_in")] private readonly Conv2d _in;
@@ -233,7 +236,7 @@ internal sealed class Encoder : Module<Tensor, Tensor>
     }
 }
 
-/// <summary>Latent [B, latent, h, w] to a picture [B, 3, h * factor, w * factor].</summary>
+/// <summary>Decodes a latent [B, latent, h, w] into a picture [B, 3, h * factor, w * factor].</summary>
 internal sealed class Decoder : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "conv_in")] private readonly Conv2d _in;

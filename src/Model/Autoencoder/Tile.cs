@@ -1,15 +1,15 @@
-// Cutting one axis of a latent into overlapping tiles, and how much of the result each tile determines where.
+// The division of one axis of a latent into overlapping tiles, with the weight of each tile at each pixel.
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Autoencoder;
 
 /// <summary>
-/// One tile of an axis: its first position, its length in latent positions, and its share of each pixel that it covers.
-/// The shares of all tiles sum to one at each pixel.
+/// One tile of an axis: its first position, its length in latent positions, and its weight for each pixel that it
+/// covers. The weights of all tiles sum to one at each pixel.
 /// </summary>
 internal sealed record Tile(int Start, int Length, float[] Shares)
 {
-    /// <summary>The shares as a vector, [Length * factor], like <paramref name="like"/> in type and device.</summary>
+    /// <summary>The weights as a vector [Length * factor], of the type and device of <paramref name="like"/>.</summary>
     public Tensor Weight(Tensor like) => tensor(Shares, dtype: like.dtype, device: like.device);
 
     /// <summary>

@@ -1,4 +1,4 @@
-// What one CLIP model looks like, as the model_cfg of its open_clip_config.json says.
+// The shape of a CLIP model, from the model_cfg of its open_clip_config.json.
 using System.Text.Json;
 using Atelier.Model.Configuration;
 
@@ -9,7 +9,7 @@ public sealed record ClipConfig
 {
     private const int WidestLayer = 16384;
 
-    /// <summary>Width of the space in which pictures and texts meet.</summary>
+    /// <summary>Width of the feature space shared by pictures and texts.</summary>
     public required int EmbedDim { get; init; }
 
     /// <summary>Whether both towers use x * sigmoid(1.702 x) instead of the exact GELU.</summary>
@@ -31,14 +31,16 @@ public sealed record ClipConfig
     };
 
     /// <summary>Reads an open_clip_config.json.</summary>
-    /// <exception cref="RefusedFileException">The file is no such configuration.</exception>
+    /// <exception cref="RefusedFileException">The file is not a valid configuration.</exception>
     public static ClipConfig Read(string path) => ConfigFields.ReadFile(path, Parse);
 
     /// <summary>
-    /// Reads the object <paramref name="element"/>, which came from <paramref name="file"/>: a model_cfg, or one level
-    /// above it. Members that would change the network in a way not known here are refused, whatever they are called.
+    /// Reads the configuration in <paramref name="element"/>, part of <paramref name="file"/>: a model_cfg, or one
+    /// level above it. Unknown members are refused, because they might change the network.
     /// </summary>
-    /// <exception cref="RefusedFileException">A value is of the wrong kind, or makes no network known here.</exception>
+    /// <exception cref="RefusedFileException">
+    /// A value is of the wrong kind or describes an unsupported network.
+    /// </exception>
     public static ClipConfig Parse(JsonElement element, string file)
     {
         var fields = new ConfigFields(element, file, place: "");
@@ -78,7 +80,7 @@ public sealed record ClipConfig
         return config.Problem() is { } problem ? throw fields.Refusal(problem) : config;
     }
 
-    /// <summary>Why this makes no network, or null if it makes one.</summary>
+    /// <summary>What is wrong with this configuration; null if it is valid.</summary>
     internal string? Problem() => this switch
     {
         { EmbedDim: < 1 or > WidestLayer } => $"embed_dim {EmbedDim} is not in 1..{WidestLayer}.",

@@ -9,7 +9,7 @@ using LayerNorm = Atelier.Model.Networks.LayerNorm;
 namespace Atelier.Model.Clip;
 
 /// <summary>
-/// Pictures [B, 3, S, S], resized and normalised as the model wants them, to features [B, EmbedDim], not normalised.
+/// Maps pictures [B, 3, S, S], resized and normalised as the model requires, to features [B, EmbedDim], not normalised.
 /// P = (S / patch)² patches, D features.
 /// </summary>
 public sealed class ClipImageEncoder : Module<Tensor, Tensor>
@@ -24,7 +24,7 @@ public sealed class ClipImageEncoder : Module<Tensor, Tensor>
     private readonly int _side;
 
     /// <summary>Reserves the tower; its weights are unset until they are loaded.</summary>
-    /// <exception cref="ArgumentException">The configuration makes no network; the message says why.</exception>
+    /// <exception cref="ArgumentException">The configuration is not valid; the message says why.</exception>
     public ClipImageEncoder(ClipConfig config) : base(nameof(ClipImageEncoder))
     {
         ArgumentNullException.ThrowIfNull(config);
@@ -51,7 +51,7 @@ public sealed class ClipImageEncoder : Module<Tensor, Tensor>
     }
 
     /// <inheritdoc/>
-    /// <exception cref="ArgumentException">The pictures have another size.</exception>
+    /// <exception cref="ArgumentException">The pictures do not have the model's size.</exception>
     public override Tensor forward(Tensor input)
     {
         ArgumentNullException.ThrowIfNull(input);

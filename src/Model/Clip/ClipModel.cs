@@ -1,4 +1,4 @@
-// Both towers of CLIP and the measure between them (Radford et al., arXiv 2103.00020).
+// Both towers of CLIP and the similarity between their features (Radford et al., arXiv 2103.00020).
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -6,14 +6,16 @@ using static TorchSharp.torch.nn;
 
 namespace Atelier.Model.Clip;
 
-/// <summary>A text tower, an image tower and the scale of their likeness. I pictures, T texts, E = EmbedDim.</summary>
+/// <summary>
+/// A text tower, an image tower and the scale of their similarity. I pictures, T texts, E = EmbedDim.
+/// </summary>
 public sealed class ClipModel : ClipTextTower
 {
     [ComponentName(Name = "visual")] private readonly ClipImageEncoder _visual;
     [ComponentName(Name = "logit_scale")] private readonly Parameter _logitScale;
 
     /// <summary>Reserves the model; its weights are unset until they are loaded.</summary>
-    /// <exception cref="ArgumentException">The configuration makes no network; the message says why.</exception>
+    /// <exception cref="ArgumentException">The configuration is not valid; the message says why.</exception>
     public ClipModel(ClipConfig config) : base(config, nameof(ClipModel))
     {
         _visual = new ClipImageEncoder(config);
@@ -24,7 +26,9 @@ public sealed class ClipModel : ClipTextTower
     /// <summary>The image tower.</summary>
     public ClipImageEncoder Visual => _visual;
 
-    /// <summary>The features of texts: <see cref="ClipTextTower.Encode"/>, then pooled.</summary>
+    /// <summary>
+    /// Pooled features of texts: <see cref="ClipTextTower.Encode"/>, then <see cref="ClipTextTower.Pool"/>.
+    /// </summary>
     /// <param name="ids">[T, 77] int64.</param>
     /// <returns>[T, E], not normalised.</returns>
     public Tensor EncodeText(Tensor ids)
@@ -33,12 +37,14 @@ public sealed class ClipModel : ClipTextTower
         return Pool(hidden, ids);
     }
 
-    /// <summary>The features of pictures.</summary>
+    /// <summary>Features of pictures.</summary>
     /// <param name="image">[I, 3, S, S], resized and normalised.</param>
     /// <returns>[I, E], not normalised.</returns>
     public Tensor EncodeImage(Tensor image) => _visual.call(image);
 
-    /// <summary>exp(logit_scale) times the cosine of every picture with every text: what training compares.</summary>
+    /// <summary>
+    /// exp(logit_scale) times the cosine of every picture with every text: the logits of CLIP's training loss.
+    /// </summary>
     /// <param name="imageFeatures">[I, E].</param>
     /// <param name="textFeatures">[T, E].</param>
     /// <returns>[I, T].</returns>

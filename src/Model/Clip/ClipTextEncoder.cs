@@ -1,4 +1,4 @@
-// CLIP's text tower. What the diffusion model is conditioned on is its last hidden states, all of them.
+// CLIP's text tower. The diffusion model is conditioned on its last hidden states at all positions.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -8,14 +8,14 @@ using LayerNorm = Atelier.Model.Networks.LayerNorm;
 namespace Atelier.Model.Clip;
 
 /// <summary>
-/// Token ids to features. In a state dict the text tower's names have no prefix and the image tower's start with
-/// "visual.", so a whole <see cref="ClipModel"/> is a text tower to which the other one is added, and a
-/// <see cref="ClipTextEncoder"/> is one alone. B texts, T = 77 positions, D features. Gradients follow the caller's
-/// mode: run inference inside inference_mode().
+/// Maps token ids to features. In a state dict the text tower's names have no prefix and the image tower's start with
+/// "visual.", so a full <see cref="ClipModel"/> is a text tower with an image tower added, and a
+/// <see cref="ClipTextEncoder"/> is the text tower alone. B texts, T = 77 positions, D features. Gradients follow the
+/// caller's mode: run inference inside inference_mode().
 /// </summary>
 public abstract class ClipTextTower : Module
 {
-    // Registration sees the fields of the most derived class, and those that it inherits unless they are private.
+    // Registration sees the fields of the most derived class and its inherited fields that are not private.
     [ComponentName(Name = "token_embedding")] private protected readonly TokenEmbedding _tokens;
     [ComponentName(Name = "positional_embedding")] private protected readonly Parameter _positions;
     [ComponentName(Name = "transformer")] private protected readonly Transformer _transformer;
@@ -47,7 +47,7 @@ public abstract class ClipTextTower : Module
     /// <summary>The last hidden state of every position, padding included.</summary>
     /// <param name="ids">[B, T] int64, each below the size of the vocabulary.</param>
     /// <returns>[B, T, D], after the final norm, not pooled and not projected.</returns>
-    /// <exception cref="ArgumentException">The ids have another shape or type.</exception>
+    /// <exception cref="ArgumentException">The ids have the wrong shape or type.</exception>
     public Tensor Encode(Tensor ids)
     {
         CheckIds(ids);
@@ -56,11 +56,11 @@ public abstract class ClipTextTower : Module
         return _normFinal.call(_transformer.call(x)).MoveToOuterDisposeScope();
     }
 
-    /// <summary>One vector per text, in the space that it shares with pictures; not normalised.</summary>
-    /// <param name="hidden">[B, T, D] as <see cref="Encode"/> gives it.</param>
-    /// <param name="ids">The same ids; the end of the text is the largest of them, where it first occurs.</param>
+    /// <summary>One vector per text, in the space shared with pictures; not normalised.</summary>
+    /// <param name="hidden">[B, T, D], the result of <see cref="Encode"/>.</param>
+    /// <param name="ids">The same ids. The end of a text is the first occurrence of the largest id.</param>
     /// <returns>[B, EmbedDim].</returns>
-    /// <exception cref="ArgumentException">The ids have another shape or type.</exception>
+    /// <exception cref="ArgumentException">The ids have the wrong shape or type.</exception>
     public Tensor Pool(Tensor hidden, Tensor ids)
     {
         ArgumentNullException.ThrowIfNull(hidden);
@@ -82,16 +82,16 @@ public abstract class ClipTextTower : Module
     }
 }
 
-/// <summary>The text tower alone: what the diffusion model is conditioned by.</summary>
+/// <summary>The text tower alone, as the diffusion model uses it.</summary>
 public sealed class ClipTextEncoder : ClipTextTower
 {
     /// <summary>Reserves the tower; its weights are unset until they are loaded.</summary>
-    /// <exception cref="ArgumentException">The configuration makes no network; the message says why.</exception>
+    /// <exception cref="ArgumentException">The configuration is not valid; the message says why.</exception>
     public ClipTextEncoder(ClipConfig config) : base(config, nameof(ClipTextEncoder)) => RegisterComponents();
 
     /// <summary>
-    /// The name of a full CLIP file's parameter in the text tower alone, or null if it belongs to the rest of the model
-    /// and may be passed over.
+    /// Maps a parameter's name in a full CLIP file to its name in the text tower; null if it belongs to another part of
+    /// the model and can be skipped.
     /// </summary>
     public static string? CanonicalName(string name)
     {

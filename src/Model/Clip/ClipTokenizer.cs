@@ -1,5 +1,5 @@
-// The tokenizer of OpenCLIP (SimpleTokenizer of open_clip 2.24): prompts to the numbers that the text tower was trained
-// on. Equal to the reference id by id, but for the one text repair that TextCleaning leaves out.
+// The tokenizer of OpenCLIP (SimpleTokenizer of open_clip 2.24): it maps prompts to the token ids that the text tower
+// was trained on. Ids equal those of the reference, except for the one text repair that TextCleaning leaves out.
 using System.Buffers.Binary;
 using System.Collections.Concurrent;
 using System.IO.Compression;
@@ -14,24 +14,25 @@ namespace Atelier.Model.Clip;
 /// </summary>
 public sealed class ClipTokenizer
 {
-    /// <summary>The tokens of a prompt, marks included, that the published text towers take.</summary>
+    /// <summary>Context length of the published text towers: tokens of a prompt, including the marks.</summary>
     public const int DefaultContextLength = 77;
 
     /// <summary>
-    /// The longest prompt, in UTF-16 units, far beyond what a context holds. Longer ones are refused.
+    /// Maximum length of a prompt in UTF-16 units, far beyond any context length. Longer ones are refused.
     /// </summary>
     public const int PromptLengthMax = 1_000_000;
 
     /// <summary>
-    /// The merges that are read from a file, as in the reference: the published file lists 262,144 of them, and the
-    /// vocabulary of 49,408 entries is made of these, the 512 bytes and the two marks. Later lines are ignored.
+    /// Number of merges read from a file, as in the reference: the published file lists 262,144 of them, but the
+    /// vocabulary of 49,408 entries consists of this many merges, the 512 byte symbols and the two marks. Later lines
+    /// are ignored.
     /// </summary>
     public const int MergesMax = 49_408 - TokenMerges.ByteSymbols - 2;
 
     // The published file has 1.3 MiB, and 3 MiB when unpacked.
     private const int FileBytesMax = 16 << 20;
 
-    // Words repeat, and most are short; a full cache starts anew.
+    // Words repeat, and most are short. A full cache is cleared.
     private const int CachedWordsMax = 1 << 15;
     private const int CachedWordLengthMax = 64;
 
@@ -48,13 +49,13 @@ public sealed class ClipTokenizer
         ContextLength = contextLength;
     }
 
-    /// <summary>How many ids <see cref="Encode"/> returns.</summary>
+    /// <summary>Number of ids that <see cref="Encode"/> returns.</summary>
     public int ContextLength { get; }
 
     /// <summary>Ids are smaller than this: 49,408 for the published vocabulary.</summary>
     public int VocabularySize => _symbols.Length;
 
-    /// <summary>SHA-256 of all tokens in their order: equal for tokenizers that split every prompt alike.</summary>
+    /// <summary>SHA-256 of all tokens in order; equal for tokenizers that split every prompt in the same way.</summary>
     public string Digest =>
         Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', _symbols))));
 
@@ -66,7 +67,7 @@ public sealed class ClipTokenizer
 
     /// <summary>Reads a vocabulary file, as <see cref="Load(Stream, string, int)"/> does.</summary>
     /// <param name="path">For example bpe_simple_vocab_16e6.txt.gz.</param>
-    /// <param name="contextLength">The tokens of a prompt, marks included: at least 2.</param>
+    /// <param name="contextLength">Tokens of a prompt, including the marks; at least 2.</param>
     /// <exception cref="RefusedFileException">The file is not a vocabulary.</exception>
     public static ClipTokenizer Load(string path, int contextLength = DefaultContextLength)
     {
@@ -76,7 +77,9 @@ public sealed class ClipTokenizer
     }
 
     /// <summary>Reads the vocabulary of a text encoder.</summary>
-    /// <exception cref="RefusedFileException">The file is not a vocabulary, or not that encoder's.</exception>
+    /// <exception cref="RefusedFileException">
+    /// The file is not a vocabulary, or does not belong to that encoder.
+    /// </exception>
     public static ClipTokenizer Load(string path, ClipTextConfig encoder)
     {
         ArgumentNullException.ThrowIfNull(encoder);
@@ -85,7 +88,7 @@ public sealed class ClipTokenizer
             ? tokenizer
             : throw new RefusedFileException(
                 path, "merges",
-                $"give {tokenizer.VocabularySize} tokens, but the text encoder knows {encoder.VocabSize}.");
+                $"give {tokenizer.VocabularySize} tokens, but the text encoder has {encoder.VocabSize}.");
     }
 
     /// <summary>
@@ -94,7 +97,7 @@ public sealed class ClipTokenizer
     /// </summary>
     /// <param name="stream">The file's bytes.</param>
     /// <param name="name">The file's name for error messages.</param>
-    /// <param name="contextLength">The tokens of a prompt, marks included: at least 2.</param>
+    /// <param name="contextLength">Tokens of a prompt, including the marks; at least 2.</param>
     /// <exception cref="RefusedFileException">The file is not a vocabulary.</exception>
     public static ClipTokenizer Load(Stream stream, string name, int contextLength = DefaultContextLength)
     {
@@ -103,7 +106,7 @@ public sealed class ClipTokenizer
         string[] lines = Unpack(stream, name).Split('\n');
         if (!lines[0].Contains("#version", StringComparison.Ordinal))
         {
-            throw new RefusedFileException(name, "line 1", "a vocabulary begins with a line that says #version");
+            throw new RefusedFileException(name, "line 1", "a vocabulary must begin with a #version line");
         }
         int merges = Math.Min(lines.Length - 1 - (lines[^1].Length == 0 ? 1 : 0), MergesMax);
         var symbols = new List<string>(Enumerable.Range(0, TokenMerges.ByteSymbols).Select(NameOfByteSymbol));
@@ -120,7 +123,7 @@ public sealed class ClipTokenizer
     }
 
     /// <summary>
-    /// The ids of a prompt, [<see cref="ContextLength"/>]: as <see cref="Tokenize"/> gives them, then zeros.
+    /// The ids of a prompt, [<see cref="ContextLength"/>]: the result of <see cref="Tokenize"/>, padded with zeros.
     /// </summary>
     /// <inheritdoc cref="Tokenize" path="/param|/exception"/>
     public int[] Encode(string prompt)
@@ -131,11 +134,11 @@ public sealed class ClipTokenizer
     }
 
     /// <summary>
-    /// The ids of a prompt, from the start mark to the end mark. One that is too long is cut to
-    /// <see cref="ContextLength"/> ids, the last of which is the end mark.
+    /// The ids of a prompt, from the start mark to the end mark. Longer prompts are cut to <see cref="ContextLength"/>
+    /// ids, the last of which is the end mark.
     /// </summary>
     /// <param name="prompt">
-    /// At most <see cref="PromptLengthMax"/> UTF-16 units; cleaned as <see cref="TextCleaning.Clean"/> says.
+    /// At most <see cref="PromptLengthMax"/> UTF-16 units; it is cleaned by <see cref="TextCleaning.Clean"/>.
     /// </param>
     /// <exception cref="ArgumentException">The prompt is too long.</exception>
     public int[] Tokenize(string prompt)
@@ -143,7 +146,7 @@ public sealed class ClipTokenizer
         string text = Cleaned(prompt);
         var ids = new List<int>(ContextLength) { StartId };
         int at = 0;
-        // Words beyond the context change nothing, so they are not looked at.
+        // Words beyond the context have no effect, so they are not tokenized.
         while (ids.Count < ContextLength && TokenWords.TryNext(text, ref at, out ReadOnlySpan<char> word))
         {
             ids.AddRange(IdsOf(word));
@@ -176,8 +179,8 @@ public sealed class ClipTokenizer
     }
 
     /// <summary>
-    /// The words of a prompt, cleaned as <see cref="TextCleaning.Clean"/> says: within them byte pairs merge, across
-    /// them never. What a vocabulary is learned from.
+    /// The words of a prompt after <see cref="TextCleaning.Clean"/>. Byte pairs merge within words, never across them.
+    /// A vocabulary is learned from these words.
     /// </summary>
     public static IEnumerable<string> Words(string prompt)
     {
@@ -192,8 +195,8 @@ public sealed class ClipTokenizer
         TokenWords.TryNext(text, ref at, out ReadOnlySpan<char> word) ? word.ToString() : null;
 
     /// <summary>
-    /// The text that ids stand for: lower case, a space after each word, marks as they are written. Bytes that are no
-    /// UTF-8 become U+FFFD.
+    /// The text of ids: lower case, a space after each word, marks spelled out. Bytes that are not valid UTF-8 become
+    /// U+FFFD.
     /// </summary>
     /// <exception cref="ArgumentOutOfRangeException">An id is not in the vocabulary.</exception>
     public string Decode(ReadOnlySpan<int> ids)
@@ -204,7 +207,7 @@ public sealed class ClipTokenizer
             if (id < 0 || id >= VocabularySize)
             {
                 throw new ArgumentOutOfRangeException(
-                    nameof(ids), id, $"Ids of this vocabulary lie between 0 and {VocabularySize - 1}.");
+                    nameof(ids), id, $"Ids of this vocabulary are 0 to {VocabularySize - 1}.");
             }
             bytes.AddRange(_symbols[id].Select(ByteOfCharacter));
         }
@@ -220,7 +223,7 @@ public sealed class ClipTokenizer
                 $"A prompt has at most {PromptLengthMax} UTF-16 units, this one has {prompt.Length}.", nameof(prompt));
     }
 
-    // Never half a character.
+    // Do not split a surrogate pair.
     private static string Excerpt(string text) => text.Length <= TokenCount.CutAtLengthMax
         ? text
         : text[..(TokenCount.CutAtLengthMax - (char.IsHighSurrogate(text[TokenCount.CutAtLengthMax - 1]) ? 1 : 0))];
@@ -262,7 +265,8 @@ public sealed class ClipTokenizer
         {
             using var gzip = new GZipStream(new MemoryStream(packed), CompressionMode.Decompress);
             byte[] text = ReadAll(gzip, name, "unpacked");
-            // A file cut short unpacks without complaint; its last four bytes are then not the length they should be.
+            // A truncated file decompresses without an error, but its last four bytes do not match the decompressed
+            // length.
             if (packed.Length < sizeof(uint)
                 || BinaryPrimitives.ReadUInt32LittleEndian(packed.AsSpan(^sizeof(uint)..)) != text.Length)
             {
@@ -272,11 +276,11 @@ public sealed class ClipTokenizer
         }
         catch (InvalidDataException error)
         {
-            throw new RefusedFileException(name, "gzip", "a vocabulary is a gzip file, and this one is damaged", error);
+            throw new RefusedFileException(name, "gzip", "the file is not valid gzip", error);
         }
         catch (DecoderFallbackException error)
         {
-            throw new RefusedFileException(name, $"unpacked byte {error.Index}", "a vocabulary is UTF-8", error);
+            throw new RefusedFileException(name, $"unpacked byte {error.Index}", "a vocabulary must be UTF-8", error);
         }
     }
 
@@ -288,7 +292,7 @@ public sealed class ClipTokenizer
         {
             if (all.Length + count > FileBytesMax)
             {
-                throw new RefusedFileException(name, $"{what} byte {FileBytesMax}", "a vocabulary ends before this");
+                throw new RefusedFileException(name, $"{what} byte {FileBytesMax}", "the vocabulary is too long");
             }
             all.Write(buffer, 0, count);
         }
@@ -306,23 +310,23 @@ public sealed class ClipTokenizer
         string[] halves = line.Split(' ');
         if (halves.Length != 2)
         {
-            throw refuse("a merge is two symbols with one space between them");
+            throw refuse("a merge must be two symbols separated by one space");
         }
         if (!places.TryGetValue(halves[0], out int first) || !places.TryGetValue(halves[1], out int second))
         {
-            throw refuse("both symbols of a merge are bytes or come from earlier lines");
+            throw refuse("both symbols of a merge must be bytes or come from earlier lines");
         }
         string symbol = halves[0] + halves[1];
         if (!places.TryAdd(symbol, symbols.Count))
         {
-            throw refuse($"the symbol {symbol} exists already, so an id would mean nothing");
+            throw refuse($"the symbol {symbol} exists already, so an id would be ambiguous");
         }
         ranks.Add((first, second), rank);
         symbols.Add(symbol);
     }
 
-    // The file writes a byte as the character of the same number where that is printable, and the other bytes, in their
-    // order, as the characters from U+0100 on.
+    // The file writes a byte as the character of the same number if that is printable, and the other bytes, in order,
+    // as the characters from U+0100 on.
     private static string NameOfByteSymbol(int symbol)
     {
         int place = symbol % 256;

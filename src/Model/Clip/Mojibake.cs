@@ -1,20 +1,20 @@
-// Text whose UTF-8 bytes were once read as Latin-1 or Windows-1252, so that "schön" became "schÃ¶n". It is known by
-// characters side by side that people do not write and such a reading makes all the time, as ftfy 6.3.1 knows it; what
-// is found must also be well-formed UTF-8, or it stays. Readings as other encodings (Windows-1251, MacRoman and the
-// like) stay as they are.
+// The repair of text whose UTF-8 bytes were decoded as Latin-1 or Windows-1252, so that "schön" became "schÃ¶n". As in
+// ftfy 6.3.1, it is detected by sequences of characters that people do not write but wrong decoding often produces; the
+// bytes must also be well-formed UTF-8, otherwise the text is left unchanged. Text decoded as another encoding
+// (Windows-1251, MacRoman and the like) is not repaired.
 using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text;
 
 namespace Atelier.Model.Clip;
 
-/// <summary>Undoes wrong decodings, as often as they happened. Pure functions.</summary>
+/// <summary>Undoes wrong decodings, including repeated ones. Pure functions.</summary>
 internal static class Mojibake
 {
-    // Stands for a byte that was lost: what it was part of becomes U+FFFD.
+    // Represents a lost byte: the character that it was part of becomes U+FFFD.
     private const byte Lost = 0x1A;
 
-    // What a character is to people who write it.
+    // The role of a character in written text.
     [Flags]
     private enum Kind
     {
@@ -47,11 +47,11 @@ internal static class Mojibake
         ("ßàáâãäåæçèéêëìíîïðñüœšž", Kind.Lower),
     ];
 
-    // By character: those of Windows-1252 lie below U+2123, and the sign of a lost one is asked for by itself.
+    // By character: those of Windows-1252 are below U+2123, and the mark of a lost byte is handled separately.
     private static readonly Kind[] s_kinds = ReadKinds();
     private static readonly short[] s_bytes = ReadBytes();
 
-    // Two characters side by side.
+    // Suspicious pairs of characters.
     private static readonly (Kind First, Kind Second)[] s_pairs =
     [
         (Kind.Any | Kind.Odd, Kind.Odd),
@@ -63,15 +63,15 @@ internal static class Mojibake
         (Kind.Money | Kind.Number, Kind.Opening),
     ];
 
-    // Three in a row.
+    // Suspicious triples of characters.
     private static readonly (Kind First, Kind Second, Kind Third)[] s_triples =
     [
         (Kind.Accented | Kind.Money | Kind.Closing, Kind.Opening, Kind.Number),
         (Kind.Accented | Kind.Money | Kind.Number | Kind.Law, Kind.Closing, Kind.Opening),
     ];
 
-    /// <summary>The text as it was before it was decoded wrongly, or itself where nothing says that it was.</summary>
-    /// <param name="text">Lines, each of which is looked at by itself.</param>
+    /// <summary>Repairs a text; returns it unchanged if nothing indicates a wrong decoding.</summary>
+    /// <param name="text">A text, whose lines are examined separately.</param>
     public static string Repair(string text)
     {
         if (!text.AsSpan().ContainsAnyInRange('\u0080', '\uFFFD'))
@@ -82,7 +82,7 @@ internal static class Mojibake
         string[] lines = text.Split('\n');
         for (int i = 0; i < lines.Length; i++)
         {
-            // The line break counts: it is a character after the line's last one.
+            // The line break is included, because it is a character after the line's last one.
             string line = i + 1 < lines.Length ? lines[i] + '\n' : lines[i];
             lines[i] = RepairLine(line);
         }
@@ -90,7 +90,7 @@ internal static class Mojibake
         return string.Concat(lines);
     }
 
-    // Every way round makes the line shorter, or takes control characters from it.
+    // Terminates: every iteration shortens the line or removes control characters from it.
     private static string RepairLine(string line)
     {
         while (IsSuspicious(line))
@@ -108,7 +108,7 @@ internal static class Mojibake
     }
 
     // -----------------------------------------------------------------------------------------------------------------
-    // What people do not write.
+    // Sequences that people do not write.
 
     private static bool IsSuspicious(string text)
     {
@@ -132,7 +132,7 @@ internal static class Mojibake
         return false;
     }
 
-    // What goes by the character and not by its kind.
+    // The cases that depend on the character and not on its role.
     private static bool IsLetterByLetter(string text, int at, char a, char b, char c)
     {
         (Kind second, Kind third) = (KindOf(b), KindOf(c));
@@ -170,13 +170,13 @@ internal static class Mojibake
         || CharUnicodeInfo.GetUnicodeCategory(c) is UnicodeCategory.LetterNumber or UnicodeCategory.OtherNumber);
 
     // -----------------------------------------------------------------------------------------------------------------
-    // The bytes, and what they are in UTF-8.
+    // The bytes, and their decoding as UTF-8.
 
-    // The whole text read again, or null where it is not all of one encoding, or no UTF-8.
+    // Decodes the whole text again; null if it is not in one encoding or not UTF-8.
     private static string? TryDecode(string text)
     {
         var bytes = new List<byte>(text.Length);
-        (bool isLatin, bool isWindows) = (true, true); // A text that mixes the two was not decoded at once.
+        (bool isLatin, bool isWindows) = (true, true); // A text that mixes the two was not decoded in one step.
         foreach (char c in text)
         {
             if (ByteOf(c) is not { } value)
@@ -197,7 +197,7 @@ internal static class Mojibake
         return DecodeUtf8(CollectionsMarshal.AsSpan(RestoreSpaces(CollectionsMarshal.AsSpan(bytes))));
     }
 
-    // Where a text is partly right, those runs are read again that would be UTF-8 and are suspicious by themselves.
+    // If a text is partly correct, the runs that are valid UTF-8 and suspicious on their own are decoded again.
     private static string DecodePieces(string text)
     {
         var output = new StringBuilder(text.Length);
@@ -223,7 +223,7 @@ internal static class Mojibake
         return output.Append(text, done, text.Length - done).ToString();
     }
 
-    // A piece does not begin in the middle of a garble. Punctuation may well stand before one.
+    // A run does not begin in the middle of a garbled sequence, but punctuation may precede one.
     private static bool IsInside(char c) =>
         ByteOf(c) is >= 0x80 and < 0xC0 && !"‚„…‘’“”•–—".Contains(c, StringComparison.Ordinal);
 
@@ -253,8 +253,8 @@ internal static class Mojibake
         _ => 0,
     };
 
-    // A byte A0 is a space that does not break, and some programs make a plain one of it. It is put back where what
-    // comes of it is likely: after the first bytes of à, Š, Π, Р and the like, and inside longer sequences.
+    // Byte A0 is a no-break space, which some programs replace by a plain one. It is restored where the result is
+    // likely: after the first bytes of à, Š, Π, Р and the like, and inside longer sequences.
     private static List<byte> RestoreSpaces(ReadOnlySpan<byte> bytes)
     {
         var output = new List<byte>(bytes.Length + 8);
@@ -268,7 +268,7 @@ internal static class Mojibake
                 output.Add(value == ' ' && taken > 1 ? (byte)0xA0 : value);
             }
 
-            // "à" is a word: its space stays, unless what follows goes with it.
+            // "à" is a word: its space stays, unless the following characters belong to it.
             if (isShort && bytes[0] == 0xC3 && !Continues(bytes[2..]))
             {
                 output.Add((byte)' ');
@@ -291,7 +291,7 @@ internal static class Mojibake
                 && (isFour ? sequence[0] == 0xF0 : sequence[0] < 0xE4 && (sequence[1] != ' ' || sequence[0] >= 0xE2));
         }
 
-        // The bytes 85 and A0 are left out in the shorter ones.
+        // Bytes 85 and A0 are not allowed in the shorter ones.
         static bool Others(ReadOnlySpan<byte> tail, bool isFour)
         {
             foreach (byte value in tail)
@@ -306,7 +306,7 @@ internal static class Mojibake
         }
     }
 
-    // Null where the bytes are not well-formed UTF-8.
+    // Null if the bytes are not well-formed UTF-8.
     private static string? DecodeUtf8(ReadOnlySpan<byte> bytes)
     {
         var output = new StringBuilder(bytes.Length);
@@ -343,7 +343,7 @@ internal static class Mojibake
     private static readonly System.Buffers.SearchValues<byte> s_continuing = System.Buffers.SearchValues.Create(
         [Lost, .. Enumerable.Range(0x80, 0x40).Select(value => (byte)value)]);
 
-    // Where Unicode has controls, Windows-1252 was meant.
+    // Unicode control characters were meant as Windows-1252.
     private static string WithoutControls(string text) => string.Concat(
         text.Select(c => c is >= '\u0080' and <= '\u009F' ? TextEntities.Windows1252[c - 0x80] : c));
 

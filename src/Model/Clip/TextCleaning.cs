@@ -1,6 +1,6 @@
-// What OpenCLIP's tokenizer does to a prompt before it looks for words. The network was trained on texts cleaned like
-// this, so every step and its order count: the text repairs that ftfy 6.3.1 makes by default, HTML's references decoded
-// twice, white space collapsed, lower case.
+// The cleaning that OpenCLIP's tokenizer applies to a prompt before splitting it into words. The network was trained on
+// texts cleaned like this, so every step and the order matter: the text repairs that ftfy 6.3.1 makes by default, HTML
+// references decoded twice, white space collapsed, lower case.
 using System.Collections.Frozen;
 using System.Globalization;
 using System.Runtime.InteropServices;
@@ -8,24 +8,24 @@ using System.Text;
 
 namespace Atelier.Model.Clip;
 
-/// <summary>Prompts as the CLIP tokenizer sees them. Pure functions; the time is linear in the text.</summary>
+/// <summary>Cleans prompts for the CLIP tokenizer. Pure functions that take linear time.</summary>
 public static class TextCleaning
 {
     private const char Escape = '\u001B';
 
-    // A repair may bring forth what the one before it mends. People's texts need two rounds; this bounds the others.
+    // A repair may produce what an earlier one fixes. Real texts need two rounds; this bounds the others.
     private const int RoundsMax = 8;
 
-    // Characters that are replaced wherever they stand; an empty replacement removes.
+    // Characters that are replaced everywhere; an empty replacement removes the character.
     private static readonly FrozenDictionary<char, string> Substitutes = CollectSubstitutes();
 
     /// <summary>
-    /// The prompt as words are looked for in it: repaired, in Unicode's form C, references decoded, runs of white space
-    /// made one space, trimmed, in lower case.
+    /// Cleans a prompt: repairs it, converts it to Unicode's form C, decodes references, collapses white space, trims
+    /// it and converts it to lower case.
     /// </summary>
     /// <param name="prompt">
-    /// Any text. Halves of surrogate pairs that stand alone become U+FFFD, as in the reference: a prompt cut in the
-    /// middle of an emoji still is a prompt.
+    /// Any text. Unpaired surrogates become U+FFFD, as in the reference: a prompt cut in the middle of an emoji is
+    /// still a prompt.
     /// </param>
     public static string Clean(string prompt)
     {
@@ -34,7 +34,7 @@ public static class TextCleaning
         return TextCasing.ToLower(CollapseSpaces(text));
     }
 
-    /// <summary>The text repairs alone.</summary>
+    /// <summary>Applies the text repairs only.</summary>
     internal static string Repair(string text)
     {
         if (text.AsSpan().IndexOfAnyExceptInRange(' ', '~') < 0 && !text.Contains('&', StringComparison.Ordinal))
@@ -56,17 +56,17 @@ public static class TextCleaning
 
     private static string RepairOnce(string text)
     {
-        // From the first line with a '<' on, the text is taken for real HTML, and references are left to the next step.
+        // From the first line with a '<' on, the text is treated as HTML, and references are left to the next step.
         int markup = text.IndexOf('<', StringComparison.Ordinal);
         int lines = markup < 0 ? text.Length : text[..markup].LastIndexOf('\n') + 1;
 
-        // Wrong decodings are undone after references were decoded, and before quotation marks become straight.
+        // Wrong decodings are undone after references are decoded and before quotation marks are straightened.
         string plain = Mojibake.Repair(Decode(text[..lines], repeatedly: false));
         string html = Mojibake.Repair(text[lines..]);
 
-        // ftfy repeats its repairs until nothing changes. Only the first round can meet an escape character, because it
-        // removes it; the others but that of wrong decodings come to one normal form in any order, so one pass over the
-        // text computes it.
+        // ftfy repeats its repairs until nothing changes. Only the first round can find an escape character, because it
+        // removes it. The other repairs, except that of wrong decodings, lead to the same normal form in any order, so
+        // one pass over the text computes it.
         if (text.Contains(Escape, StringComparison.Ordinal))
         {
             plain = RemoveTerminalEscapes(Substitute(plain, removing: false));
@@ -94,7 +94,7 @@ public static class TextCleaning
     }
 
     // -----------------------------------------------------------------------------------------------------------------
-    // References, decoded strictly: "&name;" where the name is known, nothing else.
+    // References, decoded strictly: "&name;" if the name is known, nothing else.
 
     private static string Decode(string text, bool repeatedly)
     {
@@ -103,7 +103,7 @@ public static class TextCleaning
             return text;
         }
         var output = new List<char>(text.Length);
-        int floor = 0; // what lies before it was decoded in this pass and is not looked at again
+        int floor = 0; // text before it was decoded in this pass and is not examined again
         foreach (char c in text)
         {
             string pending = repeatedly && SubstituteFor(c) is { } substitute ? substitute : c.ToString();
@@ -120,14 +120,14 @@ public static class TextCleaning
                     floor = output.Count;
                     break;
                 }
-                // "&amp;lt;": what was decoded may be a piece of the next reference, and "&semi;" even its end.
-                pending = Settle(pending);
+                // "&amp;lt;": a decoded character may be part of the next reference, and "&semi;" may even end it.
+                pending = SubstituteAll(pending);
             }
         }
         return new string(CollectionsMarshal.AsSpan(output));
     }
 
-    // If the output ends in a reference, takes it off and tells its value.
+    // If the output ends in a reference, removes it and returns its value.
     private static bool TryTakeReference(List<char> output, int floor, out string value)
     {
         ReadOnlySpan<char> tail = CollectionsMarshal.AsSpan(output)[floor..^1];
@@ -146,10 +146,10 @@ public static class TextCleaning
         static int MaxBody(char first) => TextEntities.StrictNameMax + (first == '#' ? 1 : 0);
     }
 
-    private static string Settle(string value) =>
+    private static string SubstituteAll(string value) =>
         string.Concat(value.Select(c => SubstituteFor(c) ?? c.ToString()));
 
-    // The two characters whose canonical form is ASCII and may be a piece of a reference count at once, although
+    // The two characters whose canonical form is ASCII and may be part of a reference are mapped here, although
     // normalisation itself comes last.
     private static string? SubstituteFor(char c) => c switch
     {
@@ -178,7 +178,7 @@ public static class TextCleaning
         return output.ToString();
     }
 
-    // Removes ESC [ digits-and-semicolons letter, which colours text in a terminal.
+    // Removes ESC [ digits-and-semicolons letter, the sequences that color text in a terminal.
     private static string RemoveTerminalEscapes(string text)
     {
         var output = new StringBuilder(text.Length);
@@ -231,7 +231,7 @@ public static class TextCleaning
     private static FrozenDictionary<char, string> CollectSubstitutes()
     {
         var all = new Dictionary<char, string>();
-        // Control characters that are no white space, deprecated Arabic ones, the byte order mark, annotations.
+        // Control characters that are not white space, deprecated Arabic ones, the byte order mark, annotations.
         AddRange('\0', '\b', _ => "");
         all.Add('\v', "");
         AddRange('\u000E', '\u001F', _ => "");
@@ -246,7 +246,7 @@ public static class TextCleaning
         AddRange('\u2018', '\u201B', _ => "'");
         AddRange('\u201C', '\u201F', _ => "\"");
         all.Add('\u02BC', "'");
-        // Where Unicode has controls, Windows-1252 was meant; its quotation marks are straight, too.
+        // Unicode control characters were meant as Windows-1252, whose quotation marks become straight too.
         AddRange('\u0080', '\u009F', c =>
             all.GetValueOrDefault(TextEntities.Windows1252[c - 0x80], TextEntities.Windows1252[c - 0x80].ToString()));
         string[] ligatures = TextTables.Words(TextTables.Ligatures);

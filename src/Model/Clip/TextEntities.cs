@@ -1,5 +1,5 @@
-// HTML's character references ("&eacute;", "&#233;"), read in the two ways that the reference tokenizer reads them: as
-// a browser does, which forgives a missing semicolon, and strictly, for text that only might be HTML.
+// HTML's character references ("&eacute;", "&#233;"), in the two readings of the reference tokenizer: like a browser,
+// which tolerates a missing semicolon, and strictly, for text that might not be HTML.
 using System.Collections.Frozen;
 using System.Globalization;
 using System.Text;
@@ -15,18 +15,18 @@ internal static class TextEntities
     private const int NameMax = 31;
     private const int LegacyNameMin = 2, LegacyNameMax = 6;
 
-    /// <summary>What the bytes 80 to 9F mean in Windows-1252; its five gaps stay what they are.</summary>
+    /// <summary>The characters of bytes 80 to 9F in Windows-1252; its five gaps map to themselves.</summary>
     public const string Windows1252 =
         "€\u0081‚ƒ„…†‡ˆ‰Š‹Œ\u008DŽ\u008F\u0090‘’“”•–—˜™š›œ\u009DžŸ";
 
     private static readonly FrozenDictionary<string, string> Named = ReadNames(out Legacy);
 
-    // The names that HTML also reads without a semicolon, and then even as the beginning of a longer word.
+    // The names that HTML also accepts without a semicolon, even as the start of a longer word.
     private static readonly FrozenSet<string> Legacy;
 
-    private static readonly FrozenDictionary<string, string> Shouted = Shout();
+    private static readonly FrozenDictionary<string, string> UpperCaseNames = MakeUpperCaseNames();
 
-    /// <summary>Decodes every reference as section 13.2.5 of the HTML standard asks, once, left to right.</summary>
+    /// <summary>Decodes every reference as section 13.2.5 of the HTML standard requires, once, left to right.</summary>
     public static string Unescape(string text)
     {
         int at = text.IndexOf('&', StringComparison.Ordinal);
@@ -47,21 +47,22 @@ internal static class TextEntities
     }
 
     /// <summary>
-    /// Decodes what stands between '&amp;' and ';', if it is exactly a number or a name. Names in capitals count where
-    /// they cannot be mistaken: NTILDE is Ñ.
+    /// Decodes the text between '&amp;' and ';' if it is exactly a number or a name. Names in capitals are accepted if
+    /// they are unambiguous: NTILDE is Ñ.
     /// </summary>
     public static bool TryDecode(ReadOnlySpan<char> body, out string value)
     {
         if (body is not ['#', ..])
         {
             return Named.GetAlternateLookup<ReadOnlySpan<char>>().TryGetValue(body, out value!)
-                || Shouted.GetAlternateLookup<ReadOnlySpan<char>>().TryGetValue(body, out value!);
+                || UpperCaseNames.GetAlternateLookup<ReadOnlySpan<char>>().TryGetValue(body, out value!);
         }
         value = ReadNumber(body, out int length);
         return length == body.Length && value != ";";
     }
 
-    // What follows an '&': the characters it stands for, and how many characters that takes. A bare '&' is itself.
+    // Decodes the text after an '&': the characters it represents, and the number of characters consumed. A bare '&'
+    // represents itself.
     private static string Read(ReadOnlySpan<char> rest, out int length)
     {
         if (rest is ['#', ..])
@@ -112,7 +113,7 @@ internal static class TextEntities
             {
                 break;
             }
-            // The number stays beyond Unicode once it is there, however many digits follow.
+            // Once the number exceeds Unicode it stays there, however many digits follow.
             number = Math.Min(number * (hexadecimal ? 16u : 10u) + (uint)Convert.ToInt32(c.ToString(), 16), 0x110000);
         }
         length = length == start ? 0 : length;
@@ -147,14 +148,15 @@ internal static class TextEntities
         return names.ToFrozenDictionary();
     }
 
-    // The names that are all lower case, written in capitals, where these mean nothing else.
-    private static FrozenDictionary<string, string> Shout() => Named
+    // The all-lower-case names written in capitals, unless the capitals are a name of their own.
+    private static FrozenDictionary<string, string> MakeUpperCaseNames() => Named
         .Where(entity => !entity.Key.Any(char.IsAsciiLetterUpper))
         .Select(entity => (Name: entity.Key.ToUpperInvariant(), Value: ToUpper(entity.Value)))
         .Where(entity => !Named.ContainsKey(entity.Name) && LegacyPrefix(entity.Name) == 0)
         .ToFrozenDictionary(entity => entity.Name, entity => entity.Value);
 
-    // .NET's invariant capitals are single characters and leave the dotless i alone; Unicode's full ones are these.
+    // .NET's invariant upper-case mapping yields single characters and leaves the dotless i unchanged; these are
+    // Unicode's full mappings.
     private static string ToUpper(string value) => value switch
     {
         "ß" => "SS",

@@ -1,5 +1,5 @@
-// Unicode's canonical composition (NFC). The hosts run without ICU, where string.Normalize returns its input, and the
-// tokens of "café" must not depend on how the keyboard spelt its é.
+// Unicode's canonical composition (NFC). The hosts run without ICU, so string.Normalize returns its input unchanged,
+// and the tokens of "café" must not depend on how the keyboard encoded its é.
 using System.Collections.Frozen;
 using System.Globalization;
 using System.Text;
@@ -20,7 +20,7 @@ internal static class TextNormalization
     private static readonly FrozenDictionary<int, int[]> Decompositions = ReadDecompositions(out Compositions);
     private static readonly FrozenDictionary<(int First, int Second), int> Compositions;
 
-    /// <summary>The text in form C. Takes no longer than sorting its combining marks.</summary>
+    /// <summary>Converts a text to form C, in the time that sorting its combining marks takes.</summary>
     /// <param name="text">Well-formed UTF-16.</param>
     public static string Compose(string text)
     {

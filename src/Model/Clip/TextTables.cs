@@ -1,12 +1,12 @@
 // Data of Unicode 14 and HTML 5 in compact form, written by tests/Model.Tests/Vectors/tokenizer/make.py.
 namespace Atelier.Model.Clip;
 
-/// <summary>Tables as text, words between white space.</summary>
+/// <summary>Tables as strings of words separated by white space.</summary>
 internal static class TextTables
 {
     /// <summary>
     /// Canonical decompositions. "C0:41+300" is the first of a run of code points; its successors
-    /// follow. '+' joins what composes again, '-' what does not.
+    /// follow. '+' joins code points that compose again, '-' those that do not.
     /// </summary>
     public const string Decompositions = """
         C0:41+300 41+301 41+302 41+303 41+308 41+30A C7:43+327 45+300 45+301 45+302 45+308 49+300 49+301 49+302 49+308
@@ -183,7 +183,7 @@ internal static class TextTables
         Ĳ IJ ĳ ij ŉ 'n Ǳ DZ ǲ Dz ǳ dz Ǆ DŽ ǅ Dž ǆ dž Ǉ LJ ǈ Lj ǉ lj Ǌ NJ ǋ Nj ǌ nj ﬀ ff ﬁ fi ﬂ fl ﬃ ffi ﬄ ffl ﬅ ſt ﬆ st
         """;
 
-    /// <summary>The usual forms of U+FF5F to U+FFEE; a character without one stands for itself.</summary>
+    /// <summary>The usual forms of U+FF5F to U+FFEE; a character without one maps to itself.</summary>
     public const string Widths =
         "⦅⦆。「」、・ヲァィゥェォャュョ" +
         "ッーアイウエオカキクケコサシスセ" +

@@ -1,14 +1,14 @@
-// Byte-pair encoding: a word begins as its UTF-8 bytes, and pairs of neighbours merge in the order in which training
-// learned the merges.
+// Byte-pair encoding: a word starts as its UTF-8 bytes, and adjacent pairs merge in the order in which training learned
+// the merges.
 namespace Atelier.Model.Clip;
 
 /// <summary>
-/// The learned merges. Symbols are numbers: 0 to 255 the bytes, 256 to 511 the bytes that end a word, 512 + r the
-/// result of the merge with rank r. The bytes are numbered in GPT-2's order, printable ones first.
+/// The learned merges. Symbols are numbers: 0 to 255 are the bytes, 256 to 511 the bytes at the end of a word, 512 + r
+/// the result of the merge of rank r. The bytes are numbered in GPT-2's order, printable ones first.
 /// </summary>
 internal sealed class TokenMerges
 {
-    /// <summary>How many symbols are no merges: every byte within a word and at its end.</summary>
+    /// <summary>Number of symbols that are not merges: every byte within a word and at its end.</summary>
     public const int ByteSymbols = 512;
 
     private const int EndOffset = 256;
@@ -18,11 +18,11 @@ internal sealed class TokenMerges
 
     private readonly Dictionary<(int First, int Second), int> _ranks;
 
-    /// <summary>Takes the merges in the order of their ranks.</summary>
+    /// <summary>Creates the table of merges.</summary>
     /// <param name="ranks">The rank of each pair of symbols.</param>
     public TokenMerges(Dictionary<(int First, int Second), int> ranks) => _ranks = ranks;
 
-    /// <summary>The byte that a symbol below 256 stands for.</summary>
+    /// <summary>The byte of a symbol below 256.</summary>
     public static byte ByteOf(int symbol) => Bytes[symbol];
 
     /// <summary>
@@ -49,7 +49,7 @@ internal sealed class TokenMerges
             }
             foreach (int at in round)
             {
-                // An earlier merge may have taken one half of the pair.
+                // An earlier merge may have consumed one half of the pair.
                 if (chain.TryPair(at, out (int, int) pair) && _ranks.GetValueOrDefault(pair, -1) == lowest.Rank)
                 {
                     chain.Merge(at, ByteSymbols + lowest.Rank);
@@ -87,7 +87,7 @@ internal sealed class TokenMerges
         return places;
     }
 
-    // A word's symbols as a linked list over its bytes; a merged pair lives on at the place of its first half.
+    // A word's symbols as a linked list over its bytes; a merged pair stays at the position of its first half.
     private sealed class Chain
     {
         private const int Gone = -1;

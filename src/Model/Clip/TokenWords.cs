@@ -1,6 +1,6 @@
-// How a cleaned prompt falls into words: the same cuts as the regular expression of OpenCLIP's tokenizer,
+// The splitting of a cleaned prompt into words. It is equivalent to the regular expression of OpenCLIP's tokenizer,
 //   <start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+      (ignoring case)
-// over Unicode characters, where .NET's expressions would see the halves of surrogate pairs.
+// over Unicode characters; .NET's regular expressions would see the halves of surrogate pairs.
 using System.Globalization;
 using System.Text;
 
@@ -22,9 +22,9 @@ internal static class TokenWords
         Other,
     }
 
-    /// <summary>The first word at or after a place; false if there is none.</summary>
+    /// <summary>Finds the first word at or after a position; false if there is none.</summary>
     /// <param name="text">Text in lower case.</param>
-    /// <param name="at">Where to look; then the end of the word.</param>
+    /// <param name="at">In: where to start; out: the end of the word.</param>
     /// <param name="word">The word.</param>
     public static bool TryNext(string text, ref int at, out ReadOnlySpan<char> word)
     {
@@ -66,7 +66,7 @@ internal static class TokenWords
         return 0;
     }
 
-    // In lower case, the one letter that still differs from an ASCII letter by case alone is the long s.
+    // After lower-casing, the long s is the only letter that differs from an ASCII letter by case alone.
     private static bool StartsWith(ReadOnlySpan<char> rest, string literal)
     {
         if (rest.Length < literal.Length)
@@ -87,7 +87,7 @@ internal static class TokenWords
     {
         Rune rune = Rune.GetRuneAt(text, at);
         length = rune.Utf16SequenceLength;
-        // The iota below is a mark whose capital is a letter: ignoring case, it is neither a letter nor anything else.
+        // The iota subscript is a mark whose capital is a letter: when case is ignored, it matches neither class.
         if (Rune.IsWhiteSpace(rune) || rune.Value == 0x345)
         {
             return Kind.Between;

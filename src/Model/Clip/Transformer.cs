@@ -1,4 +1,4 @@
-// The pre-norm transformer that both towers of CLIP are (Radford et al., arXiv 2103.00020), with open_clip's names.
+// The pre-norm transformer of both CLIP towers (Radford et al., arXiv 2103.00020), with open_clip's names.
 //
 // Shapes: B samples, T positions, D features, H heads.
 using TorchSharp.Modules;
@@ -11,16 +11,16 @@ using Linear = Atelier.Model.Networks.Linear;
 
 namespace Atelier.Model.Clip;
 
-/// <summary>What all blocks of one tower share.</summary>
-/// <param name="Width">D.</param>
-/// <param name="Heads">H.</param>
+/// <summary>The shape shared by all blocks of a tower.</summary>
+/// <param name="Width">Features per position, D.</param>
+/// <param name="Heads">Attention heads, H.</param>
 /// <param name="Layers">Number of blocks.</param>
-/// <param name="Hidden">Features between the two matrices of the feed-forward part.</param>
-/// <param name="QuickGelu">Which activation it uses.</param>
+/// <param name="Hidden">Hidden features of the feed-forward part.</param>
+/// <param name="QuickGelu">Whether the activation is QuickGELU instead of GELU.</param>
 /// <param name="Causal">Whether a position sees only itself and those before it.</param>
 internal sealed record TowerShape(int Width, int Heads, int Layers, int Hidden, bool QuickGelu, bool Causal)
 {
-    /// <summary>Eps of all norms.</summary>
+    /// <summary>Epsilon of all norms.</summary>
     public const double Eps = 1e-5;
 
     public LayerNorm Norm() => new(Width, Eps, weight: true, bias: true);

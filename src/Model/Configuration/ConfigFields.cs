@@ -1,5 +1,5 @@
-// Reading a network's configuration file: values of the wrong kind are refused with file, place and what would be
-// right. Whether the values make a network is for the configuration record to say.
+// A reader of a network's configuration file. Values of the wrong kind are refused with file, place and the expected
+// kind; the configuration record checks whether the values make a valid network.
 using System.Text.Json;
 
 namespace Atelier.Model.Configuration;
@@ -7,14 +7,14 @@ namespace Atelier.Model.Configuration;
 /// <summary>One object of a JSON configuration file; absent and null members take the fallback.</summary>
 internal readonly struct ConfigFields
 {
-    // A configuration is a page of text. More is something else.
+    // A configuration is about a page of text; a longer file is something else.
     private const long LongestFile = 1 << 20;
 
     private readonly JsonElement _element;
     private readonly string _file;
     private readonly string _place;
 
-    /// <summary>Takes the object <paramref name="element"/>, found at <paramref name="place"/> of a file.</summary>
+    /// <summary>Wraps the object <paramref name="element"/>, found at <paramref name="place"/> in a file.</summary>
     /// <exception cref="RefusedFileException">The element is not an object.</exception>
     public ConfigFields(JsonElement element, string file, string place)
     {
@@ -23,11 +23,11 @@ internal readonly struct ConfigFields
         _place = place;
         if (element.ValueKind != JsonValueKind.Object)
         {
-            throw Refusal($"is {element.ValueKind} where a JSON object belongs.");
+            throw Refusal($"is {element.ValueKind}, not a JSON object.");
         }
     }
 
-    /// <summary>Reads a whole file and hands its root to <paramref name="parse"/>.</summary>
+    /// <summary>Reads a whole file and passes its root to <paramref name="parse"/>.</summary>
     /// <exception cref="RefusedFileException">The file is too long or not JSON, or the parser refused it.</exception>
     public static T ReadFile<T>(string path, Func<JsonElement, string, T> parse)
     {
@@ -49,25 +49,25 @@ internal readonly struct ConfigFields
         }
     }
 
-    /// <summary>Whether a member is there and not null.</summary>
+    /// <summary>Whether a member is present and not null.</summary>
     public bool Has(string name) => Find(name) is not null;
 
-    /// <summary>The object at <paramref name="name"/>, which must be there.</summary>
+    /// <summary>The object at <paramref name="name"/>, which must be present.</summary>
     public ConfigFields Section(string name) => new(Find(name) ?? throw Missing(name), _file, Place(name));
 
-    /// <summary>A member as it stands, which must be there.</summary>
+    /// <summary>A member unparsed; it must be present.</summary>
     public JsonElement Raw(string name) => Find(name) ?? throw Missing(name);
 
-    /// <summary>A text, which must be there.</summary>
+    /// <summary>A string, which must be present.</summary>
     public string Text(string name) => Raw(name) is { ValueKind: JsonValueKind.String } value
         ? value.GetString()!
-        : throw new RefusedFileException(_file, Place(name), "is not a text.");
+        : throw new RefusedFileException(_file, Place(name), "is not a string.");
 
-    /// <summary>A whole number.</summary>
+    /// <summary>A 32-bit integer, or the fallback if it is absent; without a fallback it must be present.</summary>
     public int Integer(string name, int? fallback = null) =>
         Find(name) is { } value ? ToInteger(name, value) : fallback ?? throw Missing(name);
 
-    /// <summary>A number.</summary>
+    /// <summary>A number, or the fallback if it is absent; without a fallback it must be present.</summary>
     public double Number(string name, double? fallback = null) =>
         Find(name) switch
         {
@@ -76,7 +76,7 @@ internal readonly struct ConfigFields
             { } value => throw Wrong(name, value, "a number"),
         };
 
-    /// <summary>True or false.</summary>
+    /// <summary>A boolean, or the fallback if it is absent.</summary>
     public bool Flag(string name, bool fallback) =>
         Find(name) switch
         {
@@ -86,7 +86,7 @@ internal readonly struct ConfigFields
             { } value => throw Wrong(name, value, "true or false"),
         };
 
-    /// <summary>A list of whole numbers.</summary>
+    /// <summary>A list of 32-bit integers, or the fallback if it is absent.</summary>
     public int[] Integers(string name, int[] fallback)
     {
         if (Find(name) is not { } list)
@@ -108,7 +108,9 @@ internal readonly struct ConfigFields
         return numbers;
     }
 
-    /// <summary>Refuses the file if a member is there and is not this text, or a list of nothing else.</summary>
+    /// <summary>
+    /// Refuses the file if a member is present and is neither this string nor a list of only this string.
+    /// </summary>
     public void MustBe(string name, string only)
     {
         if (Find(name) is not { } value)
@@ -122,12 +124,12 @@ internal readonly struct ConfigFields
             if (text.ValueKind != JsonValueKind.String || text.GetString() != only)
             {
                 throw new RefusedFileException(
-                    _file, Place(name), $"is {text.GetRawText()}; only \"{only}\" is known here.");
+                    _file, Place(name), $"is {text.GetRawText()}; only \"{only}\" is supported.");
             }
         }
     }
 
-    /// <summary>Refuses the file if another member than these says anything but null or false.</summary>
+    /// <summary>Refuses the file if a member outside this list has a value other than null or false.</summary>
     public void AllowOnly(params ReadOnlySpan<string> names)
     {
         foreach (JsonProperty member in _element.EnumerateObject())
@@ -136,12 +138,12 @@ internal readonly struct ConfigFields
             if (says && !names.Contains(member.Name))
             {
                 throw new RefusedFileException(
-                    _file, Place(member.Name), $"is not known here; known are {string.Join(", ", names)}.");
+                    _file, Place(member.Name), $"is unknown; known members are {string.Join(", ", names)}.");
             }
         }
     }
 
-    /// <summary>A refusal of the whole object.</summary>
+    /// <summary>An exception that refuses the whole object.</summary>
     public RefusedFileException Refusal(string reason) => new(_file, _place.Length == 0 ? "top level" : _place, reason);
 
     private JsonElement? Find(string name) =>

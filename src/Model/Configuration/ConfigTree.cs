@@ -1,5 +1,5 @@
-// A YAML file as a flat list of dotted keys. Whoever reads a key makes it known, so that a misspelt key is found, and
-// the nearest known one can be named.
+// A YAML file as a flat list of dotted keys. Reading a key registers it as known, so that a misspelled key is detected
+// and the nearest known key suggested.
 using System.Globalization;
 using YamlDotNet.Core;
 using YamlDotNet.RepresentationModel;
@@ -7,7 +7,7 @@ using YamlDotNet.RepresentationModel;
 namespace Atelier.Model.Configuration;
 
 /// <summary>
-/// Keys and values of a configuration file, with overrides; every error names file, key and what would be right.
+/// Keys and values of a configuration file, with overrides. Every error names the file, the key and the expected value.
 /// </summary>
 public sealed class ConfigTree
 {
@@ -23,9 +23,9 @@ public sealed class ConfigTree
 
     /// <summary>Reads a file and applies overrides of the form key=value; a list is separated by commas.</summary>
     /// <exception cref="RefusedFileException">
-    /// The file is too long, or no YAML mapping of texts, lists and mappings.
+    /// The file is too long, or is not a YAML mapping of strings, lists and mappings.
     /// </exception>
-    /// <exception cref="ArgumentException">An override is no key=value.</exception>
+    /// <exception cref="ArgumentException">An override is not of the form key=value.</exception>
     public static ConfigTree Read(string path, IEnumerable<string> overrides)
     {
         var tree = new ConfigTree(path);
@@ -36,7 +36,7 @@ public sealed class ConfigTree
             yaml.Load(reader);
             if (yaml.Documents is not [{ RootNode: YamlMappingNode root }])
             {
-                throw new RefusedFileException(path, "line 1", "is no mapping of keys to values.");
+                throw new RefusedFileException(path, "line 1", "is not a mapping of keys to values.");
             }
 
             tree.Add("", root);
@@ -50,7 +50,7 @@ public sealed class ConfigTree
         {
             if (change.IndexOf('=') is not (> 0 and var at))
             {
-                throw new ArgumentException($"\"{change}\" is no key=value.", nameof(overrides));
+                throw new ArgumentException($"\"{change}\" is not of the form key=value.", nameof(overrides));
             }
 
             tree._values[change[..at]] = change[(at + 1)..].Split(',');
@@ -60,7 +60,7 @@ public sealed class ConfigTree
     }
 
     /// <summary>
-    /// Every key with its value, overrides applied, as key: value lines; also those read so far that have a default.
+    /// Every key with its value after overrides, as "key: value" lines, including the defaults that were read so far.
     /// </summary>
     public IEnumerable<string> Lines => _values.Select(pair => $"{pair.Key}: {string.Join(", ", pair.Value)}")
         .Concat(_defaults.Select(pair => $"{pair.Key}: {pair.Value} (default)"))
@@ -69,26 +69,26 @@ public sealed class ConfigTree
     /// <summary>Whether a key has a value.</summary>
     public bool Has(string key) => Find(key) is not null;
 
-    /// <summary>A text.</summary>
+    /// <summary>A string, or the default if the key is absent; without a default it must be present.</summary>
     public string Text(string key, string? otherwise = null) => Find(key) switch
     {
         [var value] => value,
         null => Default(key, otherwise) ?? throw Missing(key),
-        _ => throw Wrong(key, "is a list; one value belongs here"),
+        _ => throw Wrong(key, "is a list; it must be one value"),
     };
 
-    /// <summary>One of several texts.</summary>
+    /// <summary>One of the given strings, or the default if the key is absent.</summary>
     public string OneOf(string key, string otherwise, params ReadOnlySpan<string> choices)
     {
         string value = Text(key, otherwise);
         return choices.Contains(value)
-            ? value : throw Wrong(key, $"is {value}; it may be {string.Join(", ", choices)}");
+            ? value : throw Wrong(key, $"is {value}; it must be one of {string.Join(", ", choices)}");
     }
 
-    /// <summary>Several texts.</summary>
+    /// <summary>A list of strings; empty if the key is absent.</summary>
     public string[] Texts(string key) => Find(key) ?? [];
 
-    /// <summary>A whole number in [min, max].</summary>
+    /// <summary>An integer in [min, max], or the default if the key is absent; '_' may separate digits.</summary>
     public long Integer(string key, long min, long max, long? otherwise = null)
     {
         if (Find(key) is null)
@@ -100,7 +100,7 @@ public sealed class ConfigTree
             CultureInfo.InvariantCulture, out long value)
             && value >= min && value <= max
             ? value
-            : throw Wrong(key, $"is {Text(key)}; a whole number from {min} to {max} belongs here");
+            : throw Wrong(key, $"is {Text(key)}; it must be an integer from {min} to {max}");
     }
 
     /// <summary>A duration in batches, written 2500ba.</summary>
@@ -116,10 +116,10 @@ public sealed class ConfigTree
             && long.TryParse(text[..^2], NumberStyles.None, CultureInfo.InvariantCulture, out long value)
             && value >= min
             ? value
-            : throw Wrong(key, $"is {text}; a number of batches belongs here, at least {min}ba, such as 2500ba");
+            : throw Wrong(key, $"is {text}; it must be a number of batches, at least {min}ba, such as 2500ba");
     }
 
-    /// <summary>A number in [min, max].</summary>
+    /// <summary>A number in [min, max], or the default if the key is absent.</summary>
     public double Number(string key, double min, double max, double? otherwise = null)
     {
         if (Find(key) is null)
@@ -130,47 +130,47 @@ public sealed class ConfigTree
         return double.TryParse(Text(key), NumberStyles.Float, CultureInfo.InvariantCulture, out double value)
             && value >= min && value <= max
             ? value
-            : throw Wrong(key, $"is {Text(key)}; a number from {min} to {max} belongs here");
+            : throw Wrong(key, $"is {Text(key)}; it must be a number from {min} to {max}");
     }
 
-    /// <summary>Several numbers.</summary>
+    /// <summary>A list of numbers; null if the key is absent.</summary>
     public double[]? Numbers(string key) => Find(key)?.Select(text =>
         double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double value)
         && double.IsFinite(value)
             ? value
-            : throw Wrong(key, $"holds {text}, which is no number")).ToArray();
+            : throw Wrong(key, $"holds {text}, which is not a number")).ToArray();
 
-    /// <summary>Refuses keys that nobody has asked for, and names the nearest known one.</summary>
+    /// <summary>Refuses keys that were never read, and suggests the nearest known key.</summary>
     /// <exception cref="RefusedFileException">There is an unknown key.</exception>
     public void RefuseUnknown()
     {
         foreach (string key in _values.Keys.Where(key => !_known.Contains(key)))
         {
             string nearest = _known.MinBy(known => EditDistance.Between(known, key))!;
-            throw new RefusedFileException(_file, key, $"is no key of a training stage; did you mean {nearest}?");
+            throw new RefusedFileException(_file, key, $"is not a key of a training stage; did you mean {nearest}?");
         }
     }
 
-    /// <summary>A range of numbers, first and last.</summary>
+    /// <summary>A range given by its first and last number.</summary>
     public (double First, double Last) Range(string key, double first, double last) => Numbers(key) switch
     {
         null => Default(key, (first, last)),
         [var one, var other] => (one, other),
         var numbers =>
-            throw Wrong(key, $"holds {numbers.Length} numbers; two belong here, for the first block and the last"),
+            throw Wrong(key, $"holds {numbers.Length} numbers; it must have two, for the first and the last block"),
     };
 
-    /// <summary>A refusal of a key's value.</summary>
+    /// <summary>An exception that refuses a key's value.</summary>
     public RefusedFileException Wrong(string key, string reason) => new(_file, key, reason + ".");
 
-    // What is missing may be there under a misspelt name, which nobody has asked for.
+    // A missing key may be present under a misspelled name, which was never read.
     private RefusedFileException Missing(string key)
     {
         string? near = _values.Keys
             .Where(other => !_known.Contains(other) && EditDistance.Between(other, key) <= TyposMax)
             .MinBy(other => EditDistance.Between(other, key));
         return new RefusedFileException(
-            _file, key, near is null ? "is missing." : $"is missing; there is {near}: is it meant?");
+            _file, key, near is null ? "is missing." : $"is missing; {near} may be a misspelling of it.");
     }
 
     private T Default<T>(string key, T value, string unit = "")
@@ -195,12 +195,12 @@ public sealed class ConfigTree
         {
             string key = name is YamlScalarNode plain
                 ? prefix + plain.Value
-                : throw new RefusedFileException(_file, $"line {name.Start.Line}", "a key must be a text.");
+                : throw new RefusedFileException(_file, $"line {name.Start.Line}", "a key must be a string.");
             if (_values.ContainsKey(key))
             {
                 throw new RefusedFileException(
                     _file, $"line {name.Start.Line}",
-                    $"{key} stands there before: as a dotted key and as a nested one.");
+                    $"{key} is given twice: as a dotted key and as a nested one.");
             }
 
             switch (value)
@@ -218,7 +218,7 @@ public sealed class ConfigTree
                     break;
                 default:
                     throw new RefusedFileException(
-                        _file, $"line {value.Start.Line}", $"{key} must be a text, a list of texts or a mapping.");
+                        _file, $"line {value.Start.Line}", $"{key} must be a string, a list of strings or a mapping.");
             }
         }
     }

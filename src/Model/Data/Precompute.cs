@@ -1,6 +1,6 @@
-// Turns captioned pictures into what the denoising network is trained on: latents and caption features, float16, in the
-// reference's columns. Parts are made side by side; each is a function of its numbers alone. A note beside them says
-// what they are of, so that no other run goes on with them.
+// Turns captioned pictures into training data for the denoising network: latents and caption features, float16, in the
+// reference's columns. Parts are computed in parallel, and each depends only on its own pictures. A recipe beside them
+// identifies their inputs, so that a run with other inputs cannot resume them.
 using System.Globalization;
 using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
@@ -15,30 +15,30 @@ using static TorchSharp.torch;
 namespace Atelier.Model.Data;
 
 /// <summary>
-/// So many pictures gave no numbers that the networks are at fault. The message names the first ones.
+/// Too many pictures gave NaN or infinity, so the networks are at fault. The message names the first ones.
 /// </summary>
-/// <param name="message">What happened, and what would be right.</param>
+/// <param name="message">What happened and how to correct it.</param>
 public sealed class PrecomputeFailedException(string message) : Exception(message);
 
 /// <summary>
 /// Encodes pictures and captions. Latents are drawn from their distribution and multiplied by the scaling factor. The
-/// networks compute in their own precision; the reference's are bfloat16 here.
+/// networks compute in their own precision; the reference uses bfloat16 here.
 /// </summary>
 public sealed class Precompute
 {
-    /// <summary>Samples of one part, which is written whole or not at all.</summary>
+    /// <summary>Samples of a part, which is written completely or not at all.</summary>
     public const int PartSamples = 4096;
 
-    /// <summary>Name of the note of what a folder's latents are of.</summary>
+    /// <summary>Name of the file that identifies the inputs of a folder's latents.</summary>
     public const string RecipeFile = "recipe.json";
 
-    /// <summary>Name of the list of skipped pictures, beside the index; it is there only if some were.</summary>
+    /// <summary>Name of the list of skipped pictures, beside the index; it exists only if there are any.</summary>
     public const string SkippedFile = "skipped.json";
 
-    /// <summary>Name of the count of captions that were cut, beside the index; it is there only if some were.</summary>
+    /// <summary>Name of the count of truncated captions, beside the index; it exists only if there are any.</summary>
     public const string CutFile = "cut.json";
 
-    // Pictures that the error of a run names.
+    // Number of pictures that a run's error names.
     private const int NamedMax = 5;
 
     private const int CaptionBatch = 64;
@@ -51,12 +51,12 @@ public sealed class Precompute
     private readonly ulong _seed;
     private readonly ScalarType _compute;
 
-    /// <summary>Prepares; the networks stay the caller's.</summary>
-    /// <param name="pictures">Pictures with captions, for any number of threads.</param>
+    /// <summary>Prepares a run; the caller keeps ownership of the networks.</summary>
+    /// <param name="pictures">Pictures with captions, safe for concurrent use.</param>
     /// <param name="autoencoder">Encodes pictures.</param>
     /// <param name="text">Encodes captions.</param>
     /// <param name="tokenizer">Its tokenizer.</param>
-    /// <param name="sides">Sides at which every picture is encoded; each makes a column latents_SIDE.</param>
+    /// <param name="sides">Sides at which every picture is encoded; each gives a column latents_SIDE.</param>
     /// <param name="seed">Seed of the draws from the latents' distributions.</param>
     public Precompute(
         ICaptionedPictures pictures, AutoencoderKL autoencoder, ClipTextTower text, ClipTokenizer tokenizer,
@@ -68,31 +68,30 @@ public sealed class Precompute
         foreach (int side in sides.Where(side => side <= 0 || side % autoencoder.Config.Factor != 0))
         {
             throw new ArgumentException(
-                $"Side {side} is no multiple of the autoencoder's {autoencoder.Config.Factor}.", nameof(sides));
+                $"Side {side} is not a multiple of the autoencoder's {autoencoder.Config.Factor}.", nameof(sides));
         }
     }
 
-    /// <summary>Captions that were cut for the text encoder, once <see cref="Run"/> is through.</summary>
+    /// <summary>Captions that were truncated for the text encoder; set by <see cref="Run"/>.</summary>
     public CutCaptions Cut { get; private set; } = new(0, []);
 
     /// <summary>
-    /// Pictures of so many that may be skipped: one in a hundred; in sets of less than a thousand ten, but no more than
-    /// one in ten.
+    /// Maximum number of pictures that may be skipped: one in a hundred, or in sets of fewer than a thousand ten, but
+    /// no more than one in ten.
     /// </summary>
     public static long SkippedMax(long pictures) => Math.Max(pictures / 100, Math.Min(10, pictures / 10));
 
     /// <summary>
-    /// Writes all parts that are not there yet, then the index over them. A picture whose caption features or latents
-    /// would hold NaN or an infinity, also after rounding to float16, is skipped; the others are what they are without
-    /// it.
+    /// Writes all missing parts, then the index over them. A picture whose caption features or latents hold NaN or
+    /// infinity, even if only after rounding to float16, is skipped; this does not change the others.
     /// </summary>
-    /// <param name="folder">Receives a folder a part, and the merged index.</param>
-    /// <param name="workers">Parts that are made at the same time, each by one thread.</param>
-    /// <param name="progress">Told the number of samples done; by one thread at a time.</param>
-    /// <param name="cancellation">Ends after the samples in flight; parts that are complete stay.</param>
-    /// <returns>The pictures that were skipped, in order.</returns>
+    /// <param name="folder">Receives one folder per part, and the merged index.</param>
+    /// <param name="workers">Parts computed at the same time, each by one thread.</param>
+    /// <param name="progress">Receives the number of finished samples; called by one thread at a time.</param>
+    /// <param name="cancellation">Stops after the samples in progress; complete parts stay.</param>
+    /// <returns>The skipped pictures, in order.</returns>
     /// <exception cref="RefusedFileException">
-    /// The folder holds latents of something else, or of what nobody noted.
+    /// The folder holds latents of other inputs, or of unrecorded ones.
     /// </exception>
     /// <exception cref="PrecomputeFailedException">
     /// More than <see cref="SkippedMax"/> of the pictures would be skipped.
@@ -146,7 +145,7 @@ public sealed class Precompute
 
         void Work()
         {
-            // One thread of libtorch each: threads of one picture wait for each other, pictures do not.
+            // One libtorch thread per worker: threads that share a picture wait for each other, pictures do not.
             set_num_threads(1);
             try
             {
@@ -192,9 +191,9 @@ public sealed class Precompute
             .Select(picture => $"{picture.Column} of picture {picture.Picture} holds {picture.Value}");
         return string.Create(
             CultureInfo.InvariantCulture,
-            $"The networks gave no numbers for {skipped.Count} of {_pictures.Count} pictures, more than the "
+            $"The networks gave NaN or infinity for {skipped.Count} of {_pictures.Count} pictures, more than the "
             + $"{SkippedMax(_pictures.Count)} that may be skipped: {string.Join("; ", first)}. Their weights are "
-            + $"damaged, or {_compute} is too narrow for them; nothing can be trained on these latents.");
+            + $"damaged, or {_compute} is too narrow for them; these latents cannot be used for training.");
     }
 
     private static string PartOf(string folder, int part) =>
@@ -215,7 +214,7 @@ public sealed class Precompute
 
         if (Directory.Exists(path))
         {
-            Directory.Delete(path, recursive: true); // What an interrupted run left.
+            Directory.Delete(path, recursive: true); // Left by an interrupted run.
         }
 
         var columns = new Dictionary<string, string>(StringComparer.Ordinal)
@@ -242,7 +241,7 @@ public sealed class Precompute
 
         if (!isFailed())
         {
-            PrecomputeNotes.WriteSkipped(path, skipped); // Before the index, by which the part counts as complete.
+            PrecomputeNotes.WriteSkipped(path, skipped); // Before the index, which marks the part as complete.
             PrecomputeNotes.WriteCut(path, cut);
             writer.Complete();
         }

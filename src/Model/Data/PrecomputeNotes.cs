@@ -1,29 +1,29 @@
-// What is noted beside latents: pictures that were skipped, and captions of which the text encoder does not take all.
+// The notes beside latents: skipped pictures, and captions that were truncated for the text encoder.
 using System.Text.Json;
 using Atelier.Model.Clip;
 
 namespace Atelier.Model.Data;
 
-/// <summary>A picture that is not among the latents, since a network gave no numbers for it.</summary>
-/// <param name="Picture">Its number in the source.</param>
-/// <param name="Column">The column that would hold NaN or an infinity.</param>
+/// <summary>A picture that was skipped because a network gave NaN or infinity for it.</summary>
+/// <param name="Picture">Its index in the source.</param>
+/// <param name="Column">The column that would hold NaN or infinity.</param>
 /// <param name="Value">The first such value.</param>
 public sealed record SkippedPicture(long Picture, string Column, string Value);
 
-/// <summary>A caption of which the text encoder does not take all.</summary>
-/// <param name="Picture">Its picture's number in the source.</param>
-/// <param name="Tokens">How much of it the text encoder takes.</param>
+/// <summary>A caption that was truncated for the text encoder.</summary>
+/// <param name="Picture">Its picture's index in the source.</param>
+/// <param name="Tokens">How much of it the text encoder used.</param>
 public sealed record CutCaption(long Picture, TokenCount Tokens);
 
-/// <summary>Captions of which the text encoder does not take all.</summary>
-/// <param name="Count">How many there are.</param>
+/// <summary>Captions that were truncated for the text encoder.</summary>
+/// <param name="Count">Their number.</param>
 /// <param name="First">The first of them, at most <see cref="FirstMax"/>.</param>
 public sealed record CutCaptions(long Count, CutCaption[] First)
 {
-    /// <summary>Most captions that are named.</summary>
+    /// <summary>Maximum number of captions that are listed.</summary>
     public const int FirstMax = 5;
 
-    /// <summary>These and others.</summary>
+    /// <summary>These captions and others.</summary>
     public CutCaptions With(CutCaptions others) => new(
         Count + others.Count, [.. First.Concat(others.First).OrderBy(caption => caption.Picture).Take(FirstMax)]);
 }
@@ -33,11 +33,11 @@ internal static class PrecomputeNotes
 {
     private static readonly JsonSerializerOptions s_readable = new() { WriteIndented = true };
 
-    /// <summary>The pictures that were skipped; none without the note.</summary>
+    /// <summary>The skipped pictures; empty if there is no such note.</summary>
     public static SkippedPicture[] ReadSkipped(string folder) =>
-        Read<SkippedPicture[]>(folder, Precompute.SkippedFile, "is no list of skipped pictures.") ?? [];
+        Read<SkippedPicture[]>(folder, Precompute.SkippedFile, "is not a list of skipped pictures.") ?? [];
 
-    /// <summary>Notes pictures that were skipped, if some were.</summary>
+    /// <summary>Writes the list of skipped pictures unless it is empty.</summary>
     public static void WriteSkipped(string folder, IReadOnlyList<SkippedPicture> skipped)
     {
         if (skipped.Count > 0)
@@ -46,11 +46,12 @@ internal static class PrecomputeNotes
         }
     }
 
-    /// <summary>The captions that were cut; none without the note.</summary>
+    /// <summary>The truncated captions; empty if there is no such note.</summary>
     public static CutCaptions ReadCut(string folder) =>
-        Read<CutCaptions>(folder, Precompute.CutFile, "is not a count of cut captions.") ?? new CutCaptions(0, []);
+        Read<CutCaptions>(folder, Precompute.CutFile, "is not a count of truncated captions.")
+        ?? new CutCaptions(0, []);
 
-    /// <summary>Notes captions that were cut, if some were.</summary>
+    /// <summary>Writes the truncated captions unless there are none.</summary>
     public static void WriteCut(string folder, CutCaptions cut)
     {
         if (cut.Count > 0)
@@ -72,7 +73,7 @@ internal static class PrecomputeNotes
         }
     }
 
-    /// <summary>Writes a note, aside first and then renamed.</summary>
+    /// <summary>Writes a note through a temporary file.</summary>
     public static void Write<T>(string folder, string name, T note)
     {
         WholeFile.WriteText(Path.Combine(folder, name), JsonSerializer.Serialize(note, s_readable) + "\n");

@@ -1,4 +1,5 @@
-// What a folder's latents are of. What was begun with another source, seed, precision, size or model is not continued.
+// The recipe of a folder's latents. Latents that were begun with another source, seed, precision, size or model cannot
+// be resumed.
 using System.Security.Cryptography;
 using System.Text.Json;
 using TorchSharp.Modules;
@@ -6,17 +7,17 @@ using static TorchSharp.torch;
 
 namespace Atelier.Model.Data;
 
-/// <summary>Notes and compares the recipe of latents.</summary>
+/// <summary>Records and compares the recipe of latents.</summary>
 internal static class PrecomputeRecipe
 {
-    private const string OtherFolder = "Name another folder, or remove this one.";
+    private const string OtherFolder = "Use another folder, or remove this one.";
 
-    /// <summary>Notes the recipe in a folder that is empty, and refuses one that was begun with another.</summary>
+    /// <summary>Records the recipe in an empty folder, and refuses a folder that was begun with another one.</summary>
     /// <param name="folder">The folder.</param>
-    /// <param name="source">What identifies the pictures and captions.</param>
-    /// <param name="settings">What else the latents depend on.</param>
+    /// <param name="source">The identity of pictures and captions.</param>
+    /// <param name="settings">The other inputs of the latents.</param>
     /// <exception cref="RefusedFileException">
-    /// The folder holds latents of something else, or of what nobody noted.
+    /// The folder holds latents of other inputs, or of unrecorded ones.
     /// </exception>
     public static void Check(
         string folder, IReadOnlyDictionary<string, string> source, IReadOnlyDictionary<string, string> settings)
@@ -30,7 +31,7 @@ internal static class PrecomputeRecipe
             {
                 throw new RefusedFileException(
                     folder, Precompute.RecipeFile,
-                    "is not there, but other files are; latents need a folder of their own.");
+                    "is missing, but there are other files; latents need a folder of their own.");
             }
 
             PrecomputeNotes.Write(folder, Precompute.RecipeFile, recipe);
@@ -44,13 +45,13 @@ internal static class PrecomputeRecipe
         }
         catch (JsonException error)
         {
-            throw new RefusedFileException(path, "line 1", "is no JSON object of texts.", error);
+            throw new RefusedFileException(path, "line 1", "is not a JSON object of strings.", error);
         }
 
         foreach ((string what, string now) in recipe.Where(pair => begun.GetValueOrDefault(pair.Key) != pair.Value))
         {
-            // Earlier releases noted less. Of networks that was enough to tell them apart in practice; of captions and
-            // pictures it was not.
+            // Earlier releases recorded less. That was enough to distinguish networks in practice, but not captions and
+            // pictures.
             if (begun.TryGetValue(what, out string? then))
             {
                 throw new RefusedFileException(
@@ -61,8 +62,8 @@ internal static class PrecomputeRecipe
             {
                 throw new RefusedFileException(
                     path, what,
-                    "is not noted there: an earlier release began these latents, and nobody knows whether they are of "
-                    + $"the pictures and captions as they are now. {OtherFolder}");
+                    "is not recorded: an earlier release began these latents, so they may not be of "
+                    + $"the current pictures and captions. {OtherFolder}");
             }
         }
     }

@@ -1,19 +1,21 @@
-// Answers samplers' evaluations with the network: many pictures' requests share forward passes of one fixed width.
+// The batched denoiser: evaluations for many pictures share forward passes of one fixed width.
 using Atelier.Model.Networks;
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Diffusion;
 
-/// <summary>One picture's evaluation with what it is conditioned on.</summary>
-/// <param name="Evaluation">What the sampler asks.</param>
+/// <summary>One picture's evaluation with its conditioning.</summary>
+/// <param name="Evaluation">The evaluation that the sampler needs.</param>
 /// <param name="Prompt">Context of the prompt, one caption.</param>
-/// <param name="Negative">Context that guidance leads away from, one caption; used where guidance is not 1.</param>
+/// <param name="Negative">
+/// Context that guidance leads away from, one caption; used unless the guidance scale is 1.
+/// </param>
 public sealed record DenoiserRequest(Evaluation Evaluation, CaptionContext Prompt, CaptionContext Negative);
 
 /// <summary>
-/// Evaluates D(x; σ) for several pictures at once, whatever their steps and guidance. A picture is one row of a forward
-/// pass, or two where it is guided. Every pass has the same number of rows, filled up where requests are fewer, so that
-/// the kernels that run, and with them a picture's bits, do not depend on its company.
+/// Evaluates D(x; σ) for several pictures at once, at any steps and guidance. A picture is one row of a forward pass,
+/// or two if it is guided. Every pass has the same number of rows, padded if there are fewer requests, so that the
+/// kernels that run, and therefore a picture's bits, do not depend on the rest of the batch.
 /// </summary>
 public sealed class Denoiser : IDisposable
 {
@@ -23,11 +25,11 @@ public sealed class Denoiser : IDisposable
     private CaptionContext[] _joinedRows = [];
     private CaptionContext? _joined;
 
-    /// <summary>Makes a denoiser over a network that stays the caller's.</summary>
+    /// <summary>Creates a denoiser over a network that the caller keeps ownership of.</summary>
     /// <param name="network">F, on its device and in its precision.</param>
     /// <param name="edm">Preconditioning.</param>
     /// <param name="width">
-    /// Rows of a forward pass; a constant of model, shape and device kind, never chosen by load.
+    /// Rows of a forward pass; a constant of model, shape and device kind, independent of the load.
     /// </param>
     public Denoiser(MicroDiT network, Edm edm, int width)
     {
@@ -39,7 +41,7 @@ public sealed class Denoiser : IDisposable
     public int LatentLength => _network.Config.InChannels * _network.Config.InputSize * _network.Config.InputSize;
 
     /// <summary>D(x; σ) of each request, in order.</summary>
-    /// <exception cref="NonFiniteException">An answer holds NaN or an infinity; nothing is answered then.</exception>
+    /// <exception cref="NonFiniteException">A result holds NaN or infinity.</exception>
     public double[][] Evaluate(IReadOnlyList<DenoiserRequest> requests)
     {
         var rows = new List<(Evaluation Evaluation, CaptionContext Caption)>(2 * requests.Count);
@@ -98,7 +100,7 @@ public sealed class Denoiser : IDisposable
             var captions = new CaptionContext[_width];
             for (int slot = 0; slot < _width; slot++)
             {
-                // Empty slots repeat the first row: any values would do, and these are finite.
+                // Empty slots repeat the first row: any values would do, and these are known to be finite.
                 (Evaluation evaluation, captions[slot]) = rows[first + (slot < used ? slot : 0)];
                 sigmas[slot] = (float)evaluation.Sigma;
                 for (int i = 0; i < LatentLength; i++)
@@ -117,8 +119,8 @@ public sealed class Denoiser : IDisposable
         return answers;
     }
 
-    // While one pass holds all requests, every evaluation has the same captions, and the last join serves again. Where
-    // they take several passes, each pass joins its own anew.
+    // While one pass holds all requests, every evaluation has the same captions, so the last joined context is reused.
+    // If they take several passes, each pass joins its own.
     private CaptionContext Join(CaptionContext[] captions)
     {
         if (captions.Length == 1)

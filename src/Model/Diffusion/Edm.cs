@@ -1,6 +1,6 @@
-// "Elucidating the Design Space of Diffusion-Based Generative Models" (Karras et al. 2022, arXiv 2206.00364): how a
-// network F becomes a denoiser D, and how it is trained. Symbols as there: σ noise level, c_* preconditioning, λ loss
-// weight.
+// "Elucidating the Design Space of Diffusion-Based Generative Models" (Karras et al. 2022, arXiv 2206.00364): the
+// denoiser D built from a network F, and its training loss. Symbols as in the paper: σ noise level, c_*
+// preconditioning, λ loss weight.
 using Atelier.Model.Networks;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -14,7 +14,7 @@ namespace Atelier.Model.Diffusion;
 /// <param name="Noise">c_noise.</param>
 public readonly record struct Preconditioning(double Skip, double Out, double In, double Noise);
 
-/// <summary>The noise levels a model was trained on, and what follows from them.</summary>
+/// <summary>The noise distribution that a model was trained on, and its preconditioning.</summary>
 public sealed record Edm
 {
     /// <summary>Standard deviation of the data, σ_data. The reference uses 0.9 for SDXL latents.</summary>
@@ -35,7 +35,7 @@ public sealed record Edm
             Math.Log(sigma) / 4);
     }
 
-    /// <summary>λ(σ) = (σ² + σ_data²) / (σ σ_data)²: every noise level weighs the same in F's loss.</summary>
+    /// <summary>λ(σ) = (σ² + σ_data²) / (σ σ_data)²: it gives every noise level the same weight in F's loss.</summary>
     public double LossWeight(double sigma) =>
         ((sigma * sigma) + (SigmaData * SigmaData)) / (sigma * SigmaData * (sigma * SigmaData));
 
@@ -47,7 +47,7 @@ public sealed record Edm
     /// <param name="x">Noisy latents [B, C, H, W], float32.</param>
     /// <param name="sigmas">Noise levels, B of them.</param>
     /// <param name="caption">Context of B captions.</param>
-    /// <param name="mask">Patches that the backbone sees, or all.</param>
+    /// <param name="mask">Patches that the backbone sees; null for all.</param>
     /// <returns>Denoised latents [B, C, H, W], float32; meaningless where a patch is masked.</returns>
     public Tensor Denoise(
         MicroDiT network, Tensor x, ReadOnlySpan<double> sigmas, CaptionContext caption, PatchMask? mask = null)
@@ -76,15 +76,15 @@ public sealed record Edm
     }
 
     /// <summary>
-    /// λ(σ) |D(x + n; σ) - x|² of every sample (Eq. 2 and 8), averaged over its numbers; with a mask over the numbers
-    /// of its visible patches.
+    /// λ(σ) |D(x + n; σ) - x|² of every sample (Eq. 2 and 8), averaged over its elements, or with a mask over the
+    /// elements of its visible patches.
     /// </summary>
     /// <param name="network">F, with gradients on.</param>
     /// <param name="x">Clean latents [B, C, H, W], float32.</param>
-    /// <param name="caption">Context of B captions, made with gradients on.</param>
+    /// <param name="caption">Context of B captions, computed with gradients on.</param>
     /// <param name="sigmas">Noise levels, B of them.</param>
     /// <param name="unitNoise">Standard normal noise [B, C, H, W]; n = σ times it.</param>
-    /// <param name="mask">Patches that the backbone sees, or all.</param>
+    /// <param name="mask">Patches that the backbone sees; null for all.</param>
     /// <returns>Loss per sample [B] and the denoised latents [B, C, H, W].</returns>
     public (Tensor Loss, Tensor Denoised) Loss(
         MicroDiT network, Tensor x, CaptionContext caption, ReadOnlySpan<double> sigmas, Tensor unitNoise,

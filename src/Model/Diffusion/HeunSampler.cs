@@ -1,15 +1,15 @@
-// Algorithm 2 of Karras et al. 2022 as a pure stepper. A state asks for one evaluation of the denoiser; the answer
-// makes the next state. States are numbers only, so a picture can stop after any evaluation and go on elsewhere, and a
-// batcher can interleave many pictures. Nothing here knows of networks, devices or threads.
+// Algorithm 2 of Karras et al. 2022 as a pure stepper. A state asks for one evaluation of the denoiser, whose result
+// leads to the next state. States consist of numbers only, so a picture can stop after any evaluation and resume
+// elsewhere, and a batcher can interleave many pictures. This code is independent of networks, devices and threads.
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 
 namespace Atelier.Model.Diffusion;
 
-/// <summary>How a picture is sampled. Names are the paper's.</summary>
+/// <summary>Settings of the sampler, with the paper's names.</summary>
 public sealed record SamplerSettings
 {
-    /// <summary>Most steps that a sampler takes.</summary>
+    /// <summary>Maximum number of steps.</summary>
     public const int StepsMax = 1000;
 
     /// <summary>Steps N >= 1. A picture costs 2 N - 1 evaluations; one step is Euler's.</summary>
@@ -34,35 +34,35 @@ public sealed record SamplerSettings
     public double SMax { get; init; } = double.PositiveInfinity;
 
     /// <summary>
-    /// Standard deviation of added noise, a little above 1 to make up for what a denoiser takes too much of.
+    /// Standard deviation of added noise, slightly above 1 to compensate for a denoiser that removes too much.
     /// </summary>
     public double SNoise { get; init; } = 1;
 
-    /// <summary>Classifier-free guidance scale; 1 is none.</summary>
+    /// <summary>Classifier-free guidance scale; 1 means no guidance.</summary>
     public double Guidance { get; init; } = 1;
 
     /// <summary>
     /// Guidance acts at noise levels in (<see cref="GuidanceLow"/>, <see cref="GuidanceHigh"/>] only (Kynkäänniemi et
-    /// al. 2024, arXiv 2404.07724). By default it acts at all.
+    /// al. 2024, arXiv 2404.07724). By default it acts at every noise level.
     /// </summary>
     public double GuidanceLow { get; init; }
 
     /// <summary>Upper end of the interval in which guidance acts.</summary>
     public double GuidanceHigh { get; init; } = double.PositiveInfinity;
 
-    /// <summary>These settings, if a sampler can follow them.</summary>
-    /// <exception cref="ArgumentException">A number is out of range; the message says what would be right.</exception>
+    /// <summary>Returns these settings if they are valid.</summary>
+    /// <exception cref="ArgumentException">A number is out of range; the message gives the valid range.</exception>
     public SamplerSettings Checked()
     {
-        Require(Steps is >= 1 and <= StepsMax, $"Steps must lie in 1..{StepsMax}, not be {Steps}.");
+        Require(Steps is >= 1 and <= StepsMax, $"Steps must be in 1..{StepsMax}, not {Steps}.");
         Require(
             SigmaMin >= 1e-6 && SigmaMax > SigmaMin && SigmaMax <= 1e6,
             "Noise levels must satisfy 1e-6 <= SigmaMin < SigmaMax <= 1e6.");
-        Require(Rho is >= 1 and <= 100, $"Rho must lie in 1..100, not be {Rho}.");
+        Require(Rho is >= 1 and <= 100, $"Rho must be in 1..100, not {Rho}.");
         Require(SChurn >= 0 && double.IsFinite(SChurn), "Churn must not be negative.");
         Require(SMin >= 0 && SMax >= SMin, "Churn levels must satisfy 0 <= SMin <= SMax.");
-        Require(SNoise is >= 0 and <= 2, $"SNoise must lie in 0..2, not be {SNoise}.");
-        Require(Guidance is >= 1 and <= 100, $"Guidance must lie in 1..100 (1 is none), not be {Guidance}.");
+        Require(SNoise is >= 0 and <= 2, $"SNoise must be in 0..2, not {SNoise}.");
+        Require(Guidance is >= 1 and <= 100, $"Guidance must be in 1..100 (1 means none), not {Guidance}.");
         Require(
             GuidanceLow >= 0 && GuidanceHigh >= GuidanceLow, "The guidance interval must satisfy 0 <= low <= high.");
         return this;
@@ -77,23 +77,21 @@ public sealed record SamplerSettings
     }
 }
 
-/// <summary>One evaluation that a sampler waits for: D(x; σ) at a guidance scale.</summary>
+/// <summary>An evaluation that a sampler waits for: D(x; σ) at a guidance scale.</summary>
 /// <param name="X">Noisy latent, flat.</param>
 /// <param name="Sigma">Noise level.</param>
-/// <param name="Guidance">Guidance scale; 1 needs the prompt alone.</param>
+/// <param name="Guidance">Guidance scale; 1 needs only the prompt.</param>
 public sealed record Evaluation(double[] X, double Sigma, double Guidance);
 
-/// <summary>Where a picture stands between two evaluations.</summary>
+/// <summary>The state of a picture between two evaluations.</summary>
 /// <param name="Step">Step in 0..N; N means done.</param>
-/// <param name="Latent">
-/// x at the start of the step; in the corrector x̂, the latent that the step went out from.
-/// </param>
-/// <param name="Derivative">The predictor's dx/dσ where the corrector comes next, otherwise none.</param>
+/// <param name="Latent">x at the start of the step; for the corrector x̂, the latent after churn.</param>
+/// <param name="Derivative">The predictor's dx/dσ if the corrector is next, otherwise null.</param>
 public sealed record SamplerState(int Step, double[] Latent, double[]? Derivative)
 {
     private const uint Magic = 0x31535441; // "ATS1", little-endian
 
-    /// <summary>Whether the second-order correction of the step comes next.</summary>
+    /// <summary>Whether the second-order correction of the step is next.</summary>
     public bool IsCorrector => Derivative is not null;
 
     /// <summary>
@@ -112,13 +110,13 @@ public sealed record SamplerState(int Step, double[] Latent, double[]? Derivativ
     }
 
     /// <summary>Reads what <see cref="ToBytes"/> wrote.</summary>
-    /// <exception cref="FormatException">The bytes are no such state, or are cut short.</exception>
-    /// <exception cref="NonFiniteException">The state holds NaN or an infinity: nothing goes on from there.</exception>
+    /// <exception cref="FormatException">The bytes are not a sampler state, or are truncated.</exception>
+    /// <exception cref="NonFiniteException">The state holds NaN or infinity, so it cannot be resumed.</exception>
     public static SamplerState FromBytes(ReadOnlySpan<byte> bytes)
     {
         if (bytes.Length < 16 || BinaryPrimitives.ReadUInt32LittleEndian(bytes) != Magic)
         {
-            throw new FormatException("These bytes are no sampler state.");
+            throw new FormatException("These bytes are not a sampler state.");
         }
 
         int step = BinaryPrimitives.ReadInt32LittleEndian(bytes[4..]);
@@ -128,7 +126,7 @@ public sealed record SamplerState(int Step, double[] Latent, double[]? Derivativ
             || bytes.Length != 16 + (8L * length * (1 + corrector)))
         {
             throw new FormatException(
-                $"A sampler state of step {step} with {length} numbers does not fit {bytes.Length} bytes.");
+                $"A sampler state of step {step} with {length} numbers does not match {bytes.Length} bytes.");
         }
 
         ReadOnlySpan<double> numbers = MemoryMarshal.Cast<byte, double>(bytes[16..]);
@@ -137,7 +135,9 @@ public sealed record SamplerState(int Step, double[] Latent, double[]? Derivativ
     }
 }
 
-/// <summary>Churn noise of a step: fills with standard normal numbers that depend on the step alone.</summary>
+/// <summary>
+/// Fills the destination with the churn noise of a step: standard normal numbers that depend only on the step.
+/// </summary>
 /// <param name="step">Step, from 0.</param>
 /// <param name="destination">Receives as many numbers as the latent has.</param>
 public delegate void ChurnNoise(int step, Span<double> destination);
@@ -149,20 +149,20 @@ public sealed class HeunSampler
     private readonly ChurnNoise? _churn;
     private readonly Action<double[], double>? _project;
 
-    /// <summary>Makes a sampler.</summary>
-    /// <param name="settings">How to sample.</param>
-    /// <param name="churn">Source of churn noise; needed when <see cref="SamplerSettings.SChurn"/> is above 0.</param>
+    /// <summary>Creates a sampler.</summary>
+    /// <param name="settings">The sampler's settings.</param>
+    /// <param name="churn">Source of churn noise; required if <see cref="SamplerSettings.SChurn"/> is above 0.</param>
     /// <param name="project">
     /// Called after each step with the new latent and its noise level; it may change the latent in place, for example
-    /// to keep the known part of a picture. Must depend on its arguments alone.
+    /// to keep the known part of a picture. It must depend only on its arguments.
     /// </param>
-    /// <exception cref="ArgumentException">The settings cannot be followed.</exception>
+    /// <exception cref="ArgumentException">The settings are not valid.</exception>
     public HeunSampler(SamplerSettings settings, ChurnNoise? churn = null, Action<double[], double>? project = null)
     {
         _settings = settings.Checked();
         _churn = settings.SChurn == 0 || churn is not null
             ? churn
-            : throw new ArgumentException("Churn needs a source of noise.", nameof(churn));
+            : throw new ArgumentException("Churn requires a source of noise.", nameof(churn));
         _project = project;
         Sigmas = Schedule(settings);
     }
@@ -182,7 +182,7 @@ public sealed class HeunSampler
         return new SamplerState(0, latent, null);
     }
 
-    /// <summary>A state at the start of any step, from a latent that already carries that step's noise.</summary>
+    /// <summary>The state at the start of a step, from a latent that already has that step's noise.</summary>
     public SamplerState StartAt(int step, double[] latent)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(step);
@@ -191,15 +191,15 @@ public sealed class HeunSampler
     }
 
     /// <summary>Whether the picture is complete and <see cref="SamplerState.Latent"/> is the clean latent.</summary>
-    /// <exception cref="ArgumentException">The state is none of a picture with these settings.</exception>
+    /// <exception cref="ArgumentException">The state does not belong to a picture with these settings.</exception>
     public bool IsDone(SamplerState state)
     {
-        // Snapshots come from outside. The last step has no corrector.
+        // Snapshots are external input. The last step has no corrector.
         int steps = _settings.Steps;
         return state.Step >= 0 && state.Step <= (state.IsCorrector ? steps - 2 : steps)
             ? state.Step == steps
             : throw new ArgumentException(
-                $"A {(state.IsCorrector ? "corrector" : "state")} at step {state.Step} is none of a picture with "
+                $"A {(state.IsCorrector ? "corrector" : "state")} at step {state.Step} cannot occur in a picture with "
                 + $"{steps} steps.",
                 nameof(state));
     }
@@ -217,20 +217,20 @@ public sealed class HeunSampler
     /// <summary>The state after the evaluation that <paramref name="state"/> waited for.</summary>
     /// <param name="state">The state whose <see cref="Next"/> was evaluated.</param>
     /// <param name="denoised">D(x; σ), as many numbers as the latent has.</param>
-    /// <exception cref="ArgumentException">The answer has another length than the latent.</exception>
+    /// <exception cref="ArgumentException">The result and the latent differ in length.</exception>
     public SamplerState Advance(SamplerState state, ReadOnlySpan<double> denoised)
     {
         ThrowIfDone(state);
         if (denoised.Length != state.Latent.Length)
         {
             throw new ArgumentException(
-                $"The answer has {denoised.Length} numbers, the latent {state.Latent.Length}.", nameof(denoised));
+                $"The result has {denoised.Length} numbers, the latent {state.Latent.Length}.", nameof(denoised));
         }
 
         return state.IsCorrector ? Correct(state, denoised) : Predict(state, denoised);
     }
 
-    // Euler's step: d = (x̂ - D(x̂; t̂)) / t̂, x' = x̂ + (t' - t̂) d. It is final where t' is 0.
+    // Euler's step: d = (x̂ - D(x̂; t̂)) / t̂, x' = x̂ + (t' - t̂) d. It is final if t' is 0.
     private SamplerState Predict(SamplerState state, ReadOnlySpan<double> denoised)
     {
         (double[] xHat, double tHat) = Churned(state);
@@ -284,7 +284,7 @@ public sealed class HeunSampler
         return (x, tHat);
     }
 
-    // Where the predictor's slope leads to, and the noise level there.
+    // The latent that the predictor's slope leads to, and its noise level.
     private (double[] X, double Sigma) Predicted(SamplerState state)
     {
         double tNext = Sigmas[state.Step + 1], step = tNext - Level(state.Step);

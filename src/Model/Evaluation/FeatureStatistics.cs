@@ -1,18 +1,18 @@
-// Mean and covariance of features that arrive in batches, in one pass and without keeping them.
+// Mean and covariance of features that arrive in batches, computed in one pass without storing them.
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Evaluation;
 
 /// <summary>
 /// Streaming mean and covariance in float64 on the CPU. Batches are centred before they are squared and then merged
-/// (Chan, Golub and LeVeque 1979), so a large mean costs no digits. D features.
+/// (Chan, Golub and LeVeque 1979), so a large mean loses no precision. D features.
 /// </summary>
 public sealed class FeatureStatistics : IDisposable
 {
     private readonly Tensor _mean;
     private readonly Tensor _scatter;
 
-    /// <summary>Statistics of nothing yet.</summary>
+    /// <summary>Creates empty statistics.</summary>
     public FeatureStatistics(int dimensions)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(dimensions, 1);
@@ -21,7 +21,7 @@ public sealed class FeatureStatistics : IDisposable
         _scatter = zeros(dimensions, dimensions, dtype: ScalarType.Float64).DetachFromDisposeScope();
     }
 
-    /// <summary>D.</summary>
+    /// <summary>Number of features, D.</summary>
     public int Dimensions { get; }
 
     /// <summary>Number of samples so far.</summary>
@@ -36,9 +36,9 @@ public sealed class FeatureStatistics : IDisposable
         ? _scatter.div(Count - 1)
         : throw new InvalidOperationException($"A covariance needs two samples or more; there are {Count}.");
 
-    /// <summary>Takes a batch in.</summary>
+    /// <summary>Adds a batch.</summary>
     /// <param name="features">[n, D], n at least 1, any floating type, any device, all finite.</param>
-    /// <exception cref="ArgumentException">The shape is another, or a feature is not finite.</exception>
+    /// <exception cref="ArgumentException">The shape does not match, or a feature is not finite.</exception>
     public void Add(Tensor features)
     {
         ArgumentNullException.ThrowIfNull(features);

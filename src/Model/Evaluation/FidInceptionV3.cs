@@ -1,7 +1,7 @@
-// The network whose features the Frechet inception distance compares: Inception v3 (Szegedy et al., arXiv 1512.00567)
-// as its 2015 TensorFlow graph is, which differs from later ones: average pools do not count padding, the last block
-// takes a maximum where others average, and there are 1008 classes. Names are those of the published PyTorch port's
-// file.
+// The network whose features the Fréchet inception distance compares: Inception v3 (Szegedy et al., arXiv 1512.00567)
+// in the form of its 2015 TensorFlow graph, which differs from later ones: average pools do not count padding, the last
+// block takes a maximum instead of an average, and there are 1008 classes. Names are those of the published PyTorch
+// port's file.
 //
 // Shapes: B pictures, C channels, H x W positions.
 using Atelier.Model.Networks;
@@ -12,7 +12,7 @@ using static TorchSharp.torch.nn;
 namespace Atelier.Model.Evaluation;
 
 /// <summary>
-/// Pictures [B, 3, H, W] in [0, 1], of any size, to features [B, 2048]. Always in evaluation form: its batch norms use
+/// Pictures [B, 3, H, W] in [0, 1], of any size, to features [B, 2048]. Always in evaluation mode: its batch norms use
 /// their stored statistics. Run it inside inference_mode().
 /// </summary>
 public sealed class FidInceptionV3 : Module<Tensor, Tensor>
@@ -36,13 +36,13 @@ public sealed class FidInceptionV3 : Module<Tensor, Tensor>
     [ComponentName(Name = "Mixed_7b")] private readonly InceptionBlock _mixed7b = InceptionBlock.E(1280, Pool.Average);
     [ComponentName(Name = "Mixed_7c")] private readonly InceptionBlock _mixed7c = InceptionBlock.E(2048, Pool.Maximum);
 
-    // The classes. Published files carry it, the distance does not use it.
+    // The classifier. Published files contain it, but the distance does not use it.
     [ComponentName(Name = "fc")] private readonly Linear _classes = new(2048, 1008, bias: true);
 
     /// <summary>Reserves the network; its weights are unset until they are loaded.</summary>
     public FidInceptionV3() : base(nameof(FidInceptionV3)) => RegisterComponents();
 
-    /// <summary>Whether a published file may lack this entry: counters of training that nothing here reads.</summary>
+    /// <summary>Whether a published file may lack this entry: training counters, which are not used here.</summary>
     public static bool IsOptional(string name)
     {
         ArgumentNullException.ThrowIfNull(name);
@@ -50,7 +50,7 @@ public sealed class FidInceptionV3 : Module<Tensor, Tensor>
     }
 
     /// <inheritdoc/>
-    /// <exception cref="ArgumentException">The input is no batch of pictures with three channels.</exception>
+    /// <exception cref="ArgumentException">The input is not a batch of pictures with three channels.</exception>
     public override Tensor forward(Tensor input)
     {
         ArgumentNullException.ThrowIfNull(input);

@@ -1,4 +1,4 @@
-// The distance between two normal distributions that FID measures (Heusel et al., arXiv 1706.08500).
+// The Fréchet distance between two normal distributions, as used by FID (Heusel et al., arXiv 1706.08500).
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Evaluation;
@@ -26,8 +26,8 @@ public static class Frechet
     /// <param name="mean1">[D].</param>
     /// <param name="covariance1">[D, D], symmetric, without negative eigenvalues but for rounding.</param>
     /// <param name="mean2">[D].</param>
-    /// <param name="covariance2">[D, D], likewise.</param>
-    /// <exception cref="ArgumentException">The shapes do not fit each other.</exception>
+    /// <param name="covariance2">[D, D], symmetric, without negative eigenvalues but for rounding.</param>
+    /// <exception cref="ArgumentException">The shapes do not match.</exception>
     public static double Distance(Tensor mean1, Tensor covariance1, Tensor mean2, Tensor covariance2)
     {
         ArgumentNullException.ThrowIfNull(mean1);
@@ -53,8 +53,8 @@ public static class Frechet
     }
 
     // With C = F Fᵀ the eigenvalues of C1 C2 are the squared singular values of F1ᵀ F2, so the trace of the root is
-    // their plain sum. Nothing is squared and rooted again: rounding stays at 1e-16 of the largest value where the root
-    // of a rounded eigenvalue 0 would be 1e-8 of it, which matters as soon as a covariance is singular.
+    // their plain sum. This avoids squaring and taking roots again: rounding stays at 1e-16 of the largest value, while
+    // the root of a rounded eigenvalue 0 would be 1e-8 of it, which matters as soon as a covariance is singular.
     private static double TraceOfRoot(Tensor c1, Tensor c2)
     {
         Tensor? f1 = Factor(c1);
@@ -62,7 +62,7 @@ public static class Frechet
         return f1 is null || f2 is null ? 0 : linalg.svdvals(f1.t().matmul(f2)).sum().item<double>();
     }
 
-    // F [D, rank] = V sqrt(L) over the eigenvalues that are more than rounding; null if there is none.
+    // F [D, rank] = V sqrt(L) over the eigenvalues above rounding error; null if there is none.
     private static Tensor? Factor(Tensor c)
     {
         Tensor symmetric = c.add(c.t()).mul(0.5);

@@ -9,14 +9,16 @@ using Conv2d = Atelier.Model.Networks.Conv2d;
 
 namespace Atelier.Model.Evaluation;
 
-/// <summary>One convolution of a table. With stride 1 it is padded so that the size stays; else not at all.</summary>
+/// <summary>
+/// One convolution of a table. With stride 1 it is padded to keep the size; otherwise it is not padded.
+/// </summary>
 internal sealed record Kernel(string Name, int Outputs, int Height, int Width, int Stride = 1)
 {
     public ConvUnit Unit(int inputs) =>
         new(inputs, Outputs, (Height, Width), Stride, Stride > 1 ? (0, 0) : (Height / 2, Width / 2));
 }
 
-/// <summary>What a branch does before its first convolution: 3 x 3, and stride 1 but for the halving one.</summary>
+/// <summary>The pooling before a branch's first convolution: 3 x 3, with stride 1 except for the halving one.</summary>
 internal enum Pool
 {
     None,
@@ -57,7 +59,7 @@ internal sealed class FrozenBatchNorm : Module<Tensor, Tensor>
     [ComponentName(Name = "weight")] private readonly Parameter _weight;
     [ComponentName(Name = "bias")] private readonly Parameter _bias;
 
-    // These are buffers: they belong to the state dict, but no gradient reaches them.
+    // These are buffers: they belong to the state dict but receive no gradients.
     [ComponentName(Name = "running_mean")] private readonly Tensor _mean;
     [ComponentName(Name = "running_var")] private readonly Tensor _variance;
     [ComponentName(Name = "num_batches_tracked")] private readonly Tensor _batches;

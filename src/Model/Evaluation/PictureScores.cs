@@ -1,4 +1,4 @@
-// Scores of sets of pictures, whatever drew them: Fréchet inception distance and CLIP score.
+// Scores of sets of pictures from any source: Fréchet inception distance and CLIP score.
 using Atelier.Model.Clip;
 using Atelier.Model.Data.Sources;
 using Atelier.Model.Imaging;
@@ -13,16 +13,16 @@ public static class PictureScores
     private const int Batch = 16;
 
     /// <summary>
-    /// The Fréchet inception distance (Heusel et al., arXiv 1706.08500) between two sets of pictures. It falls with the
-    /// number of pictures; 10,000 and more are usual.
+    /// The Fréchet inception distance (Heusel et al., arXiv 1706.08500) between two sets of pictures. It decreases with
+    /// the number of pictures; 10,000 or more are usual.
     /// </summary>
     /// <param name="inception">The published weights, such as pt_inception-2015-12-05-6726825d.pth.</param>
     /// <param name="first">Pictures.</param>
-    /// <param name="second">Pictures to compare with.</param>
-    /// <param name="progress">Told the number of pictures seen.</param>
+    /// <param name="second">Reference pictures.</param>
+    /// <param name="progress">Receives the number of pictures processed.</param>
     /// <param name="cancellation">Checked between pictures.</param>
     /// <exception cref="RefusedFileException">A file is refused.</exception>
-    /// <exception cref="NonFiniteException">The network gives NaN or an infinity.</exception>
+    /// <exception cref="NonFiniteException">The network gives NaN or infinity.</exception>
     public static double FrechetInception(
         string inception, IEnumerable<RgbImage> first, IEnumerable<RgbImage> second, Action<int>? progress = null,
         CancellationToken cancellation = default)
@@ -62,9 +62,9 @@ public static class PictureScores
     /// <param name="clip">Both towers.</param>
     /// <param name="tokenizer">Its tokenizer.</param>
     /// <param name="pictures">Pictures and captions.</param>
-    /// <param name="progress">Told the number of pictures seen.</param>
+    /// <param name="progress">Receives the number of pictures processed.</param>
     /// <param name="cancellation">Checked between batches.</param>
-    /// <exception cref="NonFiniteException">A tower gives NaN or an infinity.</exception>
+    /// <exception cref="NonFiniteException">A tower gives NaN or infinity.</exception>
     public static double Clip(
         ClipModel clip, ClipTokenizer tokenizer, ICaptionedPictures pictures, Action<int>? progress = null,
         CancellationToken cancellation = default)

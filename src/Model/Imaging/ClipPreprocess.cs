@@ -1,6 +1,6 @@
 namespace Atelier.Model.Imaging;
 
-/// <summary>Makes a picture into what CLIP's image tower takes.</summary>
+/// <summary>Converts a picture into the input of CLIP's image tower.</summary>
 public static class ClipPreprocess
 {
     /// <summary>Mean of red, green and blue over CLIP's training pictures, of values in [0, 1].</summary>
@@ -10,8 +10,8 @@ public static class ClipPreprocess
     public static ReadOnlySpan<float> Deviation => [0.26862954f, 0.26130258f, 0.27577711f];
 
     /// <summary>
-    /// Squashes the picture to <paramref name="side"/> x <paramref name="side"/>, scales it to [0, 1] and normalises
-    /// each channel by <see cref="Mean"/> and <see cref="Deviation"/>.
+    /// Resizes the picture without keeping its aspect ratio to <paramref name="side"/> x <paramref name="side"/>,
+    /// scales it to [0, 1] and normalises each channel by <see cref="Mean"/> and <see cref="Deviation"/>.
     /// </summary>
     /// <returns>[3, side, side], row-major.</returns>
     public static float[] Run(RgbImage image, int side)

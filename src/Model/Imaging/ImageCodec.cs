@@ -1,5 +1,5 @@
-// Reading and writing of the lossy and foreign picture formats, through Skia. The PNG files that this project hands out
-// are written by Png, whose bytes do not depend on a native library's version.
+// Reading pictures, and writing the lossy formats, through Skia. PNG files are written by Png instead, so that their
+// bytes do not depend on the version of a native library.
 using SkiaSharp;
 
 namespace Atelier.Model.Imaging;
@@ -7,16 +7,16 @@ namespace Atelier.Model.Imaging;
 /// <summary>Decodes JPEG, PNG and WebP to RGB, and encodes JPEG and WebP.</summary>
 public static class ImageCodec
 {
-    /// <summary>The longest side that is decoded, in pixels.</summary>
+    /// <summary>Maximum width and height that is decoded, in pixels.</summary>
     public const int SideMax = 16_384;
 
-    /// <summary>The most pixels that are decoded: 64 Mi, so at most 448 MiB of work memory.</summary>
+    /// <summary>Maximum number of pixels that is decoded: 64 Mi, so at most 448 MiB of working memory.</summary>
     public const long PixelsMax = 1L << 26;
 
     /// <summary>Reads the size from the header, in pixels, without decoding anything.</summary>
     /// <param name="encoded">A whole JPEG, PNG or WebP file.</param>
-    /// <param name="file">What an error calls the source.</param>
-    /// <exception cref="RefusedFileException">It is another format, damaged, or larger than the limits.</exception>
+    /// <param name="file">Name of the source for errors.</param>
+    /// <exception cref="RefusedFileException">It is in another format, damaged, or exceeds the limits.</exception>
     public static (int Width, int Height) ReadSize(ReadOnlySpan<byte> encoded, string file = "image")
     {
         using var codec = Open(encoded, file);
@@ -28,8 +28,8 @@ public static class ImageCodec
     /// Pillow's <c>convert("RGB")</c> does.
     /// </summary>
     /// <param name="encoded">A whole JPEG, PNG or WebP file.</param>
-    /// <param name="file">What an error calls the source.</param>
-    /// <exception cref="RefusedFileException">It is another format, damaged, or larger than the limits.</exception>
+    /// <param name="file">Name of the source for errors.</param>
+    /// <exception cref="RefusedFileException">It is in another format, damaged, or exceeds the limits.</exception>
     public static RgbImage Decode(ReadOnlySpan<byte> encoded, string file = "image")
     {
         using var codec = Open(encoded, file);
@@ -37,17 +37,17 @@ public static class ImageCodec
     }
 
     /// <summary>
-    /// Decodes a picture as <see cref="Decode(ReadOnlySpan{byte}, string)"/> does and turns it as its EXIF orientation
-    /// says, so that it is what viewers show.
+    /// Decodes a picture as <see cref="Decode(ReadOnlySpan{byte}, string)"/> does and applies its EXIF orientation, as
+    /// viewers do.
     /// </summary>
     /// <param name="encoded">A whole JPEG, PNG or WebP file.</param>
-    /// <param name="file">What an error calls the source.</param>
-    /// <exception cref="RefusedFileException">It is another format, damaged, or larger than the limits.</exception>
+    /// <param name="file">Name of the source for errors.</param>
+    /// <exception cref="RefusedFileException">It is in another format, damaged, or exceeds the limits.</exception>
     public static RgbImage DecodeUpright(ReadOnlySpan<byte> encoded, string file = "image")
     {
         using var codec = Open(encoded, file);
 
-        // Skia's numbers are EXIF's.
+        // Skia uses EXIF's numbers.
         int orientation = codec.EncodedFormat == SKEncodedImageFormat.Png
             ? Orientation.OfPng(encoded) : (int)codec.EncodedOrigin;
         return Orientation.Apply(Decode(codec, file), orientation);
@@ -61,12 +61,12 @@ public static class ImageCodec
         {
             fixed (byte* pixels = rgba)
             {
-                // No colour space is given, so none is converted to.
+                // Without a color space, Skia does not convert colors.
                 var info = new SKImageInfo(width, height, SKColorType.Rgba8888, SKAlphaType.Unpremul);
                 var result = codec.GetPixels(info, (nint)pixels);
                 if (result != SKCodecResult.Success)
                 {
-                    throw new RefusedFileException(file, "pixels", $"the picture does not decode ({result})");
+                    throw new RefusedFileException(file, "pixels", $"the picture cannot be decoded ({result})");
                 }
             }
         }
@@ -107,14 +107,14 @@ public static class ImageCodec
 
     private static SKCodec Open(ReadOnlySpan<byte> encoded, string file)
     {
-        using var data = SKData.CreateCopy(encoded);  // The codec holds it too.
+        using var data = SKData.CreateCopy(encoded);  // The codec holds a reference too.
         var codec = SKCodec.Create(data)
-            ?? throw new RefusedFileException(file, "header", "this is no JPEG, PNG or WebP picture");
+            ?? throw new RefusedFileException(file, "header", "this is not a JPEG, PNG or WebP picture");
         var (format, width, height) = (codec.EncodedFormat, codec.Info.Width, codec.Info.Height);
         if (format is not (SKEncodedImageFormat.Jpeg or SKEncodedImageFormat.Png or SKEncodedImageFormat.Webp))
         {
             codec.Dispose();
-            throw new RefusedFileException(file, "header", $"{format} is not read; JPEG, PNG and WebP are");
+            throw new RefusedFileException(file, "header", $"{format} is not supported; use JPEG, PNG or WebP");
         }
 
         if (width is < 1 or > SideMax || height is < 1 or > SideMax || (long)width * height > PixelsMax)
@@ -122,7 +122,7 @@ public static class ImageCodec
             codec.Dispose();
             throw new RefusedFileException(
                 file, "header",
-                $"{width} x {height} pixels; at most {SideMax} a side and {PixelsMax} together are decoded");
+                $"{width} x {height} pixels; at most {SideMax} per side and {PixelsMax} in total are allowed");
         }
 
         return codec;

@@ -1,18 +1,18 @@
-// Pillow's antialiased resampling of 8-bit pictures, in its fixed-point arithmetic, so that what CLIP sees here is what
-// it saw in training: two passes (rows, then columns), 22-bit coefficients, rounding and clipping to 8 bits after each.
+// Pillow's antialiased resampling of 8-bit pictures, in its fixed-point arithmetic, so that CLIP sees the same pixels
+// as in training: two passes (rows, then columns), 22-bit coefficients, rounding and clipping to 8 bits after each.
 namespace Atelier.Model.Imaging;
 
-/// <summary>Changes a picture's size.</summary>
+/// <summary>Resizes pictures.</summary>
 public static class ImageResize
 {
     private const int Channels = 3;
 
-    // 32 bits less 8 of the pixel less 2 for the overshoot of negative lobes.
+    // 32 bits minus 8 for the pixel minus 2 for the overshoot of negative lobes.
     private const int PrecisionBits = 32 - 8 - 2;
 
     /// <summary>
-    /// Bicubic with a = -0.5, whose support grows with the reduction. The aspect ratio is not kept: the whole picture
-    /// is squashed or stretched to the target.
+    /// Bicubic interpolation with a = -0.5, whose support grows with the reduction. The aspect ratio is not kept: the
+    /// whole picture is squashed or stretched to the target.
     /// </summary>
     /// <param name="rgb">Pixels, [height, width, 3].</param>
     /// <param name="width">Columns of <paramref name="rgb"/>, 1 to <see cref="ImageCodec.SideMax"/>.</param>
@@ -97,8 +97,8 @@ public static class ImageResize
 
     private static byte Round(int sum) => (byte)Math.Clamp(sum >> PrecisionBits, byte.MinValue, byte.MaxValue);
 
-    // For each place of the result: the first place of the source that counts, and the weights from there on. They sum
-    // to one; at the borders the missing part of the kernel is left out.
+    // For each position of the result: the first source position with a weight, and the weights from there on. They sum
+    // to one; at the borders the part of the kernel outside the picture is dropped.
     private static (int Start, int[] Weights)[] Windows(int length, int target)
     {
         double scale = (double)length / target;

@@ -1,4 +1,4 @@
-// Which side of a stored picture is up. Cameras store what their sensor saw and note in EXIF how it was held.
+// EXIF orientation. Cameras store pictures as the sensor saw them and record in EXIF how the camera was held.
 using System.Buffers.Binary;
 
 namespace Atelier.Model.Imaging;
@@ -6,13 +6,13 @@ namespace Atelier.Model.Imaging;
 /// <summary>EXIF's orientations, 1 to 8, of which 1 is upright.</summary>
 internal static class Orientation
 {
-    /// <summary>As it is stored.</summary>
+    /// <summary>The orientation of a picture that is shown as stored.</summary>
     public const int Upright = 1;
 
     private const int FirstOnItsSide = 5;
     private const int Last = 8;
 
-    /// <summary>A picture as a viewer shows it: from 5 on, rows become columns.</summary>
+    /// <summary>Turns a picture as a viewer does: from 5 on, rows become columns.</summary>
     /// <param name="stored">The picture as it is stored.</param>
     /// <param name="orientation">1 to 8.</param>
     public static RgbImage Apply(RgbImage stored, int orientation)
@@ -48,8 +48,7 @@ internal static class Orientation
     }
 
     /// <summary>
-    /// The orientation of a PNG file by its eXIf chunk, which Skia does not read; upright where there is none, or none
-    /// that can be read.
+    /// The orientation in a PNG file's eXIf chunk, which Skia does not read; upright if it is missing or unreadable.
     /// </summary>
     public static int OfPng(ReadOnlySpan<byte> file)
     {

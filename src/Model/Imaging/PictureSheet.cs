@@ -1,15 +1,15 @@
-// Many pictures on one sheet, for people to look at.
+// Contact sheets of many pictures.
 namespace Atelier.Model.Imaging;
 
-/// <summary>Lays pictures out in rows.</summary>
+/// <summary>Joins pictures into sheets.</summary>
 public static class PictureSheet
 {
     private const int Gap = 4;
     private const byte Paper = 255;
 
-    /// <summary>Pictures of one size, row by row, with thin white lines between them.</summary>
+    /// <summary>Joins pictures of one size row by row, separated by thin white lines.</summary>
     /// <param name="pictures">At least one.</param>
-    /// <param name="columns">Pictures of a row.</param>
+    /// <param name="columns">Pictures per row.</param>
     /// <exception cref="ArgumentException">There is no picture, or they differ in size.</exception>
     public static RgbImage Join(IReadOnlyList<RgbImage> pictures, int columns)
     {
@@ -17,7 +17,7 @@ public static class PictureSheet
         ArgumentOutOfRangeException.ThrowIfLessThan(columns, 1);
         if (pictures.Count == 0)
         {
-            throw new ArgumentException("A sheet needs a picture.", nameof(pictures));
+            throw new ArgumentException("A sheet needs at least one picture.", nameof(pictures));
         }
 
         (int width, int height) = (pictures[0].Width, pictures[0].Height);
@@ -31,7 +31,8 @@ public static class PictureSheet
             if ((pictures[i].Width, pictures[i].Height) != (width, height))
             {
                 throw new ArgumentException(
-                    $"Picture {i} has {pictures[i].Width} x {pictures[i].Height} pixels, the first {width} x {height}.",
+                    $"Picture {i} has {pictures[i].Width} x {pictures[i].Height} pixels, but the first has "
+                    + $"{width} x {height}.",
                     nameof(pictures));
             }
 

@@ -1,6 +1,6 @@
-// PNG files (ISO/IEC 15948) by hand: 8-bit RGB with texts. A picture's bytes are a promise to its users, so they must
+// A PNG (ISO/IEC 15948) writer for 8-bit RGB with text chunks. A picture's bytes are guaranteed to users, so they must
 // not depend on the processor or the runtime: the compressor is a managed one at a pinned version, because zlib-ng,
-// which is behind ZLibStream, promises no stable output.
+// which ZLibStream uses, does not guarantee stable output.
 using System.Buffers.Binary;
 using System.IO.Compression;
 using System.IO.Hashing;
@@ -10,13 +10,13 @@ using ICSharpCode.SharpZipLib.Zip.Compression.Streams;
 
 namespace Atelier.Model.Imaging;
 
-/// <summary>Writes PNG files that carry texts, and reads the texts of PNG files.</summary>
+/// <summary>Writes PNG files with text chunks, and reads the text chunks of PNG files.</summary>
 public static class Png
 {
-    /// <summary>The most bytes that one text takes in a file, compressed or not: 1 MiB.</summary>
+    /// <summary>Maximum bytes of one text in a file, compressed or not: 1 MiB.</summary>
     public const int TextBytesMax = 1 << 20;
 
-    /// <summary>The most texts that are read from one file.</summary>
+    /// <summary>Maximum number of texts read from a file.</summary>
     public const int TextsMax = 64;
 
     private const int KeywordCharsMax = 79;
@@ -28,16 +28,16 @@ public static class Png
     private static ReadOnlySpan<byte> Signature => [0x89, (byte)'P', (byte)'N', (byte)'G', 0x0D, 0x0A, 0x1A, 0x0A];
 
     /// <summary>
-    /// Writes a picture. The bytes are a function of the arguments alone. Texts come before the pixels, so that they
-    /// can be read from the head of a file.
+    /// Writes a picture. The bytes depend only on the arguments. Texts come before the pixels, so that they can be read
+    /// from the head of a file.
     /// </summary>
     /// <param name="output">Receives the file; stays open.</param>
     /// <param name="rgb">Pixels, [height, width, 3].</param>
     /// <param name="width">Columns.</param>
     /// <param name="height">Rows.</param>
     /// <param name="texts">
-    /// Entries in their order: a keyword of 1 to 79 printable Latin-1 characters, without spaces at its ends or side by
-    /// side, and any text up to <see cref="TextBytesMax"/> bytes of UTF-8. Written as uncompressed iTXt.
+    /// Text entries in order: a keyword of 1 to 79 printable Latin-1 characters, without leading, trailing or
+    /// consecutive spaces, and any text up to <see cref="TextBytesMax"/> bytes of UTF-8. Written as uncompressed iTXt.
     /// </param>
     public static void Write(
         Stream output, ReadOnlySpan<byte> rgb, int width, int height, IEnumerable<(string Keyword, string Text)> texts)
@@ -69,8 +69,10 @@ public static class Png
     /// Reads the iTXt and tEXt entries of a PNG file, in their order; every chunk's checksum is verified up to IEND.
     /// </summary>
     /// <param name="input">The file, from its first byte.</param>
-    /// <param name="file">What an error calls it.</param>
-    /// <exception cref="RefusedFileException">It is no PNG file, damaged, or its texts exceed the limits.</exception>
+    /// <param name="file">Name of the file for errors.</param>
+    /// <exception cref="RefusedFileException">
+    /// It is not a PNG file or is damaged, or its texts exceed the limits.
+    /// </exception>
     public static IReadOnlyList<(string Keyword, string Text)> ReadTexts(Stream input, string file = "PNG")
     {
         ArgumentNullException.ThrowIfNull(input);
@@ -124,7 +126,7 @@ public static class Png
         if (!legal)
         {
             throw new ArgumentException(
-                $"'{keyword}' is no PNG keyword: 1 to {KeywordCharsMax} printable Latin-1 characters, single spaces "
+                $"'{keyword}' is not a PNG keyword: 1 to {KeywordCharsMax} printable Latin-1 characters, single spaces "
                 + "inside.",
                 nameof(keyword));
         }
@@ -146,7 +148,7 @@ public static class Png
         var keyword = Encoding.Latin1.GetString(CutField(ref data));
         if (data.Length < 2 || data[0] > 1 || data[1] != 0)
         {
-            throw new InvalidDataException("an iTXt chunk has no legal compression flag and method");
+            throw new InvalidDataException("an iTXt chunk has an invalid compression flag or method");
         }
 
         bool compressed = data[0] == 1;
@@ -193,7 +195,7 @@ public static class Png
         output.Write(number);
     }
 
-    // Filtered pixels of photographs have few repetitions, and compress better when none are sought; drawings have
+    // Filtered pixels of photographs have few repetitions and compress better without searching for them; drawings have
     // many.
     private static byte[] Compress(ReadOnlySpan<byte> rgb, int stride)
     {
@@ -216,10 +218,10 @@ public static class Png
         return compressed.ToArray();
     }
 
-    // [height, stride] -> [height, 1 + stride], each row behind its filter's number
+    // [height, stride] -> [height, 1 + stride], each row preceded by its filter number
     private static byte[] FilterRows(ReadOnlySpan<byte> rgb, int stride)
     {
-        // Rows have a black pixel before them, so that the first pixel's left neighbour needs no case of its own.
+        // Rows are preceded by a black pixel, so that the first pixel's left neighbour needs no special case.
         byte[] above = new byte[Pixel + stride];
         byte[] row = new byte[Pixel + stride];
         byte[][] filtered = [.. Enumerable.Range(0, Filters).Select(_ => new byte[1 + stride])];
@@ -234,8 +236,8 @@ public static class Png
         return result;
     }
 
-    // Applies all five filters, and chooses by the specification's heuristic: the one whose output, read as signed
-    // bytes, has the smallest sum of magnitudes; of equals the first.
+    // Applies all five filters and chooses one by the specification's heuristic: the smallest sum of magnitudes of its
+    // output, read as signed bytes; the first if several are equal.
     private static int Filter(byte[] row, byte[] above, byte[][] filtered)
     {
         Span<long> sums = stackalloc long[Filters];
@@ -269,7 +271,7 @@ public static class Png
         return best;
     }
 
-    // Of left, up and corner the one closest to left + up - corner; of equals the first.
+    // The one of left, up and corner that is closest to left + up - corner; the first if several are equal.
     private static int Paeth(int left, int up, int corner)
     {
         int byLeft = Math.Abs(up - corner);
@@ -278,7 +280,7 @@ public static class Png
         return byLeft <= byUp && byLeft <= byCorner ? left : byUp <= byCorner ? up : corner;
     }
 
-    // Walks over the chunks. Memory: 64 KiB, and a text's bytes while they are asked for.
+    // Iterates over the chunks. Memory: 64 KiB, plus a text's bytes while it is read.
     private sealed class ChunkReader
     {
         private readonly Stream _input;
@@ -297,7 +299,7 @@ public static class Png
             }
         }
 
-        // Goes past the current chunk and reads the next one's length and kind.
+        // Skips the rest of the current chunk and reads the next one's length and kind.
         public string Next()
         {
             Finish();
@@ -306,7 +308,7 @@ public static class Png
             _left = BinaryPrimitives.ReadUInt32BigEndian(head);
             if (_left > int.MaxValue)
             {
-                throw new InvalidDataException($"a chunk claims {_left} bytes; {int.MaxValue} is the format's limit");
+                throw new InvalidDataException($"a chunk claims {_left} bytes; the format's limit is {int.MaxValue}");
             }
 
             _crc.Append(head[4..]);
@@ -318,7 +320,7 @@ public static class Png
         {
             if (_left > TextBytesMax)
             {
-                throw new InvalidDataException($"a text takes {_left} bytes; at most {TextBytesMax} are read");
+                throw new InvalidDataException($"a text has {_left} bytes; at most {TextBytesMax} are allowed");
             }
 
             var data = new byte[_left];
@@ -349,7 +351,7 @@ public static class Png
             _input.ReadExactly(_buffer.AsSpan(0, 4));
             if (BinaryPrimitives.ReadUInt32BigEndian(_buffer) != computed)
             {
-                throw new InvalidDataException("a chunk's checksum differs from its bytes");
+                throw new InvalidDataException("a chunk's checksum does not match its bytes");
             }
 
             _left = -1;

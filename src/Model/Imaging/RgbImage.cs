@@ -3,8 +3,10 @@ namespace Atelier.Model.Imaging;
 /// <summary>A picture: 8 bits per channel, red, green, blue; rows from the top, without padding.</summary>
 public sealed class RgbImage
 {
-    /// <summary>Takes over <paramref name="pixels"/>, [height, width, 3].</summary>
-    /// <exception cref="ArgumentException">The sides are not positive or do not fit the number of bytes.</exception>
+    /// <summary>Takes ownership of <paramref name="pixels"/>, [height, width, 3].</summary>
+    /// <exception cref="ArgumentException">
+    /// Width or height is not positive, or they do not match the number of bytes.
+    /// </exception>
     public RgbImage(int width, int height, byte[] pixels)
     {
         CheckSize(pixels, width, height);
@@ -13,10 +15,10 @@ public sealed class RgbImage
         Pixels = pixels;
     }
 
-    /// <summary>Columns.</summary>
+    /// <summary>Width in pixels.</summary>
     public int Width { get; }
 
-    /// <summary>Rows.</summary>
+    /// <summary>Height in pixels.</summary>
     public int Height { get; }
 
     /// <summary>The channels' values, [Height, Width, 3].</summary>
@@ -29,7 +31,7 @@ public sealed class RgbImage
         if (rgb.Length != 3L * width * height)
         {
             throw new ArgumentException(
-                $"{rgb.Length} bytes were given; {width} x {height} pixels of RGB take {3L * width * height}.",
+                $"{width} x {height} pixels of RGB take {3L * width * height} bytes, not {rgb.Length}.",
                 nameof(rgb));
         }
     }

@@ -1,4 +1,4 @@
-// Activations of MicroDiT whose bits depend on the number alone, not on where in a tensor it stands.
+// Activations of MicroDiT whose bits depend only on the input value, not on its position in a tensor.
 using TorchSharp;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -6,10 +6,10 @@ using static TorchSharp.torch.nn;
 namespace Atelier.Model.Networks;
 
 /// <summary>
-/// On CPUs, libtorch's silu and tanh-GELU compute the last numbers of a tensor, and of each thread's share of it, by
-/// other instructions than the rest, and several per cent of these differ in their last bit. A picture's bits would
-/// then depend on its place in a batch. tanh, sums and products do not differ, so the two are made of them. Training,
-/// in which every shard has its fixed shape and place, takes the library's single pass.
+/// On CPUs, libtorch's silu and tanh-GELU compute the last elements of a tensor, and of each thread's share of it, with
+/// different instructions, and several per cent of these differ in their last bit. A picture's bits would then depend
+/// on its place in a batch. tanh, sums and products do not differ, so both activations are composed of them. Training,
+/// in which every shard has a fixed shape and place, uses the library's fused version.
 /// </summary>
 internal static class Activations
 {

@@ -8,7 +8,7 @@ using static TorchSharp.torch.nn;
 namespace Atelier.Model.Networks;
 
 /// <summary>
-/// Keys and values of one block's cross-attention, each [B, heads, L, head width]. Made once per caption.
+/// Keys and values of one block's cross-attention, each [B, heads, L, head width]. Computed once per caption.
 /// </summary>
 /// <param name="Key">Normalised keys.</param>
 /// <param name="Value">Values.</param>
@@ -22,7 +22,7 @@ public sealed record KeyValue(Tensor Key, Tensor Value) : IDisposable
     }
 }
 
-/// <summary>What all kinds of attention share.</summary>
+/// <summary>Operations shared by all kinds of attention.</summary>
 internal static class Heads
 {
     /// <summary>x [B, T, heads * w] as [B, heads, T, w], normalised over its whole width first.</summary>
@@ -34,12 +34,12 @@ internal static class Heads
         x.view(x.shape[0], x.shape[1], heads, -1).transpose(1, 2);
 
     /// <summary>
-    /// softmax(q kᵀ / √w) v of [B, heads, T, w], joined again: [B, T, heads * w]. If causal, a position sees only
+    /// softmax(q kᵀ / √w) v of [B, heads, T, w], with heads joined: [B, T, heads * w]. If causal, a position sees only
     /// itself and those before it.
     /// </summary>
     public static Tensor Attend(Tensor query, Tensor key, Tensor value, bool causal = false)
     {
-        // The library's fused attention is the better choice but for one case: its bfloat16 backward on CPUs takes five
+        // The library's fused attention is faster except in one case: its bfloat16 backward pass on CPUs takes five
         // times as long as that of plain products (docs/log.md).
         bool plain = is_grad_enabled() && query.dtype == ScalarType.BFloat16 && query.device_type == DeviceType.CPU;
         Tensor mixed = plain                                                           // [B, heads, T, w]
@@ -71,7 +71,7 @@ public sealed class SelfAttention : Module<Tensor, Tensor>
     private readonly double _eps;
 
     /// <summary>
-    /// Reserves attention of <paramref name="heads"/> heads that are <paramref name="width"/> wide together.
+    /// Reserves attention of <paramref name="heads"/> heads with a total width of <paramref name="width"/>.
     /// </summary>
     public SelfAttention(int dim, int width, int heads, double eps, bool bias) : base(nameof(SelfAttention))
     {

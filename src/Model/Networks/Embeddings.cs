@@ -1,4 +1,4 @@
-// How places, noise levels and captions become features.
+// The embeddings of positions, noise levels, captions and patches.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -57,7 +57,7 @@ public static class PositionTable
 }
 
 /// <summary>
-/// A noise level as features: sinusoids of c_noise = ln(σ)/4 (no factor of 1000), then a two-layer perceptron.
+/// Embeds a noise level: sinusoids of c_noise = ln(σ)/4 (without a factor of 1000), then a two-layer perceptron.
 /// </summary>
 public sealed class TimestepEmbedder : Module<Tensor, Tensor>
 {
@@ -76,7 +76,7 @@ public sealed class TimestepEmbedder : Module<Tensor, Tensor>
     }
 
     /// <summary>
-    /// Cosines, then sines of <paramref name="t"/> [B] at falling frequencies: [B, width], an odd last feature is 0.
+    /// Cosines, then sines of <paramref name="t"/> [B] at falling frequencies: [B, width]; an odd last feature is 0.
     /// </summary>
     public static Tensor Sinusoids(Tensor t, int width)
     {
@@ -97,10 +97,10 @@ public sealed class TimestepEmbedder : Module<Tensor, Tensor>
     }
 }
 
-/// <summary>GELU by its tanh approximation, as the reference uses it around embeddings and modulation.</summary>
+/// <summary>GELU in its tanh approximation, which the reference uses for embeddings and modulation.</summary>
 public sealed class TanhGelu : Module<Tensor, Tensor>
 {
-    /// <summary>Makes the activation.</summary>
+    /// <summary>Creates the activation.</summary>
     public TanhGelu() : base(nameof(TanhGelu)) => RegisterComponents();
 
     /// <inheritdoc/>
@@ -161,8 +161,8 @@ public sealed class PatchEmbed : Module<Tensor, Tensor>
     }
 
     /// <summary>
-    /// A convolution whose stride is its kernel is one matrix product over patches, and is computed as that: its bits
-    /// then do not depend on which convolution algorithm suits the batch.
+    /// A convolution whose stride equals its kernel is one matrix product over patches, and is computed as one, so that
+    /// its bits do not depend on which convolution algorithm is chosen for the batch.
     /// </summary>
     public override Tensor forward(Tensor input)
     {

@@ -31,7 +31,7 @@ public sealed class FeedForward : Module<Tensor, Tensor>
     }
 }
 
-/// <summary>What the experts of one layer chose. E experts take k of the T tokens of each of B pictures.</summary>
+/// <summary>The tokens chosen by a layer's experts: E experts take k of the T tokens of each of B pictures.</summary>
 /// <param name="Probabilities">Softmax over experts, [B, T, E].</param>
 /// <param name="Gates">Probabilities of the chosen tokens, descending, [B, E, k].</param>
 /// <param name="Tokens">The chosen tokens, [B, E, k] int64.</param>
@@ -39,13 +39,13 @@ public sealed record ExpertChoice(Tensor Probabilities, Tensor Gates, Tensor Tok
 
 /// <summary>
 /// Expert-choice mixture of experts (Zhou et al. 2022, arXiv 2202.09368): every expert takes the capacity * T / E
-/// tokens with the highest probability for it; a token may be taken by several experts, or by none and then contributes
-/// zero.
+/// tokens with the highest probability for it; a token may be taken by several experts, or by none, in which case its
+/// output is zero.
 /// </summary>
 /// <remarks>
 /// Chosen rows are gathered, pass through their expert, and are added back one expert after another. A token occurs at
-/// most once per expert, so no two additions of one pass meet, forward or backward: sums have one order on every
-/// device.
+/// most once per expert, so no two additions of a pass hit the same row, forward or backward, and sums have the same
+/// order on every device.
 /// </remarks>
 public sealed class ExpertChoiceFeedForward : Module<Tensor, Tensor>
 {
@@ -66,7 +66,7 @@ public sealed class ExpertChoiceFeedForward : Module<Tensor, Tensor>
         RegisterComponents();
     }
 
-    /// <summary>Tokens that each expert takes of <paramref name="tokens"/>.</summary>
+    /// <summary>Number of tokens that each expert takes of <paramref name="tokens"/>.</summary>
     public int TokensPerExpert(long tokens) => (int)(_capacity * tokens / _experts);
 
     /// <summary>Lets the experts choose among tokens [B, T, D]. The caller owns the tensors.</summary>
@@ -100,8 +100,8 @@ public sealed class ExpertChoiceFeedForward : Module<Tensor, Tensor>
 }
 
 /// <summary>
-/// Moves rows to experts and back. Each of the two is the other's derivative, so backward is written with the same two
-/// passes; the library's own derivative of a gather adds with atomics on GPUs.
+/// Moves rows to experts and back. Each operation is the derivative of the other, so the backward passes use the same
+/// two; the library's own derivative of a gather uses atomic additions on GPUs.
 /// </summary>
 internal static class RowExchange
 {

@@ -1,6 +1,6 @@
-// The layers that every network here is made of. They differ from TorchSharp's own in one point: a new layer's memory
-// is reserved but not written. A network is filled exactly once, from a file, a formula or an initialiser, so that
-// building one of a billion parameters costs neither time nor resident memory.
+// The basic layers of all networks. They differ from TorchSharp's own in one point: a new layer's memory is reserved
+// but not written. A network is filled exactly once, from a file, a formula or an initialiser, so that creating one of
+// a billion parameters takes neither time nor resident memory.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -8,7 +8,7 @@ using static TorchSharp.torch.nn;
 
 namespace Atelier.Model.Networks;
 
-/// <summary>y = x Wᵀ + b. Weight [out, in], bias [out] or none.</summary>
+/// <summary>y = x Wᵀ + b. Weight [out, in], optional bias [out].</summary>
 public sealed class Linear : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "weight")] private readonly Parameter _weight;
@@ -25,7 +25,7 @@ public sealed class Linear : Module<Tensor, Tensor>
     /// <summary>The matrix, [out, in].</summary>
     public Parameter Weight => _weight;
 
-    /// <summary>The offset, [out], or none.</summary>
+    /// <summary>The offset, [out]; null if there is none.</summary>
     public Parameter? Bias => _bias;
 
     /// <inheritdoc/>
@@ -50,10 +50,10 @@ public sealed class LayerNorm : Module<Tensor, Tensor>
         RegisterComponents();
     }
 
-    /// <summary>The scale, [width], or none.</summary>
+    /// <summary>The scale, [width]; null if there is none.</summary>
     public Parameter? Weight => _weight;
 
-    /// <summary>The offset, [width], or none.</summary>
+    /// <summary>The offset, [width]; null if there is none.</summary>
     public Parameter? Bias => _bias;
 
     /// <inheritdoc/>
@@ -88,7 +88,7 @@ public sealed class GroupNorm : Module<Tensor, Tensor>
     public override Tensor forward(Tensor input) => functional.group_norm(input, _groups, _weight, _bias, _eps);
 }
 
-/// <summary>Two-dimensional convolution. Weight [out, in, kernelHeight, kernelWidth], bias [out] or none.</summary>
+/// <summary>Two-dimensional convolution. Weight [out, in, kernelHeight, kernelWidth], optional bias [out].</summary>
 public sealed class Conv2d : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "weight")] private readonly Parameter _weight;
@@ -111,7 +111,7 @@ public sealed class Conv2d : Module<Tensor, Tensor>
     /// <summary>The kernels, [out, in, kernelHeight, kernelWidth].</summary>
     public Parameter Weight => _weight;
 
-    /// <summary>The offset, [out], or none.</summary>
+    /// <summary>The offset, [out]; null if there is none.</summary>
     public Parameter? Bias => _bias;
 
     /// <inheritdoc/>

@@ -23,7 +23,7 @@ public sealed class DiTBlock : Module<Tensor, Tensor, KeyValue, Tensor>
     [ComponentName(Name = "adaLN_modulation")] private readonly Sequential _modulation;
 
     /// <summary>
-    /// Reserves a block; its conditioning is <see cref="MicroDiTConfig.Dim"/> wide, whatever its own width.
+    /// Reserves a block; its conditioning has the width <see cref="MicroDiTConfig.Dim"/>, independent of its own.
     /// </summary>
     public DiTBlock(MicroDiTConfig config, BlockShape shape) : base(nameof(DiTBlock))
     {
@@ -117,8 +117,8 @@ public sealed class FinalLayer : Module<Tensor, Tensor, Tensor>
 }
 
 /// <summary>
-/// All that a caption contributes to an evaluation of the network, and that is therefore computed once per picture: its
-/// pooled embedding and every block's cross-attention keys and values.
+/// The part of an evaluation that depends only on the caption and is computed once per picture: its pooled embedding
+/// and every block's cross-attention keys and values.
 /// </summary>
 /// <param name="Pooled">Added to the noise embedding, [B, D].</param>
 /// <param name="Mixer">Keys and values for the patch mixer's blocks.</param>
@@ -126,10 +126,10 @@ public sealed class FinalLayer : Module<Tensor, Tensor, Tensor>
 public sealed record CaptionContext(
     Tensor Pooled, IReadOnlyList<KeyValue> Mixer, IReadOnlyList<KeyValue> Backbone) : IDisposable
 {
-    /// <summary>Captions in this context, B.</summary>
+    /// <summary>Number of captions in this context, B.</summary>
     public long Batch => Pooled.shape[0];
 
-    /// <summary>One context of the rows of several, in order. The parts stay the caller's.</summary>
+    /// <summary>Joins the rows of several contexts, in order. The caller keeps ownership of the parts.</summary>
     public static CaptionContext Join(IReadOnlyList<CaptionContext> parts)
     {
         ArgumentOutOfRangeException.ThrowIfZero(parts.Count);
@@ -147,7 +147,7 @@ public sealed record CaptionContext(
     }
 
     /// <summary>
-    /// Takes the tensors out of the caller's dispose scope; the context then lives until it is disposed.
+    /// Moves the tensors out of the current dispose scope; the context then lives until it is disposed.
     /// </summary>
     public CaptionContext Detached()
     {
@@ -173,7 +173,7 @@ public sealed record CaptionContext(
 }
 
 /// <summary>
-/// The denoising network F(x, c_noise, caption). A patch mixer sees all tokens; the backbone sees those a mask leaves.
+/// The denoising network F(x, c_noise, caption). A patch mixer sees all tokens; the backbone sees the unmasked ones.
 /// </summary>
 public sealed class MicroDiT : Module<Tensor, Tensor, CaptionContext, Tensor>
 {
@@ -189,7 +189,7 @@ public sealed class MicroDiT : Module<Tensor, Tensor, CaptionContext, Tensor>
     [ComponentName(Name = "blocks")] private readonly ModuleList<DiTBlock> _blocks;
     [ComponentName(Name = "final_layer")] private readonly FinalLayer _final;
 
-    /// <summary>Reserves a network. Its parameters hold nothing until they are loaded or initialised.</summary>
+    /// <summary>Reserves a network. Its parameters are undefined until they are loaded or initialised.</summary>
     public MicroDiT(MicroDiTConfig config) : base(nameof(MicroDiT))
     {
         Config = config.Checked();
@@ -221,18 +221,18 @@ public sealed class MicroDiT : Module<Tensor, Tensor, CaptionContext, Tensor>
             Sequential(("0", new LayerNorm(from, eps)), ("1", new Linear(from, to, config.UseBias)));
     }
 
-    /// <summary>What the network was built from.</summary>
+    /// <summary>The network's configuration.</summary>
     public MicroDiTConfig Config { get; }
 
-    /// <summary>The part of an evaluation that depends on the caption alone. The caller disposes it.</summary>
+    /// <summary>Computes the part of an evaluation that depends only on the caption. The caller disposes it.</summary>
     /// <param name="captions">
-    /// Caption features [B, L, caption channels] on any device; all zeros stand for the empty caption.
+    /// Caption features [B, L, caption channels] on any device; all zeros are the empty caption.
     /// </param>
     public CaptionContext Caption(Tensor captions)
     {
         using var scope = NewDisposeScope();
 
-        // Numbers from elsewhere may start at any address, and the bits of small products depend on it. A copy is
+        // External data may start at any address, and the bits of small products depend on the alignment. A copy is
         // aligned.
         Tensor like = get_buffer("pos_embed")!;
         Tensor own = captions.to(like.dtype, like.device, copy: true);          // [B, L, channels]
@@ -260,7 +260,7 @@ public sealed class MicroDiT : Module<Tensor, Tensor, CaptionContext, Tensor>
     /// <returns>[B, C, H, W].</returns>
     public override Tensor forward(Tensor x, Tensor t, CaptionContext caption) => Predict(x, t, caption, mask: null);
 
-    /// <summary>F(x, t, caption), where masked patches hold the mask token (zeros).</summary>
+    /// <summary>F(x, t, caption); masked patches of the result hold the mask token (zeros).</summary>
     /// <inheritdoc cref="forward(Tensor, Tensor, CaptionContext)"/>
     public Tensor Predict(Tensor x, Tensor t, CaptionContext caption, PatchMask? mask)
     {
@@ -285,7 +285,7 @@ public sealed class MicroDiT : Module<Tensor, Tensor, CaptionContext, Tensor>
             Tensor next = block.call(x, c, captions[index++]);
             if (!is_grad_enabled())
             {
-                x.Dispose(); // Without gradients nobody looks back, and one block's tokens are all that is alive.
+                x.Dispose(); // Without gradients earlier tokens are not needed, so only one block's tokens are kept.
             }
 
             x = next;

@@ -1,5 +1,5 @@
-// What a MicroDiT is made of: the arguments of the reference's constructor under their own names, the two published
-// presets, and the widths of every block that follow from them.
+// The configuration of a MicroDiT: the arguments of the reference's constructor under their own names, the two
+// published presets, and the widths of every block derived from them.
 using System.Text.Json;
 
 namespace Atelier.Model.Networks;
@@ -15,7 +15,7 @@ public sealed record BlockShape(int Width, int AttentionWidth, int FeedForwardWi
 
 /// <summary>
 /// Architecture of a <see cref="MicroDiT"/>. Property names are the reference's argument names in .NET casing;
-/// <see cref="FromJson"/> reads the reference's own spelling.
+/// <see cref="FromJson"/> reads the reference's spelling.
 /// </summary>
 public sealed record MicroDiTConfig
 {
@@ -46,18 +46,18 @@ public sealed record MicroDiTConfig
     /// <summary>Features per caption token.</summary>
     public int CaptionChannels { get; init; } = 1024;
 
-    /// <summary>Divisor of the position coordinates: 1 at the resolution trained first, 2 at twice that.</summary>
+    /// <summary>Divisor of the position coordinates: 1 at the first training resolution, 2 at twice that.</summary>
     public double PosInterpScale { get; init; } = 1;
 
     /// <summary>Epsilon of every layer norm.</summary>
     public double NormEps { get; init; } = 1e-6;
 
     /// <summary>
-    /// Self-attention width over D: one value a block, or fewer that are spread over equal runs of blocks.
+    /// Self-attention width over D: one value per block, or fewer values that apply to equal runs of blocks.
     /// </summary>
     public IReadOnlyList<double> QkvMultipliers { get; init; } = [1.0];
 
-    /// <summary>Feed-forward width over D, laid out like <see cref="QkvMultipliers"/>.</summary>
+    /// <summary>Feed-forward width over D, in the form of <see cref="QkvMultipliers"/>.</summary>
     public IReadOnlyList<double> FfnMultipliers { get; init; } = [4.0];
 
     /// <summary>Whether a patch mixer sees all tokens before any are masked away.</summary>
@@ -81,7 +81,7 @@ public sealed record MicroDiTConfig
     /// <summary>Experts of a mixture, E.</summary>
     public int NumExperts { get; init; } = 8;
 
-    /// <summary>Experts that a token meets on average: each expert takes capacity * T / E of T tokens.</summary>
+    /// <summary>Experts per token on average: each expert takes capacity * T / E of T tokens.</summary>
     public double ExpertCapacity { get; init; } = 1;
 
     /// <summary>Every n-th block has experts.</summary>
@@ -93,12 +93,12 @@ public sealed record MicroDiTConfig
     /// <summary>Tokens of a latent, T.</summary>
     public int Tokens => Grid * Grid;
 
-    /// <summary>Numbers in one patch: what the network predicts per token.</summary>
+    /// <summary>Elements of a patch, which the network predicts per token.</summary>
     public int PatchValues => PatchSize * PatchSize * InChannels;
 
     /// <summary>
-    /// The published preset of that name: <c>MicroDiT_XL_2</c> (1.165 B parameters at 4 channels) or
-    /// <c>MicroDiT_Tiny_2</c> (201 M). The prefix may be left out.
+    /// The published preset with the given name: <c>MicroDiT_XL_2</c> (1.165 B parameters at 4 channels) or
+    /// <c>MicroDiT_Tiny_2</c> (201 M). The prefix may be omitted.
     /// </summary>
     /// <exception cref="ArgumentException">No preset has this name.</exception>
     public static MicroDiTConfig Preset(
@@ -109,7 +109,7 @@ public sealed record MicroDiTConfig
             "MicroDiT_XL_2" or "XL_2" => true,
             "MicroDiT_Tiny_2" or "Tiny_2" => false,
             _ => throw new ArgumentException(
-                $"There is no preset \"{name}\"; there are Tiny_2 and XL_2.", nameof(name)),
+                $"There is no preset \"{name}\"; presets are Tiny_2 and XL_2.", nameof(name)),
         };
         int depth = large ? 28 : 16;
         return new MicroDiTConfig
@@ -132,22 +132,22 @@ public sealed record MicroDiTConfig
     }
 
     /// <summary>
-    /// Reads a configuration in the reference's spelling (<c>patch_mixer_dim</c>, ...); what is absent keeps its
-    /// default.
+    /// Reads a configuration in the reference's spelling (<c>patch_mixer_dim</c>, ...); absent members keep their
+    /// defaults.
     /// </summary>
     /// <param name="json">An object. Multipliers are a list of numbers or <c>["linspace", first, last]</c>.</param>
-    /// <exception cref="ArgumentException">A member is unknown, or a value is impossible.</exception>
+    /// <exception cref="ArgumentException">A member is unknown, or a value is not valid.</exception>
     public static MicroDiTConfig FromJson(JsonElement json)
     {
         if (json.ValueKind != JsonValueKind.Object)
         {
             throw new ArgumentException(
-                $"A MicroDiT is described by a JSON object, not by {json.ValueKind}.", nameof(json));
+                $"A MicroDiT configuration must be a JSON object, not {json.ValueKind}.", nameof(json));
         }
 
         var config = new MicroDiTConfig();
 
-        // Multipliers may stand before the depth that they spread over. An impossible depth is refused where it stands.
+        // Multipliers may precede the depth that they apply to. An invalid depth is refused at its own member.
         int depth = json.TryGetProperty("depth", out JsonElement d) && d.ValueKind == JsonValueKind.Number
             && d.TryGetInt32(out int given) && given is > 0 and <= DepthMax ? given : config.Depth;
         foreach (JsonProperty member in json.EnumerateObject())
@@ -178,8 +178,9 @@ public sealed record MicroDiTConfig
                     "num_experts" => config with { NumExperts = value.GetInt32() },
                     "expert_capacity" => config with { ExpertCapacity = value.GetDouble() },
                     "experts_every_n" => config with { ExpertsEveryN = value.GetInt32() },
-                    "depth_init" => config, // Concerns the initialiser alone; ours always scales with depth.
-                    _ => throw new ArgumentException($"\"{member.Name}\" is no argument of MicroDiT.", nameof(json)),
+                    "depth_init" => config, // Concerns only the initialiser; this one always scales with depth.
+                    _ => throw new ArgumentException(
+                        $"\"{member.Name}\" is not an argument of MicroDiT.", nameof(json)),
                 };
             }
             catch (Exception error) when (error is InvalidOperationException or FormatException)
@@ -250,7 +251,7 @@ public sealed record MicroDiTConfig
     }
 
     /// <summary>
-    /// Hidden width of the SiLU-gated feed-forward: two thirds of what was asked, as it has three matrices.
+    /// Hidden width of the SiLU-gated feed-forward: two thirds of the requested width, because it has three matrices.
     /// </summary>
     internal int GatedWidth(int hidden) => RoundUp((int)(2 * hidden / 3.0), MultipleOf);
 
@@ -269,8 +270,8 @@ public sealed record MicroDiTConfig
         return values;
     }
 
-    /// <summary>This configuration, if a network can be built from it.</summary>
-    /// <exception cref="ArgumentException">It cannot; the message says which numbers clash.</exception>
+    /// <summary>Returns this configuration if it is valid.</summary>
+    /// <exception cref="ArgumentException">It is not; the message says which values conflict.</exception>
     public MicroDiTConfig Checked()
     {
         (string Name, int Value, int Max)[] sizes =
@@ -285,7 +286,7 @@ public sealed record MicroDiTConfig
         ];
         foreach ((string name, int value, int max) in sizes)
         {
-            Require(value > 0 && value <= max, $"{name} must lie in 1..{max}, not be {value}");
+            Require(value > 0 && value <= max, $"{name} must be in 1..{max}, not {value}");
         }
 
         Require(InputSize % PatchSize == 0, $"input_size {InputSize} must be a multiple of patch_size {PatchSize}");
@@ -303,25 +304,25 @@ public sealed record MicroDiTConfig
             $"depth {Depth} must be a multiple of the number of multipliers, {QkvMultipliers.Count}");
         Require(
             QkvMultipliers.Concat(FfnMultipliers).All(m => m is > 0 and <= 64),
-            "multipliers must lie above 0 and at most be 64");
+            "multipliers must be above 0 and at most 64");
         Require(
             !UsePatchMixer || (PatchMixerQkvRatio is > 0 and <= 64 && PatchMixerMlpRatio is > 0 and <= 64),
-            "patch_mixer_qkv_ratio and patch_mixer_mlp_ratio must lie above 0 and at most be 64");
+            "patch_mixer_qkv_ratio and patch_mixer_mlp_ratio must be above 0 and at most 64");
         Require(
             MixerBlocks().Concat(BackboneBlocks()).All(block => block.AttentionWidth > 0 && block.FeedForwardWidth > 0),
             "qkv_multipliers, ffn_multipliers and the patch mixer's ratios must leave each block at least one feature");
         Require(
             ExpertCapacity > 0 && ExpertCapacity <= NumExperts,
-            "expert_capacity must lie above 0 and at most be num_experts");
+            "expert_capacity must be above 0 and at most num_experts");
         Require(double.IsFinite(PosInterpScale) && PosInterpScale > 0, "pos_interp_scale must be positive");
-        Require(NormEps > 0 && NormEps < 1, "norm_eps must lie between 0 and 1");
+        Require(NormEps > 0 && NormEps < 1, "norm_eps must be between 0 and 1");
         return this;
 
         static void Require(bool holds, string rule)
         {
             if (!holds)
             {
-                throw new ArgumentException($"No MicroDiT can be built so: {rule}.");
+                throw new ArgumentException($"The configuration of a MicroDiT is not valid: {rule}.");
             }
         }
     }

@@ -1,14 +1,14 @@
-// Floating-point operations of MicroDiT: what speed is measured against, and what a queue predicts with.
+// Floating-point operations of MicroDiT: the basis of speed measurements and of the queue's predictions.
 namespace Atelier.Model.Networks;
 
 /// <summary>
-/// Operations of the matrix products that are really needed, two per multiplication and addition: of experts only the
-/// rows they chose, attention included, element-wise work not.
+/// Counts the operations of the necessary matrix products, two per multiply-add: experts count only for the rows that
+/// they chose; attention is included, element-wise work is not.
 /// </summary>
 /// <param name="Config">The network.</param>
 public sealed record MicroDiTCost(MicroDiTConfig Config)
 {
-    /// <summary>Operations for a caption of <paramref name="length"/> tokens: once per picture.</summary>
+    /// <summary>Operations to process a caption of <paramref name="length"/> tokens: once per picture.</summary>
     public double Caption(int length)
     {
         double dim = Config.Dim;
@@ -22,9 +22,9 @@ public sealed record MicroDiTCost(MicroDiTConfig Config)
                 .Sum(shape => Linear(length, shape.Width, 2.0 * shape.Width));
     }
 
-    /// <summary>Operations of one evaluation of one picture, its caption's part not included.</summary>
+    /// <summary>Operations of one evaluation for one picture, without its caption's part.</summary>
     /// <param name="captionLength">Tokens of the caption.</param>
-    /// <param name="maskRatio">Part of the patches that the backbone does not see.</param>
+    /// <param name="maskRatio">Fraction of the patches that the backbone does not see.</param>
     public double Evaluation(int captionLength, double maskRatio = 0)
     {
         double dim = Config.Dim;

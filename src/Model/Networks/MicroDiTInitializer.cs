@@ -1,4 +1,4 @@
-// Initial weights of MicroDiT, as the reference draws them: what is zero at the start, and how wide the rest is.
+// Initial weights of MicroDiT with the reference's distributions: some are zero, the others have stated widths.
 using System.Runtime.InteropServices;
 using System.Text;
 using Atelier.Model.Randomness;
@@ -9,11 +9,11 @@ namespace Atelier.Model.Networks;
 
 /// <summary>
 /// Fills a new network. The distributions are the reference's; the numbers are a function of the seed and the
-/// parameter's name, so they depend neither on the order of construction nor on the device.
+/// parameter's name, independent of the order of construction and of the device.
 /// </summary>
 public static class MicroDiTInitializer
 {
-    /// <summary>Fills every parameter.</summary>
+    /// <summary>Fills every parameter of a network.</summary>
     public static void Initialize(MicroDiT network, ulong seed)
     {
         using var noGradients = no_grad();
@@ -26,7 +26,7 @@ public static class MicroDiTInitializer
         }
     }
 
-    // The first rule that fits holds.
+    // The first matching rule applies.
     private static void Fill(Span<float> values, string name, long[] shape, MicroDiTConfig config, ulong seed)
     {
         bool inBlock = name.StartsWith("blocks.", StringComparison.Ordinal)
@@ -34,7 +34,7 @@ public static class MicroDiTInitializer
         bool isCaptionBlock = name.StartsWith("y_emb_preprocess.", StringComparison.Ordinal);
         if (name == "x_embedder.proj.bias")
         {
-            // The reference leaves this one as convolutions start.
+            // The reference keeps the default initialization of convolutions here.
             Uniform(values, name, 1 / Math.Sqrt(config.PatchValues), seed);
         }
         else if (name.EndsWith(".bias", StringComparison.Ordinal) || name == "final_layer.linear.weight"
@@ -66,7 +66,7 @@ public static class MicroDiTInitializer
         }
     }
 
-    // What closes a residual branch is narrower the deeper it lies, so that the sum over branches keeps its size.
+    // The last layer of a residual branch gets narrower with depth, so that the sum over branches keeps its size.
     private static double BranchStd(string name, int depth)
     {
         string[] parts = name.Split('.');

@@ -1,23 +1,23 @@
-// Which patches of a picture the backbone sees while it trains on a part of them.
+// The choice of patches that the backbone sees in masked training.
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Networks;
 
 /// <summary>A random subset of patches for each picture of a batch.</summary>
 /// <param name="Keep">Patches that are seen, in the order of their noise, [B, k] int64.</param>
-/// <param name="Restore">For each patch its place in that order, [B, T] int64; places from k on are masked.</param>
+/// <param name="Restore">For each patch its index in that order, [B, T] int64; indexes from k on are masked.</param>
 /// <param name="Masked">1 where a patch is masked and 0 where it is seen, [B, T] float32.</param>
 public sealed record PatchMask(Tensor Keep, Tensor Restore, Tensor Masked) : IDisposable
 {
     /// <summary>
-    /// Patches seen of <paramref name="length"/>: the product in float64, truncated (9 of 100 at 0.9).
+    /// Number of patches seen of <paramref name="length"/>: the product in float64, truncated (9 of 100 at 0.9).
     /// </summary>
-    /// <exception cref="ArgumentOutOfRangeException">The ratio lies outside [0, 1), or leaves no patch.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">The ratio is outside [0, 1), or leaves no patch.</exception>
     public static int KeptOf(int length, double ratio)
     {
         if (!(ratio >= 0 && ratio < 1))
         {
-            throw new ArgumentOutOfRangeException(nameof(ratio), ratio, "A mask ratio lies in [0, 1).");
+            throw new ArgumentOutOfRangeException(nameof(ratio), ratio, "A mask ratio must be in [0, 1).");
         }
 
         int kept = Truncated(length, ratio);
@@ -25,11 +25,11 @@ public sealed record PatchMask(Tensor Keep, Tensor Restore, Tensor Masked) : IDi
             nameof(ratio), ratio, $"This mask ratio leaves none of {length} patches.");
     }
 
-    /// <summary>length (1 - ratio) in float64, truncated: the bare rule, which may keep none.</summary>
+    /// <summary>length (1 - ratio) in float64, truncated: the rule without checks, which may keep no patch.</summary>
     public static int Truncated(int length, double ratio) => (int)(length * (1 - ratio));
 
     /// <summary>
-    /// Keeps, of each row of uniform noise [B, T], the patches with the smallest numbers; equal ones in order.
+    /// Keeps the patches with the smallest values in each row of uniform noise [B, T]; equal values are kept in order.
     /// </summary>
     public static PatchMask FromNoise(ReadOnlySpan<float> noise, int batch, double ratio)
     {

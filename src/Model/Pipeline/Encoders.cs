@@ -1,4 +1,4 @@
-// The two networks that turn captioned pictures into training data: a model's autoencoder and text encoder.
+// A model's autoencoder and text encoder, which turn captioned pictures into training data.
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
 using Atelier.Model.Weights;
@@ -7,13 +7,13 @@ using static TorchSharp.torch;
 namespace Atelier.Model.Pipeline;
 
 /// <summary>An autoencoder and a text encoder that belong together. Disposes both.</summary>
-/// <param name="Autoencoder">Pictures to latents and back.</param>
-/// <param name="Text">Captions to features.</param>
+/// <param name="Autoencoder">Encodes pictures into latents, and back.</param>
+/// <param name="Text">Encodes captions into features.</param>
 /// <param name="Tokenizer">The text encoder's tokenizer.</param>
 public sealed record Encoders(AutoencoderKL Autoencoder, ClipTextEncoder Text, ClipTokenizer Tokenizer) : IDisposable
 {
     /// <summary>
-    /// Loads the encoders of a model folder, or of a folder that holds them alone: autoencoder.json, clip.json, a
+    /// Loads the encoders of a model folder, or of a folder that holds only them: autoencoder.json, clip.json, a
     /// safetensors file beside each, and vocabulary.txt.gz.
     /// </summary>
     /// <exception cref="RefusedFileException">A file is missing or does not fit.</exception>
@@ -61,10 +61,10 @@ public sealed record Encoders(AutoencoderKL Autoencoder, ClipTextEncoder Text, C
         return File.Exists(path)
             ? path
             : throw new RefusedFileException(
-                path, "file", $"is not there, and {ModelFolder.FileName} neither: the folder holds no encoders.");
+                path, "file", $"is missing, and so is {ModelFolder.FileName}: the folder does not contain encoders.");
     }
 
-    /// <summary>Loads a network strictly and readies it for use.</summary>
+    /// <summary>Loads a network strictly and prepares it for inference.</summary>
     public static void LoadWeights(
         nn.Module module, string path, Func<string, string?>? rename = null,
         Func<string, long[], long[]>? reshape = null)

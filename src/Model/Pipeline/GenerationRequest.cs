@@ -1,4 +1,4 @@
-// What one picture is made from, and nothing else: the same request gives the same picture on one kind of device.
+// The request for one picture. The same request gives the same picture on a given device kind.
 using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
@@ -6,35 +6,35 @@ using Atelier.Model.Diffusion;
 
 namespace Atelier.Model.Pipeline;
 
-/// <summary>Where the start latent's random numbers come from.</summary>
+/// <summary>The source of the start latent's random numbers.</summary>
 public enum StartNoise
 {
-    /// <summary>This project's counter-based numbers, the same everywhere.</summary>
+    /// <summary>Counter-based numbers, the same on every machine; see <see cref="Randomness.SeededNoise"/>.</summary>
     Seeded,
 
-    /// <summary>torch's CPU generator, as the reference draws; seed 0 there means its fixed default seed.</summary>
+    /// <summary>torch's CPU generator, as in the reference, where seed 0 means a fixed default seed.</summary>
     Reference,
 }
 
-/// <summary>One picture.</summary>
+/// <summary>A request for one picture.</summary>
 public sealed record GenerationRequest
 {
-    /// <summary>Longest prompt, in characters: Unicode code points.</summary>
+    /// <summary>Maximum length of a prompt, in Unicode code points.</summary>
     public const int PromptLengthMax = 32_000;
 
     private static readonly JsonWriterOptions s_compact =
         new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    /// <summary>What the picture shows.</summary>
+    /// <summary>Description of the picture.</summary>
     public required string Prompt { get; init; }
 
-    /// <summary>What guidance leads away from; if empty, from the empty caption that training knows.</summary>
+    /// <summary>Description that guidance leads away from; if empty, the empty caption of training is used.</summary>
     public string Negative { get; init; } = "";
 
-    /// <summary>Seed; 0 is an ordinary one.</summary>
+    /// <summary>Seed of the noise; 0 is a seed like any other.</summary>
     public ulong Seed { get; init; }
 
-    /// <summary>Where the start latent comes from.</summary>
+    /// <summary>Source of the start latent.</summary>
     public StartNoise Noise { get; init; }
 
     /// <summary>Steps, guidance and churn.</summary>
@@ -43,15 +43,15 @@ public sealed record GenerationRequest
     /// <summary>Side of the picture, in pixels.</summary>
     public required int Size { get; init; }
 
-    /// <summary>This request, if it can be fulfilled by a model with that resolution.</summary>
-    /// <exception cref="ArgumentException">Something is out of range; the message says what would be right.</exception>
+    /// <summary>Returns this request if a model with the given resolution can fulfil it.</summary>
+    /// <exception cref="ArgumentException">It is not valid; the message says how to correct it.</exception>
     public GenerationRequest Checked(int resolution)
     {
         CheckText(Prompt, "prompt");
         CheckText(Negative, "negative prompt");
         if (string.IsNullOrWhiteSpace(Prompt))
         {
-            throw new ArgumentException("The prompt is empty: say in words what the picture shows.");
+            throw new ArgumentException("The prompt is empty: describe the picture in words.");
         }
 
         if (Size != resolution)
@@ -65,7 +65,7 @@ public sealed record GenerationRequest
     }
 
     /// <summary>
-    /// All that is needed to make the picture again, as JSON: a function of this request and the model alone.
+    /// Everything needed to reproduce the picture, as JSON. It depends only on this request and the model.
     /// </summary>
     public string Parameters(ModelFolder model)
     {
@@ -116,7 +116,7 @@ public sealed record GenerationRequest
             else if (char.IsSurrogate(text[i]))
             {
                 throw new ArgumentException(
-                    $"The {what} is not valid Unicode: half a character stands alone at position {i}.");
+                    $"The {what} is not valid Unicode: an unpaired surrogate is at position {i}.");
             }
         }
     }

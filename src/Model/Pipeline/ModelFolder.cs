@@ -1,5 +1,4 @@
-// A model on disk: model.json says which networks it consists of and how they fit together; the weights are safetensors
-// files beside it.
+// A model on disk: model.json describes its networks; the weights are safetensors files beside it.
 using System.Security.Cryptography;
 using System.Text.Encodings.Web;
 using System.Text.Json;
@@ -17,15 +16,13 @@ namespace Atelier.Model.Pipeline;
 /// <param name="Sha256">SHA-256 of its bytes, hexadecimal.</param>
 public sealed record ModelFile(string Name, string Sha256);
 
-/// <summary>What a model folder's model.json says.</summary>
+/// <summary>The contents of a model folder's model.json.</summary>
 public sealed record ModelFolder
 {
     /// <summary>Name of the manifest.</summary>
     public const string FileName = "model.json";
 
-    /// <summary>
-    /// Name by which a manifest may refer to the CLIP model of the published weights instead of spelling it out.
-    /// </summary>
+    /// <summary>Name by which a manifest may refer to the published CLIP configuration instead of listing it.</summary>
     public const string PublishedClip = "ViT-H-14-378-quickgelu";
 
     private const int LineLengthMax = 1000;
@@ -33,7 +30,7 @@ public sealed record ModelFolder
     private static readonly JsonSerializerOptions s_readable =
         new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    /// <summary>The folder.</summary>
+    /// <summary>Path of the folder.</summary>
     public required string Path { get; init; }
 
     /// <summary>Name of the model.</summary>
@@ -42,7 +39,7 @@ public sealed record ModelFolder
     /// <summary>Licence of the weights.</summary>
     public required string Licence { get; init; }
 
-    /// <summary>Where the weights come from.</summary>
+    /// <summary>Origin of the weights.</summary>
     public required string Source { get; init; }
 
     /// <summary>Identity of the model: SHA-256 of the manifest, which holds the digests of all files.</summary>
@@ -51,44 +48,44 @@ public sealed record ModelFolder
     /// <summary>Weights of the denoising network.</summary>
     public required ModelFile Denoiser { get; init; }
 
-    /// <summary>The denoising network.</summary>
+    /// <summary>Architecture of the denoising network.</summary>
     public required MicroDiTConfig DenoiserConfig { get; init; }
 
-    /// <summary>Its preconditioning.</summary>
+    /// <summary>Preconditioning of the denoising network.</summary>
     public required Edm Edm { get; init; }
 
     /// <summary>Weights of the autoencoder.</summary>
     public required ModelFile Autoencoder { get; init; }
 
-    /// <summary>The autoencoder.</summary>
+    /// <summary>Architecture of the autoencoder.</summary>
     public required AutoencoderConfig AutoencoderConfig { get; init; }
 
     /// <summary>Weights of the text encoder; the file may hold the image encoder too.</summary>
     public required ModelFile TextEncoder { get; init; }
 
-    /// <summary>The CLIP model that the text encoder belongs to.</summary>
+    /// <summary>Architecture of the CLIP model that the text encoder belongs to.</summary>
     public required ClipConfig ClipConfig { get; init; }
 
     /// <summary>Byte-pair merges of the tokenizer.</summary>
     public required ModelFile Vocabulary { get; init; }
 
-    /// <summary>Steps, where a request does not say.</summary>
+    /// <summary>Default number of steps.</summary>
     public required int Steps { get; init; }
 
-    /// <summary>Guidance, where a request does not say.</summary>
+    /// <summary>Default guidance scale.</summary>
     public required double Guidance { get; init; }
 
     /// <summary>Side of this model's pictures, in pixels.</summary>
     public int Resolution => DenoiserConfig.InputSize * AutoencoderConfig.Factor;
 
-    /// <summary>All files of the model, the manifest apart.</summary>
+    /// <summary>All files of the model except the manifest.</summary>
     public IEnumerable<ModelFile> Files => [Denoiser, Autoencoder, TextEncoder, Vocabulary];
 
     /// <summary>Path of a file of the model.</summary>
     public string PathOf(ModelFile file) => System.IO.Path.Combine(Path, file.Name);
 
     /// <summary>
-    /// Reads a manifest and checks that it is complete, that its networks fit each other and that its files are there.
+    /// Reads a manifest and checks that it is complete, that its networks fit each other and that its files exist.
     /// </summary>
     /// <exception cref="RefusedFileException">Something is missing, unknown or does not fit.</exception>
     public static ModelFolder Open(string path)
@@ -99,7 +96,7 @@ public sealed record ModelFolder
             throw new RefusedFileException(
                 path, FileName,
                 Directory.Exists(path)
-                    ? "is not there, so the folder is no model." : "is not there: the folder does not exist.");
+                    ? "is missing, so the folder is not a model." : "is missing: the folder does not exist.");
         }
 
         ModelFolder folder = ConfigFields.ReadFile(manifest, (root, file) => Parse(root, file, path));
@@ -108,23 +105,23 @@ public sealed record ModelFolder
             if (!File.Exists(folder.PathOf(file)))
             {
                 throw new RefusedFileException(
-                    manifest, file.Name, "is named here, but the file is not in the folder.");
+                    manifest, file.Name, "is listed here, but the file is not in the folder.");
             }
         }
 
         return folder;
     }
 
-    /// <summary>Compares every file with its digest; gives the names of those that differ.</summary>
+    /// <summary>Compares every file with its digest, and returns the names of those that differ.</summary>
     public IEnumerable<string> DifferingFiles() => Files
         .Where(file => Weights.WeightDigest.OfFile(PathOf(file)) != file.Sha256)
         .Select(file => file.Name);
 
     /// <summary>
-    /// Writes a manifest, aside first and then renamed, so that a folder is a model only when it is complete.
+    /// Writes a manifest through a temporary file, so that a folder is a model only when it is complete.
     /// </summary>
-    /// <param name="path">The folder, which holds the files already.</param>
-    /// <param name="manifest">Content, as <see cref="Open"/> reads it.</param>
+    /// <param name="path">The folder, which already holds the files.</param>
+    /// <param name="manifest">Content in the form that <see cref="Open"/> reads.</param>
     public static void WriteManifest(string path, JsonObject manifest)
     {
         ArgumentNullException.ThrowIfNull(manifest);
@@ -136,7 +133,7 @@ public sealed record ModelFolder
         var fields = new ConfigFields(root, file, "");
         if (fields.Integer("format") is not 1 and var format)
         {
-            throw new RefusedFileException(file, "format", $"is {format}; only 1 is known here.");
+            throw new RefusedFileException(file, "format", $"is {format}; only 1 is supported.");
         }
 
         ConfigFields denoiser = fields.Section("denoiser"), defaults = fields.Section("defaults");
@@ -172,13 +169,13 @@ public sealed record ModelFolder
         string name = part.Text("file");
         if (name.Length == 0 || name != System.IO.Path.GetFileName(name) || name is "." or "..")
         {
-            throw part.Refusal($"names the file \"{name}\"; a model's files lie in its own folder.");
+            throw part.Refusal($"names the file \"{name}\"; a model's files must be in its own folder.");
         }
 
         return new ModelFile(name, part.Text("sha256"));
     }
 
-    // These are printed, so they must not steer a terminal.
+    // These are printed, so they must not contain terminal control characters.
     private static string Line(ConfigFields fields, string name)
     {
         string text = fields.Text(name);

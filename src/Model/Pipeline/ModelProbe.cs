@@ -1,4 +1,5 @@
-// Finite weights may still overflow in use. Whether they do is seen by using them: each part once, on a small input.
+// A probe of a model's parts. Finite weights may still overflow in use, which only running them shows: each part once,
+// on a small input.
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
 using Atelier.Model.Diffusion;
@@ -8,10 +9,10 @@ using static TorchSharp.torch;
 
 namespace Atelier.Model.Pipeline;
 
-/// <summary>Runs each part of a model once, on inputs that are always the same.</summary>
+/// <summary>Runs each part of a model once, on fixed inputs.</summary>
 public static class ModelProbe
 {
-    // Positions of a latent's side: enough for every layer, and cheap where a model's own latents are large.
+    // Side of the latent, in positions: enough for every layer, and cheap even if the model's own latents are large.
     private const int LatentSide = 16;
 
     private const string Caption = "a red square above two blue circles, on a green background";
@@ -20,17 +21,15 @@ public static class ModelProbe
 
     /// <summary>
     /// Encodes a caption, evaluates the denoiser at the highest, a middle and the lowest noise level, decodes a latent
-    /// and encodes the picture. The networks stay the caller's; they compute in their own precision.
+    /// and encodes the picture. The caller keeps ownership of the networks; they compute in their own precision.
     /// </summary>
-    /// <param name="tokenizer">Words to ids.</param>
-    /// <param name="text">Ids to caption features.</param>
+    /// <param name="tokenizer">Maps words to ids.</param>
+    /// <param name="text">Maps ids to caption features.</param>
     /// <param name="network">The denoising network.</param>
     /// <param name="edm">Its preconditioning.</param>
-    /// <param name="autoencoder">Latents to pictures and back.</param>
+    /// <param name="autoencoder">Decodes latents into pictures, and back.</param>
     /// <param name="cancellation">Checked between parts.</param>
-    /// <returns>
-    /// What each part that failed gave, in this order; one that lives on a failed part's output is not tried.
-    /// </returns>
+    /// <returns>The failures in this order; a part that needs a failed part's output is not tried.</returns>
     public static IReadOnlyList<NonFiniteException> Run(
         ClipTokenizer tokenizer, ClipTextTower text, MicroDiT network, Edm edm, AutoencoderKL autoencoder,
         CancellationToken cancellation = default)
@@ -59,8 +58,8 @@ public static class ModelProbe
     /// <summary>Loads a model's networks in float32 and runs each part once.</summary>
     /// <param name="model">The model.</param>
     /// <param name="cancellation">Checked between parts.</param>
-    /// <returns>What each part that failed gave.</returns>
-    /// <exception cref="RefusedFileException">A file is damaged, or does not fit the others.</exception>
+    /// <returns>The failures.</returns>
+    /// <exception cref="RefusedFileException">A file is damaged or does not fit the others.</exception>
     public static IReadOnlyList<NonFiniteException> Run(ModelFolder model, CancellationToken cancellation = default)
     {
         using Encoders encoders = Encoders.Load(model);
@@ -94,7 +93,7 @@ public static class ModelProbe
         Tensor picture = Finite.Check(ModelParts.Decoder, autoencoder.Decode(scaled));                 // [1, 3, H, W]
         if (config.OutChannels != config.InChannels)
         {
-            return; // What it decodes is not what it encodes.
+            return; // Its pictures do not have the channels that it encodes.
         }
 
         using LatentDistribution encoded = autoencoder.Encode(picture.clamp(-1, 1));

@@ -1,5 +1,5 @@
-// From prompts to pictures on one device: encode, denoise, decode. The three parts stand alone, so that a cluster may
-// run them on different machines; Generate is the ten lines that put them together.
+// The pipeline from prompts to pictures on one device: encode, denoise, decode. The three parts are independent, so
+// that a cluster can run them on different machines; Generate combines them in ten lines.
 using System.Runtime.InteropServices;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
@@ -11,13 +11,13 @@ using static TorchSharp.torch;
 
 namespace Atelier.Model.Pipeline;
 
-/// <summary>The networks of a model in memory. Not for use by two threads at once.</summary>
+/// <summary>A model's networks in memory. Not thread-safe.</summary>
 public sealed class TextToImage : IDisposable
 {
-    /// <summary>Rows of a forward pass on CPUs: one guided picture. Wider passes are hardly faster there.</summary>
+    /// <summary>Rows of a forward pass on CPUs: one guided picture. Wider passes are hardly faster on CPUs.</summary>
     public const int CpuWidth = 2;
 
-    // Larger latents are decoded in tiles: attention over all positions would grow with the square of their number.
+    // Larger latents are decoded in tiles: attention over all positions grows with the square of their number.
     private const int TileSide = 128;
     private const int TileOverlap = 32;
 
@@ -28,12 +28,12 @@ public sealed class TextToImage : IDisposable
     private readonly Denoiser _denoiser;
     private readonly Device _device;
 
-    /// <summary>Puts a pipeline together; it owns the networks.</summary>
-    /// <param name="tokenizer">Words to ids.</param>
-    /// <param name="text">Ids to caption features.</param>
+    /// <summary>Creates a pipeline, which owns the networks.</summary>
+    /// <param name="tokenizer">Maps words to ids.</param>
+    /// <param name="text">Maps ids to caption features.</param>
     /// <param name="network">The denoising network.</param>
     /// <param name="edm">Its preconditioning.</param>
-    /// <param name="autoencoder">Latents to pictures.</param>
+    /// <param name="autoencoder">Decodes latents into pictures.</param>
     /// <param name="width">Rows of a forward pass; see <see cref="Denoiser"/>.</param>
     public TextToImage(
         ClipTokenizer tokenizer, ClipTextTower text, MicroDiT network, Edm edm, AutoencoderKL autoencoder,
@@ -46,39 +46,39 @@ public sealed class TextToImage : IDisposable
 
     /// <summary>
     /// Loads a model folder's networks, tensor by tensor, in float32, and compares its files with their digests, so
-    /// that
-    /// <see cref="ModelFolder.Digest"/> is that of the weights in memory.
+    /// that <see cref="ModelFolder.Digest"/> identifies the weights in memory.
     /// </summary>
     /// <exception cref="RefusedFileException">
-    /// A file is damaged, does not fit the others, or is not the manifest's.
+    /// A file is damaged, does not fit the others, or does not match the manifest.
     /// </exception>
     public static TextToImage Load(ModelFolder model, int width = CpuWidth)
     {
-        // Hashing on a core of its own takes no longer than making and filling the networks here, and what one of the
-        // two has read from the disk the other finds in memory.
+        // Hashing on another core takes no longer than creating and filling the networks here, and whichever reads a
+        // file first leaves it in the page cache for the other.
         Task<string[]> differing = Task.Run(() => model.DifferingFiles().ToArray());
         Encoders encoders = Encoders.Load(model);
         var network = new MicroDiT(model.DenoiserConfig);
         Encoders.LoadWeights(network, model.PathOf(model.Denoiser));
-#pragma warning disable VSTHRD002 // Loading is synchronous by nature, and hashing waits for nobody.
+#pragma warning disable VSTHRD002 // Loading is synchronous, and hashing does not depend on this thread.
         if (differing.GetAwaiter().GetResult() is [var name, ..])
 #pragma warning restore VSTHRD002
         {
             throw new RefusedFileException(
                 System.IO.Path.Combine(model.Path, name), "digest",
-                $"is not the one in {ModelFolder.FileName}: the file was changed, or is another model's.");
+                $"is not the one in {ModelFolder.FileName}: the file was changed or belongs to another model.");
         }
 
         return new TextToImage(encoders.Tokenizer, encoders.Text, network, model.Edm, encoders.Autoencoder, width);
     }
 
-    /// <summary>Numbers in one latent.</summary>
+    /// <summary>Number of elements of a latent.</summary>
     public int LatentLength => _denoiser.LatentLength;
 
     /// <summary>
-    /// Caption features of a text, [1, L, D]; the empty text's are zeros, as in training. The caller disposes them.
+    /// Encodes a text into caption features [1, L, D]; those of the empty text are zeros, as in training. The caller
+    /// disposes them.
     /// </summary>
-    /// <exception cref="NonFiniteException">The text encoder gives NaN or an infinity.</exception>
+    /// <exception cref="NonFiniteException">The text encoder gives NaN or infinity.</exception>
     public Tensor Encode(string text)
     {
         using var noGradients = inference_mode();
@@ -90,17 +90,19 @@ public sealed class TextToImage : IDisposable
         return Finite.Check(ModelParts.TextEncoder, features).MoveToOuterDisposeScope();
     }
 
-    /// <summary>How much of a text <see cref="Encode"/> takes.</summary>
+    /// <summary>How much of a text <see cref="Encode"/> uses.</summary>
     public TokenCount Count(string text) => _tokenizer.Count(text);
 
-    /// <summary>What the denoising network needs of caption features [1, L, D]. The caller disposes it.</summary>
+    /// <summary>
+    /// Prepares caption features [1, L, D] for the denoising network. The caller disposes the context.
+    /// </summary>
     public CaptionContext Condition(Tensor features)
     {
         using var noGradients = inference_mode();
         return _network.Caption(features);
     }
 
-    /// <summary>Width of caption features, and how many a caption has.</summary>
+    /// <summary>Number of caption tokens, and features per token.</summary>
     public (int Length, int Width) CaptionShape => (_text.Config.Text.ContextLength, _text.Config.Text.Width);
 
     /// <summary>The sampler of a request.</summary>
@@ -114,17 +116,17 @@ public sealed class TextToImage : IDisposable
         }
     });
 
-    /// <summary>The state that a request's picture starts from.</summary>
+    /// <summary>The initial state of a request's picture.</summary>
     public SamplerState Start(GenerationRequest request, HeunSampler sampler) => sampler.Start(DrawStart(request));
 
-    /// <summary>One evaluation of each of several pictures, whatever their steps: see <see cref="Denoiser"/>.</summary>
+    /// <summary>Evaluates several pictures once each, at any steps; see <see cref="Denoiser"/>.</summary>
     public double[][] Evaluate(IReadOnlyList<DenoiserRequest> requests) => _denoiser.Evaluate(requests);
 
-    /// <summary>The clean latents of several pictures, sampled together.</summary>
-    /// <param name="pictures">For each picture its sampler, start state, and what it is conditioned on.</param>
-    /// <param name="progress">Told the number of evaluations made so far.</param>
+    /// <summary>Samples the clean latents of several pictures in a batch.</summary>
+    /// <param name="pictures">For each picture its sampler, start state and conditioning.</param>
+    /// <param name="progress">Receives the number of evaluations so far.</param>
     /// <param name="cancellation">Checked before each evaluation.</param>
-    /// <exception cref="NonFiniteException">The denoiser gives NaN or an infinity.</exception>
+    /// <exception cref="NonFiniteException">The denoiser gives NaN or infinity.</exception>
     public double[][] Sample(
         IReadOnlyList<(
             HeunSampler Sampler, SamplerState Start, CaptionContext Prompt, CaptionContext Negative)> pictures,
@@ -153,9 +155,9 @@ public sealed class TextToImage : IDisposable
         }
     }
 
-    /// <summary>The picture of a clean latent.</summary>
+    /// <summary>Decodes a clean latent into a picture.</summary>
     /// <exception cref="NonFiniteException">
-    /// The latent holds what is no finite float32, or the decoder gives NaN or an infinity.
+    /// The latent holds a value that is not finite as float32, or the decoder gives NaN or infinity.
     /// </exception>
     public RgbImage Decode(ReadOnlySpan<double> latent)
     {
@@ -176,11 +178,11 @@ public sealed class TextToImage : IDisposable
         return ToImage(decoded);
     }
 
-    /// <summary>Pictures of several requests, sampled together; each has the bytes that it has alone.</summary>
-    /// <param name="requests">Pictures, checked.</param>
-    /// <param name="progress">Told the part of the work that is done.</param>
+    /// <summary>Draws the pictures of several requests in a batch; each has the same bytes as if drawn alone.</summary>
+    /// <param name="requests">Checked requests.</param>
+    /// <param name="progress">Receives the finished fraction of the work.</param>
     /// <param name="cancellation">Checked between evaluations.</param>
-    /// <exception cref="NonFiniteException">A part gives NaN or an infinity; there is no picture then.</exception>
+    /// <exception cref="NonFiniteException">A part gives NaN or infinity; then there is no picture.</exception>
     public IReadOnlyList<RgbImage> Generate(
         IReadOnlyList<GenerationRequest> requests,
         Action<double>? progress = null, CancellationToken cancellation = default)
@@ -210,12 +212,12 @@ public sealed class TextToImage : IDisposable
         }
     }
 
-    /// <summary>Draws each prompt once, all from one seed, and joins the pictures to a sheet.</summary>
+    /// <summary>Draws each prompt once, all with one seed, and joins the pictures into a sheet.</summary>
     /// <param name="prompts">At least one.</param>
     /// <param name="seed">Seed of every picture.</param>
-    /// <param name="sampler">How they are drawn.</param>
+    /// <param name="sampler">Sampler settings.</param>
     /// <param name="size">Side of a picture in pixels.</param>
-    /// <param name="columns">Pictures of a row.</param>
+    /// <param name="columns">Pictures per row.</param>
     /// <param name="cancellation">Checked between evaluations.</param>
     /// <exception cref="ArgumentException">There is no prompt, or a number is out of range.</exception>
     public RgbImage DrawSheet(
@@ -231,15 +233,15 @@ public sealed class TextToImage : IDisposable
         columns);
 
     /// <summary>
-    /// torch's CPU generator as the reference seeds it: it takes seed 0 for none, and its generator then keeps the seed
-    /// that torch starts with.
+    /// torch's CPU generator as the reference seeds it: the reference treats seed 0 as no seed, so its generator keeps
+    /// torch's initial seed.
     /// </summary>
     public static Generator ReferenceGenerator(ulong seed) => new(seed == 0 ? 67280421310721 : seed, CPU);
 
     /// <summary>
     /// Turns a decoded picture [1, 3, H, W] in [-1, 1] into bytes: clamped, scaled to 0..255 and rounded.
     /// </summary>
-    /// <exception cref="NonFiniteException">The picture holds NaN, which has no color, or an infinity.</exception>
+    /// <exception cref="NonFiniteException">The picture holds NaN or infinity.</exception>
     public static RgbImage ToImage(Tensor decoded)
     {
         using var scope = NewDisposeScope();

@@ -1,16 +1,16 @@
-// Every random number of the system. A number is a function of (seed, purpose, index, position) and of nothing else:
-// not of the device, the batch, the number of workers, the libtorch build or a restart.
+// The source of all random numbers. A number is a function of (seed, purpose, index, position) only, independent of the
+// device, the batch, the number of workers, the libtorch build and restarts.
 namespace Atelier.Model.Randomness;
 
 /// <summary>
-/// What a stream of random numbers is for. The values are part of what a seed means: they never change.
+/// The purpose of a stream of random numbers. The values are part of the meaning of a seed: they never change.
 /// </summary>
 public enum NoisePurpose
 {
-    /// <summary>The latent that a generation starts from; the index is 0.</summary>
+    /// <summary>The start latent of a generation; the index is 0.</summary>
     StartLatent = 1,
 
-    /// <summary>Noise that churn adds; the index is the step.</summary>
+    /// <summary>Churn noise; the index is the step.</summary>
     Churn = 2,
 
     /// <summary>Noise level of a training sample; the index is the sample's position in the run.</summary>
@@ -19,7 +19,7 @@ public enum NoisePurpose
     /// <summary>Noise on a training sample's latent; the index is the sample's position in the run.</summary>
     TrainingNoise = 4,
 
-    /// <summary>Which patches of a training sample are masked; the index is the sample's position in the run.</summary>
+    /// <summary>The mask of a training sample's patches; the index is the sample's position in the run.</summary>
     PatchMask = 5,
 
     /// <summary>
@@ -33,7 +33,7 @@ public enum NoisePurpose
     /// <summary>Initial weights; the index is a hash of the parameter's name.</summary>
     InitialWeights = 8,
 
-    /// <summary>A draw from an encoded picture's distribution; the index is the picture's number.</summary>
+    /// <summary>A draw from an encoded picture's distribution; the index is the picture's index.</summary>
     LatentSample = 9,
 }
 
@@ -42,7 +42,7 @@ public enum NoisePurpose
 /// </summary>
 public static class SeededNoise
 {
-    /// <summary>Fills with numbers uniform in [0, 1), multiples of 2⁻²⁴.</summary>
+    /// <summary>Fills the destination with uniform numbers in [0, 1), multiples of 2⁻²⁴.</summary>
     public static void Uniform(ulong seed, NoisePurpose purpose, long index, Span<float> destination)
     {
         ulong key = Key(seed, purpose, index);
@@ -56,7 +56,7 @@ public static class SeededNoise
     }
 
     /// <summary>
-    /// Fills with standard normal numbers, by Box and Muller's transform in float64, rounded to float32.
+    /// Fills the destination with standard normal numbers, by the Box-Muller transform in float64, rounded to float32.
     /// </summary>
     public static void Normal(ulong seed, NoisePurpose purpose, long index, Span<float> destination)
     {

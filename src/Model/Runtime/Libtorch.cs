@@ -1,5 +1,4 @@
-// Brings libtorch into the process: from the package beside the program, or from the folder that ATELIER_LIBTORCH
-// names.
+// The loader of libtorch: from the package beside the program, or from the folder given by ATELIER_LIBTORCH.
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
@@ -9,24 +8,22 @@ namespace Atelier.Model.Runtime;
 /// <summary>libtorch could not be loaded. The message says what is missing and how to get it.</summary>
 public sealed class LibtorchException(string message, Exception? inner = null) : Exception(message, inner);
 
-/// <summary>Loading of libtorch, and what must be said to it before its first operation.</summary>
+/// <summary>Loads libtorch, and configures it before its first operation.</summary>
 public static class Libtorch
 {
     /// <summary>
-    /// Environment variable that names a folder with another libtorch, for example that of a PyTorch install.
+    /// Environment variable with the folder of another libtorch, for example that of a PyTorch installation.
     /// </summary>
     public const string FolderVariable = "ATELIER_LIBTORCH";
 
-    // In the order in which each needs the ones before it. Not every build has all of them.
+    // In the order of their dependencies. Not every build has all of them.
     private static readonly string[] s_libraries =
         ["libc10.so", "libtorch_cpu.so", "libc10_cuda.so", "libtorch_cuda.so", "libtorch.so"];
 
     private static LibtorchException? s_problem;
 
-    /// <summary>
-    /// Loads libtorch, or says in one sentence why that is not possible. May be called more than once.
-    /// </summary>
-    /// <exception cref="LibtorchException">No libtorch fits.</exception>
+    /// <summary>Loads libtorch, or throws with the reason in one sentence. May be called more than once.</summary>
+    /// <exception cref="LibtorchException">No suitable libtorch was found.</exception>
     public static void Load()
     {
         if (s_problem is not null)
@@ -52,20 +49,20 @@ public static class Libtorch
         }
     }
 
-    // Runs before anything in this assembly does, and so before libtorch reads its environment or TorchSharp looks for
-    // it.
-#pragma warning disable CA2255 // There is no later point that every host, test runners included, is sure to pass first.
+    // Runs before any other code of this assembly, and so before libtorch reads its environment or TorchSharp searches
+    // for it.
+#pragma warning disable CA2255 // No later point is reached first by every host, including test runners.
     [ModuleInitializer]
 #pragma warning restore CA2255
     internal static void Prepare()
     {
         if (!OperatingSystem.IsLinux() || RuntimeInformation.ProcessArchitecture != Architecture.X64)
         {
-            return; // Load() says what is supported.
+            return; // Load() reports what is supported.
         }
 
-        // glibc would give the pages of every large tensor back to the system and take them again for the next one: a
-        // third of the time of a training of small networks went there.
+        // glibc would return the pages of every large tensor to the system and map them again for the next one, which
+        // took a third of the time when training small networks.
         const int trimThreshold = -1, mmapThreshold = -3;
         _ = SetAllocator(trimThreshold, 256 << 20);
         _ = SetAllocator(mmapThreshold, 64 << 20);
@@ -82,12 +79,12 @@ public static class Libtorch
             }
             catch (LibtorchException error)
             {
-                s_problem = error; // Thrown from here it would end the program before anyone could print it.
+                s_problem = error; // Thrown here, it would end the program before it could be printed.
             }
         }
     }
 
-    // Libraries that are in the process already satisfy TorchSharp's own library, whatever folder they came from.
+    // TorchSharp's native library uses libraries that are already loaded, from any folder.
     private static void Preload(string folder)
     {
         if (!File.Exists(Path.Combine(folder, "libtorch_cpu.so")))
@@ -114,8 +111,8 @@ public static class Libtorch
     }
 
     /// <summary>
-    /// Gets the precision in which this processor trains and encodes fastest: bfloat16 where it multiplies in it
-    /// (AVX512_BF16) and ONEDNN_MAX_CPU_ISA leaves it that, float32 elsewhere.
+    /// Gets the precision in which this processor trains and encodes fastest: bfloat16 if it has instructions for it
+    /// (AVX512_BF16) and ONEDNN_MAX_CPU_ISA permits them, otherwise float32.
     /// </summary>
     public static TorchSharp.torch.ScalarType FastPrecision { get; } =
         X86Base.IsSupported && Avx512F.IsSupported && (X86Base.CpuId(7, 1).Eax >> 5 & 1) == 1
@@ -123,19 +120,19 @@ public static class Libtorch
             ? TorchSharp.torch.ScalarType.BFloat16 : TorchSharp.torch.ScalarType.Float32;
 
     /// <summary>
-    /// Whether oneDNN still multiplies in bfloat16 natively when it is limited to an instruction set. Emulated products
-    /// take many times as long as those of float32.
+    /// Whether oneDNN multiplies in bfloat16 natively when it is limited to an instruction set. Emulated products take
+    /// many times as long as float32.
     /// </summary>
-    /// <param name="isa">A value of ONEDNN_MAX_CPU_ISA; null where it is not set.</param>
+    /// <param name="isa">A value of ONEDNN_MAX_CPU_ISA; null if it is not set.</param>
     internal static bool HasBFloat16(string? isa) => isa?.ToUpperInvariant() is not (
         "SSE41" or "AVX" or "AVX2" or "AVX2_VNNI" or "AVX2_VNNI_2" or "AVX512_CORE" or "AVX512_CORE_VNNI");
 
-    // Some virtual machines advertise AMX but hide its tile palettes; the kernels chosen for it then end the process.
+    // Some virtual machines advertise AMX but hide its tile palettes; the kernels chosen for it then crash the process.
     private static bool HasUnusableAmx() => X86Base.IsSupported
         && ((X86Base.CpuId(7, 0).Edx >> 22) & 1) == 1
         && (X86Base.CpuId(0, 0).Eax < 0x1D || X86Base.CpuId(0x1D, 0).Eax == 0);
 
-    // Environment.SetEnvironmentVariable changes .NET's copy alone; native code reads libc's.
+    // Environment.SetEnvironmentVariable changes only .NET's copy; native code reads libc's.
     [DllImport(
         "libc", EntryPoint = "setenv", CharSet = CharSet.Ansi, BestFitMapping = false, ThrowOnUnmappableChar = true)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]

@@ -4,7 +4,9 @@ using static TorchSharp.torch;
 
 namespace Atelier.Model.Training;
 
-/// <summary>Numbers of AdamW. Weight decay is decoupled and applies to every parameter, as in the reference.</summary>
+/// <summary>
+/// Hyperparameters of AdamW. Weight decay is decoupled and applies to every parameter, as in the reference.
+/// </summary>
 public sealed record AdamWSettings
 {
     /// <summary>Decay of the first moment, β₁.</summary>
@@ -23,7 +25,7 @@ public sealed record AdamWSettings
 /// <summary>AdamW over a flat float32 tensor, with its moments.</summary>
 public sealed class AdamW : IDisposable
 {
-    // The binding has no fused optimizers; a compiled script reaches any operator of the library. It must end in a
+    // TorchSharp has no fused optimizers, but a compiled script can call any operator of the library. It must end in a
     // newline.
     private const string Script = """
         def update(p: List[Tensor], g: List[Tensor], m: List[Tensor], v: List[Tensor], t: List[Tensor], lr: float,
@@ -38,14 +40,15 @@ public sealed class AdamW : IDisposable
 
     /// <summary>Starts with zero moments for parameters like <paramref name="parameters"/>, [P] float32.</summary>
     /// <exception cref="ArgumentException">
-    /// The parameters are not float32: small updates would be lost in them, and digits of the weights are lost already.
+    /// The parameters are not float32: small updates would be lost, and precision of the weights is lost already.
     /// </exception>
     public AdamW(AdamWSettings settings, Tensor parameters)
     {
         if (parameters.dtype != ScalarType.Float32)
         {
             throw new ArgumentException(
-                $"Master weights are float32, not {parameters.dtype}; the precision of computing is another matter.",
+                $"Master weights must be float32, not {parameters.dtype}; the network may compute in another "
+                + "precision.",
                 nameof(parameters));
         }
 
@@ -61,10 +64,10 @@ public sealed class AdamW : IDisposable
     /// <summary>Second moment v, [P].</summary>
     public Tensor SecondMoment { get; }
 
-    /// <summary>Updates made so far, for the correction of the moments' bias.</summary>
+    /// <summary>Number of updates so far, for the bias correction of the moments.</summary>
     public long Updates { get; set; }
 
-    /// <summary>One update of <paramref name="parameters"/> [P] in place.</summary>
+    /// <summary>Updates <paramref name="parameters"/> [P] once, in place.</summary>
     public void Update(Tensor parameters, Tensor gradient, double learningRate)
     {
         using var noGradients = no_grad();
@@ -72,7 +75,7 @@ public sealed class AdamW : IDisposable
         Updates++;
         Tensor count = tensor((float)Updates, device: parameters.device);
 
-        // A plain number becomes a native one that nothing keeps alive until the script has read it.
+        // A plain number would become a native scalar that nothing keeps alive until the script has read it.
         using Scalar rate = learningRate.ToScalar(), beta1 = _settings.Beta1.ToScalar(),
             beta2 = _settings.Beta2.ToScalar();
         using Scalar decay = _settings.WeightDecay.ToScalar(), epsilon = _settings.Epsilon.ToScalar();

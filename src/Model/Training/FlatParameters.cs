@@ -1,5 +1,5 @@
-// All parameters of a network in one buffer, and all gradients in another: the optimizer, the average and the exchange
-// between workers each become a few operations on long vectors.
+// All parameters of a network in one buffer and all gradients in another, so that the optimizer, the average and the
+// exchange between workers are a few operations on long vectors.
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -14,14 +14,14 @@ public sealed class FlatParameters : IDisposable
 {
     private readonly (string Name, Parameter Parameter, long Start)[] _slices;
 
-    /// <summary>Moves the parameters, in the precision they have.</summary>
+    /// <summary>Moves the parameters in their current precision.</summary>
     /// <param name="network">A network.</param>
     /// <param name="shared">
-    /// Values of another network of the same shape, which this one is to compute with from now on; it gets gradients of
-    /// its own. Without them its own weights are moved.
+    /// Values of another network of the same shape, which this network will use from now on, with gradients of its own;
+    /// null to move its own weights.
     /// </param>
     /// <exception cref="ArgumentException">
-    /// The network has no parameters, they differ in precision, or the shared values are of another network.
+    /// The network has no parameters, they differ in precision, or the shared values do not match.
     /// </exception>
     public FlatParameters(Module network, Tensor? shared = null)
     {
@@ -33,7 +33,7 @@ public sealed class FlatParameters : IDisposable
         if (parameters.Length == 0 || parameters.Select(p => p.Parameter.dtype).Distinct().Count() > 1)
         {
             throw new ArgumentException(
-                "A network is flattened if it has parameters, all of one precision.", nameof(network));
+                "The network must have parameters, all of one precision.", nameof(network));
         }
 
         long total = parameters.Sum(p => p.Parameter.numel());

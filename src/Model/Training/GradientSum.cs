@@ -1,4 +1,4 @@
-// What shards are added up to.
+// The sum of gradients and losses over shards.
 using Atelier.Training;
 using static TorchSharp.torch;
 
@@ -7,19 +7,21 @@ namespace Atelier.Model.Training;
 /// <summary>Sums over samples: of gradients, [P] float32, and of losses.</summary>
 /// <param name="Gradient">Sum of the gradients of the samples' losses.</param>
 /// <param name="Loss">Sum of the samples' losses.</param>
-/// <param name="Samples">Samples in the sums.</param>
+/// <param name="Samples">Number of samples in the sums.</param>
 public sealed record GradientSum(Tensor Gradient, double Loss, long Samples) : IDisposable
 {
-    /// <summary>Samples that are in no sum, in the run's order.</summary>
+    /// <summary>Samples excluded from the sums, in the run's order.</summary>
     public IReadOnlyList<BadSample> LeftOut { get; init; } = [];
 
-    /// <summary>The sample with the largest loss, NaN being the largest; none if samples are not known.</summary>
+    /// <summary>
+    /// The sample with the largest loss, where NaN counts as the largest; null if single losses are not known.
+    /// </summary>
     public SampleLoss? Largest { get; init; }
 
-    /// <summary>Samples whose own loss is not finite.</summary>
+    /// <summary>Number of samples whose own loss is not finite.</summary>
     public long NotFinite { get; init; }
 
-    /// <summary>The sum of two, in the buffer of <paramref name="left"/>; both are consumed.</summary>
+    /// <summary>Adds two sums in the buffer of <paramref name="left"/>; both are consumed.</summary>
     public static GradientSum Merge(GradientSum left, GradientSum right)
     {
         using var noGradients = no_grad();
@@ -35,7 +37,7 @@ public sealed record GradientSum(Tensor Gradient, double Loss, long Samples) : I
         };
     }
 
-    /// <summary>The sums in numbers, by which a step may be refused before it is applied.</summary>
+    /// <summary>The totals as numbers, from which the rules decide whether to apply the step.</summary>
     public BatchOutcome Measure()
     {
         using var noGradients = no_grad();

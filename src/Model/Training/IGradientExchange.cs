@@ -1,15 +1,17 @@
-// How the shards of a batch come together. No matter which process computes them, their sums meet along one tree
-// (ReductionTree), so that every exchange gives the same bits.
+// The exchange of gradients between the processes that compute a batch. Sums are added along one tree (ReductionTree),
+// whichever process computed them, so that every exchange gives the same bits.
 namespace Atelier.Model.Training;
 
-/// <summary>Computes the shards of a batch, wherever, and adds them up.</summary>
+/// <summary>Computes the shards of a batch, in one or more processes, and adds them up.</summary>
 public interface IGradientExchange
 {
-    /// <summary>Gradient and loss sums of all shards of a batch. The caller applies or disposes them.</summary>
+    /// <summary>
+    /// Computes the gradient and loss sums of all shards of a batch. The caller applies or disposes them.
+    /// </summary>
     GradientSum Sum(long step);
 }
 
-/// <summary>One process that computes all shards itself.</summary>
+/// <summary>The exchange of a single process, which computes all shards itself.</summary>
 /// <param name="engine">Computes them.</param>
 public sealed class LocalExchange(TrainingEngine engine) : IGradientExchange
 {

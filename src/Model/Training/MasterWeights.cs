@@ -1,5 +1,5 @@
-// What every training carries from step to step: float32 weights behind a network that may compute in bfloat16, their
-// average, the moments of the optimizer, and the one way in which a gradient changes them.
+// The state that a training carries from step to step: float32 weights of a network that may compute in bfloat16, their
+// average and the optimizer's moments, with the one way in which a gradient changes them.
 using Atelier.Model.Weights;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -8,15 +8,15 @@ using static TorchSharp.torch.nn;
 
 namespace Atelier.Model.Training;
 
-/// <summary>How weights are averaged over the steps: W_avg ← s W_avg + (1 - s) W after each.</summary>
+/// <summary>The moving average of the weights: W_avg ← s W_avg + (1 - s) W after each step.</summary>
 /// <param name="Smoothing">The smoothing s, in [0, 1].</param>
 /// <param name="Start">
-/// Steps after which the average starts as a copy of the weights: 0 starts from the initial weights; 1 is what Composer
-/// does with an ema_start of 0.
+/// Steps after which the average starts as a copy of the weights: 0 starts from the initial weights; 1 is Composer's
+/// behavior for an ema_start of 0.
 /// </param>
 /// <param name="Ramps">
-/// Whether step k, from 0, has no more smoothing than (k + 1) / (k + 10), so that the average of a short training is
-/// not mostly the initial weights.
+/// Whether the smoothing of step k, from 0, is at most (k + 1) / (k + 10), so that the average of a short training is
+/// not dominated by the initial weights.
 /// </param>
 public sealed record AverageSettings(double Smoothing, long Start = 0, bool Ramps = false)
 {
@@ -27,13 +27,13 @@ public sealed record AverageSettings(double Smoothing, long Start = 0, bool Ramp
         : Smoothing;
 }
 
-/// <summary>How a gradient changes the weights.</summary>
+/// <summary>Settings of an update of the weights.</summary>
 public sealed record UpdateSettings
 {
-    /// <summary>Optimizer.</summary>
+    /// <summary>Settings of the optimizer.</summary>
     public AdamWSettings Optimizer { get; init; } = new();
 
-    /// <summary>Gradients longer than this are scaled down to it.</summary>
+    /// <summary>Maximum 2-norm of a gradient; longer ones are scaled down to it.</summary>
     public double ClipNorm { get; init; } = double.PositiveInfinity;
 
     /// <summary>The average of the weights; null if none is kept.</summary>
@@ -47,24 +47,24 @@ public sealed record UpdateSettings
 /// <param name="SecondMoment">Second moment.</param>
 public sealed record StateNames(string Weights, string Average, string FirstMoment, string SecondMoment);
 
-/// <summary>
-/// Weights, average and moments of a network in training, [P] float32 each. Not for use by two threads at once.
-/// </summary>
+/// <summary>Weights, average and moments of a network in training, [P] float32 each. Not thread-safe.</summary>
 public sealed class MasterWeights : IDisposable
 {
     private readonly UpdateSettings _settings;
 
-    /// <summary>Takes over a network's weights, in the precision in which it is to compute.</summary>
-    /// <param name="network">Network with its initial weights in float32; it stays the caller's.</param>
+    /// <summary>
+    /// Takes a network's weights as master weights, and converts the network to the precision in which it computes.
+    /// </summary>
+    /// <param name="network">Network with its initial weights in float32; the caller keeps ownership.</param>
     /// <param name="compute">Precision to compute in: float32 or bfloat16.</param>
-    /// <param name="settings">How a gradient changes the weights.</param>
+    /// <param name="settings">Settings of an update.</param>
     /// <exception cref="ArgumentException">The network is not in float32.</exception>
     public MasterWeights(Module network, ScalarType compute, UpdateSettings settings)
     {
         if (network.parameters().FirstOrDefault(parameter => parameter.dtype != ScalarType.Float32) is { } other)
         {
             throw new ArgumentException(
-                $"Master weights are float32, not {other.dtype}; the precision of computing is a choice of its own.",
+                $"Master weights must be float32, not {other.dtype}; the network may compute in another precision.",
                 nameof(network));
         }
 
@@ -77,7 +77,7 @@ public sealed class MasterWeights : IDisposable
         }
         else
         {
-            // The master weights are taken before the network loses their precision.
+            // The master weights are copied before the network loses their precision.
             using var exact = new FlatParameters(network);
             Weights = exact.Values.clone().DetachFromDisposeScope();
             network.to(compute);
@@ -91,40 +91,38 @@ public sealed class MasterWeights : IDisposable
     /// <summary>Master weights, [P] float32.</summary>
     public Tensor Weights { get; }
 
-    /// <summary>Average of the weights, [P] float32, if one is kept.</summary>
+    /// <summary>Average of the weights, [P] float32; null if none is kept.</summary>
     public Tensor? Average { get; }
 
-    /// <summary>First and second moments, [P] each, and updates made.</summary>
+    /// <summary>First and second moments, [P] each, and the number of updates.</summary>
     public AdamW Optimizer { get; }
 
     /// <summary>
-    /// What the network computes with, and its gradients; in float32 the values are the master weights.
+    /// The network's parameters and gradients in its own precision; in float32 the parameters are the master weights.
     /// </summary>
     public FlatParameters Computing { get; }
 
     /// <summary>Views of a flat tensor [P] by parameter name. The caller disposes them.</summary>
     public IEnumerable<(string Name, Tensor View)> Named(Tensor flat) => Computing.Views(flat);
 
-    /// <summary>
-    /// One step: the mean gradient is cut to the clip norm, the weights follow it, and the average follows them.
-    /// </summary>
+    /// <summary>Makes one step: clips the mean gradient, updates the weights with it, and then the average.</summary>
     /// <param name="step">The step, from 0.</param>
-    /// <param name="gradient">Sum of the samples' gradients, [P] float32; it is changed.</param>
-    /// <param name="samples">Samples in the sum.</param>
+    /// <param name="gradient">Sum of the samples' gradients, [P] float32; it is modified.</param>
+    /// <param name="samples">Number of samples in the sum.</param>
     /// <param name="norm">2-norm of the mean gradient.</param>
-    /// <param name="learningRate">Learning rate.</param>
+    /// <param name="learningRate">Learning rate of the update.</param>
     public void Update(long step, Tensor gradient, long samples, double norm, double learningRate)
     {
         using var noGradients = no_grad();
         using var scope = NewDisposeScope();
 
-        // clip_grad_norm_: g ← g min(1, c / (|g| + 1e-6)), here together with the division by the batch.
+        // clip_grad_norm_: g ← g min(1, c / (|g| + 1e-6)), combined with the division by the batch size.
         double clip = Math.Min(1, _settings.ClipNorm / (norm + 1e-6));
         gradient.mul_((float)(clip / samples));
         Optimizer.Update(Weights, gradient, learningRate);
         if (Average is not null)
         {
-            // Before the average starts it is the weights, so that it begins with the last ones even where the step
+            // Before the average starts it equals the weights, so that it starts from the last ones even if the step
             // before was skipped.
             double smoothing = _settings.Average!.At(step);
             _ = smoothing == 0 ? Average.copy_(Weights) : Average.lerp_(Weights, 1 - smoothing);
@@ -133,7 +131,7 @@ public sealed class MasterWeights : IDisposable
         Refresh();
     }
 
-    /// <summary>Gives the network the master weights, after they were changed from outside.</summary>
+    /// <summary>Copies the master weights to the network after an external change.</summary>
     public void Refresh()
     {
         if (!ReferenceEquals(Weights, Computing.Values))
@@ -143,7 +141,7 @@ public sealed class MasterWeights : IDisposable
         }
     }
 
-    /// <summary>Keeps the elements of a parameter from growing beyond a bound, in the average too.</summary>
+    /// <summary>Limits the elements of a parameter to an upper bound, also in the average.</summary>
     public void Bound(string name, double most)
     {
         using var noGradients = no_grad();
@@ -155,7 +153,7 @@ public sealed class MasterWeights : IDisposable
     }
 
     /// <summary>
-    /// Copies the averaged weights, or the weights where no average is kept, into a network of the same shape.
+    /// Copies the averaged weights, or the weights if no average is kept, into a network of the same shape.
     /// </summary>
     public void CopyAverageTo(Module network)
     {
@@ -170,14 +168,14 @@ public sealed class MasterWeights : IDisposable
     }
 
     /// <summary>
-    /// Puts the averaged weights into the network for as long as the result lives, if an average is kept.
+    /// Puts the averaged weights into the network until the result is disposed, if an average is kept.
     /// </summary>
     public IDisposable WithAverage() => new AverageInPlace(this);
 
-    /// <summary>Writes all of it into one safetensors file, aside first and then renamed.</summary>
+    /// <summary>Writes the whole state to one safetensors file, through a temporary file.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="names">Names of the tensors in it.</param>
-    /// <param name="metadata">What else the file says; the number of updates must be in it.</param>
+    /// <param name="names">Names of the tensors in the file.</param>
+    /// <param name="metadata">Metadata of the file; it must contain the number of updates.</param>
     public void Save(string path, StateNames names, IReadOnlyDictionary<string, string> metadata)
     {
         Dictionary<string, Tensor> state = State(names);
@@ -192,12 +190,12 @@ public sealed class MasterWeights : IDisposable
         writer.Commit();
     }
 
-    /// <summary>Restores all of it from a file. One that lacks a tensor changes nothing.</summary>
-    /// <param name="path">Path of the file, for refusals.</param>
+    /// <summary>Restores the whole state from a file. A file that lacks a tensor changes nothing.</summary>
+    /// <param name="path">Path of the file, for errors.</param>
     /// <param name="file">The file.</param>
-    /// <param name="names">Names of the tensors in it.</param>
-    /// <param name="updates">Updates of the optimizer so far.</param>
-    /// <exception cref="RefusedFileException">A tensor is missing or has another shape or type.</exception>
+    /// <param name="names">Names of the tensors in the file.</param>
+    /// <param name="updates">Number of optimizer updates so far.</param>
+    /// <exception cref="RefusedFileException">A tensor is missing or has the wrong shape or type.</exception>
     public void Restore(string path, SafeTensorsFile file, StateNames names, long updates)
     {
         Dictionary<string, Tensor> state = State(names);

@@ -1,4 +1,4 @@
-// Shards of a run: which samples they hold, and the random numbers that go with each sample.
+// The shards of a run: their samples, and the random numbers of each sample.
 using System.Globalization;
 using Atelier.Model.Networks;
 using Atelier.Model.Randomness;
@@ -7,10 +7,10 @@ using static TorchSharp.torch;
 
 namespace Atelier.Model.Training;
 
-/// <summary>Captioned latents that a run trains on.</summary>
+/// <summary>Captioned latents as training data.</summary>
 public interface ITrainingData
 {
-    /// <summary>Samples.</summary>
+    /// <summary>Number of samples.</summary>
     int Count { get; }
 
     /// <summary>Shape of a latent, (C, H, W).</summary>
@@ -19,15 +19,15 @@ public interface ITrainingData
     /// <summary>Shape of a caption's features, (L, channels).</summary>
     (int Length, int Channels) CaptionShape { get; }
 
-    /// <summary>Names of a sample's latents and of its caption's features, as faults are told.</summary>
+    /// <summary>Names of the columns of latents and caption features, for messages.</summary>
     (string Latents, string Captions) Columns => ("latents", "caption_latents");
 
-    /// <summary>Where a sample lies, as faults are told; the default is its number alone.</summary>
-    /// <param name="sample">Number of the sample, from 0.</param>
+    /// <summary>Location of a sample, for messages; by default only its index.</summary>
+    /// <param name="sample">Index of the sample, from 0.</param>
     string Place(int sample) => $"sample {sample.ToString(CultureInfo.InvariantCulture)}";
 
-    /// <summary>Reads one sample. Its numbers are as they are stored: who computes with them checks them.</summary>
-    /// <param name="sample">Number of the sample, from 0.</param>
+    /// <summary>Reads one sample as it is stored; the caller checks that its numbers are finite.</summary>
+    /// <param name="sample">Index of the sample, from 0.</param>
     /// <param name="latent">Receives C H W numbers, already multiplied by the autoencoder's scale.</param>
     /// <param name="caption">Receives L times channels numbers.</param>
     void Read(int sample, Span<float> latent, Span<float> caption);
@@ -35,8 +35,8 @@ public interface ITrainingData
 
 /// <summary>
 /// Draws a shard's samples and random numbers. Each number is a function of the run's seed and the sample's position in
-/// the run, never of a worker, a shard or a microbatch. A sample that holds NaN or an infinity is left out wherever the
-/// order has it, whether or not its caption is dropped there; the others keep their numbers.
+/// the run, independent of workers, shards and microbatches. A sample that holds NaN or infinity is left out
+/// everywhere, even if its caption is dropped there; the other samples keep their random numbers.
 /// </summary>
 public sealed class SeededShards : IShardSource
 {
@@ -48,12 +48,14 @@ public sealed class SeededShards : IShardSource
     private readonly double _captionDrop;
 
     /// <summary>Prepares the shards of a run.</summary>
-    /// <param name="data">Samples.</param>
+    /// <param name="data">The samples.</param>
     /// <param name="settings">Batch, noise levels and mask.</param>
     /// <param name="network">The network that is trained; latents and captions must fit it.</param>
-    /// <param name="seed">Seed of the run; every number is an ordinary seed.</param>
-    /// <param name="captionDrop">Part of the captions that is replaced by zeros, so that guidance has a base.</param>
-    /// <exception cref="ArgumentException">The data does not fit the network.</exception>
+    /// <param name="seed">Seed of the run; 0 is a seed like any other.</param>
+    /// <param name="captionDrop">
+    /// Fraction of the captions that is replaced by zeros, which classifier-free guidance needs.
+    /// </param>
+    /// <exception cref="ArgumentException">The shapes of the data do not match the network.</exception>
     public SeededShards(
         ITrainingData data, TrainingSettings settings, MicroDiTConfig network, ulong seed, double captionDrop)
     {
@@ -76,14 +78,14 @@ public sealed class SeededShards : IShardSource
         if (!(captionDrop >= 0 && captionDrop < 1))
         {
             throw new ArgumentOutOfRangeException(
-                nameof(captionDrop), captionDrop, "The part of captions dropped lies in [0, 1).");
+                nameof(captionDrop), captionDrop, "The fraction of dropped captions must be in [0, 1).");
         }
 
         (_data, _settings, _network, _seed, _captionDrop) = (data, settings, network, seed, captionDrop);
         _order = Order(seed, data.Count);
     }
 
-    /// <summary>The order of a run: each epoch's permutation is a function of (seed, epoch) alone.</summary>
+    /// <summary>The order of a run: each epoch's permutation depends only on (seed, epoch).</summary>
     public static SampleOrder Order(ulong seed, int count) =>
         new(count, epoch => SeededNoise.Permutation(seed, NoisePurpose.SampleOrder, epoch, count));
 

@@ -1,4 +1,4 @@
-// The samples of a shard, and where they come from.
+// The samples of a shard, and their source.
 using Atelier.Model.Networks;
 using Atelier.Training;
 using static TorchSharp.torch;
@@ -6,21 +6,21 @@ using static TorchSharp.torch;
 namespace Atelier.Model.Training;
 
 /// <summary>
-/// The samples of one shard with every random number that their loss needs. There are b of them, as many as the shard
-/// has that can be trained on; it may be none.
+/// The samples of one shard with all random numbers that their loss needs. b is the number of usable samples in the
+/// shard, which may be 0.
 /// </summary>
 /// <param name="Latents">Clean latents [b, C, H, W], float32.</param>
 /// <param name="Captions">Caption features [b, L, channels]; zeros where the caption was dropped.</param>
 /// <param name="NoiseLevels">σ per sample, b.</param>
 /// <param name="UnitNoise">Standard normal noise [b, C, H, W].</param>
-/// <param name="Mask">Patches that the backbone sees, or all.</param>
+/// <param name="Mask">Patches that the backbone sees; null for all.</param>
 public sealed record ShardBatch(
     Tensor Latents, Tensor Captions, double[] NoiseLevels, Tensor UnitNoise, PatchMask? Mask) : IDisposable
 {
-    /// <summary>Numbers of the b samples in the data, if they are known.</summary>
+    /// <summary>Indexes of the b samples in the data; empty if they are not known.</summary>
     public IReadOnlyList<int> Samples { get; init; } = [];
 
-    /// <summary>Samples of the shard that are not among them.</summary>
+    /// <summary>Samples of the shard that were left out.</summary>
     public IReadOnlyList<BadSample> LeftOut { get; init; } = [];
 
     /// <summary>The same shard on a device.</summary>
@@ -41,12 +41,12 @@ public sealed record ShardBatch(
     }
 }
 
-/// <summary>Where shards come from. The same step and shard always give the same numbers.</summary>
+/// <summary>A source of shards. The same step and shard always give the same numbers.</summary>
 public interface IShardSource
 {
     /// <summary>
-    /// Samples [step G + shard B, step G + (shard + 1) B) of the run's order, B to a shard, without those that cannot
-    /// be trained on. The caller disposes them.
+    /// Reads samples [step G + shard B, step G + (shard + 1) B) of the run's order, without unusable ones. The caller
+    /// disposes them.
     /// </summary>
     ShardBatch Read(long step, int shard);
 }

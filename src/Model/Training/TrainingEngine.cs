@@ -1,6 +1,6 @@
-// The training step without a loop and without a world. A batch is V shards; any shard may be computed anywhere, their
-// sums meet along one tree (ReductionTree), and applying the total is the same everywhere. Given a device's lane, an
-// engine computes there, a shard at a time; without one it has the processor to itself.
+// The training step. A batch consists of V shards, which any process may compute; their sums are added along one tree
+// (ReductionTree), and applying the total is the same everywhere. Given a device's lane, an engine computes there, one
+// shard at a time; without one it has the processor to itself.
 using System.Runtime.ExceptionServices;
 using Atelier.Model.Networks;
 using Atelier.Training;
@@ -9,15 +9,15 @@ using static TorchSharp.torch;
 
 namespace Atelier.Model.Training;
 
-/// <summary>What a step did.</summary>
+/// <summary>The outcome of a step.</summary>
 /// <param name="Loss">Mean loss of the batch, before the step.</param>
 /// <param name="GradientNorm">2-norm of the mean gradient, before clipping.</param>
 /// <param name="LearningRate">Learning rate of the step.</param>
 public readonly record struct StepOutcome(double Loss, double GradientNorm, double LearningRate);
 
 /// <summary>
-/// Computes shards and applies totals. Master weights, moments and averages are float32; the network itself may compute
-/// in bfloat16, and is then refreshed from the master weights after every step. Not for use by two threads at once.
+/// Computes shards and applies totals. Master weights, moments and averages are float32; the network may compute in
+/// bfloat16, and is then refreshed from the master weights after every step. Not thread-safe.
 /// </summary>
 public sealed class TrainingEngine : IDisposable
 {
@@ -26,17 +26,16 @@ public sealed class TrainingEngine : IDisposable
 
     private readonly IComputeLane? _lane;
 
-    // Each computes a shard at a time, on the same weights, with gradients of its own. The first is the caller's
-    // network.
+    // Each computes one shard at a time, with the same weights and its own gradients. The first is the caller's network.
     private readonly (MicroDiT Network, FlatParameters Flat)[] _copies;
     private readonly Lock _reading = new();
 
-    /// <summary>Prepares a network, which stays the caller's, for training.</summary>
+    /// <summary>Prepares a network for training; the caller keeps ownership.</summary>
     /// <param name="network">
     /// Network with its initial weights, float32; its parameters are moved into one buffer.
     /// </param>
-    /// <param name="settings">What a step does.</param>
-    /// <param name="source">Where shards come from.</param>
+    /// <param name="settings">Settings of a step.</param>
+    /// <param name="source">Source of shards.</param>
     /// <param name="compute">Precision of the network's computation: float32 or bfloat16.</param>
     /// <param name="parallel">
     /// Shards computed at the same time by <see cref="ComputeBatch"/>, each by its part of the processor's threads:
@@ -64,7 +63,7 @@ public sealed class TrainingEngine : IDisposable
     /// <summary>Weights, average and moments.</summary>
     public MasterWeights Master { get; }
 
-    /// <summary>Gradient and loss sums of one shard. The caller disposes them, or merges them.</summary>
+    /// <summary>Computes the gradient and loss sums of one shard. The caller disposes or merges them.</summary>
     public GradientSum ComputeShard(long step, int shard)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(step);
@@ -73,7 +72,7 @@ public sealed class TrainingEngine : IDisposable
         return OnLane($"Shard {shard} of batch {step}", () => ComputeShard(_copies[0], step, shard));
     }
 
-    /// <summary>Gradient and loss sums of all shards, in this process.</summary>
+    /// <summary>Computes the gradient and loss sums of all shards in this process.</summary>
     public GradientSum ComputeBatch(long step)
     {
         var tree = new ReductionTree<GradientSum>(_settings.Shards, GradientSum.Merge);
@@ -107,14 +106,14 @@ public sealed class TrainingEngine : IDisposable
     /// </summary>
     /// <param name="step">The batch.</param>
     /// <param name="total">Its total.</param>
-    /// <param name="batch">The total in numbers.</param>
-    /// <exception cref="ArgumentException">The total is not of a whole batch, or holds no sample.</exception>
+    /// <param name="batch">The totals as numbers.</param>
+    /// <exception cref="ArgumentException">The total does not cover a whole batch, or has no samples.</exception>
     public StepOutcome Apply(long step, GradientSum total, BatchOutcome batch)
     {
         if (total.Samples + total.LeftOut.Count != _settings.GlobalBatch || total.Samples == 0)
         {
             throw new ArgumentException(
-                $"The total holds {total.Samples} samples and leaves out {total.LeftOut.Count}; a batch has "
+                $"The total has {total.Samples} samples and leaves out {total.LeftOut.Count}; a batch has "
                 + $"{_settings.GlobalBatch}.",
                 nameof(total));
         }

@@ -1,48 +1,48 @@
-// The numbers of a training step.
+// The settings of a training step.
 using Atelier.Model.Diffusion;
 using Atelier.Training;
 
 namespace Atelier.Model.Training;
 
-/// <summary>What a training step does, apart from the data.</summary>
+/// <summary>Settings of a training step, apart from the data.</summary>
 public sealed record TrainingSettings
 {
     /// <summary>Noise levels and preconditioning.</summary>
     public Edm Edm { get; init; } = new();
 
-    /// <summary>Part of the patches that the backbone does not see.</summary>
+    /// <summary>Fraction of the patches that the backbone does not see.</summary>
     public double MaskRatio { get; init; }
 
-    /// <summary>Shards of a batch, V: a power of two. The batch is V microbatches, whoever computes them.</summary>
+    /// <summary>Number of shards in a batch, V: a power of two. It does not depend on the number of workers.</summary>
     public int Shards { get; init; } = 1;
 
-    /// <summary>Samples of a shard.</summary>
+    /// <summary>Number of samples in a shard.</summary>
     public int Microbatch { get; init; } = 1;
 
     /// <summary>Learning rate by batch.</summary>
     public LearningRate LearningRate { get; init; } = new();
 
-    /// <summary>Optimizer.</summary>
+    /// <summary>Settings of the optimizer.</summary>
     public AdamWSettings Optimizer { get; init; } = new();
 
-    /// <summary>Gradients longer than this are scaled down to it.</summary>
+    /// <summary>Maximum 2-norm of a gradient; longer ones are scaled down to it.</summary>
     public double ClipNorm { get; init; } = double.PositiveInfinity;
 
     /// <summary>
-    /// Smoothing s of the average of weights, W_ema ← s W_ema + (1 - s) W after each batch; none if not set.
+    /// Smoothing s of the average of weights, W_ema ← s W_ema + (1 - s) W after each batch; null for no average.
     /// </summary>
     public double? EmaSmoothing { get; init; }
 
     /// <summary>
-    /// Batches after which the average starts as a copy of the weights: 0 starts from the initial weights; 1 is what
-    /// Composer does with an ema_start of 0.
+    /// Batches after which the average starts as a copy of the weights: 0 starts from the initial weights; 1 is
+    /// Composer's behavior for an ema_start of 0.
     /// </summary>
     public long EmaStart { get; init; }
 
-    /// <summary>Samples of a batch, G.</summary>
+    /// <summary>Number of samples in a batch, G.</summary>
     public int GlobalBatch => Slices.GlobalBatch;
 
-    /// <summary>How a total changes the weights.</summary>
+    /// <summary>The settings of an update of the weights.</summary>
     internal UpdateSettings Update => new()
     {
         Optimizer = Optimizer,
@@ -50,11 +50,11 @@ public sealed record TrainingSettings
         Average = EmaSmoothing is { } smoothing ? new AverageSettings(smoothing, EmaStart) : null,
     };
 
-    /// <summary>How batches cut the run's order.</summary>
+    /// <summary>The slicing of the run's order into batches and shards.</summary>
     public BatchSlices Slices => new(Shards, Microbatch);
 
-    /// <summary>These settings, if an engine can follow them.</summary>
-    /// <exception cref="ArgumentException">A number is out of range; the message says what would be right.</exception>
+    /// <summary>Returns these settings if they are valid.</summary>
+    /// <exception cref="ArgumentException">A number is out of range; the message gives the valid range.</exception>
     public TrainingSettings Checked()
     {
         const int shardsMax = ReductionTree<object>.ShardsMax;
@@ -63,7 +63,7 @@ public sealed record TrainingSettings
         Require(
             double.IsFinite(Edm.PMean) && Edm.PStd >= 0 && double.IsFinite(Edm.PStd),
             $"Noise levels must have a finite PMean and a PStd of at least 0, not {Edm.PMean} and {Edm.PStd}.");
-        Require(MaskRatio is >= 0 and < 1, $"MaskRatio must lie in 0..1 without 1, not be {MaskRatio}.");
+        Require(MaskRatio is >= 0 and < 1, $"MaskRatio must be in [0, 1), not {MaskRatio}.");
         Require(
             Shards is >= 1 and <= shardsMax && int.IsPow2(Shards),
             $"Shards must be a power of two in 1..{shardsMax}, not {Shards}.");
@@ -80,15 +80,15 @@ public sealed record TrainingSettings
             $"FinalFraction must be at least 0, not {LearningRate.FinalFraction}.");
         Require(
             Optimizer.Beta1 is >= 0 and < 1 && Optimizer.Beta2 is >= 0 and < 1,
-            $"Betas must lie in 0..1 without 1, not be {Optimizer.Beta1} and {Optimizer.Beta2}.");
+            $"Betas must be in [0, 1), not {Optimizer.Beta1} and {Optimizer.Beta2}.");
         Require(
             Optimizer.Epsilon >= 0 && double.IsFinite(Optimizer.Epsilon),
             $"Epsilon must be at least 0, not {Optimizer.Epsilon}.");
         Require(
             Optimizer.WeightDecay >= 0 && double.IsFinite(Optimizer.WeightDecay),
             $"WeightDecay must be at least 0, not {Optimizer.WeightDecay}.");
-        Require(ClipNorm > 0, $"ClipNorm must be positive, not {ClipNorm}; infinity clips nothing.");
-        Require(EmaSmoothing is null or >= 0 and <= 1, $"EmaSmoothing must lie in 0..1, not be {EmaSmoothing}.");
+        Require(ClipNorm > 0, $"ClipNorm must be positive, not {ClipNorm}; infinity disables clipping.");
+        Require(EmaSmoothing is null or >= 0 and <= 1, $"EmaSmoothing must be in 0..1, not {EmaSmoothing}.");
         Require(EmaStart >= 0, $"EmaStart must be at least 0, not {EmaStart}.");
         return this;
 

@@ -1,10 +1,10 @@
-// Where the readers get their bytes: a file, read at any place without moving a cursor, or memory, so that the same
-// readers can be attacked ten thousand times in a second.
+// The readers' source of bytes: a file with random access, or memory, so that tests can attack the same readers ten
+// thousand times a second.
 using Microsoft.Win32.SafeHandles;
 
 namespace Atelier.Model.Weights;
 
-/// <summary>Bytes with random access and the name under which they are refused.</summary>
+/// <summary>Bytes with random access, and their name in error messages.</summary>
 internal sealed class ByteSource : IDisposable
 {
     private readonly SafeFileHandle? _handle;
@@ -28,7 +28,7 @@ internal sealed class ByteSource : IDisposable
 
     public long Length { get; }
 
-    /// <summary>Opens a file and hands it to a reader, which owns it from then on unless it throws.</summary>
+    /// <summary>Opens a file and passes it to a reader, which then owns it unless it throws.</summary>
     public static T Open<T>(string path, Func<ByteSource, T> reader)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
@@ -47,12 +47,12 @@ internal sealed class ByteSource : IDisposable
     public RefusedFileException Refuse(string place, string reason, Exception? inner = null) =>
         new(Path, place, reason, inner);
 
-    /// <summary>Fills the destination, or refuses the file because it ends before.</summary>
+    /// <summary>Fills the destination, or refuses the file if it is too short.</summary>
     public void Read(long offset, Span<byte> destination, string place)
     {
         if (offset < 0 || offset > Length - destination.Length)
         {
-            throw Refuse(place, $"needs {destination.Length} bytes from byte {offset}, the file has {Length}");
+            throw Refuse(place, $"needs {destination.Length} bytes from byte {offset}, but the file has {Length}");
         }
 
         if (_handle is null)
@@ -74,12 +74,12 @@ internal sealed class ByteSource : IDisposable
         }
     }
 
-    /// <summary>Reads a piece into a new array. The caller has bounded the count.</summary>
+    /// <summary>Reads a range into a new array. The caller limits the count.</summary>
     public byte[] ReadArray(long offset, long count, string place)
     {
         if (count < 0 || count > Length)
         {
-            throw Refuse(place, $"needs {count} bytes, the file has {Length}");
+            throw Refuse(place, $"needs {count} bytes, but the file has {Length}");
         }
 
         var bytes = new byte[count];

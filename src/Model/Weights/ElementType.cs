@@ -1,9 +1,9 @@
-// The number formats that weight files hold, with their size, their name in safetensors and their torch counterpart.
+// The element types of weight files, with their size, their safetensors name and their torch type.
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Weights;
 
-/// <summary>What one element of a stored tensor is. All are little-endian.</summary>
+/// <summary>The type of a stored tensor's elements. All are little-endian.</summary>
 public enum ElementType
 {
     /// <summary>IEEE double, 8 bytes.</summary>
@@ -37,7 +37,7 @@ public enum ElementType
     Bool,
 }
 
-/// <summary>Facts about <see cref="ElementType"/>.</summary>
+/// <summary>Properties of <see cref="ElementType"/>.</summary>
 public static class ElementTypes
 {
     // In the order of the enum, so that the enum's value is the index.
@@ -55,23 +55,23 @@ public static class ElementTypes
         ("BOOL", 1, ScalarType.Bool),
     ];
 
-    /// <summary>All safetensors names that are read, for messages.</summary>
+    /// <summary>All supported safetensors names, for messages.</summary>
     public static string AllCodes { get; } = string.Join(", ", s_facts.Select(fact => fact.Code));
 
-    /// <summary>Bytes of one element.</summary>
+    /// <summary>Size of an element in bytes.</summary>
     public static int Size(this ElementType type) => s_facts[(int)type].Size;
 
     /// <summary>The name in a safetensors header, such as "BF16".</summary>
     public static string Code(this ElementType type) => s_facts[(int)type].Code;
 
-    /// <summary>The torch type with the same bytes.</summary>
+    /// <summary>The torch type with the same representation.</summary>
     public static ScalarType ToTorch(this ElementType type) => s_facts[(int)type].Torch;
 
     /// <summary>Whether elements are floating-point numbers, which convert into each other.</summary>
     public static bool IsFloat(this ElementType type) => type <= ElementType.BFloat16;
 
     /// <summary>Finds the type with a safetensors name.</summary>
-    /// <returns>False for a name that is not read here.</returns>
+    /// <returns>False if the name is not supported.</returns>
     public static bool TryParse(string? code, out ElementType type)
     {
         var index = Array.FindIndex(s_facts, fact => fact.Code == code);
@@ -79,13 +79,14 @@ public static class ElementTypes
         return index >= 0;
     }
 
-    /// <summary>The element type with the same bytes as a torch type.</summary>
-    /// <exception cref="ArgumentException">A complex or quantised type.</exception>
+    /// <summary>The element type with the same representation as a torch type.</summary>
+    /// <exception cref="ArgumentException">The type is complex or quantised.</exception>
     public static ElementType FromTorch(ScalarType type)
     {
         var index = Array.FindIndex(s_facts, fact => fact.Torch == type);
         return index >= 0
             ? (ElementType)index
-            : throw new ArgumentException($"{type} is not stored; cast it to one of {AllCodes} first.", nameof(type));
+            : throw new ArgumentException(
+                $"{type} cannot be stored; cast it to one of {AllCodes} first.", nameof(type));
     }
 }

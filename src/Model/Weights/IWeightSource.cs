@@ -1,16 +1,16 @@
-// One face for every kind of weight file, and the two things that work on all of them: reading a whole tensor, and
-// looking at the part of a checkpoint that lies under a prefix.
+// The interface of every kind of weight file, with operations for all of them: reading a whole tensor, and viewing the
+// part of a checkpoint under a prefix.
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Weights;
 
 /// <summary>
-/// Named tensors in a file, read piece by piece into memory that already exists. Opening checks the whole structure,
-/// so that reading can only fail when the disk does or the file is changed underneath.
+/// Named tensors in a file, read piece by piece into existing memory. Opening checks the whole structure, so that
+/// reading can fail only if the disk fails or the file changes meanwhile.
 /// </summary>
 public interface IWeightSource : IDisposable
 {
-    /// <summary>Path of the file as the caller gave it.</summary>
+    /// <summary>Path of the file as given by the caller.</summary>
     string Path { get; }
 
     /// <summary>All tensors by name.</summary>
@@ -19,29 +19,29 @@ public interface IWeightSource : IDisposable
     /// <summary>Reads a part of a tensor's row-major bytes.</summary>
     /// <param name="name">A name in <see cref="Tensors"/>.</param>
     /// <param name="start">Offset of the first byte within the tensor, a multiple of the element size.</param>
-    /// <param name="destination">Is filled; its length is a multiple of the element size.</param>
-    /// <exception cref="ArgumentException">The name is unknown or the part does not lie in the tensor.</exception>
-    /// <exception cref="RefusedFileException">The file became shorter since it was opened.</exception>
+    /// <param name="destination">Receives the bytes; its length is a multiple of the element size.</param>
+    /// <exception cref="ArgumentException">The name is unknown, or the range is not inside the tensor.</exception>
+    /// <exception cref="RefusedFileException">The file was truncated after it was opened.</exception>
     void Read(string name, long start, Span<byte> destination);
 }
 
-/// <summary>What can be done with every weight source.</summary>
+/// <summary>Operations on all weight sources.</summary>
 public static class WeightSources
 {
-    // Where trainers put the model's own tensors in a checkpoint, the deepest nest first.
+    // Prefixes under which trainers store the model's tensors in a checkpoint, the longest first.
     private static readonly string[] s_nests = ["state.model.", "state_dict.", "model."];
 
-    // What torch's distributed and compiled modules put before every name.
+    // Prefixes that torch's distributed and compiled modules add to every name.
     private static readonly string[] s_wrappers = ["module.", "_orig_mod."];
 
-    // Each of the prefixes above at most once or twice; more is a file made to be walked for long.
+    // Real files nest these prefixes once or twice; deeper nesting is an attempt to waste time.
     private const int PrefixesMax = 8;
 
     /// <summary>Reads a whole tensor.</summary>
     /// <param name="source">The file.</param>
     /// <param name="name">A name in its <see cref="IWeightSource.Tensors"/>.</param>
     /// <param name="destination">Exactly as long as the tensor.</param>
-    /// <exception cref="ArgumentException">The name is unknown or the length differs.</exception>
+    /// <exception cref="ArgumentException">The name is unknown, or the length differs.</exception>
     public static void ReadInto(this IWeightSource source, string name, Span<byte> destination)
     {
         ArgumentNullException.ThrowIfNull(source);
@@ -49,14 +49,14 @@ public static class WeightSources
         if (destination.Length != info.ByteLength)
         {
             throw new ArgumentException(
-                $"Tensor \"{name}\" has {info.ByteLength} bytes, the destination {destination.Length}.",
+                $"Tensor \"{name}\" has {info.ByteLength} bytes, but the destination has {destination.Length}.",
                 nameof(destination));
         }
 
         source.Read(name, 0, destination);
     }
 
-    /// <summary>Reads a whole tensor into a new one on the CPU, of its own type. The caller owns it.</summary>
+    /// <summary>Reads a whole tensor into a new one on the CPU, in its stored type. The caller owns it.</summary>
     /// <exception cref="ArgumentException">The name is unknown.</exception>
     public static Tensor ReadTensor(this IWeightSource source, string name)
     {
@@ -68,7 +68,7 @@ public static class WeightSources
     }
 
     /// <summary>
-    /// Shows only the tensors whose names begin with a prefix, without it. Owns <paramref name="source"/>.
+    /// A view of the tensors whose names begin with a prefix, which is removed. Owns <paramref name="source"/>.
     /// </summary>
     public static IWeightSource Under(this IWeightSource source, string prefix)
     {
@@ -79,12 +79,12 @@ public static class WeightSources
 
     /// <summary>
     /// Finds a model's state dict in a training checkpoint: the tensors under "state.model", "state_dict", "model" or
-    /// at the top, and there under the component's own prefix if any has it. The prefixes "module." of distributed and
-    /// "_orig_mod." of compiled modules are taken off at every level, in any order, where all names have them. Owns
-    /// <paramref name="source"/>.
+    /// at the top, and there under the component's own prefix if any tensor has it. The prefixes "module." of
+    /// distributed and "_orig_mod." of compiled modules are removed at every level, in any order, if all names have
+    /// them. Owns <paramref name="source"/>.
     /// </summary>
     /// <param name="source">The file.</param>
-    /// <param name="component">The part of the model that is wanted, such as "dit", "vae" or "text_encoder".</param>
+    /// <param name="component">The wanted part of the model, such as "dit", "vae" or "text_encoder".</param>
     public static IWeightSource FindModel(this IWeightSource source, string component)
     {
         ArgumentNullException.ThrowIfNull(source);
@@ -137,7 +137,7 @@ public static class WeightSources
         {
             throw new ArgumentException(
                 $"Tensor \"{name}\" has {info.ByteLength} bytes in elements of {size}; "
-                + $"{length} bytes from {start} are no part of it.", nameof(start));
+                + $"{length} bytes from {start} are not a part of it.", nameof(start));
         }
 
         return info;

@@ -1,8 +1,8 @@
-// The bytes of one or more pickles, read forwards through a small window, so that a pickle in front of gigabytes of
+// The bytes of one or more pickles, read forwards through a small buffer, so that a pickle in front of gigabytes of
 // storages costs only its own length.
 namespace Atelier.Model.Weights;
 
-/// <summary>A bounded forward reader that knows where in the file it stands.</summary>
+/// <summary>A bounded forward reader that tracks its position in the file.</summary>
 internal sealed class PickleInput
 {
     private const int WindowBytes = 64 << 10;
@@ -18,18 +18,18 @@ internal sealed class PickleInput
     private int _at;
     private int _filled;
 
-    /// <summary>Stands before the first byte of a range.</summary>
+    /// <summary>Starts at the first byte of a range.</summary>
     /// <param name="source">The file.</param>
-    /// <param name="place">What is read, for messages, such as "data.pkl".</param>
+    /// <param name="place">Name of the range for messages, such as "data.pkl".</param>
     /// <param name="start">Offset of the first byte.</param>
-    /// <param name="end">Offset after the last byte that may be read.</param>
+    /// <param name="end">End offset, exclusive.</param>
     public PickleInput(ByteSource source, string place, long start, long end)
     {
         (_source, _place, _start, _end, _next) = (source, place, start, end, start);
         _window = new byte[Math.Min(WindowBytes, end - start)];
     }
 
-    /// <summary>Offset in the file of the byte that comes next.</summary>
+    /// <summary>Offset in the file of the next byte.</summary>
     public long Position => _next - (_filled - _at);
 
     private long Remaining => _end - Position;
@@ -38,17 +38,17 @@ internal sealed class PickleInput
 
     public byte Byte() => Take(1)[0];
 
-    /// <summary>The next bytes; they stay valid until the next call.</summary>
+    /// <summary>Reads the next bytes, which stay valid until the next call.</summary>
     public ReadOnlySpan<byte> Take(long count)
     {
         if (count < 0 || count > Remaining)
         {
-            throw Refuse($"{count} bytes are announced, {Remaining} are left");
+            throw Refuse($"{count} bytes are announced, but {Remaining} are left");
         }
 
         if (count > MaxLiteralBytes)
         {
-            throw Refuse($"a literal has {count} bytes, at most {MaxLiteralBytes} are read");
+            throw Refuse($"a literal has {count} bytes; at most {MaxLiteralBytes} are allowed");
         }
 
         if (count > _window.Length)
@@ -68,7 +68,7 @@ internal sealed class PickleInput
         return _window.AsSpan(_at - (int)count, (int)count);
     }
 
-    /// <summary>The bytes up to the next line feed, which is skipped.</summary>
+    /// <summary>Reads the text up to the next line feed, which is skipped.</summary>
     public string Line()
     {
         Span<char> line = stackalloc char[MaxLineBytes];

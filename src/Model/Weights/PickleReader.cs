@@ -1,7 +1,7 @@
-// Reads Python pickles as data (opcodes as documented in CPython's Lib/pickletools.py, protocols 2 to 4 and those of 1
-// that they use). A pickle is a program for a stack machine that may name any function and call it. This machine has no
-// way to call anything: a global is an entry of a fixed table, and "reduce" fills in one of a handful of forms. It uses
-// no recursion, so depth costs nothing, and stops at stated counts of opcodes, values and memo entries.
+// A reader of Python pickles as data (opcodes as documented in CPython's Lib/pickletools.py, protocols 2 to 4 and the
+// opcodes of 1 that they use). A pickle is a program for a stack machine that may name and call any function. This
+// machine cannot call anything: a global is an entry of a fixed table, and "reduce" constructs one of a few known
+// values. It does not recurse, so depth costs nothing, and it limits the numbers of opcodes, values and memo entries.
 using System.Buffers.Binary;
 using System.Numerics;
 using System.Text;
@@ -39,7 +39,7 @@ internal sealed class PickleReader(PickleInput input, TorchObjects objects)
         Proto = 0x80, Frame = 0x95,
     }
 
-    /// <summary>Runs to the pickle's end and returns the one value that it leaves.</summary>
+    /// <summary>Runs the pickle and returns its one resulting value.</summary>
     public object? Read()
     {
         for (var count = 0; count < MaxOpcodes; count++)
@@ -120,7 +120,7 @@ internal sealed class PickleReader(PickleInput input, TorchObjects objects)
         switch (opcode)
         {
             case Opcode.Proto: CheckProtocol(input.Byte()); break;
-            case Opcode.Frame: input.Take(8); break;    // A hint for buffering; what it announces is read anyway.
+            case Opcode.Frame: input.Take(8); break;    // A hint for buffering, which is not needed.
             case Opcode.BinPut: Store(input.Byte()); break;
             case Opcode.LongBinPut: Store(Length4()); break;
             case Opcode.Memoize: Store(_memo.Count); break;
@@ -224,7 +224,7 @@ internal sealed class PickleReader(PickleInput input, TorchObjects objects)
     {
         if (_marks.Count == 0)
         {
-            throw input.Refuse("a mark is taken where none is set");
+            throw input.Refuse("a mark is popped but none is set");
         }
 
         var items = PopMany(_stack.Count - Floor);
@@ -239,7 +239,7 @@ internal sealed class PickleReader(PickleInput input, TorchObjects objects)
         Extend(items);
     }
 
-    /// <summary>Adds items, or keys and values in turn, to the list or dict on top of the stack.</summary>
+    /// <summary>Adds items, or alternating keys and values, to the list or dict on top of the stack.</summary>
     private void Extend(object?[] items)
     {
         switch (Peek())
@@ -277,23 +277,23 @@ internal sealed class PickleReader(PickleInput input, TorchObjects objects)
         var names = PopMany(2);
         Push(names is [string module, string name]
             ? TorchObjects.Find(input, module, name)
-            : throw input.Refuse("a global is named by something that is no string"));
+            : throw input.Refuse("the name of a global is not a string"));
     }
 
     private void Reduce()
     {
         Push(PopMany(2) is [TorchGlobal function, PickleTuple arguments]
             ? TorchObjects.Reduce(input, function, arguments.Items)
-            : throw input.Refuse("something that is no known global is called"));
+            : throw input.Refuse("something other than a known global is called"));
     }
 
-    // State that a dict or an inert value would take on, such as "_metadata" of a state dict, is dropped.
+    // State for a dict or an inert value, such as "_metadata" of a state dict, is dropped.
     private void Build()
     {
         Pop();
         if (Peek() is not (PickleDict or PickleInert))
         {
-            throw input.Refuse("a state is set on something that has none");
+            throw input.Refuse("a state is set on something without a state");
         }
     }
 }

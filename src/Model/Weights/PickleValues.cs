@@ -1,5 +1,6 @@
-// What a pickle may leave behind: dead data. Numbers are boxed long, BigInteger, double and bool; text is string; None
-// is null. Containers compare by reference and are never walked here, for they may be deep or contain themselves.
+// The values of an unpickled file, which are plain data. Numbers are boxed long, BigInteger, double and bool; text is
+// string; None is null. Containers compare by reference and are never traversed here, because they may be deep or
+// contain themselves.
 namespace Atelier.Model.Weights;
 
 /// <summary>A Python tuple.</summary>
@@ -22,7 +23,7 @@ internal sealed class PickleDict
     public List<KeyValuePair<object?, object?>> Pairs { get; } = [];
 }
 
-/// <summary>The result of a known reduction whose value is of no interest, such as a time span.</summary>
+/// <summary>The result of a known reduction whose value is not needed, such as a time span.</summary>
 internal sealed class PickleInert
 {
     public static readonly PickleInert Instance = new();
@@ -39,11 +40,11 @@ internal sealed class TorchStorage(string key, ElementType type, long count, lon
 
     public long Bytes => bytes;
 
-    /// <summary>Offset of the first byte in the file; known once the storages have been located.</summary>
+    /// <summary>Offset of the first byte in the file; -1 until the storages have been located.</summary>
     public long Start { get; set; } = -1;
 }
 
-/// <summary>A torch tensor: a view of a storage that was checked to lie inside it.</summary>
+/// <summary>A torch tensor: a view of a storage, checked to be inside it.</summary>
 /// <param name="storage">The elements.</param>
 /// <param name="offset">Element at which the view begins.</param>
 /// <param name="shape">Sizes, outermost first.</param>
@@ -61,7 +62,7 @@ internal sealed class TorchTensor(TorchStorage storage, long offset, long[] shap
     /// <summary>Bytes from the first to the last element that the view touches.</summary>
     public long ExtentBytes => extent * storage.Type.Size();
 
-    /// <summary>Whether the elements lie in the file in row-major order, without gaps.</summary>
+    /// <summary>Whether the elements are in row-major order in the file, without gaps.</summary>
     public bool IsContiguous
     {
         get
@@ -84,7 +85,7 @@ internal sealed class TorchTensor(TorchStorage storage, long offset, long[] shap
     /// <summary>Copies elements of a view that is not contiguous, in row-major order.</summary>
     /// <param name="view">The bytes of the view's extent.</param>
     /// <param name="first">Row-major index of the first element.</param>
-    /// <param name="destination">Is filled.</param>
+    /// <param name="destination">Receives the elements.</param>
     public void Gather(ReadOnlySpan<byte> view, long first, Span<byte> destination)
     {
         var size = storage.Type.Size();

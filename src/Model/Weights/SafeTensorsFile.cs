@@ -1,4 +1,4 @@
-// Reads safetensors files (https://github.com/huggingface/safetensors, section "Format").
+// A reader of safetensors files (https://github.com/huggingface/safetensors, section "Format").
 namespace Atelier.Model.Weights;
 
 /// <summary>An open safetensors file.</summary>
@@ -19,11 +19,11 @@ public sealed class SafeTensorsFile : IWeightSource
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, TensorInfo> Tensors => _header.Tensors;
 
-    /// <summary>The strings under "__metadata__"; empty when there are none.</summary>
+    /// <summary>The strings under "__metadata__"; empty if there are none.</summary>
     public IReadOnlyDictionary<string, string> Metadata => _header.Metadata;
 
     /// <summary>Opens a file and checks its header and the extent of its data.</summary>
-    /// <exception cref="RefusedFileException">The file is damaged or holds a type that is not read.</exception>
+    /// <exception cref="RefusedFileException">The file is damaged or holds an unsupported type.</exception>
     public static SafeTensorsFile Open(string path) =>
         ByteSource.Open(path, source => new SafeTensorsFile(source));
 

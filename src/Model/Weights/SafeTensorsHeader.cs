@@ -1,5 +1,5 @@
 // The header of a safetensors file: eight bytes of length, a JSON object, then the data that the object describes
-// without a hole, an overlap or a rest. Every statement in it is checked here, before a byte of data is read.
+// without gaps, overlaps or trailing bytes. All of it is checked here before a byte of data is read.
 using System.Buffers.Binary;
 using System.Text.Json;
 using System.Text.Unicode;
@@ -27,8 +27,8 @@ internal sealed class SafeTensorsHeader
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException)
         {
-            // A lone surrogate in an escape surfaces as InvalidOperationException.
-            throw source.Refuse("header", "is no sound JSON", e);
+            // An escaped unpaired surrogate causes an InvalidOperationException.
+            throw source.Refuse("header", "is not valid JSON", e);
         }
 
         CheckRanges(source.Length - dataStart);
@@ -55,7 +55,8 @@ internal sealed class SafeTensorsHeader
         if (length > (ulong)room)
         {
             throw _source.Refuse("header length",
-                $"announces {length} bytes; the file has {_source.Length - LengthBytes}, at most {MaxBytes} are read");
+                $"announces {length} bytes; the file has {_source.Length - LengthBytes}, "
+                + $"and at most {MaxBytes} are allowed");
         }
 
         var json = _source.ReadArray(LengthBytes, (long)length, "header");
@@ -105,7 +106,7 @@ internal sealed class SafeTensorsHeader
     {
         if (reader.TokenType != JsonTokenType.StartObject)
         {
-            throw _source.Refuse(MetadataKey, "is no object");
+            throw _source.Refuse(MetadataKey, "is not an object");
         }
 
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
@@ -113,7 +114,7 @@ internal sealed class SafeTensorsHeader
             var key = reader.GetString()!;
             if (!reader.Read() || reader.TokenType != JsonTokenType.String)
             {
-                throw _source.Refuse(MetadataKey, $"the value of \"{key}\" is no string");
+                throw _source.Refuse(MetadataKey, $"the value of \"{key}\" is not a string");
             }
 
             if (!Metadata.TryAdd(key, reader.GetString()!))
@@ -127,7 +128,7 @@ internal sealed class SafeTensorsHeader
     {
         if (reader.TokenType != JsonTokenType.StartObject)
         {
-            throw _source.Refuse(Place(name), "is no object");
+            throw _source.Refuse(Place(name), "is not an object");
         }
 
         string? code = null;
@@ -162,21 +163,21 @@ internal sealed class SafeTensorsHeader
 
     private string ParseCode(ref Utf8JsonReader reader, string name) => reader.TokenType == JsonTokenType.String
         ? reader.GetString()!
-        : throw _source.Refuse(Place(name), "dtype is no string");
+        : throw _source.Refuse(Place(name), "dtype is not a string");
 
     private long[] ParseNumbers(ref Utf8JsonReader reader, string name, string field)
     {
         var numbers = new List<long>();
         if (reader.TokenType != JsonTokenType.StartArray)
         {
-            throw _source.Refuse(Place(name), $"{field} is no array");
+            throw _source.Refuse(Place(name), $"{field} is not an array");
         }
 
         while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
         {
             if (reader.TokenType != JsonTokenType.Number || !reader.TryGetInt64(out var number))
             {
-                throw _source.Refuse(Place(name), $"{field} holds something that is no 64-bit integer");
+                throw _source.Refuse(Place(name), $"{field} holds something other than 64-bit integers");
             }
 
             numbers.Add(number);
@@ -189,7 +190,8 @@ internal sealed class SafeTensorsHeader
     {
         if (!ElementTypes.TryParse(code, out var type))
         {
-            throw _source.Refuse(Place(name), $"dtype \"{code}\" is not read here, only {ElementTypes.AllCodes}");
+            throw _source.Refuse(
+                Place(name), $"dtype \"{code}\" is not supported; supported are {ElementTypes.AllCodes}");
         }
 
         if (TensorInfo.Measure(shape, type.Size(), out var bytes) is { } fault)
@@ -206,7 +208,7 @@ internal sealed class SafeTensorsHeader
         if (end - begin != bytes)
         {
             throw _source.Refuse(Place(name),
-                $"{TensorInfo.Describe(code, shape)} needs {bytes} bytes, data_offsets give {end - begin}");
+                $"{TensorInfo.Describe(code, shape)} needs {bytes} bytes, but data_offsets cover {end - begin}");
         }
 
         return new Entry(new TensorInfo(name, type, shape), begin, end);

@@ -1,14 +1,14 @@
-// Writes safetensors files tensor by tensor. The bytes go to a file beside the target, which takes the target's name
-// only when it is complete and on disk, so that no reader ever meets half a file.
+// A writer of safetensors files, tensor by tensor. The bytes go to a temporary file beside the target, which is renamed
+// only when it is complete and flushed to disk, so that no reader sees a partial file.
 using System.Buffers.Binary;
 using System.Text.Json;
 
 namespace Atelier.Model.Weights;
 
 /// <summary>
-/// Writes one safetensors file: announce all tensors, append their bytes in <see cref="Order"/>, then commit. The
-/// order depends on names and types alone (wide elements first, so that all data is aligned; then by name), hence equal
-/// tensors make equal files.
+/// Writes one safetensors file: declare all tensors, append their bytes in <see cref="Order"/>, then commit. The order
+/// depends only on names and types (wide elements first, so that all data is aligned; then by name), so equal tensors
+/// give equal files.
 /// </summary>
 public sealed class SafeTensorsWriter : IDisposable
 {
@@ -20,10 +20,10 @@ public sealed class SafeTensorsWriter : IDisposable
     private bool _committed;
 
     /// <summary>Creates the file under a temporary name and writes its header.</summary>
-    /// <param name="path">The name that the file takes at the commit; an older file of this name is replaced.</param>
+    /// <param name="path">Final path of the file; an existing file is replaced at the commit.</param>
     /// <param name="tensors">All tensors, in any order.</param>
     /// <param name="metadata">Strings for the header.</param>
-    /// <exception cref="ArgumentException">A name occurs twice, or is the one reserved for metadata.</exception>
+    /// <exception cref="ArgumentException">A name occurs twice or is reserved for metadata.</exception>
     public SafeTensorsWriter(
         string path, IEnumerable<TensorInfo> tensors, IReadOnlyDictionary<string, string>? metadata = null)
     {
@@ -37,11 +37,11 @@ public sealed class SafeTensorsWriter : IDisposable
         _stream.Write(header);
     }
 
-    /// <summary>The order in which the tensors' bytes are due.</summary>
+    /// <summary>The order in which the tensors' bytes must be appended.</summary>
     public IReadOnlyList<TensorInfo> Order { get; }
 
-    /// <summary>Appends bytes of a tensor; call again for its next bytes until it is full.</summary>
-    /// <exception cref="InvalidOperationException">Another tensor is due, or the tensor has fewer bytes.</exception>
+    /// <summary>Appends bytes of a tensor; call it repeatedly until the tensor is complete.</summary>
+    /// <exception cref="InvalidOperationException">Another tensor is next, or the tensor has fewer bytes.</exception>
     public void Append(string name, ReadOnlySpan<byte> bytes)
     {
         SkipFull();
@@ -62,8 +62,8 @@ public sealed class SafeTensorsWriter : IDisposable
         _written += bytes.Length;
     }
 
-    /// <summary>Brings the bytes to disk and gives the file its name.</summary>
-    /// <exception cref="InvalidOperationException">Bytes are still due.</exception>
+    /// <summary>Flushes the bytes to disk and renames the file.</summary>
+    /// <exception cref="InvalidOperationException">Bytes are still missing.</exception>
     public void Commit()
     {
         SkipFull();
@@ -78,7 +78,7 @@ public sealed class SafeTensorsWriter : IDisposable
         _committed = true;
     }
 
-    /// <summary>Drops the file if it was not committed.</summary>
+    /// <summary>Deletes the file if it was not committed.</summary>
     public void Dispose()
     {
         _stream.Dispose();
@@ -113,7 +113,7 @@ public sealed class SafeTensorsWriter : IDisposable
             json.WriteEndObject();
         }
 
-        // Spaces up to a multiple of 8 keep the data aligned.
+        // Padding with spaces to a multiple of 8 keeps the data aligned.
         while (buffer.Length % 8 != 0)
         {
             buffer.WriteByte((byte)' ');

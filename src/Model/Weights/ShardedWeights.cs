@@ -1,11 +1,11 @@
-// Reads models that are split over several files, as Hugging Face publishes large ones: a JSON index that says which
-// tensor lies in which file beside it.
+// A reader of models that are split over several files, as Hugging Face publishes large ones: a JSON index maps each
+// tensor to a file beside it.
 using System.Text.Json;
 using System.Text.Unicode;
 
 namespace Atelier.Model.Weights;
 
-/// <summary>A sharded model: an index file and the weight files that it names, all in one folder.</summary>
+/// <summary>A sharded model: an index file and the weight files that it lists, all in one folder.</summary>
 public sealed class ShardedWeights : IWeightSource
 {
     private const long MaxIndexBytes = 64 << 20;
@@ -40,9 +40,10 @@ public sealed class ShardedWeights : IWeightSource
     /// <summary>Paths of the shards, in ordinal order.</summary>
     public IEnumerable<string> ShardPaths => _shards.Values.Select(shard => shard.Path).Order(StringComparer.Ordinal);
 
-    /// <summary>Opens an index and all its shards. Tensors that a shard holds beyond the index are left out.</summary>
+    /// <summary>Opens an index and all its shards. Tensors of a shard that are not in the index are ignored.</summary>
     /// <exception cref="RefusedFileException">
-    /// The index or a shard is damaged or missing, a shard lacks a tensor, or a shard's name leads out of the folder.
+    /// The index or a shard is damaged or missing, a shard lacks a tensor, or the path of a shard leads out of the
+    /// folder.
     /// </exception>
     public static ShardedWeights Open(string path) => ByteSource.Open(path, index =>
     {
@@ -72,7 +73,7 @@ public sealed class ShardedWeights : IWeightSource
     {
         if (index.Length > MaxIndexBytes)
         {
-            throw index.Refuse("index", $"has {index.Length} bytes, at most {MaxIndexBytes} are read");
+            throw index.Refuse("index", $"has {index.Length} bytes; at most {MaxIndexBytes} are allowed");
         }
 
         var json = index.ReadArray(0, index.Length, "index");
@@ -87,8 +88,8 @@ public sealed class ShardedWeights : IWeightSource
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException)
         {
-            // A lone surrogate in an escape surfaces as InvalidOperationException.
-            throw index.Refuse("index", "is no sound JSON", e);
+            // An escaped unpaired surrogate causes an InvalidOperationException.
+            throw index.Refuse("index", "is not valid JSON", e);
         }
     }
 
@@ -99,7 +100,7 @@ public sealed class ShardedWeights : IWeightSource
         reader.Read();
         if (reader.TokenType != JsonTokenType.StartObject)
         {
-            throw index.Refuse("index", "is no JSON object");
+            throw index.Refuse("index", "is not a JSON object");
         }
 
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
@@ -128,7 +129,7 @@ public sealed class ShardedWeights : IWeightSource
     {
         if (reader.TokenType != JsonTokenType.StartObject)
         {
-            throw index.Refuse("weight_map", "is no object");
+            throw index.Refuse("weight_map", "is not an object");
         }
 
         var map = new Dictionary<string, string>(StringComparer.Ordinal);
@@ -137,14 +138,14 @@ public sealed class ShardedWeights : IWeightSource
             var name = reader.GetString()!;
             if (!reader.Read() || reader.TokenType != JsonTokenType.String)
             {
-                throw index.Refuse($"tensor \"{name}\"", "its shard is no string");
+                throw index.Refuse($"tensor \"{name}\"", "its shard is not a string");
             }
 
             var file = reader.GetString()!;
             if (!IsPlainFileName(file))
             {
                 throw index.Refuse(
-                    $"tensor \"{name}\"", $"its shard \"{file}\" is no plain name of a file in the folder");
+                    $"tensor \"{name}\"", $"its shard \"{file}\" is not a plain file name");
             }
 
             if (!map.TryAdd(name, file))
@@ -168,7 +169,7 @@ public sealed class ShardedWeights : IWeightSource
             {
                 if (_shards.Count == MaxShards)
                 {
-                    throw index.Refuse("weight_map", $"names more than {MaxShards} shards");
+                    throw index.Refuse("weight_map", $"lists more than {MaxShards} shards");
                 }
 
                 shard = OpenShard(index, name, System.IO.Path.Combine(folder, file));
@@ -176,7 +177,7 @@ public sealed class ShardedWeights : IWeightSource
             }
 
             _tensors.Add(name, shard.Tensors.GetValueOrDefault(name)
-                ?? throw index.Refuse($"tensor \"{name}\"", $"the shard \"{file}\" does not hold it"));
+                ?? throw index.Refuse($"tensor \"{name}\"", $"the shard \"{file}\" does not contain it"));
         }
     }
 

@@ -1,4 +1,4 @@
-// Saves a network as safetensors, the counterpart of StrictLoader.
+// Saving networks as safetensors, the counterpart of StrictLoader.
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Weights;
@@ -9,25 +9,29 @@ public static class StateDictFile
     private const long PieceElements = 4 << 20;
 
     /// <summary>
-    /// Saves every parameter and persistent buffer of a module. No more than a piece of a tensor is copied at a time;
-    /// the file appears under its name only when it is complete.
+    /// Saves every parameter and persistent buffer of a module. Tensors are copied piece by piece; the file appears
+    /// under its name only when it is complete.
     /// </summary>
     /// <param name="module">The network, on any device.</param>
     /// <param name="path">The file to write or replace.</param>
-    /// <param name="floats">The type for all floating-point tensors; none keeps each one's own.</param>
+    /// <param name="floats">The type for all floating-point tensors; null to keep their types.</param>
     /// <param name="metadata">Strings for the header.</param>
-    /// <exception cref="ArgumentException"><paramref name="floats"/> is no floating-point type.</exception>
+    /// <exception cref="ArgumentException"><paramref name="floats"/> is not a floating-point type.</exception>
     public static void Save(
         nn.Module module, string path,
         ElementType? floats = null, IReadOnlyDictionary<string, string>? metadata = null) =>
         Save(module, path, (_, own) => floats ?? own, metadata);
 
-    /// <summary>As the other one, with a type for each tensor.</summary>
+    /// <summary>Saves a module as the other overload does, with a type for each tensor.</summary>
     /// <param name="module">The network, on any device.</param>
     /// <param name="path">The file to write or replace.</param>
-    /// <param name="floats">The type to save a floating-point tensor in, by its name and the type it has.</param>
+    /// <param name="floats">
+    /// Gives the type in which to save a floating-point tensor, by its name and current type.
+    /// </param>
     /// <param name="metadata">Strings for the header.</param>
-    /// <exception cref="ArgumentException"><paramref name="floats"/> gave no floating-point type.</exception>
+    /// <exception cref="ArgumentException">
+    /// <paramref name="floats"/> returned a type that is not floating-point.
+    /// </exception>
     public static void Save(
         nn.Module module, string path, Func<string, ElementType, ElementType> floats,
         IReadOnlyDictionary<string, string>? metadata = null)

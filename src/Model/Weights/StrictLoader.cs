@@ -1,5 +1,5 @@
-// Fills a network from a weight file. Nothing is forgiven silently: what is missing, unexpected or of another shape is
-// counted and the first of each listed, before the first number is written.
+// Strict loading of weight files into networks. Nothing is ignored silently: tensors that are missing, unexpected or of
+// another shape are counted, and the first of each kind listed, before anything is written.
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -8,27 +8,27 @@ namespace Atelier.Model.Weights;
 /// <summary>Loads state dicts strictly.</summary>
 public static class StrictLoader
 {
-    // 16 MiB of float32: large enough for the disk, small enough to be forgotten.
+    // 16 MiB of float32: large enough for fast disk reads, small enough not to matter for memory.
     private const long PieceElements = 4 << 20;
 
-    // Faults of each sort that a refusal lists, and characters of a name in it; more of either help nobody.
+    // Number of faults of each kind that an error lists, and characters of a name in it; more would not help.
     private const int ListedMax = 4;
     private const int NameCharsMax = 120;
 
     /// <summary>
     /// Fills every parameter and persistent buffer of a module. Floating-point tensors are converted to the module's
-    /// type, piece by piece; equal types are read straight into the tensor's memory. Tensors may lie on any device.
+    /// type, piece by piece; equal types are read straight into the tensor's memory. Tensors may be on any device.
     /// </summary>
     /// <param name="module">The network; its tensors are contiguous.</param>
     /// <param name="source">The file.</param>
-    /// <param name="rename">Gives the module's name for a name in the file, or null to leave that tensor out.</param>
+    /// <param name="rename">Maps a name in the file to the module's name; null to skip that tensor.</param>
     /// <param name="reshape">
-    /// Gives the module's shape for a module's name and the shape in the file; it has as many elements.
+    /// Maps a module's name and the shape in the file to the module's shape, with the same number of elements.
     /// </param>
     /// <param name="ignore">
-    /// Names in the module, or beginnings of names with a trailing '*', that are neither loaded nor missed.
+    /// Names in the module, or prefixes with a trailing '*', that are neither loaded nor required.
     /// </param>
-    /// <param name="checkFinite">Whether to refuse a NaN or an infinity, naming the first tensor that has one.</param>
+    /// <param name="checkFinite">Whether to refuse NaN and infinities, naming the first tensor that has one.</param>
     /// <exception cref="RefusedFileException">The names, shapes or types differ, or a number is not finite.</exception>
     public static void Load(
         nn.Module module, IWeightSource source, Func<string, string?>? rename = null,

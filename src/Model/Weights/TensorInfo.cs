@@ -1,17 +1,17 @@
-// What a weight file says about a tensor, apart from its bytes.
+// The description of a tensor in a weight file, apart from its bytes.
 namespace Atelier.Model.Weights;
 
-/// <summary>Name, type and shape of a stored tensor. Its elements lie in row-major order.</summary>
+/// <summary>Name, type and shape of a stored tensor. Its elements are in row-major order.</summary>
 public sealed class TensorInfo
 {
-    /// <summary>More dimensions than torch itself allows are refused.</summary>
+    /// <summary>Maximum number of dimensions, which is torch's own limit.</summary>
     internal const int MaxRank = 64;
 
     /// <summary>Describes a tensor.</summary>
     /// <param name="name">The name in the state dict, such as "blocks.0.attn.qkv.weight".</param>
-    /// <param name="type">What an element is.</param>
+    /// <param name="type">The element type.</param>
     /// <param name="shape">Sizes, outermost first; empty for a single number.</param>
-    /// <exception cref="ArgumentException">A negative size, or more than 2^63 - 1 bytes.</exception>
+    /// <exception cref="ArgumentException">A size is negative, or the tensor has more than 2^63 - 1 bytes.</exception>
     public TensorInfo(string name, ElementType type, long[] shape)
     {
         ArgumentNullException.ThrowIfNull(name);
@@ -27,7 +27,7 @@ public sealed class TensorInfo
     /// <summary>The name in the state dict.</summary>
     public string Name { get; }
 
-    /// <summary>What an element is.</summary>
+    /// <summary>The element type.</summary>
     public ElementType Type { get; }
 
     /// <summary>Sizes, outermost first; empty for a single number.</summary>
@@ -44,14 +44,14 @@ public sealed class TensorInfo
 
     internal static string Describe(string type, long[] shape) => $"{type} [{string.Join(", ", shape)}]";
 
-    /// <summary>Computes the byte length of a shape, or says why there is none.</summary>
-    /// <returns>Null when the shape is sound.</returns>
+    /// <summary>Computes the length of a shape in bytes.</summary>
+    /// <returns>What is wrong with the shape; null if it is valid.</returns>
     internal static string? Measure(ReadOnlySpan<long> shape, int elementSize, out long bytes)
     {
         bytes = elementSize;
         if (shape.Length > MaxRank)
         {
-            return $"the shape has {shape.Length} dimensions, at most {MaxRank} are read";
+            return $"the shape has {shape.Length} dimensions; at most {MaxRank} are allowed";
         }
 
         foreach (var size in shape)

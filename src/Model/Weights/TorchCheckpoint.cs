@@ -1,18 +1,18 @@
-// Reads what torch.save writes, without Python and without calling anything that the file names. Today's format is a
-// zip file with the pickle "data.pkl" and one stored record per storage; the legacy one (torch before 1.6) is a row of
-// five pickles followed by the storages.
+// A reader of torch.save files, without Python and without calling anything that the file names. The current format is
+// a zip file with the pickle "data.pkl" and one stored record per storage; the legacy one (torch before 1.6) is a
+// sequence of five pickles followed by the storages.
 using System.Buffers.Binary;
 using System.Numerics;
 
 namespace Atelier.Model.Weights;
 
 /// <summary>
-/// An open PyTorch checkpoint: every tensor in it, under the path of keys and indices that leads to it, joined with
-/// dots. A tensor that is saved alone has the empty name. Views are read as if they were contiguous.
+/// An open PyTorch checkpoint: every tensor in it, named by the path of keys and indices that leads to it, joined with
+/// dots. A tensor saved on its own has the empty name. Views are read as if they were contiguous.
 /// </summary>
 public sealed class TorchCheckpoint : IWeightSource
 {
-    /// <summary>Bytes at the start of a file that tell whether it is a checkpoint.</summary>
+    /// <summary>Bytes at the start of a file that identify a checkpoint.</summary>
     internal const int SignatureBytes = 32;
 
     private const int MaxPickleBytes = 64 << 20;
@@ -37,7 +37,7 @@ public sealed class TorchCheckpoint : IWeightSource
         {
             throw source.Refuse("start", start is [0x80, ..]
                 ? "is a bare pickle, which torch.save never writes"
-                : "is no PyTorch checkpoint, neither zip nor legacy");
+                : "is not a PyTorch checkpoint, neither zip nor legacy");
         }
 
         var root = IsZip(start) ? ReadZip() : ReadLegacy();
@@ -55,7 +55,7 @@ public sealed class TorchCheckpoint : IWeightSource
 
     /// <summary>Opens a checkpoint and checks every tensor in it against the storages.</summary>
     /// <exception cref="RefusedFileException">
-    /// The file is damaged, big-endian, compressed, or names a global that weights do not need.
+    /// The file is damaged, big-endian, compressed, or names a global that is not needed for weights.
     /// </exception>
     public static TorchCheckpoint Open(string path) => ByteSource.Open(path, source => new TorchCheckpoint(source));
 
@@ -70,8 +70,8 @@ public sealed class TorchCheckpoint : IWeightSource
             return;
         }
 
-        // Tensors are read in pieces, one tensor after the other, so the last extent is kept. The field is swapped as
-        // a whole: readers on several threads at most read an extent twice.
+        // Tensors are read in pieces, one tensor after the other, so the last extent is cached. The field is replaced
+        // atomically: concurrent readers may at most read an extent twice.
         var extent = _lastExtent;
         if (extent?.Tensor != tensor)
         {
@@ -89,9 +89,9 @@ public sealed class TorchCheckpoint : IWeightSource
         _source.Dispose();
     }
 
-    /// <summary>Whether a file that begins so is a zip file or a legacy checkpoint.</summary>
+    /// <summary>Whether these first bytes are those of a zip file or a legacy checkpoint.</summary>
     internal static bool HasSignature(ReadOnlySpan<byte> start) =>
-        // The number is the first pickle; protocol 4 puts a frame of 9 bytes before it.
+        // The magic number is the first pickle; protocol 4 puts a frame of 9 bytes before it.
         IsZip(start) || (start is [0x80, ..] && start.IndexOf((ReadOnlySpan<byte>)
             [0x8a, 10, .. s_legacyMagic.ToByteArray(), (byte)'.']) is 2 or 11);
 
@@ -112,7 +112,7 @@ public sealed class TorchCheckpoint : IWeightSource
         var (start, length) = zip.Find(pickle)!.Value;
         if (length > MaxPickleBytes)
         {
-            throw _source.Refuse(PickleRecord, $"has {length} bytes, at most {MaxPickleBytes} are read");
+            throw _source.Refuse(PickleRecord, $"has {length} bytes; at most {MaxPickleBytes} are allowed");
         }
 
         var root = new PickleReader(new PickleInput(_source, PickleRecord, start, start + length), _objects).Read();
@@ -123,7 +123,7 @@ public sealed class TorchCheckpoint : IWeightSource
             storage.Start = record.Length == storage.Bytes
                 ? record.Start
                 : throw _source.Refuse($"storage {storage.Key}",
-                    $"{storage.Count} elements need {storage.Bytes} bytes, its record has {record.Length}");
+                    $"{storage.Count} elements need {storage.Bytes} bytes, but its record has {record.Length}");
         }
 
         return root;
@@ -139,7 +139,7 @@ public sealed class TorchCheckpoint : IWeightSource
         var order = _source.ReadArray(record.Start, Math.Min(record.Length, MaxByteOrderBytes), name);
         if (!order.AsSpan().SequenceEqual("little"u8))
         {
-            throw _source.Refuse(name, "only little-endian checkpoints are read");
+            throw _source.Refuse(name, "only little-endian checkpoints are supported");
         }
     }
 
@@ -149,17 +149,17 @@ public sealed class TorchCheckpoint : IWeightSource
         object? Next() => new PickleReader(input, _objects).Read();
         if (Next() is not BigInteger magic || magic != s_legacyMagic)
         {
-            throw input.Refuse("does not begin with torch's number");
+            throw input.Refuse("does not begin with torch's magic number");
         }
 
         if (Next() is not LegacyVersion)
         {
-            throw input.Refuse($"is of another version than {LegacyVersion}");
+            throw input.Refuse($"does not have version {LegacyVersion}");
         }
 
         if (Next() is not PickleDict system || !system.Pairs.Contains(new("little_endian", true)))
         {
-            throw input.Refuse("only little-endian checkpoints are read");
+            throw input.Refuse("only little-endian checkpoints are supported");
         }
 
         var root = Next();
@@ -180,7 +180,7 @@ public sealed class TorchCheckpoint : IWeightSource
         {
             if (key is not string name || !_objects.Storages.TryGetValue(name, out var storage) || storage.Start >= 0)
             {
-                throw input.Refuse("lists a storage twice, or one that nothing uses");
+                throw input.Refuse("lists a storage twice, or an unused one");
             }
 
             _source.Read(position, count, $"storage {storage.Key}");

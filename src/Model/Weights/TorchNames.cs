@@ -1,11 +1,11 @@
-// Walks what a pickle left behind and names the tensors and numbers in it by the path that leads to them.
+// The names of tensors and numbers in an unpickled value: the paths that lead to them.
 using System.Globalization;
 
 namespace Atelier.Model.Weights;
 
 /// <summary>
-/// The tensors and scalars of an unpickled value. A container inside itself adds no names; one that is shared has its
-/// content under each path. The limits bound what sharing can blow up.
+/// The tensors and scalars of an unpickled value. A container inside itself adds no names; the content of a shared one
+/// appears under each path. The limits bound the growth that sharing can cause.
 /// </summary>
 internal sealed class TorchNames
 {
@@ -86,7 +86,7 @@ internal sealed class TorchNames
 
     private void VisitChild(object? key, object? value, string name)
     {
-        // Nothing below other keys (None, tuples) can be named; no state dict has them.
+        // Values under other keys (None, tuples) have no name; state dicts do not have them.
         if (key is string or long)
         {
             var text = Convert.ToString(key, CultureInfo.InvariantCulture)!;

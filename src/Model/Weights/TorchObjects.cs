@@ -1,10 +1,10 @@
-// What the names in a torch pickle stand for, as data. The table is complete: a pickle that names anything else is
-// refused, and what is named is never looked up, loaded or called.
+// The globals that a torch pickle may name, as data. The table is complete: a pickle that names anything else is
+// refused, and nothing it names is ever looked up, loaded or called.
 using System.Collections.Frozen;
 
 namespace Atelier.Model.Weights;
 
-/// <summary>What a known global does when a pickle "calls" it.</summary>
+/// <summary>The effect of a known global when a pickle "calls" it.</summary>
 internal enum TorchRole
 {
     /// <summary>Cannot be called: a type object.</summary>
@@ -22,17 +22,17 @@ internal enum TorchRole
     /// <summary>Yields its first argument: a parameter is its tensor, a size its tuple.</summary>
     FirstArgument,
 
-    /// <summary>Yields something whose value is of no interest.</summary>
+    /// <summary>Yields a value that is not needed.</summary>
     Inert,
 }
 
 /// <summary>An entry of the table of known globals.</summary>
 internal sealed record TorchGlobal(string Name, TorchRole Role, ElementType Type = default);
 
-/// <summary>Turns persistent ids and reductions into storages and tensors, and remembers the storages.</summary>
+/// <summary>Turns persistent ids and reductions into storages and tensors, and keeps the storages.</summary>
 internal sealed class TorchObjects
 {
-    // A view may repeat elements (an expanded tensor); beyond this size that is no sensible file.
+    // A view may repeat elements (an expanded tensor); beyond this size it is refused.
     private const long MaxRepeatedBytes = 64 << 20;
     private const int MaxKeyChars = 64;
 
@@ -41,23 +41,23 @@ internal sealed class TorchObjects
 
     private readonly Dictionary<string, TorchStorage> _storages = new(StringComparer.Ordinal);
 
-    /// <summary>Every storage that a persistent id named, by key.</summary>
+    /// <summary>All storages named by persistent ids, by key.</summary>
     public IReadOnlyDictionary<string, TorchStorage> Storages => _storages;
 
     /// <summary>Finds a global by its module and name, or refuses the file.</summary>
     public static TorchGlobal Find(PickleInput input, string module, string name) =>
         s_known.GetValueOrDefault($"{module}.{name}") ?? throw input.Refuse(
-            $"names {Show(module)}.{Show(name)}, which is no known global; nothing a pickle names is ever called");
+            $"names {Show(module)}.{Show(name)}, which is not a known global; nothing a pickle names is ever called");
 
-    /// <summary>The storage that a persistent id stands for.</summary>
+    /// <summary>The storage of a persistent id.</summary>
     public TorchStorage Storage(PickleInput input, object? id)
     {
-        // A sixth item is the window of a view, which only torch before 0.4 wrote.
+        // A sixth item is the range of a view, which only torch before 0.4 wrote.
         if ((id as PickleTuple)?.Items is not
             ["storage", TorchGlobal { Role: TorchRole.StorageType } global, string key, string, long count, .. var rest]
             || rest is not ([] or [null]) || key.Length > MaxKeyChars)
         {
-            throw input.Refuse("a persistent id is no (\"storage\", type, key, location, count)");
+            throw input.Refuse("a persistent id is not (\"storage\", type, key, location, count)");
         }
 
         if (TensorInfo.Measure([count], global.Type.Size(), out var bytes) is { } fault)
@@ -76,14 +76,14 @@ internal sealed class TorchObjects
             : throw input.Refuse($"storage \"{Show(key)}\" is named with two types or two sizes");
     }
 
-    /// <summary>The value of a call, made from its arguments without calling anything.</summary>
+    /// <summary>The value of a call, constructed from its arguments without calling anything.</summary>
     public static object? Reduce(PickleInput input, TorchGlobal function, object?[] arguments) => function.Role switch
     {
         TorchRole.Dict => Dict(input, arguments),
         TorchRole.Tensor => Tensor(input, arguments),
         TorchRole.FirstArgument when arguments.Length > 0 => arguments[0],
         TorchRole.Inert => PickleInert.Instance,
-        _ => throw input.Refuse($"{function.Name} is called with {arguments.Length} arguments, which it never is"),
+        _ => throw input.Refuse($"{function.Name} is called with {arguments.Length} arguments, which is not valid"),
     };
 
     private static PickleDict Dict(PickleInput input, object?[] arguments)
@@ -94,14 +94,15 @@ internal sealed class TorchObjects
             return dict;
         }
 
-        var items = arguments is [PickleList list] ? list.Items : throw input.Refuse("a dict is made from no list");
+        var items = arguments is [PickleList list]
+            ? list.Items : throw input.Refuse("a dict is made from something other than a list");
         foreach (var item in items)
         {
             dict.Pairs.Add(item switch
             {
                 PickleTuple { Items: [var key, var value] } => new(key, value),
                 PickleList { Items: [var key, var value] } => new(key, value),
-                _ => throw input.Refuse("a dict is made from something that is no pair"),
+                _ => throw input.Refuse("a dict is made from something other than pairs"),
             });
         }
 
@@ -138,7 +139,7 @@ internal sealed class TorchObjects
         if (offset < 0 || strides.Any(s => s < 0) || offset + extent > storage.Count)
         {
             throw input.Refuse($"a tensor [{string.Join(", ", shape)}] with strides [{string.Join(", ", strides)}] "
-                + $"from element {offset} does not lie in its storage of {storage.Count} elements");
+                + $"from element {offset} is not inside its storage of {storage.Count} elements");
         }
 
         if (bytes > storage.Bytes && bytes > MaxRepeatedBytes)
@@ -153,14 +154,15 @@ internal sealed class TorchObjects
     {
         if (tuple.Items.Length > TensorInfo.MaxRank)
         {
-            throw input.Refuse($"a tensor has {tuple.Items.Length} dimensions, at most {TensorInfo.MaxRank} are read");
+            throw input.Refuse(
+                $"a tensor has {tuple.Items.Length} dimensions; at most {TensorInfo.MaxRank} are allowed");
         }
 
         return [.. tuple.Items.Select(item =>
-            item is long number ? number : throw input.Refuse("a size or stride is no 64-bit integer"))];
+            item is long number ? number : throw input.Refuse("a size or stride is not a 64-bit integer"))];
     }
 
-    // What is shown in a message comes from the file: no control characters, and not without end.
+    // Text of the file in messages: without control characters, and limited in length.
     private static string Show(string text) =>
         new([.. text.Take(MaxKeyChars).Select(c => char.IsControl(c) ? '?' : c)]);
 

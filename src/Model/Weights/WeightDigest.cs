@@ -1,4 +1,4 @@
-// A model is known by the digest of its content, not by the name of its file.
+// The identity of weight files: the digest of their content, not their name.
 using System.Security.Cryptography;
 using System.Text;
 
@@ -7,7 +7,7 @@ namespace Atelier.Model.Weights;
 /// <summary>SHA-256 digests of weight files, as 64 lower-case hexadecimal digits.</summary>
 public static class WeightDigest
 {
-    /// <summary>The digest of a file's bytes, read as a stream.</summary>
+    /// <summary>Computes the digest of a file's bytes, read as a stream.</summary>
     public static string OfFile(string path)
     {
         using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 20);
@@ -15,8 +15,8 @@ public static class WeightDigest
     }
 
     /// <summary>
-    /// The digest of an open source: that of its file, or for a sharded one the digest of the list
-    /// "digest, two spaces, file name, line feed" over the index and then its shards in ordinal order.
+    /// The digest of an open source: that of its file, or for sharded weights the digest of the list "digest, two
+    /// spaces, file name, line feed" over the index and then its shards in ordinal order.
     /// </summary>
     public static string Of(IWeightSource source)
     {

@@ -1,7 +1,7 @@
-// Opens any weight file, recognised by what is in it: names and extensions of downloads lie too often.
+// The detection of weight files by their content: names and extensions of downloads are unreliable.
 namespace Atelier.Model.Weights;
 
-/// <summary>Opens weight files of every kind that is read here.</summary>
+/// <summary>Opens weight files of every supported kind.</summary>
 public static class WeightFile
 {
     private const string Known = "safetensors, a safetensors index, or a PyTorch checkpoint (zip or legacy)";
@@ -11,9 +11,9 @@ public static class WeightFile
     /// <exception cref="IOException">The file cannot be opened.</exception>
     public static IWeightSource Open(string path) => ByteSource.Open(path, Open);
 
-    /// <summary>Opens a file that is no index, so that an index cannot name itself.</summary>
+    /// <summary>Opens a file that is not an index, so that an index cannot refer to itself.</summary>
     internal static IWeightSource OpenSingle(string path) =>
-        ByteSource.Open(path, source => OpenSingle(source) ?? throw source.Refuse("start", $"is none of {Known}"));
+        ByteSource.Open(path, source => OpenSingle(source) ?? throw source.Refuse("start", $"is not {Known}"));
 
     internal static IWeightSource Open(ByteSource source)
     {
@@ -24,7 +24,7 @@ public static class WeightFile
 
         if (!LooksLikeJson(source))
         {
-            throw source.Refuse("start", $"is none of {Known}");
+            throw source.Refuse("start", $"is not {Known}");
         }
 
         using (source)
@@ -43,8 +43,8 @@ public static class WeightFile
             return new TorchCheckpoint(source);
         }
 
-        // JSON may have a brace at the same place, but never a zero before it, as all sound header lengths have.
-        // Lengths that are absurdly large are let through, to be refused with their reason.
+        // JSON may have a brace at the same position, but never a zero before it, as all valid header lengths do.
+        // Absurdly large lengths are let through, to be refused later with the reason.
         const int LengthBytes = SafeTensorsHeader.LengthBytes;
         var isSafeTensors = start.Length > LengthBytes && start[LengthBytes] == '{'
             && start[LengthBytes - 1] is (0 or >= 0x7f);

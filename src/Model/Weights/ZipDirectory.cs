@@ -1,12 +1,12 @@
-// The directory of a zip file, as far as PyTorch writes one: records are stored, never compressed, so that a tensor is
-// a plain range of the file. Layout after PKWARE's APPNOTE 6.3, sections 4.3 (records) and 4.5.3 (64-bit sizes).
-// Checksums are not compared: torch can be told to leave them out, and a model is checked by its digest.
+// The directory of a zip file as written by PyTorch: records are stored, never compressed, so that a tensor is a plain
+// range of the file. The layout follows PKWARE's APPNOTE 6.3, sections 4.3 (records) and 4.5.3 (64-bit sizes).
+// Checksums are not verified: torch can be configured to omit them, and a model is checked by its digest.
 using System.Buffers.Binary;
 using System.Text;
 
 namespace Atelier.Model.Weights;
 
-/// <summary>The stored records of a zip file: name to range.</summary>
+/// <summary>The stored records of a zip file: their names and ranges.</summary>
 internal sealed class ZipDirectory
 {
     private const uint LocalSignature = 0x04034b50;
@@ -32,7 +32,7 @@ internal sealed class ZipDirectory
         var (start, length, count) = FindDirectory();
         if (length > MaxDirectoryBytes)
         {
-            throw source.Refuse("zip directory", $"has {length} bytes, at most {MaxDirectoryBytes} are read");
+            throw source.Refuse("zip directory", $"has {length} bytes; at most {MaxDirectoryBytes} are allowed");
         }
 
         ReadOnlySpan<byte> rest = source.ReadArray(start, length, "zip directory");
@@ -87,7 +87,7 @@ internal sealed class ZipDirectory
             }
         }
 
-        throw _source.Refuse("zip end", "there is no end-of-directory record: the file is cut");
+        throw _source.Refuse("zip end", "there is no end-of-directory record: the file is truncated");
     }
 
     private (long Start, long Length, long Count) ReadEnd(ReadOnlySpan<byte> end, long endStart)
@@ -103,7 +103,7 @@ internal sealed class ZipDirectory
         if (start < 0 || length < 0 || start > endStart - length || count < 0 || count > length / EntryBytes)
         {
             throw _source.Refuse("zip end",
-                $"{count} entries in {length} bytes from byte {start} do not lie in the file");
+                $"{count} entries in {length} bytes from byte {start} are not inside the file");
         }
 
         return (start, length, count);
@@ -131,7 +131,7 @@ internal sealed class ZipDirectory
             BinaryPrimitives.ReadInt64LittleEndian(end[32..]));
     }
 
-    /// <summary>Reads the first entry of what is left of the directory.</summary>
+    /// <summary>Reads the first entry of the rest of the directory.</summary>
     /// <returns>The entry's length.</returns>
     private int ReadEntry(ReadOnlySpan<byte> rest, long directoryStart)
     {
@@ -151,7 +151,7 @@ internal sealed class ZipDirectory
         var entryLength = EntryBytes + nameLength + extraLength + commentLength;
         if (entryLength > rest.Length)
         {
-            throw _source.Refuse("zip directory", $"entry {_records.Count} is cut");
+            throw _source.Refuse("zip directory", $"entry {_records.Count} is truncated");
         }
 
         var nameBytes = rest.Slice(EntryBytes, nameLength);
@@ -161,12 +161,12 @@ internal sealed class ZipDirectory
         if ((flags & EncryptedFlag) != 0 || method != 0 || packedLength != length)
         {
             throw _source.Refuse($"record {name}",
-                "is compressed or encrypted, which PyTorch never does; repack the file without compression");
+                "is compressed or encrypted, which PyTorch never does; repack it without compression");
         }
 
         if (length < 0 || headerStart < 0 || headerStart > directoryStart || length > directoryStart)
         {
-            throw _source.Refuse($"record {name}", $"{length} bytes from byte {headerStart} do not lie in the file");
+            throw _source.Refuse($"record {name}", $"{length} bytes from byte {headerStart} are not inside the file");
         }
 
         if (!_records.TryAdd(name, new Record(nameBytes.ToArray(), headerStart, length, directoryStart)))
@@ -177,7 +177,7 @@ internal sealed class ZipDirectory
         return entryLength;
     }
 
-    /// <summary>Takes those numbers that do not fit 32 bits from the entry's extra field.</summary>
+    /// <summary>Reads the sizes and offsets that do not fit into 32 bits from the entry's extra field.</summary>
     private void Widen64(
         ReadOnlySpan<byte> extra, string name, ref long length, ref long packedLength, ref long headerStart)
     {
@@ -213,7 +213,7 @@ internal sealed class ZipDirectory
 
         if (field.Length < sizeof(long))
         {
-            throw _source.Refuse($"record {name}", "its 64-bit sizes are cut");
+            throw _source.Refuse($"record {name}", "its 64-bit sizes are truncated");
         }
 
         number = BinaryPrimitives.ReadInt64LittleEndian(field);

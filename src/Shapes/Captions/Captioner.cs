@@ -1,28 +1,29 @@
-// Describes scenes as people would type them: true in all they say, silent about much, worded in many ways.
+// Captions of scenes as people would type them: true in everything they say, with many details omitted, in varied
+// wording.
 using System.Globalization;
 using Atelier.Shapes.Scenes;
 
 namespace Atelier.Shapes.Captions;
 
-/// <summary>What a caption mentions besides the things and their numbers.</summary>
+/// <summary>The details that a caption mentions besides the things and their numbers.</summary>
 /// <param name="Colors">
-/// Colours of all things. Things of a kind that differ in colour are told apart by it in any case.
+/// Colours of all things. Things of one kind in different colours are always distinguished by colour.
 /// </param>
 /// <param name="Sizes">Sizes of all things.</param>
 /// <param name="Background">The background.</param>
 /// <param name="Style">The style.</param>
-/// <param name="Relation">The relation, if the scene has one.</param>
+/// <param name="Relation">The relation, if the scene states one.</param>
 public readonly record struct Mentions(bool Colors, bool Sizes, bool Background, bool Style, bool Relation);
 
 /// <summary>Writes captions.</summary>
 public static class Captioner
 {
-    /// <summary>The longest caption, in characters.</summary>
+    /// <summary>Maximum length of a caption in characters.</summary>
     public const int LengthMax = 200;
 
     /// <summary>
-    /// Caption number <paramref name="index"/> of a seed for a scene, with more or fewer details as chance has it. What
-    /// goes without saying (<see cref="Usual"/>) is seldom said, and what is out of the ordinary nearly always.
+    /// Caption number <paramref name="index"/> of a seed for a scene, with a random choice of details. Usual details
+    /// (<see cref="Usual"/>) are seldom mentioned, unusual ones nearly always.
     /// </summary>
     public static Caption Write(Scene scene, ulong seed, long index)
     {
@@ -35,7 +36,7 @@ public static class Captioner
         return Write(scene, mentions, draw);
     }
 
-    /// <summary>Caption number <paramref name="index"/> of a seed for a scene, with chosen details.</summary>
+    /// <summary>Caption number <paramref name="index"/> of a seed for a scene, with the given details.</summary>
     public static Caption Write(Scene scene, Mentions mentions, ulong seed, long index) =>
         Write(scene, mentions, new DrawStream(seed, Purpose.Caption, index));
 
@@ -93,7 +94,7 @@ public static class Captioner
 
     private static (string Text, Expectation Says) Listed(Scene scene, Mentions mentions, DrawStream draw, bool isTerse)
     {
-        // A kind in two colours would need counting across them: colours are said then.
+        // A kind in two colours would have to be counted across both, so colours are mentioned then.
         bool kindRepeats = scene.Things.GroupBy(thing => thing.Kind)
             .Any(group => group.Select(thing => thing.Color).Distinct().Count() > 1);
         mentions = mentions with { Colors = mentions.Colors || kindRepeats };
@@ -121,7 +122,7 @@ public static class Captioner
             mentions.Sizes && alike ? things[0].Size : null);
     }
 
-    // "a small red star", "two red stars", "2 stars", or "small red star" where it is terse.
+    // "a small red star", "two red stars", "2 stars", or "small red star" in terse captions.
     private static string Name(ExpectedThings things, DrawStream draw, bool isTerse)
     {
         (string one, string many) = Choose(draw, Wording.Nouns(things.Kind));
@@ -153,7 +154,7 @@ public static class Captioner
         return draw.Chance(0.75) ? Wording.Numbers[count] : count.ToString(CultureInfo.InvariantCulture);
     }
 
-    // The first wording half the time, any of them otherwise.
+    // The first wording in half of the cases, otherwise any of them.
     private static T Choose<T>(DrawStream draw, T[] wordings) =>
         draw.Chance(0.5) ? wordings[0] : draw.Pick<T>(wordings);
 }

@@ -1,22 +1,22 @@
-// Prompts for measuring a model, each with what a picture must show.
+// Prompts for evaluating a model, each with the expected contents of the picture.
 using Atelier.Shapes.Scenes;
 
 namespace Atelier.Shapes.Captions;
 
 /// <summary>A prompt of the evaluation.</summary>
-/// <param name="Task">What it tests.</param>
-/// <param name="HeldOut">Whether it asks for a combination that training never met.</param>
-/// <param name="Caption">The prompt, and what a picture must show.</param>
+/// <param name="Task">The task that it tests.</param>
+/// <param name="HeldOut">Whether it asks for a combination that is not in the training data.</param>
+/// <param name="Caption">The prompt, and the expected contents of the picture.</param>
 /// <param name="Scene">
-/// A scene that the prompt describes, with what goes without saying (<see cref="Usual"/>) where the prompt is silent;
-/// only things whose usual colours would not show one inside the other keep the colours that they were drawn with.
+/// A scene that the prompt describes. Details that the prompt omits are the usual ones (<see cref="Usual"/>), except
+/// that things keep their drawn colours if one inside the other would not be visible in the usual ones.
 /// </param>
 public sealed record EvaluationPrompt(SceneTask Task, bool HeldOut, Caption Caption, Scene Scene);
 
-/// <summary>Draws prompts for each task, in any number.</summary>
+/// <summary>Draws any number of prompts for each task.</summary>
 public static class EvaluationPrompts
 {
-    // Evaluation's scenes belong to other seeds than training's, whatever both are called.
+    // Evaluation and training use different seeds even if the given ones are equal.
     private const ulong SeedOffset = 0x4556_414C_5541_5445;
 
     /// <summary>The tasks that are scored.</summary>
@@ -46,7 +46,7 @@ public static class EvaluationPrompts
         });
     }
 
-    // Only what a task is about is mentioned. Where colour is beside the point, half of the prompts have it.
+    // Only the subject of the task is mentioned. If colour does not matter, half of the prompts mention it.
     private static Mentions MentionsOf(SceneTask task, bool heldOut, bool isOdd) => task switch
     {
         SceneTask.Single => default(Mentions) with { Background = heldOut || isOdd },

@@ -1,30 +1,30 @@
-// What a caption says, for machines.
+// The meaning of a caption in machine-readable form.
 using Atelier.Shapes.Scenes;
 
 namespace Atelier.Shapes.Captions;
 
-/// <summary>Things that a caption speaks of together.</summary>
-/// <param name="Kind">What they are.</param>
-/// <param name="Count">How many.</param>
-/// <param name="Color">Their colour, if it is said.</param>
-/// <param name="Size">Their size, if it is said.</param>
+/// <summary>A group of equal things in a caption.</summary>
+/// <param name="Kind">Their kind.</param>
+/// <param name="Count">Their number.</param>
+/// <param name="Color">Their colour; null if not mentioned.</param>
+/// <param name="Size">Their size; null if not mentioned.</param>
 public sealed record ExpectedThings(ThingKind Kind, int Count, ThingColor? Color, ThingSize? Size);
 
 /// <summary>A relation that a caption states. Its kinds occur once each.</summary>
 /// <param name="Relation">The relation.</param>
-/// <param name="Subject">Kind of the thing that it speaks of.</param>
-/// <param name="Object">Kind of the thing that it refers to.</param>
+/// <param name="Subject">Kind of the thing that is located.</param>
+/// <param name="Object">Kind of the thing that it is located by.</param>
 public sealed record ExpectedRelation(Relation Relation, ThingKind Subject, ThingKind Object);
 
-/// <summary>What a caption says, and no more; a picture that shows it may be free in all else.</summary>
+/// <summary>What a caption states. A matching picture may differ in everything else.</summary>
 /// <param name="Things">All things, by group.</param>
-/// <param name="Relation">A relation, if one is stated.</param>
-/// <param name="Background">The background, if it is said.</param>
-/// <param name="Style">The style, if it is said.</param>
+/// <param name="Relation">The relation; null if none is stated.</param>
+/// <param name="Background">The background; null if not mentioned.</param>
+/// <param name="Style">The style; null if not mentioned.</param>
 public sealed record Expectation(
     IReadOnlyList<ExpectedThings> Things, ExpectedRelation? Relation, Background? Background, ArtStyle? Style);
 
 /// <summary>A caption and its meaning.</summary>
-/// <param name="Text">What a person would type.</param>
-/// <param name="Says">What it says.</param>
+/// <param name="Text">The text as a person would type it.</param>
+/// <param name="Says">Its meaning.</param>
 public sealed record Caption(string Text, Expectation Says);

@@ -1,9 +1,9 @@
-// The words of the demo world. No word here means two things, and none says more than it should.
+// The vocabulary of the demo world. No word is ambiguous, and none implies details that the scene does not have.
 using Atelier.Shapes.Scenes;
 
 namespace Atelier.Shapes.Captions;
 
-/// <summary>Words and phrases, by what they say. The first of each is the commonest.</summary>
+/// <summary>Words and phrases by meaning. The first of each list is the most frequent.</summary>
 internal static class Wording
 {
     public static readonly string[] Leads =
@@ -54,7 +54,7 @@ internal static class Wording
         _ => ["big", "large", "huge", "giant"],
     };
 
-    // Where things are: follows them after a space, or leads the sentence before a comma.
+    // Places: after the things with a space, or at the start of the sentence with a comma.
     public static string[] Places(Background background) => background switch
     {
         Background.Plain =>

@@ -4,7 +4,7 @@ using SkiaSharp;
 
 namespace Atelier.Shapes.Drawing;
 
-/// <summary>Draws backgrounds. The detail seed chooses tones, directions and small things.</summary>
+/// <summary>Draws backgrounds. The detail seed determines tones, directions and small details.</summary>
 internal static class Backdrop
 {
     private static readonly SKRect s_all = new(0, 0, 1, 1);

@@ -1,5 +1,5 @@
-// The strokes of the painterly style: they follow a current with a few whirls, and each has the colour of what it
-// covers. They are many and short, so they are put straight into the pixels.
+// The strokes of the painterly style: they follow a flow field with a few vortices, and each has the colour of the area
+// that it covers. There are many short ones, so they are written directly to the pixels.
 using Atelier.Shapes.Scenes;
 using SkiaSharp;
 
@@ -15,7 +15,7 @@ internal readonly ref struct Pixels(Span<byte> rgba, int side)
     public Span<byte> At(int column, int row) => Rgba.Slice(4 * ((row * Side) + column), 4);
 }
 
-/// <summary>A current through the picture, and strokes along it.</summary>
+/// <summary>A flow field over the picture, and strokes along it.</summary>
 internal sealed class Brush
 {
     private const int Whirls = 4;
@@ -38,11 +38,11 @@ internal sealed class Brush
 
     /// <summary>Covers an area with strokes about a step apart.</summary>
     /// <param name="canvas">The picture.</param>
-    /// <param name="mask">Where its red channel is 255 strokes show, where it is 0 they do not.</param>
-    /// <param name="sketch">What the strokes take their colours from.</param>
-    /// <param name="area">The area, in parts of the side.</param>
-    /// <param name="step">Distance of strokes, and their width.</param>
-    /// <param name="contrast">How much lighter or darker than the picture strokes are; 1 is much.</param>
+    /// <param name="mask">Red channel: 255 where strokes are visible, 0 where they are not.</param>
+    /// <param name="sketch">Source of the strokes' colours.</param>
+    /// <param name="area">The area, in fractions of the side.</param>
+    /// <param name="step">Distance and width of the strokes.</param>
+    /// <param name="contrast">How much lighter or darker strokes are than the picture; 1 is strong.</param>
     public void Cover(Pixels canvas, Pixels mask, Pixels sketch, SKRect area, double step, double contrast)
     {
         int columns = (int)Math.Ceiling(area.Width / step), rows = (int)Math.Ceiling(area.Height / step);
@@ -61,7 +61,7 @@ internal sealed class Brush
         }
     }
 
-    // A line with round ends; each pixel is covered by the part of it that lies nearer than the radius.
+    // A line with round ends; a pixel is covered by the fraction of it that is nearer than the radius.
     private static void Stroke(
         Pixels canvas, Pixels mask, (double X, double Y) center, (double X, double Y) half, double radius,
         SKColor color)
@@ -96,7 +96,7 @@ internal sealed class Brush
         pixel[2] = (byte)(((pixel[2] * (255 - weight)) + (color.Blue * weight) + 127) / 255);
     }
 
-    // Direction of the current, of length 1: a slope, and around each whirl a turn that fades with the distance.
+    // Unit direction of the flow: a slope, plus a rotation around each vortex that fades with the distance.
     private (double X, double Y) Current(double x, double y)
     {
         (double right, double down) = (1, _slope * Math.Sin(3 * x));

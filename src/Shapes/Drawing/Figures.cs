@@ -4,10 +4,10 @@ using SkiaSharp;
 
 namespace Atelier.Shapes.Drawing;
 
-/// <summary>How a part of a thing is coloured.</summary>
+/// <summary>The colouring of a part of a thing.</summary>
 internal enum Tint
 {
-    /// <summary>The thing's colour.</summary>
+    /// <summary>The thing's main colour.</summary>
     Main,
 
     /// <summary>A darker shade of it; a lighter one of black.</summary>
@@ -22,7 +22,7 @@ internal enum Tint
     /// <summary>Wood, darker than any brown crown.</summary>
     Wood,
 
-    /// <summary>The heart of a flower: yellow, or brown in what is near yellow.</summary>
+    /// <summary>The centre of a flower: yellow, or brown if the thing's colour is close to yellow.</summary>
     Pollen,
 
     /// <summary>White of an eye.</summary>
@@ -32,7 +32,7 @@ internal enum Tint
     Pupil,
 }
 
-/// <summary>A kind's shape: coloured parts, from the back to the front, and the outline of them all.</summary>
+/// <summary>A kind's shape: coloured parts, from back to front, and their common outline.</summary>
 internal sealed class Figure(SKPath silhouette, params (SKPath Path, Tint Tint)[] parts) : IDisposable
 {
     public SKPath Silhouette { get; } = silhouette;
@@ -57,7 +57,7 @@ internal sealed class Figure(SKPath silhouette, params (SKPath Path, Tint Tint)[
         ThingKind.Tree => Tree(),
         ThingKind.Flower => Flower(),
         ThingKind.Fish => Fish(),
-        _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "There is no such kind of thing."),
+        _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "Unknown kind of thing."),
     };
 
     public static SKColor Color(Tint tint, ThingColor color) => tint switch
@@ -172,7 +172,7 @@ internal sealed class Figure(SKPath silhouette, params (SKPath Path, Tint Tint)[
         return path;
     }
 
-    // Consumes both.
+    // Disposes both operands.
     private static SKPath Join(SKPathOp operation, SKPath a, SKPath b)
     {
         using (a)

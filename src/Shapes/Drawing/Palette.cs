@@ -5,7 +5,7 @@ using SkiaSharp;
 
 namespace Atelier.Shapes.Drawing;
 
-/// <summary>Colours of things, tones of backgrounds, and how they are lightened and darkened.</summary>
+/// <summary>Colours of things, tones of backgrounds, and shading.</summary>
 public static class Palette
 {
     private static readonly SKColor[] s_tones =
@@ -14,13 +14,13 @@ public static class Palette
         new(212, 186, 184), new(190, 190, 186), new(166, 196, 196), new(212, 194, 166),
     ];
 
-    /// <summary>The dark of contours.</summary>
+    /// <summary>The dark colour of contours.</summary>
     internal static SKColor Ink { get; } = new(36, 30, 42);
 
-    /// <summary>The pale of contours around black things, and of rims at night.</summary>
+    /// <summary>The pale colour of contours around black things, and of rims at night.</summary>
     internal static SKColor Cream { get; } = new(242, 236, 214);
 
-    /// <summary>A colour of things.</summary>
+    /// <summary>The colour value of a thing's colour.</summary>
     public static SKColor Of(ThingColor color)
     {
         (byte red, byte green, byte blue) = ThingColors.Of(color);
@@ -31,7 +31,9 @@ public static class Palette
 
     internal static SKColor Tone(int number) => s_tones[number];
 
-    /// <summary>Towards black for a negative amount, towards white for a positive one; 1 arrives there.</summary>
+    /// <summary>
+    /// Mixes a colour with black for a negative amount, with white for a positive one; ±1 gives black or white.
+    /// </summary>
     internal static SKColor Shade(SKColor color, double amount) =>
         amount < 0 ? Mix(color, SKColors.Black, -amount) : Mix(color, SKColors.White, amount);
 

@@ -1,24 +1,25 @@
-// Draws scenes. The same scene is the same picture at any side, and the same bytes whenever it is drawn.
+// The renderer of scenes. A scene gives the same picture at any size, and always the same bytes.
 using Atelier.Model.Imaging;
 using Atelier.Shapes.Scenes;
 using SkiaSharp;
 
 namespace Atelier.Shapes.Drawing;
 
-/// <summary>Draws scenes into 8-bit RGB. Keeps its shapes and buffers, so it is for one thread at a time.</summary>
+/// <summary>Draws scenes into 8-bit RGB. Reuses its shapes and buffers, so it is not thread-safe.</summary>
 public sealed class SceneRenderer : IDisposable
 {
-    /// <summary>The least side, in pixels; sides are multiples of it.</summary>
+    /// <summary>Minimum side in pixels; sides must be multiples of it.</summary>
     public const int SideMin = 32;
 
-    /// <summary>The greatest side, in pixels.</summary>
+    /// <summary>Maximum side in pixels.</summary>
     public const int SideMax = 1024;
 
-    // Cells a side of pixel art, and the side at which strokes read their colours whatever the picture's side is.
+    // Cells per side of pixel art, and the side at which strokes sample their colours, independent of the picture's
+    // side.
     private const int Cells = 32;
     private const int SketchSide = 64;
 
-    // Lengths in parts of the side. A line's outer half is narrower than half of the gap between things.
+    // Lengths in fractions of the side. The outer half of a line is narrower than half of the gap between things.
     private const double ContourWidth = 0.05;
     private const double RimWidth = 0.036;
     private const double BackgroundStroke = 0.056;
@@ -31,7 +32,7 @@ public sealed class SceneRenderer : IDisposable
     private readonly Sheet _sketch = new(SketchSide);
 
     /// <summary>Draws a scene.</summary>
-    /// <param name="scene">What to draw.</param>
+    /// <param name="scene">The scene.</param>
     /// <param name="side">Side in pixels: a multiple of 32, at most 1024.</param>
     public RgbImage Render(Scene scene, int side)
     {
@@ -48,7 +49,7 @@ public sealed class SceneRenderer : IDisposable
         {
             throw new ArgumentOutOfRangeException(
                 nameof(side), side,
-                $"Pictures have sides of {SideMin} to {SideMax} pixels, in multiples of {SideMin}.");
+                $"The side must be {SideMin} to {SideMax} pixels, in multiples of {SideMin}.");
         }
 
         ArgumentOutOfRangeException.ThrowIfNotEqual(rgb.Length, 3 * side * side);
@@ -104,7 +105,7 @@ public sealed class SceneRenderer : IDisposable
         }
     }
 
-    // The nearest place where the thing's cells are symmetric: an odd number of them, around the middle of one.
+    // The nearest position at which the thing's cells are symmetric: an odd number of them, around the middle of one.
     private static Thing Snap(Thing thing)
     {
         double cells = (2 * Math.Floor(thing.Diameter * Cells / 2)) + 1;
@@ -129,7 +130,7 @@ public sealed class SceneRenderer : IDisposable
         bool isNight = scene.Background == Background.NightSky, isOutlined = scene.Style == ArtStyle.Outline;
         if (isOutlined || (isNight && scene.Style != ArtStyle.PixelArt))
         {
-            // Half of the line is outside, where it shows; the other half is covered by the thing.
+            // Half of the line is outside and visible; the other half is covered by the thing.
             bool isPale = isNight || thing.Color == ThingColor.Black;
             _paint.Style = SKPaintStyle.Stroke;
             _paint.StrokeWidth = (float)((isOutlined ? ContourWidth : RimWidth) / thing.Diameter);
@@ -145,7 +146,7 @@ public sealed class SceneRenderer : IDisposable
         }
     }
 
-    // Strokes over the background, then each thing, with finer strokes that keep inside its outline.
+    // Strokes over the background, then each thing with finer strokes inside its outline.
     private void Paint(Sheet sheet, Scene scene)
     {
         var brush = new Brush(scene.Detail);
@@ -180,7 +181,7 @@ public sealed class SceneRenderer : IDisposable
     }
 
     // Things in pixel art are lit from the top left: their cells at the upper and left edges are lighter, those at the
-    // lower and right edges darker. At night the cells around them are the rim; a thing's number is higher than its
+    // lower and right edges darker. At night the cells around them form the rim; a thing's number is higher than its
     // container's.
     private void Light(Sheet sheet, Scene scene)
     {
@@ -215,7 +216,7 @@ public sealed class SceneRenderer : IDisposable
         }
     }
 
-    // Whose the cells around one are; beyond the picture's edge it is the cell's own.
+    // The owners of a cell's neighbours; beyond the picture's edge, the cell's own owner.
     private static (byte Above, byte Left, byte Right, byte Below) Neighbors(ReadOnlySpan<byte> owners, int cell)
     {
         (int row, int column) = Math.DivRem(cell, Cells);
@@ -236,7 +237,7 @@ public sealed class SceneRenderer : IDisposable
         }
     }
 
-    // Pixels with a canvas over them whose unit is the whole side.
+    // Pixels and a canvas on them, in units of the whole side.
     private sealed class Sheet : IDisposable
     {
         private readonly SKBitmap _bitmap;

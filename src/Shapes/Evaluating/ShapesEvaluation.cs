@@ -1,4 +1,4 @@
-// Measures a model on the demo world: it draws prompts of every task, and the oracle looks at what came out.
+// The evaluation of a model on the demo world: it draws prompts of every task, and the oracle judges the pictures.
 using Atelier.Model;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
@@ -15,36 +15,34 @@ using static TorchSharp.torch.nn;
 
 namespace Atelier.Shapes.Evaluating;
 
-/// <summary>How an evaluation is made.</summary>
+/// <summary>Settings of an evaluation.</summary>
 public sealed record ShapesEvaluationSettings
 {
-    /// <summary>
-    /// Prompts in all; they are shared out evenly over tasks and over seen and held-out combinations.
-    /// </summary>
+    /// <summary>Total number of prompts, divided evenly among tasks and among seen and held-out combinations.</summary>
     public int Prompts { get; init; } = 1_600;
 
-    /// <summary>Sampling.</summary>
+    /// <summary>Settings of the sampler.</summary>
     public required SamplerSettings Sampler { get; init; }
 
     /// <summary>Seed of the prompts and of the pictures.</summary>
     public ulong Seed { get; init; } = 1;
 
-    /// <summary>Prompts of each task and each kind of combination.</summary>
+    /// <summary>Number of prompts per task and per kind of combination.</summary>
     public int PromptsEach =>
         Math.Max(1, (Prompts + (2 * EvaluationPrompts.Tasks.Count) - 1) / (2 * EvaluationPrompts.Tasks.Count));
 }
 
-/// <summary>A picture that was judged.</summary>
-/// <param name="Prompt">What was asked for.</param>
-/// <param name="Seed">Seed of the picture.</param>
-/// <param name="Image">What the model drew.</param>
+/// <summary>A judged picture.</summary>
+/// <param name="Prompt">Its prompt.</param>
+/// <param name="Seed">Its seed.</param>
+/// <param name="Image">The picture.</param>
 /// <param name="Passed">Whether it passed its task.</param>
 public sealed record JudgedPicture(EvaluationPrompt Prompt, ulong Seed, RgbImage Image, bool Passed);
 
-/// <summary>Evaluates a model. Not for use by two threads at once.</summary>
+/// <summary>Evaluates a model. Not thread-safe.</summary>
 public sealed class ShapesEvaluation : IDisposable
 {
-    // Most pictures that are drawn side by side: this is about their scores, not about their bytes.
+    // Maximum number of pictures in a batch. Only their scores matter here, not their exact bytes.
     private const int ChunkMax = 32;
 
     private readonly ShapesEvaluationSettings _settings;
@@ -56,9 +54,9 @@ public sealed class ShapesEvaluation : IDisposable
     private readonly ModelFolder _model;
     private readonly SceneRenderer _renderer = new();
 
-    /// <summary>Loads a model; the oracle stays the caller's.</summary>
+    /// <summary>Loads a model; the caller keeps ownership of the oracle.</summary>
     /// <exception cref="RefusedFileException">
-    /// The model is damaged, or its text encoder's file holds no image encoder.
+    /// The model is damaged, or the file of its text encoder does not contain an image encoder.
     /// </exception>
     public ShapesEvaluation(ModelFolder model, Oracle oracle, ShapesEvaluationSettings settings)
     {
@@ -70,10 +68,10 @@ public sealed class ShapesEvaluation : IDisposable
         Encoders.LoadWeights(_clip, model.PathOf(model.TextEncoder));
     }
 
-    /// <summary>Draws and judges.</summary>
-    /// <param name="look">Shown every picture.</param>
-    /// <param name="progress">Told the part that is done.</param>
-    /// <param name="cancellation">Ends the evaluation.</param>
+    /// <summary>Draws and judges pictures of all prompts.</summary>
+    /// <param name="look">Receives every picture.</param>
+    /// <param name="progress">Receives the finished fraction.</param>
+    /// <param name="cancellation">Stops the evaluation.</param>
     public ShapesScores Run(Action<JudgedPicture>? look, Action<double>? progress, CancellationToken cancellation)
     {
         using var generated = new FeatureStatistics(_model.ClipConfig.EmbedDim);
@@ -161,8 +159,8 @@ public sealed class ShapesEvaluation : IDisposable
     private IEnumerable<bool> Judged(EvaluationPrompt[] prompts, RgbImage[] images) => prompts.Zip(_oracle.Look(images))
         .Select(pair => Judge.Check(pair.First.Caption.Says, pair.Second).Passes(pair.First.Task));
 
-    // Two prompts noise, two a blur: with single turns each would meet only prompts with colours, or only those
-    // without.
+    // Alternates after every two prompts: if it alternated after each one, noise would fall only on prompts with
+    // colours and blur only on those without, or the reverse.
     private static RgbImage Spoiled(RgbImage image, int number, ulong seed) =>
         Spoiling.Spoil(image, number / 2 % 2 == 0 ? Spoilage.Noise : Spoilage.Blur, seed, number);
 
@@ -174,7 +172,7 @@ public sealed class ShapesEvaluation : IDisposable
         return TextToImage.ToImage(_encoders.Autoencoder.Decode(latents.Mean));
     }
 
-    // Adds both sets of pictures to their statistics; gives the likeness of each to its prompt.
+    // Adds both sets of pictures to their statistics, and returns the similarity of each to its prompt.
     private (double Generated, double True)[] Compare(
         EvaluationPrompt[] prompts, RgbImage[] drawn, RgbImage[] renderings, FeatureStatistics generated,
         FeatureStatistics truth)
@@ -194,7 +192,7 @@ public sealed class ShapesEvaluation : IDisposable
         return [.. first.Zip(second, (a, b) => ((double)a, (double)b))];
     }
 
-    // [N, E], of unit length.
+    // [N, E], normalised.
     private Tensor Features(RgbImage[] images)
     {
         using var noGradients = inference_mode();

@@ -1,4 +1,4 @@
-// The judge's eye: finds things, background and style in pictures.
+// The oracle: a network that finds things, background and style in pictures.
 using System.Runtime.InteropServices;
 using Atelier.Model;
 using Atelier.Model.Imaging;
@@ -9,17 +9,17 @@ using static TorchSharp.torch.nn;
 
 namespace Atelier.Shapes.Judging;
 
-/// <summary>A trained oracle. Its answers depend on the picture alone. For one thread at a time.</summary>
+/// <summary>A trained oracle. Its answers depend only on the picture. Not thread-safe.</summary>
 public sealed class Oracle : IDisposable
 {
-    /// <summary>The file's own mark, under "format" in its metadata.</summary>
+    /// <summary>Identifier of the file format, under "format" in the metadata.</summary>
     public const string Format = "atelier-oracle-1";
 
-    /// <summary>The most pictures that are looked at together; more are taken in turn.</summary>
+    /// <summary>Maximum number of pictures in a batch; more are split.</summary>
     public const int BatchMax = 64;
 
-    // A thing is there if the network is surer than this. More things than this are not listed: no caption asks for
-    // them.
+    // Confidence above which a thing counts as present, and the maximum number of things listed, which is more than any
+    // caption asks for.
     private const float Sure = 0.35f;
     private const int ThingsMax = 16;
 
@@ -34,18 +34,18 @@ public sealed class Oracle : IDisposable
         _network.eval();
     }
 
-    /// <summary>Parameters of the network.</summary>
+    /// <summary>Number of parameters of the network.</summary>
     public long Parameters => _network.parameters().Sum(parameter => parameter.numel());
 
     /// <summary>Loads an oracle from a safetensors file.</summary>
-    /// <exception cref="RefusedFileException">The file is damaged, or holds no oracle of this kind.</exception>
+    /// <exception cref="RefusedFileException">The file is damaged, or is not an oracle of this format.</exception>
     public static Oracle Load(string path)
     {
         using SafeTensorsFile file = SafeTensorsFile.Open(path);
         if (file.Metadata.GetValueOrDefault("format") is var format && format != Format)
         {
             throw new RefusedFileException(
-                path, "metadata", $"format is \"{format}\"; an oracle's file says \"{Format}\"");
+                path, "metadata", $"format is \"{format}\"; an oracle must have \"{Format}\"");
         }
 
         var network = new OracleNetwork();
@@ -53,16 +53,16 @@ public sealed class Oracle : IDisposable
         return new Oracle(network);
     }
 
-    /// <summary>Saves a network in half precision, with words on how it came about.</summary>
+    /// <summary>Saves a network in half precision, with metadata about its origin.</summary>
     internal static void Save(OracleNetwork network, string path, IReadOnlyDictionary<string, string> metadata) =>
         StateDictFile.Save(
             network, path, ElementType.Float16,
             new Dictionary<string, string>(metadata, StringComparer.Ordinal) { ["format"] = Format });
 
-    /// <summary>Looks at one picture.</summary>
+    /// <summary>Analyzes one picture.</summary>
     public Perception Look(RgbImage image) => Look([image])[0];
 
-    /// <summary>Looks at square pictures of one size, with sides that are multiples of 64 pixels.</summary>
+    /// <summary>Analyzes square pictures of one size, whose side is a multiple of 64 pixels.</summary>
     public IReadOnlyList<Perception> Look(IReadOnlyList<RgbImage> images)
     {
         ArgumentNullException.ThrowIfNull(images);
@@ -76,7 +76,7 @@ public sealed class Oracle : IDisposable
         return seen;
     }
 
-    /// <summary>Looks at pictures [B, 3, S, S] in [-1, 1], where S is a multiple of 64.</summary>
+    /// <summary>Analyzes pictures [B, 3, S, S] in [-1, 1], where S is a multiple of 64.</summary>
     public IReadOnlyList<Perception> Look(Tensor pictures)
     {
         ArgumentNullException.ThrowIfNull(pictures);
@@ -84,7 +84,7 @@ public sealed class Oracle : IDisposable
             || pictures.shape[2] % OracleNetwork.Side != 0)
         {
             throw new ArgumentException(
-                $"Pictures are [B, 3, S, S] with S a multiple of {OracleNetwork.Side}, "
+                $"Pictures must be [B, 3, S, S] with S a multiple of {OracleNetwork.Side}, "
                 + $"not [{string.Join(", ", pictures.shape)}].",
                 nameof(pictures));
         }
@@ -101,7 +101,7 @@ public sealed class Oracle : IDisposable
         return seen;
     }
 
-    /// <summary>The pictures as [B, 3, S, S] in [-1, 1].</summary>
+    /// <summary>Converts pictures to [B, 3, S, S] in [-1, 1].</summary>
     internal static Tensor ToTensor(IReadOnlyList<RgbImage> images)
     {
         int side = images[0].Width;
@@ -111,8 +111,8 @@ public sealed class Oracle : IDisposable
             if (images[i].Width != side || images[i].Height != side)
             {
                 throw new ArgumentException(
-                    $"Pictures are square and of one size; one has {images[i].Width} x {images[i].Height} pixels, "
-                    + $"the first {side} columns.",
+                    $"Pictures must be square and of one size; one has {images[i].Width} x {images[i].Height} pixels, "
+                    + $"the first has {side} columns.",
                     nameof(images));
             }
 
@@ -124,7 +124,7 @@ public sealed class Oracle : IDisposable
         return floats.div(127.5).sub(1).contiguous();
     }
 
-    /// <summary>Means over squares of pixels, [B, 3, S, S] to [B, 3, 64, 64].</summary>
+    /// <summary>Averages squares of pixels, [B, 3, S, S] to [B, 3, 64, 64].</summary>
     internal static Tensor Reduce(Tensor pictures)
     {
         long factor = pictures.shape[2] / OracleNetwork.Side;
@@ -136,7 +136,7 @@ public sealed class Oracle : IDisposable
 
     private static List<Perception> Read(OracleOutput output)
     {
-        // A centre is a cell that is surer than its eight neighbours.
+        // A centre is a cell with more confidence than its eight neighbours.
         Tensor sure = Finite.Check("oracle", output.Centers).sigmoid();                     // [B, K, G, G]
         Tensor peaks = sure.ge(functional.max_pool2d(sure, 3, 1, 1)).logical_and(sure.gt(Sure));
         long[] found = Values<long>(peaks.nonzero());                                       // [N, 4]: b, k, row, column
@@ -171,7 +171,8 @@ public sealed class Oracle : IDisposable
         ];
     }
 
-    // One thing may look like two kinds, or lie between two cells: of those that fill the same place the surest stays.
+    // A thing may look like two kinds, or be between two cells: of detections at the same place, the one with the most
+    // confidence is kept.
     private static List<PerceivedThing> Distinct(List<PerceivedThing> candidates)
     {
         var kept = new List<PerceivedThing>();

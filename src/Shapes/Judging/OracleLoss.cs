@@ -1,4 +1,4 @@
-// What the oracle is trained to say of scenes.
+// The training loss of the oracle.
 using Atelier.Shapes.Scenes;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -14,7 +14,7 @@ internal static class OracleLoss
     private const int Grid = OracleNetwork.Grid;
     private const double Sigma = 0.7;
 
-    // Of the place's x and y, in cells, and the diameter, in sides.
+    // Weights of the position, in cells, and of the diameter, in sides.
     private static readonly float[] s_placeWeights = [0.3f, 0.3f, 6f];
     private static readonly int s_kinds = Enum.GetValues<ThingKind>().Length;
 
@@ -52,7 +52,7 @@ internal static class OracleLoss
         Tensor Numbers(Func<Scene, long> numberOf) => tensor(scenes.Select(numberOf).ToArray()); // [B]
     }
 
-    // 1 at the centre's cell, and less around it: a near miss is half forgiven.
+    // 1 at the centre's cell and less around it, so that a near miss costs less.
     private static void Warm(Span<float> layer, int column, int row)
     {
         for (int y = Math.Max(0, row - 2); y <= Math.Min(Grid - 1, row + 2); y++)

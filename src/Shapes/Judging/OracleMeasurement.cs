@@ -1,4 +1,4 @@
-// How far the oracle can be believed: it judges true pictures, so each verdict against it is its own mistake.
+// The accuracy of the oracle: it judges true pictures, so each failure is its own mistake.
 using Atelier.Model.Imaging;
 using Atelier.Shapes.Captions;
 using Atelier.Shapes.Drawing;
@@ -11,13 +11,13 @@ public static class OracleMeasurement
 {
     private const int Chunk = 64;
 
-    /// <summary>The part of the evaluation's prompts of a task whose true pictures pass, 0 to 1.</summary>
+    /// <summary>The fraction of a task's evaluation prompts whose true pictures pass, 0 to 1.</summary>
     /// <param name="oracle">The oracle.</param>
-    /// <param name="task">The task, which says what a picture must pass.</param>
-    /// <param name="count">Prompts; the even ones are seen combinations, the odd ones held out.</param>
+    /// <param name="task">The task, which defines when a picture passes.</param>
+    /// <param name="count">Number of prompts; even ones are seen combinations, odd ones held out.</param>
     /// <param name="side">Side of the pictures in pixels, a multiple of 64.</param>
     /// <param name="seed">Seed of the prompts.</param>
-    /// <param name="spoil">What happens to picture number i before it is judged; nothing if not given.</param>
+    /// <param name="spoil">Modifies picture number i before it is judged; null for no change.</param>
     public static double Accuracy(
         Oracle oracle, SceneTask task, int count, int side, ulong seed, Func<RgbImage, long, RgbImage>? spoil = null)
     {

@@ -1,6 +1,5 @@
-// The oracle's network: for each cell of a 16 x 16 grid and each kind, is the centre of such a thing here, and if so
-// which colour has it, how big is it, where in the cell is its centre; and for the whole picture its background and
-// style.
+// The oracle's network: for each cell of a 16 x 16 grid and each kind, it predicts whether the centre of such a thing
+// is here, and its colour, size and exact position; and for the whole picture, background and style.
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
@@ -15,19 +14,17 @@ using Linear = Atelier.Model.Networks.Linear;
 
 namespace Atelier.Shapes.Judging;
 
-/// <summary>
-/// What the network says of B pictures, with K kinds, C colours and a grid of G x G cells.
-/// </summary>
+/// <summary>The network's output for B pictures, with K kinds, C colours and a grid of G x G cells.</summary>
 /// <param name="Centers">Logits of a centre, [B, K, G, G].</param>
 /// <param name="Colors">Logits of the colour of a thing centred here, [B, K, C, G, G].</param>
 /// <param name="Boxes">
-/// Its place: x and y from the cell's middle in cells, and its diameter in sides, [B, K, 3, G, G].
+/// Its position: x and y from the cell's middle in cells, and its diameter in sides, [B, K, 3, G, G].
 /// </param>
-/// <param name="Backgrounds">Logits, [B, 7].</param>
-/// <param name="Styles">Logits, [B, 4].</param>
+/// <param name="Backgrounds">Logits of the background, [B, 7].</param>
+/// <param name="Styles">Logits of the style, [B, 4].</param>
 internal sealed record OracleOutput(Tensor Centers, Tensor Colors, Tensor Boxes, Tensor Backgrounds, Tensor Styles)
 {
-    /// <summary>The same numbers in float32, in which losses and verdicts are computed.</summary>
+    /// <summary>Converts the output to float32, in which losses and verdicts are computed.</summary>
     public OracleOutput ToFloat32()
     {
         const ScalarType type = ScalarType.Float32;
@@ -59,7 +56,7 @@ internal sealed class OracleBlock : Module<Tensor, Tensor>
     }
 }
 
-/// <summary>The network. Its input is a picture of 64 x 64 pixels, [B, 3, 64, 64] in [-1, 1].</summary>
+/// <summary>The network. Its input is a batch of pictures, [B, 3, 64, 64] in [-1, 1].</summary>
 internal sealed class OracleNetwork : Module<Tensor, OracleOutput>
 {
     public const int Side = 64;
@@ -122,7 +119,9 @@ internal sealed class OracleNetwork : Module<Tensor, OracleOutput>
         static Tensor Mean(Tensor x) => functional.silu(x).mean([2, 3]);
     }
 
-    /// <summary>Fills the network from a seed: He's distribution, norms and residual branches as is usual.</summary>
+    /// <summary>
+    /// Fills the network from a seed: He initialization, with the usual values for norms and residual branches.
+    /// </summary>
     public void Initialize(ulong seed)
     {
         using var noGradients = no_grad();
@@ -132,7 +131,7 @@ internal sealed class OracleNetwork : Module<Tensor, OracleOutput>
             var values = new float[parameter.numel()];
             if (name == "cells.bias")
             {
-                // Hardly any cell is a centre: the logits start there.
+                // Hardly any cell is a centre, so the logits start from that prior.
                 for (int i = 0; i < values.Length; i += 1 + s_colors + 3)
                 {
                     values[i] = -4;

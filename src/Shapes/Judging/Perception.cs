@@ -1,44 +1,40 @@
-// What is seen in a picture, and whether it is what a caption said.
+// The perceived contents of a picture, and their comparison with a caption.
 using Atelier.Shapes.Captions;
 using Atelier.Shapes.Scenes;
 
 namespace Atelier.Shapes.Judging;
 
-/// <summary>A thing that was found in a picture. Lengths are parts of the picture's side.</summary>
-/// <param name="Kind">What it is.</param>
+/// <summary>A thing found in a picture. Lengths are fractions of the picture's side.</summary>
+/// <param name="Kind">Its kind.</param>
 /// <param name="Color">Its main colour.</param>
-/// <param name="Spot">Where it is.</param>
-/// <param name="Confidence">How sure it is that a thing of this kind is there, 0 to 1.</param>
+/// <param name="Spot">Its position and extent.</param>
+/// <param name="Confidence">Confidence that a thing of this kind is there, 0 to 1.</param>
 public sealed record PerceivedThing(ThingKind Kind, ThingColor Color, Spot Spot, double Confidence)
 {
-    /// <summary>The size that words give it.</summary>
+    /// <summary>Its size class.</summary>
     public ThingSize Size => Thing.SizeOf(Spot.Diameter);
 }
 
-/// <summary>What was found in a picture.</summary>
-/// <param name="Things">All things, the surest first.</param>
+/// <summary>The contents found in a picture.</summary>
+/// <param name="Things">All things, in descending order of confidence.</param>
 /// <param name="Background">The background.</param>
 /// <param name="Style">The style.</param>
 public sealed record Perception(IReadOnlyList<PerceivedThing> Things, Background Background, ArtStyle Style);
 
-/// <summary>Whether a picture shows what a caption said, by aspect. What was not said is true.</summary>
-/// <param name="Things">
-/// Exactly the things that were said are there: the kinds, in their numbers, and nothing else.
-/// </param>
-/// <param name="Colors">The things have the colours that were said.</param>
-/// <param name="Sizes">The things have the sizes that were said.</param>
-/// <param name="Position">The relation that was stated holds.</param>
-/// <param name="Background">The background is the one that was said.</param>
-/// <param name="Style">The style is the one that was said.</param>
+/// <summary>Whether a picture matches a caption, by aspect. Aspects that the caption omits are true.</summary>
+/// <param name="Things">Whether exactly the stated kinds are there, in the stated numbers.</param>
+/// <param name="Colors">Whether the colours match.</param>
+/// <param name="Sizes">Whether the sizes match.</param>
+/// <param name="Position">Whether the stated relation holds.</param>
+/// <param name="Background">Whether the background matches.</param>
+/// <param name="Style">Whether the style matches.</param>
 public readonly record struct Verdict(
     bool Things, bool Colors, bool Sizes, bool Position, bool Background, bool Style)
 {
-    /// <summary>Whether all that was said is shown.</summary>
+    /// <summary>Whether all aspects match.</summary>
     public bool All => Things && Colors && Sizes && Position && Background && Style;
 
-    /// <summary>
-    /// Whether the picture passes a task: the aspects that the task is about, whatever else the prompt says.
-    /// </summary>
+    /// <summary>Whether the picture passes a task, which depends only on the aspects that the task tests.</summary>
     public bool Passes(SceneTask task) => task switch
     {
         SceneTask.Single or SceneTask.Two or SceneTask.Counting => Things,
@@ -50,7 +46,7 @@ public readonly record struct Verdict(
     };
 }
 
-/// <summary>Compares what was said with what was seen.</summary>
+/// <summary>Compares expected and perceived contents.</summary>
 public static class Judge
 {
     /// <summary>Checks each aspect.</summary>

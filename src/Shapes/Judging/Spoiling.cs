@@ -1,13 +1,13 @@
-// What may happen to a picture without changing what it shows: the oracle must see through it, and is measured on it.
+// Degradations of a picture that do not change its contents: the oracle must tolerate them, and is measured on them.
 using Atelier.Model.Imaging;
 using Atelier.Shapes.Scenes;
 
 namespace Atelier.Shapes.Judging;
 
-/// <summary>A way to spoil a picture.</summary>
+/// <summary>A kind of degradation.</summary>
 public enum Spoilage
 {
-    /// <summary>None.</summary>
+    /// <summary>No degradation.</summary>
     None,
 
     /// <summary>Normal noise on every channel, of at most 6 % of the range.</summary>
@@ -16,20 +16,20 @@ public enum Spoilage
     /// <summary>A blur over about three pixels of 64.</summary>
     Blur,
 
-    /// <summary>Halved resolution, or thereabouts, and back: fine detail is lost, as an autoencoder loses it.</summary>
+    /// <summary>About half the resolution and back, which loses fine detail as an autoencoder does.</summary>
     Shrink,
 
     /// <summary>JPEG of low quality.</summary>
     Jpeg,
 
-    /// <summary>Other brightness, contrast and balance of colours.</summary>
+    /// <summary>Changed brightness, contrast and colour balance.</summary>
     Light,
 }
 
-/// <summary>Spoils pictures. The same seed and index give the same damage.</summary>
+/// <summary>Degrades pictures. The same seed and index give the same result.</summary>
 public static class Spoiling
 {
-    /// <summary>Spoils a picture in one way, by a strength of its own.</summary>
+    /// <summary>Degrades a picture in one way, with a random strength.</summary>
     public static RgbImage Spoil(RgbImage image, Spoilage how, ulong seed, long index)
     {
         ArgumentNullException.ThrowIfNull(image);
@@ -50,7 +50,7 @@ public static class Spoiling
     {
         double sigma = 255 * draw.Between(0.01, 0.06);
 
-        // The sum of three uniform numbers is near enough to normal; its variance is 1/4.
+        // The sum of three uniform numbers is close enough to normal; its variance is 1/4.
         return Map(image, (value, _) => value + (2 * sigma * (draw.Next() + draw.Next() + draw.Next() - 1.5)));
     }
 
@@ -72,7 +72,7 @@ public static class Spoiling
         return new RgbImage(image.Width, image.Height, pixels);
     }
 
-    // Binomial weights (1, 2, 1) / 4 both ways, mixed with the picture itself; wider in larger pictures.
+    // Binomial weights (1, 2, 1) / 4 in both directions, mixed with the picture itself; wider in larger pictures.
     private static RgbImage Blur(RgbImage image, double part)
     {
         byte[] pixels = image.Pixels;

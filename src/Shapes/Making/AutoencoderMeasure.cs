@@ -1,4 +1,4 @@
-// What an autoencoder is worth on scenes that it has not seen, and the scale of its latents.
+// The quality of an autoencoder on unseen scenes, and the scale of its latents.
 using Atelier.Model.Autoencoder;
 using Atelier.Shapes.Drawing;
 using Atelier.Shapes.Scenes;
@@ -11,22 +11,22 @@ namespace Atelier.Shapes.Making;
 /// Peak signal-to-noise ratio of reconstructions, rounded to 8 bits, in decibels: the mean over pictures.
 /// </summary>
 /// <param name="Side">Side of the pictures in pixels.</param>
-/// <param name="Style">Style of the pictures, or null for all of the training mixture.</param>
-/// <param name="Decibels">The mean.</param>
+/// <param name="Style">Style of the pictures; null for the whole training mixture.</param>
+/// <param name="Decibels">The mean in decibels.</param>
 /// <param name="Pictures">Number of pictures.</param>
 public sealed record ReconstructionScore(int Side, ArtStyle? Style, double Decibels, int Pictures);
 
 /// <summary>Measures an autoencoder on fresh scenes.</summary>
 public static class AutoencoderMeasure
 {
-    /// <summary>The scenes of a seed that no training uses.</summary>
+    /// <summary>A seed that is not used for training.</summary>
     public const ulong FreshSeed = 9_001;
 
-    // The standard deviation of data that the diffusion model's preconditioning expects.
+    // The standard deviation of latents that the diffusion model's preconditioning expects.
     private const double LatentDeviation = 0.9;
 
     /// <summary>Scores reconstructions (without noise in the latent), over all and by style.</summary>
-    /// <param name="network">In float32.</param>
+    /// <param name="network">The autoencoder, in float32.</param>
     /// <param name="side">Side in pixels.</param>
     /// <param name="pictures">Number of scenes.</param>
     public static IReadOnlyList<ReconstructionScore> Score(AutoencoderKL network, int side, int pictures)
@@ -53,10 +53,10 @@ public static class AutoencoderMeasure
     }
 
     /// <summary>
-    /// The configuration with the scaling, and the shift where the mean is far from zero, that give latents of fresh
-    /// scenes of both sizes the standard deviation 0.9.
+    /// Computes the configuration with the scaling, and the shift if the mean is far from zero, that gives latents of
+    /// unseen scenes of both sizes the standard deviation 0.9.
     /// </summary>
-    /// <param name="network">In float32.</param>
+    /// <param name="network">The autoencoder, in float32.</param>
     /// <param name="pictures">Scenes of each size.</param>
     public static AutoencoderConfig WithScale(AutoencoderKL network, int pictures = 200)
     {

@@ -1,4 +1,4 @@
-// What a CLIP model of the demo world has learned, on scenes that it has not seen.
+// The quality of a CLIP model of the demo world on unseen scenes.
 using Atelier.Model.Clip;
 using Atelier.Shapes.Drawing;
 using Atelier.Shapes.Training;
@@ -6,14 +6,14 @@ using static TorchSharp.torch;
 
 namespace Atelier.Shapes.Making;
 
-/// <summary>How well pictures and captions find each other.</summary>
-/// <param name="PictureToText">Part of the pictures whose own caption is the likeliest of all in the batch.</param>
-/// <param name="TextToPicture">Part of the captions whose own picture is the likeliest.</param>
+/// <summary>Retrieval accuracy between pictures and captions.</summary>
+/// <param name="PictureToText">Fraction of pictures whose own caption is the most similar in the batch.</param>
+/// <param name="TextToPicture">Fraction of captions whose own picture is the most similar.</param>
 /// <param name="Twins">
-/// Part of the pictures whose own caption is likelier than that of a scene with one other fact.
+/// Fraction of pictures whose own caption is more similar than that of a scene that differs in one fact.
 /// </param>
-/// <param name="TwinsByDifference">The same by what the fact was.</param>
-/// <param name="Pairs">Size of a batch; there are four.</param>
+/// <param name="TwinsByDifference">The same by the kind of fact.</param>
+/// <param name="Pairs">Size of each of the four batches.</param>
 public sealed record ClipScore(
     double PictureToText, double TextToPicture, double Twins, IReadOnlyDictionary<Difference, double> TwinsByDifference,
     int Pairs);
@@ -23,7 +23,7 @@ public static class ClipMeasure
 {
     private const int Pairs = 256, Batches = 4;
 
-    /// <summary>Scores a model in float32 on fresh scenes, their details told.</summary>
+    /// <summary>Scores a model in float32 on unseen scenes with detailed captions.</summary>
     public static ClipScore Score(ClipModel network, ClipTokenizer tokenizer)
     {
         ArgumentNullException.ThrowIfNull(network);

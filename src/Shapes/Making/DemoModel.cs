@@ -1,4 +1,4 @@
-// Puts the parts of the demo model and a trained denoiser together into a model folder.
+// The assembly of a model folder from the demo model's parts and a trained denoiser.
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Atelier.Model.Diffusion;
@@ -8,11 +8,11 @@ using Atelier.Model.Weights;
 
 namespace Atelier.Shapes.Making;
 
-/// <summary>What a model folder says of itself.</summary>
-/// <param name="Name">Name.</param>
-/// <param name="Source">How its weights came about, in a line.</param>
-/// <param name="Steps">Sampling steps, where a request does not say.</param>
-/// <param name="Guidance">Guidance, where a request does not say.</param>
+/// <summary>Metadata of a model folder.</summary>
+/// <param name="Name">Name of the model.</param>
+/// <param name="Source">Origin of its weights, in one line.</param>
+/// <param name="Steps">Default number of sampling steps.</param>
+/// <param name="Guidance">Default guidance scale.</param>
 public sealed record DemoModelCard(string Name, string Source, int Steps, double Guidance);
 
 /// <summary>Assembles model folders of the demo world.</summary>
@@ -21,14 +21,14 @@ public static class DemoModel
     private const string Licence = "MIT";
 
     /// <summary>
-    /// Writes a model folder: the denoiser in half precision, the parts as they are, and the manifest last. A folder
-    /// that holds a model already is renewed.
+    /// Writes a model folder: the denoiser in half precision, the parts unchanged, and the manifest last. An existing
+    /// model is replaced.
     /// </summary>
     /// <param name="parts">Autoencoder, CLIP and vocabulary, complete.</param>
     /// <param name="weights">Safetensors file of the denoiser.</param>
     /// <param name="network">The denoiser.</param>
     /// <param name="edm">Its preconditioning.</param>
-    /// <param name="card">What the folder says of itself.</param>
+    /// <param name="card">Metadata of the folder.</param>
     /// <param name="folder">The folder.</param>
     public static ModelFolder Assemble(
         DemoParts parts, string weights, MicroDiTConfig network, Edm edm, DemoModelCard card, string folder)

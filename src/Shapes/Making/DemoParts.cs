@@ -1,4 +1,4 @@
-// The parts of the demo model that come before its diffusion model, each made from nothing by one call.
+// The parts of the demo model that its diffusion model needs, each made from scratch by one call.
 using Atelier.Model;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
@@ -10,10 +10,10 @@ using Atelier.Shapes.Training;
 namespace Atelier.Shapes.Making;
 
 /// <summary>
-/// Makes the parts in a folder. What is complete there is left as it is; what was begun goes on from its checkpoint.
-/// One thread of libtorch is enough; the caller sets their number.
+/// Makes the parts in a folder. Complete parts are kept; started ones resume from their checkpoints. One libtorch
+/// thread is enough; the caller sets the number.
 /// </summary>
-/// <param name="folder">The folder; it is made if it is missing.</param>
+/// <param name="folder">The folder, which is created if it is missing.</param>
 public sealed class DemoParts(string folder)
 {
     /// <summary>Path of the vocabulary.</summary>
@@ -34,7 +34,7 @@ public sealed class DemoParts(string folder)
     /// <summary>Path of the oracle's weights, in half precision.</summary>
     public string OracleWeights => In("oracle.safetensors");
 
-    /// <summary>Takes the parts that are missing from a finished model.</summary>
+    /// <summary>Copies missing parts from a finished model.</summary>
     public void TakeFrom(ModelFolder model)
     {
         ArgumentNullException.ThrowIfNull(model);
@@ -67,19 +67,21 @@ public sealed class DemoParts(string folder)
         }
     }
 
-    /// <summary>
-    /// Trains the autoencoder: both halves together, and then the decoder alone on latents with noise.
-    /// </summary>
+    /// <summary>Trains the autoencoder: first both halves together, then the decoder alone on noisy latents.</summary>
     /// <param name="config">
-    /// How both are trained; if not given, the defaults of <see cref="AutoencoderTrainingConfig"/>.
+    /// Settings of the training; null for the defaults of <see cref="AutoencoderTrainingConfig"/>.
     /// </param>
     /// <param name="decoder">
-    /// How the decoder goes on; if not given, the defaults of <see cref="DecoderTrainingConfig"/>.
+    /// Settings of the decoder's training; null for the defaults of <see cref="DecoderTrainingConfig"/>.
     /// </param>
-    /// <param name="report">Hears of the progress.</param>
-    /// <param name="cancellation">Ends the training at a step's end, with a checkpoint; the same call goes on.</param>
-    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
-    /// <exception cref="RefusedFileException">What was begun there began with other settings, or precision.</exception>
+    /// <param name="report">Receives the progress.</param>
+    /// <param name="cancellation">
+    /// Stops the training at the end of a step, with a checkpoint; the same call resumes it.
+    /// </param>
+    /// <exception cref="OperationCanceledException">The training was cancelled.</exception>
+    /// <exception cref="RefusedFileException">
+    /// A started training in the folder has other settings or another precision.
+    /// </exception>
     public void TrainAutoencoder(
         AutoencoderTrainingConfig? config = null, DecoderTrainingConfig? decoder = null,
         Action<PartProgress>? report = null,
@@ -120,12 +122,18 @@ public sealed class DemoParts(string folder)
         File.Delete(decoderCheckpoint);
     }
 
-    /// <summary>Trains the CLIP model, on the vocabulary, which is made before if it is missing.</summary>
-    /// <param name="config">How; if not given, the defaults of <see cref="ClipTrainingConfig"/>.</param>
-    /// <param name="report">Hears of the progress.</param>
-    /// <param name="cancellation">Ends the training at a step's end, with a checkpoint; the same call goes on.</param>
-    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
-    /// <exception cref="RefusedFileException">What was begun there began with other settings, or precision.</exception>
+    /// <summary>Trains the CLIP model on the vocabulary, which is made first if it is missing.</summary>
+    /// <param name="config">
+    /// Settings of the training; null for the defaults of <see cref="ClipTrainingConfig"/>.
+    /// </param>
+    /// <param name="report">Receives the progress.</param>
+    /// <param name="cancellation">
+    /// Stops the training at the end of a step, with a checkpoint; the same call resumes it.
+    /// </param>
+    /// <exception cref="OperationCanceledException">The training was cancelled.</exception>
+    /// <exception cref="RefusedFileException">
+    /// A started training in the folder has other settings or another precision.
+    /// </exception>
     public void TrainClip(
         ClipTrainingConfig? config = null, Action<PartProgress>? report = null,
         CancellationToken cancellation = default)
@@ -144,11 +152,17 @@ public sealed class DemoParts(string folder)
     }
 
     /// <summary>Trains the oracle.</summary>
-    /// <param name="config">How; if not given, the defaults of <see cref="OracleTrainingConfig"/>.</param>
-    /// <param name="report">Hears of the progress.</param>
-    /// <param name="cancellation">Ends the training at a step's end, with a checkpoint; the same call goes on.</param>
-    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
-    /// <exception cref="RefusedFileException">What was begun there began with other settings, or precision.</exception>
+    /// <param name="config">
+    /// Settings of the training; null for the defaults of <see cref="OracleTrainingConfig"/>.
+    /// </param>
+    /// <param name="report">Receives the progress.</param>
+    /// <param name="cancellation">
+    /// Stops the training at the end of a step, with a checkpoint; the same call resumes it.
+    /// </param>
+    /// <exception cref="OperationCanceledException">The training was cancelled.</exception>
+    /// <exception cref="RefusedFileException">
+    /// A started training in the folder has other settings or another precision.
+    /// </exception>
     public void TrainOracle(
         OracleTrainingConfig? config = null, Action<PartProgress>? report = null,
         CancellationToken cancellation = default)
@@ -167,10 +181,10 @@ public sealed class DemoParts(string folder)
         File.Delete(checkpoint);
     }
 
-    /// <summary>The finished CLIP model, in float32.</summary>
+    /// <summary>Loads the finished CLIP model in float32.</summary>
     public ClipModel OpenClip() => PartFiles.Load(new ClipModel(ClipConfig.Read(ClipConfiguration)), ClipWeights);
 
-    /// <summary>The finished autoencoder, in float32.</summary>
+    /// <summary>Loads the finished autoencoder in float32.</summary>
     public AutoencoderKL OpenAutoencoder() =>
         PartFiles.Load(new AutoencoderKL(AutoencoderConfig.Read(AutoencoderConfiguration)), AutoencoderWeights);
 

@@ -1,4 +1,4 @@
-// The files of the finished parts: weights in half precision, and configurations in the formats of the published ones.
+// The files of the finished parts: weights in half precision, and configurations in the published formats.
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Atelier.Model;
@@ -9,7 +9,7 @@ using TorchSharp;
 
 namespace Atelier.Shapes.Making;
 
-/// <summary>Writes parts. A configuration comes last: a part is complete when it is there.</summary>
+/// <summary>Writes parts. The configuration is written last and marks a part as complete.</summary>
 internal static class PartFiles
 {
     private static readonly JsonSerializerOptions s_readable = new() { WriteIndented = true };

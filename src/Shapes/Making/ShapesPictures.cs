@@ -7,9 +7,9 @@ using Atelier.Shapes.Scenes;
 
 namespace Atelier.Shapes.Making;
 
-/// <summary>Scenes of one seed that hold no combination kept out of training, each with one caption.</summary>
+/// <summary>Scenes of one seed without held-out combinations, each with one caption.</summary>
 /// <param name="seed">Seed of scenes and captions.</param>
-/// <param name="count">Pictures.</param>
+/// <param name="count">Number of pictures.</param>
 public sealed class ShapesPictures(ulong seed, long count) : ICaptionedPictures, IDisposable
 {
     private readonly SceneSampler _sampler = new(seed);

@@ -1,5 +1,5 @@
-// The demo model's byte-pair vocabulary (Sennrich et al., arXiv 1508.07909), learned from captions of its world and
-// written in the file format of CLIP's.
+// The demo model's byte-pair vocabulary (Sennrich et al., arXiv 1508.07909), learned from captions of the demo world
+// and written in CLIP's file format.
 using System.Buffers.Binary;
 using System.IO.Hashing;
 using System.Text;
@@ -10,27 +10,27 @@ using ICSharpCode.SharpZipLib.Zip.Compression;
 
 namespace Atelier.Shapes.Making;
 
-/// <summary>What a vocabulary is learned from.</summary>
+/// <summary>Settings for learning a vocabulary.</summary>
 public sealed record VocabularyConfig
 {
-    /// <summary>Captions that are read.</summary>
+    /// <summary>Number of captions to learn from.</summary>
     public int Captions { get; init; } = 20_000;
 
-    /// <summary>The most merges that are learned; fewer where every word is one symbol before.</summary>
+    /// <summary>Maximum number of merges; there are fewer if every word is a single symbol before.</summary>
     public int MergesMax { get; init; } = 1_000;
 
     /// <summary>Seed of scenes and captions.</summary>
     public ulong Seed { get; init; } = 11;
 }
 
-/// <summary>Learns merges. The same captions make the same bytes, on every machine.</summary>
+/// <summary>Learns merges. The same captions give the same bytes on every machine.</summary>
 public static class VocabularyMaker
 {
     private const string EndOfWord = "</w>";
 
     /// <summary>Writes a vocabulary that <see cref="ClipTokenizer"/> reads.</summary>
-    /// <param name="config">What to learn from.</param>
-    /// <param name="path">The file, written aside first and then renamed.</param>
+    /// <param name="config">The settings.</param>
+    /// <param name="path">The file, which is written through a temporary one.</param>
     /// <returns>The number of merges.</returns>
     public static int Make(VocabularyConfig config, string path)
     {
@@ -44,12 +44,12 @@ public static class VocabularyMaker
     }
 
     /// <summary>
-    /// The merges of a text, the commonest pair first; of equally common ones the first in the order of their
-    /// characters. A pair whose symbol exists already, made of other halves, is passed over: an id must mean one thing.
+    /// Learns the merges of a text: the most frequent pair first, ties broken by character order. A pair whose symbol
+    /// already exists from other halves is skipped, because an id must be unambiguous.
     /// </summary>
     /// <param name="captions">The text, in ASCII.</param>
-    /// <param name="most">The most merges.</param>
-    /// <returns>Lines of a vocabulary file: two symbols and a space between them.</returns>
+    /// <param name="most">Maximum number of merges.</param>
+    /// <returns>Lines of a vocabulary file: two symbols separated by a space.</returns>
     /// <exception cref="ArgumentException">A word has characters beyond ASCII.</exception>
     public static List<string> Learn(IEnumerable<string> captions, int most)
     {
@@ -57,7 +57,7 @@ public static class VocabularyMaker
         (List<string> Symbols, long Count)[] words =
             [
                 .. captions.SelectMany(ClipTokenizer.Words).CountBy(word => word).Select(
-                    pair => (Spell(pair.Key), (long)pair.Value)),
+                    pair => (ToSymbols(pair.Key), (long)pair.Value)),
             ];
         var merges = new List<string>();
         var symbols = new HashSet<string>(StringComparer.Ordinal);
@@ -74,12 +74,13 @@ public static class VocabularyMaker
         return merges;
     }
 
-    private static List<string> Spell(string word)
+    private static List<string> ToSymbols(string word)
     {
         if (word.AsSpan().IndexOfAnyExceptInRange('!', '~') >= 0)
         {
             throw new ArgumentException(
-                $"The word \"{word}\" has characters beyond ASCII; captions of this world have none.", nameof(word));
+                $"The word \"{word}\" has characters beyond ASCII, which captions of the demo world do not have.",
+                nameof(word));
         }
 
         List<string> symbols = [.. word.Select(character => character.ToString())];
@@ -120,8 +121,8 @@ public static class VocabularyMaker
         }
     }
 
-    // A gzip file (RFC 1952) without name and time, by the compressor at a pinned version: its bytes depend on nothing
-    // else.
+    // A gzip file (RFC 1952) without name and time, written by the compressor at a pinned version, so that its bytes
+    // depend on nothing else.
     private static byte[] Pack(List<string> merges)
     {
         byte[] text = Encoding.UTF8.GetBytes(string.Join('\n', merges.Prepend("#version: 0.2")) + "\n");

@@ -1,10 +1,10 @@
-// Random choices of the demo world: one endless sequence for each (seed, purpose, index), on the system's counter-based
-// numbers. Neither order nor thread matters.
+// Random choices of the demo world: one endless sequence for each (seed, purpose, index), from the system's
+// counter-based random numbers, independent of order and threads.
 using Atelier.Model.Randomness;
 
 namespace Atelier.Shapes.Scenes;
 
-/// <summary>What a sequence is for. The values are part of what a seed means: they never change.</summary>
+/// <summary>The purpose of a sequence. The values are part of the meaning of a seed: they never change.</summary>
 internal static class Purpose
 {
     public const int HeldOut = 100;
@@ -16,11 +16,11 @@ internal static class Purpose
     public const int Variation = 106;
     public const int Details = 107;
 
-    /// <summary>The first of the scenes' purposes; one for each task, seen and held out.</summary>
+    /// <summary>The first of the purposes for scenes: there is one for each task, seen and held out.</summary>
     public const int Scene = 120;
 }
 
-/// <summary>An endless sequence of choices. For one thread.</summary>
+/// <summary>An endless sequence of choices. Not thread-safe.</summary>
 internal sealed class DrawStream
 {
     private const int LengthMax = 1 << 20;
@@ -44,10 +44,10 @@ internal sealed class DrawStream
         {
             if (_next == LengthMax)
             {
-                throw new InvalidOperationException($"A sequence of choices ended after {LengthMax} numbers.");
+                throw new InvalidOperationException($"A sequence of choices exceeded {LengthMax} numbers.");
             }
 
-            _numbers = new float[_numbers.Length * 2]; // Its first half is what it was.
+            _numbers = new float[_numbers.Length * 2]; // Its first half stays the same.
             Fill();
         }
 
@@ -57,16 +57,16 @@ internal sealed class DrawStream
     /// <summary>A number in [low, high).</summary>
     public double Between(double low, double high) => low + ((high - low) * Next());
 
-    /// <summary>A whole number in [0, count).</summary>
+    /// <summary>An integer in [0, count).</summary>
     public int Below(int count) => (int)(Next() * count);
 
-    /// <summary>True in this part of the cases.</summary>
+    /// <summary>True with the given probability.</summary>
     public bool Chance(double part) => Next() < part;
 
-    /// <summary>One of several, each as likely as the others.</summary>
+    /// <summary>One of several choices with equal probability.</summary>
     public T Pick<T>(params ReadOnlySpan<T> choices) => choices[Below(choices.Length)];
 
-    /// <summary>An index, as likely as its weight.</summary>
+    /// <summary>An index, with a probability proportional to its weight.</summary>
     public int Weighted(params ReadOnlySpan<double> weights)
     {
         double sum = 0;

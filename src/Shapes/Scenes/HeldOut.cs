@@ -1,20 +1,20 @@
-// The combinations that training never meets, neither in a picture nor in a caption, so that evaluation can tell what
-// was understood from what was learned by heart.
+// The combinations held out of the training data, in pictures and in captions, so that evaluation can distinguish
+// generalization from memorization.
 using Atelier.Model.Randomness;
 
 namespace Atelier.Shapes.Scenes;
 
-/// <summary>Kinds of combination of which a part is held out.</summary>
+/// <summary>Kinds of combination, a part of which is held out.</summary>
 [Flags]
 public enum Combinations
 {
-    /// <summary>None.</summary>
+    /// <summary>No combination.</summary>
     None = 0,
 
     /// <summary>A kind in a colour.</summary>
     KindColor = 1,
 
-    /// <summary>A kind before a background.</summary>
+    /// <summary>A kind on a background.</summary>
     KindBackground = 2,
 
     /// <summary>A kind in a style.</summary>
@@ -23,24 +23,20 @@ public enum Combinations
     /// <summary>Two different kinds in one picture.</summary>
     KindPair = 8,
 
-    /// <summary>Two, three or four things of a kind, and no more of it, in a picture.</summary>
+    /// <summary>Exactly two, three or four things of a kind in a picture.</summary>
     KindCount = 16,
 
-    /// <summary>A kind in a relation to another kind, whether or not a caption says so.</summary>
+    /// <summary>A kind in a relation to another kind, even if the caption does not mention it.</summary>
     KindRelation = 32,
 }
 
-/// <summary>
-/// Says which combinations are held out: about a tenth of each sort, chosen by hash once and for all.
-/// </summary>
+/// <summary>Defines the held-out combinations: about a tenth of each kind, chosen by a fixed hash.</summary>
 public static class HeldOut
 {
-    /// <summary>
-    /// The part of each sort of combination that is held out, on average; of what goes without saying, none is.
-    /// </summary>
+    /// <summary>Average fraction of each kind of combination that is held out; usual combinations never are.</summary>
     public const double Part = 0.1;
 
-    // Chosen so that no kind, colour, background or style loses more than its share; the tests say what that means.
+    // Chosen so that no kind, colour, background or style loses more than its share, as defined by the tests.
     private const ulong Salt = 3_874_018;
 
     private static readonly int s_kinds = Enum.GetValues<ThingKind>().Length;
@@ -53,13 +49,13 @@ public static class HeldOut
     private static readonly bool[] s_relation = Table(Combinations.KindRelation, s_kinds * 3);
 
     /// <summary>
-    /// Whether the kind is held out in this colour. What goes without saying (<see cref="Usual"/>) never is: a prompt
-    /// of the kind alone would ask for what is held out.
+    /// Whether the kind is held out in this colour. The usual colour (<see cref="Usual"/>) never is, because a prompt
+    /// with only the kind would ask for it.
     /// </summary>
     public static bool Contains(ThingKind kind, ThingColor color) =>
         color != Usual.Color(kind) && s_color[((int)color * s_kinds) + (int)kind];
 
-    /// <summary>Whether the kind is held out before this background; never before the usual one.</summary>
+    /// <summary>Whether the kind is held out on this background; never on the usual one.</summary>
     public static bool Contains(ThingKind kind, Background background) =>
         background != Usual.Background && s_background[((int)background * s_kinds) + (int)kind];
 
@@ -67,19 +63,15 @@ public static class HeldOut
     public static bool Contains(ThingKind kind, ArtStyle style) =>
         style != Usual.Style && s_style[((int)style * s_kinds) + (int)kind];
 
-    /// <summary>
-    /// Whether two kinds, in either order, are held out from being together. A kind is never so with itself.
-    /// </summary>
+    /// <summary>Whether two different kinds, in either order, are held out from being together.</summary>
     public static bool Contains(ThingKind a, ThingKind b) =>
         a != b && s_pair[((int)(a < b ? a : b) * s_kinds) + (int)(a < b ? b : a)];
 
-    /// <summary>Whether so many things of a kind are held out. One never is.</summary>
+    /// <summary>Whether this number of things of a kind is held out; one never is.</summary>
     public static bool Contains(ThingKind kind, int count) =>
         count is > 1 and <= Scene.ThingsMax && s_count[((count - 1) * s_kinds) + (int)kind];
 
-    /// <summary>
-    /// Whether this relation of these kinds is held out, and with it the same fact said the other way round.
-    /// </summary>
+    /// <summary>Whether this relation of these kinds is held out, and with it the converse relation.</summary>
     public static bool Contains(Relation relation, ThingKind subject, ThingKind reference) => relation switch
     {
         _ when subject == reference => false,
@@ -90,7 +82,7 @@ public static class HeldOut
         _ => s_relation[(((2 * s_kinds) + (int)subject) * s_kinds) + (int)reference],
     };
 
-    /// <summary>The sorts of held-out combination that a scene shows. Training draws scenes that show none.</summary>
+    /// <summary>The kinds of held-out combination in a scene. Training uses only scenes without any.</summary>
     public static Combinations In(Scene scene)
     {
         ArgumentNullException.ThrowIfNull(scene);
@@ -110,7 +102,7 @@ public static class HeldOut
         return found;
     }
 
-    // All sorts but the relations, which need places.
+    // All kinds except relations, which need positions.
     internal static Combinations InKinds(Background background, ArtStyle style, IReadOnlyList<Thing> things)
     {
         var found = Combinations.None;
@@ -139,7 +131,7 @@ public static class HeldOut
 
     private static Combinations Flag(bool holds, Combinations flag) => holds ? flag : Combinations.None;
 
-    // One entry for each kind with each of so many others.
+    // One entry for each pair of a kind and one of the other values.
     private static bool[] Table(Combinations sort, int others)
     {
         var numbers = new float[s_kinds * others];

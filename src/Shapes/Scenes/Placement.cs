@@ -1,34 +1,34 @@
-// The geometry of relations. The sampler lays scenes out by it, the held-out combinations are counted by it, and the
-// judge judges by it.
+// The geometry of relations, shared by the sampler, the held-out combinations and the judge.
 namespace Atelier.Shapes.Scenes;
 
-/// <summary>A place with an extent, drawn or perceived.</summary>
-/// <param name="X">Centre from the left.</param>
-/// <param name="Y">Centre from the top.</param>
+/// <summary>A position with an extent, drawn or perceived, in fractions of the picture's side.</summary>
+/// <param name="X">Distance of the centre from the left.</param>
+/// <param name="Y">Distance of the centre from the top.</param>
 /// <param name="Diameter">Side of the square around it.</param>
 public readonly record struct Spot(double X, double Y, double Diameter);
 
-/// <summary>Relations between places.</summary>
+/// <summary>Relations between positions.</summary>
 public static class Placement
 {
-    /// <summary>Centres less than this apart along an axis are in no direction from each other.</summary>
+    /// <summary>Minimum distance of centres along an axis for a direction to hold.</summary>
     public const double Margin = 0.12;
 
-    /// <summary>Free space between things that are laid out: contours fit in, and cells of pixel art.</summary>
+    /// <summary>Free space between things, enough for contours and cells of pixel art.</summary>
     public const double Gap = 0.05;
 
     /// <summary>Free space between things and the picture's edge.</summary>
     public const double Edge = 0.02;
 
-    // A relation is stated only if it is beyond doubt: this far along its axis, and at most this part of it across.
+    // A relation is stated only if it is clear: at least this distance along its axis, and at most this fraction of it
+    // across.
     private const double ClearDistance = 0.3;
     private const double ClearDrift = 0.45;
 
-    /// <summary>Where a thing is.</summary>
+    /// <summary>The position and extent of a thing.</summary>
     public static Spot Of(Thing thing) => new(thing.X, thing.Y, thing.Diameter);
 
     /// <summary>
-    /// Whether a relation holds: along its axis the centres are further apart than across it, and than the margin.
+    /// Whether a relation holds: the distance of the centres along its axis exceeds that across it, and the margin.
     /// </summary>
     public static bool Holds(Relation relation, Spot subject, Spot reference)
     {
@@ -41,14 +41,14 @@ public static class Placement
         return along >= Margin && along > across && !IsInside(subject, reference) && !IsInside(reference, subject);
     }
 
-    /// <summary>Whether a direction holds so clearly that nobody would argue.</summary>
+    /// <summary>Whether a direction holds clearly enough to be stated.</summary>
     public static bool IsClear(Relation relation, Spot subject, Spot reference)
     {
         (double along, double across) = Split(relation, subject, reference);
         return along >= ClearDistance && across <= ClearDrift * along;
     }
 
-    /// <summary>The one relation of a pair that holds, if any does.</summary>
+    /// <summary>The relation of a pair that holds; null if none does.</summary>
     public static Relation? Between(Spot subject, Spot reference)
     {
         foreach (Relation relation in Enum.GetValues<Relation>())
@@ -62,7 +62,7 @@ public static class Placement
         return null;
     }
 
-    /// <summary>The same fact said of the other thing; inside has no such word.</summary>
+    /// <summary>The same relation seen from the other thing; null for inside, which has no such word.</summary>
     public static Relation? Converse(Relation relation) => relation switch
     {
         Relation.LeftOf => Relation.RightOf,
@@ -72,7 +72,7 @@ public static class Placement
         _ => null,
     };
 
-    /// <summary>Whether the squares around two places are apart by at least the gap.</summary>
+    /// <summary>Whether the squares around two positions are at least the gap apart.</summary>
     public static bool AreApart(Spot a, Spot b)
     {
         double reach = ((a.Diameter + b.Diameter) / 2) + Gap;
@@ -92,7 +92,7 @@ public static class Placement
             Relation.RightOf => (right, Math.Abs(down)),
             Relation.Above => (-down, Math.Abs(right)),
             Relation.Below => (down, Math.Abs(right)),
-            _ => throw new ArgumentOutOfRangeException(nameof(relation), relation, "Inside is no direction."),
+            _ => throw new ArgumentOutOfRangeException(nameof(relation), relation, "Inside is not a direction."),
         };
     }
 }

@@ -1,19 +1,19 @@
-// What a picture of the demo world shows, before it is drawn and before it is described. Lengths are parts of the
-// picture's side; x runs right, y runs down.
+// Scenes: the contents of a picture of the demo world, from which it is drawn and described. Lengths are fractions of
+// the picture's side; x points right, y points down.
 namespace Atelier.Shapes.Scenes;
 
 /// <summary>
-/// What a thing is. The numbers are part of what a seed and an oracle's weights mean: they never change.
+/// The kind of a thing. The numbers are part of the meaning of a seed and of an oracle's weights: they never change.
 /// </summary>
 public enum ThingKind
 {
     /// <summary>A disc.</summary>
     Circle,
 
-    /// <summary>A square that stands on a side.</summary>
+    /// <summary>A square, upright.</summary>
     Square,
 
-    /// <summary>A triangle that stands on a side.</summary>
+    /// <summary>A triangle on its base.</summary>
     Triangle,
 
     /// <summary>A star of five points.</summary>
@@ -22,7 +22,7 @@ public enum ThingKind
     /// <summary>A heart.</summary>
     Heart,
 
-    /// <summary>A ring; what lies behind shows in its hole.</summary>
+    /// <summary>A ring with a transparent hole.</summary>
     Ring,
 
     /// <summary>A cross of two equal bars, upright.</summary>
@@ -44,7 +44,7 @@ public enum ThingKind
     Fish,
 }
 
-/// <summary>Main colour of a thing; its details are shades of it, or small.</summary>
+/// <summary>Main colour of a thing; its details are shades of it or small.</summary>
 public enum ThingColor
 {
     /// <summary>Red.</summary>
@@ -87,19 +87,19 @@ public enum ThingSize
     /// <summary>About a third.</summary>
     Medium,
 
-    /// <summary>Clearly more than that: about a half, and more if it holds something.</summary>
+    /// <summary>About a half, or more if it contains another thing.</summary>
     Large,
 }
 
 /// <summary>
-/// What is behind the things. All but the night are light and muted, so that every colour stands out.
+/// The background behind the things. All except the night sky are light and muted, so that every colour stands out.
 /// </summary>
 public enum Background
 {
     /// <summary>One tone.</summary>
     Plain,
 
-    /// <summary>A passage from one tone to another.</summary>
+    /// <summary>A gradient from one tone to another.</summary>
     Gradient,
 
     /// <summary>Stripes of two tones.</summary>
@@ -120,7 +120,7 @@ public enum Background
     Sea,
 }
 
-/// <summary>How the picture is made.</summary>
+/// <summary>The style of the picture.</summary>
 public enum ArtStyle
 {
     /// <summary>Even areas of colour.</summary>
@@ -136,7 +136,7 @@ public enum ArtStyle
     StarryNight,
 }
 
-/// <summary>Where one thing is, seen from another.</summary>
+/// <summary>The position of one thing relative to another.</summary>
 public enum Relation
 {
     /// <summary>The subject is left of the object.</summary>
@@ -155,39 +155,39 @@ public enum Relation
     Inside,
 }
 
-/// <summary>One thing.</summary>
-/// <param name="Kind">What it is.</param>
+/// <summary>A thing in a scene.</summary>
+/// <param name="Kind">Its kind.</param>
 /// <param name="Color">Its main colour.</param>
-/// <param name="X">Centre from the left.</param>
-/// <param name="Y">Centre from the top.</param>
+/// <param name="X">Distance of its centre from the left.</param>
+/// <param name="Y">Distance of its centre from the top.</param>
 /// <param name="Diameter">Side of the square that it fills.</param>
 public sealed record Thing(ThingKind Kind, ThingColor Color, double X, double Y, double Diameter)
 {
-    /// <summary>The size that words give it.</summary>
+    /// <summary>Its size class.</summary>
     public ThingSize Size => SizeOf(Diameter);
 
-    /// <summary>The size that words give a diameter. Drawn diameters keep clear of the borders.</summary>
+    /// <summary>The size class of a diameter. Drawn diameters stay away from the class limits.</summary>
     public static ThingSize SizeOf(double diameter) =>
         diameter < 0.307 ? ThingSize.Small : diameter < 0.39 ? ThingSize.Medium : ThingSize.Large;
 }
 
 /// <summary>A relation that the scene was laid out to show clearly, so that a caption may state it.</summary>
 /// <param name="Relation">The relation.</param>
-/// <param name="Subject">Place in the scene's list of the thing that it speaks of.</param>
-/// <param name="Object">Place of the thing that it refers to.</param>
+/// <param name="Subject">Index in the scene's list of the thing that is located.</param>
+/// <param name="Object">Index of the thing that it is located by.</param>
 public sealed record StatedRelation(Relation Relation, int Subject, int Object);
 
-/// <summary>A scene: all that a picture depends on, apart from its side in pixels.</summary>
-/// <param name="Background">What is behind.</param>
-/// <param name="Style">How it is drawn.</param>
+/// <summary>A scene: everything that a picture depends on, except its side in pixels.</summary>
+/// <param name="Background">The background.</param>
+/// <param name="Style">The style.</param>
 /// <param name="Things">
-/// 1 to 4 things, drawn in this order. They do not touch, except that one may lie inside a bigger one.
+/// 1 to 4 things, drawn in this order. They do not touch, except that one may be inside a larger one.
 /// </param>
-/// <param name="Stated">A relation for the caption, if the scene was laid out for one.</param>
-/// <param name="Detail">Seed of what captions never mention: tones, directions, strokes.</param>
+/// <param name="Stated">A relation for the caption; null if the scene was not laid out for one.</param>
+/// <param name="Detail">Seed of details that captions never mention: tones, directions, strokes.</param>
 public sealed record Scene(
     Background Background, ArtStyle Style, IReadOnlyList<Thing> Things, StatedRelation? Stated, uint Detail)
 {
-    /// <summary>The most things in a scene.</summary>
+    /// <summary>Maximum number of things in a scene.</summary>
     public const int ThingsMax = 4;
 }

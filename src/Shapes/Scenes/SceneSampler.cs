@@ -1,7 +1,7 @@
-// Draws scenes: scene number i of a seed and a task is always the same, whoever asks and in whatever order.
+// The sampler of scenes. Scene number i of a seed and a task is always the same, in any order of calls.
 namespace Atelier.Shapes.Scenes;
 
-/// <summary>What a scene is to exercise.</summary>
+/// <summary>The subject of a scene, by which evaluation scores.</summary>
 public enum SceneTask
 {
     /// <summary>One thing.</summary>
@@ -13,7 +13,7 @@ public enum SceneTask
     /// <summary>Two things of different kinds.</summary>
     Two,
 
-    /// <summary>One to four things alike.</summary>
+    /// <summary>One to four equal things.</summary>
     Counting,
 
     /// <summary>Two things of different kinds, clearly in a relation.</summary>
@@ -22,7 +22,7 @@ public enum SceneTask
     /// <summary>Two things of different kinds and colours.</summary>
     Attribution,
 
-    /// <summary>One thing before a background.</summary>
+    /// <summary>One thing on a background.</summary>
     Background,
 
     /// <summary>One thing in a style.</summary>
@@ -32,27 +32,27 @@ public enum SceneTask
     Free,
 }
 
-/// <summary>Which combinations a scene may show.</summary>
+/// <summary>The combinations that a scene may contain.</summary>
 public enum Split
 {
-    /// <summary>None that is held out: training's scenes, and the seen half of the evaluation's.</summary>
+    /// <summary>No held-out combination: scenes for training, and the seen half of the evaluation.</summary>
     Seen,
 
     /// <summary>
-    /// One at least that is held out of the sort that belongs to the task (<see cref="SceneSampler.SortOf"/>), and none
-    /// that is held out of another sort.
+    /// At least one held-out combination of the kind that belongs to the task (<see cref="SceneSampler.SortOf"/>), and
+    /// none of another kind.
     /// </summary>
     HeldOut,
 
-    /// <summary>Any: for what must know the whole world, as the oracle must.</summary>
+    /// <summary>Any combination: for the oracle, which must know the whole world.</summary>
     Any,
 }
 
-/// <summary>Draws scenes of one seed. For any number of threads.</summary>
-/// <param name="seed">Every number is an ordinary seed.</param>
+/// <summary>Draws scenes of one seed. Safe for concurrent use.</summary>
+/// <param name="seed">The seed; 0 is a seed like any other.</param>
 public sealed class SceneSampler(ulong seed)
 {
-    // Scenes that are drawn in vain until one fits. The rarest wish is met about once in some hundreds.
+    // Rejection-sampling limit; the rarest request succeeds about once in a few hundred draws.
     private const int TriesMax = 20_000;
     private const int PlacesMax = 40;
 
@@ -61,11 +61,11 @@ public sealed class SceneSampler(ulong seed)
     private static readonly ThingKind[] s_containers = [ThingKind.Circle, ThingKind.Square, ThingKind.Ring];
 
     /// <summary>
-    /// Training's scene number <paramref name="index"/>: a mixture of all tasks, without any held-out combination.
+    /// Training scene number <paramref name="index"/>: a mixture of all tasks, without any held-out combination.
     /// </summary>
     public Scene Draw(long index) => Draw(index, TaskOf(index), Split.Seen);
 
-    /// <summary>The task of training's scene number <paramref name="index"/>.</summary>
+    /// <summary>The task of training scene number <paramref name="index"/>.</summary>
     public SceneTask TaskOf(long index)
     {
         var draw = new DrawStream(seed, Purpose.Mixture, index);
@@ -80,10 +80,10 @@ public sealed class SceneSampler(ulong seed)
     }
 
     /// <summary>Scene number <paramref name="index"/> of a task.</summary>
-    /// <param name="index">0 or more.</param>
-    /// <param name="task">What the scene is to exercise.</param>
-    /// <param name="split">Which combinations it may show.</param>
-    /// <param name="relation">The relation of a scene for <see cref="SceneTask.Position"/>; any if not given.</param>
+    /// <param name="index">Number of the scene, 0 or more.</param>
+    /// <param name="task">The subject of the scene.</param>
+    /// <param name="split">The combinations that it may contain.</param>
+    /// <param name="relation">The relation of a scene for <see cref="SceneTask.Position"/>; null for any.</param>
     public Scene Draw(long index, SceneTask task, Split split, Relation? relation = null)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(index);
@@ -95,7 +95,7 @@ public sealed class SceneSampler(ulong seed)
             _ => null,
         };
 
-        // Number and relation are chosen before anything is rejected, so that the harder ones are no rarer.
+        // Number and relation are chosen before rejection, so that harder ones are not rarer.
         int count = CountOf(draw, task, split);
         Relation? stated = task == SceneTask.Position ? (Relation)draw.Below(5) : null;
         stated = stated is null ? null : relation ?? stated;
@@ -107,10 +107,11 @@ public sealed class SceneSampler(ulong seed)
             }
         }
 
-        throw new InvalidOperationException($"No scene for {task} and {split} combinations in {TriesMax} tries.");
+        throw new InvalidOperationException(
+            $"No scene for {task} and {split} combinations was found in {TriesMax} attempts.");
     }
 
-    /// <summary>The sort of held-out combination by which a task is tested.</summary>
+    /// <summary>The kind of held-out combination that tests a task.</summary>
     public static Combinations SortOf(SceneTask task) => task switch
     {
         SceneTask.Single or SceneTask.Background => Combinations.KindBackground,
@@ -133,11 +134,11 @@ public sealed class SceneSampler(ulong seed)
 
     private static Scene? Try(DrawStream draw, SceneTask task, int count, Relation? relation, Combinations? wanted)
     {
-        // What goes without saying is what is asked for most.
+        // Usual details are requested most often.
         var background = (Background)draw.Weighted(0.58, 0.07, 0.07, 0.07, 0.07, 0.07, 0.07);
         var style = (ArtStyle)draw.Weighted(0.67, 0.11, 0.11, 0.11);
 
-        // Two tasks are about colours, and ask for all of them alike.
+        // Two tasks are about colours, and use all of them with equal probability.
         bool inUsualColors = draw.Chance(task is SceneTask.Color or SceneTask.Attribution ? 0 : 0.45);
         List<Thing> things =
             relation == Relation.Inside ? Nested(draw, inUsualColors) : Unplaced(draw, task, count, inUsualColors);
@@ -158,7 +159,8 @@ public sealed class SceneSampler(ulong seed)
         return wanted is null || HeldOut.In(scene) == wanted ? scene : null;
     }
 
-    // Kinds, colours and sizes; the places come later. What repeats is the last thing, or its kind in another colour.
+    // Kinds, colours and sizes; positions follow later. A repetition is the last thing again, or its kind in another
+    // colour.
     private static List<Thing> Unplaced(DrawStream draw, SceneTask task, int count, bool inUsualColors)
     {
         var things = new List<Thing> { Another(draw, count, inUsualColors) };
@@ -193,14 +195,14 @@ public sealed class SceneSampler(ulong seed)
         return new(kind, Color(draw, kind, inUsualColors), 0, 0, Diameter(draw, count));
     }
 
-    // One is drawn in any case: what is drawn after it stays the same.
+    // A colour is always drawn, so that later draws stay the same.
     private static ThingColor Color(DrawStream draw, ThingKind kind, bool inUsualColors)
     {
         ThingColor color = draw.Pick(s_colors);
         return inUsualColors ? Usual.Color(kind) : color;
     }
 
-    // Words tell things apart by kind, or failing that by colour; equal ones are counted.
+    // Captions distinguish things by kind, or else by colour; equal things are counted.
     private static bool IsDistinct(Thing thing, List<Thing> others, SceneTask task) => others.TrueForAll(other =>
         task is SceneTask.Counting or SceneTask.Free
             ? other == thing || (other.Kind, other.Color) != (thing.Kind, thing.Color)
@@ -220,7 +222,7 @@ public sealed class SceneSampler(ulong seed)
         _ => count == 1 ? draw.Between(0.44, 0.54) : draw.Between(0.42, 0.437),
     };
 
-    // A small thing in a container that is larger than any other thing, in colours that part well.
+    // A small thing in a container that is larger than any other thing, in distinct colours.
     private static List<Thing> Nested(DrawStream draw, bool inUsualColors)
     {
         double outer = draw.Between(0.65, 0.7), inner = draw.Between(0.265, 0.28);
@@ -233,7 +235,7 @@ public sealed class SceneSampler(ulong seed)
             var content = new Thing(
                 kind, Color(draw, kind, inUsualColors),
                 x + draw.Between(-0.008, 0.008), y + draw.Between(-0.008, 0.008), inner);
-            if (content.Kind != container.Kind && ThingColors.PartWell(content.Color, container.Color))
+            if (content.Kind != container.Kind && ThingColors.AreDistinct(content.Color, container.Color))
             {
                 return [container, content];
             }

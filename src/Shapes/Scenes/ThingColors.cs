@@ -1,10 +1,10 @@
-// The colors that things may have, as numbers, and which of them stand out before each other.
+// The colors of things as sRGB values, and which pairs of them are distinct.
 namespace Atelier.Shapes.Scenes;
 
 /// <summary>Colors of things.</summary>
 public static class ThingColors
 {
-    // Two colors part well if they are this far apart in the cube of 256 values a side.
+    // Minimum distance of distinct colors, in the cube of 256 values per side.
     private const double Apart = 150;
 
     private static readonly (byte Red, byte Green, byte Blue)[] s_values =
@@ -16,8 +16,8 @@ public static class ThingColors
     /// <summary>The sRGB values of a color.</summary>
     public static (byte Red, byte Green, byte Blue) Of(ThingColor color) => s_values[(int)color];
 
-    /// <summary>Whether one color stands out before the other.</summary>
-    public static bool PartWell(ThingColor a, ThingColor b)
+    /// <summary>Whether one color is clearly visible on the other.</summary>
+    public static bool AreDistinct(ThingColor a, ThingColor b)
     {
         ((byte Red, byte Green, byte Blue) p, (byte Red, byte Green, byte Blue) q) = (Of(a), Of(b));
         (double red, double green, double blue) = (p.Red - q.Red, p.Green - q.Green, p.Blue - q.Blue);

@@ -1,18 +1,18 @@
-// What goes without saying. Who types "a tree" means a green one, drawn flat on a plain ground; who means another says
-// so. Scenes, captions, prompts and what is held out agree on it here.
+// Usual details. A person who types "a tree" means a green one, drawn flat on a plain background, and mentions anything
+// else. Scenes, captions, prompts and held-out combinations share these definitions.
 
 namespace Atelier.Shapes.Scenes;
 
-/// <summary>What a scene shows where its caption is silent.</summary>
+/// <summary>The details of a scene that its caption omits.</summary>
 public static class Usual
 {
-    /// <summary>The background that goes without saying.</summary>
+    /// <summary>The usual background.</summary>
     public const Background Background = Scenes.Background.Plain;
 
-    /// <summary>The style that goes without saying.</summary>
+    /// <summary>The usual style.</summary>
     public const ArtStyle Style = ArtStyle.Flat;
 
-    /// <summary>The colour of a kind that goes without saying.</summary>
+    /// <summary>The usual colour of a kind.</summary>
     public static ThingColor Color(ThingKind kind) => kind switch
     {
         ThingKind.Circle => ThingColor.Blue,
@@ -29,19 +29,19 @@ public static class Usual
         _ => ThingColor.Orange,
     };
 
-    /// <summary>Whether all things have the colours that go without saying.</summary>
+    /// <summary>Whether all things have their usual colours.</summary>
     public static bool HasColors(IEnumerable<Thing> things) => things.All(thing => thing.Color == Color(thing.Kind));
 
     /// <summary>
-    /// The same things in their usual colours; as they are, if one would not stand out before another that holds it.
+    /// The same things in their usual colours; unchanged if one would not be visible on another that contains it.
     /// </summary>
     /// <param name="things">Things of a scene.</param>
-    /// <param name="stated">The scene's relation, if it has one.</param>
+    /// <param name="stated">The scene's relation; null if it has none.</param>
     public static IReadOnlyList<Thing> WithColors(IReadOnlyList<Thing> things, StatedRelation? stated)
     {
         ArgumentNullException.ThrowIfNull(things);
         Thing[] usual = [.. things.Select(thing => thing with { Color = Color(thing.Kind) })];
         return stated is { Relation: Relation.Inside } inside
-            && !ThingColors.PartWell(usual[inside.Subject].Color, usual[inside.Object].Color) ? things : usual;
+            && !ThingColors.AreDistinct(usual[inside.Subject].Color, usual[inside.Object].Color) ? things : usual;
     }
 }

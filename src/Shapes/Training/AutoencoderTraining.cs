@@ -10,11 +10,12 @@ using static TorchSharp.torch;
 namespace Atelier.Shapes.Training;
 
 /// <summary>
-/// How the autoencoder is trained. The defaults make one from nothing; the shipped one's story is in docs/log.md.
+/// Settings of the autoencoder's training. The defaults train one from scratch; docs/log.md describes the training of
+/// the shipped one.
 /// </summary>
 public sealed record AutoencoderTrainingConfig : PartTrainingConfig
 {
-    /// <summary>The defaults.</summary>
+    /// <summary>Creates the default settings.</summary>
     public AutoencoderTrainingConfig()
     {
         Steps = 32_000;
@@ -22,7 +23,7 @@ public sealed record AutoencoderTrainingConfig : PartTrainingConfig
         Seed = 21;
     }
 
-    /// <summary>The network; its scaling and shift are found after the training.</summary>
+    /// <summary>The network; its scaling and shift are determined after the training.</summary>
     public AutoencoderConfig Network { get; init; } = new()
     {
         BlockOutChannels = [16, 32, 64],
@@ -33,21 +34,21 @@ public sealed record AutoencoderTrainingConfig : PartTrainingConfig
     };
 
     /// <summary>
-    /// Each step sees one picture: every so many steps one of 128 pixels a side, otherwise one of 64, which costs a
-    /// quarter and holds the finer detail.
+    /// Each step uses one picture. Its side is 128 pixels once in this number of steps, otherwise 64, which costs a
+    /// quarter and contains the finer detail.
     /// </summary>
     [JsonPropertyOrder(20)]
     public int LargeEvery { get; init; } = 8;
 
     /// <summary>
-    /// Weight of the differences between neighbouring pixels, which keep edges crisp, beside that of the pixels.
+    /// Weight of the differences between neighbouring pixels, which keep edges sharp, relative to the pixels.
     /// </summary>
     [JsonPropertyOrder(51)]
     public double EdgeWeight { get; init; } = 1;
 
     /// <summary>
     /// Weight of the divergence of the latents' distribution from a normal one. The divergence is divided by the number
-    /// of the picture's values, not by the fewer ones of the latent.
+    /// of values of the picture, not of the smaller latent.
     /// </summary>
     [JsonPropertyOrder(52)]
     public double DivergenceWeight { get; init; } = 1e-5;
@@ -58,7 +59,7 @@ internal sealed class AutoencoderTraining : IDisposable
 {
     private const int SmallSide = 64, LargeSide = 128;
 
-    // Noise of the latents is small at the start, so that the decoder sees something from the first step on.
+    // The latents' noise is small at the start, so that the decoder can learn from the first step on.
     private const float InitialLogVariance = -5;
 
     private readonly AutoencoderTrainingConfig _config;
@@ -77,7 +78,7 @@ internal sealed class AutoencoderTraining : IDisposable
         _sampler = new SceneSampler(config.Seed);
     }
 
-    /// <summary>Makes the missing steps; see <see cref="PartTrainer.Run{T}"/>.</summary>
+    /// <summary>Runs the remaining steps; see <see cref="PartTrainer.Run{T}"/>.</summary>
     /// <returns>The averaged network in float32, without scaling. The caller disposes it.</returns>
     public AutoencoderKL Run(string checkpoint, Action<PartProgress>? report, CancellationToken cancellation)
     {
@@ -95,14 +96,14 @@ internal sealed class AutoencoderTraining : IDisposable
         _renderer.Dispose();
     }
 
-    /// <summary>|e| + w |∇e|, each a mean over the picture's values, of an error e [1, 3, S, S].</summary>
+    /// <summary>|e| + w |∇e| of an error e [1, 3, S, S], each a mean over the picture's values.</summary>
     public static Tensor Difference(Tensor error, double edgeWeight)
     {
         Tensor across = error.diff(dim: 3).abs().mean(), down = error.diff(dim: 2).abs().mean();
         return error.abs().mean() + ((across + down) * edgeWeight);
     }
 
-    /// <summary>A step's picture: one of every so many is large.</summary>
+    /// <summary>Renders a step's picture; one in <paramref name="largeEvery"/> is large.</summary>
     public static Pictures Render(SceneRenderer renderer, SceneSampler sampler, long step, int largeEvery) =>
         Pictures.Render(renderer, [sampler.Draw(step)], step % largeEvery == largeEvery - 1 ? LargeSide : SmallSide);
 
@@ -128,7 +129,7 @@ internal sealed class AutoencoderTraining : IDisposable
         return loss.item<float>();
     }
 
-    // |x - y| + w |∇x - ∇y| + v KL, all of them by the number of the picture's values.
+    // |x - y| + w |∇x - ∇y| + v KL, each divided by the number of values of the picture.
     private Tensor Objective(Tensor picture, long number)
     {
         LatentDistribution encoded = _network.Encode(picture.to(_config.Compute));

@@ -1,32 +1,32 @@
-// Scenes with captions for the contrastive training: half of them in pairs that differ in one fact, told in detail,
-// half of them as the training of the diffusion model meets them.
+// Scenes with captions for the contrastive training: half of them in pairs that differ in one fact, with detailed
+// captions, half of them as in the training of the diffusion model.
 using Atelier.Model.Clip;
 using Atelier.Shapes.Captions;
 using Atelier.Shapes.Scenes;
 
 namespace Atelier.Shapes.Training;
 
-/// <summary>A scene and a text that is true of it.</summary>
+/// <summary>A scene and a caption of it.</summary>
 internal readonly record struct CaptionedScene(Scene Scene, string Text);
 
-/// <summary>Draws captioned scenes of a seed. For any number of threads.</summary>
+/// <summary>Draws captioned scenes of a seed. Safe for concurrent use.</summary>
 internal sealed class CaptionedScenes(ulong seed)
 {
     private readonly SceneSampler _sampler = new(seed);
 
-    /// <summary>Scene number <paramref name="index"/>, with most of its details told.</summary>
-    public CaptionedScene Detailed(long index) => Tell(_sampler.Draw(index), index, 0);
+    /// <summary>Scene number <paramref name="index"/>, with most of its details in the caption.</summary>
+    public CaptionedScene Detailed(long index) => Describe(_sampler.Draw(index), index, 0);
 
-    /// <summary>Scene number <paramref name="index"/> and its twin, the same details of both told.</summary>
+    /// <summary>Scene number <paramref name="index"/> and its twin, with the same details in both captions.</summary>
     public (CaptionedScene Scene, CaptionedScene Twin, Difference? Difference) Twins(long index)
     {
         Scene scene = _sampler.Draw(index);
         (Scene twin, Difference? difference) = SceneVariation.Of(scene, new DrawStream(seed, Purpose.Variation, index));
-        return (Tell(scene, index, 0), Tell(twin, index, 1), difference);
+        return (Describe(scene, index, 0), Describe(twin, index, 1), difference);
     }
 
     /// <summary>
-    /// A batch: <paramref name="count"/> scenes, a multiple of 4, the first half of them twin beside twin.
+    /// A batch: <paramref name="count"/> scenes, a multiple of 4, the first half of them as pairs of twins.
     /// </summary>
     public CaptionedScene[] Batch(long step, int count)
     {
@@ -46,11 +46,11 @@ internal sealed class CaptionedScenes(ulong seed)
         return batch;
     }
 
-    /// <summary>The ids of texts, one after the other, each as long as the context.</summary>
+    /// <summary>The ids of captions, concatenated, each padded to the context length.</summary>
     public static long[] Tokens(ClipTokenizer tokenizer, IEnumerable<CaptionedScene> scenes) =>
         [.. scenes.SelectMany(scene => tokenizer.Encode(scene.Text)).Select(id => (long)id)];
 
-    private CaptionedScene Tell(Scene scene, long index, int twin)
+    private CaptionedScene Describe(Scene scene, long index, int twin)
     {
         var draw = new DrawStream(seed, Purpose.Details, index);
         var mentions = new Mentions(

@@ -1,5 +1,5 @@
-// Contrastive training of the demo model's CLIP (Radford et al., arXiv 2103.00020) on renderings and captions, with a
-// loss beside it that keeps words and their places in the states which the denoiser reads.
+// Contrastive training of the demo model's CLIP (Radford et al., arXiv 2103.00020) on renderings and captions, with an
+// additional loss that preserves words and their positions in the hidden states that the denoiser reads.
 using System.Text.Json.Serialization;
 using Atelier.Model.Clip;
 using Atelier.Model.Imaging;
@@ -11,11 +11,12 @@ using static TorchSharp.torch.nn;
 namespace Atelier.Shapes.Training;
 
 /// <summary>
-/// How the CLIP model is trained. The defaults make one from nothing; the shipped one's story is in docs/log.md.
+/// Settings of the CLIP model's training. The defaults train one from scratch; docs/log.md describes the training of
+/// the shipped one.
 /// </summary>
 public sealed record ClipTrainingConfig : PartTrainingConfig
 {
-    /// <summary>The defaults.</summary>
+    /// <summary>Creates the default settings.</summary>
     public ClipTrainingConfig()
     {
         Steps = 5_000;
@@ -23,21 +24,23 @@ public sealed record ClipTrainingConfig : PartTrainingConfig
         Seed = 31;
     }
 
-    /// <summary>Width of the common space of pictures and texts.</summary>
+    /// <summary>Width of the feature space shared by pictures and texts.</summary>
     public int EmbedDim { get; init; } = 128;
 
-    /// <summary>The text tower; the number of ids is the vocabulary's.</summary>
+    /// <summary>The text tower; the number of ids comes from the vocabulary.</summary>
     public ClipTextConfig Text { get; init; } = new() { ContextLength = 32, Width = 128, Heads = 4, Layers = 4 };
 
     /// <summary>The image tower.</summary>
     public ClipVisionConfig Vision { get; init; } =
         new() { ImageSize = 64, PatchSize = 8, Width = 128, HeadWidth = 32, Layers = 4 };
 
-    /// <summary>Pictures and texts of a step, a multiple of 4.</summary>
+    /// <summary>Number of pictures and texts in a step, a multiple of 4.</summary>
     [JsonPropertyOrder(20)]
     public int Batch { get; init; } = 256;
 
-    /// <summary>Weight of the loss by which the text tower's states keep tokens and their places.</summary>
+    /// <summary>
+    /// Weight of the loss that preserves tokens and their positions in the text tower's hidden states.
+    /// </summary>
     [JsonPropertyOrder(80)]
     public double RecallWeight { get; init; } = 0.1;
 }
@@ -47,7 +50,7 @@ internal sealed class ClipTraining : IDisposable
 {
     private const string ScaleName = "logit_scale";
 
-    // Pictures of one pass: their maps together are small beside the processor's cache.
+    // Pictures per pass: small enough for their feature maps to fit into the processor's cache.
     private const int Chunk = 32;
     private static readonly double s_scaleAtStart = Math.Log(1 / 0.07), s_scaleMax = Math.Log(100);
 
@@ -58,7 +61,7 @@ internal sealed class ClipTraining : IDisposable
     private readonly CaptionedScenes _scenes;
     private readonly SceneRenderer _renderer = new();
 
-    /// <summary>Begins a training on the ids of a vocabulary.</summary>
+    /// <summary>Prepares a training with a vocabulary.</summary>
     public ClipTraining(ClipTrainingConfig config, string vocabulary)
     {
         _config = config;
@@ -70,7 +73,7 @@ internal sealed class ClipTraining : IDisposable
         _scenes = new CaptionedScenes(config.Seed);
     }
 
-    /// <summary>Makes the missing steps; see <see cref="PartTrainer.Run{T}"/>.</summary>
+    /// <summary>Runs the remaining steps; see <see cref="PartTrainer.Run{T}"/>.</summary>
     /// <returns>The averaged network in float32. The caller disposes it.</returns>
     public ClipModel Run(string checkpoint, Action<PartProgress>? report, CancellationToken cancellation)
     {
@@ -80,7 +83,7 @@ internal sealed class ClipTraining : IDisposable
         return result;
     }
 
-    /// <summary>Pictures as the image tower takes them, [B, 3, S, S] float32.</summary>
+    /// <summary>Pictures as input of the image tower, [B, 3, S, S] float32.</summary>
     public static Tensor Normalize(Pictures pictures)
     {
         using var scope = NewDisposeScope();
@@ -104,7 +107,7 @@ internal sealed class ClipTraining : IDisposable
         Vision = _config.Vision,
     });
 
-    // As the paper's code does: what closes a residual branch is narrower the more of them there are.
+    // As in the paper's code, the last layer of a residual branch gets narrower with the number of branches.
     private bool FillSpecial(string name, Tensor parameter)
     {
         bool isVisual = name.StartsWith("visual.", StringComparison.Ordinal);
@@ -158,9 +161,10 @@ internal sealed class ClipTraining : IDisposable
         return loss.item<float>();
     }
 
-    // How badly the last hidden states tell which token stands where, by the tables of tokens and of places. Contrast
-    // alone lets words fade that tell few pictures from others ("left" and "right" came to differ by a twentieth of a
-    // state's length), and the denoiser, which is conditioned on the states, would not see them.
+    // How poorly the last hidden states identify the token at each position, measured with the token and position
+    // tables. The contrastive loss alone suppresses words that distinguish few pictures (the states of "left" and
+    // "right" came to differ by a twentieth of their length), and the denoiser, which is conditioned on the states,
+    // would not see them.
     private Tensor Recall(Tensor hidden, Tensor ids)
     {
         Tensor places = arange(_config.Text.ContextLength).expand_as(ids);                       // [B, T]

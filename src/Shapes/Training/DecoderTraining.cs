@@ -1,6 +1,6 @@
-// Further training of the autoencoder's decoder on latents with noise. What a diffusion model draws is never quite a
-// latent of the encoder's; a decoder that has only seen those blurs what is a little beside them. The encoder, and with
-// it every latent, stays.
+// Further training of the autoencoder's decoder on noisy latents. The output of a diffusion model is never exactly a
+// latent of the encoder, and a decoder trained only on those blurs anything slightly different. The encoder, and
+// therefore every latent, stays the same.
 using System.Text.Json.Serialization;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Randomness;
@@ -13,11 +13,11 @@ using static TorchSharp.torch;
 namespace Atelier.Shapes.Training;
 
 /// <summary>
-/// How the decoder is trained further. The defaults make one after <see cref="AutoencoderTrainingConfig"/>'s.
+/// Settings of the decoder's further training. The defaults follow those of <see cref="AutoencoderTrainingConfig"/>.
 /// </summary>
 public sealed record DecoderTrainingConfig : PartTrainingConfig
 {
-    /// <summary>The defaults.</summary>
+    /// <summary>Creates the default settings.</summary>
     public DecoderTrainingConfig()
     {
         Steps = 45_000;
@@ -26,23 +26,23 @@ public sealed record DecoderTrainingConfig : PartTrainingConfig
         Seed = 22;
     }
 
-    /// <summary>Every so many steps one sees a picture of 128 pixels a side, otherwise one of 64.</summary>
+    /// <summary>A step's picture has a side of 128 pixels once in this number of steps, otherwise 64.</summary>
     [JsonPropertyOrder(20)]
     public int LargeEvery { get; init; } = 8;
 
     /// <summary>
-    /// Most standard deviation of a picture's noise, on the scale of the latents that the denoiser works on. Half of
-    /// the pictures get less than a quarter of it.
+    /// Maximum standard deviation of a picture's noise, on the scale of the denoiser's latents. Half of the pictures
+    /// get less than a quarter of it.
     /// </summary>
     [JsonPropertyOrder(50)]
     public double NoiseMax { get; init; } = 0.4;
 
-    /// <summary>Weight of the differences between neighbouring pixels beside that of the pixels.</summary>
+    /// <summary>Weight of the differences between neighbouring pixels relative to the pixels.</summary>
     [JsonPropertyOrder(51)]
     public double EdgeWeight { get; init; } = 1;
 }
 
-/// <summary>Trains the decoder of an <see cref="AutoencoderKL"/>, and nothing else of it.</summary>
+/// <summary>Trains only the decoder of an <see cref="AutoencoderKL"/>.</summary>
 internal sealed class DecoderTraining : IDisposable
 {
     private const string DecoderName = "decoder";
@@ -55,8 +55,8 @@ internal sealed class DecoderTraining : IDisposable
     private readonly SceneRenderer _renderer = new();
 
     /// <summary>Prepares a training.</summary>
-    /// <param name="config">How.</param>
-    /// <param name="open">The autoencoder in float32, with its scaling; called twice.</param>
+    /// <param name="config">The settings.</param>
+    /// <param name="open">Loads the autoencoder in float32, with its scaling; called twice.</param>
     public DecoderTraining(DecoderTrainingConfig config, Func<AutoencoderKL> open)
     {
         _config = config;
@@ -64,7 +64,7 @@ internal sealed class DecoderTraining : IDisposable
         var optimizer = new AdamWSettings { Beta2 = 0.99, WeightDecay = 0.01 };
         _trainer = new PartTrainer(DecoderOf(_network), config, optimizer);
 
-        // What a latent passes before the decoder, which itself is in that precision now, before its master weights.
+        // The layers before the decoder. The decoder itself was converted together with its master weights.
         foreach ((string name, nn.Module part) in _network.named_children().Where(child => child.name != DecoderName))
         {
             part.to(_config.Compute);
@@ -73,8 +73,8 @@ internal sealed class DecoderTraining : IDisposable
         _sampler = new SceneSampler(config.Seed);
     }
 
-    /// <summary>Makes the missing steps; see <see cref="PartTrainer.Run{T}"/>.</summary>
-    /// <returns>The autoencoder with the averaged decoder, in float32. It lives as long as this training.</returns>
+    /// <summary>Runs the remaining steps; see <see cref="PartTrainer.Run{T}"/>.</summary>
+    /// <returns>The autoencoder with the averaged decoder, in float32. It is disposed with this training.</returns>
     public AutoencoderKL Run(string checkpoint, Action<PartProgress>? report, CancellationToken cancellation)
     {
         _trainer.Run(checkpoint, samples: 1, Prepare, Loss, report, cancellation);

@@ -8,16 +8,16 @@ using static TorchSharp.torch;
 
 namespace Atelier.Shapes.Training;
 
-/// <summary>Fills new networks with numbers that are a function of the seed and the parameter's name.</summary>
+/// <summary>Fills new networks with numbers that depend only on the seed and the parameter's name.</summary>
 internal static class InitialWeights
 {
     /// <summary>
-    /// Fills every parameter: ones where a norm scales, zeros where it shifts, elsewhere uniform with the bound
-    /// 1 / √inputs, or what <paramref name="special"/> says.
+    /// Fills every parameter: scales of norms with ones, shifts with zeros, others uniformly within ±1 / √inputs,
+    /// unless <paramref name="special"/> fills them.
     /// </summary>
     /// <param name="network">The network.</param>
-    /// <param name="seed">Seed.</param>
-    /// <param name="special">Fills a parameter by name and shape and returns true, or leaves it to the rule.</param>
+    /// <param name="seed">Seed of the weights.</param>
+    /// <param name="special">Fills a parameter and returns true, or returns false to leave it to the rule.</param>
     public static void Fill(nn.Module network, ulong seed, Func<string, Tensor, bool> special)
     {
         using var noGradients = no_grad();

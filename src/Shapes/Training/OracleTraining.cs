@@ -1,4 +1,4 @@
-// Trains the oracle on rendered scenes, spoiled in every way that it shall see through.
+// Training of the oracle on rendered scenes, with every degradation that it must tolerate.
 using System.Text.Json.Serialization;
 using Atelier.Model.Imaging;
 using Atelier.Model.Training;
@@ -10,11 +10,12 @@ using static TorchSharp.torch;
 namespace Atelier.Shapes.Training;
 
 /// <summary>
-/// How an oracle is trained. The defaults make one from nothing; the shipped one's story is in docs/log.md.
+/// Settings of an oracle's training. The defaults train one from scratch; docs/log.md describes the training of the
+/// shipped one.
 /// </summary>
 public sealed record OracleTrainingConfig : PartTrainingConfig
 {
-    /// <summary>The defaults.</summary>
+    /// <summary>Creates the default settings.</summary>
     public OracleTrainingConfig()
     {
         Steps = 8_000;
@@ -24,7 +25,7 @@ public sealed record OracleTrainingConfig : PartTrainingConfig
         Seed = 11;
     }
 
-    /// <summary>Pictures of a step.</summary>
+    /// <summary>Number of pictures in a step.</summary>
     [JsonPropertyOrder(20)]
     public int Batch { get; init; } = 64;
 }
@@ -32,9 +33,9 @@ public sealed record OracleTrainingConfig : PartTrainingConfig
 /// <summary>Trains an <see cref="OracleNetwork"/>.</summary>
 internal sealed class OracleTraining : IDisposable
 {
-    // What is trained on: every arrangement, and any combination, since the oracle must know what training never meets.
-    // A thing inside another is the hardest to see, and seldom drawn otherwise; the pairs that are held out for it are
-    // a square and a ring in a circle among others, which look most alike.
+    // The training data: every arrangement and any combination, because the oracle must also know held-out ones. A
+    // thing inside another is the hardest to detect and otherwise rare; the held-out pairs for it include a square and
+    // a ring in a circle, which look most alike.
     private static readonly (SceneTask Task, Split Split, Relation? Relation)[] s_tasks =
     [
         (SceneTask.Single, Split.Any, null), (SceneTask.Two, Split.Any, null), (SceneTask.Counting, Split.Any, null),
@@ -58,7 +59,7 @@ internal sealed class OracleTraining : IDisposable
         _sampler = new SceneSampler(config.Seed);
     }
 
-    /// <summary>Makes the missing steps; see <see cref="PartTrainer.Run{T}"/>.</summary>
+    /// <summary>Runs the remaining steps; see <see cref="PartTrainer.Run{T}"/>.</summary>
     /// <returns>The averaged network in float32. The caller disposes it.</returns>
     public OracleNetwork Run(string checkpoint, Action<PartProgress>? report, CancellationToken cancellation)
     {
@@ -97,7 +98,7 @@ internal sealed class OracleTraining : IDisposable
         return loss.item<float>();
     }
 
-    // A scene, drawn at one of the model's two sizes and brought to the network's, whole or spoiled once or twice.
+    // A scene, drawn at one of the model's two sizes, scaled to the network's, and degraded up to twice.
     private (Scene Scene, RgbImage Image) Example(long index)
     {
         var draw = new DrawStream(_config.Seed, Purpose.Spoiling, index);

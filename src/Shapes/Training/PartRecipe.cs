@@ -1,4 +1,4 @@
-// The settings of a part's training as JSON: what a checkpoint must share with the training that resumes from it.
+// The recipe of a part: the settings of its training as JSON, which must be equal for a checkpoint to be resumed.
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Atelier.Model;
@@ -12,14 +12,14 @@ internal static class PartRecipe
     /// <summary>Name of the recipe in a file's metadata.</summary>
     public const string Key = "recipe";
 
-    /// <summary>What a checkpoint must share with the training that resumes from it.</summary>
+    /// <summary>The recipe of a configuration.</summary>
     public static string Of(PartTrainingConfig config) => JsonSerializer.Serialize(config, config.GetType());
 
-    /// <summary>Refuses what another training left, and says in what that differs.</summary>
+    /// <summary>Refuses files of another training, with the differences.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="found">The recipe in it, if there is one.</param>
+    /// <param name="found">The recipe in the file; null if it has none.</param>
     /// <param name="wanted">The recipe of this training.</param>
-    /// <exception cref="RefusedFileException">They differ.</exception>
+    /// <exception cref="RefusedFileException">The recipes differ.</exception>
     public static void Check(string path, string? found, string wanted)
     {
         if (found == wanted)
@@ -29,11 +29,12 @@ internal static class PartRecipe
 
         throw new RefusedFileException(
             path, Key,
-            $"is that of another training{Differences(found, wanted)}; give the settings that it began with, take "
-            + "another folder, or remove this file to begin anew.");
+            $"is that of another training{Differences(found, wanted)}; use the settings that it began with, use "
+            + "another folder, or remove this file to start over.");
     }
 
-    // The settings by name, with their values there and here. A recipe that cannot be read differs as a whole.
+    // The settings that differ, with the values in the file and in this training. An unreadable recipe differs as a
+    // whole.
     private static string Differences(string? found, string wanted)
     {
         try
@@ -48,7 +49,7 @@ internal static class PartRecipe
             return string.Concat(names.Where(name => !JsonNode.DeepEquals(there[name], here[name])).Select(Describe));
 
             string Describe(string name) => name == nameof(PartTrainingConfig.BFloat16)
-                ? $", which computes in {Word(there[name])} where this one would in {Word(here[name])}"
+                ? $", which computes in {Word(there[name])}, not {Word(here[name])}"
                 : $", whose {name} is {Text(there[name])}, not {Text(here[name])}";
         }
         catch (JsonException)

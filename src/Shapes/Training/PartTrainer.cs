@@ -1,4 +1,4 @@
-// The loop of the parts' trainings: data one batch ahead on a thread of its own, a checkpoint every minute.
+// The training loop of the parts: data is prepared one batch ahead on another thread, with a checkpoint every minute.
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Globalization;
@@ -10,17 +10,17 @@ using static TorchSharp.torch;
 
 namespace Atelier.Shapes.Training;
 
-/// <summary>How far a training is.</summary>
-/// <param name="Step">Steps made.</param>
-/// <param name="Steps">Steps in all.</param>
+/// <summary>The progress of a training.</summary>
+/// <param name="Step">Steps done.</param>
+/// <param name="Steps">Total steps.</param>
 /// <param name="Loss">Mean loss of the steps since the last report.</param>
 /// <param name="SamplesPerSecond">Speed since the last report.</param>
 public readonly record struct PartProgress(long Step, long Steps, double Loss, double SamplesPerSecond);
 
 /// <summary>
-/// Trains the network of a part. Its weights change as those of a stage do (<see cref="MasterWeights"/>), but a step is
-/// one batch, the average ramps up, and a step whose gradient is not finite leaves the weights as they are. For one
-/// thread.
+/// Trains the network of a part. Its weights are updated like those of a stage (<see cref="MasterWeights"/>), but a
+/// step is one batch, the average ramps up, and a step whose gradient is not finite leaves the weights unchanged. Not
+/// thread-safe.
 /// </summary>
 internal sealed class PartTrainer : IDisposable
 {
@@ -35,11 +35,11 @@ internal sealed class PartTrainer : IDisposable
     private readonly string _recipe;
     private long _step;
 
-    /// <summary>Takes over a network's weights.</summary>
-    /// <param name="network">Network with its initial weights in float32; it stays the caller's.</param>
-    /// <param name="config">How it is trained.</param>
-    /// <param name="optimizer">Numbers of the optimizer.</param>
-    /// <param name="finalFraction">Part of the highest learning rate that is left at the end.</param>
+    /// <summary>Prepares the training of a network.</summary>
+    /// <param name="network">Network with its initial weights in float32; the caller keeps ownership.</param>
+    /// <param name="config">Settings of the training.</param>
+    /// <param name="optimizer">Settings of the optimizer.</param>
+    /// <param name="finalFraction">Learning rate at the end, as a fraction of the highest one.</param>
     public PartTrainer(nn.Module network, PartTrainingConfig config, AdamWSettings optimizer, double finalFraction = 0)
     {
         _master = new MasterWeights(network, config.Compute, new UpdateSettings
@@ -52,20 +52,20 @@ internal sealed class PartTrainer : IDisposable
         (_steps, _recipe) = (config.Steps, PartRecipe.Of(config));
     }
 
-    /// <summary>A parameter whose elements stay below a bound; null if there is none.</summary>
+    /// <summary>A parameter and the upper bound of its elements; null if there is none.</summary>
     public (string Name, double Most)? Bound { get; init; }
 
-    /// <summary>
-    /// Makes the steps that are missing. Ends at a step's end, with a checkpoint, when it is cancelled.
-    /// </summary>
-    /// <param name="checkpoint">The checkpoint's file; the training resumes from it if it is there.</param>
-    /// <param name="samples">Samples of a step.</param>
-    /// <param name="prepare">Makes a step's data, without libtorch; runs on another thread.</param>
+    /// <summary>Runs the remaining steps. When cancelled, it stops at the end of a step, with a checkpoint.</summary>
+    /// <param name="checkpoint">The checkpoint's file; the training resumes from it if it exists.</param>
+    /// <param name="samples">Number of samples in a step.</param>
+    /// <param name="prepare">Prepares a step's data, without libtorch; runs on another thread.</param>
     /// <param name="loss">Computes a step's loss and its gradients.</param>
-    /// <param name="report">Called after the first step, and then now and then.</param>
-    /// <param name="cancellation">Ends the training early.</param>
-    /// <exception cref="OperationCanceledException">It was cancelled; the checkpoint holds all steps made.</exception>
-    /// <exception cref="RefusedFileException">The checkpoint is damaged, or of another training.</exception>
+    /// <param name="report">Called after the first step and at intervals.</param>
+    /// <param name="cancellation">Stops the training.</param>
+    /// <exception cref="OperationCanceledException">
+    /// It was cancelled; the checkpoint holds all finished steps.
+    /// </exception>
+    /// <exception cref="RefusedFileException">The checkpoint is damaged or of another training.</exception>
     public void Run<T>(
         string checkpoint, int samples, Func<long, T> prepare, Func<long, T, double> loss, Action<PartProgress>? report,
         CancellationToken cancellation)
@@ -163,7 +163,7 @@ internal sealed class PartTrainer : IDisposable
                 ? number : null;
     }
 
-    // Prepares one item while the one before is in use.
+    // Prepares one item while the previous one is in use.
     private sealed class Ahead<T> : IDisposable
     {
         private readonly BlockingCollection<(T? Item, Exception? Error)> _ready = new(1);
@@ -180,7 +180,7 @@ internal sealed class PartTrainer : IDisposable
         {
             (T? item, Exception? error) = _ready.Take();
             return error is null
-                ? item! : throw new InvalidOperationException($"A batch could not be made: {error.Message}", error);
+                ? item! : throw new InvalidOperationException($"A batch could not be prepared: {error.Message}", error);
         }
 
         public void Dispose()
@@ -202,7 +202,7 @@ internal sealed class PartTrainer : IDisposable
             }
             catch (OperationCanceledException) when (_end.IsCancellationRequested)
             {
-                // The loop has ended.
+                // The loop has already ended.
             }
             catch (Exception error) when (error is not OutOfMemoryException)
             {

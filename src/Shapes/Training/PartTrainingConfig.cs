@@ -1,4 +1,4 @@
-// What the trainings of all parts are told.
+// The settings shared by the trainings of all parts.
 using System.Text.Json.Serialization;
 using Atelier.Model.Runtime;
 using static TorchSharp.torch;
@@ -6,37 +6,36 @@ using static TorchSharp.torch;
 namespace Atelier.Shapes.Training;
 
 /// <summary>
-/// How a part is trained. A checkpoint holds these settings as JSON and is compared with them as text, so the order in
-/// which they are written is fixed: <see cref="JsonPropertyOrderAttribute"/> leaves each part's own settings their
-/// places between.
+/// Settings of a part's training. A checkpoint holds them as JSON and is compared with them as text, so their order is
+/// fixed: <see cref="JsonPropertyOrderAttribute"/> leaves places for each part's own settings between them.
 /// </summary>
 public abstract record PartTrainingConfig
 {
-    /// <summary>Steps in all.</summary>
+    /// <summary>Total number of steps.</summary>
     [JsonPropertyOrder(10)]
     public long Steps { get; init; }
 
-    /// <summary>Learning rate at its highest.</summary>
+    /// <summary>Highest learning rate.</summary>
     [JsonPropertyOrder(30)]
     public double LearningRate { get; init; } = 1e-3;
 
-    /// <summary>Steps until the learning rate is at its highest; then it falls along a cosine.</summary>
+    /// <summary>Steps until the learning rate is at its highest; then it decreases along a cosine.</summary>
     [JsonPropertyOrder(40)]
     public long WarmupSteps { get; init; } = 100;
 
-    /// <summary>Gradients longer than this are cut.</summary>
+    /// <summary>Maximum 2-norm of a gradient; longer ones are scaled down to it.</summary>
     [JsonPropertyOrder(60)]
     public double ClipNorm { get; init; } = 1;
 
     /// <summary>
-    /// Smoothing of the averaged weights, which are the result. Step k, from 0, has no more than (k + 1) / (k + 10).
+    /// Smoothing of the averaged weights, which are the result. For step k, from 0, it is at most (k + 1) / (k + 10).
     /// </summary>
     [JsonPropertyOrder(70)]
     public double AverageSmoothing { get; init; }
 
     /// <summary>
-    /// Whether the network computes in bfloat16 while it learns, and not in float32; by default what this processor is
-    /// faster in. A training resumes in the precision that it began in, or not at all.
+    /// Whether the network computes in bfloat16 instead of float32 during training; by default the faster one on this
+    /// processor. A training can be resumed only in the precision that it began in.
     /// </summary>
     [JsonPropertyOrder(90)]
     public bool BFloat16 { get; init; } = Libtorch.FastPrecision == ScalarType.BFloat16;

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace Atelier.Shapes.Training;
 
-/// <summary>8-bit pictures of one side, as they are rendered, without libtorch.</summary>
+/// <summary>Rendered 8-bit pictures of one size, without libtorch.</summary>
 /// <param name="Rgb">[count, side, side, 3].</param>
 /// <param name="Count">Number of pictures.</param>
 /// <param name="Side">Side in pixels.</param>
@@ -24,7 +24,7 @@ internal sealed record Pictures(byte[] Rgb, int Count, int Side)
         return new Pictures(rgb, scenes.Count, side);
     }
 
-    /// <summary>The pictures in [-1, 1], [count, 3, side, side] float32.</summary>
+    /// <summary>Converts the pictures to [count, 3, side, side] float32 in [-1, 1].</summary>
     public Tensor ToTensor()
     {
         using var scope = NewDisposeScope();

@@ -1,21 +1,21 @@
-// Scenes that differ from another one in a single fact: what makes a caption almost right.
+// Scenes that differ from another one in a single fact, so that its caption is almost right for them.
 using Atelier.Shapes.Scenes;
 
 namespace Atelier.Shapes.Training;
 
-/// <summary>What differs between a scene and its twin.</summary>
+/// <summary>The difference between a scene and its twin.</summary>
 public enum Difference
 {
-    /// <summary>The colour of a thing, or of all that are like it.</summary>
+    /// <summary>The colour of a thing, or of all equal things.</summary>
     Color,
 
-    /// <summary>The kind of a thing, or of all that are like it.</summary>
+    /// <summary>The kind of a thing, or of all equal things.</summary>
     Kind,
 
-    /// <summary>Two things have each other's colours.</summary>
+    /// <summary>The colours of two things are swapped.</summary>
     ColorsSwapped,
 
-    /// <summary>Two things have each other's places.</summary>
+    /// <summary>The positions of two things are swapped.</summary>
     PlacesSwapped,
 
     /// <summary>A thing is missing.</summary>
@@ -37,15 +37,15 @@ internal static class SceneVariation
     private static readonly ThingColor[] s_colors = Enum.GetValues<ThingColor>();
 
     /// <summary>
-    /// A twin of a scene, without held-out combinations if the scene has none, or the scene itself in the rare case
-    /// that no twin was found.
+    /// Draws a twin of a scene, without held-out combinations if the scene has none; returns the scene itself in the
+    /// rare case that no twin is found.
     /// </summary>
     public static (Scene Twin, Difference? Difference) Of(Scene scene, DrawStream draw)
     {
         for (int i = 0; i < TriesMax; i++)
         {
             var difference = (Difference)draw.Weighted(0.1, 0.2, 0.2, 0.2, 0.14, 0.08, 0.08);
-            if (Vary(scene, difference, draw) is { } twin && IsWorldly(twin) && HeldOut.In(twin) == Combinations.None)
+            if (Vary(scene, difference, draw) is { } twin && IsDrawable(twin) && HeldOut.In(twin) == Combinations.None)
             {
                 return (twin, difference);
             }
@@ -109,8 +109,9 @@ internal static class SceneVariation
         return scene with { Things = things };
     }
 
-    // Whether the sampler could have drawn it: what is stated is of two kinds, and what lies inside another shows.
-    private static bool IsWorldly(Scene scene) => scene.Stated is not { } stated
+    // Whether the sampler could have drawn it: a stated relation is between two kinds, and a thing inside another is
+    // visible.
+    private static bool IsDrawable(Scene scene) => scene.Stated is not { } stated
         || (scene.Things[stated.Subject].Kind != scene.Things[stated.Object].Kind && (stated.Relation != Relation.Inside
-            || ThingColors.PartWell(scene.Things[stated.Subject].Color, scene.Things[stated.Object].Color)));
+            || ThingColors.AreDistinct(scene.Things[stated.Subject].Color, scene.Things[stated.Object].Color)));
 }

@@ -67,7 +67,7 @@ public sealed class ClusterFileTests(TinyModel model) : IDisposable
                 UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute, File.GetUnixFileMode(path));
             ProgramRun second = await AtelierProgram.RunAsync(
                 _folder.Path, "up", "--data", path, "--model", model.Folder);
-            second.FailedSaying($"A cluster runs on {path} already, at http://127.0.0.1:8080.", "--data");
+            second.FailedSaying($"A cluster is already running on {path}, at http://127.0.0.1:8080.", "--data");
         }
 
         using ClusterFolder next = ClusterFolder.Open(path, Assert.Fail);
@@ -78,7 +78,7 @@ public sealed class ClusterFileTests(TinyModel model) : IDisposable
     public void AFile_IsNotAFolder()
     {
         _folder.Write("file", "");
-        foreach ((string path, string fault) in new[] { ("file", "is a file"), ("file/data", "cannot be made") })
+        foreach ((string path, string fault) in new[] { ("file", "is a file"), ("file/data", "cannot be created") })
         {
             var error = Assert.Throws<UserErrorException>(() => ClusterFolder.Open(_folder[path], Assert.Fail));
             Assert.Contains(fault, error.Message);
@@ -119,7 +119,7 @@ public sealed class ClusterFileTests(TinyModel model) : IDisposable
         Assert.Equal(first.Silos[0], second.Silos[0]);
         Assert.Equal(14, PortsOf(second).Distinct().Count());
         Assert.Contains(
-            "another program listens there",
+            "another program is using it",
             Assert.Throws<UserErrorException>(() => ClusterPlan.WithPorts(first, first.Silos[1].HttpPort, 1)).Message);
     }
 

@@ -54,8 +54,8 @@ public sealed class ClusterGenerateTests : IDisposable
         ProgramRun run = await RunAsync(cluster, "-o", "a.png", "-n", "2");
         run.Succeeded();
         string warning =
-            "warning: The prompt is cut: it has 90 tokens, and the text encoder takes 75. Nothing from \"a \"whale\"\" "
-            + "on has an effect.";
+            "warning: The prompt is too long: it has 90 tokens, and the text encoder uses 75. The text from "
+            + "\"a \"whale\"\" on has no effect.";
         Assert.Equal(2, run.Error.Split(warning).Length);
         Assert.DoesNotContain("negative", run.Error);
     }
@@ -139,7 +139,7 @@ public sealed class ClusterGenerateTests : IDisposable
     [InlineData(
         429, """{"error":{"message":"Too many requests; come back in 3 s."}}""",
         "Too many requests; come back in 3 s.")]
-    [InlineData(404, "nothing here", "answers 404 and says no more")]
+    [InlineData(404, "nothing here", "answers 404 without a message")]
     public async Task TheClustersRefusal_IsPrinted(int status, string body, string sentence)
     {
         await using StubCluster cluster = await StubCluster.StartAsync();
@@ -200,7 +200,7 @@ public sealed class ClusterGenerateTests : IDisposable
                 }
             }
         });
-        Assert.Contains("has been away for 0.5 s", error.Message);
+        Assert.Contains("has been unavailable for 0.5 s", error.Message);
     }
 
     [Fact]
@@ -208,7 +208,7 @@ public sealed class ClusterGenerateTests : IDisposable
     {
         ProgramRun run = await AtelierProgram.RunAsync(
             _folder.Path, "generate", "a cat", "-o", "a.png", "--cluster", "http://127.0.0.1:1", "--key", Key);
-        run.FailedSaying("Nobody answers at http://127.0.0.1:1/");
+        run.FailedSaying("No cluster answers at http://127.0.0.1:1/");
     }
 
     [Theory]
@@ -217,9 +217,11 @@ public sealed class ClusterGenerateTests : IDisposable
     [InlineData("--cluster is \"ftp://here\"; it must be a URL", "--cluster", "ftp://here", "--key", "k")]
     [InlineData("--key is not a valid key", "--cluster", "http://127.0.0.1:1", "--key", "two words")]
     [InlineData(
-        "--churn is for pictures that are drawn here", "--cluster", "http://127.0.0.1:1", "--key", "k", "--churn", "3")]
+        "--churn applies only to pictures drawn on this machine",
+        "--cluster", "http://127.0.0.1:1", "--key", "k", "--churn", "3")]
     [InlineData(
-        "--noise is for pictures that are drawn here", "--cluster", "http://127.0.0.1:1", "--key", "k", "--noise",
+        "--noise applies only to pictures drawn on this machine",
+        "--cluster", "http://127.0.0.1:1", "--key", "k", "--noise",
         "seeded")]
     public async Task WrongOptions_AreRefused(string sentence, params string[] options)
     {

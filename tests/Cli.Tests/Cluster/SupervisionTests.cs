@@ -26,7 +26,7 @@ public sealed class SupervisionTests : IDisposable
         foreach (string pause in (string[])["0.1", "0.2", "0.3", "0.3"])
         {
             Assert.Equal(
-                $"child ended with code 3 and is started again in {pause} s; its log is {_folder["child.log"]}\n    "
+                $"child exited with code 3; restarting it in {pause} s; its log is {_folder["child.log"]}\n    "
                 + "word 4\n    word 5",
                 await _said.Reader.ReadAsync(Cancellation));
         }
@@ -56,7 +56,7 @@ public sealed class SupervisionTests : IDisposable
             "echo here; exec sleep 1000", new Supervision { PauseMin = Seconds(0.1) });
         int first = await ProcessAsync(child);
         Signals.Send(first, Signals.Kill);
-        Assert.StartsWith("child ended with code 137 ", await _said.Reader.ReadAsync(Cancellation));
+        Assert.StartsWith("child exited with code 137;", await _said.Reader.ReadAsync(Cancellation));
         Assert.NotEqual(first, await ProcessAsync(child));
     }
 
@@ -65,7 +65,7 @@ public sealed class SupervisionTests : IDisposable
     {
         var program = new ChildProgram("child", _folder["nothing"], [], new Dictionary<string, string?>());
         await using var child = new SupervisedChild(program, new Supervision(), _folder.Path, TimeProvider.System, Say);
-        Assert.StartsWith("child ended with code 127 ", await _said.Reader.ReadAsync(Cancellation));
+        Assert.StartsWith("child exited with code 127;", await _said.Reader.ReadAsync(Cancellation));
     }
 
     // The child either does not answer, or reports that it no longer works.
@@ -95,10 +95,10 @@ public sealed class SupervisionTests : IDisposable
         Assert.Equal(first, child.ProcessId);
         await sick.CancelAsync();
         Assert.Equal(
-            says ? "child says that it no longer works, and is killed"
-                : "child has not said for 1 s that it is alive, and is killed",
+            says ? "child reports that it no longer works; killing it"
+                : "child has not answered liveness probes for 1 s; killing it",
             await _said.Reader.ReadAsync(Cancellation));
-        Assert.StartsWith("child ended with code 137 ", await _said.Reader.ReadAsync(Cancellation));
+        Assert.StartsWith("child exited with code 137;", await _said.Reader.ReadAsync(Cancellation));
         Assert.NotEqual(first, await ProcessAsync(child));
         await child.StopAsync();
         listener.Stop();
@@ -120,8 +120,8 @@ public sealed class SupervisionTests : IDisposable
         };
         await using var child = new SupervisedChild(program, supervision, _folder.Path, TimeProvider.System, Say);
         Assert.Equal(
-            "child has not said for 0.5 s that it is alive, and is killed", await _said.Reader.ReadAsync(Cancellation));
-        Assert.StartsWith("child ended with code 137 ", await _said.Reader.ReadAsync(Cancellation));
+            "child has not answered liveness probes for 0.5 s; killing it", await _said.Reader.ReadAsync(Cancellation));
+        Assert.StartsWith("child exited with code 137;", await _said.Reader.ReadAsync(Cancellation));
     }
 
     [Fact]
@@ -159,7 +159,7 @@ public sealed class SupervisionTests : IDisposable
             "trap '' TERM; echo ready; while :; do sleep 0.05; done", new Supervision { Grace = Seconds(0.3) });
         await LineAsync(" ready\n");
         await child.StopAsync();
-        Assert.Equal("child did not end within 0.3 s, and is killed", await _said.Reader.ReadAsync(Cancellation));
+        Assert.Equal("child did not exit within 0.3 s; killing it", await _said.Reader.ReadAsync(Cancellation));
         Assert.Null(child.ProcessId);
     }
 

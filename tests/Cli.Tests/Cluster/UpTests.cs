@@ -111,7 +111,7 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
     {
         ProgramRun run = await RunAsync("up", "--data", "data", "--model", "nowhere");
         run.FailedSaying(
-            "There is no model to draw with: nowhere: model.json: is not there", "--model", "atelier demo make");
+            "There is no model to draw with: nowhere: model.json: is missing", "--model", "atelier demo make");
         Assert.False(Directory.Exists(_folder["data"]));
     }
 
@@ -122,7 +122,7 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
         other.Start();
         int port = ((System.Net.IPEndPoint)other.LocalEndpoint).Port;
         (await RunAsync("up", "--data", "data", "--model", model.Folder, "--port", $"{port}"))
-            .FailedSaying($"--port is {port}, but another program listens there");
+            .FailedSaying($"--port is {port}, but another program is using it");
     }
 
     // A data folder as mkdir creates it, with files that an earlier release, or a restored backup, may have left
@@ -164,7 +164,7 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
         {
             ProgramRun run = await RunAsync(
                 "generate", "a red circle", "-o", "-", "--seed", "7", "--cluster", url, "--key", key);
-            if (run.ExitCode == 0 || !run.Error.Contains("Nobody answers", StringComparison.Ordinal))
+            if (run.ExitCode == 0 || !run.Error.Contains("No cluster answers", StringComparison.Ordinal))
             {
                 return run.Succeeded().Bytes;
             }

@@ -101,7 +101,7 @@ public sealed class AdminCommandsTests : IDisposable
         await using StubCluster cluster = await StartAsync();
         ProgramRun run = await RunAsync("tenants", "keys", "add", "alice");
         Assert.Equal("atl_alice_new\n", run.Succeeded().Output);
-        Assert.Contains("it is not shown again", run.Error);
+        Assert.Contains("it will not be shown again", run.Error);
     }
 
     [Fact]
@@ -110,7 +110,7 @@ public sealed class AdminCommandsTests : IDisposable
         await using StubCluster cluster = await StartAsync();
         (await RunAsync("tenants", "close", "nobody")).FailedSaying("There is no such tenant.");
         (await RunAsync("tenants", "close", "../status")).FailedSaying(
-            "TENANT is \"../status\"; a name has 1 to 64 letters");
+            "TENANT is \"../status\"; a name must be 1 to 64 letters");
     }
 
     [Fact]
@@ -119,7 +119,7 @@ public sealed class AdminCommandsTests : IDisposable
         (await RunAsync("status")).FailedSaying("There is no cluster in data: start one with atelier up");
         (await RunAsync("status", "--cluster", "http://127.0.0.1:1")).FailedSaying("--key ADMINKEY is missing");
         (ClusterFile.New() with { Port = 1 }).Write(Directory.CreateDirectory(_folder["data"]).FullName);
-        (await RunAsync("status")).FailedSaying("Nobody answers at http://127.0.0.1:1/");
+        (await RunAsync("status")).FailedSaying("No cluster answers at http://127.0.0.1:1/");
         (await RunAsync("status", "--cluster", "http://127.0.0.1:2")).FailedSaying("--key ADMINKEY is missing");
     }
 

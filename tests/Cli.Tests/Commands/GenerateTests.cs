@@ -42,7 +42,7 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
         Assert.Equal(1, shell.ExitCode);
         Assert.StartsWith($"atelier: Argument {argument}, \"", error);
         Assert.EndsWith(
-            $"\", is not UTF-8: byte {place} is {value}. Type it in a terminal that is set to UTF-8.\n", error);
+            $"\", is not UTF-8: byte {place} is {value}. Use a terminal that is set to UTF-8.\n", error);
         Assert.Empty(_folder.Content);
     }
 
@@ -156,9 +156,10 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
         ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, ["generate", "abcdefghijklmn Whale", .. options]);
         run.Succeeded();
         Assert.Contains(
-            "warning: The prompt is cut: it has 19 tokens, and the text encoder takes 14. Nothing from \"whale\" on",
+            "warning: The prompt is too long: it has 19 tokens, and the text encoder uses 14. The text from "
+            + "\"whale\" on",
             run.Error);
-        Assert.Contains("warning: The negative prompt is cut: it has 16 tokens", run.Error);
+        Assert.Contains("warning: The negative prompt is too long: it has 16 tokens", run.Error);
         run = await AtelierProgram.RunAsync(
             _folder.Path, ["generate", "abcdefghijklmn", .. options, "--guidance", "1"]);
         Assert.DoesNotContain("warning", run.Succeeded().Error);
@@ -182,7 +183,7 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
         { ["--count", "65"], "--count is \"65\"; it must be a whole number from 1 to 64." },
         { ["-n", "2", "--noise", "reference"], "--noise reference draws one picture at a time" },
         { ["--model", "nowhere"], "--model is \"nowhere\", but there is no such folder" },
-        { ["--model", "."], "model.json: is not there, so the folder is no model." },
+        { ["--model", "."], "model.json: is missing, so the folder is not a model." },
     };
 
     [Theory]
@@ -220,17 +221,17 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
         var request = new GenerationRequest { Prompt = text, Size = TinyModel.Resolution };
         var error = Assert.Throws<ArgumentException>(() => request.Checked(TinyModel.Resolution));
         Assert.Contains(
-            $"half a character stands alone at position {position.ToString(CultureInfo.InvariantCulture)}",
+            $"an unpaired surrogate is at position {position.ToString(CultureInfo.InvariantCulture)}",
             error.Message);
     }
 
     [Theory]
     [InlineData("missing/a.png", "-o is \"missing/a.png\", but there is no folder")]
-    [InlineData(".", "-o is \".\", which names no file.")]
-    [InlineData("new/", "-o is \"new/\", which names no file.")]
-    [InlineData("", "-o is \"\", which names no file.")]
-    [InlineData("a.jpg", "pictures are written as PNG: name it a.png.")]
-    [InlineData("/proc/a.png", "-o is \"/proc/a.png\", but nothing can be written there")]
+    [InlineData(".", "-o is \".\", which is not the name of a file.")]
+    [InlineData("new/", "-o is \"new/\", which is not the name of a file.")]
+    [InlineData("", "-o is \"\", which is not the name of a file.")]
+    [InlineData("a.jpg", "pictures are written as PNG: use a.png.")]
+    [InlineData("/proc/a.png", "-o is \"/proc/a.png\", but it cannot be written")]
     public async Task OutputThatCannotBeWritten_IsRefusedBeforeDrawing(string output, string sentence)
     {
         ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, Command(output));
@@ -242,7 +243,7 @@ public sealed class GenerateTests(TinyModel model) : IDisposable
     [Fact]
     public async Task SeveralPictures_DoNotFitStandardOutput() =>
         (await AtelierProgram.RunAsync(_folder.Path, Command("-", "-n", "2"))).FailedSaying(
-            "leave out -n, or name a file.");
+            "omit -n, or give a file name.");
 
     [Fact]
     public async Task Device_IsWrittenTo_NotReplaced()

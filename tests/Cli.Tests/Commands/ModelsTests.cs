@@ -185,11 +185,11 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
             published =>
                 File.Copy($"{published}/open_clip.safetensors", $"{published}/dit.safetensors", overwrite: true),
             "dit.safetensors: state dict: ", "; missing blocks.0.", "unexpected ");
-        await RefuseTextAsync("dit.safetensors", "<html>", "dit.safetensors: start: is none of ");
+        await RefuseTextAsync("dit.safetensors", "<html>", "dit.safetensors: start: is not safetensors, ");
         await RefuseTextAsync("vocabulary.txt.gz", "words", "vocabulary.txt.gz: ");
         await RefuseAsync(
             published => TinyModel.WriteVocabulary(Path.Combine(published, "vocabulary.txt.gz"), "r e"),
-            "vocabulary.txt.gz: merges: give 515 tokens, but the text encoder knows 518.");
+            "vocabulary.txt.gz: merges: give 515 tokens, but the text encoder has 518.");
         await RefuseTextAsync("open_clip_config.json", "{", "open_clip_config.json: line 1: not JSON");
         await RefuseTextAsync(
             "dit.json", """{"dim": "wide"}""", "dit.json: configuration: \"dim\" cannot be \"wide\".");
@@ -206,7 +206,9 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
     [InlineData("open_clip.safetensors", "--clip is \"", "but there is no such file.")]
     [InlineData("open_clip_config.json", "--clip-config is \"", "but there is no such file.")]
     [InlineData("vocabulary.txt.gz", "--vocabulary is \"", "but there is no such file.")]
-    [InlineData("vae/diffusion_pytorch_model.safetensors", "vae holds none of diffusion_pytorch_model.safetensors, ")]
+    [InlineData(
+        "vae/diffusion_pytorch_model.safetensors",
+        "vae does not contain any of diffusion_pytorch_model.safetensors, ")]
     [InlineData("vae/config.json", "config.json")]
     public async Task Import_WithoutAFile_NamesIt(string file, params string[] parts) =>
         await RefuseAsync(published => File.Delete(Path.Combine(published, file)), parts);
@@ -217,7 +219,8 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         List<string> command = [.. TinyModel.ImportArguments(model.Published, "new")];
         command.RemoveRange(command.IndexOf("--denoiser-config"), 2);
         (await AtelierProgram.RunAsync(_folder.Path, command)).FailedSaying(
-            "dit.safetensors: state dict: is of no published preset; give its arguments with --denoiser-config.");
+            "dit.safetensors: state dict: does not match a published preset; give its arguments with "
+            + "--denoiser-config.");
         Assert.Empty(_folder.Content);
     }
 
@@ -227,7 +230,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         _folder.Copy(model.Folder, "new");
         string[] before = _folder.Content;
         (await ImportAsync(model.Published)).FailedSaying(
-            "new holds a model already; choose another folder, or remove that one.");
+            "new holds a model already; use another folder, or remove that one.");
         File.Delete(_folder["new/model.json"]);
         (await ImportAsync(model.Published)).FailedSaying("new holds files already");
         Assert.Equal(before.Where(file => file != "new/model.json"), _folder.Content);
@@ -239,7 +242,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         Directory.CreateDirectory(_folder["new"]);
         Directory.CreateDirectory(_folder["new.part"]);
         (await ImportAsync(model.Published)).FailedSaying(
-            "new.part is there from an import that was cut off, or is still running; remove it first.");
+            "new.part was left by an import that was interrupted or is still running; remove it first.");
         Directory.Delete(_folder["new.part"]);
         (await ImportAsync(model.Published)).Succeeded();
         Assert.Equal(6, _folder.Content.Length);
@@ -283,7 +286,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
     {
         string copy = _folder.Copy(model.Folder, "copy");
         ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "models", "inspect", copy);
-        Assert.Equal("Every part gives finite numbers in use.", run.Succeeded().Lines[^1]);
+        Assert.Equal("Every part gives finite numbers.", run.Succeeded().Lines[^1]);
         TinyModel.Fill(copy, "autoencoder", "decoder.", 1e30f);
         TinyModel.Fill(copy, "denoiser", "blocks.0.", float.NaN);
         run = await AtelierProgram.RunAsync(_folder.Path, "models", "inspect", copy, "--json", "inspect.json");
@@ -297,7 +300,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
                 .OrderBy(file => file.GetProperty("name").GetString(), StringComparer.Ordinal)
                 .Select(file => file.GetProperty("inUse").GetString()!.Split(" gives ")[0]),
         ];
-        Assert.Equal(["the decoder", "the denoiser", "finite", "not tried"], inUse);
+        Assert.Equal(["the decoder", "the denoiser", "finite", "not run"], inUse);
     }
 
     [Fact]
@@ -319,7 +322,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         Assert.Equal(1, run.ExitCode);
         Assert.Matches("^autoencoder.safetensors +[0-9,]+ +[0-9,]+ +DIFFERS$", run.Line("autoencoder"));
         Assert.Equal(3, run.Lines.Count(line => line.EndsWith("matches", StringComparison.Ordinal)));
-        Assert.Equal("Its parts were not tried, since a file is not the model's.", run.Lines[^1]);
+        Assert.Equal("Its parts were not run, because a file differs from its digest.", run.Lines[^1]);
     }
 
     [Fact]
@@ -327,7 +330,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
     {
         string copy = _folder.Copy(model.Folder, "copy");
         TinyModel.WriteVocabulary(Path.Combine(copy, "vocabulary.txt.gz"), "r e", "re d</w>", "t h", "th e</w>", "a b");
-        await DrawAsync("vocabulary.txt.gz: merges: give 519 tokens, but the text encoder knows 518.");
+        await DrawAsync("vocabulary.txt.gz: merges: give 519 tokens, but the text encoder has 518.");
         File.Copy(
             Path.Combine(model.Folder, "vocabulary.txt.gz"), Path.Combine(copy, "vocabulary.txt.gz"), overwrite: true);
         string weights = Path.Combine(copy, "denoiser.safetensors");

@@ -31,14 +31,15 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
         ProgramRun sound = await RunAsync("sound", model.Folder);
         sound.Succeeded();
         Assert.Contains(
-            "warning: The caption of picture 3 is cut: it has 19 tokens, and the text encoder takes 14.", sound.Error);
-        Assert.Contains("1 captions are longer than the text encoder takes, and were cut", sound.Error);
+            "warning: The caption of picture 3 is too long: it has 19 tokens, and the text encoder uses 14.",
+            sound.Error);
+        Assert.Contains("1 captions were too long for the text encoder and were truncated", sound.Error);
         Assert.False(File.Exists(_folder["sound/skipped.json"]));
         TinyModel.Fill(_folder.Copy(model.Folder, "spoiled"), file, tensors, 1e30f);
         ProgramRun run = await RunAsync("latents", "spoiled");
         Assert.Equal((1, ""), (run.ExitCode, run.Output));
         Assert.Contains(
-            "atelier: The networks gave no numbers for 12 of 12 pictures, more than the 1 that may be skipped: ",
+            "atelier: The networks gave NaN or infinity for 12 of 12 pictures, more than the 1 that may be skipped: ",
             run.Error);
         Assert.Contains(says, run.Error);
         Assert.DoesNotContain("Exception", run.Error);
@@ -54,7 +55,7 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
         Directory.CreateDirectory(_folder["pictures/more"]);
         ProgramRun run = (await RunAsync("latents", model.Folder, "--json", "report.json")).Succeeded();
         const string said = "pictures from the files of a folder, captions from text files beside them; "
-            + "passed over 3 (c.bmp, c.txt, more/)";
+            + "ignored 3 (c.bmp, c.txt, more/)";
         Assert.Equal([$"2 samples in latents: {said}"], run.Lines);
         Assert.Contains($"pictures: {said}\n", run.Error);
         JsonElement report = _folder.Json("report.json");
@@ -70,7 +71,7 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
             "photos", ("author", "str", "Ann"), ("title", "str", "a red star"), ("jpg", "jpeg", ""),
             ("mask", "png", ""));
         (await RunAsync("latents", model.Folder, "photos")).FailedSaying(
-            "photos: caption column: must be named, since it may be any of author (str), title (str).");
+            "photos: caption column: is ambiguous; name one of author (str), title (str).");
         (await RunAsync("latents", model.Folder, "photos", "--caption-column", "jpg")).FailedSaying(
             "photos: caption column: jpg holds jpeg, not str or json; the set has ");
         Assert.False(Directory.Exists(_folder["latents"]));
@@ -86,7 +87,7 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
 
         ProgramRun inspected = await AtelierProgram.RunAsync(_folder.Path, "data", "inspect", "photos");
         Assert.Contains(
-            "caption column: must be named, since it may be any of author (str), title (str).",
+            "caption column: is ambiguous; name one of author (str), title (str).",
             inspected.Succeeded().Lines);
         Assert.Contains("picture column: jpg", inspected.Lines);
     }
@@ -106,10 +107,11 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
         ProgramRun run = await AtelierProgram.RunAsync(
             _folder.Path, "eval", "fid", "alone", "coco", "--inception", "inception.pth");
         Assert.Contains("alone: pictures from column jpg (jpeg)\n", run.Error);
-        Assert.Contains("atelier: coco holds 1 picture; at least 2 are needed.", run.Error);
+        Assert.Contains("atelier: coco has 1 picture; at least 2 are needed.", run.Error);
         run = await AtelierProgram.RunAsync(
             _folder.Path, "eval", "fid", "alone", "alone", "--inception", "inception.pth");
-        Assert.Contains("atelier: inception.pth: start: is none of ", run.Error.Replace(_folder.Path + "/", ""));
+        Assert.Contains(
+            "atelier: inception.pth: start: is not safetensors, ", run.Error.Replace(_folder.Path + "/", ""));
     }
 
     [Fact]
@@ -142,7 +144,7 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
         ProgramRun run = await RunAsync("latents", model.Folder);
         Assert.Equal(1, run.ExitCode);
         Assert.Matches(
-            "latents/recipe.json: captions: is [0-9a-f]{32} now; these latents were begun with [0-9a-f]{32}. Name",
+            "latents/recipe.json: captions: is [0-9a-f]{32} now; these latents were begun with [0-9a-f]{32}. Use",
             run.Error);
     }
 

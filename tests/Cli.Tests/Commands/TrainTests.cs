@@ -132,7 +132,8 @@ public sealed class TrainTests
         ProgramRun run = await AtelierProgram.RunAsync(folder.Path, "train", "stages");
         Assert.Equal(1, run.ExitCode);
         Assert.Contains(
-            "atelier: toy: the last 9 batches, to step 8, hold no sample that can be trained on. data: sample ",
+            "atelier: toy: the last 9 batches, up to step 8, have no sample that can be trained on. The first is data: "
+            + "sample ",
             run.Error);
         Assert.DoesNotContain("learning rate", run.Error);
         Assert.DoesNotContain("next", run.Output);
@@ -150,10 +151,10 @@ public sealed class TrainTests
         (string Change, string Says)[] cases =
         [
             ("optimizer.lrr=1", "did you mean optimizer.lr?"),
-            ("optimizer.lr=fast", "a number from 0 to 1 belongs here"),
-            ("trainer.max_duration=12ep", "a number of batches belongs here"),
+            ("optimizer.lr=fast", "it must be a number from 0 to 1"),
+            ("trainer.max_duration=12ep", "it must be a number of batches"),
             ("trainer.save_interval=0ba", "at least 1ba"),
-            ("model.qkv_ratio=1", "two belong here"),
+            ("model.qkv_ratio=1", "it must have two"),
             ("model.train_mask_ratio=1.5", "model.train_mask_ratio"),
             ("trainer.device_train_microbatch_size=3", "a power of two times"),
             ("model.head_dim=7", "model"),
@@ -161,7 +162,7 @@ public sealed class TrainTests
             ("dataset.train.datadir=nowhere", "nowhere"),
             ("model.latent_res=16", "4 x 16 x 16"),
             ("dataset.image_size=128", "latents_128"),
-            ("trainer.load_path=nowhere", "the stage that this one starts from has not ended"),
+            ("trainer.load_path=nowhere", "the stage that this one starts from is not complete"),
             ("nonsense", "key=value"),
         ];
         foreach ((string change, string says) in cases)
@@ -174,7 +175,7 @@ public sealed class TrainTests
         folder.Write("stages/1.yaml", Stage);
         folder.Write("stages/2.YML", Stage.Replace("  depth: 2", "  dpeth: 2", StringComparison.Ordinal));
         (await AtelierProgram.RunAsync(folder.Path, "train", "stages")).FailedSaying(
-            "2.YML", "model.depth", "there is model.dpeth");
+            "2.YML", "model.depth", "model.dpeth may be a misspelling of it");
         Assert.False(Directory.Exists(folder["run"]));
         (await AtelierProgram.RunAsync(folder.Path, "train", "nowhere")).FailedSaying(
             "There is no file or folder nowhere.");

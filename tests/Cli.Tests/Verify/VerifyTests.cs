@@ -61,12 +61,13 @@ public sealed class VerifyTests : IDisposable
         Assert.Equal("5 passed, 1 failed", run.Lines[^1]);
         string failed = run.Line("FAIL");
         Assert.StartsWith("FAIL  dit/e_moe ", failed);
-        Assert.Equal("       out is off by 1e+06, allowed are 8e-06", run.Lines[Array.IndexOf(run.Lines, failed) + 1]);
+        Assert.Equal(
+            "       out is off by 1e+06; the tolerance is 8e-06", run.Lines[Array.IndexOf(run.Lines, failed) + 1]);
         JsonElement result = Assert.Single(
             _folder.Json("results.json").EnumerateArray(),
             result => !result.GetProperty("passed").GetBoolean());
         JsonElement failure = Assert.Single(result.GetProperty("failures").EnumerateArray());
-        Assert.Equal("out is off by 1e+06, allowed are 8e-06", failure.GetString());
+        Assert.Equal("out is off by 1e+06; the tolerance is 8e-06", failure.GetString());
     }
 
     [Fact]
@@ -183,9 +184,9 @@ public sealed class VerifyTests : IDisposable
     [Theory]
     [InlineData("dit/e_moe", "tolerance.forgotten", """{"max_abs": 1}""", "forgotten was not compared")]
     [InlineData("dit/e_moe", "tolerance.out", "null", "its JSON ")]
-    [InlineData("dit/e_moe", "tolerance.out.max_abs", "\"small\"", "its JSON holds a value of another kind")]
+    [InlineData("dit/e_moe", "tolerance.out.max_abs", "\"small\"", "its JSON has a value of the wrong kind")]
     [InlineData("dit/e_moe", "tolerance", "3", "its JSON ")]
-    [InlineData("dit/e_moe", "config.dim", "\"wide\"", "its JSON holds a value of another kind")]
+    [InlineData("dit/e_moe", "config.dim", "\"wide\"", "its JSON has a value of the wrong kind")]
     [InlineData("dit/e_moe", "weight_prefix", "\"other/\"", "is off by ")]
     [InlineData("dit/e_moe", "inputs.x.formula_name", "\"another\"", "input x by its formula differs at 0")]
     [InlineData("edm/preconditioning", "rows", "[]", "its JSON ")]
@@ -193,9 +194,9 @@ public sealed class VerifyTests : IDisposable
     [InlineData("edm/preconditioning", "rows", "[{\"c_skip\": 1}]", "its JSON lacks the member \"sigma\"")]
     [InlineData("edm/preconditioning", "tolerance", "{}", "its JSON lacks the member \"rel\"")]
     [InlineData("edm/lr_schedule", "cases", "[{\"t_warmup_ba\": 1}]", "its JSON lacks the member ")]
-    [InlineData("sampler/analytic", "steps", "0", "Steps must lie in 1..1000, not be 0.")]
+    [InlineData("sampler/analytic", "steps", "0", "Steps must be in 1..1000, not 0.")]
     [InlineData("sampler/analytic", "edm", "{}", "its JSON lacks the member ")]
-    [InlineData("sampler/analytic", "mu", "{}", "its JSON holds a value of another kind")]
+    [InlineData("sampler/analytic", "mu", "{}", "its JSON has a value of the wrong kind")]
     public void WrongMember_FailsItsCaseAlone(string name, string path, string value, string sentence)
     {
         string tree = CopyTree(), file = Path.Combine(tree, name, "case.json");
@@ -209,14 +210,14 @@ public sealed class VerifyTests : IDisposable
     [Theory]
     [InlineData("dit/e_moe/case.json", "{\n\"config\": ", "its JSON is damaged at line 2")]
     [InlineData("dit/e_moe/case.json", "", "its JSON is damaged at line 1")]
-    [InlineData("dit/e_moe/case.json", "[]", "case.json is of no kind of case that is known here")]
+    [InlineData("dit/e_moe/case.json", "[]", "case.json is not of a known kind")]
     [InlineData(
-        "dit/e_moe/case.json", "{\"what\": \"something new\"}", "case.json is of no kind of case that is known here")]
+        "dit/e_moe/case.json", "{\"what\": \"something new\"}", "case.json is not of a known kind")]
     [InlineData("dit/e_moe/expected.safetensors", "?", "expected.safetensors: ")]
     [InlineData("dit/e_moe/inputs.safetensors", "?", "inputs.safetensors: ")]
     [InlineData("dit/e_moe/expected.safetensors", null, "expected.safetensors: ")]
     [InlineData("sampler/analytic/expected.safetensors", null, "expected.safetensors: ")]
-    [InlineData("dit/e_moe/case.json", null, "the folder holds no case of a kind that is known here")]
+    [InlineData("dit/e_moe/case.json", null, "the folder does not contain a case of a known kind")]
     public void DamagedOrMissingFile_FailsItsCaseAlone(string file, string? text, string sentence)
     {
         string tree = CopyTree();
@@ -265,8 +266,8 @@ public sealed class VerifyTests : IDisposable
         ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "verify", "tree");
         Assert.Equal("1 passed, 0 failed, 1 skipped", run.Succeeded().Lines[^1]);
         Assert.StartsWith("skip  clip/tokenizer ", run.Line("skip"));
-        Assert.Contains("it needs bpe_simple_vocab_16e6.txt.gz, beside it or named by ATELIER_VOCABULARY", run.Output);
-        Assert.Contains("began at the stored token ids", run.Output);
+        Assert.Contains("it needs bpe_simple_vocab_16e6.txt.gz, beside it or given by ATELIER_VOCABULARY", run.Output);
+        Assert.Contains("started from the stored token ids", run.Output);
 
         _folder.Write("vocabulary.txt.gz", "none");
         var environment = new Dictionary<string, string> { ["ATELIER_VOCABULARY"] = _folder["vocabulary.txt.gz"] };
@@ -279,7 +280,7 @@ public sealed class VerifyTests : IDisposable
     {
         ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "verify", ".");
         Assert.Equal((1, "0 passed, 1 failed"), (run.ExitCode, run.Lines[^1]));
-        Assert.Contains("the folder holds no case of a kind that is known here", run.Output);
+        Assert.Contains("the folder does not contain a case of a known kind", run.Output);
     }
 
     [Fact]
@@ -288,7 +289,7 @@ public sealed class VerifyTests : IDisposable
         (await AtelierProgram.RunAsync(_folder.Path, "verify", "nowhere")).FailedSaying("There is no folder nowhere.");
         _folder.Write("file", "");
         (await AtelierProgram.RunAsync(_folder.Path, "verify", "file")).FailedSaying(
-            "file is a file; name the folder of a case");
+            "file is a file; give the folder of a case");
     }
 
     [Fact]

@@ -19,7 +19,7 @@ public sealed class ConfigTreeTests : IDisposable
     {
         RefusedFileException refusal = Refused("optimizer.lr: 1\noptimizer:\n  lr: 2\n"u8.ToArray());
         Assert.Equal("line 3", refusal.Place);
-        Assert.StartsWith("optimizer.lr stands there before", refusal.Reason);
+        Assert.StartsWith("optimizer.lr is given twice", refusal.Reason);
         Refused("seed: 1\nseed: 2\n"u8.ToArray());
     }
 

@@ -84,7 +84,7 @@ public sealed class PrecomputeTests
             () => Run(folder["cut"], 1, pictures: new Patterns(70, captions: "others")));
         Assert.Equal(("captions", Path.Combine(folder["cut"], Precompute.RecipeFile)), (refusal.Place, refusal.File));
         Assert.Equal(
-            "is others now; these latents were begun with these. Name another folder, or remove this one.",
+            "is others now; these latents were begun with these. Use another folder, or remove this one.",
             refusal.Reason);
         Assert.Equal(before, Files(folder["cut"]));
     }
@@ -102,7 +102,7 @@ public sealed class PrecomputeTests
         File.WriteAllLines(recipe, Without("\"captions\""));
         var refusal = Assert.Throws<RefusedFileException>(() => Run(folder["begun"], 1, pictures: new Patterns(70)));
         Assert.Equal("captions", refusal.Place);
-        Assert.StartsWith("is not noted there: an earlier release began these latents", refusal.Reason);
+        Assert.StartsWith("is not recorded: an earlier release began these latents", refusal.Reason);
 
         // The last member of an object has no comma after it.
         string[] Without(params string[] keys) => string.Join('\n', lines.Where(line => !keys.Any(line.Contains)))
@@ -216,7 +216,7 @@ public sealed class PrecomputeTests
             Assert.All(z, value => Assert.True(float.IsFinite(value)));
         }
 
-        Refused("latents_32", latent, (77, 24), "is no column of this set");
+        Refused("latents_32", latent, (77, 24), "is not a column of this data set");
         Refused("latents_16", (4, 16, 16), (77, 24), "4 x 16 x 16");
         Refused("latents_16", latent, (77, 32), "77 x 32");
         File.Delete(folder["data/index.json"]);

@@ -237,8 +237,8 @@ public sealed class HeunSamplerTests
         var good = new SamplerSettings();
         (SamplerSettings Bad, string Word)[] rows =
         [
-            (good with { Steps = 0 }, "Steps must lie in 1..1000, not be 0"),
-            (good with { Steps = 1001 }, "not be 1001"),
+            (good with { Steps = 0 }, "Steps must be in 1..1000, not 0"),
+            (good with { Steps = 1001 }, "not 1001"),
             (good with { SigmaMin = 0 }, "SigmaMin"), (good with { SigmaMin = 80 }, "SigmaMin"),
             (good with { SigmaMin = double.NaN }, "SigmaMin"), (good with { SigmaMin = 1e-300 }, "SigmaMin"),
             (good with { SigmaMax = double.PositiveInfinity }, "SigmaMax"),
@@ -249,7 +249,7 @@ public sealed class HeunSamplerTests
             (good with { SMin = -1 }, "SMin"), (good with { SMin = 2, SMax = 1 }, "SMax"),
             (good with { SMax = double.NaN }, "SMax"),
             (good with { SNoise = -1 }, "SNoise"), (good with { SNoise = 1e300 }, "SNoise"),
-            (good with { Guidance = 0.5 }, "Guidance must lie in 1..100 (1 is none), not be 0.5"),
+            (good with { Guidance = 0.5 }, "Guidance must be in 1..100 (1 means none), not 0.5"),
             (good with { Guidance = 101 }, "Guidance"), (good with { Guidance = double.NaN }, "Guidance"),
             (good with { GuidanceLow = -1 }, "guidance interval"),
             (good with { GuidanceLow = 3, GuidanceHigh = 2 }, "guidance interval"),

@@ -62,7 +62,7 @@ public sealed class PatchMaskTests
     public void Ratio_OutsideItsRangeIsRefused(double ratio)
     {
         var error = Assert.Throws<ArgumentOutOfRangeException>(() => PatchMask.FromNoise(new float[16], 1, ratio));
-        Assert.Contains("A mask ratio lies in [0, 1)", error.Message);
+        Assert.Contains("A mask ratio must be in [0, 1)", error.Message);
     }
 
     [Fact]

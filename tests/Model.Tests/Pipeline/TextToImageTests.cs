@@ -148,10 +148,10 @@ public sealed class TextToImageTests
                 s_request with { Prompt = new string('x', 32_001) },
                 "32001 characters, counted as Unicode code points; it may have at most 32000"),
             (s_request with { Negative = new string('x', 32_001) }, "The negative prompt has 32001 characters"),
-            (s_request with { Prompt = "half a face \uD83D" }, "stands alone at position 12"),
-            (s_request with { Prompt = "\uDE00\uD83D" }, "stands alone at position 0"),
+            (s_request with { Prompt = "half a face \uD83D" }, "surrogate is at position 12"),
+            (s_request with { Prompt = "\uDE00\uD83D" }, "surrogate is at position 0"),
             (s_request with { Size = 512 }, "pictures of 32x32, not of 512x512"),
-            (s_request with { Sampler = new() { Steps = 0 } }, "Steps must lie in"),
+            (s_request with { Sampler = new() { Steps = 0 } }, "Steps must be in"),
         ];
         Assert.All(rows, row =>
             Assert.Contains(row.Word, Assert.Throws<ArgumentException>(() => row.Bad.Checked(32)).Message));

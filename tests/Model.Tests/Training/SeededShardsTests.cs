@@ -131,9 +131,9 @@ public sealed class SeededShardsTests
             (() => Make(network with { InputSize = 16 }), "latents of 4 x 16 x 16, the network takes 4 x 8 x 8"),
             (() => Make(network with { InChannels = 3 }), "latents of 3 x 8 x 8"),
             (() => Make(network with { CaptionChannels = 7 }), "captions of 7 features, the network takes 24"),
-            (() => Make(network, captionDrop: 1), "lies in [0, 1)"),
-            (() => Make(network, captionDrop: -0.1), "lies in [0, 1)"),
-            (() => Make(network, captionDrop: double.NaN), "lies in [0, 1)"),
+            (() => Make(network, captionDrop: 1), "must be in [0, 1)"),
+            (() => Make(network, captionDrop: -0.1), "must be in [0, 1)"),
+            (() => Make(network, captionDrop: double.NaN), "must be in [0, 1)"),
             (() => Make(network, count: 0), "A run needs samples"),
             (() => SeededShards.Order(1, -1), "A run needs samples"),
         ];

@@ -40,15 +40,15 @@ public sealed class TrainingEngineTests
         { new() { Microbatch = 0 }, "Microbatch must be at least 1, not 0." },
         { new() { Shards = 3 }, "Shards must be a power of two in 1..1048576, not 3." },
         { new() { Shards = 1 << 20, Microbatch = 1 << 12 }, "A batch has at most 2147483647 samples." },
-        { new() { MaskRatio = 1 }, "MaskRatio must lie in 0..1 without 1, not be 1." },
-        { new() { ClipNorm = double.NaN }, "ClipNorm must be positive, not NaN; infinity clips nothing." },
-        { new() { ClipNorm = 0 }, "ClipNorm must be positive, not 0; infinity clips nothing." },
-        { new() { EmaSmoothing = 1.5 }, "EmaSmoothing must lie in 0..1, not be 1.5." },
+        { new() { MaskRatio = 1 }, "MaskRatio must be in [0, 1), not 1." },
+        { new() { ClipNorm = double.NaN }, "ClipNorm must be positive, not NaN; infinity disables clipping." },
+        { new() { ClipNorm = 0 }, "ClipNorm must be positive, not 0; infinity disables clipping." },
+        { new() { EmaSmoothing = 1.5 }, "EmaSmoothing must be in 0..1, not 1.5." },
         { new() { EmaStart = -1 }, "EmaStart must be at least 0, not -1." },
         { new() { LearningRate = new() { Base = double.NaN } }, "The learning rate must be at least 0, not NaN." },
         { new() { LearningRate = new() { TotalSteps = 0 } }, "The learning rate's schedule must have " },
         { new() { LearningRate = new() { FinalFraction = -1 } }, "FinalFraction must be at least 0, not -1." },
-        { new() { Optimizer = new() { Beta2 = 1 } }, "Betas must lie in 0..1 without 1, not be 0.9 and 1." },
+        { new() { Optimizer = new() { Beta2 = 1 } }, "Betas must be in [0, 1), not 0.9 and 1." },
         { new() { Optimizer = new() { Epsilon = double.NaN } }, "Epsilon must be at least 0, not NaN." },
         { new() { Optimizer = new() { WeightDecay = -0.1 } }, "WeightDecay must be at least 0, not -0.1." },
         { new() { Edm = new() { SigmaData = 0 } }, "SigmaData must be positive, not 0." },
@@ -197,7 +197,7 @@ public sealed class TrainingEngineTests
         string before = State(engine);
         using GradientSum part = GradientSum.Merge(engine.ComputeShard(0, 0), engine.ComputeShard(0, 1));
         var error = Assert.Throws<ArgumentException>(() => engine.Apply(0, part));
-        Assert.Contains("The total holds 4 samples and leaves out 0; a batch has 16", error.Message);
+        Assert.Contains("The total has 4 samples and leaves out 0; a batch has 16", error.Message);
         Assert.Equal(before, State(engine));
     }
 

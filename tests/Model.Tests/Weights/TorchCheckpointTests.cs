@@ -13,7 +13,7 @@ public sealed class TorchCheckpointTests
     [InlineData("evil_build.pt", "posix.system")]
     [InlineData("evil_legacy.pt", "posix.system")]
     [InlineData("evil_eval.pt", "eval")]
-    [InlineData("evil_bare_pickle.pt", "none of")]
+    [InlineData("evil_bare_pickle.pt", "is not safetensors")]
     public void NamedCallable_IsRefusedByItsName(string file, string name)
     {
         var refusal = Assert.Throws<RefusedFileException>(() => WeightFile.Open(WeightFiles.Vector(file)));
@@ -175,11 +175,11 @@ public sealed class TorchCheckpointTests
     }
 
     [Theory]
-    [InlineData(18, 0xea, "another version")]       // 1002
+    [InlineData(18, 0xea, "does not have version")]       // 1002
     [InlineData(73, 0x89, "little-endian")]         // False
     [InlineData(2441, 5, "does not begin")]         // the first storage's count, 4
     [InlineData(2448, 0x80, "does not begin")]      // its highest byte
-    [InlineData(2142, 0x30, "nothing uses")]        // a listed key
+    [InlineData(2142, 0x30, "an unused one")]        // a listed key
     public void InvalidLegacyCheckpoint_IsRefusedWithTheReason(int at, int value, string reason)
     {
         var bytes = WeightFiles.VectorBytes("legacy.pt");
@@ -249,14 +249,14 @@ public sealed class TorchCheckpointTests
     [InlineData("(N.", "1 values")]
     [InlineData("(0N.", "taken from a stack of 0")]
     [InlineData("t.", "mark")]
-    [InlineData("N)R.", "no known global")]
+    [InlineData("N)R.", "other than a known global")]
     [InlineData("ctorch\nFloatStorage\n)R.", "torch.FloatStorage is called")]
     [InlineData("cnumpy\nndarray\n)R.", "numpy.ndarray is called")]
     [InlineData("ctorch\nload\n.", "torch.load")]
     [InlineData("NQ.", "persistent id")]
     [InlineData("N}b.", "state is set")]
     [InlineData("\x93.", "taken from")]
-    [InlineData("NN\x93.", "no string")]
+    [InlineData("NN\x93.", "is not a string")]
     [InlineData("\x80\x06N.", "protocol 6")]
     [InlineData("X\x2\0\0\0\xff\xfe.", "not UTF-8")]
     [InlineData("\x8a\x9\0\0\0\0\0\0\0\0\x1.", null)]       // 2^64

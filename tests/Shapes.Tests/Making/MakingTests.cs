@@ -111,14 +111,14 @@ public sealed class MakingTests : IDisposable
         network.to(torch.ScalarType.BFloat16);
         var error = Assert.Throws<ArgumentException>(
             () => new MasterWeights(network, torch.ScalarType.BFloat16, new UpdateSettings()));
-        Assert.Contains("Master weights are float32", error.Message);
+        Assert.Contains("Master weights must be float32", error.Message);
     }
 
     [Fact]
     public void Training_StoppedInOnePrecision_IsNotContinuedInAnother()
     {
-        const string toFloat32 = "computes in bfloat16 where this one would in float32";
-        const string toBFloat16 = "computes in float32 where this one would in bfloat16";
+        const string toFloat32 = "computes in bfloat16, not float32";
+        const string toBFloat16 = "computes in float32, not bfloat16";
 
         // The first and the last step are reported; an autoencoder's third report is of the first step of its decoder.
         (string Name, string Says, int Reports, Making Make)[] cases =

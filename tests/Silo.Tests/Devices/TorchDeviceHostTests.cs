@@ -225,7 +225,7 @@ public sealed class TorchDeviceHostTests : IDisposable
             DeviceException error = await Assert.ThrowsAsync<DeviceException>(call);
             Assert.Equal(GenerationError.NonFinite, error.Error);
             Assert.Equal(
-                $"The {part} of the model spoiled {part} gave NaN, where only finite numbers are of use.",
+                $"The {part} of the model spoiled {part} gave NaN instead of a finite number.",
                 error.Message);
         }
     }

@@ -3,7 +3,7 @@ using System.Collections.Frozen;
 
 namespace Atelier.Model.Data.Mds;
 
-/// <summary>An array as a data set stores it.</summary>
+/// <summary>An array in the form in which a data set stores it.</summary>
 /// <param name="Type">Element type by its NumPy name, such as <c>float16</c>.</param>
 /// <param name="Shape">Extent of each dimension.</param>
 /// <param name="Data">The elements, row-major, little-endian.</param>
@@ -30,7 +30,8 @@ public sealed record MdsArray(string Type, long[] Shape, ReadOnlyMemory<byte> Da
     internal static bool IsType(string type) => Types.ContainsKey(type);
 
     /// <summary>
-    /// Bytes of the elements; throws a <see cref="FormatException"/> where no memory could hold them.
+    /// Bytes of the elements; throws a <see cref="FormatException"/> if they exceed
+    /// <see cref="MdsIndex.SampleBytesMax"/>.
     /// </summary>
     internal static int DataBytes(string type, ReadOnlySpan<long> shape)
     {
@@ -48,8 +49,8 @@ public sealed record MdsArray(string Type, long[] Shape, ReadOnlyMemory<byte> Da
         return (int)bytes;
     }
 
-    // A field is [type code][dimensions << 2 | type of extents][extents][elements]; what the encoding fixes is left
-    // out.
+    // A field is [type code][dimensions << 2 | type of extents][extents][elements]; parts that the encoding fixes are
+    // omitted.
     internal static MdsArray Decode(ReadOnlyMemory<byte> field, string? type, long[]? shape)
     {
         type ??= TypeOf(Cut(ref field, 1)[0]);
@@ -58,7 +59,7 @@ public sealed record MdsArray(string Type, long[] Shape, ReadOnlyMemory<byte> Da
         return field.Length == bytes
             ? new MdsArray(type, shape, field)
             : throw new FormatException(
-                $"the array has {field.Length} bytes of elements; its type and shape take {bytes}");
+                $"the array has {field.Length} bytes of elements, but its type and shape need {bytes}");
     }
 
     internal static byte[] Encode(MdsArray array, string? type, long[]? shape)
@@ -66,17 +67,17 @@ public sealed record MdsArray(string Type, long[] Shape, ReadOnlyMemory<byte> Da
         if (!IsType(array.Type) || (type ?? array.Type) != array.Type)
         {
             throw new FormatException(
-                $"the array's type is {array.Type}; {type ?? "a type that can be stored"} is wanted");
+                $"the array's type is {array.Type}; it must be {type ?? "a type that can be stored"}");
         }
 
         if (shape is not null && !array.Shape.SequenceEqual(shape))
         {
-            throw new FormatException("the array has another shape than its column");
+            throw new FormatException("the array's shape differs from its column's");
         }
 
         if (array.Shape.Length > DimensionsMax || DataBytes(array.Type, array.Shape) != array.Data.Length)
         {
-            throw new FormatException("the array's shape does not fit its bytes");
+            throw new FormatException("the array's shape does not match its bytes");
         }
 
         byte[] head = type is null ? [Types[array.Type].Code] : [];
@@ -93,7 +94,7 @@ public sealed record MdsArray(string Type, long[] Shape, ReadOnlyMemory<byte> Da
             }
         }
 
-        throw new FormatException($"{code} is no code of an array's element type");
+        throw new FormatException($"{code} is not the code of an element type");
     }
 
     private static long[] DecodeShape(ref ReadOnlyMemory<byte> field)
@@ -111,13 +112,14 @@ public sealed record MdsArray(string Type, long[] Shape, ReadOnlyMemory<byte> Da
                 4 => BinaryPrimitives.ReadUInt32LittleEndian(bytes),
                 _ => BinaryPrimitives.ReadUInt64LittleEndian(bytes),
             };
-            extent = value <= long.MaxValue ? (long)value : throw new FormatException($"{value} is no array's extent");
+            extent = value <= long.MaxValue
+                ? (long)value : throw new FormatException($"{value} is not a valid array extent");
         }
 
         return shape;
     }
 
-    // The extents take the smallest unsigned type that holds the largest of them.
+    // Extents are stored in the smallest unsigned type that holds the largest of them.
     private static byte[] EncodeShape(long[] shape)
     {
         long largest = shape.Length == 0 ? 0 : shape.Max();
@@ -138,7 +140,7 @@ public sealed record MdsArray(string Type, long[] Shape, ReadOnlyMemory<byte> Da
     {
         if (field.Length < bytes)
         {
-            throw new FormatException("the array's field ends inside its head");
+            throw new FormatException("the array's field ends inside its header");
         }
 
         var head = field.Span[..bytes];

@@ -7,26 +7,27 @@ namespace Atelier.Model.Data.Mds;
 
 /// <summary>
 /// The compressions of whole shards: zstd, gz, bz2, br and snappy are read; zstd and gz are written. Memory: at most
-/// the 128 MiB window that zstd's decoder allows; a snappy shard, being one block, is held as a whole, stored and raw.
+/// the 128 MiB window that zstd's decoder allows; a snappy shard is one block, so it is held completely in memory,
+/// compressed and raw.
 /// </summary>
 internal static class MdsCompression
 {
-    /// <summary>The largest snappy shard that is read, stored or raw: 1 GiB.</summary>
+    /// <summary>The largest snappy shard that is read, compressed or raw: 1 GiB.</summary>
     public const long SnappyBytesMax = 1 << 30;
 
     private const string Snappy = "snappy";
     private const int BufferBytes = 1 << 17;
 
-    /// <summary>The algorithm, which is also the file's extension, in "algorithm" or "algorithm:level".</summary>
+    /// <summary>The algorithm of "algorithm" or "algorithm:level"; it is also the file's extension.</summary>
     public static string Algorithm(string compression) => compression.Split(':')[0];
 
     public static bool CanRead(string compression) =>
         Algorithm(compression) is "zstd" or "gz" or "bz2" or "br" or Snappy;
 
     /// <summary>
-    /// Decompresses exactly <paramref name="rawBytes"/> bytes, never more, and hands them on in pieces.
+    /// Decompresses exactly <paramref name="rawBytes"/> bytes, never more, and passes them on in pieces.
     /// </summary>
-    /// <exception cref="RefusedFileException">The file is damaged, or holds more or fewer bytes.</exception>
+    /// <exception cref="RefusedFileException">The file is damaged, or expands to more or fewer bytes.</exception>
     public static void Expand(
         string path, Stream input, string compression, long rawBytes, Action<ReadOnlySpan<byte>> sink)
     {
@@ -47,10 +48,11 @@ internal static class MdsCompression
         if (left != 0)
         {
             throw new RefusedFileException(
-                path, "contents", $"{(left < 0 ? "more" : "fewer")} than the {rawBytes} raw bytes that the index says");
+                path, "contents", $"{(left < 0 ? "more" : "fewer")} than the {rawBytes} raw bytes of the index");
         }
 
-        // What a decoder throws at damage is up to it: Brotli an invalid operation, bzip2 even a null reference.
+        // Decoders throw various exceptions on damaged data: Brotli an InvalidOperationException, bzip2 even a
+        // NullReferenceException.
         T Guarded<T>(Func<T> decode)
         {
             try
@@ -59,20 +61,22 @@ internal static class MdsCompression
             }
             catch (Exception e) when (e is not OutOfMemoryException)
             {
-                throw new RefusedFileException(path, "contents", $"no intact {compression} file ({e.Message})", e);
+                throw new RefusedFileException(
+                    path, "contents", $"is not an intact {compression} file ({e.Message})", e);
             }
         }
     }
 
-    // One raw block, without frames: its length in 7 bits a byte, then pieces of text and copies of what came before.
-    // Nothing is reserved for the contents before the length is known to be the index's, and what the file can hold.
+    // One raw block, without frames: its length in 7 bits per byte, then literals and back-references. Memory is
+    // allocated only after the length is found to match the index and to be possible for the file's size.
     private static void ExpandSnappy(string path, Stream input, long rawBytes, Action<ReadOnlySpan<byte>> sink)
     {
         if (input.Length > SnappyBytesMax || rawBytes > SnappyBytesMax)
         {
             throw new RefusedFileException(
                 path, "contents",
-                $"{input.Length} bytes for {rawBytes} raw ones; in snappy, {SnappyBytesMax} of either are the most");
+                $"{input.Length} bytes for {rawBytes} raw ones; snappy shards may have at most "
+                + $"{SnappyBytesMax} of either");
         }
 
         var stored = new byte[input.Length];
@@ -82,7 +86,7 @@ internal static class MdsCompression
         {
             throw new RefusedFileException(
                 path, "byte 0",
-                $"{said} raw bytes, {(said > rawBytes ? "more" : "fewer")} than the {rawBytes} that the index says");
+                $"{said} raw bytes, {(said > rawBytes ? "more" : "fewer")} than the {rawBytes} of the index");
         }
 
         // The shortest copies take 3 bytes for 64.
@@ -92,7 +96,7 @@ internal static class MdsCompression
         {
             throw new RefusedFileException(
                 path, "byte 0",
-                $"{said} raw bytes, although the {stored.Length - header} that follow make {most} at most");
+                $"announces {said} raw bytes, but the {stored.Length - header} that follow expand to {most} at most");
         }
 
         var raw = new byte[said];
@@ -101,18 +105,18 @@ internal static class MdsCompression
             int made = Snappier.Snappy.Decompress(stored, raw);
             if (made != raw.Length)
             {
-                throw new InvalidDataException($"It makes {made} bytes.");
+                throw new InvalidDataException($"It expands to {made} bytes.");
             }
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
-            throw new RefusedFileException(path, "contents", $"no intact snappy file ({e.Message})", e);
+            throw new RefusedFileException(path, "contents", $"is not an intact snappy file ({e.Message})", e);
         }
 
         sink(raw);
     }
 
-    // 7 bits a byte, the lowest first; the highest bit of a byte says that another follows. At most 32 bits.
+    // 7 bits per byte, the lowest first; the highest bit of a byte marks that another one follows. At most 32 bits.
     private static long ReadSnappyLength(string path, ReadOnlySpan<byte> stored, out int bytes)
     {
         long length = 0;
@@ -126,13 +130,11 @@ internal static class MdsCompression
             }
         }
 
-        throw new RefusedFileException(path, "byte 0", "no length of a snappy block in 32 bits");
+        throw new RefusedFileException(path, "byte 0", "is not a 32-bit length of a snappy block");
     }
 
     /// <summary>A stream that compresses into <paramref name="output"/>, which stays open.</summary>
-    /// <exception cref="ArgumentException">
-    /// The compression is not written here, or its level is out of range.
-    /// </exception>
+    /// <exception cref="ArgumentException">The compression cannot be written, or its level is out of range.</exception>
     public static Stream Compressor(Stream output, string compression)
     {
         var parts = compression.Split(':', 2);
@@ -145,7 +147,7 @@ internal static class MdsCompression
             ("gz", null or >= 0 and <= 9) => new GZipStream(
                 output, new ZLibCompressionOptions { CompressionLevel = level ?? 6 }, leaveOpen: true),
             _ => throw new ArgumentException(
-                $"'{compression}' is not written; zstd, zstd:1 to zstd:22, gz and gz:0 to gz:9 are.",
+                $"'{compression}' cannot be written; use zstd, zstd:1 to zstd:22, gz or gz:0 to gz:9.",
                 nameof(compression)),
         };
     }
@@ -156,6 +158,6 @@ internal static class MdsCompression
         "gz" => new GZipStream(input, CompressionMode.Decompress),
         "bz2" => new BZip2InputStream(input),
         "br" => new BrotliStream(input, CompressionMode.Decompress),
-        _ => throw new ArgumentException($"{algorithm} is not read.", nameof(algorithm)),
+        _ => throw new ArgumentException($"{algorithm} is not supported.", nameof(algorithm)),
     };
 }

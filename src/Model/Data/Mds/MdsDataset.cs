@@ -1,30 +1,32 @@
 namespace Atelier.Model.Data.Mds;
 
-/// <summary>How a data set is read.</summary>
+/// <summary>Options for reading a data set.</summary>
 public sealed record MdsReadOptions
 {
     /// <summary>
-    /// Whether every shard is compared with its checksums before its first sample is given: one pass over the file.
-    /// The default is true.
+    /// Whether every shard is checked against its checksums before its first sample is returned, which takes one pass
+    /// over the file. The default is true.
     /// </summary>
     public bool VerifyHashes { get; init; } = true;
 
-    /// <summary>Where compressed shards are expanded. The default is the system's folder for temporary files.</summary>
+    /// <summary>Folder in which compressed shards are expanded. The default is the system's temporary folder.</summary>
     public string ScratchDirectory { get; init; } = Path.GetTempPath();
 
     /// <summary>
-    /// The most bytes that expanded shards take there, besides those being read at the moment; a larger shard is
-    /// refused. The default is 8 GiB.
+    /// Maximum bytes of expanded shards there, not counting those currently being read; a larger shard is refused. The
+    /// default is 8 GiB.
     /// </summary>
     public long ScratchBytesMax { get; init; } = 8L << 30;
 
-    /// <summary>The most shards that stay open, besides those being read at the moment. The default is 64.</summary>
+    /// <summary>
+    /// Maximum number of shards kept open, not counting those currently being read. The default is 64.
+    /// </summary>
     public int OpenShardsMax { get; init; } = 64;
 }
 
 /// <summary>
-/// A data set in the MDS format, read at random places by any number of threads. A sample costs two or three small
-/// reads; memory holds 4 bytes a sample of the open shards, and nothing of the data.
+/// A data set in the MDS format with random access from any number of threads. A sample costs two or three small reads.
+/// Memory holds 4 bytes per sample of the open shards, and none of the data.
 /// </summary>
 public sealed class MdsDataset : IDisposable
 {
@@ -34,7 +36,7 @@ public sealed class MdsDataset : IDisposable
     private readonly long[] _ends;
 
     /// <summary>
-    /// Opens the data set in <paramref name="directory"/>: checks the index, and that every shard file is there.
+    /// Opens the data set in <paramref name="directory"/>: checks the index and that every shard file exists.
     /// </summary>
     /// <exception cref="RefusedFileException">The index or a shard is refused; the message names it.</exception>
     public MdsDataset(string directory, MdsReadOptions? options = null)
@@ -53,10 +55,10 @@ public sealed class MdsDataset : IDisposable
         _shards = new MdsShardCache(Open, _options.OpenShardsMax, _options.ScratchBytesMax);
     }
 
-    /// <summary>The checked index.</summary>
+    /// <summary>The validated contents of index.json.</summary>
     public MdsIndex Index { get; }
 
-    /// <summary>Samples over all shards.</summary>
+    /// <summary>Number of samples in all shards.</summary>
     public long Count => Index.Samples;
 
     /// <summary>Reads a whole sample.</summary>
@@ -64,9 +66,9 @@ public sealed class MdsDataset : IDisposable
     public MdsSample this[long index] => Read(index);
 
     /// <summary>
-    /// Reads some columns of a sample; the others' bytes stay on the disk. No names mean all columns.
+    /// Reads some columns of a sample; other columns are not read from the disk. Without names, reads all columns.
     /// </summary>
-    /// <exception cref="ArgumentException">A column is unknown, or the sample's number is out of range.</exception>
+    /// <exception cref="ArgumentException">A column is unknown, or the index is out of range.</exception>
     /// <exception cref="RefusedFileException">Its shard is damaged; the message names it.</exception>
     public MdsSample Read(long index, params ReadOnlySpan<string> columns)
     {
@@ -85,10 +87,10 @@ public sealed class MdsDataset : IDisposable
             shard, file => new MdsSample(file.Path, number, Index.Columns, file.Read(number, wanted)));
     }
 
-    /// <summary>Closes the shards and gives the scratch space back.</summary>
+    /// <summary>Closes the shards and frees the scratch space.</summary>
     public void Dispose() => _shards.Dispose();
 
-    // The first shard that ends behind the sample; empty ones are passed over.
+    // The first shard that ends after the sample; empty ones are skipped.
     private int ShardOf(long index)
     {
         int low = 0;
@@ -112,7 +114,7 @@ public sealed class MdsDataset : IDisposable
         }
 
         throw new ArgumentException(
-            $"There is no column '{column}'; there are {string.Join(", ", Index.Columns.Select(c => c.Name))}.",
+            $"There is no column '{column}'; the columns are {string.Join(", ", Index.Columns.Select(c => c.Name))}.",
             nameof(column));
     }
 
@@ -122,7 +124,7 @@ public sealed class MdsDataset : IDisposable
         if (shard.ZipData is not null && shard.RawData.Bytes > _options.ScratchBytesMax)
         {
             throw new RefusedFileException(
-                path, "size", $"expanded it has {shard.RawData.Bytes} bytes; {_options.ScratchBytesMax} are allowed");
+                path, "size", $"it expands to {shard.RawData.Bytes} bytes; {_options.ScratchBytesMax} are allowed");
         }
 
         var hashes = shard.RawData.Hashes.Keys.Concat(shard.ZipData?.Hashes.Keys ?? []);
@@ -130,11 +132,11 @@ public sealed class MdsDataset : IDisposable
         {
             throw new RefusedFileException(
                 path, "checksums",
-                $"'{unknown}' is unknown; {MdsHashes.Known} are known, and verification can be switched off");
+                $"'{unknown}' is unknown; known are {MdsHashes.Known}, and verification can be switched off");
         }
     }
 
-    // A shard that comes back after others displaced it is not verified again.
+    // A shard that is reopened after eviction is not verified again.
     private MdsShardFile Open(int shard)
     {
         bool verify = _options.VerifyHashes && !_verified[shard];

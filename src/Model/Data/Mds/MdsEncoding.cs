@@ -1,4 +1,4 @@
-// How the values of a column lie in their bytes. An encoding is known by its name in index.json.
+// The encoding of a column's values as bytes. An encoding is identified by its name in index.json.
 using System.Collections.Frozen;
 using System.Globalization;
 using System.Numerics;
@@ -16,7 +16,7 @@ namespace Atelier.Model.Data.Mds;
 /// float16); <c>ndarray[:type[:extents]]</c> <see cref="MdsArray"/>; <c>jpeg</c>, <c>png</c> <see cref="RgbImage"/>;
 /// <c>json</c> JsonElement; <c>str_int</c> BigInteger; <c>str_float</c> double; <c>str_decimal</c> its digits as a
 /// string. <c>pkl</c> is refused because reading it would run code; <c>pil</c>, <c>jpeg_array</c> and lists are not
-/// read here.
+/// supported.
 /// </summary>
 public sealed class MdsEncoding
 {
@@ -55,14 +55,14 @@ public sealed class MdsEncoding
     /// <summary>The name in index.json.</summary>
     public string Name { get; }
 
-    /// <summary>Bytes of every value, or none where values differ in size.</summary>
+    /// <summary>Bytes of every value; null if values differ in size.</summary>
     public int? SizeBytes { get; }
 
     /// <summary>The .NET type of a decoded value.</summary>
     public Type ValueType { get; }
 
     /// <summary>Finds an encoding.</summary>
-    /// <exception cref="FormatException">It is unknown, unsafe or not read here.</exception>
+    /// <exception cref="FormatException">It is unknown, unsafe or not supported.</exception>
     public static MdsEncoding Parse(string name)
     {
         ArgumentNullException.ThrowIfNull(name);
@@ -77,12 +77,12 @@ public sealed class MdsEncoding
         }
 
         throw new FormatException(name == "pkl"
-            ? "the encoding 'pkl' holds pickled objects, whose reading runs code; it is never read"
-            : $"the encoding '{name}' is unknown; {string.Join(", ", Simple.Keys.Order())} and ndarray are read");
+            ? "the encoding 'pkl' holds pickled objects; reading them would run code, so it is not supported"
+            : $"the encoding '{name}' is unknown; known are {string.Join(", ", Simple.Keys.Order())} and ndarray");
     }
 
     /// <summary>Decodes one field.</summary>
-    /// <exception cref="RefusedFileException">The bytes are no value of this encoding.</exception>
+    /// <exception cref="RefusedFileException">The bytes are not a value of this encoding.</exception>
     internal object Decode(ReadOnlyMemory<byte> field, string file, string place)
     {
         try
@@ -100,10 +100,10 @@ public sealed class MdsEncoding
     }
 
     /// <summary>
-    /// Encodes a value of <see cref="ValueType"/>. Bytes are taken as the finished field and checked; pictures are
-    /// only taken so.
+    /// Encodes a value of <see cref="ValueType"/>. Bytes are taken as the encoded field and checked; pictures are
+    /// accepted only in this form.
     /// </summary>
-    /// <exception cref="ArgumentException">It is of another type, or does not fit the encoding.</exception>
+    /// <exception cref="ArgumentException">It has the wrong type, or does not fit the encoding.</exception>
     internal ReadOnlyMemory<byte> Encode(object value, string column)
     {
         try
@@ -134,7 +134,7 @@ public sealed class MdsEncoding
     {
         if (SizeBytes is { } size && field.Length != size)
         {
-            throw new FormatException($"a value takes {size} bytes, not {field.Length}");
+            throw new FormatException($"a value has {size} bytes, not {field.Length}");
         }
 
         if (ValueType == typeof(RgbImage))
@@ -167,7 +167,8 @@ public sealed class MdsEncoding
         long[]? shape = parts.Length > 2 ? ParseShape(name, parts[2]) : null;
         if (parts.Length > 3 || (type is not null && !MdsArray.IsType(type)))
         {
-            throw new FormatException($"'{name}' is no array encoding; ndarray[:type[:extent,extent,...]] is");
+            throw new FormatException(
+                $"'{name}' is not an array encoding; the form is ndarray[:type[:extent,extent,...]]");
         }
 
         int? size = shape is null ? null : MdsArray.DataBytes(type!, shape);
@@ -180,7 +181,7 @@ public sealed class MdsEncoding
     private static long[] ParseShape(string name, string extents) => [.. extents.Split(',').Select(extent =>
         int.TryParse(extent, NumberStyles.None, CultureInfo.InvariantCulture, out int value) && value > 0
             ? value
-            : throw new FormatException($"'{extent}' in '{name}' is no extent from 1 to {int.MaxValue}"))];
+            : throw new FormatException($"'{extent}' in '{name}' is not an extent from 1 to {int.MaxValue}"))];
 
     private static JsonElement ParseJson(string text)
     {
@@ -207,5 +208,5 @@ public sealed class MdsEncoding
 
     private static string CheckLength(string text) => text.Length <= NumberCharsMax
         ? text
-        : throw new FormatException($"a number has {text.Length} characters; at most {NumberCharsMax} are read");
+        : throw new FormatException($"a number has {text.Length} characters; at most {NumberCharsMax} are allowed");
 }

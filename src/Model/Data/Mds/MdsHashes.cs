@@ -4,16 +4,16 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Atelier.Model.Data.Mds;
 
-/// <summary>The checksums that an index may list, by their names in Python's hashlib and xxhash.</summary>
+/// <summary>Computes the checksums that an index may list, by their names in Python's hashlib and xxhash.</summary>
 internal sealed class MdsHashes : IDisposable
 {
-    /// <summary>What <see cref="IsKnown"/> accepts, for messages.</summary>
+    /// <summary>The names that <see cref="IsKnown"/> accepts, for messages.</summary>
     public const string Known = "md5, sha1, sha256, sha384, sha512, xxh32, xxh64, xxh3_64, xxh128, xxh3_128";
 
     private const int BufferBytes = 1 << 20;
     private readonly (string Name, IncrementalHash? Secure, NonCryptographicHashAlgorithm? Fast)[] _hashes;
 
-    /// <summary>Begins the checksums of one file.</summary>
+    /// <summary>Starts the checksums of one file.</summary>
     public MdsHashes(IEnumerable<string> names) =>
         _hashes = [.. names.Select(name => (name, Secure(name), Fast(name)))];
 
@@ -29,7 +29,7 @@ internal sealed class MdsHashes : IDisposable
             int read = RandomAccess.Read(file, buffer.AsSpan(0, (int)Math.Min(buffer.Length, bytes - at)), at);
             if (read == 0)
             {
-                break;  // It shrank meanwhile, so its checksums differ.
+                break;  // The file has shrunk meanwhile, so its checksums differ.
             }
 
             hashes.Append(buffer.AsSpan(0, read));
@@ -48,7 +48,7 @@ internal sealed class MdsHashes : IDisposable
         }
     }
 
-    /// <summary>Lower-case hexadecimal by name.</summary>
+    /// <summary>The checksums by name, in lower-case hexadecimal.</summary>
     public Dictionary<string, string> Finish() => _hashes.ToDictionary(
         hash => hash.Name,
         hash => Convert.ToHexStringLower(hash.Secure?.GetHashAndReset() ?? hash.Fast!.GetCurrentHash()));

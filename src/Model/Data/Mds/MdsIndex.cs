@@ -1,27 +1,27 @@
 // The table of contents of a data set in the MDS format (Mosaic Data Shard, version 2, of mosaicml/streaming):
-// index.json in the data set's folder names the shard files and their columns. Everything it says is checked here,
-// before a byte of a shard is read.
+// index.json in the data set's folder lists the shard files and their columns. All of it is checked here before a byte
+// of a shard is read.
 using System.Text.Json;
 using System.Text.Json.Serialization;
 
 namespace Atelier.Model.Data.Mds;
 
-/// <summary>A file of a shard.</summary>
+/// <summary>A shard's file.</summary>
 /// <param name="Basename">Path from the data set's folder, with slashes.</param>
-/// <param name="Bytes">Its length.</param>
+/// <param name="Bytes">Its length in bytes.</param>
 /// <param name="Hashes">Checksums in hexadecimal, by name.</param>
 public sealed record MdsFile(string Basename, long Bytes, IReadOnlyDictionary<string, string> Hashes);
 
-/// <summary>One entry of index.json, as it stands there.</summary>
+/// <summary>One entry of index.json, with the members in their order there.</summary>
 /// <param name="ColumnEncodings">Name of each column's encoding.</param>
 /// <param name="ColumnNames">Names of the columns, in the order of their bytes.</param>
-/// <param name="ColumnSizes">Bytes of each column's values, none where they differ.</param>
-/// <param name="Compression">Algorithm, or algorithm:level, or none.</param>
+/// <param name="ColumnSizes">Bytes of each column's values; null if they differ in size.</param>
+/// <param name="Compression">"algorithm" or "algorithm:level"; null if uncompressed.</param>
 /// <param name="Format">Always <c>mds</c>.</param>
-/// <param name="Hashes">Names of the checksums the writer was asked for.</param>
+/// <param name="Hashes">Names of the checksums that the writer was asked for.</param>
 /// <param name="RawData">The shard without compression.</param>
 /// <param name="Samples">Number of samples.</param>
-/// <param name="SizeLimit">What the writer kept the raw bytes under, if anything.</param>
+/// <param name="SizeLimit">The writer's limit on the raw bytes; null if it had none.</param>
 /// <param name="Version">Always 2.</param>
 /// <param name="ZipData">The compressed file, if compressed.</param>
 public sealed record MdsShard(
@@ -37,14 +37,14 @@ public sealed record MdsShard(
     int Version,
     MdsFile? ZipData)
 {
-    /// <summary>The file that lies on the disk.</summary>
+    /// <summary>The file on the disk.</summary>
     [JsonIgnore]
     public MdsFile Stored => ZipData ?? RawData;
 }
 
 /// <summary>A column of a data set.</summary>
 /// <param name="Name">Its name.</param>
-/// <param name="Encoding">How its values are stored.</param>
+/// <param name="Encoding">The encoding of its values.</param>
 public sealed record MdsColumn(string Name, MdsEncoding Encoding);
 
 /// <summary>The checked contents of a data set's index.json.</summary>
@@ -56,19 +56,19 @@ public sealed class MdsIndex
     /// <summary>The format's only version.</summary>
     public const int Version = 2;
 
-    /// <summary>The largest index that is read.</summary>
+    /// <summary>Maximum size of an index file.</summary>
     public const long FileBytesMax = 256L << 20;
 
-    /// <summary>The most shards of one data set.</summary>
+    /// <summary>Maximum number of shards of a data set.</summary>
     public const int ShardsMax = 1 << 20;
 
-    /// <summary>The most samples of one shard, whose offsets take 64 MiB of memory while it is open.</summary>
+    /// <summary>Maximum number of samples of a shard, whose offsets take 64 MiB of memory while it is open.</summary>
     public const int ShardSamplesMax = 1 << 24;
 
-    /// <summary>The most columns of one data set.</summary>
+    /// <summary>Maximum number of columns of a data set.</summary>
     public const int ColumnsMax = 256;
 
-    /// <summary>The most bytes of one sample: 1 GiB.</summary>
+    /// <summary>Maximum size of a sample: 1 GiB.</summary>
     public const int SampleBytesMax = 1 << 30;
 
     private const int BasenameCharsMax = 1024;
@@ -79,7 +79,7 @@ public sealed class MdsIndex
         Shards = shards;
         if (shards.Count > ShardsMax || shards.Any(shard => shard is null))
         {
-            throw Refused("shards", $"{shards.Count} entries; at most {ShardsMax} are read, and none may be null");
+            throw Refused("shards", $"{shards.Count} entries; at most {ShardsMax} are allowed, and none may be null");
         }
 
         Columns = shards.Count == 0 ? [] : CheckColumns(shards[0]);
@@ -97,7 +97,7 @@ public sealed class MdsIndex
     public IReadOnlyList<MdsShard> Shards { get; }
 
     /// <summary>
-    /// The columns, in the order of their bytes; every shard has the same. None where there is no shard.
+    /// The columns, in the order of their bytes, the same in every shard; empty if there are no shards.
     /// </summary>
     public IReadOnlyList<MdsColumn> Columns { get; }
 
@@ -107,7 +107,7 @@ public sealed class MdsIndex
     private string IndexFile => Path.Combine(Directory, FileName);
 
     /// <summary>Reads and checks <paramref name="directory"/>/index.json.</summary>
-    /// <exception cref="RefusedFileException">It is missing, damaged, or asks for what is not read here.</exception>
+    /// <exception cref="RefusedFileException">It is missing, damaged or of an unsupported kind.</exception>
     public static MdsIndex Read(string directory)
     {
         string file = Path.Combine(directory, FileName);
@@ -116,7 +116,7 @@ public sealed class MdsIndex
         {
             throw new RefusedFileException(
                 file, "file",
-                info.Exists ? $"it has {info.Length} bytes; 1 to {FileBytesMax} are read" : "it is missing");
+                info.Exists ? $"it has {info.Length} bytes; 1 to {FileBytesMax} are allowed" : "it is missing");
         }
 
         try
@@ -124,11 +124,11 @@ public sealed class MdsIndex
             using var stream = info.OpenRead();
             var contents = JsonSerializer.Deserialize(stream, MdsJson.Default.MdsContents)
                 ?? throw new RefusedFileException(
-                    file, "$", "it holds null; an object with version and shards is wanted");
+                    file, "$", "it is null; it must be an object with version and shards");
             return contents.Version == Version
                 ? new MdsIndex(directory, contents.Shards)
                 : throw new RefusedFileException(
-                    file, "version", $"{contents.Version} is unknown; the format's version is {Version}");
+                    file, "version", $"{contents.Version} is not supported; it must be {Version}");
         }
         catch (JsonException e)
         {
@@ -137,8 +137,8 @@ public sealed class MdsIndex
     }
 
     /// <summary>
-    /// Writes the index of a data set whose parts lie in the subfolders of <paramref name="directory"/>, such as one
-    /// that several processes wrote: the shards of all parts, in the ordinal order of the folders' names.
+    /// Writes the index of a data set whose parts are in subfolders of <paramref name="directory"/>, for example if
+    /// several processes wrote it. It lists the shards of all parts, in the ordinal order of the folders' names.
     /// </summary>
     /// <exception cref="ArgumentException">No subfolder has an index.</exception>
     /// <exception cref="RefusedFileException">A part's index is refused, or the parts' columns differ.</exception>
@@ -164,7 +164,9 @@ public sealed class MdsIndex
             file is null ? null : file with { Basename = $"{Path.GetFileName(part)}/{file.Basename}" };
     }
 
-    /// <summary>Checks and writes an index, aside first, so that a reader sees either none or a whole one.</summary>
+    /// <summary>
+    /// Checks and writes an index through a temporary file, so that a reader sees either no index or a complete one.
+    /// </summary>
     internal static MdsIndex Write(string directory, IReadOnlyList<MdsShard> shards)
     {
         var index = new MdsIndex(directory, shards);
@@ -178,7 +180,7 @@ public sealed class MdsIndex
     }
 
     /// <summary>
-    /// The JSON that stands at the head of a shard file: the shard's entry without what is counted at its end.
+    /// The JSON at the head of a shard file: the shard's entry without the members that are known only at its end.
     /// </summary>
     internal static byte[] Config(MdsShard shard)
     {
@@ -191,7 +193,7 @@ public sealed class MdsIndex
 
     /// <summary>
     /// The stored file of a shard, which must be a regular file of the listed length inside the folder. No part of its
-    /// path below the folder may be a symbolic link, so that none can leave it.
+    /// path below the folder may be a symbolic link, so that it cannot lead out of the folder.
     /// </summary>
     internal string Locate(MdsShard shard)
     {
@@ -201,7 +203,7 @@ public sealed class MdsIndex
             path = Path.Combine(path, name);
             if (new FileInfo(path).LinkTarget is not null)
             {
-                throw new RefusedFileException(path, "file", "it is a symbolic link; shards are read from plain files");
+                throw new RefusedFileException(path, "file", "it is a symbolic link; a shard must be a regular file");
             }
         }
 
@@ -214,7 +216,7 @@ public sealed class MdsIndex
         return info.Length == shard.Stored.Bytes
             ? path
             : throw new RefusedFileException(
-                path, "file", $"it has {info.Length} bytes; {IndexFile} says {shard.Stored.Bytes}");
+                path, "file", $"it has {info.Length} bytes, but {IndexFile} says {shard.Stored.Bytes}");
     }
 
     private RefusedFileException Refused(string place, string reason) => new(IndexFile, place, reason);
@@ -226,13 +228,13 @@ public sealed class MdsIndex
         {
             throw Refused(
                 "shards[0]",
-                $"{names.Count} column names, {encodings.Count} encodings and {sizes.Count} sizes; equally many of "
-                + $"each are wanted, 1 to {ColumnsMax}");
+                $"{names.Count} column names, {encodings.Count} encodings and {sizes.Count} sizes; there must be as "
+                + $"many of each, 1 to {ColumnsMax}");
         }
 
         if (names.Any(string.IsNullOrEmpty) || names.Distinct().Count() != names.Count)
         {
-            throw Refused("shards[0].column_names", "a name is empty or stands twice");
+            throw Refused("shards[0].column_names", "a name is empty or occurs twice");
         }
 
         var columns = new MdsColumn[names.Count];
@@ -249,7 +251,7 @@ public sealed class MdsIndex
 
             if (columns[i].Encoding.SizeBytes != sizes[i])
             {
-                throw Refused($"column '{names[i]}'", $"the size {sizes[i]?.ToString() ?? "null"} does not go with "
+                throw Refused($"column '{names[i]}'", $"the size {sizes[i]?.ToString() ?? "null"} does not match "
                     + $"'{encodings[i]}', whose size is {columns[i].Encoding.SizeBytes?.ToString() ?? "null"}");
             }
         }
@@ -261,7 +263,8 @@ public sealed class MdsIndex
     {
         if (shard.Format != "mds" || shard.Version != Version)
         {
-            throw Refused(place, $"format '{shard.Format}', version {shard.Version}; mds, version {Version}, is read");
+            throw Refused(
+                place, $"format '{shard.Format}', version {shard.Version}; it must be mds, version {Version}");
         }
 
         if (!shard.ColumnNames.SequenceEqual(Shards[0].ColumnNames)
@@ -271,7 +274,7 @@ public sealed class MdsIndex
             throw Refused(place, "its columns differ from the first shard's; one data set has one set of columns");
         }
 
-        // A shard file begins with the count and one offset more than samples, each of 32 bits.
+        // A shard file begins with the count and one more offset than there are samples, each of 32 bits.
         if (shard.Samples is < 0 or > ShardSamplesMax || shard.RawData.Bytes is < 0 or > uint.MaxValue
             || shard.RawData.Bytes < 4 * (shard.Samples + 2L))
         {
@@ -283,8 +286,8 @@ public sealed class MdsIndex
             || (shard.Compression is { } compression && !MdsCompression.CanRead(compression)))
         {
             throw Refused(place, $"compression '{shard.Compression ?? "null"}' "
-                + $"{(shard.ZipData is null ? "without" : "with")} zip_data; zstd, gz, bz2, br and snappy are read, "
-                + "and go with zip_data");
+                + $"{(shard.ZipData is null ? "without" : "with")} zip_data; zstd, gz, bz2, br and snappy are "
+                + "supported, and need zip_data");
         }
 
         CheckFile(shard.RawData, $"{place}.raw_data");
@@ -303,7 +306,7 @@ public sealed class MdsIndex
         {
             throw Refused(
                 place,
-                $"basename '{file.Basename}' with {file.Bytes} bytes; a path inside the folder is wanted, relative, "
+                $"basename '{file.Basename}' with {file.Bytes} bytes; it must be a relative path inside the folder, "
                 + $"with slashes, of up to {BasenameCharsMax} characters, and a positive length");
         }
 
@@ -314,12 +317,10 @@ public sealed class MdsIndex
     }
 }
 
-/// <summary>index.json as a whole.</summary>
+/// <summary>The contents of index.json.</summary>
 internal sealed record MdsContents(int Version, IReadOnlyList<MdsShard> Shards);
 
-/// <summary>
-/// How the records above lie in JSON; what lacks a member, or has null where none may be, is refused.
-/// </summary>
+/// <summary>The JSON form of the records above; missing members and unexpected nulls are refused.</summary>
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower,
     RespectNullableAnnotations = true,

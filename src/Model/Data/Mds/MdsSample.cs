@@ -1,6 +1,6 @@
 namespace Atelier.Model.Data.Mds;
 
-/// <summary>One sample of a data set: the bytes of the columns that were asked for, decoded on demand.</summary>
+/// <summary>One sample of a data set: the bytes of the requested columns, decoded on demand.</summary>
 public sealed class MdsSample
 {
     private readonly string _file;
@@ -20,13 +20,13 @@ public sealed class MdsSample
     /// <summary>The columns that were read, in the data set's order.</summary>
     public IEnumerable<MdsColumn> Columns => _columns.Where((_, i) => _fields[i] is not null);
 
-    /// <summary>A column's bytes as they are stored.</summary>
+    /// <summary>A column's stored bytes.</summary>
     /// <exception cref="ArgumentException">The column is unknown or was not read.</exception>
     public ReadOnlyMemory<byte> Bytes(string column) => _fields[Find(column)]!.Value;
 
     /// <summary>A column's decoded value, of the type that <see cref="MdsEncoding"/> names.</summary>
     /// <exception cref="ArgumentException">The column is unknown or was not read.</exception>
-    /// <exception cref="RefusedFileException">The bytes are no value of the column's encoding.</exception>
+    /// <exception cref="RefusedFileException">The bytes are not a value of the column's encoding.</exception>
     public object Value(string column)
     {
         int i = Find(column);
@@ -36,7 +36,7 @@ public sealed class MdsSample
     /// <summary>A column's decoded value.</summary>
     /// <typeparam name="T">The type of the column's values; see <see cref="MdsEncoding"/>.</typeparam>
     /// <exception cref="ArgumentException">The column is unknown, was not read, or holds another type.</exception>
-    /// <exception cref="RefusedFileException">The bytes are no value of the column's encoding.</exception>
+    /// <exception cref="RefusedFileException">The bytes are not a value of the column's encoding.</exception>
     public T Get<T>(string column)
     {
         var encoding = _columns[Find(column)].Encoding;
@@ -60,7 +60,7 @@ public sealed class MdsSample
         }
 
         throw new ArgumentException(
-            $"There is no column '{column}'; there are {string.Join(", ", _columns.Select(c => c.Name))}.",
+            $"There is no column '{column}'; the columns are {string.Join(", ", _columns.Select(c => c.Name))}.",
             nameof(column));
     }
 }

@@ -1,18 +1,18 @@
 namespace Atelier.Model.Data.Mds;
 
 /// <summary>
-/// Keeps the shards open that were used last. Those in use at this moment stay open in any case; of the others the
-/// longest unused close until both limits hold again.
+/// An LRU cache of open shards. Shards in use always stay open; of the others, the least recently used are closed until
+/// both limits hold again.
 /// </summary>
 /// <param name="open">Opens a shard by number.</param>
-/// <param name="shardsMax">The most shards that stay open.</param>
-/// <param name="scratchBytesMax">The most bytes that their expanded files take together.</param>
+/// <param name="shardsMax">Maximum number of open shards.</param>
+/// <param name="scratchBytesMax">Maximum total bytes of their expanded files.</param>
 internal sealed class MdsShardCache(Func<int, MdsShardFile> open, int shardsMax, long scratchBytesMax) : IDisposable
 {
     private readonly Dictionary<int, Entry> _entries = [];
     private long _turn;
 
-    /// <summary>Runs <paramref name="use"/> with a shard that stays open meanwhile. Threads may overlap.</summary>
+    /// <summary>Runs <paramref name="use"/> with a shard that stays open meanwhile. Safe for concurrent use.</summary>
     public T Use<T>(int shard, Func<MdsShardFile, T> use)
     {
         var entry = Take(shard);

@@ -1,13 +1,13 @@
 // One open shard: [uint32 count][uint32 offsets, count + 1][configuration][samples], all little-endian, offsets from
-// the file's start. A sample is [uint32 size of each column of no fixed size][the columns' bytes].
+// the file's start. A sample is [uint32 size of each column without a fixed size][the columns' bytes].
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 
 namespace Atelier.Model.Data.Mds;
 
 /// <summary>
-/// A shard whose head is checked, ready for reads at any place by any thread. A compressed shard is expanded into a
-/// file without a name, whose space comes back when it is closed, however the process ends. Memory: 4 bytes a sample.
+/// A shard whose header is checked, ready for random access from any thread. A compressed shard is expanded into an
+/// unlinked file, whose space is freed when it is closed, however the process ends. Memory: 4 bytes per sample.
 /// </summary>
 internal sealed class MdsShardFile : IDisposable
 {
@@ -28,13 +28,13 @@ internal sealed class MdsShardFile : IDisposable
         _offsets = ReadOffsets(shard);
     }
 
-    /// <summary>The stored file, as errors name it.</summary>
+    /// <summary>Path of the stored file, for errors.</summary>
     public string Path { get; }
 
-    /// <summary>What it takes of the scratch folder.</summary>
+    /// <summary>Bytes that it occupies in the scratch folder.</summary>
     public long ScratchBytes { get; }
 
-    /// <summary>Opens, verifies if asked, and expands if compressed.</summary>
+    /// <summary>Opens a shard, verifies it if asked, and expands it if it is compressed.</summary>
     public static MdsShardFile Open(MdsIndex index, MdsShard shard, bool verify, string scratchDirectory)
     {
         string path = index.Locate(shard);
@@ -60,12 +60,10 @@ internal sealed class MdsShardFile : IDisposable
         }
     }
 
-    /// <summary>
-    /// Reads the wanted columns of a sample, and of the file no more than these and the sample's sizes.
-    /// </summary>
-    /// <param name="sample">Number in this shard.</param>
+    /// <summary>Reads the wanted columns of a sample, and nothing else of the file but the sample's sizes.</summary>
+    /// <param name="sample">Index in this shard.</param>
     /// <param name="wanted">One flag per column.</param>
-    /// <returns>The fields, none where not wanted.</returns>
+    /// <returns>The fields; null for columns that are not wanted.</returns>
     public ReadOnlyMemory<byte>?[] Read(int sample, ReadOnlySpan<bool> wanted)
     {
         Span<long> bounds = stackalloc long[_columns.Count + 1];
@@ -78,7 +76,7 @@ internal sealed class MdsShardFile : IDisposable
                 continue;
             }
 
-            // Neighbours come with one read.
+            // Adjacent columns are read together.
             int end = first + 1;
             while (end < wanted.Length && wanted[end])
             {
@@ -100,7 +98,7 @@ internal sealed class MdsShardFile : IDisposable
 
     public void Dispose() => _file.Dispose();
 
-    // Where each column of a sample begins, and where the last one ends.
+    // The start of each column of a sample, and the end of the last one.
     private void Locate(int sample, Span<long> bounds)
     {
         string place = $"sample {sample}";
@@ -112,7 +110,7 @@ internal sealed class MdsShardFile : IDisposable
             throw new RefusedFileException(
                 Path, place,
                 $"it has {end - begin} bytes; it needs {sizeBytes} for the sizes of its columns, and at most "
-                + $"{MdsIndex.SampleBytesMax} are read");
+                + $"{MdsIndex.SampleBytesMax} are allowed");
         }
 
         ReadExactly(begin, MemoryMarshal.AsBytes(sizes), place);
@@ -125,7 +123,7 @@ internal sealed class MdsShardFile : IDisposable
         if (bounds[^1] != end)
         {
             throw new RefusedFileException(
-                Path, place, $"its columns take {bounds[^1] - begin} bytes, but it has {end - begin}");
+                Path, place, $"its columns need {bounds[^1] - begin} bytes, but it has {end - begin}");
         }
     }
 
@@ -136,7 +134,7 @@ internal sealed class MdsShardFile : IDisposable
         if (count[0] != shard.Samples)
         {
             throw new RefusedFileException(
-                Path, "byte 0", $"it has {count[0]} samples; the index says {shard.Samples}");
+                Path, "byte 0", $"it has {count[0]} samples, but the index says {shard.Samples}");
         }
 
         var offsets = new uint[shard.Samples + 1];
@@ -147,7 +145,7 @@ internal sealed class MdsShardFile : IDisposable
             if (offsets[i] < least)
             {
                 throw new RefusedFileException(
-                    Path, $"offset {i}", $"{offsets[i]}, although what precedes it takes {least} bytes");
+                    Path, $"offset {i}", $"is {offsets[i]}, but the data before it takes {least} bytes");
             }
 
             least = offsets[i];
@@ -156,7 +154,7 @@ internal sealed class MdsShardFile : IDisposable
         return least == shard.RawData.Bytes
             ? offsets
             : throw new RefusedFileException(
-                Path, $"offset {shard.Samples}", $"{least}, although the shard has {shard.RawData.Bytes} bytes");
+                Path, $"offset {shard.Samples}", $"is {least}, but the shard has {shard.RawData.Bytes} bytes");
     }
 
     private void ReadExactly(long at, Span<byte> bytes, string place)
@@ -167,7 +165,7 @@ internal sealed class MdsShardFile : IDisposable
             if (read == 0)
             {
                 throw new RefusedFileException(
-                    Path, place, $"the shard ends at byte {at}, {bytes.Length} bytes too early");
+                    Path, place, $"the shard ends at byte {at}, but {bytes.Length} more bytes are needed");
             }
 
             bytes = bytes[read..];
@@ -175,7 +173,7 @@ internal sealed class MdsShardFile : IDisposable
         }
     }
 
-    // Takes over the stored file and gives the raw one.
+    // Takes ownership of the stored file and returns the raw one.
     private static SafeFileHandle Expand(
         string path, SafeFileHandle stored, MdsShard shard, bool verify, string scratchDirectory)
     {
@@ -214,7 +212,7 @@ internal sealed class MdsShardFile : IDisposable
             if (!string.Equals(hash, computed[name], StringComparison.OrdinalIgnoreCase))
             {
                 throw new RefusedFileException(
-                    path, $"{name} of {file.Basename}", $"{computed[name]}, although the index says {hash}");
+                    path, $"{name} of {file.Basename}", $"is {computed[name]}, but the index says {hash}");
             }
         }
     }

@@ -2,18 +2,18 @@ using System.Buffers.Binary;
 
 namespace Atelier.Model.Data.Mds;
 
-/// <summary>How a data set is written.</summary>
+/// <summary>Options for writing a data set.</summary>
 public sealed record MdsWriteOptions
 {
     /// <summary>
-    /// Raw bytes that a shard stays within, unless a single sample is larger. Memory holds one shard. 1 to
+    /// Maximum raw bytes of a shard, unless a single sample is larger. Memory holds one shard. 1 to
     /// <see cref="uint.MaxValue"/>; the default is 64 MiB.
     /// </summary>
     public long SizeLimit { get; init; } = 1 << 26;
 
     /// <summary>
-    /// <c>zstd</c>, <c>zstd:1</c> to <c>zstd:22</c>, <c>gz</c>, <c>gz:0</c> to <c>gz:9</c>, or none, which is the
-    /// default.
+    /// <c>zstd</c>, <c>zstd:1</c> to <c>zstd:22</c>, <c>gz</c>, <c>gz:0</c> to <c>gz:9</c>, or null for none, which is
+    /// the default.
     /// </summary>
     public string? Compression { get; init; }
 
@@ -24,12 +24,11 @@ public sealed record MdsWriteOptions
 }
 
 /// <summary>
-/// Writes a data set in the MDS format. Shards appear whole, one by one; <see cref="Complete"/> writes the index last,
-/// so that a folder without index.json is no data set yet. One thread at a time.
+/// Writes a data set in the MDS format. Shards appear complete, one by one; <see cref="Complete"/> writes the index
+/// last, so that a folder without index.json is not a data set yet. Not thread-safe.
 /// </summary>
 /// <remarks>
-/// Where the reference's writer begins with an empty shard because the first sample exceeds the limit, this one does
-/// not.
+/// Unlike the reference's writer, it does not begin with an empty shard if the first sample exceeds the limit.
 /// </remarks>
 public sealed class MdsWriter
 {
@@ -43,11 +42,11 @@ public sealed class MdsWriter
     private long _shardBytes;
     private bool _complete;
 
-    /// <summary>Begins a data set in <paramref name="directory"/>, which is made if missing.</summary>
+    /// <summary>Begins a data set in <paramref name="directory"/>, which is created if missing.</summary>
     /// <param name="directory">The folder; it must not have an index yet.</param>
     /// <param name="columns">Encodings by column name, as <see cref="MdsEncoding.Parse"/> takes them.</param>
     /// <param name="options">Limits, compression and checksums.</param>
-    /// <exception cref="ArgumentException">A column, an option or the folder is not as it must be.</exception>
+    /// <exception cref="ArgumentException">A column, an option or the folder is not valid.</exception>
     public MdsWriter(string directory, IReadOnlyDictionary<string, string> columns, MdsWriteOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(columns);
@@ -57,7 +56,7 @@ public sealed class MdsWriter
         _columns = [.. columns.Select(ParseColumn).OrderBy(column => column.Name, StringComparer.Ordinal)];
         if (_columns.Length is < 1 or > MdsIndex.ColumnsMax)
         {
-            throw new ArgumentException($"1 to {MdsIndex.ColumnsMax} columns are wanted.", nameof(columns));
+            throw new ArgumentException($"A data set must have 1 to {MdsIndex.ColumnsMax} columns.", nameof(columns));
         }
 
         _template = new MdsShard(
@@ -102,7 +101,7 @@ public sealed class MdsWriter
         _shardBytes += added;
     }
 
-    /// <summary>Writes what is left and the index; nothing can be added any more.</summary>
+    /// <summary>Writes the last shard and the index. No sample can be added afterwards.</summary>
     public MdsIndex Complete()
     {
         ThrowIfComplete();
@@ -144,7 +143,7 @@ public sealed class MdsWriter
     {
         if (column.Key.Length == 0 || column.Key.Any(c => c is < ' ' or > '~'))
         {
-            throw new ArgumentException($"'{column.Key}' is no column name; printable ASCII is.", nameof(column));
+            throw new ArgumentException($"'{column.Key}' is not a column name: printable ASCII.", nameof(column));
         }
 
         try
@@ -157,7 +156,7 @@ public sealed class MdsWriter
         }
     }
 
-    // [sizes of the columns of no fixed size][fields]
+    // [sizes of the columns without a fixed size][fields]
     private byte[] Encode(IReadOnlyDictionary<string, object> sample)
     {
         if (sample.Count != _columns.Length || !_columns.All(column => sample.ContainsKey(column.Name)))
@@ -187,7 +186,7 @@ public sealed class MdsWriter
         return result;
     }
 
-    // Writes the shard aside, then puts it in its place.
+    // Writes the shard to a temporary file, then renames it.
     private void Flush()
     {
         string basename = $"shard.{_shards.Count:D5}.mds";

@@ -6,8 +6,8 @@ using System.Text.Json.Nodes;
 namespace Atelier.Model.Data.Mds;
 
 /// <summary>
-/// JSON spelled as Python's <c>json.dumps(value, sort_keys=True)</c> does, so that the files written here equal the
-/// reference's byte for byte: sorted keys, a space after commas and colons, ASCII alone.
+/// JSON in the format of Python's <c>json.dumps(value, sort_keys=True)</c>, so that the files written here equal the
+/// reference's byte for byte: sorted keys, a space after commas and colons, ASCII only.
 /// </summary>
 internal static class PythonJson
 {

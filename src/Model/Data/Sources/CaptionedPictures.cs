@@ -1,4 +1,4 @@
-// Pictures with captions, wherever they come from.
+// Sources of pictures with captions.
 using System.Security.Cryptography;
 using System.Text;
 using Atelier.Model.Data.Mds;
@@ -7,24 +7,23 @@ using Atelier.Model.Imaging;
 namespace Atelier.Model.Data.Sources;
 
 /// <summary>
-/// A source of captioned pictures, for any number of threads. The same number always gives the same picture and
-/// caption.
+/// A source of captioned pictures, safe for concurrent use. The same index always gives the same picture and caption.
 /// </summary>
 public interface ICaptionedPictures
 {
-    /// <summary>Pictures.</summary>
+    /// <summary>Number of pictures.</summary>
     long Count { get; }
 
     /// <summary>
-    /// What tells this source from others, by name: sources that agree in all of it give the same pictures and
-    /// captions. It covers the bytes, so it may take a pass over the whole source.
+    /// The identity of this source, as named values: sources with equal values give the same pictures and captions. It
+    /// covers the bytes, so it may take a pass over the whole source.
     /// </summary>
     IReadOnlyDictionary<string, string> Identify(CancellationToken cancellation);
 
-    /// <summary>Caption of a picture.</summary>
+    /// <summary>The caption of a picture, by index.</summary>
     string Caption(long index);
 
-    /// <summary>A picture as a square of that side.</summary>
+    /// <summary>A picture, cropped and resized to a square of <paramref name="side"/> pixels.</summary>
     RgbImage Picture(long index, int side);
 }
 
@@ -34,19 +33,18 @@ public abstract class StoredPictures : ICaptionedPictures, IDisposable
     /// <inheritdoc/>
     public abstract long Count { get; }
 
-    /// <summary>Where captions and pictures are taken from, in words.</summary>
+    /// <summary>Description of the origin of pictures and captions, for people.</summary>
     public abstract string Taken { get; }
 
-    /// <summary>What of the folder is not read, although it is there.</summary>
+    /// <summary>Files of the folder that are ignored.</summary>
     public virtual PassedOver PassedOver => PassedOver.Nothing;
 
     /// <summary>Opens an MDS data set, or a folder of pictures with a caption beside each.</summary>
     /// <param name="folder">The folder.</param>
-    /// <param name="columns">The columns of a data set; null chooses them.</param>
-    /// <param name="withCaptions">Whether captions are needed; a set of pictures alone is refused then.</param>
+    /// <param name="columns">The columns of a data set; null to detect them.</param>
+    /// <param name="withCaptions">Whether captions are required.</param>
     /// <exception cref="RefusedFileException">
-    /// There are no pictures or no captions, it is not clear in which column they are, or a column is named where there
-    /// are none.
+    /// There are no pictures or no captions, their column is ambiguous, or a column is given for a plain folder.
     /// </exception>
     public static StoredPictures Open(string folder, PictureColumns? columns = null, bool withCaptions = true)
     {
@@ -59,7 +57,7 @@ public abstract class StoredPictures : ICaptionedPictures, IDisposable
             ? new FolderPictures(folder, withCaptions)
             : throw new RefusedFileException(
                 folder, "columns",
-                $"are those of MDS data sets, and this is none: {columns.Caption ?? columns.Picture} names nothing.");
+                $"exist only in MDS data sets, and this is not one: there is no {columns.Caption ?? columns.Picture}.");
     }
 
     /// <inheritdoc/>
@@ -68,7 +66,7 @@ public abstract class StoredPictures : ICaptionedPictures, IDisposable
     /// <inheritdoc/>
     public abstract string Caption(long index);
 
-    /// <summary>A picture as it is.</summary>
+    /// <summary>A picture in its stored size, by index.</summary>
     public abstract RgbImage Picture(long index);
 
     /// <inheritdoc/>
@@ -86,13 +84,13 @@ public abstract class StoredPictures : ICaptionedPictures, IDisposable
     {
     }
 
-    // Shards without an index are a data set too: its reader says what is wrong with it.
+    // Shards without an index are treated as a data set, whose reader reports what is wrong.
     private static bool IsDataSet(string folder) => File.Exists(Path.Combine(folder, MdsIndex.FileName))
         || (Directory.Exists(folder) && Directory.EnumerateFiles(folder, "shard.*").Any());
 }
 
-/// <summary>Files and folders that are not read, although they are in a folder of pictures.</summary>
-/// <param name="Count">How many.</param>
+/// <summary>Files and folders that are ignored in a folder of pictures.</summary>
+/// <param name="Count">Their number.</param>
 /// <param name="First">Names of the first ones; those of folders end in a slash.</param>
 public sealed record PassedOver(int Count, IReadOnlyList<string> First)
 {
@@ -108,12 +106,12 @@ public sealed record PassedOver(int Count, IReadOnlyList<string> First)
         $"{Count} ({string.Join(", ", First)}{(Count > First.Count ? ", ..." : "")})";
 }
 
-/// <summary>Digests that tell data from other data.</summary>
+/// <summary>Digests that identify data.</summary>
 internal static class DataDigest
 {
     private const int BytesShown = 16;
 
-    /// <summary>Digest of texts and of the digests beside them, each of which ends where the next one begins.</summary>
+    /// <summary>Digest of names and their contents, encoded without ambiguity.</summary>
     public static string Of(IEnumerable<(string Name, byte[] Content)> parts)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
@@ -129,7 +127,7 @@ internal static class DataDigest
         return Convert.ToHexStringLower(hash.GetHashAndReset().AsSpan(0, BytesShown));
     }
 
-    /// <summary>Digests of files, read side by side.</summary>
+    /// <summary>Digests of files, read in parallel.</summary>
     public static byte[][] OfFiles(IReadOnlyList<string> paths, CancellationToken cancellation)
     {
         var digests = new byte[paths.Count][];

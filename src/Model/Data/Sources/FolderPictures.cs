@@ -7,8 +7,8 @@ using Atelier.Model.Imaging;
 namespace Atelier.Model.Data.Sources;
 
 /// <summary>
-/// A folder of pictures, turned upright as their EXIF orientation says, each with its caption in a text file of the
-/// same name. The case of endings does not matter. Subfolders are not read.
+/// A folder of pictures, turned upright by their EXIF orientation, each with its caption in a text file of the same
+/// name. The case of extensions does not matter. Subfolders are not read.
 /// </summary>
 public sealed class FolderPictures : StoredPictures
 {
@@ -23,14 +23,14 @@ public sealed class FolderPictures : StoredPictures
 
     /// <summary>Lists a folder.</summary>
     /// <param name="folder">The folder.</param>
-    /// <param name="withCaptions">Whether each picture needs a caption.</param>
-    /// <exception cref="RefusedFileException">There is no picture, or one has no caption, or two.</exception>
+    /// <param name="withCaptions">Whether captions are required.</param>
+    /// <exception cref="RefusedFileException">There is no picture, or one has no caption or two.</exception>
     public FolderPictures(string folder, bool withCaptions = true)
     {
         _folder = folder;
         if (!Directory.Exists(folder))
         {
-            throw new RefusedFileException(folder, "folder", "is not there.");
+            throw new RefusedFileException(folder, "folder", "does not exist.");
         }
 
         string[] files =
@@ -50,8 +50,8 @@ public sealed class FolderPictures : StoredPictures
         {
             throw new RefusedFileException(
                 folder, "pictures",
-                $"there are none; endings read are {string.Join(", ", s_endings)}"
-                + (PassedOver.Count == 0 ? "." : $", and passed over are {PassedOver}."));
+                $"there are none; supported extensions are {string.Join(", ", s_endings)}"
+                + (PassedOver.Count == 0 ? "." : $"; ignored are {PassedOver}."));
         }
 
         _captions = withCaptions ? [.. stems.Select(stem => CaptionOf(stem, [.. texts[stem]]))] : [];
@@ -88,7 +88,7 @@ public sealed class FolderPictures : StoredPictures
     }
 
     /// <inheritdoc/>
-    /// <exception cref="RefusedFileException">Its file is too long, or no text.</exception>
+    /// <exception cref="RefusedFileException">Its file is too long or is not text.</exception>
     public override string Caption(long index) => TextFile.Read(At(_captions[index]), CaptionBytesMax).Trim();
 
     /// <inheritdoc/>
@@ -107,8 +107,8 @@ public sealed class FolderPictures : StoredPictures
         [var one] => one,
         [] => throw new RefusedFileException(
             At(stem + CaptionEnding), "file",
-            "is not there: each picture's caption stands in a text file of its name."),
+            "is missing: each picture needs its caption in a text file of the same name."),
         [var first, var second, ..] => throw new RefusedFileException(
-            At(second), "file", $"is a caption of the same picture as {first}; one of them must go."),
+            At(second), "file", $"is a caption of the same picture as {first}; remove one of them."),
     };
 }

@@ -8,8 +8,8 @@ using Atelier.Model.Weights;
 namespace Atelier.Model.Data.Sources;
 
 /// <summary>The columns of a data set that hold captions and pictures.</summary>
-/// <param name="Caption">A column of str or json; null chooses it.</param>
-/// <param name="Picture">A column of jpeg or png; null chooses it.</param>
+/// <param name="Caption">A column of str or json; null to detect it.</param>
+/// <param name="Picture">A column of jpeg or png; null to detect it.</param>
 public sealed record PictureColumns(string? Caption = null, string? Picture = null)
 {
     private const int ListedMax = 12;
@@ -20,20 +20,20 @@ public sealed record PictureColumns(string? Caption = null, string? Picture = nu
         "picture column", ["jpeg", "png"], ["image", "picture", "photo", "jpg", "jpeg", "png", "img"]);
 
     /// <summary>
-    /// The column of the captions: the one that is named; else the only one that is called caption or text; else the
-    /// only one of its type.
+    /// The column of the captions: the given one; otherwise the only one named caption or text; otherwise the only one
+    /// of its type.
     /// </summary>
     /// <exception cref="RefusedFileException">
-    /// There is none, or it is not clear which one; the message lists them.
+    /// There is none, or it is ambiguous; the message lists the columns.
     /// </exception>
     public MdsColumn CaptionOf(MdsIndex index) => s_captions.Make(index, Caption);
 
     /// <summary>
-    /// The column of the pictures: the one that is named; else the only one that is called image, picture, photo, jpg,
-    /// jpeg, png or img; else the only one of its type.
+    /// The column of the pictures: the given one; otherwise the only one named image, picture, photo, jpg, jpeg, png or
+    /// img; otherwise the only one of its type.
     /// </summary>
     /// <exception cref="RefusedFileException">
-    /// There is none, or it is not clear which one; the message lists them.
+    /// There is none, or it is ambiguous; the message lists the columns.
     /// </exception>
     public MdsColumn PictureOf(MdsIndex index) => s_pictures.Make(index, Picture);
 
@@ -59,7 +59,7 @@ public sealed record PictureColumns(string? Caption = null, string? Picture = nu
                 ([var one], _) => one,
                 ([], [var one]) => one,
                 (_, []) => throw Refused(index, "is not there; the set has ", index.Columns),
-                _ => throw Refused(index, "must be named, since it may be any of ", usual is [] ? fitting : usual),
+                _ => throw Refused(index, "is ambiguous; name one of ", usual is [] ? fitting : usual),
             };
         }
 
@@ -73,7 +73,7 @@ public sealed record PictureColumns(string? Caption = null, string? Picture = nu
 }
 
 /// <summary>
-/// An MDS data set with a text column and a jpeg or png column. EXIF orientation is ignored, as the reference does.
+/// An MDS data set with a text column and a jpeg or png column. EXIF orientation is ignored, as in the reference.
 /// </summary>
 public sealed class MdsPictures : StoredPictures
 {
@@ -83,11 +83,9 @@ public sealed class MdsPictures : StoredPictures
 
     /// <summary>Opens a data set.</summary>
     /// <param name="folder">Its folder.</param>
-    /// <param name="columns">Its columns; null chooses them.</param>
-    /// <param name="withCaptions">Whether captions are needed.</param>
-    /// <exception cref="RefusedFileException">
-    /// It has no samples or no such columns, or it is not clear which ones.
-    /// </exception>
+    /// <param name="columns">Its columns; null to detect them.</param>
+    /// <param name="withCaptions">Whether captions are required.</param>
+    /// <exception cref="RefusedFileException">It has no samples or no such columns, or they are ambiguous.</exception>
     public MdsPictures(string folder, PictureColumns? columns = null, bool withCaptions = true)
     {
         columns ??= new PictureColumns();
@@ -111,8 +109,7 @@ public sealed class MdsPictures : StoredPictures
     /// <inheritdoc/>
     public override IReadOnlyDictionary<string, string> Identify(CancellationToken cancellation)
     {
-        // A shard that the index has checksums of is compared with them as it is opened; the others have no other
-        // proof.
+        // A shard with checksums in the index is verified when it is opened; the others have to be hashed here.
         string[] bare =
         [
             .. _data.Index.Shards.Where(shard => shard.RawData.Hashes.Count + (shard.ZipData?.Hashes.Count ?? 0) == 0)
@@ -129,7 +126,7 @@ public sealed class MdsPictures : StoredPictures
     }
 
     /// <inheritdoc/>
-    /// <exception cref="RefusedFileException">It is JSON, but not a text.</exception>
+    /// <exception cref="RefusedFileException">It is JSON, but not a string.</exception>
     public override string Caption(long index)
     {
         MdsColumn column = _caption ?? throw new InvalidOperationException("The set was opened without captions.");
@@ -159,11 +156,11 @@ public sealed class MdsPictures : StoredPictures
         }
         catch (InvalidOperationException)
         {
-            // An escape of half a character.
+            // An escaped unpaired surrogate.
         }
 
         throw new RefusedFileException(
             _data.Index.Directory, $"sample {index.ToString(CultureInfo.InvariantCulture)}, column '{column}'",
-            $"the JSON is {json.ValueKind.ToString().ToLowerInvariant()}; a caption is a JSON text.");
+            $"the JSON is {json.ValueKind.ToString().ToLowerInvariant()}; a caption must be a JSON string.");
     }
 }

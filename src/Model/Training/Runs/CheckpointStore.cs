@@ -1,4 +1,4 @@
-// All that a run needs to go on as if it had never stopped.
+// Checkpoints: everything that a run needs to resume as if it had never stopped.
 using System.Globalization;
 using System.Text.Json;
 using System.Text.RegularExpressions;
@@ -10,17 +10,17 @@ using static TorchSharp.torch;
 namespace Atelier.Model.Training.Runs;
 
 /// <summary>
-/// Writes and reads checkpoints of a run: one safetensors file each, written aside and renamed. Those of the run's plan
-/// are "step-N"; what is left where a run was stopped is "stop-N", and goes when the next of the plan is there, so that
-/// where a run can go back to does not depend on its stops.
+/// Writes and reads checkpoints of a run: one safetensors file each, written through a temporary file. Planned ones are
+/// "step-N". Those written on shutdown are "stop-N" and are removed by the next planned one, so that the target of a
+/// rollback does not depend on when the run was stopped.
 /// </summary>
 /// <param name="folder">The run's folder.</param>
-/// <param name="kept">Checkpoints of the plan kept.</param>
+/// <param name="kept">Number of planned checkpoints to keep.</param>
 /// <param name="identity">
-/// Network, seed, batch, precision, stage and data of the run; a checkpoint of another run is not taken.
+/// Identity of the run: network, seed, batch, precision, stage and data. Checkpoints of another run are refused.
 /// </param>
 /// <param name="compute">
-/// Precision of the run, float32 or bfloat16. The identity holds it too; here it is for a refusal to name it.
+/// Precision of the run, float32 or bfloat16. It is part of the identity; here it serves for error messages.
 /// </param>
 public sealed partial class CheckpointStore(string folder, int kept, string identity, ScalarType compute)
 {
@@ -29,22 +29,22 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
     private const string Planned = "step-", Stopped = "stop-", Partial = ".partial", SetAside = ".set-aside";
     private static readonly StateNames s_names = new("weights", "ema", "moment1", "moment2");
 
-    /// <summary>Whether there are checkpoints, of whatever run.</summary>
+    /// <summary>Whether there are checkpoints, of this run or another.</summary>
     public bool HasAny => Paths().Any();
 
-    /// <summary>The step of the newest checkpoint of the plan; 0 if there is none.</summary>
+    /// <summary>The step of the newest planned checkpoint; 0 if there is none.</summary>
     public long LastPlanned => Paths().Where(IsPlanned).Select(StepOf).DefaultIfEmpty(0).Max();
 
-    /// <summary>Writes a checkpoint and removes those that it makes needless.</summary>
-    /// <param name="master">What is saved.</param>
-    /// <param name="position">Where the run stands.</param>
-    /// <param name="isPlanned">Whether the run would save here however often it was stopped.</param>
+    /// <summary>Writes a checkpoint and removes those that it supersedes.</summary>
+    /// <param name="master">The state to save.</param>
+    /// <param name="position">The run's position.</param>
+    /// <param name="isPlanned">Whether it is a planned checkpoint, and not one written on shutdown.</param>
     public void Save(MasterWeights master, RunPosition position, bool isPlanned)
     {
         Directory.CreateDirectory(folder);
         foreach (string left in Directory.GetFiles(folder, "*" + Partial))
         {
-            File.Delete(left); // By a process that was killed while it wrote.
+            File.Delete(left); // Left by a process that was killed while writing.
         }
 
         var metadata = new Dictionary<string, string>(StringComparer.Ordinal)
@@ -64,15 +64,16 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
     }
 
     /// <summary>
-    /// Loads the newest checkpoint that is whole and of this run; tells of those that were passed over, and sets them
-    /// aside.
+    /// Loads the newest intact checkpoint of this run. Newer ones that are damaged are reported and set aside.
     /// </summary>
     /// <param name="master">Receives weights, moments and average.</param>
-    /// <param name="tell">Told of what was passed over.</param>
-    /// <param name="plannedOnly">Whether those that a stop left are none of them.</param>
-    /// <returns>Where the run stands, or none if there is no checkpoint.</returns>
-    /// <exception cref="RefusedFileException">There are checkpoints, but none that this run can go on from.</exception>
-    public RunPosition? Load(MasterWeights master, Action<string> tell, bool plannedOnly = false)
+    /// <param name="remark">Receives messages about skipped checkpoints.</param>
+    /// <param name="plannedOnly">Whether to ignore checkpoints written on shutdown.</param>
+    /// <returns>The run's position; null if there is no checkpoint.</returns>
+    /// <exception cref="RefusedFileException">
+    /// There are checkpoints, but this run can resume from none of them.
+    /// </exception>
+    public RunPosition? Load(MasterWeights master, Action<string> remark, bool plannedOnly = false)
     {
         string[] paths = [.. Paths().Where(path => !plannedOnly || IsPlanned(path))];
         for (int i = 0; i < paths.Length; i++)
@@ -82,21 +83,21 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
                 RunPosition position = LoadOne(paths[i], master);
                 foreach (string passed in paths[..i])
                 {
-                    File.Move(passed, passed + SetAside, overwrite: true); // It would count among those kept.
+                    File.Move(passed, passed + SetAside, overwrite: true); // It would count as one of those to keep.
                 }
 
                 return position;
             }
             catch (RefusedFileException error) when (i + 1 < paths.Length)
             {
-                tell($"{error.Message} The checkpoint before it is taken.");
+                remark($"{error.Message} The previous checkpoint is used.");
             }
             catch (RefusedFileException error)
             {
-                // To begin anew here would sooner or later remove what lies there.
+                // Starting over here would eventually remove the existing checkpoints.
                 throw new RefusedFileException(
                     folder, "checkpoints",
-                    $"are none that this run can go on from; name another folder, or remove them. {error.Message}",
+                    $"cannot be resumed by this run; use another folder, or remove them. {error.Message}",
                     error);
             }
         }
@@ -112,8 +113,8 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
         {
             throw new RefusedFileException(
                 path, PrecisionKey,
-                $"is of a run that computes in {stored}, and this one would go on in {own}; with model.dtype={stored} "
-                + "it goes on as it began.");
+                $"is of a run that computes in {stored}, but this run uses {own}; set model.dtype={stored} "
+                + "to resume it.");
         }
 
         if (file.Metadata.GetValueOrDefault(IdentityKey) != identity)

@@ -1,4 +1,4 @@
-// Precomputed latents and caption features as a run's samples.
+// Precomputed latents and caption features as training samples.
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Atelier.Model.Data.Mds;
@@ -6,7 +6,7 @@ using Atelier.Model.Data.Mds;
 namespace Atelier.Model.Training.Runs;
 
 /// <summary>
-/// MDS data sets in the reference's columns, one after another: float16 latents and caption features.
+/// A concatenation of MDS data sets in the reference's columns: float16 latents and caption features.
 /// </summary>
 public sealed class LatentData : ITrainingData, IDisposable
 {
@@ -20,7 +20,9 @@ public sealed class LatentData : ITrainingData, IDisposable
     /// Opens data sets and checks that their first samples have the expected sizes; the others are checked as they are
     /// read.
     /// </summary>
-    /// <exception cref="RefusedFileException">A set is missing, damaged, empty or of another resolution.</exception>
+    /// <exception cref="RefusedFileException">
+    /// A data set is missing, damaged, empty or of the wrong resolution.
+    /// </exception>
     public LatentData(
         IReadOnlyList<string> folders, string latentColumn, (int Channels, int Height, int Width) latent,
         (int Length, int Channels) caption)
@@ -37,7 +39,9 @@ public sealed class LatentData : ITrainingData, IDisposable
         }
 
         Count = end <= int.MaxValue
-            ? (int)end : throw new RefusedFileException(folders[^1], "samples", $"make {end}, above {int.MaxValue}.");
+            ? (int)end
+            : throw new RefusedFileException(
+                folders[^1], "samples", $"are {end} in total; the maximum is {int.MaxValue}.");
     }
 
     /// <inheritdoc/>
@@ -60,7 +64,7 @@ public sealed class LatentData : ITrainingData, IDisposable
     }
 
     /// <inheritdoc/>
-    /// <exception cref="RefusedFileException">The sample has another size than the first.</exception>
+    /// <exception cref="RefusedFileException">The sample differs in size from the first one.</exception>
     public void Read(int sample, Span<float> latent, Span<float> caption)
     {
         (int set, long number) = Find(sample);
@@ -75,7 +79,7 @@ public sealed class LatentData : ITrainingData, IDisposable
             {
                 throw new RefusedFileException(
                     _sets[set].Index.Directory, $"{column} of sample {number}",
-                    $"has {halves.Length} numbers, where the first sample has {destination.Length}.");
+                    $"has {halves.Length} numbers, but the first sample has {destination.Length}.");
             }
 
             for (int i = 0; i < destination.Length; i++)
@@ -117,7 +121,8 @@ public sealed class LatentData : ITrainingData, IDisposable
         {
             throw new RefusedFileException(
                 folder, column,
-                $"is no column of this set; it has {string.Join(", ", set.Index.Columns.Select(c => c.Name))}.");
+                $"is not a column of this data set; it has "
+                + $"{string.Join(", ", set.Index.Columns.Select(c => c.Name))}.");
         }
 
         MdsSample first = set.Read(0, CaptionColumn, _latentColumn);
@@ -127,16 +132,16 @@ public sealed class LatentData : ITrainingData, IDisposable
         {
             throw new RefusedFileException(
                 folder, _latentColumn,
-                $"has {first.Bytes(_latentColumn).Length} bytes a sample; float16 latents of {LatentShape.Channels} x "
-                + $"{LatentShape.Height} x {LatentShape.Width} have {latent}.");
+                $"has {first.Bytes(_latentColumn).Length} bytes per sample; float16 latents of "
+                + $"{LatentShape.Channels} x {LatentShape.Height} x {LatentShape.Width} have {latent}.");
         }
 
         if (first.Bytes(CaptionColumn).Length != caption)
         {
             throw new RefusedFileException(
                 folder, CaptionColumn,
-                $"has {first.Bytes(CaptionColumn).Length} bytes a sample; float16 captions of {CaptionShape.Length} x "
-                + $"{CaptionShape.Channels} have {caption}.");
+                $"has {first.Bytes(CaptionColumn).Length} bytes per sample; float16 captions of "
+                + $"{CaptionShape.Length} x {CaptionShape.Channels} have {caption}.");
         }
     }
 }

@@ -1,4 +1,4 @@
-// One training stage as its YAML file says it, in the reference's terms.
+// The configuration of a training stage, from a YAML file in the reference's terms.
 using Atelier.Model.Configuration;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
@@ -8,14 +8,14 @@ using TorchSharp;
 
 namespace Atelier.Model.Training.Runs;
 
-/// <summary>Where a stage's initial weights come from.</summary>
-/// <param name="Path">A run's folder or a weight file; none starts from the initialiser.</param>
-/// <param name="Average">Whether the averaged weights are taken where there are some.</param>
+/// <summary>The source of a stage's initial weights.</summary>
+/// <param name="Path">A run's folder or a weight file; null to use the initialiser.</param>
+/// <param name="Average">Whether to use the averaged weights if there are any.</param>
 public sealed record StageStart(string? Path, bool Average);
 
-/// <summary>Pictures drawn while a stage runs, to see what it learns.</summary>
+/// <summary>Settings of the pictures drawn while a stage runs, which show what it learns.</summary>
 /// <param name="Prompts">Fixed prompts.</param>
-/// <param name="Encoders">Folder of the encoders: a model's, or one that holds them alone.</param>
+/// <param name="Encoders">Folder of the encoders: a model's, or one that holds only them.</param>
 /// <param name="Guidance">Guidance scale.</param>
 /// <param name="Steps">Sampling steps.</param>
 /// <param name="Seed">Seed of all pictures.</param>
@@ -29,61 +29,61 @@ public sealed record StageConfig
     /// <summary>Name of the stage.</summary>
     public required string Name { get; init; }
 
-    /// <summary>Seed of all that is random.</summary>
+    /// <summary>Seed of all random numbers.</summary>
     public required ulong Seed { get; init; }
 
-    /// <summary>The network.</summary>
+    /// <summary>Architecture of the network.</summary>
     public required MicroDiTConfig Network { get; init; }
 
     /// <summary>Precision of the network's computation; master weights are float32.</summary>
     public required torch.ScalarType Compute { get; init; }
 
-    /// <summary>What a step does.</summary>
+    /// <summary>Settings of a training step.</summary>
     public required TrainingSettings StepSettings { get; init; }
 
-    /// <summary>Part of the captions that is dropped.</summary>
+    /// <summary>Fraction of the captions that is dropped.</summary>
     public required double CaptionDrop { get; init; }
 
-    /// <summary>Data sets of latents, one after another.</summary>
+    /// <summary>Folders of the data sets of latents, which are concatenated.</summary>
     public required IReadOnlyList<string> DataFolders { get; init; }
 
     /// <summary>Column of the latents.</summary>
     public required string LatentColumn { get; init; }
 
-    /// <summary>Tokens of a caption.</summary>
+    /// <summary>Number of tokens of a caption.</summary>
     public required int CaptionLength { get; init; }
 
-    /// <summary>Steps of the stage.</summary>
+    /// <summary>Number of steps of the stage.</summary>
     public required long Steps { get; init; }
 
     /// <summary>Steps between checkpoints.</summary>
     public required long SaveInterval { get; init; }
 
-    /// <summary>Checkpoints kept.</summary>
+    /// <summary>Number of planned checkpoints to keep.</summary>
     public required int CheckpointsKept { get; init; }
 
     /// <summary>Folder of checkpoints, metrics and results.</summary>
     public required string Folder { get; init; }
 
-    /// <summary>Where weights come from.</summary>
+    /// <summary>Source of the initial weights.</summary>
     public required StageStart Start { get; init; }
 
-    /// <summary>Pictures drawn on the way, if any.</summary>
+    /// <summary>Pictures drawn during the stage; null for none.</summary>
     public required StagePanel? Panel { get; init; }
 
-    /// <summary>When a step is refused.</summary>
+    /// <summary>The policy for bad steps.</summary>
     public required StepPolicy Policy { get; init; }
 
-    /// <summary>What becomes of its batches.</summary>
+    /// <summary>The rules that decide on its batches.</summary>
     public StageRules Rules => new(Name, Steps, StepSettings.GlobalBatch, SaveInterval, Policy);
 
-    /// <summary>Keys and values that the stage was resolved from.</summary>
+    /// <summary>Keys and values from which the stage was read, for the report.</summary>
     public required IReadOnlyList<string> Lines { get; init; }
 
     /// <summary>Reads a stage.</summary>
     /// <param name="path">YAML file.</param>
     /// <param name="overrides">key=value, applied over the file.</param>
-    /// <exception cref="RefusedFileException">A key is unknown, missing or has an impossible value.</exception>
+    /// <exception cref="RefusedFileException">A key is unknown, missing or has an invalid value.</exception>
     public static StageConfig Read(string path, IEnumerable<string> overrides)
     {
         ConfigTree tree = ConfigTree.Read(path, overrides);
@@ -129,7 +129,7 @@ public sealed record StageConfig
         };
         tree.RefuseUnknown();
         return config.DataFolders.Count > 0
-            ? config : throw tree.Wrong("dataset.train.datadir", "names no folder of latents");
+            ? config : throw tree.Wrong("dataset.train.datadir", "must list at least one folder of latents");
     }
 
     private static MicroDiTConfig ReadNetwork(ConfigTree tree, string path)

@@ -1,4 +1,4 @@
-// What a stage costs: floating-point operations of a sample, and how many this machine does in a second.
+// The cost of a stage: floating-point operations per sample, and the machine's peak rate.
 using System.Diagnostics;
 using Atelier.Model.Networks;
 using static TorchSharp.torch;
@@ -9,7 +9,8 @@ namespace Atelier.Model.Training.Runs;
 public static class StageCost
 {
     /// <summary>
-    /// Floating-point operations of a training step for one sample: a forward pass, and twice that backwards.
+    /// Floating-point operations of a training step for one sample: a forward pass, plus twice that for the backward
+    /// pass.
     /// </summary>
     public static double SampleFlops(StageConfig stage)
     {
@@ -19,10 +20,13 @@ public static class StageCost
         return 3 * forward;
     }
 
-    /// <summary>Floating-point operations a second of this machine's best matrix product in a precision.</summary>
+    /// <summary>
+    /// Measures this machine's peak floating-point operations per second in matrix products of a precision.
+    /// </summary>
     public static double MatmulRate(ScalarType type)
     {
-        // Larger products come nearer to the peak, but a precision that a processor lacks takes minutes for them.
+        // Larger products come closer to the peak, but take minutes in a precision that the processor does not support
+        // natively.
         (double rate, double seconds) = (0, 0);
         for (int size = 256; size <= 2048 && seconds < 0.1; size *= 2)
         {

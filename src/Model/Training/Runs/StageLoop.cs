@@ -1,32 +1,29 @@
 // The loop of a stage: exchange gradients, measure the total, decide, apply. It is the same for one process and for
-// many.
+// several.
 using System.Diagnostics;
 using Atelier.Training;
 
 namespace Atelier.Model.Training.Runs;
 
-/// <summary>Drives a stage's state.</summary>
+/// <summary>Runs a stage.</summary>
 public static class StageLoop
 {
     /// <summary>
-    /// Trains until the stage is complete or cancelled; either way a checkpoint is left, and when complete the result.
+    /// Trains until the stage is complete or cancelled. Either way it leaves a checkpoint, and on completion the
+    /// result.
     /// </summary>
     /// <param name="stage">The stage.</param>
-    /// <param name="exchange">Gives the sums of a batch.</param>
+    /// <param name="exchange">Computes the sums of a batch.</param>
     /// <param name="progress">
-    /// Called after every step and before its checkpoint, if it has one: a run that is killed in between reports the
-    /// step again, and never skips one.
+    /// Called after every step and before its checkpoint, so that a run that is killed in between reports the step
+    /// again instead of skipping it.
     /// </param>
-    /// <param name="cancellation">Ends the run at the end of the step in flight.</param>
-    /// <param name="look">
-    /// Called after every step, once its checkpoint is written, if it has one; the network may be looked at for a
-    /// while.
-    /// </param>
+    /// <param name="cancellation">Stops the run at the end of the current step.</param>
+    /// <param name="look">Called after every step and its checkpoint; it may use the network.</param>
     /// <exception cref="TrainingDivergedException">Loss or gradients keep growing.</exception>
     /// <exception cref="TrainingFailedException">
-    /// Batches without a sample that can be trained on follow each other, or less than <see
-    /// cref="StageRules.PartAppliedMin"/> of the stage was trained on: it has no result, and fails the same way when it
-    /// is run again.
+    /// Too many consecutive batches have no usable sample, or less than <see cref="StageRules.PartAppliedMin"/> of the
+    /// stage was trained on. The stage then has no result, and fails the same way when it is run again.
     /// </exception>
     public static void Run(
         StageState stage, IGradientExchange exchange, Action<StepResult> progress, CancellationToken cancellation,
@@ -35,12 +32,12 @@ public static class StageLoop
         string folder = stage.Config.Folder;
         Directory.CreateDirectory(folder);
         using var metrics = new StepMetrics(folder, stage.Position.Step);
-        if (!stage.IsAtItsEnd)
+        if (!stage.IsAtEnd)
         {
-            StageResult.Delete(folder); // Of a run that was shorter.
+            StageResult.Delete(folder); // Stale result of a shorter run.
         }
 
-        while (!stage.IsAtItsEnd && !cancellation.IsCancellationRequested)
+        while (!stage.IsAtEnd && !cancellation.IsCancellationRequested)
         {
             StepResult step = RunStep(stage, exchange);
             metrics.Add(step);
@@ -50,7 +47,7 @@ public static class StageLoop
         }
 
         stage.Save();
-        if (stage.IsAtItsEnd)
+        if (stage.IsAtEnd)
         {
             stage.SaveResult();
         }
@@ -62,7 +59,7 @@ public static class StageLoop
         GradientSum total = exchange.Sum(step);
         BatchOutcome batch = stage.Engine.Measure(total);
         double rate = stage.Config.StepSettings.LearningRate.At(step);
-        StepVerdict verdict = stage.Take(total, batch);
+        StepVerdict verdict = stage.Advance(total, batch);
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
         return new StepResult(step, batch.Loss, batch.GradientNorm, rate, verdict, seconds, batch.LeftOut.Count);
     }

@@ -1,14 +1,14 @@
-// A line of figures every few seconds: means over the batches since the last one.
+// The progress line of a stage, every few seconds: means over the batches since the last line.
 using System.Globalization;
 using Atelier.Training;
 
 namespace Atelier.Model.Training.Runs;
 
-/// <summary>Sums up a stage's steps between two lines. One batch that was skipped says nothing of the others.</summary>
+/// <summary>Sums up a stage's steps between two lines. Skipped batches are excluded from the means.</summary>
 /// <param name="stage">The stage.</param>
 /// <param name="interval">Seconds of steps between two lines.</param>
-/// <param name="tell">Receives the part of the stage that is done, in [0, 1], and the line.</param>
-internal sealed class StageMeter(StageConfig stage, double interval, Action<double, string> tell)
+/// <param name="report">Receives the finished fraction of the stage, in [0, 1], and the line.</param>
+internal sealed class StageMeter(StageConfig stage, double interval, Action<double, string> report)
 {
     private readonly double _flops = StageCost.SampleFlops(stage);
     private readonly double _peak = StageCost.MatmulRate(stage.Compute);
@@ -40,7 +40,7 @@ internal sealed class StageMeter(StageConfig stage, double interval, Action<doub
 
         double images = _images / _seconds, left = (stage.Steps - done) * _seconds / _steps;
         double share = _flops * images / _peak;
-        tell((double)done / stage.Steps, string.Create(
+        report((double)done / stage.Steps, string.Create(
             CultureInfo.InvariantCulture,
             $"{done}/{stage.Steps}  {Means()}  lr {step.LearningRate:g3}  "
             + $"{images:f0} images/s  {share:p0} of peak  "

@@ -1,4 +1,4 @@
-// The files that a stage ends with, and from which the next one starts.
+// The result files of a stage, from which the next stage starts.
 using System.Globalization;
 using Atelier.Model.Networks;
 using Atelier.Model.Weights;
@@ -7,20 +7,20 @@ using static TorchSharp.torch;
 namespace Atelier.Model.Training.Runs;
 
 /// <summary>
-/// Writes and reads a stage's result: its averaged weights if there are some, and the last ones beside them.
+/// Writes and reads a stage's result: its averaged weights if there are any, and the last weights beside them.
 /// </summary>
 public static class StageResult
 {
-    /// <summary>Name of the file by which a stage counts as complete.</summary>
+    /// <summary>Name of the file that marks a stage as complete.</summary>
     public const string FileName = "final.safetensors";
 
-    /// <summary>The result's path in a stage's folder, whether or not it is there.</summary>
+    /// <summary>The path of the result in a stage's folder; the file need not exist.</summary>
     public static string PathIn(string folder) => Path.Combine(folder, FileName);
 
     /// <summary>Writes the result.</summary>
     /// <param name="config">The stage.</param>
     /// <param name="master">Its weights.</param>
-    /// <param name="steps">Batches behind it.</param>
+    /// <param name="steps">Batches completed.</param>
     public static void Save(StageConfig config, MasterWeights master, long steps)
     {
         var metadata = new Dictionary<string, string>(StringComparer.Ordinal)
@@ -30,7 +30,7 @@ public static class StageResult
         };
         string result = PathIn(config.Folder);
 
-        // The one by which the stage counts as complete comes last.
+        // The file that marks the stage as complete is written last.
         (string File, Tensor Flat)[] results =
             [(LastOf(result), master.Weights), (result, master.Average ?? master.Weights)];
         foreach ((string file, Tensor flat) in results)
@@ -52,15 +52,15 @@ public static class StageResult
         }
     }
 
-    /// <summary>Removes the result of a stage that was made longer since.</summary>
+    /// <summary>Removes the result of a stage that has been extended since.</summary>
     public static void Delete(string folder)
     {
         File.Delete(PathIn(folder));
         File.Delete(LastOf(PathIn(folder)));
     }
 
-    /// <summary>Fills a network with the weights that a stage starts from, if it names any.</summary>
-    /// <exception cref="RefusedFileException">They are missing, damaged, or of another network.</exception>
+    /// <summary>Fills a network with the weights that a stage starts from.</summary>
+    /// <exception cref="RefusedFileException">They are missing, damaged or of another network.</exception>
     public static void Load(MicroDiT network, StageStart start)
     {
         string file = start.Path
@@ -74,10 +74,10 @@ public static class StageResult
         if (!File.Exists(file))
         {
             throw new RefusedFileException(
-                file, "file", "is not there: the stage that this one starts from has not ended.");
+                file, "file", "is missing: the stage that this one starts from is not complete.");
         }
 
-        // Weights alone: the position table is this stage's own, and the optimizer starts afresh.
+        // Weights only: the position table is this stage's own, and the optimizer starts with zero moments.
         using IWeightSource source = WeightFile.Open(file).FindModel("dit");
         StrictLoader.Load(network, source, ignore: ["pos_embed", "mask_token"], checkFinite: true);
     }

@@ -1,5 +1,5 @@
-// A stage as one replica holds it: network, optimizer, position and checkpoints. It knows neither who computes
-// gradients nor when.
+// The state of a stage in one replica: network, optimizer, position and checkpoints. It is independent of who computes
+// gradients, and when.
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
@@ -10,32 +10,32 @@ using static TorchSharp.torch;
 namespace Atelier.Model.Training.Runs;
 
 /// <summary>
-/// The state of a stage that trains, stops and resumes. States that are given the same batches are equal bit for bit.
-/// Not for use by two threads at once.
+/// The state of a stage that trains, stops and resumes. States that receive the same batches are equal bit for bit. Not
+/// thread-safe.
 /// </summary>
 public sealed class StageState : IDisposable
 {
-    // Each shard that is computed beside the first has gradients of its own; a network for which they are large fills
-    // all threads by itself.
+    // Each shard that is computed beside the first needs its own gradients. A network for which they are large can use
+    // all threads for one shard.
     private const long GradientBytesMax = 256L << 20;
 
     private readonly StageRules _rules;
     private readonly ITrainingData _data;
     private readonly CheckpointStore _store;
-    private readonly Action<string> _tell;
+    private readonly Action<string> _remark;
     private long _lastPlanned;
 
     /// <summary>Starts a stage, or restores its newest checkpoint.</summary>
     /// <param name="config">The stage.</param>
-    /// <param name="data">Its samples; they stay the caller's.</param>
-    /// <param name="tell">Told what a person should know.</param>
+    /// <param name="data">Its samples; the caller keeps ownership.</param>
+    /// <param name="remark">Receives messages for the operator.</param>
     /// <param name="lane">Where it computes; null for this process's own threads.</param>
     /// <exception cref="RefusedFileException">
-    /// Checkpoints are of another run, or the weights to start from are refused.
+    /// Checkpoints are of another run, or the initial weights are refused.
     /// </exception>
-    public StageState(StageConfig config, ITrainingData data, Action<string> tell, IComputeLane? lane = null)
+    public StageState(StageConfig config, ITrainingData data, Action<string> remark, IComputeLane? lane = null)
     {
-        (Config, _rules, _data, _tell) = (config, config.Rules, data, tell);
+        (Config, _rules, _data, _remark) = (config, config.Rules, data, remark);
         Network = new MicroDiT(config.Network);
         MicroDiTInitializer.Initialize(Network, config.Seed);
         _store = new CheckpointStore(config.Folder, config.CheckpointsKept, Identity(config, data), config.Compute);
@@ -47,41 +47,41 @@ public sealed class StageState : IDisposable
         var source = new SeededShards(data, config.StepSettings, config.Network, config.Seed, config.CaptionDrop);
         Engine = new TrainingEngine(
             Network, config.StepSettings, source, config.Compute, Parallel(Network), lane);
-        Position = _store.Load(Engine.Master, tell) ?? RunPosition.Start;
+        Position = _store.Load(Engine.Master, remark) ?? RunPosition.Start;
         _lastPlanned = _store.LastPlanned;
     }
 
-    /// <summary>The stage.</summary>
+    /// <summary>The stage's configuration.</summary>
     public StageConfig Config { get; }
 
-    /// <summary>Where the run is.</summary>
+    /// <summary>The run's position.</summary>
     public RunPosition Position { get; private set; }
 
-    /// <summary>Samples that were left out of batches so far.</summary>
+    /// <summary>Samples left out of batches so far.</summary>
     public LeftOutSamples LeftOut => Position.LeftOut ?? LeftOutSamples.None;
 
-    /// <summary>Whether all batches are made.</summary>
-    public bool IsAtItsEnd => Position.Step >= Config.Steps;
+    /// <summary>Whether all batches are done.</summary>
+    public bool IsAtEnd => Position.Step >= Config.Steps;
 
     /// <summary>Whether the stage has its result.</summary>
-    public bool IsComplete => IsAtItsEnd && File.Exists(StageResult.PathIn(Config.Folder));
+    public bool IsComplete => IsAtEnd && File.Exists(StageResult.PathIn(Config.Folder));
 
-    /// <summary>The network, with the weights as they are now. For looking at, between steps.</summary>
+    /// <summary>The network with its current weights, to be read between steps.</summary>
     public MicroDiT Network { get; }
 
     /// <summary>The engine that holds weights and moments.</summary>
     public TrainingEngine Engine { get; }
 
-    /// <summary>Does with the batch that the run is at what the rules say, and consumes its total.</summary>
-    /// <param name="total">Sums of all its shards.</param>
-    /// <param name="batch">The total in numbers.</param>
+    /// <summary>Advances by one batch: applies the rules' decision and consumes the total.</summary>
+    /// <param name="total">Sums of all the batch's shards.</param>
+    /// <param name="batch">The totals as numbers.</param>
     /// <exception cref="TrainingFailedException">The run cannot continue.</exception>
-    public StepVerdict Take(GradientSum total, BatchOutcome batch)
+    public StepVerdict Advance(GradientSum total, BatchOutcome batch)
     {
         StepDecision decision = _rules.Decide(Position, batch, _data.Place);
         foreach (string remark in decision.Remarks)
         {
-            _tell(remark);
+            _remark(remark);
         }
 
         if (decision.Verdict == StepVerdict.Apply)
@@ -99,18 +99,18 @@ public sealed class StageState : IDisposable
             throw failure;
         }
 
-        if (decision.Verdict == StepVerdict.GoBack)
+        if (decision.Verdict == StepVerdict.RollBack)
         {
-            RunPosition? last = _store.Load(Engine.Master, _tell, plannedOnly: true);
-            (Position, string remark) = _rules.GoBack(Position, decision.Slice!, last);
-            _tell(remark);
+            RunPosition? last = _store.Load(Engine.Master, _remark, plannedOnly: true);
+            (Position, string remark) = _rules.RollBack(Position, decision.Slice!, last);
+            _remark(remark);
         }
 
         return decision.Verdict;
     }
 
-    /// <summary>Writes the checkpoint that the plan has after a batch, if it has one there.</summary>
-    /// <param name="verdict">What became of the batch.</param>
+    /// <summary>Writes a planned checkpoint if one is due after the batch.</summary>
+    /// <param name="verdict">The batch's verdict.</param>
     public void SaveIfDue(StepVerdict verdict)
     {
         if (_rules.IsCheckpointDue(verdict, Position.Step, _lastPlanned))
@@ -120,7 +120,7 @@ public sealed class StageState : IDisposable
         }
     }
 
-    /// <summary>Writes a checkpoint where the run is now, unless it has one there.</summary>
+    /// <summary>Writes a checkpoint at the current position, unless there is one.</summary>
     public void Save()
     {
         if (Position.Step != _lastPlanned)
@@ -130,7 +130,7 @@ public sealed class StageState : IDisposable
     }
 
     /// <summary>Writes the result.</summary>
-    /// <exception cref="TrainingFailedException">Too little of the stage was trained on.</exception>
+    /// <exception cref="TrainingFailedException">Too little of the stage's data was trained on.</exception>
     public void SaveResult()
     {
         if (_rules.Failure(Position) is { } failure)
@@ -141,14 +141,14 @@ public sealed class StageState : IDisposable
         StageResult.Save(Config, Engine.Master, Position.Step);
     }
 
-    /// <summary>SHA-256 of the master weights: equal for runs that trained alike.</summary>
+    /// <summary>SHA-256 of the master weights; equal for runs that trained identically.</summary>
     public string WeightsDigest()
     {
         using Tensor local = Engine.Master.Weights.detach().cpu();
         return Convert.ToHexStringLower(SHA256.HashData(local.bytes));
     }
 
-    /// <summary>Puts the averaged weights into the network for as long as the result lives, if there are any.</summary>
+    /// <summary>Puts the averaged weights into the network until the result is disposed, if there are any.</summary>
     public IDisposable WithAverage() => Engine.Master.WithAverage();
 
     /// <inheritdoc/>

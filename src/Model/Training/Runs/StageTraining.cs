@@ -1,37 +1,35 @@
-// A whole stage in one process: its data, its state, the loop, panels, TensorBoard's events, the meter and the report.
+// The training of a whole stage in one process: data, state, loop, panels, TensorBoard events, meter and report.
 using Atelier.Model.Networks;
 using Atelier.Model.Runtime;
 using Atelier.Training;
 
 namespace Atelier.Model.Training.Runs;
 
-/// <summary>Where a stage tells people how it is.</summary>
+/// <summary>Receives a stage's output for people.</summary>
 public interface IStageAudience
 {
-    /// <summary>Seconds of steps between two lines of the meter.</summary>
+    /// <summary>Seconds of step time between two lines of the meter.</summary>
     double MeterInterval { get; }
 
-    /// <summary>A line of the stage's result.</summary>
+    /// <summary>Writes a line of the stage's result.</summary>
     void Line(string text);
 
-    /// <summary>A remark beside the results.</summary>
+    /// <summary>Writes a message beside the results.</summary>
     void Remark(string text);
 
-    /// <summary>Runs work that reports the part of it that is done, in [0, 1], and a line of figures.</summary>
+    /// <summary>Runs work that reports its finished fraction, in [0, 1], and a line of figures.</summary>
     void WithMeter(string label, Action<Action<double, string>> work);
 }
 
-/// <summary>Trains stages.</summary>
+/// <summary>Trains stages in one process.</summary>
 public static class StageTraining
 {
-    /// <summary>Trains a stage, or resumes it.</summary>
+    /// <summary>Trains or resumes a stage.</summary>
     /// <param name="stage">The stage.</param>
-    /// <param name="audience">Told how it is.</param>
-    /// <param name="cancellation">Ends the run at the end of the step in flight, with a checkpoint.</param>
+    /// <param name="audience">Receives its output.</param>
+    /// <param name="cancellation">Stops the run at the end of the current step, with a checkpoint.</param>
     /// <returns>Whether the stage is complete.</returns>
-    /// <exception cref="TrainingFailedException">
-    /// It cannot continue, or has come to nothing; the report says why.
-    /// </exception>
+    /// <exception cref="TrainingFailedException">It cannot continue or has no result; the report says why.</exception>
     public static bool Run(StageConfig stage, IStageAudience audience, CancellationToken cancellation)
     {
         MicroDiTConfig network = stage.Network;
@@ -60,7 +58,7 @@ public static class StageTraining
         }
         catch (TrainingFailedException)
         {
-            TrainingReport.Write(state); // It says why.
+            TrainingReport.Write(state); // The report says why.
             throw;
         }
 
@@ -81,13 +79,13 @@ public static class StageTraining
             Path.Combine(stage.Folder, TrainingEvents.FolderName), state.Position.Step, TimeProvider.System);
         if (panel is not null && File.Exists(panel.PathOf(state.Position.Step)))
         {
-            // Of the step that was last before this one, and forgotten with what came after it.
+            // TensorBoard discards the panel of this step with the later records, so it is added again.
             events.AddPicture("panel", File.ReadAllBytes(panel.PathOf(state.Position.Step)), state.Position.Step);
         }
 
-        audience.WithMeter(stage.Name, tell =>
+        audience.WithMeter(stage.Name, report =>
         {
-            var meter = new StageMeter(stage, audience.MeterInterval, tell);
+            var meter = new StageMeter(stage, audience.MeterInterval, report);
             StageLoop.Run(state, new LocalExchange(state.Engine), Progress, cancellation, Look);
 
             void Progress(StepResult step)
@@ -101,14 +99,14 @@ public static class StageTraining
 
         void Look(StepResult step)
         {
-            if (panel is not null && (state.Position.Step % stage.Panel!.Interval == 0 || state.IsAtItsEnd))
+            if (panel is not null && (state.Position.Step % stage.Panel!.Interval == 0 || state.IsAtEnd))
             {
                 DrawPanel(panel, state, events, audience);
             }
         }
     }
 
-    // A panel is for looking at: that there is none ends no training.
+    // A panel is only for people: a missing one must not end the training.
     private static void DrawPanel(TrainingPanel panel, StageState state, TrainingEvents events, IStageAudience audience)
     {
         long step = state.Position.Step;

@@ -1,11 +1,11 @@
-// What every step of a run did, a line of JSON each.
+// The metrics of a run: one line of JSON per step.
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Atelier.Training;
 
 namespace Atelier.Model.Training.Runs;
 
-/// <summary>Writes and reads a run's metrics. A line is in the file before the next step begins.</summary>
+/// <summary>Writes and reads a run's metrics. A line is written before the next step begins.</summary>
 public sealed class StepMetrics : IDisposable
 {
     /// <summary>Name of the file, in the run's folder.</summary>
@@ -20,7 +20,7 @@ public sealed class StepMetrics : IDisposable
     private readonly StreamWriter _file;
 
     /// <summary>
-    /// Opens a run's metrics. Steps from <paramref name="step"/> on are made again, so their lines go.
+    /// Opens a run's metrics. Lines from <paramref name="step"/> on are removed, because those steps will be repeated.
     /// </summary>
     public StepMetrics(string folder, long step)
     {
@@ -37,7 +37,7 @@ public sealed class StepMetrics : IDisposable
     /// <summary>Adds a step.</summary>
     public void Add(StepResult step) => _file.WriteLine(JsonSerializer.Serialize(step, s_format));
 
-    /// <summary>The steps of a run so far; none if it has no metrics.</summary>
+    /// <summary>The steps of a run so far; empty if it has no metrics.</summary>
     public static StepResult[] Read(string folder)
     {
         string path = Path.Combine(folder, FileName);
@@ -56,7 +56,7 @@ public sealed class StepMetrics : IDisposable
         }
         catch (JsonException)
         {
-            return null; // The line a killed process was writing.
+            return null; // A line that a killed process was writing.
         }
     }
 }

@@ -1,5 +1,5 @@
-// A run as TensorBoard reads it: event files, one of each time that the run is started. TorchSharp's own writer can
-// neither say that a run resumes at an earlier step nor when something happened.
+// Event files for TensorBoard, one per start of the run. TorchSharp's own writer can express neither that a run resumes
+// at an earlier step nor the time of an event.
 using System.Buffers.Binary;
 using System.Globalization;
 using System.Numerics;
@@ -9,10 +9,10 @@ using Tensorboard;
 
 namespace Atelier.Model.Training.Runs;
 
-/// <summary>Writes events. A record is whole in the file before the next one begins.</summary>
+/// <summary>Writes events. A record is complete in the file before the next one begins.</summary>
 public sealed class TrainingEvents : IDisposable
 {
-    /// <summary>Folder of the event files, in the run's.</summary>
+    /// <summary>Folder of the event files, in the run's folder.</summary>
     public const string FolderName = "events";
 
     private const string Start = "events.out.tfevents.";
@@ -21,19 +21,19 @@ public sealed class TrainingEvents : IDisposable
     private readonly TimeProvider _clock;
 
     /// <summary>
-    /// Begins a file. Where there are earlier ones, TensorBoard is told to forget what they say of <paramref
-    /// name="step"/> and later steps: a run that was killed makes those again.
+    /// Begins a file. If there are earlier ones, TensorBoard is instructed to discard their records of
+    /// <paramref name="step"/> and later steps, which a killed run repeats.
     /// </summary>
     /// <param name="folder">Folder of the event files.</param>
-    /// <param name="step">The step that comes next.</param>
-    /// <param name="clock">Tells when things happen.</param>
+    /// <param name="step">The next step.</param>
+    /// <param name="clock">Source of event times.</param>
     public TrainingEvents(string folder, long step, TimeProvider clock)
     {
         _clock = clock;
         Directory.CreateDirectory(folder);
         string[] earlier = Directory.GetFiles(folder, Start + "*");
 
-        // TensorBoard reads files in the order of their names, whatever happened to the clock between them.
+        // TensorBoard reads files in the order of their names, so names must ascend even if the clock was set back.
         long number = Math.Max(clock.GetUtcNow().Ticks, earlier.Select(NumberOf).DefaultIfEmpty().Max() + 1);
         string name = string.Create(CultureInfo.InvariantCulture, $"{Start}{number:d18}.{Environment.MachineName}");
         _file = new FileStream(
@@ -48,7 +48,7 @@ public sealed class TrainingEvents : IDisposable
         }
     }
 
-    /// <summary>Adds a point of a curve; what is not a number is left out.</summary>
+    /// <summary>Adds a point of a curve; values that are not finite are left out.</summary>
     public void Add(string tag, double value, long step)
     {
         if (double.IsFinite(value))
@@ -58,7 +58,7 @@ public sealed class TrainingEvents : IDisposable
     }
 
     /// <summary>Adds a picture.</summary>
-    /// <param name="tag">What it shows.</param>
+    /// <param name="tag">Title of the picture.</param>
     /// <param name="png">A PNG file.</param>
     /// <param name="step">The step after which it was made.</param>
     public void AddPicture(string tag, byte[] png, long step)
@@ -96,7 +96,7 @@ public sealed class TrainingEvents : IDisposable
         _file.Write(framed);
     }
 
-    // CRC-32C, turned and moved as TensorFlow's records have it.
+    // CRC-32C, masked as in TensorFlow's records.
     private static uint Checksum(ReadOnlySpan<byte> bytes)
     {
         uint crc = uint.MaxValue;

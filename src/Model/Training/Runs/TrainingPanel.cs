@@ -1,4 +1,4 @@
-// What a model has learned so far, for people to see: the same few prompts, drawn every so often.
+// Panels that show what a model has learned so far: the same few prompts, drawn at intervals.
 using System.Globalization;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Imaging;
@@ -6,10 +6,10 @@ using Atelier.Model.Pipeline;
 
 namespace Atelier.Model.Training.Runs;
 
-/// <summary>Draws a run's panel, with the averaged weights where there are some.</summary>
+/// <summary>Draws a run's panel, with the averaged weights if there are any.</summary>
 public sealed class TrainingPanel : IDisposable
 {
-    /// <summary>Folder of the panels, in the run's.</summary>
+    /// <summary>Folder of the panels, in the run's folder.</summary>
     public const string FolderName = "panel";
 
     private const int Columns = 8;
@@ -20,7 +20,7 @@ public sealed class TrainingPanel : IDisposable
     private readonly Encoders _encoders;
     private readonly TextToImage _pipeline;
 
-    /// <summary>Loads the encoders; the stage stays the caller's.</summary>
+    /// <summary>Loads the encoders; the caller keeps ownership of the stage.</summary>
     /// <exception cref="RefusedFileException">An encoder is refused, or does not fit the network.</exception>
     public TrainingPanel(StagePanel panel, StageState state)
     {
@@ -31,12 +31,12 @@ public sealed class TrainingPanel : IDisposable
             2 * panel.Prompts.Count);
     }
 
-    /// <summary>The PNG file of the panel after so many steps, whether or not it is there.</summary>
+    /// <summary>Path of the panel's PNG file after a number of steps; the file need not exist.</summary>
     public string PathOf(long step) =>
         Path.Combine(_folder, step.ToString("d8", CultureInfo.InvariantCulture) + ".png");
 
-    /// <summary>Draws the panel of the run's weights as they are now.</summary>
-    /// <returns>The sheet, and the PNG file that it was written to.</returns>
+    /// <summary>Draws the panel with the run's current weights.</summary>
+    /// <returns>The sheet, and the path of its PNG file.</returns>
     public (RgbImage Sheet, string Path) Draw()
     {
         int size = _state.Network.Config.InputSize * _encoders.Autoencoder.Config.Factor;

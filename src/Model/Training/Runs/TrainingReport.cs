@@ -1,4 +1,4 @@
-// The story of a stage in Markdown, with its curves as SVG and its panels.
+// The report of a stage in Markdown, with its curves as SVG and its panels.
 using System.Globalization;
 using System.Text;
 using Atelier.Model.Runtime;
@@ -6,7 +6,7 @@ using Atelier.Training;
 
 namespace Atelier.Model.Training.Runs;
 
-/// <summary>Writes report.md into a run's folder, from the metrics and panels that lie there.</summary>
+/// <summary>Writes report.md into a run's folder, from the metrics and panels there.</summary>
 public static class TrainingReport
 {
     /// <summary>Name of the report.</summary>
@@ -14,7 +14,7 @@ public static class TrainingReport
 
     private const int Width = 800, Height = 280, Margin = 48, PointsMax = 400, PanelsMax = 12;
 
-    /// <summary>Writes the report of a stage as far as it is.</summary>
+    /// <summary>Writes the report of a stage, which need not be complete.</summary>
     public static void Write(StageState state)
     {
         (StageConfig config, RunPosition run, LeftOutSamples leftOut) = (state.Config, state.Position, state.LeftOut);
@@ -24,7 +24,8 @@ public static class TrainingReport
             return;
         }
 
-        // Batches that are no numbers are no part of a curve; where all are, there is none.
+        // Batches with values that are not finite are left out of the curves; if there are no others, there are no
+        // curves.
         StepResult[] finite =
             [.. steps.Where(step => double.IsFinite(step.Loss) && double.IsFinite(step.GradientNorm))];
         (string Name, Func<StepResult, double> Value, bool IsLogarithmic)[] curves = finite.Length == 0 ? [] :
@@ -50,7 +51,7 @@ public static class TrainingReport
         Add($"|---|---|");
         Add($"| batches applied | {run.Applied:n0} of {config.Steps:n0}, {batch} pictures each |");
         Add($"| batches skipped | {run.Skipped:n0} |");
-        Add($"| batches undone, when the run went back | {run.Undone:n0} |");
+        Add($"| batches undone by rollbacks | {run.Undone:n0} |");
         Add($"| samples left out of batches | {leftOut.Times:n0} |");
         Add($"| precision | {Precision.Name(config.Compute)} |");
         Add($"| time in steps | {TimeSpan.FromSeconds(seconds):d\\.hh\\:mm\\:ss}, {images / seconds:f0} images/s |");
@@ -94,9 +95,9 @@ public static class TrainingReport
                 Add($"");
                 Add($"## Left out");
                 Add($"");
-                Add($"Samples that cannot be trained on; the others of their batches were.");
+                Add($"Samples that cannot be trained on; the other samples of their batches were used.");
                 Add($"");
-                Add($"| sample | column | holds | batches without it | first |");
+                Add($"| sample | column | value | batches without it | first |");
                 Add($"|---|---|---|---|---|");
             }
 
@@ -108,7 +109,7 @@ public static class TrainingReport
             if (leftOut.Times > listed)
             {
                 Add($"");
-                Add($"Others, which are not listed, were left out {leftOut.Times - listed:n0} times.");
+                Add($"Further samples, which are not listed, were left out {leftOut.Times - listed:n0} times.");
             }
 
             Add($"");
@@ -134,7 +135,7 @@ public static class TrainingReport
                 Add($"- {prompt}");
             }
 
-            // Evenly over the run, the last one included.
+            // Spread evenly over the run, including the last one.
             int shown = Math.Min(panels.Length, PanelsMax);
             for (int i = 1; i <= shown; i++)
             {
@@ -147,7 +148,7 @@ public static class TrainingReport
         }
     }
 
-    /// <summary>Time that a stage's steps took, in seconds.</summary>
+    /// <summary>Total time of a stage's steps, in seconds.</summary>
     public static double Seconds(StageConfig config) =>
         StepMetrics.Read(config.Folder).Sum(step => step.Seconds);
 

@@ -31,16 +31,16 @@ public sealed class StoredPicturesTests : IDisposable
     [Theory]
     [InlineData(
         "author:str title:str jpg:jpeg", "caption column",
-        "must be named, since it may be any of author (str), title (str).")]
+        "is ambiguous; name one of author (str), title (str).")]
     [InlineData(
         "caption:str text:str jpg:jpeg", "caption column",
-        "must be named, since it may be any of caption (str), text (str).")]
+        "is ambiguous; name one of caption (str), text (str).")]
     [InlineData(
         "caption:str image:png jpg:jpeg", "picture column",
-        "must be named, since it may be any of image (png), jpg (jpeg).")]
+        "is ambiguous; name one of image (png), jpg (jpeg).")]
     [InlineData(
         "caption:str mask:png depth:png", "picture column",
-        "must be named, since it may be any of depth (png), mask (png).")]
+        "is ambiguous; name one of depth (png), mask (png).")]
     [InlineData("caption:str width:int", "picture column", "is not there; the set has caption (str), width (int).")]
     [InlineData("jpg:jpeg", "caption column", "is not there; the set has jpg (jpeg).")]
     public void Columns_ThatCouldBeOthers_AreRefused_WithAllOfThem(string columns, string place, string reason)
@@ -65,7 +65,7 @@ public sealed class StoredPicturesTests : IDisposable
             Assert.Throws<RefusedFileException>(() => new PictureColumns(Picture: "width").PictureOf(index)).Reason);
         WriteFolder("pictures", ("a.png", "a.txt", "red"));
         Assert.Contains(
-            "are those of MDS data sets",
+            "exist only in MDS data sets",
             Assert.Throws<RefusedFileException>(() => StoredPictures.Open(_folder["pictures"], choice)).Message);
     }
 
@@ -78,7 +78,7 @@ public sealed class StoredPicturesTests : IDisposable
         Assert.Equal("pictures from column jpg (jpeg), captions from column caption (json)", set.Taken);
         var refusal = Assert.Throws<RefusedFileException>(() => set.Caption(1));
         Assert.Equal("sample 1, column 'caption'", refusal.Place);
-        Assert.Equal("the JSON is array; a caption is a JSON text.", refusal.Reason);
+        Assert.Equal("the JSON is array; a caption must be a JSON string.", refusal.Reason);
         Assert.Throws<RefusedFileException>(() => set.Caption(2));
     }
 
@@ -132,7 +132,7 @@ public sealed class StoredPicturesTests : IDisposable
         Assert.Equal("6 (b.bmp, b.txt, c.avif, c.txt, d.gif, ...)", set.PassedOver.ToString());
         File.Delete(_folder["pictures/top.png"]);
         Assert.EndsWith(
-            "there are none; endings read are .png, .jpg, .jpeg, .webp, and passed over are 7 "
+            "there are none; supported extensions are .png, .jpg, .jpeg, .webp; ignored are 7 "
             + "(b.bmp, b.txt, c.avif, c.txt, d.gif, ...).",
             Assert.Throws<RefusedFileException>(() => StoredPictures.Open(_folder["pictures"])).Message);
     }

@@ -154,7 +154,7 @@ public sealed class StageLoopTests : IDisposable
         RefusedFileException error = Assert.Throws<RefusedFileException>(
             () => ToyStage.Run(config with { Compute = second }));
         Assert.Contains($"a run that computes in {name}", error.Message);
-        Assert.Contains($"with model.dtype={name} it goes on", error.Message);
+        Assert.Contains($"set model.dtype={name} to resume it", error.Message);
         Assert.Equal(before, Directory.GetFiles(config.Folder));
         Assert.Equal(ToyStage.Run(ToyStage.Config(folder["whole"], first)), ToyStage.Run(config));
     }
@@ -216,7 +216,7 @@ public sealed class StageLoopTests : IDisposable
         for (int time = 0; time < 2; time++)
         {
             var error = Assert.Throws<TrainingFailedException>(() => ToyStage.Run(config, data: data));
-            Assert.Contains("the last 9 batches, to step 8, hold no sample that can be trained on.", error.Message);
+            Assert.Contains("the last 9 batches, up to step 8, have no sample that can be trained on.", error.Message);
             Assert.Contains(": latents holds NaN", error.Message);
             Assert.DoesNotContain("learning rate", error.Message);
         }
@@ -226,7 +226,7 @@ public sealed class StageLoopTests : IDisposable
 
     [Theory]
     [InlineData(2, "only ", " of 20 batches are in the weights")] // Most batches of two have no sound sample.
-    [InlineData(16, "of 320 samples were left out", "a stage needs half of them")]
+    [InlineData(16, "of 320 samples were left out", "a stage needs at least half of them")]
     public void Run_ThatLeftMostOut_HasFailed_HoweverOftenItIsStarted(int batch, params string[] says)
     {
         using var folder = new TemporaryFolder();
@@ -279,7 +279,7 @@ public sealed class StageLoopTests : IDisposable
         List<string> told = [];
         var error = Assert.Throws<TrainingDivergedException>(() => ToyStage.Run(config, data: data, told: told));
         Assert.Contains("lower learning rate", error.Message);
-        Assert.Equal(2, told.Count(text => text.Contains("went back", StringComparison.Ordinal)));
+        Assert.Equal(2, told.Count(text => text.Contains("rolled back", StringComparison.Ordinal)));
     }
 
     [Fact]
@@ -345,7 +345,7 @@ public sealed class StageLoopTests : IDisposable
         string report = File.ReadAllText(Path.Combine(config.Folder, TrainingReport.FileName));
         Assert.Contains($"| batches applied | {run.Position.Applied} of 20, ", report);
         Assert.Contains($"| batches skipped | {run.Position.Skipped} |", report);
-        Assert.Contains($"| batches undone, when the run went back | {run.Position.Undone} |", report);
+        Assert.Contains($"| batches undone by rollbacks | {run.Position.Undone} |", report);
         Assert.Equal(run.Engine.Master.Optimizer.Updates, run.Position.Applied);
     }
 
@@ -358,7 +358,7 @@ public sealed class StageLoopTests : IDisposable
         StageConfig whole = Config("whole");
         ToyStage.Run(whole, data: data);
         string expected = Result(whole);
-        Assert.Contains("went back", expected);
+        Assert.Contains("rolled back", expected);
         StageConfig stopped = Config("stopped");
         for (int step = 0; step < ToyStage.Steps; step++)
         {

@@ -28,7 +28,7 @@ public sealed class SpoiledModelsTests
         using HttpClient client = await cluster.ClientAsync("spoiled");
         foreach (string part in s_parts)
         {
-            string sentence = $"The {part} of the model spoiled {part} gave NaN, where only finite numbers are of use.";
+            string sentence = $"The {part} of the model spoiled {part} gave NaN instead of a finite number.";
             IModelCatalogGrain catalog = cluster.Grains.GetGrain<IModelCatalogGrain>(0);
             Assert.True(await catalog.RegisterAsync(TinyModels.Spoiled(part).Card));
             (string code, string? param, string message) = await client.SendAsync(

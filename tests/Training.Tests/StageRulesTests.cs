@@ -220,9 +220,9 @@ public sealed class StageRulesTests
         {
             position = Follow(position, batches[..^1]);
             StepDecision decision = Decide(position, batches[^1]);
-            Assert.Equal(StepVerdict.GoBack, decision.Verdict);
+            Assert.Equal(StepVerdict.RollBack, decision.Verdict);
             return Assert.Throws<TrainingDivergedException>(
-                () => s_rules.GoBack(decision.Position, decision.Slice!, null)).Message;
+                () => s_rules.RollBack(decision.Position, decision.Slice!, null)).Message;
         }
     }
 

@@ -73,7 +73,7 @@ internal static class DataCommand
             IReadOnlyList<SkippedPicture> skipped = Output.WithProgress("encoding", progress => run.Run(
                 folder.FullName, parsed.GetValue(workers) ?? Environment.ProcessorCount,
                 done => progress((double)done / source.Count), cancellation));
-            ReportSkipped(skipped, folder.FullName);
+            SkippedPictures.Report(skipped, folder.FullName);
             ReportTruncated(run.Cut);
             string origin = stored is null ? "" : $": {Describe(stored)}";
             Output.Line($"{source.Count - skipped.Count} samples in {folder}{origin}");
@@ -94,22 +94,6 @@ internal static class DataCommand
 
     private static string Describe(StoredPictures pictures) =>
         pictures.PassedOver.Count == 0 ? pictures.Taken : $"{pictures.Taken}; ignored {pictures.PassedOver}";
-
-    /// <summary>Reports the first skipped pictures, and the file that lists all of them.</summary>
-    public static void ReportSkipped(IReadOnlyList<SkippedPicture> skipped, string folder)
-    {
-        const int named = 20;
-        foreach (SkippedPicture picture in skipped.Take(named))
-        {
-            Output.Remark($"skipped picture {picture.Picture}: its {picture.Column} would hold {picture.Value}");
-        }
-
-        if (skipped.Count > 0)
-        {
-            string list = Path.Combine(folder, Model.Data.Precompute.SkippedFile);
-            Output.Remark($"{skipped.Count} pictures were skipped; {list} lists them");
-        }
-    }
 
     private static void ReportTruncated(CutCaptions cut)
     {

@@ -166,7 +166,7 @@ internal sealed class DemoMaking
             pictures, encoders.Autoencoder, encoders.Text, encoders.Tokenizer, s_sides, SceneSeed);
         IReadOnlyList<SkippedPicture> skipped = Output.WithProgress("encoding", progress => precompute.Run(
             Latents, _workers, done => progress((double)done / _scenes), cancellation));
-        DataCommand.ReportSkipped(skipped, Latents);
+        SkippedPictures.Report(skipped, Latents);
     }
 
     private List<StageOutcome> Publish(StageConfig stage, List<StageOutcome> before, CancellationToken cancellation)

@@ -38,7 +38,7 @@ public sealed class GenerationMachineTests
         Assert.Equal(
             SubmitOutcome.Gone,
             GenerationMachine.Known(
-                new GenerationState { Closure = GenerationClosure.NeverCame }, Story.Submission()));
+                new GenerationState { Closure = GenerationClosure.NeverSubmitted }, Story.Submission()));
     }
 
     [Fact]
@@ -51,7 +51,7 @@ public sealed class GenerationMachineTests
 
         Outcome<bool> late = story.Ensure(late: true, 2);
         Assert.Equal((false, true), (late.Answer, late.Store));
-        Assert.Equal((GenerationClosure.NeverCame, Story.At(2)), (story.State.Closure, story.State.EndedAt));
+        Assert.Equal((GenerationClosure.NeverSubmitted, Story.At(2)), (story.State.Closure, story.State.EndedAt));
 
         Outcome<bool> again = story.Ensure(late: true, 3);
         Assert.Equal((false, false), (again.Answer, again.Store));
@@ -186,7 +186,7 @@ public sealed class GenerationMachineTests
         Story story = new Story().Denoising();
         Outcome<ClaimAnswer> next = story.Claim(WorkKind.Denoise, 2, alone: true);
         Assert.Equal((ClaimOutcome.Granted, 3L), (next.Answer.Outcome, next.Answer.Epoch));
-        Assert.Equal(1, story.State.BarrenClaims);
+        Assert.Equal(1, story.State.ClaimsWithoutProgress);
     }
 
     [Fact]
@@ -197,12 +197,12 @@ public sealed class GenerationMachineTests
         Assert.Equal((ClaimOutcome.NotYou, true), (shared.Answer.Outcome, shared.Store));
         Assert.True(shared.Answer.Item!.Alone);
         Assert.Equal((GenerationPhase.QueuedDenoise, null), (story.State.Phase, story.State.Claim));
-        Assert.Equal((1, 0, 2L), (story.State.BarrenClaims, story.State.DeathsAlone, story.State.Epoch));
+        Assert.Equal((1, 0, 2L), (story.State.ClaimsWithoutProgress, story.State.DeathsAlone, story.State.Epoch));
 
         Assert.Equal(ClaimOutcome.Granted, story.Claim(WorkKind.Denoise, 51, "other", alone: true).Answer.Outcome);
         Assert.True(story.State.Claim!.Alone);
         story.Report(1, 52, "s1");
-        Assert.Equal((0, false), (story.State.BarrenClaims, story.Item().Alone));
+        Assert.Equal((0, false), (story.State.ClaimsWithoutProgress, story.Item().Alone));
     }
 
     [Fact]
@@ -211,9 +211,9 @@ public sealed class GenerationMachineTests
         var story = new Story(new GenerationOptions { QuarantineAfter = 2 });
         story.Claim(WorkKind.Encode, 1);
         Assert.Equal(ClaimOutcome.Granted, story.Claim(WorkKind.Encode, 10, "w2").Answer.Outcome);
-        Assert.Equal(1, story.State.BarrenClaims);
+        Assert.Equal(1, story.State.ClaimsWithoutProgress);
         Assert.Equal(ClaimOutcome.NotYou, story.Claim(WorkKind.Encode, 20, "w3").Answer.Outcome);
-        Assert.Equal((2, 0), (story.State.BarrenClaims, story.State.DeathsAlone));
+        Assert.Equal((2, 0), (story.State.ClaimsWithoutProgress, story.State.DeathsAlone));
     }
 
     // A claim that brought a newer snapshot made progress, whatever became of its worker.
@@ -234,7 +234,7 @@ public sealed class GenerationMachineTests
 
         story.Report(8, 7);
         Outcome<ClaimAnswer> next = story.Claim(WorkKind.Denoise, 50, "other", alone: true);
-        Assert.Equal(barren, story.State.BarrenClaims);
+        Assert.Equal(barren, story.State.ClaimsWithoutProgress);
 
         // Steps that are in no snapshot are done again.
         int step = hasSnapshot ? 5 : 4;
@@ -250,7 +250,7 @@ public sealed class GenerationMachineTests
         story.Claim(WorkKind.Encode, 10, "w2", alone: true);
         Assert.Equal(0, story.State.DeathsAlone);
         Assert.Equal(ClaimOutcome.Granted, story.Claim(WorkKind.Encode, 20, "w3", alone: true).Answer.Outcome);
-        Assert.Equal((1, 2), (story.State.DeathsAlone, story.State.BarrenClaims));
+        Assert.Equal((1, 2), (story.State.DeathsAlone, story.State.ClaimsWithoutProgress));
         Outcome<ClaimAnswer> last = story.Claim(WorkKind.Encode, 30, "w4", alone: true);
         Assert.Equal((ClaimOutcome.Nothing, true), (last.Answer.Outcome, last.Store));
         Assert.Equal((GenerationPhase.Failed, GenerationError.WorkerLost), (story.State.Phase, story.State.Error));
@@ -353,11 +353,11 @@ public sealed class GenerationMachineTests
         story.Fail(4);
         story.Claim(WorkKind.Denoise, 5, "dies");
         story.Claim(WorkKind.Denoise, 50, "w", alone: true);
-        Assert.Equal((1, 1), (story.State.Failures, story.State.BarrenClaims));
+        Assert.Equal((1, 1), (story.State.Failures, story.State.ClaimsWithoutProgress));
         story.State = story.State with { DeathsAlone = 1 };
         story.Report(3, 51, "s3");
         Assert.Equal(
-            (0, 0, 0), (story.State.Failures, story.State.BarrenClaims, story.State.DeathsAlone));
+            (0, 0, 0), (story.State.Failures, story.State.ClaimsWithoutProgress, story.State.DeathsAlone));
         Assert.Equal(["s2"], Names(story.State.ToRelease));
     }
 
@@ -454,7 +454,7 @@ public sealed class GenerationMachineTests
         Assert.Equal((ReportOutcome.Taken, true), Result(story.Release(6, 9, "s6")));
         Assert.Equal((GenerationPhase.QueuedDenoise, Story.At(9)), (story.State.Phase, story.State.WaitingSince));
         Assert.Equal((6, 6, null), (story.State.Step, story.State.SnapshotStep, story.State.Claim));
-        Assert.Equal((0, 2L), (story.State.BarrenClaims, story.State.Epoch));
+        Assert.Equal((0, 2L), (story.State.ClaimsWithoutProgress, story.State.Epoch));
         Assert.Equal(GenerationPhase.Denoising, story.State.Reached);
 
         // Again, as after a lost answer; from an earlier claim; and when it has ended.

@@ -144,17 +144,17 @@ public sealed class FairShareAccountsTests
         _shares.Charge(Share(b), 2);
         _shares.Charge(Share(a), 32);
         a.Work.Weight = 3;
-        _shares.Weigh(a.Work, 1);
+        _shares.OnWeightChanged(a.Work, 1);
         Assert.Equal((12.0, 4.0), (Share(a).Virtual, _shares.WeightWaiting));
         Assert.Same(b, Next());
 
         // Who is not ahead stays where it is.
         b.Work.Weight = 5;
-        _shares.Weigh(b.Work, 1);
+        _shares.OnWeightChanged(b.Work, 1);
         Assert.Equal((2.0, 8.0), (Share(b).Virtual, _shares.WeightWaiting));
         _parts.Waiting.Remove(a);
         a.Work.Weight = 6;
-        _shares.Weigh(a.Work, 3);
+        _shares.OnWeightChanged(a.Work, 3);
         Assert.Equal((7.0, 5.0), (Share(a).Virtual, _shares.WeightWaiting));
     }
 
@@ -166,7 +166,7 @@ public sealed class FairShareAccountsTests
         _shares.Charge(Share(b), 10);
         _shares.Charge(Share(c), 15);
         a.Work.Weight = 4;
-        _shares.Weigh(a.Work, 1);
+        _shares.OnWeightChanged(a.Work, 1);
         Assert.Equal((b, 12.5), (Next(), Share(a).Virtual));
         _parts.Waiting.Remove(b);
         Assert.Same(a, Next());

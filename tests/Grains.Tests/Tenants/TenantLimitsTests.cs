@@ -224,9 +224,9 @@ public sealed class TenantLimitsTests
     public void AGenerationThatIsOpen_NeedsNoSecondPlace()
     {
         TenantLimits limits = Limits(new TenantSettings { OpenGenerations = 2 }, out _);
-        limits.Found(Id(1), s_now);
-        limits.Found(Id(2), s_now);
-        limits.Found(Id(2), s_now);
+        limits.AddOpen(Id(1), s_now);
+        limits.AddOpen(Id(2), s_now);
+        limits.AddOpen(Id(2), s_now);
         Assert.Equal((2, true, false), (limits.Open, limits.Has(Id(1)), limits.Has(Id(3))));
         Assert.Equal(AdmissionOutcome.Admitted, Admit(limits, 1, s_now, 7).Outcome);
         Assert.Equal(7, limits.UsedToday(s_now));
@@ -293,16 +293,16 @@ public sealed class TenantLimitsTests
     {
         TenantLimits limits = Limits(
             new TenantSettings { RequestsPerMinute = 60, EvaluationsPerDay = 1000 }, out TenantState state);
-        Assert.False(limits.Rest(s_now));
+        Assert.False(limits.Checkpoint(s_now));
         Assert.Null(state.Tokens);
         Admit(limits, 1, s_now, 5);
         Assert.Equal(15, state.Reserved);
-        Assert.True(limits.Rest(s_now.AddSeconds(0.5)));
+        Assert.True(limits.Checkpoint(s_now.AddSeconds(0.5)));
         Assert.Equal((5L, s_now.AddSeconds(0.5)), (state.Reserved, state.TokensAt));
         Assert.Equal(59.5, state.Tokens!.Value, 6);
-        Assert.True(limits.Rest(s_now.AddSeconds(0.75)));
-        Assert.False(limits.Rest(s_now.AddSeconds(2)));
-        Assert.False(new TenantLimits(new TenantState()).Rest(s_now));
+        Assert.True(limits.Checkpoint(s_now.AddSeconds(0.75)));
+        Assert.False(limits.Checkpoint(s_now.AddSeconds(2)));
+        Assert.False(new TenantLimits(new TenantState()).Checkpoint(s_now));
     }
 
     // Admissions, ends told once, twice or never, confirmations, moves and crashes: whatever comes, a day's use is at

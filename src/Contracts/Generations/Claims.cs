@@ -71,6 +71,10 @@ public sealed record ClaimAnswer
     /// <summary>The work as it should stand in the queue, if it is not this worker's.</summary>
     [Id(8)]
     public WorkItem? Item { get; init; }
+
+    /// <summary>The submission's place in its request's trace (W3C traceparent); null if it is not traced.</summary>
+    [Id(9)]
+    public string? TraceParent { get; init; }
 }
 
 /// <summary>A worker reports steps, with a snapshot or a preview where there is one.</summary>

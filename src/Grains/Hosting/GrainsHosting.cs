@@ -1,4 +1,5 @@
 // Puts the grains into a silo. The silo brings the ports: a device if it has one, a blob store, storage and reminders.
+using Atelier.Contracts.Diagnostics;
 using Atelier.Grains.Workers;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
@@ -23,6 +24,12 @@ public static class GrainsHosting
         silo.Services.AddSingleton(options.Checked());
         silo.Services.TryAddSingleton(TimeProvider.System);
         silo.Services.TryAddSingleton<Ports.IStateMeter, Ports.UnmeteredStates>();
+        silo.Services.AddMetrics();
+        silo.Services.AddSingleton<LogLimits>();
+        silo.Services.AddSingleton<Generations.GenerationInstruments>();
+        silo.Services.AddSingleton<OpenSets.OpenSetInstruments>();
+        silo.Services.AddSingleton<Queueing.QueueInstruments>();
+        silo.Services.AddSingleton<WorkerInstruments>();
         silo.Services.AddSingleton<OpenSets.OpenSetMap>();
         silo.Services.AddSingleton<WorkerService>();
         silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>>(

@@ -10,7 +10,7 @@ namespace Atelier.Grains.Models;
 /// <summary>Names for digests, and what a picture costs.</summary>
 [GrainType("modelcatalogue")]
 [ControlSilo]
-internal sealed partial class ModelCatalogGrain(
+internal sealed class ModelCatalogGrain(
     [PersistentState("catalogue")] IPersistentState<ModelCatalogState> state, GrainsOptions options,
     TimeProvider clock, IGrainFactory grains, ILogger<ModelCatalogGrain> logger) : Grain, IModelCatalogGrain
 {
@@ -36,7 +36,7 @@ internal sealed partial class ModelCatalogGrain(
         Registration registration = _catalog.Register(card, Now);
         if (registration == Registration.Full && await FindLeaverAsync() is { } leaver)
         {
-            LogDropped(leaver, card.Name, card.Digest);
+            logger.ModelDropped(leaver, card.Name, card.Digest);
             _catalog.Drop(leaver);
             registration = _catalog.Register(card, Now);
         }
@@ -90,8 +90,4 @@ internal sealed partial class ModelCatalogGrain(
             throw;
         }
     }
-
-    [LoggerMessage(
-        Level = LogLevel.Warning, Message = "The catalogue is full: model {Dropped} leaves it for {Name}, {Model}")]
-    private partial void LogDropped(ModelDigest dropped, string name, ModelDigest model);
 }

@@ -2,8 +2,10 @@
 // that forgets what ended long ago.
 using System.Globalization;
 using Atelier.Contracts;
+using Atelier.Contracts.Diagnostics;
 using Atelier.Contracts.OpenSets;
 using Atelier.Grains.Hosting;
+using Atelier.Grains.Telemetry;
 using Microsoft.Extensions.Logging;
 
 namespace Atelier.Grains.OpenSets;
@@ -11,9 +13,9 @@ namespace Atelier.Grains.OpenSets;
 /// <summary>Remembers what was accepted and has not ended.</summary>
 [GrainType("openset")]
 [ControlSilo]
-internal sealed partial class OpenSetGrain(
+internal sealed class OpenSetGrain(
     [PersistentState("openset")] IPersistentState<OpenSetState> state, GrainsOptions options, TimeProvider clock,
-    IGrainFactory grains, ILogger<OpenSetGrain> logger)
+    IGrainFactory grains, OpenSetInstruments instruments, LogLimits limits, ILogger<OpenSetGrain> logger)
     : Grain, IOpenSetGrain, IRemindable
 {
     private const string Reminder = "walk";
@@ -41,6 +43,8 @@ internal sealed partial class OpenSetGrain(
     private bool _walkIsDue;
     private bool _reminded;
     private bool _removed;
+    private int _measured;
+    private bool _isGone;
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
@@ -50,8 +54,12 @@ internal sealed partial class OpenSetGrain(
         return Task.CompletedTask;
     }
 
-    public override Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken) =>
-        TickAsync(cancellationToken);
+    public override Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
+    {
+        _isGone = true;
+        Measure();
+        return TickAsync(cancellationToken);
+    }
 
     // Goes on from a stored state.
     private void Begin()
@@ -60,6 +68,7 @@ internal sealed partial class OpenSetGrain(
         _set.Restart(clock.GetUtcNow());
         _storedSeconds = state.State.RetentionSeconds;
         _retention = new RetentionClock(state.State, options.Generation, clock);
+        Measure();
     }
 
     public async Task<bool> AddAsync(GenerationKey generation) => await EnterAsync(generation) is not null;
@@ -72,6 +81,7 @@ internal sealed partial class OpenSetGrain(
             return null;
         }
 
+        Measure();
         await StoreAsync();
         return _retention.Hour;
     }
@@ -82,6 +92,7 @@ internal sealed partial class OpenSetGrain(
     {
         await ListAsync(page => page.AddAsync(generation));
         _removed |= _set.Remove(generation);
+        Measure();
     }
 
     public async Task FileAsync(SessionKey session)
@@ -98,7 +109,7 @@ internal sealed partial class OpenSetGrain(
         _walkIsDue = true;
         if (_walk.IsCompleted)
         {
-            _walk = WalkAllAsync();
+            _walk = LogFaultsAsync(WalkAllAsync);
         }
     }
 
@@ -226,6 +237,7 @@ internal sealed partial class OpenSetGrain(
         while (_walkIsDue)
         {
             _walkIsDue = false;
+            instruments.Walked();
             IReadOnlyList<WalkQuestion> questions = _set.Walk(clock.GetUtcNow());
             HashSet<TenantId> closed = await ClosedAsync(questions);
             foreach (WalkQuestion[] part in questions.Chunk(Fan))
@@ -256,7 +268,13 @@ internal sealed partial class OpenSetGrain(
         }
         catch (Exception error)
         {
-            LogUnanswered(GrainCalls.IsTransient(error) ? LogLevel.Information : LogLevel.Error, tenant, error);
+            instruments.Unanswered();
+            LogLevel level = LevelOf(error);
+            if (limits.Passes(nameof(OpenSetLog.TenantUnanswered), Labels<LogLevel>.Of(level), out int count))
+            {
+                logger.TenantUnanswered(level, count, tenant, error);
+            }
+
             return false;
         }
     }
@@ -278,10 +296,32 @@ internal sealed partial class OpenSetGrain(
         catch (Exception error)
         {
             // The next walk asks again. Whatever one generation meets, the others are asked.
-            LogLevel level = GrainCalls.IsTransient(error) ? LogLevel.Information : LogLevel.Error;
-            LogUnasked(level, question.Generation, error);
+            instruments.Unanswered();
+            LogLevel level = LevelOf(error);
+            if (limits.Passes(nameof(OpenSetLog.GenerationUnanswered), Labels<LogLevel>.Of(level), out int count))
+            {
+                logger.GenerationUnanswered(level, count, question.Generation, error);
+            }
         }
     }
+
+    private static LogLevel LevelOf(Exception error) =>
+        GrainCalls.IsTransient(error) ? LogLevel.Information : LogLevel.Error;
+
+    // Rounds run beside the grain's calls and nobody waits for them.
+    private async Task LogFaultsAsync(Func<Task> round)
+    {
+        try
+        {
+            await round();
+        }
+        catch (Exception error)
+        {
+            logger.RoundFailed(this.GetPrimaryKeyLong(), error);
+        }
+    }
+
+    private void Measure() => instruments.Size.Move(ref _measured, _isGone ? 0 : _set.Count);
 
     private Task TickAsync(CancellationToken cancellation)
     {
@@ -291,7 +331,7 @@ internal sealed partial class OpenSetGrain(
         if (_forget.IsCompleted && clock.GetElapsedTime(_forgetAt) >= options.WalkPeriod)
         {
             _forgetAt = clock.GetTimestamp();
-            _forget = ForgetAsync();
+            _forget = LogFaultsAsync(ForgetAsync);
         }
 
         return _removed || (state.RecordExists && state.State.RetentionSeconds - _storedSeconds >= ClockSecondsMax)
@@ -314,10 +354,4 @@ internal sealed partial class OpenSetGrain(
             throw;
         }
     }
-
-    [LoggerMessage(Message = "Tenant {Tenant} did not say whether it is closed; the next walk asks it again")]
-    private partial void LogUnanswered(LogLevel level, TenantId tenant, Exception error);
-
-    [LoggerMessage(Message = "Generation {Generation} did not see to its work; the next walk asks it again")]
-    private partial void LogUnasked(LogLevel level, GenerationKey generation, Exception error);
 }

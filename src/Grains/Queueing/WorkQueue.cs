@@ -23,9 +23,7 @@ public sealed class WorkQueue
 
     /// <summary>Makes an empty queue.</summary>
     /// <param name="options">How it behaves.</param>
-    /// <param name="lastLease">
-    /// A number above all leases that an earlier queue gave, for example the time in ticks.
-    /// </param>
+    /// <param name="lastLease">A number above all leases that an earlier queue gave, such as the time in ticks.</param>
     public WorkQueue(WorkQueueOptions options, long lastLease)
     {
         _options = options.Fault() is { } fault ? throw new ArgumentException(fault, nameof(options)) : options;
@@ -39,9 +37,14 @@ public sealed class WorkQueue
     /// <summary>Called at every grant with tenant and operations, for measurements.</summary>
     public Action<TenantId, double>? Granting { get; set; }
 
-    /// <summary>
-    /// Puts work into the queue. The same work twice is once; a later phase replaces an earlier one.
-    /// </summary>
+    /// <summary>Called for every lease that expires with the work and its worker.</summary>
+    public Action<WorkItem, string>? Expiring { get; set; }
+
+    internal WaitingWork Waiting => _waiting;
+
+    internal int Leases => _leases.Count;
+
+    /// <summary>Puts work into the queue. The same work twice is once; a later phase replaces an earlier one.</summary>
     /// <exception cref="ArgumentException">Quanta, cost or weight of the work are out of range.</exception>
     public OfferAnswer Offer(WorkItem item, bool admitted, DateTimeOffset now)
     {
@@ -197,9 +200,7 @@ public sealed class WorkQueue
             entries.Where(entry => entry.Class >= 0).Sum(entry => entry.Item.Cost), _estimates.Rate(model, now));
     }
 
-    /// <summary>
-    /// Workers that have slots left and may do an item's work, those that hold its model first.
-    /// </summary>
+    /// <summary>Workers that have slots left and may do an item's work, those that hold its model first.</summary>
     public IEnumerable<string> SpareWorkers(WorkItem item) => _workers.WithSpareFor(item);
 
     /// <summary>
@@ -209,9 +210,7 @@ public sealed class WorkQueue
         _entries.TryGetValue(item.Generation, out WorkEntry? entry) && entry.Class >= 0
             ? _policy.BusyWorkerFor(entry)?.Name : null;
 
-    /// <summary>
-    /// Applies what the passing of time changes: expired leases wait again, at the head of their lanes.
-    /// </summary>
+    /// <summary>Applies the passing of time: expired leases wait again, at the head of their lanes.</summary>
     public void Tick(DateTimeOffset now)
     {
         WaitAgain(_reservations.TakeOverdue(now));
@@ -219,6 +218,7 @@ public sealed class WorkQueue
         {
             // What its worker had reported may not be stored, so all of it waits again. The wait starts now: the
             // worker may have brought a time from a queue whose clock differs.
+            Expiring?.Invoke(entry.Item, entry.Worker!.Name);
             Wait(entry, Timed(entry.Item, null, now));
         }
 

@@ -17,14 +17,13 @@ internal sealed class WorkerService : ILifecycleParticipant<ISiloLifecycle>
 
     public WorkerService(
         IEnumerable<IDeviceHost> devices, IBlobStore blobs, IGrainFactory grains, GrainsOptions options,
-        TimeProvider clock,
-        ILocalSiloDetails silo, ILoggerFactory loggers)
+        TimeProvider clock, WorkerInstruments instruments, ILocalSiloDetails silo, ILoggerFactory loggers)
     {
         _grains = grains;
         _loops = devices
             .Select(device => new WorkerLoop(
                 new WorkerKey(silo.Name, device.Description.Device), device, blobs, grains, options.Worker, clock,
-                loggers.CreateLogger<WorkerLoop>()))
+                instruments, loggers.CreateLogger<WorkerLoop>()))
             .ToDictionary(loop => loop.Key.ToString(), StringComparer.Ordinal);
     }
 

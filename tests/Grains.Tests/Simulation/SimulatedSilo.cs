@@ -1,6 +1,8 @@
 // A process: its clock, its worker, the activations on it. It may hang, be cut off from the others, and die.
+using Atelier.Contracts.Diagnostics;
 using Atelier.Grains.Hosting;
 using Atelier.Grains.Ports;
+using Atelier.Grains.Tests.Telemetry;
 using Atelier.Grains.Workers;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -38,10 +40,12 @@ internal sealed class SimulatedSilo : ILocalSiloDetails
             [typeof(GrainsOptions)] = cluster.Options, [typeof(TimeProvider)] = Clock, [typeof(IGrainFactory)] = Grains,
             [typeof(IBlobStore)] = blobs, [typeof(IStateMeter)] = cluster.Meter,
             [typeof(IClusterMembershipService)] = cluster.MembershipOf(this),
-            [typeof(IReminderRegistry)] = cluster.Reminders(this),
+            [typeof(IReminderRegistry)] = cluster.Reminders(this), [typeof(LogLimits)] = new LogLimits(Clock),
         };
+        Array.ForEach(TestInstruments.All, one => _services.Add(one.GetType(), one));
         _workers = new WorkerService(
-            device is null ? [] : [device], blobs, Grains, cluster.Options, Clock, this, NullLoggerFactory.Instance);
+            device is null ? [] : [device], blobs, Grains, cluster.Options, Clock,
+            TestInstruments.Workers, this, NullLoggerFactory.Instance);
         _services.Add(typeof(WorkerService), _workers);
         if (device is not null)
         {

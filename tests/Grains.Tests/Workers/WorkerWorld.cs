@@ -11,6 +11,7 @@ using Atelier.Contracts.Workers;
 using Atelier.Grains.Generations;
 using Atelier.Grains.Queueing;
 using Atelier.Grains.Tests.Cluster;
+using Atelier.Grains.Tests.Telemetry;
 using Atelier.Grains.Workers;
 using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
@@ -125,7 +126,7 @@ internal sealed class WorkerWorld(int seed)
         IGrainFactory grains = GrainProxy.Make<IGrainFactory>(
             (method, args) => Grain(worker, method.GetGenericArguments()[0], args[0]!));
         var loop = new WorkerLoop(
-            new WorkerKey(name, "d"), device, Blobs, grains, options, TimeProvider.System,
+            new WorkerKey(name, "d"), device, Blobs, grains, options, TimeProvider.System, TestInstruments.Workers,
             NullLogger<WorkerLoop>.Instance);
         worker = new LivingWorker(loop, device);
         _ = Task.Run(loop.RunAsync);

@@ -1,11 +1,13 @@
 // Goes around every request: gives it an id, strips what only the cluster may say, and sees to it that whatever goes
 // wrong is answered in the error shape.
 using System.Security.Cryptography;
+using Atelier.Gateway.Telemetry;
 
 namespace Atelier.Gateway.Answers;
 
 /// <summary>The outermost part of the gateway.</summary>
-internal sealed partial class AnswersMiddleware(RequestDelegate next, ILogger<AnswersMiddleware> logger)
+internal sealed class AnswersMiddleware(
+    RequestDelegate next, GatewayInstruments instruments, RefusalRecord refusals, ILogger<AnswersMiddleware> logger)
 {
     /// <summary>The header with a request's id, to silos and in answers.</summary>
     public const string RequestId = "x-request-id";
@@ -58,8 +60,28 @@ internal sealed partial class AnswersMiddleware(RequestDelegate next, ILogger<An
         }
         catch (Exception error)
         {
-            LogFault(error, context.Request.Method, context.TraceIdentifier);
+            logger.RequestFailed(error, context.Request.Method, context.TraceIdentifier);
             await AnswerAsync(context, GatewayError.Internal);
+        }
+        finally
+        {
+            Record(context);
+        }
+    }
+
+    private void Record(HttpContext context)
+    {
+        GatewayError? error = context.Features.Get<GatewayError>();
+        instruments.Ended(error switch
+        {
+            { Status: >= StatusCodes.Status500InternalServerError } => "failed",
+            not null => "refused",
+            null when context.RequestAborted.IsCancellationRequested => "aborted",
+            null => "answered",
+        });
+        if (error is not null)
+        {
+            refusals.Add(error.Code, context.TraceIdentifier);
         }
     }
 
@@ -84,8 +106,4 @@ internal sealed partial class AnswersMiddleware(RequestDelegate next, ILogger<An
         context.Response.Clear();
         return error.WriteAsync(context);
     }
-
-    [LoggerMessage(
-        Level = LogLevel.Error, Message = "A {Method} request failed in the gateway; its request id is {RequestId}.")]
-    private partial void LogFault(Exception error, string method, string requestId);
 }

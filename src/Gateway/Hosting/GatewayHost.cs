@@ -1,5 +1,6 @@
 // Puts a gateway together: the page, the proxy with its checks, and the connection to the cluster.
 using System.Net;
+using Atelier.Contracts.Diagnostics;
 using Atelier.Contracts.Tenants;
 using Atelier.Gateway.Answers;
 using Atelier.Gateway.Cluster;
@@ -8,6 +9,7 @@ using Atelier.Gateway.Limits;
 using Atelier.Gateway.Page;
 using Atelier.Gateway.Routing;
 using Atelier.Gateway.Settings;
+using Atelier.Gateway.Telemetry;
 using Atelier.ServiceDefaults;
 using Yarp.ReverseProxy.Configuration;
 using Yarp.ReverseProxy.Forwarder;
@@ -75,6 +77,9 @@ public static class GatewayHost
         services.Configure<HostOptions>(host => host.ShutdownTimeout = settings.ShutdownTimeout);
         services.AddSingleton(settings);
         services.AddSingleton(_ => new Tickets(settings.SecretBytes(), TimeProvider.System));
+        services.AddSingleton<LogLimits>();
+        services.AddSingleton<GatewayInstruments>();
+        services.AddSingleton<RefusalRecord>();
         services.AddSingleton<KnownKeys>();
         services.AddSingleton<KeyCheck>();
         services.AddSingleton<RequestRates>();

@@ -2,13 +2,14 @@
 // and sends nothing cannot lock others out.
 using System.Net;
 using Atelier.Gateway.Settings;
+using Atelier.Gateway.Telemetry;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Connections.Features;
 
 namespace Atelier.Gateway.Limits;
 
 /// <summary>Counts connections, in all and by address, and closes idle ones to make room.</summary>
-internal sealed class Connections(GatewaySettings settings, TimeProvider clock)
+internal sealed class Connections(GatewaySettings settings, TimeProvider clock, RefusalRecord refusals)
 {
     // A connection that is asked to close and has sent half a request does not; it is cut.
     private static readonly TimeSpan s_closeTime = TimeSpan.FromSeconds(1);
@@ -27,6 +28,7 @@ internal sealed class Connections(GatewaySettings settings, TimeProvider clock)
         var connection = new Connection(context, ClientAddress.Of((context.RemoteEndPoint as IPEndPoint)?.Address));
         if (!TryAdd(connection, out Connection? evicted, out bool isCut))
         {
+            refusals.Add("too_many_connections");
             context.Abort(new ConnectionAbortedException("There are as many connections as there may be."));
             return;
         }

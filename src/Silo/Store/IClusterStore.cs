@@ -11,6 +11,9 @@ internal interface IClusterStore : IDisposable
     /// <summary>Gets whether this process holds the store, so that a new process may mend it.</summary>
     bool IsInProcess { get; }
 
+    /// <summary>Gets why the store's upkeep failed when it was last tried; null if it did not.</summary>
+    string? UpkeepFault => null;
+
     /// <summary>Has Orleans keep states, reminders and members here.</summary>
     void AddTo(ISiloBuilder silo);
 

@@ -82,6 +82,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     private readonly Thread _writer;
     private SqliteSession _session;
     private volatile bool _isFull;
+    private volatile string? _upkeepFault;
 
     /// <summary>Opens the store, and makes it if its folder holds none.</summary>
     /// <exception cref="ArgumentException">The options make no sense, or the folder is another cluster's.</exception>
@@ -140,6 +141,9 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
 
     /// <inheritdoc/>
     public bool IsInProcess => true;
+
+    /// <inheritdoc/>
+    public string? UpkeepFault => _upkeepFault;
 
     /// <inheritdoc/>
     public void AddTo(ISiloBuilder silo)
@@ -411,15 +415,18 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
             }
 
             KeepStartRoom();
+            _upkeepFault = null;
         }
-        catch (SqliteException)
+        catch (SqliteException error)
         {
-            // The next second tries again.
+            // The next second tries again; a lock that another silo has is not worth a report.
             RollBack(keep: true);
+            _upkeepFault = error.SqliteErrorCode is Busy or Locked ? _upkeepFault : error.Message;
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            // The disk does not answer, or is full again. Writes say so; the next second tries again.
+            // The disk does not answer, or is full again. The next second tries again.
+            _upkeepFault = error.Message;
         }
     }
 

@@ -6,7 +6,7 @@ using Atelier.Grains.Ports;
 namespace Atelier.Silo.Api.Http;
 
 /// <summary>Makes calls, a few times.</summary>
-internal sealed class GrainCaller(TimeProvider clock, IHostApplicationLifetime lifetime)
+internal sealed class GrainCaller(TimeProvider clock, IHostApplicationLifetime lifetime, ApiInstruments instruments)
 {
     /// <summary>Calls in all; a call that hangs takes as long as the silo waits for an answer.</summary>
     public const int CallsMax = 4;
@@ -40,6 +40,7 @@ internal sealed class GrainCaller(TimeProvider clock, IHostApplicationLifetime l
                     throw new ApiException(ApiError.Unavailable, error);
                 }
 
+                instruments.Retried();
                 await Task.Delay(s_pause * made, clock);
             }
         }

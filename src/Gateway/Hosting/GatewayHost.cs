@@ -1,6 +1,7 @@
 // Puts a gateway together: the page, the proxy with its checks, and the connection to the cluster.
 using System.Net;
 using Atelier.Configuration;
+using Atelier.Contracts.Diagnostics;
 using Atelier.Contracts.Tenants;
 using Atelier.Gateway.Answers;
 using Atelier.Gateway.Cluster;
@@ -9,6 +10,7 @@ using Atelier.Gateway.Limits;
 using Atelier.Gateway.Page;
 using Atelier.Gateway.Routing;
 using Atelier.Gateway.Settings;
+using Atelier.Gateway.Telemetry;
 using Atelier.ServiceDefaults;
 using Microsoft.Extensions.Options;
 using Yarp.ReverseProxy.Configuration;
@@ -18,7 +20,7 @@ using Yarp.ReverseProxy.Health;
 namespace Atelier.Gateway.Hosting;
 
 /// <summary>The gateway's process.</summary>
-public static partial class GatewayHost
+public static class GatewayHost
 {
     private const int WrongConfiguration = 2;
 
@@ -50,7 +52,7 @@ public static partial class GatewayHost
         await using WebApplication app = builder.Build();
         foreach (string warning in options.Warnings)
         {
-            LogWarning(app.Logger, warning);
+            app.Logger.StartWarning(warning);
         }
 
         Map(app);
@@ -93,6 +95,9 @@ public static partial class GatewayHost
         services.Configure<HostOptions>(host => host.ShutdownTimeout = settings.ShutdownTimeout);
         services.AddSingleton(settings);
         services.AddSingleton(_ => new Tickets(settings.SecretBytes(), TimeProvider.System));
+        services.AddSingleton<LogLimits>();
+        services.AddSingleton<GatewayInstruments>();
+        services.AddSingleton<RefusalRecord>();
         services.AddSingleton<KnownKeys>();
         services.AddSingleton<KeyCheck>();
         services.AddSingleton<RequestRates>();
@@ -140,7 +145,4 @@ public static partial class GatewayHost
         });
         app.MapFallback("{**path}", context => GatewayError.UnknownUrl.WriteAsync(context));
     }
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "{Warning}")]
-    private static partial void LogWarning(ILogger logger, string warning);
 }

@@ -57,7 +57,9 @@ internal sealed partial class GenerationGrain
         }
 
         bool tells = outcome.State != _state;
+        GenerationState before = _state;
         _state = outcome.State;
+        Measure(before);
         if (tells)
         {
             NotifyWatchers();
@@ -75,6 +77,29 @@ internal sealed partial class GenerationGrain
         }
 
         return outcome.Answer;
+    }
+
+    // Counts the effects of a change, and measures the phase that it ended.
+    private void Measure(GenerationState before)
+    {
+        if (before.IsOpen && before.Phase != _state.Phase)
+        {
+            instruments.PhaseEnded(before.Phase, _phaseAt is { } at ? clock.GetElapsedTime(at) : null);
+        }
+
+        if (before.IsOpen && !_state.IsOpen)
+        {
+            instruments.Ended(_state);
+        }
+        else if (!before.IsOpen && _state.IsOpen)
+        {
+            instruments.Accepted();
+        }
+
+        if (_state.IsOpen && (!before.IsOpen || before.Phase != _state.Phase))
+        {
+            _phaseAt = clock.GetTimestamp();
+        }
     }
 
     private Task StoreAsync(GenerationState state)

@@ -1,5 +1,6 @@
 // Puts the grains into a silo. The silo brings the ports: a device if it has one, a blob store, storage and reminders.
 using Atelier.Configuration;
+using Atelier.Contracts.Diagnostics;
 using Atelier.Grains.Generations;
 using Atelier.Grains.Models;
 using Atelier.Grains.OpenSets;
@@ -32,6 +33,12 @@ public static class GrainsHosting
                 Math.Min(reminders.MinimumReminderPeriod.Ticks, openSet.Value.WalkPeriod.Ticks)));
         silo.Services.TryAddSingleton(TimeProvider.System);
         silo.Services.TryAddSingleton<Ports.IStateMeter, Ports.UnmeteredStates>();
+        silo.Services.AddMetrics();
+        silo.Services.AddSingleton<LogLimits>();
+        silo.Services.AddSingleton<GenerationInstruments>();
+        silo.Services.AddSingleton<OpenSetInstruments>();
+        silo.Services.AddSingleton<QueueInstruments>();
+        silo.Services.AddSingleton<WorkerInstruments>();
         silo.Services.AddSingleton<OpenSetMap>();
         silo.Services.AddSingleton<WorkerService>();
         silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>>(

@@ -22,7 +22,7 @@ using StackExchange.Redis;
 namespace Atelier.Silo.Hosting;
 
 /// <summary>The silo's process.</summary>
-public static partial class SiloHost
+public static class SiloHost
 {
     private const int WrongConfiguration = 2;
 
@@ -69,7 +69,7 @@ public static partial class SiloHost
         await using WebApplication app = builder.Build();
         foreach (string warning in warnings.Concat(store.Warnings))
         {
-            LogWarning(app.Logger, warning);
+            app.Logger.StartWarning(warning);
         }
 
         app.MapServiceDefaults();
@@ -182,21 +182,38 @@ public static partial class SiloHost
         builder.Services.AddSingleton(_ => new Tickets(settings.SecretBytes(), TimeProvider.System));
         AddBlobs(builder.Services, settings);
         builder.Services.AddAtelierApi();
+        builder.Services.AddHostedService<MembershipLog>();
         if (settings.Roles.HasFlag(SiloRoles.Inference))
         {
             AddDevice(builder.Services, settings);
+            builder.Services.AddSingleton<DeviceWatch>();
+            builder.Services.AddHostedService(services => services.GetRequiredService<DeviceWatch>());
+            builder.Services.AddHealthChecks().AddCheck<DeviceWatch>("device");
         }
 
-        builder.UseOrleans(silo => ConfigureSilo(silo, options, store));
+        bool isTraced = builder.Configuration.ExportsTelemetry();
+        builder.UseOrleans(silo =>
+        {
+            ConfigureSilo(silo, options, store);
+            if (isTraced)
+            {
+                silo.AddActivityPropagation();
+            }
+        });
     }
 
-    private static void AddBlobs(IServiceCollection services, SiloSettings settings) =>
-        services.AddSingleton<IBlobStore>(provider => settings.Azure is { } connection
-            ? new AzureBlobStore(
-                new AzureBlobStoreOptions { Connection = connection, Container = settings.AzureContainer })
-            : new FolderBlobStore(
-                new FolderBlobStoreOptions { Folder = settings.BlobFolder },
-                provider.GetRequiredService<TimeProvider>()));
+    private static void AddBlobs(IServiceCollection services, SiloSettings settings)
+    {
+        services.AddSingleton<StoreInstruments>();
+        services.AddSingleton<IBlobStore>(provider => new MeasuredBlobStore(
+            settings.Azure is { } connection
+                ? new AzureBlobStore(
+                    new AzureBlobStoreOptions { Connection = connection, Container = settings.AzureContainer })
+                : new FolderBlobStore(
+                    new FolderBlobStoreOptions { Folder = settings.BlobFolder },
+                    provider.GetRequiredService<TimeProvider>()),
+            provider.GetRequiredService<StoreInstruments>(), provider.GetRequiredService<TimeProvider>()));
+    }
 
     private static void AddDevice(IServiceCollection services, SiloSettings settings)
     {
@@ -256,7 +273,4 @@ public static partial class SiloHost
         });
         silo.AddAtelierGrains();
     }
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "{Warning}")]
-    private static partial void LogWarning(ILogger logger, string warning);
 }

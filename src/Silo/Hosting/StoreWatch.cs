@@ -6,7 +6,7 @@ using Microsoft.Extensions.Diagnostics.HealthChecks;
 namespace Atelier.Silo.Hosting;
 
 /// <summary>Whether the store writes.</summary>
-internal sealed partial class StoreWatch(IClusterStore store, TimeProvider clock, ILogger<StoreWatch> logger)
+internal sealed class StoreWatch(IClusterStore store, TimeProvider clock, ILogger<StoreWatch> logger)
     : BackgroundService, IHealthCheck
 {
     private static readonly TimeSpan s_period = TimeSpan.FromSeconds(0.5);
@@ -14,6 +14,7 @@ internal sealed partial class StoreWatch(IClusterStore store, TimeProvider clock
 
     private volatile string? _fault;
     private volatile bool _isFull;
+    private string? _upkeepFault;
     private long _beatAt = clock.GetTimestamp();
 
     /// <summary>Gets for how long the store has not written although there was room.</summary>
@@ -74,19 +75,20 @@ internal sealed partial class StoreWatch(IClusterStore store, TimeProvider clock
         (_isFull, _fault) = (isFull, fault);
         if (changed && fault is not null)
         {
-            LogFault(fault);
+            logger.StoreFails(fault);
         }
         else if (changed)
         {
-            LogWrites();
+            logger.StoreWrites();
         }
+
+        if (store.UpkeepFault is { } untidy && _upkeepFault is null)
+        {
+            logger.StoreUntidy(untidy);
+        }
+
+        _upkeepFault = store.UpkeepFault;
     }
-
-    [LoggerMessage(Level = LogLevel.Error, Message = "{Fault}")]
-    private partial void LogFault(string fault);
-
-    [LoggerMessage(Level = LogLevel.Information, Message = "The store writes again.")]
-    private partial void LogWrites();
 }
 
 /// <summary>

@@ -1,4 +1,4 @@
-// Puts a gateway together: the page, the proxy with its checks, and the connection to the cluster.
+// The composition of a gateway: the page, the proxy with its checks, and the connection to the cluster.
 using System.Net;
 using Atelier.Configuration;
 using Atelier.Contracts.Diagnostics;
@@ -24,7 +24,7 @@ public static class GatewayHost
 {
     private const int WrongConfiguration = 2;
 
-    /// <summary>Runs a gateway until it is told to stop.</summary>
+    /// <summary>Runs a gateway until it is stopped.</summary>
     /// <returns>The process's exit code.</returns>
     public static async Task<int> RunAsync(string[] args)
     {
@@ -60,8 +60,8 @@ public static class GatewayHost
         return 0;
     }
 
-    /// <summary>The gateway's options. Settings of silos may be in its configuration too.</summary>
-    /// <exception cref="InvalidConfigurationException">Some are wrong.</exception>
+    /// <summary>Reads the gateway's options. The configuration may also have settings of silos.</summary>
+    /// <exception cref="InvalidConfigurationException">Some options are not valid.</exception>
     internal static StartOptions ReadOptions(IConfiguration configuration) => StartOptions.Read(
         "gateway", configuration, services => AddOptions(services, configuration), "Store");
 
@@ -70,7 +70,7 @@ public static class GatewayHost
             .AddOptions<GatewaySettings, GatewaySettingsValidator>(configuration)
             .AddOptions<MetricsListener, MetricsListenerValidator>(configuration);
 
-    /// <summary>Adds all parts but the <see cref="IClusterView"/>.</summary>
+    /// <summary>Adds all services except the <see cref="IClusterView"/>.</summary>
     internal static void Configure(WebApplicationBuilder builder, GatewaySettings settings)
     {
         builder.AddServiceDefaults();
@@ -116,7 +116,7 @@ public static class GatewayHost
         services.AddReverseProxy().AddTransforms<SiloTransforms>();
     }
 
-    /// <summary>Maps the page, the proxy, and health with metrics.</summary>
+    /// <summary>Maps the page, the proxy, health and metrics.</summary>
     internal static void Map(WebApplication app)
     {
         IDisposable refusals = Refusals.Watch(app.Services);

@@ -1,11 +1,12 @@
-// Writes a heartbeat to the store twice a second, so that health tells what a request would meet, without waiting.
+// The health of the store. A heartbeat is written twice a second, so that health checks report at once what a request
+// would meet.
 using Atelier.Grains.Ports;
 using Atelier.Silo.Store;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 
 namespace Atelier.Silo.Hosting;
 
-/// <summary>Whether the store writes.</summary>
+/// <summary>Reports whether writes to the store succeed.</summary>
 internal sealed class StoreWatch(IClusterStore store, TimeProvider clock, ILogger<StoreWatch> logger)
     : BackgroundService, IHealthCheck
 {
@@ -17,7 +18,9 @@ internal sealed class StoreWatch(IClusterStore store, TimeProvider clock, ILogge
     private string? _upkeepFault;
     private long _beatAt = clock.GetTimestamp();
 
-    /// <summary>Gets for how long the store has not written although there was room.</summary>
+    /// <summary>
+    /// Gets the time since the last successful write, unless the disk is full; zero if the last one succeeded.
+    /// </summary>
     public TimeSpan Silence =>
         _fault is null || _isFull ? TimeSpan.Zero : clock.GetElapsedTime(Interlocked.Read(ref _beatAt));
 
@@ -37,7 +40,7 @@ internal sealed class StoreWatch(IClusterStore store, TimeProvider clock, ILogge
         {
             do
             {
-                // A store that hangs gets one heartbeat, not one each time.
+                // A store that hangs gets no further heartbeat until the pending one ends.
                 beat = beat.IsCompleted ? store.BeatAsync() : beat;
                 await AwaitAsync(beat, stoppingToken);
             }
@@ -45,7 +48,7 @@ internal sealed class StoreWatch(IClusterStore store, TimeProvider clock, ILogge
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
         {
-            // The silo stops.
+            // The silo is shutting down.
         }
     }
 
@@ -64,11 +67,11 @@ internal sealed class StoreWatch(IClusterStore store, TimeProvider clock, ILogge
         }
         catch (TimeoutException)
         {
-            fault = $"The store has not written a heartbeat within {s_patience.TotalSeconds:0.#} s.";
+            fault = $"The store did not write a heartbeat within {s_patience.TotalSeconds:0.#} s.";
         }
         catch (Exception error) when (error is not OperationCanceledException || !stopping.IsCancellationRequested)
         {
-            fault = $"The store does not write: {error.Message}";
+            fault = $"The store cannot write: {error.Message}";
         }
 
         bool changed = (fault is null) != (_fault is null);
@@ -92,7 +95,8 @@ internal sealed class StoreWatch(IClusterStore store, TimeProvider clock, ILogge
 }
 
 /// <summary>
-/// Whether a new process may mend the store: one that this process holds and that has not written for a while.
+/// Liveness of the store: unhealthy if it runs in this process and has not written for a while, because a new process
+/// may repair it.
 /// </summary>
 internal sealed class StoreLiveCheck(IClusterStore store, StoreWatch watch) : IHealthCheck
 {

@@ -1,4 +1,4 @@
-// How grains are found and called: keys to references, and which failures of a call mean "unknown, ask again".
+// References to grains by key, and the failures of a call that mean "outcome unknown, retry".
 using System.Diagnostics.Metrics;
 using System.Runtime.CompilerServices;
 using Atelier.Contracts;
@@ -13,47 +13,46 @@ using Orleans.Storage;
 
 namespace Atelier.Grains;
 
-/// <summary>References by key.</summary>
+/// <summary>Gets references to grains by their keys.</summary>
 public static class GrainFactoryExtensions
 {
-    /// <summary>A generation.</summary>
+    /// <summary>The grain of a generation.</summary>
     public static IGenerationGrain Generation(this IGrainFactory grains, GenerationKey key) =>
         grains.GetGrain<IGenerationGrain>(key.ToString());
 
-    /// <summary>A session.</summary>
+    /// <summary>The grain of a session.</summary>
     public static ISessionGrain Session(this IGrainFactory grains, SessionKey key) =>
         grains.GetGrain<ISessionGrain>(key.ToString());
 
-    /// <summary>A tenant.</summary>
+    /// <summary>The grain of a tenant.</summary>
     public static ITenantGrain Tenant(this IGrainFactory grains, TenantId tenant) =>
         grains.GetGrain<ITenantGrain>(tenant.Value);
 
-    /// <summary>The queue.</summary>
+    /// <summary>The grain of the cluster's queue.</summary>
     public static IWorkQueueGrain WorkQueue(this IGrainFactory grains) =>
         grains.GetGrain<IWorkQueueGrain>(IWorkQueueGrain.Key);
 
-    /// <summary>The catalogue.</summary>
+    /// <summary>The grain of the cluster's catalog of models.</summary>
     public static IModelCatalogGrain Catalog(this IGrainFactory grains) => grains.GetGrain<IModelCatalogGrain>(0);
 
-    /// <summary>A worker.</summary>
+    /// <summary>The grain of a worker, by its name.</summary>
     public static IWorkerGrain Worker(this IGrainFactory grains, string worker) =>
         grains.GetGrain<IWorkerGrain>(worker);
 }
 
-/// <summary>What a failed call means.</summary>
+/// <summary>Classifies failed calls and makes calls that may fail.</summary>
 public static class GrainCalls
 {
     private static readonly Counter<long> s_unanswered = new Meter("Atelier.Grains").CreateCounter<long>(
         "atelier.call.unanswered", "{call}", "Calls that failed and whose effect something else restores, by caller.");
 
-    /// <summary>Whether the outcome of a call is unknown and the call can be made again.</summary>
+    /// <summary>Whether the outcome of a failed call is unknown and the call can be retried.</summary>
     public static bool IsTransient(Exception error) =>
         error is TimeoutException or OrleansException or InconsistentStateException or OperationCanceledException
             or IOException;
 
     /// <summary>
-    /// Whether a watch broke off, as it does when its grain moves or its silo dies: it goes on after its last event
-    /// when it is asked for anew.
+    /// Whether a watch broke, as when its grain moves or its silo dies. A new watch resumes after the last event.
     /// </summary>
     public static bool IsBrokenWatch(Exception error) =>
         error is EnumerationAbortedException or NotSupportedException || IsTransient(error);

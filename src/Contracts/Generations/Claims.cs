@@ -29,7 +29,7 @@ public enum ClaimOutcome
     /// <summary>
     /// The work must run alone or needs another device kind: return the lease with the item in the answer.
     /// </summary>
-    NotYou,
+    Denied,
 }
 
 /// <summary>Answer to a claim: everything that the work needs.</summary>

@@ -61,12 +61,12 @@ public sealed class StepBatcher<T>(int slots, int rows)
     /// waited longest to lead, then others as far as they fit, those of the longest waiting owners first. Empty if
     /// there is nothing to evaluate.
     /// </summary>
-    /// <param name="canGoOn">Whether a picture can take part; without it, all can.</param>
-    public IReadOnlyList<T> Next(Func<T, bool>? canGoOn = null)
+    /// <param name="canContinue">Whether a picture can take part; without it, all can.</param>
+    public IReadOnlyList<T> Next(Func<T, bool>? canContinue = null)
     {
         (T Picture, string Owner)[] open =
         [
-            .. _members.Where(member => !member.Picture.IsDone && canGoOn?.Invoke(member.Picture) != false).OrderBy(
+            .. _members.Where(member => !member.Picture.IsDone && canContinue?.Invoke(member.Picture) != false).OrderBy(
                 LedAt),
         ];
         IEnumerable<(string, string)> led = _members.Select(member => (member.Owner, member.Picture.BatchKey));

@@ -1,4 +1,4 @@
-// What an operator reads about generations.
+// The log events of generations.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Microsoft.Extensions.Logging;
@@ -10,7 +10,7 @@ internal static partial class GenerationLog
 {
     [LoggerMessage(
         EventId = 101, Level = LogLevel.Warning,
-        Message = "The blob store has not released {Count} blobs of {Generation}; they will be released later")]
+        Message = "The blob store did not release {Count} blobs of generation {Generation}; this will be retried")]
     public static partial void BlobsUnreleased(this ILogger logger, GenerationKey generation, int count);
 
     [LoggerMessage(
@@ -37,7 +37,7 @@ internal static partial class GenerationLog
 
     [LoggerMessage(
         EventId = 106, Level = LogLevel.Warning,
-        Message = "Generation {Generation} starts again at step 0 on device kind {DeviceKind}; it was at step {Step}")]
+        Message = "Generation {Generation} restarts at step 0 on device kind {DeviceKind}; it was at step {Step}")]
     public static partial void RestartedElsewhere(
         this ILogger logger, GenerationKey generation, string deviceKind, int step);
 

@@ -373,7 +373,7 @@ public sealed class GenerationMachine(GenerationOptions options)
     private static int Steps(GenerationState state) => state.Submission!.Spec.Steps;
 
     private ClaimAnswer Denied(GenerationState state, GenerationKey key) =>
-        new() { Outcome = ClaimOutcome.NotYou, Item = Item(state, key) };
+        new() { Outcome = ClaimOutcome.Denied, Item = Item(state, key) };
 
     private static ClaimAnswer Granted(GenerationState state) => new()
     {

@@ -22,12 +22,12 @@ internal static partial class QueueLog
 
     [LoggerMessage(
         EventId = 203, Level = LogLevel.Warning,
-        Message = "The queue has no answer of the open set's partition {Partition}")]
+        Message = "Partition {Partition} of the open set did not answer the queue")]
     public static partial void PartitionUnanswered(this ILogger logger, int partition, Exception error);
 
     [LoggerMessage(
         EventId = 204, Level = LogLevel.Error,
-        Message = "The queue could not ask {What} of the open set for its work; reminders will, within minutes")]
+        Message = "The queue could not recover the work of {What} of the open set; reminders will, within minutes")]
     public static partial void PartitionsUnasked(this ILogger logger, string what);
 
     [LoggerMessage(

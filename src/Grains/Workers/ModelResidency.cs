@@ -1,5 +1,5 @@
-// The models of a device: which are in memory, which is loaded next and what leaves for it, and what the catalog is
-// told. Only the worker's loop calls it, except for the calls that it awaits: RegisterAsync and LoadAsync.
+// The models of a device: which ones are in memory, which one is loaded next and which are evicted for it, and their
+// registration with the catalog. Only the worker's loop calls it, except for the tasks RegisterAsync and LoadAsync.
 using Atelier.Contracts;
 using Atelier.Contracts.Models;
 using Atelier.Contracts.Queueing;
@@ -17,7 +17,8 @@ internal sealed class ModelResidency(
 {
     private readonly DeviceDescription _device = device.Description;
 
-    // Models in memory, since when, and when work of them was last taken; models that could not be loaded, and when.
+    // Models in memory, when they were loaded and when work of them was last leased; models that could not be loaded,
+    // and when.
     private readonly Dictionary<ModelDigest, (long LoadedAt, long UsedAt)> _loaded = [];
     private readonly Dictionary<ModelDigest, long> _refused = [];
 
@@ -34,16 +35,16 @@ internal sealed class ModelResidency(
     /// <summary>Time since the last load over the time that it took; null before the first load.</summary>
     public double? LoadAge => _loadTook > TimeSpan.Zero ? clock.GetElapsedTime(_loadEndedAt) / _loadTook : null;
 
-    /// <summary>Whether the catalog should hear again which models this worker can hold.</summary>
+    /// <summary>Whether it is time to confirm the worker's models to the catalog.</summary>
     public bool IsRegistrationDue => clock.GetElapsedTime(_registeredAt) >= _registersAfter;
 
-    /// <summary>The only model of the device if it is not loaded; it needs nobody's order.</summary>
+    /// <summary>The device's only model if it is not loaded; it is loaded without being requested.</summary>
     public ModelDigest? OnlyMissing => _device.Models.Count == 1
         && States().ToArray() is [{ Place: ModelPlace.Beside or ModelPlace.Instead } only] ? only.Model : null;
 
     /// <summary>
-    /// The models that the worker may hold, and where each is. One that could not be loaded is left out for a while;
-    /// one that is larger than the memory always, unless it is the only one.
+    /// The models that the worker may hold, and whether each is loaded or fits. One that could not be loaded is left
+    /// out for a while; one that is larger than the memory is always left out, unless it is the only one.
     /// </summary>
     public IEnumerable<WorkerModel> States()
     {
@@ -65,7 +66,7 @@ internal sealed class ModelResidency(
         }
     }
 
-    /// <summary>Records that work of a model was taken.</summary>
+    /// <summary>Records that work of a model was leased.</summary>
     public void MarkUsed(ModelDigest model)
     {
         if (_loaded.TryGetValue(model, out (long LoadedAt, long UsedAt) loaded))
@@ -75,8 +76,8 @@ internal sealed class ModelResidency(
     }
 
     /// <summary>
-    /// Plans to load a model. Gives the models that leave for it, whose work the worker has to hand back first; none if
-    /// another change is planned, or if the last load had no answer a moment ago.
+    /// Plans to load a model. Returns the models to evict for it, whose work the worker must return first; empty if
+    /// another change is planned, or if the last load went unanswered a moment ago.
     /// </summary>
     public IReadOnlyList<ModelDigest> Plan(ModelDigest model, Func<ModelDigest, bool> isInUse)
     {
@@ -96,7 +97,7 @@ internal sealed class ModelResidency(
     }
 
     /// <summary>
-    /// Begins the planned load once no work needs a model that leaves; null if there is nothing to begin.
+    /// Begins the planned load once no work needs a model to evict; null if there is nothing to begin.
     /// </summary>
     public Func<Task>? BeginLoad(Func<ModelDigest, bool> isInUse)
     {
@@ -115,7 +116,7 @@ internal sealed class ModelResidency(
     }
 
     /// <summary>Records how the load ended.</summary>
-    /// <param name="isAnswered">Whether the device answered; if not, the load is tried again after a pause.</param>
+    /// <param name="isAnswered">Whether the device answered; if not, the load is retried after a pause.</param>
     public void EndLoad(bool isAnswered)
     {
         if (!isAnswered)
@@ -137,7 +138,7 @@ internal sealed class ModelResidency(
     }
 
     /// <summary>
-    /// Confirms to the catalog what the worker can hold. A model that no catalog knows gets no work; it holds up
+    /// Confirms the worker's models to the catalog. A model that the catalog does not know gets no work; it blocks
     /// neither the others nor the loop.
     /// </summary>
     public async Task RegisterAsync()
@@ -166,7 +167,8 @@ internal sealed class ModelResidency(
         _registeredAt = clock.GetTimestamp();
     }
 
-    // Work of a model that cannot be loaded is for others, or for later: a damaged model does not stop the sound ones.
+    // Work of a model that cannot be loaded is left to other workers or to later: a damaged model does not block
+    // others.
     private async Task LoadAsync(Change change)
     {
         foreach (ModelDigest old in change.Evict)
@@ -189,7 +191,7 @@ internal sealed class ModelResidency(
 
     private long BytesOf(ModelDigest model) => _device.Models.First(card => card.Digest == model).MemoryBytes;
 
-    // The model to load, those to evict for it, and how long the load took; null if the device refused it.
+    // The model to load, the models to evict, and the duration of the load, which is null if the device refused it.
     private sealed class Change(ModelDigest model, IReadOnlyList<ModelDigest> evict)
     {
         public ModelDigest Model { get; } = model;

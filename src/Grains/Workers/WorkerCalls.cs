@@ -1,5 +1,5 @@
-// What a worker says to generations, stores and its device about one piece of work. A piece of work has at most one
-// pending call; every call carries the claim's epoch, so nothing that arrives too late does harm.
+// A worker's calls to generations, the blob store and its device for one job. A job has at most one pending call. Every
+// call to a generation carries the claim's epoch, so a late one does no harm.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
@@ -10,18 +10,18 @@ using Microsoft.Extensions.Logging;
 
 namespace Atelier.Grains.Workers;
 
-/// <summary>The calls that a piece of work needs besides evaluations.</summary>
+/// <summary>The calls that a job needs besides evaluations.</summary>
 /// <param name="key">The worker.</param>
-/// <param name="device">Its device.</param>
-/// <param name="blobs">Where snapshots and outcomes are stored.</param>
-/// <param name="grains">Where generations are found.</param>
-/// <param name="options">Pauses, tries and the snapshot period.</param>
+/// <param name="device">The worker's device.</param>
+/// <param name="blobs">The store of snapshots and outputs.</param>
+/// <param name="grains">The cluster's grains.</param>
+/// <param name="options">Pauses, attempts and the snapshot period.</param>
 /// <param name="clock">The time.</param>
 /// <param name="instruments">The metrics.</param>
 /// <param name="busy">Measures the device's busy time.</param>
 /// <param name="logger">The log.</param>
 /// <param name="stateChanged">
-/// Called within a call when the loop should look at the work again; true if it should take a turn at the queue, too.
+/// Notified during a call when the loop should check the job again; true if it should also take a turn at the queue.
 /// </param>
 internal sealed class WorkerCalls(
     WorkerKey key, IDeviceHost device, IBlobStore blobs, IGrainFactory grains, WorkerOptions options,
@@ -30,26 +30,27 @@ internal sealed class WorkerCalls(
     private readonly string _deviceKind = device.Description.DeviceKind;
 
     /// <summary>
-    /// The call that a piece of work needs next; null if none. What the call reports of a picture is taken here.
+    /// The next call of a job; null if it needs none. The state of the picture that the call will report is captured
+    /// here.
     /// </summary>
     public Func<Task>? Next(WorkerJob job)
     {
         switch (job)
         {
-            case { IsClaimed: false, IsLeaving: false } or { IsClaimed: false, IsAsking: true }:
+            case { IsClaimed: false, IsLeaving: false } or { IsClaimed: false, IsClaiming: true }:
                 return () => ClaimAsync(job);
             case { Fault: { } fault }:
                 return () => FailAsync(job, fault);
             case { IsLeaving: true, Picture.IsBetweenSteps: false }:
-                // A step is finished before its picture leaves: only there can it be stored.
+                // A step is finished before the picture leaves, because a snapshot is possible only between steps.
                 return null;
             case { IsLeaving: true }:
-                StepNews last = NewsOf(job);
+                StepState last = CaptureStep(job);
                 return () => ReturnAsync(job, last);
-            case { HasNews: true }:
-                StepNews news = NewsOf(job);
-                job.SentStep = news.Step;
-                return () => ReportStepAsync(job, news);
+            case { HasUnreportedStep: true }:
+                StepState state = CaptureStep(job);
+                job.SentStep = state.Step;
+                return () => ReportStepAsync(job, state);
             case { Latent: { } latent }:
                 return () => CompleteAsync(job, "latents", () => Task.FromResult(latent));
             case { Item.Kind: WorkKind.Denoise, Picture: null }:
@@ -63,7 +64,7 @@ internal sealed class WorkerCalls(
         }
     }
 
-    /// <summary>Makes a call. A device's fault ends the work, which is its next call.</summary>
+    /// <summary>Makes a call. After a device's fault, the job's next call reports the failure.</summary>
     public static async Task RunAsync(WorkerJob job, Func<Task> call)
     {
         try
@@ -77,7 +78,7 @@ internal sealed class WorkerCalls(
     }
 
     /// <summary>
-    /// Evaluates a batch of pictures. If it fails, each is tried alone, so that one does not fail the others.
+    /// Evaluates a batch of pictures. If it fails, each picture is retried alone, so that one does not fail the others.
     /// </summary>
     public async Task EvaluateAsync(WorkerJob[] batch)
     {
@@ -100,14 +101,14 @@ internal sealed class WorkerCalls(
         }
     }
 
-    // A retry is the same claim, which may have been granted although the answer was lost.
+    // A retry repeats the same claim, which may have been granted although the answer was lost.
     private async Task ClaimAsync(WorkerJob job)
     {
         var request = new ClaimRequest(
             key.ToString(), job.Lease, job.Item.Kind, _deviceKind, job.Item.Alone && job.IsAloneHere, job.Attempt);
-        job.IsAsking = true;
+        job.IsClaiming = true;
         ClaimAnswer? answer = await PersistAsync(() => grains.Generation(job.Key).ClaimAsync(request));
-        job.IsAsking = false;
+        job.IsClaiming = false;
         switch (answer?.Outcome)
         {
             case ClaimOutcome.Granted:
@@ -121,8 +122,8 @@ internal sealed class WorkerCalls(
                 }
 
                 break;
-            case ClaimOutcome.NotYou:
-                job.IsForOthers = true;
+            case ClaimOutcome.Denied:
+                job.IsDenied = true;
                 job.End(new LeaseRelease(job.Lease, answer.Item!, LeaseEnd.Returned));
                 break;
             default:
@@ -141,7 +142,7 @@ internal sealed class WorkerCalls(
 
     private async Task<byte[]> EncodeAsync(WorkerJob job)
     {
-        // Asked for together, so that no other work of the device comes between them.
+        // Both are started together, so that no other work of the device comes between them.
         using BusyTime.Call call = busy.Begin();
         Task<byte[]> encoding = device.EncodeAsync(job.Claim.Spec!, CancellationToken.None);
         Task<EncodedPrompts?> counting = device.CountAsync(job.Claim.Spec!, CancellationToken.None);
@@ -157,7 +158,7 @@ internal sealed class WorkerCalls(
         return await device.DecodeAsync(job.Claim.Spec!, latent, CancellationToken.None);
     }
 
-    // The end of a phase: its outcome is stored, and its generation is notified.
+    // The end of a phase: the output is stored and the generation notified.
     private async Task CompleteAsync(WorkerJob job, string kind, Func<Task<byte[]>> work)
     {
         if (job.Output is null)
@@ -166,7 +167,7 @@ internal sealed class WorkerCalls(
             job.Output = await PutAsync(kind, job, bytes);
         }
 
-        // Where it is refused, the generation releases the bytes, unless it has the same from another worker.
+        // If the call is refused, the generation releases the blob, unless it has the same one from another worker.
         BlobName output = job.Output.Value;
         IGenerationGrain generation = grains.Generation(job.Key);
         ReportOutcome outcome = await PersistAsync(() => job.Encoded is { } encoded
@@ -189,31 +190,32 @@ internal sealed class WorkerCalls(
         job.End(null);
     }
 
-    // What there is to report of a picture as it is now; it may change before all of it is reported.
-    private StepNews NewsOf(WorkerJob job)
+    // Captures the state of a picture for its report; the picture may advance while the report is being sent.
+    private StepState CaptureStep(WorkerJob job)
     {
         bool isTime = job.StoredAt is not { } at || clock.GetUtcNow() - at >= options.SnapshotPeriod || job.Item.Alone;
-        job.IsShowing = job.HasNews && job.Claim.PreviewSteps.Contains(job.Step) && !job.Previews.ContainsKey(job.Step);
+        job.IsPreviewing = job.HasUnreportedStep && job.Claim.PreviewSteps.Contains(job.Step)
+            && !job.Previews.ContainsKey(job.Step);
         bool stores = job.Picture is not null && job.Step > job.StoredStep
-            && (job.IsLeaving || isTime || job.IsShowing || job.Previews.Count > 0);
-        return new StepNews(job.Step, stores ? job.Picture!.Snapshot() : null, job.IsShowing);
+            && (job.IsLeaving || isTime || job.IsPreviewing || job.Previews.Count > 0);
+        return new StepState(job.Step, stores ? job.Picture!.Snapshot() : null, job.IsPreviewing);
     }
 
-    // After a step: a preview where one is due, a snapshot where it is time, and a report to the generation. Each step
-    // is reported, so a step waits for the report of the one before it.
-    private async Task ReportStepAsync(WorkerJob job, StepNews news)
+    // After a step: a preview if one is due, a snapshot if it is time, and a report to the generation. Every step is
+    // reported, so a step waits for the report of the previous one.
+    private async Task ReportStepAsync(WorkerJob job, StepState state)
     {
-        if (await ReportAsync(job, await StoreAsync(job, news)) == ReportOutcome.Refused)
+        if (await ReportAsync(job, await StoreAsync(job, state)) == ReportOutcome.Refused)
         {
             Drop(job);
             return;
         }
 
-        job.ToldStep = news.Step;
+        job.ReportedStep = state.Step;
         job.Previews.Clear();
-        if (news.Snapshot is not null)
+        if (state.Snapshot is not null)
         {
-            (job.StoredStep, job.StoredAt) = (news.Step, clock.GetUtcNow());
+            (job.StoredStep, job.StoredAt) = (state.Step, clock.GetUtcNow());
             if (job.EndQuarantine())
             {
                 stateChanged(true);
@@ -221,17 +223,17 @@ internal sealed class WorkerCalls(
         }
     }
 
-    private async Task<StepReport> StoreAsync(WorkerJob job, StepNews news)
+    private async Task<StepReport> StoreAsync(WorkerJob job, StepState state)
     {
-        if (news.Shows)
+        if (state.NeedsPreview)
         {
             using (busy.Begin())
             {
-                job.Previews[news.Step] = await device.PreviewAsync(
+                job.Previews[state.Step] = await device.PreviewAsync(
                     job.Claim.Spec!, job.Picture!, CancellationToken.None);
             }
 
-            job.IsShowing = false;
+            job.IsPreviewing = false;
             stateChanged(false);
         }
 
@@ -241,10 +243,11 @@ internal sealed class WorkerCalls(
             previews[step] = await PutAsync("previews", job, bytes);
         }
 
-        BlobName? stored = news.Snapshot is { } snapshot ? await PutAsync("snapshots", job, snapshot) : null;
+        BlobName? stored = state.Snapshot is { } snapshot ? await PutAsync("snapshots", job, snapshot) : null;
         return new StepReport
         {
-            Epoch = job.Claim.Epoch, Step = news.Step, Snapshot = stored, Previews = previews, Untold = [.. job.Untold],
+            Epoch = job.Claim.Epoch, Step = state.Step, Snapshot = stored, Previews = previews,
+            Untold = [.. job.Untold],
         };
     }
 
@@ -255,7 +258,7 @@ internal sealed class WorkerCalls(
         return outcome;
     }
 
-    private async Task ReturnAsync(WorkerJob job, StepNews last)
+    private async Task ReturnAsync(WorkerJob job, StepState last)
     {
         if (job.IsClaimed)
         {
@@ -263,7 +266,7 @@ internal sealed class WorkerCalls(
             await PersistAsync(() => grains.Generation(job.Key).ReleaseAsync(report));
         }
 
-        job.End(job.TellsQueue ? new LeaseRelease(job.Lease, job.Rest(), LeaseEnd.Returned) : null);
+        job.End(job.NotifiesQueue ? new LeaseRelease(job.Lease, job.Remaining(), LeaseEnd.Returned) : null);
     }
 
     private async Task FailAsync(WorkerJob job, DeviceException error)
@@ -273,15 +276,15 @@ internal sealed class WorkerCalls(
         if (job.Untold.Count > 0)
         {
             await ReportAsync(
-                job, new StepReport { Epoch = job.Claim.Epoch, Step = job.ToldStep, Untold = [.. job.Untold] });
+                job, new StepReport { Epoch = job.Claim.Epoch, Step = job.ReportedStep, Untold = [.. job.Untold] });
         }
 
         await PersistAsync(() => grains.Generation(job.Key).FailAsync(job.Claim.Epoch, error.Error, error.Message));
         job.End(null); // It is tried again when its lease expires: elsewhere, or later.
     }
 
-    // Before a request is blamed, the device shows that it works. One that does not ends the process with all that it
-    // holds: that is resumed elsewhere, from its last snapshots, and nothing is recorded against it.
+    // Before a request is blamed, the device must prove that it works. One that does not ends the process. All work of
+    // the process is then resumed elsewhere from its last snapshots, and no failure is recorded against it.
     private async Task ProbeAsync(DeviceException error)
     {
         if (error.Error is GenerationError.KernelFailed or GenerationError.OutOfMemory or GenerationError.NonFinite)
@@ -292,12 +295,12 @@ internal sealed class WorkerCalls(
             }
             catch (Exception broken)
             {
-                throw new InvalidOperationException($"The device of {key} no longer works: {broken.Message}", error);
+                throw new InvalidOperationException($"The device of worker {key} is broken: {broken.Message}", error);
             }
         }
     }
 
-    // A write without an answer may have been made.
+    // An unanswered write may have been carried out.
     private async Task<BlobName> PutAsync(string kind, WorkerJob job, byte[] bytes)
     {
         BlobName name = BlobStoreExtensions.NameOf(kind, job.Key.Tenant, bytes);
@@ -312,10 +315,10 @@ internal sealed class WorkerCalls(
 
     private async Task<byte[]> ReadAsync(BlobName name) =>
         await blobs.GetAsync(name, CancellationToken.None)
-        ?? throw new DeviceException(GenerationError.BlobLost, $"The bytes {name} are gone from the store.");
+        ?? throw new DeviceException(GenerationError.BlobLost, $"The blob {name} is missing from the store.");
 
-    // A call or a write is retried until its outcome is known, or until it has failed often enough for the pending call
-    // to fail. What a full disk refuses is not retried here.
+    // Retries a call or a write until its outcome is known or its attempts are used up. A write that a full disk
+    // refuses is not retried here.
     private async Task<T> PersistAsync<T>(Func<Task<T>> call)
     {
         for (int attempt = 1; ; attempt++)
@@ -333,6 +336,6 @@ internal sealed class WorkerCalls(
         }
     }
 
-    // A step's state, as bytes that nobody changes, and whether its preview is yet to be made.
-    private sealed record StepNews(int Step, byte[]? Snapshot, bool Shows);
+    // The captured state of a step, and whether its preview is yet to be made.
+    private sealed record StepState(int Step, byte[]? Snapshot, bool NeedsPreview);
 }

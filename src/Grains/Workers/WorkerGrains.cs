@@ -1,4 +1,4 @@
-// Workers within a silo: a loop for each device, started and drained with the silo, and the grain that speaks for it.
+// The workers of a silo: a loop for each device, started and drained with the silo, and the grain that represents it.
 using Atelier.Contracts.Workers;
 using Atelier.Grains.Models;
 using Atelier.Grains.Ports;
@@ -29,10 +29,10 @@ internal sealed class WorkerService : ILifecycleParticipant<ISiloLifecycle>
             .ToDictionary(loop => loop.Key.ToString(), StringComparer.Ordinal);
     }
 
-    /// <summary>The loop of a worker of this silo; none if there is no such worker.</summary>
+    /// <summary>The loop of a worker of this silo; null if there is no such worker.</summary>
     public WorkerLoop? Find(string key) => _loops.GetValueOrDefault(key);
 
-    // It starts after everything else and stops before: its calls need the whole silo.
+    // The last stage starts after all others and stops before them: a worker's calls need the whole silo.
     public void Participate(ISiloLifecycle observer) => observer.Subscribe(
         nameof(WorkerService), ServiceLifecycleStage.Last, StartAsync, StopAsync);
 
@@ -54,7 +54,7 @@ internal sealed class WorkerService : ILifecycleParticipant<ISiloLifecycle>
     }
 }
 
-/// <summary>Speaks for a worker of the silo on which it lives.</summary>
+/// <summary>Represents a worker of the silo on which it is activated.</summary>
 [GrainType("worker")]
 [OwnSilo, Immovable, KeepAlive, Reentrant]
 internal sealed class WorkerGrain(WorkerService workers) : Grain, IWorkerGrain

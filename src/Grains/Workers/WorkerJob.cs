@@ -1,4 +1,4 @@
-// A piece of work in a worker's hands.
+// A work item that is leased to a worker, with its progress.
 using System.Diagnostics;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
@@ -9,94 +9,94 @@ using Atelier.Grains.Telemetry;
 namespace Atelier.Grains.Workers;
 
 /// <summary>
-/// Work that was leased. Only its pending call and the worker's loop touch it: while it has a pending call, the loop
-/// does no more than evaluate its picture.
+/// A leased work item. Accessed only by the worker's loop and by the job's pending call; during a pending call the
+/// loop only evaluates its picture.
 /// </summary>
 internal sealed class WorkerJob(LeasedWork lease, long attempt)
 {
-    // Captions and decodings that a worker holds besides the pictures that it denoises.
+    // Most encodings and decodings that a worker holds besides the pictures that it denoises.
     private const int SingleMax = 2;
 
     private ClaimAnswer? _claim;
-    private volatile bool _isShowing;
+    private volatile bool _isPreviewing;
 
     /// <summary>Number of the lease.</summary>
     public long Lease { get; } = lease.Lease;
 
-    /// <summary>The work as it was leased; no longer in quarantine once a new snapshot is stored.</summary>
+    /// <summary>The leased work item; it leaves quarantine once a new snapshot is stored.</summary>
     public WorkItem Item { get; private set; } = lease.Item;
 
-    /// <summary>Number of its claim, however often that is sent.</summary>
+    /// <summary>Number of its claim, the same for all retries.</summary>
     public long Attempt { get; } = attempt;
 
-    /// <summary>Whether its claim was sent and not answered.</summary>
-    public bool IsAsking { get; set; }
+    /// <summary>Whether its claim was sent and has not been answered.</summary>
+    public bool IsClaiming { get; set; }
 
-    /// <summary>Whether the generation has granted it.</summary>
+    /// <summary>Whether the generation has granted the claim.</summary>
     public bool IsClaimed => _claim is not null;
 
-    /// <summary>What the generation gave.</summary>
-    /// <exception cref="InvalidOperationException">It was not claimed yet.</exception>
+    /// <summary>The generation's answer to the claim.</summary>
+    /// <exception cref="InvalidOperationException">The claim was not granted yet.</exception>
     public ClaimAnswer Claim
     {
         get => _claim ?? throw new InvalidOperationException($"{Key} was not claimed.");
         set
         {
-            StoredStep = ToldStep = SentStep = value.Step;
+            StoredStep = ReportedStep = SentStep = value.Step;
             _claim = value;
         }
     }
 
-    /// <summary>The pending call: what is reported and stored for it; null if there is none.</summary>
+    /// <summary>The pending call; null if there is none.</summary>
     public Task? Call { get; set; }
 
-    /// <summary>When the next call may begin, after one without an answer.</summary>
+    /// <summary>Time at which the next call may begin after an unanswered one.</summary>
     public DateTimeOffset RetryAt { get; set; }
 
-    /// <summary>Whether the worker held nothing else when it was leased.</summary>
+    /// <summary>Whether the worker held nothing else at the time of the lease.</summary>
     public bool IsAloneHere { get; init; }
 
-    /// <summary>Whether its picture is among those that share evaluations, or was.</summary>
+    /// <summary>Whether its picture is or was in the batcher.</summary>
     public bool IsJoined { get; set; }
 
-    /// <summary>Whether it goes back at its step's end.</summary>
+    /// <summary>Whether it is returned at the end of its step.</summary>
     public bool IsLeaving { get; set; }
 
-    /// <summary>Whether the queue is told when it has gone back.</summary>
-    public bool TellsQueue { get; set; }
+    /// <summary>Whether the queue is notified when it is returned.</summary>
+    public bool NotifiesQueue { get; set; }
 
-    /// <summary>Whether its generation said that it is not this worker's for now.</summary>
-    public bool IsForOthers { get; set; }
+    /// <summary>Whether its generation refused the claim of this worker for now.</summary>
+    public bool IsDenied { get; set; }
 
-    /// <summary>Why the device could not do it.</summary>
+    /// <summary>The device's failure; null if there was none.</summary>
     public DeviceException? Fault { get; set; }
 
     /// <summary>Whether nothing is left to do for it here.</summary>
     public bool IsOver { get; private set; }
 
-    /// <summary>How its lease ends; none if the queue knows, or if it ends by itself.</summary>
+    /// <summary>The release to send to the queue; null if the queue knows, or if the lease must expire.</summary>
     public LeaseRelease? Release { get; private set; }
 
     /// <summary>The finished latent, once nothing is left to evaluate.</summary>
     public byte[]? Latent { get; set; }
 
-    /// <summary>Which generation it is.</summary>
+    /// <summary>Key of the generation.</summary>
     public GenerationKey Key => Item.Generation;
 
     /// <summary>The picture on the device, while it is denoised.</summary>
     public IDenoising? Picture { get; set; }
 
-    /// <summary>Whether a preview of it is being made: it must stay as it is.</summary>
-    public bool IsShowing
+    /// <summary>Whether a preview of the picture is being made, during which it must not advance.</summary>
+    public bool IsPreviewing
     {
-        get => _isShowing;
-        set => _isShowing = value;
+        get => _isPreviewing;
+        set => _isPreviewing = value;
     }
 
-    /// <summary>Steps of the newest stored state.</summary>
+    /// <summary>Steps of the newest stored snapshot.</summary>
     public int StoredStep { get; set; }
 
-    /// <summary>The generation has a new snapshot of it: its quarantine is over. False if it was in none.</summary>
+    /// <summary>Ends its quarantine after a new snapshot was stored; false if it was not in quarantine.</summary>
     public bool EndQuarantine()
     {
         bool ends = Item.Alone;
@@ -104,61 +104,61 @@ internal sealed class WorkerJob(LeasedWork lease, long attempt)
         return ends;
     }
 
-    /// <summary>Steps that the generation was told of.</summary>
-    public int ToldStep { get; set; }
+    /// <summary>Steps that were reported to the generation.</summary>
+    public int ReportedStep { get; set; }
 
-    /// <summary>Steps that it was told of or is being told of.</summary>
+    /// <summary>Steps that were reported or are being reported.</summary>
     public int SentStep { get; set; }
 
-    /// <summary>When the newest state was stored.</summary>
+    /// <summary>When the newest snapshot was stored.</summary>
     public DateTimeOffset? StoredAt { get; set; }
 
-    /// <summary>Previews by step that the generation was not told of.</summary>
+    /// <summary>Previews by step that were not reported to the generation.</summary>
     public Dictionary<int, byte[]> Previews { get; } = [];
 
-    /// <summary>Bytes that were stored for it, perhaps, and that its generation was not told of.</summary>
+    /// <summary>Blobs that may have been stored for it and were not reported to the generation.</summary>
     public HashSet<BlobName> Untold { get; } = [];
 
-    /// <summary>How much of the prompts was encoded, once they are and if the device knows.</summary>
+    /// <summary>How much of the prompts was encoded; null before that, or if the device does not know.</summary>
     public EncodedPrompts? Encoded { get; set; }
 
-    /// <summary>The stored outcome of the phase.</summary>
+    /// <summary>The stored output of the phase; null until it is stored.</summary>
     public BlobName? Output { get; set; }
 
     /// <summary>Steps done.</summary>
     public int Step => Picture?.Step ?? _claim?.Step ?? 0;
 
-    /// <summary>Whether its picture stands at the end of a step that nobody was told of.</summary>
-    public bool HasNews => Picture is { IsBetweenSteps: true } && Step > SentStep;
+    /// <summary>Whether its picture is at the end of a step that was not reported.</summary>
+    public bool HasUnreportedStep => Picture is { IsBetweenSteps: true } && Step > SentStep;
 
     /// <summary>Whether its picture can take part in the next evaluation.</summary>
-    public bool CanGoOn =>
-        Picture is { } picture && IsJoined && !IsOver && !IsShowing && !HasNews && Fault is null
+    public bool CanContinue =>
+        Picture is { } picture && IsJoined && !IsOver && !IsPreviewing && !HasUnreportedStep && Fault is null
         && !(IsLeaving && picture.IsBetweenSteps);
 
     /// <summary>
-    /// Quanta done, by what is left: what was leased may know less of the generation's snapshot than its claim.
+    /// Quanta done, derived from what is left, because the leased item may be older than the snapshot of the claim.
     /// </summary>
     public int Done => Item.Kind == WorkKind.Denoise ? Math.Clamp(Item.Quanta - Left, 0, Item.Quanta)
         : Output is null ? 0 : 1;
 
     private int Left => _claim?.Spec is { } spec ? spec.Steps - Step : Item.Quanta;
 
-    /// <summary>The work as it stands in the queue when it goes back.</summary>
-    public WorkItem Rest()
+    /// <summary>The remaining work, which is returned to the queue.</summary>
+    public WorkItem Remaining()
     {
         int left = Item.Kind == WorkKind.Denoise ? Math.Max(1, Left) : Item.Quanta;
         return Item with { Quanta = left, Cost = Item.Cost / Item.Quanta * left, LastLease = Lease };
     }
 
-    /// <summary>Pieces of work that a device with so many slots can take beside those that it holds.</summary>
+    /// <summary>Number of work items that a device with this many slots can take in addition to its jobs.</summary>
     public static int FreeBeside(WorkerJob[] jobs, int slots)
     {
         int singles = jobs.Count(job => job.Item.Kind != WorkKind.Denoise);
         int ended = jobs.Count(job => job.Latent is not null);
         int pictures = jobs.Length - singles - ended;
 
-        // Pictures that have ended and wait to be stored leave their slots to others, up to a bound.
+        // Finished pictures that wait to be stored free their slots for others, up to a bound.
         int beside = (singles < SingleMax ? 0 : singles) + Math.Max(0, ended - slots);
         return jobs.Any(job => job.Item.Alone)
             ? 0
@@ -184,7 +184,7 @@ internal sealed class WorkerJob(LeasedWork lease, long attempt)
         }
     }
 
-    /// <summary>Nothing is left to do for it here.</summary>
-    /// <param name="release">How its lease ends; none if the queue knows.</param>
+    /// <summary>Ends the job on this worker.</summary>
+    /// <param name="release">The release to send to the queue; null if the queue knows.</param>
     public void End(LeaseRelease? release) => (Release, IsOver) = (release, true);
 }

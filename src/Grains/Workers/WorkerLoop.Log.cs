@@ -1,4 +1,4 @@
-// What an operator reads about workers.
+// The log events of workers.
 using Atelier.Contracts;
 using Atelier.Contracts.Workers;
 using Microsoft.Extensions.Logging;
@@ -10,7 +10,7 @@ internal static partial class WorkerLog
 {
     [LoggerMessage(
         EventId = 301, Level = LogLevel.Warning,
-        Message = "A call of worker {Worker} had no answer; it will be made again")]
+        Message = "A call of worker {Worker} was not answered; it will be retried")]
     public static partial void CallUnanswered(this ILogger logger, WorkerKey worker, Exception error);
 
     [LoggerMessage(
@@ -27,11 +27,11 @@ internal static partial class WorkerLog
 
     [LoggerMessage(
         EventId = 304, Level = LogLevel.Error,
-        Message = "Worker {Worker} cannot load the model {Model}; it will try again after a pause")]
+        Message = "Worker {Worker} cannot load the model {Model}; it will retry after a pause")]
     public static partial void ModelRefused(this ILogger logger, WorkerKey worker, ModelDigest model, Exception error);
 
     [LoggerMessage(
-        EventId = 305, Level = LogLevel.Warning, Message = "Worker {Worker} failed at the work of {Generation}")]
+        EventId = 305, Level = LogLevel.Warning, Message = "Worker {Worker} failed to do the work of {Generation}")]
     public static partial void WorkFailed(
         this ILogger logger, WorkerKey worker, GenerationKey generation, Exception error);
 
@@ -40,12 +40,12 @@ internal static partial class WorkerLog
 
     [LoggerMessage(
         EventId = 307, Level = LogLevel.Information,
-        Message = "Worker {Worker} drains: it returns {Count} pieces of work")]
+        Message = "Worker {Worker} drains: it returns {Count} work items")]
     public static partial void WorkerDrains(this ILogger logger, WorkerKey worker, int count);
 
     [LoggerMessage(
         EventId = 308, Level = LogLevel.Information,
-        Message = "Worker {Worker} ends; {Count} pieces of work that it held wait for their leases to expire")]
+        Message = "Worker {Worker} ended; {Count} work items that it still held wait for their leases to expire")]
     public static partial void WorkerEnds(this ILogger logger, WorkerKey worker, int count);
 
     [LoggerMessage(

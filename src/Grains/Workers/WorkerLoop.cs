@@ -1,8 +1,8 @@
-// The worker's scheduling loop. It waits for nobody: it looks at what has come back, starts what can be started, and
-// sleeps until something else comes back. At any time there is at most one evaluation, which pictures share, one turn
-// at the queue, one load of a model, and one pending call for each piece of work. Work whose picture takes part in the
-// evaluation gets no call; a picture that has ended a step rests until its call can report it. The loop runs on a task
-// of its own, not on a grain's scheduler.
+// The worker's scheduling loop. It never blocks on a single call: it collects finished tasks, starts what can be
+// started, and sleeps until another task finishes. At any time there is at most one evaluation, which pictures share,
+// one turn at the queue, one load of a model, and one pending call per job. A job whose picture is in the evaluation
+// gets no call; a picture at the end of a step waits until its call can report the step. The loop runs on a task of its
+// own, not on a grain's scheduler.
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Workers;
@@ -16,7 +16,7 @@ namespace Atelier.Grains.Workers;
 /// <summary>The loop of one device.</summary>
 internal sealed class WorkerLoop
 {
-    // Retry pauses between two tries of what a blob store has refused.
+    // Retry pauses between two attempts of a write that a blob store has refused.
     private const int StorePauses = 10;
 
     private readonly DeviceDescription _device;
@@ -38,12 +38,12 @@ internal sealed class WorkerLoop
     private DateTimeOffset _evaluateFrom, _turnFrom, _turnBy;
     private long _attempt;
 
-    // Set to true by any thread, and to false by the loop alone, as it takes the turn.
+    // Set to true by any thread, and to false only by the loop, when it takes the turn.
     private volatile bool _turnIsDue = true;
     private volatile bool _draining;
     private volatile WorkerStatus? _status;
 
-    /// <summary>Makes a loop; nothing runs yet.</summary>
+    /// <summary>Creates a loop; <see cref="RunAsync"/> starts it.</summary>
     public WorkerLoop(
         WorkerKey key, IDeviceHost device, IBlobStore blobs, IGrainFactory grains, WorkerOptions options,
         ModelOptions models, TimeProvider clock, WorkerInstruments instruments, ILogger<WorkerLoop> logger)
@@ -61,24 +61,24 @@ internal sealed class WorkerLoop
     /// <summary>The worker.</summary>
     public WorkerKey Key { get; }
 
-    /// <summary>What it is doing.</summary>
+    /// <summary>The worker's current status.</summary>
     public WorkerStatus Status => _status ?? NewStatus();
 
-    /// <summary>Has it look for work now.</summary>
+    /// <summary>Makes the loop take a turn at the queue now.</summary>
     public void Wake() => OnStateChanged(takesTurn: true);
 
-    /// <summary>Takes no more work, returns what it holds, and ends the loop.</summary>
+    /// <summary>Drains the worker: it takes no more work, returns what it holds, and its loop ends.</summary>
     public Task DrainAsync()
     {
         _logger.WorkerDrains(Key, Status.Held);
         _draining = true;
         _wake.Set();
 
-        // The loop ends by itself when that time is over; it may be asleep then.
+        // The loop ends by itself after the drain timeout, but may be asleep at that time.
         return _ended.Task.WaitAsync(_options.DrainTimeout + (2 * _options.IdlePeriod), _clock);
     }
 
-    /// <summary>The loop; it ends when the worker has drained.</summary>
+    /// <summary>Runs the loop until the worker has drained.</summary>
     public async Task RunAsync()
     {
         _logger.WorkerBegins(Key, _device.DeviceKind);
@@ -87,15 +87,16 @@ internal sealed class WorkerLoop
             DateTimeOffset? drainBy = null;
             while (true)
             {
-                Settle();
+                CollectResults();
                 if (_draining)
                 {
-                    // What is not returned by then is resumed elsewhere when its lease expires, from its last snapshot.
+                    // Work that is not returned by then is resumed elsewhere when its lease expires, from its last
+                    // snapshot.
                     drainBy ??= _clock.GetUtcNow() + _options.DrainTimeout;
-                    _jobs.ForEach(job => Leave(job, tellQueue: true));
+                    _jobs.ForEach(job => Return(job, notifyQueue: true));
                 }
 
-                Start();
+                StartWork();
                 _status = NewStatus();
                 bool isEmpty = _jobs.Count == 0 && _releases.Count == 0 && _turn is null && _load is null;
                 if (_draining && (isEmpty || _clock.GetUtcNow() >= drainBy))
@@ -119,8 +120,8 @@ internal sealed class WorkerLoop
         }
     }
 
-    // Takes in what has come back.
-    private void Settle()
+    // Collects the results of finished tasks.
+    private void CollectResults()
     {
         if (_evaluation is { IsCompleted: true })
         {
@@ -149,7 +150,7 @@ internal sealed class WorkerLoop
             (_turn, _turnResult) = (null, null);
             if (result is not null)
             {
-                Follow(result);
+                ApplyTurn(result);
             }
         }
 
@@ -170,12 +171,12 @@ internal sealed class WorkerLoop
             if (job.Call is { IsCompleted: true } call)
             {
                 job.Call = null;
-                TakeIn(job, call);
+                CompleteCall(job, call);
             }
 
             if (job.IsOver && job.Call is null && !_batch.Contains(job))
             {
-                Forget(job);
+                Remove(job);
             }
             else if (job is { Call: null, Picture: { } picture, Latent: null } && !_batch.Contains(job))
             {
@@ -184,8 +185,8 @@ internal sealed class WorkerLoop
         }
     }
 
-    // A picture is among those that share evaluations until it is done. Where a slot is still held by one that is about
-    // to leave, it joins when that is gone.
+    // A picture stays in the batcher until it is done. If the slot is still held by a departing picture, the job joins
+    // once that slot is free.
     private void Place(WorkerJob job, IDenoising picture)
     {
         if (picture.IsDone)
@@ -199,19 +200,19 @@ internal sealed class WorkerLoop
         }
     }
 
-    // A call without an answer is made again later.
-    private void TakeIn(WorkerJob job, Task call)
+    // An unanswered call is retried later.
+    private void CompleteCall(WorkerJob job, Task call)
     {
         if (!IsAnswered(call, $"A call for {job.Key}"))
         {
-            // What a full disk refuses, it refuses again: it is left alone for a while.
+            // A full disk would refuse an immediate retry, so the pause is longer.
             TimeSpan pause = call.Exception?.InnerException is IOException
                 ? StorePauses * _options.RetryPause : _options.RetryPause;
-            (job.SentStep, job.RetryAt) = (job.ToldStep, _clock.GetUtcNow() + pause);
+            (job.SentStep, job.RetryAt) = (job.ReportedStep, _clock.GetUtcNow() + pause);
         }
     }
 
-    // Whether a task ended well; false if its outcome is unknown. Any other failure is a fault of the loop.
+    // Whether a task succeeded; false if its outcome is unknown. Any other failure is a fault of the loop.
     private bool IsAnswered(Task task, string what)
     {
         if (task.IsCompletedSuccessfully)
@@ -229,14 +230,14 @@ internal sealed class WorkerLoop
         return false;
     }
 
-    // Does what the queue said in the last turn.
-    private void Follow(TurnResult result)
+    // Applies the queue's answer to the last turn.
+    private void ApplyTurn(TurnResult result)
     {
         for (int i = 0; i < result.Asked.Length; i++)
         {
             if (result.Answer.Verdicts[i] is not WorkVerdict.Continue and var verdict)
             {
-                Leave(result.Asked[i], verdict == WorkVerdict.Park);
+                Return(result.Asked[i], verdict == WorkVerdict.Park);
             }
         }
 
@@ -252,27 +253,27 @@ internal sealed class WorkerLoop
         }
     }
 
-    // The work of models that leave goes back at its step's end.
+    // Work of the models to evict is returned at the end of its step.
     private void MakeRoomFor(ModelDigest model)
     {
         IReadOnlyList<ModelDigest> leaving = _draining
             ? [] : _models.Plan(model, one => _jobs.Exists(job => job.Item.Model == one));
         foreach (WorkerJob job in _jobs.Where(job => leaving.Contains(job.Item.Model)))
         {
-            Leave(job, tellQueue: true);
+            Return(job, notifyQueue: true);
         }
     }
 
-    // What is as good as done is finished here.
-    private static void Leave(WorkerJob job, bool tellQueue)
+    // Jobs that have only their output left to store are finished on this worker.
+    private static void Return(WorkerJob job, bool notifyQueue)
     {
         if (job is { IsLeaving: false, Output: null, Latent: null })
         {
-            (job.IsLeaving, job.TellsQueue) = (true, tellQueue);
+            (job.IsLeaving, job.NotifiesQueue) = (true, notifyQueue);
         }
     }
 
-    private void Forget(WorkerJob job)
+    private void Remove(WorkerJob job)
     {
         _jobs.Remove(job);
         job.EndActivity();
@@ -281,9 +282,10 @@ internal sealed class WorkerLoop
             _releases.Add(release);
         }
 
-        // Work that is another worker's for now is left to others: this worker would be given it again at once.
+        // A job that another worker holds for now is left to it: without the pause this worker would lease it again at
+        // once.
         _turnIsDue = true;
-        _turnFrom = job.IsForOthers ? _clock.GetUtcNow() + _options.RetryPause : _turnFrom;
+        _turnFrom = job.IsDenied ? _clock.GetUtcNow() + _options.RetryPause : _turnFrom;
         if (job.Picture is { } picture)
         {
             _batcher.Drop(picture);
@@ -291,8 +293,8 @@ internal sealed class WorkerLoop
         }
     }
 
-    // Starts what can be started. Reports of a step come before the next evaluation, which changes what they report.
-    private void Start()
+    // Starts what can be started. A step is reported before the next evaluation overwrites its state.
+    private void StartWork()
     {
         DateTimeOffset now = _clock.GetUtcNow();
         foreach (WorkerJob job in _jobs)
@@ -320,7 +322,7 @@ internal sealed class WorkerLoop
             MakeRoomFor(only);
         }
 
-        // What has its outcome, and waits to be stored, no longer needs its model.
+        // A job whose output waits to be stored no longer needs its model.
         if (_load is null && !_draining && _models.BeginLoad(
             model => _jobs.Exists(job => job is { Output: null, Latent: null } && job.Item.Model == model)) is { } load)
         {
@@ -356,23 +358,23 @@ internal sealed class WorkerLoop
         _turn = _wake.RunAsync(() => TurnAsync(asks ? jobs : null, turn, releases));
     }
 
-    // Leases are released before the queue is asked: it never hears again of one that it has back, nor of what it has
-    // told this worker to stop. One whose release is lost expires.
+    // Leases are released before the turn, so the queue never sees a released or stopped lease again. A lease whose
+    // release is lost expires.
     private async Task TurnAsync(WorkerJob[]? jobs, WorkerTurn turn, LeaseRelease[] releases)
     {
         await Task.WhenAll(releases.Select(one => GrainCalls.TryAsync(() => _grains.WorkQueue().ReleaseAsync(one))));
         if (jobs is not null)
         {
-            WorkerJob[] asked = [.. jobs.Where(job => job is not { IsLeaving: true, TellsQueue: false })];
+            WorkerJob[] asked = [.. jobs.Where(job => job is not { IsLeaving: true, NotifiesQueue: false })];
             HeldWork[] held = [.. asked.Select(job => new HeldWork(job.Lease, job.Item, job.Done))];
             _turnResult = new TurnResult(asked, await _grains.WorkQueue().TurnAsync(turn with { Held = held }));
         }
     }
 
-    // Pictures that leave come first: others wait for their places.
+    // Departing pictures come first, because others wait for their slots.
     private WorkerJob[] NextBatch()
     {
-        var ready = _jobs.Where(job => job.CanGoOn).ToDictionary(job => job.Picture!);
+        var ready = _jobs.Where(job => job.CanContinue).ToDictionary(job => job.Picture!);
         bool leave = ready.Values.Any(job => job.IsLeaving);
         IReadOnlyList<IDenoising> batch = _batcher.Next(
             picture => ready.TryGetValue(picture, out WorkerJob? job) && (job.IsLeaving || !leave));
@@ -395,6 +397,6 @@ internal sealed class WorkerLoop
         Model = _models.Latest, Draining = _draining,
     };
 
-    // The queue's answer to a turn, in the order of what was asked.
+    // The queue's answer to a turn, in the order of the jobs that were reported.
     private sealed record TurnResult(WorkerJob[] Asked, TurnAnswer Answer);
 }

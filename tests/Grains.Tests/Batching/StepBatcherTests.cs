@@ -154,9 +154,10 @@ public sealed class StepBatcherTests
     }
 
     // As a worker does it.
-    private static IReadOnlyList<Picture> Evaluate(StepBatcher<Picture> batcher, Func<Picture, bool>? canGoOn = null)
+    private static IReadOnlyList<Picture> Evaluate(
+        StepBatcher<Picture> batcher, Func<Picture, bool>? canContinue = null)
     {
-        IReadOnlyList<Picture> batch = batcher.Next(canGoOn);
+        IReadOnlyList<Picture> batch = batcher.Next(canContinue);
         foreach (Picture picture in batch)
         {
             picture.Evaluations++;

@@ -157,7 +157,7 @@ public sealed class GenerationMachineTests
         GenerationState before = story.State;
         Outcome<ClaimAnswer> late = story.Claim(
             WorkKind.Denoise, 100, worker, lease: story.Lease + more, attempt: attempt);
-        Assert.Equal((ClaimOutcome.NotYou, false), (late.Answer.Outcome, late.Store));
+        Assert.Equal((ClaimOutcome.Denied, false), (late.Answer.Outcome, late.Store));
         Assert.True(late.IsRefusal);
         Assert.Equal("w", late.Answer.Item!.ClaimedBy);
         Assert.Same(before, story.State);
@@ -170,7 +170,7 @@ public sealed class GenerationMachineTests
         story.Report(1, 10);
         TimeSpan quiet = story.Options.ClaimQuiet;
         Outcome<ClaimAnswer> early = story.Claim(WorkKind.Denoise, 10 + (quiet - s_tick).TotalSeconds, "other");
-        Assert.Equal((ClaimOutcome.NotYou, true), (early.Answer.Outcome, early.Store));
+        Assert.Equal((ClaimOutcome.Denied, true), (early.Answer.Outcome, early.Store));
         Assert.False(early.IsRefusal);
         Assert.Equal((story.Lease, "w"), (story.State.LastLease, story.State.Claim!.Worker));
         Assert.Equal(story.Lease, early.Answer.Item!.LastLease);
@@ -194,7 +194,7 @@ public sealed class GenerationMachineTests
     {
         Story story = new Story().Denoising();
         Outcome<ClaimAnswer> shared = story.Claim(WorkKind.Denoise, 50, "other");
-        Assert.Equal((ClaimOutcome.NotYou, true), (shared.Answer.Outcome, shared.Store));
+        Assert.Equal((ClaimOutcome.Denied, true), (shared.Answer.Outcome, shared.Store));
         Assert.True(shared.Answer.Item!.Alone);
         Assert.Equal((GenerationPhase.QueuedDenoise, null), (story.State.Phase, story.State.Claim));
         Assert.Equal((1, 0, 2L), (story.State.ClaimsWithoutProgress, story.State.DeathsAlone, story.State.Epoch));
@@ -212,7 +212,7 @@ public sealed class GenerationMachineTests
         story.Claim(WorkKind.Encode, 1);
         Assert.Equal(ClaimOutcome.Granted, story.Claim(WorkKind.Encode, 10, "w2").Answer.Outcome);
         Assert.Equal(1, story.State.ClaimsWithoutProgress);
-        Assert.Equal(ClaimOutcome.NotYou, story.Claim(WorkKind.Encode, 20, "w3").Answer.Outcome);
+        Assert.Equal(ClaimOutcome.Denied, story.Claim(WorkKind.Encode, 20, "w3").Answer.Outcome);
         Assert.Equal((2, 0), (story.State.ClaimsWithoutProgress, story.State.DeathsAlone));
     }
 
@@ -286,7 +286,7 @@ public sealed class GenerationMachineTests
         double waitingSince = 4;
         Outcome<ClaimAnswer> early = story.Claim(
             WorkKind.Denoise, waitingSince + (patience - s_tick).TotalSeconds, device: "cuda");
-        Assert.Equal((ClaimOutcome.NotYou, true), (early.Answer.Outcome, early.Store));
+        Assert.Equal((ClaimOutcome.Denied, true), (early.Answer.Outcome, early.Store));
         Assert.Equal(
             ("cpu", Story.At(waitingSince) + patience, patience),
             (early.Answer.Item!.DeviceKind, early.Answer.Item.AnyKindFrom, early.Answer.Item.AnyKindAfter));

@@ -57,7 +57,7 @@ public sealed class StoriesTests
         await g.CompleteAsync((await ClaimAsync(cluster, "a/d", 1)).Epoch, s_blob);
         ClaimAnswer claim = await ClaimAsync(cluster, "a/d", 2, WorkKind.Denoise);
         await g.ReleaseAsync(new StepReport { Epoch = claim.Epoch, Step = 4, Snapshot = s_blob });
-        Assert.Equal(ClaimOutcome.NotYou, (await ClaimAsync(cluster, "b/d", 3, WorkKind.Denoise, "gpu")).Outcome);
+        Assert.Equal(ClaimOutcome.Denied, (await ClaimAsync(cluster, "b/d", 3, WorkKind.Denoise, "gpu")).Outcome);
         Assert.Empty(cluster.Log.Of(106));
 
         cluster.Clock.Shift += TimeSpan.FromHours(1);

@@ -61,7 +61,7 @@ public sealed class WorkerJobTests
         Assert.Equal((false, 0, 0), (job.IsClaimed, job.Step, job.Done));
         Assert.Contains(
             "a/g1", Assert.Throws<InvalidOperationException>(() => job.Claim).Message, StringComparison.Ordinal);
-        Assert.Equal(job.Item with { LastLease = 7 }, job.Rest());
+        Assert.Equal(job.Item with { LastLease = 7 }, job.Remaining());
         Assert.Equal((7L, 3L), (job.Lease, job.Attempt));
     }
 
@@ -72,11 +72,11 @@ public sealed class WorkerJobTests
         WorkerJob job = Job();
         job.Claim = Claim(6);
         Assert.Equal((true, 6, 6), (job.IsClaimed, job.Step, job.Done));
-        Assert.Equal((6, 6, 6), (job.StoredStep, job.ToldStep, job.SentStep));
-        WorkItem rest = job.Rest();
+        Assert.Equal((6, 6, 6), (job.StoredStep, job.ReportedStep, job.SentStep));
+        WorkItem rest = job.Remaining();
         Assert.Equal((4, 8.0, 7L), (rest.Quanta, rest.Cost, rest.LastLease));
-        Assert.False(job.HasNews);
-        Assert.False(job.CanGoOn);
+        Assert.False(job.HasUnreportedStep);
+        Assert.False(job.CanContinue);
     }
 
     [Fact]
@@ -84,9 +84,9 @@ public sealed class WorkerJobTests
     {
         WorkerJob job = Job();
         job.Claim = Claim(10);
-        Assert.Equal((10, 1, 2.0), (job.Done, job.Rest().Quanta, job.Rest().Cost));
+        Assert.Equal((10, 1, 2.0), (job.Done, job.Remaining().Quanta, job.Remaining().Cost));
         job = new WorkerJob(new LeasedWork(7, Work.Denoise("a", 1, 3, 2)), 3) { Claim = Claim(2) };
-        Assert.Equal((0, 8), (job.Done, job.Rest().Quanta));
+        Assert.Equal((0, 8), (job.Done, job.Remaining().Quanta));
     }
 
     [Theory]
@@ -97,7 +97,7 @@ public sealed class WorkerJobTests
         WorkerJob job = Job(kind);
         job.Claim = Claim(0);
         Assert.Equal(0, job.Done);
-        Assert.Equal(job.Item with { LastLease = 7 }, job.Rest());
+        Assert.Equal(job.Item with { LastLease = 7 }, job.Remaining());
         job.Output = new BlobName("output");
         Assert.Equal(1, job.Done);
     }

@@ -17,7 +17,7 @@ public sealed class WorkerLoopTests
     [Fact]
     public async Task UnderFaults_EveryPictureIsDone_WithAllItsStepsAndPreviews()
     {
-        int parks = 0, notYous = 0;
+        int parks = 0, denied = 0;
         var options = new ParallelOptions { MaxDegreeOfParallelism = 12 };
         await Parallel.ForAsync(0, 120, options, async (seed, cancellation) =>
         {
@@ -72,11 +72,11 @@ public sealed class WorkerLoopTests
             await Task.WhenAll(workers.Select(worker => worker.Loop.DrainAsync()));
             world.Check();
             Interlocked.Add(ref parks, world.Parks);
-            Interlocked.Add(ref notYous, world.NotYouAnswers);
+            Interlocked.Add(ref denied, world.DeniedClaims);
         });
 
         // How often depends on the machine's load; zero would mean that nothing was tested.
-        Assert.True(parks > 20 && notYous > 20, $"There were {parks} parks and {notYous} refused claims.");
+        Assert.True(parks > 20 && denied > 20, $"There were {parks} parks and {denied} refused claims.");
     }
 
     // Long pictures of one model hold every slot; one of another model arrives.

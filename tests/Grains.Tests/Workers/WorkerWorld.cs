@@ -89,8 +89,8 @@ internal sealed class WorkerWorld(int seed)
         return answer;
     }
 
-    /// <summary>Number of claims that were answered NotYou.</summary>
-    public int NotYouAnswers { get; private set; }
+    /// <summary>Number of claims that were denied.</summary>
+    public int DeniedClaims { get; private set; }
 
     public int Parks { get; private set; }
 
@@ -271,7 +271,7 @@ internal sealed class WorkerWorld(int seed)
         (GenerationState state, DateTimeOffset heardAt) = _generations[key];
         Outcome<ClaimAnswer> outcome = _machine.Claim(state, key, request, heardAt, now);
         bool granted = outcome.Answer.Outcome == ClaimOutcome.Granted;
-        NotYouAnswers += outcome.Answer.Outcome == ClaimOutcome.NotYou ? 1 : 0;
+        DeniedClaims += outcome.Answer.Outcome == ClaimOutcome.Denied ? 1 : 0;
         _generations[key] = (outcome.State, granted ? now : heardAt);
         return outcome.Answer;
     }

@@ -131,6 +131,7 @@ internal sealed class TestCluster : IAsyncDisposable
             grains.ApplyTo(silo.Services);
             silo.Services.AddSingleton<IBlobStore>(_ => cluster.Blobs);
             silo.AddIncomingGrainCallFilter(new CallFilter(cluster));
+            silo.Services.AddLogging(logging => logging.AddFilter("Atelier", LogLevel.Debug));
             silo.Services.AddSingleton<ILoggerProvider>(cluster.Log);
             if (device(options.SiloName) is { } own)
             {

@@ -10,7 +10,8 @@ internal static partial class SiloLog
     [LoggerMessage(EventId = 602, Level = LogLevel.Error, Message = "{Fault}")]
     public static partial void StoreFails(this ILogger logger, string fault);
 
-    [LoggerMessage(EventId = 603, Level = LogLevel.Information, Message = "The store has recovered; writes succeed again.")]
+    [LoggerMessage(
+        EventId = 603, Level = LogLevel.Information, Message = "The store has recovered; writes succeed again.")]
     public static partial void StoreWrites(this ILogger logger);
 
     [LoggerMessage(

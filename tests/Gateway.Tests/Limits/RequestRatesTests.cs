@@ -1,5 +1,5 @@
-// Goal: each tenant has a bucket of requests, and so has each address without a key; full buckets are forgotten, so that
-// names cannot fill the memory. Method: the middleware alone, with a manual clock.
+// Goal: each tenant has a bucket of requests, and so has each address without a key; full buckets are forgotten, so
+// that names cannot fill the memory. Method: the middleware alone, with a manual clock.
 using System.Net;
 using System.Text;
 using Atelier.Contracts;

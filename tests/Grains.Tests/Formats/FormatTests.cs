@@ -83,6 +83,12 @@ public sealed class FormatTests
         }
     }
 
+    // Members that have another name in the sources since; the number is what is stored.
+    private static readonly Dictionary<string, string> s_renamed = new(StringComparer.Ordinal)
+    {
+        ["9 BarrenClaims"] = "9 ClaimsWithoutProgress",
+    };
+
     private static void AssertHolds(JsonNode? expected, JsonNode? actual, string where)
     {
         switch (expected)
@@ -90,7 +96,7 @@ public sealed class FormatTests
             case JsonObject members:
                 foreach ((string id, JsonNode? member) in members)
                 {
-                    AssertHolds(member, actual?[id], $"{where}#{id}");
+                    AssertHolds(member, actual?[s_renamed.GetValueOrDefault(id, id)], $"{where}#{id}");
                 }
 
                 break;

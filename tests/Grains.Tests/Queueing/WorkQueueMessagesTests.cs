@@ -40,10 +40,6 @@ public sealed class WorkQueueMessagesTests
     }
 
     [Fact]
-    public void OptionsThatMakeNoSense_MakeNoQueue() =>
-        Assert.Throws<ArgumentException>(() => new WorkQueue(new WorkQueueOptions { SizeMax = 0 }, 0));
-
-    [Fact]
     public void ALaterPhase_TakesThePlaceOfAnEarlier_AndAnEarlierChangesNothing()
     {
         _queue.Offer(s_item with { Kind = WorkKind.Encode }, true, s_now);

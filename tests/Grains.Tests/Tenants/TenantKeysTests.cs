@@ -17,7 +17,7 @@ public sealed class TenantKeysTests
         foreach (string label in new[] { "", new string('x', 101) })
         {
             TenantAnswer wrong = await tenant.AddKeyAsync(label, Hash(0));
-            Assert.Equal((null, "A key's label has 1 to 100 characters."), (wrong.View, wrong.Message));
+            Assert.Equal((null, "The label must have 1 to 100 characters."), (wrong.View, wrong.Message));
         }
 
         TenantView view = (await tenant.AddKeyAsync(new string('x', 100), Hash(0))).View!;

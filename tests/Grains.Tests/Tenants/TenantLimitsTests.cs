@@ -177,7 +177,7 @@ public sealed class TenantLimitsTests
         Admission refused = limits.AdmitRequest(s_now);
         Assert.Equal((AdmissionOutcome.RateLimited, 3.0), (refused.Outcome, refused.Weight));
         Assert.Equal(TimeSpan.FromSeconds(30), refused.RetryAfter);
-        Assert.Contains("2 requests a minute", refused.Message, StringComparison.Ordinal);
+        Assert.Contains("2 requests per minute", refused.Message, StringComparison.Ordinal);
 
         // Half of one is there after 15 s, and a whole one after 30 s.
         Assert.Equal(TimeSpan.FromSeconds(15), limits.AdmitRequest(s_now.AddSeconds(15)).RetryAfter);
@@ -232,7 +232,7 @@ public sealed class TenantLimitsTests
         Assert.Equal(7, limits.UsedToday(s_now));
         Admission refused = Admit(limits, 3, s_now);
         Assert.Equal((AdmissionOutcome.TooManyOpen, TimeSpan.FromSeconds(5)), (refused.Outcome, refused.RetryAfter));
-        Assert.Contains("2 generations open", refused.Message, StringComparison.Ordinal);
+        Assert.Contains("2 open generations", refused.Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -243,7 +243,7 @@ public sealed class TenantLimitsTests
         Admission refused = Admit(limits, 2, s_now, 41);
         Assert.Equal(AdmissionOutcome.DailyLimit, refused.Outcome);
         Assert.Contains(
-            "100 evaluations a day; 40 are left and this generation takes 41", refused.Message,
+            "100 evaluations per day; 40 are left, and this generation takes 41", refused.Message,
             StringComparison.Ordinal);
         Assert.Equal(AdmissionOutcome.Admitted, Admit(limits, 2, s_now, 40).Outcome);
         Assert.Equal((100L, 0L), (limits.UsedToday(s_now), limits.UsedToday(s_now.AddDays(1))));

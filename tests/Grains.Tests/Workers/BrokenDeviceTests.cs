@@ -37,7 +37,7 @@ public sealed class BrokenDeviceTests
         List<GenerationEvent>[] all = await Task.WhenAll(specs.Select((_, i) => cluster.WatchAsync($"g{i}")));
         Assert.All(specs.Zip(all), pair =>
             Assert.Equal(FakeDevice.Undisturbed(pair.First), cluster.Blobs[pair.Second[^1].Picture!.Value]));
-        Assert.Contains("no longer works", Assert.Single(faults).InnerException!.Message);
+        Assert.Contains("is broken", Assert.Single(faults).InnerException!.Message);
     }
 
     [Fact]

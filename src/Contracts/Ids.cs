@@ -184,39 +184,6 @@ public readonly record struct ModelDigest([property: Id(0)] string Value)
     public override string ToString() => Value;
 }
 
-/// <summary>Where bytes lie in the blob store: a kind, a tenant, and the SHA-256 of the bytes.</summary>
-/// <param name="Value">Kind, tenant and digest with slashes between.</param>
-[GenerateSerializer, Immutable, Alias("atelier.BlobName")]
-public readonly record struct BlobName([property: Id(0)] string Value)
-{
-    private static readonly string[] s_kinds = ["pictures", "snapshots", "captions", "latents", "previews"];
-
-    /// <summary>The name of a tenant's bytes. Equal bytes of two tenants have two names: tenants do not meet.</summary>
-    /// <param name="kind">What the bytes are, for example "pictures".</param>
-    /// <param name="tenant">Whose they are.</param>
-    /// <param name="sha256">Lower-case hexadecimal digest of the bytes.</param>
-    public static BlobName Of(string kind, TenantId tenant, string sha256) =>
-        TryParse($"{kind}/{tenant}/{sha256}", out BlobName name)
-            ? name
-            : throw new ArgumentException(
-                $"'{kind}/{tenant}/{sha256}' names no blob: a kind, a tenant and a SHA-256 do.");
-
-    /// <summary>Reads a name from outside.</summary>
-    public static bool TryParse(string? text, out BlobName name)
-    {
-        bool valid = text?.Split('/') is [var kind, var tenant, var sha256]
-            && Array.IndexOf(s_kinds, kind) >= 0 && TenantId.TryParse(tenant, out _) && Digests.AreValid(sha256);
-        name = valid ? new BlobName(text!) : default;
-        return valid;
-    }
-
-    /// <summary>Digest of the bytes.</summary>
-    public string Sha256 => Value[(Value.LastIndexOf('/') + 1)..];
-
-    /// <inheritdoc/>
-    public override string ToString() => Value;
-}
-
 /// <summary>SHA-256 digests as text.</summary>
 public static class Digests
 {

@@ -2,6 +2,7 @@
 // While a cluster is partitioned there may be two activations; the store's tag decides between them.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
+using Atelier.Grains.Ports;
 
 namespace Atelier.Grains.Generations;
 
@@ -95,10 +96,11 @@ internal sealed partial class GenerationGrain
     private async Task<bool> ReleaseAsync(BlobName[] names)
     {
         var done = new List<BlobName>();
+        var owner = BlobOwner.Of(_key.Id);
         foreach (BlobName name in names)
         {
             // A store that does not answer is not asked for the rest.
-            if (!await GrainCalls.TryAsync(() => blobs.ReleaseAsync(name, _key.Id, CancellationToken.None)))
+            if (!await GrainCalls.TryAsync(() => blobs.ReleaseAsync(name, owner, CancellationToken.None)))
             {
                 logger.BlobsUnreleased(_key, names.Length - done.Count);
                 break;

@@ -19,7 +19,7 @@ internal static class AtelierCommand
     private static readonly TimeSpan s_timeToStop = TimeSpan.FromMinutes(2);
 
     // Verbs that need no libtorch, or load it themselves if they do.
-    private static readonly string[] s_light = ["up", "status", "tenants", "generate"];
+    private static readonly string[] s_light = ["up", "status", "tenants", "blobs", "generate"];
 
     private const string NoMemory = "This machine has not enough memory for that.";
 
@@ -36,6 +36,7 @@ internal static class AtelierCommand
             UpCommand.Create(),
             StatusCommand.Create(),
             TenantsCommand.Create(),
+            BlobsCommand.Create(),
             VerifyCommand.Create(),
             GenerateCommand.Create(),
             TrainCommand.Create(),

@@ -55,6 +55,12 @@ public interface IGenerationGrain : IGrainWithStringKey
     [Alias("EnsureQueued")]
     Task<bool> EnsureQueuedAsync(bool late);
 
+    /// <summary>
+    /// Whether it may need bytes of its tenant's in the blob store: it is open, or its stored state names them.
+    /// </summary>
+    [Alias("MayNeed")]
+    Task<bool> MayNeedAsync(BlobName blob);
+
     /// <summary>A worker claims its work; the attempt is stored before this answers.</summary>
     [Alias("Claim")]
     Task<ClaimAnswer> ClaimAsync(ClaimRequest request);

@@ -192,6 +192,17 @@ internal sealed partial class GenerationGrain(
         return keep;
     }
 
+    public async Task<bool> MayNeedAsync(BlobName blob)
+    {
+        if (!_state.MayNeed(blob))
+        {
+            // Another activation may have written while the cluster was parted.
+            await ReloadAsync();
+        }
+
+        return _state.MayNeed(blob);
+    }
+
     public async Task<ClaimAnswer> ClaimAsync(ClaimRequest request)
     {
         Outcome<ClaimAnswer> outcome = await DecideAsync(

@@ -151,6 +151,14 @@ internal sealed class Promises
         }
     }
 
+    /// <summary>After a sweep that nothing disturbs, all that is there is needed.</summary>
+    public void CheckSwept()
+    {
+        BlobName[] left = [.. _cluster.Store.Blobs.Keys.Except(Stored.SelectMany(one => one.Value.Needed()))];
+        Hold(left.Length == 0, () => $"the sweep has left {string.Join(' ', left)}\n{_cluster.Story(null)}");
+        CheckBlobs();
+    }
+
     /// <summary>What one client heard of a generation has no gap, and nothing twice.</summary>
     public void CheckEvents(GenerationKey key, IReadOnlyList<GenerationEvent> heard)
     {

@@ -2,6 +2,7 @@
 // tests over every store: accidents are staged behind its back, and many owners come at once.
 using System.Security.Cryptography;
 using Atelier.Contracts;
+using Atelier.Grains.Blobs;
 using Atelier.Grains.Ports;
 using Xunit;
 
@@ -291,6 +292,36 @@ public abstract class BlobStoreTests
         Assert.Empty(await ContentAsync());
     }
 
+    [Fact]
+    public async Task ASweep_RemovesWhatNoOwnerNeeds_AndOnlyThat()
+    {
+        byte[][] all = [[1], [2], [3], [4], [5], Large];
+        BlobOwner[] owners =
+        [
+            Owner("gone"), Owner("here"), Owner("silent"), new(BlobOwnerType.Session, "gone"), Owner("gone"),
+            Owner("gone"),
+        ];
+        foreach ((byte[] bytes, BlobOwner owner) in all.Zip(owners))
+        {
+            await Open().PutAsync(NameOf(bytes), owner, bytes, Cancellation);
+        }
+
+        await Open().PutAsync(NameOf(all[4]), Owner("here"), all[4], Cancellation);
+        Assert.Empty(await SweepAsync(isDryRun: false, TimeSpan.Zero, expectYoung: 6));
+        string[] unneeded = [.. new[] { NameOf(all[0]).Value, NameOf(Large).Value }.Order(StringComparer.Ordinal)];
+        foreach (bool isDryRun in (bool[])[true, true, false])
+        {
+            Assert.Equal(unneeded, await SweepAsync(isDryRun, TimeSpan.FromDays(2), expectYoung: 0));
+            foreach (byte[] bytes in all)
+            {
+                bool isThere = isDryRun || !unneeded.Contains(NameOf(bytes).Value);
+                Assert.Equal(isThere, await Open().GetAsync(NameOf(bytes), Cancellation) is not null);
+            }
+        }
+
+        Assert.Empty(await SweepAsync(isDryRun: false, TimeSpan.FromDays(2), expectYoung: 0));
+    }
+
     [Theory]
     [InlineData("")]
     [InlineData("../etc/passwd")]
@@ -353,5 +384,30 @@ public abstract class BlobStoreTests
         await Assert.ThrowsAsync<InvalidDataException>(
             () => Open().PutAsync(name, s_two, content, length, Cancellation));
         Assert.DoesNotContain(await ContentAsync(), file => file.EndsWith("/two", StringComparison.Ordinal));
+    }
+
+    // The names of what a sweep finds when a while has passed. Generations named "gone" need nothing, and others do not
+    // answer.
+    private async Task<string[]> SweepAsync(bool isDryRun, TimeSpan later, int expectYoung)
+    {
+        var owners = new BlobOwners(new Dictionary<BlobOwnerType, AskOwner>
+        {
+            [BlobOwnerType.Generation] = (_, id) => id == "silent"
+                ? Task.FromException<bool>(new TimeoutException())
+                : Task.FromResult(id == "here"),
+        });
+        var sweep = new BlobSweep(Open(), owners, new LaterClock(later), BlobSweep.GraceMin, isDryRun);
+        SweptBlob[] found = await sweep.RunAsync(Cancellation).ToArrayAsync(Cancellation);
+        Assert.All(found, one => Assert.Equal(!isDryRun, one.IsRemoved));
+        var count = new BlobCount(found.Length, found.Sum(one => one.Blob.Length));
+        Assert.Equal(count, sweep.Unneeded);
+        Assert.Equal(isDryRun ? default : count, sweep.Removed);
+        Assert.Equal((expectYoung, expectYoung == 0 ? 1 : 0), (sweep.Young.Blobs, sweep.InDoubt.Blobs));
+        return [.. found.Select(one => one.Blob.Name.Value).Order(StringComparer.Ordinal)];
+    }
+
+    private sealed class LaterClock(TimeSpan by) : TimeProvider
+    {
+        public override DateTimeOffset GetUtcNow() => System.GetUtcNow() + by;
     }
 }

@@ -197,6 +197,17 @@ internal sealed partial class GenerationGrain(
         return keep;
     }
 
+    public async Task<bool> MayNeedAsync(BlobName blob)
+    {
+        if (!_state.MayNeed(blob))
+        {
+            // Another activation may have written during a partition.
+            await ReloadAsync();
+        }
+
+        return _state.MayNeed(blob);
+    }
+
     public async Task<ClaimAnswer> ClaimAsync(ClaimRequest request)
     {
         Outcome<ClaimAnswer> outcome = await DecideAsync(

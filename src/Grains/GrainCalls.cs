@@ -1,4 +1,6 @@
 // How grains are found and called: keys to references, and which failures of a call mean "unknown, ask again".
+using System.Diagnostics.Metrics;
+using System.Runtime.CompilerServices;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Models;
@@ -6,6 +8,7 @@ using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Sessions;
 using Atelier.Contracts.Tenants;
 using Atelier.Contracts.Workers;
+using Atelier.Grains.Telemetry;
 using Orleans.Storage;
 
 namespace Atelier.Grains;
@@ -40,6 +43,9 @@ public static class GrainFactoryExtensions
 /// <summary>What a failed call means.</summary>
 public static class GrainCalls
 {
+    private static readonly Counter<long> s_unanswered = new Meter("Atelier.Grains").CreateCounter<long>(
+        "atelier.call.unanswered", "{call}", "Calls that failed and whose effect something else restores, by caller.");
+
     /// <summary>Whether the outcome of a call is unknown and the call can be made again.</summary>
     public static bool IsTransient(Exception error) =>
         error is TimeoutException or OrleansException or InconsistentStateException or OperationCanceledException
@@ -52,8 +58,11 @@ public static class GrainCalls
     public static bool IsBrokenWatch(Exception error) =>
         error is EnumerationAbortedException or NotSupportedException || IsTransient(error);
 
-    /// <summary>Makes a call whose failure somebody else makes good; none if it failed.</summary>
-    public static async Task<T?> TryAsync<T>(Func<Task<T>> call)
+    /// <summary>
+    /// Makes a call that may fail because something else, such as a later walk, restores its effect; null if it
+    /// failed. Failures are counted by the calling method.
+    /// </summary>
+    public static async Task<T?> TryAsync<T>(Func<Task<T>> call, [CallerMemberName] string caller = "")
     {
         try
         {
@@ -61,12 +70,16 @@ public static class GrainCalls
         }
         catch (Exception error) when (IsTransient(error))
         {
+            Count(error, caller);
             return default;
         }
     }
 
-    /// <summary>Makes a call whose failure somebody else makes good; false if it failed.</summary>
-    public static async Task<bool> TryAsync(Func<Task> call)
+    /// <summary>
+    /// Makes a call that may fail because something else, such as a later walk, restores its effect; false if it
+    /// failed. Failures are counted by the calling method.
+    /// </summary>
+    public static async Task<bool> TryAsync(Func<Task> call, [CallerMemberName] string caller = "")
     {
         try
         {
@@ -75,7 +88,11 @@ public static class GrainCalls
         }
         catch (Exception error) when (IsTransient(error))
         {
+            Count(error, caller);
             return false;
         }
     }
+
+    private static void Count(Exception error, string caller) => s_unanswered.Add(
+        1, new(LabelNames.Caller, caller), new(LabelNames.ErrorType, error.GetType().Name));
 }

@@ -1,15 +1,15 @@
-// Writes of grain states. After one that failed nobody knows what is stored, and another activation may have written:
+// Writes of grain states. After a failed write the stored state is unknown, and another activation may have written it:
 // the grain deactivates, and the next call starts from the store.
 namespace Atelier.Grains;
 
-/// <summary>Writes that end the activation when they fail.</summary>
+/// <summary>Writes that deactivate the grain when they fail.</summary>
 internal static class GrainStateExtensions
 {
-    /// <summary>Writes a grain's state; when that fails, deactivates the grain and passes the error on.</summary>
+    /// <summary>Writes a grain's state; if that fails, deactivates the grain and rethrows.</summary>
     public static Task WriteOrDeactivateAsync<T>(this IPersistentState<T> state, IGrainBase grain) =>
         OrDeactivateAsync(state.WriteStateAsync, grain);
 
-    /// <summary>Clears a grain's state; when that fails, deactivates the grain and passes the error on.</summary>
+    /// <summary>Clears a grain's state; if that fails, deactivates the grain and rethrows.</summary>
     public static Task ClearOrDeactivateAsync<T>(this IPersistentState<T> state, IGrainBase grain) =>
         OrDeactivateAsync(state.ClearStateAsync, grain);
 

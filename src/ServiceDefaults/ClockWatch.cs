@@ -71,7 +71,7 @@ public sealed partial class ClockWatch(SteadyClock clock, IHostApplicationLifeti
     }
 
     [LoggerMessage(
-        Level = LogLevel.Warning,
+        EventId = 801, Level = LogLevel.Warning,
         Message =
             "The clock was set by {Seconds:f0} s. This process hands its work back and exits; its supervisor "
             + "restarts it.")]

@@ -9,7 +9,7 @@ using Prometheus;
 
 namespace Atelier.ServiceDefaults;
 
-/// <summary>Where a process's metrics and health are scraped, on a port that clients do not reach.</summary>
+/// <summary>The address at which a process's metrics and health are scraped, which clients do not reach.</summary>
 [Section("Metrics")]
 public sealed class MetricsListener
 {
@@ -17,7 +17,7 @@ public sealed class MetricsListener
     /// <value>The default is 127.0.0.1.</value>
     public string Address { get; set; } = "127.0.0.1";
 
-    /// <summary>Gets or sets the port, which must not be another port of the process; 0 serves nothing.</summary>
+    /// <summary>Gets or sets the port, which must differ from the process's other ports; 0 serves nothing.</summary>
     /// <value>The default is 0.</value>
     [Bounds(0, 65535)]
     public int Port { get; set; }
@@ -52,11 +52,11 @@ public sealed class MetricsListener
         });
 }
 
-/// <summary>Checks where metrics are scraped.</summary>
+/// <summary>Validates the address of metrics.</summary>
 public sealed class MetricsListenerValidator : OptionsValidator<MetricsListener>
 {
-    /// <summary>Which other use of the process has the port, as a sentence; null if none does.</summary>
-    /// <param name="metrics">Where metrics are scraped; null if that is not valid anyway.</param>
+    /// <summary>The clash with another port of the process, as a sentence; null if there is none.</summary>
+    /// <param name="metrics">The address of metrics; null if it is not valid.</param>
     /// <param name="others">The process's other ports, by their keys.</param>
     public static string? Clash(MetricsListener? metrics, params ReadOnlySpan<(string Key, int Port)> others)
     {

@@ -1,6 +1,7 @@
 // Services of every process of the cluster: traces, metrics, health checks and shutdown.
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Diagnostics.HealthChecks;
+using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using OpenTelemetry;
@@ -29,19 +30,37 @@ public static class ServiceDefaultsExtensions
         builder.Services.AddSingleton<ClockWatch>();
         builder.Services.AddHostedService(services => services.GetRequiredService<ClockWatch>());
         builder.Services.AddHealthChecks().AddCheck<ClockWatch>("clock", tags: [LiveTag]);
-        OpenTelemetryBuilder telemetry = builder.Services.AddOpenTelemetry()
-            .WithMetrics(
-                metrics => metrics.AddMeter("Microsoft.Orleans", "Atelier.*").AddAspNetCoreInstrumentation()
-                    .AddRuntimeInstrumentation())
-            .WithTracing(traces => traces
-                .AddSource("Microsoft.Orleans.Runtime", "Microsoft.Orleans.Application", "Atelier.*")
-                .AddAspNetCoreInstrumentation());
-        if (!string.IsNullOrWhiteSpace(builder.Configuration["OTEL_EXPORTER_OTLP_ENDPOINT"]))
+        if (builder.Configuration.ExportsTelemetry())
         {
-            telemetry.UseOtlpExporter();
+            builder.Services.AddOpenTelemetry()
+                .WithMetrics(metrics => metrics.AddMeter("Microsoft.Orleans", "Atelier.*")
+                    .AddAspNetCoreInstrumentation().AddRuntimeInstrumentation())
+                .WithTracing(traces => AddTraces(traces, builder.Configuration))
+                .UseOtlpExporter();
         }
 
         return builder;
+    }
+
+    /// <summary>Whether traces and metrics are sent by OTLP. Without it, no activity is created.</summary>
+    public static bool ExportsTelemetry(this IConfiguration configuration)
+    {
+        ArgumentNullException.ThrowIfNull(configuration);
+        return !string.IsNullOrWhiteSpace(configuration["OTEL_EXPORTER_OTLP_ENDPOINT"]);
+    }
+
+    // Health and metrics are requested several times a second.
+    private static void AddTraces(TracerProviderBuilder traces, IConfiguration configuration)
+    {
+        traces.AddSource(
+                "Atelier.*", "Microsoft.Orleans.Runtime", "Microsoft.Orleans.Application", "Yarp.ReverseProxy")
+            .AddAspNetCoreInstrumentation(options => options.Filter = context =>
+                !context.Request.Path.StartsWithSegments("/health", StringComparison.Ordinal)
+                && !context.Request.Path.StartsWithSegments("/metrics", StringComparison.Ordinal));
+        if (string.IsNullOrEmpty(configuration["OTEL_TRACES_SAMPLER"]))
+        {
+            traces.SetSampler(new ParentBasedSampler(new RequestSampler()));
+        }
     }
 
     internal static HealthCheckOptions Live => new() { Predicate = check => check.Tags.Contains(LiveTag) };

@@ -112,7 +112,7 @@ internal sealed partial class UnprovenConnections(TimeProvider clock, ILogger<Un
     }
 
     [LoggerMessage(
-        Level = LogLevel.Warning,
+        EventId = 802, Level = LogLevel.Warning,
         Message = "Refused {Count} connections to the cluster's ports since this was last logged: their peers did not "
             + "prove that they know Cluster:Secret; the last one was {Peer}.")]
     private partial void LogRefused(int count, EndPoint? peer);

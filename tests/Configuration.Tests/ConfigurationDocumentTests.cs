@@ -13,6 +13,8 @@ namespace Atelier.Configuration.Tests;
 
 public sealed partial class ConfigurationDocumentTests
 {
+    private const int ColumnsMax = 120;
+
     private const string Introduction =
         """
         # Configuration
@@ -83,17 +85,42 @@ public sealed partial class ConfigurationDocumentTests
             ];
             string summary = string.Join(' ', summaries);
             text.Append("\n## ").Append(section.Key).Append("\n\n");
-            text.Append(summary).Append(summary.Length > 0 ? "\n\n" : "");
-            text.Append("| key | of | value | default | meaning | remarks |\n|---|---|---|---|---|---|\n");
+            text.Append(Wrapped(summary, "")).Append(summary.Length > 0 ? "\n" : "");
             foreach (Row row in section.OrderBy(row => row.Key.Path, StringComparer.Ordinal))
             {
-                text.Append(
-                    $"| `{row.Key.Path}`{(row.Key.IsClusterWide ? " **C**" : "")} | {string.Join(", ", row.Processes)} "
-                    + $"| {row.Key.Rule} | {row.Default} | {row.Meaning} | {row.Hazard} |\n");
+                text.Append(Wrapped(
+                    $"- **`{row.Key.Path}`**{(row.Key.IsClusterWide ? " **C**" : "")} "
+                    + $"({string.Join(", ", row.Processes)}): {row.Key.Rule}; default {row.Default}. {row.Meaning} "
+                    + row.Hazard,
+                    "  "));
             }
         }
 
         return text.ToString();
+    }
+
+    // A paragraph in lines within the columns; those after the first are indented.
+    private static string Wrapped(string text, string indent)
+    {
+        var (lines, column) = (new StringBuilder(), 0);
+        foreach (string word in text.Split(' ', StringSplitOptions.RemoveEmptyEntries))
+        {
+            if (column > 0 && column + 1 + word.Length > ColumnsMax)
+            {
+                lines.Append('\n').Append(indent);
+                column = indent.Length;
+            }
+            else if (column > 0)
+            {
+                lines.Append(' ');
+                column++;
+            }
+
+            lines.Append(word);
+            column += word.Length;
+        }
+
+        return lines.Length == 0 ? "" : lines.Append('\n').ToString();
     }
 
     private static Dictionary<string, Row> Rows()
@@ -147,7 +174,7 @@ public sealed partial class ConfigurationDocumentTests
             XElement { Name.LocalName: "see" } see => $"`{Referred(see.Attribute("cref")!.Value)}`",
             XElement other => Prose(other),
             _ => "",
-        })).Replace("|", "\\|", StringComparison.Ordinal), " ").Trim();
+        })), " ").Trim();
 
     // A property of an options class by its key, anything else by its last name.
     private static string Referred(string cref)

@@ -1,4 +1,5 @@
 // A gateway on a loopback port, in front of silos that the test provides.
+using System.Diagnostics.Metrics;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Net.Http.Json;
@@ -12,6 +13,7 @@ using Atelier.Gateway.Cluster;
 using Atelier.Gateway.Hosting;
 using Atelier.Gateway.Routing;
 using Atelier.Gateway.Settings;
+using Atelier.Grains.Tests.Telemetry;
 using Atelier.ServiceDefaults;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
@@ -37,6 +39,10 @@ internal sealed class TestGateway : IAsyncDisposable
 
     public ManualClock Clock { get; }
 
+    public required LogKeeper Log { get; init; }
+
+    public IMeterFactory Meters => _app.Services.GetRequiredService<IMeterFactory>();
+
     public Uri Url => new(_app.Urls.First());
 
     public Tickets Tickets => _app.Services.GetRequiredService<Tickets>();
@@ -53,7 +59,8 @@ internal sealed class TestGateway : IAsyncDisposable
         GatewaySettings settings, Action<MetricsListener> metrics, params SiloEndpoint[] silos)
     {
         WebApplicationBuilder builder = WebApplication.CreateBuilder();
-        builder.Logging.ClearProviders();
+        var log = new LogKeeper();
+        builder.Logging.ClearProviders().AddProvider(log);
         var (cluster, clock) = (new FakeCluster(), new ManualClock());
         GatewayHost.Configure(builder, settings with
         {
@@ -65,7 +72,7 @@ internal sealed class TestGateway : IAsyncDisposable
         builder.Services.AddSingleton<IClusterView>(cluster);
         builder.Services.AddSingleton<TimeProvider>(clock);
         builder.Services.AddSingleton(new Tickets(Secret, clock));
-        var gateway = new TestGateway(builder.Build(), cluster, clock);
+        var gateway = new TestGateway(builder.Build(), cluster, clock) { Log = log };
         GatewayHost.Map(gateway._app);
         await gateway._app.StartAsync();
         await gateway.RouteToAsync(silos);

@@ -143,7 +143,8 @@ public sealed class StageRulesTests
             10, 6, default,
             [
                 new SkippedSlice(2, "loss"), new SkippedSlice(3, "went back", SkippedBecause.Undone),
-                new SkippedSlice(5, "none", SkippedBecause.NoSample), new SkippedSlice(6, "one", SkippedBecause.OneSample),
+                new SkippedSlice(5, "none", SkippedBecause.NoSample),
+                new SkippedSlice(6, "one", SkippedBecause.OneSample),
             ]);
         Assert.Equal((6, 1, 3), (position.Applied, position.Undone, position.Skipped));
         Assert.Equal((0, 0, 0), (RunPosition.Start.Step, RunPosition.Start.Updates, RunPosition.Start.Applied));
@@ -167,7 +168,8 @@ public sealed class StageRulesTests
     [Fact]
     public void BatchWithNoLargestSample_IsSkippedForItsLoss() =>
         Assert.Equal(
-            SkippedBecause.Loss, Decide(RunPosition.Start, s_bad with { NotFinite = 1, Largest = null }).Slice!.Because);
+            SkippedBecause.Loss,
+            Decide(RunPosition.Start, s_bad with { NotFinite = 1, Largest = null }).Slice!.Because);
 
     // A person is told of twenty samples, and once that there are more.
     [Fact]
@@ -194,7 +196,8 @@ public sealed class StageRulesTests
     public void Report_ListsAThousandSamplesLeftOut_AndCountsTheOthers()
     {
         BadSample[] bad = [.. Enumerable.Range(0, 1001).Select(sample => new BadSample(sample, "latents", "NaN"))];
-        (LeftOutSamples all, IReadOnlyList<LeftOutSample> added) = LeftOutSamples.None.With(4, bad, place => $"{place}");
+        (LeftOutSamples all, IReadOnlyList<LeftOutSample> added) =
+            LeftOutSamples.None.With(4, bad, place => $"{place}");
         Assert.Equal((1001, 1000, 1000), (all.Times, all.Samples.Count, added.Count));
         Assert.All(all.Samples, sample => Assert.Equal((4, 1), (sample.Step, sample.Times)));
 
@@ -214,7 +217,8 @@ public sealed class StageRulesTests
         Assert.Contains("learning rate", Ends(Follow(RunPosition.Start, s_good), s_bad, s_bad, s_bad));
         Assert.Contains("place 7 alone", Ends(Follow(RunPosition.Start, s_good), s_bad, one, one));
         Assert.Contains("learning rate", Ends(Follow(RunPosition.Start, s_good), s_bad, s_bad, one));
-        Assert.Contains("place 7 alone", Ends(Follow(RunPosition.Start, s_good, s_bad, s_good), one, s_empty, one, one));
+        Assert.Contains(
+            "place 7 alone", Ends(Follow(RunPosition.Start, s_good, s_bad, s_good), one, s_empty, one, one));
 
         static string Ends(RunPosition position, params BatchOutcome[] batches)
         {

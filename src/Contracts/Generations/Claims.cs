@@ -71,6 +71,10 @@ public sealed record ClaimAnswer
     /// <summary>The work as it should be in the queue, if the claim was not granted.</summary>
     [Id(8)]
     public WorkItem? Item { get; init; }
+
+    /// <summary>The submission's place in its request's trace (W3C traceparent); null if it is not traced.</summary>
+    [Id(9)]
+    public string? TraceParent { get; init; }
 }
 
 /// <summary>A worker's report of finished steps, with any snapshot and previews.</summary>

@@ -1,11 +1,13 @@
 // The outermost middleware: gives each request an id, strips headers that only the cluster may set, and turns every
 // failure into an error response.
 using System.Security.Cryptography;
+using Atelier.Gateway.Telemetry;
 
 namespace Atelier.Gateway.Answers;
 
 /// <summary>Assigns request ids and answers failures in the error shape.</summary>
-internal sealed partial class AnswersMiddleware(RequestDelegate next, ILogger<AnswersMiddleware> logger)
+internal sealed class AnswersMiddleware(
+    RequestDelegate next, GatewayInstruments instruments, RefusalRecord refusals, ILogger<AnswersMiddleware> logger)
 {
     /// <summary>The header with a request's id, in requests to silos and in responses.</summary>
     public const string RequestId = "x-request-id";
@@ -58,8 +60,28 @@ internal sealed partial class AnswersMiddleware(RequestDelegate next, ILogger<An
         }
         catch (Exception error)
         {
-            LogFault(error, context.Request.Method, context.TraceIdentifier);
+            logger.RequestFailed(error, context.Request.Method, context.TraceIdentifier);
             await AnswerAsync(context, GatewayError.Internal);
+        }
+        finally
+        {
+            Record(context);
+        }
+    }
+
+    private void Record(HttpContext context)
+    {
+        GatewayError? error = context.Features.Get<GatewayError>();
+        instruments.Ended(error switch
+        {
+            { Status: >= StatusCodes.Status500InternalServerError } => "failed",
+            not null => "refused",
+            null when context.RequestAborted.IsCancellationRequested => "aborted",
+            null => "answered",
+        });
+        if (error is not null)
+        {
+            refusals.Add(error.Code, context.TraceIdentifier);
         }
     }
 
@@ -84,8 +106,4 @@ internal sealed partial class AnswersMiddleware(RequestDelegate next, ILogger<An
         context.Response.Clear();
         return error.WriteAsync(context);
     }
-
-    [LoggerMessage(
-        Level = LogLevel.Error, Message = "Request {RequestId} ({Method}) failed in the gateway.")]
-    private partial void LogFault(Exception error, string method, string requestId);
 }

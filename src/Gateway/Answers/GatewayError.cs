@@ -95,9 +95,10 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
     public byte[] Body() => JsonSerializer.SerializeToUtf8Bytes(
         new { error = new { message = Message, type = Type, param = (string?)null, code = Code } });
 
-    /// <summary>Sends the error as the response.</summary>
+    /// <summary>Sends the error as the response, and leaves it among the request's features.</summary>
     public async Task WriteAsync(HttpContext context)
     {
+        context.Features.Set(this);
         HttpResponse response = context.Response;
         response.StatusCode = Status;
         response.ContentType = "application/json";

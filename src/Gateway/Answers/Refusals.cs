@@ -4,6 +4,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.IO.Pipelines;
 using System.Text;
+using Atelier.Gateway.Telemetry;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.WebUtilities;
@@ -35,11 +36,12 @@ internal static class Refusals
     /// <summary>Subscribes to the server's refusals, until the result is disposed.</summary>
     public static IDisposable Watch(IServiceProvider services) =>
         services.GetRequiredService<DiagnosticListener>().Subscribe(
-            new Observer(services.GetRequiredService<TimeProvider>()), name => name == BadRequest);
+            new Observer(services.GetRequiredService<TimeProvider>(), services.GetRequiredService<RefusalRecord>()),
+            name => name == BadRequest);
 
     private sealed record Pipes(PipeReader Input, PipeWriter Output) : IDuplexPipe;
 
-    private sealed class Observer(TimeProvider clock) : IObserver<KeyValuePair<string, object?>>
+    private sealed class Observer(TimeProvider clock, RefusalRecord refusals) : IObserver<KeyValuePair<string, object?>>
     {
         public void OnNext(KeyValuePair<string, object?> value)
         {
@@ -64,6 +66,7 @@ internal static class Refusals
             GatewayError error = status == StatusCodes.Status408RequestTimeout
                 ? GatewayError.HeadersTooSlow
                 : GatewayError.Of(status);
+            refusals.Add(error.Code);
             byte[] body = error.Body();
             string head = string.Create(
                 CultureInfo.InvariantCulture,

@@ -4,14 +4,16 @@ using Atelier.Contracts;
 using Atelier.Contracts.Cluster;
 using Atelier.Contracts.Tenants;
 using Atelier.Gateway.Settings;
+using Atelier.Gateway.Telemetry;
 using Atelier.ServiceDefaults;
 using Orleans.Configuration;
 
 namespace Atelier.Gateway.Cluster;
 
 /// <summary>An Orleans client that is connected whenever there is a cluster.</summary>
-internal sealed partial class OrleansClusterView(
-    GatewaySettings settings, TimeProvider clock, ILoggerFactory loggers, ILogger<OrleansClusterView> logger)
+internal sealed class OrleansClusterView(
+    GatewaySettings settings, TimeProvider clock, IConfiguration configuration, GatewayInstruments instruments,
+    ILoggerFactory loggers, ILogger<OrleansClusterView> logger)
     : BackgroundService, IClusterView
 {
     private static readonly TimeSpan s_callTimeout = TimeSpan.FromSeconds(4);
@@ -49,6 +51,7 @@ internal sealed partial class OrleansClusterView(
             catch (Exception error) when (
                 error is not ClusterUnavailableException && !cancellation.IsCancellationRequested)
             {
+                instruments.Unanswered();
                 if (clock.GetElapsedTime(start) > s_patience)
                 {
                     throw new ClusterUnavailableException(error);
@@ -83,7 +86,7 @@ internal sealed partial class OrleansClusterView(
                 }
                 catch (Exception error) when (!stoppingToken.IsCancellationRequested)
                 {
-                    LogNotConnected(error.Message);
+                    logger.NotConnected(error.Message);
                 }
 
                 await Task.Delay(s_connectPause, clock, stoppingToken);
@@ -108,7 +111,7 @@ internal sealed partial class OrleansClusterView(
             await part.StartAsync(stopping);
         }
 
-        LogConnected();
+        logger.Connected();
         _client = provider.GetRequiredService<IClusterClient>();
         try
         {
@@ -148,19 +151,18 @@ internal sealed partial class OrleansClusterView(
             client.UseClusterTransport(settings.SecretBytes());
         }
 
+        if (configuration.ExportsTelemetry())
+        {
+            client.AddActivityPropagation();
+        }
+
         client.UseConnectionRetryFilter(async (error, cancellation) =>
         {
-            LogNotConnected(error.Message);
+            logger.NotConnected(error.Message);
             await Task.Delay(s_connectPause, clock, cancellation);
             return true;
         });
     }
 
     private IClusterClient Client() => _client ?? throw new ClusterUnavailableException();
-
-    [LoggerMessage(Level = LogLevel.Information, Message = "Connected to the cluster.")]
-    private partial void LogConnected();
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Could not connect to the cluster; retrying: {Reason}")]
-    private partial void LogNotConnected(string reason);
 }

@@ -1,6 +1,7 @@
-// Puts a gateway together: the page, the proxy with its checks, and the connection to the cluster.
+// The composition of a gateway: the page, the proxy with its checks, and the connection to the cluster.
 using System.Net;
 using Atelier.Configuration;
+using Atelier.Contracts.Diagnostics;
 using Atelier.Contracts.Tenants;
 using Atelier.Gateway.Answers;
 using Atelier.Gateway.Cluster;
@@ -9,6 +10,7 @@ using Atelier.Gateway.Limits;
 using Atelier.Gateway.Page;
 using Atelier.Gateway.Routing;
 using Atelier.Gateway.Settings;
+using Atelier.Gateway.Telemetry;
 using Atelier.ServiceDefaults;
 using Microsoft.Extensions.Options;
 using Yarp.ReverseProxy.Configuration;
@@ -18,11 +20,11 @@ using Yarp.ReverseProxy.Health;
 namespace Atelier.Gateway.Hosting;
 
 /// <summary>The gateway's process.</summary>
-public static partial class GatewayHost
+public static class GatewayHost
 {
     private const int WrongConfiguration = 2;
 
-    /// <summary>Runs a gateway until it is told to stop.</summary>
+    /// <summary>Runs a gateway until it is stopped.</summary>
     /// <returns>The process's exit code.</returns>
     public static async Task<int> RunAsync(string[] args)
     {
@@ -50,7 +52,7 @@ public static partial class GatewayHost
         await using WebApplication app = builder.Build();
         foreach (string warning in options.Warnings)
         {
-            LogWarning(app.Logger, warning);
+            app.Logger.StartWarning(warning);
         }
 
         Map(app);
@@ -58,8 +60,8 @@ public static partial class GatewayHost
         return 0;
     }
 
-    /// <summary>The gateway's options. Settings of silos may be in its configuration too.</summary>
-    /// <exception cref="InvalidConfigurationException">Some are wrong.</exception>
+    /// <summary>Reads the gateway's options. The configuration may also have settings of silos.</summary>
+    /// <exception cref="InvalidConfigurationException">Some options are not valid.</exception>
     internal static StartOptions ReadOptions(IConfiguration configuration) => StartOptions.Read(
         "gateway", configuration, services => AddOptions(services, configuration), "Store");
 
@@ -68,7 +70,7 @@ public static partial class GatewayHost
             .AddOptions<GatewaySettings, GatewaySettingsValidator>(configuration)
             .AddOptions<MetricsListener, MetricsListenerValidator>(configuration);
 
-    /// <summary>Adds all parts but the <see cref="IClusterView"/>.</summary>
+    /// <summary>Adds all services except the <see cref="IClusterView"/>.</summary>
     internal static void Configure(WebApplicationBuilder builder, GatewaySettings settings)
     {
         builder.AddServiceDefaults();
@@ -93,6 +95,9 @@ public static partial class GatewayHost
         services.Configure<HostOptions>(host => host.ShutdownTimeout = settings.ShutdownTimeout);
         services.AddSingleton(settings);
         services.AddSingleton(_ => new Tickets(settings.SecretBytes(), TimeProvider.System));
+        services.AddSingleton<LogLimits>();
+        services.AddSingleton<GatewayInstruments>();
+        services.AddSingleton<RefusalRecord>();
         services.AddSingleton<KnownKeys>();
         services.AddSingleton<KeyCheck>();
         services.AddSingleton<RequestRates>();
@@ -111,7 +116,7 @@ public static partial class GatewayHost
         services.AddReverseProxy().AddTransforms<SiloTransforms>();
     }
 
-    /// <summary>Maps the page, the proxy, and health with metrics.</summary>
+    /// <summary>Maps the page, the proxy, health and metrics.</summary>
     internal static void Map(WebApplication app)
     {
         IDisposable refusals = Refusals.Watch(app.Services);
@@ -140,7 +145,4 @@ public static partial class GatewayHost
         });
         app.MapFallback("{**path}", context => GatewayError.UnknownUrl.WriteAsync(context));
     }
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "{Warning}")]
-    private static partial void LogWarning(ILogger logger, string warning);
 }

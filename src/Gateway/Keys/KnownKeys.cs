@@ -7,6 +7,7 @@ using Atelier.Contracts;
 using Atelier.Contracts.Tenants;
 using Atelier.Gateway.Cluster;
 using Atelier.Gateway.Settings;
+using Atelier.Gateway.Telemetry;
 
 namespace Atelier.Gateway.Keys;
 
@@ -27,7 +28,7 @@ internal enum KeyLookup
 /// The cluster's tenants and the hashes of their keys, as far as this gateway has seen them. Its size is bounded by
 /// the tenants that exist.
 /// </summary>
-internal sealed partial class KnownKeys(
+internal sealed class KnownKeys(
     IClusterView cluster, GatewaySettings settings, TimeProvider clock, ILogger<KnownKeys> logger)
 {
     private const int BurstSeconds = 5;
@@ -134,7 +135,7 @@ internal sealed partial class KnownKeys(
         }
         catch (ClusterUnavailableException)
         {
-            // The next refused request retries.
+            // The next refused request retries; the cluster view has counted this failure.
         }
     }
 
@@ -159,7 +160,7 @@ internal sealed partial class KnownKeys(
             (refused, _refused, _loggedAt) = (_refused, 0, now);
         }
 
-        LogRefused(refused);
+        logger.UnknownKeys(refused);
         return false;
     }
 
@@ -181,12 +182,6 @@ internal sealed partial class KnownKeys(
         double gained = clock.GetElapsedTime(_tokensAt, now).TotalSeconds * settings.UnknownKeysPerSecond;
         (_tokens, _tokensAt) = (Math.Min(BurstSeconds * settings.UnknownKeysPerSecond, _tokens + gained), now);
     }
-
-    [LoggerMessage(
-        Level = LogLevel.Warning,
-        Message = "Unknown keys arrive faster than they are looked up; {Count} requests refused since the last "
-            + "message")]
-    private partial void LogRefused(long count);
 
     // The hashes of a tenant, or the refresh time of one partition of the list.
     private sealed class Entry

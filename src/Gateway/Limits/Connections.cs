@@ -2,13 +2,14 @@
 // sends nothing cannot lock others out.
 using System.Net;
 using Atelier.Gateway.Settings;
+using Atelier.Gateway.Telemetry;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Connections.Features;
 
 namespace Atelier.Gateway.Limits;
 
 /// <summary>Bounds connections, in total and by address, and closes idle ones to make room.</summary>
-internal sealed class Connections(GatewaySettings settings, TimeProvider clock)
+internal sealed class Connections(GatewaySettings settings, TimeProvider clock, RefusalRecord refusals)
 {
     // A connection with half a request does not close when it is asked to; it is aborted after this time.
     private static readonly TimeSpan s_closeTime = TimeSpan.FromSeconds(1);
@@ -27,6 +28,7 @@ internal sealed class Connections(GatewaySettings settings, TimeProvider clock)
         var connection = new Connection(context, ClientAddress.Of((context.RemoteEndPoint as IPEndPoint)?.Address));
         if (!TryAdd(connection, out Connection? evicted, out bool isCut))
         {
+            refusals.Add("too_many_connections");
             context.Abort(new ConnectionAbortedException("The maximum number of connections is reached."));
             return;
         }

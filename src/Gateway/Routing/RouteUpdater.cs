@@ -2,19 +2,25 @@
 // last known silos stay.
 using Atelier.Contracts.Cluster;
 using Atelier.Gateway.Cluster;
+using Atelier.Gateway.Telemetry;
 using Yarp.ReverseProxy.Configuration;
 
 namespace Atelier.Gateway.Routing;
 
 /// <summary>Updates the proxy's destinations every second.</summary>
-internal sealed partial class RouteUpdater(
-    IClusterView cluster, Routes routes, InMemoryConfigProvider proxy, TimeProvider clock, ILogger<RouteUpdater> logger)
+internal sealed class RouteUpdater(
+    IClusterView cluster, Routes routes, InMemoryConfigProvider proxy, TimeProvider clock,
+    GatewayInstruments instruments, ILogger<RouteUpdater> logger)
     : BackgroundService
 {
     private static readonly TimeSpan s_period = TimeSpan.FromSeconds(1);
 
     private readonly SemaphoreSlim _turn = new(1);
     private volatile SiloEndpoint[] _silos = [];
+
+    // Guarded by the turn: whether the last call had no answer, and the silos whose addresses are not usable.
+    private bool _isSilent;
+    private HashSet<SiloEndpoint> _unusable = [];
 
     /// <summary>Gets the silos that receive requests.</summary>
     public IReadOnlyList<SiloEndpoint> Silos => _silos;
@@ -25,19 +31,25 @@ internal sealed partial class RouteUpdater(
         await _turn.WaitAsync(cancellation);
         try
         {
-            SiloEndpoint[] now =
-                [.. (await cluster.SilosAsync(cancellation)).Where(IsUsable).DistinctBy(silo => silo.Name)];
+            SiloEndpoint[] all = await cluster.SilosAsync(cancellation);
+            SetSilent(false);
+            LogUnusable(all);
+            SiloEndpoint[] now = [.. all.Where(IsUsable).DistinctBy(silo => silo.Name)];
             if (!now.SequenceEqual(_silos))
             {
+                SiloEndpoint[] before = _silos;
                 proxy.Update(Routes.All, routes.Clusters(now));
                 _silos = now;
-                LogSilos(now.Length);
+                instruments.SetSilos(now.Length);
+                LogChanges(before, now);
             }
 
             return true;
         }
         catch (ClusterUnavailableException)
         {
+            instruments.Unanswered();
+            SetSilent(true);
             return false;
         }
         finally
@@ -69,21 +81,44 @@ internal sealed partial class RouteUpdater(
         }
     }
 
-    private bool IsUsable(SiloEndpoint silo)
+    private static bool IsUsable(SiloEndpoint silo) =>
+        Uri.TryCreate(silo.Address, UriKind.Absolute, out Uri? address) && address.Scheme == Uri.UriSchemeHttp;
+
+    private void SetSilent(bool isSilent)
     {
-        bool usable = Uri.TryCreate(silo.Address, UriKind.Absolute, out Uri? address)
-            && address.Scheme == Uri.UriSchemeHttp;
-        if (!usable)
+        if (isSilent && !_isSilent)
         {
-            LogUnusable(silo.Name, silo.Address);
+            logger.ClusterSilent(_silos.Length);
+        }
+        else if (!isSilent && _isSilent)
+        {
+            logger.ClusterAnswers();
         }
 
-        return usable;
+        _isSilent = isSilent;
     }
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "Requests are now forwarded to {Count} silos.")]
-    private partial void LogSilos(int count);
+    private void LogUnusable(SiloEndpoint[] all)
+    {
+        HashSet<SiloEndpoint> unusable = [.. all.Where(silo => !IsUsable(silo))];
+        foreach (SiloEndpoint silo in unusable.Except(_unusable))
+        {
+            logger.RouteUnusable(silo.Name, silo.Address);
+        }
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Silo {Name} gets no requests: '{Address}' is not an HTTP URL.")]
-    private partial void LogUnusable(string name, string address);
+        _unusable = unusable;
+    }
+
+    private void LogChanges(SiloEndpoint[] before, SiloEndpoint[] now)
+    {
+        foreach (SiloEndpoint silo in before.Except(now))
+        {
+            logger.RouteRemoved(silo.Name, silo.Address, now.Length);
+        }
+
+        foreach (SiloEndpoint silo in now.Except(before))
+        {
+            logger.RouteAdded(silo.Name, silo.Address, now.Length);
+        }
+    }
 }

@@ -1,4 +1,4 @@
-// A gateway's own settings. Where its metrics are scraped is in an options class of its own.
+// A gateway's own settings. Those of its metrics are in an options class of their own.
 using System.Net;
 using Atelier.Configuration;
 using Atelier.Contracts.Tenants;
@@ -8,11 +8,11 @@ using StackExchange.Redis;
 
 namespace Atelier.Gateway.Settings;
 
-/// <summary>A gateway: where clients reach it, what it lets through, and how it finds the cluster.</summary>
+/// <summary>A gateway: its address, its limits, and its connection to the cluster.</summary>
 [Section("Gateway")]
 public sealed record GatewaySettings
 {
-    /// <summary>Most characters of a key.</summary>
+    /// <summary>Most characters of an API key.</summary>
     public const int KeyLengthMax = 256;
 
     /// <summary>Most bytes of a request's body.</summary>
@@ -31,32 +31,32 @@ public sealed record GatewaySettings
     public int Port { get; init; } = 8080;
 
     /// <summary>Gets the administrator's key, of 32 to 256 characters.</summary>
-    /// <remarks>Who has it can administer all tenants.</remarks>
-    /// <value>The default is none: nobody administers through this gateway.</value>
+    /// <remarks>Anyone who has it can administer all tenants.</remarks>
+    /// <value>The default is none: this gateway refuses administration.</value>
     public string? AdminKey { get; init; }
 
     /// <summary>
-    /// Gets the requests of one tenant that this gateway lets through in a second. It keeps one tenant from filling the
-    /// gateway; what a tenant may do in all is the tenant's own setting.
+    /// Gets the most requests of one tenant per second through this gateway. It keeps one tenant from overloading the
+    /// gateway; limits across the cluster are the tenant's own settings.
     /// </summary>
     /// <value>The default is 100.</value>
     [Bounds(1, 1_000_000)]
     public int RequestsPerSecond { get; init; } = 100;
 
-    /// <summary>Gets the requests that a tenant may make at once after a pause.</summary>
+    /// <summary>Gets the most requests of a tenant in a burst.</summary>
     /// <value>The default is 200.</value>
     [Bounds(1, 1_000_000)]
     public int RequestsBurst { get; init; } = 200;
 
     /// <summary>
-    /// Gets the rate of unknown keys a second that are looked up, with a burst of 5 seconds' worth.
+    /// Gets the number of unknown keys that are looked up per second, with a burst of 5 times as many.
     /// </summary>
     /// <remarks>Beyond that, keys that this gateway has not seen are refused without a lookup.</remarks>
     /// <value>The default is 20.</value>
     [Bounds(1, 1_000_000)]
     public int UnknownKeysPerSecond { get; init; } = 20;
 
-    /// <summary>Gets the most connections at a time.</summary>
+    /// <summary>Gets the most open connections.</summary>
     /// <remarks>
     /// One more closes the connection that has been idle for the longest time; if none is idle, the new one is closed
     /// immediately.
@@ -66,11 +66,11 @@ public sealed record GatewaySettings
     public int ConnectionsMax { get; init; } = 10_000;
 
     /// <summary>
-    /// Gets the most connections of one address at a time; an IPv6 /64 counts as one address. Requests that need no key
-    /// are bounded by address too, as a tenant's are. 0 disables both.
+    /// Gets the most open connections of one address; an IPv6 /64 counts as one address. Requests that need no key are
+    /// bounded by address too, like a tenant's. 0 disables both.
     /// </summary>
     /// <remarks>Behind a load balancer, whose address all clients then have, it must be 0.</remarks>
-    /// <value>The default is 1,000, or 0 where the gateway listens on a loopback address.</value>
+    /// <value>The default is 1,000, or 0 if the gateway listens on a loopback address.</value>
     [Bounds(0, 1_000_000)]
     public int? ConnectionsPerAddress { get; init; }
 
@@ -81,20 +81,19 @@ public sealed record GatewaySettings
     public TimeSpan IdleTimeout { get; init; } = TimeSpan.FromSeconds(75);
 
     /// <summary>
-    /// Gets the requests of one tenant that are in progress at a time: streams, and requests that wait for their
-    /// answers.
+    /// Gets the most requests of one tenant in progress: streams, and requests that wait for their responses.
     /// </summary>
     /// <value>The default is 1,000.</value>
     [Bounds(1, 1_000_000)]
     public int OpenRequestsPerTenant { get; init; } = 1000;
 
-    /// <summary>Gets how long a request for OpenAI's pictures may take without a byte.</summary>
-    /// <value>The default is 30 minutes: the clients' own patience ends sooner.</value>
+    /// <summary>Gets how long a request to OpenAI's images route may take without a byte.</summary>
+    /// <value>The default is 30 minutes, which is longer than the clients' own timeouts.</value>
     [Bounds("00:00:00.001", "1.00:00:00")]
     public TimeSpan PictureTimeout { get; init; } = TimeSpan.FromMinutes(30);
 
-    /// <summary>Gets how long requests have to end when the gateway is told to stop.</summary>
-    /// <remarks>A supervisor must grant a little more.</remarks>
+    /// <summary>Gets the time that requests have to end when the gateway stops.</summary>
+    /// <remarks>A supervisor must allow a little more.</remarks>
     /// <value>The default is 25 seconds.</value>
     [Bounds("00:00:00.001", "1.00:00:00")]
     public TimeSpan ShutdownTimeout { get; init; } = TimeSpan.FromSeconds(25);
@@ -115,29 +114,29 @@ public sealed record GatewaySettings
     public bool Tls { get; init; } = true;
 
     /// <summary>
-    /// Gets the store that holds the cluster's membership, as StackExchange.Redis writes it; null where
-    /// <see cref="Silos"/> names the silos.
+    /// Gets the connection string of the Redis with the cluster's membership, in the format of StackExchange.Redis;
+    /// null if <see cref="Silos"/> lists the silos.
     /// </summary>
     [Key("Store:Redis"), ClusterWide]
     public string? Redis { get; init; }
 
     /// <summary>
-    /// Gets where the silos of a cluster without a Redis listen for gateways, as addresses with ports.
+    /// Gets the silos' endpoints for gateways in a cluster without a Redis, as addresses with ports.
     /// </summary>
-    /// <value>The default is a Redis, which says where they are.</value>
+    /// <value>The default is none: the Redis has the endpoints.</value>
     [Key("Cluster:Silos")]
     public IReadOnlyList<string> Silos { get; init; } = [];
 
-    /// <summary>Gets what <see cref="ConnectionsPerAddress"/> comes to.</summary>
+    /// <summary>Gets the effective value of <see cref="ConnectionsPerAddress"/>.</summary>
     public int AddressBound => ConnectionsPerAddress ?? (IPAddress.IsLoopback(IPAddress.Parse(Address)) ? 0 : 1000);
 
-    /// <summary>The cluster's secret.</summary>
+    /// <summary>The cluster's secret as bytes.</summary>
     public byte[] SecretBytes() => Convert.FromBase64String(Secret);
 
-    /// <summary>Where silos listen for gateways, where no store says it.</summary>
+    /// <summary>The silos' endpoints for gateways, from <see cref="Silos"/>.</summary>
     public IPEndPoint[] SiloEndpoints() => [.. Silos.Select(IPEndPoint.Parse)];
 
-    /// <summary>How the store is reached; null if there is none.</summary>
+    /// <summary>Connection options of Redis; null if there is none.</summary>
     public ConfigurationOptions? StoreOptions()
     {
         if (Redis is null)
@@ -162,7 +161,7 @@ internal sealed class GatewaySettingsValidator(IOptions<MetricsListener> metrics
         {
             yield return $"{Key(nameof(options.RequestsBurst))} is {options.RequestsBurst}, less than "
                 + $"{Key(nameof(options.RequestsPerSecond))} ({options.RequestsPerSecond}): a tenant that sends a "
-                + "second's requests at once is refused some of them.";
+                + "second's requests at once gets some of them refused.";
         }
     }
 
@@ -179,7 +178,7 @@ internal sealed class GatewaySettingsValidator(IOptions<MetricsListener> metrics
             yield return clash;
         }
 
-        // A secret is not repeated: messages are in logs.
+        // The message does not repeat the secret, because it ends in logs.
         if (options.AdminKey is { Length: < GatewaySettings.AdminKeyLengthMin or > GatewaySettings.KeyLengthMax }
             || options.AdminKey?.Any(char.IsWhiteSpace) == true)
         {
@@ -196,14 +195,14 @@ internal sealed class GatewaySettingsValidator(IOptions<MetricsListener> metrics
         string redis = Key(nameof(options.Redis)), silos = Key(nameof(options.Silos));
         if ((options.Redis is null) == (options.Silos.Count == 0))
         {
-            yield return $"{redis} must say where the cluster's store is, for example 127.0.0.1:6379; or {silos}:0 and "
-                + "so on where its silos listen for gateways, for example 127.0.0.1:30000; one of the two.";
+            yield return $"Either {redis} must be the address of the cluster's store, for example 127.0.0.1:6379, or "
+                + $"{silos}:0 and so on must be the silos' endpoints for gateways, for example 127.0.0.1:30000.";
         }
 
         if (options.Redis is not null && !IsStore(options.Redis))
         {
             yield return
-                $"{redis} must be written as StackExchange.Redis does, for example 127.0.0.1:6379,password=...";
+                $"{redis} must have the format of StackExchange.Redis, for example 127.0.0.1:6379,password=...";
         }
 
         foreach (string silo in options.Silos.Where(

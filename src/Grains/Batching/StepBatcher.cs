@@ -1,27 +1,27 @@
-// Continuous batching: pictures share network evaluations, and join, leave and stop between any two of them. Whatever
-// their step and guidance, pictures with equal keys may share; which ones do is decided here and nowhere else. An
-// evaluation is one pass of the network, as full as it can be: owners take turns at leading one, each with its oldest
-// picture, and what room is left goes to others. Pictures that wait lose nothing by it: where passes are full, doing
-// all at once would end none of them sooner. That a picture's bytes do not depend on its company is the evaluator's
-// promise (passes of one fixed width).
+// Continuous batching: pictures share network evaluations, and join, leave and stop between any two of them. Pictures
+// with equal keys may share, whatever their step and guidance; which ones do is decided only here. An evaluation is one
+// pass of the network, as full as possible: owners take turns at leading one, each with its oldest picture, and the
+// remaining room goes to others. Pictures that wait lose nothing: where passes are full, evaluating all at once would
+// finish none of them sooner. The evaluator guarantees that a picture's bytes do not depend on the rest of the batch
+// (passes of one fixed width).
 namespace Atelier.Grains.Batching;
 
-/// <summary>A picture being denoised, as a batcher sees it.</summary>
+/// <summary>The batcher's view of a picture that is being denoised.</summary>
 public interface IBatchedPicture
 {
-    /// <summary>Opaque: pictures with equal keys can share an evaluation.</summary>
+    /// <summary>An opaque key; pictures with equal keys can share an evaluation.</summary>
     string BatchKey { get; }
 
-    /// <summary>Rows of a pass that its next evaluation takes: two where it is guided.</summary>
+    /// <summary>Rows of a pass that its next evaluation takes: two if it is guided, otherwise one.</summary>
     int Rows { get; }
 
     /// <summary>Whether it needs no more evaluations.</summary>
     bool IsDone { get; }
 }
 
-/// <summary>Who shares the next evaluation. Not for use by two threads at once.</summary>
-/// <typeparam name="T">The pictures.</typeparam>
-/// <param name="slots">Most pictures at a time.</param>
+/// <summary>Decides which pictures share the next evaluation. Not thread-safe.</summary>
+/// <typeparam name="T">The type of pictures.</typeparam>
+/// <param name="slots">Most pictures at once.</param>
 /// <param name="rows">Rows of a pass.</param>
 public sealed class StepBatcher<T>(int slots, int rows)
     where T : class, IBatchedPicture
@@ -31,15 +31,15 @@ public sealed class StepBatcher<T>(int slots, int rows)
     private readonly Dictionary<(string Owner, string Key), long> _ledAt = [];
     private long _evaluations;
 
-    /// <summary>Pictures in it.</summary>
+    /// <summary>Number of pictures in it.</summary>
     public int Count => _members.Count;
 
-    /// <summary>Places left.</summary>
+    /// <summary>Number of free slots.</summary>
     public int Free => slots - _members.Count;
 
-    /// <summary>Takes a picture in; false if it is full.</summary>
+    /// <summary>Adds a picture; false if there is no free slot.</summary>
     /// <param name="picture">The picture.</param>
-    /// <param name="owner">Whose it is: owners take turns.</param>
+    /// <param name="owner">Its owner; owners take turns.</param>
     public bool TryJoin(T picture, string owner)
     {
         if (Free <= 0 || Has(picture))
@@ -52,13 +52,13 @@ public sealed class StepBatcher<T>(int slots, int rows)
     }
 
     /// <summary>
-    /// Lets a picture go at once: nobody wants what it holds. Its slot is free before the next evaluation.
+    /// Removes a picture at once and discards its state. Its slot is free before the next evaluation.
     /// </summary>
     public void Drop(T picture) => _members.RemoveAll(member => ReferenceEquals(member.Picture, picture));
 
     /// <summary>
     /// The pictures that share the next evaluation, all of one key: the oldest one of the owner and key that have
-    /// waited longest for a lead, then others as far as they fit, first of those who have waited longest. Empty if
+    /// waited longest to lead, then others as far as they fit, those of the longest waiting owners first. Empty if
     /// there is nothing to evaluate.
     /// </summary>
     /// <param name="canGoOn">Whether a picture can take part; without it, all can.</param>
@@ -98,7 +98,7 @@ public sealed class StepBatcher<T>(int slots, int rows)
 
     private bool Has(T picture) => _members.Exists(member => ReferenceEquals(member.Picture, picture));
 
-    // A stable sort by it keeps the oldest first among equals.
+    // The number of the evaluation that it last led. A stable sort by it keeps the oldest first among equals.
     private long LedAt((T Picture, string Owner) member) =>
         _ledAt.GetValueOrDefault((member.Owner, member.Picture.BatchKey));
 }

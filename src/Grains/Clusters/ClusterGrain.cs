@@ -1,4 +1,4 @@
-// The cluster as one of its silos sees it: names and addresses from the membership, workers from the silos' metadata.
+// A silo's view of the cluster: names and addresses from the membership, workers from the silos' metadata.
 using Atelier.Contracts.Cluster;
 using Atelier.Contracts.Workers;
 using Orleans.Concurrency;
@@ -6,7 +6,7 @@ using Orleans.Runtime.MembershipService.SiloMetadata;
 
 namespace Atelier.Grains.Clusters;
 
-/// <summary>Reads the membership. Every silo answers for itself: nobody waits for a silo that has just died.</summary>
+/// <summary>Reads the membership on any silo, so that no call waits for a silo that has just died.</summary>
 [GrainType("cluster")]
 [StatelessWorker]
 internal sealed class ClusterGrain(

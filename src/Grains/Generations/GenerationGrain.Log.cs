@@ -54,7 +54,8 @@ internal static partial class GenerationLog
 
     [LoggerMessage(
         EventId = 109, Level = LogLevel.Information,
-        Message = "A submission of tenant {Tenant} was refused: {Outcome}, {Reason}")]
+        Message = "{Count} submissions were refused as {Outcome} since this was last logged; the last one was of "
+            + "tenant {Tenant}: {Reason}")]
     public static partial void SubmissionRefused(
-        this ILogger logger, TenantId tenant, SubmitOutcome outcome, string? reason);
+        this ILogger logger, int count, SubmitOutcome outcome, TenantId tenant, string? reason);
 }

@@ -8,6 +8,17 @@ namespace Atelier.Grains.Generations;
 
 internal sealed partial class GenerationGrain
 {
+    public async Task<bool> MayNeedAsync(BlobName blob)
+    {
+        if (!_state.MayNeed(blob))
+        {
+            // Another activation may have written during a partition.
+            await ReloadAsync();
+        }
+
+        return _state.MayNeed(blob);
+    }
+
     // Another process may have written the state with a clock that differs, so every wait starts now.
     private GenerationState FromStore(GenerationState read) =>
         read.IsOpen ? read with { WaitingSince = clock.GetUtcNow() } : read;
@@ -58,7 +69,9 @@ internal sealed partial class GenerationGrain
         }
 
         bool tells = outcome.State != _state;
+        GenerationState before = _state;
         _state = outcome.State;
+        Measure(before);
         if (tells)
         {
             NotifyWatchers();
@@ -76,6 +89,29 @@ internal sealed partial class GenerationGrain
         }
 
         return outcome.Answer;
+    }
+
+    // Counts the effects of a change, and measures the phase that it ended.
+    private void Measure(GenerationState before)
+    {
+        if (before.IsOpen && before.Phase != _state.Phase)
+        {
+            instruments.PhaseEnded(before.Phase, _phaseAt is { } at ? clock.GetElapsedTime(at) : null);
+        }
+
+        if (before.IsOpen && !_state.IsOpen)
+        {
+            instruments.Ended(_state);
+        }
+        else if (!before.IsOpen && _state.IsOpen)
+        {
+            instruments.Accepted();
+        }
+
+        if (_state.IsOpen && (!before.IsOpen || before.Phase != _state.Phase))
+        {
+            _phaseAt = clock.GetTimestamp();
+        }
     }
 
     private Task StoreAsync(GenerationState state)

@@ -1,7 +1,9 @@
 // A generation as a grain: the pure machine, its stored state, and the consequences of a change: work is offered to the
 // queue, an ended generation leaves the open set, blobs that are no longer needed are released, watchers are notified.
+using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using Atelier.Contracts;
+using Atelier.Contracts.Diagnostics;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
 using Atelier.Contracts.Queueing;
@@ -10,6 +12,7 @@ using Atelier.Grains.Models;
 using Atelier.Grains.OpenSets;
 using Atelier.Grains.Placement;
 using Atelier.Grains.Ports;
+using Atelier.Grains.Telemetry;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
@@ -22,7 +25,8 @@ namespace Atelier.Grains.Generations;
 internal sealed partial class GenerationGrain(
     [PersistentState("generation")] IPersistentState<GenerationState> stored,
     IOptions<GenerationOptions> options, IOptions<OpenSetOptions> openSet, IOptions<ModelOptions> models,
-    OpenSetMap openSets, TimeProvider clock, IGrainFactory grains, IBlobStore blobs, ILogger<GenerationGrain> logger)
+    OpenSetMap openSets, TimeProvider clock, IGrainFactory grains, IBlobStore blobs, GenerationInstruments instruments,
+    LogLimits limits, ILogger<GenerationGrain> logger)
     : Grain, IGenerationGrain, IIncomingGrainCallFilter
 {
     // Most characters of prompts with which an ended generation stays active for the usual time.
@@ -35,6 +39,9 @@ internal sealed partial class GenerationGrain(
     private DateTimeOffset _heardAt;
     private IGrainTimer? _deactivation;
     private int _watchers;
+
+    // When the phase began, if it began in this activation.
+    private long? _phaseAt;
     private TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
@@ -74,6 +81,7 @@ internal sealed partial class GenerationGrain(
 
     public async Task<SubmitAnswer> SubmitAsync(Submission submission)
     {
+        using Activity? activity = GenerationActivities.Begin(GenerationActivities.Submit, _key);
         if (GenerationMachine.Known(_state, submission) is { } known)
         {
             return known switch
@@ -89,13 +97,18 @@ internal sealed partial class GenerationGrain(
         AdmittedSubmission admitted = await admission.AdmitAsync(_key, submission);
         if (admitted.Accepted is null)
         {
-            logger.SubmissionRefused(_key.Tenant, admitted.Refusal!.Outcome, admitted.Refusal.Message);
-            return admitted.Refusal;
+            CountRefusal(admitted.Refusal!);
+            activity?.SetStatus(ActivityStatusCode.Error, Labels<SubmitOutcome>.Of(admitted.Refusal!.Outcome));
+            return admitted.Refusal!;
         }
 
         // Blobs of an earlier generation under this id. This one may store equal blobs, so they are released at its
         // first claim.
-        GenerationState accepted = admitted.Accepted with { Late = [.. _state.ToRelease, .. _state.Late] };
+        GenerationState accepted = admitted.Accepted with
+        {
+            Late = [.. _state.ToRelease, .. _state.Late],
+            TraceParent = activity is { Recorded: true } ? activity.Id : null,
+        };
         await ApplyAsync(new Outcome<bool>(accepted, true, true));
         return new SubmitAnswer(SubmitOutcome.Accepted, View: View(admitted.Place));
     }
@@ -197,30 +210,17 @@ internal sealed partial class GenerationGrain(
         return keep;
     }
 
-    public async Task<bool> MayNeedAsync(BlobName blob)
-    {
-        if (!_state.MayNeed(blob))
-        {
-            // Another activation may have written during a partition.
-            await ReloadAsync();
-        }
-
-        return _state.MayNeed(blob);
-    }
-
     public async Task<ClaimAnswer> ClaimAsync(ClaimRequest request)
     {
+        using Activity? activity = _state.TraceParent is { } parent
+            ? GenerationActivities.Begin(GenerationActivities.Claim, _key, parent) : null;
         Outcome<ClaimAnswer> outcome = await DecideAsync(
             () => _machine.Claim(_state, _key, request, _heardAt, clock.GetUtcNow()));
         GenerationState before = _state;
         ClaimAnswer answer = await ApplyAsync(outcome);
-        if (before.Claim is { } claim && _state.Claim != claim)
-        {
-            logger.ClaimLost(_key, claim.Worker, before.Epoch, before.SnapshotStep);
-        }
-
-        LogClaim(before, request, answer);
-
+        RecordClaim(before, request, answer);
+        activity?.SetTag("atelier.worker", request.Worker).SetTag("atelier.claim.epoch", answer.Epoch)
+            .SetTag(LabelNames.Outcome, Labels<ClaimOutcome>.Of(answer.Outcome));
         if (answer.Outcome == ClaimOutcome.Granted)
         {
             _heardAt = clock.GetUtcNow();
@@ -297,20 +297,39 @@ internal sealed partial class GenerationGrain(
         }
     }
 
-    private void LogClaim(GenerationState before, ClaimRequest request, ClaimAnswer answer)
+    private void CountRefusal(SubmitAnswer refusal)
     {
+        instruments.Refused(refusal.Outcome);
+        string reason = Labels<SubmitOutcome>.Of(refusal.Outcome);
+        if (limits.Passes(nameof(GenerationLog.SubmissionRefused), reason, out int count))
+        {
+            logger.SubmissionRefused(count, refusal.Outcome, _key.Tenant, refusal.Message);
+        }
+    }
+
+    private void RecordClaim(GenerationState before, ClaimRequest request, ClaimAnswer answer)
+    {
+        if (before.Claim is { } claim && _state.Claim != claim)
+        {
+            instruments.ClaimLost();
+            logger.ClaimLost(_key, claim.Worker, before.Epoch, before.SnapshotStep);
+        }
+
         if (_state.Restarts > before.Restarts)
         {
+            instruments.Restarted();
             logger.RestartedElsewhere(_key, request.DeviceKind, before.SnapshotStep);
         }
 
         if (_state.IsOpen && _state.IsQuarantined(options.Value) && !before.IsQuarantined(options.Value))
         {
+            instruments.Quarantined();
             logger.Quarantined(_key);
         }
 
-        if (answer.Outcome == ClaimOutcome.Granted)
+        if (_state.Epoch != before.Epoch)
         {
+            instruments.Claimed(_state.Phase);
             logger.Claimed(_key, request.Worker, answer.Epoch, answer.Step);
         }
     }

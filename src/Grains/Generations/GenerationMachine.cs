@@ -385,5 +385,6 @@ public sealed class GenerationMachine(GenerationOptions options)
         Snapshot = state.Snapshot,
         Step = state.SnapshotStep,
         Latent = state.Latent,
+        TraceParent = state.TraceParent,
     };
 }

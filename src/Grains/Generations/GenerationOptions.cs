@@ -1,23 +1,24 @@
-// Options of generations.
+// The options of generations.
 using Atelier.Configuration;
 using Atelier.Grains.Queueing;
 using Microsoft.Extensions.Options;
 
 namespace Atelier.Grains.Generations;
 
-/// <summary>Generations: claims, and what follows from deaths and failures of their workers.</summary>
+/// <summary>Generations: their claims, and the effects of deaths and failures of workers.</summary>
 [Section("Generations"), ClusterWide]
 public sealed class GenerationOptions
 {
     /// <summary>
-    /// Gets or sets after how many claims in a row without a newer snapshot a generation must run alone.
+    /// Gets or sets the number of consecutive claims without a newer snapshot after which a generation must run alone.
     /// </summary>
-    /// <value>The default is 1: what was in a batch when its worker died runs alone until its next snapshot.</value>
+    /// <value>The default is 1: work that shared a worker when it died runs alone until its next snapshot.</value>
     [Bounds(1, 1000)]
     public int QuarantineAfter { get; set; } = 1;
 
     /// <summary>
-    /// Gets or sets after how many deaths alone, in a row and without progress, a generation has failed.
+    /// Gets or sets the number of consecutive deaths of its worker, while it ran alone and made no progress, after
+    /// which a generation fails.
     /// </summary>
     /// <remarks>Each of them ends a worker's process.</remarks>
     /// <value>The default is 3.</value>
@@ -25,15 +26,16 @@ public sealed class GenerationOptions
     public int DeathsAloneMax { get; set; } = 3;
 
     /// <summary>
-    /// Gets or sets how often workers may report a failure, in a row and without progress, before it counts.
+    /// Gets or sets the number of consecutive failures without progress that workers may report before a generation
+    /// fails.
     /// </summary>
-    /// <value>The default is 2: once more, elsewhere if there is an elsewhere.</value>
+    /// <value>The default is 2: one retry, on another worker if there is one.</value>
     [Bounds(1, 1000)]
     public int FailuresMax { get; set; } = 2;
 
-    /// <summary>Gets or sets how long a claim counts as alive after its worker's last report.</summary>
+    /// <summary>Gets or sets how long after its worker's last report a claim is considered alive.</summary>
     /// <remarks>
-    /// Shorter than <see cref="WorkQueueOptions.LeaseTime"/>, or it would hold up recovery; at 0 a doubled lease would
+    /// Shorter than <see cref="WorkQueueOptions.LeaseTime"/>, or it would delay recovery; at 0 a duplicated lease would
     /// count as a death.
     /// </remarks>
     /// <value>The default is 3 seconds.</value>
@@ -41,14 +43,14 @@ public sealed class GenerationOptions
     public TimeSpan ClaimQuiet { get; set; } = TimeSpan.FromSeconds(3);
 
     /// <summary>
-    /// Gets or sets how long a snapshot waits for its own device kind before it starts again on another.
+    /// Gets or sets how long a snapshot waits for its own device kind before the generation restarts on another.
     /// </summary>
     /// <value>The default is 60 seconds.</value>
     [Bounds("00:00:00", "365.00:00:00")]
     public TimeSpan DeviceKindPatience { get; set; } = TimeSpan.FromSeconds(60);
 }
 
-/// <summary>Checks the options of generations, and that a claim's time fits the lease's.</summary>
+/// <summary>Validates the options of generations, also against the lease time.</summary>
 internal sealed class GenerationOptionsValidator(IOptions<WorkQueueOptions> queue)
     : OptionsValidator<GenerationOptions>
 {
@@ -56,7 +58,7 @@ internal sealed class GenerationOptionsValidator(IOptions<WorkQueueOptions> queu
     {
         if (options.ClaimQuiet == TimeSpan.Zero)
         {
-            yield return $"{Key(nameof(options.ClaimQuiet))} is 0: a lease that was given twice counts as a death.";
+            yield return $"{Key(nameof(options.ClaimQuiet))} is 0: a duplicated lease counts as a death.";
         }
     }
 
@@ -66,7 +68,7 @@ internal sealed class GenerationOptionsValidator(IOptions<WorkQueueOptions> queu
         {
             yield return $"{Key(nameof(options.ClaimQuiet))} is {options.ClaimQuiet}; it must be shorter than "
                 + $"{OptionKey.PathOf<WorkQueueOptions>(nameof(WorkQueueOptions.LeaseTime))} ({lease}), or dead "
-                + "workers hold up recovery.";
+                + "workers delay recovery.";
         }
     }
 }

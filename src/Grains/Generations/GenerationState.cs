@@ -220,6 +220,10 @@ public sealed record GenerationState
     [Id(34)]
     public long WeightVersion { get; init; }
 
+    /// <summary>The submission's place in its request's trace (W3C traceparent); null if it is not traced.</summary>
+    [Id(35)]
+    public string? TraceParent { get; init; }
+
     /// <summary>Whether it was accepted and has not ended.</summary>
     public bool IsOpen => Submission is not null && !Phase.IsEnded();
 

@@ -1,5 +1,7 @@
-// Puts the grains into a silo. The silo brings the ports: a device if it has one, a blob store, storage and reminders.
+// The registration of the grains with a silo. The silo provides the ports: a device if it has one, a blob store,
+// storage and reminders.
 using Atelier.Configuration;
+using Atelier.Contracts.Diagnostics;
 using Atelier.Grains.Generations;
 using Atelier.Grains.Models;
 using Atelier.Grains.OpenSets;
@@ -14,24 +16,30 @@ using Orleans.Placement;
 
 namespace Atelier.Grains.Hosting;
 
-/// <summary>Registration with a silo.</summary>
+/// <summary>Adds the grains to a silo.</summary>
 public static class GrainsHosting
 {
     /// <summary>
-    /// Adds what the grains need, with options from the silo's configuration. For each <see cref="Ports.IDeviceHost"/>
-    /// that is registered the silo runs a worker; an <see cref="Ports.IBlobStore"/> must be registered in any case.
+    /// Adds the services of the grains, with options from the silo's configuration. The silo runs a worker for each
+    /// registered <see cref="Ports.IDeviceHost"/>; an <see cref="Ports.IBlobStore"/> must be registered in any case.
     /// </summary>
     /// <param name="silo">The silo.</param>
     public static ISiloBuilder AddAtelierGrains(this ISiloBuilder silo)
     {
         silo.Services.AddGrainOptions(silo.Configuration);
 
-        // Walks come by reminders, which have a shortest period of their own.
+        // Reminders drive the walks, and Orleans bounds their period from below.
         silo.Services.AddOptions<ReminderOptions>().Configure<IOptions<OpenSetOptions>>((reminders, openSet) =>
             reminders.MinimumReminderPeriod = TimeSpan.FromTicks(
                 Math.Min(reminders.MinimumReminderPeriod.Ticks, openSet.Value.WalkPeriod.Ticks)));
         silo.Services.TryAddSingleton(TimeProvider.System);
         silo.Services.TryAddSingleton<Ports.IStateMeter, Ports.UnmeteredStates>();
+        silo.Services.AddMetrics();
+        silo.Services.AddSingleton<LogLimits>();
+        silo.Services.AddSingleton<GenerationInstruments>();
+        silo.Services.AddSingleton<OpenSetInstruments>();
+        silo.Services.AddSingleton<QueueInstruments>();
+        silo.Services.AddSingleton<WorkerInstruments>();
         silo.Services.AddSingleton<OpenSetMap>();
         silo.Services.AddSingleton<WorkerService>();
         silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>>(
@@ -43,8 +51,8 @@ public static class GrainsHosting
     }
 
     /// <summary>Adds the options of the grains.</summary>
-    /// <param name="services">Where they are added.</param>
-    /// <param name="configuration">What sets them.</param>
+    /// <param name="services">The services.</param>
+    /// <param name="configuration">The configuration that sets them.</param>
     public static IServiceCollection AddGrainOptions(this IServiceCollection services, IConfiguration configuration) =>
         services
             .AddOptions<WorkQueueOptions, WorkQueueOptionsValidator>(configuration)

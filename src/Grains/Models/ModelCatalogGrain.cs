@@ -11,7 +11,7 @@ namespace Atelier.Grains.Models;
 /// <summary>Finds models by name and replaces retired ones when the catalog is full.</summary>
 [GrainType("modelcatalogue")]
 [ControlSilo]
-internal sealed partial class ModelCatalogGrain(
+internal sealed class ModelCatalogGrain(
     [PersistentState("catalogue")] IPersistentState<ModelCatalogState> state, IOptions<ModelOptions> options,
     TimeProvider clock, IGrainFactory grains, ILogger<ModelCatalogGrain> logger) : Grain, IModelCatalogGrain
 {
@@ -37,7 +37,7 @@ internal sealed partial class ModelCatalogGrain(
         Registration registration = _catalog.Register(card, Now);
         if (registration == Registration.Full && await FindReplaceableAsync() is { } leaver)
         {
-            LogDropped(leaver, card.Name, card.Digest);
+            logger.ModelDropped(leaver, card.Name, card.Digest);
             _catalog.Drop(leaver);
             registration = _catalog.Register(card, Now);
         }
@@ -80,8 +80,4 @@ internal sealed partial class ModelCatalogGrain(
     }
 
     private Task StoreAsync() => state.WriteOrDeactivateAsync(this);
-
-    [LoggerMessage(
-        Level = LogLevel.Warning, Message = "The catalogue is full: model {Dropped} leaves it for {Name}, {Model}")]
-    private partial void LogDropped(ModelDigest dropped, string name, ModelDigest model);
 }

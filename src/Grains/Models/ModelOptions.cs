@@ -1,13 +1,13 @@
-// Options of the catalog of models.
+// The options of the catalog of models.
 using Atelier.Configuration;
 
 namespace Atelier.Grains.Models;
 
-/// <summary>The catalog: which models workers hold, and when one counts as gone.</summary>
+/// <summary>The catalog of models: confirmations by workers, and retirement.</summary>
 [Section("Models"), ClusterWide]
 public sealed class ModelOptions
 {
-    /// <summary>Gets or sets how often a worker confirms to the catalog which models it can hold.</summary>
+    /// <summary>Gets or sets the period with which a worker confirms its models to the catalog.</summary>
     /// <value>The default is 30 seconds.</value>
     [Bounds("00:00:00.001", "1.00:00:00")]
     public TimeSpan ConfirmPeriod { get; set; } = TimeSpan.FromSeconds(30);
@@ -21,18 +21,18 @@ public sealed class ModelOptions
     public TimeSpan ConfirmedFor { get; set; } = TimeSpan.FromMinutes(2);
 
     /// <summary>
-    /// Gets or sets how long open generations of a model wait for a worker when another model has taken its name.
+    /// Gets or sets how long open generations of a model wait for a worker after another model has taken its name.
     /// </summary>
     /// <remarks>
-    /// After that they end as failed; at least <see cref="ConfirmedFor"/>. A model whose name is not taken is waited
-    /// for without end.
+    /// After that they fail; at least <see cref="ConfirmedFor"/>. If no other model takes the name, they wait without
+    /// limit.
     /// </remarks>
     /// <value>The default is 10 minutes.</value>
     [Bounds("00:00:00.001", "365.00:00:00")]
     public TimeSpan RetiredPatience { get; set; } = TimeSpan.FromMinutes(10);
 }
 
-/// <summary>Checks the catalog's options.</summary>
+/// <summary>Validates the catalog's options.</summary>
 internal sealed class ModelOptionsValidator : OptionsValidator<ModelOptions>
 {
     protected override IEnumerable<string> Faults(ModelOptions options)

@@ -1,6 +1,7 @@
 // The list of what ended in one hour, so that retention can delete it without a search.
 using System.Globalization;
 using Atelier.Contracts;
+using Atelier.Contracts.Diagnostics;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
 using Atelier.Contracts.Sessions;
@@ -21,9 +22,9 @@ internal sealed class EndedListState
 /// <summary>A page of the generations and sessions that ended in one hour.</summary>
 [GrainType("endedlist")]
 [ControlSilo]
-internal sealed partial class EndedListGrain(
+internal sealed class EndedListGrain(
     [PersistentState("ended")] IPersistentState<EndedListState> state, IGrainFactory grains,
-    ILogger<EndedListGrain> logger) : Grain, IEndedListGrain
+    OpenSetInstruments instruments, LogLimits limits, ILogger<EndedListGrain> logger) : Grain, IEndedListGrain
 {
     // Concurrent deletions.
     private const int Fan = 16;
@@ -69,7 +70,8 @@ internal sealed partial class EndedListGrain(
         string list = this.GetPrimaryKeyString();
         if (count > 0)
         {
-            LogSwept(list, count - left, left);
+            instruments.Forgot(count - left);
+            logger.Swept(list, count - left, left);
             await (left == 0 ? state.ClearOrDeactivateAsync(this) : state.WriteOrDeactivateAsync(this));
         }
 
@@ -92,15 +94,13 @@ internal sealed partial class EndedListGrain(
         }
         catch (Exception error)
         {
-            LogKept(key, error);
+            instruments.Unanswered();
+            if (limits.Passes(nameof(OpenSetLog.Kept), "", out int kept))
+            {
+                logger.Kept(kept, key, error);
+            }
+
             return null;
         }
     }
-
-    [LoggerMessage(
-        Level = LogLevel.Information, Message = "Retention has forgotten {Count} of {List}, {Left} are left")]
-    private partial void LogSwept(string list, int count, int left);
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Retention could not forget {Key} and will ask again")]
-    private partial void LogKept(string key, Exception error);
 }

@@ -2,8 +2,10 @@
 // failed, and drives retention, which deletes what ended long ago.
 using System.Globalization;
 using Atelier.Contracts;
+using Atelier.Contracts.Diagnostics;
 using Atelier.Contracts.OpenSets;
 using Atelier.Grains.Placement;
+using Atelier.Grains.Telemetry;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
@@ -12,9 +14,10 @@ namespace Atelier.Grains.OpenSets;
 /// <summary>Stores the ids of a partition, walks them and applies retention.</summary>
 [GrainType("openset")]
 [ControlSilo]
-internal sealed partial class OpenSetGrain(
+internal sealed class OpenSetGrain(
     [PersistentState("openset")] IPersistentState<OpenSetState> state, IOptions<OpenSetOptions> options,
-    IOptions<RetentionOptions> retention, TimeProvider clock, IGrainFactory grains, ILogger<OpenSetGrain> logger)
+    IOptions<RetentionOptions> retention, TimeProvider clock, IGrainFactory grains, OpenSetInstruments instruments,
+    LogLimits limits, ILogger<OpenSetGrain> logger)
     : Grain, IOpenSetGrain, IRemindable
 {
     private const string Reminder = "walk";
@@ -42,6 +45,8 @@ internal sealed partial class OpenSetGrain(
     private bool _walkIsDue;
     private bool _reminded;
     private bool _removed;
+    private int _measured;
+    private bool _isGone;
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
@@ -51,8 +56,12 @@ internal sealed partial class OpenSetGrain(
         return Task.CompletedTask;
     }
 
-    public override Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken) =>
-        TickAsync(cancellationToken);
+    public override Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
+    {
+        _isGone = true;
+        Measure();
+        return TickAsync(cancellationToken);
+    }
 
     // Starts from the stored state.
     private void Begin()
@@ -61,6 +70,7 @@ internal sealed partial class OpenSetGrain(
         _set.Restart(clock.GetUtcNow());
         _storedSeconds = state.State.RetentionSeconds;
         _retention = new RetentionClock(state.State, retention.Value, clock);
+        Measure();
     }
 
     public async Task<bool> AddAsync(GenerationKey generation) => await EnterAsync(generation) is not null;
@@ -73,6 +83,7 @@ internal sealed partial class OpenSetGrain(
             return null;
         }
 
+        Measure();
         await StoreAsync();
         return _retention.Hour;
     }
@@ -83,6 +94,7 @@ internal sealed partial class OpenSetGrain(
     {
         await ListAsync(page => page.AddAsync(generation));
         _removed |= _set.Remove(generation);
+        Measure();
     }
 
     public async Task FileAsync(SessionKey session)
@@ -100,7 +112,7 @@ internal sealed partial class OpenSetGrain(
         _walkIsDue = true;
         if (_walk.IsCompleted)
         {
-            _walk = WalkAllAsync();
+            _walk = LogFaultsAsync(WalkAllAsync);
         }
     }
 
@@ -225,6 +237,7 @@ internal sealed partial class OpenSetGrain(
         while (_walkIsDue)
         {
             _walkIsDue = false;
+            instruments.Walked();
             IReadOnlyList<WalkQuestion> questions = _set.Walk(clock.GetUtcNow());
             HashSet<TenantId> closed = await ClosedAsync(questions);
             foreach (WalkQuestion[] part in questions.Chunk(Fan))
@@ -255,7 +268,13 @@ internal sealed partial class OpenSetGrain(
         }
         catch (Exception error)
         {
-            LogUnanswered(GrainCalls.IsTransient(error) ? LogLevel.Information : LogLevel.Error, tenant, error);
+            instruments.Unanswered();
+            LogLevel level = LevelOf(error);
+            if (limits.Passes(nameof(OpenSetLog.TenantUnanswered), Labels<LogLevel>.Of(level), out int count))
+            {
+                logger.TenantUnanswered(level, count, tenant, error);
+            }
+
             return false;
         }
     }
@@ -277,10 +296,32 @@ internal sealed partial class OpenSetGrain(
         catch (Exception error)
         {
             // The next walk asks again; a failure of one generation does not stop the walk.
-            LogLevel level = GrainCalls.IsTransient(error) ? LogLevel.Information : LogLevel.Error;
-            LogUnasked(level, question.Generation, error);
+            instruments.Unanswered();
+            LogLevel level = LevelOf(error);
+            if (limits.Passes(nameof(OpenSetLog.GenerationUnanswered), Labels<LogLevel>.Of(level), out int count))
+            {
+                logger.GenerationUnanswered(level, count, question.Generation, error);
+            }
         }
     }
+
+    private static LogLevel LevelOf(Exception error) =>
+        GrainCalls.IsTransient(error) ? LogLevel.Information : LogLevel.Error;
+
+    // Rounds are not awaited by the grain's calls, so their failures are logged here.
+    private async Task LogFaultsAsync(Func<Task> round)
+    {
+        try
+        {
+            await round();
+        }
+        catch (Exception error)
+        {
+            logger.RoundFailed(this.GetPrimaryKeyLong(), error);
+        }
+    }
+
+    private void Measure() => instruments.Size.Move(ref _measured, _isGone ? 0 : _set.Count);
 
     private Task TickAsync(CancellationToken cancellation)
     {
@@ -290,7 +331,7 @@ internal sealed partial class OpenSetGrain(
         if (_forget.IsCompleted && clock.GetElapsedTime(_forgetAt) >= options.Value.WalkPeriod)
         {
             _forgetAt = clock.GetTimestamp();
-            _forget = ForgetAsync();
+            _forget = LogFaultsAsync(ForgetAsync);
         }
 
         return _removed || (state.RecordExists && state.State.RetentionSeconds - _storedSeconds >= ClockSecondsMax)
@@ -304,10 +345,4 @@ internal sealed partial class OpenSetGrain(
         _storedSeconds = state.State.RetentionSeconds;
         return state.WriteOrDeactivateAsync(this);
     }
-
-    [LoggerMessage(Message = "Tenant {Tenant} did not say whether it is closed; the next walk asks it again")]
-    private partial void LogUnanswered(LogLevel level, TenantId tenant, Exception error);
-
-    [LoggerMessage(Message = "Generation {Generation} did not see to its work; the next walk asks it again")]
-    private partial void LogUnasked(LogLevel level, GenerationKey generation, Exception error);
 }

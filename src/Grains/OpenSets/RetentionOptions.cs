@@ -1,39 +1,39 @@
-// Options of retention.
+// The options of retention.
 using Atelier.Configuration;
 
 namespace Atelier.Grains.OpenSets;
 
-/// <summary>How long what has ended is kept, in time in which the cluster runs.</summary>
+/// <summary>Retention of generations and sessions, counting time in which the cluster runs.</summary>
 [Section("Retention"), ClusterWide]
 public sealed class RetentionOptions
 {
-    /// <summary>Gets or sets how long an ended generation and its picture are kept.</summary>
-    /// <remarks>After that they are deleted for good. A shorter time also applies to older ones.</remarks>
+    /// <summary>Gets or sets how long an ended generation and its picture are retained.</summary>
+    /// <remarks>After that they are deleted permanently. A shorter time also applies to older ones.</remarks>
     /// <value>The default is 7 days.</value>
     [Bounds("00:01:00", "36500.00:00:00")]
     public TimeSpan Generations { get; set; } = TimeSpan.FromDays(7);
 
     /// <summary>
-    /// Gets or sets how long a session is kept after its last use: its beginning, or a generation that was accepted in
-    /// it.
+    /// Gets or sets how long a session is retained after its last use. Opening it and a generation accepted in it are
+    /// uses.
     /// </summary>
     /// <remarks>
-    /// Each is visited once in the time that an ended generation is kept, so it is deleted up to two of those later.
+    /// Each session is checked once per retention time of generations, so it is deleted up to twice that time later.
     /// </remarks>
     /// <value>The default is 30 days.</value>
     [Bounds("01:00:00", "36500.00:00:00")]
     public TimeSpan Sessions { get; set; } = TimeSpan.FromDays(30);
 
-    /// <summary>Gets or sets the most time that counts from one look at the clock to the next.</summary>
+    /// <summary>Gets or sets the most time that counts between two readings of the clock.</summary>
     /// <remarks>
-    /// What a machine slept in between does not count beyond it; looks are a second apart, and more under load.
+    /// Time beyond it, as when a machine slept, does not count. Readings are a second apart, and more under load.
     /// </remarks>
     /// <value>The default is 2 minutes.</value>
     [Bounds("00:00:01", "36500.00:00:00")]
     public TimeSpan Step { get; set; } = TimeSpan.FromMinutes(2);
 }
 
-/// <summary>Checks the options of retention.</summary>
+/// <summary>Validates the options of retention.</summary>
 internal sealed class RetentionOptionsValidator : OptionsValidator<RetentionOptions>
 {
     public override IEnumerable<string> Warnings(RetentionOptions options)
@@ -47,8 +47,8 @@ internal sealed class RetentionOptionsValidator : OptionsValidator<RetentionOpti
 
         if (options.Step > TimeSpan.FromHours(1))
         {
-            yield return $"{Key(nameof(options.Step))} is {options.Step}: up to as much counts as time in which the "
-                + "cluster ran each time that a machine wakes up.";
+            yield return $"{Key(nameof(options.Step))} is {options.Step}: each time that a machine wakes up, up to "
+                + "this much counts as time in which the cluster ran.";
         }
     }
 }

@@ -1,5 +1,5 @@
-// Decisions live on silos with the control role: a node that only draws, and may be taken away at any moment, holds
-// none.
+// The placement of grains on silos with the control role. A node that only draws, and may be removed at any moment, has
+// no grain whose state matters.
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Placement;
 using Orleans.Runtime.MembershipService.SiloMetadata;
@@ -7,15 +7,15 @@ using Orleans.Runtime.Placement;
 
 namespace Atelier.Grains.Placement;
 
-/// <summary>Places a grain on silos with the control role. A silo that says nothing of its roles has it.</summary>
+/// <summary>Places a grain on silos with the control role, which is the default role of a silo.</summary>
 [AttributeUsage(AttributeTargets.Class)]
 public sealed class ControlSiloAttribute() : PlacementFilterAttribute(new ControlSiloFilterStrategy())
 {
-    /// <summary>The key under which a silo's metadata say "true" or "false".</summary>
+    /// <summary>The key in a silo's metadata, with the value "true" or "false".</summary>
     public const string Metadata = "control";
 }
 
-/// <summary>The strategy, which has no settings.</summary>
+/// <summary>The placement strategy, without settings.</summary>
 internal sealed class ControlSiloFilterStrategy : PlacementFilterStrategy
 {
     public ControlSiloFilterStrategy()
@@ -24,7 +24,7 @@ internal sealed class ControlSiloFilterStrategy : PlacementFilterStrategy
     }
 }
 
-/// <summary>Keeps the silos that do not say that they lack the role.</summary>
+/// <summary>Keeps the silos whose metadata do not deny the role.</summary>
 internal sealed class ControlSiloFilterDirector(IServiceProvider services) : IPlacementFilterDirector
 {
     public IEnumerable<SiloAddress> Filter(

@@ -1,6 +1,5 @@
-// What a device is, whatever is computed on it. Behind it are one thread, which has one owner at a time, and one piece
-// of work at a time; a device whose error sticks, or whose kernel does not come back, ends the process instead of
-// answering.
+// The port to a device, whatever is computed on it. A device has one thread, which has one owner and does one piece of
+// work at a time. A sticky device error, or a kernel that does not return, ends the process instead of answering.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Models;
@@ -8,22 +7,22 @@ using Atelier.Contracts.Queueing;
 
 namespace Atelier.Grains.Ports;
 
-/// <summary>What a worker is made of.</summary>
+/// <summary>Properties of a device.</summary>
 public sealed record DeviceDescription
 {
     /// <summary>Name of the device within its silo.</summary>
     public required string Device { get; init; }
 
-    /// <summary>All that a picture's bits depend on besides its specification.</summary>
+    /// <summary>Everything besides its specification that a picture's bits depend on.</summary>
     public required string DeviceKind { get; init; }
 
-    /// <summary>What it may do.</summary>
+    /// <summary>Kinds of work that it may do.</summary>
     public required WorkRoles Roles { get; init; }
 
-    /// <summary>Pictures in its hands at most.</summary>
+    /// <summary>Most pictures that it denoises at once.</summary>
     public required int Slots { get; init; }
 
-    /// <summary>Rows of a forward pass: a guided picture takes two of them, another one.</summary>
+    /// <summary>Rows of a forward pass: a guided picture takes two of them, an unguided one takes one.</summary>
     public required int Rows { get; init; }
 
     /// <summary>Memory for models, in bytes.</summary>
@@ -33,20 +32,20 @@ public sealed record DeviceDescription
     public required IReadOnlyList<ModelCard> Models { get; init; }
 }
 
-/// <summary>A device and the models in its memory. Calls that overlap are done one after the other.</summary>
+/// <summary>A device and the models in its memory. Overlapping calls run one after the other.</summary>
 public interface IDevice
 {
-    /// <summary>What it is.</summary>
+    /// <summary>Properties of the device.</summary>
     DeviceDescription Description { get; }
 
-    /// <summary>Loads a model; for one that is there it does nothing.</summary>
+    /// <summary>Loads a model, unless it is loaded.</summary>
     Task LoadAsync(ModelDigest model, CancellationToken cancellation);
 
-    /// <summary>Evicts a model; for one that is not there it does nothing.</summary>
+    /// <summary>Evicts a model, if it is loaded.</summary>
     Task EvictAsync(ModelDigest model, CancellationToken cancellation);
 
-    /// <summary>Does a small piece of work whose answer is known.</summary>
-    /// <exception cref="Exception">The device does not work: it threw, or its answer is wrong.</exception>
+    /// <summary>Runs a small computation with a known result.</summary>
+    /// <exception cref="Exception">The device does not work: it failed, or its result is wrong.</exception>
     Task ProbeAsync(CancellationToken cancellation);
 }
 
@@ -54,14 +53,14 @@ public interface IDevice
 public interface IDeviceHost : IDevice, IPictureWork;
 
 /// <summary>
-/// A device could not do a piece of work and is sound otherwise. Pictures that took part in it stand where they stood.
+/// A device failed at one piece of work and is otherwise sound. Pictures that took part keep their state.
 /// </summary>
-/// <param name="error">Why, as users are told.</param>
-/// <param name="message">The same in a sentence.</param>
-/// <param name="inner">What was thrown.</param>
+/// <param name="error">The reason that users see.</param>
+/// <param name="message">The reason in a sentence.</param>
+/// <param name="inner">The cause.</param>
 public sealed class DeviceException(GenerationError error, string message, Exception? inner = null)
     : Exception(message, inner)
 {
-    /// <summary>Why, as users are told.</summary>
+    /// <summary>The reason that users see.</summary>
     public GenerationError Error { get; } = error;
 }

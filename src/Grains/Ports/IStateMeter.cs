@@ -1,24 +1,24 @@
-// How full the store of grain states is: asked before anything new is accepted, so that what was accepted has room to
-// end.
+// The port to the usage of the store of grain states. It is checked before new work is accepted, so that accepted work
+// has room to finish.
 using Atelier.Contracts;
 
 namespace Atelier.Grains.Ports;
 
-/// <summary>How much the store of grain states holds.</summary>
+/// <summary>Usage of the store of grain states.</summary>
 public interface IStateMeter
 {
     /// <summary>
-    /// Gets whether there is room for new work. Work that was accepted may use what is kept back for it.
+    /// Gets whether there is room for new work. Accepted work may use the reserve beyond it.
     /// </summary>
     bool HasRoom { get; }
 
     /// <summary>
-    /// Bytes of the states that a tenant keeps, with their keys; null where the store does not count them.
+    /// Bytes of a tenant's states, with their keys; null if the store does not count them.
     /// </summary>
     ValueTask<long?> BytesOfAsync(TenantId tenant);
 }
 
-/// <summary>Of a store that says nothing of its room.</summary>
+/// <summary>The meter of a store that does not report its usage.</summary>
 internal sealed class UnmeteredStates : IStateMeter
 {
     /// <inheritdoc/>

@@ -1,35 +1,35 @@
-// What a store of grain states says when it cannot do what it is asked. Both are OrleansException, so that they reach
-// the caller of a grain as they are.
+// Failures of the store of grain states. They are OrleansExceptions, so that they reach the caller of a grain
+// unwrapped.
 namespace Atelier.Grains.Ports;
 
 /// <summary>The store did not write or read. Nothing was changed; the same call may work later.</summary>
 [GenerateSerializer, Alias("atelier.StoreUnavailableException")]
 public class StoreUnavailableException : OrleansException
 {
-    /// <summary>Says what failed.</summary>
+    /// <summary>Creates the exception with what failed.</summary>
     public StoreUnavailableException(string message)
         : base(message)
     {
     }
 
-    /// <summary>Says what failed, and why.</summary>
+    /// <summary>Creates the exception with what failed and its cause.</summary>
     public StoreUnavailableException(string message, Exception inner)
         : base(message, inner)
     {
     }
 }
 
-/// <summary>The store has no room. Writes work again once there is some.</summary>
+/// <summary>The store is full. Writes work again once there is room.</summary>
 [GenerateSerializer, Alias("atelier.StoreFullException")]
 public sealed class StoreFullException : StoreUnavailableException
 {
-    /// <summary>Says what has no room.</summary>
+    /// <summary>Creates the exception with what is full.</summary>
     public StoreFullException(string message)
         : base(message)
     {
     }
 
-    /// <summary>Says what has no room, and why.</summary>
+    /// <summary>Creates the exception with what is full and its cause.</summary>
     public StoreFullException(string message, Exception inner)
         : base(message, inner)
     {

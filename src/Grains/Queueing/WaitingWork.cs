@@ -11,6 +11,7 @@ internal sealed class WaitingWork
     private readonly Dictionary<WorkClass, int> _classes = [];
     private readonly Dictionary<WorkerKind, WorkerPool> _pools = [];
     private readonly Dictionary<TenantId, TenantWork> _tenants = [];
+    private readonly Dictionary<WorkKind, int> _kinds = [];
     private int _count;
 
     /// <summary>Predicted operations of all waiting work.</summary>
@@ -21,6 +22,9 @@ internal sealed class WaitingWork
 
     /// <summary>A tenant's work items in the queue, waiting or leased.</summary>
     public int CountOf(TenantId tenant) => _tenants.GetValueOrDefault(tenant)?.Count ?? 0;
+
+    /// <summary>Work items of a kind that wait.</summary>
+    public int CountOf(WorkKind kind) => _kinds.GetValueOrDefault(kind);
 
     /// <summary>Counts a new work item for its tenant.</summary>
     public TenantWork Enter(WorkItem item)
@@ -57,6 +61,7 @@ internal sealed class WaitingWork
         entry.Class = ClassOf(entry.Item);
         entry.Work.Add(entry);
         (_count, Cost) = (_count + 1, Cost + entry.Item.Cost);
+        _kinds[entry.Item.Kind] = CountOf(entry.Item.Kind) + 1;
         foreach (WorkerPool pool in _pools.Values.Where(pool => pool.Shares.Serves(entry.Class)))
         {
             pool.Shares.Add(entry.Work, entry.Class, 1, entry.Item.Cost);
@@ -73,6 +78,7 @@ internal sealed class WaitingWork
 
         entry.Work.Remove(entry);
         Cost = --_count == 0 ? 0 : Cost - entry.Item.Cost;
+        _kinds[entry.Item.Kind]--;
         foreach (WorkerPool pool in _pools.Values.Where(pool => pool.Shares.Serves(entry.Class)))
         {
             pool.Shares.Remove(entry.Work, entry.Class, entry.Item.Cost);

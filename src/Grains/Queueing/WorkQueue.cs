@@ -23,9 +23,7 @@ public sealed class WorkQueue
 
     /// <summary>Creates an empty queue.</summary>
     /// <param name="options">The options.</param>
-    /// <param name="lastLease">
-    /// A number not below those of all leases that an earlier queue granted, for example the time in ticks.
-    /// </param>
+    /// <param name="lastLease">A number not below the leases of earlier queues, for example the time in ticks.</param>
     public WorkQueue(WorkQueueOptions options, long lastLease)
     {
         _options = options;
@@ -39,9 +37,14 @@ public sealed class WorkQueue
     /// <summary>Called at every grant with tenant and operations, for measurements.</summary>
     internal Action<TenantId, double>? Granting { get; set; }
 
-    /// <summary>
-    /// Adds work to the queue. Idempotent: the same work is added once; a later phase replaces an earlier one.
-    /// </summary>
+    /// <summary>Called for every lease that expires, with the work and its worker.</summary>
+    internal Action<WorkItem, string>? Expiring { get; set; }
+
+    internal WaitingWork Waiting => _waiting;
+
+    internal int Leases => _leases.Count;
+
+    /// <summary>Adds work to the queue, the same work once; a later phase replaces an earlier one.</summary>
     /// <exception cref="ArgumentException">Quanta, cost or weight of the work are out of range.</exception>
     public OfferAnswer Offer(WorkItem item, bool admitted, DateTimeOffset now)
     {
@@ -197,22 +200,15 @@ public sealed class WorkQueue
             entries.Where(entry => entry.Class >= 0).Sum(entry => entry.Item.Cost), _estimates.Rate(model, now));
     }
 
-    /// <summary>
-    /// Workers that have spare slots and may do an item's work, those that have its model in memory first.
-    /// </summary>
+    /// <summary>Workers with spare slots for an item's work, those that have its model in memory first.</summary>
     public IEnumerable<string> SpareWorkers(WorkItem item) => _workers.WithSpareFor(item);
 
-    /// <summary>
-    /// A busy worker that would park other work for an item if it took a turn now; null unless the item is a
-    /// newcomer's.
-    /// </summary>
+    /// <summary>A busy worker that would park other work for an item; null unless it is a newcomer's.</summary>
     public string? BusyWorker(WorkItem item) =>
         _entries.TryGetValue(item.Generation, out WorkEntry? entry) && entry.Class >= 0
             ? _policy.BusyWorkerFor(entry)?.Name : null;
 
-    /// <summary>
-    /// Applies the effects of time: work whose lease has expired waits again, at the head of its lane.
-    /// </summary>
+    /// <summary>Applies the effects of time: work whose lease has expired waits again, first in its lane.</summary>
     public void Tick(DateTimeOffset now)
     {
         WaitAgain(_reservations.TakeOverdue(now));
@@ -220,6 +216,7 @@ public sealed class WorkQueue
         {
             // What its worker had reported may not be stored, so all of it waits again. The wait for a device kind
             // starts now, because the reported time may be from a queue whose clock differs.
+            Expiring?.Invoke(entry.Item, entry.Worker!.Name);
             Wait(entry, Timed(entry.Item, null, now));
         }
 

@@ -2,12 +2,14 @@
 // it has every partition of the open set ask its generations for their work, and trusts workers' reports of what they
 // hold.
 using Atelier.Contracts;
+using Atelier.Contracts.Diagnostics;
 using Atelier.Contracts.OpenSets;
 using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Tenants;
 using Atelier.Contracts.Workers;
 using Atelier.Grains.OpenSets;
 using Atelier.Grains.Placement;
+using Atelier.Grains.Telemetry;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans.Placement;
@@ -17,9 +19,10 @@ namespace Atelier.Grains.Queueing;
 /// <summary>Orders the work of all models.</summary>
 [GrainType("workqueue")]
 [ControlSilo, Immovable]
-internal sealed partial class WorkQueueGrain(
+internal sealed class WorkQueueGrain(
     IOptions<WorkQueueOptions> options, OpenSetMap openSets, TimeProvider clock, IGrainFactory grains,
-    IClusterMembershipService membership, ILogger<WorkQueueGrain> logger) : Grain, IWorkQueueGrain
+    IClusterMembershipService membership, QueueInstruments instruments, LogLimits limits,
+    ILogger<WorkQueueGrain> logger) : Grain, IWorkQueueGrain
 {
     // Partitions that are asked at once, and attempts for each before it is left to its own reminder.
     private const int Fan = 64;
@@ -30,6 +33,7 @@ internal sealed partial class WorkQueueGrain(
     // nothing.
     private const int WakeMax = 2;
 
+    private readonly QueueInstruments.Levels _levels = instruments.Open();
     private WorkQueue _queue = null!;
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
@@ -40,9 +44,18 @@ internal sealed partial class WorkQueueGrain(
             throw new ArgumentException($"The queue's key is '{IWorkQueueGrain.Key}', not '{key}'.");
         }
 
-        _queue = new WorkQueue(options.Value, clock.GetUtcNow().UtcTicks);
+        _queue = new WorkQueue(options.Value, clock.GetUtcNow().UtcTicks)
+        {
+            Granting = (_, _) => instruments.Granted(), Expiring = RecordExpiry,
+        };
         this.RegisterGrainTimer(TickAsync, options.Value.LeaseTime / 4, options.Value.LeaseTime / 4);
         RecoverAsync().Ignore();
+        return Task.CompletedTask;
+    }
+
+    public override Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
+    {
+        _levels.Update(null);
         return Task.CompletedTask;
     }
 
@@ -50,15 +63,27 @@ internal sealed partial class WorkQueueGrain(
     {
         WorkItem offered = item.ClaimedBy is { } claimant && !IsUp(claimant) ? item with { ClaimedBy = null } : item;
         OfferAnswer answer = _queue.Offer(offered, admitted, clock.GetUtcNow());
+        _levels.Update(_queue);
+        if (answer.Outcome != OfferOutcome.Queued)
+        {
+            RecordRefusal(answer.Outcome, item.Generation.Tenant);
+        }
+
         Wake(item);
         return Task.FromResult(answer);
     }
 
-    public Task<TurnAnswer> TurnAsync(WorkerTurn turn) => Task.FromResult(_queue.Turn(turn, clock.GetUtcNow()));
+    public Task<TurnAnswer> TurnAsync(WorkerTurn turn)
+    {
+        TurnAnswer answer = _queue.Turn(turn, clock.GetUtcNow());
+        _levels.Update(_queue);
+        return Task.FromResult(answer);
+    }
 
     public Task ReleaseAsync(LeaseRelease release)
     {
         _queue.Release(release, clock.GetUtcNow());
+        _levels.Update(_queue);
         if (release.End == LeaseEnd.Returned)
         {
             Wake(release.Item);
@@ -70,6 +95,7 @@ internal sealed partial class WorkQueueGrain(
     public Task WithdrawAsync(GenerationKey generation)
     {
         _queue.Withdraw(generation, clock.GetUtcNow());
+        _levels.Update(_queue);
         return Task.CompletedTask;
     }
 
@@ -90,6 +116,7 @@ internal sealed partial class WorkQueueGrain(
     private Task TickAsync(CancellationToken cancellation)
     {
         _queue.Tick(clock.GetUtcNow());
+        _levels.Update(_queue);
         return Task.CompletedTask;
     }
 
@@ -98,7 +125,34 @@ internal sealed partial class WorkQueueGrain(
         && membership.CurrentSnapshot.Members.Values.Any(
             silo => silo.Status == SiloStatus.Active && silo.Name == key.Silo);
 
+    private void RecordExpiry(WorkItem item, string worker)
+    {
+        instruments.Expired();
+        logger.LeaseExpired(item.Kind, item.Generation, worker);
+    }
+
+    private void RecordRefusal(OfferOutcome bound, TenantId tenant)
+    {
+        instruments.Refused(bound);
+        if (limits.Passes(nameof(QueueLog.QueueFull), Labels<OfferOutcome>.Of(bound), out int count))
+        {
+            logger.QueueFull(count, bound, tenant);
+        }
+    }
+
     private async Task RecoverAsync()
+    {
+        try
+        {
+            await AskForWalksAsync();
+        }
+        catch (Exception error)
+        {
+            logger.RecoveryFailed(error);
+        }
+    }
+
+    private async Task AskForWalksAsync()
     {
         int[]? left = null;
         TimeSpan pause = s_pauseMin;
@@ -107,6 +161,11 @@ internal sealed partial class WorkQueueGrain(
             left ??= await GrainCalls.TryAsync(openSets.CountAsync) is > 0 and var count
                 ? [.. Enumerable.Range(0, count)]
                 : null;
+            if (attempt == 1 && left is not null)
+            {
+                logger.QueueBegins(left.Length);
+            }
+
             var failed = new List<int>();
             foreach (int[] part in left?.Chunk(Fan) ?? [])
             {
@@ -121,7 +180,7 @@ internal sealed partial class WorkQueueGrain(
 
             if (attempt == TriesMax)
             {
-                LogUnwalked(left is null ? "any partition" : $"{failed.Count} partitions");
+                logger.PartitionsUnasked(left is null ? "any partition" : $"{failed.Count} partitions");
                 return;
             }
 
@@ -139,7 +198,7 @@ internal sealed partial class WorkQueueGrain(
         }
         catch (Exception error)
         {
-            LogUnasked(partition, error);
+            logger.PartitionUnanswered(partition, error);
             return false;
         }
     }
@@ -157,13 +216,4 @@ internal sealed partial class WorkQueueGrain(
             grains.Worker(worker).WakeAsync().Ignore();
         }
     }
-
-    [LoggerMessage(
-        Level = LogLevel.Warning, Message = "The queue has no answer of the open set's partition {Partition}")]
-    private partial void LogUnasked(int partition, Exception error);
-
-    [LoggerMessage(
-        Level = LogLevel.Error,
-        Message = "The queue could not ask {What} of the open set for its work; reminders will, within minutes")]
-    private partial void LogUnwalked(string what);
 }

@@ -1,55 +1,55 @@
-// Options of the queue.
+// The options of the queue.
 using Atelier.Configuration;
 
 namespace Atelier.Grains.Queueing;
 
-/// <summary>The queue: its bounds, its leases, and how tenants share the workers.</summary>
+/// <summary>The queue: its bounds, its leases, and the tenants' shares of the workers.</summary>
 [Section("Queue"), ClusterWide]
 public sealed class WorkQueueOptions
 {
-    /// <summary>Gets or sets the most pieces of work in the queue.</summary>
-    /// <remarks>A submission beyond it is refused, and the client is asked to try again later.</remarks>
-    /// <value>The default is 200,000: more than may be open.</value>
+    /// <summary>Gets or sets the most work items in the queue.</summary>
+    /// <remarks>A submission beyond it is refused, and the client is asked to retry later.</remarks>
+    /// <value>The default is 200,000, which is more than can be open.</value>
     [Bounds(1, 10_000_000)]
     public int SizeMax { get; set; } = 200_000;
 
-    /// <summary>Gets or sets the most pieces of one tenant's work in the queue.</summary>
-    /// <remarks>A submission beyond it is refused, and the client is asked to try again later.</remarks>
+    /// <summary>Gets or sets the most work items of one tenant in the queue.</summary>
+    /// <remarks>A submission beyond it is refused, and the client is asked to retry later.</remarks>
     /// <value>The default is 10,000.</value>
     [Bounds(1, 10_000_000)]
     public int TenantSizeMax { get; set; } = 10_000;
 
-    /// <summary>Gets or sets how long a lease lasts without a turn of its worker.</summary>
-    /// <remarks>A worker that dies holds its work back for as long; one that stalls for longer loses it.</remarks>
+    /// <summary>Gets or sets the time after which a lease expires without a turn of its worker.</summary>
+    /// <remarks>A worker that dies delays its work by this time; one that stalls for longer loses its work.</remarks>
     /// <value>The default is 5 seconds.</value>
     [Bounds("00:00:00.1", "1.00:00:00")]
     public TimeSpan LeaseTime { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
-    /// Gets or sets how far a tenant that is being served may run ahead of one that waits before it is parked, as a
-    /// part of the request's cost over the larger weight.
+    /// Gets or sets how far a tenant that is being served may be ahead of one that waits before its work is parked, as
+    /// a fraction of the request's cost over the larger weight.
     /// </summary>
     /// <remarks>
-    /// At 0 tenants change places at every step; above a quarter the promise of fair shares does not hold.
+    /// At 0 tenants alternate at every step; above a quarter the guarantee of fair shares does not hold.
     /// </remarks>
     /// <value>The default is 0.125.</value>
     [Bounds(0, 0.25)]
     public double Slack { get; set; } = 0.125;
 
     /// <summary>
-    /// Gets or sets for how many times the duration of its load a model stays in a worker's memory, at least, while
-    /// another tenant waits for a model that does not fit beside it; half as long where a newcomer waits.
+    /// Gets or sets the least time that a model stays in a worker's memory while another tenant waits for a model that
+    /// does not fit beside it, as a multiple of the duration of its load; half of it if a newcomer waits.
     /// </summary>
     /// <remarks>
-    /// Loads take at most one part in this and one of a worker's time, but for those that newcomers ask for. A newcomer
-    /// waits for half of it at most, then for a step and for the load.
+    /// With the value k, loads take at most 1/(k + 1) of a worker's time, except those for newcomers. A newcomer waits
+    /// at most half of this time, then for a step and for the load.
     /// </remarks>
     /// <value>The default is 4.</value>
     [Bounds(0, 1000)]
     public double LoadsKept { get; set; } = 4;
 }
 
-/// <summary>Checks the queue's options.</summary>
+/// <summary>Validates the queue's options.</summary>
 internal sealed class WorkQueueOptionsValidator : OptionsValidator<WorkQueueOptions>
 {
     public override IEnumerable<string> Warnings(WorkQueueOptions options)
@@ -63,17 +63,17 @@ internal sealed class WorkQueueOptionsValidator : OptionsValidator<WorkQueueOpti
         if (options.LeaseTime < TimeSpan.FromSeconds(1))
         {
             yield return $"{Key(nameof(options.LeaseTime))} is {options.LeaseTime}: a worker whose process pauses "
-                + "for as long loses its work.";
+                + "for this time loses its work.";
         }
         else if (options.LeaseTime > TimeSpan.FromMinutes(1))
         {
             yield return $"{Key(nameof(options.LeaseTime))} is {options.LeaseTime}: pictures of a worker that dies "
-                + "wait for as long.";
+                + "wait for this time.";
         }
 
         if (options.Slack == 0)
         {
-            yield return $"{Key(nameof(options.Slack))} is 0: tenants change places at every step.";
+            yield return $"{Key(nameof(options.Slack))} is 0: tenants alternate at every step.";
         }
 
         if (options.LoadsKept < 1)

@@ -1,5 +1,6 @@
 // Tenants as grains, where keys, limits and weights are decided for all gateways; and the list of tenants.
 using Atelier.Contracts;
+using Atelier.Contracts.Diagnostics;
 using Atelier.Contracts.OpenSets;
 using Atelier.Contracts.Sessions;
 using Atelier.Contracts.Tenants;
@@ -14,10 +15,10 @@ namespace Atelier.Grains.Tenants;
 /// <summary>A tenant: checks its keys, enforces its limits and holds its weight.</summary>
 [GrainType("tenant")]
 [ControlSilo]
-internal sealed partial class TenantGrain(
+internal sealed class TenantGrain(
     [PersistentState("tenant")] IPersistentState<TenantState> state, IOptions<OpenSetOptions> options,
-    OpenSetMap openSets, TimeProvider clock, IGrainFactory grains, IStateMeter meter, ILogger<TenantGrain> logger)
-    : Grain, ITenantGrain
+    OpenSetMap openSets, TimeProvider clock, IGrainFactory grains, IStateMeter meter, LogLimits limits,
+    ILogger<TenantGrain> logger) : Grain, ITenantGrain
 {
     private const int LabelLengthMax = 100;
 
@@ -283,7 +284,11 @@ internal sealed partial class TenantGrain(
 
         if (await meter.BytesOfAsync(Id) is { } bytes && bytes >= (long)settings.StoredMegabytes << 20)
         {
-            LogTooMuchStored(Id, bytes >> 20);
+            if (limits.Passes(nameof(TenantLog.TooMuchStored), "", out int count))
+            {
+                logger.TooMuchStored(count, Id, bytes >> 20);
+            }
+
             return new Admission(
                 AdmissionOutcome.TooMuchStored, settings.Weight,
                 Message: $"This tenant stores {bytes >> 20} MiB, and its limit is {settings.StoredMegabytes} MiB; "
@@ -297,7 +302,11 @@ internal sealed partial class TenantGrain(
 
     private Admission TooMany()
     {
-        LogTooManySessions(Id, state.State.Settings!.Sessions);
+        if (limits.Passes(nameof(TenantLog.TooManySessions), "", out int count))
+        {
+            logger.TooManySessions(count, Id, state.State.Settings!.Sessions);
+        }
+
         return new Admission(
             AdmissionOutcome.TooManySessions, state.State.Settings!.Weight,
             Message: $"This tenant is at its limit of {state.State.Settings!.Sessions} sessions; delete one first.");
@@ -327,16 +336,6 @@ internal sealed partial class TenantGrain(
             throw;
         }
     }
-
-    [LoggerMessage(
-        Level = LogLevel.Information,
-        Message = "Tenant {Tenant} keeps the {Megabytes} MiB that it may; one more request was refused")]
-    private partial void LogTooMuchStored(TenantId tenant, long megabytes);
-
-    [LoggerMessage(
-        Level = LogLevel.Information,
-        Message = "Tenant {Tenant} has the {Sessions} sessions that it may have; one more was refused")]
-    private partial void LogTooManySessions(TenantId tenant, int sessions);
 }
 
 /// <summary>The stored state of a part of the list of tenants.</summary>

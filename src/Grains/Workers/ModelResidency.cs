@@ -13,7 +13,7 @@ namespace Atelier.Grains.Workers;
 /// <summary>Which models a worker has in memory, and which it may load.</summary>
 internal sealed class ModelResidency(
     WorkerKey key, IDevice device, IGrainFactory grains, WorkerOptions options, ModelOptions models,
-    TimeProvider clock, ILogger logger)
+    TimeProvider clock, BusyTime busy, ILogger logger)
 {
     private readonly DeviceDescription _device = device.Description;
 
@@ -177,6 +177,7 @@ internal sealed class ModelResidency(
         long began = clock.GetTimestamp();
         try
         {
+            using BusyTime.Call call = busy.Begin();
             await device.LoadAsync(change.Model, CancellationToken.None);
             change.Took = clock.GetElapsedTime(began);
         }

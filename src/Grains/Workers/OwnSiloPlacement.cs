@@ -1,16 +1,16 @@
-// A worker's grain lives on the silo that its key names and nowhere else: when that silo is gone, calls fail instead of
-// finding a grain without a device.
+// The placement of a worker's grain on the silo in its key and nowhere else: when that silo is gone, calls fail instead
+// of activating a grain without a device.
 using Atelier.Contracts.Workers;
 using Orleans.Placement;
 using Orleans.Runtime.Placement;
 
 namespace Atelier.Grains.Workers;
 
-/// <summary>Places a grain on the silo that its key names.</summary>
+/// <summary>Places a grain on the silo in its key.</summary>
 [AttributeUsage(AttributeTargets.Class)]
 internal sealed class OwnSiloAttribute() : PlacementFilterAttribute(new OwnSiloFilterStrategy());
 
-/// <summary>The strategy, which has no settings.</summary>
+/// <summary>The placement strategy, without settings.</summary>
 internal sealed class OwnSiloFilterStrategy : PlacementFilterStrategy
 {
     public OwnSiloFilterStrategy()
@@ -19,7 +19,7 @@ internal sealed class OwnSiloFilterStrategy : PlacementFilterStrategy
     }
 }
 
-/// <summary>Keeps exactly the silo that a grain's key names.</summary>
+/// <summary>Keeps only the silo in a grain's key.</summary>
 internal sealed class OwnSiloFilterDirector(IClusterMembershipService membership) : IPlacementFilterDirector
 {
     public IEnumerable<SiloAddress> Filter(

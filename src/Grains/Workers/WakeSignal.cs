@@ -2,7 +2,7 @@ using System.Threading.Channels;
 
 namespace Atelier.Grains.Workers;
 
-/// <summary>Wakes a loop that sleeps; signals that come while it is awake end its next sleep at once.</summary>
+/// <summary>Wakes a sleeping loop; a signal that comes while it is awake ends its next sleep at once.</summary>
 internal sealed class WakeSignal(TimeProvider clock)
 {
     private readonly Channel<bool> _signals =
@@ -12,8 +12,8 @@ internal sealed class WakeSignal(TimeProvider clock)
     public void Set() => _signals.Writer.TryWrite(true);
 
     /// <summary>
-    /// Runs work apart from the loop and wakes the loop when it is over: on the thread pool, or where the loop was
-    /// started in a synchronization context, there.
+    /// Runs work beside the loop and wakes the loop when it ends. The work runs on the thread pool, or in the
+    /// synchronization context in which the loop was started.
     /// </summary>
     public Task RunAsync(Func<Task> work)
     {
@@ -23,7 +23,7 @@ internal sealed class WakeSignal(TimeProvider clock)
         return task;
     }
 
-    /// <summary>Sleeps until a signal comes, or for a time.</summary>
+    /// <summary>Sleeps until a signal comes, at most for <paramref name="time"/>.</summary>
     public async Task SleepAsync(TimeSpan time)
     {
         using var enough = new CancellationTokenSource(time, clock);
@@ -33,7 +33,7 @@ internal sealed class WakeSignal(TimeProvider clock)
         }
         catch (OperationCanceledException)
         {
-            // The time is over.
+            // The time is up.
         }
     }
 

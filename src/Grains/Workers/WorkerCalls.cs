@@ -5,6 +5,7 @@ using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Workers;
 using Atelier.Grains.Ports;
+using Atelier.Grains.Telemetry;
 using Microsoft.Extensions.Logging;
 
 namespace Atelier.Grains.Workers;
@@ -16,13 +17,15 @@ namespace Atelier.Grains.Workers;
 /// <param name="grains">Where generations are found.</param>
 /// <param name="options">Pauses, tries and the snapshot period.</param>
 /// <param name="clock">The time.</param>
+/// <param name="instruments">The metrics.</param>
+/// <param name="busy">Measures the device's busy time.</param>
 /// <param name="logger">The log.</param>
 /// <param name="stateChanged">
 /// Called within a call when the loop should look at the work again; true if it should take a turn at the queue, too.
 /// </param>
 internal sealed class WorkerCalls(
     WorkerKey key, IDeviceHost device, IBlobStore blobs, IGrainFactory grains, WorkerOptions options,
-    TimeProvider clock, ILogger logger, Action<bool> stateChanged)
+    TimeProvider clock, WorkerInstruments instruments, BusyTime busy, ILogger logger, Action<bool> stateChanged)
 {
     private readonly string _deviceKind = device.Description.DeviceKind;
 
@@ -80,7 +83,9 @@ internal sealed class WorkerCalls(
     {
         try
         {
+            using BusyTime.Call call = busy.Begin();
             await device.EvaluateAsync([.. batch.Select(job => job.Picture!)], CancellationToken.None);
+            instruments.Evaluated(batch.Length);
         }
         catch (DeviceException error) when (batch.Length == 1)
         {
@@ -107,6 +112,9 @@ internal sealed class WorkerCalls(
         {
             case ClaimOutcome.Granted:
                 job.Claim = answer;
+                job.Activity = GenerationActivities.Begin(
+                    GenerationActivities.NameOf(job.Item.Kind), job.Key, answer.TraceParent);
+                job.Activity?.SetTag("atelier.worker", key.ToString()).SetTag("atelier.claim.epoch", answer.Epoch);
                 if (job.Item.Kind == WorkKind.Denoise)
                 {
                     await BeginAsync(job);
@@ -127,12 +135,14 @@ internal sealed class WorkerCalls(
     {
         byte[] caption = await ReadAsync(job.Claim.Caption!.Value);
         byte[]? snapshot = job.Claim.Snapshot is { } name ? await ReadAsync(name) : null;
+        using BusyTime.Call call = busy.Begin();
         job.Picture = await device.BeginAsync(job.Claim.Spec!, caption, snapshot, CancellationToken.None);
     }
 
     private async Task<byte[]> EncodeAsync(WorkerJob job)
     {
         // Asked for together, so that no other work of the device comes between them.
+        using BusyTime.Call call = busy.Begin();
         Task<byte[]> encoding = device.EncodeAsync(job.Claim.Spec!, CancellationToken.None);
         Task<EncodedPrompts?> counting = device.CountAsync(job.Claim.Spec!, CancellationToken.None);
         await Task.WhenAll(encoding, counting);
@@ -143,6 +153,7 @@ internal sealed class WorkerCalls(
     private async Task<byte[]> DecodeAsync(WorkerJob job)
     {
         byte[] latent = await ReadAsync(job.Claim.Latent!.Value);
+        using BusyTime.Call call = busy.Begin();
         return await device.DecodeAsync(job.Claim.Spec!, latent, CancellationToken.None);
     }
 
@@ -161,7 +172,21 @@ internal sealed class WorkerCalls(
         ReportOutcome outcome = await PersistAsync(() => job.Encoded is { } encoded
             ? generation.CompleteEncodingAsync(job.Claim.Epoch, output, encoded)
             : generation.CompleteAsync(job.Claim.Epoch, output));
-        job.End(outcome == ReportOutcome.Taken ? new LeaseRelease(job.Lease, job.Item, LeaseEnd.Finished) : null);
+        if (outcome == ReportOutcome.Taken)
+        {
+            job.End(new LeaseRelease(job.Lease, job.Item, LeaseEnd.Finished));
+        }
+        else
+        {
+            Drop(job);
+        }
+    }
+
+    private void Drop(WorkerJob job)
+    {
+        instruments.ClaimLost();
+        logger.ClaimInvalid(key, job.Key, job.Claim.Epoch);
+        job.End(null);
     }
 
     // What there is to report of a picture as it is now; it may change before all of it is reported.
@@ -180,7 +205,7 @@ internal sealed class WorkerCalls(
     {
         if (await ReportAsync(job, await StoreAsync(job, news)) == ReportOutcome.Refused)
         {
-            job.End(null);
+            Drop(job);
             return;
         }
 
@@ -200,8 +225,12 @@ internal sealed class WorkerCalls(
     {
         if (news.Shows)
         {
-            job.Previews[news.Step] = await device.PreviewAsync(
-                job.Claim.Spec!, job.Picture!, CancellationToken.None);
+            using (busy.Begin())
+            {
+                job.Previews[news.Step] = await device.PreviewAsync(
+                    job.Claim.Spec!, job.Picture!, CancellationToken.None);
+            }
+
             job.IsShowing = false;
             stateChanged(false);
         }

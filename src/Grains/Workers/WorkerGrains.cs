@@ -18,13 +18,14 @@ internal sealed class WorkerService : ILifecycleParticipant<ISiloLifecycle>
 
     public WorkerService(
         IEnumerable<IDeviceHost> devices, IBlobStore blobs, IGrainFactory grains, IOptions<WorkerOptions> options,
-        IOptions<ModelOptions> models, TimeProvider clock, ILocalSiloDetails silo, ILoggerFactory loggers)
+        IOptions<ModelOptions> models, TimeProvider clock, WorkerInstruments instruments, ILocalSiloDetails silo,
+        ILoggerFactory loggers)
     {
         _grains = grains;
         _loops = devices
             .Select(device => new WorkerLoop(
                 new WorkerKey(silo.Name, device.Description.Device), device, blobs, grains, options.Value,
-                models.Value, clock, loggers.CreateLogger<WorkerLoop>()))
+                models.Value, clock, instruments, loggers.CreateLogger<WorkerLoop>()))
             .ToDictionary(loop => loop.Key.ToString(), StringComparer.Ordinal);
     }
 

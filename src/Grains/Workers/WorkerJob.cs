@@ -1,8 +1,10 @@
 // A piece of work in a worker's hands.
+using System.Diagnostics;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
 using Atelier.Grains.Ports;
+using Atelier.Grains.Telemetry;
 
 namespace Atelier.Grains.Workers;
 
@@ -161,6 +163,25 @@ internal sealed class WorkerJob(LeasedWork lease, long attempt)
         return jobs.Any(job => job.Item.Alone)
             ? 0
             : Math.Clamp(slots - pictures - beside, 0, Math.Max(0, WorkerTurn.HeldMax - jobs.Length));
+    }
+
+    /// <summary>The work under its lease, as part of its request's trace; null if it is not traced.</summary>
+    public Activity? Activity { get; set; }
+
+    /// <summary>Ends the activity, if there is one.</summary>
+    public void EndActivity()
+    {
+        if (Activity is { } activity)
+        {
+            activity.SetTag("atelier.steps", Step - (_claim?.Step ?? 0));
+            activity.SetTag("atelier.finished", Output is not null);
+            if (Fault is { } fault)
+            {
+                activity.SetStatus(ActivityStatusCode.Error, Labels<GenerationError>.Of(fault.Error));
+            }
+
+            activity.Dispose();
+        }
     }
 
     /// <summary>Nothing is left to do for it here.</summary>

@@ -47,4 +47,14 @@ internal static partial class WorkerLog
         EventId = 308, Level = LogLevel.Information,
         Message = "Worker {Worker} ends; {Count} pieces of work that it held wait for their leases to expire")]
     public static partial void WorkerEnds(this ILogger logger, WorkerKey worker, int count);
+
+    [LoggerMessage(
+        EventId = 309, Level = LogLevel.Information,
+        Message = "Worker {Worker} drops generation {Generation}: its claim with epoch {Epoch} is no longer valid")]
+    public static partial void ClaimInvalid(
+        this ILogger logger, WorkerKey worker, GenerationKey generation, long epoch);
+
+    [LoggerMessage(
+        EventId = 310, Level = LogLevel.Critical, Message = "Worker {Worker} met an unexpected fault")]
+    public static partial void WorkerFaulted(this ILogger logger, WorkerKey worker, Exception error);
 }

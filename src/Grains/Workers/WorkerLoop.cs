@@ -46,13 +46,15 @@ internal sealed class WorkerLoop
     /// <summary>Makes a loop; nothing runs yet.</summary>
     public WorkerLoop(
         WorkerKey key, IDeviceHost device, IBlobStore blobs, IGrainFactory grains, WorkerOptions options,
-        ModelOptions models, TimeProvider clock, ILogger<WorkerLoop> logger)
+        ModelOptions models, TimeProvider clock, WorkerInstruments instruments, ILogger<WorkerLoop> logger)
     {
         (Key, _device, _grains, _options, _clock, _logger) = (key, device.Description, grains, options, clock, logger);
         _batcher = new StepBatcher<IDenoising>(_device.Slots, _device.Rows);
-        _calls = new WorkerCalls(key, device, blobs, grains, options, clock, logger, OnStateChanged);
+        var busy = new BusyTime(instruments, clock);
+        _calls = new WorkerCalls(
+            key, device, blobs, grains, options, clock, instruments, busy, logger, OnStateChanged);
         _wake = new WakeSignal(clock);
-        _models = new ModelResidency(key, device, grains, options, models, clock, logger);
+        _models = new ModelResidency(key, device, grains, options, models, clock, busy, logger);
         _attempt = clock.GetUtcNow().UtcTicks;
     }
 
@@ -108,6 +110,7 @@ internal sealed class WorkerLoop
         }
         catch (Exception error)
         {
+            _logger.WorkerFaulted(Key, error);
             _options.OnFault(error);
         }
         finally
@@ -272,6 +275,7 @@ internal sealed class WorkerLoop
     private void Forget(WorkerJob job)
     {
         _jobs.Remove(job);
+        job.EndActivity();
         if (job.Release is { } release)
         {
             _releases.Add(release);

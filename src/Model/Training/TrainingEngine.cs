@@ -26,7 +26,8 @@ public sealed class TrainingEngine : IDisposable
 
     private readonly IComputeLane? _lane;
 
-    // Each computes one shard at a time, with the same weights and its own gradients. The first is the caller's network.
+    // Each computes one shard at a time, with the same weights and its own gradients. The first is the caller's
+    // network.
     private readonly (MicroDiT Network, FlatParameters Flat)[] _copies;
     private readonly Lock _reading = new();
 

@@ -1,7 +1,6 @@
-// Caption features as bytes, on their way from the node that encodes to the node that denoises: a magic word, rows,
-// length and width, then float32 numbers, all little-endian. The first row is the prompt's. A second one, where
-// guidance leads away from a text, is that text's; without it guidance leads away from the empty caption, which is
-// zeros.
+// The byte format of caption features, which the encoding node writes and the denoising node reads: a magic number,
+// rows, length and width, then float32 numbers, all little-endian. The first row is the prompt's. A second row, if
+// there is one, is the negative prompt's; without it guidance leads away from the empty caption, which is zeros.
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 
@@ -13,7 +12,7 @@ internal static class CaptionBytes
     private const uint Magic = 0x31435441; // "ATC1", little-endian
     private const int Header = 16;
 
-    /// <summary>Features of a prompt, and of a negative one where there is one, as bytes.</summary>
+    /// <summary>Writes the features of a prompt, and of a negative prompt if there is one.</summary>
     public static byte[] Write(int length, int width, float[] prompt, float[]? negative)
     {
         float[][] rows = negative is null ? [prompt] : [prompt, negative];
@@ -32,13 +31,13 @@ internal static class CaptionBytes
     }
 
     /// <summary>Reads what <see cref="Write"/> wrote for a model whose captions have this length and width.</summary>
-    /// <exception cref="FormatException">The bytes are no such features.</exception>
+    /// <exception cref="FormatException">The bytes are not such features.</exception>
     /// <exception cref="Model.NonFiniteException">A feature is NaN or infinite.</exception>
     public static (float[] Prompt, float[]? Negative) Read(ReadOnlySpan<byte> bytes, int length, int width)
     {
         if (bytes.Length < Header || BinaryPrimitives.ReadUInt32LittleEndian(bytes) != Magic)
         {
-            throw new FormatException("These bytes are no caption features.");
+            throw new FormatException("These bytes are not caption features.");
         }
 
         int rows = BinaryPrimitives.ReadInt32LittleEndian(bytes[4..]);

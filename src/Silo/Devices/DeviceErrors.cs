@@ -1,16 +1,16 @@
-// What an exception out of libtorch means: the request did not fit, a kernel refused, or the device is lost.
+// The meaning of libtorch's exceptions: the request did not fit into memory, a kernel failed, or the device is lost.
 using System.Runtime.InteropServices;
 using Atelier.Contracts.Generations;
 using Atelier.Grains.Ports;
 
 namespace Atelier.Silo.Devices;
 
-/// <summary>A device answers nothing any more, and will not until the process is a new one.</summary>
-/// <param name="message">Why, in a sentence.</param>
-/// <param name="inner">What was thrown.</param>
+/// <summary>A device stopped working and will not recover until the process is restarted.</summary>
+/// <param name="message">The reason, in a sentence.</param>
+/// <param name="inner">The cause.</param>
 public sealed class DeviceLostException(string message, Exception? inner = null) : Exception(message, inner);
 
-/// <summary>Tells libtorch's errors apart. They differ in their texts alone.</summary>
+/// <summary>Classifies libtorch's errors by their messages, in which alone they differ.</summary>
 internal static class DeviceErrors
 {
     private static readonly string[] s_memory =
@@ -19,7 +19,7 @@ internal static class DeviceErrors
     // After these the CUDA context is unusable: every later call gives the same error.
     private static readonly string[] s_sticky = ["CUDA error", "CUDA driver error", "CUBLAS_STATUS", "CUDNN_STATUS"];
 
-    /// <summary>What a caller gets to see.</summary>
+    /// <summary>Translates an exception for the caller.</summary>
     public static Exception Of(Exception error) => error switch
     {
         OutOfMemoryException => NoMemory(error),
@@ -32,7 +32,7 @@ internal static class DeviceErrors
     };
 
     private static DeviceException NoMemory(Exception error) => new(
-        GenerationError.OutOfMemory, "The device has not enough memory for this.", error);
+        GenerationError.OutOfMemory, "The device does not have enough memory for this.", error);
 
     private static bool Says(Exception error, string[] words) =>
         Array.Exists(words, word => error.Message.Contains(word, StringComparison.OrdinalIgnoreCase));

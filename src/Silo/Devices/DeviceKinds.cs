@@ -1,5 +1,5 @@
-// The name of all that a picture's bits depend on besides its specification. Two devices of one kind give equal bytes;
-// where that is not certain, the names differ.
+// The names of device kinds. A kind covers everything besides its specification that a picture's bits depend on: two
+// devices of one kind give equal bytes. Where that is not certain, the names differ.
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
 using Atelier.Model.Runtime;
@@ -11,8 +11,8 @@ namespace Atelier.Silo.Devices;
 internal static class DeviceKinds
 {
     /// <summary>
-    /// This machine's processor: its model (libraries choose kernels by it), libtorch, threads within an operation,
-    /// rows of a forward pass.
+    /// The kind of this machine's processor: its model (libraries choose kernels by it), libtorch, threads within an
+    /// operation, rows of a forward pass.
     /// </summary>
     public static string Cpu(int threads, int width)
     {

@@ -1,6 +1,6 @@
-// The one thread that touches a device, and the right to use it: libtorch's scopes belong to threads, and one piece of
-// work at a time is what makes a device's time plannable. The lane has one owner at a time, so that pictures and
-// training take turns. Work that takes longer than it may ends the process, since nobody can stop a kernel.
+// The one thread that uses a device, and the right to use it: libtorch's scopes belong to threads, and one piece of
+// work at a time makes a device's time predictable. The lane has one owner at a time, so that pictures and training
+// take turns. Work that exceeds its time limit ends the process, because a kernel cannot be stopped.
 using System.Collections.Concurrent;
 using Atelier.Contracts.Queueing;
 using Atelier.Model.Runtime;
@@ -9,11 +9,11 @@ using static TorchSharp.torch;
 namespace Atelier.Silo.Devices;
 
 /// <summary>
-/// A thread that belongs to one owner at a time. Who asks for it meanwhile waits; the longest wait ends first.
+/// A thread that belongs to one owner at a time. Others wait for it in order of arrival.
 /// </summary>
 public sealed class DeviceLane : IDisposable
 {
-    /// <summary>How many can wait at most: several for each piece of work that a worker may hold.</summary>
+    /// <summary>Default of the most waiters: several for each work item that a worker may hold.</summary>
     public const int WaitersStandard = 4 * WorkerTurn.HeldMax;
 
     private readonly BlockingCollection<Action> _items = [];
@@ -23,7 +23,7 @@ public sealed class DeviceLane : IDisposable
     private readonly int _waitersMax;
     private readonly Lock _lock = new();
 
-    // All below is read and written under the lock.
+    // Guarded by the lock.
     private readonly LinkedList<DeviceLoan> _waiting = new();
     private DeviceLoan? _owner;
     private bool _isBusy;
@@ -32,10 +32,10 @@ public sealed class DeviceLane : IDisposable
 
     /// <summary>Starts the thread.</summary>
     /// <param name="name">Its name.</param>
-    /// <param name="onStart">What it does first.</param>
-    /// <param name="clock">Measures how long work takes.</param>
+    /// <param name="onStart">Runs first on the thread.</param>
+    /// <param name="clock">Measures the duration of work.</param>
     /// <param name="onFault">Called once, when the device is lost; it should end the process.</param>
-    /// <param name="waitersMax">How many can wait at most.</param>
+    /// <param name="waitersMax">Most waiters.</param>
     public DeviceLane(
         string name, Action onStart, TimeProvider clock, Action<Exception> onFault, int waitersMax = WaitersStandard)
     {
@@ -57,10 +57,10 @@ public sealed class DeviceLane : IDisposable
     /// <summary>Whether the caller runs on the lane's thread.</summary>
     public bool IsCurrent => ReferenceEquals(Thread.CurrentThread, _thread);
 
-    /// <summary>The lane of a device of libtorch's.</summary>
-    /// <param name="options">How the device is used.</param>
-    /// <param name="clock">Measures how long work takes.</param>
-    /// <exception cref="LibtorchException">No libtorch fits this machine.</exception>
+    /// <summary>Creates the lane of a libtorch device.</summary>
+    /// <param name="options">Options of the device.</param>
+    /// <param name="clock">Measures the duration of work.</param>
+    /// <exception cref="LibtorchException">There is no libtorch for this machine.</exception>
     public static DeviceLane Of(TorchDeviceOptions options, TimeProvider clock)
     {
         Libtorch.Load();
@@ -68,11 +68,11 @@ public sealed class DeviceLane : IDisposable
     }
 
     /// <summary>Acquires the lane; waits while it has another owner.</summary>
-    /// <param name="owner">For whom, as errors say it.</param>
-    /// <param name="cancellation">Cancels waiting; afterwards it ends the loan, as disposing it does.</param>
-    /// <exception cref="DeviceBusyException">Too many wait already.</exception>
+    /// <param name="owner">The owner's name, for errors.</param>
+    /// <param name="cancellation">Cancels the wait; later it ends the loan, as disposing it does.</param>
+    /// <exception cref="DeviceBusyException">Too many are waiting.</exception>
     /// <exception cref="InvalidOperationException">The device is lost.</exception>
-    /// <exception cref="ObjectDisposedException">The lane is closed, or is closed while the caller waits.</exception>
+    /// <exception cref="ObjectDisposedException">The lane was closed before or during the wait.</exception>
     public Task<DeviceLoan> AcquireAsync(string owner, CancellationToken cancellation)
     {
         if (cancellation.IsCancellationRequested)
@@ -100,7 +100,7 @@ public sealed class DeviceLane : IDisposable
             else
             {
                 return Task.FromException<DeviceLoan>(new DeviceBusyException(
-                    $"The device is used for {_owner.Owner}, and {_waiting.Count} wait for it already."));
+                    $"The device is in use for {_owner.Owner}, and {_waiting.Count} are waiting for it."));
             }
         }
 
@@ -109,8 +109,8 @@ public sealed class DeviceLane : IDisposable
     }
 
     /// <summary>
-    /// Frees on the thread what was made there, between two pieces of work and without a loan. A closed lane leaves it
-    /// to the end of the process.
+    /// Frees resources on the thread on which they were created, between two pieces of work and without a loan. After
+    /// the lane is closed, the end of the process frees them.
     /// </summary>
     public void Free(Action free)
     {
@@ -130,7 +130,7 @@ public sealed class DeviceLane : IDisposable
     }
 
     /// <summary>
-    /// Lets the thread finish what it does, and ends it. Who waits gets an <see cref="ObjectDisposedException"/>.
+    /// Finishes the current work and ends the thread. Waiters get an <see cref="ObjectDisposedException"/>.
     /// </summary>
     public void Dispose()
     {
@@ -173,7 +173,7 @@ public sealed class DeviceLane : IDisposable
                 if (Interlocked.Exchange(ref answered, 1) == 0)
                 {
                     done.SetException(Lose(new DeviceLostException(
-                        $"{what} took longer than {limit.TotalSeconds:0.###} s; its kernel may never come back.")));
+                        $"{what} took longer than {limit.TotalSeconds:0.###} s; its kernel may never return.")));
                 }
             },
             state: null, limit, Timeout.InfiniteTimeSpan);
@@ -264,12 +264,12 @@ public sealed class DeviceLane : IDisposable
             if (!ReferenceEquals(_owner, loan) || loan.IsOver)
             {
                 loan.Cancellation.ThrowIfCancellationRequested();
-                throw new InvalidOperationException($"The device is not lent for {loan.Owner} any longer.");
+                throw new InvalidOperationException($"The loan of the device for {loan.Owner} is over.");
             }
 
             if (_isBusy)
             {
-                throw new InvalidOperationException($"The device still works for {loan.Owner}.");
+                throw new InvalidOperationException($"The last piece of work for {loan.Owner} is not finished.");
             }
 
             _isBusy = true;
@@ -343,11 +343,11 @@ public sealed class DeviceLane : IDisposable
 
     private Exception? WhyOver() =>
         _fault is { } fault
-            ? new InvalidOperationException("The device is lost, and the process is about to end.", fault)
+            ? new InvalidOperationException("The device is lost, and the process is about to exit.", fault)
         : _isClosed ? new ObjectDisposedException(_thread.Name, "The device is closed.")
         : null;
 }
 
-/// <summary>Too many wait for a device; it was not waited for.</summary>
-/// <param name="message">Who owns it, and how many wait.</param>
+/// <summary>Too many are waiting for a device, so the caller did not wait.</summary>
+/// <param name="message">The owner, and the number of waiters.</param>
 public sealed class DeviceBusyException(string message) : Exception(message);

@@ -1,8 +1,8 @@
 namespace Atelier.Silo.Devices;
 
 /// <summary>
-/// The right to use a device's lane, until it is disposed or cancelled. Work that has begun is finished first, and the
-/// lane then belongs to the next in line.
+/// The right to use a device's lane, until it is disposed or cancelled. Work that has begun is finished first; then the
+/// lane passes to the next waiter.
 /// </summary>
 public sealed class DeviceLoan : IDisposable
 {
@@ -13,31 +13,31 @@ public sealed class DeviceLoan : IDisposable
         DeviceLane lane, string owner, TaskCompletionSource<DeviceLoan> granted, CancellationToken cancellation) =>
         (_lane, Owner, Granted, Cancellation) = (lane, owner, granted, cancellation);
 
-    /// <summary>For whom the lane works.</summary>
+    /// <summary>Name of the owner.</summary>
     public string Owner { get; }
 
-    /// <summary>Whether somebody waits for the lane.</summary>
+    /// <summary>Whether another owner waits for the lane.</summary>
     public bool IsWanted => _lane.IsWanted();
 
     internal TaskCompletionSource<DeviceLoan> Granted { get; }
 
     internal CancellationToken Cancellation { get; }
 
-    // Under the lane's lock.
+    // Guarded by the lane's lock.
     internal bool IsOver { get; set; }
 
-    /// <summary>Does a piece of work on the lane's thread. An owner has one in flight at a time.</summary>
-    /// <param name="what">What it is, for the error if it takes too long.</param>
-    /// <param name="limit">How long it may take.</param>
+    /// <summary>Runs a piece of work on the lane's thread. An owner has one in flight at a time.</summary>
+    /// <param name="what">Description of the work, for the error if it takes too long.</param>
+    /// <param name="limit">Most time that it may take.</param>
     /// <param name="work">The work.</param>
     /// <exception cref="InvalidOperationException">
     /// The loan is over, the last piece of work is not finished, or the device is lost.
     /// </exception>
     /// <exception cref="OperationCanceledException">The loan was cancelled.</exception>
-    /// <exception cref="DeviceLostException">The work took too long, or its error sticks to the device.</exception>
+    /// <exception cref="DeviceLostException">The work took too long, or left the device unusable.</exception>
     public Task<T> RunAsync<T>(string what, TimeSpan limit, Func<T> work) => _lane.RunAsync(this, what, limit, work);
 
-    /// <summary>Gives the lane back, at once or with the end of the piece of work in flight.</summary>
+    /// <summary>Returns the lane, at once or at the end of the piece of work in flight.</summary>
     public void Dispose()
     {
         _whenCancelled.Unregister();

@@ -1,4 +1,4 @@
-// A model that a device can load: its folder, the card by which the cluster knows it, and how its networks come to be.
+// A model that a device can load: its folder, its card in the catalog, and the factory of its networks.
 using Atelier.Contracts;
 using Atelier.Contracts.Models;
 using Atelier.Model.Autoencoder;
@@ -11,20 +11,20 @@ namespace Atelier.Silo.Devices;
 /// <summary>A model that a device can load.</summary>
 public sealed record DeviceModel
 {
-    /// <summary>What the model consists of.</summary>
+    /// <summary>The model's files.</summary>
     public required ModelFolder Folder { get; init; }
 
-    /// <summary>The card by which the cluster knows it.</summary>
+    /// <summary>Its card in the cluster's catalog.</summary>
     public required ModelCard Card { get; init; }
 
-    /// <summary>Makes its networks, with passes of so many rows; the device disposes them.</summary>
+    /// <summary>Creates its networks for passes of a given number of rows; the device disposes them.</summary>
     public required Func<int, TextToImage> Load { get; init; }
 
-    /// <summary>A model from its folder. Its weights are read when it is loaded.</summary>
+    /// <summary>Opens a model's folder. The weights are read when the model is loaded.</summary>
     /// <param name="folder">The folder.</param>
-    /// <param name="isDefault">Whether requests that name no model get it.</param>
+    /// <param name="isDefault">Whether requests without a model use it.</param>
     /// <param name="aliases">Other names of it.</param>
-    /// <exception cref="Model.RefusedFileException">The folder is no complete model.</exception>
+    /// <exception cref="Model.RefusedFileException">The folder is not a complete model.</exception>
     public static DeviceModel Open(string folder, bool isDefault = false, params string[] aliases)
     {
         ModelFolder model = ModelFolder.Open(folder);
@@ -33,7 +33,7 @@ public sealed record DeviceModel
             width => TextToImage.Load(model, width), isDefault, aliases);
     }
 
-    /// <summary>A model with networks from elsewhere.</summary>
+    /// <summary>Creates a model with a given factory of its networks.</summary>
     public static DeviceModel Of(
         ModelFolder model, long memoryBytes, Func<int, TextToImage> load, bool isDefault = false,
         params string[] aliases)

@@ -1,6 +1,6 @@
 // The networks behind the grains' port to a device. All work on tensors happens on the device's lane, which each piece
-// of work acquires and gives back; bytes and numbers come in and go out. A picture's bytes are those that the command
-// line draws for the same request: same parts, same order.
+// of work acquires and releases; callers pass and receive bytes and numbers. A picture's bytes equal those of the
+// command line for the same request, because both use the same parts in the same order.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Grains.Ports;
@@ -22,14 +22,14 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
     private readonly Dictionary<ModelDigest, DeviceModel> _models;
     private readonly DeviceLane _lane;
 
-    // Touched by the lane's thread alone.
+    // Used only by the lane's thread.
     private readonly Dictionary<ModelDigest, TextToImage> _loaded = [];
 
-    /// <summary>Brings up the device; no model is loaded yet.</summary>
+    /// <summary>Initializes the device; no model is loaded yet.</summary>
     /// <param name="models">Models that it can load.</param>
     /// <param name="options">How it is used.</param>
-    /// <param name="lane">Where it computes; it stays the caller's.</param>
-    /// <exception cref="ArgumentException">The options make no sense; the message says why.</exception>
+    /// <param name="lane">The lane on which it computes; the caller keeps its ownership.</param>
+    /// <exception cref="ArgumentException">The options are not valid; the message says why.</exception>
     public TorchDeviceHost(IReadOnlyList<DeviceModel> models, TorchDeviceOptions options, DeviceLane lane)
     {
         _options = new TorchDeviceOptionsValidator().Require(options);
@@ -86,13 +86,13 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
     public Task ProbeAsync(CancellationToken cancellation) =>
         RunAsync("A probe", _options.WorkTimeout, () =>
         {
-            // Every number of the product of two matrices of ones is their width.
+            // Each element of the product of two matrices of ones is their width.
             using var scope = NewDisposeScope();
             float sum = ones(ProbeWidth, ProbeWidth).mm(ones(ProbeWidth, ProbeWidth)).sum().item<float>();
             return sum == ProbeWidth * ProbeWidth * ProbeWidth
                 ? true
                 : throw new DeviceLostException(
-                    $"The device computes {sum} where {ProbeWidth * ProbeWidth * ProbeWidth} is right.");
+                    $"The device computed {sum}; the right result is {ProbeWidth * ProbeWidth * ProbeWidth}.");
         }, cancellation);
 
     /// <inheritdoc/>
@@ -175,9 +175,9 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
         {
             double[] estimate = Own(picture).Estimate
                 ?? throw new InvalidOperationException(
-                    "A picture that was not evaluated here has no estimate to show.");
+                    "The picture was not evaluated on this device, so there is no estimate for a preview.");
 
-            // What is no picture yet does not say of what it is one.
+            // A preview gets no text chunks about its generation.
             return Encode(Open(spec).Networks.Decode(estimate), []);
         }), cancellation);
 
@@ -191,7 +191,7 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
             if (!sampler.IsDone(state))
             {
                 throw new DeviceException(
-                    GenerationError.InvalidRequest, $"The latent is one of step {state.Step}, not the last one.");
+                    GenerationError.InvalidRequest, $"The latent is that of step {state.Step}, not of the last step.");
             }
 
             return Encode(
@@ -245,10 +245,10 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
         return state.Latent.Length == networks.LatentLength
             ? state
             : throw new FormatException(
-                $"The state holds {state.Latent.Length} numbers; this model's latents have {networks.LatentLength}.");
+                $"The state has {state.Latent.Length} numbers; this model's latents have {networks.LatentLength}.");
     }
 
-    // What comes from outside and does not fit is the request's fault, not the device's.
+    // Invalid input is the request's fault, not the device's.
     private static T Refusing<T>(Func<T> read)
     {
         try
@@ -257,13 +257,13 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
         }
         catch (Exception error) when (error is FormatException or ArgumentException)
         {
-            // Users read this: they have no parameters.
+            // Users see this message: without the parameter's name.
             string message = error.Message.Split(" (Parameter ")[0];
             throw new DeviceException(GenerationError.InvalidRequest, message, error);
         }
     }
 
-    // Numbers that are none are the model's fault or the device's, whoever asked, and whichever part gave them.
+    // NaN and infinity are a fault of the model or the device, not of the request, whichever part gave them.
     private T Numbers<T>(ModelDigest model, Func<T> work)
     {
         try
@@ -308,7 +308,7 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
     }
 
     private DeviceModel Known(ModelDigest model) => _models.GetValueOrDefault(model)
-        ?? throw new InvalidOperationException($"This device knows no model {model}.");
+        ?? throw new InvalidOperationException($"The model {model} is not one of this device's.");
 
     private TextToImage Loaded(ModelDigest model) => _loaded.GetValueOrDefault(model)
         ?? throw new InvalidOperationException($"The model {model} is not loaded on this device.");
@@ -337,7 +337,7 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
 
         public double[]? Estimate { get; private set; }
 
-        // A model draws pictures of one size, so its digest says all about the shape of an evaluation.
+        // A model draws pictures of one size, so its digest determines the shape of an evaluation.
         public string BatchKey => model.Value;
 
         public int Rows => ReferenceEquals(prompt, negative) ? 1 : 2;
@@ -358,7 +358,7 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
 
         public byte[] Latent() => IsDone
             ? State.ToBytes()
-            : throw new InvalidOperationException($"The picture stands at step {Step} and has no clean latent yet.");
+            : throw new InvalidOperationException($"The picture is at step {Step} and has no clean latent yet.");
 
         public void Dispose()
         {

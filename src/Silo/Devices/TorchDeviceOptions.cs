@@ -1,4 +1,4 @@
-// Options of a device.
+// The options of a device.
 using Atelier.Configuration;
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
@@ -6,11 +6,11 @@ using Atelier.Model.Pipeline;
 
 namespace Atelier.Silo.Devices;
 
-/// <summary>A silo's device, and how it is used.</summary>
+/// <summary>A silo's device.</summary>
 [Section("Device")]
 public sealed class TorchDeviceOptions
 {
-    /// <summary>Rows of a pass, where nothing else is said: those of one guided picture.</summary>
+    /// <summary>Default rows of a pass: those of one guided picture.</summary>
     public const int RowsStandard = TextToImage.CpuWidth;
 
     /// <summary>Gets or sets the device's name within its silo.</summary>
@@ -22,22 +22,24 @@ public sealed class TorchDeviceOptions
     [Key("Device:Work")]
     public WorkRoles Roles { get; set; } = WorkRoles.All;
 
-    /// <summary>Gets or sets how many pictures it denoises at a time.</summary>
+    /// <summary>Gets or sets the most pictures that it denoises at once.</summary>
     /// <value>The default is 8.</value>
     [Bounds(1, WorkerTurn.SlotsMax)]
     public int Slots { get; set; } = 8;
 
-    /// <summary>Gets or sets the rows of a forward pass: a guided picture takes two, another one.</summary>
+    /// <summary>
+    /// Gets or sets the rows of a forward pass: a guided picture takes two, an unguided one takes one.
+    /// </summary>
     /// <remarks>
-    /// Part of the device kind. Passes are filled up where pictures are fewer: more rows serve many pictures better,
-    /// and a single one worse.
+    /// Part of the device kind. Passes with fewer pictures are padded: more rows are faster for many pictures and
+    /// slower for a single one.
     /// </remarks>
     /// <value>The default is 2.</value>
     [Bounds(1, 1024)]
     public int Rows { get; set; } = RowsStandard;
 
     /// <summary>Gets or sets libtorch's threads within an operation.</summary>
-    /// <remarks>Part of the device kind: how a sum is shared out may change its last bits.</remarks>
+    /// <remarks>Part of the device kind: splitting a sum over threads may change its last bits.</remarks>
     /// <value>The default is 1.</value>
     [Bounds(1, 1024)]
     public int Threads { get; set; } = 1;
@@ -48,24 +50,24 @@ public sealed class TorchDeviceOptions
     [Bounds(1, int.MaxValue)]
     public long MemoryBytes { get; set; } = 8L << 30;
 
-    /// <summary>Gets or sets how long an evaluation, an encoding or a decoding may take.</summary>
-    /// <remarks>What takes longer ends the process, and with it all that the process holds.</remarks>
+    /// <summary>Gets or sets the time limit of an evaluation, an encoding or a decoding.</summary>
+    /// <remarks>Work that exceeds it ends the process, with everything that the process holds.</remarks>
     /// <value>The default is 5 minutes.</value>
     [Bounds("00:00:00.001", "1.00:00:00")]
     public TimeSpan WorkTimeout { get; set; } = TimeSpan.FromMinutes(5);
 
-    /// <summary>Gets or sets how long loading a model may take.</summary>
+    /// <summary>Gets or sets the time limit of loading a model.</summary>
     /// <value>The default is 15 minutes.</value>
     [Bounds("00:00:00.001", "1.00:00:00")]
     public TimeSpan LoadTimeout { get; set; } = TimeSpan.FromMinutes(15);
 
-    /// <summary>Gets or sets what becomes of a lost device: the process is the fault domain.</summary>
+    /// <summary>Gets or sets the handler of a lost device. The fault domain is the process.</summary>
     /// <value>The default ends the process.</value>
     public Action<Exception> OnFault { get; set; } =
-        error => Environment.FailFast("The device is lost; the process's supervisor starts it again.", error);
+        error => Environment.FailFast("The device is lost; the process exits to be restarted.", error);
 }
 
-/// <summary>Checks a device's options.</summary>
+/// <summary>Validates a device's options.</summary>
 internal sealed class TorchDeviceOptionsValidator : OptionsValidator<TorchDeviceOptions>
 {
     public override IEnumerable<string> Warnings(TorchDeviceOptions options)
@@ -87,7 +89,7 @@ internal sealed class TorchDeviceOptionsValidator : OptionsValidator<TorchDevice
         if (options.Roles == WorkRoles.None || (options.Roles & ~WorkRoles.All) != WorkRoles.None)
         {
             yield return
-                $"{Key(nameof(options.Roles))} must be one or more of encode, denoise and decode, with commas.";
+                $"{Key(nameof(options.Roles))} must be one or more of encode, denoise and decode, separated by commas.";
         }
     }
 }

@@ -1,5 +1,5 @@
-// Training behind the grains' port: an engine's tensors stay on the device's lane, bytes and numbers come in and go
-// out.
+// Training behind the grains' port. An engine's tensors stay on the device's lane; callers pass and receive bytes and
+// numbers.
 using Atelier.Grains.Ports;
 using Atelier.Model.Training;
 using Atelier.Training;
@@ -10,7 +10,7 @@ namespace Atelier.Silo.Devices;
 /// <summary>A training engine on a device's lane.</summary>
 /// <param name="engine">The engine; it stays the caller's.</param>
 /// <param name="lane">The lane.</param>
-/// <param name="limit">How long a shard, or applying a batch, may take.</param>
+/// <param name="limit">Time limit of a shard, and of applying a batch.</param>
 public sealed class TorchTrainingWork(TrainingEngine engine, DeviceLane lane, TimeSpan limit) : ITrainingWork
 {
     /// <inheritdoc/>

@@ -3,16 +3,16 @@ using Atelier.Model.Training;
 namespace Atelier.Silo.Devices;
 
 /// <summary>
-/// A device's lane for a training engine that runs in this process: every piece of work borrows it, so that pictures
-/// come in between.
+/// A device's lane for a training engine in this process. Each piece of work borrows the lane, so that pictures can be
+/// drawn in between.
 /// </summary>
 /// <param name="lane">The lane.</param>
-/// <param name="limit">How long a piece of work may take.</param>
+/// <param name="limit">Time limit of a piece of work.</param>
 public sealed class TrainingLane(DeviceLane lane, TimeSpan limit) : IComputeLane
 {
     /// <inheritdoc/>
     public T Run<T>(string what, Func<T> work) =>
-        lane.IsCurrent ? work() // Somebody has borrowed the lane to call the engine on it.
+        lane.IsCurrent ? work() // The caller has borrowed the lane and runs on it.
 #pragma warning disable VSTHRD002 // An engine is synchronous; its loop has a thread of its own, and never the lane's.
         : RunAsync(what, work).GetAwaiter().GetResult();
 #pragma warning restore VSTHRD002

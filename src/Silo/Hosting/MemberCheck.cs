@@ -1,4 +1,4 @@
-// A silo is ready once the cluster counts it as a member, and until it leaves.
+// The readiness of a silo: from the time it has joined the cluster until it leaves.
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 
 namespace Atelier.Silo.Hosting;
@@ -12,5 +12,5 @@ internal sealed class MemberCheck(ISiloStatusOracle silos, IHostApplicationLifet
             silos.CurrentStatus == SiloStatus.Active && !lifetime.ApplicationStopping.IsCancellationRequested
             ? HealthCheckResult.Healthy()
             : HealthCheckResult.Unhealthy(
-                $"The silo is no active member of its cluster; it is {silos.CurrentStatus}."));
+                $"The silo is not an active member of its cluster; its status is {silos.CurrentStatus}."));
 }

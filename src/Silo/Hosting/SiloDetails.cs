@@ -1,5 +1,6 @@
-// Who this silo is in its cluster. The generation tells a silo from an earlier one at the same endpoint. Orleans takes
-// it from the clock, so a silo whose clock was set back would be held for one that died; here the store gives it out.
+// The identity of this silo in its cluster. The generation distinguishes a silo from an earlier one at the same
+// endpoint. Orleans takes it from the clock, so a silo whose clock was set back would be taken for one that died; here
+// the store allocates it.
 using System.Net;
 
 namespace Atelier.Silo.Hosting;

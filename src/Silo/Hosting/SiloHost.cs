@@ -1,4 +1,4 @@
-// Puts a silo together: the store, Orleans, the grains, the blobs, the device, and the HTTP API.
+// The composition of a silo: the store, Orleans, the grains, the blobs, the device, and the HTTP API.
 using System.Net;
 using Atelier.Configuration;
 using Atelier.Contracts.Cluster;
@@ -22,19 +22,19 @@ using StackExchange.Redis;
 namespace Atelier.Silo.Hosting;
 
 /// <summary>The silo's process.</summary>
-public static partial class SiloHost
+public static class SiloHost
 {
     private const int WrongConfiguration = 2;
 
-    // What goes for every call between grains: an answer comes soon, or its outcome is unknown and is asked about.
+    // The timeout of every call between grains. After it the outcome is unknown, and the caller retries.
     private static readonly TimeSpan s_callTimeout = TimeSpan.FromSeconds(4);
 
-    // A grain that nobody calls leaves the silo's memory; its state is read again when it is called.
+    // An idle grain is deactivated; its state is read again at the next call.
     private static readonly TimeSpan s_idleMax = TimeSpan.FromMinutes(5);
 
-    /// <summary>Runs a silo until it is told to stop.</summary>
+    /// <summary>Runs a silo until it is stopped.</summary>
     /// <param name="args">Settings on the command line.</param>
-    /// <param name="configure">Changes the services once all are there.</param>
+    /// <param name="configure">Changes the services after all are registered.</param>
     /// <returns>The process's exit code.</returns>
     public static async Task<int> RunAsync(string[] args, Action<IServiceCollection>? configure = null)
     {
@@ -69,7 +69,7 @@ public static partial class SiloHost
         await using WebApplication app = builder.Build();
         foreach (string warning in warnings.Concat(store.Warnings))
         {
-            LogWarning(app.Logger, warning);
+            app.Logger.StartWarning(warning);
         }
 
         app.MapServiceDefaults();
@@ -78,8 +78,8 @@ public static partial class SiloHost
         return 0;
     }
 
-    /// <summary>The silo's options, as its services and its grains have them.</summary>
-    /// <exception cref="InvalidConfigurationException">Some are wrong.</exception>
+    /// <summary>Reads the options of the silo's services and grains.</summary>
+    /// <exception cref="InvalidConfigurationException">Some options are not valid.</exception>
     internal static StartOptions ReadOptions(IConfiguration configuration) =>
         StartOptions.Read("silo", configuration, services => AddOptions(services, configuration), "Cluster:Silos");
 
@@ -108,13 +108,13 @@ public static partial class SiloHost
 
             warnings.AddRange(PrivateFiles.MakeFolder(local.Folder));
 
-            // Silos that start together open, or upgrade, one after the other.
+            // Silos that start together open or upgrade the store one after the other.
             using FileStream alone = await GarnetImport.BeAloneAsync(local.Folder);
             var store = new SqliteStore(local);
             int states = await GarnetImport.RunAsync(store, local.Folder, settings.ClusterId);
             if (states > 0)
             {
-                await Console.Error.WriteLineAsync($"atelier: took over {states} states of format 0");
+                await Console.Error.WriteLineAsync($"atelier: imported {states} states of format 0");
             }
 
             return store;
@@ -128,7 +128,7 @@ public static partial class SiloHost
         }
     }
 
-    // The silo waits for a store that is full or briefly down; if it ended instead, it would restart in a loop.
+    // The silo waits for a store that is full or briefly down; if it exited instead, it would restart in a loop.
     private static async Task<int> NextGenerationAsync(IClusterStore store, SiloSettings settings)
     {
         for (bool said = false; ; said = true)
@@ -142,7 +142,7 @@ public static partial class SiloHost
             {
                 if (!said)
                 {
-                    await Console.Error.WriteLineAsync($"atelier: the silo waits for its store: {error.Message}");
+                    await Console.Error.WriteLineAsync($"atelier: waiting for the store: {error.Message}");
                 }
 
                 await Task.Delay(TimeSpan.FromSeconds(1));
@@ -161,7 +161,7 @@ public static partial class SiloHost
             kestrel.AddServerHeader = false;
             kestrel.Limits.MaxRequestBodySize = RequestBody.BytesMax;
 
-            // A gateway adds headers and may escape a target: what it takes from a client, a silo takes from it.
+            // A gateway adds headers and may escape a target: a silo must accept every request that a gateway accepts.
             kestrel.Limits.MaxRequestHeaderCount *= 2;
             kestrel.Limits.MaxRequestHeadersTotalSize *= 2;
             kestrel.Limits.MaxRequestLineSize *= 4;
@@ -182,21 +182,38 @@ public static partial class SiloHost
         builder.Services.AddSingleton(_ => new Tickets(settings.SecretBytes(), TimeProvider.System));
         AddBlobs(builder.Services, settings);
         builder.Services.AddAtelierApi();
+        builder.Services.AddHostedService<MembershipLog>();
         if (settings.Roles.HasFlag(SiloRoles.Inference))
         {
             AddDevice(builder.Services, settings);
+            builder.Services.AddSingleton<DeviceWatch>();
+            builder.Services.AddHostedService(services => services.GetRequiredService<DeviceWatch>());
+            builder.Services.AddHealthChecks().AddCheck<DeviceWatch>("device");
         }
 
-        builder.UseOrleans(silo => ConfigureSilo(silo, options, store));
+        bool isTraced = builder.Configuration.ExportsTelemetry();
+        builder.UseOrleans(silo =>
+        {
+            ConfigureSilo(silo, options, store);
+            if (isTraced)
+            {
+                silo.AddActivityPropagation();
+            }
+        });
     }
 
-    private static void AddBlobs(IServiceCollection services, SiloSettings settings) =>
-        services.AddSingleton<IBlobStore>(provider => settings.Azure is { } connection
-            ? new AzureBlobStore(
-                new AzureBlobStoreOptions { Connection = connection, Container = settings.AzureContainer })
-            : new FolderBlobStore(
-                new FolderBlobStoreOptions { Folder = settings.BlobFolder },
-                provider.GetRequiredService<TimeProvider>()));
+    private static void AddBlobs(IServiceCollection services, SiloSettings settings)
+    {
+        services.AddSingleton<StoreInstruments>();
+        services.AddSingleton<IBlobStore>(provider => new MeasuredBlobStore(
+            settings.Azure is { } connection
+                ? new AzureBlobStore(
+                    new AzureBlobStoreOptions { Connection = connection, Container = settings.AzureContainer })
+                : new FolderBlobStore(
+                    new FolderBlobStoreOptions { Folder = settings.BlobFolder },
+                    provider.GetRequiredService<TimeProvider>()),
+            provider.GetRequiredService<StoreInstruments>(), provider.GetRequiredService<TimeProvider>()));
+    }
 
     private static void AddDevice(IServiceCollection services, SiloSettings settings)
     {
@@ -256,7 +273,4 @@ public static partial class SiloHost
         });
         silo.AddAtelierGrains();
     }
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "{Warning}")]
-    private static partial void LogWarning(ILogger logger, string warning);
 }

@@ -1,4 +1,4 @@
-// A silo's own settings. What its grains, its store, its device and its metrics have is in options classes of theirs.
+// A silo's own settings. Those of its grains, store, device and metrics are in options classes of their own.
 using System.Net;
 using Atelier.Configuration;
 using Atelier.Contracts;
@@ -10,11 +10,11 @@ using StackExchange.Redis;
 
 namespace Atelier.Silo.Hosting;
 
-/// <summary>What a silo does for its cluster.</summary>
+/// <summary>Roles of a silo in its cluster.</summary>
 [Flags]
 public enum SiloRoles
 {
-    /// <summary>Nothing.</summary>
+    /// <summary>No role.</summary>
     None = 0,
 
     /// <summary>Holds sessions, generations, queues and tenants.</summary>
@@ -27,15 +27,17 @@ public enum SiloRoles
     Training = 4,
 }
 
-/// <summary>A silo: who it is, what it does, and what it shares with its cluster.</summary>
+/// <summary>A silo: its identity, its roles, and the settings that it shares with its cluster.</summary>
 [Section("Silo")]
 public sealed record SiloSettings
 {
-    /// <summary>Gets the silo's name, which no other silo of the cluster has.</summary>
+    /// <summary>Gets the silo's name, unique in its cluster.</summary>
     /// <value>The default is the machine's name.</value>
     public string Name { get; init; } = Environment.MachineName;
 
-    /// <summary>Gets what it does: holds decisions, draws, lends its device to training.</summary>
+    /// <summary>
+    /// Gets its roles: control (holds the grains' states), inference (draws), training (lends its device).
+    /// </summary>
     /// <value>The default is control and inference.</value>
     public SiloRoles Roles { get; init; } = SiloRoles.Control | SiloRoles.Inference;
 
@@ -43,12 +45,12 @@ public sealed record SiloSettings
     /// <value>The default is the loopback address.</value>
     public string Address { get; init; } = "127.0.0.1";
 
-    /// <summary>Gets the port on which silos talk.</summary>
+    /// <summary>Gets the port for other silos.</summary>
     /// <value>The default is 11111.</value>
     [Bounds(1, 65535)]
     public int Port { get; init; } = 11111;
 
-    /// <summary>Gets the port on which gateways talk to the cluster.</summary>
+    /// <summary>Gets the port for gateways.</summary>
     /// <value>The default is 30000.</value>
     [Bounds(1, 65535)]
     public int ProxyPort { get; init; } = 30000;
@@ -58,51 +60,53 @@ public sealed record SiloSettings
     [Bounds(1, 65535)]
     public int HttpPort { get; init; } = 8081;
 
-    /// <summary>Gets how long it may take to leave.</summary>
+    /// <summary>Gets the most time of a graceful shutdown.</summary>
     /// <remarks>
-    /// A supervisor must grant a little more, and workers need <see cref="WorkerOptions.DrainTimeout"/> of it.
+    /// A supervisor must allow a little more, and workers need <see cref="WorkerOptions.DrainTimeout"/> of it.
     /// </remarks>
     /// <value>The default is 25 seconds.</value>
     [Bounds("00:00:00.001", "1.00:00:00")]
     public TimeSpan ShutdownTimeout { get; init; } = TimeSpan.FromSeconds(25);
 
-    /// <summary>Gets the cluster's name, which separates its keys in the store from other clusters'.</summary>
-    /// <remarks>A store that was made under another name is not read.</remarks>
+    /// <summary>Gets the cluster's name, which separates its keys in the store from those of other clusters.</summary>
+    /// <remarks>States that were stored under another name are not read.</remarks>
     /// <value>The default is "atelier".</value>
     [Key("Cluster:Id"), ClusterWide]
     public string ClusterId { get; init; } = "atelier";
 
     /// <summary>Gets the secret that all silos and gateways share, 32 bytes or more in base64.</summary>
-    /// <remarks>Who knows it can administer the cluster.</remarks>
+    /// <remarks>Anyone who knows it can administer the cluster.</remarks>
     /// <value>There is no default.</value>
     [Key("Cluster:Secret"), ClusterWide]
     public string Secret { get; init; } = "";
 
     /// <summary>
-    /// Gets whether the ports on which silos and gateways talk are secured by TLS with keys derived from the secret.
+    /// Gets whether the ports for silos and gateways are secured by TLS, with keys derived from the secret.
     /// </summary>
     /// <remarks>
-    /// Without it everybody who reaches these ports can administer the cluster, so silos allow false on a loopback
-    /// address only.
+    /// Without it anyone who reaches these ports can administer the cluster, so silos allow false on a loopback address
+    /// only.
     /// </remarks>
     /// <value>The default is true.</value>
     [Key("Cluster:Tls"), ClusterWide]
     public bool Tls { get; init; } = true;
 
-    /// <summary>Gets the Redis that holds the cluster's states, as StackExchange.Redis writes it.</summary>
-    /// <remarks>Without it, silos keep a database in a folder, and gateways need to be told where silos are.</remarks>
-    /// <value>The default is the database of this machine.</value>
+    /// <summary>
+    /// Gets the connection string of the Redis with the cluster's states, in the format of StackExchange.Redis.
+    /// </summary>
+    /// <remarks>Without it, silos store a database in a folder, and gateways need the silos' endpoints.</remarks>
+    /// <value>The default is none: a database on this machine.</value>
     [Key("Store:Redis"), ClusterWide]
     public string? Redis { get; init; }
 
-    /// <summary>Gets the folder of pictures and other blobs, where no Azure account is given.</summary>
+    /// <summary>Gets the folder of pictures and other blobs, used without an Azure account.</summary>
     /// <remarks>All silos of the cluster must reach the same folder.</remarks>
     /// <value>The default is "atelier-data/blobs".</value>
     [Key("Blobs:Folder")]
     public string BlobFolder { get; init; } = "atelier-data/blobs";
 
     /// <summary>Gets the connection string of Azure Blob Storage.</summary>
-    /// <value>The default is a folder.</value>
+    /// <value>The default is none: blobs are in a folder.</value>
     [Key("Blobs:Azure"), ClusterWide]
     public string? Azure { get; init; }
 
@@ -112,7 +116,7 @@ public sealed record SiloSettings
     public string AzureContainer { get; init; } = "atelier";
 
     /// <summary>Gets the folders of the models that the device can load; the first is the default model.</summary>
-    /// <value>The default is an empty list; a silo that draws needs a folder.</value>
+    /// <value>The default is an empty list; a silo with the inference role needs a folder.</value>
     [Key("Models:Folders")]
     public IReadOnlyList<string> ModelFolders { get; init; } = [];
 
@@ -121,10 +125,10 @@ public sealed record SiloSettings
     [Key("Models:Aliases")]
     public IReadOnlyList<string> ModelAliases { get; init; } = ["gpt-image-1", "dall-e-3"];
 
-    /// <summary>The cluster's secret.</summary>
+    /// <summary>The cluster's secret as bytes.</summary>
     public byte[] SecretBytes() => Convert.FromBase64String(Secret);
 
-    /// <summary>How the Redis is reached; null if the store is a database on this machine.</summary>
+    /// <summary>Connection options of Redis; null if the store is a database on this machine.</summary>
     public ConfigurationOptions? StoreOptions()
     {
         if (Redis is null)
@@ -140,7 +144,7 @@ public sealed record SiloSettings
     }
 }
 
-/// <summary>Checks a silo's settings, with what they have to do with its metrics and its workers.</summary>
+/// <summary>Validates a silo's settings, also against those of its metrics and its workers.</summary>
 internal sealed class SiloSettingsValidator(IOptions<MetricsListener> metrics, IOptions<WorkerOptions> worker)
     : OptionsValidator<SiloSettings>
 {
@@ -166,7 +170,8 @@ internal sealed class SiloSettingsValidator(IOptions<MetricsListener> metrics, I
         if (options.Roles == SiloRoles.None)
         {
             yield return
-                $"{Key(nameof(options.Roles))} must be one or more of control, inference and training, with commas.";
+                $"{Key(nameof(options.Roles))} must be one or more of control, inference and training, "
+                + "separated by commas.";
         }
 
         if (!IPAddress.TryParse(options.Address, out IPAddress? address))
@@ -176,7 +181,7 @@ internal sealed class SiloSettingsValidator(IOptions<MetricsListener> metrics, I
         else if (!options.Tls && !IPAddress.IsLoopback(address))
         {
             yield return $"{Key(nameof(options.Tls))} must not be false while {Key(nameof(options.Address))} is "
-                + $"{address}: everybody who reaches ports {options.Port} and {options.ProxyPort} there could "
+                + $"{address}: anyone who reaches ports {options.Port} and {options.ProxyPort} there could "
                 + "administer the cluster. Leave it out, for silos and gateways alike.";
         }
 
@@ -188,7 +193,7 @@ internal sealed class SiloSettingsValidator(IOptions<MetricsListener> metrics, I
             yield return clash;
         }
 
-        // A secret is not repeated: messages are in logs.
+        // The message does not repeat the secret, because it ends in logs.
         Span<byte> secret = stackalloc byte[1024];
         if (!Convert.TryFromBase64String(options.Secret, secret, out int bytes) || bytes < Tickets.SecretBytesMin)
         {
@@ -198,7 +203,7 @@ internal sealed class SiloSettingsValidator(IOptions<MetricsListener> metrics, I
 
         if (options.Roles.HasFlag(SiloRoles.Inference) && options.ModelFolders.Count == 0)
         {
-            yield return $"{Key(nameof(options.ModelFolders))}:0 must be a model's folder, since this silo has the "
+            yield return $"{Key(nameof(options.ModelFolders))}:0 must be a model's folder, because this silo has the "
                 + "inference role.";
         }
     }

@@ -1,12 +1,13 @@
-// Writes a heartbeat to the store twice a second, so that health tells what a request would meet, without waiting.
+// The health of the store. A heartbeat is written twice a second, so that health checks report at once what a request
+// would meet.
 using Atelier.Grains.Ports;
 using Atelier.Silo.Store;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 
 namespace Atelier.Silo.Hosting;
 
-/// <summary>Whether the store writes.</summary>
-internal sealed partial class StoreWatch(IClusterStore store, TimeProvider clock, ILogger<StoreWatch> logger)
+/// <summary>Reports whether writes to the store succeed.</summary>
+internal sealed class StoreWatch(IClusterStore store, TimeProvider clock, ILogger<StoreWatch> logger)
     : BackgroundService, IHealthCheck
 {
     private static readonly TimeSpan s_period = TimeSpan.FromSeconds(0.5);
@@ -14,9 +15,12 @@ internal sealed partial class StoreWatch(IClusterStore store, TimeProvider clock
 
     private volatile string? _fault;
     private volatile bool _isFull;
+    private string? _upkeepFault;
     private long _beatAt = clock.GetTimestamp();
 
-    /// <summary>Gets for how long the store has not written although there was room.</summary>
+    /// <summary>
+    /// Gets the time since the last successful write, unless the disk is full; zero if the last one succeeded.
+    /// </summary>
     public TimeSpan Silence =>
         _fault is null || _isFull ? TimeSpan.Zero : clock.GetElapsedTime(Interlocked.Read(ref _beatAt));
 
@@ -36,7 +40,7 @@ internal sealed partial class StoreWatch(IClusterStore store, TimeProvider clock
         {
             do
             {
-                // A store that hangs gets one heartbeat, not one each time.
+                // A store that hangs gets no further heartbeat until the pending one ends.
                 beat = beat.IsCompleted ? store.BeatAsync() : beat;
                 await AwaitAsync(beat, stoppingToken);
             }
@@ -44,7 +48,7 @@ internal sealed partial class StoreWatch(IClusterStore store, TimeProvider clock
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
         {
-            // The silo stops.
+            // The silo is shutting down.
         }
     }
 
@@ -63,34 +67,36 @@ internal sealed partial class StoreWatch(IClusterStore store, TimeProvider clock
         }
         catch (TimeoutException)
         {
-            fault = $"The store has not written a heartbeat within {s_patience.TotalSeconds:0.#} s.";
+            fault = $"The store did not write a heartbeat within {s_patience.TotalSeconds:0.#} s.";
         }
         catch (Exception error) when (error is not OperationCanceledException || !stopping.IsCancellationRequested)
         {
-            fault = $"The store does not write: {error.Message}";
+            fault = $"The store cannot write: {error.Message}";
         }
 
         bool changed = (fault is null) != (_fault is null);
         (_isFull, _fault) = (isFull, fault);
         if (changed && fault is not null)
         {
-            LogFault(fault);
+            logger.StoreFails(fault);
         }
         else if (changed)
         {
-            LogWrites();
+            logger.StoreWrites();
         }
+
+        if (store.UpkeepFault is { } untidy && _upkeepFault is null)
+        {
+            logger.StoreUntidy(untidy);
+        }
+
+        _upkeepFault = store.UpkeepFault;
     }
-
-    [LoggerMessage(Level = LogLevel.Error, Message = "{Fault}")]
-    private partial void LogFault(string fault);
-
-    [LoggerMessage(Level = LogLevel.Information, Message = "The store writes again.")]
-    private partial void LogWrites();
 }
 
 /// <summary>
-/// Whether a new process may mend the store: one that this process holds and that has not written for a while.
+/// Liveness of the store: unhealthy if it runs in this process and has not written for a while, because a new process
+/// may repair it.
 /// </summary>
 internal sealed class StoreLiveCheck(IClusterStore store, StoreWatch watch) : IHealthCheck
 {

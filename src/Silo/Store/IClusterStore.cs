@@ -11,6 +11,9 @@ internal interface IClusterStore : IDisposable
     /// <summary>Gets whether the store runs in this process, so that a restart of the process may repair it.</summary>
     bool IsInProcess { get; }
 
+    /// <summary>Gets why the store's upkeep failed when it was last tried; null if it succeeded.</summary>
+    string? UpkeepFault => null;
+
     /// <summary>Registers this store as Orleans' storage for states, reminders and members.</summary>
     void AddTo(ISiloBuilder silo);
 

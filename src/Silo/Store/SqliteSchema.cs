@@ -1,7 +1,7 @@
-// The tables of the store's database, and who makes them.
+// The tables of the store's database, and their creation.
 namespace Atelier.Silo.Store;
 
-/// <summary>The database's schema.</summary>
+/// <summary>Creates and checks the database's schema.</summary>
 internal static class SqliteSchema
 {
     private const int Version = 1;
@@ -33,17 +33,17 @@ internal static class SqliteSchema
         END;
         """;
 
-    // Silos that start together make or upgrade the database one after the other.
+    // Silos that start together create or upgrade the database one after the other.
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(30);
 
-    /// <summary>Makes the schema in an empty database; checks whose database it is.</summary>
+    /// <summary>Creates the schema in an empty database; checks the format and the cluster of any other.</summary>
     /// <param name="session">The writer's session.</param>
     /// <param name="path">The database's file, for messages.</param>
     /// <param name="clusterId">The cluster that the database belongs to.</param>
-    /// <exception cref="ArgumentException">It has another format, or is another cluster's.</exception>
+    /// <exception cref="ArgumentException">The database has another format, or is another cluster's.</exception>
     public static void Prepare(SqliteSession session, string path, string clusterId)
     {
-        // The first silo makes the schema; the others wait for it.
+        // The first silo creates the schema; the others wait for it.
         session.Execute("PRAGMA auto_vacuum = INCREMENTAL");
         session.Execute("PRAGMA journal_mode = WAL");
         session.Execute("PRAGMA journal_size_limit = 16777216");
@@ -63,7 +63,7 @@ internal static class SqliteSchema
         session.Execute("COMMIT");
         if (version is not (0 or Version))
         {
-            throw new ArgumentException($"The store {path} has format {version}; this release reads {Version}.");
+            throw new ArgumentException($"The store {path} has format {version}; this release reads format {Version}.");
         }
 
         if (cluster != clusterId)

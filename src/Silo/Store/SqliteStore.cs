@@ -47,6 +47,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     private readonly Thread _writer;
     private SqliteSession _session;
     private volatile bool _isFull;
+    private volatile string? _upkeepFault;
 
     /// <summary>Opens the store, and creates it if its folder has none.</summary>
     /// <exception cref="ArgumentException">The options are not valid, or the folder is another cluster's.</exception>
@@ -102,6 +103,9 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
 
     /// <inheritdoc/>
     public bool IsInProcess => true;
+
+    /// <inheritdoc/>
+    public string? UpkeepFault => _upkeepFault;
 
     /// <inheritdoc/>
     public void AddTo(ISiloBuilder silo)
@@ -334,15 +338,18 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
             }
 
             _room.KeepForStart();
+            _upkeepFault = null;
         }
-        catch (SqliteException)
+        catch (SqliteException error)
         {
-            // Retried in the next second.
+            // Retried in the next second; a lock that another silo holds is not reported.
             RollBack(keep: true);
+            _upkeepFault = error.SqliteErrorCode is Busy or Locked ? _upkeepFault : error.Message;
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            // The disk does not respond or is full again. Writes report that; this is retried in the next second.
+            // The disk does not respond or is full again. This is retried in the next second.
+            _upkeepFault = error.Message;
         }
     }
 

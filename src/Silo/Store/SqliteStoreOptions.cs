@@ -1,25 +1,27 @@
-// Options of the store of a cluster on one machine.
+// The options of the store of a cluster on one machine.
 using Atelier.Configuration;
 
 namespace Atelier.Silo.Store;
 
-/// <summary>The store of a cluster on one machine, where no Redis is named.</summary>
+/// <summary>The store of a cluster on one machine, used without a Redis.</summary>
 [Section("Store")]
 public sealed class SqliteStoreOptions
 {
-    /// <summary>Gets or sets the folder of the database. All silos of the cluster, and they alone, use it.</summary>
+    /// <summary>
+    /// Gets or sets the folder of the database, used by all silos of the cluster and by nothing else.
+    /// </summary>
     /// <value>The default is "atelier-data/store".</value>
     [ClusterWide]
     public string Folder { get; set; } = "atelier-data/store";
 
-    /// <summary>Gets or sets the cluster's name, which separates its states from other clusters'.</summary>
-    /// <remarks>What was stored under another name is not read; a folder belongs to one cluster.</remarks>
+    /// <summary>Gets or sets the cluster's name, which separates its states from those of other clusters.</summary>
+    /// <remarks>A folder belongs to one cluster; a store that was created under another name is refused.</remarks>
     /// <value>The default is "atelier".</value>
     [Key("Cluster:Id"), ClusterWide]
     public string ClusterId { get; set; } = "atelier";
 
     /// <summary>Gets or sets the memory for the database's pages. The key is in MiB.</summary>
-    /// <remarks>What does not fit is read from disk again; it bounds memory, never what is stored.</remarks>
+    /// <remarks>It bounds memory, not the stored data; pages that do not fit are read from disk again.</remarks>
     /// <value>The default is 128.</value>
     [Key("Store:MemoryMegabytes", Unit = 1 << 20)]
     [Bounds(1, 1 << 20)]
@@ -31,23 +33,23 @@ public sealed class SqliteStoreOptions
     public int PendingMax { get; set; } = 10_000;
 
     /// <summary>Gets or sets how long a write waits for another silo's transaction.</summary>
-    /// <remarks>It must be less than a heartbeat may take before the store counts as one that hangs.</remarks>
+    /// <remarks>It must be less than the time after which a heartbeat counts as hanging.</remarks>
     /// <value>The default is 1 second.</value>
     [Bounds("00:00:00.001", "00:01:00")]
     public TimeSpan BusyTimeout { get; set; } = TimeSpan.FromSeconds(1);
 
     /// <summary>
-    /// Gets or sets the free space of the disk below which new work is refused; writes for work that was accepted may
-    /// use it. The key is in MiB.
+    /// Gets or sets the free space of the disk below which new work is refused; writes for accepted work may use it.
+    /// The key is in MiB.
     /// </summary>
-    /// <remarks>A disk smaller than 16 times this keeps a sixteenth of itself instead.</remarks>
+    /// <remarks>On a disk smaller than 16 times this value, the reserve is a sixteenth of the disk.</remarks>
     /// <value>The default is 256.</value>
     [Key("Store:ReserveMegabytes", Unit = 1 << 20)]
     [Bounds(0, 1 << 20)]
     public long ReserveBytes { get; set; } = 256L << 20;
 
     /// <summary>
-    /// Gets or sets the size of the write-ahead log beyond which the writer waits for readers, to empty it. The key
+    /// Gets or sets the size of the write-ahead log beyond which the writer waits for readers to truncate it. The key
     /// is in MiB.
     /// </summary>
     /// <value>The default is 64.</value>
@@ -56,15 +58,14 @@ public sealed class SqliteStoreOptions
     public long LogBytesMax { get; set; } = 64L << 20;
 }
 
-/// <summary>Checks the store's options.</summary>
+/// <summary>Validates the store's options.</summary>
 internal sealed class SqliteStoreOptionsValidator : OptionsValidator<SqliteStoreOptions>
 {
     public override IEnumerable<string> Warnings(SqliteStoreOptions options)
     {
         if (options.ReserveBytes == 0)
         {
-            yield return $"{Key(nameof(options.ReserveBytes))} is 0: when the disk is full, work that was accepted "
-                + "stops too.";
+            yield return $"{Key(nameof(options.ReserveBytes))} is 0: when the disk is full, accepted work stops too.";
         }
     }
 

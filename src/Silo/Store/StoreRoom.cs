@@ -1,12 +1,12 @@
-// Room on the store's disk: what new work may take, and a file that a silo deletes to start on a full disk. Without
-// that file nothing could be read until somebody freed space.
+// Room on the store's disk: the bytes that new work may use, and a file that a silo deletes so that it can start on a
+// full disk. Without that file nothing could be read until somebody freed space.
 using System.Security.Cryptography;
 
 namespace Atelier.Silo.Store;
 
 /// <summary>The room on the disk of a store.</summary>
 /// <param name="folder">The store's folder.</param>
-/// <param name="reserveBytes">Room that is left to work that was accepted, in bytes.</param>
+/// <param name="reserveBytes">Bytes that are reserved for accepted work.</param>
 internal sealed class StoreRoom(string folder, long reserveBytes)
 {
     private const string FileName = "reserve";
@@ -14,14 +14,14 @@ internal sealed class StoreRoom(string folder, long reserveBytes)
 
     private readonly string _path = Path.Combine(folder, FileName);
 
-    /// <summary>Bytes that new work may take; negative when the reserve is in use.</summary>
+    /// <summary>Bytes that new work may use; negative while the reserve is in use.</summary>
     public long Bytes => Disk.AvailableFreeSpace - Math.Min(reserveBytes, Disk.TotalSize / 16);
 
     private DriveInfo Disk => new(folder);
 
     private long StartBytes => Math.Min(StartBytesMax, Disk.TotalSize / 16);
 
-    /// <summary>Makes room on a disk that is too full for a start.</summary>
+    /// <summary>Deletes the file if the disk is too full for a start.</summary>
     public void FreeForStart()
     {
         if (Disk.AvailableFreeSpace < StartBytes)
@@ -30,7 +30,7 @@ internal sealed class StoreRoom(string folder, long reserveBytes)
         }
     }
 
-    /// <summary>Keeps room for a start, if there is as much to spare.</summary>
+    /// <summary>Creates the file, if there is enough room.</summary>
     public void KeepForStart()
     {
         long size = StartBytes;
@@ -39,7 +39,7 @@ internal sealed class StoreRoom(string folder, long reserveBytes)
             return;
         }
 
-        // Random bytes, which no file system compresses.
+        // Random bytes, so that the file system cannot compress them.
         byte[] bytes = new byte[size];
         RandomNumberGenerator.Fill(bytes);
         using var file = new FileStream(_path, new FileStreamOptions

@@ -1,8 +1,10 @@
-// Goal: a gateway reaches the cluster whenever there is one, before and after it restarts; a call that fails is repeated
-// for a while, and a caller that leaves does not wait. Method: a real silo with stub grains.
+// Goal: a gateway reaches the cluster whenever there is one, before and after it restarts; a call that fails is
+// repeated for a while, and a caller that leaves does not wait. Method: a real silo with stub grains.
 using Atelier.Contracts;
 using Atelier.Gateway.Cluster;
 using Atelier.Gateway.Settings;
+using Atelier.Gateway.Tests.Telemetry;
+using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
 
@@ -24,7 +26,8 @@ public sealed class OrleansClusterViewTests : IAsyncLifetime
                 ClusterId = "stub", Secret = Convert.ToBase64String(TestGateway.Secret),
                 Silos = [$"127.0.0.1:{_cluster.GatewayPort}"],
             },
-            _clock, NullLoggerFactory.Instance, NullLogger<OrleansClusterView>.Instance);
+            _clock, new ConfigurationBuilder().Build(), TestTelemetry.Instruments, NullLoggerFactory.Instance,
+            NullLogger<OrleansClusterView>.Instance);
         await _view.StartAsync(CancellationToken.None);
     }
 

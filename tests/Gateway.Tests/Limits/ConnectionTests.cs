@@ -176,9 +176,11 @@ public sealed class ConnectionTests
         try
         {
             int read;
-            while ((read = await client.GetStream().ReadAsync(new byte[4096], TestContext.Current.CancellationToken)) > 0)
+            do
             {
+                read = await client.GetStream().ReadAsync(new byte[4096], TestContext.Current.CancellationToken);
             }
+            while (read > 0);
 
             return read;
         }

@@ -4,6 +4,7 @@
 using System.Net;
 using Atelier.Gateway.Limits;
 using Atelier.Gateway.Settings;
+using Atelier.Gateway.Tests.Telemetry;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Http;
@@ -112,7 +113,8 @@ public sealed class EvictionTests
         }
     }
 
-    private Connections Of(int max) => new(new GatewaySettings { ConnectionsMax = max }, _clock);
+    private Connections Of(int max) =>
+        new(new GatewaySettings { ConnectionsMax = max }, _clock, TestTelemetry.Refusals);
 
     // A connection that is open until it is told to close.
     private sealed class Open : IDisposable, IConnectionLifetimeNotificationFeature

@@ -1,5 +1,5 @@
-// Goal: a bucket of requests for each tenant, and one for each address without a key; what nobody needs is forgotten, so
-// that names cannot fill the memory. Method: the middleware alone, on a clock that the test moves.
+// Goal: each tenant has a bucket of requests, and so has each address without a key; full buckets are forgotten, so that
+// names cannot fill the memory. Method: the middleware alone, with a manual clock.
 using System.Net;
 using System.Text;
 using Atelier.Contracts;
@@ -87,7 +87,10 @@ public sealed class RequestRatesTests
     }
 
     private RequestRates Of(int burst, int perSecond, int perAddress = 0) => new(
-        new GatewaySettings { RequestsBurst = burst, RequestsPerSecond = perSecond, ConnectionsPerAddress = perAddress },
+        new GatewaySettings
+        {
+            RequestsBurst = burst, RequestsPerSecond = perSecond, ConnectionsPerAddress = perAddress,
+        },
         _clock);
 
     // A + for each request that was let through, a - for each that was refused.

@@ -59,7 +59,7 @@ public sealed class GatewaySettingsTests
         Assert.Equal(
             [
                 "Gateway:RequestsBurst is 7, less than Gateway:RequestsPerSecond (100): a tenant that sends a second's "
-                    + "requests at once is refused some of them.",
+                    + "requests at once gets some of them refused.",
                 "Gateway:RequestPerSecond is not a key of a gateway and sets nothing. Did you mean "
                     + "Gateway:RequestsPerSecond?",
             ],

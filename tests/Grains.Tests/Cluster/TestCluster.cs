@@ -1,13 +1,14 @@
 // An in-process cluster with fake devices, one per silo, and one blob store; a tenant with high limits.
 using System.Collections.Concurrent;
+using System.Diagnostics.Metrics;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Tenants;
 using Atelier.Grains.Hosting;
 using Atelier.Grains.Ports;
+using Atelier.Grains.Tests.Telemetry;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
-using Microsoft.Extensions.Logging.Abstractions;
 using Orleans.Configuration;
 using Orleans.Core.Internal;
 using Orleans.Storage;
@@ -50,27 +51,6 @@ internal sealed class CallFilter(TestCluster cluster) : IIncomingGrainCallFilter
     }
 }
 
-/// <summary>Collects the log of this project's code.</summary>
-internal sealed class LogKeeper(ConcurrentQueue<string> logs) : ILoggerProvider, ILogger
-{
-    public ILogger CreateLogger(string categoryName) =>
-        categoryName.StartsWith("Atelier.", StringComparison.Ordinal) ? this : NullLogger.Instance;
-
-    public IDisposable? BeginScope<TState>(TState state)
-        where TState : notnull => null;
-
-    public bool IsEnabled(LogLevel logLevel) => true;
-
-    public void Log<TState>(
-        LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?,
-        string> formatter) =>
-        logs.Enqueue($"{logLevel}: {formatter(state, exception)}");
-
-    public void Dispose()
-    {
-    }
-}
-
 /// <summary>The store's free space, as set by the test.</summary>
 internal sealed class FakeMeter : IStateMeter
 {
@@ -97,7 +77,14 @@ internal sealed class TestCluster : IAsyncDisposable
     public ShiftedClock Clock { get; } = new();
 
     /// <summary>Log messages of this project's code.</summary>
-    public ConcurrentQueue<string> Logs { get; } = new();
+    public IEnumerable<string> Logs => Log.Events.Select(one => one.Text);
+
+    /// <summary>The same events with their fields.</summary>
+    public LogKeeper Log { get; } = new();
+
+    /// <summary>The meters of all silos.</summary>
+    public IMeterFactory[] Meters =>
+        [.. _cluster.Silos.Select(silo => silo.ServiceProvider.GetRequiredService<IMeterFactory>())];
 
     /// <summary>
     /// Called before a grain is called, with the method's name, the grain's key and the first argument. It may throw,
@@ -144,7 +131,7 @@ internal sealed class TestCluster : IAsyncDisposable
             grains.ApplyTo(silo.Services);
             silo.Services.AddSingleton<IBlobStore>(_ => cluster.Blobs);
             silo.AddIncomingGrainCallFilter(new CallFilter(cluster));
-            silo.Services.AddSingleton<ILoggerProvider>(new LogKeeper(cluster.Logs));
+            silo.Services.AddSingleton<ILoggerProvider>(cluster.Log);
             if (device(options.SiloName) is { } own)
             {
                 silo.Services.AddSingleton<IDeviceHost>(own);

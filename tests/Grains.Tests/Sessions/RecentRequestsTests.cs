@@ -1,5 +1,5 @@
-// Goal: a request that is sent again joins the one that is remembered, and the oldest one is forgotten. Method: calls to
-// the grain in a cluster in one process.
+// Goal: a request that is sent again joins the one that is remembered, and the oldest one is forgotten. Method: calls
+// to the grain in a cluster in one process.
 using Atelier.Contracts;
 using Atelier.Contracts.Sessions;
 using Atelier.Grains.Tests.Cluster;

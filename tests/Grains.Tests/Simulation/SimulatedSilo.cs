@@ -1,5 +1,7 @@
 // A process: its clock, its worker, the activations on it. It may hang, be cut off from the others, and die.
+using Atelier.Contracts.Diagnostics;
 using Atelier.Grains.Ports;
+using Atelier.Grains.Tests.Telemetry;
 using Atelier.Grains.Workers;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -38,11 +40,12 @@ internal sealed class SimulatedSilo : ILocalSiloDetails
             [typeof(TimeProvider)] = Clock, [typeof(IGrainFactory)] = Grains,
             [typeof(IBlobStore)] = blobs, [typeof(IStateMeter)] = cluster.Meter,
             [typeof(IClusterMembershipService)] = cluster.MembershipOf(this),
-            [typeof(IReminderRegistry)] = cluster.Reminders(this),
+            [typeof(IReminderRegistry)] = cluster.Reminders(this), [typeof(LogLimits)] = new LogLimits(Clock),
         };
+        Array.ForEach(TestInstruments.All, one => _services.Add(one.GetType(), one));
         _workers = new WorkerService(
             device is null ? [] : [device], blobs, Grains, Options.Create(cluster.Options.Worker),
-            Options.Create(cluster.Options.Models), Clock, this, NullLoggerFactory.Instance);
+            Options.Create(cluster.Options.Models), Clock, TestInstruments.Workers, this, NullLoggerFactory.Instance);
         _services.Add(typeof(WorkerService), _workers);
         if (device is not null)
         {

@@ -13,6 +13,7 @@ using Atelier.Grains.Generations;
 using Atelier.Grains.Models;
 using Atelier.Grains.Queueing;
 using Atelier.Grains.Tests.Cluster;
+using Atelier.Grains.Tests.Telemetry;
 using Atelier.Grains.Workers;
 using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
@@ -127,7 +128,7 @@ internal sealed class WorkerWorld(int seed)
             (method, args) => Grain(worker, method.GetGenericArguments()[0], args[0]!));
         var loop = new WorkerLoop(
             new WorkerKey(name, "d"), device, Blobs, grains, options, catalog ?? new ModelOptions(),
-            TimeProvider.System, NullLogger<WorkerLoop>.Instance);
+            TimeProvider.System, TestInstruments.Workers, NullLogger<WorkerLoop>.Instance);
         worker = new LivingWorker(loop, device);
         _ = Task.Run(loop.RunAsync);
         return worker;

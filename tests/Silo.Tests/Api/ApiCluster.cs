@@ -45,6 +45,9 @@ public sealed class ApiCluster : IAsyncLifetime
     /// <summary>Further settings of the grains.</summary>
     internal Action<IServiceCollection> Configure { get; init; } = _ => { };
 
+    /// <summary>Whether calls between grains are parts of traces.</summary>
+    internal bool IsTraced { get; init; }
+
     private readonly string _folder = Directory.CreateTempSubdirectory("api").FullName;
     private InProcessTestCluster _cluster = null!;
     private WebApplication _app = null!;
@@ -65,6 +68,11 @@ public sealed class ApiCluster : IAsyncLifetime
         builder.ConfigureSilo((_, silo) =>
         {
             silo.AddMemoryGrainStorageAsDefault();
+            if (IsTraced)
+            {
+                silo.AddActivityPropagation();
+            }
+
             silo.UseInMemoryReminderService();
             silo.UseSiloMetadata(new Dictionary<string, string>
             {
@@ -84,6 +92,11 @@ public sealed class ApiCluster : IAsyncLifetime
             silo.Services.AddSingleton<IDeviceHost>(services => Device = new HeldDevice(new TorchDeviceHost(
                 Models, device, services.GetRequiredService<DeviceLane>())));
         });
+        if (IsTraced)
+        {
+            builder.ConfigureClient(client => client.AddActivityPropagation());
+        }
+
         _cluster = builder.Build();
         await _cluster.DeployAsync();
         Assert.True(await Grains.GetGrain<IModelCatalogGrain>(0).RegisterAsync(Default.Card));

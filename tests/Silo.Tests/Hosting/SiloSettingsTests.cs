@@ -130,7 +130,7 @@ public sealed class SiloSettingsTests
     }
 
     [Theory]
-    [InlineData("Queue:LeaseTime", "00:02:00", "wait for as long")]
+    [InlineData("Queue:LeaseTime", "00:02:00", "wait for this time")]
     [InlineData("Queue:TenantSizeMax", "200001", "Queue:SizeMax")]
     [InlineData("Queue:Slack", "0", "at every step")]
     [InlineData("Generations:ClaimQuiet", "00:00:00", "counts as a death")]
@@ -181,7 +181,7 @@ public sealed class SiloSettingsTests
         TurnAnswer answer = await silo.Grains.GetGrain<IWorkQueueGrain>(IWorkQueueGrain.Key).TurnAsync(
             new WorkerTurn { Worker = "w/d", DeviceKind = "kind", Roles = WorkRoles.All, Free = 0 });
         Assert.Equal(TimeSpan.FromSeconds(7), answer.LeaseTime);
-        Assert.Contains("Queue:Slack is 0: tenants change places at every step.", silo.Lines);
+        Assert.Contains("Queue:Slack is 0: tenants alternate at every step.", silo.Lines);
         Assert.Contains(
             "Queue:Slak is not a key of a silo and sets nothing. Did you mean Queue:Slack?", silo.Lines);
     }

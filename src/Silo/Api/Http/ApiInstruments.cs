@@ -6,28 +6,34 @@ namespace Atelier.Silo.Api.Http;
 /// <summary>The API's meter.</summary>
 internal sealed class ApiInstruments
 {
-    private readonly UpDownCounter<int> _streams;
     private readonly Counter<long> _errors;
     private readonly Counter<long> _joined;
     private readonly Counter<long> _resubscribed;
+    private readonly Counter<long> _retried;
+    private int _streams;
 
     public ApiInstruments(IMeterFactory meters)
     {
         Meter meter = meters.Create("Atelier.Api");
-        _streams = meter.CreateUpDownCounter<int>("atelier.api.streams", "{stream}", "Event streams that are open.");
+        meter.CreateObservableUpDownCounter<int>(
+            "atelier.api.streams", () => Volatile.Read(ref _streams), "{stream}", "Event streams that are open.");
         _errors = meter.CreateCounter<long>("atelier.api.errors", "{answer}", "Answers that are errors, by code.");
         _joined = meter.CreateCounter<long>("atelier.api.joined", "{request}", "Requests that joined an earlier one.");
         _resubscribed = meter.CreateCounter<long>(
             "atelier.api.resubscribed", "{subscription}", "Subscriptions to events that broke.");
+        _retried = meter.CreateCounter<long>(
+            "atelier.api.retries", "{call}", "Calls to grains that were retried because their outcome was unknown.");
     }
 
-    public void StreamOpened() => _streams.Add(1);
+    public void StreamOpened() => Interlocked.Increment(ref _streams);
 
-    public void StreamClosed() => _streams.Add(-1);
+    public void StreamClosed() => Interlocked.Decrement(ref _streams);
 
     public void Refused(string code) => _errors.Add(1, new KeyValuePair<string, object?>("code", code));
 
     public void Joined() => _joined.Add(1);
 
     public void Resubscribed() => _resubscribed.Add(1);
+
+    public void Retried() => _retried.Add(1);
 }

@@ -4,7 +4,7 @@ using Atelier.Contracts;
 namespace Atelier.Silo.Api.Http;
 
 /// <summary>Assigns request ids and answers failures in the error shape.</summary>
-internal sealed partial class ApiMiddleware(RequestDelegate next, ILogger<ApiMiddleware> logger)
+internal sealed class ApiMiddleware(RequestDelegate next, ILogger<ApiMiddleware> logger)
 {
     private const string RequestId = "x-request-id";
 
@@ -40,7 +40,7 @@ internal sealed partial class ApiMiddleware(RequestDelegate next, ILogger<ApiMid
         }
         catch (Exception error)
         {
-            LogFault(error, context.Request.Method, context.Request.Path, context.TraceIdentifier);
+            logger.RequestFailed(error, context.Request.Method, context.Request.Path, context.TraceIdentifier);
             await AnswerAsync(context, ApiError.Internal);
         }
     }
@@ -58,7 +58,4 @@ internal sealed partial class ApiMiddleware(RequestDelegate next, ILogger<ApiMid
         context.Response.Headers[RequestId] = context.TraceIdentifier;
         return error.ExecuteAsync(context);
     }
-
-    [LoggerMessage(Level = LogLevel.Error, Message = "Request {RequestId} failed: {Method} {Path}.")]
-    private partial void LogFault(Exception error, string method, string path, string requestId);
 }

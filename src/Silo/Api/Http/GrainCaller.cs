@@ -6,7 +6,7 @@ using Atelier.Grains.Ports;
 namespace Atelier.Silo.Api.Http;
 
 /// <summary>Calls grains and retries transient failures.</summary>
-internal sealed class GrainCaller(TimeProvider clock, IHostApplicationLifetime lifetime)
+internal sealed class GrainCaller(TimeProvider clock, IHostApplicationLifetime lifetime, ApiInstruments instruments)
 {
     /// <summary>Most attempts per call; one that hangs takes as long as the silo's response timeout.</summary>
     public const int CallsMax = 4;
@@ -42,6 +42,7 @@ internal sealed class GrainCaller(TimeProvider clock, IHostApplicationLifetime l
                     throw new ApiException(ApiError.Unavailable, error);
                 }
 
+                instruments.Retried();
                 await Task.Delay(s_pause * made, clock);
             }
         }

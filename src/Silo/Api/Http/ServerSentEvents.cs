@@ -26,7 +26,7 @@ internal enum StreamEnd
 }
 
 /// <summary>Writes streams.</summary>
-internal sealed partial class ServerSentEvents(
+internal sealed class ServerSentEvents(
     TimeProvider clock, IHostApplicationLifetime lifetime, ApiInstruments instruments, ILogger<ServerSentEvents> logger)
 {
     /// <summary>The name of an event that carries an error.</summary>
@@ -126,7 +126,7 @@ internal sealed partial class ServerSentEvents(
         }
         catch (Exception error) when (error is not (IOException or OperationCanceledException))
         {
-            LogFault(error, response.HttpContext.TraceIdentifier);
+            logger.StreamFailed(error, response.HttpContext.TraceIdentifier);
             return ApiError.Internal;
         }
         finally
@@ -158,7 +158,4 @@ internal sealed partial class ServerSentEvents(
 
         await response.BodyWriter.FlushAsync(cancellation);
     }
-
-    [LoggerMessage(Level = LogLevel.Error, Message = "The event stream of request {RequestId} failed.")]
-    private partial void LogFault(Exception error, string requestId);
 }

@@ -70,7 +70,7 @@ public sealed class WatchTests
     public async Task CallWithoutAnAnswer_IsMadeAFewTimes()
     {
         var lifetime = Lifetime();
-        var calls = new GrainCaller(new TurnedClock(turnsByItself: true), lifetime);
+        var calls = new GrainCaller(new TurnedClock(turnsByItself: true), lifetime, s_instruments);
         int made = 0;
         Assert.Equal(GrainCaller.CallsMax, await calls.CallAsync(() =>
             ++made < GrainCaller.CallsMax ? throw new TimeoutException() : Task.FromResult(made)));

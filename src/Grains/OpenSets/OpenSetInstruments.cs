@@ -1,0 +1,34 @@
+using System.Diagnostics.Metrics;
+using Atelier.Grains.Telemetry;
+
+namespace Atelier.Grains.OpenSets;
+
+/// <summary>The metrics of open sets and retention, on the silos where they are active.</summary>
+internal sealed class OpenSetInstruments
+{
+    private readonly Counter<long> _walks;
+    private readonly Counter<long> _unanswered;
+    private readonly Counter<long> _forgotten;
+
+    public OpenSetInstruments(IMeterFactory meters)
+    {
+        Meter meter = meters.Create("Atelier.OpenSets");
+        meter.CreateObservableUpDownCounter<long>(
+            "atelier.open_set.size", () => Size.Value, "{generation}",
+            "Generations in the partitions that are active on this silo, including those that ended a moment ago.");
+        _walks = meter.CreateCounter<long>("atelier.open_set.walks", "{walk}", "Walks through partitions.");
+        _unanswered = meter.CreateCounter<long>(
+            "atelier.open_set.unanswered", "{question}", "Questions of walks and retention that were not answered.");
+        _forgotten = meter.CreateCounter<long>(
+            "atelier.retention.forgotten", "{item}", "Generations and sessions that retention forgot.");
+    }
+
+    /// <summary>Generations in the partitions.</summary>
+    public Gauge Size { get; } = new();
+
+    public void Walked() => _walks.Add(1);
+
+    public void Unanswered() => _unanswered.Add(1);
+
+    public void Forgot(int count) => _forgotten.Add(count);
+}

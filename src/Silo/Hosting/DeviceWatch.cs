@@ -1,0 +1,92 @@
+// Probes each device: once before any other work, then every few seconds. A probe waits for the device's lane like
+// other work, so a busy device does not count as broken; work that takes too long ends the process anyway.
+using System.Collections.Concurrent;
+using Atelier.Grains.Ports;
+using Atelier.Silo.Devices;
+using Microsoft.Extensions.Diagnostics.HealthChecks;
+
+namespace Atelier.Silo.Hosting;
+
+/// <summary>Whether the silo's devices work.</summary>
+internal sealed class DeviceWatch(IEnumerable<IDeviceHost> devices, TimeProvider clock, ILogger<DeviceWatch> logger)
+    : BackgroundService, IHealthCheck
+{
+    private static readonly TimeSpan s_period = TimeSpan.FromSeconds(5);
+
+    private readonly IDevice[] _devices = [.. devices];
+    private Task[] _first = [];
+
+    // The fault that the last probe of each device found; null if it found none.
+    private readonly ConcurrentDictionary<string, string?> _faults = new(StringComparer.Ordinal);
+
+    /// <inheritdoc/>
+    public Task<HealthCheckResult> CheckHealthAsync(
+        HealthCheckContext context, CancellationToken cancellationToken = default) =>
+        Task.FromResult(_devices.Select(Fault).FirstOrDefault(fault => fault is not null) is { } fault
+            ? HealthCheckResult.Unhealthy(fault)
+            : HealthCheckResult.Healthy());
+
+    /// <inheritdoc/>
+    /// <remarks>The first probes start here, before workers load their models.</remarks>
+    public override Task StartAsync(CancellationToken cancellationToken)
+    {
+        _first = [.. _devices.Select(device => device.ProbeAsync(CancellationToken.None))];
+        return base.StartAsync(cancellationToken);
+    }
+
+    /// <inheritdoc/>
+    protected override Task ExecuteAsync(CancellationToken stoppingToken) =>
+        Task.WhenAll(_devices.Select((device, i) => WatchAsync(device, _first[i], stoppingToken)));
+
+    private async Task WatchAsync(IDevice device, Task probe, CancellationToken stopping)
+    {
+        string name = device.Description.Device;
+        try
+        {
+            while (true)
+            {
+                await AwaitAsync(name, probe, stopping);
+                await Task.Delay(s_period, clock, stopping);
+                probe = device.ProbeAsync(CancellationToken.None);
+            }
+        }
+        catch (OperationCanceledException) when (stopping.IsCancellationRequested)
+        {
+            // The silo is shutting down.
+        }
+    }
+
+    private async Task AwaitAsync(string device, Task probe, CancellationToken stopping)
+    {
+        string? fault = null;
+        try
+        {
+            await probe.WaitAsync(stopping);
+        }
+        catch (DeviceBusyException)
+        {
+            // Too many callers wait for the lane; the last verdict stays.
+            return;
+        }
+        catch (Exception error) when (!stopping.IsCancellationRequested)
+        {
+            fault = $"The device {device} does not work: {error.Message}";
+            if (!_faults.TryGetValue(device, out string? before) || before is null)
+            {
+                logger.DeviceFails(device, error.Message);
+            }
+        }
+
+        if (fault is null && (!_faults.TryGetValue(device, out string? last) || last is not null))
+        {
+            logger.DeviceWorks(device);
+        }
+
+        _faults[device] = fault;
+    }
+
+    private string? Fault(IDevice device) =>
+        _faults.TryGetValue(device.Description.Device, out string? fault)
+            ? fault
+            : $"The device {device.Description.Device} has not yet shown that it works.";
+}

@@ -1,0 +1,133 @@
+// Goal: every instrument counts what it describes, and no attribute grows with tenants or generations. Method:
+// listeners to the meters of a cluster that draws pictures and refuses submissions of thousands of tenants.
+using System.Diagnostics.Metrics;
+using Atelier.Contracts;
+using Atelier.Contracts.Generations;
+using Atelier.Contracts.OpenSets;
+using Atelier.Grains.Tests.Cluster;
+using Atelier.Grains.Workers;
+using Microsoft.Extensions.DependencyInjection;
+using Xunit;
+
+namespace Atelier.Grains.Tests.Telemetry;
+
+public sealed class InstrumentsTests
+{
+    private const int Tenants = 10_000;
+
+    private static readonly string[] s_phases =
+        ["queued_encode", "encoding", "queued_denoise", "denoising", "queued_decode", "decoding"];
+
+    [Fact]
+    public async Task APicture_IsCounted_FromItsSubmissionToItsEnd()
+    {
+        var device = new FakeDevice("d", 4);
+        await using TestCluster cluster = await TestCluster.StartAsync(1, _ => device);
+        using var measurements = new Measurements(cluster.Meters);
+        await cluster.SubmitAsync("g", new Submission { Spec = TestCluster.Spec(1) });
+        await cluster.WatchAsync("g");
+        await TestCluster.UntilAsync(async () =>
+            await cluster.Grains.WorkQueue().StatusAsync() is { Waiting: 0, Leased: 0 });
+
+        Assert.Equal(1, measurements["atelier.generation.accepted"]);
+        Assert.Equal(1, measurements["atelier.generation.ended{atelier.outcome=done}"]);
+        Assert.All(s_phases, phase => Assert.Equal(
+            1, measurements.Count($"atelier.generation.phase.duration{{atelier.phase={phase}}}")));
+        Assert.All(["encoding", "denoising", "decoding"], phase =>
+            Assert.Equal(1, measurements[$"atelier.generation.claims{{atelier.phase={phase}}}"]));
+        Assert.Equal(device.Evaluations, measurements["atelier.worker.evaluations"]);
+        Assert.Equal(device.Evaluations, measurements.Count("atelier.worker.batch.width"));
+        Assert.InRange(measurements["atelier.worker.busy.time"], 0.001, 600);
+        Assert.InRange(measurements["atelier.queue.grants"], 3, 1000);
+        await TestCluster.UntilAsync(() =>
+        {
+            measurements.Observe();
+            return Task.FromResult(measurements["atelier.open_set.size"] == 0);
+        });
+        Assert.Equal(0, measurements["atelier.queue.leases"]);
+        Assert.All(["encode", "denoise", "decode"], kind =>
+            Assert.Equal(0, measurements[$"atelier.queue.waiting{{atelier.work.kind={kind}}}"]));
+        Assert.InRange(measurements["atelier.open_set.walks"], 0, 1000);
+    }
+
+    [Fact]
+    public async Task ManyTenants_MakeNoSeries_AndTheirRefusalsFewLines()
+    {
+        await using TestCluster cluster = await TestCluster.StartAsync(1, _ => new FakeDevice("d", 4), grains =>
+        {
+            grains.Queue.LeaseTime = TimeSpan.FromSeconds(30);
+            grains.OpenSet.WalkPeriod = TimeSpan.FromHours(1);
+        });
+        using var measurements = new Measurements(cluster.Meters);
+        await DrawAsync(cluster, "first");
+        await RefuseAsync(cluster, 0);
+        await cluster.Grains.GetGrain<IOpenSetGrain>(0).WalkAsync();
+        await TestCluster.UntilAsync(() => Task.FromResult(measurements["atelier.open_set.walks"] > 0));
+        measurements.Observe();
+        string[] before = measurements.Series;
+
+        foreach (int[] part in Enumerable.Range(1, Tenants).Chunk(100))
+        {
+            await Task.WhenAll(part.Select(i => RefuseAsync(cluster, i)));
+        }
+
+        await DrawAsync(cluster, "second");
+        measurements.Observe();
+        Assert.Equal(before, measurements.Series);
+        Assert.Equal(Tenants + 1, measurements["atelier.generation.refused{atelier.reason=unknown_tenant}"]);
+        LogEvent[] refusals = cluster.Log.Of(109);
+        Assert.InRange(refusals.Length, 1, 20);
+        Assert.InRange(refusals.Sum(one => (int)one.Fields["Count"]!), refusals.Length, Tenants + 1);
+    }
+
+    [Fact]
+    public async Task AFailedCallThatIsNotRetried_IsCountedWithItsCaller()
+    {
+        using var measurements = new Measurements(factories: [null]);
+        Assert.False(await GrainCalls.TryAsync(() => throw new TimeoutException()));
+        Assert.Null(await GrainCalls.TryAsync<string>(() => throw new TimeoutException()));
+        const string Series = "atelier.call.unanswered{code.function.name="
+            + nameof(AFailedCallThatIsNotRetried_IsCountedWithItsCaller) + ",error.type=TimeoutException}";
+        Assert.Equal(2, measurements[Series]);
+    }
+
+    [Fact]
+    public void BusyTime_CountsOverlappingCallsOnce_AndNothingWithoutAListener()
+    {
+        var clock = new ShiftedClock();
+        using ServiceProvider services = new ServiceCollection().AddMetrics().BuildServiceProvider();
+        IMeterFactory meters = services.GetRequiredService<IMeterFactory>();
+        var busy = new BusyTime(new WorkerInstruments(meters), clock);
+        busy.Begin().Dispose();
+        BusyTime.Call unheard = busy.Begin();
+        using var measurements = new Measurements(meters);
+        clock.Pass(TimeSpan.FromHours(1));
+        unheard.Dispose();
+        Assert.Equal(0, measurements["atelier.worker.busy.time"]);
+
+        BusyTime.Call first = busy.Begin(), second = busy.Begin();
+        clock.Pass(TimeSpan.FromHours(1));
+        first.Dispose();
+        clock.Pass(TimeSpan.FromHours(1));
+        second.Dispose();
+        clock.Pass(TimeSpan.FromHours(1));
+        busy.Begin().Dispose();
+        Assert.Equal(2, measurements["atelier.worker.busy.time"] / 3600, 0.1);
+    }
+
+    private static async Task DrawAsync(TestCluster cluster, string id)
+    {
+        await cluster.SubmitAsync(id, new Submission { Spec = TestCluster.Spec(1) });
+        await cluster.WatchAsync(id);
+        await TestCluster.UntilAsync(async () =>
+            await cluster.Grains.WorkQueue().StatusAsync() is { Waiting: 0, Leased: 0 });
+    }
+
+    private static async Task RefuseAsync(TestCluster cluster, int number)
+    {
+        var key = new GenerationKey(new TenantId($"nobody{number}"), new GenerationId("g"));
+        SubmitAnswer answer = await cluster.Grains.Generation(key).SubmitAsync(
+            new Submission { Spec = TestCluster.Spec(1) });
+        Assert.Equal(SubmitOutcome.UnknownTenant, answer.Outcome);
+    }
+}

@@ -1,0 +1,141 @@
+// Goal: a silo is not ready while its device does not work. Method: a device whose probe is set by the test, and a
+// clock whose waits are short.
+using System.Collections.Concurrent;
+using System.Reflection;
+using Atelier.Contracts.Queueing;
+using Atelier.Grains.Ports;
+using Atelier.Grains.Tests.Telemetry;
+using Atelier.Silo.Devices;
+using Atelier.Silo.Hosting;
+using Microsoft.Extensions.Diagnostics.HealthChecks;
+using Microsoft.Extensions.Logging;
+using Xunit;
+
+namespace Atelier.Silo.Tests.Hosting;
+
+public sealed class DeviceWatchTests
+{
+    private static readonly HealthCheckContext s_context = new();
+
+    private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task ADevice_IsReady_OnceItHasShownThatItWorks_AndNotWhileItDoesNot()
+    {
+        var log = new LogKeeper();
+        var (first, device) = (new TaskCompletionSource(), DeviceProxy.Make());
+        device.Probe = () => first.Task.WaitAsync(Timeout.InfiniteTimeSpan);
+        using var watch = new DeviceWatch(
+            [device.Host], new HurriedClock(), new LoggerFactory([log]).CreateLogger<DeviceWatch>());
+        await watch.StartAsync(Cancellation);
+        HealthCheckResult unknown = await watch.CheckHealthAsync(s_context, Cancellation);
+        Assert.Equal(HealthStatus.Unhealthy, unknown.Status);
+        Assert.Contains("gpu7", unknown.Description);
+
+        first.SetResult();
+        await BecomesAsync(watch, HealthStatus.Healthy);
+        device.Probe = () => throw new InvalidOperationException("the answer is wrong");
+        await BecomesAsync(watch, HealthStatus.Unhealthy);
+        Assert.Contains(
+            "the answer is wrong", (await watch.CheckHealthAsync(s_context, Cancellation)).Description);
+        await device.ProbesAsync(3);
+        device.Probe = () => Task.CompletedTask;
+        await BecomesAsync(watch, HealthStatus.Healthy);
+        await watch.StopAsync(Cancellation);
+
+        LogEvent fails = Assert.Single(log.Of(607));
+        Assert.Equal(("gpu7", "the answer is wrong"), (fails["Device"], fails["Reason"]));
+        Assert.Equal(2, log.Of(608).Length);
+    }
+
+    // A device that evaluates for minutes does not answer probes meanwhile.
+    [Fact]
+    public async Task ADeviceThatIsBusy_StaysReady()
+    {
+        DeviceProxy device = DeviceProxy.Make();
+        using var watch = new DeviceWatch(
+            [device.Host], new HurriedClock(), new LoggerFactory().CreateLogger<DeviceWatch>());
+        await watch.StartAsync(Cancellation);
+        await BecomesAsync(watch, HealthStatus.Healthy);
+        device.Probe = () => throw new DeviceBusyException("32 callers wait");
+        await device.ProbesAsync(3);
+        Assert.Equal(HealthStatus.Healthy, (await watch.CheckHealthAsync(s_context, Cancellation)).Status);
+        var never = new TaskCompletionSource();
+        device.Probe = () => never.Task.WaitAsync(Timeout.InfiniteTimeSpan);
+        await device.ProbesAsync(1);
+        await Task.Delay(TimeSpan.FromMilliseconds(300), Cancellation);
+        Assert.Equal(HealthStatus.Healthy, (await watch.CheckHealthAsync(s_context, Cancellation)).Status);
+        await watch.StopAsync(Cancellation);
+    }
+
+    private static async Task BecomesAsync(DeviceWatch watch, HealthStatus status)
+    {
+        HealthStatus now = default;
+        for (int i = 0; i < 1500 && (i == 0 || now != status); i++)
+        {
+            await Task.Delay(20, Cancellation);
+            now = (await watch.CheckHealthAsync(s_context, Cancellation)).Status;
+        }
+
+        Assert.Equal(status, now);
+    }
+
+    // Waits of seconds take milliseconds.
+    private sealed class HurriedClock : TimeProvider
+    {
+        public override ITimer CreateTimer(
+            TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period) =>
+            base.CreateTimer(callback, state, dueTime / 500, period);
+    }
+}
+
+/// <summary>A device that supports only its description and probes.</summary>
+public class DeviceProxy : DispatchProxy
+{
+    private readonly ConcurrentQueue<long> _probes = new();
+
+    private volatile Func<Task> _probe = () => Task.CompletedTask;
+
+    public Func<Task> Probe
+    {
+        get => _probe;
+        set
+        {
+            _probe = value;
+            _probes.Clear();
+        }
+    }
+
+    public IDeviceHost Host => (IDeviceHost)(object)this;
+
+    public static DeviceProxy Make() => (DeviceProxy)(object)Create<IDeviceHost, DeviceProxy>();
+
+    /// <summary>Waits until the current probe was called so many times.</summary>
+    public async Task ProbesAsync(int count)
+    {
+        while (_probes.Count < count)
+        {
+            await Task.Delay(5, TestContext.Current.CancellationToken);
+        }
+    }
+
+    protected override object? Invoke(MethodInfo? targetMethod, object?[]? args)
+    {
+        switch (targetMethod!.Name)
+        {
+            case $"get_{nameof(IDevice.Description)}":
+                return new DeviceDescription
+                {
+                    Device = "gpu7", DeviceKind = "test", Roles = WorkRoles.All, Slots = 1, Rows = 1, MemoryBytes = 1,
+                    Models = [],
+                };
+            case nameof(IDevice.ProbeAsync):
+                _probes.Enqueue(0);
+                return AskAsync();
+            default:
+                throw new NotSupportedException(targetMethod.Name);
+        }
+    }
+
+    private async Task AskAsync() => await Probe();
+}

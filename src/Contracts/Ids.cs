@@ -183,41 +183,6 @@ public readonly record struct ModelDigest([property: Id(0)] string Value)
     public override string ToString() => Value;
 }
 
-/// <summary>The name of a blob: a kind, a tenant, and the SHA-256 of the bytes.</summary>
-/// <param name="Value">Kind, tenant and digest, separated by slashes.</param>
-[GenerateSerializer, Immutable, Alias("atelier.BlobName")]
-public readonly record struct BlobName([property: Id(0)] string Value)
-{
-    private static readonly string[] s_kinds = ["pictures", "snapshots", "captions", "latents", "previews"];
-
-    /// <summary>
-    /// The name of a tenant's blob. Equal bytes of two tenants have different names, so tenants share nothing.
-    /// </summary>
-    /// <param name="kind">What the bytes are, for example "pictures".</param>
-    /// <param name="tenant">The tenant that owns them.</param>
-    /// <param name="sha256">Lower-case hexadecimal digest of the bytes.</param>
-    public static BlobName Of(string kind, TenantId tenant, string sha256) =>
-        TryParse($"{kind}/{tenant}/{sha256}", out BlobName name)
-            ? name
-            : throw new ArgumentException(
-                $"'{kind}/{tenant}/{sha256}' is not a valid blob name: kind/tenant/SHA-256.");
-
-    /// <summary>Parses an untrusted name.</summary>
-    public static bool TryParse(string? text, out BlobName name)
-    {
-        bool valid = text?.Split('/') is [var kind, var tenant, var sha256]
-            && Array.IndexOf(s_kinds, kind) >= 0 && TenantId.TryParse(tenant, out _) && Digests.AreValid(sha256);
-        name = valid ? new BlobName(text!) : default;
-        return valid;
-    }
-
-    /// <summary>Digest of the bytes.</summary>
-    public string Sha256 => Value[(Value.LastIndexOf('/') + 1)..];
-
-    /// <inheritdoc/>
-    public override string ToString() => Value;
-}
-
 /// <summary>SHA-256 digests as text.</summary>
 public static class Digests
 {

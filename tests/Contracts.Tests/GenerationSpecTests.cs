@@ -113,4 +113,27 @@ public sealed class GenerationSpecTests
             [$"pictures/../{digest}", $"../t/{digest}", $"pictures/t/../{digest}", $"pictures/t/{digest}/", "x"];
         Assert.All(tricks, text => Assert.False(BlobName.TryParse(text, out _)));
     }
+
+    [Fact]
+    public void BlobNames_HaveATenant_UnlessTheirKindIsTheClusters()
+    {
+        string digest = new('0', 64);
+        var tenant = new TenantId("t");
+        foreach (BlobKindInfo kind in BlobKinds.All)
+        {
+            string own = $"{kind.Spelling}/t/{digest}", cluster = $"{kind.Spelling}/{digest}";
+            bool isTenants = kind.Scope == BlobScope.Tenant;
+            Assert.Equal((isTenants, !isTenants), (BlobName.TryParse(own, out _), BlobName.TryParse(cluster, out _)));
+            BlobName name = isTenants
+                ? BlobName.Of(kind.Kind, tenant, digest)
+                : BlobName.OfCluster(kind.Kind, digest);
+            Assert.Equal((isTenants ? own : cluster, digest), (name.Value, name.Sha256));
+            Assert.Equal(isTenants ? tenant : null, name.Tenant);
+            Assert.Throws<ArgumentException>(() => isTenants
+                ? BlobName.OfCluster(kind.Kind, digest)
+                : BlobName.Of(kind.Kind, tenant, digest));
+        }
+
+        Assert.Equal(Enum.GetValues<BlobKind>(), BlobKinds.All.Select(kind => kind.Kind));
+    }
 }

@@ -193,6 +193,23 @@ internal sealed class ClusterClient : IDisposable
         }
     }
 
+    /// <summary>The server-sent events that answer a call, to the end of the answer.</summary>
+    /// <exception cref="ApiRefusalException">The API refused, or an error came in place of the rest.</exception>
+    /// <exception cref="HttpRequestException">Nothing listens at the URL, or the connection broke.</exception>
+    /// <exception cref="TimeoutException">No answer came, or it was silent for too long.</exception>
+    public async IAsyncEnumerable<StreamEvent> EventsAsync(
+        HttpMethod method, string path, JsonObject body, [EnumeratorCancellation] CancellationToken cancellation)
+    {
+        using var request = new HttpRequestMessage(method, path) { Content = JsonContent.Create(body) };
+        using HttpResponseMessage answer = await BeginAsync(request, cancellation);
+        using var reader = new EventStreamReader(
+            await answer.Content.ReadAsStreamAsync(cancellation), Patience.Silence, _clock);
+        while (await reader.ReadAsync(cancellation) is { } one)
+        {
+            yield return one.Name == "error" ? throw Refusal(HttpStatusCode.ServiceUnavailable, one.Data) : one;
+        }
+    }
+
     /// <inheritdoc/>
     public void Dispose() => _http.Dispose();
 

@@ -19,7 +19,7 @@ internal static class AtelierCommand
     private static readonly TimeSpan s_timeToStop = TimeSpan.FromMinutes(2);
 
     // Verbs that do not need libtorch, or load it themselves.
-    private static readonly string[] s_light = ["up", "status", "tenants", "generate"];
+    private static readonly string[] s_light = ["up", "status", "tenants", "blobs", "generate"];
 
     private const string NoMemory = "This machine does not have enough memory for that.";
 
@@ -36,6 +36,7 @@ internal static class AtelierCommand
             UpCommand.Create(),
             StatusCommand.Create(),
             TenantsCommand.Create(),
+            BlobsCommand.Create(),
             VerifyCommand.Create(),
             GenerateCommand.Create(),
             TrainCommand.Create(),

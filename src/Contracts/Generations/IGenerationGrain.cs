@@ -57,6 +57,12 @@ public interface IGenerationGrain : IGrainWithStringKey
     [Alias("EnsureQueued")]
     Task<bool> EnsureQueuedAsync(bool late);
 
+    /// <summary>
+    /// Whether it may need a blob of its tenant: it is open, or its stored state names the blob.
+    /// </summary>
+    [Alias("MayNeed")]
+    Task<bool> MayNeedAsync(BlobName blob);
+
     /// <summary>A worker claims its work; the attempt is stored before the answer.</summary>
     [Alias("Claim")]
     Task<ClaimAnswer> ClaimAsync(ClaimRequest request);

@@ -2,11 +2,23 @@
 // the change carried out. During a partition there may be two activations; the store's ETag decides between them.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
+using Atelier.Grains.Ports;
 
 namespace Atelier.Grains.Generations;
 
 internal sealed partial class GenerationGrain
 {
+    public async Task<bool> MayNeedAsync(BlobName blob)
+    {
+        if (!_state.MayNeed(blob))
+        {
+            // Another activation may have written during a partition.
+            await ReloadAsync();
+        }
+
+        return _state.MayNeed(blob);
+    }
+
     // Another process may have written the state with a clock that differs, so every wait starts now.
     private GenerationState FromStore(GenerationState read) =>
         read.IsOpen ? read with { WaitingSince = clock.GetUtcNow() } : read;
@@ -112,10 +124,11 @@ internal sealed partial class GenerationGrain
     private async Task<bool> ReleaseAsync(BlobName[] names)
     {
         var done = new List<BlobName>();
+        var owner = BlobOwner.Of(_key.Id);
         foreach (BlobName name in names)
         {
             // If the store does not answer, the rest is not attempted.
-            if (!await GrainCalls.TryAsync(() => blobs.ReleaseAsync(name, _key.Id, CancellationToken.None)))
+            if (!await GrainCalls.TryAsync(() => blobs.ReleaseAsync(name, owner, CancellationToken.None)))
             {
                 logger.BlobsUnreleased(_key, names.Length - done.Count);
                 break;

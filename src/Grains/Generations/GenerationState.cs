@@ -234,6 +234,11 @@ public sealed record GenerationState
     public IEnumerable<BlobName> Needed() =>
         new[] { Caption, Snapshot, Latent, Picture }.OfType<BlobName>().Concat(Previews.Values);
 
+    /// <summary>
+    /// Whether it may need a blob. While it is open it may need any: a worker stores bytes before it reports them.
+    /// </summary>
+    public bool MayNeed(BlobName blob) => IsOpen || Needed().Concat(ToRelease).Concat(Late).Contains(blob);
+
     /// <summary>Whether it must run alone, because of claims without progress.</summary>
     public bool IsQuarantined(GenerationOptions options) => ClaimsWithoutProgress >= options.QuarantineAfter;
 }

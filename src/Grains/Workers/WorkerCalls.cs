@@ -52,13 +52,13 @@ internal sealed class WorkerCalls(
                 job.SentStep = state.Step;
                 return () => ReportStepAsync(job, state);
             case { Latent: { } latent }:
-                return () => CompleteAsync(job, "latents", () => Task.FromResult(latent));
+                return () => CompleteAsync(job, BlobKind.Latent, () => Task.FromResult(latent));
             case { Item.Kind: WorkKind.Denoise, Picture: null }:
                 return () => BeginAsync(job);
             case { Item.Kind: WorkKind.Encode }:
-                return () => CompleteAsync(job, "captions", () => EncodeAsync(job));
+                return () => CompleteAsync(job, BlobKind.Caption, () => EncodeAsync(job));
             case { Item.Kind: WorkKind.Decode }:
-                return () => CompleteAsync(job, "pictures", () => DecodeAsync(job));
+                return () => CompleteAsync(job, BlobKind.Picture, () => DecodeAsync(job));
             default:
                 return null;
         }
@@ -159,7 +159,7 @@ internal sealed class WorkerCalls(
     }
 
     // The end of a phase: the output is stored and the generation notified.
-    private async Task CompleteAsync(WorkerJob job, string kind, Func<Task<byte[]>> work)
+    private async Task CompleteAsync(WorkerJob job, BlobKind kind, Func<Task<byte[]>> work)
     {
         if (job.Output is null)
         {
@@ -240,10 +240,10 @@ internal sealed class WorkerCalls(
         var previews = new Dictionary<int, BlobName>();
         foreach ((int step, byte[] bytes) in job.Previews)
         {
-            previews[step] = await PutAsync("previews", job, bytes);
+            previews[step] = await PutAsync(BlobKind.Preview, job, bytes);
         }
 
-        BlobName? stored = state.Snapshot is { } snapshot ? await PutAsync("snapshots", job, snapshot) : null;
+        BlobName? stored = state.Snapshot is { } snapshot ? await PutAsync(BlobKind.Snapshot, job, snapshot) : null;
         return new StepReport
         {
             Epoch = job.Claim.Epoch, Step = state.Step, Snapshot = stored, Previews = previews,
@@ -301,13 +301,13 @@ internal sealed class WorkerCalls(
     }
 
     // An unanswered write may have been carried out.
-    private async Task<BlobName> PutAsync(string kind, WorkerJob job, byte[] bytes)
+    private async Task<BlobName> PutAsync(BlobKind kind, WorkerJob job, byte[] bytes)
     {
-        BlobName name = BlobStoreExtensions.NameOf(kind, job.Key.Tenant, bytes);
+        BlobName name = BlobBytes.NameOf(kind, job.Key.Tenant, bytes);
         job.Untold.Add(name);
         await PersistAsync(async () =>
         {
-            await blobs.PutAsync(name, job.Key.Id, bytes, CancellationToken.None);
+            await blobs.PutAsync(name, BlobOwner.Of(job.Key.Id), bytes, CancellationToken.None);
             return true;
         });
         return name;

@@ -1,4 +1,5 @@
 // The silo's HTTP API: its services, middleware and routes.
+using Atelier.Grains.Blobs;
 using Atelier.Silo.Api.Admin;
 using Atelier.Silo.Api.Generations;
 using Atelier.Silo.Api.Http;
@@ -38,6 +39,8 @@ internal static class AtelierApi
         services.AddSingleton<GenerationEndpoints>();
         services.AddSingleton<PictureEndpoints>();
         services.AddSingleton<AdminEndpoints>();
+        services.AddSingleton(provider => BlobOwners.Of(provider.GetRequiredService<IGrainFactory>()));
+        services.AddSingleton<BlobEndpoints>();
         services.AddOpenApi(Document, options => options
             .AddDocumentTransformer((document, _, _) =>
             {
@@ -75,6 +78,7 @@ internal static class AtelierApi
         GenerationEndpoints.Map(routes);
         PictureEndpoints.Map(routes);
         AdminEndpoints.Map(routes);
+        BlobEndpoints.Map(routes);
         app.MapOpenApi($"/openapi/{Document}.json");
 
         // The page loads nothing from other servers.

@@ -1,8 +1,10 @@
-// A blob store in Azure Blob Storage. A blob is its content and, beside it, an empty marker for each generation that
-// needs it:
+// A blob store in Azure Blob Storage. A blob is its content and, beside it, an empty marker for each owner that needs
+// it; the cluster's blobs have no tenant in their names:
 //
 //     pictures/TENANT/abcd...ef/content
 //     pictures/TENANT/abcd...ef/owners/GENERATION
+//     checkpoints/abcd...ef/content
+//     checkpoints/abcd...ef/owners/run.RUN
 //
 // Nobody holds a lock. What must never happen is that a release deletes content that a put has just promised to another
 // owner. The orders of their steps, together with the content's ETag, rule that out:
@@ -12,64 +14,35 @@
 //               R4 delete the content if its ETag is still the one of R2
 //
 // Suppose R4 deletes content after some put's P2 is over. The ETag had not changed since R2, and every P2 changes it or
-// makes it anew, so this P2 came before R2. Its P1 came before that, so R3, which came after, saw the marker (lists are
-// as strongly consistent as reads) and stopped, unless that owner had released it meanwhile, and so did not need it. If
-// R4 comes before the end of P2, the touch finds no content, and P2 begins again. Nor is content left behind that
-// nobody needs: of releases at the same time the one whose R3 is last sees no marker; and if its R4 fails, a put came
-// between, whose own release is yet to come or was after that R1. A process that dies between R1 and R4 leaves content
-// without an owner, which the same release, sent again, deletes: a marker that is gone already is no reason to stop.
-// All this holds as long as a request that the client gave up and sent again does not reach the service after the
+// creates it again, so this P2 came before R2. Its P1 came before that, so R3, which came after, saw the marker (lists
+// are as strongly consistent as reads) and stopped, unless that owner had released it meanwhile, and so did not need
+// it. If R4 comes before the end of P2, the touch finds no content, and P2 begins again. Nor is content left behind
+// that nobody needs: of releases at the same time the one whose R3 is last sees no marker; and if its R4 fails, a put
+// came between, whose own release is yet to come or was after that R1. A process that dies between R1 and R4 leaves
+// content without an owner, which the same release, sent again, deletes: a marker that is gone already is no reason to
+// stop. All this holds as long as a request that the client gave up and sent again does not reach the service after the
 // owner's next one.
-using System.Security.Cryptography;
+//
+// Large content is uploaded in blocks before P1. Staged blocks are not content: nobody reads or lists them, they change
+// no ETag, and the service drops them when anybody commits the same blob, or after a week. What P2 does is the one
+// commit of them all, under the same condition as an upload at once; a commit whose blocks were dropped fails as a
+// whole, and P2 starts over after they are staged again. The digest is checked before P1, so a stream that is
+// refused leaves neither marker nor content.
+//
+// A release of what is older than a moment is a release whose R1 deletes the marker only if it is still the one whose
+// age was read: P1 writes it again, which gives it another ETag. So either R1 fails, or it came before P1, and the rest
+// is as above. Content without a marker is deleted by R2 to R4 alone, with its age read in R2.
+using System.Globalization;
+using System.Runtime.CompilerServices;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
 using Azure;
 using Azure.Core;
 using Azure.Storage.Blobs;
 using Azure.Storage.Blobs.Models;
+using Azure.Storage.Blobs.Specialized;
 
 namespace Atelier.Silo.Blobs;
-
-/// <summary>What can be set about a store in Azure Blob Storage.</summary>
-public sealed class AzureBlobStoreOptions
-{
-    /// <summary>Gets or sets the connection string of the account.</summary>
-    public required string Connection { get; set; }
-
-    /// <summary>Gets or sets the container; it is made if it is not there.</summary>
-    public required string Container { get; set; }
-
-    /// <summary>Gets or sets the size of the largest blob, in bytes.</summary>
-    /// <value>The default is 64 MiB.</value>
-    public int BlobBytesMax { get; set; } = 64 << 20;
-
-    /// <summary>Gets or sets how often a call is tried again where the service fails for the moment.</summary>
-    /// <value>The default is 5.</value>
-    public int RetriesMax { get; set; } = 5;
-
-    /// <summary>Gets or sets how long one try of a call may take.</summary>
-    /// <remarks>It must be long enough for the largest blob.</remarks>
-    /// <value>The default is 30 seconds.</value>
-    public TimeSpan TryTimeout { get; set; } = TimeSpan.FromSeconds(30);
-
-    /// <summary>What is wrong with these options, as a sentence; none if nothing is.</summary>
-    public string? Fault() => this switch
-    {
-        _ when string.IsNullOrWhiteSpace(Connection) => $"{nameof(Connection)} must be a connection string.",
-        _ when !IsContainerName(Container) =>
-            $"{nameof(Container)} must have 3 to 63 lower-case letters, digits and single '-' between them, not be "
-            + $"'{Container}'.",
-        { BlobBytesMax: < 1 } => $"{nameof(BlobBytesMax)} must be positive.",
-        { RetriesMax: < 0 or > 100 } => $"{nameof(RetriesMax)} must lie in 0..100, not be {RetriesMax}.",
-        _ when TryTimeout <= TimeSpan.Zero => $"{nameof(TryTimeout)} must be positive.",
-        _ => null,
-    };
-
-    private static bool IsContainerName(string? name) =>
-        name is { Length: >= 3 and <= 63 }
-            && name.All(c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c == '-')
-        && name[0] != '-' && name[^1] != '-' && !name.Contains("--", StringComparison.Ordinal);
-}
 
 /// <summary>A blob store in Azure Blob Storage, which any number of processes may share.</summary>
 public sealed class AzureBlobStore : IBlobStore
@@ -78,21 +51,23 @@ public sealed class AzureBlobStore : IBlobStore
     private const int TriesMax = 100;
 
     private const int NotFound = 404;
-    private const int Conflict = 409;
     private const int PreconditionFailed = 412;
+    private const int RangeNotSatisfiable = 416;
+
+    private const string Content = "/content";
+    private const string Owners = "/owners/";
 
     private readonly BlobContainerClient _container;
-    private readonly int _bytesMax;
 
-    /// <summary>Opens the store, and makes its container if that is not there.</summary>
-    /// <exception cref="ArgumentException">The options make no sense; the message says why.</exception>
+    /// <summary>Opens the store, and creates its container if there is none.</summary>
+    /// <exception cref="ArgumentException">The options are invalid; the message says why.</exception>
     /// <exception cref="RequestFailedException">The service refuses, or does not answer.</exception>
     public AzureBlobStore(AzureBlobStoreOptions options)
         : this(Checked(options), new BlobClientOptions())
     {
     }
 
-    /// <summary>The same with a client that is set up further.</summary>
+    /// <summary>The same, with options of the client.</summary>
     internal AzureBlobStore(AzureBlobStoreOptions options, BlobClientOptions client)
     {
         client.Retry.Mode = RetryMode.Exponential;
@@ -100,32 +75,25 @@ public sealed class AzureBlobStore : IBlobStore
         client.Retry.Delay = TimeSpan.FromSeconds(0.2);
         client.Retry.MaxDelay = TimeSpan.FromSeconds(3);
         client.Retry.NetworkTimeout = options.TryTimeout;
-        _bytesMax = options.BlobBytesMax;
         _container = new BlobContainerClient(options.Connection, options.Container, client);
         _container.CreateIfNotExists(PublicAccessType.None);
     }
 
+    /// <summary>Most bytes of an upload in one request; larger content is uploaded in blocks.</summary>
+    internal int BlockBytes { get; init; } = 8 << 20;
+
     /// <inheritdoc/>
-    /// <exception cref="ArgumentException">The bytes are too many, or are not the name's.</exception>
-    /// <exception cref="IOException">The service refuses, or does not answer.</exception>
-    public async Task PutAsync(BlobName name, GenerationId owner, byte[] bytes, CancellationToken cancellation)
+    public async Task PutAsync(
+        BlobName name, BlobOwner owner, Stream content, long length, CancellationToken cancellation)
     {
-        (BlobClient content, BlobClient marker) = (ContentOf(name), MarkerOf(name, owner));
-        if (bytes.Length > _bytesMax)
-        {
-            throw new ArgumentException(
-                $"{name} has {bytes.Length} bytes; the store takes at most {_bytesMax}.", nameof(bytes));
-        }
-
-        if (!IsOf(name, bytes))
-        {
-            throw new ArgumentException($"The bytes are not those of {name}.", nameof(bytes));
-        }
-
+        (BlockBlobClient blob, BlobClient marker) = (ContentOf(name), MarkerOf(name, owner));
+        ArgumentOutOfRangeException.ThrowIfNegative(length);
+        var upload = new AzureUpload(blob, name, content, length, BlockBytes);
         await AskAsync(name, async () =>
         {
+            await upload.PrepareAsync(cancellation);
             await marker.UploadAsync(BinaryData.Empty, overwrite: true, cancellation);
-            for (int attempt = 1; !await TryPlaceAsync(name, content, bytes, cancellation); attempt++)
+            for (int attempt = 1; !await TryPlaceAsync(name, blob, upload, cancellation); attempt++)
             {
                 if (attempt == TriesMax)
                 {
@@ -138,44 +106,119 @@ public sealed class AzureBlobStore : IBlobStore
     }
 
     /// <inheritdoc/>
-    /// <remarks>Damaged bytes count as gone.</remarks>
-    /// <exception cref="IOException">The service refuses, or does not answer.</exception>
-    public async Task<byte[]?> GetAsync(BlobName name, CancellationToken cancellation)
+    public Task<BlobContent?> OpenAsync(BlobName name, BlobRange range, CancellationToken cancellation)
     {
-        (byte[]? bytes, _) = await AskAsync(name, () => ReadAsync(ContentOf(name), cancellation));
-        return bytes is not null && IsOf(name, bytes) ? bytes : null;
+        BlockBlobClient blob = ContentOf(name);
+        _ = range.LengthIn(0);
+        return AskAsync(name, async () =>
+        {
+            if (range.Length == 0)
+            {
+                // The service has no way to ask for a range of no bytes.
+                return await LengthAsync(blob, cancellation) is { } total
+                    ? new BlobContent(total, BlobStream.Part(Stream.Null, name, 0))
+                    : null;
+            }
+
+            (BlobContent? content, _) = await ReadAsync(name, blob, range, cancellation);
+            return content;
+        });
     }
 
     /// <inheritdoc/>
-    /// <exception cref="IOException">The service refuses, or does not answer.</exception>
-    public async Task ReleaseAsync(BlobName name, GenerationId owner, CancellationToken cancellation)
+    public async Task ReleaseAsync(BlobName name, BlobOwner owner, CancellationToken cancellation)
     {
-        (BlobClient content, BlobClient marker) = (ContentOf(name), MarkerOf(name, owner));
+        BlobClient marker = MarkerOf(name, owner);
         await AskAsync(name, async () =>
         {
             await marker.DeleteIfExistsAsync(DeleteSnapshotsOption.IncludeSnapshots, cancellationToken: cancellation);
-            try
+            return await TryDeleteAsync(name, DateTimeOffset.MaxValue, cancellation);
+        });
+    }
+
+    /// <inheritdoc/>
+    public async IAsyncEnumerable<StoredBlob> ListAsync([EnumeratorCancellation] CancellationToken cancellation)
+    {
+        // What belongs to a blob is listed together, its content first.
+        StoredBlob? blob = null;
+        await using IAsyncEnumerator<BlobItem> items = _container.GetBlobsAsync(cancellationToken: cancellation)
+            .GetAsyncEnumerator(cancellation);
+        while (await AskAsync("the container", async () => await items.MoveNextAsync()))
+        {
+            BlobItem item = items.Current;
+            DateTimeOffset at = item.Properties.LastModified ?? DateTimeOffset.MaxValue;
+            if (!TryParse(item.Name, out BlobName name, out string? owner))
             {
-                ETag seen = (await content.GetPropertiesAsync(cancellationToken: cancellation)).Value.ETag;
-                if (!await HasOwnerAsync(name, cancellation))
-                {
-                    await content.DeleteAsync(
-                        DeleteSnapshotsOption.IncludeSnapshots, new BlobRequestConditions { IfMatch = seen },
-                        cancellation);
-                }
-            }
-            catch (RequestFailedException error) when (error.Status is NotFound or PreconditionFailed)
-            {
-                // Deleted by another, or wanted by another.
+                continue;
             }
 
+            if (blob is not null && blob.Name != name)
+            {
+                yield return blob;
+                blob = null;
+            }
+
+            blob ??= new StoredBlob(name, 0, at, []);
+            blob = blob with { PutAt = at > blob.PutAt ? at : blob.PutAt };
+            blob = owner is null
+                ? blob with { Length = item.Properties.ContentLength ?? 0 }
+                : blob with
+                {
+                    Holders =
+                    [
+                        .. blob.Holders,
+                        new BlobHolder(owner, BlobOwner.TryParse(owner, out BlobOwner known) ? known : null, at),
+                    ],
+                };
+        }
+
+        if (blob is not null)
+        {
+            yield return blob;
+        }
+    }
+
+    /// <inheritdoc/>
+    public Task<bool> ReleaseOlderAsync(
+        BlobName name, BlobOwner? owner, DateTimeOffset before, CancellationToken cancellation)
+    {
+        PathOf(name);
+        BlobClient? marker = owner is { } one ? MarkerOf(name, one) : null;
+        return AskAsync(name, async () =>
+        {
+            if (marker is null)
+            {
+                return await TryDeleteAsync(name, before, cancellation);
+            }
+
+            try
+            {
+                BlobProperties seen = await marker.GetPropertiesAsync(cancellationToken: cancellation);
+                if (seen.LastModified >= before)
+                {
+                    return false;
+                }
+
+                await marker.DeleteAsync(
+                    DeleteSnapshotsOption.IncludeSnapshots, new BlobRequestConditions { IfMatch = seen.ETag },
+                    cancellation);
+            }
+            catch (RequestFailedException error) when (error.Status == PreconditionFailed)
+            {
+                return false;
+            }
+            catch (RequestFailedException error) when (error.Status == NotFound)
+            {
+                // Released already.
+            }
+
+            await TryDeleteAsync(name, DateTimeOffset.MaxValue, cancellation);
             return true;
         });
     }
 
-    // What the service refuses or does not answer, in the words of all stores. The client's own retries are over by
-    // then; of several it gives all failures.
-    private static async Task<T> AskAsync<T>(BlobName name, Func<Task<T>> call)
+    // What the service refuses or does not answer after the client's own retries becomes the exception of all stores.
+    private static async Task<T> AskAsync<T>(object name, Func<Task<T>> call)
     {
         try
         {
@@ -183,102 +226,164 @@ public sealed class AzureBlobStore : IBlobStore
         }
         catch (Exception error) when (error is RequestFailedException or AggregateException)
         {
-            throw new IOException($"Azure Blob Storage has no good answer for {name}: {error.Message}", error);
+            throw new IOException($"Azure Blob Storage failed for {name}: {error.Message}", error);
         }
     }
 
-    // False if the content was deleted meanwhile.
-    private async Task<bool> TryPlaceAsync(
-        BlobName name, BlobClient content, byte[] bytes, CancellationToken cancellation)
+    // P2; false if the content was deleted meanwhile.
+    private static async Task<bool> TryPlaceAsync(
+        BlobName name, BlockBlobClient blob, AzureUpload upload, CancellationToken cancellation)
     {
-        if (await TryUploadAsync(content, bytes, new BlobRequestConditions { IfNoneMatch = ETag.All }, cancellation))
+        if (await upload.TryAsync(new BlobRequestConditions { IfNoneMatch = ETag.All }, cancellation))
         {
             return true;
         }
 
-        (byte[]? there, ETag seen) = await ReadAsync(content, cancellation);
-        if (there is null && seen == default)
+        (bool isSound, ETag seen) = await CheckAsync(name, blob, cancellation);
+        if (seen == default)
         {
+            await upload.PrepareAgainAsync(cancellation);
             return false;
         }
 
-        if (there is null || !IsOf(name, there))
+        if (!isSound)
         {
-            return await TryUploadAsync(content, bytes, new BlobRequestConditions { IfMatch = seen }, cancellation);
+            await upload.PrepareAgainAsync(cancellation);
+            return await upload.TryAsync(new BlobRequestConditions { IfMatch = seen }, cancellation);
         }
 
         try
         {
-            await content.SetMetadataAsync(new Dictionary<string, string>(), cancellationToken: cancellation);
+            await blob.SetMetadataAsync(new Dictionary<string, string>(), cancellationToken: cancellation);
             return true;
         }
         catch (RequestFailedException error) when (error.Status == NotFound)
         {
+            await upload.PrepareAgainAsync(cancellation);
             return false;
         }
     }
 
-    private static async Task<bool> TryUploadAsync(
-        BlobClient content, byte[] bytes, BlobRequestConditions conditions, CancellationToken cancellation)
+    // R2 to R4, if the content is older than a moment; false if it is not, or another deleted or wanted it.
+    private async Task<bool> TryDeleteAsync(BlobName name, DateTimeOffset before, CancellationToken cancellation)
     {
+        BlockBlobClient blob = ContentOf(name);
         try
         {
-            await content.UploadAsync(
-                BinaryData.FromBytes(bytes), new BlobUploadOptions { Conditions = conditions }, cancellation);
-            return true;
-        }
-        catch (RequestFailedException error) when (error.Status is NotFound or Conflict or PreconditionFailed)
-        {
-            return false;
-        }
-    }
-
-    // No bytes and no ETag if there is nothing; an ETag alone if there is more than any blob has.
-    private async Task<(byte[]? Bytes, ETag ETag)> ReadAsync(BlobClient content, CancellationToken cancellation)
-    {
-        try
-        {
-            using BlobDownloadStreamingResult answer = await content.DownloadStreamingAsync(
-                cancellationToken: cancellation);
-            if (answer.Details.ContentLength > _bytesMax)
+            BlobProperties seen = await blob.GetPropertiesAsync(cancellationToken: cancellation);
+            if (seen.LastModified >= before || await HasOwnerAsync(name, cancellation))
             {
-                return (null, answer.Details.ETag);
+                return false;
             }
 
-            var bytes = new byte[answer.Details.ContentLength];
-            await answer.Content.ReadExactlyAsync(bytes, cancellation);
-            return (bytes, answer.Details.ETag);
+            await blob.DeleteAsync(
+                DeleteSnapshotsOption.IncludeSnapshots, new BlobRequestConditions { IfMatch = seen.ETag },
+                cancellation);
+            return true;
         }
         catch (RequestFailedException error) when (error.Status is NotFound or PreconditionFailed)
         {
-            return (null, default); // Never there, or replaced or deleted while it was read.
+            return false;
         }
     }
 
-    private async Task<bool> HasOwnerAsync(BlobName name, CancellationToken cancellation)
+    // Whether the content is that of its name. No ETag if there is none, or if it was replaced or deleted meanwhile.
+    private static async Task<(bool IsSound, ETag Seen)> CheckAsync(
+        BlobName name, BlockBlobClient blob, CancellationToken cancellation)
     {
-        await foreach (BlobItem _ in _container.GetBlobsAsync(
-            BlobTraits.None, BlobStates.None, $"{PathOf(name)}/owners/", cancellation))
+        (BlobContent? content, ETag seen) = await ReadAsync(name, blob, default, cancellation);
+        if (content is null)
         {
-            return true;
+            return default;
         }
 
-        return false;
+        try
+        {
+            await using (content)
+            {
+                await content.Stream.CopyToAsync(Stream.Null, cancellation);
+            }
+
+            return (true, seen);
+        }
+        catch (InvalidDataException)
+        {
+            return (false, seen);
+        }
+        catch (IOException error)
+            when (error.InnerException is RequestFailedException { Status: NotFound or PreconditionFailed })
+        {
+            return default;
+        }
     }
 
-    private BlobClient ContentOf(BlobName name) => _container.GetBlobClient($"{PathOf(name)}/content");
+    // Nothing and no ETag if it is not there.
+    private static async Task<(BlobContent? Content, ETag Seen)> ReadAsync(
+        BlobName name, BlockBlobClient blob, BlobRange range, CancellationToken cancellation)
+    {
+        try
+        {
+            BlobDownloadStreamingResult answer = await blob.DownloadStreamingAsync(
+                range.IsWhole ? null : new BlobDownloadOptions { Range = new HttpRange(range.Offset, range.Length) },
+                cancellation);
+            long length = answer.Details.ContentLength;
+            BlobContent content = range.IsWhole
+                ? new BlobContent(length, BlobStream.Whole(answer.Content, name, length))
+                : new BlobContent(
+                    TotalOf(answer.Details.ContentRange), BlobStream.Part(answer.Content, name, length));
+            return (content, answer.Details.ETag);
+        }
+        catch (RequestFailedException error) when (error.Status == NotFound)
+        {
+            return default;
+        }
+        catch (RequestFailedException error) when (error.Status == RangeNotSatisfiable)
+        {
+            return await LengthAsync(blob, cancellation) is { } total
+                ? (new BlobContent(total, BlobStream.Part(Stream.Null, name, 0)), default)
+                : default;
+        }
+    }
 
-    private BlobClient MarkerOf(BlobName name, GenerationId owner) => Names.AreValid(owner.Value)
-        ? _container.GetBlobClient($"{PathOf(name)}/owners/{owner.Value}")
-        : throw new ArgumentException($"'{owner.Value}' names no generation.", nameof(owner));
+    // Null if it is not there.
+    private static async Task<long?> LengthAsync(BlockBlobClient blob, CancellationToken cancellation)
+    {
+        try
+        {
+            return (await blob.GetPropertiesAsync(cancellationToken: cancellation)).Value.ContentLength;
+        }
+        catch (RequestFailedException error) when (error.Status == NotFound)
+        {
+            return null;
+        }
+    }
 
-    // Names are checked where they become paths, whoever made them.
+    // "bytes 0-9/100"
+    private static long TotalOf(string range) =>
+        long.Parse(range.AsSpan(range.LastIndexOf('/') + 1), NumberStyles.None, CultureInfo.InvariantCulture);
+
+    private ValueTask<bool> HasOwnerAsync(BlobName name, CancellationToken cancellation) => _container.GetBlobsAsync(
+        BlobTraits.None, BlobStates.None, PathOf(name) + Owners, cancellation).AnyAsync(cancellation);
+
+    private BlockBlobClient ContentOf(BlobName name) => _container.GetBlockBlobClient(PathOf(name) + Content);
+
+    private BlobClient MarkerOf(BlobName name, BlobOwner owner) =>
+        _container.GetBlobClient(PathOf(name) + Owners + owner.SpellingFor(name));
+
     private static string PathOf(BlobName name) => BlobName.TryParse(name.Value, out _)
         ? name.Value
-        : throw new ArgumentException($"'{name.Value}' names no blob.", nameof(name));
+        : throw new ArgumentException($"'{name.Value}' is not the name of a blob.", nameof(name));
 
-    private static bool IsOf(BlobName name, byte[] bytes) =>
-        Convert.ToHexStringLower(SHA256.HashData(bytes)) == name.Sha256;
+    // A content, or the marker of an owner. What this release does not know is left alone.
+    private static bool TryParse(string path, out BlobName name, out string? owner)
+    {
+        int end = path.IndexOf(Owners, StringComparison.Ordinal);
+        owner = end < 0 ? null : path[(end + Owners.Length)..];
+        string text = end >= 0 ? path[..end] : path.EndsWith(Content, StringComparison.Ordinal)
+            ? path[..^Content.Length]
+            : "";
+        return BlobName.TryParse(text, out name);
+    }
 
     private static AzureBlobStoreOptions Checked(AzureBlobStoreOptions options)
     {

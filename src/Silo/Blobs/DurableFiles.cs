@@ -1,5 +1,6 @@
-// What .NET has no words for: flushing a folder's entries to disk, and a second name for a file.
+// What .NET does not offer: flushing a folder's entries to disk, and a second name for a file.
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 
 namespace Atelier.Silo.Blobs;
 
@@ -11,18 +12,52 @@ internal static class DurableFiles
 
     private const int NotThere = 2; // ENOENT
 
+    private const int CopyBytes = 1 << 20;
+
     /// <summary>
     /// Writes a new file and flushes its bytes to disk. Its name is durable once its folder is flushed.
     /// </summary>
-    public static void Write(string path, byte[] bytes)
+    /// <param name="path">The file.</param>
+    /// <param name="content">What is written, to its end; its length is known.</param>
+    /// <param name="clock">Gives the time of its last write.</param>
+    /// <param name="cancellation">Cancels.</param>
+    public static async Task WriteAsync(
+        string path, Stream content, TimeProvider clock, CancellationToken cancellation)
     {
-        using var file = new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0);
-        file.Write(bytes);
+        await using var file = new FileStream(
+            path, FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0, FileOptions.Asynchronous);
+        await content.CopyToAsync(file, (int)Math.Clamp(content.Length, 1, CopyBytes), cancellation);
+        File.SetLastWriteTimeUtc(file.SafeFileHandle, clock.GetUtcNow().UtcDateTime);
         file.Flush(flushToDisk: true);
     }
 
-    /// <summary>Flushes a folder: names made, changed and taken away in it before are durable afterwards.</summary>
-    /// <exception cref="IOException">The folder is not there, or the disk refuses.</exception>
+    /// <summary>Sets the time of a file's last write to now, and flushes that to disk.</summary>
+    public static void SetTime(string path, TimeProvider clock)
+    {
+        using SafeFileHandle file = File.OpenHandle(path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite);
+        File.SetLastWriteTimeUtc(file, clock.GetUtcNow().UtcDateTime);
+        RandomAccess.FlushToDisk(file);
+    }
+
+    /// <summary>
+    /// Opens a file for reading, which others may write or delete meanwhile; null if it is not there.
+    /// </summary>
+    public static FileStream? TryOpen(string path)
+    {
+        try
+        {
+            return new FileStream(
+                path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0,
+                FileOptions.Asynchronous);
+        }
+        catch (Exception error) when (error is FileNotFoundException or DirectoryNotFoundException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>Flushes a folder: names created, changed and deleted in it before are durable afterwards.</summary>
+    /// <exception cref="IOException">There is no such folder, or the disk refuses.</exception>
     public static void FlushFolder(string path)
     {
         int handle = Open(path, ReadOnlyAndNotInherited);

@@ -1,12 +1,20 @@
-// A blob store in a folder. A blob is a folder named by its digest, with one file for each generation that needs it:
+// A blob store in a folder. A blob is a folder named by its digest, with one file for each owner that needs it; the
+// cluster's blobs have no tenant above them:
 //
 //     pictures/TENANT/ab/abcd...ef/GENERATION
+//     checkpoints/ab/abcd...ef/run.RUN
 //
 // The files are names of one and the same content (hard links), so the file system counts who needs it: each owner
 // puts and releases a name of its own, no two of them ever touch the same one, and several processes may share the
-// folder without a lock. A file is written aside, flushed to disk, and then renamed; its folders are flushed before the
-// answer.
-using System.Security.Cryptography;
+// folder without a lock. A file is written aside, its digest checked, flushed to disk, and then renamed; its folders
+// are flushed before the answer.
+//
+// A put sets the content's time before it renames. A release of what is older than a moment therefore first renames
+// the owner's file to a name of its own, OWNER~NUMBER, which nobody else changes, and only then looks at its time: a
+// put that came before has made it young, and the file goes back; one that comes after makes another name of the
+// content. At every moment the content has a name in the blob's folder, so readers find it, and if the process dies in
+// between, the next such release finds the name and decides about it.
+using System.Runtime.CompilerServices;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
 
@@ -15,23 +23,18 @@ namespace Atelier.Silo.Blobs;
 /// <summary>What can be set about a store in a folder.</summary>
 public sealed class FolderBlobStoreOptions
 {
-    /// <summary>Gets or sets the folder; it is made if it is not there.</summary>
+    /// <summary>Gets or sets the folder, which is created if there is none.</summary>
     public required string Folder { get; set; }
-
-    /// <summary>Gets or sets the size of the largest blob, in bytes.</summary>
-    /// <value>The default is 64 MiB.</value>
-    public int BlobBytesMax { get; set; } = 64 << 20;
 
     /// <summary>Gets or sets the age at which a file that was never finished is deleted at start.</summary>
     /// <remarks>It must exceed the time that any write takes, since another process may be writing.</remarks>
     /// <value>The default is 1 hour.</value>
     public TimeSpan LeftoverAge { get; set; } = TimeSpan.FromHours(1);
 
-    /// <summary>What is wrong with these options, as a sentence; none if nothing is.</summary>
+    /// <summary>What is wrong with these options, as a sentence; null if nothing is.</summary>
     public string? Fault() => this switch
     {
         _ when string.IsNullOrWhiteSpace(Folder) => $"{nameof(Folder)} must name a folder.",
-        { BlobBytesMax: < 1 } => $"{nameof(BlobBytesMax)} must be positive.",
         _ when LeftoverAge < TimeSpan.Zero => $"{nameof(LeftoverAge)} must not be negative.",
         _ => null,
     };
@@ -43,21 +46,26 @@ public sealed class FolderBlobStore : IBlobStore
     // Attempts against others who release the same blob at the same time.
     private const int TriesMax = 100;
 
+    // Between an owner and a number, where a file is about to be released. Neither owners nor numbers contain it.
+    private const char Released = '~';
+
     // Error numbers that a race between owners leads to: EEXIST and ENOTEMPTY.
     private const int Exists = 17;
     private const int NotEmpty = 39;
 
-    private readonly FolderBlobStoreOptions _options;
+    private readonly TimeProvider _clock;
     private readonly string _root;
     private readonly string _aside;
 
-    /// <summary>Opens the store, and clears away what writers left that died long ago.</summary>
-    /// <exception cref="ArgumentException">The options make no sense; the message says why.</exception>
-    /// <exception cref="IOException">The folder cannot be made.</exception>
+    /// <summary>Opens the store, and deletes old files that dead writers left behind.</summary>
+    /// <exception cref="ArgumentException">The options are invalid; the message says why.</exception>
+    /// <exception cref="IOException">The folder cannot be created.</exception>
     public FolderBlobStore(FolderBlobStoreOptions options, TimeProvider clock)
     {
-        _options = options.Fault() is { } fault ? throw new ArgumentException(fault, nameof(options)) : options;
-        _root = Path.GetFullPath(options.Folder);
+        _clock = clock;
+        _root = options.Fault() is { } fault
+            ? throw new ArgumentException(fault, nameof(options))
+            : Path.GetFullPath(options.Folder);
         _aside = Path.Combine(_root, "aside");
         Directory.CreateDirectory(_aside);
         DateTime old = (clock.GetUtcNow() - options.LeftoverAge).UtcDateTime;
@@ -71,50 +79,107 @@ public sealed class FolderBlobStore : IBlobStore
     }
 
     /// <inheritdoc/>
-    /// <exception cref="ArgumentException">The bytes are too many, or are not the name's.</exception>
-    /// <exception cref="IOException">The disk refuses.</exception>
-    public Task PutAsync(BlobName name, GenerationId owner, byte[] bytes, CancellationToken cancellation)
+    public Task PutAsync(
+        BlobName name, BlobOwner owner, Stream content, long length, CancellationToken cancellation)
     {
-        string folder = FolderOf(name), file = FileOf(folder, owner);
-        if (bytes.Length > _options.BlobBytesMax)
+        string folder = FolderOf(name), file = Path.Combine(folder, owner.SpellingFor(name));
+        ArgumentOutOfRangeException.ThrowIfNegative(length);
+        string aside = Path.Combine(_aside, Guid.NewGuid().ToString("N"));
+        return AskAsync(name, async () =>
         {
-            throw new ArgumentException(
-                $"{name} has {bytes.Length} bytes; the store takes at most {_options.BlobBytesMax}.", nameof(bytes));
-        }
+            try
+            {
+                await FillAsync(name, folder, aside, content, length, cancellation);
+                Place(folder, file, aside);
+            }
+            finally
+            {
+                // Renaming over another name of the same content leaves the old name.
+                File.Delete(aside);
+            }
 
-        if (!IsOf(name, bytes))
-        {
-            throw new ArgumentException($"The bytes are not those of {name}.", nameof(bytes));
-        }
-
-        return AskAsync(name, () => Put(name, folder, file, bytes), cancellation);
+            return true;
+        }, cancellation);
     }
 
     /// <inheritdoc/>
-    /// <remarks>Damaged bytes count as gone; another owner's sound ones serve as well.</remarks>
-    /// <exception cref="IOException">The disk refuses.</exception>
-    public async Task<byte[]?> GetAsync(BlobName name, CancellationToken cancellation)
+    /// <remarks>If owners' files differ, the first sound one is opened.</remarks>
+    public Task<BlobContent?> OpenAsync(BlobName name, BlobRange range, CancellationToken cancellation)
     {
         string folder = FolderOf(name);
-        byte[]? bytes = null;
-        await AskAsync(name, () => bytes = Get(name, folder)?.Bytes, cancellation);
-        return bytes;
+        _ = range.LengthIn(0);
+        return AskAsync(name, async () =>
+        {
+            for (int attempt = 1; ; attempt++)
+            {
+                FileInfo[] files = FilesOf(folder);
+                bool areOne = files.DistinctBy(file => (file.Length, file.LastWriteTimeUtc)).Take(2).Count() == 1;
+                string? file = areOne ? files[0].FullName : await FindSoundAsync(name, files, cancellation);
+                if (file is not null && DurableFiles.TryOpen(file) is { } stream)
+                {
+                    return ContentOf(stream, name, range);
+                }
+
+                // A file that is gone may be there under another name, and two names may be missed on the way.
+                bool isSettled = files.Length == 0
+                    ? !Directory.Exists(folder)
+                    : files.All(one => File.Exists(one.FullName));
+                if (isSettled || attempt == TriesMax)
+                {
+                    return null;
+                }
+            }
+        }, cancellation);
     }
 
     /// <inheritdoc/>
-    /// <exception cref="IOException">The disk refuses.</exception>
-    public Task ReleaseAsync(BlobName name, GenerationId owner, CancellationToken cancellation)
+    public Task ReleaseAsync(BlobName name, BlobOwner owner, CancellationToken cancellation)
     {
-        string folder = FolderOf(name), file = FileOf(folder, owner);
-        return AskAsync(name, () => Release(folder, file), cancellation);
+        string folder = FolderOf(name), file = Path.Combine(folder, owner.SpellingFor(name));
+        return AskAsync(name, () => Task.FromResult(Release(folder, () =>
+        {
+            File.Delete(file);
+            return true;
+        })), cancellation);
     }
 
-    // What the disk refuses, in the words of all stores.
-    private static async Task AskAsync(BlobName name, Action work, CancellationToken cancellation)
+    /// <inheritdoc/>
+    public async IAsyncEnumerable<StoredBlob> ListAsync([EnumeratorCancellation] CancellationToken cancellation)
+    {
+        foreach (BlobKindInfo kind in BlobKinds.All)
+        {
+            string at = Path.Combine(_root, kind.Spelling);
+            foreach (string above in kind.Scope == BlobScope.Tenant ? FoldersOf(at) : [at])
+            {
+                foreach (string folder in FoldersOf(above).SelectMany(FoldersOf))
+                {
+                    string name = Path.GetRelativePath(_root, above) + "/" + Path.GetFileName(folder);
+                    if (BlobName.TryParse(name, out BlobName blob) && FolderOf(blob) == folder
+                        && await AskAsync(blob, () => Task.FromResult(Stored(blob, folder)), cancellation) is { } found)
+                    {
+                        yield return found;
+                    }
+                }
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public Task<bool> ReleaseOlderAsync(
+        BlobName name, BlobOwner? owner, DateTimeOffset before, CancellationToken cancellation)
+    {
+        string folder = FolderOf(name);
+        string? spelling = owner?.SpellingFor(name);
+        return AskAsync(name, () => Task.FromResult(Release(
+            folder, () => spelling is null || ReleaseOlder(folder, spelling, before.UtcDateTime))), cancellation);
+    }
+
+    // Off the caller's scheduler. What the disk refuses becomes the exception of all stores.
+    private static async Task<T> AskAsync<T>(BlobName name, Func<Task<T>> work, CancellationToken cancellation)
     {
         try
         {
-            await Task.Run(work, cancellation);
+            return await Task.Run(work, cancellation);
         }
         catch (UnauthorizedAccessException error)
         {
@@ -122,19 +187,36 @@ public sealed class FolderBlobStore : IBlobStore
         }
     }
 
-    private void Put(BlobName name, string folder, string file, byte[] bytes)
+    // Gives the content a name aside: a link to a sound file if there is one, else a new file with the stream's bytes.
+    private async Task FillAsync(
+        BlobName name, string folder, string aside, Stream content, long length, CancellationToken cancellation)
     {
+        await using var announced = BlobStream.Announced(content, name, length);
+        if (await FindSoundAsync(name, FilesOf(folder), cancellation) is { } there
+            && DurableFiles.TryLink(there, aside))
+        {
+            // At once, so that it does not count as a leftover, and again after the stream was read.
+            DurableFiles.SetTime(aside, _clock);
+            await announced.CopyToAsync(Stream.Null, cancellation);
+            DurableFiles.SetTime(aside, _clock);
+            return;
+        }
+
+        await DurableFiles.WriteAsync(aside, announced, _clock, cancellation);
+    }
+
+    private void Place(string folder, string file, string aside)
+    {
+        bool isPlaced = false;
         for (int attempt = 1; ; attempt++)
         {
             try
             {
                 Directory.CreateDirectory(folder);
-                if (Read(name, file) is null)
-                {
-                    Place(name, folder, file, bytes);
-                }
+                File.Move(aside, file, overwrite: true);
+                isPlaced = true;
 
-                // Also where the file was there already: whoever wrote it may have died before this.
+                // All of them: another put that made one may have died before it was flushed.
                 for (string? at = folder; at is not null && at.Length >= _root.Length; at = Path.GetDirectoryName(at))
                 {
                     DurableFiles.FlushFolder(at);
@@ -146,6 +228,10 @@ public sealed class FolderBlobStore : IBlobStore
             {
                 // The last owner left, and took the folder along, while it was made or before it was filled. What the
                 // disk refuses for another reason, it refuses again: a full disk is asked once.
+                if (isPlaced && !File.Exists(aside))
+                {
+                    return; // The owner itself has released it meanwhile.
+                }
             }
         }
     }
@@ -153,84 +239,99 @@ public sealed class FolderBlobStore : IBlobStore
     private static bool IsRace(IOException error) =>
         error is DirectoryNotFoundException or FileNotFoundException || error.HResult is Exists or NotEmpty;
 
-    // A link where there is something sound to link to, and the bytes themselves where there is not.
-    private void Place(BlobName name, string folder, string file, byte[] bytes)
+    // A file with the blob's bytes; null if none of them is sound.
+    private static async Task<string?> FindSoundAsync(
+        BlobName name, FileInfo[] files, CancellationToken cancellation)
     {
-        string aside = Path.Combine(_aside, Guid.NewGuid().ToString("N"));
-        try
+        foreach (FileInfo file in files)
         {
-            if (Get(name, folder) is not { } found || !DurableFiles.TryLink(found.File, aside))
+            try
             {
-                DurableFiles.Write(aside, bytes);
-            }
-
-            File.Move(aside, file, overwrite: true);
-        }
-        finally
-        {
-            // Renaming over another name of the same content leaves the old name.
-            File.Delete(aside);
-        }
-    }
-
-    private (string File, byte[] Bytes)? Get(BlobName name, string folder)
-    {
-        if (!Directory.Exists(folder))
-        {
-            return null;
-        }
-
-        try
-        {
-            foreach (string file in Directory.EnumerateFiles(folder))
-            {
-                if (Read(name, file) is { } bytes)
+                if (DurableFiles.TryOpen(file.FullName) is { } stream)
                 {
-                    return (file, bytes);
+                    await using var whole = BlobStream.Whole(stream, name, stream.Length);
+                    await whole.CopyToAsync(Stream.Null, cancellation);
+                    return file.FullName;
                 }
             }
-        }
-        catch (DirectoryNotFoundException)
-        {
-            // Released meanwhile.
+            catch (InvalidDataException)
+            {
+                // Damaged, which counts as gone.
+            }
         }
 
         return null;
     }
 
-    // The file's bytes if they are there and sound.
-    private byte[]? Read(BlobName name, string file)
+    private static BlobContent ContentOf(FileStream stream, BlobName name, BlobRange range)
+    {
+        long length = stream.Length;
+        if (range.IsWhole)
+        {
+            return new BlobContent(length, BlobStream.Whole(stream, name, length));
+        }
+
+        stream.Position = Math.Min(range.Offset, length);
+        return new BlobContent(length, BlobStream.Part(stream, name, range.LengthIn(length)));
+    }
+
+    // The files of a folder as they are now; empty if there is no such folder.
+    private static FileInfo[] FilesOf(string folder)
     {
         try
         {
-            using var stream = new FileStream(
-                file, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
-            if (stream.Length > _options.BlobBytesMax)
-            {
-                return null;
-            }
-
-            var bytes = new byte[stream.Length];
-            stream.ReadExactly(bytes);
-            return IsOf(name, bytes) ? bytes : null;
+            return [.. new DirectoryInfo(folder).EnumerateFiles().Where(file => file.Exists)];
         }
-        catch (Exception error)
-            when (error is FileNotFoundException or DirectoryNotFoundException or EndOfStreamException)
+        catch (DirectoryNotFoundException)
         {
-            return null;
+            return [];
         }
     }
 
-    private static void Release(string folder, string file)
+    private static string[] FoldersOf(string folder)
     {
         try
         {
-            File.Delete(file);
+            return Directory.GetDirectories(folder);
+        }
+        catch (DirectoryNotFoundException)
+        {
+            return [];
+        }
+        catch (UnauthorizedAccessException error)
+        {
+            throw new IOException($"{folder} cannot be read: {error.Message}", error);
+        }
+    }
+
+    private static StoredBlob? Stored(BlobName name, string folder)
+    {
+        FileInfo[] files = FilesOf(folder);
+        BlobHolder[] holders =
+        [
+            .. files.Select(file => (Spelling: file.Name.Split(Released)[0], file.LastWriteTimeUtc))
+                .GroupBy(file => file.Spelling, StringComparer.Ordinal)
+                .Select(same => new BlobHolder(
+                    same.Key, BlobOwner.TryParse(same.Key, out BlobOwner owner) ? owner : null,
+                    new DateTimeOffset(same.Max(file => file.LastWriteTimeUtc)))),
+        ];
+        return holders.Length == 0
+            ? null
+            : new StoredBlob(name, files.Max(file => file.Length), holders.Max(one => one.PutAt), holders);
+    }
+
+    // Deletes files, and the folder with the last of them; returns what the deletion returned.
+    private static bool Release(string folder, Func<bool> take)
+    {
+        bool taken;
+        try
+        {
+            taken = take();
             DurableFiles.FlushFolder(folder);
         }
         catch (DirectoryNotFoundException)
         {
-            return; // Nobody needs the blob any more.
+            return true; // Nobody needs the blob anymore.
         }
 
         try
@@ -240,26 +341,52 @@ public sealed class FolderBlobStore : IBlobStore
         }
         catch (IOException)
         {
-            // It is not empty, or another owner was faster. At worst an empty folder is left, which is no blob.
+            // It is not empty, or another owner was faster. At worst an empty folder is left, which is not a blob.
         }
+
+        return taken;
     }
 
-    private static bool IsOf(BlobName name, byte[] bytes) =>
-        Convert.ToHexStringLower(SHA256.HashData(bytes)) == name.Sha256;
+    // False if a file of the owner's is younger. Two of these may be at work at once: each decides about names of its
+    // own.
+    private static bool ReleaseOlder(string folder, string spelling, DateTime before)
+    {
+        string file = Path.Combine(folder, spelling);
+        bool isReleased = true;
+        foreach (string one in Directory.GetFiles(folder).Where(
+            path => path == file || path.StartsWith($"{file}{Released}", StringComparison.Ordinal)))
+        {
+            string mine = $"{file}{Released}{Guid.NewGuid():N}";
+            try
+            {
+                // Without this "overwrite" it would be a link and a deletion of whatever has the name by then.
+                File.Move(one, mine, overwrite: true);
+                if (File.GetLastWriteTimeUtc(mine) >= before)
+                {
+                    isReleased = false;
+                    File.Move(mine, file, overwrite: true);
+                }
 
-    // Names are checked where they become paths, whoever made them.
+                File.Delete(mine);
+            }
+            catch (FileNotFoundException)
+            {
+                // Another was faster.
+            }
+        }
+
+        return isReleased;
+    }
+
+    // Names are checked where they become paths, whatever made them.
     private string FolderOf(BlobName name)
     {
         if (!BlobName.TryParse(name.Value, out _))
         {
-            throw new ArgumentException($"'{name.Value}' names no blob.", nameof(name));
+            throw new ArgumentException($"'{name.Value}' is not the name of a blob.", nameof(name));
         }
 
-        string[] parts = name.Value.Split('/');
-        return Path.Combine(_root, parts[0], parts[1], parts[2][..2], parts[2]);
+        int digest = name.Value.LastIndexOf('/') + 1;
+        return Path.Combine(_root, name.Value[..digest], name.Sha256[..2], name.Sha256);
     }
-
-    private static string FileOf(string folder, GenerationId owner) => Names.AreValid(owner.Value)
-        ? Path.Combine(folder, owner.Value)
-        : throw new ArgumentException($"'{owner.Value}' names no generation.", nameof(owner));
 }

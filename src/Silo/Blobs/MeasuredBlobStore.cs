@@ -1,4 +1,5 @@
 // A blob store that measures the calls of another one.
+using System.Runtime.CompilerServices;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
 
@@ -7,35 +8,67 @@ namespace Atelier.Silo.Blobs;
 /// <summary>Measures the calls of a blob store.</summary>
 internal sealed class MeasuredBlobStore(IBlobStore store, StoreInstruments instruments, TimeProvider clock) : IBlobStore
 {
-    public Task PutAsync(BlobName name, GenerationId owner, byte[] bytes, CancellationToken cancellation) =>
-        MeasureAsync("put", () => store.PutAsync(name, owner, bytes, cancellation));
-
-    public async Task<byte[]?> GetAsync(BlobName name, CancellationToken cancellation)
+    /// <remarks>Includes the time in which the caller's stream is read.</remarks>
+    public async Task PutAsync(
+        BlobName name, BlobOwner owner, Stream content, long length, CancellationToken cancellation)
     {
-        byte[]? bytes = null;
-        await MeasureAsync("get", async () => bytes = await store.GetAsync(name, cancellation));
-        return bytes;
+        using MeasuredCall call = Begin("put");
+        await call.DoAsync(() => store.PutAsync(name, owner, content, length, cancellation));
     }
 
-    public Task ReleaseAsync(BlobName name, GenerationId owner, CancellationToken cancellation) =>
-        MeasureAsync("release", () => store.ReleaseAsync(name, owner, cancellation));
-
-    private async Task MeasureAsync(string operation, Func<Task> call)
+    /// <remarks>Measured until the stream is disposed, without the time between its reads.</remarks>
+    public async Task<BlobContent?> OpenAsync(BlobName name, BlobRange range, CancellationToken cancellation)
     {
-        long start = clock.GetTimestamp();
-        Exception? error = null;
+        MeasuredCall call = Begin("get");
+        BlobContent? content = null;
         try
         {
-            await call();
-        }
-        catch (Exception thrown)
-        {
-            error = thrown;
-            throw;
+            await call.DoAsync(async () => content = await store.OpenAsync(name, range, cancellation));
         }
         finally
         {
-            instruments.Record(operation, clock.GetElapsedTime(start), error);
+            if (content is null)
+            {
+                call.Dispose();
+            }
+        }
+
+        return content is null ? null : content with { Stream = new MeasuredStream(content.Stream, call) };
+    }
+
+    public async Task ReleaseAsync(BlobName name, BlobOwner owner, CancellationToken cancellation)
+    {
+        using MeasuredCall call = Begin("release");
+        await call.DoAsync(() => store.ReleaseAsync(name, owner, cancellation));
+    }
+
+    /// <remarks>Measured until the listing ends, without the time between its items.</remarks>
+    public async IAsyncEnumerable<StoredBlob> ListAsync([EnumeratorCancellation] CancellationToken cancellation)
+    {
+        using MeasuredCall call = Begin("list");
+        await using IAsyncEnumerator<StoredBlob> blobs = store.ListAsync(cancellation).GetAsyncEnumerator(cancellation);
+        bool isThere = false;
+        while (true)
+        {
+            await call.DoAsync(async () => isThere = await blobs.MoveNextAsync());
+            if (!isThere)
+            {
+                break;
+            }
+
+            yield return blobs.Current;
         }
     }
+
+    public async Task<bool> ReleaseOlderAsync(
+        BlobName name, BlobOwner? owner, DateTimeOffset before, CancellationToken cancellation)
+    {
+        using MeasuredCall call = Begin("release_older");
+        bool isReleased = false;
+        await call.DoAsync(
+            async () => isReleased = await store.ReleaseOlderAsync(name, owner, before, cancellation));
+        return isReleased;
+    }
+
+    private MeasuredCall Begin(string operation) => new(operation, instruments, clock);
 }

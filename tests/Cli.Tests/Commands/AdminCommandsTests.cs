@@ -114,6 +114,24 @@ public sealed class AdminCommandsTests : IDisposable
     }
 
     [Fact]
+    public async Task Sweep_ListsBlobs_AndRemovesThemOnlyOnRequest()
+    {
+        await using StubCluster cluster = await StartAsync();
+        ProgramRun run = await RunAsync("blobs", "sweep", "--json", "s.json");
+        Assert.Equal("unneeded  snapshots/t/aa  12 bytes\n", run.Succeeded().Output);
+        Assert.Contains("1 blobs, 12 bytes, are needed by no owner.", run.Error);
+        Assert.Contains("This was a dry run", run.Error);
+        Assert.Equal(99, _folder.Json("s.json").GetProperty("totals").GetProperty("listed").GetProperty("bytes")
+            .GetInt32());
+        run = await RunAsync("blobs", "sweep", "--remove", "--grace-hours", "30");
+        Assert.Equal("removed  snapshots/t/aa  12 bytes\n", run.Succeeded().Output);
+        Assert.Equal(
+            ["""{"dry_run":true,"grace_hours":24}""", """{"dry_run":false,"grace_hours":30}"""], _calls);
+        (await RunAsync("blobs", "sweep", "--grace-hours", "7")).FailedSaying("The sweep was interrupted");
+        (await RunAsync("blobs", "sweep", "--grace-hours", "0")).FailedSaying("it must be a whole number from 1");
+    }
+
+    [Fact]
     public async Task NoCluster_IsReported_WithAdvice()
     {
         (await RunAsync("status")).FailedSaying("There is no cluster in data: start one with atelier up");
@@ -129,10 +147,37 @@ public sealed class AdminCommandsTests : IDisposable
         {
             app.MapGet("/v1/admin/status", () => Results.Text(Status, "application/json"));
             app.Map("/v1/admin/tenants/{**rest}", (Delegate)AnswerAsync);
+            app.MapPost("/v1/admin/blobs/sweep", (Delegate)SweepAsync);
         });
         (ClusterFile.New() with { Port = new Uri(cluster.Url).Port }).Write(
             Directory.CreateDirectory(_folder["data"]).FullName);
         return cluster;
+    }
+
+    private async Task<IResult> SweepAsync(HttpContext context)
+    {
+        using var reader = new StreamReader(context.Request.Body);
+        string body = await reader.ReadToEndAsync(context.RequestAborted);
+        _calls.Enqueue(body);
+        string removed = body.Contains("false", StringComparison.Ordinal) ? "true" : "false";
+        string events =
+            $$"""
+            : keep-alive
+
+            event: blob
+            data: {"name":"snapshots/t/aa","bytes":12,"owners":["g"],"removed":{{removed}}}
+
+
+            """;
+        const string Done =
+            """
+            event: done
+            data: {"listed":{"blobs":5,"bytes":99},"unneeded":{"blobs":1,"bytes":12},"removed":{"blobs":0,"bytes":0}}
+
+
+            """;
+        bool breaks = body.Contains(":7}", StringComparison.Ordinal);
+        return Results.Text(breaks ? ": keep-alive\n\n" : events + Done, "text/event-stream");
     }
 
     private async Task<IResult> AnswerAsync(HttpContext context)

@@ -1,5 +1,5 @@
 // Ports without devices: networks that are chains of hashes, and a store in memory that counts the owners of each blob.
-using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
 using System.Security.Cryptography;
 using System.Text;
 using Atelier.Contracts;
@@ -13,11 +13,12 @@ namespace Atelier.Grains.Tests.Cluster;
 /// <summary>Blobs of a whole cluster.</summary>
 internal sealed class FakeBlobStore : IBlobStore
 {
-    private readonly ConcurrentDictionary<BlobName, byte[]> _blobs = new();
-    private readonly ConcurrentDictionary<BlobName, ConcurrentDictionary<GenerationId, bool>> _owners = new();
+    private readonly Lock _lock = new();
+    private readonly Dictionary<BlobName, byte[]> _blobs = [];
+    private readonly Dictionary<(BlobName Name, BlobOwner Owner), DateTimeOffset> _puts = [];
     private int _refusals;
 
-    public int Count => _blobs.Count;
+    public int Count => Locked(() => _blobs.Count);
 
     /// <summary>Number of writes still to be refused, as by a full disk.</summary>
     public int Refusals
@@ -29,44 +30,85 @@ internal sealed class FakeBlobStore : IBlobStore
     /// <summary>Whether releases are refused, as by an unavailable store.</summary>
     public volatile bool IsAway;
 
-    public byte[] this[BlobName name] => _blobs[name];
+    /// <summary>The time of puts.</summary>
+    public TimeProvider Clock { get; set; } = TimeProvider.System;
 
-    public IEnumerable<BlobName> Names => _blobs.Keys;
+    public byte[] this[BlobName name] => Locked(() => _blobs[name]);
 
-    public bool Has(BlobName name) => _blobs.ContainsKey(name);
+    public IEnumerable<BlobName> Names => Locked(() => _blobs.Keys.ToArray());
 
-    public Task PutAsync(BlobName name, GenerationId owner, byte[] bytes, CancellationToken cancellation)
+    public bool Has(BlobName name) => Locked(() => _blobs.ContainsKey(name));
+
+    public async Task PutAsync(
+        BlobName name, BlobOwner owner, Stream content, long length, CancellationToken cancellation)
     {
         if (Interlocked.Decrement(ref _refusals) >= 0)
         {
             throw new IOException("There is no space left on the device.");
         }
 
-        _owners.GetOrAdd(name, _ => new()).TryAdd(owner, true);
-        _blobs[name] = bytes;
-        return Task.CompletedTask;
+        byte[] bytes = new byte[length];
+        await content.ReadExactlyAsync(bytes, cancellation);
+        Locked(() =>
+        {
+            _puts[(name, owner)] = Clock.GetUtcNow();
+            return _blobs[name] = bytes;
+        });
     }
 
-    public Task<byte[]?> GetAsync(BlobName name, CancellationToken cancellation) =>
-        Task.FromResult(_blobs.TryGetValue(name, out byte[]? bytes) ? bytes : null);
+    public Task<BlobContent?> OpenAsync(BlobName name, BlobRange range, CancellationToken cancellation)
+    {
+        byte[]? bytes = Locked(() => _blobs.GetValueOrDefault(name));
+        return Task.FromResult(bytes is null ? null : new BlobContent(bytes.Length, new MemoryStream(
+            bytes, (int)Math.Min(range.Offset, bytes.Length), (int)range.LengthIn(bytes.Length), writable: false)));
+    }
 
-    public Task ReleaseAsync(BlobName name, GenerationId owner, CancellationToken cancellation)
+    public Task ReleaseAsync(BlobName name, BlobOwner owner, CancellationToken cancellation) =>
+        ReleaseOlderAsync(name, owner, DateTimeOffset.MaxValue, cancellation);
+
+    public async IAsyncEnumerable<StoredBlob> ListAsync([EnumeratorCancellation] CancellationToken cancellation)
+    {
+        StoredBlob[] all = Locked(() => _puts.GroupBy(put => put.Key.Name).Select(puts => new StoredBlob(
+            puts.Key, _blobs[puts.Key].Length, puts.Max(put => put.Value),
+            [.. puts.Select(put => new BlobHolder($"{put.Key.Owner}", put.Key.Owner, put.Value))])).ToArray());
+        foreach (StoredBlob one in all)
+        {
+            await Task.Yield();
+            yield return one;
+        }
+    }
+
+    public Task<bool> ReleaseOlderAsync(
+        BlobName name, BlobOwner? owner, DateTimeOffset before, CancellationToken cancellation)
     {
         if (IsAway)
         {
             throw new IOException("The blob store is unavailable.");
         }
 
-        if (_owners.TryGetValue(name, out ConcurrentDictionary<GenerationId, bool>? owners))
+        return Task.FromResult(Locked(() =>
         {
-            owners.TryRemove(owner, out _);
-            if (owners.IsEmpty)
+            (BlobName, BlobOwner) key = (name, owner!.Value);
+            if (_puts.TryGetValue(key, out DateTimeOffset at) && at >= before)
             {
-                _blobs.TryRemove(name, out _);
+                return false;
             }
-        }
 
-        return Task.CompletedTask;
+            if (_puts.Remove(key) && !_puts.Keys.Any(put => put.Name == name))
+            {
+                _blobs.Remove(name);
+            }
+
+            return true;
+        }));
+    }
+
+    private T Locked<T>(Func<T> work)
+    {
+        lock (_lock)
+        {
+            return work();
+        }
     }
 }
 

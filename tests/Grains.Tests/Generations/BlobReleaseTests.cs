@@ -127,8 +127,8 @@ public sealed class BlobReleaseTests
         int due = one.PreviewSteps[0];
         await cluster.Generation("g").ReleaseAsync(new StepReport
         {
-            Epoch = one.Epoch, Step = due, Snapshot = await PutAsync(cluster, "snapshots", "s"),
-            Previews = new() { [due] = await PutAsync(cluster, "previews", "p") },
+            Epoch = one.Epoch, Step = due, Snapshot = await PutAsync(cluster, BlobKind.Snapshot, "s"),
+            Previews = new() { [due] = await PutAsync(cluster, BlobKind.Preview, "p") },
         });
         ClaimAnswer two = await ClaimAsync(cluster, WorkKind.Denoise, "gpu");
         Assert.Equal((ClaimOutcome.Granted, 0), (two.Outcome, two.Step));
@@ -147,7 +147,8 @@ public sealed class BlobReleaseTests
         ClaimAnswer now = await ClaimAsync(cluster, WorkKind.Denoise, "cpu");
 
         // Both have stored the state of step 8, byte for byte; the old claim's worker reports it first.
-        BlobName same = await PutAsync(cluster, "snapshots", "8"), other = await PutAsync(cluster, "snapshots", "9");
+        BlobName same = await PutAsync(cluster, BlobKind.Snapshot, "8");
+        BlobName other = await PutAsync(cluster, BlobKind.Snapshot, "9");
         var late = new StepReport { Epoch = old.Epoch, Step = 8, Snapshot = same, Untold = [other] };
         Assert.Equal(ReportOutcome.Refused, await generation.ReportAsync(late));
         Assert.True(cluster.Blobs.Has(same));
@@ -175,7 +176,7 @@ public sealed class BlobReleaseTests
         await ClaimAsync(cluster, WorkKind.Denoise, "cpu");
         BlobName[] untold = await Task.WhenAll(
             Enumerable.Range(0, 3 * GenerationMachine.ToReleaseMax).Select(
-                i => PutAsync(cluster, "snapshots", $"{i}")));
+                i => PutAsync(cluster, BlobKind.Snapshot, $"{i}")));
         Assert.Equal(
             ReportOutcome.Refused,
             await cluster.Generation("g").ReportAsync(new StepReport { Epoch = old.Epoch, Step = 8, Untold = untold }));
@@ -191,7 +192,7 @@ public sealed class BlobReleaseTests
         BlobName picture = (await cluster.WatchAsync("g"))[^1].Picture!.Value;
         await TestCluster.UntilAsync(() => Task.FromResult(cluster.Blobs.Count == 1));
         Assert.Equal(ReportOutcome.Refused, await cluster.Generation("g").CompleteAsync(1, picture));
-        BlobName wrong = await PutAsync(cluster, "pictures", "other");
+        BlobName wrong = await PutAsync(cluster, BlobKind.Picture, "other");
         Assert.Equal(ReportOutcome.Refused, await cluster.Generation("g").CompleteAsync(1, wrong));
         Assert.True(cluster.Blobs.Has(picture));
         Assert.False(cluster.Blobs.Has(wrong));
@@ -205,13 +206,13 @@ public sealed class BlobReleaseTests
         await TestCluster.UntilAsync(async () => (await worker.StatusAsync()).Held == 0);
     }
 
-    private static Task<BlobName> PutAsync(TestCluster cluster, string kind, string text) => cluster.Blobs.PutAsync(
+    private static Task<BlobName> PutAsync(TestCluster cluster, BlobKind kind, string text) => cluster.Blobs.PutAsync(
         kind, new GenerationKey(TestCluster.Tenant, new GenerationId("g")), FakeDevice.Bytes(text), Token);
 
     private static async Task<ClaimAnswer> DenoisingAsync(TestCluster cluster, string deviceKind)
     {
         ClaimAnswer encode = await ClaimAsync(cluster, WorkKind.Encode, deviceKind);
-        BlobName caption = await PutAsync(cluster, "captions", "caption");
+        BlobName caption = await PutAsync(cluster, BlobKind.Caption, "caption");
         Assert.Equal(ReportOutcome.Taken, await cluster.Generation("g").CompleteAsync(encode.Epoch, caption));
         return await ClaimAsync(cluster, WorkKind.Denoise, deviceKind);
     }

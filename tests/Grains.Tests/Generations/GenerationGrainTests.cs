@@ -423,7 +423,7 @@ public sealed class GenerationGrainTests
 
         Assert.Equal(ClaimOutcome.Granted, claim?.Outcome);
         Assert.True(claim!.Epoch > old);
-        BlobName forged = BlobName.Of("latents", TestCluster.Tenant, new string('0', 64));
+        BlobName forged = BlobName.Of(BlobKind.Latent, TestCluster.Tenant, new string('0', 64));
         Assert.Equal(ReportOutcome.Refused, await other.Generation("g").CompleteAsync(old, forged));
         Assert.Equal(ReportOutcome.Refused, await AskAsync(() => one.Generation("g").CompleteAsync(old, forged)));
 

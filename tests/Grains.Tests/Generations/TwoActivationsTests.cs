@@ -22,7 +22,7 @@ public sealed class TwoActivationsTests
         await one.SubmitAsync("g", s_submission);
         IGenerationGrain older = one.Generation("g"), newer = other.Generation("g");
         ClaimAnswer encode = await older.ClaimAsync(Request(WorkKind.Encode, 1));
-        await older.CompleteAsync(encode.Epoch, await PutAsync(one, "captions", "caption"));
+        await older.CompleteAsync(encode.Epoch, await PutAsync(one, BlobKind.Caption, "caption"));
         ClaimAnswer denoise = await older.ClaimAsync(Request(WorkKind.Denoise, 2));
         await older.ReportAsync(await ReportAsync(one, denoise, 3));
         Assert.Equal(ReportOutcome.Taken, await newer.ReportAsync(await ReportAsync(one, denoise, 8)));
@@ -90,9 +90,9 @@ public sealed class TwoActivationsTests
 
     private static async Task<StepReport> ReportAsync(TestCluster cluster, ClaimAnswer claim, int step) => new()
     {
-        Epoch = claim.Epoch, Step = step, Snapshot = await PutAsync(cluster, "snapshots", $"step {step}"),
+        Epoch = claim.Epoch, Step = step, Snapshot = await PutAsync(cluster, BlobKind.Snapshot, $"step {step}"),
     };
 
-    private static Task<BlobName> PutAsync(TestCluster cluster, string kind, string text) =>
+    private static Task<BlobName> PutAsync(TestCluster cluster, BlobKind kind, string text) =>
         cluster.Blobs.PutAsync(kind, s_key, FakeDevice.Bytes(text), TestContext.Current.CancellationToken);
 }

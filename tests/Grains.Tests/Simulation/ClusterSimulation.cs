@@ -5,6 +5,7 @@ using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
 using Atelier.Contracts.Sessions;
 using Atelier.Contracts.Tenants;
+using Atelier.Grains.Blobs;
 using Atelier.Grains.Ports;
 using Atelier.Grains.Tests.Cluster;
 using static Atelier.Grains.Tests.Simulation.Promises;
@@ -15,7 +16,7 @@ namespace Atelier.Grains.Tests.Simulation;
 internal sealed class SimulationCounts
 {
     public int Done, Failed, Cancelled, Deleted;
-    public int Kills, Drains, Freezes, Parted, Conflicts, Restarts, Forgotten, Left, Calls;
+    public int Kills, Drains, Freezes, Parted, Conflicts, Restarts, Forgotten, Left, Swept, Calls;
 
     public void Add(SimulationCounts other)
     {
@@ -52,6 +53,7 @@ internal sealed class ClusterSimulation
     private readonly List<(GenerationKey Of, Task End)> _watchers = [];
     private readonly Fault[] _faults;
     private readonly bool _hasGpu;
+    private readonly bool _sweeps;
     private bool _isFaulty = true;
 
     /// <summary>Kinds of fault; a seed draws some.</summary>
@@ -70,6 +72,7 @@ internal sealed class ClusterSimulation
         _promises = _cluster.Promises;
         _random = _cluster.Random;
         _hasGpu = seed % 3 == 0;
+        _sweeps = seed % 5 == 0;
         Fault[] all = Enum.GetValues<Fault>();
         _random.Shuffle(all);
         _faults = all[..(2 + _random.Next(all.Length - 2))];
@@ -109,6 +112,11 @@ internal sealed class ClusterSimulation
 
         TimeSpan end = _cluster.Time.Now + s_faultsLast;
         _ = HarmAsync(end);
+        if (_sweeps)
+        {
+            _ = _cluster.ClientAsync(SweepOnAsync);
+        }
+
         Await(() => _cluster.Time.Now >= end, s_faultsLast + TimeSpan.FromSeconds(1), () => "time does not pass");
         Calm();
         Await(
@@ -125,6 +133,8 @@ internal sealed class ClusterSimulation
         _promises.CheckEnds();
         _promises.CheckBlobs();
         _cluster.Run(CheckSessionsAsync, TimeSpan.FromSeconds(10));
+        _cluster.Run(SweepAsync, TimeSpan.FromSeconds(30));
+        _promises.CheckSwept();
         Forget();
         Count();
     }
@@ -195,6 +205,36 @@ internal sealed class ClusterSimulation
                 Harm(_faults[_random.Next(_faults.Length)]);
             }
         });
+    }
+
+    // An administrator who sweeps all the time, without a grace period: what is needed must stay even so.
+    private async Task SweepOnAsync()
+    {
+        while (_isFaulty)
+        {
+            await _cluster.DelayAsync(TimeSpan.FromSeconds(1 + _random.NextDouble()));
+            await SweepAsync();
+        }
+    }
+
+    private async Task SweepAsync()
+    {
+        if (_cluster.Any() is { } silo)
+        {
+            var sweep = new BlobSweep(
+                _cluster.Store.BlobsOf(silo), BlobOwners.Of(_cluster.Grains), _cluster.Store.Now, isDryRun: false);
+            try
+            {
+                await foreach (SweptBlob one in sweep.RunAsync(CancellationToken.None))
+                {
+                    _counts.Swept += one.IsRemoved ? 1 : 0;
+                }
+            }
+            catch (IOException)
+            {
+                // The store cannot be listed.
+            }
+        }
     }
 
     private void Harm(Fault fault)

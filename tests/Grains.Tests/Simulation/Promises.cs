@@ -148,6 +148,14 @@ internal sealed class Promises
         }
     }
 
+    /// <summary>After a sweep that nothing disturbs, everything in the store is needed.</summary>
+    public void CheckSwept()
+    {
+        BlobName[] left = [.. _cluster.Store.Blobs.Keys.Except(Stored.SelectMany(one => one.Value.Needed()))];
+        Hold(left.Length == 0, () => $"the sweep has left {string.Join(' ', left)}\n{_cluster.Story(null)}");
+        CheckBlobs();
+    }
+
     /// <summary>The events that one client received of a generation have no gap and no duplicate.</summary>
     public void CheckEvents(GenerationKey key, IReadOnlyList<GenerationEvent> heard)
     {

@@ -1,6 +1,7 @@
 // Stores that all processes share. States are bytes of production's serializer with tags as SqliteGrainStorage keeps
 // them; blobs are counted by owner, as in FolderBlobStore. Writes that a dead process has sent may still arrive. Under
 // faults an operation is refused, is slow, or takes effect without an answer.
+using System.Runtime.CompilerServices;
 using System.Security.Cryptography;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
@@ -44,7 +45,7 @@ internal sealed class SimulatedStore(EventLoop loop, Random random)
 {
     private const int StateBytesMax = 64 * 1024;
 
-    private readonly Dictionary<BlobName, HashSet<GenerationId>> _owners = [];
+    private readonly Dictionary<BlobName, Dictionary<BlobOwner, DateTimeOffset>> _owners = [];
     private long _tag;
 
     public Weather StateWeather { get; set; } = new();
@@ -99,7 +100,17 @@ internal sealed class SimulatedStore(EventLoop loop, Random random)
     /// <summary>The reminders' storage fails as states do.</summary>
     public Task WriteReminderAsync(SimulatedSilo silo, string key) => DoAsync(silo, StateWeather, key, () => true);
 
+    /// <summary>The time by the store's clock.</summary>
+    public DateTimeOffset Now => SimulatedCluster.Start + loop.Now;
+
     public IBlobStore BlobsOf(SimulatedSilo silo) => new BlobsOfSilo(this, silo);
+
+    private StoredBlob? Listed(BlobName name) =>
+        _owners.TryGetValue(name, out Dictionary<BlobOwner, DateTimeOffset>? puts)
+            ? new StoredBlob(
+                name, Blobs[name].Length, puts.Values.Max(),
+                [.. puts.Select(put => new BlobHolder($"{put.Key}", put.Key, put.Value))])
+            : null;
 
     private Task<T> DoAsync<T>(SimulatedSilo silo, Weather weather, string key, Func<T> effect)
     {
@@ -134,24 +145,54 @@ internal sealed class SimulatedStore(EventLoop loop, Random random)
 
     private sealed class BlobsOfSilo(SimulatedStore store, SimulatedSilo silo) : IBlobStore
     {
-        public Task PutAsync(BlobName name, GenerationId owner, byte[] bytes, CancellationToken cancellation) =>
-            DoAsync(name, () =>
+        public async Task PutAsync(
+            BlobName name, BlobOwner owner, Stream content, long length, CancellationToken cancellation)
+        {
+            byte[] bytes = new byte[length];
+            await content.ReadExactlyAsync(bytes, cancellation);
+            await DoAsync(name, () =>
             {
                 Xunit.Assert.Equal(name.Sha256, Convert.ToHexStringLower(SHA256.HashData(bytes)));
-                Of(store._owners, name).Add(owner);
+                Of(store._owners, name)[owner] = store.Now;
                 Of(store.Writers, name).Add(silo);
                 store.Blobs[name] = bytes;
                 return true;
             });
+        }
 
-        public Task<byte[]?> GetAsync(BlobName name, CancellationToken cancellation) =>
-            DoAsync(name, () => store.Blobs.GetValueOrDefault(name));
+        public Task<BlobContent?> OpenAsync(BlobName name, BlobRange range, CancellationToken cancellation)
+        {
+            Xunit.Assert.True(range.IsWhole, "No grain reads a part of a blob.");
+            return DoAsync(name, () => store.Blobs.GetValueOrDefault(name) is { } bytes
+                ? new BlobContent(bytes.Length, new MemoryStream(bytes, writable: false))
+                : null);
+        }
 
-        public Task ReleaseAsync(BlobName name, GenerationId owner, CancellationToken cancellation) =>
+        public Task ReleaseAsync(BlobName name, BlobOwner owner, CancellationToken cancellation) =>
+            ReleaseOlderAsync(name, owner, DateTimeOffset.MaxValue, cancellation);
+
+        public async IAsyncEnumerable<StoredBlob> ListAsync([EnumeratorCancellation] CancellationToken cancellation)
+        {
+            foreach (BlobName name in store._owners.Keys.ToArray())
+            {
+                if (await DoAsync(name, () => store.Listed(name)) is { } blob)
+                {
+                    yield return blob;
+                }
+            }
+        }
+
+        public Task<bool> ReleaseOlderAsync(
+            BlobName name, BlobOwner? owner, DateTimeOffset before, CancellationToken cancellation) =>
             DoAsync(name, () =>
             {
-                if (store._owners.TryGetValue(name, out HashSet<GenerationId>? owners) && owners.Remove(owner)
-                    && owners.Count == 0)
+                Dictionary<BlobOwner, DateTimeOffset> owners = store._owners.GetValueOrDefault(name, []);
+                if (owners.TryGetValue(owner!.Value, out DateTimeOffset at) && at >= before)
+                {
+                    return false;
+                }
+
+                if (owners.Remove(owner.Value) && owners.Count == 0)
                 {
                     store._owners.Remove(name);
                     store.Blobs.Remove(name);

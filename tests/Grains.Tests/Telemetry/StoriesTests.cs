@@ -12,7 +12,7 @@ namespace Atelier.Grains.Tests.Telemetry;
 
 public sealed class StoriesTests
 {
-    private static readonly BlobName s_blob = BlobName.Of("captions", TestCluster.Tenant, new string('a', 64));
+    private static readonly BlobName s_blob = BlobName.Of(BlobKind.Caption, TestCluster.Tenant, new string('a', 64));
 
     [Fact]
     public async Task AClaim_ALostWorker_Quarantine_AndFailure_AreLoggedOnceEach()

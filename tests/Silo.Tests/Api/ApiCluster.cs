@@ -133,8 +133,8 @@ public sealed class ApiCluster : IAsyncLifetime
         return app;
     }
 
-    internal IBlobStore Blobs() =>
-        new FolderBlobStore(new FolderBlobStoreOptions { Folder = _folder }, TimeProvider.System);
+    internal IBlobStore Blobs(TimeProvider? clock = null) =>
+        new FolderBlobStore(new FolderBlobStoreOptions { Folder = _folder }, clock ?? TimeProvider.System);
 
     /// <summary>A client of an existing tenant.</summary>
     internal async Task<HttpClient> ClientAsync(string tenant, TenantSettings? settings = null)

@@ -14,7 +14,7 @@ namespace Atelier.Silo.Tests.Blobs;
 
 public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests, IClassFixture<AzuriteServer>
 {
-    private static readonly GenerationId s_one = new("one"), s_two = new("two");
+    private static readonly BlobOwner s_one = Owner("one"), s_two = Owner("two");
     private static int s_containers;
 
     private readonly string _container =
@@ -82,6 +82,109 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
     }
 
     [Fact]
+    public async Task AnOldOwnersRelease_DuringItsPut_IsDefeatedByThePut()
+    {
+        BlobName name = NameOf(Bytes);
+        using var pause = new PausePolicy(RequestMethod.Delete, "/owners/one");
+        await Open().PutAsync(name, s_one, Bytes, Cancellation);
+
+        // The marker was seen to be old, and is about to be deleted.
+        DateTimeOffset future = DateTimeOffset.UtcNow + TimeSpan.FromHours(1);
+        Task<bool> release = Open(pause).ReleaseOlderAsync(name, s_one, future, Cancellation);
+        await pause.ReachedAsync();
+        await Open().PutAsync(name, s_one, Bytes, Cancellation);
+        pause.Resume();
+        Assert.False(await release);
+        Assert.Equal(Bytes, await Open().GetAsync(name, Cancellation));
+        Assert.Equal(s_one, Assert.Single(Assert.Single(await ListAsync(Open())).Holders).Owner);
+    }
+
+    [Fact]
+    public async Task ContentThatNobodyHolds_IsReleasedByItsAge()
+    {
+        BlobName name = NameOf(Bytes);
+        DateTimeOffset past = DateTimeOffset.UtcNow - TimeSpan.FromHours(1), future = past + TimeSpan.FromHours(2);
+        await Open().PutAsync(name, s_one, Bytes, Cancellation);
+        Assert.False(await Open().ReleaseOlderAsync(name, null, future, Cancellation));
+        await Container.DeleteBlobAsync($"{name}/owners/one", cancellationToken: Cancellation);
+        StoredBlob listed = Assert.Single(await ListAsync(Open()));
+        Assert.Equal((3, 0), ((int)listed.Length, listed.Holders.Count));
+        Assert.False(await Open().ReleaseOlderAsync(name, null, past, Cancellation));
+        Assert.Equal(Bytes, await Open().GetAsync(name, Cancellation));
+        Assert.True(await Open().ReleaseOlderAsync(name, null, future, Cancellation));
+        Assert.Empty(await ContentAsync());
+    }
+
+    [Fact]
+    public async Task StagedBlocks_AreNotABlob()
+    {
+        BlobName name = NameOf(Large);
+        using var pause = new PausePolicy(RequestMethod.Put, "comp=blocklist");
+        using var staged = new MemoryStream(Large);
+        Task put = Open(pause).PutAsync(name, s_one, staged, LargeBytes, Cancellation);
+        await pause.ReachedAsync();
+        Assert.Null(await Open().GetAsync(name, Cancellation));
+        StoredBlob listed = Assert.Single(await ListAsync(Open()));
+        Assert.Equal((0, s_one), ((int)listed.Length, Assert.Single(listed.Holders).Owner));
+        pause.Resume();
+        await put;
+        Assert.Equal(Large, await Open().GetAsync(name, Cancellation));
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task BlocksThatAnotherPutDropped_AreStagedAgain_OrThePutFails(bool canSeek)
+    {
+        BlobName name = NameOf(Large);
+        using var pause = new PausePolicy(RequestMethod.Put, "comp=blocklist");
+        using var content = new OneWayStream(Large, canSeek);
+        Task put = Open(pause).PutAsync(name, s_one, content, LargeBytes, Cancellation);
+        await pause.ReachedAsync();
+
+        // Another put commits the same blob, and its content is deleted.
+        await Open().PutAsync(name, s_two, Large, Cancellation);
+        await Container.DeleteBlobAsync($"{name}/content", cancellationToken: Cancellation);
+        pause.Resume();
+        if (canSeek)
+        {
+            await put;
+            Assert.Equal(Large, await Open().GetAsync(name, Cancellation));
+        }
+        else
+        {
+            // The service may or may not have kept the blocks; either way the put is done as a whole or not at all.
+            bool isDone = true;
+            try
+            {
+                await put;
+            }
+            catch (IOException)
+            {
+                isDone = false;
+            }
+
+            Assert.Equal(isDone, await Open().GetAsync(name, Cancellation) is not null);
+        }
+    }
+
+    [Fact]
+    public async Task AReleaseDuringAPutInBlocks_IsUndoneByThePut()
+    {
+        BlobName name = NameOf(Large);
+        using var pause = new PausePolicy(RequestMethod.Put, "comp=metadata");
+        await Open().PutAsync(name, s_one, Large, Cancellation);
+        Task put = Open(pause).PutAsync(name, s_two, Large, Cancellation);
+        await pause.ReachedAsync();
+        await Container.DeleteBlobAsync($"{name}/owners/two", cancellationToken: Cancellation);
+        await Open().ReleaseAsync(name, s_one, Cancellation);
+        Assert.Empty(await ContentAsync());
+        pause.Resume();
+        await put;
+        Assert.Equal(Large, await Open().GetAsync(name, Cancellation));
+    }
+
+    [Fact]
     public void InvalidOptions_AreRefused()
     {
         Assert.Contains(
@@ -130,6 +233,14 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
         await Container.GetBlobClient(name).UploadAsync(BinaryData.FromBytes(bytes), overwrite: true, Cancellation);
     }
 
+    protected override async Task WriteFormerAsync(string kind, string digest, string generation, byte[] bytes)
+    {
+        Open();
+        string name = $"{kind}/tenant/{digest}";
+        await Container.UploadBlobAsync($"{name}/owners/{generation}", BinaryData.Empty, Cancellation);
+        await Container.UploadBlobAsync($"{name}/content", BinaryData.FromBytes(bytes), Cancellation);
+    }
+
     private AzureBlobStore Open(PausePolicy? pause)
     {
         var client = new BlobClientOptions();
@@ -143,9 +254,11 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
             {
                 Connection = azurite.Connection,
                 Container = _container,
-                BlobBytesMax = BytesMax,
             },
-            client);
+            client)
+        {
+            BlockBytes = BlockBytes,
+        };
     }
 
     /// <summary>Stops before the first request of a kind until it is told to continue.</summary>

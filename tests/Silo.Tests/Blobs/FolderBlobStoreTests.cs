@@ -1,4 +1,5 @@
-// Goal: behavior of folders only: what dead writers left behind is removed once it is old.
+// Goal: behavior of folders only: what dead writers left behind is removed once it is old, and the release of an old
+// file never loses a new put. Method: files that dead processes left, and races in a loop.
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
 using Atelier.Silo.Blobs;
@@ -8,7 +9,7 @@ namespace Atelier.Silo.Tests.Blobs;
 
 public sealed class FolderBlobStoreTests : BlobStoreTests, IDisposable
 {
-    private static readonly GenerationId s_owner = new("one");
+    private static readonly BlobOwner s_owner = Owner("one");
     private readonly string _folder = Directory.CreateTempSubdirectory("blobs").FullName;
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
@@ -20,11 +21,10 @@ public sealed class FolderBlobStoreTests : BlobStoreTests, IDisposable
         BlobName name = NameOf(Bytes);
         string digest = name.Sha256, inTheWay = Path.Combine(_folder, "pictures", "tenant", digest[..2], digest, "one");
         Directory.CreateDirectory(inTheWay);
-        var owner = new GenerationId("one");
-        await Assert.ThrowsAsync<IOException>(() => store.PutAsync(name, owner, Bytes, Cancellation));
-        await Assert.ThrowsAsync<IOException>(() => store.ReleaseAsync(name, owner, Cancellation));
+        await Assert.ThrowsAsync<IOException>(() => store.PutAsync(name, s_owner, Bytes, Cancellation));
+        await Assert.ThrowsAsync<IOException>(() => store.ReleaseAsync(name, s_owner, Cancellation));
         Directory.Delete(inTheWay);
-        await store.PutAsync(name, owner, Bytes, Cancellation);
+        await store.PutAsync(name, s_owner, Bytes, Cancellation);
         Assert.Equal(Bytes, await store.GetAsync(name, Cancellation));
     }
 
@@ -49,9 +49,83 @@ public sealed class FolderBlobStoreTests : BlobStoreTests, IDisposable
         Assert.Equal(Bytes, await next.GetAsync(name, Cancellation));
     }
 
+    [Fact]
+    public async Task APut_DuringTheReleaseOfAnOldOne_KeepsTheContent()
+    {
+        IBlobStore[] stores = [Open(), Open(), Open()];
+        BlobName name = NameOf(Bytes);
+        for (int round = 0; round < 300; round++)
+        {
+            await stores[0].PutAsync(name, s_owner, Bytes, Cancellation);
+            await Task.Delay(TimeSpan.FromMilliseconds(1), Cancellation);
+            DateTimeOffset before = DateTimeOffset.UtcNow;
+            Task put = stores[0].PutAsync(name, s_owner, Bytes, Cancellation);
+            Task[] releases =
+                [.. stores[1..].Select(store => store.ReleaseOlderAsync(name, s_owner, before, Cancellation))];
+            await Task.WhenAll([put, .. releases]);
+            Assert.Equal(Bytes, await stores[0].GetAsync(name, Cancellation));
+            Assert.Equal(s_owner, Assert.Single(Assert.Single(await ListAsync(stores[0])).Holders).Owner);
+        }
+
+        await stores[0].ReleaseAsync(name, s_owner, Cancellation);
+        Assert.Empty(Files());
+    }
+
+    [Fact]
+    public async Task AReleaseThatDiedHalfWay_LosesNothing_AndIsDecidedByTheNext()
+    {
+        IBlobStore store = Open();
+        BlobName name = NameOf(Bytes);
+        DateTimeOffset past = DateTimeOffset.UtcNow - TimeSpan.FromHours(1), future = past + TimeSpan.FromHours(2);
+        await store.PutAsync(name, s_owner, Bytes, Cancellation);
+        string file = Assert.Single(Files());
+        File.Move(file, $"{file}~1");
+        Assert.Equal(Bytes, await store.GetAsync(name, Cancellation));
+        BlobHolder holder = Assert.Single(Assert.Single(await ListAsync(store)).Holders);
+        Assert.Equal(s_owner, holder.Owner);
+        Assert.False(await store.ReleaseOlderAsync(name, s_owner, past, Cancellation));
+        Assert.Equal([file], Files());
+        File.Move(file, $"{file}~1");
+        Assert.True(await store.ReleaseOlderAsync(name, s_owner, future, Cancellation));
+        Assert.Empty(Files());
+    }
+
+    [Fact]
+    public async Task AHolderWhoseSpellingIsUnknown_KeepsTheBlob()
+    {
+        IBlobStore store = Open();
+        BlobName name = NameOf(Bytes);
+        await store.PutAsync(name, s_owner, Bytes, Cancellation);
+        string file = Assert.Single(Files());
+        File.Copy(file, Path.Combine(Path.GetDirectoryName(file)!, "later.one"));
+        StoredBlob listed = Assert.Single(await ListAsync(store));
+        Assert.Equal([null, s_owner], listed.Holders.Select(holder => holder.Owner).OrderBy(one => one is not null));
+        await store.ReleaseAsync(name, s_owner, Cancellation);
+        Assert.Equal(Bytes, await store.GetAsync(name, Cancellation));
+    }
+
+    [Fact]
+    public async Task APutOfWhatIsThere_MakesItYoung()
+    {
+        IBlobStore store = Open();
+        BlobName name = NameOf(Bytes);
+        await store.PutAsync(name, s_owner, Bytes, Cancellation);
+        File.SetLastWriteTimeUtc(Assert.Single(Files()), DateTime.UtcNow.AddDays(-9));
+        await store.PutAsync(name, Owner("two"), Bytes, Cancellation);
+        DateTimeOffset past = DateTimeOffset.UtcNow - TimeSpan.FromHours(1);
+        Assert.False(await store.ReleaseOlderAsync(name, Owner("two"), past, Cancellation));
+        Assert.True(Assert.Single(await ListAsync(store)).PutAt > past);
+    }
+
     protected override IBlobStore Open() =>
-        new FolderBlobStore(
-            new FolderBlobStoreOptions { Folder = _folder, BlobBytesMax = BytesMax }, TimeProvider.System);
+        new FolderBlobStore(new FolderBlobStoreOptions { Folder = _folder }, TimeProvider.System);
+
+    protected override async Task WriteFormerAsync(string kind, string digest, string generation, byte[] bytes)
+    {
+        string folder = Path.Combine(_folder, kind, "tenant", digest[..2], digest);
+        Directory.CreateDirectory(folder);
+        await File.WriteAllBytesAsync(Path.Combine(folder, generation), bytes, Cancellation);
+    }
 
     protected override Task<string[]> ContentAsync() => Task.FromResult(Files());
 

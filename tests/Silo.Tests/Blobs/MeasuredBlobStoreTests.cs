@@ -26,16 +26,19 @@ public sealed class MeasuredBlobStoreTests
             new StoreInstruments(meters), TimeProvider.System);
         using var measurements = new Measurements(meters);
         var owner = new GenerationKey(new TenantId("tenant"), new GenerationId("g"));
-        BlobName name = await store.PutAsync("captions", owner, [1, 2, 3], cancellation);
+        BlobName name = await store.PutAsync(BlobKind.Caption, owner, [1, 2, 3], cancellation);
         Assert.Equal([1, 2, 3], await store.GetAsync(name, cancellation));
-        Assert.Null(await store.GetAsync(BlobStoreExtensions.NameOf("captions", owner.Tenant, [4]), cancellation));
-        await store.ReleaseAsync(name, owner.Id, cancellation);
+        Assert.Null(await store.GetAsync(BlobBytes.NameOf(BlobKind.Caption, owner.Tenant, [4]), cancellation));
+        Assert.Equal(name, Assert.Single(await store.ListAsync(cancellation).ToArrayAsync(cancellation)).Name);
+        Assert.False(await store.ReleaseOlderAsync(
+            name, BlobOwner.Of(owner.Id), DateTimeOffset.MinValue, cancellation));
+        await store.ReleaseAsync(name, BlobOwner.Of(owner.Id), cancellation);
         Directory.Delete(folder, recursive: true);
         await File.WriteAllTextAsync(folder, "not a folder", cancellation);
         try
         {
             await Assert.ThrowsAnyAsync<IOException>(
-                () => store.PutAsync("captions", owner, [1, 2, 3], cancellation));
+                () => store.PutAsync(BlobKind.Caption, owner, [1, 2, 3], cancellation));
         }
         finally
         {
@@ -44,7 +47,11 @@ public sealed class MeasuredBlobStoreTests
 
         Assert.Equal(1, measurements.Count($"{Series}{{atelier.operation=put}}"));
         Assert.Equal(2, measurements.Count($"{Series}{{atelier.operation=get}}"));
-        Assert.Equal(1, measurements.Count($"{Series}{{atelier.operation=release}}"));
+        foreach (string operation in (string[])["list", "release_older", "release"])
+        {
+            Assert.Equal(1, measurements.Count($"{Series}{{atelier.operation={operation}}}"));
+        }
+
         Assert.Equal(
             1, measurements.Series.Where(one => one.Contains("put,error.type=", StringComparison.Ordinal))
                 .Sum(measurements.Count));

@@ -1,4 +1,5 @@
 using Atelier.Contracts.Tenants;
+using Atelier.Grains.Blobs;
 
 namespace Atelier.Silo.Api.Admin;
 
@@ -103,3 +104,45 @@ internal sealed record WorkerResponse(
 /// <param name="CostPerSecond">Recent throughput, in operations granted per second.</param>
 internal sealed record QueueResponse(
     string Model, string Name, int Waiting, int Leased, int Tenants, double CostWaiting, double CostPerSecond);
+
+/// <summary>A request for a sweep of the blob store.</summary>
+internal sealed record SweepBlobsRequest
+{
+    /// <summary>Whether nothing is removed; true by default.</summary>
+    public bool? DryRun { get; init; }
+
+    /// <summary>Hours since a blob was last put before it may be removed, at least 1; 24 by default.</summary>
+    public int? GraceHours { get; init; }
+}
+
+/// <summary>A blob that no owner needs.</summary>
+/// <param name="Name">Its name.</param>
+/// <param name="Bytes">Its bytes.</param>
+/// <param name="Owners">Who holds it, without needing it.</param>
+/// <param name="PutAt">When it was last put.</param>
+/// <param name="Removed">Whether it was removed.</param>
+internal sealed record SweptBlobResponse(
+    string Name, long Bytes, string[] Owners, DateTimeOffset PutAt, bool Removed);
+
+/// <summary>A number of blobs.</summary>
+/// <param name="Blobs">How many.</param>
+/// <param name="Bytes">Their bytes.</param>
+internal sealed record BlobCountResponse(long Blobs, long Bytes)
+{
+    public static BlobCountResponse Of(BlobCount count) => new(count.Blobs, count.Bytes);
+}
+
+/// <summary>The totals of a sweep.</summary>
+/// <param name="Listed">All blobs.</param>
+/// <param name="Unneeded">Those that no owner needs.</param>
+/// <param name="Removed">Those that were removed.</param>
+/// <param name="Young">Those that were kept because they are younger than the grace period.</param>
+/// <param name="InDoubt">Those that were kept because an owner or the store did not answer.</param>
+internal sealed record SweepResponse(
+    BlobCountResponse Listed, BlobCountResponse Unneeded, BlobCountResponse Removed, BlobCountResponse Young,
+    BlobCountResponse InDoubt)
+{
+    public static SweepResponse Of(BlobSweep sweep) => new(
+        BlobCountResponse.Of(sweep.Listed), BlobCountResponse.Of(sweep.Unneeded), BlobCountResponse.Of(sweep.Removed),
+        BlobCountResponse.Of(sweep.Young), BlobCountResponse.Of(sweep.InDoubt));
+}

@@ -6,6 +6,7 @@ using System.Text.Json;
 using Atelier.Contracts;
 using Atelier.Contracts.Tenants;
 using Atelier.Grains;
+using Atelier.Grains.Ports;
 using Atelier.Silo.Api.Http;
 using Atelier.Silo.Api.Images;
 using Xunit;
@@ -197,7 +198,8 @@ public sealed class AdminTests(ApiCluster cluster)
             "get /v1/generations/{id}", "get /v1/generations/{id}/events",
             "get /v1/generations/{id}/picture", "get /v1/generations/{id}/previews/{index}", "get /v1/models",
             "get /v1/models/{id}", "get /v1/pictures/{token}",
-            "get /v1/sessions/{id}", "get /v1/sessions/{id}/generations", "post /v1/admin/tenants/{tenant}/keys",
+            "get /v1/sessions/{id}", "get /v1/sessions/{id}/generations", "post /v1/admin/blobs/sweep",
+            "post /v1/admin/tenants/{tenant}/keys",
             "post /v1/generations", "post /v1/generations/{id}/cancel",
             "post /v1/images/generations", "post /v1/sessions", "post /v1/sessions/{id}/generations",
             "post /v1/sessions/{id}/generations/{generation}/variations",
@@ -213,6 +215,55 @@ public sealed class AdminTests(ApiCluster cluster)
             Assert.True(member.Value.TryGetProperty("description", out _), member.Name));
         string page = await anybody.GetStringAsync("/docs", ApiCluster.Cancellation);
         Assert.Contains("Atelier", page, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Sweep_ListsWhatNoOwnerNeeds_AndRemovesItOnlyOnRequest()
+    {
+        const string Url = "/v1/admin/blobs/sweep";
+        using HttpClient admin = cluster.Admin(), tenant = await cluster.ClientAsync("adm-sweep");
+        await tenant.SendAsync(HttpMethod.Post, Url).ErrorAsync(HttpStatusCode.Forbidden);
+        foreach ((string name, string value) in ((string, string)[])
+            [("grace_hours", "0"), ("grace_hours", "1.5"), ("dry_run", "1"), ("grace", "24")])
+        {
+            (_, string? param, _) = await admin.SendAsync(
+                HttpMethod.Post, Url, $$"""{"{{name}}":{{value}}}""").ErrorAsync(HttpStatusCode.BadRequest);
+            Assert.Equal(name, param);
+        }
+
+        // Blobs that nobody needs, an old one and a young one, and the picture of a generation that exists.
+        JsonElement drawn = await tenant.SendAsync(
+            HttpMethod.Post, ApiCalls.Images, """{"prompt":"a","steps":1}""").JsonAsync();
+        var key = new GenerationKey(new TenantId("adm-sweep"), new GenerationId("never"));
+        BlobName old = await cluster.Blobs(new EarlierClock()).PutAsync(
+            BlobKind.Snapshot, key, [1, 2, 3], ApiCluster.Cancellation);
+        BlobName young = await cluster.Blobs().PutAsync(BlobKind.Snapshot, key, [4], ApiCluster.Cancellation);
+        foreach (string body in (string[])["", """{"dry_run":true}""", """{"dry_run":false,"grace_hours":30}"""])
+        {
+            bool removes = body.Contains("false", StringComparison.Ordinal);
+            List<SentEvent> events = await admin.SendAsync(
+                HttpMethod.Post, Url, body.Length == 0 ? null : body).EventsAsync();
+            SentEvent blob = Assert.Single(events, one => one.Data.TryGetProperty("name", out _)
+                && one.Data.Text("name") == old.Value);
+            Assert.Equal(("blob", 3, removes), (
+                blob.Name, blob.Data.GetProperty("bytes").GetInt32(), blob.Data.GetProperty("removed").GetBoolean()));
+            Assert.Equal("never", Assert.Single(blob.Data.GetProperty("owners").EnumerateArray()).GetString());
+            Assert.Equal("done", events[^1].Name);
+            Assert.True(events[^1].Data.GetProperty("young").GetProperty("blobs").GetInt32() >= 2);
+            Assert.Equal(3, events[^1].Data.GetProperty("unneeded").GetProperty("bytes").GetInt32());
+            Assert.Equal(
+                removes ? 1 : 0, events[^1].Data.GetProperty("removed").GetProperty("blobs").GetInt32());
+            Assert.Equal(
+                !removes, await cluster.Blobs().GetAsync(old, ApiCluster.Cancellation) is not null);
+        }
+
+        Assert.NotNull(await cluster.Blobs().GetAsync(young, ApiCluster.Cancellation));
+        Assert.Equal(1, drawn.GetProperty("data").GetArrayLength());
+    }
+
+    private sealed class EarlierClock : TimeProvider
+    {
+        public override DateTimeOffset GetUtcNow() => System.GetUtcNow() - TimeSpan.FromHours(36);
     }
 
     /// <summary>Compares docs/openapi.json with the served document; with ATELIER_ACCEPT=1 rewrites it.</summary>

@@ -1,0 +1,42 @@
+// Whether owners still need what they hold in the blob store: a question for each type of owner that can be asked.
+using Atelier.Contracts;
+using Atelier.Grains.Ports;
+
+namespace Atelier.Grains.Blobs;
+
+/// <summary>Asks an owner whether it needs a blob.</summary>
+/// <param name="blob">The blob.</param>
+/// <param name="id">The owner's id.</param>
+/// <returns>False only if it certainly does not. What throws leaves the question open.</returns>
+public delegate Task<bool> AskOwner(BlobName blob, string id);
+
+/// <summary>The owners that can be asked.</summary>
+/// <param name="asks">How, by type; what an owner of another type holds is never swept.</param>
+public sealed class BlobOwners(IReadOnlyDictionary<BlobOwnerType, AskOwner> asks)
+{
+    /// <summary>The owners that are grains.</summary>
+    public static BlobOwners Of(IGrainFactory grains) => new(new Dictionary<BlobOwnerType, AskOwner>
+    {
+        [BlobOwnerType.Generation] = (blob, id) => blob.Tenant is { } tenant
+            ? grains.Generation(new GenerationKey(tenant, new GenerationId(id))).MayNeedAsync(blob)
+            : Task.FromResult(true),
+    });
+
+    /// <summary>Whether an owner may need a blob; null if it did not answer.</summary>
+    public async Task<bool?> MayNeedAsync(BlobName blob, BlobOwner? owner)
+    {
+        if (owner is not { } one || !asks.TryGetValue(one.Type, out AskOwner? ask))
+        {
+            return true;
+        }
+
+        try
+        {
+            return await ask(blob, one.Id);
+        }
+        catch (Exception error) when (error is not OutOfMemoryException)
+        {
+            return null; // A silo of an earlier release does not know the question.
+        }
+    }
+}

@@ -90,8 +90,7 @@ internal sealed class WorkerLoop
                 CollectResults();
                 if (_draining)
                 {
-                    // Work that is not returned by then is resumed elsewhere when its lease expires, from its last
-                    // snapshot.
+                    // Work that is not returned by then resumes elsewhere, when its lease expires.
                     drainBy ??= _clock.GetUtcNow() + _options.DrainTimeout;
                     _jobs.ForEach(job => Return(job, notifyQueue: true));
                 }
@@ -130,11 +129,7 @@ internal sealed class WorkerLoop
                 _evaluateFrom = _clock.GetUtcNow() + _options.RetryPause;
             }
 
-            if (Array.Exists(_batch, job => job.Picture!.IsBetweenSteps))
-            {
-                _turnIsDue = true;
-            }
-
+            _turnIsDue |= Array.Exists(_batch, job => job.Picture!.IsBetweenSteps);
             (_evaluation, _batch) = (null, []);
         }
 

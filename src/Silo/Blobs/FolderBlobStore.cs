@@ -114,16 +114,16 @@ public sealed class FolderBlobStore : IBlobStore
             {
                 FileInfo[] files = FilesOf(folder);
                 bool areOne = files.DistinctBy(file => (file.Length, file.LastWriteTimeUtc)).Take(2).Count() == 1;
-                string? file = areOne ? files[0].FullName : await FindSoundAsync(name, files, cancellation);
+                (string? file, bool areAllRead) = areOne
+                    ? (files[0].FullName, false)
+                    : await FindSoundAsync(name, files, cancellation);
                 if (file is not null && DurableFiles.TryOpen(file) is { } stream)
                 {
                     return ContentOf(stream, name, range);
                 }
 
-                // A file that is gone may be there under another name, and two names may be missed on the way.
-                bool isSettled = files.Length == 0
-                    ? !Directory.Exists(folder)
-                    : files.All(one => File.Exists(one.FullName));
+                // A file that could not be opened may be there under another name, or again under the same one.
+                bool isSettled = files.Length == 0 ? !Directory.Exists(folder) : file is null && areAllRead;
                 if (isSettled || attempt == TriesMax)
                 {
                     return null;
@@ -192,7 +192,7 @@ public sealed class FolderBlobStore : IBlobStore
         BlobName name, string folder, string aside, Stream content, long length, CancellationToken cancellation)
     {
         await using var announced = BlobStream.Announced(content, name, length);
-        if (await FindSoundAsync(name, FilesOf(folder), cancellation) is { } there
+        if (await FindSoundAsync(name, FilesOf(folder), cancellation) is ({ } there, _)
             && DurableFiles.TryLink(there, aside))
         {
             // At once, so that it does not count as a leftover, and again after the stream was read.
@@ -239,10 +239,11 @@ public sealed class FolderBlobStore : IBlobStore
     private static bool IsRace(IOException error) =>
         error is DirectoryNotFoundException or FileNotFoundException || error.HResult is Exists or NotEmpty;
 
-    // A file with the blob's bytes; null if none of them is sound.
-    private static async Task<string?> FindSoundAsync(
+    // A file with the blob's bytes, or null; and whether all files before it could be read.
+    private static async Task<(string? File, bool AreAllRead)> FindSoundAsync(
         BlobName name, FileInfo[] files, CancellationToken cancellation)
     {
+        bool areAllRead = true;
         foreach (FileInfo file in files)
         {
             try
@@ -251,8 +252,10 @@ public sealed class FolderBlobStore : IBlobStore
                 {
                     await using var whole = BlobStream.Whole(stream, name, stream.Length);
                     await whole.CopyToAsync(Stream.Null, cancellation);
-                    return file.FullName;
+                    return (file.FullName, areAllRead);
                 }
+
+                areAllRead = false;
             }
             catch (InvalidDataException)
             {
@@ -260,7 +263,7 @@ public sealed class FolderBlobStore : IBlobStore
             }
         }
 
-        return null;
+        return (null, areAllRead);
     }
 
     private static BlobContent ContentOf(FileStream stream, BlobName name, BlobRange range)

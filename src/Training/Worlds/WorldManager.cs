@@ -37,6 +37,12 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
     public int Forming => _forming;
 
     /// <summary>
+    /// What is being asked: 0 nothing, 1 members to promise, 2 newcomers too. The caller hints to trainers to report at
+    /// once when it rises, and when a world is stored.
+    /// </summary>
+    public int Phase => _forming == 0 ? 0 : _candidatesSince is null ? 1 : 2;
+
+    /// <summary>
     /// Whether a trainer knows a later world than this manager: another one has stored it. Start again from the store.
     /// </summary>
     public bool IsStale { get; private set; }

@@ -28,8 +28,8 @@ public sealed class WorldRecoveryTests
         run.Trainers[2].IsLeaving = true;
         run.Trainers[2].Report();
 
-        // A step takes the two that stay half as long again.
-        WithinSeconds(run, 1 + (2.5 * step), () => run.Stored.World!.Members.Length == 2 && Furthest(run) > before);
+        // A step takes the two that stay longer, up to three times as long where the fastest leaves.
+        WithinSeconds(run, 1 + (4 * step), () => run.Stored.World!.Members.Length == 2 && Furthest(run) > before);
     });
 
     [Fact]
@@ -64,7 +64,9 @@ public sealed class WorldRecoveryTests
         SimulatedTrainer newcomer = run.Boot("t9");
         WithinSeconds(run, 10, () => run.Stored.World!.Has(newcomer.Id) && newcomer.Replica.Position > begun);
         double lost = (run.Now - start).TotalSeconds - ((Furthest(run) - begun) * step);
-        Assert.True(lost <= 1 + step, $"it cost {lost:f1} s, a step takes {step:f2} s");
+
+        // The step in flight is computed again.
+        Assert.True(lost <= 1 + (2 * step), $"it cost {lost:f1} s, a step takes {step:f2} s");
     });
 
     [Fact]

@@ -457,13 +457,13 @@ internal sealed class SimulatedManager
             _manager = New(stored);
         }
 
-        int forming = _manager.Forming;
+        int phase = _manager.Phase;
         if (!_isStoring && _manager.Tick(_run.Now) is { } record)
         {
             Store(record);
         }
 
-        if (_manager.Forming > forming)
+        if (_manager.Phase > phase)
         {
             _run.Wake();
         }

@@ -20,7 +20,7 @@ namespace Atelier.Training.Worlds;
 public sealed class WorldManager(WorldOptions options, int shards, WorldRecord record, TimeSpan started)
 {
     private readonly Dictionary<TrainerId, Trainer> _trainers = [];
-    private readonly Dictionary<string, Exile> _exiles = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, Backoff> _backoffs = new(StringComparer.Ordinal);
     private readonly Dictionary<(TrainerId One, TrainerId Other), TimeSpan> _broken = [];
     private WorldRecord _record = record;
     private readonly TimeSpan _started = started;
@@ -86,7 +86,7 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
             LastWorld = World?.Number ?? 0,
             World = World is { } world && report.World < world.Number ? world : null,
             Promise = isAsked ? _forming : 0,
-            Restore = IsFromCheckpoint(now) && !IsExiled(report.Id, now) ? _record.SafeStep : null,
+            Restore = IsFromCheckpoint(now) && !IsBackingOff(report.Id, now) ? _record.SafeStep : null,
         };
     }
 
@@ -123,7 +123,7 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
         {
             foreach (TrainerId gone in Members.Where(id => !stored.World!.Has(id)))
             {
-                BeginExile(gone, now);
+                BeginBackoff(gone, now);
             }
 
             (_forming, _formingSince, _candidatesSince, _storedAt) = (0, null, null, now);
@@ -224,7 +224,7 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
     private WorldRecord? FormFromCheckpoint(TimeSpan now)
     {
         Trainer[] restored = [.. _trainers.Values.Where(one =>
-            !one.IsGone && !IsLost(one.Report.Id, now) && !one.Report.IsLeaving && !IsExiled(one.Report.Id, now)
+            !one.IsGone && !IsLost(one.Report.Id, now) && !one.Report.IsLeaving && !IsBackingOff(one.Report.Id, now)
             && one.Report.HasState && one.Report.Position == _record.SafeStep)];
         if (restored.Length == 0)
         {
@@ -245,7 +245,7 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
                 .ThenBy(one => one.Report.Id, TrainerId.Order).Take(shards).OrderBy(one => one.Report.Id, TrainerId.Order),
         ];
 
-        // Whoever is left behind may be the only one with the last total.
+        // The members that are left out may be the only ones with the last total.
         if (!chosen.Any(one => one.Report.Position == position))
         {
             position = chosen.Max(one => one.Report.Position);
@@ -268,7 +268,7 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
 
     private bool IsCandidate(Trainer trainer) =>
         !trainer.IsGone && !trainer.Report.IsLeaving && !IsMember(trainer.Report.Id)
-        && trainer.Report.World == (World?.Number ?? 0) && !IsExiled(trainer.Report.Id, trainer.HeardAt);
+        && trainer.Report.World == (World?.Number ?? 0) && !IsBackingOff(trainer.Report.Id, trainer.HeardAt);
 
     // No member is left that has the weights.
     private bool IsFromCheckpoint(TimeSpan now) => Members.All(id =>
@@ -330,18 +330,18 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
     private static (TrainerId One, TrainerId Other) Link(TrainerId one, TrainerId other) =>
         TrainerId.Order.Compare(one, other) < 0 ? (one, other) : (other, one);
 
-    private void BeginExile(TrainerId id, TimeSpan now)
+    private void BeginBackoff(TrainerId id, TimeSpan now)
     {
-        int times = _exiles.TryGetValue(id.Name, out Exile known) && now - known.Until < options.ExileMax
+        int times = _backoffs.TryGetValue(id.Name, out Backoff known) && now - known.Until < options.BackoffMax
             ? known.Times + 1 : 0;
         TimeSpan time = Find(id) is { Report.IsLeaving: false, IsGone: false } && !IsLost(id, now)
-            ? TimeSpan.FromTicks(Math.Min(options.ExileMax.Ticks, options.ExileMin.Ticks << Math.Min(times, 20)))
+            ? TimeSpan.FromTicks(Math.Min(options.BackoffMax.Ticks, options.BackoffMin.Ticks << Math.Min(times, 20)))
             : TimeSpan.Zero;
-        _exiles[id.Name] = new Exile(times, now + time);
+        _backoffs[id.Name] = new Backoff(times, now + time);
     }
 
-    private bool IsExiled(TrainerId id, TimeSpan now) =>
-        _exiles.TryGetValue(id.Name, out Exile exile) && now < exile.Until;
+    private bool IsBackingOff(TrainerId id, TimeSpan now) =>
+        _backoffs.TryGetValue(id.Name, out Backoff backoff) && now < backoff.Until;
 
     private void ForgetSilent(TimeSpan now)
     {
@@ -353,16 +353,16 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
             }
         }
 
-        foreach ((string name, Exile exile) in _exiles.ToArray())
+        foreach ((string name, Backoff backoff) in _backoffs.ToArray())
         {
-            if (now - exile.Until > options.ExileMax)
+            if (now - backoff.Until > options.BackoffMax)
             {
-                _exiles.Remove(name);
+                _backoffs.Remove(name);
             }
         }
     }
 
-    private readonly record struct Exile(int Times, TimeSpan Until);
+    private readonly record struct Backoff(int Times, TimeSpan Until);
 
     private sealed class Trainer
     {

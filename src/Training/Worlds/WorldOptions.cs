@@ -31,8 +31,8 @@ public sealed class WorldOptions
     public int LevelSteps { get; set; } = 2;
 
     /// <summary>First time for which a trainer that was put out stays out; it doubles each time.</summary>
-    public TimeSpan ExileMin { get; set; } = TimeSpan.FromSeconds(10);
+    public TimeSpan BackoffMin { get; set; } = TimeSpan.FromSeconds(10);
 
     /// <summary>Longest time for which a trainer that was put out stays out.</summary>
-    public TimeSpan ExileMax { get; set; } = TimeSpan.FromMinutes(10);
+    public TimeSpan BackoffMax { get; set; } = TimeSpan.FromMinutes(10);
 }

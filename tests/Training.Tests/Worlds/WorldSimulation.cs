@@ -440,7 +440,7 @@ internal sealed class SimulatedManager
         }
     }
 
-    private static WorldOptions Options => new() { StallAfter = TimeSpan.FromSeconds(15), ExileMax = TimeSpan.FromSeconds(20) };
+    private static WorldOptions Options => new() { StallAfter = TimeSpan.FromSeconds(15), BackoffMax = TimeSpan.FromSeconds(20) };
 
     private WorldManager New(WorldRecord record) => new(Options, _run.Shards, record, _run.Now);
 

@@ -1,4 +1,4 @@
-// Goal: whoever dies, hangs, parts or comes, every step is applied once to the same weights, no two worlds commit, and
+// Goal: whichever trainer dies, hangs, is cut off or joins, every step is applied once to the same weights, no two worlds commit, and
 // training continues once faults cease. Method: thousands of seeds of a simulated stage; ATELIER_SEEDS=a..b runs others.
 using Xunit;
 
@@ -60,7 +60,7 @@ public sealed class WorldSimulationTests
             run.Boot($"t{i + 100}");
         }
 
-        // Exile, silence, restoring, forming; then ten steps by all that there is room for.
+        // Backoff, silence, restoring, forming; then ten steps by all that there is room for.
         TimeSpan limit = run.Now + TimeSpan.FromSeconds(60);
         int wanted = Math.Min(shards, trainers);
         bool IsWell() => run.Stored.World is { } world && world.Members.Length == wanted

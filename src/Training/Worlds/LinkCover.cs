@@ -1,0 +1,76 @@
+// Which trainers leave a world whose members cannot all reach each other: the fewest, so that every link between those
+// that stay works.
+namespace Atelier.Training.Worlds;
+
+/// <summary>A smallest set of trainers that takes part in every broken link (a vertex cover).</summary>
+public static class LinkCover
+{
+    // Beyond this many trainers with broken links the search for the smallest set gives way to a good one.
+    private const int ExactMax = 20;
+
+    /// <summary>
+    /// The trainers to put out. Of smallest sets, the one whose trainers have the lowest speed in sum; ties go by
+    /// identity, so that all who compute it agree.
+    /// </summary>
+    /// <param name="broken">Pairs that do not reach each other.</param>
+    /// <param name="speed">Speed of a trainer.</param>
+    public static IReadOnlySet<TrainerId> Of(
+        IReadOnlyCollection<(TrainerId One, TrainerId Other)> broken, Func<TrainerId, double> speed)
+    {
+        TrainerId[] trainers = [.. broken.SelectMany(link => new[] { link.One, link.Other }).Distinct().Order(TrainerId.Order)];
+        return trainers.Length <= ExactMax ? Smallest(trainers, broken, speed) : Greedy(broken, speed);
+    }
+
+    private static HashSet<TrainerId> Smallest(
+        TrainerId[] trainers, IReadOnlyCollection<(TrainerId One, TrainerId Other)> broken, Func<TrainerId, double> speed)
+    {
+        int[] links = [.. broken.Select(link =>
+            (1 << Array.IndexOf(trainers, link.One)) | (1 << Array.IndexOf(trainers, link.Other)))];
+        double[] speeds = [.. trainers.Select(speed)];
+        (int Count, double Speed, int Set) best = (int.MaxValue, 0, 0);
+        Choose(0, 0);
+        return [.. trainers.Where((_, i) => (best.Set >> i & 1) != 0)];
+
+        // One end of the first link that is still broken must go.
+        void Choose(int link, int set)
+        {
+            while (link < links.Length && (links[link] & set) != 0)
+            {
+                link++;
+            }
+
+            int count = int.PopCount(set);
+            if (link == links.Length)
+            {
+                double sum = Enumerable.Range(0, speeds.Length).Where(i => (set >> i & 1) != 0).Sum(i => speeds[i]);
+                if ((count, sum, set).CompareTo(best) < 0)
+                {
+                    best = (count, sum, set);
+                }
+            }
+            else if (count < best.Count)
+            {
+                int low = links[link] & -links[link];
+                Choose(link + 1, set | low);
+                Choose(link + 1, set | (links[link] & ~low));
+            }
+        }
+    }
+
+    private static HashSet<TrainerId> Greedy(
+        IReadOnlyCollection<(TrainerId One, TrainerId Other)> broken, Func<TrainerId, double> speed)
+    {
+        var left = broken.ToList();
+        var set = new HashSet<TrainerId>();
+        while (left.Count > 0)
+        {
+            TrainerId worst = left.SelectMany(link => new[] { link.One, link.Other }).GroupBy(trainer => trainer)
+                .OrderByDescending(group => group.Count()).ThenBy(group => speed(group.Key)).ThenBy(group => group.Key, TrainerId.Order)
+                .First().Key;
+            set.Add(worst);
+            left.RemoveAll(link => link.One == worst || link.Other == worst);
+        }
+
+        return set;
+    }
+}

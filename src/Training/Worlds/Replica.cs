@@ -1,0 +1,478 @@
+// One trainer of a stage, as a pure protocol: what it sends, computes and applies, and when. It drives a host that owns
+// the device, the connections and the weights.
+//
+// Invariants:
+//   A step is applied only when the totals of all slices of one step are there.
+//   Members with shards never differ by more than one step: a member sends nodes of step s only after it has applied
+//     step s - 1, and nobody can apply step s without nodes of all.
+//   A member keeps the totals of the step that it applied last, so that one that lacks them can catch up.
+//   After a promise nothing of an older world is sent or applied.
+using System.Collections.Immutable;
+
+namespace Atelier.Training.Worlds;
+
+/// <summary>What a replica needs of the process around it.</summary>
+/// <typeparam name="T">Numbers of a slice.</typeparam>
+public interface IReplicaHost<T>
+    where T : class
+{
+    /// <summary>Sends a frame to a peer; it may be lost only with the connection.</summary>
+    void Send(TrainerId to, Frame frame);
+
+    /// <summary>Begins to compute a shard; the result goes to <see cref="Replica{T}.Computed"/>.</summary>
+    /// <param name="world">The world, to be given back.</param>
+    /// <param name="step">The step.</param>
+    /// <param name="shard">The shard.</param>
+    /// <param name="slices">Slices into which the result is cut.</param>
+    void Compute(int world, long step, int shard, int slices);
+
+    /// <summary>Applies the totals of a step to the weights.</summary>
+    void Apply(long step, ImmutableArray<T> totals);
+
+    /// <summary>A copy of the state as it is now.</summary>
+    object Copy();
+
+    /// <summary>Replaces the state by a copy of a peer's.</summary>
+    void Load(object state);
+
+    /// <summary>Begins to read a committed checkpoint; it goes to <see cref="Replica{T}.Restored"/>.</summary>
+    void Restore(long step);
+}
+
+/// <summary>A trainer.</summary>
+/// <typeparam name="T">Numbers of a slice.</typeparam>
+/// <param name="id">The trainer.</param>
+/// <param name="shards">Shards of a batch, V.</param>
+/// <param name="merge">Sum of the left and the right half of a subtree.</param>
+/// <param name="host">The process around it.</param>
+public sealed class Replica<T>(TrainerId id, int shards, Func<T, T, T> merge, IReplicaHost<T> host)
+    where T : class
+{
+    /// <summary>Steps whose totals a spectator holds at most while its copy is on the way; with more it starts over.</summary>
+    public const int BufferedMax = 64;
+
+    // Frames of a world that the manager has told others of, but not yet this trainer.
+    private const int EarlyMax = 1 << 16;
+
+    private readonly List<(TrainerId From, Frame Frame)> _early = [];
+    private readonly Dictionary<long, T?[]> _totals = [];
+    private readonly Dictionary<TrainerId, long> _followers = [];
+    private readonly List<(TrainerId From, long Step)> _copies = [];
+    private readonly Dictionary<int, long> _followed = [];
+    private World? _world;
+    private int _self = -1;
+    private int _promised;
+    private StepExchange<T>? _current;
+    private StepExchange<T>? _next;
+    private (long Step, ImmutableArray<T> Totals)? _last;
+    private long? _copyOf;
+    private long? _restoring;
+    private bool _isFollowing;
+
+    /// <summary>The trainer.</summary>
+    public TrainerId Id => id;
+
+    /// <summary>The world that it knows.</summary>
+    public World? World => _world;
+
+    /// <summary>Steps that are in its weights.</summary>
+    public long Position { get; private set; }
+
+    /// <summary>Whether it has weights of the stage.</summary>
+    public bool HasState { get; private set; }
+
+    /// <summary>Highest number that it has promised.</summary>
+    public int Promised => _promised;
+
+    /// <summary>Whether it computes shards.</summary>
+    public bool IsMember => _self >= 0;
+
+    private bool IsFrozen => _promised > (_world?.Number ?? 0);
+
+    /// <summary>The manager has answered a heartbeat.</summary>
+    public void Hear(ManagerAnswer answer)
+    {
+        if (answer.World is { } world && world.Number > (_world?.Number ?? 0)
+            && (!world.Has(id) || world.Number >= _promised))
+        {
+            Adopt(world);
+        }
+
+        if (answer.Promise > Math.Max(_promised, _world?.Number ?? 0))
+        {
+            _promised = answer.Promise;
+        }
+
+        if (answer.Restore is { } step && answer.LastWorld == (_world?.Number ?? 0) && (!IsMember || !HasState)
+            && _restoring != step && !(HasState && Position == step))
+        {
+            Forget();
+            (_restoring, _isFollowing) = (step, false);
+            host.Restore(step);
+        }
+    }
+
+    /// <summary>A checkpoint is read. It is loaded if the replica still wants it.</summary>
+    /// <param name="step">Its step.</param>
+    /// <param name="state">The state, as <see cref="IReplicaHost{T}.Load"/> takes it.</param>
+    public void Restored(long step, object state)
+    {
+        if (_restoring == step)
+        {
+            host.Load(state);
+            (_restoring, Position, HasState) = (null, step, true);
+        }
+    }
+
+    /// <summary>A frame has arrived.</summary>
+    public void Receive(TrainerId from, Frame frame)
+    {
+        int number = _world?.Number ?? 0;
+        if (frame.World > number)
+        {
+            if (_early.Count < EarlyMax)
+            {
+                _early.Add((from, frame));
+            }
+        }
+        else if (frame.World == number && !IsFrozen)
+        {
+            Take(from, frame);
+        }
+    }
+
+    /// <summary>
+    /// The connection to a peer has ended, and with it what was on its way. A member's manager decides what follows; a
+    /// spectator may have missed totals, and starts over.
+    /// </summary>
+    public void Disconnected(TrainerId peer)
+    {
+        _followers.Remove(peer);
+        _copies.RemoveAll(copy => copy.From == peer);
+        if (_isFollowing && _world?.Has(peer) == true)
+        {
+            StartOver();
+        }
+    }
+
+    /// <summary>A shard is computed.</summary>
+    /// <param name="world">The world, as <see cref="IReplicaHost{T}.Compute"/> gave it.</param>
+    /// <param name="step">The step.</param>
+    /// <param name="shard">The shard.</param>
+    /// <param name="slices">Its numbers, slice by slice.</param>
+    public void Computed(int world, long step, int shard, IReadOnlyList<T> slices)
+    {
+        if (world != _world?.Number || IsFrozen || !IsMember || step != Position || _current is null)
+        {
+            return;
+        }
+
+        foreach ((int slice, TreeNode node, T value) in _current.AddShard(shard, slices))
+        {
+            if (slice == _self)
+            {
+                AddPartial(_current, Position, node, value);
+            }
+            else
+            {
+                host.Send(_world.Members[slice].Id, new PartialFrame<T>(world, step, slice, node, value));
+            }
+        }
+
+        Advance();
+    }
+
+    /// <inheritdoc/>
+    public override string ToString() =>
+        $"world {_world?.Number ?? 0}, {(IsMember ? "member" : "spectator")}, promised {_promised}, "
+        + (HasState ? $"position {Position}" : $"no weights, copy of {_copyOf}, restoring {_restoring}")
+        + $", totals of {_totals.Count} steps, followed {_followed.Count}";
+
+    private void Take(TrainerId from, Frame frame)
+    {
+        switch (frame)
+        {
+            case PartialFrame<T> part when IsMember && part.Slice == _self && HasState:
+                StepExchange<T>? exchange = part.Step == Position ? _current
+                    : part.Step == Position + 1 ? _next ??= Begin() : null;
+                if (exchange is not null && _world!.IndexOf(from) is >= 0 and var index
+                    && _world.Members[index].Shards.Nodes().Contains(part.Node))
+                {
+                    AddPartial(exchange, part.Step, part.Node, part.Value);
+                    Advance();
+                }
+
+                break;
+            case TotalFrame<T> total:
+                if (IsMember && _current is not null && total.Step == Position && total.Step >= _world!.FirstStep)
+                {
+                    _current.AddTotal(total.Slice, total.Value);
+                }
+                else if (total.Step >= Position || !HasState)
+                {
+                    Keep(total);
+                }
+
+                Advance();
+                break;
+            case CatchUpFrame ask when _last is { } last && last.Step == ask.Step:
+                for (int slice = 0; slice < last.Totals.Length; slice++)
+                {
+                    host.Send(from, new TotalFrame<T>(
+                        _world!.Number, last.Step, slice, last.Totals.Length, last.Totals[slice]));
+                }
+
+                break;
+            case FollowFrame when IsMember && _current is not null:
+                long first = _current.HasOwnTotal ? Position + 1 : Position;
+                _followers[from] = first;
+                host.Send(from, new FollowedFrame(_world!.Number, _self, first));
+                break;
+            case FollowedFrame followed when !IsMember:
+                _followed[followed.Slice] = followed.FromStep;
+                if (_followed.Count == _world!.Members.Length)
+                {
+                    BeginCopy();
+                }
+
+                break;
+            case CopyFrame ask when IsMember && HasState:
+                _copies.Add((from, ask.Step));
+                ServeCopies();
+                break;
+            case StateFrame state when !IsMember && !HasState && state.Step == _copyOf:
+                if (state.State is { } copy)
+                {
+                    host.Load(copy);
+                    (HasState, Position, _copyOf) = (true, state.Step, null);
+                    foreach (long old in _totals.Keys.Where(step => step < Position).ToArray())
+                    {
+                        _totals.Remove(old);
+                    }
+
+                    Advance();
+                }
+                else
+                {
+                    BeginCopy();
+                }
+
+                break;
+        }
+    }
+
+    private void Adopt(World world)
+    {
+        bool wasMember = IsMember;
+        bool wasOf = _world is not null && world.Number > _world.Number;
+        (_world, _self) = (world, world.IndexOf(id));
+
+        // The promise of one that was put out binds nobody: its weights are discarded.
+        _promised = IsMember ? Math.Max(_promised, world.Number) : Math.Min(_promised, world.Number);
+        (_current, _next, _copyOf, _restoring) = (null, null, null, null);
+        _followers.Clear();
+        _followed.Clear();
+        _copies.Clear();
+        _isFollowing = !IsMember;
+        if (!IsMember)
+        {
+            // One that was put out is a newcomer, and so is one whose world ended without it.
+            if (wasMember && wasOf)
+            {
+                Forget();
+            }
+
+            foreach (WorldMember member in world.Members)
+            {
+                host.Send(member.Id, new FollowFrame(world.Number));
+            }
+        }
+        else if (!HasState || (Position != world.FirstStep && Position != world.FirstStep - 1))
+        {
+            Forget();
+        }
+        else if (Position == world.FirstStep)
+        {
+            BeginStep();
+        }
+        else
+        {
+            foreach (TrainerId level in world.Level)
+            {
+                host.Send(level, new CatchUpFrame(world.Number, Position));
+            }
+        }
+
+        (TrainerId From, Frame Frame)[] early = [.. _early.Where(one => one.Frame.World >= world.Number)];
+        _early.Clear();
+        foreach ((TrainerId from, Frame frame) in early)
+        {
+            Receive(from, frame);
+        }
+    }
+
+    private void BeginStep()
+    {
+        _current ??= _next ?? Begin();
+        _next = null;
+        ShardRun run = _world!.Members[_self].Shards;
+        for (int shard = run.First; shard < run.End; shard++)
+        {
+            host.Compute(_world.Number, Position, shard, _world.Members.Length);
+        }
+    }
+
+    private StepExchange<T> Begin() => new(_world!, _self, shards, merge);
+
+    private void AddPartial(StepExchange<T> exchange, long step, TreeNode node, T value)
+    {
+        if (exchange.AddPartial(node, value) is not { } total)
+        {
+            return;
+        }
+
+        var frame = new TotalFrame<T>(_world!.Number, step, _self, _world.Members.Length, total);
+        foreach (WorldMember member in _world.Members.Where(member => member.Id != id))
+        {
+            host.Send(member.Id, frame);
+        }
+
+        foreach ((TrainerId follower, long first) in _followers)
+        {
+            if (step >= first)
+            {
+                host.Send(follower, frame);
+            }
+        }
+    }
+
+    // Applies what can be applied.
+    private void Advance()
+    {
+        while (!IsFrozen && HasState)
+        {
+            if (_current is { IsComplete: true })
+            {
+                ImmutableArray<T> totals = _current.Totals;
+                _current = null;
+                Apply(totals);
+                BeginStep();
+            }
+            else if (_current is null && _totals.Remove(Position, out T?[]? kept))
+            {
+                if (kept.Contains(null))
+                {
+                    _totals[Position] = kept;
+                    return;
+                }
+
+                Apply([.. kept.OfType<T>()]);
+                if (IsMember && Position == _world!.FirstStep)
+                {
+                    _totals.Clear();
+                    BeginStep();
+                }
+            }
+            else
+            {
+                return;
+            }
+        }
+    }
+
+    private void Apply(ImmutableArray<T> totals)
+    {
+        host.Apply(Position, totals);
+        _last = (Position, totals);
+        Position++;
+        ServeCopies();
+    }
+
+    private void ServeCopies()
+    {
+        foreach ((TrainerId from, long step) in _copies.Where(one => one.Step <= Position).ToArray())
+        {
+            host.Send(from, new StateFrame(_world!.Number, step, step == Position ? host.Copy() : null));
+        }
+
+        _copies.RemoveAll(one => one.Step <= Position);
+    }
+
+    private void Keep(TotalFrame<T> total)
+    {
+        if (!_totals.TryGetValue(total.Step, out T?[]? kept))
+        {
+            if (_totals.Count >= BufferedMax)
+            {
+                StartOver();
+                return;
+            }
+
+            _totals.Add(total.Step, kept = new T?[total.Slices]);
+        }
+
+        // Another world may cut the same step into other slices: its totals are whole by themselves.
+        if (kept.Length != total.Slices)
+        {
+            if (!kept.Contains(null))
+            {
+                return;
+            }
+
+            _totals[total.Step] = kept = new T?[total.Slices];
+        }
+
+        kept[total.Slice] ??= total.Value;
+    }
+
+    // All owners send their totals from some step on: the copy must be of that step or a later one.
+    private void BeginCopy()
+    {
+        long first = _followed.Values.Max();
+        if (HasState)
+        {
+            long next = Position;
+            while (_totals.TryGetValue(next, out T?[]? kept) && !kept.Contains(null))
+            {
+                next++;
+            }
+
+            if (first <= next)
+            {
+                return;
+            }
+
+            Forget();
+        }
+
+        long later = Math.Max(first, _totals.Count == 0 ? 0 : _totals.Keys.Max()) + 1;
+        foreach (long old in _totals.Keys.Where(step => step < first).ToArray())
+        {
+            _totals.Remove(old);
+        }
+
+        _copyOf = later;
+        WorldMember source = _world!.Members[(int)((uint)id.GetHashCode() % (uint)_world.Members.Length)];
+        host.Send(source.Id, new CopyFrame(_world.Number, later));
+    }
+
+    private void StartOver()
+    {
+        Forget();
+        if (_world is { } world && !IsMember)
+        {
+            _followed.Clear();
+            foreach (WorldMember member in world.Members)
+            {
+                host.Send(member.Id, new FollowFrame(world.Number));
+            }
+        }
+    }
+
+    private void Forget()
+    {
+        (HasState, _last, _current, _next, _copyOf, _restoring) = (false, null, null, null, null, null);
+        Position = 0;
+        _totals.Clear();
+    }
+}

@@ -1,0 +1,377 @@
+// The manager of a stage's membership, as a pure protocol. It forms a new world when a member is lost, leaves or cannot
+// reach another one, when newcomers are level, when nothing advances, or when a promise asks for it:
+//
+//   1. Members of the last stored world are asked to promise the next number. From then on a member is frozen.
+//   2. The position is the largest one that members of the last stored world report. Nobody else has a say in it. If
+//      none of them is left, it is the last committed checkpoint.
+//   3. The world is stored, then told. Telling is the answer to every heartbeat, so it is repeated by itself.
+//
+// A manager that starts again has forgotten all but the stored world; it hears the rest from the next heartbeats. Two
+// managers may act at once while a cluster is partitioned: the store takes the next world from one of them only.
+using System.Collections.Immutable;
+
+namespace Atelier.Training.Worlds;
+
+/// <summary>Decides who is in the world.</summary>
+/// <param name="options">Times.</param>
+/// <param name="shards">Shards of a batch, V.</param>
+/// <param name="record">What is stored.</param>
+/// <param name="started">When this manager started: trainers are given the time to report.</param>
+public sealed class WorldManager(WorldOptions options, int shards, WorldRecord record, TimeSpan started)
+{
+    private readonly Dictionary<TrainerId, Trainer> _trainers = [];
+    private readonly Dictionary<string, Backoff> _backoffs = new(StringComparer.Ordinal);
+    private readonly Dictionary<(TrainerId One, TrainerId Other), TimeSpan> _broken = [];
+    private WorldRecord _record = record;
+    private readonly TimeSpan _started = started;
+    private (long Position, TimeSpan At) _progress = (-1, started);
+    private TimeSpan _storedAt = started;
+    private TimeSpan? _formingSince;
+    private TimeSpan? _candidatesSince;
+    private int _forming;
+
+    /// <summary>What is stored.</summary>
+    public WorldRecord Record => _record;
+
+    /// <summary>Number of the world that is being formed; 0 if none is.</summary>
+    public int Forming => _forming;
+
+    /// <summary>
+    /// What is being asked: 0 nothing, 1 members to promise, 2 newcomers too. The caller hints to trainers to report at
+    /// once when it rises, and when a world is stored.
+    /// </summary>
+    public int Phase => _forming == 0 ? 0 : _candidatesSince is null ? 1 : 2;
+
+    /// <summary>
+    /// Whether a trainer knows a later world than this manager: another one has stored it. Start again from the store.
+    /// </summary>
+    public bool IsStale { get; private set; }
+
+    private World? World => _record.World;
+
+    private IEnumerable<TrainerId> Members => World is { } world ? world.Members.Select(member => member.Id) : [];
+
+    /// <summary>A trainer reports.</summary>
+    /// <param name="report">Its report.</param>
+    /// <param name="now">The time, on the manager's clock.</param>
+    public ManagerAnswer Hear(TrainerReport report, TimeSpan now)
+    {
+        if (!_trainers.TryGetValue(report.Id, out Trainer? trainer))
+        {
+            // A process that is started again replaces the one before it at the same place.
+            foreach (TrainerId old in _trainers.Keys.Where(id => id.Name == report.Id.Name).ToArray())
+            {
+                if (old.Incarnation > report.Id.Incarnation)
+                {
+                    return new ManagerAnswer();
+                }
+
+                _trainers[old].IsGone = true;
+            }
+
+            _trainers.Add(report.Id, trainer = new Trainer { FirstHeardAt = now });
+        }
+
+        (trainer.Report, trainer.HeardAt) = (report, now);
+        IsStale |= report.World > (World?.Number ?? 0);
+        NoteLinks(report, now);
+        if (IsMember(report.Id) && report.HasState && report.Position > _progress.Position)
+        {
+            _progress = (report.Position, now);
+        }
+
+        bool isAsked = _forming > 0 && (IsMember(report.Id) || (IsCandidate(trainer) && HaveAllPromised(now)));
+        return new ManagerAnswer
+        {
+            LastWorld = World?.Number ?? 0,
+            World = World is { } world && report.World < world.Number ? world : null,
+            Promise = isAsked ? _forming : 0,
+            Restore = IsFromCheckpoint(now) && !IsBackingOff(report.Id, now) ? _record.SafeStep : null,
+        };
+    }
+
+    /// <summary>
+    /// What to store next, or null. The caller stores it and calls <see cref="Stored"/>; if another manager has stored
+    /// something, it starts again from what is stored.
+    /// </summary>
+    /// <param name="now">The time.</param>
+    public WorldRecord? Tick(TimeSpan now)
+    {
+        ForgetSilent(now);
+        if (_forming == 0 && Reason(now) is not null)
+        {
+            _forming = Math.Max(
+                (World?.Number ?? 0) + 1,
+                _trainers.Values.Where(trainer => !trainer.IsGone).Select(trainer => trainer.Report.Promised)
+                    .DefaultIfEmpty().Max());
+            _formingSince = now;
+            _candidatesSince = null;
+        }
+
+        if (_forming == 0 || !HaveAllPromised(now))
+        {
+            return null;
+        }
+
+        return Carriers(now) is { Length: > 0 } carriers ? FormOf(carriers, now) : FormFromCheckpoint(now);
+    }
+
+    /// <summary>The record is stored.</summary>
+    public void Stored(WorldRecord stored, TimeSpan now)
+    {
+        if (stored.World?.Number != World?.Number)
+        {
+            foreach (TrainerId gone in Members.Where(id => !stored.World!.Has(id)))
+            {
+                BeginBackoff(gone, now);
+            }
+
+            (_forming, _formingSince, _candidatesSince, _storedAt) = (0, null, null, now);
+            _progress = (stored.World!.FirstStep, now);
+            _broken.Clear();
+        }
+
+        _record = stored;
+    }
+
+    /// <summary>A checkpoint may be committed if it is of the stored world and newer than the last one.</summary>
+    /// <param name="world">The world whose members made it.</param>
+    /// <param name="step">Its step.</param>
+    /// <returns>The record to store with it, or null if it is stale.</returns>
+    public WorldRecord? Commit(int world, long step) =>
+        world == World?.Number && step > _record.SafeStep ? _record with { SafeStep = step } : null;
+
+    /// <summary>Why a new world is needed, for people; null if it is not.</summary>
+    public string? Reason(TimeSpan now)
+    {
+        if (World is null)
+        {
+            return "the stage begins";
+        }
+
+        TrainerId[] lost = [.. Members.Where(id => IsLost(id, now))];
+        if (lost.Length > 0)
+        {
+            return $"lost {string.Join(", ", lost)}";
+        }
+
+        if (Members.FirstOrDefault(id => Find(id) is { Report.IsLeaving: true }) is { Name: not null } leaving)
+        {
+            return $"{leaving} leaves";
+        }
+
+        if (Members.FirstOrDefault(id => Find(id) is { } member && member.Report.World == World.Number
+            && !member.Report.HasState) is { Name: not null } empty)
+        {
+            return $"{empty} has no weights";
+        }
+
+        if (Cut(now) is { Count: > 0 } cut)
+        {
+            return $"{string.Join(", ", cut)} cannot be reached by others";
+        }
+
+        if (_trainers.Values.Any(trainer => !trainer.IsGone && trainer.Report.Promised > World.Number))
+        {
+            return "a later world was promised";
+        }
+
+        if (now - _progress.At > options.StallAfter)
+        {
+            return $"no step was applied for {options.StallAfter.TotalSeconds:f0} s";
+        }
+
+        return World.Members.Length < shards && now - _storedAt >= options.GrowPeriod
+            && _trainers.Values.Any(trainer => IsCandidate(trainer) && IsLevel(trainer))
+            ? "newcomers are level" : null;
+    }
+
+    // Members that still have a say: those that were heard and have the weights.
+    private Trainer[] Carriers(TimeSpan now) =>
+    [
+        .. Members.Where(id => !IsLost(id, now)).Select(Find).OfType<Trainer>()
+            .Where(member => member.Report.HasState && member.Report.Promised >= _forming),
+    ];
+
+    private WorldRecord? FormOf(Trainer[] carriers, TimeSpan now)
+    {
+        IReadOnlySet<TrainerId> cut = Cut(now);
+        bool Stays(Trainer trainer) => !trainer.Report.IsLeaving && !cut.Contains(trainer.Report.Id);
+        Trainer[] staying = [.. carriers.Where(Stays)];
+        if (staying.Length == 0)
+        {
+            // All leave: the one that is ahead is as good as the others, and is asked to stay for one more world.
+            staying = carriers;
+        }
+
+        long position = staying.Max(member => member.Report.Position);
+        bool IsNear(Trainer trainer) => trainer.Report.Position == position || trainer.Report.Position == position - 1;
+        Trainer[] candidates = [.. _trainers.Values.Where(one => IsCandidate(one) && IsLevel(one) && Stays(one))];
+        _candidatesSince ??= now;
+        if (candidates.Any(one => one.Report.Promised < _forming) && now - _candidatesSince < options.JoinPatience)
+        {
+            return null;
+        }
+
+        return Form(
+            position,
+            [
+                .. staying.Where(IsNear),
+                .. candidates.Where(one => one.Report.Promised >= _forming && IsNear(one)),
+            ]);
+    }
+
+    private WorldRecord? FormFromCheckpoint(TimeSpan now)
+    {
+        Trainer[] restored = [.. _trainers.Values.Where(one =>
+            !one.IsGone && !IsLost(one.Report.Id, now) && !one.Report.IsLeaving && !IsBackingOff(one.Report.Id, now)
+            && one.Report.HasState && one.Report.Position == _record.SafeStep)];
+        if (restored.Length == 0)
+        {
+            _candidatesSince = null;
+            return null;
+        }
+
+        // Others that are starting, too, are waited for: a world change costs them more.
+        _candidatesSince ??= now;
+        return now - _candidatesSince < options.GatherTime ? null : Form(_record.SafeStep, restored);
+    }
+
+    private WorldRecord Form(long position, IReadOnlyCollection<Trainer> trainers)
+    {
+        Trainer[] chosen =
+        [
+            .. trainers.OrderByDescending(one => IsMember(one.Report.Id)).ThenByDescending(one => one.Report.Speed)
+                .ThenBy(one => one.Report.Id, TrainerId.Order).Take(shards).OrderBy(one => one.Report.Id, TrainerId.Order),
+        ];
+
+        // The members that are left out may be the only ones with the last total.
+        if (!chosen.Any(one => one.Report.Position == position))
+        {
+            position = chosen.Max(one => one.Report.Position);
+        }
+
+        ImmutableArray<ShardRun> runs = ShardDeal.Of(shards, [.. chosen.Select(one => one.Report.Speed)]);
+        var world = new World(
+            _forming, position,
+            [.. chosen.Select((one, i) => new WorldMember(one.Report.Id, one.Report.Address, runs[i]))],
+            [.. chosen.Where(one => one.Report.Position == position).Select(one => one.Report.Id)]);
+        return _record with { World = world };
+    }
+
+    private bool HaveAllPromised(TimeSpan now) => Members.All(id =>
+        IsLost(id, now) || (Find(id) is { } member && member.Report.Promised >= _forming));
+
+    // A newcomer is level when its weights lack no more than what is on its way to it.
+    private bool IsLevel(Trainer trainer) =>
+        trainer.Report.HasState && trainer.Report.Position >= _progress.Position - options.LevelSteps;
+
+    private bool IsCandidate(Trainer trainer) =>
+        !trainer.IsGone && !trainer.Report.IsLeaving && !IsMember(trainer.Report.Id)
+        && trainer.Report.World == (World?.Number ?? 0) && !IsBackingOff(trainer.Report.Id, trainer.HeardAt);
+
+    // No member is left that has the weights.
+    private bool IsFromCheckpoint(TimeSpan now) => Members.All(id =>
+        IsLost(id, now) || Find(id) is { Report: { HasState: false } report } && report.World >= World!.Number);
+
+    private bool IsMember(TrainerId id) => World?.Has(id) == true;
+
+    private Trainer? Find(TrainerId id) => _trainers.GetValueOrDefault(id);
+
+    private bool IsLost(TrainerId id, TimeSpan now)
+    {
+        if (Find(id) is not { } trainer)
+        {
+            return _trainers.Keys.Any(other => other.Name == id.Name && other.Incarnation > id.Incarnation)
+                || now - _started > options.LostAfter;
+        }
+
+        TimeSpan silent = now - trainer.HeardAt;
+        bool isDoubted = _broken.Keys.Any(link => link.One == id || link.Other == id);
+        return trainer.IsGone || silent > (isDoubted ? options.DoubtedLostAfter : options.LostAfter);
+    }
+
+    // Members to put out so that the others reach each other. A link counts after a while: it may come back, or one of
+    // its ends may turn out to be dead.
+    private IReadOnlySet<TrainerId> Cut(TimeSpan now)
+    {
+        (TrainerId, TrainerId)[] broken =
+        [
+            .. _broken.Where(link => now - link.Value >= options.LinkPatience
+                && !IsLost(link.Key.One, now) && !IsLost(link.Key.Other, now)).Select(link => link.Key),
+        ];
+        return LinkCover.Of(broken, id => Find(id)?.Report.Speed ?? 0);
+    }
+
+    private void NoteLinks(TrainerReport report, TimeSpan now)
+    {
+        if (report.World != World?.Number)
+        {
+            return;
+        }
+
+        foreach (TrainerId other in report.Unreachable.Where(other => other != report.Id && IsMember(other)))
+        {
+            _broken.TryAdd(Link(report.Id, other), now);
+        }
+
+        // A link is whole again when neither end reports it.
+        foreach ((TrainerId One, TrainerId Other) link in _broken.Keys
+            .Where(link => link.One == report.Id || link.Other == report.Id).ToArray())
+        {
+            TrainerId other = link.One == report.Id ? link.Other : link.One;
+            if (!report.Unreachable.Contains(other) && Find(other)?.Report.Unreachable.Contains(report.Id) != true)
+            {
+                _broken.Remove(link);
+            }
+        }
+    }
+
+    private static (TrainerId One, TrainerId Other) Link(TrainerId one, TrainerId other) =>
+        TrainerId.Order.Compare(one, other) < 0 ? (one, other) : (other, one);
+
+    private void BeginBackoff(TrainerId id, TimeSpan now)
+    {
+        int times = _backoffs.TryGetValue(id.Name, out Backoff known) && now - known.Until < options.BackoffMax
+            ? known.Times + 1 : 0;
+        TimeSpan time = Find(id) is { Report.IsLeaving: false, IsGone: false } && !IsLost(id, now)
+            ? TimeSpan.FromTicks(Math.Min(options.BackoffMax.Ticks, options.BackoffMin.Ticks << Math.Min(times, 20)))
+            : TimeSpan.Zero;
+        _backoffs[id.Name] = new Backoff(times, now + time);
+    }
+
+    private bool IsBackingOff(TrainerId id, TimeSpan now) =>
+        _backoffs.TryGetValue(id.Name, out Backoff backoff) && now < backoff.Until;
+
+    private void ForgetSilent(TimeSpan now)
+    {
+        foreach ((TrainerId id, Trainer trainer) in _trainers.ToArray())
+        {
+            if (!IsMember(id) && (trainer.IsGone || now - trainer.HeardAt > options.LostAfter))
+            {
+                _trainers.Remove(id);
+            }
+        }
+
+        foreach ((string name, Backoff backoff) in _backoffs.ToArray())
+        {
+            if (now - backoff.Until > options.BackoffMax)
+            {
+                _backoffs.Remove(name);
+            }
+        }
+    }
+
+    private readonly record struct Backoff(int Times, TimeSpan Until);
+
+    private sealed class Trainer
+    {
+        public TrainerReport Report { get; set; } = null!;
+
+        public TimeSpan FirstHeardAt { get; init; }
+
+        public TimeSpan HeardAt { get; set; }
+
+        public bool IsGone { get; set; }
+    }
+}

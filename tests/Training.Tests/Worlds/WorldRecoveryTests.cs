@@ -1,0 +1,140 @@
+// Goal: each way in which a world changes, alone, within its own time, and at the cost that it is meant to have. Method:
+// one event at a time in the simulated stage, over a few seeds; times are simulated.
+using Atelier.Training.Worlds;
+using Xunit;
+
+namespace Atelier.Training.Tests.Worlds;
+
+public sealed class WorldRecoveryTests
+{
+    private const int Shards = 8;
+    private const int Seeds = 20;
+
+    [Fact]
+    public void MemberThatDies_CostsThreeSeconds_AndNoStep() => Each(3, run =>
+    {
+        long before = Furthest(run);
+        run.Kill(run.Trainers[1]);
+        WithinSeconds(run, 3, () => Furthest(run) > before + 1);
+        Assert.Equal(2, run.Stored.World!.Members.Length);
+        Assert.InRange(run.Stored.World.FirstStep, before, before + 1);
+    });
+
+    [Fact]
+    public void MemberThatLeaves_CostsAStep_AndASecond() => Each(3, run =>
+    {
+        double step = StepSeconds(run);
+        long before = Furthest(run);
+        run.Trainers[2].IsLeaving = true;
+        run.Trainers[2].Report();
+
+        // A step takes the two that stay longer, up to three times as long where the fastest leaves.
+        WithinSeconds(run, 1 + (4 * step), () => run.Stored.World!.Members.Length == 2 && Furthest(run) > before);
+    });
+
+    [Fact]
+    public void AllThatDie_BeginAtTheLastCheckpoint_AndNotBefore() => Each(3, run =>
+    {
+        run.Run(run.Now + TimeSpan.FromSeconds(10));
+        long safe = run.Stored.SafeStep;
+        Assert.True(safe > 0);
+        foreach (SimulatedTrainer trainer in run.Trainers.ToArray())
+        {
+            run.Kill(trainer);
+        }
+
+        run.Run(run.Now + TimeSpan.FromMinutes(10));
+        for (int i = 0; i < 2; i++)
+        {
+            run.Boot($"t{i}");
+        }
+
+        int world = run.Stored.World!.Number;
+        WithinSeconds(run, 12, () => run.Stored.World!.Number > world && Furthest(run) > safe);
+        Assert.Equal(run.Stored.SafeStep > safe ? run.Stored.SafeStep : safe, run.Stored.World!.FirstStep);
+    });
+
+    // Members continue while it copies; only the step at which it joins waits for it.
+    [Fact]
+    public void Newcomer_JoinsWhileTheOthersTrain() => Each(2, run =>
+    {
+        double step = StepSeconds(run);
+        long begun = Furthest(run);
+        TimeSpan start = run.Now;
+        SimulatedTrainer newcomer = run.Boot("t9");
+        WithinSeconds(run, 10, () => run.Stored.World!.Has(newcomer.Id) && newcomer.Replica.Position > begun);
+        double lost = (run.Now - start).TotalSeconds - ((Furthest(run) - begun) * step);
+
+        // The step in flight is computed again.
+        Assert.True(lost <= 1 + (2 * step), $"it cost {lost:f1} s, a step takes {step:f2} s");
+    });
+
+    [Fact]
+    public void ManagerThatIsAway_StopsNoStep() => Each(3, run =>
+    {
+        run.Managers[^1].IsAlive = false;
+        long before = Furthest(run);
+        run.Run(run.Now + TimeSpan.FromSeconds(60));
+        Assert.True(Furthest(run) > before + 100);
+        run.Managers.Add(new SimulatedManager(run));
+        int world = run.Stored.World!.Number;
+        run.Run(run.Now + TimeSpan.FromSeconds(10));
+        Assert.Equal(world, run.Stored.World!.Number);
+    });
+
+    [Fact]
+    public void LinkThatIsHalfDead_PutsOutOneOfItsEnds() => Each(4, run =>
+    {
+        (TrainerId one, TrainerId other) = (run.Trainers[0].Id, run.Trainers[1].Id);
+        run.Dead.Add((one.Name, other.Name));
+        long before = Furthest(run);
+        WithinSeconds(run, 10, () => run.Stored.World!.Members.Length == 3 && Furthest(run) > before + 3);
+        Assert.True(run.Stored.World!.Has(one) != run.Stored.World.Has(other));
+    });
+
+    [Fact]
+    public void MoreTrainersThanShards_AreSpares_ThatReplaceTheDead() => Each(
+        10,
+        run =>
+        {
+            Assert.Equal(Shards, run.Stored.World!.Members.Length);
+            run.Run(run.Now + TimeSpan.FromSeconds(5));
+            run.Kill(run.Trainers.First(one => one.Replica.IsMember));
+            WithinSeconds(run, 15, () => run.Stored.World!.Members.Length == Shards
+                && run.Stored.World.Members.All(member => run.Trainers.Any(one => one.Id == member.Id)));
+        });
+
+    private static void Each(int trainers, Action<WorldSimulation> scenario)
+    {
+        for (int seed = 0; seed < Seeds; seed++)
+        {
+            var run = new WorldSimulation(seed, Shards, trainers, Faults.None);
+            int wanted = Math.Min(trainers, Shards);
+            WithinSeconds(run, 15, () => run.Stored.World?.Members.Length == wanted && Furthest(run) > 4);
+            try
+            {
+                scenario(run);
+            }
+            catch (Exception error) when (error is not InvalidOperationException)
+            {
+                throw new InvalidOperationException($"seed={seed}: {error.Message}\n{run.Story}", error);
+            }
+        }
+    }
+
+    private static void WithinSeconds(WorldSimulation run, double seconds, Func<bool> condition)
+    {
+        run.Run(run.Now + TimeSpan.FromSeconds(seconds), condition);
+        run.Check(condition(), $"it happens within {seconds} s");
+    }
+
+    private static double StepSeconds(WorldSimulation run)
+    {
+        (long begun, TimeSpan start) = (Furthest(run), run.Now);
+        run.Run(run.Now + TimeSpan.FromSeconds(20), () => Furthest(run) == begun + 5);
+        return (run.Now - start).TotalSeconds / 5;
+    }
+
+    private static long Furthest(WorldSimulation run) =>
+        run.Trainers.Where(one => one.Replica.IsMember).Select(one => one.Replica.Position).DefaultIfEmpty().Max();
+}

@@ -175,7 +175,7 @@ public static class ModelBench
         for (int round = -1; round < rounds; round++)
         {
             (double one, double two) = (Time(first), Time(second));
-            // The first turn warms up.
+            // Round -1 is a warm-up and does not count.
             best = round < 0 ? best : (Math.Min(best.First, one), Math.Min(best.Second, two));
         }
 

@@ -197,7 +197,7 @@ internal static class EvalCommand
             ]);
     }
 
-    // Every task is a member of its own, so that programs can access "single" or "mean" directly.
+    // Each task is a top-level property of the report, like "mean", so that scripts can read them by name.
     private static Dictionary<string, object> Report(
         ShapesScores scores, ModelFolder folder, ShapesEvaluationSettings settings)
     {

@@ -12,7 +12,7 @@ public interface ISessionGrain : IGrainWithStringKey
     /// <summary>Most generations in one session.</summary>
     const int GenerationsMax = 100_000;
 
-    /// <summary>Begins the session unless it has begun, if the tenant's limit allows one more.</summary>
+    /// <summary>Starts the session if it has not started and the tenant's limit allows another one.</summary>
     [Alias("Begin")]
     Task<SessionAnswer> BeginAsync();
 

@@ -32,13 +32,13 @@ public sealed record TenantSettings
     [Id(3)]
     public long EvaluationsPerDay { get; init; } = 10_000_000;
 
-    /// <summary>Most sessions at a time; deleted and forgotten ones do not count.</summary>
+    /// <summary>Maximum number of sessions at a time; deleted and expired ones do not count.</summary>
     [Id(4)]
     public int Sessions { get; init; } = 1000;
 
     /// <summary>
-    /// Most MiB of stored state: open requests, ended requests that are still kept, and sessions. At the limit, nothing
-    /// new is accepted until something is deleted or forgotten.
+    /// Maximum of stored state, in MiB: open requests, ended requests that are still kept, and sessions. At the limit,
+    /// nothing new is accepted until something is deleted or forgotten.
     /// </summary>
     [Id(5)]
     public int StoredMegabytes { get; init; } = 1024;

@@ -13,9 +13,9 @@ using Atelier.Grains.OpenSets;
 namespace Atelier.Grains.Generations;
 
 /// <summary>Outcome of an admission.</summary>
-/// <param name="Accepted">The state to store; null if it is refused.</param>
-/// <param name="Place">Its place in the queue.</param>
-/// <param name="Refusal">The answer to the client if it is refused.</param>
+/// <param name="Accepted">The state to store; null if the submission is refused.</param>
+/// <param name="Place">The generation's place in the queue.</param>
+/// <param name="Refusal">The answer to the client if the submission is refused.</param>
 internal sealed record AdmittedSubmission(GenerationState? Accepted, QueuePlace? Place, SubmitAnswer? Refusal)
 {
     /// <summary>Creates a refusal.</summary>

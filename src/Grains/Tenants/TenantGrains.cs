@@ -274,7 +274,8 @@ internal sealed class TenantGrain(
 
     private async Task CountAsync(int part) => _sessions[part] ??= (await Sessions(part).ReadAsync()).Length;
 
-    // A bound on storage refuses new work only, each tenant's own bound first; accepted work has room to finish.
+    // Storage limits refuse only new work, so that accepted work can finish. The tenant's limit is checked before the
+    // cluster's.
     private async Task<Admission?> RefuseStorageAsync()
     {
         if (state.State.Settings is not { } settings)

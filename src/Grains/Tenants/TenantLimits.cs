@@ -137,7 +137,7 @@ public sealed class TenantLimits(TenantState state)
         return Admitted(_usedDay);
     }
 
-    /// <summary>Counts a generation of the open set whose charge is not known yet.</summary>
+    /// <summary>Adds an open generation whose charge is not known yet.</summary>
     public void AddOpen(GenerationId id, DateTimeOffset now) => _open.TryAdd(id, new OpenCharge(null, 0, now));
 
     /// <summary>Records that a generation reports to be open, with its charge and the day of that charge.</summary>

@@ -139,7 +139,7 @@ internal sealed class Downsampler : Module<Tensor, Tensor>
     }
 }
 
-/// <summary>Doubles the side: each position becomes four equal ones, then a convolution.</summary>
+/// <summary>Doubles height and width by nearest-neighbor upsampling, then applies a convolution.</summary>
 internal sealed class Upsampler : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "conv")] private readonly Conv2d _conv;

@@ -27,7 +27,7 @@ public sealed record ClipTrainingConfig : PartTrainingConfig
     /// <summary>Width of the feature space shared by pictures and texts.</summary>
     public int EmbedDim { get; init; } = 128;
 
-    /// <summary>The text tower; the number of ids comes from the vocabulary.</summary>
+    /// <summary>The text tower; its vocabulary size comes from the tokenizer.</summary>
     public ClipTextConfig Text { get; init; } = new() { ContextLength = 32, Width = 128, Heads = 4, Layers = 4 };
 
     /// <summary>The image tower.</summary>

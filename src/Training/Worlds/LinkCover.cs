@@ -17,12 +17,14 @@ public static class LinkCover
     public static IReadOnlySet<TrainerId> Of(
         IReadOnlyCollection<(TrainerId One, TrainerId Other)> broken, Func<TrainerId, double> speed)
     {
-        TrainerId[] trainers = [.. broken.SelectMany(link => new[] { link.One, link.Other }).Distinct().Order(TrainerId.Order)];
+        TrainerId[] trainers =
+            [.. broken.SelectMany(link => new[] { link.One, link.Other }).Distinct().Order(TrainerId.Order)];
         return trainers.Length <= ExactMax ? Smallest(trainers, broken, speed) : Greedy(broken, speed);
     }
 
     private static HashSet<TrainerId> Smallest(
-        TrainerId[] trainers, IReadOnlyCollection<(TrainerId One, TrainerId Other)> broken, Func<TrainerId, double> speed)
+        TrainerId[] trainers, IReadOnlyCollection<(TrainerId One, TrainerId Other)> broken,
+        Func<TrainerId, double> speed)
     {
         int[] links = [.. broken.Select(link =>
             (1 << Array.IndexOf(trainers, link.One)) | (1 << Array.IndexOf(trainers, link.Other)))];
@@ -65,7 +67,8 @@ public static class LinkCover
         while (left.Count > 0)
         {
             TrainerId worst = left.SelectMany(link => new[] { link.One, link.Other }).GroupBy(trainer => trainer)
-                .OrderByDescending(group => group.Count()).ThenBy(group => speed(group.Key)).ThenBy(group => group.Key, TrainerId.Order)
+                .OrderByDescending(group => group.Count()).ThenBy(group => speed(group.Key))
+                .ThenBy(group => group.Key, TrainerId.Order)
                 .First().Key;
             set.Add(worst);
             left.RemoveAll(link => link.One == worst || link.Other == worst);

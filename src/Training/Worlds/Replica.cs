@@ -3,41 +3,12 @@
 //
 // Invariants:
 //   A step is applied only when the totals of all slices of one step are there.
-//   Members with shards never differ by more than one step: a member sends nodes of step s only after it has applied
-//     step s - 1, and nobody can apply step s without nodes of all.
+//   Members differ by at most one step: a member sends nodes of step s only after it has applied step s - 1.
 //   A member keeps the totals of the step that it applied last, so that one that lacks them can catch up.
 //   After a promise nothing of an older world is sent or applied.
 using System.Collections.Immutable;
 
 namespace Atelier.Training.Worlds;
-
-/// <summary>What a replica needs of the process around it.</summary>
-/// <typeparam name="T">Numbers of a slice.</typeparam>
-public interface IReplicaHost<T>
-    where T : class
-{
-    /// <summary>Sends a frame to a peer; it may be lost only with the connection.</summary>
-    void Send(TrainerId to, Frame frame);
-
-    /// <summary>Begins to compute a shard; the result goes to <see cref="Replica{T}.Computed"/>.</summary>
-    /// <param name="world">The world, to be given back.</param>
-    /// <param name="step">The step.</param>
-    /// <param name="shard">The shard.</param>
-    /// <param name="slices">Slices into which the result is cut.</param>
-    void Compute(int world, long step, int shard, int slices);
-
-    /// <summary>Applies the totals of a step to the weights.</summary>
-    void Apply(long step, ImmutableArray<T> totals);
-
-    /// <summary>A copy of the state as it is now.</summary>
-    object Copy();
-
-    /// <summary>Replaces the state by a copy of a peer's.</summary>
-    void Load(object state);
-
-    /// <summary>Begins to read a committed checkpoint; it goes to <see cref="Replica{T}.Restored"/>.</summary>
-    void Restore(long step);
-}
 
 /// <summary>A trainer.</summary>
 /// <typeparam name="T">Numbers of a slice.</typeparam>
@@ -48,14 +19,11 @@ public interface IReplicaHost<T>
 public sealed class Replica<T>(TrainerId id, int shards, Func<T, T, T> merge, IReplicaHost<T> host)
     where T : class
 {
-    /// <summary>Steps whose totals a spectator holds at most while its copy is on the way; with more it starts over.</summary>
-    public const int BufferedMax = 64;
-
     // Frames of a world that the manager has told others of, but not yet this trainer.
     private const int EarlyMax = 1 << 16;
 
     private readonly List<(TrainerId From, Frame Frame)> _early = [];
-    private readonly Dictionary<long, T?[]> _totals = [];
+    private readonly TotalsBuffer<T> _totals = new();
     private readonly Dictionary<TrainerId, long> _followers = [];
     private readonly List<(TrainerId From, long Step)> _copies = [];
     private readonly Dictionary<int, long> _followed = [];
@@ -208,9 +176,9 @@ public sealed class Replica<T>(TrainerId id, int shards, Func<T, T, T> merge, IR
                 {
                     _current.AddTotal(total.Slice, total.Value);
                 }
-                else if (total.Step >= Position || !HasState)
+                else if ((total.Step >= Position || !HasState) && !_totals.Add(total))
                 {
-                    Keep(total);
+                    StartOver(); // Its copy takes too long.
                 }
 
                 Advance();
@@ -245,11 +213,7 @@ public sealed class Replica<T>(TrainerId id, int shards, Func<T, T, T> merge, IR
                 {
                     host.Load(copy);
                     (HasState, Position, _copyOf) = (true, state.Step, null);
-                    foreach (long old in _totals.Keys.Where(step => step < Position).ToArray())
-                    {
-                        _totals.Remove(old);
-                    }
-
+                    _totals.DropBefore(Position);
                     Advance();
                 }
                 else
@@ -358,15 +322,9 @@ public sealed class Replica<T>(TrainerId id, int shards, Func<T, T, T> merge, IR
                 Apply(totals);
                 BeginStep();
             }
-            else if (_current is null && _totals.Remove(Position, out T?[]? kept))
+            else if (_current is null && _totals.Take(Position) is { } buffered)
             {
-                if (kept.Contains(null))
-                {
-                    _totals[Position] = kept;
-                    return;
-                }
-
-                Apply([.. kept.OfType<T>()]);
+                Apply(buffered);
                 if (IsMember && Position == _world!.FirstStep)
                 {
                     _totals.Clear();
@@ -398,46 +356,13 @@ public sealed class Replica<T>(TrainerId id, int shards, Func<T, T, T> merge, IR
         _copies.RemoveAll(one => one.Step <= Position);
     }
 
-    private void Keep(TotalFrame<T> total)
-    {
-        if (!_totals.TryGetValue(total.Step, out T?[]? kept))
-        {
-            if (_totals.Count >= BufferedMax)
-            {
-                StartOver();
-                return;
-            }
-
-            _totals.Add(total.Step, kept = new T?[total.Slices]);
-        }
-
-        // Another world may cut the same step into other slices: its totals are whole by themselves.
-        if (kept.Length != total.Slices)
-        {
-            if (!kept.Contains(null))
-            {
-                return;
-            }
-
-            _totals[total.Step] = kept = new T?[total.Slices];
-        }
-
-        kept[total.Slice] ??= total.Value;
-    }
-
     // All owners send their totals from some step on: the copy must be of that step or a later one.
     private void BeginCopy()
     {
         long first = _followed.Values.Max();
         if (HasState)
         {
-            long next = Position;
-            while (_totals.TryGetValue(next, out T?[]? kept) && !kept.Contains(null))
-            {
-                next++;
-            }
-
-            if (first <= next)
+            if (first <= _totals.FirstMissing(Position))
             {
                 return;
             }
@@ -445,11 +370,8 @@ public sealed class Replica<T>(TrainerId id, int shards, Func<T, T, T> merge, IR
             Forget();
         }
 
-        long later = Math.Max(first, _totals.Count == 0 ? 0 : _totals.Keys.Max()) + 1;
-        foreach (long old in _totals.Keys.Where(step => step < first).ToArray())
-        {
-            _totals.Remove(old);
-        }
+        long later = Math.Max(first, _totals.Last) + 1;
+        _totals.DropBefore(first);
 
         _copyOf = later;
         WorldMember source = _world!.Members[(int)((uint)id.GetHashCode() % (uint)_world.Members.Length)];

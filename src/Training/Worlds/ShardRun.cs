@@ -73,7 +73,8 @@ public static class ShardDeal
         // The time of a step is that of some trainer with some number of shards.
         double[] times =
         [
-            .. speeds.SelectMany(speed => Enumerable.Range(1, shards).Select(count => count / speed)).Distinct().Order(),
+            .. speeds.SelectMany(speed => Enumerable.Range(1, shards).Select(count => count / speed))
+                .Distinct().Order(),
         ];
         double shortest = times.First(time => Fits(shards, speeds, time));
         (double Cost, ImmutableArray<ShardRun> Runs)? best = null;

@@ -33,8 +33,8 @@ public sealed record WorldMember(TrainerId Id, string Address, ShardRun Shards);
 /// </param>
 /// <param name="Members">Its members, in the order of their shards.</param>
 /// <param name="Level">
-/// Members whose weights hold all steps before the first one. The others lack the last of these steps, and get its total
-/// from one of them.
+/// Members whose weights hold all steps before the first one. The others lack the last of these steps, and get its
+/// total from one of them.
 /// </param>
 public sealed record World(
     int Number, long FirstStep, ImmutableArray<WorldMember> Members, ImmutableArray<TrainerId> Level)

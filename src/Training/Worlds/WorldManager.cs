@@ -242,7 +242,8 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
         Trainer[] chosen =
         [
             .. trainers.OrderByDescending(one => IsMember(one.Report.Id)).ThenByDescending(one => one.Report.Speed)
-                .ThenBy(one => one.Report.Id, TrainerId.Order).Take(shards).OrderBy(one => one.Report.Id, TrainerId.Order),
+                .ThenBy(one => one.Report.Id, TrainerId.Order).Take(shards)
+                .OrderBy(one => one.Report.Id, TrainerId.Order),
         ];
 
         // The members that are left out may be the only ones with the last total.

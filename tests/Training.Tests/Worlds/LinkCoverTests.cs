@@ -19,7 +19,8 @@ public sealed class LinkCoverTests
                 (int Count, int Speed) best = Enumerable.Range(0, 256)
                     .Where(set => broken.All(link =>
                         (set >> (int)link.Item1.Incarnation & 1) + (set >> (int)link.Item2.Incarnation & 1) > 0))
-                    .Select(set => (int.PopCount(set), Enumerable.Range(0, 8).Where(i => (set >> i & 1) > 0).Sum(i => speeds[i])))
+                    .Select(set => (
+                        int.PopCount(set), Enumerable.Range(0, 8).Where(i => (set >> i & 1) > 0).Sum(i => speeds[i])))
                     .Min();
                 Assert.Equal(best, (cover.Count, cover.Sum(id => speeds[(int)id.Incarnation])));
             });

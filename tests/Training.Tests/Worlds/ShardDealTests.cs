@@ -1,5 +1,5 @@
-// Goal: every shard is dealt once, in runs, as speeds say, with few nodes to send. Method: generated speeds; the traffic
-// of equal trainers, counted.
+// Goal: every shard is dealt once, in runs, as speeds say, with few nodes to send. Method: generated speeds; the
+// traffic of equal trainers, counted.
 using Atelier.Training.Worlds;
 using CsCheck;
 using Xunit;

@@ -1,5 +1,5 @@
-// Goal: each way in which a world changes, alone, within its own time, and at the cost that it is meant to have. Method:
-// one event at a time in the simulated stage, over a few seeds; times are simulated.
+// Goal: each way in which a world changes, alone, within its own time, and at the cost that it is meant to have.
+// Method: one event at a time in the simulated stage, over a few seeds; times are simulated.
 using Atelier.Training.Worlds;
 using Xunit;
 

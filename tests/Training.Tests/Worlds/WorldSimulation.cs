@@ -121,7 +121,8 @@ internal sealed class WorldSimulation
     /// <summary>A frame travels; frames of one connection arrive in order.</summary>
     public void Send(SimulatedTrainer from, TrainerId to, Frame frame)
     {
-        double delay = (Random.NextDouble() * 0.02) + (Has(Faults.Slow) && Random.Next(20) == 0 ? Random.NextDouble() : 0);
+        double delay = (Random.NextDouble() * 0.02)
+            + (Has(Faults.Slow) && Random.Next(20) == 0 ? Random.NextDouble() : 0);
         TimeSpan at = Now + TimeSpan.FromSeconds(delay);
         (string, string) link = (from.Id.ToString(), to.ToString());
         at = _lastArrival.TryGetValue(link, out TimeSpan last) && last > at ? last : at;
@@ -188,7 +189,8 @@ internal sealed class WorldSimulation
                     Worlds++;
                     Check(record.World!.Number > (Stored.World?.Number ?? 0), "worlds have rising numbers");
                     Note($"world {record.World.Number} from step {record.World.FirstStep}: "
-                        + string.Join(", ", record.World.Members.Select(m => $"{m.Id}={m.Shards.First}+{m.Shards.Count}"))
+                        + string.Join(
+                            ", ", record.World.Members.Select(m => $"{m.Id}={m.Shards.First}+{m.Shards.Count}"))
                         + $"; level {string.Join(", ", record.World.Level)}");
                 }
 
@@ -440,7 +442,10 @@ internal sealed class SimulatedManager
         }
     }
 
-    private static WorldOptions Options => new() { StallAfter = TimeSpan.FromSeconds(15), BackoffMax = TimeSpan.FromSeconds(20) };
+    private static WorldOptions Options => new()
+    {
+        StallAfter = TimeSpan.FromSeconds(15), BackoffMax = TimeSpan.FromSeconds(20),
+    };
 
     private WorldManager New(WorldRecord record) => new(Options, _run.Shards, record, _run.Now);
 

@@ -1,5 +1,6 @@
-// Goal: whichever trainer dies, hangs, is cut off or joins, every step is applied once to the same weights, no two worlds commit, and
-// training continues once faults cease. Method: thousands of seeds of a simulated stage; ATELIER_SEEDS=a..b runs others.
+// Goal: whichever trainer dies, hangs, is cut off or joins, every step is applied once to the same weights, no two
+// worlds commit, and training continues once faults cease. Method: thousands of seeds of a simulated stage;
+// ATELIER_SEEDS=a..b runs others.
 using Xunit;
 
 namespace Atelier.Training.Tests.Worlds;
@@ -27,13 +28,16 @@ public sealed class WorldSimulationTests
         }
 
         TestContext.Current.TestOutputHelper?.WriteLine($"{worlds} worlds, {applied} applied steps");
-        Assert.True(failures.Count == 0, $"{failures.Count} of {last - first} seeds\n{string.Join("\n\n", failures.Take(2))}");
+        Assert.True(
+            failures.Count == 0,
+            $"{failures.Count} of {last - first} seeds\n{string.Join("\n\n", failures.Take(2))}");
     }
 
     private static (int First, int Last) Seeds()
     {
         string[] range = (Environment.GetEnvironmentVariable("ATELIER_SEEDS") ?? "0..200").Split("..");
-        return range.Length == 1 ? (int.Parse(range[0]), int.Parse(range[0]) + 1) : (int.Parse(range[0]), int.Parse(range[1]));
+        int first = int.Parse(range[0]);
+        return (first, range.Length == 1 ? first + 1 : int.Parse(range[1]));
     }
 
     private static WorldSimulation Play(int seed)
@@ -94,8 +98,7 @@ public sealed class WorldSimulationTests
 
         void One(Faults kind)
         {
-            SimulatedTrainer? victim = run.Trainers.Count == 0 ? null : run.Trainers[run.Random.Next(run.Trainers.Count)];
-            SimulatedTrainer? other = run.Trainers.Count == 0 ? null : run.Trainers[run.Random.Next(run.Trainers.Count)];
+            SimulatedTrainer? victim = Any(), other = Any();
             double time = run.Random.NextDouble() * 8;
             switch (kind)
             {
@@ -121,7 +124,8 @@ public sealed class WorldSimulationTests
                 case Faults.Partition when run.Trainers.Count > 1:
                     foreach (SimulatedTrainer one in run.Trainers)
                     {
-                        foreach (SimulatedTrainer two in run.Trainers.Where(two => run.Random.Next(2) == 0 && two != one))
+                        foreach (SimulatedTrainer two in run.Trainers.Where(
+                            two => run.Random.Next(2) == 0 && two != one))
                         {
                             Cut(one, two, both: true, time);
                         }
@@ -162,6 +166,9 @@ public sealed class WorldSimulationTests
                     break;
             }
         }
+
+        SimulatedTrainer? Any() =>
+            run.Trainers.Count == 0 ? null : run.Trainers[run.Random.Next(run.Trainers.Count)];
 
         void Again(string name)
         {

@@ -55,7 +55,7 @@ public sealed class MdsEncoding
     /// <summary>The name in index.json.</summary>
     public string Name { get; }
 
-    /// <summary>Bytes of every value; null if values differ in size.</summary>
+    /// <summary>Size of each value in bytes; null if the size varies.</summary>
     public int? SizeBytes { get; }
 
     /// <summary>The .NET type of a decoded value.</summary>

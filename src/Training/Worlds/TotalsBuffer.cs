@@ -1,0 +1,81 @@
+// Totals of steps that cannot be applied yet: a spectator's, while its copy of the state is on the way, and those that
+// a member catches up with.
+using System.Collections.Immutable;
+
+namespace Atelier.Training.Worlds;
+
+/// <summary>Holds the totals of a few steps, slice by slice.</summary>
+/// <typeparam name="T">Numbers of a slice.</typeparam>
+internal sealed class TotalsBuffer<T>
+    where T : class
+{
+    /// <summary>Steps that are held at most.</summary>
+    public const int StepsMax = 64;
+
+    private readonly Dictionary<long, T?[]> _steps = [];
+
+    /// <summary>Steps of which totals are held.</summary>
+    public int Count => _steps.Count;
+
+    /// <summary>The last step of which totals are held; -1 if there is none.</summary>
+    public long Last => _steps.Count == 0 ? -1 : _steps.Keys.Max();
+
+    /// <summary>Adds the total of a slice. Returns false if the buffer is full.</summary>
+    public bool Add(TotalFrame<T> total)
+    {
+        if (!_steps.TryGetValue(total.Step, out T?[]? slices))
+        {
+            if (_steps.Count >= StepsMax)
+            {
+                return false;
+            }
+
+            _steps.Add(total.Step, slices = new T?[total.Slices]);
+        }
+
+        // Another world may cut the same step into other slices: its totals are whole by themselves.
+        if (slices.Length != total.Slices)
+        {
+            if (IsWhole(slices))
+            {
+                return true;
+            }
+
+            _steps[total.Step] = slices = new T?[total.Slices];
+        }
+
+        slices[total.Slice] ??= total.Value;
+        return true;
+    }
+
+    /// <summary>Takes the totals of a step out if all its slices are there, else returns null.</summary>
+    public ImmutableArray<T>? Take(long step) =>
+        _steps.TryGetValue(step, out T?[]? slices) && IsWhole(slices) && _steps.Remove(step)
+            ? [.. slices.OfType<T>()]
+            : null;
+
+    /// <summary>The first step from one on whose totals are not all there.</summary>
+    public long FirstMissing(long step)
+    {
+        while (_steps.TryGetValue(step, out T?[]? slices) && IsWhole(slices))
+        {
+            step++;
+        }
+
+        return step;
+    }
+
+    /// <summary>Drops the totals of the steps before one.</summary>
+    public void DropBefore(long step)
+    {
+        foreach (long old in _steps.Keys.Where(held => held < step).ToArray())
+        {
+            _steps.Remove(old);
+        }
+    }
+
+    /// <summary>Drops all totals.</summary>
+    public void Clear() => _steps.Clear();
+
+    private static bool IsWhole(T?[] slices) => !slices.Contains(null);
+}

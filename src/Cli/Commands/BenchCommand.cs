@@ -227,7 +227,8 @@ internal static class BenchCommand
         private readonly Option<int> _slots = Choices.Number(
             "--slots", 1, 1024, 8, "Maximum number of pictures in a batch.");
         private readonly Option<int> _rows = Choices.Number(
-            "--rows", 1, 1024, TorchDeviceOptions.RowsStandard, "Rows of a forward pass.");
+            "--rows", 1, 1024, TorchDeviceOptions.RowsStandard,
+            "Batch size of a forward pass; a guided picture takes two rows, others one.");
         private readonly Option<int> _threads = Choices.Number("--threads", 1, 1024, 1, "Threads of libtorch.");
 
         public void AddTo(Command command)

@@ -53,11 +53,11 @@ internal static class GenerateCommand
         var cluster = new Option<string>("--cluster")
         {
             HelpName = "URL",
-            Description = $"A cluster that draws instead of this machine; by default that of {UrlVariable}.",
+            Description = $"URL of a cluster that draws instead of this machine; by default {UrlVariable}.",
         };
         var key = new Option<string>("--key")
         {
-            HelpName = "KEY", Description = $"A key of that cluster; by default that of {KeyVariable}.",
+            HelpName = "KEY", Description = $"API key for that cluster; by default {KeyVariable}.",
         };
         var command = new Command("generate", "Draws pictures.")
         {

@@ -260,7 +260,7 @@ internal sealed class TenantGrain(
             if (state.State.Reopenings == TenantId.ReopeningsMax)
             {
                 return new TenantAnswer(
-                    null, $"The name was closed and reopened {TenantId.ReopeningsMax} times; choose another one.");
+                    null, $"The tenant was closed and reopened {TenantId.ReopeningsMax} times; choose another name.");
             }
 
             state.State.Reopenings++;

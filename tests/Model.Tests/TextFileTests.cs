@@ -54,6 +54,7 @@ public sealed class TextFileTests
         File.WriteAllText(folder["a.txt"], "four");
         Assert.Equal("four", TextFile.Read(folder["a.txt"], 4));
         Assert.Contains(
-            "above the maximum of 3 bytes", Assert.Throws<RefusedFileException>(() => TextFile.Read(folder["a.txt"], 3)).Reason);
+            "above the maximum of 3 bytes",
+            Assert.Throws<RefusedFileException>(() => TextFile.Read(folder["a.txt"], 3)).Reason);
     }
 }

@@ -562,7 +562,10 @@ public sealed class GenerationMachineTests
         story.Report(7, 3, "s7", null, (5, "p5"));
         story.State = story.State with
         {
-            AcceptedHour = 12, Partition = 3, Computed = 4, Late = [Story.Blob("late")],
+            AcceptedHour = 12,
+            Partition = 3,
+            Computed = 4,
+            Late = [Story.Blob("late")],
             ToRelease = [Story.Blob("old")],
         };
         Outcome<bool> outcome = story.Delete(9);

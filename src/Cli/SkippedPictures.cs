@@ -1,4 +1,4 @@
-// What the command line says of pictures that no training data could be made of.
+// Reports pictures that could not be encoded into training data.
 using Atelier.Model.Data;
 
 namespace Atelier.Cli;
@@ -7,7 +7,7 @@ internal static class SkippedPictures
 {
     private const int NamedMax = 20;
 
-    /// <summary>Names the first pictures that were skipped, and the file that lists all.</summary>
+    /// <summary>Reports the first skipped pictures, and the file that lists all of them.</summary>
     public static void Report(IReadOnlyList<SkippedPicture> skipped, string folder)
     {
         foreach (SkippedPicture picture in skipped.Take(NamedMax))

@@ -85,14 +85,17 @@ def training(roots, turns, each):
     with tempfile.TemporaryDirectory() as folder:
         latents = os.path.join(folder, "latents")
         atelier(ROOT, "data", "precompute", latents, "--shapes", "600", "--size", "64", "--model", "models/shapes")
+        stage = os.path.join(folder, "stage.yaml")
+        with open(os.path.join(ROOT, "configs", "shapes", "1_res_64_pretrain.yaml")) as file, open(stage, "w") as own:
+            own.write(file.read().partition("panel:")[0])  # A panel is drawn at the end of every run.
         runs = 0
 
         def train(name, steps):
             nonlocal runs
             runs += 1
             return atelier(
-                roots[name], "train", "configs/shapes/1_res_64_pretrain.yaml", f"trainer.max_duration={steps}ba",
-                f"dataset.train.datadir=[{latents}]", f"trainer.save_folder={folder}/{runs}", "panel.interval=0ba",
+                roots[name], "train", stage, f"trainer.max_duration={steps}ba",
+                f"dataset.train.datadir={latents}", f"trainer.save_folder={folder}/{runs}",
                 "scheduler.t_warmup=1ba", "model.dtype=float32")
 
         in_turns(list(roots), turns, lambda name: (train(name, each + 1) - train(name, 1)) / each, "training step")

@@ -14,9 +14,6 @@ namespace Atelier.Grains.Tests.Workers;
 
 public sealed class WorkerLoopTests
 {
-    // Steps that a busy machine does not get through while a test waits.
-    private const int Endless = 100_000;
-
     [Fact]
     public async Task UnderFaults_EveryPictureIsDone_WithAllItsStepsAndPreviews()
     {
@@ -91,9 +88,9 @@ public sealed class WorkerLoopTests
     public async Task ANewcomersModel_IsLoaded_WhileOthersWork(int slots, int memory)
     {
         var world = new WorkerWorld(1);
-        GenerationKey[] others = [.. Enumerable.Range(0, slots + 1).Select(i => world.Add("a", i, Endless))];
+        GenerationKey[] others = [.. Enumerable.Range(0, slots + 1).Select(i => world.Add("a", i, 1000))];
         LivingWorker worker = world.Start(slots, models: 2, memory: memory);
-        worker.Device.Pace = TimeSpan.FromMilliseconds(1);
+        worker.Device.Pace = TimeSpan.FromMilliseconds(5); // They must not end before the newcomer.
         worker.Device.LoadTime = TimeSpan.FromMilliseconds(20);
         await UntilAsync(world, () => others.Count(key => world.State(key).Step >= 10) == slots);
         GenerationKey newcomer = world.Add("b", 100, 5, model: 1);

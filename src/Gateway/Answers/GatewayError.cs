@@ -74,6 +74,14 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
         + "a response.")
     { RetryAfter = TimeSpan.FromSeconds(1) };
 
+    public static GatewayError TooManyOpenKeyless { get; } = new(
+        429, RateLimit, "too_many_open_requests",
+        "Too many requests without a key are in progress at this gateway: retry in a moment.")
+    { RetryAfter = TimeSpan.FromSeconds(1) };
+
+    public static GatewayError BodyNotAllowed { get; } = new(
+        400, InvalidRequest, "body_not_allowed", "A request to this address has no body: send it without one.");
+
     /// <summary>The error of a request that a server refused with nothing but a status.</summary>
     public static GatewayError Of(int status) => status switch
     {

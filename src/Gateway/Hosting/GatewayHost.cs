@@ -122,7 +122,7 @@ public static class GatewayHost
         IDisposable refusals = Refusals.Watch(app.Services);
         app.Lifetime.ApplicationStopped.Register(refusals.Dispose);
         Connections connections = app.Services.GetRequiredService<Connections>();
-        app.Use(connections.MarkAsync);
+        app.Use(connections.TouchAsync);
         app.UseMiddleware<AnswersMiddleware>();
         app.MapServiceDefaults();
         app.MapPage();
@@ -136,6 +136,7 @@ public static class GatewayHost
             proxy.Use((context, next) => keys.CheckAsync(context, next));
             proxy.Use((context, next) => rates.CheckAsync(context, next));
             proxy.Use((context, next) => open.CheckAsync(context, next));
+            proxy.Use((context, next) => connections.MarkAsync(context, next));
             proxy.Use((context, next) => BufferedBody.ReadAsync(context, next));
             proxy.Use((context, next) => Delivery.AnswerFailuresAsync(context, next));
             proxy.Use((context, next) => Delivery.EndStreamsAsync(context, next));

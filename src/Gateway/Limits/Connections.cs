@@ -1,5 +1,6 @@
 // The gateway's connections. When they are scarce, an idle one is closed for a new one, so a client that opens many and
-// sends nothing cannot lock others out.
+// sends nothing cannot lock others out. A request protects its connection only once it is counted as open, where there
+// are bounds: a client that asks for the page and does not read it has an idle connection.
 using System.Net;
 using Atelier.Gateway.Settings;
 using Atelier.Gateway.Telemetry;
@@ -47,6 +48,21 @@ internal sealed class Connections(GatewaySettings settings, TimeProvider clock, 
         {
             Remove(connection);
         }
+    }
+
+    /// <summary>Notes that a request has arrived: its connection is the last of the idle ones to be closed.</summary>
+    public Task TouchAsync(HttpContext context, RequestDelegate next)
+    {
+        if (context.Features.Get<Connection>() is { } connection)
+        {
+            lock (_lock)
+            {
+                SetIdle(connection, isIdle: false);
+                SetIdle(connection, isIdle: true);
+            }
+        }
+
+        return next(context);
     }
 
     /// <summary>Marks a request's connection as busy until the request ends.</summary>

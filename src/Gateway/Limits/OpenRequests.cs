@@ -1,30 +1,32 @@
-// The bound on each tenant's requests in progress. A stream may hold a connection without limit of time; the bound
-// keeps one tenant from holding all connections.
+// The bounds on requests in progress. A stream, or a client that reads slowly, may hold a connection without limit of
+// time; the bounds keep one tenant, and all clients without a key together, from holding all connections.
 using Atelier.Gateway.Answers;
 using Atelier.Gateway.Callers;
 using Atelier.Gateway.Settings;
 
 namespace Atelier.Gateway.Limits;
 
-/// <summary>Counts the requests of each tenant that are in progress.</summary>
+/// <summary>
+/// Counts the requests in progress of each tenant, and of the clients without a key, in total and by address.
+/// </summary>
 internal sealed class OpenRequests(GatewaySettings settings)
 {
+    // Names of tenants have no white space.
+    private const string Keyless = "without a key";
+
     private readonly Lock _lock = new();
     private readonly Dictionary<string, int> _open = new(StringComparer.Ordinal);
 
-    /// <summary>Passes a request on if its tenant has fewer than the maximum in progress.</summary>
+    /// <summary>Passes a request on if fewer than the maximum of its kind are in progress.</summary>
     public async Task CheckAsync(HttpContext context, RequestDelegate next)
     {
-        if (context.Features.Get<CallerFeature>() is not { } caller)
+        (string Name, int Max)[] counts = CountsOf(context);
+        if (!TryBegin(counts))
         {
-            await next(context);
-            return;
-        }
-
-        string tenant = caller.Caller.Tenant?.Value ?? "";
-        if (!TryBegin(tenant))
-        {
-            await GatewayError.TooManyOpen(settings.OpenRequestsPerTenant).WriteAsync(context);
+            GatewayError refusal = context.Features.Get<CallerFeature>() is null
+                ? GatewayError.TooManyOpenKeyless
+                : GatewayError.TooManyOpen(settings.TenantRequestBound);
+            await refusal.WriteAsync(context);
             return;
         }
 
@@ -34,32 +36,52 @@ internal sealed class OpenRequests(GatewaySettings settings)
         }
         finally
         {
-            End(tenant);
+            End(counts);
         }
     }
 
-    private bool TryBegin(string tenant)
+    // One address has at most a quarter of what clients without a key have together, where addresses tell them apart.
+    private (string Name, int Max)[] CountsOf(HttpContext context)
+    {
+        if (context.Features.Get<CallerFeature>() is { } caller)
+        {
+            return [(caller.Caller.Tenant?.Value ?? "", settings.TenantRequestBound)];
+        }
+
+        int bound = settings.KeylessRequestBound;
+        return settings.AddressBound > 0
+            ? [(Keyless, bound), ($"address {ClientAddress.Of(context.Connection.RemoteIpAddress)}", (bound + 3) / 4)]
+            : [(Keyless, bound)];
+    }
+
+    private bool TryBegin((string Name, int Max)[] counts)
     {
         lock (_lock)
         {
-            int open = _open.GetValueOrDefault(tenant);
-            if (open >= settings.OpenRequestsPerTenant)
+            if (counts.Any(count => _open.GetValueOrDefault(count.Name) >= count.Max))
             {
                 return false;
             }
 
-            _open[tenant] = open + 1;
+            foreach ((string name, _) in counts)
+            {
+                _open[name] = _open.GetValueOrDefault(name) + 1;
+            }
+
             return true;
         }
     }
 
-    private void End(string tenant)
+    private void End((string Name, int Max)[] counts)
     {
         lock (_lock)
         {
-            if (--_open[tenant] == 0)
+            foreach ((string name, _) in counts)
             {
-                _open.Remove(tenant);
+                if (--_open[name] == 0)
+                {
+                    _open.Remove(name);
+                }
             }
         }
     }

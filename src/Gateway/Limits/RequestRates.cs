@@ -7,13 +7,21 @@ using Atelier.Gateway.Settings;
 
 namespace Atelier.Gateway.Limits;
 
-/// <summary>A token bucket for each tenant, and for each address on routes that need no key.</summary>
+/// <summary>
+/// A token bucket for each tenant, and on routes that need no key for each address, or one for all clients where they
+/// share an address.
+/// </summary>
 internal sealed class RequestRates(GatewaySettings settings, TimeProvider clock)
 {
     private const int BucketsMax = 10_000;
 
     // The shared bucket of all that come after the table is full.
-    private const string Others = "others";
+    private const string Others = "all others";
+
+    // The bucket of all clients without a key where addresses distinguish nothing. Tenants' names have no white space.
+    private const string Keyless = "without a key";
+
+    private const int KeylessBurstSeconds = 2;
 
     private static readonly TimeSpan s_sweepPause = TimeSpan.FromSeconds(1);
 
@@ -24,38 +32,44 @@ internal sealed class RequestRates(GatewaySettings settings, TimeProvider clock)
     /// <summary>Passes a request on if its tenant or address has a token left.</summary>
     public Task CheckAsync(HttpContext context, RequestDelegate next)
     {
-        if (NameOf(context) is not { } name || TryTake(name, out TimeSpan wait))
+        string name = NameOf(context);
+        Rate rate = RateOf(name);
+        if (TryTake(name, rate, out TimeSpan wait))
         {
             return next(context);
         }
 
         IHeaderDictionary headers = context.Response.Headers;
-        headers["x-ratelimit-limit-requests"] = settings.RequestsBurst.ToString(CultureInfo.InvariantCulture);
+        headers["x-ratelimit-limit-requests"] = rate.Burst.ToString(CultureInfo.InvariantCulture);
         headers["x-ratelimit-remaining-requests"] = "0";
         headers["x-ratelimit-reset-requests"] =
             $"{Math.Ceiling(wait.TotalMilliseconds).ToString(CultureInfo.InvariantCulture)}ms";
         return GatewayError.TooMany(wait).WriteAsync(context);
     }
 
-    // Null if all clients have the address of a load balancer, which distinguishes nothing.
-    private string? NameOf(HttpContext context) =>
+    // On loopback, and behind a load balancer, all clients may have one address.
+    private string NameOf(HttpContext context) =>
         context.Features.Get<CallerFeature>() is { } caller ? caller.Caller.Tenant?.Value ?? ""
         : settings.AddressBound > 0 ? $"address {ClientAddress.Of(context.Connection.RemoteIpAddress)}"
-        : null;
+        : Keyless;
 
-    private bool TryTake(string name, out TimeSpan wait)
+    private Rate RateOf(string name) => name == Keyless
+        ? new Rate(settings.KeylessPerSecond, KeylessBurstSeconds * settings.KeylessPerSecond)
+        : new Rate(settings.RequestsPerSecond, settings.RequestsBurst);
+
+    private bool TryTake(string name, Rate rate, out TimeSpan wait)
     {
         long now = clock.GetTimestamp();
         lock (_lock)
         {
-            if (_buckets.Count >= BucketsMax && !_buckets.ContainsKey(name))
+            if (_buckets.Count >= BucketsMax && name != Keyless && !_buckets.ContainsKey(name))
             {
                 RemoveFullBuckets(now);
                 name = _buckets.Count < BucketsMax ? name : Others;
             }
 
-            double tokens = Tokens(_buckets.GetValueOrDefault(name, new Bucket(settings.RequestsBurst, now)), now);
-            wait = TimeSpan.FromSeconds(Math.Max(0, 1 - tokens) / settings.RequestsPerSecond);
+            double tokens = Tokens(_buckets.GetValueOrDefault(name, new Bucket(rate.Burst, now)), rate, now);
+            wait = TimeSpan.FromSeconds(Math.Max(0, 1 - tokens) / rate.PerSecond);
             if (tokens < 1)
             {
                 return false;
@@ -77,16 +91,18 @@ internal sealed class RequestRates(GatewaySettings settings, TimeProvider clock)
         _sweptAt = now;
         foreach ((string name, Bucket bucket) in _buckets)
         {
-            if (Tokens(bucket, now) >= settings.RequestsBurst)
+            Rate rate = RateOf(name);
+            if (Tokens(bucket, rate, now) >= rate.Burst)
             {
                 _buckets.Remove(name);
             }
         }
     }
 
-    private double Tokens(Bucket bucket, long now) => Math.Min(
-        settings.RequestsBurst,
-        bucket.Tokens + (clock.GetElapsedTime(bucket.At, now).TotalSeconds * settings.RequestsPerSecond));
+    private double Tokens(Bucket bucket, Rate rate, long now) => Math.Min(
+        rate.Burst, bucket.Tokens + (clock.GetElapsedTime(bucket.At, now).TotalSeconds * rate.PerSecond));
+
+    private readonly record struct Rate(int PerSecond, int Burst);
 
     private readonly record struct Bucket(double Tokens, long At);
 }

@@ -1,5 +1,8 @@
 // Request bodies in memory. A body is read to its end before the request is forwarded: one that is too large, truncated
-// or slow is refused here, and a request that could not be delivered can be sent to another silo.
+// or slow is refused here, and a request that could not be delivered can be sent to another silo. Routes that need no
+// key take no body: a client that sends one slowly would hold its connection for as long as it likes.
+using Atelier.Gateway.Answers;
+using Atelier.Gateway.Callers;
 using Microsoft.AspNetCore.Http.Features;
 
 namespace Atelier.Gateway.Routing;
@@ -11,13 +14,23 @@ internal static class BufferedBody
     public static ReadOnlySpan<byte> BytesOf(HttpRequest request) =>
         request.Body is MemoryStream body ? body.GetBuffer().AsSpan(0, (int)body.Length) : [];
 
-    /// <summary>Reads the body into memory, then continues the pipeline.</summary>
+    /// <summary>
+    /// Reads the body into memory, then continues the pipeline. Refuses one of a client that needed no key.
+    /// </summary>
     public static async Task ReadAsync(HttpContext context, RequestDelegate next)
     {
         HttpRequest request = context.Request;
         if (context.Features.Get<IHttpRequestBodyDetectionFeature>() is { CanHaveBody: false })
         {
             await next(context);
+            return;
+        }
+
+        if (context.Features.Get<CallerFeature>() is null)
+        {
+            // The server would wait for the rest of the body before it reads the next request.
+            context.Response.Headers.Connection = "close";
+            await GatewayError.BodyNotAllowed.WriteAsync(context);
             return;
         }
 

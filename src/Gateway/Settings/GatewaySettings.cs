@@ -59,7 +59,8 @@ public sealed record GatewaySettings
     /// <summary>Gets the most open connections.</summary>
     /// <remarks>
     /// One more closes the connection that has been idle for the longest time; if none is idle, the new one is closed
-    /// immediately.
+    /// immediately. Requests without a key (links to pictures, the API's reference) hold at most a tenth of the
+    /// connections, and those of one address a quarter of that tenth where addresses are bounded.
     /// </remarks>
     /// <value>The default is 10,000.</value>
     [Bounds(1, 1_000_000)]
@@ -67,12 +68,20 @@ public sealed record GatewaySettings
 
     /// <summary>
     /// Gets the most open connections of one address; an IPv6 /64 counts as one address. Requests that need no key are
-    /// bounded by address too, like a tenant's. 0 disables both.
+    /// bounded by address too, like a tenant's. 0 disables both; <see cref="KeylessPerSecond"/> applies then.
     /// </summary>
     /// <remarks>Behind a load balancer, whose address all clients then have, it must be 0.</remarks>
     /// <value>The default is 1,000, or 0 if the gateway listens on a loopback address.</value>
     [Bounds(0, 1_000_000)]
     public int? ConnectionsPerAddress { get; init; }
+
+    /// <summary>
+    /// Gets the most requests per second that need no key, of all clients together, with a burst of 2 times as many.
+    /// </summary>
+    /// <remarks>It applies where <see cref="ConnectionsPerAddress"/> is 0.</remarks>
+    /// <value>The default is 1,000.</value>
+    [Bounds(1, 1_000_000)]
+    public int KeylessPerSecond { get; init; } = 1000;
 
     /// <summary>Gets how long a connection may be idle.</summary>
     /// <remarks>A load balancer's idle timeout must be shorter.</remarks>
@@ -83,9 +92,10 @@ public sealed record GatewaySettings
     /// <summary>
     /// Gets the most requests of one tenant in progress: streams, and requests that wait for their responses.
     /// </summary>
-    /// <value>The default is 1,000.</value>
+    /// <remarks>Each of them holds a connection.</remarks>
+    /// <value>The default is 1,000, or a tenth of the connections if that is less.</value>
     [Bounds(1, 1_000_000)]
-    public int OpenRequestsPerTenant { get; init; } = 1000;
+    public int? OpenRequestsPerTenant { get; init; }
 
     /// <summary>Gets how long a request to OpenAI's images route may take without a byte.</summary>
     /// <value>The default is 30 minutes, which is longer than the clients' own timeouts.</value>
@@ -130,6 +140,12 @@ public sealed record GatewaySettings
     /// <summary>Gets the effective value of <see cref="ConnectionsPerAddress"/>.</summary>
     public int AddressBound => ConnectionsPerAddress ?? (IPAddress.IsLoopback(IPAddress.Parse(Address)) ? 0 : 1000);
 
+    /// <summary>Gets the effective value of <see cref="OpenRequestsPerTenant"/>.</summary>
+    public int TenantRequestBound => OpenRequestsPerTenant ?? Math.Clamp(ConnectionsMax / 10, 1, 1000);
+
+    /// <summary>Gets the most requests without a key in progress.</summary>
+    public int KeylessRequestBound => Math.Max(1, ConnectionsMax / 10);
+
     /// <summary>The cluster's secret as bytes.</summary>
     public byte[] SecretBytes() => Convert.FromBase64String(Secret);
 
@@ -162,6 +178,13 @@ internal sealed class GatewaySettingsValidator(IOptions<MetricsListener> metrics
             yield return $"{Key(nameof(options.RequestsBurst))} is {options.RequestsBurst}, less than "
                 + $"{Key(nameof(options.RequestsPerSecond))} ({options.RequestsPerSecond}): a tenant that sends a "
                 + "second's requests at once gets some of them refused.";
+        }
+
+        if (options.TenantRequestBound >= options.ConnectionsMax)
+        {
+            yield return $"{Key(nameof(options.OpenRequestsPerTenant))} is {options.TenantRequestBound}, not less than "
+                + $"{Key(nameof(options.ConnectionsMax))} ({options.ConnectionsMax}): one tenant's streams can take "
+                + "all connections.";
         }
     }
 

@@ -1,5 +1,6 @@
-// Goal: neither idle connections nor one tenant's streams lock anybody out. Method: gateways with room for a few
-// connections, and clients that send nothing, half a request, or a single one.
+// Goal: neither idle connections, nor clients without a key, nor one tenant's streams lock anybody out. Method:
+// gateways with room for a few connections, and clients that send nothing, half a request, or a single one, or do not
+// read.
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
@@ -21,7 +22,8 @@ public sealed class ConnectionTests
     {
         await using StubSilo silo = await StubSilo.StartAsync();
         await using TestGateway gateway = await TestGateway.StartAsync(
-            new GatewaySettings { ConnectionsMax = 6, ConnectionsPerAddress = perAddress }, silo.Endpoint);
+            new GatewaySettings { ConnectionsMax = 6, ConnectionsPerAddress = perAddress, OpenRequestsPerTenant = 3 },
+            silo.Endpoint);
         string key = gateway.Cluster.NewKey("bob");
         var idle = new List<TcpClient>();
         for (int i = 0; i < 20; i++)
@@ -55,7 +57,8 @@ public sealed class ConnectionTests
             await go.WaitAsync();
         };
         await using TestGateway gateway = await TestGateway.StartAsync(
-            new GatewaySettings { ConnectionsMax = max, ConnectionsPerAddress = perAddress }, silo.Endpoint);
+            new GatewaySettings { ConnectionsMax = max, ConnectionsPerAddress = perAddress, OpenRequestsPerTenant = 3 },
+            silo.Endpoint);
 
         // Closed connections take no room.
         for (int i = 0; i < 10; i++)
@@ -92,18 +95,120 @@ public sealed class ConnectionTests
             }
         };
         await using TestGateway gateway = await TestGateway.StartAsync(
-            new GatewaySettings { OpenRequestsPerTenant = 3 }, silo.Endpoint);
+            new GatewaySettings { ConnectionsMax = 30 }, silo.Endpoint);
         using HttpClient alice = gateway.Tenant("alice"), again = gateway.Tenant("alice"), bob = gateway.Tenant("bob");
         HttpResponseMessage[] streams = await Task.WhenAll(Enumerable.Range(0, 3).Select(
             _ => alice.GetAsync("/v1/generations/g/events", HttpCompletionOption.ResponseHeadersRead)));
         using HttpResponseMessage refused = await again.GetAsync("/v1/models");
         Assert.Equal("too_many_open_requests", await refused.ErrorAsync(429));
         Assert.Equal("1", Assert.Single(refused.Headers.GetValues("Retry-After")));
+        Assert.Contains("limit of 3 requests", await refused.Content.ReadAsStringAsync(), StringComparison.Ordinal);
         Assert.Equal(HttpStatusCode.OK, (await bob.GetAsync("/v1/models")).StatusCode);
         go.Release(3);
         await Task.WhenAll(streams.Select(stream => stream.Content.ReadAsStringAsync()));
         CancellationToken cancellation = TestContext.Current.CancellationToken;
         while ((await again.GetAsync("/v1/models", cancellation)).StatusCode != HttpStatusCode.OK)
+        {
+            await Task.Yield();
+        }
+    }
+
+    // The first takes the only place of requests without a key and does not read its answer; the second asks for the
+    // gateway's own page again and again without reading.
+    [Theory]
+    [InlineData("/docs/", 1)]
+    [InlineData("/app.js", 1000)]
+    public async Task ClientsWithoutAKeyThatDoNotRead_LockNobodyOut(string path, int requests)
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        silo.Handler = async context =>
+        {
+            bool isDocument = context.Request.Path.StartsWithSegments("/docs", StringComparison.Ordinal);
+            await context.Response.Body.WriteAsync(new byte[isDocument ? 16 << 20 : 1], context.RequestAborted);
+        };
+        await using TestGateway gateway = await TestGateway.StartAsync(
+            new GatewaySettings { ConnectionsMax = 10, OpenRequestsPerTenant = 3 }, silo.Endpoint);
+        string key = gateway.Cluster.NewKey("bob");
+        string sent = string.Concat(Enumerable.Repeat($"GET {path} HTTP/1.1\r\nHost: l\r\n\r\n", requests));
+        var held = new List<TcpClient>();
+        for (int i = 0; i < 30; i++)
+        {
+            held.Add(await ConnectAsync(gateway, sent, isAnswered: true));
+        }
+
+        for (int i = 0; i < 10; i++)
+        {
+            string answer = await gateway.RawAsync(
+                $"GET /v1/models HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\r\n");
+            Assert.StartsWith("HTTP/1.1 200 ", answer, StringComparison.Ordinal);
+        }
+
+        held.ForEach(client => client.Dispose());
+    }
+
+    [Theory]
+    [InlineData("/docs/", "Content-Length: 1000")]
+    [InlineData("/openapi/v1.json", "Transfer-Encoding: chunked")]
+    [InlineData("/v1/pictures/token", "Content-Length: 1\r\nExpect: 100-continue")]
+    public async Task ABodyWithoutAKey_IsNotWaitedFor(string path, string header)
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        using TcpClient client = await ConnectAsync(
+            gateway, $"GET {path} HTTP/1.1\r\nHost: l\r\n{header}\r\n\r\n", isAnswered: false);
+        using var reader = new StreamReader(client.GetStream());
+        Assert.Equal("HTTP/1.1 400 Bad Request", await reader.ReadLineAsync(TestContext.Current.CancellationToken));
+        string rest = "";
+        while (await reader.ReadLineAsync(TestContext.Current.CancellationToken) is { Length: > 0 } line)
+        {
+            rest += line + "\n";
+        }
+
+        Assert.Contains("Connection: close\n", rest, StringComparison.Ordinal);
+        Assert.Contains("x-request-id: req_", rest, StringComparison.OrdinalIgnoreCase);
+        Assert.Equal(0, silo.Count);
+    }
+
+    // Java's client asks for HTTP/2 in this way.
+    [Fact]
+    public async Task ARequestForAnUpgrade_HasNoBody()
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        using TcpClient client = await ConnectAsync(
+            gateway,
+            "GET /docs/ HTTP/1.1\r\nHost: l\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+            + "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n\r\n",
+            isAnswered: false);
+        using var reader = new StreamReader(client.GetStream());
+        Assert.Equal("HTTP/1.1 200 OK", await reader.ReadLineAsync(TestContext.Current.CancellationToken));
+    }
+
+    // Of 40 connections, requests without a key may hold 4, and those of one address 1 of these.
+    [Theory]
+    [InlineData(0, 4)]
+    [InlineData(100, 1)]
+    public async Task RequestsWithoutAKeyInProgress_AreBoundedTogether(int perAddress, int bound)
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        using var go = new SemaphoreSlim(0);
+        silo.Handler = async context =>
+        {
+            await context.Response.WriteAsync("begun");
+            await context.Response.Body.FlushAsync();
+            await (context.Request.Path == "/docs/slow" ? go.WaitAsync() : Task.CompletedTask);
+        };
+        await using TestGateway gateway = await TestGateway.StartAsync(
+            new GatewaySettings { ConnectionsMax = 40, ConnectionsPerAddress = perAddress }, silo.Endpoint);
+        using HttpClient client = gateway.Client(null);
+        HttpResponseMessage[] open = await Task.WhenAll(Enumerable.Range(0, bound).Select(
+            _ => client.GetAsync("/docs/slow", HttpCompletionOption.ResponseHeadersRead)));
+        Assert.All(open, one => Assert.Equal(HttpStatusCode.OK, one.StatusCode));
+        Assert.Equal("too_many_open_requests", await (await client.GetAsync("/docs/")).ErrorAsync(429));
+        Assert.Equal(HttpStatusCode.OK, (await gateway.Tenant().GetAsync("/v1/models")).StatusCode);
+        go.Release(bound);
+        await Task.WhenAll(open.Select(one => one.Content.ReadAsStringAsync()));
+        while ((await client.GetAsync("/docs/")).StatusCode != HttpStatusCode.OK)
         {
             await Task.Yield();
         }

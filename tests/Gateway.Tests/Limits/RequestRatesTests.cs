@@ -48,20 +48,27 @@ public sealed class RequestRatesTests
         Assert.Equal("1", context.Response.Headers.RetryAfter);
     }
 
-    [Theory]
-    [InlineData(5, new[] { true, true, false })]
-    [InlineData(0, new[] { true, true, true })] // All clients may have the address of a load balancer.
-    public async Task AnAddressWithoutAKey_IsLimited_WhereAddressesSayAnything(int perAddress, bool[] passes)
+    [Fact]
+    public async Task AnAddressWithoutAKey_HasTheRateOfATenant()
     {
-        RequestRates rates = Of(burst: 2, perSecond: 1, perAddress);
-        bool[] passed = new bool[3];
-        for (int i = 0; i < passed.Length; i++)
-        {
-            passed[i] = await TryAsync(rates, Address("192.0.2.1"));
-        }
+        RequestRates rates = Of(burst: 2, perSecond: 1, perAddress: 5);
+        Assert.Equal("++-", await TryAsync(rates, "192.0.2.1", 3, Address));
+        Assert.Equal("+", await TryAsync(rates, "192.0.2.2", 1, Address));
+    }
 
-        Assert.Equal(passes, passed);
-        Assert.True(await TryAsync(rates, Address("192.0.2.2")));
+    // All clients may have the address of a load balancer.
+    [Fact]
+    public async Task WhereAddressesSayNothing_AllWithoutAKeyHaveOneRate()
+    {
+        RequestRates rates = Of(burst: 2, perSecond: 1, perAddress: 0);
+        Assert.Equal("++++", await TryAsync(rates, "192.0.2.1", 4, Address));
+        Assert.Equal("++-", await TryAsync(rates, "192.0.2.2", 3, Address));
+        Assert.Equal("+", await TryAsync(rates, "alice", 1));
+        HttpContext refused = Address("192.0.2.3");
+        await rates.CheckAsync(refused, _ => throw new InvalidOperationException("It was let through."));
+        Assert.Equal("6", refused.Response.Headers["x-ratelimit-limit-requests"]);
+        _clock.Advance(TimeSpan.FromSeconds(1));
+        Assert.Equal("+++-", await TryAsync(rates, "192.0.2.1", 4, Address));
     }
 
     [Fact]
@@ -90,16 +97,18 @@ public sealed class RequestRatesTests
         new GatewaySettings
         {
             RequestsBurst = burst, RequestsPerSecond = perSecond, ConnectionsPerAddress = perAddress,
+            KeylessPerSecond = 3,
         },
         _clock);
 
     // A + for each request that was let through, a - for each that was refused.
-    private static async Task<string> TryAsync(RequestRates rates, string tenant, int times)
+    private static async Task<string> TryAsync(
+        RequestRates rates, string name, int times, Func<string, HttpContext>? client = null)
     {
         var passed = new StringBuilder();
         for (int i = 0; i < times; i++)
         {
-            passed.Append(await TryAsync(rates, Tenant(tenant)) ? '+' : '-');
+            passed.Append(await TryAsync(rates, (client ?? Tenant)(name)) ? '+' : '-');
         }
 
         return passed.ToString();

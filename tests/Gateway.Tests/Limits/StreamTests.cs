@@ -2,6 +2,8 @@
 // a silo that sends an item when the client has read the one before.
 using System.Net;
 using System.Net.Http.Json;
+using System.Net.Sockets;
+using System.Text;
 using Microsoft.AspNetCore.Http;
 using Xunit;
 
@@ -84,6 +86,41 @@ public sealed class StreamTests
         await gone.Task;
         silo.Handler = null;
         Assert.Equal(HttpStatusCode.OK, (await client.GetAsync("/v1/models")).StatusCode);
+    }
+
+    // TCP does not distinguish it from a client that has gone.
+    [Fact]
+    public async Task AClientThatClosesItsSide_AfterAWholeRequest_CountsAsGone()
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        var (reached, gone) = (new TaskCompletionSource(), new TaskCompletionSource());
+        silo.Handler = async context =>
+        {
+            context.RequestAborted.Register(gone.SetResult);
+            reached.SetResult();
+            await gone.Task;
+            await context.Response.WriteAsync("too late");
+        };
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        using var client = new TcpClient();
+        await client.ConnectAsync(gateway.Url.Host, gateway.Url.Port, TestContext.Current.CancellationToken);
+        NetworkStream stream = client.GetStream();
+        await stream.WriteAsync(
+            Encoding.ASCII.GetBytes(
+                "POST /v1/images/generations HTTP/1.1\r\nHost: h\r\n"
+                + $"Authorization: Bearer {gateway.Cluster.NewKey("alice")}\r\nContent-Length: 2\r\n\r\n{{}}"),
+            TestContext.Current.CancellationToken);
+        await reached.Task;
+        client.Client.Shutdown(SocketShutdown.Send);
+        await gone.Task;
+        try
+        {
+            Assert.Equal(0, await stream.ReadAsync(new byte[1], TestContext.Current.CancellationToken));
+        }
+        catch (IOException)
+        {
+            // The gateway may also reset the connection.
+        }
     }
 
     [Fact]

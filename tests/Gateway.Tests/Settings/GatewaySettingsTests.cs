@@ -55,15 +55,31 @@ public sealed class GatewaySettingsTests
     {
         IConfiguration configuration = Configuration(
             ("Gateway:RequestsBurst", "7"), ("Gateway:RequestPerSecond", "9"), ("Store:Folder", "store"),
+            ("Gateway:ConnectionsMax", "200"), ("Gateway:OpenRequestsPerTenant", "200"),
             ("Silo:Name", "one"), ("Queue:LeaseTime", "00:00:02"));
         Assert.Equal(
             [
                 "Gateway:RequestsBurst is 7, less than Gateway:RequestsPerSecond (100): a tenant that sends a second's "
                     + "requests at once gets some of them refused.",
+                "Gateway:OpenRequestsPerTenant is 200, not less than Gateway:ConnectionsMax (200): one tenant's "
+                    + "streams can take all connections.",
                 "Gateway:RequestPerSecond is not a key of a gateway and sets nothing. Did you mean "
                     + "Gateway:RequestsPerSecond?",
             ],
             GatewayHost.ReadOptions(configuration).Warnings);
+    }
+
+    [Theory]
+    [InlineData(10_000, null, 1000, 1000)]
+    [InlineData(1_000_000, null, 1000, 100_000)]
+    [InlineData(200, null, 20, 20)]
+    [InlineData(3, null, 1, 1)]
+    [InlineData(200, 150, 150, 20)]
+    public void OneTenant_AndClientsWithoutAKey_HoldATenthOfTheConnections(
+        int connections, int? perTenant, int tenant, int keyless)
+    {
+        var settings = new GatewaySettings { ConnectionsMax = connections, OpenRequestsPerTenant = perTenant };
+        Assert.Equal((tenant, keyless), (settings.TenantRequestBound, settings.KeylessRequestBound));
     }
 
     [Fact]

@@ -17,6 +17,9 @@ internal sealed class FakeCluster : IClusterView
     /// <summary>Whether calls go unanswered.</summary>
     public volatile bool IsAway;
 
+    /// <summary>What calls about tenants and keys wait for before they answer.</summary>
+    public volatile Task Answers = Task.CompletedTask;
+
     /// <summary>The silos that it reports.</summary>
     public volatile SiloEndpoint[] Silos = [];
 
@@ -36,29 +39,28 @@ internal sealed class FakeCluster : IClusterView
 
     public void Revoke(string key) => _keys.TryRemove(ApiKey.HashOf(key), out _);
 
-    public Task<bool> HasKeyAsync(TenantId tenant, string hash, CancellationToken cancellation)
+    public async Task<bool> HasKeyAsync(TenantId tenant, string hash, CancellationToken cancellation)
     {
-        Call(tenant);
-        return Task.FromResult(_keys.TryGetValue(hash, out TenantId owner) && owner == tenant);
+        await CallAsync(tenant, cancellation);
+        return _keys.TryGetValue(hash, out TenantId owner) && owner == tenant;
     }
 
-    public Task<string[]> KeysAsync(TenantId tenant, CancellationToken cancellation)
+    public async Task<string[]> KeysAsync(TenantId tenant, CancellationToken cancellation)
     {
-        Call(tenant);
-        return Task.FromResult<string[]>(
-            [.. _keys.Where(pair => pair.Value.Name == tenant.Value).Select(pair => pair.Key)]);
+        await CallAsync(tenant, cancellation);
+        return [.. _keys.Where(pair => pair.Value.Name == tenant.Value).Select(pair => pair.Key)];
     }
 
-    public Task<TenantId[]> TenantsAsync(int part, CancellationToken cancellation)
+    public async Task<TenantId[]> TenantsAsync(int part, CancellationToken cancellation)
     {
-        Call(null);
-        return Task.FromResult<TenantId[]>([.. _tenants.Keys.Where(tenant => TenantList.PartOf(tenant) == part)]);
+        await CallAsync(null, cancellation);
+        return [.. _tenants.Keys.Where(tenant => TenantList.PartOf(tenant) == part)];
     }
 
     public Task<SiloEndpoint[]> SilosAsync(CancellationToken cancellation) =>
         IsAway ? throw new ClusterUnavailableException() : Task.FromResult(Silos);
 
-    private void Call(TenantId? tenant)
+    private Task CallAsync(TenantId? tenant, CancellationToken cancellation)
     {
         if (IsAway)
         {
@@ -70,5 +72,7 @@ internal sealed class FakeCluster : IClusterView
         {
             Called.AddOrUpdate(called, 1, (_, calls) => calls + 1);
         }
+
+        return Answers.WaitAsync(cancellation);
     }
 }

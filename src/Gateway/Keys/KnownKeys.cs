@@ -41,7 +41,7 @@ internal sealed class KnownKeys(
     private readonly ConcurrentDictionary<TenantId, Entry> _tenants = new();
     private readonly Entry[] _parts = [.. Enumerable.Range(0, ITenantListGrain.Partitions).Select(_ => new Entry())];
 
-    // Guarded by the lock. A token pays for the lookup of one key that turns out to be unknown.
+    // Guarded by the lock. A token pays for the lookup of one key that is not found.
     private double _tokens = BurstSeconds * settings.UnknownKeysPerSecond;
     private long _tokensAt = clock.GetTimestamp();
     private int _lookups;
@@ -73,12 +73,18 @@ internal sealed class KnownKeys(
             return KeyLookup.Refused;
         }
 
-        bool isCharged = false;
+        // A client that disconnects meanwhile has cost the cluster the same calls.
+        bool isCharged = true;
         try
         {
             bool found = await LookUpAsync(Listed(tenant), cancellation) && Has(tenant, hash);
             isCharged = !found;
             return found ? KeyLookup.Found : KeyLookup.Unknown;
+        }
+        catch (ClusterUnavailableException)
+        {
+            isCharged = false;
+            throw;
         }
         finally
         {

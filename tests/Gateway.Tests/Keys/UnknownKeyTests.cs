@@ -4,6 +4,7 @@ using System.Collections.Concurrent;
 using System.Net;
 using Atelier.Contracts;
 using Atelier.Contracts.Tenants;
+using Atelier.Gateway.Cluster;
 using Atelier.Gateway.Keys;
 using Atelier.Gateway.Settings;
 using Microsoft.Extensions.Logging;
@@ -113,6 +114,44 @@ public sealed class UnknownKeyTests
 
         Assert.Equal(2, log.Count);
         Assert.Contains(" 990 requests", log.Last(), StringComparison.Ordinal);
+    }
+
+    // The cluster was asked for them too.
+    [Theory]
+    [InlineData("alice")]
+    [InlineData("invented")]
+    public async Task ALookup_WhoseClientDisconnects_IsPaidFor(string tenant)
+    {
+        var cluster = new FakeCluster();
+        cluster.NewKey("alice");
+        var known = new KnownKeys(cluster, s_two, new ManualClock(), new Lines());
+        cluster.Answers = new TaskCompletionSource().Task;
+        for (int i = 0; i < 10; i++)
+        {
+            using var leave = new CancellationTokenSource();
+            Task<KeyLookup> lookup = known.FindAsync(new TenantId(tenant), "hash", leave.Token);
+            await leave.CancelAsync();
+            await Assert.ThrowsAnyAsync<OperationCanceledException>(() => lookup);
+        }
+
+        CancellationToken cancellation = TestContext.Current.CancellationToken;
+        Assert.Equal(KeyLookup.Refused, await known.FindAsync(new TenantId(tenant), "hash", cancellation));
+    }
+
+    [Fact]
+    public async Task ALookup_ThatTheClusterDoesNotAnswer_IsFree()
+    {
+        var cluster = new FakeCluster { IsAway = true };
+        var known = new KnownKeys(cluster, s_two, new ManualClock(), new Lines());
+        CancellationToken cancellation = TestContext.Current.CancellationToken;
+        for (int i = 0; i < 20; i++)
+        {
+            await Assert.ThrowsAsync<ClusterUnavailableException>(
+                () => known.FindAsync(new TenantId("alice"), "hash", cancellation));
+        }
+
+        cluster.IsAway = false;
+        Assert.Equal(KeyLookup.Unknown, await known.FindAsync(new TenantId("alice"), "hash", cancellation));
     }
 
     private static async Task DrainAsync(TestGateway gateway, string tenant)

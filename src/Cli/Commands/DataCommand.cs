@@ -79,7 +79,7 @@ internal static class DataCommand
             Output.Line($"{source.Count - skipped.Count} samples in {folder}{origin}");
             Output.Json(parsed.GetValue(json), new
             {
-                Samples = source.Count - skipped.Count, stored?.Taken, stored?.PassedOver, Skipped = skipped,
+                Samples = source.Count - skipped.Count, stored?.Taken, stored?.PassedOver, Skipped = skipped, run.Cut,
             });
             return Task.FromResult(0);
         });

@@ -28,8 +28,15 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
         }
 
         _folder.Write("pictures/03.txt", "abcdefghijklmn whale");
-        ProgramRun sound = await RunAsync("sound", model.Folder);
+        ProgramRun sound = await RunAsync("sound", model.Folder, "--json", "report.json");
         sound.Succeeded();
+        JsonElement cut = _folder.Json("report.json").GetProperty("cut");
+        Assert.Equal(1, cut.GetProperty("count").GetInt64());
+        JsonElement first = cut.GetProperty("first")[0];
+        Assert.Equal(
+            (3L, 19, 14),
+            (first.GetProperty("picture").GetInt64(), first.GetProperty("tokens").GetProperty("given").GetInt32(),
+                first.GetProperty("tokens").GetProperty("used").GetInt32()));
         Assert.Contains(
             "warning: The caption of picture 3 is too long: it has 19 tokens, and the text encoder uses 14.",
             sound.Error);

@@ -110,7 +110,10 @@ internal sealed class FairShare
     }
 
     /// <summary>Charges a tenant for work that is granted.</summary>
-    public void Charge(TenantShare share, double cost)
+    /// <param name="share">The tenant's account.</param>
+    /// <param name="cost">Operations of the granted work.</param>
+    /// <param name="isEncoding">Whether it only encodes prompts: the tenant remains new until its first step.</param>
+    public void Charge(TenantShare share, double cost, bool isEncoding = false)
     {
         double now = Virtual();
         double start = share.Virtual;
@@ -122,7 +125,7 @@ internal sealed class FairShare
         }
 
         share.Virtual = start + (cost / share.Work.Weight);
-        share.IsNew = false;
+        share.IsNew &= isEncoding;
         if (share.Waiting > 0)
         {
             _waiting.Set(share, true);

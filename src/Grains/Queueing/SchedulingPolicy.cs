@@ -39,7 +39,7 @@ internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork wai
         return best;
     }
 
-    /// <summary>Whether work is a newcomer's: its tenant was idle and has been granted nothing yet.</summary>
+    /// <summary>Whether work is a newcomer's: its tenant was idle and has been granted no step yet.</summary>
     public static bool IsNewcomer(QueueWorker worker, WorkEntry entry) => worker.Pool!.Shares.Share(entry.Work).IsNew;
 
     /// <summary>

@@ -66,7 +66,7 @@ internal sealed class TenantShare(TenantWork work)
     /// <summary>Number of its latest arrival; ties in virtual time go to the most recent one.</summary>
     public long Since { get; set; }
 
-    /// <summary>Whether it was idle and has been granted nothing since.</summary>
+    /// <summary>Whether it was idle and has been granted at most encodings since.</summary>
     public bool IsNew { get; set; }
 
     /// <summary>Its work items that wait for these workers.</summary>

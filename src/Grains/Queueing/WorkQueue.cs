@@ -329,7 +329,7 @@ public sealed class WorkQueue
         {
             double cost = entry.QuantumCost * (quanta - entry.Granted);
             entry.Granted = quanta;
-            entry.Pool!.Shares.Charge(entry.Share!, cost);
+            entry.Pool!.Shares.Charge(entry.Share!, cost, entry.Item.Kind == WorkKind.Encode);
             _estimates.CountGrant(entry, cost, now);
             Granting?.Invoke(entry.Item.Generation.Tenant, cost);
         }

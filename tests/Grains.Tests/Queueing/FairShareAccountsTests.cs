@@ -54,6 +54,18 @@ public sealed class FairShareAccountsTests
     }
 
     [Fact]
+    public void Encodings_AreCharged_AndATenantStaysNew_UntilItsFirstStep()
+    {
+        WorkEntry a = Wait("a", 1, 50);
+        Assert.True(Share(a).IsNew);
+        _shares.Charge(Share(a), 3, isEncoding: true);
+        Assert.Equal((3.0, true), (Share(a).Virtual, Share(a).IsNew));
+        _shares.Charge(Share(a), 1);
+        _shares.Charge(Share(a), 3, isEncoding: true);
+        Assert.Equal((7.0, false), (Share(a).Virtual, Share(a).IsNew));
+    }
+
+    [Fact]
     public void OfATenantsWork_TheOldestIsNext()
     {
         WorkEntry late = Wait("a", 9, 5), early = Wait("a", 1, 5);

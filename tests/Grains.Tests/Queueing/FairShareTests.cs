@@ -10,14 +10,20 @@ namespace Atelier.Grains.Tests.Queueing;
 
 public sealed class FairShareTests
 {
+    // In operations, like the costs of steps, which are 1 and 2.
+    private const double Encoding = 2, Decoding = 5;
+
     private static readonly TimeSpan s_step = TimeSpan.FromMilliseconds(100);
 
     [Theory]
-    [InlineData(1, 1, 1)]
-    [InlineData(2, 1, 4)]
-    [InlineData(3, 4, 8)]
-    [InlineData(4, 16, 1)]
-    public void SaturatedTenants_InEveryWindow_DifferByAtMostOneRequest(int seed, int workers, int slots)
+    [InlineData(1, 1, 1, false)]
+    [InlineData(2, 1, 4, false)]
+    [InlineData(3, 4, 8, false)]
+    [InlineData(4, 16, 1, false)]
+    [InlineData(5, 1, 1, true)]
+    [InlineData(6, 1, 4, true)]
+    [InlineData(7, 4, 2, true)]
+    public void SaturatedTenants_InEveryWindow_DifferByAtMostOneRequest(int seed, int workers, int slots, bool phases)
     {
         (string Name, double Weight)[] tenants = [("a", 1), ("b", 2), ("c", 5)];
         var random = new Random(seed);
@@ -43,6 +49,7 @@ public sealed class FairShareTests
             }
         };
         var waiting = tenants.ToDictionary(t => t.Name, _ => 0);
+        var requests = new Dictionary<GenerationKey, WorkItem>();
         int number = 0, finished = 0, rounds = 0;
         DateTimeOffset now = Work.Start;
         while (finished < 2000)
@@ -53,8 +60,9 @@ public sealed class FairShareTests
                 for (; waiting[name] < (2 * workers * slots) + 20; waiting[name]++)
                 {
                     WorkItem item = Work.Denoise(name, ++number, random.Next(8, 51), random.Next(1, 3), weight);
-                    largest = Math.Max(largest, item.Cost);
-                    queue.Offer(item, now);
+                    requests.Add(item.Generation, item);
+                    largest = Math.Max(largest, item.Cost + (phases ? Encoding + Decoding : 0));
+                    queue.Offer(phases ? item.Phase(WorkKind.Encode, Encoding) : item, now);
                 }
             }
 
@@ -63,6 +71,14 @@ public sealed class FairShareTests
             {
                 foreach (WorkItem item in worker.Step(queue, now))
                 {
+                    if (phases && item.Kind != WorkKind.Decode)
+                    {
+                        WorkItem request = requests[item.Generation];
+                        queue.Offer(
+                            item.Kind == WorkKind.Encode ? request : request.Phase(WorkKind.Decode, Decoding), now);
+                        continue;
+                    }
+
                     waiting[item.Generation.Tenant.Value]--;
                     if (++finished % 100 == 0)
                     {
@@ -128,6 +144,110 @@ public sealed class FairShareTests
             }
 
             now += s_step;
+        }
+    }
+
+    // Beside one long request, an eighth of which would be the slack. Its first step waits for as long as its encoding
+    // cost the others.
+    [Theory]
+    [InlineData(1, 0.5)]
+    [InlineData(1, 1)]
+    [InlineData(4, 1)]
+    [InlineData(1, 20)]
+    [InlineData(4, 20)]
+    public void Newcomer_ThroughItsPhases_WaitsForAStep_AndForWhatItsEncodingCost(int slots, double encoding)
+    {
+        var queue = new WorkQueue(new WorkQueueOptions(), 0);
+        var worker = new SimulatedWorker("w", slots);
+        DateTimeOffset now = Work.Start;
+        for (int i = 0; i < 8; i++)
+        {
+            queue.Offer(Work.Denoise("a", i, 1000), now);
+        }
+
+        Run(20);
+        WorkItem request = Work.Denoise("b", 100, 3);
+        queue.Offer(request.Phase(WorkKind.Encode, encoding), now);
+        Assert.Equal(WorkKind.Encode, Run(1).Single().Kind);
+        queue.Offer(request, now);
+        int steps = 0;
+        while (worker.Held.All(work => work.Item.Generation != request.Generation))
+        {
+            Assert.True(++steps <= 1 + Math.Ceiling(encoding), $"Its first step waits for {steps} steps.");
+            Run(1);
+        }
+
+        List<WorkItem> Run(int rounds)
+        {
+            List<WorkItem> done = [];
+            for (int i = 0; i < rounds; i++)
+            {
+                done = worker.Step(queue, now);
+                now += s_step;
+            }
+
+            return done;
+        }
+    }
+
+    // The accounts are in memory, and a new queue has empty ones: each part of a window is bounded by itself.
+    [Theory]
+    [InlineData(1, 1)]
+    [InlineData(2, 4)]
+    public void AcrossARestartOfTheQueue_TenantsDifferByAtMostTwoRequests(int workers, int slots)
+    {
+        const int Cost = 40, Rounds = 600;
+        var fleet = Enumerable.Range(0, workers).Select(i => new SimulatedWorker($"w{i}", slots)).ToList();
+        (string Name, double Weight)[] tenants = [("a", 1), ("b", 3)];
+        var open = new Dictionary<GenerationKey, WorkItem>();
+        var service = new Dictionary<string, double> { ["a"] = 0, ["b"] = 0 };
+        double low = 0, high = 0, lowSince = 0, highSince = 0;
+        DateTimeOffset now = Work.Start;
+        WorkQueue queue = New(0);
+        for (int i = 0; i < 2000; i++)
+        {
+            foreach ((string name, double weight) in tenants)
+            {
+                WorkItem item = Work.Denoise(name, i, Cost, 1, weight);
+                open.Add(item.Generation, item);
+                queue.Offer(item, now);
+            }
+        }
+
+        Run();
+        Assert.InRange(high - low, 0, Cost);
+        (lowSince, highSince) = (Lead(), Lead());
+        queue = New(now.Ticks);
+        HashSet<GenerationKey> held = [.. fleet.SelectMany(one => one.Held).Select(work => work.Item.Generation)];
+        foreach (WorkItem item in open.Values.Where(item => !held.Contains(item.Generation)).ToArray())
+        {
+            queue.Offer(item, now);
+        }
+
+        Run();
+        Assert.InRange(highSince - lowSince, 0, Cost);
+        Assert.InRange(high - low, 0, 2 * Cost);
+
+        double Lead() => service["a"] - (service["b"] / 3);
+
+        WorkQueue New(long lastLease) => new(new WorkQueueOptions(), lastLease)
+        {
+            Granting = (tenant, cost) =>
+            {
+                service[tenant.Value] += cost;
+                (low, high) = (Math.Min(low, Lead()), Math.Max(high, Lead()));
+                (lowSince, highSince) = (Math.Min(lowSince, Lead()), Math.Max(highSince, Lead()));
+            },
+        };
+
+        void Run()
+        {
+            for (int round = 0; round < Rounds; round++)
+            {
+                fleet.SelectMany(worker => worker.Step(queue, now)).ToList().ForEach(
+                    item => open.Remove(item.Generation));
+                now += s_step;
+            }
         }
     }
 

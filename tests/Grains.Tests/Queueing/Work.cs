@@ -29,6 +29,10 @@ internal static class Work
             AcceptedAt = Start.AddTicks(number),
         };
 
+    /// <summary>Another phase of a request: one quantum.</summary>
+    public static WorkItem Phase(this WorkItem denoising, WorkKind kind, double cost) =>
+        denoising with { Kind = kind, Quanta = 1, Cost = cost };
+
     public static void Offer(this WorkQueue queue, WorkItem item, DateTimeOffset now) =>
         queue.Offer(item, admitted: true, now);
 }

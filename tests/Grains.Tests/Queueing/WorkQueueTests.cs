@@ -162,12 +162,12 @@ public sealed class WorkQueueTests
         Assert.Equal(0, queue.Status(s_now.AddSeconds(20)).Waiting);
     }
 
-    // Whatever a worker does for quarantined work, a newcomer waits at most for the current steps.
+    // Whatever a worker does for quarantined work, a newcomer's first step begins at the end of the current one.
     [Theory]
     [InlineData(1)]
     [InlineData(2)]
     [InlineData(4)]
-    public void Newcomer_BesideQuarantine_WaitsForItsNextSnapshot(int slots)
+    public void Newcomer_BesideQuarantine_WaitsForTheCurrentStepAlone(int slots)
     {
         for (int after = 0; after < 8; after++)
         {
@@ -190,7 +190,7 @@ public sealed class WorkQueueTests
             int steps = 0;
             while (worker.Held.All(work => work.Item.Generation.Tenant.Value != "b"))
             {
-                Assert.True(++steps <= 2, $"A newcomer waits for {steps} steps, {after} after the quarantine.");
+                Assert.True(++steps <= 1, $"A newcomer waits for {steps} steps, {after} after the quarantine.");
                 worker.Step(queue, now = now.AddSeconds(0.1));
             }
         }

@@ -36,6 +36,8 @@ internal sealed class TenantGrain(
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
         _limits = new TenantLimits(state.State);
+        TimeSpan period = options.Value.WalkPeriod;
+        this.RegisterGrainTimer(SettleUnconfirmedAsync, new(period, period) { Interleave = true });
         return TenantId.TryParse(this.GetPrimaryKeyString(), out _)
             ? Task.CompletedTask
             : throw new ArgumentException(
@@ -230,8 +232,6 @@ internal sealed class TenantGrain(
         }
 
         _isCounted = true;
-        TimeSpan period = options.Value.WalkPeriod;
-        this.RegisterGrainTimer(SettleUnconfirmedAsync, new(period, period) { Interleave = true });
     }
 
     // Walks confirm open generations. One that was not confirmed for a while was admitted but never accepted, because

@@ -58,7 +58,12 @@ public sealed class TenantLimits(TenantState state)
 {
     private const int Blocks = 100;
 
+    // A generation that was settled may be confirmed late, by an activation that a partition left behind.
+    private const int SettledMax = 1000;
+
     private readonly Dictionary<GenerationId, OpenCharge> _open = [];
+    private readonly HashSet<GenerationId> _settled = [];
+    private readonly Queue<GenerationId> _settledInOrder = [];
     private double _tokens = state.Tokens ?? double.PositiveInfinity;
     private DateTimeOffset _tokensAt = state.TokensAt;
     private long _used = state.Reserved;
@@ -133,6 +138,7 @@ public sealed class TenantLimits(TenantState state)
 
         _tokens--;
         _open[id] = new OpenCharge(evaluations, _usedDay, now);
+        _settled.Remove(id);
         store = Use(evaluations, settings);
         return Admitted(_usedDay);
     }
@@ -140,11 +146,14 @@ public sealed class TenantLimits(TenantState state)
     /// <summary>Adds an open generation whose charge is not known yet.</summary>
     public void AddOpen(GenerationId id, DateTimeOffset now) => _open.TryAdd(id, new OpenCharge(null, 0, now));
 
-    /// <summary>Records that a generation reports to be open, with its charge and the day of that charge.</summary>
+    /// <summary>
+    /// Records that a generation reports to be open, with its charge and the day of that charge. Of one that was settled
+    /// before, nothing more is refunded.
+    /// </summary>
     public void Confirm(GenerationId id, int evaluations, long day, DateTimeOffset now) =>
         _open[id] = _open.TryGetValue(id, out OpenCharge known) && known.Evaluations is not null
             ? known with { ConfirmedAt = now }
-            : new OpenCharge(evaluations, day, now);
+            : new OpenCharge(_settled.Contains(id) ? null : evaluations, day, now);
 
     /// <summary>
     /// Ends a generation, or one that never started, and refunds the evaluations that it did not use.
@@ -155,6 +164,16 @@ public sealed class TenantLimits(TenantState state)
         if (_open.Remove(id, out OpenCharge charge) && charge.Evaluations is { } evaluations && charge.Day == _usedDay)
         {
             _used = Math.Max(0, _used - Math.Max(0, evaluations - Math.Max(0, computed)));
+        }
+
+        if (_settled.Add(id))
+        {
+            _settledInOrder.Enqueue(id);
+        }
+
+        if (_settledInOrder.Count > SettledMax)
+        {
+            _settled.Remove(_settledInOrder.Dequeue());
         }
 
         bool store = state.Settings is { } settings && state.Day == _usedDay

@@ -16,7 +16,7 @@ namespace Atelier.Grains.Tests.Simulation;
 internal sealed class SimulationCounts
 {
     public int Done, Failed, Cancelled, Deleted;
-    public int Kills, Drains, Freezes, Parted, Conflicts, Restarts, Forgotten, Left, Swept, Calls;
+    public int Kills, Drains, Freezes, Parted, Conflicts, Restarts, Forgotten, Left, Swept, Calls, Exact;
 
     public void Add(SimulationCounts other)
     {
@@ -41,8 +41,14 @@ internal sealed class ClusterSimulation
     // walk.
     private static readonly TimeSpan s_streamMax = TimeSpan.FromSeconds(70);
     private static readonly TimeSpan s_quietMax = TimeSpan.FromSeconds(160);
+
+    // A tenant's grain looks once a minute for what was not confirmed for two walks and a submission's time.
+    private static readonly TimeSpan s_countsMax = TimeSpan.FromSeconds(215);
     private static readonly TimeSpan s_faultsLast = TimeSpan.FromSeconds(30);
     private static readonly ModelDigest s_model = FakeDevice.ModelOf(0);
+
+    // Faults after which a tenant is charged for exactly what was computed.
+    private static readonly Fault[] s_mild = [Fault.LostCalls, Fault.SlowCalls, Fault.Blobs];
 
     private readonly SimulatedCluster _cluster;
     private readonly Promises _promises;
@@ -76,6 +82,10 @@ internal sealed class ClusterSimulation
         Fault[] all = Enum.GetValues<Fault>();
         _random.Shuffle(all);
         _faults = all[..(2 + _random.Next(all.Length - 2))];
+        if (seed % 10 == 7)
+        {
+            _faults = s_mild;
+        }
     }
 
     /// <summary>Runs a seed; a broken promise is thrown.</summary>
@@ -132,6 +142,8 @@ internal sealed class ClusterSimulation
         _cluster.Until(IsQuietAsync, s_quietMax, TimeSpan.FromSeconds(2));
         _promises.CheckEnds();
         _promises.CheckBlobs();
+        _cluster.Until(IsNothingCountedAsync, s_countsMax, TimeSpan.FromSeconds(2));
+        _cluster.Run(CheckCountsAsync, TimeSpan.FromSeconds(10));
         _cluster.Run(CheckSessionsAsync, TimeSpan.FromSeconds(10));
         _cluster.Run(SweepAsync, TimeSpan.FromSeconds(30));
         _promises.CheckSwept();
@@ -521,6 +533,39 @@ internal sealed class ClusterSimulation
         return _cluster.Silos.TrueForAll(silo => !silo.IsAlive || silo.Worker is not { Status.Held: > 0 })
             && await AgainAsync(() => _cluster.Grains.WorkQueue().StatusAsync()) is { Waiting: 0, Leased: 0 };
     }
+
+    private async Task<bool> IsNothingCountedAsync()
+    {
+        for (int i = 0; i < Tenants; i++)
+        {
+            if ((await CountsAsync(Tenant(i))).Open > 0)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    // What was computed is counted, whatever died, unless a silo that was cut off admitted it; and no more, if nothing
+    // died and no state was refused.
+    private async Task CheckCountsAsync()
+    {
+        bool isExact = _faults == s_mild && _counts.Kills == 0;
+        for (int i = 0; i < Tenants; i++)
+        {
+            TenantId tenant = Tenant(i);
+            long counted = (await CountsAsync(tenant)).EvaluationsToday;
+            long computed = _promises.Computed.Where(one => one.Key.Tenant == tenant).Sum(one => one.Value);
+            _counts.Exact += isExact ? 1 : 0;
+            Hold(
+                (counted >= computed || _counts.Parted > 0) && (!isExact || counted == computed),
+                () => $"{tenant} is charged for {counted} evaluations, not {computed}\n{_cluster.Story(null)}");
+        }
+    }
+
+    private async Task<TenantView> CountsAsync(TenantId tenant) =>
+        (await AgainAsync(() => _cluster.Grains.Tenant(tenant).ViewAsync()))!;
 
     // A session's history contains each of its accepted generations once. A silo that was cut off may have written
     // without an activation's knowledge; the activation shows what it knows until it leaves memory.

@@ -48,7 +48,7 @@ public sealed class ClusterSimulationTests
         {
             Assert.True(counts is { Done: > 5000, Failed: > 300, Cancelled: > 500, Deleted: > 800 }, $"{counts}");
             Assert.True(counts is { Kills: > 5000, Drains: > 1500, Freezes: > 1500, Parted: > 1200 }, $"{counts}");
-            Assert.True(counts is { Conflicts: > 2000, Restarts: > 50 }, $"{counts}");
+            Assert.True(counts is { Conflicts: > 2000, Restarts: > 50, Exact: > 20 }, $"{counts}");
         }
     }
 }

@@ -44,6 +44,9 @@ internal sealed class Promises
     /// <summary>Generations that no device can do.</summary>
     public HashSet<GenerationKey> Broken { get; } = [];
 
+    /// <summary>Evaluations that each ended generation has computed.</summary>
+    public Dictionary<GenerationKey, int> Computed { get; } = [];
+
     public int Done, Failed, Restarts, Forgotten, Left;
 
     /// <summary>A process loses, or may lose, what it alone holds.</summary>
@@ -245,6 +248,7 @@ internal sealed class Promises
         if (!next.IsOpen && (old.IsOpen || old.Submission is null))
         {
             _endedAt.TryAdd(key, _cluster.Time.Now);
+            Computed.TryAdd(key, next.Computed);
         }
     }
 }

@@ -12,7 +12,8 @@ namespace Atelier.Grains.Tests.Simulation;
 
 internal sealed class SimulatedCluster
 {
-    public static readonly DateTimeOffset Start = new(2030, 1, 1, 0, 0, 0, TimeSpan.Zero);
+    /// <summary>Noon, so that it is the same day for all clocks.</summary>
+    public static readonly DateTimeOffset Start = new(2030, 1, 1, 12, 0, 0, TimeSpan.Zero);
 
     /// <summary>The settings that ship.</summary>
     public static readonly TimeSpan CallTimeout = TimeSpan.FromSeconds(4);

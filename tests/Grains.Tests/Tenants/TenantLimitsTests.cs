@@ -114,6 +114,22 @@ public sealed class TenantLimitsTests
         Assert.Equal(10, limits.UsedToday(s_now));
     }
 
+    // An activation that a partition left behind may confirm it after its end. Admitted again, it is charged again.
+    [Fact]
+    public void AGenerationThatIsConfirmedAfterItsEnd_IsOpen_AndIsNotRefundedAgain()
+    {
+        TenantLimits limits = Limits(new TenantSettings(), out _);
+        Admission admission = limits.Admit(Id(1), 19, s_now, out _);
+        limits.Settle(Id(1), 5);
+        limits.Confirm(Id(1), 19, admission.Day, s_now);
+        Assert.Equal((1, 5L), (limits.Open, limits.UsedToday(s_now)));
+        limits.Settle(Id(1), 5);
+        Assert.Equal((0, 5L), (limits.Open, limits.UsedToday(s_now)));
+        limits.Admit(Id(1), 19, s_now, out _);
+        limits.Settle(Id(1), 3);
+        Assert.Equal((0, 8L), (limits.Open, limits.UsedToday(s_now)));
+    }
+
     [Fact]
     public void AnOccasionalTenant_MayUseItsDailyLimit()
     {

@@ -59,15 +59,22 @@ internal sealed class ImagesEndpoint(
         try
         {
             var files = new BlobName?[run.Request.Images];
+            GenerationEvent? failed = null;
             await foreach (ImageEvent one in runs.ProgressAsync(run, ending.Token))
             {
-                if (one.Event is { IsLast: true, Picture: null } end)
+                if (one.Event is { IsLast: true, Picture: null })
                 {
-                    await runs.CancelAsync(run);
-                    return ApiError.Of(end);
+                    failed = one.Event;
+                    break;
                 }
 
                 files[one.Image] = one.Event.Picture;
+            }
+
+            if (failed is not null)
+            {
+                await runs.LeaveAsync(run);
+                return ApiError.Of(failed);
             }
 
             return files.Contains(null)
@@ -104,13 +111,14 @@ internal sealed class ImagesEndpoint(
         ImagesRun run, [EnumeratorCancellation] CancellationToken cancellation)
     {
         int completed = 0;
+        GenerationEvent? failed = null;
         await foreach (ImageEvent one in runs.ProgressAsync(run, cancellation))
         {
             GenerationEvent happened = one.Event;
             if (happened is { IsLast: true, Picture: null })
             {
-                await runs.CancelAsync(run);
-                throw new ApiException(ApiError.Of(happened));
+                failed = happened;
+                break;
             }
 
             if (happened.Picture is { } picture)
@@ -131,6 +139,12 @@ internal sealed class ImagesEndpoint(
                 yield return new ServerSentEvent(
                     Partial, null, shape with { PartialImageIndex = happened.PreviewIndex });
             }
+        }
+
+        if (failed is not null)
+        {
+            await runs.LeaveAsync(run);
+            throw new ApiException(ApiError.Of(failed));
         }
 
         if (completed < run.Request.Images)

@@ -75,9 +75,9 @@ internal sealed class ImagesRuns(
             resubmit = false;
             await foreach (ImageEvent one in watch.MergeAsync(run.Keys, cancellation))
             {
-                // The cancellation is not this client's: it came before this request joined, or while no client
-                // followed the generation yet.
-                if (one.Event.IsAbandoned || (one.Event.Phase == GenerationPhase.Cancelled && run.Joined))
+                // Other clients left while this one did not follow the generation yet. Any other cancellation was
+                // asked for, and is not undone.
+                if (one.Event.IsAbandoned)
                 {
                     resubmit = true;
                     break;
@@ -88,7 +88,7 @@ internal sealed class ImagesRuns(
 
             if (resubmit)
             {
-                await CancelAsync(run);
+                await LeaveAsync(run);
                 await ResubmitAsync(run, run.Specs[0].Seed);
             }
         }
@@ -104,10 +104,6 @@ internal sealed class ImagesRuns(
     /// </summary>
     public Task LeaveAsync(ImagesRun run) =>
         Task.WhenAll(run.Keys.Select(key => calls.CallAsync(() => grains.Generation(key).CancelUnwatchedAsync())));
-
-    /// <summary>Cancels those generations that have not ended.</summary>
-    public Task CancelAsync(ImagesRun run) =>
-        Task.WhenAll(run.Keys.Select(key => calls.CallAsync(() => grains.Generation(key).CancelAsync())));
 
     private async Task ResubmitAsync(ImagesRun run, ulong seed)
     {
@@ -148,7 +144,7 @@ internal sealed class ImagesRuns(
             {
                 // A part of a request is of no use to the client.
                 run.Keys = keys[..i];
-                await CancelAsync(run);
+                await LeaveAsync(run);
                 throw new ApiException(error);
             }
         }

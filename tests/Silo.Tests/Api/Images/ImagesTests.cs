@@ -364,6 +364,36 @@ public sealed class ImagesTests(ApiCluster cluster)
         }
     }
 
+    // The generations were open when the retry joined, so it draws nothing anew.
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task AnExplicitCancellation_EndsAllThatJoined(bool stream)
+    {
+        string tenant = $"images-withdrawn-{(stream ? "s" : "n")}";
+        string json = $$"""{"prompt":"joined","n":2,"seed":1,"stream":{{(stream ? "true" : "false")}}}""";
+        using HttpClient client = await cluster.ClientAsync(tenant);
+        WatchedGrains first = WatchedGrains.Over(cluster.Grains), second = WatchedGrains.Over(cluster.Grains);
+        await using WebApplication firstSilo = await ApiCluster.ServeAsync(first.Factory, cluster.Blobs());
+        await using WebApplication secondSilo = await ApiCluster.ServeAsync(second.Factory, cluster.Blobs());
+        using (cluster.Device.HoldAfter(0))
+        {
+            Task<string> firstWaits = AnswerAsync(client, firstSilo, json, "0", ApiCluster.Cancellation);
+            await first.WatchingAsync(2);
+            GenerationId id = await RememberedAsync(tenant, json);
+            Task<string> secondWaits = AnswerAsync(client, secondSilo, json, "1", ApiCluster.Cancellation);
+            await second.WatchingAsync(2);
+            await client.SendAsync(HttpMethod.Post, $"/v1/generations/{id}-1/cancel").JsonAsync();
+            Assert.Contains("\"cancelled\"", await firstWaits, StringComparison.Ordinal);
+            Assert.Contains("\"cancelled\"", await secondWaits, StringComparison.Ordinal);
+            Assert.Equal(id, await RememberedAsync(tenant, json));
+            await UntilAsync(tenant, id, view => view!.Phase == GenerationPhase.Cancelled);
+        }
+
+        TenantView view = (await cluster.Grains.Tenant(new TenantId(tenant)).ViewAsync())!;
+        Assert.Equal(0, view.Open);
+    }
+
     [Fact]
     public async Task SiloThatStops_SendsItsClientsAway_AndTheWorkContinues()
     {

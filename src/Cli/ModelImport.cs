@@ -50,6 +50,11 @@ internal static class ModelImport
     {
         // Cheap checks come before reading large files.
         CheckPaths(files);
+        if (ModelFolder.NameFault(files.Name) is { } fault)
+        {
+            throw new UserErrorException($"--name {fault}");
+        }
+
         JsonNode clipJson = ModelFolder.PublishedClip;
         ClipConfig clipConfig = ClipConfig.VitH14;
         if (files.ClipConfig is { } clipFile)

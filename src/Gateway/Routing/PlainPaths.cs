@@ -1,6 +1,6 @@
 // Unambiguous paths. Ids of this API need no escaping, so a path with other characters, with dot segments or with empty
-// segments is refused before a silo sees it. Model names are free text: they alone may be escaped, and are forwarded in
-// one canonical escaping.
+// segments is refused before a silo sees it. Model names are free text without dot segments: they alone may be escaped,
+// and may have empty segments, and are forwarded in one canonical escaping, as a single segment.
 using System.Buffers;
 using Atelier.Gateway.Answers;
 using Microsoft.AspNetCore.Http.Features;
@@ -47,17 +47,18 @@ internal static class PlainPaths
     /// </summary>
     public static string? Escaped(string path)
     {
-        if (!path.StartsWith(Models, StringComparison.OrdinalIgnoreCase) || !HasNames(path))
+        if (!path.StartsWith(Models, StringComparison.OrdinalIgnoreCase) || HasDots(path))
         {
             return null;
         }
 
         string name = Uri.UnescapeDataString(path[Models.Length..]);
-        return name.Length > 0 && HasNames(name) && !name.Any(char.IsControl)
+        return name.Length > 0 && !HasDots(name) && !name.Any(char.IsControl)
             ? Models + Uri.EscapeDataString(name)
             : null;
     }
 
-    private static bool HasNames(string path) =>
-        !path.Contains("//", StringComparison.Ordinal) && !path.Split('/').Any(name => name is "." or "..");
+    private static bool HasNames(string path) => !path.Contains("//", StringComparison.Ordinal) && !HasDots(path);
+
+    private static bool HasDots(string path) => path.Split('/').Any(name => name is "." or "..");
 }

@@ -128,6 +128,19 @@ public sealed record ModelFolder
         WholeFile.WriteText(System.IO.Path.Combine(path, FileName), manifest.ToJsonString(s_readable) + "\n");
     }
 
+    /// <summary>
+    /// What is wrong with a model's name, as the rest of a sentence; null if nothing. The name is the last part of a
+    /// URL of the API.
+    /// </summary>
+    public static string? NameFault(string name) => name switch
+    {
+        { Length: 0 or > LineLengthMax } => $"must have 1 to {LineLengthMax} characters.",
+        _ when name.Any(char.IsControl) => "must be one line without control characters.",
+        _ when name.Split('/').Any(part => part is "." or "..") =>
+            $"is \"{name}\", but a part between slashes must not be \".\" or \"..\", which no URL can have.",
+        _ => null,
+    };
+
     private static ModelFolder Parse(JsonElement root, string file, string path)
     {
         var fields = new ConfigFields(root, file, "");
@@ -140,7 +153,7 @@ public sealed record ModelFolder
         var folder = new ModelFolder
         {
             Path = path,
-            Name = Line(fields, "name"),
+            Name = NameOf(fields),
             Licence = Line(fields, "licence"),
             Source = Line(fields, "source"),
             Digest = Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(file))),
@@ -173,6 +186,12 @@ public sealed record ModelFolder
         }
 
         return new ModelFile(name, part.Text("sha256"));
+    }
+
+    private static string NameOf(ConfigFields fields)
+    {
+        string name = fields.Text("name");
+        return NameFault(name) is { } fault ? throw fields.Refusal($"name {fault}") : name;
     }
 
     // These are printed, so they must not contain terminal control characters.

@@ -2,6 +2,7 @@
 // reported.
 using System.Runtime.InteropServices;
 using System.Text.Json;
+using Atelier.Model;
 using Atelier.Model.Pipeline;
 using Atelier.Model.Weights;
 
@@ -234,6 +235,24 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         File.Delete(_folder["new/model.json"]);
         (await ImportAsync(model.Published)).FailedSaying("new holds files already");
         Assert.Equal(before.Where(file => file != "new/model.json"), _folder.Content);
+    }
+
+    // No URL could name them; in a folder that was edited, too.
+    [Theory]
+    [InlineData("..")]
+    [InlineData("a/./b")]
+    [InlineData("../admin")]
+    public async Task Names_WithDotsBetweenSlashes_AreRefused(string name)
+    {
+        const string advice = "but a part between slashes must not be \".\" or \"..\", which no URL can have.";
+        (await ImportAsync(model.Published, "--name", name)).FailedSaying($"--name is \"{name}\", {advice}");
+        Assert.Empty(_folder.Content);
+        string manifest = Path.Combine(_folder.Copy(model.Folder, "edited"), ModelFolder.FileName);
+        string text = await File.ReadAllTextAsync(manifest, TestContext.Current.CancellationToken);
+        await File.WriteAllTextAsync(
+            manifest, text.Replace("\"name\": \"tiny\"", $"\"name\": \"{name}\"", StringComparison.Ordinal),
+            TestContext.Current.CancellationToken);
+        Assert.Contains(advice, Assert.Throws<RefusedFileException>(() => ModelFolder.Open(_folder["edited"])).Message);
     }
 
     [Fact]

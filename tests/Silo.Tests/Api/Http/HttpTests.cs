@@ -198,6 +198,7 @@ public sealed class HttpTests(ApiCluster cluster)
     [InlineData("a/b", "a%2Fb")]
     [InlineData("a/b", "a/b")]
     [InlineData("a%2Fb", "a%252Fb")]
+    [InlineData("s3://bucket/x/", "s3%3A%2F%2Fbucket%2Fx%2F")]
     [InlineData("100% [größe] (v2) #1?", "100%25%20%5Bgr%C3%B6%C3%9Fe%5D%20%28v2%29%20%231%3F")]
     [InlineData("a+b=c&d;e\\f\"'", "a+b=c&d;e%5Cf%22%27")]
     [InlineData("日本🎨", "%E6%97%A5%E6%9C%AC%F0%9F%8E%A8")]

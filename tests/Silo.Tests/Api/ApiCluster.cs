@@ -67,7 +67,7 @@ public sealed class ApiCluster : IAsyncLifetime
         var builder = new InProcessTestClusterBuilder(1);
         builder.ConfigureSilo((_, silo) =>
         {
-            silo.AddMemoryGrainStorageAsDefault();
+            silo.AddMemoryStorage();
             if (IsTraced)
             {
                 silo.AddActivityPropagation();

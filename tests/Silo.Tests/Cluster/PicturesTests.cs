@@ -99,7 +99,7 @@ public sealed class PicturesTests : IDisposable
         builder.ConfigureSilo((_, silo) =>
         {
             var device = new TorchDeviceOptions { Roles = roles(Interlocked.Increment(ref count)), Slots = 4 };
-            silo.AddMemoryGrainStorageAsDefault();
+            silo.AddMemoryStorage();
             silo.UseInMemoryReminderService();
             silo.AddAtelierGrains();
             silo.Configure<WorkerOptions>(worker => worker.OnFault = error => Assert.Fail(error.ToString()));

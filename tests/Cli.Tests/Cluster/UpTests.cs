@@ -1,8 +1,13 @@
 // Goal: one command starts a cluster that draws; what it prints works when pasted; and the cluster ends, and comes
 // back, in every possible way. Method: the real program with the toy model, its real silo and gateway, and a shell.
 using System.Diagnostics;
+using System.Net;
+using System.Net.Security;
+using System.Net.Sockets;
+using System.Security.Authentication;
 using System.Text;
 using System.Text.RegularExpressions;
+using Atelier.Cli.Cluster;
 using Atelier.Model.Imaging;
 
 namespace Atelier.Cli.Tests.Cluster;
@@ -42,6 +47,12 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
             Assert.Contains("silo-1/cpu", (await RunAsync("status", "--data", "data")).Succeeded().Output);
             Assert.Contains("local", (await RunAsync("tenants", "list", "--data", "data")).Succeeded().Output);
             Assert.NotEmpty(Directory.GetFiles(_folder["data/blobs"], "*", SearchOption.AllDirectories));
+
+            foreach (SiloPorts ports in ClusterFile.Read(_folder["data"])!.Silos)
+            {
+                await SpeaksTlsAloneAsync(ports.Port);
+                await SpeaksTlsAloneAsync(ports.ProxyPort);
+            }
 
             children = Children(up.Process.Id);
             Assert.Equal(2, children.Length);
@@ -195,6 +206,32 @@ public sealed partial class UpTests(TinyModel model) : IDisposable
         string error = await shell.StandardError.ReadToEndAsync(Cancellation);
         await shell.WaitForExitAsync(Cancellation);
         Assert.True(shell.ExitCode == 0, error);
+    }
+
+    // The cluster's ports show the cluster's certificate, and end a connection that does not show it.
+    private static async Task SpeaksTlsAloneAsync(int port)
+    {
+        using var socket = new TcpClient();
+        await socket.ConnectAsync(IPAddress.Loopback, port, Cancellation);
+        string? subject = null;
+        await using var tls = new SslStream(
+            socket.GetStream(), leaveInnerStreamOpen: false, (_, certificate, _, _) =>
+            {
+                subject = certificate?.Subject;
+                return certificate is not null;
+            });
+        int read = 0;
+        try
+        {
+            await tls.AuthenticateAsClientAsync("atelier");
+            read = await tls.ReadAsync(new byte[1], Cancellation);
+        }
+        catch (Exception error) when (error is IOException or AuthenticationException)
+        {
+            // Refused.
+        }
+
+        Assert.Equal((port, "CN=atelier", 0), (port, subject, read));
     }
 
     private static int[] Children(int parent) =>

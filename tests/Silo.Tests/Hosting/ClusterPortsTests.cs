@@ -105,6 +105,26 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
         Assert.Contains(silo.Lines, line => line.Contains("Refused", StringComparison.Ordinal));
     }
 
+    [Fact]
+    public async Task Metrics_AreNotOnTheSilosHttpPort_WhateverHostIsAskedFor()
+    {
+        using var http = new HttpClient();
+        Assert.Contains(
+            "dotnet_", await http.GetStringAsync($"http://127.0.0.1:{silo.MetricsPort}/metrics", Cancellation),
+            StringComparison.Ordinal);
+        foreach (int host in (int[])[silo.HttpPort, silo.MetricsPort])
+        {
+            foreach (string path in (string[])["/metrics", "/metrics/", "/v1/../metrics", "/METRICS"])
+            {
+                using var request = new HttpRequestMessage(
+                    HttpMethod.Get, $"http://127.0.0.1:{silo.HttpPort}{path}");
+                request.Headers.Host = $"127.0.0.1:{host}";
+                using HttpResponseMessage answer = await http.SendAsync(request, Cancellation);
+                Assert.Equal(HttpStatusCode.NotFound, answer.StatusCode);
+            }
+        }
+    }
+
     // Processes of different releases must derive the same key. It holds at any time: no clock is involved.
     [Fact]
     public void TheCertificate_IsAFunctionOfTheSecret_ForAllTime()
@@ -225,6 +245,12 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
         /// <summary>The port for gateways.</summary>
         public int ProxyPort { get; private set; }
 
+        /// <summary>The port for HTTP.</summary>
+        public int HttpPort { get; private set; }
+
+        /// <summary>The port for metrics.</summary>
+        public int MetricsPort { get; private set; }
+
         /// <summary>Environment variables that are there when it starts.</summary>
         internal IReadOnlyDictionary<string, string> Variables { get; init; } = new Dictionary<string, string>();
 
@@ -244,8 +270,8 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
 
         public async ValueTask InitializeAsync()
         {
-            int[] ports = FreePorts(3);
-            (Port, ProxyPort) = (ports[0], ports[1]);
+            int[] ports = FreePorts(4);
+            (Port, ProxyPort, HttpPort, MetricsPort) = (ports[0], ports[1], ports[2], ports[3]);
             foreach ((string name, string value) in Variables)
             {
                 Environment.SetEnvironmentVariable(name, value);
@@ -253,7 +279,8 @@ public sealed class ClusterPortsTests(ClusterPortsTests.RunningSilo silo) : ICla
 
             _run = SiloHost.RunAsync(
                 [
-                    $"--Silo:Port={Port}", $"--Silo:ProxyPort={ProxyPort}", $"--Silo:HttpPort={ports[2]}",
+                    $"--Silo:Port={Port}", $"--Silo:ProxyPort={ProxyPort}", $"--Silo:HttpPort={HttpPort}",
+                    $"--Metrics:Port={MetricsPort}",
                     "--Silo:Name=ports",
                     "--Silo:Roles=control", $"--Cluster:Secret={Convert.ToBase64String(s_secret)}",
                     $"--Store:Folder={Path.Combine(_folder, "store")}",

@@ -98,10 +98,8 @@ internal sealed class BareSilo : IDisposable
         _ = AcceptAsync();
     }
 
+    /// <summary>Number of requests; the gateway's readiness checks, which are answered, do not count.</summary>
     public int Count => Volatile.Read(ref _count);
-
-    /// <summary>The answer to the gateway's readiness check; ready by default.</summary>
-    public Func<HttpContext, Task>? Ready { get; set; }
 
     public SiloEndpoint Endpoint => new("bare", $"http://{_listener.LocalEndpoint}");
 
@@ -144,7 +142,14 @@ internal sealed class BareSilo : IDisposable
                     continue;
                 }
 
+                bool isProbe = text.ToString().StartsWith("GET /health/ready ", StringComparison.Ordinal);
                 text.Clear();
+                if (isProbe)
+                {
+                    await client.GetStream().WriteAsync("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"u8.ToArray());
+                    continue;
+                }
+
                 if (_answer(Interlocked.Increment(ref _count)) is not { } answer)
                 {
                     return;

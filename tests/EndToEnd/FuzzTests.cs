@@ -101,7 +101,7 @@ public sealed class FuzzTests
             : "there is no whole answer";
     }
 
-    // Every refusal has the error shape and an id, whoever refuses it: a silo, the gateway or its web server.
+    // Every refusal has the error shape and an id, from a silo, the gateway or its web server.
     private static string? Fault(FuzzedRequest request, (int Status, string Head, string Body) answer)
     {
         (int status, string head, string body) = answer;

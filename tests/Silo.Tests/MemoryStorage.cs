@@ -1,5 +1,5 @@
-// Grain storage in memory that passes states through production's serializer, so that a state that it cannot store makes
-// a test fail.
+// Grain storage in memory that passes states through production's serializer, so that a state that it cannot store
+// makes a test fail.
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Storage;
 

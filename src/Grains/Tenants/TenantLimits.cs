@@ -147,8 +147,8 @@ public sealed class TenantLimits(TenantState state)
     public void AddOpen(GenerationId id, DateTimeOffset now) => _open.TryAdd(id, new OpenCharge(null, 0, now));
 
     /// <summary>
-    /// Records that a generation reports to be open, with its charge and the day of that charge. Of one that was settled
-    /// before, nothing more is refunded.
+    /// Records that a generation reports to be open, with its charge and the day of that charge. Of one that was
+    /// settled before, nothing more is refunded.
     /// </summary>
     public void Confirm(GenerationId id, int evaluations, long day, DateTimeOffset now) =>
         _open[id] = _open.TryGetValue(id, out OpenCharge known) && known.Evaluations is not null

@@ -364,7 +364,7 @@ public sealed class ImagesTests(ApiCluster cluster)
         }
     }
 
-    // The generations were open when the retry joined, so it draws nothing anew.
+    // The generations were open when the retry joined, so it draws nothing again.
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

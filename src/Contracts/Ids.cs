@@ -7,7 +7,7 @@ namespace Atelier.Contracts;
 /// <summary>The rule for names: 1 to 64 ASCII letters, digits, '-' and '_', starting with a letter or digit.</summary>
 public static class Names
 {
-    /// <summary>Most characters in a name.</summary>
+    /// <summary>Maximum length of a name, in characters.</summary>
     public const int LengthMax = 64;
 
     /// <summary>The rule, for error messages.</summary>
@@ -50,7 +50,7 @@ public static class StableParts
 [GenerateSerializer, Immutable, Alias("atelier.TenantId")]
 public readonly record struct TenantId([property: Id(0)] string Value)
 {
-    /// <summary>Most times that a name can be reopened.</summary>
+    /// <summary>How often a name can be reopened.</summary>
     public const int ReopeningsMax = 999;
 
     private const char Mark = '~'; // No name has it.
@@ -138,7 +138,7 @@ public readonly record struct GenerationKey([property: Id(0)] TenantId Tenant, [
         return true;
     }
 
-    /// <summary>Tenant and id, separated by a slash, which no name contains.</summary>
+    /// <summary>Tenant and id, separated by a slash, which neither of them can contain.</summary>
     public override string ToString() => $"{Tenant}/{Id}";
 }
 
@@ -162,7 +162,7 @@ public readonly record struct SessionKey([property: Id(0)] TenantId Tenant, [pro
         return true;
     }
 
-    /// <summary>Tenant and id, separated by a slash, which no name contains.</summary>
+    /// <summary>Tenant and id, separated by a slash, which neither of them can contain.</summary>
     public override string ToString() => $"{Tenant}/{Id}";
 }
 

@@ -17,7 +17,9 @@ namespace Atelier.ServiceDefaults;
 /// <summary>Secures the connections between silos, and between gateways and silos.</summary>
 public static class ClusterTransport
 {
-    /// <summary>Most connections of a silo whose peers have not yet proven that they know the secret.</summary>
+    /// <summary>
+    /// Maximum number of connections of a silo whose peers have not yet proven that they know the secret.
+    /// </summary>
     public const int HandshakesMax = 512;
 
     // Changes with the derivation, so that processes with different derivations refuse each other.

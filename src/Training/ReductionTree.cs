@@ -15,7 +15,7 @@ public readonly record struct TreeNode(int Level, int Index);
 public sealed class ReductionTree<T>
     where T : class
 {
-    /// <summary>Most shards that a batch may have.</summary>
+    /// <summary>Maximum number of shards of a batch.</summary>
     public const int ShardsMax = 1 << 20;
 
     private readonly Dictionary<TreeNode, T> _held = [];

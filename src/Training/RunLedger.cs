@@ -48,7 +48,7 @@ public sealed record LeftOutSample(int Sample, string Place, string Column, stri
 /// <param name="Samples">The first ones, in the order in which the run encountered them.</param>
 public sealed record LeftOutSamples(long Times, IReadOnlyList<LeftOutSample> Samples)
 {
-    /// <summary>Most samples listed; further ones are only counted.</summary>
+    /// <summary>Maximum number of samples listed; further ones are only counted.</summary>
     public const int ListedMax = 1000;
 
     /// <summary>No sample was left out.</summary>

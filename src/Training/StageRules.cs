@@ -42,7 +42,7 @@ public sealed record StageRules(string Name, long Steps, int GlobalBatch, long S
     // Left-out samples announced during the run; the report lists more.
     private const int NamedMax = 20;
 
-    private const string Again = "Then train it in another folder, since the run in this one has ended.";
+    private const string Again = "Fix the cause, then train it in another folder: the run in this one has ended.";
 
     /// <summary>Decides on the next batch.</summary>
     /// <param name="position">The position before the batch.</param>
@@ -53,7 +53,7 @@ public sealed record StageRules(string Name, long Steps, int GlobalBatch, long S
         var remarks = new List<string>();
         LeftOutSamples leftOut = Note(position, batch.LeftOut, place, remarks);
 
-        // A batch without samples is no evidence about the weights.
+        // A batch without samples says nothing about the weights.
         (StepVerdict verdict, PolicyMemory memory) = batch.Samples == 0
             ? (StepVerdict.Skip, position.Memory)
             : Policy.Decide(batch.Loss, batch.GradientNorm, position.Memory);
@@ -142,9 +142,9 @@ public sealed record StageRules(string Name, long Steps, int GlobalBatch, long S
         if (end.Applied < PartAppliedMin * end.Step)
         {
             return new TrainingFailedException(
-                $"{Name}: only {end.Applied} of {end.Step} batches are in the weights, {end.Skipped} were skipped and "
-                + $"{end.Undone} undone; a stage needs at least half of them and has no result otherwise. {ReportFile} "
-                + $"lists why each is missing.{bad} {Again}");
+                $"{Name}: only {end.Applied} of {end.Step} batches were applied; {end.Skipped} were skipped and "
+                + $"{end.Undone} were undone by rollbacks. A stage has a result only if at least half of its batches "
+                + $"were applied. {ReportFile} gives the reason for each of the others.{bad} {Again}");
         }
 
         return leftOut.Times <= (1 - PartAppliedMin) * end.Step * GlobalBatch ? null : new TrainingFailedException(

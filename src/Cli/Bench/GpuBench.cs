@@ -32,7 +32,7 @@ public sealed record DenoiserSpeed(int Batch, Timing Evaluation, double Captions
 /// <param name="Batch">Samples.</param>
 /// <param name="Forward">Captions and one evaluation, without gradients.</param>
 /// <param name="TrainStep">
-/// Forward, backward, clipping and optimizer (3 x forward); none if the memory does not hold it.
+/// Forward, backward, clipping and optimizer (3 x forward); null if it does not fit into memory.
 /// </param>
 public sealed record StageSpeed(string Stage, int Latent, int Kept, int Batch, Timing Forward, Timing? TrainStep);
 

@@ -18,7 +18,7 @@ public sealed record GenerationSpec
     /// <summary>Maximum length of a prompt, in characters as <see cref="CharactersOf"/> counts them.</summary>
     public const int PromptLengthMax = 32_000;
 
-    /// <summary>Most steps.</summary>
+    /// <summary>Maximum number of steps.</summary>
     public const int StepsMax = WorkItem.QuantaMax;
 
     /// <summary>Maximum width and height of a picture, in pixels.</summary>

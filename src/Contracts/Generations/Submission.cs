@@ -4,7 +4,7 @@ namespace Atelier.Contracts.Generations;
 [GenerateSerializer, Immutable, Alias("atelier.Submission")]
 public sealed record Submission
 {
-    /// <summary>Most previews of one generation.</summary>
+    /// <summary>Maximum number of previews of one generation.</summary>
     public const int PreviewsMax = 3;
 
     /// <summary>Specification of the picture.</summary>

@@ -4,7 +4,7 @@ namespace Atelier.Contracts.Models;
 [Alias("atelier.IModelCatalogueGrain")]
 public interface IModelCatalogGrain : IGrainWithIntegerKey
 {
-    /// <summary>Most models in a catalogue.</summary>
+    /// <summary>Maximum number of models in a catalog.</summary>
     const int SizeMax = 64;
 
     /// <summary>

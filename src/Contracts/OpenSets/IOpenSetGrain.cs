@@ -6,7 +6,9 @@ namespace Atelier.Contracts.OpenSets;
 [Alias("atelier.IOpenSetGrain")]
 public interface IOpenSetGrain : IGrainWithIntegerKey
 {
-    /// <summary>Most ids in a partition, so that its state stays below 64 KiB with keys of 129 characters.</summary>
+    /// <summary>
+    /// Maximum number of ids in a partition, so that its state stays below 64 KiB with keys of 129 characters.
+    /// </summary>
     const int SizeMax = 480;
 
     /// <summary>Adds a generation whose blobs are not all released; false if the partition is full.</summary>
@@ -65,7 +67,9 @@ public interface IOpenSetLayoutGrain : IGrainWithIntegerKey
 [Alias("atelier.IEndedListGrain")]
 public interface IEndedListGrain : IGrainWithStringKey
 {
-    /// <summary>Most ids on a page, so that its state stays below 64 KiB with keys of 129 characters.</summary>
+    /// <summary>
+    /// Maximum number of ids on a page, so that its state stays below 64 KiB with keys of 129 characters.
+    /// </summary>
     const int SizeMax = 480;
 
     /// <summary>Adds a generation unless it is on the page already; false if the page is full.</summary>

@@ -52,7 +52,7 @@ public static class WorkKinds
 [GenerateSerializer, Immutable, Alias("atelier.WorkItem")]
 public sealed record WorkItem
 {
-    /// <summary>Most quanta in one item, which is the most steps of a generation.</summary>
+    /// <summary>Maximum number of quanta in one item, as many as a generation may have steps.</summary>
     public const int QuantaMax = 1000;
 
     /// <summary>The generation that the work belongs to.</summary>

@@ -37,10 +37,12 @@ public readonly record struct WorkerModel([property: Id(0)] ModelDigest Model, [
 [GenerateSerializer, Immutable, Alias("atelier.WorkerTurn")]
 public sealed record WorkerTurn
 {
-    /// <summary>Most pictures that one worker denoises in a batch.</summary>
+    /// <summary>Maximum number of pictures that one worker denoises in a batch.</summary>
     public const int SlotsMax = 256;
 
-    /// <summary>Most work items that one worker holds, including those that it is claiming or releasing.</summary>
+    /// <summary>
+    /// Maximum number of work items that one worker holds, including those that it is claiming or releasing.
+    /// </summary>
     public const int HeldMax = 4 * SlotsMax;
 
     /// <summary>The worker's key: silo and device.</summary>

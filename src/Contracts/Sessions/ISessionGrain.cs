@@ -9,7 +9,7 @@ namespace Atelier.Contracts.Sessions;
 [Alias("atelier.ISessionGrain")]
 public interface ISessionGrain : IGrainWithStringKey
 {
-    /// <summary>Most generations in one session.</summary>
+    /// <summary>Maximum number of generations in one session.</summary>
     const int GenerationsMax = 100_000;
 
     /// <summary>Starts the session if it has not started and the tenant's limit allows another one.</summary>

@@ -11,7 +11,7 @@ public interface ISessionListGrain : IGrainWithStringKey
     const int Parts = 32;
 
     /// <summary>
-    /// Most sessions in a partition, so that its state stays below 64 KiB with names of 64 characters.
+    /// Maximum number of sessions in a partition, so that its state stays below 64 KiB with names of 64 characters.
     /// </summary>
     const int SizeMax = 800;
 

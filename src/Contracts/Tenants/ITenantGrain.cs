@@ -6,7 +6,7 @@ namespace Atelier.Contracts.Tenants;
 [Alias("atelier.ITenantGrain")]
 public interface ITenantGrain : IGrainWithStringKey
 {
-    /// <summary>Most active keys of a tenant.</summary>
+    /// <summary>Maximum number of active keys of a tenant.</summary>
     const int KeysMax = 32;
 
     /// <summary>

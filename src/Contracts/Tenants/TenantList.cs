@@ -8,7 +8,7 @@ public interface ITenantListGrain : IGrainWithIntegerKey
     const int Partitions = 64;
 
     /// <summary>
-    /// Most tenants in a partition, so that its state stays below 64 KiB with names of 64 characters.
+    /// Maximum number of tenants in a partition, so that its state stays below 64 KiB with names of 64 characters.
     /// </summary>
     const int SizeMax = 800;
 

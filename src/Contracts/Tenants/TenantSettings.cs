@@ -24,7 +24,7 @@ public sealed record TenantSettings
     [Id(1)]
     public int RequestsPerMinute { get; init; } = 600;
 
-    /// <summary>Most generations open at a time.</summary>
+    /// <summary>Maximum number of generations open at a time.</summary>
     [Id(2)]
     public int OpenGenerations { get; init; } = 1000;
 

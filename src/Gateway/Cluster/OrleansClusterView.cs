@@ -133,8 +133,8 @@ internal sealed class OrleansClusterView(
             options => (options.ClusterId, options.ServiceId) = (settings.ClusterId, settings.ClusterId));
         client.Configure<ClientMessagingOptions>(options => options.ResponseTimeout = s_callTimeout);
 
-        // New silos are known within seconds, even after all others have gone.
-        // So are their grains, because a silo that is shutting down may report none.
+        // New silos must be found within seconds, even after all earlier ones have gone. So must the types of their
+        // grains: the silo asked before may have been shutting down and have reported none.
         client.Configure<GatewayOptions>(options => options.GatewayListRefreshPeriod = s_refreshPeriod);
         client.Configure<TypeManagementOptions>(options => options.TypeMapRefreshInterval = s_refreshPeriod);
         if (settings.StoreOptions() is { } store)

@@ -15,13 +15,8 @@ internal sealed class RequestRates(GatewaySettings settings, TimeProvider clock)
 {
     private const int BucketsMax = 10_000;
 
-    // The shared bucket of all that come after the table is full.
-    private const string Others = "all others";
-
-    // The bucket of all clients without a key where addresses distinguish nothing. Tenants' names have no white space.
-    private const string Keyless = "without a key";
-
-    private const int KeylessBurstSeconds = 2;
+    // The bucket that all share for whom the full table has no bucket of their own.
+    private const string Others = "others";
 
     private static readonly TimeSpan s_sweepPause = TimeSpan.FromSeconds(1);
 

@@ -47,7 +47,7 @@ internal sealed class Routes(GatewaySettings settings)
     ];
 
     /// <summary>
-    /// The proxy's clusters. Both consist of the same silos; that of drawing has a longer timeout.
+    /// The proxy's clusters. Both consist of the same silos; the one that draws has a longer timeout.
     /// </summary>
     public IReadOnlyList<ClusterConfig> Clusters(IEnumerable<SiloEndpoint> silos)
     {

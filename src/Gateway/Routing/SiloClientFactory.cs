@@ -51,7 +51,8 @@ internal sealed class SiloClientFactory : ForwarderHttpClientFactory
         var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
         try
         {
-            // Detects a machine that vanished without closing the connection, even while a response takes long.
+            // Detects a machine that vanished without closing the connection, even during a response that takes a long
+            // time.
             socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);
             socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveTime, 5);
             socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveInterval, 2);

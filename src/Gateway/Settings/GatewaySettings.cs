@@ -12,13 +12,13 @@ namespace Atelier.Gateway.Settings;
 [Section("Gateway")]
 public sealed record GatewaySettings
 {
-    /// <summary>Most characters of an API key.</summary>
+    /// <summary>Maximum length of an API key, in characters.</summary>
     public const int KeyLengthMax = 256;
 
-    /// <summary>Most bytes of a request's body.</summary>
+    /// <summary>Maximum size of a request's body, in bytes.</summary>
     public const int RequestBytesMax = 1 << 20;
 
-    /// <summary>Fewest characters of the administrator's key.</summary>
+    /// <summary>Minimum length of the administrator's key, in characters.</summary>
     public const int AdminKeyLengthMin = 32;
 
     /// <summary>Gets the IP address at which clients reach it.</summary>
@@ -36,14 +36,14 @@ public sealed record GatewaySettings
     public string? AdminKey { get; init; }
 
     /// <summary>
-    /// Gets the most requests of one tenant per second through this gateway. It keeps one tenant from overloading the
-    /// gateway; limits across the cluster are the tenant's own settings.
+    /// Gets the maximum number of requests of one tenant per second through this gateway. It keeps one tenant from
+    /// overloading the gateway; limits across the cluster are the tenant's own settings.
     /// </summary>
     /// <value>The default is 100.</value>
     [Bounds(1, 1_000_000)]
     public int RequestsPerSecond { get; init; } = 100;
 
-    /// <summary>Gets the most requests of a tenant in a burst.</summary>
+    /// <summary>Gets the maximum number of requests of a tenant in a burst.</summary>
     /// <value>The default is 200.</value>
     [Bounds(1, 1_000_000)]
     public int RequestsBurst { get; init; } = 200;
@@ -56,19 +56,18 @@ public sealed record GatewaySettings
     [Bounds(1, 1_000_000)]
     public int UnknownKeysPerSecond { get; init; } = 20;
 
-    /// <summary>Gets the most open connections.</summary>
+    /// <summary>Gets the maximum number of open connections.</summary>
     /// <remarks>
-    /// One more closes the connection that has been idle for the longest time; if none is idle, the new one is closed
-    /// immediately. Requests without a key (links to pictures, the API's reference) hold at most a tenth of the
-    /// connections, and those of one address a quarter of that tenth where addresses are bounded.
+    /// At the limit, a new connection closes the one that has been idle for the longest time; if none is idle, the new
+    /// one is closed immediately.
     /// </remarks>
     /// <value>The default is 10,000.</value>
     [Bounds(1, 1_000_000)]
     public int ConnectionsMax { get; init; } = 10_000;
 
     /// <summary>
-    /// Gets the most open connections of one address; an IPv6 /64 counts as one address. Requests that need no key are
-    /// bounded by address too, like a tenant's. 0 disables both; <see cref="KeylessPerSecond"/> applies then.
+    /// Gets the maximum number of open connections of one address; an IPv6 /64 counts as one address. Requests that
+    /// need no key are bounded by address too, like a tenant's. 0 disables both.
     /// </summary>
     /// <remarks>Behind a load balancer, whose address all clients then have, it must be 0.</remarks>
     /// <value>The default is 1,000, or 0 if the gateway listens on a loopback address.</value>
@@ -90,7 +89,8 @@ public sealed record GatewaySettings
     public TimeSpan IdleTimeout { get; init; } = TimeSpan.FromSeconds(75);
 
     /// <summary>
-    /// Gets the most requests of one tenant in progress: streams, and requests that wait for their responses.
+    /// Gets the maximum number of requests of one tenant in progress: streams, and requests that wait for their
+    /// responses.
     /// </summary>
     /// <remarks>Each of them holds a connection.</remarks>
     /// <value>The default is 1,000, or a tenth of the connections if that is less.</value>
@@ -102,7 +102,7 @@ public sealed record GatewaySettings
     [Bounds("00:00:00.001", "1.00:00:00")]
     public TimeSpan PictureTimeout { get; init; } = TimeSpan.FromMinutes(30);
 
-    /// <summary>Gets the time that requests have to end when the gateway stops.</summary>
+    /// <summary>Gets how long requests in progress may take to finish when the gateway stops.</summary>
     /// <remarks>A supervisor must allow a little more.</remarks>
     /// <value>The default is 25 seconds.</value>
     [Bounds("00:00:00.001", "1.00:00:00")]
@@ -201,7 +201,7 @@ internal sealed class GatewaySettingsValidator(IOptions<MetricsListener> metrics
             yield return clash;
         }
 
-        // The message does not repeat the secret, because it ends in logs.
+        // The message does not repeat the secret, because it ends up in logs.
         if (options.AdminKey is { Length: < GatewaySettings.AdminKeyLengthMin or > GatewaySettings.KeyLengthMax }
             || options.AdminKey?.Any(char.IsWhiteSpace) == true)
         {

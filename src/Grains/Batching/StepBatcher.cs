@@ -21,7 +21,7 @@ public interface IBatchedPicture
 
 /// <summary>Decides which pictures share the next evaluation. Not thread-safe.</summary>
 /// <typeparam name="T">The type of pictures.</typeparam>
-/// <param name="slots">Most pictures at once.</param>
+/// <param name="slots">Maximum number of pictures at once.</param>
 /// <param name="rows">Rows of a pass.</param>
 public sealed class StepBatcher<T>(int slots, int rows)
     where T : class, IBatchedPicture

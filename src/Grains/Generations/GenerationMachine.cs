@@ -27,7 +27,8 @@ public readonly record struct Outcome<T>(GenerationState State, T Answer, bool S
 public sealed class GenerationMachine(GenerationOptions options)
 {
     /// <summary>
-    /// Most blobs pending release during a claim; at this many, reports wait until the blob store releases some.
+    /// Maximum number of blobs pending release during a claim; at this many, reports wait until the blob store releases
+    /// some.
     /// </summary>
     public const int ToReleaseMax = 16;
 

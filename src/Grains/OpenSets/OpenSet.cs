@@ -40,7 +40,7 @@ public readonly record struct WalkQuestion(GenerationKey Generation, bool Late);
 
 /// <summary>A partition of the open set.</summary>
 /// <param name="state">The stored state.</param>
-/// <param name="submitTimeout">Most time that a submission may take.</param>
+/// <param name="submitTimeout">The longest time that a submission may take.</param>
 public sealed class OpenSet(OpenSetState state, TimeSpan submitTimeout)
 {
     /// <summary>Number of partitions in format 0, which chose them by a hash without a key.</summary>

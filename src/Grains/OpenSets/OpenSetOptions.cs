@@ -7,7 +7,7 @@ namespace Atelier.Grains.OpenSets;
 [Section("OpenSet"), ClusterWide]
 public sealed class OpenSetOptions
 {
-    /// <summary>Most partitions of the open set.</summary>
+    /// <summary>Maximum number of partitions of the open set.</summary>
     public const int PartitionsMax = 65536;
 
     /// <summary>Gets or sets the number of partitions; each has room for 480 open generations.</summary>
@@ -28,7 +28,9 @@ public sealed class OpenSetOptions
     [Bounds("00:00:01", "1.00:00:00")]
     public TimeSpan WalkPeriod { get; set; } = TimeSpan.FromMinutes(1);
 
-    /// <summary>Gets or sets the most time between a submission's entry in the open set and its stored state.</summary>
+    /// <summary>
+    /// Gets or sets the maximum time between a submission's entry in the open set and its stored state.
+    /// </summary>
     /// <remarks>A submission without a state by then counts as never accepted, and the next walk removes it.</remarks>
     /// <value>The default is 30 seconds.</value>
     [Bounds("00:00:01", "1.00:00:00")]

@@ -24,7 +24,7 @@ public sealed class RetentionOptions
     [Bounds("01:00:00", "36500.00:00:00")]
     public TimeSpan Sessions { get; set; } = TimeSpan.FromDays(30);
 
-    /// <summary>Gets or sets the most time that counts between two readings of the clock.</summary>
+    /// <summary>Gets or sets the maximum time that counts between two readings of the clock.</summary>
     /// <remarks>
     /// Time beyond it, as when a machine slept, does not count. Readings are a second apart, and more under load.
     /// </remarks>

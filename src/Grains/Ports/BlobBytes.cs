@@ -7,7 +7,7 @@ namespace Atelier.Grains.Ports;
 /// <summary>The simple interface to <see cref="IBlobStore"/>, for what fits into memory.</summary>
 public static class BlobBytes
 {
-    /// <summary>Most bytes of a small blob.</summary>
+    /// <summary>Maximum size of a small blob, in bytes.</summary>
     public const int BytesMax = 64 << 20;
 
     /// <summary>The name under which a tenant's bytes are stored.</summary>

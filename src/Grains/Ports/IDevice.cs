@@ -19,7 +19,7 @@ public sealed record DeviceDescription
     /// <summary>Kinds of work that it may do.</summary>
     public required WorkRoles Roles { get; init; }
 
-    /// <summary>Most pictures that it denoises at once.</summary>
+    /// <summary>Maximum number of pictures that it denoises at once.</summary>
     public required int Slots { get; init; }
 
     /// <summary>Rows of a forward pass: a guided picture takes two of them, an unguided one takes one.</summary>

@@ -51,7 +51,7 @@ internal sealed class FairShare
         numbers.Add(number);
     }
 
-    /// <summary>Whether these workers may do work of a class.</summary>
+    /// <summary>Whether these workers may do work of the class with this number.</summary>
     public bool Serves(int number) => _heaps.ContainsKey(number);
 
     /// <summary>A tenant's account; opened if it has none.</summary>

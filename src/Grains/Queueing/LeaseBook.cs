@@ -6,7 +6,7 @@ namespace Atelier.Grains.Queueing;
 
 /// <summary>The leases that are in force.</summary>
 /// <param name="leaseTime">Time after which a lease expires without a renewal.</param>
-/// <param name="lastLease">A number not below those of all leases that an earlier queue granted.</param>
+/// <param name="lastLease">A number that no earlier queue's lease exceeds.</param>
 internal sealed class LeaseBook(TimeSpan leaseTime, long lastLease)
 {
     private readonly PriorityQueue<WorkEntry, DateTimeOffset> _expiries = new();

@@ -31,8 +31,8 @@ internal sealed class QueueEstimates(WaitingWork waiting)
         _paces.TryGetValue(model, out Pace? pace) ? pace.At(now) : 0;
 
     /// <summary>
-    /// The place of waiting work: how many of the tenant's own items come first, and how long they will take at the
-    /// pace of the workers that may do them and the tenant's share of it.
+    /// The place of waiting work among its tenant's own: how many items are ahead of it, and how long they will take at
+    /// the recent pace of the workers that may do it, of which the tenant gets its share.
     /// </summary>
     public QueuePlace Place(WorkEntry entry, DateTimeOffset now)
     {
@@ -49,7 +49,7 @@ internal sealed class QueueEstimates(WaitingWork waiting)
         return new QueuePlace(count, waiting.HasSpare(entry.Item) && count == 0 ? TimeSpan.Zero : wait);
     }
 
-    /// <summary>Time until a refused request should be retried: that of its own work, 1 s to 1 min.</summary>
+    /// <summary>When to retry a refused request: after the time that its own work takes, 1 s to 1 min.</summary>
     public TimeSpan RetryAfter(WorkItem item, DateTimeOffset now)
     {
         (double rate, _, double weights) = waiting.Competition(item, now);

@@ -43,8 +43,8 @@ internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork wai
     public static bool IsNewcomer(QueueWorker worker, WorkEntry entry) => worker.Pool!.Shares.Share(entry.Work).IsNew;
 
     /// <summary>
-    /// Whether a worker should drain, so that work that must run alone can: that work is next, and no idle worker can
-    /// take it. One worker drains at a time. Null leaves the worker as it is.
+    /// Whether a worker should drain to make room for work that must run alone: true if that work is next and no idle
+    /// worker can take it, null to leave the worker as it is. One worker drains at a time.
     /// </summary>
     public bool? ShouldDrain(QueueWorker worker)
     {
@@ -58,10 +58,10 @@ internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork wai
     }
 
     /// <summary>
-    /// The model that a worker should load for the next work; null if it should load none. A worker that holds nothing
-    /// loads at once; another one when a newcomer waits that no other worker can serve, or when the tenant that it
-    /// serves is a request ahead of another that waits. A loaded model stays for a while, which bounds the share of
-    /// time that loads take. One worker at a time loads a given model.
+    /// The model that a worker should load for the next work; null if it should load none. An idle worker loads at
+    /// once. A busy worker loads only if a newcomer waits that no other worker can serve, or if the tenant that it
+    /// serves is more than a request ahead of one that waits. A loaded model is kept for a while, which bounds the
+    /// share of time that loads take. One worker at a time loads a given model.
     /// </summary>
     /// <param name="worker">The worker.</param>
     /// <param name="held">The work that it holds.</param>

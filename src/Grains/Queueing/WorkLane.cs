@@ -45,7 +45,7 @@ internal sealed class WorkEntry(WorkItem item, TenantWork work, long arrival)
     /// <summary>Number of its lease; 0 while it is not leased.</summary>
     public long Lease { get; set; }
 
-    /// <summary>Time from which any device kind will do, if it waits or waited for one kind.</summary>
+    /// <summary>Time from which any device kind may do it; null if it was never restricted to one kind.</summary>
     public DateTimeOffset? AnyKindAt { get; set; }
 
     /// <summary>The worker that holds it; null while it is not leased.</summary>

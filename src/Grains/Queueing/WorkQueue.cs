@@ -23,7 +23,7 @@ public sealed class WorkQueue
 
     /// <summary>Creates an empty queue.</summary>
     /// <param name="options">The options.</param>
-    /// <param name="lastLease">A number not below the leases of earlier queues, for example the time in ticks.</param>
+    /// <param name="lastLease">A number that no earlier queue's lease exceeds, for example the time in ticks.</param>
     public WorkQueue(WorkQueueOptions options, long lastLease)
     {
         _options = options;
@@ -44,7 +44,7 @@ public sealed class WorkQueue
 
     internal int Leases => _leases.Count;
 
-    /// <summary>Adds work to the queue, the same work once; a later phase replaces an earlier one.</summary>
+    /// <summary>Queues work once, however often it is offered; a later phase replaces an earlier one.</summary>
     /// <exception cref="ArgumentException">Quanta, cost or weight of the work are out of range.</exception>
     public OfferAnswer Offer(WorkItem item, bool admitted, DateTimeOffset now)
     {
@@ -356,7 +356,7 @@ public sealed class WorkQueue
         }
     }
 
-    // Work that is offered again keeps its wait for a device kind; for work returned by a worker the wait begins.
+    // The wait for a device kind continues if the work is offered again, and starts over if a worker returns it.
     private static WorkItem Timed(WorkItem item, DateTimeOffset? began, DateTimeOffset now) =>
         item.AnyKindAfter is { } after ? item with { AnyKindFrom = began ?? now + after } : item;
 

@@ -7,13 +7,13 @@ namespace Atelier.Grains.Queueing;
 [Section("Queue"), ClusterWide]
 public sealed class WorkQueueOptions
 {
-    /// <summary>Gets or sets the most work items in the queue.</summary>
+    /// <summary>Gets or sets the maximum number of work items in the queue.</summary>
     /// <remarks>A submission beyond it is refused, and the client is asked to retry later.</remarks>
     /// <value>The default is 200,000, which is more than can be open.</value>
     [Bounds(1, 10_000_000)]
     public int SizeMax { get; set; } = 200_000;
 
-    /// <summary>Gets or sets the most work items of one tenant in the queue.</summary>
+    /// <summary>Gets or sets the maximum number of work items of one tenant in the queue.</summary>
     /// <remarks>A submission beyond it is refused, and the client is asked to retry later.</remarks>
     /// <value>The default is 10,000.</value>
     [Bounds(1, 10_000_000)]

@@ -156,7 +156,7 @@ public sealed class TenantLimits(TenantState state)
             : new OpenCharge(_settled.Contains(id) ? null : evaluations, day, now);
 
     /// <summary>
-    /// Ends a generation, or one that never started, and refunds the evaluations that it did not use.
+    /// Ends the charge of a generation, which may never have started, and refunds the evaluations that it did not use.
     /// </summary>
     /// <returns>Whether the state should be stored, because it reserves far more than was used.</returns>
     public bool Settle(GenerationId id, int computed)

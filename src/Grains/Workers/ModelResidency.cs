@@ -17,8 +17,8 @@ internal sealed class ModelResidency(
 {
     private readonly DeviceDescription _device = device.Description;
 
-    // Models in memory, when they were loaded and when work of them was last leased; models that could not be loaded,
-    // and when.
+    // The models in memory, each with the times of its load and of its last lease; the models that could not be loaded,
+    // each with the time of the attempt.
     private readonly Dictionary<ModelDigest, (long LoadedAt, long UsedAt)> _loaded = [];
     private readonly Dictionary<ModelDigest, long> _refused = [];
 
@@ -167,8 +167,8 @@ internal sealed class ModelResidency(
         _registeredAt = clock.GetTimestamp();
     }
 
-    // Work of a model that cannot be loaded is left to other workers or to later: a damaged model does not block
-    // others.
+    // Work of a model that cannot be loaded is left to other workers, or to a later attempt, so a damaged model does
+    // not block the others.
     private async Task LoadAsync(Change change)
     {
         foreach (ModelDigest old in change.Evict)

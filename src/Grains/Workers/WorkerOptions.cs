@@ -31,7 +31,7 @@ public sealed class WorkerOptions
     [Bounds("00:00:00.001", "1.00:00:00")]
     public TimeSpan RetryPause { get; set; } = TimeSpan.FromSeconds(0.25);
 
-    /// <summary>Gets or sets the most attempts of such a call.</summary>
+    /// <summary>Gets or sets the maximum number of attempts for a call whose outcome is unknown.</summary>
     /// <remarks>
     /// Multiplied by <see cref="RetryPause"/>, it is how long a worker waits for a store or a grain that does not
     /// answer.
@@ -81,8 +81,8 @@ internal sealed class WorkerOptionsValidator(IOptions<WorkQueueOptions> queue) :
         }
         else if (options.SnapshotPeriod > TimeSpan.FromMinutes(1))
         {
-            yield return $"{Key(nameof(options.SnapshotPeriod))} is {options.SnapshotPeriod}: as much work is "
-                + "repeated when a worker dies.";
+            yield return $"{Key(nameof(options.SnapshotPeriod))} is {options.SnapshotPeriod}: up to that much work "
+                + "is repeated when a worker dies.";
         }
     }
 }

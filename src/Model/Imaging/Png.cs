@@ -107,7 +107,7 @@ public static class Png
 
             if (texts.Count == TextsMax)
             {
-                throw new InvalidDataException($"there are more than {TextsMax} texts");
+                throw new InvalidDataException($"there are more than {TextsMax} text chunks");
             }
 
             var data = chunks.Data();

@@ -152,7 +152,7 @@ internal sealed class PartTrainer : IDisposable
         PartRecipe.Check(path, file.Metadata.GetValueOrDefault(PartRecipe.Key), _recipe);
         if (Number(StepKey) is not { } step || Number(UpdatesKey) is not { } updates)
         {
-            throw new RefusedFileException(path, StepKey, "or the number of updates is missing.");
+            throw new RefusedFileException(path, "metadata", $"'{StepKey}' and '{UpdatesKey}' must be numbers.");
         }
 
         _master.Restore(path, file, s_names, updates);

@@ -19,9 +19,9 @@
 // it. If R4 comes before the end of P2, the touch finds no content, and P2 begins again. Nor is content left behind
 // that nobody needs: of releases at the same time the one whose R3 is last sees no marker; and if its R4 fails, a put
 // came between, whose own release is yet to come or was after that R1. A process that dies between R1 and R4 leaves
-// content without an owner, which the same release, sent again, deletes: a marker that is gone already is no reason to
-// stop. All this holds as long as a request that the client gave up and sent again does not reach the service after the
-// owner's next one.
+// content without an owner, which the same release, sent again, deletes: if the marker is already gone,
+// the release continues. All this holds as long as a request that the client gave up and sent again does not reach the
+// service after the owner's next one.
 //
 // Large content is uploaded in blocks before P1. Staged blocks are not content: nobody reads or lists them, they change
 // no ETag, and the service drops them when anybody commits the same blob, or after a week. What P2 does is the one
@@ -79,7 +79,7 @@ public sealed class AzureBlobStore : IBlobStore
         _container.CreateIfNotExists(PublicAccessType.None);
     }
 
-    /// <summary>Most bytes of an upload in one request; larger content is uploaded in blocks.</summary>
+    /// <summary>Maximum size of an upload in one request, in bytes; larger content is uploaded in blocks.</summary>
     internal int BlockBytes { get; init; } = 8 << 20;
 
     /// <inheritdoc/>

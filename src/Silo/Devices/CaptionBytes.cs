@@ -46,7 +46,7 @@ internal static class CaptionBytes
             || bytes.Length - Header != (long)rows * length * width * sizeof(float))
         {
             throw new FormatException(
-                $"These caption features are not the {length} x {width} numbers of this model's.");
+                $"The caption features do not have the shape that this model needs, {length} x {width}.");
         }
 
         ReadOnlySpan<float> numbers = MemoryMarshal.Cast<byte, float>(bytes[Header..]);

@@ -10,7 +10,7 @@ namespace Atelier.Silo.Devices;
 /// <param name="inner">The cause.</param>
 public sealed class DeviceLostException(string message, Exception? inner = null) : Exception(message, inner);
 
-/// <summary>Classifies libtorch's errors by their messages, in which alone they differ.</summary>
+/// <summary>Classifies libtorch's errors by their messages, because they differ in nothing else.</summary>
 internal static class DeviceErrors
 {
     private static readonly string[] s_memory =

@@ -35,7 +35,7 @@ public sealed class DeviceLane : IDisposable
     /// <param name="onStart">Runs first on the thread.</param>
     /// <param name="clock">Measures the duration of work.</param>
     /// <param name="onFault">Called once, when the device is lost; it should end the process.</param>
-    /// <param name="waitersMax">Most waiters.</param>
+    /// <param name="waitersMax">Maximum number of waiters.</param>
     public DeviceLane(
         string name, Action onStart, TimeProvider clock, Action<Exception> onFault, int waitersMax = WaitersStandard)
     {

@@ -28,7 +28,7 @@ public sealed class DeviceLoan : IDisposable
 
     /// <summary>Runs a piece of work on the lane's thread. An owner has one in flight at a time.</summary>
     /// <param name="what">Description of the work, for the error if it takes too long.</param>
-    /// <param name="limit">Most time that it may take.</param>
+    /// <param name="limit">The longest time that it may take.</param>
     /// <param name="work">The work.</param>
     /// <exception cref="InvalidOperationException">
     /// The loan is over, the last piece of work is not finished, or the device is lost.

@@ -70,7 +70,8 @@ public sealed record DeviceModel
         return text.Layers * ((24 * length * width * width) + (4 * length * length * width));
     }
 
-    // Convolutions of 3x3 of the decoder's residual blocks and enlargements, and attention at its narrowest place.
+    // The 3x3 convolutions of the decoder's residual blocks and upsampling layers, and attention at the lowest
+    // resolution.
     private static double DecodeCost(AutoencoderConfig autoencoder, int side)
     {
         int[] widths = [.. autoencoder.BlockOutChannels.Reverse()];

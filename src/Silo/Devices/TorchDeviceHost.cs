@@ -293,7 +293,7 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
         if (spec.Width != spec.Height)
         {
             throw new DeviceException(
-                GenerationError.InvalidRequest, $"This model draws squares, not {spec.Width}x{spec.Height}.");
+                GenerationError.InvalidRequest, $"This model draws square pictures, not {spec.Width}x{spec.Height}.");
         }
 
         var request = new GenerationRequest

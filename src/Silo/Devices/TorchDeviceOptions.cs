@@ -22,7 +22,7 @@ public sealed class TorchDeviceOptions
     [Key("Device:Work")]
     public WorkRoles Roles { get; set; } = WorkRoles.All;
 
-    /// <summary>Gets or sets the most pictures that it denoises at once.</summary>
+    /// <summary>Gets or sets the maximum number of pictures that it denoises at once.</summary>
     /// <value>The default is 8.</value>
     [Bounds(1, WorkerTurn.SlotsMax)]
     public int Slots { get; set; } = 8;

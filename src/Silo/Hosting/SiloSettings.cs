@@ -60,7 +60,7 @@ public sealed record SiloSettings
     [Bounds(1, 65535)]
     public int HttpPort { get; init; } = 8081;
 
-    /// <summary>Gets the most time of a graceful shutdown.</summary>
+    /// <summary>Gets the time limit of a graceful shutdown.</summary>
     /// <remarks>
     /// A supervisor must allow a little more, and workers need <see cref="WorkerOptions.DrainTimeout"/> of it.
     /// </remarks>
@@ -193,7 +193,7 @@ internal sealed class SiloSettingsValidator(IOptions<MetricsListener> metrics, I
             yield return clash;
         }
 
-        // The message does not repeat the secret, because it ends in logs.
+        // The message does not repeat the secret, because it ends up in logs.
         Span<byte> secret = stackalloc byte[1024];
         if (!Convert.TryFromBase64String(options.Secret, secret, out int bytes) || bytes < Tickets.SecretBytesMin)
         {

@@ -27,7 +27,7 @@ public sealed class SqliteStoreOptions
     [Bounds(1, 1 << 20)]
     public long MemoryBytes { get; set; } = 128L << 20;
 
-    /// <summary>Gets or sets the most writes that may wait; one more is refused.</summary>
+    /// <summary>Gets or sets the maximum number of writes that wait; further ones are refused.</summary>
     /// <value>The default is 10,000.</value>
     [Bounds(1, 10_000_000)]
     public int PendingMax { get; set; } = 10_000;

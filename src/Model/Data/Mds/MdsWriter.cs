@@ -129,7 +129,9 @@ public sealed class MdsWriter
         if (options.Hashes.Distinct().Count() != options.Hashes.Count || !options.Hashes.All(MdsHashes.IsKnown))
         {
             throw new ArgumentException(
-                $"Checksums '{string.Join(", ", options.Hashes)}': each once of {MdsHashes.Known}.", nameof(options));
+                $"The checksums are '{string.Join(", ", options.Hashes)}'; each must be one of {MdsHashes.Known}, and "
+                + "none may be listed twice.",
+                nameof(options));
         }
 
         if (options.Compression is not null)

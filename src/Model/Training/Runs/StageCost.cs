@@ -21,7 +21,8 @@ public static class StageCost
     }
 
     /// <summary>
-    /// Measures this machine's peak floating-point operations per second in matrix products of a precision.
+    /// Measures this machine's peak rate in matrix products of a given precision, in floating-point operations per
+    /// second.
     /// </summary>
     public static double MatmulRate(ScalarType type)
     {

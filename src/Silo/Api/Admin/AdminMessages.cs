@@ -9,19 +9,21 @@ internal sealed record PutTenantRequest
     /// <summary>Share of the devices relative to other tenants, 1 to 1000.</summary>
     public double? Weight { get; init; }
 
-    /// <summary>Most requests per minute.</summary>
+    /// <summary>Maximum number of requests per minute.</summary>
     public int? RequestsPerMinute { get; init; }
 
-    /// <summary>Most generations that are open at once.</summary>
+    /// <summary>Maximum number of generations that are open at once.</summary>
     public int? OpenGenerations { get; init; }
 
-    /// <summary>Most network evaluations per day (UTC).</summary>
+    /// <summary>Maximum number of network evaluations per day (UTC).</summary>
     public long? EvaluationsPerDay { get; init; }
 
-    /// <summary>Most sessions at once.</summary>
+    /// <summary>Maximum number of sessions at once.</summary>
     public int? Sessions { get; init; }
 
-    /// <summary>Most MiB of stored state: sessions, and requests whether open or ended and retained.</summary>
+    /// <summary>
+    /// Maximum size of stored state in MiB: sessions, and requests whether open or ended and retained.
+    /// </summary>
     public int? StoredMegabytes { get; init; }
 }
 
@@ -35,11 +37,11 @@ internal sealed record CreateKeyRequest
 /// <summary>A tenant.</summary>
 /// <param name="Id">Name of the tenant.</param>
 /// <param name="Weight">Share of the devices relative to other tenants.</param>
-/// <param name="RequestsPerMinute">Most requests per minute.</param>
-/// <param name="OpenGenerations">Most generations that are open at once.</param>
-/// <param name="EvaluationsPerDay">Most network evaluations per day (UTC).</param>
-/// <param name="Sessions">Most sessions at once.</param>
-/// <param name="StoredMegabytes">Most MiB of stored state.</param>
+/// <param name="RequestsPerMinute">Maximum number of requests per minute.</param>
+/// <param name="OpenGenerations">Maximum number of generations that are open at once.</param>
+/// <param name="EvaluationsPerDay">Maximum number of network evaluations per day (UTC).</param>
+/// <param name="Sessions">Maximum number of sessions at once.</param>
+/// <param name="StoredMegabytes">Maximum size of stored state in MiB.</param>
 /// <param name="Keys">Its keys, without their secrets.</param>
 /// <param name="Open">Generations that are open now.</param>
 /// <param name="EvaluationsToday">Network evaluations used today (UTC).</param>
@@ -87,7 +89,7 @@ internal sealed record SiloResponse(string Name, string Address);
 /// <param name="Name">Silo and device.</param>
 /// <param name="DeviceKind">Kind of its device, such as cpu.</param>
 /// <param name="Roles">Kinds of work that it does: encode, denoise, decode.</param>
-/// <param name="Slots">Most pictures in a batch.</param>
+/// <param name="Slots">Maximum number of pictures in a batch.</param>
 /// <param name="Held">Work items that it holds.</param>
 /// <param name="Model">Digest of the model in memory; null if none is loaded.</param>
 /// <param name="Draining">Whether it accepts no new work.</param>

@@ -8,7 +8,9 @@ namespace Atelier.Silo.Api.Http;
 /// <summary>Calls grains and retries transient failures.</summary>
 internal sealed class GrainCaller(TimeProvider clock, IHostApplicationLifetime lifetime, ApiInstruments instruments)
 {
-    /// <summary>Most attempts per call; one that hangs takes as long as the silo's response timeout.</summary>
+    /// <summary>
+    /// Maximum number of attempts per call; one that hangs takes as long as the silo's response timeout.
+    /// </summary>
     public const int CallsMax = 4;
 
     private static readonly TimeSpan s_pause = TimeSpan.FromMilliseconds(250);

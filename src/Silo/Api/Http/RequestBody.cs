@@ -6,7 +6,7 @@ namespace Atelier.Silo.Api.Http;
 /// <summary>Reads the bodies of requests.</summary>
 internal static class RequestBody
 {
-    /// <summary>Most bytes of a body, compressed and decoded.</summary>
+    /// <summary>Maximum size of a body in bytes, both compressed and decoded.</summary>
     public const int BytesMax = 1 << 20;
 
     /// <summary>Content codings that are decoded, as an Accept-Encoding header lists them.</summary>

@@ -6,7 +6,7 @@ internal static class ShortText
 {
     /// <summary>A text, or its beginning.</summary>
     /// <param name="text">The text.</param>
-    /// <param name="lengthMax">Most UTF-16 units of it.</param>
+    /// <param name="lengthMax">Its maximum length in UTF-16 units.</param>
     public static string Of(string text, int lengthMax) => text.Length <= lengthMax
         ? text
         : text[..(char.IsHighSurrogate(text[lengthMax - 1]) ? lengthMax - 1 : lengthMax)];

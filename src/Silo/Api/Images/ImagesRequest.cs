@@ -77,7 +77,7 @@ internal sealed record CreateImagesRequest
 /// <summary>A valid request for images.</summary>
 internal sealed record ImagesRequest
 {
-    /// <summary>Most images in a request.</summary>
+    /// <summary>Maximum number of images in a request.</summary>
     public const int ImagesMax = 10;
 
     private const int UserLengthMax = 1024;

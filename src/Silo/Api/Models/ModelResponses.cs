@@ -38,7 +38,9 @@ internal sealed record ModelResponse
     /// <summary>Default guidance scale.</summary>
     public required double Guidance { get; init; }
 
-    /// <summary>Most prompt tokens that the text encoder takes; the rest have no effect. Null if not known.</summary>
+    /// <summary>
+    /// Maximum number of prompt tokens that the text encoder takes; the rest have no effect. Null if not known.
+    /// </summary>
     public required int? PromptTokensMax { get; init; }
 
     public static ModelResponse Of(ModelCard card) => new()

@@ -225,7 +225,7 @@ public sealed class StageLoopTests : IDisposable
     }
 
     [Theory]
-    [InlineData(2, "only ", " of 20 batches are in the weights")] // Most batches of two have no sound sample.
+    [InlineData(2, "only ", " of 20 batches were applied")] // Most batches of two have no sound sample.
     [InlineData(16, "of 320 samples were left out", "a stage needs at least half of them")]
     public void Run_ThatLeftMostOut_HasFailed_HoweverOftenItIsStarted(int batch, params string[] says)
     {

@@ -8,6 +8,12 @@ namespace Atelier.Contracts.Generations;
 public readonly record struct EventNumber([property: Id(0)] int Phase, [property: Id(1)] int Step)
     : IComparable<EventNumber>
 {
+    /// <summary>
+    /// Maximum number of a phase in a text, with room for phases of newer versions: their events are known to come
+    /// later, see <see cref="CompareTo"/>.
+    /// </summary>
+    public const int PhaseMax = 999;
+
     /// <summary>Before the first event.</summary>
     public static EventNumber Before => new(-1, 0);
 
@@ -18,7 +24,7 @@ public readonly record struct EventNumber([property: Id(0)] int Phase, [property
     public static bool TryParse(string? text, out EventNumber number)
     {
         number = Before;
-        if (text?.Split('.') is not [var phaseText, var stepText] || !TryDigits(phaseText, 9, out int phase)
+        if (text?.Split('.') is not [var phaseText, var stepText] || !TryDigits(phaseText, PhaseMax, out int phase)
             || !TryDigits(stepText, GenerationSpec.StepsMax, out int step))
         {
             return false;

@@ -1,20 +1,14 @@
-// The phases of a generation as a table: the work that each waits for or runs, and its place in the order of events.
-// The enum's numbers are only identifiers, on the wire and in stored states; no code calculates with them.
+// The phases of a generation as a table: the work that each waits for or runs, and its place in the order of events,
+// which is also the order of the kinds of work. No code calculates with the enumerations' numbers.
 using System.Collections.Immutable;
 using Atelier.Contracts.Queueing;
 
 namespace Atelier.Contracts.Generations;
 
-/// <summary>A row of the table of phases.</summary>
-/// <param name="Phase">The phase.</param>
-/// <param name="Kind">The work that it waits for or runs; null for a terminal phase.</param>
-/// <param name="Waits">Whether the generation waits for a worker in this phase.</param>
-public sealed record GenerationPhaseInfo(GenerationPhase Phase, WorkKind? Kind, bool Waits);
-
 /// <summary>The table of phases. To add a phase, add a row at its place in the order of events.</summary>
 public static class GenerationPhases
 {
-    private static readonly ImmutableArray<GenerationPhaseInfo> s_rows =
+    private static readonly PhaseTable s_table = new(
     [
         new(GenerationPhase.QueuedEncode, WorkKind.Encode, Waits: true),
         new(GenerationPhase.Encoding, WorkKind.Encode, Waits: false),
@@ -25,17 +19,14 @@ public static class GenerationPhases
         new(GenerationPhase.Done, null, Waits: false),
         new(GenerationPhase.Failed, null, Waits: false),
         new(GenerationPhase.Cancelled, null, Waits: false),
-    ];
+    ]);
 
     /// <summary>All phases, in the order of events.</summary>
-    public static ImmutableArray<GenerationPhaseInfo> All => s_rows;
+    public static ImmutableArray<GenerationPhaseInfo> All => s_table.Rows;
 
     /// <summary>The row of a phase.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The table has no row for the phase.</exception>
-    public static GenerationPhaseInfo Info(this GenerationPhase phase) =>
-        OrderOf((int)phase) is var order && order >= 0 && order < s_rows.Length
-        ? s_rows[order]
-        : throw new ArgumentOutOfRangeException(nameof(phase), phase, "The table of phases has no row for this phase.");
+    public static GenerationPhaseInfo Info(this GenerationPhase phase) => s_table.Info(phase);
 
     /// <summary>Whether this phase is terminal.</summary>
     public static bool IsEnded(this GenerationPhase phase) => phase.Info().Kind is null;
@@ -44,30 +35,21 @@ public static class GenerationPhases
     public static bool IsAfter(this GenerationPhase phase, GenerationPhase other) =>
         OrderOf((int)phase) > OrderOf((int)other);
 
+    /// <summary>Whether work of this kind comes after work of another one, in the order of events.</summary>
+    public static bool IsAfter(this WorkKind kind, WorkKind other) => s_table.OrderOf(kind) > s_table.OrderOf(other);
+
     /// <summary>A phase and all before it, in the order of events.</summary>
     public static IEnumerable<GenerationPhase> UpTo(GenerationPhase last) =>
-        s_rows.Select(row => row.Phase).TakeWhile(phase => !phase.IsAfter(last));
+        s_table.Rows.Select(row => row.Phase).TakeWhile(phase => !phase.IsAfter(last));
 
     /// <summary>The phase in which a generation waits for a worker of a kind.</summary>
-    public static GenerationPhase WaitingFor(WorkKind kind) => s_rows.First(row => row.Kind == kind && row.Waits).Phase;
+    public static GenerationPhase WaitingFor(WorkKind kind) =>
+        s_table.Rows.First(row => row.Kind == kind && row.Waits).Phase;
 
     /// <summary>The phase in which a worker of a kind does the work.</summary>
-    public static GenerationPhase RunningOf(WorkKind kind) => s_rows.First(row => row.Kind == kind && !row.Waits).Phase;
+    public static GenerationPhase RunningOf(WorkKind kind) =>
+        s_table.Rows.First(row => row.Kind == kind && !row.Waits).Phase;
 
-    /// <summary>
-    /// A phase number's place in the order of events: −1 for a negative number, and past the last row for an unknown
-    /// one.
-    /// </summary>
-    internal static int OrderOf(int number)
-    {
-        for (int i = 0; i < s_rows.Length; i++)
-        {
-            if ((int)s_rows[i].Phase == number)
-            {
-                return i;
-            }
-        }
-
-        return number < 0 ? -1 : s_rows.Length;
-    }
+    /// <summary>A phase number's place in the order of events.</summary>
+    internal static int OrderOf(int number) => s_table.OrderOf(number);
 }

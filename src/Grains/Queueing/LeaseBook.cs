@@ -1,5 +1,6 @@
 // The queue's leases: which worker holds which work until when, and which work ended recently.
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
 
 namespace Atelier.Grains.Queueing;
@@ -77,7 +78,7 @@ internal sealed class LeaseBook(TimeSpan leaseTime, long lastLease)
 
     /// <summary>Whether work, or work of a later phase of its generation, ended recently.</summary>
     public bool HasEnded(WorkItem item) =>
-        _ended.TryGetValue(item.Generation, out WorkKind ended) && item.Kind <= ended;
+        _ended.TryGetValue(item.Generation, out WorkKind ended) && !item.Kind.IsAfter(ended);
 
     /// <summary>Forgets that work of a generation has ended.</summary>
     public void ForgetEnd(GenerationKey generation) => _ended.Remove(generation);

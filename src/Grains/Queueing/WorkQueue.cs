@@ -2,6 +2,7 @@
 // queue orders work but does not own it, and an empty queue is refilled by asking the generations. It holds the work of
 // all models, so that a tenant has one share across all of them.
 using Atelier.Contracts;
+using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Tenants;
 
@@ -63,7 +64,7 @@ public sealed class WorkQueue
         item = Timed(item, known?.AnyKindAt, now);
         if (known is not null)
         {
-            if (item.Kind < known.Item.Kind || (item.Kind == known.Item.Kind && known.Lease != 0))
+            if (known.Item.Kind.IsAfter(item.Kind) || (item.Kind == known.Item.Kind && known.Lease != 0))
             {
                 return new OfferAnswer(OfferOutcome.Queued, null, null);
             }

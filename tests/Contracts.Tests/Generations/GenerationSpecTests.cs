@@ -5,7 +5,7 @@ using System.Text.Json;
 using Atelier.Contracts.Generations;
 using Xunit;
 
-namespace Atelier.Contracts.Tests;
+namespace Atelier.Contracts.Tests.Generations;
 
 public sealed class GenerationSpecTests
 {
@@ -96,6 +96,9 @@ public sealed class GenerationSpecTests
     [Theory]
     [InlineData("3.17", true)]
     [InlineData("0.0", true)]
+    [InlineData("12.0", true)]
+    [InlineData("999.1000", true)]
+    [InlineData("1000.0", false)]
     [InlineData("3", false)]
     [InlineData("-1.0", false)]
     [InlineData("3.1001", false)]

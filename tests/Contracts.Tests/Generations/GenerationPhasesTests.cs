@@ -4,7 +4,7 @@ using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
 using Xunit;
 
-namespace Atelier.Contracts.Tests;
+namespace Atelier.Contracts.Tests.Generations;
 
 public sealed class GenerationPhasesTests
 {
@@ -43,6 +43,36 @@ public sealed class GenerationPhasesTests
     [Fact]
     public void AnEventOfAPhaseThatNoRowHas_ComesAfterAll() =>
         Assert.All(GenerationPhases.All, row => Assert.True(new EventNumber(999, 0) > EventNumber.Of(row.Phase)));
+
+    // Numbers can only be appended, so a phase in the middle has a higher one than those that follow it.
+    [Fact]
+    public void APhaseThatIsAddedInTheMiddle_IsOrderedByItsRow_AndItsEventsAreRead()
+    {
+        (GenerationPhase queued, GenerationPhase refining, var refine) =
+            ((GenerationPhase)9, (GenerationPhase)10, (WorkKind)3);
+        var table = new PhaseTable(
+        [
+            .. GenerationPhases.UpTo(GenerationPhase.Denoising).Select(phase => phase.Info()),
+            new(queued, refine, Waits: true), new(refining, refine, Waits: false),
+            .. GenerationPhases.All.Where(row => row.Phase.IsAfter(GenerationPhase.Denoising)),
+        ]);
+        GenerationPhase[] phases =
+            [GenerationPhase.Denoising, queued, refining, GenerationPhase.QueuedDecode, GenerationPhase.Done];
+        int[] orders = [.. phases.Select(phase => table.OrderOf((int)phase))];
+        Assert.Equal(orders.Order(), orders);
+        Assert.Equal(orders.Distinct(), orders);
+        Assert.True(table.OrderOf(WorkKind.Denoise) < table.OrderOf(refine));
+        Assert.True(table.OrderOf(refine) < table.OrderOf(WorkKind.Decode));
+        Assert.All(phases, phase => Assert.Equal(EventNumber.Of(phase, 7), Read(EventNumber.Of(phase, 7).ToString())));
+    }
+
+    [Fact]
+    public void KindsOfWork_FollowTheOrderOfTheirPhases()
+    {
+        Assert.True(WorkKind.Denoise.IsAfter(WorkKind.Encode) && WorkKind.Decode.IsAfter(WorkKind.Denoise));
+        Assert.False(WorkKind.Encode.IsAfter(WorkKind.Denoise) || WorkKind.Decode.IsAfter(WorkKind.Decode));
+        Assert.True(((WorkKind)3).IsAfter(WorkKind.Decode));
+    }
 
     [Fact]
     public void TheEnd_IsReachedInThreeWays() => Assert.Equal(

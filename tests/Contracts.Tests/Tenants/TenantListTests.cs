@@ -3,7 +3,7 @@
 using Atelier.Contracts.Tenants;
 using Xunit;
 
-namespace Atelier.Contracts.Tests;
+namespace Atelier.Contracts.Tests.Tenants;
 
 public sealed class TenantListTests
 {

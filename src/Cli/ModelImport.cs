@@ -148,7 +148,7 @@ internal static class ModelImport
     // Everything is written to a temporary folder, which is renamed when it is complete.
     private static T WriteFolder<T>(DirectoryInfo folder, Func<string, T> write)
     {
-        string path = Path.TrimEndingDirectorySeparator(folder.FullName), aside = path + ".part";
+        string path = Path.TrimEndingDirectorySeparator(folder.FullName), aside = WholeFile.Aside(path);
         if (Path.Exists(aside))
         {
             throw new UserErrorException(

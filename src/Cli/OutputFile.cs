@@ -1,4 +1,6 @@
 // Output files of commands: they are checked to be writable before the work starts, and are never left incomplete.
+using Atelier.Model;
+
 namespace Atelier.Cli;
 
 internal static class OutputFile
@@ -28,7 +30,7 @@ internal static class OutputFile
         try
         {
             using var probe = new FileStream(
-                Aside(path), FileMode.Create, FileAccess.Write, FileShare.None, bufferSize: 1,
+                WholeFile.Aside(path), FileMode.Create, FileAccess.Write, FileShare.None, bufferSize: 1,
                 FileOptions.DeleteOnClose);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
@@ -56,19 +58,9 @@ internal static class OutputFile
             return;
         }
 
-        try
-        {
-            File.WriteAllBytes(Aside(path), bytes);
-            File.Move(Aside(path), path, overwrite: true);
-        }
-        catch
-        {
-            File.Delete(Aside(path));
-            throw;
-        }
+        byte[] content = bytes.ToArray();
+        WholeFile.Write(path, file => file.Write(content));
     }
-
-    private static string Aside(string path) => path + ".part";
 
     // Existing entries of these folders, such as /dev/stdout and /dev/null, are not files that can be replaced.
     private static bool IsDevice(string path) =>

@@ -92,31 +92,17 @@ public sealed class StartOptions
     private static string Suggestion(string process, string key, OptionKey[] keys)
     {
         string? meant = keys.Select(known => known.Path)
-            .Where(known => Edits(key.ToUpperInvariant(), known.ToUpperInvariant()) <= EditsMax)
-            .MinBy(known => Edits(key.ToUpperInvariant(), known.ToUpperInvariant()));
+            .Where(known => Edits(key, known) <= EditsMax)
+            .MinBy(known => Edits(key, known));
         return $"{key} is not a key of a {process} and sets nothing."
             + (meant is null ? "" : $" Did you mean {meant}?");
+
+        static int Edits(string one, string other) =>
+            EditDistance.Between(one.ToUpperInvariant(), other.ToUpperInvariant());
     }
 
     private static bool IsSame(string key, string other) => key.Equals(other, StringComparison.OrdinalIgnoreCase);
 
     private static bool IsUnder(string key, string other) =>
         IsSame(key, other) || key.StartsWith(other + ':', StringComparison.OrdinalIgnoreCase);
-
-    // Levenshtein's distance.
-    private static int Edits(string a, string b)
-    {
-        int[] row = [.. Enumerable.Range(0, b.Length + 1)];
-        for (int i = 1; i <= a.Length; i++)
-        {
-            (int corner, row[0]) = (row[0], i);
-            for (int j = 1; j <= b.Length; j++)
-            {
-                int edits = Math.Min(Math.Min(row[j], row[j - 1]) + 1, corner + (a[i - 1] == b[j - 1] ? 0 : 1));
-                (corner, row[j]) = (row[j], edits);
-            }
-        }
-
-        return row[^1];
-    }
 }

@@ -28,8 +28,20 @@ public sealed class WholeFileTests : IDisposable
             throw new IOException("The disk is full.");
         }));
         Assert.Equal("before", File.ReadAllText(Target));
+        Assert.Equal([Target], Directory.GetFiles(_folder.Path));
         WholeFile.Write(Target, file => file.WriteByte(2));
         Assert.Equal([2], File.ReadAllBytes(Target));
+    }
+
+    [Fact]
+    public void AModeIsThatOfTheFile_WhateverADeadProcessLeft()
+    {
+        const UnixFileMode Mine = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+        File.WriteAllText(WholeFile.Aside(Target), "half");
+        File.SetUnixFileMode(WholeFile.Aside(Target), Mine | UnixFileMode.OtherRead);
+        WholeFile.Write(Target, file => file.WriteByte(1), Mine);
+        Assert.Equal([1], File.ReadAllBytes(Target));
+        Assert.Equal(Mine, File.GetUnixFileMode(Target));
     }
 
     public void Dispose() => _folder.Dispose();

@@ -2,6 +2,7 @@
 // written through a temporary file, so it is never incomplete.
 using System.Security.Cryptography;
 using System.Text.Json;
+using Atelier.Model;
 
 namespace Atelier.Cli.Cluster;
 
@@ -99,21 +100,14 @@ internal sealed record ClusterFile
     /// <summary>Writes the file into a data folder.</summary>
     public void Write(string folder)
     {
-        string path = Path.Combine(folder, FileName), aside = path + ".part";
-        File.Delete(aside);
-        var options = new FileStreamOptions
-        {
-            Mode = FileMode.CreateNew,
-            Access = FileAccess.Write,
-            UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
-        };
-        using (var file = new FileStream(aside, options))
-        {
-            JsonSerializer.Serialize(file, this, s_json);
-            file.Flush(flushToDisk: true);
-        }
-
-        File.Move(aside, path, overwrite: true);
+        WholeFile.Write(
+            Path.Combine(folder, FileName),
+            file =>
+            {
+                JsonSerializer.Serialize(file, this, s_json);
+                file.Flush(flushToDisk: true);
+            },
+            UnixFileMode.UserRead | UnixFileMode.UserWrite);
     }
 
     private string? Fault()

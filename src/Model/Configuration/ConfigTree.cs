@@ -1,6 +1,7 @@
 // A YAML file as a flat list of dotted keys. Reading a key registers it as known, so that a misspelled key is detected
 // and the nearest known key suggested.
 using System.Globalization;
+using Atelier.Configuration;
 using YamlDotNet.Core;
 using YamlDotNet.RepresentationModel;
 

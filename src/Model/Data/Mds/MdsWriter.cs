@@ -188,7 +188,6 @@ public sealed class MdsWriter
         return result;
     }
 
-    // Writes the shard to a temporary file, then renames it.
     private void Flush()
     {
         string basename = $"shard.{_shards.Count:D5}.mds";
@@ -197,7 +196,7 @@ public sealed class MdsWriter
         string path = Path.Combine(_directory, stored);
         using var hashes = new MdsHashes(_template.Hashes);
         MdsFile? zip = null;
-        using (var file = new FileStream(path + ".part", FileMode.Create, FileAccess.ReadWrite))
+        WholeFile.Write(path, file =>
         {
             if (_options.Compression is null)
             {
@@ -216,9 +215,7 @@ public sealed class MdsWriter
             }
 
             file.Flush(flushToDisk: true);
-        }
-
-        File.Move(path + ".part", path, overwrite: true);
+        });
         _shards.Add(_template with
         {
             RawData = new MdsFile(basename, _shardBytes, hashes.Finish()),

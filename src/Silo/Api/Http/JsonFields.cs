@@ -2,9 +2,9 @@
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Unicode;
+using Atelier.Configuration;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
-using Atelier.Model.Configuration;
 
 namespace Atelier.Silo.Api.Http;
 

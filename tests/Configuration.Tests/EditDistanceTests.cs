@@ -1,8 +1,7 @@
 // Goal: the distance counts letters inserted, deleted and replaced. Method: words by hand, and the distance's symmetry.
-using Atelier.Model.Configuration;
 using Xunit;
 
-namespace Atelier.Model.Tests.Configuration;
+namespace Atelier.Configuration.Tests;
 
 public sealed class EditDistanceTests
 {

@@ -1,16 +1,13 @@
-// Which known name a mistyped one is nearest to.
-namespace Atelier.Model.Configuration;
+// Which known name a mistyped one is nearest to. Projects that do not refer to each other compile this one file, so its
+// comments are plain: the description of the API reads the XML docs of all projects, and refuses two of one name.
+namespace Atelier.Configuration;
 
-/// <summary>The distance of two words by their letters.</summary>
-public static class EditDistance
+// The distance of two words by their letters.
+internal static class EditDistance
 {
-    /// <summary>
-    /// Levenshtein's distance: the least number of letters to insert, delete or replace that makes one of the other.
-    /// </summary>
+    // Levenshtein's distance: the least number of letters to insert, delete or replace that makes one of the other.
     public static int Between(string one, string other)
     {
-        ArgumentNullException.ThrowIfNull(one);
-        ArgumentNullException.ThrowIfNull(other);
         int[] row = [.. Enumerable.Range(0, other.Length + 1)];
         for (int i = 0; i < one.Length; i++)
         {

@@ -1,5 +1,6 @@
 // References between the types of an assembly, read from its metadata and its methods' code without loading it.
 using System.Collections.Immutable;
+using System.Reflection;
 using System.Reflection.Emit;
 using System.Reflection.Metadata;
 using System.Reflection.Metadata.Ecma335;
@@ -55,6 +56,37 @@ internal sealed class AssemblyReader : IDisposable
         }
 
         return [.. reader._types.Values.Distinct()];
+    }
+
+    /// <summary>
+    /// Names of the types that people wrote and that are seen outside of one file: with the number of type parameters,
+    /// and in full.
+    /// </summary>
+    public static IReadOnlyList<(string Name, string FullName)> Names(string path)
+    {
+        using var reader = new AssemblyReader(path);
+        MetadataReader metadata = reader._metadata;
+        return
+        [
+            .. from type in metadata.TypeDefinitions.Select(metadata.GetTypeDefinition)
+               let name = metadata.GetString(type.Name)
+               let outer = Outer(type)
+               let space = metadata.GetString(outer.Namespace)
+               where space.StartsWith("Atelier.", StringComparison.Ordinal)
+                   && !name.Contains('<', StringComparison.Ordinal)
+                   && (type.Attributes & TypeAttributes.VisibilityMask) != TypeAttributes.NestedPrivate
+               select (name, $"{space}.{metadata.GetString(outer.Name)}/{name}"),
+        ];
+
+        TypeDefinition Outer(TypeDefinition type)
+        {
+            while (!type.GetDeclaringType().IsNil)
+            {
+                type = metadata.GetTypeDefinition(type.GetDeclaringType());
+            }
+
+            return type;
+        }
     }
 
     /// <summary>Names of all types, including nested ones, with the names of their members.</summary>

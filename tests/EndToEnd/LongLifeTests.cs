@@ -44,7 +44,7 @@ public sealed class LongLifeTests
                         $"{await answer.Content.ReadAsStringAsync(cancellation)}\n{cluster.Logs()}");
                 });
             drawn = end;
-            Tell(
+            Print(
                 $"{drawn} generations after {watch.Elapsed.TotalSeconds:f0} s: {cluster.StoreBytes() >> 20} MiB of "
                 + "store.");
             Assert.InRange(cluster.StoreBytes(), 1, StoreBytesMax);
@@ -57,7 +57,7 @@ public sealed class LongLifeTests
         cluster.Silos[0].Start();
         cluster.Gateway.Start();
         await cluster.ReadyAsync();
-        Tell($"Killed and started: ready after {watch.Elapsed.TotalSeconds:f1} s.");
+        Print($"Killed and started: ready after {watch.Elapsed.TotalSeconds:f1} s.");
         Assert.Equal(first, await Pictures.FetchAsync(client, "first"));
         Assert.Equal(last, await Pictures.FetchAsync(client, "last"));
         Assert.Equal(first, await DrawAsync(client, "after"));
@@ -72,5 +72,5 @@ public sealed class LongLifeTests
         return await Pictures.FetchAsync(client, id);
     }
 
-    private static void Tell(string line) => TestContext.Current.TestOutputHelper?.WriteLine(line);
+    private static void Print(string line) => TestContext.Current.TestOutputHelper?.WriteLine(line);
 }

@@ -218,7 +218,7 @@ public sealed class GpuBench
         var settings = new TrainingSettings { Microbatch = batch, ClipNorm = 0.25, MaskRatio = mask };
         try
         {
-            var source = new SameShard(network.Config, this, mask, batch);
+            var source = new MaskedShard(network.Config, this, mask, batch);
             using var engine = new TrainingEngine(network, settings, source, _precision);
             long step = 0;
             return new Timing(flops, Best(() => engine.Apply(step, engine.ComputeBatch(step++))));
@@ -277,7 +277,7 @@ public sealed class GpuBench
     }
 
     // Made on the device, with one mask for all steps: data loading is not what is measured here.
-    private sealed class SameShard(MicroDiTConfig config, GpuBench bench, double ratio, int batch) : IShardSource
+    private sealed class MaskedShard(MicroDiTConfig config, GpuBench bench, double ratio, int batch) : IShardSource
     {
         private readonly PatchMask? _mask = ratio == 0 ? null : Mask(config, ratio, batch).To(bench._device);
 

@@ -115,7 +115,7 @@ public static class ModelBench
     private static double TrainStep(MicroDiT network, Tensor x, Tensor captions, int rounds)
     {
         var settings = new TrainingSettings { Microbatch = (int)x.shape[0], ClipNorm = 0.25 };
-        using var engine = new TrainingEngine(network, settings, new SameShard(x, captions));
+        using var engine = new TrainingEngine(network, settings, new RepeatedShard(x, captions));
         long step = 0;
         return Best(rounds, () => engine.Apply(step, engine.ComputeBatch(step++)));
     }
@@ -190,7 +190,7 @@ public static class ModelBench
     }
 
     // The same samples at every step: data loading is not what is measured here.
-    private sealed class SameShard(Tensor latents, Tensor captions) : IShardSource
+    private sealed class RepeatedShard(Tensor latents, Tensor captions) : IShardSource
     {
         public ShardBatch Read(long step, int shard) => new(
             latents.clone(), captions.clone(), [.. Enumerable.Repeat(1.0, (int)latents.shape[0])], randn_like(latents),

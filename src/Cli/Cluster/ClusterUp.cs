@@ -6,7 +6,8 @@ using Atelier.Contracts.Tenants;
 namespace Atelier.Cli.Cluster;
 
 /// <summary>Runs a cluster until it is asked to stop.</summary>
-internal sealed class ClusterUp(ClusterPlan plan, Supervision supervision, TimeProvider clock, Action<string> say)
+internal sealed class ClusterUp(
+    ClusterPlan plan, SupervisionSettings supervision, TimeProvider clock, Action<string> say)
 {
     /// <summary>The name of this machine's tenant.</summary>
     public const string Tenant = "local";

@@ -21,7 +21,7 @@ internal sealed record ChildProgram(
 }
 
 /// <summary>Settings of the supervision of children.</summary>
-internal sealed record Supervision
+internal sealed record SupervisionSettings
 {
     /// <summary>Pause before a dead child is restarted.</summary>
     public TimeSpan PauseMin { get; init; } = TimeSpan.FromSeconds(0.2);
@@ -83,7 +83,7 @@ internal sealed class SupervisedChild : IAsyncDisposable
     private readonly Lock _gate = new();
     private readonly CancellationTokenSource _stopping = new();
     private readonly ChildProgram _program;
-    private readonly Supervision _supervision;
+    private readonly SupervisionSettings _supervision;
     private readonly RotatingLog _log;
     private readonly TimeProvider _clock;
     private readonly Action<string> _say;
@@ -92,7 +92,7 @@ internal sealed class SupervisedChild : IAsyncDisposable
 
     /// <summary>Starts a child and its supervision.</summary>
     public SupervisedChild(
-        ChildProgram program, Supervision supervision, string logFolder, TimeProvider clock, Action<string> say)
+        ChildProgram program, SupervisionSettings supervision, string logFolder, TimeProvider clock, Action<string> say)
     {
         (_program, _supervision, _clock, _say) = (program, supervision, clock, say);
         _log = new RotatingLog(logFolder, program.Name, clock);

@@ -66,7 +66,7 @@ internal static class UpCommand
                 Slots = parsed.GetValue(slots),
             };
             var cluster = new ClusterUp(
-                plan, new Supervision { IsVerbose = parsed.GetValue(verbose) }, TimeProvider.System, Say);
+                plan, new SupervisionSettings { IsVerbose = parsed.GetValue(verbose) }, TimeProvider.System, Say);
             using PosixSignalRegistration impatience = KillAtSecondCtrlC(cluster);
             await cluster.RunAsync(ready => Output.Line(Welcome(ready, folder)), cancellation);
             Say("stopped");

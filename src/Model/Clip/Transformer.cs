@@ -55,16 +55,16 @@ internal sealed class Transformer : Module<Tensor, Tensor>
 internal sealed class ResidualBlock : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "ln_1")] private readonly LayerNorm _norm1;
-    [ComponentName(Name = "attn")] private readonly SelfAttention _attention;
+    [ComponentName(Name = "attn")] private readonly TowerAttention _attention;
     [ComponentName(Name = "ln_2")] private readonly LayerNorm _norm2;
-    [ComponentName(Name = "mlp")] private readonly FeedForward _mlp;
+    [ComponentName(Name = "mlp")] private readonly TowerFeedForward _mlp;
 
     public ResidualBlock(TowerShape shape) : base(nameof(ResidualBlock))
     {
         _norm1 = shape.Norm();
-        _attention = new SelfAttention(shape);
+        _attention = new TowerAttention(shape);
         _norm2 = shape.Norm();
-        _mlp = new FeedForward(shape);
+        _mlp = new TowerFeedForward(shape);
         RegisterComponents();
     }
 
@@ -77,7 +77,7 @@ internal sealed class ResidualBlock : Module<Tensor, Tensor>
 }
 
 /// <summary>softmax(q kᵀ / sqrt(D / H) + mask) v, with q, k and v stacked in one matrix in this order.</summary>
-internal sealed class SelfAttention : Module<Tensor, Tensor>
+internal sealed class TowerAttention : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "in_proj_weight")] private readonly Parameter _inWeight;
     [ComponentName(Name = "in_proj_bias")] private readonly Parameter _inBias;
@@ -85,7 +85,7 @@ internal sealed class SelfAttention : Module<Tensor, Tensor>
     private readonly int _heads;
     private readonly bool _causal;
 
-    public SelfAttention(TowerShape shape) : base(nameof(SelfAttention))
+    public TowerAttention(TowerShape shape) : base(nameof(TowerAttention))
     {
         _heads = shape.Heads;
         _causal = shape.Causal;
@@ -107,13 +107,13 @@ internal sealed class SelfAttention : Module<Tensor, Tensor>
 }
 
 /// <summary>c_proj(act(c_fc(x))). [B, T, D] to the same.</summary>
-internal sealed class FeedForward : Module<Tensor, Tensor>
+internal sealed class TowerFeedForward : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "c_fc")] private readonly Linear _up;
     [ComponentName(Name = "c_proj")] private readonly Linear _down;
     private readonly bool _quickGelu;
 
-    public FeedForward(TowerShape shape) : base(nameof(FeedForward))
+    public TowerFeedForward(TowerShape shape) : base(nameof(TowerFeedForward))
     {
         _quickGelu = shape.QuickGelu;
         _up = new Linear(shape.Width, shape.Hidden, bias: true);

@@ -151,7 +151,7 @@ public sealed class Precompute
             {
                 for (int part = Interlocked.Increment(ref next); part < parts; part = Interlocked.Increment(ref next))
                 {
-                    MakePart(folder, part, Tell, Skip, () => failure is not null, cancellation);
+                    MakePart(folder, part, Count, Skip, () => failure is not null, cancellation);
                 }
             }
             catch (Exception error)
@@ -163,7 +163,7 @@ public sealed class Precompute
             }
         }
 
-        void Tell(int samples)
+        void Count(int samples)
         {
             lock (gate)
             {

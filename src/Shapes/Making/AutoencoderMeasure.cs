@@ -34,7 +34,7 @@ public static class AutoencoderMeasure
         ArgumentNullException.ThrowIfNull(network);
         var found = new List<(ArtStyle Style, double Decibels)>();
         using var noGradients = no_grad();
-        foreach ((Scene scene, Tensor picture) in Fresh(side, pictures))
+        foreach ((Scene scene, Tensor picture) in NewPictures(side, pictures))
         {
             using var scope = NewDisposeScope();
             using LatentDistribution encoded = network.Encode(picture);
@@ -63,7 +63,7 @@ public static class AutoencoderMeasure
         ArgumentNullException.ThrowIfNull(network);
         (double sum, double squares, double count) = (0, 0, 0);
         using var noGradients = no_grad();
-        foreach ((_, Tensor picture) in Fresh(64, pictures).Concat(Fresh(128, pictures)))
+        foreach ((_, Tensor picture) in NewPictures(64, pictures).Concat(NewPictures(128, pictures)))
         {
             using var scope = NewDisposeScope();
             using LatentDistribution encoded = network.Encode(picture);
@@ -78,7 +78,7 @@ public static class AutoencoderMeasure
         return network.Config with { ScalingFactor = LatentDeviation / spread, ShiftFactor = shift };
     }
 
-    private static IEnumerable<(Scene Scene, Tensor Picture)> Fresh(int side, int count)
+    private static IEnumerable<(Scene Scene, Tensor Picture)> NewPictures(int side, int count)
     {
         var sampler = new SceneSampler(FreshSeed);
         using var renderer = new SceneRenderer();

@@ -22,7 +22,7 @@ public sealed class SupervisionTests : IDisposable
     {
         await using SupervisedChild child = Start(
             "echo standard; for i in $(seq 5); do echo word $i >&2; done; exit 3",
-            new Supervision { PauseMin = Seconds(0.1), PauseMax = Seconds(0.3), LinesShown = 2 });
+            new SupervisionSettings { PauseMin = Seconds(0.1), PauseMax = Seconds(0.3), LinesShown = 2 });
         foreach (string pause in (string[])["0.1", "0.2", "0.3", "0.3"])
         {
             Assert.Equal(
@@ -42,7 +42,8 @@ public sealed class SupervisionTests : IDisposable
     public async Task AChildThatRanLong_StartsWithTheShortestPause()
     {
         await using SupervisedChild child = Start(
-            "exit 1", new Supervision { PauseMin = Seconds(0.1), PauseMax = Seconds(5), SteadyAfter = TimeSpan.Zero });
+            "exit 1",
+            new SupervisionSettings { PauseMin = Seconds(0.1), PauseMax = Seconds(5), SteadyAfter = TimeSpan.Zero });
         for (int death = 0; death < 4; death++)
         {
             Assert.Contains("in 0.1 s", await _said.Reader.ReadAsync(Cancellation));
@@ -53,7 +54,7 @@ public sealed class SupervisionTests : IDisposable
     public async Task AChildThatASignalEnds_IsStartedAgain()
     {
         await using SupervisedChild child = Start(
-            "echo here; exec sleep 1000", new Supervision { PauseMin = Seconds(0.1) });
+            "echo here; exec sleep 1000", new SupervisionSettings { PauseMin = Seconds(0.1) });
         int first = await ProcessAsync(child);
         Signals.Send(first, Signals.Kill);
         Assert.StartsWith("child exited with code 137;", await _said.Reader.ReadAsync(Cancellation));
@@ -64,7 +65,8 @@ public sealed class SupervisionTests : IDisposable
     public async Task AMissingProgram_IsReported()
     {
         var program = new ChildProgram("child", _folder["nothing"], [], new Dictionary<string, string?>());
-        await using var child = new SupervisedChild(program, new Supervision(), _folder.Path, TimeProvider.System, Say);
+        await using var child = new SupervisedChild(
+            program, new SupervisionSettings(), _folder.Path, TimeProvider.System, Say);
         Assert.StartsWith("child exited with code 127;", await _said.Reader.ReadAsync(Cancellation));
     }
 
@@ -79,19 +81,22 @@ public sealed class SupervisionTests : IDisposable
         listener.Prefixes.Add(live);
         listener.Start();
         using var sick = new CancellationTokenSource();
-        Task answering = AnswerAsync(listener, says, sick.Token);
+        int answers = 0;
+        Task answering = AnswerAsync(listener, says, () => Interlocked.Increment(ref answers), sick.Token);
         var program = new ChildProgram("child", "bash", ["-c", "exec sleep 1000"], new Dictionary<string, string?>())
         {
             Live = new Uri(live),
         };
-        var supervision = new Supervision
+        var supervision = new SupervisionSettings
         {
             ProbePeriod = Seconds(0.05), ProbeTimeout = Seconds(0.2), PauseMin = Seconds(0.1),
             HungAfter = says ? TimeSpan.FromHours(1) : Seconds(1), SickAnswers = says ? 2 : int.MaxValue,
         };
         await using var child = new SupervisedChild(program, supervision, _folder.Path, TimeProvider.System, Say);
         int first = await ProcessAsync(child);
-        await Task.Delay(Seconds(1.5), Cancellation);
+
+        // So many probes take longer than the child may be silent.
+        await UntilAsync(() => Volatile.Read(ref answers) >= 30);
         Assert.Equal(first, child.ProcessId);
         await sick.CancelAsync();
         Assert.Equal(
@@ -112,7 +117,7 @@ public sealed class SupervisionTests : IDisposable
         {
             Live = new Uri($"http://127.0.0.1:{FreePort()}/"),
         };
-        var supervision = new Supervision
+        var supervision = new SupervisionSettings
         {
             ProbePeriod = Seconds(0.02),
             PauseMin = Seconds(0.1),
@@ -127,15 +132,21 @@ public sealed class SupervisionTests : IDisposable
     [Fact]
     public async Task AChildThatNeverSaysThatItIsAlive_IsStillStarting()
     {
+        using var silent = new TcpListener(IPAddress.Loopback, 0);
+        silent.Start();
         var program = new ChildProgram("child", "bash", ["-c", "exec sleep 1000"], new Dictionary<string, string?>())
         {
-            Live = new Uri($"http://127.0.0.1:{FreePort()}/"),
+            Live = new Uri($"http://127.0.0.1:{((IPEndPoint)silent.LocalEndpoint).Port}/"),
         };
         await using var child = new SupervisedChild(
-            program, new Supervision { ProbePeriod = Seconds(0.02), HungAfter = Seconds(0.1) }, _folder.Path,
+            program, new SupervisionSettings { ProbePeriod = Seconds(0.02), HungAfter = Seconds(0.1) }, _folder.Path,
             TimeProvider.System, Say);
         int first = await ProcessAsync(child);
-        await Task.Delay(Seconds(1), Cancellation);
+        for (int probes = 0; probes < 20; probes++)
+        {
+            (await silent.AcceptTcpClientAsync(Cancellation)).Dispose();
+        }
+
         Assert.Equal(first, child.ProcessId);
     }
 
@@ -143,7 +154,7 @@ public sealed class SupervisionTests : IDisposable
     public async Task AChildThatIsStopped_EndsInOrder_AndIsNotStartedAgain()
     {
         await using SupervisedChild child = Start(
-            "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done", new Supervision());
+            "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done", new SupervisionSettings());
         await LineAsync(" ready\n");
         await child.StopAsync();
         Assert.Contains(" bye\n", await LogAsync());
@@ -156,7 +167,7 @@ public sealed class SupervisionTests : IDisposable
     public async Task AChildThatWillNotEnd_IsKilledAfterTheGrace()
     {
         await using SupervisedChild child = Start(
-            "trap '' TERM; echo ready; while :; do sleep 0.05; done", new Supervision { Grace = Seconds(0.3) });
+            "trap '' TERM; echo ready; while :; do sleep 0.05; done", new SupervisionSettings { Grace = Seconds(0.3) });
         await LineAsync(" ready\n");
         await child.StopAsync();
         Assert.Equal("child did not exit within 0.3 s; killing it", await _said.Reader.ReadAsync(Cancellation));
@@ -167,7 +178,7 @@ public sealed class SupervisionTests : IDisposable
     public async Task AChildThatIsBetweenTwoLives_CanBeStopped()
     {
         await using SupervisedChild child = Start(
-            "exit 1", new Supervision { PauseMin = TimeSpan.FromHours(1), PauseMax = TimeSpan.FromHours(1) });
+            "exit 1", new SupervisionSettings { PauseMin = TimeSpan.FromHours(1), PauseMax = TimeSpan.FromHours(1) });
         await _said.Reader.ReadAsync(Cancellation);
         await child.StopAsync();
         Assert.Equal(1, child.LastDeath!.Count);
@@ -177,7 +188,7 @@ public sealed class SupervisionTests : IDisposable
     public async Task AChildsInput_StaysOpen_AsLongAsItsSupervisorLives()
     {
         await using SupervisedChild child = Start(
-            "echo ready; read line; echo the input is at its end", new Supervision());
+            "echo ready; read line; echo the input is at its end", new SupervisionSettings());
         await LineAsync(" ready\n");
         int process = await ProcessAsync(child);
         Assert.True(File.Exists($"/proc/{process}/fd/0"));
@@ -190,7 +201,8 @@ public sealed class SupervisionTests : IDisposable
         var program = new ChildProgram(
             "child", "bash", ["-c", "echo \"[$GIVEN][${HOME-none}]\"; exec sleep 1000"],
             new Dictionary<string, string?> { ["GIVEN"] = "a b", ["HOME"] = null });
-        await using var child = new SupervisedChild(program, new Supervision(), _folder.Path, TimeProvider.System, Say);
+        await using var child = new SupervisedChild(
+            program, new SupervisionSettings(), _folder.Path, TimeProvider.System, Say);
         await LineAsync(" [a b][none]\n");
     }
 
@@ -220,6 +232,14 @@ public sealed class SupervisionTests : IDisposable
         Assert.EndsWith("and on\n", File.ReadAllText(_folder["x.log"]));
     }
 
+    private static async Task UntilAsync(Func<bool> condition)
+    {
+        while (!condition())
+        {
+            await Task.Delay(10, Cancellation);
+        }
+    }
+
     private static TimeSpan Seconds(double seconds) => TimeSpan.FromSeconds(seconds);
 
     private static async Task<int> ProcessAsync(SupervisedChild child)
@@ -235,7 +255,7 @@ public sealed class SupervisionTests : IDisposable
         }
     }
 
-    private SupervisedChild Start(string script, Supervision supervision) => new(
+    private SupervisedChild Start(string script, SupervisionSettings supervision) => new(
         new ChildProgram("child", "bash", ["-c", script], new Dictionary<string, string?>()), supervision, _folder.Path,
         TimeProvider.System, Say);
 
@@ -269,7 +289,8 @@ public sealed class SupervisionTests : IDisposable
         return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
 
-    private static async Task AnswerAsync(HttpListener listener, bool says, CancellationToken sick)
+    private static async Task AnswerAsync(
+        HttpListener listener, bool says, Action answered, CancellationToken sick)
     {
         try
         {
@@ -280,6 +301,7 @@ public sealed class SupervisionTests : IDisposable
                 {
                     context.Response.StatusCode = sick.IsCancellationRequested ? 503 : 200;
                     context.Response.Close();
+                    answered();
                 }
             }
         }

@@ -241,15 +241,15 @@ internal sealed class WorkerWorld(int seed)
             nameof(IGenerationGrain.ClaimAsync) =>
                 CallAsync(worker, method, generation, () => Claim(generation, (ClaimRequest)args[0]!)),
             nameof(IGenerationGrain.ReportAsync) => CallAsync(worker, method, generation, () =>
-                Hear(generation, (state, _) => GenerationMachine.Report(state, (StepReport)args[0]!))),
+                Apply(generation, (state, _) => GenerationMachine.Report(state, (StepReport)args[0]!))),
             nameof(IGenerationGrain.CompleteAsync) => CallAsync(worker, method, generation, () =>
-                Hear(
+                Apply(
                     generation,
                     (state, now) => GenerationMachine.Complete(state, (long)args[0]!, (BlobName)args[1]!, now))),
             nameof(IGenerationGrain.ReleaseAsync) => CallAsync(worker, method, generation, () =>
-                Hear(generation, (state, now) => GenerationMachine.Release(state, (StepReport)args[0]!, now))),
+                Apply(generation, (state, now) => GenerationMachine.Release(state, (StepReport)args[0]!, now))),
             nameof(IGenerationGrain.FailAsync) => CallAsync(worker, method, generation, () =>
-                Hear(
+                Apply(
                     generation,
                     (state, now) =>
                         _machine.Fail(state, (long)args[0]!, (GenerationError)args[1]!, (string)args[2]!, now))),
@@ -276,7 +276,8 @@ internal sealed class WorkerWorld(int seed)
         return outcome.Answer;
     }
 
-    private ReportOutcome Hear(GenerationKey key, Func<GenerationState, DateTimeOffset, Outcome<ReportOutcome>> command)
+    private ReportOutcome Apply(
+        GenerationKey key, Func<GenerationState, DateTimeOffset, Outcome<ReportOutcome>> command)
     {
         DateTimeOffset now = TimeProvider.System.GetUtcNow();
         (GenerationState before, DateTimeOffset heardAt) = _generations[key];

@@ -51,7 +51,7 @@ internal sealed class TicketMiddleware(RequestDelegate next, Tickets tickets)
             return ApiError.NoTicket.ExecuteAsync(context);
         }
 
-        context.Features.Set(new CallerFeature(caller));
+        context.Features.Set(new TicketFeature(caller));
         request.Body = new SignedBody(request.Body, bodyDigest);
         return audience?.Audience switch
         {
@@ -65,8 +65,8 @@ internal sealed class TicketMiddleware(RequestDelegate next, Tickets tickets)
 /// <summary>Marks an endpoint with its audience.</summary>
 internal sealed record AudienceMetadata(Audience Audience);
 
-/// <summary>The caller of a request.</summary>
-internal sealed record CallerFeature(Caller Caller);
+/// <summary>The caller that a request's ticket names.</summary>
+internal sealed record TicketFeature(Caller Caller);
 
 /// <summary>Access to the caller for endpoints.</summary>
 internal static class CallerExtensions
@@ -74,7 +74,7 @@ internal static class CallerExtensions
     /// <summary>The calling tenant.</summary>
     /// <exception cref="ApiException">The call has no ticket of a tenant.</exception>
     public static TenantId Tenant(this HttpContext context) =>
-        context.Features.Get<CallerFeature>()?.Caller.Tenant ?? throw new ApiException(ApiError.NoTenant);
+        context.Features.Get<TicketFeature>()?.Caller.Tenant ?? throw new ApiException(ApiError.NoTenant);
 
     /// <summary>Sets the callers that these endpoints admit.</summary>
     public static TBuilder For<TBuilder>(this TBuilder builder, Audience audience)

@@ -10,7 +10,7 @@ using Microsoft.Extensions.Logging;
 namespace Atelier.ServiceDefaults;
 
 /// <summary>Shuts the process down gracefully when the wall clock is set.</summary>
-public sealed partial class ClockWatch(SteadyClock clock, IHostApplicationLifetime lifetime, ILogger<ClockWatch> logger)
+public sealed class ClockWatch(SteadyClock clock, IHostApplicationLifetime lifetime, ILogger<ClockWatch> logger)
     : BackgroundService, IHealthCheck
 {
     // Corrections of a synchronized clock are smaller.
@@ -58,7 +58,7 @@ public sealed partial class ClockWatch(SteadyClock clock, IHostApplicationLifeti
             return;
         }
 
-        LogStep(clock.WallStep.TotalSeconds);
+        logger.ClockSet(clock.WallStep.TotalSeconds);
         new Thread(() =>
         {
             lifetime.StopApplication();
@@ -69,11 +69,4 @@ public sealed partial class ClockWatch(SteadyClock clock, IHostApplicationLifeti
         })
         { IsBackground = true, Name = "clock" }.Start();
     }
-
-    [LoggerMessage(
-        EventId = 801, Level = LogLevel.Warning,
-        Message =
-            "The clock was set by {Seconds:f0} s. This process hands its work back and exits; its supervisor "
-            + "restarts it.")]
-    private partial void LogStep(double seconds);
 }

@@ -12,7 +12,7 @@ namespace Atelier.ServiceDefaults;
 /// Beyond <see cref="ClusterTransport.HandshakesMax"/>, the oldest one is closed: a peer that knows the secret needs
 /// milliseconds, so it is seldom the oldest even during a flood.
 /// </remarks>
-internal sealed partial class UnprovenConnections(TimeProvider clock, ILogger<UnprovenConnections> logger)
+internal sealed class UnprovenConnections(TimeProvider clock, ILogger<UnprovenConnections> logger)
 {
     private static readonly TimeSpan s_logPeriod = TimeSpan.FromSeconds(10);
 
@@ -108,12 +108,6 @@ internal sealed partial class UnprovenConnections(TimeProvider clock, ILogger<Un
             (refused, _refused, _loggedAt) = (_refused, 0, clock.GetTimestamp());
         }
 
-        LogRefused(refused, peer);
+        logger.ConnectionsRefused(refused, peer);
     }
-
-    [LoggerMessage(
-        EventId = 802, Level = LogLevel.Warning,
-        Message = "Refused {Count} connections to the cluster's ports since this was last logged: their peers did not "
-            + "prove that they know Cluster:Secret; the last one was {Peer}.")]
-    private partial void LogRefused(int count, EndPoint? peer);
 }

@@ -1,5 +1,6 @@
 // Goal: the links and member names in the documents are valid. Method: resolves every relative link of every Markdown
-// file, anchors included, and looks for every member that docs/architecture.md names in the built assemblies.
+// file, anchors included, and looks for every member that docs/architecture.md names in the built assemblies and in the
+// file that its link leads to.
 using System.Text.RegularExpressions;
 using Xunit;
 
@@ -69,6 +70,28 @@ public sealed partial class DocumentsTests
             missing.Length == 0, "docs/architecture.md names members that do not exist: " + string.Join(", ", missing));
     }
 
+    // A member may move to another file of the repository, and its link then leads to the wrong one.
+    [Fact]
+    public void MembersThatTheArchitectureLinks_AreInTheFilesOfTheirLinks()
+    {
+        Match[] links = MemberLink().Matches(Repository.Read("docs/architecture.md")).ToArray();
+        Assert.True(links.Length > 30, $"only {links.Length} members are linked");
+        string[] wrong =
+        [
+            .. from link in links
+               let target = link.Groups["target"].Value
+               let code = CSharpText.Split(Repository.Read(Path.Combine("docs", target))).Code
+               where !Declares(code, link.Groups["type"].Value, link.Groups["member"].Value)
+               select $"  {link.Groups["type"].Value}.{link.Groups["member"].Value} is not in {target}",
+        ];
+        Assert.True(wrong.Length == 0, string.Join('\n', wrong));
+    }
+
+    // A declaration has a type before the member's name; a use has a dot, a bracket or a keyword.
+    private static bool Declares(string code, string type, string member) =>
+        Regex.IsMatch(code, $@"\b(?:class|struct|interface|record|enum) {type}\b")
+        && Regex.IsMatch(code, $@"(?<!\b(?:return|await|new|throw|is|not|or|and|case))(?<=[\w>?\])]) {member}\b");
+
     // As on GitHub: lower case, hyphens for spaces, other punctuation dropped; the second heading of a name ends in -1.
     private static List<string> Anchors(string path)
     {
@@ -106,4 +129,7 @@ public sealed partial class DocumentsTests
 
     [GeneratedRegex(@"`(?<member>[A-Z]\w*\.[A-Z]\w*)`")]
     private static partial Regex MemberName();
+
+    [GeneratedRegex(@"\[`(?<type>[A-Z]\w*)\.(?<member>[A-Z]\w*)`\]\((?<target>[^)\s]+\.cs)\)")]
+    private static partial Regex MemberLink();
 }

@@ -1,6 +1,6 @@
-// Goal: references between the rooms of a project, the folders directly under it, form no cycles. Method: which type
-// uses which, from the built assemblies, and which file uses constants of which type, from the sources, because the
-// compiler leaves no trace of those. A file outside of all rooms is a room by itself.
+// Goal: references between rooms, the folders directly under a project or under another room, form no cycles. Method:
+// which type uses which, from the built assemblies, and which file uses constants of which type, from the sources,
+// because the compiler leaves no trace of those. A file beside the rooms is a room by itself.
 using System.Text.RegularExpressions;
 using Xunit;
 
@@ -8,22 +8,29 @@ namespace Atelier.Architecture.Tests;
 
 public sealed partial class RoomsTests
 {
-    public static TheoryData<string> Projects => [.. Repository.Projects];
+    /// <summary>Every folder of sources that has folders of sources: "Silo", "Silo/Api" and so on.</summary>
+    public static TheoryData<string> Houses =>
+    [
+        .. Repository.Files(".cs").Where(file => file.StartsWith("src/", StringComparison.Ordinal))
+            .Select(file => file["src/".Length..].Split('/')[..^1])
+            .SelectMany(path => Enumerable.Range(1, path.Length - 1).Select(depth => string.Join('/', path[..depth])))
+            .Distinct().Order(StringComparer.Ordinal),
+    ];
 
     [Theory]
-    [MemberData(nameof(Projects))]
-    public void Rooms_FormNoCircle(string project)
+    [MemberData(nameof(Houses))]
+    public void Rooms_FormNoCircle(string house)
     {
         Dictionary<string, SortedSet<string>> arrows = Arrows(
-            project, out Dictionary<(string, string), string> examples);
+            house, out Dictionary<(string, string), string> examples);
         foreach (string[] circle in Circles(arrows).Where(circle => circle.Any(IsFolder)))
         {
             Assert.Fail(
-                $"rooms of {project} refer to each other in a cycle: {string.Join(", ", circle)}\n" + string.Join('\n',
+                $"rooms of {house} refer to each other in a cycle: {string.Join(", ", circle)}\n" + string.Join('\n',
                     from a in circle from b in arrows[a].Intersect(circle) select $"  {a} -> {b}: {examples[(a, b)]}"));
         }
 
-        bool IsFolder(string room) => Directory.Exists(Path.Combine(Repository.Root, "src", project, room));
+        bool IsFolder(string room) => Directory.Exists(Path.Combine(Repository.Root, "src", house, room));
     }
 
     [Fact]
@@ -34,6 +41,10 @@ public sealed partial class RoomsTests
         Assert.Superset(new HashSet<string> { "Networks" }, model["Diffusion"]);
         Assert.Superset(new HashSet<string> { "Networks", "Diffusion" }, model["Pipeline"]);
         Assert.DoesNotContain("Pipeline", model["Networks"]);
+        Assert.Superset(new HashSet<string> { "Http", "Models" }, Arrows("Silo/Api", out _)["Generations"]);
+        Assert.Superset(
+            new HashSet<(string, string)> { ("Silo", ""), ("Silo", "Api"), ("Model", "Data") },
+            Houses.Select(row => (row.Data.Split('/')[0], string.Join('/', row.Data.Split('/').Skip(1)))).ToHashSet());
         Assert.Contains(Circles(new()
         {
             ["a"] = ["b"], ["b"] = ["c"], ["c"] = ["a", "d"], ["d"] = [],
@@ -41,9 +52,9 @@ public sealed partial class RoomsTests
     }
 
     private static Dictionary<string, SortedSet<string>> Arrows(
-        string project, out Dictionary<(string From, string To), string> examples)
+        string house, out Dictionary<(string From, string To), string> examples)
     {
-        string prefix = $"src/{project}/";
+        (string project, string prefix) = (house.Split('/')[0], $"src/{house}/");
         (string Room, string Namespace, string Code)[] files =
         [
             .. Repository.Files(".cs").Where(file => file.StartsWith(prefix, StringComparison.Ordinal)).Select(file =>

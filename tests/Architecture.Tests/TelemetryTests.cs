@@ -37,6 +37,12 @@ public sealed partial class TelemetryTests
     }
 
     [Fact]
+    public void LogEvents_AreInFilesOfTheirOwn() => Assert.All(
+        Repository.Files(".cs").Where(file => file.StartsWith("src/", StringComparison.Ordinal)
+            && LogEvent().IsMatch(CSharpText.Split(Repository.Read(file)).Code)),
+        file => Assert.EndsWith(".Log.cs", file, StringComparison.Ordinal));
+
+    [Fact]
     public void Instruments_HaveARowInTheDocument()
     {
         string[] made =

@@ -6,11 +6,12 @@
 using System.Diagnostics;
 using System.Security.Cryptography;
 using Atelier.Shapes.Making;
+using Atelier.Shapes.Tests.Making;
 using Atelier.Shapes.Training;
 using TorchSharp;
 using Xunit;
 
-namespace Atelier.Shapes.Tests.Making;
+namespace Atelier.Shapes.Tests.Training;
 
 public sealed class PartBytesTests : IDisposable
 {

@@ -92,6 +92,7 @@ public static class GrainCalls
         }
     }
 
-    private static void Count(Exception error, string caller) => s_unanswered.Add(
+    /// <summary>Counts a failed call by its caller.</summary>
+    internal static void Count(Exception error, string caller) => s_unanswered.Add(
         1, new(LabelNames.Caller, caller), new(LabelNames.ErrorType, error.GetType().Name));
 }

@@ -1,6 +1,8 @@
 // Whether owners still need what they hold in the blob store: a question for each type of owner that can be asked.
 using Atelier.Contracts;
+using Atelier.Contracts.Diagnostics;
 using Atelier.Grains.Ports;
+using Microsoft.Extensions.Logging;
 
 namespace Atelier.Grains.Blobs;
 
@@ -12,15 +14,22 @@ public delegate Task<bool> AskOwner(BlobName blob, string id);
 
 /// <summary>The owners that can be asked.</summary>
 /// <param name="asks">How, by type; what an owner of another type holds is never swept.</param>
-public sealed class BlobOwners(IReadOnlyDictionary<BlobOwnerType, AskOwner> asks)
+/// <param name="limits">Bounds the log, since a sweep asks for every blob.</param>
+/// <param name="logger">Where it logs why an owner did not answer.</param>
+public sealed class BlobOwners(
+    IReadOnlyDictionary<BlobOwnerType, AskOwner> asks, LogLimits limits, ILogger<BlobOwners> logger)
 {
     /// <summary>The owners that are grains.</summary>
-    public static BlobOwners Of(IGrainFactory grains) => new(new Dictionary<BlobOwnerType, AskOwner>
+    public static BlobOwners Of(IGrainFactory grains, LogLimits limits, ILogger<BlobOwners> logger)
     {
-        [BlobOwnerType.Generation] = (blob, id) => blob.Tenant is { } tenant
-            ? grains.Generation(new GenerationKey(tenant, new GenerationId(id))).MayNeedAsync(blob)
-            : Task.FromResult(true),
-    });
+        var asks = new Dictionary<BlobOwnerType, AskOwner>
+        {
+            [BlobOwnerType.Generation] = (blob, id) => blob.Tenant is { } tenant
+                ? grains.Generation(new GenerationKey(tenant, new GenerationId(id))).MayNeedAsync(blob)
+                : Task.FromResult(true),
+        };
+        return new BlobOwners(asks, limits, logger);
+    }
 
     /// <summary>Whether an owner may need a blob; null if it did not answer.</summary>
     public async Task<bool?> MayNeedAsync(BlobName blob, BlobOwner? owner)
@@ -36,7 +45,14 @@ public sealed class BlobOwners(IReadOnlyDictionary<BlobOwnerType, AskOwner> asks
         }
         catch (Exception error) when (error is not OutOfMemoryException)
         {
-            return null; // A silo of an earlier release does not know the question.
+            // Not only a call that may be retried: a silo of an earlier release does not know the question.
+            GrainCalls.Count(error, nameof(MayNeedAsync));
+            if (limits.Passes(nameof(BlobLog.OwnerUnanswered), error.GetType().Name, out int count))
+            {
+                logger.OwnerUnanswered(count, one.ToString(), blob, error);
+            }
+
+            return null;
         }
     }
 }

@@ -1,4 +1,5 @@
 // The silo's HTTP API: its services, middleware and routes.
+using Atelier.Contracts.Diagnostics;
 using Atelier.Grains.Blobs;
 using Atelier.Silo.Api.Admin;
 using Atelier.Silo.Api.Generations;
@@ -39,7 +40,10 @@ internal static class AtelierApi
         services.AddSingleton<GenerationEndpoints>();
         services.AddSingleton<PictureEndpoints>();
         services.AddSingleton<AdminEndpoints>();
-        services.AddSingleton(provider => BlobOwners.Of(provider.GetRequiredService<IGrainFactory>()));
+        services.AddSingleton<LogLimits>();
+        services.AddSingleton(provider => BlobOwners.Of(
+            provider.GetRequiredService<IGrainFactory>(), provider.GetRequiredService<LogLimits>(),
+            provider.GetRequiredService<ILogger<BlobOwners>>()));
         services.AddSingleton<BlobEndpoints>();
         services.AddOpenApi(Document, options => options
             .AddDocumentTransformer((document, _, _) =>

@@ -2,15 +2,18 @@
 // owner did not answer for, not what owners hold that cannot be asked, and not what is put while it sweeps. Method: a
 // store in memory with times, owners that answer by hand, and generations of a real cluster.
 using Atelier.Contracts;
+using Atelier.Contracts.Diagnostics;
 using Atelier.Contracts.Generations;
 using Atelier.Grains.Blobs;
 using Atelier.Grains.Ports;
 using Atelier.Grains.Tests.Cluster;
+using Atelier.Grains.Tests.Telemetry;
+using Microsoft.Extensions.Logging;
 using Xunit;
 
 namespace Atelier.Grains.Tests.Blobs;
 
-public sealed class BlobSweepTests
+public sealed class BlobSweepTests : IDisposable
 {
     private static readonly TimeSpan s_grace = TimeSpan.FromHours(24);
     private static readonly BlobOwner s_one = Owner("one"), s_two = Owner("two");
@@ -19,9 +22,12 @@ public sealed class BlobSweepTests
     private readonly FakeBlobStore _store;
     private readonly HashSet<string> _needing = [];
     private readonly List<string> _asked = [];
+    private readonly LogKeeper _log = new();
     private Func<BlobName, Task> _asking = _ => Task.CompletedTask;
 
     public BlobSweepTests() => _store = new FakeBlobStore { Clock = _clock };
+
+    public void Dispose() => _log.Dispose();
 
     private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
 
@@ -80,6 +86,7 @@ public sealed class BlobSweepTests
     [InlineData(typeof(InvalidOperationException))]
     public async Task AnOwnerThatDoesNotAnswer_KeepsItsBlobs(Type error)
     {
+        using var measurements = new Measurements(factories: [null]);
         BlobName name = await PutAsync([1], s_one, s_two);
         _clock.Advance(2 * s_grace);
         _asking = _ => _asked[^1] == "two" ? throw (Exception)Activator.CreateInstance(error)! : Task.CompletedTask;
@@ -87,6 +94,26 @@ public sealed class BlobSweepTests
         Assert.Empty(found);
         Assert.Equal(1, sweep.InDoubt.Blobs);
         Assert.True(_store.Has(name));
+        LogEvent logged = Assert.Single(_log.Of(121));
+        Assert.Equal(("1", name.Value), (logged["Count"], logged["Blob"]));
+        Assert.Contains("two", logged["Owner"], StringComparison.Ordinal);
+        string series = $"atelier.call.unanswered{{code.function.name=MayNeedAsync,error.type={error.Name}}}";
+        Assert.True(measurements[series] > 0, $"{series} is not counted"); // Other tests may count at the same time.
+    }
+
+    [Fact]
+    public async Task ManyOwnersThatDoNotAnswer_AreOneLine()
+    {
+        for (byte i = 0; i < 20; i++)
+        {
+            await PutAsync([i], s_one);
+        }
+
+        _clock.Advance(2 * s_grace);
+        _asking = _ => throw new TimeoutException();
+        (BlobSweep sweep, _) = await SweepAsync(isDryRun: false);
+        Assert.Equal(20, sweep.InDoubt.Blobs);
+        Assert.Single(_log.Of(121));
     }
 
     [Fact]
@@ -144,7 +171,8 @@ public sealed class BlobSweepTests
         byte[] left = FakeDevice.Bytes("left");
         await cluster.Blobs.PutAsync(BlobKind.Snapshot, Key("g"), left, Cancellation);
         await cluster.Blobs.PutAsync(BlobKind.Snapshot, Key("never"), FakeDevice.Bytes("never"), Cancellation);
-        var owners = BlobOwners.Of(cluster.Grains);
+        var owners = BlobOwners.Of(
+            cluster.Grains, new LogLimits(_clock), new LoggerFactory([_log]).CreateLogger<BlobOwners>());
         await SweepAsync(cluster, owners);
         Assert.True(cluster.Blobs.Has(BlobBytes.NameOf(BlobKind.Snapshot, TestCluster.Tenant, left)));
         Assert.False(cluster.Blobs.Has(
@@ -182,7 +210,7 @@ public sealed class BlobSweepTests
             await _asking(blob);
             return _needing.Contains(id);
         },
-    });
+    }, new LogLimits(_clock), new LoggerFactory([_log]).CreateLogger<BlobOwners>());
 
     private async Task<BlobName> PutAsync(byte[] bytes, params BlobOwner[] owners)
     {

@@ -1,6 +1,7 @@
 // A whole cluster under a seed: production's grains and worker loops, clients, and everything that can go wrong. After
 // a while the faults end, and then everything accepted must end soon; finally its retention time passes.
 using Atelier.Contracts;
+using Atelier.Contracts.Diagnostics;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
 using Atelier.Contracts.Sessions;
@@ -8,6 +9,7 @@ using Atelier.Contracts.Tenants;
 using Atelier.Grains.Blobs;
 using Atelier.Grains.Ports;
 using Atelier.Grains.Tests.Cluster;
+using Microsoft.Extensions.Logging.Abstractions;
 using static Atelier.Grains.Tests.Simulation.Promises;
 
 namespace Atelier.Grains.Tests.Simulation;
@@ -234,7 +236,10 @@ internal sealed class ClusterSimulation
         if (_cluster.Any() is { } silo)
         {
             var sweep = new BlobSweep(
-                _cluster.Store.BlobsOf(silo), BlobOwners.Of(_cluster.Grains), _cluster.Store.Now, isDryRun: false);
+                _cluster.Store.BlobsOf(silo),
+                BlobOwners.Of(
+                    _cluster.Grains, new LogLimits(TimeProvider.System), NullLogger<BlobOwners>.Instance),
+                _cluster.Store.Now, isDryRun: false);
             try
             {
                 await foreach (SweptBlob one in sweep.RunAsync(CancellationToken.None))

@@ -2,8 +2,10 @@
 // same tests over every store: accidents are staged directly in the storage, and many owners act at once.
 using System.Security.Cryptography;
 using Atelier.Contracts;
+using Atelier.Contracts.Diagnostics;
 using Atelier.Grains.Blobs;
 using Atelier.Grains.Ports;
+using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
 
 namespace Atelier.Silo.Tests.Blobs;
@@ -395,7 +397,7 @@ public abstract class BlobStoreTests
             [BlobOwnerType.Generation] = (_, id) => id == "silent"
                 ? Task.FromException<bool>(new TimeoutException())
                 : Task.FromResult(id == "here"),
-        });
+        }, new LogLimits(TimeProvider.System), NullLogger<BlobOwners>.Instance);
         var sweep = new BlobSweep(Open(), owners, new LaterClock(later), BlobSweep.GraceMin, isDryRun);
         SweptBlob[] found = await sweep.RunAsync(Cancellation).ToArrayAsync(Cancellation);
         Assert.All(found, one => Assert.Equal(!isDryRun, one.IsRemoved));

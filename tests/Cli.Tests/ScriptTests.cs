@@ -20,7 +20,11 @@ public sealed class ScriptTests : IDisposable
 
         foreach (string program in (string[])["dotnet", "npm", "dpkg", "apt-get"])
         {
-            _folder.Write($"bin/{program}", $"#!/bin/sh\necho {program} \"$*\" >> \"$(dirname \"$0\")/../calls\"\n");
+            _folder.Write(
+                $"bin/{program}",
+                $"#!/bin/sh\ncd \"$(dirname \"$0\")/..\"\necho {program} \"$*\" >> calls\n"
+                + "env | grep -E '^ATELIER_(QUEUE|SEEDS|ATTACK)' | sort >> calls\n"
+                + "case $* in *QueueScaleTests*) exit 3;; *) exit 0;; esac\n");
             File.SetUnixFileMode(
                 _folder[$"bin/{program}"], UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         }
@@ -80,6 +84,45 @@ public sealed class ScriptTests : IDisposable
             "dotnet test -c Release --no-build -p:TorchBackend=cpu --max-parallel-test-modules 1 --filter-class X",
             calls);
     }
+
+    [Fact]
+    public async Task LongTests_AreWhatTheSuiteLeavesOut_AtFullSize()
+    {
+        string[] calls = [.. (await CallsAsync("test", "--long", "seeds", "attacks"))
+            .SkipWhile(call => !call.StartsWith("dotnet artifacts", StringComparison.Ordinal))];
+        Assert.Equal(
+            [
+                "dotnet artifacts/cpu/bin/Grains.Tests/release/Atelier.Grains.Tests.dll "
+                    + "--filter-class *.ClusterSimulationTests --output Detailed",
+                "ATELIER_SEEDS=0..20000",
+                "dotnet artifacts/cpu/bin/Training.Tests/release/Atelier.Training.Tests.dll "
+                    + "--filter-class *.WorldSimulationTests --output Detailed",
+                "ATELIER_SEEDS=0..20000",
+                "dotnet artifacts/cpu/bin/EndToEnd/release/Atelier.EndToEnd.dll --filter-class *.NothingIsLostTests "
+                    + "--filter-class *.LongLifeTests --filter-class *.FuzzTests --output Detailed",
+                "ATELIER_ATTACK_FUZZ=10000", "ATELIER_ATTACK_GENERATIONS=200", "ATELIER_ATTACK_GOOD=50",
+                "ATELIER_ATTACK_KILLS=20", "ATELIER_ATTACK_MANY=10000", "ATELIER_ATTACK_SECONDS=3",
+            ],
+            calls);
+    }
+
+    // The fake dotnet fails at the first part.
+    [Fact]
+    public async Task LongTests_AreAllRun_AndFailIfOneDoes()
+    {
+        (int code, _) = await RunAsync("cpu", "test", "--install", "--long");
+        Assert.Equal(1, code);
+        string calls = await File.ReadAllTextAsync(_folder["calls"], TestContext.Current.CancellationToken);
+        Assert.Matches(@"(?s)\*\.StoreCostTests.*ATELIER_QUEUE_SCALE=1.*\*\.FuzzTests", calls);
+        Assert.Equal(
+            (1, "atelier: test --long has the parts scale, seeds and attacks, and not 'quick'.\n"),
+            await RunAsync("cpu", "test", "--long", "seeds", "quick"));
+    }
+
+    [Fact]
+    public async Task HelpOfTheTests_IsThatOfTheProgram() =>
+        Assert.Contains(
+            await CallsAsync("test", "--help"), call => call.EndsWith(" test --help", StringComparison.Ordinal));
 
     private static string FindScript([CallerFilePath] string here = "") =>
         Path.Combine(Path.GetDirectoryName(here)!, "..", "..", "atelier");

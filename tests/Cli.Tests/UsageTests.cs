@@ -11,7 +11,7 @@ public sealed class UsageTests
     [InlineData(
         "frobnicate",
         "There is no command \"frobnicate\"; atelier has up, status, tenants, blobs, verify, generate, train, data, "
-        + "models, eval, bench and demo.")]
+        + "models, eval, bench, demo and test.")]
     [InlineData("models", "atelier models needs a command: import, list or inspect.")]
     [InlineData("models lst", "There is no command \"lst\"; atelier models has import, list and inspect.")]
     [InlineData("generate cat", "--output FILE is missing. See atelier generate --help.")]

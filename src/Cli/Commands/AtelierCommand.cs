@@ -19,7 +19,7 @@ internal static class AtelierCommand
     private static readonly TimeSpan s_timeToStop = TimeSpan.FromMinutes(2);
 
     // Verbs that do not need libtorch, or load it themselves.
-    private static readonly string[] s_light = ["up", "status", "tenants", "blobs", "generate"];
+    private static readonly string[] s_light = ["up", "status", "tenants", "blobs", "generate", "test"];
 
     private const string NoMemory = "This machine does not have enough memory for that.";
 
@@ -45,6 +45,7 @@ internal static class AtelierCommand
             EvalCommand.Create(),
             BenchCommand.Create(),
             DemoCommand.Create(),
+            TestCommand.Create(),
         };
         command.SetAction(parsed => new HelpAction().Invoke(parsed));
         return command;

@@ -15,6 +15,8 @@ public sealed partial class ConfigurationDocumentTests
 {
     private const int ColumnsMax = 120;
 
+    private const string NoDefault = "There is no default.";
+
     private const string Introduction =
         """
         # Configuration
@@ -64,12 +66,23 @@ public sealed partial class ConfigurationDocumentTests
         Assert.Equal(File.ReadAllText(path), Document());
     }
 
+    // In each class that has the key, not only in the one whose docs the document shows.
     [Fact]
-    public void EveryKey_IsExplained() => Assert.All(s_rows.Values, row =>
+    public void EveryKey_IsExplained() => Assert.All(Options().SelectMany(options => OptionKey.Of(options)), key =>
     {
-        Assert.True(row.Meaning.Length > 10, $"{row.Key.Path} has no summary.");
-        Assert.True(row.Default.Length > 0, $"{row.Key.Path} has no default in its docs.");
+        Type options = key.Property.DeclaringType!;
+        XElement? docs = Docs(options, key);
+        Assert.True(
+            Prose(docs?.Element("summary")).Length > 10, $"{options.Name}.{key.Property.Name} has no summary.");
+        Assert.Matches(@"^(The defaults? \S.*|There is no default)\.$", Prose(docs?.Element("value")));
     });
+
+    [Fact]
+    public void EveryDefault_ContinuesItsSentence() => Assert.All(s_rows.Values, row => Assert.Matches(
+        @"^(default (`.+`(: [^A-Z].*)?|none(: [^A-Z].*)?|[a-z0-9].*)|no default)$", row.Default));
+
+    private static IEnumerable<Type> Options() => s_hosts.SelectMany(host => host.Assemblies).Distinct()
+        .SelectMany(assembly => assembly.GetExportedTypes()).Where(type => type.IsDefined(typeof(SectionAttribute)));
 
     private static string Document()
     {
@@ -90,7 +103,7 @@ public sealed partial class ConfigurationDocumentTests
             {
                 text.Append(Wrapped(
                     $"- **`{row.Key.Path}`**{(row.Key.IsClusterWide ? " **C**" : "")} "
-                    + $"({string.Join(", ", row.Processes)}): {row.Key.Rule}; default {row.Default}. {row.Meaning} "
+                    + $"({string.Join(", ", row.Processes)}): {row.Key.Rule}; {row.Default}. {row.Meaning} "
                     + row.Hazard,
                     "  "));
             }
@@ -140,7 +153,7 @@ public sealed partial class ConfigurationDocumentTests
                         continue;
                     }
 
-                    XElement? docs = Xml(options, "P", $"{options.FullName}.{key.Property.Name}");
+                    XElement? docs = Docs(options, key);
                     rows.Add(key.Path, new Row(
                         options, key, [process],
                         Default(key, key.Property.GetValue(standard), Prose(docs?.Element("value"))),
@@ -152,15 +165,23 @@ public sealed partial class ConfigurationDocumentTests
         return rows;
     }
 
+    private static XElement? Docs(Type options, OptionKey key) =>
+        Xml(options, "P", $"{options.FullName}.{key.Property.Name}");
+
     // A value as it is written, and what its docs add; only the docs where it depends on the machine or is none.
     private static string Default(OptionKey key, object? value, string docs)
     {
+        if (docs == NoDefault)
+        {
+            return "no default";
+        }
+
         string text = value is null ? "" : key.Format(value);
         Match standard = StandardValue().Match(docs);
         string more = standard.Groups["more"].Value;
-        return text.Length == 0 || text == Environment.MachineName
+        return "default " + (text.Length == 0 || text == Environment.MachineName
             ? (standard.Success ? standard.Groups["all"].Value : docs).TrimEnd('.')
-            : $"`{text}`" + (more.Length > 0 ? $": {more.TrimEnd('.')}" : "");
+            : $"`{text}`" + (more.Length > 0 ? $": {more.TrimEnd('.')}" : ""));
     }
 
     private static string Meaning(string summary) => Capital(Getter().Replace(summary, ""));

@@ -114,6 +114,7 @@ public sealed record GatewaySettings
     public string ClusterId { get; init; } = "atelier";
 
     /// <summary>Gets the secret that all silos and gateways share, 32 bytes or more in base64.</summary>
+    /// <value>There is no default.</value>
     [Key("Cluster:Secret"), ClusterWide]
     public string Secret { get; init; } = "";
 
@@ -127,6 +128,7 @@ public sealed record GatewaySettings
     /// Gets the connection string of the Redis with the cluster's membership, in the format of StackExchange.Redis;
     /// null if <see cref="Silos"/> lists the silos.
     /// </summary>
+    /// <value>The default is none: <see cref="Silos"/> lists the silos.</value>
     [Key("Store:Redis"), ClusterWide]
     public string? Redis { get; init; }
 

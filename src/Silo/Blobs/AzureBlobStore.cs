@@ -388,6 +388,7 @@ public sealed class AzureBlobStore : IBlobStore
     private static AzureBlobStoreOptions Checked(AzureBlobStoreOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
-        return options.Fault() is { } fault ? throw new ArgumentException(fault, nameof(options)) : options;
+        ArgumentException.ThrowIfNullOrEmpty(options.Connection);
+        return new AzureBlobStoreOptionsValidator().Require(options);
     }
 }

@@ -20,26 +20,6 @@ using Atelier.Grains.Ports;
 
 namespace Atelier.Silo.Blobs;
 
-/// <summary>What can be set about a store in a folder.</summary>
-public sealed class FolderBlobStoreOptions
-{
-    /// <summary>Gets or sets the folder, which is created if there is none.</summary>
-    public required string Folder { get; set; }
-
-    /// <summary>Gets or sets the age at which a file that was never finished is deleted at start.</summary>
-    /// <remarks>It must exceed the time that any write takes, since another process may be writing.</remarks>
-    /// <value>The default is 1 hour.</value>
-    public TimeSpan LeftoverAge { get; set; } = TimeSpan.FromHours(1);
-
-    /// <summary>What is wrong with these options, as a sentence; null if nothing is.</summary>
-    public string? Fault() => this switch
-    {
-        _ when string.IsNullOrWhiteSpace(Folder) => $"{nameof(Folder)} must name a folder.",
-        _ when LeftoverAge < TimeSpan.Zero => $"{nameof(LeftoverAge)} must not be negative.",
-        _ => null,
-    };
-}
-
 /// <summary>A blob store in a folder, which several processes may share.</summary>
 public sealed class FolderBlobStore : IBlobStore
 {
@@ -63,9 +43,7 @@ public sealed class FolderBlobStore : IBlobStore
     public FolderBlobStore(FolderBlobStoreOptions options, TimeProvider clock)
     {
         _clock = clock;
-        _root = options.Fault() is { } fault
-            ? throw new ArgumentException(fault, nameof(options))
-            : Path.GetFullPath(options.Folder);
+        _root = Path.GetFullPath(new FolderBlobStoreOptionsValidator().Require(options).Folder);
         _aside = Path.Combine(_root, "aside");
         Directory.CreateDirectory(_aside);
         DateTime old = (clock.GetUtcNow() - options.LeftoverAge).UtcDateTime;

@@ -56,7 +56,7 @@ public static class SiloHost
 
         SiloSettings settings = options.Get<SiloSettings>();
         List<string> warnings = [.. options.Warnings];
-        using IClusterStore? store = await OpenStoreAsync(settings, options.Get<SqliteStoreOptions>(), warnings);
+        using IClusterStore? store = await OpenStoreAsync(options, warnings);
         if (store is null)
         {
             return WrongConfiguration;
@@ -88,17 +88,20 @@ public static class SiloHost
             .AddOptions<SiloSettings, SiloSettingsValidator>(configuration)
             .AddOptions<MetricsListener, MetricsListenerValidator>(configuration)
             .AddOptions<SqliteStoreOptions, SqliteStoreOptionsValidator>(configuration)
+            .AddOptions<FolderBlobStoreOptions, FolderBlobStoreOptionsValidator>(configuration)
+            .AddOptions<AzureBlobStoreOptions, AzureBlobStoreOptionsValidator>(configuration)
             .AddOptions<TorchDeviceOptions, TorchDeviceOptionsValidator>(configuration)
             .AddGrainOptions(configuration);
 
-    private static async Task<IClusterStore?> OpenStoreAsync(
-        SiloSettings settings, SqliteStoreOptions local, List<string> warnings)
+    private static async Task<IClusterStore?> OpenStoreAsync(StartOptions options, List<string> warnings)
     {
+        (SiloSettings settings, SqliteStoreOptions local) =
+            (options.Get<SiloSettings>(), options.Get<SqliteStoreOptions>());
         try
         {
-            if (settings.Azure is null)
+            if (options.Get<AzureBlobStoreOptions>().Connection is null)
             {
-                warnings.AddRange(PrivateFiles.MakeFolder(settings.BlobFolder));
+                warnings.AddRange(PrivateFiles.MakeFolder(options.Get<FolderBlobStoreOptions>().Folder));
             }
 
             if (settings.StoreOptions() is { } redis)
@@ -180,7 +183,7 @@ public static class SiloHost
             .AddCheck<StoreWatch>("store")
             .AddCheck<StoreLiveCheck>("store-live", tags: [ServiceDefaultsExtensions.LiveTag]);
         builder.Services.AddSingleton(_ => new Tickets(settings.SecretBytes(), TimeProvider.System));
-        AddBlobs(builder.Services, settings);
+        AddBlobs(builder.Services);
         builder.Services.AddAtelierApi();
         builder.Services.AddHostedService<MembershipLog>();
         if (settings.Roles.HasFlag(SiloRoles.Inference))
@@ -202,15 +205,14 @@ public static class SiloHost
         });
     }
 
-    private static void AddBlobs(IServiceCollection services, SiloSettings settings)
+    private static void AddBlobs(IServiceCollection services)
     {
         services.AddSingleton<StoreInstruments>();
         services.AddSingleton<IBlobStore>(provider => new MeasuredBlobStore(
-            settings.Azure is { } connection
-                ? new AzureBlobStore(
-                    new AzureBlobStoreOptions { Connection = connection, Container = settings.AzureContainer })
+            provider.GetRequiredService<IOptions<AzureBlobStoreOptions>>().Value is { Connection: not null } azure
+                ? new AzureBlobStore(azure)
                 : new FolderBlobStore(
-                    new FolderBlobStoreOptions { Folder = settings.BlobFolder },
+                    provider.GetRequiredService<IOptions<FolderBlobStoreOptions>>().Value,
                     provider.GetRequiredService<TimeProvider>()),
             provider.GetRequiredService<StoreInstruments>(), provider.GetRequiredService<TimeProvider>()));
     }

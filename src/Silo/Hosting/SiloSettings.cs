@@ -99,22 +99,6 @@ public sealed record SiloSettings
     [Key("Store:Redis"), ClusterWide]
     public string? Redis { get; init; }
 
-    /// <summary>Gets the folder of pictures and other blobs, used without an Azure account.</summary>
-    /// <remarks>All silos of the cluster must reach the same folder.</remarks>
-    /// <value>The default is "atelier-data/blobs".</value>
-    [Key("Blobs:Folder")]
-    public string BlobFolder { get; init; } = "atelier-data/blobs";
-
-    /// <summary>Gets the connection string of Azure Blob Storage.</summary>
-    /// <value>The default is none: blobs are in a folder.</value>
-    [Key("Blobs:Azure"), ClusterWide]
-    public string? Azure { get; init; }
-
-    /// <summary>Gets the container in Azure Blob Storage.</summary>
-    /// <value>The default is "atelier".</value>
-    [Key("Blobs:Container"), ClusterWide]
-    public string AzureContainer { get; init; } = "atelier";
-
     /// <summary>Gets the folders of the models that the device can load; the first is the default model.</summary>
     /// <value>The default is an empty list; a silo with the inference role needs a folder.</value>
     [Key("Models:Folders")]
@@ -201,10 +185,29 @@ internal sealed class SiloSettingsValidator(IOptions<MetricsListener> metrics, I
                 + "same for all silos and gateways.";
         }
 
+        // Nor does this one, because the text may contain a password.
+        if (options.Redis is not null && !IsRedis(options.Redis))
+        {
+            yield return $"{Key(nameof(options.Redis))} must have the format of StackExchange.Redis, for example "
+                + "127.0.0.1:6379,password=...";
+        }
+
         if (options.Roles.HasFlag(SiloRoles.Inference) && options.ModelFolders.Count == 0)
         {
             yield return $"{Key(nameof(options.ModelFolders))}:0 must be a model's folder, because this silo has the "
                 + "inference role.";
+        }
+    }
+
+    private static bool IsRedis(string text)
+    {
+        try
+        {
+            return ConfigurationOptions.Parse(text).EndPoints.Count > 0;
+        }
+        catch (Exception error) when (error is ArgumentException or FormatException)
+        {
+            return false;
         }
     }
 }

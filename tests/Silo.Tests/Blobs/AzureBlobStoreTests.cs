@@ -188,12 +188,16 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite) : BlobStoreTests,
     public void InvalidOptions_AreRefused()
     {
         Assert.Contains(
-            "Container must", Refusal(new AzureBlobStoreOptions { Connection = "x", Container = "No_Container" }));
-        Assert.Contains(
-            "Connection must", Refusal(new AzureBlobStoreOptions { Connection = " ", Container = "atelier" }));
+            "Blobs:Container is No_Container",
+            Refusal(new AzureBlobStoreOptions { Connection = azurite.Connection, Container = "No_Container" }));
+        string both = Refusal(new AzureBlobStoreOptions { Connection = "AccountKey=c2VjcmV0", RetriesMax = -1 });
+        Assert.Contains("Blobs:Azure must be a connection string", both);
+        Assert.Contains("Blobs:RetriesMax is -1", both);
+        Assert.DoesNotContain("c2VjcmV0", both);
+        Assert.Contains("Connection", Refusal(new AzureBlobStoreOptions()));
 
         static string Refusal(AzureBlobStoreOptions options) =>
-            Assert.Throws<ArgumentException>(() => new AzureBlobStore(options)).Message;
+            Assert.ThrowsAny<ArgumentException>(() => new AzureBlobStore(options)).Message;
     }
 
     [Fact]

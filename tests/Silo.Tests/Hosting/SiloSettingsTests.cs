@@ -5,6 +5,7 @@ using Atelier.Configuration;
 using Atelier.Contracts.Queueing;
 using Atelier.Grains.OpenSets;
 using Atelier.Grains.Queueing;
+using Atelier.Silo.Blobs;
 using Atelier.Silo.Devices;
 using Atelier.Silo.Hosting;
 using Atelier.Silo.Store;
@@ -45,13 +46,18 @@ public sealed class SiloSettingsTests
             ("Retention:Generations", "00:06:00"), ("Retention:Sessions", "1.12:00:00"), ("OpenSet:Partitions", "512"),
             ("Device:Name", "gpu"), ("Device:Work", "encode, decode"), ("Device:Slots", "3"), ("Device:Rows", "4"),
             ("Device:Threads", "1"), ("Device:MemoryMegabytes", "9"), ("Device:WorkTimeout", "00:01:00"),
-            ("Device:LoadTimeout", "00:02:00"));
+            ("Device:LoadTimeout", "00:02:00"), ("Blobs:Folder", "blobs"), ("Blobs:Container", "pictures"),
+            ("Blobs:Azure", "UseDevelopmentStorage=true"), ("Store:Redis", "127.0.0.1:6379,password=x"));
         SiloSettings silo = read.Get<SiloSettings>();
         Assert.Equal(
             ("one", SiloRoles.Control | SiloRoles.Inference, TimeSpan.FromSeconds(40), "mine"),
             (silo.Name, silo.Roles, silo.ShutdownTimeout, silo.ClusterId));
         Assert.Equal(["model", "second"], silo.ModelFolders);
         Assert.Equal(["name"], silo.ModelAliases);
+        Assert.Equal("127.0.0.1:6379,password=x", silo.Redis);
+        AzureBlobStoreOptions azure = read.Get<AzureBlobStoreOptions>();
+        Assert.Equal(("UseDevelopmentStorage=true", "pictures"), (azure.Connection, azure.Container));
+        Assert.Equal("blobs", read.Get<FolderBlobStoreOptions>().Folder);
         SqliteStoreOptions store = read.Get<SqliteStoreOptions>();
         Assert.Equal(
             ("there", "mine", 7L << 20, 0L), (store.Folder, store.ClusterId, store.MemoryBytes, store.ReserveBytes));
@@ -97,6 +103,10 @@ public sealed class SiloSettingsTests
     [InlineData("Store:PendingMax", "0", "1..")]
     [InlineData("Store:BusyTimeout", "00:00:00", "00:00:00.001..")]
     [InlineData("Store:LogMegabytesMax", "-1", "0..")]
+    [InlineData("Blobs:Container", "Bad_Name", "3 to 63 lower-case letters")]
+    [InlineData("Blobs:LeftoverAge", "-00:00:01", "00:00:00..")]
+    [InlineData("Blobs:RetriesMax", "101", "0..100")]
+    [InlineData("Blobs:TryTimeout", "00:00:00", "00:00:00.001..")]
     [InlineData("Device:Work", "draw", "encode, denoise, decode")]
     [InlineData("Silo:HttpPort", "70000", "1..65535")]
     [InlineData("Silo:Roles", "idle", "control, inference, training")]
@@ -118,12 +128,15 @@ public sealed class SiloSettingsTests
             ("Silo:Name", "/"), ("Silo:Address", "here"), ("Cluster:Secret", "c2VjcmV0"), ("Store:PendingMax", "few"),
             ("Device:Threads", "0"), ("Metrics:Port", "-1"), ("Queue:LeaseTime", "0"), ("Queue:Slack", "1"),
             ("Generations:FailuresMax", "0"), ("OpenSet:Partitions", "x"), ("Retention:Step", "0"),
-            ("Models:ConfirmPeriod", "0"), ("Worker:TriesMax", "0")));
+            ("Models:ConfirmPeriod", "0"), ("Worker:TriesMax", "0"), ("Blobs:Folder", " "),
+            ("Blobs:Azure", "AccountKey=c2VjcmV0"), ("Blobs:Container", "-"),
+            ("Store:Redis", "127.0.0.1:6379,password=c2VjcmV0,port=no")));
         Assert.Equal(
             [
-                "Cluster:Secret", "Device:Threads", "Generations:FailuresMax", "Metrics:Port", "Models:ConfirmPeriod",
+                "Blobs:Azure", "Blobs:Container", "Blobs:Folder", "Cluster:Secret", "Device:Threads",
+                "Generations:FailuresMax", "Metrics:Port", "Models:ConfirmPeriod",
                 "OpenSet:Partitions", "Queue:LeaseTime", "Queue:Slack", "Retention:Step", "Silo:Address", "Silo:Name",
-                "Store:PendingMax", "Worker:TriesMax",
+                "Store:PendingMax", "Store:Redis", "Worker:TriesMax",
             ],
             error.Faults.Select(fault => fault.Split(' ')[0]).Order(StringComparer.Ordinal));
         Assert.DoesNotContain("c2VjcmV0", error.Message, StringComparison.Ordinal);
@@ -140,6 +153,8 @@ public sealed class SiloSettingsTests
     [InlineData("Worker:SnapshotPeriod", "00:00:00", "every step")]
     [InlineData("Silo:ShutdownTimeout", "00:00:11", "Worker:DrainTimeout")]
     [InlineData("Store:ReserveMegabytes", "0", "disk is full")]
+    [InlineData("Blobs:LeftoverAge", "00:01:00", "write fails")]
+    [InlineData("Blobs:TryTimeout", "00:00:01", "8 MiB")]
     [InlineData("Queue:LaeseTime", "00:00:05", "Did you mean Queue:LeaseTime?")]
     public void AnUnwiseSetting_IsAWarning(string key, string value, string what)
     {

@@ -1,5 +1,6 @@
 // Goal: a gateway reaches the cluster whenever there is one, before and after it restarts; a call that fails is
 // repeated for a while, and a caller that leaves does not wait. Method: a real silo with stub grains.
+using System.Diagnostics;
 using Atelier.Contracts;
 using Atelier.Gateway.Cluster;
 using Atelier.Gateway.Settings;
@@ -20,14 +21,7 @@ public sealed class OrleansClusterViewTests : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        _view = new OrleansClusterView(
-            new GatewaySettings
-            {
-                ClusterId = "stub", Secret = Convert.ToBase64String(TestGateway.Secret),
-                Silos = [$"127.0.0.1:{_cluster.GatewayPort}"],
-            },
-            _clock, new ConfigurationBuilder().Build(), TestTelemetry.Instruments, NullLoggerFactory.Instance,
-            NullLogger<OrleansClusterView>.Instance);
+        _view = View([]);
         await _view.StartAsync(CancellationToken.None);
     }
 
@@ -84,6 +78,46 @@ public sealed class OrleansClusterViewTests : IAsyncLifetime
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => _view.SilosAsync(gone.Token));
         StubTenantGrain.Released.SetResult();
     }
+
+    [Fact]
+    public async Task ARequestsTrace_GoesAlong_IfTracesAreExported()
+    {
+        await _cluster.StartAsync();
+        await ConnectedAsync();
+        using var traced = View(new() { ["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:1" });
+        await traced.StartAsync(CancellationToken.None);
+        using var listener = new ActivityListener
+        {
+            ShouldListenTo = source => source.Name == "Microsoft.Orleans.Application",
+            Sample = (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllDataAndRecorded,
+        };
+        ActivitySource.AddActivityListener(listener);
+        using Activity request = new Activity("request").SetIdFormat(ActivityIdFormat.W3C).Start();
+        await UntilAsync(async () =>
+        {
+            try
+            {
+                return !await traced.HasKeyAsync(new TenantId("traced"), "hash", CancellationToken.None);
+            }
+            catch (ClusterUnavailableException)
+            {
+                return false;
+            }
+        });
+        Assert.Contains($"{request.TraceId}", StubTenantGrain.Traces["traced"], StringComparison.Ordinal);
+        Assert.False(await _view.HasKeyAsync(new TenantId("untraced"), "hash", CancellationToken.None));
+        Assert.Null(StubTenantGrain.Traces["untraced"]);
+        await traced.StopAsync(CancellationToken.None);
+    }
+
+    private OrleansClusterView View(Dictionary<string, string?> configuration) => new(
+        new GatewaySettings
+        {
+            ClusterId = "stub", Secret = Convert.ToBase64String(TestGateway.Secret),
+            Silos = [$"127.0.0.1:{_cluster.GatewayPort}"],
+        },
+        _clock, new ConfigurationBuilder().AddInMemoryCollection(configuration).Build(), TestTelemetry.Instruments,
+        NullLoggerFactory.Instance, NullLogger<OrleansClusterView>.Instance);
 
     private Task<bool> HasKeyAsync() => _view.HasKeyAsync(s_alice, "hash", CancellationToken.None);
 

@@ -62,11 +62,15 @@ internal sealed class StubTenantGrain : Grain, ITenantGrain
     /// <summary>Calls of each tenant so far.</summary>
     public static ConcurrentDictionary<string, int> Calls { get; } = new(StringComparer.Ordinal);
 
+    /// <summary>The trace of the last call of each tenant; null without one.</summary>
+    public static ConcurrentDictionary<string, string?> Traces { get; } = new(StringComparer.Ordinal);
+
     public static TaskCompletionSource Released { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     public async Task<bool> HasKeyAsync(string hash)
     {
         string key = this.GetPrimaryKeyString();
+        Traces[key] = RequestContext.Get("traceparent") as string;
         int calls = Calls.AddOrUpdate(key, 1, (_, count) => count + 1);
         if (key == "broken" || (key == "twice" && calls == 1))
         {

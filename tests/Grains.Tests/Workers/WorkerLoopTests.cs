@@ -290,8 +290,10 @@ public sealed class WorkerLoopTests
         // Latents are not accepted: pictures end, and wait to be stored.
         var full = new ConcurrentDictionary<GenerationKey, bool>();
         bool isFull = true;
+        int turns = 0;
         world.Calling = (method, of) =>
         {
+            turns += method == nameof(IWorkQueueGrain.TurnAsync) ? 1 : 0;
             if (method == nameof(IGenerationGrain.CompleteAsync) && isFull
                 && world.State(of!.Value).Phase == GenerationPhase.Denoising)
             {
@@ -303,7 +305,8 @@ public sealed class WorkerLoopTests
         };
         LivingWorker worker = world.Start(slots);
         await UntilAsync(world, () => full.Count >= 2 * slots);
-        await Task.Delay(300, TestContext.Current.CancellationToken);
+        int before = turns;
+        await UntilAsync(world, () => turns >= before + 15);
         Assert.InRange(worker.HeldMost, 2 * slots, (3 * slots) + 2);
         isFull = false;
         await world.EndAsync(20);

@@ -30,6 +30,12 @@ public abstract class BlobStoreTests
     /// <summary>Rounds of each owner in concurrent tests.</summary>
     protected virtual int Rounds => 50;
 
+    /// <summary>Bytes of a blob that fits into no buffer: more than 64 MiB where that is fast.</summary>
+    protected virtual long HugeBytes => (64L << 20) + 17;
+
+    /// <summary>The store with the sizes that ship.</summary>
+    protected virtual IBlobStore OpenAsShipped() => Open();
+
     /// <summary>The store, as seen by this process or another one.</summary>
     protected abstract IBlobStore Open();
 
@@ -83,6 +89,34 @@ public abstract class BlobStoreTests
         }
 
         Assert.Empty(await ContentAsync());
+    }
+
+    [Fact]
+    public async Task ABlobThatFitsIntoNoBuffer_IsStoredAndRead()
+    {
+        IBlobStore store = OpenAsShipped();
+        var run = new BlobOwner(BlobOwnerType.Run, "run");
+        string digest = Convert.ToHexStringLower(
+            await SHA256.HashDataAsync(new PatternStream(HugeBytes), Cancellation));
+        BlobName name = BlobName.OfCluster(BlobKind.Checkpoint, digest);
+        await store.PutAsync(name, run, new PatternStream(HugeBytes), HugeBytes, Cancellation);
+        await using (BlobContent? whole = await store.OpenAsync(name, default, Cancellation))
+        {
+            Assert.Equal(HugeBytes, whole!.Length);
+            await whole.Stream.CopyToAsync(Stream.Null, Cancellation); // Its last bytes come only if all are right.
+        }
+
+        const int Around = 1000;
+        foreach (long offset in (long[])[(8L << 20) - 500, (HugeBytes / 2) - 500, HugeBytes - Around])
+        {
+            await using BlobContent? part = await store.OpenAsync(name, new BlobRange(offset, Around), Cancellation);
+            var bytes = new byte[Around];
+            await part!.Stream.ReadExactlyAsync(bytes, Cancellation);
+            Assert.Equal(Enumerable.Range(0, Around).Select(i => PatternStream.At(offset + i)), bytes);
+        }
+
+        await store.ReleaseAsync(name, run, Cancellation);
+        Assert.Null(await store.OpenAsync(name, default, Cancellation));
     }
 
     [Theory]

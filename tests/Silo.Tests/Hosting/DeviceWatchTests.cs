@@ -1,5 +1,5 @@
-// Goal: a silo is not ready while its device does not work. Method: a device whose probe is set by the test, and a
-// clock whose waits are short.
+// Goal: a silo is not ready while its device does not work, and is while it only is busy. Method: a device whose probe
+// is set by the test, and clocks whose waits are short or pass at the test's word.
 using System.Collections.Concurrent;
 using System.Reflection;
 using Atelier.Contracts.Queueing;
@@ -52,20 +52,35 @@ public sealed class DeviceWatchTests
     [Fact]
     public async Task ADeviceThatIsBusy_StaysReady()
     {
-        DeviceProxy device = DeviceProxy.Make();
+        var (log, time, device) = (new LogKeeper(), new FakeTime(), DeviceProxy.Make());
         using var watch = new DeviceWatch(
-            [device.Host], new HurriedClock(), new LoggerFactory().CreateLogger<DeviceWatch>());
+            [device.Host], time, new LoggerFactory([log]).CreateLogger<DeviceWatch>());
         await watch.StartAsync(Cancellation);
         await BecomesAsync(watch, HealthStatus.Healthy);
         device.Probe = () => throw new DeviceBusyException("32 callers wait");
-        await device.ProbesAsync(3);
+        await ProbeAsync(3);
         Assert.Equal(HealthStatus.Healthy, (await watch.CheckHealthAsync(s_context, Cancellation)).Status);
-        var never = new TaskCompletionSource();
-        device.Probe = () => never.Task.WaitAsync(Timeout.InfiniteTimeSpan);
-        await device.ProbesAsync(1);
-        await Task.Delay(TimeSpan.FromMilliseconds(300), Cancellation);
+        var (busy, end) = (new TaskCompletionSource(), new TaskCompletionSource());
+        device.Probe = () => busy.Task.WaitAsync(Timeout.InfiniteTimeSpan);
+        await ProbeAsync(1);
+        time.Advance(TimeSpan.FromHours(1));
         Assert.Equal(HealthStatus.Healthy, (await watch.CheckHealthAsync(s_context, Cancellation)).Status);
+        device.Probe = () => end.Task.WaitAsync(Timeout.InfiniteTimeSpan);
+        busy.SetResult();
+        await ProbeAsync(1);
+        Assert.Equal(HealthStatus.Healthy, (await watch.CheckHealthAsync(s_context, Cancellation)).Status);
+        Assert.Empty(log.Of(607));
         await watch.StopAsync(Cancellation);
+
+        async Task ProbeAsync(int count)
+        {
+            for (int i = 1; i <= count; i++)
+            {
+                await time.TimersAsync(1);
+                time.Advance(TimeSpan.FromSeconds(5));
+                await device.ProbesAsync(i);
+            }
+        }
     }
 
     private static async Task BecomesAsync(DeviceWatch watch, HealthStatus status)

@@ -39,10 +39,16 @@ public sealed class HealthTests
     {
         var hang = new TaskCompletionSource();
         var store = new FakeStore { Beat = () => hang.Task.WaitAsync(Timeout.InfiniteTimeSpan) };
-        using var watch = new StoreWatch(store, TimeProvider.System, NullLogger<StoreWatch>.Instance);
+        var time = new FakeTime();
+        using var watch = new StoreWatch(store, time, NullLogger<StoreWatch>.Instance);
         await watch.StartAsync(Cancellation);
-        await BecomesAsync(watch, HealthStatus.Unhealthy);
-        await Task.Delay(TimeSpan.FromSeconds(1.2), Cancellation);
+        for (int i = 0; i < 4; i++)
+        {
+            await time.TimersAsync(2); // One for the next heartbeat, one for the patience with this one.
+            time.Advance(TimeSpan.FromSeconds(2));
+            await BecomesAsync(watch, HealthStatus.Unhealthy);
+        }
+
         Assert.Equal(1, store.Beats);
         hang.SetResult();
         await BecomesAsync(watch, HealthStatus.Healthy);

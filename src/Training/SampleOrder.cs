@@ -21,6 +21,12 @@ public readonly record struct BatchSlices(int Shards, int Microbatch)
 /// <param name="permutation">Gives the order of an epoch by its number: a permutation of 0..count-1.</param>
 public sealed class SampleOrder(int count, Func<long, int[]> permutation)
 {
+    /// <summary>
+    /// Version of the order, and of what is drawn by a sample's position in it. It is part of a run's identity: a
+    /// release that orders or draws in another way has the next number.
+    /// </summary>
+    public const int Version = 1;
+
     private readonly int _count = count > 0
         ? count : throw new ArgumentOutOfRangeException(nameof(count), count, "A run needs samples.");
     private (long Epoch, int[] Order) _current = (-1, []);

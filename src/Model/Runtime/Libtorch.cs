@@ -16,6 +16,9 @@ public static class Libtorch
     /// </summary>
     public const string FolderVariable = "ATELIER_LIBTORCH";
 
+    // The most instructions that oneDNN may use, and the most without AMX.
+    private const string InstructionSetVariable = "ONEDNN_MAX_CPU_ISA", WithoutAmx = "AVX512_CORE_FP16";
+
     // In the order of their dependencies. Not every build has all of them.
     private static readonly string[] s_libraries =
         ["libc10.so", "libtorch_cpu.so", "libc10_cuda.so", "libtorch_cuda.so", "libtorch.so"];
@@ -68,7 +71,7 @@ public static class Libtorch
         _ = SetAllocator(mmapThreshold, 64 << 20);
         if (HasUnusableAmx())
         {
-            _ = SetNativeVariable("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16", overwrite: 0);
+            _ = SetNativeVariable(InstructionSetVariable, WithoutAmx, overwrite: 0);
         }
 
         if (Environment.GetEnvironmentVariable(FolderVariable) is { Length: > 0 } folder)
@@ -110,13 +113,19 @@ public static class Libtorch
         }
     }
 
+    /// <summary>Gets the instruction set that oneDNN is limited to; null if it is not limited.</summary>
+    internal static string? InstructionSetMax =>
+        Environment.GetEnvironmentVariable(InstructionSetVariable) is { Length: > 0 } asked ? asked
+        : X86Base.IsSupported && HasUnusableAmx() ? WithoutAmx
+        : null;
+
     /// <summary>
     /// Gets the precision in which this processor trains and encodes fastest: bfloat16 if it has instructions for it
     /// (AVX512_BF16) and ONEDNN_MAX_CPU_ISA permits them, otherwise float32.
     /// </summary>
     public static TorchSharp.torch.ScalarType FastPrecision { get; } =
         X86Base.IsSupported && Avx512F.IsSupported && (X86Base.CpuId(7, 1).Eax >> 5 & 1) == 1
-        && HasBFloat16(Environment.GetEnvironmentVariable("ONEDNN_MAX_CPU_ISA"))
+        && HasBFloat16(Environment.GetEnvironmentVariable(InstructionSetVariable))
             ? TorchSharp.torch.ScalarType.BFloat16 : TorchSharp.torch.ScalarType.Float32;
 
     /// <summary>

@@ -3,6 +3,7 @@
 // shard at a time; without one it has the processor to itself.
 using System.Runtime.ExceptionServices;
 using Atelier.Model.Networks;
+using Atelier.Model.Runtime;
 using Atelier.Training;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -39,14 +40,14 @@ public sealed class TrainingEngine : IDisposable
     /// <param name="source">Source of shards.</param>
     /// <param name="compute">Precision of the network's computation: float32 or bfloat16.</param>
     /// <param name="parallel">
-    /// Shards computed at the same time by <see cref="ComputeBatch"/>, each by its part of the processor's threads:
-    /// small networks gain more by that than by threads that share a product. The sums are the same to the bit as those
-    /// of one shard at a time with as many threads as each has.
+    /// Lanes: shards computed at the same time by <see cref="ComputeBatch"/>, each by
+    /// <see cref="TrainingSettings.ThreadsPerShard"/> threads. Small networks gain more by lanes than by threads that
+    /// share a product. The sums are the same to the bit as those of one shard at a time with as many threads.
     /// </param>
     /// <param name="lane">
     /// Where shards are computed and totals applied, one after the other; null for the threads that call, and for
-    /// threads of the pool where shards are computed at the same time. The sums are the same to the bit where the
-    /// lane's thread has as many threads of libtorch's.
+    /// threads of the pool where shards are computed at the same time. The sums are the same to the bit if shards have
+    /// as many threads of libtorch.
     /// </param>
     /// <exception cref="ArgumentException">A setting is out of range, or the network is not float32.</exception>
     public TrainingEngine(
@@ -70,7 +71,11 @@ public sealed class TrainingEngine : IDisposable
         ArgumentOutOfRangeException.ThrowIfNegative(step);
         ArgumentOutOfRangeException.ThrowIfNegative(shard);
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(shard, _settings.Shards);
-        return OnLane($"Shard {shard} of batch {step}", () => ComputeShard(_copies[0], step, shard));
+        return OnLane($"Shard {shard} of batch {step}", () =>
+        {
+            using var threads = new PinnedThreads(_settings.ThreadsPerShard);
+            return ComputeShard(_copies[0], step, shard);
+        });
     }
 
     /// <summary>Computes the gradient and loss sums of all shards in this process.</summary>
@@ -87,6 +92,7 @@ public sealed class TrainingEngine : IDisposable
         {
             OnLane($"Shard {shard} of batch {step}", () =>
             {
+                using var threads = new PinnedThreads(_settings.ThreadsPerShard);
                 tree.Add(shard, ComputeShard(_copies[0], step, shard));
                 return shard;
             });
@@ -100,7 +106,13 @@ public sealed class TrainingEngine : IDisposable
     public StepOutcome Apply(long step, GradientSum total) => Apply(step, total, Measure(total));
 
     /// <summary>A total in numbers, by which it may be refused before it is applied.</summary>
-    public BatchOutcome Measure(GradientSum total) => OnLane("Measuring a batch", total.Measure);
+    public BatchOutcome Measure(GradientSum total) => OnLane("Measuring a batch", () =>
+    {
+        // The norm is a sum, which threads divide among themselves. What applies a total works number by number and
+        // gives the same bits with any number of threads.
+        using var threads = new PinnedThreads(_settings.ThreadsPerShard);
+        return total.Measure();
+    });
 
     /// <summary>
     /// Clips the mean gradient of the samples in the total, updates weights and average, and consumes the total.
@@ -158,7 +170,7 @@ public sealed class TrainingEngine : IDisposable
         void Work((MicroDiT Network, FlatParameters Flat) copy)
         {
             // The number of threads is each thread's own, and this one is lent.
-            set_num_threads(Math.Max(1, threads / _copies.Length));
+            set_num_threads(_settings.ThreadsPerShard ?? Math.Max(1, threads / _copies.Length));
             try
             {
                 for (int shard; (shard = Interlocked.Increment(ref next)) < _settings.Shards;)

@@ -7,6 +7,9 @@ namespace Atelier.Model.Training;
 /// <summary>Settings of a training step, apart from the data.</summary>
 public sealed record TrainingSettings
 {
+    /// <summary>Most threads for a shard: no processor has more.</summary>
+    public const int ThreadsPerShardMax = 1024;
+
     /// <summary>Noise levels and preconditioning.</summary>
     public Edm Edm { get; init; } = new();
 
@@ -18,6 +21,12 @@ public sealed record TrainingSettings
 
     /// <summary>Number of samples in a shard.</summary>
     public int Microbatch { get; init; } = 1;
+
+    /// <summary>
+    /// Threads of libtorch that compute a shard and measure a total, on which bits depend; null for as many as the
+    /// calling thread has, which lanes divide among themselves.
+    /// </summary>
+    public int? ThreadsPerShard { get; init; }
 
     /// <summary>Learning rate by batch.</summary>
     public LearningRate LearningRate { get; init; } = new();
@@ -68,6 +77,9 @@ public sealed record TrainingSettings
             Shards is >= 1 and <= shardsMax && int.IsPow2(Shards),
             $"Shards must be a power of two in 1..{shardsMax}, not {Shards}.");
         Require(Microbatch >= 1, $"Microbatch must be at least 1, not {Microbatch}.");
+        Require(
+            ThreadsPerShard is null or (>= 1 and <= ThreadsPerShardMax),
+            $"ThreadsPerShard must be in 1..{ThreadsPerShardMax}, not {ThreadsPerShard}.");
         Require((long)Shards * Microbatch <= int.MaxValue, $"A batch has at most {int.MaxValue} samples.");
         Require(
             LearningRate.Base >= 0 && double.IsFinite(LearningRate.Base),

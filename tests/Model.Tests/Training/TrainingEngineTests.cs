@@ -39,6 +39,7 @@ public sealed class TrainingEngineTests
     {
         { new() { Microbatch = 0 }, "Microbatch must be at least 1, not 0." },
         { new() { Shards = 3 }, "Shards must be a power of two in 1..1048576, not 3." },
+        { new() { ThreadsPerShard = 0 }, "ThreadsPerShard must be in 1..1024, not 0." },
         { new() { Shards = 1 << 20, Microbatch = 1 << 12 }, "A batch has at most 2147483647 samples." },
         { new() { MaskRatio = 1 }, "MaskRatio must be in [0, 1), not 1." },
         { new() { ClipNorm = double.NaN }, "ClipNorm must be positive, not NaN; infinity disables clipping." },

@@ -3,6 +3,7 @@ using System.CommandLine;
 using System.Globalization;
 using Atelier.Model.Networks;
 using Atelier.Model.Runtime;
+using Atelier.Model.Training;
 using Atelier.Model.Training.Runs;
 using TorchSharp;
 
@@ -25,7 +26,10 @@ internal static class TrainCommand
         {
             Description = "Only print the resolved configuration, sizes and an estimate.",
         };
-        var threads = new Option<int?>("--threads") { Description = "Threads of libtorch." };
+        Option<int?> threads = Choices.NumberOrNone(
+            "--threads", 1, TrainingSettings.ThreadsPerShardMax,
+            "Threads of libtorch, one per core by default. They decide how many shards are computed at a time, and not "
+            + "what the weights are.");
         var command = new Command("train", "Trains a model. The same command resumes where it stopped.")
         {
             config, overrides, dryRun, threads,
@@ -73,14 +77,18 @@ internal static class TrainCommand
         double rate = StageCost.MatmulRate(stage.Compute);
         Output.Table(
             [
-                "stage", "precision", "parameters", "GFLOP a step", "master weights, moments, EMA", "matmul GFLOP/s",
-                "hours at half of it",
+                "stage", "precision", "parameters", "GFLOP a step", "master weights, moments, EMA", "shards",
+                "their sums, at most", "matmul GFLOP/s", "hours at half of it",
             ],
             [[
                 stage.Name, Precision.Name(stage.Compute),
                 (parameters / 1e6).ToString("f1", CultureInfo.InvariantCulture) + " M",
                 (flops / 1e9).ToString("n0", CultureInfo.InvariantCulture),
                 (parameters * 4 * (stage.StepSettings.EmaSmoothing is null ? 4 : 5) / (1 << 20)).ToString(
+                    "n0", CultureInfo.InvariantCulture)
+                    + " MiB",
+                $"{stage.StepSettings.Shards} of {stage.StepSettings.Microbatch}",
+                (parameters * 4 * (int.Log2(stage.StepSettings.Shards) + 1) / (1 << 20)).ToString(
                     "n0", CultureInfo.InvariantCulture)
                     + " MiB",
                 (rate / 1e9).ToString("n0", CultureInfo.InvariantCulture),

@@ -13,6 +13,9 @@ public interface ITrainingData
     /// <summary>Number of samples.</summary>
     int Count { get; }
 
+    /// <summary>Digest of the files that list the samples, in order; empty if there are none.</summary>
+    string Digest => "";
+
     /// <summary>Shape of a latent, (C, H, W).</summary>
     (int Channels, int Height, int Width) LatentShape { get; }
 

@@ -59,8 +59,10 @@ public sealed class TrainTests
         using var folder = new TemporaryFolder();
         WriteData(folder["data"]);
         folder.Write("stage.yaml", Stage);
-        string whole = Weights(
-            await AtelierProgram.RunAsync(folder.Path, "train", "stage.yaml", "trainer.save_folder=whole"));
+
+        // The run that is killed has one thread.
+        string whole = Weights(await AtelierProgram.RunAsync(
+            folder.Path, "train", "stage.yaml", "trainer.save_folder=whole", "--threads", "3"));
         await KillAsync(folder, checkpoints: 2, process => process.Kill());
         await KillAsync(folder, checkpoints: 2, process => process.Kill());
         ProgramRun stopped = await KillAsync(folder, checkpoints: 2, process => Signal(process.Id, 15));
@@ -157,6 +159,8 @@ public sealed class TrainTests
             ("model.qkv_ratio=1", "it must have two"),
             ("model.train_mask_ratio=1.5", "model.train_mask_ratio"),
             ("trainer.device_train_microbatch_size=3", "a power of two times"),
+            ("trainer.shards=3", "a power of two that divides the 4 samples"),
+            ("trainer.shards=4", "leave out one of the two keys"),
             ("model.head_dim=7", "model"),
             ("scheduler.name=linear", "constant, cosine"),
             ("dataset.train.datadir=nowhere", "nowhere"),

@@ -1,11 +1,11 @@
 // Checkpoints: everything that a run needs to resume as if it had never stopped.
 using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
 using System.Text.Json;
 using System.Text.RegularExpressions;
-using Atelier.Model.Runtime;
 using Atelier.Model.Weights;
 using Atelier.Training;
-using static TorchSharp.torch;
 
 namespace Atelier.Model.Training.Runs;
 
@@ -16,18 +16,23 @@ namespace Atelier.Model.Training.Runs;
 /// </summary>
 /// <param name="folder">The run's folder.</param>
 /// <param name="kept">Number of planned checkpoints to keep.</param>
-/// <param name="identity">
-/// Identity of the run: network, seed, batch, precision, stage and data. Checkpoints of another run are refused.
+/// <param name="identity">Identity of the run, with this process's device. Checkpoints of another are refused.</param>
+/// <param name="earlierDigest">
+/// The run's digest in checkpoints of earlier releases, which did not record the parts of the identity.
 /// </param>
-/// <param name="compute">
-/// Precision of the run, float32 or bfloat16. It is part of the identity; here it serves for error messages.
-/// </param>
-public sealed partial class CheckpointStore(string folder, int kept, string identity, ScalarType compute)
+/// <param name="takesOtherDevices">Whether checkpoints from other kinds of devices are accepted.</param>
+public sealed partial class CheckpointStore(
+    string folder, int kept, RunIdentity identity, string earlierDigest, bool takesOtherDevices = false)
 {
-    private const string IdentityKey = "identity", PositionKey = "position", PrecisionKey = "precision";
+    // The digest is that of the parts.
+    private const string IdentityKey = "identity", PartsKey = "identity_parts", PositionKey = "position",
+        PrecisionKey = "precision";
 
     private const string Planned = "step-", Stopped = "stop-", Partial = ".partial", SetAside = ".set-aside";
     private static readonly StateNames s_names = new("weights", "ema", "moment1", "moment2");
+
+    /// <summary>The run's identity, with the devices of the checkpoint that it continues from.</summary>
+    public RunIdentity Identity { get; private set; } = identity;
 
     /// <summary>Whether there are checkpoints, of this run or another.</summary>
     public bool HasAny => Paths().Any();
@@ -47,10 +52,12 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
             File.Delete(left); // Left by a process that was killed while writing.
         }
 
+        string parts = Identity.ToJson();
         var metadata = new Dictionary<string, string>(StringComparer.Ordinal)
         {
-            [IdentityKey] = identity,
-            [PrecisionKey] = Precision.Name(compute),
+            [IdentityKey] = DigestOf(parts),
+            [PartsKey] = parts,
+            [PrecisionKey] = Identity.Precision,
             [PositionKey] = JsonSerializer.Serialize(position),
         };
         string number = position.Step.ToString("d9", CultureInfo.InvariantCulture);
@@ -64,10 +71,13 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
     }
 
     /// <summary>
-    /// Loads the newest intact checkpoint of this run. Newer ones that are damaged are reported and set aside.
+    /// Loads the newest intact checkpoint of this run, whose devices <see cref="Identity"/> then includes. Newer ones
+    /// that are damaged are reported and set aside.
     /// </summary>
     /// <param name="master">Receives weights, moments and average.</param>
-    /// <param name="remark">Receives messages about skipped checkpoints.</param>
+    /// <param name="remark">
+    /// Receives messages about skipped checkpoints, and about what is not known or not promised of the loaded one.
+    /// </param>
     /// <param name="plannedOnly">Whether to ignore checkpoints written on shutdown.</param>
     /// <returns>The run's position; null if there is no checkpoint.</returns>
     /// <exception cref="RefusedFileException">
@@ -80,7 +90,7 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
         {
             try
             {
-                RunPosition position = LoadOne(paths[i], master);
+                RunPosition position = LoadOne(paths[i], master, remark);
                 foreach (string passed in paths[..i])
                 {
                     File.Move(passed, passed + SetAside, overwrite: true); // It would count as one of those to keep.
@@ -88,7 +98,7 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
 
                 return position;
             }
-            catch (RefusedFileException error) when (i + 1 < paths.Length)
+            catch (RefusedFileException error) when (i + 1 < paths.Length && !IsOfAnotherRun(error))
             {
                 remark($"{error.Message} The previous checkpoint is used.");
             }
@@ -105,10 +115,10 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
         return null;
     }
 
-    private RunPosition LoadOne(string path, MasterWeights master)
+    private RunPosition LoadOne(string path, MasterWeights master, Action<string> remark)
     {
         using SafeTensorsFile file = SafeTensorsFile.Open(path);
-        string own = Precision.Name(compute), stored = file.Metadata.GetValueOrDefault(PrecisionKey, own);
+        string own = Identity.Precision, stored = file.Metadata.GetValueOrDefault(PrecisionKey, own);
         if (stored != own)
         {
             throw new RefusedFileException(
@@ -117,11 +127,7 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
                 + "to resume it.");
         }
 
-        if (file.Metadata.GetValueOrDefault(IdentityKey) != identity)
-        {
-            throw new RefusedFileException(path, IdentityKey, "is of a run with another network, seed or data.");
-        }
-
+        RunIdentity? stillOwn = IdentityFrom(path, file.Metadata);
         RunPosition position;
         try
         {
@@ -134,8 +140,64 @@ public sealed partial class CheckpointStore(string folder, int kept, string iden
         }
 
         master.Restore(path, file, s_names, position.Updates);
+        if (stillOwn is null)
+        {
+            remark(
+                $"{path} is of an earlier release, which recorded neither shards nor threads nor the kind of device: "
+                + "if those of this run differ, the weights are not those of a run that was never stopped.");
+        }
+        else if (stillOwn != Identity)
+        {
+            Identity = stillOwn;
+            remark(
+                $"the run is trained by several kinds of devices ({Identity.Device}; trainer.mixed): equal bits are no "
+                + "longer promised");
+        }
+
         return position;
     }
+
+    // The identity with which the run continues; null if the checkpoint does not record one.
+    private RunIdentity? IdentityFrom(string path, IReadOnlyDictionary<string, string> metadata)
+    {
+        string digest = metadata.GetValueOrDefault(IdentityKey, "");
+        if (!metadata.TryGetValue(PartsKey, out string? parts))
+        {
+            return digest == earlierDigest ? null : throw new RefusedFileException(
+                path, IdentityKey,
+                "is of a run with another network, seed, batch, stage or data; the release that wrote it did not "
+                + "record which.");
+        }
+
+        RunIdentity stored;
+        try
+        {
+            stored = digest == DigestOf(parts)
+                ? RunIdentity.Parse(parts)
+                : throw new RefusedFileException(path, PartsKey, "does not match its digest.");
+        }
+        catch (JsonException error)
+        {
+            throw new RefusedFileException(
+                path, IdentityKey, "cannot be read; it may be of a later release. " + error.Message, error);
+        }
+
+        if (Identity.Continue(stored, takesOtherDevices, out IReadOnlyList<string> differences) is { } own)
+        {
+            return own;
+        }
+
+        string advice = Identity.Continue(stored, takesOtherDevices: true, out _) is null
+            ? "" : "; trainer.mixed=true continues on another kind of device, without the promise of equal bits";
+        throw new RefusedFileException(
+            path, IdentityKey, $"is of another run: {string.Join("; ", differences)}{advice}.");
+    }
+
+    // The one before may be of this run, but to continue from there would discard what came since.
+    private static bool IsOfAnotherRun(RefusedFileException error) => error.Place is IdentityKey or PrecisionKey;
+
+    private static string DigestOf(string parts) =>
+        Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(parts)));
 
     private IEnumerable<string> Paths() => !Directory.Exists(folder) ? [] : Directory.GetFiles(folder)
         .Where(path => CheckpointName().IsMatch(Path.GetFileName(path)))

@@ -1,6 +1,7 @@
 // Precomputed latents and caption features as training samples.
 using System.Globalization;
 using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using Atelier.Model.Data.Mds;
 
 namespace Atelier.Model.Training.Runs;
@@ -31,13 +32,17 @@ public sealed class LatentData : ITrainingData, IDisposable
         _sets = new MdsDataset[folders.Count];
         _ends = new long[folders.Count];
         long end = 0;
+        using var digest = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         for (int i = 0; i < folders.Count; i++)
         {
             _sets[i] = new MdsDataset(folders[i]);
             _ends[i] = end += _sets[i].Count;
             Check(_sets[i], folders[i]);
+            using FileStream index = File.OpenRead(Path.Combine(folders[i], MdsIndex.FileName));
+            digest.AppendData(SHA256.HashData(index));
         }
 
+        Digest = Convert.ToHexStringLower(digest.GetHashAndReset());
         Count = end <= int.MaxValue
             ? (int)end
             : throw new RefusedFileException(
@@ -46,6 +51,9 @@ public sealed class LatentData : ITrainingData, IDisposable
 
     /// <inheritdoc/>
     public int Count { get; }
+
+    /// <summary>SHA-256 of the SHA-256 of each data set's index file, in order.</summary>
+    public string Digest { get; }
 
     /// <inheritdoc/>
     public (int Channels, int Height, int Width) LatentShape { get; }

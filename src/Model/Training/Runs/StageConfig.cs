@@ -53,6 +53,11 @@ public sealed record StageConfig
     /// <summary>Number of tokens of a caption.</summary>
     public required int CaptionLength { get; init; }
 
+    /// <summary>
+    /// Whether the run continues from checkpoints of other kinds of devices, whose bits differ.
+    /// </summary>
+    public bool TakesOtherDevices { get; init; }
+
     /// <summary>Number of steps of the stage.</summary>
     public required long Steps { get; init; }
 
@@ -91,14 +96,7 @@ public sealed record StageConfig
         MicroDiTConfig network = ReadNetwork(tree, path);
         long steps = tree.Batches("trainer.max_duration");
         int batch = (int)tree.Integer("dataset.train_batch_size", 1, 1 << 24);
-        int micro = (int)tree.Integer("trainer.device_train_microbatch_size", 1, batch);
-        if (batch % micro != 0 || !int.IsPow2(batch / micro))
-        {
-            throw tree.Wrong(
-                "trainer.device_train_microbatch_size",
-                $"is {micro}; {batch} samples must be a power of two times as many");
-        }
-
+        int shards = ReadShards(tree, batch);
         var config = new StageConfig
         {
             Name = name,
@@ -106,12 +104,13 @@ public sealed record StageConfig
             Network = network,
             Compute = Precision.Parse(tree.OneOf(
                 "model.dtype", Precision.BFloat16, Precision.BFloat16, Precision.Float32, Precision.Auto)),
-            StepSettings = ReadStep(tree, steps, batch / micro, micro),
+            StepSettings = ReadStep(tree, steps, shards, batch / shards),
             CaptionDrop = tree.Number("dataset.cap_drop_prob", 0, 0.999, 0.1),
             DataFolders = tree.Texts("dataset.train.datadir"),
             LatentColumn = tree.Text(
                 "dataset.latents_column", $"latents_{tree.Integer("dataset.image_size", 1, 1 << 16)}"),
             CaptionLength = (int)tree.Integer("dataset.caption_length", 1, 4096, 77),
+            TakesOtherDevices = tree.OneOf("trainer.mixed", "false", "true", "false") == "true",
             Steps = steps,
             SaveInterval = tree.Batches("trainer.save_interval", min: 1),
             CheckpointsKept = (int)tree.Integer("trainer.save_num_checkpoints_to_keep", 1, 1000, 1),
@@ -130,6 +129,32 @@ public sealed record StageConfig
         tree.RefuseUnknown();
         return config.DataFolders.Count > 0
             ? config : throw tree.Wrong("dataset.train.datadir", "must list at least one folder of latents");
+    }
+
+    // A run fixes its number of shards, V. Where only a microbatch is given, that is a shard.
+    private static int ReadShards(ConfigTree tree, int batch)
+    {
+        const string shardsKey = "trainer.shards", microKey = "trainer.device_train_microbatch_size";
+        int? micro = tree.Has(microKey) ? (int)tree.Integer(microKey, 1, batch) : null;
+        bool hasShards = tree.Has(shardsKey);
+        if (!hasShards && micro is { } size && (batch % size != 0 || !int.IsPow2(batch / size)))
+        {
+            throw tree.Wrong(microKey, $"is {size}; {batch} samples must be a power of two times as many");
+        }
+
+        int shards = (int)tree.Integer(shardsKey, 1, ReductionTree<object>.ShardsMax, batch / micro);
+        if (!int.IsPow2(shards) || batch % shards != 0)
+        {
+            throw tree.Wrong(
+                shardsKey,
+                $"is {shards}; it must be a power of two that divides the {batch} samples of "
+                + "dataset.train_batch_size");
+        }
+
+        return micro is null || micro == batch / shards ? shards : throw tree.Wrong(
+            microKey,
+            $"is {micro}, but {batch} samples in {shards} shards ({shardsKey}) are {batch / shards} each; leave out "
+            + "one of the two keys");
     }
 
     private static MicroDiTConfig ReadNetwork(ConfigTree tree, string path)
@@ -197,6 +222,8 @@ public sealed record StageConfig
             MaskRatio = tree.Number("model.train_mask_ratio", 0, 0.99),
             Shards = shards,
             Microbatch = micro,
+            ThreadsPerShard = (int)tree.Integer(
+                "trainer.threads_per_shard", 1, TrainingSettings.ThreadsPerShardMax, 1),
             LearningRate = new LearningRate
             {
                 Shape = cosine ? ScheduleShape.Cosine : ScheduleShape.Constant,

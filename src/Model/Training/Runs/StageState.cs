@@ -4,6 +4,7 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using Atelier.Model.Networks;
+using Atelier.Model.Runtime;
 using Atelier.Training;
 using static TorchSharp.torch;
 
@@ -15,9 +16,9 @@ namespace Atelier.Model.Training.Runs;
 /// </summary>
 public sealed class StageState : IDisposable
 {
-    // Each shard that is computed beside the first needs its own gradients. A network for which they are large can use
-    // all threads for one shard.
-    private const long GradientBytesMax = 256L << 20;
+    // Each lane has its own gradients, beside the run's weights, moments and average. All lanes' may take this part of
+    // the machine's memory.
+    private const int GradientMemoryPart = 8;
 
     private readonly StageRules _rules;
     private readonly ITrainingData _data;
@@ -38,21 +39,33 @@ public sealed class StageState : IDisposable
         (Config, _rules, _data, _remark) = (config, config.Rules, data, remark);
         Network = new MicroDiT(config.Network);
         MicroDiTInitializer.Initialize(Network, config.Seed);
-        _store = new CheckpointStore(config.Folder, config.CheckpointsKept, Identity(config, data), config.Compute);
+        TrainingSettings settings = config.StepSettings with { ThreadsPerShard = ThreadsPerShard(config) };
+        _store = new CheckpointStore(
+            config.Folder, config.CheckpointsKept, IdentityOf(config, data), EarlierDigest(config, data),
+            config.TakesOtherDevices);
         if (config.Start.Path is not null && !_store.HasAny)
         {
             StageResult.Load(Network, config.Start);
         }
 
-        var source = new SeededShards(data, config.StepSettings, config.Network, config.Seed, config.CaptionDrop);
-        Engine = new TrainingEngine(
-            Network, config.StepSettings, source, config.Compute, Parallel(Network), lane);
+        var source = new SeededShards(data, settings, config.Network, config.Seed, config.CaptionDrop);
+        Lanes = lane is not null ? new LanePlan(1, null) : LanePlan.Of(
+            settings.Shards, ThreadsPerShard(config), get_num_threads(),
+            sizeof(float) * Network.parameters().Sum(p => p.numel()),
+            GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / GradientMemoryPart);
+        Engine = new TrainingEngine(Network, settings, source, config.Compute, Lanes.Lanes, lane);
         Position = _store.Load(Engine.Master, remark) ?? RunPosition.Start;
         _lastPlanned = _store.LastPlanned;
     }
 
     /// <summary>The stage's configuration.</summary>
     public StageConfig Config { get; }
+
+    /// <summary>What the run's bits depend on besides its position.</summary>
+    public RunIdentity Identity => _store.Identity;
+
+    /// <summary>How many shards are computed at the same time.</summary>
+    public LanePlan Lanes { get; }
 
     /// <summary>The run's position.</summary>
     public RunPosition Position { get; private set; }
@@ -158,10 +171,34 @@ public sealed class StageState : IDisposable
         Network.Dispose();
     }
 
-    private static int Parallel(MicroDiT network) => (int)Math.Clamp(
-        GradientBytesMax / (sizeof(float) * network.parameters().Sum(p => p.numel())), 1, get_num_threads());
+    private static int ThreadsPerShard(StageConfig config) => config.StepSettings.ThreadsPerShard ?? 1;
 
-    private static string Identity(StageConfig config, ITrainingData data)
+    private static RunIdentity IdentityOf(StageConfig config, ITrainingData data) => new()
+    {
+        Stage = config.Name,
+        Network = NetworkJson(config),
+        Seed = config.Seed,
+        Batch = config.StepSettings.GlobalBatch,
+        Shards = config.StepSettings.Shards,
+        ThreadsPerShard = ThreadsPerShard(config),
+        Precision = Precision.Name(config.Compute),
+        MaskRatio = config.StepSettings.MaskRatio,
+        LatentColumn = config.LatentColumn,
+        Samples = data.Count,
+        Data = data.Digest,
+        OrderVersion = SampleOrder.Version,
+        Device = ProcessorKind.TrainingName,
+    };
+
+    // The identity in checkpoints of earlier releases. This must never change.
+    private static string EarlierDigest(StageConfig config, ITrainingData data)
+    {
+        string text = $"{NetworkJson(config)} {config.Seed} {config.StepSettings.GlobalBatch} "
+            + $"{config.Compute} {data.Count} {config.Name} {config.LatentColumn} {config.StepSettings.MaskRatio:r}";
+        return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
+    }
+
+    private static string NetworkJson(StageConfig config)
     {
         using var stream = new MemoryStream();
         using (var writer = new Utf8JsonWriter(stream))
@@ -169,8 +206,6 @@ public sealed class StageState : IDisposable
             config.Network.WriteJson(writer);
         }
 
-        string text = $"{Encoding.UTF8.GetString(stream.ToArray())} {config.Seed} {config.StepSettings.GlobalBatch} "
-            + $"{config.Compute} {data.Count} {config.Name} {config.LatentColumn} {config.StepSettings.MaskRatio:r}";
-        return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
+        return Encoding.UTF8.GetString(stream.ToArray());
     }
 }

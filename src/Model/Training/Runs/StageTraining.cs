@@ -1,6 +1,5 @@
 // The training of a whole stage in one process: data, state, loop, panels, TensorBoard events, meter and report.
 using Atelier.Model.Networks;
-using Atelier.Model.Runtime;
 using Atelier.Training;
 
 namespace Atelier.Model.Training.Runs;
@@ -50,8 +49,15 @@ public static class StageTraining
         }
 
         audience.Line(
-            $"{stage.Name}: {data.Count:n0} samples, batch {stage.StepSettings.GlobalBatch}, "
-            + $"{Precision.Name(stage.Compute)}, from batch {state.Position.Step} of {stage.Steps}");
+            $"{stage.Name}: {data.Count:n0} samples, batch {stage.StepSettings.GlobalBatch} in "
+            + $"{state.Identity.Shards} shards ({state.Lanes.Lanes} at a time, threads each "
+            + $"{state.Identity.ThreadsPerShard}), {state.Identity.Precision}, from batch {state.Position.Step} of "
+            + $"{stage.Steps}");
+        if (state.Lanes.Remark is { } idle)
+        {
+            audience.Remark($"{stage.Name}: {idle}");
+        }
+
         try
         {
             Train(state, audience, cancellation);

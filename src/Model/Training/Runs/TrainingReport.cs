@@ -1,7 +1,6 @@
 // The report of a stage in Markdown, with its curves as SVG and its panels.
 using System.Globalization;
 using System.Text;
-using Atelier.Model.Runtime;
 using Atelier.Training;
 
 namespace Atelier.Model.Training.Runs;
@@ -53,7 +52,11 @@ public static class TrainingReport
         Add($"| batches skipped | {run.Skipped:n0} |");
         Add($"| batches undone by rollbacks | {run.Undone:n0} |");
         Add($"| samples left out of batches | {leftOut.Times:n0} |");
-        Add($"| precision | {Precision.Name(config.Compute)} |");
+        RunIdentity identity = state.Identity;
+        string mixed = identity.IsMixed ? "; equal bits are no longer promised (trainer.mixed)" : "";
+        Add($"| precision | {identity.Precision} |");
+        Add($"| shards of a batch | {identity.Shards}, threads each {identity.ThreadsPerShard} |");
+        Add($"| kind of device | {identity.Device}{mixed} |");
         Add($"| time in steps | {TimeSpan.FromSeconds(seconds):d\\.hh\\:mm\\:ss}, {images / seconds:f0} images/s |");
         Add($"| loss, mean of the last 100 batches applied | {mean} |");
         Add($"| weights | {state.WeightsDigest()} |");

@@ -137,7 +137,7 @@ public sealed class StageLoopTests : IDisposable
         ToyStage.Run(config, 8);
         string[] before = Directory.GetFiles(config.Folder);
         RefusedFileException error = Assert.Throws<RefusedFileException>(() => ToyStage.Run(config with { Seed = 8 }));
-        Assert.Contains("another network, seed or data", error.Message);
+        Assert.Contains("is of another run: seed is 7 there and 8 here.", error.Message);
         Assert.Equal(before, Directory.GetFiles(config.Folder));
     }
 

@@ -1,0 +1,49 @@
+// What a batch sums up beside its gradient. It travels with the first slice.
+using System.Collections.Immutable;
+
+namespace Atelier.Training.Worlds;
+
+/// <summary>Sums over samples, without the gradient.</summary>
+public sealed record BatchSums
+{
+    /// <summary>Sum of the samples' losses.</summary>
+    public double LossSum { get; init; }
+
+    /// <summary>Samples in the sums.</summary>
+    public long Samples { get; init; }
+
+    /// <summary>Samples excluded from the sums, in the run's order.</summary>
+    public ImmutableArray<BadSample> LeftOut { get; init; } = [];
+
+    /// <summary>
+    /// The sample with the largest loss, where NaN counts as the largest; null if single losses are not known.
+    /// </summary>
+    public SampleLoss? Largest { get; init; }
+
+    /// <summary>Number of samples whose own loss is not finite.</summary>
+    public long NotFinite { get; init; }
+
+    /// <summary>Indices of the samples in the sums, in the run's order.</summary>
+    public ImmutableArray<int> SampleIds { get; init; } = [];
+
+    /// <summary>Number of the world in which the total was formed; 0 before there is a total.</summary>
+    public int World { get; init; }
+
+    /// <summary>The sums of the left and the right half of a subtree.</summary>
+    public static BatchSums Merge(BatchSums left, BatchSums right) => left with
+    {
+        LossSum = left.LossSum + right.LossSum,
+        Samples = left.Samples + right.Samples,
+        LeftOut = left.LeftOut.AddRange(right.LeftOut),
+        Largest = SampleLoss.Larger(left.Largest, right.Largest),
+        NotFinite = left.NotFinite + right.NotFinite,
+        SampleIds = left.SampleIds.AddRange(right.SampleIds),
+    };
+
+    /// <summary>The totals as the rules see them.</summary>
+    /// <param name="gradientNorm">2-norm of the mean gradient; NaN if the batch has no samples.</param>
+    public BatchOutcome Outcome(double gradientNorm) => new(LossSum, gradientNorm, Samples)
+    {
+        LeftOut = LeftOut, Largest = Largest, NotFinite = NotFinite,
+    };
+}

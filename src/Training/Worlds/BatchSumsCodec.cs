@@ -1,0 +1,163 @@
+// The binary form of a batch's sums. All numbers are little-endian:
+//
+//    0  sum of losses, float64     28  1 if there is a largest loss, int32
+//    8  samples, int64             32  its sample, int32
+//   16  not finite, int64          36  the loss, float32
+//   24  world, int32               40  number of indices, int32
+//                                  44  number of samples left out, int32
+//
+// Then come the indices of the samples, int32 each, and the samples left out: the sample, int32, the bytes of its
+// column and of its value, uint16 each, and both in UTF-8.
+using System.Buffers.Binary;
+using System.Collections.Immutable;
+using System.Runtime.InteropServices;
+using System.Text;
+
+namespace Atelier.Training.Worlds;
+
+/// <summary>Writes and reads <see cref="BatchSums"/>.</summary>
+internal static class BatchSumsCodec
+{
+    public const int BytesMin = 48;
+
+    private const int LeftOutBytes = 8;
+
+    private static readonly UTF8Encoding s_text = new(
+        encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
+
+    public static long BytesMax(FrameLimits limits) =>
+        BytesMin + ((long)limits.Samples * (sizeof(int) + LeftOutBytes + (2 * FrameLimits.TextBytesMax)));
+
+    public static int BytesOf(BatchSums sums) =>
+        BytesMin + (sums.SampleIds.Length * sizeof(int))
+        + sums.LeftOut.Sum(
+            bad => LeftOutBytes + s_text.GetByteCount(bad.Column) + s_text.GetByteCount(bad.Value));
+
+    /// <summary>What is wrong with the sums in a run with these limits; null if nothing is.</summary>
+    public static string? Fault(BatchSums sums, FrameLimits limits) =>
+        Outside("samples", sums.Samples, limits)
+        ?? Outside("samples whose loss is not finite", sums.NotFinite, limits)
+        ?? Outside("indices of samples", sums.SampleIds.Length, limits)
+        ?? Outside("samples left out", sums.LeftOut.Length, limits)
+        ?? (sums.World < 0 ? $"The sums are of world {sums.World}; worlds have positive numbers." : null)
+        ?? (sums.Largest is { Sample: < 0 } largest ? Negative(largest.Sample) : null)
+        ?? (sums.SampleIds.AsSpan().IndexOfAnyInRange(int.MinValue, -1) is >= 0 and var at
+            ? Negative(sums.SampleIds[at]) : null)
+        ?? sums.LeftOut.Select(bad => Fault(bad)).FirstOrDefault(fault => fault is not null);
+
+    /// <summary>Writes sums that have no fault.</summary>
+    public static void Write(BatchSums sums, Span<byte> to)
+    {
+        BinaryPrimitives.WriteDoubleLittleEndian(to, sums.LossSum);
+        BinaryPrimitives.WriteInt64LittleEndian(to[8..], sums.Samples);
+        BinaryPrimitives.WriteInt64LittleEndian(to[16..], sums.NotFinite);
+        BinaryPrimitives.WriteInt32LittleEndian(to[24..], sums.World);
+        BinaryPrimitives.WriteInt32LittleEndian(to[28..], sums.Largest is null ? 0 : 1);
+        BinaryPrimitives.WriteInt32LittleEndian(to[32..], sums.Largest?.Sample ?? 0);
+        BinaryPrimitives.WriteSingleLittleEndian(to[36..], sums.Largest?.Loss ?? 0);
+        BinaryPrimitives.WriteInt32LittleEndian(to[40..], sums.SampleIds.Length);
+        BinaryPrimitives.WriteInt32LittleEndian(to[44..], sums.LeftOut.Length);
+        MemoryMarshal.AsBytes(sums.SampleIds.AsSpan()).CopyTo(to[BytesMin..]);
+        to = to[(BytesMin + (sums.SampleIds.Length * sizeof(int)))..];
+        foreach (BadSample bad in sums.LeftOut)
+        {
+            BinaryPrimitives.WriteInt32LittleEndian(to, bad.Sample);
+            int column = s_text.GetBytes(bad.Column, to[LeftOutBytes..]);
+            int value = s_text.GetBytes(bad.Value, to[(LeftOutBytes + column)..]);
+            BinaryPrimitives.WriteUInt16LittleEndian(to[4..], (ushort)column);
+            BinaryPrimitives.WriteUInt16LittleEndian(to[6..], (ushort)value);
+            to = to[(LeftOutBytes + column + value)..];
+        }
+    }
+
+    /// <summary>Reads sums that take all of the bytes, at least <see cref="BytesMin"/>.</summary>
+    /// <exception cref="InvalidFrameException">They are not sums of a batch of this run.</exception>
+    public static BatchSums Read(ReadOnlySpan<byte> from, FrameLimits limits)
+    {
+        int ids = BinaryPrimitives.ReadInt32LittleEndian(from[40..]);
+        int leftOut = BinaryPrimitives.ReadInt32LittleEndian(from[44..]);
+        if (BinaryPrimitives.ReadInt32LittleEndian(from[28..]) is not (0 or 1) and var largest)
+        {
+            throw new InvalidFrameException($"The sums have {largest} largest losses; there is one, or none.");
+        }
+
+        // Nothing is allocated for more than the bytes that are there.
+        ReadOnlySpan<byte> rest = from[BytesMin..];
+        if ((Outside("indices of samples", ids, limits) ?? Outside("samples left out", leftOut, limits)) is { } fault)
+        {
+            throw new InvalidFrameException(fault);
+        }
+
+        if (((long)ids * sizeof(int)) + ((long)leftOut * LeftOutBytes) > rest.Length)
+        {
+            throw new InvalidFrameException(
+                $"{ids} indices of samples and {leftOut} samples left out do not fit in {rest.Length} bytes.");
+        }
+
+        var sums = new BatchSums
+        {
+            LossSum = BinaryPrimitives.ReadDoubleLittleEndian(from),
+            Samples = BinaryPrimitives.ReadInt64LittleEndian(from[8..]),
+            NotFinite = BinaryPrimitives.ReadInt64LittleEndian(from[16..]),
+            World = BinaryPrimitives.ReadInt32LittleEndian(from[24..]),
+            Largest = from[28] == 0 ? null : new SampleLoss(
+                BinaryPrimitives.ReadInt32LittleEndian(from[32..]),
+                BinaryPrimitives.ReadSingleLittleEndian(from[36..])),
+            SampleIds = [.. MemoryMarshal.Cast<byte, int>(rest[..(ids * sizeof(int))])],
+            LeftOut = ReadLeftOut(rest[(ids * sizeof(int))..], leftOut),
+        };
+        return Fault(sums, limits) is { } other ? throw new InvalidFrameException(other) : sums;
+    }
+
+    private static ImmutableArray<BadSample> ReadLeftOut(ReadOnlySpan<byte> from, int count)
+    {
+        ImmutableArray<BadSample>.Builder all = ImmutableArray.CreateBuilder<BadSample>(count);
+        for (int i = 0; i < count; i++)
+        {
+            if (from.Length < LeftOutBytes)
+            {
+                throw new InvalidFrameException($"The sums end before sample {i + 1} of {count} that were left out.");
+            }
+
+            int column = BinaryPrimitives.ReadUInt16LittleEndian(from[4..]);
+            int end = LeftOutBytes + column + BinaryPrimitives.ReadUInt16LittleEndian(from[6..]);
+            if (end > from.Length)
+            {
+                throw new InvalidFrameException($"The sums end within sample {i + 1} of {count} that were left out.");
+            }
+
+            all.Add(new BadSample(
+                BinaryPrimitives.ReadInt32LittleEndian(from), Text(from[LeftOutBytes..(LeftOutBytes + column)]),
+                Text(from[(LeftOutBytes + column)..end])));
+            from = from[end..];
+        }
+
+        return from.Length == 0 ? all.MoveToImmutable()
+            : throw new InvalidFrameException($"The sums are followed by {from.Length} bytes; nothing may follow.");
+    }
+
+    private static string Text(ReadOnlySpan<byte> bytes)
+    {
+        try
+        {
+            return s_text.GetString(bytes);
+        }
+        catch (DecoderFallbackException)
+        {
+            throw new InvalidFrameException("The name of a column, or a value, is not UTF-8.");
+        }
+    }
+
+    private static string? Fault(BadSample bad) =>
+        bad.Sample < 0 ? Negative(bad.Sample)
+        : s_text.GetByteCount(bad.Column) > FrameLimits.TextBytesMax
+            || s_text.GetByteCount(bad.Value) > FrameLimits.TextBytesMax
+            ? $"Sample {bad.Sample} was left out with a column or value of more than {FrameLimits.TextBytesMax} bytes."
+        : null;
+
+    private static string Negative(int sample) => $"A sample has index {sample}; indices are not negative.";
+
+    private static string? Outside(string what, long count, FrameLimits limits) =>
+        count >= 0 && count <= limits.Samples ? null
+        : $"The sums have {count} {what}; a batch has {limits.Samples} samples.";
+}

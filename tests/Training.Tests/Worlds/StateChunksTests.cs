@@ -1,0 +1,187 @@
+// Goal: a state arrives whole and unchanged, or its sender is caught; a receiver holds one state of a peer, and of that
+// only what has arrived. Method: states of lengths around the ends of chunks and segments, and chunks out of order.
+using System.Security.Cryptography;
+using Atelier.Training.Worlds;
+using Xunit;
+
+namespace Atelier.Training.Tests.Worlds;
+
+public sealed class StateChunksTests
+{
+    [Theory]
+    [InlineData(1)]
+    [InlineData(StateChunkFrame.BytesMax - 1)]
+    [InlineData(StateChunkFrame.BytesMax)]
+    [InlineData(StateChunkFrame.BytesMax + 1)]
+    [InlineData(StateBytes.SegmentBytes)]
+    [InlineData((2 * StateBytes.SegmentBytes) + 12_345)]
+    public void AState_ArrivesAsItWasSent(int length)
+    {
+        var copy = new Copy(length);
+        byte[][] chunks = Chunks(copy, 3, 7);
+        Assert.True(copy.IsDisposed);
+        Assert.Equal((length + StateChunkFrame.BytesMax - 1) / StateChunkFrame.BytesMax, chunks.Length);
+
+        using var assembly = new StateAssembly();
+        var decoder = new FrameDecoder(FrameSamples.Codec);
+        StateFrame? whole = null;
+        foreach (byte[] chunk in chunks)
+        {
+            Assert.Null(whole);
+            whole = assembly.Add((StateChunkFrame)FrameSamples.Decode(chunk, decoder));
+        }
+
+        Assert.Equal((3, 7), (whole!.World, whole.Step));
+        using var state = (IStateCopy)whole.State!;
+        byte[] read = new byte[state.Length];
+        state.Read(0, read.AsSpan(0, length / 3));
+        state.Read(length / 3, read.AsSpan(length / 3));
+        Assert.Equal(SHA256.HashData(copy.Bytes), SHA256.HashData(read));
+        Assert.Throws<ArgumentOutOfRangeException>(() => state.Read(1, read));
+        Assert.Throws<ArgumentOutOfRangeException>(() => state.Read(-1, read.AsSpan(0, 1)));
+    }
+
+    [Theory]
+    [InlineData(0, 2)]
+    [InlineData(1)]
+    [InlineData(0, 1, 1)]
+    [InlineData(0, 1, 2, 2)]
+    public void ChunksOutOfOrder_AreRefused(params int[] order)
+    {
+        byte[][] chunks = Chunks(new Copy(3 * StateChunkFrame.BytesMax), 3, 7);
+        using var assembly = new StateAssembly();
+        foreach (int at in order[..^1])
+        {
+            assembly.Add(Read(chunks[at]));
+        }
+
+        Assert.Throws<InvalidFrameException>(() => assembly.Add(Read(chunks[order[^1]])));
+    }
+
+    [Theory]
+    [InlineData(4, 7, 3)]
+    [InlineData(3, 8, 3)]
+    [InlineData(3, 7, 4)]
+    public void AChunkOfAnotherState_DoesNotFollow(int world, long step, int chunks)
+    {
+        using var assembly = new StateAssembly();
+        assembly.Add(Read(Chunks(new Copy(3 * StateChunkFrame.BytesMax), 3, 7)[0]));
+        byte[] other = Chunks(new Copy(chunks * StateChunkFrame.BytesMax), world, step)[1];
+        Assert.Throws<InvalidFrameException>(() => assembly.Add(Read(other)));
+    }
+
+    [Fact]
+    public void ANewState_ReplacesTheOneThatWasGivenUp()
+    {
+        byte[][] old = Chunks(new Copy(2 * StateChunkFrame.BytesMax), 3, 7);
+        var copy = new Copy(2 * StateChunkFrame.BytesMax, seed: 5);
+        byte[][] later = Chunks(copy, 3, 9);
+        using var assembly = new StateAssembly();
+        Assert.Null(assembly.Add(Read(old[0])));
+        Assert.Null(assembly.Add(Read(later[0])));
+        StateFrame whole = assembly.Add(Read(later[1]))!;
+        byte[] read = new byte[copy.Bytes.Length];
+        ((IStateCopy)whole.State!).Read(0, read);
+        Assert.True(read.AsSpan().SequenceEqual(copy.Bytes));
+        Assert.Equal(9, whole.Step);
+    }
+
+    // The checksums of the chunks are right: the copy changed while it was sent, or its sender lies.
+    [Fact]
+    public void AnotherDigest_IsRefused_AndTheStateIsGone()
+    {
+        StateChunkFrame last = Read(Chunks(new Copy(1000), 3, 7)[0]);
+        byte[] digest = last.Digest.ToArray();
+        digest[31] ^= 1;
+        using var assembly = new StateAssembly();
+        Assert.Throws<InvalidFrameException>(() => assembly.Add(last with { Digest = digest }));
+        Assert.NotNull(assembly.Add(last));
+    }
+
+    [Theory]
+    [InlineData(0, 0, "0 bytes")]
+    [InlineData(-1, 0, "-1 bytes")]
+    [InlineData((40L << 20) + 1, 0, "it must have 1 to 41943040")]
+    [InlineData(1L << 60, 0, "it must have 1 to 41943040")]
+    [InlineData(1000, 1000, "begins at byte 1000")]
+    [InlineData(1000, -1, "begins at byte -1")]
+    [InlineData(1000, 1, "has 1032 bytes")]
+    [InlineData(1032, 0, "has 1032 bytes")]
+    [InlineData(5000, 0, null)]
+    public void AnImpossibleChunk_IsRefused(long length, long offset, string? said)
+    {
+        byte[] payload = new byte[StateChunkFrame.PrefixBytes + 1000 + SHA256.HashSizeInBytes];
+        BitConverter.TryWriteBytes(payload, length);
+        BitConverter.TryWriteBytes(payload.AsSpan(8), offset);
+        var header = new FrameHeader(FrameKind.StateChunk, 1, 5, 0, 0, default, 0, payload.Length);
+        if (said is null)
+        {
+            Assert.Equal(1032, StateChunkFrame.Read(header, payload, FrameSamples.Limits).Bytes.Length);
+            return;
+        }
+
+        Assert.Contains(
+            said,
+            Assert.Throws<InvalidFrameException>(
+                () => StateChunkFrame.Read(header, payload, FrameSamples.Limits)).Message,
+            StringComparison.Ordinal);
+    }
+
+    // A receiver of a state that claims the limit holds the segments that have arrived.
+    [Fact]
+    public void MemoryComes_AsBytesArrive()
+    {
+        byte[] first = Chunks(new Copy(40 << 20), 3, 7)[0];
+        using var assembly = new StateAssembly();
+        StateChunkFrame chunk = Read(first);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        assembly.Add(chunk);
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, StateBytes.SegmentBytes + 10_000);
+    }
+
+    [Fact]
+    public void StatesOutsideOfTheLimits_AreNotSent()
+    {
+        Assert.Throws<ArgumentException>(
+            () => new StateSender(FrameSamples.Codec, new StateFrame(1, 5, new Copy(0))));
+        Assert.Throws<ArgumentException>(
+            () => new StateSender(FrameSamples.Codec, new StateFrame(1, 5, new StateBytes((40L << 20) + 1))));
+        Assert.Throws<ArgumentException>(
+            () => new StateSender(FrameSamples.Codec, new StateFrame(0, 5, new Copy(1))));
+        Assert.Throws<ArgumentException>(() => new StateSender(FrameSamples.Codec, new StateFrame(1, 5, null)));
+    }
+
+    private static byte[][] Chunks(Copy copy, int world, long step)
+    {
+        using var sender = new StateSender(FrameSamples.Codec, new StateFrame(world, step, copy));
+        var chunks = new List<byte[]>();
+        while (sender.TryNext(out ReadOnlyMemory<byte> chunk))
+        {
+            chunks.Add(chunk.ToArray());
+        }
+
+        return [.. chunks];
+    }
+
+    private static StateChunkFrame Read(byte[] chunk) => (StateChunkFrame)FrameSamples.Decode(chunk);
+
+    private sealed class Copy : IStateCopy
+    {
+        public Copy(int length, int seed = 1)
+        {
+            Bytes = new byte[length];
+            new Random(seed).NextBytes(Bytes);
+        }
+
+        public byte[] Bytes { get; }
+
+        public bool IsDisposed { get; private set; }
+
+        public long Length => Bytes.Length;
+
+        public void Read(long offset, Span<byte> destination) =>
+            Bytes.AsSpan((int)offset, destination.Length).CopyTo(destination);
+
+        public void Dispose() => IsDisposed = true;
+    }
+}

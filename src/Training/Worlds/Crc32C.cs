@@ -1,4 +1,4 @@
-// CRC-32C, the checksum of frames: it notices every single flipped bit. It is no defense against forgery.
+// CRC-32C, the checksum of frames: it notices every single flipped bit. It does not prevent forgery.
 using System.Buffers.Binary;
 using System.Numerics;
 

@@ -26,7 +26,7 @@ internal sealed class FloatBytes(Memory<float> floats) : MemoryManager<byte>
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
-        // The memory belongs to whoever made it.
+        // The memory belongs to the caller.
     }
 
     private sealed class PinnedFloats(MemoryHandle handle) : IPinnable

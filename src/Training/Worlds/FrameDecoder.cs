@@ -14,7 +14,7 @@ public sealed class FrameDecoder(FrameCodec codec)
     /// <summary>Begins a frame.</summary>
     /// <param name="header">Its first <see cref="FrameCodec.HeaderBytes"/> bytes.</param>
     /// <returns>What follows of it, to be filled.</returns>
-    /// <exception cref="InvalidFrameException">It is no frame, or not one that this run can have.</exception>
+    /// <exception cref="InvalidFrameException">It is not a frame that this run can have.</exception>
     public FrameBody Begin(ReadOnlySpan<byte> header)
     {
         FrameHeader read = FrameHeader.Read(header, codec.Limits, out uint checksum);
@@ -57,6 +57,9 @@ public sealed class FrameBody
 
     /// <summary>Bytes that follow the header.</summary>
     public long Bytes { get; }
+
+    /// <summary>Whether it is a chunk of a state, which needs no memory of its own.</summary>
+    public bool IsChunk => _header.Kind == FrameKind.StateChunk;
 
     /// <summary>Whether all of it is there.</summary>
     public bool IsWhole => _filled == Bytes;

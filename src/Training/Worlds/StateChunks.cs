@@ -65,7 +65,7 @@ public sealed class StateSender : IDisposable
     /// <summary>Begins to send a state.</summary>
     /// <param name="codec">The codec.</param>
     /// <param name="frame">The state: an <see cref="IStateCopy"/>.</param>
-    /// <exception cref="ArgumentException">It is no copy of a state, or is longer than the run allows.</exception>
+    /// <exception cref="ArgumentException">It is not a copy of a state, or is longer than the run allows.</exception>
     public StateSender(FrameCodec codec, StateFrame frame)
     {
         _copy = frame.State as IStateCopy

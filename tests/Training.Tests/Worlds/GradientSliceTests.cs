@@ -8,7 +8,7 @@ namespace Atelier.Training.Tests.Worlds;
 
 public sealed class GradientSliceTests
 {
-    // Lengths that are no multiple of a vector's, and every bit pattern of the operands.
+    // Lengths that are not a multiple of a vector's, and every bit pattern of the operands.
     [Fact]
     public void Merge_AddsFloats_InTheMemoryOfTheLeft() =>
         Gen.Select(Gen.Int[0, 100], Gen.Int[0, 7], Gen.Int, Gen.Int).Sample((length, offset, one, other) =>

@@ -70,6 +70,36 @@ public static class ClusterTransport
             options.ConfigureConnection(connection => connection.UseClientTls(tls)));
     }
 
+    /// <summary>How a server accepts plain sockets of processes that know the secret, and of no others.</summary>
+    /// <param name="secret">The cluster's secret.</param>
+    public static SslServerAuthenticationOptions ServerOptions(byte[] secret)
+    {
+        X509Certificate2 own = CertificateOf(secret);
+        byte[] key = own.PublicKey.ExportSubjectPublicKeyInfo();
+        return new SslServerAuthenticationOptions
+        {
+            ServerCertificate = own, ClientCertificateRequired = true, EnabledSslProtocols = SslProtocols.Tls13,
+            RemoteCertificateValidationCallback =
+                (_, remote, _, _) => remote is X509Certificate2 certificate && HasKey(certificate, key),
+            AllowTlsResume = false, AllowRenegotiation = false, CertificateChainPolicy = NoChain(own),
+        };
+    }
+
+    /// <summary>How a client connects to a server that knows the secret, and to no other.</summary>
+    /// <param name="secret">The cluster's secret.</param>
+    public static SslClientAuthenticationOptions ClientOptions(byte[] secret)
+    {
+        X509Certificate2 own = CertificateOf(secret);
+        byte[] key = own.PublicKey.ExportSubjectPublicKeyInfo();
+        return new SslClientAuthenticationOptions
+        {
+            ClientCertificates = [own], TargetHost = Name, EnabledSslProtocols = SslProtocols.Tls13,
+            RemoteCertificateValidationCallback =
+                (_, remote, _, _) => remote is X509Certificate2 certificate && HasKey(certificate, key),
+            AllowTlsResume = false, AllowRenegotiation = false, CertificateChainPolicy = NoChain(own),
+        };
+    }
+
     /// <summary>The certificate of a cluster's processes; its key is a function of the secret.</summary>
     /// <param name="secret">The cluster's secret.</param>
     public static X509Certificate2 CertificateOf(byte[] secret)

@@ -1,0 +1,51 @@
+// The transport security of the connections between trainers: that of the silos' ports. Without a secret there is none,
+// and the connections stay on the machine.
+using System.Net;
+using System.Net.Security;
+using System.Net.Sockets;
+using Atelier.ServiceDefaults;
+
+namespace Atelier.Silo.Training;
+
+/// <summary>Secures sockets.</summary>
+/// <param name="secret">The cluster's secret; null for none.</param>
+internal sealed class PeerSecurity(byte[]? secret)
+{
+    private readonly SslServerAuthenticationOptions? _server = secret is null
+        ? null : ClusterTransport.ServerOptions(secret);
+
+    private readonly SslClientAuthenticationOptions? _client = secret is null
+        ? null : ClusterTransport.ClientOptions(secret);
+
+    /// <summary>Whether trainers may connect to an address.</summary>
+    public bool Allows(IPAddress address) => secret is not null || IPAddress.IsLoopback(address);
+
+    /// <summary>A dialer's stream once it has proven that it knows the secret.</summary>
+    public Task<Stream> AcceptAsync(Socket socket, CancellationToken cancellation) => SecureAsync(
+        socket, _server is null ? null : tls => tls.AuthenticateAsServerAsync(_server, cancellation));
+
+    /// <summary>A stream to a listener that has proven that it knows the secret.</summary>
+    public Task<Stream> DialAsync(Socket socket, CancellationToken cancellation) => SecureAsync(
+        socket, _client is null ? null : tls => tls.AuthenticateAsClientAsync(_client, cancellation));
+
+    private static async Task<Stream> SecureAsync(Socket socket, Func<SslStream, Task>? authenticate)
+    {
+        var plain = new NetworkStream(socket, ownsSocket: true);
+        if (authenticate is null)
+        {
+            return plain;
+        }
+
+        var tls = new SslStream(plain);
+        try
+        {
+            await authenticate(tls);
+            return tls;
+        }
+        catch
+        {
+            await tls.DisposeAsync();
+            throw;
+        }
+    }
+}

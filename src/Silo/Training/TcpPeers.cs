@@ -1,0 +1,282 @@
+// The connections between the trainers of a stage, over TCP with the transport security of the silos' ports.
+using System.Net;
+using System.Text;
+using Atelier.Training.Worlds;
+
+namespace Atelier.Silo.Training;
+
+/// <summary>
+/// A trainer's listener and its connections, one to each peer. All methods may be called at any time.
+/// </summary>
+/// <remarks>
+/// A frame is lost only with a connection, which <see cref="IPeerEvents.Disconnected"/> reports. What is sent to a
+/// named peer without a connection waits for one.
+/// </remarks>
+public sealed partial class TcpPeers : IAsyncDisposable
+{
+    private readonly TrainerId _self;
+    private readonly string _stage;
+    private readonly PeerOptions _options;
+    private readonly long _sendQueueBytes;
+    private readonly TimeProvider _clock;
+    private readonly IPeerEvents _events;
+    private readonly PeerContext _context;
+    private readonly PeerSecurity _security;
+    private readonly PeerListener _listener;
+    private readonly PeerLog _log;
+    private readonly Lock _gate = new();
+    private readonly PeerTable _table;
+    private readonly HashSet<Task> _tasks = [];
+    private readonly CancellationTokenSource _stop = new();
+    private readonly TimeSpan _tick;
+    private long _attempts;
+
+    /// <summary>A trainer without connections, which does not listen yet.</summary>
+    /// <param name="self">The trainer.</param>
+    /// <param name="stage">The stage's key; peers of other stages are refused.</param>
+    /// <param name="options">Times and bounds.</param>
+    /// <param name="limits">Limits of the run.</param>
+    /// <param name="secret">The cluster's secret; null for connections without TLS, on loopback alone.</param>
+    /// <param name="listen">Where to listen; port 0 takes a free one.</param>
+    /// <param name="clock">Measures times.</param>
+    /// <param name="events">Takes what arrives.</param>
+    /// <param name="logger">The log.</param>
+    /// <exception cref="ArgumentException">
+    /// There is no secret and the address is not a loopback one, a name is too long, or an option is impossible.
+    /// </exception>
+    public TcpPeers(
+        TrainerId self, string stage, PeerOptions options, FrameLimits limits, byte[]? secret, IPEndPoint listen,
+        TimeProvider clock, IPeerEvents events, ILogger<TcpPeers> logger)
+    {
+        (_self, _stage, _options) = (self, stage, options.Checked());
+        (_clock, _events) = (clock, events);
+        _security = new PeerSecurity(secret);
+        if (!_security.Allows(listen.Address))
+        {
+            throw new ArgumentException(
+                $"Without Cluster:Secret, trainers may listen on a loopback address only, not at {listen}: anybody who "
+                + "reaches the port could change the weights. Set the secret, or listen at 127.0.0.1.",
+                nameof(listen));
+        }
+
+        CheckLength(self.Name, PeerHello.NameBytesMax, nameof(self));
+        CheckLength(stage, PeerHello.StageBytesMax, nameof(stage));
+        _tick = options.Heartbeat / 2;
+        _context = new PeerContext(
+            new FrameCodec(limits), new ReceiveCredits(options.ReceiveBytes), events,
+            SilenceTicks: (int)Math.Ceiling(options.Silence / _tick), HeartbeatTicks: 2);
+        _sendQueueBytes = Math.Max(options.SendQueueBytes, 2L * sizeof(float) * limits.Parameters);
+        _table = new PeerTable(self, options.Connections);
+        _log = new PeerLog(clock, logger);
+        _listener = new PeerListener(listen, options, _security, clock, _log, WelcomeAsync);
+    }
+
+    /// <summary>Where it listens, as "ip:port".</summary>
+    /// <exception cref="InvalidOperationException">It does not listen.</exception>
+    public string Address => _listener.Address;
+
+    /// <summary>
+    /// Named peers without a connection for longer than <see cref="PeerOptions.UnreachableAfter"/>, in order.
+    /// </summary>
+    public IReadOnlyList<TrainerId> Unreachable
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return
+                [
+                    .. _table.All.Where(peer => peer is { Address: not null, Connection: null }
+                        && _clock.GetElapsedTime(peer.DownSince) > _options.UnreachableAfter)
+                        .Select(peer => peer.Id).Order(TrainerId.Order),
+                ];
+            }
+        }
+    }
+
+    /// <summary>Begins to listen.</summary>
+    /// <exception cref="IOException">The address is in use, or is not one of this machine.</exception>
+    public Task StartAsync()
+    {
+        _listener.Listen();
+        Track(() => _listener.RunAsync(_stop.Token));
+        Track(WatchAsync);
+        return Task.CompletedTask;
+    }
+
+    /// <summary>Says who the peers are from now on: the members of the world.</summary>
+    /// <param name="addresses">
+    /// Where they listen, as "ip:port". With this trainer among them, the lower one of each two dials; else it dials
+    /// all. Connections to others end, unless the others dialed.
+    /// </param>
+    public void Connect(IReadOnlyDictionary<TrainerId, string> addresses)
+    {
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_stop.IsCancellationRequested, this);
+            _table.IsMember = addresses.ContainsKey(_self);
+            foreach (Peer peer in _table.All.Where(peer => !addresses.ContainsKey(peer.Id)).ToArray())
+            {
+                Unname(peer);
+            }
+
+            foreach ((TrainerId id, string address) in addresses.Where(named => named.Key != _self))
+            {
+                Peer peer = _table.Get(id);
+                peer.DownSince = peer.Address is null ? _clock.GetTimestamp() : peer.DownSince;
+                peer.Address = address;
+                if (!_table.Dials(id))
+                {
+                    StopDialing(peer);
+                }
+                else if (peer.Dialing is null)
+                {
+                    var dialing = new CancellationTokenSource();
+                    peer.Dialing = dialing;
+                    Track(() => DialAsync(peer, dialing.Token));
+                }
+            }
+        }
+    }
+
+    /// <summary>
+    /// Sends a frame to a peer. It never blocks: a peer for which too much waits is disconnected. The numbers are not
+    /// copied: they must not change after the call. A state is disposed once it is sent, or lost.
+    /// </summary>
+    /// <remarks>To a peer that is neither named nor connected, nothing is sent.</remarks>
+    /// <exception cref="ArgumentException">The frame is outside of the run's limits.</exception>
+    public void Send(TrainerId to, Frame frame)
+    {
+        StateSender? state =
+            frame is StateFrame { State: not null } copy ? new StateSender(_context.Codec, copy) : null;
+        FrameEncoding? encoding = state is null ? _context.Codec.Encode(frame) : null;
+        lock (_gate)
+        {
+            Peer? peer = _table.Find(to);
+            SendQueue? queue = peer?.Connection is { } connection ? connection.Queue
+                : peer?.Address is not null ? peer.Waiting ??= new SendQueue(_sendQueueBytes) : null;
+            if (queue is null)
+            {
+                state?.Dispose();
+            }
+            else if (state is not null)
+            {
+                queue.Add(state);
+            }
+            else if (!queue.TryAdd(frame, encoding!))
+            {
+                Overflow(peer!);
+            }
+        }
+    }
+
+    /// <summary>Ends all connections, and stops to listen.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        await _stop.CancelAsync();
+        _listener.Dispose();
+        lock (_gate)
+        {
+            foreach (Peer peer in _table.All.ToArray())
+            {
+                Unname(peer);
+                peer.Connection?.Dispose();
+            }
+        }
+
+        while (Running() is { Length: > 0 } tasks)
+        {
+            await Task.WhenAll(tasks);
+        }
+    }
+
+    private static void CheckLength(string text, int bytesMax, string name)
+    {
+        if (text.Length == 0 || Encoding.UTF8.GetByteCount(text) > bytesMax)
+        {
+            throw new ArgumentException($"\"{text}\" must have 1 to {bytesMax} bytes in UTF-8.", name);
+        }
+    }
+
+    private Task[] Running()
+    {
+        lock (_gate)
+        {
+            return
+            [
+                .. _tasks.Concat(_table.All.Select(peer => peer.Connection?.Completion ?? peer.LastEnd))
+                    .Where(task => !task.IsCompleted),
+            ];
+        }
+    }
+
+    // Runs something until it ends; disposing this waits for it.
+    private void Track(Func<Task> run)
+    {
+        lock (_gate)
+        {
+            _tasks.RemoveWhere(task => task.IsCompleted);
+            _tasks.Add(Task.Run(run, CancellationToken.None));
+        }
+    }
+
+    private void Unname(Peer peer)
+    {
+        peer.Address = null;
+        peer.Waiting?.Dispose();
+        peer.Waiting = null;
+        StopDialing(peer);
+        if (peer.Connection is { IsDialed: true } connection)
+        {
+            connection.Break("it is no longer a peer");
+        }
+
+        _table.Tidy(peer);
+    }
+
+    private static void StopDialing(Peer peer)
+    {
+        // Not here and now: what waits for it would run under the lock.
+        _ = peer.Dialing?.CancelAsync();
+        peer.Dialing = null;
+    }
+
+    private void Overflow(Peer peer)
+    {
+        if (peer.Connection is { } connection)
+        {
+            connection.Break("too much waits to be sent to the peer");
+            return;
+        }
+
+        peer.Waiting!.Dispose();
+        peer.Waiting = null;
+        Track(() =>
+        {
+            _events.Disconnected(peer.Id);
+            return Task.CompletedTask;
+        });
+    }
+
+    private async Task WatchAsync()
+    {
+        using var timer = new PeriodicTimer(_tick, _clock);
+        try
+        {
+            while (await timer.WaitForNextTickAsync(_stop.Token))
+            {
+                PeerConnection[] connections;
+                lock (_gate)
+                {
+                    connections = [.. _table.All.Select(peer => peer.Connection).OfType<PeerConnection>()];
+                }
+
+                Array.ForEach(connections, connection => connection.Tick());
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // This trainer ends.
+        }
+    }
+}

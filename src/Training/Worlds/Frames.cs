@@ -11,16 +11,16 @@ public abstract record Frame(int World);
 /// <param name="Slice">The slice: the index of the member that owns it.</param>
 /// <param name="Node">The node: which shards are in the sum.</param>
 /// <param name="Value">The sum.</param>
-/// <typeparam name="T">Numbers of a slice.</typeparam>
+/// <typeparam name="T">The values of a slice.</typeparam>
 public sealed record PartialFrame<T>(int World, long Step, int Slice, TreeNode Node, T Value) : Frame(World);
 
 /// <summary>The sum of all shards of one slice, from its owner to all who follow.</summary>
 /// <param name="World">The world.</param>
 /// <param name="Step">The step.</param>
 /// <param name="Slice">The slice.</param>
-/// <param name="Slices">Slices of this step: it may have been summed in an earlier world.</param>
+/// <param name="Slices">Number of slices of this step; an earlier world may have cut it differently.</param>
 /// <param name="Value">The total.</param>
-/// <typeparam name="T">Numbers of a slice.</typeparam>
+/// <typeparam name="T">The values of a slice.</typeparam>
 public sealed record TotalFrame<T>(int World, long Step, int Slice, int Slices, T Value) : Frame(World);
 
 /// <summary>Asks for the totals of the step before the world's first one, which the sender lacks.</summary>
@@ -32,7 +32,7 @@ public sealed record CatchUpFrame(int World, long Step) : Frame(World);
 /// <param name="World">The world.</param>
 public sealed record FollowFrame(int World) : Frame(World);
 
-/// <summary>Tells a spectator from which step on it gets the totals of a slice.</summary>
+/// <summary>Tells a spectator the first step whose total of a slice it will receive.</summary>
 /// <param name="World">The world.</param>
 /// <param name="Slice">The slice.</param>
 /// <param name="FromStep">The first step.</param>

@@ -4,7 +4,7 @@ using System.Collections.Immutable;
 namespace Atelier.Training.Worlds;
 
 /// <summary>What a replica needs of the process around it.</summary>
-/// <typeparam name="T">Numbers of a slice.</typeparam>
+/// <typeparam name="T">The values of a slice.</typeparam>
 public interface IReplicaHost<T>
     where T : class
 {

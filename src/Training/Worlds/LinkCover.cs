@@ -9,8 +9,8 @@ public static class LinkCover
     private const int ExactMax = 20;
 
     /// <summary>
-    /// The trainers to put out. Of smallest sets, the one whose trainers have the lowest speed in sum; ties go by
-    /// identity, so that all who compute it agree.
+    /// The trainers to remove. Among the smallest sets, the one with the lowest total speed; remaining ties are broken
+    /// by identity, so that all who compute it agree.
     /// </summary>
     /// <param name="broken">Pairs that do not reach each other.</param>
     /// <param name="speed">Speed of a trainer.</param>

@@ -2,7 +2,7 @@
 // the device, the connections and the weights.
 //
 // Invariants:
-//   A step is applied only when the totals of all slices of one step are there.
+//   A step is applied only once the totals of all of its slices have arrived.
 //   Members differ by at most one step: a member sends nodes of step s only after it has applied step s - 1.
 //   A member keeps the totals of the step that it applied last, so that one that lacks them can catch up.
 //   After a promise nothing of an older world is sent or applied.
@@ -11,15 +11,17 @@ using System.Collections.Immutable;
 namespace Atelier.Training.Worlds;
 
 /// <summary>A trainer.</summary>
-/// <typeparam name="T">Numbers of a slice.</typeparam>
+/// <typeparam name="T">The values of a slice.</typeparam>
 /// <param name="id">The trainer.</param>
 /// <param name="shards">Shards of a batch, V.</param>
 /// <param name="merge">Sum of the left and the right half of a subtree.</param>
 /// <param name="host">The process around it.</param>
-public sealed class Replica<T>(TrainerId id, int shards, Func<T, T, T> merge, IReplicaHost<T> host)
+/// <param name="steps">Steps of the stage; after the last one nothing is computed.</param>
+public sealed partial class Replica<T>(
+    TrainerId id, int shards, Func<T, T, T> merge, IReplicaHost<T> host, long steps = long.MaxValue)
     where T : class
 {
-    // Frames of a world that the manager has told others of, but not yet this trainer.
+    // Maximum number of frames kept for worlds that the manager has announced to others, but not yet to this trainer.
     private const int EarlyMax = 1 << 16;
 
     private readonly List<(TrainerId From, Frame Frame)> _early = [];
@@ -110,8 +112,8 @@ public sealed class Replica<T>(TrainerId id, int shards, Func<T, T, T> merge, IR
     }
 
     /// <summary>
-    /// The connection to a peer has ended, and with it what was on its way. A member's manager decides what follows; a
-    /// spectator may have missed totals, and starts over.
+    /// The connection to a peer was lost, and with it the frames in flight. For a member, the manager decides what
+    /// follows; a spectator may have missed totals, so it starts over.
     /// </summary>
     public void Disconnected(TrainerId peer)
     {
@@ -231,7 +233,7 @@ public sealed class Replica<T>(TrainerId id, int shards, Func<T, T, T> merge, IR
         bool wasOf = _world is not null && world.Number > _world.Number;
         (_world, _self) = (world, world.IndexOf(id));
 
-        // The promise of one that was put out binds nobody: its weights are discarded.
+        // A trainer that was removed need not keep its promise, because its weights are discarded.
         _promised = IsMember ? Math.Max(_promised, world.Number) : Math.Min(_promised, world.Number);
         (_current, _next, _copyOf, _restoring) = (null, null, null, null);
         _followers.Clear();
@@ -277,6 +279,11 @@ public sealed class Replica<T>(TrainerId id, int shards, Func<T, T, T> merge, IR
 
     private void BeginStep()
     {
+        if (Position >= steps)
+        {
+            return;
+        }
+
         _current ??= _next ?? Begin();
         _next = null;
         ShardRun run = _world!.Members[_self].Shards;
@@ -344,57 +351,5 @@ public sealed class Replica<T>(TrainerId id, int shards, Func<T, T, T> merge, IR
         _last = (Position, totals);
         Position++;
         ServeCopies();
-    }
-
-    private void ServeCopies()
-    {
-        foreach ((TrainerId from, long step) in _copies.Where(one => one.Step <= Position).ToArray())
-        {
-            host.Send(from, new StateFrame(_world!.Number, step, step == Position ? host.Copy() : null));
-        }
-
-        _copies.RemoveAll(one => one.Step <= Position);
-    }
-
-    // All owners send their totals from some step on: the copy must be of that step or a later one.
-    private void BeginCopy()
-    {
-        long first = _followed.Values.Max();
-        if (HasState)
-        {
-            if (first <= _totals.FirstMissing(Position))
-            {
-                return;
-            }
-
-            Forget();
-        }
-
-        long later = Math.Max(first, _totals.Last) + 1;
-        _totals.DropBefore(first);
-
-        _copyOf = later;
-        WorldMember source = _world!.Members[(int)((uint)id.GetHashCode() % (uint)_world.Members.Length)];
-        host.Send(source.Id, new CopyFrame(_world.Number, later));
-    }
-
-    private void StartOver()
-    {
-        Forget();
-        if (_world is { } world && !IsMember)
-        {
-            _followed.Clear();
-            foreach (WorldMember member in world.Members)
-            {
-                host.Send(member.Id, new FollowFrame(world.Number));
-            }
-        }
-    }
-
-    private void Forget()
-    {
-        (HasState, _last, _current, _next, _copyOf, _restoring) = (false, null, null, null, null, null);
-        Position = 0;
-        _totals.Clear();
     }
 }

@@ -5,7 +5,7 @@ using System.Collections.Immutable;
 namespace Atelier.Training.Worlds;
 
 /// <summary>Adds up one step.</summary>
-/// <typeparam name="T">Numbers of a slice.</typeparam>
+/// <typeparam name="T">The values of a slice.</typeparam>
 internal sealed class StepExchange<T>
     where T : class
 {

@@ -5,11 +5,11 @@ using System.Collections.Immutable;
 namespace Atelier.Training.Worlds;
 
 /// <summary>Holds the totals of a few steps, slice by slice.</summary>
-/// <typeparam name="T">Numbers of a slice.</typeparam>
+/// <typeparam name="T">The values of a slice.</typeparam>
 internal sealed class TotalsBuffer<T>
     where T : class
 {
-    /// <summary>Steps that are held at most.</summary>
+    /// <summary>Maximum number of steps held.</summary>
     public const int StepsMax = 64;
 
     private readonly Dictionary<long, T?[]> _steps = [];
@@ -54,7 +54,7 @@ internal sealed class TotalsBuffer<T>
             ? [.. slices.OfType<T>()]
             : null;
 
-    /// <summary>The first step from one on whose totals are not all there.</summary>
+    /// <summary>The first step, counting from the given one, whose totals are incomplete.</summary>
     public long FirstMissing(long step)
     {
         while (_steps.TryGetValue(step, out T?[]? slices) && IsWhole(slices))
@@ -65,7 +65,7 @@ internal sealed class TotalsBuffer<T>
         return step;
     }
 
-    /// <summary>Drops the totals of the steps before one.</summary>
+    /// <summary>Drops the totals of all steps before the given one.</summary>
     public void DropBefore(long step)
     {
         foreach (long old in _steps.Keys.Where(held => held < step).ToArray())

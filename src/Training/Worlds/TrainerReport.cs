@@ -30,7 +30,7 @@ public sealed record TrainerReport
     /// <summary>Steps that are in its weights.</summary>
     public long Position { get; init; }
 
-    /// <summary>Whether it leaves as soon as it may: its node was given notice.</summary>
+    /// <summary>Whether it asks to leave as soon as possible, because its node will be shut down.</summary>
     public bool IsLeaving { get; init; }
 
     /// <summary>Members to which its data connection does not work.</summary>

@@ -29,7 +29,7 @@ public sealed record WorldMember(TrainerId Id, string Address, ShardRun Shards);
 /// </summary>
 /// <param name="Number">Its number, from 1.</param>
 /// <param name="FirstStep">
-/// The step that it begins with: so many steps are in the weights of the members that are level.
+/// The step that it begins with, which is the number of steps in the weights of the members that are level.
 /// </param>
 /// <param name="Members">Its members, in the order of their shards.</param>
 /// <param name="Level">
@@ -57,7 +57,7 @@ public sealed record World(
     public bool Has(TrainerId trainer) => IndexOf(trainer) >= 0;
 }
 
-/// <summary>A stage's membership as it is stored. It is stored before anybody is told.</summary>
+/// <summary>A stage's membership as it is stored. It is stored before anybody is notified.</summary>
 /// <param name="World">The last world; null before the first one.</param>
-/// <param name="SafeStep">Steps in the last committed checkpoint; 0 are the weights that the stage starts from.</param>
+/// <param name="SafeStep">Steps in the last committed checkpoint; 0 means the initial weights of the stage.</param>
 public sealed record WorldRecord(World? World, long SafeStep);

@@ -4,7 +4,7 @@
 //   1. Members of the last stored world are asked to promise the next number. From then on a member is frozen.
 //   2. The position is the largest one that members of the last stored world report. Nobody else has a say in it. If
 //      none of them is left, it is the last committed checkpoint.
-//   3. The world is stored, then told. Telling is the answer to every heartbeat, so it is repeated by itself.
+//   3. The world is stored, then announced. The answer to every heartbeat announces it, so a lost answer does no harm.
 //
 // A manager that starts again has forgotten all but the stored world; it hears the rest from the next heartbeats. Two
 // managers may act at once while a cluster is partitioned: the store takes the next world from one of them only.
@@ -37,10 +37,10 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
     public int Forming => _forming;
 
     /// <summary>
-    /// What is being asked: 0 nothing, 1 members to promise, 2 newcomers too. The caller hints to trainers to report at
-    /// once when it rises, and when a world is stored.
+    /// 0 while no world is being formed, 1 while members are asked to promise, 2 while newcomers are asked too. When it
+    /// rises, and when a world is stored, the caller prompts the trainers to report at once.
     /// </summary>
-    public int Phase => _forming == 0 ? 0 : _candidatesSince is null ? 1 : 2;
+    public int Asking => _forming == 0 ? 0 : _candidatesSince is null ? 1 : 2;
 
     /// <summary>
     /// Whether a trainer knows a later world than this manager: another one has stored it. Start again from the store.
@@ -69,7 +69,12 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
                 _trainers[old].IsGone = true;
             }
 
-            _trainers.Add(report.Id, trainer = new Trainer { FirstHeardAt = now });
+            _trainers.Add(report.Id, trainer = new Trainer());
+        }
+
+        if (trainer.IsGone)
+        {
+            return new ManagerAnswer(); // Sent before its place was taken.
         }
 
         (trainer.Report, trainer.HeardAt) = (report, now);
@@ -200,7 +205,7 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
         Trainer[] staying = [.. carriers.Where(Stays)];
         if (staying.Length == 0)
         {
-            // All leave: the one that is ahead is as good as the others, and is asked to stay for one more world.
+            // If all of them are leaving or cut off, all stay for one more world: only they have the weights.
             staying = carriers;
         }
 
@@ -232,7 +237,7 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
             return null;
         }
 
-        // Others that are starting, too, are waited for: a world change costs them more.
+        // Waits for other trainers that are also starting: another change of world would cost more than the wait.
         _candidatesSince ??= now;
         return now - _candidatesSince < options.GatherTime ? null : Form(_record.SafeStep, restored);
     }
@@ -368,8 +373,6 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
     private sealed class Trainer
     {
         public TrainerReport Report { get; set; } = null!;
-
-        public TimeSpan FirstHeardAt { get; init; }
 
         public TimeSpan HeardAt { get; set; }
 

@@ -30,7 +30,7 @@ public sealed class WorldOptions
     /// <summary>Steps that a newcomer may be behind when it is asked to join.</summary>
     public int LevelSteps { get; set; } = 2;
 
-    /// <summary>First time for which a trainer that was put out stays out; it doubles each time.</summary>
+    /// <summary>How long a trainer stays out after its first removal; the time doubles with each further one.</summary>
     public TimeSpan BackoffMin { get; set; } = TimeSpan.FromSeconds(10);
 
     /// <summary>Longest time for which a trainer that was put out stays out.</summary>

@@ -33,4 +33,18 @@ public sealed class LinkCoverTests
     }
 
     private static TrainerId Id(int number) => new($"t{number}", number);
+
+    // Beyond the size for which the smallest set is searched.
+    [Fact]
+    public void ManyBrokenLinks_AreAllCovered()
+    {
+        TrainerId[] trainers = [.. Enumerable.Range(0, 30).Select(i => new TrainerId($"t{i:00}", 1))];
+        (TrainerId One, TrainerId Other)[] links =
+        [
+            .. trainers.Take(25).Skip(1).Select(other => (trainers[0], other)), (trainers[26], trainers[27]),
+        ];
+        IReadOnlySet<TrainerId> cover = LinkCover.Of(links, _ => 1);
+        Assert.All(links, link => Assert.True(cover.Contains(link.One) || cover.Contains(link.Other)));
+        Assert.Equal(2, cover.Count);
+    }
 }

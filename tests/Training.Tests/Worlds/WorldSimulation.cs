@@ -462,13 +462,13 @@ internal sealed class SimulatedManager
             _manager = New(stored);
         }
 
-        int phase = _manager.Phase;
+        int asking = _manager.Asking;
         if (!_isStoring && _manager.Tick(_run.Now) is { } record)
         {
             Store(record);
         }
 
-        if (_manager.Phase > phase)
+        if (_manager.Asking > asking)
         {
             _run.Wake();
         }

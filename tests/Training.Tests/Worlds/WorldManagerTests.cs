@@ -1,0 +1,170 @@
+// Goal: the manager's rules one by one, where a simulation as a whole heals itself. Method: reports by hand on a clock.
+using System.Collections.Immutable;
+using Atelier.Training.Worlds;
+using Xunit;
+
+namespace Atelier.Training.Tests.Worlds;
+
+public sealed class WorldManagerTests
+{
+    private const int Shards = 8;
+    private static readonly TrainerId s_a = new("a", 1), s_b = new("b", 1), s_c = new("c", 1);
+    private readonly WorldOptions _options = new();
+
+    [Fact]
+    public void FirstWorld_BeginsFromWhatIsSafe_WithAllThatGather()
+    {
+        WorldManager manager = New(new WorldRecord(null, 40));
+        Assert.Equal("the stage begins", manager.Reason(At(0)));
+        Assert.Null(manager.Tick(At(0)));
+        ManagerAnswer answer = manager.Hear(Report(s_a) with { HasState = false }, At(0.1));
+        Assert.Equal(40, answer.Restore);
+        Assert.Equal(1, answer.Promise);
+        manager.Hear(Report(s_b, position: 40), At(0.2));
+        Assert.Null(manager.Tick(At(0.3))); // Others may be starting.
+        manager.Hear(Report(s_a, position: 40), At(0.4));
+        manager.Hear(Report(s_c, position: 39), At(0.5));
+        WorldRecord stored = manager.Tick(At(0.3) + _options.GatherTime)!;
+        Assert.Equal((1, 40L), (stored.World!.Number, stored.World.FirstStep));
+        Assert.Equal([s_a, s_b], stored.World.Members.Select(member => member.Id));
+        Assert.Equal(Shards, stored.World.Members.Sum(member => member.Shards.Count));
+        Assert.Equal(40, stored.SafeStep);
+    }
+
+    [Fact]
+    public void NewWorld_HasAtLeastTheNumberThatWasPromised()
+    {
+        WorldManager manager = New(Record(3, s_a, s_b));
+        manager.Hear(Report(s_a, world: 3, promised: 7, position: 10), At(0));
+        manager.Hear(Report(s_b, world: 3, position: 10), At(0));
+        Assert.Null(manager.Tick(At(0)));
+        Assert.Equal(7, manager.Forming);
+        Assert.Equal(7, manager.Hear(Report(s_b, world: 3, position: 10), At(0.1)).Promise);
+    }
+
+    [Fact]
+    public void PromiseOfAProcessThatWasReplaced_DoesNotCount()
+    {
+        WorldManager manager = New(Record(3, s_a, s_b));
+        manager.Hear(Report(s_a, world: 3, promised: 9, position: 10), At(0));
+        manager.Hear(Report(s_b, world: 3, position: 10), At(0));
+        manager.Hear(Report(s_a with { Incarnation = 2 }, world: 0) with { HasState = false }, At(0.1));
+        manager.Tick(At(0.1));
+        Assert.Equal(4, manager.Forming);
+        Assert.Equal(new ManagerAnswer(), manager.Hear(Report(s_a, world: 3, promised: 9), At(0.2)));
+    }
+
+    [Fact]
+    public void ManagerOfAnOlderWorld_IsStale()
+    {
+        foreach (WorldRecord record in new[] { new WorldRecord(null, 0), Record(3, s_a) })
+        {
+            WorldManager manager = New(record);
+            manager.Hear(Report(s_a, world: record.World?.Number ?? 0), At(0));
+            Assert.False(manager.IsStale);
+            manager.Hear(Report(s_b, world: (record.World?.Number ?? 0) + 1), At(0));
+            Assert.True(manager.IsStale);
+        }
+    }
+
+    [Fact]
+    public void Position_IsTheLargestOfTheLastWorldsMembers_AndNobodyElses()
+    {
+        WorldManager manager = New(Record(3, s_a, s_b));
+        manager.Hear(Report(s_a, world: 3, promised: 4, position: 10), At(0));
+        manager.Hear(Report(s_b, world: 3, promised: 4, position: 11), At(0));
+        manager.Hear(Report(s_c, world: 2, promised: 4, position: 99), At(0)); // It was removed in world 3.
+        World world = manager.Tick(At(0))!.World!;
+        Assert.Equal(11, world.FirstStep);
+        Assert.Equal([s_a, s_b], world.Members.Select(member => member.Id));
+        Assert.Equal([s_b], world.Level);
+    }
+
+    [Fact]
+    public void NothingIsFormed_BeforeAllLivingMembersHavePromised()
+    {
+        WorldManager manager = New(Record(3, s_a, s_b));
+        manager.Hear(Report(s_a, world: 3, position: 10) with { IsLeaving = true }, At(0));
+        manager.Hear(Report(s_b, world: 3, position: 10), At(0));
+        Assert.Null(manager.Tick(At(0)));
+        manager.Hear(Report(s_a, world: 3, promised: 4, position: 10) with { IsLeaving = true }, At(0.1));
+        Assert.Null(manager.Tick(At(0.1)));
+        manager.Hear(Report(s_b, world: 3, promised: 4, position: 10), At(0.2));
+        Assert.Equal([s_b], manager.Tick(At(0.2))!.World!.Members.Select(member => member.Id));
+    }
+
+    [Fact]
+    public void WhoCannotBeReached_StaysOut_ForTheBackoff_WhichDoubles()
+    {
+        WorldManager manager = New(Record(1, s_a, s_b, s_c));
+        double now = 0;
+        double Until(Func<bool> done)
+        {
+            double start = now;
+            while (!done())
+            {
+                now += 0.5;
+                Assert.InRange(now, 0, 1000);
+                Beat();
+            }
+
+            return now - start;
+        }
+
+        void Beat()
+        {
+            int world = manager.Record.World!.Number;
+            bool isWhole = !manager.Record.World.Has(s_c);
+            foreach (TrainerId id in new[] { s_a, s_b, s_c })
+            {
+                manager.Hear(
+                    Report(id, world, Math.Max(world, manager.Forming), position: (long)(10 + now)) with
+                    {
+                        Unreachable = isWhole ? [] : id == s_c ? [s_a, s_b] : [s_c],
+                    },
+                    At(now));
+            }
+
+            if (manager.Tick(At(now)) is { } next)
+            {
+                manager.Stored(next, At(now));
+            }
+        }
+
+        double first = 0;
+        for (int time = 0; time < 2; time++)
+        {
+            Until(() => !manager.Record.World!.Has(s_c));
+            double outside = Until(() => manager.Record.World!.Has(s_c));
+            Assert.InRange(outside, _options.BackoffMin.TotalSeconds * (1 << time), double.MaxValue);
+            Assert.True(time == 0 || outside > first, "The backoff did not grow.");
+            first = outside;
+        }
+    }
+
+    [Fact]
+    public void Checkpoint_IsCommittedByTheStoredWorld_AndOnlyForward()
+    {
+        WorldManager manager = New(Record(3, s_a) with { SafeStep = 20 });
+        Assert.Null(manager.Commit(2, 30));
+        Assert.Null(manager.Commit(4, 30));
+        Assert.Null(manager.Commit(3, 20));
+        Assert.Equal(30, manager.Commit(3, 30)!.SafeStep);
+    }
+
+    private WorldManager New(WorldRecord record) => new(_options, Shards, record, TimeSpan.Zero);
+
+    private static TimeSpan At(double seconds) => TimeSpan.FromSeconds(seconds);
+
+    private static WorldRecord Record(int number, params TrainerId[] members)
+    {
+        ImmutableArray<ShardRun> runs = ShardDeal.Of(Shards, [.. members.Select(_ => 1.0)]);
+        ImmutableArray<WorldMember> all = [.. members.Select((id, i) => new WorldMember(id, id.Name, runs[i]))];
+        return new WorldRecord(new World(number, 10, all, [.. members]), 0);
+    }
+
+    private static TrainerReport Report(TrainerId id, int world = 0, int promised = 0, long position = 0) => new()
+    {
+        Id = id, Address = id.Name, World = world, Promised = promised, HasState = true, Position = position,
+    };
+}

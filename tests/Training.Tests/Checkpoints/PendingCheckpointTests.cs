@@ -1,0 +1,143 @@
+// Goal: a checkpoint is committed only when every part is stored and two holders name the same digest, whichever holder
+// is lost meanwhile; and the holders together always do what is missing. Method: cases, and random losses of holders
+// and reports under seeds.
+using System.Collections.Immutable;
+using Atelier.Training.Checkpoints;
+using Atelier.Training.Worlds;
+using Xunit;
+
+namespace Atelier.Training.Tests.Checkpoints;
+
+public sealed class PendingCheckpointTests
+{
+    private const int Parts = 5;
+    private static readonly TrainerId s_a = new("a", 1), s_b = new("b", 1), s_c = new("c", 1);
+
+    [Fact]
+    public void EveryPart_HasOneWriterAndOneWitness()
+    {
+        PendingCheckpoint pending = New();
+        TrainerId[] holders = [s_c, s_a, s_b];
+        PartTask[] tasks = [.. holders.SelectMany(holder => pending.TasksOf(holder, holders))];
+        for (int part = 0; part < Parts; part++)
+        {
+            Assert.Single(tasks, task => task.Part == part && task.Writes);
+            Assert.Single(tasks, task => task.Part == part && !task.Writes);
+        }
+
+        Assert.Empty(pending.TasksOf(new TrainerId("d", 1), holders));
+    }
+
+    [Fact]
+    public void Commit_NeedsEveryPartStored_AndAWitness()
+    {
+        PendingCheckpoint pending = New();
+        TrainerId[] holders = [s_a, s_b];
+        for (int part = 0; part < Parts; part++)
+        {
+            Assert.Null(pending.Commit(7, holders));
+            pending.Hear(s_a, [Report(part, isStored: true)]);
+        }
+
+        Assert.Null(pending.Commit(7, holders)); // Nobody has confirmed any of them.
+        for (int part = 0; part < Parts; part++)
+        {
+            Assert.Null(pending.Commit(7, holders));
+            pending.Hear(s_b, [Report(part, isStored: false)]);
+        }
+
+        CheckpointManifest manifest = pending.Commit(7, holders)!;
+        Assert.Equal((20, 7, true), (manifest.Step, manifest.World, manifest.IsPlanned));
+        Assert.Equal(Enumerable.Range(0, Parts).Select(Part), manifest.Parts);
+        Assert.Equal(["weights"], manifest.Vectors);
+    }
+
+    [Fact]
+    public void WitnessesAlone_CommitNothing()
+    {
+        PendingCheckpoint pending = New();
+        foreach (TrainerId holder in new[] { s_a, s_b })
+        {
+            pending.Hear(holder, Enumerable.Range(0, Parts).Select(part => Report(part, isStored: false)));
+        }
+
+        Assert.Null(pending.Commit(1, [s_a, s_b]));
+    }
+
+    [Fact]
+    public void OnlyHolder_IsBelieved_AndNobodyElse()
+    {
+        PendingCheckpoint pending = New();
+        pending.Hear(s_a, Enumerable.Range(0, Parts).Select(part => Report(part, isStored: true)));
+        Assert.Null(pending.Commit(1, []));
+        Assert.NotNull(pending.Commit(1, [s_a]));
+        Assert.DoesNotContain(pending.TasksOf(s_a, [s_a]), task => !task.Writes);
+    }
+
+    [Fact]
+    public void DifferentDigests_CommitNothing_AndAreNamed()
+    {
+        PendingCheckpoint pending = New();
+        pending.Hear(s_a, Enumerable.Range(0, Parts).Select(part => Report(part, isStored: true)));
+        pending.Hear(s_b, Enumerable.Range(0, Parts).Select(part => Report(part, isStored: true)));
+        Assert.Null(pending.Disagreement());
+        pending.Hear(s_c, [new PartReport(20, 3, new CheckpointPart("other", 1), IsStored: false)]);
+        Assert.Equal((3, s_a, s_c), pending.Disagreement());
+        Assert.Null(pending.Commit(1, [s_a, s_b, s_c]));
+    }
+
+    [Fact]
+    public void ReportsOfOtherSteps_AndOtherParts_AreIgnored()
+    {
+        PendingCheckpoint pending = New();
+        pending.Hear(
+            s_a, [Report(0, true) with { Step = 10 }, Report(Parts, true), Report(0, true) with { Number = -1 }]);
+        Assert.Equal(Parts, pending.TasksOf(s_a, [s_a]).Count);
+    }
+
+    [Fact]
+    public void WhoeverIsLost_TheOthersFinishIt()
+    {
+        for (int seed = 0; seed < 500; seed++)
+        {
+            var random = new Random(seed);
+            PendingCheckpoint pending = New();
+            List<TrainerId> holders =
+                [.. Enumerable.Range(0, 1 + random.Next(6)).Select(i => new TrainerId($"t{i}", 1))];
+            var done = new Dictionary<TrainerId, Dictionary<int, PartReport>>();
+            int rounds = 0;
+            while (pending.Commit(1, holders) is null)
+            {
+                Assert.True(++rounds < 200, $"seed {seed}: not committed");
+                foreach (TrainerId holder in holders.ToArray())
+                {
+                    Dictionary<int, PartReport> own =
+                        done.TryGetValue(holder, out var known) ? known : done[holder] = [];
+                    PartTask[] tasks = [.. pending.TasksOf(holder, holders)];
+                    if (tasks.Length > 0)
+                    {
+                        PartTask task = tasks[random.Next(tasks.Length)];
+                        bool isStored = own.GetValueOrDefault(task.Part)?.IsStored == true;
+                        own[task.Part] = Report(task.Part, task.Writes || isStored);
+                    }
+
+                    if (random.Next(3) > 0)
+                    {
+                        pending.Hear(holder, own.Values); // Else the heartbeat is lost.
+                    }
+                }
+
+                if (holders.Count > 1 && random.Next(8) == 0)
+                {
+                    holders.RemoveAt(random.Next(holders.Count));
+                }
+            }
+        }
+    }
+
+    private static PendingCheckpoint New() => new(20, isPlanned: true, ["weights"], Parts);
+
+    private static CheckpointPart Part(int number) => new($"digest {number}", 100 + number);
+
+    private static PartReport Report(int number, bool isStored) => new(20, number, Part(number), isStored);
+}

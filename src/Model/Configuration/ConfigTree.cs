@@ -27,13 +27,20 @@ public sealed class ConfigTree
     /// The file is too long, or is not a YAML mapping of strings, lists and mappings.
     /// </exception>
     /// <exception cref="ArgumentException">An override is not of the form key=value.</exception>
-    public static ConfigTree Read(string path, IEnumerable<string> overrides)
+    public static ConfigTree Read(string path, IEnumerable<string> overrides) =>
+        Parse(path, TextFile.Read(path, FileBytesMax), overrides);
+
+    /// <summary>Reads the text of a file and applies overrides, as <see cref="Read"/> does.</summary>
+    /// <param name="path">Name of the file, for errors.</param>
+    /// <param name="text">The text.</param>
+    /// <param name="overrides">Changes.</param>
+    public static ConfigTree Parse(string path, string text, IEnumerable<string> overrides)
     {
         var tree = new ConfigTree(path);
         try
         {
             var yaml = new YamlStream();
-            using var reader = new StringReader(TextFile.Read(path, FileBytesMax));
+            using var reader = new StringReader(text);
             yaml.Load(reader);
             if (yaml.Documents is not [{ RootNode: YamlMappingNode root }])
             {

@@ -21,6 +21,9 @@ public sealed record GradientSum(Tensor Gradient, double Loss, long Samples) : I
     /// <summary>Number of samples whose own loss is not finite.</summary>
     public long NotFinite { get; init; }
 
+    /// <summary>Samples in the sums, as indices of the data, in the run's order.</summary>
+    public IReadOnlyList<int> SampleIds { get; init; } = [];
+
     /// <summary>Adds two sums in the buffer of <paramref name="left"/>; both are consumed.</summary>
     public static GradientSum Merge(GradientSum left, GradientSum right)
     {
@@ -34,6 +37,7 @@ public sealed record GradientSum(Tensor Gradient, double Loss, long Samples) : I
             LeftOut = right.LeftOut.Count == 0 ? left.LeftOut : [.. left.LeftOut, .. right.LeftOut],
             Largest = SampleLoss.Larger(left.Largest, right.Largest),
             NotFinite = left.NotFinite + right.NotFinite,
+            SampleIds = [.. left.SampleIds, .. right.SampleIds],
         };
     }
 

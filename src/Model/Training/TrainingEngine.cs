@@ -228,6 +228,7 @@ public sealed class TrainingEngine : IDisposable
             Largest = batch.Samples.Zip(losses, (sample, own) => new SampleLoss(sample, own))
                 .Aggregate((SampleLoss?)null, SampleLoss.Larger),
             NotFinite = losses.Count(own => !float.IsFinite(own)),
+            SampleIds = batch.Samples,
         };
 
         static Tensor Gradient(FlatParameters flat) =>

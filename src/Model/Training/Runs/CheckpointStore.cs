@@ -40,6 +40,17 @@ public sealed partial class CheckpointStore(
     /// <summary>The step of the newest planned checkpoint; 0 if there is none.</summary>
     public long LastPlanned => Paths().Where(IsPlanned).Select(StepOf).DefaultIfEmpty(0).Max();
 
+    /// <summary>Metadata of a checkpoint's files, besides the position.</summary>
+    /// <param name="identity">Identity of the run.</param>
+    public static Dictionary<string, string> MetadataOf(RunIdentity identity)
+    {
+        string parts = identity.ToJson();
+        return new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            [IdentityKey] = DigestOf(parts), [PartsKey] = parts, [PrecisionKey] = identity.Precision,
+        };
+    }
+
     /// <summary>Writes a checkpoint and removes those that it supersedes.</summary>
     /// <param name="master">The state to save.</param>
     /// <param name="position">The run's position.</param>
@@ -52,14 +63,8 @@ public sealed partial class CheckpointStore(
             File.Delete(left); // Left by a process that was killed while writing.
         }
 
-        string parts = Identity.ToJson();
-        var metadata = new Dictionary<string, string>(StringComparer.Ordinal)
-        {
-            [IdentityKey] = DigestOf(parts),
-            [PartsKey] = parts,
-            [PrecisionKey] = Identity.Precision,
-            [PositionKey] = JsonSerializer.Serialize(position),
-        };
+        Dictionary<string, string> metadata = MetadataOf(Identity);
+        metadata[PositionKey] = JsonSerializer.Serialize(position);
         string number = position.Step.ToString("d9", CultureInfo.InvariantCulture);
         string path = Path.Combine(folder, $"{(isPlanned ? Planned : Stopped)}{number}.safetensors");
         master.Save(path, s_names, metadata);

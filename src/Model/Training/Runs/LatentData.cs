@@ -49,6 +49,13 @@ public sealed class LatentData : ITrainingData, IDisposable
                 folders[^1], "samples", $"are {end} in total; the maximum is {int.MaxValue}.");
     }
 
+    /// <summary>Opens the data sets of a stage.</summary>
+    /// <exception cref="RefusedFileException">As for the constructor.</exception>
+    public static LatentData Of(StageConfig stage) => new(
+        stage.DataFolders, stage.LatentColumn,
+        (stage.Network.InChannels, stage.Network.InputSize, stage.Network.InputSize),
+        (stage.CaptionLength, stage.Network.CaptionChannels));
+
     /// <inheritdoc/>
     public int Count { get; }
 

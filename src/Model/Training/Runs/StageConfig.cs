@@ -89,9 +89,19 @@ public sealed record StageConfig
     /// <param name="path">YAML file.</param>
     /// <param name="overrides">key=value, applied over the file.</param>
     /// <exception cref="RefusedFileException">A key is unknown, missing or has an invalid value.</exception>
-    public static StageConfig Read(string path, IEnumerable<string> overrides)
+    public static StageConfig Read(string path, IEnumerable<string> overrides) =>
+        Of(ConfigTree.Read(path, overrides), path);
+
+    /// <summary>Reads a stage from the text of a file.</summary>
+    /// <param name="path">Name of the file, for errors.</param>
+    /// <param name="text">YAML.</param>
+    /// <param name="overrides">key=value, applied over the text.</param>
+    /// <exception cref="RefusedFileException">A key is unknown, missing or has an invalid value.</exception>
+    public static StageConfig Parse(string path, string text, IEnumerable<string> overrides) =>
+        Of(ConfigTree.Parse(path, text, overrides), path);
+
+    private static StageConfig Of(ConfigTree tree, string path)
     {
-        ConfigTree tree = ConfigTree.Read(path, overrides);
         string name = tree.Text("exp_name");
         MicroDiTConfig network = ReadNetwork(tree, path);
         long steps = tree.Batches("trainer.max_duration");

@@ -1,10 +1,7 @@
 // The state of a stage in one replica: network, optimizer, position and checkpoints. It is independent of who computes
 // gradients, and when.
 using System.Security.Cryptography;
-using System.Text;
-using System.Text.Json;
 using Atelier.Model.Networks;
-using Atelier.Model.Runtime;
 using Atelier.Training;
 using static TorchSharp.torch;
 
@@ -39,9 +36,10 @@ public sealed class StageState : IDisposable
         (Config, _rules, _data, _remark) = (config, config.Rules, data, remark);
         Network = new MicroDiT(config.Network);
         MicroDiTInitializer.Initialize(Network, config.Seed);
-        TrainingSettings settings = config.StepSettings with { ThreadsPerShard = ThreadsPerShard(config) };
+        TrainingSettings settings = StageIdentity.Settings(config);
         _store = new CheckpointStore(
-            config.Folder, config.CheckpointsKept, IdentityOf(config, data), EarlierDigest(config, data),
+            config.Folder, config.CheckpointsKept, StageIdentity.Of(config, data),
+            StageIdentity.EarlierDigest(config, data),
             config.TakesOtherDevices);
         if (config.Start.Path is not null && !_store.HasAny)
         {
@@ -50,7 +48,7 @@ public sealed class StageState : IDisposable
 
         var source = new SeededShards(data, settings, config.Network, config.Seed, config.CaptionDrop);
         Lanes = lane is not null ? new LanePlan(1, null) : LanePlan.Of(
-            settings.Shards, ThreadsPerShard(config), get_num_threads(),
+            settings.Shards, settings.ThreadsPerShard!.Value, get_num_threads(),
             sizeof(float) * Network.parameters().Sum(p => p.numel()),
             GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / GradientMemoryPart);
         Engine = new TrainingEngine(Network, settings, source, config.Compute, Lanes.Lanes, lane);
@@ -169,43 +167,5 @@ public sealed class StageState : IDisposable
     {
         Engine.Dispose();
         Network.Dispose();
-    }
-
-    private static int ThreadsPerShard(StageConfig config) => config.StepSettings.ThreadsPerShard ?? 1;
-
-    private static RunIdentity IdentityOf(StageConfig config, ITrainingData data) => new()
-    {
-        Stage = config.Name,
-        Network = NetworkJson(config),
-        Seed = config.Seed,
-        Batch = config.StepSettings.GlobalBatch,
-        Shards = config.StepSettings.Shards,
-        ThreadsPerShard = ThreadsPerShard(config),
-        Precision = Precision.Name(config.Compute),
-        MaskRatio = config.StepSettings.MaskRatio,
-        LatentColumn = config.LatentColumn,
-        Samples = data.Count,
-        Data = data.Digest,
-        OrderVersion = SampleOrder.Version,
-        Device = ProcessorKind.TrainingName,
-    };
-
-    // The identity in checkpoints of earlier releases. This must never change.
-    private static string EarlierDigest(StageConfig config, ITrainingData data)
-    {
-        string text = $"{NetworkJson(config)} {config.Seed} {config.StepSettings.GlobalBatch} "
-            + $"{config.Compute} {data.Count} {config.Name} {config.LatentColumn} {config.StepSettings.MaskRatio:r}";
-        return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
-    }
-
-    private static string NetworkJson(StageConfig config)
-    {
-        using var stream = new MemoryStream();
-        using (var writer = new Utf8JsonWriter(stream))
-        {
-            config.Network.WriteJson(writer);
-        }
-
-        return Encoding.UTF8.GetString(stream.ToArray());
     }
 }

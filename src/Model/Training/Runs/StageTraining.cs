@@ -1,5 +1,4 @@
 // The training of a whole stage in one process: data, state, loop, panels, TensorBoard events, meter and report.
-using Atelier.Model.Networks;
 using Atelier.Training;
 
 namespace Atelier.Model.Training.Runs;
@@ -31,10 +30,7 @@ public static class StageTraining
     /// <exception cref="TrainingFailedException">It cannot continue or has no result; the report says why.</exception>
     public static bool Run(StageConfig stage, IStageAudience audience, CancellationToken cancellation)
     {
-        MicroDiTConfig network = stage.Network;
-        using var data = new LatentData(
-            stage.DataFolders, stage.LatentColumn, (network.InChannels, network.InputSize, network.InputSize),
-            (stage.CaptionLength, network.CaptionChannels));
+        using LatentData data = LatentData.Of(stage);
         using var state = new StageState(stage, data, text => audience.Remark($"{stage.Name}: {text}"));
         if (state.IsComplete)
         {

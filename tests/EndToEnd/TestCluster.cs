@@ -169,7 +169,8 @@ internal sealed class TestCluster : IAsyncDisposable
     {
         var settings = new Dictionary<string, string>
         {
-            ["Silo__Name"] = $"silo-{i}", ["Silo__HttpPort"] = $"{HttpPort(i)}",
+            ["Silo__Name"] = $"silo-{i}", ["Silo__Roles"] = "control,inference,training",
+            ["Silo__HttpPort"] = $"{HttpPort(i)}",
             ["Silo__Port"] = $"{_ports[3 + (3 * i)]}",
             ["Silo__ProxyPort"] = $"{_ports[4 + (3 * i)]}", ["Cluster__Secret"] = _secret,
             ["Models__Folders__0"] = "none",

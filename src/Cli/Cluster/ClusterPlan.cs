@@ -90,6 +90,7 @@ internal sealed record ClusterPlan
         {
             ["Silo__Name"] = $"silo-{index + 1}",
             ["Silo__Address"] = "127.0.0.1",
+            ["Silo__Roles"] = "control,inference,training",
             ["Silo__Port"] = $"{ports.Port}",
             ["Silo__ProxyPort"] = $"{ports.ProxyPort}",
             ["Silo__HttpPort"] = $"{ports.HttpPort}",

@@ -19,7 +19,8 @@ internal static class AtelierCommand
     private static readonly TimeSpan s_timeToStop = TimeSpan.FromMinutes(2);
 
     // Verbs that do not need libtorch, or load it themselves.
-    private static readonly string[] s_light = ["up", "status", "tenants", "blobs", "generate", "test"];
+    private static readonly string[] s_light =
+        ["up", "status", "tenants", "blobs", "runs", "generate", "test"];
 
     private const string NoMemory = "This machine does not have enough memory for that.";
 
@@ -37,6 +38,7 @@ internal static class AtelierCommand
             StatusCommand.Create(),
             TenantsCommand.Create(),
             BlobsCommand.Create(),
+            RunsCommand.Create(),
             VerifyCommand.Create(),
             GenerateCommand.Create(),
             TrainCommand.Create(),

@@ -18,6 +18,11 @@ internal sealed class RequestRates(GatewaySettings settings, TimeProvider clock)
     // The bucket that all share for whom the full table has no bucket of their own.
     private const string Others = "others";
 
+    // The bucket of all clients without a key where addresses distinguish nothing. Tenants' names have no white space.
+    private const string Keyless = "without a key";
+
+    private const int KeylessBurstSeconds = 2;
+
     private static readonly TimeSpan s_sweepPause = TimeSpan.FromSeconds(1);
 
     private readonly Lock _lock = new();

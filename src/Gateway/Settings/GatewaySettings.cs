@@ -59,7 +59,8 @@ public sealed record GatewaySettings
     /// <summary>Gets the maximum number of open connections.</summary>
     /// <remarks>
     /// At the limit, a new connection closes the one that has been idle for the longest time; if none is idle, the new
-    /// one is closed immediately.
+    /// one is closed immediately. Requests without a key (links to pictures, the API's reference) hold at most a tenth
+    /// of the connections, and those of one address a quarter of that tenth where addresses are bounded.
     /// </remarks>
     /// <value>The default is 10,000.</value>
     [Bounds(1, 1_000_000)]
@@ -67,7 +68,8 @@ public sealed record GatewaySettings
 
     /// <summary>
     /// Gets the maximum number of open connections of one address; an IPv6 /64 counts as one address. Requests that
-    /// need no key are bounded by address too, like a tenant's. 0 disables both.
+    /// need no key are bounded by address too, like a tenant's. 0 disables both; <see cref="KeylessPerSecond"/> applies
+    /// then.
     /// </summary>
     /// <remarks>Behind a load balancer, whose address all clients then have, it must be 0.</remarks>
     /// <value>The default is 1,000, or 0 if the gateway listens on a loopback address.</value>

@@ -7,6 +7,7 @@ using Atelier.Grains.Models;
 using Atelier.Grains.OpenSets;
 using Atelier.Grains.Placement;
 using Atelier.Grains.Queueing;
+using Atelier.Grains.Training;
 using Atelier.Grains.Workers;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
@@ -21,7 +22,9 @@ public static class GrainsHosting
 {
     /// <summary>
     /// Adds the services of the grains, with options from the silo's configuration. The silo runs a worker for each
-    /// registered <see cref="Ports.IDeviceHost"/>; an <see cref="Ports.IBlobStore"/> must be registered in any case.
+    /// registered <see cref="Ports.IDeviceHost"/> and a trainer for each registered <see cref="Ports.ITrainingWork"/>,
+    /// which needs an <see cref="Ports.ITrainerNetwork"/>; an <see cref="Ports.IBlobStore"/> must be registered in any
+    /// case.
     /// </summary>
     /// <param name="silo">The silo.</param>
     public static ISiloBuilder AddAtelierGrains(this ISiloBuilder silo)
@@ -44,6 +47,9 @@ public static class GrainsHosting
         silo.Services.AddSingleton<WorkerService>();
         silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>>(
             services => services.GetRequiredService<WorkerService>());
+        silo.Services.AddSingleton<TrainerService>();
+        silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>>(
+            services => services.GetRequiredService<TrainerService>());
         silo.Services.AddPlacementFilter<ControlSiloFilterStrategy, ControlSiloFilterDirector>(
             ServiceLifetime.Transient);
         silo.Services.AddPlacementFilter<OwnSiloFilterStrategy, OwnSiloFilterDirector>(ServiceLifetime.Transient);
@@ -60,5 +66,6 @@ public static class GrainsHosting
             .AddOptions<OpenSetOptions, OpenSetOptionsValidator>(configuration)
             .AddOptions<RetentionOptions, RetentionOptionsValidator>(configuration)
             .AddOptions<ModelOptions, ModelOptionsValidator>(configuration)
-            .AddOptions<WorkerOptions, WorkerOptionsValidator>(configuration);
+            .AddOptions<WorkerOptions, WorkerOptionsValidator>(configuration)
+            .AddOptions<TrainerOptions, TrainerOptionsValidator>(configuration);
 }

@@ -45,6 +45,7 @@ internal static class AtelierApi
             provider.GetRequiredService<IGrainFactory>(), provider.GetRequiredService<LogLimits>(),
             provider.GetRequiredService<ILogger<BlobOwners>>()));
         services.AddSingleton<BlobEndpoints>();
+        services.AddSingleton<RunEndpoints>();
         services.AddOpenApi(Document, options => options
             .AddDocumentTransformer((document, _, _) =>
             {
@@ -83,6 +84,7 @@ internal static class AtelierApi
         PictureEndpoints.Map(routes);
         AdminEndpoints.Map(routes);
         BlobEndpoints.Map(routes);
+        RunEndpoints.Map(routes);
         app.MapOpenApi($"/openapi/{Document}.json");
 
         // The page loads nothing from other servers.

@@ -1,5 +1,5 @@
-// The names of device kinds. A kind covers everything besides its specification that a picture's bits depend on: two
-// devices of one kind give equal bytes. Where that is not certain, the names differ.
+// The names of device kinds. A kind covers everything that a picture's bits depend on besides its specification, so
+// two devices of one kind give equal bytes. Where that is not certain, the names differ.
 using Atelier.Model.Runtime;
 
 namespace Atelier.Silo.Devices;

@@ -13,6 +13,7 @@ using Atelier.Silo.Api.Http;
 using Atelier.Silo.Blobs;
 using Atelier.Silo.Devices;
 using Atelier.Silo.Store;
+using Atelier.Silo.Training;
 using Microsoft.Extensions.Options;
 using Orleans.Configuration;
 using Orleans.Runtime.MembershipService.SiloMetadata;
@@ -91,6 +92,7 @@ public static class SiloHost
             .AddOptions<FolderBlobStoreOptions, FolderBlobStoreOptionsValidator>(configuration)
             .AddOptions<AzureBlobStoreOptions, AzureBlobStoreOptionsValidator>(configuration)
             .AddOptions<TorchDeviceOptions, TorchDeviceOptionsValidator>(configuration)
+            .AddOptions<PeerOptions, PeerOptionsValidator>(configuration)
             .AddGrainOptions(configuration);
 
     private static async Task<IClusterStore?> OpenStoreAsync(StartOptions options, List<string> warnings)
@@ -186,6 +188,24 @@ public static class SiloHost
         AddBlobs(builder.Services);
         builder.Services.AddAtelierApi();
         builder.Services.AddHostedService<MembershipLog>();
+        if (settings.Roles.HasFlag(SiloRoles.Inference) || settings.Roles.HasFlag(SiloRoles.Training))
+        {
+            builder.Services.AddSingleton(provider => DeviceLane.Of(
+                provider.GetRequiredService<IOptions<TorchDeviceOptions>>().Value,
+                provider.GetRequiredService<TimeProvider>()));
+        }
+
+        if (settings.Roles.HasFlag(SiloRoles.Training))
+        {
+            builder.Services.AddSingleton<ITrainingWork>(provider => new TorchTraining(
+                provider.GetRequiredService<DeviceLane>(),
+                provider.GetRequiredService<IOptions<TorchDeviceOptions>>().Value));
+            builder.Services.AddSingleton<ITrainerNetwork>(provider => new TcpTrainerNetwork(
+                IPAddress.Parse(settings.Address), settings.Tls ? settings.SecretBytes() : null,
+                provider.GetRequiredService<IOptions<PeerOptions>>().Value,
+                provider.GetRequiredService<TimeProvider>(), provider.GetRequiredService<ILoggerFactory>()));
+        }
+
         if (settings.Roles.HasFlag(SiloRoles.Inference))
         {
             AddDevice(builder.Services, settings);
@@ -219,9 +239,6 @@ public static class SiloHost
 
     private static void AddDevice(IServiceCollection services, SiloSettings settings)
     {
-        services.AddSingleton(provider => DeviceLane.Of(
-            provider.GetRequiredService<IOptions<TorchDeviceOptions>>().Value,
-            provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton<IDeviceHost>(provider =>
         {
             Libtorch.Load();

@@ -1,5 +1,6 @@
 // A connection between two trainers that have proven who they are: one task reads frames, one writes them.
 using System.Net.Sockets;
+using Atelier.Grains.Ports;
 using Atelier.Training.Worlds;
 
 namespace Atelier.Silo.Training;
@@ -11,7 +12,7 @@ namespace Atelier.Silo.Training;
 /// <param name="SilenceTicks">Ticks of silence after which a connection is broken.</param>
 /// <param name="HeartbeatTicks">Ticks without a write after which a heartbeat is sent.</param>
 internal sealed record PeerContext(
-    FrameCodec Codec, ReceiveCredits Credits, IPeerEvents Events, int SilenceTicks, int HeartbeatTicks);
+    FrameCodec Codec, ReceiveCredits Credits, ITrainerPeerEvents Events, int SilenceTicks, int HeartbeatTicks);
 
 /// <summary>A connection.</summary>
 internal sealed class PeerConnection : IDisposable

@@ -55,24 +55,6 @@ internal sealed partial class PeerLog(TimeProvider clock, ILogger logger)
         }
     }
 
-    [LoggerMessage(
-        EventId = 641, Level = LogLevel.Warning,
-        Message = "Refused {Count} connections of trainers since this was last logged; the last one, from {Peer}, "
-            + "because: {Reason}")]
-    private partial void LogRefused(int count, EndPoint? peer, string reason);
-
-    [LoggerMessage(
-        EventId = 642, Level = LogLevel.Warning,
-        Message = "{Count} attempts to connect to trainers failed since this was last logged; the last one, to {Peer} "
-            + "at {Address}, because: {Reason}")]
-    private partial void LogUnreached(int count, TrainerId peer, string address, string reason);
-
-    [LoggerMessage(
-        EventId = 643, Level = LogLevel.Information,
-        Message = "{Count} connections to trainers ended since this was last logged; the last one, to {Peer}, because: "
-            + "{Reason}")]
-    private partial void LogEnded(int count, TrainerId peer, string reason);
-
     private sealed class Limit
     {
         public int Count { get; set; }

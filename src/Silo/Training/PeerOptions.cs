@@ -1,11 +1,20 @@
 // The options of the connections between trainers.
+using Atelier.Configuration;
+
 namespace Atelier.Silo.Training;
 
 /// <summary>Connections between the trainers of a stage.</summary>
+[Section("TrainerPeers")]
 public sealed class PeerOptions
 {
+    /// <summary>Gets or sets the port for other trainers; 0 takes a free one.</summary>
+    /// <value>The default is 0.</value>
+    [Bounds(0, 65535)]
+    public int Port { get; set; }
+
     /// <summary>Gets or sets the time without anything to send after which a heartbeat is sent.</summary>
     /// <value>The default is half a second.</value>
+    [Bounds("00:00:00.010", "00:01:00")]
     public TimeSpan Heartbeat { get; set; } = TimeSpan.FromSeconds(0.5);
 
     /// <summary>
@@ -16,26 +25,32 @@ public sealed class PeerOptions
     /// peers.
     /// </remarks>
     /// <value>The default is 2 seconds.</value>
+    [Bounds("00:00:00.020", "00:10:00")]
     public TimeSpan Silence { get; set; } = TimeSpan.FromSeconds(2);
 
     /// <summary>Gets or sets the time within which a peer must prove who it is.</summary>
     /// <value>The default is 5 seconds.</value>
+    [Bounds("00:00:00.010", "00:10:00")]
     public TimeSpan HandshakeTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>Gets or sets the time without a connection after which a peer is reported as unreachable.</summary>
     /// <value>The default is 1 second.</value>
+    [Bounds("00:00:00.010", "00:10:00")]
     public TimeSpan UnreachableAfter { get; set; } = TimeSpan.FromSeconds(1);
 
     /// <summary>Gets or sets the first pause between two attempts to connect; it doubles each time.</summary>
     /// <value>The default is 0.1 seconds.</value>
+    [Bounds("00:00:00.010", "00:10:00")]
     public TimeSpan BackoffMin { get; set; } = TimeSpan.FromSeconds(0.1);
 
     /// <summary>Gets or sets the longest pause between two attempts to connect.</summary>
     /// <value>The default is 2 seconds.</value>
+    [Bounds("00:00:00.010", "01:00:00")]
     public TimeSpan BackoffMax { get; set; } = TimeSpan.FromSeconds(2);
 
     /// <summary>Gets or sets the most connections; members of the world are let in beyond it.</summary>
     /// <value>The default is 1,024.</value>
+    [Bounds(1, 1 << 20)]
     public int Connections { get; set; } = 1024;
 
     /// <summary>
@@ -43,6 +58,7 @@ public sealed class PeerOptions
     /// closed.
     /// </summary>
     /// <value>The default is 64.</value>
+    [Bounds(1, 1 << 16)]
     public int Unproven { get; set; } = 64;
 
     /// <summary>
@@ -54,7 +70,8 @@ public sealed class PeerOptions
     /// less than two whole gradients.
     /// </remarks>
     /// <value>The default is 256 MiB.</value>
-    public long SendQueueBytes { get; set; } = 256 << 20;
+    [Bounds(1, 1L << 40)]
+    public long SendQueueBytes { get; set; } = 256L << 20;
 
     /// <summary>
     /// Gets or sets the most bytes of frames that are received and not yet taken by the protocol, over all peers. Their
@@ -65,23 +82,25 @@ public sealed class PeerOptions
     /// senders that have more to send than this.
     /// </remarks>
     /// <value>The default is 256 MiB.</value>
-    public long ReceiveBytes { get; set; } = 256 << 20;
+    [Bounds(1, 1L << 40)]
+    public long ReceiveBytes { get; set; } = 256L << 20;
+}
 
-    /// <summary>The same options.</summary>
-    /// <exception cref="ArgumentOutOfRangeException">One of them is impossible.</exception>
-    internal PeerOptions Checked()
+/// <summary>Validates the options of the connections between trainers.</summary>
+internal sealed class PeerOptionsValidator : OptionsValidator<PeerOptions>
+{
+    protected override IEnumerable<string> Faults(PeerOptions options)
     {
-        foreach (TimeSpan time in (TimeSpan[])[Heartbeat, HandshakeTimeout, UnreachableAfter, BackoffMin])
+        if (options.Silence < 2 * options.Heartbeat)
         {
-            ArgumentOutOfRangeException.ThrowIfLessThanOrEqual(time, TimeSpan.Zero);
+            yield return $"{Key(nameof(options.Silence))} is {options.Silence}; it must be at least twice "
+                + $"{Key(nameof(options.Heartbeat))} ({options.Heartbeat}), or a late heartbeat breaks a connection.";
         }
 
-        ArgumentOutOfRangeException.ThrowIfLessThan(Silence, 2 * Heartbeat);
-        ArgumentOutOfRangeException.ThrowIfLessThan(BackoffMax, BackoffMin);
-        ArgumentOutOfRangeException.ThrowIfLessThan(Connections, 1);
-        ArgumentOutOfRangeException.ThrowIfLessThan(Unproven, 1);
-        ArgumentOutOfRangeException.ThrowIfLessThan(SendQueueBytes, 1);
-        ArgumentOutOfRangeException.ThrowIfLessThan(ReceiveBytes, 1);
-        return this;
+        if (options.BackoffMax < options.BackoffMin)
+        {
+            yield return $"{Key(nameof(options.BackoffMax))} is {options.BackoffMax}; it must be at least "
+                + $"{Key(nameof(options.BackoffMin))} ({options.BackoffMin}).";
+        }
     }
 }

@@ -1,6 +1,7 @@
 // The connections between the trainers of a stage, over TCP with the transport security of the silos' ports.
 using System.Net;
 using System.Text;
+using Atelier.Grains.Ports;
 using Atelier.Training.Worlds;
 
 namespace Atelier.Silo.Training;
@@ -9,17 +10,17 @@ namespace Atelier.Silo.Training;
 /// A trainer's listener and its connections, one to each peer. All methods may be called at any time.
 /// </summary>
 /// <remarks>
-/// A frame is lost only with a connection, which <see cref="IPeerEvents.Disconnected"/> reports. What is sent to a
-/// named peer without a connection waits for one.
+/// A frame is lost only with a connection, which <see cref="ITrainerPeerEvents.Disconnected"/> reports. What is sent to
+/// a named peer without a connection waits for one.
 /// </remarks>
-public sealed partial class TcpPeers : IAsyncDisposable
+public sealed partial class TcpPeers : ITrainerPeers
 {
     private readonly TrainerId _self;
     private readonly string _stage;
     private readonly PeerOptions _options;
     private readonly long _sendQueueBytes;
     private readonly TimeProvider _clock;
-    private readonly IPeerEvents _events;
+    private readonly ITrainerPeerEvents _events;
     private readonly PeerContext _context;
     private readonly PeerSecurity _security;
     private readonly PeerListener _listener;
@@ -46,9 +47,9 @@ public sealed partial class TcpPeers : IAsyncDisposable
     /// </exception>
     public TcpPeers(
         TrainerId self, string stage, PeerOptions options, FrameLimits limits, byte[]? secret, IPEndPoint listen,
-        TimeProvider clock, IPeerEvents events, ILogger<TcpPeers> logger)
+        TimeProvider clock, ITrainerPeerEvents events, ILogger<TcpPeers> logger)
     {
-        (_self, _stage, _options) = (self, stage, options.Checked());
+        (_self, _stage, _options) = (self, stage, options);
         (_clock, _events) = (clock, events);
         _security = new PeerSecurity(secret);
         if (!_security.Allows(listen.Address))

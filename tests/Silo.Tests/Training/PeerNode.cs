@@ -5,6 +5,7 @@ using System.Net.Security;
 using System.Net.Sockets;
 using System.Numerics;
 using Atelier.ServiceDefaults;
+using Atelier.Grains.Ports;
 using Atelier.Silo.Training;
 using Atelier.Training.Worlds;
 using Microsoft.Extensions.Logging;
@@ -13,7 +14,7 @@ using Xunit;
 namespace Atelier.Silo.Tests.Training;
 
 /// <summary>A trainer that listens on loopback and notes events.</summary>
-internal sealed class PeerNode : IPeerEvents, ILogger<TcpPeers>, IAsyncDisposable
+internal sealed class PeerNode : ITrainerPeerEvents, ILogger<TcpPeers>, IAsyncDisposable
 {
     public const string Stage = "run/stage-1";
 
@@ -171,7 +172,7 @@ internal sealed class PeerNode : IPeerEvents, ILogger<TcpPeers>, IAsyncDisposabl
 
     public ValueTask DisposeAsync() => Peers.DisposeAsync();
 
-    void IPeerEvents.Received(TrainerId from, Frame frame, IDisposable credit)
+    void ITrainerPeerEvents.Received(TrainerId from, Frame frame, IDisposable credit)
     {
         bool holds;
         lock (_gate)
@@ -191,7 +192,7 @@ internal sealed class PeerNode : IPeerEvents, ILogger<TcpPeers>, IAsyncDisposabl
         }
     }
 
-    void IPeerEvents.Disconnected(TrainerId peer)
+    void ITrainerPeerEvents.Disconnected(TrainerId peer)
     {
         lock (_gate)
         {

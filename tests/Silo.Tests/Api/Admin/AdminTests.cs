@@ -193,16 +193,17 @@ public sealed class AdminTests(ApiCluster cluster)
         string[] expected =
         [
             "delete /v1/admin/tenants/{tenant}", "delete /v1/admin/tenants/{tenant}/keys/{hash}",
-            "delete /v1/generations/{id}", "delete /v1/sessions/{id}",
+            "delete /v1/generations/{id}", "delete /v1/sessions/{id}", "delete /v1/training/runs/{id}",
             "get /v1/admin/status", "get /v1/admin/tenants", "get /v1/admin/tenants/{tenant}",
             "get /v1/generations/{id}", "get /v1/generations/{id}/events",
             "get /v1/generations/{id}/picture", "get /v1/generations/{id}/previews/{index}", "get /v1/models",
             "get /v1/models/{id}", "get /v1/pictures/{token}",
-            "get /v1/sessions/{id}", "get /v1/sessions/{id}/generations", "post /v1/admin/blobs/sweep",
+            "get /v1/sessions/{id}", "get /v1/sessions/{id}/generations", "get /v1/training/runs",
+            "get /v1/training/runs/{id}", "post /v1/admin/blobs/sweep",
             "post /v1/admin/tenants/{tenant}/keys",
             "post /v1/generations", "post /v1/generations/{id}/cancel",
             "post /v1/images/generations", "post /v1/sessions", "post /v1/sessions/{id}/generations",
-            "post /v1/sessions/{id}/generations/{generation}/variations",
+            "post /v1/sessions/{id}/generations/{generation}/variations", "post /v1/training/runs",
             "put /v1/admin/tenants/{tenant}",
         ];
         Assert.Equal(expected, routes);

@@ -1,0 +1,391 @@
+// One trainer in one stage: the pure replica, driven on a thread of its own, with the device that computes, the
+// connections to peers, the heartbeats to the manager, and the copies that become checkpoints.
+using System.Collections.Concurrent;
+using System.Collections.Immutable;
+using System.Threading.Channels;
+using Atelier.Grains.Ports;
+using Atelier.Training;
+using Atelier.Training.Checkpoints;
+using Atelier.Training.Worlds;
+using Microsoft.Extensions.Logging;
+
+namespace Atelier.Grains.Training;
+
+/// <summary>Trains a stage until it is over, the trainer is refused, or its silo stops.</summary>
+internal sealed class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEvents, IDisposable
+{
+    private readonly TrainerId _id;
+    private readonly string _worker;
+    private readonly StagePlan _plan;
+    private readonly IStageWork _work;
+    private readonly ITrainingStageGrain _stage;
+    private readonly TrainerOptions _options;
+    private readonly TimeProvider _clock;
+    private readonly ILogger _logger;
+    private readonly string _stageKey;
+    private readonly CheckpointBlobs _blobs;
+    private readonly CheckpointKeeper _keeper;
+    private readonly TrainedStage _state;
+    private readonly Replica<GradientSlice> _replica;
+    private readonly BlockingCollection<Action> _events = [];
+    private readonly Channel<ShardTask> _shards = Channel.CreateUnbounded<ShardTask>();
+    private readonly SemaphoreSlim _signal = new(0);
+    private readonly CancellationTokenSource _closing = new();
+    private readonly TaskCompletionSource<string> _over = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    // Members that this world's connections no longer reach: what was on its way is lost, so the link counts as broken
+    // until the next world even if it is established again.
+    private readonly ConcurrentDictionary<TrainerId, bool> _broken = new();
+
+    private ITrainerPeers _peers = null!;
+    private volatile Snapshot _snapshot = new(0, 0, HasState: false, 0, IsMember: false);
+    private volatile string? _failure;
+    private double _speed = 1;
+
+    /// <summary>Opens a session; <see cref="RunAsync"/> runs it.</summary>
+    public StageSession(
+        TrainerId id, string worker, string stageKey, StagePlan plan, IStageWork work, ITrainingStageGrain stage,
+        CheckpointBlobs blobs, TrainerOptions options, TimeProvider clock, ILogger logger)
+    {
+        (_id, _worker, _stageKey, _plan, _work, _stage) = (id, worker, stageKey, plan, work, stage);
+        (_blobs, _options, _clock, _logger) = (blobs, options, clock, logger);
+        _keeper = new CheckpointKeeper(blobs, work.Facts.Metadata, logger);
+        _state = new TrainedStage(work, _keeper, ReadPlannedAsync, text => _logger.StageRemark(_stageKey, text));
+        _replica = new Replica<GradientSlice>(
+            id, work.Facts.Shards, GradientSlice.Merge, this, work.Facts.Rules.Steps);
+    }
+
+    private sealed record Snapshot(int World, int Promised, bool HasState, long Position, bool IsMember);
+
+    private readonly record struct ShardTask(int World, long Step, int Shard, int Slices);
+
+    /// <summary>The manager has something to tell.</summary>
+    public void Wake()
+    {
+        if (_signal.CurrentCount == 0)
+        {
+            _signal.Release();
+        }
+    }
+
+    /// <summary>Trains; returns why it ended.</summary>
+    /// <param name="network">Opens the connections.</param>
+    /// <param name="stopping">The silo stops: the trainer leaves.</param>
+    public async Task<string> RunAsync(ITrainerNetwork network, CancellationToken stopping)
+    {
+        await using ITrainerPeers peers = await network.ListenAsync(
+            _id, _stageKey, _work.Facts, this, _closing.Token);
+        _peers = peers;
+        using CancellationTokenRegistration _ = stopping.Register(Wake);
+        Task acting = Task.Factory.StartNew(
+            Act, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        Task[] running =
+        [
+            GuardAsync(ComputeAsync), GuardAsync(() => _keeper.RunAsync(_closing.Token)),
+            GuardAsync(() => ReportAsync(stopping)),
+        ];
+        try
+        {
+            return await _over.Task.WaitAsync(CancellationToken.None);
+        }
+        finally
+        {
+            await _closing.CancelAsync();
+            _events.CompleteAdding();
+            await acting;
+            await Task.WhenAll(running);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _closing.Dispose();
+        _signal.Dispose();
+        _events.Dispose();
+    }
+
+    void IReplicaHost<GradientSlice>.Send(TrainerId to, Frame frame) => _peers.Send(to, frame);
+
+    void IReplicaHost<GradientSlice>.Compute(int world, long step, int shard, int slices) =>
+        _shards.Writer.TryWrite(new ShardTask(world, step, shard, slices));
+
+    void IReplicaHost<GradientSlice>.Apply(long step, ImmutableArray<GradientSlice> totals) =>
+        Wait(_state.ApplyAsync(step, totals, _closing.Token));
+
+    object IReplicaHost<GradientSlice>.Copy() => Wait(_state.CopyAsync());
+
+    void IReplicaHost<GradientSlice>.Load(object state)
+    {
+        switch (state)
+        {
+            case TrainingState restored:
+                Wait(_state.LoadAsync(restored));
+                break;
+            case IStateCopy copy:
+                using (copy)
+                {
+                    Wait(_state.LoadAsync(TrainingState.FromCopy(copy, _work.Facts.Vectors, _work.Facts.Parameters)));
+                }
+
+                break;
+            case Beginning beginning:
+                Wait(_state.ResetAsync(beginning.From));
+                break;
+            default:
+                throw new ArgumentException($"{state} is not a state of a stage.", nameof(state));
+        }
+    }
+
+    void IReplicaHost<GradientSlice>.Restore(long step) => GuardAsync(() => RestoreAsync(step)).Ignore();
+
+    void ITrainerPeerEvents.Received(TrainerId from, Frame frame, IDisposable credit) => Post(() =>
+    {
+        using (credit)
+        {
+            if (SliceLayout.Fits(frame, (int)_work.Facts.Parameters, _replica.World?.Members.Length ?? 1)
+                || frame.World != _replica.World?.Number)
+            {
+                _replica.Receive(from, frame);
+            }
+        }
+    });
+
+    void ITrainerPeerEvents.Disconnected(TrainerId peer)
+    {
+        _broken[peer] = true;
+        Post(() => _replica.Disconnected(peer));
+        Wake();
+    }
+
+    // An engine waits for its device; this thread is the session's own.
+#pragma warning disable VSTHRD002
+    private static void Wait(Task task) => task.GetAwaiter().GetResult();
+
+    private static T Wait<T>(Task<T> task) => task.GetAwaiter().GetResult();
+#pragma warning restore VSTHRD002
+
+    private void Post(Action action)
+    {
+        try
+        {
+            _events.Add(action);
+        }
+        catch (InvalidOperationException)
+        {
+            // The session is over.
+        }
+    }
+
+    private void Act()
+    {
+        try
+        {
+            foreach (Action action in _events.GetConsumingEnumerable())
+            {
+                action();
+                _snapshot = new Snapshot(
+                    _replica.World?.Number ?? 0, _replica.Promised, _replica.HasState && CanRollBack(),
+                    _replica.Position, _replica.IsMember);
+            }
+        }
+        catch (TrainingFailedException failure)
+        {
+            // Every replica fails alike; the manager ends the stage.
+            _failure = failure.Message;
+            Wake();
+        }
+        catch (Exception) when (_closing.IsCancellationRequested)
+        {
+            // The session is over.
+        }
+        catch (Exception error)
+        {
+            _logger.TrainerFailed(_id, _stageKey, error);
+            _over.TrySetResult("it failed");
+        }
+    }
+
+    // A member must be able to go back to the last planned checkpoint: from the store, or from its own copy.
+    private bool CanRollBack() =>
+        _state.LastPlanned <= Interlocked.Read(ref _safeStep) || _keeper.Find(_state.LastPlanned) is not null;
+
+    private long _safeStep;
+
+    private async Task GuardAsync(Func<Task> work)
+    {
+        try
+        {
+            await Task.Run(work, _closing.Token);
+        }
+        catch (Exception) when (_closing.IsCancellationRequested)
+        {
+            // The session is over.
+        }
+        catch (Exception error)
+        {
+            _logger.TrainerFailed(_id, _stageKey, error);
+            _over.TrySetResult("it failed");
+        }
+    }
+
+    private async Task ComputeAsync()
+    {
+        await foreach (ShardTask task in _shards.Reader.ReadAllAsync(_closing.Token))
+        {
+            if (task.World < _snapshot.World)
+            {
+                continue;
+            }
+
+            long start = _clock.GetTimestamp();
+            ShardSum sum = await _work.ComputeShardAsync(task.Step, task.Shard);
+            double seconds = Math.Max(1e-6, _clock.GetElapsedTime(start).TotalSeconds);
+            _speed = _speed == 1 ? 1 / seconds : (0.8 * _speed) + (0.2 / seconds);
+            GradientSlice[] slices = new SliceLayout(sum.Gradient.Length, task.Slices).Cut(
+                sum.Gradient, sum.Sums with { World = task.World });
+            Post(() => _replica.Computed(task.World, task.Step, task.Shard, slices));
+        }
+    }
+
+    private async Task ReportAsync(CancellationToken stopping)
+    {
+        long? leavingSince = null;
+        while (!_over.Task.IsCompleted)
+        {
+            if (stopping.IsCancellationRequested)
+            {
+                leavingSince ??= _clock.GetTimestamp();
+            }
+
+            StageAnswer? answer = null;
+            try
+            {
+                answer = await _stage.ReportAsync(Report(leavingSince is not null));
+            }
+            catch (Exception error) when (GrainCalls.IsTransient(error) || error is InvalidOperationException)
+            {
+                // Training continues while the manager is away.
+            }
+
+            if (answer is not null)
+            {
+                Take(answer);
+            }
+
+            if (leavingSince is { } since && (HasLeft(answer) || _clock.GetElapsedTime(since) > _options.LeaveTimeout))
+            {
+                _over.TrySetResult("its silo stops");
+            }
+
+            TimeSpan pause = leavingSince is null ? _options.HeartbeatPeriod : _options.HeartbeatPeriod / 5;
+            await _signal.WaitAsync(pause, _closing.Token);
+        }
+    }
+
+    private bool HasLeft(StageAnswer? answer) =>
+        !_snapshot.IsMember && answer?.Manager is { World: null } manager && manager.LastWorld <= _snapshot.World;
+
+    private StageReport Report(bool isLeaving)
+    {
+        Snapshot now = _snapshot;
+        return new StageReport(new TrainerReport
+        {
+            Id = _id, Address = _peers.Address, Speed = _speed, World = now.World, Promised = now.Promised,
+            HasState = now.HasState, Position = now.Position, IsLeaving = isLeaving,
+            Unreachable = [.. _peers.Unreachable.Union(_broken.Keys)],
+        })
+        {
+            Worker = _worker, Identity = _work.Facts.Identity, Parameters = _work.Facts.Parameters,
+            Vectors = [.. _work.Facts.Vectors], Shards = _work.Facts.Shards, Steps = _work.Facts.Rules.Steps,
+            Holds = _keeper.Holds, Parts = _keeper.Parts,
+            Loss = _state.Loss, Failure = _failure, End = now.HasState ? _state.End : null,
+        };
+    }
+
+    private void Take(StageAnswer answer)
+    {
+        Interlocked.Exchange(ref _safeStep, answer.SafeStep);
+        _keeper.Committed(answer.SafeStep);
+        _keeper.Add(answer.Tasks);
+        if (answer.Refusal is { } refusal)
+        {
+            _over.TrySetResult(refusal);
+        }
+        else if (answer.IsOver)
+        {
+            _over.TrySetResult("the stage is over");
+        }
+        else if (answer.Manager is { } manager)
+        {
+            Post(() => Hear(manager));
+        }
+    }
+
+    private void Hear(ManagerAnswer manager)
+    {
+        if (manager.World is { } world && world.Number > (_replica.World?.Number ?? 0))
+        {
+            _broken.Clear();
+            _peers.Connect(world.Members.ToDictionary(member => member.Id, member => member.Address));
+        }
+
+        (int world, int promised) before = (_replica.World?.Number ?? 0, _replica.Promised);
+        _replica.Hear(manager);
+        if (before != (_replica.World?.Number ?? 0, _replica.Promised))
+        {
+            Post(Wake); // After the snapshot: a promise is told at once.
+        }
+    }
+
+    private async Task RestoreAsync(long step)
+    {
+        while (true)
+        {
+            try
+            {
+                object state = await ReadAsync(step);
+                Post(() =>
+                {
+                    _replica.Restored(step, state);
+                    Post(Wake);
+                });
+                return;
+            }
+            catch (Exception error) when (GrainCalls.IsTransient(error) || error is InvalidDataException)
+            {
+                _logger.CheckpointNotRead(_id, step, error.Message);
+                await Task.Delay(_options.IdlePeriod, _clock, _closing.Token);
+            }
+        }
+    }
+
+    private async Task<object> ReadAsync(long step)
+    {
+        if (step > 0)
+        {
+            CheckpointManifest manifest = await _stage.CheckpointAsync(step)
+                ?? throw new InvalidDataException($"The checkpoint of step {step} is not kept.");
+            return await _blobs.ReadAsync(manifest, _work.Facts.Vectors, _work.Facts.Parameters, _closing.Token);
+        }
+
+        if (_plan.From is not { } from)
+        {
+            return new Beginning(null);
+        }
+
+        TrainingState before = await _blobs.ReadAsync(
+            from, from.Vectors, _work.Facts.Parameters, _closing.Token);
+        return new Beginning(before.Vectors);
+    }
+
+    private async Task<TrainingState> ReadPlannedAsync(long step, CancellationToken cancellation)
+    {
+        CheckpointManifest manifest = await _stage.CheckpointAsync(step)
+            ?? throw new InvalidDataException($"The planned checkpoint of step {step} is not kept.");
+        return await _blobs.ReadAsync(manifest, _work.Facts.Vectors, _work.Facts.Parameters, cancellation);
+    }
+
+    // The state with which a stage begins.
+    private sealed record Beginning(IReadOnlyList<StateVector>? From);
+}

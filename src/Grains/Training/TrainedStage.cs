@@ -1,0 +1,159 @@
+// A stage's state in one trainer: what a step does to it. Every replica decides alike, because the rules are pure
+// functions of the position and the batch's totals.
+using System.Collections.Immutable;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using Atelier.Grains.Ports;
+using Atelier.Training;
+using Atelier.Training.Checkpoints;
+using Atelier.Training.Worlds;
+
+namespace Atelier.Grains.Training;
+
+/// <summary>Where the last planned checkpoint is read from, unless the trainer keeps a copy.</summary>
+internal delegate Task<TrainingState> ReadPlanned(long step, CancellationToken cancellation);
+
+/// <summary>The state of a stage, by position, vectors and records. Not thread-safe.</summary>
+/// <param name="work">The vectors, on their device.</param>
+/// <param name="keeper">Keeps copies until they are committed.</param>
+/// <param name="readPlanned">Reads a committed checkpoint for a rollback.</param>
+/// <param name="remark">Receives messages for the operator.</param>
+internal sealed class TrainedStage(
+    IStageWork work, CheckpointKeeper keeper, ReadPlanned readPlanned, Action<string> remark)
+{
+    private readonly List<StepRecord> _records = [];
+    private float[]? _gradient;
+    private string? _previousRecords;
+
+    /// <summary>The position.</summary>
+    public RunPosition Position { get; private set; } = RunPosition.Start;
+
+    /// <summary>Step of the last planned checkpoint; 0 before the first.</summary>
+    public long LastPlanned { get; private set; }
+
+    /// <summary>Mean loss of the last step; null before.</summary>
+    public double? Loss { get; private set; }
+
+    /// <summary>Digests of the final state; null before the end.</summary>
+    public StageEnd? End { get; private set; }
+
+    private StageFacts Facts => work.Facts;
+
+    /// <summary>Advances by one step.</summary>
+    /// <param name="step">The step.</param>
+    /// <param name="totals">The totals of its slices.</param>
+    /// <param name="cancellation">Cancels the wait for a checkpoint that is not committed yet.</param>
+    /// <exception cref="TrainingFailedException">The stage cannot continue; all replicas throw it alike.</exception>
+    public async Task ApplyAsync(long step, ImmutableArray<GradientSlice> totals, CancellationToken cancellation)
+    {
+        ShardSum total = Join(totals);
+        BatchOutcome batch = await work.MeasureAsync(total);
+        StepDecision decision = Facts.Rules.Decide(Position, batch, work.Place);
+        foreach (string text in decision.Remarks)
+        {
+            remark(text);
+        }
+
+        if (decision.Verdict == StepVerdict.Apply)
+        {
+            await work.UpdateAsync(step, total, batch);
+        }
+
+        Position = decision.Position;
+        if (decision.Failure is { } failure)
+        {
+            throw failure;
+        }
+
+        long? undoneFrom = decision.Verdict == StepVerdict.RollBack
+            ? await RollBackAsync(decision.Slice!, cancellation) : null;
+        Loss = batch.Loss;
+        _records.Add(new StepRecord(
+            step, total.Sums.World, decision.Verdict, batch.Loss, batch.GradientNorm, Facts.LearningRate(step),
+            total.Sums.SampleIds, [.. batch.LeftOut.Select(sample => sample.Sample)], undoneFrom));
+        bool isAtEnd = Position.Step >= Facts.Rules.Steps;
+        if (Facts.Rules.IsCheckpointDue(decision.Verdict, Position.Step, LastPlanned))
+        {
+            await HoldAsync(isPlanned: true, cancellation);
+        }
+        else if (isAtEnd)
+        {
+            await HoldAsync(isPlanned: false, cancellation);
+        }
+
+        if (isAtEnd && Facts.Rules.Failure(Position) is { } tooLittle)
+        {
+            throw tooLittle;
+        }
+    }
+
+    /// <summary>A copy of the state for a peer.</summary>
+    public async Task<IStateCopy> CopyAsync() =>
+        new TrainingState(
+            Position, LastPlanned, await work.ExportAsync(), [.. _records], _previousRecords).ToCopy();
+
+    /// <summary>Replaces the state by another replica's, or a checkpoint's.</summary>
+    public async Task LoadAsync(TrainingState state)
+    {
+        await work.ImportAsync(state.Vectors, state.Position.Updates);
+        (Position, LastPlanned, Loss) = (state.Position, state.LastPlanned, null);
+        _records.Clear();
+        _records.AddRange(state.Records);
+        _previousRecords = state.PreviousRecords;
+        SetEnd(state.Vectors);
+    }
+
+    /// <summary>Sets the state with which the stage begins.</summary>
+    /// <param name="from">Vectors of the end of the stage before; null for none.</param>
+    public async Task ResetAsync(IReadOnlyList<StateVector>? from)
+    {
+        await work.ResetAsync(from);
+        (Position, LastPlanned, Loss, End, _previousRecords) = (RunPosition.Start, 0, null, null, null);
+        _records.Clear();
+    }
+
+    private async Task<long> RollBackAsync(SkippedSlice slice, CancellationToken cancellation)
+    {
+        TrainingState? last = LastPlanned == 0
+            ? null : keeper.Find(LastPlanned) ?? await readPlanned(LastPlanned, cancellation);
+        (Position, string text) = Facts.Rules.RollBack(Position, slice, last?.Position);
+        remark(text);
+        await work.ImportAsync(last!.Vectors, last.Position.Updates);
+        return last.Position.Step;
+    }
+
+    private async Task HoldAsync(bool isPlanned, CancellationToken cancellation)
+    {
+        IReadOnlyList<StateVector> vectors = await work.ExportAsync();
+        LastPlanned = isPlanned ? Position.Step : LastPlanned;
+        var state = new TrainingState(Position, LastPlanned, vectors, [.. _records], _previousRecords);
+        await keeper.HoldAsync(state, isPlanned, cancellation);
+        if (isPlanned)
+        {
+            _previousRecords = Convert.ToHexStringLower(
+                SHA256.HashData(StepRecord.Write(_records, _previousRecords)));
+            _records.Clear();
+        }
+
+        SetEnd(vectors);
+    }
+
+    private void SetEnd(IReadOnlyList<StateVector> vectors) =>
+        End = Position.Step < Facts.Rules.Steps ? null : new StageEnd(
+            Convert.ToHexStringLower(SHA256.HashData(MemoryMarshal.AsBytes(vectors[0].Values.AsSpan()))),
+            new TrainingState(Position, LastPlanned, vectors, []).Digest());
+
+    private ShardSum Join(ImmutableArray<GradientSlice> totals)
+    {
+        _gradient ??= new float[Facts.Parameters];
+        int at = 0;
+        foreach (GradientSlice slice in totals)
+        {
+            slice.Values.Span.CopyTo(_gradient.AsSpan(at));
+            at += slice.Values.Length;
+        }
+
+        return at == _gradient.Length ? new ShardSum(_gradient, totals[0].Sums!) : throw new InvalidOperationException(
+            $"The slices of a step have {at} numbers, and the network has {_gradient.Length} weights.");
+    }
+}

@@ -1,0 +1,178 @@
+// The trainers of a silo: a loop for each device that is lent to training, which finds a stage and trains it, and the
+// grain that represents the device.
+using Atelier.Contracts.Training;
+using Atelier.Contracts.Workers;
+using Atelier.Grains.Ports;
+using Atelier.Grains.Workers;
+using Atelier.Training.Worlds;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using Orleans.Concurrency;
+using Orleans.Placement;
+
+namespace Atelier.Grains.Training;
+
+/// <summary>Runs the loops of this silo's trainers.</summary>
+internal sealed class TrainerService : ILifecycleParticipant<ISiloLifecycle>, IDisposable
+{
+    private readonly Dictionary<string, TrainerLoop> _loops;
+    private readonly CancellationTokenSource _stopping = new();
+    private readonly List<Task> _running = [];
+
+    public TrainerService(
+        IEnumerable<ITrainingWork> devices, IEnumerable<ITrainerNetwork> networks, IBlobStore blobs,
+        IGrainFactory grains, IOptions<TrainerOptions> options, TimeProvider clock, ILocalSiloDetails silo,
+        ILogger<TrainerLoop> logger)
+    {
+        // The generation distinguishes this process from an earlier one of the silo.
+        _loops = devices
+            .Select(device => new TrainerLoop(
+                new WorkerKey(silo.Name, device.Device), silo.SiloAddress.Generation, device, networks.First(), blobs,
+                grains, options.Value, clock, logger))
+            .ToDictionary(loop => loop.Key.ToString(), StringComparer.Ordinal);
+    }
+
+    /// <summary>The loop of a device of this silo; null if there is no such device.</summary>
+    public TrainerLoop? Find(string key) => _loops.GetValueOrDefault(key);
+
+    // As for workers: a trainer's calls need the whole silo.
+    public void Participate(ISiloLifecycle observer) => observer.Subscribe(
+        nameof(TrainerService), ServiceLifecycleStage.Last, StartAsync, StopAsync);
+
+    /// <inheritdoc/>
+    public void Dispose() => _stopping.Dispose();
+
+    private Task StartAsync(CancellationToken cancellation)
+    {
+        _running.AddRange(_loops.Values.Select(loop =>
+            Task.Run(() => loop.RunAsync(_stopping.Token), CancellationToken.None)));
+        return Task.CompletedTask;
+    }
+
+    private async Task StopAsync(CancellationToken cancellation)
+    {
+        await _stopping.CancelAsync();
+        await Task.WhenAll(_running).WaitAsync(cancellation);
+    }
+}
+
+/// <summary>A device that is lent to training.</summary>
+internal sealed class TrainerLoop(
+    WorkerKey key, long incarnation, ITrainingWork device, ITrainerNetwork network, IBlobStore blobs,
+    IGrainFactory grains, TrainerOptions options, TimeProvider clock, ILogger logger)
+{
+    private readonly Dictionary<string, long> _refusedAt = new(StringComparer.Ordinal);
+    private volatile StageSession? _session;
+    private long _sessions;
+
+    /// <summary>Silo and device.</summary>
+    public WorkerKey Key => key;
+
+    /// <summary>Key of the stage that it trains; null if it has none.</summary>
+    public string? Stage { get; private set; }
+
+    /// <summary>The manager of its stage has something to tell.</summary>
+    public void Wake() => _session?.Wake();
+
+    /// <summary>Trains what there is to train, until the silo stops.</summary>
+    public async Task RunAsync(CancellationToken stopping)
+    {
+        while (!stopping.IsCancellationRequested)
+        {
+            string? stage = await FindAsync();
+            try
+            {
+                if (stage is not null)
+                {
+                    await TrainAsync(stage, stopping);
+                }
+                else
+                {
+                    await Task.Delay(options.IdlePeriod, clock, stopping);
+                }
+            }
+            catch (OperationCanceledException) when (stopping.IsCancellationRequested)
+            {
+                return;
+            }
+            catch (Exception error) when (GrainCalls.IsTransient(error))
+            {
+                await Task.Delay(options.IdlePeriod, clock, CancellationToken.None);
+            }
+        }
+    }
+
+    private async Task<string?> FindAsync()
+    {
+        OpenRun[]? runs = await GrainCalls.TryAsync(() => grains.GetGrain<ITrainingBoardGrain>(0).ListAsync());
+        return runs?.Select(run => run.StageKey).FirstOrDefault(stage =>
+            !_refusedAt.TryGetValue(stage, out long at) || clock.GetElapsedTime(at) >= options.RefusedPause);
+    }
+
+    private async Task TrainAsync(string stageKey, CancellationToken stopping)
+    {
+        ITrainingStageGrain stage = grains.GetGrain<ITrainingStageGrain>(stageKey);
+        if (await stage.PlanAsync() is not { } plan)
+        {
+            await Task.Delay(options.IdlePeriod, clock, stopping); // It has ended, or is about to begin.
+            return;
+        }
+
+        IStageWork work;
+        try
+        {
+            work = await device.OpenAsync(plan, stopping);
+        }
+        catch (StageRefusedException refusal)
+        {
+            _refusedAt[stageKey] = clock.GetTimestamp();
+            await stage.RefuseAsync(key.ToString(), refusal.Message);
+            return;
+        }
+
+        await using (work)
+        {
+            // A session that starts over is another trainer: what its peers remember of it is stale.
+            var id = new TrainerId(key.ToString(), (incarnation << 16) + ++_sessions);
+            using var session = new StageSession(
+                id, key.ToString(), stageKey, plan, work, stage,
+                new CheckpointBlobs(blobs, new BlobOwner(BlobOwnerType.Run, plan.Run)), options, clock, logger);
+            logger.TrainerJoins(id, stageKey);
+            (_session, Stage) = (session, stageKey);
+            string reason;
+            try
+            {
+                reason = await session.RunAsync(network, stopping);
+            }
+            finally
+            {
+                (_session, Stage) = (null, null);
+            }
+
+            logger.TrainerLeaves(id, stageKey, reason);
+        }
+    }
+}
+
+/// <summary>Represents a trainer of the silo on which it is activated.</summary>
+[GrainType("trainer")]
+[OwnSilo, Immovable, Reentrant]
+internal sealed class TrainerGrain(TrainerService trainers) : Grain, ITrainerGrain
+{
+    private TrainerLoop _loop = null!;
+
+    public override Task OnActivateAsync(CancellationToken cancellationToken)
+    {
+        _loop = trainers.Find(this.GetPrimaryKeyString())
+            ?? throw new ArgumentException($"There is no trainer '{this.GetPrimaryKeyString()}' on this silo.");
+        return Task.CompletedTask;
+    }
+
+    public Task WakeAsync()
+    {
+        _loop.Wake();
+        return Task.CompletedTask;
+    }
+
+    public Task<string?> StageAsync() => Task.FromResult(_loop.Stage);
+}

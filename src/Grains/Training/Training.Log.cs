@@ -1,0 +1,46 @@
+// Log events of training in the cluster, for an operator.
+using Atelier.Training.Worlds;
+using Microsoft.Extensions.Logging;
+
+namespace Atelier.Grains.Training;
+
+/// <summary>Log events of training.</summary>
+internal static partial class TrainingLog
+{
+    [LoggerMessage(
+        EventId = 901, Level = LogLevel.Information,
+        Message = "Stage {Stage}: world {World} begins at step {Step} with {Members} trainers, because {Reason}")]
+    public static partial void WorldFormed(
+        this ILogger logger, string stage, int world, long step, int members, string reason);
+
+    [LoggerMessage(EventId = 902, Level = LogLevel.Warning, Message = "{Worker} cannot train stage {Stage}: {Reason}")]
+    public static partial void TrainerRefused(this ILogger logger, string worker, string stage, string reason);
+
+    [LoggerMessage(EventId = 903, Level = LogLevel.Information, Message = "Stage {Stage} is over: {Outcome}")]
+    public static partial void StageEnded(this ILogger logger, string stage, string outcome);
+
+    [LoggerMessage(
+        EventId = 904, Level = LogLevel.Warning,
+        Message = "Part {Part} of the checkpoint of step {Step} could not be stored and is retried: {Reason}")]
+    public static partial void CheckpointNotStored(this ILogger logger, int part, long step, string reason);
+
+    [LoggerMessage(EventId = 905, Level = LogLevel.Information, Message = "Trainer {Trainer} joins stage {Stage}")]
+    public static partial void TrainerJoins(this ILogger logger, TrainerId trainer, string stage);
+
+    [LoggerMessage(
+        EventId = 906, Level = LogLevel.Information, Message = "Trainer {Trainer} leaves stage {Stage}: {Reason}")]
+    public static partial void TrainerLeaves(this ILogger logger, TrainerId trainer, string stage, string reason);
+
+    [LoggerMessage(EventId = 907, Level = LogLevel.Information, Message = "Stage {Stage}: {Remark}")]
+    public static partial void StageRemark(this ILogger logger, string stage, string remark);
+
+    [LoggerMessage(
+        EventId = 908, Level = LogLevel.Warning,
+        Message = "Trainer {Trainer} could not read the checkpoint of step {Step} and tries again: {Reason}")]
+    public static partial void CheckpointNotRead(this ILogger logger, TrainerId trainer, long step, string reason);
+
+    [LoggerMessage(
+        EventId = 909, Level = LogLevel.Error,
+        Message = "Trainer {Trainer} of stage {Stage} failed and starts over")]
+    public static partial void TrainerFailed(this ILogger logger, TrainerId trainer, string stage, Exception error);
+}

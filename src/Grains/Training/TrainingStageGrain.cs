@@ -1,0 +1,343 @@
+// The manager of a stage: the pure protocols of membership and of checkpoints, the clock, and what is stored.
+// Everything is stored before it is told. Training continues while the grain is away; only membership and commits wait.
+using System.Collections.Immutable;
+using Atelier.Contracts.Training;
+using Atelier.Grains.Placement;
+using Atelier.Grains.Ports;
+using Atelier.Training;
+using Atelier.Training.Checkpoints;
+using Atelier.Training.Worlds;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+namespace Atelier.Grains.Training;
+
+/// <summary>The stored state of a stage.</summary>
+[GenerateSerializer, Alias("atelier.state.TrainingStage")]
+internal sealed class TrainingStageState
+{
+    /// <summary>A <see cref="StageRecord"/> as JSON; null before the stage begins.</summary>
+    [Id(0)]
+    public string? Record { get; set; }
+}
+
+/// <summary>What a stage remembers.</summary>
+/// <param name="Plan">The plan.</param>
+/// <param name="World">Membership.</param>
+internal sealed record StageRecord(StagePlan Plan, WorldRecord World)
+{
+    /// <summary>All that the bits depend on, as the first trainer resolved it; null before.</summary>
+    public string? Identity { get; init; }
+
+    /// <summary>Number of weights.</summary>
+    public long Parameters { get; init; }
+
+    /// <summary>Shards of a batch, V.</summary>
+    public int Shards { get; init; }
+
+    /// <summary>Steps of the stage.</summary>
+    public long Steps { get; init; }
+
+    /// <summary>Committed checkpoints that are kept, oldest first.</summary>
+    public ImmutableArray<CheckpointManifest> Checkpoints { get; init; } = [];
+
+    /// <summary>The end; null before.</summary>
+    public StageEnd? End { get; init; }
+
+    /// <summary>Why it cannot continue; null if it can.</summary>
+    public string? Failure { get; init; }
+
+    /// <summary>Whether its run was cancelled.</summary>
+    public bool IsCancelled { get; init; }
+
+    /// <summary>Whether trainers leave it.</summary>
+    public bool IsOver => End is not null || Failure is not null || IsCancelled;
+}
+
+/// <summary>Manages a stage.</summary>
+[GrainType("trainingstage")]
+[ControlSilo]
+internal sealed class TrainingStageGrain(
+    [PersistentState("stage")] IPersistentState<TrainingStageState> state, IOptions<TrainerOptions> options,
+    IBlobStore blobs, IGrainFactory grains, TimeProvider clock, ILogger<TrainingStageGrain> logger)
+    : Grain, ITrainingStageGrain
+{
+    private readonly long _startedAt = clock.GetTimestamp();
+    private readonly Dictionary<TrainerId, (StageReport Report, TimeSpan At)> _reports = [];
+    private readonly Dictionary<string, string> _refusals = new(StringComparer.Ordinal);
+    private StageRecord? _record;
+    private WorldManager? _manager;
+    private PendingCheckpoint? _pending;
+    private bool _isTold;
+
+    private string _key = "";
+
+    private TimeSpan Now => clock.GetElapsedTime(_startedAt);
+
+    private string Run => _key.Split('/')[0];
+
+    private int Stage => int.Parse(_key.Split('/')[1], System.Globalization.CultureInfo.InvariantCulture);
+
+    private BlobOwner Owner => new(BlobOwnerType.Run, Run);
+
+    public override Task OnActivateAsync(CancellationToken cancellationToken)
+    {
+        _key = this.GetPrimaryKeyString();
+        _record = TrainingJson.Read<StageRecord>(state.State.Record);
+        if (_record is { IsOver: false, Shards: > 0 } record)
+        {
+            _manager = new WorldManager(options.Value.Worlds(), record.Shards, record.World, Now);
+        }
+
+        TimeSpan period = options.Value.HeartbeatPeriod / 4;
+        this.RegisterGrainTimer(TickAsync, period, period);
+        return Task.CompletedTask;
+    }
+
+    public async Task BeginJsonAsync(string plan)
+    {
+        if (_record is null)
+        {
+            await StoreAsync(new StageRecord(TrainingJson.Read<StagePlan>(plan)!, new WorldRecord(null, 0)));
+        }
+    }
+
+    public Task<string?> PlanJsonAsync() =>
+        Task.FromResult(_record is { IsOver: false } record ? TrainingJson.Write(record.Plan) : null);
+
+    public async Task<string> ReportJsonAsync(string report) =>
+        TrainingJson.Write(await ReportAsync(TrainingJson.Read<StageReport>(report)!));
+
+    private async Task<StageAnswer> ReportAsync(StageReport report)
+    {
+        if (_record is null || _record.IsOver)
+        {
+            return new StageAnswer { IsOver = true, SafeStep = _record?.World.SafeStep ?? 0 };
+        }
+
+        if (report.Identity != (_record.Identity ?? report.Identity))
+        {
+            RunIdentity own = RunIdentity.Parse(report.Identity), begun = RunIdentity.Parse(_record.Identity!);
+            string reason = $"{report.Trainer.Id} would give other bits than this run, which began elsewhere: "
+                + string.Join("; ", own.Differences(begun)) + ".";
+            _refusals[report.Worker] = reason;
+            return new StageAnswer { Refusal = reason };
+        }
+
+        if (_manager is null)
+        {
+            await StoreAsync(_record with
+            {
+                Identity = report.Identity, Parameters = report.Parameters, Shards = report.Shards,
+                Steps = report.Steps,
+            });
+            _manager = new WorldManager(options.Value.Worlds(), report.Shards, _record.World, Now);
+        }
+
+        _refusals.Remove(report.Worker);
+        _reports[report.Trainer.Id] = (report, Now);
+        ManagerAnswer answer = _manager.Hear(report.Trainer, Now);
+        if (_manager.IsStale)
+        {
+            DeactivateOnIdle(); // Another activation has stored a later world: the next one starts from the store.
+            throw new InvalidOperationException("The stage has moved on; report again.");
+        }
+
+        await AdvanceAsync();
+        await CommitAsync(report);
+        if (report.Failure is { } failure && IsMember(report))
+        {
+            await EndAsync(_record with { Failure = failure });
+        }
+        else if (report.End is { } end && _record.World.SafeStep == _record.Steps)
+        {
+            await EndAsync(_record with { End = end });
+        }
+
+        return new StageAnswer
+        {
+            Manager = _record.IsOver ? null : answer,
+            SafeStep = _record.World.SafeStep,
+            Tasks = [.. _pending?.TasksOf(report.Trainer.Id, Holders()) ?? []],
+            IsOver = _record.IsOver,
+        };
+    }
+
+    public Task RefuseAsync(string worker, string reason)
+    {
+        _refusals[worker] = reason;
+        logger.TrainerRefused(worker, _key, reason);
+        return Task.CompletedTask;
+    }
+
+    public Task<string?> CheckpointJsonAsync(long step) =>
+        Task.FromResult(TextOf(_record?.Checkpoints.LastOrDefault(checkpoint => checkpoint.Step == step)));
+
+    public Task<string?> LastJsonAsync() => Task.FromResult(TextOf(_record?.Checkpoints.LastOrDefault()));
+
+    public Task<StageView> ViewAsync()
+    {
+        World? world = _record?.World.World;
+        (StageReport Report, TimeSpan At)[] living = [.. Living()];
+        string? trouble = _record?.Failure ?? (_record is { IsOver: true } || living.Length > 0 ? null
+            : _refusals.Count > 0 ? string.Join(" ", _refusals.Select(one => $"{one.Key}: {one.Value}"))
+            : "No trainer is there; the stage waits.");
+        return Task.FromResult(new StageView
+        {
+            Name = _record?.Plan.Name ?? "",
+            Step = living.Where(one => one.Report.Trainer.HasState).Select(one => one.Report.Trainer.Position)
+                .Append(_record?.World.SafeStep ?? 0).Max(),
+            Steps = _record?.Steps ?? 0,
+            SafeStep = _record?.World.SafeStep ?? 0,
+            World = world?.Number ?? 0,
+            Trainers =
+            [
+                .. living.OrderBy(one => one.Report.Trainer.Id, TrainerId.Order).Select(one => new TrainerView
+                {
+                    Trainer = one.Report.Trainer.Id.ToString(),
+                    Shards = world?.Members.FirstOrDefault(member => member.Id == one.Report.Trainer.Id)
+                        ?.Shards.Count ?? 0,
+                    Position = one.Report.Trainer.HasState ? one.Report.Trainer.Position : null,
+                }),
+            ],
+            Weights = _record?.End?.Weights,
+            State = _record?.End?.State,
+            Records = _record?.Checkpoints.LastOrDefault()?.Parts[^1].Digest,
+            Trouble = trouble,
+            Loss = living.Select(one => one.Report).MaxBy(one => one.Trainer.Position)?.Loss,
+        });
+    }
+
+    public async Task EndAsync()
+    {
+        if (_record is { IsOver: false })
+        {
+            await StoreAsync(_record with { IsCancelled = true });
+            WakeAll();
+        }
+    }
+
+    private async Task EndAsync(StageRecord ended)
+    {
+        await StoreAsync(ended);
+        WakeAll();
+        logger.StageEnded(_key, ended.Failure ?? "complete");
+    }
+
+    // An ended stage tells its run until the run has heard it.
+    private async Task TickAsync(CancellationToken cancellation)
+    {
+        if (_record is { IsOver: false } && _manager is not null)
+        {
+            await AdvanceAsync();
+        }
+        else if (_record is { IsOver: true, IsCancelled: false } && !_isTold)
+        {
+            _isTold = await GrainCalls.TryAsync(() => grains.GetGrain<ITrainingRunGrain>(Run).StageEndedAsync(
+                Stage, _record.Failure));
+        }
+    }
+
+    private async Task AdvanceAsync()
+    {
+        int asking = _manager!.Asking;
+        string? reason = _manager.Reason(Now);
+        if (_manager.Tick(Now) is { } next)
+        {
+            await StoreAsync(_record! with { World = next });
+            _manager.Stored(next, Now);
+            logger.WorldFormed(
+                _key, next.World!.Number, next.World.FirstStep, next.World.Members.Length,
+                reason ?? "it was promised");
+            WakeAll();
+        }
+        else if (_manager.Asking > asking)
+        {
+            WakeAll();
+        }
+    }
+
+    private async Task CommitAsync(StageReport report)
+    {
+        if (IsMember(report) && report.Holds is { } holds && holds.Step > _record!.World.SafeStep
+            && holds.Step > (_pending?.Step ?? 0))
+        {
+            _pending = new PendingCheckpoint(
+                holds.Step, holds.IsPlanned, report.Vectors, new CheckpointLayout(_record.Parameters).Parts);
+        }
+
+        _pending?.Hear(report.Trainer.Id, report.Parts);
+        if (_record!.World.World is not { } world || _pending?.Commit(world.Number, Holders()) is not { } manifest)
+        {
+            return;
+        }
+
+        if (_manager!.Commit(world.Number, manifest.Step) is { } committed)
+        {
+            ImmutableArray<CheckpointManifest> all = _record.Checkpoints.Add(manifest);
+            CheckpointManifest[] kept =
+            [
+                .. all.Where(one => one.IsPlanned).TakeLast(options.Value.CheckpointsKept)
+                    .Union(all.TakeLast(1)).OrderBy(one => one.Step),
+            ];
+            await StoreAsync(_record with { World = committed, Checkpoints = [.. kept] });
+            _manager.Stored(committed, Now);
+            ReleaseAsync([.. all.Except(kept)], kept).Ignore();
+        }
+
+        _pending = null;
+    }
+
+    private async Task ReleaseAsync(CheckpointManifest[] dropped, CheckpointManifest[] kept)
+    {
+        // The records of steps, each checkpoint's last part, name the ones before them: all of them stay.
+        HashSet<string> named = [.. kept.SelectMany(one => one.Parts).Select(part => part.Digest)];
+        foreach (CheckpointPart part in dropped.SelectMany(one => one.Parts.SkipLast(1))
+            .Where(part => !named.Contains(part.Digest)))
+        {
+            // What is not released now is found by the sweep of the blob store.
+            await GrainCalls.TryAsync(() => blobs.ReleaseAsync(
+                CheckpointBlobs.NameOf(part), Owner, CancellationToken.None));
+        }
+    }
+
+    private IReadOnlyCollection<TrainerId> Holders() =>
+    [
+        .. Living().Select(one => one.Report)
+            .Where(report => _pending is not null && report.Holds?.Step == _pending.Step && IsMember(report))
+            .Select(report => report.Trainer.Id),
+    ];
+
+    private IReadOnlyCollection<(StageReport Report, TimeSpan At)> Living()
+    {
+        foreach ((TrainerId id, (_, TimeSpan at)) in _reports.ToArray())
+        {
+            if (Now - at > options.Value.LostAfter)
+            {
+                _reports.Remove(id);
+            }
+        }
+
+        return [.. _reports.Values];
+    }
+
+    private bool IsMember(StageReport report) => _record!.World.World?.Has(report.Trainer.Id) == true;
+
+    private void WakeAll()
+    {
+        foreach (string worker in _reports.Values.Select(one => one.Report.Worker).Distinct(StringComparer.Ordinal))
+        {
+            grains.GetGrain<ITrainerGrain>(worker).WakeAsync().Ignore();
+        }
+    }
+
+    private static string? TextOf(CheckpointManifest? manifest) =>
+        manifest is null ? null : TrainingJson.Write(manifest);
+
+    private async Task StoreAsync(StageRecord record)
+    {
+        state.State.Record = TrainingJson.Write(record);
+        await state.WriteOrDeactivateAsync(this);
+        _record = record;
+    }
+}

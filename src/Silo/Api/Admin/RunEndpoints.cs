@@ -1,0 +1,182 @@
+// The administrator's routes for training runs.
+using System.Text.Json;
+using Atelier.Contracts.Training;
+using Atelier.Model;
+using Atelier.Model.Training.Runs;
+using Atelier.Silo.Api.Http;
+
+namespace Atelier.Silo.Api.Admin;
+
+/// <summary>A stage of a run.</summary>
+internal sealed record SubmitStageRequest
+{
+    /// <summary>The stage's configuration, YAML. Its folders are those that the trainers see.</summary>
+    public required string Configuration { get; init; }
+
+    /// <summary>Changes to it, as key=value.</summary>
+    public string[] Overrides { get; init; } = [];
+}
+
+/// <summary>A training run.</summary>
+internal sealed record SubmitRunRequest
+{
+    /// <summary>Id of the run; submitting the same stages again under it changes nothing.</summary>
+    public required string Id { get; init; }
+
+    /// <summary>The stages, in order.</summary>
+    public required SubmitStageRequest[] Stages { get; init; }
+}
+
+/// <summary>A trainer of a stage.</summary>
+/// <param name="Trainer">Silo, device and incarnation.</param>
+/// <param name="Shards">Shards of every batch that it computes; 0 for a spectator.</param>
+/// <param name="Step">Steps in its weights; null if it has none.</param>
+internal sealed record TrainerResponse(string Trainer, int Shards, long? Step);
+
+/// <summary>A stage of a run.</summary>
+/// <param name="Name">Name of the stage.</param>
+/// <param name="Step">Steps that are done.</param>
+/// <param name="Steps">Steps of the stage; 0 before a trainer has read the configuration.</param>
+/// <param name="SafeStep">Steps in the last committed checkpoint.</param>
+/// <param name="World">Number of the last membership.</param>
+/// <param name="Loss">Mean loss of the last step.</param>
+/// <param name="Trainers">Its trainers.</param>
+/// <param name="Weights">SHA-256 of the weights at its end.</param>
+/// <param name="State">SHA-256 of weights, moments and average at its end.</param>
+/// <param name="Records">SHA-256 of the newest file with records of steps.</param>
+/// <param name="Trouble">Why it waits or cannot continue.</param>
+internal sealed record StageResponse(
+    string Name, long Step, long Steps, long SafeStep, int World, double? Loss, TrainerResponse[] Trainers,
+    string? Weights, string? State, string? Records, string? Trouble);
+
+/// <summary>A training run.</summary>
+/// <param name="Id">Its id.</param>
+/// <param name="Status">running, done, failed or cancelled.</param>
+/// <param name="StageCount">Number of its stages.</param>
+/// <param name="Stages">Stages that have begun, in order.</param>
+internal sealed record RunResponse(string Id, string Status, int StageCount, StageResponse[] Stages)
+{
+    public static RunResponse Of(RunView view) => new(
+        view.Run.Value, JsonNamingPolicy.SnakeCaseLower.ConvertName(view.Phase.ToString()), view.StageCount,
+        [.. view.Stages.Select(stage => new StageResponse(
+            stage.Name, stage.Step, stage.Steps, stage.SafeStep, stage.World,
+            stage.Loss is { } loss && double.IsFinite(loss) ? loss : null,
+            [.. stage.Trainers.Select(one => new TrainerResponse(one.Trainer, one.Shards, one.Position))],
+            stage.Weights, stage.State, stage.Records, stage.Trouble))]);
+}
+
+/// <summary>Open runs.</summary>
+/// <param name="Data">The runs, in order of submission.</param>
+internal sealed record RunListResponse(RunResponse[] Data);
+
+/// <summary>Handlers of /v1/training/runs.</summary>
+internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls)
+{
+    public static void Map(IEndpointRouteBuilder routes)
+    {
+        RouteGroupBuilder group = routes.MapGroup("/training/runs").WithTags("Training").For(Audience.Administrators);
+        group.MapPost("", (HttpContext context, RunEndpoints endpoints) => endpoints.SubmitAsync(context))
+            .WithName("submitRun").WithSummary("Submits a training run, to be trained by the cluster's trainers.")
+            .WithDescription(
+                "Idempotent by the id: the same stages again are accepted again, others under the same id are refused.")
+            .Accepts<SubmitRunRequest>("application/json").Produces<RunResponse>(202).Refuses(400, 409, 429);
+        group.MapGet("", (RunEndpoints endpoints) => endpoints.ListAsync())
+            .WithName("listRuns").WithSummary("Lists open runs in order of submission.").Produces<RunListResponse>();
+        group.MapGet("{id}", (string id, RunEndpoints endpoints) => endpoints.GetAsync(id))
+            .WithName("retrieveRun").WithSummary("Returns a run with its stages and trainers.")
+            .Produces<RunResponse>().Refuses(404);
+        group.MapDelete("{id}", (string id, RunEndpoints endpoints) => endpoints.CancelAsync(id))
+            .WithName("cancelRun").WithSummary("Cancels a run; its last checkpoint stays.").Produces(204).Refuses(404);
+    }
+
+    private async Task<IResult> SubmitAsync(HttpContext context)
+    {
+        byte[] body = await RequestBody.ReadAsync(context.Request, context.RequestAborted);
+        SubmitRunRequest? request;
+        try
+        {
+            request = JsonSerializer.Deserialize<SubmitRunRequest>(body, ApiJson.Options);
+        }
+        catch (JsonException error)
+        {
+            return ApiError.Invalid(error.Path, "invalid_value", $"The body is not a run: {error.Message}");
+        }
+
+        if (request is null || !RunId.TryParse(request.Id, out RunId id))
+        {
+            return ApiError.Invalid("id", "invalid_value", $"'id' must have {Contracts.Names.Rule}.");
+        }
+
+        if (request.Stages.Length is < 1 or > ITrainingRunGrain.StagesMax)
+        {
+            return ApiError.Invalid(
+                "stages", "invalid_value", $"'stages' must have 1 to {ITrainingRunGrain.StagesMax} stages.");
+        }
+
+        StageSource[] stages;
+        try
+        {
+            stages = Resolve(request.Stages);
+        }
+        catch (Exception error) when (error is RefusedFileException or ArgumentException)
+        {
+            return ApiError.Invalid("stages", "invalid_value", error.Message);
+        }
+
+        return await calls.CallAsync(() => Run(id).SubmitAsync(stages)) switch
+        {
+            RunAnswer.Accepted => TypedResults.Accepted(
+                $"/v1/training/runs/{id}", RunResponse.Of((await calls.CallAsync(() => Run(id).ViewAsync()))!)),
+            RunAnswer.Conflict => new ApiError(
+                409, ApiError.InvalidRequest, "id_conflict",
+                $"A run '{id}' with another configuration was submitted before; use another id.") { Param = "id" },
+            _ => new ApiError(
+                429, ApiError.RateLimit, "too_many_runs",
+                $"{ITrainingBoardGrain.RunsMax} runs are open; cancel one, or wait until one ends."),
+        };
+    }
+
+    private async Task<IResult> ListAsync()
+    {
+        OpenRun[] open = await calls.CallAsync(() => grains.GetGrain<ITrainingBoardGrain>(0).ListAsync());
+        RunView?[] views = await Task.WhenAll(open.Select(run => calls.CallAsync(() => Run(run.Run).ViewAsync())));
+        return TypedResults.Ok(new RunListResponse([.. views.OfType<RunView>().Select(RunResponse.Of)]));
+    }
+
+    private async Task<IResult> GetAsync(string text) =>
+        RunId.TryParse(text, out RunId id) && await calls.CallAsync(() => Run(id).ViewAsync()) is { } view
+            ? TypedResults.Ok(RunResponse.Of(view)) : ApiError.NotFound("run");
+
+    private async Task<IResult> CancelAsync(string text)
+    {
+        if (!RunId.TryParse(text, out RunId id) || await calls.CallAsync(() => Run(id).ViewAsync()) is null)
+        {
+            return ApiError.NotFound("run");
+        }
+
+        await calls.CallAsync(() => Run(id).CancelAsync());
+        return TypedResults.NoContent();
+    }
+
+    private ITrainingRunGrain Run(RunId id) => grains.GetGrain<ITrainingRunGrain>(id.Value);
+
+    // A stage whose load_path is the save_folder of an earlier one starts from that one's result.
+    private static StageSource[] Resolve(SubmitStageRequest[] stages)
+    {
+        StageConfig[] configs =
+        [
+            .. stages.Select((stage, i) => StageConfig.Parse($"stages[{i}]", stage.Configuration, stage.Overrides)),
+        ];
+        return
+        [
+            .. stages.Select((stage, i) => new StageSource
+            {
+                Name = configs[i].Name,
+                Configuration = stage.Configuration,
+                Overrides = stage.Overrides,
+                StartsFrom = Enumerable.Range(0, i).Cast<int?>().LastOrDefault(before =>
+                    configs[i].Start.Path is { } path && path == configs[before!.Value].Folder),
+            }),
+        ];
+    }
+}

@@ -1,0 +1,26 @@
+// Log events of the connections between trainers, for an operator.
+using System.Net;
+using Atelier.Training.Worlds;
+
+namespace Atelier.Silo.Training;
+
+internal sealed partial class PeerLog
+{
+    [LoggerMessage(
+        EventId = 641, Level = LogLevel.Warning,
+        Message = "Refused {Count} connections of trainers since this was last logged; the last one, from {Peer}, "
+            + "because: {Reason}")]
+    private partial void LogRefused(int count, EndPoint? peer, string reason);
+
+    [LoggerMessage(
+        EventId = 642, Level = LogLevel.Warning,
+        Message = "{Count} attempts to connect to trainers failed since this was last logged; the last one, to {Peer} "
+            + "at {Address}, because: {Reason}")]
+    private partial void LogUnreached(int count, TrainerId peer, string address, string reason);
+
+    [LoggerMessage(
+        EventId = 643, Level = LogLevel.Information,
+        Message = "{Count} connections to trainers ended since this was last logged; the last one, to {Peer}, because: "
+            + "{Reason}")]
+    private partial void LogEnded(int count, TrainerId peer, string reason);
+}

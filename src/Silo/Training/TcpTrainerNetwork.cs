@@ -1,0 +1,44 @@
+// Connections between trainers behind the grains' port: TCP with the transport security of the silo's ports.
+using System.Net;
+using Atelier.Grains.Ports;
+using Atelier.Training.Worlds;
+
+namespace Atelier.Silo.Training;
+
+/// <summary>Opens the connections of a silo's trainers.</summary>
+/// <param name="address">The silo's address.</param>
+/// <param name="secret">The cluster's secret; null for connections without TLS.</param>
+/// <param name="options">Times and bounds.</param>
+/// <param name="clock">Measures times.</param>
+/// <param name="loggers">The log.</param>
+internal sealed class TcpTrainerNetwork(
+    IPAddress address, byte[]? secret, PeerOptions options, TimeProvider clock, ILoggerFactory loggers)
+    : ITrainerNetwork
+{
+    // A state's bytes besides its vectors: position, ledger and the records of a checkpoint's steps.
+    private const long HeaderBytesMax = 1L << 30;
+
+    /// <inheritdoc/>
+    public async Task<ITrainerPeers> ListenAsync(
+        TrainerId self, string stage, StageFacts facts, ITrainerPeerEvents events, CancellationToken cancellation)
+    {
+        var limits = new FrameLimits
+        {
+            Parameters = checked((int)facts.Parameters), Shards = facts.Shards, Samples = facts.Batch,
+            StateBytes = (facts.Vectors.Count * facts.Parameters * sizeof(float)) + HeaderBytesMax,
+        };
+        var peers = new TcpPeers(
+            self, stage, options, limits, secret, new IPEndPoint(address, options.Port), clock, events,
+            loggers.CreateLogger<TcpPeers>());
+        try
+        {
+            await peers.StartAsync();
+            return peers;
+        }
+        catch (Exception)
+        {
+            await peers.DisposeAsync();
+            throw;
+        }
+    }
+}

@@ -1,0 +1,234 @@
+// Training behind the grains' port: a stage's network, weights and data on the silo's device. Every piece of work
+// borrows the device's lane, so that pictures can be drawn in between.
+using System.Runtime.InteropServices;
+using Atelier.Grains.Ports;
+using Atelier.Model;
+using Atelier.Model.Networks;
+using Atelier.Model.Training;
+using Atelier.Model.Training.Runs;
+using Atelier.Silo.Devices;
+using Atelier.Training;
+using Atelier.Training.Checkpoints;
+using Atelier.Training.Worlds;
+using static TorchSharp.torch;
+
+namespace Atelier.Silo.Training;
+
+/// <summary>Trains stages on a libtorch device.</summary>
+/// <param name="lane">The device's lane.</param>
+/// <param name="options">Options of the device.</param>
+public sealed class TorchTraining(DeviceLane lane, TorchDeviceOptions options) : ITrainingWork
+{
+    /// <inheritdoc/>
+    public string Device => options.Name;
+
+    /// <inheritdoc/>
+    public Task<IStageWork> OpenAsync(StagePlan plan, CancellationToken cancellation) =>
+        Task.Run<IStageWork>(() => Open(plan), cancellation);
+
+    private TorchStageWork Open(StagePlan plan)
+    {
+        LatentData? data = null;
+        try
+        {
+            StageConfig config = StageConfig.Parse(plan.Name, plan.Configuration, plan.Overrides);
+            data = LatentData.Of(config);
+            return new TorchStageWork(config, plan, data, new TrainingLane(lane, options.WorkTimeout));
+        }
+        catch (Exception error) when (error is RefusedFileException or IOException or ArgumentException
+            or UnauthorizedAccessException or OutOfMemoryException)
+        {
+            data?.Dispose();
+            throw new StageRefusedException($"{plan.Name} cannot be trained on this device: {error.Message}", error);
+        }
+    }
+}
+
+/// <summary>A stage on the silo's device.</summary>
+internal sealed class TorchStageWork : IStageWork
+{
+    // Weights, gradients, two moments, an average, and a copy of the state on the way to the blob store.
+    private const int VectorsInMemory = 9;
+
+    private static readonly string[] s_ignored = ["pos_embed", "mask_token"];
+
+    private readonly StageConfig _config;
+    private readonly ITrainingData _data;
+    private readonly TrainingLane _lane;
+    private readonly MicroDiT _network;
+    private readonly TrainingEngine _engine;
+    private bool _isPristine = true;
+
+    public TorchStageWork(StageConfig config, StagePlan plan, ITrainingData data, TrainingLane lane)
+    {
+        (_config, _data, _lane) = (config, data, lane);
+        _network = new MicroDiT(config.Network);
+        CheckMemory(_network.parameters().Sum(parameter => parameter.numel()));
+        MicroDiTInitializer.Initialize(_network, config.Seed);
+        if (config.Start.Path is not null && plan.From is null)
+        {
+            StageResult.Load(_network, config.Start);
+        }
+
+        TrainingSettings settings = StageIdentity.Settings(config);
+        var source = new SeededShards(data, settings, config.Network, config.Seed, config.CaptionDrop);
+        _engine = new TrainingEngine(_network, settings, source, config.Compute, 1, lane);
+        RunIdentity identity = StageIdentity.Of(config, data);
+        Facts = new StageFacts(
+            config.Rules, settings.Shards, Master.Weights.numel(),
+            [.. Vectors().Select(vector => vector.Name)], identity.ToJson())
+        {
+            LearningRate = settings.LearningRate.At,
+            Batch = settings.GlobalBatch,
+            Metadata = CheckpointStore.MetadataOf(identity),
+        };
+    }
+
+    public StageFacts Facts { get; }
+
+    private MasterWeights Master => _engine.Master;
+
+    public Task<ShardSum> ComputeShardAsync(long step, int shard) => Task.Run(() =>
+    {
+        _isPristine = false;
+        using GradientSum sum = _engine.ComputeShard(step, shard);
+        var sums = new BatchSums
+        {
+            LossSum = sum.Loss, Samples = sum.Samples, LeftOut = [.. sum.LeftOut], Largest = sum.Largest,
+            NotFinite = sum.NotFinite, SampleIds = [.. sum.SampleIds],
+        };
+        return _lane.Run(
+            $"Reading shard {shard} of batch {step}", () => new ShardSum(Numbers(sum.Gradient), sums));
+    });
+
+    public Task<BatchOutcome> MeasureAsync(ShardSum total) => Task.Run(() =>
+    {
+        using GradientSum sum = SumOf(total);
+        return _engine.Measure(sum);
+    });
+
+    public Task UpdateAsync(long step, ShardSum total, BatchOutcome batch) => Task.Run(() =>
+    {
+        using GradientSum sum = SumOf(total);
+        return _engine.Apply(step, sum, batch);
+    });
+
+    public Task<IReadOnlyList<StateVector>> ExportAsync() => Task.Run(() => _lane.Run<IReadOnlyList<StateVector>>(
+        "Copying the state",
+        () => [.. Vectors().Select(vector => new StateVector(vector.Name, Numbers(vector.Values)))]));
+
+    public Task ImportAsync(IReadOnlyList<StateVector> vectors, long updates) => Task.Run(() => _lane.Run(
+        "Loading a state",
+        () =>
+        {
+            _isPristine = false;
+            using IDisposable noGradients = no_grad();
+            foreach ((string name, Tensor values) in Vectors())
+            {
+                Copy(vectors.Single(vector => vector.Name == name), values);
+            }
+
+            Master.Optimizer.Updates = updates;
+            Master.Refresh();
+            return true;
+        }));
+
+    public Task ResetAsync(IReadOnlyList<StateVector>? from) => Task.Run(() => _lane.Run("Beginning a stage", () =>
+    {
+        if (!_isPristine)
+        {
+            throw new InvalidOperationException("A stage begins with the state that its device opened it with.");
+        }
+
+        if (from is not null)
+        {
+            StateVector weights = from.FirstOrDefault(vector => vector.Name == "ema" && _config.Start.Average)
+                ?? from.Single(vector => vector.Name == "weights");
+            using IDisposable noGradients = no_grad();
+            using var scope = NewDisposeScope();
+            Tensor all = zeros_like(Master.Weights);
+            Copy(weights, all);
+            IEnumerable<(string Name, Tensor View)> targets = Master.Named(Master.Weights);
+            foreach (((string name, Tensor own), (_, Tensor other)) in targets.Zip(Master.Named(all)))
+            {
+                if (!s_ignored.Contains(name))
+                {
+                    own.copy_(other);
+                }
+            }
+
+            Master.Average?.copy_(Master.Weights);
+            Master.Refresh();
+        }
+
+        return true;
+    }));
+
+    public string Place(int sample) => _data.Place(sample);
+
+    public ValueTask DisposeAsync()
+    {
+        _engine.Dispose();
+        _network.Dispose();
+        (_data as IDisposable)?.Dispose();
+        return ValueTask.CompletedTask;
+    }
+
+    // The network's memory is reserved, and not touched yet.
+    private static void CheckMemory(long parameters)
+    {
+        long needed = parameters * sizeof(float) * VectorsInMemory;
+        long available = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        if (needed > available)
+        {
+            throw new ArgumentException(
+                $"its network has {parameters / 1e6:n0} M weights; they, their gradients, moments, average and a copy "
+                + $"take {needed >> 20:n0} MiB, and this machine has {available >> 20:n0} MiB. Use a smaller network "
+                + "(model.dim, model.depth) or a larger machine.");
+        }
+    }
+
+    private static float[] Numbers(Tensor tensor)
+    {
+        using Tensor local = tensor.detach().cpu().contiguous();
+        float[] numbers = GC.AllocateUninitializedArray<float>((int)local.numel());
+        local.bytes.CopyTo(MemoryMarshal.AsBytes(numbers.AsSpan()));
+        return numbers;
+    }
+
+    private static void Copy(StateVector from, Tensor to)
+    {
+        if (from.Values.LongLength != to.numel())
+        {
+            throw new ArgumentException(
+                $"{from.Name} has {from.Values.LongLength} numbers, and the network has {to.numel()} weights.",
+                nameof(from));
+        }
+
+        using Tensor staged = empty(to.shape);
+        MemoryMarshal.AsBytes(from.Values.AsSpan()).CopyTo(staged.bytes);
+        to.copy_(staged);
+    }
+
+    private GradientSum SumOf(ShardSum total) => _lane.Run("Loading a batch", () =>
+    {
+        using Tensor local = empty([total.Gradient.LongLength]);
+        MemoryMarshal.AsBytes(total.Gradient.AsSpan()).CopyTo(local.bytes);
+        Tensor gradient = local.to(Master.Weights.device, copy: true).DetachFromDisposeScope();
+        return new GradientSum(gradient, total.Sums.LossSum, total.Sums.Samples)
+        {
+            LeftOut = total.Sums.LeftOut, Largest = total.Sums.Largest, NotFinite = total.Sums.NotFinite,
+        };
+    });
+
+    private IEnumerable<(string Name, Tensor Values)> Vectors()
+    {
+        yield return ("weights", Master.Weights);
+        yield return ("moment1", Master.Optimizer.FirstMoment);
+        yield return ("moment2", Master.Optimizer.SecondMoment);
+        if (Master.Average is { } average)
+        {
+            yield return ("ema", average);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+// Goal: a stage that is trained by silos that are killed, one by one and all at once, ends with the weights of one that
+// a single process trained alone. Method: real processes, a toy stage, and the same stage by the command line.
+using System.Diagnostics;
+using System.Net.Http.Json;
+using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
+using Xunit;
+
+namespace Atelier.EndToEnd;
+
+[Collection("clusters")]
+public sealed partial class TrainingTests
+{
+    private const string Stage =
+        """
+        exp_name: toy
+        seed: 3
+        model:
+          dit_arch: custom
+          dim: 32
+          depth: 2
+          head_dim: 16
+          multiple_of: 16
+          patch_mixer_depth: 1
+          patch_mixer_dim: 32
+          num_experts: 4
+          in_channels: 4
+          caption_channels: 128
+          latent_res: 16
+          p_mean: -0.6
+          p_std: 1.2
+          train_mask_ratio: 0.5
+          dtype: float32
+        dataset:
+          image_size: 64
+          caption_length: 32
+          train_batch_size: 8
+          train:
+            datadir: [data]
+        optimizer:
+          lr: 1.0e-3
+        scheduler:
+          name: cosine
+          t_warmup: 5ba
+        algorithms:
+          ema:
+            smoothing: 0.9
+            ema_start: 2ba
+        trainer:
+          shards: 4
+          max_duration: 300ba
+          save_interval: 20ba
+          save_folder: run
+        """;
+
+    [Fact]
+    public async Task StageUnderKills_EndsWithTheWeightsOfTrain()
+    {
+        string folder = Directory.CreateTempSubdirectory("atelier-training").FullName;
+        try
+        {
+            await AtelierAsync(
+                folder, "data", "precompute", "data", "--shapes", "50", "--size", "64", "--model",
+                Path.Combine(Root(), "models", "shapes"));
+            await File.WriteAllTextAsync(
+                Path.Combine(folder, "stage.yaml"), Stage, TestContext.Current.CancellationToken);
+            string expected = Digest().Match(await AtelierAsync(folder, "train", "stage.yaml")).Value[^16..];
+            await using var cluster = new TestCluster(silos: 3, embedded: true);
+            await cluster.StartAsync();
+            using HttpClient admin = cluster.Admin();
+            await SubmitAsync(admin, folder);
+            await StepAsync(cluster, admin, 30);
+            await cluster.Silos[0].KillAsync();
+            await StepAsync(cluster, admin, 60);
+            cluster.Silos[0].Start();
+            await StepAsync(cluster, admin, 90);
+            await cluster.Silos[1].StopAsync();
+            await StepAsync(cluster, admin, 120);
+            await Task.WhenAll(cluster.Silos.Where(silo => silo.IsRunning).Select(silo => silo.KillAsync()));
+            foreach (ProcessUnderTest silo in cluster.Silos)
+            {
+                silo.Start();
+            }
+
+            JsonNode run = await StepAsync(cluster, admin, int.MaxValue);
+            Assert.Equal("done", run["status"]!.GetValue<string>());
+            string weights = run["stages"]![0]!["weights"]!.GetValue<string>();
+            TestContext.Current.TestOutputHelper?.WriteLine(
+                $"{run["stages"]![0]!["world"]} worlds; weights {weights[..16]}, by train {expected}");
+            Assert.Equal(expected, weights[..16]);
+            Assert.InRange(run["stages"]![0]!["world"]!.GetValue<int>(), 4, int.MaxValue);
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    [GeneratedRegex("weights [0-9a-f]{16}", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex Digest();
+
+    private static async Task SubmitAsync(HttpClient admin, string folder)
+    {
+        using HttpResponseMessage answer = await admin.PostAsJsonAsync("/v1/training/runs", new
+        {
+            id = "toy",
+            stages = new[]
+            {
+                new
+                {
+                    configuration = Stage,
+                    overrides = new[]
+                    {
+                        $"dataset.train.datadir={Path.Combine(folder, "data")}",
+                        $"trainer.save_folder={Path.Combine(folder, "cluster")}",
+                    },
+                },
+            },
+        });
+        Assert.True(answer.IsSuccessStatusCode, await answer.Content.ReadAsStringAsync());
+    }
+
+    // Waits until the run is over, or has come to a step.
+    private static async Task<JsonNode> StepAsync(TestCluster cluster, HttpClient admin, long step)
+    {
+        JsonNode? run = null;
+        long best = -1;
+        while (true)
+        {
+            await cluster.PatientlyAsync($"a step after {best}", async () =>
+            {
+                try
+                {
+                    run = await admin.GetFromJsonAsync<JsonNode>("/v1/training/runs/toy");
+                    return run!["status"]!.GetValue<string>() != "running"
+                        || run["stages"]![0]!["step"]!.GetValue<long>() > best;
+                }
+                catch (HttpRequestException)
+                {
+                    return false; // The cluster is between two kills.
+                }
+            });
+            best = run!["stages"]![0]!["step"]!.GetValue<long>();
+            if (best >= step || run["status"]!.GetValue<string>() != "running")
+            {
+                return run;
+            }
+        }
+    }
+
+    private static string Root() =>
+        Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "..", "..", "..", "..", ".."));
+
+    private static async Task<string> AtelierAsync(string folder, params string[] arguments)
+    {
+        string program = Path.GetFullPath(
+            Path.Combine(AppContext.BaseDirectory, "..", "..", "Cli", "release", "Atelier.Cli.dll"));
+        using Process process = Process.Start(new ProcessStartInfo("dotnet", [program, .. arguments])
+        {
+            WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true,
+            UseShellExecute = false,
+            Environment = { ["ATELIER_HOME"] = Root() },
+        })!;
+        Task<string> error = process.StandardError.ReadToEndAsync();
+        string output = await process.StandardOutput.ReadToEndAsync();
+        await process.WaitForExitAsync();
+        Assert.True(process.ExitCode == 0, $"{output}\n{await error}");
+        return output;
+    }
+}

@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""Training in a cluster under kills: the weights come out the same to the bit as those of `atelier train`.
+
+    bench/worlds.py [--kills N] [--every SECONDS] [--silos N] [--seed N] [--lanes N ...]
+
+Trains the two stages of configs/toy by `atelier train` with each number of threads, then in a cluster of silos under
+`atelier up`, whose processes are killed meanwhile: one of them by SIGKILL or SIGTERM, or all at once. Prints the
+digests of weights, moments and averages side by side. An audit that shares no code with the writer reads the records
+of steps from the blob store, and counts how often each sample of each epoch was used. Exit code 1 if anything differs.
+Build first with ./atelier test or ./atelier up. Python's standard library.
+"""
+import argparse, hashlib, json, os, random, signal, struct, subprocess, sys, tempfile, time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from ground import ROOT, Cluster
+
+SCENES, STAGES = 500, ["1_masked", "2_unmasked"]
+
+
+def atelier(*arguments, cwd):
+    program = os.path.join(ROOT, "artifacts", "cpu", "bin", "Cli", "release", "Atelier.Cli.dll")
+    done = subprocess.run(["dotnet", program, *arguments], cwd=cwd, env={**os.environ, "ATELIER_HOME": ROOT},
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        sys.exit(f"atelier {' '.join(arguments)} failed:\n{done.stdout[-2000:]}")
+    return done.stdout
+
+
+def tensors(path):
+    """Metadata and the bytes of each tensor of a safetensors file."""
+    data = open(path, "rb").read()
+    length, = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8:8 + length])
+    return header.pop("__metadata__", {}), {
+        name: data[8 + length + entry["data_offsets"][0]:8 + length + entry["data_offsets"][1]]
+        for name, entry in header.items()}
+
+
+def digests(folder):
+    """Digests of the last checkpoint of `atelier train`: of the weights, and of the whole state."""
+    last = sorted(name for name in os.listdir(folder) if name.startswith(("step-", "stop-")))[-1]
+    metadata, found = tensors(os.path.join(folder, last))
+    whole = b"".join(found[name] for name in ("weights", "moment1", "moment2", "ema"))
+    return (hashlib.sha256(found["weights"]).hexdigest(), hashlib.sha256(whole).hexdigest(),
+            json.loads(metadata["position"]))
+
+
+def losses(folder):
+    """Loss by step, as `atelier train` wrote it."""
+    with open(os.path.join(folder, "metrics.jsonl"), encoding="utf-8") as file:
+        return {step["step"]: float(step["loss"]) for step in map(json.loads, file)}
+
+
+def records(blobs, digest):
+    """All records of steps up to the file of a digest, in order."""
+    found = []
+    while digest:
+        path = next((os.path.join(base, digest) for base, _, names in os.walk(blobs) if digest in names), None)
+        path = path or next((os.path.join(base, name) for base, folders, names in os.walk(blobs)
+                             for name in names if digest in os.path.join(base, name)
+                             and os.path.getsize(os.path.join(base, name)) > 0), None)
+        data = open(path, "rb").read()
+        assert hashlib.sha256(data).hexdigest() == digest, path
+        lines = [json.loads(line) for line in data.decode().splitlines()]
+        found = lines[1:] + found
+        digest = lines[0].get("previous")
+    return found
+
+
+def audit(steps, samples, batch):
+    """Faults in the use of samples: every epoch uses each one once, or names it as left out."""
+    faults, used, undone = [], [], set()
+    for record in steps:
+        if record.get("undone_from") is not None:
+            undone |= set(range(record["undone_from"], record["step"] + 1))
+    if [record["step"] for record in steps] != list(range(len(steps))):
+        faults.append("steps are missing or doubled: " + str([record["step"] for record in steps])[:200])
+    for record in steps:
+        slice_ = record["samples"] + record["left_out"]
+        if len(slice_) != batch:
+            faults.append(f"step {record['step']} names {len(slice_)} samples")
+        used += slice_
+    for epoch in range((len(used) + samples - 1) // samples):
+        part = used[epoch * samples:(epoch + 1) * samples]
+        if len(set(part)) != len(part) or (len(part) == samples and set(part) != set(range(samples))):
+            faults.append(f"epoch {epoch} does not use each sample once")
+    return faults
+
+
+def train(folder, threads):
+    """`atelier train` with so many threads: digests and losses of each stage."""
+    work = os.path.join(folder, f"train-{threads}")
+    os.makedirs(os.path.join(work, "runs", "toy"))
+    os.symlink(os.path.join(folder, "latents"), os.path.join(work, "runs", "toy", "latents"))
+    atelier("train", os.path.join(ROOT, "configs", "toy"), "--threads", str(threads), cwd=work)
+    stages = [os.path.join(work, "runs", "toy", stage) for stage in STAGES]
+    return [(*digests(stage), losses(stage)) for stage in stages]
+
+
+def in_cluster(folder, options):
+    """The same stages in a cluster whose processes are killed: the run as the API shows it, and what was done to it."""
+    random.seed(options.seed)
+    cluster = Cluster(os.path.join(folder, "cluster"), silos=options.silos, options=["--threads", "1"])
+    work = os.path.join(folder, "submit")
+    os.makedirs(os.path.join(work, "runs", "toy"))
+    os.symlink(os.path.join(folder, "latents"), os.path.join(work, "runs", "toy", "latents"))
+    cluster.start()
+    killed, sent, started = 0, {"KILL": 0, "TERM": 0, "all": 0}, time.monotonic()
+    try:
+        atelier("runs", "submit", os.path.join(ROOT, "configs", "toy"), "--id", "toy", "--data", cluster.folder,
+                cwd=work)
+        next_kill, last = time.monotonic() + options.every, ""
+        while True:
+            status, body = cluster.call("GET", "/v1/training/runs/toy", key=cluster.admin, timeout=10)
+            run = json.loads(body) if status == 200 else None
+            if run and run["status"] != "running":
+                return cluster, run, killed, sent, time.monotonic() - started
+            if run:
+                stage = run["stages"][-1]
+                line = (f"{stage['name']} {stage['step']}/{stage['steps']} safe {stage['safe_step']} "
+                        f"world {stage['world']} trainers {len(stage['trainers'])} {stage['trouble'] or ''}")
+                if line != last and int(time.monotonic()) % 5 == 0:
+                    print(f"{time.monotonic() - started:7.1f} {line}", flush=True)
+                    last = line
+            if killed < options.kills and time.monotonic() >= next_kill:
+                silos = cluster.children("Silo")
+                if silos:
+                    how = random.choices(["KILL", "TERM", "all"], [6, 3, 1])[0]
+                    for process in silos if how == "all" else [random.choice(silos)]:
+                        os.kill(process, signal.SIGTERM if how == "TERM" else signal.SIGKILL)
+                        killed += 1
+                    sent[how] += 1
+                next_kill = time.monotonic() + options.every * random.uniform(0.5, 1.5)
+            if time.monotonic() - started > options.limit:
+                sys.exit(f"the run is not done after {options.limit} s: {last}; see {cluster.folder}.log")
+            time.sleep(0.5)
+    finally:
+        cluster.stop()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--every", type=float, default=12)
+    parser.add_argument("--silos", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--lanes", type=int, nargs="+", default=[2], help="threads of atelier train")
+    parser.add_argument("--limit", type=float, default=1800)
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with tempfile.TemporaryDirectory() as folder:
+        atelier("data", "precompute", os.path.join(folder, "latents"), "--shapes", str(SCENES), "--size", "64",
+                "--model", os.path.join(ROOT, "models", "shapes"), cwd=folder)
+        trained = {threads: train(folder, threads) for threads in options.lanes}
+        cluster, run, killed, sent, took = in_cluster(folder, options)
+        print(f"{run['status']} after {took:.0f} s and {killed} killed silos: {sent}")
+        faults = [] if run["status"] == "done" else [f"the run is {run['status']}: {run['stages'][-1]['trouble']}"]
+        for i, stage in enumerate(run["stages"]):
+            print(f"{stage['name']}: world {stage['world']}")
+            for threads, stages in trained.items():
+                weights, state, _, _ = stages[i]
+                print(f"  train, {threads} threads  weights {weights[:16]}  state {state[:16]}")
+                if (weights, state) != (stage["weights"], stage["state"]):
+                    faults.append(f"{stage['name']} differs from train with {threads} threads")
+            print(f"  cluster           weights {(stage['weights'] or '')[:16]}  state {(stage['state'] or '')[:16]}")
+            steps = records(os.path.join(cluster.folder, "blobs"), stage["records"])
+            faults += [f"{stage['name']}: {fault}" for fault in audit(steps, SCENES, 32)]
+            expected = trained[options.lanes[0]][i][3]
+            differ = [record["step"] for record in steps
+                      if abs(record["loss"] - expected.get(record["step"], float("nan"))) > 0]
+            if differ or len(steps) != len(expected):
+                faults.append(f"{stage['name']}: losses of {len(differ)} of {len(steps)} steps differ, first "
+                              f"{differ[:3]}")
+            worlds = len({record["world"] for record in steps})
+            print(f"  audit             {len(steps)} steps in {worlds} worlds, "
+                  f"{sum(len(record['samples']) for record in steps)} samples used")
+        print("\n".join(["FAULT " + fault for fault in faults]) or "equal to the bit; every sample once an epoch")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,6 +1,9 @@
 // Goal: requests that the server rejects before the gateway sees them get the error shape and an id too. Method:
 // requests that are not HTTP, or too long, as bytes on the wire.
+using System.Buffers;
+using System.IO.Pipelines;
 using System.Text.RegularExpressions;
+using Atelier.Gateway.Answers;
 using Xunit;
 
 namespace Atelier.Gateway.Tests.Answers;
@@ -41,6 +44,26 @@ public sealed partial class RefusalTests
         int second = answers.IndexOf("HTTP/1.1 400 ", StringComparison.Ordinal);
         Assert.Equal(second, answers.LastIndexOf("HTTP/1.1 ", StringComparison.Ordinal));
         AssertIs(answers[second..], 400, "bad_request");
+    }
+
+    // The server may flush again before it closes the connection.
+    [Fact]
+    public async Task AWriterThatRefuses_SendsTheFirstRefusal_Once_AndNothingElse()
+    {
+        var pipe = new Pipe();
+        var writer = new RefusalWriter(pipe.Writer);
+        writer.Refuse([1, 2, 3]);
+        writer.Refuse([4]);
+        for (int i = 0; i < 2; i++)
+        {
+            writer.GetSpan(5000)[0] = 5;
+            writer.Advance(1);
+            await writer.FlushAsync(TestContext.Current.CancellationToken);
+        }
+
+        await writer.CompleteAsync();
+        ReadResult read = await pipe.Reader.ReadAtLeastAsync(100, TestContext.Current.CancellationToken);
+        Assert.Equal<byte>([1, 2, 3], read.Buffer.ToArray());
     }
 
     [Fact]

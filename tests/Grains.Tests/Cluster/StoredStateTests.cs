@@ -9,8 +9,10 @@ using Atelier.Contracts.OpenSets;
 using Atelier.Contracts.Queueing;
 using Atelier.Contracts.Sessions;
 using Atelier.Contracts.Tenants;
+using Atelier.Contracts.Training;
 using Atelier.Contracts.Workers;
 using Atelier.Grains.Generations;
+using Atelier.Grains.Training;
 using Xunit;
 
 namespace Atelier.Grains.Tests.Cluster;
@@ -64,14 +66,16 @@ public sealed class StoredStateTests
             grains.GetGrain<IRecentRequestsGrain>("k"),
             grains.GetGrain<IWorkQueueGrain>("k"), grains.GetGrain<IWorkerGrain>("k"),
             grains.GetGrain<IClusterGrain>(1),
-            grains.GetGrain<IOpenSetLayoutGrain>(1),
+            grains.GetGrain<IOpenSetLayoutGrain>(1), grains.GetGrain<ITrainingRunGrain>("k"),
+            grains.GetGrain<ITrainingBoardGrain>(1), grains.GetGrain<ITrainingStageGrain>("k"),
+            grains.GetGrain<ITrainerGrain>("k"),
         ];
         Assert.Equal(
             [
                 "generation/k", "session/k", "sessionpage/k", "sessionlist/k",
                 "tenant/k", "tenantlist/1", "openset/1", "endedlist/k",
                 "modelcatalogue/1", "recentrequests/k", "workqueue/k", "worker/k", "cluster/1",
-                "opensetlayout/1",
+                "opensetlayout/1", "trainingrun/k", "trainingboard/1", "trainingstage/k", "trainer/k",
             ],
             all.Select(grain => grain.GetGrainId().ToString()));
         Assert.Equal(all.Length, s_grains.Length);

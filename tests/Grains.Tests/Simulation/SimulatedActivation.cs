@@ -378,7 +378,8 @@ internal sealed class GrainClass
     {
         Type = type;
         Interface = type.GetInterfaces().Single(
-            one => one.IsAssignableTo(typeof(IGrain)) && one.Assembly == typeof(Contracts.GenerationKey).Assembly);
+            one => one.IsAssignableTo(typeof(IGrain))
+                && (one.Assembly == typeof(Contracts.GenerationKey).Assembly || one.Assembly == type.Assembly));
         Name = type.GetCustomAttribute<GrainTypeAttribute>()!.GetGrainType(null!, null!);
         IsReentrant = type.IsDefined(typeof(ReentrantAttribute));
         _constructor = type.GetConstructors().Single();

@@ -10,8 +10,8 @@ public sealed class UsageTests
     [Theory]
     [InlineData(
         "frobnicate",
-        "There is no command \"frobnicate\"; atelier has up, status, tenants, blobs, verify, generate, train, data, "
-        + "models, eval, bench, demo and test.")]
+        "There is no command \"frobnicate\"; atelier has up, status, tenants, blobs, runs, verify, generate, train, "
+        + "data, models, eval, bench, demo and test.")]
     [InlineData("models", "atelier models needs a command: import, list or inspect.")]
     [InlineData("models lst", "There is no command \"lst\"; atelier models has import, list and inspect.")]
     [InlineData("generate cat", "--output FILE is missing. See atelier generate --help.")]

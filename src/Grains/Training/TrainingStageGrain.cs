@@ -128,7 +128,9 @@ internal sealed class TrainingStageGrain(
         {
             await StoreAsync(_record with
             {
-                Identity = report.Identity, Parameters = report.Parameters, Shards = report.Shards,
+                Identity = report.Identity,
+                Parameters = report.Parameters,
+                Shards = report.Shards,
                 Steps = report.Steps,
             });
             _manager = new WorldManager(options.Value.Worlds(), report.Shards, _record.World, Now);

@@ -129,7 +129,8 @@ internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls)
                 $"/v1/training/runs/{id}", RunResponse.Of((await calls.CallAsync(() => Run(id).ViewAsync()))!)),
             RunAnswer.Conflict => new ApiError(
                 409, ApiError.InvalidRequest, "id_conflict",
-                $"A run '{id}' with another configuration was submitted before; use another id.") { Param = "id" },
+                $"A run '{id}' with another configuration was submitted before; use another id.")
+            { Param = "id" },
             _ => new ApiError(
                 429, ApiError.RateLimit, "too_many_runs",
                 $"{ITrainingBoardGrain.RunsMax} runs are open; cancel one, or wait until one ends."),

@@ -63,7 +63,7 @@ public static class BlobKinds
 
     /// <summary>The row of a kind.</summary>
     public static BlobKindInfo Info(this BlobKind kind) => Array.Find(s_table, row => row.Kind == kind)
-        ?? throw new ArgumentOutOfRangeException(nameof(kind), kind, "There is no such kind of blob.");
+        ?? throw new ArgumentOutOfRangeException(nameof(kind), kind, $"{(int)kind} is not a kind of blob.");
 
     internal static BlobKindInfo? Find(string spelling) => Array.Find(s_table, row => row.Spelling == spelling);
 }

@@ -15,7 +15,7 @@ public sealed partial class ConfigurationDocumentTests
 {
     private const int ColumnsMax = 120;
 
-    private const string NoDefault = "There is no default.";
+    private const string NoDefault = "Required.";
 
     private const string Introduction =
         """
@@ -74,7 +74,7 @@ public sealed partial class ConfigurationDocumentTests
         XElement? docs = Docs(options, key);
         Assert.True(
             Prose(docs?.Element("summary")).Length > 10, $"{options.Name}.{key.Property.Name} has no summary.");
-        Assert.Matches(@"^(The defaults? \S.*|There is no default)\.$", Prose(docs?.Element("value")));
+        Assert.Matches(@"^(The defaults? \S.*|Required)\.$", Prose(docs?.Element("value")));
     });
 
     [Fact]

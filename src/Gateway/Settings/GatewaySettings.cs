@@ -116,7 +116,7 @@ public sealed record GatewaySettings
     public string ClusterId { get; init; } = "atelier";
 
     /// <summary>Gets the secret that all silos and gateways share, 32 bytes or more in base64.</summary>
-    /// <value>There is no default.</value>
+    /// <value>Required.</value>
     [Key("Cluster:Secret"), ClusterWide]
     public string Secret { get; init; } = "";
 

@@ -41,6 +41,7 @@ internal sealed class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEv
     private volatile Snapshot _snapshot = new(0, 0, HasState: false, 0, IsMember: false);
     private volatile string? _failure;
     private double _speed = 1;
+    private long _safeStep;
 
     /// <summary>Opens a session; <see cref="RunAsync"/> runs it.</summary>
     public StageSession(
@@ -50,7 +51,7 @@ internal sealed class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEv
         (_id, _worker, _stageKey, _plan, _work, _stage) = (id, worker, stageKey, plan, work, stage);
         (_blobs, _options, _clock, _logger) = (blobs, options, clock, logger);
         _keeper = new CheckpointKeeper(blobs, work.Facts.Metadata, logger);
-        _state = new TrainedStage(work, _keeper, ReadPlannedAsync, text => _logger.StageRemark(_stageKey, text));
+        _state = new TrainedStage(work, _keeper, ReadCheckpointAsync, text => _logger.StageRemark(_stageKey, text));
         _replica = new Replica<GradientSlice>(
             id, work.Facts.Shards, GradientSlice.Merge, this, work.Facts.Rules.Steps);
     }
@@ -210,8 +211,6 @@ internal sealed class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEv
     private bool CanRollBack() =>
         _state.LastPlanned <= Interlocked.Read(ref _safeStep) || _keeper.Find(_state.LastPlanned) is not null;
 
-    private long _safeStep;
-
     private async Task GuardAsync(Func<Task> work)
     {
         try
@@ -364,9 +363,7 @@ internal sealed class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEv
     {
         if (step > 0)
         {
-            CheckpointManifest manifest = await _stage.CheckpointAsync(step)
-                ?? throw new InvalidDataException($"The checkpoint of step {step} is not kept.");
-            return await _blobs.ReadAsync(manifest, _work.Facts.Vectors, _work.Facts.Parameters, _closing.Token);
+            return await ReadCheckpointAsync(step, _closing.Token);
         }
 
         if (_plan.From is not { } from)
@@ -379,10 +376,10 @@ internal sealed class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEv
         return new Beginning(before.Vectors);
     }
 
-    private async Task<TrainingState> ReadPlannedAsync(long step, CancellationToken cancellation)
+    private async Task<TrainingState> ReadCheckpointAsync(long step, CancellationToken cancellation)
     {
         CheckpointManifest manifest = await _stage.CheckpointAsync(step)
-            ?? throw new InvalidDataException($"The planned checkpoint of step {step} is not kept.");
+            ?? throw new InvalidDataException($"The checkpoint of step {step} is not kept.");
         return await _blobs.ReadAsync(manifest, _work.Facts.Vectors, _work.Facts.Parameters, cancellation);
     }
 

@@ -1,7 +1,6 @@
 // A stage's state in one trainer: what a step does to it. Every replica decides alike, because the rules are pure
 // functions of the position and the batch's totals.
 using System.Collections.Immutable;
-using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using Atelier.Grains.Ports;
 using Atelier.Training;
@@ -140,8 +139,7 @@ internal sealed class TrainedStage(
 
     private void SetEnd(IReadOnlyList<StateVector> vectors) =>
         End = Position.Step < Facts.Rules.Steps ? null : new StageEnd(
-            Convert.ToHexStringLower(SHA256.HashData(MemoryMarshal.AsBytes(vectors[0].Values.AsSpan()))),
-            new TrainingState(Position, LastPlanned, vectors, []).Digest());
+            TrainingState.Digest(vectors[0]), TrainingState.Digest(vectors));
 
     private ShardSum Join(ImmutableArray<GradientSlice> totals)
     {

@@ -19,7 +19,7 @@ public sealed class TrainerOptions
     public TimeSpan IdlePeriod { get; set; } = TimeSpan.FromSeconds(1);
 
     /// <summary>Gets or sets the silence after which a trainer is lost.</summary>
-    /// <remarks>At least three times <see cref="HeartbeatPeriod"/>, or a lost call costs a world.</remarks>
+    /// <remarks>At least twice <see cref="HeartbeatPeriod"/>, or a late heartbeat counts as a lost trainer.</remarks>
     /// <value>The default is 3.5 seconds.</value>
     [Bounds("00:00:00.010", "01:00:00")]
     public TimeSpan LostAfter { get; set; } = TimeSpan.FromSeconds(3.5);

@@ -32,7 +32,7 @@ internal sealed class TrainerService : ILifecycleParticipant<ISiloLifecycle>, ID
             .ToDictionary(loop => loop.Key.ToString(), StringComparer.Ordinal);
     }
 
-    /// <summary>The loop of a device of this silo; null if there is no such device.</summary>
+    /// <summary>The loop of a device of this silo; null if the silo does not lend such a device.</summary>
     public TrainerLoop? Find(string key) => _loops.GetValueOrDefault(key);
 
     // As for workers: a trainer's calls need the whole silo.
@@ -164,7 +164,7 @@ internal sealed class TrainerGrain(TrainerService trainers) : Grain, ITrainerGra
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
         _loop = trainers.Find(this.GetPrimaryKeyString())
-            ?? throw new ArgumentException($"There is no trainer '{this.GetPrimaryKeyString()}' on this silo.");
+            ?? throw new ArgumentException($"This silo does not run a trainer '{this.GetPrimaryKeyString()}'.");
         return Task.CompletedTask;
     }
 

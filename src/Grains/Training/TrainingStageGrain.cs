@@ -243,14 +243,13 @@ internal sealed class TrainingStageGrain(
     private async Task AdvanceAsync()
     {
         int asking = _manager!.Asking;
-        string? reason = _manager.Reason(Now);
         if (_manager.Tick(Now) is { } next)
         {
+            string reason = _manager.Reason(Now) ?? "it was promised";
             await StoreAsync(_record! with { World = next });
             _manager.Stored(next, Now);
             logger.WorldFormed(
-                _key, next.World!.Number, next.World.FirstStep, next.World.Members.Length,
-                reason ?? "it was promised");
+                _key, next.World!.Number, next.World.FirstStep, next.World.Members.Length, reason);
             WakeAll();
         }
         else if (_manager.Asking > asking)

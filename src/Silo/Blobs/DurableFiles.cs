@@ -57,7 +57,7 @@ internal static class DurableFiles
     }
 
     /// <summary>Flushes a folder: names created, changed and deleted in it before are durable afterwards.</summary>
-    /// <exception cref="IOException">There is no such folder, or the disk refuses.</exception>
+    /// <exception cref="IOException">The folder does not exist, or it cannot be flushed.</exception>
     public static void FlushFolder(string path)
     {
         int handle = Open(path, ReadOnlyAndNotInherited);

@@ -76,7 +76,7 @@ public sealed record SiloSettings
 
     /// <summary>Gets the secret that all silos and gateways share, 32 bytes or more in base64.</summary>
     /// <remarks>Anyone who knows it can administer the cluster.</remarks>
-    /// <value>There is no default.</value>
+    /// <value>Required.</value>
     [Key("Cluster:Secret"), ClusterWide]
     public string Secret { get; init; } = "";
 

@@ -35,7 +35,7 @@ public static class CheckpointFile
             return StepRecord.Write(state.Records, state.PreviousRecords);
         }
 
-        (long start, long count) = layout.Slice(part);
+        (int start, int count) = layout.Slice(part);
         StateVector[] order = [.. state.Vectors.OrderBy(vector => vector.Name, StringComparer.Ordinal)];
         byte[] header = Header(order, start, count, state, metadata);
         byte[] file = new byte[header.Length + (order.Length * count * sizeof(float))];
@@ -43,7 +43,7 @@ public static class CheckpointFile
         Span<byte> rest = file.AsSpan(header.Length);
         foreach (StateVector vector in order)
         {
-            MemoryMarshal.AsBytes(vector.Values.AsSpan((int)start, (int)count)).CopyTo(rest);
+            MemoryMarshal.AsBytes(vector.Values.AsSpan(start, count)).CopyTo(rest);
             rest = rest[(int)(count * sizeof(float))..];
         }
 
@@ -59,7 +59,7 @@ public static class CheckpointFile
     public static IReadOnlyDictionary<string, string> Read(
         ReadOnlySpan<byte> file, int part, IReadOnlyList<StateVector> vectors)
     {
-        (long start, long count) = new CheckpointLayout(vectors[0].Values.LongLength).Slice(part);
+        (int start, int count) = new CheckpointLayout(vectors[0].Values.LongLength).Slice(part);
         if (file.Length < sizeof(long) || BinaryPrimitives.ReadInt64LittleEndian(file) is not (> 1 and <= HeaderBytesMax
             and var length) || length > file.Length - sizeof(long))
         {
@@ -79,7 +79,7 @@ public static class CheckpointFile
             }
 
             data.Slice(at, (int)(count * sizeof(float)))
-                .CopyTo(MemoryMarshal.AsBytes(vector.Values.AsSpan((int)start, (int)count)));
+                .CopyTo(MemoryMarshal.AsBytes(vector.Values.AsSpan(start, count)));
         }
 
         return header.TryGetValue(MetadataKey, out JsonElement metadata)

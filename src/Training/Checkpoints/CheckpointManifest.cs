@@ -1,6 +1,7 @@
 // What a committed checkpoint consists of. A stage's weights, moments and average are cut into parts that depend on the
 // number of weights alone, so that a checkpoint has the same parts in every world, and any world restores it.
 using System.Collections.Immutable;
+using Atelier.Training.Worlds;
 
 namespace Atelier.Training.Checkpoints;
 
@@ -23,7 +24,7 @@ public sealed record CheckpointManifest(
 public sealed record CheckpointLayout(long Parameters)
 {
     /// <summary>Most weights in a part: 64 MiB of each vector.</summary>
-    public const long WeightsMax = 1 << 24;
+    public const int WeightsMax = 1 << 24;
 
     /// <summary>Number of slices of the vectors.</summary>
     public int Slices => (int)((Parameters + WeightsMax - 1) / WeightsMax);
@@ -32,9 +33,5 @@ public sealed record CheckpointLayout(long Parameters)
     public int Parts => Slices + 1;
 
     /// <summary>Where a slice begins and how many weights it has; slices differ by at most one weight.</summary>
-    public (long Start, long Count) Slice(int index)
-    {
-        (long each, long more) = Math.DivRem(Parameters, Slices);
-        return ((index * each) + Math.Min(index, more), index < more ? each + 1 : each);
-    }
+    public (int Start, int Count) Slice(int index) => new SliceLayout(checked((int)Parameters), Slices)[index];
 }

@@ -29,11 +29,11 @@ public sealed record TrainingState(
     /// <summary>Number of weights, P.</summary>
     public long Parameters => Vectors[0].Values.LongLength;
 
-    /// <summary>SHA-256 of all vectors, in order; equal for replicas that trained identically.</summary>
-    public string Digest()
+    /// <summary>SHA-256 of vectors, in order; equal for replicas that trained identically.</summary>
+    public static string Digest(params IReadOnlyList<StateVector> vectors)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        foreach (StateVector vector in Vectors)
+        foreach (StateVector vector in vectors)
         {
             ForEachPart(vector.Values, part => hash.AppendData(part));
         }

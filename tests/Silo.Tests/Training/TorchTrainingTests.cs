@@ -122,12 +122,11 @@ public sealed class TorchTrainingTests : IDisposable
             position = decision.Position;
         }
 
-        return Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(
-            System.Runtime.InteropServices.MemoryMarshal.AsBytes((await work.ExportAsync())[0].Values.AsSpan())));
+        return TrainingState.Digest((await work.ExportAsync())[0]);
     }
 
     private static async Task<string> DigestAsync(TorchStageWork work) =>
-        new TrainingState(RunPosition.Start, 0, await work.ExportAsync(), []).Digest();
+        TrainingState.Digest(await work.ExportAsync());
 
     private TorchStageWork Work(string name) => new(
         ToyStage.Config(Path.Combine(_folder, name)) with { Steps = Steps }, s_plan, ToyStage.Data,

@@ -27,11 +27,10 @@ public sealed class StageState : IDisposable
     /// <param name="config">The stage.</param>
     /// <param name="data">Its samples; the caller keeps ownership.</param>
     /// <param name="remark">Receives messages for the operator.</param>
-    /// <param name="lane">Where it computes; null for this process's own threads.</param>
     /// <exception cref="RefusedFileException">
     /// Checkpoints are of another run, or the initial weights are refused.
     /// </exception>
-    public StageState(StageConfig config, ITrainingData data, Action<string> remark, IComputeLane? lane = null)
+    public StageState(StageConfig config, ITrainingData data, Action<string> remark)
     {
         (Config, _rules, _data, _remark) = (config, config.Rules, data, remark);
         Network = new MicroDiT(config.Network);
@@ -47,11 +46,11 @@ public sealed class StageState : IDisposable
         }
 
         var source = new SeededShards(data, settings, config.Network, config.Seed, config.CaptionDrop);
-        Lanes = lane is not null ? new LanePlan(1, null) : LanePlan.Of(
+        Lanes = LanePlan.Of(
             settings.Shards, settings.ThreadsPerShard!.Value, get_num_threads(),
             sizeof(float) * Network.parameters().Sum(p => p.numel()),
             GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / GradientMemoryPart);
-        Engine = new TrainingEngine(Network, settings, source, config.Compute, Lanes.Lanes, lane);
+        Engine = new TrainingEngine(Network, settings, source, config.Compute, Lanes.Lanes);
         Position = _store.Load(Engine.Master, remark) ?? RunPosition.Start;
         _lastPlanned = _store.LastPlanned;
     }

@@ -53,7 +53,7 @@ public static class TrainingReport
         Add($"| batches undone by rollbacks | {run.Undone:n0} |");
         Add($"| samples left out of batches | {leftOut.Times:n0} |");
         RunIdentity identity = state.Identity;
-        string mixed = identity.IsMixed ? "; equal bits are no longer promised (trainer.mixed)" : "";
+        string mixed = identity.IsMixed ? "; results may differ in bits (trainer.mixed)" : "";
         Add($"| precision | {identity.Precision} |");
         Add($"| shards of a batch | {identity.Shards}, threads each {identity.ThreadsPerShard} |");
         Add($"| kind of device | {identity.Device}{mixed} |");

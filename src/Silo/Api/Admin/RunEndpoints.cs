@@ -57,7 +57,7 @@ internal sealed record StageResponse(
 internal sealed record RunResponse(string Id, string Status, int StageCount, StageResponse[] Stages)
 {
     public static RunResponse Of(RunView view) => new(
-        view.Run.Value, JsonNamingPolicy.SnakeCaseLower.ConvertName(view.Phase.ToString()), view.StageCount,
+        view.Run.Value, ApiJson.NameOf(view.Phase), view.StageCount,
         [.. view.Stages.Select(stage => new StageResponse(
             stage.Name, stage.Step, stage.Steps, stage.SafeStep, stage.World,
             stage.Loss is { } loss && double.IsFinite(loss) ? loss : null,

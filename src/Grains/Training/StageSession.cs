@@ -11,6 +11,11 @@ using Microsoft.Extensions.Logging;
 
 namespace Atelier.Grains.Training;
 
+/// <summary>Why a session ended.</summary>
+/// <param name="Reason">The reason, for the log.</param>
+/// <param name="IsFault">Whether the trainer failed or was refused: the next attempt waits.</param>
+internal readonly record struct SessionEnd(string Reason, bool IsFault);
+
 /// <summary>Trains a stage until it is over, the trainer is refused, or its silo stops.</summary>
 internal sealed class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEvents, IDisposable
 {
@@ -31,7 +36,7 @@ internal sealed class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEv
     private readonly Channel<ShardTask> _shards = Channel.CreateUnbounded<ShardTask>();
     private readonly SemaphoreSlim _signal = new(0);
     private readonly CancellationTokenSource _closing = new();
-    private readonly TaskCompletionSource<string> _over = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource<SessionEnd> _over = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     // Members that this world's connections no longer reach: what was on its way is lost, so the link counts as broken
     // until the next world even if it is established again.
@@ -72,7 +77,7 @@ internal sealed class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEv
     /// <summary>Trains; returns why it ended.</summary>
     /// <param name="network">Opens the connections.</param>
     /// <param name="stopping">The silo stops: the trainer leaves.</param>
-    public async Task<string> RunAsync(ITrainerNetwork network, CancellationToken stopping)
+    public async Task<SessionEnd> RunAsync(ITrainerNetwork network, CancellationToken stopping)
     {
         await using ITrainerPeers peers = await network.ListenAsync(
             _id, _stageKey, _work.Facts, this, _closing.Token);
@@ -203,7 +208,7 @@ internal sealed class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEv
         catch (Exception error)
         {
             _logger.TrainerFailed(_id, _stageKey, error);
-            _over.TrySetResult("it failed");
+            _over.TrySetResult(new SessionEnd("it failed", IsFault: true));
         }
     }
 
@@ -224,7 +229,7 @@ internal sealed class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEv
         catch (Exception error)
         {
             _logger.TrainerFailed(_id, _stageKey, error);
-            _over.TrySetResult("it failed");
+            _over.TrySetResult(new SessionEnd("it failed", IsFault: true));
         }
     }
 
@@ -274,7 +279,7 @@ internal sealed class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEv
 
             if (leavingSince is { } since && (HasLeft(answer) || _clock.GetElapsedTime(since) > _options.LeaveTimeout))
             {
-                _over.TrySetResult("its silo stops");
+                _over.TrySetResult(new SessionEnd("its silo stops", IsFault: false));
             }
 
             TimeSpan pause = leavingSince is null ? _options.HeartbeatPeriod : _options.HeartbeatPeriod / 5;
@@ -309,11 +314,11 @@ internal sealed class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEv
         _keeper.Add(answer.Tasks);
         if (answer.Refusal is { } refusal)
         {
-            _over.TrySetResult(refusal);
+            _over.TrySetResult(new SessionEnd(refusal, IsFault: true));
         }
         else if (answer.IsOver)
         {
-            _over.TrySetResult("the stage is over");
+            _over.TrySetResult(new SessionEnd("the stage is over", IsFault: false));
         }
         else if (answer.Manager is { } manager)
         {

@@ -99,6 +99,11 @@ internal sealed class TrainerLoop(
             {
                 await Task.Delay(options.IdlePeriod, clock, CancellationToken.None);
             }
+            catch (Exception error)
+            {
+                logger.TrainerLoopFailed(key, stage!, error);
+                Pause(stage!);
+            }
         }
     }
 
@@ -125,7 +130,7 @@ internal sealed class TrainerLoop(
         }
         catch (StageRefusedException refusal)
         {
-            _refusedAt[stageKey] = clock.GetTimestamp();
+            Pause(stageKey);
             await stage.RefuseAsync(key.ToString(), refusal.Message);
             return;
         }
@@ -139,19 +144,32 @@ internal sealed class TrainerLoop(
                 new CheckpointBlobs(blobs, new BlobOwner(BlobOwnerType.Run, plan.Run)), options, clock, logger);
             logger.TrainerJoins(id, stageKey);
             (_session, Stage) = (session, stageKey);
-            string reason;
+            SessionEnd end;
             try
             {
-                reason = await session.RunAsync(network, stopping);
+                end = await session.RunAsync(network, stopping);
+            }
+            catch (IOException error)
+            {
+                // The port for peers is in use, or its address is not this machine's.
+                end = new SessionEnd(error.Message, IsFault: true);
+                await stage.RefuseAsync(key.ToString(), error.Message);
             }
             finally
             {
                 (_session, Stage) = (null, null);
             }
 
-            logger.TrainerLeaves(id, stageKey, reason);
+            logger.TrainerLeaves(id, stageKey, end.Reason);
+            if (end.IsFault)
+            {
+                Pause(stageKey);
+            }
         }
     }
+
+    // The next attempt waits, so that a fault that lasts does not open the stage again and again.
+    private void Pause(string stage) => _refusedAt[stage] = clock.GetTimestamp();
 }
 
 /// <summary>Represents a trainer of the silo on which it is activated.</summary>

@@ -1,4 +1,5 @@
 // Log events of training in the cluster, for an operator.
+using Atelier.Contracts.Workers;
 using Atelier.Training.Worlds;
 using Microsoft.Extensions.Logging;
 
@@ -41,6 +42,10 @@ internal static partial class TrainingLog
 
     [LoggerMessage(
         EventId = 909, Level = LogLevel.Error,
-        Message = "Trainer {Trainer} of stage {Stage} failed and starts over")]
+        Message = "Trainer {Trainer} of stage {Stage} failed and starts over after a pause")]
     public static partial void TrainerFailed(this ILogger logger, TrainerId trainer, string stage, Exception error);
+
+    [LoggerMessage(
+        EventId = 910, Level = LogLevel.Error, Message = "{Worker} could not begin stage {Stage} and retries later")]
+    public static partial void TrainerLoopFailed(this ILogger logger, WorkerKey worker, string stage, Exception error);
 }

@@ -107,10 +107,14 @@ internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls)
             return ApiError.Invalid("id", "invalid_value", $"'id' must have {Contracts.Names.Rule}.");
         }
 
-        if (request.Stages.Length is < 1 or > ITrainingRunGrain.StagesMax)
+        if (request.Stages is not { Length: >= 1 and <= ITrainingRunGrain.StagesMax }
+            || request.Stages.Any(stage => stage is not { Configuration: not null, Overrides: not null }
+                || stage.Overrides.Contains(null)))
         {
             return ApiError.Invalid(
-                "stages", "invalid_value", $"'stages' must have 1 to {ITrainingRunGrain.StagesMax} stages.");
+                "stages", "invalid_value",
+                $"'stages' must have 1 to {ITrainingRunGrain.StagesMax} stages, each with a 'configuration' and, if "
+                + "any, 'overrides' as texts.");
         }
 
         StageSource[] stages;

@@ -52,6 +52,25 @@ public sealed class AdminTests(ApiCluster cluster)
             HttpMethod.Post, "/v1/generations", """{"prompt":"a"}""").ErrorAsync(HttpStatusCode.Unauthorized);
     }
 
+    [Theory]
+    [InlineData("""{"id":"a/b","stages":[{"configuration":"x"}]}""", "id")]
+    [InlineData("""{"id":"run","stages":null}""", "stages")]
+    [InlineData("""{"id":"run","stages":[]}""", "stages")]
+    [InlineData("""{"id":"run","stages":[null]}""", "stages")]
+    [InlineData("""{"id":"run","stages":[{"configuration":null}]}""", "stages")]
+    [InlineData("""{"id":"run","stages":[{"configuration":"a: b","overrides":null}]}""", "stages")]
+    [InlineData("""{"id":"run","stages":[{"configuration":"a: b","overrides":[null]}]}""", "stages")]
+    [InlineData("""{"id":"run","stages":[{"configuration":"a: b","overrides":["c"]}]}""", "stages")]
+    [InlineData("""{"id":"run","stages":[{"configuration":"a: b"}]}""", "stages")]
+    public async Task RunThatCannotBeTrained_IsRefused_AndNotStored(string body, string param)
+    {
+        using HttpClient admin = cluster.Admin();
+        (_, string? named, _) = await admin.SendAsync(HttpMethod.Post, "/v1/training/runs", body)
+            .ErrorAsync(HttpStatusCode.BadRequest);
+        Assert.Equal(param, named);
+        await admin.SendAsync(HttpMethod.Get, "/v1/training/runs/run").ErrorAsync(HttpStatusCode.NotFound);
+    }
+
     [Fact]
     public async Task AClosedTenant_HasNoLinks_AndTheNextOfItsName_FindsNoneOfItsData()
     {

@@ -15,9 +15,11 @@ import argparse, hashlib, json, os, random, re, signal, subprocess, sys, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-# Room: its folder, the project that is built, the test project, the namespaces whose tests run first (empty: all).
+# Room: its folder, the project that is built, the test project, the namespaces whose tests run first (empty: all). A
+# folder that is a room itself does not belong to the room around it.
 ROOMS = {
     "Grains": ("src/Grains", "Grains", "Grains.Tests", []),
+    "TrainingGrains": ("src/Grains/Training", "Grains", "Grains.Tests", ["Atelier.Grains.Tests.Training*"]),
     "Gateway": ("src/Gateway", "Gateway", "Gateway.Tests", []),
     "Api": ("src/Silo/Api", "Silo", "Silo.Tests", ["Atelier.Silo.Tests.Api*", "Atelier.Silo.Tests.Cluster*"]),
     "Diffusion": ("src/Model/Diffusion", "Model", "Model.Tests",
@@ -83,7 +85,9 @@ def drawn(room, seed):
     """All mutants of a room in the order of the seed, at most one per line."""
     folder, found = os.path.join(ROOT, ROOMS[room][0]), []
     for base, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in ("bin", "obj"))
+        rooms = {os.path.join(ROOT, other[0]) for other in ROOMS.values()}
+        folders[:] = sorted(name for name in folders
+                            if name not in ("bin", "obj") and os.path.join(base, name) not in rooms)
         for name in sorted(names):
             if name.endswith(".cs"):
                 path = os.path.relpath(os.path.join(base, name), ROOT)

@@ -23,17 +23,24 @@ public sealed class BrokenDeviceTests
             Probing = () => throw new InvalidOperationException("the answer is wrong"),
         };
         bool isFirst = true;
+        using var ended = new SemaphoreSlim(0);
         await using TestCluster cluster = await TestCluster.StartAsync(
-            2,
+            1,
             _ =>
             {
                 FakeDevice device = isFirst ? broken : new FakeDevice("d", 4);
                 isFirst = false;
                 return device;
             },
-            grains => grains.Worker.OnFault = faults.Enqueue);
+            grains => grains.Worker.OnFault = fault =>
+            {
+                faults.Enqueue(fault);
+                ended.Release();
+            });
         GenerationSpec[] specs = [.. Enumerable.Range(0, 8).Select(i => TestCluster.Spec(i))];
         await Task.WhenAll(specs.Select((spec, i) => cluster.SubmitAsync($"g{i}", new Submission { Spec = spec })));
+        Assert.True(await ended.WaitAsync(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken));
+        await cluster.Silos.StartSilosAsync(1, TestContext.Current.CancellationToken); // Sooner, it could do all of the work alone.
         List<GenerationEvent>[] all = await Task.WhenAll(specs.Select((_, i) => cluster.WatchAsync($"g{i}")));
         Assert.All(specs.Zip(all), pair =>
             Assert.Equal(FakeDevice.Undisturbed(pair.First), cluster.Blobs[pair.Second[^1].Picture!.Value]));

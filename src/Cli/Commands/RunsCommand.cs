@@ -15,7 +15,7 @@ internal static class RunsCommand
 
     public static Command Create() => new("runs", "Trains models in a running cluster.")
     {
-        Submit(), List(), Show(), Watch(), Cancel(),
+        Submit(), List(), Show(), Watch(), Resume(), Cancel(),
     };
 
     private static Command Submit()
@@ -126,7 +126,8 @@ internal static class RunsCommand
             while (true)
             {
                 JsonNode run = await GetAsync(client, parsed.GetRequiredValue(id), cancellation);
-                string line = LineOf(run["stages"]!.AsArray()[^1]!);
+                JsonNode stage = run["stages"]!.AsArray()[^1]!;
+                string line = $"{LineOf(stage)} {stage["trouble"]}".TrimEnd();
                 if (line != last)
                 {
                     Output.Line(last = line);
@@ -140,6 +141,23 @@ internal static class RunsCommand
 
                 await Task.Delay(s_pause, cancellation);
             }
+        });
+        return command;
+    }
+
+    private static Command Resume()
+    {
+        var cluster = new ClusterOptions();
+        Argument<string> id = Id();
+        Command command = cluster.AddTo(new Command(
+            "resume", "Continues a run that has paused, from its last checkpoint."));
+        command.Add(id);
+        command.SetAction(async (parsed, cancellation) =>
+        {
+            using ClusterClient client = cluster.Connect(parsed);
+            string path = $"{Path}/{Uri.EscapeDataString(parsed.GetRequiredValue(id))}/resume";
+            await client.CallAsync(HttpMethod.Post, path, new JsonObject(), cancellation);
+            return 0;
         });
         return command;
     }

@@ -174,6 +174,10 @@ public interface ITrainingRunGrain : IGrainWithStringKey
     [Alias("Cancel")]
     Task CancelAsync();
 
+    /// <summary>Resumes a run that has paused; without effect on others.</summary>
+    [Alias("Resume")]
+    Task ResumeAsync();
+
     /// <summary>The current stage has its result or cannot continue. It may be told more than once.</summary>
     /// <param name="stage">Index of the stage.</param>
     /// <param name="failure">Why it cannot continue; null if it has its result.</param>

@@ -31,6 +31,12 @@ public sealed record StageFacts(
     /// <summary>Metadata of its checkpoint files besides position and slice.</summary>
     public IReadOnlyDictionary<string, string> Metadata { get; init; } = new Dictionary<string, string>();
 
+    /// <summary>
+    /// Steps between comparisons of the replicas' states, and of shards that are computed twice; 0 for checkpoints
+    /// only.
+    /// </summary>
+    public long VerifyInterval { get; init; }
+
     /// <summary>Samples of a batch.</summary>
     public required int Batch { get; init; }
 

@@ -1,9 +1,11 @@
-// The copy of the state that a trainer keeps until it is committed as a checkpoint, and the trainer's share of the
-// work: parts that it stores and parts whose digests it confirms. Training continues meanwhile.
+// The copy of the state that a trainer keeps until it is committed as a checkpoint, the trainer's share of the work
+// (parts that it stores, and parts whose digests it confirms), and the digests of its states. Training continues
+// meanwhile.
 using System.Collections.Immutable;
 using System.Security.Cryptography;
 using System.Threading.Channels;
 using Atelier.Training.Checkpoints;
+using Atelier.Training.Stages;
 using Microsoft.Extensions.Logging;
 
 namespace Atelier.Grains.Training;
@@ -15,79 +17,117 @@ namespace Atelier.Grains.Training;
 internal sealed class CheckpointKeeper(
     CheckpointBlobs blobs, IReadOnlyDictionary<string, string> metadata, ILogger logger)
 {
+    // Digests that are reported; older states are compared already, or never will be.
+    private const int DigestsKept = 8;
+
     private readonly Lock _lock = new();
-    private readonly Channel<PartTask> _tasks = Channel.CreateUnbounded<PartTask>();
+    private readonly Channel<Func<CancellationToken, Task>> _work =
+        Channel.CreateUnbounded<Func<CancellationToken, Task>>();
     private readonly Dictionary<int, PartReport> _done = [];
     private readonly HashSet<PartTask> _queued = [];
-    private (TrainingState State, bool IsPlanned)? _held;
-    private TaskCompletionSource? _committed;
+    private readonly List<StateDigest> _digests = [];
+    private (HeldCheckpoint Checkpoint, TrainingState State)? _held;
 
-    /// <summary>The checkpoint whose copy it keeps; null if none.</summary>
-    public HeldCheckpoint? Holds
+    /// <summary>What a trainer reports of it.</summary>
+    public StateReport Report
     {
         get
         {
             lock (_lock)
             {
-                return _held is { } held ? new HeldCheckpoint(held.State.Position.Step, held.IsPlanned) : null;
+                return new StateReport
+                {
+                    Holds = _held?.Checkpoint, Parts = [.. _done.Values], Digests = [.. _digests],
+                };
             }
         }
     }
 
-    /// <summary>What it has done for that checkpoint.</summary>
-    public ImmutableArray<PartReport> Parts
-    {
-        get
-        {
-            lock (_lock)
-            {
-                return [.. _done.Values];
-            }
-        }
-    }
-
-    /// <summary>Keeps a copy; waits while an earlier one is not committed.</summary>
+    /// <summary>Keeps a copy in the place of an earlier one.</summary>
     /// <param name="state">The copy; it must not change.</param>
     /// <param name="isPlanned">Whether a rollback may return to it.</param>
-    /// <param name="cancellation">Cancels the wait.</param>
-    public async Task HoldAsync(TrainingState state, bool isPlanned, CancellationToken cancellation)
-    {
-        while (true)
-        {
-            Task committed;
-            lock (_lock)
-            {
-                // A state that was restored from before the copy reaches its step again.
-                if (_held is not { } held || held.State.Position.Step >= state.Position.Step)
-                {
-                    _held = (state, isPlanned);
-                    _done.Clear();
-                    _queued.Clear();
-                    return;
-                }
-
-                _committed ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-                committed = _committed.Task;
-            }
-
-            await committed.WaitAsync(cancellation);
-        }
-    }
-
-    /// <summary>Drops the copy if its checkpoint is committed.</summary>
-    /// <param name="safeStep">Steps in the last committed checkpoint.</param>
-    public void Committed(long safeStep)
+    /// <param name="world">The world in which its last step was added up.</param>
+    public void Hold(TrainingState state, bool isPlanned, int world)
     {
         lock (_lock)
         {
-            if (_held is { } held && held.State.Position.Step <= safeStep)
+            _held = (new HeldCheckpoint(state.Position.Step, isPlanned, world), state);
+            _done.Clear();
+            _queued.Clear();
+        }
+
+        Audit(state, world);
+    }
+
+    /// <summary>Computes the digest of a state, to be compared with those of the other members.</summary>
+    /// <param name="state">The state; it must not change.</param>
+    /// <param name="world">The world in which its last step was added up.</param>
+    public void Audit(TrainingState state, int world)
+    {
+        var begun = new StateDigest(world, state.Position.Step, null);
+        lock (_lock)
+        {
+            _digests.Add(begun);
+            if (_digests.Count > DigestsKept)
             {
-                _held = null;
-                _done.Clear();
-                _queued.Clear();
-                _committed?.SetResult();
-                _committed = null;
+                _digests.RemoveAt(0);
             }
+        }
+
+        _work.Writer.TryWrite(_ =>
+        {
+            StateDigest done = begun with { Digest = state.Digest() };
+            lock (_lock)
+            {
+                int at = _digests.IndexOf(begun);
+                if (at >= 0)
+                {
+                    _digests[at] = done;
+                }
+            }
+
+            return Task.CompletedTask;
+        });
+    }
+
+    /// <summary>Drops a copy that needs not be kept.</summary>
+    /// <param name="safeStep">Steps in the last committed checkpoint.</param>
+    /// <param name="returned">Worlds up to this number have ended without their steps.</param>
+    /// <returns>Whether a copy was dropped.</returns>
+    public bool Drop(long safeStep, int returned)
+    {
+        lock (_lock)
+        {
+            if (_held is not { } held || (held.Checkpoint.Step > safeStep && held.Checkpoint.World > returned))
+            {
+                return false;
+            }
+
+            _held = null;
+            _done.Clear();
+            _queued.Clear();
+            return true;
+        }
+    }
+
+    /// <summary>Forgets everything: the trainer has another state.</summary>
+    public void Clear()
+    {
+        lock (_lock)
+        {
+            _held = null;
+            _done.Clear();
+            _queued.Clear();
+            _digests.Clear();
+        }
+    }
+
+    /// <summary>Whether it keeps a copy of an earlier step, which must be committed before a later one.</summary>
+    public bool IsBusy(long step)
+    {
+        lock (_lock)
+        {
+            return _held is { } held && held.Checkpoint.Step < step;
         }
     }
 
@@ -96,7 +136,7 @@ internal sealed class CheckpointKeeper(
     {
         lock (_lock)
         {
-            return _held is { } held && held.State.Position.Step == step ? held.State : null;
+            return _held is { } held && held.Checkpoint.Step == step ? held.State : null;
         }
     }
 
@@ -107,28 +147,17 @@ internal sealed class CheckpointKeeper(
         {
             foreach (PartTask task in tasks.Where(task => _queued.Add(task)))
             {
-                _tasks.Writer.TryWrite(task);
+                _work.Writer.TryWrite(cancellation => DoAsync(task, cancellation));
             }
         }
     }
 
-    /// <summary>Does the work, part by part.</summary>
+    /// <summary>Does the work, piece by piece.</summary>
     public async Task RunAsync(CancellationToken cancellation)
     {
-        await foreach (PartTask task in _tasks.Reader.ReadAllAsync(cancellation))
+        await foreach (Func<CancellationToken, Task> work in _work.Reader.ReadAllAsync(cancellation))
         {
-            try
-            {
-                await DoAsync(task, cancellation);
-            }
-            catch (IOException error)
-            {
-                logger.CheckpointNotStored(task.Part, task.Step, error.Message);
-                lock (_lock)
-                {
-                    _queued.Remove(task); // The manager asks for it again.
-                }
-            }
+            await work(cancellation);
         }
     }
 
@@ -141,9 +170,22 @@ internal sealed class CheckpointKeeper(
 
         byte[] bytes = CheckpointFile.Write(state, task.Part, metadata);
         var part = new CheckpointPart(Convert.ToHexStringLower(SHA256.HashData(bytes)), bytes.Length);
-        if (task.Writes)
+        try
         {
-            await blobs.PutAsync(part, bytes, cancellation);
+            if (task.Writes)
+            {
+                await blobs.PutAsync(part, bytes, cancellation);
+            }
+        }
+        catch (IOException error)
+        {
+            logger.CheckpointNotStored(task.Part, task.Step, error.Message);
+            lock (_lock)
+            {
+                _queued.Remove(task); // The manager asks for it again.
+            }
+
+            return;
         }
 
         lock (_lock)

@@ -16,7 +16,7 @@ public interface ITrainingStageGrain : IGrainWithStringKey
     [Alias("Begin")]
     Task BeginJsonAsync(string plan);
 
-    /// <summary>The <see cref="StagePlan"/>; null if the stage has not begun, or is over.</summary>
+    /// <summary>The <see cref="StagePlan"/>; null if the stage has not begun, has paused, or is over.</summary>
     [Alias("Plan"), AlwaysInterleave]
     Task<string?> PlanJsonAsync();
 
@@ -45,6 +45,10 @@ public interface ITrainingStageGrain : IGrainWithStringKey
     /// <summary>Its state, for people.</summary>
     [Alias("View"), AlwaysInterleave]
     Task<StageView> ViewAsync();
+
+    /// <summary>Continues a stage that has paused, from its last committed checkpoint.</summary>
+    [Alias("Resume")]
+    Task ResumeAsync();
 
     /// <summary>Ends the stage; its checkpoints stay.</summary>
     [Alias("End")]

@@ -1,6 +1,6 @@
 // What a trainer and the manager of its stage tell each other, about once a second.
 using System.Collections.Immutable;
-using Atelier.Training.Checkpoints;
+using Atelier.Training.Stages;
 using Atelier.Training.Worlds;
 
 namespace Atelier.Grains.Training;
@@ -27,11 +27,8 @@ public sealed record StageReport(TrainerReport Trainer)
     /// <summary>Steps of the stage.</summary>
     public required long Steps { get; init; }
 
-    /// <summary>The checkpoint of which it holds a copy that is not committed; null if none.</summary>
-    public HeldCheckpoint? Holds { get; init; }
-
-    /// <summary>What it has done for that checkpoint.</summary>
-    public ImmutableArray<PartReport> Parts { get; init; } = [];
+    /// <summary>Its state, and the checkpoint of which it holds a copy.</summary>
+    public StateReport State { get; init; } = new();
 
     /// <summary>Mean loss of its last step; null before.</summary>
     public double? Loss { get; init; }
@@ -42,11 +39,6 @@ public sealed record StageReport(TrainerReport Trainer)
     /// <summary>Digests of the final state; null before the end.</summary>
     public StageEnd? End { get; init; }
 }
-
-/// <summary>A copy of the state that is to become a checkpoint.</summary>
-/// <param name="Step">Its step.</param>
-/// <param name="IsPlanned">Whether a rollback may return to it.</param>
-public sealed record HeldCheckpoint(long Step, bool IsPlanned);
 
 /// <summary>The end of a stage.</summary>
 /// <param name="Weights">SHA-256 of the weights.</param>
@@ -61,6 +53,9 @@ public sealed record StageAnswer
 
     /// <summary>Steps in the last committed checkpoint.</summary>
     public long SafeStep { get; init; }
+
+    /// <summary>Worlds up to this number have ended without the steps after that checkpoint; 0 if none has.</summary>
+    public int Returned { get; init; }
 
     /// <summary>What to do for the pending checkpoint.</summary>
     public ImmutableArray<PartTask> Tasks { get; init; } = [];

@@ -1,11 +1,9 @@
 // One trainer in one stage: the pure replica, driven on a thread of its own, with the device that computes, the
 // connections to peers, the heartbeats to the manager, and the copies that become checkpoints.
 using System.Collections.Concurrent;
-using System.Collections.Immutable;
 using System.Threading.Channels;
 using Atelier.Grains.Ports;
 using Atelier.Training;
-using Atelier.Training.Checkpoints;
 using Atelier.Training.Worlds;
 using Microsoft.Extensions.Logging;
 
@@ -17,7 +15,7 @@ namespace Atelier.Grains.Training;
 internal readonly record struct SessionEnd(string Reason, bool IsFault);
 
 /// <summary>Trains a stage until it is over, the trainer is refused, or its silo stops.</summary>
-internal sealed class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEvents, IDisposable
+internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEvents, IDisposable
 {
     private readonly TrainerId _id;
     private readonly string _worker;
@@ -61,9 +59,12 @@ internal sealed class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEv
             id, work.Facts.Shards, GradientSlice.Merge, this, work.Facts.Rules.Steps);
     }
 
-    private sealed record Snapshot(int World, int Promised, bool HasState, long Position, bool IsMember);
+    private sealed record Snapshot(int World, int Promised, bool HasState, long Position, bool IsMember)
+    {
+        public ShardDispute? Dispute { get; init; }
 
-    private readonly record struct ShardTask(int World, long Step, int Shard, int Slices);
+        public TrialClaim? Trial { get; init; }
+    }
 
     /// <summary>The manager has something to tell.</summary>
     public void Wake()
@@ -111,40 +112,6 @@ internal sealed class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEv
         _events.Dispose();
     }
 
-    void IReplicaHost<GradientSlice>.Send(TrainerId to, Frame frame) => _peers.Send(to, frame);
-
-    void IReplicaHost<GradientSlice>.Compute(int world, long step, int shard, int slices) =>
-        _shards.Writer.TryWrite(new ShardTask(world, step, shard, slices));
-
-    void IReplicaHost<GradientSlice>.Apply(long step, ImmutableArray<GradientSlice> totals) =>
-        Wait(_state.ApplyAsync(step, totals, _closing.Token));
-
-    object IReplicaHost<GradientSlice>.Copy() => Wait(_state.CopyAsync());
-
-    void IReplicaHost<GradientSlice>.Load(object state)
-    {
-        switch (state)
-        {
-            case TrainingState restored:
-                Wait(_state.LoadAsync(restored));
-                break;
-            case IStateCopy copy:
-                using (copy)
-                {
-                    Wait(_state.LoadAsync(TrainingState.FromCopy(copy, _work.Facts.Vectors, _work.Facts.Parameters)));
-                }
-
-                break;
-            case Beginning beginning:
-                Wait(_state.ResetAsync(beginning.From));
-                break;
-            default:
-                throw new ArgumentException($"{state} is not a state of a stage.", nameof(state));
-        }
-    }
-
-    void IReplicaHost<GradientSlice>.Restore(long step) => GuardAsync(() => RestoreAsync(step)).Ignore();
-
     void ITrainerPeerEvents.Received(TrainerId from, Frame frame, IDisposable credit) => Post(() =>
     {
         using (credit)
@@ -190,9 +157,17 @@ internal sealed class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEv
             foreach (Action action in _events.GetConsumingEnumerable())
             {
                 action();
+                bool wasDisputed = _snapshot.Dispute is not null;
                 _snapshot = new Snapshot(
                     _replica.World?.Number ?? 0, _replica.Promised, _replica.HasState && CanRollBack(),
-                    _replica.Position, _replica.IsMember);
+                    _replica.Position, _replica.IsMember)
+                {
+                    Dispute = _replica.Dispute, Trial = _replica.Trial,
+                };
+                if (_snapshot.Dispute is not null && !wasDisputed)
+                {
+                    Wake();
+                }
             }
         }
         catch (TrainingFailedException failure)
@@ -230,25 +205,6 @@ internal sealed class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEv
         {
             _logger.TrainerFailed(_id, _stageKey, error);
             _over.TrySetResult(new SessionEnd("it failed", IsFault: true));
-        }
-    }
-
-    private async Task ComputeAsync()
-    {
-        await foreach (ShardTask task in _shards.Reader.ReadAllAsync(_closing.Token))
-        {
-            if (task.World < _snapshot.World)
-            {
-                continue;
-            }
-
-            long start = _clock.GetTimestamp();
-            ShardSum sum = await _work.ComputeShardAsync(task.Step, task.Shard);
-            double seconds = Math.Max(1e-6, _clock.GetElapsedTime(start).TotalSeconds);
-            _speed = _speed == 1 ? 1 / seconds : (0.8 * _speed) + (0.2 / seconds);
-            GradientSlice[] slices = new SliceLayout(sum.Gradient.Length, task.Slices).Cut(
-                sum.Gradient, sum.Sums with { World = task.World });
-            Post(() => _replica.Computed(task.World, task.Step, task.Shard, slices));
         }
     }
 
@@ -297,20 +253,23 @@ internal sealed class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEv
         {
             Id = _id, Address = _peers.Address, Speed = _speed, World = now.World, Promised = now.Promised,
             HasState = now.HasState, Position = now.Position, IsLeaving = isLeaving,
-            Unreachable = [.. _peers.Unreachable.Union(_broken.Keys)],
+            Unreachable = [.. _peers.Unreachable.Union(_broken.Keys)], Dispute = now.Dispute, Trial = now.Trial,
         })
         {
             Worker = _worker, Identity = _work.Facts.Identity, Parameters = _work.Facts.Parameters,
             Vectors = [.. _work.Facts.Vectors], Shards = _work.Facts.Shards, Steps = _work.Facts.Rules.Steps,
-            Holds = _keeper.Holds, Parts = _keeper.Parts,
-            Loss = _state.Loss, Failure = _failure, End = now.HasState ? _state.End : null,
+            State = _keeper.Report, Loss = _state.Loss, Failure = _failure, End = now.HasState ? _state.End : null,
         };
     }
 
     private void Take(StageAnswer answer)
     {
         Interlocked.Exchange(ref _safeStep, answer.SafeStep);
-        _keeper.Committed(answer.SafeStep);
+        if (_keeper.Drop(answer.SafeStep, answer.Returned))
+        {
+            Post(_replica.Continue);
+        }
+
         _keeper.Add(answer.Tasks);
         if (answer.Refusal is { } refusal)
         {
@@ -341,53 +300,4 @@ internal sealed class StageSession : IReplicaHost<GradientSlice>, ITrainerPeerEv
             Post(Wake); // After the snapshot: a promise is told at once.
         }
     }
-
-    private async Task RestoreAsync(long step)
-    {
-        while (true)
-        {
-            try
-            {
-                object state = await ReadAsync(step);
-                Post(() =>
-                {
-                    _replica.Restored(step, state);
-                    Post(Wake);
-                });
-                return;
-            }
-            catch (Exception error) when (GrainCalls.IsTransient(error) || error is InvalidDataException)
-            {
-                _logger.CheckpointNotRead(_id, step, error.Message);
-                await Task.Delay(_options.IdlePeriod, _clock, _closing.Token);
-            }
-        }
-    }
-
-    private async Task<object> ReadAsync(long step)
-    {
-        if (step > 0)
-        {
-            return await ReadCheckpointAsync(step, _closing.Token);
-        }
-
-        if (_plan.From is not { } from)
-        {
-            return new Beginning(null);
-        }
-
-        TrainingState before = await _blobs.ReadAsync(
-            from, from.Vectors, _work.Facts.Parameters, _closing.Token);
-        return new Beginning(before.Vectors);
-    }
-
-    private async Task<TrainingState> ReadCheckpointAsync(long step, CancellationToken cancellation)
-    {
-        CheckpointManifest manifest = await _stage.CheckpointAsync(step)
-            ?? throw new InvalidDataException($"The checkpoint of step {step} is not kept.");
-        return await _blobs.ReadAsync(manifest, _work.Facts.Vectors, _work.Facts.Parameters, cancellation);
-    }
-
-    // The state with which a stage begins.
-    private sealed record Beginning(IReadOnlyList<StateVector>? From);
 }

@@ -21,6 +21,7 @@ internal sealed class TrainedStage(
     IStageWork work, CheckpointKeeper keeper, ReadPlanned readPlanned, Action<string> remark)
 {
     private readonly List<StepRecord> _records = [];
+    private Reviewed? _reviewed;
     private float[]? _gradient;
     private string? _previousRecords;
 
@@ -38,16 +39,44 @@ internal sealed class TrainedStage(
 
     private StageFacts Facts => work.Facts;
 
-    /// <summary>Advances by one step.</summary>
+    // A checkpoint waits while the one before is not committed.
+    private bool IsCheckpointNext => _reviewed is { } next && (next.Step + 1 >= Facts.Rules.Steps
+        || Facts.Rules.IsCheckpointDue(next.Decision.Verdict, next.Step + 1, LastPlanned));
+
+    private sealed record Reviewed(long Step, ShardSum Total, BatchOutcome Batch, StepDecision Decision);
+
+    /// <summary>Decides about a step.</summary>
     /// <param name="step">The step.</param>
     /// <param name="totals">The totals of its slices.</param>
-    /// <param name="cancellation">Cancels the wait for a checkpoint that is not committed yet.</param>
-    /// <exception cref="TrainingFailedException">The stage cannot continue; all replicas throw it alike.</exception>
-    public async Task ApplyAsync(long step, ImmutableArray<GradientSlice> totals, CancellationToken cancellation)
+    /// <param name="all">Whether all shards must be verified.</param>
+    /// <returns>Claims in the totals that must be verified before the step is applied.</returns>
+    public async Task<ImmutableArray<ShardClaim>> ReviewAsync(
+        long step, ImmutableArray<GradientSlice> totals, bool all)
     {
         ShardSum total = Join(totals);
         BatchOutcome batch = await work.MeasureAsync(total);
-        StepDecision decision = Facts.Rules.Decide(Position, batch, work.Place);
+        _reviewed = new Reviewed(step, total, batch, Facts.Rules.Decide(Position, batch, work.Place));
+        ImmutableArray<ShardClaim> claims = total.Sums.Claims;
+        return all ? claims : SuspectShards.Of(step, _reviewed.Decision.Verdict, claims, Facts.VerifyInterval);
+    }
+
+    /// <summary>Whether the step that was reviewed last can be applied now.</summary>
+    public bool CanApply() => !IsCheckpointNext || !keeper.IsBusy(_reviewed!.Step + 1);
+
+    /// <summary>Applies the step that was reviewed last.</summary>
+    /// <param name="step">The step.</param>
+    /// <param name="cancellation">Cancels the reading of a checkpoint.</param>
+    /// <exception cref="TrainingFailedException">The stage cannot continue; all replicas throw it alike.</exception>
+    public async Task ApplyAsync(long step, CancellationToken cancellation)
+    {
+        if (_reviewed is not { } reviewed || reviewed.Step != step)
+        {
+            throw new InvalidOperationException($"Step {step} was not reviewed.");
+        }
+
+        bool isCheckpoint = IsCheckpointNext;
+        (_, ShardSum total, BatchOutcome batch, StepDecision decision) = reviewed;
+        _reviewed = null;
         foreach (string text in decision.Remarks)
         {
             remark(text);
@@ -70,32 +99,31 @@ internal sealed class TrainedStage(
         _records.Add(new StepRecord(
             step, total.Sums.World, decision.Verdict, batch.Loss, batch.GradientNorm, Facts.LearningRate(step),
             total.Sums.SampleIds, [.. batch.LeftOut.Select(sample => sample.Sample)], undoneFrom));
-        bool isAtEnd = Position.Step >= Facts.Rules.Steps;
-        if (Facts.Rules.IsCheckpointDue(decision.Verdict, Position.Step, LastPlanned))
+        if (isCheckpoint)
         {
-            await HoldAsync(isPlanned: true, cancellation);
+            await HoldAsync(
+                Facts.Rules.IsCheckpointDue(decision.Verdict, Position.Step, LastPlanned), total.Sums.World);
         }
-        else if (isAtEnd)
+        else if (Facts.VerifyInterval > 0 && Position.Step % Facts.VerifyInterval == 0)
         {
-            await HoldAsync(isPlanned: false, cancellation);
+            keeper.Audit(await StateAsync(), total.Sums.World);
         }
 
-        if (isAtEnd && Facts.Rules.Failure(Position) is { } tooLittle)
+        if (Position.Step >= Facts.Rules.Steps && Facts.Rules.Failure(Position) is { } tooLittle)
         {
             throw tooLittle;
         }
     }
 
     /// <summary>A copy of the state for a peer.</summary>
-    public async Task<IStateCopy> CopyAsync() =>
-        new TrainingState(
-            Position, LastPlanned, await work.ExportAsync(), [.. _records], _previousRecords).ToCopy();
+    public async Task<IStateCopy> CopyAsync() => (await StateAsync()).ToCopy();
 
     /// <summary>Replaces the state by another replica's, or a checkpoint's.</summary>
     public async Task LoadAsync(TrainingState state)
     {
         await work.ImportAsync(state.Vectors, state.Position.Updates);
-        (Position, LastPlanned, Loss) = (state.Position, state.LastPlanned, null);
+        keeper.Clear();
+        (Position, LastPlanned, Loss, _reviewed) = (state.Position, state.LastPlanned, null, null);
         _records.Clear();
         _records.AddRange(state.Records);
         _previousRecords = state.PreviousRecords;
@@ -107,7 +135,9 @@ internal sealed class TrainedStage(
     public async Task ResetAsync(IReadOnlyList<StateVector>? from)
     {
         await work.ResetAsync(from);
+        keeper.Clear();
         (Position, LastPlanned, Loss, End, _previousRecords) = (RunPosition.Start, 0, null, null, null);
+        _reviewed = null;
         _records.Clear();
     }
 
@@ -121,12 +151,14 @@ internal sealed class TrainedStage(
         return last.Position.Step;
     }
 
-    private async Task HoldAsync(bool isPlanned, CancellationToken cancellation)
+    private async Task<TrainingState> StateAsync() =>
+        new(Position, LastPlanned, await work.ExportAsync(), [.. _records], _previousRecords);
+
+    private async Task HoldAsync(bool isPlanned, int world)
     {
-        IReadOnlyList<StateVector> vectors = await work.ExportAsync();
         LastPlanned = isPlanned ? Position.Step : LastPlanned;
-        var state = new TrainingState(Position, LastPlanned, vectors, [.. _records], _previousRecords);
-        await keeper.HoldAsync(state, isPlanned, cancellation);
+        TrainingState state = await StateAsync();
+        keeper.Hold(state, isPlanned, world);
         if (isPlanned)
         {
             _previousRecords = Convert.ToHexStringLower(
@@ -134,7 +166,7 @@ internal sealed class TrainedStage(
             _records.Clear();
         }
 
-        SetEnd(vectors);
+        SetEnd(state.Vectors);
     }
 
     private void SetEnd(IReadOnlyList<StateVector> vectors) =>

@@ -79,12 +79,13 @@ internal sealed class TrainerLoop(
     {
         while (!stopping.IsCancellationRequested)
         {
-            string? stage = await FindAsync();
+            string? stage = null;
             try
             {
-                if (stage is not null)
+                (stage, StagePlan? plan) = await FindAsync();
+                if (plan is not null)
                 {
-                    await TrainAsync(stage, stopping);
+                    await TrainAsync(stage, plan, stopping);
                 }
                 else
                 {
@@ -107,22 +108,25 @@ internal sealed class TrainerLoop(
         }
     }
 
-    private async Task<string?> FindAsync()
+    // The first open run whose stage can be trained here; one that has ended, or has paused, has no plan.
+    private async Task<(string Stage, StagePlan? Plan)> FindAsync()
     {
-        OpenRun[]? runs = await GrainCalls.TryAsync(() => grains.GetGrain<ITrainingBoardGrain>(0).ListAsync());
-        return runs?.Select(run => run.StageKey).FirstOrDefault(stage =>
-            !_refusedAt.TryGetValue(stage, out long at) || clock.GetElapsedTime(at) >= options.RefusedPause);
-    }
-
-    private async Task TrainAsync(string stageKey, CancellationToken stopping)
-    {
-        ITrainingStageGrain stage = grains.GetGrain<ITrainingStageGrain>(stageKey);
-        if (await stage.PlanAsync() is not { } plan)
+        OpenRun[] runs = await GrainCalls.TryAsync(() => grains.GetGrain<ITrainingBoardGrain>(0).ListAsync()) ?? [];
+        foreach (string stage in runs.Select(run => run.StageKey).Where(stage =>
+            !_refusedAt.TryGetValue(stage, out long at) || clock.GetElapsedTime(at) >= options.RefusedPause))
         {
-            await Task.Delay(options.IdlePeriod, clock, stopping); // It has ended, or is about to begin.
-            return;
+            if (await grains.GetGrain<ITrainingStageGrain>(stage).PlanAsync() is { } plan)
+            {
+                return (stage, plan);
+            }
         }
 
+        return ("", null);
+    }
+
+    private async Task TrainAsync(string stageKey, StagePlan plan, CancellationToken stopping)
+    {
+        ITrainingStageGrain stage = grains.GetGrain<ITrainingStageGrain>(stageKey);
         IStageWork work;
         try
         {

@@ -46,6 +46,11 @@ internal static partial class TrainingLog
     public static partial void TrainerFailed(this ILogger logger, TrainerId trainer, string stage, Exception error);
 
     [LoggerMessage(
+        EventId = 911, Level = LogLevel.Error,
+        Message = "Stage {Stage} pauses until it is resumed (atelier runs resume): {Reason}")]
+    public static partial void StagePaused(this ILogger logger, string stage, string reason);
+
+    [LoggerMessage(
         EventId = 910, Level = LogLevel.Error, Message = "{Worker} could not begin stage {Stage} and retries later")]
     public static partial void TrainerLoopFailed(this ILogger logger, WorkerKey worker, string stage, Exception error);
 }

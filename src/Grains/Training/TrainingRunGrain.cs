@@ -93,6 +93,14 @@ internal sealed class TrainingRunGrain(
         }
     }
 
+    public async Task ResumeAsync()
+    {
+        if (state.State.Stages.Length > 0 && state.State.Phase == RunPhase.Running)
+        {
+            await Stage(state.State.Current).ResumeAsync();
+        }
+    }
+
     public async Task StageEndedAsync(int stage, string? failure)
     {
         if (stage == state.State.Current && state.State.Phase == RunPhase.Running)

@@ -1,4 +1,4 @@
-// The manager of a stage: the pure protocols of membership and of checkpoints, the clock, and what is stored.
+// The manager of a stage: the pure protocol (StageManager), the clock, and what is stored.
 // Everything is stored before it is told. Training continues while the grain is away; only membership and commits wait.
 using System.Collections.Immutable;
 using Atelier.Contracts.Training;
@@ -6,6 +6,7 @@ using Atelier.Grains.Placement;
 using Atelier.Grains.Ports;
 using Atelier.Training;
 using Atelier.Training.Checkpoints;
+using Atelier.Training.Stages;
 using Atelier.Training.Worlds;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
@@ -47,8 +48,17 @@ internal sealed record StageRecord(StagePlan Plan, WorldRecord World)
     /// <summary>Why it cannot continue; null if it can.</summary>
     public string? Failure { get; init; }
 
+    /// <summary>Names of the vectors of its state.</summary>
+    public ImmutableArray<string> Vectors { get; init; } = [];
+
+    /// <summary>Why it waits for a person to resume it; null if it does not.</summary>
+    public string? Paused { get; init; }
+
     /// <summary>Whether its run was cancelled.</summary>
     public bool IsCancelled { get; init; }
+
+    /// <summary>Whether trainers train it.</summary>
+    public bool IsOpen => !IsOver && Paused is null;
 
     /// <summary>Whether trainers leave it.</summary>
     public bool IsOver => End is not null || Failure is not null || IsCancelled;
@@ -66,8 +76,7 @@ internal sealed class TrainingStageGrain(
     private readonly Dictionary<TrainerId, (StageReport Report, TimeSpan At)> _reports = [];
     private readonly Dictionary<string, string> _refusals = new(StringComparer.Ordinal);
     private StageRecord? _record;
-    private WorldManager? _manager;
-    private PendingCheckpoint? _pending;
+    private StageManager? _manager;
     private bool _isTold;
 
     private string _key = "";
@@ -84,10 +93,7 @@ internal sealed class TrainingStageGrain(
     {
         _key = this.GetPrimaryKeyString();
         _record = TrainingJson.Read<StageRecord>(state.State.Record);
-        if (_record is { IsOver: false, Shards: > 0 } record)
-        {
-            _manager = new WorldManager(options.Value.Worlds(), record.Shards, record.World, Now);
-        }
+        StartManager();
 
         TimeSpan period = options.Value.HeartbeatPeriod / 4;
         this.RegisterGrainTimer(TickAsync, period, period);
@@ -103,14 +109,14 @@ internal sealed class TrainingStageGrain(
     }
 
     public Task<string?> PlanJsonAsync() =>
-        Task.FromResult(_record is { IsOver: false } record ? TrainingJson.Write(record.Plan) : null);
+        Task.FromResult(_record is { IsOpen: true } record ? TrainingJson.Write(record.Plan) : null);
 
     public async Task<string> ReportJsonAsync(string report) =>
         TrainingJson.Write(await ReportAsync(TrainingJson.Read<StageReport>(report)!));
 
     private async Task<StageAnswer> ReportAsync(StageReport report)
     {
-        if (_record is null || _record.IsOver)
+        if (_record is not { IsOpen: true })
         {
             return new StageAnswer { IsOver = true, SafeStep = _record?.World.SafeStep ?? 0 };
         }
@@ -132,13 +138,14 @@ internal sealed class TrainingStageGrain(
                 Parameters = report.Parameters,
                 Shards = report.Shards,
                 Steps = report.Steps,
+                Vectors = report.Vectors,
             });
-            _manager = new WorldManager(options.Value.Worlds(), report.Shards, _record.World, Now);
+            StartManager();
         }
 
         _refusals.Remove(report.Worker);
         _reports[report.Trainer.Id] = (report, Now);
-        ManagerAnswer answer = _manager.Hear(report.Trainer, Now);
+        (ManagerAnswer answer, IReadOnlyList<PartTask> tasks) = _manager!.Hear(report.Trainer, report.State, Now);
         if (_manager.IsStale)
         {
             DeactivateOnIdle(); // Another activation has stored a later world: the next one starts from the store.
@@ -146,7 +153,6 @@ internal sealed class TrainingStageGrain(
         }
 
         await AdvanceAsync();
-        await CommitAsync(report);
         if (report.Failure is { } failure && IsMember(report))
         {
             await EndAsync(_record with { Failure = failure });
@@ -158,10 +164,11 @@ internal sealed class TrainingStageGrain(
 
         return new StageAnswer
         {
-            Manager = _record.IsOver ? null : answer,
+            Manager = _record.IsOpen ? answer : null,
             SafeStep = _record.World.SafeStep,
-            Tasks = [.. _pending?.TasksOf(report.Trainer.Id, Holders()) ?? []],
-            IsOver = _record.IsOver,
+            Returned = _record.World.Returned,
+            Tasks = [.. tasks],
+            IsOver = !_record.IsOpen,
         };
     }
 
@@ -181,7 +188,8 @@ internal sealed class TrainingStageGrain(
     {
         World? world = _record?.World.World;
         (StageReport Report, TimeSpan At)[] living = [.. Living()];
-        string? trouble = _record?.Failure ?? (_record is { IsOver: true } || living.Length > 0 ? null
+        bool isFine = _record is { IsOver: true } || living.Length > 0;
+        string? trouble = _record?.Failure ?? _record?.Paused ?? (isFine ? null
             : _refusals.Count > 0 ? string.Join(" ", _refusals.Select(one => $"{one.Key}: {one.Value}"))
             : "No trainer is there; the stage waits.");
         return Task.FromResult(new StageView
@@ -219,6 +227,20 @@ internal sealed class TrainingStageGrain(
         }
     }
 
+    public async Task ResumeAsync()
+    {
+        if (_record is { IsOver: false, Paused: not null })
+        {
+            await StoreAsync(_record with { Paused = null });
+            StartManager();
+        }
+    }
+
+    private void StartManager() => _manager = _record is not { IsOpen: true, Shards: > 0 } record ? null
+        : new StageManager(
+            options.Value.Worlds(), record.Shards, record.Vectors, new CheckpointLayout(record.Parameters).Parts,
+            record.World, Now);
+
     private async Task EndAsync(StageRecord ended)
     {
         await StoreAsync(ended);
@@ -229,7 +251,7 @@ internal sealed class TrainingStageGrain(
     // An ended stage tells its run until the run has heard it.
     private async Task TickAsync(CancellationToken cancellation)
     {
-        if (_record is { IsOver: false } && _manager is not null)
+        if (_record is { IsOpen: true } && _manager is not null)
         {
             await AdvanceAsync();
         }
@@ -243,14 +265,9 @@ internal sealed class TrainingStageGrain(
     private async Task AdvanceAsync()
     {
         int asking = _manager!.Asking;
-        if (_manager.Tick(Now) is { } next)
+        if (_manager.Tick(Now) is { } change)
         {
-            string reason = _manager.Reason(Now) ?? "it was promised";
-            await StoreAsync(_record! with { World = next });
-            _manager.Stored(next, Now);
-            logger.WorldFormed(
-                _key, next.World!.Number, next.World.FirstStep, next.World.Members.Length, reason);
-            WakeAll();
+            await StoreAsync(change);
         }
         else if (_manager.Asking > asking)
         {
@@ -258,35 +275,36 @@ internal sealed class TrainingStageGrain(
         }
     }
 
-    private async Task CommitAsync(StageReport report)
+    private async Task StoreAsync(StageChange change)
     {
-        if (IsMember(report) && report.Holds is { } holds && holds.Step > _record!.World.SafeStep
-            && holds.Step > (_pending?.Step ?? 0))
+        ImmutableArray<CheckpointManifest> before = _record!.Checkpoints;
+        ImmutableArray<CheckpointManifest> all = change.Checkpoint is { } committed ? before.Add(committed) : before;
+        CheckpointManifest[] kept =
+        [
+            .. all.Where(one => one.IsPlanned).TakeLast(options.Value.CheckpointsKept)
+                .Union(all.TakeLast(1)).OrderBy(one => one.Step),
+        ];
+        int number = _record.World.World?.Number ?? 0;
+        await StoreAsync(_record with
         {
-            _pending = new PendingCheckpoint(
-                holds.Step, holds.IsPlanned, report.Vectors, new CheckpointLayout(_record.Parameters).Parts);
-        }
-
-        _pending?.Hear(report.Trainer.Id, report.Parts);
-        if (_record!.World.World is not { } world || _pending?.Commit(world.Number, Holders()) is not { } manifest)
+            World = change.World, Checkpoints = [.. kept], Paused = change.Pauses ? change.Reason : null,
+        });
+        if (change.Pauses)
         {
+            logger.StagePaused(_key, change.Reason);
+            WakeAll();
+            StartManager();
             return;
         }
 
-        if (_manager!.Commit(world.Number, manifest.Step) is { } committed)
+        _manager!.Stored(change, Now);
+        if (change.World.World is { } world && world.Number > number)
         {
-            ImmutableArray<CheckpointManifest> all = _record.Checkpoints.Add(manifest);
-            CheckpointManifest[] kept =
-            [
-                .. all.Where(one => one.IsPlanned).TakeLast(options.Value.CheckpointsKept)
-                    .Union(all.TakeLast(1)).OrderBy(one => one.Step),
-            ];
-            await StoreAsync(_record with { World = committed, Checkpoints = [.. kept] });
-            _manager.Stored(committed, Now);
-            ReleaseAsync([.. all.Except(kept)], kept).Ignore();
+            logger.WorldFormed(_key, world.Number, world.FirstStep, world.Members.Length, change.Reason);
+            WakeAll();
         }
 
-        _pending = null;
+        ReleaseAsync([.. all.Except(kept)], kept).Ignore();
     }
 
     private async Task ReleaseAsync(CheckpointManifest[] dropped, CheckpointManifest[] kept)
@@ -301,13 +319,6 @@ internal sealed class TrainingStageGrain(
                 CheckpointBlobs.NameOf(part), Owner, CancellationToken.None));
         }
     }
-
-    private IReadOnlyCollection<TrainerId> Holders() =>
-    [
-        .. Living().Select(one => one.Report)
-            .Where(report => _pending is not null && report.Holds?.Step == _pending.Step && IsMember(report))
-            .Select(report => report.Trainer.Id),
-    ];
 
     private IReadOnlyCollection<(StageReport Report, TimeSpan At)> Living()
     {

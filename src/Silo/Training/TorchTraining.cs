@@ -80,6 +80,7 @@ internal sealed class TorchStageWork : IStageWork
         {
             LearningRate = settings.LearningRate.At,
             Batch = settings.GlobalBatch,
+            VerifyInterval = config.VerifyInterval,
             Metadata = CheckpointStore.MetadataOf(identity),
         };
     }

@@ -4,6 +4,7 @@ using System.Buffers.Binary;
 using System.Collections.Immutable;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
+using System.Text;
 using System.Text.Json;
 using Atelier.Training.Worlds;
 
@@ -26,6 +27,8 @@ public sealed record TrainingState(
 {
     private const int HeaderBytesMax = 1 << 30;
 
+    private static readonly JsonSerializerOptions s_tuples = new() { IncludeFields = true };
+
     /// <summary>Number of weights, P.</summary>
     public long Parameters => Vectors[0].Values.LongLength;
 
@@ -39,6 +42,13 @@ public sealed record TrainingState(
         }
 
         return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
+
+    /// <summary>SHA-256 of vectors and position; equal for replicas that trained identically.</summary>
+    public string Digest()
+    {
+        string position = JsonSerializer.Serialize((Position, LastPlanned, PreviousRecords), s_tuples);
+        return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(Digest(Vectors) + position)));
     }
 
     /// <summary>The state as bytes, to be sent to a peer. It refers to the vectors, which must not change.</summary>

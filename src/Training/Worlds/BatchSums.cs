@@ -26,6 +26,9 @@ public sealed record BatchSums
     /// <summary>Indices of the samples in the sums, in the run's order.</summary>
     public ImmutableArray<int> SampleIds { get; init; } = [];
 
+    /// <summary>What their trainers claim about the shards in the sums, in order.</summary>
+    public ImmutableArray<ShardClaim> Claims { get; init; } = [];
+
     /// <summary>Number of the world in which the total was formed; 0 before there is a total.</summary>
     public int World { get; init; }
 
@@ -38,6 +41,7 @@ public sealed record BatchSums
         Largest = SampleLoss.Larger(left.Largest, right.Largest),
         NotFinite = left.NotFinite + right.NotFinite,
         SampleIds = left.SampleIds.AddRange(right.SampleIds),
+        Claims = left.Claims.AddRange(right.Claims),
     };
 
     /// <summary>The totals as the rules see them.</summary>

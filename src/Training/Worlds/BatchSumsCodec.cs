@@ -4,10 +4,11 @@
 //    8  samples, int64             32  its sample, int32
 //   16  not finite, int64          36  the loss, float32
 //   24  world, int32               40  number of indices, int32
-//                                  44  number of samples left out, int32
+//   48  number of claims, int32    44  number of samples left out, int32
 //
-// Then come the indices of the samples, int32 each, and the samples left out: the sample, int32, the bytes of its
-// column and of its value, uint16 each, and both in UTF-8.
+// Then come the indices of the samples, int32 each, the claims, and the samples left out: the sample, int32, the bytes
+// of its column and of its value, uint16 each, and both in UTF-8. A claim is the shard, int32, the sum of losses and
+// the squared norm, float64, and the checksum, uint64.
 using System.Buffers.Binary;
 using System.Collections.Immutable;
 using System.Runtime.InteropServices;
@@ -18,7 +19,8 @@ namespace Atelier.Training.Worlds;
 /// <summary>Writes and reads <see cref="BatchSums"/>.</summary>
 internal static class BatchSumsCodec
 {
-    public const int BytesMin = 48;
+    public const int BytesMin = 52;
+    public const int ClaimBytes = 28;
 
     private const int LeftOutBytes = 8;
 
@@ -26,10 +28,11 @@ internal static class BatchSumsCodec
         encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
     public static long BytesMax(FrameLimits limits) =>
-        BytesMin + ((long)limits.Samples * (sizeof(int) + LeftOutBytes + (2 * FrameLimits.TextBytesMax)));
+        BytesMin + ((long)limits.Shards * ClaimBytes)
+        + ((long)limits.Samples * (sizeof(int) + LeftOutBytes + (2 * FrameLimits.TextBytesMax)));
 
     public static int BytesOf(BatchSums sums) =>
-        BytesMin + (sums.SampleIds.Length * sizeof(int))
+        BytesMin + (sums.SampleIds.Length * sizeof(int)) + (sums.Claims.Length * ClaimBytes)
         + sums.LeftOut.Sum(
             bad => LeftOutBytes + s_text.GetByteCount(bad.Column) + s_text.GetByteCount(bad.Value));
 
@@ -39,6 +42,9 @@ internal static class BatchSumsCodec
         ?? Outside("samples whose loss is not finite", sums.NotFinite, limits)
         ?? Outside("indices of samples", sums.SampleIds.Length, limits)
         ?? Outside("samples left out", sums.LeftOut.Length, limits)
+        ?? (sums.Claims.Length > limits.Shards
+            ? $"The sums have claims about {sums.Claims.Length} shards; a batch has {limits.Shards}." : null)
+        ?? sums.Claims.Select(claim => Fault(claim, limits)).FirstOrDefault(fault => fault is not null)
         ?? (sums.World < 0 ? $"The sums are of world {sums.World}; worlds have positive numbers." : null)
         ?? (sums.Largest is { Sample: < 0 } largest ? Negative(largest.Sample) : null)
         ?? (sums.SampleIds.AsSpan().IndexOfAnyInRange(int.MinValue, -1) is >= 0 and var at
@@ -57,8 +63,15 @@ internal static class BatchSumsCodec
         BinaryPrimitives.WriteSingleLittleEndian(to[36..], sums.Largest?.Loss ?? 0);
         BinaryPrimitives.WriteInt32LittleEndian(to[40..], sums.SampleIds.Length);
         BinaryPrimitives.WriteInt32LittleEndian(to[44..], sums.LeftOut.Length);
+        BinaryPrimitives.WriteInt32LittleEndian(to[48..], sums.Claims.Length);
         MemoryMarshal.AsBytes(sums.SampleIds.AsSpan()).CopyTo(to[BytesMin..]);
         to = to[(BytesMin + (sums.SampleIds.Length * sizeof(int)))..];
+        foreach (ShardClaim claim in sums.Claims)
+        {
+            Write(claim, to);
+            to = to[ClaimBytes..];
+        }
+
         foreach (BadSample bad in sums.LeftOut)
         {
             BinaryPrimitives.WriteInt32LittleEndian(to, bad.Sample);
@@ -70,12 +83,37 @@ internal static class BatchSumsCodec
         }
     }
 
+    /// <summary>What is wrong with a claim in a run with these limits; null if nothing is.</summary>
+    public static string? Fault(ShardClaim claim, FrameLimits limits) =>
+        claim.Shard >= 0 && claim.Shard < limits.Shards ? null
+        : $"A claim is about shard {claim.Shard}; shards are 0..{limits.Shards - 1}.";
+
+    /// <summary>Writes a claim.</summary>
+    public static void Write(ShardClaim claim, Span<byte> to)
+    {
+        BinaryPrimitives.WriteInt32LittleEndian(to, claim.Shard);
+        BinaryPrimitives.WriteDoubleLittleEndian(to[4..], claim.LossSum);
+        BinaryPrimitives.WriteDoubleLittleEndian(to[12..], claim.SquaredNorm);
+        BinaryPrimitives.WriteUInt64LittleEndian(to[20..], claim.Checksum);
+    }
+
+    /// <summary>Reads a claim.</summary>
+    /// <exception cref="InvalidFrameException">It is about no shard of this run.</exception>
+    public static ShardClaim ReadClaim(ReadOnlySpan<byte> from, FrameLimits limits)
+    {
+        var claim = new ShardClaim(
+            BinaryPrimitives.ReadInt32LittleEndian(from), BinaryPrimitives.ReadDoubleLittleEndian(from[4..]),
+            BinaryPrimitives.ReadDoubleLittleEndian(from[12..]), BinaryPrimitives.ReadUInt64LittleEndian(from[20..]));
+        return Fault(claim, limits) is { } fault ? throw new InvalidFrameException(fault) : claim;
+    }
+
     /// <summary>Reads sums that take all of the bytes, at least <see cref="BytesMin"/>.</summary>
     /// <exception cref="InvalidFrameException">They are not sums of a batch of this run.</exception>
     public static BatchSums Read(ReadOnlySpan<byte> from, FrameLimits limits)
     {
         int ids = BinaryPrimitives.ReadInt32LittleEndian(from[40..]);
         int leftOut = BinaryPrimitives.ReadInt32LittleEndian(from[44..]);
+        int claims = BinaryPrimitives.ReadInt32LittleEndian(from[48..]);
         if (BinaryPrimitives.ReadInt32LittleEndian(from[28..]) is not (0 or 1) and var largest)
         {
             throw new InvalidFrameException($"The sums have {largest} largest losses; there is one, or none.");
@@ -88,10 +126,24 @@ internal static class BatchSumsCodec
             throw new InvalidFrameException(fault);
         }
 
-        if (((long)ids * sizeof(int)) + ((long)leftOut * LeftOutBytes) > rest.Length)
+        if (claims < 0 || claims > limits.Shards)
         {
             throw new InvalidFrameException(
-                $"{ids} indices of samples and {leftOut} samples left out do not fit in {rest.Length} bytes.");
+                $"The sums have claims about {claims} shards; a batch has {limits.Shards}.");
+        }
+
+        int claimsAt = ids * sizeof(int), leftOutAt = claimsAt + (claims * ClaimBytes);
+        if (leftOutAt + ((long)leftOut * LeftOutBytes) > rest.Length)
+        {
+            throw new InvalidFrameException(
+                $"{ids} indices of samples, {claims} claims and {leftOut} samples left out do not fit in "
+                + $"{rest.Length} bytes.");
+        }
+
+        ImmutableArray<ShardClaim>.Builder read = ImmutableArray.CreateBuilder<ShardClaim>(claims);
+        for (int i = 0; i < claims; i++)
+        {
+            read.Add(ReadClaim(rest[(claimsAt + (i * ClaimBytes))..], limits));
         }
 
         var sums = new BatchSums
@@ -104,7 +156,8 @@ internal static class BatchSumsCodec
                 BinaryPrimitives.ReadInt32LittleEndian(from[32..]),
                 BinaryPrimitives.ReadSingleLittleEndian(from[36..])),
             SampleIds = [.. MemoryMarshal.Cast<byte, int>(rest[..(ids * sizeof(int))])],
-            LeftOut = ReadLeftOut(rest[(ids * sizeof(int))..], leftOut),
+            Claims = read.MoveToImmutable(),
+            LeftOut = ReadLeftOut(rest[leftOutAt..], leftOut),
         };
         return Fault(sums, limits) is { } other ? throw new InvalidFrameException(other) : sums;
     }

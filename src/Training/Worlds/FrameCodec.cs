@@ -46,12 +46,27 @@ public sealed class FrameCodec
             WithSlice(FrameKind.Partial, part.World, part.Step, part.Slice, 0, part.Node, part.Value),
         TotalFrame<GradientSlice> total =>
             WithSlice(FrameKind.Total, total.World, total.Step, total.Slice, total.Slices, default, total.Value),
+        VerifiedFrame verified => WithClaim(verified),
         StateFrame => throw new ArgumentException("A state is sent in chunks.", nameof(frame)),
         _ => throw new ArgumentException($"{frame.GetType().Name} is not sent to peers.", nameof(frame)),
     };
 
     private FrameEncoding Bare(FrameKind kind, Frame frame, long step, int slice = 0) => new(
         Checked(new FrameHeader(kind, frame.World, step, slice, 0, default, 0, 0)), [], default);
+
+    private FrameEncoding WithClaim(VerifiedFrame verified)
+    {
+        if (BatchSumsCodec.Fault(verified.Claim, Limits) is { } fault)
+        {
+            throw new ArgumentException(fault, nameof(verified));
+        }
+
+        Span<byte> claim = stackalloc byte[BatchSumsCodec.ClaimBytes];
+        BatchSumsCodec.Write(verified.Claim, claim);
+        var header = new FrameHeader(
+            FrameKind.Verified, verified.World, verified.Step, 0, 0, default, 0, claim.Length);
+        return new FrameEncoding(Checked(header), claim, default);
+    }
 
     private FrameEncoding WithSlice(
         FrameKind kind, int world, long step, int slice, int slices, TreeNode node, GradientSlice value)

@@ -119,6 +119,8 @@ public sealed class FrameBody
             FrameKind.Followed => new FollowedFrame(header.World, header.Slice, header.Step),
             FrameKind.Copy => new CopyFrame(header.World, header.Step),
             FrameKind.NoState => new StateFrame(header.World, header.Step, null),
+            FrameKind.Verified => new VerifiedFrame(
+                header.World, header.Step, BatchSumsCodec.ReadClaim(_head.Span, _decoder.Limits)),
             FrameKind.StateChunk => StateChunkFrame.Read(header, _head, _decoder.Limits),
             FrameKind.Partial =>
                 new PartialFrame<GradientSlice>(header.World, header.Step, header.Slice, header.Node, Slice()),

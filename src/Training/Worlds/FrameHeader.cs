@@ -28,6 +28,7 @@ internal enum FrameKind : byte
     Copy = 7,
     NoState = 8,
     StateChunk = 9,
+    Verified = 10,
 }
 
 /// <summary>A header. Fields that a kind has no use for are 0.</summary>
@@ -45,7 +46,7 @@ internal readonly record struct FrameHeader(
     public const int Bytes = 52;
     public const int ChecksumBytes = 4;
 
-    private const byte Version = 1;
+    private const byte Version = 2;
     private const int ChecksumAt = Bytes - ChecksumBytes;
 
     private static ReadOnlySpan<byte> Magic => "ATLF"u8;
@@ -111,8 +112,8 @@ internal readonly record struct FrameHeader(
         bool hasValues = hasNode || hasSlices, isHeartbeat = Kind == FrameKind.Heartbeat;
         int slices = hasSlices ? Slices : limits.Shards;
         (long least, long most) = PayloadRange(limits);
-        return Kind is < FrameKind.Heartbeat or > FrameKind.StateChunk
-            ? $"The frame is of kind {(byte)Kind}; kinds are {(byte)FrameKind.Heartbeat}..{(byte)FrameKind.StateChunk}."
+        return Kind is < FrameKind.Heartbeat or > FrameKind.Verified
+            ? $"The frame is of kind {(byte)Kind}; kinds are {(byte)FrameKind.Heartbeat}..{(byte)FrameKind.Verified}."
             : Outside("world", World, isHeartbeat ? 0 : 1, isHeartbeat ? 0 : int.MaxValue)
             ?? Outside("step", Step, 0, isHeartbeat || Kind == FrameKind.Follow ? 0 : long.MaxValue)
             ?? Outside("number of slices", Slices, hasSlices ? 1 : 0, hasSlices ? limits.Shards : 0)
@@ -132,6 +133,7 @@ internal readonly record struct FrameHeader(
                 (values + BatchSumsCodec.BytesMin, values + BatchSumsCodec.BytesMax(limits)),
             FrameKind.Partial or FrameKind.Total => (values, values),
             FrameKind.StateChunk => (StateChunkFrame.PayloadBytesMin, StateChunkFrame.PayloadBytesMax),
+            FrameKind.Verified => (BatchSumsCodec.ClaimBytes, BatchSumsCodec.ClaimBytes),
             _ => (0, 0),
         };
     }

@@ -48,3 +48,12 @@ public sealed record CopyFrame(int World, long Step) : Frame(World);
 /// <param name="Step">Steps that are in it.</param>
 /// <param name="State">The state; null if the member is past that step: the spectator asks for a later one.</param>
 public sealed record StateFrame(int World, long Step, object? State) : Frame(World);
+
+/// <summary>
+/// What the verifier of a shard computed for it, to all who follow: the step is applied only if the claim in its totals
+/// is the same.
+/// </summary>
+/// <param name="World">The world.</param>
+/// <param name="Step">The step.</param>
+/// <param name="Claim">The verifier's claim.</param>
+public sealed record VerifiedFrame(int World, long Step, ShardClaim Claim) : Frame(World);

@@ -18,6 +18,28 @@ public interface IReplicaHost<T>
     /// <param name="slices">Slices into which the result is cut.</param>
     void Compute(int world, long step, int shard, int slices);
 
+    /// <summary>Begins to compute a shard again; the result goes to <see cref="Replica{T}.Verified"/>.</summary>
+    /// <param name="world">The world, to be given back.</param>
+    /// <param name="step">The step, the one after those in the weights.</param>
+    /// <param name="shard">The shard.</param>
+    /// <param name="isTrial">To be given back.</param>
+    void Verify(int world, long step, int shard, bool isTrial);
+
+    /// <summary>
+    /// Decides about a step, which <see cref="Apply"/> then carries out, and says which shards must be verified before.
+    /// </summary>
+    /// <param name="step">The step.</param>
+    /// <param name="totals">Its totals.</param>
+    /// <param name="all">Whether all shards must be.</param>
+    /// <returns>The claims in the totals that must be verified; the same for all replicas.</returns>
+    ImmutableArray<ShardClaim> Review(long step, ImmutableArray<T> totals, bool all);
+
+    /// <summary>
+    /// Whether the step that was reviewed last can be applied now; once it can, the host calls
+    /// <see cref="Replica{T}.Continue"/>.
+    /// </summary>
+    bool CanApply();
+
     /// <summary>Applies the totals of a step to the weights.</summary>
     void Apply(long step, ImmutableArray<T> totals);
 

@@ -53,5 +53,6 @@ public sealed partial class Replica<T>
         (HasState, _last, _current, _next, _copyOf, _restoring) = (false, null, null, null, null, null);
         Position = 0;
         _totals.Clear();
+        ForgetReview();
     }
 }

@@ -2,7 +2,8 @@
 // the device, the connections and the weights.
 //
 // Invariants:
-//   A step is applied only once the totals of all of its slices have arrived.
+//   A step is applied only once the totals of all of its slices have arrived, and another trainer has got the same for
+//   the shards that the step's review names.
 //   Members differ by at most one step: a member sends nodes of step s only after it has applied step s - 1.
 //   A member keeps the totals of the step that it applied last, so that one that lacks them can catch up.
 //   After a promise nothing of an older world is sent or applied.
@@ -80,6 +81,18 @@ public sealed partial class Replica<T>(
             (_restoring, _isFollowing) = (step, false);
             host.Restore(step);
         }
+        else if (answer.Restore is null && answer.LastWorld == (_world?.Number ?? 0) && !IsMember && !_isFollowing
+            && _world is not null)
+        {
+            // Members have the weights after all: they were only unheard.
+            _isFollowing = true;
+            StartOver();
+        }
+
+        if (answer.Trial is { } trial)
+        {
+            HearOf(trial);
+        }
     }
 
     /// <summary>A checkpoint is read. It is loaded if the replica still wants it.</summary>
@@ -93,6 +106,9 @@ public sealed partial class Replica<T>(
             (_restoring, Position, HasState) = (null, step, true);
         }
     }
+
+    /// <summary>The host can apply a step that it could not apply before.</summary>
+    public void Continue() => Advance();
 
     /// <summary>A frame has arrived.</summary>
     public void Receive(TrainerId from, Frame frame)
@@ -156,7 +172,9 @@ public sealed partial class Replica<T>(
     public override string ToString() =>
         $"world {_world?.Number ?? 0}, {(IsMember ? "member" : "spectator")}, promised {_promised}, "
         + (HasState ? $"position {Position}" : $"no weights, copy of {_copyOf}, restoring {_restoring}")
-        + $", totals of {_totals.Count} steps, followed {_followed.Count}";
+        + $", totals of {_totals.Count} steps, followed {_followed.Count}"
+        + (_review is null ? "" : $", {_review.Suspects.Length} shards of step {Position} to be verified")
+        + (Dispute is null ? "" : $", {Dispute}");
 
     private void Take(TrainerId from, Frame frame)
     {
@@ -184,6 +202,9 @@ public sealed partial class Replica<T>(
                 }
 
                 Advance();
+                break;
+            case VerifiedFrame verified:
+                Take(from, verified);
                 break;
             case CatchUpFrame ask when _last is { } last && last.Step == ask.Step:
                 for (int slice = 0; slice < last.Totals.Length; slice++)
@@ -239,14 +260,18 @@ public sealed partial class Replica<T>(
         _followers.Clear();
         _followed.Clear();
         _copies.Clear();
+        ForgetReview();
         _isFollowing = !IsMember;
         if (!IsMember)
         {
-            // One that was put out is a newcomer, and so is one whose world ended without it.
-            if (wasMember && wasOf)
+            // One that was put out is a newcomer, and so is one whose world ended without it. What is from the world's
+            // first step on is computed again, and may be other numbers if somebody was wrong.
+            if ((wasMember && wasOf) || world.Members.IsEmpty || (HasState && Position > world.FirstStep))
             {
                 Forget();
             }
+
+            _totals.DropFrom(world.FirstStep);
 
             foreach (WorldMember member in world.Members)
             {
@@ -302,8 +327,12 @@ public sealed partial class Replica<T>(
             return;
         }
 
-        var frame = new TotalFrame<T>(_world!.Number, step, _self, _world.Members.Length, total);
-        foreach (WorldMember member in _world.Members.Where(member => member.Id != id))
+        SendToAll(step, new TotalFrame<T>(_world!.Number, step, _self, _world.Members.Length, total));
+    }
+
+    private void SendToAll(long step, Frame frame)
+    {
+        foreach (WorldMember member in _world!.Members.Where(member => member.Id != id))
         {
             host.Send(member.Id, frame);
         }
@@ -322,32 +351,42 @@ public sealed partial class Replica<T>(
     {
         while (!IsFrozen && HasState)
         {
-            if (_current is { IsComplete: true })
+            if (_review is null)
             {
-                ImmutableArray<T> totals = _current.Totals;
-                _current = null;
-                Apply(totals);
-                BeginStep();
-            }
-            else if (_current is null && _totals.Take(Position) is { } buffered)
-            {
-                Apply(buffered);
-                if (IsMember && Position == _world!.FirstStep)
+                if (TakeTotals() is not { } totals)
                 {
-                    _totals.Clear();
-                    BeginStep();
+                    return;
                 }
+
+                _review = Begin(totals);
             }
-            else
+
+            if (!IsVerified(_review) || !host.CanApply())
             {
                 return;
+            }
+
+            Apply(_review.Totals);
+            if (_current is not null)
+            {
+                _current = null;
+                BeginStep();
+            }
+            else if (IsMember && Position == _world!.FirstStep)
+            {
+                _totals.Clear();
+                BeginStep();
             }
         }
     }
 
+    private ImmutableArray<T>? TakeTotals() =>
+        _current is null ? _totals.Take(Position) : _current.IsComplete ? _current.Totals : null;
+
     private void Apply(ImmutableArray<T> totals)
     {
         host.Apply(Position, totals);
+        ForgetReviewOf(Position);
         _last = (Position, totals);
         Position++;
         ServeCopies();

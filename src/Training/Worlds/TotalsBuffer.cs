@@ -74,6 +74,15 @@ internal sealed class TotalsBuffer<T>
         }
     }
 
+    /// <summary>Drops the totals of a step and all later ones.</summary>
+    public void DropFrom(long step)
+    {
+        foreach (long later in _steps.Keys.Where(held => held >= step).ToArray())
+        {
+            _steps.Remove(later);
+        }
+    }
+
     /// <summary>Drops all totals.</summary>
     public void Clear() => _steps.Clear();
 

@@ -35,6 +35,12 @@ public sealed record TrainerReport
 
     /// <summary>Members to which its data connection does not work.</summary>
     public ImmutableArray<TrainerId> Unreachable { get; init; } = [];
+
+    /// <summary>The shard about which two members disagree, so that the step is not applied; null if none.</summary>
+    public ShardDispute? Dispute { get; init; }
+
+    /// <summary>What it computed for the last trial; null before.</summary>
+    public TrialClaim? Trial { get; init; }
 }
 
 /// <summary>The manager's answer to a heartbeat.</summary>
@@ -54,4 +60,7 @@ public sealed record ManagerAnswer
     /// members have the weights. It is stale for a trainer that knows a world after <see cref="LastWorld"/>.
     /// </summary>
     public long? Restore { get; init; }
+
+    /// <summary>The shard to compute for a trial; null if there is none.</summary>
+    public TrialRequest? Trial { get; init; }
 }

@@ -25,7 +25,7 @@ public sealed record WorldMember(TrainerId Id, string Address, ShardRun Shards);
 
 /// <summary>
 /// A world of a stage. Its number is larger than that of every world before it; frames and calls of older worlds are
-/// refused everywhere.
+/// refused everywhere. A world without members ends the one before it: all return to the last committed checkpoint.
 /// </summary>
 /// <param name="Number">Its number, from 1.</param>
 /// <param name="FirstStep">
@@ -39,6 +39,12 @@ public sealed record WorldMember(TrainerId Id, string Address, ShardRun Shards);
 public sealed record World(
     int Number, long FirstStep, ImmutableArray<WorldMember> Members, ImmutableArray<TrainerId> Level)
 {
+    /// <summary>
+    /// Whether every shard of the first step is verified: members of an earlier world had different states, and which
+    /// of them was wrong is not known.
+    /// </summary>
+    public bool VerifiesAll { get; init; }
+
     /// <summary>A member's index, which is also the number of the slice that it owns; -1 for others.</summary>
     public int IndexOf(TrainerId trainer)
     {
@@ -60,4 +66,14 @@ public sealed record World(
 /// <summary>A stage's membership as it is stored. It is stored before anybody is notified.</summary>
 /// <param name="World">The last world; null before the first one.</param>
 /// <param name="SafeStep">Steps in the last committed checkpoint; 0 means the initial weights of the stage.</param>
-public sealed record WorldRecord(World? World, long SafeStep);
+public sealed record WorldRecord(World? World, long SafeStep)
+{
+    /// <summary>
+    /// Number of the last world that ended because its members had different states; 0 if none did. What was computed
+    /// in it, or before it and after <see cref="SafeStep"/>, does not count.
+    /// </summary>
+    public int Returned { get; init; }
+
+    /// <summary>Whether it is not known which member was wrong: the next world verifies its first step.</summary>
+    public bool IsDoubted { get; init; }
+}

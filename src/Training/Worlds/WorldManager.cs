@@ -17,7 +17,7 @@ namespace Atelier.Training.Worlds;
 /// <param name="shards">Shards of a batch, V.</param>
 /// <param name="record">What is stored.</param>
 /// <param name="started">When this manager started: trainers are given the time to report.</param>
-public sealed class WorldManager(WorldOptions options, int shards, WorldRecord record, TimeSpan started)
+public sealed partial class WorldManager(WorldOptions options, int shards, WorldRecord record, TimeSpan started)
 {
     private readonly Dictionary<TrainerId, Trainer> _trainers = [];
     private readonly Dictionary<string, Backoff> _backoffs = new(StringComparer.Ordinal);
@@ -26,7 +26,6 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
     private readonly TimeSpan _started = started;
     private (long Position, TimeSpan At) _progress = (-1, started);
     private TimeSpan _storedAt = started;
-    private TimeSpan? _formingSince;
     private TimeSpan? _candidatesSince;
     private int _forming;
 
@@ -103,14 +102,14 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
     public WorldRecord? Tick(TimeSpan now)
     {
         ForgetSilent(now);
+        if (ReturnReason is not null && World is not null)
+        {
+            return EndWorld();
+        }
+
         if (_forming == 0 && Reason(now) is not null)
         {
-            _forming = Math.Max(
-                (World?.Number ?? 0) + 1,
-                _trainers.Values.Where(trainer => !trainer.IsGone).Select(trainer => trainer.Report.Promised)
-                    .DefaultIfEmpty().Max());
-            _formingSince = now;
-            _candidatesSince = null;
+            (_forming, _candidatesSince) = (NextNumber(), null);
         }
 
         if (_forming == 0 || !HaveAllPromised(now))
@@ -118,7 +117,9 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
             return null;
         }
 
-        return Carriers(now) is { Length: > 0 } carriers ? FormOf(carriers, now) : FormFromCheckpoint(now);
+        return Carriers(now) is { Length: > 0 } carriers ? FormOf(carriers, now)
+            : _wrong.Count > 0 ? EndWorld() // Only members that compute wrong numbers are left.
+            : FormFromCheckpoint(now);
     }
 
     /// <summary>The record is stored.</summary>
@@ -126,25 +127,32 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
     {
         if (stored.World?.Number != World?.Number)
         {
-            foreach (TrainerId gone in Members.Where(id => !stored.World!.Has(id)))
+            bool isReturn = stored.World!.Members.IsEmpty;
+            foreach (TrainerId gone in Members.Where(id => isReturn ? _wrong.ContainsKey(id) : !stored.World.Has(id)))
             {
                 BeginBackoff(gone, now);
             }
 
-            (_forming, _formingSince, _candidatesSince, _storedAt) = (0, null, null, now);
-            _progress = (stored.World!.FirstStep, now);
+            (_forming, _candidatesSince, _storedAt) = (0, null, now);
+            _progress = (stored.World.FirstStep, now);
             _broken.Clear();
+            _wrong.Clear();
+            ReturnReason = null;
         }
 
         _record = stored;
     }
 
-    /// <summary>A checkpoint may be committed if it is of the stored world and newer than the last one.</summary>
+    /// <summary>
+    /// A checkpoint may be committed if it is of the stored world and newer than the last one, and nobody is known to
+    /// be wrong.
+    /// </summary>
     /// <param name="world">The world whose members made it.</param>
     /// <param name="step">Its step.</param>
     /// <returns>The record to store with it, or null if it is stale.</returns>
     public WorldRecord? Commit(int world, long step) =>
-        world == World?.Number && step > _record.SafeStep ? _record with { SafeStep = step } : null;
+        world == World?.Number && step > _record.SafeStep && ReturnReason is null && _wrong.Count == 0
+            ? _record with { SafeStep = step } : null;
 
     /// <summary>Why a new world is needed, for people; null if it is not.</summary>
     public string? Reason(TimeSpan now)
@@ -152,6 +160,16 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
         if (World is null)
         {
             return "the stage begins";
+        }
+
+        if (World.Members.IsEmpty)
+        {
+            return "all return to the last checkpoint";
+        }
+
+        if (_wrong.Count > 0)
+        {
+            return string.Join("; ", _wrong.Values);
         }
 
         TrainerId[] lost = [.. Members.Where(id => IsLost(id, now))];
@@ -195,7 +213,8 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
     private Trainer[] Carriers(TimeSpan now) =>
     [
         .. Members.Where(id => !IsLost(id, now)).Select(Find).OfType<Trainer>()
-            .Where(member => member.Report.HasState && member.Report.Promised >= _forming),
+            .Where(member => member.Report.HasState && member.Report.Promised >= _forming
+                && !_wrong.ContainsKey(member.Report.Id)),
     ];
 
     private WorldRecord? FormOf(Trainer[] carriers, TimeSpan now)
@@ -230,7 +249,8 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
     {
         Trainer[] restored = [.. _trainers.Values.Where(one =>
             !one.IsGone && !IsLost(one.Report.Id, now) && !one.Report.IsLeaving && !IsBackingOff(one.Report.Id, now)
-            && one.Report.HasState && one.Report.Position == _record.SafeStep)];
+            && one.Report.HasState && one.Report.Position == _record.SafeStep
+            && one.Report.World == (World?.Number ?? 0))];
         if (restored.Length == 0)
         {
             _candidatesSince = null;
@@ -258,12 +278,21 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
         }
 
         ImmutableArray<ShardRun> runs = ShardDeal.Of(shards, [.. chosen.Select(one => one.Report.Speed)]);
+        bool isDoubted = _record.IsDoubted && _wrong.Count == 0;
         var world = new World(
             _forming, position,
             [.. chosen.Select((one, i) => new WorldMember(one.Report.Id, one.Report.Address, runs[i]))],
-            [.. chosen.Where(one => one.Report.Position == position).Select(one => one.Report.Id)]);
-        return _record with { World = world };
+            [.. chosen.Where(one => one.Report.Position == position).Select(one => one.Report.Id)])
+        {
+            VerifiesAll = isDoubted,
+        };
+        return _record with { World = world, IsDoubted = isDoubted };
     }
+
+    private int NextNumber() => Math.Max(
+        (World?.Number ?? 0) + 1,
+        _trainers.Values.Where(trainer => !trainer.IsGone).Select(trainer => trainer.Report.Promised)
+            .DefaultIfEmpty().Max());
 
     private bool HaveAllPromised(TimeSpan now) => Members.All(id =>
         IsLost(id, now) || (Find(id) is { } member && member.Report.Promised >= _forming));
@@ -296,58 +325,6 @@ public sealed class WorldManager(WorldOptions options, int shards, WorldRecord r
         bool isDoubted = _broken.Keys.Any(link => link.One == id || link.Other == id);
         return trainer.IsGone || silent > (isDoubted ? options.DoubtedLostAfter : options.LostAfter);
     }
-
-    // Members to put out so that the others reach each other. A link counts after a while: it may come back, or one of
-    // its ends may turn out to be dead.
-    private IReadOnlySet<TrainerId> Cut(TimeSpan now)
-    {
-        (TrainerId, TrainerId)[] broken =
-        [
-            .. _broken.Where(link => now - link.Value >= options.LinkPatience
-                && !IsLost(link.Key.One, now) && !IsLost(link.Key.Other, now)).Select(link => link.Key),
-        ];
-        return LinkCover.Of(broken, id => Find(id)?.Report.Speed ?? 0);
-    }
-
-    private void NoteLinks(TrainerReport report, TimeSpan now)
-    {
-        if (report.World != World?.Number)
-        {
-            return;
-        }
-
-        foreach (TrainerId other in report.Unreachable.Where(other => other != report.Id && IsMember(other)))
-        {
-            _broken.TryAdd(Link(report.Id, other), now);
-        }
-
-        // A link is whole again when neither end reports it.
-        foreach ((TrainerId One, TrainerId Other) link in _broken.Keys
-            .Where(link => link.One == report.Id || link.Other == report.Id).ToArray())
-        {
-            TrainerId other = link.One == report.Id ? link.Other : link.One;
-            if (!report.Unreachable.Contains(other) && Find(other)?.Report.Unreachable.Contains(report.Id) != true)
-            {
-                _broken.Remove(link);
-            }
-        }
-    }
-
-    private static (TrainerId One, TrainerId Other) Link(TrainerId one, TrainerId other) =>
-        TrainerId.Order.Compare(one, other) < 0 ? (one, other) : (other, one);
-
-    private void BeginBackoff(TrainerId id, TimeSpan now)
-    {
-        int times = _backoffs.TryGetValue(id.Name, out Backoff known) && now - known.Until < options.BackoffMax
-            ? known.Times + 1 : 0;
-        TimeSpan time = Find(id) is { Report.IsLeaving: false, IsGone: false } && !IsLost(id, now)
-            ? TimeSpan.FromTicks(Math.Min(options.BackoffMax.Ticks, options.BackoffMin.Ticks << Math.Min(times, 20)))
-            : TimeSpan.Zero;
-        _backoffs[id.Name] = new Backoff(times, now + time);
-    }
-
-    private bool IsBackingOff(TrainerId id, TimeSpan now) =>
-        _backoffs.TryGetValue(id.Name, out Backoff backoff) && now < backoff.Until;
 
     private void ForgetSilent(TimeSpan now)
     {

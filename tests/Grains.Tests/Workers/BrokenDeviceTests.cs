@@ -40,7 +40,9 @@ public sealed class BrokenDeviceTests
         GenerationSpec[] specs = [.. Enumerable.Range(0, 8).Select(i => TestCluster.Spec(i))];
         await Task.WhenAll(specs.Select((spec, i) => cluster.SubmitAsync($"g{i}", new Submission { Spec = spec })));
         Assert.True(await ended.WaitAsync(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken));
-        await cluster.Silos.StartSilosAsync(1, TestContext.Current.CancellationToken); // Sooner, it could do all of the work alone.
+
+        // Sooner, it could do all of the work alone.
+        await cluster.Silos.StartSilosAsync(1, TestContext.Current.CancellationToken);
         List<GenerationEvent>[] all = await Task.WhenAll(specs.Select((_, i) => cluster.WatchAsync($"g{i}")));
         Assert.All(specs.Zip(all), pair =>
             Assert.Equal(FakeDevice.Undisturbed(pair.First), cluster.Blobs[pair.Second[^1].Picture!.Value]));

@@ -60,7 +60,7 @@ public sealed class FrameCodecTests
 
     public static TheoryData<string, string> Impossible => new()
     {
-        { "kind", "kind 0" }, { "kind above", "kind 10" },
+        { "kind", "kind 0" }, { "kind above", "kind 11" },
         { "world 0", "world is 0; it must be in 1.." }, { "world", "world is -1" },
         { "step", "step is -1" },
         { "slices 0", "number of slices is 0; it must be in 1..8" }, { "slices", "number of slices is 9" },
@@ -73,10 +73,11 @@ public sealed class FrameCodecTests
         { "numbers below", "number of values is -1" },
         { "terabytes", "payload's length in bytes is 1099511627776" }, { "short", "payload's length in bytes is 399" },
         { "negative", "payload's length in bytes is -1" },
-        { "sums too long", "payload's length in bytes is 34000000; it must be in 448.." },
-        { "no sums", "payload's length in bytes is 400; it must be in 448.." },
+        { "sums too long", "payload's length in bytes is 34000000; it must be in 452.." },
+        { "no sums", "payload's length in bytes is 400; it must be in 452.." },
         { "payload of a request", "payload's length in bytes is 8; it must be 0" },
         { "chunk", "payload's length in bytes is 1048625; it must be in 17..1048624" },
+        { "claim", "payload's length in bytes is 27; it must be 28" },
         { "slice of a request", "slice is 1; it must be 0" }, { "heartbeat", "world is 1; it must be 0" },
     };
 
@@ -87,7 +88,7 @@ public sealed class FrameCodecTests
         FrameHeader header = what switch
         {
             "kind" => s_total with { Kind = FrameKind.None },
-            "kind above" => s_total with { Kind = FrameKind.StateChunk + 1 },
+            "kind above" => s_total with { Kind = FrameKind.Verified + 1 },
             "world 0" => s_total with { World = 0 },
             "world" => s_total with { World = -1 },
             "step" => s_total with { Step = -1 },
@@ -111,6 +112,7 @@ public sealed class FrameCodecTests
             "no sums" => s_total with { Slice = 0 },
             "payload of a request" => new FrameHeader(FrameKind.Copy, 1, 5, 0, 0, default, 0, 8),
             "chunk" => new FrameHeader(FrameKind.StateChunk, 1, 5, 0, 0, default, 0, 1_048_625),
+            "claim" => new FrameHeader(FrameKind.Verified, 1, 5, 0, 0, default, 0, 27),
             "slice of a request" => new FrameHeader(FrameKind.CatchUp, 1, 5, 1, 0, default, 0, 0),
             _ => new FrameHeader(FrameKind.Heartbeat, 1, 0, 0, 0, default, 0, 0),
         };
@@ -129,7 +131,7 @@ public sealed class FrameCodecTests
         byte[] bytes = FrameSamples.Encode(new FollowFrame(1));
         byte[] later = [.. bytes], http = [.. "GET / HTTP/1.1\r\nHost: somewhere.example\r\nAccept: */*\r\n\r\n"u8];
         later[4]++;
-        Assert.Contains("version 2", Refusal(() => FrameSamples.Decode(later)), StringComparison.Ordinal);
+        Assert.Contains("version 3", Refusal(() => FrameSamples.Decode(later)), StringComparison.Ordinal);
         Assert.Contains("begins with", Refusal(() => FrameSamples.Decode(http)), StringComparison.Ordinal);
     }
 
@@ -154,15 +156,20 @@ public sealed class FrameCodecTests
     [InlineData(44, 65, "65 samples left out")]
     [InlineData(44, 1, "do not fit")]
     [InlineData(44, int.MinValue, "samples left out")]
-    [InlineData(40, 1, "followed by 4 bytes")]
+    [InlineData(40, 1, "")]
     [InlineData(28, 2, "2 largest losses")]
     [InlineData(24, -3, "world -3")]
     [InlineData(8, 65, "65 samples")]
     [InlineData(16, 65, "65 samples whose loss is not finite")]
-    [InlineData(48, -5, "index -5")]
+    [InlineData(52, -5, "index -5")]
+    [InlineData(48, 9, "claims about 9 shards; a batch has 8")]
+    [InlineData(48, -1, "claims about -1 shards")]
+    [InlineData(48, 3, "do not fit")]
+    [InlineData(60, 8, "about shard 8; shards are 0..7")]
+    [InlineData(60, -1, "about shard -1")]
     public void ImpossibleSums_AreRefused(int at, int value, string said)
     {
-        var sums = new BatchSums { Samples = 2, SampleIds = [4, 9] };
+        var sums = new BatchSums { Samples = 2, SampleIds = [4, 9], Claims = [new ShardClaim(3, 1, 2, 3)] };
         byte[] bytes = new byte[BatchSumsCodec.BytesOf(sums)];
         BatchSumsCodec.Write(sums, bytes);
         BitConverter.TryWriteBytes(bytes.AsSpan(at), value);
@@ -178,7 +185,7 @@ public sealed class FrameCodecTests
         var sums = new BatchSums { LeftOut = [new BadSample(1, "A", "")] };
         byte[] bytes = new byte[BatchSumsCodec.BytesOf(sums)];
         BatchSumsCodec.Write(sums, bytes);
-        (bytes[52], bytes[56]) = (columnBytes, letter);
+        (bytes[56], bytes[60]) = (columnBytes, letter);
         Assert.Contains(
             said, Refusal(() => BatchSumsCodec.Read(bytes, FrameSamples.Limits)), StringComparison.Ordinal);
     }
@@ -190,6 +197,9 @@ public sealed class FrameCodecTests
         GradientSlice slice = new(new float[3], null), first = new(new float[3], new BatchSums());
         Frame[] frames =
         [
+            new VerifiedFrame(1, 5, new ShardClaim(8, 1, 1, 1)), new VerifiedFrame(0, 5, default),
+            new PartialFrame<GradientSlice>(
+                1, 5, 0, default, first with { Sums = new BatchSums { Claims = [.. new ShardClaim[9]] } }),
             new TotalFrame<GradientSlice>(1, 5, 4, 4, slice), new TotalFrame<GradientSlice>(0, 5, 1, 4, slice),
             new TotalFrame<GradientSlice>(1, 5, 0, 4, slice), new TotalFrame<GradientSlice>(1, 5, 1, 4, first),
             new PartialFrame<GradientSlice>(1, 5, 1, new TreeNode(3, 1), slice),

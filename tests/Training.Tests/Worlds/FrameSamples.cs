@@ -14,6 +14,14 @@ internal static class FrameSamples
 
     public static FrameCodec Codec { get; } = new(Limits);
 
+    // Before Sums, which is made of them.
+    private static Gen<ShardClaim> Claims { get; } =
+        from shard in Gen.Int[0, 7]
+        from loss in Gen.Double
+        from norm in Gen.OneOf(Gen.Double, Gen.Const(double.NaN))
+        from checksum in Gen.ULong
+        select new ShardClaim(shard, loss, norm, checksum);
+
     public static Gen<BatchSums> Sums { get; } =
         from loss in Gen.Double
         from samples in Gen.Int[0, Limits.Samples]
@@ -26,8 +34,10 @@ internal static class FrameSamples
         from largest in Gen.OneOf<SampleLoss?>(
             null, new SampleLoss(3, 0.5f), new SampleLoss(0, float.NaN), new SampleLoss(7, -0f))
         from world in Gen.Int[0, 9]
+        from claims in Claims.Array[0, 8]
         select new BatchSums
         {
+            Claims = [.. claims],
             LossSum = loss, Samples = samples, NotFinite = notFinite, SampleIds = [.. ids], LeftOut = [.. leftOut],
             Largest = largest, World = world,
         };
@@ -48,6 +58,8 @@ internal static class FrameSamples
             from value in Slices(slice)
             from slices in Gen.Int[slice + 1, 8]
             select (Frame)new TotalFrame<GradientSlice>(world, step, slice, slices, value),
+            from claim in Claims
+            select (Frame)new VerifiedFrame(world, step, claim),
             Gen.OneOf<Frame>(
                 new HeartbeatFrame(), new CatchUpFrame(world, step), new FollowFrame(world),
                 new FollowedFrame(world, slice, step), new CopyFrame(world, step),
@@ -123,11 +135,15 @@ internal static class FrameSamples
         {
             Assert.Equal(expected.SampleIds, actual!.SampleIds);
             Assert.Equal(expected.LeftOut, actual.LeftOut);
+            Assert.Equal(expected.Claims, actual.Claims);
             Assert.Equal(
                 BitConverter.DoubleToInt64Bits(expected.LossSum), BitConverter.DoubleToInt64Bits(actual.LossSum));
             Assert.Equal(
                 expected with { LossSum = 0 },
-                actual with { LossSum = 0, SampleIds = expected.SampleIds, LeftOut = expected.LeftOut });
+                actual with
+                {
+                    LossSum = 0, SampleIds = expected.SampleIds, LeftOut = expected.LeftOut, Claims = expected.Claims,
+                });
         }
     }
 

@@ -33,18 +33,18 @@ public sealed class GradientSliceTests
             new GradientSlice(new float[1], new BatchSums
             {
                 LossSum = 0.1, Samples = 2, LeftOut = [a], Largest = new SampleLoss(5, 1), NotFinite = 1,
-                SampleIds = [5, 3],
+                SampleIds = [5, 3], Claims = [new ShardClaim(2, 1, 2, 3)],
             }),
             new GradientSlice(new float[1], new BatchSums
             {
                 LossSum = 0.2, Samples = 1, LeftOut = [b], Largest = new SampleLoss(4, 1), NotFinite = 2,
-                SampleIds = [4],
+                SampleIds = [4], Claims = [new ShardClaim(3, 4, 5, 6)],
             }));
         FrameSamples.AssertEqual(
             new BatchSums
             {
                 LossSum = 0.1 + 0.2, Samples = 3, LeftOut = [a, b], Largest = new SampleLoss(5, 1), NotFinite = 3,
-                SampleIds = [5, 3, 4],
+                SampleIds = [5, 3, 4], Claims = [new ShardClaim(2, 1, 2, 3), new ShardClaim(3, 4, 5, 6)],
             },
             sum.Sums);
 

@@ -1,6 +1,8 @@
 // A stage in simulated time: trainers, the connections between them, the manager's activations and its store. The
 // weights are a hash chain over all gradients, so that one wrong bit anywhere shows in every state after it.
 using System.Collections.Immutable;
+using Atelier.Training.Checkpoints;
+using Atelier.Training.Stages;
 using Atelier.Training.Worlds;
 
 namespace Atelier.Training.Tests.Worlds;
@@ -21,12 +23,21 @@ internal enum Faults
     LostCalls = 256,
     Slow = 512,
     Leaves = 1024,
+    DamagedState = 2048,
+    WrongShards = 4096,
+    NotFinite = 8192,
 }
+
+/// <summary>A slice of a gradient, and with the first one the claims about its shards.</summary>
+internal sealed record SimulatedSlice(ulong[] Values, ImmutableArray<ShardClaim> Claims);
 
 internal sealed class WorldSimulation
 {
     public const int Elements = 16;
-    private const int SaveInterval = 10;
+    public const int VerifyInterval = 5;
+    public const int Parts = 2;
+
+    private const Faults Wrong = Faults.DamagedState | Faults.WrongShards | Faults.NotFinite;
 
     private readonly PriorityQueue<Action, (TimeSpan At, long Order)> _events = new();
     private readonly List<ulong> _states = [0x9E3779B97F4A7C15];
@@ -34,11 +45,12 @@ internal sealed class WorldSimulation
     private readonly List<string> _history = [];
     private long _order;
     private long _incarnations;
+    private readonly int _trainers;
     private string? _tag;
 
     public WorldSimulation(int seed, int shards, int trainers, Faults faults)
     {
-        (Random, Shards, Faults) = (new Random(seed), shards, faults);
+        (Random, Shards, Faults, _trainers) = (new Random(seed), shards, faults, trainers);
         Managers.Add(new SimulatedManager(this));
         for (int i = 0; i < trainers; i++)
         {
@@ -74,6 +86,14 @@ internal sealed class WorldSimulation
 
     public string Story => string.Join('\n', _history.TakeLast(120).Concat(
         Trainers.Select(one => $"{one.Id}: {one.Replica}")).Append($"manager: {Managers[^1]}"));
+
+    /// <summary>Whether trainers of this seed may compute wrong numbers.</summary>
+    public bool IsDoubtful => (Faults & Wrong) != Faults.None;
+
+    public int Pauses { get; private set; }
+
+    /// <summary>Steps between checkpoints.</summary>
+    public int SaveInterval { get; set; } = 10;
 
     public bool Has(Faults fault) => (Faults & fault) != Faults.None && IsStormy;
 
@@ -137,14 +157,14 @@ internal sealed class WorldSimulation
                 }
                 else
                 {
-                    there.Replica.Receive(from.Id, frame);
+                    there.Receive(from.Id, frame);
                 }
             },
             (at, _order++));
     }
 
     /// <summary>A heartbeat reaches an activation of the manager, or not.</summary>
-    public void Call(SimulatedTrainer from, TrainerReport report)
+    public void Call(SimulatedTrainer from, TrainerReport report, StateReport state)
     {
         if (Has(Faults.LostCalls) && Random.Next(5) == 0)
         {
@@ -159,7 +179,7 @@ internal sealed class WorldSimulation
                 return;
             }
 
-            ManagerAnswer answer = manager.Hear(report);
+            SimulatedAnswer answer = manager.Hear(report, state);
             if (Has(Faults.LostCalls) && Random.Next(5) == 0)
             {
                 return;
@@ -176,19 +196,33 @@ internal sealed class WorldSimulation
     }
 
     /// <summary>Stores the record if nobody has stored another one since the tag.</summary>
-    public void Store(SimulatedManager by, WorldRecord record, string? tag, Action<string?> done)
+    public void Store(SimulatedManager by, StageChange change, string? tag, Action<string?> done)
     {
         bool fails = Has(Faults.StoreFails) && Random.Next(3) == 0, isUnanswered = fails && Random.Next(2) == 0;
         After(Random.NextDouble() * 0.05, () =>
         {
             string? stored = null;
+            WorldRecord record = change.World;
             if (tag == _tag && (!fails || isUnanswered))
             {
+                if (change.Checkpoint is { } checkpoint)
+                {
+                    Commit(checkpoint);
+                }
+
+                if (change.Pauses)
+                {
+                    Pause(change.Reason);
+                }
+
                 if (record.World != Stored.World)
                 {
                     Worlds++;
                     Check(record.World!.Number > (Stored.World?.Number ?? 0), "worlds have rising numbers");
-                    Note($"world {record.World.Number} from step {record.World.FirstStep}: "
+                    Check(
+                        IsDoubtful || !record.World.Members.IsEmpty,
+                        "nobody returns to a checkpoint while all compute right numbers");
+                    Note($"{change.Reason}: world {record.World.Number} from step {record.World.FirstStep}: "
                         + string.Join(
                             ", ", record.World.Members.Select(m => $"{m.Id}={m.Shards.First}+{m.Shards.Count}"))
                         + $"; level {string.Join(", ", record.World.Level)}");
@@ -225,13 +259,13 @@ internal sealed class WorldSimulation
         while (_states.Count <= steps)
         {
             long step = _states.Count - 1;
-            var tree = new ReductionTree<ulong[]>(Shards, Merge);
+            var tree = new ReductionTree<SimulatedSlice>(Shards, Merge);
             for (int shard = 0; shard < Shards; shard++)
             {
-                tree.Add(shard, Gradient(_states[^1], step, shard));
+                tree.Add(shard, new SimulatedSlice(Gradient(_states[^1], step, shard), []));
             }
 
-            _states.Add(Next(_states[^1], step, tree.Total!));
+            _states.Add(Next(_states[^1], step, tree.Total!.Values));
         }
 
         return _states[(int)steps];
@@ -240,11 +274,55 @@ internal sealed class WorldSimulation
     public void HasApplied(SimulatedTrainer by, long step, ulong before, ulong after)
     {
         Applied++;
-        Check(before == Reference(step), $"{by.Id} had the weights of step {step} before it applied it");
-        Check(after == Reference(step + 1), $"{by.Id} has the weights of step {step + 1}");
-        if ((step + 1) % SaveInterval == 0 && by.Replica.World is { } world)
+        if (!IsDoubtful)
         {
-            After(0.2 + (Random.NextDouble() * 0.2), () => Managers[^1].Commit(world.Number, step + 1, after));
+            Check(before == Reference(step), $"{by.Id} had the weights of step {step} before it applied it");
+            Check(after == Reference(step + 1), $"{by.Id} has the weights of step {step + 1}");
+        }
+    }
+
+    // A checkpoint that is wrong is committed only if all members that have its step hold the same: then nobody can
+    // know, and it becomes what is right.
+    private void Commit(CheckpointManifest checkpoint)
+    {
+        long step = checkpoint.Step;
+        ulong state = Convert.ToUInt64(checkpoint.Parts[0].Digest.Split('/')[0], 16);
+        Note($"checkpoint {step} is committed");
+        if (state != Reference(step))
+        {
+            Check(IsDoubtful, $"the checkpoint of step {step} holds its weights");
+            foreach (SimulatedTrainer trainer in Trainers.Where(one => Stored.World!.Has(one.Id)
+                && one.Replica.World == Stored.World))
+            {
+                Check(
+                    trainer.StateAt(step) is not { } own || own == state,
+                    $"{trainer.Id} holds what the wrong checkpoint of step {step} holds");
+            }
+
+            Note($"checkpoint {step} is wrong, and all hold it");
+            _states.RemoveRange((int)step, _states.Count - (int)step);
+            _states.Add(state);
+        }
+
+        Checkpoints[step] = state;
+    }
+
+    // A person resumes the stage a little later.
+    private void Pause(string reason)
+    {
+        Note($"pauses: {reason}");
+        Check(IsDoubtful, "a stage pauses only if somebody is wrong");
+        Pauses++;
+        foreach (SimulatedTrainer trainer in Trainers.ToArray())
+        {
+            Kill(trainer);
+            After(5, () =>
+            {
+                if (Trainers.Count < _trainers && !Trainers.Any(one => one.Id.Name == trainer.Id.Name))
+                {
+                    Boot(trainer.Id.Name);
+                }
+            });
         }
     }
 
@@ -259,8 +337,12 @@ internal sealed class WorldSimulation
     public static ulong[] Gradient(ulong state, long step, int shard) =>
         [.. Enumerable.Range(0, Elements).Select(i => Hash(state, (ulong)step, (ulong)shard, (ulong)i))];
 
-    public static ulong[] Merge(ulong[] left, ulong[] right) =>
-        [.. left.Select((value, i) => Hash(value, right[i], 17, 3))];
+    public static SimulatedSlice Merge(SimulatedSlice left, SimulatedSlice right) => new(
+        [.. left.Values.Select((value, i) => Hash(value, right.Values[i], 17, 3))],
+        left.Claims.AddRange(right.Claims));
+
+    public static ShardClaim Claim(int shard, ulong[] gradient, bool isFinite) => new(
+        shard, isFinite ? 1 : double.NaN, 1, gradient.Aggregate(7UL, (hash, value) => Hash(hash, value, 11, 13)));
 
     public static ulong Next(ulong state, long step, IEnumerable<ulong> total) =>
         total.Aggregate(state, (hash, value) => Hash(hash, (ulong)step, value, 5));
@@ -275,229 +357,5 @@ internal sealed class WorldSimulation
         }
 
         return hash;
-    }
-}
-
-/// <summary>A process that lends a device.</summary>
-internal sealed class SimulatedTrainer : IReplicaHost<ulong[]>
-{
-    private readonly WorldSimulation _run;
-    private readonly HashSet<TrainerId> _unreachable = [];
-    private readonly HashSet<TrainerId> _broken = [];
-    private ulong _state;
-    private TimeSpan _free;
-
-    public SimulatedTrainer(WorldSimulation run, TrainerId id)
-    {
-        (_run, Id) = (run, id);
-        Speed = 0.5 + run.Random.NextDouble();
-        Replica = new Replica<ulong[]>(id, run.Shards, WorldSimulation.Merge, this);
-    }
-
-    public TrainerId Id { get; }
-
-    public double Speed { get; }
-
-    public Replica<ulong[]> Replica { get; }
-
-    public bool IsAlive { get; set; } = true;
-
-    /// <summary>Hangs: it neither receives nor reports.</summary>
-    public bool IsFrozen { get; set; }
-
-    public bool IsLeaving { get; set; }
-
-    public void Beat()
-    {
-        if (!IsAlive)
-        {
-            return;
-        }
-
-        Report();
-        _run.After(1, Beat);
-    }
-
-    /// <summary>The connection to a peer that died is closed.</summary>
-    public void Broken(TrainerId peer)
-    {
-        if (!IsAlive || !_broken.Add(peer))
-        {
-            return;
-        }
-
-        _run.After(1, () => _broken.Remove(peer));
-        Replica.Disconnected(peer);
-        if (Replica.World?.Has(peer) == true && _unreachable.Add(peer))
-        {
-            Report();
-            _run.After(3, () => _unreachable.Remove(peer));
-        }
-    }
-
-    /// <summary>Nothing that is sent to a peer arrives; the connection's own heartbeats show it to both ends.</summary>
-    public void Lost(TrainerId peer) => _run.After(1, () =>
-    {
-        Broken(peer);
-        if (_run.Trainers.FirstOrDefault(one => one.Id == peer) is { } other)
-        {
-            other.Broken(Id);
-        }
-    });
-
-    public void Send(TrainerId to, Frame frame) => _run.Send(this, to, frame);
-
-    public void Compute(int world, long step, int shard, int slices)
-    {
-        _run.Check(_state == _run.Reference(step), $"{Id} computes step {step} with the weights of step {step}");
-        ulong[] gradient = WorldSimulation.Gradient(_state, step, shard);
-        _free = (_free > _run.Now ? _free : _run.Now) + TimeSpan.FromSeconds(0.1 / Speed / _run.Shards * 8);
-        _run.After((_free - _run.Now).TotalSeconds, () =>
-        {
-            if (IsAlive && !IsFrozen)
-            {
-                ulong[][] cut = [.. Enumerable.Range(0, slices).Select(slice => gradient
-                    [(slice * WorldSimulation.Elements / slices)..((slice + 1) * WorldSimulation.Elements / slices)])];
-                Replica.Computed(world, step, shard, cut);
-            }
-        });
-    }
-
-    public void Apply(long step, ImmutableArray<ulong[]> totals)
-    {
-        ulong before = _state;
-        _state = WorldSimulation.Next(_state, step, totals.SelectMany(total => total));
-        _run.HasApplied(this, step, before, _state);
-    }
-
-    public object Copy() => _state;
-
-    public void Load(object state) => _state = (ulong)state;
-
-    public void Restore(long step) => _run.After(0.5, () =>
-    {
-        if (IsAlive)
-        {
-            Replica.Restored(step, _run.Checkpoints[step]);
-            Report();
-        }
-    });
-
-    /// <summary>What the manager answered; what has changed by it is reported at once.</summary>
-    public void Answered(ManagerAnswer answer)
-    {
-        (World? world, int promised) = (Replica.World, Replica.Promised);
-        Replica.Hear(answer);
-        if (Replica.World != world || Replica.Promised != promised)
-        {
-            Report();
-        }
-    }
-
-    public void Report()
-    {
-        if (IsAlive && !IsFrozen)
-        {
-            _run.Call(this, new TrainerReport
-            {
-                Id = Id, Address = Id.Name, Speed = Speed, World = Replica.World?.Number ?? 0,
-                Promised = Replica.Promised, HasState = Replica.HasState, Position = Replica.Position,
-                IsLeaving = IsLeaving, Unreachable = [.. _unreachable],
-            });
-        }
-    }
-}
-
-/// <summary>An activation of the manager.</summary>
-internal sealed class SimulatedManager
-{
-    private readonly WorldSimulation _run;
-    private WorldManager _manager;
-    private string? _tag;
-    private bool _isStoring;
-
-    public SimulatedManager(WorldSimulation run)
-    {
-        _run = run;
-        (WorldRecord record, _tag) = run.Read();
-        _manager = New(record);
-        Tick();
-    }
-
-    public bool IsAlive { get; set; } = true;
-
-    public override string ToString() =>
-        $"{(IsAlive ? "alive" : "dead")}, {(_isStoring ? "storing" : "idle")}, forming {_manager.Forming}, "
-        + $"because {_manager.Reason(_run.Now)}";
-
-    public ManagerAnswer Hear(TrainerReport report) => _manager.Hear(report, _run.Now);
-
-    public void Commit(int world, long step, ulong state)
-    {
-        if (IsAlive && !_isStoring && _manager.Commit(world, step) is { } record)
-        {
-            _run.Check(state == _run.Reference(step), $"the checkpoint of step {step} holds its weights");
-            _run.Checkpoints[step] = state;
-            Store(record);
-        }
-    }
-
-    private static WorldOptions Options => new()
-    {
-        StallAfter = TimeSpan.FromSeconds(15), BackoffMax = TimeSpan.FromSeconds(20),
-    };
-
-    private WorldManager New(WorldRecord record) => new(Options, _run.Shards, record, _run.Now);
-
-    private void Tick()
-    {
-        if (!IsAlive)
-        {
-            return;
-        }
-
-        if (!_isStoring && _manager.IsStale)
-        {
-            (WorldRecord stored, _tag) = _run.Read();
-            _manager = New(stored);
-        }
-
-        int asking = _manager.Asking;
-        if (!_isStoring && _manager.Tick(_run.Now) is { } record)
-        {
-            Store(record);
-        }
-
-        if (_manager.Asking > asking)
-        {
-            _run.Wake();
-        }
-
-        _run.After(0.1, Tick);
-    }
-
-    private void Store(WorldRecord record)
-    {
-        _isStoring = true;
-        _run.Store(this, record, _tag, tag =>
-        {
-            _isStoring = false;
-            if (tag is not null)
-            {
-                _tag = tag;
-                bool isWorld = record.World != _manager.Record.World;
-                _manager.Stored(record, _run.Now);
-                if (isWorld)
-                {
-                    _run.Wake();
-                }
-            }
-            else
-            {
-                // Unknown outcome, or another manager: start again from what is stored.
-                (WorldRecord stored, _tag) = _run.Read();
-                _manager = New(stored);
-            }
-        });
     }
 }

@@ -54,6 +54,12 @@ public sealed record StageConfig
     public required int CaptionLength { get; init; }
 
     /// <summary>
+    /// In a cluster, steps between comparisons of the replicas' states, and of shards that are computed twice; 0 for
+    /// checkpoints only.
+    /// </summary>
+    public long VerifyInterval { get; init; }
+
+    /// <summary>
     /// Whether the run continues from checkpoints of other kinds of devices, whose bits differ.
     /// </summary>
     public bool TakesOtherDevices { get; init; }
@@ -120,6 +126,7 @@ public sealed record StageConfig
             LatentColumn = tree.Text(
                 "dataset.latents_column", $"latents_{tree.Integer("dataset.image_size", 1, 1 << 16)}"),
             CaptionLength = (int)tree.Integer("dataset.caption_length", 1, 4096, 77),
+            VerifyInterval = tree.Integer("trainer.verify_interval", 0, 1_000_000, 50),
             TakesOtherDevices = tree.OneOf("trainer.mixed", "false", "true", "false") == "true",
             Steps = steps,
             SaveInterval = tree.Batches("trainer.save_interval", min: 1),

@@ -85,7 +85,12 @@ internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls)
         group.MapGet("{id}", (string id, RunEndpoints endpoints) => endpoints.GetAsync(id))
             .WithName("retrieveRun").WithSummary("Returns a run with its stages and trainers.")
             .Produces<RunResponse>().Refuses(404);
-        group.MapDelete("{id}", (string id, RunEndpoints endpoints) => endpoints.CancelAsync(id))
+        group.MapPost("{id}/resume", (string id, RunEndpoints endpoints) =>
+            endpoints.ChangeAsync(id, run => run.ResumeAsync()))
+            .WithName("resumeRun").WithSummary("Continues a run that has paused, from its last checkpoint.")
+            .Produces(204).Refuses(404);
+        group.MapDelete("{id}", (string id, RunEndpoints endpoints) =>
+            endpoints.ChangeAsync(id, run => run.CancelAsync()))
             .WithName("cancelRun").WithSummary("Cancels a run; its last checkpoint stays.").Produces(204).Refuses(404);
     }
 
@@ -152,14 +157,14 @@ internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls)
         RunId.TryParse(text, out RunId id) && await calls.CallAsync(() => Run(id).ViewAsync()) is { } view
             ? TypedResults.Ok(RunResponse.Of(view)) : ApiError.NotFound("run");
 
-    private async Task<IResult> CancelAsync(string text)
+    private async Task<IResult> ChangeAsync(string text, Func<ITrainingRunGrain, Task> change)
     {
         if (!RunId.TryParse(text, out RunId id) || await calls.CallAsync(() => Run(id).ViewAsync()) is null)
         {
             return ApiError.NotFound("run");
         }
 
-        await calls.CallAsync(() => Run(id).CancelAsync());
+        await calls.CallAsync(() => change(Run(id)));
         return TypedResults.NoContent();
     }
 

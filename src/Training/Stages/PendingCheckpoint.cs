@@ -2,9 +2,10 @@
 // Each part is stored by one holder, and another one, its witness, computes the digest of its own copy; the part counts
 // when both name the same digest. A holder that is lost is replaced. A holder that is alone needs no witness.
 using System.Collections.Immutable;
+using Atelier.Training.Checkpoints;
 using Atelier.Training.Worlds;
 
-namespace Atelier.Training.Checkpoints;
+namespace Atelier.Training.Stages;
 
 /// <summary>What a holder is asked to do for a checkpoint.</summary>
 /// <param name="Step">Step of the checkpoint.</param>

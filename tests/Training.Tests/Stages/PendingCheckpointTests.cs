@@ -3,10 +3,11 @@
 // and reports under seeds.
 using System.Collections.Immutable;
 using Atelier.Training.Checkpoints;
+using Atelier.Training.Stages;
 using Atelier.Training.Worlds;
 using Xunit;
 
-namespace Atelier.Training.Tests.Checkpoints;
+namespace Atelier.Training.Tests.Stages;
 
 public sealed class PendingCheckpointTests
 {

@@ -1,0 +1,140 @@
+// The part of a session that does what its replica asks for: shards are computed in order, and states are read, copied
+// and loaded.
+using System.Collections.Immutable;
+using Atelier.Grains.Ports;
+using Atelier.Training.Checkpoints;
+using Atelier.Training.Worlds;
+
+namespace Atelier.Grains.Training;
+
+internal sealed partial class StageSession
+{
+    private enum ShardUse
+    {
+        Step,
+        Verification,
+        Trial,
+    }
+
+    private readonly record struct ShardTask(int World, long Step, int Shard, int Slices, ShardUse Use);
+
+    void IReplicaHost<GradientSlice>.Send(TrainerId to, Frame frame) => _peers.Send(to, frame);
+
+    void IReplicaHost<GradientSlice>.Compute(int world, long step, int shard, int slices) =>
+        _shards.Writer.TryWrite(new ShardTask(world, step, shard, slices, ShardUse.Step));
+
+    void IReplicaHost<GradientSlice>.Verify(int world, long step, int shard, bool isTrial) =>
+        _shards.Writer.TryWrite(
+            new ShardTask(world, step, shard, 1, isTrial ? ShardUse.Trial : ShardUse.Verification));
+
+    ImmutableArray<ShardClaim> IReplicaHost<GradientSlice>.Review(
+        long step, ImmutableArray<GradientSlice> totals, bool all) => Wait(_state.ReviewAsync(step, totals, all));
+
+    bool IReplicaHost<GradientSlice>.CanApply() => _state.CanApply();
+
+    void IReplicaHost<GradientSlice>.Apply(long step, ImmutableArray<GradientSlice> totals) =>
+        Wait(_state.ApplyAsync(step, _closing.Token));
+
+    object IReplicaHost<GradientSlice>.Copy() => Wait(_state.CopyAsync());
+
+    void IReplicaHost<GradientSlice>.Load(object state)
+    {
+        switch (state)
+        {
+            case TrainingState restored:
+                Wait(_state.LoadAsync(restored));
+                break;
+            case IStateCopy copy:
+                using (copy)
+                {
+                    Wait(_state.LoadAsync(TrainingState.FromCopy(copy, _work.Facts.Vectors, _work.Facts.Parameters)));
+                }
+
+                break;
+            case Beginning beginning:
+                Wait(_state.ResetAsync(beginning.From));
+                break;
+            default:
+                throw new ArgumentException($"{state} is not a state of a stage.", nameof(state));
+        }
+    }
+
+    void IReplicaHost<GradientSlice>.Restore(long step) => GuardAsync(() => RestoreAsync(step)).Ignore();
+
+    private async Task ComputeAsync()
+    {
+        await foreach (ShardTask task in _shards.Reader.ReadAllAsync(_closing.Token))
+        {
+            if (task.World < _snapshot.World)
+            {
+                continue;
+            }
+
+            long start = _clock.GetTimestamp();
+            ShardSum sum = await _work.ComputeShardAsync(task.Step, task.Shard);
+            double seconds = Math.Max(1e-6, _clock.GetElapsedTime(start).TotalSeconds);
+            _speed = _speed == 1 ? 1 / seconds : (0.8 * _speed) + (0.2 / seconds);
+            var claim = ShardClaim.Of(task.Shard, sum.Sums.LossSum, sum.Gradient);
+            if (task.Use == ShardUse.Step)
+            {
+                GradientSlice[] slices = new SliceLayout(sum.Gradient.Length, task.Slices).Cut(
+                    sum.Gradient, sum.Sums with { World = task.World, Claims = [claim] });
+                Post(() => _replica.Computed(task.World, task.Step, task.Shard, slices));
+            }
+            else
+            {
+                Post(() => _replica.Verified(task.World, task.Step, claim, task.Use == ShardUse.Trial));
+                Post(Wake); // After the snapshot.
+            }
+        }
+    }
+
+    private async Task RestoreAsync(long step)
+    {
+        while (true)
+        {
+            try
+            {
+                object state = await ReadAsync(step);
+                Post(() =>
+                {
+                    _replica.Restored(step, state);
+                    Post(Wake);
+                });
+                return;
+            }
+            catch (Exception error) when (GrainCalls.IsTransient(error) || error is InvalidDataException)
+            {
+                _logger.CheckpointNotRead(_id, step, error.Message);
+                await Task.Delay(_options.IdlePeriod, _clock, _closing.Token);
+            }
+        }
+    }
+
+    private async Task<object> ReadAsync(long step)
+    {
+        if (step > 0)
+        {
+            return await ReadCheckpointAsync(step, _closing.Token);
+        }
+
+        if (_plan.From is not { } from)
+        {
+            return new Beginning(null);
+        }
+
+        TrainingState before = await _blobs.ReadAsync(
+            from, from.Vectors, _work.Facts.Parameters, _closing.Token);
+        return new Beginning(before.Vectors);
+    }
+
+    private async Task<TrainingState> ReadCheckpointAsync(long step, CancellationToken cancellation)
+    {
+        CheckpointManifest manifest = await _stage.CheckpointAsync(step)
+            ?? throw new InvalidDataException($"The checkpoint of step {step} is not kept.");
+        return await _blobs.ReadAsync(manifest, _work.Facts.Vectors, _work.Facts.Parameters, cancellation);
+    }
+
+    // The state with which a stage begins.
+    private sealed record Beginning(IReadOnlyList<StateVector>? From);
+}

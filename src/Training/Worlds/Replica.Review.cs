@@ -1,0 +1,137 @@
+// The part of a replica that has shards verified before a step is applied. The member after a shard's owner computes it
+// again and tells all who follow what it got. Where the two differ nobody applies the step: the manager is told, and
+// asks all members to compute the shard.
+using System.Collections.Immutable;
+
+namespace Atelier.Training.Worlds;
+
+public sealed partial class Replica<T>
+{
+    // Claims of verifiers that are kept for steps whose totals are not there yet.
+    private const int VerifiedMax = 1 << 12;
+
+    private readonly Dictionary<(long Step, int Shard), ShardClaim> _verified = [];
+    private Review? _review;
+    private TrialRequest? _asked;
+
+    /// <summary>The shard of the next step about which two members disagree; null if none.</summary>
+    public ShardDispute? Dispute { get; private set; }
+
+    /// <summary>What it computed for the last trial in this world; null before.</summary>
+    public TrialClaim? Trial { get; private set; }
+
+    // Totals that wait for the claims of verifiers.
+    private sealed record Review(ImmutableArray<T> Totals, ImmutableArray<ShardClaim> Suspects);
+
+    /// <summary>A shard is computed that <see cref="IReplicaHost{T}.Verify"/> asked for.</summary>
+    /// <param name="world">The world, as it was given.</param>
+    /// <param name="step">The step.</param>
+    /// <param name="claim">What it got.</param>
+    /// <param name="isTrial">Whether it was for a trial.</param>
+    public void Verified(int world, long step, ShardClaim claim, bool isTrial)
+    {
+        if (world != _world?.Number || IsFrozen || !IsMember || step != Position)
+        {
+            return;
+        }
+
+        if (isTrial)
+        {
+            Trial = new TrialClaim(new TrialRequest(world, step, claim.Shard), claim);
+            return;
+        }
+
+        _verified.TryAdd((step, claim.Shard), claim);
+        SendToAll(step, new VerifiedFrame(world, step, claim));
+        Advance();
+    }
+
+    private void HearOf(TrialRequest trial)
+    {
+        if (trial.World == _world?.Number && trial != _asked && IsMember && HasState && !IsFrozen
+            && trial.Step == Position)
+        {
+            _asked = trial;
+            host.Verify(trial.World, trial.Step, trial.Shard, isTrial: true);
+        }
+    }
+
+    private void Take(TrainerId from, VerifiedFrame verified)
+    {
+        if (_verified.Count < VerifiedMax && (!HasState || verified.Step >= Position)
+            && _world!.Members[VerifierOf(verified.Claim.Shard)].Id == from)
+        {
+            _verified.TryAdd((verified.Step, verified.Claim.Shard), verified.Claim);
+            Advance();
+        }
+    }
+
+    // Steps before the world's first one were applied, and so verified, by the member that sends their totals.
+    private Review Begin(ImmutableArray<T> totals)
+    {
+        bool isFirst = Position == _world!.FirstStep;
+        ImmutableArray<ShardClaim> suspects = host.Review(Position, totals, isFirst && _world.VerifiesAll);
+        if (Position < _world.FirstStep || _world.Members.Length < 2)
+        {
+            suspects = [];
+        }
+
+        foreach (ShardClaim suspect in suspects.Where(one => IsMember && VerifierOf(one.Shard) == _self))
+        {
+            host.Verify(_world.Number, Position, suspect.Shard, isTrial: false);
+        }
+
+        return new Review(totals, suspects);
+    }
+
+    private bool IsVerified(Review review)
+    {
+        foreach (ShardClaim suspect in review.Suspects)
+        {
+            if (!_verified.TryGetValue((Position, suspect.Shard), out ShardClaim verified))
+            {
+                return false;
+            }
+
+            if (verified != suspect)
+            {
+                Dispute ??= new ShardDispute(
+                    _world!.Number, Position, _world.Members[OwnerOf(suspect.Shard)].Id, suspect,
+                    _world.Members[VerifierOf(suspect.Shard)].Id, verified);
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    private int OwnerOf(int shard)
+    {
+        ImmutableArray<WorldMember> members = _world!.Members;
+        int owner = 0;
+        while (owner < members.Length - 1 && members[owner].Shards.End <= shard)
+        {
+            owner++;
+        }
+
+        return owner;
+    }
+
+    private int VerifierOf(int shard) => (OwnerOf(shard) + 1) % _world!.Members.Length;
+
+    private void ForgetReviewOf(long step)
+    {
+        foreach ((long Step, int Shard) key in _verified.Keys.Where(key => key.Step <= step).ToArray())
+        {
+            _verified.Remove(key);
+        }
+
+        (_review, _asked) = (null, null);
+    }
+
+    private void ForgetReview()
+    {
+        (_review, _asked, Dispute, Trial) = (null, null, null, null);
+        _verified.Clear();
+    }
+}

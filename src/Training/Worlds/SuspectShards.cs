@@ -1,0 +1,56 @@
+// Which shards of a batch another trainer computes again before the batch is applied, skipped or rolled back.
+using System.Collections.Immutable;
+
+namespace Atelier.Training.Worlds;
+
+/// <summary>
+/// Chooses shards to be verified: a pure function of a step's totals, so that all replicas choose alike.
+/// </summary>
+public static class SuspectShards
+{
+    /// <summary>Most shards of a step that are verified because their numbers are not finite.</summary>
+    public const int NotFiniteMax = 4;
+
+    /// <summary>The claims to verify.</summary>
+    /// <param name="step">The step.</param>
+    /// <param name="verdict">What would become of the step.</param>
+    /// <param name="claims">Claims about all shards.</param>
+    /// <param name="interval">Steps between those of which one shard is verified in any case; 0 for none.</param>
+    public static ImmutableArray<ShardClaim> Of(
+        long step, StepVerdict verdict, ImmutableArray<ShardClaim> claims, long interval)
+    {
+        var chosen = new SortedDictionary<int, ShardClaim>();
+        if (claims.IsDefaultOrEmpty)
+        {
+            return [];
+        }
+
+        if (interval > 0 && step % interval == 0)
+        {
+            Choose(claims[(int)(Mixed((ulong)step) % (ulong)claims.Length)]);
+        }
+
+        if (verdict != StepVerdict.Apply)
+        {
+            ShardClaim[] bad = [.. claims.Where(claim => !claim.IsFinite).Take(NotFiniteMax)];
+            foreach (ShardClaim claim in bad.Length > 0
+                ? bad : [claims.MaxBy(claim => claim.SquaredNorm), claims.MaxBy(claim => claim.LossSum)])
+            {
+                Choose(claim);
+            }
+        }
+
+        return [.. chosen.Values];
+
+        void Choose(ShardClaim claim) => chosen[claim.Shard] = claim;
+    }
+
+    // SplitMix64's finalizer (Steele, Lea and Flood, 2014).
+    private static ulong Mixed(ulong value)
+    {
+        value += 0x9E3779B97F4A7C15;
+        value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9;
+        value = (value ^ (value >> 27)) * 0x94D049BB133111EB;
+        return value ^ (value >> 31);
+    }
+}

@@ -1,0 +1,188 @@
+// Goal: what the manager of a stage stores, and what it does not: a checkpoint of which somebody has another state, a
+// world with a trainer that is wrong, steps from before a return. Method: reports by hand on a clock.
+using System.Collections.Immutable;
+using Atelier.Training.Checkpoints;
+using Atelier.Training.Stages;
+using Atelier.Training.Worlds;
+using Xunit;
+
+namespace Atelier.Training.Tests.Stages;
+
+public sealed class StageManagerTests
+{
+    private const int Shards = 4;
+    private static readonly TrainerId s_a = new("a", 1), s_b = new("b", 1), s_c = new("c", 1);
+    private double _now;
+
+    private TimeSpan Now => TimeSpan.FromSeconds(_now);
+
+    [Fact]
+    public void Checkpoint_IsCommitted_OnceAllMembersHaveTheSameState()
+    {
+        StageManager manager = New(s_a, s_b, s_c);
+        Hear(manager, s_a, 20, Held(20, "x"));
+        Hear(manager, s_b, 20, Held(20, "x"));
+        Hear(manager, s_c, 19, new StateReport());
+        Assert.Null(manager.Tick(Now));
+        Hear(manager, s_c, 20, new StateReport { Digests = [new StateDigest(3, 20, "x")] });
+        StageChange change = manager.Tick(Now)!;
+        Assert.Equal((20, 20), (change.World.SafeStep, change.Checkpoint!.Step));
+        Assert.True(change.Checkpoint.IsPlanned);
+        manager.Stored(change, Now);
+        Assert.Null(manager.Tick(Now));
+    }
+
+    [Fact]
+    public void ADifferentState_EndsTheWorld_AndPutsTheMinorityOut()
+    {
+        StageManager manager = New(s_a, s_b, s_c);
+        Hear(manager, s_a, 21, Held(20, "x"));
+        Hear(manager, s_b, 21, Held(20, "x"));
+        Hear(manager, s_c, 21, Held(20, "y"));
+        StageChange change = manager.Tick(Now)!;
+        Assert.Empty(change.World.World!.Members);
+        Assert.Equal((4, 4, 10L), (change.World.World.Number, change.World.Returned, change.World.World.FirstStep));
+        Assert.False(change.World.IsDoubted);
+        Assert.Null(change.Checkpoint);
+        Assert.Contains("c#1 had another one", change.Reason, StringComparison.Ordinal);
+        manager.Stored(change, Now);
+
+        // What they held counts no more, and the one that was wrong is not asked to restore.
+        ManagerAnswer answer = Hear(manager, s_a, 21, Held(20, "x"), world: 3);
+        Assert.Equal((10L, 4), (answer.Restore, answer.World?.Number));
+        Assert.Null(Hear(manager, s_c, 21, Held(20, "y"), world: 3).Restore);
+        World next = Restart(manager, s_a, s_b);
+        Assert.Equal([s_a, s_b], next.Members.Select(member => member.Id));
+        Assert.Equal((5, 10L, false), (next.Number, next.FirstStep, next.VerifiesAll));
+        Hear(manager, s_a, 20, Held(20, "x"), world: 5);
+        Hear(manager, s_b, 20, Held(20, "x"), world: 5);
+        Assert.Null(manager.Tick(Now));
+        Hear(manager, s_a, 20, Held(20, "x", 5), world: 5);
+        Hear(manager, s_b, 20, Held(20, "x", 5), world: 5);
+        Assert.Equal(20, manager.Tick(Now)!.Checkpoint!.Step);
+    }
+
+    [Fact]
+    public void WithoutAMajority_TheNextWorldVerifiesItsFirstStep_AndThenTheStagePauses()
+    {
+        StageManager manager = New(s_a, s_b);
+        Hear(manager, s_a, 21, Held(20, "x"));
+        Hear(manager, s_b, 21, Held(20, "y"));
+        StageChange change = manager.Tick(Now)!;
+        Assert.True(change.World.IsDoubted);
+        manager.Stored(change, Now);
+        World next = Restart(manager, s_a, s_b);
+        Assert.True(next.VerifiesAll);
+        Hear(manager, s_a, 10, new StateReport(), next.Number);
+        Assert.Null(manager.Tick(Now));
+        Hear(manager, s_a, 11, new StateReport(), next.Number);
+        StageChange pause = manager.Tick(Now)!;
+        Assert.True(pause.Pauses);
+        Assert.False(pause.World.IsDoubted);
+        Assert.Contains("cannot be found out", pause.Reason, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void InDoubt_TheOneThatDoesNotReproduceTheStep_IsPutOut()
+    {
+        StageManager manager = New(s_a, s_b);
+        Hear(manager, s_a, 21, Held(20, "x"));
+        Hear(manager, s_b, 21, Held(20, "y"));
+        manager.Stored(manager.Tick(Now)!, Now);
+        World next = Restart(manager, s_a, s_b);
+        var dispute = new ShardDispute(next.Number, 10, s_a, Claim(1), s_b, Claim(2));
+        Dispute(manager, s_a, dispute, 1);
+        Assert.Null(manager.Tick(Now));
+        Dispute(manager, s_b, dispute, 3);
+        manager.Tick(Now);
+        Promise(manager, s_a, next.Number);
+        Promise(manager, s_b, next.Number);
+        StageChange change = manager.Tick(Now)!;
+        Assert.Equal([s_a], change.World.World!.Members.Select(member => member.Id));
+        Assert.Equal(10, change.World.World.FirstStep);
+        Assert.False(change.World.IsDoubted);
+        Assert.Contains("b#1 computes wrong numbers", change.Reason, StringComparison.Ordinal);
+        manager.Stored(change, Now);
+
+        // It stays out.
+        _now += 60;
+        Assert.Null(Hear(manager, s_b, 10, new StateReport(), change.World.World.Number).Restore);
+    }
+
+    [Fact]
+    public void TheOldestCheckpoint_IsCommittedFirst()
+    {
+        StageManager manager = New(s_a, s_b);
+        Hear(manager, s_b, 30, Held(30, "y", tasks: false) with { Parts = [] });
+        Hear(manager, s_a, 29, Held(20, "x"));
+        Assert.Equal(20, manager.Tick(Now)!.Checkpoint!.Step);
+    }
+
+    [Fact]
+    public void PartsThatDiffer_EndTheWorld_EvenIfTheStatesAreEqual()
+    {
+        StageManager manager = New(s_a, s_b);
+        Hear(manager, s_a, 20, Held(20, "x"));
+        Hear(manager, s_b, 20, Held(20, "x") with { Parts = [Part(20, 0, "z", true), Part(20, 1, "z", true)] });
+        Assert.Empty(manager.Tick(Now)!.World.World!.Members);
+    }
+
+    private static ShardClaim Claim(double value) => new(1, value, 1, 1);
+
+    private static PartReport Part(long step, int part, string digest, bool isStored) =>
+        new(step, part, new CheckpointPart(digest, 1), isStored);
+
+    private static StateReport Held(long step, string digest, int world = 3, bool tasks = true) => new()
+    {
+        Holds = new HeldCheckpoint(step, true, world),
+        Parts = tasks ? [Part(step, 0, digest, true), Part(step, 1, digest, true)] : [],
+        Digests = [new StateDigest(world, step, digest)],
+    };
+
+    private void Dispute(StageManager manager, TrainerId id, ShardDispute dispute, double again)
+    {
+        TrainerReport report = Report(id, dispute.World, 10) with { Dispute = dispute };
+        (ManagerAnswer answer, _) = manager.Hear(report, new StateReport(), Now);
+        Assert.Equal(new TrialRequest(dispute.World, 10, 1), answer.Trial);
+        manager.Hear(report with { Trial = new TrialClaim(answer.Trial!, Claim(again)) }, new StateReport(), Now);
+    }
+
+    private void Promise(StageManager manager, TrainerId id, int world) =>
+        manager.Hear(Report(id, world, 10) with { Promised = world + 1 }, new StateReport(), Now);
+
+    private World Restart(StageManager manager, params TrainerId[] trainers)
+    {
+        foreach (double later in new[] { 0.1, 2.5 })
+        {
+            _now += later;
+            foreach (TrainerId id in trainers)
+            {
+                Hear(manager, id, 10, new StateReport(), world: 4);
+            }
+
+            if (manager.Tick(Now) is { } change)
+            {
+                manager.Stored(change, Now);
+            }
+        }
+
+        return manager.Record.World!;
+    }
+
+    private static StageManager New(params TrainerId[] members)
+    {
+        ImmutableArray<ShardRun> runs = ShardDeal.Of(Shards, [.. members.Select(_ => 1.0)]);
+        ImmutableArray<WorldMember> all = [.. members.Select((id, i) => new WorldMember(id, id.Name, runs[i]))];
+        return new StageManager(
+            new WorldOptions(), Shards, ["weights"], 2, new WorldRecord(new World(3, 10, all, [.. members]), 10),
+            TimeSpan.Zero);
+    }
+
+    private ManagerAnswer Hear(StageManager manager, TrainerId id, long position, StateReport state, int world = 3) =>
+        manager.Hear(Report(id, world, position), state, Now).Answer;
+
+    private static TrainerReport Report(TrainerId id, int world, long position) => new()
+    {
+        Id = id, Address = id.Name, World = world, HasState = true, Position = position,
+    };
+}

@@ -1,0 +1,93 @@
+// Goal: a difference between the members' states is found at the first step at which they differ, the minority is
+// named, and a step counts as agreed only when everybody who had it has said the same. Method: cases.
+using Atelier.Training.Stages;
+using Atelier.Training.Worlds;
+using Xunit;
+
+namespace Atelier.Training.Tests.Stages;
+
+public sealed class StateAuditTests
+{
+    private static readonly TrainerId s_a = new("a", 1), s_b = new("b", 1), s_c = new("c", 1), s_d = new("d", 1);
+    private readonly StateAudit _audit = new();
+
+    [Fact]
+    public void EqualStates_AreAgreed_OnceAllHaveReported()
+    {
+        Hear(s_a, 51, (50, "x"));
+        Assert.False(_audit.IsAgreed(50, [s_a, s_b]));
+        Hear(s_b, 51, (50, null));
+        Assert.False(_audit.IsAgreed(50, [s_a, s_b]));
+        Hear(s_b, 51, (50, "x"));
+        Assert.True(_audit.IsAgreed(50, [s_a, s_b]));
+        Assert.False(_audit.IsAgreed(40, [s_a, s_b]));
+        Assert.Null(_audit.Find([s_a, s_b]));
+    }
+
+    [Fact]
+    public void AMemberThatHasNotReachedTheStep_IsWaitedFor()
+    {
+        Hear(s_a, 51, (50, "x"));
+        Hear(s_b, 51, (50, "x"));
+        Hear(s_c, 50);
+        Assert.False(_audit.IsAgreed(50, [s_a, s_b, s_c]));
+        Hear(s_a, 51, (50, "y"));
+        Assert.Null(_audit.Find([s_a, s_b, s_c]));
+    }
+
+    [Fact]
+    public void AMemberThatJoinedLater_HasNoSay()
+    {
+        Hear(s_a, 51, (50, "x"));
+        Hear(s_b, 51, (50, "x"));
+        Hear(s_c, 51);
+        Assert.True(_audit.IsAgreed(50, [s_a, s_b, s_c]));
+    }
+
+    [Fact]
+    public void TheMinority_IsNamed()
+    {
+        foreach ((TrainerId id, string digest) in new[] { (s_a, "x"), (s_b, "y"), (s_c, "x"), (s_d, "x") })
+        {
+            Hear(id, 60, (50, digest));
+        }
+
+        StateDifference found = _audit.Find([s_a, s_b, s_c, s_d])!;
+        Assert.Equal(50, found.Step);
+        Assert.Equal([s_b], found.Wrong);
+        Assert.False(_audit.IsAgreed(50, [s_a, s_b, s_c, s_d]));
+    }
+
+    [Fact]
+    public void WithoutAMajority_NobodyIsNamed()
+    {
+        Hear(s_a, 60, (50, "x"));
+        Hear(s_b, 60, (50, "y"));
+        Assert.Empty(_audit.Find([s_a, s_b])!.Wrong);
+        Hear(s_c, 60, (50, "x"));
+        Hear(s_d, 60, (50, "y"));
+        Assert.Empty(_audit.Find([s_a, s_b, s_c, s_d])!.Wrong);
+    }
+
+    [Fact]
+    public void TheFirstDifference_Counts()
+    {
+        Hear(s_a, 90, (50, "x"), (60, "1"), (70, "2"));
+        Hear(s_b, 90, (50, "x"), (60, "3"), (70, "4"));
+        Assert.Equal(60, _audit.Find([s_a, s_b])!.Step);
+    }
+
+    // A step that was reached again counts as it is now.
+    [Fact]
+    public void TheLastDigestOfAStep_Counts()
+    {
+        Hear(s_a, 60, (50, "x"), (50, "y"));
+        Hear(s_b, 60, (50, "y"));
+        Assert.True(_audit.IsAgreed(50, [s_a, s_b]));
+        _audit.Clear();
+        Assert.False(_audit.IsAgreed(50, [s_a, s_b]));
+    }
+
+    private void Hear(TrainerId id, long position, params (long Step, string? Digest)[] digests) =>
+        _audit.Hear(id, position, [.. digests.Select(one => new StateDigest(1, one.Step, one.Digest))]);
+}

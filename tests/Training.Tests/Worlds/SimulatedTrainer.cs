@@ -1,0 +1,395 @@
+// A process of the simulated stage that lends a device, and an activation of its manager.
+using System.Collections.Immutable;
+using Atelier.Training.Checkpoints;
+using Atelier.Training.Stages;
+using Atelier.Training.Worlds;
+
+namespace Atelier.Training.Tests.Worlds;
+
+/// <summary>A process that lends a device.</summary>
+internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
+{
+    private readonly WorldSimulation _run;
+    private readonly HashSet<TrainerId> _unreachable = [];
+    private readonly HashSet<TrainerId> _broken = [];
+    private readonly List<StateDigest> _digests = [];
+    private readonly Dictionary<long, ulong> _states = [];
+    private readonly Dictionary<int, PartReport> _parts = [];
+    private readonly HashSet<PartTask> _tasks = [];
+    private (HeldCheckpoint Checkpoint, ulong State)? _held;
+    private ulong _state;
+    private TimeSpan _free;
+
+    public SimulatedTrainer(WorldSimulation run, TrainerId id)
+    {
+        (_run, Id) = (run, id);
+        Speed = 0.5 + run.Random.NextDouble();
+        Replica = new Replica<SimulatedSlice>(id, run.Shards, WorldSimulation.Merge, this);
+    }
+
+    public TrainerId Id { get; }
+
+    public double Speed { get; }
+
+    public Replica<SimulatedSlice> Replica { get; }
+
+    public bool IsAlive { get; set; } = true;
+
+    /// <summary>Hangs: it neither receives nor reports.</summary>
+    public bool IsFrozen { get; set; }
+
+    public bool IsLeaving { get; set; }
+
+    /// <summary>Its device computes wrong gradients now and then.</summary>
+    public bool IsWrong { get; set; }
+
+    /// <summary>Its device gives NaN.</summary>
+    public bool GivesNaN { get; set; }
+
+    public ulong State => _state;
+
+    /// <summary>The state that it had after so many steps; null if it did not have it.</summary>
+    public ulong? StateAt(long step) => _states.TryGetValue(step, out ulong state) ? state : null;
+
+    public void Damage()
+    {
+        _run.Note($"{Id} has damaged weights");
+        _state ^= 4;
+    }
+
+    public void Beat()
+    {
+        if (IsAlive)
+        {
+            Report();
+            _run.After(1, Beat);
+        }
+    }
+
+    /// <summary>The connection to a peer that died is closed.</summary>
+    public void Broken(TrainerId peer)
+    {
+        if (!IsAlive || !_broken.Add(peer))
+        {
+            return;
+        }
+
+        _run.After(1, () => _broken.Remove(peer));
+        Do(() => Replica.Disconnected(peer));
+        if (Replica.World?.Has(peer) == true && _unreachable.Add(peer))
+        {
+            Report();
+            _run.After(3, () => _unreachable.Remove(peer));
+        }
+    }
+
+    /// <summary>Nothing that is sent to a peer arrives; the connection's own heartbeats show it to both ends.</summary>
+    public void Lost(TrainerId peer) => _run.After(1, () =>
+    {
+        Broken(peer);
+        if (_run.Trainers.FirstOrDefault(one => one.Id == peer) is { } other)
+        {
+            other.Broken(Id);
+        }
+    });
+
+    public void Receive(TrainerId from, Frame frame) => Do(() => Replica.Receive(from, frame));
+
+    public void Send(TrainerId to, Frame frame) => _run.Send(this, to, frame);
+
+    public void Compute(int world, long step, int shard, int slices)
+    {
+        _run.Check(
+            _run.IsDoubtful || _state == _run.Reference(step),
+            $"{Id} computes step {step} with the weights of step {step}");
+        (ulong[] gradient, ShardClaim claim) = Computed(step, shard);
+        WhenComputed(() =>
+        {
+            int At(int slice) => slice * WorldSimulation.Elements / slices;
+            SimulatedSlice[] cut = [.. Enumerable.Range(0, slices).Select(slice =>
+                new SimulatedSlice(gradient[At(slice)..At(slice + 1)], slice == 0 ? [claim] : []))];
+            Replica.Computed(world, step, shard, cut);
+        });
+    }
+
+    public void Verify(int world, long step, int shard, bool isTrial)
+    {
+        ShardClaim claim = Computed(step, shard).Claim;
+        WhenComputed(() =>
+        {
+            Replica.Verified(world, step, claim, isTrial);
+            if (isTrial)
+            {
+                Report();
+            }
+        });
+    }
+
+    public ImmutableArray<ShardClaim> Review(long step, ImmutableArray<SimulatedSlice> totals, bool all)
+    {
+        ImmutableArray<ShardClaim> claims = totals[0].Claims;
+        StepVerdict verdict = claims.All(claim => claim.IsFinite) ? StepVerdict.Apply : StepVerdict.Skip;
+        return all ? claims : SuspectShards.Of(step, verdict, claims, WorldSimulation.VerifyInterval);
+    }
+
+    // A checkpoint waits while the one before is not committed.
+    public bool CanApply() =>
+        _held is null || _held.Value.Checkpoint.Step > Replica.Position
+        || (Replica.Position + 1) % _run.SaveInterval != 0;
+
+    public void Apply(long step, ImmutableArray<SimulatedSlice> totals)
+    {
+        ulong before = _state;
+        bool isSkipped = totals[0].Claims.Any(claim => !claim.IsFinite);
+        _run.Check(
+            !isSkipped || Replica.World!.Members.Length == 1 || totals.Length == 1,
+            $"{Id} does not skip step {step} because one device gives NaN");
+        _state = WorldSimulation.Next(_state, step, isSkipped ? [1] : totals.SelectMany(total => total.Values));
+        _run.HasApplied(this, step, before, _state);
+        _states[step + 1] = _state;
+        if ((step + 1) % WorldSimulation.VerifyInterval == 0)
+        {
+            Audit(step + 1);
+        }
+    }
+
+    public object Copy() => _state;
+
+    public void Load(object state)
+    {
+        _state = (ulong)state;
+        _digests.Clear();
+        _states.Clear();
+        Drop();
+    }
+
+    public void Restore(long step) => _run.After(0.5, () =>
+    {
+        if (IsAlive)
+        {
+            Do(() => Replica.Restored(step, _run.Checkpoints[step]));
+            Report();
+        }
+    });
+
+    /// <summary>What the manager answered; what has changed by it is reported at once.</summary>
+    public void Answered(SimulatedAnswer answer)
+    {
+        if (_held is { } held && (held.Checkpoint.Step <= answer.SafeStep || held.Checkpoint.World <= answer.Returned))
+        {
+            Drop();
+            Do(Replica.Continue);
+        }
+
+        foreach (PartTask task in answer.Tasks.Where(_tasks.Add))
+        {
+            _run.After(_run.Random.NextDouble() * 0.3, () => Store(task));
+        }
+
+        Do(() =>
+        {
+            (World? world, int promised) = (Replica.World, Replica.Promised);
+            Replica.Hear(answer.Manager);
+            if (Replica.World != world || Replica.Promised != promised)
+            {
+                Report();
+            }
+        });
+    }
+
+    public void Report()
+    {
+        if (!IsAlive || IsFrozen)
+        {
+            return;
+        }
+
+        _run.Call(
+            this,
+            new TrainerReport
+            {
+                Id = Id, Address = Id.Name, Speed = Speed, World = Replica.World?.Number ?? 0,
+                Promised = Replica.Promised, HasState = Replica.HasState, Position = Replica.Position,
+                IsLeaving = IsLeaving, Unreachable = [.. _unreachable], Dispute = Replica.Dispute,
+                Trial = Replica.Trial,
+            },
+            new StateReport { Holds = _held?.Checkpoint, Parts = [.. _parts.Values], Digests = [.. _digests] });
+    }
+
+    private void Do(Action action)
+    {
+        if (IsAlive)
+        {
+            action();
+        }
+    }
+
+    private (ulong[] Gradient, ShardClaim Claim) Computed(long step, int shard)
+    {
+        ulong[] gradient = WorldSimulation.Gradient(_state, step, shard);
+        if (IsWrong && _run.Random.Next(3) == 0)
+        {
+            gradient[0] ^= (ulong)_run.Random.NextInt64();
+        }
+
+        return (gradient, WorldSimulation.Claim(shard, gradient, isFinite: !GivesNaN));
+    }
+
+    private void WhenComputed(Action action)
+    {
+        _free = (_free > _run.Now ? _free : _run.Now) + TimeSpan.FromSeconds(0.1 / Speed / _run.Shards * 8);
+        _run.After((_free - _run.Now).TotalSeconds, () =>
+        {
+            if (!IsFrozen)
+            {
+                Do(action);
+            }
+        });
+    }
+
+    private void Audit(long step)
+    {
+        int world = Replica.World!.Number;
+        ulong state = _state;
+        _digests.Add(new StateDigest(world, step, null));
+        _run.After(_run.Random.NextDouble() * 0.2, () =>
+        {
+            int at = _digests.FindIndex(one => one.Step == step && one.World == world && one.Digest is null);
+            if (at >= 0)
+            {
+                _digests[at] = new StateDigest(world, step, $"{state:x}");
+            }
+        });
+        if (_digests.Count > 8)
+        {
+            _digests.RemoveAt(0);
+        }
+
+        if (step % _run.SaveInterval == 0)
+        {
+            _held = (new HeldCheckpoint(step, true, world), state);
+            _parts.Clear();
+            _tasks.Clear();
+        }
+    }
+
+    private void Store(PartTask task)
+    {
+        if (!IsAlive || _held is not { } held || held.Checkpoint.Step != task.Step)
+        {
+            return;
+        }
+
+        if (task.Writes && _run.Has(Faults.StoreFails) && _run.Random.Next(3) == 0)
+        {
+            _tasks.Remove(task);
+            return;
+        }
+
+        bool isStored = task.Writes || _parts.GetValueOrDefault(task.Part) is { IsStored: true };
+        _parts[task.Part] = new PartReport(
+            task.Step, task.Part, new CheckpointPart($"{held.State:x}/{task.Part}", 1), isStored);
+    }
+
+    private void Drop()
+    {
+        _held = null;
+        _parts.Clear();
+        _tasks.Clear();
+    }
+}
+
+/// <summary>The manager's answer to a heartbeat.</summary>
+internal sealed record SimulatedAnswer(
+    ManagerAnswer Manager, IReadOnlyList<PartTask> Tasks, long SafeStep, int Returned);
+
+/// <summary>An activation of the manager.</summary>
+internal sealed class SimulatedManager
+{
+    private readonly WorldSimulation _run;
+    private StageManager _manager;
+    private string? _tag;
+    private bool _isStoring;
+
+    public SimulatedManager(WorldSimulation run)
+    {
+        _run = run;
+        (WorldRecord record, _tag) = run.Read();
+        _manager = New(record);
+        Tick();
+    }
+
+    public bool IsAlive { get; set; } = true;
+
+    private static WorldOptions Options => new()
+    {
+        StallAfter = TimeSpan.FromSeconds(15), BackoffMax = TimeSpan.FromSeconds(20),
+    };
+
+    public override string ToString() =>
+        $"{(IsAlive ? "alive" : "dead")}, {(_isStoring ? "storing" : "idle")}, asking {_manager.Asking}, "
+        + $"because {_manager.Reason(_run.Now)}";
+
+    public SimulatedAnswer Hear(TrainerReport report, StateReport state)
+    {
+        (ManagerAnswer answer, IReadOnlyList<PartTask> tasks) = _manager.Hear(report, state, _run.Now);
+        return new SimulatedAnswer(answer, tasks, _manager.Record.SafeStep, _manager.Record.Returned);
+    }
+
+    private StageManager New(WorldRecord record) =>
+        new(Options, _run.Shards, ["weights"], WorldSimulation.Parts, record, _run.Now);
+
+    private void Tick()
+    {
+        if (!IsAlive)
+        {
+            return;
+        }
+
+        if (!_isStoring && _manager.IsStale)
+        {
+            Restart();
+        }
+
+        int asking = _manager.Asking;
+        if (!_isStoring && _manager.Tick(_run.Now) is { } change)
+        {
+            Store(change);
+        }
+
+        if (_manager.Asking > asking)
+        {
+            _run.Wake();
+        }
+
+        _run.After(0.1, Tick);
+    }
+
+    private void Store(StageChange change)
+    {
+        _isStoring = true;
+        _run.Store(this, change, _tag, tag =>
+        {
+            _isStoring = false;
+            if (tag is null || change.Pauses)
+            {
+                Restart(); // Unknown outcome, another manager, or a pause: start again from what is stored.
+                return;
+            }
+
+            _tag = tag;
+            bool isWorld = change.World.World != _manager.Record.World;
+            _manager.Stored(change, _run.Now);
+            if (isWorld)
+            {
+                _run.Wake();
+            }
+        });
+    }
+
+    private void Restart()
+    {
+        (WorldRecord stored, _tag) = _run.Read();
+        _manager = New(stored);
+    }
+}

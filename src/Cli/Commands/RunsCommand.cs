@@ -15,7 +15,7 @@ internal static class RunsCommand
 
     public static Command Create() => new("runs", "Trains models in a running cluster.")
     {
-        Submit(), List(), Show(), Watch(), Resume(), Cancel(),
+        Submit(), List(), Show(), Watch(), Resume(), Export(), Cancel(),
     };
 
     private static Command Submit()
@@ -37,7 +37,12 @@ internal static class RunsCommand
             "submit", "Submits a run. The same command again changes nothing."));
         command.Add(config);
         command.Add(overrides);
+        var resume = new Option<bool>("--resume")
+        {
+            Description = "Resumes each stage from the checkpoints of train in its trainer.save_folder, if any.",
+        };
         command.Add(id);
+        command.Add(resume);
         command.SetAction(async (parsed, cancellation) =>
         {
             string path = parsed.GetRequiredValue(config);
@@ -56,6 +61,7 @@ internal static class RunsCommand
                 {
                     ["configuration"] = await File.ReadAllTextAsync(file, cancellation),
                     ["overrides"] = new JsonArray([.. folders.Select(change => (JsonNode)change)]),
+                    ["resume"] = parsed.GetValue(resume),
                 });
             }
 
@@ -157,6 +163,24 @@ internal static class RunsCommand
             using ClusterClient client = cluster.Connect(parsed);
             string path = $"{Path}/{Uri.EscapeDataString(parsed.GetRequiredValue(id))}/resume";
             await client.CallAsync(HttpMethod.Post, path, new JsonObject(), cancellation);
+            return 0;
+        });
+        return command;
+    }
+
+    private static Command Export()
+    {
+        var cluster = new ClusterOptions();
+        Argument<string> id = Id();
+        Command command = cluster.AddTo(new Command(
+            "export", "Writes the last checkpoint of the current stage into its folder; train resumes from it."));
+        command.Add(id);
+        command.SetAction(async (parsed, cancellation) =>
+        {
+            using ClusterClient client = cluster.Connect(parsed);
+            string path = $"{Path}/{Uri.EscapeDataString(parsed.GetRequiredValue(id))}/export";
+            JsonNode? written = await client.CallAsync(HttpMethod.Post, path, new JsonObject(), cancellation);
+            Output.Line($"{written!["path"]}: step {written["step"]}");
             return 0;
         });
         return command;

@@ -37,6 +37,12 @@ public sealed record StageSource
     /// <summary>Index of the stage from whose result it starts; null if it starts from elsewhere.</summary>
     [Id(3)]
     public int? StartsFrom { get; init; }
+
+    /// <summary>
+    /// Whether it resumes from the checkpoints that single-process training left in its folder, if there are any.
+    /// </summary>
+    [Id(4)]
+    public bool Resumes { get; init; }
 }
 
 /// <summary>Where a run is.</summary>
@@ -169,6 +175,10 @@ public interface ITrainingRunGrain : IGrainWithStringKey
     /// <summary>Its state; null if it was never submitted.</summary>
     [Alias("View")]
     Task<RunView?> ViewAsync();
+
+    /// <summary>The current stage as it was submitted, and its index; null if the run was never submitted.</summary>
+    [Alias("Current")]
+    Task<(StageSource Source, int Stage)?> CurrentAsync();
 
     /// <summary>Ends the run; its last checkpoint stays.</summary>
     [Alias("Cancel")]

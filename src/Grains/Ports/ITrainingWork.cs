@@ -17,6 +17,11 @@ public sealed record StagePlan(string Run, string Name, string Configuration, IR
     /// The committed end of the stage that it starts from; null to start from what it is configured with.
     /// </summary>
     public CheckpointManifest? From { get; init; }
+
+    /// <summary>
+    /// Whether it resumes from the checkpoints that single-process training left in its folder, if there are any.
+    /// </summary>
+    public bool Resumes { get; init; }
 }
 
 /// <summary>A stage as resolved by a device.</summary>
@@ -95,6 +100,14 @@ public interface IStageWork : IAsyncDisposable
     /// that is configured.
     /// </param>
     Task ResetAsync(IReadOnlyList<StateVector>? from);
+
+    /// <summary>
+    /// Reads the newest checkpoint that single-process training left in the stage's folder; the vectors on the device
+    /// are overwritten. Returns null if there is none.
+    /// </summary>
+    /// <param name="plannedOnly">Whether to ignore checkpoints written on shutdown.</param>
+    /// <exception cref="StageRefusedException">The folder has checkpoints of another run, or damaged ones.</exception>
+    Task<TrainingState?> ReadFolderAsync(bool plannedOnly);
 
     /// <summary>Where a sample lies, for messages.</summary>
     string Place(int sample);

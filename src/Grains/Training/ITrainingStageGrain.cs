@@ -56,20 +56,25 @@ public interface ITrainingStageGrain : IGrainWithStringKey
 }
 
 /// <summary>Typed calls of the manager of a stage.</summary>
-internal static class TrainingStageCalls
+public static class TrainingStageCalls
 {
+    /// <inheritdoc cref="ITrainingStageGrain.BeginJsonAsync"/>
     public static Task BeginAsync(this ITrainingStageGrain stage, StagePlan plan) =>
         stage.BeginJsonAsync(TrainingJson.Write(plan));
 
+    /// <inheritdoc cref="ITrainingStageGrain.PlanJsonAsync"/>
     public static async Task<StagePlan?> PlanAsync(this ITrainingStageGrain stage) =>
         TrainingJson.Read<StagePlan>(await stage.PlanJsonAsync());
 
+    /// <inheritdoc cref="ITrainingStageGrain.ReportJsonAsync"/>
     public static async Task<StageAnswer> ReportAsync(this ITrainingStageGrain stage, StageReport report) =>
         TrainingJson.Read<StageAnswer>(await stage.ReportJsonAsync(TrainingJson.Write(report)))!;
 
+    /// <inheritdoc cref="ITrainingStageGrain.CheckpointJsonAsync"/>
     public static async Task<CheckpointManifest?> CheckpointAsync(this ITrainingStageGrain stage, long step) =>
         TrainingJson.Read<CheckpointManifest>(await stage.CheckpointJsonAsync(step));
 
+    /// <inheritdoc cref="ITrainingStageGrain.LastJsonAsync"/>
     public static async Task<CheckpointManifest?> LastAsync(this ITrainingStageGrain stage) =>
         TrainingJson.Read<CheckpointManifest>(await stage.LastJsonAsync());
 }

@@ -30,6 +30,12 @@ public sealed record StageReport(TrainerReport Trainer)
     /// <summary>Its state, and the checkpoint of which it holds a copy.</summary>
     public StateReport State { get; init; } = new();
 
+    /// <summary>
+    /// The step at which the stage begins: that of the checkpoint in its folder from which it resumes, or 0. The first
+    /// report of a stage decides.
+    /// </summary>
+    public long BeginsAt { get; init; }
+
     /// <summary>Mean loss of its last step; null before.</summary>
     public double? Loss { get; init; }
 

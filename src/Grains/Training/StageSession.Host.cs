@@ -130,10 +130,29 @@ internal sealed partial class StageSession
 
     private async Task<TrainingState> ReadCheckpointAsync(long step, CancellationToken cancellation)
     {
-        CheckpointManifest manifest = await _stage.CheckpointAsync(step)
-            ?? throw new InvalidDataException($"The checkpoint of step {step} is not kept.");
+        if (await _stage.CheckpointAsync(step) is not { } manifest)
+        {
+            return _plan.Resumes ? await ReadFolderAsync(step) : throw NotKept(step);
+        }
+
         return await _blobs.ReadAsync(manifest, _work.Facts.Vectors, _work.Facts.Parameters, cancellation);
     }
+
+    // Before the cluster's first checkpoint, the one in the folder is the last.
+    private async Task<TrainingState> ReadFolderAsync(long step)
+    {
+        foreach (bool plannedOnly in new[] { false, true })
+        {
+            if (await _work.ReadFolderAsync(plannedOnly) is { } state && state.Position.Step == step)
+            {
+                return state;
+            }
+        }
+
+        throw NotKept(step);
+    }
+
+    private static InvalidDataException NotKept(long step) => new($"The checkpoint of step {step} is not kept.");
 
     // The state with which a stage begins.
     private sealed record Beginning(IReadOnlyList<StateVector>? From);

@@ -59,6 +59,9 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
             id, work.Facts.Shards, GradientSlice.Merge, this, work.Facts.Rules.Steps);
     }
 
+    /// <summary>The step at which the stage begins, as this trainer sees it.</summary>
+    public long BeginsAt { get; init; }
+
     private sealed record Snapshot(int World, int Promised, bool HasState, long Position, bool IsMember)
     {
         public ShardDispute? Dispute { get; init; }
@@ -258,7 +261,8 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
         {
             Worker = _worker, Identity = _work.Facts.Identity, Parameters = _work.Facts.Parameters,
             Vectors = [.. _work.Facts.Vectors], Shards = _work.Facts.Shards, Steps = _work.Facts.Rules.Steps,
-            State = _keeper.Report, Loss = _state.Loss, Failure = _failure, End = now.HasState ? _state.End : null,
+            BeginsAt = BeginsAt, State = _keeper.Report, Loss = _state.Loss, Failure = _failure,
+            End = now.HasState ? _state.End : null,
         };
     }
 

@@ -127,25 +127,31 @@ internal sealed class TrainerLoop(
     private async Task TrainAsync(string stageKey, StagePlan plan, CancellationToken stopping)
     {
         ITrainingStageGrain stage = grains.GetGrain<ITrainingStageGrain>(stageKey);
-        IStageWork work;
+        IStageWork? opened = null;
+        long beginsAt;
         try
         {
-            work = await device.OpenAsync(plan, stopping);
+            opened = await device.OpenAsync(plan, stopping);
+            beginsAt = plan.Resumes ? (await opened.ReadFolderAsync(plannedOnly: false))?.Position.Step ?? 0 : 0;
         }
         catch (StageRefusedException refusal)
         {
+            await (opened?.DisposeAsync() ?? default);
             Pause(stageKey);
             await stage.RefuseAsync(key.ToString(), refusal.Message);
             return;
         }
 
-        await using (work)
+        await using (IStageWork work = opened)
         {
             // A session that starts over is another trainer: what its peers remember of it is stale.
             var id = new TrainerId(key.ToString(), (incarnation << 16) + ++_sessions);
             using var session = new StageSession(
                 id, key.ToString(), stageKey, plan, work, stage,
-                new CheckpointBlobs(blobs, new BlobOwner(BlobOwnerType.Run, plan.Run)), options, clock, logger);
+                new CheckpointBlobs(blobs, new BlobOwner(BlobOwnerType.Run, plan.Run)), options, clock, logger)
+            {
+                BeginsAt = beginsAt,
+            };
             logger.TrainerJoins(id, stageKey);
             (_session, Stage) = (session, stageKey);
             SessionEnd end;

@@ -82,6 +82,13 @@ internal sealed class TrainingRunGrain(
         };
     }
 
+    public Task<(StageSource Source, int Stage)?> CurrentAsync()
+    {
+        TrainingRunState run = state.State;
+        return Task.FromResult<(StageSource, int)?>(
+            run.Stages.Length == 0 ? null : (run.Stages[run.Current], run.Current));
+    }
+
     public async Task CancelAsync()
     {
         if (state.State.Stages.Length > 0 && state.State.Phase == RunPhase.Running)
@@ -129,7 +136,7 @@ internal sealed class TrainingRunGrain(
         await Stage(current).BeginAsync(new StagePlan(
             Run.Value, source.Name, source.Configuration, source.Overrides)
         {
-            From = from,
+            From = from, Resumes = source.Resumes,
         });
         await Board.OpenAsync(Run, current);
     }
@@ -140,7 +147,7 @@ internal sealed class TrainingRunGrain(
     private static bool AreEqual(StageSource[] one, StageSource[] other) =>
         one.Length == other.Length && one.Zip(other).All(pair =>
             pair.First.Name == pair.Second.Name && pair.First.Configuration == pair.Second.Configuration
-            && pair.First.StartsFrom == pair.Second.StartsFrom
+            && pair.First.StartsFrom == pair.Second.StartsFrom && pair.First.Resumes == pair.Second.Resumes
             && pair.First.Overrides.SequenceEqual(pair.Second.Overrides, StringComparer.Ordinal));
 }
 

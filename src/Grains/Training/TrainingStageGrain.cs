@@ -139,6 +139,7 @@ internal sealed class TrainingStageGrain(
                 Shards = report.Shards,
                 Steps = report.Steps,
                 Vectors = report.Vectors,
+                World = _record.World with { SafeStep = report.BeginsAt },
             });
             StartManager();
         }

@@ -115,8 +115,7 @@ internal sealed class TorchStageWork : IStageWork
     });
 
     public Task<IReadOnlyList<StateVector>> ExportAsync() => Task.Run(() => _lane.Run<IReadOnlyList<StateVector>>(
-        "Copying the state",
-        () => [.. Vectors().Select(vector => new StateVector(vector.Name, Numbers(vector.Values)))]));
+        "Copying the state", Numbers));
 
     public Task ImportAsync(IReadOnlyList<StateVector> vectors, long updates) => Task.Run(() => _lane.Run(
         "Loading a state",
@@ -165,6 +164,25 @@ internal sealed class TorchStageWork : IStageWork
         return true;
     }));
 
+    public Task<TrainingState?> ReadFolderAsync(bool plannedOnly) => Task.Run(() => _lane.Run(
+        "Reading a checkpoint of single-process training",
+        () =>
+        {
+            _isPristine = false;
+            var store = new CheckpointStore(
+                _config.Folder, _config.CheckpointsKept, StageIdentity.Of(_config, _data),
+                StageIdentity.EarlierDigest(_config, _data), _config.TakesOtherDevices);
+            try
+            {
+                return store.Load(Master, _ => { }, plannedOnly) is { } position
+                    ? new TrainingState(position, store.LastPlanned, Numbers(), []) : null;
+            }
+            catch (Exception error) when (error is RefusedFileException or IOException)
+            {
+                throw new StageRefusedException(error.Message, error);
+            }
+        }));
+
     public string Place(int sample) => _data.Place(sample);
 
     public ValueTask DisposeAsync()
@@ -210,6 +228,9 @@ internal sealed class TorchStageWork : IStageWork
         MemoryMarshal.AsBytes(from.Values.AsSpan()).CopyTo(staged.bytes);
         to.copy_(staged);
     }
+
+    private IReadOnlyList<StateVector> Numbers() =>
+        [.. Vectors().Select(vector => new StateVector(vector.Name, Numbers(vector.Values)))];
 
     private GradientSum SumOf(ShardSum total) => _lane.Run("Loading a batch", () =>
     {

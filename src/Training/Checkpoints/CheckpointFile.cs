@@ -27,9 +27,11 @@ public static class CheckpointFile
     /// <param name="state">The state at the checkpoint.</param>
     /// <param name="part">Index of the part; the last one holds the records of steps.</param>
     /// <param name="metadata">Metadata besides position and slice.</param>
-    public static byte[] Write(TrainingState state, int part, IReadOnlyDictionary<string, string> metadata)
+    /// <param name="layout">How the vectors are cut; by default in parts of the size that checkpoints have.</param>
+    public static byte[] Write(
+        TrainingState state, int part, IReadOnlyDictionary<string, string> metadata, CheckpointLayout? layout = null)
     {
-        var layout = new CheckpointLayout(state.Parameters);
+        layout ??= new CheckpointLayout(state.Parameters);
         if (part == layout.Slices)
         {
             return StepRecord.Write(state.Records, state.PreviousRecords);

@@ -26,8 +26,11 @@ public sealed record CheckpointLayout(long Parameters)
     /// <summary>Most weights in a part: 64 MiB of each vector.</summary>
     public const int WeightsMax = 1 << 24;
 
+    /// <summary>Most weights in a part of this layout.</summary>
+    public int SliceMax { get; init; } = WeightsMax;
+
     /// <summary>Number of slices of the vectors.</summary>
-    public int Slices => (int)((Parameters + WeightsMax - 1) / WeightsMax);
+    public int Slices => (int)((Parameters + SliceMax - 1) / SliceMax);
 
     /// <summary>Number of parts: the slices and the records of steps.</summary>
     public int Parts => Slices + 1;

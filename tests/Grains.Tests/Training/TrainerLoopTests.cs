@@ -97,6 +97,8 @@ public sealed class TrainerLoopTests
 
         public Task ResetAsync(IReadOnlyList<StateVector>? from) => throw new NotSupportedException();
 
+        public Task<TrainingState?> ReadFolderAsync(bool plannedOnly) => Task.FromResult<TrainingState?>(null);
+
         public string Place(int sample) => "";
 
         public ValueTask DisposeAsync() => ValueTask.CompletedTask;

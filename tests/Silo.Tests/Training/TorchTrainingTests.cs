@@ -1,10 +1,15 @@
 // Goal: a stage that is trained through the grains' port, shard by shard and in slices, has the bits of the same stage
 // trained in one process, also after its state went to another device; and pictures come in between, with their own
 // bytes. Method: the toy stage of the engine's tests beside a tiny model's device.
+using System.Security.Cryptography;
+using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Grains.Ports;
+using Atelier.Model;
 using Atelier.Model.Tests.Training;
 using Atelier.Model.Tests.Training.Runs;
+using Atelier.Model.Training.Runs;
+using Atelier.Silo.Blobs;
 using Atelier.Silo.Devices;
 using Atelier.Silo.Tests.Devices;
 using Atelier.Silo.Training;
@@ -63,6 +68,72 @@ public sealed class TorchTrainingTests : IDisposable
     }
 
     [Fact]
+    public async Task Run_MovesFromTrainToTheCluster_AndBack_WithTheSameBits()
+    {
+        const int all = 14, begun = 5, moved = 9;
+        StageConfig config = ToyStage.Config(Path.Combine(_folder, "moved")) with { Steps = all };
+        string expected = ToyStage.Run(config with { Folder = Path.Combine(_folder, "alone") });
+        ToyStage.Run(config, begun);
+        TrainingState state;
+        CheckpointManifest checkpoint;
+        var blobs = new FolderBlobStore(
+            new FolderBlobStoreOptions { Folder = Path.Combine(_folder, "blobs") }, TimeProvider.System);
+        await using (TorchStageWork work = new(config, s_plan, ToyStage.Data, new TrainingLane(_lane, s_limit)))
+        {
+            state = (await work.ReadFolderAsync(plannedOnly: false))!;
+            Assert.Equal((begun, 0), (state.Position.Step, state.LastPlanned));
+            Assert.Null(await work.ReadFolderAsync(plannedOnly: true));
+            await work.ImportAsync(state.Vectors, state.Position.Updates);
+            RunPosition position = await AdvanceAsync(work, state.Position, moved);
+            state = new TrainingState(position, moved, await work.ExportAsync(), []);
+            checkpoint = await StoreAsync(blobs, state, work.Facts);
+        }
+
+        Assert.True(checkpoint.Parts.Length > 3); // More than one slice.
+        var export = new CheckpointExport(blobs);
+        string path = await export.WriteAsync(checkpoint, config.Folder, Cancellation);
+        Assert.Equal(CheckpointStore.PathOf(config.Folder, moved, isPlanned: true), path);
+        RefusedFileException refusal = await Assert.ThrowsAsync<RefusedFileException>(
+            () => export.WriteAsync(checkpoint, config.Folder, Cancellation));
+        Assert.Contains("has one of step 9", refusal.Message, StringComparison.Ordinal);
+        Assert.Equal(expected, ToyStage.Run(config));
+    }
+
+    [Fact]
+    public async Task CheckpointsOfAnotherRun_AreNotResumed()
+    {
+        StageConfig config = ToyStage.Config(Path.Combine(_folder, "other")) with { Steps = Steps };
+        ToyStage.Run(config, 2);
+        await using TorchStageWork work = new(
+            config with { Seed = 8 }, s_plan, ToyStage.Data, new TrainingLane(_lane, s_limit));
+        StageRefusedException refusal = await Assert.ThrowsAsync<StageRefusedException>(
+            () => work.ReadFolderAsync(plannedOnly: false));
+        Assert.Contains("seed", refusal.Message, StringComparison.Ordinal);
+        await using TorchStageWork fresh = Work("none");
+        Assert.Null(await fresh.ReadFolderAsync(plannedOnly: false));
+    }
+
+    // As trainers of a cluster store it, in several slices.
+    private static async Task<CheckpointManifest> StoreAsync(
+        FolderBlobStore blobs, TrainingState state, StageFacts facts)
+    {
+        var owner = new BlobOwner(BlobOwnerType.Run, "run");
+        var layout = new CheckpointLayout(state.Parameters) { SliceMax = (int)(state.Parameters / 3) };
+        var parts = new List<CheckpointPart>();
+        for (int i = 0; i < layout.Parts; i++)
+        {
+            byte[] bytes = CheckpointFile.Write(state, i, facts.Metadata, layout);
+            var part = new CheckpointPart(Convert.ToHexStringLower(SHA256.HashData(bytes)), bytes.Length);
+            using var stream = new MemoryStream(bytes);
+            await blobs.PutAsync(
+                BlobName.OfCluster(BlobKind.Checkpoint, part.Digest), owner, stream, bytes.Length, Cancellation);
+            parts.Add(part);
+        }
+
+        return new CheckpointManifest(state.Position.Step, 1, true, [.. facts.Vectors], [.. parts]);
+    }
+
+    [Fact]
     public async Task WhatIsNotOfTheStage_IsRefused_AndChangesNothing()
     {
         await using TorchStageWork work = Work("one");
@@ -90,16 +161,16 @@ public sealed class TorchTrainingTests : IDisposable
     // Shards in any order, summed in two slices; half way the state moves to another device.
     private static async Task<string> TrainAsync(TorchStageWork first, TorchStageWork second)
     {
-        TorchStageWork work = first;
-        RunPosition position = RunPosition.Start;
-        for (int step = 0; step < Steps; step++)
-        {
-            if (step == Steps / 2)
-            {
-                work = second;
-                await work.ImportAsync(await first.ExportAsync(), position.Updates);
-            }
+        RunPosition position = await AdvanceAsync(first, RunPosition.Start, Steps / 2);
+        await second.ImportAsync(await first.ExportAsync(), position.Updates);
+        await AdvanceAsync(second, position, Steps);
+        return TrainingState.Digest((await second.ExportAsync())[0]);
+    }
 
+    private static async Task<RunPosition> AdvanceAsync(TorchStageWork work, RunPosition position, long until)
+    {
+        for (long step = position.Step; step < until; step++)
+        {
             int half = (int)work.Facts.Parameters / 2;
             int shards = work.Facts.Shards;
             ReductionTree<GradientSlice>[] trees =
@@ -122,7 +193,7 @@ public sealed class TorchTrainingTests : IDisposable
             position = decision.Position;
         }
 
-        return TrainingState.Digest((await work.ExportAsync())[0]);
+        return position;
     }
 
     private static async Task<string> DigestAsync(TorchStageWork work) =>

@@ -51,6 +51,18 @@ public sealed partial class CheckpointStore(
         };
     }
 
+    /// <summary>Where a checkpoint of a folder is.</summary>
+    /// <param name="folder">The run's folder.</param>
+    /// <param name="step">Steps that are in the checkpoint.</param>
+    /// <param name="isPlanned">Whether it is a planned one.</param>
+    public static string PathOf(string folder, long step, bool isPlanned) => Path.Combine(
+        folder,
+        $"{(isPlanned ? Planned : Stopped)}{step.ToString("d9", CultureInfo.InvariantCulture)}.safetensors");
+
+    /// <summary>The step of the newest checkpoint of a folder; null if it has none.</summary>
+    public static long? NewestStep(string folder) =>
+        PathsIn(folder).Select(path => (long?)StepOf(path)).FirstOrDefault();
+
     /// <summary>Writes a checkpoint and removes those that it supersedes.</summary>
     /// <param name="master">The state to save.</param>
     /// <param name="position">The run's position.</param>
@@ -65,8 +77,7 @@ public sealed partial class CheckpointStore(
 
         Dictionary<string, string> metadata = MetadataOf(Identity);
         metadata[PositionKey] = JsonSerializer.Serialize(position);
-        string number = position.Step.ToString("d9", CultureInfo.InvariantCulture);
-        string path = Path.Combine(folder, $"{(isPlanned ? Planned : Stopped)}{number}.safetensors");
+        string path = PathOf(folder, position.Step, isPlanned);
         master.Save(path, s_names, metadata);
         string[] planned = [.. Paths().Where(IsPlanned)];
         foreach (string old in planned.Skip(kept).Concat(Paths().Where(other => !IsPlanned(other) && other != path)))
@@ -204,7 +215,11 @@ public sealed partial class CheckpointStore(
     private static string DigestOf(string parts) =>
         Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(parts)));
 
-    private IEnumerable<string> Paths() => !Directory.Exists(folder) ? [] : Directory.GetFiles(folder)
+    private IEnumerable<string> Paths() => PathsIn(folder);
+
+    // The newest first.
+    private static IEnumerable<string> PathsIn(string folder) => !Directory.Exists(folder) ? [] : Directory
+        .GetFiles(folder)
         .Where(path => CheckpointName().IsMatch(Path.GetFileName(path)))
         .OrderByDescending(StepOf).ThenByDescending(IsPlanned);
 

@@ -1,9 +1,13 @@
 // The administrator's routes for training runs.
 using System.Text.Json;
 using Atelier.Contracts.Training;
+using Atelier.Grains.Ports;
+using Atelier.Grains.Training;
 using Atelier.Model;
 using Atelier.Model.Training.Runs;
 using Atelier.Silo.Api.Http;
+using Atelier.Silo.Training;
+using Atelier.Training.Checkpoints;
 
 namespace Atelier.Silo.Api.Admin;
 
@@ -15,6 +19,12 @@ internal sealed record SubmitStageRequest
 
     /// <summary>Changes to it, as key=value.</summary>
     public string[] Overrides { get; init; } = [];
+
+    /// <summary>
+    /// Whether it resumes from the checkpoints that single-process training left in its trainer.save_folder, if there
+    /// are any.
+    /// </summary>
+    public bool Resume { get; init; }
 }
 
 /// <summary>A training run.</summary>
@@ -65,12 +75,17 @@ internal sealed record RunResponse(string Id, string Status, int StageCount, Sta
             stage.Weights, stage.State, stage.Records, stage.Trouble))]);
 }
 
+/// <summary>A checkpoint that was written as a file.</summary>
+/// <param name="Path">Where it is, on the silo that wrote it.</param>
+/// <param name="Step">Steps that are in it.</param>
+internal sealed record ExportResponse(string Path, long Step);
+
 /// <summary>Open runs.</summary>
 /// <param name="Data">The runs, in order of submission.</param>
 internal sealed record RunListResponse(RunResponse[] Data);
 
 /// <summary>Handlers of /v1/training/runs.</summary>
-internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls)
+internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls, IBlobStore blobs)
 {
     public static void Map(IEndpointRouteBuilder routes)
     {
@@ -89,6 +104,11 @@ internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls)
             endpoints.ChangeAsync(id, run => run.ResumeAsync()))
             .WithName("resumeRun").WithSummary("Continues a run that has paused, from its last checkpoint.")
             .Produces(204).Refuses(404);
+        group.MapPost("{id}/export", (string id, HttpContext context, RunEndpoints endpoints) =>
+            endpoints.ExportAsync(id, context.RequestAborted))
+            .WithName("exportRun")
+            .WithSummary("Writes the last checkpoint of the current stage into its folder, to be resumed by train.")
+            .Produces<ExportResponse>().Refuses(404, 409);
         group.MapDelete("{id}", (string id, RunEndpoints endpoints) =>
             endpoints.ChangeAsync(id, run => run.CancelAsync()))
             .WithName("cancelRun").WithSummary("Cancels a run; its last checkpoint stays.").Produces(204).Refuses(404);
@@ -168,6 +188,37 @@ internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls)
         return TypedResults.NoContent();
     }
 
+    private async Task<IResult> ExportAsync(string text, CancellationToken cancellation)
+    {
+        if (!RunId.TryParse(text, out RunId id)
+            || await calls.CallAsync(() => Run(id).CurrentAsync()) is not (StageSource source, int stage))
+        {
+            return ApiError.NotFound("run");
+        }
+
+        string key = new OpenRun(id, stage).StageKey;
+        CheckpointManifest? last = await calls.CallAsync(
+            () => grains.GetGrain<ITrainingStageGrain>(key).LastAsync());
+        if (last is null)
+        {
+            return Refused($"{source.Name} has no checkpoint yet.");
+        }
+
+        string folder = StageConfig.Parse(source.Name, source.Configuration, source.Overrides).Folder;
+        try
+        {
+            string path = await new CheckpointExport(blobs).WriteAsync(last, folder, cancellation);
+            return TypedResults.Ok(new ExportResponse(path, last.Step));
+        }
+        catch (Exception error) when (error is RefusedFileException or InvalidDataException or IOException
+            or UnauthorizedAccessException)
+        {
+            return Refused($"{source.Name} cannot be exported to {folder}: {error.Message}");
+        }
+
+        static ApiError Refused(string message) => new(409, ApiError.InvalidRequest, "cannot_export", message);
+    }
+
     private ITrainingRunGrain Run(RunId id) => grains.GetGrain<ITrainingRunGrain>(id.Value);
 
     // A stage whose load_path is the save_folder of an earlier one starts from that one's result.
@@ -184,6 +235,7 @@ internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls)
                 Name = configs[i].Name,
                 Configuration = stage.Configuration,
                 Overrides = stage.Overrides,
+                Resumes = stage.Resume,
                 StartsFrom = Enumerable.Range(0, i).Cast<int?>().LastOrDefault(before =>
                     configs[i].Start.Path is { } path && path == configs[before!.Value].Folder),
             }),

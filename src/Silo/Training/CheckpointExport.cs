@@ -1,0 +1,111 @@
+// A committed checkpoint as a file that single-process training resumes from.
+using System.Buffers.Binary;
+using System.Collections.Immutable;
+using System.Text.Json;
+using Atelier.Contracts;
+using Atelier.Grains.Ports;
+using Atelier.Model;
+using Atelier.Model.Training.Runs;
+using Atelier.Model.Weights;
+using Atelier.Training.Checkpoints;
+
+namespace Atelier.Silo.Training;
+
+/// <summary>Writes checkpoints of the blob store as files.</summary>
+/// <param name="blobs">The blob store.</param>
+internal sealed class CheckpointExport(IBlobStore blobs)
+{
+    private const int BufferBytes = 1 << 20;
+
+    /// <summary>
+    /// Writes a checkpoint into a stage's folder, under the name that single-process training gives it.
+    /// </summary>
+    /// <param name="checkpoint">The checkpoint.</param>
+    /// <param name="folder">The stage's folder.</param>
+    /// <param name="cancellation">Cancels; nothing is left then.</param>
+    /// <returns>The file's path.</returns>
+    /// <exception cref="RefusedFileException">The folder has a checkpoint of that step or a later one.</exception>
+    /// <exception cref="InvalidDataException">A part is missing in the blob store, or is damaged.</exception>
+    /// <exception cref="IOException">The file cannot be written.</exception>
+    public async Task<string> WriteAsync(CheckpointManifest checkpoint, string folder, CancellationToken cancellation)
+    {
+        if (CheckpointStore.NewestStep(folder) is { } newest && newest >= checkpoint.Step)
+        {
+            throw new RefusedFileException(
+                folder, "checkpoints",
+                $"has one of step {newest}; the run's last one, of step {checkpoint.Step}, would not be the newest. "
+                + "Move it away, or export to where it is not.");
+        }
+
+        string[] names = [.. checkpoint.Vectors.Order(StringComparer.Ordinal)];
+        ImmutableArray<CheckpointPart> slices = checkpoint.Parts[..^1]; // The last part is the records of steps.
+        Dictionary<string, string> metadata = [];
+        long[] headers = new long[slices.Length];
+        long parameters = 0;
+        for (int i = 0; i < slices.Length; i++)
+        {
+            (headers[i], Dictionary<string, string> own) = await HeaderAsync(slices[i], cancellation);
+            metadata = i == 0 ? own : metadata;
+            parameters += CountOf(slices[i], headers[i], names.Length);
+        }
+
+        metadata.Remove(CheckpointFile.SliceKey);
+        metadata.Remove(CheckpointFile.PlannedKey);
+        Directory.CreateDirectory(folder);
+        string path = CheckpointStore.PathOf(folder, checkpoint.Step, checkpoint.IsPlanned);
+        using var writer = new SafeTensorsWriter(
+            path, names.Select(name => new TensorInfo(name, ElementType.Float32, [parameters])), metadata);
+        byte[] buffer = new byte[BufferBytes];
+        foreach (string name in writer.Order.Select(info => info.Name))
+        {
+            for (int i = 0; i < slices.Length; i++)
+            {
+                long bytes = CountOf(slices[i], headers[i], names.Length) * sizeof(float);
+                await using BlobContent content = await OpenAsync(
+                    slices[i], new BlobRange(headers[i] + (Array.IndexOf(names, name) * bytes), bytes), cancellation);
+                for (long left = bytes; left > 0;)
+                {
+                    Memory<byte> piece = buffer.AsMemory(0, (int)Math.Min(left, buffer.Length));
+                    await content.Stream.ReadExactlyAsync(piece, cancellation);
+                    writer.Append(name, piece.Span);
+                    left -= piece.Length;
+                }
+            }
+        }
+
+        writer.Commit();
+        return path;
+    }
+
+    private static long CountOf(CheckpointPart slice, long header, int vectors) =>
+        (slice.Length - header) / (vectors * sizeof(float));
+
+    // Bytes before the data, and the metadata.
+    private async Task<(long Bytes, Dictionary<string, string> Metadata)> HeaderAsync(
+        CheckpointPart slice, CancellationToken cancellation)
+    {
+        byte[] length = await ReadAsync(slice, new BlobRange(0, sizeof(long)), cancellation);
+        long bytes = BinaryPrimitives.ReadInt64LittleEndian(length);
+        if (bytes < 2 || bytes > slice.Length - sizeof(long))
+        {
+            throw new InvalidDataException($"{slice.Digest} does not begin with the length of its header.");
+        }
+
+        byte[] json = await ReadAsync(slice, new BlobRange(sizeof(long), bytes), cancellation);
+        using JsonDocument header = JsonDocument.Parse(json);
+        return (sizeof(long) + bytes,
+            header.RootElement.GetProperty("__metadata__").Deserialize<Dictionary<string, string>>()!);
+    }
+
+    private async Task<byte[]> ReadAsync(CheckpointPart slice, BlobRange range, CancellationToken cancellation)
+    {
+        await using BlobContent content = await OpenAsync(slice, range, cancellation);
+        byte[] bytes = new byte[range.Length!.Value];
+        await content.Stream.ReadExactlyAsync(bytes, cancellation);
+        return bytes;
+    }
+
+    private async Task<BlobContent> OpenAsync(CheckpointPart slice, BlobRange range, CancellationToken cancellation) =>
+        await blobs.OpenAsync(BlobName.OfCluster(BlobKind.Checkpoint, slice.Digest), range, cancellation)
+        ?? throw new InvalidDataException($"{slice.Digest}, a part of the checkpoint, is not in the blob store.");
+}

@@ -42,6 +42,9 @@ public sealed record StageFacts(
     /// </summary>
     public long VerifyInterval { get; init; }
 
+    /// <summary>Number of planned checkpoints to keep.</summary>
+    public int CheckpointsKept { get; init; } = 1;
+
     /// <summary>Samples of a batch.</summary>
     public required int Batch { get; init; }
 

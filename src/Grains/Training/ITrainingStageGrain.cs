@@ -36,6 +36,14 @@ public interface ITrainingStageGrain : IGrainWithStringKey
     [Alias("Last"), AlwaysInterleave]
     Task<string?> LastJsonAsync();
 
+    /// <summary>
+    /// The last committed <see cref="CheckpointManifest"/>, which is kept for a while so that it can be read; null if
+    /// there is none.
+    /// </summary>
+    /// <param name="time">How long it is kept, even if later ones supersede it.</param>
+    [Alias("PinLast")]
+    Task<string?> PinLastJsonAsync(TimeSpan time);
+
     /// <summary>A device cannot train the stage.</summary>
     /// <param name="worker">Its worker's key.</param>
     /// <param name="reason">Why, as a sentence.</param>
@@ -73,6 +81,10 @@ public static class TrainingStageCalls
     /// <inheritdoc cref="ITrainingStageGrain.CheckpointJsonAsync"/>
     public static async Task<CheckpointManifest?> CheckpointAsync(this ITrainingStageGrain stage, long step) =>
         TrainingJson.Read<CheckpointManifest>(await stage.CheckpointJsonAsync(step));
+
+    /// <inheritdoc cref="ITrainingStageGrain.PinLastJsonAsync"/>
+    public static async Task<CheckpointManifest?> PinLastAsync(this ITrainingStageGrain stage, TimeSpan time) =>
+        TrainingJson.Read<CheckpointManifest>(await stage.PinLastJsonAsync(time));
 
     /// <inheritdoc cref="ITrainingStageGrain.LastJsonAsync"/>
     public static async Task<CheckpointManifest?> LastAsync(this ITrainingStageGrain stage) =>

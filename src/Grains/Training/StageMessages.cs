@@ -27,6 +27,9 @@ public sealed record StageReport(TrainerReport Trainer)
     /// <summary>Steps of the stage.</summary>
     public required long Steps { get; init; }
 
+    /// <summary>Number of planned checkpoints to keep.</summary>
+    public int CheckpointsKept { get; init; } = 1;
+
     /// <summary>Its state, and the checkpoint of which it holds a copy.</summary>
     public StateReport State { get; init; } = new();
 

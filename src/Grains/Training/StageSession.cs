@@ -261,7 +261,8 @@ internal sealed partial class StageSession : IReplicaHost<GradientSlice>, ITrain
         {
             Worker = _worker, Identity = _work.Facts.Identity, Parameters = _work.Facts.Parameters,
             Vectors = [.. _work.Facts.Vectors], Shards = _work.Facts.Shards, Steps = _work.Facts.Rules.Steps,
-            BeginsAt = BeginsAt, State = _keeper.Report, Loss = _state.Loss, Failure = _failure,
+            CheckpointsKept = _work.Facts.CheckpointsKept, BeginsAt = BeginsAt,
+            State = _keeper.Report, Loss = _state.Loss, Failure = _failure,
             End = now.HasState ? _state.End : null,
         };
     }

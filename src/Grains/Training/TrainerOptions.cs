@@ -44,11 +44,6 @@ public sealed class TrainerOptions
     [Bounds("00:00:00", "1.00:00:00")]
     public TimeSpan RefusedPause { get; set; } = TimeSpan.FromSeconds(30);
 
-    /// <summary>Gets or sets how many committed planned checkpoints of a stage are kept.</summary>
-    /// <value>The default is 2.</value>
-    [Bounds(1, 1000)]
-    public int CheckpointsKept { get; set; } = 2;
-
     /// <summary>The times of a stage's membership.</summary>
     internal WorldOptions Worlds() => new()
     {

@@ -39,6 +39,13 @@ internal sealed record StageRecord(StagePlan Plan, WorldRecord World)
     /// <summary>Steps of the stage.</summary>
     public long Steps { get; init; }
 
+    /// <summary>Number of planned checkpoints to keep.</summary>
+    public int CheckpointsKept { get; init; } = 1;
+
+    /// <summary>Checkpoints that are read, by step, and until when they are kept for that.</summary>
+    public ImmutableDictionary<long, DateTimeOffset> Pins { get; init; } =
+        ImmutableDictionary<long, DateTimeOffset>.Empty;
+
     /// <summary>Committed checkpoints that are kept, oldest first.</summary>
     public ImmutableArray<CheckpointManifest> Checkpoints { get; init; } = [];
 
@@ -139,6 +146,7 @@ internal sealed class TrainingStageGrain(
                 Shards = report.Shards,
                 Steps = report.Steps,
                 Vectors = report.Vectors,
+                CheckpointsKept = report.CheckpointsKept,
                 World = _record.World with { SafeStep = report.BeginsAt },
             });
             StartManager();
@@ -184,6 +192,22 @@ internal sealed class TrainingStageGrain(
         Task.FromResult(TextOf(_record?.Checkpoints.LastOrDefault(checkpoint => checkpoint.Step == step)));
 
     public Task<string?> LastJsonAsync() => Task.FromResult(TextOf(_record?.Checkpoints.LastOrDefault()));
+
+    public async Task<string?> PinLastJsonAsync(TimeSpan time)
+    {
+        if (_record?.Checkpoints.LastOrDefault() is not { } last)
+        {
+            return null;
+        }
+
+        DateTimeOffset now = clock.GetUtcNow();
+        await StoreAsync(_record with
+        {
+            Pins = _record.Pins.RemoveRange(_record.Pins.Where(pin => pin.Value <= now).Select(pin => pin.Key))
+                .SetItem(last.Step, now + time),
+        });
+        return TextOf(last);
+    }
 
     public Task<StageView> ViewAsync()
     {
@@ -282,8 +306,10 @@ internal sealed class TrainingStageGrain(
         ImmutableArray<CheckpointManifest> all = change.Checkpoint is { } committed ? before.Add(committed) : before;
         CheckpointManifest[] kept =
         [
-            .. all.Where(one => one.IsPlanned).TakeLast(options.Value.CheckpointsKept)
-                .Union(all.TakeLast(1)).OrderBy(one => one.Step),
+            .. all.Where(one => one.IsPlanned).TakeLast(_record.CheckpointsKept).Union(all.TakeLast(1))
+                .Union(all.Where(one => _record.Pins.TryGetValue(one.Step, out DateTimeOffset until)
+                    && until > clock.GetUtcNow()))
+                .OrderBy(one => one.Step),
         ];
         int number = _record.World.World?.Number ?? 0;
         await StoreAsync(_record with

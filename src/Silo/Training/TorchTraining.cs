@@ -81,6 +81,7 @@ internal sealed class TorchStageWork : IStageWork
             LearningRate = settings.LearningRate.At,
             Batch = settings.GlobalBatch,
             VerifyInterval = config.VerifyInterval,
+            CheckpointsKept = config.CheckpointsKept,
             Metadata = CheckpointStore.MetadataOf(identity),
         };
     }

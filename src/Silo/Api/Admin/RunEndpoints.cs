@@ -87,6 +87,9 @@ internal sealed record RunListResponse(RunResponse[] Data);
 /// <summary>Handlers of /v1/training/runs.</summary>
 internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls, IBlobStore blobs)
 {
+    // No export takes longer; until then its checkpoint is kept.
+    private static readonly TimeSpan s_exportMax = TimeSpan.FromHours(1);
+
     public static void Map(IEndpointRouteBuilder routes)
     {
         RouteGroupBuilder group = routes.MapGroup("/training/runs").WithTags("Training").For(Audience.Administrators);
@@ -198,7 +201,7 @@ internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls, IBlo
 
         string key = new OpenRun(id, stage).StageKey;
         CheckpointManifest? last = await calls.CallAsync(
-            () => grains.GetGrain<ITrainingStageGrain>(key).LastAsync());
+            () => grains.GetGrain<ITrainingStageGrain>(key).PinLastAsync(s_exportMax));
         if (last is null)
         {
             return Refused($"{source.Name} has no checkpoint yet.");

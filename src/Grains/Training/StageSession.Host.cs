@@ -35,7 +35,25 @@ internal sealed partial class StageSession
     void IReplicaHost<GradientSlice>.Apply(long step, ImmutableArray<GradientSlice> totals) =>
         Wait(_state.ApplyAsync(step, _closing.Token));
 
-    object IReplicaHost<GradientSlice>.Copy() => Wait(_state.CopyAsync());
+    object IReplicaHost<GradientSlice>.Copy(int part, int parts) =>
+        new StatePart(Wait(_state.CopyAsync()), part, parts);
+
+    bool IReplicaHost<GradientSlice>.LoadParts(IReadOnlyList<object> parts)
+    {
+        ReceivedPart[] received = [.. parts.Cast<ReceivedPart>()];
+        try
+        {
+            using IStateCopy copy = StateParts.Join(received);
+            Wait(_state.LoadAsync(TrainingState.FromCopy(copy, _work.Facts.Vectors, _work.Facts.Parameters)));
+            return true;
+        }
+        catch (InvalidDataException error)
+        {
+            Array.ForEach(received, part => part.Bytes.Dispose());
+            _logger.CopyNotLoaded(_id, _stageKey, error.Message);
+            return false;
+        }
+    }
 
     void IReplicaHost<GradientSlice>.Load(object state)
     {
@@ -43,13 +61,6 @@ internal sealed partial class StageSession
         {
             case TrainingState restored:
                 Wait(_state.LoadAsync(restored));
-                break;
-            case IStateCopy copy:
-                using (copy)
-                {
-                    Wait(_state.LoadAsync(TrainingState.FromCopy(copy, _work.Facts.Vectors, _work.Facts.Parameters)));
-                }
-
                 break;
             case Beginning beginning:
                 Wait(_state.ResetAsync(beginning.From));

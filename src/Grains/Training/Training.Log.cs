@@ -46,6 +46,11 @@ internal static partial class TrainingLog
     public static partial void TrainerFailed(this ILogger logger, TrainerId trainer, string stage, Exception error);
 
     [LoggerMessage(
+        EventId = 912, Level = LogLevel.Warning,
+        Message = "Trainer {Trainer} of stage {Stage} asks its peers for another copy of the state: {Reason}")]
+    public static partial void CopyNotLoaded(this ILogger logger, TrainerId trainer, string stage, string reason);
+
+    [LoggerMessage(
         EventId = 911, Level = LogLevel.Error,
         Message = "Stage {Stage} pauses until it is resumed (atelier runs resume): {Reason}")]
     public static partial void StagePaused(this ILogger logger, string stage, string reason);

@@ -40,8 +40,8 @@ public sealed class FrameCodec
         CatchUpFrame ask => Bare(FrameKind.CatchUp, frame, ask.Step),
         FollowFrame => Bare(FrameKind.Follow, frame, 0),
         FollowedFrame followed => Bare(FrameKind.Followed, frame, followed.FromStep, followed.Slice),
-        CopyFrame ask => Bare(FrameKind.Copy, frame, ask.Step),
-        StateFrame { State: null } none => Bare(FrameKind.NoState, frame, none.Step),
+        CopyFrame ask => Bare(FrameKind.Copy, frame, ask.Step, ask.Part, ask.Parts),
+        StateFrame { State: null } none => Bare(FrameKind.NoState, frame, none.Step, none.Part, none.Parts),
         PartialFrame<GradientSlice> part =>
             WithSlice(FrameKind.Partial, part.World, part.Step, part.Slice, 0, part.Node, part.Value),
         TotalFrame<GradientSlice> total =>
@@ -51,8 +51,8 @@ public sealed class FrameCodec
         _ => throw new ArgumentException($"{frame.GetType().Name} is not sent to peers.", nameof(frame)),
     };
 
-    private FrameEncoding Bare(FrameKind kind, Frame frame, long step, int slice = 0) => new(
-        Checked(new FrameHeader(kind, frame.World, step, slice, 0, default, 0, 0)), [], default);
+    private FrameEncoding Bare(FrameKind kind, Frame frame, long step, int slice = 0, int slices = 0) => new(
+        Checked(new FrameHeader(kind, frame.World, step, slice, slices, default, 0, 0)), [], default);
 
     private FrameEncoding WithClaim(VerifiedFrame verified)
     {

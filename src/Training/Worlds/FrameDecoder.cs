@@ -117,8 +117,8 @@ public sealed class FrameBody
             FrameKind.CatchUp => new CatchUpFrame(header.World, header.Step),
             FrameKind.Follow => new FollowFrame(header.World),
             FrameKind.Followed => new FollowedFrame(header.World, header.Slice, header.Step),
-            FrameKind.Copy => new CopyFrame(header.World, header.Step),
-            FrameKind.NoState => new StateFrame(header.World, header.Step, null),
+            FrameKind.Copy => new CopyFrame(header.World, header.Step, header.Slice, header.Slices),
+            FrameKind.NoState => new StateFrame(header.World, header.Step, header.Slice, header.Slices, null),
             FrameKind.Verified => new VerifiedFrame(
                 header.World, header.Step, BatchSumsCodec.ReadClaim(_head.Span, _decoder.Limits)),
             FrameKind.StateChunk => StateChunkFrame.Read(header, _head, _decoder.Limits),

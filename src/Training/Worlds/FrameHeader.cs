@@ -35,8 +35,8 @@ internal enum FrameKind : byte
 /// <param name="Kind">What it is.</param>
 /// <param name="World">The world; 0 for heartbeats.</param>
 /// <param name="Step">The step.</param>
-/// <param name="Slice">The slice.</param>
-/// <param name="Slices">Slices of the step.</param>
+/// <param name="Slice">The slice, or the part of a state.</param>
+/// <param name="Slices">Slices of the step, or parts of the state.</param>
 /// <param name="Node">The node.</param>
 /// <param name="Values">Float32 numbers at the end of the payload.</param>
 /// <param name="PayloadBytes">Bytes of the payload, without its checksum.</param>
@@ -107,16 +107,17 @@ internal readonly record struct FrameHeader(
     /// <summary>What is wrong with it in a run with these limits; null if nothing is.</summary>
     public string? Fault(FrameLimits limits)
     {
-        bool hasSlice = Kind is FrameKind.Partial or FrameKind.Total or FrameKind.Followed;
-        bool hasNode = Kind == FrameKind.Partial, hasSlices = Kind == FrameKind.Total;
-        bool hasValues = hasNode || hasSlices, isHeartbeat = Kind == FrameKind.Heartbeat;
-        int slices = hasSlices ? Slices : limits.Shards;
+        bool isPart = Kind is FrameKind.Copy or FrameKind.NoState or FrameKind.StateChunk;
+        bool hasNode = Kind == FrameKind.Partial, hasSlices = Kind == FrameKind.Total || isPart;
+        bool hasSlice = hasSlices || Kind is FrameKind.Partial or FrameKind.Followed;
+        bool hasValues = Kind is FrameKind.Partial or FrameKind.Total, isHeartbeat = Kind == FrameKind.Heartbeat;
+        int slicesMax = isPart ? StateParts.Max : limits.Shards, slices = hasSlices ? Slices : limits.Shards;
         (long least, long most) = PayloadRange(limits);
         return Kind is < FrameKind.Heartbeat or > FrameKind.Verified
             ? $"The frame is of kind {(byte)Kind}; kinds are {(byte)FrameKind.Heartbeat}..{(byte)FrameKind.Verified}."
             : Outside("world", World, isHeartbeat ? 0 : 1, isHeartbeat ? 0 : int.MaxValue)
             ?? Outside("step", Step, 0, isHeartbeat || Kind == FrameKind.Follow ? 0 : long.MaxValue)
-            ?? Outside("number of slices", Slices, hasSlices ? 1 : 0, hasSlices ? limits.Shards : 0)
+            ?? Outside("number of slices", Slices, hasSlices ? 1 : 0, hasSlices ? slicesMax : 0)
             ?? Outside("slice", Slice, 0, hasSlice ? slices - 1 : 0)
             ?? Outside("node's level", Node.Level, 0, hasNode ? int.Log2(limits.Shards) : 0)
             ?? Outside("node's index", Node.Index, 0, hasNode ? (limits.Shards >> Node.Level) - 1 : 0)

@@ -38,16 +38,20 @@ public sealed record FollowFrame(int World) : Frame(World);
 /// <param name="FromStep">The first step.</param>
 public sealed record FollowedFrame(int World, int Slice, long FromStep) : Frame(World);
 
-/// <summary>Asks a member for a copy of its state as it is before a step.</summary>
+/// <summary>Asks a member for a part of a copy of its state as it is before a step.</summary>
 /// <param name="World">The world.</param>
 /// <param name="Step">The step.</param>
-public sealed record CopyFrame(int World, long Step) : Frame(World);
+/// <param name="Part">The part.</param>
+/// <param name="Parts">Number of parts into which the copy is cut.</param>
+public sealed record CopyFrame(int World, long Step, int Part, int Parts) : Frame(World);
 
-/// <summary>A copy of a member's state.</summary>
+/// <summary>A part of a copy of a member's state.</summary>
 /// <param name="World">The world.</param>
 /// <param name="Step">Steps that are in it.</param>
-/// <param name="State">The state; null if the member is past that step: the spectator asks for a later one.</param>
-public sealed record StateFrame(int World, long Step, object? State) : Frame(World);
+/// <param name="Part">The part.</param>
+/// <param name="Parts">Number of parts.</param>
+/// <param name="State">The part; null if the member is past that step: the spectator asks for a later one.</param>
+public sealed record StateFrame(int World, long Step, int Part, int Parts, object? State) : Frame(World);
 
 /// <summary>
 /// What the verifier of a shard computed for it, to all who follow: the step is applied only if the claim in its totals

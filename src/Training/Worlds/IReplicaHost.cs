@@ -43,10 +43,17 @@ public interface IReplicaHost<T>
     /// <summary>Applies the totals of a step to the weights.</summary>
     void Apply(long step, ImmutableArray<T> totals);
 
-    /// <summary>A copy of the state as it is now.</summary>
-    object Copy();
+    /// <summary>A part of a copy of the state as it is now.</summary>
+    /// <param name="part">The part.</param>
+    /// <param name="parts">Number of parts.</param>
+    object Copy(int part, int parts);
 
-    /// <summary>Replaces the state by a copy of a peer's.</summary>
+    /// <summary>Replaces the state by a copy, in parts that may come from different peers.</summary>
+    /// <param name="parts">All parts, as the peers' <see cref="Copy"/> gave them.</param>
+    /// <returns>False if they are not of one state; nothing has changed then.</returns>
+    bool LoadParts(IReadOnlyList<object> parts);
+
+    /// <summary>Replaces the state by a checkpoint.</summary>
     void Load(object state);
 
     /// <summary>Begins to read a committed checkpoint; it goes to <see cref="Replica{T}.Restored"/>.</summary>

@@ -5,21 +5,22 @@ public sealed partial class Replica<T>
 {
     private void ServeCopies()
     {
-        foreach ((TrainerId from, long step) in _copies.Where(one => one.Step <= Position).ToArray())
+        foreach ((TrainerId from, CopyFrame ask) in _copies.Where(one => one.Ask.Step <= Position).ToArray())
         {
-            host.Send(from, new StateFrame(_world!.Number, step, step == Position ? host.Copy() : null));
+            object? part = ask.Step == Position ? host.Copy(ask.Part, ask.Parts) : null;
+            host.Send(from, new StateFrame(_world!.Number, ask.Step, ask.Part, ask.Parts, part));
         }
 
-        _copies.RemoveAll(one => one.Step <= Position);
+        _copies.RemoveAll(one => one.Ask.Step <= Position);
     }
 
     // All owners send their totals from some step on: the copy must be of that step or a later one.
     private void BeginCopy()
     {
-        long first = _followed.Values.Max();
+        long firstTotal = _followed.Values.Max();
         if (HasState)
         {
-            if (first <= _totals.FirstMissing(Position))
+            if (firstTotal <= _totals.FirstMissing(Position))
             {
                 return;
             }
@@ -27,12 +28,51 @@ public sealed partial class Replica<T>
             Forget();
         }
 
-        long later = Math.Max(first, _totals.Last) + 1;
-        _totals.DropBefore(first);
+        long later = Math.Max(firstTotal, _totals.Last) + 1;
+        _totals.DropBefore(firstTotal);
 
         _copyOf = later;
-        WorldMember source = _world!.Members[(int)((uint)id.GetHashCode() % (uint)_world.Members.Length)];
-        host.Send(source.Id, new CopyFrame(_world.Number, later));
+        int parts = Math.Min(_world!.Members.Length, StateParts.Max);
+        _parts = new object?[parts];
+        int first = (int)((uint)id.GetHashCode() % (uint)_world.Members.Length);
+        for (int part = 0; part < parts; part++)
+        {
+            host.Send(
+                _world.Members[(first + part) % _world.Members.Length].Id,
+                new CopyFrame(_world.Number, later, part, parts));
+        }
+    }
+
+    private void Take(StateFrame state)
+    {
+        if (state.State is not { } part)
+        {
+            BeginCopy(); // The member is past that step.
+            return;
+        }
+
+        if (state.Parts != _parts.Length)
+        {
+            return;
+        }
+
+        _parts[state.Part] = part;
+        object[] all = [.. _parts.OfType<object>()];
+        if (all.Length < _parts.Length)
+        {
+            return;
+        }
+
+        _parts = [];
+        if (!host.LoadParts(all))
+        {
+            StartOver();
+            return;
+        }
+
+        (HasState, Position, _copyOf) = (true, state.Step, null);
+        _totals.DropBefore(Position);
+        Advance();
     }
 
     private void StartOver()
@@ -52,6 +92,7 @@ public sealed partial class Replica<T>
     {
         (HasState, _last, _current, _next, _copyOf, _restoring) = (false, null, null, null, null, null);
         Position = 0;
+        _parts = [];
         _totals.Clear();
         ForgetReview();
     }

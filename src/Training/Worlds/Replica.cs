@@ -28,7 +28,7 @@ public sealed partial class Replica<T>(
     private readonly List<(TrainerId From, Frame Frame)> _early = [];
     private readonly TotalsBuffer<T> _totals = new();
     private readonly Dictionary<TrainerId, long> _followers = [];
-    private readonly List<(TrainerId From, long Step)> _copies = [];
+    private readonly List<(TrainerId From, CopyFrame Ask)> _copies = [];
     private readonly Dictionary<int, long> _followed = [];
     private World? _world;
     private int _self = -1;
@@ -37,6 +37,7 @@ public sealed partial class Replica<T>(
     private StepExchange<T>? _next;
     private (long Step, ImmutableArray<T> Totals)? _last;
     private long? _copyOf;
+    private object?[] _parts = [];
     private long? _restoring;
     private bool _isFollowing;
 
@@ -228,22 +229,11 @@ public sealed partial class Replica<T>(
 
                 break;
             case CopyFrame ask when IsMember && HasState:
-                _copies.Add((from, ask.Step));
+                _copies.Add((from, ask));
                 ServeCopies();
                 break;
             case StateFrame state when !IsMember && !HasState && state.Step == _copyOf:
-                if (state.State is { } copy)
-                {
-                    host.Load(copy);
-                    (HasState, Position, _copyOf) = (true, state.Step, null);
-                    _totals.DropBefore(Position);
-                    Advance();
-                }
-                else
-                {
-                    BeginCopy();
-                }
-
+                Take(state);
                 break;
         }
     }

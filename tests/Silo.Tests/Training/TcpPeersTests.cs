@@ -28,8 +28,8 @@ public sealed class TcpPeersTests
         [
             new PartialFrame<GradientSlice>(1, 5, 0, new TreeNode(1, 2), new GradientSlice(values, sums)),
             new TotalFrame<GradientSlice>(1, 5, 1, 3, new GradientSlice(values.AsMemory(5, 1000), null)),
-            new CatchUpFrame(1, 5), new FollowFrame(1), new FollowedFrame(1, 2, 5), new CopyFrame(1, 5),
-            new StateFrame(1, 5, null), .. Enumerable.Range(0, 200).Select(step => new CatchUpFrame(2, step)),
+            new CatchUpFrame(1, 5), new FollowFrame(1), new FollowedFrame(1, 2, 5), new CopyFrame(1, 5, 0, 1),
+            new StateFrame(1, 5, 0, 1, null), .. Enumerable.Range(0, 200).Select(step => new CatchUpFrame(2, step)),
         ];
         foreach ((PeerNode from, PeerNode to) in ((PeerNode, PeerNode)[])[(a, b), (b, a)])
         {
@@ -83,17 +83,17 @@ public sealed class TcpPeersTests
         await using PeerNode a = await PeerNode.StartAsync("a", secret: s_secret);
         await using PeerNode b = await PeerNode.StartAsync("b", secret: s_secret);
         PeerNode.Connect(a, b);
-        b.Peers.Send(a.Id, new CopyFrame(1, 5));
+        b.Peers.Send(a.Id, new CopyFrame(1, 5, 0, 1));
         await a.ReceivesAsync(1);
         using var copy = new TestCopy(8 << 20);
-        a.Peers.Send(b.Id, new StateFrame(1, 5, copy));
+        a.Peers.Send(b.Id, new StateFrame(1, 5, 0, 1, new StatePart(copy, 0, 1)));
         a.Peers.Send(b.Id, new CatchUpFrame(1, 6));
         copy.Open();
         await b.ReceivesAsync(2);
         Assert.Equal(new CatchUpFrame(1, 6), b.Received[0].Frame);
         var state = (StateFrame)b.Received[1].Frame;
         byte[] read = new byte[copy.Length];
-        ((IStateCopy)state.State!).Read(0, read);
+        ((ReceivedPart)state.State!).Bytes.Read(0, read);
         Assert.Equal(SHA256.HashData(copy.Bytes), SHA256.HashData(read));
         await PeerNode.UntilAsync(() => copy.IsDisposed);
     }
@@ -107,8 +107,8 @@ public sealed class TcpPeersTests
         PeerNode.Connect(a, b);
         using TestCopy unasked = new(3 << 20), nowhere = new(1 << 20), late = new(1 << 20);
         unasked.Open();
-        a.Peers.Send(b.Id, new StateFrame(1, 5, unasked));
-        a.Peers.Send(new TrainerId("nobody", 1), new StateFrame(1, 5, nowhere));
+        a.Peers.Send(b.Id, new StateFrame(1, 5, 0, 1, new StatePart(unasked, 0, 1)));
+        a.Peers.Send(new TrainerId("nobody", 1), new StateFrame(1, 5, 0, 1, new StatePart(nowhere, 0, 1)));
         Assert.True(nowhere.IsDisposed);
         await PeerNode.UntilAsync(() => unasked.IsDisposed);
         await PeerNode.TalkAsync(a, b, 7);
@@ -117,7 +117,7 @@ public sealed class TcpPeersTests
         // The dialer's queue is dropped with its connection.
         await b.DisposeAsync();
         await PeerNode.UntilAsync(() => a.Disconnected.Length == 1);
-        a.Peers.Send(b.Id, new StateFrame(1, 6, late));
+        a.Peers.Send(b.Id, new StateFrame(1, 6, 0, 1, new StatePart(late, 0, 1)));
         Assert.False(late.IsDisposed);
         a.Peers.Connect(new Dictionary<TrainerId, string> { [a.Id] = a.Peers.Address });
         Assert.True(late.IsDisposed);

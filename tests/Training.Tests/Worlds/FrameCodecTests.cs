@@ -76,7 +76,7 @@ public sealed class FrameCodecTests
         { "sums too long", "payload's length in bytes is 34000000; it must be in 452.." },
         { "no sums", "payload's length in bytes is 400; it must be in 452.." },
         { "payload of a request", "payload's length in bytes is 8; it must be 0" },
-        { "chunk", "payload's length in bytes is 1048625; it must be in 17..1048624" },
+        { "chunk", "payload's length in bytes is 1049137; it must be in 17..1049136" },
         { "claim", "payload's length in bytes is 27; it must be 28" },
         { "slice of a request", "slice is 1; it must be 0" }, { "heartbeat", "world is 1; it must be 0" },
     };
@@ -110,8 +110,8 @@ public sealed class FrameCodecTests
             "negative" => s_total with { PayloadBytes = -1 },
             "sums too long" => s_total with { Slice = 0, PayloadBytes = 34_000_000 },
             "no sums" => s_total with { Slice = 0 },
-            "payload of a request" => new FrameHeader(FrameKind.Copy, 1, 5, 0, 0, default, 0, 8),
-            "chunk" => new FrameHeader(FrameKind.StateChunk, 1, 5, 0, 0, default, 0, 1_048_625),
+            "payload of a request" => new FrameHeader(FrameKind.Copy, 1, 5, 0, 1, default, 0, 8),
+            "chunk" => new FrameHeader(FrameKind.StateChunk, 1, 5, 0, 1, default, 0, 1_049_137),
             "claim" => new FrameHeader(FrameKind.Verified, 1, 5, 0, 0, default, 0, 27),
             "slice of a request" => new FrameHeader(FrameKind.CatchUp, 1, 5, 1, 0, default, 0, 0),
             _ => new FrameHeader(FrameKind.Heartbeat, 1, 0, 0, 0, default, 0, 0),
@@ -208,7 +208,8 @@ public sealed class FrameCodecTests
             new PartialFrame<GradientSlice>(
                 1, 5, 0, default,
                 first with { Sums = new BatchSums { LeftOut = [new BadSample(1, new string('x', 257), "NaN")] } }),
-            new CatchUpFrame(1, -1), new StateFrame(1, 5, new StateBytes(5)), new StateFrame(1, 5, "text"),
+            new CatchUpFrame(1, -1), new StateFrame(1, 5, 0, 1, new StateBytes(5)), new StateFrame(1, 5, 0, 1, "text"),
+            new CopyFrame(1, 5, 0, 17), new CopyFrame(1, 5, 4, 4), new StateFrame(1, 5, 0, 0, null),
             new TotalFrame<string>(1, 5, 0, 1, "text"),
         ];
         Assert.All(frames, frame => Assert.Throws<ArgumentException>(() => FrameSamples.Codec.Encode(frame)));

@@ -62,8 +62,8 @@ internal static class FrameSamples
             select (Frame)new VerifiedFrame(world, step, claim),
             Gen.OneOf<Frame>(
                 new HeartbeatFrame(), new CatchUpFrame(world, step), new FollowFrame(world),
-                new FollowedFrame(world, slice, step), new CopyFrame(world, step),
-                new StateFrame(world, step, null))))));
+                new FollowedFrame(world, slice, step), new CopyFrame(world, step, slice, 8),
+                new StateFrame(world, step, slice, 9, null))))));
 
     /// <summary>Numbers of any bits, NaNs with a payload among them.</summary>
     public static float[] Numbers(int seed, int length)

@@ -153,7 +153,23 @@ internal sealed class SimulatedTrainer : IReplicaHost<SimulatedSlice>
         }
     }
 
-    public object Copy() => _state;
+    public object Copy(int part, int parts) => (_state, part, parts);
+
+    public bool LoadParts(IReadOnlyList<object> parts)
+    {
+        (ulong State, int Part, int Parts)[] all = [.. parts.Cast<(ulong, int, int)>()];
+        _run.Check(
+            all.Select(one => one.Part).SequenceEqual(Enumerable.Range(0, all[0].Parts)) && all.Length == all[0].Parts,
+            $"{Id} has all parts of a copy, in order");
+        if (all.DistinctBy(one => one.State).Count() > 1)
+        {
+            _run.Check(_run.IsDoubtful, $"{Id} got parts of different states");
+            return false;
+        }
+
+        Load(all[0].State);
+        return true;
+    }
 
     public void Load(object state)
     {

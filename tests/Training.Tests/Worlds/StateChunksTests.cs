@@ -32,7 +32,7 @@ public sealed class StateChunksTests
         }
 
         Assert.Equal((3, 7), (whole!.World, whole.Step));
-        using var state = (IStateCopy)whole.State!;
+        using IStateCopy state = StateParts.Join([(ReceivedPart)whole.State!]);
         byte[] read = new byte[state.Length];
         state.Read(0, read.AsSpan(0, length / 3));
         state.Read(length / 3, read.AsSpan(length / 3));
@@ -81,7 +81,7 @@ public sealed class StateChunksTests
         Assert.Null(assembly.Add(Read(later[0])));
         StateFrame whole = assembly.Add(Read(later[1]))!;
         byte[] read = new byte[copy.Bytes.Length];
-        ((IStateCopy)whole.State!).Read(0, read);
+        ((ReceivedPart)whole.State!).Bytes.Read(0, read);
         Assert.True(read.AsSpan().SequenceEqual(copy.Bytes));
         Assert.Equal(9, whole.Step);
     }
@@ -105,18 +105,18 @@ public sealed class StateChunksTests
     [InlineData(1L << 60, 0, "it must have 1 to 41943040")]
     [InlineData(1000, 1000, "begins at byte 1000")]
     [InlineData(1000, -1, "begins at byte -1")]
-    [InlineData(1000, 1, "has 1032 bytes")]
-    [InlineData(1032, 0, "has 1032 bytes")]
+    [InlineData(1000, 1, "has 1064 bytes")]
+    [InlineData(1064, 0, "has 1064 bytes")]
     [InlineData(5000, 0, null)]
     public void AnImpossibleChunk_IsRefused(long length, long offset, string? said)
     {
-        byte[] payload = new byte[StateChunkFrame.PrefixBytes + 1000 + SHA256.HashSizeInBytes];
+        byte[] payload = new byte[StateChunkFrame.PrefixBytes + 1000 + (2 * SHA256.HashSizeInBytes)];
         BitConverter.TryWriteBytes(payload, length);
         BitConverter.TryWriteBytes(payload.AsSpan(8), offset);
-        var header = new FrameHeader(FrameKind.StateChunk, 1, 5, 0, 0, default, 0, payload.Length);
+        var header = new FrameHeader(FrameKind.StateChunk, 1, 5, 0, 1, default, 0, payload.Length);
         if (said is null)
         {
-            Assert.Equal(1032, StateChunkFrame.Read(header, payload, FrameSamples.Limits).Bytes.Length);
+            Assert.Equal(1064, StateChunkFrame.Read(header, payload, FrameSamples.Limits).Bytes.Length);
             return;
         }
 
@@ -139,21 +139,58 @@ public sealed class StateChunksTests
         Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, StateBytes.SegmentBytes + 10_000);
     }
 
+    // Parts of several members: all fit together, or the one that does not is refused.
+    [Theory]
+    [InlineData(1)]
+    [InlineData(3)]
+    [InlineData(StateParts.Max)]
+    public void PartsOfSeveralMembers_MakeOneState_OrAreRefused(int parts)
+    {
+        const int length = (5 << 20) + 3;
+        ReceivedPart[] Received(int seed) =>
+        [
+            .. Enumerable.Range(0, parts).Select(part => Whole(Chunks(new Copy(length, seed), 3, 7, part, parts))),
+        ];
+        ReceivedPart[] good = Received(1), other = Received(2);
+        using IStateCopy state = StateParts.Join(good);
+        byte[] read = new byte[length];
+        state.Read(0, read.AsSpan(0, length / 2));
+        state.Read(length / 2, read.AsSpan(length / 2));
+        Assert.True(read.AsSpan().SequenceEqual(new Copy(length).Bytes));
+        Assert.Throws<ArgumentOutOfRangeException>(() => state.Read(1, read));
+        for (int part = 0; part < parts && parts > 1; part++)
+        {
+            ReceivedPart[] mixed = [.. good];
+            mixed[part] = other[part];
+            Assert.Throws<InvalidDataException>(() => StateParts.Join(mixed));
+        }
+
+        Assert.Throws<InvalidDataException>(() => StateParts.Join([.. good, good[^1]]));
+    }
+
+    private static ReceivedPart Whole(byte[][] chunks)
+    {
+        using var assembly = new StateAssembly();
+        StateFrame?[] frames = [.. chunks.Select(chunk => assembly.Add(Read(chunk)))];
+        return (ReceivedPart)frames[^1]!.State!;
+    }
+
     [Fact]
     public void StatesOutsideOfTheLimits_AreNotSent()
     {
         Assert.Throws<ArgumentException>(
-            () => new StateSender(FrameSamples.Codec, new StateFrame(1, 5, new Copy(0))));
+            () => new StateSender(FrameSamples.Codec, new StateFrame(1, 5, 0, 1, new StatePart(new Copy(0), 0, 1))));
         Assert.Throws<ArgumentException>(
-            () => new StateSender(FrameSamples.Codec, new StateFrame(1, 5, new StateBytes((40L << 20) + 1))));
+            () => new StateSender(FrameSamples.Codec, new StateFrame(1, 5, 0, 1, new StatePart(new StateBytes((40L << 20) + 1), 0, 1))));
         Assert.Throws<ArgumentException>(
-            () => new StateSender(FrameSamples.Codec, new StateFrame(0, 5, new Copy(1))));
-        Assert.Throws<ArgumentException>(() => new StateSender(FrameSamples.Codec, new StateFrame(1, 5, null)));
+            () => new StateSender(FrameSamples.Codec, new StateFrame(0, 5, 0, 1, new StatePart(new Copy(1), 0, 1))));
+        Assert.Throws<ArgumentException>(() => new StateSender(FrameSamples.Codec, new StateFrame(1, 5, 0, 1, null)));
     }
 
-    private static byte[][] Chunks(Copy copy, int world, long step)
+    private static byte[][] Chunks(Copy copy, int world, long step, int part = 0, int parts = 1)
     {
-        using var sender = new StateSender(FrameSamples.Codec, new StateFrame(world, step, copy));
+        using var sender = new StateSender(
+            FrameSamples.Codec, new StateFrame(world, step, part, parts, new StatePart(copy, part, parts)));
         var chunks = new List<byte[]>();
         while (sender.TryNext(out ReadOnlyMemory<byte> chunk))
         {

@@ -1,9 +1,10 @@
-// What an options class declares about its keys: their names, their bounds, and whether silos may differ in them.
+// The attributes of an options class: its section, the names and bounds of its keys, and whether silos may differ in
+// them.
 using System.Globalization;
 
 namespace Atelier.Configuration;
 
-/// <summary>The section of the configuration that sets an options class, each key by a property's name.</summary>
+/// <summary>The configuration section of an options class. Each property is set by the key of the same name.</summary>
 /// <param name="name">The section, for example "Queue".</param>
 [AttributeUsage(AttributeTargets.Class)]
 public sealed class SectionAttribute(string name) : Attribute
@@ -12,7 +13,7 @@ public sealed class SectionAttribute(string name) : Attribute
     public string Name { get; } = name;
 }
 
-/// <summary>The key that sets a property, where section and property's name are not that key.</summary>
+/// <summary>The key that sets a property, if it differs from the section and the property's name.</summary>
 /// <param name="path">The key with its section, for example "Device:MemoryMegabytes".</param>
 [AttributeUsage(AttributeTargets.Property)]
 public sealed class KeyAttribute(string path) : Attribute
@@ -20,11 +21,13 @@ public sealed class KeyAttribute(string path) : Attribute
     /// <summary>Gets the key with its section.</summary>
     public string Path { get; } = path;
 
-    /// <summary>Gets or sets what 1 of the key is in the property, for example bytes of a mebibyte.</summary>
+    /// <summary>
+    /// Gets or sets the factor from the key's value to the property's, for example 1048576 from MiB to bytes.
+    /// </summary>
     public int Unit { get; set; } = 1;
 }
 
-/// <summary>The values that a key may have, both ends included; as an operator writes them.</summary>
+/// <summary>The range of a key's values, both ends included, written as an operator writes them.</summary>
 [AttributeUsage(AttributeTargets.Property)]
 public sealed class BoundsAttribute(object min, object max) : Attribute
 {
@@ -35,6 +38,6 @@ public sealed class BoundsAttribute(object min, object max) : Attribute
     public string Max { get; } = Convert.ToString(max, CultureInfo.InvariantCulture)!;
 }
 
-/// <summary>All silos of a cluster must have the same value of the key, or of all keys of the class.</summary>
+/// <summary>Marks a key, or all keys of a class, whose value must be the same on all silos of a cluster.</summary>
 [AttributeUsage(AttributeTargets.Class | AttributeTargets.Property)]
 public sealed class ClusterWideAttribute : Attribute;

@@ -1,11 +1,11 @@
-// Options from the configuration. The host's own binder stops at the first text that it cannot read; this one reports
-// each of them, beside what validators find.
+// The binding of options classes to the configuration. The host's own binder stops at the first value that it cannot
+// parse; this one reports all of them, in addition to the validators' faults.
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Options;
 
 namespace Atelier.Configuration;
 
-/// <summary>Sets an options class from the configuration, and reports the texts that cannot be read.</summary>
+/// <summary>Sets an options class from the configuration, and reports the values that cannot be parsed.</summary>
 internal sealed class ConfiguredOptions<T>(IConfiguration configuration) : IConfigureOptions<T>, IValidateOptions<T>
     where T : class
 {

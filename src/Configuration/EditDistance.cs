@@ -1,11 +1,13 @@
-// Which known name a mistyped one is nearest to. Projects that do not refer to each other compile this one file, so its
-// comments are plain: the description of the API reads the XML docs of all projects, and refuses two of one name.
+// The edit distance, which finds the known name nearest to a mistyped one. Projects that do not reference each other
+// compile this same file. It has no XML docs, because the generator of the API description reads those of all projects
+// and rejects two docs for the same name.
 namespace Atelier.Configuration;
 
-// The distance of two words by their letters.
+// The number of single-letter edits between two words.
 internal static class EditDistance
 {
-    // Levenshtein's distance: the least number of letters to insert, delete or replace that makes one of the other.
+    // The Levenshtein distance: the least number of letters to insert, delete or replace to turn one word into the
+    // other.
     public static int Between(string one, string other)
     {
         int[] row = [.. Enumerable.Range(0, other.Length + 1)];

@@ -1,4 +1,4 @@
-// A key of the configuration and the property that it sets: how its text is read, and what a value must be.
+// A configuration key and the property that it sets: how its text is parsed, and which values are valid.
 using System.Globalization;
 using System.Reflection;
 using Microsoft.Extensions.Configuration;
@@ -28,31 +28,31 @@ public sealed class OptionKey
     /// <summary>Gets the key with its section, for example "Queue:LeaseTime".</summary>
     public string Path { get; }
 
-    /// <summary>Gets the property that it sets.</summary>
+    /// <summary>Gets the property that the key sets.</summary>
     public PropertyInfo Property => _property;
 
     /// <summary>Gets whether all silos of a cluster must have the same value.</summary>
     public bool IsClusterWide { get; }
 
-    /// <summary>Gets whether its values are under the key and 0, 1 and so on.</summary>
+    /// <summary>Gets whether the key has a list of values, under its subkeys 0, 1 and so on.</summary>
     public bool IsList => _type == typeof(IReadOnlyList<string>);
 
-    /// <summary>Gets what a value must be, for example "a whole number in 1..65535".</summary>
+    /// <summary>Gets the rule for values, for example "a whole number in 1..65535".</summary>
     public string Rule => Kind + (_bounds is null ? "" : $" in {_bounds.Min}..{_bounds.Max}");
 
     private string Kind => _type switch
     {
-        _ when _type == typeof(string) => "a text",
-        _ when IsList => "texts",
+        _ when _type == typeof(string) => "a string",
+        _ when IsList => "a list of strings",
         _ when _type == typeof(bool) => "true or false",
         _ when _type == typeof(TimeSpan) => _bounds is null ? "a time such as 00:00:25" : "a time",
         _ when _type == typeof(double) => "a number",
-        _ when _type.IsEnum => "one or more of " + string.Join(", ", EnumNames()) + ", with commas between",
+        _ when _type.IsEnum => "one or more of " + string.Join(", ", EnumNames()) + ", separated by commas",
         _ => "a whole number",
     };
 
     /// <summary>
-    /// The keys of an options class: its public properties that can be set and have a type that is read from text.
+    /// The keys of an options class: one for each public settable property of a type that can be parsed from text.
     /// </summary>
     public static IEnumerable<OptionKey> Of(Type options) =>
         from property in options.GetProperties(BindingFlags.Public | BindingFlags.Instance)
@@ -63,8 +63,8 @@ public sealed class OptionKey
     public static string PathOf<T>(string property) =>
         new OptionKey(typeof(T), typeof(T).GetProperty(property)!).Path;
 
-    /// <summary>Sets the property if the configuration has a text for it that can be read.</summary>
-    /// <returns>What is wrong with the text, as a sentence; null if nothing is.</returns>
+    /// <summary>Sets the property if the configuration has a value for it that can be parsed.</summary>
+    /// <returns>What is wrong with the value, as a sentence; null if nothing is wrong.</returns>
     internal string? Set(IConfiguration configuration, object options)
     {
         if (IsList)
@@ -89,7 +89,7 @@ public sealed class OptionKey
         return null;
     }
 
-    /// <summary>How the property's value is out of bounds, as a sentence; null if it is not.</summary>
+    /// <summary>A sentence that says how the property's value is out of bounds; null if it is within them.</summary>
     internal string? BoundsFault(object options) =>
         _bounds is null || _property.GetValue(options) is not IComparable value
         || (value.CompareTo(Parse(_bounds.Min)) >= 0 && value.CompareTo(Parse(_bounds.Max)) <= 0)

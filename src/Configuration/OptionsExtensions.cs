@@ -10,13 +10,13 @@ namespace Atelier.Configuration;
 public static class OptionsExtensions
 {
     /// <summary>
-    /// Adds options that the configuration sets and that are validated when the host starts. Adding them twice is the
-    /// same as once.
+    /// Adds options that the configuration sets and that are validated when the host starts. Adding the same options
+    /// again has no effect.
     /// </summary>
     /// <typeparam name="T">The options class; it has a <see cref="SectionAttribute"/>.</typeparam>
     /// <typeparam name="TValidator">Its validator.</typeparam>
-    /// <param name="services">Where they are added.</param>
-    /// <param name="configuration">What sets them.</param>
+    /// <param name="services">The services to add the options to.</param>
+    /// <param name="configuration">The configuration that sets the options.</param>
     public static IServiceCollection AddOptions<T, TValidator>(
         this IServiceCollection services, IConfiguration configuration)
         where T : class where TValidator : OptionsValidator<T>
@@ -31,7 +31,8 @@ public static class OptionsExtensions
     }
 
     /// <summary>
-    /// The value, or null if it is not valid: a validator that compares it with its own leaves that to its validator.
+    /// The value, or null if it is not valid. A validator uses this to compare its options with those of another class,
+    /// whose own validator reports their faults.
     /// </summary>
     public static T? ValueIfValid<T>(this IOptions<T> options) where T : class
     {
@@ -47,7 +48,7 @@ public static class OptionsExtensions
     }
 }
 
-/// <summary>What a start reports about one options class.</summary>
+/// <summary>One options class as a starting process reports it: its value and its warnings.</summary>
 internal interface IOptionsReport
 {
     Type Options { get; }

@@ -1,5 +1,5 @@
 // The validator of an options class: all faults at once, each beginning with the key that an operator would change, and
-// warnings about values that are allowed and unwise.
+// warnings about values that are allowed but unwise.
 using Microsoft.Extensions.Options;
 
 namespace Atelier.Configuration;
@@ -14,15 +14,15 @@ public abstract class OptionsValidator<T> : IValidateOptions<T> where T : class
         return faults.Length > 0 ? ValidateOptionsResult.Fail(faults) : ValidateOptionsResult.Success;
     }
 
-    /// <summary>Options that were made without a host, if nothing is wrong with them.</summary>
-    /// <exception cref="ArgumentException">Something is; the message names each fault.</exception>
+    /// <summary>Returns options that were created without a host, if they are valid.</summary>
+    /// <exception cref="ArgumentException">The options are not valid; the message lists all faults.</exception>
     public T Require(T options) => AllFaults(options) is { Length: > 0 } faults
         ? throw new ArgumentException(string.Join(' ', faults), nameof(options)) : options;
 
-    /// <summary>Values that are allowed and unwise, as sentences. The options are valid.</summary>
+    /// <summary>Warnings about values that are allowed but unwise, as sentences. The options are valid.</summary>
     public virtual IEnumerable<string> Warnings(T options) => [];
 
-    /// <summary>What is wrong besides bounds, as sentences that begin with a key.</summary>
+    /// <summary>Faults other than values out of bounds, as sentences that begin with a key.</summary>
     protected virtual IEnumerable<string> Faults(T options) => [];
 
     /// <summary>The key of a property.</summary>

@@ -1,12 +1,12 @@
-// The options of a process, read and checked before it opens anything: whatever is wrong is reported at once. A key in
-// one of its sections that sets nothing is probably misspelled, and is reported with the key that was meant.
+// The options of a process, read and checked before it opens anything. All faults are reported together. A key in one
+// of its sections that sets nothing is probably misspelled; it is reported with the key that was probably meant.
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Options;
 
 namespace Atelier.Configuration;
 
-/// <summary>A process cannot start with its configuration.</summary>
+/// <summary>Thrown when a process cannot start with its configuration.</summary>
 public sealed class InvalidConfigurationException(string process, IReadOnlyList<string> faults)
     : Exception($"This {process} cannot start as it is configured:\n  " + string.Join("\n  ", faults))
 {
@@ -17,7 +17,7 @@ public sealed class InvalidConfigurationException(string process, IReadOnlyList<
 /// <summary>A process's options.</summary>
 public sealed class StartOptions
 {
-    // Edits between a key and a misspelled one.
+    // Maximum edit distance between an unknown key and the known key that is suggested for it.
     private const int EditsMax = 3;
 
     private readonly Dictionary<Type, object> _values;
@@ -25,15 +25,21 @@ public sealed class StartOptions
     private StartOptions(Dictionary<Type, object> values, IReadOnlyList<string> warnings) =>
         (_values, Warnings) = (values, warnings);
 
-    /// <summary>Gets what is allowed and unwise, and keys that set nothing, as sentences.</summary>
+    /// <summary>
+    /// Gets warnings about values that are allowed but unwise, and about keys that set nothing, as sentences.
+    /// </summary>
     public IReadOnlyList<string> Warnings { get; }
 
     /// <summary>Reads and checks options.</summary>
-    /// <param name="process">What the process is, for messages.</param>
-    /// <param name="configuration">What sets the options.</param>
-    /// <param name="add">Adds the options, as to the process's own services.</param>
-    /// <param name="others">Keys and sections that are for other processes of the cluster.</param>
-    /// <exception cref="InvalidConfigurationException">Some are wrong; it names all faults.</exception>
+    /// <param name="process">The kind of process, for messages: "silo", for example.</param>
+    /// <param name="configuration">The configuration that sets the options.</param>
+    /// <param name="add">Adds the options to services, as the process itself does.</param>
+    /// <param name="others">
+    /// Keys and sections for other processes of the cluster, about which there is no warning.
+    /// </param>
+    /// <exception cref="InvalidConfigurationException">
+    /// Some options are not valid; the exception lists all faults.
+    /// </exception>
     public static StartOptions Read(
         string process, IConfiguration configuration, Action<IServiceCollection> add,
         params IReadOnlyList<string> others)
@@ -57,10 +63,10 @@ public sealed class StartOptions
             ]);
     }
 
-    /// <summary>One options class.</summary>
+    /// <summary>The value of an options class.</summary>
     public T Get<T>() where T : class => (T)_values[typeof(T)];
 
-    /// <summary>One options class; null if the process does not have it.</summary>
+    /// <summary>The value of an options class; null if the process does not have the class.</summary>
     public object? Get(Type options) => _values.GetValueOrDefault(options);
 
     private static IEnumerable<string> Faults(ServiceProvider services)

@@ -1,8 +1,8 @@
-// Names in the blob store: a kind, the tenant whose bytes they are unless they are the cluster's, and the SHA-256 of
-// the bytes. A kind's scope says which of the two it is.
+// Names in the blob store: a kind, the tenant that owns the bytes, and the SHA-256 of the bytes. The tenant is left out
+// if the cluster owns the bytes; a kind's scope says which of the two it is.
 namespace Atelier.Contracts;
 
-/// <summary>What a blob's bytes are.</summary>
+/// <summary>The kinds of blobs.</summary>
 public enum BlobKind
 {
     /// <summary>A finished picture.</summary>
@@ -17,36 +17,36 @@ public enum BlobKind
     /// <summary>A clean latent.</summary>
     Latent,
 
-    /// <summary>A picture of a step.</summary>
+    /// <summary>A preview of a picture after one of its steps.</summary>
     Preview,
 
-    /// <summary>What a tenant sent.</summary>
+    /// <summary>A file that a tenant uploaded.</summary>
     Upload,
 
     /// <summary>A file of a training checkpoint.</summary>
     Checkpoint,
 }
 
-/// <summary>Who may see the blobs of a kind.</summary>
+/// <summary>The owner of a kind's blobs. Only the owner may see them.</summary>
 public enum BlobScope
 {
-    /// <summary>One tenant. Equal bytes of two tenants have different names, so tenants share nothing.</summary>
+    /// <summary>A tenant. Equal bytes of two tenants have different names, so tenants share nothing.</summary>
     Tenant,
 
     /// <summary>The cluster.</summary>
     Cluster,
 }
 
-/// <summary>A row of the table of kinds.</summary>
+/// <summary>A row of the table of blob kinds.</summary>
 /// <param name="Kind">The kind.</param>
-/// <param name="Spelling">How stored names spell it.</param>
-/// <param name="Scope">Its scope.</param>
+/// <param name="Spelling">The kind's spelling in stored names.</param>
+/// <param name="Scope">The kind's scope.</param>
 public sealed record BlobKindInfo(BlobKind Kind, string Spelling, BlobScope Scope);
 
-/// <summary>The table of kinds.</summary>
+/// <summary>The table of blob kinds.</summary>
 public static class BlobKinds
 {
-    // Spellings are in stored names: they never change.
+    // The spellings are part of stored names, so they never change.
     private static readonly BlobKindInfo[] s_table =
     [
         new(BlobKind.Picture, "pictures", BlobScope.Tenant),
@@ -70,20 +70,20 @@ public static class BlobKinds
 
 /// <summary>The name of a blob.</summary>
 /// <param name="Value">
-/// The kind's spelling, the tenant if the kind is a tenant's, and the digest, separated by slashes.
+/// The kind's spelling, the tenant if the kind has that scope, and the digest, separated by slashes.
 /// </param>
 [GenerateSerializer, Immutable, Alias("atelier.BlobName")]
 public readonly record struct BlobName([property: Id(0)] string Value)
 {
     /// <summary>The name of a tenant's blob.</summary>
-    /// <param name="kind">What the bytes are; a kind of a tenant's.</param>
+    /// <param name="kind">The kind, whose scope must be the tenant.</param>
     /// <param name="tenant">The tenant that owns them.</param>
     /// <param name="sha256">Lower-case hexadecimal digest of the bytes.</param>
     public static BlobName Of(BlobKind kind, TenantId tenant, string sha256) =>
         Parse($"{kind.Info().Spelling}/{tenant}/{sha256}");
 
     /// <summary>The name of a blob of the cluster.</summary>
-    /// <param name="kind">What the bytes are; a kind of the cluster's.</param>
+    /// <param name="kind">The kind, whose scope must be the cluster.</param>
     /// <param name="sha256">Lower-case hexadecimal digest of the bytes.</param>
     public static BlobName OfCluster(BlobKind kind, string sha256) => Parse($"{kind.Info().Spelling}/{sha256}");
 
@@ -105,7 +105,7 @@ public readonly record struct BlobName([property: Id(0)] string Value)
     /// <summary>Gets the digest of the bytes, 64 lower-case hexadecimal digits.</summary>
     public string Sha256 => Value[(Value.LastIndexOf('/') + 1)..];
 
-    /// <summary>Gets the tenant whose bytes they are; null if they are the cluster's.</summary>
+    /// <summary>Gets the tenant that owns the bytes; null if the cluster owns them.</summary>
     public TenantId? Tenant => Value.Split('/') is [_, var tenant, _] ? new TenantId(tenant) : null;
 
     /// <inheritdoc/>
@@ -114,5 +114,6 @@ public readonly record struct BlobName([property: Id(0)] string Value)
     private static BlobName Parse(string text) => TryParse(text, out BlobName name)
         ? name
         : throw new ArgumentException(
-            $"'{text}' is not a valid blob name: kind/tenant/SHA-256, or kind/SHA-256 for a kind of the cluster.");
+            $"'{text}' is not a valid blob name; it must be kind/tenant/SHA-256, or kind/SHA-256 if the cluster "
+            + "owns blobs of the kind.");
 }

@@ -23,8 +23,8 @@ public static class Names
 public static class StableParts
 {
     /// <summary>
-    /// Assigns a string to a partition. Stored data is found by it, so it never changes. The hash is not keyed: a
-    /// client that chooses the string chooses the partition.
+    /// Assigns a string to a partition. The assignment never changes, because stored data is found by it. The hash is
+    /// not keyed: a client that chooses the string chooses the partition.
     /// </summary>
     /// <param name="text">The string.</param>
     /// <param name="parts">The number of partitions, at least 1.</param>
@@ -53,12 +53,14 @@ public readonly record struct TenantId([property: Id(0)] string Value)
     /// <summary>How often a name can be reopened.</summary>
     public const int ReopeningsMax = 999;
 
-    private const char Mark = '~'; // No name has it.
+    private const char Mark = '~'; // No name contains it.
 
     /// <summary>Gets the name, which successive tenants may share.</summary>
     public string Name => Value.IndexOf(Mark, StringComparison.Ordinal) is >= 0 and int mark ? Value[..mark] : Value;
 
-    /// <summary>Parses an untrusted id, such as the one in a key. A new tenant is created by its name alone.</summary>
+    /// <summary>
+    /// Parses an untrusted id, such as the one in a key. A request to create a tenant contains only a name.
+    /// </summary>
     public static bool TryParse(string? text, out TenantId id)
     {
         bool valid = text?.Split(Mark) switch
@@ -71,7 +73,7 @@ public readonly record struct TenantId([property: Id(0)] string Value)
         return valid;
     }
 
-    /// <summary>The tenant that has this name after a number of reopenings.</summary>
+    /// <summary>The id of the tenant with this name after a number of reopenings.</summary>
     public TenantId Reopened(int times) => new($"{Name}{Mark}{times}");
 
     private static bool IsNumber(string text) =>
@@ -124,7 +126,7 @@ public readonly record struct GenerationId([property: Id(0)] string Value)
 [GenerateSerializer, Immutable, Alias("atelier.GenerationKey")]
 public readonly record struct GenerationKey([property: Id(0)] TenantId Tenant, [property: Id(1)] GenerationId Id)
 {
-    /// <summary>Reads what <see cref="ToString"/> wrote.</summary>
+    /// <summary>Parses the output of <see cref="ToString"/>.</summary>
     public static bool TryParse(string? text, out GenerationKey key)
     {
         key = default;
@@ -148,7 +150,7 @@ public readonly record struct GenerationKey([property: Id(0)] TenantId Tenant, [
 [GenerateSerializer, Immutable, Alias("atelier.SessionKey")]
 public readonly record struct SessionKey([property: Id(0)] TenantId Tenant, [property: Id(1)] SessionId Id)
 {
-    /// <summary>Reads what <see cref="ToString"/> wrote.</summary>
+    /// <summary>Parses the output of <see cref="ToString"/>.</summary>
     public static bool TryParse(string? text, out SessionKey key)
     {
         key = default;

@@ -1,4 +1,5 @@
-// References to grains by key, and the failures of a call that mean "outcome unknown, retry".
+// References to grains by key, and the classification of failed calls whose outcome is unknown and which can be
+// retried.
 using System.Diagnostics.Metrics;
 using System.Runtime.CompilerServices;
 using Atelier.Contracts;
@@ -44,7 +45,7 @@ public static class GrainFactoryExtensions
 public static class GrainCalls
 {
     private static readonly Counter<long> s_unanswered = new Meter("Atelier.Grains").CreateCounter<long>(
-        "atelier.call.unanswered", "{call}", "Calls that failed and whose effect something else restores, by caller.");
+        "atelier.call.unanswered", "{call}", "Failed calls whose effect something else restores, by caller.");
 
     /// <summary>Whether the outcome of a failed call is unknown and the call can be retried.</summary>
     public static bool IsTransient(Exception error) =>
@@ -58,8 +59,8 @@ public static class GrainCalls
         error is EnumerationAbortedException or NotSupportedException || IsTransient(error);
 
     /// <summary>
-    /// Makes a call that may fail because something else, such as a later walk, restores its effect; null if it
-    /// failed. Failures are counted by the calling method.
+    /// Makes a call whose failure does no harm, because something else, such as a later walk, restores its effect.
+    /// Returns null if the call failed. Failures are counted by calling method.
     /// </summary>
     public static async Task<T?> TryAsync<T>(Func<Task<T>> call, [CallerMemberName] string caller = "")
     {
@@ -75,8 +76,8 @@ public static class GrainCalls
     }
 
     /// <summary>
-    /// Makes a call that may fail because something else, such as a later walk, restores its effect; false if it
-    /// failed. Failures are counted by the calling method.
+    /// Makes a call whose failure does no harm, because something else, such as a later walk, restores its effect.
+    /// Returns false if the call failed. Failures are counted by calling method.
     /// </summary>
     public static async Task<bool> TryAsync(Func<Task> call, [CallerMemberName] string caller = "")
     {

@@ -1,5 +1,5 @@
 // Writes of grain states. After a failed write the stored state is unknown, and another activation may have written it:
-// the grain deactivates, and the next call starts from the store.
+// the grain deactivates, and the next activation starts from the stored state.
 namespace Atelier.Grains;
 
 /// <summary>Writes that deactivate the grain when they fail.</summary>

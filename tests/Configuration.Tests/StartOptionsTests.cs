@@ -49,7 +49,7 @@ public sealed class StartOptionsTests
                 "Oven:Heat is hot; it must be a whole number in 30..300.",
                 "Oven:Light is -1; it must be a whole number in 0..9.",
                 "Oven:Megabytes is 0; it must be a whole number in 1..1024.",
-                "Oven:Parts is top,7; it must be one or more of top, bottom, with commas between.",
+                "Oven:Parts is top,7; it must be one or more of top, bottom, separated by commas.",
             ],
             error.Faults.Order(StringComparer.Ordinal));
         Assert.StartsWith(

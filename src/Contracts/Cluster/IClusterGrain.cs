@@ -4,12 +4,12 @@ using Atelier.Contracts.Workers;
 namespace Atelier.Contracts.Cluster;
 
 /// <summary>A live silo.</summary>
-/// <param name="Name">Its name.</param>
-/// <param name="Address">URL of its HTTP API.</param>
+/// <param name="Name">The silo's name.</param>
+/// <param name="Address">URL of the silo's HTTP API.</param>
 [GenerateSerializer, Immutable, Alias("atelier.SiloEndpoint")]
 public sealed record SiloEndpoint([property: Id(0)] string Name, [property: Id(1)] string Address);
 
-/// <summary>The cluster as seen by the silo that runs this grain; its key is 0.</summary>
+/// <summary>The cluster as seen by the silo that runs this grain; the grain's key is 0.</summary>
 [Alias("atelier.IClusterGrain")]
 public interface IClusterGrain : IGrainWithIntegerKey
 {
@@ -23,9 +23,7 @@ public interface IClusterGrain : IGrainWithIntegerKey
     [Alias("Silos")]
     Task<SiloEndpoint[]> SilosAsync();
 
-    /// <summary>
-    /// The workers of all active silos, as reported by their silos; those that do not answer are omitted.
-    /// </summary>
+    /// <summary>The status of the workers of all active silos; workers that do not answer are omitted.</summary>
     [Alias("Workers")]
     Task<WorkerStatus[]> WorkersAsync();
 }

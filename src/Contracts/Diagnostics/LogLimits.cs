@@ -13,11 +13,11 @@ public sealed class LogLimits(TimeProvider clock)
 
     private readonly ConcurrentDictionary<(string, string), Kind> _kinds = new();
 
-    /// <summary>Counts an event, and says whether it is written.</summary>
+    /// <summary>Counts an event, and returns whether it must be written.</summary>
     /// <param name="what">The event.</param>
     /// <param name="detail">
-    /// Its variant. Both must be constants of the program and not parts of a request, because kinds are never
-    /// removed.
+    /// The event's variant. Event and variant make up the kind. Both must be constants of the program, not parts of a
+    /// request, because kinds are never removed.
     /// </param>
     /// <param name="count">Events of the kind since the last one that was written, including this one.</param>
     public bool Passes(string what, string detail, out int count)

@@ -4,12 +4,13 @@ namespace Atelier.Contracts.Generations;
 
 /// <summary>A worker's claim of a generation's work.</summary>
 /// <param name="Worker">The worker's key: silo and device.</param>
-/// <param name="Lease">The lease under which it claims; later leases have higher numbers.</param>
+/// <param name="Lease">The lease under which the worker claims; later leases have higher numbers.</param>
 /// <param name="Kind">The kind of work.</param>
 /// <param name="DeviceKind">The worker's device kind.</param>
-/// <param name="Alone">Whether the work was leased to run alone: the worker holds nothing else until it ends.</param>
+/// <param name="Alone">Whether the work was leased to run alone: until it ends, the worker holds no other work.</param>
 /// <param name="Attempt">
-/// A number that no claim has used before, in this process or another, which makes the claim idempotent.
+/// A number that is the same for all retries of the claim and that no other claim of any process uses. It makes the
+/// claim idempotent.
 /// </param>
 [GenerateSerializer, Immutable, Alias("atelier.ClaimRequest")]
 public sealed record ClaimRequest(
@@ -23,11 +24,11 @@ public enum ClaimOutcome
     /// <summary>The worker owns the work, under a new epoch.</summary>
     Granted,
 
-    /// <summary>The work does not exist, or no longer does: drop the lease.</summary>
+    /// <summary>The work does not exist, or no longer exists. The worker drops the lease.</summary>
     Nothing,
 
     /// <summary>
-    /// The work must run alone or needs another device kind: return the lease with the item in the answer.
+    /// The work must run alone or needs another device kind. The worker returns the lease with the item in the answer.
     /// </summary>
     Denied,
 }
@@ -40,7 +41,7 @@ public sealed record ClaimAnswer
     [Id(0)]
     public required ClaimOutcome Outcome { get; init; }
 
-    /// <summary>The fencing token: every report of the worker carries it.</summary>
+    /// <summary>The fencing token, which every report of the worker carries.</summary>
     [Id(1)]
     public long Epoch { get; init; }
 
@@ -68,11 +69,13 @@ public sealed record ClaimAnswer
     [Id(7)]
     public BlobName? Latent { get; init; }
 
-    /// <summary>The work as it should be in the queue, if the claim was not granted.</summary>
+    /// <summary>The work item to return to the queue, if the claim was denied.</summary>
     [Id(8)]
     public WorkItem? Item { get; init; }
 
-    /// <summary>The submission's place in its request's trace (W3C traceparent); null if it is not traced.</summary>
+    /// <summary>
+    /// The W3C traceparent of the submission within its request's trace; null if the request is not traced.
+    /// </summary>
     [Id(9)]
     public string? TraceParent { get; init; }
 }
@@ -89,7 +92,7 @@ public sealed record StepReport
     [Id(1)]
     public required int Step { get; init; }
 
-    /// <summary>Stored sampler state after that step; null if none was stored.</summary>
+    /// <summary>The stored state of the sampler after that step; null if no state was stored.</summary>
     [Id(2)]
     public BlobName? Snapshot { get; init; }
 
@@ -100,7 +103,7 @@ public sealed record StepReport
     public Dictionary<int, BlobName> Previews { get; init; } = new Dictionary<int, BlobName>();
 
     /// <summary>
-    /// Blobs that the worker stored earlier and could not report, because the report was not answered.
+    /// Blobs that the worker may have stored and has not yet reported, or whose report was not answered.
     /// </summary>
     [Id(4)]
     public BlobName[] Untold { get; init; } = [];
@@ -113,6 +116,6 @@ public enum ReportOutcome
     /// <summary>The report was recorded.</summary>
     Taken,
 
-    /// <summary>The sender does not own the work, or no longer does: drop it.</summary>
+    /// <summary>The worker does not own the work, or no longer owns it, and must drop it.</summary>
     Refused,
 }

@@ -2,25 +2,25 @@
 namespace Atelier.Contracts.Generations;
 
 /// <summary>The number of an event. Repeated work gives the same numbers.</summary>
-/// <param name="Phase">Number of the phase it reports; all terminal phases share one number.</param>
+/// <param name="Phase">Number of the phase that the event reports; all terminal phases share one number.</param>
 /// <param name="Step">The step within denoising; otherwise 0.</param>
 [GenerateSerializer, Immutable, Alias("atelier.EventNumber")]
 public readonly record struct EventNumber([property: Id(0)] int Phase, [property: Id(1)] int Step)
     : IComparable<EventNumber>
 {
     /// <summary>
-    /// Maximum number of a phase in a text, with room for phases of newer versions: their events are known to come
-    /// later, see <see cref="CompareTo"/>.
+    /// Maximum phase number that is accepted in text. It leaves room for phases of newer versions, whose events compare
+    /// as later; see <see cref="CompareTo"/>.
     /// </summary>
     public const int PhaseMax = 999;
 
-    /// <summary>Before the first event.</summary>
+    /// <summary>A number before that of the first event.</summary>
     public static EventNumber Before => new(-1, 0);
 
     /// <summary>The number of the event for entering a phase, or for a step done in it.</summary>
     public static EventNumber Of(GenerationPhase phase, int step = 0) => new((int)phase, step);
 
-    /// <summary>Reads what <see cref="ToString"/> wrote: a Last-Event-ID.</summary>
+    /// <summary>Parses the output of <see cref="ToString"/>, such as a Last-Event-ID.</summary>
     public static bool TryParse(string? text, out EventNumber number)
     {
         number = Before;
@@ -40,16 +40,16 @@ public readonly record struct EventNumber([property: Id(0)] int Phase, [property
             ? GenerationPhases.OrderOf(Phase).CompareTo(GenerationPhases.OrderOf(other.Phase))
             : Step.CompareTo(other.Step);
 
-    /// <summary>Whether one comes before another.</summary>
+    /// <summary>Whether the left number comes before the right one.</summary>
     public static bool operator <(EventNumber left, EventNumber right) => left.CompareTo(right) < 0;
 
-    /// <summary>Whether one comes after another.</summary>
+    /// <summary>Whether the left number comes after the right one.</summary>
     public static bool operator >(EventNumber left, EventNumber right) => left.CompareTo(right) > 0;
 
-    /// <summary>Whether one does not come after another.</summary>
+    /// <summary>Whether the left number does not come after the right one.</summary>
     public static bool operator <=(EventNumber left, EventNumber right) => left.CompareTo(right) <= 0;
 
-    /// <summary>Whether one does not come before another.</summary>
+    /// <summary>Whether the left number does not come before the right one.</summary>
     public static bool operator >=(EventNumber left, EventNumber right) => left.CompareTo(right) >= 0;
 
     /// <summary>Phase and step, separated by a dot.</summary>
@@ -70,16 +70,16 @@ public readonly record struct EventNumber([property: Id(0)] int Phase, [property
 public sealed record GenerationEvent
 {
     /// <summary>
-    /// The message of a generation that was cancelled because its last watcher left. Stored states hold it, and
-    /// <see cref="IsAbandoned"/> compares it: it never changes.
+    /// The message of a generation that was cancelled because its last watcher left. Stored states contain this text
+    /// and <see cref="IsAbandoned"/> compares with it, so it never changes.
     /// </summary>
     public const string Abandoned = "It was cancelled because every client that waited for it had gone.";
 
-    /// <summary>Its number, which is also the SSE event id.</summary>
+    /// <summary>The event's number, which is also the SSE event id.</summary>
     [Id(0)]
     public required EventNumber Number { get; init; }
 
-    /// <summary>The phase entered, or in which a step was done.</summary>
+    /// <summary>The phase that was entered, or in which a step was done.</summary>
     [Id(1)]
     public required GenerationPhase Phase { get; init; }
 
@@ -91,7 +91,7 @@ public sealed record GenerationEvent
     [Id(3)]
     public int Steps { get; init; }
 
-    /// <summary>Preview of the picture at this step; null if none was requested here.</summary>
+    /// <summary>Preview of the picture at this step; null if no preview was requested for this step.</summary>
     [Id(4)]
     public BlobName? Preview { get; init; }
 
@@ -99,11 +99,11 @@ public sealed record GenerationEvent
     [Id(5)]
     public int PreviewIndex { get; init; }
 
-    /// <summary>The picture, once it is done.</summary>
+    /// <summary>The finished picture; null before the generation is done.</summary>
     [Id(6)]
     public BlobName? Picture { get; init; }
 
-    /// <summary>The cause of the failure, if it failed.</summary>
+    /// <summary>The cause of the failure, if the generation failed.</summary>
     [Id(7)]
     public GenerationError Error { get; init; }
 
@@ -111,9 +111,11 @@ public sealed record GenerationEvent
     [Id(8)]
     public string? Message { get; init; }
 
-    /// <summary>Whether it is the last event.</summary>
+    /// <summary>Whether this is the last event.</summary>
     public bool IsLast => Phase.IsEnded();
 
-    /// <summary>Whether it was cancelled because nobody waited for it anymore, and not on request.</summary>
+    /// <summary>
+    /// Whether the generation was cancelled because no client waited for it anymore, and not on request.
+    /// </summary>
     public bool IsAbandoned => Phase == GenerationPhase.Cancelled && Message == Abandoned;
 }

@@ -1,33 +1,35 @@
 namespace Atelier.Contracts.Generations;
 
-/// <summary>The phase of a generation; <see cref="GenerationPhases"/> defines meaning and order.</summary>
+/// <summary>
+/// The phase of a generation; <see cref="GenerationPhases"/> defines the meaning and order of the phases.
+/// </summary>
 [GenerateSerializer, Alias("atelier.GenerationPhase")]
 public enum GenerationPhase
 {
-    /// <summary>Waits for a text encoder.</summary>
+    /// <summary>The generation waits for a text encoder.</summary>
     QueuedEncode,
 
-    /// <summary>Its prompts are being encoded.</summary>
+    /// <summary>The prompts are being encoded.</summary>
     Encoding,
 
-    /// <summary>Waits for a denoiser.</summary>
+    /// <summary>The generation waits for a denoiser.</summary>
     QueuedDenoise,
 
-    /// <summary>Its latent is being denoised.</summary>
+    /// <summary>The latent is being denoised.</summary>
     Denoising,
 
-    /// <summary>Waits for a decoder.</summary>
+    /// <summary>The generation waits for a decoder.</summary>
     QueuedDecode,
 
-    /// <summary>Its latent is being decoded.</summary>
+    /// <summary>The latent is being decoded.</summary>
     Decoding,
 
     /// <summary>The picture is stored.</summary>
     Done,
 
-    /// <summary>It ended without a picture, for a recorded reason.</summary>
+    /// <summary>The generation ended without a picture, for a recorded reason.</summary>
     Failed,
 
-    /// <summary>It was cancelled.</summary>
+    /// <summary>The generation was cancelled.</summary>
     Cancelled,
 }

@@ -1,5 +1,6 @@
-// The phases of a generation as a table: the work that each waits for or runs, and its place in the order of events,
-// which is also the order of the kinds of work. No code calculates with the enumerations' numbers.
+// The phases of a generation as a table: the kind of work that each phase waits for or runs, and the order of the
+// phases, which is the order of events and of the kinds of work. No code calculates with the enumerations' numeric
+// values.
 using System.Collections.Immutable;
 using Atelier.Contracts.Queueing;
 
@@ -35,18 +36,18 @@ public static class GenerationPhases
     public static bool IsAfter(this GenerationPhase phase, GenerationPhase other) =>
         OrderOf((int)phase) > OrderOf((int)other);
 
-    /// <summary>Whether work of this kind comes after work of another one, in the order of events.</summary>
+    /// <summary>Whether work of this kind comes after work of another kind, in the order of events.</summary>
     public static bool IsAfter(this WorkKind kind, WorkKind other) => s_table.OrderOf(kind) > s_table.OrderOf(other);
 
-    /// <summary>A phase and all before it, in the order of events.</summary>
+    /// <summary>A phase and all phases before it, in the order of events.</summary>
     public static IEnumerable<GenerationPhase> UpTo(GenerationPhase last) =>
         s_table.Rows.Select(row => row.Phase).TakeWhile(phase => !phase.IsAfter(last));
 
-    /// <summary>The phase in which a generation waits for a worker of a kind.</summary>
+    /// <summary>The phase in which a generation waits for a worker that does this kind of work.</summary>
     public static GenerationPhase WaitingFor(WorkKind kind) =>
         s_table.Rows.First(row => row.Kind == kind && row.Waits).Phase;
 
-    /// <summary>The phase in which a worker of a kind does the work.</summary>
+    /// <summary>The phase in which a worker does this kind of work.</summary>
     public static GenerationPhase RunningOf(WorkKind kind) =>
         s_table.Rows.First(row => row.Kind == kind && !row.Waits).Phase;
 

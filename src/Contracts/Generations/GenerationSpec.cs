@@ -47,7 +47,7 @@ public sealed record GenerationSpec
     [Id(2)]
     public required string Prompt { get; init; }
 
-    /// <summary>Description that guidance leads away from; empty for none.</summary>
+    /// <summary>The negative prompt, which describes what guidance leads away from; may be empty.</summary>
     [Id(3)]
     public string Negative { get; init; } = "";
 

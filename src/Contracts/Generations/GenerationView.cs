@@ -6,13 +6,13 @@ namespace Atelier.Contracts.Generations;
 [GenerateSerializer, Alias("atelier.GenerationError")]
 public enum GenerationError
 {
-    /// <summary>It did not fail.</summary>
+    /// <summary>The generation did not fail.</summary>
     None,
 
-    /// <summary>Every worker that ran it alone died.</summary>
+    /// <summary>Each worker that ran the generation alone died.</summary>
     WorkerLost,
 
-    /// <summary>A device had too little memory for it, twice.</summary>
+    /// <summary>A device had too little memory for the generation, twice.</summary>
     OutOfMemory,
 
     /// <summary>A computation on the device failed, twice.</summary>
@@ -21,17 +21,21 @@ public enum GenerationError
     /// <summary>A worker rejected the request because it does not fit the model.</summary>
     InvalidRequest,
 
-    /// <summary>Blobs that it needs are missing from the blob store.</summary>
+    /// <summary>Blobs that the generation needs are missing from the blob store.</summary>
     BlobLost,
 
     /// <summary>A part of the model produced NaN or infinity, twice; the weights or a device are at fault.</summary>
     NonFinite = 6,
 
-    /// <summary>No worker holds its model anymore, and another model has taken its name.</summary>
+    /// <summary>
+    /// No worker holds the generation's model anymore, and another model has taken over that model's name.
+    /// </summary>
     ModelRetired = 7,
 }
 
-/// <summary>How much of a prompt the model's text encoder used, in tokens without the start and end marks.</summary>
+/// <summary>
+/// How much of a prompt the model's text encoder used, in tokens, not counting the start and end tokens.
+/// </summary>
 /// <param name="Given">Tokens of the whole prompt.</param>
 /// <param name="Used">Leading tokens that the text encoder used.</param>
 /// <param name="CutAt">
@@ -52,7 +56,7 @@ public sealed record EncodedPrompts([property: Id(0)] PromptTokens Prompt, [prop
 [GenerateSerializer, Immutable, Alias("atelier.GenerationView")]
 public sealed record GenerationView
 {
-    /// <summary>Its tenant and id.</summary>
+    /// <summary>The generation's tenant and id.</summary>
     [Id(0)]
     public required GenerationKey Key { get; init; }
 
@@ -60,7 +64,7 @@ public sealed record GenerationView
     [Id(1)]
     public required Submission Submission { get; init; }
 
-    /// <summary>Its current phase.</summary>
+    /// <summary>The current phase.</summary>
     [Id(2)]
     public required GenerationPhase Phase { get; init; }
 
@@ -68,15 +72,15 @@ public sealed record GenerationView
     [Id(3)]
     public int Step { get; init; }
 
-    /// <summary>Its place in the queue; null if it does not wait there.</summary>
+    /// <summary>The place of the generation's work in the queue; null if no work waits there.</summary>
     [Id(4)]
     public QueuePlace? Place { get; init; }
 
-    /// <summary>The picture, once it is done.</summary>
+    /// <summary>The finished picture; null before the generation is done.</summary>
     [Id(5)]
     public BlobName? Picture { get; init; }
 
-    /// <summary>The cause of the failure, if it failed.</summary>
+    /// <summary>The cause of the failure, if the generation failed.</summary>
     [Id(6)]
     public GenerationError Error { get; init; }
 
@@ -84,34 +88,35 @@ public sealed record GenerationView
     [Id(7)]
     public string? Message { get; init; }
 
-    /// <summary>When it was accepted.</summary>
+    /// <summary>When the generation was accepted.</summary>
     [Id(8)]
     public required DateTimeOffset AcceptedAt { get; init; }
 
-    /// <summary>When it ended; null while it is open.</summary>
+    /// <summary>When the generation ended; null while it is open.</summary>
     [Id(9)]
     public DateTimeOffset? EndedAt { get; init; }
 
-    /// <summary>Number of claims so far; 3 if nothing went wrong.</summary>
+    /// <summary>Number of claims so far. A generation without failures takes 3, one for each kind of work.</summary>
     [Id(10)]
     public long Epoch { get; init; }
 
-    /// <summary>Number of restarts at step 0 because no worker of its device kind was left.</summary>
+    /// <summary>Number of restarts at step 0 because no worker of the snapshot's device kind was left.</summary>
     [Id(11)]
     public int Restarts { get; init; }
 
-    /// <summary>The device kind that denoises it, or did; null before that.</summary>
+    /// <summary>The device kind that denoises or has denoised the picture; null before denoising.</summary>
     [Id(12)]
     public string? DeviceKind { get; init; }
 
     /// <summary>
-    /// Its index in the session's history; null without a session, or if it is from before indexes were stored.
+    /// The generation's index in its session's history; null without a session, or if a release that did not store
+    /// indexes accepted the generation.
     /// </summary>
     [Id(13)]
     public int? SessionIndex { get; init; }
 
     /// <summary>
-    /// How much of its prompts was encoded; null before encoding, or if the worker does not report it.
+    /// How much of the prompts was encoded; null before encoding, or if the worker does not report this.
     /// </summary>
     [Id(14)]
     public EncodedPrompts? Encoded { get; init; }

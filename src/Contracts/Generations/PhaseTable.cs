@@ -1,5 +1,5 @@
-// The order that rows of phases state, apart from the numbers of the enumerations: the numbers only identify phases and
-// kinds of work, on the wire and in stored states, and a new one may only be appended.
+// The table whose rows define the order of phases. The enumerations' numeric values do not define it: they only
+// identify phases and kinds of work, on the wire and in stored states, and a new value may only be appended.
 using System.Collections.Immutable;
 using Atelier.Contracts.Queueing;
 
@@ -7,7 +7,7 @@ namespace Atelier.Contracts.Generations;
 
 /// <summary>A row of the table of phases.</summary>
 /// <param name="Phase">The phase.</param>
-/// <param name="Kind">The work that it waits for or runs; null for a terminal phase.</param>
+/// <param name="Kind">The kind of work that the phase waits for or runs; null for a terminal phase.</param>
 /// <param name="Waits">Whether the generation waits for a worker in this phase.</param>
 public sealed record GenerationPhaseInfo(GenerationPhase Phase, WorkKind? Kind, bool Waits);
 
@@ -25,8 +25,8 @@ internal sealed class PhaseTable(ImmutableArray<GenerationPhaseInfo> rows)
         : throw new ArgumentOutOfRangeException(nameof(phase), phase, "The table of phases has no row for this phase.");
 
     /// <summary>
-    /// A phase number's place in the order of events: −1 for a negative number, and past the last row for an unknown
-    /// one.
+    /// The position of a phase number in the order of events: −1 for a negative number, and past the last row for an
+    /// unknown one.
     /// </summary>
     public int OrderOf(int number)
     {
@@ -41,7 +41,9 @@ internal sealed class PhaseTable(ImmutableArray<GenerationPhaseInfo> rows)
         return number < 0 ? -1 : rows.Length;
     }
 
-    /// <summary>A kind's place among the kinds of work: past the last row for an unknown one.</summary>
+    /// <summary>
+    /// The position of a kind in the order of the kinds of work: past the last row for an unknown kind.
+    /// </summary>
     public int OrderOf(WorkKind kind)
     {
         for (int i = 0; i < rows.Length; i++)

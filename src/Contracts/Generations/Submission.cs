@@ -11,7 +11,7 @@ public sealed record Submission
     [Id(0)]
     public required GenerationSpec Spec { get; init; }
 
-    /// <summary>The session that it belongs to; null if none.</summary>
+    /// <summary>The session that the generation belongs to, if any.</summary>
     [Id(1)]
     public SessionId? Session { get; init; }
 
@@ -19,7 +19,7 @@ public sealed record Submission
     [Id(2)]
     public int Previews { get; init; }
 
-    /// <summary>The generation that this one is a variation of; null if none.</summary>
+    /// <summary>The generation that this one is a variation of, if any.</summary>
     [Id(3)]
     public GenerationId? VariationOf { get; init; }
 }
@@ -28,7 +28,7 @@ public sealed record Submission
 [GenerateSerializer, Alias("atelier.SubmitOutcome")]
 public enum SubmitOutcome
 {
-    /// <summary>Accepted: it will end in a picture or in a recorded failure.</summary>
+    /// <summary>Accepted: the generation will end in a picture or in a recorded failure.</summary>
     Accepted,
 
     /// <summary>
@@ -42,7 +42,7 @@ public enum SubmitOutcome
     /// <summary>The specification is not valid; the message says how to correct it.</summary>
     Invalid,
 
-    /// <summary>The model is not in the catalogue.</summary>
+    /// <summary>The model is not in the catalog.</summary>
     UnknownModel,
 
     /// <summary>The queue is full.</summary>
@@ -57,7 +57,7 @@ public enum SubmitOutcome
     /// <summary>The tenant has used up its evaluations for the day.</summary>
     DailyLimit,
 
-    /// <summary>The submission came too late, or the id was deleted; choose a new id.</summary>
+    /// <summary>The submission came too late, or the generation with this id was deleted; a new id is needed.</summary>
     Gone,
 
     /// <summary>The tenant does not exist or was closed.</summary>
@@ -74,8 +74,8 @@ public enum SubmitOutcome
 }
 
 /// <summary>Answer to a submission.</summary>
-/// <param name="Outcome">Whether it was accepted.</param>
-/// <param name="Message">If it was not accepted: what is wrong and how to correct it.</param>
+/// <param name="Outcome">Whether the submission was accepted.</param>
+/// <param name="Message">If the submission was not accepted: what is wrong and how to correct it.</param>
 /// <param name="RetryAfter">How long to wait before retrying; null if retrying does not help.</param>
 /// <param name="View">The generation, if there is one.</param>
 [GenerateSerializer, Immutable, Alias("atelier.SubmitAnswer")]

@@ -1,6 +1,6 @@
 namespace Atelier.Contracts.Models;
 
-/// <summary>The models of a cluster; its key is 0.</summary>
+/// <summary>The catalog of a cluster's models; the grain's key is 0.</summary>
 [Alias("atelier.IModelCatalogueGrain")]
 public interface IModelCatalogGrain : IGrainWithIntegerKey
 {
@@ -8,7 +8,8 @@ public interface IModelCatalogGrain : IGrainWithIntegerKey
     const int SizeMax = 64;
 
     /// <summary>
-    /// A worker registers a model that it can hold, and repeats that at intervals; false if the catalogue is full.
+    /// Registers a model that a worker can load; the worker repeats the call periodically. Returns false if the catalog
+    /// is full.
     /// </summary>
     /// <exception cref="ArgumentException">The card is not valid; see <see cref="ModelCard.Fault"/>.</exception>
     [Alias("Register")]
@@ -20,7 +21,7 @@ public interface IModelCatalogGrain : IGrainWithIntegerKey
 
     /// <summary>
     /// Finds a model by digest, name or alias, or the default one if the name is null. If several models have the name,
-    /// the newest one that a live worker holds is returned; null if there is no match.
+    /// the newest one that a live worker holds is returned. Returns null if there is no match.
     /// </summary>
     [Alias("Find")]
     Task<ModelCard?> FindAsync(string? name);

@@ -1,31 +1,31 @@
-// The models that a cluster offers: names for digests, and what a picture costs.
+// The description of a model that a cluster offers: its digest, its names, and the cost of a picture.
 namespace Atelier.Contracts.Models;
 
-/// <summary>A model, as the workers that hold it describe it.</summary>
+/// <summary>A model, as described by the workers that can load it.</summary>
 [GenerateSerializer, Immutable, Alias("atelier.ModelCard")]
 public sealed record ModelCard
 {
-    /// <summary>Identity: digest of its content.</summary>
+    /// <summary>The model's identity: the digest of its content.</summary>
     [Id(0)]
     public required ModelDigest Digest { get; init; }
 
-    /// <summary>Name by which requests ask for it.</summary>
+    /// <summary>The name that requests use for the model.</summary>
     [Id(1)]
     public required string Name { get; init; }
 
-    /// <summary>Other names by which requests may ask for it.</summary>
+    /// <summary>Other names that requests may use for the model.</summary>
     [Id(2)]
     public string[] Aliases { get; init; } = [];
 
-    /// <summary>Whether it serves requests that do not name a model.</summary>
+    /// <summary>Whether the model serves requests that do not name one.</summary>
     [Id(3)]
     public bool IsDefault { get; init; }
 
-    /// <summary>Licence of the weights.</summary>
+    /// <summary>License of the weights.</summary>
     [Id(4)]
     public string Licence { get; init; } = "";
 
-    /// <summary>Sizes of pictures that it draws, the native one first.</summary>
+    /// <summary>Sizes of the pictures that the model draws, the native one first.</summary>
     [Id(5)]
     public required PictureSize[] Sizes { get; init; }
 
@@ -54,19 +54,19 @@ public sealed record ModelCard
     public long MemoryBytes { get; init; }
 
     /// <summary>
-    /// The model that has taken over its name, if no live worker holds this one: it is retired and closed to new
-    /// requests. Set by the catalogue.
+    /// The model that has taken over this model's name, if no live worker holds this model; otherwise null. With a
+    /// successor, this model is retired and gets no new requests. Set by the catalog.
     /// </summary>
     [Id(12)]
     public ModelDigest? ReplacedBy { get; init; }
 
-    /// <summary>Time since a worker last confirmed it. Set by the catalogue.</summary>
+    /// <summary>Time since a worker last confirmed the model. Set by the catalog.</summary>
     [Id(13)]
     public TimeSpan Unconfirmed { get; init; }
 
     /// <summary>
-    /// Tokens of a prompt that its text encoder takes, without the start and end marks; 0 if the worker does not report
-    /// it.
+    /// Maximum number of prompt tokens that the text encoder takes, not counting the start and end tokens; 0 if the
+    /// worker does not report the number.
     /// </summary>
     [Id(14)]
     public int PromptTokensMax { get; init; }

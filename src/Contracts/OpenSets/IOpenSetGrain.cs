@@ -2,7 +2,7 @@
 // work is recovered after a crash.
 namespace Atelier.Contracts.OpenSets;
 
-/// <summary>A partition of the open set; its key is its number.</summary>
+/// <summary>A partition of the open set; the grain's key is the partition's number.</summary>
 [Alias("atelier.IOpenSetGrain")]
 public interface IOpenSetGrain : IGrainWithIntegerKey
 {
@@ -11,7 +11,7 @@ public interface IOpenSetGrain : IGrainWithIntegerKey
     /// </summary>
     const int SizeMax = 480;
 
-    /// <summary>Adds a generation whose blobs are not all released; false if the partition is full.</summary>
+    /// <summary>Adds a generation whose blobs are not all released. Returns false if the partition is full.</summary>
     [Alias("Add")]
     Task<bool> AddAsync(GenerationKey generation);
 
@@ -26,17 +26,18 @@ public interface IOpenSetGrain : IGrainWithIntegerKey
     [Alias("Remove")]
     Task RemoveAsync(GenerationKey generation);
 
-    /// <summary>Lists a session, so that it is forgotten when its retention time is over.</summary>
+    /// <summary>Lists a session, so that it is deleted when its retention time is over.</summary>
     [Alias("File")]
     Task FileAsync(SessionKey session);
 
     /// <summary>
-    /// Asks every generation in it to check that its work is queued; those that are not open are dropped.
+    /// Asks every generation in the partition to check that its work is queued. Generations that are not open anymore
+    /// are removed.
     /// </summary>
     [Alias("Walk")]
     Task WalkAsync();
 
-    /// <summary>The ids of one tenant that it holds.</summary>
+    /// <summary>The ids of a tenant's generations in the partition.</summary>
     [Alias("Of")]
     Task<GenerationId[]> OfAsync(TenantId tenant);
 }
@@ -46,23 +47,23 @@ public interface IOpenSetGrain : IGrainWithIntegerKey
 /// Key of the hash that chooses partitions. It is made once for each cluster, so that clients cannot choose ids that
 /// all fall into one partition.
 /// </param>
-/// <param name="Partitions">The largest number of partitions so far: all of these may hold ids.</param>
+/// <param name="Partitions">The largest number of partitions so far. Any of these may hold ids.</param>
 [GenerateSerializer, Immutable, Alias("atelier.OpenSetLayout")]
 public sealed record OpenSetLayout([property: Id(0)] byte[] Key, [property: Id(1)] int Partitions);
 
-/// <summary>Keeps the open set's layout; its key is 0.</summary>
+/// <summary>Stores the open set's layout; the grain's key is 0.</summary>
 [Alias("atelier.IOpenSetLayoutGrain")]
 public interface IOpenSetLayoutGrain : IGrainWithIntegerKey
 {
-    /// <summary>Returns the layout, which is stored first.</summary>
-    /// <param name="partitions">Partitions that the caller spreads ids over.</param>
+    /// <summary>Returns the layout, after it is stored.</summary>
+    /// <param name="partitions">Number of partitions over which the caller spreads ids.</param>
     [Alias("Read")]
     Task<OpenSetLayout> ReadAsync(int partitions);
 }
 
 /// <summary>
-/// Generations that ended in one hour, and sessions, to be forgotten when their retention time is over. The key is the
-/// hour of the partition's retention clock, the partition and the page, separated by slashes.
+/// A page of generations that ended in one hour, and of sessions, which are deleted when their retention time is over.
+/// The key is the hour of the partition's retention clock, the partition and the page, separated by slashes.
 /// </summary>
 [Alias("atelier.IEndedListGrain")]
 public interface IEndedListGrain : IGrainWithStringKey
@@ -72,11 +73,11 @@ public interface IEndedListGrain : IGrainWithStringKey
     /// </summary>
     const int SizeMax = 480;
 
-    /// <summary>Adds a generation unless it is on the page already; false if the page is full.</summary>
+    /// <summary>Adds a generation unless it is on the page already. Returns false if the page is full.</summary>
     [Alias("Add")]
     Task<bool> AddAsync(GenerationKey generation);
 
-    /// <summary>Adds a session unless it is on the page already; false if the page is full.</summary>
+    /// <summary>Adds a session unless it is on the page already. Returns false if the page is full.</summary>
     [Alias("AddSession")]
     Task<bool> AddSessionAsync(SessionKey session);
 
@@ -84,8 +85,10 @@ public interface IEndedListGrain : IGrainWithStringKey
     [Alias("Count")]
     Task<int> CountAsync();
 
-    /// <summary>Asks its generations and sessions to forget themselves; true once the page is empty.</summary>
-    /// <param name="now">The hour of the partition's retention clock.</param>
+    /// <summary>
+    /// Asks the generations and sessions on the page to delete themselves. Returns true once the page is empty.
+    /// </summary>
+    /// <param name="now">The current hour of the partition's retention clock.</param>
     [Alias("Sweep")]
     Task<bool> SweepAsync(long now);
 }

@@ -9,7 +9,9 @@ namespace Atelier.Contracts.Queueing;
 [Alias("atelier.IWorkQueueGrain")]
 public interface IWorkQueueGrain : IGrainWithStringKey
 {
-    /// <summary>The key. Silos of earlier versions have a queue for each model, under its digest.</summary>
+    /// <summary>
+    /// The key. Silos of earlier versions have a queue for each model, with the model's digest as its key.
+    /// </summary>
     const string Key = "all";
 
     /// <summary>Puts work into the queue. Idempotent.</summary>
@@ -20,7 +22,7 @@ public interface IWorkQueueGrain : IGrainWithStringKey
     [Alias("Offer")]
     Task<OfferAnswer> OfferAsync(WorkItem item, bool admitted);
 
-    /// <summary>A worker reports what it holds, which renews its leases, and takes more work.</summary>
+    /// <summary>A worker reports the work that it holds, which renews its leases, and takes more work.</summary>
     [Alias("Turn")]
     Task<TurnAnswer> TurnAsync(WorkerTurn turn);
 
@@ -32,11 +34,11 @@ public interface IWorkQueueGrain : IGrainWithStringKey
     [Alias("Withdraw")]
     Task WithdrawAsync(GenerationKey generation);
 
-    /// <summary>The place of a generation's waiting work; null if none waits.</summary>
+    /// <summary>The place of a generation's waiting work; null if no work waits.</summary>
     [Alias("Where")]
     Task<QueuePlace?> PlaceOfAsync(GenerationKey generation);
 
-    /// <summary>Changes a tenant's weight at once, also for work that waits.</summary>
+    /// <summary>Changes a tenant's weight at once, including the weight of waiting work.</summary>
     [Alias("Weigh")]
     Task SetWeightAsync(TenantId tenant, TenantWeight weight);
 
@@ -44,7 +46,7 @@ public interface IWorkQueueGrain : IGrainWithStringKey
     [Alias("Status"), AlwaysInterleave]
     Task<QueueStatus> StatusAsync();
 
-    /// <summary>The load of the queue with work of one model.</summary>
+    /// <summary>The load of the queue, counting the work of one model only.</summary>
     [Alias("StatusOf"), AlwaysInterleave]
     Task<QueueStatus> StatusOfAsync(ModelDigest model);
 }

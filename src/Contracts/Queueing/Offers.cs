@@ -19,15 +19,15 @@ public enum OfferOutcome
 /// Number of the same tenant's work items that come first; other tenants' work is not disclosed.
 /// </param>
 /// <param name="Wait">
-/// Estimated time until it starts; null until the queue has measured the workers' throughput.
+/// Estimated time until the work starts; null until the queue has measured the workers' throughput.
 /// </param>
 [GenerateSerializer, Immutable, Alias("atelier.QueuePlace")]
 public readonly record struct QueuePlace([property: Id(0)] int Position, [property: Id(1)] TimeSpan? Wait);
 
 /// <summary>Answer to an offer.</summary>
 /// <param name="Outcome">Whether the work is in the queue.</param>
-/// <param name="Place">Its place, if it is.</param>
-/// <param name="RetryAfter">How long to wait before retrying, if it is not.</param>
+/// <param name="Place">The work's place in the queue; null if the work was refused.</param>
+/// <param name="RetryAfter">How long to wait before retrying, if the work was refused.</param>
 [GenerateSerializer, Immutable, Alias("atelier.OfferAnswer")]
 public sealed record OfferAnswer(
     [property: Id(0)] OfferOutcome Outcome, [property: Id(1)] QueuePlace? Place,

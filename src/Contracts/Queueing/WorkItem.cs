@@ -52,7 +52,9 @@ public static class WorkKinds
 [GenerateSerializer, Immutable, Alias("atelier.WorkItem")]
 public sealed record WorkItem
 {
-    /// <summary>Maximum number of quanta in one item, as many as a generation may have steps.</summary>
+    /// <summary>
+    /// Maximum number of quanta in one item, which is also the maximum number of a generation's steps.
+    /// </summary>
     public const int QuantaMax = 1000;
 
     /// <summary>The generation that the work belongs to.</summary>
@@ -67,7 +69,10 @@ public sealed record WorkItem
     [Id(2)]
     public double Weight { get; init; } = 1;
 
-    /// <summary>Number of units after which the work may stop and resume elsewhere: the steps left, or 1.</summary>
+    /// <summary>
+    /// Number of quanta left, after each of which the work may stop and resume elsewhere. A denoising step is a
+    /// quantum; other work is a single quantum.
+    /// </summary>
     [Id(3)]
     public required int Quanta { get; init; }
 
@@ -75,15 +80,15 @@ public sealed record WorkItem
     [Id(4)]
     public required double Cost { get; init; }
 
-    /// <summary>When the generation was accepted. A tenant's work is ordered by it.</summary>
+    /// <summary>When the generation was accepted. This time orders a tenant's work.</summary>
     [Id(5)]
     public required DateTimeOffset AcceptedAt { get; init; }
 
-    /// <summary>Whether it is in quarantine: it must run on a worker that holds nothing else.</summary>
+    /// <summary>Whether the work is in quarantine, that is, must run on a worker that holds no other work.</summary>
     [Id(6)]
     public bool Alone { get; init; }
 
-    /// <summary>The device kind that its snapshot requires; null if any will do.</summary>
+    /// <summary>The device kind that the snapshot requires; null if any will do.</summary>
     [Id(7)]
     public string? DeviceKind { get; init; }
 
@@ -94,26 +99,27 @@ public sealed record WorkItem
     public DateTimeOffset? AnyKindFrom { get; init; }
 
     /// <summary>
-    /// The last lease under which it was claimed. Later leases have higher numbers, even after a restart of the queue.
+    /// The last lease under which the work was claimed. Later leases have higher numbers, even after a restart of the
+    /// queue.
     /// </summary>
     [Id(9)]
     public long LastLease { get; init; }
 
     /// <summary>
-    /// The worker whose claim on it has not ended; null if it waits for a worker. A queue that has just started
-    /// reserves it for that worker until the worker has reported what it holds.
+    /// The worker whose claim on the work has not ended; null if the work waits for a worker. A queue that has just
+    /// started reserves the work for that worker until the worker has reported what it holds.
     /// </summary>
     [Id(10)]
     public string? ClaimedBy { get; init; }
 
     /// <summary>
-    /// How long it waits for its device kind, counted from its arrival in the queue, because the clocks of two silos
-    /// may differ.
+    /// How long the work waits for its device kind, counted from its arrival in the queue, because the clocks of two
+    /// silos may differ.
     /// </summary>
     [Id(11)]
     public TimeSpan? AnyKindAfter { get; init; }
 
-    /// <summary>The model that it needs.</summary>
+    /// <summary>The model that the work needs.</summary>
     [Id(12)]
     public ModelDigest Model { get; init; }
 

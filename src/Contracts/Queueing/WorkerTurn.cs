@@ -27,9 +27,9 @@ public enum ModelPlace
     Instead,
 }
 
-/// <summary>A model that a worker may hold.</summary>
-/// <param name="Model">Its digest.</param>
-/// <param name="Place">Whether it is in memory.</param>
+/// <summary>A model that a worker can hold.</summary>
+/// <param name="Model">The model's digest.</param>
+/// <param name="Place">Whether the model is in memory.</param>
 [GenerateSerializer, Immutable, Alias("atelier.WorkerModel")]
 public readonly record struct WorkerModel([property: Id(0)] ModelDigest Model, [property: Id(1)] ModelPlace Place);
 
@@ -49,29 +49,28 @@ public sealed record WorkerTurn
     [Id(0)]
     public required string Worker { get; init; }
 
-    /// <summary>Its device kind. A snapshot can be resumed only on the kind that wrote it.</summary>
+    /// <summary>The worker's device kind. A snapshot can be resumed only on the device kind that wrote it.</summary>
     [Id(1)]
     public required string DeviceKind { get; init; }
 
-    /// <summary>The kinds of work that it may do.</summary>
+    /// <summary>The kinds of work that the worker may do.</summary>
     [Id(2)]
     public required WorkRoles Roles { get; init; }
 
-    /// <summary>Number of further work items that it can take now.</summary>
+    /// <summary>Number of further work items that the worker can take now.</summary>
     [Id(3)]
     public required int Free { get; init; }
 
-    /// <summary>The work that it holds.</summary>
+    /// <summary>The work that the worker holds.</summary>
     [Id(4)]
     public HeldWork[] Held { get; init; } = [];
 
-    /// <summary>Models that it may hold. It is given work only for those that are loaded.</summary>
+    /// <summary>The models that the worker may hold. It gets work only for those that are loaded.</summary>
     [Id(5)]
     public WorkerModel[] Models { get; init; } = [];
 
     /// <summary>
-    /// Time since the worker's last model load ended, divided by the duration of that load; null if it has loaded
-    /// nothing.
+    /// Time since the worker's last model load ended, divided by the duration of that load; null before the first load.
     /// </summary>
     [Id(6)]
     public double? LoadAge { get; init; }
@@ -134,7 +133,7 @@ public enum LeaseEnd
 /// <summary>A worker's release of a lease.</summary>
 /// <param name="Lease">Number of the lease.</param>
 /// <param name="Item">The work as it is now: the quanta left and their cost.</param>
-/// <param name="End">How it ended.</param>
+/// <param name="End">How the lease ended.</param>
 [GenerateSerializer, Immutable, Alias("atelier.LeaseRelease")]
 public sealed record LeaseRelease(
     [property: Id(0)] long Lease, [property: Id(1)] WorkItem Item, [property: Id(2)] LeaseEnd End);

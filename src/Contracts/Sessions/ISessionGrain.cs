@@ -5,23 +5,23 @@ using Orleans.Concurrency;
 
 namespace Atelier.Contracts.Sessions;
 
-/// <summary>A session; its key is a <see cref="SessionKey"/>.</summary>
+/// <summary>A session; the grain's key is a <see cref="SessionKey"/>.</summary>
 [Alias("atelier.ISessionGrain")]
 public interface ISessionGrain : IGrainWithStringKey
 {
     /// <summary>Maximum number of generations in one session.</summary>
     const int GenerationsMax = 100_000;
 
-    /// <summary>Starts the session if it has not started and the tenant's limit allows another one.</summary>
+    /// <summary>Begins the session if it has not begun and the tenant's limit allows another one.</summary>
     [Alias("Begin")]
     Task<SessionAnswer> BeginAsync();
 
-    /// <summary>Its current state; null if it never began or is deleted.</summary>
+    /// <summary>The session's current state; null if it never began or was deleted.</summary>
     [Alias("View")]
     Task<SessionView?> ViewAsync();
 
-    /// <summary>Submits a generation and lists it. The first one begins the session.</summary>
-    /// <param name="id">Chosen by the client or the API; it makes the call idempotent.</param>
+    /// <summary>Submits a generation and adds it to the history. The first one begins the session.</summary>
+    /// <param name="id">Id of the generation, chosen by the client or the API. It makes the call idempotent.</param>
     /// <param name="submission">What to generate.</param>
     [Alias("Submit")]
     Task<SubmitAnswer> SubmitAsync(GenerationId id, Submission submission);
@@ -33,10 +33,10 @@ public interface ISessionGrain : IGrainWithStringKey
     [Alias("List"), AlwaysInterleave]
     Task<int?> ListAsync(GenerationId id);
 
-    /// <summary>A variation: the same prompt and settings as an earlier generation's, under another seed.</summary>
+    /// <summary>Submits a variation of an earlier generation: the same prompt and settings with another seed.</summary>
     /// <param name="id">Id of the variation.</param>
     /// <param name="of">The generation that is varied.</param>
-    /// <param name="seed">The seed; null for the next one.</param>
+    /// <param name="seed">The seed; null for the seed after the earlier one.</param>
     [Alias("Vary")]
     Task<SubmitAnswer> VaryAsync(GenerationId id, GenerationId of, ulong? seed);
 
@@ -45,21 +45,23 @@ public interface ISessionGrain : IGrainWithStringKey
     Task<HistoryPage> HistoryAsync(int start, int count);
 
     /// <summary>
-    /// Deletes the session, its generations and their pictures, one page per call; true once nothing is left.
+    /// Deletes the session, its generations and their pictures, one page per call. Returns true once nothing is left.
     /// </summary>
     [Alias("Delete")]
     Task<bool> DeleteAsync();
 
     /// <summary>
-    /// Forgets the session, its pages and the record of its deletion if its retention time is over; otherwise lists it
-    /// again for later. False if it is not finished yet.
+    /// Deletes the session, its pages and the record of its deletion if its retention time is over; otherwise lists the
+    /// session again for a later check. Returns false if the deletion is not finished yet.
     /// </summary>
     /// <param name="hour">The current hour of its partition's retention clock.</param>
     [Alias("Forget")]
     Task<bool> ForgetAsync(long hour);
 }
 
-/// <summary>A page of a session's history; its key is the session's, a slash and the page's number.</summary>
+/// <summary>
+/// A page of a session's history; the grain's key is the session's key, a slash and the page's number.
+/// </summary>
 [Alias("atelier.ISessionPageGrain")]
 public interface ISessionPageGrain : IGrainWithStringKey
 {

@@ -1,8 +1,8 @@
 namespace Atelier.Contracts.Sessions;
 
 /// <summary>
-/// A partition of a tenant's sessions, by the hash of their ids; its key is the tenant, a slash and the partition's
-/// number.
+/// A partition of a tenant's sessions, by the hash of their ids; the grain's key is the tenant, a slash and the
+/// partition's number.
 /// </summary>
 [Alias("atelier.ISessionListGrain")]
 public interface ISessionListGrain : IGrainWithStringKey

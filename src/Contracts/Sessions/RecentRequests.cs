@@ -1,8 +1,8 @@
 namespace Atelier.Contracts.Sessions;
 
 /// <summary>
-/// A tenant's latest requests by content, for clients that retry a request because its answer was lost. Its key is the
-/// tenant's id.
+/// A tenant's latest requests, found by content, for clients that retry a request because its answer was lost. The
+/// grain's key is the tenant's id.
 /// </summary>
 [Alias("atelier.IRecentRequestsGrain")]
 public interface IRecentRequestsGrain : IGrainWithStringKey
@@ -10,10 +10,10 @@ public interface IRecentRequestsGrain : IGrainWithStringKey
     /// <summary>Number of requests remembered, so that the state stays below 64 KiB.</summary>
     const int SizeMax = 256;
 
-    /// <summary>Begins a request, or joins the latest one of the same content.</summary>
+    /// <summary>Begins a request, or joins the latest one with the same content.</summary>
     /// <param name="digest">SHA-256 of the request's content.</param>
-    /// <param name="first">First id of the request's generations if it is new.</param>
-    /// <param name="seed">Seed if it is new.</param>
+    /// <param name="first">First id of the request's generations, if the request is new.</param>
+    /// <param name="seed">The seed, if the request is new.</param>
     /// <param name="again">Whether this is a retry by the client.</param>
     /// <returns>Id and seed to continue with: the given ones, or those of the request that is joined.</returns>
     [Alias("Begin")]

@@ -3,9 +3,9 @@ using Atelier.Contracts.Generations;
 namespace Atelier.Contracts.Sessions;
 
 /// <summary>A session as its tenant sees it.</summary>
-/// <param name="Key">Its tenant and id.</param>
-/// <param name="CreatedAt">When it began.</param>
-/// <param name="Generations">Number of generations submitted in it.</param>
+/// <param name="Key">The session's tenant and id.</param>
+/// <param name="CreatedAt">When the session began.</param>
+/// <param name="Generations">Number of generations submitted in the session.</param>
 [GenerateSerializer, Immutable, Alias("atelier.SessionView")]
 public sealed record SessionView(
     [property: Id(0)] SessionKey Key, [property: Id(1)] DateTimeOffset CreatedAt, [property: Id(2)] int Generations);

@@ -30,12 +30,12 @@ public enum AdmissionOutcome
 }
 
 /// <summary>Answer to an admission check.</summary>
-/// <param name="Outcome">Whether it is admitted.</param>
+/// <param name="Outcome">Whether the generation or session is admitted.</param>
 /// <param name="Weight">The tenant's weight.</param>
 /// <param name="RetryAfter">How long to wait before retrying, if it was refused.</param>
 /// <param name="Message">If it was refused: what is wrong and how to correct it.</param>
 /// <param name="WeightVersion">Version of the weight.</param>
-/// <param name="Day">The day that its evaluations are charged to, in days since 1970 (UTC).</param>
+/// <param name="Day">The day to which the generation's evaluations are charged, in days since 1970 (UTC).</param>
 [GenerateSerializer, Immutable, Alias("atelier.Admission")]
 public sealed record Admission(
     [property: Id(0)] AdmissionOutcome Outcome, [property: Id(1)] double Weight = 1,

@@ -14,7 +14,7 @@ public static class ApiKey
     public static string New(TenantId tenant) =>
         $"{Prefix}{tenant}_{System.Buffers.Text.Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(32))}";
 
-    /// <summary>Reads the tenant id in a key. Only the tenant can tell whether the key is valid.</summary>
+    /// <summary>Reads the tenant id in a key. Only the tenant's grain knows whether the key is valid.</summary>
     public static bool TryParse(string? key, out TenantId tenant)
     {
         tenant = default;

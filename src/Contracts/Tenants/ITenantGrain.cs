@@ -2,7 +2,7 @@
 // enough because a key has 256 random bits and cannot be guessed from its hash.
 namespace Atelier.Contracts.Tenants;
 
-/// <summary>A tenant; its key is its name.</summary>
+/// <summary>A tenant; the grain's key is the tenant's id.</summary>
 [Alias("atelier.ITenantGrain")]
 public interface ITenantGrain : IGrainWithStringKey
 {
@@ -49,23 +49,26 @@ public interface ITenantGrain : IGrainWithStringKey
 
     /// <summary>Checks whether a session may begin, and counts and lists it if it may. Idempotent by id.</summary>
     /// <param name="id">The session.</param>
-    /// <param name="begun">Whether it began before sessions were counted; then no limit applies.</param>
+    /// <param name="begun">
+    /// Whether the session began before sessions were counted; no limit applies to such a session.
+    /// </param>
     [Alias("AdmitSession")]
     Task<Admission> AdmitSessionAsync(SessionId id, bool begun);
 
-    /// <summary>A session was deleted or forgotten and no longer counts.</summary>
+    /// <summary>Stops counting a session that was deleted, by a client or by retention.</summary>
     [Alias("EndSession")]
     Task EndSessionAsync(SessionId id);
 
     /// <summary>Counts a generation as open. Returns the tenant's weight.</summary>
     /// <param name="id">The generation.</param>
-    /// <param name="evaluations">Evaluations that it was charged.</param>
-    /// <param name="day">The day that they were charged to.</param>
+    /// <param name="evaluations">Evaluations that were charged for the generation.</param>
+    /// <param name="day">The day to which they were charged.</param>
     [Alias("Confirm")]
     Task<TenantWeight> ConfirmAsync(GenerationId id, int evaluations, long day);
 
     /// <summary>
-    /// A generation has ended or did not start after all; unused evaluations are refunded. Idempotent.
+    /// Settles the charge of a generation that has ended or was not accepted: unused evaluations are refunded.
+    /// Idempotent.
     /// </summary>
     /// <param name="id">The generation.</param>
     /// <param name="computed">Evaluations actually computed for it.</param>

@@ -1,6 +1,6 @@
 namespace Atelier.Contracts.Tenants;
 
-/// <summary>A partition of the list of tenants; its key is 0 to <see cref="Partitions"/> - 1.</summary>
+/// <summary>A partition of the list of tenants; the grain's key is 0 to <see cref="Partitions"/> - 1.</summary>
 [Alias("atelier.ITenantListGrain")]
 public interface ITenantListGrain : IGrainWithIntegerKey
 {
@@ -12,7 +12,7 @@ public interface ITenantListGrain : IGrainWithIntegerKey
     /// </summary>
     const int SizeMax = 800;
 
-    /// <summary>Adds a tenant; false if the partition is full.</summary>
+    /// <summary>Adds a tenant. Returns false if the partition is full.</summary>
     [Alias("Add")]
     Task<bool> AddAsync(TenantId tenant);
 

@@ -37,8 +37,8 @@ public sealed record TenantSettings
     public int Sessions { get; init; } = 1000;
 
     /// <summary>
-    /// Maximum of stored state, in MiB: open requests, ended requests that are still kept, and sessions. At the limit,
-    /// nothing new is accepted until something is deleted or forgotten.
+    /// Maximum size of stored state, in MiB: open requests, ended requests that are still retained, and sessions. At
+    /// the limit, nothing new is accepted until something is deleted, on request or by retention.
     /// </summary>
     [Id(5)]
     public int StoredMegabytes { get; init; } = 1024;

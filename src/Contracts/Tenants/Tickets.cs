@@ -1,5 +1,5 @@
-// Signed statements between gateways and silos, under the cluster's shared secret: who is calling, in a header from
-// gateway to silo; and which picture a link shows, in a URL that anyone may hold.
+// Statements that are signed with the cluster's shared secret. A ticket says who is calling, in a header from gateway
+// to silo. A link's token says which picture the link shows, in a URL that anyone may hold.
 using System.Buffers.Text;
 using System.Globalization;
 using System.Security.Cryptography;
@@ -15,13 +15,13 @@ public readonly record struct Caller(TenantId? Tenant, bool IsAdmin);
 /// <summary>The validity of a ticket.</summary>
 public enum TicketState
 {
-    /// <summary>It is forged, or belongs to another call.</summary>
+    /// <summary>The ticket is forged, or belongs to another call.</summary>
     Forged,
 
-    /// <summary>It was signed for this call, but it has expired or its clock is ahead.</summary>
+    /// <summary>The ticket was signed for this call, but has expired, or its signer's clock is ahead.</summary>
     Stale,
 
-    /// <summary>It is valid.</summary>
+    /// <summary>The ticket is valid.</summary>
     Good,
 }
 
@@ -32,8 +32,8 @@ public sealed class Tickets
     public const string Header = "X-Atelier-Ticket";
 
     /// <summary>
-    /// The header in which a silo that refuses a stale ticket reports its time, in milliseconds since 1970, so that the
-    /// gateway can sign again by that clock.
+    /// The header in which a silo that refuses a stale ticket reports its own time, in milliseconds since 1970, so that
+    /// the gateway can sign the call again by the silo's clock.
     /// </summary>
     public const string ClockHeader = "X-Atelier-Clock";
 
@@ -45,7 +45,7 @@ public sealed class Tickets
     private readonly byte[] _secret;
     private readonly TimeProvider _clock;
 
-    /// <summary>Uses the secret shared by all gateways and silos of a cluster.</summary>
+    /// <summary>Creates an instance with the secret that all gateways and silos of a cluster share.</summary>
     /// <exception cref="ArgumentException">The secret is too short.</exception>
     public Tickets(byte[] secret, TimeProvider clock)
     {
@@ -61,8 +61,8 @@ public sealed class Tickets
     }
 
     /// <summary>
-    /// Gets how long a ticket is valid: long enough for clocks that differ, short enough to be useless if it leaks
-    /// later.
+    /// Gets how long a ticket is valid: long enough to allow for clocks that differ, and short enough that a ticket
+    /// that leaks later is useless.
     /// </summary>
     public static TimeSpan TicketLife { get; } = TimeSpan.FromSeconds(30);
 
@@ -88,8 +88,8 @@ public sealed class Tickets
     }
 
     /// <summary>
-    /// Reads a ticket. If it is valid, so is the caller, and the call's body must have the digest; the caller of this
-    /// method checks that before using the body.
+    /// Reads a ticket. If the ticket is valid, it determines the caller and the digest that the call's body must have.
+    /// The code that calls this method compares the digests before it uses the body.
     /// </summary>
     public TicketState Read(string? ticket, string method, string path, out Caller caller, out string bodyDigest)
     {

@@ -1,4 +1,4 @@
-// A training run: stages in order, each started from the result of the one before.
+// A training run: stages that run in order, each of which can start from the result of an earlier one.
 namespace Atelier.Contracts.Training;
 
 /// <summary>The id of a training run; a client may choose it.</summary>
@@ -26,15 +26,17 @@ public sealed record StageSource
     [Id(0)]
     public required string Name { get; init; }
 
-    /// <summary>Its configuration, YAML.</summary>
+    /// <summary>The stage's configuration, as YAML.</summary>
     [Id(1)]
     public required string Configuration { get; init; }
 
-    /// <summary>Changes to it: key=value.</summary>
+    /// <summary>Changes to the configuration, each as key=value.</summary>
     [Id(2)]
     public string[] Overrides { get; init; } = [];
 
-    /// <summary>Index of the stage from whose result it starts; null if it starts from elsewhere.</summary>
+    /// <summary>
+    /// Index of the stage from whose result this one starts; null if the configuration determines the initial weights.
+    /// </summary>
     [Id(3)]
     public int? StartsFrom { get; init; }
 
@@ -45,19 +47,19 @@ public sealed record StageSource
     public bool Resumes { get; init; }
 }
 
-/// <summary>Where a run is.</summary>
+/// <summary>The phase of a run.</summary>
 public enum RunPhase
 {
-    /// <summary>It trains, or waits for trainers.</summary>
+    /// <summary>The run trains, or waits for trainers.</summary>
     Running,
 
-    /// <summary>All stages have their results.</summary>
+    /// <summary>All stages are complete.</summary>
     Done,
 
     /// <summary>A stage cannot continue.</summary>
     Failed,
 
-    /// <summary>It was cancelled.</summary>
+    /// <summary>The run was cancelled.</summary>
     Cancelled,
 }
 
@@ -65,15 +67,15 @@ public enum RunPhase
 [GenerateSerializer, Immutable, Alias("atelier.TrainerView")]
 public sealed record TrainerView
 {
-    /// <summary>Silo, device and incarnation.</summary>
+    /// <summary>The trainer's silo, device and incarnation.</summary>
     [Id(0)]
     public required string Trainer { get; init; }
 
-    /// <summary>Shards of every batch that it computes; 0 for a spectator.</summary>
+    /// <summary>Number of shards of each batch that the trainer computes; 0 for a spectator.</summary>
     [Id(1)]
     public int Shards { get; init; }
 
-    /// <summary>Steps in its weights; null if it has none.</summary>
+    /// <summary>Number of steps that the trainer's weights include; null if it has no weights.</summary>
     [Id(2)]
     public long? Position { get; init; }
 }
@@ -86,43 +88,48 @@ public sealed record StageView
     [Id(0)]
     public required string Name { get; init; }
 
-    /// <summary>Steps applied or skipped, by the last reports.</summary>
+    /// <summary>Number of steps applied or skipped, according to the trainers' last reports.</summary>
     [Id(1)]
     public long Step { get; init; }
 
-    /// <summary>Steps of the stage; 0 before a trainer has read the configuration.</summary>
+    /// <summary>Total number of steps of the stage; 0 before a trainer has read the configuration.</summary>
     [Id(2)]
     public long Steps { get; init; }
 
-    /// <summary>Steps in the last committed checkpoint.</summary>
+    /// <summary>Number of steps that the last committed checkpoint includes.</summary>
     [Id(3)]
     public long SafeStep { get; init; }
 
-    /// <summary>Number of the last world; 0 before the first.</summary>
+    /// <summary>
+    /// Number of the latest world, which is a set of trainers that compute batches together; 0 before the first.
+    /// </summary>
     [Id(4)]
     public int World { get; init; }
 
-    /// <summary>Its trainers.</summary>
+    /// <summary>The stage's trainers.</summary>
     [Id(5)]
     public TrainerView[] Trainers { get; init; } = [];
 
-    /// <summary>SHA-256 of the weights at its end; null before.</summary>
+    /// <summary>SHA-256 of the weights at the end of the stage; null before the end.</summary>
     [Id(6)]
     public string? Weights { get; init; }
 
-    /// <summary>SHA-256 of weights, moments and average at its end; null before.</summary>
+    /// <summary>SHA-256 of weights, moments and average at the end of the stage; null before the end.</summary>
     [Id(7)]
     public string? State { get; init; }
 
-    /// <summary>Why it cannot continue or waits, as a sentence; null if it trains.</summary>
+    /// <summary>Why the stage waits or cannot continue, as a sentence; null while it trains.</summary>
     [Id(8)]
     public string? Trouble { get; init; }
 
-    /// <summary>Mean loss of the last step; null before the first.</summary>
+    /// <summary>Mean loss of the last step; null before the first step.</summary>
     [Id(9)]
     public double? Loss { get; init; }
 
-    /// <summary>SHA-256 of the newest file with records of steps, which names the one before it; null before.</summary>
+    /// <summary>
+    /// SHA-256 of the newest file of step records, which contains the SHA-256 of the file before it; null before the
+    /// first file.
+    /// </summary>
     [Id(10)]
     public string? Records { get; init; }
 }
@@ -135,7 +142,7 @@ public sealed record RunView
     [Id(0)]
     public required RunId Run { get; init; }
 
-    /// <summary>Where it is.</summary>
+    /// <summary>The run's phase.</summary>
     [Id(1)]
     public required RunPhase Phase { get; init; }
 
@@ -148,31 +155,31 @@ public sealed record RunView
     public required int StageCount { get; init; }
 }
 
-/// <summary>The answer to a submission.</summary>
+/// <summary>The answer to the submission of a run.</summary>
 public enum RunAnswer
 {
-    /// <summary>The run is stored and will be trained; also when it was submitted before.</summary>
+    /// <summary>The run is stored and will be trained. A repeated submission gets the same answer.</summary>
     Accepted,
 
-    /// <summary>Another configuration has this id.</summary>
+    /// <summary>A run with other stages has this id.</summary>
     Conflict,
 
     /// <summary>Too many runs are open.</summary>
     Full,
 }
 
-/// <summary>A training run; its key is a <see cref="RunId"/>.</summary>
+/// <summary>A training run; the grain's key is a <see cref="RunId"/>.</summary>
 [Alias("atelier.ITrainingRunGrain")]
 public interface ITrainingRunGrain : IGrainWithStringKey
 {
-    /// <summary>Most stages of a run.</summary>
+    /// <summary>Maximum number of stages of a run.</summary>
     const int StagesMax = 16;
 
-    /// <summary>Submits the run. The same stages again are accepted again.</summary>
+    /// <summary>Submits the run. Idempotent: the same stages are accepted again.</summary>
     [Alias("Submit")]
     Task<RunAnswer> SubmitAsync(StageSource[] stages);
 
-    /// <summary>Its state; null if it was never submitted.</summary>
+    /// <summary>The run's state; null if it was never submitted.</summary>
     [Alias("View")]
     Task<RunView?> ViewAsync();
 
@@ -180,33 +187,35 @@ public interface ITrainingRunGrain : IGrainWithStringKey
     [Alias("Current")]
     Task<(StageSource Source, int Stage)?> CurrentAsync();
 
-    /// <summary>Ends the run; its last checkpoint stays.</summary>
+    /// <summary>Cancels the run; its last checkpoint is kept.</summary>
     [Alias("Cancel")]
     Task CancelAsync();
 
-    /// <summary>Resumes a run that has paused; without effect on others.</summary>
+    /// <summary>Resumes the run if it is paused; otherwise has no effect.</summary>
     [Alias("Resume")]
     Task ResumeAsync();
 
-    /// <summary>The current stage has its result or cannot continue. It may be told more than once.</summary>
+    /// <summary>Notifies the run that a stage is complete or cannot continue. Idempotent.</summary>
     /// <param name="stage">Index of the stage.</param>
-    /// <param name="failure">Why it cannot continue; null if it has its result.</param>
+    /// <param name="failure">Why the stage cannot continue; null if it is complete.</param>
     [Alias("StageEnded")]
     Task StageEndedAsync(int stage, string? failure);
 }
 
-/// <summary>The open runs of a cluster; its key is 0.</summary>
+/// <summary>The list of a cluster's open runs; the grain's key is 0.</summary>
 [Alias("atelier.ITrainingBoardGrain")]
 public interface ITrainingBoardGrain : IGrainWithIntegerKey
 {
-    /// <summary>Most open runs.</summary>
+    /// <summary>Maximum number of open runs.</summary>
     const int RunsMax = 256;
 
-    /// <summary>Lists an open run with its current stage; false if there are too many.</summary>
+    /// <summary>
+    /// Adds an open run to the list, or updates its current stage. Returns false if too many runs are open.
+    /// </summary>
     [Alias("Open")]
     Task<bool> OpenAsync(RunId run, int stage);
 
-    /// <summary>The run is over.</summary>
+    /// <summary>Removes a run from the list, because it is over.</summary>
     [Alias("Close")]
     Task CloseAsync(RunId run);
 

@@ -1,9 +1,9 @@
 // Continuous batching: pictures share network evaluations, and join, leave and stop between any two of them. Pictures
-// with equal keys may share, whatever their step and guidance; which ones do is decided only here. An evaluation is one
-// pass of the network, as full as possible: owners take turns at leading one, each with its oldest picture, and the
-// remaining room goes to others. Pictures that wait lose nothing: where passes are full, evaluating all at once would
-// finish none of them sooner. The evaluator guarantees that a picture's bytes do not depend on the rest of the batch
-// (passes of one fixed width).
+// with equal keys may share an evaluation, whatever their step and guidance; only the batcher decides which ones do. An
+// evaluation is one pass of the network, as full as possible: owners take turns at leading a pass, each with its oldest
+// picture, and the remaining rows go to other pictures. Pictures that wait lose nothing: if passes are full, evaluating
+// all pictures at once would finish none of them sooner. The evaluator guarantees that a picture's bytes do not depend
+// on the rest of the batch (passes of one fixed width).
 namespace Atelier.Grains.Batching;
 
 /// <summary>The batcher's view of a picture that is being denoised.</summary>
@@ -12,10 +12,10 @@ public interface IBatchedPicture
     /// <summary>An opaque key; pictures with equal keys can share an evaluation.</summary>
     string BatchKey { get; }
 
-    /// <summary>Rows of a pass that its next evaluation takes: two if it is guided, otherwise one.</summary>
+    /// <summary>Rows of a pass that the picture's next evaluation takes: two if it is guided, otherwise one.</summary>
     int Rows { get; }
 
-    /// <summary>Whether it needs no more evaluations.</summary>
+    /// <summary>Whether the picture needs no further evaluation.</summary>
     bool IsDone { get; }
 }
 
@@ -31,15 +31,15 @@ public sealed class StepBatcher<T>(int slots, int rows)
     private readonly Dictionary<(string Owner, string Key), long> _ledAt = [];
     private long _evaluations;
 
-    /// <summary>Number of pictures in it.</summary>
+    /// <summary>Number of pictures in the batcher.</summary>
     public int Count => _members.Count;
 
     /// <summary>Number of free slots.</summary>
     public int Free => slots - _members.Count;
 
-    /// <summary>Adds a picture; false if there is no free slot.</summary>
+    /// <summary>Adds a picture. Returns false if no slot is free or the picture is already in the batcher.</summary>
     /// <param name="picture">The picture.</param>
-    /// <param name="owner">Its owner; owners take turns.</param>
+    /// <param name="owner">The picture's owner; owners take turns at leading a pass.</param>
     public bool TryJoin(T picture, string owner)
     {
         if (Free <= 0 || Has(picture))
@@ -57,11 +57,11 @@ public sealed class StepBatcher<T>(int slots, int rows)
     public void Drop(T picture) => _members.RemoveAll(member => ReferenceEquals(member.Picture, picture));
 
     /// <summary>
-    /// The pictures that share the next evaluation, all of one key: the oldest one of the owner and key that have
-    /// waited longest to lead, then others as far as they fit, those of the longest waiting owners first. Empty if
-    /// there is nothing to evaluate.
+    /// The pictures that share the next evaluation, all with the same key. The pair of owner and key that has waited
+    /// longest to lead does so with its oldest picture; other pictures follow as far as they fit, those of the
+    /// longest-waiting owners first. Empty if there is nothing to evaluate.
     /// </summary>
-    /// <param name="canContinue">Whether a picture can take part; without it, all can.</param>
+    /// <param name="canContinue">Whether a picture can take part; if null, all can.</param>
     public IReadOnlyList<T> Next(Func<T, bool>? canContinue = null)
     {
         (T Picture, string Owner)[] open =
@@ -98,7 +98,8 @@ public sealed class StepBatcher<T>(int slots, int rows)
 
     private bool Has(T picture) => _members.Exists(member => ReferenceEquals(member.Picture, picture));
 
-    // The number of the evaluation that it last led. A stable sort by it keeps the oldest first among equals.
+    // The number of the evaluation that the member's owner and key last led. The sort by it is stable, so among equals
+    // the oldest picture is first.
     private long LedAt((T Picture, string Owner) member) =>
         _ledAt.GetValueOrDefault((member.Owner, member.Picture.BatchKey));
 }

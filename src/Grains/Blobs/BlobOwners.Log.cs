@@ -9,8 +9,8 @@ internal static partial class BlobLog
 {
     [LoggerMessage(
         EventId = 121, Level = LogLevel.Warning,
-        Message = "{Count} owners did not say whether they need a blob since this was last logged, so the blobs stay; "
-            + "the last one was {Owner} of {Blob}")]
+        Message = "Since this was last logged, {Count} owners did not answer whether they need a blob, so the blobs "
+            + "are kept; the last one was {Owner} of {Blob}")]
     public static partial void OwnerUnanswered(
         this ILogger logger, int count, string owner, BlobName blob, Exception error);
 }

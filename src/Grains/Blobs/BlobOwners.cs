@@ -1,4 +1,5 @@
-// Whether owners still need what they hold in the blob store: a question for each type of owner that can be asked.
+// The owners of blobs, which are asked whether they still need a blob. There is a question for each type of owner that
+// can be asked.
 using Atelier.Contracts;
 using Atelier.Contracts.Diagnostics;
 using Atelier.Grains.Ports;
@@ -9,17 +10,19 @@ namespace Atelier.Grains.Blobs;
 /// <summary>Asks an owner whether it needs a blob.</summary>
 /// <param name="blob">The blob.</param>
 /// <param name="id">The owner's id.</param>
-/// <returns>False only if it certainly does not. What throws leaves the question open.</returns>
+/// <returns>False only if the owner certainly does not need the blob. An exception leaves the question open.</returns>
 public delegate Task<bool> AskOwner(BlobName blob, string id);
 
 /// <summary>The owners that can be asked.</summary>
-/// <param name="asks">How, by type; what an owner of another type holds is never swept.</param>
-/// <param name="limits">Bounds the log, since a sweep asks for every blob.</param>
-/// <param name="logger">Where it logs why an owner did not answer.</param>
+/// <param name="asks">
+/// The question for each type of owner. A blob that an owner of another type holds is never swept.
+/// </param>
+/// <param name="limits">Limits the number of log events, since a sweep asks about every blob.</param>
+/// <param name="logger">The log, which records why an owner did not answer.</param>
 public sealed class BlobOwners(
     IReadOnlyDictionary<BlobOwnerType, AskOwner> asks, LogLimits limits, ILogger<BlobOwners> logger)
 {
-    /// <summary>The owners that are grains.</summary>
+    /// <summary>Creates the questions for the owners that are grains.</summary>
     public static BlobOwners Of(IGrainFactory grains, LogLimits limits, ILogger<BlobOwners> logger)
     {
         var asks = new Dictionary<BlobOwnerType, AskOwner>
@@ -45,7 +48,7 @@ public sealed class BlobOwners(
         }
         catch (Exception error) when (error is not OutOfMemoryException)
         {
-            // Not only a call that may be retried: a silo of an earlier release does not know the question.
+            // Not only transient errors are caught: a silo of an earlier release does not have the method.
             GrainCalls.Count(error, nameof(MayNeedAsync));
             if (limits.Passes(nameof(BlobLog.OwnerUnanswered), error.GetType().Name, out int count))
             {

@@ -1,7 +1,8 @@
-// The sweep of the blob store: it lists all blobs, asks their owners, and removes those that none of them needs. What
-// it removes was listed as older than the grace period and its owners were asked; then it is released for each owner in
-// a way that a later put defeats, so bytes that are stored again at that moment stay. A worker stores bytes before it
-// reports them; until then its generation is open, and an open generation needs all that it holds.
+// The sweep of the blob store: it lists all blobs, asks their owners, and removes the blobs that no owner needs. A blob
+// is removed only if it was listed as older than the grace period and all its owners answer that they do not need it.
+// It is then released for each owner on condition that the owner has not put it since, so bytes that are stored again
+// at that moment are kept. A worker stores bytes before it reports them; until the report its generation is open, and
+// an open generation needs all blobs that it holds.
 using System.Runtime.CompilerServices;
 using Atelier.Grains.Ports;
 
@@ -9,10 +10,10 @@ namespace Atelier.Grains.Blobs;
 
 /// <summary>A blob that no owner needs.</summary>
 /// <param name="Blob">The blob as it was listed.</param>
-/// <param name="IsRemoved">Whether it is removed; false in a dry run, or if it was put meanwhile.</param>
+/// <param name="IsRemoved">Whether the blob was removed; false in a dry run, or if it was put again meanwhile.</param>
 public readonly record struct SweptBlob(StoredBlob Blob, bool IsRemoved);
 
-/// <summary>Numbers of a sweep: blobs and their bytes.</summary>
+/// <summary>A number of blobs, and the sum of their bytes.</summary>
 public readonly record struct BlobCount(long Blobs, long Bytes)
 {
     internal BlobCount With(StoredBlob blob) => new(Blobs + 1, Bytes + blob.Length);
@@ -22,11 +23,12 @@ public readonly record struct BlobCount(long Blobs, long Bytes)
 public sealed class BlobSweep
 {
     /// <summary>
-    /// The shortest grace period, since clocks of a cluster and of its store differ, and calls take time.
+    /// The shortest grace period. It allows for differences between the clocks of the cluster and of its store, and for
+    /// the duration of calls.
     /// </summary>
     public static readonly TimeSpan GraceMin = TimeSpan.FromHours(1);
 
-    /// <summary>The usual grace period.</summary>
+    /// <summary>The default grace period.</summary>
     public static readonly TimeSpan GraceDefault = TimeSpan.FromDays(1);
 
     private readonly IBlobStore _store;
@@ -37,34 +39,36 @@ public sealed class BlobSweep
     /// <summary>Prepares a sweep.</summary>
     /// <param name="store">The store.</param>
     /// <param name="owners">The owners.</param>
-    /// <param name="clock">The time, from which the grace period counts.</param>
-    /// <param name="grace">The age that a blob must have, at least <see cref="GraceMin"/>.</param>
+    /// <param name="clock">The clock that determines the age of blobs.</param>
+    /// <param name="grace">The minimum age of a blob that is removed, at least <see cref="GraceMin"/>.</param>
     /// <param name="isDryRun">Whether nothing is removed.</param>
     public BlobSweep(IBlobStore store, BlobOwners owners, TimeProvider clock, TimeSpan grace, bool isDryRun)
         : this(store, owners, clock.GetUtcNow() - Checked(grace), isDryRun)
     {
     }
 
-    /// <summary>A sweep of what is older than a moment.</summary>
+    /// <summary>Prepares a sweep of the blobs that were put before a given time.</summary>
     internal BlobSweep(IBlobStore store, BlobOwners owners, DateTimeOffset before, bool isDryRun) =>
         (_store, _owners, _before, _isDryRun) = (store, owners, before, isDryRun);
 
-    /// <summary>Gets what was listed so far.</summary>
+    /// <summary>Gets the number of blobs that were listed so far.</summary>
     public BlobCount Listed { get; private set; }
 
-    /// <summary>Gets what was found that no owner needs.</summary>
+    /// <summary>Gets the number of blobs that no owner needs.</summary>
     public BlobCount Unneeded { get; private set; }
 
-    /// <summary>Gets what was removed.</summary>
+    /// <summary>Gets the number of blobs that were removed.</summary>
     public BlobCount Removed { get; private set; }
 
-    /// <summary>Gets what was kept because it is younger than the grace period.</summary>
+    /// <summary>Gets the number of blobs that were kept because they are younger than the grace period.</summary>
     public BlobCount Young { get; private set; }
 
-    /// <summary>Gets what was kept because an owner, or the store when it was to be removed, did not answer.</summary>
+    /// <summary>
+    /// Gets the number of blobs that were kept because an owner, or the store at their removal, did not answer.
+    /// </summary>
     public BlobCount InDoubt { get; private set; }
 
-    /// <summary>Sweeps, once, and gives what no owner needs.</summary>
+    /// <summary>Runs the sweep, once, and returns the blobs that no owner needs.</summary>
     /// <exception cref="IOException">The store cannot be listed.</exception>
     public async IAsyncEnumerable<SweptBlob> RunAsync([EnumeratorCancellation] CancellationToken cancellation)
     {

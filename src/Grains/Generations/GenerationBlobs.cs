@@ -14,8 +14,8 @@ internal static class GenerationBlobs
 
     /// <summary>
     /// Refuses a stale report and remembers the blobs that it left in the store. A worker stops at its first refusal,
-    /// so they are those of one report. Equal work gives equal blobs, so they may be blobs that the state needs, or
-    /// that the current claim will store.
+    /// so these are the blobs of one report. Equal work gives equal blobs, so they may be blobs that the state needs,
+    /// or that the current claim will store.
     /// </summary>
     public static Outcome<ReportOutcome> Refuse(this GenerationState state, IEnumerable<BlobName> reported)
     {
@@ -31,8 +31,8 @@ internal static class GenerationBlobs
 
     /// <summary>
     /// Adds the blobs to release to an outcome. During a claim, only blobs that the claim itself has superseded are
-    /// released. At a new claim and without a claim, no worker is about to store a blob that counts, so all others are
-    /// released too.
+    /// released. At a new claim, and while there is no claim, no worker can be storing a blob under a valid claim, so
+    /// all other unneeded blobs are released too.
     /// </summary>
     public static Outcome<T> Releasing<T>(
         this Outcome<T> outcome, GenerationState before, IEnumerable<BlobName> reported)

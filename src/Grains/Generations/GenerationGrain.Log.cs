@@ -15,7 +15,8 @@ internal static partial class GenerationLog
 
     [LoggerMessage(
         EventId = 102, Level = LogLevel.Warning,
-        Message = "Generation {Generation} was written by another activation: epoch {Epoch} here, {StoredEpoch} there")]
+        Message = "Another activation has written generation {Generation}: epoch {Epoch} here, {StoredEpoch} in the "
+            + "store")]
     public static partial void StateReplaced(
         this ILogger logger, GenerationKey generation, long epoch, long storedEpoch);
 
@@ -26,7 +27,8 @@ internal static partial class GenerationLog
 
     [LoggerMessage(
         EventId = 104, Level = LogLevel.Warning,
-        Message = "Generation {Generation} lost worker {Worker}, which held it with epoch {Epoch} at step {Step}")]
+        Message = "Generation {Generation} lost worker {Worker}, which had claimed it with epoch {Epoch}, at step "
+            + "{Step}")]
     public static partial void ClaimLost(
         this ILogger logger, GenerationKey generation, string worker, long epoch, int step);
 
@@ -54,7 +56,7 @@ internal static partial class GenerationLog
 
     [LoggerMessage(
         EventId = 109, Level = LogLevel.Information,
-        Message = "{Count} submissions were refused as {Outcome} since this was last logged; the last one was of "
+        Message = "Since this was last logged, {Count} submissions were refused as {Outcome}; the last one was from "
             + "tenant {Tenant}: {Reason}")]
     public static partial void SubmissionRefused(
         this ILogger logger, int count, SubmitOutcome outcome, TenantId tenant, string? reason);

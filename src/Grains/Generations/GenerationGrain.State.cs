@@ -1,5 +1,6 @@
-// The stored state of a generation's grain: a command is decided, the new state stored, and then the consequences of
-// the change carried out. During a partition there may be two activations; the store's ETag decides between them.
+// The stored state of a generation's grain: a command is decided, the new state is stored, and then the consequences of
+// the change are carried out. During a network partition there may be two activations; the store's ETag decides which
+// of them may write.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Grains.Ports;
@@ -12,18 +13,18 @@ internal sealed partial class GenerationGrain
     {
         if (!_state.MayNeed(blob))
         {
-            // Another activation may have written during a partition.
+            // Another activation may have written during a network partition.
             await ReloadAsync();
         }
 
         return _state.MayNeed(blob);
     }
 
-    // Another process may have written the state with a clock that differs, so every wait starts now.
+    // Another process, whose clock may differ, may have written the state, so every wait starts now.
     private GenerationState FromStore(GenerationState read) =>
         read.IsOpen ? read with { WaitingSince = clock.GetUtcNow() } : read;
 
-    // Re-reads the store before it refuses: during a partition there may be two activations.
+    // Re-reads the store before it refuses: during a network partition there may be two activations.
     private async Task<Outcome<T>> DecideAsync<T>(Func<Outcome<T>> command)
     {
         Outcome<T> outcome = command();
@@ -49,7 +50,8 @@ internal sealed partial class GenerationGrain
         }
     }
 
-    // Without this, callers that only read or watch would never see what another activation wrote during a partition.
+    // Without this, callers that only read or watch would never see what another activation wrote during a network
+    // partition.
     private Task ReloadPeriodicallyAsync(CancellationToken cancellation) =>
         _state.Closure == GenerationClosure.None && !_state.Phase.IsEnded()
             ? GrainCalls.TryAsync(ReloadAsync)
@@ -79,8 +81,8 @@ internal sealed partial class GenerationGrain
 
         if (ends)
         {
-            // It stays in the open set, where walks find it, until it is settled with its tenant and its blobs are
-            // released.
+            // The generation stays in the open set, where walks find it, until its charge is settled with the tenant
+            // and its blobs are released.
             bool isSettled = await GrainCalls.TryAsync(() => SettleAsync(_state.Computed));
             if (await ReleaseAsync(_state.ToRelease) && isSettled)
             {
@@ -91,7 +93,7 @@ internal sealed partial class GenerationGrain
         return outcome.Answer;
     }
 
-    // Counts the effects of a change, and measures the phase that it ended.
+    // Counts the effects of a change, and records the duration of a phase that it ended.
     private void Measure(GenerationState before)
     {
         if (before.IsOpen && before.Phase != _state.Phase)
@@ -120,7 +122,8 @@ internal sealed partial class GenerationGrain
         return stored.WriteOrDeactivateAsync(this);
     }
 
-    // Releases blobs that a stored state no longer needs; false if some are left. Those stay in the state's lists.
+    // Releases blobs that a stored state no longer needs. Returns false if some are left; these stay in the state's
+    // lists.
     private async Task<bool> ReleaseAsync(BlobName[] names)
     {
         var done = new List<BlobName>();
@@ -149,7 +152,8 @@ internal sealed partial class GenerationGrain
         return done.Count == names.Length;
     }
 
-    // Blobs that are not released now are retried at the next claim or end, or in a walk through the open set.
+    // If blobs cannot be released now, their release is retried at the next claim or end, or in a walk through the open
+    // set.
     private async Task ReleaseOrRememberAsync()
     {
         if (await ReleaseAsync(_state.ToRelease) || _state.IsOpen)

@@ -29,7 +29,7 @@ internal sealed partial class GenerationGrain(
     LogLimits limits, ILogger<GenerationGrain> logger)
     : Grain, IGenerationGrain, IIncomingGrainCallFilter
 {
-    // Most characters of prompts with which an ended generation stays active for the usual time.
+    // Maximum length of prompts with which an ended generation stays active for the usual time.
     private const int PromptKeptMax = 8192;
     private static readonly TimeSpan s_longPromptKept = TimeSpan.FromSeconds(1);
 
@@ -49,7 +49,7 @@ internal sealed partial class GenerationGrain(
         if (!GenerationKey.TryParse(this.GetPrimaryKeyString(), out _key))
         {
             throw new ArgumentException(
-                $"'{this.GetPrimaryKeyString()}' is not a generation's key: a tenant and an id, each {Names.Rule}.");
+                $"'{this.GetPrimaryKeyString()}' is not a generation's key; it must be tenant/id, each {Names.Rule}.");
         }
 
         _state = FromStore(stored.State);
@@ -60,8 +60,8 @@ internal sealed partial class GenerationGrain(
         return Task.CompletedTask;
     }
 
-    // Thousands of long prompts fill a silo's memory, so an ended generation with one deactivates soon after a call.
-    // Not at once: Orleans would forward the pending calls to the next activation, and rejects a call forwarded twice.
+    // Thousands of long prompts fill a silo's memory, so an ended generation with one deactivates after a call. It
+    // waits a moment: Orleans would forward pending calls to the next activation, and rejects a call forwarded twice.
     public async Task Invoke(IIncomingGrainCallContext context)
     {
         try
@@ -89,7 +89,7 @@ internal sealed partial class GenerationGrain(
                 SubmitOutcome.Exists => new SubmitAnswer(known, View: await ViewAsync()),
                 SubmitOutcome.Conflict => new SubmitAnswer(
                     known, $"The id '{_key.Id}' is in use by another request; choose a new one."),
-                _ => new SubmitAnswer(known, $"The id '{_key.Id}' was deleted or has timed out; choose a new one."),
+                _ => new SubmitAnswer(known, $"The generation '{_key.Id}' was deleted or timed out; choose a new id."),
             };
         }
 
@@ -102,8 +102,8 @@ internal sealed partial class GenerationGrain(
             return admitted.Refusal!;
         }
 
-        // Blobs of an earlier generation under this id. This one may store equal blobs, so they are released at its
-        // first claim.
+        // Late keeps the blobs of an earlier generation under this id. This generation may store equal blobs, so they
+        // are released at its first claim.
         GenerationState accepted = admitted.Accepted with
         {
             Late = [.. _state.ToRelease, .. _state.Late],
@@ -182,7 +182,7 @@ internal sealed partial class GenerationGrain(
     {
         if (_state is { Submission: null, Closure: GenerationClosure.None })
         {
-            // Another activation may have accepted it during a partition.
+            // Another activation may have accepted the generation during a network partition.
             await ReloadAsync();
         }
 
@@ -226,11 +226,11 @@ internal sealed partial class GenerationGrain(
             _heardAt = clock.GetUtcNow();
         }
 
-        // Until the new claim is answered, no worker is about to store a blob that counts.
+        // Until the new claim is answered, no worker can be storing a blob under a valid claim.
         bool isNew = _state.Epoch != before.Epoch;
         await ReleaseAsync(isNew || !_state.IsClaimed ? [.. _state.ToRelease, .. _state.Late] : []);
 
-        // An older activation has offered another phase of it to the queue. This corrects the queue before the next
+        // An older activation has offered another phase to the queue. This offer corrects the queue before the next
         // walk.
         if (answer.Outcome == ClaimOutcome.Nothing && _state.IsOpen)
         {
@@ -270,8 +270,8 @@ internal sealed partial class GenerationGrain(
         return await ViewAsync();
     }
 
-    // The reason why no worker will ever do the work, as a sentence; null if one may. The catalog is asked only after
-    // nobody has done the work for that long.
+    // Why no worker will ever do the work, as a sentence; null if a worker still may. The catalog is asked only after
+    // no worker has reported on the work for RetiredPatience.
     private async Task<string?> RetirementAsync()
     {
         TimeSpan patience = models.Value.RetiredPatience;
@@ -354,7 +354,7 @@ internal sealed partial class GenerationGrain(
 
         await ReleaseOrRememberAsync();
 
-        // If this grain crashes before, a walk through the open set offers the work.
+        // If this grain crashes before this offer, a walk through the open set offers the work.
         bool waits = _state.IsOpen && _state.Phase.Info().Waits && _state.Phase != before.Phase;
         if (answer == ReportOutcome.Taken && waits)
         {
@@ -366,7 +366,7 @@ internal sealed partial class GenerationGrain(
 
     private Task SettleAsync(int computed) => grains.Tenant(_key.Tenant).SettleAsync(_key.Id, computed);
 
-    // An earlier call may have deleted it without being answered, and left blobs.
+    // An earlier call that was not answered may have deleted the generation and left blobs.
     private async Task DeleteAsync(SessionId? within)
     {
         await CloseAsync(within);

@@ -58,7 +58,7 @@ internal sealed class GenerationInstruments
 
     /// <summary>Records a phase that ended.</summary>
     /// <param name="phase">The phase.</param>
-    /// <param name="took">Its duration; null if it began in another activation.</param>
+    /// <param name="took">The duration of the phase; null if the phase began in another activation.</param>
     public void PhaseEnded(GenerationPhase phase, TimeSpan? took)
     {
         if (took is { } time)

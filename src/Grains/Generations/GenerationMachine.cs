@@ -82,7 +82,7 @@ public sealed class GenerationMachine(GenerationOptions options)
             return new(state, Granted(state), false);
         }
 
-        // A late claim, or one on a lease of a replaced queue, must not count as the death of the current worker.
+        // A late claim, or one under a lease of a replaced queue, must not count as the death of the current worker.
         if (request.Lease <= state.LastLease)
         {
             return new(state, Denied(state, key), false);
@@ -91,8 +91,8 @@ public sealed class GenerationMachine(GenerationOptions options)
         state = state with { LastLease = request.Lease };
         if (state.Claim is { } claim)
         {
-            // A new claim by the same worker proves that the old process is gone; a claim by another worker is judged
-            // dead only after ClaimQuiet without a report.
+            // A new claim by the same worker proves that its old process has died. Another worker gets the claim only
+            // after ClaimQuiet without a report from the current one.
             if (claim.Worker != request.Worker && now < heardAt + options.ClaimQuiet)
             {
                 return new(state, Denied(state, key), true);
@@ -142,7 +142,7 @@ public sealed class GenerationMachine(GenerationOptions options)
         return new(state, Granted(state), true);
     }
 
-    /// <summary>A worker reports steps. Only a newer snapshot is stored.</summary>
+    /// <summary>A worker reports steps. The state is stored only if the report has a newer snapshot.</summary>
     public static Outcome<ReportOutcome> Report(GenerationState state, StepReport report)
     {
         if (!Holds(state, report.Epoch) || state.Phase != GenerationPhase.Denoising)
@@ -213,10 +213,10 @@ public sealed class GenerationMachine(GenerationOptions options)
         return Taken(state, next, []);
     }
 
-    /// <summary>Cancels an open generation; one that has ended stays unchanged.</summary>
+    /// <summary>Cancels an open generation; an ended one stays unchanged.</summary>
     /// <param name="state">The state.</param>
     /// <param name="now">The time.</param>
-    /// <param name="message">The reason, if the client did not request it.</param>
+    /// <param name="message">The reason, if the client did not request the cancellation.</param>
     public static Outcome<bool> Cancel(GenerationState state, DateTimeOffset now, string? message = null) =>
         state.IsOpen
             ? new Outcome<bool>(Ended(state, GenerationPhase.Cancelled, now) with { Message = message }, true, true)
@@ -231,7 +231,8 @@ public sealed class GenerationMachine(GenerationOptions options)
         : new(state, false, false);
 
     /// <summary>
-    /// Deletes a generation. The state keeps only the fact, and the blobs until they are released.
+    /// Deletes a generation. The state keeps only the fact of the deletion, and the names of blobs until they are
+    /// released.
     /// </summary>
     public static Outcome<bool> Delete(GenerationState state, DateTimeOffset now) =>
         new Outcome<bool>(
@@ -246,7 +247,7 @@ public sealed class GenerationMachine(GenerationOptions options)
     public WorkItem Item(GenerationState state, GenerationKey key)
     {
         WorkKind kind = state.Phase.Info().Kind
-            ?? throw new ArgumentException($"{key} has ended ({state.Phase}); it waits for no work.", nameof(state));
+            ?? throw new ArgumentException($"{key} has ended ({state.Phase}); it has no work left.", nameof(state));
         int quanta = kind == WorkKind.Denoise ? Math.Max(1, Steps(state) - state.SnapshotStep) : 1;
         bool bound = kind == WorkKind.Denoise && state.Snapshot is not null;
         return new WorkItem
@@ -317,7 +318,7 @@ public sealed class GenerationMachine(GenerationOptions options)
             };
         }
 
-        // A step with a preview is published together with it.
+        // A step with a preview is published only together with the preview.
         foreach (int due in GenerationEvents.PreviewSteps(state.Submission!))
         {
             step = next.Previews.ContainsKey(due) ? step : Math.Min(step, due - 1);

@@ -5,22 +5,24 @@ using Microsoft.Extensions.Options;
 
 namespace Atelier.Grains.Generations;
 
-/// <summary>Generations: their claims, and the effects of deaths and failures of workers.</summary>
+/// <summary>Generations: their claims, and the effects of workers that die or fail.</summary>
 [Section("Generations"), ClusterWide]
 public sealed class GenerationOptions
 {
     /// <summary>
     /// Gets or sets the number of consecutive claims without a newer snapshot after which a generation must run alone.
     /// </summary>
-    /// <value>The default is 1: work that shared a worker when it died runs alone until its next snapshot.</value>
+    /// <value>
+    /// The default is 1: work that shared a worker when that worker died runs alone until its next snapshot.
+    /// </value>
     [Bounds(1, 1000)]
     public int QuarantineAfter { get; set; } = 1;
 
     /// <summary>
-    /// Gets or sets the number of consecutive deaths of its worker, while it ran alone and made no progress, after
-    /// which a generation fails.
+    /// Gets or sets the number of consecutive worker deaths after which a generation fails. A death counts if the
+    /// generation ran alone and made no progress.
     /// </summary>
-    /// <remarks>Each of them ends a worker's process.</remarks>
+    /// <remarks>Each of these deaths takes down a worker's process.</remarks>
     /// <value>The default is 3.</value>
     [Bounds(1, 1000)]
     public int DeathsAloneMax { get; set; } = 3;
@@ -35,8 +37,8 @@ public sealed class GenerationOptions
 
     /// <summary>Gets or sets how long after its worker's last report a claim is considered alive.</summary>
     /// <remarks>
-    /// Shorter than <see cref="WorkQueueOptions.LeaseTime"/>, or it would delay recovery; at 0 a duplicated lease would
-    /// count as a death.
+    /// It must be shorter than <see cref="WorkQueueOptions.LeaseTime"/>, or it would delay recovery. At 0, a duplicated
+    /// lease would count as a death.
     /// </remarks>
     /// <value>The default is 3 seconds.</value>
     [Bounds("00:00:00", "1.00:00:00")]

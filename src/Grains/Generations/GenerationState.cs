@@ -9,13 +9,13 @@ namespace Atelier.Grains.Generations;
 [GenerateSerializer, Alias("atelier.state.GenerationClosure")]
 public enum GenerationClosure
 {
-    /// <summary>There is one, or there may be one in the future.</summary>
+    /// <summary>There is a generation, or there may be one in the future.</summary>
     None,
 
     /// <summary>No submission came before the timeout; a late one is refused.</summary>
     NeverSubmitted,
 
-    /// <summary>It was deleted.</summary>
+    /// <summary>The generation was deleted.</summary>
     Deleted,
 }
 
@@ -35,11 +35,11 @@ public sealed record GenerationClaim
     [Id(2)]
     public required string DeviceKind { get; init; }
 
-    /// <summary>Whether the worker held nothing else.</summary>
+    /// <summary>Whether the worker held no other work.</summary>
     [Id(3)]
     public required bool Alone { get; init; }
 
-    /// <summary>Steps of the newest snapshot at the claim.</summary>
+    /// <summary>Steps done in the newest snapshot at the time of the claim.</summary>
     [Id(4)]
     public required int FromStep { get; init; }
 
@@ -84,7 +84,7 @@ public sealed record GenerationState
     [Id(1)]
     public Submission? Submission { get; init; }
 
-    /// <summary>The tenant's weight when it was accepted.</summary>
+    /// <summary>The tenant's weight when the generation was accepted.</summary>
     [Id(2)]
     public double Weight { get; init; } = 1;
 
@@ -96,11 +96,13 @@ public sealed record GenerationState
     [Id(4)]
     public GenerationPhase Phase { get; init; }
 
-    /// <summary>The furthest phase while open: parking goes back to an earlier phase, events do not.</summary>
+    /// <summary>
+    /// The furthest phase reached while open. Parking returns to an earlier phase; events never go back.
+    /// </summary>
     [Id(5)]
     public GenerationPhase Reached { get; init; }
 
-    /// <summary>Steps known to be done; may be ahead of the snapshot.</summary>
+    /// <summary>Steps that are known to be done, which may be more than those in the snapshot.</summary>
     [Id(6)]
     public int Step { get; init; }
 
@@ -108,7 +110,7 @@ public sealed record GenerationState
     [Id(7)]
     public long Epoch { get; init; }
 
-    /// <summary>The current claim; null while no worker has one.</summary>
+    /// <summary>The current claim; null while there is none.</summary>
     [Id(8)]
     public GenerationClaim? Claim { get; init; }
 
@@ -116,7 +118,7 @@ public sealed record GenerationState
     [Id(9)]
     public int ClaimsWithoutProgress { get; init; }
 
-    /// <summary>Those of them in which it ran alone.</summary>
+    /// <summary>Number of those claims in which the generation ran alone.</summary>
     [Id(10)]
     public int DeathsAlone { get; init; }
 
@@ -140,7 +142,7 @@ public sealed record GenerationState
     [Id(15)]
     public string? DeviceKind { get; init; }
 
-    /// <summary>Time since which it waits for a worker.</summary>
+    /// <summary>Time since which the generation waits for a worker.</summary>
     [Id(16)]
     public DateTimeOffset WaitingSince { get; init; }
 
@@ -156,19 +158,19 @@ public sealed record GenerationState
     [Id(19)]
     public BlobName? Picture { get; init; }
 
-    /// <summary>Why it failed.</summary>
+    /// <summary>Why the generation failed.</summary>
     [Id(20)]
     public GenerationError Error { get; init; }
 
-    /// <summary>Why it failed or was cancelled, in a sentence.</summary>
+    /// <summary>Why the generation failed or was cancelled, as a sentence.</summary>
     [Id(21)]
     public string? Message { get; init; }
 
-    /// <summary>When it was accepted.</summary>
+    /// <summary>When the generation was accepted.</summary>
     [Id(22)]
     public DateTimeOffset AcceptedAt { get; init; }
 
-    /// <summary>When it ended.</summary>
+    /// <summary>When the generation ended; null while it is open.</summary>
     [Id(23)]
     public DateTimeOffset? EndedAt { get; init; }
 
@@ -176,7 +178,7 @@ public sealed record GenerationState
     [Id(24)]
     public int Restarts { get; init; }
 
-    /// <summary>The lease of the last claim; claims on older leases are stale.</summary>
+    /// <summary>The lease of the last claim; claims under older leases are stale.</summary>
     [Id(25)]
     public long LastLease { get; init; }
 
@@ -190,29 +192,32 @@ public sealed record GenerationState
     [Id(27)]
     public BlobName[] Late { get; init; } = [];
 
-    /// <summary>The hour of its partition's retention clock in which it was accepted.</summary>
+    /// <summary>The hour of the partition's retention clock in which the generation was accepted.</summary>
     [Id(28)]
     public long AcceptedHour { get; init; }
 
-    /// <summary>Its place in its session's history.</summary>
+    /// <summary>The generation's index in its session's history.</summary>
     [Id(29)]
     public int? SessionIndex { get; init; }
 
-    /// <summary>How much of its prompts was encoded, if the worker reported it.</summary>
+    /// <summary>How much of the prompts was encoded, if the worker reported it.</summary>
     [Id(30)]
     public EncodedPrompts? Encoded { get; init; }
 
-    /// <summary>Its partition of the open set; null in a state of format 0, where its id determines it.</summary>
+    /// <summary>
+    /// The generation's partition of the open set; null in a state of format 0, where the id determines the partition.
+    /// </summary>
     [Id(31)]
     public int? Partition { get; init; }
 
     /// <summary>
-    /// Evaluations computed for it, once it has ended. A started step counts, repeated steps do not.
+    /// Evaluations that were computed for the generation, once it has ended. A started step counts; repeated steps do
+    /// not.
     /// </summary>
     [Id(32)]
     public int Computed { get; init; }
 
-    /// <summary>The day on which its tenant was charged, in days since 1970 (UTC).</summary>
+    /// <summary>The day to which the generation's evaluations are charged, in days since 1970 (UTC).</summary>
     [Id(33)]
     public long ChargedDay { get; init; }
 
@@ -220,14 +225,16 @@ public sealed record GenerationState
     [Id(34)]
     public long WeightVersion { get; init; }
 
-    /// <summary>The submission's place in its request's trace (W3C traceparent); null if it is not traced.</summary>
+    /// <summary>
+    /// The W3C traceparent of the submission within its request's trace; null if the request is not traced.
+    /// </summary>
     [Id(35)]
     public string? TraceParent { get; init; }
 
-    /// <summary>Whether it was accepted and has not ended.</summary>
+    /// <summary>Whether the generation was accepted and has not ended.</summary>
     public bool IsOpen => Submission is not null && !Phase.IsEnded();
 
-    /// <summary>Whether a worker may be storing blobs for it.</summary>
+    /// <summary>Whether a worker may be storing blobs for the generation.</summary>
     public bool IsClaimed => IsOpen && Claim is not null;
 
     /// <summary>The blobs that this state needs.</summary>
@@ -235,10 +242,11 @@ public sealed record GenerationState
         new[] { Caption, Snapshot, Latent, Picture }.OfType<BlobName>().Concat(Previews.Values);
 
     /// <summary>
-    /// Whether it may need a blob. While it is open it may need any: a worker stores bytes before it reports them.
+    /// Whether the generation may need a blob. While it is open, it may need any blob, because a worker stores bytes
+    /// before it reports them.
     /// </summary>
     public bool MayNeed(BlobName blob) => IsOpen || Needed().Concat(ToRelease).Concat(Late).Contains(blob);
 
-    /// <summary>Whether it must run alone, because of claims without progress.</summary>
+    /// <summary>Whether the generation must run alone, because of claims without progress.</summary>
     public bool IsQuarantined(GenerationOptions options) => ClaimsWithoutProgress >= options.QuarantineAfter;
 }

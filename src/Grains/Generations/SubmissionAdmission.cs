@@ -1,7 +1,7 @@
 // The admission of a submission. It checks, in this order: the model, the tenant's limits, the queue (only a hint: work
-// that is not accepted is dropped when it is claimed), the open set, the session's history. The generation then stores
-// its state and answers. If it fails before that, the tenant is refunded; if the call for that is lost, the tenant asks
-// the generation after a while.
+// that is not accepted is dropped when a worker claims it), the open set, the session's history. The generation then
+// stores its state and answers. If the admission fails, the tenant is refunded; if the refund call is lost, the
+// tenant's grain asks the generation after a while.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Models;
@@ -62,7 +62,7 @@ internal sealed class SubmissionAdmission(
                 SubmitOutcome.Invalid, $"This model draws pictures of {string.Join(", ", card.Sizes)}, not of {size}.");
     }
 
-    /// <summary>The message for a model that was replaced by a newer one of its name.</summary>
+    /// <summary>The message for a model that was replaced by a newer one with its name.</summary>
     public static string Retired(ModelCard card, ModelDigest newer) =>
         $"The model {card.Digest} is retired: no worker holds it, and its name '{card.Name}' now means {newer}.";
 
@@ -131,8 +131,8 @@ internal sealed class SubmissionAdmission(
 
     private Task SettleAsync(GenerationKey key) => grains.Tenant(key.Tenant).SettleAsync(key.Id, 0);
 
-    // A retry, after an answer was lost, may enter a second partition. A walk through the other one removes the
-    // generation when it has ended.
+    // A retry after a lost answer may enter the generation into a second partition. A walk through the partition that
+    // its state does not name removes the generation after it has ended.
     private async Task<(int Partition, long Hour)?> EnterAsync(GenerationKey key)
     {
         foreach (int partition in await openSets.PartitionsOfAsync(key.ToString()))

@@ -1,5 +1,5 @@
-// A generation's state in an activation, with its ETag. During a partition there may be two activations; only the
-// store's ETag shows whether the other one has written.
+// A generation's state in an activation, with its ETag. During a network partition there may be two activations; only
+// the store's ETag shows whether the other one has written.
 namespace Atelier.Grains.Generations;
 
 /// <summary>A state, and the ETag of the stored state that it is based on.</summary>

@@ -31,7 +31,7 @@ public static class GrainsHosting
     {
         silo.Services.AddGrainOptions(silo.Configuration);
 
-        // Reminders drive the walks, and Orleans bounds their period from below.
+        // Reminders drive the walks. Orleans' minimum reminder period is lowered if the walks need a shorter one.
         silo.Services.AddOptions<ReminderOptions>().Configure<IOptions<OpenSetOptions>>((reminders, openSet) =>
             reminders.MinimumReminderPeriod = TimeSpan.FromTicks(
                 Math.Min(reminders.MinimumReminderPeriod.Ticks, openSet.Value.WalkPeriod.Ticks)));

@@ -1,7 +1,7 @@
-// The catalog of models as a pure protocol: which card a name means, and which models are retired. Workers confirm
-// their cards periodically; a card that was not confirmed for a while is held by no live worker. Times are durations
-// since this catalog started: a wall clock that jumps retires nothing, and after a start every card has its full time
-// again.
+// The catalog of models as a pure protocol: which model a name refers to, and which models are retired. Workers confirm
+// the cards of their models periodically; a model whose card was not confirmed for a while counts as held by no live
+// worker. Times are durations since this catalog started, so a wall clock that jumps retires nothing, and after a start
+// every card gets its full time again.
 using Atelier.Contracts;
 using Atelier.Contracts.Models;
 
@@ -19,7 +19,7 @@ internal sealed class ModelCatalogState
 /// <summary>Outcome of a card's registration.</summary>
 internal enum Registration
 {
-    /// <summary>The same card was known.</summary>
+    /// <summary>The same card was registered already.</summary>
     Confirmed,
 
     /// <summary>The card is new, has changed or was retired: the state must be stored.</summary>
@@ -36,7 +36,7 @@ internal sealed class ModelCatalog(ModelCatalogState state, ModelOptions options
 {
     private readonly Dictionary<ModelDigest, TimeSpan> _confirmed = [];
 
-    /// <summary>Registers or confirms a model that a worker can hold.</summary>
+    /// <summary>Registers or confirms a model that a worker can load.</summary>
     public Registration Register(ModelCard card, TimeSpan now)
     {
         int place = state.Cards.FindIndex(known => known.Digest == card.Digest);
@@ -73,8 +73,8 @@ internal sealed class ModelCatalog(ModelCatalogState state, ModelOptions options
     public ModelCard[] List(TimeSpan now) => [.. Ordered(now).Where(card => Successor(card, now) is null)];
 
     /// <summary>
-    /// Finds a model by digest, name or alias; null is the default model. Of several candidates, those held by a live
-    /// worker come first, and of these the newest.
+    /// Finds a model by digest, name or alias, or the default model if the name is null. Of several candidates, those
+    /// held by a live worker come first, and of these the newest.
     /// </summary>
     public ModelCard? Find(string? name, TimeSpan now)
     {
@@ -86,7 +86,9 @@ internal sealed class ModelCatalog(ModelCatalogState state, ModelOptions options
             : found with { ReplacedBy = Successor(found, now), Unconfirmed = Silence(found, now) };
     }
 
-    /// <summary>Models that no live worker holds and whose name another model has, the oldest first.</summary>
+    /// <summary>
+    /// Models that no live worker holds and whose name another model has taken over, the oldest first.
+    /// </summary>
     public IEnumerable<ModelDigest> Retired(TimeSpan now) =>
         state.Cards.Where(card => Successor(card, now) is not null).Select(card => card.Digest);
 

@@ -9,6 +9,6 @@ internal static partial class ModelLog
 {
     [LoggerMessage(
         EventId = 511, Level = LogLevel.Warning,
-        Message = "The catalog is full: model {Dropped} is replaced by {Name}, {Model}")]
+        Message = "The catalog is full: model {Dropped} is replaced by {Name} ({Model})")]
     public static partial void ModelDropped(this ILogger logger, ModelDigest dropped, string name, ModelDigest model);
 }

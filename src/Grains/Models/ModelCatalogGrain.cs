@@ -1,4 +1,4 @@
-// The cluster's catalog of models, as registered by the workers that can hold them.
+// The cluster's catalog of models, as registered by the workers that can load them.
 using Atelier.Contracts;
 using Atelier.Contracts.Models;
 using Atelier.Contracts.Queueing;
@@ -54,8 +54,9 @@ internal sealed class ModelCatalogGrain(
 
     public Task<ModelCard?> FindAsync(string? name) => Task.FromResult(_catalog.Find(name, Now));
 
-    // A model that a new one may replace: a retired one, or one that no worker holds and no work waits for. A queue
-    // that has just started does not know its work yet, so it must be empty at two attempts, some time apart.
+    // A model that a new one may replace: a retired one, or one that no worker holds and no work needs. A queue that
+    // has just started does not know all work yet, so it must have no work for the model at two attempts, some time
+    // apart.
     private async Task<ModelDigest?> FindReplaceableAsync()
     {
         if (_catalog.Retired(Now).Select(model => (ModelDigest?)model).FirstOrDefault() is { } retired)

@@ -5,10 +5,10 @@ namespace Atelier.Grains.Models;
 
 /// <summary>A model in a worker's memory.</summary>
 /// <param name="Model">Digest of the model.</param>
-/// <param name="Bytes">Bytes of memory that it takes.</param>
-/// <param name="IsUsed">Whether the worker holds work of it.</param>
-/// <param name="LoadedAt">When it was loaded.</param>
-/// <param name="UsedAt">When work of it was last leased.</param>
+/// <param name="Bytes">Bytes of memory that the model takes.</param>
+/// <param name="IsUsed">Whether the worker holds work for the model.</param>
+/// <param name="LoadedAt">When the model was loaded.</param>
+/// <param name="UsedAt">When work for the model was last leased.</param>
 public readonly record struct LoadedModel(
     ModelDigest Model, long Bytes, bool IsUsed, TimeSpan LoadedAt, TimeSpan UsedAt);
 

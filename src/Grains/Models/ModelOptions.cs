@@ -7,7 +7,7 @@ namespace Atelier.Grains.Models;
 [Section("Models"), ClusterWide]
 public sealed class ModelOptions
 {
-    /// <summary>Gets or sets the period with which a worker confirms its models to the catalog.</summary>
+    /// <summary>Gets or sets the period at which a worker confirms its models to the catalog.</summary>
     /// <value>The default is 30 seconds.</value>
     [Bounds("00:00:00.001", "1.00:00:00")]
     public TimeSpan ConfirmPeriod { get; set; } = TimeSpan.FromSeconds(30);
@@ -15,7 +15,9 @@ public sealed class ModelOptions
     /// <summary>
     /// Gets or sets how long after a worker's last confirmation a model counts as held by a live worker.
     /// </summary>
-    /// <remarks>At least twice <see cref="ConfirmPeriod"/>, or one lost call would retire a model.</remarks>
+    /// <remarks>
+    /// It must be at least twice <see cref="ConfirmPeriod"/>; otherwise one lost call would retire a model.
+    /// </remarks>
     /// <value>The default is 2 minutes.</value>
     [Bounds("00:00:00.001", "365.00:00:00")]
     public TimeSpan ConfirmedFor { get; set; } = TimeSpan.FromMinutes(2);
@@ -24,8 +26,8 @@ public sealed class ModelOptions
     /// Gets or sets how long open generations of a model wait for a worker after another model has taken its name.
     /// </summary>
     /// <remarks>
-    /// After that they fail; at least <see cref="ConfirmedFor"/>. If no other model takes the name, they wait without
-    /// limit.
+    /// After that they fail. It must be at least <see cref="ConfirmedFor"/>. If no other model takes the name, they
+    /// wait without limit.
     /// </remarks>
     /// <value>The default is 10 minutes.</value>
     [Bounds("00:00:00.001", "365.00:00:00")]

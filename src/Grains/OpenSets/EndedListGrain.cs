@@ -1,4 +1,4 @@
-// The list of what ended in one hour, so that retention can delete it without a search.
+// The list of generations and sessions that ended in one hour, so that retention finds them without a search.
 using System.Globalization;
 using Atelier.Contracts;
 using Atelier.Contracts.Diagnostics;
@@ -14,7 +14,9 @@ namespace Atelier.Grains.OpenSets;
 [GenerateSerializer, Alias("atelier.state.EndedList")]
 internal sealed class EndedListState
 {
-    /// <summary>Keys of generations, and keys of sessions behind a mark that no name begins with.</summary>
+    /// <summary>
+    /// Keys of generations, and keys of sessions. The latter have a prefix with which no generation's key begins.
+    /// </summary>
     [Id(0)]
     public HashSet<string> Generations { get; set; } = [];
 }
@@ -26,7 +28,7 @@ internal sealed class EndedListGrain(
     [PersistentState("ended")] IPersistentState<EndedListState> state, IGrainFactory grains,
     OpenSetInstruments instruments, LogLimits limits, ILogger<EndedListGrain> logger) : Grain, IEndedListGrain
 {
-    // Concurrent deletions.
+    // Maximum number of concurrent deletions.
     private const int Fan = 16;
 
     private const char SessionMark = '~';
@@ -79,7 +81,7 @@ internal sealed class EndedListGrain(
         return left == 0;
     }
 
-    // One that fails does not block the others; it stays on the page.
+    // An item whose deletion fails does not block the others; it stays on the page.
     private async Task<string?> ForgetAsync(string key, long now)
     {
         try

@@ -21,7 +21,7 @@ public sealed class OpenSetState
     public long ForgottenHour { get; set; }
 
     /// <summary>
-    /// The partition's retention clock, in seconds since 1970 by the wall clock at its start; 0 before.
+    /// The partition's retention clock, in seconds. It starts at the wall clock's seconds since 1970; 0 before that.
     /// </summary>
     [Id(2)]
     public long RetentionSeconds { get; set; }
@@ -33,9 +33,9 @@ public sealed class OpenSetState
     public HashSet<string> Unfinished { get; set; } = [];
 }
 
-/// <summary>The question of a walk to a generation.</summary>
+/// <summary>A question that a walk asks a generation.</summary>
 /// <param name="Generation">Key of the generation.</param>
-/// <param name="Late">Whether the time for its submission is over.</param>
+/// <param name="Late">Whether the time limit of its submission has passed.</param>
 public readonly record struct WalkQuestion(GenerationKey Generation, bool Late);
 
 /// <summary>A partition of the open set.</summary>
@@ -43,14 +43,14 @@ public readonly record struct WalkQuestion(GenerationKey Generation, bool Late);
 /// <param name="submitTimeout">The longest time that a submission may take.</param>
 public sealed class OpenSet(OpenSetState state, TimeSpan submitTimeout)
 {
-    /// <summary>Number of partitions in format 0, which chose them by a hash without a key.</summary>
+    /// <summary>Number of partitions in format 0, in which a hash without a key chose the partition.</summary>
     public const int PartitionsOfFormat0 = 64;
 
-    /// <summary>The partition in which format 0 put a generation whose state does not record it.</summary>
+    /// <summary>The partition of a generation whose state does not record it, as format 0 chose it.</summary>
     public static int PartitionOfFormat0(GenerationKey generation) =>
         StableParts.Of(generation.ToString(), PartitionsOfFormat0);
 
-    /// <summary>Number of generations in it.</summary>
+    /// <summary>Number of generations in the partition.</summary>
     public int Count => state.Added.Count;
 
     /// <summary>
@@ -64,7 +64,7 @@ public sealed class OpenSet(OpenSetState state, TimeSpan submitTimeout)
         }
     }
 
-    /// <summary>The ids of a tenant.</summary>
+    /// <summary>The ids of a tenant's generations in the partition.</summary>
     public GenerationId[] Of(TenantId tenant) =>
     [
         .. state.Added.Keys.Where(key => key.StartsWith($"{tenant}/", StringComparison.Ordinal))
@@ -72,10 +72,10 @@ public sealed class OpenSet(OpenSetState state, TimeSpan submitTimeout)
             .Where(id => id != default),
     ];
 
-    /// <summary>Adds an id; false if it is full.</summary>
+    /// <summary>Adds a generation. Returns false if the partition is full.</summary>
     public bool Add(GenerationKey generation, DateTimeOffset now)
     {
-        // The time of a known id is renewed, because its submission has just been retried.
+        // The time of a known generation is renewed, because its submission has just been retried.
         if (state.Added.Count >= IOpenSetGrain.SizeMax && !state.Added.ContainsKey(generation.ToString()))
         {
             return false;
@@ -85,10 +85,10 @@ public sealed class OpenSet(OpenSetState state, TimeSpan submitTimeout)
         return true;
     }
 
-    /// <summary>Removes an id; false if it was not there.</summary>
+    /// <summary>Removes a generation. Returns false if it was not in the partition.</summary>
     public bool Remove(GenerationKey generation) => state.Added.Remove(generation.ToString());
 
-    /// <summary>The questions to all generations in it.</summary>
+    /// <summary>The questions for all generations in the partition.</summary>
     public IReadOnlyList<WalkQuestion> Walk(DateTimeOffset now)
     {
         var questions = new List<WalkQuestion>(state.Added.Count);

@@ -9,14 +9,14 @@ internal static partial class OpenSetLog
 {
     [LoggerMessage(
         EventId = 401,
-        Message = "{Count} tenants did not report whether they are closed since this was last logged; the next walk "
+        Message = "Since this was last logged, {Count} tenants did not answer whether they are closed; the next walk "
             + "retries; the last one was {Tenant}")]
     public static partial void TenantUnanswered(
         this ILogger logger, LogLevel level, int count, TenantId tenant, Exception error);
 
     [LoggerMessage(
         EventId = 402,
-        Message = "{Count} generations did not answer a walk since this was last logged; the next walk retries; the "
+        Message = "Since this was last logged, {Count} generations did not answer a walk; the next walk retries; the "
             + "last one was {Generation}")]
     public static partial void GenerationUnanswered(
         this ILogger logger, LogLevel level, int count, GenerationKey generation, Exception error);
@@ -27,12 +27,12 @@ internal static partial class OpenSetLog
 
     [LoggerMessage(
         EventId = 411, Level = LogLevel.Information,
-        Message = "Retention deleted {Count} entries of {List}, {Left} are left")]
+        Message = "Retention deleted {Count} entries of list {List}; {Left} are left")]
     public static partial void Swept(this ILogger logger, string list, int count, int left);
 
     [LoggerMessage(
         EventId = 412, Level = LogLevel.Warning,
-        Message = "Retention could not delete {Count} items since this was last logged and will retry; the last "
-            + "one was {Key}")]
+        Message = "Since this was last logged, retention could not delete {Count} items; it will retry; the last one "
+            + "was {Key}")]
     public static partial void Kept(this ILogger logger, int count, string key, Exception error);
 }

@@ -1,5 +1,5 @@
-// A partition of the open set as a grain. Its reminder walks the set, which recovers open work when everything else has
-// failed, and drives retention, which deletes what ended long ago.
+// A partition of the open set as a grain. Its reminder drives walks through the set, which recover open work when
+// everything else has failed, and retention, which deletes generations and sessions that ended long ago.
 using System.Globalization;
 using Atelier.Contracts;
 using Atelier.Contracts.Diagnostics;
@@ -22,16 +22,16 @@ internal sealed class OpenSetGrain(
 {
     private const string Reminder = "walk";
 
-    // Concurrent questions of a walk.
+    // Maximum number of concurrent questions of a walk.
     private const int Fan = 16;
 
-    // Hours that retention covers in one round.
+    // Maximum number of hours that retention processes in one round.
     private const int HoursAtATime = 48;
 
-    // Most seconds of the retention clock between two writes of it.
+    // Maximum time between two writes of the retention clock, in seconds.
     private const long ClockSecondsMax = 300;
 
-    // Pages that wait to be swept again; retention pauses at this many.
+    // Maximum number of pages that wait to be swept again; beyond it, retention pauses.
     private const int UnfinishedMax = 64;
 
     private OpenSet _set = null!;
@@ -88,8 +88,8 @@ internal sealed class OpenSetGrain(
         return _retention.Hour;
     }
 
-    // First added to the list of what ended, so that retention will find it. An ended generation does no harm in the
-    // set for a while, so many removals share one write.
+    // The generation is first added to the list of ended ones, so that retention finds it. An ended generation may stay
+    // in the stored set for a while, so many removals share one write.
     public async Task RemoveAsync(GenerationKey generation)
     {
         await ListAsync(page => page.AddAsync(generation));
@@ -104,8 +104,8 @@ internal sealed class OpenSetGrain(
     }
 
     // The walk is not awaited, because generations that are being submitted wait for this grain. A walk that is
-    // requested during another one follows it, because the other one may have offered work to a queue that has died
-    // since.
+    // requested during another one runs after it, because the running walk may have offered work to a queue that has
+    // died since.
     public async Task WalkAsync()
     {
         await GrainCalls.TryAsync(RefreshAsync);
@@ -120,7 +120,8 @@ internal sealed class OpenSetGrain(
 
     public Task ReceiveReminder(string reminderName, TickStatus status) => WalkAsync();
 
-    // Deletes what ended in hours whose retention is over. A few hours at a time; the next round continues.
+    // Deletes generations and sessions that ended in hours whose retention time is over: a few hours at a time, and the
+    // next round continues.
     private async Task ForgetAsync()
     {
         foreach (string page in state.State.Unfinished.ToArray())
@@ -141,7 +142,8 @@ internal sealed class OpenSetGrain(
         }
     }
 
-    // From the last page to the first: after a crash the first pages are left, and retention finds them by counting.
+    // Sweeps from the last page to the first: after a crash the first pages are left, and retention finds those when it
+    // counts pages.
     private async Task ForgetAsync(long hour)
     {
         int pages = 0;
@@ -173,7 +175,8 @@ internal sealed class OpenSetGrain(
     // concurrently and some fail.
     private async Task ListAsync(Func<IEndedListGrain, Task<bool>> add)
     {
-        // The clock is stored before anything is listed by it: if two activations start it at once, one write wins.
+        // The retention clock is stored before anything is listed under its hours: if two activations start it at once,
+        // one write wins.
         if (!state.RecordExists)
         {
             await StoreAsync();
@@ -200,8 +203,8 @@ internal sealed class OpenSetGrain(
     private IEndedListGrain EndedList(long hour, int page) =>
         grains.GetGrain<IEndedListGrain>($"{hour}/{this.GetPrimaryKeyLong()}/{page}");
 
-    // Once per activation, because a reminder that was registered while the clock was ahead would not fire until that
-    // time comes.
+    // Registers the reminder once per activation, because one that was registered while the wall clock was ahead would
+    // not fire until that time comes.
     private async Task RemindAsync()
     {
         if (!_reminded)
@@ -211,8 +214,8 @@ internal sealed class OpenSetGrain(
         }
     }
 
-    // During a partition there may be two activations. Without this, ids that the other one added would not be walked
-    // before the next write here. Removals that were not stored are repeated by the walk.
+    // During a network partition there may be two activations. Without this re-read, ids that the other one added would
+    // not be walked before this one writes again. The walk repeats removals that were not stored.
     private async Task RefreshAsync()
     {
         (OpenSetState held, string? tag) = (state.State, state.Etag);
@@ -247,7 +250,8 @@ internal sealed class OpenSetGrain(
         }
     }
 
-    // The closed tenants among those of the questions. One that does not answer is asked in the next walk.
+    // The closed tenants among those whose generations are asked. A tenant that does not answer is asked again in the
+    // next walk.
     private async Task<HashSet<TenantId>> ClosedAsync(IReadOnlyList<WalkQuestion> questions)
     {
         var closed = new HashSet<TenantId>();

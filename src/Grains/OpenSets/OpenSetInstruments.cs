@@ -18,9 +18,9 @@ internal sealed class OpenSetInstruments
             "Generations in the partitions that are active on this silo, including those that ended a moment ago.");
         _walks = meter.CreateCounter<long>("atelier.open_set.walks", "{walk}", "Walks through partitions.");
         _unanswered = meter.CreateCounter<long>(
-            "atelier.open_set.unanswered", "{question}", "Questions of walks and retention that were not answered.");
+            "atelier.open_set.unanswered", "{question}", "Questions by walks and retention that were not answered.");
         _forgotten = meter.CreateCounter<long>(
-            "atelier.retention.forgotten", "{item}", "Generations and sessions that retention forgot.");
+            "atelier.retention.forgotten", "{item}", "Generations and sessions that retention deleted.");
     }
 
     /// <summary>Generations in the partitions.</summary>

@@ -1,4 +1,5 @@
-// The layout of the open set, which all silos share for the cluster's life: the key of its hash and the partitions.
+// The layout of the open set, which all silos share for the life of the cluster: the key of its hash and the number of
+// partitions.
 using System.Security.Cryptography;
 using Atelier.Contracts.OpenSets;
 using Atelier.Grains.Placement;

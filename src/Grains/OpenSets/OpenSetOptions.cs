@@ -12,16 +12,16 @@ public sealed class OpenSetOptions
 
     /// <summary>Gets or sets the number of partitions; each has room for 480 open generations.</summary>
     /// <remarks>
-    /// Together they must have room for all generations that tenants may have open. Each partition has a reminder, and
-    /// a small write every five minutes. The number may change between starts: a generation stays in its partition to
-    /// its end, and all partitions that ever existed are walked.
+    /// Together they must have room for all generations that tenants may have open. Each partition has a reminder and
+    /// causes a small write every five minutes. The number may change between starts: a generation stays in its
+    /// partition until it ends, and all partitions that ever existed are walked.
     /// </remarks>
     /// <value>The default is 256: room for more than 100,000 open generations.</value>
     [Bounds(1, PartitionsMax)]
     public int Partitions { get; set; } = 256;
 
     /// <summary>
-    /// Gets or sets the period of each partition's walk, which recovers work that everything else missed.
+    /// Gets or sets the period of each partition's walk, which recovers work that all other mechanisms missed.
     /// </summary>
     /// <remarks>Such work waits for up to this time. Each walk asks every open generation.</remarks>
     /// <value>The default is 1 minute.</value>
@@ -31,7 +31,9 @@ public sealed class OpenSetOptions
     /// <summary>
     /// Gets or sets the maximum time between a submission's entry in the open set and its stored state.
     /// </summary>
-    /// <remarks>A submission without a state by then counts as never accepted, and the next walk removes it.</remarks>
+    /// <remarks>
+    /// A submission without a stored state by then counts as never accepted, and the next walk removes it.
+    /// </remarks>
     /// <value>The default is 30 seconds.</value>
     [Bounds("00:00:01", "1.00:00:00")]
     public TimeSpan SubmitTimeout { get; set; } = TimeSpan.FromSeconds(30);
@@ -44,7 +46,7 @@ internal sealed class OpenSetOptionsValidator : OptionsValidator<OpenSetOptions>
     {
         if (options.WalkPeriod < TimeSpan.FromSeconds(10))
         {
-            yield return $"{Key(nameof(options.WalkPeriod))} is {options.WalkPeriod}: such frequent walks are a load "
+            yield return $"{Key(nameof(options.WalkPeriod))} is {options.WalkPeriod}: such frequent walks put a load "
                 + "on every grain and on the store.";
         }
     }

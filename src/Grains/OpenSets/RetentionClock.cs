@@ -1,6 +1,6 @@
 // The clock of a partition's retention as a pure rule. It counts time in which the cluster ran, in small steps of the
 // monotonic clock, and is stored with the partition: neither a wall clock that jumps nor a machine that was off for a
-// week deletes anything early. Time that is lost in a crash only keeps things longer.
+// week deletes anything early. Time that is lost in a crash only delays deletions.
 
 namespace Atelier.Grains.OpenSets;
 
@@ -35,10 +35,10 @@ public sealed class RetentionClock
         }
     }
 
-    /// <summary>The current hour, under which endings are listed.</summary>
+    /// <summary>The current hour, under which generations and sessions that end now are listed.</summary>
     public long Hour => _state.RetentionSeconds / HourSeconds;
 
-    /// <summary>The last hour whose retention is over for all that ended in it.</summary>
+    /// <summary>The last hour for which retention is over: everything that ended in it may be deleted.</summary>
     public long DueHour => ((_state.RetentionSeconds - (long)_options.Generations.TotalSeconds) / HourSeconds) - 1;
 
     /// <summary>

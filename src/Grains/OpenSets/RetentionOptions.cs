@@ -3,22 +3,25 @@ using Atelier.Configuration;
 
 namespace Atelier.Grains.OpenSets;
 
-/// <summary>Retention of generations and sessions, counting time in which the cluster runs.</summary>
+/// <summary>Retention of generations and sessions, measured in time during which the cluster runs.</summary>
 [Section("Retention"), ClusterWide]
 public sealed class RetentionOptions
 {
     /// <summary>Gets or sets how long an ended generation and its picture are retained.</summary>
-    /// <remarks>After that they are deleted permanently. A shorter time also applies to older ones.</remarks>
+    /// <remarks>
+    /// After that they are deleted permanently. A shorter time also applies to generations that ended earlier.
+    /// </remarks>
     /// <value>The default is 7 days.</value>
     [Bounds("00:01:00", "36500.00:00:00")]
     public TimeSpan Generations { get; set; } = TimeSpan.FromDays(7);
 
     /// <summary>
-    /// Gets or sets how long a session is retained after its last use. Opening it and a generation accepted in it are
-    /// uses.
+    /// Gets or sets how long a session is retained after its last use. Opening the session and accepting a generation
+    /// in it count as uses.
     /// </summary>
     /// <remarks>
-    /// Each session is checked once per retention time of generations, so it is deleted up to twice that time later.
+    /// Each session is checked only once per retention time of generations, so its deletion may be late by up to twice
+    /// that time.
     /// </remarks>
     /// <value>The default is 30 days.</value>
     [Bounds("01:00:00", "36500.00:00:00")]
@@ -26,7 +29,8 @@ public sealed class RetentionOptions
 
     /// <summary>Gets or sets the maximum time that counts between two readings of the clock.</summary>
     /// <remarks>
-    /// Time beyond it, as when a machine slept, does not count. Readings are a second apart, and more under load.
+    /// Time beyond it, as when a machine slept, does not count. Readings are one second apart, and further apart under
+    /// load.
     /// </remarks>
     /// <value>The default is 2 minutes.</value>
     [Bounds("00:00:01", "36500.00:00:00")]

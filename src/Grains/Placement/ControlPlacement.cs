@@ -1,5 +1,5 @@
-// The placement of grains on silos with the control role. A node that only draws, and may be removed at any moment, has
-// no grain whose state matters.
+// The placement of grains on silos with the control role. A silo that only draws may be removed at any moment, so it
+// hosts no grain whose state matters.
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Placement;
 using Orleans.Runtime.MembershipService.SiloMetadata;
@@ -24,7 +24,7 @@ internal sealed class ControlSiloFilterStrategy : PlacementFilterStrategy
     }
 }
 
-/// <summary>Keeps the silos whose metadata do not deny the role.</summary>
+/// <summary>Keeps the silos whose metadata does not deny the control role.</summary>
 internal sealed class ControlSiloFilterDirector(IServiceProvider services) : IPlacementFilterDirector
 {
     public IEnumerable<SiloAddress> Filter(

@@ -4,7 +4,7 @@ using Atelier.Contracts;
 
 namespace Atelier.Grains.Ports;
 
-/// <summary>The simple interface to <see cref="IBlobStore"/>, for what fits into memory.</summary>
+/// <summary>A simple interface to <see cref="IBlobStore"/>, for blobs that fit into memory.</summary>
 public static class BlobBytes
 {
     /// <summary>Maximum size of a small blob, in bytes.</summary>
@@ -14,8 +14,8 @@ public static class BlobBytes
     public static BlobName NameOf(BlobKind kind, TenantId tenant, byte[] bytes) =>
         BlobName.Of(kind, tenant, Convert.ToHexStringLower(SHA256.HashData(bytes)));
 
-    /// <summary>Stores a generation's bytes under the name that their digest gives.</summary>
-    /// <exception cref="ArgumentException">The bytes are more than <see cref="BytesMax"/>.</exception>
+    /// <summary>Stores a generation's bytes under a name that contains their digest.</summary>
+    /// <exception cref="ArgumentException">There are more than <see cref="BytesMax"/> bytes.</exception>
     public static async Task<BlobName> PutAsync(
         this IBlobStore store, BlobKind kind, GenerationKey owner, byte[] bytes, CancellationToken cancellation)
     {
@@ -25,8 +25,8 @@ public static class BlobBytes
     }
 
     /// <summary>Stores bytes.</summary>
-    /// <exception cref="ArgumentException">The bytes are more than <see cref="BytesMax"/>.</exception>
-    /// <exception cref="InvalidDataException">The bytes are not those of the name.</exception>
+    /// <exception cref="ArgumentException">There are more than <see cref="BytesMax"/> bytes.</exception>
+    /// <exception cref="InvalidDataException">The bytes do not match the digest in the name.</exception>
     public static async Task PutAsync(
         this IBlobStore store, BlobName name, BlobOwner owner, byte[] bytes, CancellationToken cancellation)
     {
@@ -41,7 +41,7 @@ public static class BlobBytes
     }
 
     /// <summary>
-    /// The bytes of a name, checked against its digest; null if they are missing, damaged, or more than
+    /// The bytes of a blob, checked against the digest in its name; null if they are missing, damaged, or more than
     /// <see cref="BytesMax"/>.
     /// </summary>
     public static async Task<byte[]?> GetAsync(
@@ -58,7 +58,7 @@ public static class BlobBytes
             var bytes = new byte[content.Length];
             await content.Stream.ReadExactlyAsync(bytes, cancellation);
 
-            // An empty blob is checked where its end is read.
+            // The digest of an empty blob is checked only when the end of the stream is read.
             return await content.Stream.ReadAsync(new byte[1], cancellation) == 0 ? bytes : null;
         }
         catch (Exception error) when (error is InvalidDataException or EndOfStreamException)

@@ -1,11 +1,12 @@
-// Who needs a blob, as a value. Stores keep its spelling beside the bytes: a generation's is its id alone, as before
-// there were other owners; the others begin with their type and a dot, which no id contains.
+// The owner of a blob, as a value. Stores keep the owner's spelling beside the bytes. A generation is spelled as its id
+// alone, as in releases without other owners; the spellings of others begin with their type and a dot, which no id
+// contains.
 using System.Diagnostics.CodeAnalysis;
 using Atelier.Contracts;
 
 namespace Atelier.Grains.Ports;
 
-/// <summary>What an owner is.</summary>
+/// <summary>The type of an owner.</summary>
 public enum BlobOwnerType
 {
     /// <summary>A generation of the blob's tenant.</summary>
@@ -22,23 +23,25 @@ public enum BlobOwnerType
 }
 
 /// <summary>An owner of blobs.</summary>
-/// <param name="Type">What it is.</param>
-/// <param name="Id">Its id, within the blob's tenant unless it is a run; see <see cref="Names"/>.</param>
+/// <param name="Type">The owner's type.</param>
+/// <param name="Id">
+/// The owner's id, within the blob's tenant unless the owner is a run; see <see cref="Names"/>.
+/// </param>
 public readonly record struct BlobOwner(BlobOwnerType Type, string Id)
 {
-    // In stored names: they never change.
+    // The prefixes are part of stored names, so they never change.
     private static readonly (BlobOwnerType Type, string Prefix)[] s_prefixes =
     [
         (BlobOwnerType.Run, "run."), (BlobOwnerType.Session, "session."), (BlobOwnerType.Upload, "upload."),
     ];
 
-    /// <summary>A generation.</summary>
+    /// <summary>A generation as an owner.</summary>
     public static BlobOwner Of(GenerationId generation) => new(BlobOwnerType.Generation, generation.Value);
 
-    /// <summary>A session.</summary>
+    /// <summary>A session as an owner.</summary>
     public static BlobOwner Of(SessionId session) => new(BlobOwnerType.Session, session.Value);
 
-    /// <summary>Reads what <see cref="ToString"/> wrote.</summary>
+    /// <summary>Parses the output of <see cref="ToString"/>.</summary>
     public static bool TryParse([NotNullWhen(true)] string? text, out BlobOwner owner)
     {
         (BlobOwnerType type, string prefix) = Array.Find(
@@ -48,17 +51,17 @@ public readonly record struct BlobOwner(BlobOwnerType Type, string Id)
     }
 
     /// <summary>The spelling, checked for use in paths.</summary>
-    /// <param name="name">The blob that it holds.</param>
-    /// <exception cref="ArgumentException">It is not a valid owner, or cannot hold such a blob.</exception>
+    /// <param name="name">The blob that the owner holds.</param>
+    /// <exception cref="ArgumentException">The owner is not valid, or cannot hold such a blob.</exception>
     public string SpellingFor(BlobName name)
     {
         if (!Names.AreValid(Id) || !Enum.IsDefined(Type))
         {
-            throw new ArgumentException($"'{Id}' is not the id of an owner of {name}.");
+            throw new ArgumentException($"'{Id}' is not a valid id for an owner of {name}.");
         }
 
         return name.Tenant is null && Type != BlobOwnerType.Run
-            ? throw new ArgumentException($"{this} is a tenant's and cannot hold {name}, which is the cluster's.")
+            ? throw new ArgumentException($"{this} belongs to a tenant and cannot hold {name}, a blob of the cluster.")
             : ToString();
     }
 

@@ -1,5 +1,5 @@
-// The port to a device, whatever is computed on it. A device has one thread, which has one owner and does one piece of
-// work at a time. A sticky device error, or a kernel that does not return, ends the process instead of answering.
+// The port to a device, for all kinds of work. A device has one thread, which has one owner and does one piece of work
+// at a time. A sticky device error, or a kernel that does not return, ends the process, so the call is not answered.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Models;
@@ -13,13 +13,13 @@ public sealed record DeviceDescription
     /// <summary>Name of the device within its silo.</summary>
     public required string Device { get; init; }
 
-    /// <summary>Everything besides its specification that a picture's bits depend on.</summary>
+    /// <summary>Identifies everything that a picture's bits depend on besides its specification.</summary>
     public required string DeviceKind { get; init; }
 
-    /// <summary>Kinds of work that it may do.</summary>
+    /// <summary>Kinds of work that the device may do.</summary>
     public required WorkRoles Roles { get; init; }
 
-    /// <summary>Maximum number of pictures that it denoises at once.</summary>
+    /// <summary>Maximum number of pictures that the device denoises at once.</summary>
     public required int Slots { get; init; }
 
     /// <summary>Rows of a forward pass: a guided picture takes two of them, an unguided one takes one.</summary>
@@ -28,7 +28,7 @@ public sealed record DeviceDescription
     /// <summary>Memory for models, in bytes.</summary>
     public required long MemoryBytes { get; init; }
 
-    /// <summary>Models that it can load.</summary>
+    /// <summary>Models that the device can load.</summary>
     public required IReadOnlyList<ModelCard> Models { get; init; }
 }
 
@@ -53,7 +53,8 @@ public interface IDevice
 public interface IDeviceHost : IDevice, IPictureWork;
 
 /// <summary>
-/// A device failed at one piece of work and is otherwise sound. Pictures that took part keep their state.
+/// The failure of a device at one piece of work; otherwise the device is sound. Pictures that took part keep their
+/// state.
 /// </summary>
 /// <param name="error">The reason that users see.</param>
 /// <param name="message">The reason in a sentence.</param>

@@ -10,13 +10,15 @@ public interface IDenoising : IBatchedPicture, IDisposable
     /// <summary>Steps done.</summary>
     int Step { get; }
 
-    /// <summary>Whether it is between two steps, after the corrector: it can be stored and parked here.</summary>
+    /// <summary>
+    /// Whether the picture is between two steps, after the corrector, where it can be stored and parked.
+    /// </summary>
     bool IsBetweenSteps { get; }
 
-    /// <summary>Its state as bytes, from which <see cref="IPictureWork.BeginAsync"/> resumes.</summary>
+    /// <summary>The picture's state as bytes, from which <see cref="IPictureWork.BeginAsync"/> resumes.</summary>
     byte[] Snapshot();
 
-    /// <summary>Its clean latent as bytes, once it is done.</summary>
+    /// <summary>The clean latent as bytes, once the picture is done.</summary>
     byte[] Latent();
 }
 
@@ -26,7 +28,7 @@ public interface IPictureWork
     /// <summary>Encodes both prompts into caption features.</summary>
     Task<byte[]> EncodeAsync(GenerationSpec spec, CancellationToken cancellation);
 
-    /// <summary>How much of both prompts <see cref="EncodeAsync"/> takes; null if the device does not know.</summary>
+    /// <summary>How much of both prompts <see cref="EncodeAsync"/> encodes; null if the device does not know.</summary>
     Task<EncodedPrompts?> CountAsync(GenerationSpec spec, CancellationToken cancellation) =>
         Task.FromResult<EncodedPrompts?>(null);
 

@@ -7,14 +7,10 @@ namespace Atelier.Grains.Ports;
 /// <summary>Usage of the store of grain states.</summary>
 public interface IStateMeter
 {
-    /// <summary>
-    /// Gets whether there is room for new work. Accepted work may use the reserve beyond it.
-    /// </summary>
+    /// <summary>Gets whether there is room for new work. Accepted work may also use the reserve.</summary>
     bool HasRoom { get; }
 
-    /// <summary>
-    /// Bytes of a tenant's states, with their keys; null if the store does not count them.
-    /// </summary>
+    /// <summary>Bytes of a tenant's states, including their keys; null if the store does not count them.</summary>
     ValueTask<long?> BytesOfAsync(TenantId tenant);
 }
 

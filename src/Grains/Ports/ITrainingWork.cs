@@ -1,20 +1,21 @@
-// The port to a device for training, in numbers. Pictures need the same device, so each piece of work borrows it and
-// returns it at its end.
+// The port to a device for training, in plain numbers. Pictures need the same device, so each piece of work borrows the
+// device and returns it at the end.
 using Atelier.Training;
 using Atelier.Training.Checkpoints;
 using Atelier.Training.Worlds;
 
 namespace Atelier.Grains.Ports;
 
-/// <summary>What a stage needs to know to be trained.</summary>
+/// <summary>Everything that is needed to train a stage.</summary>
 /// <param name="Run">The run.</param>
 /// <param name="Name">Name of the stage.</param>
-/// <param name="Configuration">Its configuration, YAML.</param>
-/// <param name="Overrides">Changes to it: key=value.</param>
+/// <param name="Configuration">The stage's configuration, as YAML.</param>
+/// <param name="Overrides">Changes to the configuration, each as key=value.</param>
 public sealed record StagePlan(string Run, string Name, string Configuration, IReadOnlyList<string> Overrides)
 {
     /// <summary>
-    /// The committed end of the stage that it starts from; null to start from what it is configured with.
+    /// The last committed checkpoint of the stage from whose result this one starts; null if the configuration
+    /// determines the initial weights.
     /// </summary>
     public CheckpointManifest? From { get; init; }
 
@@ -28,24 +29,28 @@ public sealed record StagePlan(string Run, string Name, string Configuration, IR
 /// <param name="Rules">The rules that decide on its steps.</param>
 /// <param name="Shards">Shards of a batch, V.</param>
 /// <param name="Parameters">Number of weights, P.</param>
-/// <param name="Vectors">Names of the vectors of its state: weights, moment1, moment2, and ema if it averages.</param>
-/// <param name="Identity">All that its bits depend on, as text; replicas of one run have the same.</param>
+/// <param name="Vectors">
+/// Names of the vectors of the stage's state: weights, moment1, moment2, and ema if the stage averages weights.
+/// </param>
+/// <param name="Identity">
+/// Everything that the stage's bits depend on, as text; it is the same for all replicas of a run.
+/// </param>
 public sealed record StageFacts(
     StageRules Rules, int Shards, long Parameters, IReadOnlyList<string> Vectors, string Identity)
 {
-    /// <summary>Metadata of its checkpoint files besides position and slice.</summary>
+    /// <summary>Metadata of the stage's checkpoint files, besides position and slice.</summary>
     public IReadOnlyDictionary<string, string> Metadata { get; init; } = new Dictionary<string, string>();
 
     /// <summary>
-    /// Steps between comparisons of the replicas' states, and of shards that are computed twice; 0 for checkpoints
-    /// only.
+    /// Number of steps between comparisons of the replicas' states, and of shards that two trainers compute; 0 to
+    /// compare states at checkpoints only.
     /// </summary>
     public long VerifyInterval { get; init; }
 
     /// <summary>Number of planned checkpoints to keep.</summary>
     public int CheckpointsKept { get; init; } = 1;
 
-    /// <summary>Samples of a batch.</summary>
+    /// <summary>Number of samples in a batch.</summary>
     public required int Batch { get; init; }
 
     /// <summary>Learning rate of a step.</summary>
@@ -65,7 +70,7 @@ public interface ITrainingWork
 
     /// <summary>Reads a stage's configuration, opens its data and builds its network.</summary>
     /// <exception cref="StageRefusedException">
-    /// This device cannot train it: its data is missing here, or its memory does not suffice.
+    /// This device cannot train the stage: the stage's data is missing here, or the device has too little memory.
     /// </exception>
     Task<IStageWork> OpenAsync(StagePlan plan, CancellationToken cancellation);
 }
@@ -73,20 +78,20 @@ public interface ITrainingWork
 /// <summary>A stage's network, weights and data on a device. It does one piece of work at a time.</summary>
 public interface IStageWork : IAsyncDisposable
 {
-    /// <summary>The stage as resolved.</summary>
+    /// <summary>The stage as resolved by the device.</summary>
     StageFacts Facts { get; }
 
     /// <summary>Computes the gradient and the other sums of a shard with the current weights.</summary>
     Task<ShardSum> ComputeShardAsync(long step, int shard);
 
-    /// <summary>Measures a batch; the result decides whether it is applied.</summary>
-    /// <param name="total">Sums of all its shards; the gradient is not changed.</param>
+    /// <summary>Measures a batch; the result decides whether the batch is applied.</summary>
+    /// <param name="total">Sums of all shards of the batch; the gradient is not changed.</param>
     Task<BatchOutcome> MeasureAsync(ShardSum total);
 
     /// <summary>Updates weights, moments and average with a batch.</summary>
     /// <param name="step">Number of the batch.</param>
-    /// <param name="total">Sums of all its shards.</param>
-    /// <param name="batch">The batch as measured.</param>
+    /// <param name="total">Sums of all shards of the batch.</param>
+    /// <param name="batch">The measured batch.</param>
     Task UpdateAsync(long step, ShardSum total, BatchOutcome batch);
 
     /// <summary>A copy of the vectors of the state, in the order of <see cref="StageFacts.Vectors"/>.</summary>
@@ -94,13 +99,13 @@ public interface IStageWork : IAsyncDisposable
 
     /// <summary>Replaces the vectors of the state.</summary>
     /// <param name="vectors">The vectors, P numbers each.</param>
-    /// <param name="updates">Updates that are in them.</param>
+    /// <param name="updates">Number of updates that the vectors include.</param>
     Task ImportAsync(IReadOnlyList<StateVector> vectors, long updates);
 
     /// <summary>Sets the weights that the stage starts from; moments and average start over.</summary>
     /// <param name="from">
-    /// Vectors of the end of the stage before: weights, and ema if it averaged; null for the initializer, or the file
-    /// that is configured.
+    /// Vectors from the end of the earlier stage: weights, and ema if that stage averaged weights; null to use the
+    /// initializer, or the configured file.
     /// </param>
     Task ResetAsync(IReadOnlyList<StateVector>? from);
 
@@ -112,11 +117,11 @@ public interface IStageWork : IAsyncDisposable
     /// <exception cref="StageRefusedException">The folder has checkpoints of another run, or damaged ones.</exception>
     Task<TrainingState?> ReadFolderAsync(bool plannedOnly);
 
-    /// <summary>Where a sample lies, for messages.</summary>
+    /// <summary>The location of a sample, for messages.</summary>
     string Place(int sample);
 }
 
-/// <summary>A device cannot train a stage.</summary>
+/// <summary>Thrown when a device cannot train a stage.</summary>
 /// <param name="message">What is wrong, where, and what would be right.</param>
 /// <param name="inner">The cause.</param>
 public sealed class StageRefusedException(string message, Exception? inner = null) : Exception(message, inner);

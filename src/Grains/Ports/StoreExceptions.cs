@@ -2,34 +2,34 @@
 // unwrapped.
 namespace Atelier.Grains.Ports;
 
-/// <summary>The store did not write or read. Nothing was changed; the same call may work later.</summary>
+/// <summary>The store failed to read or write. Nothing was changed; the same call may succeed later.</summary>
 [GenerateSerializer, Alias("atelier.StoreUnavailableException")]
 public class StoreUnavailableException : OrleansException
 {
-    /// <summary>Creates the exception with what failed.</summary>
+    /// <summary>Creates the exception with a message that says what failed.</summary>
     public StoreUnavailableException(string message)
         : base(message)
     {
     }
 
-    /// <summary>Creates the exception with what failed and its cause.</summary>
+    /// <summary>Creates the exception with a message that says what failed, and the cause.</summary>
     public StoreUnavailableException(string message, Exception inner)
         : base(message, inner)
     {
     }
 }
 
-/// <summary>The store is full. Writes work again once there is room.</summary>
+/// <summary>The store is full. Writes succeed again once there is room.</summary>
 [GenerateSerializer, Alias("atelier.StoreFullException")]
 public sealed class StoreFullException : StoreUnavailableException
 {
-    /// <summary>Creates the exception with what is full.</summary>
+    /// <summary>Creates the exception with a message that says what is full.</summary>
     public StoreFullException(string message)
         : base(message)
     {
     }
 
-    /// <summary>Creates the exception with what is full and its cause.</summary>
+    /// <summary>Creates the exception with a message that says what is full, and the cause.</summary>
     public StoreFullException(string message, Exception inner)
         : base(message, inner)
     {

@@ -1,6 +1,6 @@
 // Reservations after a restart of the queue, when it does not know which worker holds what. For one lease time, claimed
-// work is reserved for the worker that claimed it. When that worker reports, it either holds the work or the work waits
-// for any worker.
+// work is reserved for the worker that claimed it. When that worker reports, it either still holds the work, or the
+// work becomes available to any worker.
 namespace Atelier.Grains.Queueing;
 
 /// <summary>Work that workers had claimed before the queue started, by worker.</summary>
@@ -10,7 +10,7 @@ internal sealed class ClaimReservations(TimeSpan lasting)
     private readonly Dictionary<string, List<WorkEntry>> _reserved = new(StringComparer.Ordinal);
     private DateTimeOffset? _until;
 
-    /// <summary>Whether the time for reservations is not over.</summary>
+    /// <summary>Whether the time for reservations has not passed yet.</summary>
     public bool AreOpen(DateTimeOffset now) => now < _until;
 
     /// <summary>Reserves work for the worker that claimed it.</summary>
@@ -28,7 +28,10 @@ internal sealed class ClaimReservations(TimeSpan lasting)
     public IReadOnlyList<WorkEntry> Take(string claimant) =>
         _reserved.Remove(claimant, out List<WorkEntry>? reserved) ? reserved : [];
 
-    /// <summary>Removes and returns everything once the time is over; the first call starts the time.</summary>
+    /// <summary>
+    /// Removes and returns all reserved work once the time for reservations has passed; the first call starts that
+    /// time.
+    /// </summary>
     public IReadOnlyList<WorkEntry> TakeOverdue(DateTimeOffset now)
     {
         _until ??= now + lasting;

@@ -1,7 +1,7 @@
 // Weighted fair sharing of workers of one kind between tenants: start-time fair queueing (Goyal, Vin and Cheng 1996)
-// with steps, not pictures, as its packets. A tenant's virtual time is what it was granted over its weight; the tenant
-// with the least is served next, whatever model it asks for. A tenant that was idle starts at the virtual time of those
-// that wait: idle time earns neither credit nor debt.
+// with steps, not pictures, as its packets. A tenant's virtual time is the cost of the work granted to it, divided by
+// its weight. The tenant with the least virtual time is served next, whatever model it requests. A tenant that was idle
+// starts at the virtual time of the waiting tenants: idle time earns neither credit nor debt.
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 
@@ -10,11 +10,11 @@ namespace Atelier.Grains.Queueing;
 /// <summary>A class of work: the requirements on a worker that may do it.</summary>
 /// <param name="Model">The model.</param>
 /// <param name="Kind">The kind of work.</param>
-/// <param name="DeviceKind">The device kind that it needs; null if any will do.</param>
-/// <param name="Alone">Whether its worker may hold nothing else.</param>
+/// <param name="DeviceKind">The device kind that the work needs; null if any will do.</param>
+/// <param name="Alone">Whether the worker may hold no other work.</param>
 internal readonly record struct WorkClass(ModelDigest Model, WorkKind Kind, string? DeviceKind, bool Alone)
 {
-    /// <summary>The role that its worker needs.</summary>
+    /// <summary>The role that the worker needs.</summary>
     public WorkRoles Role => Kind.Role();
 
     /// <summary>The class of a work item.</summary>
@@ -35,7 +35,7 @@ internal sealed class FairShare
     /// <summary>Predicted operations of all work that waits for these workers.</summary>
     public double CostWaiting { get; private set; }
 
-    /// <summary>Sum of the weights of all tenants that wait for them.</summary>
+    /// <summary>Sum of the weights of all tenants that wait for these workers.</summary>
     public double WeightWaiting { get; private set; }
 
     /// <summary>Adds a class of work that these workers may do.</summary>
@@ -54,7 +54,7 @@ internal sealed class FairShare
     /// <summary>Whether these workers may do work of the class with this number.</summary>
     public bool Serves(int number) => _heaps.ContainsKey(number);
 
-    /// <summary>A tenant's account; opened if it has none.</summary>
+    /// <summary>A tenant's account, which is opened if the tenant has none.</summary>
     public TenantShare Share(TenantWork work)
     {
         if (!_shares.TryGetValue(work.Tenant, out TenantShare? share))
@@ -67,7 +67,7 @@ internal sealed class FairShare
         return share;
     }
 
-    /// <summary>Adds a tenant's work that has begun to wait, or all that waits in one of its lanes.</summary>
+    /// <summary>Adds work of a tenant: an item that has begun to wait, or all items that wait in a lane.</summary>
     public void Add(TenantWork work, int number, int count, double cost)
     {
         TenantShare share = Share(work);
@@ -112,7 +112,9 @@ internal sealed class FairShare
     /// <summary>Charges a tenant for work that is granted.</summary>
     /// <param name="share">The tenant's account.</param>
     /// <param name="cost">Operations of the granted work.</param>
-    /// <param name="isEncoding">Whether it only encodes prompts: the tenant remains new until its first step.</param>
+    /// <param name="isEncoding">
+    /// Whether the work only encodes prompts; the tenant then remains a newcomer until its first step.
+    /// </param>
     public void Charge(TenantShare share, double cost, bool isEncoding = false)
     {
         double now = Virtual();
@@ -134,8 +136,8 @@ internal sealed class FairShare
     }
 
     /// <summary>
-    /// Adjusts a tenant's account to a new weight. The operations that it is ahead of those that wait stay the same, so
-    /// its lead in virtual time is rescaled.
+    /// Adjusts a tenant's account to a new weight. The tenant's lead over the waiting tenants stays the same in
+    /// operations, so its lead in virtual time is rescaled.
     /// </summary>
     public void OnWeightChanged(TenantWork work, double before)
     {

@@ -7,7 +7,7 @@ namespace Atelier.Grains.Queueing;
 
 /// <summary>The leases that are in force.</summary>
 /// <param name="leaseTime">Time after which a lease expires without a renewal.</param>
-/// <param name="lastLease">A number that no earlier queue's lease exceeds.</param>
+/// <param name="lastLease">Upper bound of earlier queues' lease numbers.</param>
 internal sealed class LeaseBook(TimeSpan leaseTime, long lastLease)
 {
     private readonly PriorityQueue<WorkEntry, DateTimeOffset> _expiries = new();
@@ -18,7 +18,7 @@ internal sealed class LeaseBook(TimeSpan leaseTime, long lastLease)
     /// <summary>Leases in force.</summary>
     public int Count { get; private set; }
 
-    /// <summary>A number for a new lease, above all earlier ones of this work.</summary>
+    /// <summary>A number for a new lease, higher than those of all earlier leases of this work.</summary>
     public long NextNumber(WorkItem item) => _last = Math.Max(_last, item.LastLease) + 1;
 
     /// <summary>Leases work to a worker.</summary>
@@ -80,7 +80,7 @@ internal sealed class LeaseBook(TimeSpan leaseTime, long lastLease)
     public bool HasEnded(WorkItem item) =>
         _ended.TryGetValue(item.Generation, out WorkKind ended) && !item.Kind.IsAfter(ended);
 
-    /// <summary>Forgets that work of a generation has ended.</summary>
+    /// <summary>Stops remembering that work of a generation has ended.</summary>
     public void ForgetEnd(GenerationKey generation) => _ended.Remove(generation);
 
     /// <summary>Forgets ends that are too old to matter.</summary>

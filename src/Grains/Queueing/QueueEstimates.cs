@@ -1,4 +1,5 @@
-// The queue's estimates: the rate at which work is granted, the wait of an item, and when to retry a refused request.
+// The queue's estimates: the rate at which work is granted, how long an item waits, and when to retry a refused
+// request.
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 
@@ -31,8 +32,8 @@ internal sealed class QueueEstimates(WaitingWork waiting)
         _paces.TryGetValue(model, out Pace? pace) ? pace.At(now) : 0;
 
     /// <summary>
-    /// The place of waiting work among its tenant's own: how many items are ahead of it, and how long they will take at
-    /// the recent pace of the workers that may do it, of which the tenant gets its share.
+    /// The place of waiting work among its tenant's items: how many of them are ahead of it, and how long these take at
+    /// the tenant's share of the recent pace of the workers that may do the work.
     /// </summary>
     public QueuePlace Place(WorkEntry entry, DateTimeOffset now)
     {
@@ -49,7 +50,9 @@ internal sealed class QueueEstimates(WaitingWork waiting)
         return new QueuePlace(count, waiting.HasSpare(entry.Item) && count == 0 ? TimeSpan.Zero : wait);
     }
 
-    /// <summary>When to retry a refused request: after the time that its own work takes, 1 s to 1 min.</summary>
+    /// <summary>
+    /// How long to wait before retrying a refused request: the time that its own work takes, limited to 1 s to 1 min.
+    /// </summary>
     public TimeSpan RetryAfter(WorkItem item, DateTimeOffset now)
     {
         (double rate, _, double weights) = waiting.Competition(item, now);

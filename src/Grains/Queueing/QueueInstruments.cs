@@ -23,11 +23,11 @@ internal sealed class QueueInstruments
         meter.CreateObservableUpDownCounter<long>(
             "atelier.queue.leases", () => _leases.Value, "{lease}", "Work items that workers hold.");
         _grants = meter.CreateCounter<long>(
-            "atelier.queue.grants", "{grant}", "Times that work was granted to a worker, step by step.");
+            "atelier.queue.grants", "{grant}", "Grants of work to workers; each step is granted separately.");
         _expired = meter.CreateCounter<long>(
             "atelier.queue.leases.expired", "{lease}", "Leases that expired because their workers stopped reporting.");
         _refused = meter.CreateCounter<long>(
-            "atelier.queue.refused", "{item}", "Work items that a full queue refused, by bound.");
+            "atelier.queue.refused", "{item}", "Work items refused because a queue limit was reached.");
     }
 
     public void Granted() => _grants.Add(1);
@@ -37,13 +37,13 @@ internal sealed class QueueInstruments
     public void Refused(OfferOutcome outcome) =>
         _refused.Add(1, new KeyValuePair<string, object?>(LabelNames.Reason, Labels<OfferOutcome>.Of(outcome)));
 
-    /// <summary>Creates the contribution of one queue to the levels.</summary>
+    /// <summary>Creates one queue's contribution to the gauges.</summary>
     public Levels Open() => new(this);
 
     private IEnumerable<Measurement<long>> Waiting() => _waiting.Select(one => new Measurement<long>(
         one.Value.Value, new KeyValuePair<string, object?>(LabelNames.Kind, Labels<WorkKind>.Of(one.Key))));
 
-    /// <summary>The contribution of one queue.</summary>
+    /// <summary>One queue's contribution to the gauges.</summary>
     internal sealed class Levels(QueueInstruments instruments)
     {
         private readonly (WorkKind Kind, Gauge Gauge)[] _kinds =
@@ -52,7 +52,10 @@ internal sealed class QueueInstruments
         private readonly int[] _waiting = new int[instruments._waiting.Count];
         private int _leases;
 
-        /// <summary>Takes over the queue's counts; null, when its grain deactivates, sets them to zero.</summary>
+        /// <summary>
+        /// Sets the contribution to the queue's counts. Null, passed when the queue's grain deactivates, sets it to
+        /// zero.
+        /// </summary>
         public void Update(WorkQueue? queue)
         {
             for (int i = 0; i < _kinds.Length; i++)

@@ -39,12 +39,12 @@ internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork wai
         return best;
     }
 
-    /// <summary>Whether work is a newcomer's: its tenant was idle and has been granted no step yet.</summary>
+    /// <summary>Whether work belongs to a newcomer: a tenant that was idle and has been granted no step yet.</summary>
     public static bool IsNewcomer(QueueWorker worker, WorkEntry entry) => worker.Pool!.Shares.Share(entry.Work).IsNew;
 
     /// <summary>
     /// Whether a worker should drain to make room for work that must run alone: true if that work is next and no idle
-    /// worker can take it, null to leave the worker as it is. One worker drains at a time.
+    /// worker can take it, false if it is not next, null to leave the worker as it is. One worker drains at a time.
     /// </summary>
     public bool? ShouldDrain(QueueWorker worker)
     {
@@ -60,13 +60,13 @@ internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork wai
     /// <summary>
     /// The model that a worker should load for the next work; null if it should load none. An idle worker loads at
     /// once. A busy worker loads only if a newcomer waits that no other worker can serve, or if the tenant that it
-    /// serves is more than a request ahead of one that waits. A loaded model is kept for a while, which bounds the
+    /// serves is more than a request ahead of a waiting tenant. A loaded model is kept for a while, which bounds the
     /// share of time that loads take. One worker at a time loads a given model.
     /// </summary>
     /// <param name="worker">The worker.</param>
-    /// <param name="held">The work that it holds.</param>
+    /// <param name="held">The work that the worker holds.</param>
     /// <param name="loadAge">
-    /// Time since its last load over the duration of that load; null if it never loaded.
+    /// Time since the worker's last load, divided by the duration of that load; null before the first load.
     /// </param>
     public ModelDigest? ModelToLoad(QueueWorker worker, List<WorkEntry> held, double? loadAge)
     {
@@ -103,8 +103,8 @@ internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork wai
     }
 
     /// <summary>
-    /// Whether the tenant that is served is so far ahead of one that waits that its work must be parked. Against a
-    /// newcomer there is no slack: it is served at the end of the step.
+    /// Whether the served tenant is so far ahead of a waiting one that the served tenant's work must be parked. There
+    /// is no slack against a newcomer, which is served at the end of the step.
     /// </summary>
     public bool IsOverserved(FairShare shares, WorkEntry entry, WorkEntry other)
     {
@@ -117,7 +117,8 @@ internal sealed class SchedulingPolicy(WorkQueueOptions options, WaitingWork wai
     }
 
     /// <summary>
-    /// A busy worker that would park other work for a newcomer's if it took a turn now; null if there is none.
+    /// A busy worker that would park its work for a newcomer's entry if it took a turn now; null if there is no such
+    /// worker, or the entry is not a newcomer's.
     /// </summary>
     public QueueWorker? BusyWorkerFor(WorkEntry entry)
     {

@@ -1,4 +1,4 @@
-// A tenant's waiting work, its account with the workers of one kind, and a heap of tenants, least served first.
+// A tenant's waiting work, its account with the workers of one kind, and a heap of tenants, the least served one first.
 using Atelier.Contracts;
 
 namespace Atelier.Grains.Queueing;
@@ -11,22 +11,22 @@ internal sealed class TenantWork(TenantId tenant)
     /// <summary>The tenant.</summary>
     public TenantId Tenant { get; } = tenant;
 
-    /// <summary>Its share relative to other tenants.</summary>
+    /// <summary>The tenant's share relative to other tenants.</summary>
     public double Weight { get; set; } = 1;
 
     /// <summary>Version of the weight; a later change has a higher one.</summary>
     public long WeightVersion { get; set; }
 
-    /// <summary>Its work items in the queue, waiting or leased.</summary>
+    /// <summary>Number of the tenant's work items in the queue, waiting or leased.</summary>
     public int Count { get; set; }
 
     /// <summary>Numbers of the classes with waiting work.</summary>
     public IReadOnlyCollection<int> Classes => _lanes.Keys;
 
-    /// <summary>Its waiting work, one lane for each class.</summary>
+    /// <summary>The tenant's waiting work, one lane for each class.</summary>
     public IEnumerable<WorkLane> Lanes => _lanes.Values;
 
-    /// <summary>Its waiting work of a class; null if none waits.</summary>
+    /// <summary>The tenant's waiting work of a class; null if no work of it waits.</summary>
     public WorkLane? Lane(int number) => _lanes.GetValueOrDefault(number);
 
     /// <summary>Adds work to its lane.</summary>
@@ -63,25 +63,27 @@ internal sealed class TenantShare(TenantWork work)
     /// <summary>Operations granted, over the weight: virtual time.</summary>
     public double Virtual { get; set; }
 
-    /// <summary>Number of its latest arrival; ties in virtual time go to the most recent one.</summary>
+    /// <summary>Number of the tenant's latest arrival; ties in virtual time go to the most recent arrival.</summary>
     public long Since { get; set; }
 
-    /// <summary>Whether it was idle and has been granted at most encodings since.</summary>
+    /// <summary>
+    /// Whether the tenant is a newcomer: it was idle, and has been granted nothing but encodings since.
+    /// </summary>
     public bool IsNew { get; set; }
 
-    /// <summary>Its work items that wait for these workers.</summary>
+    /// <summary>Number of the tenant's work items that wait for these workers.</summary>
     public int Waiting { get; set; }
 
-    /// <summary>Its work items that are leased to them.</summary>
+    /// <summary>Number of the tenant's work items that are leased to these workers.</summary>
     public int Running { get; set; }
 
-    /// <summary>Whether the account is closed once the others have caught up.</summary>
+    /// <summary>Whether the account will be closed once the other tenants have caught up.</summary>
     public bool IsLeaving { get; set; }
 
-    /// <summary>Its index in a heap; -1 if it is not in it.</summary>
+    /// <summary>The tenant's index in a heap; -1 if the tenant is not in that heap.</summary>
     public int Place(int heap) => _places.GetValueOrDefault(heap, -1);
 
-    /// <summary>Records its index in a heap.</summary>
+    /// <summary>Records the tenant's index in a heap.</summary>
     public void SetPlace(int heap, int place)
     {
         if (place < 0)
@@ -94,21 +96,25 @@ internal sealed class TenantShare(TenantWork work)
         }
     }
 
-    /// <summary>Whether it is served before another one.</summary>
+    /// <summary>Whether this tenant is served before another one.</summary>
     public bool IsBefore(TenantShare other) =>
         Virtual != other.Virtual ? Virtual < other.Virtual : Since > other.Since;
 }
 
-/// <summary>A heap of tenants, the next one first. A tenant knows its index, so changes take O(log n).</summary>
+/// <summary>
+/// A heap of tenants, the next one to serve first. Each tenant stores its index, so changes take O(log n).
+/// </summary>
 /// <param name="number">Number of this heap among those that a tenant may be in.</param>
 internal sealed class TenantHeap(int number)
 {
-    /// <summary>The number of the heap of all tenants that wait; others have the number of their class.</summary>
+    /// <summary>
+    /// The number of the heap of all waiting tenants; the heap of a class has the number of the class.
+    /// </summary>
     public const int All = -1;
 
     private readonly List<TenantShare> _shares = [];
 
-    /// <summary>Number of tenants in it.</summary>
+    /// <summary>Number of tenants in the heap.</summary>
     public int Count => _shares.Count;
 
     /// <summary>The next tenant; null if the heap is empty.</summary>

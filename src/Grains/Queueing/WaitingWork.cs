@@ -103,7 +103,7 @@ internal sealed class WaitingWork
         }
     }
 
-    /// <summary>Whether a pool may do an item's work and has a positive count for its model.</summary>
+    /// <summary>Whether any pool may do an item's work and has a positive count for the item's model.</summary>
     public bool IsSupplied(WorkItem item, Func<ModelSupply, int> count)
     {
         var work = WorkClass.Of(item);
@@ -144,7 +144,7 @@ internal sealed class WaitingWork
     /// <summary>Removes a worker from its pool.</summary>
     public void Leave(QueueWorker worker) => Move(worker, null);
 
-    // A new pool starts with all work that waits for it, and with equal accounts.
+    // A new pool starts with all waiting work that its workers may do, and with equal accounts.
     private WorkerPool PoolOf(WorkerTurn turn)
     {
         ModelDigest[] models = [.. turn.Models.Select(model => model.Model).Distinct()];

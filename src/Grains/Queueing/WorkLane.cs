@@ -1,6 +1,6 @@
 // One tenant's waiting work of one class, in the order of acceptance. A treap: a search tree over the order that is a
 // heap over pseudo-random priorities, and therefore shallow. Each node knows the count and the cost of its subtree, so
-// the first item and the work ahead of any item take O(log n).
+// finding the first item, or measuring the work ahead of any item, takes O(log n).
 
 using Atelier.Contracts.Queueing;
 
@@ -21,13 +21,13 @@ internal readonly record struct WorkOrder(DateTimeOffset AcceptedAt, long Arriva
 /// <summary>A work item in the queue, waiting in a lane or leased to a worker.</summary>
 internal sealed class WorkEntry(WorkItem item, TenantWork work, long arrival)
 {
-    /// <summary>The tenant's work that it belongs to.</summary>
+    /// <summary>The work of the tenant to which the item belongs.</summary>
     public TenantWork Work { get; } = work;
 
     /// <summary>The current state of the item.</summary>
     public WorkItem Item { get; set; } = item;
 
-    /// <summary>Its order among its tenant's work.</summary>
+    /// <summary>The item's position in the order of its tenant's work.</summary>
     public WorkOrder Order { get; } = new(item.AcceptedAt, arrival);
 
     /// <summary>Operations of the whole request: its highest reported cost, plus the phases before it.</summary>
@@ -36,22 +36,22 @@ internal sealed class WorkEntry(WorkItem item, TenantWork work, long arrival)
     /// <summary>Operations of one quantum.</summary>
     public double QuantumCost => Item.Cost / Item.Quanta;
 
-    /// <summary>The account that is charged for it while it is leased.</summary>
+    /// <summary>The account that is charged for the item while it is leased.</summary>
     public TenantShare? Share { get; set; }
 
-    /// <summary>Class of the lane in which it waits; -1 while it does not wait.</summary>
+    /// <summary>Class of the lane in which the item waits; -1 while it does not wait.</summary>
     public int Class { get; set; } = -1;
 
-    /// <summary>Number of its lease; 0 while it is not leased.</summary>
+    /// <summary>Number of the item's lease; 0 while it is not leased.</summary>
     public long Lease { get; set; }
 
-    /// <summary>Time from which any device kind may do it; null if it was never restricted to one kind.</summary>
+    /// <summary>Time from which any device kind may do the work; null if it was never restricted to one kind.</summary>
     public DateTimeOffset? AnyKindAt { get; set; }
 
-    /// <summary>The worker that holds it; null while it is not leased.</summary>
+    /// <summary>The worker that holds the item; null while it is not leased.</summary>
     public QueueWorker? Worker { get; set; }
 
-    /// <summary>The pool of its worker at the time of the lease.</summary>
+    /// <summary>The pool of the worker at the time of the lease.</summary>
     public WorkerPool? Pool { get; set; }
 
     /// <summary>When the lease expires.</summary>
@@ -63,7 +63,7 @@ internal sealed class WorkEntry(WorkItem item, TenantWork work, long arrival)
     /// <summary>Quanta done under the lease.</summary>
     public int Done { get; set; }
 
-    /// <summary>Whether its worker was instructed to park it.</summary>
+    /// <summary>Whether the worker was instructed to park the item.</summary>
     public bool Parking { get; set; }
 
     // The entry's node in the treap while it waits.
@@ -91,7 +91,7 @@ internal sealed class WorkLane
     /// <summary>Number of work items.</summary>
     public int Count => _root?.Count ?? 0;
 
-    /// <summary>Sum of their predicted operations.</summary>
+    /// <summary>Sum of the items' predicted operations.</summary>
     public double Cost => _root?.Cost ?? 0;
 
     /// <summary>The first item; null if the lane is empty.</summary>

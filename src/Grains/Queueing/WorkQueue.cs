@@ -24,7 +24,7 @@ public sealed class WorkQueue
 
     /// <summary>Creates an empty queue.</summary>
     /// <param name="options">The options.</param>
-    /// <param name="lastLease">A number that no earlier queue's lease exceeds, for example the time in ticks.</param>
+    /// <param name="lastLease">Upper bound of earlier queues' lease numbers, for example the time in ticks.</param>
     public WorkQueue(WorkQueueOptions options, long lastLease)
     {
         _options = options;
@@ -35,7 +35,7 @@ public sealed class WorkQueue
         _estimates = new QueueEstimates(_waiting);
     }
 
-    /// <summary>Called at every grant with tenant and operations, for measurements.</summary>
+    /// <summary>Called for every grant with the tenant and the operations, for measurements.</summary>
     internal Action<TenantId, double>? Granting { get; set; }
 
     /// <summary>Called for every lease that expires, with the work and its worker.</summary>
@@ -94,7 +94,7 @@ public sealed class WorkQueue
 
     /// <summary>
     /// A worker reports the work that it holds, gets a verdict on each item, and leases more. Free slots are filled
-    /// first; then each item between two quanta continues, unless its tenant is too far ahead of one that waits.
+    /// first; then each item between two quanta continues, unless its tenant is too far ahead of a waiting tenant.
     /// </summary>
     /// <exception cref="ArgumentException">The worker reports more work than it may hold.</exception>
     public TurnAnswer Turn(WorkerTurn turn, DateTimeOffset now)
@@ -204,7 +204,7 @@ public sealed class WorkQueue
     /// <summary>Workers with spare slots for an item's work, those that have its model in memory first.</summary>
     public IEnumerable<string> SpareWorkers(WorkItem item) => _workers.WithSpareFor(item);
 
-    /// <summary>A busy worker that would park other work for an item; null unless it is a newcomer's.</summary>
+    /// <summary>A busy worker that would park its work for an item; null unless the item is a newcomer's.</summary>
     public string? BusyWorker(WorkItem item) =>
         _entries.TryGetValue(item.Generation, out WorkEntry? entry) && entry.Class >= 0
             ? _policy.BusyWorkerFor(entry)?.Name : null;
@@ -215,8 +215,8 @@ public sealed class WorkQueue
         WaitAgain(_reservations.TakeOverdue(now));
         foreach (WorkEntry entry in _leases.TakeExpired(now).Where(Has))
         {
-            // What its worker had reported may not be stored, so all of it waits again. The wait for a device kind
-            // starts now, because the reported time may be from a queue whose clock differs.
+            // Progress that its worker reported may not be stored, so the whole item waits again. The wait for a device
+            // kind starts now, because the reported time may be from a queue whose clock differs.
             Expiring?.Invoke(entry.Item, entry.Worker!.Name);
             Wait(entry, Timed(entry.Item, null, now));
         }
@@ -234,8 +234,8 @@ public sealed class WorkQueue
         _workers.RemoveSilent(now);
     }
 
-    // Returns the work that a worker reports as held, if it may hold it. A queue that does not know the lease, because
-    // it has just started or let it expire, trusts the worker; if that is wrong, the generation rejects its report.
+    // Returns the work that a worker reports as held; null if it may not hold it. If the queue does not know the lease,
+    // because it has just started or let it expire, it trusts the worker. The generation rejects wrong reports.
     private WorkEntry? Renew(QueueWorker worker, HeldWork held, DateTimeOffset now)
     {
         bool known = _entries.TryGetValue(held.Item.Generation, out WorkEntry? entry);
@@ -252,7 +252,7 @@ public sealed class WorkQueue
         entry ??= Enter(held.Item);
         if (entry.Lease != 0 && entry.Item.Alone && !held.Item.Alone)
         {
-            // Its next snapshot is stored, which ends the quarantine.
+            // The worker has stored the next snapshot, which ends the quarantine.
             entry.Worker!.HeldAlone--;
             entry.Item = entry.Item with { Alone = false };
         }
@@ -293,7 +293,7 @@ public sealed class WorkQueue
 
         if (changes)
         {
-            // The worker parks work to make room for the model; the rest is charged when it continues.
+            // The worker returns work to make room for the model; work that stays is charged when it continues.
             return WorkVerdict.Continue;
         }
 

@@ -10,13 +10,13 @@ internal static partial class QueueLog
 {
     [LoggerMessage(
         EventId = 201, Level = LogLevel.Warning,
-        Message = "The lease of {Kind} for generation {Generation} expired: worker {Worker} stopped reporting")]
+        Message = "The {Kind} lease of generation {Generation} expired: worker {Worker} stopped reporting")]
     public static partial void LeaseExpired(
         this ILogger logger, WorkKind kind, GenerationKey generation, string worker);
 
     [LoggerMessage(
         EventId = 202, Level = LogLevel.Warning,
-        Message = "The queue refused {Count} work items since this was last logged: {Bound}; the last one was of "
+        Message = "Since this was last logged, the queue refused {Count} work items ({Bound}); the last one was from "
             + "tenant {Tenant}")]
     public static partial void QueueFull(this ILogger logger, int count, OfferOutcome bound, TenantId tenant);
 
@@ -27,7 +27,8 @@ internal static partial class QueueLog
 
     [LoggerMessage(
         EventId = 204, Level = LogLevel.Error,
-        Message = "The queue could not recover the work of {What} of the open set; reminders will, within minutes")]
+        Message = "The queue could not recover the work of {What} of the open set; reminders will recover it within "
+            + "minutes")]
     public static partial void PartitionsUnasked(this ILogger logger, string what);
 
     [LoggerMessage(

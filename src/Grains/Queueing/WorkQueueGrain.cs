@@ -1,6 +1,6 @@
-// The queue as a grain: the pure queue, the clock, and wake-up calls to idle workers. It stores nothing. After a start
-// it has every partition of the open set ask its generations for their work, and trusts workers' reports of what they
-// hold.
+// The queue as a grain: the pure queue, the clock, and wake-up calls to idle workers. It stores nothing. After it has
+// started, it has every partition of the open set ask its generations for their work, and it trusts the workers'
+// reports of what they hold.
 using Atelier.Contracts;
 using Atelier.Contracts.Diagnostics;
 using Atelier.Contracts.OpenSets;
@@ -24,13 +24,14 @@ internal sealed class WorkQueueGrain(
     IClusterMembershipService membership, QueueInstruments instruments, LogLimits limits,
     ILogger<WorkQueueGrain> logger) : Grain, IWorkQueueGrain
 {
-    // Partitions that are asked at once, and attempts for each before it is left to its own reminder.
+    // Maximum numbers of partitions that are asked at once, and of attempts before a partition is left to its own
+    // reminder.
     private const int Fan = 64;
     private const int TriesMax = 8;
     private static readonly TimeSpan s_pauseMin = TimeSpan.FromSeconds(0.25), s_pauseMax = TimeSpan.FromSeconds(8);
 
-    // Workers to wake for one item: one that may be about to take a turn anyway, and one more. Others would find
-    // nothing.
+    // Number of workers to wake for an item. The first may be about to take a turn anyway, hence a second one; more
+    // would find no work.
     private const int WakeMax = 2;
 
     private readonly QueueInstruments.Levels _levels = instruments.Open();
@@ -120,7 +121,7 @@ internal sealed class WorkQueueGrain(
         return Task.CompletedTask;
     }
 
-    // Whether the silo in a worker's name is in the cluster. Work is not reserved for one that is known to be gone.
+    // Whether the silo in a worker's name is in the cluster. Work is not reserved for a worker whose silo has left.
     private bool IsUp(string worker) => WorkerKey.TryParse(worker, out WorkerKey key)
         && membership.CurrentSnapshot.Members.Values.Any(
             silo => silo.Status == SiloStatus.Active && silo.Name == key.Silo);

@@ -9,7 +9,7 @@ public sealed class WorkQueueOptions
 {
     /// <summary>Gets or sets the maximum number of work items in the queue.</summary>
     /// <remarks>A submission beyond it is refused, and the client is asked to retry later.</remarks>
-    /// <value>The default is 200,000, which is more than can be open.</value>
+    /// <value>The default is 200,000, which is more than the number of generations that can be open.</value>
     [Bounds(1, 10_000_000)]
     public int SizeMax { get; set; } = 200_000;
 
@@ -19,18 +19,18 @@ public sealed class WorkQueueOptions
     [Bounds(1, 10_000_000)]
     public int TenantSizeMax { get; set; } = 10_000;
 
-    /// <summary>Gets or sets the time after which a lease expires without a turn of its worker.</summary>
+    /// <summary>Gets or sets the time after which a lease expires if its worker takes no turn.</summary>
     /// <remarks>A worker that dies delays its work by this time; one that stalls for longer loses its work.</remarks>
     /// <value>The default is 5 seconds.</value>
     [Bounds("00:00:00.1", "1.00:00:00")]
     public TimeSpan LeaseTime { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
-    /// Gets or sets how far a tenant that is being served may be ahead of one that waits before its work is parked, as
-    /// a fraction of the request's cost over the larger weight.
+    /// Gets or sets how far a tenant that is being served may be ahead of a waiting tenant before its work is parked,
+    /// as a fraction of the request's cost divided by the larger weight.
     /// </summary>
     /// <remarks>
-    /// At 0 tenants alternate at every step; above a quarter the guarantee of fair shares does not hold.
+    /// At 0, tenants alternate at every step. Above a quarter, the guarantee of fair shares would not hold.
     /// </remarks>
     /// <value>The default is 0.125.</value>
     [Bounds(0, 0.25)]

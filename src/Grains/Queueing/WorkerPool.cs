@@ -1,6 +1,6 @@
-// Workers as the queue sees them, single and in pools of one kind. Workers of a kind may do the same work, so each
-// tenant has one account with them, over all their models. Work that no worker may do is in no account and delays
-// nobody.
+// Workers as the queue sees them: single workers, and pools of workers of one kind. Workers of a kind may do the same
+// work, so each tenant has one account with their pool, across all models. Work that no worker may do is in no account
+// and delays no tenant.
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 
@@ -18,41 +18,41 @@ internal sealed class QueueWorker(string name)
     /// <summary>Name of the worker: its silo and its device.</summary>
     public string Name { get; } = name;
 
-    /// <summary>The pool of its kind; null before its first turn.</summary>
+    /// <summary>The pool of the worker's kind; null before the worker's first turn.</summary>
     public WorkerPool? Pool { get; set; }
 
-    /// <summary>Models that it may hold, as of its last turn.</summary>
+    /// <summary>The models that the worker may hold, as of its last turn.</summary>
     public WorkerModel[] Models { get; set; } = [];
 
-    /// <summary>The model that it is loading, or was instructed to load.</summary>
+    /// <summary>The model that the worker is loading, or was instructed to load.</summary>
     public ModelDigest? Loading { get; set; }
 
     /// <summary>Spare slots after its last turn.</summary>
     public int Spare { get; set; }
 
-    /// <summary>Time of its last turn.</summary>
+    /// <summary>Time of the worker's last turn.</summary>
     public DateTimeOffset SeenAt { get; set; }
 
-    /// <summary>Number of work items leased to it.</summary>
+    /// <summary>Number of work items leased to the worker.</summary>
     public int Held { get; set; }
 
-    /// <summary>Those of them that must run alone.</summary>
+    /// <summary>Number of those work items that must run alone.</summary>
     public int HeldAlone { get; set; }
 
-    /// <summary>Whether it drains, to take work that must run alone.</summary>
+    /// <summary>Whether the worker drains, to take work that must run alone.</summary>
     public bool IsDraining { get; set; }
 }
 
-/// <summary>The workers of a pool that have a model.</summary>
+/// <summary>Counts of the workers of a pool that have a model.</summary>
 internal sealed class ModelSupply
 {
-    /// <summary>Number of workers that have it in memory.</summary>
+    /// <summary>Number of workers that have the model in memory.</summary>
     public int Workers { get; set; }
 
     /// <summary>Spare slots of these workers.</summary>
     public int Spare { get; set; }
 
-    /// <summary>Number of workers that are loading it.</summary>
+    /// <summary>Number of workers that are loading the model.</summary>
     public int Loading { get; set; }
 }
 
@@ -71,13 +71,13 @@ internal sealed class WorkerPool(WorkerKind kind, IEnumerable<ModelDigest> model
     /// <summary>The tenants' accounts.</summary>
     public FairShare Shares { get; } = new();
 
-    /// <summary>Rate at which they were granted work recently.</summary>
+    /// <summary>Rate at which the workers were granted work recently.</summary>
     public Pace Pace { get; } = new();
 
-    /// <summary>The supply of a model that they may hold.</summary>
+    /// <summary>The supply of a model that the workers may hold.</summary>
     public ModelSupply Supply(ModelDigest model) => _supply[model];
 
-    /// <summary>Whether they may do work of a class.</summary>
+    /// <summary>Whether the workers may do work of a class.</summary>
     public bool Fits(WorkClass work) => Kind.Roles.HasFlag(work.Role) && _supply.ContainsKey(work.Model)
         && (work.DeviceKind is null || work.DeviceKind == Kind.DeviceKind);
 
@@ -115,7 +115,7 @@ internal sealed class Pace
         _at = now;
     }
 
-    /// <summary>The decayed operations over the decayed time; 0 before the first grant.</summary>
+    /// <summary>The average: the decayed operations divided by the decayed time; 0 before the first grant.</summary>
     public double At(DateTimeOffset now)
     {
         if (_since is not { } since || now <= since)

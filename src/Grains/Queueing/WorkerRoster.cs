@@ -1,4 +1,4 @@
-// The workers that take turns at the queue: what each one may do and holds, and when it was last heard from.
+// The workers that take turns at the queue: what each one may do and holds, and when it last reported.
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 

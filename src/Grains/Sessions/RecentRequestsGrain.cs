@@ -1,4 +1,4 @@
-// A tenant's recent requests, by which a retry joins the request that is in progress.
+// A tenant's recent requests, among which a retry finds the request that it joins.
 using Atelier.Contracts;
 using Atelier.Contracts.Sessions;
 using Atelier.Grains.Placement;

@@ -1,6 +1,6 @@
 // Sessions as grains. A session stores how many generations it has; their ids are in pages of fixed size, and the
-// generations themselves are asked for their state. A generation is put on a page before it is accepted, and its own
-// state records its place. Other entries of a page, left because an answer was lost, do not count.
+// generations themselves are asked for their state. A generation is put on a page before it is accepted, and the
+// generation's own state records its index. Other entries of a page, left because an answer was lost, do not count.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.OpenSets;
@@ -16,33 +16,33 @@ namespace Atelier.Grains.Sessions;
 [GenerateSerializer, Alias("atelier.state.Session")]
 internal sealed class SessionState
 {
-    /// <summary>When it was opened; null if it was not.</summary>
+    /// <summary>When the session was opened; null if it was not.</summary>
     [Id(0)]
     public DateTimeOffset? CreatedAt { get; set; }
 
-    /// <summary>Number of places in its history that are in use.</summary>
+    /// <summary>Number of places in the session's history that are in use.</summary>
     [Id(1)]
     public int Count { get; set; }
 
-    /// <summary>Whether it was deleted.</summary>
+    /// <summary>Whether the session was deleted.</summary>
     [Id(2)]
     public bool IsDeleted { get; set; }
 
-    /// <summary>Whether its tenant counts it and it is filed for retention.</summary>
+    /// <summary>Whether the session counts against its tenant's limit and is listed for retention.</summary>
     [Id(3)]
     public bool IsListed { get; set; }
 
-    /// <summary>Whether it was used, or deleted, since retention last checked it.</summary>
+    /// <summary>Whether the session was used, or deleted, since retention last checked it.</summary>
     [Id(4)]
     public bool IsUsed { get; set; }
 
-    /// <summary>The hour of its partition's retention clock at which it was last found in use.</summary>
+    /// <summary>The hour of the partition's retention clock at which the session was last found in use.</summary>
     [Id(5)]
     public long UsedHour { get; set; }
 
     /// <summary>
-    /// The partition of the open set in which it is filed, whose clock counts its hours; null if its id determines the
-    /// partition.
+    /// The partition of the open set in which the session is listed and whose clock counts its hours; null if its id
+    /// determines the partition.
     /// </summary>
     [Id(6)]
     public int? Partition { get; set; }
@@ -57,14 +57,14 @@ internal sealed class SessionGrain(
 {
     private const int HistoryMax = 100;
 
-    // Pages that are cleared in one call.
+    // Maximum number of pages that are cleared in one call.
     private const int PagesAtATime = 16;
     private const string DeletedMessage = "This session was deleted; open a new one under another id.";
 
     private SessionKey Key => SessionKey.TryParse(this.GetPrimaryKeyString(), out SessionKey key)
         ? key
         : throw new ArgumentException(
-            $"'{this.GetPrimaryKeyString()}' is not a session's key: a tenant and a session, each {Names.Rule}.");
+            $"'{this.GetPrimaryKeyString()}' is not a session's key; it must be tenant/session, each {Names.Rule}.");
 
     public async Task<SessionAnswer> BeginAsync() =>
         await RefusalAsync() is { } refusal ? new SessionAnswer(null, refusal) : new SessionAnswer(Shown());
@@ -85,7 +85,7 @@ internal sealed class SessionGrain(
         return await RefusalAsync() ?? await generation.SubmitAsync(submission with { Session = Key.Id });
     }
 
-    // Called by the generation while the submission that this grain has forwarded is in progress.
+    // Called by a generation while the submission that this grain has forwarded to it is in progress.
     public async Task<int?> ListAsync(GenerationId id)
     {
         if (state.State.IsDeleted)
@@ -111,7 +111,7 @@ internal sealed class SessionGrain(
             return index;
         }
 
-        // Deleted meanwhile: the deletion does not reach a page beyond the count.
+        // The session was deleted meanwhile, and the deletion does not reach a page beyond the count.
         if (index >= state.State.Count)
         {
             await Page(page).DropAsync([id]);
@@ -141,7 +141,7 @@ internal sealed class SessionGrain(
         if (start < 0 || count is < 1 or > HistoryMax)
         {
             throw new ArgumentOutOfRangeException(
-                nameof(count), $"The history is read from index 0, 1 to {HistoryMax} at a time.");
+                nameof(count), $"The history is read from index 0 on, 1 to {HistoryMax} generations at a time.");
         }
 
         int end = state.State.IsDeleted ? 0 : Math.Min(state.State.Count, start + count);
@@ -161,7 +161,7 @@ internal sealed class SessionGrain(
                     && (one.Second.SessionIndex ?? one.First.Index) == one.First.Index)
                 .Select(one => one.Second!));
 
-            // The last pages may have generations that are about to be accepted.
+            // The last pages are not changed, because they may have generations that are about to be accepted.
             GenerationId[] gone = [.. part.Zip(views).Where(one => one.Second is null).Select(one => one.First.Id)];
             if (gone.Length > 0 && page + 1 < state.State.Count / ISessionPageGrain.Size)
             {
@@ -174,7 +174,7 @@ internal sealed class SessionGrain(
 
     public async Task<bool> DeleteAsync()
     {
-        // During a partition there may be two activations, and the other one may have opened the session.
+        // During a network partition there may be two activations, and the other one may have opened the session.
         if (!IsKnown())
         {
             await state.ReadStateAsync();
@@ -233,7 +233,8 @@ internal sealed class SessionGrain(
             return true;
         }
 
-        // Resumes an interrupted deletion. The generations of an unused session have retention times of their own.
+        // Resumes an interrupted deletion, or deletes the pages of an unused session, whose generations have retention
+        // times of their own.
         for (int i = 0; i < PagesAtATime && session.Count > 0; i++)
         {
             await (session.IsDeleted ? DeleteAsync() : DropPageAsync((session.Count - 1) / ISessionPageGrain.Size));
@@ -251,7 +252,8 @@ internal sealed class SessionGrain(
         return true;
     }
 
-    // The refusal of its use; null if it may be used, and then it is open. One of format 0 is counted at its first use.
+    // Opens the session for use, and returns null; or returns why it may not be used. A session of format 0 is counted
+    // at its first use.
     private async Task<SubmitAnswer?> RefusalAsync()
     {
         if (state.State.IsDeleted)
@@ -282,7 +284,7 @@ internal sealed class SessionGrain(
             }
         }
 
-        // The tenant has filed it in this partition.
+        // The tenant has listed the session in this partition.
         state.State.Partition ??= state.State.IsListed ? null : (await openSets.PartitionsOfAsync(Key.ToString()))[0];
         state.State.CreatedAt ??= clock.GetUtcNow();
         (state.State.IsListed, state.State.IsUsed) = (true, true);

@@ -1,11 +1,11 @@
-// The list of a tenant's sessions, which counts against its limit.
+// The list of a tenant's sessions, which count against the tenant's limit.
 using Atelier.Contracts;
 using Atelier.Contracts.Sessions;
 using Atelier.Grains.Placement;
 
 namespace Atelier.Grains.Sessions;
 
-/// <summary>The stored state of a part of a tenant's sessions.</summary>
+/// <summary>The stored state of a partition of a tenant's list of sessions.</summary>
 [GenerateSerializer, Alias("atelier.state.SessionList")]
 internal sealed class SessionListState
 {
@@ -14,7 +14,7 @@ internal sealed class SessionListState
     public HashSet<string> Sessions { get; set; } = [];
 }
 
-/// <summary>A part of a tenant's sessions.</summary>
+/// <summary>A partition of a tenant's list of sessions.</summary>
 [GrainType("sessionlist")]
 [ControlSilo]
 internal sealed class SessionListGrain([PersistentState("sessions")] IPersistentState<SessionListState> state)

@@ -1,12 +1,13 @@
-// The trace of a generation. Its submission is part of a request's trace, which the state keeps and every claim passes
-// to its worker, so that the work belongs to the same trace on any silo. Without a listener nothing is created.
+// The trace of a generation. The submission is part of its request's trace. The generation's state keeps the trace
+// context and every claim passes it to the worker, so that the work belongs to the same trace on any silo. Without a
+// listener no activities are created.
 using System.Diagnostics;
 using Atelier.Contracts;
 using Atelier.Contracts.Queueing;
 
 namespace Atelier.Grains.Telemetry;
 
-/// <summary>Activities over a generation's life.</summary>
+/// <summary>Activities of a generation, from its submission to the end of its work.</summary>
 internal static class GenerationActivities
 {
     public const string Submit = "generation.submit";
@@ -19,16 +20,20 @@ internal static class GenerationActivities
         Tagged(s_source.StartActivity(name), generation);
 
     /// <summary>Starts an activity within a trace from another process; null without a listener.</summary>
-    /// <param name="name">Its name.</param>
+    /// <param name="name">Name of the activity.</param>
     /// <param name="generation">The generation.</param>
-    /// <param name="parent">The parent as W3C's traceparent; null starts a new trace.</param>
+    /// <param name="parent">
+    /// The parent as a W3C traceparent; if null, the activity starts within the current one.
+    /// </param>
     public static Activity? Begin(string name, GenerationKey generation, string? parent) =>
         !s_source.HasListeners() ? null
         : ActivityContext.TryParse(parent, null, isRemote: true, out ActivityContext context)
             ? Tagged(s_source.StartActivity(name, ActivityKind.Internal, context), generation)
         : Begin(name, generation);
 
-    /// <summary>The name of the activity of a lease, which covers all steps of a picture under it.</summary>
+    /// <summary>
+    /// The name of the activity of a lease. One activity covers all steps of a picture under the lease.
+    /// </summary>
     public static string NameOf(WorkKind kind) => kind switch
     {
         WorkKind.Encode => "generation.encode",

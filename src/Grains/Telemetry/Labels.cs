@@ -4,7 +4,7 @@ using System.Text.Json;
 
 namespace Atelier.Grains.Telemetry;
 
-/// <summary>The attribute value of each member: its name in lower case with underscores.</summary>
+/// <summary>The attribute value of each enumeration member: its name in lower case with underscores.</summary>
 internal static class Labels<T>
     where T : struct, Enum
 {

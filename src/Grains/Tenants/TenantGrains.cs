@@ -22,10 +22,10 @@ internal sealed class TenantGrain(
 {
     private const int LabelLengthMax = 100;
 
-    // Concurrent calls.
+    // Maximum number of concurrent calls.
     private const int Fan = 64;
 
-    // Sessions in each part of the list; null where not known.
+    // Number of sessions in each partition of the list; null if not known.
     private readonly int?[] _sessions = new int?[ISessionListGrain.Parts];
     private TenantLimits _limits = null!;
     private bool _isCounted;
@@ -44,7 +44,7 @@ internal sealed class TenantGrain(
                 $"'{this.GetPrimaryKeyString()}' is not a tenant's name: a name has {Names.Rule}.");
     }
 
-    // A state whose write failed is not written now: its caller was answered that the change was refused.
+    // A state whose write failed is not written now, because the caller has received an error for the change.
     public override async Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
     {
         if (!_isStale && _limits.Checkpoint(clock.GetUtcNow()))
@@ -135,7 +135,7 @@ internal sealed class TenantGrain(
         state.State.Keys.Clear();
         await StoreAsync();
 
-        // Its open generations are cancelled at once; those that this misses are cancelled by a later walk.
+        // The walks cancel the tenant's open generations at once; a later walk cancels those that are missed.
         await Task.WhenAll(Enumerable.Range(0, await openSets.CountAsync())
             .Select(partition => GrainCalls.TryAsync(() => grains.GetGrain<IOpenSetGrain>(partition).WalkAsync())));
     }
@@ -163,8 +163,8 @@ internal sealed class TenantGrain(
         return admission;
     }
 
-    // The list is authoritative, and the sum of its parts is the count. A refusal costs the store nothing; a session
-    // that is counted will be found by retention, because it was filed before.
+    // The list is authoritative, and the count is the sum over its partitions. A refusal writes nothing to the store.
+    // Retention finds every counted session, because the session is listed for retention first.
     public async Task<Admission> AdmitSessionAsync(SessionId id, bool begun)
     {
         Admission admission = begun ? new(AdmissionOutcome.Admitted)
@@ -234,8 +234,8 @@ internal sealed class TenantGrain(
         _isCounted = true;
     }
 
-    // Walks confirm open generations. One that was not confirmed for a while was admitted but never accepted, because
-    // an answer was lost or a silo died: the generation settles its charge, as in a walk.
+    // Walks confirm open generations. A generation that was not confirmed for a while was admitted but never accepted,
+    // because an answer was lost or a silo died: its grain settles the charge, as in a walk.
     private async Task SettleUnconfirmedAsync(CancellationToken cancellation)
     {
         TimeSpan patience = options.Value.SubmitTimeout + (2 * options.Value.WalkPeriod);
@@ -246,8 +246,8 @@ internal sealed class TenantGrain(
         }
     }
 
-    // The next owner of a name must not get what the closed tenant left. It becomes a tenant with an id of its own, so
-    // its generations, sessions, blobs and limits are its own wherever an id is part of a key.
+    // The next owner of a name must not get the data of the closed tenant. So the next owner is a new tenant with its
+    // own id, which is part of the keys of its generations, sessions, blobs and limits.
     private async Task<TenantAnswer> ReopenAsync(TenantSettings settings)
     {
         if (Id.Value != Id.Name)
@@ -339,7 +339,7 @@ internal sealed class TenantGrain(
     }
 }
 
-/// <summary>The stored state of a part of the list of tenants.</summary>
+/// <summary>The stored state of a partition of the list of tenants.</summary>
 [GenerateSerializer, Alias("atelier.state.TenantList")]
 internal sealed class TenantListState
 {
@@ -348,7 +348,7 @@ internal sealed class TenantListState
     public HashSet<string> Names { get; set; } = [];
 }
 
-/// <summary>A part of the list of tenants.</summary>
+/// <summary>A partition of the list of tenants.</summary>
 [GrainType("tenantlist")]
 [ControlSilo]
 internal sealed class TenantListGrain([PersistentState("tenants")] IPersistentState<TenantListState> state)

@@ -1,8 +1,8 @@
 // A tenant's limits as a pure protocol: requests per minute, open generations, evaluations per day. One grain enforces
 // them for all gateways. Evaluations are charged when a generation is admitted; those that it did not compute are
-// refunded when it ends: by its id, once, and only if this object charged it or the open generation has reported the
-// charge. The day's count is stored in blocks reserved ahead, and exactly when the grain deactivates. The open set
-// determines what is open.
+// refunded when it ends: once for each id, and only if this object made the charge or the open generation has reported
+// it. The day's count is stored in blocks that are reserved ahead; when the grain deactivates, the exact count is
+// stored. The open set determines which generations are open.
 using Atelier.Contracts;
 using Atelier.Contracts.Tenants;
 
@@ -12,11 +12,11 @@ namespace Atelier.Grains.Tenants;
 [GenerateSerializer, Alias("atelier.state.Tenant")]
 public sealed class TenantState
 {
-    /// <summary>Its limits; null if there is no such tenant.</summary>
+    /// <summary>The tenant's limits; null if there is no such tenant.</summary>
     [Id(0)]
     public TenantSettings? Settings { get; set; }
 
-    /// <summary>Its keys.</summary>
+    /// <summary>The tenant's keys.</summary>
     [Id(1)]
     public List<TenantKey> Keys { get; set; } = [];
 
@@ -28,7 +28,7 @@ public sealed class TenantState
     [Id(3)]
     public long Reserved { get; set; }
 
-    /// <summary>Whether it was closed.</summary>
+    /// <summary>Whether the tenant was closed.</summary>
     [Id(4)]
     public bool IsClosed { get; set; }
 
@@ -40,7 +40,7 @@ public sealed class TenantState
     [Id(6)]
     public double? Tokens { get; set; }
 
-    /// <summary>Time at which <see cref="Tokens"/> were left.</summary>
+    /// <summary>Time at which <see cref="Tokens"/> was computed.</summary>
     [Id(7)]
     public DateTimeOffset TokensAt { get; set; }
 
@@ -48,7 +48,7 @@ public sealed class TenantState
     [Id(8)]
     public int Reopenings { get; set; }
 
-    /// <summary>Whether it exists and was not closed.</summary>
+    /// <summary>Whether the tenant exists and was not closed.</summary>
     public bool IsActive => Settings is not null && !IsClosed;
 }
 
@@ -58,7 +58,8 @@ public sealed class TenantLimits(TenantState state)
 {
     private const int Blocks = 100;
 
-    // A generation that was settled may be confirmed late, by an activation that a partition left behind.
+    // Number of settled generations to remember. One of them may be confirmed late, by an older activation that a
+    // network partition left behind.
     private const int SettledMax = 1000;
 
     private readonly Dictionary<GenerationId, OpenCharge> _open = [];
@@ -147,8 +148,8 @@ public sealed class TenantLimits(TenantState state)
     public void AddOpen(GenerationId id, DateTimeOffset now) => _open.TryAdd(id, new OpenCharge(null, 0, now));
 
     /// <summary>
-    /// Records that a generation reports to be open, with its charge and the day of that charge. Of one that was
-    /// settled before, nothing more is refunded.
+    /// Records that a generation reports itself as open, with its charge and the day of that charge. A generation that
+    /// was settled before gets no further refund.
     /// </summary>
     public void Confirm(GenerationId id, int evaluations, long day, DateTimeOffset now) =>
         _open[id] = _open.TryGetValue(id, out OpenCharge known) && known.Evaluations is not null
@@ -158,7 +159,7 @@ public sealed class TenantLimits(TenantState state)
     /// <summary>
     /// Ends the charge of a generation, which may never have started, and refunds the evaluations that it did not use.
     /// </summary>
-    /// <returns>Whether the state should be stored, because it reserves far more than was used.</returns>
+    /// <returns>Whether the state should be stored, because it reserves far more evaluations than were used.</returns>
     public bool Settle(GenerationId id, int computed)
     {
         if (_open.Remove(id, out OpenCharge charge) && charge.Evaluations is { } evaluations && charge.Day == _usedDay)
@@ -209,7 +210,7 @@ public sealed class TenantLimits(TenantState state)
     private Admission Admitted(long day = 0) => new(
         AdmissionOutcome.Admitted, state.Settings!.Weight, WeightVersion: state.WeightVersion, Day: day);
 
-    // The refusal of any request of this tenant; null if it may make one.
+    // The refusal of a request of this tenant; null if the tenant may make one.
     private Admission? Refusal(DateTimeOffset now)
     {
         if (!state.IsActive)

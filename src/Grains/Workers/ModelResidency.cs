@@ -1,5 +1,6 @@
 // The models of a device: which ones are in memory, which one is loaded next and which are evicted for it, and their
-// registration with the catalog. Only the worker's loop calls it, except for the tasks RegisterAsync and LoadAsync.
+// registration with the catalog. Only the worker's loop uses this class; RegisterAsync and LoadAsync run as tasks
+// beside the loop.
 using Atelier.Contracts;
 using Atelier.Contracts.Models;
 using Atelier.Contracts.Queueing;
@@ -32,19 +33,21 @@ internal sealed class ModelResidency(
     /// <summary>The model that was loaded last; null before the first load.</summary>
     public ModelDigest? Latest { get; private set; }
 
-    /// <summary>Time since the last load over the time that it took; null before the first load.</summary>
+    /// <summary>Time since the last load, divided by the duration of that load; null before the first load.</summary>
     public double? LoadAge => _loadTook > TimeSpan.Zero ? clock.GetElapsedTime(_loadEndedAt) / _loadTook : null;
 
     /// <summary>Whether it is time to confirm the worker's models to the catalog.</summary>
     public bool IsRegistrationDue => clock.GetElapsedTime(_registeredAt) >= _registersAfter;
 
-    /// <summary>The device's only model if it is not loaded; it is loaded without being requested.</summary>
+    /// <summary>
+    /// The model of a device that has only one, if that model is not loaded; such a model is loaded without a request.
+    /// </summary>
     public ModelDigest? OnlyMissing => _device.Models.Count == 1
         && States().ToArray() is [{ Place: ModelPlace.Beside or ModelPlace.Instead } only] ? only.Model : null;
 
     /// <summary>
-    /// The models that the worker may hold, and whether each is loaded or fits. One that could not be loaded is left
-    /// out for a while; one that is larger than the memory is always left out, unless it is the only one.
+    /// The models that the worker may hold, and whether each is loaded or fits. A model that could not be loaded is
+    /// left out for a while. A model that is larger than the memory is always left out, unless it is the only one.
     /// </summary>
     public IEnumerable<WorkerModel> States()
     {
@@ -66,7 +69,7 @@ internal sealed class ModelResidency(
         }
     }
 
-    /// <summary>Records that work of a model was leased.</summary>
+    /// <summary>Records that work for a model was leased.</summary>
     public void MarkUsed(ModelDigest model)
     {
         if (_loaded.TryGetValue(model, out (long LoadedAt, long UsedAt) loaded))
@@ -77,7 +80,7 @@ internal sealed class ModelResidency(
 
     /// <summary>
     /// Plans to load a model. Returns the models to evict for it, whose work the worker must return first; empty if
-    /// another change is planned, or if the last load went unanswered a moment ago.
+    /// another load is planned, or if the last load was not answered a moment ago.
     /// </summary>
     public IReadOnlyList<ModelDigest> Plan(ModelDigest model, Func<ModelDigest, bool> isInUse)
     {
@@ -97,7 +100,8 @@ internal sealed class ModelResidency(
     }
 
     /// <summary>
-    /// Begins the planned load once no work needs a model to evict; null if there is nothing to begin.
+    /// Returns the planned load, for the caller to run, once no work needs the models that are evicted for it; null if
+    /// there is nothing to load yet.
     /// </summary>
     public Func<Task>? BeginLoad(Func<ModelDigest, bool> isInUse)
     {
@@ -138,8 +142,8 @@ internal sealed class ModelResidency(
     }
 
     /// <summary>
-    /// Confirms the worker's models to the catalog. A model that the catalog does not know gets no work; it blocks
-    /// neither the others nor the loop.
+    /// Confirms the worker's models to the catalog. A model that cannot be registered gets no work, but blocks neither
+    /// the other models nor the loop.
     /// </summary>
     public async Task RegisterAsync()
     {
@@ -167,7 +171,7 @@ internal sealed class ModelResidency(
         _registeredAt = clock.GetTimestamp();
     }
 
-    // Work of a model that cannot be loaded is left to other workers, or to a later attempt, so a damaged model does
+    // Work for a model that cannot be loaded is left to other workers or to a later attempt, so a damaged model does
     // not block the others.
     private async Task LoadAsync(Change change)
     {
@@ -191,7 +195,8 @@ internal sealed class ModelResidency(
 
     private long BytesOf(ModelDigest model) => _device.Models.First(card => card.Digest == model).MemoryBytes;
 
-    // The model to load, the models to evict, and the duration of the load, which is null if the device refused it.
+    // The model to load, the models to evict, and the duration of the load, which is null if the device could not load
+    // the model.
     private sealed class Change(ModelDigest model, IReadOnlyList<ModelDigest> evict)
     {
         public ModelDigest Model { get; } = model;

@@ -1,5 +1,5 @@
-// The placement of a worker's grain on the silo in its key and nowhere else: when that silo is gone, calls fail instead
-// of activating a grain without a device.
+// The placement of a worker's grain on the silo in its key and nowhere else: once that silo has left the cluster, calls
+// fail instead of activating a grain without a device.
 using Atelier.Contracts.Workers;
 using Orleans.Placement;
 using Orleans.Runtime.Placement;

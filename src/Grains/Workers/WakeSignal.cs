@@ -2,7 +2,7 @@ using System.Threading.Channels;
 
 namespace Atelier.Grains.Workers;
 
-/// <summary>Wakes a sleeping loop; a signal that comes while it is awake ends its next sleep at once.</summary>
+/// <summary>Wakes a sleeping loop; a signal that arrives while the loop is awake ends its next sleep at once.</summary>
 internal sealed class WakeSignal(TimeProvider clock)
 {
     private readonly Channel<bool> _signals =
@@ -23,7 +23,7 @@ internal sealed class WakeSignal(TimeProvider clock)
         return task;
     }
 
-    /// <summary>Sleeps until a signal comes, at most for <paramref name="time"/>.</summary>
+    /// <summary>Sleeps until a signal arrives, at most for <paramref name="time"/>.</summary>
     public async Task SleepAsync(TimeSpan time)
     {
         using var enough = new CancellationTokenSource(time, clock);

@@ -1,5 +1,5 @@
 // A worker's calls to generations, the blob store and its device for one job. A job has at most one pending call. Every
-// call to a generation carries the claim's epoch, so a late one does no harm.
+// call to a generation carries the claim's epoch, so a late call does no harm.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Queueing;
@@ -21,7 +21,8 @@ namespace Atelier.Grains.Workers;
 /// <param name="busy">Measures the device's busy time.</param>
 /// <param name="logger">The log.</param>
 /// <param name="stateChanged">
-/// Notified during a call when the loop should check the job again; true if it should also take a turn at the queue.
+/// Called when the loop should check the job again although its call is still pending. The argument says whether the
+/// loop should also take a turn at the queue.
 /// </param>
 internal sealed class WorkerCalls(
     WorkerKey key, IDeviceHost device, IBlobStore blobs, IGrainFactory grains, WorkerOptions options,
@@ -30,8 +31,8 @@ internal sealed class WorkerCalls(
     private readonly string _deviceKind = device.Description.DeviceKind;
 
     /// <summary>
-    /// The next call of a job; null if it needs none. The state of the picture that the call will report is captured
-    /// here.
+    /// The next call of a job; null if the job needs no call. The state of the picture that the call will report is
+    /// captured here.
     /// </summary>
     public Func<Task>? Next(WorkerJob job)
     {
@@ -64,7 +65,7 @@ internal sealed class WorkerCalls(
         }
     }
 
-    /// <summary>Makes a call. After a device's fault, the job's next call reports the failure.</summary>
+    /// <summary>Makes a call. If the device fails, the job's next call reports the failure.</summary>
     public static async Task RunAsync(WorkerJob job, Func<Task> call)
     {
         try
@@ -78,7 +79,8 @@ internal sealed class WorkerCalls(
     }
 
     /// <summary>
-    /// Evaluates a batch of pictures. If it fails, each picture is retried alone, so that one does not fail the others.
+    /// Evaluates a batch of pictures. If that fails, each picture is retried alone, so that one picture does not fail
+    /// the others.
     /// </summary>
     public async Task EvaluateAsync(WorkerJob[] batch)
     {
@@ -142,7 +144,7 @@ internal sealed class WorkerCalls(
 
     private async Task<byte[]> EncodeAsync(WorkerJob job)
     {
-        // Both are started together, so that no other work of the device comes between them.
+        // Both calls are started together, so that the device does no other work between them.
         using BusyTime.Call call = busy.Begin();
         Task<byte[]> encoding = device.EncodeAsync(job.Claim.Spec!, CancellationToken.None);
         Task<EncodedPrompts?> counting = device.CountAsync(job.Claim.Spec!, CancellationToken.None);
@@ -167,7 +169,7 @@ internal sealed class WorkerCalls(
             job.Output = await PutAsync(kind, job, bytes);
         }
 
-        // If the call is refused, the generation releases the blob, unless it has the same one from another worker.
+        // If the call is refused, the generation releases the blob, unless it needs the same blob from another worker.
         BlobName output = job.Output.Value;
         IGenerationGrain generation = grains.Generation(job.Key);
         ReportOutcome outcome = await PersistAsync(() => job.Encoded is { } encoded
@@ -201,8 +203,8 @@ internal sealed class WorkerCalls(
         return new StepState(job.Step, stores ? job.Picture!.Snapshot() : null, job.IsPreviewing);
     }
 
-    // After a step: a preview if one is due, a snapshot if it is time, and a report to the generation. Every step is
-    // reported, so a step waits for the report of the previous one.
+    // Handles a finished step: makes a preview if one is due, stores a snapshot if it is time, and reports to the
+    // generation. Every step is reported, so a step waits for the report of the previous one.
     private async Task ReportStepAsync(WorkerJob job, StepState state)
     {
         if (await ReportAsync(job, await StoreAsync(job, state)) == ReportOutcome.Refused)
@@ -280,11 +282,11 @@ internal sealed class WorkerCalls(
         }
 
         await PersistAsync(() => grains.Generation(job.Key).FailAsync(job.Claim.Epoch, error.Error, error.Message));
-        job.End(null); // It is tried again when its lease expires: elsewhere, or later.
+        job.End(null); // The work is retried when its lease expires: elsewhere, or later.
     }
 
-    // Before a request is blamed, the device must prove that it works. One that does not ends the process. All work of
-    // the process is then resumed elsewhere from its last snapshots, and no failure is recorded against it.
+    // Before a failure is blamed on the request, the device must prove that it works. A broken device ends the process.
+    // All work of the process is then resumed elsewhere from its last snapshots, and no failure is recorded for it.
     private async Task ProbeAsync(DeviceException error)
     {
         if (error.Error is GenerationError.KernelFailed or GenerationError.OutOfMemory or GenerationError.NonFinite)
@@ -300,7 +302,7 @@ internal sealed class WorkerCalls(
         }
     }
 
-    // An unanswered write may have been carried out.
+    // A write that was not answered may still have been carried out, so the blob is remembered before the write.
     private async Task<BlobName> PutAsync(BlobKind kind, WorkerJob job, byte[] bytes)
     {
         BlobName name = BlobBytes.NameOf(kind, job.Key.Tenant, bytes);
@@ -336,6 +338,6 @@ internal sealed class WorkerCalls(
         }
     }
 
-    // The captured state of a step, and whether its preview is yet to be made.
+    // The captured state of a step, and whether its preview must still be made.
     private sealed record StepState(int Step, byte[]? Snapshot, bool NeedsPreview);
 }

@@ -1,4 +1,5 @@
-// The workers of a silo: a loop for each device, started and drained with the silo, and the grain that represents it.
+// The workers of a silo: a loop for each device, which starts and drains with the silo, and the grain that represents
+// the loop.
 using Atelier.Contracts.Workers;
 using Atelier.Grains.Models;
 using Atelier.Grains.Ports;

@@ -14,14 +14,14 @@ internal sealed class WorkerInstruments
     {
         Meter meter = meters.Create("Atelier.Workers");
         _evaluations = meter.CreateCounter<long>(
-            "atelier.worker.evaluations", "{evaluation}", "Evaluations of a denoiser, of any width.");
+            "atelier.worker.evaluations", "{evaluation}", "Evaluations of a denoiser; a batch counts once.");
         _width = meter.CreateHistogram(
             "atelier.worker.batch.width", "{picture}", "Pictures that shared an evaluation.", tags: null,
             new InstrumentAdvice<int> { HistogramBucketBoundaries = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64] });
         _busy = meter.CreateCounter<double>(
             "atelier.worker.busy.time", "s", "Time in which a device had work; overlapping calls count once.");
         _refused = meter.CreateCounter<long>(
-            "atelier.worker.claims.lost", "{claim}", "Claims whose reports were refused as no longer valid.");
+            "atelier.worker.claims.lost", "{claim}", "Claims that turned out to be invalid when a report was refused.");
     }
 
     /// <summary>Whether the busy time has a listener.</summary>
@@ -45,7 +45,7 @@ internal sealed class BusyTime(WorkerInstruments instruments, TimeProvider clock
     private int _calls;
     private long _since;
 
-    /// <summary>Starts a call of the device, which ends when the result is disposed.</summary>
+    /// <summary>Starts to measure a call of the device, which ends when the result is disposed.</summary>
     public Call Begin()
     {
         if (!instruments.MeasuresBusy)

@@ -9,12 +9,12 @@ using Atelier.Grains.Telemetry;
 namespace Atelier.Grains.Workers;
 
 /// <summary>
-/// A leased work item. Accessed only by the worker's loop and by the job's pending call; during a pending call the
-/// loop only evaluates its picture.
+/// A leased work item. Accessed only by the worker's loop and by the job's pending call; during a pending call the loop
+/// only evaluates the job's picture.
 /// </summary>
 internal sealed class WorkerJob(LeasedWork lease, long attempt)
 {
-    // Most encodings and decodings that a worker holds besides the pictures that it denoises.
+    // Maximum number of encodings and decodings that a worker holds besides the pictures that it denoises.
     private const int SingleMax = 2;
 
     private ClaimAnswer? _claim;
@@ -26,10 +26,10 @@ internal sealed class WorkerJob(LeasedWork lease, long attempt)
     /// <summary>The leased work item; it leaves quarantine once a new snapshot is stored.</summary>
     public WorkItem Item { get; private set; } = lease.Item;
 
-    /// <summary>Number of its claim, the same for all retries.</summary>
+    /// <summary>Number of the job's claim, the same for all retries.</summary>
     public long Attempt { get; } = attempt;
 
-    /// <summary>Whether its claim was sent and has not been answered.</summary>
+    /// <summary>Whether the claim was sent and has not been answered.</summary>
     public bool IsClaiming { get; set; }
 
     /// <summary>Whether the generation has granted the claim.</summary>
@@ -56,25 +56,27 @@ internal sealed class WorkerJob(LeasedWork lease, long attempt)
     /// <summary>Whether the worker held nothing else at the time of the lease.</summary>
     public bool IsAloneHere { get; init; }
 
-    /// <summary>Whether its picture is or was in the batcher.</summary>
+    /// <summary>Whether the job's picture is or was in the batcher.</summary>
     public bool IsJoined { get; set; }
 
-    /// <summary>Whether it is returned at the end of its step.</summary>
+    /// <summary>Whether the job will be returned at the end of its current step.</summary>
     public bool IsLeaving { get; set; }
 
-    /// <summary>Whether the queue is notified when it is returned.</summary>
+    /// <summary>Whether the queue is notified when the job is returned.</summary>
     public bool NotifiesQueue { get; set; }
 
-    /// <summary>Whether its generation refused the claim of this worker for now.</summary>
+    /// <summary>Whether the generation denied this worker's claim for now.</summary>
     public bool IsDenied { get; set; }
 
     /// <summary>The device's failure; null if there was none.</summary>
     public DeviceException? Fault { get; set; }
 
-    /// <summary>Whether nothing is left to do for it here.</summary>
+    /// <summary>Whether this worker has nothing left to do for the job.</summary>
     public bool IsOver { get; private set; }
 
-    /// <summary>The release to send to the queue; null if the queue knows, or if the lease must expire.</summary>
+    /// <summary>
+    /// The release to send to the queue; null if the queue already knows, or if the lease must expire.
+    /// </summary>
     public LeaseRelease? Release { get; private set; }
 
     /// <summary>The finished latent, once nothing is left to evaluate.</summary>
@@ -96,7 +98,9 @@ internal sealed class WorkerJob(LeasedWork lease, long attempt)
     /// <summary>Steps of the newest stored snapshot.</summary>
     public int StoredStep { get; set; }
 
-    /// <summary>Ends its quarantine after a new snapshot was stored; false if it was not in quarantine.</summary>
+    /// <summary>
+    /// Ends the quarantine after a new snapshot was stored. Returns false if the work was not in quarantine.
+    /// </summary>
     public bool EndQuarantine()
     {
         bool ends = Item.Alone;
@@ -113,13 +117,13 @@ internal sealed class WorkerJob(LeasedWork lease, long attempt)
     /// <summary>When the newest snapshot was stored.</summary>
     public DateTimeOffset? StoredAt { get; set; }
 
-    /// <summary>Previews by step that were not reported to the generation.</summary>
+    /// <summary>Previews that have not been reported to the generation, by step.</summary>
     public Dictionary<int, byte[]> Previews { get; } = [];
 
-    /// <summary>Blobs that may have been stored for it and were not reported to the generation.</summary>
+    /// <summary>Blobs that may have been stored for the job and have not been reported to the generation.</summary>
     public HashSet<BlobName> Untold { get; } = [];
 
-    /// <summary>How much of the prompts was encoded; null before that, or if the device does not know.</summary>
+    /// <summary>How much of the prompts was encoded; null before encoding, or if the device does not know.</summary>
     public EncodedPrompts? Encoded { get; set; }
 
     /// <summary>The stored output of the phase; null until it is stored.</summary>
@@ -128,16 +132,16 @@ internal sealed class WorkerJob(LeasedWork lease, long attempt)
     /// <summary>Steps done.</summary>
     public int Step => Picture?.Step ?? _claim?.Step ?? 0;
 
-    /// <summary>Whether its picture is at the end of a step that was not reported.</summary>
+    /// <summary>Whether the job's picture is at the end of a step that was not reported.</summary>
     public bool HasUnreportedStep => Picture is { IsBetweenSteps: true } && Step > SentStep;
 
-    /// <summary>Whether its picture can take part in the next evaluation.</summary>
+    /// <summary>Whether the job's picture can take part in the next evaluation.</summary>
     public bool CanContinue =>
         Picture is { } picture && IsJoined && !IsOver && !IsPreviewing && !HasUnreportedStep && Fault is null
         && !(IsLeaving && picture.IsBetweenSteps);
 
     /// <summary>
-    /// Quanta done, derived from what is left, because the leased item may be older than the snapshot of the claim.
+    /// Quanta done, derived from the steps left, because the leased item may be older than the claim's snapshot.
     /// </summary>
     public int Done => Item.Kind == WorkKind.Denoise ? Math.Clamp(Item.Quanta - Left, 0, Item.Quanta)
         : Output is null ? 0 : 1;
@@ -165,7 +169,7 @@ internal sealed class WorkerJob(LeasedWork lease, long attempt)
             : Math.Clamp(slots - pictures - beside, 0, Math.Max(0, WorkerTurn.HeldMax - jobs.Length));
     }
 
-    /// <summary>The work under its lease, as part of its request's trace; null if it is not traced.</summary>
+    /// <summary>The activity that traces the work under this lease; null if the request is not traced.</summary>
     public Activity? Activity { get; set; }
 
     /// <summary>Ends the activity, if there is one.</summary>
@@ -185,6 +189,6 @@ internal sealed class WorkerJob(LeasedWork lease, long attempt)
     }
 
     /// <summary>Ends the job on this worker.</summary>
-    /// <param name="release">The release to send to the queue; null if the queue knows.</param>
+    /// <param name="release">The release to send to the queue; null if the queue already knows.</param>
     public void End(LeaseRelease? release) => (Release, IsOver) = (release, true);
 }

@@ -10,18 +10,19 @@ internal static partial class WorkerLog
 {
     [LoggerMessage(
         EventId = 301, Level = LogLevel.Warning,
-        Message = "A call of worker {Worker} was not answered; it will be retried")]
+        Message = "A call by worker {Worker} was not answered; it will be retried")]
     public static partial void CallUnanswered(this ILogger logger, WorkerKey worker, Exception error);
 
     [LoggerMessage(
         EventId = 302, Level = LogLevel.Error,
-        Message = "Worker {Worker} cannot register the model {Name}, {Model}: "
+        Message = "Worker {Worker} cannot register the model {Name} ({Model}): "
             + "the catalog is full with {SizeMax} models in use")]
     public static partial void CatalogFull(
         this ILogger logger, WorkerKey worker, string name, ModelDigest model, int sizeMax);
 
     [LoggerMessage(
-        EventId = 303, Level = LogLevel.Error, Message = "Worker {Worker} cannot register the model {Name}, {Model}")]
+        EventId = 303, Level = LogLevel.Error,
+        Message = "Worker {Worker} cannot register the model {Name} ({Model})")]
     public static partial void ModelUnregistered(
         this ILogger logger, WorkerKey worker, string name, ModelDigest model, Exception error);
 
@@ -35,7 +36,8 @@ internal static partial class WorkerLog
     public static partial void WorkFailed(
         this ILogger logger, WorkerKey worker, GenerationKey generation, Exception error);
 
-    [LoggerMessage(EventId = 306, Level = LogLevel.Information, Message = "Worker {Worker} begins: {DeviceKind}")]
+    [LoggerMessage(
+        EventId = 306, Level = LogLevel.Information, Message = "Worker {Worker} begins on device kind {DeviceKind}")]
     public static partial void WorkerBegins(this ILogger logger, WorkerKey worker, string deviceKind);
 
     [LoggerMessage(
@@ -55,6 +57,6 @@ internal static partial class WorkerLog
         this ILogger logger, WorkerKey worker, GenerationKey generation, long epoch);
 
     [LoggerMessage(
-        EventId = 310, Level = LogLevel.Critical, Message = "Worker {Worker} met an unexpected fault")]
+        EventId = 310, Level = LogLevel.Critical, Message = "Worker {Worker} ends because of an unexpected fault")]
     public static partial void WorkerFaulted(this ILogger logger, WorkerKey worker, Exception error);
 }

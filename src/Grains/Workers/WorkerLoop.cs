@@ -16,7 +16,7 @@ namespace Atelier.Grains.Workers;
 /// <summary>The loop of one device.</summary>
 internal sealed class WorkerLoop
 {
-    // Retry pauses between two attempts of a write that a blob store has refused.
+    // Number of retry pauses before a write that a blob store has refused is attempted again.
     private const int StorePauses = 10;
 
     private readonly DeviceDescription _device;
@@ -207,7 +207,8 @@ internal sealed class WorkerLoop
         }
     }
 
-    // Whether a task succeeded; false if its outcome is unknown. Any other failure is a fault of the loop.
+    // Whether a task succeeded; false if its outcome is unknown. Any other failure is a fault of the loop and is
+    // thrown.
     private bool IsAnswered(Task task, string what)
     {
         if (task.IsCompletedSuccessfully)
@@ -277,8 +278,8 @@ internal sealed class WorkerLoop
             _releases.Add(release);
         }
 
-        // A job that another worker holds for now is left to it: without the pause this worker would lease it again at
-        // once.
+        // A job that another worker still holds is left to that worker: without the pause this one would lease it again
+        // at once.
         _turnIsDue = true;
         _turnFrom = job.IsDenied ? _clock.GetUtcNow() + _options.RetryPause : _turnFrom;
         if (job.Picture is { } picture)
@@ -353,7 +354,7 @@ internal sealed class WorkerLoop
         _turn = _wake.RunAsync(() => TurnAsync(asks ? jobs : null, turn, releases));
     }
 
-    // Leases are released before the turn, so the queue never sees a released or stopped lease again. A lease whose
+    // Leases are released before the turn, so no turn reports a lease that was released or stopped. A lease whose
     // release is lost expires.
     private async Task TurnAsync(WorkerJob[]? jobs, WorkerTurn turn, LeaseRelease[] releases)
     {

@@ -10,7 +10,7 @@ namespace Atelier.Grains.Workers;
 public sealed class WorkerOptions
 {
     /// <summary>
-    /// Gets or sets how long an idle worker sleeps before it takes another turn; the queue wakes it sooner.
+    /// Gets or sets how long an idle worker sleeps before it takes another turn; the queue may wake it sooner.
     /// </summary>
     /// <remarks>
     /// It is also the longest time between two turns at the queue, which renew leases, so it must be much shorter than
@@ -21,7 +21,7 @@ public sealed class WorkerOptions
     public TimeSpan IdlePeriod { get; set; } = TimeSpan.FromSeconds(0.5);
 
     /// <summary>Gets or sets the time between two snapshots of a picture.</summary>
-    /// <remarks>Work since the last snapshot is repeated when a worker dies. At 0 every step is stored.</remarks>
+    /// <remarks>Work since the last snapshot is repeated when a worker dies. At 0, every step is stored.</remarks>
     /// <value>The default is 1 second; the first step under a claim is always stored.</value>
     [Bounds("00:00:00", "1.00:00:00")]
     public TimeSpan SnapshotPeriod { get; set; } = TimeSpan.FromSeconds(1);

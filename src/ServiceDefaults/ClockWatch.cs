@@ -1,7 +1,7 @@
-// The watch for steps of the wall clock. This project's own code tolerates them, but Orleans schedules the collection
-// of activations, retries and its client's gateways by the wall clock: after a step backwards, new activations fail and
-// retries wait until the old time comes again. So a process whose clock is set by more than a few seconds hands its
-// work back, exits and is restarted by its supervisor, as when its node is shut down.
+// Detection of steps of the wall clock. This project's own code tolerates them, but Orleans schedules the collection of
+// activations, its retries and its client's choice of gateways by the wall clock: after a step backward, new
+// activations fail, and retries wait until the clock reaches the old time again. So a process whose clock steps by more
+// than a few seconds hands its work back, exits and is restarted by its supervisor, as when its node is shut down.
 using System.Diagnostics;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Hosting;
@@ -9,7 +9,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Atelier.ServiceDefaults;
 
-/// <summary>Shuts the process down gracefully when the wall clock is set.</summary>
+/// <summary>Shuts the process down gracefully when the wall clock steps.</summary>
 public sealed class ClockWatch(SteadyClock clock, IHostApplicationLifetime lifetime, ILogger<ClockWatch> logger)
     : BackgroundService, IHealthCheck
 {
@@ -17,19 +17,19 @@ public sealed class ClockWatch(SteadyClock clock, IHostApplicationLifetime lifet
     private static readonly TimeSpan s_stepMax = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan s_period = TimeSpan.FromMilliseconds(200);
 
-    // A graceful shutdown uses timers that the step may have broken.
+    // Time limit of a graceful shutdown, which uses timers that the step may have broken.
     private static readonly TimeSpan s_grace = TimeSpan.FromSeconds(6);
 
     private int _ending;
 
-    /// <summary>Gets whether the clock was set, so that the process is about to exit.</summary>
+    /// <summary>Gets whether the clock has stepped; if so, the process is about to exit.</summary>
     public bool IsStepped => clock.WallStep.Duration() > s_stepMax;
 
     /// <inheritdoc/>
     public Task<HealthCheckResult> CheckHealthAsync(
         HealthCheckContext context, CancellationToken cancellationToken = default) =>
         Task.FromResult(IsStepped
-            ? HealthCheckResult.Unhealthy("The clock was set; this process exits to be restarted.")
+            ? HealthCheckResult.Unhealthy("The system clock was changed; this process exits and will be restarted.")
             : HealthCheckResult.Healthy());
 
     /// <inheritdoc/>

@@ -1,7 +1,7 @@
-// Mutual TLS on the cluster's Orleans ports. A process that can call grains has all rights, so both ports of a silo,
-// the one for silos and the one for gateways, accept only processes that know the cluster's secret. Each such process
-// derives the same key from the secret and makes its own certificate with it: there is no file to distribute, nothing
-// expires, and no clock is read. A peer is accepted if its certificate has that very key.
+// Mutual TLS on the cluster's Orleans ports. A process that can call grains has full control of the cluster, so both
+// ports of a silo, the one for silos and the one for gateways, accept only processes that know the cluster's secret.
+// Each such process derives the same key from the secret and makes its own certificate with it: there is no file to
+// distribute, nothing expires, and no clock is read. A peer is accepted if its certificate has exactly that key.
 using System.Net.Security;
 using System.Numerics;
 using System.Security.Authentication;
@@ -22,7 +22,7 @@ public static class ClusterTransport
     /// </summary>
     public const int HandshakesMax = 512;
 
-    // Changes with the derivation, so that processes with different derivations refuse each other.
+    // Must change whenever the derivation changes, so that processes with different derivations refuse each other.
     private static readonly byte[] s_purpose = "atelier cluster transport 1"u8.ToArray();
 
     private const int ScalarBytes = 32;
@@ -33,14 +33,14 @@ public static class ClusterTransport
         "0ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551",
         System.Globalization.NumberStyles.HexNumber);
 
-    // Only the certificate's key matters.
+    // The date has no effect, because only the certificate's key matters.
     private static readonly DateTimeOffset s_notAfter = new(9999, 12, 31, 23, 59, 59, TimeSpan.Zero);
 
     /// <summary>Gets the time within which a peer must prove that it knows the secret.</summary>
     public static TimeSpan HandshakeTimeout { get; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
-    /// Accepts connections only from processes that know the secret, and connects only to such silos.
+    /// Accepts connections only from processes that know the secret, and connects only to silos that know it.
     /// </summary>
     /// <param name="silo">The silo.</param>
     /// <param name="secret">The cluster's secret.</param>
@@ -55,7 +55,7 @@ public static class ClusterTransport
             options.ConfigureSiloOutboundConnection(connection => connection.UseClientTls(tls));
         });
 
-        // It logs every connection that fails; UnprovenConnections logs one line for many.
+        // This middleware logs every connection that fails; UnprovenConnections logs one line for many.
         silo.Services.AddLogging(logging =>
             logging.AddFilter("Orleans.Connections.Security.TlsServerConnectionMiddleware", LogLevel.None));
     }
@@ -70,7 +70,7 @@ public static class ClusterTransport
             options.ConfigureConnection(connection => connection.UseClientTls(tls)));
     }
 
-    /// <summary>How a server accepts plain sockets of processes that know the secret, and of no others.</summary>
+    /// <summary>Options with which a TLS server on plain sockets accepts only processes that know the secret.</summary>
     /// <param name="secret">The cluster's secret.</param>
     public static SslServerAuthenticationOptions ServerOptions(byte[] secret)
     {
@@ -85,7 +85,7 @@ public static class ClusterTransport
         };
     }
 
-    /// <summary>How a client connects to a server that knows the secret, and to no other.</summary>
+    /// <summary>Options with which a TLS client connects only to servers that know the secret.</summary>
     /// <param name="secret">The cluster's secret.</param>
     public static SslClientAuthenticationOptions ClientOptions(byte[] secret)
     {
@@ -111,7 +111,8 @@ public static class ClusterTransport
         return request.CreateSelfSigned(DateTimeOffset.UnixEpoch, s_notAfter);
     }
 
-    // A scalar reduced from 128 extra bits, so that its distribution is nearly uniform (FIPS 186-5, A.2.1).
+    // The scalar is reduced from a number with 128 extra bits, so that its distribution is nearly uniform (FIPS 186-5,
+    // A.2.1).
     private static ECDsa KeyOf(byte[] secret)
     {
         byte[] bits = HKDF.DeriveKey(HashAlgorithmName.SHA256, secret, ScalarBytes + 16, info: s_purpose);
@@ -147,7 +148,7 @@ public static class ClusterTransport
         };
     }
 
-    // Only the key counts: nothing in a stranger's certificate is looked up anywhere, and no clock is read.
+    // Only the key counts: nothing in an unknown peer's certificate causes a lookup, and no clock is read.
     private static X509ChainPolicy NoChain(X509Certificate2 own) => new()
     {
         TrustMode = X509ChainTrustMode.CustomRootTrust, CustomTrustStore = { own }, DisableCertificateDownloads = true,

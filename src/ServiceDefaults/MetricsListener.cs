@@ -1,5 +1,5 @@
-// The port for operators. Metrics show what a process does and how busy it is, so they are on a port that clients do
-// not reach. Health is served there too, so that load on the public port cannot hide it.
+// The port for operators. Metrics show what a process does and how busy it is, so they are served on a separate port
+// that clients do not reach. Health is served there too, so that load on the public port cannot block health checks.
 using System.Net;
 using Atelier.Configuration;
 using Microsoft.AspNetCore.Builder;
@@ -9,7 +9,9 @@ using Prometheus;
 
 namespace Atelier.ServiceDefaults;
 
-/// <summary>The address at which a process's metrics and health are scraped, which clients do not reach.</summary>
+/// <summary>
+/// The address at which a process serves its metrics and health to operators, and which clients do not reach.
+/// </summary>
 [Section("Metrics")]
 public sealed class MetricsListener
 {
@@ -17,7 +19,9 @@ public sealed class MetricsListener
     /// <value>The default is 127.0.0.1.</value>
     public string Address { get; set; } = "127.0.0.1";
 
-    /// <summary>Gets or sets the port, which must differ from the process's other ports; 0 serves nothing.</summary>
+    /// <summary>
+    /// Gets or sets the port, which must differ from the process's other ports; 0 disables the listener.
+    /// </summary>
     /// <value>The default is 0.</value>
     [Bounds(0, 65535)]
     public int Port { get; set; }
@@ -52,11 +56,11 @@ public sealed class MetricsListener
         });
 }
 
-/// <summary>Validates the address of metrics.</summary>
+/// <summary>Validates the options of the metrics listener.</summary>
 public sealed class MetricsListenerValidator : OptionsValidator<MetricsListener>
 {
-    /// <summary>The clash with another port of the process, as a sentence; null if there is none.</summary>
-    /// <param name="metrics">The address of metrics; null if it is not valid.</param>
+    /// <summary>A message about a clash with another port of the process; null if there is no clash.</summary>
+    /// <param name="metrics">The options of the metrics listener; null if they are not valid.</param>
     /// <param name="others">The process's other ports, by their keys.</param>
     public static string? Clash(MetricsListener? metrics, params ReadOnlySpan<(string Key, int Port)> others)
     {
@@ -64,8 +68,8 @@ public sealed class MetricsListenerValidator : OptionsValidator<MetricsListener>
         {
             if (metrics is { Port: > 0 } && metrics.Port == port)
             {
-                return $"{Key(nameof(metrics.Port))} is {port}; it must be a port of its own, not that of {key}, or 0 "
-                    + "for none.";
+                return $"{Key(nameof(metrics.Port))} is {port}; it must differ from {key}, or be 0 to serve no "
+                    + "metrics.";
             }
         }
 

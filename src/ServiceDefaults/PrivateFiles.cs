@@ -1,6 +1,6 @@
-// Permissions of a cluster's files. They contain prompts, pictures and keys, so only their user may read them: a
-// process creates files without permissions for group and others, and removes those that an earlier release, or
-// somebody else, left.
+// Permissions of a cluster's files. The files contain prompts, pictures and keys, so only their user may read them: a
+// process creates files without permissions for group and others, and removes such permissions from files that an
+// earlier release, or somebody else, created.
 using System.Runtime.InteropServices;
 
 namespace Atelier.ServiceDefaults;
@@ -18,12 +18,14 @@ public static class PrivateFiles
     };
 
     /// <summary>
-    /// Sets the umask, so that new files and folders of this process and its children are their user's alone.
+    /// Sets the umask, so that new files and folders of this process and its children are accessible to their user
+    /// alone.
     /// </summary>
     public static void CloseNew() => _ = Umask(UmaskOwnerOnly);
 
     /// <summary>
-    /// Creates a folder for this user alone. In one that exists, group and others lose their permissions on everything.
+    /// Creates a folder for this user alone. If the folder exists, group and others lose all permissions on it and on
+    /// everything in it.
     /// </summary>
     /// <returns>Warnings about what is still not private, each a sentence that says what to do.</returns>
     /// <exception cref="IOException">The folder cannot be created.</exception>
@@ -34,7 +36,7 @@ public static class PrivateFiles
         return [.. CloseFolder(path), .. Owner(path)];
     }
 
-    /// <summary>Makes files private in a folder that others may continue to read. Absent files are skipped.</summary>
+    /// <summary>Makes files private in a folder that others may still read. Absent files are skipped.</summary>
     /// <returns>Warnings about what is still not private, each a sentence that says what to do.</returns>
     public static IReadOnlyList<string> CloseFiles(string folder, params ReadOnlySpan<string> names)
     {
@@ -60,13 +62,14 @@ public static class PrivateFiles
         return (mode & WritableByOthers) != UnixFileMode.None && !mode.HasFlag(UnixFileMode.StickyBit)
             ?
             [
-                $"{folder} is writable by other users, who can replace the files in it; chmod go-w it.",
+                $"{folder} is writable by other users, who can replace the files in it; run chmod go-w on it.",
                 .. Owner(folder),
             ]
             : Owner(folder);
     }
 
-    // The folder first: after that nobody else reaches what is in it. So one that is already private is not searched.
+    // Closes the folder itself first: after that, nobody else can reach its contents. For the same reason, the contents
+    // of a folder that is already private are not checked.
     private static string[] CloseFolder(string path)
     {
         if (IsClosed(path))
@@ -109,7 +112,7 @@ public static class PrivateFiles
 
     private static string NotClosed(string path) =>
         $"{path} may be readable by other users, and its permissions cannot be changed; "
-        + "chmod go-rwx it, or configure another folder.";
+        + "run chmod go-rwx on it, or configure another folder.";
 
     private static string[] Owner(string folder) => TryOwner(folder) is { } owner && owner != 0 && owner != UserId()
         ? [$"{folder} belongs to the user with the id {owner}, who can read and replace the files in it; "
@@ -131,7 +134,7 @@ public static class PrivateFiles
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     private static extern uint UserId();
 
-    // The layout of its result is the same on every machine, unlike stat's.
+    // Unlike stat, statx has the same layout of its result on every machine.
     [DllImport("libc", EntryPoint = "statx")]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     private static extern unsafe int Statx(

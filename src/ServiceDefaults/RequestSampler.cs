@@ -1,5 +1,6 @@
-// The sampler of traces. A worker takes a turn at the queue twice a second, and a gateway asks for the silos every
-// second: calls that no request caused would fill the trace store with traces of one call.
+// The sampler of traces. A worker polls the queue twice a second, and a gateway asks for the list of silos every
+// second. If such calls, which no request causes, were sampled, they would fill the trace store with traces of a single
+// call.
 using System.Diagnostics;
 using OpenTelemetry.Trace;
 

@@ -19,7 +19,7 @@ public static class ServiceDefaultsExtensions
     /// <summary>
     /// Adds telemetry and health checks. Traces and metrics are sent by OTLP if OTEL_EXPORTER_OTLP_ENDPOINT is set;
     /// metrics can be scraped in any case. The process's <see cref="TimeProvider"/> never jumps. A process that was
-    /// started by a supervisor ends with it.
+    /// started by a supervisor shuts down when the supervisor ends.
     /// </summary>
     public static IHostApplicationBuilder AddServiceDefaults(this IHostApplicationBuilder builder)
     {
@@ -42,14 +42,14 @@ public static class ServiceDefaultsExtensions
         return builder;
     }
 
-    /// <summary>Whether traces and metrics are sent by OTLP. Without it, no activity is created.</summary>
+    /// <summary>Whether traces and metrics are sent by OTLP. If not, no activities are created.</summary>
     public static bool ExportsTelemetry(this IConfiguration configuration)
     {
         ArgumentNullException.ThrowIfNull(configuration);
         return !string.IsNullOrWhiteSpace(configuration["OTEL_EXPORTER_OTLP_ENDPOINT"]);
     }
 
-    // Health and metrics are requested several times a second.
+    // Requests for health and metrics are not traced, because they arrive several times a second.
     private static void AddTraces(TracerProviderBuilder traces, IConfiguration configuration)
     {
         traces.AddSource(
@@ -67,7 +67,7 @@ public static class ServiceDefaultsExtensions
 
     /// <summary>
     /// Maps /health/live (restart the process if it fails) and /health/ready (the process accepts requests). If the
-    /// process has a <see cref="MetricsListener"/>, they are served there too, with /metrics for Prometheus.
+    /// process has a <see cref="MetricsListener"/>, both are served there too, with /metrics for Prometheus.
     /// </summary>
     public static WebApplication MapServiceDefaults(this WebApplication app)
     {

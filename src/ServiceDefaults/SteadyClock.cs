@@ -1,5 +1,5 @@
-// The clock by which a process measures leases, timeouts and retries. It never jumps: the wall clock may be set
-// forwards or backwards at any moment, and what is due in five seconds is still due in five seconds.
+// The clock by which a process measures leases, timeouts and retries. It never jumps: the wall clock may be set forward
+// or backward at any moment, and what is due in five seconds is still due in five seconds.
 namespace Atelier.ServiceDefaults;
 
 /// <summary>UTC at the clock's creation, plus the time that has passed since.</summary>

@@ -1,5 +1,5 @@
-// The end of a process with its supervisor. The supervisor holds the other end of standard input and never writes to
-// it. When the supervisor ends, for whatever reason, standard input ends, and this process shuts down gracefully.
+// Shutdown of a process when its supervisor ends. The supervisor holds the other end of standard input and never writes
+// to it. When the supervisor ends, for whatever reason, standard input ends, and this process shuts down gracefully.
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Microsoft.Extensions.DependencyInjection;
@@ -10,10 +10,11 @@ namespace Atelier.ServiceDefaults;
 /// <summary>Watches standard input if "Supervisor:Stdin" is true.</summary>
 internal sealed class Supervision(IHostApplicationLifetime lifetime) : IHostedService
 {
-    /// <summary>The setting that says that a supervisor holds standard input.</summary>
+    /// <summary>The setting that is true if a supervisor holds standard input.</summary>
     public const string Setting = "Supervisor:Stdin";
 
-    // Longer than a graceful shutdown takes. After it the process is killed, because nobody else is left to do so.
+    // Longer than a graceful shutdown takes. After this time the process kills itself, because no supervisor is left to
+    // do so.
     private static readonly TimeSpan s_grace = TimeSpan.FromSeconds(40);
 
     /// <summary>Adds the watch if there is a supervisor.</summary>
@@ -21,8 +22,8 @@ internal sealed class Supervision(IHostApplicationLifetime lifetime) : IHostedSe
     {
         if (bool.TryParse(builder.Configuration[Setting], out bool supervised) && supervised)
         {
-            // Ctrl-C in a terminal signals all processes of a group. This one must be stopped by its supervisor, in
-            // its order.
+            // Ctrl-C in a terminal signals all processes of a group. This process must be stopped by its supervisor,
+            // which stops its processes in a certain order.
             _ = SetProcessGroup(0, 0);
             builder.Services.AddHostedService<Supervision>();
         }
@@ -31,7 +32,7 @@ internal sealed class Supervision(IHostApplicationLifetime lifetime) : IHostedSe
     /// <inheritdoc/>
     public Task StartAsync(CancellationToken cancellationToken)
     {
-        // A thread of its own, because a read of standard input cannot be cancelled.
+        // A separate thread, because a read of standard input cannot be cancelled.
         new Thread(Watch) { IsBackground = true, Name = "supervisor" }.Start();
         return Task.CompletedTask;
     }

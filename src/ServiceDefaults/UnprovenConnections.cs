@@ -1,5 +1,5 @@
 // Connections to a silo's Orleans ports whose peers have not yet proven that they know the cluster's secret. Anybody
-// who reaches the ports can open them, so their number, their time and their log lines are bounded.
+// who reaches the ports can open them, so their number, their duration and their log lines are bounded.
 using System.Net;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.Logging;
@@ -9,8 +9,8 @@ namespace Atelier.ServiceDefaults;
 
 /// <summary>Connections in their TLS handshake. Both ports of a silo share the bound.</summary>
 /// <remarks>
-/// Beyond <see cref="ClusterTransport.HandshakesMax"/>, the oldest one is closed: a peer that knows the secret needs
-/// milliseconds, so it is seldom the oldest even during a flood.
+/// Beyond <see cref="ClusterTransport.HandshakesMax"/>, the oldest one is closed: a peer that knows the secret
+/// completes the handshake within milliseconds, so its connection is rarely the oldest, even during a flood.
 /// </remarks>
 internal sealed class UnprovenConnections(TimeProvider clock, ILogger<UnprovenConnections> logger)
 {
@@ -39,7 +39,7 @@ internal sealed class UnprovenConnections(TimeProvider clock, ILogger<UnprovenCo
         context.Features.Set(entry);
         if (Add(entry) is { } oldest)
         {
-            oldest.Abort(new ConnectionAbortedException("Too many connections are in their handshake."));
+            oldest.Abort(new ConnectionAbortedException("Too many connections are still in their TLS handshake."));
             CountRefused(oldest.RemoteEndPoint);
         }
 
@@ -49,7 +49,7 @@ internal sealed class UnprovenConnections(TimeProvider clock, ILogger<UnprovenCo
         }
         finally
         {
-            // A connection that was proven, or evicted for another one, is no longer in the list.
+            // A connection whose peer was proven, or that was evicted to make room, is no longer in the list.
             if (Remove(entry))
             {
                 CountRefused(context.RemoteEndPoint);
@@ -57,7 +57,7 @@ internal sealed class UnprovenConnections(TimeProvider clock, ILogger<UnprovenCo
         }
     }
 
-    // Returns the connection to evict in exchange, if any.
+    // Adds a connection. Returns the connection to evict in its place, if any.
     private ConnectionContext? Add(LinkedListNode<ConnectionContext> entry)
     {
         lock (_gate)

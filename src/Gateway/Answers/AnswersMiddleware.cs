@@ -5,14 +5,14 @@ using Atelier.Gateway.Telemetry;
 
 namespace Atelier.Gateway.Answers;
 
-/// <summary>Assigns request ids and answers failures in the error shape.</summary>
+/// <summary>Assigns request ids and turns failures into responses in OpenAI's error format.</summary>
 internal sealed class AnswersMiddleware(
     RequestDelegate next, GatewayInstruments instruments, RefusalRecord refusals, ILogger<AnswersMiddleware> logger)
 {
-    /// <summary>The header with a request's id, in requests to silos and in responses.</summary>
+    /// <summary>The header that carries a request's id, in requests to silos and in responses.</summary>
     public const string RequestId = "x-request-id";
 
-    // The default content security policy of responses: they load nothing and cannot be framed.
+    // The default content security policy of responses: they may load nothing and cannot be framed.
     private const string ContentRules =
         "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -45,7 +45,7 @@ internal sealed class AnswersMiddleware(
             await next(context);
             if (context.Response is { HasStarted: false, StatusCode: >= 400, ContentType: null })
             {
-                // A silo's web server has refused the request with nothing but a status.
+                // A silo's web server refused the request and sent only a status code.
                 await AnswerAsync(context, GatewayError.Of(context.Response.StatusCode));
             }
         }
@@ -56,7 +56,7 @@ internal sealed class AnswersMiddleware(
         catch (Exception error) when (
             context.RequestAborted.IsCancellationRequested && error is OperationCanceledException or IOException)
         {
-            // The client has disconnected: there is nobody to answer.
+            // The client has disconnected, so there is nobody to respond to.
         }
         catch (Exception error)
         {

@@ -1,4 +1,4 @@
-// The gateway's own error responses, in OpenAI's error shape.
+// The gateway's own error responses, in OpenAI's error format.
 using System.Globalization;
 using System.Text.Json;
 using Atelier.Gateway.Settings;
@@ -7,9 +7,9 @@ namespace Atelier.Gateway.Answers;
 
 /// <summary>An error response, with its status and its advice on retries.</summary>
 /// <param name="Status">HTTP status code.</param>
-/// <param name="Type">OpenAI's type of the error, such as invalid_request_error.</param>
-/// <param name="Code">Code of the error, for programs.</param>
-/// <param name="Message">What is wrong, and what would be right.</param>
+/// <param name="Type">OpenAI's error type, such as invalid_request_error.</param>
+/// <param name="Code">Machine-readable error code.</param>
+/// <param name="Message">What is wrong and how to fix it.</param>
 internal sealed record GatewayError(int Status, string Type, string Code, string Message)
 {
     private const string InvalidRequest = "invalid_request_error";
@@ -19,16 +19,16 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
     /// <summary>Gets the time after which a retry makes sense, sent as Retry-After.</summary>
     public TimeSpan? RetryAfter { get; init; }
 
-    // One response for every key that is refused, so that it does not reveal why.
+    // Every refused key gets the same response, so that the response does not reveal the reason.
     public static GatewayError NoKey { get; } = new(
         401, InvalidRequest, "invalid_api_key",
         "A valid API key is required: send it as Authorization: Bearer KEY.");
 
-    // The same whether the key's tenant exists or not.
+    // The response is the same whether or not the key's tenant exists.
     public static GatewayError TooManyUnknownKeys { get; } = new(
         429, RateLimit, "too_many_unknown_keys",
-        "Too many unknown keys are being tried, so this one was not looked up. A new key works within seconds: "
-        + "send the request again.")
+        "Too many unknown keys are being tried, so this one was not looked up. If it is new, it will work within "
+        + "seconds: send the request again.")
     { RetryAfter = TimeSpan.FromSeconds(1) };
 
     public static GatewayError NoCluster { get; } = new(
@@ -38,13 +38,13 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
 
     public static GatewayError SiloLost { get; } = new(
         502, Server, "silo_lost",
-        "The silo that had the request was lost before it answered; the outcome is unknown. Check, or send it again "
-        + "with the same id.")
+        "The connection to the silo was lost before the silo answered; the outcome of the request is unknown. Check "
+        + "the result, or send the request again with the same id.")
     { RetryAfter = TimeSpan.FromSeconds(1) };
 
     public static GatewayError TooLate { get; } = new(
         504, Server, "silo_too_late",
-        "The silo that had the request did not answer in time; the outcome is unknown.")
+        "The silo did not answer the request in time; the outcome is unknown.")
     { RetryAfter = TimeSpan.FromSeconds(1) };
 
     public static GatewayError Internal { get; } = new(
@@ -56,13 +56,13 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
 
     public static GatewayError WrongHost { get; } = new(
         400, InvalidRequest, "bad_request",
-        "The header Host must be a host name or an IP address, with a port in 1..65535 or none.");
+        "The header Host must be a host name or an IP address, optionally with a port in 1..65535.");
 
     public static GatewayError HeadersTooSlow { get; } = new(
         408, InvalidRequest, "headers_too_slow", "The request's headers did not arrive in time.");
 
     public static GatewayError NotForwarded { get; } = new(
-        400, InvalidRequest, "bad_request", "A header of the request has characters that cannot be forwarded.");
+        400, InvalidRequest, "bad_request", "A header of the request contains characters that cannot be forwarded.");
 
     public static GatewayError TooMany(TimeSpan wait) => new(
         429, RateLimit, "rate_limit_exceeded", "Too many requests at once; retry after the time in Retry-After.")
@@ -80,9 +80,10 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
     { RetryAfter = TimeSpan.FromSeconds(1) };
 
     public static GatewayError BodyNotAllowed { get; } = new(
-        400, InvalidRequest, "body_not_allowed", "A request to this address has no body: send it without one.");
+        400, InvalidRequest, "body_not_allowed",
+        "A request to this address must not have a body: send it without one.");
 
-    /// <summary>The error of a request that a server refused with nothing but a status.</summary>
+    /// <summary>The error for a request that a web server refused with only a status code.</summary>
     public static GatewayError Of(int status) => status switch
     {
         404 => UnknownUrl,
@@ -99,11 +100,11 @@ internal sealed record GatewayError(int Status, string Type, string Code, string
         _ => new(status, Server, "error", $"The request was answered with status {status}."),
     };
 
-    /// <summary>The error as JSON, in OpenAI's shape.</summary>
+    /// <summary>The error as JSON, in OpenAI's format.</summary>
     public byte[] Body() => JsonSerializer.SerializeToUtf8Bytes(
         new { error = new { message = Message, type = Type, param = (string?)null, code = Code } });
 
-    /// <summary>Sends the error as the response, and leaves it among the request's features.</summary>
+    /// <summary>Sends the error as the response and stores it in the request's features.</summary>
     public async Task WriteAsync(HttpContext context)
     {
         context.Features.Set(this);

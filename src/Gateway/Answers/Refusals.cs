@@ -1,5 +1,6 @@
 // Requests that Kestrel refuses before any middleware runs: a request line or headers that are too long, too late or
-// not HTTP. Kestrel answers with a status alone. Here that response is replaced by one in the error shape, with an id.
+// not HTTP. Kestrel responds with only a status code. This code replaces that response with one in OpenAI's error
+// format, with a request id.
 using System.Diagnostics;
 using System.Globalization;
 using System.IO.Pipelines;
@@ -11,7 +12,7 @@ using Microsoft.AspNetCore.WebUtilities;
 
 namespace Atelier.Gateway.Answers;
 
-/// <summary>Rewrites the web server's own refusals into the error shape.</summary>
+/// <summary>Rewrites the web server's own refusals into OpenAI's error format.</summary>
 internal static class Refusals
 {
     private const string BadRequest = "Microsoft.AspNetCore.Server.Kestrel.BadRequest";
@@ -79,7 +80,7 @@ internal static class Refusals
     }
 }
 
-/// <summary>Writes what the server writes, or one refusal in its place.</summary>
+/// <summary>Passes the server's output through, or sends one refusal in its place.</summary>
 internal sealed class RefusalWriter(PipeWriter wire) : PipeWriter
 {
     private byte[]? _refusal;
@@ -90,7 +91,7 @@ internal sealed class RefusalWriter(PipeWriter wire) : PipeWriter
 
     public override long UnflushedBytes => wire.UnflushedBytes;
 
-    /// <summary>Sends this response in place of everything that follows.</summary>
+    /// <summary>Sends this response in place of everything that the server writes from now on.</summary>
     public void Refuse(byte[] answer) => _refusal ??= answer;
 
     public override void Advance(int bytes)

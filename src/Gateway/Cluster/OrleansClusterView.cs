@@ -1,4 +1,4 @@
-// The gateway's own connection to the cluster. It is made in the background and retried without end, because the
+// The gateway's own connection to the cluster. A background service connects, and retries without limit, because the
 // gateway may start before the cluster and outlive it.
 using Atelier.Contracts;
 using Atelier.Contracts.Cluster;
@@ -10,7 +10,7 @@ using Orleans.Configuration;
 
 namespace Atelier.Gateway.Cluster;
 
-/// <summary>An Orleans client that is connected whenever there is a cluster.</summary>
+/// <summary>An Orleans client that stays connected while the cluster is reachable.</summary>
 internal sealed class OrleansClusterView(
     GatewaySettings settings, TimeProvider clock, IConfiguration configuration, GatewayInstruments instruments,
     ILoggerFactory loggers, ILogger<OrleansClusterView> logger)
@@ -20,7 +20,8 @@ internal sealed class OrleansClusterView(
     private static readonly TimeSpan s_connectPause = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan s_refreshPeriod = TimeSpan.FromSeconds(2);
 
-    // When a silo dies, calls to its tenants fail for a call's timeout; then they activate on other silos.
+    // When a silo dies, calls to its tenant grains fail for as long as a call's timeout; then the grains activate on
+    // other silos.
     private static readonly TimeSpan s_askPause = TimeSpan.FromMilliseconds(200);
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(8);
 
@@ -133,8 +134,8 @@ internal sealed class OrleansClusterView(
             options => (options.ClusterId, options.ServiceId) = (settings.ClusterId, settings.ClusterId));
         client.Configure<ClientMessagingOptions>(options => options.ResponseTimeout = s_callTimeout);
 
-        // New silos must be found within seconds, even after all earlier ones have gone. So must the types of their
-        // grains: the silo asked before may have been shutting down and have reported none.
+        // New silos must be found within seconds, even after all earlier ones have left. So must the types of their
+        // grains: the silo that was asked before may have been shutting down and have reported no types.
         client.Configure<GatewayOptions>(options => options.GatewayListRefreshPeriod = s_refreshPeriod);
         client.Configure<TypeManagementOptions>(options => options.TypeMapRefreshInterval = s_refreshPeriod);
         if (settings.StoreOptions() is { } store)

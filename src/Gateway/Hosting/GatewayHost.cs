@@ -60,7 +60,7 @@ public static class GatewayHost
         return 0;
     }
 
-    /// <summary>Reads the gateway's options. The configuration may also have settings of silos.</summary>
+    /// <summary>Reads the gateway's options. The configuration may also contain settings of silos.</summary>
     /// <exception cref="InvalidConfigurationException">Some options are not valid.</exception>
     internal static StartOptions ReadOptions(IConfiguration configuration) => StartOptions.Read(
         "gateway", configuration, services => AddOptions(services, configuration), "Store");

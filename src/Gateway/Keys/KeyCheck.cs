@@ -1,5 +1,5 @@
-// Authentication of callers. A key contains its tenant's name, and the tenant is asked on every request, so a revoked
-// key is refused at once. A key that this gateway has not seen yet is looked up first.
+// Authentication of callers. A key contains its tenant's name, and the gateway asks the tenant's grain on every
+// request, so a revoked key is refused at once. A key that this gateway has not seen yet is looked up first.
 using System.Net.Http.Headers;
 using System.Security.Cryptography;
 using System.Text;
@@ -26,8 +26,8 @@ internal sealed class KeyCheck
         (_cluster, _known, _adminDigest) = (cluster, known, settings.AdminKey is { } key ? DigestOf(key) : null);
 
     /// <summary>
-    /// Passes on requests with a valid key, with their <see cref="CallerFeature"/>, and requests on routes that need no
-    /// key. Refuses all others.
+    /// Passes on requests with a valid key, after adding their <see cref="CallerFeature"/>, and requests on routes that
+    /// need no key. Refuses all others.
     /// </summary>
     public async Task CheckAsync(HttpContext context, RequestDelegate next)
     {
@@ -101,7 +101,7 @@ internal sealed class KeyCheck
         return GatewayError.NoKey;
     }
 
-    // Exactly one header with exactly one key.
+    // The key, if the request has exactly one Authorization header with exactly one key; otherwise null.
     private static string? KeyOf(HttpRequest request) =>
         request.Headers.Authorization is [{ Length: <= GatewaySettings.KeyLengthMax + 16 } text]
         && AuthenticationHeaderValue.TryParse(text, out AuthenticationHeaderValue? value)

@@ -1,6 +1,6 @@
 // Keys that the cluster is known to accept. Any other key may be new or invented. Anybody can send invented keys, so
-// lookups are bounded: a lookup never activates a tenant that does not exist, and above a rate the request is refused
-// while the names and hashes here are refreshed in the background.
+// lookups are bounded: a lookup never activates a tenant that does not exist, and above a certain rate requests with
+// unknown keys are refused while the names and hashes cached here are refreshed in the background.
 using System.Collections.Concurrent;
 using System.Collections.Frozen;
 using Atelier.Contracts;
@@ -25,8 +25,8 @@ internal enum KeyLookup
 }
 
 /// <summary>
-/// The cluster's tenants and the hashes of their keys, as far as this gateway has seen them. Its size is bounded by
-/// the tenants that exist.
+/// A cache of the cluster's tenants and the hashes of their keys. Its size is bounded by the number of tenants that
+/// exist.
 /// </summary>
 internal sealed class KnownKeys(
     IClusterView cluster, GatewaySettings settings, TimeProvider clock, ILogger<KnownKeys> logger)
@@ -62,7 +62,7 @@ internal sealed class KnownKeys(
     }
 
     /// <summary>
-    /// Looks up in the cluster a key that is not known here, unless too many turned out to be unknown.
+    /// Asks the cluster for a key that is not in this cache, unless too many recent lookups found nothing.
     /// </summary>
     /// <exception cref="ClusterUnavailableException">The cluster does not answer.</exception>
     public async Task<KeyLookup> FindAsync(TenantId tenant, string hash, CancellationToken cancellation)
@@ -73,7 +73,7 @@ internal sealed class KnownKeys(
             return KeyLookup.Refused;
         }
 
-        // A client that disconnects meanwhile has cost the cluster the same calls.
+        // A lookup is charged even if the client disconnects during it, because it costs the cluster the same calls.
         bool isCharged = true;
         try
         {
@@ -92,7 +92,7 @@ internal sealed class KnownKeys(
         }
     }
 
-    // Tenants are listed by name alone; a name stands for the tenant that has it now.
+    // The cache identifies a tenant by its name alone; a name refers to the tenant that has it now.
     private static TenantId Listed(TenantId tenant) => new(tenant.Name);
 
     private async Task<bool> LookUpAsync(TenantId tenant, CancellationToken cancellation)
@@ -122,7 +122,7 @@ internal sealed class KnownKeys(
     private async Task RefreshKeysAsync(TenantId tenant, Entry entry, CancellationToken cancellation) =>
         entry.Hashes = (await cluster.KeysAsync(tenant, cancellation)).ToFrozenSet(StringComparer.Ordinal);
 
-    // While lookups are refused, new tenants and keys are still found: each partition of the list of tenants, and each
+    // While lookups are refused, new tenants and keys are still found: each partition of the tenant list, and each
     // tenant of a refused key, is read at most once a second.
     private async Task RefreshInBackgroundAsync(TenantId tenant)
     {
@@ -189,7 +189,7 @@ internal sealed class KnownKeys(
         (_tokens, _tokensAt) = (Math.Min(BurstSeconds * settings.UnknownKeysPerSecond, _tokens + gained), now);
     }
 
-    // The hashes of a tenant, or the refresh time of one partition of the list.
+    // The hashes of a tenant's keys, or the refresh time of one partition of the tenant list.
     private sealed class Entry
     {
         private long _refreshedAt;

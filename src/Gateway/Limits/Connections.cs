@@ -1,6 +1,7 @@
-// The gateway's connections. When they are scarce, an idle one is closed for a new one, so a client that opens many and
-// sends nothing cannot lock others out. A request protects its connection only once it is counted as open, where there
-// are bounds: a client that asks for the page and does not read it has an idle connection.
+// The gateway's connections. At the limit, an idle connection is closed to make room for a new one, so a client that
+// opens many connections and sends nothing cannot lock others out. A connection is busy only while it has a request
+// that OpenRequests has counted and so bounded: the connection of a client that requests the web page and does not read
+// it is idle.
 using System.Net;
 using Atelier.Gateway.Settings;
 using Atelier.Gateway.Telemetry;
@@ -12,13 +13,13 @@ namespace Atelier.Gateway.Limits;
 /// <summary>Bounds connections, in total and by address, and closes idle ones to make room.</summary>
 internal sealed class Connections(GatewaySettings settings, TimeProvider clock, RefusalRecord refusals)
 {
-    // A connection with half a request does not close when it is asked to; it is aborted after this time.
+    // A connection on which only part of a request has arrived ignores a graceful close; it is aborted after this time.
     private static readonly TimeSpan s_closeTime = TimeSpan.FromSeconds(1);
 
     private readonly Lock _lock = new();
     private readonly Dictionary<IPAddress, Address> _addresses = [];
 
-    // Ordered by the time at which they became idle. All fields are guarded by the lock.
+    // Idle connections, in the order in which they became idle. All fields are guarded by the lock.
     private readonly LinkedList<Connection> _idle = [];
     private int _count;
     private int _closing;
@@ -50,7 +51,9 @@ internal sealed class Connections(GatewaySettings settings, TimeProvider clock, 
         }
     }
 
-    /// <summary>Notes that a request has arrived: its connection is the last of the idle ones to be closed.</summary>
+    /// <summary>
+    /// Records that a request has arrived, so that its connection becomes the last idle one to be closed.
+    /// </summary>
     public Task TouchAsync(HttpContext context, RequestDelegate next)
     {
         if (context.Features.Get<Connection>() is { } connection)
@@ -103,7 +106,7 @@ internal sealed class Connections(GatewaySettings settings, TimeProvider clock, 
             bool isAddressFull = settings.AddressBound is > 0 and var bound && own.Count >= bound;
             if (isAddressFull || _count >= settings.ConnectionsMax)
             {
-                // An address with more than its share evicts one of its own connections.
+                // A new connection of an address that has more than its share evicts one of the same address.
                 bool hasItsShare = own.Count > settings.ConnectionsMax / Math.Max(1, _addresses.Count);
                 evicted = own.Idle.First?.Value is { } first && (isAddressFull || hasItsShare) ? first
                     : isAddressFull ? null : _idle.First?.Value;
@@ -174,7 +177,7 @@ internal sealed class Connections(GatewaySettings settings, TimeProvider clock, 
         }
     }
 
-    // A request that arrives at the same moment is still served.
+    // Closes gracefully unless isCut is true, so a request that arrives at the same moment is still served.
     private async Task CloseAsync(Connection connection, bool isCut)
     {
         if (!isCut)
@@ -189,7 +192,7 @@ internal sealed class Connections(GatewaySettings settings, TimeProvider clock, 
 
         if (isCut)
         {
-            connection.Context.Abort(new ConnectionAbortedException("An idle connection was closed for a new one."));
+            connection.Context.Abort(new ConnectionAbortedException("An idle connection was closed to make room."));
         }
     }
 

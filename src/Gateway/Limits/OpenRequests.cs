@@ -1,5 +1,5 @@
-// The bounds on requests in progress. A stream, or a client that reads slowly, may hold a connection without limit of
-// time; the bounds keep one tenant, and all clients without a key together, from holding all connections.
+// The bounds on requests in progress. A stream, or a client that reads slowly, may hold a connection indefinitely; the
+// bounds keep one tenant, and all clients without a key together, from holding all connections.
 using Atelier.Gateway.Answers;
 using Atelier.Gateway.Callers;
 using Atelier.Gateway.Settings;
@@ -11,7 +11,7 @@ namespace Atelier.Gateway.Limits;
 /// </summary>
 internal sealed class OpenRequests(GatewaySettings settings)
 {
-    // Names of tenants have no white space.
+    // Cannot be the name of a tenant, because tenant names contain no white space.
     private const string Keyless = "without a key";
 
     private readonly Lock _lock = new();
@@ -40,7 +40,8 @@ internal sealed class OpenRequests(GatewaySettings settings)
         }
     }
 
-    // One address has at most a quarter of what clients without a key have together, where addresses tell them apart.
+    // Where addresses distinguish clients, one address may have at most a quarter of the requests that all clients
+    // without a key may have together.
     private (string Name, int Max)[] CountsOf(HttpContext context)
     {
         if (context.Features.Get<CallerFeature>() is { } caller)

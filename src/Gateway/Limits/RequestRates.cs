@@ -1,5 +1,5 @@
-// Rate limits that keep one tenant, or one address without a key, from overloading this gateway. They are rough and in
-// this process only; the tenant's grain enforces the limits across the cluster.
+// Rate limits that keep one tenant, or one address without a key, from overloading this gateway. They are approximate
+// and apply to this process only; the tenant's grain enforces the limits across the cluster.
 using System.Globalization;
 using Atelier.Gateway.Answers;
 using Atelier.Gateway.Callers;
@@ -8,17 +8,18 @@ using Atelier.Gateway.Settings;
 namespace Atelier.Gateway.Limits;
 
 /// <summary>
-/// A token bucket for each tenant, and on routes that need no key for each address, or one for all clients where they
-/// share an address.
+/// Token buckets. Each tenant has one. On routes that need no key, each address has one, or all clients together have
+/// one if they share an address.
 /// </summary>
 internal sealed class RequestRates(GatewaySettings settings, TimeProvider clock)
 {
     private const int BucketsMax = 10_000;
 
-    // The bucket that all share for whom the full table has no bucket of their own.
+    // The bucket shared by all callers that get no bucket of their own because the table is full.
     private const string Others = "others";
 
-    // The bucket of all clients without a key where addresses distinguish nothing. Tenants' names have no white space.
+    // The bucket of all clients without a key, used if addresses do not distinguish them. Cannot be the name of a
+    // tenant, because tenant names contain no white space.
     private const string Keyless = "without a key";
 
     private const int KeylessBurstSeconds = 2;
@@ -47,7 +48,7 @@ internal sealed class RequestRates(GatewaySettings settings, TimeProvider clock)
         return GatewayError.TooMany(wait).WriteAsync(context);
     }
 
-    // On loopback, and behind a load balancer, all clients may have one address.
+    // On loopback, and behind a load balancer, all clients may have the same address.
     private string NameOf(HttpContext context) =>
         context.Features.Get<CallerFeature>() is { } caller ? caller.Caller.Tenant?.Value ?? ""
         : settings.AddressBound > 0 ? $"address {ClientAddress.Of(context.Connection.RemoteIpAddress)}"

@@ -1,4 +1,5 @@
-// The web page: a few embedded files, sent with a policy that they load nothing from other origins.
+// The web page: a few embedded files, sent with a content security policy that lets them load nothing from other
+// origins.
 using System.Security.Cryptography;
 
 namespace Atelier.Gateway.Page;

@@ -1,6 +1,6 @@
 // Request bodies in memory. A body is read to its end before the request is forwarded: one that is too large, truncated
 // or slow is refused here, and a request that could not be delivered can be sent to another silo. Routes that need no
-// key take no body: a client that sends one slowly would hold its connection for as long as it likes.
+// key accept no body, because a client that sends one slowly could hold its connection indefinitely.
 using Atelier.Gateway.Answers;
 using Atelier.Gateway.Callers;
 using Microsoft.AspNetCore.Http.Features;
@@ -15,7 +15,7 @@ internal static class BufferedBody
         request.Body is MemoryStream body ? body.GetBuffer().AsSpan(0, (int)body.Length) : [];
 
     /// <summary>
-    /// Reads the body into memory, then continues the pipeline. Refuses one of a client that needed no key.
+    /// Reads the body into memory, then continues the pipeline. Refuses a body on a route that needs no key.
     /// </summary>
     public static async Task ReadAsync(HttpContext context, RequestDelegate next)
     {
@@ -28,7 +28,7 @@ internal static class BufferedBody
 
         if (context.Features.Get<CallerFeature>() is null)
         {
-            // The server would wait for the rest of the body before it reads the next request.
+            // Otherwise the server would wait for the rest of the body before it reads the next request.
             context.Response.Headers.Connection = "close";
             await GatewayError.BodyNotAllowed.WriteAsync(context);
             return;

@@ -6,12 +6,12 @@ using Yarp.ReverseProxy.Model;
 
 namespace Atelier.Gateway.Routing;
 
-/// <summary>Middleware of the proxy's pipeline around the choice of a silo.</summary>
+/// <summary>Proxy middleware that delivers a request to a silo, with retries.</summary>
 internal static class Delivery
 {
     private const int SilosMax = 3;
 
-    /// <summary>Answers the forwarder's failures in the error shape.</summary>
+    /// <summary>Turns the forwarder's failures into error responses.</summary>
     public static async Task AnswerFailuresAsync(HttpContext context, RequestDelegate next)
     {
         await next(context);
@@ -22,7 +22,7 @@ internal static class Delivery
         }
     }
 
-    /// <summary>Ends streams when the gateway stops; their clients reconnect, to another gateway.</summary>
+    /// <summary>Ends streams when the gateway stops; their clients then reconnect to another gateway.</summary>
     public static async Task EndStreamsAsync(HttpContext context, RequestDelegate next)
     {
         if (!Routes.Is(context, Routes.Resumable))
@@ -60,7 +60,7 @@ internal static class Delivery
             if (context.Features.Get<StaleTicketFeature>() is { IsSentAgain: false } stale
                 && !context.Response.HasStarted)
             {
-                // The silo has only checked the ticket, which is now signed by the silo's clock.
+                // The silo has only checked the ticket; the retry gets a new one, signed with the silo's time.
                 stale.IsSentAgain = true;
                 PrepareRetry(context, proxy, proxy.ProxiedDestination is { } same ? [same] : left);
                 continue;
@@ -101,7 +101,7 @@ internal static class Delivery
         ForwarderError.NoAvailableDestinations => GatewayError.NoCluster,
         _ when SiloClientFactory.NeverReached(failure.Exception) => GatewayError.NoCluster,
 
-        // The gateway itself ended the stream.
+        // The gateway itself ended the stream, because it is shutting down.
         ForwarderError.RequestCanceled => GatewayError.NoCluster,
         ForwarderError.RequestTimedOut or ForwarderError.RequestBodyCanceled => GatewayError.TooLate,
         ForwarderError.RequestCreation => GatewayError.Internal,

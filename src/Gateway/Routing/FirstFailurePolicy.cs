@@ -1,5 +1,5 @@
-// The passive health check: a silo that fails one request at the connection level gets no requests for a moment. After
-// that the cluster knows whether it is dead.
+// The passive health check: a silo that fails one request at the connection level gets no requests for a short time. By
+// then the cluster knows whether the silo is dead.
 using Yarp.ReverseProxy.Forwarder;
 using Yarp.ReverseProxy.Health;
 using Yarp.ReverseProxy.Model;
@@ -9,7 +9,7 @@ namespace Atelier.Gateway.Routing;
 /// <summary>Marks a silo as unhealthy at its first failure.</summary>
 internal sealed class FirstFailurePolicy(IDestinationHealthUpdater health) : IPassiveHealthCheckPolicy
 {
-    /// <summary>The policy's name in configurations.</summary>
+    /// <summary>The policy's name in YARP's configuration.</summary>
     public const string PolicyName = "FirstFailure";
 
     public string Name => PolicyName;
@@ -23,8 +23,8 @@ internal sealed class FirstFailurePolicy(IDestinationHealthUpdater health) : IPa
         }
     }
 
-    // A client that disconnects, sends half a body or bytes that cannot be forwarded, or whose request takes too long
-    // does not count against the silo. The gateway's own probes notice a silo that hangs.
+    // A failure does not count against the silo if the client disconnects, sends an incomplete body or sends bytes that
+    // cannot be forwarded, or if the request takes too long. The gateway's own probes detect a silo that hangs.
     private static bool IsFaultOfSilo(IForwarderErrorFeature? failure) => failure?.Error switch
     {
         ForwarderError.Request => SiloClientFactory.IsConnectionFault(failure.Exception),

@@ -1,6 +1,6 @@
-// Unambiguous paths. Ids of this API need no escaping, so a path with other characters, with dot segments or with empty
-// segments is refused before a silo sees it. Model names are free text without dot segments: they alone may be escaped,
-// and may have empty segments, and are forwarded in one canonical escaping, as a single segment.
+// Unambiguous paths. Ids in this API need no escaping, so a path with characters that need it, with dot segments or
+// with empty segments is refused before a silo sees it. Only model names, which are free text without dot segments, may
+// be escaped and may have empty segments. They are forwarded in one canonical escaping, as a single segment.
 using System.Buffers;
 using Atelier.Gateway.Answers;
 using Microsoft.AspNetCore.Http.Features;
@@ -19,7 +19,9 @@ internal static class PlainPaths
     private static readonly SearchValues<char> s_plain =
         SearchValues.Create("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/:@+,=");
 
-    /// <summary>Passes on requests with plain paths, and paths of models with an escaped name.</summary>
+    /// <summary>
+    /// Passes on requests with plain paths, and requests for a model whose name is escaped in the path.
+    /// </summary>
     public static Task CheckAsync(HttpContext context, RequestDelegate next)
     {
         if (IsPlain(context.Request.Path.Value))
@@ -27,7 +29,7 @@ internal static class PlainPaths
             return next(context);
         }
 
-        // %2F and %252F look alike once decoded: the raw target has what the client sent.
+        // %2F and %252F look alike once decoded, so the raw target is read: it is what the client sent.
         string target = context.Features.GetRequiredFeature<IHttpRequestFeature>().RawTarget;
         if (!Routes.Is(context, Routes.FreeText) || Escaped(target.Split('?')[0]) is not { } path)
         {
@@ -43,7 +45,7 @@ internal static class PlainPaths
         path is not null && path.AsSpan().IndexOfAnyExcept(s_plain) < 0 && HasNames(path);
 
     /// <summary>
-    /// Escapes the name in a model's path canonically; null if it is not such a path, or the name is not valid.
+    /// Escapes the name in a model's path canonically; null if the path is not a model's, or the name is not valid.
     /// </summary>
     public static string? Escaped(string path)
     {

@@ -1,5 +1,5 @@
 // The proxy's destinations, kept equal to the silos of the cluster's membership. While the cluster does not answer, the
-// last known silos stay.
+// last known silos remain in use.
 using Atelier.Contracts.Cluster;
 using Atelier.Gateway.Cluster;
 using Atelier.Gateway.Telemetry;
@@ -18,14 +18,14 @@ internal sealed class RouteUpdater(
     private readonly SemaphoreSlim _turn = new(1);
     private volatile SiloEndpoint[] _silos = [];
 
-    // Guarded by the turn: whether the last call had no answer, and the silos whose addresses are not usable.
+    // Guarded by _turn: whether the last call was not answered, and the silos whose addresses are not usable.
     private bool _isSilent;
     private HashSet<SiloEndpoint> _unusable = [];
 
     /// <summary>Gets the silos that receive requests.</summary>
     public IReadOnlyList<SiloEndpoint> Silos => _silos;
 
-    /// <summary>Updates now; false if the cluster does not answer.</summary>
+    /// <summary>Updates the destinations now; returns false if the cluster does not answer.</summary>
     public async Task<bool> RefreshAsync(CancellationToken cancellation)
     {
         await _turn.WaitAsync(cancellation);

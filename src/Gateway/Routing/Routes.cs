@@ -12,16 +12,16 @@ namespace Atelier.Gateway.Routing;
 /// <summary>Routes and clusters of the proxy.</summary>
 internal sealed class Routes(GatewaySettings settings)
 {
-    /// <summary>Key of a route's metadata: its requests need no API key.</summary>
+    /// <summary>Metadata key of routes whose requests need no API key.</summary>
     public const string Open = "open";
 
-    /// <summary>Key of a route's metadata: its responses are streams that clients resume by themselves.</summary>
+    /// <summary>Metadata key of routes whose responses are streams that clients resume by themselves.</summary>
     public const string Resumable = "resumable";
 
-    /// <summary>Key of a route's metadata: its paths end with a name that is free text.</summary>
+    /// <summary>Metadata key of routes whose paths end with a name that is free text.</summary>
     public const string FreeText = "freetext";
 
-    /// <summary>The proxy's cluster of all silos.</summary>
+    /// <summary>Name of the proxy's cluster of all silos, for requests that do not wait for a picture.</summary>
     public const string Silos = "silos";
 
     private const string Drawing = "drawing";
@@ -47,7 +47,8 @@ internal sealed class Routes(GatewaySettings settings)
     ];
 
     /// <summary>
-    /// The proxy's clusters. Both consist of the same silos; the one that draws has a longer timeout.
+    /// The proxy's clusters. Both consist of the same silos; the one for requests that wait for pictures has a longer
+    /// timeout.
     /// </summary>
     public IReadOnlyList<ClusterConfig> Clusters(IEnumerable<SiloEndpoint> silos)
     {
@@ -56,7 +57,7 @@ internal sealed class Routes(GatewaySettings settings)
         return [Cluster(Silos, s_silenceMax, destinations), Cluster(Drawing, settings.PictureTimeout, destinations)];
     }
 
-    /// <summary>Whether a request's route has a key in its metadata.</summary>
+    /// <summary>Whether a request's route has the given key in its metadata.</summary>
     public static bool Is(HttpContext context, string mark) =>
         context.GetReverseProxyFeature().Route.Config.Metadata?.ContainsKey(mark) == true;
 
@@ -93,7 +94,7 @@ internal sealed class Routes(GatewaySettings settings)
                 },
             },
 
-            // The encoding in which the gateway's server reads headers; it refuses bytes that are not UTF-8.
+            // The gateway's own web server reads headers in this encoding too, and refuses bytes that are not UTF-8.
             HttpClient = new HttpClientConfig { RequestHeaderEncoding = Encoding.UTF8.WebName },
             HttpRequest = new ForwarderRequestConfig
             {

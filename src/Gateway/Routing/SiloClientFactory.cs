@@ -1,5 +1,5 @@
-// Connections to silos. They distinguish a request that never left the gateway, which may be retried, from one that a
-// silo may have begun.
+// Connections to silos. Their errors distinguish a request that never left the gateway, which may be retried, from one
+// that a silo may have begun to process.
 using System.Net.Sockets;
 using Yarp.ReverseProxy.Forwarder;
 
@@ -73,7 +73,8 @@ internal sealed class SiloClientFactory : ForwarderHttpClientFactory
     }
 
     // The inner handler retries a request by itself when a pooled connection turns out to be closed, unless the request
-    // has a body. Requests that change something therefore get one, so that only the gateway decides on retries.
+    // has a body. Requests that change something therefore get an empty body, so that only the gateway decides on
+    // retries.
     private sealed class SentOnce : DelegatingHandler
     {
         protected override Task<HttpResponseMessage> SendAsync(
@@ -89,7 +90,7 @@ internal sealed class SiloClientFactory : ForwarderHttpClientFactory
     }
 }
 
-/// <summary>A connection to a silo could not be made.</summary>
+/// <summary>Thrown when a connection to a silo could not be made.</summary>
 /// <param name="silo">Address of the silo.</param>
 /// <param name="inner">The cause.</param>
 internal sealed class SiloUnreachableException(string silo, Exception inner)

@@ -1,5 +1,5 @@
-// Offsets of the silos' clocks from this gateway's. Tickets are signed by the clock of the silo that reads them, so a
-// machine whose clock is wrong, or was just set, serves like any other.
+// Offsets of the silos' clocks from this gateway's clock. A ticket is signed with the time of the silo that checks it,
+// so a machine whose clock is wrong, or was just set, can serve requests like any other.
 using System.Collections.Concurrent;
 using System.Globalization;
 using Atelier.Contracts.Tenants;
@@ -14,12 +14,12 @@ internal sealed class StaleTicketFeature
     public bool IsSentAgain { get; set; }
 }
 
-/// <summary>The offsets that silos have reported.</summary>
+/// <summary>The clock offsets that silos have reported.</summary>
 internal sealed class SiloClocks(Tickets tickets)
 {
     private readonly ConcurrentDictionary<string, long> _ahead = new(StringComparer.Ordinal);
 
-    /// <summary>Milliseconds by which a silo's clock is ahead; 0 if not known.</summary>
+    /// <summary>Milliseconds by which a silo's clock is ahead of the gateway's; 0 if not known.</summary>
     public long Ahead(string? silo) => silo is null ? 0 : _ahead.GetValueOrDefault(silo);
 
     /// <summary>Records the offset of a silo that refused a ticket as stale.</summary>

@@ -42,7 +42,7 @@ internal sealed class SiloTransforms(Tickets tickets, SiloClocks clocks) : ITran
         });
     }
 
-    // The proxy that terminates TLS sets the scheme, which links in responses use.
+    // The scheme, which links in responses use, is set by the proxy that terminates TLS.
     private static void KeepProto(RequestTransformContext transform)
     {
         if (ClientOrigin.IsHttps(transform.HttpContext.Request))
@@ -52,7 +52,7 @@ internal sealed class SiloTransforms(Tickets tickets, SiloClocks clocks) : ITran
         }
     }
 
-    // The ticket signs the target as it will be on the wire.
+    // The ticket is signed for the request target exactly as it will be sent.
     private void AddTicket(RequestTransformContext transform)
     {
         HttpRequestMessage request = transform.ProxyRequest;
@@ -71,7 +71,7 @@ internal sealed class SiloTransforms(Tickets tickets, SiloClocks clocks) : ITran
         }
     }
 
-    // A stream's headers do not wait for its first event.
+    // Sends a stream's headers at once, without waiting for its first event.
     private static async ValueTask FlushStreamAsync(ResponseTransformContext transform)
     {
         if (transform.ProxyResponse?.Content.Headers.ContentType?.MediaType == EventStream)

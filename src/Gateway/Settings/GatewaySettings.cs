@@ -1,4 +1,4 @@
-// A gateway's own settings. Those of its metrics are in an options class of their own.
+// A gateway's own settings. The settings of its metrics are in a separate options class.
 using System.Net;
 using Atelier.Configuration;
 using Atelier.Contracts.Tenants;
@@ -21,65 +21,68 @@ public sealed record GatewaySettings
     /// <summary>Minimum length of the administrator's key, in characters.</summary>
     public const int AdminKeyLengthMin = 32;
 
-    /// <summary>Gets the IP address at which clients reach it.</summary>
+    /// <summary>Gets the IP address at which clients reach the gateway.</summary>
     /// <value>The default is the loopback address.</value>
     public string Address { get; init; } = "127.0.0.1";
 
-    /// <summary>Gets the port at which clients reach it.</summary>
+    /// <summary>Gets the port at which clients reach the gateway.</summary>
     /// <value>The default is 8080.</value>
     [Bounds(1, 65535)]
     public int Port { get; init; } = 8080;
 
     /// <summary>Gets the administrator's key, of 32 to 256 characters.</summary>
     /// <remarks>Anyone who has it can administer all tenants.</remarks>
-    /// <value>The default is none: this gateway refuses administration.</value>
+    /// <value>The default is none: the gateway refuses administrative requests.</value>
     public string? AdminKey { get; init; }
 
     /// <summary>
-    /// Gets the maximum number of requests of one tenant per second through this gateway. It keeps one tenant from
-    /// overloading the gateway; limits across the cluster are the tenant's own settings.
+    /// Gets the maximum number of requests of one tenant per second through this gateway. The limit keeps one tenant
+    /// from overloading the gateway; limits across the cluster are among the tenant's own settings.
     /// </summary>
     /// <value>The default is 100.</value>
     [Bounds(1, 1_000_000)]
     public int RequestsPerSecond { get; init; } = 100;
 
-    /// <summary>Gets the maximum number of requests of a tenant in a burst.</summary>
+    /// <summary>Gets the maximum number of requests of one tenant in a burst.</summary>
     /// <value>The default is 200.</value>
     [Bounds(1, 1_000_000)]
     public int RequestsBurst { get; init; } = 200;
 
     /// <summary>
-    /// Gets the number of unknown keys that are looked up per second, with a burst of 5 times as many.
+    /// Gets the maximum number of unknown keys that are looked up per second; a burst may be 5 times as large.
     /// </summary>
-    /// <remarks>Beyond that, keys that this gateway has not seen are refused without a lookup.</remarks>
+    /// <remarks>Beyond that, keys that the gateway has not seen before are refused without a lookup.</remarks>
     /// <value>The default is 20.</value>
     [Bounds(1, 1_000_000)]
     public int UnknownKeysPerSecond { get; init; } = 20;
 
     /// <summary>Gets the maximum number of open connections.</summary>
     /// <remarks>
-    /// At the limit, a new connection closes the one that has been idle for the longest time; if none is idle, the new
-    /// one is closed immediately. Requests without a key (links to pictures, the API's reference) hold at most a tenth
-    /// of the connections, and those of one address a quarter of that tenth where addresses are bounded.
+    /// At the limit, the connection that has been idle longest is closed for each new one; if none is idle, the new one
+    /// is closed immediately. Requests without a key (links to pictures, the API reference) may hold at most a tenth of
+    /// the connections. If connections per address are limited, one address may hold at most a quarter of that tenth.
     /// </remarks>
     /// <value>The default is 10,000.</value>
     [Bounds(1, 1_000_000)]
     public int ConnectionsMax { get; init; } = 10_000;
 
     /// <summary>
-    /// Gets the maximum number of open connections of one address; an IPv6 /64 counts as one address. Requests that
-    /// need no key are bounded by address too, like a tenant's. 0 disables both; <see cref="KeylessPerSecond"/> applies
-    /// then.
+    /// Gets the maximum number of open connections from one address; an IPv6 /64 counts as one address. Requests
+    /// without a key are also limited by address, at the rate of a tenant. 0 disables both limits; then
+    /// <see cref="KeylessPerSecond"/> applies.
     /// </summary>
-    /// <remarks>Behind a load balancer, whose address all clients then have, it must be 0.</remarks>
+    /// <remarks>
+    /// It must be 0 behind a load balancer, because all clients then have the load balancer's address.
+    /// </remarks>
     /// <value>The default is 1,000, or 0 if the gateway listens on a loopback address.</value>
     [Bounds(0, 1_000_000)]
     public int? ConnectionsPerAddress { get; init; }
 
     /// <summary>
-    /// Gets the most requests per second that need no key, of all clients together, with a burst of 2 times as many.
+    /// Gets the maximum number of requests without a key per second, from all clients together; a burst may be twice as
+    /// large.
     /// </summary>
-    /// <remarks>It applies where <see cref="ConnectionsPerAddress"/> is 0.</remarks>
+    /// <remarks>It applies only if <see cref="ConnectionsPerAddress"/> is 0.</remarks>
     /// <value>The default is 1,000.</value>
     [Bounds(1, 1_000_000)]
     public int KeylessPerSecond { get; init; } = 1000;
@@ -91,21 +94,21 @@ public sealed record GatewaySettings
     public TimeSpan IdleTimeout { get; init; } = TimeSpan.FromSeconds(75);
 
     /// <summary>
-    /// Gets the maximum number of requests of one tenant in progress: streams, and requests that wait for their
-    /// responses.
+    /// Gets the maximum number of requests that one tenant may have in progress: streams, and requests that are waiting
+    /// for their responses.
     /// </summary>
     /// <remarks>Each of them holds a connection.</remarks>
     /// <value>The default is 1,000, or a tenth of the connections if that is less.</value>
     [Bounds(1, 1_000_000)]
     public int? OpenRequestsPerTenant { get; init; }
 
-    /// <summary>Gets how long a request to OpenAI's images route may take without a byte.</summary>
+    /// <summary>Gets how long a request to OpenAI's images route may continue without transferring a byte.</summary>
     /// <value>The default is 30 minutes, which is longer than the clients' own timeouts.</value>
     [Bounds("00:00:00.001", "1.00:00:00")]
     public TimeSpan PictureTimeout { get; init; } = TimeSpan.FromMinutes(30);
 
     /// <summary>Gets how long requests in progress may take to finish when the gateway stops.</summary>
-    /// <remarks>A supervisor must allow a little more.</remarks>
+    /// <remarks>A supervisor must allow slightly more time.</remarks>
     /// <value>The default is 25 seconds.</value>
     [Bounds("00:00:00.001", "1.00:00:00")]
     public TimeSpan ShutdownTimeout { get; init; } = TimeSpan.FromSeconds(25);
@@ -120,24 +123,25 @@ public sealed record GatewaySettings
     [Key("Cluster:Secret"), ClusterWide]
     public string Secret { get; init; } = "";
 
-    /// <summary>Gets whether it talks to silos over TLS with keys derived from the secret.</summary>
-    /// <remarks>Silos allow false on a loopback address only.</remarks>
+    /// <summary>Gets whether connections to silos use TLS, with keys derived from the secret.</summary>
+    /// <remarks>Silos allow false only on a loopback address.</remarks>
     /// <value>The default is true.</value>
     [Key("Cluster:Tls"), ClusterWide]
     public bool Tls { get; init; } = true;
 
     /// <summary>
-    /// Gets the connection string of the Redis with the cluster's membership, in the format of StackExchange.Redis;
-    /// null if <see cref="Silos"/> lists the silos.
+    /// Gets the connection string of the Redis server that stores the cluster's membership, in the format of
+    /// StackExchange.Redis; null if <see cref="Silos"/> lists the silos.
     /// </summary>
     /// <value>The default is none: <see cref="Silos"/> lists the silos.</value>
     [Key("Store:Redis"), ClusterWide]
     public string? Redis { get; init; }
 
     /// <summary>
-    /// Gets the silos' endpoints for gateways in a cluster without a Redis, as addresses with ports.
+    /// Gets the endpoints at which silos accept gateways, as addresses with ports. They are needed in a cluster without
+    /// Redis.
     /// </summary>
-    /// <value>The default is none: the Redis has the endpoints.</value>
+    /// <value>The default is none: the gateway reads the endpoints from Redis.</value>
     [Key("Cluster:Silos")]
     public IReadOnlyList<string> Silos { get; init; } = [];
 
@@ -147,16 +151,16 @@ public sealed record GatewaySettings
     /// <summary>Gets the effective value of <see cref="OpenRequestsPerTenant"/>.</summary>
     public int TenantRequestBound => OpenRequestsPerTenant ?? Math.Clamp(ConnectionsMax / 10, 1, 1000);
 
-    /// <summary>Gets the most requests without a key in progress.</summary>
+    /// <summary>Gets the maximum number of requests without a key that may be in progress.</summary>
     public int KeylessRequestBound => Math.Max(1, ConnectionsMax / 10);
 
     /// <summary>The cluster's secret as bytes.</summary>
     public byte[] SecretBytes() => Convert.FromBase64String(Secret);
 
-    /// <summary>The silos' endpoints for gateways, from <see cref="Silos"/>.</summary>
+    /// <summary>The endpoints at which silos accept gateways, from <see cref="Silos"/>.</summary>
     public IPEndPoint[] SiloEndpoints() => [.. Silos.Select(IPEndPoint.Parse)];
 
-    /// <summary>Connection options of Redis; null if there is none.</summary>
+    /// <summary>Connection options of Redis; null if the cluster does not use it.</summary>
     public ConfigurationOptions? StoreOptions()
     {
         if (Redis is null)
@@ -180,8 +184,8 @@ internal sealed class GatewaySettingsValidator(IOptions<MetricsListener> metrics
         if (options.RequestsBurst < options.RequestsPerSecond)
         {
             yield return $"{Key(nameof(options.RequestsBurst))} is {options.RequestsBurst}, less than "
-                + $"{Key(nameof(options.RequestsPerSecond))} ({options.RequestsPerSecond}): a tenant that sends a "
-                + "second's requests at once gets some of them refused.";
+                + $"{Key(nameof(options.RequestsPerSecond))} ({options.RequestsPerSecond}): if a tenant sends the "
+                + "requests of a whole second at once, some of them are refused.";
         }
 
         if (options.TenantRequestBound >= options.ConnectionsMax)
@@ -223,7 +227,8 @@ internal sealed class GatewaySettingsValidator(IOptions<MetricsListener> metrics
         if ((options.Redis is null) == (options.Silos.Count == 0))
         {
             yield return $"Either {redis} must be the address of the cluster's store, for example 127.0.0.1:6379, or "
-                + $"{silos}:0 and so on must be the silos' endpoints for gateways, for example 127.0.0.1:30000.";
+                + $"{silos}:0 and so on must be the endpoints at which silos accept gateways, for example "
+                + "127.0.0.1:30000.";
         }
 
         if (options.Redis is not null && !IsStore(options.Redis))
@@ -235,7 +240,7 @@ internal sealed class GatewaySettingsValidator(IOptions<MetricsListener> metrics
         foreach (string silo in options.Silos.Where(
             silo => !IPEndPoint.TryParse(silo, out IPEndPoint? address) || address.Port == 0))
         {
-            yield return $"{silos} has {silo}; each must be an IP address with a port, for example 127.0.0.1:30000.";
+            yield return $"{silos} has {silo}; each entry must be an IP address with a port, such as 127.0.0.1:30000.";
         }
     }
 

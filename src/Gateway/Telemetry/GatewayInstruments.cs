@@ -31,7 +31,7 @@ internal sealed class GatewayInstruments
         _requests.Add(1, new KeyValuePair<string, object?>("atelier.outcome", outcome));
 
     /// <summary>Counts a request or connection that was refused.</summary>
-    /// <param name="reason">Why, from a small set of constants.</param>
+    /// <param name="reason">The reason, from a small set of constants.</param>
     public void Refused(string reason) => _refusals.Add(1, new KeyValuePair<string, object?>("atelier.reason", reason));
 
     public void Unanswered() => _unanswered.Add(1);

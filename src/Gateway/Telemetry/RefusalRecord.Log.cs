@@ -42,8 +42,8 @@ internal static partial class GatewayLog
 
     [LoggerMessage(
         EventId = 709, Level = LogLevel.Warning,
-        Message = "Unknown keys arrive faster than they are looked up; {Count} requests refused since the last "
-            + "message")]
+        Message = "Unknown keys arrive faster than they are looked up; {Count} requests were refused since this "
+            + "was last logged.")]
     public static partial void UnknownKeys(this ILogger logger, long count);
 
     [LoggerMessage(

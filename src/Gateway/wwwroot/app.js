@@ -3,7 +3,7 @@
 'use strict';
 
 const $ = id => document.getElementById(id);
-// What the default model nearly always draws as asked; a test checks that.
+// Prompts that the default model nearly always draws correctly; a test checks this.
 const EXAMPLES = ['a fish on the ocean', 'a white moon at night', 'pixel art of a red heart',
   'a swirly painting of a tree', 'an orange triangle and a blue ring', 'a white moon inside a purple circle'];
 const PAGE = 24, PAUSE = 1000, SEED_MAX = 2 ** 48;
@@ -16,7 +16,7 @@ const PHASES = {
 };
 
 let key = null, session = null, current = null, watching = null, next = 0;
-const files = new Map(); // Paths of pictures to object URLs of the fetched files.
+const files = new Map(); // Maps paths of pictures to object URLs of the fetched files.
 
 class Refused extends Error {
   constructor(status, message) { super(message); this.status = status; }
@@ -34,7 +34,7 @@ async function call(method, path, body, headers) {
   });
   if (!answer.ok) {
     const refusal = await answer.json().catch(() => null);
-    throw new Refused(answer.status, refusal?.error?.message ?? `The server answered ${answer.status}.`);
+    throw new Refused(answer.status, refusal?.error?.message ?? `The server responded with status ${answer.status}.`);
   }
   return answer;
 }
@@ -44,7 +44,7 @@ const ask = async (method, path, body) => {
   return answer.status === 204 ? null : answer.json().catch(() => null);
 };
 
-// Pictures need the key, which an img element cannot send.
+// Requests for pictures need the key, which an img element cannot send.
 async function file(path) {
   if (!files.has(path)) files.set(path, URL.createObjectURL(await (await call('GET', path)).blob()));
   return files.get(path);
@@ -95,13 +95,14 @@ async function open() {
   }
 }
 
-// A key that is rejected is replaced without asking.
+// Whether the stored key still works. If not, it is replaced without asking the user.
 async function works(kept) {
   key = kept;
   return ask('GET', '/v1/models').then(() => true, error => error.status !== 401);
 }
 
-// Anybody can make a link with their own key, and would then own what is drawn with it. So the person decides.
+// Anybody can make a link that contains their own key, and would then own the pictures drawn with it. So the user
+// decides.
 function confirmReplacement(kept, given) {
   const dialog = $('other-key');
   $('own-tenant').textContent = owner(kept);
@@ -163,7 +164,7 @@ async function submit(path, body) {
   busy(true);
   say('', '');
   try {
-    // The id is chosen here, so a request whose answer was lost can be sent again without drawing twice.
+    // The id is chosen here, so a request whose response was lost can be sent again without drawing twice.
     for (let tries = 0; ; tries++) {
       try {
         const generation = await ask('POST', path, body);
@@ -200,7 +201,7 @@ async function follow(generation) {
   await showHistory();
 }
 
-// Reads server-sent events without an EventSource, which cannot send a key. True if the last event has come.
+// Reads server-sent events without an EventSource, which cannot send a key. Returns true if the last event has arrived.
 async function watch(id, last, take) {
   watching = new AbortController();
   try {
@@ -249,7 +250,7 @@ function statusText(event) {
   if (event.phase === 'denoising') return `Step ${event.step} of ${event.steps || 1}`;
   if (event.phase !== 'queued_encode') return PHASES[event.phase] ?? '';
   const wait = event.wait_seconds != null ? `, about ${Math.max(1, Math.round(event.wait_seconds))} s` : '';
-  return event.position > 0 ? `Behind ${event.position} of your own${wait}` : `Waiting for a worker${wait}`;
+  return event.position > 0 ? `Behind ${event.position} of your own requests${wait}` : `Waiting for a worker${wait}`;
 }
 
 function showPicture(url, unfinished) {
@@ -294,7 +295,7 @@ function busy(is) {
 
 // ---- History --------------------------------------------------------------------------------------------------------
 
-// The newest first; the API counts from the oldest.
+// Shows the newest pictures first; the API counts from the oldest.
 async function showHistory() {
   const { generations } = await ask('GET', `/v1/sessions/${session}`);
   next = generations;

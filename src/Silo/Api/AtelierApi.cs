@@ -54,7 +54,7 @@ internal static class AtelierApi
             })
             .AddOperationTransformer((operation, context, _) =>
             {
-                // An empty list overrides the document's: the operation needs no key.
+                // An empty list overrides the document's security requirement: the operation needs no key.
                 IList<object> metadata = context.Description.ActionDescriptor.EndpointMetadata;
                 if (metadata.Contains(new AudienceMetadata(Audience.Holders)))
                 {
@@ -87,15 +87,15 @@ internal static class AtelierApi
         RunEndpoints.Map(routes);
         app.MapOpenApi($"/openapi/{Document}.json");
 
-        // The page loads nothing from other servers.
+        // The reference page loads nothing from other servers.
         app.MapScalarApiReference("/docs", options => options
             .WithTitle("Atelier").WithOpenApiRoutePattern("/openapi/{documentName}.json").WithNonce()
             .DisableDefaultFonts().DisableTelemetry().DisableAgent());
         return app;
     }
 
-    // The page shares its origin with the page that stores a key, so only its own scripts may run. It needs inline
-    // styles.
+    // The reference page has the same origin as the gateway's web page, which stores the user's key, so only its own
+    // scripts may run. It needs inline styles.
     private static Task AddDocsRulesAsync(HttpContext context, RequestDelegate next)
     {
         context.Response.OnStarting(() =>
@@ -117,8 +117,8 @@ internal static class AtelierApi
         {
             Title = "Atelier",
             Version = Document,
-            Description = "Draws pictures from text. Errors have OpenAI's shape on all routes; every response "
-                + "has an x-request-id.",
+            Description = "Draws pictures from text. All routes return errors in OpenAI's format; every "
+                + "response has an x-request-id.",
         };
         document.Servers = [];
         document.Components ??= new OpenApiComponents();

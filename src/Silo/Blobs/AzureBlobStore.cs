@@ -1,37 +1,39 @@
 // A blob store in Azure Blob Storage. A blob is its content and, beside it, an empty marker for each owner that needs
-// it; the cluster's blobs have no tenant in their names:
+// it. Names of the cluster's own blobs have no tenant:
 //
 //     pictures/TENANT/abcd...ef/content
 //     pictures/TENANT/abcd...ef/owners/GENERATION
 //     checkpoints/abcd...ef/content
 //     checkpoints/abcd...ef/owners/run.RUN
 //
-// Nobody holds a lock. What must never happen is that a release deletes content that a put has just promised to another
-// owner. The orders of their steps, together with the content's ETag, rule that out:
+// There are no locks. A release must never delete content that a put has just promised to another owner. The order of
+// the following steps, together with the content's ETag, rules that out:
 //
 //     put:      P1 write the marker; P2 create the content if it is absent, or else touch it, which gives it a new ETag
 //     release:  R1 delete the marker; R2 read the content's ETag; R3 list the markers, and stop if there is one;
-//               R4 delete the content if its ETag is still the one of R2
+//               R4 delete the content if its ETag is still the one that R2 read
 //
-// Suppose R4 deletes content after some put's P2 is over. The ETag had not changed since R2, and every P2 changes it or
-// creates it again, so this P2 came before R2. Its P1 came before that, so R3, which came after, saw the marker (lists
-// are as strongly consistent as reads) and stopped, unless that owner had released it meanwhile, and so did not need
-// it. If R4 comes before the end of P2, the touch finds no content, and P2 begins again. Nor is content left behind
-// that nobody needs: of releases at the same time the one whose R3 is last sees no marker; and if its R4 fails, a put
-// came between, whose own release is yet to come or was after that R1. A process that dies between R1 and R4 leaves
-// content without an owner, which the same release, sent again, deletes: if the marker is already gone,
-// the release continues. All this holds as long as a request that the client gave up and sent again does not reach the
-// service after the owner's next one.
+// Suppose R4 deletes content after some put has completed P2. The ETag has not changed since R2, and every P2 gives the
+// content a new ETag, so this P2 came before R2. The put's P1 came even earlier, so R3, which came after R2, saw the
+// marker (lists are as strongly consistent as reads) and stopped, unless the marker's owner had released the blob in
+// the meantime and so did not need it. If R4 comes before the end of P2, the touch finds no content, and P2 starts
+// over.
+//
+// Content that nobody needs is not left behind either. Of several concurrent releases, the one whose R3 comes last sees
+// no marker. If its R4 fails, a put came in between, and the release by that put's owner either is still to come or
+// came after that R1. A process that dies between R1 and R4 leaves content without an owner. A retry of the same
+// release deletes it, because a release continues if the marker is already absent. All this holds as long as a request
+// that the client has timed out and retried does not reach the service after the owner's next request.
 //
 // Large content is uploaded in blocks before P1. Staged blocks are not content: nobody reads or lists them, they change
-// no ETag, and the service drops them when anybody commits the same blob, or after a week. What P2 does is the one
-// commit of them all, under the same condition as an upload at once; a commit whose blocks were dropped fails as a
-// whole, and P2 starts over after they are staged again. The digest is checked before P1, so a stream that is
-// refused leaves neither marker nor content.
+// no ETag, and the service drops them when anybody commits the same blob, or after a week. P2 then commits all blocks
+// at once, under the same condition as an upload in one request. A commit whose blocks were dropped fails as a whole;
+// P2 starts over after the blocks are staged again. The digest is checked before P1, so a stream that is refused leaves
+// neither marker nor content.
 //
-// A release of what is older than a moment is a release whose R1 deletes the marker only if it is still the one whose
-// age was read: P1 writes it again, which gives it another ETag. So either R1 fails, or it came before P1, and the rest
-// is as above. Content without a marker is deleted by R2 to R4 alone, with its age read in R2.
+// ReleaseOlderAsync is a release whose R1 deletes the marker only if the marker's ETag has not changed since its age
+// was read. P1 writes the marker again, which gives it a new ETag. So either R1 fails, or it came before P1, and the
+// rest is as above. Content without a marker is deleted by R2 to R4 alone, with its age read in R2.
 using System.Globalization;
 using System.Runtime.CompilerServices;
 using Atelier.Contracts;
@@ -47,7 +49,7 @@ namespace Atelier.Silo.Blobs;
 /// <summary>A blob store in Azure Blob Storage, which any number of processes may share.</summary>
 public sealed class AzureBlobStore : IBlobStore
 {
-    // Attempts against others who release the same blob at the same time.
+    // Maximum number of attempts while others release the same blob.
     private const int TriesMax = 100;
 
     private const int NotFound = 404;
@@ -59,15 +61,15 @@ public sealed class AzureBlobStore : IBlobStore
 
     private readonly BlobContainerClient _container;
 
-    /// <summary>Opens the store, and creates its container if there is none.</summary>
+    /// <summary>Opens the store, and creates its container if it does not exist.</summary>
     /// <exception cref="ArgumentException">The options are invalid; the message says why.</exception>
-    /// <exception cref="RequestFailedException">The service refuses, or does not answer.</exception>
+    /// <exception cref="RequestFailedException">The service refuses a request, or does not answer.</exception>
     public AzureBlobStore(AzureBlobStoreOptions options)
         : this(Checked(options), new BlobClientOptions())
     {
     }
 
-    /// <summary>The same, with options of the client.</summary>
+    /// <summary>Opens the store with the given client options.</summary>
     internal AzureBlobStore(AzureBlobStoreOptions options, BlobClientOptions client)
     {
         client.Retry.Mode = RetryMode.Exponential;
@@ -97,7 +99,7 @@ public sealed class AzureBlobStore : IBlobStore
             {
                 if (attempt == TriesMax)
                 {
-                    throw new IOException($"{name} was deleted {TriesMax} times while it was put.");
+                    throw new IOException($"{name} was deleted {TriesMax} times while it was being put.");
                 }
             }
 
@@ -114,7 +116,7 @@ public sealed class AzureBlobStore : IBlobStore
         {
             if (range.Length == 0)
             {
-                // The service has no way to ask for a range of no bytes.
+                // The service does not support requests for an empty range.
                 return await LengthAsync(blob, cancellation) is { } total
                     ? new BlobContent(total, BlobStream.Part(Stream.Null, name, 0))
                     : null;
@@ -139,7 +141,7 @@ public sealed class AzureBlobStore : IBlobStore
     /// <inheritdoc/>
     public async IAsyncEnumerable<StoredBlob> ListAsync([EnumeratorCancellation] CancellationToken cancellation)
     {
-        // What belongs to a blob is listed together, its content first.
+        // The items of a blob are listed together, its content first.
         StoredBlob? blob = null;
         await using IAsyncEnumerator<BlobItem> items = _container.GetBlobsAsync(cancellationToken: cancellation)
             .GetAsyncEnumerator(cancellation);
@@ -209,7 +211,7 @@ public sealed class AzureBlobStore : IBlobStore
             }
             catch (RequestFailedException error) when (error.Status == NotFound)
             {
-                // Released already.
+                // The owner's marker was already deleted.
             }
 
             await TryDeleteAsync(name, DateTimeOffset.MaxValue, cancellation);
@@ -217,7 +219,7 @@ public sealed class AzureBlobStore : IBlobStore
         });
     }
 
-    // What the service refuses or does not answer after the client's own retries becomes the exception of all stores.
+    // Makes a call. If it still fails after the client's own retries, throws an IOException, as all stores do.
     private static async Task<T> AskAsync<T>(object name, Func<Task<T>> call)
     {
         try
@@ -230,7 +232,7 @@ public sealed class AzureBlobStore : IBlobStore
         }
     }
 
-    // P2; false if the content was deleted meanwhile.
+    // P2; returns false if the content was deleted meanwhile.
     private static async Task<bool> TryPlaceAsync(
         BlobName name, BlockBlobClient blob, AzureUpload upload, CancellationToken cancellation)
     {
@@ -264,7 +266,8 @@ public sealed class AzureBlobStore : IBlobStore
         }
     }
 
-    // R2 to R4, if the content is older than a moment; false if it is not, or another deleted or wanted it.
+    // R2 to R4, if the content is older than the given time. Returns false if it is not, or if it was put or deleted
+    // meanwhile.
     private async Task<bool> TryDeleteAsync(BlobName name, DateTimeOffset before, CancellationToken cancellation)
     {
         BlockBlobClient blob = ContentOf(name);
@@ -287,7 +290,8 @@ public sealed class AzureBlobStore : IBlobStore
         }
     }
 
-    // Whether the content is that of its name. No ETag if there is none, or if it was replaced or deleted meanwhile.
+    // Whether the content matches its name. Returns no ETag if the content does not exist, or was replaced or deleted
+    // meanwhile.
     private static async Task<(bool IsSound, ETag Seen)> CheckAsync(
         BlobName name, BlockBlobClient blob, CancellationToken cancellation)
     {
@@ -317,7 +321,7 @@ public sealed class AzureBlobStore : IBlobStore
         }
     }
 
-    // Nothing and no ETag if it is not there.
+    // Returns no content and no ETag if the blob does not exist.
     private static async Task<(BlobContent? Content, ETag Seen)> ReadAsync(
         BlobName name, BlockBlobClient blob, BlobRange range, CancellationToken cancellation)
     {
@@ -345,7 +349,7 @@ public sealed class AzureBlobStore : IBlobStore
         }
     }
 
-    // Null if it is not there.
+    // Returns null if the blob does not exist.
     private static async Task<long?> LengthAsync(BlockBlobClient blob, CancellationToken cancellation)
     {
         try
@@ -374,7 +378,8 @@ public sealed class AzureBlobStore : IBlobStore
         ? name.Value
         : throw new ArgumentException($"'{name.Value}' is not the name of a blob.", nameof(name));
 
-    // A content, or the marker of an owner. What this release does not know is left alone.
+    // Parses the path of a blob's content or of an owner's marker. Paths that this version of the program does not know
+    // are ignored.
     private static bool TryParse(string path, out BlobName name, out string? owner)
     {
         int end = path.IndexOf(Owners, StringComparison.Ordinal);

@@ -4,27 +4,29 @@ using Azure.Storage.Blobs;
 
 namespace Atelier.Silo.Blobs;
 
-/// <summary>The store in Azure Blob Storage, used if <see cref="Connection"/> is set.</summary>
+/// <summary>The blob store in Azure Blob Storage, used if <see cref="Connection"/> is set.</summary>
 [Section("Blobs")]
 public sealed class AzureBlobStoreOptions
 {
     /// <summary>Gets or sets the connection string of Azure Blob Storage.</summary>
-    /// <value>The default is none: blobs are in a folder.</value>
+    /// <value>The default is none: blobs are stored in a folder.</value>
     [Key("Blobs:Azure"), ClusterWide]
     public string? Connection { get; set; }
 
-    /// <summary>Gets or sets the container in Azure Blob Storage, which is created if there is none.</summary>
+    /// <summary>Gets or sets the container in Azure Blob Storage, which is created if it does not exist.</summary>
     /// <value>The default is "atelier".</value>
     [ClusterWide]
     public string Container { get; set; } = "atelier";
 
-    /// <summary>Gets or sets how often a call of Azure is retried if the service fails temporarily.</summary>
+    /// <summary>Gets or sets the maximum number of retries of a call to Azure that fails temporarily.</summary>
     /// <value>The default is 5.</value>
     [Bounds(0, 100)]
     public int RetriesMax { get; set; } = 5;
 
-    /// <summary>Gets or sets how long one try of a call of Azure may take.</summary>
-    /// <remarks>It must be long enough for one block, 8 MiB unless a blob has more than 390 GiB.</remarks>
+    /// <summary>Gets or sets how long one attempt of a call to Azure may take.</summary>
+    /// <remarks>
+    /// It must be long enough to upload one block, which has 8 MiB, or more if the blob exceeds 390 GiB.
+    /// </remarks>
     /// <value>The default is 30 seconds.</value>
     [Bounds("00:00:00.001", "1.00:00:00")]
     public TimeSpan TryTimeout { get; set; } = TimeSpan.FromSeconds(30);
@@ -40,7 +42,7 @@ internal sealed class AzureBlobStoreOptionsValidator : OptionsValidator<AzureBlo
         if (options.TryTimeout < s_blockTime)
         {
             yield return $"{Key(nameof(options.TryTimeout))} is {options.TryTimeout}: a block of 8 MiB may take longer "
-                + "to upload, and every try of it is then given up.";
+                + "to upload, and then every attempt times out.";
         }
     }
 
@@ -56,11 +58,11 @@ internal sealed class AzureBlobStoreOptionsValidator : OptionsValidator<AzureBlo
         if (!IsContainerName(options.Container))
         {
             yield return $"{Key(nameof(options.Container))} is {options.Container}; it must be 3 to 63 lower-case "
-                + "letters, digits and single '-' between them.";
+                + "letters, digits and single hyphens between them.";
         }
     }
 
-    // Makes a client, which reads the string and calls nothing.
+    // Creates a client, which parses the string and makes no calls.
     private static bool IsConnection(string text)
     {
         try

@@ -1,5 +1,5 @@
 // The bytes of one put on their way into Azure Blob Storage: in memory if they fit into one block, else staged as
-// blocks that one commit makes the content. See the proof at the head of AzureBlobStore.
+// blocks that one commit turns into the content. The proof is at the top of AzureBlobStore.cs.
 using System.Buffers.Binary;
 using Atelier.Contracts;
 using Azure;
@@ -9,14 +9,14 @@ using Azure.Storage.Blobs.Specialized;
 namespace Atelier.Silo.Blobs;
 
 /// <summary>An upload that becomes visible in one step.</summary>
-/// <param name="blob">The content.</param>
+/// <param name="blob">The blob that receives the content.</param>
 /// <param name="name">The blob's name.</param>
-/// <param name="source">The bytes.</param>
-/// <param name="length">How many.</param>
-/// <param name="blockBytes">Size of a block, in bytes; more if there would be too many blocks otherwise.</param>
+/// <param name="source">The bytes to upload.</param>
+/// <param name="length">Number of bytes.</param>
+/// <param name="blockBytes">Size of a block, in bytes; blocks are larger if there would be too many otherwise.</param>
 internal sealed class AzureUpload(BlockBlobClient blob, BlobName name, Stream source, long length, int blockBytes)
 {
-    // The service's bound.
+    // The service's maximum number of blocks in a blob.
     private const int BlocksMax = 50_000;
 
     private const int BadRequest = 400;
@@ -29,9 +29,11 @@ internal sealed class AzureUpload(BlockBlobClient blob, BlobName name, Stream so
     private string[]? _blocks;
 
     /// <summary>
-    /// Reads the source to its end and checks it. Large bytes are staged, unless the content seems to be there.
+    /// Reads the source to its end and checks it. A large source is staged, unless the content already seems to exist.
     /// </summary>
-    /// <exception cref="InvalidDataException">The source has another length or digest.</exception>
+    /// <exception cref="InvalidDataException">
+    /// The source's length or digest differs from what was announced.
+    /// </exception>
     public async Task PrepareAsync(CancellationToken cancellation)
     {
         if (length > blockBytes && await blob.ExistsAsync(cancellation))
@@ -44,7 +46,7 @@ internal sealed class AzureUpload(BlockBlobClient blob, BlobName name, Stream so
         await StageAsync(cancellation);
     }
 
-    /// <summary>Stages the bytes if they are not staged, or not anymore.</summary>
+    /// <summary>Stages the bytes if they are not staged, or if their blocks were dropped.</summary>
     /// <exception cref="IOException">The source cannot be read again.</exception>
     public async Task PrepareAgainAsync(CancellationToken cancellation)
     {
@@ -55,15 +57,15 @@ internal sealed class AzureUpload(BlockBlobClient blob, BlobName name, Stream so
 
         if (!source.CanSeek)
         {
-            throw new IOException($"{name} was deleted while it was put, and its stream cannot be read again.");
+            throw new IOException($"{name} was deleted while it was being put, and its stream cannot be read again.");
         }
 
         source.Position = _start;
         await StageAsync(cancellation);
     }
 
-    /// <summary>Makes the bytes the content, at once or not at all.</summary>
-    /// <returns>False if the conditions do not hold, or if the staged blocks are gone.</returns>
+    /// <summary>Turns the bytes into the content, all at once or not at all.</summary>
+    /// <returns>False if the conditions do not hold, or if the staged blocks were dropped.</returns>
     public async Task<bool> TryAsync(BlobRequestConditions conditions, CancellationToken cancellation)
     {
         try
@@ -107,7 +109,8 @@ internal sealed class AzureUpload(BlockBlobClient blob, BlobName name, Stream so
             return;
         }
 
-        // Other puts of the same blob stage blocks, too: each has ids of its own, and all ids have the same length.
+        // Other puts of the same blob may stage blocks too, so each put has its own ids. All ids must have the same
+        // length.
         byte[] id = [.. Guid.NewGuid().ToByteArray(), 0, 0, 0, 0];
         var block = new byte[Math.Max(blockBytes, (length + BlocksMax - 1) / BlocksMax)];
         var blocks = new List<string>();

@@ -1,12 +1,12 @@
-// A blob's bytes on their way into a store or out of it. A whole blob is counted and its digest computed while it is
-// read: its last bytes are returned only if all of them match its name.
+// A blob's bytes on their way into a store or out of it. The bytes of a whole blob are counted and hashed while they
+// are read: the last ones are returned only if all of them match the blob's name.
 using System.Security.Cryptography;
 using Atelier.Contracts;
 using Azure;
 
 namespace Atelier.Silo.Blobs;
 
-/// <summary>A stream that reads another one to a known length.</summary>
+/// <summary>A stream that reads another stream up to a known length.</summary>
 internal sealed class BlobStream : Stream
 {
     private readonly Stream _inner;
@@ -42,7 +42,7 @@ internal sealed class BlobStream : Stream
     }
 
     /// <summary>
-    /// A caller's stream, which the caller disposes. Another length or digest than announced is an error.
+    /// A caller's stream, which the caller disposes. A length or digest other than announced is an error.
     /// </summary>
     public static BlobStream Announced(Stream content, BlobName name, long length) =>
         new(content, name, length, isWhole: true, leaveOpen: true);
@@ -56,7 +56,7 @@ internal sealed class BlobStream : Stream
         new(stored, name, length, isWhole: false, leaveOpen: false);
 
     /// <inheritdoc/>
-    /// <exception cref="InvalidDataException">The bytes are not those of the name.</exception>
+    /// <exception cref="InvalidDataException">The bytes do not match the blob's name.</exception>
     /// <exception cref="IOException">The store does not answer.</exception>
     public override async ValueTask<int> ReadAsync(
         Memory<byte> buffer, CancellationToken cancellationToken = default)
@@ -133,7 +133,7 @@ internal sealed class BlobStream : Stream
         base.Dispose(disposing);
     }
 
-    // A whole blob is read one byte beyond its length, since one that is longer does not match its name.
+    // A whole blob is read one byte beyond its length, because a longer one does not match its name.
     private int RoomIn(int bytes) => (int)Math.Min(bytes, Length - _position + (_hash is null ? 0 : 1));
 
     private int Taken(ReadOnlySpan<byte> bytes)
@@ -167,5 +167,5 @@ internal sealed class BlobStream : Stream
     }
 
     private IOException NoAnswer(Exception error) =>
-        new($"Azure Blob Storage failed while {_name} was read: {error.Message}", error);
+        new($"Azure Blob Storage failed while {_name} was being read: {error.Message}", error);
 }

@@ -1,13 +1,13 @@
-// What .NET does not offer: flushing a folder's entries to disk, and a second name for a file.
+// File operations that .NET does not offer: flushing a folder's entries to disk, and giving a file a second name.
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 
 namespace Atelier.Silo.Blobs;
 
-/// <summary>Files that survive the death of the machine.</summary>
+/// <summary>Files that survive a crash of the machine.</summary>
 internal static class DurableFiles
 {
-    // O_RDONLY | O_CLOEXEC: the latter has one value on all of Linux's 64-bit machines.
+    // O_RDONLY | O_CLOEXEC: the latter has the same value on all 64-bit architectures of Linux.
     private const int ReadOnlyAndNotInherited = 0x80000;
 
     private const int NotThere = 2; // ENOENT
@@ -18,9 +18,9 @@ internal static class DurableFiles
     /// Writes a new file and flushes its bytes to disk. Its name is durable once its folder is flushed.
     /// </summary>
     /// <param name="path">The file.</param>
-    /// <param name="content">What is written, to its end; its length is known.</param>
-    /// <param name="clock">Gives the time of its last write.</param>
-    /// <param name="cancellation">Cancels.</param>
+    /// <param name="content">The stream to write, up to its end; its length must be known.</param>
+    /// <param name="clock">Gives the file's time of last write.</param>
+    /// <param name="cancellation">Cancels the write.</param>
     public static async Task WriteAsync(
         string path, Stream content, TimeProvider clock, CancellationToken cancellation)
     {
@@ -31,7 +31,7 @@ internal static class DurableFiles
         file.Flush(flushToDisk: true);
     }
 
-    /// <summary>Sets the time of a file's last write to now, and flushes that to disk.</summary>
+    /// <summary>Sets a file's time of last write to now, and flushes the change to disk.</summary>
     public static void SetTime(string path, TimeProvider clock)
     {
         using SafeFileHandle file = File.OpenHandle(path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite);
@@ -39,9 +39,7 @@ internal static class DurableFiles
         RandomAccess.FlushToDisk(file);
     }
 
-    /// <summary>
-    /// Opens a file for reading, which others may write or delete meanwhile; null if it is not there.
-    /// </summary>
+    /// <summary>Opens a file for reading, while others may write or delete it; null if it does not exist.</summary>
     public static FileStream? TryOpen(string path)
     {
         try
@@ -56,7 +54,7 @@ internal static class DurableFiles
         }
     }
 
-    /// <summary>Flushes a folder: names created, changed and deleted in it before are durable afterwards.</summary>
+    /// <summary>Flushes a folder, so that all names created, changed and deleted in it so far are durable.</summary>
     /// <exception cref="IOException">The folder does not exist, or it cannot be flushed.</exception>
     public static void FlushFolder(string path)
     {
@@ -80,7 +78,7 @@ internal static class DurableFiles
     }
 
     /// <summary>
-    /// Gives a file a second name, which lives as long as it is not deleted itself; false if that is not possible here.
+    /// Gives a file a second name (a hard link), which stays until it is itself deleted; false if that is not possible.
     /// </summary>
     public static bool TryLink(string existing, string name) => Link(existing, name) == 0;
 

@@ -1,19 +1,19 @@
-// A blob store in a folder. A blob is a folder named by its digest, with one file for each owner that needs it; the
-// cluster's blobs have no tenant above them:
+// A blob store in a folder. A blob is a folder named by its digest, with one file for each owner that needs the blob.
+// Folders of the cluster's own blobs are not inside a tenant's folder:
 //
 //     pictures/TENANT/ab/abcd...ef/GENERATION
 //     checkpoints/ab/abcd...ef/run.RUN
 //
-// The files are names of one and the same content (hard links), so the file system counts who needs it: each owner
-// puts and releases a name of its own, no two of them ever touch the same one, and several processes may share the
-// folder without a lock. A file is written aside, its digest checked, flushed to disk, and then renamed; its folders
-// are flushed before the answer.
+// All files of a blob are names (hard links) of the same content, so the file system counts the owners: each owner puts
+// and releases its own name, no two owners ever touch the same name, and several processes may share the folder without
+// a lock. A new file is written to the folder "aside", its digest is checked, it is flushed to disk, and then it is
+// renamed. Its folders are flushed before the put returns.
 //
-// A put sets the content's time before it renames. A release of what is older than a moment therefore first renames
-// the owner's file to a name of its own, OWNER~NUMBER, which nobody else changes, and only then looks at its time: a
-// put that came before has made it young, and the file goes back; one that comes after makes another name of the
-// content. At every moment the content has a name in the blob's folder, so readers find it, and if the process dies in
-// between, the next such release finds the name and decides about it.
+// A put sets the content's time before it renames the file. ReleaseOlderAsync therefore first renames the owner's file
+// to a name of its own, OWNER~NUMBER, which nobody else changes, and only then reads its time. If a put came before,
+// the file is young and is renamed back; a put that comes after creates another name of the content. At every moment
+// the content has a name in the blob's folder, so readers find it. If the process dies in between, the next
+// ReleaseOlderAsync finds the leftover name and decides about it.
 using System.Runtime.CompilerServices;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
@@ -23,13 +23,13 @@ namespace Atelier.Silo.Blobs;
 /// <summary>A blob store in a folder, which several processes may share.</summary>
 public sealed class FolderBlobStore : IBlobStore
 {
-    // Attempts against others who release the same blob at the same time.
+    // Maximum number of attempts while others release the same blob.
     private const int TriesMax = 100;
 
-    // Between an owner and a number, where a file is about to be released. Neither owners nor numbers contain it.
+    // Separates owner and number in the name of a file that is about to be released. Neither of them contains it.
     private const char Released = '~';
 
-    // Error numbers that a race between owners leads to: EEXIST and ENOTEMPTY.
+    // Error numbers that a race between owners can cause: EEXIST and ENOTEMPTY.
     private const int Exists = 17;
     private const int NotEmpty = 39;
 
@@ -37,7 +37,7 @@ public sealed class FolderBlobStore : IBlobStore
     private readonly string _root;
     private readonly string _aside;
 
-    /// <summary>Opens the store, and deletes old files that dead writers left behind.</summary>
+    /// <summary>Opens the store, and deletes old files that crashed writers left behind.</summary>
     /// <exception cref="ArgumentException">The options are invalid; the message says why.</exception>
     /// <exception cref="IOException">The folder cannot be created.</exception>
     public FolderBlobStore(FolderBlobStoreOptions options, TimeProvider clock)
@@ -72,7 +72,7 @@ public sealed class FolderBlobStore : IBlobStore
             }
             finally
             {
-                // Renaming over another name of the same content leaves the old name.
+                // If the new name already refers to the same content, the rename leaves the old name.
                 File.Delete(aside);
             }
 
@@ -81,7 +81,7 @@ public sealed class FolderBlobStore : IBlobStore
     }
 
     /// <inheritdoc/>
-    /// <remarks>If owners' files differ, the first sound one is opened.</remarks>
+    /// <remarks>If the owners' files differ, the first intact one is opened.</remarks>
     public Task<BlobContent?> OpenAsync(BlobName name, BlobRange range, CancellationToken cancellation)
     {
         string folder = FolderOf(name);
@@ -100,7 +100,7 @@ public sealed class FolderBlobStore : IBlobStore
                     return ContentOf(stream, name, range);
                 }
 
-                // A file that could not be opened may be there under another name, or again under the same one.
+                // A file that could not be opened may now exist under another name, or again under the same one.
                 bool isSettled = files.Length == 0 ? !Directory.Exists(folder) : file is null && areAllRead;
                 if (isSettled || attempt == TriesMax)
                 {
@@ -152,7 +152,7 @@ public sealed class FolderBlobStore : IBlobStore
             folder, () => spelling is null || ReleaseOlder(folder, spelling, before.UtcDateTime))), cancellation);
     }
 
-    // Off the caller's scheduler. What the disk refuses becomes the exception of all stores.
+    // Runs the work outside the caller's scheduler. If access is denied, throws an IOException, as all stores do.
     private static async Task<T> AskAsync<T>(BlobName name, Func<Task<T>> work, CancellationToken cancellation)
     {
         try
@@ -165,7 +165,7 @@ public sealed class FolderBlobStore : IBlobStore
         }
     }
 
-    // Gives the content a name aside: a link to a sound file if there is one, else a new file with the stream's bytes.
+    // Creates the file aside: a link to an intact file if there is one, else a new file with the stream's bytes.
     private async Task FillAsync(
         BlobName name, string folder, string aside, Stream content, long length, CancellationToken cancellation)
     {
@@ -173,7 +173,8 @@ public sealed class FolderBlobStore : IBlobStore
         if (await FindSoundAsync(name, FilesOf(folder), cancellation) is ({ } there, _)
             && DurableFiles.TryLink(there, aside))
         {
-            // At once, so that it does not count as a leftover, and again after the stream was read.
+            // The time is set at once, so that the file does not count as a leftover, and again after the stream was
+            // read.
             DurableFiles.SetTime(aside, _clock);
             await announced.CopyToAsync(Stream.Null, cancellation);
             DurableFiles.SetTime(aside, _clock);
@@ -194,7 +195,7 @@ public sealed class FolderBlobStore : IBlobStore
                 File.Move(aside, file, overwrite: true);
                 isPlaced = true;
 
-                // All of them: another put that made one may have died before it was flushed.
+                // All folders are flushed, because another put may have created one and died before flushing it.
                 for (string? at = folder; at is not null && at.Length >= _root.Length; at = Path.GetDirectoryName(at))
                 {
                     DurableFiles.FlushFolder(at);
@@ -204,11 +205,11 @@ public sealed class FolderBlobStore : IBlobStore
             }
             catch (IOException error) when (attempt < TriesMax && IsRace(error))
             {
-                // The last owner left, and took the folder along, while it was made or before it was filled. What the
-                // disk refuses for another reason, it refuses again: a full disk is asked once.
+                // The last owner's release deleted the folder while this put created it, or before this put moved the
+                // file into it. Other errors, such as a full disk, would only recur, so they are not retried.
                 if (isPlaced && !File.Exists(aside))
                 {
-                    return; // The owner itself has released it meanwhile.
+                    return; // The owner itself has released the blob meanwhile.
                 }
             }
         }
@@ -237,7 +238,7 @@ public sealed class FolderBlobStore : IBlobStore
             }
             catch (InvalidDataException)
             {
-                // Damaged, which counts as gone.
+                // A damaged file counts as absent.
             }
         }
 
@@ -301,7 +302,7 @@ public sealed class FolderBlobStore : IBlobStore
             : new StoredBlob(name, files.Max(file => file.Length), holders.Max(one => one.PutAt), holders);
     }
 
-    // Deletes files, and the folder with the last of them; returns what the deletion returned.
+    // Runs a deletion of files, then deletes the folder if it is empty; returns the result of the deletion.
     private static bool Release(string folder, Func<bool> take)
     {
         bool taken;
@@ -322,14 +323,15 @@ public sealed class FolderBlobStore : IBlobStore
         }
         catch (IOException)
         {
-            // It is not empty, or another owner was faster. At worst an empty folder is left, which is not a blob.
+            // The folder is not empty, or another owner deleted it first. At worst an empty folder is left, which is
+            // not a blob.
         }
 
         return taken;
     }
 
-    // False if a file of the owner's is younger. Two of these may be at work at once: each decides about names of its
-    // own.
+    // Returns false if a file of the owner is not older than the given time. Two calls may run at once: each decides
+    // only about names of its own.
     private static bool ReleaseOlder(string folder, string spelling, DateTime before)
     {
         string file = Path.Combine(folder, spelling);
@@ -340,7 +342,7 @@ public sealed class FolderBlobStore : IBlobStore
             string mine = $"{file}{Released}{Guid.NewGuid():N}";
             try
             {
-                // Without this "overwrite" it would be a link and a deletion of whatever has the name by then.
+                // Without overwrite, .NET would create a link and then delete whatever file has the old name by then.
                 File.Move(one, mine, overwrite: true);
                 if (File.GetLastWriteTimeUtc(mine) >= before)
                 {
@@ -352,14 +354,14 @@ public sealed class FolderBlobStore : IBlobStore
             }
             catch (FileNotFoundException)
             {
-                // Another was faster.
+                // Another release was faster.
             }
         }
 
         return isReleased;
     }
 
-    // Names are checked where they become paths, whatever made them.
+    // Names are checked where they become paths, wherever they come from.
     private string FolderOf(BlobName name)
     {
         if (!BlobName.TryParse(name.Value, out _))

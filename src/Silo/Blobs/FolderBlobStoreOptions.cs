@@ -3,20 +3,20 @@ using Atelier.Configuration;
 
 namespace Atelier.Silo.Blobs;
 
-/// <summary>The store in a folder, used without an Azure account.</summary>
+/// <summary>The blob store in a folder, used without an Azure account.</summary>
 [Section("Blobs")]
 public sealed class FolderBlobStoreOptions
 {
     /// <summary>
-    /// Gets or sets the folder of pictures and other blobs, used without an Azure account. It is created if there is
-    /// none.
+    /// Gets or sets the folder of pictures and other blobs, used without an Azure account. It is created if it does not
+    /// exist.
     /// </summary>
     /// <remarks>All silos of the cluster must reach the same folder.</remarks>
     /// <value>The default is "atelier-data/blobs".</value>
     public string Folder { get; set; } = "atelier-data/blobs";
 
-    /// <summary>Gets or sets the age at which a file that was never finished is deleted when a silo starts.</summary>
-    /// <remarks>It must exceed the time that any write takes, since another silo may be writing.</remarks>
+    /// <summary>Gets or sets the age above which an unfinished file is deleted when a silo starts.</summary>
+    /// <remarks>It must exceed the time that any write takes, because another silo may be writing the file.</remarks>
     /// <value>The default is 1 hour.</value>
     [Bounds("00:00:00", "36500.00:00:00")]
     public TimeSpan LeftoverAge { get; set; } = TimeSpan.FromHours(1);
@@ -32,7 +32,7 @@ internal sealed class FolderBlobStoreOptionsValidator : OptionsValidator<FolderB
         if (options.LeftoverAge < s_writeTime)
         {
             yield return $"{Key(nameof(options.LeftoverAge))} is {options.LeftoverAge}: a silo that starts deletes the "
-                + "file of another one's write that takes longer, and that write fails.";
+                + "file of another silo's write if that takes longer, and the write fails.";
         }
     }
 

@@ -1,11 +1,11 @@
-// A blob store that measures the calls of another one.
+// A blob store that measures the calls to another one.
 using System.Runtime.CompilerServices;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
 
 namespace Atelier.Silo.Blobs;
 
-/// <summary>Measures the calls of a blob store.</summary>
+/// <summary>Measures the calls to a blob store.</summary>
 internal sealed class MeasuredBlobStore(IBlobStore store, StoreInstruments instruments, TimeProvider clock) : IBlobStore
 {
     /// <remarks>Includes the time in which the caller's stream is read.</remarks>

@@ -1,4 +1,4 @@
-// A call of the blob store that is measured over its parts, and the stream that a measured call returns.
+// A call to the blob store, whose measured time is the sum of its parts, and the stream that a measured call returns.
 namespace Atelier.Silo.Blobs;
 
 /// <summary>Adds up the time of a call's parts, and records it when the call is disposed.</summary>
@@ -8,7 +8,7 @@ internal sealed class MeasuredCall(string operation, StoreInstruments instrument
     private Exception? _error;
     private bool _isRecorded;
 
-    /// <summary>Does a part of the call.</summary>
+    /// <summary>Runs a part of the call and adds its time.</summary>
     public async Task DoAsync(Func<Task> part)
     {
         long start = clock.GetTimestamp();

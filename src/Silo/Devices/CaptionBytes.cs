@@ -1,6 +1,6 @@
 // The byte format of caption features, which the encoding node writes and the denoising node reads: a magic number,
 // rows, length and width, then float32 numbers, all little-endian. The first row is the prompt's. A second row, if
-// there is one, is the negative prompt's; without it guidance leads away from the empty caption, which is zeros.
+// there is one, is the negative prompt's; without it, guidance steers away from the empty caption, which is all zeros.
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 
@@ -31,7 +31,7 @@ internal static class CaptionBytes
     }
 
     /// <summary>Reads what <see cref="Write"/> wrote for a model whose captions have this length and width.</summary>
-    /// <exception cref="FormatException">The bytes are not such features.</exception>
+    /// <exception cref="FormatException">The bytes are not caption features of this shape.</exception>
     /// <exception cref="Model.NonFiniteException">A feature is NaN or infinite.</exception>
     public static (float[] Prompt, float[]? Negative) Read(ReadOnlySpan<byte> bytes, int length, int width)
     {

@@ -5,7 +5,7 @@ using Atelier.Grains.Ports;
 
 namespace Atelier.Silo.Devices;
 
-/// <summary>A device stopped working and will not recover until the process is restarted.</summary>
+/// <summary>Thrown when a device stops working and will not recover until the process is restarted.</summary>
 /// <param name="message">The reason, in a sentence.</param>
 /// <param name="inner">The cause.</param>
 public sealed class DeviceLostException(string message, Exception? inner = null) : Exception(message, inner);
@@ -27,12 +27,12 @@ internal static class DeviceErrors
         ExternalException when Says(error, s_sticky) =>
             new DeviceLostException($"The device is lost: {FirstLine(error)}", error),
         ExternalException => new DeviceException(
-            GenerationError.KernelFailed, $"The device could not compute this: {FirstLine(error)}", error),
+            GenerationError.KernelFailed, $"The device could not complete this work: {FirstLine(error)}", error),
         _ => error,
     };
 
     private static DeviceException NoMemory(Exception error) => new(
-        GenerationError.OutOfMemory, "The device does not have enough memory for this.", error);
+        GenerationError.OutOfMemory, "The device does not have enough memory for this work.", error);
 
     private static bool Says(Exception error, string[] words) =>
         Array.Exists(words, word => error.Message.Contains(word, StringComparison.OrdinalIgnoreCase));

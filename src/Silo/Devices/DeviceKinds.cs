@@ -1,5 +1,5 @@
-// The names of device kinds. A kind covers everything that a picture's bits depend on besides its specification, so
-// two devices of one kind give equal bytes. Where that is not certain, the names differ.
+// The names of device kinds. A kind covers everything that a picture's bits depend on besides its specification, so two
+// devices of the same kind produce identical bytes. Where that is not certain, the names differ.
 using Atelier.Model.Runtime;
 
 namespace Atelier.Silo.Devices;
@@ -8,8 +8,8 @@ namespace Atelier.Silo.Devices;
 internal static class DeviceKinds
 {
     /// <summary>
-    /// The kind of this machine's processor: its model and libtorch, threads within an operation, rows of a forward
-    /// pass.
+    /// The kind of this machine's processor: its model, the version of libtorch, the number of threads within an
+    /// operation, and the number of rows of a forward pass.
     /// </summary>
     public static string Cpu(int threads, int width) => $"{ProcessorKind.Name}-f32-t{threads}-w{width}";
 }

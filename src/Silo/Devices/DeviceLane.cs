@@ -1,6 +1,6 @@
-// The one thread that uses a device, and the right to use it: libtorch's scopes belong to threads, and one piece of
-// work at a time makes a device's time predictable. The lane has one owner at a time, so that pictures and training
-// take turns. Work that exceeds its time limit ends the process, because a kernel cannot be stopped.
+// The one thread that uses a device, and the right to use it: libtorch's scopes belong to threads, and running one
+// piece of work at a time makes a device's timing predictable. The lane has one owner at a time, so that pictures and
+// training take turns. Work that exceeds its time limit ends the process, because a kernel cannot be stopped.
 using System.Collections.Concurrent;
 using Atelier.Contracts.Queueing;
 using Atelier.Model.Runtime;
@@ -13,7 +13,7 @@ namespace Atelier.Silo.Devices;
 /// </summary>
 public sealed class DeviceLane : IDisposable
 {
-    /// <summary>Default of the most waiters: several for each work item that a worker may hold.</summary>
+    /// <summary>Default maximum number of waiters: several for each work item that a worker may hold.</summary>
     public const int WaitersStandard = 4 * WorkerTurn.HeldMax;
 
     private readonly BlockingCollection<Action> _items = [];
@@ -31,7 +31,7 @@ public sealed class DeviceLane : IDisposable
     private Exception? _fault;
 
     /// <summary>Starts the thread.</summary>
-    /// <param name="name">Its name.</param>
+    /// <param name="name">Name of the thread.</param>
     /// <param name="onStart">Runs first on the thread.</param>
     /// <param name="clock">Measures the duration of work.</param>
     /// <param name="onFault">Called once, when the device is lost; it should end the process.</param>
@@ -69,8 +69,10 @@ public sealed class DeviceLane : IDisposable
 
     /// <summary>Acquires the lane; waits while it has another owner.</summary>
     /// <param name="owner">The owner's name, for errors.</param>
-    /// <param name="cancellation">Cancels the wait; later it ends the loan, as disposing it does.</param>
-    /// <exception cref="DeviceBusyException">Too many are waiting.</exception>
+    /// <param name="cancellation">
+    /// Cancels the wait. Once the lane is acquired, cancels the loan, which has the same effect as disposing the loan.
+    /// </param>
+    /// <exception cref="DeviceBusyException">Too many callers are waiting.</exception>
     /// <exception cref="InvalidOperationException">The device is lost.</exception>
     /// <exception cref="ObjectDisposedException">The lane was closed before or during the wait.</exception>
     public Task<DeviceLoan> AcquireAsync(string owner, CancellationToken cancellation)
@@ -100,7 +102,7 @@ public sealed class DeviceLane : IDisposable
             else
             {
                 return Task.FromException<DeviceLoan>(new DeviceBusyException(
-                    $"The device is in use for {_owner.Owner}, and {_waiting.Count} are waiting for it."));
+                    $"The device is in use for {_owner.Owner}, and {_waiting.Count} callers are waiting for it."));
             }
         }
 
@@ -264,12 +266,12 @@ public sealed class DeviceLane : IDisposable
             if (!ReferenceEquals(_owner, loan) || loan.IsOver)
             {
                 loan.Cancellation.ThrowIfCancellationRequested();
-                throw new InvalidOperationException($"The loan of the device for {loan.Owner} is over.");
+                throw new InvalidOperationException($"The loan of the device for {loan.Owner} has ended.");
             }
 
             if (_isBusy)
             {
-                throw new InvalidOperationException($"The last piece of work for {loan.Owner} is not finished.");
+                throw new InvalidOperationException($"The previous piece of work for {loan.Owner} is not finished.");
             }
 
             _isBusy = true;
@@ -348,6 +350,6 @@ public sealed class DeviceLane : IDisposable
         : null;
 }
 
-/// <summary>Too many are waiting for a device, so the caller did not wait.</summary>
+/// <summary>Thrown when too many callers are already waiting for a device.</summary>
 /// <param name="message">The owner, and the number of waiters.</param>
 public sealed class DeviceBusyException(string message) : Exception(message);

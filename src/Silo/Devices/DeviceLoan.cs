@@ -1,8 +1,8 @@
 namespace Atelier.Silo.Devices;
 
 /// <summary>
-/// The right to use a device's lane, until it is disposed or cancelled. Work that has begun is finished first; then the
-/// lane passes to the next waiter.
+/// The right to use a device's lane, until the loan is disposed or cancelled. Work in flight is finished first; then
+/// the lane passes to the next waiter.
 /// </summary>
 public sealed class DeviceLoan : IDisposable
 {
@@ -26,18 +26,20 @@ public sealed class DeviceLoan : IDisposable
     // Guarded by the lane's lock.
     internal bool IsOver { get; set; }
 
-    /// <summary>Runs a piece of work on the lane's thread. An owner has one in flight at a time.</summary>
+    /// <summary>
+    /// Runs a piece of work on the lane's thread. An owner may have only one piece of work in flight at a time.
+    /// </summary>
     /// <param name="what">Description of the work, for the error if it takes too long.</param>
-    /// <param name="limit">The longest time that it may take.</param>
+    /// <param name="limit">The longest time that the work may take.</param>
     /// <param name="work">The work.</param>
     /// <exception cref="InvalidOperationException">
-    /// The loan is over, the last piece of work is not finished, or the device is lost.
+    /// The loan has ended, the previous piece of work is not finished, or the device is lost.
     /// </exception>
     /// <exception cref="OperationCanceledException">The loan was cancelled.</exception>
     /// <exception cref="DeviceLostException">The work took too long, or left the device unusable.</exception>
     public Task<T> RunAsync<T>(string what, TimeSpan limit, Func<T> work) => _lane.RunAsync(this, what, limit, work);
 
-    /// <summary>Returns the lane, at once or at the end of the piece of work in flight.</summary>
+    /// <summary>Returns the lane, either at once or when the piece of work in flight ends.</summary>
     public void Dispose()
     {
         _whenCancelled.Unregister();

@@ -14,16 +14,18 @@ public sealed record DeviceModel
     /// <summary>The model's files.</summary>
     public required ModelFolder Folder { get; init; }
 
-    /// <summary>Its card in the cluster's catalog.</summary>
+    /// <summary>The model's card in the cluster's catalog.</summary>
     public required ModelCard Card { get; init; }
 
-    /// <summary>Creates its networks for passes of a given number of rows; the device disposes them.</summary>
+    /// <summary>
+    /// Creates the model's networks for forward passes of a given number of rows; the device disposes them.
+    /// </summary>
     public required Func<int, TextToImage> Load { get; init; }
 
     /// <summary>Opens a model's folder. The weights are read when the model is loaded.</summary>
     /// <param name="folder">The folder.</param>
-    /// <param name="isDefault">Whether requests without a model use it.</param>
-    /// <param name="aliases">Other names of it.</param>
+    /// <param name="isDefault">Whether requests without a model use this model.</param>
+    /// <param name="aliases">Other names of the model.</param>
     /// <exception cref="Model.RefusedFileException">The folder is not a complete model.</exception>
     public static DeviceModel Open(string folder, bool isDefault = false, params string[] aliases)
     {
@@ -33,7 +35,7 @@ public sealed record DeviceModel
             width => TextToImage.Load(model, width), isDefault, aliases);
     }
 
-    /// <summary>Creates a model with a given factory of its networks.</summary>
+    /// <summary>Creates a model with a given factory for its networks.</summary>
     public static DeviceModel Of(
         ModelFolder model, long memoryBytes, Func<int, TextToImage> load, bool isDefault = false,
         params string[] aliases)
@@ -63,15 +65,16 @@ public sealed record DeviceModel
         };
     }
 
-    // A layer has four products of its width for attention and eight for its feed-forward part.
+    // Each layer multiplies by four width-by-width matrices for attention and by the equivalent of eight in its
+    // feed-forward part.
     private static double TextCost(ClipTextConfig text)
     {
         double length = text.ContextLength, width = text.Width;
         return text.Layers * ((24 * length * width * width) + (4 * length * length * width));
     }
 
-    // The 3x3 convolutions of the decoder's residual blocks and upsampling layers, and attention at the lowest
-    // resolution.
+    // Operations of the 3x3 convolutions of the decoder's residual blocks and upsampling layers, and attention at the
+    // lowest resolution.
     private static double DecodeCost(AutoencoderConfig autoencoder, int side)
     {
         int[] widths = [.. autoencoder.BlockOutChannels.Reverse()];

@@ -1,6 +1,6 @@
-// The networks behind the grains' port to a device. All work on tensors happens on the device's lane, which each piece
-// of work acquires and releases; callers pass and receive bytes and numbers. A picture's bytes equal those of the
-// command line for the same request, because both use the same parts in the same order.
+// The implementation of the grains' device port with libtorch networks. All work on tensors happens on the device's
+// lane, which each piece of work acquires and then releases; callers pass and receive bytes and numbers. A picture's
+// bytes equal those of the command line for the same request, because both use the same parts in the same order.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Grains.Ports;
@@ -26,9 +26,9 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
     private readonly Dictionary<ModelDigest, TextToImage> _loaded = [];
 
     /// <summary>Initializes the device; no model is loaded yet.</summary>
-    /// <param name="models">Models that it can load.</param>
-    /// <param name="options">How it is used.</param>
-    /// <param name="lane">The lane on which it computes; the caller keeps its ownership.</param>
+    /// <param name="models">Models that the device can load.</param>
+    /// <param name="options">Options of the device.</param>
+    /// <param name="lane">The lane on which the device computes; the caller still owns it.</param>
     /// <exception cref="ArgumentException">The options are not valid; the message says why.</exception>
     public TorchDeviceHost(IReadOnlyList<DeviceModel> models, TorchDeviceOptions options, DeviceLane lane)
     {
@@ -177,7 +177,7 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
                 ?? throw new InvalidOperationException(
                     "The picture was not evaluated on this device, so there is no estimate for a preview.");
 
-            // A preview gets no text chunks about its generation.
+            // A preview's PNG file gets no text chunks that describe its generation.
             return Encode(Open(spec).Networks.Decode(estimate), []);
         }), cancellation);
 
@@ -257,13 +257,13 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
         }
         catch (Exception error) when (error is FormatException or ArgumentException)
         {
-            // Users see this message: without the parameter's name.
+            // Users see this message, so the parameter's name is removed.
             string message = error.Message.Split(" (Parameter ")[0];
             throw new DeviceException(GenerationError.InvalidRequest, message, error);
         }
     }
 
-    // NaN and infinity are a fault of the model or the device, not of the request, whichever part gave them.
+    // NaN and infinity are a fault of the model or the device, not of the request, whichever part produced them.
     private T Numbers<T>(ModelDigest model, Func<T> work)
     {
         try
@@ -308,7 +308,7 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
     }
 
     private DeviceModel Known(ModelDigest model) => _models.GetValueOrDefault(model)
-        ?? throw new InvalidOperationException($"The model {model} is not one of this device's.");
+        ?? throw new InvalidOperationException($"The model {model} is not one that this device can load.");
 
     private TextToImage Loaded(ModelDigest model) => _loaded.GetValueOrDefault(model)
         ?? throw new InvalidOperationException($"The model {model} is not loaded on this device.");
@@ -358,7 +358,7 @@ public sealed class TorchDeviceHost : IDeviceHost, IDisposable
 
         public byte[] Latent() => IsDone
             ? State.ToBytes()
-            : throw new InvalidOperationException($"The picture is at step {Step} and has no clean latent yet.");
+            : throw new InvalidOperationException($"The picture is at step {Step} and has no finished latent yet.");
 
         public void Dispose()
         {

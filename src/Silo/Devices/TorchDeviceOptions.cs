@@ -10,36 +10,36 @@ namespace Atelier.Silo.Devices;
 [Section("Device")]
 public sealed class TorchDeviceOptions
 {
-    /// <summary>Default rows of a pass: those of one guided picture.</summary>
+    /// <summary>Default number of rows of a forward pass: the rows of one guided picture.</summary>
     public const int RowsStandard = TextToImage.CpuWidth;
 
     /// <summary>Gets or sets the device's name within its silo.</summary>
     /// <value>The default is "cpu".</value>
     public string Name { get; set; } = "cpu";
 
-    /// <summary>Gets or sets the kinds of work that it does.</summary>
-    /// <value>The default is all three.</value>
+    /// <summary>Gets or sets the kinds of work that the device does.</summary>
+    /// <value>The default is all three: encode, denoise and decode.</value>
     [Key("Device:Work")]
     public WorkRoles Roles { get; set; } = WorkRoles.All;
 
-    /// <summary>Gets or sets the maximum number of pictures that it denoises at once.</summary>
+    /// <summary>Gets or sets the maximum number of pictures that the device denoises at once.</summary>
     /// <value>The default is 8.</value>
     [Bounds(1, WorkerTurn.SlotsMax)]
     public int Slots { get; set; } = 8;
 
     /// <summary>
-    /// Gets or sets the rows of a forward pass: a guided picture takes two, an unguided one takes one.
+    /// Gets or sets the number of rows of a forward pass: a guided picture takes two, an unguided one takes one.
     /// </summary>
     /// <remarks>
-    /// Part of the device kind. Passes with fewer pictures are padded: more rows are faster for many pictures and
-    /// slower for a single one.
+    /// It is part of the device kind. Passes with fewer pictures are padded, so more rows are faster for many pictures
+    /// and slower for a single one.
     /// </remarks>
     /// <value>The default is 2.</value>
     [Bounds(1, 1024)]
     public int Rows { get; set; } = RowsStandard;
 
-    /// <summary>Gets or sets libtorch's threads within an operation.</summary>
-    /// <remarks>Part of the device kind: splitting a sum over threads may change its last bits.</remarks>
+    /// <summary>Gets or sets the number of threads that libtorch uses within an operation.</summary>
+    /// <remarks>It is part of the device kind, because splitting a sum over threads may change its last bits.</remarks>
     /// <value>The default is 1.</value>
     [Bounds(1, 1024)]
     public int Threads { get; set; } = 1;
@@ -51,7 +51,7 @@ public sealed class TorchDeviceOptions
     public long MemoryBytes { get; set; } = 8L << 30;
 
     /// <summary>Gets or sets the time limit of an evaluation, an encoding or a decoding.</summary>
-    /// <remarks>Work that exceeds it ends the process, with everything that the process holds.</remarks>
+    /// <remarks>Work that exceeds the limit ends the process, with everything that the process holds.</remarks>
     /// <value>The default is 5 minutes.</value>
     [Bounds("00:00:00.001", "1.00:00:00")]
     public TimeSpan WorkTimeout { get; set; } = TimeSpan.FromMinutes(5);
@@ -61,8 +61,10 @@ public sealed class TorchDeviceOptions
     [Bounds("00:00:00.001", "1.00:00:00")]
     public TimeSpan LoadTimeout { get; set; } = TimeSpan.FromMinutes(15);
 
-    /// <summary>Gets or sets the handler of a lost device. The fault domain is the process.</summary>
-    /// <value>The default ends the process.</value>
+    /// <summary>
+    /// Gets or sets the handler that is called when the device is lost. The fault domain is the process.
+    /// </summary>
+    /// <value>The default handler ends the process.</value>
     public Action<Exception> OnFault { get; set; } =
         error => Environment.FailFast("The device is lost; the process exits to be restarted.", error);
 }
@@ -74,8 +76,8 @@ internal sealed class TorchDeviceOptionsValidator : OptionsValidator<TorchDevice
     {
         if (options.Threads > Environment.ProcessorCount)
         {
-            yield return $"{Key(nameof(options.Threads))} is {options.Threads}, more than this process has processors "
-                + $"({Environment.ProcessorCount}): threads wait for each other.";
+            yield return $"{Key(nameof(options.Threads))} is {options.Threads}, but this process has only "
+                + $"{Environment.ProcessorCount} processors: threads wait for each other.";
         }
     }
 

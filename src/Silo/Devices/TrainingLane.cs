@@ -13,7 +13,7 @@ public sealed class TrainingLane(DeviceLane lane, TimeSpan limit) : IComputeLane
     /// <inheritdoc/>
     public T Run<T>(string what, Func<T> work) =>
         lane.IsCurrent ? work() // The caller has borrowed the lane and runs on it.
-#pragma warning disable VSTHRD002 // An engine is synchronous; its loop has a thread of its own, and never the lane's.
+#pragma warning disable VSTHRD002 // An engine is synchronous; its loop runs on its own thread, never on the lane's.
         : RunAsync(what, work).GetAwaiter().GetResult();
 #pragma warning restore VSTHRD002
 

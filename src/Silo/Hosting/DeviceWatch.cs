@@ -1,5 +1,6 @@
-// Probes each device: once before any other work, then every few seconds. A probe waits for the device's lane like
-// other work, so a busy device does not count as broken; work that takes too long ends the process anyway.
+// Health of the devices. Each device is probed once before any other work, then every few seconds. A probe waits for
+// the device's lane like other work, so a busy device does not count as broken; work that takes too long ends the
+// process anyway.
 using System.Collections.Concurrent;
 using Atelier.Grains.Ports;
 using Atelier.Silo.Devices;
@@ -7,7 +8,7 @@ using Microsoft.Extensions.Diagnostics.HealthChecks;
 
 namespace Atelier.Silo.Hosting;
 
-/// <summary>Whether the silo's devices work.</summary>
+/// <summary>Checks whether the silo's devices work.</summary>
 internal sealed class DeviceWatch(IEnumerable<IDeviceHost> devices, TimeProvider clock, ILogger<DeviceWatch> logger)
     : BackgroundService, IHealthCheck
 {
@@ -16,7 +17,7 @@ internal sealed class DeviceWatch(IEnumerable<IDeviceHost> devices, TimeProvider
     private readonly IDevice[] _devices = [.. devices];
     private Task[] _first = [];
 
-    // The fault that the last probe of each device found; null if it found none.
+    // The fault that the last probe of each device found; null if the probe succeeded.
     private readonly ConcurrentDictionary<string, string?> _faults = new(StringComparer.Ordinal);
 
     /// <inheritdoc/>
@@ -65,7 +66,7 @@ internal sealed class DeviceWatch(IEnumerable<IDeviceHost> devices, TimeProvider
         }
         catch (DeviceBusyException)
         {
-            // Too many callers wait for the lane; the last verdict stays.
+            // Too many callers wait for the lane; the last verdict stays valid.
             return;
         }
         catch (Exception error) when (!stopping.IsCancellationRequested)
@@ -88,5 +89,5 @@ internal sealed class DeviceWatch(IEnumerable<IDeviceHost> devices, TimeProvider
     private string? Fault(IDevice device) =>
         _faults.TryGetValue(device.Description.Device, out string? fault)
             ? fault
-            : $"The device {device.Description.Device} has not yet shown that it works.";
+            : $"The device {device.Description.Device} has not passed a probe yet.";
 }

@@ -3,7 +3,7 @@ using Microsoft.Extensions.Diagnostics.HealthChecks;
 
 namespace Atelier.Silo.Hosting;
 
-/// <summary>Whether the silo is an active member of its cluster.</summary>
+/// <summary>Healthy while the silo is an active member of its cluster.</summary>
 internal sealed class MemberCheck(ISiloStatusOracle silos, IHostApplicationLifetime lifetime) : IHealthCheck
 {
     public Task<HealthCheckResult> CheckHealthAsync(

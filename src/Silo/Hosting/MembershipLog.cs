@@ -1,5 +1,5 @@
 // The cluster's membership in the log: which silos join, leave and are declared dead. Every silo logs it, so the logs
-// show where silos see different memberships.
+// show when silos see different memberships.
 namespace Atelier.Silo.Hosting;
 
 /// <summary>Logs changes of membership.</summary>

@@ -1,6 +1,6 @@
 // The identity of this silo in its cluster. The generation distinguishes a silo from an earlier one at the same
-// endpoint. Orleans takes it from the clock, so a silo whose clock was set back would be taken for one that died; here
-// the store allocates it.
+// endpoint. By default Orleans derives the generation from the clock, so a silo whose clock was set back would be
+// mistaken for an earlier one that died. Here the store allocates the generation.
 using System.Net;
 
 namespace Atelier.Silo.Hosting;

@@ -1,4 +1,4 @@
-// Log events of a silo as a process, for an operator: its store, its device, its cluster.
+// Log events about a silo's store, device and cluster, for an operator.
 namespace Atelier.Silo.Hosting;
 
 /// <summary>Log events of a silo.</summary>
@@ -16,7 +16,7 @@ internal static partial class SiloLog
 
     [LoggerMessage(
         EventId = 604, Level = LogLevel.Warning,
-        Message = "The store's upkeep failed and is retried every second: {Reason}")]
+        Message = "The store's maintenance failed and is retried every second: {Reason}")]
     public static partial void StoreUntidy(this ILogger logger, string reason);
 
     [LoggerMessage(EventId = 605, Level = LogLevel.Information, Message = "Silo {Silo} at {Address} is {Status}")]

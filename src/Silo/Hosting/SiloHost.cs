@@ -27,7 +27,7 @@ public static class SiloHost
 {
     private const int WrongConfiguration = 2;
 
-    // The timeout of every call between grains. After it the outcome is unknown, and the caller retries.
+    // The timeout of every call between grains. After a timeout the outcome is unknown, and the caller retries.
     private static readonly TimeSpan s_callTimeout = TimeSpan.FromSeconds(4);
 
     // An idle grain is deactivated; its state is read again at the next call.
@@ -35,7 +35,7 @@ public static class SiloHost
 
     /// <summary>Runs a silo until it is stopped.</summary>
     /// <param name="args">Settings on the command line.</param>
-    /// <param name="configure">Changes the services after all are registered.</param>
+    /// <param name="configure">Changes the services after all of them are registered.</param>
     /// <returns>The process's exit code.</returns>
     public static async Task<int> RunAsync(string[] args, Action<IServiceCollection>? configure = null)
     {
@@ -119,7 +119,7 @@ public static class SiloHost
             int states = await GarnetImport.RunAsync(store, local.Folder, settings.ClusterId);
             if (states > 0)
             {
-                await Console.Error.WriteLineAsync($"atelier: imported {states} states of format 0");
+                await Console.Error.WriteLineAsync($"atelier: imported {states} states from a store of format 0");
             }
 
             return store;
@@ -273,7 +273,7 @@ public static class SiloHost
         silo.Configure<GrainCollectionOptions>(options => options.CollectionAge = s_idleMax);
         silo.Configure<SiloMessagingOptions>(options => options.ResponseTimeout = s_callTimeout);
 
-        // A dead silo is known after about three seconds; see docs/guarantees.md.
+        // A dead silo is detected after about three seconds; see docs/guarantees.md.
         silo.Configure<ClusterMembershipOptions>(options =>
         {
             options.ProbeTimeout = TimeSpan.FromSeconds(1);

@@ -1,4 +1,4 @@
-// A silo's own settings. Those of its grains, store, device and metrics are in options classes of their own.
+// A silo's own settings. The settings of its grains, store, device and metrics are in separate options classes.
 using System.Net;
 using Atelier.Configuration;
 using Atelier.Contracts;
@@ -36,12 +36,13 @@ public sealed record SiloSettings
     public string Name { get; init; } = Environment.MachineName;
 
     /// <summary>
-    /// Gets its roles: control (holds the grains' states), inference (draws), training (lends its device).
+    /// Gets the silo's roles: control (holds the grains' states), inference (draws pictures), training (lends its
+    /// device to training).
     /// </summary>
     /// <value>The default is control and inference.</value>
     public SiloRoles Roles { get; init; } = SiloRoles.Control | SiloRoles.Inference;
 
-    /// <summary>Gets the IP address at which other silos and the gateways reach it.</summary>
+    /// <summary>Gets the IP address at which other silos and the gateways reach the silo.</summary>
     /// <value>The default is the loopback address.</value>
     public string Address { get; init; } = "127.0.0.1";
 
@@ -62,7 +63,8 @@ public sealed record SiloSettings
 
     /// <summary>Gets the time limit of a graceful shutdown.</summary>
     /// <remarks>
-    /// A supervisor must allow a little more, and workers need <see cref="WorkerOptions.DrainTimeout"/> of it.
+    /// A supervisor must allow slightly more time. The limit must be longer than
+    /// <see cref="WorkerOptions.DrainTimeout"/>, in which workers return their work.
     /// </remarks>
     /// <value>The default is 25 seconds.</value>
     [Bounds("00:00:00.001", "1.00:00:00")]
@@ -84,23 +86,27 @@ public sealed record SiloSettings
     /// Gets whether the ports for silos and gateways are secured by TLS, with keys derived from the secret.
     /// </summary>
     /// <remarks>
-    /// Without it anyone who reaches these ports can administer the cluster, so silos allow false on a loopback address
-    /// only.
+    /// Without TLS, anyone who reaches these ports can administer the cluster, so silos allow false only on a loopback
+    /// address.
     /// </remarks>
     /// <value>The default is true.</value>
     [Key("Cluster:Tls"), ClusterWide]
     public bool Tls { get; init; } = true;
 
     /// <summary>
-    /// Gets the connection string of the Redis with the cluster's states, in the format of StackExchange.Redis.
+    /// Gets the connection string of the Redis server that stores the cluster's states, in the format of
+    /// StackExchange.Redis.
     /// </summary>
-    /// <remarks>Without it, silos store a database in a folder, and gateways need the silos' endpoints.</remarks>
+    /// <remarks>
+    /// Without Redis, silos store the states in a database in a folder, and gateways must be given the silos'
+    /// endpoints.
+    /// </remarks>
     /// <value>The default is none: a database on this machine.</value>
     [Key("Store:Redis"), ClusterWide]
     public string? Redis { get; init; }
 
     /// <summary>Gets the folders of the models that the device can load; the first is the default model.</summary>
-    /// <value>The default is an empty list; a silo with the inference role needs a folder.</value>
+    /// <value>The default is an empty list; a silo with the inference role needs at least one folder.</value>
     [Key("Models:Folders")]
     public IReadOnlyList<string> ModelFolders { get; init; } = [];
 
@@ -128,7 +134,7 @@ public sealed record SiloSettings
     }
 }
 
-/// <summary>Validates a silo's settings, also against those of its metrics and its workers.</summary>
+/// <summary>Validates a silo's settings, also in relation to the settings of its metrics and its workers.</summary>
 internal sealed class SiloSettingsValidator(IOptions<MetricsListener> metrics, IOptions<WorkerOptions> worker)
     : OptionsValidator<SiloSettings>
 {
@@ -139,7 +145,7 @@ internal sealed class SiloSettingsValidator(IOptions<MetricsListener> metrics, I
         {
             yield return $"{Key(nameof(options.ShutdownTimeout))} is {options.ShutdownTimeout}: it ends a silo before "
                 + "its workers have drained, which takes up to "
-                + $"{OptionKey.PathOf<WorkerOptions>(nameof(WorkerOptions.DrainTimeout))} ({drain.DrainTimeout}) and "
+                + $"{OptionKey.PathOf<WorkerOptions>(nameof(WorkerOptions.DrainTimeout))} ({drain.DrainTimeout}) plus "
                 + $"twice {OptionKey.PathOf<WorkerOptions>(nameof(WorkerOptions.IdlePeriod))}.";
         }
     }
@@ -166,7 +172,7 @@ internal sealed class SiloSettingsValidator(IOptions<MetricsListener> metrics, I
         {
             yield return $"{Key(nameof(options.Tls))} must not be false while {Key(nameof(options.Address))} is "
                 + $"{address}: anyone who reaches ports {options.Port} and {options.ProxyPort} there could "
-                + "administer the cluster. Leave it out, for silos and gateways alike.";
+                + "administer the cluster. Remove the setting, on silos and gateways alike.";
         }
 
         if (MetricsListenerValidator.Clash(
@@ -185,7 +191,7 @@ internal sealed class SiloSettingsValidator(IOptions<MetricsListener> metrics, I
                 + "same for all silos and gateways.";
         }
 
-        // Nor does this one, because the text may contain a password.
+        // This message does not repeat the text either, because the text may contain a password.
         if (options.Redis is not null && !IsRedis(options.Redis))
         {
             yield return $"{Key(nameof(options.Redis))} must have the format of StackExchange.Redis, for example "

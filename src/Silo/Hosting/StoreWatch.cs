@@ -1,5 +1,5 @@
-// The health of the store. A heartbeat is written twice a second, so that health checks report at once what a request
-// would meet.
+// The health of the store. A heartbeat is written twice a second, so that health checks promptly report failures that
+// requests would run into.
 using Atelier.Grains.Ports;
 using Atelier.Silo.Store;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
@@ -19,7 +19,7 @@ internal sealed class StoreWatch(IClusterStore store, TimeProvider clock, ILogge
     private long _beatAt = clock.GetTimestamp();
 
     /// <summary>
-    /// Gets the time since the last successful write, unless the disk is full; zero if the last one succeeded.
+    /// Gets the time since the last successful write; zero if the last write succeeded or the disk is full.
     /// </summary>
     public TimeSpan Silence =>
         _fault is null || _isFull ? TimeSpan.Zero : clock.GetElapsedTime(Interlocked.Read(ref _beatAt));

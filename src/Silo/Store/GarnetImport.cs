@@ -1,7 +1,7 @@
-// Upgrade of a store of format 0. That release kept states in Garnet, whose log and checkpoints are in the same folder.
-// The states are imported once, in one transaction; then the old files are moved aside, in case they are needed.
-// Members and reminders are not imported: silos join again, and partitions of the open set register their reminders
-// when they start.
+// Upgrade of a store of format 0. The release that wrote it kept states in Garnet, whose log and checkpoints are in the
+// same folder. The states are imported once, in one transaction; then the old files are moved aside, in case they are
+// needed. Members and reminders are not imported: silos join again, and partitions of the open set register their
+// reminders when they start.
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
@@ -20,7 +20,7 @@ internal static class GarnetImport
     private const string Imported = "imported";
     private const int TriesMax = 1200; // Two minutes.
 
-    // Files of that release. Its password is replaced for the time of the import.
+    // Files of a store of format 0. Garnet runs with a temporary password during the import.
     private static readonly string[] s_files = ["Store", "cpr-checkpoints", "password", "AOF"];
 
     /// <summary>Imports a store of format 0, if the folder has one that was not imported yet.</summary>
@@ -96,16 +96,17 @@ internal static class GarnetImport
         if (states.Count == 0 && await connection.GetServers()[0].DatabaseSizeAsync() > 0)
         {
             throw new ArgumentException(
-                $"The store in {folder} holds nothing of the cluster '{cluster}' (Cluster:Id).");
+                $"The store in {folder} has no states of the cluster '{cluster}' (Cluster:Id).");
         }
 
         return states;
     }
 
     /// <summary>
-    /// Waits for the exclusive right among the machine's silos to upgrade the store. Disposing the result releases it.
+    /// Waits for the lock with which only one silo of the machine upgrades the store. Disposing the result releases the
+    /// lock.
     /// </summary>
-    /// <exception cref="IOException">Another process holds the lock for too long.</exception>
+    /// <exception cref="IOException">Another process has held the lock for too long.</exception>
     public static async Task<FileStream> BeAloneAsync(string folder)
     {
         Directory.CreateDirectory(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);

@@ -1,4 +1,4 @@
-// Redis, or a server of its protocol, as the store of a cluster.
+// Redis, or a server that speaks its protocol, as the store of a cluster.
 using System.Globalization;
 using Atelier.Contracts;
 using Atelier.Grains.Ports;
@@ -8,7 +8,7 @@ using StackExchange.Redis;
 
 namespace Atelier.Silo.Store;
 
-/// <summary>A store behind the Orleans Redis providers.</summary>
+/// <summary>A store that Orleans reaches through its Redis providers.</summary>
 internal sealed class RedisClusterStore : IClusterStore, IStateMeter
 {
     private const string NextGeneration = """
@@ -38,7 +38,7 @@ internal sealed class RedisClusterStore : IClusterStore, IStateMeter
 
     /// <summary>Connects, and checks that the server does not lose accepted writes.</summary>
     /// <exception cref="InvalidOperationException">
-    /// The server may lose accepted writes; the message says how to change that.
+    /// The server may lose accepted writes; the message says how to prevent that.
     /// </exception>
     /// <exception cref="RedisConnectionException">The server does not answer.</exception>
     public static async Task<RedisClusterStore> OpenAsync(ConfigurationOptions options, string cluster)
@@ -73,16 +73,15 @@ internal sealed class RedisClusterStore : IClusterStore, IStateMeter
         }
         catch (RedisServerException)
         {
-            // A server that does not report its memory is assumed to have room; it refuses writes by itself.
+            // A server that does not report its memory is assumed to have room; when it is full, it refuses writes by
+            // itself.
         }
     }
 
     /// <inheritdoc/>
     public ValueTask<long?> BytesOfAsync(TenantId tenant) => new((long?)null);
 
-    /// <summary>
-    /// Whether a server's INFO reports that less than nine tenths of its memory limit are in use.
-    /// </summary>
+    /// <summary>Whether a server's INFO reports that less than nine tenths of its memory limit is in use.</summary>
     internal static bool IsRoomy(string info)
     {
         long Number(string name) =>

@@ -1,17 +1,18 @@
 // Membership that tolerates a wall clock that was set back. A joining silo must reach every silo with a recent
-// heartbeat. After the clock was set back, the heartbeats of silos that died before are in the future and would count
-// as recent until that time comes again: no silo could join for hours. A heartbeat from the future is stale.
+// heartbeat. After the clock was set back, the last heartbeats of silos that died earlier are in the future and would
+// count as recent until the clock reaches that time again: no silo could join for hours. A heartbeat from the future
+// therefore counts as stale.
 namespace Atelier.Silo.Store;
 
 /// <summary>A membership table that reports heartbeats from the future as stale.</summary>
-/// <param name="table">The table.</param>
+/// <param name="table">The table whose heartbeats are corrected.</param>
 /// <param name="clock">The silo's clock.</param>
 internal sealed class SkewTolerantMembershipTable(IMembershipTable table, TimeProvider clock) : IMembershipTable
 {
     // Synchronized clocks differ by less.
     private static readonly TimeSpan s_aheadMax = TimeSpan.FromSeconds(10);
 
-    /// <summary>Wraps the membership table that is registered.</summary>
+    /// <summary>Wraps the registered membership table.</summary>
     public static void AddTo(IServiceCollection services)
     {
         ServiceDescriptor table = services.Last(service => service.ServiceType == typeof(IMembershipTable));
@@ -58,7 +59,7 @@ internal sealed class SkewTolerantMembershipTable(IMembershipTable table, TimePr
         DateTime latest = clock.GetUtcNow().UtcDateTime + s_aheadMax;
         foreach ((MembershipEntry entry, _) in read.Members)
         {
-            // Orleans takes the later of the two.
+            // Both times are corrected, because Orleans uses the later one.
             entry.IAmAliveTime = entry.IAmAliveTime > latest ? DateTime.UnixEpoch : entry.IAmAliveTime;
             entry.StartTime = entry.StartTime > latest ? DateTime.UnixEpoch : entry.StartTime;
         }

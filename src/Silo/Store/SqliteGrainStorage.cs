@@ -1,5 +1,5 @@
-// Grain states in the store. Every write gives a state a new ETag, also after the state was deleted, so an activation
-// that missed a write never overwrites it.
+// Grain states in the store. Every write gives a state a new ETag, even if the state was deleted before, so an
+// activation that missed a write never overwrites it.
 using Orleans.Storage;
 
 namespace Atelier.Silo.Store;

@@ -1,4 +1,4 @@
-// The cluster's membership in the store. The table has a version, and so has each row: a write states both and is
+// The cluster's membership in the store. The table has a version, and so has each row: a write passes both and is
 // refused if either has changed.
 using System.Globalization;
 using System.Text.Json;
@@ -56,7 +56,7 @@ internal sealed class SqliteMembershipTable(SqliteStore store) : IMembershipTabl
     /// <inheritdoc/>
     public Task UpdateIAmAlive(MembershipEntry entry) => store.WriteAsync(session =>
     {
-        // Versions stay: a concurrent change of the row does not depend on the heartbeat.
+        // The versions stay the same, because a concurrent change of the row does not depend on the heartbeat.
         string key = KeyOf(entry.SiloAddress);
         if (session.Value("SELECT entry FROM members WHERE silo = $0", key) is string text)
         {
@@ -71,7 +71,7 @@ internal sealed class SqliteMembershipTable(SqliteStore store) : IMembershipTabl
     private static MembershipTableData Table(
         SqliteSession session, Func<(MembershipEntry Entry, long Version), bool> chosen)
     {
-        // One statement, so that the version and the rows are of one snapshot.
+        // One statement, so that the version and the rows come from the same snapshot.
         List<(long Table, string? Entry, long Version)> rows = session.Rows(
             "SELECT m.version, s.entry, s.version FROM membership m LEFT JOIN members s",
             row => (row.GetInt64(0), row.IsDBNull(1) ? null : row.GetString(1), row.IsDBNull(2) ? 0 : row.GetInt64(2)));

@@ -40,7 +40,7 @@ internal static class SqliteSchema
     /// <param name="session">The writer's session.</param>
     /// <param name="path">The database's file, for messages.</param>
     /// <param name="clusterId">The cluster that the database belongs to.</param>
-    /// <exception cref="ArgumentException">The database has another format, or is another cluster's.</exception>
+    /// <exception cref="ArgumentException">The database has another format, or belongs to another cluster.</exception>
     public static void Prepare(SqliteSession session, string path, string clusterId)
     {
         // The first silo creates the schema; the others wait for it.

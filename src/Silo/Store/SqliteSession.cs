@@ -7,7 +7,7 @@ namespace Atelier.Silo.Store;
 /// <summary>A connection to the database, for one thread at a time.</summary>
 internal sealed class SqliteSession : IDisposable
 {
-    // Never set: another process's lock can only be polled.
+    // Never set. It is only waited on, because another process's lock must be polled.
     private static readonly ManualResetEventSlim s_never = new();
 
     private readonly SqliteConnection _connection;
@@ -38,20 +38,20 @@ internal sealed class SqliteSession : IDisposable
     }
 
     /// <summary>Runs a statement. Its parameters are named $0, $1, ...</summary>
-    /// <returns>Rows that it changed.</returns>
+    /// <returns>The number of rows that the statement changed.</returns>
     public int Execute(string sql, params ReadOnlySpan<object?> values) => Bound(sql, values).ExecuteNonQuery();
 
-    /// <summary>Waits for a millisecond, so that another process may take the write lock.</summary>
+    /// <summary>Waits for a millisecond, so that another process can take the write lock.</summary>
     public static void Pause() => s_never.Wait(1);
 
-    /// <summary>Begins a transaction that writes.</summary>
+    /// <summary>Begins a write transaction.</summary>
     /// <param name="patience">Longest wait for another process's transaction.</param>
     /// <exception cref="SqliteException">
-    /// Another process holds the write lock for longer, or the database does not work.
+    /// Another process holds the write lock for longer, or the database fails.
     /// </exception>
     public void Begin(TimeSpan patience)
     {
-        // SQLite's busy handler sleeps for up to 100 ms, in which a busy process takes the lock again and again.
+        // SQLite's busy handler sleeps for up to 100 ms, during which a busy process can take the lock again and again.
         long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
         int code;
         while ((code = raw.sqlite3_exec(_connection.Handle, "BEGIN IMMEDIATE")) == raw.SQLITE_BUSY
@@ -64,13 +64,14 @@ internal sealed class SqliteSession : IDisposable
     }
 
     /// <summary>
-    /// Copies the write-ahead log into the database and truncates it, unless a reader uses it for longer than
+    /// Copies the write-ahead log into the database and truncates it, unless a reader uses the log for longer than
     /// <paramref name="patience"/>. Writers wait meanwhile.
     /// </summary>
     /// <param name="patience">Longest wait for readers.</param>
     public void EmptyLog(TimeSpan patience)
     {
-        // Not by a pragma: SQLite applies a pragma when it prepares the statement, and statements are prepared once.
+        // The timeout is not set by a pragma, because SQLite applies that when it prepares the statement, and
+        // statements are prepared once.
         raw.sqlite3_busy_timeout(_connection.Handle, (int)patience.TotalMilliseconds);
         try
         {

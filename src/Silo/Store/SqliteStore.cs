@@ -1,8 +1,8 @@
 // The store of a cluster on one machine: one SQLite database in a folder, which all silos of the machine open. A write
 // is on disk before it is acknowledged. Writes of one silo share transactions (group commit): while one transaction is
-// flushed, the next writes gather. Memory is bounded by the page cache; the data are bounded by the disk alone, and
-// nothing is ever evicted. A write that does not fit on the disk fails at once and changes nothing; the next one is
-// attempted all the same, so writes resume by themselves when there is room again.
+// flushed, the next writes are collected. Memory is bounded by the page cache; the data are bounded by the disk alone,
+// and nothing is ever evicted. A write that does not fit on the disk fails at once and changes nothing. Later writes
+// are still attempted, so writes succeed again as soon as there is room.
 //
 // Why not a server: a database in a file has no port to protect, no process to supervise and no log to replay at start.
 // docs/decisions/0006-embedded-store.md has the measurements.
@@ -50,7 +50,9 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
     private volatile string? _upkeepFault;
 
     /// <summary>Opens the store, and creates it if its folder has none.</summary>
-    /// <exception cref="ArgumentException">The options are not valid, or the folder is another cluster's.</exception>
+    /// <exception cref="ArgumentException">
+    /// The options are not valid, or the folder belongs to another cluster.
+    /// </exception>
     /// <exception cref="IOException">The folder or the database cannot be used.</exception>
     public SqliteStore(SqliteStoreOptions options)
     {
@@ -64,7 +66,8 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         {
             _room.FreeForStart();
 
-            // States contain prompts: only this user may read the database. The files beside it get its permissions.
+            // States contain prompts: only this user may read the database. SQLite gives the files beside it the same
+            // permissions.
             if (!File.Exists(_path))
             {
                 File.Open(_path, new FileStreamOptions
@@ -118,7 +121,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         silo.Services.AddSingleton<IStateMeter>(this);
     }
 
-    /// <summary>Runs work that writes, in a transaction. The result is on disk when the task ends.</summary>
+    /// <summary>Runs work that writes, in a transaction. The result is on disk when the task completes.</summary>
     /// <exception cref="StoreFullException">The disk is full; nothing was changed.</exception>
     /// <exception cref="StoreUnavailableException">The store could not write; nothing was changed.</exception>
     public Task<T> WriteAsync<T>(Func<SqliteSession, T> work)
@@ -242,7 +245,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
                 tidied = Environment.TickCount64;
             }
 
-            // Another silo that waits for the write lock polls it every millisecond.
+            // Lets another silo take the write lock, which it polls every millisecond.
             if (_pending.Count > 0)
             {
                 SqliteSession.Pause();
@@ -286,7 +289,8 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         batch.ForEach(pending => pending.Complete());
     }
 
-    // After an I/O error the state of the connection is unknown: a new one reads it from the disk.
+    // Rolls back, and keeps the connection or replaces it. After an I/O error its state is unknown, so a new connection
+    // reads the state from disk.
     private void RollBack(bool keep)
     {
         try
@@ -342,7 +346,7 @@ internal sealed class SqliteStore : IClusterStore, IStateMeter
         }
         catch (SqliteException error)
         {
-            // Retried in the next second; a lock that another silo holds is not reported.
+            // Retried in the next second; a lock held by another silo is not reported.
             RollBack(keep: true);
             _upkeepFault = error.SqliteErrorCode is Busy or Locked ? _upkeepFault : error.Message;
         }

@@ -3,7 +3,7 @@ using Atelier.Configuration;
 
 namespace Atelier.Silo.Store;
 
-/// <summary>The store of a cluster on one machine, used without a Redis.</summary>
+/// <summary>The store of a cluster on one machine, used without Redis.</summary>
 [Section("Store")]
 public sealed class SqliteStoreOptions
 {
@@ -27,7 +27,7 @@ public sealed class SqliteStoreOptions
     [Bounds(1, 1 << 20)]
     public long MemoryBytes { get; set; } = 128L << 20;
 
-    /// <summary>Gets or sets the maximum number of writes that wait; further ones are refused.</summary>
+    /// <summary>Gets or sets the maximum number of waiting writes; further writes are refused.</summary>
     /// <value>The default is 10,000.</value>
     [Bounds(1, 10_000_000)]
     public int PendingMax { get; set; } = 10_000;
@@ -65,7 +65,8 @@ internal sealed class SqliteStoreOptionsValidator : OptionsValidator<SqliteStore
     {
         if (options.ReserveBytes == 0)
         {
-            yield return $"{Key(nameof(options.ReserveBytes))} is 0: when the disk is full, accepted work stops too.";
+            yield return $"{Key(nameof(options.ReserveBytes))} is 0: when the disk is full, work that was already "
+                + "accepted stops too.";
         }
     }
 

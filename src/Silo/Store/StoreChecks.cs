@@ -1,5 +1,5 @@
-// The promises that a Redis must make before a cluster relies on it: acknowledged writes survive, and nothing is
-// evicted.
+// The guarantees that a Redis server must give before a cluster relies on it: acknowledged writes survive, and nothing
+// is evicted.
 using StackExchange.Redis;
 
 namespace Atelier.Silo.Store;
@@ -9,7 +9,7 @@ internal static class StoreChecks
 {
     /// <summary>Returns the ways in which accepted writes may be lost, as sentences for the log.</summary>
     /// <exception cref="InvalidOperationException">
-    /// The server may lose accepted writes; the message says how to change that.
+    /// The server may lose accepted writes; the message says how to prevent that.
     /// </exception>
     public static async Task<IReadOnlyList<string>> RunAsync(ConfigurationOptions options)
     {
@@ -32,7 +32,7 @@ internal static class StoreChecks
         }
     }
 
-    /// <summary>Judges three settings; returns warnings.</summary>
+    /// <summary>Checks three settings and returns warnings.</summary>
     /// <exception cref="InvalidOperationException">The server may lose accepted writes.</exception>
     internal static IReadOnlyList<string> Judge(string? appendOnly, string? fsync, string? eviction)
     {

@@ -1,5 +1,5 @@
-// The lock on a store's folder: silos share it, and a process that needs the folder for itself takes it exclusively.
-// Locks end with their processes, however those end.
+// The lock on a store's folder: silos share it, and a process that needs the folder for itself takes it exclusively. A
+// lock is released when its process ends, in whatever way.
 namespace Atelier.Silo.Store;
 
 /// <summary>Locks on a store's folder.</summary>
@@ -9,7 +9,7 @@ internal static class StoreLock
     public const string FileName = "lock";
 
     /// <summary>Takes the lock shared with other silos.</summary>
-    /// <exception cref="IOException">Another process has the folder for itself.</exception>
+    /// <exception cref="IOException">Another process holds the lock exclusively.</exception>
     public static FileStream Share(string folder) =>
         new(Path.Combine(folder, FileName), FileMode.OpenOrCreate, FileAccess.Read, FileShare.Read);
 }

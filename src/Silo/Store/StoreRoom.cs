@@ -21,7 +21,7 @@ internal sealed class StoreRoom(string folder, long reserveBytes)
 
     private long StartBytes => Math.Min(StartBytesMax, Disk.TotalSize / 16);
 
-    /// <summary>Deletes the file if the disk is too full for a start.</summary>
+    /// <summary>Deletes the reserve file if the disk is too full for the silo to start.</summary>
     public void FreeForStart()
     {
         if (Disk.AvailableFreeSpace < StartBytes)
@@ -30,7 +30,7 @@ internal sealed class StoreRoom(string folder, long reserveBytes)
         }
     }
 
-    /// <summary>Creates the file, if there is enough room.</summary>
+    /// <summary>Creates the reserve file, if there is enough room.</summary>
     public void KeepForStart()
     {
         long size = StartBytes;

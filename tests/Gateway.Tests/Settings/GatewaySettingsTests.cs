@@ -59,8 +59,8 @@ public sealed class GatewaySettingsTests
             ("Silo:Name", "one"), ("Queue:LeaseTime", "00:00:02"));
         Assert.Equal(
             [
-                "Gateway:RequestsBurst is 7, less than Gateway:RequestsPerSecond (100): a tenant that sends a second's "
-                    + "requests at once gets some of them refused.",
+                "Gateway:RequestsBurst is 7, less than Gateway:RequestsPerSecond (100): if a tenant sends the requests "
+                    + "of a whole second at once, some of them are refused.",
                 "Gateway:OpenRequestsPerTenant is 200, not less than Gateway:ConnectionsMax (200): one tenant's "
                     + "streams can take all connections.",
                 "Gateway:RequestPerSecond is not a key of a gateway and sets nothing. Did you mean "
@@ -88,7 +88,7 @@ public sealed class GatewaySettingsTests
         string message = Assert.Throws<InvalidConfigurationException>(
             () => GatewayHost.ReadOptions(Configuration(("Metrics:Port", "8080")))).Message;
         Assert.Contains(
-            "Metrics:Port is 8080; it must be a port of its own, not that of Gateway:Port", message,
+            "Metrics:Port is 8080; it must differ from Gateway:Port, or be 0", message,
             StringComparison.Ordinal);
     }
 

@@ -141,7 +141,7 @@ public sealed class DeviceLaneTests : IDisposable
         Task<DeviceLoan>[] waiting =
             [AcquireAsync("first"), AcquireAsync("second"), _lane.AcquireAsync("third", cancellation.Token)];
         DeviceBusyException error = await Assert.ThrowsAsync<DeviceBusyException>(() => AcquireAsync("fourth"));
-        Assert.Equal("The device is in use for owner, and 3 are waiting for it.", error.Message);
+        Assert.Equal("The device is in use for owner, and 3 callers are waiting for it.", error.Message);
         await cancellation.CancelAsync();
         Task<DeviceLoan> fifth = AcquireAsync("fifth");
         owner.Dispose();

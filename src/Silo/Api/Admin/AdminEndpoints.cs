@@ -27,7 +27,7 @@ internal sealed class AdminEndpoints(IGrainFactory grains, GrainCaller calls, Mo
         group.MapGet(
             "tenants", (string? after, string? count, AdminEndpoints endpoints) => endpoints.ListAsync(after, count))
             .WithName("listTenants")
-            .WithSummary("Lists tenants in order of name: those after a given name, 1 to 100 at a time.")
+            .WithSummary("Lists tenants in order of name, starting after a given name, 1 to 100 at a time.")
             .Produces<TenantListResponse>().Refuses(400);
         group.MapGet("tenants/{tenant}", (string tenant, AdminEndpoints endpoints) => endpoints.GetAsync(tenant))
             .WithName("retrieveTenant")
@@ -46,12 +46,12 @@ internal sealed class AdminEndpoints(IGrainFactory grains, GrainCaller calls, Mo
         group.MapPost("tenants/{tenant}/keys", (HttpContext context, string tenant, AdminEndpoints endpoints) =>
                 endpoints.AddKeyAsync(context, tenant))
             .WithName("createKey")
-            .WithSummary("Creates a key. The response shows it for the only time.")
+            .WithSummary("Creates a key. Only this response shows the key.")
             .Accepts<CreateKeyRequest>("application/json").Produces<NewKeyResponse>(201).Refuses(400, 404);
         group.MapDelete("tenants/{tenant}/keys/{hash}", (string tenant, string hash, AdminEndpoints endpoints) =>
                 endpoints.RevokeKeyAsync(tenant, hash))
             .WithName("revokeKey")
-            .WithSummary("Revokes a key: it is refused from the next request on.")
+            .WithSummary("Revokes a key. Requests with it are refused from now on.")
             .Produces(204).Refuses(404);
     }
 
@@ -156,7 +156,7 @@ internal sealed class AdminEndpoints(IGrainFactory grains, GrainCaller calls, Mo
         TenantView view = await FindAsync(name);
         if (!Array.Exists(view.Keys, key => key.Hash == hash))
         {
-            return ApiError.NotFound("key of this tenant");
+            return ApiError.NotFound("key for this tenant");
         }
 
         await calls.CallAsync(() => grains.Tenant(view.Id).RevokeKeyAsync(hash));

@@ -19,9 +19,9 @@ internal sealed class BlobEndpoints(IBlobStore blobs, BlobOwners owners, ServerS
         .WithName("sweepBlobs")
         .WithSummary("Lists stored blobs that no owner needs, and removes them unless it is a dry run.")
         .WithDescription(
-            "Server-sent events: one named blob for each blob that no owner needs, then one named done with the "
-            + "totals. Blobs younger than the grace period are kept, and so are those whose owner did not answer. A "
-            + "disconnect ends the sweep; it can be run again at any time.")
+            "The response is a stream of server-sent events: an event named blob for each blob that no owner needs, "
+            + "then an event named done with the totals. Blobs younger than the grace period are kept, and so are "
+            + "those whose owner did not answer. A disconnect ends the sweep; it can be run again at any time.")
         .Accepts<SweepBlobsRequest>(isOptional: true, "application/json")
         .Produces<SweptBlobResponse>(200, "text/event-stream").Refuses(400);
 

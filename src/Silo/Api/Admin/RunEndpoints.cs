@@ -14,10 +14,10 @@ namespace Atelier.Silo.Api.Admin;
 /// <summary>A stage of a run.</summary>
 internal sealed record SubmitStageRequest
 {
-    /// <summary>The stage's configuration, YAML. Its folders are those that the trainers see.</summary>
+    /// <summary>The stage's configuration, as YAML. Folders in it are paths on the trainers' machines.</summary>
     public required string Configuration { get; init; }
 
-    /// <summary>Changes to it, as key=value.</summary>
+    /// <summary>Changes to the configuration, each as key=value.</summary>
     public string[] Overrides { get; init; } = [];
 
     /// <summary>
@@ -30,7 +30,7 @@ internal sealed record SubmitStageRequest
 /// <summary>A training run.</summary>
 internal sealed record SubmitRunRequest
 {
-    /// <summary>Id of the run; submitting the same stages again under it changes nothing.</summary>
+    /// <summary>Id of the run. Submitting the same stages again under the same id changes nothing.</summary>
     public required string Id { get; init; }
 
     /// <summary>The stages, in order.</summary>
@@ -38,31 +38,33 @@ internal sealed record SubmitRunRequest
 }
 
 /// <summary>A trainer of a stage.</summary>
-/// <param name="Trainer">Silo, device and incarnation.</param>
-/// <param name="Shards">Shards of every batch that it computes; 0 for a spectator.</param>
-/// <param name="Step">Steps in its weights; null if it has none.</param>
+/// <param name="Trainer">Name of the trainer: its silo, device and incarnation.</param>
+/// <param name="Shards">
+/// Number of shards of each batch that the trainer computes; 0 if it only follows the training, as a spectator.
+/// </param>
+/// <param name="Step">Number of steps that the trainer's weights include; null if it has no weights.</param>
 internal sealed record TrainerResponse(string Trainer, int Shards, long? Step);
 
 /// <summary>A stage of a run.</summary>
 /// <param name="Name">Name of the stage.</param>
-/// <param name="Step">Steps that are done.</param>
-/// <param name="Steps">Steps of the stage; 0 before a trainer has read the configuration.</param>
-/// <param name="SafeStep">Steps in the last committed checkpoint.</param>
-/// <param name="World">Number of the last membership.</param>
+/// <param name="Step">Number of steps that are done.</param>
+/// <param name="Steps">Number of steps of the stage; 0 until a trainer has read the configuration.</param>
+/// <param name="SafeStep">Number of steps that the last committed checkpoint includes.</param>
+/// <param name="World">Number of the latest world, which is the set of trainers that train the stage together.</param>
 /// <param name="Loss">Mean loss of the last step.</param>
-/// <param name="Trainers">Its trainers.</param>
-/// <param name="Weights">SHA-256 of the weights at its end.</param>
-/// <param name="State">SHA-256 of weights, moments and average at its end.</param>
-/// <param name="Records">SHA-256 of the newest file with records of steps.</param>
-/// <param name="Trouble">Why it waits or cannot continue.</param>
+/// <param name="Trainers">The stage's trainers.</param>
+/// <param name="Weights">SHA-256 of the weights at the end of the stage.</param>
+/// <param name="State">SHA-256 of weights, moments and average at the end of the stage.</param>
+/// <param name="Records">SHA-256 of the newest file with step records.</param>
+/// <param name="Trouble">Why the stage waits or cannot continue; null if it is training.</param>
 internal sealed record StageResponse(
     string Name, long Step, long Steps, long SafeStep, int World, double? Loss, TrainerResponse[] Trainers,
     string? Weights, string? State, string? Records, string? Trouble);
 
 /// <summary>A training run.</summary>
-/// <param name="Id">Its id.</param>
-/// <param name="Status">running, done, failed or cancelled.</param>
-/// <param name="StageCount">Number of its stages.</param>
+/// <param name="Id">Id of the run.</param>
+/// <param name="Status">State of the run: running, done, failed or cancelled.</param>
+/// <param name="StageCount">Number of the run's stages.</param>
 /// <param name="Stages">Stages that have begun, in order.</param>
 internal sealed record RunResponse(string Id, string Status, int StageCount, StageResponse[] Stages)
 {
@@ -94,9 +96,9 @@ internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls, IBlo
     {
         RouteGroupBuilder group = routes.MapGroup("/training/runs").WithTags("Training").For(Audience.Administrators);
         group.MapPost("", (HttpContext context, RunEndpoints endpoints) => endpoints.SubmitAsync(context))
-            .WithName("submitRun").WithSummary("Submits a training run, to be trained by the cluster's trainers.")
+            .WithName("submitRun").WithSummary("Submits a training run to the cluster's trainers.")
             .WithDescription(
-                "Idempotent by the id: the same stages again are accepted again, others under the same id are refused.")
+                "Idempotent: the same stages under the same id are accepted again; other stages are refused.")
             .Accepts<SubmitRunRequest>("application/json").Produces<RunResponse>(202).Refuses(400, 409, 429);
         group.MapGet("", (RunEndpoints endpoints) => endpoints.ListAsync())
             .WithName("listRuns").WithSummary("Lists open runs in order of submission.").Produces<RunListResponse>();
@@ -105,7 +107,7 @@ internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls, IBlo
             .Produces<RunResponse>().Refuses(404);
         group.MapPost("{id}/resume", (string id, RunEndpoints endpoints) =>
             endpoints.ChangeAsync(id, run => run.ResumeAsync()))
-            .WithName("resumeRun").WithSummary("Continues a run that has paused, from its last checkpoint.")
+            .WithName("resumeRun").WithSummary("Resumes a paused run from its last checkpoint.")
             .Produces(204).Refuses(404);
         group.MapPost("{id}/export", (string id, HttpContext context, RunEndpoints endpoints) =>
             endpoints.ExportAsync(id, context.RequestAborted))
@@ -114,7 +116,8 @@ internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls, IBlo
             .Produces<ExportResponse>().Refuses(404, 409);
         group.MapDelete("{id}", (string id, RunEndpoints endpoints) =>
             endpoints.ChangeAsync(id, run => run.CancelAsync()))
-            .WithName("cancelRun").WithSummary("Cancels a run; its last checkpoint stays.").Produces(204).Refuses(404);
+            .WithName("cancelRun").WithSummary("Cancels a run; its last checkpoint is kept.")
+            .Produces(204).Refuses(404);
     }
 
     private async Task<IResult> SubmitAsync(HttpContext context)
@@ -127,7 +130,8 @@ internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls, IBlo
         }
         catch (JsonException error)
         {
-            return ApiError.Invalid(error.Path, "invalid_value", $"The body is not a run: {error.Message}");
+            return ApiError.Invalid(
+                error.Path, "invalid_value", $"The body is not a valid training run: {error.Message}");
         }
 
         if (request is null || !RunId.TryParse(request.Id, out RunId id))
@@ -141,8 +145,8 @@ internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls, IBlo
         {
             return ApiError.Invalid(
                 "stages", "invalid_value",
-                $"'stages' must have 1 to {ITrainingRunGrain.StagesMax} stages, each with a 'configuration' and, if "
-                + "any, 'overrides' as texts.");
+                $"'stages' must have 1 to {ITrainingRunGrain.StagesMax} stages, each with a 'configuration' "
+                + "and, optionally, 'overrides', which is a list of texts.");
         }
 
         StageSource[] stages;
@@ -165,7 +169,7 @@ internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls, IBlo
             { Param = "id" },
             _ => new ApiError(
                 429, ApiError.RateLimit, "too_many_runs",
-                $"{ITrainingBoardGrain.RunsMax} runs are open; cancel one, or wait until one ends."),
+                $"The maximum of {ITrainingBoardGrain.RunsMax} runs are open; cancel a run or wait until one ends."),
         };
     }
 
@@ -224,7 +228,7 @@ internal sealed class RunEndpoints(IGrainFactory grains, GrainCaller calls, IBlo
 
     private ITrainingRunGrain Run(RunId id) => grains.GetGrain<ITrainingRunGrain>(id.Value);
 
-    // A stage whose load_path is the save_folder of an earlier one starts from that one's result.
+    // A stage whose load_path is the save_folder of an earlier stage starts from the result of that stage.
     private static StageSource[] Resolve(SubmitStageRequest[] stages)
     {
         StageConfig[] configs =

@@ -1,5 +1,5 @@
-// The settings that requests to draw share on all routes: prompts, model, seed, steps, guidance and size. A model's
-// card completes them into a specification.
+// The settings that drawing requests have in common on all routes: prompts, model, seed, steps, guidance and size. The
+// defaults in a model's card complete them into a specification.
 
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Models;
@@ -7,7 +7,7 @@ using Atelier.Silo.Api.Http;
 
 namespace Atelier.Silo.Api.Generations;
 
-/// <summary>The settings that a request gives; null where the model's default applies.</summary>
+/// <summary>The settings in a request; a setting that is null has the model's default.</summary>
 internal sealed record DrawingRequest
 {
     /// <summary>The value of size that means the model's native size.</summary>
@@ -16,10 +16,10 @@ internal sealed record DrawingRequest
     private const int ModelLengthMax = 256;
     private const int SizeLengthMax = 32;
 
-    /// <summary>Gets the prompt: what the picture shows.</summary>
+    /// <summary>Gets the prompt: what the picture should show.</summary>
     public required string Prompt { get; init; }
 
-    /// <summary>Gets the negative prompt: what guidance leads away from.</summary>
+    /// <summary>Gets the negative prompt: what guidance steers the picture away from.</summary>
     public string Negative { get; init; } = "";
 
     /// <summary>Gets a model's name, alias or digest; null for the default model.</summary>
@@ -43,11 +43,11 @@ internal sealed record DrawingRequest
     {
         string prompt = fields.Text("prompt", GenerationSpec.PromptLengthMax)
             ?? throw new ApiException(ApiError.Invalid(
-                "prompt", "missing_required_parameter", "'prompt' is missing: describe what the picture shows."));
+                "prompt", "missing_required_parameter", "'prompt' is missing: describe what the picture should show."));
         if (string.IsNullOrWhiteSpace(prompt))
         {
             throw new ApiException(ApiError.Invalid(
-                "prompt", "invalid_value", "'prompt' is empty: describe what the picture shows."));
+                "prompt", "invalid_value", "'prompt' is empty: describe what the picture should show."));
         }
 
         return new DrawingRequest
@@ -65,7 +65,9 @@ internal sealed record DrawingRequest
     /// <summary>Completes these settings with a model's defaults.</summary>
     /// <param name="card">The model.</param>
     /// <param name="seed">The seed to use if the request has none.</param>
-    /// <param name="effort">Factor on the model's default steps, used if the request has no steps.</param>
+    /// <param name="effort">
+    /// Factor by which the model's default number of steps is multiplied if the request does not give one.
+    /// </param>
     /// <exception cref="ApiException">The model does not draw that size, or both prompts together are too
     /// long.</exception>
     public GenerationSpec ToSpec(ModelCard card, ulong seed, double effort = 1)

@@ -1,4 +1,4 @@
-// Routes of native generations: submit, read, follow, cancel, delete. A generation continues when its client
+// The native routes for generations: submit, read, follow, cancel, delete. A generation continues when its client
 // disconnects.
 using System.Runtime.CompilerServices;
 using Atelier.Contracts;
@@ -33,8 +33,8 @@ internal sealed class GenerationEndpoints(
             .WithName("streamGenerationEvents")
             .WithSummary("Streams the events of a generation as server-sent events, up to the last one.")
             .WithDescription(
-                "An event's name is its phase and its id is the event's number. With the header Last-Event-ID the "
-                + "stream resumes after that event; the response is 204 if it was the last one. With "
+                "An event's name is its phase, and its id is its number. With the header Last-Event-ID the stream "
+                + "resumes after that event; the response is 204 if it was the last one. With "
                 + "on_disconnect=cancel the generation is cancelled when this client disconnects and no other client "
                 + "follows it.")
             .Produces<GenerationEventResponse>(200, "text/event-stream").Produces(204).Refuses(404);

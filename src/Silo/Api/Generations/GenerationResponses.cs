@@ -1,4 +1,5 @@
-// The JSON types of native responses. Their members and summaries appear in the OpenAPI document.
+// The JSON types of responses from the native routes, as opposed to OpenAI's. Their members and summaries appear in the
+// OpenAPI document.
 using System.Globalization;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
@@ -11,7 +12,7 @@ namespace Atelier.Silo.Api.Generations;
 /// <param name="Code">
 /// One of worker_lost, out_of_memory, kernel_failed, invalid_request, blob_lost, non_finite and model_retired.
 /// </param>
-/// <param name="Message">The same in a sentence.</param>
+/// <param name="Message">Description of the failure, in a sentence.</param>
 internal sealed record FailureResponse(string Code, string Message)
 {
     public static FailureResponse? Of(GenerationError error, string? message) =>
@@ -20,10 +21,10 @@ internal sealed record FailureResponse(string Code, string Message)
             : new FailureResponse(ApiJson.NameOf(error), message ?? "The generation failed.");
 }
 
-/// <summary>How much of a prompt the text encoder takes, in its tokens.</summary>
-/// <param name="Given">Tokens of the whole prompt.</param>
-/// <param name="Used">Tokens that the text encoder takes, from the start; the rest have no effect.</param>
-/// <param name="CutAt">Beginning of the text that was cut off, in lower case; null if nothing was.</param>
+/// <summary>How much of a prompt the text encoder uses, in tokens.</summary>
+/// <param name="Given">Number of tokens of the whole prompt.</param>
+/// <param name="Used">Number of tokens that the text encoder uses, from the start; the rest have no effect.</param>
+/// <param name="CutAt">Beginning of the text that was cut off, in lower case; null if nothing was cut off.</param>
 internal sealed record TokenCountResponse(int Given, int Used, string? CutAt)
 {
     public static TokenCountResponse? Of(PromptTokens? tokens) =>
@@ -36,43 +37,47 @@ internal sealed record GenerationResponse
     /// <summary>Id of the generation.</summary>
     public required string Id { get; init; }
 
-    /// <summary>The session it belongs to, if any.</summary>
+    /// <summary>The session that the generation belongs to, if any.</summary>
     public required string? Session { get; init; }
 
     /// <summary>
-    /// Its phase: queued_encode, encoding, queued_denoise, denoising, queued_decode, decoding, done, failed or
-    /// cancelled.
+    /// Phase of the generation: queued_encode, encoding, queued_denoise, denoising, queued_decode, decoding, done,
+    /// failed or cancelled.
     /// </summary>
     public required string Phase { get; init; }
 
-    /// <summary>Steps done.</summary>
+    /// <summary>Number of steps done.</summary>
     public required int Step { get; init; }
 
-    /// <summary>Steps in all.</summary>
+    /// <summary>Total number of steps.</summary>
     public required int Steps { get; init; }
 
-    /// <summary>While it waits, the number of this tenant's work items that are ahead of it.</summary>
+    /// <summary>While the generation waits, the number of this tenant's work items that are ahead of it.</summary>
     public required int? Position { get; init; }
 
-    /// <summary>While it waits, the estimated seconds until its work starts; null if there is no estimate.</summary>
+    /// <summary>
+    /// While the generation waits, the estimated seconds until work on it starts; null if there is no estimate.
+    /// </summary>
     public required double? WaitSeconds { get; init; }
 
-    /// <summary>What the picture shows.</summary>
+    /// <summary>What the picture should show.</summary>
     public required string Prompt { get; init; }
 
-    /// <summary>What guidance leads away from.</summary>
+    /// <summary>What guidance steers the picture away from.</summary>
     public required string NegativePrompt { get; init; }
 
-    /// <summary>How much of the prompt the text encoder takes; null until it is encoded.</summary>
+    /// <summary>How much of the prompt the text encoder uses; null until the prompt is encoded.</summary>
     public required TokenCountResponse? PromptTokens { get; init; }
 
-    /// <summary>The same for the negative prompt; null also if there is none, or guidance is 1.</summary>
+    /// <summary>
+    /// How much of the negative prompt is used; null also if there is no negative prompt, or guidance is 1.
+    /// </summary>
     public required TokenCountResponse? NegativePromptTokens { get; init; }
 
     /// <summary>The model's digest.</summary>
     public required string Model { get; init; }
 
-    /// <summary>Seed. It may exceed what JavaScript's numbers hold exactly: see seed_text.</summary>
+    /// <summary>The seed. JavaScript's numbers may not hold it exactly: see seed_text.</summary>
     public required ulong Seed { get; init; }
 
     /// <summary>The seed as decimal text.</summary>
@@ -87,22 +92,22 @@ internal sealed record GenerationResponse
     /// <summary>The generation that this one varies, if any.</summary>
     public required string? VariationOf { get; init; }
 
-    /// <summary>Path of the picture; null until it is done.</summary>
+    /// <summary>Path of the picture; null until the generation is done.</summary>
     public required string? Picture { get; init; }
 
-    /// <summary>Why it failed; null if it did not.</summary>
+    /// <summary>Why the generation failed; null if it has not failed.</summary>
     public required FailureResponse? Error { get; init; }
 
-    /// <summary>When it was accepted.</summary>
+    /// <summary>When the generation was accepted.</summary>
     public required DateTimeOffset AcceptedAt { get; init; }
 
-    /// <summary>When it ended; null if it has not.</summary>
+    /// <summary>When the generation ended; null if it has not ended.</summary>
     public required DateTimeOffset? EndedAt { get; init; }
 
-    /// <summary>Restarts at step 0, because no device of its kind was left.</summary>
+    /// <summary>Number of restarts at step 0, each because no device of the same kind was left.</summary>
     public required int Restarts { get; init; }
 
-    /// <summary>Kind of the device that denoised its steps; null before the first.</summary>
+    /// <summary>Kind of the device that denoised the steps; null before the first step.</summary>
     public required string? DeviceKind { get; init; }
 
     public static GenerationResponse Of(GenerationView view)
@@ -139,11 +144,11 @@ internal sealed record GenerationResponse
 
 /// <summary>An event of a generation.</summary>
 /// <param name="Phase">The phase that was entered, or in which a step was done.</param>
-/// <param name="Step">Steps done.</param>
-/// <param name="Steps">Steps in all.</param>
+/// <param name="Step">Number of steps done.</param>
+/// <param name="Steps">Total number of steps.</param>
 /// <param name="Preview">Path of the preview at this step, if one was requested.</param>
 /// <param name="PreviewIndex">Index of the preview, from 0.</param>
-/// <param name="Picture">Path of the picture, once done.</param>
+/// <param name="Picture">Path of the picture, once the generation is done.</param>
 /// <param name="Error">Why the generation failed, if it did.</param>
 internal sealed record GenerationEventResponse(
     string Phase, int Step, int Steps, string? Preview, int? PreviewIndex, string? Picture, FailureResponse? Error)

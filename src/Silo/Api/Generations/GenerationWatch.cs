@@ -1,5 +1,6 @@
-// Follows generations to their ends. A grain's event stream breaks when the grain moves, its silo dies, or the reader
-// is slow. Events are numbered, so the watch resumes after the last one, and no event is lost or repeated.
+// The watch that follows generations until they end. A grain's event stream breaks when the grain moves, its silo dies,
+// or the reader is slow. Events are numbered, so the watch resumes after the last event received, and no event is lost
+// or repeated.
 using System.Runtime.CompilerServices;
 using System.Threading.Channels;
 using Atelier.Contracts;
@@ -17,7 +18,8 @@ internal readonly record struct ImageEvent(int Image, GenerationEvent Event);
 /// <summary>Follows generations and resubscribes when a stream breaks.</summary>
 internal sealed class GenerationWatch(IGrainFactory grains, TimeProvider clock, ApiInstruments instruments)
 {
-    // Consecutive breaks without an event. Pauses grow to a second, so this tolerates about a minute without a cluster.
+    // Maximum number of consecutive breaks without an event. Pauses grow to a second, so the watch tolerates an
+    // unreachable cluster for about a minute.
     private const int BreaksMax = 60;
     private const int EventsAhead = 16;
 
@@ -117,7 +119,7 @@ internal sealed class GenerationWatch(IGrainFactory grains, TimeProvider clock, 
         }
         catch (OperationCanceledException) when (cancellation.IsCancellationRequested)
         {
-            // The reader has gone.
+            // Nobody reads the merged stream anymore.
         }
         catch (Exception error)
         {
@@ -147,7 +149,7 @@ internal sealed class GenerationWatch(IGrainFactory grains, TimeProvider clock, 
         }
         catch (Exception error) when (GrainCalls.IsBrokenWatch(error))
         {
-            // The grain's side drops an idle enumeration by itself.
+            // The grain drops an idle enumeration by itself.
         }
     }
 }

@@ -11,7 +11,7 @@ internal sealed class Submissions(IGrainFactory grains, GrainCaller calls, Model
 {
     /// <summary>Reads a request's body and submits its generation.</summary>
     /// <param name="context">The request.</param>
-    /// <param name="session">The session that it belongs to, if any.</param>
+    /// <param name="session">The session that the generation belongs to, if any.</param>
     /// <exception cref="ApiException">The body is not valid.</exception>
     public async Task<IResult> SubmitAsync(HttpContext context, SessionId? session)
     {

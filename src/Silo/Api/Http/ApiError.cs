@@ -1,5 +1,5 @@
-// Every error that a client can get, in OpenAI's error shape, and the one place where outcomes of the grains become
-// HTTP responses.
+// Every error that a client can get, in OpenAI's error format. This is the one place where outcomes of grain calls
+// become HTTP responses.
 using System.Globalization;
 using Atelier.Contracts.Generations;
 
@@ -7,8 +7,8 @@ namespace Atelier.Silo.Api.Http;
 
 /// <summary>An error response, with its status and its advice on retries.</summary>
 /// <param name="Status">HTTP status code.</param>
-/// <param name="Type">OpenAI's type of the error, such as invalid_request_error.</param>
-/// <param name="Code">Code of the error, for programs.</param>
+/// <param name="Type">OpenAI's error type, such as invalid_request_error.</param>
+/// <param name="Code">Machine-readable error code.</param>
 /// <param name="Message">What is wrong, in a sentence.</param>
 internal sealed record ApiError(int Status, string Type, string Code, string Message) : IResult
 {
@@ -23,14 +23,14 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
     public TimeSpan? RetryAfter { get; init; }
 
     /// <summary>
-    /// Gets whether official clients should retry by themselves; null if their own rule is right.
+    /// Gets whether OpenAI's official clients should retry by themselves; null if they should follow their own rule.
     /// </summary>
     public bool? ShouldRetry { get; init; }
 
-    /// <summary>Gets the supported content codings, if the request's own is not one.</summary>
+    /// <summary>Gets the supported content codings, if the request's content coding is not supported.</summary>
     public string? AcceptEncoding { get; init; }
 
-    /// <summary>Gets the body, in OpenAI's error shape.</summary>
+    /// <summary>Gets the body, in OpenAI's error format.</summary>
     public ErrorResponse Body => new(new ErrorDetail(Message, Type, Param, Code));
 
     public static ApiError NoTicket { get; } = new(
@@ -80,8 +80,8 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
 
     public static ApiError NotDecoded(string encoding) =>
         new(415, InvalidRequest, "unsupported_content_encoding",
-            $"The body has the Content-Encoding '{Shortened(encoding)}'; {RequestBody.Encodings} and no encoding are "
-            + "taken.")
+            $"The body's Content-Encoding '{Shortened(encoding)}' is not supported; use {RequestBody.Encodings}, or "
+            + "none.")
         { Param = "Content-Encoding", AcceptEncoding = RequestBody.Encodings };
 
     public static ApiError NotFound(string what, string? param = null) =>
@@ -92,7 +92,7 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
             $"There is no model '{Shortened(name)}'; GET /v1/models lists the models.")
         { Param = "model" };
 
-    /// <summary>The error of a submission; null if it was accepted.</summary>
+    /// <summary>The error for a submission; null if it was accepted.</summary>
     public static ApiError? Of(SubmitAnswer answer)
     {
         string message = answer.Message ?? "The request was refused.";
@@ -124,7 +124,7 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
         };
     }
 
-    /// <summary>The error of a generation that ended without a picture.</summary>
+    /// <summary>The error for a generation that ended without a picture.</summary>
     public static ApiError Of(GenerationEvent end) => end switch
     {
         { Phase: GenerationPhase.Cancelled } =>
@@ -136,7 +136,7 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
         { ShouldRetry = false },
     };
 
-    /// <summary>The error of a request that the web server refused to read.</summary>
+    /// <summary>The error for a request that the web server refused to read.</summary>
     public static ApiError Of(BadHttpRequestException error) => error.StatusCode switch
     {
         413 => TooLarge,
@@ -144,11 +144,11 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
         _ => new(400, InvalidRequest, "bad_request", "The request is truncated or is not valid HTTP."),
     };
 
-    /// <summary>The error of a response that has only a status.</summary>
+    /// <summary>The error for a response that has only a status code.</summary>
     public static ApiError Of(int status, HttpRequest request) => status switch
     {
         404 => new(404, InvalidRequest, "unknown_url",
-            $"There is nothing at {request.Method} {Shortened(request.Path.Value)}."),
+            $"There is no route for {request.Method} {Shortened(request.Path.Value)}."),
         405 => new(405, InvalidRequest, "method_not_allowed",
             $"{Shortened(request.Path.Value)} does not support the method {request.Method}."),
         415 => NotJson,
@@ -184,7 +184,7 @@ internal sealed record ApiError(int Status, string Type, string Code, string Mes
     private static string Shortened(string? text) => ShortText.WithDots(text ?? "", 100);
 }
 
-/// <summary>Ends a request with an error.</summary>
+/// <summary>Thrown to end a request with an error response.</summary>
 /// <param name="error">The error.</param>
 /// <param name="inner">The cause.</param>
 internal sealed class ApiException(ApiError error, Exception? inner = null) : Exception(error.Message, inner)

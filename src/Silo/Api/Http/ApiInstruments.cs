@@ -16,11 +16,12 @@ internal sealed class ApiInstruments
     {
         Meter meter = meters.Create("Atelier.Api");
         meter.CreateObservableUpDownCounter<int>(
-            "atelier.api.streams", () => Volatile.Read(ref _streams), "{stream}", "Event streams that are open.");
-        _errors = meter.CreateCounter<long>("atelier.api.errors", "{answer}", "Answers that are errors, by code.");
-        _joined = meter.CreateCounter<long>("atelier.api.joined", "{request}", "Requests that joined an earlier one.");
+            "atelier.api.streams", () => Volatile.Read(ref _streams), "{stream}", "Open event streams.");
+        _errors = meter.CreateCounter<long>("atelier.api.errors", "{answer}", "Error responses, by code.");
+        _joined = meter.CreateCounter<long>(
+            "atelier.api.joined", "{request}", "Retries that joined their first request.");
         _resubscribed = meter.CreateCounter<long>(
-            "atelier.api.resubscribed", "{subscription}", "Subscriptions to events that broke.");
+            "atelier.api.resubscribed", "{subscription}", "Event subscriptions that broke and were renewed.");
         _retried = meter.CreateCounter<long>(
             "atelier.api.retries", "{call}", "Calls to grains that were retried because their outcome was unknown.");
     }

@@ -3,7 +3,7 @@ using Atelier.Contracts;
 
 namespace Atelier.Silo.Api.Http;
 
-/// <summary>Assigns request ids and answers failures in the error shape.</summary>
+/// <summary>Assigns request ids and turns failures into responses in OpenAI's error format.</summary>
 internal sealed class ApiMiddleware(RequestDelegate next, ILogger<ApiMiddleware> logger)
 {
     private const string RequestId = "x-request-id";
@@ -28,7 +28,7 @@ internal sealed class ApiMiddleware(RequestDelegate next, ILogger<ApiMiddleware>
         catch (Exception error) when (context.RequestAborted.IsCancellationRequested
             && error is OperationCanceledException or IOException or BadHttpRequestException)
         {
-            // The client has disconnected: there is nobody to answer.
+            // The client has disconnected, so there is nobody to respond to.
         }
         catch (ApiException error)
         {

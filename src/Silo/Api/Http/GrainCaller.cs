@@ -1,5 +1,5 @@
 // Calls to grains, with retries. The outcome of a failed call may be unknown; every command of the grains is idempotent
-// by its id, so a retry either carries it out or returns what the first call did.
+// by its id, so a retry either carries it out or returns the result of the first call.
 using Atelier.Grains;
 using Atelier.Grains.Ports;
 
@@ -9,7 +9,7 @@ namespace Atelier.Silo.Api.Http;
 internal sealed class GrainCaller(TimeProvider clock, IHostApplicationLifetime lifetime, ApiInstruments instruments)
 {
     /// <summary>
-    /// Maximum number of attempts per call; one that hangs takes as long as the silo's response timeout.
+    /// Maximum number of attempts per call; an attempt that hangs takes as long as the silo's response timeout.
     /// </summary>
     public const int CallsMax = 4;
 
@@ -29,7 +29,7 @@ internal sealed class GrainCaller(TimeProvider clock, IHostApplicationLifetime l
             }
             catch (StoreFullException error)
             {
-                // A full disk is not freed within a second.
+                // Not retried, because a full disk is not freed within a second.
                 throw new ApiException(ApiError.StoreFull, error);
             }
             catch (Exception error) when (GrainCalls.IsTransient(error))

@@ -1,11 +1,9 @@
-// HEAD: the response of GET without its body, implemented once for all GET routes.
+// HEAD requests. The response is that of GET without its body, implemented once for all GET routes.
 using Microsoft.AspNetCore.Http.Features;
 
 namespace Atelier.Silo.Api.Http;
 
-/// <summary>
-/// Runs a HEAD request as GET and sends the headers alone, with the length of the body that is left out.
-/// </summary>
+/// <summary>Runs a HEAD request as GET and sends the headers alone, with the length of the omitted body.</summary>
 internal sealed class HeadMiddleware(RequestDelegate next)
 {
     public async Task InvokeAsync(HttpContext context)
@@ -39,13 +37,13 @@ internal sealed class HeadMiddleware(RequestDelegate next)
     }
 }
 
-/// <summary>Marks a request that came as HEAD.</summary>
+/// <summary>Marks a request that arrived as HEAD.</summary>
 internal sealed class HeadFeature;
 
-/// <summary>How the API asks for the method that the client sent.</summary>
+/// <summary>Access to the method that the client sent.</summary>
 internal static class HeadExtensions
 {
-    /// <summary>Whether the request came as HEAD.</summary>
+    /// <summary>Whether the request arrived as HEAD.</summary>
     public static bool IsHead(this HttpContext context) => context.Features.Get<HeadFeature>() is not null;
 
     /// <summary>The method as the client sent it.</summary>

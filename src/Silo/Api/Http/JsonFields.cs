@@ -1,4 +1,5 @@
-// The JSON object of a request's body, parsed strictly and read member by member. An error says what would be right.
+// The JSON object of a request's body, parsed strictly and read member by member. Error messages say what would be
+// valid.
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Unicode;
@@ -9,8 +10,8 @@ using Atelier.Contracts.Generations;
 namespace Atelier.Silo.Api.Http;
 
 /// <summary>
-/// Members of a JSON object. A member that is null counts as absent. Each is read with the type and range that it must
-/// have.
+/// Members of a JSON object. A member that is null counts as absent. Each member is read with the type and range that
+/// it must have.
 /// </summary>
 internal sealed class JsonFields
 {
@@ -26,7 +27,7 @@ internal sealed class JsonFields
     private JsonFields(JsonElement members) => _object = members;
 
     /// <summary>Parses an object that may have the members of <paramref name="known"/> and no others.</summary>
-    /// <exception cref="ApiException">The body is not such an object.</exception>
+    /// <exception cref="ApiException">The body is not a JSON object with these members only.</exception>
     public static JsonFields Parse(ReadOnlyMemory<byte> body, IReadOnlyCollection<string> known)
     {
         if (!Utf8.IsValid(body.Span))
@@ -55,7 +56,7 @@ internal sealed class JsonFields
             throw new ApiException(ApiError.Invalid(
                 null, "invalid_json",
                 $"The body is not valid JSON at line {error.LineNumber + 1}, byte {error.BytePositionInLine + 1}: it "
-                + $"may be truncated, or be nested more than {DepthMax} deep."));
+                + $"may be truncated, or nested more than {DepthMax} levels deep."));
         }
 
         if (root.ValueKind != JsonValueKind.Object)
@@ -99,7 +100,7 @@ internal sealed class JsonFields
                     + $"{lengthMax}."));
     }
 
-    /// <summary>One of several words.</summary>
+    /// <summary>One of several allowed words.</summary>
     public string? Choice(string name, params string[] choices)
     {
         string right = $"one of {string.Join(", ", choices)}";
@@ -152,10 +153,10 @@ internal sealed class JsonFields
         { } value => throw WrongType(name, "true or false", value),
     };
 
-    /// <summary>A seed: a number, or the same as text for clients whose numbers do not hold 64 bits.</summary>
+    /// <summary>A seed: a number, or the same number as text for clients whose numbers cannot hold 64 bits.</summary>
     public ulong? Seed(string name)
     {
-        string right = $"a whole number in 0..{ulong.MaxValue}, or the same as text";
+        string right = $"a whole number in 0..{ulong.MaxValue}, as a number or as text";
         return Find(name) switch
         {
             null => null,
@@ -180,7 +181,7 @@ internal sealed class JsonFields
     private JsonElement? Find(string name) =>
         _object.TryGetProperty(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? value : null;
 
-    // JSON can escape an unpaired surrogate, which is not valid text.
+    // JSON can contain an escaped unpaired surrogate, which is not valid text.
     private static string Unescaped(string name, JsonElement value)
     {
         try
@@ -244,7 +245,7 @@ internal sealed class JsonFields
                             int place = before.Length - before.LastIndexOf((byte)'\n');
                             return ApiError.Invalid(
                                 member, "invalid_json",
-                                $"The body names the member '{member}' twice; the second time at line {line}, "
+                                $"The body has the member '{member}' twice, the second time at line {line}, "
                                 + $"byte {place}.");
                         }
 
@@ -256,7 +257,7 @@ internal sealed class JsonFields
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException)
         {
-            // Another fault comes first.
+            // The body has another fault before any repeated member.
         }
 
         return null;

@@ -9,7 +9,7 @@ namespace Atelier.Silo.Api.Http;
 /// <summary>Makes ids.</summary>
 internal static class NewIds
 {
-    // JavaScript's numbers hold the seeds that the API chooses exactly.
+    // The API chooses seeds that JavaScript's numbers can hold exactly.
     private const int SeedBits = 53;
 
     public static GenerationId Generation() => new($"gen_{RandomHex()}");

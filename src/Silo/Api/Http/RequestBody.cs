@@ -13,7 +13,7 @@ internal static class RequestBody
     public const string Encodings = "gzip, br, deflate";
 
     // A client that is still sending does not read a response. So a body that is a little too large is read to its end
-    // and discarded; one that is far too large closes the connection.
+    // and discarded; if it is far too large, the connection is closed.
     private const int DiscardedBytesMax = 8 << 20;
 
     /// <summary>Reads a body and decodes it if it is compressed.</summary>
@@ -68,7 +68,9 @@ internal static class RequestBody
         return decoder is null ? bytes.ToArray() : Decoded(bytes, decoder, request.Headers.ContentEncoding.ToString());
     }
 
-    /// <summary>Reads a body as an object with the members of a type. An empty body has no members.</summary>
+    /// <summary>
+    /// Reads a body as a JSON object with the members of a type. An empty body counts as an object without members.
+    /// </summary>
     /// <exception cref="ApiException">The body is not a JSON object with these members only.</exception>
     public static async Task<JsonFields> FieldsAsync<TShape>(HttpRequest request)
     {

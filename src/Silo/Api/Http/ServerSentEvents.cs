@@ -25,14 +25,14 @@ internal enum StreamEnd
     Stopping,
 }
 
-/// <summary>Writes streams.</summary>
+/// <summary>Writes streams of server-sent events.</summary>
 internal sealed class ServerSentEvents(
     TimeProvider clock, IHostApplicationLifetime lifetime, ApiInstruments instruments, ILogger<ServerSentEvents> logger)
 {
     /// <summary>The name of an event that carries an error.</summary>
     public const string ErrorEvent = "error";
 
-    /// <summary>Longest silence, because proxies and clients close idle connections.</summary>
+    /// <summary>Longest time in which nothing is sent, because proxies and clients close idle connections.</summary>
     public static readonly TimeSpan KeepAlive = TimeSpan.FromSeconds(15);
 
     private static readonly byte[] s_comment = ": keep-alive\n\n"u8.ToArray();

@@ -1,4 +1,5 @@
-// A ticket is signed for one body: reading to the end yields exactly that body, or throws.
+// The body of a call with a ticket. A ticket is signed for one body: reading to the end yields exactly that body, or
+// throws.
 using System.Buffers.Text;
 using System.Security.Cryptography;
 

@@ -36,13 +36,13 @@ internal sealed class TicketMiddleware(RequestDelegate next, Tickets tickets)
             return next(context);
         }
 
-        // The gateway signed the target as it is on the wire.
+        // The gateway signed the target exactly as it was sent.
         string target = context.Features.GetRequiredFeature<IHttpRequestFeature>().RawTarget;
         TicketState state = tickets.Read(
             request.Headers[Tickets.Header], context.MethodAsSent(), target, out Caller caller, out string bodyDigest);
         if (state == TicketState.Stale)
         {
-            // The gateway's clock is off: it learns this silo's time and signs again.
+            // The clocks differ: the gateway reads this silo's time from the response and signs a new ticket.
             context.Response.Headers[Tickets.ClockHeader] = tickets.Now.ToString(CultureInfo.InvariantCulture);
         }
 
@@ -72,7 +72,7 @@ internal sealed record TicketFeature(Caller Caller);
 internal static class CallerExtensions
 {
     /// <summary>The calling tenant.</summary>
-    /// <exception cref="ApiException">The call has no ticket of a tenant.</exception>
+    /// <exception cref="ApiException">The call's ticket is not a tenant's.</exception>
     public static TenantId Tenant(this HttpContext context) =>
         context.Features.Get<TicketFeature>()?.Caller.Tenant ?? throw new ApiException(ApiError.NoTenant);
 

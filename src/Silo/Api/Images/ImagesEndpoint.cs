@@ -29,10 +29,10 @@ internal sealed class ImagesEndpoint(
         .WithName("createImage")
         .WithSummary("Draws images; compatible with OpenAI's clients.")
         .WithDescription(
-            "With stream: true the response is server-sent events, image_generation.partial_image and "
-            + "image_generation.completed; with n above 1 each carries image_index. A retry with "
-            + "X-Stainless-Retry-Count above 0 and an equal body joins the first request. When the last waiting client "
-            + "disconnects, the images are cancelled unless on_disconnect is keep.")
+            "If stream is true, the response is a stream of server-sent events, image_generation.partial_image and "
+            + "image_generation.completed; if n is above 1, each event has an image_index. A retry with "
+            + "X-Stainless-Retry-Count above 0 and an identical body joins the first request. When the last waiting "
+            + "client disconnects, the images are cancelled unless on_disconnect is keep.")
         .Accepts<CreateImagesRequest>("application/json")
         .Produces<ImagesResponse>().Refuses(400, 404, 429, 503);
 
@@ -192,7 +192,8 @@ internal sealed class ImagesEndpoint(
         new GenerationEvent { Number = EventNumber.Before, Phase = GenerationPhase.Cancelled });
 
     private static ApiError BlobLost { get; } =
-        new(500, ApiError.Server, "blob_lost", "The picture was drawn, but its file is gone.") { ShouldRetry = false };
+        new(500, ApiError.Server, "blob_lost", "The picture was drawn, but its file no longer exists.")
+        { ShouldRetry = false };
 
     private static string SizeOf(ImagesRun run) => new PictureSize(run.Specs[0].Width, run.Specs[0].Height).ToString();
 

@@ -1,5 +1,5 @@
-// The request of OpenAI's images route, with extra members that these models need. Pure: the result depends on the body
-// alone.
+// The request of OpenAI's images route, with extra members that these models need. Parsing is pure: the result depends
+// on the body alone.
 
 using Atelier.Contracts.Generations;
 using Atelier.Silo.Api.Generations;
@@ -8,23 +8,26 @@ using Atelier.Silo.Api.Pictures;
 
 namespace Atelier.Silo.Api.Images;
 
-/// <summary>A request for images: OpenAI's members, and more.</summary>
+/// <summary>A request for images: OpenAI's members and some more.</summary>
 internal sealed record CreateImagesRequest
 {
-    /// <summary>What the images show.</summary>
+    /// <summary>What the images should show.</summary>
     public required string Prompt { get; init; }
 
-    /// <summary>A model's name, alias or digest; without it, the default model.</summary>
+    /// <summary>A model's name, alias or digest; if left out, the default model.</summary>
     public string? Model { get; init; }
 
-    /// <summary>Number of images, 1 to 10. The first has the seed, each further one the next seed.</summary>
+    /// <summary>
+    /// Number of images, 1 to 10. The first image has the given seed, and each further image the next seed.
+    /// </summary>
     public int? N { get; init; }
 
     /// <summary>auto for the model's native size, or one of the sizes that GET /v1/models lists.</summary>
     public string? Size { get; init; }
 
     /// <summary>
-    /// low, medium (or standard) and high (or hd) take half, once and twice the model's steps; auto is medium.
+    /// low, medium (or standard) or high (or hd): half, once or twice the model's default number of steps. auto means
+    /// medium.
     /// </summary>
     public string? Quality { get; init; }
 
@@ -46,10 +49,10 @@ internal sealed record CreateImagesRequest
     /// <summary>low or auto; accepted without effect.</summary>
     public string? Moderation { get; init; }
 
-    /// <summary>Whether to answer by server-sent events.</summary>
+    /// <summary>Whether the response is a stream of server-sent events.</summary>
     public bool? Stream { get; init; }
 
-    /// <summary>Previews in a stream, 0 to 3.</summary>
+    /// <summary>Number of previews of each image in a stream, 0 to 3.</summary>
     public int? PartialImages { get; init; }
 
     /// <summary>vivid or natural; accepted without effect.</summary>
@@ -64,13 +67,15 @@ internal sealed record CreateImagesRequest
     /// <summary>Number of steps, 1 to 1000; overrides quality.</summary>
     public int? Steps { get; init; }
 
-    /// <summary>Classifier-free guidance scale, 1 to 100; 1 means none. Without it, the model's default.</summary>
+    /// <summary>
+    /// Classifier-free guidance scale, 1 to 100; 1 means no guidance. If left out, the model's default.
+    /// </summary>
     public double? Guidance { get; init; }
 
-    /// <summary>What guidance leads away from.</summary>
+    /// <summary>What guidance steers the images away from.</summary>
     public string? NegativePrompt { get; init; }
 
-    /// <summary>Whether a disconnect cancels the images: cancel (the default) or keep.</summary>
+    /// <summary>What happens to the images when the client disconnects: cancel (the default) or keep.</summary>
     public string? OnDisconnect { get; init; }
 }
 
@@ -103,10 +108,10 @@ internal sealed record ImagesRequest
     /// <summary>Gets the number of previews of each image.</summary>
     public int Partials { get; init; }
 
-    /// <summary>Gets whether a disconnect of the last client cancels the images.</summary>
+    /// <summary>Gets whether the images are cancelled when the last client disconnects.</summary>
     public bool CancelOnDisconnect { get; init; } = true;
 
-    /// <summary>Gets the factor on the model's default steps.</summary>
+    /// <summary>Gets the factor by which the model's default number of steps is multiplied.</summary>
     public double Effort => Quality switch { "low" => 0.5, "high" => 2, _ => 1 };
 
     /// <summary>Parses a body.</summary>

@@ -5,16 +5,16 @@ using Atelier.Silo.Api.Generations;
 namespace Atelier.Silo.Api.Images;
 
 /// <summary>The response to a request for images.</summary>
-/// <param name="Created">When it was created, in seconds since 1970.</param>
+/// <param name="Created">When the response was created, in seconds since 1970.</param>
 /// <param name="Background">Always "opaque".</param>
 /// <param name="OutputFormat">png, jpeg or webp.</param>
 /// <param name="Size">Width and height.</param>
 /// <param name="Quality">low, medium or high.</param>
 /// <param name="Data">The images.</param>
 /// <param name="Usage">Tokens and evaluations that the images used.</param>
-/// <param name="PromptTokens">How much of the prompt the text encoder takes.</param>
+/// <param name="PromptTokens">How much of the prompt the text encoder uses.</param>
 /// <param name="NegativePromptTokens">
-/// The same for the negative prompt; null if there is none, or guidance is 1.
+/// How much of the negative prompt the text encoder uses; null if there is no negative prompt, or guidance is 1.
 /// </param>
 internal sealed record ImagesResponse(
     long Created, string Background, string OutputFormat, string Size, string Quality, ImageResponse[] Data,
@@ -39,13 +39,13 @@ internal sealed record ImageResponse
 }
 
 /// <summary>
-/// What images used. Input is the tokens of both prompts that the text encoder took, for each image; output is
-/// evaluations of the network, which a tenant's daily limit counts.
+/// What images used. Input is the number of tokens of both prompts that the text encoder used, for each image. Output
+/// is the number of network evaluations, which count toward a tenant's daily limit.
 /// </summary>
 /// <param name="TotalTokens">Sum of input and output.</param>
-/// <param name="InputTokens">Tokens of the prompts.</param>
-/// <param name="OutputTokens">Network evaluations.</param>
-/// <param name="InputTokensDetails">Input by kind.</param>
+/// <param name="InputTokens">Number of tokens of the prompts.</param>
+/// <param name="OutputTokens">Number of network evaluations.</param>
+/// <param name="InputTokensDetails">Input tokens by kind.</param>
 internal sealed record UsageResponse(
     long TotalTokens, long InputTokens, long OutputTokens, UsageDetailsResponse InputTokensDetails)
 {
@@ -57,15 +57,15 @@ internal sealed record UsageResponse(
     }
 }
 
-/// <summary>Input by kind.</summary>
-/// <param name="TextTokens">Tokens of the prompts.</param>
+/// <summary>Input tokens by kind.</summary>
+/// <param name="TextTokens">Number of tokens of the prompts.</param>
 /// <param name="ImageTokens">Always 0.</param>
 internal sealed record UsageDetailsResponse(long TextTokens, long ImageTokens);
 
 /// <summary>An event of a stream of images.</summary>
 internal sealed record ImageEventResponse
 {
-    /// <summary>Type of the event, as in its name.</summary>
+    /// <summary>Type of the event; equal to the event's name.</summary>
     public required string Type { get; init; }
 
     /// <summary>The preview or the picture in base64.</summary>
@@ -91,19 +91,21 @@ internal sealed record ImageEventResponse
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int? PartialImageIndex { get; init; }
 
-    /// <summary>Index of the image, from 0; left out if there is one image.</summary>
+    /// <summary>Index of the image, from 0; left out if the request is for one image.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int? ImageIndex { get; init; }
 
-    /// <summary>What the image used, in its last event.</summary>
+    /// <summary>What the image used; only in its last event.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public UsageResponse? Usage { get; init; }
 
-    /// <summary>How much of the prompt the text encoder takes, in the image's last event.</summary>
+    /// <summary>How much of the prompt the text encoder uses; only in the image's last event.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public TokenCountResponse? PromptTokens { get; init; }
 
-    /// <summary>The same for the negative prompt, if there is one.</summary>
+    /// <summary>
+    /// How much of the negative prompt the text encoder uses, if there is one; only in the image's last event.
+    /// </summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public TokenCountResponse? NegativePromptTokens { get; init; }
 }

@@ -11,10 +11,10 @@ using Atelier.Silo.Api.Http;
 
 namespace Atelier.Silo.Api.Images;
 
-/// <summary>A request in progress.</summary>
+/// <summary>A request for images in progress.</summary>
 internal sealed class ImagesRun
 {
-    /// <summary>Gets the tenant that sent it.</summary>
+    /// <summary>Gets the tenant that sent the request.</summary>
     public required TenantId Tenant { get; init; }
 
     /// <summary>Gets the request as parsed.</summary>
@@ -23,7 +23,7 @@ internal sealed class ImagesRun
     /// <summary>Gets the model.</summary>
     public required ModelCard Model { get; init; }
 
-    /// <summary>Gets the SHA-256 of the request's body, by which a retry finds it.</summary>
+    /// <summary>Gets the SHA-256 of the request's body, by which a retry finds the request.</summary>
     public required string Digest { get; init; }
 
     /// <summary>Gets or sets the specifications, by image.</summary>
@@ -32,7 +32,7 @@ internal sealed class ImagesRun
     /// <summary>Gets or sets the generations, by image.</summary>
     public GenerationKey[] Keys { get; set; } = [];
 
-    /// <summary>Gets or sets whether it joined an earlier request.</summary>
+    /// <summary>Gets or sets whether the request joined an earlier one.</summary>
     public bool Joined { get; set; }
 }
 
@@ -42,7 +42,7 @@ internal sealed class ImagesRuns(
 {
     /// <summary>Submits the generations of a request.</summary>
     /// <param name="run">The request.</param>
-    /// <param name="retry">Whether the client has sent it before.</param>
+    /// <param name="retry">Whether the client has sent the request before.</param>
     /// <exception cref="ApiException">A generation was refused.</exception>
     public async Task BeginAsync(ImagesRun run, bool retry)
     {
@@ -60,7 +60,7 @@ internal sealed class ImagesRuns(
             return;
         }
 
-        // The generations to join were cancelled or deleted: submit the same under new ids.
+        // The generations to join were cancelled or deleted, so the same request is submitted under new ids.
         await ResubmitAsync(run, known.Seed);
     }
 
@@ -75,8 +75,8 @@ internal sealed class ImagesRuns(
             resubmit = false;
             await foreach (ImageEvent one in watch.MergeAsync(run.Keys, cancellation))
             {
-                // Other clients left while this one did not follow the generation yet. Any other cancellation was
-                // asked for, and is not undone.
+                // The other clients disconnected before this one followed the generation, so it was cancelled as
+                // abandoned. Any other cancellation was requested, and is not undone.
                 if (one.Event.IsAbandoned)
                 {
                     resubmit = true;
@@ -95,7 +95,7 @@ internal sealed class ImagesRuns(
         while (resubmit);
     }
 
-    /// <summary>How much of the prompts was encoded for an image that is done; null if not known.</summary>
+    /// <summary>How much of the prompts was encoded for an image that is done; null if that is not known.</summary>
     public async Task<EncodedPrompts?> EncodedAsync(ImagesRun run, int image) =>
         (await calls.CallAsync(() => grains.Generation(run.Keys[image]).ViewAsync()))?.Encoded;
 
@@ -116,7 +116,7 @@ internal sealed class ImagesRuns(
         calls.CallAsync(
         () => grains.GetGrain<IRecentRequestsGrain>(run.Tenant.Value).BeginAsync(run.Digest, first, seed, retry));
 
-    // False if it joined a request whose generations no longer exist.
+    // Returns false if the request joined one whose generations no longer exist.
     private async Task<bool> SubmitAsync(ImagesRun run, RecentRequest known)
     {
         GenerationSpec spec = run.Request.Drawing.ToSpec(run.Model, known.Seed, run.Request.Effort);
@@ -142,7 +142,8 @@ internal sealed class ImagesRuns(
 
             if (ApiError.Of(answer) is { } error)
             {
-                // A part of a request is of no use to the client.
+                // An incomplete set of images is of no use to the client, so the generations submitted so far are
+                // cancelled.
                 run.Keys = keys[..i];
                 await LeaveAsync(run);
                 throw new ApiException(error);

@@ -30,7 +30,7 @@ internal sealed class ModelEndpoints(ModelResolver models)
         TypedResults.Ok(ModelResponse.Of(await models.FindAsync(IdOf(context))));
 
     // Model names are free text. In a decoded path %2F and %252F look alike, so the id is read from the raw request
-    // target; the route before it is never shorter there.
+    // target. The route before the id is never shorter there than in the decoded path.
     private static string IdOf(HttpContext context)
     {
         string target = context.Features.GetRequiredFeature<IHttpRequestFeature>().RawTarget;

@@ -10,8 +10,8 @@ internal sealed class ModelResolver(IGrainFactory grains, GrainCaller calls)
     /// <summary>All models, the default one first.</summary>
     public Task<ModelCard[]> ListAsync() => calls.CallAsync(() => grains.Catalog().ListAsync());
 
-    /// <summary>Finds a model by name, alias or digest; null is the default model.</summary>
-    /// <exception cref="ApiException">There is no such model, or no worker has registered one yet.</exception>
+    /// <summary>Finds a model by name, alias or digest; null means the default model.</summary>
+    /// <exception cref="ApiException">There is no such model, or no worker has registered any model yet.</exception>
     public async Task<ModelCard> FindAsync(string? name)
     {
         ModelCard? card = await calls.CallAsync(() => grains.Catalog().FindAsync(name));

@@ -2,7 +2,7 @@ using Atelier.Contracts.Models;
 
 namespace Atelier.Silo.Api.Models;
 
-/// <summary>A model: the members of OpenAI's API, and more that its clients ignore.</summary>
+/// <summary>A model: the members of OpenAI's API, and more that OpenAI's clients ignore.</summary>
 internal sealed record ModelResponse
 {
     /// <summary>Name of the model, as requests use it.</summary>
@@ -20,10 +20,10 @@ internal sealed record ModelResponse
     /// <summary>Digest of the model's content.</summary>
     public required string Digest { get; init; }
 
-    /// <summary>Other names that requests may use.</summary>
+    /// <summary>Other names of the model that requests may use.</summary>
     public required string[] Aliases { get; init; }
 
-    /// <summary>Whether requests without a model use it.</summary>
+    /// <summary>Whether requests without a model use this model.</summary>
     public required bool IsDefault { get; init; }
 
     /// <summary>License of the weights.</summary>
@@ -39,7 +39,7 @@ internal sealed record ModelResponse
     public required double Guidance { get; init; }
 
     /// <summary>
-    /// Maximum number of prompt tokens that the text encoder takes; the rest have no effect. Null if not known.
+    /// Maximum number of prompt tokens that the text encoder uses; the rest have no effect. Null if not known.
     /// </summary>
     public required int? PromptTokensMax { get; init; }
 

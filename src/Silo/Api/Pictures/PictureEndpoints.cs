@@ -1,4 +1,4 @@
-// Files of pictures and previews: for their tenant by id, and for anyone with a signed link.
+// Routes for the files of pictures and previews: by id for their tenant, and by signed link for anyone.
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
 using Atelier.Contracts.Tenants;
@@ -40,7 +40,7 @@ internal sealed class PictureEndpoints(
                 endpoints.LinkAsync(context, token))
             .For(Audience.Holders)
             .WithName("retrieveLinkedPicture")
-            .WithSummary("Returns the picture of a signed link. It needs no key and is valid for 60 minutes.")
+            .WithSummary("Returns the picture of a signed link. A link needs no key and is valid for 60 minutes.")
             .Produces(200, contentType: "image/png").Refuses(404);
     }
 
@@ -80,7 +80,7 @@ internal sealed class PictureEndpoints(
         return index >= 0 && index < steps.Length && steps[index] <= view.Step
             && await PreviewOfAsync(key, steps[index], context.RequestAborted) is { } preview
             ? await FileAsync(context, preview, PictureFormat.Png, Forever)
-            : ApiError.NotFound("preview, or not yet");
+            : ApiError.NotFound("preview, or it does not exist yet");
     }
 
     private async Task<IResult> LinkAsync(HttpContext context, string token)
@@ -94,13 +94,13 @@ internal sealed class PictureEndpoints(
 
         if (await calls.CallAsync(() => grains.Tenant(key.Tenant).IsClosedAsync()))
         {
-            return ApiError.NotFound("picture anymore");
+            return ApiError.NotFound("picture; it may have been deleted");
         }
 
         GenerationView? view = await calls.CallAsync(() => grains.Generation(key).ViewAsync());
         return view?.Picture is { } picture
             ? await FileAsync(context, picture, format, $"private, max-age={(int)Tickets.LinkLife.TotalSeconds}")
-            : ApiError.NotFound("picture anymore");
+            : ApiError.NotFound("picture; it may have been deleted");
     }
 
     // The event of the step carries the preview. A generation that has just restarted may not have it yet.
@@ -130,7 +130,7 @@ internal sealed class PictureEndpoints(
         byte[]? bytes = await pictures.ReadAsync(name, format, context.RequestAborted);
         if (bytes is null)
         {
-            return ApiError.NotFound("picture: its file is gone");
+            return ApiError.NotFound("picture: its file no longer exists");
         }
 
         context.Response.Headers.CacheControl = caching;

@@ -1,4 +1,4 @@
-// The file formats of a picture. It is stored as PNG and converted to the others when it is sent.
+// The file formats of a picture. A picture is stored as PNG and converted to another format when it is sent.
 using System.Globalization;
 using Atelier.Model.Imaging;
 

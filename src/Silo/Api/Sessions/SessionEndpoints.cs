@@ -1,4 +1,4 @@
-// Routes of native sessions: open, read, delete, list the history, submit and vary.
+// The native routes for sessions: open, read, delete, list the history, submit and vary.
 using System.Globalization;
 using Atelier.Contracts;
 using Atelier.Contracts.Generations;
@@ -37,7 +37,7 @@ internal sealed class SessionEndpoints(IGrainFactory grains, GrainCaller calls, 
                 (HttpContext context, string id, string? start, string? count, SessionEndpoints endpoints) =>
                     endpoints.HistoryAsync(context, id, start, count))
             .WithName("listSessionGenerations")
-            .WithSummary("Lists a session's generations, oldest first, from an index on, 1 to 100 at a time.")
+            .WithSummary("Lists a session's generations, oldest first, starting at an index, 1 to 100 at a time.")
             .Produces<HistoryResponse>().Refuses(400, 404);
         group.MapPost(
             "{id}/generations", (HttpContext context, string id, SessionEndpoints endpoints) =>

@@ -159,7 +159,7 @@ public sealed class HttpTests(ApiCluster cluster)
                 await caller.SendAsync(HttpMethod.Post, path, body).ErrorAsync(
                     HttpStatusCode.BadRequest);
             Assert.Equal(("invalid_json", member), (code, param));
-            Assert.Contains($"'{member}' twice; the second time at {place}.", message, StringComparison.Ordinal);
+            Assert.Contains($"'{member}' twice, the second time at {place}.", message, StringComparison.Ordinal);
         }
 
         // Other faults have a place too, and apparent duplicates are not errors.

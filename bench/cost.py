@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""What something costs: CPU-seconds with it and without, in turns, as a mean difference with its 95 % interval.
+"""Measures what a feature or a change costs: CPU-seconds with and without it, as a mean difference with its 95 %
+confidence interval.
 
-    bench/cost.py tls                 a picture with Cluster:Tls and without
-    bench/cost.py pictures CHECKOUT   a picture by this checkout, and by another one that is built
-    bench/cost.py training CHECKOUT   a training step by this checkout, and by another one that is built
+    bench/cost.py tls                 a picture with Cluster:Tls and without it
+    bench/cost.py pictures CHECKOUT   a picture by this checkout, and by another checkout that is built
+    bench/cost.py training CHECKOUT   a training step by this checkout, and by another checkout that is built
 
-    --turns N     9 turns of each by default; the order within a pair alternates
-    --each N      pictures (60) or training steps (40) of a turn
+    --turns N     turns of each variant, 9 by default; the order within a pair of turns alternates
+    --each N      pictures (60 by default) or training steps (40 by default) per turn
 
 Two clusters of two silos run side by side under `./atelier up`; they draw in turns. A turn of training is one process
-of one thread on 600 scenes of the demo world; the cost of its start is measured with runs of one step and taken off.
-User and system time of all processes count. Prints a line a turn. Python's standard library.
+of one thread on 600 scenes of the demo world; the cost of starting it is measured with runs of one step and subtracted.
+User and system time of all processes are counted. Prints one line per turn. Needs only Python's standard library.
 """
 import argparse, concurrent.futures, math, os, resource, signal, statistics, subprocess, sys, tempfile
 
@@ -31,7 +32,7 @@ def seconds(cluster):
 
 
 def draw(cluster, pictures):
-    """CPU-seconds a picture over one turn."""
+    """CPU-seconds per picture over one turn."""
     def one(number):
         body = {"prompt": "a red star", "steps": STEPS, "seed": number, "response_format": "b64_json"}
         status, answer = cluster.call("POST", "/v1/images/generations", body)
@@ -44,7 +45,7 @@ def draw(cluster, pictures):
 
 
 def in_turns(names, turns, measure, what):
-    """Pairs of measures, and their mean difference."""
+    """Measures both variants in pairs of turns, and prints their mean difference."""
     pairs = []
     for turn in range(turns):
         order = names if turn % 2 == 0 else names[::-1]
@@ -54,13 +55,13 @@ def in_turns(names, turns, measure, what):
     differences = [one - other for one, other in pairs]
     mean, base = statistics.mean(differences), statistics.mean(other for _, other in pairs)
     half = T95.get(turns, 2.0) * statistics.stdev(differences) / math.sqrt(turns)
-    print(f"{base:.4f} CPU-seconds a {what} {names[1]}; {names[0]} it takes {1e3 * mean:+.1f} ms, "
+    print(f"{base:.4f} CPU-seconds per {what} {names[1]}; difference {names[0]} {1e3 * mean:+.1f} ms, "
           f"95 % interval {1e3 * (mean - half):+.1f} to {1e3 * (mean + half):+.1f} ms ({100 * mean / base:+.1f} %, "
           f"{100 * (mean - half) / base:+.1f} to {100 * (mean + half) / base:+.1f} %)")
 
 
 def pictures(clusters, turns, each):
-    """Two clusters side by side, by what tells them apart."""
+    """Measures two clusters side by side; `clusters` maps the name of each variant to its cluster."""
     try:
         for cluster in clusters.values():
             cluster.start()
@@ -87,7 +88,7 @@ def training(roots, turns, each):
         atelier(ROOT, "data", "precompute", latents, "--shapes", "600", "--size", "64", "--model", "models/shapes")
         stage = os.path.join(folder, "stage.yaml")
         with open(os.path.join(ROOT, "configs", "shapes", "1_res_64_pretrain.yaml")) as file, open(stage, "w") as own:
-            own.write(file.read().partition("panel:")[0])  # A panel is drawn at the end of every run.
+            own.write(file.read().partition("panel:")[0])  # A panel would be drawn at the end of every run.
         runs = 0
 
         def train(name, steps):
@@ -110,7 +111,7 @@ def main():
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if options.what != "tls" and not options.checkout:
-        parser.error("name a checkout that is built")
+        parser.error("give the path of another checkout that is built")
     roots = {"here": ROOT, "there": os.path.abspath(options.checkout or ROOT)}
     with tempfile.TemporaryDirectory() as folder:
         if options.what == "training":

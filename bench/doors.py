@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Attacks on a gateway's limits, under `./atelier up`.
 
-    bench/doors.py flood [KEYS]     unknown keys (100,000 by default) at 500/s and full speed, beside a drawing tenant
+    bench/doors.py flood [KEYS]     unknown keys (100,000 by default) at 500/s and full speed, while a tenant draws
     bench/doors.py idle             connections that send nothing, half a request, or a single request
-    bench/doors.py streams          one tenant that opens more streams than there are connections
+    bench/doors.py streams          one tenant that opens more streams than the gateway allows connections
 
-Each prints its results and exits with 1 if a promise was broken. Needs only Python's standard library.
+Each attack prints its results and exits with 1 if a promise was broken. Needs only Python's standard library.
 """
 import glob, http.client, json, os, secrets, shutil, socket, subprocess, sys, tempfile, threading, time
 
@@ -20,7 +20,7 @@ def quantile(times, part):
 
 
 class Flood:
-    """Requests from a separate process: with unknown keys, or to /health/live."""
+    """Sends requests from a separate process: with unknown keys, or to /health/live."""
 
     def __init__(self, port, kind, rate, seconds):
         self.process = subprocess.Popen(
@@ -32,7 +32,8 @@ class Flood:
 
 
 def send(port, kind, rate, seconds):
-    """Sends requests on persistent connections, at a rate or (0) as fast as they are answered; counts each status."""
+    """Sends requests on persistent connections, at a rate, or as fast as they are answered if the rate is 0. Prints
+    the number of responses of each status."""
     counts, end, lock = {}, time.monotonic() + seconds, threading.Lock()
 
     def work():
@@ -69,7 +70,7 @@ def send(port, kind, rate, seconds):
 
 
 def draws(cluster, key, seconds, times, statuses):
-    """Draws pictures of two steps, one after the other, and records how long each took."""
+    """Draws pictures of two steps, one after another, and records how long each took and its status."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         start = time.monotonic()
@@ -107,8 +108,8 @@ def flood(keys=100_000):
         key = cluster.tenant("others", requests_per_minute=1_000_000)
         draws(cluster, key, 20, [], {})
 
-        # What unknown keys leave behind, beyond what the first few thousand requests do: they fill pools and the tables
-        # that have a bound. A key that left anything behind would show in the ten times as many that follow.
+        # Measures what unknown keys leave in memory. The first few thousand requests fill pools and bounded tables, so
+        # they are not counted. If keys left anything behind, the ten times as many that follow would show it.
         Flood(cluster.port, "health", 0, 15).counts()
         begun, alone = time.monotonic(), 0
         fresh = state(cluster)
@@ -124,7 +125,7 @@ def flood(keys=100_000):
         times, statuses, counts = {kind: [] for kind in kinds}, {}, {kind: {} for kind in kinds}
         sent = turns = 0
         while turns < 4:
-            # In turns, and in reverse: other load on the machine affects all of them alike.
+            # The kinds take turns, in alternating order, so that other load on the machine affects all of them alike.
             for kind in list(kinds) if turns % 2 == 0 else list(kinds)[::-1]:
                 attack = Flood(cluster.port, *kinds[kind], 10) if kinds[kind] else None
                 draws(cluster, key, 10, times[kind], statuses)
@@ -139,13 +140,14 @@ def flood(keys=100_000):
                 f"p95 {quantile(times[kind], .95):.3f} s")
         p95 = {kind: quantile(times[kind], .95) for kind in kinds}
         check(
-            f"{sent} unknown keys, each refused",
+            f"{sent} unknown keys, each rejected",
             all(set(counts[kind]) <= {"401", "429"} for kind in ("500/s", "full speed")))
-        check(f"pictures of others: {statuses}", set(statuses) == {200})
+        check(f"pictures of other tenants: {statuses}", set(statuses) == {200})
         check(
             f"at 500/s other tenants' p95 within 10 %: {p95['500/s'] / p95['calm'] - 1:+.1%}",
             p95["500/s"] <= 1.1 * p95["calm"])
-        check(f"at full speed not worse than /health (10 % noise): {p95['full speed'] / p95['health'] - 1:+.1%}",
+        check(f"at full speed p95 not worse than under a flood of /health (10 % noise): "
+              f"{p95['full speed'] / p95['health'] - 1:+.1%}",
               p95["full speed"] <= 1.1 * p95["health"])
         for name in ("gateway", "silo"):
             check(f"{name}: heap after collection within 5 %: {before[name] / 1e6:.1f} -> {after[name] / 1e6:.1f} MB",
@@ -191,8 +193,8 @@ def idle():
                 except OSError:
                     pass
             results = [served(cluster, key) for _ in range(50)]
-            check(f"300 connections, {what}: others are served, {sum(good for good, _ in results)} of 50, at most "
-                  f"{max(took for _, took in results):.2f} s", all(good for good, _ in results))
+            check(f"300 connections, {what}: other tenants are served, {sum(good for good, _ in results)} of 50, "
+                  f"at most {max(took for _, took in results):.2f} s", all(good for good, _ in results))
             [connection.close() for connection in held]
     finally:
         cluster.stop()
@@ -217,18 +219,19 @@ def streams():
             except (OSError, http.client.HTTPException):
                 heads[0] = heads.get(0, 0) + 1
         check(
-            f"of 220 streams of one tenant, 20 are served and the others refused: {heads}",
+            f"of 220 streams of one tenant, 20 are served and the others rejected: {heads}",
             heads == {200: 20, 429: 200})
         results = [served(cluster, key) for _ in range(50)]
-        check(f"others are served: {sum(good for good, _ in results)} of 50", all(good for good, _ in results))
-        check("more of the same tenant is a 429", cluster.call("GET", "/v1/models", key=greedy)[0] == 429)
+        check(f"other tenants are served: {sum(good for good, _ in results)} of 50", all(good for good, _ in results))
+        check("further requests of that tenant get 429", cluster.call("GET", "/v1/models", key=greedy)[0] == 429)
         for connection, answer in held:
             answer.close()
             connection.close()
         patience = time.monotonic() + 10
         while cluster.call("GET", "/v1/models", key=greedy)[0] != 200 and time.monotonic() < patience:
             time.sleep(0.1)
-        check("when its streams end, it is served again", cluster.call("GET", "/v1/models", key=greedy)[0] == 200)
+        check("when its streams end, that tenant is served again",
+              cluster.call("GET", "/v1/models", key=greedy)[0] == 200)
     finally:
         cluster.stop()
         shutil.rmtree(os.path.dirname(cluster.folder))

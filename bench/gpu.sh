@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures XL_2 in bfloat16 on the GPU of this machine, in under 8 minutes after the build; also, if python3 has torch,
-# a plain PyTorch forward pass of the same shapes. `bench/gpu.sh FILE` saves the figures as JSON.
+# Measures XL_2 in bfloat16 on the GPU of this machine, in under 8 minutes after the build. If python3 has PyTorch, also
+# measures a plain PyTorch forward pass of the same shapes. `bench/gpu.sh FILE` saves the figures as JSON.
 set -euo pipefail
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 if [ ! -e /dev/nvidiactl ] && [ ! -e /dev/dxg ]; then
@@ -18,5 +18,5 @@ nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null || 
 if python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
   python3 "$root/bench/plain_dit.py" "$figures"
 else
-  echo "bench/gpu.sh: python3 has no torch that can use the GPU, so there is no PyTorch to compare with."
+  echo "bench/gpu.sh: python3 has no PyTorch that can use the GPU, so nothing is compared with PyTorch."
 fi

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Attacks on what a cluster depends on, in full size, under `./atelier up`.
+"""Attacks at full size on what a cluster depends on (disk, device, clock, memory), under `./atelier up`.
 
     bench/ground.py disk            a full disk of 64 MB (needs root, for a tmpfs)
     bench/ground.py hang            a silo that is stopped with SIGSTOP
     bench/ground.py broken          a disk whose flush fails, or hangs, and a device whose memory fails
     bench/ground.py clock [SILOS [while|between]]
-                                    the wall clock set by minutes, hours and days, while it runs and between runs
+                                    the wall clock set by minutes to days, while the cluster runs and between runs
     bench/ground.py store [MB]      states of 55 KB through the API at 5 MB/s, then kill -9 (4,000 MB by default)
-    bench/ground.py soak [FOLDER]   45 minutes without kills, 30 with one every 2 minutes; run again, it resumes
+    bench/ground.py soak [FOLDER]   45 minutes without kills, then 30 with a kill every 2 minutes; resumes if run again
     bench/ground.py curves FOLDER   the measurements of a soak: slopes with their standard errors
 
-Each prints its results and exits with 1 if a promise was broken. Needs only Python's standard library; `broken` and
-`clock` also need a C compiler.
+Each attack prints its results and exits with 1 if a promise was broken. Needs only Python's standard library; `broken`
+and `clock` also need a C compiler.
 """
 import contextlib, csv, glob, http.client, json, os, random, shutil, signal, socket, sqlite3, struct, subprocess, sys
 import tempfile, threading, time
@@ -31,7 +31,7 @@ def check(promise, kept):
 
 
 class Cluster:
-    """A cluster under `atelier up` of a checkout, and a client of it."""
+    """A cluster under `atelier up` of a checkout, with a client for it."""
 
     def __init__(self, folder, silos=1, environment=None, port=0, options=(), root=ROOT):
         self.folder, self.silos, self.options, self.root = folder, silos, list(options), root
@@ -85,7 +85,7 @@ class Cluster:
         return sorted(found)
 
     def call(self, method, path, body=None, key=None, timeout=60, port=None):
-        """Status and body; the status is 0 if nobody answered."""
+        """Returns status and body of the response; the status is 0 if there was none."""
         connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=timeout)
         headers = {"Authorization": "Bearer " + (key or self.key)}
         if body is not None:
@@ -100,7 +100,7 @@ class Cluster:
             connection.close()
 
     def tenant(self, name, **settings):
-        """A key of a new tenant."""
+        """Creates a tenant and returns a key of it."""
         status, _ = self.call("PUT", f"/v1/admin/tenants/{name}", settings, self.admin)
         assert status == 200, status
         return json.loads(
@@ -111,7 +111,7 @@ class Cluster:
         return (json.loads(body) if status == 200 else {"phase": None}), status
 
     def draw(self, generation, steps=2, patience=60, key=None, seen=None):
-        """Draws a picture, and retries while the cluster does not answer; returns the seconds it took, or None."""
+        """Draws a picture, retrying while the cluster does not answer. Returns the seconds it took; None on timeout."""
         start = time.monotonic()
         accepted = False
         while time.monotonic() - start < patience:
@@ -181,9 +181,9 @@ def disk():
             status, text = cluster.call(method, path, body, who)
             slowest = max(slowest, time.monotonic() - start)
             check(
-                f"{method} {path} is refused: {status} {json.loads(text)['error']['code'] if text else ''}",
+                f"{method} {path} is rejected: {status} {json.loads(text)['error']['code'] if text else ''}",
                 status == 503)
-        check(f"every write is refused within 2 s: {slowest:.2f} s", slowest <= 2)
+        check(f"every write is rejected within 2 s: {slowest:.2f} s", slowest <= 2)
         check(
             "reads continue",
             all(cluster.call("GET", f"/v1/generations/{g}/picture", key=key)[0] == 200 for g in done))
@@ -201,15 +201,15 @@ def disk():
         room = time.monotonic()
         while cluster.call("POST", "/v1/generations", {"id": "after", "prompt": "x", "steps": 1}, key)[0] != 202:
             time.sleep(0.1)
-        check(f"writes again within 10 s: {time.monotonic() - room:.1f} s", time.monotonic() - room <= 10)
+        check(f"writes are accepted again within 10 s: {time.monotonic() - room:.1f} s", time.monotonic() - room <= 10)
         check(
             "pictures are kept",
             all(cluster.call("GET", f"/v1/generations/{g}/picture", key=key)[0] == 200 for g in done))
-        check("what was refused is not there", cluster.view("n", key)[1] == 404)
+        check("the rejected generation does not exist", cluster.view("n", key)[1] == 404)
         for generation in still:
             while cluster.view(generation, key)[0]["phase"] != "done":
                 time.sleep(0.5)
-        check("what was open is done", True)
+        check("the open generations are done", True)
     finally:
         cluster.stop()
         subprocess.run(["umount", folder])
@@ -227,7 +227,8 @@ def broken():
 
 
 def replaced_while(what, strike, heal=lambda: None, environment=None):
-    """Breaks a silo that draws; checks how soon it is not ready, is replaced and serves, and that nothing is lost."""
+    """Breaks a silo that draws. Checks how soon it is reported as not ready, is replaced and serves again, and that
+    nothing is lost."""
     cluster = Cluster(tempfile.mkdtemp() + "/data", environment=environment)
     cluster.start()
     try:
@@ -283,7 +284,7 @@ SHIM = r"""
 #include <time.h>
 #include <unistd.h>
 /* A file of four numbers, shared by all processes: seconds to add to the wall clock (monotonic clocks are left alone);
-   whether flushes to disk fail; whether they hang; whether allocating aligned memory, as tensors use, fails. */
+   whether flushes to disk fail; whether they hang; whether allocating aligned memory, which tensors use, fails. */
 static volatile int64_t none[4], *faults = none;
 static int (*next_gettime)(clockid_t, struct timespec *);
 static int (*next_fsync)(int), (*next_fdatasync)(int);
@@ -390,10 +391,10 @@ def clock(silos=1, when="both"):
             cluster.call("POST", "/v1/generations", {"id": f"long{step}", "prompt": "x", "steps": 100})
             for seconds in (step, 0):
                 shim.put(0, seconds)
-                serve(f"set to {seconds:+d} s while it runs")
+                serve(f"clock set by {seconds:+d} s while the cluster runs")
                 end = time.monotonic() + (75 if seconds else 15)
                 while time.monotonic() < end:
-                    serve("   and then")
+                    serve("   afterwards")
                     time.sleep(5)
                 all_there()
             start = time.monotonic()
@@ -405,17 +406,17 @@ def clock(silos=1, when="both"):
                 cluster.kill()
                 shim.put(0, seconds)
                 took = cluster.start()
-                check(f"killed, set to {seconds:+d} s and started: up after {took:.1f} s", took <= 30)
-                serve("   and serves")
+                check(f"killed, clock set by {seconds:+d} s, started: up after {took:.1f} s", took <= 30)
+                serve("   after the start")
                 all_there()
-        check(f"no 500: answers were {seen}", 500 not in seen)
-        say(f"slowest picture after a step: {worst:.1f} s")
+        check(f"no response has status 500: {seen}", 500 not in seen)
+        say(f"slowest picture after the clock was set: {worst:.1f} s")
     finally:
         cluster.stop()
 
 
 def store(megabytes=4000):
-    """20 tenants submit requests of 55 KB and cancel them at once."""
+    """20 tenants submit requests of 55 KB and cancel each immediately."""
     cluster = Cluster(
         tempfile.mkdtemp(dir=os.environ.get("TMPDIR", "/var/tmp")) + "/data",
         environment={"Store__MemoryMegabytes": "512"})
@@ -480,11 +481,11 @@ def store(megabytes=4000):
     took = cluster.start()
     check(f"killed and started within 30 s: {took:.1f} s", took <= 30)
     check(
-        "every key opens the picture from before, with its bytes",
+        "every tenant's key opens its earlier picture, which has the same bytes",
         pictures == [cluster.call("GET", "/v1/generations/before/picture", key=key) for key in tenants]
         and pictures[0][0] == 200)
     check(
-        "every session is there", all(cluster.call("GET", "/v1/sessions/before", key=key)[0] == 200 for key in tenants))
+        "every session exists", all(cluster.call("GET", "/v1/sessions/before", key=key)[0] == 200 for key in tenants))
     listed = json.loads(cluster.call("GET", "/v1/admin/tenants", key=cluster.admin)[1])["items"]
     check(f"all tenants exist: {len(listed)}", len(listed) == 21)
     check(f"every reminder exists: {len(reminded)}", 0 < len(reminded) == len(reminded & reminders()))
@@ -494,14 +495,17 @@ def store(megabytes=4000):
         missing += status != 200
         wrong += status == 200 and (view["phase"] != "cancelled" or view["prompt"][:8] != f"{number:08}")
         if number % 10000 == 0:
-            say(f"looked at {number}: {missing} missing, {wrong} wrong")
+            say(f"checked {number}: {missing} missing, {wrong} wrong")
     check(f"nothing is missing: {missing} of {total}, {wrong} wrong", missing == 0 and wrong == 0)
     cluster.stop()
     shutil.rmtree(os.path.dirname(cluster.folder))
 
 
 def collect(process):
-    """Makes a .NET process collect its whole heap: an event session with the heap keyword on its diagnostics socket."""
+    """Makes a .NET process collect its whole heap, by an event session with the heap keyword.
+
+    The session is requested on the process's diagnostics socket.
+    """
     paths = glob.glob(os.path.join(tempfile.gettempdir(), f"dotnet-diagnostic-{process}-*-socket"))
     if not paths:
         return
@@ -573,7 +577,8 @@ def soak(folder="soak"):
     if os.path.exists(table):
         with open(table) as file:
             before = max((float(row["seconds"]) for row in csv.DictReader(file)), default=0.0)
-    # Ended work is listed by the hour and forgotten ten minutes after that: for the first hour, during the kills.
+    # Ended generations are listed by hour and deleted ten minutes after the hour is over. Those of the first hour are
+    # therefore deleted while processes are killed.
     cluster = Cluster(
         os.path.join(folder, "data"), silos=2, environment={"Retention__Generations": "00:10:00"},
         options=["--threads", "1"])
@@ -584,7 +589,8 @@ def soak(folder="soak"):
     start = time.monotonic()
 
     def load(seed):
-        """Sessions of a few pictures, each watched, read and deleted; one in five is read again 4 min later."""
+        """Makes sessions of a few pictures, watches and reads the pictures, reads them again (for one session in five
+        4 minutes later), and deletes the session."""
         dice, run, key = random.Random(seed), f"{int(before)}-{seed}", keys[seed % len(keys)]
         kept = []
 
@@ -669,7 +675,7 @@ def soak(folder="soak"):
     [thread.join(150) for thread in threads]
     check(f"pictures were drawn: {counts}", counts["drawn"] > 0 < counts["compared"])
     check(f"nothing is lost or changed: {lost[:5]}", not lost)
-    check(f"no 500: {counts['faults']}", counts["faults"] == 0)
+    check(f"no response has status 500: {counts['faults']}", counts["faults"] == 0)
     cluster.stop()
     curves(folder)
 
@@ -700,7 +706,7 @@ def curves(folder="soak"):
                 slope = sum((x - mx) * (y - my) for x, y in points) / sxx
                 noise = (sum((y - my - slope * (x - mx)) ** 2 for x, y in points) / (n - 2) / sxx) ** 0.5
                 say(f"{phase:6}{name:10}{column:8} mean {my:10.2f} {unit:2}  "
-                    f"slope {slope:+.4f} +- {noise:.4f} a minute, {n} samples")
+                    f"slope {slope:+.4f} +- {noise:.4f} per minute, {n} samples")
 
 
 if __name__ == "__main__":

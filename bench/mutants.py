@@ -2,21 +2,21 @@
 """Mutation testing: injects one small fault at a time into the sources and checks whether a test notices it.
 
     bench/mutants.py [--seed N] [--each N] [--rooms NAME ...] [--folder DIR]
-    bench/mutants.py --list ...     lists what would be tried, and builds nothing
+    bench/mutants.py --list ...     lists the mutants that would be tried, and builds nothing
     bench/mutants.py --report ...   prints the results so far
 
-Mutants are drawn by the seed, the same number from each room. Each is compiled into a clone of HEAD and runs against
-the tests of its own folder, then those of its room, then the whole test project, until one fails or they time out. A
-mutant that does not compile, or that compiles to the same bytes, is replaced by the next one drawn. Results are lines
-of DIR/SEED.jsonl; run again, the script resumes. Survivors are printed as changes of a line; docs/testing.md says what
-came of them.
+Mutants are drawn from the seed, the same number from each room (a folder of the sources, see ROOMS). Each mutant is
+compiled in a clone of HEAD and runs against the tests of its own folder, then those of its room, then the whole test
+project, until a test fails or the tests time out. A mutant that does not compile, or that compiles to the same bytes,
+is replaced by the next one drawn. Results are lines of DIR/SEED.jsonl; if the script is run again, it resumes. Mutants
+that survive are printed as changes of a line; docs/testing.md says what was done about them.
 """
 import argparse, hashlib, json, os, random, re, signal, subprocess, sys, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-# Room: its folder, the project that is built, the test project, the namespaces whose tests run first (empty: all). A
-# folder that is a room itself does not belong to the room around it.
+# For each room: its folder, the project that is built, the test project, and the namespaces whose tests run first
+# (empty: all). A folder that is a room itself does not belong to the room that contains it.
 ROOMS = {
     "Grains": ("src/Grains", "Grains", "Grains.Tests", []),
     "TrainingGrains": ("src/Grains/Training", "Grains", "Grains.Tests", ["Atelier.Grains.Tests.Training*"]),
@@ -82,7 +82,7 @@ def mutants_of(path, text):
 
 
 def drawn(room, seed):
-    """All mutants of a room in the order of the seed, at most one per line."""
+    """All mutants of a room, at most one per line, in an order drawn from the seed."""
     folder, found = os.path.join(ROOT, ROOMS[room][0]), []
     for base, folders, names in os.walk(folder):
         rooms = {os.path.join(ROOT, other[0]) for other in ROOMS.values()}
@@ -118,7 +118,7 @@ def mirrored(room):
 
 
 class Checkout:
-    """A clone of HEAD that is built once, and then one project at a time."""
+    """A clone of HEAD. It is built once as a whole, and then one project at a time."""
 
     def __init__(self, folder):
         self.path = os.path.join(folder, "checkout")
@@ -142,7 +142,7 @@ class Checkout:
         return hashlib.sha256(open(name, "rb").read()).hexdigest()
 
     def test(self, project, namespaces, seconds):
-        """'' if every test passes, else the reason."""
+        """Runs the tests. Returns '' if every test passes, otherwise the first failure or another reason."""
         program = os.path.join(self.path, "artifacts", "cpu", "bin", project, "release", f"Atelier.{project}.dll")
         filters = ["--filter-namespace", *namespaces] if namespaces else []
         run = subprocess.Popen(
@@ -170,8 +170,8 @@ def report(found, each):
     for room in ROOMS:
         here = [one for one in found if one["room"] == room]
         if here:
-            print(f"{room:10} {sum(bool(one['noticed']) for one in here):3} of {len(here):3} noticed, {each} wanted, "
-                  f"{sum(one['seconds'] for one in here) / 60:.0f} min")
+            print(f"{room:10} {sum(bool(one['noticed']) for one in here):3} of {len(here):3} noticed, "
+                  f"{each} requested, {sum(one['seconds'] for one in here) / 60:.0f} min")
     for one in found:
         if not one["noticed"]:
             print(f"\nsurvived: {one['path']}:{one['line']} ({one['kind']})")
@@ -201,7 +201,7 @@ def main():
     os.makedirs(options.folder, exist_ok=True)
     vocabulary = os.path.join(ROOT, "tests", "reference", "clip", "bpe_simple_vocab_16e6.txt.gz")
     if os.path.isfile(vocabulary):
-        os.environ.setdefault("ATELIER_VOCABULARY", vocabulary)  # It is not part of the clone.
+        os.environ.setdefault("ATELIER_VOCABULARY", vocabulary)  # The file is not part of the clone.
     checkout = Checkout(options.folder)
     for room in options.rooms:
         folder, project, tests, namespaces = ROOMS[room]

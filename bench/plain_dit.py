@@ -2,8 +2,8 @@
 
     ./atelier bench gpu --json gpu.json && python3 bench/plain_dit.py gpu.json
 
-Uses torch.nn alone, in bfloat16, with random weights and without the model's numerical details. An expert layer is its
-dense equivalent: the products of the chosen rows, without choosing, gathering and scattering them.
+Uses only torch.nn, in bfloat16, with random weights and without the model's numerical details. An expert layer is
+replaced by its dense equivalent: the products of the chosen rows, without choosing, gathering and scattering them.
 """
 import json
 import sys
@@ -49,7 +49,7 @@ class Gated(nn.Module):
 
 
 class DenseExperts(nn.Module):
-    """Every expert takes as many rows as it would choose: capacity * T / E of each of B samples."""
+    """Every expert processes as many rows as it would choose: capacity * T / E of the T rows of each sample."""
 
     def __init__(self, dim, hidden, experts, capacity):
         super().__init__()
@@ -125,7 +125,7 @@ class PlainDit(nn.Module):
 
 
 def best(work, device):
-    """Seconds: the best of at least three turns, and of as many as fit into two seconds, after one warm-up."""
+    """The best time in seconds of three runs after a warm-up; on a GPU, of as many runs as fit into two seconds."""
     times = []
     while len(times) < 4 or (device == "cuda" and sum(times) < 2):
         if device == "cuda":

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Training in a cluster under kills: the weights come out the same to the bit as those of `atelier train`.
+"""Trains in a cluster whose processes are killed; checks that the weights are those of `atelier train`, bit for bit.
 
     bench/worlds.py [--kills N] [--every SECONDS] [--silos N] [--seed N] [--lanes N ...]
 
 Trains the two stages of configs/toy by `atelier train` with each number of threads, then in a cluster of silos under
 `atelier up`, whose processes are killed meanwhile: one of them by SIGKILL or SIGTERM, or all at once. Prints the
 digests of weights, moments and averages side by side. An audit that shares no code with the writer reads the records
-of steps from the blob store, and counts how often each sample of each epoch was used. Exit code 1 if anything differs.
-Build first with ./atelier test or ./atelier up. Python's standard library.
+of steps from the blob store, and counts how often each sample of each epoch was used. Exits with 1 if anything differs.
+Build first with ./atelier test or ./atelier up. Needs only Python's standard library.
 """
 import argparse, hashlib, json, os, random, signal, struct, subprocess, sys, tempfile, time
 
@@ -52,7 +52,7 @@ def losses(folder):
 
 
 def records(blobs, digest):
-    """All records of steps up to the file of a digest, in order."""
+    """All records of steps, in order, up to and including the file with the given digest."""
     found = []
     while digest:
         path = next((os.path.join(base, digest) for base, _, names in os.walk(blobs) if digest in names), None)
@@ -68,17 +68,17 @@ def records(blobs, digest):
 
 
 def audit(steps, samples, batch):
-    """Faults in the use of samples: every epoch uses each one once, or names it as left out."""
+    """Faults in the use of samples: every epoch must use each sample once, or list it as left out."""
     faults, used, undone = [], [], set()
     for record in steps:
         if record.get("undone_from") is not None:
             undone |= set(range(record["undone_from"], record["step"] + 1))
     if [record["step"] for record in steps] != list(range(len(steps))):
-        faults.append("steps are missing or doubled: " + str([record["step"] for record in steps])[:200])
+        faults.append("steps are missing or duplicated: " + str([record["step"] for record in steps])[:200])
     for record in steps:
         slice_ = record["samples"] + record["left_out"]
         if len(slice_) != batch:
-            faults.append(f"step {record['step']} names {len(slice_)} samples")
+            faults.append(f"step {record['step']} lists {len(slice_)} samples, not {batch}")
         used += slice_
     for epoch in range((len(used) + samples - 1) // samples):
         part = used[epoch * samples:(epoch + 1) * samples]
@@ -88,7 +88,7 @@ def audit(steps, samples, batch):
 
 
 def train(folder, threads):
-    """`atelier train` with so many threads: digests and losses of each stage."""
+    """Runs `atelier train` with a number of threads. Returns digests and losses of each stage."""
     work = os.path.join(folder, f"train-{threads}")
     os.makedirs(os.path.join(work, "runs", "toy"))
     os.symlink(os.path.join(folder, "latents"), os.path.join(work, "runs", "toy", "latents"))
@@ -98,7 +98,8 @@ def train(folder, threads):
 
 
 def in_cluster(folder, options):
-    """The same stages in a cluster whose processes are killed: the run as the API shows it, and what was done to it."""
+    """Trains the same stages in a cluster whose processes are killed. Returns the cluster, the run as the API shows it,
+    the number of killed processes, the number of signals of each kind, and the duration."""
     random.seed(options.seed)
     cluster = Cluster(os.path.join(folder, "cluster"), silos=options.silos, options=["--threads", "1"])
     work = os.path.join(folder, "submit")
@@ -117,7 +118,7 @@ def in_cluster(folder, options):
                 return cluster, run, killed, sent, time.monotonic() - started
             if run:
                 stage = run["stages"][-1]
-                line = (f"{stage['name']} {stage['step']}/{stage['steps']} safe {stage['safe_step']} "
+                line = (f"{stage['name']} {stage['step']}/{stage['steps']} safe step {stage['safe_step']} "
                         f"world {stage['world']} trainers {len(stage['trainers'])} {stage['trouble'] or ''}")
                 if line != last and int(time.monotonic()) % 5 == 0:
                     print(f"{time.monotonic() - started:7.1f} {line}", flush=True)
@@ -144,7 +145,7 @@ def main():
     parser.add_argument("--every", type=float, default=12)
     parser.add_argument("--silos", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--lanes", type=int, nargs="+", default=[2], help="threads of atelier train")
+    parser.add_argument("--lanes", type=int, nargs="+", default=[2], help="numbers of threads for atelier train")
     parser.add_argument("--limit", type=float, default=1800)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -174,7 +175,8 @@ def main():
             worlds = len({record["world"] for record in steps})
             print(f"  audit             {len(steps)} steps in {worlds} worlds, "
                   f"{sum(len(record['samples']) for record in steps)} samples used")
-        print("\n".join(["FAULT " + fault for fault in faults]) or "equal to the bit; every sample once an epoch")
+        print("\n".join(["FAULT " + fault for fault in faults])
+              or "identical bit for bit; every epoch uses each sample once")
     return 1 if faults else 0
 
 

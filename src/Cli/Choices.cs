@@ -10,7 +10,7 @@ namespace Atelier.Cli;
 
 internal static class Choices
 {
-    /// <summary>A number in [<paramref name="low"/>, <paramref name="high"/>] with a default.</summary>
+    /// <summary>An option for a number in [<paramref name="low"/>, <paramref name="high"/>], with a default.</summary>
     public static Option<T> Number<T>(
         string name, T low, T high, T fallback, string description, params string[] aliases)
         where T : struct, INumber<T> => new(name, aliases)
@@ -21,7 +21,9 @@ internal static class Choices
             CustomParser = result => Parse(result, name, low, high) ?? fallback,
         };
 
-    /// <summary>An optional number in [<paramref name="low"/>, <paramref name="high"/>].</summary>
+    /// <summary>
+    /// An option for a number in [<paramref name="low"/>, <paramref name="high"/>]; null if it is not given.
+    /// </summary>
     public static Option<T?> NumberOrNone<T>(string name, T low, T high, string description)
         where T : struct, INumber<T> => new(name)
         {
@@ -30,7 +32,7 @@ internal static class Choices
             CustomParser = result => Parse(result, name, low, high),
         };
 
-    /// <summary>One of a few words; the first is the default.</summary>
+    /// <summary>An option that takes one of <paramref name="words"/>; the first of them is the default.</summary>
     public static Option<string> Word(string name, string description, params string[] words)
     {
         var option = new Option<string>(name)
@@ -49,16 +51,19 @@ internal static class Choices
         return option;
     }
 
-    /// <summary>The precision of networks' computation, a word of <see cref="Model.Runtime.Precision"/>.</summary>
+    /// <summary>
+    /// An option for the precision in which networks compute: one of the constants of
+    /// <see cref="Model.Runtime.Precision"/>.
+    /// </summary>
     public static Option<string> Precision(string name, string description) => Word(
         name, $"{description} auto is bfloat16 if the processor has instructions for it, otherwise float32.",
         Model.Runtime.Precision.Auto, Model.Runtime.Precision.Float32, Model.Runtime.Precision.BFloat16);
 
-    /// <summary>A string with a default.</summary>
+    /// <summary>An option for a string, with a default.</summary>
     public static Option<string> Text(string name, string description, string fallback) =>
         new(name) { HelpName = "TEXT", Description = description, DefaultValueFactory = _ => fallback };
 
-    /// <summary>A path, which need not exist.</summary>
+    /// <summary>An option for a path. The path need not exist.</summary>
     public static Option<T> Path<T>(string name, string description, bool required = false)
         where T : FileSystemInfo =>
         new(name)
@@ -68,36 +73,44 @@ internal static class Choices
             Required = required,
         };
 
-    /// <summary>The file to which a command also writes its result as JSON.</summary>
+    /// <summary>The option for a file to which a command also writes its result as JSON.</summary>
     public static Option<FileInfo> Json() =>
         Path<FileInfo>("--json", "Also write the result to this file as JSON.");
 
-    /// <summary>The column of an MDS data set that holds captions.</summary>
+    /// <summary>The option for the column of captions in an MDS data set.</summary>
     public static Option<string?> CaptionColumn() => new("--caption-column")
     {
         HelpName = "NAME",
-        Description = "The data set's column of captions (str or json); by default caption or text, or the only one.",
+        Description =
+            "The data set's column of captions (str or json); by default the one named caption or text, or the only "
+            + "one.",
     };
 
-    /// <summary>A column of an MDS data set that holds pictures.</summary>
+    /// <summary>An option for a column of pictures in an MDS data set.</summary>
     /// <param name="name">The option's name.</param>
-    /// <param name="set">The set that it belongs to, as in "the data set's".</param>
+    /// <param name="set">
+    /// The data set that has the column, in the possessive: the first words of the description.
+    /// </param>
     public static Option<string?> PictureColumn(string name = "--picture-column", string set = "The data set's") =>
         new(name)
         {
             HelpName = "NAME",
-            Description = $"{set} column of pictures (jpeg or png); by default image, jpg or such, or the only one.",
+            Description =
+                $"{set} column of pictures (jpeg or png); by default the one named image, jpg or similar, or the only "
+                + "one.",
         };
 
-    /// <summary>The sampler's churn; 0 by default.</summary>
+    /// <summary>The option for the sampler's churn; 0 by default.</summary>
     public static Option<double> Churn()
     {
-        // Above the number of steps times sqrt(2) - 1, more churn has no effect.
+        // Churn above (sqrt(2) - 1) times the number of steps has no further effect, so a larger range is useless.
         const int max = SamplerSettings.StepsMax;
         return Number<double>("--churn", 0, max, 0, $"Noise added while sampling, 0 (none) to {max}.");
     }
 
-    /// <summary>The lowest and highest noise level between which guidance acts; null for all levels.</summary>
+    /// <summary>
+    /// The option for the lowest and the highest noise level at which guidance acts; null for all levels.
+    /// </summary>
     public static Option<(double Low, double High)?> GuidanceInterval()
     {
         const string name = "--guidance-interval";

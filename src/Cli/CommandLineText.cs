@@ -1,5 +1,5 @@
-// The raw bytes of the command line. .NET decodes arguments as UTF-8 with U+FFFD for invalid bytes, which would then
-// silently be drawn, trained on and recorded.
+// A check that the command line is valid UTF-8. .NET replaces invalid bytes of arguments with U+FFFD, which would
+// otherwise silently be drawn, trained on and recorded.
 using System.Text;
 
 namespace Atelier.Cli;
@@ -13,10 +13,10 @@ internal static class CommandLineText
     public static string? Fault(string[] args) =>
         args.Any(arg => arg.Contains('\uFFFD', StringComparison.Ordinal)) ? Fault(args, ReadCommandLine()) : null;
 
-    /// <summary>Checks the bytes of a whole command line, in which a zero ends each word.</summary>
+    /// <summary>Checks the bytes of a whole command line, in which a zero byte ends each word.</summary>
     internal static string? Fault(string[] args, byte[] commandLine)
     {
-        // The words before the arguments are the program itself.
+        // The words before the arguments name the program.
         byte[][] words = [.. Split(commandLine).TakeLast(args.Length)];
         for (int i = 0; i < words.Length; i++)
         {
@@ -53,7 +53,7 @@ internal static class CommandLineText
         }
         catch (IOException)
         {
-            return []; // Without it the original bytes are unknown.
+            return []; // Without this file the original bytes are unknown.
         }
     }
 }

@@ -1,5 +1,5 @@
-// The import of published weights (of the reference's authors, Stability AI and the OpenCLIP project) into a model
-// folder.
+// The import of published weights (by the authors of the reference implementation, Stability AI and the OpenCLIP
+// project) into a model folder.
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Atelier.Model;
@@ -17,13 +17,13 @@ namespace Atelier.Cli;
 /// <param name="From">The published file.</param>
 /// <param name="Network">The network that was recognized.</param>
 /// <param name="Tensors">Number of imported tensors.</param>
-/// <param name="Parameters">Number of their elements.</param>
-/// <param name="Type">Types of its floating-point tensors; each keeps its own.</param>
-/// <param name="LeftOut">Number of tensors of the file that the model does not use.</param>
+/// <param name="Parameters">Total number of elements of these tensors.</param>
+/// <param name="Type">Data types of the floating-point tensors. Every tensor keeps its type.</param>
+/// <param name="LeftOut">Number of tensors in the file that the model does not use.</param>
 internal sealed record ImportedPart(
     string Part, string From, string Network, int Tensors, long Parameters, string Type, int LeftOut);
 
-/// <summary>Imports published weights. The folder appears only when the model in it is complete.</summary>
+/// <summary>Imports published weights. The model folder appears only when it is complete.</summary>
 internal static class ModelImport
 {
     /// <summary>The files to import, and the model's metadata.</summary>
@@ -32,7 +32,7 @@ internal static class ModelImport
         FileInfo? ClipConfig, FileInfo Vocabulary, string Name, string Licence, string Source, int Steps,
         double Guidance);
 
-    // A table in bfloat16 has errors up to 2^-8; tables of different scales differ by far more.
+    // A position table stored in bfloat16 has errors of up to 2^-8; tables of different scales differ by far more.
     private const double PositionTolerance = 1.0 / 128;
 
     private static readonly string[] s_autoencoderFiles =
@@ -44,7 +44,7 @@ internal static class ModelImport
     /// <summary>Reads, checks and writes all parts.</summary>
     /// <exception cref="UserErrorException">A file is missing, or the folder is in use.</exception>
     /// <exception cref="RefusedFileException">
-    /// A file is damaged, of the wrong kind, or gives NaN or infinity in use.
+    /// A file is damaged or of the wrong kind, or its network produces NaN or infinity.
     /// </exception>
     public static ImportedPart[] Run(Files files, CancellationToken cancellation)
     {
@@ -111,7 +111,7 @@ internal static class ModelImport
                 };
                 throw new RefusedFileException(
                     file, first.Part,
-                    $"gives {Finite.Name(first.Value)} in use: its weights are finite, but too large to compute with.");
+                    $"produces {Finite.Name(first.Value)}: its weights are finite, but too large to compute with.");
             }
         }
     }
@@ -122,8 +122,8 @@ internal static class ModelImport
         {
             bool isModel = File.Exists(Path.Combine(files.Output.FullName, ModelFolder.FileName));
             throw new UserErrorException(
-                $"{files.Output} holds {(isModel ? "a model" : "files")} already; use another folder, or remove "
-                + "that one.");
+                $"{files.Output} already holds {(isModel ? "a model" : "files")}; use another folder, or remove "
+                + "this one.");
         }
 
         (string Option, FileInfo? File)[] given =
@@ -214,7 +214,8 @@ internal static class ModelImport
         });
     }
 
-    // The shapes determine preset, channels and resolution; the position table determines the interpolation scale.
+    // The tensors' shapes determine preset, channels and resolution; the position table determines the interpolation
+    // scale.
     private static MicroDiTConfig Recognize(IWeightSource source)
     {
         if (!source.Tensors.TryGetValue("x_embedder.proj.weight", out TensorInfo? patches)
@@ -224,7 +225,7 @@ internal static class ModelImport
             || captions.Shape.Length != 2)
         {
             throw new RefusedFileException(
-                source.Path, "state dict", "is not that of a MicroDiT: its embeddings are missing.");
+                source.Path, "state dict", "is not a MicroDiT's: its embeddings are missing.");
         }
 
         string? preset = patches.Shape[0] switch { 1024 => "XL_2", 512 => "Tiny_2", _ => null };
@@ -234,7 +235,7 @@ internal static class ModelImport
         {
             throw new RefusedFileException(
                 source.Path, "state dict",
-                "does not match a published preset; give its arguments with --denoiser-config.");
+                "does not match a published preset; give its configuration with --denoiser-config.");
         }
 
         using torch.Tensor table = source.ReadTensor(positions.Name), numbers = table.to(torch.ScalarType.Float64);
@@ -250,7 +251,7 @@ internal static class ModelImport
 
         throw new RefusedFileException(
             source.Path, "pos_embed",
-            "is not a table of this size at scale 1, 2 or 4; give the arguments with --denoiser-config.");
+            "is not a table of this size at scale 1, 2 or 4; give the configuration with --denoiser-config.");
     }
 
     private static MicroDiTConfig ReadConfig(string path)

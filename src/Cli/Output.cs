@@ -8,7 +8,7 @@ using Spectre.Console;
 
 namespace Atelier.Cli;
 
-/// <summary>Printing, alike for all commands.</summary>
+/// <summary>Prints the output of all commands in the same way.</summary>
 internal static class Output
 {
     private static readonly JsonSerializerOptions s_json = new()
@@ -86,8 +86,8 @@ internal static class Output
     }
 
     /// <summary>
-    /// Runs work that reports its progress as a fraction in [0, 1]: shown as a bar if standard error is a terminal,
-    /// otherwise as lines.
+    /// Runs work that reports its progress as a fraction in [0, 1]. The progress is shown as a bar if standard error is
+    /// a terminal, otherwise as a line per quarter.
     /// </summary>
     public static T WithProgress<T>(string label, Func<Action<double>, T> work)
     {
@@ -114,8 +114,8 @@ internal static class Output
     }
 
     /// <summary>
-    /// Runs work that reports its progress as a fraction in [0, 1] and a line of figures: shown as a bar with the line
-    /// beside it if standard error is a terminal, otherwise as one line per report.
+    /// Runs work that reports its progress as a fraction in [0, 1] and a line of figures. Both are shown as a bar with
+    /// the figures beside it if standard error is a terminal, otherwise as one line per report.
     /// </summary>
     public static void WithMeter(string label, Action<Action<double, string>> work)
     {
@@ -140,8 +140,8 @@ internal static class Output
     }
 
     /// <summary>
-    /// As <see cref="WithMeter"/>, for work that waits for others: if standard error is not a terminal, prints a line
-    /// for each new state and each quarter.
+    /// Like <see cref="WithMeter"/>, for work that mostly waits for a cluster. If standard error is not a terminal, it
+    /// prints a line for each new state and each quarter.
     /// </summary>
     public static async Task WithMeterAsync(string label, Func<Action<double, string>, Task> work)
     {

@@ -1,14 +1,15 @@
-// Output files of commands: they are checked to be writable before the work starts, and are never left incomplete.
+// Output files of commands. A command checks that it can write them before its work starts, and never leaves an
+// incomplete file.
 using Atelier.Model;
 
 namespace Atelier.Cli;
 
 internal static class OutputFile
 {
-    /// <summary>Checks that a file can be written, without leaving a trace.</summary>
+    /// <summary>Checks that a file can be written, and leaves no trace of the check.</summary>
     /// <param name="option">The option that names the file.</param>
     /// <param name="path">The file.</param>
-    /// <exception cref="UserErrorException">It cannot be written.</exception>
+    /// <exception cref="UserErrorException">The file cannot be written.</exception>
     public static void Check(string option, string path)
     {
         if (path.Length == 0 || Directory.Exists(path) || Path.EndsInDirectorySeparator(path))
@@ -48,7 +49,7 @@ internal static class OutputFile
         }
     }
 
-    /// <summary>Writes a file through a temporary one.</summary>
+    /// <summary>Writes a temporary file, which then replaces the given one.</summary>
     public static void Write(string path, ReadOnlySpan<byte> bytes)
     {
         if (IsDevice(path))
@@ -62,7 +63,7 @@ internal static class OutputFile
         WholeFile.Write(path, file => file.Write(content));
     }
 
-    // Existing entries of these folders, such as /dev/stdout and /dev/null, are not files that can be replaced.
+    // Existing entries of /dev and /proc, such as /dev/stdout and /dev/null, are not files that can be replaced.
     private static bool IsDevice(string path) =>
         Path.GetFullPath(path) is { } full && File.Exists(full)
         && (full.StartsWith("/dev/", StringComparison.Ordinal) || full.StartsWith("/proc/", StringComparison.Ordinal));

@@ -1,2 +1,2 @@
-// The atelier command.
+// The entry point of the atelier command.
 return await Atelier.Cli.Commands.AtelierCommand.RunAsync(args);

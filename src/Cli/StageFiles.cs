@@ -1,9 +1,9 @@
-// The configuration files of training stages, as a command line names them.
+// The configuration files of the training stages that a command line names.
 namespace Atelier.Cli;
 
 internal static class StageFiles
 {
-    /// <summary>A stage's file itself, or the stages of a folder in the order of their names.</summary>
+    /// <summary>The path itself if it is a file; otherwise the stages' files in the folder, ordered by name.</summary>
     /// <exception cref="UserErrorException">There is no such file or folder, or the folder holds no stage.</exception>
     public static string[] Of(string path)
     {

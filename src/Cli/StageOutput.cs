@@ -3,7 +3,7 @@ using Atelier.Model.Training.Runs;
 
 namespace Atelier.Cli;
 
-/// <summary>Results on standard output, remarks and the meter on standard error.</summary>
+/// <summary>Writes results to standard output, remarks and the meter to standard error.</summary>
 internal sealed class StageOutput : IStageAudience
 {
     /// <inheritdoc/>

@@ -35,7 +35,7 @@ internal static class Usage
             : [.. parsed.Errors.Select(error => Sentence(error, name))];
     }
 
-    // The parser takes a misspelled option for an argument if one is missing: a picture of "--stpes" would be drawn.
+    // If an argument is missing, the parser takes a misspelled option for it: a picture of "--stpes" would be drawn.
     private static string? UnknownOption(ParseResult parsed) =>
         parsed.Tokens.Any(token => token.Type == TokenType.DoubleDash)
             ? null

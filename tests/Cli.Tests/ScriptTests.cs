@@ -49,7 +49,7 @@ public sealed class ScriptTests : IDisposable
 
     [Theory]
     [InlineData("external", "ATELIER_BACKEND is external: name libtorch's folder in ATELIER_LIBTORCH.")]
-    [InlineData("rocm", "ATELIER_BACKEND is 'rocm'; it may be cpu or cuda.")]
+    [InlineData("rocm", "ATELIER_BACKEND is 'rocm'; it must be cpu or cuda.")]
     public async Task InvalidBackend_IsRefused(string backend, string sentence)
     {
         (int code, string error) = await RunAsync(backend);
@@ -115,7 +115,7 @@ public sealed class ScriptTests : IDisposable
         string calls = await File.ReadAllTextAsync(_folder["calls"], TestContext.Current.CancellationToken);
         Assert.Matches(@"(?s)\*\.StoreCostTests.*ATELIER_QUEUE_SCALE=1.*\*\.FuzzTests", calls);
         Assert.Equal(
-            (1, "atelier: test --long has the parts scale, seeds and attacks, and not 'quick'.\n"),
+            (1, "atelier: test --long has no part 'quick'; it has scale, seeds and attacks.\n"),
             await RunAsync("cpu", "test", "--long", "seeds", "quick"));
     }
 

@@ -1,6 +1,5 @@
-// A device without a cluster: pictures join it, are denoised together and decoded, and nothing else is done, by the
-// batcher and the device's lane that a worker uses. The yardstick of the benches, and the place where they share it out
-// in other ways than the cluster does.
+// A device without a cluster. It only draws pictures, denoised in batches, with the same batcher and device lane that a
+// worker uses. The benches use it as their baseline, and to try other ways of forming batches than the cluster's.
 using System.Diagnostics;
 using Atelier.Contracts.Generations;
 using Atelier.Grains.Batching;
@@ -10,16 +9,16 @@ using Atelier.Silo.Devices;
 namespace Atelier.Cli.Bench;
 
 /// <summary>A request that arrives while a device serves.</summary>
-/// <param name="Time">When it arrives, in seconds.</param>
-/// <param name="Spec">What it asks for.</param>
+/// <param name="Time">Time of arrival, in seconds.</param>
+/// <param name="Spec">The requested picture.</param>
 internal sealed record BareRequest(double Time, GenerationSpec Spec);
 
 /// <summary>A picture that a device has drawn.</summary>
-/// <param name="Time">When it was there, in seconds.</param>
-/// <param name="Png">The file.</param>
+/// <param name="Time">Time at which it was finished, in seconds.</param>
+/// <param name="Png">The picture as a PNG file.</param>
 internal sealed record BarePicture(double Time, byte[] Png);
 
-/// <summary>One device with one model. Not for use by two threads at once.</summary>
+/// <summary>One device with one model. Not safe for concurrent use.</summary>
 internal sealed class BareDevice : IDisposable
 {
     private readonly DeviceModel _model;
@@ -27,9 +26,9 @@ internal sealed class BareDevice : IDisposable
     private readonly DeviceLane _lane;
     private readonly TorchDeviceHost _device;
 
-    /// <summary>Brings up the device.</summary>
-    /// <param name="model">Its model.</param>
-    /// <param name="options">How it is used.</param>
+    /// <summary>Opens the device. The model is not loaded yet.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="options">Settings of the device.</param>
     public BareDevice(DeviceModel model, TorchDeviceOptions options)
     {
         (_model, _options) = (model, options);
@@ -41,15 +40,15 @@ internal sealed class BareDevice : IDisposable
     public Task LoadAsync() => _device.LoadAsync(_model.Card.Digest, CancellationToken.None);
 
     /// <summary>
-    /// Serves requests in the order of their arrival. The clock that they arrive by is the sum of the device's work, so
-    /// that two ways of serving see the same load however busy this machine is in between.
+    /// Serves requests in the order of their arrival. Times are those of a clock that counts only the device's work and
+    /// skips idle time, so that two serving policies see the same load however busy the machine is in between.
     /// </summary>
     /// <param name="requests">Requests by time of arrival.</param>
-    /// <param name="width">Pictures that share an evaluation, at most.</param>
+    /// <param name="width">Maximum number of pictures in one evaluation.</param>
     /// <param name="joining">
-    /// Whether a picture may join others that have begun; otherwise it waits for all of them to end.
+    /// Whether a picture may join a batch that has already begun; otherwise it waits until that batch has finished.
     /// </param>
-    /// <param name="cancellation">Ends it.</param>
+    /// <param name="cancellation">Stops serving.</param>
     public async Task<BarePicture[]> ServeAsync(
         IReadOnlyList<BareRequest> requests, int width, bool joining, CancellationToken cancellation)
     {

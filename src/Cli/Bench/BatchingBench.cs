@@ -1,20 +1,24 @@
-// Continuous batching against the two simpler ways to serve a device: first-come batches of whole requests, and one
-// request at a time. The network's work is done for real and timed.
+// Continuous batching compared with two simpler policies: batches of whole requests in the order of arrival, and one
+// request at a time. The network really runs, and its work is timed.
 using Atelier.Contracts.Generations;
 using Atelier.Model.Randomness;
 using Atelier.Silo.Devices;
 
 namespace Atelier.Cli.Bench;
 
-/// <summary>How one way of serving did in one run.</summary>
-/// <param name="Way">"continuous", or "whole N" for batches of N whole requests; "whole 1" is one at a time.</param>
-/// <param name="Load">Arrivals as a part of the device's capacity; 0 where all arrive at once.</param>
+/// <summary>The results of one serving policy in one run.</summary>
+/// <param name="Way">
+/// The policy: "continuous", or "whole N" for batches of N whole requests; "whole 1" is one request at a time.
+/// </param>
+/// <param name="Load">
+/// Rate of arrivals as a fraction of the device's capacity; 0 if all requests arrive at once.
+/// </param>
 /// <param name="P50">Median time from arrival to picture, in seconds.</param>
-/// <param name="P95">The time that 95 % of the requests stay below, in seconds.</param>
-/// <param name="Throughput">Pictures a second, from the first arrival to the last picture.</param>
+/// <param name="P95">95th percentile of the time from arrival to picture, in seconds.</param>
+/// <param name="Throughput">Pictures per second, from the first arrival to the last picture.</param>
 internal sealed record BatchingFigures(string Way, double Load, double P50, double P95, double Throughput);
 
-/// <summary>Serves the same requests in several ways.</summary>
+/// <summary>Serves the same requests under each policy.</summary>
 internal sealed class BatchingBench(DeviceModel model, TorchDeviceOptions options, int requests) : IDisposable
 {
     private const string Continuous = "continuous";
@@ -22,7 +26,9 @@ internal sealed class BatchingBench(DeviceModel model, TorchDeviceOptions option
 
     private readonly BareDevice _device = new(model, options);
 
-    /// <summary>Runs all ways in turn, as often as asked, with other arrivals each time.</summary>
+    /// <summary>
+    /// Runs all policies in turn, <paramref name="runs"/> times, with different arrivals in each run.
+    /// </summary>
     /// <returns>The medians over the runs.</returns>
     public async Task<IReadOnlyList<BatchingFigures>> RunAsync(
         int runs, Action<double> progress, CancellationToken cancellation)
@@ -70,7 +76,7 @@ internal sealed class BatchingBench(DeviceModel model, TorchDeviceOptions option
             ? options.Slots
             : int.Parse(way.Split(' ')[1], System.Globalization.CultureInfo.InvariantCulture);
 
-    // Each run begins with another way, so that none is always first on a cold process.
+    // Each run begins with a different policy, so that the same one does not always run in a cold process.
     private static IEnumerable<string> Ways(int run)
     {
         string[] ways = [Continuous, .. s_wholes.Select(size => $"whole {size}")];
@@ -88,7 +94,8 @@ internal sealed class BatchingBench(DeviceModel model, TorchDeviceOptions option
             requests.Length / (pictures.Max(picture => picture.Time) - requests[0].Time));
     }
 
-    // Poisson arrivals at a part of the capacity; steps uniform in 8 to 50; half of the requests guided.
+    // Poisson arrivals at a fraction of the capacity. Steps are uniform from 8 to 50; half of the requests use
+    // guidance.
     private BareRequest[] Arrivals(int run, double load, double capacity)
     {
         var numbers = new float[3 * requests];

@@ -1,5 +1,6 @@
-// Speed of the whole network on a GPU: of the denoiser by batch, and of forward and training at the shapes of the four
-// training stages, beside plain bfloat16 products in the same run. On a CPU the loads are tiny: a test that it runs.
+// The speed of the whole network on a GPU: of the denoiser by batch size, and of forward passes and training steps at
+// the shapes of the four training stages. Plain bfloat16 matrix products are measured in the same run for comparison.
+// On a CPU the loads are tiny and only test that the bench runs.
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Atelier.Cli.Verify;
@@ -13,72 +14,73 @@ using static TorchSharp.torch;
 namespace Atelier.Cli.Bench;
 
 /// <summary>
-/// Speed of the denoiser at one number of pictures, all of them guided, latents in and out of host memory.
+/// Speed of the denoiser at one batch size. All pictures use guidance, and latents are copied from and to host memory.
 /// </summary>
-/// <param name="Batch">Pictures sampled together; a pass has twice as many rows.</param>
-/// <param name="Evaluation">One evaluation of all of them.</param>
-/// <param name="Captions">Seconds for the captions of all of them, once a picture.</param>
-/// <param name="Evaluations">Evaluations that a picture takes.</param>
+/// <param name="Batch">Pictures sampled together. Because of guidance, a pass has twice as many rows.</param>
+/// <param name="Evaluation">One evaluation of the whole batch.</param>
+/// <param name="Captions">Seconds for all captions of the batch, which are computed once per picture.</param>
+/// <param name="Evaluations">Number of evaluations per picture.</param>
 public sealed record DenoiserSpeed(int Batch, Timing Evaluation, double Captions, int Evaluations)
 {
-    /// <summary>Pictures a second, text encoder and autoencoder not included.</summary>
+    /// <summary>Pictures per second, without the text encoder and the autoencoder.</summary>
     public double PicturesPerSecond => Batch / (Captions + (Evaluations * Evaluation.Seconds));
 }
 
 /// <summary>Speed at the shapes of a training stage.</summary>
-/// <param name="Stage">What the stage is.</param>
-/// <param name="Latent">Side of the latents.</param>
-/// <param name="Kept">Patches that the backbone sees.</param>
-/// <param name="Batch">Samples.</param>
-/// <param name="Forward">Captions and one evaluation, without gradients.</param>
+/// <param name="Stage">Description of the stage.</param>
+/// <param name="Latent">Side length of the latents.</param>
+/// <param name="Kept">Number of patches that the backbone processes.</param>
+/// <param name="Batch">Number of samples.</param>
+/// <param name="Forward">The captions and one evaluation, without gradients.</param>
 /// <param name="TrainStep">
-/// Forward, backward, clipping and optimizer (3 x forward); null if it does not fit into memory.
+/// A training step: forward and backward pass, clipping and optimizer, counted as 3 times the operations of the forward
+/// pass. Null if it does not fit into memory.
 /// </param>
 public sealed record StageSpeed(string Stage, int Latent, int Kept, int Batch, Timing Forward, Timing? TrainStep);
 
-/// <summary>Widths of the network, by which another program can build one of the same shapes.</summary>
+/// <summary>The network's dimensions, from which another program can build a network of the same shapes.</summary>
 /// <param name="Dim">Features of the backbone.</param>
-/// <param name="HeadDim">Features of a head.</param>
-/// <param name="PatchValues">Numbers of a patch.</param>
-/// <param name="CaptionChannels">Features of a caption's token.</param>
-/// <param name="CaptionLength">Tokens of a caption.</param>
+/// <param name="HeadDim">Features per attention head.</param>
+/// <param name="PatchValues">Values per patch.</param>
+/// <param name="CaptionChannels">Features per caption token.</param>
+/// <param name="CaptionLength">Tokens per caption.</param>
 /// <param name="CaptionHidden">Hidden features of the caption block.</param>
-/// <param name="Experts">Experts of a layer.</param>
-/// <param name="Capacity">Experts that a token is taken by, on average.</param>
+/// <param name="Experts">Experts per layer.</param>
+/// <param name="Capacity">Average number of experts that process a token.</param>
 /// <param name="Mixer">Blocks before masking.</param>
-/// <param name="Backbone">Blocks after it.</param>
+/// <param name="Backbone">Blocks after masking.</param>
 public sealed record NetworkWidths(
     int Dim, int HeadDim, int PatchValues, int CaptionChannels, int CaptionLength, int CaptionHidden, int Experts,
     double Capacity, IReadOnlyList<BlockShape> Mixer, IReadOnlyList<BlockShape> Backbone);
 
 /// <summary>All figures of <c>bench gpu</c>.</summary>
 /// <param name="Device">Kind of device.</param>
-/// <param name="Precision">What the network computes in: bfloat16 on a GPU.</param>
-/// <param name="Preset">Which network.</param>
-/// <param name="Matmul">Plain products.</param>
-/// <param name="DenoiserLatent">Side of the denoiser's latents.</param>
-/// <param name="Denoiser">The denoiser by batch.</param>
+/// <param name="Precision">Precision in which the network computes; bfloat16 on a GPU.</param>
+/// <param name="Preset">The network's preset.</param>
+/// <param name="Matmul">Plain matrix products.</param>
+/// <param name="DenoiserLatent">Side length of the denoiser's latents.</param>
+/// <param name="Denoiser">The denoiser by batch size.</param>
 /// <param name="Stages">The four stages.</param>
-/// <param name="Widths">Widths of the network.</param>
+/// <param name="Widths">The network's dimensions.</param>
 public sealed record GpuFigures(
     string Device, string Precision, string Preset, IReadOnlyList<MatmulTiming> Matmul, int DenoiserLatent,
     IReadOnlyList<DenoiserSpeed> Denoiser, IReadOnlyList<StageSpeed> Stages, NetworkWidths Widths)
 {
-    /// <summary>Best rate of the plain products.</summary>
+    /// <summary>Best rate of the plain matrix products, in operations per second.</summary>
     public double MatmulBest => Matmul.Max(m => m.Flops / m.Seconds);
 }
 
-/// <summary>Measures.</summary>
+/// <summary>Measures the figures of <c>bench gpu</c>.</summary>
 public sealed class GpuBench
 {
-    /// <summary>Steps of a picture, of two evaluations each but the last.</summary>
+    /// <summary>Steps per picture. Each step takes two evaluations, except the last, which takes one.</summary>
     public const int Steps = 18;
 
     private const int CaptionLength = 77;
     private const double Masked = 0.75;
     private const double Guidance = 5;
 
-    // Samples are few enough for 80 GB without recomputing activations.
+    // The batches are small enough for 80 GB of memory without recomputing activations.
     private static readonly (string Name, int Latent, double Mask, int Batch)[] s_stages =
     [
         ("256 px, 75 % masked", 32, Masked, 64), ("256 px", 32, 0, 32),
@@ -91,7 +93,8 @@ public sealed class GpuBench
     private readonly Action<double> _progress;
     private int _done;
 
-    // On a processor that does not multiply in bfloat16 the tiny loads of `--device cpu` would take minutes.
+    // In bfloat16, even the tiny loads of `--device cpu` would take minutes on a processor without bfloat16
+    // instructions.
     private readonly ScalarType _precision;
 
     private GpuBench(string preset, Device device, Action<double> progress)
@@ -105,19 +108,19 @@ public sealed class GpuBench
 
     private int[] Batches => _isGpu ? [1, 2, 4, 8, 16] : [1, 2];
 
-    /// <summary>Whether libtorch can use a GPU here; otherwise why not, in a sentence.</summary>
+    /// <summary>Why libtorch cannot use a GPU here, as a sentence; null if it can.</summary>
     public static string? WhyNoGpu() =>
         !NativeLibrary.TryLoad("libcuda.so.1", out _)
-            ? "There is no NVIDIA GPU here, or its driver is not installed; --device cpu tests that the bench runs."
+            ? "There is no NVIDIA GPU, or its driver is not installed; --device cpu only tests that the bench runs."
             : !cuda.is_available()
-                ? "The driver is there, but libtorch cannot use a GPU: build with ATELIER_BACKEND=cuda, or name a CUDA "
-                    + "libtorch in ATELIER_LIBTORCH."
+                ? "The NVIDIA driver is installed, but libtorch cannot use a GPU: build with ATELIER_BACKEND=cuda, or "
+                    + "set ATELIER_LIBTORCH to the folder of a CUDA libtorch."
                 : null;
 
     /// <summary>Measures everything.</summary>
-    /// <param name="preset">Which network.</param>
-    /// <param name="device">Where.</param>
-    /// <param name="progress">Told the part of the measurements that is done.</param>
+    /// <param name="preset">The network's preset.</param>
+    /// <param name="device">The device to measure on.</param>
+    /// <param name="progress">Receives the finished fraction of the measurements.</param>
     public static GpuFigures Measure(string preset, Device device, Action<double> progress) =>
         new GpuBench(preset, device, progress).Measure();
 
@@ -214,7 +217,7 @@ public sealed class GpuBench
 
     private Timing? TrainStep(MicroDiT network, double mask, int batch, double flops)
     {
-        network.to(ScalarType.Float32); // As an engine wants it: its own copy is what computes in bfloat16.
+        network.to(ScalarType.Float32); // The engine needs float32 weights: it makes a bfloat16 copy of its own.
         var settings = new TrainingSettings { Microbatch = batch, ClipNorm = 0.25, MaskRatio = mask };
         try
         {
@@ -244,7 +247,8 @@ public sealed class GpuBench
 
     private Tensor Random(params long[] shape) => randn(shape, device: _device);
 
-    // The best of at least three turns and of as many as two seconds hold, after one that warms up.
+    // The best time after a warm-up. On a GPU the work runs at least three times, and repeatedly for two seconds; on a
+    // CPU it runs once.
     private double Best(Action work)
     {
         Time();
@@ -276,7 +280,7 @@ public sealed class GpuBench
         }
     }
 
-    // Made on the device, with one mask for all steps: data loading is not what is measured here.
+    // Samples are created on the device, with one mask for all steps, because data loading is not measured here.
     private sealed class MaskedShard(MicroDiTConfig config, GpuBench bench, double ratio, int batch) : IShardSource
     {
         private readonly PatchMask? _mask = ratio == 0 ? null : Mask(config, ratio, batch).To(bench._device);

@@ -1,5 +1,5 @@
-// How much memory one evaluation needs beside its weights. Weights are written by one process and read by another, so
-// that the peak is that of loading and evaluating alone.
+// The memory that one evaluation needs in addition to the weights. One process writes the weights and another reads
+// them, so that the measured peak covers only loading and evaluating.
 using System.Diagnostics;
 using System.Globalization;
 using Atelier.Cli.Verify;
@@ -9,14 +9,14 @@ using static TorchSharp.torch;
 
 namespace Atelier.Cli.Bench;
 
-/// <summary>Memory of one evaluation.</summary>
-/// <param name="WeightBytes">Bytes of the weights.</param>
-/// <param name="PeakBytes">Largest resident set of the process that loaded and evaluated.</param>
+/// <summary>Memory and time of one evaluation.</summary>
+/// <param name="WeightBytes">Size of the weights, in bytes.</param>
+/// <param name="PeakBytes">Peak resident memory of the process that loaded and evaluated, in bytes.</param>
 /// <param name="LoadSeconds">Time to load.</param>
 /// <param name="ForwardSeconds">Time of the evaluation.</param>
 public sealed record MemoryFigures(long WeightBytes, long PeakBytes, double LoadSeconds, double ForwardSeconds)
 {
-    /// <summary>Peak over weights.</summary>
+    /// <summary>Peak memory divided by the size of the weights.</summary>
     public double Ratio => (double)PeakBytes / WeightBytes;
 }
 
@@ -31,7 +31,7 @@ public static class MemoryBench
         StateDictFile.Save(network, path);
     }
 
-    /// <summary>Loads weights into a preset and evaluates it once, in this process.</summary>
+    /// <summary>Loads weights into a preset's network and evaluates it once, in this process.</summary>
     public static MemoryFigures Measure(string preset, string path)
     {
         MicroDiTConfig config = MicroDiTConfig.Preset(preset);
@@ -56,7 +56,7 @@ public static class MemoryBench
             Stopwatch.GetElapsedTime(start).TotalSeconds);
     }
 
-    /// <summary>Largest resident set of this process so far.</summary>
+    /// <summary>Peak resident memory of this process so far, in bytes.</summary>
     public static long PeakResidentBytes()
     {
         string line = File.ReadLines("/proc/self/status").First(l => l.StartsWith("VmHWM:", StringComparison.Ordinal));

@@ -1,5 +1,5 @@
-// Speed of the bare network. Every figure is the best of several rounds, and stands beside the rate of a plain matrix
-// product measured in the same run with the same threads.
+// The speed of the bare network. Every figure is the best of several rounds, and is compared with the rate of a plain
+// matrix product measured in the same run with the same threads.
 using System.Diagnostics;
 using Atelier.Model.Networks;
 using Atelier.Model.Training;
@@ -8,9 +8,9 @@ using static TorchSharp.torch;
 
 namespace Atelier.Cli.Bench;
 
-/// <summary>Operations and the time they took.</summary>
+/// <summary>A number of operations and the time that they took.</summary>
 /// <param name="Flops">Floating-point operations.</param>
-/// <param name="Seconds">Best time.</param>
+/// <param name="Seconds">Best time, in seconds.</param>
 public sealed record Timing(double Flops, double Seconds)
 {
     /// <summary>Operations per second.</summary>
@@ -18,40 +18,43 @@ public sealed record Timing(double Flops, double Seconds)
 }
 
 /// <summary>Time of a square matrix product.</summary>
-/// <param name="Size">Side.</param>
+/// <param name="Size">Side length of the matrices.</param>
 /// <param name="Flops">Floating-point operations.</param>
-/// <param name="Seconds">Best time.</param>
+/// <param name="Seconds">Best time, in seconds.</param>
 public sealed record MatmulTiming(int Size, double Flops, double Seconds);
 
 /// <summary>Speed of a network.</summary>
-/// <param name="Preset">Which network.</param>
-/// <param name="Batch">Pictures in a pass.</param>
+/// <param name="Preset">The network's preset.</param>
+/// <param name="Batch">Pictures per pass.</param>
 /// <param name="Tokens">Tokens of a picture.</param>
-/// <param name="Threads">Threads of libtorch.</param>
-/// <param name="Matmul">Plain products.</param>
+/// <param name="Threads">Number of libtorch threads.</param>
+/// <param name="Matmul">Plain matrix products.</param>
 /// <param name="Forward">One evaluation, captions included.</param>
-/// <param name="TrainStep">Forward, backward, clipping and optimizer; operations are 3 x forward.</param>
+/// <param name="TrainStep">
+/// A training step: forward and backward pass, clipping and optimizer, counted as 3 times the operations of the forward
+/// pass.
+/// </param>
 public sealed record NetworkFigures(
     string Preset, int Batch, int Tokens, int Threads, IReadOnlyList<MatmulTiming> Matmul, Timing Forward,
     Timing TrainStep)
 {
-    /// <summary>Best rate of the plain products.</summary>
+    /// <summary>Best rate of the plain matrix products, in operations per second.</summary>
     public double MatmulBest => Matmul.Max(m => m.Flops / m.Seconds);
 
-    /// <summary>Forward's rate over the best product's.</summary>
+    /// <summary>The forward pass's rate divided by that of the best matrix product.</summary>
     public double ForwardShare => Forward.Rate / MatmulBest;
 
-    /// <summary>The train step's rate over the best product's.</summary>
+    /// <summary>The training step's rate divided by that of the best matrix product.</summary>
     public double TrainShare => TrainStep.Rate / MatmulBest;
 }
 
-/// <summary>An expert layer computed in two ways, seconds.</summary>
+/// <summary>Times of an expert layer computed in two ways, in seconds.</summary>
 /// <param name="Width">Features, D.</param>
 /// <param name="Hidden">Hidden features of an expert, F.</param>
 /// <param name="Tokens">Tokens of a picture.</param>
 /// <param name="Batch">Pictures.</param>
-/// <param name="Gather">By gather and scatter.</param>
-/// <param name="OneHot">By products with one-hot matrices.</param>
+/// <param name="Gather">By gather and scatter, forward only.</param>
+/// <param name="OneHot">By products with one-hot matrices, forward only.</param>
 /// <param name="GatherTraining">By gather and scatter, forward and backward.</param>
 /// <param name="OneHotTraining">By products with one-hot matrices, forward and backward.</param>
 public sealed record ExpertFigures(
@@ -59,21 +62,21 @@ public sealed record ExpertFigures(
     double OneHotTraining);
 
 /// <summary>All figures of <c>bench model</c>.</summary>
-/// <param name="Network">The network, unless only experts were asked for.</param>
-/// <param name="Experts">Expert layers by size.</param>
+/// <param name="Network">Figures of the network; null if only expert layers were requested.</param>
+/// <param name="Experts">Figures of expert layers by size.</param>
 public sealed record ModelFigures(NetworkFigures? Network, IReadOnlyList<ExpertFigures> Experts);
 
-/// <summary>Measures.</summary>
+/// <summary>Measures the figures of <c>bench model</c>.</summary>
 public static class ModelBench
 {
-    /// <summary>Sizes of expert layers that are measured.</summary>
+    /// <summary>Number of sizes of expert layers that can be measured.</summary>
     public const int ExpertSizes = 6;
 
     private const int CaptionLength = 77;
 
     private static readonly int[] s_sizes = [1024, 2048, 4096];
 
-    /// <summary>Speed of a preset with random weights.</summary>
+    /// <summary>Measures the speed of a preset's network with random weights.</summary>
     public static NetworkFigures Network(string preset, int batch, int latent, int rounds)
     {
         MicroDiTConfig config = MicroDiTConfig.Preset(preset, inputSize: latent);
@@ -96,7 +99,8 @@ public static class ModelBench
     }
 
     /// <summary>
-    /// Expert layers of the sizes that occur in both presets: the first <paramref name="sizes"/>, small ones first.
+    /// Measures expert layers of the sizes that occur in the two presets: the first <paramref name="sizes"/> of them,
+    /// small ones first.
     /// </summary>
     public static IReadOnlyList<ExpertFigures> Experts(int rounds, int sizes = ExpertSizes) =>
     [
@@ -153,7 +157,7 @@ public static class ModelBench
         }
     }
 
-    // The layer as the paper's listing has it: rows are picked and put back by products with one-hot matrices.
+    // The layer as in the paper's listing: products with one-hot matrices select the rows and put them back.
     private static Tensor OneHotProduct(ExpertChoiceFeedForward layer, Tensor x)
     {
         using var scope = NewDisposeScope();
@@ -168,7 +172,7 @@ public static class ModelBench
 
     private static double Best(int rounds, Action work) => BestOfPair(rounds, work, () => { }).First;
 
-    // The two take turns, so that a disturbance meets both.
+    // The two alternate, so that a disturbance affects both.
     private static (double First, double Second) BestOfPair(int rounds, Action first, Action second)
     {
         (double First, double Second) best = (double.PositiveInfinity, double.PositiveInfinity);
@@ -189,7 +193,7 @@ public static class ModelBench
         }
     }
 
-    // The same samples at every step: data loading is not what is measured here.
+    // The same samples at every step, because data loading is not measured here.
     private sealed class RepeatedShard(Tensor latents, Tensor captions) : IShardSource
     {
         public ShardBatch Read(long step, int shard) => new(

@@ -1,5 +1,5 @@
-// What gateway and grains cost: a cluster that draws the same pictures as a device of its own here, in turns, both with
-// as much to do as they can. The pictures' bytes are compared, so that both did the same work.
+// The overhead of gateway and grains. A cluster and a bare device in this process draw the same pictures in turns, both
+// under full load. The pictures' bytes are compared, to make sure that both did the same work.
 using System.Diagnostics;
 using System.Text.Json.Nodes;
 using Atelier.Cli.Cluster;
@@ -8,30 +8,34 @@ using Atelier.Silo.Devices;
 
 namespace Atelier.Cli.Bench;
 
-/// <summary>One turn.</summary>
-/// <param name="Bare">Pictures a second of the device alone.</param>
-/// <param name="Cluster">Pictures a second of the cluster, from the first request to the last picture fetched.</param>
+/// <summary>The throughputs of one turn.</summary>
+/// <param name="Bare">Pictures per second of the bare device.</param>
+/// <param name="Cluster">
+/// Pictures per second of the cluster, from the first request to the last picture fetched.
+/// </param>
 internal sealed record OverheadTurn(double Bare, double Cluster)
 {
-    /// <summary>The cluster's throughput as a part of the device's.</summary>
+    /// <summary>The cluster's throughput as a fraction of the bare device's.</summary>
     public double Ratio => Cluster / Bare;
 }
 
-/// <summary>All turns.</summary>
+/// <summary>The throughputs of all turns.</summary>
 internal sealed record OverheadFigures(IReadOnlyList<OverheadTurn> Turns)
 {
     /// <summary>The median of the turns' ratios.</summary>
     public double Ratio => Turns.Select(turn => turn.Ratio).Order().ElementAt(Turns.Count / 2);
 }
 
-/// <summary>Compares a cluster of one device with a device that is used like it.</summary>
+/// <summary>Compares a cluster that has one device with a bare device of the same settings.</summary>
 internal sealed class OverheadBench(DeviceModel model, TorchDeviceOptions options, ClusterClient cluster, int pictures)
     : IDisposable
 {
     private readonly BareDevice _device = new(model, options);
 
-    /// <summary>Runs both in turn, as often as asked, after one turn that is not counted.</summary>
-    /// <exception cref="UserErrorException">The cluster fails, or draws other pictures.</exception>
+    /// <summary>
+    /// Runs <paramref name="turns"/> turns after one that is not counted. In each turn, both draw the pictures once.
+    /// </summary>
+    /// <exception cref="UserErrorException">The cluster fails, or its pictures differ from the device's.</exception>
     public async Task<OverheadFigures> RunAsync(int turns, Action<string> remark, CancellationToken cancellation)
     {
         await _device.LoadAsync();
@@ -41,7 +45,7 @@ internal sealed class OverheadBench(DeviceModel model, TorchDeviceOptions option
             ulong seed = (ulong)turn * (ulong)pictures;
             (BarePicture[] own, byte[][] theirs, double bare, double there) = ([], [], 0, 0);
 
-            // Each begins every other turn: a machine that grows slower favours neither.
+            // They alternate in going first, so that a machine that slows down favors neither.
             foreach (bool here in turn % 2 == 0 ? new[] { true, false } : [false, true])
             {
                 long start = Stopwatch.GetTimestamp();
@@ -62,15 +66,14 @@ internal sealed class OverheadBench(DeviceModel model, TorchDeviceOptions option
             if (differing > 0)
             {
                 throw new UserErrorException(
-                    $"{differing} of {pictures} pictures differ between {cluster.Url} and here, so the two did not do "
-                    + "the same work: give "
-                    + "the model, --threads and --rows that the cluster's device has.");
+                    $"{differing} of {pictures} pictures differ between {cluster.Url} and this process, so the two did "
+                    + "not do the same work; give the model, --threads and --rows of the cluster's device.");
             }
 
             var one = new OverheadTurn(bare, there);
             remark(
                 FormattableString.Invariant(
-                    $"turn {turn} of {turns}: {bare:f3} alone, {there:f3} in the cluster, {one.Ratio:p1}"));
+                    $"turn {turn} of {turns}: {bare:f3} pictures/s alone, {there:f3} in the cluster, {one.Ratio:p1}"));
             if (turn > 0)
             {
                 figures.Add(one);

@@ -1,4 +1,4 @@
-// The command line's client of the cluster's HTTP API. Errors of the API are shown in its own words.
+// The command line's client of the cluster's HTTP API. The API's error messages are shown unchanged.
 using System.Globalization;
 using System.Net;
 using System.Net.Http.Headers;
@@ -10,12 +10,12 @@ using Atelier.Contracts.Generations;
 
 namespace Atelier.Cli.Cluster;
 
-/// <summary>The API refused a call.</summary>
-/// <param name="status">Status code of the answer.</param>
+/// <summary>The API rejected a call.</summary>
+/// <param name="status">Status code of the response.</param>
 /// <param name="message">The API's error message.</param>
 internal sealed class ApiRefusalException(HttpStatusCode status, string message) : Exception(message)
 {
-    /// <summary>Status code of the answer.</summary>
+    /// <summary>Status code of the response.</summary>
     public HttpStatusCode Status { get; } = status;
 
     /// <summary>Whether the error is transient, so that a retry may succeed.</summary>
@@ -26,13 +26,13 @@ internal sealed class ApiRefusalException(HttpStatusCode status, string message)
 /// <summary>An event of a generation.</summary>
 internal sealed record ClusterEvent
 {
-    /// <summary>Its number, with which a client resumes.</summary>
+    /// <summary>The event's number. A client that reconnects resumes after it.</summary>
     public required EventNumber Number { get; init; }
 
-    /// <summary>The phase entered, or in which a step was done.</summary>
+    /// <summary>The phase that has begun, or in which a step was completed.</summary>
     public required string Phase { get; init; }
 
-    /// <summary>Steps done.</summary>
+    /// <summary>Completed steps.</summary>
     public int Step { get; init; }
 
     /// <summary>Total steps.</summary>
@@ -41,7 +41,7 @@ internal sealed record ClusterEvent
     /// <summary>Why the generation failed; null if it did not.</summary>
     public string? Failure { get; init; }
 
-    /// <summary>Whether it is the last event.</summary>
+    /// <summary>Whether this is the last event.</summary>
     public bool IsLast => Phase is "done" or "failed" or "cancelled";
 }
 
@@ -53,7 +53,7 @@ internal sealed class ClusterClient : IDisposable
     private readonly HttpClient _http;
     private readonly TimeProvider _clock;
 
-    /// <summary>Creates a client, without calling anything.</summary>
+    /// <summary>Creates a client without connecting.</summary>
     /// <param name="url">URL of the cluster's gateway.</param>
     /// <param name="key">A tenant's key, or the administrator's.</param>
     /// <param name="clock">Source of time.</param>
@@ -89,10 +89,10 @@ internal sealed class ClusterClient : IDisposable
             : throw new UserErrorException(
                 $"{name} is not a valid key: a key consists of letters, digits, '-', '_' and '~'.");
 
-    /// <summary>Calls a route and reads the JSON of its answer; null if it is empty.</summary>
-    /// <exception cref="ApiRefusalException">The API refused.</exception>
+    /// <summary>Calls a route and reads the JSON of the response; null if the response is empty.</summary>
+    /// <exception cref="ApiRefusalException">The API rejected the call.</exception>
     /// <exception cref="HttpRequestException">Nothing listens at the URL, or the connection broke.</exception>
-    /// <exception cref="TimeoutException">There was no answer in time.</exception>
+    /// <exception cref="TimeoutException">There was no response in time.</exception>
     public async Task<JsonNode?> CallAsync(
         HttpMethod method, string path, JsonObject? body, CancellationToken cancellation)
     {
@@ -108,7 +108,7 @@ internal sealed class ClusterClient : IDisposable
         }
     }
 
-    /// <summary>Calls a route whose answer is a file.</summary>
+    /// <summary>Calls a route whose response is a file.</summary>
     public async Task<byte[]> BytesAsync(
         HttpMethod method, string path, JsonObject? body, CancellationToken cancellation)
     {
@@ -129,7 +129,8 @@ internal sealed class ClusterClient : IDisposable
     }
 
     /// <summary>
-    /// Retries an idempotent call until it is answered. If nothing listens at the first attempt, there is no cluster.
+    /// Makes an idempotent call, and retries it until it is answered. If nothing listens at the first attempt, there is
+    /// no cluster and the call fails, unless <paramref name="mayBeDown"/> is set.
     /// </summary>
     public async Task<T> RetryAsync<T>(Func<Task<T>> call, CancellationToken cancellation, bool mayBeDown = false)
     {
@@ -193,10 +194,10 @@ internal sealed class ClusterClient : IDisposable
         }
     }
 
-    /// <summary>The server-sent events that answer a call, to the end of the answer.</summary>
-    /// <exception cref="ApiRefusalException">The API refused, or an error came in place of the rest.</exception>
+    /// <summary>The server-sent events of the response to a call, until the response ends.</summary>
+    /// <exception cref="ApiRefusalException">The API rejected the call, or ended the stream with an error.</exception>
     /// <exception cref="HttpRequestException">Nothing listens at the URL, or the connection broke.</exception>
-    /// <exception cref="TimeoutException">No answer came, or it was silent for too long.</exception>
+    /// <exception cref="TimeoutException">There was no response, or the stream was silent for too long.</exception>
     public async IAsyncEnumerable<StreamEvent> EventsAsync(
         HttpMethod method, string path, JsonObject body, [EnumeratorCancellation] CancellationToken cancellation)
     {
@@ -213,7 +214,7 @@ internal sealed class ClusterClient : IDisposable
     /// <inheritdoc/>
     public void Dispose() => _http.Dispose();
 
-    // Whether there is another event on this connection; false if it has ended and a new one may continue.
+    // Whether there is another event on this connection; false if the connection has ended and a new one may resume.
     private async Task<bool> NextAsync(IAsyncEnumerator<ClusterEvent?> events, long broken)
     {
         try
@@ -230,7 +231,7 @@ internal sealed class ClusterClient : IDisposable
         }
     }
 
-    // The items of one connection: first null, when it is established, and then events.
+    // The items of one connection: first null, once the connection is established, and then events.
     private async IAsyncEnumerable<ClusterEvent?> StreamAsync(
         string id, EventNumber last, [EnumeratorCancellation] CancellationToken cancellation)
     {
@@ -328,7 +329,7 @@ internal sealed class ClusterClient : IDisposable
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException)
         {
-            // Not an answer of the API, but of something in between.
+            // The response is not from the API, but from something in between, such as a proxy.
         }
 
         return new ApiRefusalException(
@@ -344,7 +345,7 @@ internal sealed record ClientPatience
     /// <summary>Timeout of a connection attempt.</summary>
     public TimeSpan Connection { get; init; } = TimeSpan.FromSeconds(5);
 
-    /// <summary>Timeout of an answer.</summary>
+    /// <summary>Timeout of a response.</summary>
     public TimeSpan Answer { get; init; } = TimeSpan.FromSeconds(30);
 
     /// <summary>Longest silence on a stream; the cluster sends a keep-alive every 15 seconds.</summary>

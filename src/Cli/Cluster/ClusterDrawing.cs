@@ -1,5 +1,5 @@
-// Drawing pictures on a cluster. Each one is submitted under an id chosen here, so that the request can be retried;
-// then its events are followed and the picture is fetched. On interruption, open generations are cancelled.
+// Drawing pictures on a cluster. Each picture is submitted under an id chosen by this client, so that the request can
+// be retried. The client then follows its events and fetches it. On interruption, open generations are cancelled.
 using System.Globalization;
 using System.Text.Json.Nodes;
 using Atelier.Model.Clip;
@@ -30,7 +30,7 @@ internal sealed record ClusterRequest
     /// <summary>Width and height, such as 256x256, or auto.</summary>
     public string Size { get; init; } = "auto";
 
-    /// <summary>The body of the API's request.</summary>
+    /// <summary>The body of the API request for one picture.</summary>
     /// <param name="id">Id of the generation.</param>
     /// <param name="index">Index of the picture, from 0.</param>
     public JsonObject ToJson(string id, int index)
@@ -74,7 +74,9 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
     private readonly HashSet<string> _open = new(StringComparer.Ordinal);
     private double[] _parts = [];
 
-    /// <summary>Draws all pictures concurrently; each is passed on as soon as it is finished.</summary>
+    /// <summary>
+    /// Draws all pictures concurrently, and passes each to <paramref name="take"/> as soon as it is finished.
+    /// </summary>
     /// <returns>Warnings about truncated prompts.</returns>
     /// <exception cref="UserErrorException">A generation failed; the others are cancelled.</exception>
     public async Task<IReadOnlyList<string>> RunAsync(
@@ -94,7 +96,7 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
             await CancelOpenAsync();
             cancellation.ThrowIfCancellationRequested();
 
-            // The first failure cancelled the others, whose exceptions only report that.
+            // The first failure cancelled the other tasks, whose exceptions only report the cancellation.
             await (pictures.FirstOrDefault(picture => picture.IsFaulted) ?? Task.WhenAll(pictures));
             throw;
         }
@@ -153,8 +155,8 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
             mayBeDown: true);
     }
 
-    // The end of a prompt that is too long for the text encoder is ignored. The picture has arrived by now, so a
-    // failing call does not matter.
+    // Warnings about prompts that are too long for the text encoder, which ignores their ends. The picture has already
+    // arrived, so a failing call does not matter.
     private async Task<IReadOnlyList<string>> WarningsAsync(string id, CancellationToken cancellation)
     {
         try
@@ -186,11 +188,11 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
         {
             throw new UserErrorException(last.Phase == "cancelled"
                 ? "The generation was cancelled."
-                : $"The generation failed: {last.Failure ?? "the cluster gives no reason."}");
+                : $"The generation failed: {last.Failure ?? "the cluster gave no reason."}");
         }
     }
 
-    // Events report phases and steps; only the queue knows the position in it.
+    // Events report phases and steps. Only the queue knows a picture's position, so the position is polled.
     private async Task FollowPlaceAsync(string id, int index, CancellationToken cancellation)
     {
         try
@@ -203,7 +205,7 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
                     string wait = view["wait_seconds"] is JsonValue seconds
                         ? $", about {seconds.GetValue<double>():0} s"
                         : "";
-                    Report(index, _parts[index], $"waiting, {position} before it{wait}");
+                    Report(index, _parts[index], $"waiting, {position} ahead in the queue{wait}");
                 }
 
                 await Task.Delay(s_placePoll, clock, cancellation);
@@ -213,7 +215,7 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
             when (error is OperationCanceledException or ApiRefusalException or HttpRequestException or TimeoutException
                 or UserErrorException or InvalidOperationException)
         {
-            // It is only for display: errors show up while following the events.
+            // The position is only for display; DrawAsync notices errors while it follows the events.
         }
     }
 
@@ -252,7 +254,7 @@ internal sealed class ClusterDrawing(ClusterClient client, TimeProvider clock, A
         }
     }
 
-    // Including requests that may never have been accepted.
+    // Cancels all open generations, including those whose submission may never have been accepted.
     private async Task CancelOpenAsync()
     {
         string[] open;

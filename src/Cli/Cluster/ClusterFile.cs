@@ -1,5 +1,5 @@
-// cluster.json: secrets and ports of a cluster on this machine, kept between runs. Only its user can read it; it is
-// written through a temporary file, so it is never incomplete.
+// cluster.json: secrets and ports of a cluster on this machine, kept between runs. Only the user who runs the cluster
+// can read the file. It is written through a temporary file, so it is never incomplete.
 using System.Security.Cryptography;
 using System.Text.Json;
 using Atelier.Model;
@@ -38,7 +38,7 @@ internal sealed record ClusterFile
     /// <summary>The administrator's key.</summary>
     public required string AdminKey { get; init; }
 
-    /// <summary>The key of this machine's tenant; null until there is one.</summary>
+    /// <summary>The key of this machine's tenant; null until it is created.</summary>
     public string? Key { get; init; }
 
     /// <summary>The gateway's port; 0 until one is assigned.</summary>
@@ -62,7 +62,7 @@ internal sealed record ClusterFile
     };
 
     /// <summary>Reads a data folder's file; null if there is none.</summary>
-    /// <exception cref="UserErrorException">It is damaged.</exception>
+    /// <exception cref="UserErrorException">The file is damaged.</exception>
     public static ClusterFile? Read(string folder)
     {
         string path = Path.Combine(folder, FileName);
@@ -127,6 +127,6 @@ internal sealed record ClusterFile
     }
 
     private static UserErrorException Damaged(string path, string why) => new(
-        $"{path} is damaged: {why}. Delete it, and a new one is created: tenants, sessions and pictures "
-        + "stay, and up creates itself a new key.");
+        $"{path} is damaged: {why}. Delete it, and atelier up creates a new file and a new key; tenants, sessions "
+        + "and pictures are kept.");
 }

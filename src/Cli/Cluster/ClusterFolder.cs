@@ -4,7 +4,7 @@ using Atelier.ServiceDefaults;
 
 namespace Atelier.Cli.Cluster;
 
-/// <summary>A data folder. The process that holds it open runs its cluster.</summary>
+/// <summary>A data folder. The process that holds its lock runs its cluster.</summary>
 internal sealed class ClusterFolder : IDisposable
 {
     private const string LockFile = "lock";
@@ -32,13 +32,13 @@ internal sealed class ClusterFolder : IDisposable
     public string Logs => System.IO.Path.Combine(Path, "logs");
 
     /// <summary>
-    /// Creates the folder if it is missing, accessible only to this user, and locks it until it is disposed. In an
-    /// existing folder, the cluster's files are closed to other users; the permissions of the folder itself are not
-    /// changed.
+    /// Creates the folder, accessible only to this user, if it is missing, and locks it until this object is disposed.
+    /// In an existing folder, the cluster's files are closed to other users; the permissions of the folder itself are
+    /// not changed.
     /// </summary>
     /// <param name="path">The folder.</param>
     /// <param name="warn">Receives warnings about files that other users may still read or replace.</param>
-    /// <exception cref="UserErrorException">Another process holds it, or it cannot be used.</exception>
+    /// <exception cref="UserErrorException">Another process holds the lock, or the folder cannot be used.</exception>
     public static ClusterFolder Open(string path, Action<string> warn)
     {
         string full = System.IO.Path.GetFullPath(path);
@@ -56,7 +56,7 @@ internal sealed class ClusterFolder : IDisposable
             throw new UserErrorException($"--data is \"{path}\", but the folder cannot be created: {error.Message}");
         }
 
-        // An flock, which the system releases when the process ends in any way.
+        // The lock is an flock, which the system releases however the process ends.
         if (TryLock(System.IO.Path.Combine(full, LockFile)) is not { } held)
         {
             string where = ClusterFile.Read(full)?.Url is { } url ? $", at {url}" : "";

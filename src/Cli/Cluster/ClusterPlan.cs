@@ -118,7 +118,7 @@ internal sealed record ClusterPlan
         settings["Metrics__Port"] = $"{metricsPort}";
         settings["Cluster__Secret"] = File.Secret;
         settings["Supervisor__Stdin"] = "true";
-        // Container images set these; the ports above take precedence.
+        // Container images set these variables. They are removed here, so that the ports above apply.
         settings["ASPNETCORE_URLS"] = settings["ASPNETCORE_HTTP_PORTS"] = null;
         return new ChildProgram(name, DotnetHost(), [FindProgram(project)], settings)
         {
@@ -126,7 +126,7 @@ internal sealed record ClusterPlan
         };
     }
 
-    // Programs of one build are in neighbouring folders: bin/Cli/release, bin/Silo/release, bin/Gateway/release.
+    // Programs of one build are in neighboring folders: bin/Cli/release, bin/Silo/release, bin/Gateway/release.
     private static string FindProgram(string project)
     {
         string here = Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory), file = $"Atelier.{project}.dll";

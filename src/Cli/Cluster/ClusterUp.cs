@@ -23,7 +23,7 @@ internal sealed class ClusterUp(
     /// <summary>Starts the cluster, reports when it is ready, and stops it on request.</summary>
     /// <param name="ready">Called once the cluster is ready, with the file that holds the tenant's key.</param>
     /// <param name="stop">Stops the cluster.</param>
-    /// <exception cref="UserErrorException">It does not become ready.</exception>
+    /// <exception cref="UserErrorException">The cluster does not become ready.</exception>
     public async Task RunAsync(Action<ClusterFile> ready, CancellationToken stop)
     {
         Directory.CreateDirectory(plan.Folder.Logs);
@@ -118,8 +118,8 @@ internal sealed class ClusterUp(
         }
     }
 
-    // The tenant's key is created once and shown at every start: it is stored beside the administrator's key, which
-    // grants more.
+    // The tenant's key is created once and shown at every start. Storing it adds no risk, because the file also holds
+    // the administrator's key, which grants more.
     private async Task<ClusterFile> WithKeyAsync(CancellationToken stop)
     {
         using var admin = new ClusterClient(new Uri(plan.File.Url!), plan.File.AdminKey, clock);

@@ -71,6 +71,6 @@ internal sealed class RotatingLog : IDisposable
 
     private string FileOf(int age) => System.IO.Path.Combine(_folder, age == 0 ? $"{_name}.log" : $"{_name}.{age}.log");
 
-    // Without a buffer, so that a line is in the file once the call returns.
+    // The stream has no buffer, so that a line is in the file once WriteLine returns.
     private FileStream Open() => new(FileOf(0), FileMode.Append, FileAccess.Write, FileShare.Read, bufferSize: 0);
 }

@@ -1,4 +1,4 @@
-// A process that is kept alive: when it dies it is restarted, after a pause that grows while it keeps dying. Its
+// A process that is kept alive: when it dies it is restarted, after a pause that grows if it dies repeatedly. Its
 // standard input is a pipe that is never written to, so that a child that reads end-of-file knows that its supervisor
 // has exited.
 using System.ComponentModel;
@@ -26,7 +26,7 @@ internal sealed record SupervisionSettings
     /// <summary>Pause before a dead child is restarted.</summary>
     public TimeSpan PauseMin { get; init; } = TimeSpan.FromSeconds(0.2);
 
-    /// <summary>Maximum pause; it doubles at each death.</summary>
+    /// <summary>Maximum pause; the pause doubles at each death.</summary>
     public TimeSpan PauseMax { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>Running time after which the pause is reset to the shortest.</summary>
@@ -50,7 +50,7 @@ internal sealed record SupervisionSettings
     /// <summary>Time after which a child that was never alive is killed because its start hangs.</summary>
     public TimeSpan StartMax { get; init; } = TimeSpan.FromMinutes(5);
 
-    /// <summary>Consecutive probe answers that report failure, after which a child is restarted.</summary>
+    /// <summary>Number of consecutive probe responses reporting failure after which a child is restarted.</summary>
     public int SickAnswers { get; init; } = 3;
 
     /// <summary>Number of lines of standard error shown when a child dies.</summary>
@@ -72,7 +72,7 @@ internal sealed class SupervisedChild : IAsyncDisposable
     private const int SigTerm = 15;
     private const int CannotStart = 127;
 
-    // Consecutive probes without an answer: a busy machine may miss one.
+    // A child is not considered hung before this many consecutive probes are unanswered: a busy machine may miss one.
     private const int SilentMin = 3;
 
     // Time limit for reading a dead process's pipes, which a grandchild may keep open forever.
@@ -117,7 +117,7 @@ internal sealed class SupervisedChild : IAsyncDisposable
         }
     }
 
-    /// <summary>Asks the child to exit, waits for the grace period, and then kills it.</summary>
+    /// <summary>Asks the child to exit, and kills it if it has not exited within the grace period.</summary>
     public async Task StopAsync()
     {
         await _stopping.CancelAsync();
@@ -224,7 +224,7 @@ internal sealed class SupervisedChild : IAsyncDisposable
         }
     }
 
-    // A process may hang without dying: stopped, out of threads, or waiting for a disk forever.
+    // A process may hang without exiting: it may be stopped, out of threads, or waiting for a disk forever.
     private async Task WatchAsync(Process process, CancellationToken exited)
     {
         long alive = _clock.GetTimestamp();
@@ -239,7 +239,7 @@ internal sealed class SupervisedChild : IAsyncDisposable
                 TimeSpan stall = 3 * (_supervision.ProbePeriod + _supervision.ProbeTimeout);
                 if (answer == true || _clock.GetElapsedTime(asked) > stall)
                 {
-                    // It is alive; or this process itself was suspended, and cannot judge its children.
+                    // The child is alive, or this process itself was suspended and cannot judge its children.
                     (alive, silent, hasStarted) = (_clock.GetTimestamp(), 0, hasStarted || answer == true);
                 }
 
@@ -259,15 +259,15 @@ internal sealed class SupervisedChild : IAsyncDisposable
         }
         catch (OperationCanceledException)
         {
-            // It has already exited.
+            // The child has already exited.
         }
         catch (InvalidOperationException)
         {
-            // It exited before it could be killed.
+            // The child exited before it could be killed.
         }
     }
 
-    // The answer of its liveness probe; null if there is none.
+    // Whether the child's liveness probe reports success; null if it does not respond.
     private async Task<bool?> AskAsync(Uri live, CancellationToken exited)
     {
         using var late = new CancellationTokenSource(_supervision.ProbeTimeout, _clock);
@@ -306,7 +306,7 @@ internal sealed class SupervisedChild : IAsyncDisposable
 
         lock (_gate)
         {
-            // Stopping uses the same lock: it either sees the child or prevents its start.
+            // StopAsync and Kill use the same lock: either they see the child, or they prevent its start.
             fault = null;
             if (_stopping.IsCancellationRequested)
             {
@@ -357,7 +357,7 @@ internal sealed class SupervisedChild : IAsyncDisposable
         }
         catch (Exception error) when (error is IOException or ObjectDisposedException)
         {
-            // A child whose pipe is not read would block, so a full disk only costs the log.
+            // If the pipe were not read, the child would block. So on a full disk, only log lines are lost.
         }
     }
 

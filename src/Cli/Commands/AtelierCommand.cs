@@ -22,7 +22,7 @@ internal static class AtelierCommand
     private static readonly string[] s_light =
         ["up", "status", "tenants", "blobs", "runs", "generate", "test"];
 
-    private const string NoMemory = "This machine does not have enough memory for that.";
+    private const string NoMemory = "This machine does not have enough memory for this command.";
 
     // A prompt may begin with @, which would otherwise refer to a response file.
     private static readonly ParserConfiguration s_parsing = new() { ResponseFileTokenReplacer = null };
@@ -30,7 +30,7 @@ internal static class AtelierCommand
     public static Command Create()
     {
         var command = new Command(
-            "atelier", "Atelier: draws pictures from text, and trains the models for it.")
+            "atelier", "Atelier: draws pictures from text, and trains the models that draw them.")
         {
             new HelpOption("--help", "-h", "-?"),
             new VersionOption(),
@@ -56,7 +56,7 @@ internal static class AtelierCommand
     /// <summary>Parses a command line as <see cref="RunAsync"/> does.</summary>
     public static ParseResult Parse(params string[] args) => Create().Parse(args, s_parsing);
 
-    /// <summary>Runs a command line. Errors are one sentence on standard error.</summary>
+    /// <summary>Runs a command line. An error is reported in one sentence on standard error.</summary>
     /// <returns>0 on success, 1 on an error, 130 if interrupted.</returns>
     public static async Task<int> RunAsync(string[] args)
     {
@@ -109,7 +109,8 @@ internal static class AtelierCommand
         return 1;
     }
 
-    // Errors that a user can resolve. All others are bugs of this program and are shown with a stack trace.
+    // The message of an error that a user can resolve; null for all others, which are bugs of this program and are
+    // shown with a stack trace.
     private static string? Sentence(Exception error) => error switch
     {
         UserErrorException or LibtorchException or TrainingFailedException or PrecomputeFailedException

@@ -1,4 +1,4 @@
-// atelier bench: speed as a share of what this machine can do.
+// atelier bench: measures speed and memory relative to what this machine can do.
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
@@ -13,7 +13,7 @@ internal static class BenchCommand
 {
     public static Command Create()
     {
-        return new Command("bench", "Measures speed and memory, always as ratios within one run.")
+        return new Command("bench", "Measures speed and memory, as ratios of figures from the same run.")
         {
             Model(), Memory(), Gpu(), Batching(), Overhead(),
         };
@@ -21,14 +21,14 @@ internal static class BenchCommand
 
     private static Command Memory()
     {
-        Option<string> preset = Choices.Word("--preset", "Which network.", "XL_2", "Tiny_2");
+        Option<string> preset = Choices.Word("--preset", "Preset of the network.", "XL_2", "Tiny_2");
         Option<FileInfo> weights = Choices.Path<FileInfo>(
             "--weights",
-            "A safetensors file of the preset; created with formula weights, in a separate process, if it is missing.",
+            "Safetensors file of the preset's weights; if it is missing, a separate process creates it from a formula.",
             required: true);
         Option<FileInfo> json = Choices.Json();
         var make = new Option<bool>("--make") { Description = "Only create the file.", Hidden = true };
-        var command = new Command("memory", "Peak memory of loading a network and evaluating it once.")
+        var command = new Command("memory", "Measures the peak memory of loading a network and evaluating it once.")
         {
             preset, weights, json, make,
         };
@@ -69,19 +69,20 @@ internal static class BenchCommand
 
     private static Command Model()
     {
-        Option<string> preset = Choices.Word("--preset", "Which network.", "Tiny_2", "XL_2");
-        Option<int> batch = Choices.Number("--batch", 1, 1024, 8, "Pictures in a pass, 1 to 1024.");
+        Option<string> preset = Choices.Word("--preset", "Preset of the network.", "Tiny_2", "XL_2");
+        Option<int> batch = Choices.Number("--batch", 1, 1024, 8, "Pictures per pass, 1 to 1024.");
         Option<int> latent = Choices.Number(
-            "--latent", 2, 512, 32, "Side of the latent, even, 2 to 512; 32 is 256 tokens.");
-        Option<int> rounds = Choices.Number("--rounds", 1, 1000, 5, "Repetitions, 1 to 1000; the best counts.");
+            "--latent", 2, 512, 32, "Side length of the latent, even, 2 to 512; 32 gives 256 tokens.");
+        Option<int> rounds = Choices.Number("--rounds", 1, 1000, 5, "Repetitions, 1 to 1000; the best is shown.");
         Option<int?> threads = Choices.NumberOrNone(
-            "--threads", 1, 1024, "Threads of libtorch, 1 to 1024; by default one per core.");
-        var experts = new Option<bool>("--experts") { Description = "Only the comparison of expert layers." };
+            "--threads", 1, 1024, "libtorch threads, 1 to 1024; by default one per core.");
+        var experts = new Option<bool>("--experts") { Description = "Only compare expert layers." };
         Option<int> sizes = Choices.Number(
-            "--sizes", 1, ModelBench.ExpertSizes, ModelBench.ExpertSizes, "Sizes of expert layers, smallest first.");
+            "--sizes", 1, ModelBench.ExpertSizes, ModelBench.ExpertSizes,
+            "Number of expert layer sizes, smallest first.");
         sizes.Hidden = true; // For tests, which must be fast.
         Option<FileInfo> json = Choices.Json();
-        var command = new Command("model", "The bare network against this machine's matrix product.")
+        var command = new Command("model", "Compares the speed of the bare network with this machine's matrix product.")
         {
             preset, batch, latent, rounds, threads, experts, sizes, json,
         };
@@ -107,12 +108,13 @@ internal static class BenchCommand
 
     private static Command Gpu()
     {
-        Option<string> preset = Choices.Word("--preset", "Which network.", "XL_2", "Tiny_2");
+        Option<string> preset = Choices.Word("--preset", "Preset of the network.", "XL_2", "Tiny_2");
         Option<string> device = Choices.Word(
-            "--device", "Device; on cpu the loads are tiny, and only show that the bench runs.", "cuda", "cpu");
+            "--device", "Device; on cpu the loads are tiny and only test that the bench runs.", "cuda", "cpu");
         Option<FileInfo> json = Choices.Json();
         var command = new Command(
-            "gpu", "Denoiser, forward pass and training in bfloat16 against the matrix product; takes minutes.")
+            "gpu",
+            "Compares denoiser, forward pass and training in bfloat16 with the matrix product; takes minutes.")
         {
             preset, device, json,
         };
@@ -137,11 +139,12 @@ internal static class BenchCommand
     private static Command Batching()
     {
         Option<int> requests = Choices.Number("--requests", 4, 100_000, 40, "Requests per run.");
-        Option<int> runs = Choices.Number("--runs", 1, 1000, 5, "Runs, whose medians are shown.");
+        Option<int> runs = Choices.Number("--runs", 1, 1000, 5, "Number of runs; their medians are shown.");
         var device = new DeviceChoices();
         Option<FileInfo> json = Choices.Json();
         var command = new Command(
-            "batching", "Continuous batching against batches of whole requests and against one at a time.")
+            "batching",
+            "Compares continuous batching with batches of whole requests and with one request at a time.")
         {
             requests, runs, json,
         };
@@ -154,7 +157,7 @@ internal static class BenchCommand
             IReadOnlyList<BatchingFigures> figures = await bench.RunAsync(
                 parsed.GetValue(runs), part => Output.Remark($"{part:p0}"), cancellation);
             Output.Table(
-                ["load", "way", "median, s", "p95, s", "pictures/s"],
+                ["load", "policy", "median, s", "p95, s", "pictures/s"],
                 [
                     .. figures.Select(one => (IReadOnlyList<string>)
                     [
@@ -173,21 +176,22 @@ internal static class BenchCommand
         var cluster = new Option<string>("--cluster")
         {
             HelpName = "URL",
-            Description = "A cluster of one device.",
+            Description = "URL of a cluster that has one device.",
             Required = true,
         };
         var key = new Option<string>("--key")
         {
             HelpName = "KEY",
-            Description = "A key of that cluster.",
+            Description = "API key for that cluster.",
             Required = true,
         };
         Option<int> pictures = Choices.Number("--pictures", 1, 10_000, 40, "Pictures per turn.");
-        Option<int> turns = Choices.Number("--turns", 1, 1000, 5, "Turns that are counted.");
+        Option<int> turns = Choices.Number("--turns", 1, 1000, 5, "Number of turns, after a warm-up turn.");
         var device = new DeviceChoices();
         Option<FileInfo> json = Choices.Json();
         var command = new Command(
-            "overhead", "A cluster's throughput against that of a device without gateway and grains, in turns.")
+            "overhead",
+            "Compares a cluster's throughput with that of a device without gateway and grains, in alternation.")
         {
             cluster, key, pictures, turns, json,
         };
@@ -220,7 +224,7 @@ internal static class BenchCommand
         return command;
     }
 
-    // Options of the bench's device.
+    // Options for the device that a bench uses.
     private sealed class DeviceChoices
     {
         private readonly Option<DirectoryInfo> _folder = Choices.Path<DirectoryInfo>("--model", "The model's folder.");
@@ -229,7 +233,7 @@ internal static class BenchCommand
         private readonly Option<int> _rows = Choices.Number(
             "--rows", 1, 1024, TorchDeviceOptions.RowsStandard,
             "Batch size of a forward pass; a guided picture takes two rows, others one.");
-        private readonly Option<int> _threads = Choices.Number("--threads", 1, 1024, 1, "Threads of libtorch.");
+        private readonly Option<int> _threads = Choices.Number("--threads", 1, 1024, 1, "libtorch threads.");
 
         public void AddTo(Command command)
         {
@@ -254,7 +258,7 @@ internal static class BenchCommand
         double best = figures.MatmulBest;
         Output.Line($"{figures.Preset} in {figures.Precision} on {figures.Device}");
         Output.Table(
-            ["what", "TFLOP", "ms", "TFLOP/s", "share of matmul"],
+            ["operation", "TFLOP", "ms", "TFLOP/s", "share of matmul"],
             [
                 .. figures.Matmul.Select(m => Row($"matmul {m.Size}", new Timing(m.Flops, m.Seconds), null)),
                 .. figures.Stages.SelectMany(s => (IReadOnlyList<string>[])
@@ -267,9 +271,9 @@ internal static class BenchCommand
             ]);
         Output.Line(
             $"Denoiser, guided, latent {figures.DenoiserLatent}, {GpuBench.Steps} steps: "
-            + $"{(2 * GpuBench.Steps) - 1} evaluations a picture");
+            + $"{(2 * GpuBench.Steps) - 1} evaluations per picture");
         Output.Table(
-            ["batch", "ms an evaluation", "evaluations/s", "pictures/s", "TFLOP/s", "share of matmul"],
+            ["batch", "ms per evaluation", "evaluations/s", "pictures/s", "TFLOP/s", "share of matmul"],
             [
                 .. figures.Denoiser.Select(d => (IReadOnlyList<string>)
                 [
@@ -295,7 +299,7 @@ internal static class BenchCommand
         {
             Output.Line($"{network.Preset}, batch {network.Batch}, {network.Tokens} tokens, {network.Threads} threads");
             Output.Table(
-                ["what", "GFLOP", "seconds", "GFLOP/s", "share of matmul"],
+                ["operation", "GFLOP", "seconds", "GFLOP/s", "share of matmul"],
                 [
                     .. network.Matmul.Select(m => Row($"matmul {m.Size}", m.Flops, m.Seconds, null)),
                     Row("forward", network.Forward.Flops, network.Forward.Seconds, network.MatmulBest),
@@ -303,7 +307,7 @@ internal static class BenchCommand
                 ]);
         }
 
-        Output.Line("Expert layer: gather and scatter against the one-hot product, seconds");
+        Output.Line("Expert layer: gather and scatter compared with the one-hot product, in seconds");
         Output.Table(
             ["D", "F", "tokens", "batch", "gather", "one-hot", "ratio", "with gradients", "one-hot", "ratio"],
             [

@@ -1,4 +1,4 @@
-// atelier blobs: care of the blob store.
+// atelier blobs: maintenance of the blob store.
 using System.CommandLine;
 using System.Text.Json.Nodes;
 using Atelier.Cli.Cluster;
@@ -21,7 +21,7 @@ internal static class BlobsCommand
         };
         Option<int> grace = Choices.Number(
             "--grace-hours", 1, GraceHoursMax, GraceHours,
-            "Keep data stored within so many hours: its owner may not know of it yet.");
+            "Keep data stored within this many hours, because its owner may not refer to it yet.");
         Option<FileInfo> json = Choices.Json();
         Command command = cluster.AddTo(new Command(
             "sweep", "Lists stored data that nothing in the cluster needs, and its size; with --remove, removes it."));
@@ -66,8 +66,9 @@ internal static class BlobsCommand
     {
         foreach ((string member, string text) in ((string, string)[])
             [
-                ("listed", "are stored"), ("unneeded", "are needed by no owner"), ("removed", "were removed"),
-                ("young", "are too young"), ("in_doubt", "were kept because an owner or the store did not answer"),
+                ("listed", "are stored"), ("unneeded", "are not needed by any owner"), ("removed", "were removed"),
+                ("young", "are too young to be removed"),
+                ("in_doubt", "were kept because an owner or the store did not answer"),
             ])
         {
             Output.Remark($"{totals[member]?["blobs"]} blobs, {totals[member]?["bytes"]} bytes, {text}.");
@@ -75,7 +76,7 @@ internal static class BlobsCommand
 
         if (!removes)
         {
-            Output.Remark("This was a dry run: --remove removes them.");
+            Output.Remark("This was a dry run; with --remove, unneeded blobs are removed.");
         }
     }
 }

@@ -22,27 +22,29 @@ internal static class DataCommand
     {
         var output = new Argument<DirectoryInfo>("DIR")
         {
-            Description = "Folder for the latents; the same command resumes where it stopped.",
+            Description = "Folder for the latents; if the command is repeated, it resumes where it stopped.",
         };
         Option<DirectoryInfo> pictures = Choices.Path<DirectoryInfo>(
             "--pictures",
-            "An MDS data set with a text and a picture column, or a folder of pictures with captions beside them.");
+            "An MDS data set with a text and a picture column, or a folder of pictures and caption files.");
         Option<long?> shapes = Choices.NumberOrNone(
-            "--shapes", 1, ScenesMax, "Instead of --pictures: this many scenes of the demo world.");
+            "--shapes", 1, ScenesMax, "Encode this many scenes of the demo world, instead of --pictures.");
         Option<string?> captionColumn = Choices.CaptionColumn(), pictureColumn = Choices.PictureColumn();
         Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>(
-            "--model", "A model folder, or a folder with only its encoders.", required: true);
+            "--model", "A model folder, or a folder with only the encoders of a model.", required: true);
         var sizes = new Option<int[]>("--size")
         {
             HelpName = "N",
-            Description = "Sides at which pictures are encoded.",
+            Description = "Side lengths, in pixels, at which pictures are encoded.",
             AllowMultipleArgumentsPerToken = true,
             Required = true,
         };
         Option<ulong> seed = Choices.Number<ulong>(
-            "--seed", 0, ulong.MaxValue, 18, "Seed of the draws from latents' distributions, and of the demo world.");
+            "--seed", 0, ulong.MaxValue, 18,
+            "Seed for sampling latents from their distributions, and for the demo world.");
         Option<int?> workers = Choices.NumberOrNone(
-            "--workers", 1, 256, "Parts computed at the same time, each by one thread; by default one per core.");
+            "--workers", 1, 256,
+            "Parts of the latents computed in parallel, each by one thread; by default one per core.");
         Option<string> compute = Choices.Precision("--compute", "Precision of the networks.");
         Option<FileInfo> json = Choices.Json();
         var command = new Command("precompute", "Encodes captioned pictures into latents and caption features.")
@@ -136,7 +138,7 @@ internal static class DataCommand
         });
         return command;
 
-        // The column that commands would choose, or why they cannot.
+        // The column that commands would choose, or the reason why they cannot choose one.
         static (string? Name, string Text) Chosen(Func<MdsColumn> choose)
         {
             try
@@ -164,7 +166,7 @@ internal static class DataCommand
         }
 
         return (columns.Caption ?? columns.Picture) is { } column
-            ? throw new UserErrorException($"The demo world has no columns: omit {column}.")
+            ? throw new UserErrorException($"The demo world has no columns: omit the option for the column {column}.")
             : new ShapesPictures(seed, shapes!.Value);
     }
 }

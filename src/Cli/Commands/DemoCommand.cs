@@ -29,19 +29,19 @@ internal static class DemoCommand
             "--out", "Folder for the finished model and the oracle; existing results are reused.");
         output.DefaultValueFactory = _ => new DirectoryInfo(Home.At("models"));
         Option<int> scenes = Choices.Number(
-            "--scenes", 1, 100_000_000, 98_304, "Scenes that the denoiser is trained on.");
+            "--scenes", 1, 100_000_000, 98_304, "Number of scenes that the denoiser is trained on.");
         Option<int> prompts = Choices.Number(
-            "--prompts", 16, 1_000_000, 1_600, "Prompts for scoring the finished model.");
+            "--prompts", 16, 1_000_000, 1_600, "Number of prompts for scoring the finished model.");
         Option<string?> precision = new("--precision")
         {
             HelpName = $"{Precision.Auto}|{Precision.Float32}|{Precision.BFloat16}",
-            Description = "Precision of training and encoding; by default the stages' own, otherwise auto.",
+            Description = "Precision of training and encoding; by default that of each stage, and auto for the rest.",
         };
         precision.AcceptOnlyFromAmong(Precision.Auto, Precision.Float32, Precision.BFloat16);
         Option<int?> threads = Choices.NumberOrNone(
-            "--threads", 1, 1024, "Threads of libtorch and of encoding latents; by default one per core.");
+            "--threads", 1, 1024, "Threads for libtorch and for encoding latents; by default one per core.");
         var command = new Command(
-            "make", "Makes the demo model from scratch. The same command resumes where it stopped.")
+            "make", "Makes the demo model from scratch. If the command is repeated, it resumes where it stopped.")
         {
             stages, output, scenes, prompts, precision, threads,
         };
@@ -63,16 +63,16 @@ internal static class DemoCommand
 
     private static Command Part()
     {
-        var name = new Argument<string>("name") { Description = "vocabulary, autoencoder, clip or oracle." };
+        var name = new Argument<string>("name") { Description = "The part: vocabulary, autoencoder, clip or oracle." };
         name.AcceptOnlyFromAmong("vocabulary", "autoencoder", "clip", "oracle");
         var output = new Option<DirectoryInfo>("--out")
         {
-            Description = "The folder of the parts; started ones are resumed from there.",
+            Description = "Folder of the parts; a part that was started there is resumed.",
             Required = true,
         };
         var threads = new Option<int>("--threads")
         {
-            Description = "Threads of libtorch.",
+            Description = "libtorch threads.",
             DefaultValueFactory = _ => 1,
         };
         Option<string> precision = Choices.Precision("--precision", "Precision of the training.");
@@ -155,11 +155,11 @@ internal static class DemoCommand
         ClipScore score = ClipMeasure.Score(
             network, ClipTokenizer.Load(parts.Vocabulary, network.Config.Text.ContextLength));
         Output.Table(
-            ["what", "part right"],
+            ["match", "fraction correct"],
             [
-                [$"picture to text, of {score.Pairs}", Number(score.PictureToText, "f4")],
-                [$"text to picture, of {score.Pairs}", Number(score.TextToPicture, "f4")],
-                ["own caption or its twin's", Number(score.Twins, "f4")],
+                [$"picture to text, among {score.Pairs}", Number(score.PictureToText, "f4")],
+                [$"text to picture, among {score.Pairs}", Number(score.TextToPicture, "f4")],
+                ["own caption preferred to the twin's", Number(score.Twins, "f4")],
                 .. score.TwinsByDifference.Select(
                     pair => (IReadOnlyList<string>)[$"twin differs by {pair.Key}", Number(pair.Value, "f4")]),
             ]);

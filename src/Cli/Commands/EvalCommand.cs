@@ -21,12 +21,13 @@ internal static class EvalCommand
 
     private static Command Shapes()
     {
-        Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>("--model", "Model folder, of the demo world.");
+        Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>("--model", "Folder of a model of the demo world.");
         model.DefaultValueFactory = _ => new DirectoryInfo(Home.At("models/shapes"));
         Option<FileInfo> oracle = Choices.Path<FileInfo>("--oracle", "The oracle's weights.");
         oracle.DefaultValueFactory = _ => new FileInfo(Home.At("models/oracle/oracle.safetensors"));
         Option<int> prompts = Choices.Number(
-            "--prompts", 16, 1_000_000, 1_600, "Total prompts, over 8 tasks, half of them of held-out combinations.");
+            "--prompts", 16, 1_000_000, 1_600,
+            "Total number of prompts over 8 tasks; half of them show held-out combinations.");
         Option<int?> steps = Choices.NumberOrNone(
             "--steps", 1, SamplerSettings.StepsMax, "Steps; by default the model's.");
         Option<double?> guidance = Choices.NumberOrNone("--guidance", 1.0, 100, "Guidance; by default the model's.");
@@ -34,10 +35,10 @@ internal static class EvalCommand
         Option<(double Low, double High)?> interval = Choices.GuidanceInterval();
         Option<ulong> seed = Choices.Number<ulong>("--seed", 0, ulong.MaxValue, 1, "Seed of prompts and pictures.");
         Option<DirectoryInfo> pictures = Choices.Path<DirectoryInfo>(
-            "--pictures", "Also write a sheet of each task's pictures, with its prompts, to this folder.");
+            "--pictures", "Also write a sheet of each task's pictures, and their prompts, to this folder.");
         Option<FileInfo> json = Choices.Json();
         var command = new Command(
-            "shapes", "Draws pictures of prompts of the demo world and has the oracle judge them.")
+            "shapes", "Draws pictures from prompts of the demo world and lets the oracle judge them.")
         {
             model, oracle, prompts, steps, guidance, churn, interval, seed, pictures, json,
         };
@@ -91,7 +92,7 @@ internal static class EvalCommand
         Option<string?> pictureColumn = Choices.PictureColumn(set: "PICTURES'"),
             referenceColumn = Choices.PictureColumn("--reference-column", "REFERENCE's");
         Option<FileInfo> json = Choices.Json();
-        var command = new Command("fid", "Fréchet inception distance between two sets of pictures.")
+        var command = new Command("fid", "Computes the Fréchet inception distance between two sets of pictures.")
         {
             pictures, reference, inception, pictureColumn, referenceColumn, json,
         };
@@ -101,7 +102,7 @@ internal static class EvalCommand
             using StoredPictures first = Open(parsed.GetRequiredValue(pictures), parsed.GetValue(pictureColumn));
             using StoredPictures second = Open(parsed.GetRequiredValue(reference), parsed.GetValue(referenceColumn));
             double total = first.Count + second.Count;
-            double distance = Output.WithProgress("looking", progress => PictureScores.FrechetInception(
+            double distance = Output.WithProgress("scoring", progress => PictureScores.FrechetInception(
                 parsed.GetRequiredValue(inception).FullName, All(first), All(second), seen => progress(seen / total),
                 cancellation));
             Output.Line($"FID {Number(distance, "f3")} ({first.Count} and {second.Count} pictures)");
@@ -137,13 +138,13 @@ internal static class EvalCommand
         var pictures = new Argument<DirectoryInfo>("PICTURES")
         {
             Description =
-                "A folder of pictures with captions beside them, or an MDS data set with a text and a picture column.",
+                "A folder of pictures and caption files, or an MDS data set with a text and a picture column.",
         };
         Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>(
             "--model", "Model folder whose text encoder file also contains the image encoder.", required: true);
         Option<string?> captionColumn = Choices.CaptionColumn(), pictureColumn = Choices.PictureColumn();
         Option<FileInfo> json = Choices.Json();
-        var command = new Command("clip", "CLIP score of pictures and their captions.")
+        var command = new Command("clip", "Computes the CLIP score of pictures and their captions.")
         {
             pictures, model, captionColumn, pictureColumn, json,
         };
@@ -163,7 +164,7 @@ internal static class EvalCommand
                 StrictLoader.Load(clip, source);
             }
 
-            double score = Output.WithProgress("looking", progress => PictureScores.Clip(
+            double score = Output.WithProgress("scoring", progress => PictureScores.Clip(
                 clip, tokenizer, set, seen => progress((double)seen / set.Count), cancellation));
             Output.Line($"CLIP score {Number(score, "f3")} ({set.Count} pictures)");
             Output.Json(
@@ -176,7 +177,7 @@ internal static class EvalCommand
     private static void Show(ShapesScores scores)
     {
         Output.Table(
-            ["task", "seen", "held out", "oracle", "oracle, noise or blur", "oracle, autoencoder", "prompts of each"],
+            ["task", "seen", "held out", "oracle", "oracle, noise or blur", "oracle, autoencoder", "prompts per split"],
             [
                 .. scores.Tasks.Select(task => (IReadOnlyList<string>)
                 [

@@ -28,12 +28,12 @@ internal static class GenerateCommand
         var output = new Option<string>("--output", "-o")
         {
             HelpName = "FILE",
-            Description = "PNG file; - is standard output. With several pictures, a number is added before the "
+            Description = "PNG file; - means standard output. With several pictures, a number is added before the "
                 + "extension.",
             Required = true,
         };
         Option<DirectoryInfo> model = Choices.Path<DirectoryInfo>(
-            "--model", "Model folder; with --cluster, the name of a model there.");
+            "--model", "Model folder; with --cluster, the name of one of the cluster's models.");
         model.DefaultValueFactory = _ => new DirectoryInfo(Home.At("models/shapes"));
         Option<ulong> seed = Choices.Number<ulong>(
             "--seed", 0, ulong.MaxValue, 0, "Seed of the first picture; it increases by one for each further picture.");
@@ -42,22 +42,24 @@ internal static class GenerateCommand
         Option<double?> guidance = Choices.NumberOrNone(
             "--guidance", 1.0, 100, "Guidance, 1 (none) to 100; by default the model's.");
         Option<string> size = Choices.Text(
-            "--size", "Width and height in pixels, such as 256x256; auto is the model's.", "auto");
+            "--size", "Width and height in pixels, such as 256x256; auto means the model's size.", "auto");
         size.HelpName = "WxH";
-        Option<int> count = Choices.Number("--count", 1, PicturesMax, 1, $"Pictures, 1 to {PicturesMax}.", "-n");
+        Option<int> count = Choices.Number(
+            "--count", 1, PicturesMax, 1, $"Number of pictures, 1 to {PicturesMax}.", "-n");
         Option<double> churn = Choices.Churn();
         Option<string> negative = Choices.Text("--negative", "What the picture should not show.", "");
         Option<(double Low, double High)?> interval = Choices.GuidanceInterval();
         Option<string> noise = Choices.Word(
-            "--noise", "Source of the start noise; reference draws it as torch does.", "seeded", "reference");
+            "--noise", "Source of the initial noise; reference draws it as PyTorch does.", "seeded", "reference");
         var cluster = new Option<string>("--cluster")
         {
             HelpName = "URL",
-            Description = $"URL of a cluster that draws instead of this machine; by default {UrlVariable}.",
+            Description =
+                $"URL of a cluster that draws instead of this machine; by default the value of {UrlVariable}.",
         };
         var key = new Option<string>("--key")
         {
-            HelpName = "KEY", Description = $"API key for that cluster; by default {KeyVariable}.",
+            HelpName = "KEY", Description = $"API key for that cluster; by default the value of {KeyVariable}.",
         };
         var command = new Command("generate", "Draws pictures.")
         {
@@ -132,7 +134,8 @@ internal static class GenerateCommand
         Uri where = ClusterClient.ParseUrl("--cluster", url);
         return (key ?? Environment.GetEnvironmentVariable(KeyVariable)) is { Length: > 0 } given
             ? new ClusterClient(where, ClusterClient.CheckKey("--key", given), TimeProvider.System)
-            : throw new UserErrorException($"--key KEY is missing: a key of the cluster, here or in {KeyVariable}.");
+            : throw new UserErrorException(
+                $"--key KEY is missing: give a key of the cluster with --key or in {KeyVariable}.");
     }
 
     private static void RefuseLocalOptions(ParseResult parsed, params ReadOnlySpan<Option> options)
@@ -143,8 +146,7 @@ internal static class GenerateCommand
             {
                 throw new UserErrorException(
                     $"{option.Name} applies only to pictures drawn on this machine, not by a cluster. Omit "
-                    + $"{option.Name}, or "
-                    + $"--cluster and {UrlVariable}.");
+                    + $"{option.Name}, or omit --cluster and unset {UrlVariable}.");
             }
         }
     }

@@ -19,7 +19,8 @@ internal static class ModelsCommand
         Option<FileInfo> denoiser = Choices.Path<FileInfo>(
             "--denoiser", "MicroDiT weights: .pt, .safetensors or an index of shards.", required: true);
         Option<FileInfo> denoiserConfig = Choices.Path<FileInfo>(
-            "--denoiser-config", "MicroDiT's arguments as JSON, if the weights are not of a published preset.");
+            "--denoiser-config",
+            "MicroDiT's configuration as JSON, if the weights are not those of a published preset.");
         Option<DirectoryInfo> autoencoder = Choices.Path<DirectoryInfo>(
             "--autoencoder", "A VAE folder: config.json and diffusion_pytorch_model.safetensors (or .bin).",
             required: true);
@@ -29,8 +30,8 @@ internal static class ModelsCommand
             "--clip-config", $"open_clip_config.json; without it {ModelFolder.PublishedClip} is assumed.");
         Option<FileInfo> vocabulary = Choices.Path<FileInfo>(
             "--vocabulary", "bpe_simple_vocab_16e6.txt.gz.", required: true);
-        Option<string> name = Choices.Text("--name", "Name of the model; by default the folder's.", "");
-        Option<string> licence = Choices.Text("--licence", "Licence of the weights.", "not stated");
+        Option<string> name = Choices.Text("--name", "Name of the model; by default the folder's name.", "");
+        Option<string> licence = Choices.Text("--licence", "License of the weights.", "not stated");
         Option<string> source = Choices.Text("--source", "Origin of the weights.", "not stated");
         Option<int> steps = Choices.Number(
             "--steps", 1, SamplerSettings.StepsMax, 30, "Default steps, 1 to 1000.");
@@ -39,8 +40,8 @@ internal static class ModelsCommand
         Option<FileInfo> json = Choices.Json();
         var command = new Command(
             "import",
-            "Creates a model folder from published files; names, shapes and numbers are checked, and every part is run "
-            + "once.")
+            "Creates a model folder from published files; checks the tensors' names, shapes and values, and runs every "
+            + "part once.")
         {
             output, denoiser, denoiserConfig, autoencoder, clip, clipConfig, vocabulary,
             name, licence, source, steps, guidance, json,
@@ -73,7 +74,7 @@ internal static class ModelsCommand
     {
         var root = new Argument<DirectoryInfo>("DIR")
         {
-            Description = "Folder of model folders.",
+            Description = "Folder that contains model folders.",
             DefaultValueFactory = _ => new DirectoryInfo(Home.At("models")),
         };
         Option<FileInfo> json = Choices.Json();
@@ -106,7 +107,7 @@ internal static class ModelsCommand
             }
 
             Output.Table(
-                ["folder", "name", "size", "MiB", "licence", "digest"],
+                ["folder", "name", "size", "MiB", "license", "digest"],
                 [.. models.Select(m => (IReadOnlyList<string>)
                     [m.Folder, m.Name, m.Size, Number(m.Bytes >> 20), m.Licence, m.Digest[..12]])]);
             Output.Json(parsed.GetValue(json), models);
@@ -143,7 +144,7 @@ internal static class ModelsCommand
                 InUse = InUse(model, file, faults),
             }).ToArray();
             Output.Line(
-                $"{model.Name}: pictures of {model.Resolution}x{model.Resolution}; licence {model.Licence}; "
+                $"{model.Name}: pictures of {model.Resolution}x{model.Resolution}; license {model.Licence}; "
                 + $"source {model.Source}");
             Output.Line($"digest {model.Digest}");
             Output.Table(
@@ -151,7 +152,7 @@ internal static class ModelsCommand
                 [.. files.Select(
                     f => (IReadOnlyList<string>)[f.Name, Number(f.Bytes), Number(f.Parameters), f.Digest])]);
             string[] sentences = faults is null
-                ? ["Its parts were not run, because a file differs from its digest."]
+                ? ["The model's parts were not run, because a file differs from its digest."]
                 : faults.Count == 0 ? ["Every part gives finite numbers."]
                 : [.. faults.Select(fault => fault.Of(model.Name))];
             Array.ForEach(sentences, Output.Line);
@@ -161,7 +162,7 @@ internal static class ModelsCommand
         return command;
     }
 
-    // A file's result is that of the parts whose weights it holds.
+    // The result shown for a file is that of the parts whose weights it holds.
     private static string InUse(ModelFolder model, ModelFile file, IReadOnlyList<NonFiniteException>? faults) =>
         faults is null || file == model.Vocabulary ? "not run"
         : faults.FirstOrDefault(fault => FileOf(model, fault.Part) == file) is { } found

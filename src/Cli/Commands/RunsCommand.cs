@@ -34,7 +34,7 @@ internal static class RunsCommand
             Description = "Id of the run; by default the name of the file or folder.",
         };
         Command command = cluster.AddTo(new Command(
-            "submit", "Submits a run. The same command again changes nothing."));
+            "submit", "Submits a run. If the command is repeated, it changes nothing."));
         command.Add(config);
         command.Add(overrides);
         var resume = new Option<bool>("--resume")
@@ -156,7 +156,7 @@ internal static class RunsCommand
         var cluster = new ClusterOptions();
         Argument<string> id = Id();
         Command command = cluster.AddTo(new Command(
-            "resume", "Continues a run that has paused, from its last checkpoint."));
+            "resume", "Resumes a paused run from its last checkpoint."));
         command.Add(id);
         command.SetAction(async (parsed, cancellation) =>
         {
@@ -190,7 +190,7 @@ internal static class RunsCommand
     {
         var cluster = new ClusterOptions();
         Argument<string> id = Id();
-        Command command = cluster.AddTo(new Command("cancel", "Cancels a run; its last checkpoint stays."));
+        Command command = cluster.AddTo(new Command("cancel", "Cancels a run; its last checkpoint is kept."));
         command.Add(id);
         command.SetAction(async (parsed, cancellation) =>
         {
@@ -219,7 +219,7 @@ internal static class RunsCommand
             foreach (JsonNode? trainer in stage!["trainers"]!.AsArray())
             {
                 Output.Line($"    {trainer!["trainer"]}: "
-                    + (trainer["shards"]!.GetValue<int>() is > 0 and var shards ? $"{shards} shards" : "follows")
+                    + (trainer["shards"]!.GetValue<int>() is > 0 and var shards ? $"{shards} shards" : "no shards")
                     + (trainer["step"] is { } step ? $", step {step}" : ""));
             }
 
@@ -239,7 +239,7 @@ internal static class RunsCommand
     {
         string loss = stage["loss"] is { } value
             ? $"  loss {value.GetValue<double>().ToString("f4", CultureInfo.InvariantCulture)}" : "";
-        return $"{stage["name"]} {stage["step"]}/{stage["steps"]}{loss}  safe {stage["safe_step"]}  world "
+        return $"{stage["name"]} {stage["step"]}/{stage["steps"]}{loss}  safe step {stage["safe_step"]}  world "
             + $"{stage["world"]}, {stage["trainers"]!.AsArray().Count} trainers";
     }
 }

@@ -36,7 +36,7 @@ internal static class StatusCommand
         return command;
     }
 
-    // The columns are the members of the answer, so that answers of other versions are shown too.
+    // The columns are the members of the response, so that responses of other versions are shown too.
     private static void Show(string what, JsonObject[] items)
     {
         if (items.Length == 0)

@@ -81,7 +81,7 @@ internal static class TenantsCommand
         return Verb(
             new Command(
                 "close",
-                "Closes a tenant permanently: its keys and links are refused, and its open generations are cancelled.")
+                "Closes a tenant permanently: its keys and links are rejected, and its open generations are cancelled.")
             {
                 tenant,
             },
@@ -101,7 +101,7 @@ internal static class TenantsCommand
             {
                 JsonNode view = await CallAsync(client, HttpMethod.Get, PathOf(parsed, tenant), null, cancellation);
                 Output.Table(
-                    ["label", "made", "hash"],
+                    ["label", "created", "hash"],
                     [.. view["keys"]!.AsArray().Select(key => (IReadOnlyList<string>)
                         [Text(key!, "label"), Time(key!, "created_at"), Text(key!, "hash")])]);
             });
@@ -118,9 +118,9 @@ internal static class TenantsCommand
                 JsonNode made = await client.CallAsync(
                     HttpMethod.Post, $"{PathOf(parsed, tenant)}/keys",
                     new JsonObject { ["label"] = parsed.GetValue(label) }, cancellation)
-                    ?? throw new UserErrorException("The cluster's answer does not contain the key.");
+                    ?? throw new UserErrorException("The cluster's response does not contain the key.");
                 Output.Line(Text(made, "key"));
-                Output.Remark($"Save it: it will not be shown again. Its hash is {Text(made, "hash")}.");
+                Output.Remark($"Save the key: it will not be shown again. Its hash is {Text(made, "hash")}.");
             });
     }
 
@@ -129,7 +129,7 @@ internal static class TenantsCommand
         Argument<string> tenant = Tenant();
         var key = new Argument<string>("KEY") { Description = "The key itself, or its hash." };
         return Verb(
-            new Command("revoke", "Revokes a key: it is refused from the next request on.") { tenant, key },
+            new Command("revoke", "Revokes a key: it is rejected from the next request on.") { tenant, key },
             async (parsed, client, cancellation) =>
             {
                 string text = parsed.GetRequiredValue(key), hash = ApiKey.TryParse(text, out _)
@@ -168,14 +168,14 @@ internal static class TenantsCommand
         return command;
     }
 
-    // All of these calls are idempotent. An empty answer is returned as an empty object.
+    // All of these calls are idempotent. An empty response is returned as an empty object.
     private static async Task<JsonNode> CallAsync(
         ClusterClient client, HttpMethod method, string path, JsonObject? body, CancellationToken cancellation) =>
         await client.RetryAsync(() => client.CallAsync(method, path, body, cancellation), cancellation)
             ?? new JsonObject();
 
     private static void Show(IReadOnlyList<IReadOnlyList<string>> rows) => Output.Table(
-        ["tenant", "weight", "requests/min", "open", "of", "evaluations today", "of", "keys"], rows);
+        ["tenant", "weight", "requests/min", "open", "max", "evaluations today", "max", "keys"], rows);
 
     private static IReadOnlyList<string> Row(JsonNode tenant) =>
     [

@@ -1,4 +1,4 @@
-// atelier test: the script runs it, before there is a program; this is its help.
+// The help of atelier test. The atelier script builds and runs the tests itself, without this program.
 using System.CommandLine;
 
 namespace Atelier.Cli.Commands;
@@ -8,21 +8,21 @@ internal static class TestCommand
     public static Command Create()
     {
         var command = new Command(
-            "test", "Builds everything and runs the tests. Only the script ./atelier of a checkout can.")
+            "test", "Builds everything and runs the tests; available only in the ./atelier script of a checkout.")
         {
             new Option<bool>("--install")
             {
-                Description = "Install the Debian packages that the tests need; always so as root.",
+                Description = "Install the Debian packages that the tests need (the default as root).",
             },
             new Option<bool>("--long")
             {
-                Description = "Run what the tests leave out for time, at full size; takes an hour or more.",
+                Description = "Run the full-size checks that the tests omit to save time; takes an hour or more.",
             },
             new Argument<string[]>("PART")
             {
                 Description =
                     "With --long: scale (queue and store), seeds (simulations), attacks (processes); by default all. "
-                    + "Otherwise options of dotnet test.",
+                    + "Without --long: options for dotnet test.",
                 Arity = ArgumentArity.ZeroOrMore,
             },
         };
@@ -31,5 +31,5 @@ internal static class TestCommand
     }
 
     private static int Refuse(ParseResult parsed) => throw new UserErrorException(
-        "test is run by the script ./atelier of a checkout, and this is the program itself.");
+        "Only the ./atelier script of a checkout can run the tests; this is the program itself.");
 }

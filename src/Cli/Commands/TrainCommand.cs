@@ -28,9 +28,9 @@ internal static class TrainCommand
         };
         Option<int?> threads = Choices.NumberOrNone(
             "--threads", 1, TrainingSettings.ThreadsPerShardMax,
-            "Threads of libtorch, one per core by default. They decide how many shards are computed at a time, and not "
-            + "what the weights are.");
-        var command = new Command("train", "Trains a model. The same command resumes where it stopped.")
+            "libtorch threads; by default one per core. They affect how many shards are computed at a time, but not "
+            + "the resulting weights.");
+        var command = new Command("train", "Trains a model. If the command is repeated, it resumes where it stopped.")
         {
             config, overrides, dryRun, threads,
         };
@@ -41,7 +41,8 @@ internal static class TrainCommand
                 torch.set_num_threads(count);
             }
 
-            // All are read before the first one runs, so that a mistake in the last one is found early.
+            // All configurations are read before the first stage runs, so that a mistake in the last one is found
+            // early.
             StageConfig[] stages =
                 [
                     .. StageFiles.Of(parsed.GetRequiredValue(config)).Select(
@@ -77,8 +78,8 @@ internal static class TrainCommand
         double rate = StageCost.MatmulRate(stage.Compute);
         Output.Table(
             [
-                "stage", "precision", "parameters", "GFLOP a step", "master weights, moments, EMA", "shards",
-                "their sums, at most", "matmul GFLOP/s", "hours at half of it",
+                "stage", "precision", "parameters", "GFLOP per step", "master weights, moments, EMA", "shards",
+                "shards' sums, at most", "matmul GFLOP/s", "hours at half that rate",
             ],
             [[
                 stage.Name, Precision.Name(stage.Compute),

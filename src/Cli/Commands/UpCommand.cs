@@ -35,8 +35,8 @@ internal static class UpCommand
             "Threads of each silo's device; by default all processors but one are divided among the silos.");
         Option<int?> slots = Choices.NumberOrNone(
             "--slots", 1, WorkerTurn.SlotsMax,
-            "Pictures that each silo denoises in a batch; by default the silo's own setting.");
-        Option<int> silos = Choices.Number("--silos", 1, ClusterPlan.SilosMax, 1, "Silos.");
+            "Maximum number of pictures that each silo denoises in a batch; by default the silo's own setting.");
+        Option<int> silos = Choices.Number("--silos", 1, ClusterPlan.SilosMax, 1, "Number of silos.");
         var verbose = new Option<bool>("--verbose") { Description = "Also show all log output of the processes." };
         var command = new Command("up", "Runs a whole cluster on this machine, until Ctrl-C.")
         {
@@ -93,7 +93,7 @@ internal static class UpCommand
             -d '{"prompt": "{{Prompt}}", "response_format": "b64_json"}' \
             | grep -o '"b64_json":"[^"]*' | cut -d '"' -f 4 | base64 -d > star.png
 
-        Ctrl-C stops it; accepted requests resume with the next atelier up.
+        Ctrl-C stops the cluster; accepted requests resume with the next atelier up.
         """;
 
     private static void CheckModel(string path)

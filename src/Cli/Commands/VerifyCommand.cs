@@ -1,4 +1,4 @@
-// atelier verify: compares results with the reference's.
+// atelier verify: compares results with those of the reference implementation.
 using System.CommandLine;
 using System.Globalization;
 using Atelier.Cli.Verify;
@@ -9,14 +9,14 @@ internal static class VerifyCommand
 {
     private const string ReferenceFolder = "tests/reference";
 
-    // Most cases fit into 80 columns.
+    // The rows of most cases fit into 80 columns.
     private static readonly int[] s_widths = [4, 32, -8, -7, -7, -7];
 
     public static Command Create()
     {
         var folder = new Argument<DirectoryInfo>("DIR")
         {
-            Description = "A tree of cases (topic folder / case folder / case.json), one topic of it, or one case; "
+            Description = "Folder of all cases (topic folder / case folder / case.json), of one topic, or of one case; "
                 + $"by default {ReferenceFolder}.",
             Arity = ArgumentArity.ZeroOrOne,
         };

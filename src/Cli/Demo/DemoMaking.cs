@@ -1,4 +1,4 @@
-// The pipeline that makes the demo model: parts, latents, stages, scores. Each step leaves files, and is skipped if
+// The pipeline that makes the demo model: parts, latents, stages, scores. Each step writes files, and is skipped if
 // they exist.
 using System.Text.Json;
 using Atelier.Model.Data;
@@ -41,10 +41,12 @@ internal sealed class DemoMaking
     /// <param name="scenes">Scenes that the denoiser is trained on.</param>
     /// <param name="prompts">Number of prompts for scoring the finished model.</param>
     /// <param name="precision">
-    /// Precision of training and encoding; null for the stages' own, and auto for the rest.
+    /// Precision of training and encoding; null for the precision of each stage, and auto for the rest.
     /// </param>
-    /// <param name="workers">Parts of the latents that are computed at the same time.</param>
-    /// <exception cref="UserErrorException">The stages do not agree on where the parts and the latents are.</exception>
+    /// <param name="workers">Number of parts of the latents that are computed in parallel.</param>
+    /// <exception cref="UserErrorException">
+    /// The stages name different folders for the parts or for the latents.
+    /// </exception>
     public DemoMaking(string stages, string output, int scenes, int prompts, string? precision, int workers)
     {
         string[] changes = precision is null ? [] : [$"model.dtype={precision}"];
@@ -55,9 +57,8 @@ internal sealed class DemoMaking
         if (parts is not [{ Length: > 0 }] || _stages.SelectMany(stage => stage.DataFolders).Distinct().Count() != 1)
         {
             throw new UserErrorException(
-                $"The stages in {stages} must all name one folder in panel.encoders, which receives the parts, and one "
-                + "in "
-                + "dataset.train.datadir, which receives the latents.");
+                $"The stages in {stages} must all name the same folder in panel.encoders, which receives the parts, "
+                + "and the same folder in dataset.train.datadir, which receives the latents.");
         }
 
         _partsFolder = parts[0];
@@ -72,7 +73,7 @@ internal sealed class DemoMaking
 
     /// <summary>
     /// Makes everything that is missing. The model in the output folder is replaced after each stage that does not draw
-    /// worse.
+    /// worse than it.
     /// </summary>
     /// <returns>Whether everything is finished.</returns>
     public bool Run(CancellationToken cancellation)
@@ -100,11 +101,12 @@ internal sealed class DemoMaking
         ModelFolder model = ModelFolder.Open(Shapes);
         ShapesScores scores = Evaluate(model, _prompts, FinalSeed, cancellation);
         DemoCard.Write(model, scores, outcomes, cancellation);
-        Output.Line($"{Shapes}: mean of six {scores.MeanSeen:f3} seen, {scores.MeanHeldOut:f3} held out");
+        Output.Line($"{Shapes}: mean of six tasks {scores.MeanSeen:f3} seen, {scores.MeanHeldOut:f3} held out");
         return true;
     }
 
-    // The shipped weights are in the output folder, so that losing the work folder costs only the stages since then.
+    // The output folder holds the shipped weights, so that losing the work folder costs only the stages trained after
+    // them.
     private void TakeFromModel(List<StageOutcome> outcomes)
     {
         int shipped = outcomes.FindLastIndex(outcome => outcome.Ships);
@@ -125,7 +127,7 @@ internal sealed class DemoMaking
         {
             Directory.CreateDirectory(Path.GetDirectoryName(result)!);
             File.Copy(model.PathOf(model.Denoiser), result);
-            Output.Remark($"{outcomes[shipped].Stage}: taken from {Shapes}");
+            Output.Remark($"{outcomes[shipped].Stage}: weights taken from {Shapes}");
         }
 
         if (outcomes.Count < _stages.Length && !File.Exists(ResultOf(outcomes[^1])))
@@ -195,7 +197,7 @@ internal sealed class DemoMaking
         }
 
         OutputFile.Write(OutcomesFile, JsonSerializer.SerializeToUtf8Bytes(outcomes, s_readable));
-        Output.Line($"{stage.Name}: mean of six {scores.MeanSeen:f3} seen, {scores.MeanHeldOut:f3} held out");
+        Output.Line($"{stage.Name}: mean of six tasks {scores.MeanSeen:f3} seen, {scores.MeanHeldOut:f3} held out");
         return outcomes;
     }
 
@@ -204,7 +206,7 @@ internal sealed class DemoMaking
     private List<StageOutcome> ReadOutcomes() => File.Exists(OutcomesFile)
         ? JsonSerializer.Deserialize<List<StageOutcome>>(File.ReadAllText(OutcomesFile))! : [];
 
-    // Stages are selected with different prompts than the model is scored with.
+    // The prompts that select a stage differ from those that score the finished model.
     private ShapesScores Evaluate(ModelFolder model, int count, ulong seed, CancellationToken cancellation)
     {
         using Oracle oracle = Oracle.Load(_parts.OracleWeights);

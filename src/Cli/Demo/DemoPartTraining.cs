@@ -1,4 +1,4 @@
-// Training of the demo model's parts, with its progress at the command line.
+// Training of the demo model's parts, with progress reports on the command line.
 using System.Globalization;
 using Atelier.Model.Runtime;
 using Atelier.Shapes.Making;
@@ -9,11 +9,11 @@ namespace Atelier.Cli.Demo;
 
 internal static class DemoPartTraining
 {
-    /// <summary>Trains the autoencoder, clip or oracle in a precision, or resumes its training.</summary>
+    /// <summary>Trains the part with the given name (autoencoder, clip or oracle), or resumes its training.</summary>
     public static void Run(DemoParts parts, string name, torch.ScalarType compute, CancellationToken cancellation)
     {
         bool isBFloat16 = compute == torch.ScalarType.BFloat16;
-        Output.Remark($"{name}: in {Precision.Name(compute)}");
+        Output.Remark($"{name}: training in {Precision.Name(compute)}");
         switch (name)
         {
             case "autoencoder":

@@ -49,14 +49,14 @@ public sealed class CaseFolder : IDisposable
     /// <summary>A string member of case.json; null if it is absent.</summary>
     public string? Text(string name) => Json.TryGetProperty(name, out JsonElement value) ? value.GetString() : null;
 
-    /// <summary>Whether an input of that name is stored or can be computed.</summary>
+    /// <summary>Whether an input of the given name is stored or can be computed.</summary>
     public bool HasInput(string name) =>
         _inputs?.Tensors.ContainsKey(name) == true
         || (Json.TryGetProperty("inputs", out JsonElement inputs) && inputs.TryGetProperty(name, out _));
 
     /// <summary>
-    /// An input: the stored one, checked against its formula if it has one, otherwise computed by the formula. The
-    /// caller owns it.
+    /// Returns an input. A stored input is checked against its formula if it has one; an input that is not stored is
+    /// computed by its formula. The caller owns the tensor.
     /// </summary>
     public Tensor Input(string name, Comparison check)
     {
@@ -82,7 +82,7 @@ public sealed class CaseFolder : IDisposable
             ?? throw new RefusedFileException(Path, $"input {name}", "is neither stored nor computed.");
     }
 
-    /// <summary>An expected tensor. The caller owns it.</summary>
+    /// <summary>Reads an expected tensor, which the caller owns.</summary>
     public Tensor Expected(string name) => _expected?.Tensors.ContainsKey(name) == true
         ? _expected.ReadTensor(name)
         : throw new RefusedFileException(

@@ -15,7 +15,9 @@ public sealed class Comparison
     private readonly List<string> _failures = [];
     private double _worstShare = -1;
 
-    /// <summary>Starts the comparison of a case; without a folder, the runner supplies the expectations.</summary>
+    /// <summary>
+    /// Starts the comparison of a case. Without a folder, the function that runs the case supplies the expected values.
+    /// </summary>
     public Comparison(CaseFolder? folder = null)
     {
         _case = folder;
@@ -32,7 +34,9 @@ public sealed class Comparison
     /// <summary>Number of tensors and values compared so far.</summary>
     public int Compared { get; private set; }
 
-    /// <summary>The error closest to its tolerance, with the tolerance; null if all comparisons were exact.</summary>
+    /// <summary>
+    /// The error that is largest relative to its tolerance, and that tolerance; null if all comparisons were exact.
+    /// </summary>
     public (double Error, double Tolerance)? Worst { get; private set; }
 
     /// <summary>A remark that does not affect the result.</summary>
@@ -44,7 +48,9 @@ public sealed class Comparison
     /// <summary>The failures, one sentence each.</summary>
     public IReadOnlyList<string> Failures => _failures;
 
-    /// <summary>Compares a tensor with the expected one of that name under its tolerance.</summary>
+    /// <summary>
+    /// Compares a tensor with the expected tensor of the same name, under the tolerance of that name.
+    /// </summary>
     public void Tensor(string name, Tensor actual)
     {
         using Tensor expected = _case!.Expected(name);
@@ -59,7 +65,7 @@ public sealed class Comparison
         Numbers(name, CaseFolder.Numbers(actual), CaseFolder.Numbers(expected));
     }
 
-    /// <summary>Compares numbers under the tolerance of that name.</summary>
+    /// <summary>Compares numbers under the tolerance of the given name.</summary>
     public void Numbers(string name, ReadOnlySpan<double> actual, ReadOnlySpan<double> expected)
     {
         _open.Remove(name);
@@ -118,7 +124,7 @@ public sealed class Comparison
     public void Equal<T>(string name, T[] actual, T[] expected)
         where T : IEquatable<T> => Equal(name, (ReadOnlySpan<T>)actual, expected);
 
-    /// <summary>Checks one condition.</summary>
+    /// <summary>Checks a condition; <paramref name="otherwise"/> says what is wrong if it does not hold.</summary>
     public void Holds(string name, bool holds, string otherwise)
     {
         _open.Remove(name);

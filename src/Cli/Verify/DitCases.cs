@@ -96,7 +96,8 @@ internal static class DitCases
                 "conditioning_t_plus_pooled_y" => taps["t_embedder"] + taps["pooled_y_emb_process"],
                 "pooled_y" => taps["pooled_y_emb_process"],
 
-                // If mixer and backbone have the same width, the maps do not exist, and their output is their input.
+                // If mixer and backbone have the same width, the map layers do not exist, and their expected outputs
+                // are their inputs.
                 "patch_mixer_map_xin" when !taps.Has("patch_mixer_map_xin") => taps["x_embedder"] + Positions(),
                 "patch_mixer_map_y" when !taps.Has("patch_mixer_map_y") => taps["y_emb_preprocess"],
                 "patch_mixer_map_xout" when !taps.Has("patch_mixer_map_xout") =>
@@ -161,7 +162,8 @@ internal static class DitCases
             [.. groups.Select(g => all.index_select(1, tensor(g.Select(n => (long)n).ToArray())).sum(1))], dim: 1);
     }
 
-    // The order inside an expert's choice is unspecified; a member of a tie group represents its group.
+    // The order of tokens within an expert's choice is unspecified, so they are sorted. Every token of a tie group is
+    // replaced by the group's first token.
     private static long[] AsSets(Tensor tokens, int[][] groups)
     {
         if (tokens.numel() == 0)

@@ -36,7 +36,9 @@ internal static class FileCases
     public static FoundCase DataSet(DirectoryInfo folder, string expected, string name) =>
         new(name, "MDS data set", check => DataSet(folder.FullName, expected, check));
 
-    /// <summary>The damaged data sets that a file lists, or the one of them in a folder.</summary>
+    /// <summary>
+    /// The damaged data sets that a file lists; only the one in the folder <paramref name="only"/> if that is given.
+    /// </summary>
     public static IEnumerable<FoundCase> Damaged(string expected, string name, string? only = null)
     {
         using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(expected));
@@ -53,7 +55,7 @@ internal static class FileCases
         }
     }
 
-    /// <summary>A network's names and shapes.</summary>
+    /// <summary>The case of a file that lists a network's names and shapes.</summary>
     public static FoundCase Keys(FileInfo file, string name) =>
         new(name, "names and shapes", check => Keys(file.FullName, check));
 
@@ -219,7 +221,7 @@ internal static class FileCases
         && array.Shape.SequenceEqual(expected.Member("shape").EnumerateArray().Select(n => n.GetInt64()))
         && array.Data.Span.SequenceEqual(expected.Member("base64").GetBytesFromBase64());
 
-    // PNG pixels are exact; JPEG decoders may differ by a level or two, so their means are compared.
+    // PNG pixels are exact. JPEG decoders may differ by a level or two, so only the means of their pixels are compared.
     private static bool ImageEquals(RgbImage image, JsonElement expected, ReadOnlySpan<byte> encoded)
     {
         int[] shape = [.. expected.Member("image_rgb_shape_hwc").EnumerateArray().Select(n => n.GetInt32())];

@@ -41,8 +41,8 @@ public static class FormulaWeights
     }
 
     /// <summary>
-    /// Centre and scale of a parameter by its name without prefix and its shape: the first matching rule of ten.
-    /// <paramref name="gain"/> multiplies only the scale of kernels and matrices (rules 7 to 10).
+    /// Center and scale of a parameter, by the first of ten rules that matches its shape and its name without the
+    /// prefix. <paramref name="gain"/> multiplies only the scale of kernels and matrices (rules 7 to 10).
     /// </summary>
     /// <exception cref="ArgumentException">No rule covers the name and the number of dimensions.</exception>
     public static (double Center, double Scale) Interval(string name, ReadOnlySpan<long> shape, double gain = 1)
@@ -70,7 +70,7 @@ public static class FormulaWeights
     /// <param name="destination">Row-major elements.</param>
     /// <param name="prefixedName">The name that is hashed: weight_prefix + N, or an input's formula_name.</param>
     /// <param name="center">Middle of the values.</param>
-    /// <param name="scale">Half the width of their interval.</param>
+    /// <param name="scale">Half the width of the interval of the values.</param>
     public static unsafe void Fill(Span<float> destination, string prefixedName, double center, double scale)
     {
         uint seed = Seed(prefixedName);
@@ -113,10 +113,10 @@ public static class FormulaWeights
 
     /// <summary>
     /// Writes all parameters of a network in place, and the running_mean and running_var of its batch norms. Other
-    /// buffers keep the network's values. Weights are not copied.
+    /// buffers keep the network's values. The weights are not copied.
     /// </summary>
-    /// <param name="module">The network; its state-dict names are the formula's.</param>
-    /// <param name="prefix">Prefix of each name for the hash, but not for the rules.</param>
+    /// <param name="module">The network; the formula uses its state-dict names.</param>
+    /// <param name="prefix">Prefix added to each name for the hash, but not for the rules.</param>
     /// <param name="gain">Multiplies the scale of kernels and matrices.</param>
     public static void Fill(Module module, string prefix, double gain = 1)
     {

@@ -89,7 +89,7 @@ internal static class PictureCases
         }
         else
         {
-            check.Remark = "the prompts were not tokenized: there are none, or the vocabulary is missing";
+            check.Remark = "no prompts were tokenized: the case has none, or the vocabulary is missing";
         }
 
         Tensor hidden = network.Encode(ids), text = network.Pool(hidden, ids);
@@ -115,7 +115,7 @@ internal static class PictureCases
     {
         if (FindVocabulary(folder.Path) is not { } vocabulary)
         {
-            check.Skip($"it needs {VocabularyFile}, beside it or given by {VocabularyVariable}");
+            check.Skip($"the case needs {VocabularyFile}, beside it or at the path in {VocabularyVariable}");
             return;
         }
 
@@ -177,8 +177,8 @@ internal static class PictureCases
             check.Equal("token_ids", tokenized, ids);
         }
 
-        // The tower itself: here an empty prompt is a text of two tokens, and only the unconditional features are
-        // zeros.
+        // The text tower is called directly: here an empty prompt is a text of two tokens, and only the unconditional
+        // features are zeros.
         Tensor[] features =
             [.. ids.Chunk(clipConfig.Text.ContextLength).Select(row => text.Encode(tensor(row, [1, row.Length])))];
         check.Tensor("text_embeddings", cat(features));
@@ -191,7 +191,7 @@ internal static class PictureCases
         var sampler = new HeunSampler(new SamplerSettings
         {
             Steps = json.Member("num_inference_steps").GetInt32(),
-            Guidance = Math.Max(1, json.Member("guidance_scale").GetDouble()), // The reference guides only above 1.
+            Guidance = Math.Max(1, json.Member("guidance_scale").GetDouble()), // As in the reference.
         });
         CaptionContext empty = pipeline.Condition(pipeline.Encode(""));
         float[] noise = expectedNoise.data<float>().ToArray();
@@ -281,7 +281,7 @@ internal static class PictureCases
         check.Holds(name, equal >= equalShare * actual.Length, $"only {equal} of {actual.Length} samples are equal");
     }
 
-    // The tokenizer of a vocabulary without merges, for a pipeline that is given ids.
+    // A tokenizer whose vocabulary has no merges, for a pipeline that starts from token ids.
     private static ClipTokenizer ByteTokenizer(int contextLength)
     {
         using var file = new MemoryStream();
@@ -294,7 +294,8 @@ internal static class PictureCases
         return ClipTokenizer.Load(file, "no merges", contextLength);
     }
 
-    // CLIP's vocabulary is published separately. In a tree of cases it is beside the case or with the CLIP cases.
+    // CLIP's vocabulary is published separately. In a tree of cases it is in the case's folder, a folder above, or the
+    // folder of the CLIP cases.
     private static string? FindVocabulary(string path) => Above(path)
         .SelectMany(
             folder => new[] { Path.Combine(folder, VocabularyFile), Path.Combine(folder, "clip", VocabularyFile) })

@@ -41,7 +41,7 @@ internal static class SamplerCases
         CaptionContext[] prompts = [.. Enumerable.Range(0, batch).Select(i => network.Caption(y.narrow(0, i, 1)))];
         CaptionContext empty = network.Caption(zeros_like(y.narrow(0, 0, 1)));
 
-        // The reference guides only above 1.
+        // The reference applies guidance only above 1.
         double guidance = Math.Max(1, folder.Json.Member("cfg").GetDouble());
         HeunSampler sampler = MakeSampler(folder, check, guidance);
         (Trace trace, double[] final) = Sample(sampler, x, evaluation =>
@@ -67,7 +67,7 @@ internal static class SamplerCases
         check.Numbers(
             "x_step_all_float64", [.. trace.Latents], CaseFolder.Numbers(folder.Expected("x_step_all_float64")));
 
-        // The best denoiser of data N(mu, sd²).
+        // The optimal denoiser for data with the distribution N(mu, sd²).
         double Denoise(double value, double sigma) =>
             ((sd * sd * value) + (sigma * sigma * mu)) / ((sd * sd) + (sigma * sigma));
     }

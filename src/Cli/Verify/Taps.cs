@@ -1,17 +1,18 @@
-// A recorder of the outputs of a network's submodules, by hooks.
+// A recorder of the outputs of a network's submodules, which uses hooks.
 using Atelier.Model.Networks;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 
 namespace Atelier.Cli.Verify;
 
-/// <summary>Copies of the outputs of submodules of a network, by their names in its state dict.</summary>
+/// <summary>Copies of the outputs of a network's submodules, by the submodules' names in the state dict.</summary>
 public sealed class Taps : IDisposable
 {
     private readonly Dictionary<string, List<Tensor>> _outputs = new(StringComparer.Ordinal);
 
     /// <summary>
-    /// Records the submodules in <paramref name="names"/>; other outputs are not kept, because they are large.
+    /// Records the outputs of the submodules in <paramref name="names"/>. Other outputs are not kept, because outputs
+    /// are large.
     /// </summary>
     public Taps(Module network, IEnumerable<string> names)
     {

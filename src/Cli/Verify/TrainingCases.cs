@@ -93,7 +93,8 @@ internal static class TrainingCases
     {
         foreach (string variant in folder.Json.Member("variants").EnumerateObject().Select(v => v.Name))
         {
-            // One training run has two expected averages; the weights are compared once.
+            // The case expects two averages of one training run. The run is repeated for each, but its weights are
+            // compared once.
             Train(folder, check, variant, emaStart: 0, "ema");
             Train(folder, check, variant, emaStart: 1, "ema_started_after_step1");
         }
@@ -154,8 +155,8 @@ internal static class TrainingCases
         }
     }
 
-    // Single weights with a gradient near zero may move either way in AdamW's first steps, which act on the sign. If
-    // one exceeds its tolerance, the whole tensor's update decides instead.
+    // A weight with a gradient near zero may move in either direction in AdamW's first steps, which depend only on the
+    // gradient's sign. If a weight exceeds its tolerance, the update of the whole tensor is compared instead.
     private static void CompareFinal(
         CaseFolder folder, Comparison check, TrainingEngine engine, Tensor initial, string variant)
     {

@@ -9,12 +9,12 @@ namespace Atelier.Cli.Verify;
 /// <param name="Name">Path of the case below the tree's root.</param>
 /// <param name="Kind">Kind of the case.</param>
 /// <param name="Compared">Number of tensors and values compared.</param>
-/// <param name="Error">The error closest to its tolerance; null if all comparisons were exact.</param>
+/// <param name="Error">The error that is largest relative to its tolerance; null if all comparisons were exact.</param>
 /// <param name="Tolerance">The tolerance of that error.</param>
 /// <param name="Seconds">Duration in seconds.</param>
-/// <param name="Failures">The failures; empty if it passed.</param>
+/// <param name="Failures">The failures; empty if the case passed.</param>
 /// <param name="Remark">A remark that does not affect the result.</param>
-/// <param name="Skipped">Whether it needs a missing file, which the remark names.</param>
+/// <param name="Skipped">Whether the case was skipped because it needs a missing file, which the remark names.</param>
 public sealed record CaseResult(
     string Name, string Kind, int Compared, double? Error, double? Tolerance, double Seconds,
     IReadOnlyList<string> Failures, string? Remark, bool Skipped)
@@ -26,8 +26,8 @@ public sealed record CaseResult(
 /// <summary>A case that can be run.</summary>
 /// <param name="Name">Path below the tree's root.</param>
 /// <param name="Kind">Kind of the case.</param>
-/// <param name="Run">Runs it and compares.</param>
-/// <param name="Open">Opens its folder; null if it has none.</param>
+/// <param name="Run">Runs the case and compares the results.</param>
+/// <param name="Open">Opens the case's folder; null if the case has none.</param>
 internal sealed record FoundCase(string Name, string Kind, Action<Comparison> Run, Func<CaseFolder>? Open = null);
 
 /// <summary>Runs the cases of a tree: topic folder / case folder / case.json, or any part of such a tree.</summary>
@@ -81,7 +81,7 @@ public static class Verifier
             Stopwatch.GetElapsedTime(start).TotalSeconds, check.Failures, check.Remark, check.Skipped);
     }
 
-    // An unreadable list of cases is a failed case; the others are still found.
+    // An unreadable list of cases counts as a failed case; the other cases are still found.
     private static IEnumerable<FoundCase> Find(DirectoryInfo folder, string name, bool isRoot)
     {
         try
@@ -94,7 +94,7 @@ public static class Verifier
         }
     }
 
-    // Names are paths below the root; the root itself is part of a name only if it is a case or a topic's last folder.
+    // Names are paths below the root. The root itself is part of a name only if it is a case or lists cases in a file.
     private static IEnumerable<FoundCase> Look(DirectoryInfo folder, string name, bool isRoot)
     {
         if (File.Exists(Path.Combine(folder.FullName, "case.json")))
@@ -125,7 +125,7 @@ public static class Verifier
                 .Select(file => FileCases.Keys(file, $"{name}/{Path.GetFileNameWithoutExtension(file.Name)}"));
         }
 
-        // Expectations whose data set is missing are cases too.
+        // A file of expectations is a case even if its data set is missing.
         DirectoryInfo[] children =
         [
             .. folder.EnumerateDirectories()

@@ -1,5 +1,5 @@
-// Captions of scenes as people would type them: true in everything they say, with many details omitted, in varied
-// wording.
+// Captions of scenes as people would type them: everything they say is true, many details are omitted, and the wording
+// varies.
 using System.Globalization;
 using Atelier.Shapes.Scenes;
 
@@ -7,7 +7,7 @@ namespace Atelier.Shapes.Captions;
 
 /// <summary>The details that a caption mentions besides the things and their numbers.</summary>
 /// <param name="Colors">
-/// Colours of all things. Things of one kind in different colours are always distinguished by colour.
+/// Colors of all things. Things of one kind in different colors are always distinguished by color.
 /// </param>
 /// <param name="Sizes">Sizes of all things.</param>
 /// <param name="Background">The background.</param>
@@ -22,8 +22,8 @@ public static class Captioner
     public const int LengthMax = 200;
 
     /// <summary>
-    /// Caption number <paramref name="index"/> of a seed for a scene, with a random choice of details. Usual details
-    /// (<see cref="Usual"/>) are seldom mentioned, unusual ones nearly always.
+    /// Writes caption number <paramref name="index"/> of a seed for a scene, with a random choice of details. Usual
+    /// details (<see cref="Usual"/>) are seldom mentioned, unusual ones nearly always.
     /// </summary>
     public static Caption Write(Scene scene, ulong seed, long index)
     {
@@ -36,7 +36,7 @@ public static class Captioner
         return Write(scene, mentions, draw);
     }
 
-    /// <summary>Caption number <paramref name="index"/> of a seed for a scene, with the given details.</summary>
+    /// <summary>Writes caption number <paramref name="index"/> of a seed for a scene, with the given details.</summary>
     public static Caption Write(Scene scene, Mentions mentions, ulong seed, long index) =>
         Write(scene, mentions, new DrawStream(seed, Purpose.Caption, index));
 
@@ -94,7 +94,8 @@ public static class Captioner
 
     private static (string Text, Expectation Says) Listed(Scene scene, Mentions mentions, DrawStream draw, bool isTerse)
     {
-        // A kind in two colours would have to be counted across both, so colours are mentioned then.
+        // Without colors, things of one kind in two colors would have to be counted together, so colors are mentioned
+        // then.
         bool kindRepeats = scene.Things.GroupBy(thing => thing.Kind)
             .Any(group => group.Select(thing => thing.Color).Distinct().Count() > 1);
         mentions = mentions with { Colors = mentions.Colors || kindRepeats };
@@ -154,7 +155,7 @@ public static class Captioner
         return draw.Chance(0.75) ? Wording.Numbers[count] : count.ToString(CultureInfo.InvariantCulture);
     }
 
-    // The first wording in half of the cases, otherwise any of them.
+    // Chooses the first wording in half of the cases, otherwise any wording.
     private static T Choose<T>(DrawStream draw, T[] wordings) =>
         draw.Chance(0.5) ? wordings[0] : draw.Pick<T>(wordings);
 }

@@ -9,14 +9,14 @@ namespace Atelier.Shapes.Captions;
 /// <param name="Caption">The prompt, and the expected contents of the picture.</param>
 /// <param name="Scene">
 /// A scene that the prompt describes. Details that the prompt omits are the usual ones (<see cref="Usual"/>), except
-/// that things keep their drawn colours if one inside the other would not be visible in the usual ones.
+/// that things keep their drawn colors if a thing inside another would not be visible in the usual colors.
 /// </param>
 public sealed record EvaluationPrompt(SceneTask Task, bool HeldOut, Caption Caption, Scene Scene);
 
 /// <summary>Draws any number of prompts for each task.</summary>
 public static class EvaluationPrompts
 {
-    // Evaluation and training use different seeds even if the given ones are equal.
+    // Evaluation and training draw from different seeds even if both are given the same seed.
     private const ulong SeedOffset = 0x4556_414C_5541_5445;
 
     /// <summary>The tasks that are scored.</summary>
@@ -26,7 +26,7 @@ public static class EvaluationPrompts
         SceneTask.Attribution, SceneTask.Background, SceneTask.Style,
     ];
 
-    /// <summary>Prompts 0 to <paramref name="count"/> - 1 of a task.</summary>
+    /// <summary>Draws prompts 0 to <paramref name="count"/> - 1 of a task.</summary>
     public static IEnumerable<EvaluationPrompt> Draw(ulong seed, SceneTask task, bool heldOut, int count)
     {
         var sampler = new SceneSampler(seed + SeedOffset);
@@ -46,7 +46,7 @@ public static class EvaluationPrompts
         });
     }
 
-    // Only the subject of the task is mentioned. If colour does not matter, half of the prompts mention it.
+    // A prompt mentions only what its task tests. If color does not matter, half of the prompts mention it.
     private static Mentions MentionsOf(SceneTask task, bool heldOut, bool isOdd) => task switch
     {
         SceneTask.Single => default(Mentions) with { Background = heldOut || isOdd },

@@ -54,7 +54,7 @@ internal static class Wording
         _ => ["big", "large", "huge", "giant"],
     };
 
-    // Places: after the things with a space, or at the start of the sentence with a comma.
+    // Places follow the things after a space, or start the sentence and end with a comma.
     public static string[] Places(Background background) => background switch
     {
         Background.Plain =>
@@ -77,7 +77,7 @@ internal static class Wording
         _ => ["at sea", "by the sea", "on the ocean", "over the ocean", "at the seaside", "on the waves"],
     };
 
-    // Styles as openings, before the things.
+    // Styles at the start of the sentence, before the things.
     public static string[] StyleLeads(ArtStyle style) => style switch
     {
         ArtStyle.Flat => ["a flat illustration of", "a flat design of", "a flat drawing of", "a minimalist drawing of"],
@@ -87,7 +87,7 @@ internal static class Wording
         _ => ["a swirly painting of", "a starry night style painting of", "a van gogh painting of", "a painting of"],
     };
 
-    // Styles as closings, after a comma.
+    // Styles at the end of the sentence, after a comma.
     public static string[] StyleEnds(ArtStyle style) => style switch
     {
         ArtStyle.Flat => ["flat style", "flat design", "in a flat style", "minimalist style", "vector art"],

@@ -1,5 +1,5 @@
-// The strokes of the painterly style: they follow a flow field with a few vortices, and each has the colour of the area
-// that it covers. There are many short ones, so they are written directly to the pixels.
+// The strokes of the painterly style: they follow a flow field with a few vortices, and each has the color of the area
+// that it covers. There are many short strokes, so they are written directly to the pixels.
 using Atelier.Shapes.Scenes;
 using SkiaSharp;
 
@@ -39,7 +39,7 @@ internal sealed class Brush
     /// <summary>Covers an area with strokes about a step apart.</summary>
     /// <param name="canvas">The picture.</param>
     /// <param name="mask">Red channel: 255 where strokes are visible, 0 where they are not.</param>
-    /// <param name="sketch">Source of the strokes' colours.</param>
+    /// <param name="sketch">The picture from which the strokes take their colors.</param>
     /// <param name="area">The area, in fractions of the side.</param>
     /// <param name="step">Distance and width of the strokes.</param>
     /// <param name="contrast">How much lighter or darker strokes are than the picture; 1 is strong.</param>
@@ -61,7 +61,7 @@ internal sealed class Brush
         }
     }
 
-    // A line with round ends; a pixel is covered by the fraction of it that is nearer than the radius.
+    // Draws a line with round ends. A pixel's coverage is the fraction of it that is within the radius.
     private static void Stroke(
         Pixels canvas, Pixels mask, (double X, double Y) center, (double X, double Y) half, double radius,
         SKColor color)

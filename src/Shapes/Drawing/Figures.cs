@@ -1,45 +1,45 @@
-// The shapes of the twelve kinds, in a square from -0.5 to 0.5.
+// The shapes of the twelve kinds of things, in a square from -0.5 to 0.5.
 using Atelier.Shapes.Scenes;
 using SkiaSharp;
 
 namespace Atelier.Shapes.Drawing;
 
-/// <summary>The colouring of a part of a thing.</summary>
+/// <summary>The coloring of a part of a thing.</summary>
 internal enum Tint
 {
-    /// <summary>The thing's main colour.</summary>
+    /// <summary>The thing's main color.</summary>
     Main,
 
-    /// <summary>A darker shade of it; a lighter one of black.</summary>
+    /// <summary>A darker shade of the main color; for black, a lighter one.</summary>
     Dark,
 
-    /// <summary>A much darker shade of it; a lighter one of black.</summary>
+    /// <summary>A much darker shade of the main color; for black, a lighter one.</summary>
     Deep,
 
     /// <summary>A lit window.</summary>
     Window,
 
-    /// <summary>Wood, darker than any brown crown.</summary>
+    /// <summary>Wood, which is darker than the crown of a brown tree.</summary>
     Wood,
 
-    /// <summary>The centre of a flower: yellow, or brown if the thing's colour is close to yellow.</summary>
+    /// <summary>The center of a flower: yellow, or brown if the thing's color is close to yellow.</summary>
     Pollen,
 
-    /// <summary>White of an eye.</summary>
+    /// <summary>The white of an eye.</summary>
     White,
 
-    /// <summary>Pupil of an eye.</summary>
+    /// <summary>The pupil of an eye.</summary>
     Pupil,
 }
 
-/// <summary>A kind's shape: coloured parts, from back to front, and their common outline.</summary>
+/// <summary>A kind's shape: colored parts, from back to front, and their common outline.</summary>
 internal sealed class Figure(SKPath silhouette, params (SKPath Path, Tint Tint)[] parts) : IDisposable
 {
     public SKPath Silhouette { get; } = silhouette;
 
     public (SKPath Path, Tint Tint)[] Parts { get; } = parts;
 
-    /// <summary>The shapes of all kinds, by number.</summary>
+    /// <summary>The shapes of all kinds, in the order of the kinds' values.</summary>
     public static Figure[] All() => [.. Enum.GetValues<ThingKind>().Select(Of)];
 
     public static Figure Of(ThingKind kind) => kind switch
@@ -172,7 +172,7 @@ internal sealed class Figure(SKPath silhouette, params (SKPath Path, Tint Tint)[
         return path;
     }
 
-    // Disposes both operands.
+    // Disposes both paths.
     private static SKPath Join(SKPathOp operation, SKPath a, SKPath b)
     {
         using (a)

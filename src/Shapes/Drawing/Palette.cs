@@ -1,11 +1,11 @@
-// The colours of the demo world. Things are vivid, black or white; backgrounds are muted and of middle lightness, or
-// night.
+// The colors of the demo world. Things are vivid, black or white. Backgrounds are muted and of medium lightness, except
+// the night sky.
 using Atelier.Shapes.Scenes;
 using SkiaSharp;
 
 namespace Atelier.Shapes.Drawing;
 
-/// <summary>Colours of things, tones of backgrounds, and shading.</summary>
+/// <summary>Colors of things, tones of backgrounds, and shading.</summary>
 public static class Palette
 {
     private static readonly SKColor[] s_tones =
@@ -14,13 +14,13 @@ public static class Palette
         new(212, 186, 184), new(190, 190, 186), new(166, 196, 196), new(212, 194, 166),
     ];
 
-    /// <summary>The dark colour of contours.</summary>
+    /// <summary>The dark color of contours.</summary>
     internal static SKColor Ink { get; } = new(36, 30, 42);
 
-    /// <summary>The pale colour of contours around black things, and of rims at night.</summary>
+    /// <summary>The pale color of contours around black things, and of rims at night.</summary>
     internal static SKColor Cream { get; } = new(242, 236, 214);
 
-    /// <summary>The colour value of a thing's colour.</summary>
+    /// <summary>The pixel value of a thing's color.</summary>
     public static SKColor Of(ThingColor color)
     {
         (byte red, byte green, byte blue) = ThingColors.Of(color);
@@ -32,7 +32,7 @@ public static class Palette
     internal static SKColor Tone(int number) => s_tones[number];
 
     /// <summary>
-    /// Mixes a colour with black for a negative amount, with white for a positive one; ±1 gives black or white.
+    /// Mixes a color with black for a negative amount, with white for a positive one; ±1 gives black or white.
     /// </summary>
     internal static SKColor Shade(SKColor color, double amount) =>
         amount < 0 ? Mix(color, SKColors.Black, -amount) : Mix(color, SKColors.White, amount);

@@ -1,4 +1,4 @@
-// The renderer of scenes. A scene gives the same picture at any size, and always the same bytes.
+// The renderer of scenes. A scene gives the same picture at every size, and rendering it again gives the same bytes.
 using Atelier.Model.Imaging;
 using Atelier.Shapes.Scenes;
 using SkiaSharp;
@@ -14,8 +14,8 @@ public sealed class SceneRenderer : IDisposable
     /// <summary>Maximum side in pixels.</summary>
     public const int SideMax = 1024;
 
-    // Cells per side of pixel art, and the side at which strokes sample their colours, independent of the picture's
-    // side.
+    // Cells per side of pixel art, and side length of the sketch from which strokes take their colors. Both are
+    // independent of the picture's side length.
     private const int Cells = 32;
     private const int SketchSide = 64;
 
@@ -105,7 +105,8 @@ public sealed class SceneRenderer : IDisposable
         }
     }
 
-    // The nearest position at which the thing's cells are symmetric: an odd number of them, around the middle of one.
+    // Moves a thing to the nearest position at which its cells are symmetric: it has an odd number of cells per side,
+    // and its center is the middle of a cell.
     private static Thing Snap(Thing thing)
     {
         double cells = (2 * Math.Floor(thing.Diameter * Cells / 2)) + 1;
@@ -146,7 +147,7 @@ public sealed class SceneRenderer : IDisposable
         }
     }
 
-    // Strokes over the background, then each thing with finer strokes inside its outline.
+    // Paints strokes over the background, then draws each thing, with finer strokes inside its outline.
     private void Paint(Sheet sheet, Scene scene)
     {
         var brush = new Brush(scene.Detail);
@@ -169,7 +170,7 @@ public sealed class SceneRenderer : IDisposable
         }
     }
 
-    // The thing's outline in white on black.
+    // Draws the area inside the thing's outline in white on black.
     private void DrawMask(SKCanvas canvas, Thing thing)
     {
         canvas.Clear(SKColors.Black);
@@ -181,8 +182,8 @@ public sealed class SceneRenderer : IDisposable
     }
 
     // Things in pixel art are lit from the top left: their cells at the upper and left edges are lighter, those at the
-    // lower and right edges darker. At night the cells around them form the rim; a thing's number is higher than its
-    // container's.
+    // lower and right edges darker. At night, the cells around things form their rims. A thing's number is higher than
+    // that of a thing that contains it.
     private void Light(Sheet sheet, Scene scene)
     {
         Span<byte> owners = stackalloc byte[Cells * Cells];
@@ -216,7 +217,7 @@ public sealed class SceneRenderer : IDisposable
         }
     }
 
-    // The owners of a cell's neighbours; beyond the picture's edge, the cell's own owner.
+    // The owners of a cell's neighbors; beyond the picture's edge, the cell's own owner.
     private static (byte Above, byte Left, byte Right, byte Below) Neighbors(ReadOnlySpan<byte> owners, int cell)
     {
         (int row, int column) = Math.DivRem(cell, Cells);
@@ -237,7 +238,7 @@ public sealed class SceneRenderer : IDisposable
         }
     }
 
-    // Pixels and a canvas on them, in units of the whole side.
+    // Pixels, and a canvas that draws on them with coordinates in fractions of the side.
     private sealed class Sheet : IDisposable
     {
         private readonly SKBitmap _bitmap;

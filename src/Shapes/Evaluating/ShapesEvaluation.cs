@@ -1,4 +1,5 @@
-// The evaluation of a model on the demo world: it draws prompts of every task, and the oracle judges the pictures.
+// The evaluation of a model on the demo world: the model draws prompts of every task, and the oracle judges the
+// pictures.
 using Atelier.Model;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
@@ -159,8 +160,8 @@ public sealed class ShapesEvaluation : IDisposable
     private IEnumerable<bool> Judged(EvaluationPrompt[] prompts, RgbImage[] images) => prompts.Zip(_oracle.Look(images))
         .Select(pair => Judge.Check(pair.First.Caption.Says, pair.Second).Passes(pair.First.Task));
 
-    // Alternates after every two prompts: if it alternated after each one, noise would fall only on prompts with
-    // colours and blur only on those without, or the reverse.
+    // Noise and blur alternate after every two prompts. If they alternated after each prompt, prompts with colors would
+    // all get noise and those without all get blur, or the reverse.
     private static RgbImage Spoiled(RgbImage image, int number, ulong seed) =>
         Spoiling.Spoil(image, number / 2 % 2 == 0 ? Spoilage.Noise : Spoilage.Blur, seed, number);
 
@@ -192,7 +193,7 @@ public sealed class ShapesEvaluation : IDisposable
         return [.. first.Zip(second, (a, b) => ((double)a, (double)b))];
     }
 
-    // [N, E], normalised.
+    // [N, E], normalized.
     private Tensor Features(RgbImage[] images)
     {
         using var noGradients = inference_mode();

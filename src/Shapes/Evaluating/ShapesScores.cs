@@ -5,21 +5,23 @@ namespace Atelier.Shapes.Evaluating;
 
 /// <summary>The scores of a model at one task. Each figure is the fraction of pictures that pass, 0 to 1.</summary>
 /// <param name="Task">The task.</param>
-/// <param name="Seen">The model's pictures of combinations in the training data.</param>
-/// <param name="HeldOut">Its pictures of held-out combinations.</param>
-/// <param name="Oracle">True renderings of the same scenes, which gives the oracle's own accuracy.</param>
-/// <param name="OracleSpoiled">The same renderings with noise or a blur.</param>
+/// <param name="Seen">Of the model's pictures of combinations in the training data.</param>
+/// <param name="HeldOut">Of the model's pictures of held-out combinations.</param>
+/// <param name="Oracle">Of true renderings of the same scenes, which is the oracle's own accuracy.</param>
+/// <param name="OracleSpoiled">Of the same renderings with noise or blur.</param>
 /// <param name="OracleDecoded">
-/// The same renderings after the autoencoder, which gives the loss by latents alone.
+/// Of the same renderings after encoding and decoding by the autoencoder, which shows the loss caused by latents alone.
 /// </param>
-/// <param name="Prompts">Number of prompts of each of the two kinds.</param>
+/// <param name="Prompts">Number of prompts for seen combinations, and also for held-out combinations.</param>
 public sealed record TaskScore(
     SceneTask Task, double Seen, double HeldOut, double Oracle, double OracleSpoiled, double OracleDecoded, int Prompts)
 {
     /// <summary>Name of the task in reports.</summary>
     public string Name => NameOf(Task);
 
-    /// <summary>A task's name in reports and file names, in lower case; "colour" keeps its spelling.</summary>
+    /// <summary>
+    /// A task's name in reports and file names, in lower case. The name "colour" keeps the spelling of earlier reports.
+    /// </summary>
     public static string NameOf(SceneTask task) =>
         task == SceneTask.Color ? "colour" : char.ToLowerInvariant($"{task}"[0]) + $"{task}"[1..];
 }
@@ -27,13 +29,15 @@ public sealed record TaskScore(
 /// <summary>All figures of an evaluation.</summary>
 /// <param name="Tasks">Scores by task.</param>
 /// <param name="Frechet">
-/// Fréchet distance between the model's pictures and true pictures of the same prompts, in normalised features of the
+/// Fréchet distance between the model's pictures and true pictures of the same prompts, in normalized features of the
 /// model's own CLIP image encoder.
 /// </param>
 /// <param name="FrechetTrue">
 /// The Fréchet distance between those true pictures and as many true pictures of other prompts.
 /// </param>
-/// <param name="ClipScore">Mean of 100 times the cosine of picture and prompt.</param>
+/// <param name="ClipScore">
+/// Mean over the model's pictures of 100 times the cosine similarity of picture and prompt.
+/// </param>
 /// <param name="ClipScoreTrue">CLIP score of true pictures.</param>
 /// <param name="Decibels">Mean peak signal-to-noise ratio of the autoencoder on the true pictures.</param>
 public sealed record ShapesScores(

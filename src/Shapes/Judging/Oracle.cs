@@ -9,13 +9,13 @@ using static TorchSharp.torch.nn;
 
 namespace Atelier.Shapes.Judging;
 
-/// <summary>A trained oracle. Its answers depend only on the picture. Not thread-safe.</summary>
+/// <summary>A trained oracle. Its results depend only on the picture. Not thread-safe.</summary>
 public sealed class Oracle : IDisposable
 {
     /// <summary>Identifier of the file format, under "format" in the metadata.</summary>
     public const string Format = "atelier-oracle-1";
 
-    /// <summary>Maximum number of pictures in a batch; more are split.</summary>
+    /// <summary>Maximum number of pictures in a batch; more pictures are split into several batches.</summary>
     public const int BatchMax = 64;
 
     // Confidence above which a thing counts as present, and the maximum number of things listed, which is more than any
@@ -136,7 +136,7 @@ public sealed class Oracle : IDisposable
 
     private static List<Perception> Read(OracleOutput output)
     {
-        // A centre is a cell with more confidence than its eight neighbours.
+        // A center is a cell with more confidence than its eight neighbors.
         Tensor sure = Finite.Check("oracle", output.Centers).sigmoid();                     // [B, K, G, G]
         Tensor peaks = sure.ge(functional.max_pool2d(sure, 3, 1, 1)).logical_and(sure.gt(Sure));
         long[] found = Values<long>(peaks.nonzero());                                       // [N, 4]: b, k, row, column
@@ -171,8 +171,8 @@ public sealed class Oracle : IDisposable
         ];
     }
 
-    // A thing may look like two kinds, or be between two cells: of detections at the same place, the one with the most
-    // confidence is kept.
+    // A thing may look like two kinds, or be between two cells. Of several detections at the same place, only the one
+    // with the most confidence is kept.
     private static List<PerceivedThing> Distinct(List<PerceivedThing> candidates)
     {
         var kept = new List<PerceivedThing>();

@@ -6,15 +6,16 @@ using static TorchSharp.torch.nn;
 namespace Atelier.Shapes.Judging;
 
 /// <summary>
-/// Centres by the focal loss of Law and Deng 2018 (arXiv 1808.01244, eq. 1), as in Zhou et al. 2019 (arXiv 1904.07850);
-/// colours, background and style by cross-entropy; places by absolute distance.
+/// The sum of three kinds of loss. Centers have the focal loss of Law and Deng 2018 (arXiv 1808.01244, eq. 1), as in
+/// Zhou et al. 2019 (arXiv 1904.07850); colors, background and style have cross-entropy; positions and diameters have
+/// the absolute distance.
 /// </summary>
 internal static class OracleLoss
 {
     private const int Grid = OracleNetwork.Grid;
     private const double Sigma = 0.7;
 
-    // Weights of the position, in cells, and of the diameter, in sides.
+    // Weights of the errors of x and y, in cells, and of the diameter, as a fraction of the picture's side.
     private static readonly float[] s_placeWeights = [0.3f, 0.3f, 6f];
     private static readonly int s_kinds = Enum.GetValues<ThingKind>().Length;
 
@@ -52,7 +53,7 @@ internal static class OracleLoss
         Tensor Numbers(Func<Scene, long> numberOf) => tensor(scenes.Select(numberOf).ToArray()); // [B]
     }
 
-    // 1 at the centre's cell and less around it, so that a near miss costs less.
+    // Sets the target to 1 at the center's cell and to less around it, so that a near miss costs less.
     private static void Warm(Span<float> layer, int column, int row)
     {
         for (int y = Math.Max(0, row - 2); y <= Math.Min(Grid - 1, row + 2); y++)

@@ -1,4 +1,4 @@
-// The accuracy of the oracle: it judges true pictures, so each failure is its own mistake.
+// The accuracy of the oracle. It judges true pictures, so each failure is a mistake of the oracle.
 using Atelier.Model.Imaging;
 using Atelier.Shapes.Captions;
 using Atelier.Shapes.Drawing;
@@ -11,10 +11,12 @@ public static class OracleMeasurement
 {
     private const int Chunk = 64;
 
-    /// <summary>The fraction of a task's evaluation prompts whose true pictures pass, 0 to 1.</summary>
+    /// <summary>Measures the fraction of a task's evaluation prompts whose true pictures pass, 0 to 1.</summary>
     /// <param name="oracle">The oracle.</param>
     /// <param name="task">The task, which defines when a picture passes.</param>
-    /// <param name="count">Number of prompts; even ones are seen combinations, odd ones held out.</param>
+    /// <param name="count">
+    /// Number of prompts; the first half are seen combinations, the second half held-out ones.
+    /// </param>
     /// <param name="side">Side of the pictures in pixels, a multiple of 64.</param>
     /// <param name="seed">Seed of the prompts.</param>
     /// <param name="spoil">Modifies picture number i before it is judged; null for no change.</param>

@@ -1,5 +1,6 @@
-// The oracle's network: for each cell of a 16 x 16 grid and each kind, it predicts whether the centre of such a thing
-// is here, and its colour, size and exact position; and for the whole picture, background and style.
+// The oracle's network. For each cell of a 16 x 16 grid and each kind of thing, it predicts whether the cell contains
+// the center of such a thing, and the thing's color, size and exact position. For the whole picture, it predicts
+// background and style.
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
@@ -14,11 +15,12 @@ using Linear = Atelier.Model.Networks.Linear;
 
 namespace Atelier.Shapes.Judging;
 
-/// <summary>The network's output for B pictures, with K kinds, C colours and a grid of G x G cells.</summary>
-/// <param name="Centers">Logits of a centre, [B, K, G, G].</param>
-/// <param name="Colors">Logits of the colour of a thing centred here, [B, K, C, G, G].</param>
+/// <summary>The network's output for B pictures, with K kinds, C colors and a grid of G x G cells.</summary>
+/// <param name="Centers">Logits of the cell containing the center of a thing, [B, K, G, G].</param>
+/// <param name="Colors">Logits of that thing's color, [B, K, C, G, G].</param>
 /// <param name="Boxes">
-/// Its position: x and y from the cell's middle in cells, and its diameter in sides, [B, K, 3, G, G].
+/// That thing's x and y relative to the cell's middle, in cells, and its diameter as a fraction of the picture's side,
+/// [B, K, 3, G, G].
 /// </param>
 /// <param name="Backgrounds">Logits of the background, [B, 7].</param>
 /// <param name="Styles">Logits of the style, [B, 4].</param>
@@ -32,7 +34,7 @@ internal sealed record OracleOutput(Tensor Centers, Tensor Colors, Tensor Boxes,
     }
 }
 
-/// <summary>A residual block: norm, SiLU, convolution, twice. [B, C, H, W] to the same.</summary>
+/// <summary>A residual block: norm, SiLU and convolution, twice. Input and output are [B, C, H, W].</summary>
 internal sealed class OracleBlock : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "norm1")] private readonly GroupNorm _norm1;
@@ -131,7 +133,7 @@ internal sealed class OracleNetwork : Module<Tensor, OracleOutput>
             var values = new float[parameter.numel()];
             if (name == "cells.bias")
             {
-                // Hardly any cell is a centre, so the logits start from that prior.
+                // Hardly any cell contains a center, so the initial logits of centers are low.
                 for (int i = 0; i < values.Length; i += 1 + s_colors + 3)
                 {
                     values[i] = -4;

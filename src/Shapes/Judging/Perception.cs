@@ -6,9 +6,9 @@ namespace Atelier.Shapes.Judging;
 
 /// <summary>A thing found in a picture. Lengths are fractions of the picture's side.</summary>
 /// <param name="Kind">Its kind.</param>
-/// <param name="Color">Its main colour.</param>
+/// <param name="Color">Its main color.</param>
 /// <param name="Spot">Its position and extent.</param>
-/// <param name="Confidence">Confidence that a thing of this kind is there, 0 to 1.</param>
+/// <param name="Confidence">Confidence that there is a thing of this kind at this position, 0 to 1.</param>
 public sealed record PerceivedThing(ThingKind Kind, ThingColor Color, Spot Spot, double Confidence)
 {
     /// <summary>Its size class.</summary>
@@ -21,9 +21,9 @@ public sealed record PerceivedThing(ThingKind Kind, ThingColor Color, Spot Spot,
 /// <param name="Style">The style.</param>
 public sealed record Perception(IReadOnlyList<PerceivedThing> Things, Background Background, ArtStyle Style);
 
-/// <summary>Whether a picture matches a caption, by aspect. Aspects that the caption omits are true.</summary>
-/// <param name="Things">Whether exactly the stated kinds are there, in the stated numbers.</param>
-/// <param name="Colors">Whether the colours match.</param>
+/// <summary>Whether a picture matches a caption, by aspect. Aspects that the caption omits count as matching.</summary>
+/// <param name="Things">Whether the picture shows exactly the stated kinds, in the stated numbers.</param>
+/// <param name="Colors">Whether the colors match.</param>
 /// <param name="Sizes">Whether the sizes match.</param>
 /// <param name="Position">Whether the stated relation holds.</param>
 /// <param name="Background">Whether the background matches.</param>

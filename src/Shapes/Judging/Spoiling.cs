@@ -10,19 +10,21 @@ public enum Spoilage
     /// <summary>No degradation.</summary>
     None,
 
-    /// <summary>Normal noise on every channel, of at most 6 % of the range.</summary>
+    /// <summary>Gaussian noise on every channel, with a standard deviation of at most 6 % of the range.</summary>
     Noise,
 
-    /// <summary>A blur over about three pixels of 64.</summary>
+    /// <summary>A blur over about three pixels in a picture of 64 pixels per side.</summary>
     Blur,
 
-    /// <summary>About half the resolution and back, which loses fine detail as an autoencoder does.</summary>
+    /// <summary>
+    /// A reduction to about half the resolution and back, which loses fine detail as an autoencoder does.
+    /// </summary>
     Shrink,
 
-    /// <summary>JPEG of low quality.</summary>
+    /// <summary>JPEG compression of low quality.</summary>
     Jpeg,
 
-    /// <summary>Changed brightness, contrast and colour balance.</summary>
+    /// <summary>Changed brightness, contrast and color balance.</summary>
     Light,
 }
 
@@ -50,7 +52,7 @@ public static class Spoiling
     {
         double sigma = 255 * draw.Between(0.01, 0.06);
 
-        // The sum of three uniform numbers is close enough to normal; its variance is 1/4.
+        // The sum of three uniform numbers is close enough to a normal distribution; its variance is 1/4.
         return Map(image, (value, _) => value + (2 * sigma * (draw.Next() + draw.Next() + draw.Next() - 1.5)));
     }
 
@@ -72,7 +74,8 @@ public static class Spoiling
         return new RgbImage(image.Width, image.Height, pixels);
     }
 
-    // Binomial weights (1, 2, 1) / 4 in both directions, mixed with the picture itself; wider in larger pictures.
+    // Blurs with binomial weights (1, 2, 1) / 4 in both directions, and mixes the result with the picture itself. The
+    // blur is wider in larger pictures.
     private static RgbImage Blur(RgbImage image, double part)
     {
         byte[] pixels = image.Pixels;

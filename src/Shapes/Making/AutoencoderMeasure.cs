@@ -8,7 +8,7 @@ using static TorchSharp.torch;
 namespace Atelier.Shapes.Making;
 
 /// <summary>
-/// Peak signal-to-noise ratio of reconstructions, rounded to 8 bits, in decibels: the mean over pictures.
+/// The peak signal-to-noise ratio of reconstructions that are rounded to 8 bits: the mean over pictures.
 /// </summary>
 /// <param name="Side">Side of the pictures in pixels.</param>
 /// <param name="Style">Style of the pictures; null for the whole training mixture.</param>
@@ -25,7 +25,7 @@ public static class AutoencoderMeasure
     // The standard deviation of latents that the diffusion model's preconditioning expects.
     private const double LatentDeviation = 0.9;
 
-    /// <summary>Scores reconstructions (without noise in the latent), over all and by style.</summary>
+    /// <summary>Scores reconstructions (without noise in the latents), over all pictures and by style.</summary>
     /// <param name="network">The autoencoder, in float32.</param>
     /// <param name="side">Side in pixels.</param>
     /// <param name="pictures">Number of scenes.</param>
@@ -53,11 +53,11 @@ public static class AutoencoderMeasure
     }
 
     /// <summary>
-    /// Computes the configuration with the scaling, and the shift if the mean is far from zero, that gives latents of
-    /// unseen scenes of both sizes the standard deviation 0.9.
+    /// Computes the configuration whose scaling gives the latents of unseen scenes of both sizes the standard deviation
+    /// 0.9. The configuration has a shift if the latents' mean is far from zero.
     /// </summary>
     /// <param name="network">The autoencoder, in float32.</param>
-    /// <param name="pictures">Scenes of each size.</param>
+    /// <param name="pictures">Number of scenes of each size.</param>
     public static AutoencoderConfig WithScale(AutoencoderKL network, int pictures = 200)
     {
         ArgumentNullException.ThrowIfNull(network);

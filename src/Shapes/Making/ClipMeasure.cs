@@ -8,11 +8,11 @@ namespace Atelier.Shapes.Making;
 
 /// <summary>Retrieval accuracy between pictures and captions.</summary>
 /// <param name="PictureToText">Fraction of pictures whose own caption is the most similar in the batch.</param>
-/// <param name="TextToPicture">Fraction of captions whose own picture is the most similar.</param>
+/// <param name="TextToPicture">Fraction of captions whose own picture is the most similar in the batch.</param>
 /// <param name="Twins">
-/// Fraction of pictures whose own caption is more similar than that of a scene that differs in one fact.
+/// Fraction of pictures whose own caption is more similar than the caption of a twin, a scene that differs in one fact.
 /// </param>
-/// <param name="TwinsByDifference">The same by the kind of fact.</param>
+/// <param name="TwinsByDifference">The same fraction by the kind of fact in which the twin differs.</param>
 /// <param name="Pairs">Size of each of the four batches.</param>
 public sealed record ClipScore(
     double PictureToText, double TextToPicture, double Twins, IReadOnlyDictionary<Difference, double> TwinsByDifference,

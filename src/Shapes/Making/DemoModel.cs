@@ -27,7 +27,7 @@ public static class DemoModel
     /// <param name="parts">Autoencoder, CLIP and vocabulary, complete.</param>
     /// <param name="weights">Safetensors file of the denoiser.</param>
     /// <param name="network">The denoiser.</param>
-    /// <param name="edm">Its preconditioning.</param>
+    /// <param name="edm">The denoiser's preconditioning.</param>
     /// <param name="card">Metadata of the folder.</param>
     /// <param name="folder">The folder.</param>
     public static ModelFolder Assemble(

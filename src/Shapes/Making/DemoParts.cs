@@ -10,8 +10,8 @@ using Atelier.Shapes.Training;
 namespace Atelier.Shapes.Making;
 
 /// <summary>
-/// Makes the parts in a folder. Complete parts are kept; started ones resume from their checkpoints. One libtorch
-/// thread is enough; the caller sets the number.
+/// Makes the parts in a folder. Complete parts are kept; unfinished ones resume from their checkpoints. One libtorch
+/// thread is enough; the caller sets the number of threads.
 /// </summary>
 /// <param name="folder">The folder, which is created if it is missing.</param>
 public sealed class DemoParts(string folder)
@@ -80,7 +80,7 @@ public sealed class DemoParts(string folder)
     /// </param>
     /// <exception cref="OperationCanceledException">The training was cancelled.</exception>
     /// <exception cref="RefusedFileException">
-    /// A started training in the folder has other settings or another precision.
+    /// The folder holds an unfinished training with other settings or another precision.
     /// </exception>
     public void TrainAutoencoder(
         AutoencoderTrainingConfig? config = null, DecoderTrainingConfig? decoder = null,
@@ -132,7 +132,7 @@ public sealed class DemoParts(string folder)
     /// </param>
     /// <exception cref="OperationCanceledException">The training was cancelled.</exception>
     /// <exception cref="RefusedFileException">
-    /// A started training in the folder has other settings or another precision.
+    /// The folder holds an unfinished training with other settings or another precision.
     /// </exception>
     public void TrainClip(
         ClipTrainingConfig? config = null, Action<PartProgress>? report = null,
@@ -161,7 +161,7 @@ public sealed class DemoParts(string folder)
     /// </param>
     /// <exception cref="OperationCanceledException">The training was cancelled.</exception>
     /// <exception cref="RefusedFileException">
-    /// A started training in the folder has other settings or another precision.
+    /// The folder holds an unfinished training with other settings or another precision.
     /// </exception>
     public void TrainOracle(
         OracleTrainingConfig? config = null, Action<PartProgress>? report = null,

@@ -80,7 +80,7 @@ internal static class PartFiles
         });
     }
 
-    /// <summary>Fills a network from a part's weights.</summary>
+    /// <summary>Loads a part's weights into a network.</summary>
     public static T Load<T>(T network, string weights) where T : torch.nn.Module
     {
         using IWeightSource source = WeightFile.Open(weights);

@@ -16,7 +16,7 @@ public sealed record VocabularyConfig
     /// <summary>Number of captions to learn from.</summary>
     public int Captions { get; init; } = 20_000;
 
-    /// <summary>Maximum number of merges; there are fewer if every word is a single symbol before.</summary>
+    /// <summary>Maximum number of merges; there are fewer if every word becomes a single symbol before that.</summary>
     public int MergesMax { get; init; } = 1_000;
 
     /// <summary>Seed of scenes and captions.</summary>
@@ -30,7 +30,7 @@ public static class VocabularyMaker
 
     /// <summary>Writes a vocabulary that <see cref="ClipTokenizer"/> reads.</summary>
     /// <param name="config">The settings.</param>
-    /// <param name="path">The file, which is written through a temporary one.</param>
+    /// <param name="path">The file. It is written as a temporary file first, and then renamed.</param>
     /// <returns>The number of merges.</returns>
     public static int Make(VocabularyConfig config, string path)
     {
@@ -44,8 +44,8 @@ public static class VocabularyMaker
     }
 
     /// <summary>
-    /// Learns the merges of a text: the most frequent pair first, ties broken by character order. A pair whose symbol
-    /// already exists from other halves is skipped, because an id must be unambiguous.
+    /// Learns the merges of a text: the most frequent pair first, ties broken by character order. A pair is skipped if
+    /// its symbol already exists, merged from another pair, because an id must be unambiguous.
     /// </summary>
     /// <param name="captions">The text, in ASCII.</param>
     /// <param name="most">Maximum number of merges.</param>
@@ -121,8 +121,8 @@ public static class VocabularyMaker
         }
     }
 
-    // A gzip file (RFC 1952) without name and time, written by the compressor at a pinned version, so that its bytes
-    // depend on nothing else.
+    // A gzip file (RFC 1952) without name and time, from a compression library of a pinned version, so that its bytes
+    // depend only on the text.
     private static byte[] Pack(List<string> merges)
     {
         byte[] text = Encoding.UTF8.GetBytes(string.Join('\n', merges.Prepend("#version: 0.2")) + "\n");

@@ -1,10 +1,10 @@
-// Random choices of the demo world: one endless sequence for each (seed, purpose, index), from the system's
-// counter-based random numbers, independent of order and threads.
+// Random choices of the demo world: one endless sequence for each (seed, purpose, index). The numbers come from this
+// project's counter-based generator, so they do not depend on order or threads.
 using Atelier.Model.Randomness;
 
 namespace Atelier.Shapes.Scenes;
 
-/// <summary>The purpose of a sequence. The values are part of the meaning of a seed: they never change.</summary>
+/// <summary>The purpose of a sequence. The meaning of a seed depends on the values, so they never change.</summary>
 internal static class Purpose
 {
     public const int HeldOut = 100;

@@ -4,14 +4,14 @@ using Atelier.Model.Randomness;
 
 namespace Atelier.Shapes.Scenes;
 
-/// <summary>Kinds of combination, a part of which is held out.</summary>
+/// <summary>Kinds of combinations. Of each kind, some combinations are held out.</summary>
 [Flags]
 public enum Combinations
 {
     /// <summary>No combination.</summary>
     None = 0,
 
-    /// <summary>A kind in a colour.</summary>
+    /// <summary>A kind in a color.</summary>
     KindColor = 1,
 
     /// <summary>A kind on a background.</summary>
@@ -26,17 +26,19 @@ public enum Combinations
     /// <summary>Exactly two, three or four things of a kind in a picture.</summary>
     KindCount = 16,
 
-    /// <summary>A kind in a relation to another kind, even if the caption does not mention it.</summary>
+    /// <summary>A kind in a relation to another kind, even if the caption does not mention the relation.</summary>
     KindRelation = 32,
 }
 
 /// <summary>Defines the held-out combinations: about a tenth of each kind, chosen by a fixed hash.</summary>
 public static class HeldOut
 {
-    /// <summary>Average fraction of each kind of combination that is held out; usual combinations never are.</summary>
+    /// <summary>
+    /// Average fraction of each kind of combination that is held out; usual combinations are never held out.
+    /// </summary>
     public const double Part = 0.1;
 
-    // Chosen so that no kind, colour, background or style loses more than its share, as defined by the tests.
+    // Chosen so that no kind, color, background or style loses too many combinations; the tests define the limits.
     private const ulong Salt = 3_874_018;
 
     private static readonly int s_kinds = Enum.GetValues<ThingKind>().Length;
@@ -49,29 +51,33 @@ public static class HeldOut
     private static readonly bool[] s_relation = Table(Combinations.KindRelation, s_kinds * 3);
 
     /// <summary>
-    /// Whether the kind is held out in this colour. The usual colour (<see cref="Usual"/>) never is, because a prompt
-    /// with only the kind would ask for it.
+    /// Whether the kind is held out in this color. The usual color (<see cref="Usual"/>) is never held out, because a
+    /// prompt that names only the kind asks for it.
     /// </summary>
     public static bool Contains(ThingKind kind, ThingColor color) =>
         color != Usual.Color(kind) && s_color[((int)color * s_kinds) + (int)kind];
 
-    /// <summary>Whether the kind is held out on this background; never on the usual one.</summary>
+    /// <summary>
+    /// Whether the kind is held out on this background, which is never the case for the usual background.
+    /// </summary>
     public static bool Contains(ThingKind kind, Background background) =>
         background != Usual.Background && s_background[((int)background * s_kinds) + (int)kind];
 
-    /// <summary>Whether the kind is held out in this style; never in the usual one.</summary>
+    /// <summary>Whether the kind is held out in this style, which is never the case for the usual style.</summary>
     public static bool Contains(ThingKind kind, ArtStyle style) =>
         style != Usual.Style && s_style[((int)style * s_kinds) + (int)kind];
 
-    /// <summary>Whether two different kinds, in either order, are held out from being together.</summary>
+    /// <summary>Whether the combination of two different kinds, in either order, is held out.</summary>
     public static bool Contains(ThingKind a, ThingKind b) =>
         a != b && s_pair[((int)(a < b ? a : b) * s_kinds) + (int)(a < b ? b : a)];
 
-    /// <summary>Whether this number of things of a kind is held out; one never is.</summary>
+    /// <summary>Whether this number of things of a kind is held out; the number one never is.</summary>
     public static bool Contains(ThingKind kind, int count) =>
         count is > 1 and <= Scene.ThingsMax && s_count[((count - 1) * s_kinds) + (int)kind];
 
-    /// <summary>Whether this relation of these kinds is held out, and with it the converse relation.</summary>
+    /// <summary>
+    /// Whether this relation between these kinds is held out. If it is, the converse relation is held out, too.
+    /// </summary>
     public static bool Contains(Relation relation, ThingKind subject, ThingKind reference) => relation switch
     {
         _ when subject == reference => false,
@@ -82,7 +88,10 @@ public static class HeldOut
         _ => s_relation[(((2 * s_kinds) + (int)subject) * s_kinds) + (int)reference],
     };
 
-    /// <summary>The kinds of held-out combination in a scene. Training uses only scenes without any.</summary>
+    /// <summary>
+    /// The kinds of held-out combinations that a scene contains. Training uses only scenes without held-out
+    /// combinations.
+    /// </summary>
     public static Combinations In(Scene scene)
     {
         ArgumentNullException.ThrowIfNull(scene);
@@ -102,7 +111,7 @@ public static class HeldOut
         return found;
     }
 
-    // All kinds except relations, which need positions.
+    // Finds all kinds of held-out combinations except relations, which need positions.
     internal static Combinations InKinds(Background background, ArtStyle style, IReadOnlyList<Thing> things)
     {
         var found = Combinations.None;
@@ -131,7 +140,7 @@ public static class HeldOut
 
     private static Combinations Flag(bool holds, Combinations flag) => holds ? flag : Combinations.None;
 
-    // One entry for each pair of a kind and one of the other values.
+    // A table with an entry for each kind of thing and each value of the other property.
     private static bool[] Table(Combinations sort, int others)
     {
         var numbers = new float[s_kinds * others];

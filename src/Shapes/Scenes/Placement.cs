@@ -1,16 +1,16 @@
 // The geometry of relations, shared by the sampler, the held-out combinations and the judge.
 namespace Atelier.Shapes.Scenes;
 
-/// <summary>A position with an extent, drawn or perceived, in fractions of the picture's side.</summary>
-/// <param name="X">Distance of the centre from the left.</param>
-/// <param name="Y">Distance of the centre from the top.</param>
-/// <param name="Diameter">Side of the square around it.</param>
+/// <summary>The position and extent of a drawn or perceived thing, in fractions of the picture's side.</summary>
+/// <param name="X">Distance of the center from the left.</param>
+/// <param name="Y">Distance of the center from the top.</param>
+/// <param name="Diameter">Side length of the square around the thing.</param>
 public readonly record struct Spot(double X, double Y, double Diameter);
 
 /// <summary>Relations between positions.</summary>
 public static class Placement
 {
-    /// <summary>Minimum distance of centres along an axis for a direction to hold.</summary>
+    /// <summary>Minimum distance between centers along an axis for a direction to hold.</summary>
     public const double Margin = 0.12;
 
     /// <summary>Free space between things, enough for contours and cells of pixel art.</summary>
@@ -19,8 +19,8 @@ public static class Placement
     /// <summary>Free space between things and the picture's edge.</summary>
     public const double Edge = 0.02;
 
-    // A relation is stated only if it is clear: at least this distance along its axis, and at most this fraction of it
-    // across.
+    // A relation is stated only if it is clear: the centers are at least this distance apart along the relation's axis,
+    // and their distance across the axis is at most this fraction of that.
     private const double ClearDistance = 0.3;
     private const double ClearDrift = 0.45;
 
@@ -28,7 +28,8 @@ public static class Placement
     public static Spot Of(Thing thing) => new(thing.X, thing.Y, thing.Diameter);
 
     /// <summary>
-    /// Whether a relation holds: the distance of the centres along its axis exceeds that across it, and the margin.
+    /// Whether a relation holds. A direction holds if the distance of the centers along its axis is at least the margin
+    /// and exceeds their distance across the axis, and neither thing is inside the other.
     /// </summary>
     public static bool Holds(Relation relation, Spot subject, Spot reference)
     {
@@ -48,7 +49,7 @@ public static class Placement
         return along >= ClearDistance && across <= ClearDrift * along;
     }
 
-    /// <summary>The relation of a pair that holds; null if none does.</summary>
+    /// <summary>The relation that holds between two things; null if none of the relations holds.</summary>
     public static Relation? Between(Spot subject, Spot reference)
     {
         foreach (Relation relation in Enum.GetValues<Relation>())
@@ -62,7 +63,7 @@ public static class Placement
         return null;
     }
 
-    /// <summary>The same relation seen from the other thing; null for inside, which has no such word.</summary>
+    /// <summary>The same relation seen from the other thing; null for inside, which has no converse here.</summary>
     public static Relation? Converse(Relation relation) => relation switch
     {
         Relation.LeftOf => Relation.RightOf,
@@ -72,7 +73,7 @@ public static class Placement
         _ => null,
     };
 
-    /// <summary>Whether the squares around two positions are at least the gap apart.</summary>
+    /// <summary>Whether there is at least <see cref="Gap"/> between the squares around two things.</summary>
     public static bool AreApart(Spot a, Spot b)
     {
         double reach = ((a.Diameter + b.Diameter) / 2) + Gap;

@@ -3,20 +3,21 @@
 namespace Atelier.Shapes.Scenes;
 
 /// <summary>
-/// The kind of a thing. The numbers are part of the meaning of a seed and of an oracle's weights: they never change.
+/// The kind of a thing. The meaning of a seed and of an oracle's weights depends on the numeric values, so they never
+/// change.
 /// </summary>
 public enum ThingKind
 {
     /// <summary>A disc.</summary>
     Circle,
 
-    /// <summary>A square, upright.</summary>
+    /// <summary>An upright square.</summary>
     Square,
 
     /// <summary>A triangle on its base.</summary>
     Triangle,
 
-    /// <summary>A star of five points.</summary>
+    /// <summary>A five-pointed star.</summary>
     Star,
 
     /// <summary>A heart.</summary>
@@ -25,26 +26,26 @@ public enum ThingKind
     /// <summary>A ring with a transparent hole.</summary>
     Ring,
 
-    /// <summary>A cross of two equal bars, upright.</summary>
+    /// <summary>An upright cross of two equal bars.</summary>
     Cross,
 
     /// <summary>A crescent moon.</summary>
     Moon,
 
-    /// <summary>A house; its walls have the colour.</summary>
+    /// <summary>A house; its color is that of the walls.</summary>
     House,
 
-    /// <summary>A tree; its crown has the colour.</summary>
+    /// <summary>A tree; its color is that of the crown.</summary>
     Tree,
 
-    /// <summary>A flower seen from above; its petals have the colour.</summary>
+    /// <summary>A flower seen from above; its color is that of the petals.</summary>
     Flower,
 
     /// <summary>A fish that swims to the left.</summary>
     Fish,
 }
 
-/// <summary>Main colour of a thing; its details are shades of it or small.</summary>
+/// <summary>Main color of a thing. The thing's details are shades of this color, or small.</summary>
 public enum ThingColor
 {
     /// <summary>Red.</summary>
@@ -84,15 +85,15 @@ public enum ThingSize
     /// <summary>About a quarter of the picture's side.</summary>
     Small,
 
-    /// <summary>About a third.</summary>
+    /// <summary>About a third of the side.</summary>
     Medium,
 
-    /// <summary>About a half, or more if it contains another thing.</summary>
+    /// <summary>About half of the side, or more if the thing contains another one.</summary>
     Large,
 }
 
 /// <summary>
-/// The background behind the things. All except the night sky are light and muted, so that every colour stands out.
+/// The background behind the things. All except the night sky are light and muted, so that every color stands out.
 /// </summary>
 public enum Background
 {
@@ -113,26 +114,26 @@ public enum Background
     /// </summary>
     NightSky,
 
-    /// <summary>Grass below a day's sky.</summary>
+    /// <summary>Grass below a daytime sky.</summary>
     Meadow,
 
-    /// <summary>Water below a day's sky.</summary>
+    /// <summary>Water below a daytime sky.</summary>
     Sea,
 }
 
 /// <summary>The style of the picture.</summary>
 public enum ArtStyle
 {
-    /// <summary>Even areas of colour.</summary>
+    /// <summary>Even areas of color.</summary>
     Flat,
 
     /// <summary>Even areas with bold contours, dark ones or, around black things and at night, pale ones.</summary>
     Outline,
 
-    /// <summary>Cells of 1/32 of the side, things lit from the top left.</summary>
+    /// <summary>Square cells whose side is 1/32 of the picture's; things are lit from the top left.</summary>
     PixelArt,
 
-    /// <summary>Swirling strokes of a brush, after van Gogh.</summary>
+    /// <summary>Swirling brush strokes in the manner of van Gogh.</summary>
     StarryNight,
 }
 
@@ -157,24 +158,26 @@ public enum Relation
 
 /// <summary>A thing in a scene.</summary>
 /// <param name="Kind">Its kind.</param>
-/// <param name="Color">Its main colour.</param>
-/// <param name="X">Distance of its centre from the left.</param>
-/// <param name="Y">Distance of its centre from the top.</param>
-/// <param name="Diameter">Side of the square that it fills.</param>
+/// <param name="Color">Its main color.</param>
+/// <param name="X">Distance of its center from the left.</param>
+/// <param name="Y">Distance of its center from the top.</param>
+/// <param name="Diameter">Side length of the square that the thing fills.</param>
 public sealed record Thing(ThingKind Kind, ThingColor Color, double X, double Y, double Diameter)
 {
     /// <summary>Its size class.</summary>
     public ThingSize Size => SizeOf(Diameter);
 
-    /// <summary>The size class of a diameter. Drawn diameters stay away from the class limits.</summary>
+    /// <summary>
+    /// The size class of a diameter. The sampler draws no diameters close to the limits between classes.
+    /// </summary>
     public static ThingSize SizeOf(double diameter) =>
         diameter < 0.307 ? ThingSize.Small : diameter < 0.39 ? ThingSize.Medium : ThingSize.Large;
 }
 
 /// <summary>A relation that the scene was laid out to show clearly, so that a caption may state it.</summary>
 /// <param name="Relation">The relation.</param>
-/// <param name="Subject">Index in the scene's list of the thing that is located.</param>
-/// <param name="Object">Index of the thing that it is located by.</param>
+/// <param name="Subject">Index, in the scene's list, of the thing whose position is stated.</param>
+/// <param name="Object">Index of the thing to which the position is relative.</param>
 public sealed record StatedRelation(Relation Relation, int Subject, int Object);
 
 /// <summary>A scene: everything that a picture depends on, except its side in pixels.</summary>

@@ -1,13 +1,13 @@
-// The sampler of scenes. Scene number i of a seed and a task is always the same, in any order of calls.
+// The sampler of scenes. Scene number i of a seed and a task is always the same, whatever the order of calls.
 namespace Atelier.Shapes.Scenes;
 
-/// <summary>The subject of a scene, by which evaluation scores.</summary>
+/// <summary>The subject of a scene. Evaluation scores each subject separately.</summary>
 public enum SceneTask
 {
     /// <summary>One thing.</summary>
     Single,
 
-    /// <summary>One thing in its colour.</summary>
+    /// <summary>One thing in a given color.</summary>
     Color,
 
     /// <summary>Two things of different kinds.</summary>
@@ -16,26 +16,26 @@ public enum SceneTask
     /// <summary>One to four equal things.</summary>
     Counting,
 
-    /// <summary>Two things of different kinds, clearly in a relation.</summary>
+    /// <summary>Two things of different kinds in a clear relation.</summary>
     Position,
 
-    /// <summary>Two things of different kinds and colours.</summary>
+    /// <summary>Two things of different kinds and colors.</summary>
     Attribution,
 
-    /// <summary>One thing on a background.</summary>
+    /// <summary>One thing on a given background.</summary>
     Background,
 
-    /// <summary>One thing in a style.</summary>
+    /// <summary>One thing in a given style.</summary>
     Style,
 
-    /// <summary>One to four things of any kinds and colours.</summary>
+    /// <summary>One to four things of any kinds and colors.</summary>
     Free,
 }
 
 /// <summary>The combinations that a scene may contain.</summary>
 public enum Split
 {
-    /// <summary>No held-out combination: scenes for training, and the seen half of the evaluation.</summary>
+    /// <summary>No held-out combination: scenes for training and for the seen half of the evaluation.</summary>
     Seen,
 
     /// <summary>
@@ -61,7 +61,8 @@ public sealed class SceneSampler(ulong seed)
     private static readonly ThingKind[] s_containers = [ThingKind.Circle, ThingKind.Square, ThingKind.Ring];
 
     /// <summary>
-    /// Training scene number <paramref name="index"/>: a mixture of all tasks, without any held-out combination.
+    /// Draws training scene number <paramref name="index"/>. Training scenes are a mixture of tasks, without held-out
+    /// combinations.
     /// </summary>
     public Scene Draw(long index) => Draw(index, TaskOf(index), Split.Seen);
 
@@ -79,10 +80,10 @@ public sealed class SceneSampler(ulong seed)
         };
     }
 
-    /// <summary>Scene number <paramref name="index"/> of a task.</summary>
+    /// <summary>Draws scene number <paramref name="index"/> of a task.</summary>
     /// <param name="index">Number of the scene, 0 or more.</param>
     /// <param name="task">The subject of the scene.</param>
-    /// <param name="split">The combinations that it may contain.</param>
+    /// <param name="split">The combinations that the scene may contain.</param>
     /// <param name="relation">The relation of a scene for <see cref="SceneTask.Position"/>; null for any.</param>
     public Scene Draw(long index, SceneTask task, Split split, Relation? relation = null)
     {
@@ -95,7 +96,8 @@ public sealed class SceneSampler(ulong seed)
             _ => null,
         };
 
-        // Number and relation are chosen before rejection, so that harder ones are not rarer.
+        // The number of things and the relation are chosen before rejection sampling, so that those which are harder to
+        // draw are not rarer.
         int count = CountOf(draw, task, split);
         Relation? stated = task == SceneTask.Position ? (Relation)draw.Below(5) : null;
         stated = stated is null ? null : relation ?? stated;
@@ -134,11 +136,11 @@ public sealed class SceneSampler(ulong seed)
 
     private static Scene? Try(DrawStream draw, SceneTask task, int count, Relation? relation, Combinations? wanted)
     {
-        // Usual details are requested most often.
+        // Usual details are the most frequent, as they are in requests.
         var background = (Background)draw.Weighted(0.58, 0.07, 0.07, 0.07, 0.07, 0.07, 0.07);
         var style = (ArtStyle)draw.Weighted(0.67, 0.11, 0.11, 0.11);
 
-        // Two tasks are about colours, and use all of them with equal probability.
+        // Two tasks are about colors, and use all of them with equal probability.
         bool inUsualColors = draw.Chance(task is SceneTask.Color or SceneTask.Attribution ? 0 : 0.45);
         List<Thing> things =
             relation == Relation.Inside ? Nested(draw, inUsualColors) : Unplaced(draw, task, count, inUsualColors);
@@ -159,8 +161,8 @@ public sealed class SceneSampler(ulong seed)
         return wanted is null || HeldOut.In(scene) == wanted ? scene : null;
     }
 
-    // Kinds, colours and sizes; positions follow later. A repetition is the last thing again, or its kind in another
-    // colour.
+    // Draws kinds, colors and sizes; positions are drawn later. A repeated thing is the last thing again, or a thing of
+    // the same kind in another color.
     private static List<Thing> Unplaced(DrawStream draw, SceneTask task, int count, bool inUsualColors)
     {
         var things = new List<Thing> { Another(draw, count, inUsualColors) };
@@ -195,14 +197,14 @@ public sealed class SceneSampler(ulong seed)
         return new(kind, Color(draw, kind, inUsualColors), 0, 0, Diameter(draw, count));
     }
 
-    // A colour is always drawn, so that later draws stay the same.
+    // A color is always drawn, so that later draws stay the same.
     private static ThingColor Color(DrawStream draw, ThingKind kind, bool inUsualColors)
     {
         ThingColor color = draw.Pick(s_colors);
         return inUsualColors ? Usual.Color(kind) : color;
     }
 
-    // Captions distinguish things by kind, or else by colour; equal things are counted.
+    // Captions distinguish things by kind, or else by color; equal things are counted.
     private static bool IsDistinct(Thing thing, List<Thing> others, SceneTask task) => others.TrueForAll(other =>
         task is SceneTask.Counting or SceneTask.Free
             ? other == thing || (other.Kind, other.Color) != (thing.Kind, thing.Color)
@@ -222,7 +224,7 @@ public sealed class SceneSampler(ulong seed)
         _ => count == 1 ? draw.Between(0.44, 0.54) : draw.Between(0.42, 0.437),
     };
 
-    // A small thing in a container that is larger than any other thing, in distinct colours.
+    // Draws a small thing in a container. Containers are larger than all other things, and the two colors are distinct.
     private static List<Thing> Nested(DrawStream draw, bool inUsualColors)
     {
         double outer = draw.Between(0.65, 0.7), inner = draw.Between(0.265, 0.28);

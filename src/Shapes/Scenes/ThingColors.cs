@@ -4,7 +4,7 @@ namespace Atelier.Shapes.Scenes;
 /// <summary>Colors of things.</summary>
 public static class ThingColors
 {
-    // Minimum distance of distinct colors, in the cube of 256 values per side.
+    // Minimum Euclidean distance between distinct colors, with sRGB values from 0 to 255.
     private const double Apart = 150;
 
     private static readonly (byte Red, byte Green, byte Blue)[] s_values =

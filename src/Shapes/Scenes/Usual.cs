@@ -1,5 +1,5 @@
-// Usual details. A person who types "a tree" means a green one, drawn flat on a plain background, and mentions anything
-// else. Scenes, captions, prompts and held-out combinations share these definitions.
+// Usual details. A person who types "a tree" means a green one, drawn flat on a plain background, and would mention
+// anything else. Scenes, captions, prompts and held-out combinations share these definitions.
 
 namespace Atelier.Shapes.Scenes;
 
@@ -12,7 +12,7 @@ public static class Usual
     /// <summary>The usual style.</summary>
     public const ArtStyle Style = ArtStyle.Flat;
 
-    /// <summary>The usual colour of a kind.</summary>
+    /// <summary>The usual color of a kind.</summary>
     public static ThingColor Color(ThingKind kind) => kind switch
     {
         ThingKind.Circle => ThingColor.Blue,
@@ -29,11 +29,11 @@ public static class Usual
         _ => ThingColor.Orange,
     };
 
-    /// <summary>Whether all things have their usual colours.</summary>
+    /// <summary>Whether all things have their usual colors.</summary>
     public static bool HasColors(IEnumerable<Thing> things) => things.All(thing => thing.Color == Color(thing.Kind));
 
     /// <summary>
-    /// The same things in their usual colours; unchanged if one would not be visible on another that contains it.
+    /// The same things in their usual colors; unchanged if a thing inside another would then not be visible.
     /// </summary>
     /// <param name="things">Things of a scene.</param>
     /// <param name="stated">The scene's relation; null if it has none.</param>

@@ -10,8 +10,8 @@ using static TorchSharp.torch;
 namespace Atelier.Shapes.Training;
 
 /// <summary>
-/// Settings of the autoencoder's training. The defaults train one from scratch; docs/log.md describes the training of
-/// the shipped one.
+/// Settings of the autoencoder's training. The defaults train an autoencoder from scratch; docs/log.md describes how
+/// the shipped one was trained.
 /// </summary>
 public sealed record AutoencoderTrainingConfig : PartTrainingConfig
 {
@@ -34,21 +34,22 @@ public sealed record AutoencoderTrainingConfig : PartTrainingConfig
     };
 
     /// <summary>
-    /// Each step uses one picture. Its side is 128 pixels once in this number of steps, otherwise 64, which costs a
-    /// quarter and contains the finer detail.
+    /// Each step uses one picture. Its side is 128 pixels once in this number of steps, and otherwise 64 pixels, which
+    /// takes a quarter of the time and has the finer detail.
     /// </summary>
     [JsonPropertyOrder(20)]
     public int LargeEvery { get; init; } = 8;
 
     /// <summary>
-    /// Weight of the differences between neighbouring pixels, which keep edges sharp, relative to the pixels.
+    /// Weight of the errors in the differences between neighboring pixels, relative to the errors in the pixels. It
+    /// keeps edges sharp.
     /// </summary>
     [JsonPropertyOrder(51)]
     public double EdgeWeight { get; init; } = 1;
 
     /// <summary>
-    /// Weight of the divergence of the latents' distribution from a normal one. The divergence is divided by the number
-    /// of values of the picture, not of the smaller latent.
+    /// Weight of the divergence of the latents' distribution from a standard normal distribution. The divergence is
+    /// divided by the number of values of the picture, not of the smaller latent.
     /// </summary>
     [JsonPropertyOrder(52)]
     public double DivergenceWeight { get; init; } = 1e-5;
@@ -103,7 +104,7 @@ internal sealed class AutoencoderTraining : IDisposable
         return error.abs().mean() + ((across + down) * edgeWeight);
     }
 
-    /// <summary>Renders a step's picture; one in <paramref name="largeEvery"/> is large.</summary>
+    /// <summary>Renders a step's picture; one picture in <paramref name="largeEvery"/> is large.</summary>
     public static Pictures Render(SceneRenderer renderer, SceneSampler sampler, long step, int largeEvery) =>
         Pictures.Render(renderer, [sampler.Draw(step)], step % largeEvery == largeEvery - 1 ? LargeSide : SmallSide);
 

@@ -1,5 +1,5 @@
-// Scenes with captions for the contrastive training: half of them in pairs that differ in one fact, with detailed
-// captions, half of them as in the training of the diffusion model.
+// Scenes with captions for the contrastive training. Half of them form pairs that differ in one fact and have detailed
+// captions; the other half are as in the training of the diffusion model.
 using Atelier.Model.Clip;
 using Atelier.Shapes.Captions;
 using Atelier.Shapes.Scenes;
@@ -14,10 +14,12 @@ internal sealed class CaptionedScenes(ulong seed)
 {
     private readonly SceneSampler _sampler = new(seed);
 
-    /// <summary>Scene number <paramref name="index"/>, with most of its details in the caption.</summary>
+    /// <summary>Draws scene number <paramref name="index"/>, with most of its details in the caption.</summary>
     public CaptionedScene Detailed(long index) => Describe(_sampler.Draw(index), index, 0);
 
-    /// <summary>Scene number <paramref name="index"/> and its twin, with the same details in both captions.</summary>
+    /// <summary>
+    /// Draws scene number <paramref name="index"/> and its twin, with the same details in both captions.
+    /// </summary>
     public (CaptionedScene Scene, CaptionedScene Twin, Difference? Difference) Twins(long index)
     {
         Scene scene = _sampler.Draw(index);
@@ -26,7 +28,7 @@ internal sealed class CaptionedScenes(ulong seed)
     }
 
     /// <summary>
-    /// A batch: <paramref name="count"/> scenes, a multiple of 4, the first half of them as pairs of twins.
+    /// Draws a batch of <paramref name="count"/> scenes, a multiple of 4. The first half of them are pairs of twins.
     /// </summary>
     public CaptionedScene[] Batch(long step, int count)
     {
@@ -46,7 +48,7 @@ internal sealed class CaptionedScenes(ulong seed)
         return batch;
     }
 
-    /// <summary>The ids of captions, concatenated, each padded to the context length.</summary>
+    /// <summary>The token ids of all captions, concatenated. Each caption is padded to the context length.</summary>
     public static long[] Tokens(ClipTokenizer tokenizer, IEnumerable<CaptionedScene> scenes) =>
         [.. scenes.SelectMany(scene => tokenizer.Encode(scene.Text)).Select(id => (long)id)];
 

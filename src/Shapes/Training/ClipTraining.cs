@@ -11,8 +11,8 @@ using static TorchSharp.torch.nn;
 namespace Atelier.Shapes.Training;
 
 /// <summary>
-/// Settings of the CLIP model's training. The defaults train one from scratch; docs/log.md describes the training of
-/// the shipped one.
+/// Settings of the CLIP model's training. The defaults train a CLIP model from scratch; docs/log.md describes how the
+/// shipped one was trained.
 /// </summary>
 public sealed record ClipTrainingConfig : PartTrainingConfig
 {
@@ -50,7 +50,7 @@ internal sealed class ClipTraining : IDisposable
 {
     private const string ScaleName = "logit_scale";
 
-    // Pictures per pass: small enough for their feature maps to fit into the processor's cache.
+    // Number of pictures per pass, small enough for their feature maps to fit into the processor's cache.
     private const int Chunk = 32;
     private static readonly double s_scaleAtStart = Math.Log(1 / 0.07), s_scaleMax = Math.Log(100);
 
@@ -83,7 +83,7 @@ internal sealed class ClipTraining : IDisposable
         return result;
     }
 
-    /// <summary>Pictures as input of the image tower, [B, 3, S, S] float32.</summary>
+    /// <summary>Converts pictures to the input of the image tower, [B, 3, S, S] float32.</summary>
     public static Tensor Normalize(Pictures pictures)
     {
         using var scope = NewDisposeScope();
@@ -107,7 +107,8 @@ internal sealed class ClipTraining : IDisposable
         Vision = _config.Vision,
     });
 
-    // As in the paper's code, the last layer of a residual branch gets narrower with the number of branches.
+    // As in the paper's code, the initial weights of a residual branch's last layer are smaller if there are more
+    // branches.
     private bool FillSpecial(string name, Tensor parameter)
     {
         bool isVisual = name.StartsWith("visual.", StringComparison.Ordinal);
@@ -161,10 +162,10 @@ internal sealed class ClipTraining : IDisposable
         return loss.item<float>();
     }
 
-    // How poorly the last hidden states identify the token at each position, measured with the token and position
-    // tables. The contrastive loss alone suppresses words that distinguish few pictures (the states of "left" and
-    // "right" came to differ by a twentieth of their length), and the denoiser, which is conditioned on the states,
-    // would not see them.
+    // A loss for how poorly the last hidden states identify the token at each position, measured with the token and
+    // position tables. The contrastive loss alone suppresses words that distinguish few pictures (the states of "left"
+    // and "right" differed by only a twentieth of their length), so the denoiser, which is conditioned on the states,
+    // could not distinguish such words.
     private Tensor Recall(Tensor hidden, Tensor ids)
     {
         Tensor places = arange(_config.Text.ContextLength).expand_as(ids);                       // [B, T]

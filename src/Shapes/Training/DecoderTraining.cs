@@ -1,6 +1,6 @@
 // Further training of the autoencoder's decoder on noisy latents. The output of a diffusion model is never exactly a
-// latent of the encoder, and a decoder trained only on those blurs anything slightly different. The encoder, and
-// therefore every latent, stays the same.
+// latent of the encoder, and a decoder trained only on the encoder's latents blurs anything that differs slightly from
+// them. The encoder, and therefore every latent, stays the same.
 using System.Text.Json.Serialization;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Randomness;
@@ -13,7 +13,8 @@ using static TorchSharp.torch;
 namespace Atelier.Shapes.Training;
 
 /// <summary>
-/// Settings of the decoder's further training. The defaults follow those of <see cref="AutoencoderTrainingConfig"/>.
+/// Settings of the decoder's further training. The defaults suit an autoencoder that was trained with the defaults of
+/// <see cref="AutoencoderTrainingConfig"/>.
 /// </summary>
 public sealed record DecoderTrainingConfig : PartTrainingConfig
 {
@@ -32,12 +33,14 @@ public sealed record DecoderTrainingConfig : PartTrainingConfig
 
     /// <summary>
     /// Maximum standard deviation of a picture's noise, on the scale of the denoiser's latents. Half of the pictures
-    /// get less than a quarter of it.
+    /// get less than a quarter of this maximum.
     /// </summary>
     [JsonPropertyOrder(50)]
     public double NoiseMax { get; init; } = 0.4;
 
-    /// <summary>Weight of the differences between neighbouring pixels relative to the pixels.</summary>
+    /// <summary>
+    /// Weight of the errors in the differences between neighboring pixels, relative to the errors in the pixels.
+    /// </summary>
     [JsonPropertyOrder(51)]
     public double EdgeWeight { get; init; } = 1;
 }
@@ -64,7 +67,7 @@ internal sealed class DecoderTraining : IDisposable
         var optimizer = new AdamWSettings { Beta2 = 0.99, WeightDecay = 0.01 };
         _trainer = new PartTrainer(DecoderOf(_network), config, optimizer);
 
-        // The layers before the decoder. The decoder itself was converted together with its master weights.
+        // Converts the layers before the decoder. The decoder itself was converted together with its master weights.
         foreach ((string name, nn.Module part) in _network.named_children().Where(child => child.name != DecoderName))
         {
             part.to(_config.Compute);

@@ -12,12 +12,14 @@ namespace Atelier.Shapes.Training;
 internal static class InitialWeights
 {
     /// <summary>
-    /// Fills every parameter: scales of norms with ones, shifts with zeros, others uniformly within ±1 / √inputs,
-    /// unless <paramref name="special"/> fills them.
+    /// Fills every parameter that <paramref name="special"/> does not fill: scales of norms with ones, biases with
+    /// zeros, and others uniformly within ±1 / √inputs.
     /// </summary>
     /// <param name="network">The network.</param>
     /// <param name="seed">Seed of the weights.</param>
-    /// <param name="special">Fills a parameter and returns true, or returns false to leave it to the rule.</param>
+    /// <param name="special">
+    /// Fills a parameter and returns true, or returns false to leave it to the general rule.
+    /// </param>
     public static void Fill(nn.Module network, ulong seed, Func<string, Tensor, bool> special)
     {
         using var noGradients = no_grad();
@@ -41,7 +43,7 @@ internal static class InitialWeights
         }
     }
 
-    /// <summary>Fills a parameter with normal numbers.</summary>
+    /// <summary>Fills a parameter with normally distributed numbers.</summary>
     public static void Normal(Tensor parameter, string name, ulong seed, double deviation) =>
         Put(parameter, name, seed, SeededNoise.Normal, value => value * deviation);
 

@@ -10,8 +10,8 @@ using static TorchSharp.torch;
 namespace Atelier.Shapes.Training;
 
 /// <summary>
-/// Settings of an oracle's training. The defaults train one from scratch; docs/log.md describes the training of the
-/// shipped one.
+/// Settings of an oracle's training. The defaults train an oracle from scratch; docs/log.md describes how the shipped
+/// one was trained.
 /// </summary>
 public sealed record OracleTrainingConfig : PartTrainingConfig
 {
@@ -33,9 +33,9 @@ public sealed record OracleTrainingConfig : PartTrainingConfig
 /// <summary>Trains an <see cref="OracleNetwork"/>.</summary>
 internal sealed class OracleTraining : IDisposable
 {
-    // The training data: every arrangement and any combination, because the oracle must also know held-out ones. A
-    // thing inside another is the hardest to detect and otherwise rare; the held-out pairs for it include a square and
-    // a ring in a circle, which look most alike.
+    // The training data: all arrangements and all combinations, because the oracle must also know held-out ones. A
+    // thing inside another is the hardest to detect and otherwise rare. Its held-out combinations include a square in a
+    // circle and a ring in a circle, which look most alike.
     private static readonly (SceneTask Task, Split Split, Relation? Relation)[] s_tasks =
     [
         (SceneTask.Single, Split.Any, null), (SceneTask.Two, Split.Any, null), (SceneTask.Counting, Split.Any, null),
@@ -98,7 +98,7 @@ internal sealed class OracleTraining : IDisposable
         return loss.item<float>();
     }
 
-    // A scene, drawn at one of the model's two sizes, scaled to the network's, and degraded up to twice.
+    // Draws a scene at one of the model's two sizes, scales it to the network's size, and degrades it up to twice.
     private (Scene Scene, RgbImage Image) Example(long index)
     {
         var draw = new DrawStream(_config.Seed, Purpose.Spoiling, index);

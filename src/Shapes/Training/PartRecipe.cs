@@ -15,7 +15,7 @@ internal static class PartRecipe
     /// <summary>The recipe of a configuration.</summary>
     public static string Of(PartTrainingConfig config) => JsonSerializer.Serialize(config, config.GetType());
 
-    /// <summary>Refuses files of another training, with the differences.</summary>
+    /// <summary>Rejects a file of another training. The message lists the differences.</summary>
     /// <param name="path">The file.</param>
     /// <param name="found">The recipe in the file; null if it has none.</param>
     /// <param name="wanted">The recipe of this training.</param>
@@ -29,12 +29,12 @@ internal static class PartRecipe
 
         throw new RefusedFileException(
             path, Key,
-            $"is that of another training{Differences(found, wanted)}; use the settings that it began with, use "
+            $"is that of another training{Differences(found, wanted)}; use the settings of that training, use "
             + "another folder, or remove this file to start over.");
     }
 
-    // The settings that differ, with the values in the file and in this training. An unreadable recipe differs as a
-    // whole.
+    // The settings that differ, with the values in the file and in this training. If a recipe is unreadable, the
+    // differences are not listed.
     private static string Differences(string? found, string wanted)
     {
         try

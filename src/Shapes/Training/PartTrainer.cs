@@ -1,4 +1,5 @@
-// The training loop of the parts: data is prepared one batch ahead on another thread, with a checkpoint every minute.
+// The training loop of the parts. Another thread prepares data one batch ahead, and a checkpoint is written every
+// minute.
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Globalization;
@@ -11,7 +12,7 @@ using static TorchSharp.torch;
 namespace Atelier.Shapes.Training;
 
 /// <summary>The progress of a training.</summary>
-/// <param name="Step">Steps done.</param>
+/// <param name="Step">Completed steps.</param>
 /// <param name="Steps">Total steps.</param>
 /// <param name="Loss">Mean loss of the steps since the last report.</param>
 /// <param name="SamplesPerSecond">Speed since the last report.</param>
@@ -19,8 +20,8 @@ public readonly record struct PartProgress(long Step, long Steps, double Loss, d
 
 /// <summary>
 /// Trains the network of a part. Its weights are updated like those of a stage (<see cref="MasterWeights"/>), but a
-/// step is one batch, the average ramps up, and a step whose gradient is not finite leaves the weights unchanged. Not
-/// thread-safe.
+/// step is one batch, the smoothing of the average ramps up, and a step whose gradient is not finite leaves the weights
+/// unchanged. Not thread-safe.
 /// </summary>
 internal sealed class PartTrainer : IDisposable
 {
@@ -52,7 +53,7 @@ internal sealed class PartTrainer : IDisposable
         (_steps, _recipe) = (config.Steps, PartRecipe.Of(config));
     }
 
-    /// <summary>A parameter and the upper bound of its elements; null if there is none.</summary>
+    /// <summary>A parameter and the upper bound of its elements; null for no bound.</summary>
     public (string Name, double Most)? Bound { get; init; }
 
     /// <summary>Runs the remaining steps. When cancelled, it stops at the end of a step, with a checkpoint.</summary>
@@ -63,7 +64,7 @@ internal sealed class PartTrainer : IDisposable
     /// <param name="report">Called after the first step and at intervals.</param>
     /// <param name="cancellation">Stops the training.</param>
     /// <exception cref="OperationCanceledException">
-    /// It was cancelled; the checkpoint holds all finished steps.
+    /// The training was cancelled; the checkpoint holds all completed steps.
     /// </exception>
     /// <exception cref="RefusedFileException">The checkpoint is damaged or of another training.</exception>
     public void Run<T>(

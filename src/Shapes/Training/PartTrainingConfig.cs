@@ -6,8 +6,8 @@ using static TorchSharp.torch;
 namespace Atelier.Shapes.Training;
 
 /// <summary>
-/// Settings of a part's training. A checkpoint holds them as JSON and is compared with them as text, so their order is
-/// fixed: <see cref="JsonPropertyOrderAttribute"/> leaves places for each part's own settings between them.
+/// Settings of a part's training. A checkpoint holds the settings as JSON, which is compared as text, so their order is
+/// fixed. <see cref="JsonPropertyOrderAttribute"/> leaves room for each part's own settings between them.
 /// </summary>
 public abstract record PartTrainingConfig
 {
@@ -19,16 +19,17 @@ public abstract record PartTrainingConfig
     [JsonPropertyOrder(30)]
     public double LearningRate { get; init; } = 1e-3;
 
-    /// <summary>Steps until the learning rate is at its highest; then it decreases along a cosine.</summary>
+    /// <summary>Steps until the learning rate reaches its maximum. After them, it decreases along a cosine.</summary>
     [JsonPropertyOrder(40)]
     public long WarmupSteps { get; init; } = 100;
 
-    /// <summary>Maximum 2-norm of a gradient; longer ones are scaled down to it.</summary>
+    /// <summary>Maximum 2-norm of a gradient; longer gradients are scaled down to this norm.</summary>
     [JsonPropertyOrder(60)]
     public double ClipNorm { get; init; } = 1;
 
     /// <summary>
-    /// Smoothing of the averaged weights, which are the result. For step k, from 0, it is at most (k + 1) / (k + 10).
+    /// Smoothing of the averaged weights, which are the result of the training. In step k, counted from 0, the
+    /// smoothing is at most (k + 1) / (k + 10).
     /// </summary>
     [JsonPropertyOrder(70)]
     public double AverageSmoothing { get; init; }

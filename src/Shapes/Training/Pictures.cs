@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace Atelier.Shapes.Training;
 
-/// <summary>Rendered 8-bit pictures of one size, without libtorch.</summary>
+/// <summary>Rendered 8-bit pictures of one size, held without libtorch.</summary>
 /// <param name="Rgb">[count, side, side, 3].</param>
 /// <param name="Count">Number of pictures.</param>
 /// <param name="Side">Side in pixels.</param>

@@ -1,4 +1,4 @@
-// Scenes that differ from another one in a single fact, so that its caption is almost right for them.
+// Twins of scenes. A twin differs from a scene in a single fact, so that the scene's caption is almost right for it.
 using Atelier.Shapes.Scenes;
 
 namespace Atelier.Shapes.Training;
@@ -6,13 +6,13 @@ namespace Atelier.Shapes.Training;
 /// <summary>The difference between a scene and its twin.</summary>
 public enum Difference
 {
-    /// <summary>The colour of a thing, or of all equal things.</summary>
+    /// <summary>The color of a thing, or of all equal things.</summary>
     Color,
 
     /// <summary>The kind of a thing, or of all equal things.</summary>
     Kind,
 
-    /// <summary>The colours of two things are swapped.</summary>
+    /// <summary>The colors of two things are swapped.</summary>
     ColorsSwapped,
 
     /// <summary>The positions of two things are swapped.</summary>
@@ -109,8 +109,8 @@ internal static class SceneVariation
         return scene with { Things = things };
     }
 
-    // Whether the sampler could have drawn it: a stated relation is between two kinds, and a thing inside another is
-    // visible.
+    // Whether the sampler could have drawn the scene: a stated relation is between two different kinds, and a thing
+    // inside another is visible.
     private static bool IsDrawable(Scene scene) => scene.Stated is not { } stated
         || (scene.Things[stated.Subject].Kind != scene.Things[stated.Object].Kind && (stated.Relation != Relation.Inside
             || ThingColors.AreDistinct(scene.Things[stated.Subject].Color, scene.Things[stated.Object].Color)));

@@ -41,7 +41,7 @@ public sealed class ClusterGenerateTests : IDisposable
                 + ""","size":"64x64","model":"shapes","steps":4,"guidance":2.5}""",
             body.ToJsonString());
         Assert.Equal([$"Bearer {Key}"], cluster.Keys.Keys);
-        Assert.Contains("drawing: waiting, 3 before it, about 8 s", run.Error);
+        Assert.Contains("drawing: waiting, 3 ahead in the queue, about 8 s", run.Error);
         Assert.Contains("drawing: step 1 of 4", run.Error);
         Assert.Contains("a.png", run.Error);
     }

@@ -57,7 +57,7 @@ public sealed class AdminCommandsTests : IDisposable
         await using StubCluster cluster = await StartAsync();
         ProgramRun run = await RunAsync("tenants", "list");
         Assert.Equal(3, run.Succeeded().Lines.Length);
-        Assert.Equal("tenant  weight  requests/min  open    of  evaluations today        of  keys", run.Lines[0]);
+        Assert.Equal("tenant  weight  requests/min  open   max  evaluations today       max  keys", run.Lines[0]);
         Assert.Equal("alice        2           600     7  1000                123  10000000     1", run.Lines[1]);
         Assert.Equal(["GET /v1/admin/tenants?after= ", "GET /v1/admin/tenants?after=alice "], _calls);
     }
@@ -119,7 +119,7 @@ public sealed class AdminCommandsTests : IDisposable
         await using StubCluster cluster = await StartAsync();
         ProgramRun run = await RunAsync("blobs", "sweep", "--json", "s.json");
         Assert.Equal("unneeded  snapshots/t/aa  12 bytes\n", run.Succeeded().Output);
-        Assert.Contains("1 blobs, 12 bytes, are needed by no owner.", run.Error);
+        Assert.Contains("1 blobs, 12 bytes, are not needed by any owner.", run.Error);
         Assert.Contains("This was a dry run", run.Error);
         Assert.Equal(99, _folder.Json("s.json").GetProperty("totals").GetProperty("listed").GetProperty("bytes")
             .GetInt32());

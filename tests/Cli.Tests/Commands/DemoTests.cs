@@ -80,7 +80,7 @@ public sealed class DemoTests : IDisposable
         Directory.Delete(_folder["work"], recursive: true);
         _folder.Write("stages/2.yaml", Stage("two", load: "work/one"));
         run = (await MakeAsync()).Succeeded();
-        Assert.Contains("one: taken from", run.Error);
+        Assert.Contains("one: weights taken from", run.Error);
         Assert.DoesNotContain("one: 64 samples", run.Output);
         Assert.Contains("two: 64 samples", run.Output);
         JsonArray outcomes = (JsonArray)JsonNode.Parse(

@@ -169,15 +169,15 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         file, tensor, "holds a NaN or an infinity");
 
     [Theory]
-    [InlineData("dit.safetensors", "blocks.0.", "dit.safetensors: denoiser: gives ")]
-    [InlineData("vae/diffusion_pytorch_model.safetensors", "decoder.", "_model.safetensors: decoder: gives ")]
+    [InlineData("dit.safetensors", "blocks.0.", "dit.safetensors: denoiser: produces ")]
+    [InlineData("vae/diffusion_pytorch_model.safetensors", "decoder.", "_model.safetensors: decoder: produces ")]
     [InlineData(
-        "vae/diffusion_pytorch_model.safetensors", "encoder.", "_model.safetensors: autoencoder's encoder: gives ")]
-    [InlineData("open_clip.safetensors", "transformer.", "open_clip.safetensors: text encoder: gives ")]
+        "vae/diffusion_pytorch_model.safetensors", "encoder.", "_model.safetensors: autoencoder's encoder: produces ")]
+    [InlineData("open_clip.safetensors", "transformer.", "open_clip.safetensors: text encoder: produces ")]
     public async Task Import_OfFiniteWeightsThatOverflowInUse_IsRefused(string file, string tensors, string sentence) =>
         await RefuseAsync(
             published => TinyModel.FillFile(Path.Combine(published, file), tensors, 1e30f),
-            sentence, "in use: its weights are finite, but too large to compute with.");
+            sentence, ": its weights are finite, but too large to compute with.");
 
     [Fact]
     public async Task Import_OfTheWrongFile_IsRefused()
@@ -220,7 +220,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         List<string> command = [.. TinyModel.ImportArguments(model.Published, "new")];
         command.RemoveRange(command.IndexOf("--denoiser-config"), 2);
         (await AtelierProgram.RunAsync(_folder.Path, command)).FailedSaying(
-            "dit.safetensors: state dict: does not match a published preset; give its arguments with "
+            "dit.safetensors: state dict: does not match a published preset; give its configuration with "
             + "--denoiser-config.");
         Assert.Empty(_folder.Content);
     }
@@ -231,7 +231,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         _folder.Copy(model.Folder, "new");
         string[] before = _folder.Content;
         (await ImportAsync(model.Published)).FailedSaying(
-            "new holds a model already; use another folder, or remove that one.");
+            "new already holds a model; use another folder, or remove this one.");
         File.Delete(_folder["new/model.json"]);
         (await ImportAsync(model.Published)).FailedSaying("new holds files already");
         Assert.Equal(before.Where(file => file != "new/model.json"), _folder.Content);
@@ -341,7 +341,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         Assert.Equal(1, run.ExitCode);
         Assert.Matches("^autoencoder.safetensors +[0-9,]+ +[0-9,]+ +DIFFERS$", run.Line("autoencoder"));
         Assert.Equal(3, run.Lines.Count(line => line.EndsWith("matches", StringComparison.Ordinal)));
-        Assert.Equal("Its parts were not run, because a file differs from its digest.", run.Lines[^1]);
+        Assert.Equal("The model's parts were not run, because a file differs from its digest.", run.Lines[^1]);
     }
 
     [Fact]

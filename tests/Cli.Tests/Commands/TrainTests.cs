@@ -194,7 +194,7 @@ public sealed class TrainTests
             (await AtelierProgram.RunAsync(folder.Path, "train", "stage.yaml", "--dry-run", "optimizer.lr=0.5"))
                 .Succeeded();
         Assert.Contains("optimizer.lr: 0.5", run.Lines);
-        Assert.Contains("GFLOP a step", run.Output);
+        Assert.Contains("GFLOP per step", run.Output);
         Assert.Equal(["stage.yaml"], folder.Content);
     }
 

@@ -266,7 +266,8 @@ public sealed class VerifyTests : IDisposable
         ProgramRun run = await AtelierProgram.RunAsync(_folder.Path, "verify", "tree");
         Assert.Equal("1 passed, 0 failed, 1 skipped", run.Succeeded().Lines[^1]);
         Assert.StartsWith("skip  clip/tokenizer ", run.Line("skip"));
-        Assert.Contains("it needs bpe_simple_vocab_16e6.txt.gz, beside it or given by ATELIER_VOCABULARY", run.Output);
+        Assert.Contains(
+            "the case needs bpe_simple_vocab_16e6.txt.gz, beside it or at the path in ATELIER_VOCABULARY", run.Output);
         Assert.Contains("started from the stored token ids", run.Output);
 
         _folder.Write("vocabulary.txt.gz", "none");

@@ -1,4 +1,4 @@
-// NaN and infinity: their detection, and their description in messages.
+// The detection of NaN and infinity, and their description in messages.
 using System.Globalization;
 using System.Numerics;
 using System.Runtime.InteropServices;
@@ -23,8 +23,8 @@ public static class ModelParts
 }
 
 /// <summary>
-/// A network gave NaN or infinity, or stored numbers hold one. The message is a sentence that names the part. The cause
-/// is in weights, precision or device, not in the request.
+/// A network gave NaN or infinity, or stored numbers contain such a value. The message is a sentence that names the
+/// part. The weights, the precision or the device are at fault, not the request.
 /// </summary>
 /// <param name="part">The part that gave the value, such as "decoder".</param>
 /// <param name="value">The value: NaN or an infinity.</param>
@@ -45,7 +45,7 @@ public sealed class NonFiniteException(string part, double value)
 /// <summary>Checks for numbers that are not finite.</summary>
 public static class Finite
 {
-    /// <summary>The text of a value in messages and reports, in every culture.</summary>
+    /// <summary>The text of a value in messages and reports, which is the same in every culture.</summary>
     public static string Name(double value) =>
         double.IsNaN(value) ? "NaN"
         : double.IsInfinity(value) ? (value > 0 ? "infinity" : "-infinity")
@@ -99,7 +99,7 @@ public static class Finite
     }
 
     /// <summary>Throws unless all numbers of a part are finite.</summary>
-    /// <exception cref="NonFiniteException">One is not.</exception>
+    /// <exception cref="NonFiniteException">A number is not finite.</exception>
     public static void Check(string part, ReadOnlySpan<float> numbers)
     {
         if (IndexOfFault(numbers) is >= 0 and var at)
@@ -109,7 +109,7 @@ public static class Finite
     }
 
     /// <summary>Throws unless all numbers of a part are finite.</summary>
-    /// <exception cref="NonFiniteException">One is not.</exception>
+    /// <exception cref="NonFiniteException">A number is not finite.</exception>
     public static void Check(string part, ReadOnlySpan<double> numbers)
     {
         foreach (double number in numbers)
@@ -122,7 +122,8 @@ public static class Finite
     }
 
     /// <summary>
-    /// Throws unless all numbers of a part's output are finite; for any shape, floating type and device.
+    /// Throws unless all numbers of a part's output are finite. The output may have any shape, floating-point type and
+    /// device.
     /// </summary>
     /// <returns>The output itself.</returns>
     /// <exception cref="NonFiniteException">A number is not finite.</exception>

@@ -10,7 +10,7 @@ public static class TextFile
 {
     private const string Wanted = "save the file as UTF-8, or as UTF-16 or UTF-32 with a byte order mark.";
 
-    // The mark of UTF-32 starts with that of UTF-16, so it comes first.
+    // The byte order mark of UTF-32 starts with that of UTF-16, so UTF-32 comes first.
     private static readonly Encoding[] s_marked =
     [
         new UTF8Encoding(encoderShouldEmitUTF8Identifier: true, throwOnInvalidBytes: true),
@@ -26,7 +26,7 @@ public static class TextFile
     /// <param name="path">The file.</param>
     /// <param name="bytesMax">Maximum size in bytes.</param>
     /// <exception cref="RefusedFileException">
-    /// It is longer, or has bytes that are not valid; the message gives the first of them.
+    /// The file is longer, or has bytes that are not valid; the message gives the position of the first.
     /// </exception>
     public static string Read(string path, int bytesMax)
     {
@@ -86,7 +86,7 @@ public static class TextFile
             at += 2;
         }
 
-        return bytes.Length & ~1; // An incomplete character.
+        return bytes.Length & ~1; // The file ends inside a character.
 
         char Char(ReadOnlySpan<byte> two) => (char)(isBig
             ? BinaryPrimitives.ReadUInt16BigEndian(two) : BinaryPrimitives.ReadUInt16LittleEndian(two));

@@ -1,23 +1,25 @@
-// Files that are there whole or not at all: they are written aside and then renamed.
+// Files that exist either completely or not at all: they are written under a temporary name and then renamed.
 using System.Text;
 
 namespace Atelier.Model;
 
-/// <summary>Writes files in one piece, as a reader sees it.</summary>
+/// <summary>Writes files so that a reader sees either the complete file or none.</summary>
 public static class WholeFile
 {
-    /// <summary>Where a file or folder is written before it is complete.</summary>
+    /// <summary>The path at which a file or folder is written before it is complete.</summary>
     public static string Aside(string path) => path + ".part";
 
-    /// <summary>Writes a file; one of the same name is replaced. A write that fails leaves nothing.</summary>
+    /// <summary>
+    /// Writes a file and replaces an existing file of the same name. A failed write leaves no partial file.
+    /// </summary>
     /// <param name="path">The file.</param>
     /// <param name="write">Writes its bytes.</param>
-    /// <param name="mode">Who may read and write it from its creation on; null for the process's usual mode.</param>
+    /// <param name="mode">Permissions of the file from its creation on; null for the process's default mode.</param>
     public static void Write(string path, Action<FileStream> write, UnixFileMode? mode = null)
     {
         ArgumentNullException.ThrowIfNull(write);
         string aside = Aside(path);
-        File.Delete(aside); // What a process that died left behind may have another mode.
+        File.Delete(aside); // A file that a killed process left behind may have another mode.
         try
         {
             var options = new FileStreamOptions

@@ -1,12 +1,12 @@
-// The shape of a variational autoencoder of the Stable Diffusion family, as its config.json gives it.
+// The architecture of a variational autoencoder of the Stable Diffusion family, as given by its config.json.
 using System.Text.Json;
 using Atelier.Model.Configuration;
 
 namespace Atelier.Model.Autoencoder;
 
 /// <summary>
-/// Shape of an <see cref="AutoencoderKL"/>. Member names in a file are those of the Hugging Face config.json in snake
-/// case; absent members take the defaults of the library that writes such files.
+/// Architecture of an <see cref="AutoencoderKL"/>. In a file, the members have the snake-case names of a Hugging Face
+/// config.json; absent members take the defaults of diffusers, the library that writes such files.
 /// </summary>
 public sealed record AutoencoderConfig
 {
@@ -20,7 +20,9 @@ public sealed record AutoencoderConfig
     /// <summary>Channels of an output picture.</summary>
     public int OutChannels { get; init; } = 3;
 
-    /// <summary>Width of each level, finest first; each level but the last halves the side.</summary>
+    /// <summary>
+    /// Channels of each resolution level, finest first. Every level except the last halves height and width.
+    /// </summary>
     public int[] BlockOutChannels { get; init; } = [64];
 
     /// <summary>Residual blocks per encoder level; a decoder level has one more.</summary>
@@ -29,18 +31,20 @@ public sealed record AutoencoderConfig
     /// <summary>Channels of a latent.</summary>
     public int LatentChannels { get; init; } = 4;
 
-    /// <summary>Number of groups of every group norm.</summary>
+    /// <summary>Number of groups in every group norm.</summary>
     public int NormNumGroups { get; init; } = 32;
 
     /// <summary>
-    /// Side of the pictures it was trained on, in pixels. Any multiple of <see cref="Factor"/> works.
+    /// Side of the pictures that the network was trained on, in pixels. Any multiple of <see cref="Factor"/> works.
     /// </summary>
     public int SampleSize { get; init; } = 32;
 
-    /// <summary>A diffusion model's latent is (encoded - shift) * scaling. The caller applies it.</summary>
+    /// <summary>
+    /// Scaling of latents: a diffusion model's latent is (encoded - shift) * scaling. The caller applies this formula.
+    /// </summary>
     public double ScalingFactor { get; init; } = 0.18215;
 
-    /// <summary>The shift of the formula at <see cref="ScalingFactor"/>.</summary>
+    /// <summary>The shift in the formula of <see cref="ScalingFactor"/>.</summary>
     public double ShiftFactor { get; init; }
 
     /// <summary>Whether a 1x1 convolution follows the encoder.</summary>
@@ -78,7 +82,8 @@ public sealed record AutoencoderConfig
         fields.MustBe("up_block_types", "UpDecoderBlock2D");
         if (!fields.Flag("mid_block_add_attention", true) || fields.Has("latents_mean") || fields.Has("latents_std"))
         {
-            throw fields.Refusal("a middle block without attention and statistics per channel are not supported.");
+            throw fields.Refusal(
+                "mid_block_add_attention must be true, and latents_mean and latents_std are not supported.");
         }
 
         var config = new AutoencoderConfig
@@ -98,7 +103,9 @@ public sealed record AutoencoderConfig
         return config.Problem() is { } problem ? throw fields.Refusal(problem) : config;
     }
 
-    /// <summary>What is wrong with this configuration; null if it is valid.</summary>
+    /// <summary>
+    /// The first problem found in this configuration, as a sentence; null if the configuration is valid.
+    /// </summary>
     internal string? Problem()
     {
         if (BlockOutChannels.Length is < 1 or > MostLevels)
@@ -120,7 +127,7 @@ public sealed record AutoencoderConfig
             { LatentChannels: < 1 or > 256 } => $"latent_channels {LatentChannels} is not in 1..256.",
             { SampleSize: < 1 } => $"sample_size {SampleSize} is not positive.",
             _ when !(ScalingFactor > 0 && double.IsFinite(ScalingFactor) && double.IsFinite(ShiftFactor)) =>
-                $"scaling_factor {ScalingFactor} must be positive, shift_factor {ShiftFactor} finite.",
+                $"scaling_factor {ScalingFactor} must be positive and finite, and shift_factor {ShiftFactor} finite.",
             _ => null,
         };
     }

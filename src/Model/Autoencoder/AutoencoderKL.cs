@@ -1,5 +1,5 @@
 // The variational autoencoder between pictures and latents (Kingma and Welling, arXiv 1312.6114; Rombach et al.,
-// arXiv 2112.10752), in the published layout of SDXL's.
+// arXiv 2112.10752), in the published layout of SDXL's autoencoder.
 using Atelier.Model.Networks;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -8,8 +8,9 @@ using static TorchSharp.torch.nn;
 namespace Atelier.Model.Autoencoder;
 
 /// <summary>
-/// Encodes pictures to latents and decodes them. Pictures are processed one at a time, so that the bits of one never
-/// depend on its neighbours in a batch. Gradients follow the caller's mode: run inference inside inference_mode().
+/// Encodes pictures to latents and decodes latents to pictures. Pictures are processed one at a time, so that the bits
+/// of a result never depend on the other pictures in the batch. The caller decides whether gradients are recorded: run
+/// inference inside inference_mode().
 /// </summary>
 public sealed class AutoencoderKL : Module
 {
@@ -18,7 +19,7 @@ public sealed class AutoencoderKL : Module
     [ComponentName(Name = "quant_conv")] private readonly Conv2d? _quant;
     [ComponentName(Name = "post_quant_conv")] private readonly Conv2d? _postQuant;
 
-    /// <summary>Reserves the network; its weights are unset until they are loaded.</summary>
+    /// <summary>Allocates the network. Its weights are undefined until they are loaded.</summary>
     /// <exception cref="ArgumentException">The configuration is not valid; the message says why.</exception>
     public AutoencoderKL(AutoencoderConfig config) : base(nameof(AutoencoderKL))
     {
@@ -36,12 +37,14 @@ public sealed class AutoencoderKL : Module
         RegisterComponents();
     }
 
-    /// <summary>The shape of this network.</summary>
+    /// <summary>The architecture of this network.</summary>
     public AutoencoderConfig Config { get; }
 
-    /// <summary>The distribution of the latents of pictures.</summary>
+    /// <summary>Encodes pictures into the distribution of their latents.</summary>
     /// <param name="image">[B, in, H, W] in [-1, 1]; H and W are multiples of the factor.</param>
-    /// <returns>Mean and log variance, [B, latent, H / factor, W / factor], without the scaling factor.</returns>
+    /// <returns>
+    /// Mean and log variance, each [B, latent, H / factor, W / factor], before the scaling factor is applied.
+    /// </returns>
     /// <exception cref="ArgumentException">The shape does not match.</exception>
     public LatentDistribution Encode(Tensor image)
     {
@@ -65,14 +68,16 @@ public sealed class AutoencoderKL : Module
     }
 
     /// <summary>
-    /// Decodes latents too large to decode at once. The latent is cut into overlapping tiles of equal size, each is
-    /// decoded alone, and neighbours are blended linearly. It needs the memory of one tile and the result. Norms and
-    /// attention see only their own tile, so the result differs slightly from that of <see cref="Decode"/>, unless
-    /// everything fits into one tile. No gradients.
+    /// Decodes latents that are too large to decode at once. The latent is cut into overlapping tiles of equal size,
+    /// each tile is decoded on its own, and neighboring tiles are blended linearly. This takes the memory of one tile
+    /// and of the result. Norms and attention see only their own tile, so the result differs slightly from that of
+    /// <see cref="Decode"/>, unless the whole latent fits into one tile. Gradients are not recorded.
     /// </summary>
     /// <param name="latent">[B, latent, h, w], as for <see cref="Decode"/>.</param>
     /// <param name="tile">Side of a tile in latent positions.</param>
-    /// <param name="overlap">Latent positions over which two neighbours are blended, at most half a tile.</param>
+    /// <param name="overlap">
+    /// Latent positions over which two neighboring tiles are blended, at most half a tile.
+    /// </param>
     /// <returns>[B, out, h * factor, w * factor].</returns>
     /// <exception cref="ArgumentException">The shape does not match, or the overlap does not fit the tile.</exception>
     public Tensor DecodeTiled(Tensor latent, int tile, int overlap)
@@ -110,8 +115,8 @@ public sealed class AutoencoderKL : Module
     }
 
     /// <summary>
-    /// Maps a parameter's name in a published file to its name here: older files call attention query, key, value and
-    /// proj_attn.
+    /// Maps a parameter's name in a published file to its name in this class. Older files call the layers of attention
+    /// query, key, value and proj_attn.
     /// </summary>
     public static string? CanonicalName(string name)
     {
@@ -133,8 +138,8 @@ public sealed class AutoencoderKL : Module
     }
 
     /// <summary>
-    /// Maps a parameter's shape in a published file to its shape here: the oldest files have attention matrices as 1x1
-    /// convolutions, [c, c, 1, 1]. Other shapes are unchanged.
+    /// Maps a parameter's shape in a published file to its shape in this class. The oldest files store the matrices of
+    /// attention as 1x1 convolutions, [c, c, 1, 1]. Other shapes are unchanged.
     /// </summary>
     /// <param name="name">Name as returned by <see cref="CanonicalName"/>.</param>
     /// <param name="shape">Shape in the file.</param>
@@ -189,7 +194,7 @@ public sealed class AutoencoderKL : Module
     }
 }
 
-/// <summary>A normal distribution of latents, independent in every element.</summary>
+/// <summary>A normal distribution of latents, whose elements are independent.</summary>
 /// <param name="Mean">[B, latent, h, w].</param>
 /// <param name="LogVariance">[B, latent, h, w], within [-30, 20].</param>
 public sealed record LatentDistribution(Tensor Mean, Tensor LogVariance) : IDisposable

@@ -2,7 +2,7 @@
 // picture take half a gigabyte each, so every map is released as soon as the next one is computed, not at the end of
 // the block.
 //
-// Shapes: B pictures, C channels, H x W positions of the level at hand, N = H * W.
+// Shapes: B pictures, C channels, H x W positions of the current level, N = H * W.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -22,7 +22,7 @@ internal static class Common
 
     public static Conv2d Conv1(long inputs, long outputs) => new(inputs, outputs, (1, 1));
 
-    /// <summary>The residual blocks of one level; the first changes the width.</summary>
+    /// <summary>The residual blocks of one level; the first block changes the number of channels.</summary>
     public static ModuleList<ResnetBlock> Resnets(long inputs, long outputs, int layers, long groups) =>
         new([.. Enumerable.Range(0, layers).Select(i => new ResnetBlock(i == 0 ? inputs : outputs, outputs, groups))]);
 
@@ -41,7 +41,7 @@ internal static class Common
         }
     }
 
-    /// <summary>Runs x through the modules in order. Releases intermediate results, but never x itself.</summary>
+    /// <summary>Runs x through the modules in order. Disposes the intermediate results, but never x itself.</summary>
     public static Tensor Chain(Tensor x, IEnumerable<Module<Tensor, Tensor>> modules)
     {
         Tensor y = x;
@@ -60,7 +60,9 @@ internal static class Common
     }
 }
 
-/// <summary>y = shortcut(x) + conv2(silu(norm2(conv1(silu(norm1(x)))))). [B, Cin, H, W] to [B, Cout, H, W].</summary>
+/// <summary>
+/// y = shortcut(x) + conv2(silu(norm2(conv1(silu(norm1(x)))))). Maps [B, Cin, H, W] to [B, Cout, H, W].
+/// </summary>
 internal sealed class ResnetBlock : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "norm1")] private readonly GroupNorm _norm1;
@@ -88,7 +90,9 @@ internal sealed class ResnetBlock : Module<Tensor, Tensor>
     }
 }
 
-/// <summary>y = x + out(softmax(q kᵀ / sqrt(C)) v), one head over all positions. [B, C, H, W] to the same.</summary>
+/// <summary>
+/// y = x + out(softmax(q kᵀ / sqrt(C)) v), with one head over all positions. Maps [B, C, H, W] to [B, C, H, W].
+/// </summary>
 internal sealed class AttentionBlock : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "group_norm")] private readonly GroupNorm _norm;
@@ -113,7 +117,7 @@ internal sealed class AttentionBlock : Module<Tensor, Tensor>
         (long b, long c, long h, long w) = (input.shape[0], input.shape[1], input.shape[2], input.shape[3]);
         Tensor x = _norm.call(input).view(b, c, h * w).transpose(1, 2).unsqueeze(1);  // [B, 1, N, C]
 
-        // The fused form never holds the N x N matrix: at 128 x 128 latents that alone would be a gigabyte.
+        // The fused kernel never stores the N x N matrix, which alone would take a gigabyte for a 128 x 128 latent.
         Tensor y = functional.scaled_dot_product_attention(
             _query.call(x), _key.call(x), _value.call(x), attn_mask: null, p: 0.0, is_casual: false);  // [B, 1, N, C]
         Tensor mixed = _out[0].call(y).squeeze(1).transpose(1, 2).reshape(b, c, h, w);  // [B, C, H, W]
@@ -121,7 +125,10 @@ internal sealed class AttentionBlock : Module<Tensor, Tensor>
     }
 }
 
-/// <summary>Halves the side: a stride-2 convolution, with one more column right and one more row below.</summary>
+/// <summary>
+/// Halves height and width: pads one column on the right and one row at the bottom, then applies a convolution with
+/// stride 2.
+/// </summary>
 internal sealed class Downsampler : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "conv")] private readonly Conv2d _conv;
@@ -157,7 +164,7 @@ internal sealed class Upsampler : Module<Tensor, Tensor>
     }
 }
 
-/// <summary>Residual blocks of one encoder level, then a halving unless it is the coarsest level.</summary>
+/// <summary>The residual blocks of one encoder level, followed by a downsampler except at the coarsest level.</summary>
 internal sealed class DownBlock : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "resnets")] private readonly ModuleList<ResnetBlock> _resnets;
@@ -173,7 +180,7 @@ internal sealed class DownBlock : Module<Tensor, Tensor>
     public override Tensor forward(Tensor input) => Common.Chain(input, [.. _resnets, .. _downsamplers ?? []]);
 }
 
-/// <summary>Residual blocks of one decoder level, then a doubling unless it is the finest level.</summary>
+/// <summary>The residual blocks of one decoder level, followed by an upsampler except at the finest level.</summary>
 internal sealed class UpBlock : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "resnets")] private readonly ModuleList<ResnetBlock> _resnets;
@@ -189,7 +196,9 @@ internal sealed class UpBlock : Module<Tensor, Tensor>
     public override Tensor forward(Tensor input) => Common.Chain(input, [.. _resnets, .. _upsamplers ?? []]);
 }
 
-/// <summary>Residual block, attention over all positions, residual block, at the coarsest level.</summary>
+/// <summary>
+/// The block at the coarsest level: a residual block, attention over all positions, and another residual block.
+/// </summary>
 internal sealed class MidBlock : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "attentions")] private readonly ModuleList<AttentionBlock> _attentions;

@@ -13,8 +13,8 @@ internal sealed record Tile(int Start, int Length, float[] Shares)
     public Tensor Weight(Tensor like) => tensor(Shares, dtype: like.dtype, device: like.device);
 
     /// <summary>
-    /// The fewest tiles that cover <paramref name="length"/> positions with at least <paramref name="overlap"/> of them
-    /// in common between neighbours, spread evenly. One tile if everything fits.
+    /// Covers <paramref name="length"/> positions with as few tiles as possible, spread evenly. Neighboring tiles share
+    /// at least <paramref name="overlap"/> positions. One tile if everything fits into it.
     /// </summary>
     public static Tile[] Cover(long length, int tile, int overlap, int factor)
     {
@@ -37,7 +37,8 @@ internal sealed record Tile(int Start, int Length, float[] Shares)
             new Tile(start, side, [.. ramps[i].Select((ramp, x) => (float)(ramp / total[(start * factor) + x]))]))];
     }
 
-    // Rises from 0 to 1 over the first pixels and falls over the last ones, but not at the ends of the axis.
+    // The weight rises from 0 to 1 over the first pixels of a tile and falls back over its last pixels, except at the
+    // ends of the axis.
     private static double[] Ramp(int pixels, int fade, bool first, bool last)
     {
         double[] ramp = new double[pixels];

@@ -1,10 +1,10 @@
-// The shape of a CLIP model, from the model_cfg of its open_clip_config.json.
+// The architecture of a CLIP model, as given by the model_cfg of its open_clip_config.json.
 using System.Text.Json;
 using Atelier.Model.Configuration;
 
 namespace Atelier.Model.Clip;
 
-/// <summary>Shape of a <see cref="ClipModel"/>.</summary>
+/// <summary>Architecture of a <see cref="ClipModel"/>.</summary>
 public sealed record ClipConfig
 {
     private const int WidestLayer = 16384;
@@ -35,8 +35,8 @@ public sealed record ClipConfig
     public static ClipConfig Read(string path) => ConfigFields.ReadFile(path, Parse);
 
     /// <summary>
-    /// Reads the configuration in <paramref name="element"/>, part of <paramref name="file"/>: a model_cfg, or one
-    /// level above it. Unknown members are refused, because they might change the network.
+    /// Reads the configuration in <paramref name="element"/>, part of <paramref name="file"/>: a model_cfg, or the
+    /// object that contains one. Unknown members are refused, because they might change the network.
     /// </summary>
     /// <exception cref="RefusedFileException">
     /// A value is of the wrong kind or describes an unsupported network.
@@ -80,7 +80,9 @@ public sealed record ClipConfig
         return config.Problem() is { } problem ? throw fields.Refusal(problem) : config;
     }
 
-    /// <summary>What is wrong with this configuration; null if it is valid.</summary>
+    /// <summary>
+    /// The first problem found in this configuration, as a sentence; null if the configuration is valid.
+    /// </summary>
     internal string? Problem() => this switch
     {
         { EmbedDim: < 1 or > WidestLayer } => $"embed_dim {EmbedDim} is not in 1..{WidestLayer}.",
@@ -99,7 +101,7 @@ public sealed record ClipConfig
     {
         if (width is < 1 or > WidestLayer || heads < 1 || width % heads != 0)
         {
-            return $"{name}: width {width} must be in 1..{WidestLayer} and a multiple of {heads} heads.";
+            return $"{name}: width {width} must be in 1..{WidestLayer} and a multiple of heads {heads}.";
         }
 
         return layers is < 1 or > 256 || !(ratio > 0 && width * ratio is >= 1 and <= 8 * WidestLayer)
@@ -108,7 +110,7 @@ public sealed record ClipConfig
     }
 }
 
-/// <summary>Shape of a <see cref="ClipTextTower"/>.</summary>
+/// <summary>Architecture of a <see cref="ClipTextTower"/>.</summary>
 public sealed record ClipTextConfig
 {
     /// <summary>Token ids per text.</summary>
@@ -117,7 +119,7 @@ public sealed record ClipTextConfig
     /// <summary>Number of token ids.</summary>
     public int VocabSize { get; init; } = 49408;
 
-    /// <summary>Features of a position.</summary>
+    /// <summary>Features per position.</summary>
     public int Width { get; init; } = 512;
 
     /// <summary>Attention heads.</summary>
@@ -126,11 +128,11 @@ public sealed record ClipTextConfig
     /// <summary>Residual blocks.</summary>
     public int Layers { get; init; } = 12;
 
-    /// <summary>Hidden features of a block's feed-forward part, per feature of the block.</summary>
+    /// <summary>Number of hidden features in a block's feed-forward part, divided by the width.</summary>
     public double MlpRatio { get; init; } = 4;
 }
 
-/// <summary>Shape of a <see cref="ClipImageEncoder"/>.</summary>
+/// <summary>Architecture of a <see cref="ClipImageEncoder"/>.</summary>
 public sealed record ClipVisionConfig
 {
     /// <summary>Side of a picture in pixels.</summary>
@@ -139,7 +141,7 @@ public sealed record ClipVisionConfig
     /// <summary>Side of a patch in pixels.</summary>
     public int PatchSize { get; init; } = 16;
 
-    /// <summary>Features of a position.</summary>
+    /// <summary>Features per position.</summary>
     public int Width { get; init; } = 768;
 
     /// <summary>Features of one attention head.</summary>
@@ -151,6 +153,6 @@ public sealed record ClipVisionConfig
     /// <summary>Residual blocks.</summary>
     public int Layers { get; init; } = 12;
 
-    /// <summary>Hidden features of a block's feed-forward part, per feature of the block.</summary>
+    /// <summary>Number of hidden features in a block's feed-forward part, divided by the width.</summary>
     public double MlpRatio { get; init; } = 4;
 }

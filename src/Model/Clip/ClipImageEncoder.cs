@@ -9,8 +9,8 @@ using LayerNorm = Atelier.Model.Networks.LayerNorm;
 namespace Atelier.Model.Clip;
 
 /// <summary>
-/// Maps pictures [B, 3, S, S], resized and normalised as the model requires, to features [B, EmbedDim], not normalised.
-/// P = (S / patch)² patches, D features.
+/// Maps pictures [B, 3, S, S], resized and normalized as the model requires, to features [B, EmbedDim], which are not
+/// normalized. Symbols: P = (S / patch)² patches, D features per position.
 /// </summary>
 public sealed class ClipImageEncoder : Module<Tensor, Tensor>
 {
@@ -23,7 +23,7 @@ public sealed class ClipImageEncoder : Module<Tensor, Tensor>
     [ComponentName(Name = "ln_post")] private readonly LayerNorm _normPost;
     private readonly int _side;
 
-    /// <summary>Reserves the tower; its weights are unset until they are loaded.</summary>
+    /// <summary>Allocates the tower. Its weights are undefined until they are loaded.</summary>
     /// <exception cref="ArgumentException">The configuration is not valid; the message says why.</exception>
     public ClipImageEncoder(ClipConfig config) : base(nameof(ClipImageEncoder))
     {

@@ -7,14 +7,15 @@ using static TorchSharp.torch.nn;
 namespace Atelier.Model.Clip;
 
 /// <summary>
-/// A text tower, an image tower and the scale of their similarity. I pictures, T texts, E = EmbedDim.
+/// A text tower, an image tower and the scale of the similarity between their features. Symbols: I pictures, T texts,
+/// E = EmbedDim.
 /// </summary>
 public sealed class ClipModel : ClipTextTower
 {
     [ComponentName(Name = "visual")] private readonly ClipImageEncoder _visual;
     [ComponentName(Name = "logit_scale")] private readonly Parameter _logitScale;
 
-    /// <summary>Reserves the model; its weights are unset until they are loaded.</summary>
+    /// <summary>Allocates the model. Its weights are undefined until they are loaded.</summary>
     /// <exception cref="ArgumentException">The configuration is not valid; the message says why.</exception>
     public ClipModel(ClipConfig config) : base(config, nameof(ClipModel))
     {
@@ -30,7 +31,7 @@ public sealed class ClipModel : ClipTextTower
     /// Pooled features of texts: <see cref="ClipTextTower.Encode"/>, then <see cref="ClipTextTower.Pool"/>.
     /// </summary>
     /// <param name="ids">[T, 77] int64.</param>
-    /// <returns>[T, E], not normalised.</returns>
+    /// <returns>[T, E], not normalized.</returns>
     public Tensor EncodeText(Tensor ids)
     {
         using Tensor hidden = Encode(ids);
@@ -38,12 +39,13 @@ public sealed class ClipModel : ClipTextTower
     }
 
     /// <summary>Features of pictures.</summary>
-    /// <param name="image">[I, 3, S, S], resized and normalised.</param>
-    /// <returns>[I, E], not normalised.</returns>
+    /// <param name="image">[I, 3, S, S], resized and normalized.</param>
+    /// <returns>[I, E], not normalized.</returns>
     public Tensor EncodeImage(Tensor image) => _visual.call(image);
 
     /// <summary>
-    /// exp(logit_scale) times the cosine of every picture with every text: the logits of CLIP's training loss.
+    /// exp(logit_scale) times the cosine similarity of every picture and every text: the logits of CLIP's training
+    /// loss.
     /// </summary>
     /// <param name="imageFeatures">[I, E].</param>
     /// <param name="textFeatures">[T, E].</param>
@@ -54,7 +56,9 @@ public sealed class ClipModel : ClipTextTower
         return Cosine(imageFeatures, textFeatures).mul(_logitScale.exp()).MoveToOuterDisposeScope();
     }
 
-    /// <summary>CLIP score: 100 times the cosine of every picture with every text; it may be negative.</summary>
+    /// <summary>
+    /// CLIP score: 100 times the cosine similarity of every picture and every text; it may be negative.
+    /// </summary>
     /// <param name="imageFeatures">[I, E].</param>
     /// <param name="textFeatures">[T, E].</param>
     /// <returns>[I, T].</returns>

@@ -1,4 +1,4 @@
-// CLIP's text tower. The diffusion model is conditioned on its last hidden states at all positions.
+// CLIP's text tower. The diffusion model is conditioned on the tower's last hidden states at all positions.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -8,14 +8,15 @@ using LayerNorm = Atelier.Model.Networks.LayerNorm;
 namespace Atelier.Model.Clip;
 
 /// <summary>
-/// Maps token ids to features. In a state dict the text tower's names have no prefix and the image tower's start with
-/// "visual.", so a full <see cref="ClipModel"/> is a text tower with an image tower added, and a
-/// <see cref="ClipTextEncoder"/> is the text tower alone. B texts, T = 77 positions, D features. Gradients follow the
-/// caller's mode: run inference inside inference_mode().
+/// Maps token ids to features. In a state dict, the names of the text tower have no prefix and those of the image tower
+/// start with "visual.", so a full <see cref="ClipModel"/> is a text tower with an image tower added, and a
+/// <see cref="ClipTextEncoder"/> is the text tower alone. Symbols: B texts, T = 77 positions, D features. The caller
+/// decides whether gradients are recorded: run inference inside inference_mode().
 /// </summary>
 public abstract class ClipTextTower : Module
 {
-    // Registration sees the fields of the most derived class and its inherited fields that are not private.
+    // RegisterComponents finds the fields of the most derived class, and of the inherited fields only those that are
+    // not private.
     [ComponentName(Name = "token_embedding")] private protected readonly TokenEmbedding _tokens;
     [ComponentName(Name = "positional_embedding")] private protected readonly Parameter _positions;
     [ComponentName(Name = "transformer")] private protected readonly Transformer _transformer;
@@ -41,7 +42,7 @@ public abstract class ClipTextTower : Module
         _projection = new Parameter(empty(text.Width, config.EmbedDim));
     }
 
-    /// <summary>The shape of this network.</summary>
+    /// <summary>The architecture of this network.</summary>
     public ClipConfig Config { get; }
 
     /// <summary>The last hidden state of every position, padding included.</summary>
@@ -56,9 +57,11 @@ public abstract class ClipTextTower : Module
         return _normFinal.call(_transformer.call(x)).MoveToOuterDisposeScope();
     }
 
-    /// <summary>One vector per text, in the space shared with pictures; not normalised.</summary>
+    /// <summary>One vector per text, in the space shared with pictures; not normalized.</summary>
     /// <param name="hidden">[B, T, D], the result of <see cref="Encode"/>.</param>
-    /// <param name="ids">The same ids. The end of a text is the first occurrence of the largest id.</param>
+    /// <param name="ids">
+    /// The ids that were encoded. The first occurrence of the largest id is the end of a text.
+    /// </param>
     /// <returns>[B, EmbedDim].</returns>
     /// <exception cref="ArgumentException">The ids have the wrong shape or type.</exception>
     public Tensor Pool(Tensor hidden, Tensor ids)
@@ -85,7 +88,7 @@ public abstract class ClipTextTower : Module
 /// <summary>The text tower alone, as the diffusion model uses it.</summary>
 public sealed class ClipTextEncoder : ClipTextTower
 {
-    /// <summary>Reserves the tower; its weights are unset until they are loaded.</summary>
+    /// <summary>Allocates the tower. Its weights are undefined until they are loaded.</summary>
     /// <exception cref="ArgumentException">The configuration is not valid; the message says why.</exception>
     public ClipTextEncoder(ClipConfig config) : base(config, nameof(ClipTextEncoder)) => RegisterComponents();
 
@@ -100,7 +103,7 @@ public sealed class ClipTextEncoder : ClipTextTower
     }
 }
 
-/// <summary>Row ids[i] of the table, for each i. [B, T] to [B, T, D].</summary>
+/// <summary>Looks up row ids[i] of the table for each i. Maps [B, T] to [B, T, D].</summary>
 internal sealed class TokenEmbedding : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "weight")] private readonly Parameter _weight;

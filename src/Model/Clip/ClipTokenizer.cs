@@ -1,5 +1,6 @@
 // The tokenizer of OpenCLIP (SimpleTokenizer of open_clip 2.24): it maps prompts to the token ids that the text tower
-// was trained on. Ids equal those of the reference, except for the one text repair that TextCleaning leaves out.
+// was trained on. The ids equal those of the reference, except where the reference repairs text that Mojibake leaves
+// unchanged.
 using System.Buffers.Binary;
 using System.Collections.Concurrent;
 using System.IO.Compression;
@@ -9,16 +10,19 @@ using System.Text;
 namespace Atelier.Model.Clip;
 
 /// <summary>
-/// Byte-pair tokens of a prompt, between a start and an end mark. Thread-safe. The ids are those of the vocabulary
-/// file: 512 for the bytes, one for each merge in the order of its lines, the start mark, the end mark.
+/// Splits a prompt into byte-pair tokens between a start mark and an end mark. Thread-safe. The ids follow the
+/// vocabulary file: first 512 ids for bytes, then one for each merge in the order of the lines, then the start mark and
+/// the end mark.
 /// </summary>
 public sealed class ClipTokenizer
 {
-    /// <summary>Context length of the published text towers: tokens of a prompt, including the marks.</summary>
+    /// <summary>
+    /// Context length of the published text towers: the number of ids per prompt, including the marks.
+    /// </summary>
     public const int DefaultContextLength = 77;
 
     /// <summary>
-    /// Maximum length of a prompt in UTF-16 units, far beyond any context length. Longer ones are refused.
+    /// Maximum length of a prompt in UTF-16 code units, far beyond any context length. Longer prompts are refused.
     /// </summary>
     public const int PromptLengthMax = 1_000_000;
 
@@ -32,7 +36,7 @@ public sealed class ClipTokenizer
     // The published file has 1.3 MiB, and 3 MiB when unpacked.
     private const int FileBytesMax = 16 << 20;
 
-    // Words repeat, and most are short. A full cache is cleared.
+    // The cache holds the ids of words, because words repeat and most are short. A full cache is cleared.
     private const int CachedWordsMax = 1 << 15;
     private const int CachedWordLengthMax = 64;
 
@@ -52,7 +56,7 @@ public sealed class ClipTokenizer
     /// <summary>Number of ids that <see cref="Encode"/> returns.</summary>
     public int ContextLength { get; }
 
-    /// <summary>Ids are smaller than this: 49,408 for the published vocabulary.</summary>
+    /// <summary>Number of ids in the vocabulary: 49,408 for the published one.</summary>
     public int VocabularySize => _symbols.Length;
 
     /// <summary>SHA-256 of all tokens in order; equal for tokenizers that split every prompt in the same way.</summary>
@@ -67,7 +71,7 @@ public sealed class ClipTokenizer
 
     /// <summary>Reads a vocabulary file, as <see cref="Load(Stream, string, int)"/> does.</summary>
     /// <param name="path">For example bpe_simple_vocab_16e6.txt.gz.</param>
-    /// <param name="contextLength">Tokens of a prompt, including the marks; at least 2.</param>
+    /// <param name="contextLength">Number of ids per prompt, including the marks; at least 2.</param>
     /// <exception cref="RefusedFileException">The file is not a vocabulary.</exception>
     public static ClipTokenizer Load(string path, int contextLength = DefaultContextLength)
     {
@@ -88,16 +92,16 @@ public sealed class ClipTokenizer
             ? tokenizer
             : throw new RefusedFileException(
                 path, "merges",
-                $"give {tokenizer.VocabularySize} tokens, but the text encoder has {encoder.VocabSize}.");
+                $"yield {tokenizer.VocabularySize} tokens, but the text encoder has {encoder.VocabSize}.");
     }
 
     /// <summary>
-    /// Reads a vocabulary: gzip of UTF-8 lines, the first with "#version", every other with the two symbols of one
-    /// merge and one space between them, both of them bytes or results of earlier lines.
+    /// Reads a vocabulary: UTF-8 text, compressed with gzip. The first line contains "#version". Every other line holds
+    /// the two symbols of one merge, separated by a space; each symbol is a byte or the result of an earlier line.
     /// </summary>
     /// <param name="stream">The file's bytes.</param>
     /// <param name="name">The file's name for error messages.</param>
-    /// <param name="contextLength">Tokens of a prompt, including the marks; at least 2.</param>
+    /// <param name="contextLength">Number of ids per prompt, including the marks; at least 2.</param>
     /// <exception cref="RefusedFileException">The file is not a vocabulary.</exception>
     public static ClipTokenizer Load(Stream stream, string name, int contextLength = DefaultContextLength)
     {
@@ -138,7 +142,7 @@ public sealed class ClipTokenizer
     /// ids, the last of which is the end mark.
     /// </summary>
     /// <param name="prompt">
-    /// At most <see cref="PromptLengthMax"/> UTF-16 units; it is cleaned by <see cref="TextCleaning.Clean"/>.
+    /// At most <see cref="PromptLengthMax"/> UTF-16 code units, which <see cref="TextCleaning.Clean"/> cleans first.
     /// </param>
     /// <exception cref="ArgumentException">The prompt is too long.</exception>
     public int[] Tokenize(string prompt)
@@ -160,7 +164,7 @@ public sealed class ClipTokenizer
         return [.. ids];
     }
 
-    /// <summary>How much of a prompt fits the context.</summary>
+    /// <summary>Counts the tokens of a prompt, and how many of them fit the context.</summary>
     /// <inheritdoc cref="Tokenize" path="/param|/exception"/>
     public TokenCount Count(string prompt)
     {
@@ -195,8 +199,8 @@ public sealed class ClipTokenizer
         TokenWords.TryNext(text, ref at, out ReadOnlySpan<char> word) ? word.ToString() : null;
 
     /// <summary>
-    /// The text of ids: lower case, a space after each word, marks spelled out. Bytes that are not valid UTF-8 become
-    /// U+FFFD.
+    /// Converts ids to text: in lower case, with a space after each word and with the marks spelled out. Bytes that are
+    /// not valid UTF-8 become U+FFFD.
     /// </summary>
     /// <exception cref="ArgumentOutOfRangeException">An id is not in the vocabulary.</exception>
     public string Decode(ReadOnlySpan<int> ids)
@@ -220,7 +224,8 @@ public sealed class ClipTokenizer
         return prompt.Length <= PromptLengthMax
             ? TextCleaning.Clean(prompt)
             : throw new ArgumentException(
-                $"A prompt has at most {PromptLengthMax} UTF-16 units, this one has {prompt.Length}.", nameof(prompt));
+                $"A prompt has at most {PromptLengthMax} UTF-16 code units; this one has {prompt.Length}.",
+                nameof(prompt));
     }
 
     // Do not split a surrogate pair.
@@ -256,7 +261,7 @@ public sealed class ClipTokenizer
     }
 
     // -----------------------------------------------------------------------------------------------------------------
-    // The file.
+    // Reading the vocabulary file.
 
     private static string Unpack(Stream stream, string name)
     {
@@ -319,14 +324,14 @@ public sealed class ClipTokenizer
         string symbol = halves[0] + halves[1];
         if (!places.TryAdd(symbol, symbols.Count))
         {
-            throw refuse($"the symbol {symbol} exists already, so an id would be ambiguous");
+            throw refuse($"the symbol {symbol} already exists, so its id would be ambiguous");
         }
         ranks.Add((first, second), rank);
         symbols.Add(symbol);
     }
 
-    // The file writes a byte as the character of the same number if that is printable, and the other bytes, in order,
-    // as the characters from U+0100 on.
+    // The file represents a byte by the character of the same number if that character is printable. The characters
+    // from U+0100 on represent the other bytes, in order.
     private static string NameOfByteSymbol(int symbol)
     {
         int place = symbol % 256;

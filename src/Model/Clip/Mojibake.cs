@@ -1,7 +1,7 @@
 // The repair of text whose UTF-8 bytes were decoded as Latin-1 or Windows-1252, so that "schön" became "schÃ¶n". As in
-// ftfy 6.3.1, it is detected by sequences of characters that people do not write but wrong decoding often produces; the
-// bytes must also be well-formed UTF-8, otherwise the text is left unchanged. Text decoded as another encoding
-// (Windows-1251, MacRoman and the like) is not repaired.
+// ftfy 6.3.1, such text is detected by sequences of characters that people do not write but that wrong decoding often
+// produces. The bytes must also be well-formed UTF-8; otherwise the text is left unchanged. Text decoded as another
+// encoding (Windows-1251, MacRoman and the like) is not repaired.
 using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text;
@@ -47,7 +47,8 @@ internal static class Mojibake
         ("ßàáâãäåæçèéêëìíîïðñüœšž", Kind.Lower),
     ];
 
-    // By character: those of Windows-1252 are below U+2123, and the mark of a lost byte is handled separately.
+    // Tables indexed by character. All characters of Windows-1252 are below U+2123, and U+FFFD, which marks a lost
+    // byte, is handled separately.
     private static readonly Kind[] s_kinds = ReadKinds();
     private static readonly short[] s_bytes = ReadBytes();
 
@@ -71,7 +72,7 @@ internal static class Mojibake
     ];
 
     /// <summary>Repairs a text; returns it unchanged if nothing indicates a wrong decoding.</summary>
-    /// <param name="text">A text, whose lines are examined separately.</param>
+    /// <param name="text">The text. Its lines are examined separately.</param>
     public static string Repair(string text)
     {
         if (!text.AsSpan().ContainsAnyInRange('\u0080', '\uFFFD'))
@@ -82,7 +83,7 @@ internal static class Mojibake
         string[] lines = text.Split('\n');
         for (int i = 0; i < lines.Length; i++)
         {
-            // The line break is included, because it is a character after the line's last one.
+            // The line break is included, because the rules also look at the character after the line's last one.
             string line = i + 1 < lines.Length ? lines[i] + '\n' : lines[i];
             lines[i] = RepairLine(line);
         }
@@ -132,7 +133,7 @@ internal static class Mojibake
         return false;
     }
 
-    // The cases that depend on the character and not on its role.
+    // The rules that depend on particular characters and not on their roles.
     private static bool IsLetterByLetter(string text, int at, char a, char b, char c)
     {
         (Kind second, Kind third) = (KindOf(b), KindOf(c));
@@ -172,7 +173,7 @@ internal static class Mojibake
     // -----------------------------------------------------------------------------------------------------------------
     // The bytes, and their decoding as UTF-8.
 
-    // Decodes the whole text again; null if it is not in one encoding or not UTF-8.
+    // Decodes the whole text again. Null if the text mixes encodings or its bytes are not UTF-8.
     private static string? TryDecode(string text)
     {
         var bytes = new List<byte>(text.Length);
@@ -223,7 +224,7 @@ internal static class Mojibake
         return output.Append(text, done, text.Length - done).ToString();
     }
 
-    // A run does not begin in the middle of a garbled sequence, but punctuation may precede one.
+    // A run does not begin in the middle of a garbled sequence, but punctuation may precede the run.
     private static bool IsInside(char c) =>
         ByteOf(c) is >= 0x80 and < 0xC0 && !"‚„…‘’“”•–—".Contains(c, StringComparison.Ordinal);
 
@@ -253,8 +254,8 @@ internal static class Mojibake
         _ => 0,
     };
 
-    // Byte A0 is a no-break space, which some programs replace by a plain one. It is restored where the result is
-    // likely: after the first bytes of à, Š, Π, Р and the like, and inside longer sequences.
+    // Byte A0 is a no-break space, which some programs replace with a plain space. Byte A0 is restored where that gives
+    // a likely character: after the first bytes of à, Š, Π, Р and the like, and inside longer sequences.
     private static List<byte> RestoreSpaces(ReadOnlySpan<byte> bytes)
     {
         var output = new List<byte>(bytes.Length + 8);
@@ -268,7 +269,7 @@ internal static class Mojibake
                 output.Add(value == ' ' && taken > 1 ? (byte)0xA0 : value);
             }
 
-            // "à" is a word: its space stays, unless the following characters belong to it.
+            // "à" is a word of its own: the space after it stays, unless the following characters continue the word.
             if (isShort && bytes[0] == 0xC3 && !Continues(bytes[2..]))
             {
                 output.Add((byte)' ');
@@ -291,7 +292,8 @@ internal static class Mojibake
                 && (isFour ? sequence[0] == 0xF0 : sequence[0] < 0xE4 && (sequence[1] != ' ' || sequence[0] >= 0xE2));
         }
 
-        // Bytes 85 and A0 are not allowed in the shorter ones.
+        // Whether all bytes but spaces are continuation bytes. Bytes 85 and A0 are allowed only in sequences of four
+        // bytes.
         static bool Others(ReadOnlySpan<byte> tail, bool isFour)
         {
             foreach (byte value in tail)
@@ -306,7 +308,7 @@ internal static class Mojibake
         }
     }
 
-    // Null if the bytes are not well-formed UTF-8.
+    // Returns null if the bytes are not well-formed UTF-8.
     private static string? DecodeUtf8(ReadOnlySpan<byte> bytes)
     {
         var output = new StringBuilder(bytes.Length);
@@ -343,7 +345,7 @@ internal static class Mojibake
     private static readonly System.Buffers.SearchValues<byte> s_continuing = System.Buffers.SearchValues.Create(
         [Lost, .. Enumerable.Range(0x80, 0x40).Select(value => (byte)value)]);
 
-    // Unicode control characters were meant as Windows-1252.
+    // The control characters U+0080 to U+009F were meant as Windows-1252.
     private static string WithoutControls(string text) => string.Concat(
         text.Select(c => c is >= '\u0080' and <= '\u009F' ? TextEntities.Windows1252[c - 0x80] : c));
 

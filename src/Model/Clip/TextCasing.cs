@@ -1,5 +1,5 @@
-// Unicode's full lower-case mapping (section 3.13 of the Unicode Standard). .NET's invariant mapping treats single
-// characters only, without their context.
+// Unicode's full lower-case mapping (section 3.13 of the Unicode Standard). .NET's invariant mapping maps each
+// character on its own, without regard to its context.
 using System.Globalization;
 using System.Text;
 
@@ -34,9 +34,9 @@ internal static class TextCasing
         return output.Append(text[done..].ToLowerInvariant()).ToString();
     }
 
-    // The rule for a final sigma: a cased letter before it and none after it, ignoring marks and apostrophes in
-    // between. Both searches end at the next sigma at the latest, so that even a text of only sigmas and marks is read
-    // in linear time.
+    // The rule for a final sigma: there is a cased letter before it and none after it, ignoring marks and apostrophes
+    // in between. Both searches end at the next sigma at the latest, so that even a text of only sigmas and marks is
+    // read in linear time.
     private static bool EndsWord(ReadOnlySpan<char> text, int at)
     {
         bool casedBefore = false;
@@ -68,7 +68,7 @@ internal static class TextCasing
     {
         UnicodeCategory.NonSpacingMark or UnicodeCategory.EnclosingMark or UnicodeCategory.Format
             or UnicodeCategory.ModifierLetter or UnicodeCategory.ModifierSymbol => true,
-        // Points and apostrophes inside words.
+        // Periods, colons and apostrophes inside words.
         _ => rune.Value is '\'' or '.' or ':' or '·' or 0x387 or 0x55F or 0x5F4 or 0x2018 or 0x2019 or 0x2024 or 0x2027
             or 0xFE13 or 0xFE52 or 0xFE55 or 0xFF07 or 0xFF0E or 0xFF1A,
     };

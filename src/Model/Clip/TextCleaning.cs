@@ -1,6 +1,6 @@
 // The cleaning that OpenCLIP's tokenizer applies to a prompt before splitting it into words. The network was trained on
-// texts cleaned like this, so every step and the order matter: the text repairs that ftfy 6.3.1 makes by default, HTML
-// references decoded twice, white space collapsed, lower case.
+// texts cleaned like this, so every step and the order of the steps matter: the text repairs that ftfy 6.3.1 makes by
+// default, two passes of decoding HTML character references, collapsing white space, and conversion to lower case.
 using System.Collections.Frozen;
 using System.Globalization;
 using System.Runtime.InteropServices;
@@ -13,19 +13,20 @@ public static class TextCleaning
 {
     private const char Escape = '\u001B';
 
-    // A repair may produce what an earlier one fixes. Real texts need two rounds; this bounds the others.
+    // A repair may produce text that an earlier repair would fix, so repairs run in rounds. Real texts need two rounds;
+    // this limits the rounds of hostile texts.
     private const int RoundsMax = 8;
 
     // Characters that are replaced everywhere; an empty replacement removes the character.
     private static readonly FrozenDictionary<char, string> Substitutes = CollectSubstitutes();
 
     /// <summary>
-    /// Cleans a prompt: repairs it, converts it to Unicode's form C, decodes references, collapses white space, trims
-    /// it and converts it to lower case.
+    /// Cleans a prompt: repairs it, converts it to Unicode's normalization form C, decodes HTML references, collapses
+    /// white space, trims it and converts it to lower case.
     /// </summary>
     /// <param name="prompt">
-    /// Any text. Unpaired surrogates become U+FFFD, as in the reference: a prompt cut in the middle of an emoji is
-    /// still a prompt.
+    /// Any text. Unpaired surrogates become U+FFFD, as in the reference, so that a prompt that was cut in the middle of
+    /// an emoji is still accepted.
     /// </param>
     public static string Clean(string prompt)
     {
@@ -56,7 +57,7 @@ public static class TextCleaning
 
     private static string RepairOnce(string text)
     {
-        // From the first line with a '<' on, the text is treated as HTML, and references are left to the next step.
+        // From the first line with a '<' on, the text is treated as HTML, whose references are decoded in a later step.
         int markup = text.IndexOf('<', StringComparison.Ordinal);
         int lines = markup < 0 ? text.Length : text[..markup].LastIndexOf('\n') + 1;
 
@@ -64,9 +65,9 @@ public static class TextCleaning
         string plain = Mojibake.Repair(Decode(text[..lines], repeatedly: false));
         string html = Mojibake.Repair(text[lines..]);
 
-        // ftfy repeats its repairs until nothing changes. Only the first round can find an escape character, because it
-        // removes it. The other repairs, except that of wrong decodings, lead to the same normal form in any order, so
-        // one pass over the text computes it.
+        // ftfy repeats its repairs until nothing changes. Only the first round can find an escape character, because
+        // that round removes all of them. The other repairs, except the repair of wrong decodings, lead to the same
+        // normal form in any order, so one pass over the text computes that form.
         if (text.Contains(Escape, StringComparison.Ordinal))
         {
             plain = RemoveTerminalEscapes(Substitute(plain, removing: false));
@@ -94,7 +95,7 @@ public static class TextCleaning
     }
 
     // -----------------------------------------------------------------------------------------------------------------
-    // References, decoded strictly: "&name;" if the name is known, nothing else.
+    // Strict decoding of references: "&name;" is decoded if the name is known; anything else stays as it is.
 
     private static string Decode(string text, bool repeatedly)
     {
@@ -103,7 +104,7 @@ public static class TextCleaning
             return text;
         }
         var output = new List<char>(text.Length);
-        int floor = 0; // text before it was decoded in this pass and is not examined again
+        int floor = 0; // Text before this index was decoded in this pass and is not examined again.
         foreach (char c in text)
         {
             string pending = repeatedly && SubstituteFor(c) is { } substitute ? substitute : c.ToString();
@@ -120,7 +121,8 @@ public static class TextCleaning
                     floor = output.Count;
                     break;
                 }
-                // "&amp;lt;": a decoded character may be part of the next reference, and "&semi;" may even end it.
+                // As in "&amp;lt;", a decoded character may be part of the next reference, and "&semi;" may even end
+                // one.
                 pending = SubstituteAll(pending);
             }
         }
@@ -150,7 +152,7 @@ public static class TextCleaning
         string.Concat(value.Select(c => SubstituteFor(c) ?? c.ToString()));
 
     // The two characters whose canonical form is ASCII and may be part of a reference are mapped here, although
-    // normalisation itself comes last.
+    // normalization itself comes last.
     private static string? SubstituteFor(char c) => c switch
     {
         '\u037E' => ";",
@@ -231,7 +233,8 @@ public static class TextCleaning
     private static FrozenDictionary<char, string> CollectSubstitutes()
     {
         var all = new Dictionary<char, string>();
-        // Control characters that are not white space, deprecated Arabic ones, the byte order mark, annotations.
+        // Control characters that are not white space, deprecated Arabic control characters, the byte order mark and
+        // annotation characters are removed.
         AddRange('\0', '\b', _ => "");
         all.Add('\v', "");
         AddRange('\u000E', '\u001F', _ => "");
@@ -239,14 +242,15 @@ public static class TextCleaning
         AddRange('\u206A', '\u206F', _ => "");
         all.Add('\uFEFF', "");
         AddRange('\uFFF9', '\uFFFC', _ => "");
-        // Every line break is a line feed.
+        // Every line break becomes a line feed.
         all.Add('\r', "\n");
         AddRange('\u2028', '\u2029', _ => "\n");
-        // Quotation marks are straight.
+        // Quotation marks become straight.
         AddRange('\u2018', '\u201B', _ => "'");
         AddRange('\u201C', '\u201F', _ => "\"");
         all.Add('\u02BC', "'");
-        // Unicode control characters were meant as Windows-1252, whose quotation marks become straight too.
+        // The control characters U+0080 to U+009F were meant as Windows-1252, whose quotation marks become straight
+        // too.
         AddRange('\u0080', '\u009F', c =>
             all.GetValueOrDefault(TextEntities.Windows1252[c - 0x80], TextEntities.Windows1252[c - 0x80].ToString()));
         string[] ligatures = TextTables.Words(TextTables.Ligatures);
@@ -254,7 +258,7 @@ public static class TextCleaning
         {
             all.Add(ligatures[i][0], ligatures[i + 1]);
         }
-        // Full-width Latin, half-width Katakana and Hangul, and their signs.
+        // Full-width Latin letters, half-width Katakana and Hangul, and symbols of both widths get their usual forms.
         all.Add('\u3000', " ");
         AddRange('\uFF01', '\uFF5E', c => ((char)(c - '\uFF01' + '!')).ToString());
         AddRange('\uFF5F', '\uFFEE', c => c == '\uFFE3' ? " \u0304" : TextTables.Widths[c - '\uFF5F'].ToString());

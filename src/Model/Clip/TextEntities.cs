@@ -1,21 +1,23 @@
-// HTML's character references ("&eacute;", "&#233;"), in the two readings of the reference tokenizer: like a browser,
-// which tolerates a missing semicolon, and strictly, for text that might not be HTML.
+// HTML's character references ("&eacute;", "&#233;"), decoded in the two ways of the reference tokenizer: as browsers
+// do, tolerating a missing semicolon, and strictly, for text that might not be HTML.
 using System.Collections.Frozen;
 using System.Globalization;
 using System.Text;
 
 namespace Atelier.Model.Clip;
 
-/// <summary>The 2,125 named references of HTML 5 and the numeric ones.</summary>
+/// <summary>The 2,125 named references of HTML 5, and numeric references.</summary>
 internal static class TextEntities
 {
-    /// <summary>The longest name (or '#' and digits, without the '#') that <see cref="TryDecode"/> considers.</summary>
+    /// <summary>Maximum length of a name, or of the digits after '#', that <see cref="TryDecode"/> considers.</summary>
     public const int StrictNameMax = 24;
 
     private const int NameMax = 31;
     private const int LegacyNameMin = 2, LegacyNameMax = 6;
 
-    /// <summary>The characters of bytes 80 to 9F in Windows-1252; its five gaps map to themselves.</summary>
+    /// <summary>
+    /// The characters of bytes 80 to 9F in Windows-1252; the five bytes without a character map to themselves.
+    /// </summary>
     public const string Windows1252 =
         "€\u0081‚ƒ„…†‡ˆ‰Š‹Œ\u008DŽ\u008F\u0090‘’“”•–—˜™š›œ\u009DžŸ";
 
@@ -100,7 +102,7 @@ internal static class TextEntities
         return 0;
     }
 
-    // "#" and decimal digits, or "#x" and hexadecimal ones. The length is 0 if there is no digit.
+    // Reads "#" and decimal digits, or "#x" and hexadecimal digits. The length is 0 if there is no digit.
     private static string ReadNumber(ReadOnlySpan<char> rest, out int length)
     {
         bool hexadecimal = rest is [_, 'x' or 'X', ..];
@@ -113,7 +115,7 @@ internal static class TextEntities
             {
                 break;
             }
-            // Once the number exceeds Unicode it stays there, however many digits follow.
+            // A number beyond Unicode's range stays at 0x110000, however many digits follow.
             number = Math.Min(number * (hexadecimal ? 16u : 10u) + (uint)Convert.ToInt32(c.ToString(), 16), 0x110000);
         }
         length = length == start ? 0 : length;
@@ -148,7 +150,8 @@ internal static class TextEntities
         return names.ToFrozenDictionary();
     }
 
-    // The all-lower-case names written in capitals, unless the capitals are a name of their own.
+    // The lower-case names converted to capitals, unless the result is itself a name or begins with a name that needs
+    // no semicolon.
     private static FrozenDictionary<string, string> MakeUpperCaseNames() => Named
         .Where(entity => !entity.Key.Any(char.IsAsciiLetterUpper))
         .Select(entity => (Name: entity.Key.ToUpperInvariant(), Value: ToUpper(entity.Value)))

@@ -1,5 +1,5 @@
-// Unicode's canonical composition (NFC). The hosts run without ICU, so string.Normalize returns its input unchanged,
-// and the tokens of "café" must not depend on how the keyboard encoded its é.
+// Unicode's canonical composition (NFC). The tokens of "café" must not depend on how the keyboard encoded the é, and
+// string.Normalize does not help: the program runs without ICU, so that method returns its input unchanged.
 using System.Collections.Frozen;
 using System.Globalization;
 using System.Text;
@@ -67,7 +67,7 @@ internal static class TextNormalization
         }
     }
 
-    // Marks between two starters (class 0) go in the order of their classes; equal classes keep theirs.
+    // Marks between two starters (class 0) are sorted by their classes; marks of the same class keep their order.
     private static void Order(List<(int CodePoint, int Class)> parts)
     {
         for (int start = 0; start < parts.Count; start++)
@@ -93,7 +93,7 @@ internal static class TextNormalization
     {
         var output = new List<int>(parts.Count);
         int starter = -1;
-        int classBefore = 0; // of the last part kept after the starter
+        int classBefore = 0; // Class of the last part that was kept after the starter.
         foreach ((int codePoint, int combining) in parts)
         {
             bool reachesStarter = starter >= 0 && (classBefore == 0 || classBefore < combining);

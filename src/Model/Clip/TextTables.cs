@@ -1,12 +1,13 @@
-// Data of Unicode 14 and HTML 5 in compact form, written by tests/Model.Tests/Vectors/tokenizer/make.py.
+// Data of Unicode 14 and HTML 5 in compact form, written by tests/Model.Tests/Clip/Vectors/make.py.
 namespace Atelier.Model.Clip;
 
 /// <summary>Tables as strings of words separated by white space.</summary>
 internal static class TextTables
 {
     /// <summary>
-    /// Canonical decompositions. "C0:41+300" is the first of a run of code points; its successors
-    /// follow. '+' joins code points that compose again, '-' those that do not.
+    /// Canonical decompositions. "C0:41+300" is the decomposition of U+00C0, the first of a run of code points. The
+    /// decompositions of its successors follow without a number. '+' joins code points that compose again, '-'
+    /// joins those that do not.
     /// </summary>
     public const string Decompositions = """
         C0:41+300 41+301 41+302 41+303 41+308 41+30A C7:43+327 45+300 45+301 45+302 45+308 49+300 49+301 49+302 49+308
@@ -145,7 +146,7 @@ internal static class TextTables
         """;
 
     /// <summary>
-    /// Canonical combining classes other than 0: "230:", then the code points of this class.
+    /// Canonical combining classes other than 0: the code points of class 230 follow "230:".
     /// </summary>
     public const string CombiningClasses = """
         1: 334-338 1CD4 1CE2-1CE8 20D2-20D3 20D8-20DA 20E5-20E6 20EA-20EB 10A39 16AF0-16AF4 1BC9E 1D167-1D169 6:
@@ -177,7 +178,7 @@ internal static class TextTables
         """;
 
     /// <summary>
-    /// Latin ligatures and digraphs, each with the letters that replace it, its apostrophe straight.
+    /// Latin ligatures and digraphs, each followed by the letters that replace it. Apostrophes are straight.
     /// </summary>
     public const string Ligatures = """
         Ĳ IJ ĳ ij ŉ 'n Ǳ DZ ǲ Dz ǳ dz Ǆ DŽ ǅ Dž ǆ dž Ǉ LJ ǈ Lj ǉ lj Ǌ NJ ǋ Nj ǌ nj ﬀ ff ﬁ fi ﬂ fl ﬃ ffi ﬄ ffl ﬅ ſt ﬆ st
@@ -196,7 +197,7 @@ internal static class TextTables
         "\uFFDF¢£¬\uFFE3¦¥₩\uFFE7│←↑→↓■○";
 
     /// <summary>
-    /// Names of characters in HTML with their code points; "." ends names that need no semicolon.
+    /// HTML's names of characters, each followed by its code points. A final "." marks names that need no semicolon.
     /// </summary>
     public const string Entities = """
         AElig. C6 AMP. 26 Aacute. C1 Abreve 102 Acirc. C2 Acy 410 Afr 1D504 Agrave. C0 Alpha 391 Amacr 100 And 2A53

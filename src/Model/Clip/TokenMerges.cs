@@ -8,7 +8,9 @@ namespace Atelier.Model.Clip;
 /// </summary>
 internal sealed class TokenMerges
 {
-    /// <summary>Number of symbols that are not merges: every byte within a word and at its end.</summary>
+    /// <summary>
+    /// Number of symbols that are not merges: one for each byte within a word, and one for each byte at its end.
+    /// </summary>
     public const int ByteSymbols = 512;
 
     private const int EndOffset = 256;

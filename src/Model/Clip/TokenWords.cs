@@ -87,7 +87,8 @@ internal static class TokenWords
     {
         Rune rune = Rune.GetRuneAt(text, at);
         length = rune.Utf16SequenceLength;
-        // The iota subscript is a mark whose capital is a letter: when case is ignored, it matches neither class.
+        // The iota subscript is a mark whose capital is a letter: when case is ignored, it matches neither \p{L} nor
+        // the class of other characters.
         if (Rune.IsWhiteSpace(rune) || rune.Value == 0x345)
         {
             return Kind.Between;

@@ -1,4 +1,4 @@
-// The pre-norm transformer of both CLIP towers (Radford et al., arXiv 2103.00020), with open_clip's names.
+// The pre-norm transformer of both CLIP towers (Radford et al., arXiv 2103.00020), with open_clip's parameter names.
 //
 // Shapes: B samples, T positions, D features, H heads.
 using TorchSharp.Modules;
@@ -17,7 +17,7 @@ namespace Atelier.Model.Clip;
 /// <param name="Layers">Number of blocks.</param>
 /// <param name="Hidden">Hidden features of the feed-forward part.</param>
 /// <param name="QuickGelu">Whether the activation is QuickGELU instead of GELU.</param>
-/// <param name="Causal">Whether a position sees only itself and those before it.</param>
+/// <param name="Causal">Whether a position sees only itself and earlier positions.</param>
 internal sealed record TowerShape(int Width, int Heads, int Layers, int Hidden, bool QuickGelu, bool Causal)
 {
     /// <summary>Epsilon of all norms.</summary>
@@ -26,7 +26,7 @@ internal sealed record TowerShape(int Width, int Heads, int Layers, int Hidden, 
     public LayerNorm Norm() => new(Width, Eps, weight: true, bias: true);
 }
 
-/// <summary>The stack of blocks. [B, T, D] to the same.</summary>
+/// <summary>The stack of blocks. Maps [B, T, D] to [B, T, D].</summary>
 internal sealed class Transformer : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "resblocks")] private readonly ModuleList<ResidualBlock> _blocks;
@@ -51,7 +51,7 @@ internal sealed class Transformer : Module<Tensor, Tensor>
     }
 }
 
-/// <summary>x += attn(ln_1(x)); x += mlp(ln_2(x)). [B, T, D] to the same.</summary>
+/// <summary>x += attn(ln_1(x)); x += mlp(ln_2(x)). Maps [B, T, D] to [B, T, D].</summary>
 internal sealed class ResidualBlock : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "ln_1")] private readonly LayerNorm _norm1;
@@ -106,7 +106,7 @@ internal sealed class TowerAttention : Module<Tensor, Tensor>
     }
 }
 
-/// <summary>c_proj(act(c_fc(x))). [B, T, D] to the same.</summary>
+/// <summary>c_proj(act(c_fc(x))). Maps [B, T, D] to [B, T, D].</summary>
 internal sealed class TowerFeedForward : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "c_fc")] private readonly Linear _up;

@@ -1,5 +1,5 @@
-// A reader of a network's configuration file. Values of the wrong kind are refused with file, place and the expected
-// kind; the configuration record checks whether the values make a valid network.
+// A reader of a network's configuration file. The reader refuses values of the wrong kind with a message that names the
+// file, the place and the expected kind; the configuration record checks whether the values make a valid network.
 using System.Text.Json;
 
 namespace Atelier.Model.Configuration;
@@ -7,7 +7,7 @@ namespace Atelier.Model.Configuration;
 /// <summary>One object of a JSON configuration file; absent and null members take the fallback.</summary>
 internal readonly struct ConfigFields
 {
-    // A configuration is about a page of text; a longer file is something else.
+    // A configuration is about a page of text; a file above this size is something else.
     private const long LongestFile = 1 << 20;
 
     private readonly JsonElement _element;
@@ -35,7 +35,7 @@ internal readonly struct ConfigFields
         if (stream.Length > LongestFile)
         {
             throw new RefusedFileException(
-                path, "length", $"{stream.Length} bytes; a configuration has at most {LongestFile}.");
+                path, "length", $"is {stream.Length} bytes; a configuration has at most {LongestFile}.");
         }
 
         try
@@ -55,7 +55,7 @@ internal readonly struct ConfigFields
     /// <summary>The object at <paramref name="name"/>, which must be present.</summary>
     public ConfigFields Section(string name) => new(Find(name) ?? throw Missing(name), _file, Place(name));
 
-    /// <summary>A member unparsed; it must be present.</summary>
+    /// <summary>The unparsed value of a member, which must be present.</summary>
     public JsonElement Raw(string name) => Find(name) ?? throw Missing(name);
 
     /// <summary>A string, which must be present.</summary>
@@ -96,7 +96,7 @@ internal readonly struct ConfigFields
 
         if (list.ValueKind != JsonValueKind.Array)
         {
-            throw Wrong(name, list, "a list of whole numbers");
+            throw Wrong(name, list, "a list of 32-bit integers");
         }
 
         int[] numbers = new int[list.GetArrayLength()];
@@ -159,5 +159,5 @@ internal readonly struct ConfigFields
     private int ToInteger(string name, JsonElement value) =>
         value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int number)
             ? number
-            : throw Wrong(name, value, "a whole number of 32 bits");
+            : throw Wrong(name, value, "a 32-bit integer");
 }

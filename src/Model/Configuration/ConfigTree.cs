@@ -1,5 +1,5 @@
 // A YAML file as a flat list of dotted keys. Reading a key registers it as known, so that a misspelled key is detected
-// and the nearest known key suggested.
+// and the nearest known key is suggested.
 using System.Globalization;
 using Atelier.Configuration;
 using YamlDotNet.Core;
@@ -31,9 +31,9 @@ public sealed class ConfigTree
         Parse(path, TextFile.Read(path, FileBytesMax), overrides);
 
     /// <summary>Reads the text of a file and applies overrides, as <see cref="Read"/> does.</summary>
-    /// <param name="path">Name of the file, for errors.</param>
-    /// <param name="text">The text.</param>
-    /// <param name="overrides">Changes.</param>
+    /// <param name="path">Name of the file, for error messages.</param>
+    /// <param name="text">Contents of the file.</param>
+    /// <param name="overrides">Overrides of the form key=value.</param>
     public static ConfigTree Parse(string path, string text, IEnumerable<string> overrides)
     {
         var tree = new ConfigTree(path);
@@ -111,7 +111,7 @@ public sealed class ConfigTree
             : throw Wrong(key, $"is {Text(key)}; it must be an integer from {min} to {max}");
     }
 
-    /// <summary>A duration in batches, written 2500ba.</summary>
+    /// <summary>A duration in batches, written as in "2500ba"; the default if the key is absent.</summary>
     public long Batches(string key, long? otherwise = null, long min = 0)
     {
         if (Find(key) is null)

@@ -1,6 +1,7 @@
-// Turns captioned pictures into training data for the denoising network: latents and caption features, float16, in the
-// reference's columns. Parts are computed in parallel, and each depends only on its own pictures. A recipe beside them
-// identifies their inputs, so that a run with other inputs cannot resume them.
+// The conversion of captioned pictures into training data for the denoising network: float16 latents and caption
+// features, in the reference's columns. The data set is computed in parts, in parallel; each part depends only on its
+// own pictures. A recipe file beside the parts identifies their inputs, so that a run with other inputs cannot resume
+// them.
 using System.Globalization;
 using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
@@ -15,7 +16,8 @@ using static TorchSharp.torch;
 namespace Atelier.Model.Data;
 
 /// <summary>
-/// Too many pictures gave NaN or infinity, so the networks are at fault. The message names the first ones.
+/// The networks gave NaN or infinity for so many pictures that the networks must be at fault. The message names the
+/// first of these pictures.
 /// </summary>
 /// <param name="message">What happened and how to correct it.</param>
 public sealed class PrecomputeFailedException(string message) : Exception(message);
@@ -26,19 +28,24 @@ public sealed class PrecomputeFailedException(string message) : Exception(messag
 /// </summary>
 public sealed class Precompute
 {
-    /// <summary>Samples of a part, which is written completely or not at all.</summary>
+    /// <summary>Number of samples in a part. A part is written completely or not at all.</summary>
     public const int PartSamples = 4096;
 
     /// <summary>Name of the file that identifies the inputs of a folder's latents.</summary>
     public const string RecipeFile = "recipe.json";
 
-    /// <summary>Name of the list of skipped pictures, beside the index; it exists only if there are any.</summary>
+    /// <summary>
+    /// Name of the file that lists the skipped pictures, beside the index; it exists only if pictures were skipped.
+    /// </summary>
     public const string SkippedFile = "skipped.json";
 
-    /// <summary>Name of the count of truncated captions, beside the index; it exists only if there are any.</summary>
+    /// <summary>
+    /// Name of the file that counts the truncated captions, beside the index; it exists only if captions were
+    /// truncated.
+    /// </summary>
     public const string CutFile = "cut.json";
 
-    // Number of pictures that a run's error names.
+    // Maximum number of pictures that an error message names.
     private const int NamedMax = 5;
 
     private const int CaptionBatch = 64;
@@ -55,9 +62,11 @@ public sealed class Precompute
     /// <param name="pictures">Pictures with captions, safe for concurrent use.</param>
     /// <param name="autoencoder">Encodes pictures.</param>
     /// <param name="text">Encodes captions.</param>
-    /// <param name="tokenizer">Its tokenizer.</param>
-    /// <param name="sides">Sides at which every picture is encoded; each gives a column latents_SIDE.</param>
-    /// <param name="seed">Seed of the draws from the latents' distributions.</param>
+    /// <param name="tokenizer">The text encoder's tokenizer.</param>
+    /// <param name="sides">
+    /// Sides, in pixels, at which every picture is encoded; each side yields a column latents_SIDE.
+    /// </param>
+    /// <param name="seed">Seed for drawing latents from their distributions.</param>
     public Precompute(
         ICaptionedPictures pictures, AutoencoderKL autoencoder, ClipTextTower text, ClipTokenizer tokenizer,
         int[] sides, ulong seed)
@@ -68,7 +77,8 @@ public sealed class Precompute
         foreach (int side in sides.Where(side => side <= 0 || side % autoencoder.Config.Factor != 0))
         {
             throw new ArgumentException(
-                $"Side {side} is not a multiple of the autoencoder's {autoencoder.Config.Factor}.", nameof(sides));
+                $"Side {side} is not a multiple of the autoencoder's factor {autoencoder.Config.Factor}.",
+                nameof(sides));
         }
     }
 
@@ -76,25 +86,25 @@ public sealed class Precompute
     public CutCaptions Cut { get; private set; } = new(0, []);
 
     /// <summary>
-    /// Maximum number of pictures that may be skipped: one in a hundred, or in sets of fewer than a thousand ten, but
-    /// no more than one in ten.
+    /// Maximum number of pictures that may be skipped: one in a hundred. In sets of fewer than a thousand pictures it
+    /// is ten, but no more than one in ten.
     /// </summary>
     public static long SkippedMax(long pictures) => Math.Max(pictures / 100, Math.Min(10, pictures / 10));
 
     /// <summary>
-    /// Writes all missing parts, then the index over them. A picture whose caption features or latents hold NaN or
-    /// infinity, even if only after rounding to float16, is skipped; this does not change the others.
+    /// Writes all missing parts, then the index of all parts. A picture whose caption features or latents hold NaN or
+    /// infinity, even if only after rounding to float16, is skipped, which does not change the other samples.
     /// </summary>
     /// <param name="folder">Receives one folder per part, and the merged index.</param>
-    /// <param name="workers">Parts computed at the same time, each by one thread.</param>
+    /// <param name="workers">Number of parts computed at the same time, each by one thread.</param>
     /// <param name="progress">Receives the number of finished samples; called by one thread at a time.</param>
-    /// <param name="cancellation">Stops after the samples in progress; complete parts stay.</param>
+    /// <param name="cancellation">Stops the run after the samples in progress; complete parts are kept.</param>
     /// <returns>The skipped pictures, in order.</returns>
     /// <exception cref="RefusedFileException">
-    /// The folder holds latents of other inputs, or of unrecorded ones.
+    /// The folder holds latents of other inputs, or of inputs that were not recorded.
     /// </exception>
     /// <exception cref="PrecomputeFailedException">
-    /// More than <see cref="SkippedMax"/> of the pictures would be skipped.
+    /// More pictures than <see cref="SkippedMax"/> allows would be skipped.
     /// </exception>
     public IReadOnlyList<SkippedPicture> Run(
         string folder, int workers, Action<long>? progress, CancellationToken cancellation)
@@ -145,7 +155,8 @@ public sealed class Precompute
 
         void Work()
         {
-            // One libtorch thread per worker: threads that share a picture wait for each other, pictures do not.
+            // One libtorch thread per worker, because threads that share a picture wait for each other, and workers do
+            // not.
             set_num_threads(1);
             try
             {
@@ -214,7 +225,7 @@ public sealed class Precompute
 
         if (Directory.Exists(path))
         {
-            Directory.Delete(path, recursive: true); // Left by an interrupted run.
+            Directory.Delete(path, recursive: true); // An interrupted run left it.
         }
 
         var columns = new Dictionary<string, string>(StringComparer.Ordinal)
@@ -241,7 +252,7 @@ public sealed class Precompute
 
         if (!isFailed())
         {
-            PrecomputeNotes.WriteSkipped(path, skipped); // Before the index, which marks the part as complete.
+            PrecomputeNotes.WriteSkipped(path, skipped); // Written before the index, which marks the part as complete.
             PrecomputeNotes.WriteCut(path, cut);
             writer.Complete();
         }

@@ -1,34 +1,35 @@
-// The notes beside latents: skipped pictures, and captions that were truncated for the text encoder.
+// The notes that are stored beside latents: the skipped pictures, and the captions that were truncated for the text
+// encoder.
 using System.Text.Json;
 using Atelier.Model.Clip;
 
 namespace Atelier.Model.Data;
 
 /// <summary>A picture that was skipped because a network gave NaN or infinity for it.</summary>
-/// <param name="Picture">Its index in the source.</param>
+/// <param name="Picture">Index of the picture in the source.</param>
 /// <param name="Column">The column that would hold NaN or infinity.</param>
-/// <param name="Value">The first such value.</param>
+/// <param name="Value">The first such value in the column.</param>
 public sealed record SkippedPicture(long Picture, string Column, string Value);
 
 /// <summary>A caption that was truncated for the text encoder.</summary>
-/// <param name="Picture">Its picture's index in the source.</param>
-/// <param name="Tokens">How much of it the text encoder used.</param>
+/// <param name="Picture">Index of the caption's picture in the source.</param>
+/// <param name="Tokens">The number of tokens in the caption, and how many of them the text encoder used.</param>
 public sealed record CutCaption(long Picture, TokenCount Tokens);
 
 /// <summary>Captions that were truncated for the text encoder.</summary>
-/// <param name="Count">Their number.</param>
-/// <param name="First">The first of them, at most <see cref="FirstMax"/>.</param>
+/// <param name="Count">Number of these captions.</param>
+/// <param name="First">The first of these captions, at most <see cref="FirstMax"/>.</param>
 public sealed record CutCaptions(long Count, CutCaption[] First)
 {
     /// <summary>Maximum number of captions that are listed.</summary>
     public const int FirstMax = 5;
 
-    /// <summary>These captions and others.</summary>
+    /// <summary>Combines these captions with others.</summary>
     public CutCaptions With(CutCaptions others) => new(
         Count + others.Count, [.. First.Concat(others.First).OrderBy(caption => caption.Picture).Take(FirstMax)]);
 }
 
-/// <summary>Reads and writes the notes of a folder of latents, or of a part of them.</summary>
+/// <summary>Reads and writes the notes in a folder of latents or in the folder of one part.</summary>
 internal static class PrecomputeNotes
 {
     private static readonly JsonSerializerOptions s_readable = new() { WriteIndented = true };

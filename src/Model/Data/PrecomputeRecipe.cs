@@ -1,5 +1,5 @@
-// The recipe of a folder's latents. Latents that were begun with another source, seed, precision, size or model cannot
-// be resumed.
+// The recipe of a folder's latents, a record of the inputs that they are computed from. Latents that were begun with
+// another source, seed, precision, size or model cannot be resumed.
 using System.Security.Cryptography;
 using System.Text.Json;
 using TorchSharp.Modules;
@@ -12,12 +12,14 @@ internal static class PrecomputeRecipe
 {
     private const string OtherFolder = "Use another folder, or remove this one.";
 
-    /// <summary>Records the recipe in an empty folder, and refuses a folder that was begun with another one.</summary>
+    /// <summary>
+    /// Records the recipe in an empty folder, and refuses a folder that was begun with another recipe.
+    /// </summary>
     /// <param name="folder">The folder.</param>
-    /// <param name="source">The identity of pictures and captions.</param>
+    /// <param name="source">The identity of the pictures and captions.</param>
     /// <param name="settings">The other inputs of the latents.</param>
     /// <exception cref="RefusedFileException">
-    /// The folder holds latents of other inputs, or of unrecorded ones.
+    /// The folder holds latents of other inputs, or of inputs that were not recorded.
     /// </exception>
     public static void Check(
         string folder, IReadOnlyDictionary<string, string> source, IReadOnlyDictionary<string, string> settings)
@@ -31,7 +33,7 @@ internal static class PrecomputeRecipe
             {
                 throw new RefusedFileException(
                     folder, Precompute.RecipeFile,
-                    "is missing, but there are other files; latents need a folder of their own.");
+                    "is missing, but the folder holds other files; latents need a folder of their own.");
             }
 
             PrecomputeNotes.Write(folder, Precompute.RecipeFile, recipe);
@@ -62,8 +64,8 @@ internal static class PrecomputeRecipe
             {
                 throw new RefusedFileException(
                     path, what,
-                    "is not recorded: an earlier release began these latents, so they may not be of "
-                    + $"the current pictures and captions. {OtherFolder}");
+                    "is not recorded: an earlier release began these latents, so they may belong to "
+                    + $"other pictures and captions. {OtherFolder}");
             }
         }
     }

@@ -4,18 +4,18 @@ using static TorchSharp.torch;
 
 namespace Atelier.Model.Diffusion;
 
-/// <summary>One picture's evaluation with its conditioning.</summary>
+/// <summary>An evaluation for one picture, with the picture's conditioning.</summary>
 /// <param name="Evaluation">The evaluation that the sampler needs.</param>
-/// <param name="Prompt">Context of the prompt, one caption.</param>
+/// <param name="Prompt">Context of one caption, the prompt.</param>
 /// <param name="Negative">
-/// Context that guidance leads away from, one caption; used unless the guidance scale is 1.
+/// Context of one caption that guidance steers away from; used unless the guidance scale is 1.
 /// </param>
 public sealed record DenoiserRequest(Evaluation Evaluation, CaptionContext Prompt, CaptionContext Negative);
 
 /// <summary>
-/// Evaluates D(x; σ) for several pictures at once, at any steps and guidance. A picture is one row of a forward pass,
-/// or two if it is guided. Every pass has the same number of rows, padded if there are fewer requests, so that the
-/// kernels that run, and therefore a picture's bits, do not depend on the rest of the batch.
+/// Evaluates D(x; σ) for several pictures at once, which may be at different steps and guidance scales. A picture takes
+/// one row of a forward pass, or two if it is guided. Every pass has the same number of rows, padded if there are fewer
+/// requests, so that the kernels that run, and therefore a picture's bits, do not depend on the rest of the batch.
 /// </summary>
 public sealed class Denoiser : IDisposable
 {
@@ -25,11 +25,12 @@ public sealed class Denoiser : IDisposable
     private CaptionContext[] _joinedRows = [];
     private CaptionContext? _joined;
 
-    /// <summary>Creates a denoiser over a network that the caller keeps ownership of.</summary>
-    /// <param name="network">F, on its device and in its precision.</param>
+    /// <summary>Creates a denoiser. The caller keeps ownership of the network.</summary>
+    /// <param name="network">The network F, on the device and in the precision in which it computes.</param>
     /// <param name="edm">Preconditioning.</param>
     /// <param name="width">
-    /// Rows of a forward pass; a constant of model, shape and device kind, independent of the load.
+    /// Number of rows in a forward pass. It may depend on the model, the shape and the kind of device, but not on the
+    /// load.
     /// </param>
     public Denoiser(MicroDiT network, Edm edm, int width)
     {
@@ -37,7 +38,7 @@ public sealed class Denoiser : IDisposable
         (_network, _edm, _width) = (network, edm, width);
     }
 
-    /// <summary>Numbers in one latent.</summary>
+    /// <summary>Number of elements in one latent.</summary>
     public int LatentLength => _network.Config.InChannels * _network.Config.InputSize * _network.Config.InputSize;
 
     /// <summary>D(x; σ) of each request, in order.</summary>
@@ -50,7 +51,7 @@ public sealed class Denoiser : IDisposable
             if (request.Evaluation.X.Length != LatentLength)
             {
                 throw new ArgumentException(
-                    $"A latent has {request.Evaluation.X.Length} numbers; this network's have {LatentLength}.",
+                    $"A latent has {request.Evaluation.X.Length} numbers; this network's latents have {LatentLength}.",
                     nameof(requests));
             }
 
@@ -120,7 +121,7 @@ public sealed class Denoiser : IDisposable
     }
 
     // While one pass holds all requests, every evaluation has the same captions, so the last joined context is reused.
-    // If they take several passes, each pass joins its own.
+    // If the requests take several passes, each pass joins its own captions.
     private CaptionContext Join(CaptionContext[] captions)
     {
         if (captions.Length == 1)
@@ -149,7 +150,7 @@ public sealed class Denoiser : IDisposable
         return wide;
     }
 
-    // Preconditioning is affine in F, so guiding D is guiding F.
+    // Preconditioning is affine in F, so guiding D is the same as guiding F.
     private static double[] Guide(ReadOnlySpan<float> prompt, ReadOnlySpan<float> negative, double guidance)
     {
         var guided = new double[prompt.Length];

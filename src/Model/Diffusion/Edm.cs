@@ -39,13 +39,13 @@ public sealed record Edm
     public double LossWeight(double sigma) =>
         ((sigma * sigma) + (SigmaData * SigmaData)) / (sigma * SigmaData * (sigma * SigmaData));
 
-    /// <summary>σ of a standard normal draw: ln σ ~ N(P_mean, P_std²).</summary>
+    /// <summary>The noise level σ that a standard normal draw gives: ln σ ~ N(P_mean, P_std²).</summary>
     public double NoiseLevel(double normal) => Math.Exp((normal * PStd) + PMean);
 
     /// <summary>D(x; σ) of a batch in which every picture has its own noise level.</summary>
-    /// <param name="network">F. It may compute in a lower precision; the rest is float32.</param>
+    /// <param name="network">The network F. It may compute in a lower precision; everything else is float32.</param>
     /// <param name="x">Noisy latents [B, C, H, W], float32.</param>
-    /// <param name="sigmas">Noise levels, B of them.</param>
+    /// <param name="sigmas">The B noise levels.</param>
     /// <param name="caption">Context of B captions.</param>
     /// <param name="mask">Patches that the backbone sees; null for all.</param>
     /// <returns>Denoised latents [B, C, H, W], float32; meaningless where a patch is masked.</returns>
@@ -76,14 +76,14 @@ public sealed record Edm
     }
 
     /// <summary>
-    /// λ(σ) |D(x + n; σ) - x|² of every sample (Eq. 2 and 8), averaged over its elements, or with a mask over the
-    /// elements of its visible patches.
+    /// λ(σ) |D(x + n; σ) - x|² of every sample (Eq. 2 and 8), averaged over the sample's elements or, with a mask, over
+    /// the elements of the visible patches.
     /// </summary>
-    /// <param name="network">F, with gradients on.</param>
+    /// <param name="network">The network F, with gradients enabled.</param>
     /// <param name="x">Clean latents [B, C, H, W], float32.</param>
-    /// <param name="caption">Context of B captions, computed with gradients on.</param>
-    /// <param name="sigmas">Noise levels, B of them.</param>
-    /// <param name="unitNoise">Standard normal noise [B, C, H, W]; n = σ times it.</param>
+    /// <param name="caption">Context of B captions, computed with gradients enabled.</param>
+    /// <param name="sigmas">The B noise levels.</param>
+    /// <param name="unitNoise">Standard normal noise ε [B, C, H, W]; the noise n is σ ε.</param>
     /// <param name="mask">Patches that the backbone sees; null for all.</param>
     /// <returns>Loss per sample [B] and the denoised latents [B, C, H, W].</returns>
     public (Tensor Loss, Tensor Denoised) Loss(

@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 namespace Atelier.Model.Diffusion;
 
 /// <summary>
-/// Steers a prediction towards its prompt: uncond + scale (cond - uncond), Eq. 6 of the paper in the reference's form,
+/// Steers a prediction toward its prompt: uncond + scale (cond - uncond), Eq. 6 of the paper in the reference's form,
 /// in which a scale of 1 means no guidance.
 /// </summary>
 public static class Guidance

@@ -1,6 +1,7 @@
-// Algorithm 2 of Karras et al. 2022 as a pure stepper. A state asks for one evaluation of the denoiser, whose result
-// leads to the next state. States consist of numbers only, so a picture can stop after any evaluation and resume
-// elsewhere, and a batcher can interleave many pictures. This code is independent of networks, devices and threads.
+// Algorithm 2 of Karras et al. 2022 as a pure state machine. Each state requests one evaluation of the denoiser, and
+// the result determines the next state. States consist of numbers only, so a picture can be suspended after any
+// evaluation and resumed on another machine, and a batcher can interleave many pictures. This code is independent of
+// networks, devices and threads.
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 
@@ -12,10 +13,13 @@ public sealed record SamplerSettings
     /// <summary>Maximum number of steps.</summary>
     public const int StepsMax = 1000;
 
-    /// <summary>Steps N >= 1. A picture costs 2 N - 1 evaluations; one step is Euler's.</summary>
+    /// <summary>
+    /// Steps N >= 1. A picture takes 2 N - 1 evaluations: two for each step except the last, which is a plain Euler
+    /// step.
+    /// </summary>
     public int Steps { get; init; } = 30;
 
-    /// <summary>Noise level of the last step before zero.</summary>
+    /// <summary>Lowest noise level of the schedule above zero.</summary>
     public double SigmaMin { get; init; } = 0.002;
 
     /// <summary>Noise level of the first step.</summary>
@@ -24,7 +28,7 @@ public sealed record SamplerSettings
     /// <summary>Exponent of the schedule: larger means finer steps at low noise.</summary>
     public double Rho { get; init; } = 7;
 
-    /// <summary>Noise added over all steps together; 0 makes the sampler deterministic.</summary>
+    /// <summary>Total amount of noise that all steps add, S_churn; 0 makes the sampler deterministic.</summary>
     public double SChurn { get; init; }
 
     /// <summary>Lowest noise level at which noise is added.</summary>
@@ -78,14 +82,14 @@ public sealed record SamplerSettings
 }
 
 /// <summary>An evaluation that a sampler waits for: D(x; σ) at a guidance scale.</summary>
-/// <param name="X">Noisy latent, flat.</param>
+/// <param name="X">Noisy latent, flattened.</param>
 /// <param name="Sigma">Noise level.</param>
 /// <param name="Guidance">Guidance scale; 1 needs only the prompt.</param>
 public sealed record Evaluation(double[] X, double Sigma, double Guidance);
 
 /// <summary>The state of a picture between two evaluations.</summary>
 /// <param name="Step">Step in 0..N; N means done.</param>
-/// <param name="Latent">x at the start of the step; for the corrector x̂, the latent after churn.</param>
+/// <param name="Latent">x at the start of the step or, if the corrector is next, x̂, the latent after churn.</param>
 /// <param name="Derivative">The predictor's dx/dσ if the corrector is next, otherwise null.</param>
 public sealed record SamplerState(int Step, double[] Latent, double[]? Derivative)
 {
@@ -109,7 +113,7 @@ public sealed record SamplerState(int Step, double[] Latent, double[]? Derivativ
         return bytes;
     }
 
-    /// <summary>Reads what <see cref="ToBytes"/> wrote.</summary>
+    /// <summary>Reads a state from the bytes that <see cref="ToBytes"/> wrote.</summary>
     /// <exception cref="FormatException">The bytes are not a sampler state, or are truncated.</exception>
     /// <exception cref="NonFiniteException">The state holds NaN or infinity, so it cannot be resumed.</exception>
     public static SamplerState FromBytes(ReadOnlySpan<byte> bytes)
@@ -142,7 +146,7 @@ public sealed record SamplerState(int Step, double[] Latent, double[]? Derivativ
 /// <param name="destination">Receives as many numbers as the latent has.</param>
 public delegate void ChurnNoise(int step, Span<double> destination);
 
-/// <summary>Heun's second-order sampler of the probability flow, with optional churn.</summary>
+/// <summary>Heun's second-order sampler of the probability flow ODE, with optional churn.</summary>
 public sealed class HeunSampler
 {
     private readonly SamplerSettings _settings;
@@ -190,11 +194,13 @@ public sealed class HeunSampler
         return new SamplerState(step, latent, null);
     }
 
-    /// <summary>Whether the picture is complete and <see cref="SamplerState.Latent"/> is the clean latent.</summary>
+    /// <summary>
+    /// Whether the picture is complete; if so, <see cref="SamplerState.Latent"/> is the clean latent.
+    /// </summary>
     /// <exception cref="ArgumentException">The state does not belong to a picture with these settings.</exception>
     public bool IsDone(SamplerState state)
     {
-        // Snapshots are external input. The last step has no corrector.
+        // Snapshots are external input, so the step is checked. The last step has no corrector.
         int steps = _settings.Steps;
         return state.Step >= 0 && state.Step <= (state.IsCorrector ? steps - 2 : steps)
             ? state.Step == steps
@@ -230,7 +236,7 @@ public sealed class HeunSampler
         return state.IsCorrector ? Correct(state, denoised) : Predict(state, denoised);
     }
 
-    // Euler's step: d = (x̂ - D(x̂; t̂)) / t̂, x' = x̂ + (t' - t̂) d. It is final if t' is 0.
+    // Euler's step: d = (x̂ - D(x̂; t̂)) / t̂, x' = x̂ + (t' - t̂) d. The result is final if t' is 0.
     private SamplerState Predict(SamplerState state, ReadOnlySpan<double> denoised)
     {
         (double[] xHat, double tHat) = Churned(state);
@@ -284,7 +290,7 @@ public sealed class HeunSampler
         return (x, tHat);
     }
 
-    // The latent that the predictor's slope leads to, and its noise level.
+    // The latent x' that the predictor's slope leads to, and its noise level.
     private (double[] X, double Sigma) Predicted(SamplerState state)
     {
         double tNext = Sigmas[state.Step + 1], step = tNext - Level(state.Step);

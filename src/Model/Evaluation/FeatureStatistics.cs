@@ -4,8 +4,9 @@ using static TorchSharp.torch;
 namespace Atelier.Model.Evaluation;
 
 /// <summary>
-/// Streaming mean and covariance in float64 on the CPU. Batches are centred before they are squared and then merged
-/// (Chan, Golub and LeVeque 1979), so a large mean loses no precision. D features.
+/// Streaming mean and covariance in float64 on the CPU. Batches are centered before they are squared, and are then
+/// merged (Chan, Golub and LeVeque 1979), so a large mean causes no loss of precision. Symbols: n samples in a batch, D
+/// features.
 /// </summary>
 public sealed class FeatureStatistics : IDisposable
 {
@@ -30,14 +31,16 @@ public sealed class FeatureStatistics : IDisposable
     /// <summary>The mean of the samples so far, [D] float64; a copy.</summary>
     public Tensor Mean() => _mean.clone();
 
-    /// <summary>Their covariance with divisor n - 1, [D, D] float64.</summary>
+    /// <summary>The covariance of the samples so far, with divisor <see cref="Count"/> - 1, [D, D] float64.</summary>
     /// <exception cref="InvalidOperationException">There are fewer than two samples.</exception>
     public Tensor Covariance() => Count >= 2
         ? _scatter.div(Count - 1)
         : throw new InvalidOperationException($"A covariance needs two samples or more; there are {Count}.");
 
     /// <summary>Adds a batch.</summary>
-    /// <param name="features">[n, D], n at least 1, any floating type, any device, all finite.</param>
+    /// <param name="features">
+    /// [n, D] with n at least 1, of any floating-point type and on any device; all elements are finite.
+    /// </param>
     /// <exception cref="ArgumentException">The shape does not match, or a feature is not finite.</exception>
     public void Add(Tensor features)
     {

@@ -1,7 +1,7 @@
 // The network whose features the Fréchet inception distance compares: Inception v3 (Szegedy et al., arXiv 1512.00567)
-// in the form of its 2015 TensorFlow graph, which differs from later ones: average pools do not count padding, the last
-// block takes a maximum instead of an average, and there are 1008 classes. Names are those of the published PyTorch
-// port's file.
+// in the form of its 2015 TensorFlow graph, which differs from later versions: average pooling does not count padding,
+// the last block uses max pooling instead of average pooling, and there are 1008 classes. Parameter names are those of
+// the published PyTorch port.
 //
 // Shapes: B pictures, C channels, H x W positions.
 using Atelier.Model.Networks;
@@ -12,8 +12,8 @@ using static TorchSharp.torch.nn;
 namespace Atelier.Model.Evaluation;
 
 /// <summary>
-/// Pictures [B, 3, H, W] in [0, 1], of any size, to features [B, 2048]. Always in evaluation mode: its batch norms use
-/// their stored statistics. Run it inside inference_mode().
+/// Maps pictures [B, 3, H, W] in [0, 1], of any size, to features [B, 2048]. The network is always in evaluation mode:
+/// its batch norms use their stored statistics. Run it inside inference_mode().
 /// </summary>
 public sealed class FidInceptionV3 : Module<Tensor, Tensor>
 {
@@ -39,10 +39,13 @@ public sealed class FidInceptionV3 : Module<Tensor, Tensor>
     // The classifier. Published files contain it, but the distance does not use it.
     [ComponentName(Name = "fc")] private readonly Linear _classes = new(2048, 1008, bias: true);
 
-    /// <summary>Reserves the network; its weights are unset until they are loaded.</summary>
+    /// <summary>Allocates the network. Its weights are undefined until they are loaded.</summary>
     public FidInceptionV3() : base(nameof(FidInceptionV3)) => RegisterComponents();
 
-    /// <summary>Whether a published file may lack this entry: training counters, which are not used here.</summary>
+    /// <summary>
+    /// Whether a published file may lack the entry with this name: only training counters may be absent, because they
+    /// are not used here.
+    /// </summary>
     public static bool IsOptional(string name)
     {
         ArgumentNullException.ThrowIfNull(name);

@@ -12,8 +12,8 @@ public static class Frechet
     private const double UnitRoundoff = 2.220446049250313e-16;
 
     /// <summary>The distance between two sets of features, given by their statistics.</summary>
-    /// <exception cref="ArgumentException">They have different numbers of features.</exception>
-    /// <exception cref="InvalidOperationException">One has fewer than two samples.</exception>
+    /// <exception cref="ArgumentException">The two sets have different numbers of features.</exception>
+    /// <exception cref="InvalidOperationException">One of the sets has fewer than two samples.</exception>
     public static double Distance(FeatureStatistics first, FeatureStatistics second)
     {
         ArgumentNullException.ThrowIfNull(first);
@@ -24,9 +24,9 @@ public static class Frechet
 
     /// <summary>The distance between two distributions, at least 0.</summary>
     /// <param name="mean1">[D].</param>
-    /// <param name="covariance1">[D, D], symmetric, without negative eigenvalues but for rounding.</param>
+    /// <param name="covariance1">[D, D], symmetric, and positive semidefinite up to rounding.</param>
     /// <param name="mean2">[D].</param>
-    /// <param name="covariance2">[D, D], symmetric, without negative eigenvalues but for rounding.</param>
+    /// <param name="covariance2">[D, D], symmetric, and positive semidefinite up to rounding.</param>
     /// <exception cref="ArgumentException">The shapes do not match.</exception>
     public static double Distance(Tensor mean1, Tensor covariance1, Tensor mean2, Tensor covariance2)
     {
@@ -52,9 +52,10 @@ public static class Frechet
         return Math.Max(difference.dot(difference).item<double>() + traces - (2 * TraceOfRoot(c1, c2)), 0);
     }
 
-    // With C = F Fᵀ the eigenvalues of C1 C2 are the squared singular values of F1ᵀ F2, so the trace of the root is
-    // their plain sum. This avoids squaring and taking roots again: rounding stays at 1e-16 of the largest value, while
-    // the root of a rounded eigenvalue 0 would be 1e-8 of it, which matters as soon as a covariance is singular.
+    // With C = F Fᵀ the eigenvalues of C1 C2 are the squared singular values of F1ᵀ F2, so the trace of the square root
+    // is the plain sum of these singular values. This avoids squaring them and taking square roots again. Rounding
+    // errors stay at 1e-16 of the largest value, while the square root of an eigenvalue that is 0 up to rounding would
+    // be 1e-8 of it, which matters as soon as a covariance is singular.
     private static double TraceOfRoot(Tensor c1, Tensor c2)
     {
         Tensor? f1 = Factor(c1);
@@ -62,7 +63,7 @@ public static class Frechet
         return f1 is null || f2 is null ? 0 : linalg.svdvals(f1.t().matmul(f2)).sum().item<double>();
     }
 
-    // F [D, rank] = V sqrt(L) over the eigenvalues above rounding error; null if there is none.
+    // F [D, rank] = V sqrt(L) over the eigenvalues L above rounding error; null if all are below.
     private static Tensor? Factor(Tensor c)
     {
         Tensor symmetric = c.add(c.t()).mul(0.5);

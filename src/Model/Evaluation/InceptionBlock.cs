@@ -1,4 +1,5 @@
-// The blocks of Inception v3 as tables: parallel branches over one input, each a chain of convolutions, concatenated.
+// The blocks of Inception v3 as tables: parallel branches over one input, each a chain of convolutions, whose outputs
+// are concatenated.
 //
 // Shapes: B pictures, C channels, H x W positions.
 using TorchSharp.Modules;
@@ -18,7 +19,9 @@ internal sealed record Kernel(string Name, int Outputs, int Height, int Width, i
         new(inputs, Outputs, (Height, Width), Stride, Stride > 1 ? (0, 0) : (Height / 2, Width / 2));
 }
 
-/// <summary>The pooling before a branch's first convolution: 3 x 3, with stride 1 except for the halving one.</summary>
+/// <summary>
+/// The pooling before a branch's first convolution: 3 x 3, with stride 1, or stride 2 for HalvingMaximum.
+/// </summary>
 internal enum Pool
 {
     None,
@@ -27,7 +30,10 @@ internal enum Pool
     HalvingMaximum,
 }
 
-/// <summary>A pool, then steps in order; a step of two kernels runs both on the same input and concatenates.</summary>
+/// <summary>
+/// Pooling, followed by steps in order. A step with two kernels runs both on the same input and concatenates the
+/// results.
+/// </summary>
 internal sealed record Branch(Pool Pool, Kernel[][] Steps);
 
 /// <summary>relu(batch_norm(conv(x))).</summary>
@@ -53,7 +59,7 @@ internal sealed class ConvUnit : Module<Tensor, Tensor>
     }
 }
 
-/// <summary>Batch normalisation by stored statistics: y = (x - mean) / sqrt(var + 0.001) * weight + bias.</summary>
+/// <summary>Batch normalization with stored statistics: y = (x - mean) / sqrt(var + 0.001) * weight + bias.</summary>
 internal sealed class FrozenBatchNorm : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "weight")] private readonly Parameter _weight;
@@ -78,7 +84,9 @@ internal sealed class FrozenBatchNorm : Module<Tensor, Tensor>
         input, _mean, _variance, _weight, _bias, training: false, momentum: 0.1, eps: 0.001);
 }
 
-/// <summary>Branches over one input, concatenated over the channels in the order of the table.</summary>
+/// <summary>
+/// Branches over one input, whose outputs are concatenated along the channels in the order of the table.
+/// </summary>
 internal sealed class InceptionBlock : Module<Tensor, Tensor>
 {
     private readonly (Pool Pool, ConvUnit[][] Steps)[] _branches;
@@ -105,7 +113,7 @@ internal sealed class InceptionBlock : Module<Tensor, Tensor>
         }
     }
 
-    /// <summary>35 x 35.</summary>
+    /// <summary>A block for feature maps of 35 x 35.</summary>
     public static InceptionBlock A(int inputs, int poolWidth) => new(
         inputs,
         new Branch(Pool.None, [[new("branch1x1", 64, 1, 1)]]),
@@ -117,7 +125,7 @@ internal sealed class InceptionBlock : Module<Tensor, Tensor>
         ]),
         new Branch(Pool.Average, [[new("branch_pool", poolWidth, 1, 1)]]));
 
-    /// <summary>35 x 35 to 17 x 17.</summary>
+    /// <summary>A block that reduces feature maps from 35 x 35 to 17 x 17.</summary>
     public static InceptionBlock B(int inputs) => new(
         inputs,
         new Branch(Pool.None, [[new("branch3x3", 384, 3, 3, Stride: 2)]]),
@@ -128,7 +136,7 @@ internal sealed class InceptionBlock : Module<Tensor, Tensor>
         ]),
         new Branch(Pool.HalvingMaximum, []));
 
-    /// <summary>17 x 17, with 7 x 7 kernels split into rows and columns.</summary>
+    /// <summary>A block for feature maps of 17 x 17, with 7 x 7 kernels split into rows and columns.</summary>
     public static InceptionBlock C(int inputs, int width) => new(
         inputs,
         new Branch(Pool.None, [[new("branch1x1", 192, 1, 1)]]),
@@ -146,7 +154,7 @@ internal sealed class InceptionBlock : Module<Tensor, Tensor>
         ]),
         new Branch(Pool.Average, [[new("branch_pool", 192, 1, 1)]]));
 
-    /// <summary>17 x 17 to 8 x 8.</summary>
+    /// <summary>A block that reduces feature maps from 17 x 17 to 8 x 8.</summary>
     public static InceptionBlock D(int inputs) => new(
         inputs,
         new Branch(Pool.None, [[new("branch3x3_1", 192, 1, 1)], [new("branch3x3_2", 320, 3, 3, Stride: 2)]]),
@@ -158,7 +166,7 @@ internal sealed class InceptionBlock : Module<Tensor, Tensor>
         ]),
         new Branch(Pool.HalvingMaximum, []));
 
-    /// <summary>8 x 8, with branches that fork at their ends.</summary>
+    /// <summary>A block for feature maps of 8 x 8, with branches that fork at their ends.</summary>
     public static InceptionBlock E(int inputs, Pool pool) => new(
         inputs,
         new Branch(Pool.None, [[new("branch1x1", 320, 1, 1)]]),

@@ -7,16 +7,16 @@ using static TorchSharp.torch;
 
 namespace Atelier.Model.Evaluation;
 
-/// <summary>Computes the scores of published evaluations.</summary>
+/// <summary>Computes the scores that published evaluations report.</summary>
 public static class PictureScores
 {
     private const int Batch = 16;
 
     /// <summary>
-    /// The Fréchet inception distance (Heusel et al., arXiv 1706.08500) between two sets of pictures. It decreases with
-    /// the number of pictures; 10,000 or more are usual.
+    /// The Fréchet inception distance (Heusel et al., arXiv 1706.08500) between two sets of pictures. The distance
+    /// decreases as the number of pictures grows; 10,000 or more are usual.
     /// </summary>
-    /// <param name="inception">The published weights, such as pt_inception-2015-12-05-6726825d.pth.</param>
+    /// <param name="inception">Path of the published weights, such as pt_inception-2015-12-05-6726825d.pth.</param>
     /// <param name="first">Pictures.</param>
     /// <param name="second">Reference pictures.</param>
     /// <param name="progress">Receives the number of pictures processed.</param>
@@ -57,10 +57,11 @@ public static class PictureScores
     }
 
     /// <summary>
-    /// CLIP score (Hessel et al., arXiv 2104.08718): mean of 100 max(cosine, 0) of each picture and its caption.
+    /// CLIP score (Hessel et al., arXiv 2104.08718): the mean of 100 max(cosine, 0) over all pictures, where cosine is
+    /// the cosine similarity between the features of a picture and of its caption.
     /// </summary>
-    /// <param name="clip">Both towers.</param>
-    /// <param name="tokenizer">Its tokenizer.</param>
+    /// <param name="clip">CLIP model with both towers.</param>
+    /// <param name="tokenizer">The text tower's tokenizer.</param>
     /// <param name="pictures">Pictures and captions.</param>
     /// <param name="progress">Receives the number of pictures processed.</param>
     /// <param name="cancellation">Checked between batches.</param>

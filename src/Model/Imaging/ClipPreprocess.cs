@@ -3,7 +3,7 @@ namespace Atelier.Model.Imaging;
 /// <summary>Converts a picture into the input of CLIP's image tower.</summary>
 public static class ClipPreprocess
 {
-    /// <summary>Mean of red, green and blue over CLIP's training pictures, of values in [0, 1].</summary>
+    /// <summary>Mean of red, green and blue over CLIP's training pictures, for values in [0, 1].</summary>
     public static ReadOnlySpan<float> Mean => [0.48145466f, 0.4578275f, 0.40821073f];
 
     /// <summary>Standard deviation of red, green and blue over the same pictures.</summary>
@@ -11,7 +11,7 @@ public static class ClipPreprocess
 
     /// <summary>
     /// Resizes the picture without keeping its aspect ratio to <paramref name="side"/> x <paramref name="side"/>,
-    /// scales it to [0, 1] and normalises each channel by <see cref="Mean"/> and <see cref="Deviation"/>.
+    /// scales it to [0, 1] and normalizes each channel by <see cref="Mean"/> and <see cref="Deviation"/>.
     /// </summary>
     /// <returns>[3, side, side], row-major.</returns>
     public static float[] Run(RgbImage image, int side)

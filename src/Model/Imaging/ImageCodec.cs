@@ -1,4 +1,4 @@
-// Reading pictures, and writing the lossy formats, through Skia. PNG files are written by Png instead, so that their
+// Pictures are read, and the lossy formats written, through Skia. PNG files are written by Png instead, so that their
 // bytes do not depend on the version of a native library.
 using SkiaSharp;
 
@@ -7,16 +7,20 @@ namespace Atelier.Model.Imaging;
 /// <summary>Decodes JPEG, PNG and WebP to RGB, and encodes JPEG and WebP.</summary>
 public static class ImageCodec
 {
-    /// <summary>Maximum width and height that is decoded, in pixels.</summary>
+    /// <summary>Maximum width and height of a picture that is decoded, in pixels.</summary>
     public const int SideMax = 16_384;
 
-    /// <summary>Maximum number of pixels that is decoded: 64 Mi, so at most 448 MiB of working memory.</summary>
+    /// <summary>
+    /// Maximum number of pixels in a picture that is decoded: 64 Mi, which take at most 448 MiB of working memory.
+    /// </summary>
     public const long PixelsMax = 1L << 26;
 
     /// <summary>Reads the size from the header, in pixels, without decoding anything.</summary>
     /// <param name="encoded">A whole JPEG, PNG or WebP file.</param>
-    /// <param name="file">Name of the source for errors.</param>
-    /// <exception cref="RefusedFileException">It is in another format, damaged, or exceeds the limits.</exception>
+    /// <param name="file">Name of the source, for error messages.</param>
+    /// <exception cref="RefusedFileException">
+    /// The picture is damaged, has another format, or exceeds the limits.
+    /// </exception>
     public static (int Width, int Height) ReadSize(ReadOnlySpan<byte> encoded, string file = "image")
     {
         using var codec = Open(encoded, file);
@@ -24,12 +28,14 @@ public static class ImageCodec
     }
 
     /// <summary>
-    /// Decodes a picture. Alpha is dropped without blending, colour profiles and EXIF orientation are ignored, as
+    /// Decodes a picture. Alpha is dropped without blending, and color profiles and EXIF orientation are ignored, as
     /// Pillow's <c>convert("RGB")</c> does.
     /// </summary>
     /// <param name="encoded">A whole JPEG, PNG or WebP file.</param>
-    /// <param name="file">Name of the source for errors.</param>
-    /// <exception cref="RefusedFileException">It is in another format, damaged, or exceeds the limits.</exception>
+    /// <param name="file">Name of the source, for error messages.</param>
+    /// <exception cref="RefusedFileException">
+    /// The picture is damaged, has another format, or exceeds the limits.
+    /// </exception>
     public static RgbImage Decode(ReadOnlySpan<byte> encoded, string file = "image")
     {
         using var codec = Open(encoded, file);
@@ -41,13 +47,15 @@ public static class ImageCodec
     /// viewers do.
     /// </summary>
     /// <param name="encoded">A whole JPEG, PNG or WebP file.</param>
-    /// <param name="file">Name of the source for errors.</param>
-    /// <exception cref="RefusedFileException">It is in another format, damaged, or exceeds the limits.</exception>
+    /// <param name="file">Name of the source, for error messages.</param>
+    /// <exception cref="RefusedFileException">
+    /// The picture is damaged, has another format, or exceeds the limits.
+    /// </exception>
     public static RgbImage DecodeUpright(ReadOnlySpan<byte> encoded, string file = "image")
     {
         using var codec = Open(encoded, file);
 
-        // Skia uses EXIF's numbers.
+        // Skia numbers orientations as EXIF does.
         int orientation = codec.EncodedFormat == SKEncodedImageFormat.Png
             ? Orientation.OfPng(encoded) : (int)codec.EncodedOrigin;
         return Orientation.Apply(Decode(codec, file), orientation);
@@ -82,7 +90,7 @@ public static class ImageCodec
         return new RgbImage(width, height, rgb);
     }
 
-    /// <summary>Encodes as JPEG with halved chroma. <paramref name="quality"/> is 1 to 100.</summary>
+    /// <summary>Encodes as JPEG, with chroma at half the resolution. <paramref name="quality"/> is 1 to 100.</summary>
     public static byte[] EncodeJpeg(RgbImage image, int quality)
     {
         CheckQuality(quality);

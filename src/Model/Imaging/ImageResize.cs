@@ -1,5 +1,6 @@
 // Pillow's antialiased resampling of 8-bit pictures, in its fixed-point arithmetic, so that CLIP sees the same pixels
-// as in training: two passes (rows, then columns), 22-bit coefficients, rounding and clipping to 8 bits after each.
+// as in training: two passes (rows, then columns) with 22-bit coefficients, and rounding and clipping to 8 bits after
+// each pass.
 namespace Atelier.Model.Imaging;
 
 /// <summary>Resizes pictures.</summary>
@@ -11,8 +12,8 @@ public static class ImageResize
     private const int PrecisionBits = 32 - 8 - 2;
 
     /// <summary>
-    /// Bicubic interpolation with a = -0.5, whose support grows with the reduction. The aspect ratio is not kept: the
-    /// whole picture is squashed or stretched to the target.
+    /// Bicubic interpolation with a = -0.5 and a support that grows with the reduction factor. The aspect ratio is not
+    /// kept: the whole picture is squashed or stretched to the target.
     /// </summary>
     /// <param name="rgb">Pixels, [height, width, 3].</param>
     /// <param name="width">Columns of <paramref name="rgb"/>, 1 to <see cref="ImageCodec.SideMax"/>.</param>
@@ -97,8 +98,8 @@ public static class ImageResize
 
     private static byte Round(int sum) => (byte)Math.Clamp(sum >> PrecisionBits, byte.MinValue, byte.MaxValue);
 
-    // For each position of the result: the first source position with a weight, and the weights from there on. They sum
-    // to one; at the borders the part of the kernel outside the picture is dropped.
+    // For each position of the result: the first source position with a weight, and the weights from there on. The
+    // weights sum to one; at the borders the part of the kernel outside the picture is dropped.
     private static (int Start, int[] Weights)[] Windows(int length, int target)
     {
         double scale = (double)length / target;

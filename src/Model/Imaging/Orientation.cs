@@ -12,7 +12,7 @@ internal static class Orientation
     private const int FirstOnItsSide = 5;
     private const int Last = 8;
 
-    /// <summary>Turns a picture as a viewer does: from 5 on, rows become columns.</summary>
+    /// <summary>Turns a picture upright, as viewers do. Orientations 5 to 8 exchange rows and columns.</summary>
     /// <param name="stored">The picture as it is stored.</param>
     /// <param name="orientation">1 to 8.</param>
     public static RgbImage Apply(RgbImage stored, int orientation)
@@ -52,7 +52,7 @@ internal static class Orientation
     /// </summary>
     public static int OfPng(ReadOnlySpan<byte> file)
     {
-        const int signature = 8, frame = 12; // Length, kind and checksum of a chunk.
+        const int signature = 8, frame = 12; // A chunk's length, kind and checksum.
         for (long at = signature; at + frame <= file.Length;)
         {
             ReadOnlySpan<byte> chunk = file[(int)at..];

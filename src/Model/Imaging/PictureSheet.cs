@@ -1,4 +1,4 @@
-// Contact sheets of many pictures.
+// Contact sheets, which show many pictures in one.
 namespace Atelier.Model.Imaging;
 
 /// <summary>Joins pictures into sheets.</summary>
@@ -8,7 +8,7 @@ public static class PictureSheet
     private const byte Paper = 255;
 
     /// <summary>Joins pictures of one size row by row, separated by thin white lines.</summary>
-    /// <param name="pictures">At least one.</param>
+    /// <param name="pictures">At least one picture.</param>
     /// <param name="columns">Pictures per row.</param>
     /// <exception cref="ArgumentException">There is no picture, or they differ in size.</exception>
     public static RgbImage Join(IReadOnlyList<RgbImage> pictures, int columns)

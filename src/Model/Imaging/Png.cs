@@ -1,6 +1,6 @@
-// A PNG (ISO/IEC 15948) writer for 8-bit RGB with text chunks. A picture's bytes are guaranteed to users, so they must
-// not depend on the processor or the runtime: the compressor is a managed one at a pinned version, because zlib-ng,
-// which ZLibStream uses, does not guarantee stable output.
+// A PNG (ISO/IEC 15948) writer for 8-bit RGB with text chunks. Users are guaranteed the same bytes for the same
+// picture, so the bytes must not depend on the processor or the runtime. The compressor is therefore managed code at a
+// pinned version; zlib-ng, which ZLibStream uses, does not guarantee stable output.
 using System.Buffers.Binary;
 using System.IO.Compression;
 using System.IO.Hashing;
@@ -69,9 +69,9 @@ public static class Png
     /// Reads the iTXt and tEXt entries of a PNG file, in their order; every chunk's checksum is verified up to IEND.
     /// </summary>
     /// <param name="input">The file, from its first byte.</param>
-    /// <param name="file">Name of the file for errors.</param>
+    /// <param name="file">Name of the file, for error messages.</param>
     /// <exception cref="RefusedFileException">
-    /// It is not a PNG file or is damaged, or its texts exceed the limits.
+    /// The file is not a PNG file or is damaged, or its texts exceed the limits.
     /// </exception>
     public static IReadOnlyList<(string Keyword, string Text)> ReadTexts(Stream input, string file = "PNG")
     {
@@ -126,12 +126,12 @@ public static class Png
         if (!legal)
         {
             throw new ArgumentException(
-                $"'{keyword}' is not a PNG keyword: 1 to {KeywordCharsMax} printable Latin-1 characters, single spaces "
-                + "inside.",
+                $"'{keyword}' is not a PNG keyword; it must have 1 to {KeywordCharsMax} printable Latin-1 characters, "
+                + "with only single spaces, and none at either end.",
                 nameof(keyword));
         }
 
-        // Keyword, end; uncompressed, method 0; no language; no translated keyword; text.
+        // Keyword and its end, flag for uncompressed, method 0, empty language, empty translated keyword, text.
         byte[] data = [.. Encoding.Latin1.GetBytes(keyword), 0, 0, 0, 0, 0, .. Utf8.GetBytes(text)];
         ArgumentOutOfRangeException.ThrowIfGreaterThan(data.Length, TextBytesMax, nameof(text));
         return data;
@@ -195,8 +195,8 @@ public static class Png
         output.Write(number);
     }
 
-    // Filtered pixels of photographs have few repetitions and compress better without searching for them; drawings have
-    // many.
+    // Filtered pixels of photographs have few repetitions and compress better without a search for them; drawings have
+    // many. Both ways are tried, and the shorter result is used.
     private static byte[] Compress(ReadOnlySpan<byte> rgb, int stride)
     {
         var rows = FilterRows(rgb, stride);
@@ -221,7 +221,7 @@ public static class Png
     // [height, stride] -> [height, 1 + stride], each row preceded by its filter number
     private static byte[] FilterRows(ReadOnlySpan<byte> rgb, int stride)
     {
-        // Rows are preceded by a black pixel, so that the first pixel's left neighbour needs no special case.
+        // Rows are preceded by a black pixel, so that the first pixel's left neighbor needs no special case.
         byte[] above = new byte[Pixel + stride];
         byte[] row = new byte[Pixel + stride];
         byte[][] filtered = [.. Enumerable.Range(0, Filters).Select(_ => new byte[1 + stride])];
@@ -236,8 +236,8 @@ public static class Png
         return result;
     }
 
-    // Applies all five filters and chooses one by the specification's heuristic: the smallest sum of magnitudes of its
-    // output, read as signed bytes; the first if several are equal.
+    // Applies all five filters and chooses one by the specification's heuristic: the filter whose output, read as
+    // signed bytes, has the smallest sum of magnitudes; the first of them if several are equal.
     private static int Filter(byte[] row, byte[] above, byte[][] filtered)
     {
         Span<long> sums = stackalloc long[Filters];
@@ -271,7 +271,8 @@ public static class Png
         return best;
     }
 
-    // The one of left, up and corner that is closest to left + up - corner; the first if several are equal.
+    // The value among left, up and corner that is closest to left + up - corner; the first of them if several are
+    // equal.
     private static int Paeth(int left, int up, int corner)
     {
         int byLeft = Math.Abs(up - corner);

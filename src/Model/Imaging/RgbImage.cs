@@ -1,6 +1,8 @@
 namespace Atelier.Model.Imaging;
 
-/// <summary>A picture: 8 bits per channel, red, green, blue; rows from the top, without padding.</summary>
+/// <summary>
+/// A picture with 8 bits per channel, in the order red, green, blue. Rows run from top to bottom, without padding.
+/// </summary>
 public sealed class RgbImage
 {
     /// <summary>Takes ownership of <paramref name="pixels"/>, [height, width, 3].</summary>

@@ -6,10 +6,10 @@ using static TorchSharp.torch.nn;
 namespace Atelier.Model.Networks;
 
 /// <summary>
-/// On CPUs, libtorch's silu and tanh-GELU compute the last elements of a tensor, and of each thread's share of it, with
-/// different instructions, and several per cent of these differ in their last bit. A picture's bits would then depend
-/// on its place in a batch. tanh, sums and products do not differ, so both activations are composed of them. Training,
-/// in which every shard has a fixed shape and place, uses the library's fused version.
+/// On CPUs, libtorch's silu and tanh-GELU compute the last elements of a tensor, and of each thread's part of it, with
+/// different instructions, and several percent of these elements differ in their last bit. A picture's bits would then
+/// depend on its place in a batch. The bits of tanh, sums and products do not depend on the place, so both activations
+/// are composed of them. Training, in which every shard has a fixed shape and place, uses the library's fused version.
 /// </summary>
 internal static class Activations
 {

@@ -1,4 +1,4 @@
-// Attention of MicroDiT: queries and keys are normalised over all heads together, by a layer norm without weights,
+// Attention of MicroDiT: queries and keys are normalized over all heads together, by a layer norm without weights,
 // before they are split into heads.
 using TorchSharp;
 using TorchSharp.Utils;
@@ -10,7 +10,7 @@ namespace Atelier.Model.Networks;
 /// <summary>
 /// Keys and values of one block's cross-attention, each [B, heads, L, head width]. Computed once per caption.
 /// </summary>
-/// <param name="Key">Normalised keys.</param>
+/// <param name="Key">Normalized keys.</param>
 /// <param name="Value">Values.</param>
 public sealed record KeyValue(Tensor Key, Tensor Value) : IDisposable
 {
@@ -25,22 +25,24 @@ public sealed record KeyValue(Tensor Key, Tensor Value) : IDisposable
 /// <summary>Operations shared by all kinds of attention.</summary>
 internal static class Heads
 {
-    /// <summary>x [B, T, heads * w] as [B, heads, T, w], normalised over its whole width first.</summary>
+    /// <summary>
+    /// Normalizes x [B, T, heads * w] over its whole width, then splits it into heads, [B, heads, T, w].
+    /// </summary>
     public static Tensor SplitNormalized(Tensor x, int heads, double eps) =>
         Split(functional.layer_norm(x, [x.shape[2]], eps: eps), heads);
 
-    /// <summary>x [B, T, heads * w] as a view [B, heads, T, w].</summary>
+    /// <summary>Splits x [B, T, heads * w] into heads: a view [B, heads, T, w].</summary>
     public static Tensor Split(Tensor x, int heads) =>
         x.view(x.shape[0], x.shape[1], heads, -1).transpose(1, 2);
 
     /// <summary>
-    /// softmax(q kᵀ / √w) v of [B, heads, T, w], with heads joined: [B, T, heads * w]. If causal, a position sees only
-    /// itself and those before it.
+    /// softmax(q kᵀ / √w) v of [B, heads, T, w], with the heads joined: [B, T, heads * w]. If causal, a position sees
+    /// only itself and earlier positions.
     /// </summary>
     public static Tensor Attend(Tensor query, Tensor key, Tensor value, bool causal = false)
     {
-        // The library's fused attention is faster except in one case: its bfloat16 backward pass on CPUs takes five
-        // times as long as that of plain products (docs/log.md).
+        // The library's fused attention is faster except in one case: on CPUs, its backward pass in bfloat16 takes five
+        // times as long as that of plain matrix products (docs/log.md).
         bool plain = is_grad_enabled() && query.dtype == ScalarType.BFloat16 && query.device_type == DeviceType.CPU;
         Tensor mixed = plain                                                           // [B, heads, T, w]
             ? Products(query, key, value, causal)
@@ -71,7 +73,7 @@ public sealed class SelfAttention : Module<Tensor, Tensor>
     private readonly double _eps;
 
     /// <summary>
-    /// Reserves attention of <paramref name="heads"/> heads with a total width of <paramref name="width"/>.
+    /// Allocates attention with <paramref name="heads"/> heads and a total width of <paramref name="width"/>.
     /// </summary>
     public SelfAttention(int dim, int width, int heads, double eps, bool bias) : base(nameof(SelfAttention))
     {
@@ -103,7 +105,7 @@ public sealed class CrossAttention : Module<Tensor, KeyValue, Tensor>
     private readonly int _heads;
     private readonly double _eps;
 
-    /// <summary>Reserves attention of <paramref name="heads"/> heads.</summary>
+    /// <summary>Allocates attention with <paramref name="heads"/> heads.</summary>
     public CrossAttention(int dim, int heads, double eps, bool bias) : base(nameof(CrossAttention))
     {
         (_dim, _heads, _eps) = (dim, heads, eps);

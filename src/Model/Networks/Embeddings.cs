@@ -11,15 +11,15 @@ public static class PositionTable
 {
     /// <summary>
     /// Positions of a square grid, [grid², width] row by row. The first half of the features encodes the column, the
-    /// second the row, each as sines, then cosines. Coordinates are rounded to float32 as the reference does, angles
-    /// are float64.
+    /// second half the row; each half holds sines, then cosines. Coordinates are rounded to float32, as in the
+    /// reference; angles are float64.
     /// </summary>
     /// <param name="width">Features per position; a multiple of 4.</param>
-    /// <param name="grid">Positions along one side.</param>
+    /// <param name="grid">Number of positions along one side.</param>
     /// <param name="interpolation">
     /// Divisor of the coordinates, so that a finer grid spans the range of a coarser one.
     /// </param>
-    /// <param name="baseSize">Grid whose coordinates are whole numbers.</param>
+    /// <param name="baseSize">Size of the grid whose coordinates are whole numbers.</param>
     public static float[] Build(int width, int grid, double interpolation, int baseSize)
     {
         int quarter = width / 4;
@@ -61,12 +61,12 @@ public static class PositionTable
 /// </summary>
 public sealed class TimestepEmbedder : Module<Tensor, Tensor>
 {
-    /// <summary>Sinusoids per noise level.</summary>
+    /// <summary>Number of sinusoids per noise level.</summary>
     public const int Frequencies = 512;
 
     [ComponentName(Name = "mlp")] private readonly Sequential _mlp;
 
-    /// <summary>Reserves an embedder to <paramref name="width"/> features.</summary>
+    /// <summary>Allocates an embedder with <paramref name="width"/> output features.</summary>
     public TimestepEmbedder(int width) : base(nameof(TimestepEmbedder))
     {
         _mlp = Sequential(
@@ -76,7 +76,8 @@ public sealed class TimestepEmbedder : Module<Tensor, Tensor>
     }
 
     /// <summary>
-    /// Cosines, then sines of <paramref name="t"/> [B] at falling frequencies: [B, width]; an odd last feature is 0.
+    /// Cosines, then sines of <paramref name="t"/> [B] at falling frequencies: [B, width]. If the width is odd, the
+    /// last feature is 0.
     /// </summary>
     public static Tensor Sinusoids(Tensor t, int width)
     {
@@ -97,7 +98,7 @@ public sealed class TimestepEmbedder : Module<Tensor, Tensor>
     }
 }
 
-/// <summary>GELU in its tanh approximation, which the reference uses for embeddings and modulation.</summary>
+/// <summary>GELU in the tanh approximation, which the reference uses for embeddings and modulation.</summary>
 public sealed class TanhGelu : Module<Tensor, Tensor>
 {
     /// <summary>Creates the activation.</summary>
@@ -114,7 +115,7 @@ public sealed class EmbeddingMlp : Module<Tensor, Tensor>
     [ComponentName(Name = "norm")] private readonly LayerNorm _norm;
     [ComponentName(Name = "fc2")] private readonly Linear _fc2;
 
-    /// <summary>Reserves a perceptron from <paramref name="inputs"/> to <paramref name="width"/> features.</summary>
+    /// <summary>Allocates a perceptron from <paramref name="inputs"/> to <paramref name="width"/> features.</summary>
     public EmbeddingMlp(int inputs, int width, double eps) : base(nameof(EmbeddingMlp))
     {
         _fc1 = new Linear(inputs, width, bias: true);
@@ -137,7 +138,7 @@ public sealed class CaptionProjection : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "y_proj")] private readonly EmbeddingMlp _projection;
 
-    /// <summary>Reserves a projection from <paramref name="channels"/> to <paramref name="width"/> features.</summary>
+    /// <summary>Allocates a projection from <paramref name="channels"/> to <paramref name="width"/> features.</summary>
     public CaptionProjection(int channels, int width, double eps) : base(nameof(CaptionProjection))
     {
         _projection = new EmbeddingMlp(channels, width, eps);
@@ -153,7 +154,7 @@ public sealed class PatchEmbed : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "proj")] private readonly Conv2d _projection;
 
-    /// <summary>Reserves an embedding of square patches.</summary>
+    /// <summary>Allocates an embedding of square patches.</summary>
     public PatchEmbed(int patch, int channels, int width) : base(nameof(PatchEmbed))
     {
         _projection = new Conv2d(channels, width, (patch, patch), stride: patch);
@@ -161,8 +162,8 @@ public sealed class PatchEmbed : Module<Tensor, Tensor>
     }
 
     /// <summary>
-    /// A convolution whose stride equals its kernel is one matrix product over patches, and is computed as one, so that
-    /// its bits do not depend on which convolution algorithm is chosen for the batch.
+    /// A convolution whose stride equals its kernel size is one matrix product over patches. It is computed as a matrix
+    /// product, so that its bits do not depend on the convolution algorithm that is chosen for the batch.
     /// </summary>
     public override Tensor forward(Tensor input)
     {

@@ -1,4 +1,5 @@
-// The two feed-forwards of MicroDiT: a SiLU-gated one, and a mixture of experts in which experts choose tokens.
+// The two kinds of feed-forward layers in MicroDiT: a SiLU-gated layer, and a mixture of experts in which the experts
+// choose their tokens.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -6,14 +7,14 @@ using static TorchSharp.torch.nn;
 
 namespace Atelier.Model.Networks;
 
-/// <summary>SiLU-gated feed-forward: w3(silu(w1 x) * w2 x).</summary>
+/// <summary>SiLU-gated feed-forward layer: w3(silu(w1 x) * w2 x).</summary>
 public sealed class FeedForward : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "w1")] private readonly Linear _w1;
     [ComponentName(Name = "w2")] private readonly Linear _w2;
     [ComponentName(Name = "w3")] private readonly Linear _w3;
 
-    /// <summary>Reserves a feed-forward with <paramref name="hidden"/> hidden features.</summary>
+    /// <summary>Allocates a layer with <paramref name="hidden"/> hidden features.</summary>
     public FeedForward(int dim, int hidden, bool bias) : base(nameof(FeedForward))
     {
         _w1 = new Linear(dim, hidden, bias);
@@ -31,7 +32,9 @@ public sealed class FeedForward : Module<Tensor, Tensor>
     }
 }
 
-/// <summary>The tokens chosen by a layer's experts: E experts take k of the T tokens of each of B pictures.</summary>
+/// <summary>
+/// The tokens chosen by a layer's experts: each of E experts takes k of the T tokens of each of B pictures.
+/// </summary>
 /// <param name="Probabilities">Softmax over experts, [B, T, E].</param>
 /// <param name="Gates">Probabilities of the chosen tokens, descending, [B, E, k].</param>
 /// <param name="Tokens">The chosen tokens, [B, E, k] int64.</param>
@@ -39,13 +42,13 @@ public sealed record ExpertChoice(Tensor Probabilities, Tensor Gates, Tensor Tok
 
 /// <summary>
 /// Expert-choice mixture of experts (Zhou et al. 2022, arXiv 2202.09368): every expert takes the capacity * T / E
-/// tokens with the highest probability for it; a token may be taken by several experts, or by none, in which case its
-/// output is zero.
+/// tokens that have the highest probability for this expert. A token may be taken by several experts. If no expert
+/// takes a token, its output is zero.
 /// </summary>
 /// <remarks>
-/// Chosen rows are gathered, pass through their expert, and are added back one expert after another. A token occurs at
-/// most once per expert, so no two additions of a pass hit the same row, forward or backward, and sums have the same
-/// order on every device.
+/// Chosen rows are gathered, pass through their expert, and are added back, one expert after another. A token occurs at
+/// most once per expert, so the additions of one expert never hit the same row twice, in the forward or the backward
+/// pass, and every device adds in the same order.
 /// </remarks>
 public sealed class ExpertChoiceFeedForward : Module<Tensor, Tensor>
 {
@@ -55,7 +58,7 @@ public sealed class ExpertChoiceFeedForward : Module<Tensor, Tensor>
     private readonly int _experts;
     private readonly double _capacity;
 
-    /// <summary>Reserves E experts with <paramref name="hidden"/> hidden features each.</summary>
+    /// <summary>Allocates E experts with <paramref name="hidden"/> hidden features each.</summary>
     public ExpertChoiceFeedForward(int experts, double capacity, int dim, int hidden)
         : base(nameof(ExpertChoiceFeedForward))
     {
@@ -66,7 +69,7 @@ public sealed class ExpertChoiceFeedForward : Module<Tensor, Tensor>
         RegisterComponents();
     }
 
-    /// <summary>Number of tokens that each expert takes of <paramref name="tokens"/>.</summary>
+    /// <summary>Number of tokens that each expert takes if there are <paramref name="tokens"/>.</summary>
     public int TokensPerExpert(long tokens) => (int)(_capacity * tokens / _experts);
 
     /// <summary>Lets the experts choose among tokens [B, T, D]. The caller owns the tensors.</summary>
@@ -100,18 +103,17 @@ public sealed class ExpertChoiceFeedForward : Module<Tensor, Tensor>
 }
 
 /// <summary>
-/// Moves rows to experts and back. Each operation is the derivative of the other, so the backward passes use the same
-/// two; the library's own derivative of a gather uses atomic additions on GPUs.
+/// Moves rows to experts and back. Each of the two operations is the derivative of the other, so the backward passes
+/// use the same two operations. libtorch's own derivative of a gather uses atomic additions on GPUs, whose order
+/// varies.
 /// </summary>
 internal static class RowExchange
 {
-    /// <summary>Rows [E, k] of source [N, D]: [E, k, D].</summary>
+    /// <summary>Gathers the rows [E, k] of source [N, D]: [E, k, D].</summary>
     public static Tensor Gather(Tensor source, Tensor rows) =>
         is_grad_enabled() ? GatherFunction.apply(source, rows) : GatherRows(source, rows);
 
-    /// <summary>
-    /// Sum of given [E, k, D] into the rows [E, k] of a tensor [count, D] of zeros, expert by expert.
-    /// </summary>
+    /// <summary>Adds given [E, k, D] to the rows [E, k] of a tensor [count, D] of zeros, expert by expert.</summary>
     public static Tensor ScatterSum(Tensor given, Tensor rows, long count) =>
         is_grad_enabled() ? ScatterFunction.apply(given, rows, count) : AddRows(given, rows, count);
 

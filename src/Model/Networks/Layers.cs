@@ -1,6 +1,6 @@
-// The basic layers of all networks. They differ from TorchSharp's own in one point: a new layer's memory is reserved
-// but not written. A network is filled exactly once, from a file, a formula or an initialiser, so that creating one of
-// a billion parameters takes neither time nor resident memory.
+// The basic layers of all networks. They differ from TorchSharp's own layers in one point: the memory of a new layer is
+// allocated but not written. A network is filled exactly once, from a file, a formula or an initializer, so creating a
+// network with a billion parameters takes neither time nor resident memory.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -14,7 +14,7 @@ public sealed class Linear : Module<Tensor, Tensor>
     [ComponentName(Name = "weight")] private readonly Parameter _weight;
     [ComponentName(Name = "bias")] private readonly Parameter? _bias;
 
-    /// <summary>Reserves a layer from <paramref name="inputs"/> to <paramref name="outputs"/> features.</summary>
+    /// <summary>Allocates a layer from <paramref name="inputs"/> to <paramref name="outputs"/> features.</summary>
     public Linear(long inputs, long outputs, bool bias) : base(nameof(Linear))
     {
         _weight = new Parameter(empty(outputs, inputs));
@@ -32,7 +32,9 @@ public sealed class Linear : Module<Tensor, Tensor>
     public override Tensor forward(Tensor input) => functional.linear(input, _weight, _bias);
 }
 
-/// <summary>Layer normalisation over the last dimension, with a scale, a scale and an offset, or neither.</summary>
+/// <summary>
+/// Layer normalization over the last dimension, optionally with a scale, or with a scale and an offset.
+/// </summary>
 public sealed class LayerNorm : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "weight")] private readonly Parameter? _weight;
@@ -40,7 +42,7 @@ public sealed class LayerNorm : Module<Tensor, Tensor>
     private readonly long[] _shape;
     private readonly double _eps;
 
-    /// <summary>Reserves a norm over <paramref name="width"/> features.</summary>
+    /// <summary>Allocates a norm over <paramref name="width"/> features.</summary>
     public LayerNorm(long width, double eps, bool weight = true, bool bias = false) : base(nameof(LayerNorm))
     {
         _shape = [width];
@@ -60,7 +62,7 @@ public sealed class LayerNorm : Module<Tensor, Tensor>
     public override Tensor forward(Tensor input) => functional.layer_norm(input, _shape, _weight, _bias, _eps);
 }
 
-/// <summary>Group normalisation of [B, C, H, W] with scale and offset per channel.</summary>
+/// <summary>Group normalization of [B, C, H, W] with a scale and an offset per channel.</summary>
 public sealed class GroupNorm : Module<Tensor, Tensor>
 {
     [ComponentName(Name = "weight")] private readonly Parameter _weight;
@@ -68,7 +70,7 @@ public sealed class GroupNorm : Module<Tensor, Tensor>
     private readonly long _groups;
     private readonly double _eps;
 
-    /// <summary>Reserves a norm of <paramref name="channels"/> channels in <paramref name="groups"/> groups.</summary>
+    /// <summary>Allocates a norm of <paramref name="channels"/> channels in <paramref name="groups"/> groups.</summary>
     public GroupNorm(long groups, long channels, double eps) : base(nameof(GroupNorm))
     {
         _groups = groups;
@@ -96,7 +98,7 @@ public sealed class Conv2d : Module<Tensor, Tensor>
     private readonly long[] _stride;
     private readonly long[] _padding;
 
-    /// <summary>Reserves a convolution; sizes are (height, width).</summary>
+    /// <summary>Allocates a convolution. Sizes are (height, width).</summary>
     public Conv2d(
         long inputs, long outputs, (long Height, long Width) kernel, long stride = 1,
         (long Height, long Width) padding = default, bool bias = true) : base(nameof(Conv2d))

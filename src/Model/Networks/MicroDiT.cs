@@ -9,8 +9,9 @@ using static TorchSharp.torch.nn;
 namespace Atelier.Model.Networks;
 
 /// <summary>
-/// Self-attention, cross-attention and feed-forward, each with a residual. Self-attention and feed-forward are
-/// modulated (shift, scale) and gated by the conditioning; cross-attention is neither.
+/// A transformer block: self-attention, cross-attention and feed-forward, each with a residual connection.
+/// Self-attention and feed-forward are modulated (shift, scale) and gated by the conditioning; cross-attention is
+/// neither.
 /// </summary>
 public sealed class DiTBlock : Module<Tensor, Tensor, KeyValue, Tensor>
 {
@@ -23,7 +24,8 @@ public sealed class DiTBlock : Module<Tensor, Tensor, KeyValue, Tensor>
     [ComponentName(Name = "adaLN_modulation")] private readonly Sequential _modulation;
 
     /// <summary>
-    /// Reserves a block; its conditioning has the width <see cref="MicroDiTConfig.Dim"/>, independent of its own.
+    /// Allocates a block. The conditioning has the width <see cref="MicroDiTConfig.Dim"/>, which may differ from the
+    /// block's width.
     /// </summary>
     public DiTBlock(MicroDiTConfig config, BlockShape shape) : base(nameof(DiTBlock))
     {
@@ -44,7 +46,7 @@ public sealed class DiTBlock : Module<Tensor, Tensor, KeyValue, Tensor>
     /// <summary>Keys and values of a caption [B, L, width] for this block.</summary>
     public KeyValue Project(Tensor caption) => _crossAttention.Project(caption);
 
-    /// <summary>Tokens x [B, T, width] under conditioning c [B, D] and a caption.</summary>
+    /// <summary>Transforms tokens x [B, T, width] under conditioning c [B, D] and a caption.</summary>
     public override Tensor forward(Tensor x, Tensor c, KeyValue caption)
     {
         using var scope = NewDisposeScope();
@@ -71,7 +73,9 @@ public sealed class CaptionBlock : Module<Tensor, Tensor>
     [ComponentName(Name = "norm2")] private readonly LayerNorm _norm2;
     [ComponentName(Name = "mlp")] private readonly FeedForward _feedForward;
 
-    /// <summary>Reserves the block; its feed-forward is 4 D wide before the gate's two thirds.</summary>
+    /// <summary>
+    /// Allocates the block. Its gated feed-forward has two thirds of 4 D hidden features, rounded up.
+    /// </summary>
     public CaptionBlock(MicroDiTConfig config) : base(nameof(CaptionBlock))
     {
         int dim = config.Dim;
@@ -98,7 +102,7 @@ public sealed class FinalLayer : Module<Tensor, Tensor, Tensor>
     [ComponentName(Name = "adaLN_modulation")] private readonly Sequential _modulation;
     [ComponentName(Name = "norm_final")] private readonly LayerNorm _norm;
 
-    /// <summary>Reserves the head.</summary>
+    /// <summary>Allocates the head.</summary>
     public FinalLayer(MicroDiTConfig config) : base(nameof(FinalLayer))
     {
         _linear = new Linear(config.Dim, config.PatchValues, bias: true);
@@ -107,7 +111,7 @@ public sealed class FinalLayer : Module<Tensor, Tensor, Tensor>
         RegisterComponents();
     }
 
-    /// <summary>Tokens x [B, T, D] under conditioning c [B, D]: [B, T, p² C].</summary>
+    /// <summary>Maps tokens x [B, T, D] under conditioning c [B, D] to [B, T, p² C].</summary>
     public override Tensor forward(Tensor x, Tensor c)
     {
         using var scope = NewDisposeScope();
@@ -117,10 +121,10 @@ public sealed class FinalLayer : Module<Tensor, Tensor, Tensor>
 }
 
 /// <summary>
-/// The part of an evaluation that depends only on the caption and is computed once per picture: its pooled embedding
-/// and every block's cross-attention keys and values.
+/// The part of an evaluation that depends only on the caption and is computed once per picture: the caption's pooled
+/// embedding, and the cross-attention keys and values of every block.
 /// </summary>
-/// <param name="Pooled">Added to the noise embedding, [B, D].</param>
+/// <param name="Pooled">Pooled embedding, which is added to the noise embedding, [B, D].</param>
 /// <param name="Mixer">Keys and values for the patch mixer's blocks.</param>
 /// <param name="Backbone">Keys and values for the backbone's blocks.</param>
 public sealed record CaptionContext(
@@ -173,7 +177,8 @@ public sealed record CaptionContext(
 }
 
 /// <summary>
-/// The denoising network F(x, c_noise, caption). A patch mixer sees all tokens; the backbone sees the unmasked ones.
+/// The denoising network F(x, c_noise, caption). A patch mixer sees all tokens; the backbone sees only the unmasked
+/// tokens.
 /// </summary>
 public sealed class MicroDiT : Module<Tensor, Tensor, CaptionContext, Tensor>
 {
@@ -189,7 +194,7 @@ public sealed class MicroDiT : Module<Tensor, Tensor, CaptionContext, Tensor>
     [ComponentName(Name = "blocks")] private readonly ModuleList<DiTBlock> _blocks;
     [ComponentName(Name = "final_layer")] private readonly FinalLayer _final;
 
-    /// <summary>Reserves a network. Its parameters are undefined until they are loaded or initialised.</summary>
+    /// <summary>Allocates a network. Its parameters are undefined until they are loaded or initialized.</summary>
     public MicroDiT(MicroDiTConfig config) : base(nameof(MicroDiT))
     {
         Config = config.Checked();
@@ -226,7 +231,7 @@ public sealed class MicroDiT : Module<Tensor, Tensor, CaptionContext, Tensor>
 
     /// <summary>Computes the part of an evaluation that depends only on the caption. The caller disposes it.</summary>
     /// <param name="captions">
-    /// Caption features [B, L, caption channels] on any device; all zeros are the empty caption.
+    /// Caption features [B, L, caption channels] on any device; all zeros represent the empty caption.
     /// </param>
     public CaptionContext Caption(Tensor captions)
     {
@@ -285,7 +290,7 @@ public sealed class MicroDiT : Module<Tensor, Tensor, CaptionContext, Tensor>
             Tensor next = block.call(x, c, captions[index++]);
             if (!is_grad_enabled())
             {
-                x.Dispose(); // Without gradients earlier tokens are not needed, so only one block's tokens are kept.
+                x.Dispose(); // Without gradients, earlier tokens are not needed, so only one block's tokens are kept.
             }
 
             x = next;

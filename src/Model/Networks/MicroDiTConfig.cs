@@ -7,9 +7,9 @@ namespace Atelier.Model.Networks;
 /// <summary>Widths of one transformer block.</summary>
 /// <param name="Width">Features per token, D.</param>
 /// <param name="AttentionWidth">
-/// Features of queries, keys and values in self-attention: at most D, a multiple of 2 heads.
+/// Features of queries, keys and values in self-attention: at most D, and a multiple of the width of two heads.
 /// </param>
-/// <param name="FeedForwardWidth">Hidden features of the feed-forward (of each expert, if there are experts).</param>
+/// <param name="FeedForwardWidth">Hidden features of the feed-forward, or of each expert if there are experts.</param>
 /// <param name="HasExperts">Whether the feed-forward is an expert-choice mixture.</param>
 public sealed record BlockShape(int Width, int AttentionWidth, int FeedForwardWidth, bool HasExperts);
 
@@ -34,51 +34,54 @@ public sealed record MicroDiTConfig
     /// <summary>Features per token in the backbone.</summary>
     public int Dim { get; init; } = 1152;
 
-    /// <summary>Blocks of the backbone.</summary>
+    /// <summary>Number of blocks in the backbone.</summary>
     public int Depth { get; init; } = 28;
 
     /// <summary>Features per attention head.</summary>
     public int HeadDim { get; init; } = 64;
 
-    /// <summary>Hidden widths of feed-forwards are rounded up to a multiple of this.</summary>
+    /// <summary>Hidden widths of feed-forwards are rounded up to a multiple of this number.</summary>
     public int MultipleOf { get; init; } = 256;
 
     /// <summary>Features per caption token.</summary>
     public int CaptionChannels { get; init; } = 1024;
 
-    /// <summary>Divisor of the position coordinates: 1 at the first training resolution, 2 at twice that.</summary>
+    /// <summary>
+    /// Divisor of the position coordinates: 1 at the first training resolution, 2 at twice that resolution.
+    /// </summary>
     public double PosInterpScale { get; init; } = 1;
 
     /// <summary>Epsilon of every layer norm.</summary>
     public double NormEps { get; init; } = 1e-6;
 
     /// <summary>
-    /// Self-attention width over D: one value per block, or fewer values that apply to equal runs of blocks.
+    /// Ratio of the self-attention width to D: one value per block, or fewer values, each for an equally long run of
+    /// blocks.
     /// </summary>
     public IReadOnlyList<double> QkvMultipliers { get; init; } = [1.0];
 
-    /// <summary>Feed-forward width over D, in the form of <see cref="QkvMultipliers"/>.</summary>
+    /// <summary>Ratio of the feed-forward width to D, in the form of <see cref="QkvMultipliers"/>.</summary>
     public IReadOnlyList<double> FfnMultipliers { get; init; } = [4.0];
 
     /// <summary>Whether a patch mixer sees all tokens before any are masked away.</summary>
     public bool UsePatchMixer { get; init; } = true;
 
-    /// <summary>Blocks of the patch mixer.</summary>
+    /// <summary>Number of blocks in the patch mixer.</summary>
     public int PatchMixerDepth { get; init; } = 4;
 
     /// <summary>Features per token in the patch mixer.</summary>
     public int PatchMixerDim { get; init; } = 512;
 
-    /// <summary>Self-attention width over the mixer's width.</summary>
+    /// <summary>Ratio of the self-attention width to the patch mixer's width.</summary>
     public double PatchMixerQkvRatio { get; init; } = 1;
 
-    /// <summary>Feed-forward width over the mixer's width.</summary>
+    /// <summary>Ratio of the feed-forward width to the patch mixer's width.</summary>
     public double PatchMixerMlpRatio { get; init; } = 1;
 
     /// <summary>Whether the linear layers of blocks have offsets.</summary>
     public bool UseBias { get; init; } = true;
 
-    /// <summary>Experts of a mixture, E.</summary>
+    /// <summary>Number of experts in a mixture, E.</summary>
     public int NumExperts { get; init; } = 8;
 
     /// <summary>Experts per token on average: each expert takes capacity * T / E of T tokens.</summary>
@@ -90,10 +93,10 @@ public sealed record MicroDiTConfig
     /// <summary>Tokens along one side of the latent.</summary>
     public int Grid => InputSize / PatchSize;
 
-    /// <summary>Tokens of a latent, T.</summary>
+    /// <summary>Number of tokens in a latent, T.</summary>
     public int Tokens => Grid * Grid;
 
-    /// <summary>Elements of a patch, which the network predicts per token.</summary>
+    /// <summary>Number of elements in a patch, which the network predicts for each token.</summary>
     public int PatchValues => PatchSize * PatchSize * InChannels;
 
     /// <summary>
@@ -147,7 +150,8 @@ public sealed record MicroDiTConfig
 
         var config = new MicroDiTConfig();
 
-        // Multipliers may precede the depth that they apply to. An invalid depth is refused at its own member.
+        // In the JSON, multipliers may precede the depth that they apply to. An invalid depth is refused when its
+        // member is read.
         int depth = json.TryGetProperty("depth", out JsonElement d) && d.ValueKind == JsonValueKind.Number
             && d.TryGetInt32(out int given) && given is > 0 and <= DepthMax ? given : config.Depth;
         foreach (JsonProperty member in json.EnumerateObject())
@@ -178,7 +182,7 @@ public sealed record MicroDiTConfig
                     "num_experts" => config with { NumExperts = value.GetInt32() },
                     "expert_capacity" => config with { ExpertCapacity = value.GetDouble() },
                     "experts_every_n" => config with { ExpertsEveryN = value.GetInt32() },
-                    "depth_init" => config, // Concerns only the initialiser; this one always scales with depth.
+                    "depth_init" => config, // Affects only the initializer, which here always scales with depth.
                     _ => throw new ArgumentException(
                         $"\"{member.Name}\" is not an argument of MicroDiT.", nameof(json)),
                 };
@@ -251,7 +255,8 @@ public sealed record MicroDiTConfig
     }
 
     /// <summary>
-    /// Hidden width of the SiLU-gated feed-forward: two thirds of the requested width, because it has three matrices.
+    /// Hidden width of the SiLU-gated feed-forward: two thirds of the requested width, because the layer has three
+    /// matrices instead of two.
     /// </summary>
     internal int GatedWidth(int hidden) => RoundUp((int)(2 * hidden / 3.0), MultipleOf);
 
@@ -271,7 +276,9 @@ public sealed record MicroDiTConfig
     }
 
     /// <summary>Returns this configuration if it is valid.</summary>
-    /// <exception cref="ArgumentException">It is not; the message says which values conflict.</exception>
+    /// <exception cref="ArgumentException">
+    /// The configuration is not valid; the message says which values conflict.
+    /// </exception>
     public MicroDiTConfig Checked()
     {
         (string Name, int Value, int Max)[] sizes =

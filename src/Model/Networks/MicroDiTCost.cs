@@ -8,7 +8,9 @@ namespace Atelier.Model.Networks;
 /// <param name="Config">The network.</param>
 public sealed record MicroDiTCost(MicroDiTConfig Config)
 {
-    /// <summary>Operations to process a caption of <paramref name="length"/> tokens: once per picture.</summary>
+    /// <summary>
+    /// Operations to process a caption of <paramref name="length"/> tokens, which happens once per picture.
+    /// </summary>
     public double Caption(int length)
     {
         double dim = Config.Dim;
@@ -22,7 +24,7 @@ public sealed record MicroDiTCost(MicroDiTConfig Config)
                 .Sum(shape => Linear(length, shape.Width, 2.0 * shape.Width));
     }
 
-    /// <summary>Operations of one evaluation for one picture, without its caption's part.</summary>
+    /// <summary>Operations of one evaluation for one picture, without those of <see cref="Caption"/>.</summary>
     /// <param name="captionLength">Tokens of the caption.</param>
     /// <param name="maskRatio">Fraction of the patches that the backbone does not see.</param>
     public double Evaluation(int captionLength, double maskRatio = 0)

@@ -1,4 +1,5 @@
-// Initial weights of MicroDiT with the reference's distributions: some are zero, the others have stated widths.
+// Initial weights of MicroDiT with the reference's distributions: some weights are zero, the others are random, with
+// the standard deviations and bounds given here.
 using System.Runtime.InteropServices;
 using System.Text;
 using Atelier.Model.Randomness;
@@ -8,7 +9,7 @@ using static TorchSharp.torch;
 namespace Atelier.Model.Networks;
 
 /// <summary>
-/// Fills a new network. The distributions are the reference's; the numbers are a function of the seed and the
+/// Fills a new network. The distributions are the reference's; the random numbers are a function of the seed and the
 /// parameter's name, independent of the order of construction and of the device.
 /// </summary>
 public static class MicroDiTInitializer
@@ -66,7 +67,8 @@ public static class MicroDiTInitializer
         }
     }
 
-    // The last layer of a residual branch gets narrower with depth, so that the sum over branches keeps its size.
+    // The distribution of a residual branch's last layer gets narrower with depth, so that the sum over the branches
+    // keeps its magnitude.
     private static double BranchStd(string name, int depth)
     {
         string[] parts = name.Split('.');

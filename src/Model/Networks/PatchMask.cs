@@ -4,15 +4,20 @@ using static TorchSharp.torch;
 namespace Atelier.Model.Networks;
 
 /// <summary>A random subset of patches for each picture of a batch.</summary>
-/// <param name="Keep">Patches that are seen, in the order of their noise, [B, k] int64.</param>
-/// <param name="Restore">For each patch its index in that order, [B, T] int64; indexes from k on are masked.</param>
-/// <param name="Masked">1 where a patch is masked and 0 where it is seen, [B, T] float32.</param>
+/// <param name="Keep">Indices of the visible patches, in the order of their noise, [B, k] int64.</param>
+/// <param name="Restore">
+/// For each patch, its position in the order of the noise, [B, T] int64; patches at position k or later are masked.
+/// </param>
+/// <param name="Masked">1 for each masked patch and 0 for each visible patch, [B, T] float32.</param>
 public sealed record PatchMask(Tensor Keep, Tensor Restore, Tensor Masked) : IDisposable
 {
     /// <summary>
-    /// Number of patches seen of <paramref name="length"/>: the product in float64, truncated (9 of 100 at 0.9).
+    /// Number of visible patches among <paramref name="length"/>: length (1 - ratio) in float64, truncated. Because of
+    /// rounding, a ratio of 0.9 keeps 9 of 100 patches.
     /// </summary>
-    /// <exception cref="ArgumentOutOfRangeException">The ratio is outside [0, 1), or leaves no patch.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">
+    /// The ratio is outside [0, 1), or leaves no patch visible.
+    /// </exception>
     public static int KeptOf(int length, double ratio)
     {
         if (!(ratio >= 0 && ratio < 1))
@@ -22,14 +27,18 @@ public sealed record PatchMask(Tensor Keep, Tensor Restore, Tensor Masked) : IDi
 
         int kept = Truncated(length, ratio);
         return kept > 0 ? kept : throw new ArgumentOutOfRangeException(
-            nameof(ratio), ratio, $"This mask ratio leaves none of {length} patches.");
+            nameof(ratio), ratio, $"This mask ratio leaves none of {length} patches visible.");
     }
 
-    /// <summary>length (1 - ratio) in float64, truncated: the rule without checks, which may keep no patch.</summary>
+    /// <summary>
+    /// length (1 - ratio) in float64, truncated: the rule of <see cref="KeptOf"/> without its checks. The result may be
+    /// 0.
+    /// </summary>
     public static int Truncated(int length, double ratio) => (int)(length * (1 - ratio));
 
     /// <summary>
-    /// Keeps the patches with the smallest values in each row of uniform noise [B, T]; equal values are kept in order.
+    /// Keeps the patches with the smallest values in each row of uniform noise [B, T]; among equal values, earlier
+    /// patches come first.
     /// </summary>
     public static PatchMask FromNoise(ReadOnlySpan<float> noise, int batch, double ratio)
     {
@@ -64,12 +73,12 @@ public sealed record PatchMask(Tensor Keep, Tensor Restore, Tensor Masked) : IDi
             tensor(keep, [batch, kept]), tensor(restore, [batch, length]), tensor(masked, [batch, length]));
     }
 
-    /// <summary>The seen tokens of [B, T, D]: [B, k, D].</summary>
+    /// <summary>Selects the visible tokens of [B, T, D]: [B, k, D].</summary>
     public Tensor Select(Tensor tokens) => tokens.gather(1, Keep.unsqueeze(-1).expand(-1, -1, tokens.shape[2]));
 
     /// <summary>
-    /// Puts predictions [B, k, D] of seen tokens back in place, [B, T, D], with <paramref name="filler"/> [1, 1, D]
-    /// elsewhere.
+    /// Puts predictions [B, k, D] of visible tokens into their places, [B, T, D], and <paramref name="filler"/>
+    /// [1, 1, D] into all other places.
     /// </summary>
     public Tensor Fill(Tensor seen, Tensor filler)
     {

@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 namespace Atelier.Model.Pipeline;
 
 /// <summary>An autoencoder and a text encoder that belong together. Disposes both.</summary>
-/// <param name="Autoencoder">Encodes pictures into latents, and back.</param>
+/// <param name="Autoencoder">Encodes pictures into latents and decodes latents into pictures.</param>
 /// <param name="Text">Encodes captions into features.</param>
 /// <param name="Tokenizer">The text encoder's tokenizer.</param>
 public sealed record Encoders(AutoencoderKL Autoencoder, ClipTextEncoder Text, ClipTokenizer Tokenizer) : IDisposable
@@ -16,7 +16,7 @@ public sealed record Encoders(AutoencoderKL Autoencoder, ClipTextEncoder Text, C
     /// Loads the encoders of a model folder, or of a folder that holds only them: autoencoder.json, clip.json, a
     /// safetensors file beside each, and vocabulary.txt.gz.
     /// </summary>
-    /// <exception cref="RefusedFileException">A file is missing or does not fit.</exception>
+    /// <exception cref="RefusedFileException">A file is missing or does not fit the others.</exception>
     public static Encoders Load(string folder)
     {
         if (File.Exists(Path.Combine(folder, ModelFolder.FileName)))
@@ -31,7 +31,7 @@ public sealed record Encoders(AutoencoderKL Autoencoder, ClipTextEncoder Text, C
     }
 
     /// <summary>Loads the encoders of a model.</summary>
-    /// <exception cref="RefusedFileException">A file is missing or does not fit.</exception>
+    /// <exception cref="RefusedFileException">A file is missing or does not fit the others.</exception>
     public static Encoders Load(ModelFolder model) => Load(
         model.AutoencoderConfig, model.PathOf(model.Autoencoder), model.ClipConfig, model.PathOf(model.TextEncoder),
         model.PathOf(model.Vocabulary));

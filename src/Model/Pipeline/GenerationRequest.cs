@@ -1,4 +1,4 @@
-// The request for one picture. The same request gives the same picture on a given device kind.
+// The request for one picture. The same request gives the same picture on every device of the same kind.
 using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
@@ -28,7 +28,9 @@ public sealed record GenerationRequest
     /// <summary>Description of the picture.</summary>
     public required string Prompt { get; init; }
 
-    /// <summary>Description that guidance leads away from; if empty, the empty caption of training is used.</summary>
+    /// <summary>
+    /// Description of what guidance steers away from; if empty, the empty caption of training is used.
+    /// </summary>
     public string Negative { get; init; } = "";
 
     /// <summary>Seed of the noise; 0 is a seed like any other.</summary>
@@ -43,8 +45,8 @@ public sealed record GenerationRequest
     /// <summary>Side of the picture, in pixels.</summary>
     public required int Size { get; init; }
 
-    /// <summary>Returns this request if a model with the given resolution can fulfil it.</summary>
-    /// <exception cref="ArgumentException">It is not valid; the message says how to correct it.</exception>
+    /// <summary>Returns this request if a model with the given resolution can fulfill it.</summary>
+    /// <exception cref="ArgumentException">The request is not valid; the message says how to correct it.</exception>
     public GenerationRequest Checked(int resolution)
     {
         CheckText(Prompt, "prompt");

@@ -36,7 +36,7 @@ public sealed record ModelFolder
     /// <summary>Name of the model.</summary>
     public required string Name { get; init; }
 
-    /// <summary>Licence of the weights.</summary>
+    /// <summary>License of the weights.</summary>
     public required string Licence { get; init; }
 
     /// <summary>Origin of the weights.</summary>
@@ -87,7 +87,9 @@ public sealed record ModelFolder
     /// <summary>
     /// Reads a manifest and checks that it is complete, that its networks fit each other and that its files exist.
     /// </summary>
-    /// <exception cref="RefusedFileException">Something is missing, unknown or does not fit.</exception>
+    /// <exception cref="RefusedFileException">
+    /// A member or file is missing, a member is unknown, or the networks do not fit each other.
+    /// </exception>
     public static ModelFolder Open(string path)
     {
         string manifest = System.IO.Path.Combine(path, FileName);
@@ -112,7 +114,7 @@ public sealed record ModelFolder
         return folder;
     }
 
-    /// <summary>Compares every file with its digest, and returns the names of those that differ.</summary>
+    /// <summary>Compares every file with its digest, and returns the names of the files that differ.</summary>
     public IEnumerable<string> DifferingFiles() => Files
         .Where(file => Weights.WeightDigest.OfFile(PathOf(file)) != file.Sha256)
         .Select(file => file.Name);
@@ -129,8 +131,8 @@ public sealed record ModelFolder
     }
 
     /// <summary>
-    /// What is wrong with a model's name, as the rest of a sentence; null if nothing. The name is the last part of a
-    /// URL of the API.
+    /// The reason why a model's name is not valid, as the rest of a sentence about the name; null if the name is valid.
+    /// In the API, the name is the last part of a URL.
     /// </summary>
     public static string? NameFault(string name) => name switch
     {
@@ -194,7 +196,7 @@ public sealed record ModelFolder
         return NameFault(name) is { } fault ? throw fields.Refusal($"name {fault}") : name;
     }
 
-    // These are printed, so they must not contain terminal control characters.
+    // These values are printed, so they must not contain terminal control characters.
     private static string Line(ConfigFields fields, string name)
     {
         string text = fields.Text(name);
@@ -242,15 +244,15 @@ public sealed record ModelFolder
             throw new RefusedFileException(
                 file, "denoiser.config.in_channels",
                 $"is {folder.DenoiserConfig.InChannels}, but the autoencoder's latents have "
-                + $"{folder.AutoencoderConfig.LatentChannels}.");
+                + $"{folder.AutoencoderConfig.LatentChannels} channels.");
         }
 
         if (folder.DenoiserConfig.CaptionChannels != folder.ClipConfig.Text.Width)
         {
             throw new RefusedFileException(
                 file, "denoiser.config.caption_channels",
-                $"is {folder.DenoiserConfig.CaptionChannels}, but the text encoder is "
-                + $"{folder.ClipConfig.Text.Width} wide.");
+                $"is {folder.DenoiserConfig.CaptionChannels}, but the text encoder has "
+                + $"{folder.ClipConfig.Text.Width} features per token.");
         }
     }
 }

@@ -1,5 +1,5 @@
-// A probe of a model's parts. Finite weights may still overflow in use, which only running them shows: each part once,
-// on a small input.
+// A probe of a model's parts. Finite weights may still cause overflow, which only running the networks shows. The probe
+// runs each part once, on a small input.
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
 using Atelier.Model.Diffusion;
@@ -12,7 +12,8 @@ namespace Atelier.Model.Pipeline;
 /// <summary>Runs each part of a model once, on fixed inputs.</summary>
 public static class ModelProbe
 {
-    // Side of the latent, in positions: enough for every layer, and cheap even if the model's own latents are large.
+    // Side of the probe's latent, in positions: large enough for every layer, and cheap even if the model's own latents
+    // are large.
     private const int LatentSide = 16;
 
     private const string Caption = "a red square above two blue circles, on a green background";
@@ -23,13 +24,15 @@ public static class ModelProbe
     /// Encodes a caption, evaluates the denoiser at the highest, a middle and the lowest noise level, decodes a latent
     /// and encodes the picture. The caller keeps ownership of the networks; they compute in their own precision.
     /// </summary>
-    /// <param name="tokenizer">Maps words to ids.</param>
-    /// <param name="text">Maps ids to caption features.</param>
+    /// <param name="tokenizer">Maps words to token ids.</param>
+    /// <param name="text">Maps token ids to caption features.</param>
     /// <param name="network">The denoising network.</param>
-    /// <param name="edm">Its preconditioning.</param>
-    /// <param name="autoencoder">Decodes latents into pictures, and back.</param>
+    /// <param name="edm">The network's preconditioning.</param>
+    /// <param name="autoencoder">Decodes latents into pictures and encodes pictures into latents.</param>
     /// <param name="cancellation">Checked between parts.</param>
-    /// <returns>The failures in this order; a part that needs a failed part's output is not tried.</returns>
+    /// <returns>
+    /// The failures, in the order of these operations. A part that needs the output of a failed part is not run.
+    /// </returns>
     public static IReadOnlyList<NonFiniteException> Run(
         ClipTokenizer tokenizer, ClipTextTower text, MicroDiT network, Edm edm, AutoencoderKL autoencoder,
         CancellationToken cancellation = default)
@@ -93,7 +96,7 @@ public static class ModelProbe
         Tensor picture = Finite.Check(ModelParts.Decoder, autoencoder.Decode(scaled));                 // [1, 3, H, W]
         if (config.OutChannels != config.InChannels)
         {
-            return; // Its pictures do not have the channels that it encodes.
+            return; // The encoder cannot take the decoder's pictures.
         }
 
         using LatentDistribution encoded = autoencoder.Encode(picture.clamp(-1, 1));

@@ -1,5 +1,5 @@
 // The pipeline from prompts to pictures on one device: encode, denoise, decode. The three parts are independent, so
-// that a cluster can run them on different machines; Generate combines them in ten lines.
+// that a cluster can run them on different machines; Generate runs all three.
 using System.Runtime.InteropServices;
 using Atelier.Model.Autoencoder;
 using Atelier.Model.Clip;
@@ -14,10 +14,13 @@ namespace Atelier.Model.Pipeline;
 /// <summary>A model's networks in memory. Not thread-safe.</summary>
 public sealed class TextToImage : IDisposable
 {
-    /// <summary>Rows of a forward pass on CPUs: one guided picture. Wider passes are hardly faster on CPUs.</summary>
+    /// <summary>
+    /// Rows of a forward pass on CPUs: enough for one guided picture. Wider passes are hardly faster there.
+    /// </summary>
     public const int CpuWidth = 2;
 
-    // Larger latents are decoded in tiles: attention over all positions grows with the square of their number.
+    // Larger latents are decoded in tiles, because the cost of attention over all positions grows with the square of
+    // their number.
     private const int TileSide = 128;
     private const int TileOverlap = 32;
 
@@ -28,11 +31,11 @@ public sealed class TextToImage : IDisposable
     private readonly Denoiser _denoiser;
     private readonly Device _device;
 
-    /// <summary>Creates a pipeline, which owns the networks.</summary>
-    /// <param name="tokenizer">Maps words to ids.</param>
-    /// <param name="text">Maps ids to caption features.</param>
+    /// <summary>Creates a pipeline, which then owns the networks.</summary>
+    /// <param name="tokenizer">Maps words to token ids.</param>
+    /// <param name="text">Maps token ids to caption features.</param>
     /// <param name="network">The denoising network.</param>
-    /// <param name="edm">Its preconditioning.</param>
+    /// <param name="edm">The network's preconditioning.</param>
     /// <param name="autoencoder">Decodes latents into pictures.</param>
     /// <param name="width">Rows of a forward pass; see <see cref="Denoiser"/>.</param>
     public TextToImage(
@@ -53,8 +56,8 @@ public sealed class TextToImage : IDisposable
     /// </exception>
     public static TextToImage Load(ModelFolder model, int width = CpuWidth)
     {
-        // Hashing on another core takes no longer than creating and filling the networks here, and whichever reads a
-        // file first leaves it in the page cache for the other.
+        // Hashing on another core takes no longer than creating and filling the networks here, and whichever of the two
+        // reads a file first leaves it in the page cache for the other.
         Task<string[]> differing = Task.Run(() => model.DifferingFiles().ToArray());
         Encoders encoders = Encoders.Load(model);
         var network = new MicroDiT(model.DenoiserConfig);
@@ -90,7 +93,7 @@ public sealed class TextToImage : IDisposable
         return Finite.Check(ModelParts.TextEncoder, features).MoveToOuterDisposeScope();
     }
 
-    /// <summary>How much of a text <see cref="Encode"/> uses.</summary>
+    /// <summary>Counts the tokens of a text, and how many of them <see cref="Encode"/> uses.</summary>
     public TokenCount Count(string text) => _tokenizer.Count(text);
 
     /// <summary>
@@ -119,7 +122,9 @@ public sealed class TextToImage : IDisposable
     /// <summary>The initial state of a request's picture.</summary>
     public SamplerState Start(GenerationRequest request, HeunSampler sampler) => sampler.Start(DrawStart(request));
 
-    /// <summary>Evaluates several pictures once each, at any steps; see <see cref="Denoiser"/>.</summary>
+    /// <summary>
+    /// Evaluates several pictures once each; they may be at different steps. See <see cref="Denoiser"/>.
+    /// </summary>
     public double[][] Evaluate(IReadOnlyList<DenoiserRequest> requests) => _denoiser.Evaluate(requests);
 
     /// <summary>Samples the clean latents of several pictures in a batch.</summary>
@@ -182,7 +187,7 @@ public sealed class TextToImage : IDisposable
     /// <param name="requests">Checked requests.</param>
     /// <param name="progress">Receives the finished fraction of the work.</param>
     /// <param name="cancellation">Checked between evaluations.</param>
-    /// <exception cref="NonFiniteException">A part gives NaN or infinity; then there is no picture.</exception>
+    /// <exception cref="NonFiniteException">A part gives NaN or infinity; no pictures are returned.</exception>
     public IReadOnlyList<RgbImage> Generate(
         IReadOnlyList<GenerationRequest> requests,
         Action<double>? progress = null, CancellationToken cancellation = default)

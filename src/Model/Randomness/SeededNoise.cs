@@ -3,7 +3,7 @@
 namespace Atelier.Model.Randomness;
 
 /// <summary>
-/// The purpose of a stream of random numbers. The values are part of the meaning of a seed: they never change.
+/// The purpose of a stream of random numbers. The values are part of the meaning of a seed, so they must never change.
 /// </summary>
 public enum NoisePurpose
 {
@@ -33,7 +33,7 @@ public enum NoisePurpose
     /// <summary>Initial weights; the index is a hash of the parameter's name.</summary>
     InitialWeights = 8,
 
-    /// <summary>A draw from an encoded picture's distribution; the index is the picture's index.</summary>
+    /// <summary>A draw from the latent distribution of an encoded picture; the index is the picture's index.</summary>
     LatentSample = 9,
 }
 
@@ -98,7 +98,7 @@ public static class SeededNoise
     }
 
     /// <summary>
-    /// A 64-bit key in which every bit depends on every bit of seed, purpose and index (SplitMix64's finaliser).
+    /// A 64-bit key in which every bit depends on every bit of seed, purpose and index (SplitMix64's finalizer).
     /// </summary>
     internal static ulong Key(ulong seed, NoisePurpose purpose, long index) =>
         Mix(Mix(Mix(seed + 0x9E3779B97F4A7C15) + (ulong)purpose) + (ulong)index);

@@ -12,20 +12,22 @@ public sealed class LibtorchException(string message, Exception? inner = null) :
 public static class Libtorch
 {
     /// <summary>
-    /// Environment variable with the folder of another libtorch, for example that of a PyTorch installation.
+    /// Environment variable that names the folder of another libtorch, for example that of a PyTorch installation.
     /// </summary>
     public const string FolderVariable = "ATELIER_LIBTORCH";
 
-    // The most instructions that oneDNN may use, and the most without AMX.
+    // The variable that limits the instruction set that oneDNN uses, and its highest value without AMX.
     private const string InstructionSetVariable = "ONEDNN_MAX_CPU_ISA", WithoutAmx = "AVX512_CORE_FP16";
 
-    // In the order of their dependencies. Not every build has all of them.
+    // The libraries, in the order of their dependencies. Not every build has all of them.
     private static readonly string[] s_libraries =
         ["libc10.so", "libtorch_cpu.so", "libc10_cuda.so", "libtorch_cuda.so", "libtorch.so"];
 
     private static LibtorchException? s_problem;
 
-    /// <summary>Loads libtorch, or throws with the reason in one sentence. May be called more than once.</summary>
+    /// <summary>
+    /// Loads libtorch, or throws an exception that gives the reason in one sentence. May be called more than once.
+    /// </summary>
     /// <exception cref="LibtorchException">No suitable libtorch was found.</exception>
     public static void Load()
     {
@@ -44,17 +46,17 @@ public static class Libtorch
                 or EntryPointNotFoundException)
         {
             throw new LibtorchException(
-                "libtorch could not be loaded: this program needs Linux x64 with glibc 2.34 or newer and libtorch "
-                + $"2.10, which comes with a build with -p:TorchBackend=cpu, or from the folder that {FolderVariable} "
-                + "names. "
+                "libtorch could not be loaded: this program needs Linux x64 with glibc 2.34 or newer, and libtorch "
+                + "2.10, which either comes from a build with -p:TorchBackend=cpu or is in the folder that "
+                + $"{FolderVariable} names. "
                 + $"The loader says: {(error.InnerException ?? error).Message.Split('\n')[0]}",
                 error);
         }
     }
 
-    // Runs before any other code of this assembly, and so before libtorch reads its environment or TorchSharp searches
-    // for it.
-#pragma warning disable CA2255 // No later point is reached first by every host, including test runners.
+    // Runs before any other code of this assembly, and so before libtorch reads its environment variables or TorchSharp
+    // searches for libtorch.
+#pragma warning disable CA2255 // Nothing else runs first in every host, including test runners.
     [ModuleInitializer]
 #pragma warning restore CA2255
     internal static void Prepare()
@@ -82,20 +84,19 @@ public static class Libtorch
             }
             catch (LibtorchException error)
             {
-                s_problem = error; // Thrown here, it would end the program before it could be printed.
+                s_problem = error; // If thrown here, it would end the program before the message could be printed.
             }
         }
     }
 
-    // TorchSharp's native library uses libraries that are already loaded, from any folder.
+    // TorchSharp's native library uses libraries that are already loaded, whatever folder they come from.
     private static void Preload(string folder)
     {
         if (!File.Exists(Path.Combine(folder, "libtorch_cpu.so")))
         {
             throw new LibtorchException(
-                $"{FolderVariable} is {folder}, but there is no libtorch_cpu.so in it: name the lib folder of a "
-                + "libtorch "
-                + "2.10 or of an installed torch package (torch/lib).");
+                $"{FolderVariable} is {folder}, but that folder has no libtorch_cpu.so; the variable must name the lib "
+                + "folder of libtorch 2.10 or of an installed torch package (torch/lib).");
         }
 
         foreach (string path in s_libraries.Select(name => Path.Combine(folder, name)).Where(File.Exists))
@@ -113,7 +114,7 @@ public static class Libtorch
         }
     }
 
-    /// <summary>Gets the instruction set that oneDNN is limited to; null if it is not limited.</summary>
+    /// <summary>Gets the instruction set that oneDNN is limited to; null if there is no limit.</summary>
     internal static string? InstructionSetMax =>
         Environment.GetEnvironmentVariable(InstructionSetVariable) is { Length: > 0 } asked ? asked
         : X86Base.IsSupported && HasUnusableAmx() ? WithoutAmx
@@ -130,7 +131,7 @@ public static class Libtorch
 
     /// <summary>
     /// Whether oneDNN multiplies in bfloat16 natively when it is limited to an instruction set. Emulated products take
-    /// many times as long as float32.
+    /// many times as long as products in float32.
     /// </summary>
     /// <param name="isa">A value of ONEDNN_MAX_CPU_ISA; null if it is not set.</param>
     internal static bool HasBFloat16(string? isa) => isa?.ToUpperInvariant() is not (

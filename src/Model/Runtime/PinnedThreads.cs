@@ -1,11 +1,11 @@
-// A number of threads of libtorch for a piece of work, because the bits of products and sums depend on it.
+// A fixed number of libtorch threads for a piece of work. The bits of products and sums depend on this number.
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Runtime;
 
 /// <summary>
-/// Gives the calling thread a number of threads of libtorch until it is disposed, on the same thread. Null changes
-/// nothing.
+/// Sets the number of libtorch threads for the calling thread until this value is disposed, which must happen on the
+/// same thread. A null number changes nothing.
 /// </summary>
 internal readonly struct PinnedThreads : IDisposable
 {

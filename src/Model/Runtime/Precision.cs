@@ -3,10 +3,10 @@ using static TorchSharp.torch;
 
 namespace Atelier.Model.Runtime;
 
-/// <summary>Names of the precision of a network's computation.</summary>
+/// <summary>Names of the precisions in which a network may compute.</summary>
 public static class Precision
 {
-    /// <summary>The fastest precision of this processor, <see cref="Libtorch.FastPrecision"/>.</summary>
+    /// <summary>The fastest precision on this processor, <see cref="Libtorch.FastPrecision"/>.</summary>
     public const string Auto = "auto";
 
     /// <summary>float32.</summary>
@@ -15,7 +15,7 @@ public static class Precision
     /// <summary>bfloat16, even on processors without instructions for it, where it is slow.</summary>
     public const string BFloat16 = "bfloat16";
 
-    /// <summary>The precision of a name.</summary>
+    /// <summary>The precision with a given name.</summary>
     /// <exception cref="ArgumentException">The name is unknown.</exception>
     public static ScalarType Parse(string word) => word switch
     {
@@ -27,11 +27,11 @@ public static class Precision
     };
 
     /// <summary>The name of a precision.</summary>
-    /// <exception cref="ArgumentException">No network computes in it.</exception>
+    /// <exception cref="ArgumentException">Networks cannot compute in this type.</exception>
     public static string Name(ScalarType type) => type switch
     {
         ScalarType.Float32 => Float32,
         ScalarType.BFloat16 => BFloat16,
-        _ => throw new ArgumentException($"No network computes in {type}.", nameof(type)),
+        _ => throw new ArgumentException($"Networks cannot compute in {type}.", nameof(type)),
     };
 }

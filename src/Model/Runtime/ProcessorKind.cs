@@ -1,5 +1,6 @@
-// The part of a device kind's name that this machine's processor and libtorch decide: two processes with equal names
-// compute equal bits with as many threads in the same precision. Where that is not certain, the names differ.
+// The part of a device kind's name that depends on this machine's processor and libtorch. Two processes with equal
+// names compute equal bits if they use the same number of threads and the same precision. Where that is not certain,
+// the names differ.
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
 
@@ -8,12 +9,15 @@ namespace Atelier.Model.Runtime;
 /// <summary>Names of this machine's processor and libtorch.</summary>
 public static class ProcessorKind
 {
-    /// <summary>The processor's model (libraries choose kernels by it), its instruction set, and libtorch.</summary>
+    /// <summary>
+    /// The name: the processor's model, by which libraries choose kernels, its instruction set, and the version of
+    /// TorchSharp.
+    /// </summary>
     public static string Name { get; } = NameOfProcessor();
 
     /// <summary>
-    /// The name for training, which also computes in bfloat16, where oneDNN chooses kernels: its limit is added if
-    /// there is one.
+    /// The name for training. Training may compute in bfloat16, for which oneDNN chooses the kernels, so the limit on
+    /// oneDNN's instruction set is appended if there is one.
     /// </summary>
     public static string TrainingName { get; } =
         Libtorch.InstructionSetMax is { } limit ? $"{Name}-onednn-{limit.ToLowerInvariant()}" : Name;

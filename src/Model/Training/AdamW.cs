@@ -1,4 +1,4 @@
-// AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) on one flat buffer, by libtorch's fused kernel.
+// AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) on one flat buffer, computed by libtorch's fused kernel.
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -15,7 +15,7 @@ public sealed record AdamWSettings
     /// <summary>Decay of the second moment, β₂.</summary>
     public double Beta2 { get; init; } = 0.999;
 
-    /// <summary>Added to the root of the second moment, ε.</summary>
+    /// <summary>Number added to the square root of the second moment, ε.</summary>
     public double Epsilon { get; init; } = 1e-8;
 
     /// <summary>Decoupled weight decay.</summary>
@@ -25,8 +25,8 @@ public sealed record AdamWSettings
 /// <summary>AdamW over a flat float32 tensor, with its moments.</summary>
 public sealed class AdamW : IDisposable
 {
-    // TorchSharp has no fused optimizers, but a compiled script can call any operator of the library. It must end in a
-    // newline.
+    // TorchSharp has no fused optimizers, but a compiled script can call any operator of the library. The script must
+    // end in a newline.
     private const string Script = """
         def update(p: List[Tensor], g: List[Tensor], m: List[Tensor], v: List[Tensor], t: List[Tensor], lr: float,
                    beta1: float, beta2: float, decay: float, eps: float):
@@ -38,9 +38,11 @@ public sealed class AdamW : IDisposable
     private readonly AdamWSettings _settings;
     private readonly jit.CompilationUnit _script;
 
-    /// <summary>Starts with zero moments for parameters like <paramref name="parameters"/>, [P] float32.</summary>
+    /// <summary>
+    /// Starts with zero moments, of the shape and device of <paramref name="parameters"/>, [P] float32.
+    /// </summary>
     /// <exception cref="ArgumentException">
-    /// The parameters are not float32: small updates would be lost, and precision of the weights is lost already.
+    /// The parameters are not float32: precision of the weights is already lost, and small updates would be lost.
     /// </exception>
     public AdamW(AdamWSettings settings, Tensor parameters)
     {
@@ -75,7 +77,8 @@ public sealed class AdamW : IDisposable
         Updates++;
         Tensor count = tensor((float)Updates, device: parameters.device);
 
-        // A plain number would become a native scalar that nothing keeps alive until the script has read it.
+        // These are explicit scalars, because a plain number would become a native scalar that nothing keeps alive
+        // until the script has read it.
         using Scalar rate = learningRate.ToScalar(), beta1 = _settings.Beta1.ToScalar(),
             beta2 = _settings.Beta2.ToScalar();
         using Scalar decay = _settings.WeightDecay.ToScalar(), epsilon = _settings.Epsilon.ToScalar();

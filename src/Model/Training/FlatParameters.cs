@@ -17,11 +17,11 @@ public sealed class FlatParameters : IDisposable
     /// <summary>Moves the parameters in their current precision.</summary>
     /// <param name="network">A network.</param>
     /// <param name="shared">
-    /// Values of another network of the same shape, which this network will use from now on, with gradients of its own;
-    /// null to move its own weights.
+    /// Values of another network of the same architecture. This network then uses these values, with gradients of its
+    /// own. Null to move this network's own weights.
     /// </param>
     /// <exception cref="ArgumentException">
-    /// The network has no parameters, they differ in precision, or the shared values do not match.
+    /// The network has no parameters, its parameters differ in precision, or the shared values do not match.
     /// </exception>
     public FlatParameters(Module network, Tensor? shared = null)
     {
@@ -41,7 +41,7 @@ public sealed class FlatParameters : IDisposable
         if (shared is not null && (shared.numel() != total || shared.dtype != type))
         {
             throw new ArgumentException(
-                $"The network has {total} parameters of {type}, the shared values are {shared.numel()} of "
+                $"The network has {total} parameters of {type}; the shared values are {shared.numel()} numbers of "
                 + $"{shared.dtype}.",
                 nameof(shared));
         }
@@ -75,7 +75,9 @@ public sealed class FlatParameters : IDisposable
     /// <summary>All gradients, [P]. Backward passes add to them.</summary>
     public Tensor Gradients { get; }
 
-    /// <summary>Views of a flat tensor [P] by parameter name and in its shape. The caller disposes them.</summary>
+    /// <summary>
+    /// Views of a flat tensor [P] by parameter name, each in the shape of the parameter. The caller disposes them.
+    /// </summary>
     public IEnumerable<(string Name, Tensor View)> Views(Tensor flat) =>
         _slices.Select(slice => (slice.Name, Slice(flat, slice.Parameter, slice.Start)));
 

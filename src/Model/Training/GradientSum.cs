@@ -14,7 +14,8 @@ public sealed record GradientSum(Tensor Gradient, double Loss, long Samples) : I
     public IReadOnlyList<BadSample> LeftOut { get; init; } = [];
 
     /// <summary>
-    /// The sample with the largest loss, where NaN counts as the largest; null if single losses are not known.
+    /// The sample with the largest loss, where NaN counts as the largest; null if the losses of single samples are not
+    /// known.
     /// </summary>
     public SampleLoss? Largest { get; init; }
 
@@ -41,7 +42,7 @@ public sealed record GradientSum(Tensor Gradient, double Loss, long Samples) : I
         };
     }
 
-    /// <summary>The totals as numbers, from which the rules decide whether to apply the step.</summary>
+    /// <summary>The totals as plain numbers, from which the rules decide whether to apply the batch.</summary>
     public BatchOutcome Measure()
     {
         using var noGradients = no_grad();

@@ -1,12 +1,13 @@
 namespace Atelier.Model.Training;
 
 /// <summary>
-/// Where an engine computes if not on the threads that call it: a device's thread, which others use in turn.
+/// A place where an engine computes instead of on the calling threads: the thread of a device, which is shared with
+/// other work.
 /// </summary>
 public interface IComputeLane
 {
-    /// <summary>Does a piece of work there, and waits for it.</summary>
-    /// <param name="what">What it is, for errors.</param>
+    /// <summary>Runs a piece of work on the lane, waits for it and returns its result.</summary>
+    /// <param name="what">Description of the work, for error messages.</param>
     /// <param name="work">The work.</param>
     T Run<T>(string what, Func<T> work);
 }

@@ -1,5 +1,5 @@
-// The exchange of gradients between the processes that compute a batch. Sums are added along one tree (ReductionTree),
-// whichever process computed them, so that every exchange gives the same bits.
+// The exchange of gradients between the processes that compute a batch. The sums of shards are added along one tree
+// (ReductionTree), whichever process computed them, so that every exchange gives the same bits.
 namespace Atelier.Model.Training;
 
 /// <summary>Computes the shards of a batch, in one or more processes, and adds them up.</summary>
@@ -12,7 +12,7 @@ public interface IGradientExchange
 }
 
 /// <summary>The exchange of a single process, which computes all shards itself.</summary>
-/// <param name="engine">Computes them.</param>
+/// <param name="engine">Engine that computes the shards.</param>
 public sealed class LocalExchange(TrainingEngine engine) : IGradientExchange
 {
     /// <inheritdoc/>

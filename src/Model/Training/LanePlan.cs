@@ -1,5 +1,5 @@
-// How many shards a process computes at the same time. Bits do not depend on it: a shard always has the same number of
-// threads.
+// The number of shards that a process computes at the same time. The bits of results do not depend on it, because a
+// shard always has the same number of threads.
 using System.Globalization;
 
 namespace Atelier.Model.Training;
@@ -7,17 +7,19 @@ namespace Atelier.Model.Training;
 /// <summary>The lanes of a process, each of which computes one shard at a time.</summary>
 /// <param name="Lanes">Number of lanes.</param>
 /// <param name="Remark">
-/// For the operator, if threads are idle or are too few, with the setting that would be right; null if there is nothing
-/// to say.
+/// A message for the operator if threads are idle or too few, which names the setting to change; null if there is
+/// nothing to report.
 /// </param>
 public sealed record LanePlan(int Lanes, string? Remark)
 {
-    /// <summary>As many lanes as there are threads for, within the bounds of shards and memory.</summary>
+    /// <summary>Plans as many lanes as there are threads for, limited by the number of shards and the memory.</summary>
     /// <param name="shards">Shards in a batch, V.</param>
-    /// <param name="threadsPerShard">Threads of a lane.</param>
-    /// <param name="threads">Threads of the process.</param>
+    /// <param name="threadsPerShard">Number of threads of a lane.</param>
+    /// <param name="threads">Number of threads of the process.</param>
     /// <param name="gradientBytes">Bytes of one lane's gradients.</param>
-    /// <param name="gradientBytesMax">Bytes that the gradients of all lanes may have; there is always one lane.</param>
+    /// <param name="gradientBytesMax">
+    /// Maximum bytes of the gradients of all lanes; there is always at least one lane.
+    /// </param>
     public static LanePlan Of(
         int shards, int threadsPerShard, int threads, long gradientBytes, long gradientBytesMax)
     {
@@ -40,8 +42,8 @@ public sealed record LanePlan(int Lanes, string? Remark)
         int idle = threads - (lanes * threadsPerShard), right = threads / lanes;
         string cause = lanes == shards
             ? Invariant($"a batch has {shards} shards (trainer.shards)")
-            : Invariant($"the gradients of a lane take {gradientBytes >> 20} MiB, and those of all lanes may take ")
-                + Invariant($"{gradientBytesMax >> 20} MiB on this machine");
+            : Invariant($"the gradients of a lane take {gradientBytes >> 20} MiB, and those of all lanes may take at ")
+                + Invariant($"most {gradientBytesMax >> 20} MiB on this machine");
         return new LanePlan(
             lanes,
             Invariant($"{idle} of {threads} threads are idle: at most {lanes} shards are computed at a time, because ")

@@ -1,5 +1,5 @@
-// The state that a training carries from step to step: float32 weights of a network that may compute in bfloat16, their
-// average and the optimizer's moments, with the one way in which a gradient changes them.
+// The state that training carries from step to step: the float32 weights of a network that may compute in bfloat16,
+// their average, and the optimizer's moments. A gradient changes this state only through Update.
 using Atelier.Model.Weights;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -15,12 +15,14 @@ namespace Atelier.Model.Training;
 /// behavior for an ema_start of 0.
 /// </param>
 /// <param name="Ramps">
-/// Whether the smoothing of step k, from 0, is at most (k + 1) / (k + 10), so that the average of a short training is
-/// not dominated by the initial weights.
+/// Whether the smoothing of step k, counted from 0, is at most (k + 1) / (k + 10), so that the initial weights do not
+/// dominate the average of a short training run.
 /// </param>
 public sealed record AverageSettings(double Smoothing, long Start = 0, bool Ramps = false)
 {
-    /// <summary>The smoothing s of a step, from 0; 0 before the average starts.</summary>
+    /// <summary>
+    /// The smoothing s of a step, where steps count from 0; the result is 0 before the average starts.
+    /// </summary>
     public double At(long step) =>
         step < Start ? 0
         : Ramps ? Math.Min(Smoothing, (step + 1.0) / (step + 10.0))
@@ -33,18 +35,18 @@ public sealed record UpdateSettings
     /// <summary>Settings of the optimizer.</summary>
     public AdamWSettings Optimizer { get; init; } = new();
 
-    /// <summary>Maximum 2-norm of a gradient; longer ones are scaled down to it.</summary>
+    /// <summary>Maximum 2-norm of a gradient. Gradients with a larger norm are scaled down to it.</summary>
     public double ClipNorm { get; init; } = double.PositiveInfinity;
 
     /// <summary>The average of the weights; null if none is kept.</summary>
     public AverageSettings? Average { get; init; }
 }
 
-/// <summary>Names of the tensors of a training's state in a file.</summary>
+/// <summary>Names of the tensors of a training state in a file.</summary>
 /// <param name="Weights">The weights.</param>
-/// <param name="Average">Their average.</param>
+/// <param name="Average">The average of the weights.</param>
 /// <param name="FirstMoment">First moment of the optimizer.</param>
-/// <param name="SecondMoment">Second moment.</param>
+/// <param name="SecondMoment">Second moment of the optimizer.</param>
 public sealed record StateNames(string Weights, string Average, string FirstMoment, string SecondMoment);
 
 /// <summary>Weights, average and moments of a network in training, [P] float32 each. Not thread-safe.</summary>
@@ -77,7 +79,7 @@ public sealed class MasterWeights : IDisposable
         }
         else
         {
-            // The master weights are copied before the network loses their precision.
+            // The master weights are copied before the network is converted to the lower precision.
             using var exact = new FlatParameters(network);
             Weights = exact.Values.clone().DetachFromDisposeScope();
             network.to(compute);
@@ -105,7 +107,9 @@ public sealed class MasterWeights : IDisposable
     /// <summary>Views of a flat tensor [P] by parameter name. The caller disposes them.</summary>
     public IEnumerable<(string Name, Tensor View)> Named(Tensor flat) => Computing.Views(flat);
 
-    /// <summary>Makes one step: clips the mean gradient, updates the weights with it, and then the average.</summary>
+    /// <summary>
+    /// Makes one step: clips the mean gradient, updates the weights with it, and then updates the average.
+    /// </summary>
     /// <param name="step">The step, from 0.</param>
     /// <param name="gradient">Sum of the samples' gradients, [P] float32; it is modified.</param>
     /// <param name="samples">Number of samples in the sum.</param>
@@ -122,8 +126,8 @@ public sealed class MasterWeights : IDisposable
         Optimizer.Update(Weights, gradient, learningRate);
         if (Average is not null)
         {
-            // Before the average starts it equals the weights, so that it starts from the last ones even if the step
-            // before was skipped.
+            // Before the average starts, it equals the weights, so that it starts from the latest weights even if the
+            // step before was skipped.
             double smoothing = _settings.Average!.At(step);
             _ = smoothing == 0 ? Average.copy_(Weights) : Average.lerp_(Weights, 1 - smoothing);
         }
@@ -141,7 +145,7 @@ public sealed class MasterWeights : IDisposable
         }
     }
 
-    /// <summary>Limits the elements of a parameter to an upper bound, also in the average.</summary>
+    /// <summary>Limits the elements of a parameter, and of its average, to an upper bound.</summary>
     public void Bound(string name, double most)
     {
         using var noGradients = no_grad();
@@ -153,7 +157,7 @@ public sealed class MasterWeights : IDisposable
     }
 
     /// <summary>
-    /// Copies the averaged weights, or the weights if no average is kept, into a network of the same shape.
+    /// Copies the averaged weights, or the weights if no average is kept, into a network of the same architecture.
     /// </summary>
     public void CopyAverageTo(Module network)
     {
@@ -168,7 +172,7 @@ public sealed class MasterWeights : IDisposable
     }
 
     /// <summary>
-    /// Puts the averaged weights into the network until the result is disposed, if an average is kept.
+    /// If an average is kept, puts the averaged weights into the network until the result is disposed.
     /// </summary>
     public IDisposable WithAverage() => new AverageInPlace(this);
 
@@ -190,8 +194,8 @@ public sealed class MasterWeights : IDisposable
         writer.Commit();
     }
 
-    /// <summary>Restores the whole state from a file. A file that lacks a tensor changes nothing.</summary>
-    /// <param name="path">Path of the file, for errors.</param>
+    /// <summary>Restores the whole state from a file. If the file lacks a tensor, nothing changes.</summary>
+    /// <param name="path">Path of the file, for error messages.</param>
     /// <param name="file">The file.</param>
     /// <param name="names">Names of the tensors in the file.</param>
     /// <param name="updates">Number of optimizer updates so far.</param>

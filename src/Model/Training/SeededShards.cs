@@ -31,15 +31,15 @@ public interface ITrainingData
 
     /// <summary>Reads one sample as it is stored; the caller checks that its numbers are finite.</summary>
     /// <param name="sample">Index of the sample, from 0.</param>
-    /// <param name="latent">Receives C H W numbers, already multiplied by the autoencoder's scale.</param>
-    /// <param name="caption">Receives L times channels numbers.</param>
+    /// <param name="latent">Receives C * H * W numbers, already multiplied by the autoencoder's scaling factor.</param>
+    /// <param name="caption">Receives L * channels numbers.</param>
     void Read(int sample, Span<float> latent, Span<float> caption);
 }
 
 /// <summary>
 /// Draws a shard's samples and random numbers. Each number is a function of the run's seed and the sample's position in
-/// the run, independent of workers, shards and microbatches. A sample that holds NaN or infinity is left out
-/// everywhere, even if its caption is dropped there; the other samples keep their random numbers.
+/// the run, independent of workers, shards and microbatches. A sample that holds NaN or infinity is left out of every
+/// batch, even if its caption would be dropped; the other samples keep their random numbers.
 /// </summary>
 public sealed class SeededShards : IShardSource
 {
@@ -56,7 +56,7 @@ public sealed class SeededShards : IShardSource
     /// <param name="network">The network that is trained; latents and captions must fit it.</param>
     /// <param name="seed">Seed of the run; 0 is a seed like any other.</param>
     /// <param name="captionDrop">
-    /// Fraction of the captions that is replaced by zeros, which classifier-free guidance needs.
+    /// Fraction of the captions that are replaced by zeros, which classifier-free guidance needs.
     /// </param>
     /// <exception cref="ArgumentException">The shapes of the data do not match the network.</exception>
     public SeededShards(
@@ -66,14 +66,14 @@ public sealed class SeededShards : IShardSource
         if (channels != network.InChannels || height != network.InputSize || width != network.InputSize)
         {
             throw new ArgumentException(
-                $"The data holds latents of {channels} x {height} x {width}, the network takes "
+                $"The data holds latents of {channels} x {height} x {width}; the network takes "
                 + $"{network.InChannels} x {network.InputSize} x {network.InputSize}.", nameof(data));
         }
 
         if (data.CaptionShape.Channels != network.CaptionChannels)
         {
             throw new ArgumentException(
-                $"The data holds captions of {data.CaptionShape.Channels} features, the network takes "
+                $"The data holds captions of {data.CaptionShape.Channels} features; the network takes "
                 + $"{network.CaptionChannels}.",
                 nameof(data));
         }
@@ -88,7 +88,7 @@ public sealed class SeededShards : IShardSource
         _order = Order(seed, data.Count);
     }
 
-    /// <summary>The order of a run: each epoch's permutation depends only on (seed, epoch).</summary>
+    /// <summary>The order of a run's samples: each epoch's permutation depends only on (seed, epoch).</summary>
     public static SampleOrder Order(ulong seed, int count) =>
         new(count, epoch => SeededNoise.Permutation(seed, NoisePurpose.SampleOrder, epoch, count));
 

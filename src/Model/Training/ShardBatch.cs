@@ -11,13 +11,13 @@ namespace Atelier.Model.Training;
 /// </summary>
 /// <param name="Latents">Clean latents [b, C, H, W], float32.</param>
 /// <param name="Captions">Caption features [b, L, channels]; zeros where the caption was dropped.</param>
-/// <param name="NoiseLevels">σ per sample, b.</param>
+/// <param name="NoiseLevels">The noise level σ of each of the b samples.</param>
 /// <param name="UnitNoise">Standard normal noise [b, C, H, W].</param>
 /// <param name="Mask">Patches that the backbone sees; null for all.</param>
 public sealed record ShardBatch(
     Tensor Latents, Tensor Captions, double[] NoiseLevels, Tensor UnitNoise, PatchMask? Mask) : IDisposable
 {
-    /// <summary>Indexes of the b samples in the data; empty if they are not known.</summary>
+    /// <summary>Indices of the b samples in the data; empty if they are not known.</summary>
     public IReadOnlyList<int> Samples { get; init; } = [];
 
     /// <summary>Samples of the shard that were left out.</summary>
@@ -45,8 +45,8 @@ public sealed record ShardBatch(
 public interface IShardSource
 {
     /// <summary>
-    /// Reads samples [step G + shard B, step G + (shard + 1) B) of the run's order, without unusable ones. The caller
-    /// disposes them.
+    /// Reads samples [step G + shard B, step G + (shard + 1) B) of the run's order, without unusable samples, where a
+    /// batch has G samples and a shard B. The caller disposes them.
     /// </summary>
     ShardBatch Read(long step, int shard);
 }

@@ -1,6 +1,6 @@
 // The training step. A batch consists of V shards, which any process may compute; their sums are added along one tree
-// (ReductionTree), and applying the total is the same everywhere. Given a device's lane, an engine computes there, one
-// shard at a time; without one it has the processor to itself.
+// (ReductionTree), and every process applies the total in the same way. With a device's lane, an engine computes on
+// that lane, one shard at a time; without a lane, it has the processor to itself.
 using System.Runtime.ExceptionServices;
 using Atelier.Model.Networks;
 using Atelier.Model.Runtime;
@@ -27,8 +27,8 @@ public sealed class TrainingEngine : IDisposable
 
     private readonly IComputeLane? _lane;
 
-    // Each computes one shard at a time, with the same weights and its own gradients. The first is the caller's
-    // network.
+    // Copies of the network. Each computes one shard at a time, with the shared weights and its own gradients. The
+    // first is the caller's network.
     private readonly (MicroDiT Network, FlatParameters Flat)[] _copies;
     private readonly Lock _reading = new();
 
@@ -40,14 +40,15 @@ public sealed class TrainingEngine : IDisposable
     /// <param name="source">Source of shards.</param>
     /// <param name="compute">Precision of the network's computation: float32 or bfloat16.</param>
     /// <param name="parallel">
-    /// Lanes: shards computed at the same time by <see cref="ComputeBatch"/>, each by
-    /// <see cref="TrainingSettings.ThreadsPerShard"/> threads. Small networks gain more by lanes than by threads that
-    /// share a product. The sums are the same to the bit as those of one shard at a time with as many threads.
+    /// Number of shards that <see cref="ComputeBatch"/> computes at the same time, each with
+    /// <see cref="TrainingSettings.ThreadsPerShard"/> threads. Small networks gain more from parallel shards than from
+    /// threads that share a matrix product. The sums equal, bit for bit, those of one shard at a time with the same
+    /// number of threads.
     /// </param>
     /// <param name="lane">
-    /// Where shards are computed and totals applied, one after the other; null for the threads that call, and for
-    /// threads of the pool where shards are computed at the same time. The sums are the same to the bit if shards have
-    /// as many threads of libtorch.
+    /// The lane on which shards are computed and totals applied, one after the other. Null to use the calling threads,
+    /// and threads of the pool when several shards are computed at the same time. The sums are equal bit for bit if
+    /// shards have the same number of libtorch threads.
     /// </param>
     /// <exception cref="ArgumentException">A setting is out of range, or the network is not float32.</exception>
     public TrainingEngine(
@@ -102,14 +103,14 @@ public sealed class TrainingEngine : IDisposable
     }
 
     /// <summary>Measures a total and applies it.</summary>
-    /// <exception cref="ArgumentException">The total is not of a whole batch, or holds no sample.</exception>
+    /// <exception cref="ArgumentException">The total does not cover a whole batch, or has no samples.</exception>
     public StepOutcome Apply(long step, GradientSum total) => Apply(step, total, Measure(total));
 
-    /// <summary>A total in numbers, by which it may be refused before it is applied.</summary>
+    /// <summary>Measures a total: plain numbers, from which the caller can decide not to apply it.</summary>
     public BatchOutcome Measure(GradientSum total) => OnLane("Measuring a batch", () =>
     {
-        // The norm is a sum, which threads divide among themselves. What applies a total works number by number and
-        // gives the same bits with any number of threads.
+        // The norm is a sum that threads divide among themselves, so its bits depend on their number. Applying a total
+        // works element by element and gives the same bits with any number of threads.
         using var threads = new PinnedThreads(_settings.ThreadsPerShard);
         return total.Measure();
     });
@@ -117,8 +118,8 @@ public sealed class TrainingEngine : IDisposable
     /// <summary>
     /// Clips the mean gradient of the samples in the total, updates weights and average, and consumes the total.
     /// </summary>
-    /// <param name="step">The batch.</param>
-    /// <param name="total">Its total.</param>
+    /// <param name="step">Index of the batch.</param>
+    /// <param name="total">The batch's total.</param>
     /// <param name="batch">The totals as numbers.</param>
     /// <exception cref="ArgumentException">The total does not cover a whole batch, or has no samples.</exception>
     public StepOutcome Apply(long step, GradientSum total, BatchOutcome batch)
@@ -169,7 +170,7 @@ public sealed class TrainingEngine : IDisposable
 
         void Work((MicroDiT Network, FlatParameters Flat) copy)
         {
-            // The number of threads is each thread's own, and this one is lent.
+            // The number of libtorch threads is a setting of each thread, and this thread is only borrowed.
             set_num_threads(_settings.ThreadsPerShard ?? Math.Max(1, threads / _copies.Length));
             try
             {
@@ -184,8 +185,8 @@ public sealed class TrainingEngine : IDisposable
             }
             finally
             {
-                // The matrix library has one number for the whole process: it must not change while another copy
-                // computes.
+                // The matrix library has one number of threads for the whole process, which must not change while
+                // another copy computes.
                 if (Interlocked.Decrement(ref working) == 0)
                 {
                     set_num_threads(threads);

@@ -7,7 +7,7 @@ namespace Atelier.Model.Training;
 /// <summary>Settings of a training step, apart from the data.</summary>
 public sealed record TrainingSettings
 {
-    /// <summary>Most threads for a shard: no processor has more.</summary>
+    /// <summary>Maximum number of threads for a shard: no processor has more.</summary>
     public const int ThreadsPerShardMax = 1024;
 
     /// <summary>Noise levels and preconditioning.</summary>
@@ -23,18 +23,18 @@ public sealed record TrainingSettings
     public int Microbatch { get; init; } = 1;
 
     /// <summary>
-    /// Threads of libtorch that compute a shard and measure a total, on which bits depend; null for as many as the
-    /// calling thread has, which lanes divide among themselves.
+    /// Number of libtorch threads that compute a shard and measure a total. The bits of the results depend on it. Null
+    /// to use the calling thread's number, which lanes divide among themselves.
     /// </summary>
     public int? ThreadsPerShard { get; init; }
 
-    /// <summary>Learning rate by batch.</summary>
+    /// <summary>Learning rate of each batch.</summary>
     public LearningRate LearningRate { get; init; } = new();
 
     /// <summary>Settings of the optimizer.</summary>
     public AdamWSettings Optimizer { get; init; } = new();
 
-    /// <summary>Maximum 2-norm of a gradient; longer ones are scaled down to it.</summary>
+    /// <summary>Maximum 2-norm of a gradient. Gradients with a larger norm are scaled down to it.</summary>
     public double ClipNorm { get; init; } = double.PositiveInfinity;
 
     /// <summary>

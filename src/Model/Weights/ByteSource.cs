@@ -1,5 +1,5 @@
-// The readers' source of bytes: a file with random access, or memory, so that tests can attack the same readers ten
-// thousand times a second.
+// The readers' source of bytes: a file with random access, or memory, so that tests can feed hostile input to the same
+// readers ten thousand times a second.
 using Microsoft.Win32.SafeHandles;
 
 namespace Atelier.Model.Weights;
@@ -28,7 +28,7 @@ internal sealed class ByteSource : IDisposable
 
     public long Length { get; }
 
-    /// <summary>Opens a file and passes it to a reader, which then owns it unless it throws.</summary>
+    /// <summary>Opens a file and passes it to a reader, which then owns the file unless the reader throws.</summary>
     public static T Open<T>(string path, Func<ByteSource, T> reader)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);

@@ -67,7 +67,7 @@ public static class ElementTypes
     /// <summary>The torch type with the same representation.</summary>
     public static ScalarType ToTorch(this ElementType type) => s_facts[(int)type].Torch;
 
-    /// <summary>Whether elements are floating-point numbers, which convert into each other.</summary>
+    /// <summary>Whether elements are floating-point numbers, which can be converted into each other.</summary>
     public static bool IsFloat(this ElementType type) => type <= ElementType.BFloat16;
 
     /// <summary>Finds the type with a safetensors name.</summary>
@@ -80,7 +80,7 @@ public static class ElementTypes
     }
 
     /// <summary>The element type with the same representation as a torch type.</summary>
-    /// <exception cref="ArgumentException">The type is complex or quantised.</exception>
+    /// <exception cref="ArgumentException">The type is complex or quantized.</exception>
     public static ElementType FromTorch(ScalarType type)
     {
         var index = Array.FindIndex(s_facts, fact => fact.Torch == type);

@@ -6,7 +6,7 @@ namespace Atelier.Model.Weights;
 
 /// <summary>
 /// Named tensors in a file, read piece by piece into existing memory. Opening checks the whole structure, so that
-/// reading can fail only if the disk fails or the file changes meanwhile.
+/// reading can fail only if the disk fails or the file changes in the meantime.
 /// </summary>
 public interface IWeightSource : IDisposable
 {
@@ -40,7 +40,7 @@ public static class WeightSources
     /// <summary>Reads a whole tensor.</summary>
     /// <param name="source">The file.</param>
     /// <param name="name">A name in its <see cref="IWeightSource.Tensors"/>.</param>
-    /// <param name="destination">Exactly as long as the tensor.</param>
+    /// <param name="destination">Receives the bytes; exactly as long as the tensor.</param>
     /// <exception cref="ArgumentException">The name is unknown, or the length differs.</exception>
     public static void ReadInto(this IWeightSource source, string name, Span<byte> destination)
     {
@@ -56,7 +56,9 @@ public static class WeightSources
         source.Read(name, 0, destination);
     }
 
-    /// <summary>Reads a whole tensor into a new one on the CPU, in its stored type. The caller owns it.</summary>
+    /// <summary>
+    /// Reads a whole tensor into a new tensor on the CPU, in its stored type. The caller owns the new tensor.
+    /// </summary>
     /// <exception cref="ArgumentException">The name is unknown.</exception>
     public static Tensor ReadTensor(this IWeightSource source, string name)
     {
@@ -78,10 +80,10 @@ public static class WeightSources
     }
 
     /// <summary>
-    /// Finds a model's state dict in a training checkpoint: the tensors under "state.model", "state_dict", "model" or
-    /// at the top, and there under the component's own prefix if any tensor has it. The prefixes "module." of
-    /// distributed and "_orig_mod." of compiled modules are removed at every level, in any order, if all names have
-    /// them. Owns <paramref name="source"/>.
+    /// Finds a model's state dict in a training checkpoint: the tensors under "state.model", "state_dict" or "model",
+    /// or else those at the top level. If any of their names starts with the component's own prefix, only these tensors
+    /// are taken. The prefixes "module." of distributed modules and "_orig_mod." of compiled modules are removed at
+    /// every level, in any order, if all names have them. Owns <paramref name="source"/>.
     /// </summary>
     /// <param name="source">The file.</param>
     /// <param name="component">The wanted part of the model, such as "dit", "vae" or "text_encoder".</param>

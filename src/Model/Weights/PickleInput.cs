@@ -29,7 +29,7 @@ internal sealed class PickleInput
         _window = new byte[Math.Min(WindowBytes, end - start)];
     }
 
-    /// <summary>Offset in the file of the next byte.</summary>
+    /// <summary>Offset of the next byte in the file.</summary>
     public long Position => _next - (_filled - _at);
 
     private long Remaining => _end - Position;

@@ -1,7 +1,8 @@
 // A reader of Python pickles as data (opcodes as documented in CPython's Lib/pickletools.py, protocols 2 to 4 and the
 // opcodes of 1 that they use). A pickle is a program for a stack machine that may name and call any function. This
 // machine cannot call anything: a global is an entry of a fixed table, and "reduce" constructs one of a few known
-// values. It does not recurse, so depth costs nothing, and it limits the numbers of opcodes, values and memo entries.
+// values. The machine does not recurse, so nesting costs nothing, and it limits the numbers of opcodes, values and memo
+// entries.
 using System.Buffers.Binary;
 using System.Numerics;
 using System.Text;
@@ -54,7 +55,7 @@ internal sealed class PickleReader(PickleInput input, TorchObjects objects)
 
             if (!Literal(opcode) && !Container(opcode) && !Object(opcode))
             {
-                throw input.Refuse($"opcode 0x{(byte)opcode:x2} is not read here");
+                throw input.Refuse($"opcode 0x{(byte)opcode:x2} is not supported");
             }
         }
 
@@ -141,7 +142,7 @@ internal sealed class PickleReader(PickleInput input, TorchObjects objects)
     {
         if (protocol > MaxProtocol)
         {
-            throw input.Refuse($"pickle protocol {protocol} is not read here");
+            throw input.Refuse($"pickle protocol {protocol} is not supported");
         }
     }
 
@@ -166,7 +167,7 @@ internal sealed class PickleReader(PickleInput input, TorchObjects objects)
     {
         if (length is < 0 or > MaxIntegerBytes)
         {
-            throw input.Refuse($"an integer of {length} bytes; at most {MaxIntegerBytes} are read");
+            throw input.Refuse($"an integer has {length} bytes; at most {MaxIntegerBytes} are allowed");
         }
 
         var number = new BigInteger(input.Take(length));

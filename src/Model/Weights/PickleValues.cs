@@ -48,8 +48,8 @@ internal sealed class TorchStorage(string key, ElementType type, long count, lon
 /// <param name="storage">The elements.</param>
 /// <param name="offset">Element at which the view begins.</param>
 /// <param name="shape">Sizes, outermost first.</param>
-/// <param name="strides">Elements between neighbours along each dimension.</param>
-/// <param name="extent">Elements from the first to the last that the view touches.</param>
+/// <param name="strides">Number of elements between neighbors along each dimension.</param>
+/// <param name="extent">Number of elements from the first to the last that the view touches.</param>
 internal sealed class TorchTensor(TorchStorage storage, long offset, long[] shape, long[] strides, long extent)
 {
     public TorchStorage Storage => storage;

@@ -54,7 +54,7 @@ public sealed class SafeTensorsWriter : IDisposable
         if (due?.Name != name || bytes.Length > due.ByteLength - _written)
         {
             throw new InvalidOperationException(
-                $"{_path}: {bytes.Length} bytes of \"{name}\" came while "
+                $"{_path}: {bytes.Length} bytes of \"{name}\" were appended while "
                 + (due is null ? "all tensors are full." : $"{due.ByteLength - _written} of \"{due.Name}\" are due."));
         }
 

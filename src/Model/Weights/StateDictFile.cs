@@ -1,4 +1,4 @@
-// Saving networks as safetensors, the counterpart of StrictLoader.
+// The saving of networks as safetensors files, the counterpart of StrictLoader.
 using static TorchSharp.torch;
 
 namespace Atelier.Model.Weights;

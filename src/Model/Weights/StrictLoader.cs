@@ -1,5 +1,5 @@
 // Strict loading of weight files into networks. Nothing is ignored silently: tensors that are missing, unexpected or of
-// another shape are counted, and the first of each kind listed, before anything is written.
+// another shape are counted, and the first of each kind are listed, before anything is written.
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -11,7 +11,8 @@ public static class StrictLoader
     // 16 MiB of float32: large enough for fast disk reads, small enough not to matter for memory.
     private const long PieceElements = 4 << 20;
 
-    // Number of faults of each kind that an error lists, and characters of a name in it; more would not help.
+    // Maximum number of faults of each kind that an error message lists, and of characters of a name in it. More would
+    // not help.
     private const int ListedMax = 4;
     private const int NameCharsMax = 120;
 
@@ -23,7 +24,8 @@ public static class StrictLoader
     /// <param name="source">The file.</param>
     /// <param name="rename">Maps a name in the file to the module's name; null to skip that tensor.</param>
     /// <param name="reshape">
-    /// Maps a module's name and the shape in the file to the module's shape, with the same number of elements.
+    /// Maps a tensor's name in the module and its shape in the file to its shape in the module, which must have the
+    /// same number of elements.
     /// </param>
     /// <param name="ignore">
     /// Names in the module, or prefixes with a trailing '*', that are neither loaded nor required.
@@ -85,7 +87,7 @@ public static class StrictLoader
                 $"{faults} tensors do not match the model: "
                 + string.Join("; ",
                 [
-                    .. First(unexpected, "unexpected"), .. First(twice, "from two"),
+                    .. First(unexpected, "unexpected"), .. First(twice, "that come from two tensors"),
                     .. First(differing, "of another shape"), .. First(missing, "missing"),
                 ]));
     }

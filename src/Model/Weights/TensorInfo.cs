@@ -44,8 +44,8 @@ public sealed class TensorInfo
 
     internal static string Describe(string type, long[] shape) => $"{type} [{string.Join(", ", shape)}]";
 
-    /// <summary>Computes the length of a shape in bytes.</summary>
-    /// <returns>What is wrong with the shape; null if it is valid.</returns>
+    /// <summary>Computes the size in bytes of a tensor with a given shape.</summary>
+    /// <returns>The reason why the shape is not valid; null if it is valid.</returns>
     internal static string? Measure(ReadOnlySpan<long> shape, int elementSize, out long bytes)
     {
         bytes = elementSize;

@@ -1,6 +1,6 @@
-// A reader of torch.save files, without Python and without calling anything that the file names. The current format is
-// a zip file with the pickle "data.pkl" and one stored record per storage; the legacy one (torch before 1.6) is a
-// sequence of five pickles followed by the storages.
+// A reader of torch.save files, which works without Python and never calls anything that the file names. The current
+// format is a zip file with the pickle "data.pkl" and one stored record per storage; the legacy one (torch before 1.6)
+// is a sequence of five pickles followed by the storages.
 using System.Buffers.Binary;
 using System.Numerics;
 
@@ -71,7 +71,7 @@ public sealed class TorchCheckpoint : IWeightSource
         }
 
         // Tensors are read in pieces, one tensor after the other, so the last extent is cached. The field is replaced
-        // atomically: concurrent readers may at most read an extent twice.
+        // atomically: at worst, concurrent readers read an extent twice.
         var extent = _lastExtent;
         if (extent?.Tensor != tensor)
         {
@@ -89,7 +89,7 @@ public sealed class TorchCheckpoint : IWeightSource
         _source.Dispose();
     }
 
-    /// <summary>Whether these first bytes are those of a zip file or a legacy checkpoint.</summary>
+    /// <summary>Whether the first bytes of a file are those of a zip file or a legacy checkpoint.</summary>
     internal static bool HasSignature(ReadOnlySpan<byte> start) =>
         // The magic number is the first pickle; protocol 4 puts a frame of 9 bytes before it.
         IsZip(start) || (start is [0x80, ..] && start.IndexOf((ReadOnlySpan<byte>)
@@ -189,7 +189,8 @@ public sealed class TorchCheckpoint : IWeightSource
                 || storage.Bytes > _source.Length - storage.Start)
             {
                 throw _source.Refuse($"storage {storage.Key}",
-                    $"byte {position} does not begin {storage.Count} elements of {storage.Type.Size()} bytes");
+                    $"byte {position} does not begin a storage of {storage.Count} elements of "
+                    + $"{storage.Type.Size()} bytes");
             }
 
             position = storage.Start + storage.Bytes;

@@ -4,8 +4,8 @@ using System.Globalization;
 namespace Atelier.Model.Weights;
 
 /// <summary>
-/// The tensors and scalars of an unpickled value. A container inside itself adds no names; the content of a shared one
-/// appears under each path. The limits bound the growth that sharing can cause.
+/// The tensors and scalars of an unpickled value. A container that contains itself adds no further names; the contents
+/// of a shared container appear under each path. The limits bound the growth that sharing can cause.
 /// </summary>
 internal sealed class TorchNames
 {
@@ -56,7 +56,7 @@ internal sealed class TorchNames
         }
     }
 
-    // The recursion is as deep as MaxDepth allows.
+    // MaxDepth limits the depth of the recursion.
     private void VisitContainer(object container, string name)
     {
         if (_path.Count == MaxDepth)
@@ -86,7 +86,7 @@ internal sealed class TorchNames
 
     private void VisitChild(object? key, object? value, string name)
     {
-        // Values under other keys (None, tuples) have no name; state dicts do not have them.
+        // Values under other keys (None, tuples) have no name; state dicts do not have such keys.
         if (key is string or long)
         {
             var text = Convert.ToString(key, CultureInfo.InvariantCulture)!;
@@ -100,7 +100,7 @@ internal sealed class TorchNames
         if (name.Length > MaxNameChars || _nameChars > MaxAllNameChars)
         {
             throw _source.Refuse("checkpoint",
-                $"a name has more than {MaxNameChars} characters, or all have more than {MaxAllNameChars}");
+                $"a name has more than {MaxNameChars} characters, or all names have more than {MaxAllNameChars}");
         }
 
         return name;

@@ -19,7 +19,7 @@ internal enum TorchRole
     /// <summary>Yields a tensor from storage, offset, sizes and strides.</summary>
     Tensor,
 
-    /// <summary>Yields its first argument: a parameter is its tensor, a size its tuple.</summary>
+    /// <summary>Yields its first argument: the tensor of a parameter, or the tuple of a size.</summary>
     FirstArgument,
 
     /// <summary>Yields a value that is not needed.</summary>
@@ -32,7 +32,7 @@ internal sealed record TorchGlobal(string Name, TorchRole Role, ElementType Type
 /// <summary>Turns persistent ids and reductions into storages and tensors, and keeps the storages.</summary>
 internal sealed class TorchObjects
 {
-    // A view may repeat elements (an expanded tensor); beyond this size it is refused.
+    // A view may repeat elements, as an expanded tensor does; if such a view exceeds this size, it is refused.
     private const long MaxRepeatedBytes = 64 << 20;
     private const int MaxKeyChars = 64;
 
@@ -129,7 +129,7 @@ internal sealed class TorchObjects
             throw input.Refuse(fault);
         }
 
-        // Wide enough for 64 products of two 63-bit numbers.
+        // 128 bits are enough for the sum of 64 products of two 63-bit numbers.
         Int128 extent = bytes == 0 ? 0 : 1;
         for (var d = 0; d < shape.Length && bytes > 0; d++)
         {
@@ -162,7 +162,7 @@ internal sealed class TorchObjects
             item is long number ? number : throw input.Refuse("a size or stride is not a 64-bit integer"))];
     }
 
-    // Text of the file in messages: without control characters, and limited in length.
+    // Text from the file, prepared for messages: without control characters, and limited in length.
     private static string Show(string text) =>
         new([.. text.Take(MaxKeyChars).Select(c => char.IsControl(c) ? '?' : c)]);
 

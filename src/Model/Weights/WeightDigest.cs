@@ -15,8 +15,9 @@ public static class WeightDigest
     }
 
     /// <summary>
-    /// The digest of an open source: that of its file, or for sharded weights the digest of the list "digest, two
-    /// spaces, file name, line feed" over the index and then its shards in ordinal order.
+    /// The digest of open weights: the digest of their file or, for sharded weights, the digest of a list of the files,
+    /// each given as digest, two spaces, file name and line feed. The index comes first, then the shards in ordinal
+    /// order.
     /// </summary>
     public static string Of(IWeightSource source)
     {

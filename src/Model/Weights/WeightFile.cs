@@ -1,4 +1,4 @@
-// The detection of weight files by their content: names and extensions of downloads are unreliable.
+// The detection of weight files by their content, because the names and extensions of downloads are unreliable.
 namespace Atelier.Model.Weights;
 
 /// <summary>Opens weight files of every supported kind.</summary>
@@ -43,8 +43,8 @@ public static class WeightFile
             return new TorchCheckpoint(source);
         }
 
-        // JSON may have a brace at the same position, but never a zero before it, as all valid header lengths do.
-        // Absurdly large lengths are let through, to be refused later with the reason.
+        // A JSON file may have a brace at the same position, but never a zero byte before it, which every valid header
+        // length has. Absurdly large lengths pass this check, so that the reader refuses them with the reason.
         const int LengthBytes = SafeTensorsHeader.LengthBytes;
         var isSafeTensors = start.Length > LengthBytes && start[LengthBytes] == '{'
             && start[LengthBytes - 1] is (0 or >= 0x7f);

@@ -131,7 +131,7 @@ internal sealed class ZipDirectory
             BinaryPrimitives.ReadInt64LittleEndian(end[32..]));
     }
 
-    /// <summary>Reads the first entry of the rest of the directory.</summary>
+    /// <summary>Reads the first entry in the remaining part of the directory.</summary>
     /// <returns>The entry's length.</returns>
     private int ReadEntry(ReadOnlySpan<byte> rest, long directoryStart)
     {

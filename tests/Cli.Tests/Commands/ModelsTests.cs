@@ -190,7 +190,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         await RefuseTextAsync("vocabulary.txt.gz", "words", "vocabulary.txt.gz: ");
         await RefuseAsync(
             published => TinyModel.WriteVocabulary(Path.Combine(published, "vocabulary.txt.gz"), "r e"),
-            "vocabulary.txt.gz: merges: give 515 tokens, but the text encoder has 518.");
+            "vocabulary.txt.gz: merges: yield 515 tokens, but the text encoder has 518.");
         await RefuseTextAsync("open_clip_config.json", "{", "open_clip_config.json: line 1: not JSON");
         await RefuseTextAsync(
             "dit.json", """{"dim": "wide"}""", "dit.json: configuration: \"dim\" cannot be \"wide\".");
@@ -349,7 +349,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
     {
         string copy = _folder.Copy(model.Folder, "copy");
         TinyModel.WriteVocabulary(Path.Combine(copy, "vocabulary.txt.gz"), "r e", "re d</w>", "t h", "th e</w>", "a b");
-        await DrawAsync("vocabulary.txt.gz: merges: give 519 tokens, but the text encoder has 518.");
+        await DrawAsync("vocabulary.txt.gz: merges: yield 519 tokens, but the text encoder has 518.");
         File.Copy(
             Path.Combine(model.Folder, "vocabulary.txt.gz"), Path.Combine(copy, "vocabulary.txt.gz"), overwrite: true);
         string weights = Path.Combine(copy, "denoiser.safetensors");

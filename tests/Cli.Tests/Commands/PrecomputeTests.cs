@@ -80,7 +80,7 @@ public sealed class PrecomputeTests(TinyModel model) : IDisposable
         (await RunAsync("latents", model.Folder, "photos")).FailedSaying(
             "photos: caption column: is ambiguous; name one of author (str), title (str).");
         (await RunAsync("latents", model.Folder, "photos", "--caption-column", "jpg")).FailedSaying(
-            "photos: caption column: jpg holds jpeg, not str or json; the set has ");
+            "photos: caption column: jpg holds jpeg, not str or json; the data set has ");
         Assert.False(Directory.Exists(_folder["latents"]));
         ProgramRun run = await RunAsync(
             "latents", model.Folder, "photos", "--caption-column", "title", "--picture-column", "mask");

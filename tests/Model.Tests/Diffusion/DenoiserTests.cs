@@ -141,7 +141,7 @@ public sealed class DenoiserTests
         DenoiserRequest request = Requests(network)[0];
         var error = Assert.Throws<ArgumentException>(() => denoiser.Evaluate(
             [request with { Evaluation = request.Evaluation with { X = new double[255] } }]));
-        Assert.Contains("255 numbers; this network's have 256", error.Message);
+        Assert.Contains("255 numbers; this network's latents have 256", error.Message);
     }
 
     private static MicroDiT Network(string size) => SmallNetworks.Filled(size switch

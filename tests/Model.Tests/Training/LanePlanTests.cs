@@ -25,7 +25,8 @@ public sealed class LanePlanTests
         Assert.Equal(2, plan.Lanes);
         Assert.StartsWith(
             "6 of 8 threads are idle: at most 2 shards are computed at a time, because the gradients of a lane take 30 "
-            + "MiB, and those of all lanes may take 64 MiB on this machine. trainer.threads_per_shard=4 instead of 1 ",
+            + "MiB, and those of all lanes may take at most 64 MiB on this machine. "
+            + "trainer.threads_per_shard=4 instead of 1 ",
             plan.Remark);
         Assert.Equal(1, LanePlan.Of(8, 1, 8, 5000 * MiB, MiB).Lanes);
     }

@@ -128,9 +128,9 @@ public sealed class SeededShardsTests
         var settings = new TrainingSettings();
         (Func<object> Bad, string Word)[] rows =
         [
-            (() => Make(network with { InputSize = 16 }), "latents of 4 x 16 x 16, the network takes 4 x 8 x 8"),
+            (() => Make(network with { InputSize = 16 }), "latents of 4 x 16 x 16; the network takes 4 x 8 x 8"),
             (() => Make(network with { InChannels = 3 }), "latents of 3 x 8 x 8"),
-            (() => Make(network with { CaptionChannels = 7 }), "captions of 7 features, the network takes 24"),
+            (() => Make(network with { CaptionChannels = 7 }), "captions of 7 features; the network takes 24"),
             (() => Make(network, captionDrop: 1), "must be in [0, 1)"),
             (() => Make(network, captionDrop: -0.1), "must be in [0, 1)"),
             (() => Make(network, captionDrop: double.NaN), "must be in [0, 1)"),

@@ -4,7 +4,7 @@ using System.Collections.Frozen;
 namespace Atelier.Model.Data.Mds;
 
 /// <summary>An array in the form in which a data set stores it.</summary>
-/// <param name="Type">Element type by its NumPy name, such as <c>float16</c>.</param>
+/// <param name="Type">NumPy's name of the element type, such as <c>float16</c>.</param>
 /// <param name="Shape">Extent of each dimension.</param>
 /// <param name="Data">The elements, row-major, little-endian.</param>
 public sealed record MdsArray(string Type, long[] Shape, ReadOnlyMemory<byte> Data)
@@ -30,7 +30,7 @@ public sealed record MdsArray(string Type, long[] Shape, ReadOnlyMemory<byte> Da
     internal static bool IsType(string type) => Types.ContainsKey(type);
 
     /// <summary>
-    /// Bytes of the elements; throws a <see cref="FormatException"/> if they exceed
+    /// Size of the elements in bytes; throws a <see cref="FormatException"/> if it exceeds
     /// <see cref="MdsIndex.SampleBytesMax"/>.
     /// </summary>
     internal static int DataBytes(string type, ReadOnlySpan<long> shape)
@@ -42,15 +42,15 @@ public sealed record MdsArray(string Type, long[] Shape, ReadOnlyMemory<byte> Da
             if (extent < 0 || bytes > MdsIndex.SampleBytesMax)
             {
                 throw new FormatException($"an array of {type} with the shape ({string.Join(", ", shape.ToArray())}) "
-                    + $"has no size from 0 to {MdsIndex.SampleBytesMax} bytes");
+                    + $"must have 0 to {MdsIndex.SampleBytesMax} bytes");
             }
         }
 
         return (int)bytes;
     }
 
-    // A field is [type code][dimensions << 2 | type of extents][extents][elements]; parts that the encoding fixes are
-    // omitted.
+    // A field is [type code][dimensions << 2 | width of extents][extents][elements]. A width w means 1 << w bytes.
+    // Parts that the column's encoding already gives are omitted.
     internal static MdsArray Decode(ReadOnlyMemory<byte> field, string? type, long[]? shape)
     {
         type ??= TypeOf(Cut(ref field, 1)[0]);

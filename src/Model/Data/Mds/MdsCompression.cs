@@ -18,7 +18,9 @@ internal static class MdsCompression
     private const string Snappy = "snappy";
     private const int BufferBytes = 1 << 17;
 
-    /// <summary>The algorithm of "algorithm" or "algorithm:level"; it is also the file's extension.</summary>
+    /// <summary>
+    /// The algorithm in a compression given as "algorithm" or "algorithm:level"; it is also the file's extension.
+    /// </summary>
     public static string Algorithm(string compression) => compression.Split(':')[0];
 
     public static bool CanRead(string compression) =>
@@ -48,7 +50,8 @@ internal static class MdsCompression
         if (left != 0)
         {
             throw new RefusedFileException(
-                path, "contents", $"{(left < 0 ? "more" : "fewer")} than the {rawBytes} raw bytes of the index");
+                path, "contents",
+                $"expands to {(left < 0 ? "more" : "fewer")} bytes than the {rawBytes} that the index lists");
         }
 
         // Decoders throw various exceptions on damaged data: Brotli an InvalidOperationException, bzip2 even a
@@ -67,15 +70,16 @@ internal static class MdsCompression
         }
     }
 
-    // One raw block, without frames: its length in 7 bits per byte, then literals and back-references. Memory is
-    // allocated only after the length is found to match the index and to be possible for the file's size.
+    // A snappy shard is one raw block without frames: its length with 7 bits per byte, then literals and
+    // back-references. Memory is allocated only after the length is found to match the index and to be possible for the
+    // file's size.
     private static void ExpandSnappy(string path, Stream input, long rawBytes, Action<ReadOnlySpan<byte>> sink)
     {
         if (input.Length > SnappyBytesMax || rawBytes > SnappyBytesMax)
         {
             throw new RefusedFileException(
                 path, "contents",
-                $"{input.Length} bytes for {rawBytes} raw ones; snappy shards may have at most "
+                $"has {input.Length} bytes and expands to {rawBytes}; a snappy shard may have at most "
                 + $"{SnappyBytesMax} of either");
         }
 
@@ -86,17 +90,19 @@ internal static class MdsCompression
         {
             throw new RefusedFileException(
                 path, "byte 0",
-                $"{said} raw bytes, {(said > rawBytes ? "more" : "fewer")} than the {rawBytes} of the index");
+                $"announces {said} raw bytes, {(said > rawBytes ? "more" : "fewer")} than the {rawBytes} that the "
+                + "index lists");
         }
 
-        // The shortest copies take 3 bytes for 64.
+        // The shortest copy instruction takes 3 bytes and produces 64 bytes.
         const int copyBytes = 3, copiedBytes = 64;
         long most = (stored.LongLength - header + copyBytes - 1) / copyBytes * copiedBytes;
         if (said > most)
         {
             throw new RefusedFileException(
                 path, "byte 0",
-                $"announces {said} raw bytes, but the {stored.Length - header} that follow expand to {most} at most");
+                $"announces {said} raw bytes, but the {stored.Length - header} bytes that follow expand to at most "
+                + $"{most}");
         }
 
         var raw = new byte[said];
@@ -116,7 +122,8 @@ internal static class MdsCompression
         sink(raw);
     }
 
-    // 7 bits per byte, the lowest first; the highest bit of a byte marks that another one follows. At most 32 bits.
+    // 7 bits per byte, the lowest first; the highest bit of a byte marks that another byte follows. The length has at
+    // most 32 bits.
     private static long ReadSnappyLength(string path, ReadOnlySpan<byte> stored, out int bytes)
     {
         long length = 0;

@@ -13,20 +13,20 @@ public sealed record MdsReadOptions
     public string ScratchDirectory { get; init; } = Path.GetTempPath();
 
     /// <summary>
-    /// Maximum bytes of expanded shards there, not counting those currently being read; a larger shard is refused. The
-    /// default is 8 GiB.
+    /// Maximum total bytes of expanded shards in that folder, not counting shards that are being read. A single shard
+    /// that is larger is refused. The default is 8 GiB.
     /// </summary>
     public long ScratchBytesMax { get; init; } = 8L << 30;
 
     /// <summary>
-    /// Maximum number of shards kept open, not counting those currently being read. The default is 64.
+    /// Maximum number of shards kept open, not counting shards that are being read. The default is 64.
     /// </summary>
     public int OpenShardsMax { get; init; } = 64;
 }
 
 /// <summary>
-/// A data set in the MDS format with random access from any number of threads. A sample costs two or three small reads.
-/// Memory holds 4 bytes per sample of the open shards, and none of the data.
+/// A data set in the MDS format with random access from any number of threads. Reading a sample takes two or three
+/// small reads. Memory holds 4 bytes per sample of the open shards, and none of the data.
 /// </summary>
 public sealed class MdsDataset : IDisposable
 {
@@ -38,7 +38,7 @@ public sealed class MdsDataset : IDisposable
     /// <summary>
     /// Opens the data set in <paramref name="directory"/>: checks the index and that every shard file exists.
     /// </summary>
-    /// <exception cref="RefusedFileException">The index or a shard is refused; the message names it.</exception>
+    /// <exception cref="RefusedFileException">The index or a shard is refused; the message names the file.</exception>
     public MdsDataset(string directory, MdsReadOptions? options = null)
     {
         _options = options ?? new MdsReadOptions();
@@ -62,14 +62,14 @@ public sealed class MdsDataset : IDisposable
     public long Count => Index.Samples;
 
     /// <summary>Reads a whole sample.</summary>
-    /// <exception cref="RefusedFileException">Its shard is damaged; the message names it.</exception>
+    /// <exception cref="RefusedFileException">The sample's shard is damaged; the message names the shard.</exception>
     public MdsSample this[long index] => Read(index);
 
     /// <summary>
     /// Reads some columns of a sample; other columns are not read from the disk. Without names, reads all columns.
     /// </summary>
     /// <exception cref="ArgumentException">A column is unknown, or the index is out of range.</exception>
-    /// <exception cref="RefusedFileException">Its shard is damaged; the message names it.</exception>
+    /// <exception cref="RefusedFileException">The sample's shard is damaged; the message names the shard.</exception>
     public MdsSample Read(long index, params ReadOnlySpan<string> columns)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(index);
@@ -90,7 +90,7 @@ public sealed class MdsDataset : IDisposable
     /// <summary>Closes the shards and frees the scratch space.</summary>
     public void Dispose() => _shards.Dispose();
 
-    // The first shard that ends after the sample; empty ones are skipped.
+    // The first shard that ends after the sample, so empty shards are skipped.
     private int ShardOf(long index)
     {
         int low = 0;
@@ -124,7 +124,8 @@ public sealed class MdsDataset : IDisposable
         if (shard.ZipData is not null && shard.RawData.Bytes > _options.ScratchBytesMax)
         {
             throw new RefusedFileException(
-                path, "size", $"it expands to {shard.RawData.Bytes} bytes; {_options.ScratchBytesMax} are allowed");
+                path, "size",
+                $"it expands to {shard.RawData.Bytes} bytes; at most {_options.ScratchBytesMax} are allowed");
         }
 
         var hashes = shard.RawData.Hashes.Keys.Concat(shard.ZipData?.Hashes.Keys ?? []);
@@ -132,7 +133,7 @@ public sealed class MdsDataset : IDisposable
         {
             throw new RefusedFileException(
                 path, "checksums",
-                $"'{unknown}' is unknown; known are {MdsHashes.Known}, and verification can be switched off");
+                $"'{unknown}' is not supported; use one of {MdsHashes.Known}, or set VerifyHashes to false");
         }
     }
 

@@ -11,12 +11,12 @@ using Atelier.Model.Imaging;
 namespace Atelier.Model.Data.Mds;
 
 /// <summary>
-/// A column's encoding, and the .NET type of its values: <c>str</c> string; <c>bytes</c> ReadOnlyMemory of byte;
-/// <c>int</c> long; <c>int8</c> to <c>uint64</c>, <c>float16</c> to <c>float64</c> the type of that name (Half for
-/// float16); <c>ndarray[:type[:extents]]</c> <see cref="MdsArray"/>; <c>jpeg</c>, <c>png</c> <see cref="RgbImage"/>;
-/// <c>json</c> JsonElement; <c>str_int</c> BigInteger; <c>str_float</c> double; <c>str_decimal</c> its digits as a
-/// string. <c>pkl</c> is refused because reading it would run code; <c>pil</c>, <c>jpeg_array</c> and lists are not
-/// supported.
+/// A column's encoding, and the .NET type of its values: string for <c>str</c>; ReadOnlyMemory of byte for
+/// <c>bytes</c>; long for <c>int</c>; the type of that name for <c>int8</c> to <c>uint64</c> and <c>float16</c> to
+/// <c>float64</c> (Half for float16); <see cref="MdsArray"/> for <c>ndarray[:type[:extents]]</c>;
+/// <see cref="RgbImage"/> for <c>jpeg</c> and <c>png</c>; JsonElement for <c>json</c>; BigInteger for <c>str_int</c>;
+/// double for <c>str_float</c>; and a string of digits for <c>str_decimal</c>. <c>pkl</c> is refused because reading it
+/// would run code; <c>pil</c>, <c>jpeg_array</c> and lists are not supported.
 /// </summary>
 public sealed class MdsEncoding
 {
@@ -62,7 +62,7 @@ public sealed class MdsEncoding
     public Type ValueType { get; }
 
     /// <summary>Finds an encoding.</summary>
-    /// <exception cref="FormatException">It is unknown, unsafe or not supported.</exception>
+    /// <exception cref="FormatException">The encoding is unknown, unsafe or not supported.</exception>
     public static MdsEncoding Parse(string name)
     {
         ArgumentNullException.ThrowIfNull(name);
@@ -78,7 +78,8 @@ public sealed class MdsEncoding
 
         throw new FormatException(name == "pkl"
             ? "the encoding 'pkl' holds pickled objects; reading them would run code, so it is not supported"
-            : $"the encoding '{name}' is unknown; known are {string.Join(", ", Simple.Keys.Order())} and ndarray");
+            : $"the encoding '{name}' is unknown; supported encodings are {string.Join(", ", Simple.Keys.Order())} "
+                + "and ndarray");
     }
 
     /// <summary>Decodes one field.</summary>
@@ -100,10 +101,10 @@ public sealed class MdsEncoding
     }
 
     /// <summary>
-    /// Encodes a value of <see cref="ValueType"/>. Bytes are taken as the encoded field and checked; pictures are
+    /// Encodes a value of <see cref="ValueType"/>. Bytes are taken as an encoded field and checked; pictures are
     /// accepted only in this form.
     /// </summary>
-    /// <exception cref="ArgumentException">It has the wrong type, or does not fit the encoding.</exception>
+    /// <exception cref="ArgumentException">The value has the wrong type, or does not fit the encoding.</exception>
     internal ReadOnlyMemory<byte> Encode(object value, string column)
     {
         try
@@ -126,7 +127,7 @@ public sealed class MdsEncoding
 
         throw new ArgumentException(
             $"Column '{column}' ({Name}) takes {(_encode is null ? "encoded bytes" : ValueType.Name)}, "
-            + $"not {value?.GetType().Name ?? "nothing"}.",
+            + $"not {value?.GetType().Name ?? "null"}.",
             nameof(value));
     }
 
@@ -134,7 +135,7 @@ public sealed class MdsEncoding
     {
         if (SizeBytes is { } size && field.Length != size)
         {
-            throw new FormatException($"a value has {size} bytes, not {field.Length}");
+            throw new FormatException($"a value must have {size} bytes, not {field.Length}");
         }
 
         if (ValueType == typeof(RgbImage))
@@ -149,7 +150,7 @@ public sealed class MdsEncoding
         return field;
     }
 
-    // The format is little-endian, as are all machines that run this.
+    // The format is little-endian, as are all machines that run this program.
     private static MdsEncoding Number<T>(string name) where T : unmanaged => new(
         name, Unsafe.SizeOf<T>(), typeof(T),
         field => MemoryMarshal.Read<T>(field.Span),
@@ -192,7 +193,7 @@ public sealed class MdsEncoding
     private static BigInteger ParseInteger(string text) =>
         BigInteger.Parse(CheckLength(text), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture);
 
-    // Python writes inf and nan, .NET Infinity and NaN.
+    // Python writes inf and nan where .NET writes Infinity and NaN.
     private static double ParseFloat(string text) => CheckLength(text).ToUpperInvariant() switch
     {
         "INF" or "+INF" => double.PositiveInfinity,

@@ -7,7 +7,7 @@ namespace Atelier.Model.Data.Mds;
 /// <summary>Computes the checksums that an index may list, by their names in Python's hashlib and xxhash.</summary>
 internal sealed class MdsHashes : IDisposable
 {
-    /// <summary>The names that <see cref="IsKnown"/> accepts, for messages.</summary>
+    /// <summary>The names that <see cref="IsKnown"/> accepts, as a list for messages.</summary>
     public const string Known = "md5, sha1, sha256, sha384, sha512, xxh32, xxh64, xxh3_64, xxh128, xxh3_128";
 
     private const int BufferBytes = 1 << 20;
@@ -29,7 +29,7 @@ internal sealed class MdsHashes : IDisposable
             int read = RandomAccess.Read(file, buffer.AsSpan(0, (int)Math.Min(buffer.Length, bytes - at)), at);
             if (read == 0)
             {
-                break;  // The file has shrunk meanwhile, so its checksums differ.
+                break;  // The file has shrunk in the meantime, so its checksums will differ.
             }
 
             hashes.Append(buffer.AsSpan(0, read));

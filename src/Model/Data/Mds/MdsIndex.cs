@@ -7,23 +7,23 @@ using System.Text.Json.Serialization;
 namespace Atelier.Model.Data.Mds;
 
 /// <summary>A shard's file.</summary>
-/// <param name="Basename">Path from the data set's folder, with slashes.</param>
-/// <param name="Bytes">Its length in bytes.</param>
+/// <param name="Basename">Path relative to the data set's folder, with forward slashes.</param>
+/// <param name="Bytes">Length of the file in bytes.</param>
 /// <param name="Hashes">Checksums in hexadecimal, by name.</param>
 public sealed record MdsFile(string Basename, long Bytes, IReadOnlyDictionary<string, string> Hashes);
 
-/// <summary>One entry of index.json, with the members in their order there.</summary>
+/// <summary>One entry of index.json. The parameters are in the order of the members in that file.</summary>
 /// <param name="ColumnEncodings">Name of each column's encoding.</param>
-/// <param name="ColumnNames">Names of the columns, in the order of their bytes.</param>
-/// <param name="ColumnSizes">Bytes of each column's values; null if they differ in size.</param>
+/// <param name="ColumnNames">Names of the columns, in the order in which a sample stores them.</param>
+/// <param name="ColumnSizes">Size of each column's values in bytes; null if the values differ in size.</param>
 /// <param name="Compression">"algorithm" or "algorithm:level"; null if uncompressed.</param>
 /// <param name="Format">Always <c>mds</c>.</param>
-/// <param name="Hashes">Names of the checksums that the writer was asked for.</param>
-/// <param name="RawData">The shard without compression.</param>
+/// <param name="Hashes">Names of the checksums that were requested from the writer.</param>
+/// <param name="RawData">The shard's uncompressed contents.</param>
 /// <param name="Samples">Number of samples.</param>
-/// <param name="SizeLimit">The writer's limit on the raw bytes; null if it had none.</param>
+/// <param name="SizeLimit">The writer's limit on the raw bytes of a shard; null if there was no limit.</param>
 /// <param name="Version">Always 2.</param>
-/// <param name="ZipData">The compressed file, if compressed.</param>
+/// <param name="ZipData">The compressed file; null if the shard is not compressed.</param>
 public sealed record MdsShard(
     IReadOnlyList<string> ColumnEncodings,
     IReadOnlyList<string> ColumnNames,
@@ -43,7 +43,7 @@ public sealed record MdsShard(
 }
 
 /// <summary>A column of a data set.</summary>
-/// <param name="Name">Its name.</param>
+/// <param name="Name">Name of the column.</param>
 /// <param name="Encoding">The encoding of its values.</param>
 public sealed record MdsColumn(string Name, MdsEncoding Encoding);
 
@@ -59,13 +59,15 @@ public sealed class MdsIndex
     /// <summary>Maximum size of an index file.</summary>
     public const long FileBytesMax = 256L << 20;
 
-    /// <summary>Maximum number of shards of a data set.</summary>
+    /// <summary>Maximum number of shards in a data set.</summary>
     public const int ShardsMax = 1 << 20;
 
-    /// <summary>Maximum number of samples of a shard, whose offsets take 64 MiB of memory while it is open.</summary>
+    /// <summary>
+    /// Maximum number of samples in a shard. Their offsets take 64 MiB of memory while the shard is open.
+    /// </summary>
     public const int ShardSamplesMax = 1 << 24;
 
-    /// <summary>Maximum number of columns of a data set.</summary>
+    /// <summary>Maximum number of columns in a data set.</summary>
     public const int ColumnsMax = 256;
 
     /// <summary>Maximum size of a sample: 1 GiB.</summary>
@@ -97,17 +99,18 @@ public sealed class MdsIndex
     public IReadOnlyList<MdsShard> Shards { get; }
 
     /// <summary>
-    /// The columns, in the order of their bytes, the same in every shard; empty if there are no shards.
+    /// The columns, which are the same in every shard, in the order in which a sample stores them; empty if there are
+    /// no shards.
     /// </summary>
     public IReadOnlyList<MdsColumn> Columns { get; }
 
-    /// <summary>Samples over all shards.</summary>
+    /// <summary>Number of samples in all shards.</summary>
     public long Samples { get; }
 
     private string IndexFile => Path.Combine(Directory, FileName);
 
     /// <summary>Reads and checks <paramref name="directory"/>/index.json.</summary>
-    /// <exception cref="RefusedFileException">It is missing, damaged or of an unsupported kind.</exception>
+    /// <exception cref="RefusedFileException">The index is missing, damaged or of an unsupported kind.</exception>
     public static MdsIndex Read(string directory)
     {
         string file = Path.Combine(directory, FileName);
@@ -137,8 +140,9 @@ public sealed class MdsIndex
     }
 
     /// <summary>
-    /// Writes the index of a data set whose parts are in subfolders of <paramref name="directory"/>, for example if
-    /// several processes wrote it. It lists the shards of all parts, in the ordinal order of the folders' names.
+    /// Writes the index of a data set whose parts are in subfolders of <paramref name="directory"/>, for example
+    /// because several processes wrote them. The index lists the shards of all parts, in the ordinal order of the
+    /// folders' names.
     /// </summary>
     /// <exception cref="ArgumentException">No subfolder has an index.</exception>
     /// <exception cref="RefusedFileException">A part's index is refused, or the parts' columns differ.</exception>
@@ -180,7 +184,8 @@ public sealed class MdsIndex
     }
 
     /// <summary>
-    /// The JSON at the head of a shard file: the shard's entry without the members that are known only at its end.
+    /// The JSON at the head of a shard file: the shard's index entry without the members that are not known until the
+    /// shard is complete.
     /// </summary>
     internal static byte[] Config(MdsShard shard)
     {
@@ -193,7 +198,7 @@ public sealed class MdsIndex
 
     /// <summary>
     /// The stored file of a shard, which must be a regular file of the listed length inside the folder. No part of its
-    /// path below the folder may be a symbolic link, so that it cannot lead out of the folder.
+    /// path below the folder may be a symbolic link, so that the path cannot lead out of the folder.
     /// </summary>
     internal string Locate(MdsShard shard)
     {
@@ -228,8 +233,8 @@ public sealed class MdsIndex
         {
             throw Refused(
                 "shards[0]",
-                $"{names.Count} column names, {encodings.Count} encodings and {sizes.Count} sizes; there must be as "
-                + $"many of each, 1 to {ColumnsMax}");
+                $"{names.Count} column names, {encodings.Count} encodings and {sizes.Count} sizes; the three "
+                + $"numbers must be equal, from 1 to {ColumnsMax}");
         }
 
         if (names.Any(string.IsNullOrEmpty) || names.Distinct().Count() != names.Count)
@@ -274,12 +279,13 @@ public sealed class MdsIndex
             throw Refused(place, "its columns differ from the first shard's; one data set has one set of columns");
         }
 
-        // A shard file begins with the count and one more offset than there are samples, each of 32 bits.
+        // A shard file begins with the sample count, followed by one more offset than there are samples. Each is 32
+        // bits wide.
         if (shard.Samples is < 0 or > ShardSamplesMax || shard.RawData.Bytes is < 0 or > uint.MaxValue
             || shard.RawData.Bytes < 4 * (shard.Samples + 2L))
         {
             throw Refused(place, $"{shard.Samples} samples in {shard.RawData.Bytes} bytes; a shard has at most "
-                + $"{ShardSamplesMax} samples and {uint.MaxValue} bytes, and at least 4 bytes per sample and 8 more");
+                + $"{ShardSamplesMax} samples and {uint.MaxValue} bytes, and needs 4 bytes per sample plus 8");
         }
 
         if (shard.ZipData is null != shard.Compression is null
@@ -306,8 +312,9 @@ public sealed class MdsIndex
         {
             throw Refused(
                 place,
-                $"basename '{file.Basename}' with {file.Bytes} bytes; it must be a relative path inside the folder, "
-                + $"with slashes, of up to {BasenameCharsMax} characters, and a positive length");
+                $"basename '{file.Basename}' with {file.Bytes} bytes; the basename must be a relative path inside the "
+                + $"folder, with forward slashes and at most {BasenameCharsMax} characters, and the length must be "
+                + "positive");
         }
 
         if (file.Hashes.Values.Any(hash => hash is null))

@@ -1,24 +1,26 @@
 namespace Atelier.Model.Data.Mds;
 
 /// <summary>
-/// An LRU cache of open shards. Shards in use always stay open; of the others, the least recently used are closed until
-/// both limits hold again.
+/// An LRU cache of open shards. Shards in use always stay open. Among the other shards, the least recently used are
+/// closed until both limits hold again.
 /// </summary>
 /// <param name="open">Opens a shard by number.</param>
 /// <param name="shardsMax">Maximum number of open shards.</param>
-/// <param name="scratchBytesMax">Maximum total bytes of their expanded files.</param>
+/// <param name="scratchBytesMax">Maximum total bytes of the open shards' expanded files.</param>
 internal sealed class MdsShardCache(Func<int, MdsShardFile> open, int shardsMax, long scratchBytesMax) : IDisposable
 {
     private readonly Dictionary<int, Entry> _entries = [];
     private long _turn;
 
-    /// <summary>Runs <paramref name="use"/> with a shard that stays open meanwhile. Safe for concurrent use.</summary>
+    /// <summary>
+    /// Runs <paramref name="use"/> with a shard that stays open until it returns. Safe for concurrent use.
+    /// </summary>
     public T Use<T>(int shard, Func<MdsShardFile, T> use)
     {
         var entry = Take(shard);
         try
         {
-            // The first user opens it, and only users of the same shard wait for that.
+            // The first user opens the shard, and only users of the same shard wait until it is open.
             lock (entry.Opening)
             {
                 entry.File ??= open(shard);

@@ -7,7 +7,8 @@ namespace Atelier.Model.Data.Mds;
 
 /// <summary>
 /// A shard whose header is checked, ready for random access from any thread. A compressed shard is expanded into an
-/// unlinked file, whose space is freed when it is closed, however the process ends. Memory: 4 bytes per sample.
+/// unlinked file, whose space is freed when the file is closed, even if the process crashes. Memory: 4 bytes per
+/// sample.
 /// </summary>
 internal sealed class MdsShardFile : IDisposable
 {
@@ -28,13 +29,13 @@ internal sealed class MdsShardFile : IDisposable
         _offsets = ReadOffsets(shard);
     }
 
-    /// <summary>Path of the stored file, for errors.</summary>
+    /// <summary>Path of the stored file, for error messages.</summary>
     public string Path { get; }
 
-    /// <summary>Bytes that it occupies in the scratch folder.</summary>
+    /// <summary>Bytes that the shard occupies in the scratch folder.</summary>
     public long ScratchBytes { get; }
 
-    /// <summary>Opens a shard, verifies it if asked, and expands it if it is compressed.</summary>
+    /// <summary>Opens a shard, verifies it if requested, and expands it if it is compressed.</summary>
     public static MdsShardFile Open(MdsIndex index, MdsShard shard, bool verify, string scratchDirectory)
     {
         string path = index.Locate(shard);
@@ -60,9 +61,11 @@ internal sealed class MdsShardFile : IDisposable
         }
     }
 
-    /// <summary>Reads the wanted columns of a sample, and nothing else of the file but the sample's sizes.</summary>
-    /// <param name="sample">Index in this shard.</param>
-    /// <param name="wanted">One flag per column.</param>
+    /// <summary>
+    /// Reads the wanted columns of a sample. Apart from them, only the sizes of the sample's columns are read.
+    /// </summary>
+    /// <param name="sample">Index of the sample in this shard.</param>
+    /// <param name="wanted">For each column, whether to read it.</param>
     /// <returns>The fields; null for columns that are not wanted.</returns>
     public ReadOnlyMemory<byte>?[] Read(int sample, ReadOnlySpan<bool> wanted)
     {
@@ -98,7 +101,7 @@ internal sealed class MdsShardFile : IDisposable
 
     public void Dispose() => _file.Dispose();
 
-    // The start of each column of a sample, and the end of the last one.
+    // The start of each column of a sample, and the end of the last column.
     private void Locate(int sample, Span<long> bounds)
     {
         string place = $"sample {sample}";
@@ -173,7 +176,7 @@ internal sealed class MdsShardFile : IDisposable
         }
     }
 
-    // Takes ownership of the stored file and returns the raw one.
+    // Takes ownership of the stored file and returns the expanded file.
     private static SafeFileHandle Expand(
         string path, SafeFileHandle stored, MdsShard shard, bool verify, string scratchDirectory)
     {

@@ -6,14 +6,14 @@ namespace Atelier.Model.Data.Mds;
 public sealed record MdsWriteOptions
 {
     /// <summary>
-    /// Maximum raw bytes of a shard, unless a single sample is larger. Memory holds one shard. 1 to
-    /// <see cref="uint.MaxValue"/>; the default is 64 MiB.
+    /// Maximum raw bytes of a shard, unless a single sample is larger. One shard at a time is held in memory. The value
+    /// must be 1 to <see cref="uint.MaxValue"/>; the default is 64 MiB.
     /// </summary>
     public long SizeLimit { get; init; } = 1 << 26;
 
     /// <summary>
-    /// <c>zstd</c>, <c>zstd:1</c> to <c>zstd:22</c>, <c>gz</c>, <c>gz:0</c> to <c>gz:9</c>, or null for none, which is
-    /// the default.
+    /// <c>zstd</c>, <c>zstd:1</c> to <c>zstd:22</c>, <c>gz</c>, <c>gz:0</c> to <c>gz:9</c>, or null for no compression,
+    /// which is the default.
     /// </summary>
     public string? Compression { get; init; }
 
@@ -24,11 +24,11 @@ public sealed record MdsWriteOptions
 }
 
 /// <summary>
-/// Writes a data set in the MDS format. Shards appear complete, one by one; <see cref="Complete"/> writes the index
-/// last, so that a folder without index.json is not a data set yet. Not thread-safe.
+/// Writes a data set in the MDS format. A shard appears in the folder only when it is complete. <see cref="Complete"/>
+/// writes the index last, so a folder without index.json is not yet a data set. Not thread-safe.
 /// </summary>
 /// <remarks>
-/// Unlike the reference's writer, it does not begin with an empty shard if the first sample exceeds the limit.
+/// Unlike the reference's writer, this one does not begin with an empty shard if the first sample exceeds the limit.
 /// </remarks>
 public sealed class MdsWriter
 {
@@ -42,9 +42,9 @@ public sealed class MdsWriter
     private long _shardBytes;
     private bool _complete;
 
-    /// <summary>Begins a data set in <paramref name="directory"/>, which is created if missing.</summary>
-    /// <param name="directory">The folder; it must not have an index yet.</param>
-    /// <param name="columns">Encodings by column name, as <see cref="MdsEncoding.Parse"/> takes them.</param>
+    /// <summary>Begins a data set in <paramref name="directory"/>, which is created if it does not exist.</summary>
+    /// <param name="directory">The folder; it must not contain an index yet.</param>
+    /// <param name="columns">Names of the encodings by column name; see <see cref="MdsEncoding.Parse"/>.</param>
     /// <param name="options">Limits, compression and checksums.</param>
     /// <exception cref="ArgumentException">A column, an option or the folder is not valid.</exception>
     public MdsWriter(string directory, IReadOnlyDictionary<string, string> columns, MdsWriteOptions? options = null)
@@ -75,12 +75,12 @@ public sealed class MdsWriter
         }
     }
 
-    // Count, first offset, configuration.
+    // The sample count, the first offset and the configuration.
     private int EmptyShardBytes => 4 + 4 + _config.Length;
 
     /// <summary>
-    /// Adds a sample: for every column a value of its type (see <see cref="MdsEncoding"/>), or its stored bytes as
-    /// byte[] or ReadOnlyMemory of byte; pictures always as encoded bytes.
+    /// Adds a sample. Every column needs a value of its type (see <see cref="MdsEncoding"/>), or the encoded bytes of
+    /// the value as byte[] or ReadOnlyMemory of byte. Pictures must be given as encoded bytes.
     /// </summary>
     /// <exception cref="ArgumentException">
     /// A column is missing or unknown, or a value does not fit its column.
@@ -140,12 +140,13 @@ public sealed class MdsWriter
         }
     }
 
-    // Names are printable ASCII, so that sorting them means the same to every reader.
+    // Names are printable ASCII, so that every reader sorts them in the same way.
     private static (string Name, MdsEncoding Encoding) ParseColumn(KeyValuePair<string, string> column)
     {
         if (column.Key.Length == 0 || column.Key.Any(c => c is < ' ' or > '~'))
         {
-            throw new ArgumentException($"'{column.Key}' is not a column name: printable ASCII.", nameof(column));
+            throw new ArgumentException(
+                $"'{column.Key}' is not a column name; a name must be printable ASCII.", nameof(column));
         }
 
         try
@@ -158,14 +159,14 @@ public sealed class MdsWriter
         }
     }
 
-    // [sizes of the columns without a fixed size][fields]
+    // A sample is [sizes of the columns without a fixed size][fields].
     private byte[] Encode(IReadOnlyDictionary<string, object> sample)
     {
         if (sample.Count != _columns.Length || !_columns.All(column => sample.ContainsKey(column.Name)))
         {
             throw new ArgumentException(
-                $"The sample has {string.Join(", ", sample.Keys)}; {string.Join(", ", _columns.Select(c => c.Name))} "
-                + "are wanted.", nameof(sample));
+                $"The sample has the columns {string.Join(", ", sample.Keys)}; it must have "
+                + $"{string.Join(", ", _columns.Select(c => c.Name))}.", nameof(sample));
         }
 
         var fields = Array.ConvertAll(_columns, column => column.Encoding.Encode(sample[column.Name], column.Name));

@@ -15,8 +15,8 @@ public interface ICaptionedPictures
     long Count { get; }
 
     /// <summary>
-    /// The identity of this source, as named values: sources with equal values give the same pictures and captions. It
-    /// covers the bytes, so it may take a pass over the whole source.
+    /// The identity of this source, as named values: sources with equal values give the same pictures and captions. The
+    /// identity covers all bytes, so computing it may take a pass over the whole source.
     /// </summary>
     IReadOnlyDictionary<string, string> Identify(CancellationToken cancellation);
 
@@ -33,10 +33,10 @@ public abstract class StoredPictures : ICaptionedPictures, IDisposable
     /// <inheritdoc/>
     public abstract long Count { get; }
 
-    /// <summary>Description of the origin of pictures and captions, for people.</summary>
+    /// <summary>Where the pictures and captions come from, as a description for people.</summary>
     public abstract string Taken { get; }
 
-    /// <summary>Files of the folder that are ignored.</summary>
+    /// <summary>Files and folders in the folder that are ignored.</summary>
     public virtual PassedOver PassedOver => PassedOver.Nothing;
 
     /// <summary>Opens an MDS data set, or a folder of pictures with a caption beside each.</summary>
@@ -57,7 +57,8 @@ public abstract class StoredPictures : ICaptionedPictures, IDisposable
             ? new FolderPictures(folder, withCaptions)
             : throw new RefusedFileException(
                 folder, "columns",
-                $"exist only in MDS data sets, and this is not one: there is no {columns.Caption ?? columns.Picture}.");
+                "exist only in MDS data sets, and this folder is not one, so it has no column "
+                + $"{columns.Caption ?? columns.Picture}.");
     }
 
     /// <inheritdoc/>
@@ -84,24 +85,24 @@ public abstract class StoredPictures : ICaptionedPictures, IDisposable
     {
     }
 
-    // Shards without an index are treated as a data set, whose reader reports what is wrong.
+    // Shards without an index are treated as a data set, so that its reader reports the missing index.
     private static bool IsDataSet(string folder) => File.Exists(Path.Combine(folder, MdsIndex.FileName))
         || (Directory.Exists(folder) && Directory.EnumerateFiles(folder, "shard.*").Any());
 }
 
 /// <summary>Files and folders that are ignored in a folder of pictures.</summary>
-/// <param name="Count">Their number.</param>
-/// <param name="First">Names of the first ones; those of folders end in a slash.</param>
+/// <param name="Count">Number of these files and folders.</param>
+/// <param name="First">Names of the first files and folders; the names of folders end in a slash.</param>
 public sealed record PassedOver(int Count, IReadOnlyList<string> First)
 {
     private const int NamedMax = 5;
 
-    /// <summary>Everything was read.</summary>
+    /// <summary>No files or folders are ignored.</summary>
     public static PassedOver Nothing { get; } = new(0, []);
 
     internal static PassedOver Of(IReadOnlyList<string> names) => new(names.Count, [.. names.Take(NamedMax)]);
 
-    /// <summary>The count and the first names.</summary>
+    /// <summary>The count and the first names, as text for messages.</summary>
     public override string ToString() =>
         $"{Count} ({string.Join(", ", First)}{(Count > First.Count ? ", ..." : "")})";
 }
@@ -140,7 +141,7 @@ internal static class DataDigest
     }
 }
 
-/// <summary>The largest centred square of a picture, resized.</summary>
+/// <summary>The largest centered square of a picture, resized.</summary>
 public static class SquareCrop
 {
     /// <summary>Crops, then resizes with antialiased bicubic filtering.</summary>

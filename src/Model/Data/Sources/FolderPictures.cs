@@ -24,7 +24,9 @@ public sealed class FolderPictures : StoredPictures
     /// <summary>Lists a folder.</summary>
     /// <param name="folder">The folder.</param>
     /// <param name="withCaptions">Whether captions are required.</param>
-    /// <exception cref="RefusedFileException">There is no picture, or one has no caption or two.</exception>
+    /// <exception cref="RefusedFileException">
+    /// There are no pictures, or a picture has no caption or more than one.
+    /// </exception>
     public FolderPictures(string folder, bool withCaptions = true)
     {
         _folder = folder;
@@ -51,7 +53,7 @@ public sealed class FolderPictures : StoredPictures
             throw new RefusedFileException(
                 folder, "pictures",
                 $"there are none; supported extensions are {string.Join(", ", s_endings)}"
-                + (PassedOver.Count == 0 ? "." : $"; ignored are {PassedOver}."));
+                + (PassedOver.Count == 0 ? "." : $"; files and folders ignored: {PassedOver}."));
         }
 
         _captions = withCaptions ? [.. stems.Select(stem => CaptionOf(stem, [.. texts[stem]]))] : [];
@@ -88,7 +90,7 @@ public sealed class FolderPictures : StoredPictures
     }
 
     /// <inheritdoc/>
-    /// <exception cref="RefusedFileException">Its file is too long or is not text.</exception>
+    /// <exception cref="RefusedFileException">The caption's file is too long or is not text.</exception>
     public override string Caption(long index) => TextFile.Read(At(_captions[index]), CaptionBytesMax).Trim();
 
     /// <inheritdoc/>

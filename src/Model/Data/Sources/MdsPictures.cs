@@ -8,8 +8,8 @@ using Atelier.Model.Weights;
 namespace Atelier.Model.Data.Sources;
 
 /// <summary>The columns of a data set that hold captions and pictures.</summary>
-/// <param name="Caption">A column of str or json; null to detect it.</param>
-/// <param name="Picture">A column of jpeg or png; null to detect it.</param>
+/// <param name="Caption">Name of the caption column, whose encoding is str or json; null to detect the column.</param>
+/// <param name="Picture">Name of the picture column, whose encoding is jpeg or png; null to detect the column.</param>
 public sealed record PictureColumns(string? Caption = null, string? Picture = null)
 {
     private const int ListedMax = 12;
@@ -20,20 +20,20 @@ public sealed record PictureColumns(string? Caption = null, string? Picture = nu
         "picture column", ["jpeg", "png"], ["image", "picture", "photo", "jpg", "jpeg", "png", "img"]);
 
     /// <summary>
-    /// The column of the captions: the given one; otherwise the only one named caption or text; otherwise the only one
-    /// of its type.
+    /// The caption column: the given one; otherwise the only str or json column named caption or text; otherwise the
+    /// only str or json column.
     /// </summary>
     /// <exception cref="RefusedFileException">
-    /// There is none, or it is ambiguous; the message lists the columns.
+    /// There is no such column, or several columns match; the message lists the columns.
     /// </exception>
     public MdsColumn CaptionOf(MdsIndex index) => s_captions.Make(index, Caption);
 
     /// <summary>
-    /// The column of the pictures: the given one; otherwise the only one named image, picture, photo, jpg, jpeg, png or
-    /// img; otherwise the only one of its type.
+    /// The picture column: the given one; otherwise the only jpeg or png column named image, picture, photo, jpg, jpeg,
+    /// png or img; otherwise the only jpeg or png column.
     /// </summary>
     /// <exception cref="RefusedFileException">
-    /// There is none, or it is ambiguous; the message lists the columns.
+    /// There is no such column, or several columns match; the message lists the columns.
     /// </exception>
     public MdsColumn PictureOf(MdsIndex index) => s_pictures.Make(index, Picture);
 
@@ -47,8 +47,8 @@ public sealed record PictureColumns(string? Caption = null, string? Picture = nu
                 return fitting.FirstOrDefault(column => column.Name == name) ?? throw Refused(
                     index,
                     index.Columns.FirstOrDefault(column => column.Name == name) is { } other
-                        ? $"{name} holds {other.Encoding.Name}, not {string.Join(" or ", Encodings)}; the set has "
-                        : $"{name} is not there; the set has ",
+                        ? $"{name} holds {other.Encoding.Name}, not {string.Join(" or ", Encodings)}; the data set has "
+                        : $"{name} does not exist; the data set has ",
                     index.Columns);
             }
 
@@ -58,7 +58,7 @@ public sealed record PictureColumns(string? Caption = null, string? Picture = nu
             {
                 ([var one], _) => one,
                 ([], [var one]) => one,
-                (_, []) => throw Refused(index, "is not there; the set has ", index.Columns),
+                (_, []) => throw Refused(index, "is missing; the data set has ", index.Columns),
                 _ => throw Refused(index, "is ambiguous; name one of ", usual is [] ? fitting : usual),
             };
         }
@@ -82,10 +82,12 @@ public sealed class MdsPictures : StoredPictures
     private readonly MdsColumn _picture;
 
     /// <summary>Opens a data set.</summary>
-    /// <param name="folder">Its folder.</param>
-    /// <param name="columns">Its columns; null to detect them.</param>
+    /// <param name="folder">Folder of the data set.</param>
+    /// <param name="columns">Names of the caption and picture columns; null to detect them.</param>
     /// <param name="withCaptions">Whether captions are required.</param>
-    /// <exception cref="RefusedFileException">It has no samples or no such columns, or they are ambiguous.</exception>
+    /// <exception cref="RefusedFileException">
+    /// The data set has no samples or no such columns, or several columns match.
+    /// </exception>
     public MdsPictures(string folder, PictureColumns? columns = null, bool withCaptions = true)
     {
         columns ??= new PictureColumns();
@@ -109,7 +111,7 @@ public sealed class MdsPictures : StoredPictures
     /// <inheritdoc/>
     public override IReadOnlyDictionary<string, string> Identify(CancellationToken cancellation)
     {
-        // A shard with checksums in the index is verified when it is opened; the others have to be hashed here.
+        // A shard with checksums in the index is verified when it is opened; the other shards have to be hashed here.
         string[] bare =
         [
             .. _data.Index.Shards.Where(shard => shard.RawData.Hashes.Count + (shard.ZipData?.Hashes.Count ?? 0) == 0)
@@ -126,10 +128,10 @@ public sealed class MdsPictures : StoredPictures
     }
 
     /// <inheritdoc/>
-    /// <exception cref="RefusedFileException">It is JSON, but not a string.</exception>
+    /// <exception cref="RefusedFileException">The caption is JSON, but not a string.</exception>
     public override string Caption(long index)
     {
-        MdsColumn column = _caption ?? throw new InvalidOperationException("The set was opened without captions.");
+        MdsColumn column = _caption ?? throw new InvalidOperationException("The data set was opened without captions.");
         MdsSample sample = _data.Read(index, column.Name);
         return column.Encoding.ValueType == typeof(string) ? sample.Get<string>(column.Name)
             : ToText(sample.Get<JsonElement>(column.Name), index, column.Name);
@@ -156,7 +158,7 @@ public sealed class MdsPictures : StoredPictures
         }
         catch (InvalidOperationException)
         {
-            // An escaped unpaired surrogate.
+            // The string contains an escaped unpaired surrogate.
         }
 
         throw new RefusedFileException(

@@ -10,28 +10,31 @@ using Atelier.Training;
 namespace Atelier.Model.Training.Runs;
 
 /// <summary>
-/// Writes and reads checkpoints of a run: one safetensors file each, written through a temporary file. Planned ones are
-/// "step-N". Those written on shutdown are "stop-N" and are removed by the next planned one, so that the target of a
-/// rollback does not depend on when the run was stopped.
+/// Writes and reads checkpoints of a run: one safetensors file each, written through a temporary file. Planned
+/// checkpoints are named "step-N". Checkpoints written on shutdown are named "stop-N", and the next planned checkpoint
+/// removes them, so that the target of a rollback does not depend on when the run was stopped.
 /// </summary>
 /// <param name="folder">The run's folder.</param>
 /// <param name="kept">Number of planned checkpoints to keep.</param>
-/// <param name="identity">Identity of the run, with this process's device. Checkpoints of another are refused.</param>
+/// <param name="identity">
+/// Identity of the run, with this process's device. Checkpoints with another identity are refused.
+/// </param>
 /// <param name="earlierDigest">
-/// The run's digest in checkpoints of earlier releases, which did not record the parts of the identity.
+/// The digest by which checkpoints of earlier releases identify the run. Those releases did not record the parts of the
+/// identity.
 /// </param>
 /// <param name="takesOtherDevices">Whether checkpoints from other kinds of devices are accepted.</param>
 public sealed partial class CheckpointStore(
     string folder, int kept, RunIdentity identity, string earlierDigest, bool takesOtherDevices = false)
 {
-    // The digest is that of the parts.
+    // The value of IdentityKey is the digest of the value of PartsKey.
     private const string IdentityKey = "identity", PartsKey = "identity_parts", PositionKey = "position",
         PrecisionKey = "precision";
 
     private const string Planned = "step-", Stopped = "stop-", Partial = ".partial", SetAside = ".set-aside";
     private static readonly StateNames s_names = new("weights", "ema", "moment1", "moment2");
 
-    /// <summary>The run's identity, with the devices of the checkpoint that it continues from.</summary>
+    /// <summary>The run's identity, including the devices of the checkpoint from which the run was resumed.</summary>
     public RunIdentity Identity { get; private set; } = identity;
 
     /// <summary>Whether there are checkpoints, of this run or another.</summary>
@@ -40,7 +43,7 @@ public sealed partial class CheckpointStore(
     /// <summary>The step of the newest planned checkpoint; 0 if there is none.</summary>
     public long LastPlanned => Paths().Where(IsPlanned).Select(StepOf).DefaultIfEmpty(0).Max();
 
-    /// <summary>Metadata of a checkpoint's files, besides the position.</summary>
+    /// <summary>Metadata of a checkpoint file, except the position.</summary>
     /// <param name="identity">Identity of the run.</param>
     public static Dictionary<string, string> MetadataOf(RunIdentity identity)
     {
@@ -63,7 +66,7 @@ public sealed partial class CheckpointStore(
     public static long? NewestStep(string folder) =>
         PathsIn(folder).Select(path => (long?)StepOf(path)).FirstOrDefault();
 
-    /// <summary>Writes a checkpoint and removes those that it supersedes.</summary>
+    /// <summary>Writes a checkpoint and removes the checkpoints that it supersedes.</summary>
     /// <param name="master">The state to save.</param>
     /// <param name="position">The run's position.</param>
     /// <param name="isPlanned">Whether it is a planned checkpoint, and not one written on shutdown.</param>
@@ -87,17 +90,17 @@ public sealed partial class CheckpointStore(
     }
 
     /// <summary>
-    /// Loads the newest intact checkpoint of this run, whose devices <see cref="Identity"/> then includes. Newer ones
-    /// that are damaged are reported and set aside.
+    /// Loads the newest intact checkpoint of this run. <see cref="Identity"/> then includes that checkpoint's devices.
+    /// Newer checkpoints, which are damaged, are reported and set aside.
     /// </summary>
     /// <param name="master">Receives weights, moments and average.</param>
     /// <param name="remark">
-    /// Receives messages about skipped checkpoints, and about what is not known or not promised of the loaded one.
+    /// Receives messages about skipped checkpoints, and about guarantees that do not hold for the loaded checkpoint.
     /// </param>
     /// <param name="plannedOnly">Whether to ignore checkpoints written on shutdown.</param>
     /// <returns>The run's position; null if there is no checkpoint.</returns>
     /// <exception cref="RefusedFileException">
-    /// There are checkpoints, but this run can resume from none of them.
+    /// There are checkpoints, but this run cannot resume from any of them.
     /// </exception>
     public RunPosition? Load(MasterWeights master, Action<string> remark, bool plannedOnly = false)
     {
@@ -109,7 +112,7 @@ public sealed partial class CheckpointStore(
                 RunPosition position = LoadOne(paths[i], master, remark);
                 foreach (string passed in paths[..i])
                 {
-                    File.Move(passed, passed + SetAside, overwrite: true); // It would count as one of those to keep.
+                    File.Move(passed, passed + SetAside, overwrite: true); // It would count as a checkpoint to keep.
                 }
 
                 return position;
@@ -159,15 +162,15 @@ public sealed partial class CheckpointStore(
         if (stillOwn is null)
         {
             remark(
-                $"{path} is of an earlier release, which recorded neither shards nor threads nor the kind of device: "
-                + "if those of this run differ, the weights are not those of a run that was never stopped.");
+                $"{path} was written by an earlier release, which recorded neither shards nor threads nor the kind of "
+                + "device: if these differ in this run, its weights are not those of a run that was never stopped.");
         }
         else if (stillOwn != Identity)
         {
             Identity = stillOwn;
             remark(
-                $"the run is trained by several kinds of devices ({Identity.Device}; trainer.mixed): equal bits are no "
-                + "longer promised");
+                $"the run is trained on several kinds of devices ({Identity.Device}; trainer.mixed): bit-identical "
+                + "results are no longer guaranteed");
         }
 
         return position;
@@ -182,7 +185,7 @@ public sealed partial class CheckpointStore(
             return digest == earlierDigest ? null : throw new RefusedFileException(
                 path, IdentityKey,
                 "is of a run with another network, seed, batch, stage or data; the release that wrote it did not "
-                + "record which.");
+                + "record which of these differs.");
         }
 
         RunIdentity stored;
@@ -204,12 +207,12 @@ public sealed partial class CheckpointStore(
         }
 
         string advice = Identity.Continue(stored, takesOtherDevices: true, out _) is null
-            ? "" : "; trainer.mixed=true continues on another kind of device, without the promise of equal bits";
+            ? "" : "; trainer.mixed=true resumes on another kind of device, without guaranteeing bit-identical results";
         throw new RefusedFileException(
             path, IdentityKey, $"is of another run: {string.Join("; ", differences)}{advice}.");
     }
 
-    // The one before may be of this run, but to continue from there would discard what came since.
+    // The previous checkpoint may be of this run, but resuming from it would discard the progress since then.
     private static bool IsOfAnotherRun(RefusedFileException error) => error.Place is IdentityKey or PrecisionKey;
 
     private static string DigestOf(string parts) =>

@@ -7,7 +7,7 @@ using Atelier.Model.Data.Mds;
 namespace Atelier.Model.Training.Runs;
 
 /// <summary>
-/// A concatenation of MDS data sets in the reference's columns: float16 latents and caption features.
+/// A concatenation of MDS data sets with the reference's columns: float16 latents and caption features.
 /// </summary>
 public sealed class LatentData : ITrainingData, IDisposable
 {
@@ -18,8 +18,8 @@ public sealed class LatentData : ITrainingData, IDisposable
     private readonly string _latentColumn;
 
     /// <summary>
-    /// Opens data sets and checks that their first samples have the expected sizes; the others are checked as they are
-    /// read.
+    /// Opens data sets and checks that their first samples have the expected sizes; the other samples are checked when
+    /// they are read.
     /// </summary>
     /// <exception cref="RefusedFileException">
     /// A data set is missing, damaged, empty or of the wrong resolution.
@@ -50,7 +50,9 @@ public sealed class LatentData : ITrainingData, IDisposable
     }
 
     /// <summary>Opens the data sets of a stage.</summary>
-    /// <exception cref="RefusedFileException">As for the constructor.</exception>
+    /// <exception cref="RefusedFileException">
+    /// A data set is missing, damaged, empty or of the wrong resolution.
+    /// </exception>
     public static LatentData Of(StageConfig stage) => new(
         stage.DataFolders, stage.LatentColumn,
         (stage.Network.InChannels, stage.Network.InputSize, stage.Network.InputSize),
@@ -59,7 +61,7 @@ public sealed class LatentData : ITrainingData, IDisposable
     /// <inheritdoc/>
     public int Count { get; }
 
-    /// <summary>SHA-256 of the SHA-256 of each data set's index file, in order.</summary>
+    /// <summary>SHA-256 of the joined SHA-256 digests of the data sets' index files, in order.</summary>
     public string Digest { get; }
 
     /// <inheritdoc/>

@@ -1,4 +1,4 @@
-// The configuration of a training stage, from a YAML file in the reference's terms.
+// The configuration of a training stage, from a YAML file with the reference's keys.
 using Atelier.Model.Configuration;
 using Atelier.Model.Diffusion;
 using Atelier.Model.Networks;
@@ -9,13 +9,13 @@ using TorchSharp;
 namespace Atelier.Model.Training.Runs;
 
 /// <summary>The source of a stage's initial weights.</summary>
-/// <param name="Path">A run's folder or a weight file; null to use the initialiser.</param>
+/// <param name="Path">A run's folder or a weight file; null to use the initializer.</param>
 /// <param name="Average">Whether to use the averaged weights if there are any.</param>
 public sealed record StageStart(string? Path, bool Average);
 
-/// <summary>Settings of the pictures drawn while a stage runs, which show what it learns.</summary>
+/// <summary>Settings of the pictures drawn while a stage runs, which show what the network learns.</summary>
 /// <param name="Prompts">Fixed prompts.</param>
-/// <param name="Encoders">Folder of the encoders: a model's, or one that holds only them.</param>
+/// <param name="Encoders">Folder of the encoders: the folder of a model, or a folder that holds only encoders.</param>
 /// <param name="Guidance">Guidance scale.</param>
 /// <param name="Steps">Sampling steps.</param>
 /// <param name="Seed">Seed of all pictures.</param>
@@ -41,7 +41,7 @@ public sealed record StageConfig
     /// <summary>Settings of a training step.</summary>
     public required TrainingSettings StepSettings { get; init; }
 
-    /// <summary>Fraction of the captions that is dropped.</summary>
+    /// <summary>Fraction of the captions that are dropped.</summary>
     public required double CaptionDrop { get; init; }
 
     /// <summary>Folders of the data sets of latents, which are concatenated.</summary>
@@ -54,13 +54,13 @@ public sealed record StageConfig
     public required int CaptionLength { get; init; }
 
     /// <summary>
-    /// In a cluster, steps between comparisons of the replicas' states, and of shards that are computed twice; 0 for
-    /// checkpoints only.
+    /// In a cluster, the number of steps between two verifications, which compare the replicas' states and compute
+    /// shards twice; 0 to verify only at checkpoints.
     /// </summary>
     public long VerifyInterval { get; init; }
 
     /// <summary>
-    /// Whether the run continues from checkpoints of other kinds of devices, whose bits differ.
+    /// Whether the run resumes from checkpoints of other kinds of devices, whose results may differ in bits.
     /// </summary>
     public bool TakesOtherDevices { get; init; }
 
@@ -85,7 +85,7 @@ public sealed record StageConfig
     /// <summary>The policy for bad steps.</summary>
     public required StepPolicy Policy { get; init; }
 
-    /// <summary>The rules that decide on its batches.</summary>
+    /// <summary>The rules that decide whether the stage's batches are applied.</summary>
     public StageRules Rules => new(Name, Steps, StepSettings.GlobalBatch, SaveInterval, Policy);
 
     /// <summary>Keys and values from which the stage was read, for the report.</summary>
@@ -99,7 +99,7 @@ public sealed record StageConfig
         Of(ConfigTree.Read(path, overrides), path);
 
     /// <summary>Reads a stage from the text of a file.</summary>
-    /// <param name="path">Name of the file, for errors.</param>
+    /// <param name="path">Name of the file, for error messages.</param>
     /// <param name="text">YAML.</param>
     /// <param name="overrides">key=value, applied over the text.</param>
     /// <exception cref="RefusedFileException">A key is unknown, missing or has an invalid value.</exception>
@@ -148,7 +148,7 @@ public sealed record StageConfig
             ? config : throw tree.Wrong("dataset.train.datadir", "must list at least one folder of latents");
     }
 
-    // A run fixes its number of shards, V. Where only a microbatch is given, that is a shard.
+    // A run fixes its number of shards, V. If only the size of a microbatch is given, a microbatch is a shard.
     private static int ReadShards(ConfigTree tree, int batch)
     {
         const string shardsKey = "trainer.shards", microKey = "trainer.device_train_microbatch_size";
@@ -156,7 +156,8 @@ public sealed record StageConfig
         bool hasShards = tree.Has(shardsKey);
         if (!hasShards && micro is { } size && (batch % size != 0 || !int.IsPow2(batch / size)))
         {
-            throw tree.Wrong(microKey, $"is {size}; {batch} samples must be a power of two times as many");
+            throw tree.Wrong(
+                microKey, $"is {size}; the {batch} samples of a batch must be a power of two times this number");
         }
 
         int shards = (int)tree.Integer(shardsKey, 1, ReductionTree<object>.ShardsMax, batch / micro);

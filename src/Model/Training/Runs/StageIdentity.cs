@@ -1,4 +1,4 @@
-// The identity of a stage, and the settings of its steps as they are resolved: the same for `train` and for a cluster.
+// The identity of a stage and the resolved settings of its steps, which are the same for `train` and for a cluster.
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
@@ -7,14 +7,16 @@ using Atelier.Training;
 
 namespace Atelier.Model.Training.Runs;
 
-/// <summary>Resolves stages.</summary>
+/// <summary>Derives a stage's identity and settings from its configuration.</summary>
 public static class StageIdentity
 {
     /// <summary>The settings of a step, with the number of threads for each shard.</summary>
     public static TrainingSettings Settings(StageConfig config) =>
         config.StepSettings with { ThreadsPerShard = config.StepSettings.ThreadsPerShard ?? 1 };
 
-    /// <summary>What a run's bits depend on besides its position, on this process's device.</summary>
+    /// <summary>
+    /// The identity of a run on this process's device: everything besides the run's position that its bits depend on.
+    /// </summary>
     public static RunIdentity Of(StageConfig config, ITrainingData data) => new()
     {
         Stage = config.Name,
@@ -32,7 +34,9 @@ public static class StageIdentity
         Device = ProcessorKind.TrainingName,
     };
 
-    /// <summary>The run's digest in checkpoints of earlier releases. This must never change.</summary>
+    /// <summary>
+    /// The digest by which checkpoints of earlier releases identify the run. This computation must never change.
+    /// </summary>
     public static string EarlierDigest(StageConfig config, ITrainingData data)
     {
         string text = $"{NetworkJson(config)} {config.Seed} {config.StepSettings.GlobalBatch} "

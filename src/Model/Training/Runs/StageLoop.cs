@@ -9,8 +9,8 @@ namespace Atelier.Model.Training.Runs;
 public static class StageLoop
 {
     /// <summary>
-    /// Trains until the stage is complete or cancelled. Either way it leaves a checkpoint, and on completion the
-    /// result.
+    /// Trains until the stage is complete or canceled. In both cases it writes a checkpoint; on completion it also
+    /// writes the result.
     /// </summary>
     /// <param name="stage">The stage.</param>
     /// <param name="exchange">Computes the sums of a batch.</param>
@@ -20,7 +20,7 @@ public static class StageLoop
     /// </param>
     /// <param name="cancellation">Stops the run at the end of the current step.</param>
     /// <param name="look">Called after every step and its checkpoint; it may use the network.</param>
-    /// <exception cref="TrainingDivergedException">Loss or gradients keep growing.</exception>
+    /// <exception cref="TrainingDivergedException">The loss or the gradients keep growing.</exception>
     /// <exception cref="TrainingFailedException">
     /// Too many consecutive batches have no usable sample, or less than <see cref="StageRules.PartAppliedMin"/> of the
     /// stage was trained on. The stage then has no result, and fails the same way when it is run again.
@@ -34,7 +34,7 @@ public static class StageLoop
         using var metrics = new StepMetrics(folder, stage.Position.Step);
         if (!stage.IsAtEnd)
         {
-            StageResult.Delete(folder); // Stale result of a shorter run.
+            StageResult.Delete(folder); // The stale result of a shorter run.
         }
 
         while (!stage.IsAtEnd && !cancellation.IsCancellationRequested)

@@ -4,9 +4,9 @@ using Atelier.Training;
 
 namespace Atelier.Model.Training.Runs;
 
-/// <summary>Sums up a stage's steps between two lines. Skipped batches are excluded from the means.</summary>
+/// <summary>Summarizes a stage's steps between two lines. Skipped batches are excluded from the means.</summary>
 /// <param name="stage">The stage.</param>
-/// <param name="interval">Seconds of steps between two lines.</param>
+/// <param name="interval">Seconds of step time between two lines.</param>
 /// <param name="report">Receives the finished fraction of the stage, in [0, 1], and the line.</param>
 internal sealed class StageMeter(StageConfig stage, double interval, Action<double, string> report)
 {

@@ -60,7 +60,7 @@ public static class StageResult
     }
 
     /// <summary>Fills a network with the weights that a stage starts from.</summary>
-    /// <exception cref="RefusedFileException">They are missing, damaged or of another network.</exception>
+    /// <exception cref="RefusedFileException">The weights are missing, damaged or of another network.</exception>
     public static void Load(MicroDiT network, StageStart start)
     {
         string file = start.Path

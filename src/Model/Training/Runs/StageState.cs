@@ -1,5 +1,5 @@
-// The state of a stage in one replica: network, optimizer, position and checkpoints. It is independent of who computes
-// gradients, and when.
+// The state of a stage in one replica: network, optimizer, position and checkpoints. It does not depend on which
+// process computes the gradients, or when.
 using System.Security.Cryptography;
 using Atelier.Model.Networks;
 using Atelier.Training;
@@ -8,13 +8,13 @@ using static TorchSharp.torch;
 namespace Atelier.Model.Training.Runs;
 
 /// <summary>
-/// The state of a stage that trains, stops and resumes. States that receive the same batches are equal bit for bit. Not
-/// thread-safe.
+/// The state of a stage that can be trained, stopped and resumed. States that receive the same batches are equal bit
+/// for bit. Not thread-safe.
 /// </summary>
 public sealed class StageState : IDisposable
 {
-    // Each lane has its own gradients, beside the run's weights, moments and average. All lanes' may take this part of
-    // the machine's memory.
+    // Each lane has its own gradients, in addition to the run's weights, moments and average. The gradients of all
+    // lanes together may take 1 / GradientMemoryPart of the machine's memory.
     private const int GradientMemoryPart = 8;
 
     private readonly StageRules _rules;
@@ -25,10 +25,10 @@ public sealed class StageState : IDisposable
 
     /// <summary>Starts a stage, or restores its newest checkpoint.</summary>
     /// <param name="config">The stage.</param>
-    /// <param name="data">Its samples; the caller keeps ownership.</param>
+    /// <param name="data">The stage's samples; the caller keeps ownership.</param>
     /// <param name="remark">Receives messages for the operator.</param>
     /// <exception cref="RefusedFileException">
-    /// Checkpoints are of another run, or the initial weights are refused.
+    /// The checkpoints are of another run, or the initial weights are refused.
     /// </exception>
     public StageState(StageConfig config, ITrainingData data, Action<string> remark)
     {
@@ -58,10 +58,10 @@ public sealed class StageState : IDisposable
     /// <summary>The stage's configuration.</summary>
     public StageConfig Config { get; }
 
-    /// <summary>What the run's bits depend on besides its position.</summary>
+    /// <summary>The run's identity: everything besides its position that its bits depend on.</summary>
     public RunIdentity Identity => _store.Identity;
 
-    /// <summary>How many shards are computed at the same time.</summary>
+    /// <summary>The number of shards that are computed at the same time.</summary>
     public LanePlan Lanes { get; }
 
     /// <summary>The run's position.</summary>
@@ -73,7 +73,7 @@ public sealed class StageState : IDisposable
     /// <summary>Whether all batches are done.</summary>
     public bool IsAtEnd => Position.Step >= Config.Steps;
 
-    /// <summary>Whether the stage has its result.</summary>
+    /// <summary>Whether all batches are done and the result is written.</summary>
     public bool IsComplete => IsAtEnd && File.Exists(StageResult.PathIn(Config.Folder));
 
     /// <summary>The network with its current weights, to be read between steps.</summary>
@@ -130,7 +130,7 @@ public sealed class StageState : IDisposable
         }
     }
 
-    /// <summary>Writes a checkpoint at the current position, unless there is one.</summary>
+    /// <summary>Writes a checkpoint at the current position, unless there is one already.</summary>
     public void Save()
     {
         if (Position.Step != _lastPlanned)
@@ -158,7 +158,9 @@ public sealed class StageState : IDisposable
         return Convert.ToHexStringLower(SHA256.HashData(local.bytes));
     }
 
-    /// <summary>Puts the averaged weights into the network until the result is disposed, if there are any.</summary>
+    /// <summary>
+    /// If an average is kept, puts the averaged weights into the network until the result is disposed.
+    /// </summary>
     public IDisposable WithAverage() => Engine.Master.WithAverage();
 
     /// <inheritdoc/>

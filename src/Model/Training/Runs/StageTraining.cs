@@ -3,19 +3,19 @@ using Atelier.Training;
 
 namespace Atelier.Model.Training.Runs;
 
-/// <summary>Receives a stage's output for people.</summary>
+/// <summary>Receives the output of a stage that is meant for people.</summary>
 public interface IStageAudience
 {
     /// <summary>Seconds of step time between two lines of the meter.</summary>
     double MeterInterval { get; }
 
-    /// <summary>Writes a line of the stage's result.</summary>
+    /// <summary>Writes a line of the stage's results.</summary>
     void Line(string text);
 
-    /// <summary>Writes a message beside the results.</summary>
+    /// <summary>Writes a message that is not part of the results.</summary>
     void Remark(string text);
 
-    /// <summary>Runs work that reports its finished fraction, in [0, 1], and a line of figures.</summary>
+    /// <summary>Runs work that reports its finished fraction, in [0, 1], and a line of metrics.</summary>
     void WithMeter(string label, Action<Action<double, string>> work);
 }
 
@@ -27,7 +27,9 @@ public static class StageTraining
     /// <param name="audience">Receives its output.</param>
     /// <param name="cancellation">Stops the run at the end of the current step, with a checkpoint.</param>
     /// <returns>Whether the stage is complete.</returns>
-    /// <exception cref="TrainingFailedException">It cannot continue or has no result; the report says why.</exception>
+    /// <exception cref="TrainingFailedException">
+    /// The stage cannot continue or has no result; the report says why.
+    /// </exception>
     public static bool Run(StageConfig stage, IStageAudience audience, CancellationToken cancellation)
     {
         using LatentData data = LatentData.Of(stage);
@@ -46,7 +48,7 @@ public static class StageTraining
 
         audience.Line(
             $"{stage.Name}: {data.Count:n0} samples, batch {stage.StepSettings.GlobalBatch} in "
-            + $"{state.Identity.Shards} shards ({state.Lanes.Lanes} at a time, threads each "
+            + $"{state.Identity.Shards} shards ({state.Lanes.Lanes} at a time, threads per shard: "
             + $"{state.Identity.ThreadsPerShard}), {state.Identity.Precision}, from batch {state.Position.Step} of "
             + $"{stage.Steps}");
         if (state.Lanes.Remark is { } idle)
@@ -108,7 +110,7 @@ public static class StageTraining
         }
     }
 
-    // A panel is only for people: a missing one must not end the training.
+    // Panels are only for people, so a missing panel must not end the training.
     private static void DrawPanel(TrainingPanel panel, StageState state, TrainingEvents events, IStageAudience audience)
     {
         long step = state.Position.Step;

@@ -56,7 +56,7 @@ public sealed class StepMetrics : IDisposable
         }
         catch (JsonException)
         {
-            return null; // A line that a killed process was writing.
+            return null; // A killed process was writing this line.
         }
     }
 }

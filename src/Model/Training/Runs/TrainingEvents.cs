@@ -21,7 +21,7 @@ public sealed class TrainingEvents : IDisposable
     private readonly TimeProvider _clock;
 
     /// <summary>
-    /// Begins a file. If there are earlier ones, TensorBoard is instructed to discard their records of
+    /// Begins an event file. If there are earlier files, TensorBoard is instructed to discard their records of
     /// <paramref name="step"/> and later steps, which a killed run repeats.
     /// </summary>
     /// <param name="folder">Folder of the event files.</param>

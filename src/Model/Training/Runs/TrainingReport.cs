@@ -5,7 +5,7 @@ using Atelier.Training;
 
 namespace Atelier.Model.Training.Runs;
 
-/// <summary>Writes report.md into a run's folder, from the metrics and panels there.</summary>
+/// <summary>Writes report.md into a run's folder, from the metrics and panels in that folder.</summary>
 public static class TrainingReport
 {
     /// <summary>Name of the report.</summary>
@@ -23,7 +23,7 @@ public static class TrainingReport
             return;
         }
 
-        // Batches with values that are not finite are left out of the curves; if there are no others, there are no
+        // Batches with values that are not finite are left out of the curves; if no other batches exist, there are no
         // curves.
         StepResult[] finite =
             [.. steps.Where(step => double.IsFinite(step.Loss) && double.IsFinite(step.GradientNorm))];
@@ -55,7 +55,7 @@ public static class TrainingReport
         RunIdentity identity = state.Identity;
         string mixed = identity.IsMixed ? "; results may differ in bits (trainer.mixed)" : "";
         Add($"| precision | {identity.Precision} |");
-        Add($"| shards of a batch | {identity.Shards}, threads each {identity.ThreadsPerShard} |");
+        Add($"| shards of a batch | {identity.Shards}, threads per shard: {identity.ThreadsPerShard} |");
         Add($"| kind of device | {identity.Device}{mixed} |");
         Add($"| time in steps | {TimeSpan.FromSeconds(seconds):d\\.hh\\:mm\\:ss}, {images / seconds:f0} images/s |");
         Add($"| loss, mean of the last 100 batches applied | {mean} |");
@@ -138,7 +138,7 @@ public static class TrainingReport
                 Add($"- {prompt}");
             }
 
-            // Spread evenly over the run, including the last one.
+            // The shown panels are spread evenly over the run and include the last one.
             int shown = Math.Min(panels.Length, PanelsMax);
             for (int i = 1; i <= shown; i++)
             {
@@ -157,7 +157,7 @@ public static class TrainingReport
 
     private static string FileOf(string curve) => curve.Replace(' ', '_') + ".svg";
 
-    // Means over equal parts of the run, as a line.
+    // A curve as SVG: a line through the means over equal parts of the run.
     private static string Curve(
         string name, StepResult[] steps, Func<StepResult, double> value, bool isLogarithmic = false)
     {

@@ -91,23 +91,26 @@ def widths():
 
 def write_tables():
     TABLES.write_text(
-        "// Data of Unicode 14 and HTML 5 in compact form, written by tests/Model.Tests/Vectors/tokenizer/make.py.\n"
+        "// Data of Unicode 14 and HTML 5 in compact form, written by tests/Model.Tests/Clip/Vectors/make.py.\n"
         "namespace Atelier.Model.Clip;\n\n"
-        "/// <summary>Tables as text, words between white space.</summary>\ninternal static class TextTables\n{\n"
+        "/// <summary>Tables as strings of words separated by white space.</summary>\n"
+        "internal static class TextTables\n{\n"
         + constant(
-            "    /// Canonical decompositions. \"C0:41+300\" is the first of a run of code points; its successors\n"
-            "    /// follow. '+' joins what composes again, '-' what does not.\n", "Decompositions", decompositions())
+            "    /// Canonical decompositions. \"C0:41+300\" is the decomposition of U+00C0, the first of a run of "
+            "code points. The\n    /// decompositions of its successors follow without a number. '+' joins code points "
+            "that compose again, '-'\n    /// joins those that do not.\n", "Decompositions", decompositions())
         + constant(
-            "    /// Canonical combining classes other than 0: \"230:\", then the code points of this class.\n",
+            "    /// Canonical combining classes other than 0: the code points of class 230 follow \"230:\".\n",
             "CombiningClasses", combining_classes())
         + constant(
-            "    /// Latin ligatures and digraphs, each with the letters that replace it, its apostrophe straight.\n",
+            "    /// Latin ligatures and digraphs, each followed by the letters that replace it. Apostrophes are "
+            "straight.\n",
             "Ligatures", [word for pair in LIGATURES.items() for word in pair])
-        + "    /// <summary>The usual forms of U+FF5F to U+FFEE; a character without one stands for itself.</summary>\n"
+        + "    /// <summary>The usual forms of U+FF5F to U+FFEE; a character without one maps to itself.</summary>\n"
         + f"    public const string Widths =\n{widths()};\n\n"
         + constant(
-            "    /// Names of characters in HTML with their code points; \".\" ends names that need no semicolon.\n",
-            "Entities", entities())
+            "    /// HTML's names of characters, each followed by its code points. A final \".\" marks names that need "
+            "no semicolon.\n", "Entities", entities())
         + "    /// <summary>The words of a table.</summary>\n    public static string[] Words(string table) =>\n"
         + "        table.Split([' ', '\\n'], StringSplitOptions.RemoveEmptyEntries);\n}\n", encoding="utf-8")
 

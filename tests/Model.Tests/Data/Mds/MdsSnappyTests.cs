@@ -49,7 +49,7 @@ public sealed class MdsSnappyTests
     [InlineData(new byte[] { 0xFF, 0xFF, 0xFF, 0xFF, 0x1F }, 4, "byte 0", "not a 32-bit length")]
     [InlineData(new byte[] { 0xFF, 0xFF, 0xFF, 0xFF, 0x0F, 0, 1 }, 4, "byte 0", "4294967295 raw bytes, more than")]
     [InlineData(new byte[] { 3, 8, 1, 2, 3 }, 4, "byte 0", "3 raw bytes, fewer than the 4")]
-    [InlineData(new byte[] { 0x80, 0x80, 0x80, 0x80, 4, 0, 1 }, 1 << 30, "byte 0", "but the 2 that follow")]
+    [InlineData(new byte[] { 0x80, 0x80, 0x80, 0x80, 4, 0, 1 }, 1 << 30, "byte 0", "but the 2 bytes that follow")]
     [InlineData(new byte[] { 4, 12, 1, 2, 3 }, 4, "contents", "is not an intact snappy file")]
     [InlineData(new byte[] { 4, 0, 1, 10, 9, 0 }, 4, "contents", "is not an intact snappy file")]
     [InlineData(new byte[] { 4, 0, 1, 10, 0, 0 }, 4, "contents", "is not an intact snappy file")]

@@ -41,8 +41,8 @@ public sealed class StoredPicturesTests : IDisposable
     [InlineData(
         "caption:str mask:png depth:png", "picture column",
         "is ambiguous; name one of depth (png), mask (png).")]
-    [InlineData("caption:str width:int", "picture column", "is not there; the set has caption (str), width (int).")]
-    [InlineData("jpg:jpeg", "caption column", "is not there; the set has jpg (jpeg).")]
+    [InlineData("caption:str width:int", "picture column", "is missing; the data set has caption (str), width (int).")]
+    [InlineData("jpg:jpeg", "caption column", "is missing; the data set has jpg (jpeg).")]
     public void Columns_ThatCouldBeOthers_AreRefused_WithAllOfThem(string columns, string place, string reason)
     {
         MdsIndex index = Index(columns);
@@ -58,10 +58,10 @@ public sealed class StoredPicturesTests : IDisposable
         var choice = new PictureColumns("author", "mask");
         Assert.Equal(("author", "mask"), (choice.CaptionOf(index).Name, choice.PictureOf(index).Name));
         Assert.StartsWith(
-            "nobody is not there; the set has author (str), ",
+            "nobody does not exist; the data set has author (str), ",
             Assert.Throws<RefusedFileException>(() => new PictureColumns("nobody").CaptionOf(index)).Reason);
         Assert.StartsWith(
-            "width holds int, not jpeg or png; the set has ",
+            "width holds int, not jpeg or png; the data set has ",
             Assert.Throws<RefusedFileException>(() => new PictureColumns(Picture: "width").PictureOf(index)).Reason);
         WriteFolder("pictures", ("a.png", "a.txt", "red"));
         Assert.Contains(
@@ -132,7 +132,7 @@ public sealed class StoredPicturesTests : IDisposable
         Assert.Equal("6 (b.bmp, b.txt, c.avif, c.txt, d.gif, ...)", set.PassedOver.ToString());
         File.Delete(_folder["pictures/top.png"]);
         Assert.EndsWith(
-            "there are none; supported extensions are .png, .jpg, .jpeg, .webp; ignored are 7 "
+            "there are none; supported extensions are .png, .jpg, .jpeg, .webp; files and folders ignored: 7 "
             + "(b.bmp, b.txt, c.avif, c.txt, d.gif, ...).",
             Assert.Throws<RefusedFileException>(() => StoredPictures.Open(_folder["pictures"])).Message);
     }

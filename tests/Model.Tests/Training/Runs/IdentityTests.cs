@@ -71,8 +71,8 @@ public sealed class IdentityTests : IDisposable
         string own = Rewrite(identity => identity with { Device = Other }).Device;
         Refused(
             Config,
-            $"the kind of device is {Other} there and {own} here; trainer.mixed=true continues on another kind of "
-            + "device, without the promise of equal bits.");
+            $"the kind of device is {Other} there and {own} here; trainer.mixed=true resumes on another kind of "
+            + "device, without guaranteeing bit-identical results.");
 
         // Other differences are still refused, and mixing is then not advised.
         StageConfig mixed = Config with { TakesOtherDevices = true };
@@ -80,7 +80,7 @@ public sealed class IdentityTests : IDisposable
 
         ToyStage.Run(mixed, 5, told: _told);
         Assert.Contains($"several kinds of devices ({Other}, {own}; trainer.mixed)", Assert.Single(_told));
-        Assert.Contains("equal bits are no longer promised", _told[0]);
+        Assert.Contains("bit-identical results are no longer guaranteed", _told[0]);
         Assert.Contains(
             $"| kind of device | {Other}, {own}; results may differ in bits (trainer.mixed) |",
             File.ReadAllText(Path.Combine(mixed.Folder, TrainingReport.FileName)));
@@ -99,7 +99,7 @@ public sealed class IdentityTests : IDisposable
         ToyStage.Run(Config, told: _told);
         Assert.Empty(_told);
         string report = File.ReadAllText(Path.Combine(Config.Folder, TrainingReport.FileName));
-        Assert.Contains("| shards of a batch | 8, threads each 1 |", report);
+        Assert.Contains("| shards of a batch | 8, threads per shard: 1 |", report);
         Assert.Matches(@"\| kind of device \| cpu-[^ ,;]* \|", report);
     }
 
@@ -111,7 +111,8 @@ public sealed class IdentityTests : IDisposable
         AsEarlierRelease(EarlierDigest);
         Refused(Config with { Seed = 8 }, "is of a run with another network, seed, batch, stage or data");
         Assert.Equal(whole, ToyStage.Run(Config, told: _told));
-        Assert.Contains("is of an earlier release, which recorded neither shards nor threads", Assert.Single(_told));
+        Assert.Contains(
+            "was written by an earlier release, which recorded neither shards nor threads", Assert.Single(_told));
         using SafeTensorsFile last = SafeTensorsFile.Open(_folder["run/stop-000000020.safetensors"]);
         Assert.Equal(8, RunIdentity.Parse(last.Metadata["identity_parts"]).Shards);
     }

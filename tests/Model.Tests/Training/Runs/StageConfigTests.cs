@@ -46,7 +46,9 @@ public sealed class StageConfigTests
     [InlineData(
         "trainer.shards=8," + Micro + "32",
         "is 32, but 64 samples in 8 shards (trainer.shards) are 8 each; leave out one of the two keys")]
-    [InlineData("trainer.shards=null," + Micro + "24", "is 24; 64 samples must be a power of two times as many")]
+    [InlineData(
+        "trainer.shards=null," + Micro + "24",
+        "is 24; the 64 samples of a batch must be a power of two times this number")]
     [InlineData("trainer.shards=null", "trainer.shards: is missing")]
     [InlineData("trainer.threads_per_shard=0", "is 0; it must be an integer from 1 to 1024")]
     [InlineData("trainer.mixed=perhaps", "is perhaps; it must be one of true, false")]

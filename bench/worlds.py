@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Trains in a cluster whose processes are killed; checks that the weights are those of `atelier train`, bit for bit.
 
-    bench/worlds.py [--kills N] [--every SECONDS] [--silos N] [--seed N] [--lanes N ...]
+    bench/worlds.py [--kills N] [--every SECONDS] [--silos N ...] [--seed N] [--lanes N ...] [--move]
 
 Trains the two stages of configs/toy by `atelier train` with each number of threads, then in a cluster of silos under
 `atelier up`, whose processes are killed meanwhile: one of them by SIGKILL or SIGTERM, or all at once. Prints the
 digests of weights, moments and averages side by side. An audit that shares no code with the writer reads the records
-of steps from the blob store, and counts how often each sample of each epoch was used. Exits with 1 if anything differs.
+of steps from the blob store, and counts how often each sample of each epoch was used. With several numbers of silos
+the run is repeated in clusters of these sizes. With --move another run begins in `atelier train`, continues in the
+cluster, and ends in `atelier train`. Exits with 1 if anything differs.
 Build first with ./atelier test or ./atelier up. Needs only Python's standard library.
 """
 import argparse, hashlib, json, os, random, signal, struct, subprocess, sys, tempfile, time
@@ -17,9 +19,11 @@ from ground import ROOT, Cluster
 SCENES, STAGES = 500, ["1_masked", "2_unmasked"]
 
 
+PROGRAM = os.path.join(ROOT, "artifacts", "cpu", "bin", "Cli", "release", "Atelier.Cli.dll")
+
+
 def atelier(*arguments, cwd):
-    program = os.path.join(ROOT, "artifacts", "cpu", "bin", "Cli", "release", "Atelier.Cli.dll")
-    done = subprocess.run(["dotnet", program, *arguments], cwd=cwd, env={**os.environ, "ATELIER_HOME": ROOT},
+    done = subprocess.run(["dotnet", PROGRAM, *arguments], cwd=cwd, env={**os.environ, "ATELIER_HOME": ROOT},
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         sys.exit(f"atelier {' '.join(arguments)} failed:\n{done.stdout[-2000:]}")
@@ -89,22 +93,58 @@ def audit(steps, samples, batch):
 
 def train(folder, threads):
     """Runs `atelier train` with a number of threads. Returns digests and losses of each stage."""
-    work = os.path.join(folder, f"train-{threads}")
-    os.makedirs(os.path.join(work, "runs", "toy"))
-    os.symlink(os.path.join(folder, "latents"), os.path.join(work, "runs", "toy", "latents"))
+    work = workplace(folder, f"train-{threads}")
     atelier("train", os.path.join(ROOT, "configs", "toy"), "--threads", str(threads), cwd=work)
     stages = [os.path.join(work, "runs", "toy", stage) for stage in STAGES]
     return [(*digests(stage), losses(stage)) for stage in stages]
 
 
-def in_cluster(folder, options):
+def workplace(folder, name):
+    """A folder in which the stages of configs/toy find their data."""
+    work = os.path.join(folder, name)
+    os.makedirs(os.path.join(work, "runs", "toy"))
+    os.symlink(os.path.join(folder, "latents"), os.path.join(work, "runs", "toy", "latents"))
+    return work
+
+
+def moved(folder, silos):
+    """Stops `atelier train` after 60 steps, continues in a cluster to step 100 or later, and ends in `atelier train`.
+    Returns digests and losses of each stage, and the steps at which the run moved."""
+    work = workplace(folder, "moved")
+    stage = os.path.join(work, "runs", "toy", STAGES[0])
+    config = os.path.join(ROOT, "configs", "toy")
+    training = subprocess.Popen(["dotnet", PROGRAM, "train", config, "--threads", "1"], cwd=work,
+                                env={**os.environ, "ATELIER_HOME": ROOT}, stdout=subprocess.DEVNULL)
+    metrics = os.path.join(stage, "metrics.jsonl")
+    while training.poll() is None and not (os.path.exists(metrics) and len(open(metrics).readlines()) >= 60):
+        time.sleep(0.2)
+    training.send_signal(signal.SIGTERM)
+    training.wait()
+    steps = [digests(stage)[2]["Step"]]
+    cluster = Cluster(os.path.join(folder, "moved-cluster"), silos=silos, options=["--threads", "1"])
+    cluster.start()
+    try:
+        atelier("runs", "submit", config, "--id", "moved", "--resume", "--data", cluster.folder, cwd=work)
+        while True:
+            _, body = cluster.call("GET", "/v1/training/runs/moved", key=cluster.admin, timeout=10)
+            if json.loads(body)["stages"][-1]["safe_step"] >= 100:
+                break
+            time.sleep(0.2)
+        atelier("runs", "cancel", "moved", "--data", cluster.folder, cwd=work)
+        atelier("runs", "export", "moved", "--data", cluster.folder, cwd=work)
+    finally:
+        cluster.stop()
+    steps.append(digests(stage)[2]["Step"])
+    atelier("train", config, "--threads", "2", cwd=work)
+    return [digests(os.path.join(work, "runs", "toy", name)) for name in STAGES], steps
+
+
+def in_cluster(folder, options, silos):
     """Trains the same stages in a cluster whose processes are killed. Returns the cluster, the run as the API shows it,
     the number of killed processes, the number of signals of each kind, and the duration."""
     random.seed(options.seed)
-    cluster = Cluster(os.path.join(folder, "cluster"), silos=options.silos, options=["--threads", "1"])
-    work = os.path.join(folder, "submit")
-    os.makedirs(os.path.join(work, "runs", "toy"))
-    os.symlink(os.path.join(folder, "latents"), os.path.join(work, "runs", "toy", "latents"))
+    cluster = Cluster(os.path.join(folder, f"cluster-{silos}"), silos=silos, options=["--threads", "1"])
+    work = workplace(folder, f"submit-{silos}")
     cluster.start()
     killed, sent, started = 0, {"KILL": 0, "TERM": 0, "all": 0}, time.monotonic()
     try:
@@ -139,11 +179,37 @@ def in_cluster(folder, options):
         cluster.stop()
 
 
+def compare(cluster, run, trained):
+    """Compares the stages of a run with those of `atelier train`, and audits the records of steps. Returns faults."""
+    faults = []
+    for i, stage in enumerate(run["stages"]):
+        print(f"{stage['name']}: world {stage['world']}")
+        for threads, stages in trained.items():
+            weights, state, _, _ = stages[i]
+            print(f"  train, {threads} threads  weights {weights[:16]}  state {state[:16]}")
+            if (weights, state) != (stage["weights"], stage["state"]):
+                faults.append(f"{stage['name']} differs from train with {threads} threads")
+        print(f"  cluster           weights {str(stage['weights'])[:16]}  state {str(stage['state'])[:16]}")
+        steps = records(os.path.join(cluster.folder, "blobs"), stage["records"])
+        faults += [f"{stage['name']}: {fault}" for fault in audit(steps, SCENES, 32)]
+        expected = next(iter(trained.values()))[i][3]
+        differ = [record["step"] for record in steps
+                  if abs(record["loss"] - expected.get(record["step"], float("nan"))) > 0]
+        if differ or len(steps) != len(expected):
+            faults.append(f"{stage['name']}: losses of {len(differ)} of {len(steps)} steps differ, first "
+                          f"{differ[:3]}")
+        worlds = len({record["world"] for record in steps})
+        print(f"  audit             {len(steps)} steps in {worlds} worlds, "
+              f"{sum(len(record['samples']) for record in steps)} samples used")
+    return faults
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--every", type=float, default=12)
-    parser.add_argument("--silos", type=int, default=3)
+    parser.add_argument("--silos", type=int, nargs="+", default=[3])
+    parser.add_argument("--move", action="store_true", help="also move a run between train and the cluster")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--lanes", type=int, nargs="+", default=[2], help="numbers of threads for atelier train")
     parser.add_argument("--limit", type=float, default=1800)
@@ -153,28 +219,19 @@ def main():
         atelier("data", "precompute", os.path.join(folder, "latents"), "--shapes", str(SCENES), "--size", "64",
                 "--model", os.path.join(ROOT, "models", "shapes"), cwd=folder)
         trained = {threads: train(folder, threads) for threads in options.lanes}
-        cluster, run, killed, sent, took = in_cluster(folder, options)
-        print(f"{run['status']} after {took:.0f} s and {killed} killed silos: {sent}")
-        faults = [] if run["status"] == "done" else [f"the run is {run['status']}: {run['stages'][-1]['trouble']}"]
-        for i, stage in enumerate(run["stages"]):
-            print(f"{stage['name']}: world {stage['world']}")
-            for threads, stages in trained.items():
-                weights, state, _, _ = stages[i]
-                print(f"  train, {threads} threads  weights {weights[:16]}  state {state[:16]}")
-                if (weights, state) != (stage["weights"], stage["state"]):
-                    faults.append(f"{stage['name']} differs from train with {threads} threads")
-            print(f"  cluster           weights {(stage['weights'] or '')[:16]}  state {(stage['state'] or '')[:16]}")
-            steps = records(os.path.join(cluster.folder, "blobs"), stage["records"])
-            faults += [f"{stage['name']}: {fault}" for fault in audit(steps, SCENES, 32)]
-            expected = trained[options.lanes[0]][i][3]
-            differ = [record["step"] for record in steps
-                      if abs(record["loss"] - expected.get(record["step"], float("nan"))) > 0]
-            if differ or len(steps) != len(expected):
-                faults.append(f"{stage['name']}: losses of {len(differ)} of {len(steps)} steps differ, first "
-                              f"{differ[:3]}")
-            worlds = len({record["world"] for record in steps})
-            print(f"  audit             {len(steps)} steps in {worlds} worlds, "
-                  f"{sum(len(record['samples']) for record in steps)} samples used")
+        faults = []
+        for silos in options.silos:
+            cluster, run, killed, sent, took = in_cluster(folder, options, silos)
+            print(f"{silos} silos: {run['status']} after {took:.0f} s and {killed} killed silos: {sent}")
+            faults += [] if run["status"] == "done" else [f"the run is {run['status']}: {run['stages'][-1]['trouble']}"]
+            faults += compare(cluster, run, trained)
+        if options.move:
+            stages, steps = moved(folder, options.silos[0])
+            print(f"moved to the cluster at step {steps[0]}, and back at step {steps[1]}")
+            for i, name in enumerate(STAGES):
+                print(f"  {name}  weights {stages[i][0][:16]}  state {stages[i][1][:16]}")
+                if stages[i][:2] != trained[options.lanes[0]][i][:2]:
+                    faults.append(f"{name} differs after the run has moved")
         print("\n".join(["FAULT " + fault for fault in faults])
               or "identical bit for bit; every epoch uses each sample once")
     return 1 if faults else 0

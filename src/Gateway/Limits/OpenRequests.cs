@@ -17,6 +17,18 @@ internal sealed class OpenRequests(GatewaySettings settings)
     private readonly Lock _lock = new();
     private readonly Dictionary<string, int> _open = new(StringComparer.Ordinal);
 
+    /// <summary>The number of tenants and addresses that have requests in progress.</summary>
+    internal int Count
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _open.Count;
+            }
+        }
+    }
+
     /// <summary>Passes a request on if fewer than the maximum of its kind are in progress.</summary>
     public async Task CheckAsync(HttpContext context, RequestDelegate next)
     {

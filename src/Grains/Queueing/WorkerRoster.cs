@@ -28,7 +28,6 @@ internal sealed class WorkerRoster(TimeSpan silenceMax, WaitingWork waiting)
         if (!_workers.TryGetValue(turn.Worker, out QueueWorker? worker))
         {
             _workers.Add(turn.Worker, worker = new QueueWorker(turn.Worker));
-            worker.SeenAt = now;
             Watch(worker, now);
         }
 

@@ -233,7 +233,7 @@ public sealed class ModelsTests(TinyModel model) : IDisposable
         (await ImportAsync(model.Published)).FailedSaying(
             "new already holds a model; use another folder, or remove this one.");
         File.Delete(_folder["new/model.json"]);
-        (await ImportAsync(model.Published)).FailedSaying("new holds files already");
+        (await ImportAsync(model.Published)).FailedSaying("new already holds files");
         Assert.Equal(before.Where(file => file != "new/model.json"), _folder.Content);
     }
 

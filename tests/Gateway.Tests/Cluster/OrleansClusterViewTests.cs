@@ -52,6 +52,11 @@ public sealed class OrleansClusterViewTests : IAsyncLifetime
         await _cluster.StartAsync();
         await ConnectedAsync();
         Assert.True(await HasKeyAsync());
+
+        // A gateway that shuts down does not ask the cluster again and again.
+        await _view.StopAsync(CancellationToken.None);
+        await Assert.ThrowsAsync<ClusterUnavailableException>(HasKeyAsync)
+            .WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
     }
 
     [Fact]

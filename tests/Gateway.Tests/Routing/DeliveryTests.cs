@@ -222,4 +222,25 @@ public sealed class DeliveryTests
         Assert.Equal("14", received.Headers["Content-Length"]);
         Assert.DoesNotContain("Transfer-Encoding", received.Headers.Keys);
     }
+
+    // The kernel then finds out that a silo's machine has vanished: the timer of kind 2 in proc(5).
+    [Fact]
+    public async Task ConnectionsToSilos_AreKeptAlive()
+    {
+        await using StubSilo silo = await StubSilo.StartAsync();
+        await using TestGateway gateway = await TestGateway.StartAsync(silo.Endpoint);
+        using HttpResponseMessage answer = await gateway.Tenant().GetAsync("/v1/sessions/s");
+        Assert.Equal(1, silo.Count);
+        string to = $":{new Uri(silo.Endpoint.Address).Port:X4}";
+        CancellationToken cancellation = TestContext.Current.CancellationToken;
+        string[] lines = await File.ReadAllLinesAsync("/proc/net/tcp", cancellation);
+        string[][] connections =
+        [
+            .. lines.Concat(await File.ReadAllLinesAsync("/proc/net/tcp6", cancellation))
+                .Select(line => line.Split(' ', StringSplitOptions.RemoveEmptyEntries))
+                .Where(fields => fields[2].EndsWith(to, StringComparison.Ordinal) && fields[3] == "01"),
+        ];
+        Assert.NotEmpty(connections);
+        Assert.Contains(connections, fields => fields[5].StartsWith("02:", StringComparison.Ordinal));
+    }
 }

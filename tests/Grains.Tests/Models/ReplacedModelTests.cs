@@ -65,9 +65,9 @@ public sealed class ReplacedModelTests
             twin: cluster);
         await SubmitAsync(later, "g", FakeDevice.Model);
         Assert.Equal(GenerationPhase.Done, (await later.WatchAsync("g"))[^1].Phase);
-        Assert.Contains(later.Logs, line => line.Contains("model fake1, b", StringComparison.Ordinal)
+        Assert.Contains(later.Logs, line => line.Contains("model fake1 (b", StringComparison.Ordinal)
             && line.Contains("with 64 models", StringComparison.Ordinal));
-        Assert.Contains(later.Logs, line => line.Contains("model fake2, c", StringComparison.Ordinal));
+        Assert.Contains(later.Logs, line => line.Contains("model fake2 (c", StringComparison.Ordinal));
 
         // Models that nobody holds or waits for make room.
         await TestCluster.UntilAsync(async () =>

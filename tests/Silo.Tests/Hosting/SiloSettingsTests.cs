@@ -117,7 +117,7 @@ public sealed class SiloSettingsTests
     {
         string fault = Assert.Single(
             Assert.Throws<InvalidConfigurationException>(() => Read((key, value))).Faults);
-        Assert.StartsWith($"{key} is {value}; it must be ", fault, StringComparison.Ordinal);
+        Assert.StartsWith($"{key} is {value}; it must ", fault, StringComparison.Ordinal);
         Assert.Contains(right, fault, StringComparison.Ordinal);
     }
 

@@ -223,6 +223,7 @@ public sealed class AdminTests(ApiCluster cluster)
             "post /v1/generations", "post /v1/generations/{id}/cancel",
             "post /v1/images/generations", "post /v1/sessions", "post /v1/sessions/{id}/generations",
             "post /v1/sessions/{id}/generations/{generation}/variations", "post /v1/training/runs",
+            "post /v1/training/runs/{id}/export", "post /v1/training/runs/{id}/resume",
             "put /v1/admin/tenants/{tenant}",
         ];
         Assert.Equal(expected, routes);
